@@ -1,0 +1,1 @@
+"""The HTTP shell: parse a request, call the engine, render its answer."""
