@@ -1,0 +1,59 @@
+"""The three routes every service answers without a credential: /health, /ready and /metrics.
+
+/health says that this process answers, and touches nothing. /ready asks each dependency at once,
+each within its own bound, and answers 503 with the reasons as soon as one is missing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+
+Check = Callable[[], Awaitable[str]]
+
+
+@dataclass(slots=True)
+class Drain:
+    """Whether this process is about to stop; a router must stop sending before it does."""
+
+    draining: bool = False
+
+
+def router(
+    checks: Mapping[str, Check], *, timeout_s: float = 2.0, drain: Drain | None = None
+) -> APIRouter:
+    """The probe routes; a check returns a short detail or raises, and may take `timeout_s`."""
+    routes = APIRouter(tags=["probes"])
+
+    @routes.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @routes.get("/ready")
+    async def ready() -> JSONResponse:
+        answers = await asyncio.gather(*(_answer(check, timeout_s) for check in checks.values()))
+        found = dict(zip(checks, answers, strict=True))
+        if drain is not None and drain.draining:
+            found["process"] = {"ok": False, "detail": "stopping"}
+        well = all(answer["ok"] for answer in found.values())
+        body = {"status": "ok" if well else "unavailable", "checks": found}
+        return JSONResponse(body, 200 if well else 503)
+
+    @routes.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    return routes
+
+
+async def _answer(check: Check, timeout_s: float) -> dict[str, bool | str]:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return {"ok": True, "detail": await check()}
+    except TimeoutError:
+        return {"ok": False, "detail": f"no answer within {timeout_s:g} s"}
+    except Exception as error:  # noqa: BLE001 - whatever a dependency raises is its answer
+        return {"ok": False, "detail": f"{type(error).__name__}: {error}".strip().rstrip(":")}
