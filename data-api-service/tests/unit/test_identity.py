@@ -1,0 +1,268 @@
+"""The laws of the identity twin, held against a ubs that answers over httpx's mock transport."""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_api.identity import (
+    BASE62,
+    Forbidden,
+    IdentityClient,
+    IdentityUnavailable,
+    Unauthenticated,
+    checksum,
+    credential_of,
+    is_well_formed_key,
+)
+
+TENANT = uuid4()
+NOW_S = 1_900_000_000.0
+
+
+def make_key(body: str = "a" * 32) -> str:
+    return f"coh_live_{body}" + checksum(f"coh_live_{body}")
+
+
+class Ubs:
+    """The four internal answers of user-billing-service, with what they were asked."""
+
+    def __init__(self) -> None:
+        self.private = Ed25519PrivateKey.generate()
+        self.kid = "k1"
+        self.keys: dict[str, dict[str, Any]] = {}
+        self.revocations: list[dict[str, Any]] = []
+        self.down = False
+        self.asked: list[str] = []
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path)
+        if self.down:
+            raise httpx.ConnectError("refused")
+        match request.url.path:
+            case "/internal/introspect":
+                found = self.keys.get(json.loads(request.content)["key"])
+                return httpx.Response(200, json=found or {"active": False, "reason": "unknown"})
+            case "/internal/revocations":
+                after = request.url.params.get("after")
+                rows = [] if after is None else self.revocations[int(after) :]
+                return httpx.Response(200, json={"seq": len(self.revocations), "revocations": rows})
+            case "/.well-known/jwks.json":
+                raw = self.private.public_key().public_bytes_raw()
+                x = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+                key = {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": self.kid, "x": x}
+                return httpx.Response(200, json={"keys": [key]})
+            case "/internal/token":
+                return httpx.Response(200, json={"token": "t.t.t", "expires_in_s": 300})
+        return httpx.Response(404)
+
+    def grant(self, key: str, **more: Any) -> None:
+        self.keys[key] = {
+            "active": True,
+            "key_id": "11111111-1111-7111-8111-111111111111",
+            "tenant": str(TENANT),
+            "scopes": ["metrics:read"],
+            "expires_at": None,
+            "ttl_s": 60,
+            "limits": {"plan": "showback", "query_samples": 5, "invented_later": 1},
+            **more,
+        }
+
+    def revoke(self, kind: str, ref: str, at: str = "2030-03-17T17:46:41+00:00") -> None:
+        seq = len(self.revocations) + 1
+        self.revocations.append({"seq": seq, "kind": kind, "ref": ref, "at": at})
+
+    def token(self, **more: Any) -> str:
+        claims = {
+            "iss": "cloudopshub",
+            "aud": "das",
+            "sub": "22222222-2222-7222-8222-222222222222",
+            "org": str(TENANT),
+            "role": "viewer",
+            "scopes": ["metrics:read"],
+            "sid": "33333333-3333-7333-8333-333333333333",
+            "iat": int(time.time()),
+            "exp": int(time.time()) + 300,
+            **more,
+        }
+        return jwt.encode(claims, self.private, algorithm="EdDSA", headers={"kid": self.kid})
+
+
+@pytest.fixture
+def ubs() -> Ubs:
+    return Ubs()
+
+
+def with_client(ubs: Ubs, scenario: Callable[[IdentityClient], Any], clock: Any = time.time) -> Any:
+    async def run() -> Any:
+        transport = httpx.MockTransport(ubs.handle)
+        async with httpx.AsyncClient(transport=transport) as http:
+            return await scenario(IdentityClient("http://ubs", "service", "das", http, clock))
+
+    return asyncio.run(run())
+
+
+def bearer(credential: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {credential}"}
+
+
+@given(
+    st.text(alphabet=BASE62, min_size=32, max_size=32),
+    st.integers(0, 46),
+    st.sampled_from("09AZaz-"),
+)
+def test_one_changed_character_is_never_a_key(body: str, place: int, other: str) -> None:
+    """A key with any one character changed is refused without asking anybody."""
+    key = make_key(body)
+    assert is_well_formed_key(key)
+    changed = key[:place] + other + key[place + 1 :]
+    assert is_well_formed_key(changed) == (changed == key)
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ({"authorization": "Bearer KEY"}, None),
+        ({"authorization": "Token KEY"}, None),
+        ({"authorization": "Basic " + base64.b64encode(b"any:KEY").decode()}, None),
+        ({"x-api-key": "KEY"}, None),
+        ({"x-amz-firehose-access-key": "KEY"}, None),
+        ({}, {"u": "any", "p": "KEY"}),
+    ],
+    ids=["bearer", "influx-token", "basic", "x-api-key", "firehose", "influx-query"],
+)
+def test_every_protocol_finds_its_key(
+    headers: dict[str, str], query: dict[str, str] | None
+) -> None:
+    """A credential is found wherever the sender's protocol puts it."""
+    assert credential_of(headers, query) == "KEY"
+
+
+def test_a_known_key_is_asked_for_once(ubs: Ubs) -> None:
+    """A key is introspected once in its TTL, also when many requests carry it at once."""
+    ubs.grant(make_key())
+
+    async def scenario(client: IdentityClient) -> None:
+        await asyncio.gather(*(client.authenticate(bearer(make_key())) for _ in range(20)))
+        principal = await client.authenticate(bearer(make_key()))
+        assert principal.tenant == TENANT
+        assert principal.limits.query_samples == 5
+        with pytest.raises(Forbidden, match="metrics:write"):
+            principal.require("metrics:write")
+
+    with_client(ubs, scenario)
+    assert ubs.asked.count("/internal/introspect") == 1
+
+
+def test_a_revoked_key_is_refused_at_the_next_poll(ubs: Ubs) -> None:
+    """Once the revocation log was read, a revoked key is asked for anew and refused."""
+    ubs.grant(make_key())
+
+    async def scenario(client: IdentityClient) -> None:
+        await client._read_revocations()
+        await client.authenticate(bearer(make_key()))
+        ubs.revoke("key", ubs.keys[make_key()]["key_id"])
+        ubs.keys[make_key()] = {"active": False, "reason": "revoked"}
+        await client._read_revocations()
+        with pytest.raises(Unauthenticated, match="revoked"):
+            await client.authenticate(bearer(make_key()))
+
+    with_client(ubs, scenario)
+
+
+def test_keys_outlive_ubs_to_their_ttl(ubs: Ubs) -> None:
+    """While ubs is down a known key lives to its TTL; an unknown one is unavailable, not wrong."""
+    ubs.grant(make_key())
+    now_s = [NOW_S]
+
+    async def scenario(client: IdentityClient) -> None:
+        await client.authenticate(bearer(make_key()))
+        ubs.down = True
+        now_s[0] += 59
+        await client.authenticate(bearer(make_key()))
+        with pytest.raises(IdentityUnavailable):
+            await client.authenticate(bearer(make_key("b" * 32)))
+        now_s[0] += 2
+        with pytest.raises(IdentityUnavailable):
+            await client.authenticate(bearer(make_key()))
+
+    with_client(ubs, scenario, lambda: now_s[0])
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": "dis"},
+        {"iss": "another"},
+        {"exp": int(time.time()) - 60},
+        {"org": "not-a-uuid"},
+    ],
+    ids=["other-audience", "other-issuer", "expired", "bad-tenant"],
+)
+def test_a_token_is_refused_for_any_wrong_claim(ubs: Ubs, claims: dict[str, Any]) -> None:
+    """A token opens only the service, issuer, time and tenant it was made for."""
+
+    async def scenario(client: IdentityClient) -> None:
+        assert (await client.authenticate(bearer(ubs.token()))).tenant == TENANT
+        with pytest.raises(Unauthenticated):
+            await client.authenticate(bearer(ubs.token(**claims)))
+
+    with_client(ubs, scenario)
+
+
+def test_only_eddsa_signs(ubs: Ubs) -> None:
+    """A token signed in another way, or by another key, is refused."""
+
+    async def scenario(client: IdentityClient) -> None:
+        claims = jwt.decode(ubs.token(), options={"verify_signature": False})
+        shared = "0" * 32
+        hmac_signed = jwt.encode(claims, shared, algorithm="HS256", headers={"kid": ubs.kid})
+        stranger = Ed25519PrivateKey.generate()
+        forged = jwt.encode(claims, stranger, algorithm="EdDSA", headers={"kid": ubs.kid})
+        for token in (hmac_signed, forged):
+            with pytest.raises(Unauthenticated):
+                await client.authenticate(bearer(token))
+
+    with_client(ubs, scenario)
+
+
+def test_a_revoked_session_ends_its_tokens(ubs: Ubs) -> None:
+    """A token of a revoked session is refused; a user's token issued after the revocation works."""
+
+    async def scenario(client: IdentityClient) -> UUID:
+        await client._read_revocations()
+        ended = ubs.token(sid="gone")
+        ubs.revoke("session", "gone")
+        ubs.revoke("user", "22222222-2222-7222-8222-222222222222", "2001-01-01T00:00:00+00:00")
+        await client._read_revocations()
+        with pytest.raises(Unauthenticated, match="ended"):
+            await client.authenticate(bearer(ended))
+        return (await client.authenticate(bearer(ubs.token()))).tenant
+
+    assert with_client(ubs, scenario) == TENANT
+
+
+def test_a_service_token_is_kept_until_a_minute_before_its_end(ubs: Ubs) -> None:
+    """A service asks for a tenant's token once in its useful life."""
+    now_s = [NOW_S]
+
+    async def scenario(client: IdentityClient) -> None:
+        for seconds in (0, 200, 30):
+            now_s[0] += seconds
+            await client.service_token_for(TENANT, "das", ["metrics:read"])
+        assert ubs.asked.count("/internal/token") == 1
+        now_s[0] += 30
+        await client.service_token_for(TENANT, "das", ["metrics:read"])
+
+    with_client(ubs, scenario, lambda: now_s[0])
+    assert ubs.asked.count("/internal/token") == 2
