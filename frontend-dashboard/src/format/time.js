@@ -1,0 +1,42 @@
+/** Times as people read them, in the browser's zone or UTC. Pure but for the zone of the machine. */
+
+const LOCALE = "en-GB";
+const MINUTE_S = 60;
+
+/** @param {"local"|"utc"} zone */
+function options(zone, rest) {
+  return zone === "utc" ? { ...rest, timeZone: "UTC" } : rest;
+}
+
+/** `22 Nov 2026, 14:03:20` */
+export function fullTime(ms, zone = "local") {
+  return new Intl.DateTimeFormat(LOCALE, options(zone, {
+    day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
+  })).format(ms);
+}
+
+/** `22 Nov 14:03`, with the year when it is another one. */
+export function shortTime(ms, zone = "local", nowMs = Date.now()) {
+  const sameYear = new Date(ms).getFullYear() === new Date(nowMs).getFullYear();
+  return new Intl.DateTimeFormat(LOCALE, options(zone, {
+    day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", ...(sameYear ? {} : { year: "numeric" }),
+  })).format(ms).replace(",", "");
+}
+
+/** `14:03:20` */
+export function clockTime(ms, zone = "local") {
+  return new Intl.DateTimeFormat(LOCALE, options(zone, { hour: "2-digit", minute: "2-digit", second: "2-digit" })).format(ms);
+}
+
+/** `just now`, `3 minutes ago`, `in 2 days`. */
+export function relativeTime(ms, nowMs = Date.now()) {
+  const seconds = Math.round((ms - nowMs) / 1000);
+  const size = Math.abs(seconds);
+  if (size < 10) return "just now";
+  const steps = [["second", 1, MINUTE_S], ["minute", 60, 3600], ["hour", 3600, 86_400], ["day", 86_400, 2_592_000],
+    ["month", 2_592_000, 31_536_000], ["year", 31_536_000, Infinity]];
+  const [name, length] = steps.find(([, , end]) => size < end);
+  const count = Math.max(1, Math.floor(size / length));
+  const words = `${count} ${name}${count === 1 ? "" : "s"}`;
+  return seconds < 0 ? `${words} ago` : `in ${words}`;
+}
