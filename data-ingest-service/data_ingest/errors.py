@@ -1,0 +1,83 @@
+"""What can go wrong on the write side.
+
+    ServiceError
+    ├── WriteError
+    │   ├── BadBody            400  the bytes are not what their content type says
+    │   ├── InvalidLabels      400  one series' labels cannot be stored (refuses its samples only)
+    │   ├── SamplesRefused     400  stored the valid rest, refused these; counts and first error
+    │   ├── UnsupportedBody    415  another protocol version or encoding
+    │   ├── BodyTooLarge       413  over a size limit, before or after decompression
+    │   └── RateLimited        429  the tenant's samples a second
+    ├── StoreError
+    │   ├── StoreUnavailable   503  Postgres does not answer, or not in time
+    │   ├── Overloaded         503  a queue or the memory budget is full
+    │   └── BadPayload         500  stored bytes that do not decode
+    └── (identity's Unauthenticated, Forbidden, IdentityUnavailable)
+"""
+
+from __future__ import annotations
+
+from data_ingest.kinds import Kind, ServiceError
+
+
+class WriteError(ServiceError):
+    """The write was refused."""
+
+    kind = Kind.BAD_DATA
+
+
+class BadBody(WriteError):
+    """The body cannot be decoded."""
+
+
+class InvalidLabels(WriteError):
+    """The labels of a series are not valid."""
+
+
+class SamplesRefused(WriteError):
+    """Some samples were refused; the others are stored."""
+
+    def describe(self) -> str:
+        """Counts by reason, then the first error in full."""
+        refused = self.facts["refused"]
+        by_reason = " ".join(f"{reason}={count}" for reason, count in sorted(refused.items()))
+        text = f"{sum(refused.values())} samples refused ({by_reason}), {self.facts['accepted']} stored"
+        return f"{text}; first: {self.facts['first_error']}" if self.facts.get("first_error") else text
+
+
+class UnsupportedBody(WriteError):
+    """This kind of body is not accepted here."""
+
+    kind = Kind.UNSUPPORTED
+
+
+class BodyTooLarge(WriteError):
+    """The body is too large."""
+
+    kind = Kind.TOO_LARGE
+
+
+class RateLimited(WriteError):
+    """The tenant sends more samples a second than its plan allows."""
+
+    kind = Kind.RATE_LIMITED
+
+
+class StoreError(ServiceError):
+    """The metric store could not do its part."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class StoreUnavailable(StoreError):
+    """The metric store does not answer; nothing of this request was acknowledged."""
+
+
+class Overloaded(StoreError):
+    """More is waiting to be written than this process may hold."""
+
+
+class BadPayload(StoreError):
+    """A stored batch does not decode."""
+
+    kind = Kind.INTERNAL

@@ -1,0 +1,1 @@
+"""IO: what the service keeps in Postgres and in the object store."""
