@@ -1,0 +1,181 @@
+"""The nouns of the read side: what a query asks the store for, and what it answers.
+
+    Matcher ─┐
+             ├─ SelectorSpan ──store.load──▶ Columns ──promql.evaluate──▶ Result
+    times  ──┘
+
+Times are int64 milliseconds since the epoch. Arrays are read-only by convention: whoever needs
+another value makes another array. Imports none of our modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+import numpy as np
+import re2
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+Labels = Mapping[str, str]
+"""Label names to values, `__name__` included; no empty value; never changed once made."""
+
+METRIC_NAME = "__name__"
+
+STALE_BITS = 0x7FF0000000000002
+"""A sample whose value has these bits says that its series ended. Compare bits, never NaN."""
+
+
+class MatchOp(StrEnum):
+    """How a matcher compares a label's value; a label that is absent has the value ``""``."""
+
+    EQUAL = "="
+    NOT_EQUAL = "!="
+    REGEX = "=~"
+    NOT_REGEX = "!~"
+
+
+@lru_cache(maxsize=4096)
+def compile_regex(pattern: str) -> re2._Regexp:
+    """The RE2 program of `pattern`, matched against the whole value, `.` matching newlines.
+
+    Raises re2.error when RE2 refuses the pattern. Linear in the value's length, whatever a tenant
+    writes: Python's own `re` must never see a tenant's pattern.
+    """
+    options = re2.Options()
+    options.dot_nl = True
+    options.log_errors = False
+    return re2.compile(pattern, options)
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition on one label."""
+
+    name: str
+    op: MatchOp
+    value: str
+
+    def predicate(self) -> Callable[[str], bool]:
+        """A function that says whether a label value (``""`` for an absent label) is wanted."""
+        wanted = self.value
+        match self.op:
+            case MatchOp.EQUAL:
+                return lambda value: value == wanted
+            case MatchOp.NOT_EQUAL:
+                return lambda value: value != wanted
+            case MatchOp.REGEX:
+                whole = compile_regex(wanted).fullmatch
+                return lambda value: whole(value) is not None
+            case MatchOp.NOT_REGEX:
+                whole = compile_regex(wanted).fullmatch
+                return lambda value: whole(value) is None
+
+    def matches_absent(self) -> bool:
+        """Whether a series without the label is wanted."""
+        return self.predicate()("")
+
+    def __str__(self) -> str:
+        escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'{self.name}{self.op}"{escaped}"'
+
+
+@dataclass(frozen=True, slots=True)
+class SelectorSpan:
+    """The samples one selector needs: all matchers hold and ``start_ms < timestamp <= end_ms``."""
+
+    matchers: tuple[Matcher, ...]
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Samples of several series, one after the other (compressed sparse rows).
+
+    labels: one mapping a series, in the order of the rows, no two equal.
+    offsets: int64 (n + 1,); series i owns samples ``offsets[i]:offsets[i + 1]``.
+    timestamps_ms: int64, strictly ascending within a series.
+    values: float64; stale markers are kept, bit for bit (`STALE_BITS`).
+    """
+
+    labels: Sequence[Labels]
+    offsets: I64
+    timestamps_ms: I64
+    values: F64
+
+    @property
+    def samples(self) -> int:
+        """How many samples all series hold together."""
+        return int(self.timestamps_ms.size)
+
+    @staticmethod
+    def empty() -> Columns:
+        """No series at all."""
+        return Columns((), np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One number at one time."""
+
+    timestamp_ms: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class String:
+    """One text at one time."""
+
+    timestamp_ms: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstantVector:
+    """At most one sample a series, all at one time. values: float64 (n,), in the answer's order."""
+
+    labels: Sequence[Labels]
+    timestamp_ms: int
+    values: F64
+
+
+@dataclass(frozen=True, slots=True)
+class RangeMatrix:
+    """Values of n series at m steps.
+
+    steps_ms: int64 (m,). values, present: (n, m). A value counts only where `present` is true, so
+    that NaN stays distinct from absence; every row has at least one present value.
+    """
+
+    labels: Sequence[Labels]
+    steps_ms: I64
+    values: F64
+    present: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a query answers. Columns is an instant query's range vector (`up[5m]`)."""
+
+    value: Scalar | String | InstantVector | RangeMatrix | Columns
+    warnings: tuple[str, ...] = ()
+    infos: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    """Bounds of one evaluation.
+
+    samples_max: samples loaded plus values held at once, over which the query is refused.
+    checkpoint: called between steps of the evaluation; raises when the query should end.
+    """
+
+    samples_max: int = 50_000_000
+    checkpoint: Callable[[], None] = lambda: None
