@@ -59,13 +59,22 @@ class Settings(BaseSettings):
 
     # Background work.
     background: bool = True
-    scrape_interval_s: Annotated[float, Field(gt=0)] = 10.0
-    scrape_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    # `job=url,job=url`; empty = /metrics of the five services, as far as their URLs are set.
+    scrape_targets: str = ""
+    scrape_interval_s: Annotated[float, Field(gt=0)] = 5.0
+    scrape_timeout_s: Annotated[float, Field(gt=0)] = 4.0
+    scrape_body_bytes_max: Annotated[int, Field(gt=0)] = 32 * MIB
     scrape_host: bool = True
-    compact_interval_s: Annotated[float, Field(gt=0)] = 30.0
-    compact_age_s: Annotated[float, Field(ge=0)] = 90.0
-    partition_interval_s: Annotated[float, Field(gt=0)] = 600.0
-    objects_sweep_interval_s: Annotated[float, Field(gt=0)] = 3600.0
+    # `service=/path/of.pid` or `service=~pattern of the command line`; empty = our packages by name.
+    host_processes: str = ""
+    # A batch becomes part of a block once it is this old; das follows the younger ones by xid.
+    compaction_delay_s: Annotated[float, Field(ge=0)] = 60.0
+    compaction_interval_s: Annotated[float, Field(gt=0)] = 15.0
+    # Samples one compaction run holds in memory (about 60 bytes each while it sorts).
+    compaction_samples_max: Annotated[int, Field(gt=0)] = 2_000_000
+    block_bytes_max: Annotated[int, Field(gt=0)] = 512 * MIB
+    partition_interval_s: Annotated[float, Field(gt=0)] = 300.0
+    objects_sweep_interval_s: Annotated[float, Field(gt=0)] = 300.0
 
 
 class SettingsError(Exception):
