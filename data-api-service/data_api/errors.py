@@ -1,0 +1,91 @@
+"""What can go wrong on the read side.
+
+ServiceError
+├── BadRequest                 bad_data     a parameter that cannot be understood
+│   ├── InvalidParameter                    names the parameter and what was wrong with its value
+│   └── QuerySyntax                         the PromQL text does not parse; position in the text
+├── QueryError                 execution    the query is well formed and cannot be answered
+│   └── TooManySamples                      it would load more samples than the tenant may
+├── TooManyQueries             rate_limited the tenant's queries in flight are at their limit
+├── QueryTimeout               timeout      the deadline passed
+├── QueryCanceled              canceled     the client went away
+├── NotFound                   not_found    no such route or rule group
+└── StoreError                 internal
+    ├── StoreUnavailable       unavailable  Postgres or the object store does not answer
+    └── CorruptData            internal     a batch or a block is not what its format says
+"""
+
+from typing import ClassVar
+
+from .kinds import Kind, ServiceError
+
+
+class BadRequest(ServiceError):
+    """The request cannot be understood"""
+
+    kind: ClassVar[Kind] = Kind.BAD_DATA
+
+
+class InvalidParameter(BadRequest):
+    """A parameter has a value that cannot be used; facts: `name`, `reason`."""
+
+    def describe(self) -> str:
+        """Prometheus's words, which Grafana shows as they are."""
+        return f'invalid parameter "{self.facts["name"]}": {self.facts["reason"]}'
+
+
+class QuerySyntax(BadRequest):
+    """The query does not parse; facts: `reason`, and `position` (0-based character) when known."""
+
+    def describe(self) -> str:
+        """`invalid parameter "query": 1:5: parse error: …`, as Prometheus says it."""
+        where = self.facts.get("where", "")
+        return f'invalid parameter "query": {where}parse error: {self.facts["reason"]}'
+
+
+class QueryError(ServiceError):
+    """The query cannot be answered"""
+
+    kind: ClassVar[Kind] = Kind.EXECUTION
+
+
+class TooManySamples(QueryError):
+    """The query would load more samples than its tenant may load at once"""
+
+
+class TooManyQueries(ServiceError):
+    """Too many queries of this tenant are running"""
+
+    kind: ClassVar[Kind] = Kind.RATE_LIMITED
+
+
+class QueryTimeout(ServiceError):
+    """The query timed out"""
+
+    kind: ClassVar[Kind] = Kind.TIMEOUT
+
+
+class QueryCanceled(ServiceError):
+    """The query was canceled because its client went away"""
+
+    kind: ClassVar[Kind] = Kind.CANCELED
+
+
+class NotFound(ServiceError):
+    """There is nothing of that name"""
+
+    kind: ClassVar[Kind] = Kind.NOT_FOUND
+
+
+class StoreError(ServiceError):
+    """The metric store failed"""
+
+
+class StoreUnavailable(StoreError):
+    """The metric store does not answer"""
+
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class CorruptData(StoreError):
+    """Stored data is not what its format says"""

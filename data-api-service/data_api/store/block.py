@@ -1,0 +1,257 @@
+"""Blocks: Parquet objects of sorted chunks, read a row group at a time and only where they must be.
+
+    footer (kept) ── statistics of series_id, min_ts, max_ts ──▶ which row groups can matter
+    row group ── index (series_id, min_ts, max_ts; kept) ──▶ which chunks matter
+              └─ columns decoded to arrays (kept) ──▶ Fragment
+
+Format: docs/formats/block.md, version 1.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import CorruptData
+from .cache import ByteCache
+from .fragments import Fragment, ranges, trimmed
+from .objects import Objects
+
+I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
+
+FORMAT: Final = b"block/1"
+KEYS: Final = ("series_id", "min_ts", "max_ts")
+POWERS_OF_TEN: Final = 10.0 ** np.arange(23)  # each one exact
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """A live block as the catalogue lists it."""
+
+    block_id: int
+    precedence: int
+    min_ts: int
+    max_ts: int
+    samples: int
+    nbytes: int
+    object_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What is kept of a block between queries: Parquet's metadata and each row group's bounds."""
+
+    metadata: Any  # pyarrow.parquet.FileMetaData
+    bounds: I64  # (groups, 6): first and last of series_id, min_ts, max_ts
+
+    def groups(self, series_ids: I64 | None, span: tuple[int, int]) -> Iterator[int]:
+        """Row groups that may hold a sample of `series_ids` (ascending; None = all) in `span`."""
+        if not self.bounds.size:
+            return
+        reach = (self.bounds[:, 2] <= span[1]) & (self.bounds[:, 5] >= span[0])
+        if series_ids is not None:
+            first = np.searchsorted(series_ids, self.bounds[:, 0])
+            reach &= np.searchsorted(series_ids, self.bounds[:, 1], side="right") > first
+        yield from (int(group) for group in np.flatnonzero(reach))
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkIndex:
+    """The keys of a row group's chunks, sorted by series then time."""
+
+    series_ids: I64
+    min_ts: I64
+    max_ts: I64
+
+    @property
+    def nbytes(self) -> int:
+        return self.series_ids.nbytes * 3
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkColumns:
+    """A decoded row group: chunk i owns samples [offsets[i], offsets[i + 1])."""
+
+    index: ChunkIndex
+    offsets: I64
+    timestamps_ms: I64
+    values: F64
+
+    @property
+    def nbytes(self) -> int:
+        return (
+            self.index.nbytes + self.offsets.nbytes + self.timestamps_ms.nbytes + self.values.nbytes
+        )
+
+
+class BlockReader:
+    """Reads blocks from one object store through caches by block id; safe from several threads."""
+
+    def __init__(self, objects: Objects, bytes_max: int) -> None:
+        self._objects = objects
+        self._footers: ByteCache[int, Footer] = ByteCache(
+            "block_footer",
+            max(1 << 20, bytes_max // 8),
+            lambda footer: footer.metadata.serialized_size,
+        )
+        self._indexes: ByteCache[tuple[int, int], ChunkIndex] = ByteCache(
+            "block_index", max(1 << 20, bytes_max // 8), lambda index: index.nbytes
+        )
+        self._columns: ByteCache[tuple[int, int], ChunkColumns] = ByteCache(
+            "block_chunk", bytes_max, lambda columns: columns.nbytes
+        )
+
+    def fragments(
+        self, block: BlockRef, series_ids: I64, span: tuple[int, int]
+    ) -> Iterator[Fragment]:
+        """What the block holds of `series_ids` (ascending) inside `span` (ms, both inclusive)."""
+        for group in self._footer(block).groups(series_ids, span):
+            fragment = _select(self._read(block, group), series_ids, span)
+            if fragment is not None:
+                yield fragment
+
+    def present(self, block: BlockRef, span: tuple[int, int]) -> Iterator[I64]:
+        """Ids of series with a chunk that reaches into `span`, ascending, for each row group."""
+        footer = self._footer(block)
+        for group in footer.groups(None, span):
+            index = self._indexes.get(
+                (block.block_id, group), partial(self._read_index, block, group)
+            )
+            reach = (index.min_ts <= span[1]) & (index.max_ts >= span[0])
+            yield index.series_ids[reach]
+
+    def _footer(self, block: BlockRef) -> Footer:
+        return self._footers.get(block.block_id, lambda: self._read_footer(block))
+
+    def _read_footer(self, block: BlockRef) -> Footer:
+        with self._objects.open(block.object_key, block.nbytes) as source:
+            try:
+                metadata = pq.read_metadata(source)
+                found = (metadata.metadata or {}).get(b"cloudopshub.format")
+                if found != FORMAT:
+                    raise CorruptData(
+                        detail="a block of an unknown format", object=block.object_key
+                    )
+                return Footer(metadata, _bounds(metadata))
+            except (pa.ArrowException, OSError) as exc:
+                raise CorruptData(detail=f"a block: {exc}", object=block.object_key) from exc
+
+    def _read(self, block: BlockRef, group: int) -> ChunkColumns:
+        return self._columns.get(
+            (block.block_id, group), lambda: _decode(self._table(block, group, None))
+        )
+
+    def _read_index(self, block: BlockRef, group: int) -> ChunkIndex:
+        return _index(self._table(block, group, KEYS))
+
+    def _table(self, block: BlockRef, group: int, columns: tuple[str, ...] | None) -> pa.Table:
+        metadata = self._footer(block).metadata
+        with self._objects.open(block.object_key, block.nbytes) as source:
+            try:
+                # A reader of its own: pyarrow's are not shared between threads.
+                file = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
+                return file.read_row_group(
+                    group, columns=None if columns is None else list(columns), use_threads=False
+                )
+            except (pa.ArrowException, OSError) as exc:
+                raise CorruptData(detail=f"a block: {exc}", object=block.object_key) from exc
+
+
+def _bounds(metadata: Any) -> I64:
+    """First and last of each key column for each row group; without statistics, everything."""
+    everything = np.iinfo(np.int64)
+    places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    bounds = np.empty((metadata.num_row_groups, 6), np.int64)
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        for at, name in enumerate(KEYS):
+            statistics = row_group.column(places[name]).statistics
+            known = statistics is not None and statistics.has_min_max
+            bounds[group, 2 * at] = statistics.min if known else everything.min
+            bounds[group, 2 * at + 1] = statistics.max if known else everything.max
+    return bounds
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    column = table.column(name)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _integers(table: pa.Table, name: str) -> I64:
+    found: I64 = _column(table, name).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _index(table: pa.Table) -> ChunkIndex:
+    return ChunkIndex(*(_integers(table, name) for name in KEYS))
+
+
+def _lengths(lists: pa.Array) -> I64:
+    """Items of each list; 0 for a null."""
+    found: I64 = np.diff(lists.offsets.to_numpy().astype(np.int64))
+    if lists.null_count:
+        found[lists.is_null().to_numpy(zero_copy_only=False)] = 0
+    return found
+
+
+def _decode(table: pa.Table) -> ChunkColumns:
+    """A row group's columns as arrays; raises CorruptData when a chunk's columns disagree."""
+    times = _column(table, "timestamps")
+    deltas, raws = _column(table, "deltas"), _column(table, "values")
+    counts = _lengths(times)
+    scaled_counts, raw_counts = _lengths(deltas), _lengths(raws)
+    scales = _column(table, "scale")
+    is_scaled = ~scales.is_null().to_numpy(zero_copy_only=False)
+    agree = (scaled_counts == np.where(is_scaled, counts, 0)) & (
+        raw_counts == np.where(is_scaled, 0, counts)
+    )
+    if not agree.all():
+        raise CorruptData(detail="a block with a chunk whose columns differ in length")
+    offsets = np.concatenate(([0], np.cumsum(counts)))
+    values = np.empty(offsets[-1], np.float64)
+    starts = offsets[:-1]
+    if is_scaled.any():
+        sizes = scaled_counts[is_scaled]
+        powers = POWERS_OF_TEN[scales.drop_null().to_numpy(zero_copy_only=False)]
+        values[ranges(starts[is_scaled], sizes)] = _running_sums(
+            deltas.flatten().to_numpy(zero_copy_only=False), sizes
+        ) / np.repeat(powers, sizes)
+    if not is_scaled.all():
+        is_raw = ~is_scaled
+        values[ranges(starts[is_raw], raw_counts[is_raw])] = raws.flatten().to_numpy(
+            zero_copy_only=False
+        )
+    timestamps_ms: I64 = times.flatten().to_numpy(zero_copy_only=False)
+    return ChunkColumns(_index(table), offsets, timestamps_ms, values)
+
+
+def _running_sums(deltas: I64, sizes: I64) -> I64:
+    """Each chunk's own cumulative sum; chunks lie one after another."""
+    sums = np.cumsum(deltas)
+    ends = np.cumsum(sizes)
+    before = np.where(ends > sizes, sums[np.maximum(ends - sizes - 1, 0)], 0)
+    own: I64 = sums - np.repeat(before, sizes)
+    return own
+
+
+def _select(columns: ChunkColumns, series_ids: I64, span: tuple[int, int]) -> Fragment | None:
+    index = columns.index
+    places = np.searchsorted(series_ids, index.series_ids)
+    places[places == series_ids.size] = 0
+    chunks = np.flatnonzero(
+        (series_ids[places] == index.series_ids)
+        & (index.min_ts <= span[1])
+        & (index.max_ts >= span[0])
+    )
+    if not chunks.size:
+        return None
+    starts = columns.offsets[chunks]
+    counts = columns.offsets[chunks + 1] - starts
+    rows = ranges(starts, counts)
+    return trimmed(places[chunks], counts, columns.timestamps_ms[rows], columns.values[rows], span)

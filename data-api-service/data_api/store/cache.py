@@ -1,0 +1,81 @@
+"""Immutable things kept while there is room: least recently used first out, under a byte budget."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from prometheus_client import Counter, Gauge
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+LOOKUPS: Final = Counter(
+    "cloudopshub_cache_lookups_total", "Cache lookups by their outcome.", ["cache", "outcome"]
+)
+BYTES: Final = Gauge("cloudopshub_cache_bytes", "Bytes that a cache holds.", ["cache"])
+
+
+@dataclass(slots=True)
+class _Making:
+    """A value being made by one thread while others wait for it."""
+
+    lock: threading.Lock
+    waiters: int = 0
+
+
+class ByteCache(Generic[K, V]):
+    """A thread-safe LRU map whose values have a size; each is made once even under contention."""
+
+    def __init__(self, name: str, bytes_max: int, size: Callable[[V], int]) -> None:
+        self._name = name
+        self._bytes_max = bytes_max
+        self._size = size
+        self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._making: dict[K, _Making] = {}
+        self._lock = threading.Lock()
+        self.nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: K, make: Callable[[], V]) -> V:
+        """The value of `key`; made by `make`, by one thread only, when it is not there."""
+        with self._lock:
+            found = self._values.get(key)
+            if found is not None:
+                self._values.move_to_end(key)
+                LOOKUPS.labels(self._name, "hit").inc()
+                return found[0]
+            making = self._making.setdefault(key, _Making(threading.Lock()))
+            making.waiters += 1
+        try:
+            with making.lock:
+                with self._lock:
+                    found = self._values.get(key)
+                if found is not None:
+                    LOOKUPS.labels(self._name, "hit").inc()
+                    return found[0]
+                LOOKUPS.labels(self._name, "miss").inc()
+                value = make()
+                self._put(key, value)
+                return value
+        finally:
+            with self._lock:
+                making.waiters -= 1
+                if not making.waiters:
+                    self._making.pop(key, None)
+
+    def _put(self, key: K, value: V) -> None:
+        """Keeps `value`, and lets older ones go until the budget holds; too large a one is not kept."""
+        size = self._size(value)
+        if size > self._bytes_max:
+            return
+        with self._lock:
+            self._values[key] = (value, size)
+            self.nbytes += size
+            while self.nbytes > self._bytes_max:
+                _, (_, freed) = self._values.popitem(last=False)
+                self.nbytes -= freed
+            BYTES.labels(self._name).set(self.nbytes)

@@ -1,0 +1,275 @@
+"""What a tenant has at one instant: series, live batches decoded, live blocks. One snapshot, always.
+
+    REPEATABLE READ ─▶ xmin, live batches, live blocks, new series, missing payloads ─▶ Snapshot
+
+State of a tenant is kept between queries and brought up to date by transaction id: every row with
+`xid <` the watermark (`pg_snapshot_xmin` of the last snapshot) has been seen; rows at or above it
+are listed again. Ids never serve as a watermark: a lower one may commit after a higher one.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+import anyio.to_thread
+import asyncpg
+import orjson
+import structlog
+from prometheus_client import Gauge, Histogram
+
+from ..errors import StoreUnavailable
+from . import batch, tables
+from .block import BlockRef
+from .head import BatchRef, Head, wanted
+from .postings import SeriesIndex
+
+SERIES_PAGE: Final = 20_000
+PAYLOADS_PAGE: Final = 256
+IDLE_S_MAX: Final = 3_600.0
+ACQUIRE_TIMEOUT_S: Final = 5.0
+STATEMENT_TIMEOUT_S: Final = 60.0
+
+log = structlog.get_logger()
+HEAD_BYTES: Final = Gauge("cloudopshub_head_bytes", "Memory of the decoded newest samples.")
+SNAPSHOTS: Final = Histogram(
+    "cloudopshub_snapshot_duration_seconds",
+    "Time to bring a tenant's state up to date from Postgres.",
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one query reads; nothing in it changes but `index`, which only learns more series."""
+
+    index: SeriesIndex
+    head: Head
+    blocks: tuple[BlockRef, ...]  # lowest precedence first
+
+
+@dataclass(slots=True)
+class _Tenant:
+    """What is known of a tenant between queries; changed only under `lock`."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    index: SeriesIndex = field(default_factory=SeriesIndex)
+    head: Head = field(default_factory=Head)
+    live: dict[int, BatchRef] = field(default_factory=dict)
+    series_watermark: int = 0
+    batch_watermark: int = 0
+    used_s: float = 0.0
+
+
+async def connect(database_url: str, connections: int) -> "asyncpg.Pool[asyncpg.Record]":
+    """A pool that is not connected yet: a service whose database is down still starts."""
+    return asyncpg.create_pool(
+        database_url,
+        min_size=0,
+        max_size=connections,
+        command_timeout=STATEMENT_TIMEOUT_S,
+        timeout=ACQUIRE_TIMEOUT_S,
+        reset=_no_reset,
+        server_settings={"application_name": "data-api-service", "jit": "off"},
+    )
+
+
+async def _no_reset(_: object) -> None:
+    """Sessions hold no state here, so asyncpg's reset would be a round trip for nothing."""
+
+
+@contextlib.contextmanager
+def _as_unavailable() -> Any:
+    """Postgres's and the network's own errors leave as StoreUnavailable."""
+    try:
+        yield
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as exc:
+        raise StoreUnavailable(detail="schema metrics is not there yet", retry_after_s=2) from exc
+    except asyncpg.UndefinedColumnError as exc:
+        raise StoreUnavailable(detail="schema metrics has another version") from exc
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as exc:
+        reason = f"{type(exc).__name__}: {exc}".strip().rstrip(":")
+        raise StoreUnavailable(detail=f"Postgres: {reason}", retry_after_s=1) from exc
+
+
+class Catalogue:
+    """Snapshots of tenants, each brought up to date from Postgres."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", head_bytes_max: int) -> None:
+        self._pool = pool
+        self._head_bytes_max = head_bytes_max
+        self._tenants: dict[UUID, _Tenant] = {}
+
+    async def snapshot(
+        self, tenant_id: UUID, span: tuple[int, int], *, samples: bool = True
+    ) -> Snapshot:
+        """Series, batches and blocks of the tenant that overlap `span` (ms, inclusive), all of one instant.
+
+        With `samples` false only the series are brought up to date: head and blocks are empty.
+        Raises StoreUnavailable.
+        """
+        state = self._tenants.setdefault(tenant_id, _Tenant())
+        state.used_s = time.monotonic()
+        async with state.lock:
+            with SNAPSHOTS.time(), _as_unavailable():
+                async with self._reader() as connection:
+                    blocks = await self._follow(connection, tenant_id, state, span, samples)
+            found = Snapshot(state.index, state.head if samples else Head(), blocks)
+        self._make_room(tenant_id)
+        return found
+
+    async def metadata(
+        self, tenant_id: UUID, metric: str | None
+    ) -> list[tuple[str, str, str, str]]:
+        """(metric name, type, help, unit), by name."""
+        with _as_unavailable():
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                rows = await connection.fetch(tables.METADATA, tenant_id, metric)
+        return [(row["metric_name"], row["type"], row["help"], row["unit"]) for row in rows]
+
+    async def stored(self, tenant_id: UUID) -> Mapping[str, int]:
+        """Samples, count, first and last ms of the tenant's live blocks."""
+        with _as_unavailable():
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                row = await connection.fetchrow(tables.STORED, tenant_id)
+        assert row is not None
+        return dict(row)
+
+    async def check_postgres(self) -> str:
+        """Postgres answers."""
+        with _as_unavailable():
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                return f"PostgreSQL {await connection.fetchval('SHOW server_version')}"
+
+    async def check_schema(self) -> str:
+        """Schema metrics has every column this service reads."""
+        with _as_unavailable():
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                rows = await connection.fetch(tables.PRESENT_COLUMNS)
+        present = {(row["table_name"], row["column_name"]) for row in rows}
+        missing = [
+            f"metrics.{table}.{column}"
+            for table, columns in tables.COLUMNS.items()
+            for column in columns
+            if (table, column) not in present
+        ]
+        if missing:
+            raise StoreUnavailable(detail="schema metrics is not migrated", missing=missing[0])
+        return "schema metrics is complete"
+
+    @contextlib.asynccontextmanager
+    async def _reader(self) -> AsyncIterator[Any]:
+        async with (
+            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
+
+    async def _follow(
+        self, connection: Any, tenant_id: UUID, state: _Tenant, span: tuple[int, int], samples: bool
+    ) -> tuple[BlockRef, ...]:
+        """Brings `state` up to the connection's snapshot; gives back the blocks that overlap `span`."""
+        if not samples:
+            xmin = await connection.fetchval(
+                "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+            )
+            await self._follow_series(connection, tenant_id, state, xmin)
+            return ()
+        row = await connection.fetchrow(
+            tables.LISTING, tenant_id, str(state.batch_watermark), span[0], span[1]
+        )
+        live = {
+            batch_id: state.live[batch_id]
+            for batch_id in row["older_ids"]
+            if batch_id in state.live
+        }
+        if len(live) != len(row["older_ids"]):
+            # Another history than the one followed so far (a restored database): begin again.
+            log.warning("history_changed", tenant=str(tenant_id))
+            state.live, state.head, state.batch_watermark = {}, Head(), 0
+            state.index, state.series_watermark = SeriesIndex(), 0
+            return await self._follow(connection, tenant_id, state, span, samples)
+        for ref in map(
+            BatchRef, row["xids"], row["ids"], row["min_ts"], row["max_ts"], row["samples"]
+        ):
+            live[ref.batch_id] = ref
+        await self._follow_series(connection, tenant_id, state, row["xmin"])
+        head = await self._follow_head(connection, tenant_id, state.head, live, span)
+        state.live, state.head, state.batch_watermark = live, head, row["xmin"]
+        blocks = map(
+            BlockRef, row["block_ids"], row["block_precedences"], row["block_min_ts"],
+            row["block_max_ts"], row["block_samples"], row["block_bytes"], row["block_keys"],
+        )  # fmt: skip
+        return tuple(sorted(blocks, key=lambda block: (block.precedence, block.block_id)))
+
+    async def _follow_series(
+        self, connection: Any, tenant_id: UUID, state: _Tenant, xmin: int
+    ) -> None:
+        """Every series that the snapshot shows is in the index."""
+        if state.series_watermark:
+            rows = await connection.fetch(tables.NEW_SERIES, tenant_id, str(state.series_watermark))
+            if rows:
+                await anyio.to_thread.run_sync(_learn, state.index, rows)
+        else:
+            cursor = await connection.cursor(tables.NEW_SERIES, tenant_id, "0")
+            while rows := await cursor.fetch(SERIES_PAGE):
+                await anyio.to_thread.run_sync(_learn, state.index, rows)
+        state.series_watermark = xmin
+
+    async def _follow_head(
+        self,
+        connection: Any,
+        tenant_id: UUID,
+        head: Head,
+        live: Mapping[int, BatchRef],
+        span: tuple[int, int],
+    ) -> Head:
+        """The head with just live batches, and with all of those that overlap `span`."""
+        refs = frozenset(live.values())
+        held = head.batches
+        if not held <= refs:
+            head = await anyio.to_thread.run_sync(head.keep, refs)
+        missing = wanted(refs, held, span)
+        columns: dict[BatchRef, batch.SampleColumns] = {}
+        for start in range(0, len(missing), PAYLOADS_PAGE):
+            page = missing[start : start + PAYLOADS_PAGE]
+            rows = await connection.fetch(
+                tables.PAYLOADS, tenant_id, sorted({str(ref.xid) for ref in page})
+            )
+            payloads = {row["batch_id"]: row["payload"] for row in rows}
+            columns |= await anyio.to_thread.run_sync(_decode_all, page, payloads)
+        if columns:
+            head = await anyio.to_thread.run_sync(head.add, columns)
+        return head
+
+    def _make_room(self, current: UUID) -> None:
+        """Heads fit their budget again and long idle tenants are forgotten; `current` stays."""
+        now_s = time.monotonic()
+        idle = [
+            tenant_id
+            for tenant_id, state in self._tenants.items()
+            if now_s - state.used_s > IDLE_S_MAX and not state.lock.locked()
+        ]
+        for tenant_id in idle:
+            del self._tenants[tenant_id]
+        total = sum(state.head.nbytes for state in self._tenants.values())
+        for tenant_id, state in sorted(self._tenants.items(), key=lambda one: one[1].used_s):
+            if total <= self._head_bytes_max:
+                break
+            if tenant_id != current and not state.lock.locked():
+                total -= state.head.nbytes
+                state.head = Head()
+        HEAD_BYTES.set(total)
+
+
+def _learn(index: SeriesIndex, rows: Sequence[Mapping[str, Any]]) -> None:
+    index.add((row["series_id"], orjson.loads(row["labels"])) for row in rows)
+
+
+def _decode_all(
+    refs: Sequence[BatchRef], payloads: Mapping[int, bytes]
+) -> dict[BatchRef, batch.SampleColumns]:
+    return {ref: batch.decode(payloads[ref.batch_id]) for ref in refs}

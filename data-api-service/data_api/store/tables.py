@@ -1,0 +1,76 @@
+"""Schema `metrics` as this service reads it: the columns it relies on, and its statements.
+
+data-ingest-service owns the schema and its migrations (docs/contracts.md §3). xid8 travels as text:
+drivers know no such type.
+"""
+
+from typing import Final
+
+COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "series": ("series_id", "tenant_id", "labels", "xid"),
+    "batch": (
+        "batch_id", "tenant_id", "xid", "min_ts", "max_ts", "samples", "payload", "compacted_by",
+    ),
+    "block": (
+        "block_id", "tenant_id", "precedence", "min_ts", "max_ts", "resolution_ms", "samples",
+        "bytes", "object_key", "replaced_by",
+    ),
+    "metadata": ("tenant_id", "metric_name", "type", "help", "unit"),
+}  # fmt: skip
+
+PRESENT_COLUMNS: Final = """
+SELECT c.relname AS table_name, a.attname AS column_name
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'metrics' AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v')
+"""
+
+# $1 tenant, $2 watermark (xid), $3 and $4 first and last ms of the span.
+# One row: one round trip, and arrays cost a tenth of what thousands of records cost to receive.
+LISTING: Final = """
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin, older.*, newer.*, blocks.*
+FROM
+ (SELECT coalesce(array_agg(batch_id), '{}') AS older_ids
+  FROM metrics.batch
+  WHERE tenant_id = $1 AND compacted_by IS NULL AND xid < $2::text::xid8) AS older,
+ (SELECT coalesce(array_agg(batch_id), '{}') AS ids,
+         coalesce(array_agg(xid::text::bigint), '{}') AS xids,
+         coalesce(array_agg(min_ts), '{}') AS min_ts,
+         coalesce(array_agg(max_ts), '{}') AS max_ts,
+         coalesce(array_agg(samples), '{}') AS samples
+  FROM metrics.batch
+  WHERE tenant_id = $1 AND compacted_by IS NULL AND xid >= $2::text::xid8) AS newer,
+ (SELECT coalesce(array_agg(block_id), '{}') AS block_ids,
+         coalesce(array_agg(precedence), '{}') AS block_precedences,
+         coalesce(array_agg(min_ts), '{}') AS block_min_ts,
+         coalesce(array_agg(max_ts), '{}') AS block_max_ts,
+         coalesce(array_agg(samples), '{}') AS block_samples,
+         coalesce(array_agg(bytes), '{}') AS block_bytes,
+         coalesce(array_agg(object_key), '{}') AS block_keys
+  FROM metrics.block
+  WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
+    AND min_ts <= $4 AND max_ts >= $3) AS blocks
+"""
+
+# $1 tenant, $2 xids. Found by the index (tenant_id, xid); others of those transactions are dropped.
+PAYLOADS: Final = """
+SELECT batch_id, payload FROM metrics.batch
+WHERE tenant_id = $1 AND compacted_by IS NULL AND xid = ANY($2::text[]::xid8[])
+"""
+
+# $1 tenant, $2 watermark (xid).
+NEW_SERIES: Final = """
+SELECT series_id, labels::text AS labels FROM metrics.series
+WHERE tenant_id = $1 AND xid >= $2::text::xid8
+"""
+
+METADATA: Final = """
+SELECT metric_name, type, help, unit FROM metrics.metadata
+WHERE tenant_id = $1 AND ($2::text IS NULL OR metric_name = $2) ORDER BY metric_name
+"""
+
+STORED: Final = """
+SELECT coalesce(sum(samples), 0)::bigint AS samples, count(*) AS blocks,
+       coalesce(min(min_ts), 9223372036854775807) AS min_ts,
+       coalesce(max(max_ts), -9223372036854775808) AS max_ts
+FROM metrics.block WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
+"""
