@@ -1,0 +1,164 @@
+"""Samples of many series to sorted chunks and scaled integers: the arithmetic of compaction and of blocks.
+
+    arrival order ── counting sort by series ── time order, last wins ── chunks ── deltas, or raw values
+
+Source: docs/formats/block.md; the counting sort is 1.6 to 5 times faster than other sorts (docs/adr/0004-compaction.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from data_ingest.kernels.jit import F64S_IN, I64S, I64S_IN, U64S, U64S_IN, inlined, int64, kernel, types, void
+from data_ingest.model import F64, I64, U64
+
+SCALE_MAX: Final = 9
+RAW: Final = -1
+_INTEGER_MAX: Final = 9007199254740992.0  # 2**53
+_POWERS = tuple(10.0**exponent for exponent in range(SCALE_MAX + 1))
+I8S = types.Array(types.int8, 1, "C")
+
+
+@kernel(void(I64S_IN, I64S))
+def counting_order(codes: I64, starts: I64) -> None:
+    """`starts[c]` is the first place of code c, `starts[-1]` = n; codes are within 0 … starts.size - 2."""
+    for i in range(starts.size):
+        starts[i] = 0
+    for i in range(codes.size):
+        starts[codes[i] + 1] += 1
+    for i in range(1, starts.size):
+        starts[i] += starts[i - 1]
+
+
+@kernel(void(I64S_IN, I64S_IN, U64S_IN, I64S, I64S, U64S))
+def scatter(codes: I64, timestamps_ms: I64, bits: U64, starts: I64, out_ms: I64, out_bits: U64) -> None:
+    """Samples stand by code in arrival order; `starts[c]` is used up and ends as the end of c."""
+    for i in range(codes.size):
+        place = starts[codes[i]]
+        starts[codes[i]] = place + 1
+        out_ms[place] = timestamps_ms[i]
+        out_bits[place] = bits[i]
+
+
+@inlined
+def _merge_sort(times: Any, bits: Any, start: Any, end: Any, spare_times: Any, spare_bits: Any) -> Any:
+    """[start, end) ascends by time and equal times keep their order: bottom-up merges."""
+    width = 1
+    n = end - start
+    while width < n:
+        low = start
+        while low < end:
+            middle = min(low + width, end)
+            high = min(low + 2 * width, end)
+            i = low
+            j = middle
+            for k in range(low, high):
+                if i < middle and (j >= high or times[i] <= times[j]):
+                    spare_times[k], spare_bits[k] = times[i], bits[i]
+                    i += 1
+                else:
+                    spare_times[k], spare_bits[k] = times[j], bits[j]
+                    j += 1
+            low = high
+        for k in range(start, end):
+            times[k], bits[k] = spare_times[k], spare_bits[k]
+        width *= 2
+    return 0
+
+
+@kernel(int64(I64S, I64S, U64S, I64S, U64S, I64S))
+def order_and_settle(ends: I64, times: I64, bits: U64, spare_times: I64, spare_bits: U64, out_starts: I64) -> int:
+    """How many samples are left: each series' times strictly ascend, of equal ones the last arrived is kept.
+
+    ends: (s,), one past each series in `times` and `bits`, which are compacted in place.
+    out_starts: (s + 1,), where each series starts afterwards.
+    """
+    write = 0
+    start = 0
+    for s in range(ends.size):
+        end = ends[s]
+        out_starts[s] = write
+        ascends = True
+        for i in range(start + 1, end):
+            if times[i] < times[i - 1]:
+                ascends = False
+                break
+        if not ascends:
+            _merge_sort(times, bits, start, end, spare_times, spare_bits)
+        first = write
+        for i in range(start, end):
+            if write > first and times[write - 1] == times[i]:
+                bits[write - 1] = bits[i]
+            else:
+                times[write] = times[i]
+                bits[write] = bits[i]
+                write += 1
+        start = end
+    out_starts[ends.size] = write
+    return write
+
+
+@inlined
+def _integer(value: Any, bits: Any, scale: Any) -> Any:
+    """(True, m) when m / 10**scale has exactly these bits and |m| < 2**53."""
+    scaled = value * _POWERS[scale]
+    if not -_INTEGER_MAX < scaled < _INTEGER_MAX:  # NaN and infinities fail this as well
+        return False, 0
+    m = np.int64(np.rint(scaled))
+    if m == 0:
+        return bits == np.uint64(0), 0  # -0.0 is not the integer 0
+    return np.float64(m) / _POWERS[scale] == value, m
+
+
+@kernel(void(I64S_IN, F64S_IN, U64S_IN, I8S, I64S))
+def scale(starts: I64, values: F64, bits: U64, scales: Any, deltas: I64) -> None:
+    """For chunk c = [starts[c], starts[c + 1]): the smallest scale that keeps every bit, and its deltas; or RAW.
+
+    values and bits are two views of the same (n,) array; deltas (n,) is left alone where the chunk is raw.
+    """
+    for c in range(starts.size - 1):
+        start = starts[c]
+        end = starts[c + 1]
+        exponent = 0
+        good = 0
+        i = start
+        while good < end - start and exponent <= SCALE_MAX:  # round and round, until all agreed in a row
+            fits, _m = _integer(values[i], bits[i], exponent)
+            if fits:
+                good += 1
+                i += 1
+                if i == end:
+                    i = start
+            else:
+                good = 0
+                exponent += 1
+        if exponent > SCALE_MAX:
+            scales[c] = RAW
+            continue
+        scales[c] = exponent
+        previous = np.int64(0)
+        for k in range(start, end):
+            _fits, m = _integer(values[k], bits[k], exponent)
+            deltas[k] = np.int64(m) - previous
+            previous = np.int64(m)
+
+
+@kernel(void(I64S_IN, types.Array(types.int8, 1, "C", readonly=True), I64S_IN, F64S_IN, types.Array(types.float64, 1, "C")))
+def unscale(starts: I64, scales: Any, deltas: I64, raw: F64, out: F64) -> None:
+    """Values of every chunk. `deltas` holds those of the scaled chunks one after another, `raw` those of the others."""
+    d = 0
+    r = 0
+    for c in range(starts.size - 1):
+        if scales[c] == RAW:
+            for i in range(starts[c], starts[c + 1]):
+                out[i] = raw[r]
+                r += 1
+        else:
+            total = np.int64(0)
+            divisor = _POWERS[scales[c]]
+            for i in range(starts[c], starts[c + 1]):
+                total += deltas[d]
+                d += 1
+                out[i] = np.float64(total) / divisor

@@ -1,0 +1,382 @@
+"""Walker over the Prometheus text format 0.0.4 and OpenMetrics 1.0: bytes to offsets, and most floats.
+
+    name {  label = "value" , … } value timestamp  # { exemplar } …
+    └─── key text ──────────────┘ └─┬─┘ └───┬───┘   └─ skipped ─┘
+                                    float   ms (0.0.4) or seconds (OpenMetrics)
+
+A number with at most 19 digits below 2**53 and a power of ten up to 22 is exact in one multiplication or
+division; every other one is handed back as HARD with its offsets. Source: prometheus.io/docs/instrumenting/exposition_formats,
+the OpenMetrics 1.0 ABNF, Prometheus `model/textparse`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from data_ingest.kernels.jit import BYTES, F64S, I64S, boolean, inlined, int64, kernel, types
+from data_ingest.model import F64, I64, U8
+
+# Status of a walk; the second number is the offset of the byte at fault.
+OK: Final = 0
+BAD_NAME: Final = 1
+BAD_LABEL_NAME: Final = 2
+NO_EQUALS: Final = 3
+NO_QUOTE: Final = 4
+OPEN_QUOTE: Final = 5
+NO_SEPARATOR: Final = 6
+NO_VALUE: Final = 7
+BAD_TIMESTAMP: Final = 8
+TRAILING: Final = 9
+TWO_NAMES: Final = 10
+NO_METRIC_NAME: Final = 11
+AFTER_EOF: Final = 12
+NO_EOF: Final = 13
+BAD_EXEMPLAR: Final = 14
+
+# Columns of a sample row.
+KEY_START: Final = 0
+KEY_END: Final = 1
+LABELS_START: Final = 2
+LABELS_END: Final = 3
+VALUE_START: Final = 4
+VALUE_END: Final = 5
+TIME_START: Final = 6  # -1: no timestamp
+TIME_END: Final = 7
+HARD: Final = 8  # 1: the value is for Python's float
+NAME_START: Final = 9
+NAME_END: Final = 10
+NAME_ESCAPED: Final = 11
+SAMPLE_COLUMNS: Final = 12
+
+# Columns of a label row.
+LABEL_NAME_START: Final = 0
+LABEL_NAME_END: Final = 1
+LABEL_VALUE_START: Final = 2
+LABEL_VALUE_END: Final = 3
+LABEL_ESCAPED: Final = 4  # 1: the value has a backslash; 2: the name has
+LABEL_COLUMNS: Final = 5
+
+# Columns of a metadata row.
+META_KIND: Final = 0
+META_NAME_START: Final = 1
+META_NAME_END: Final = 2
+META_TEXT_START: Final = 3
+META_TEXT_END: Final = 4
+META_BEFORE_SAMPLE: Final = 5
+META_COLUMNS: Final = 6
+HELP: Final = 1
+TYPE: Final = 2
+UNIT: Final = 3
+
+I64_ROWS = types.Array(types.int64, 2, "C")
+_POWERS = tuple(10.0**exponent for exponent in range(23))
+_EXACT_MAX: Final = 1 << 53
+
+
+@inlined
+def _skip_blanks(buf: Any, p: Any, end: Any) -> Any:
+    while p < end and (buf[p] == 32 or buf[p] == 9):
+        p += 1
+    return p
+
+
+@inlined
+def _is_name_byte(c: Any, first: Any, colon: Any) -> Any:
+    if (97 <= c <= 122) or (65 <= c <= 90) or c == 95:
+        return True
+    if c == 58:
+        return colon
+    return (48 <= c <= 57) and not first
+
+
+@inlined
+def _name_end(buf: Any, p: Any, end: Any, colon: Any) -> Any:
+    """One past the name that starts at `p`; `p` itself when none does."""
+    start = p
+    while p < end and _is_name_byte(buf[p], p == start, colon):
+        p += 1
+    return p
+
+
+@inlined
+def _quoted_end(buf: Any, p: Any, end: Any) -> Any:
+    """Of the text after an opening quote at `p - 1`: (offset of the closing quote or -1, escaped 0 or 1)."""
+    escaped = 0
+    while p < end:
+        c = buf[p]
+        if c == 34:
+            return p, escaped
+        if c == 92:
+            escaped = 1
+            p += 1
+        p += 1
+    return -1, escaped
+
+
+@inlined
+def _token_end(buf: Any, p: Any, end: Any) -> Any:
+    while p < end and buf[p] != 32 and buf[p] != 9:
+        p += 1
+    return p
+
+
+@inlined
+def _number(buf: Any, p: Any, end: Any, powers: Any) -> Any:
+    """The float in [p, end) when one operation gives it exactly: (True, value), else (False, 0.0)."""
+    negative = False
+    if p < end and (buf[p] == 45 or buf[p] == 43):
+        negative = buf[p] == 45
+        p += 1
+    mantissa = np.int64(0)
+    digits = 0
+    decimals = 0
+    seen_dot = False
+    while p < end:
+        c = buf[p]
+        if 48 <= c <= 57:
+            if mantissa >= 100_000_000_000_000_000:
+                return False, 0.0
+            mantissa = mantissa * np.int64(10) + np.int64(c - 48)
+            digits += 1
+            if seen_dot:
+                decimals += 1
+        elif c == 46 and not seen_dot:
+            seen_dot = True
+        else:
+            break
+        p += 1
+    if digits == 0 or mantissa >= np.int64(_EXACT_MAX):
+        return False, 0.0
+    exponent = 0
+    if p < end and (buf[p] == 101 or buf[p] == 69):
+        p += 1
+        exponent_negative = False
+        if p < end and (buf[p] == 45 or buf[p] == 43):
+            exponent_negative = buf[p] == 45
+            p += 1
+        if p == end or end - p > 3:
+            return False, 0.0
+        while p < end and 48 <= buf[p] <= 57:
+            exponent = exponent * 10 + np.int64(buf[p] - 48)
+            p += 1
+        if exponent_negative:
+            exponent = -exponent
+    if p != end:
+        return False, 0.0
+    exponent -= decimals
+    if exponent < -22 or exponent > 22:
+        return False, 0.0
+    value = np.float64(mantissa)
+    if exponent < 0:
+        value = value / powers[-exponent]
+    else:
+        value = value * powers[exponent]
+    if negative:
+        value = -value
+    return True, value
+
+
+@inlined
+def _is_word(buf: Any, p: Any, end: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """The four bytes a b c d stand at `p`."""
+    return p + 4 <= end and buf[p] == a and buf[p + 1] == b and buf[p + 2] == c and buf[p + 3] == d
+
+
+@inlined
+def _labels(buf: Any, p: Any, end: Any, labels: Any, count: Any, name: Any) -> Any:
+    """Reads from after `{` to after `}` into label rows: (status, offset, count).
+
+    A quoted word that no `=` follows is the metric name (UTF-8 names); its place goes to `name` (3,).
+    """
+    while True:
+        p = _skip_blanks(buf, p, end)
+        if p < end and buf[p] == 125:
+            return OK, p + 1, count
+        name_escaped = 0
+        quoted = p < end and buf[p] == 34
+        if quoted:
+            start = p + 1
+            stop, name_escaped = _quoted_end(buf, start, end)
+            if stop < 0:
+                return OPEN_QUOTE, p, count
+            p = stop + 1
+        else:
+            start = p
+            stop = _name_end(buf, p, end, False)
+            if stop == p:
+                return BAD_LABEL_NAME, p, count
+            p = stop
+        p = _skip_blanks(buf, p, end)
+        if quoted and (p == end or buf[p] != 61):
+            if name[0] >= 0:
+                return TWO_NAMES, start - 1, count
+            name[0], name[1], name[2] = start, stop, name_escaped
+        else:
+            if p == end or buf[p] != 61:
+                return NO_EQUALS, p, count
+            p = _skip_blanks(buf, p + 1, end)
+            if p == end or buf[p] != 34:
+                return NO_QUOTE, p, count
+            closing, escaped = _quoted_end(buf, p + 1, end)
+            if closing < 0:
+                return OPEN_QUOTE, p, count
+            labels[count, LABEL_NAME_START] = start
+            labels[count, LABEL_NAME_END] = stop
+            labels[count, LABEL_VALUE_START] = p + 1
+            labels[count, LABEL_VALUE_END] = closing
+            labels[count, LABEL_ESCAPED] = escaped | (name_escaped << 1)
+            count += 1
+            p = closing + 1
+        p = _skip_blanks(buf, p, end)
+        if p < end and buf[p] == 44:
+            p += 1
+        elif p == end or buf[p] != 125:
+            return NO_SEPARATOR, p, count
+
+
+@kernel(int64(BYTES, boolean, I64_ROWS, F64S, I64_ROWS, I64_ROWS, I64S))
+def walk(buf: U8, openmetrics: bool, samples: I64, values: F64, labels: I64, metadata: I64, out: I64) -> int:
+    """Status of the walk; OK when the whole body was read.
+
+    samples (≥ lines, SAMPLE_COLUMNS), values (≥ lines,), labels (≥ `=` + 1, LABEL_COLUMNS),
+    metadata (≥ lines, META_COLUMNS); out: (samples, labels, metadata, line from 1, offset at fault).
+    """
+    n_samples = 0
+    n_labels = 0
+    n_metadata = 0
+    line = 0
+    p = 0
+    size = buf.size
+    ended = False
+    name = np.empty(3, np.int64)
+    while p < size:
+        line += 1
+        end = p
+        while end < size and buf[end] != 10:
+            end += 1
+        next_line = end + 1
+        if end > p and buf[end - 1] == 13:
+            end -= 1
+        out[0], out[1], out[2], out[3] = n_samples, n_labels, n_metadata, line
+        if ended:
+            out[4] = p
+            return AFTER_EOF
+        p = _skip_blanks(buf, p, end)
+        if p == end:
+            p = next_line
+            continue
+        if buf[p] == 35:  # a comment, perhaps with metadata
+            q = _skip_blanks(buf, p + 1, end)
+            kind = 0
+            if _is_word(buf, q, end, 72, 69, 76, 80):
+                kind = HELP
+            elif _is_word(buf, q, end, 84, 89, 80, 69):
+                kind = TYPE
+            elif openmetrics and _is_word(buf, q, end, 85, 78, 73, 84):
+                kind = UNIT
+            elif openmetrics and q + 3 == end and buf[q] == 69 and buf[q + 1] == 79 and buf[q + 2] == 70:
+                ended = True
+            if kind > 0 and q + 4 < end and (buf[q + 4] == 32 or buf[q + 4] == 9):
+                q = _skip_blanks(buf, q + 4, end)
+                if q < end and buf[q] == 34:
+                    stop, _escaped = _quoted_end(buf, q + 1, end)
+                    if stop < 0:
+                        out[4] = q
+                        return OPEN_QUOTE
+                    metadata[n_metadata, META_NAME_START] = q + 1
+                    metadata[n_metadata, META_NAME_END] = stop
+                    q = stop + 1
+                else:
+                    stop = _name_end(buf, q, end, True)
+                    if stop == q or (stop < end and buf[stop] != 32 and buf[stop] != 9):
+                        out[4] = stop
+                        return BAD_NAME
+                    metadata[n_metadata, META_NAME_START] = q
+                    metadata[n_metadata, META_NAME_END] = stop
+                    q = stop
+                if q < end:  # one blank parts name and text; what follows it is text
+                    q += 1
+                metadata[n_metadata, META_KIND] = kind
+                metadata[n_metadata, META_TEXT_START] = q
+                metadata[n_metadata, META_TEXT_END] = end
+                metadata[n_metadata, META_BEFORE_SAMPLE] = n_samples
+                n_metadata += 1
+            p = next_line
+            continue
+
+        key_start = p
+        first_label = n_labels
+        name[0], name[1], name[2] = -1, -1, 0
+        if buf[p] != 123:
+            stop = _name_end(buf, p, end, True)
+            if stop == p:
+                out[4] = p
+                return BAD_NAME
+            name[0], name[1] = p, stop
+            p = stop
+        key_end = p
+        after = _skip_blanks(buf, p, end)
+        if after < end and buf[after] == 123:
+            status, p, n_labels = _labels(buf, after + 1, end, labels, n_labels, name)
+            if status != OK:
+                out[4] = p
+                return status
+            key_end = p
+        elif after == p and p < end:
+            out[4] = p
+            return BAD_NAME
+        if name[0] < 0:
+            out[4] = key_start
+            return NO_METRIC_NAME
+        p = _skip_blanks(buf, p, end)
+        value_start = p
+        p = _token_end(buf, p, end)
+        if p == value_start:
+            out[4] = p
+            return NO_VALUE
+        row = n_samples
+        easy, value = _number(buf, value_start, p, _POWERS)
+        samples[row, KEY_START] = key_start
+        samples[row, KEY_END] = key_end
+        samples[row, LABELS_START] = first_label
+        samples[row, LABELS_END] = n_labels
+        samples[row, VALUE_START] = value_start
+        samples[row, VALUE_END] = p
+        samples[row, TIME_START] = -1
+        samples[row, TIME_END] = -1
+        samples[row, HARD] = 0 if easy else 1
+        samples[row, NAME_START] = name[0]
+        samples[row, NAME_END] = name[1]
+        samples[row, NAME_ESCAPED] = name[2]
+        values[row] = value
+        p = _skip_blanks(buf, p, end)
+        if p < end and buf[p] != 35:
+            start = p
+            p = _token_end(buf, p, end)
+            if not (48 <= buf[start] <= 57 or buf[start] == 45 or (openmetrics and buf[start] == 43)):
+                out[4] = start
+                return BAD_TIMESTAMP
+            samples[row, TIME_START] = start
+            samples[row, TIME_END] = p
+            p = _skip_blanks(buf, p, end)
+        n_samples += 1
+        if p < end:
+            if not (openmetrics and buf[p] == 35):
+                out[4] = p
+                return TRAILING
+            brace = _skip_blanks(buf, p + 1, end)  # an exemplar: its labels are checked, then all of it is left
+            if brace == end or buf[brace] != 123:
+                out[4] = brace
+                return BAD_EXEMPLAR
+            name[0] = -1
+            status, p, _count = _labels(buf, brace + 1, end, labels, n_labels, name)
+            if status != OK or name[0] >= 0:
+                out[4] = p
+                return BAD_EXEMPLAR
+        p = next_line
+    out[0], out[1], out[2], out[3], out[4] = n_samples, n_labels, n_metadata, line, size
+    if openmetrics and not ended:
+        return NO_EOF
+    return OK

@@ -1,0 +1,291 @@
+"""Prometheus text 0.0.4 and OpenMetrics 1.0 expositions: what a scrape or a push brings.
+
+    body ── kernels.prometheus_text.walk ──▶ offsets, floats ──▶ Exposition ──▶ SampleBatch
+                                             hard floats: Python's float
+
+Both formats come through one walker. Differences kept: OpenMetrics timestamps are seconds and its body ends with
+`# EOF` (so a cut body is noticed); 0.0.4 timestamps are whole milliseconds. `le` and `quantile` are written one way
+(`1` and `1.0` are one series), as Prometheus 3 does. Exemplars are skipped. Source: Prometheus `model/textparse`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+import numpy as np
+
+from data_ingest.errors import BadBody
+from data_ingest.kernels import hashing
+from data_ingest.kernels import prometheus_text as kernel
+from data_ingest.model import F64, I64, U8, U64, MetricMetadata, RawLabels, SampleBatch
+
+NORMAL_NAN_BITS: Final = 0x7FF8_0000_0000_0001
+"""Every NaN of an exposition becomes this one. Source: Prometheus `value.NormalNaN`."""
+ACCEPT: Final = (
+    "application/openmetrics-text;version=1.0.0;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,"
+    "text/plain;version=0.0.4;q=0.4,*/*;q=0.1"
+)
+TYPES: Final = frozenset(
+    {"counter", "gauge", "histogram", "summary", "untyped", "unknown", "gaugehistogram", "info", "stateset"}
+)
+_FLOAT: Final = re.compile(
+    rb"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)|nan", re.IGNORECASE
+)
+_INFINITY: Final = re.compile(rb"[+-]?inf(?:inity)?", re.IGNORECASE)
+_SECONDS: Final = re.compile(rb"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
+_ESCAPE: Final = re.compile(rb"\\(.)", re.DOTALL)
+_ESCAPED: Final = {b"n": b"\n", b"\\": b"\\", b'"': b'"'}
+_FAULTS: Final = {
+    kernel.BAD_NAME: "not a metric name",
+    kernel.BAD_LABEL_NAME: "not a label name",
+    kernel.NO_EQUALS: "expected = after the label name",
+    kernel.NO_QUOTE: "expected a quoted label value",
+    kernel.OPEN_QUOTE: "the quote is not closed on its line",
+    kernel.NO_SEPARATOR: "expected , or } after a label",
+    kernel.NO_VALUE: "expected a value",
+    kernel.BAD_TIMESTAMP: "expected a timestamp",
+    kernel.TRAILING: "expected the end of the line",
+    kernel.TWO_NAMES: "a second metric name",
+    kernel.NO_METRIC_NAME: "the series has no metric name",
+    kernel.AFTER_EOF: "text after # EOF",
+    kernel.NO_EOF: "the body does not end with # EOF: it was cut",
+    kernel.BAD_EXEMPLAR: "not an exemplar",
+}
+_QUOTED_BYTES: Final = 60
+_MS_MAX: Final = 2**63 - 1
+
+
+class BadExposition(BadBody):
+    """The exposition cannot be read"""
+
+
+@dataclass(frozen=True, slots=True)
+class Exposition:
+    """One decoded body; a sample's labels are made only when asked for.
+
+    values: (n,) float64, NaNs normal. timestamps_ms: (n,) int64, meaningful where `has_timestamp`.
+    """
+
+    body: bytes
+    rows: I64
+    label_rows: I64
+    values: F64
+    timestamps_ms: I64
+    has_timestamp: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    metadata: tuple[MetricMetadata, ...]
+    _types: dict[bytes, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[0])
+
+    def keys(self) -> Iterator[bytes]:
+        """The series text of each sample as it stands in the body, `name{…}`: equal text, equal labels."""
+        for start, end in self.rows[:, : kernel.KEY_END + 1].tolist():
+            yield self.body[start:end]
+
+    def labels(self, sample: int) -> RawLabels:
+        """Labels of one sample, `__name__` first, values unescaped, `le` and `quantile` normalised.
+
+        Raises BadExposition for a value that is not UTF-8 or a label given twice.
+        """
+        row = self.rows[sample].tolist()
+        name = self._unescaped(row[kernel.NAME_START], row[kernel.NAME_END], bool(row[kernel.NAME_ESCAPED]))
+        found: RawLabels = [(b"__name__", name)]
+        names = {b"__name__"}
+        boundary = self._boundary_label(name)
+        for start, end, value_start, value_end, escaped in self.label_rows[
+            row[kernel.LABELS_START] : row[kernel.LABELS_END]
+        ].tolist():
+            label = self._unescaped(start, end, bool(escaped & 2))
+            value = self._unescaped(value_start, value_end, bool(escaped & 1))
+            if label in names:
+                raise _fault(self.body, start, "this label stands here twice")
+            names.add(label)
+            if label == boundary:
+                value = normalised_boundary(value)
+            if value:
+                found.append((label, value))
+        return found
+
+    def _boundary_label(self, name: bytes) -> bytes | None:
+        if name.endswith(b"_bucket") and self._types.get(name[:-7]) in {"histogram", "gaugehistogram"}:
+            return b"le"
+        return b"quantile" if self._types.get(name) == "summary" else None
+
+    def _unescaped(self, start: int, end: int, escaped: bool) -> bytes:
+        text = self.body[start:end]
+        if escaped:
+            text = unescape(text)
+        if not text.isascii():
+            try:
+                text.decode()
+            except UnicodeDecodeError as exc:
+                raise _fault(self.body, start + exc.start, "not UTF-8") from exc
+        return text
+
+
+def is_openmetrics(content_type: str) -> bool:
+    """What `Content-Type` says; everything that is not OpenMetrics is read as 0.0.4."""
+    return content_type.split(";", 1)[0].strip().lower() == "application/openmetrics-text"
+
+
+def decode(body: bytes, *, openmetrics: bool = False) -> Exposition:
+    """The exposition in `body`; BadExposition with line and offset of the first fault.
+
+    All or nothing, as in Prometheus: an exposition with one bad line is a failed scrape.
+    """
+    buf: U8 = np.frombuffer(body, np.uint8)
+    lines = body.count(b"\n") + 1
+    samples = np.empty((lines, kernel.SAMPLE_COLUMNS), np.int64)
+    values = np.empty(lines, np.float64)
+    labels = np.empty((body.count(b"=") + 1, kernel.LABEL_COLUMNS), np.int64)
+    metadata = np.empty((body.count(b"#") + 1, kernel.META_COLUMNS), np.int64)
+    out = np.zeros(5, np.int64)
+    status = kernel.walk(buf, openmetrics, samples, values, labels, metadata, out)
+    if status != kernel.OK:
+        raise _fault(body, int(out[4]), _FAULTS[status])
+    n = int(out[0])
+    samples, values = samples[:n], values[:n]
+    for i in np.flatnonzero(samples[:, kernel.HARD]).tolist():
+        start, end = samples[i, [kernel.VALUE_START, kernel.VALUE_END]].tolist()
+        values[i] = _parse_value(body, start, end)
+    values.view(np.uint64)[np.isnan(values)] = NORMAL_NAN_BITS
+    described = _metadata(body, metadata[: int(out[2])])
+    return Exposition(
+        body=body,
+        rows=samples,
+        label_rows=labels,
+        values=values,
+        timestamps_ms=_timestamps(body, samples, openmetrics=openmetrics),
+        has_timestamp=samples[:, kernel.TIME_START] >= 0,
+        metadata=tuple(described.values()),
+        _types={name.encode(): found.type for name, found in described.items()},
+    )
+
+
+def as_batch(exposition: Exposition, now_ms: int, seed: U64) -> SampleBatch:
+    """The exposition as one request of the write path; samples without a timestamp get `now_ms`."""
+    rows: dict[bytes, int] = {}
+    first_samples: list[int] = []
+    series_of = np.empty(len(exposition), np.int64)
+    for i, key in enumerate(exposition.keys()):
+        row = rows.setdefault(key, len(rows))
+        if row == len(first_samples):
+            first_samples.append(i)
+        series_of[i] = row
+    keys = np.empty((len(rows), 2), np.uint64)
+    for key, row in rows.items():
+        keys[row] = hashing.hash_bytes(key, seed)
+    def labels_at(row: int) -> RawLabels:
+        return exposition.labels(first_samples[row])
+
+    return SampleBatch(
+        keys=keys,
+        series_of=series_of,
+        timestamps_ms=np.where(exposition.has_timestamp, exposition.timestamps_ms, now_ms),
+        values=exposition.values,
+        labels_at=labels_at,
+        metadata=exposition.metadata,
+    )
+
+
+def unescape(text: bytes) -> bytes:
+    r"""`\n`, `\\` and `\"` undone; a backslash before anything else stays, as in Prometheus."""
+    return _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[0]), text)
+
+
+def normalised_boundary(text: bytes) -> bytes:
+    """A bucket boundary or quantile the one way OpenMetrics writes it: `1` → `1.0`, `1e+06` stays; no float stays as is.
+
+    Source: Prometheus `normalizeFloatsInLabelValues`, `formatOpenMetricsFloat` (Go's `%g`, shortest form).
+    """
+    if not _FLOAT.fullmatch(text):
+        return text
+    value = float(text)
+    if value != value:  # noqa: PLR0124 - NaN
+        return b"NaN"
+    if value in {float("inf"), float("-inf")}:
+        return b"+Inf" if value > 0 else b"-Inf"
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    assert isinstance(exponent, int)
+    shown = "".join(map(str, digits))
+    power = len(shown) - 1 + exponent
+    if value == 0:
+        plain = "0.0"
+    elif power < -4 or power >= 6:  # the bounds of the shortest `%g`
+        plain = f"{shown[0]}{'.' + shown[1:] if shown[1:] else ''}e{'-' if power < 0 else '+'}{abs(power):02d}"
+    elif power < 0:
+        plain = f"0.{'0' * (-power - 1)}{shown}"
+    else:
+        whole = shown[: power + 1].ljust(power + 1, "0")
+        plain = f"{whole}.{shown[power + 1 :] or '0'}"
+    return f"{'-' if sign and value != 0 else ''}{plain}".encode()
+
+
+def _parse_value(body: bytes, start: int, end: int) -> float:
+    text = body[start:end]
+    if not _FLOAT.fullmatch(text):
+        raise _fault(body, start, "not a number")
+    value = float(text)
+    if value in {float("inf"), float("-inf")} and not _INFINITY.fullmatch(text):
+        raise _fault(body, start, "the number is too large for a float64")
+    return value
+
+
+def _timestamps(body: bytes, samples: I64, *, openmetrics: bool) -> I64:
+    timestamps_ms = np.zeros(samples.shape[0], np.int64)
+    for i in np.flatnonzero(samples[:, kernel.TIME_START] >= 0).tolist():
+        start, end = samples[i, [kernel.TIME_START, kernel.TIME_END]].tolist()
+        text = body[start:end]
+        if openmetrics and _SECONDS.fullmatch(text):
+            at_ms = _seconds_to_ms(text)
+        elif not openmetrics and text.removeprefix(b"-").isdigit():
+            at_ms = int(text) if len(text) <= 20 else _MS_MAX + 1
+        else:
+            raise _fault(body, start, "expected a timestamp")
+        if not -_MS_MAX <= at_ms <= _MS_MAX:
+            raise _fault(body, start, "the timestamp is too large")
+        timestamps_ms[i] = at_ms
+    return timestamps_ms
+
+
+def _seconds_to_ms(text: bytes) -> int:
+    """Truncated towards zero, as Prometheus does with `int64(ts * 1000)`, but exact in decimals."""
+    seconds = Decimal(text.decode())
+    return _MS_MAX + 1 if seconds.adjusted() > 18 else int(seconds * 1000)
+
+
+def _metadata(body: bytes, rows: I64) -> dict[str, MetricMetadata]:
+    found: dict[str, dict[str, str]] = {}
+    for kind, name_start, name_end, start, end, _ in rows.tolist():
+        try:
+            name = unescape(body[name_start:name_end]).decode()
+            text = body[start:end].decode()
+        except UnicodeDecodeError as exc:
+            raise _fault(body, name_start, "not UTF-8") from exc
+        facts = found.setdefault(name, {})
+        if kind == kernel.HELP:
+            facts["help"] = unescape(text.strip(" \t").encode()).decode()
+        elif kind == kernel.TYPE:
+            if text.strip() not in TYPES:
+                raise _fault(body, start, "not a metric type")
+            facts["type"] = text.strip().replace("untyped", "unknown")
+        else:
+            facts["unit"] = text.strip()
+    return {
+        name: MetricMetadata(name, facts.get("type", "unknown"), facts.get("help", ""), facts.get("unit", ""))
+        for name, facts in found.items()
+    }
+
+
+def _fault(body: bytes, offset: int, why: str) -> BadExposition:
+    line_start = body.rfind(b"\n", 0, offset) + 1
+    line_end = body.find(b"\n", offset)
+    text = body[line_start : line_end if line_end >= 0 else len(body)][:_QUOTED_BYTES]
+    return BadExposition(
+        detail=why, line=body.count(b"\n", 0, offset) + 1, offset=offset, text=repr(text.decode(errors="replace"))
+    )

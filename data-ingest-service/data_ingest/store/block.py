@@ -1,0 +1,215 @@
+"""Blocks as Parquet: columns of sorted samples to bytes and back (docs/formats/block.md, version 1).
+
+    SortedSamples (series, times, values) ── chunks ── row groups ── Parquet
+
+A writer takes samples piece by piece and a reader gives them back row group by row group, so neither holds a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
+from uuid import UUID
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_ingest.errors import BadPayload
+from data_ingest.kernels import chunks
+from data_ingest.model import F64, I64
+
+CHUNK_SAMPLES_MAX: Final = 8_192
+GROUP_CHUNKS_MAX: Final = 512
+GROUP_SAMPLES_MAX: Final = 262_144
+"""Bounds what a reader must decode at once, where chunks are long."""
+FORMAT: Final = "block/1"
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("series_id", pa.int64(), nullable=False),
+        pa.field("min_ts", pa.int64(), nullable=False),
+        pa.field("max_ts", pa.int64(), nullable=False),
+        pa.field("timestamps", pa.list_(pa.field("element", pa.int64(), nullable=False)), nullable=False),
+        pa.field("scale", pa.int8()),
+        pa.field("deltas", pa.list_(pa.field("element", pa.int64(), nullable=False))),
+        pa.field("values", pa.list_(pa.field("element", pa.float64(), nullable=False))),
+    ]
+)
+_ENCODINGS: Final = {
+    "series_id": "DELTA_BINARY_PACKED",
+    "min_ts": "DELTA_BINARY_PACKED",
+    "max_ts": "DELTA_BINARY_PACKED",
+    "timestamps.list.element": "DELTA_BINARY_PACKED",
+    "deltas.list.element": "DELTA_BINARY_PACKED",
+    "values.list.element": "BYTE_STREAM_SPLIT",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SortedSamples:
+    """Samples by series, then time.
+
+    series_ids: (s,) int64, ascending. starts: (s + 1,) int64, where each series starts; starts[-1] = n.
+    timestamps_ms: (n,) int64, strictly ascending within a series. values: (n,) float64, bits kept.
+    """
+
+    series_ids: I64
+    starts: I64
+    timestamps_ms: I64
+    values: F64
+
+    def __len__(self) -> int:
+        return int(self.timestamps_ms.size)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFacts:
+    """What the catalogue records of a written block; both times inclusive."""
+
+    series: int
+    samples: int
+    min_ts: int
+    max_ts: int
+
+
+class BlockWriter:
+    """Writes one block to `sink`. Pieces come in order of series; a series may go on in the next piece."""
+
+    def __init__(self, sink: BinaryIO, tenant: UUID, resolution_ms: int = 0) -> None:
+        metadata = {
+            "cloudopshub.format": FORMAT,
+            "cloudopshub.tenant": str(tenant),
+            "cloudopshub.resolution_ms": str(resolution_ms),
+        }
+        self._parquet = pq.ParquetWriter(
+            sink,
+            SCHEMA,
+            compression="zstd",
+            compression_level=3,
+            use_dictionary=False,
+            column_encoding=_ENCODINGS,
+            write_statistics=["series_id", "min_ts", "max_ts"],
+            store_schema=False,
+        )
+        self._parquet.add_key_value_metadata(metadata)
+        self._last_series: int | None = None
+        self._last_ms = 0
+        self._series = 0
+        self._samples = 0
+        self._min_ms: int | None = None
+        self._max_ms = 0
+
+    def write(self, samples: SortedSamples) -> None:
+        """The samples are in the block; one or more row groups."""
+        if not len(samples):
+            return
+        table = _table(samples)
+        lengths = np.diff(table["timestamps"].chunk(0).offsets.to_numpy())
+        for start, end in _groups(lengths):
+            self._parquet.write_table(table.slice(start, end - start), row_group_size=end - start)
+        first = int(samples.series_ids[0])
+        assert self._last_series is None or first >= self._last_series, "pieces come in order of series"
+        if first == self._last_series:
+            assert int(samples.timestamps_ms[0]) > self._last_ms, "a series goes on later in time"
+            self._series -= 1
+        self._last_series = int(samples.series_ids[-1])
+        self._last_ms = int(samples.timestamps_ms[-1])
+        self._series += int(samples.series_ids.size)
+        self._samples += len(samples)
+        low, high = int(samples.timestamps_ms.min()), int(samples.timestamps_ms.max())
+        self._min_ms = low if self._min_ms is None else min(low, self._min_ms)
+        self._max_ms = high if self._samples == len(samples) else max(high, self._max_ms)
+
+    def close(self) -> BlockFacts:
+        """The footer is written. At least one sample must have been."""
+        self._parquet.close()
+        assert self._min_ms is not None, "a block holds at least one sample"
+        return BlockFacts(self._series, self._samples, self._min_ms, self._max_ms)
+
+
+def read(source: BinaryIO | pa.NativeFile) -> Iterator[SortedSamples]:
+    """Row group by row group; BadPayload when it is not a block of version 1. A series may span two pieces."""
+    try:
+        parquet = pq.ParquetFile(source, pre_buffer=False, memory_map=False)
+        found = (parquet.metadata.metadata or {}).get(b"cloudopshub.format", b"").decode(errors="replace")
+        if found != FORMAT:
+            raise BadPayload(detail=f"not {FORMAT}", format=found)
+        for group in range(parquet.num_row_groups):
+            yield _samples(parquet.read_row_group(group, use_threads=False))
+    except (pa.ArrowInvalid, KeyError) as exc:
+        raise BadPayload(detail=str(exc)) from exc
+
+
+def _table(samples: SortedSamples) -> pa.Table:
+    starts, series_ids = _chunk_starts(samples)
+    n_chunks = series_ids.size
+    values = np.ascontiguousarray(samples.values)
+    scales = np.empty(n_chunks, np.int8)
+    deltas = np.empty(values.size, np.int64)
+    chunks.scale(starts, values, values.view(np.uint64), scales, deltas)
+    is_raw = scales == chunks.RAW
+    raw_samples = np.repeat(is_raw, np.diff(starts))
+    return pa.Table.from_arrays(
+        [
+            pa.array(series_ids),
+            pa.array(samples.timestamps_ms[starts[:-1]]),
+            pa.array(samples.timestamps_ms[starts[1:] - 1]),
+            _lists(starts, samples.timestamps_ms, None, SCHEMA.field("timestamps").type),
+            pa.array(scales, mask=is_raw),
+            _lists(starts, deltas[~raw_samples], is_raw, SCHEMA.field("deltas").type),
+            _lists(starts, values[raw_samples], ~is_raw, SCHEMA.field("values").type),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def _chunk_starts(samples: SortedSamples) -> tuple[I64, I64]:
+    """(c + 1,) first samples of the chunks and the end; (c,) series of each."""
+    lengths = np.diff(samples.starts)
+    pieces = -(-lengths // CHUNK_SAMPLES_MAX)
+    first_piece = np.concatenate(([0], np.cumsum(pieces)))
+    of_series = np.repeat(np.arange(lengths.size), pieces)
+    nth = np.arange(first_piece[-1]) - first_piece[of_series]
+    starts = samples.starts[of_series] + nth * CHUNK_SAMPLES_MAX
+    return np.append(starts, samples.starts[-1]), samples.series_ids[of_series]
+
+
+def _lists(starts: I64, flat: Any, absent: Any, kind: pa.DataType) -> pa.ListArray:
+    """A list column whose rows are the chunks; `absent` rows are null and own nothing of `flat`."""
+    lengths = np.diff(starts)
+    if absent is not None:
+        lengths = np.where(absent, 0, lengths)
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+    mask = None if absent is None else pa.array(absent)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), type=kind, mask=mask)
+
+
+def _groups(lengths: Any) -> Iterator[tuple[int, int]]:
+    """Row ranges of at most GROUP_CHUNKS_MAX chunks and about GROUP_SAMPLES_MAX samples."""
+    start = 0
+    held = 0
+    for row, length in enumerate(lengths.tolist()):
+        if row > start and (row - start == GROUP_CHUNKS_MAX or held + length > GROUP_SAMPLES_MAX):
+            yield start, row
+            start, held = row, 0
+        held += length
+    yield start, len(lengths)
+
+
+def _samples(table: pa.Table) -> SortedSamples:
+    rows = table.combine_chunks().to_batches()[0]
+    times: pa.ListArray = rows["timestamps"]
+    starts = times.offsets.to_numpy().astype(np.int64)
+    starts -= starts[0]
+    scale = rows["scale"]
+    scales = scale.fill_null(chunks.RAW).to_numpy(zero_copy_only=False)
+    values = np.empty(int(starts[-1]), np.float64)
+    deltas, raw = rows["deltas"].flatten().to_numpy(), rows["values"].flatten().to_numpy()
+    is_raw = np.repeat(scales == chunks.RAW, np.diff(starts))
+    if int(is_raw.sum()) != raw.size or int((~is_raw).sum()) != deltas.size or scales.max() > chunks.SCALE_MAX:
+        raise BadPayload(detail="the columns of a row group do not agree")
+    chunks.unscale(starts, scales, deltas, raw, values)
+    series_ids = rows["series_id"].to_numpy()
+    first = np.flatnonzero(np.diff(series_ids, prepend=series_ids[0] - 1))
+    return SortedSamples(series_ids[first], np.append(starts[first], starts[-1]), times.flatten().to_numpy(), values)

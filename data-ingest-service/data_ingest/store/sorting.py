@@ -1,0 +1,50 @@
+"""Arrival order to block order: one function for compaction of batches and for merging blocks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from data_ingest.kernels import chunks
+from data_ingest.model import F64, I64
+from data_ingest.store.block import SortedSamples
+
+SPARSE: Final = 4
+"""Ids spread over more than this many times the samples are numbered anew before the counting sort."""
+
+
+def settle(series_ids: I64, timestamps_ms: I64, values: F64) -> SortedSamples:
+    """Samples in arrival order, by series and time; of one (series, timestamp) the last wins, bit for bit.
+
+    All three arrays are (n,); n may be 0. Stable, O(n) but for series whose samples came out of order.
+    """
+    n = series_ids.size
+    if n == 0:
+        empty = np.empty(0, np.int64)
+        return SortedSamples(empty, np.zeros(1, np.int64), empty, np.empty(0, np.float64))
+    codes, known = _codes(series_ids)
+    bits = np.ascontiguousarray(values).view(np.uint64)
+    starts = np.empty(known.size + 1, np.int64)
+    chunks.counting_order(codes, starts)
+    times, sorted_bits = np.empty(n, np.int64), np.empty(n, np.uint64)
+    used = starts[:-1].copy()
+    chunks.scatter(codes, np.ascontiguousarray(timestamps_ms), bits, used, times, sorted_bits)
+    out_starts = np.empty(known.size + 1, np.int64)
+    kept = chunks.order_and_settle(used, times, sorted_bits, np.empty(n, np.int64), np.empty(n, np.uint64), out_starts)
+    present = np.flatnonzero(np.diff(out_starts))
+    return SortedSamples(
+        known[present],
+        np.append(out_starts[present], kept),
+        times[:kept],
+        sorted_bits[:kept].view(np.float64),
+    )
+
+
+def _codes(series_ids: I64) -> tuple[I64, I64]:
+    """Small codes that ascend with the ids, and the id of each code (some may have no sample)."""
+    low, high = int(series_ids.min()), int(series_ids.max())
+    if high - low < SPARSE * series_ids.size:
+        return series_ids - low, np.arange(low, high + 1, dtype=np.int64)
+    known, codes = np.unique(series_ids, return_inverse=True)
+    return codes.astype(np.int64), known
