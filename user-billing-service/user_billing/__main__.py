@@ -1,0 +1,16 @@
+"""`python -m user_billing`: the service, listening where the settings say."""
+
+import uvicorn
+
+from .main import app, settings
+
+if __name__ == "__main__":
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # X-Forwarded-For is read by our own rule: UBS_TRUSTED_PROXIES
+        server_header=False,
+    )

@@ -1,0 +1,81 @@
+"""The audit log: written in the transaction of the change it tells of, or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from ..db.session import Database
+from ..model import Actor, AuditEvent, Member
+from . import audit_chain, repository
+
+PAGE_MAX = 500
+
+
+def record(
+    session: Session,
+    organisation_id: UUID,
+    actor: Actor,
+    action: str,
+    target: str,
+    *,
+    now: datetime,
+    **detail: str | int | list[str] | None,
+) -> None:
+    """The organisation's chain ends with this event. Never a secret in `detail`.
+
+    session: a transaction inside the organisation. Takes the chain's lock: call it last.
+    """
+    head = repository.take_audit_head(session, organisation_id)
+    event = AuditEvent(
+        organisation_id=organisation_id,
+        seq=head.seq + 1,
+        at=now,
+        actor=actor.subject,
+        action=action,
+        target=target,
+        detail=dict(detail),
+        request_id=actor.request_id,
+        previous_hash=head.hash,
+        hash=b"",
+    )
+    repository.add_audit_event(session, audit_chain.seal(event))
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Events, and who their actors are to this organisation's members."""
+
+    events: Sequence[AuditEvent]
+    members: Sequence[Member]
+
+
+class Audit:
+    """Reads and proves the log."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(self, organisation_id: UUID, *, before: int | None, limit: int) -> AuditPage:
+        """At most `limit` events below sequence number `before`, newest first."""
+        with self._database.organisation(organisation_id) as session:
+            return AuditPage(
+                repository.audit_events(
+                    session, organisation_id, before=before, limit=min(limit, PAGE_MAX)
+                ),
+                repository.members(session, organisation_id),
+            )
+
+    def first_break(self, organisation_id: UUID) -> int | None:
+        """Where the chain is not what was written; None when it is whole to its end."""
+        with self._database.organisation(organisation_id) as session:
+            head = repository.take_audit_head(session, organisation_id)
+            events = repository.audit_events(
+                session, organisation_id, before=None, limit=head.seq + 1
+            )
+        broken = audit_chain.first_break(reversed(events))
+        if broken is None and len(events) != head.seq:
+            return len(events) + 1
+        return broken

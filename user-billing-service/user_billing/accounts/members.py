@@ -1,0 +1,264 @@
+"""Who belongs to an organisation, and in which role; invitations; further organisations."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from ..clock import Clock
+from ..db.session import BoundSession, Database, within
+from ..errors import BadCredentials, BadInput, Conflict, NotFound
+from ..model import Actor, Invitation, Member, Organisation, Person, Principal, Role
+from . import audit, directory, repository, rules
+from .identifiers import new_id, new_token
+from .keyring import Keyring
+from .passwords import Passwords
+from .sessions import OpenSession, Sessions
+from .throttle import Throttle
+
+
+@dataclass(frozen=True, slots=True)
+class NewInvitation:
+    """An invitation at the only moment its token is in the open."""
+
+    invitation: Invitation
+    token: str
+
+
+def found_organisation(
+    session: BoundSession, *, name: str, owner_id: UUID | None, actor: Actor, clock: Clock
+) -> Organisation:
+    """A new organisation inside a directory transaction: audit chain begun, owner if given."""
+    now = clock.now()
+    identifier = new_id()
+    slug = rules.slug_of(name)
+    organisation = Organisation(identifier, name, slug)
+    with within(session, identifier):
+        if not repository.add_organisation(session, organisation, now):
+            organisation = Organisation(identifier, name, f"{slug}-{identifier.hex[-8:]}")
+            added = repository.add_organisation(session, organisation, now)
+            assert added, "an identifier's own suffix is never taken"
+        if owner_id is not None:
+            repository.add_member(session, identifier, owner_id, Role.OWNER, now)
+        target = f"organisation:{identifier}"
+        audit.record(session, identifier, actor, "organisation.created", target, now=now, name=name)
+    return organisation
+
+
+class Members:
+    """Changes of membership; each ends the sessions whose role it changed."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        keyring: Keyring,
+        passwords: Passwords,
+        throttle: Throttle,
+        *,
+        sessions: Sessions,
+        organisations_max: int,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._keyring = keyring
+        self._passwords = passwords
+        self._throttle = throttle
+        self._sessions = sessions
+        self._organisations_max = organisations_max
+
+    def all(self, organisation_id: UUID) -> list[Member]:
+        """The members, oldest first."""
+        with self._database.organisation(organisation_id) as session:
+            return repository.members(session, organisation_id)
+
+    def change_role(self, principal: Principal, user_id: UUID, role_name: str) -> Member:
+        """The member has another role, and logs in anew. An organisation keeps an owner."""
+        role = rules.parse_role(role_name)
+        now = self._clock.now()
+        rules.require_fresh(principal, now)
+        org = principal.tenant
+        with self._database.directory() as session:
+            with within(session, org):
+                before = self._member_for_change(session, org, user_id, principal, after=role)
+                if before.role is role:
+                    return before
+                repository.set_role(session, org, user_id, role)
+                audit.record(
+                    session,
+                    org,
+                    principal.actor,
+                    "member.role_changed",
+                    f"user:{user_id}",
+                    now=now,
+                    before=before.role.value,
+                    after=role.value,
+                )
+            directory.revoke_member_sessions(session, user_id, org, now)
+        return Member(user_id, before.email, role, before.joined_at)
+
+    def remove(self, principal: Principal, user_id: UUID) -> None:
+        """The person is no member, and their sessions here end. An organisation keeps an owner."""
+        now = self._clock.now()
+        rules.require_fresh(principal, now)
+        org = principal.tenant
+        with self._database.directory() as session:
+            with within(session, org):
+                before = self._member_for_change(session, org, user_id, principal, after=None)
+                repository.remove_member(session, org, user_id)
+                audit.record(
+                    session,
+                    org,
+                    principal.actor,
+                    "member.removed",
+                    f"user:{user_id}",
+                    now=now,
+                    role=before.role.value,
+                )
+            directory.revoke_member_sessions(session, user_id, org, now)
+
+    @staticmethod
+    def _member_for_change(
+        session: BoundSession,
+        org: UUID,
+        user_id: UUID,
+        principal: Principal,
+        *,
+        after: Role | None,
+    ) -> Member:
+        """The member as they are, with the organisation locked and the change allowed."""
+        repository.lock(session, org)
+        members = repository.members(session, org)
+        member = next((m for m in members if m.user_id == user_id), None)
+        if member is None:
+            raise NotFound(member=user_id)
+        rules.require_may_grant(principal, before=member.role, after=after)
+        owners = sum(m.role is Role.OWNER for m in members)
+        if member.role is Role.OWNER and after is not Role.OWNER and owners == 1:
+            raise Conflict(detail="an organisation keeps at least one owner")
+        return member
+
+    # Invitations
+
+    def invitations(self, organisation_id: UUID) -> list[Invitation]:
+        """The invitations that can be accepted now, newest first."""
+        with self._database.organisation(organisation_id) as session:
+            return repository.open_invitations(session, organisation_id, self._clock.now())
+
+    def invite(self, principal: Principal, *, email: str, role_name: str) -> NewInvitation:
+        """An open invitation for seven days; it replaces an earlier one to the same address."""
+        now = self._clock.now()
+        rules.require_fresh(principal, now)
+        role = rules.parse_role(role_name)
+        rules.require_may_grant(principal, before=None, after=role)
+        org = principal.tenant
+        invitation = Invitation(
+            new_id(), org, rules.normalise_email(email), role, now + rules.INVITATION_LIFE
+        )
+        token = new_token()
+        with self._database.organisation(org) as session:
+            repository.lock(session, org)
+            if any(m.email == invitation.email for m in repository.members(session, org)):
+                raise Conflict(detail="this person is a member already")
+            repository.add_invitation(
+                session,
+                invitation,
+                token_hash=self._keyring.token_hash("invitation", token),
+                invited_by=principal.actor.subject,
+                now=now,
+            )
+            audit.record(
+                session,
+                org,
+                principal.actor,
+                "invitation.created",
+                f"invitation:{invitation.id}",
+                now=now,
+                email=invitation.email,
+                role=role.value,
+            )
+        return NewInvitation(invitation, token)
+
+    def withdraw(self, principal: Principal, invitation_id: UUID) -> None:
+        """The invitation can no longer be accepted. Raises NotFound when it was not open."""
+        now = self._clock.now()
+        org = principal.tenant
+        with self._database.organisation(org) as session:
+            closed = repository.close_invitation(
+                session, org, invitation_id, accepted=False, now=now
+            )
+            if closed is None:
+                raise NotFound(invitation=invitation_id)
+            audit.record(
+                session,
+                org,
+                principal.actor,
+                "invitation.revoked",
+                f"invitation:{invitation_id}",
+                now=now,
+                email=closed.email,
+            )
+
+    def accept(
+        self, *, token: str, password: str, address: str, request_id: str | None
+    ) -> OpenSession:
+        """A session in the inviting organisation; the invitation is spent.
+
+        A person without an account gets one with this password; one with an account proves it with
+        theirs. Raises NotFound for a token that is unknown, spent, withdrawn or expired.
+        """
+        token_hash = self._keyring.token_hash("invitation", token)
+        with self._database.directory() as session:
+            invitation = directory.invitation_by_token(session, token_hash)
+            if invitation is None or invitation.expires_at <= self._clock.now():
+                raise NotFound(detail="the invitation is unknown, used or expired")
+            login = directory.login_of(session, invitation.email)
+        attempt = self._throttle.admit(email=invitation.email, address=address)
+        password_hash = None
+        if login is None:
+            rules.check_password(password, context=[invitation.email])
+            password_hash = self._passwords.hash(password)
+        elif login.is_disabled or not self._passwords.verify(login.password_hash, password):
+            raise BadCredentials
+        now = self._clock.now()
+        with self._database.directory() as session:
+            attempt.succeeded(session)
+            person = login.person if login is not None else Person(new_id(), invitation.email)
+            if password_hash is not None:
+                added = directory.add_person(session, person, password_hash=password_hash, now=now)
+                if added is None:
+                    raise Conflict(detail="the account was made in this very moment: try again")
+            org = invitation.organisation_id
+            actor = Actor(f"user:{person.id}", request_id)
+            with within(session, org):
+                closed = repository.close_invitation(
+                    session, org, invitation.id, accepted=True, now=now
+                )
+                if closed is None:
+                    raise NotFound(detail="the invitation is unknown, used or expired")
+                if not repository.add_member(session, org, person.id, invitation.role, now):
+                    raise Conflict(detail="you are a member already")
+                audit.record(
+                    session,
+                    org,
+                    actor,
+                    "invitation.accepted",
+                    f"invitation:{invitation.id}",
+                    now=now,
+                    email=invitation.email,
+                    role=invitation.role.value,
+                )
+            return self._sessions.open(session, person, org, invitation.role, now)
+
+    # Further organisations
+
+    def found(self, user_id: UUID, *, name: str, actor: Actor) -> Organisation:
+        """A new organisation that the person owns; a person belongs to a bounded number of them."""
+        name = rules.normalise_name(name, field="name")
+        with self._database.directory() as session:
+            if len(directory.memberships(session, user_id)) >= self._organisations_max:
+                raise BadInput(
+                    detail="you belong to as many organisations as you may",
+                    max=self._organisations_max,
+                )
+            return found_organisation(
+                session, name=name, owner_id=user_id, actor=actor, clock=self._clock
+            )

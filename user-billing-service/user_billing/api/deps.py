@@ -1,0 +1,237 @@
+"""Who is calling, and what routes are handed. Every route but the public ones names its need here.
+
+Authorization: Bearer <JWT | API key>  ┐
+Authorization: Basic  (password = key) ├─▶ Principal ─▶ needs(scope) ─▶ route
+X-API-Key: <API key>                   │
+Cookie + X-CSRF-Token + same origin    ┘
+"""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+import structlog
+from fastapi import Depends, Request
+
+from ..accounts import origins, rules
+from ..accounts.audit import Audit
+from ..accounts.key_format import PREFIX
+from ..accounts.keys import Keys
+from ..accounts.members import Members
+from ..accounts.sessions import Sessions
+from ..accounts.setup import FirstStart
+from ..accounts.signing import SigningKeys
+from ..accounts.tokens import Tokens
+from ..db.session import Database
+from ..errors import CrossSiteRefused, NotAllowed, NotAuthenticated
+from ..model import Actor, Audience, KnownKey, LiveSession, Principal, Role, Scope
+from ..settings import Settings
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything the routes call, wired in app.py."""
+
+    settings: Settings
+    database: Database
+    audit: Audit
+    keys: Keys
+    members: Members
+    sessions: Sessions
+    first_start: FirstStart
+    signing: SigningKeys
+    tokens: Tokens
+
+
+def services_of(request: Request) -> Services:
+    """The services of this application."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+
+
+def request_id() -> str | None:
+    """The id that the request log gave this request."""
+    found = structlog.contextvars.get_contextvars().get("request_id")
+    return None if found is None else str(found)
+
+
+RequestId = Annotated[str | None, Depends(request_id)]
+
+
+def client_address(request: Request, services: ServicesDep) -> str:
+    """The address the request came from, through configured proxies only."""
+    peer = request.client.host if request.client else ""
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
+    return origins.client_address(peer, forwarded, services.settings.ubs_trusted_proxies)
+
+
+ClientAddress = Annotated[str, Depends(client_address)]
+
+
+def refuse_other_sites(request: Request, services: ServicesDep) -> None:
+    """Passes unless a browser says that another site's page makes this request (log-in CSRF)."""
+    verdict = origins.verdict(request.headers, public_url=services.settings.ui_public_url)
+    if verdict == "cross":
+        raise CrossSiteRefused
+
+
+SameOrigin = Depends(refuse_other_sites)
+
+
+def cookie_name(settings: Settings) -> str:
+    """`__Host-` binds the cookie to this host and to https; plain http cannot have it."""
+    return "cloudopshub" if settings.ubs_plain_http else "__Host-cloudopshub"
+
+
+def caller(request: Request, services: ServicesDep, rid: RequestId) -> Principal:
+    """The verified caller. Raises NotAuthenticated; CrossSiteRefused for an unproved cookie."""
+    secret = _header_secret(request)
+    if secret is not None:
+        principal = (
+            _by_key(services, secret, rid)
+            if secret.startswith(PREFIX)
+            else _by_token(services, secret, rid)
+        )
+    else:
+        principal = _by_cookie(request, services, rid)
+    structlog.contextvars.bind_contextvars(tenant=str(principal.tenant))
+    return principal
+
+
+Caller = Annotated[Principal, Depends(caller)]
+
+
+def _header_secret(request: Request) -> str | None:
+    if key := request.headers.get("x-api-key"):
+        return key
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError) as exc:
+            raise NotAuthenticated(detail="the Basic credentials cannot be read") from exc
+    if scheme:
+        raise NotAuthenticated(detail="use Bearer, Basic or X-API-Key")
+    return None
+
+
+def _by_key(services: Services, text: str, rid: str | None) -> Principal:
+    known = services.keys.introspect(text)
+    if not isinstance(known, KnownKey):
+        raise NotAuthenticated(detail=f"the API key is {known}")
+    return Principal(
+        tenant=known.organisation_id,
+        actor=Actor(f"key:{known.id}", rid),
+        scopes=frozenset(known.scopes),
+        credential="key",
+    )
+
+
+def _by_token(services: Services, text: str, rid: str | None) -> Principal:
+    claims = services.signing.verify(text, Audience.UBS)
+    organisation_id = UUID(claims["org"])
+    if "sid" not in claims:
+        return Principal(
+            tenant=organisation_id,
+            actor=Actor(claims["sub"], rid),
+            scopes=frozenset(Scope(scope) for scope in claims["scopes"]),
+            credential="token",
+            role=Role(claims["role"]),
+        )
+    live = services.sessions.find_by_id(UUID(claims["sid"]))
+    if live is None or live.organisation_id != organisation_id:
+        raise NotAuthenticated(detail="the session of this token has ended")
+    return _person(live, rid, "token")
+
+
+def _by_cookie(request: Request, services: Services, rid: str | None) -> Principal:
+    cookie = request.cookies.get(cookie_name(services.settings))
+    live = services.sessions.find(cookie) if cookie else None
+    if live is None:
+        raise NotAuthenticated(detail="log in, or send an API key")
+    if request.method not in SAFE_METHODS:
+        verdict = origins.verdict(request.headers, public_url=services.settings.ui_public_url)
+        sent = request.headers.get("x-csrf-token", "")
+        if verdict != "same":
+            raise CrossSiteRefused(detail="send Origin or Sec-Fetch-Site of the dashboard's page")
+        if not hmac.compare_digest(services.sessions.csrf_token(live).encode(), sent.encode()):
+            raise CrossSiteRefused(detail="X-CSRF-Token is missing or of another session")
+    return _person(live, rid, "session")
+
+
+def _person(live: LiveSession, rid: str | None, credential: str) -> Principal:
+    return Principal(
+        tenant=live.organisation_id,
+        actor=Actor(f"user:{live.user.id}", rid),
+        scopes=rules.ROLE_SCOPES[live.role],
+        credential="session" if credential == "session" else "token",
+        role=live.role,
+        user_id=live.user.id,
+        session=live,
+    )
+
+
+def needs(*scopes: Scope) -> Callable[[Principal], Principal]:
+    """A dependency: the caller, who has one of `scopes`."""
+
+    def check(principal: Caller) -> Principal:
+        rules.require_scope(principal, *scopes)
+        return principal
+
+    return check
+
+
+AdminCaller = Annotated[Principal, Depends(needs(Scope.ADMIN))]
+AuditReader = Annotated[Principal, Depends(needs(Scope.BILLING_READ, Scope.ADMIN))]
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserCaller:
+    """A person with the session cookie, as opposed to a token or a key."""
+
+    principal: Principal
+    session: LiveSession
+
+
+def browser_caller(principal: Caller) -> BrowserCaller:
+    """The caller, who must have come with the cookie."""
+    if principal.credential != "session" or principal.session is None:
+        raise NotAllowed(needs="the session cookie")
+    return BrowserCaller(principal, principal.session)
+
+
+Browser = Annotated[BrowserCaller, Depends(browser_caller)]
+
+
+def person_id(principal: Caller) -> UUID:
+    """The user id of the caller, who must be a person."""
+    if principal.user_id is None:
+        raise NotAllowed(needs="a person's session or token")
+    return principal.user_id
+
+
+PersonId = Annotated[UUID, Depends(person_id)]
+
+
+def sister_service(request: Request, services: ServicesDep) -> None:
+    """Passes for a holder of SERVICE_TOKEN; compared in constant time."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    expected = services.settings.service_token.get_secret_value()
+    same = hmac.compare_digest(value.strip().encode(), expected.encode())
+    if scheme.lower() != "bearer" or not same:
+        raise NotAuthenticated(detail="internal routes need the service token")
+
+
+SisterService = Depends(sister_service)

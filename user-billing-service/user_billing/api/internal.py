@@ -1,0 +1,92 @@
+"""What the sister services ask: docs/contracts.md §2. nginx never routes `/internal`."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from ..accounts import directory
+from ..accounts.claims import LIFE_S
+from ..model import KnownKey
+from .deps import ServicesDep, SisterService
+from .views import IntrospectBody, ServiceTokenBody, TokenView
+
+REVOCATIONS_PAGE = 1_000
+
+router = APIRouter(prefix="/internal", tags=["internal"], dependencies=[SisterService])
+public_router = APIRouter(tags=["jwks"])
+
+
+def rfc3339(at: datetime) -> str:
+    """The instant in UTC, with a `Z`."""
+    return at.isoformat().replace("+00:00", "Z")
+
+
+@router.post("/introspect")
+def introspect(body: IntrospectBody, services: ServicesDep) -> JSONResponse:
+    """What a key may do now, and for how long the answer may be used when this service is down."""
+    known = services.keys.introspect(body.key)
+    if not isinstance(known, KnownKey):
+        return JSONResponse({"active": False, "reason": known})
+    return JSONResponse(
+        {
+            "active": True,
+            "key_id": str(known.id),
+            "tenant": str(known.organisation_id),
+            "scopes": [scope.value for scope in known.scopes],
+            "expires_at": None if known.expires_at is None else rfc3339(known.expires_at),
+            "ttl_s": services.settings.ubs_introspection_ttl_s,
+            "limits": asdict(known.limits),
+        }
+    )
+
+
+@router.get("/revocations")
+def revocations(
+    services: ServicesDep, after: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None
+) -> dict[str, Any]:
+    """The revocation log above `after`; without it, only where the log stands."""
+    with services.database.directory() as session:
+        if after is None:
+            return {"seq": directory.last_revocation(session), "revocations": []}
+        found = directory.revocations_after(session, after, REVOCATIONS_PAGE)
+    return {
+        "seq": found[-1].seq if found else after,
+        "revocations": [
+            {"seq": r.seq, "kind": r.kind.value, "ref": str(r.ref), "at": rfc3339(r.at)}
+            for r in found
+        ],
+    }
+
+
+@router.post("/token")
+def service_token(body: ServiceTokenBody, response: Response, services: ServicesDep) -> TokenView:
+    """A token with which a service acts for a tenant."""
+    response.headers["Cache-Control"] = "no-store"
+    token = services.tokens.for_service(
+        service=body.service,
+        organisation_id=body.tenant,
+        audience=body.audience,
+        scopes=body.scopes,
+    )
+    return TokenView(token=token, expires_in_s=LIFE_S)
+
+
+@router.get("/home-organisation")
+def home_organisation(services: ServicesDep) -> dict[str, str | None]:
+    """The organisation that the hub's own metrics belong to; null before the first start."""
+    home = services.first_start.home_organisation()
+    return {"tenant": None if home is None else str(home)}
+
+
+@public_router.get("/.well-known/jwks.json")
+def jwks(request: Request, services: ServicesDep) -> Response:
+    """The public keys: next, active and retired."""
+    held = services.signing.current()
+    headers = {"ETag": held.etag, "Cache-Control": "public, max-age=300"}
+    given = {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}
+    if held.etag in given or "*" in given:
+        return Response(status_code=304, headers=headers)
+    return Response(held.jwks, media_type="application/jwk-set+json", headers=headers)

@@ -1,0 +1,117 @@
+"""Set-up, log-in, the session and the tokens made from it."""
+
+from fastapi import APIRouter, Response, status
+
+from ..accounts.claims import LIFE_S
+from ..accounts.sessions import OpenSession
+from ..settings import Settings
+from .deps import Browser, ClientAddress, RequestId, SameOrigin, ServicesDep, cookie_name
+from .views import (
+    LogInBody,
+    OrganisationChoice,
+    SessionView,
+    SetUpBody,
+    SetUpView,
+    TokenBody,
+    TokenView,
+)
+
+router = APIRouter(prefix="/api/v1", tags=["session"])
+
+
+def render(response: Response, settings: Settings, opened: OpenSession) -> SessionView:
+    """The session as body, and its cookie when it is new."""
+    if opened.cookie is not None:
+        remaining = opened.live.expires_at - opened.live.last_seen_at
+        response.set_cookie(
+            cookie_name(settings),
+            opened.cookie,
+            max_age=int(remaining.total_seconds()),
+            path="/",
+            secure=not settings.ubs_plain_http,
+            httponly=True,
+            samesite="lax",
+        )
+    response.headers["Cache-Control"] = "no-store"
+    return SessionView.of(opened)
+
+
+@router.get("/setup")
+def read_setup(services: ServicesDep) -> SetUpView:
+    """Whether the installation waits for its owner."""
+    return SetUpView(needed=services.first_start.is_needed())
+
+
+@router.post("/setup", status_code=status.HTTP_201_CREATED, dependencies=[SameOrigin])
+def set_up(
+    body: SetUpBody,
+    response: Response,
+    services: ServicesDep,
+    address: ClientAddress,
+    rid: RequestId,
+) -> SessionView:
+    """The owner and the name of the first organisation, by the one-time link."""
+    opened = services.first_start.complete(
+        token=body.token,
+        email=body.email,
+        password=body.password,
+        organisation=body.organisation,
+        address=address,
+        request_id=rid,
+    )
+    return render(response, services.settings, opened)
+
+
+@router.post("/login", dependencies=[SameOrigin])
+def log_in(
+    body: LogInBody,
+    response: Response,
+    services: ServicesDep,
+    address: ClientAddress,
+    rid: RequestId,
+) -> SessionView:
+    """A session by e-mail address and password."""
+    opened = services.sessions.log_in(
+        email=body.email, password=body.password, address=address, request_id=rid
+    )
+    return render(response, services.settings, opened)
+
+
+@router.post("/logout", status_code=status.HTTP_204_NO_CONTENT)
+def log_out(caller: Browser, services: ServicesDep) -> Response:
+    """The session and its tokens end; the browser forgets the cookie."""
+    services.sessions.log_out(caller.session, caller.principal.actor)
+    response = Response(status_code=status.HTTP_204_NO_CONTENT)
+    response.delete_cookie(
+        cookie_name(services.settings),
+        path="/",
+        secure=not services.settings.ubs_plain_http,
+        httponly=True,
+        samesite="lax",
+    )
+    return response
+
+
+@router.get("/session")
+def read_session(caller: Browser, response: Response, services: ServicesDep) -> SessionView:
+    """Who is logged in, where, and the CSRF token."""
+    return render(response, services.settings, services.sessions.describe(caller.session))
+
+
+@router.post("/session/organisation")
+def switch_organisation(
+    body: OrganisationChoice, caller: Browser, response: Response, services: ServicesDep
+) -> SessionView:
+    """A new session in another of the caller's organisations; the old one is revoked."""
+    opened = services.sessions.switch(caller.session, body.organisation_id, caller.principal.actor)
+    return render(response, services.settings, opened)
+
+
+@router.post("/token")
+def make_token(
+    body: TokenBody, caller: Browser, response: Response, services: ServicesDep
+) -> TokenView:
+    """A five-minute token for one service."""
+    response.headers["Cache-Control"] = "no-store"
+    token = services.tokens.for_session(caller.session, body.audience)
+    return TokenView(token=token, expires_in_s=LIFE_S)

@@ -1,0 +1,99 @@
+"""What this service does by itself: first start, key rotation, uses of keys, housekeeping.
+
+    until done, each second …   bootstrap (waits for Postgres and for the schema)
+    every 10 s                  flush `last_used_at`
+    every 10 min                rotate signing keys when due, sweep
+Every step is idempotent and safe on all replicas at once; a failed one is logged and tried again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio.to_thread
+import structlog
+
+from .accounts import directory
+from .accounts.keys import Keys
+from .accounts.setup import Bootstrap, FirstStart
+from .accounts.signing import RETIRED_FOR, SigningKeys
+from .clock import Clock
+from .db.session import Database
+from .kinds import ServiceError
+
+log = structlog.get_logger()
+
+FLUSH_S = 10.0
+UPKEEP_S = 600.0
+RETRY_S = 1.0
+
+
+@dataclass
+class Background:
+    """The tasks of one process; `started` tells why the first start is not done yet."""
+
+    database: Database
+    clock: Clock
+    keys: Keys
+    signing: SigningKeys
+    first_start: FirstStart
+    wanted: Bootstrap
+    ui_public_url: str
+    started: bool = False
+    waiting_for: str = "not begun"
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """The tasks run; they wait for the database by themselves."""
+        self._tasks = [asyncio.create_task(self._run())]
+
+    async def stop(self) -> None:
+        """The tasks have ended, and uses of keys are written if the database lets them."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.started:
+            await self._attempt("key_uses", self.keys.flush_uses)
+
+    async def _run(self) -> None:
+        while not self.started:
+            self.started = await self._attempt("first_start", self.first_steps)
+            if not self.started:
+                await asyncio.sleep(RETRY_S)
+        self._tasks += [
+            asyncio.create_task(self._each(FLUSH_S, "key_uses", self.keys.flush_uses)),
+            asyncio.create_task(self._each(UPKEEP_S, "upkeep", self.upkeep)),
+        ]
+
+    async def _each(self, pause_s: float, name: str, step: Callable[[], object]) -> None:
+        while True:
+            await asyncio.sleep(pause_s)
+            await self._attempt(name, step)
+
+    async def _attempt(self, name: str, step: Callable[[], object]) -> bool:
+        try:
+            await anyio.to_thread.run_sync(step)
+        except ServiceError as exc:
+            if self.waiting_for != str(exc):
+                log.warning("background_step_waits", step=name, reason=str(exc))
+            self.waiting_for = str(exc)
+            return False
+        except Exception as exc:
+            log.exception("background_step_failed", step=name)
+            self.waiting_for = f"{name}: {type(exc).__name__}"
+            return False
+        return True
+
+    def first_steps(self) -> None:
+        """Signing keys exist, and what the environment asks for at first start is done."""
+        self.signing.rotate()
+        token = self.first_start.bootstrap(self.wanted)
+        if token is not None:
+            log.warning("set_up_link", url=f"{self.ui_public_url}/#/setup/{token}", shown="once")
+
+    def upkeep(self) -> None:
+        """Signing keys are young enough, and nothing dead is kept."""
+        if self.signing.rotate():
+            log.info("signing_keys_rotated")
+        with self.database.directory() as session:
+            directory.sweep(session, self.clock.now(), retired_for=RETIRED_FOR)

@@ -1,0 +1,1 @@
+"""Postgres: tables, and the two kinds of transaction that may touch them."""

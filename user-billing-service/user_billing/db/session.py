@@ -1,0 +1,163 @@
+"""The two kinds of transaction, and what each may see.
+
+    database.organisation(org)   role cloudopshub_billing_app        rows of `org` only
+    database.directory()         role cloudopshub_billing_directory  all organisations, few columns
+
+The login itself (superuser in the embedded server, owner elsewhere) never runs a statement of ours:
+row-level security ignores superusers and owners, so every transaction changes role before its first
+statement. Role and organisation are set with `set_config(…, true)`, which ends with the
+transaction; a session-level SET would follow the pooled connection to its next user, because the pool resets by
+ROLLBACK alone. Traps and measurements: docs/adr/0002-identity.md.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import psycopg2.errors
+from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session, SessionTransaction
+
+from ..errors import DatabaseTooSlow, DatabaseUnavailable
+from .tables import APP_ROLE, DIRECTORY_ROLE
+
+_ENTER = text("SELECT set_config('role', :role, true), set_config('app.org', :org, true)")
+_SLOW = (psycopg2.errors.QueryCanceled, psycopg2.errors.LockNotAvailable)
+_NOT_MIGRATED = (
+    psycopg2.errors.UndefinedTable,
+    psycopg2.errors.InvalidSchemaName,
+    psycopg2.errors.UndefinedObject,
+    psycopg2.errors.InvalidParameterValue,
+)
+
+
+def driver_url(libpq_url: str) -> URL:
+    """The URL with our driver's name; a Unix-socket `?host=` stays as it is."""
+    return make_url(libpq_url).set(drivername="postgresql+psycopg2")
+
+
+def make_engine(
+    libpq_url: str,
+    *,
+    pool_size: int,
+    overflow: int,
+    statement_timeout_ms: int = 5_000,
+    lock_timeout_ms: int = 2_000,
+) -> Engine:
+    """A pool that connects on first use; a dead connection is noticed before it is lent."""
+    return create_engine(
+        driver_url(libpq_url),
+        pool_size=pool_size,
+        max_overflow=overflow,
+        pool_timeout=3,
+        pool_pre_ping=True,
+        pool_recycle=1_800,
+        connect_args={
+            "application_name": "cloudopshub-ubs",
+            "connect_timeout": 3,
+            "options": f"-c statement_timeout={statement_timeout_ms}"
+            f" -c lock_timeout={lock_timeout_ms}"
+            f" -c idle_in_transaction_session_timeout={statement_timeout_ms * 2}"
+            " -c timezone=UTC",
+        },
+    )
+
+
+class BoundSession(Session):
+    """A session whose transactions start in a role, and in an organisation or in none."""
+
+    def __init__(self, engine: Engine, organisation_id: UUID | None) -> None:
+        super().__init__(engine)
+        self.organisation_id = organisation_id
+
+    def entry(self) -> dict[str, str]:
+        """The role and setting that hold now."""
+        if self.organisation_id is None:
+            return {"role": DIRECTORY_ROLE, "org": ""}
+        return {"role": APP_ROLE, "org": str(self.organisation_id)}
+
+
+@event.listens_for(BoundSession, "after_begin")
+def _enter(session: BoundSession, _transaction: SessionTransaction, connection: Connection) -> None:
+    connection.execute(_ENTER, session.entry())
+
+
+class Database:
+    """Opens transactions; foreign errors leave it as ours."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @contextmanager
+    def organisation(self, organisation_id: UUID) -> Iterator[BoundSession]:
+        """One transaction inside one organisation; commits at the end, rolls back on any error."""
+        with self._transaction(organisation_id) as session:
+            yield session
+
+    @contextmanager
+    def directory(self) -> Iterator[BoundSession]:
+        """One transaction across organisations: log-in, look-ups by secret, keys to sign with.
+
+        The narrow path: used by accounts/directory.py and nothing else.
+        """
+        with self._transaction(None) as session:
+            yield session
+
+    @contextmanager
+    def _transaction(self, organisation_id: UUID | None) -> Iterator[BoundSession]:
+        try:
+            with BoundSession(self.engine, organisation_id) as session, session.begin():
+                yield session
+        except PoolTimeoutError as exc:
+            raise DatabaseUnavailable(detail="every connection is in use", retry_after_s=1) from exc
+        except DBAPIError as exc:
+            raise _translated(exc) from exc
+
+
+@contextmanager
+def within(session: BoundSession, organisation_id: UUID) -> Iterator[BoundSession]:
+    """Steps of a directory transaction that belong to one organisation.
+
+    Inside the block the transaction has the rights of `organisation(organisation_id)`, no more.
+    After an error it stays as it is: nothing but a rollback follows.
+    """
+    outer = session.organisation_id
+    session.organisation_id = organisation_id
+    session.execute(_ENTER, session.entry())
+    yield session
+    session.organisation_id = outer
+    session.execute(_ENTER, session.entry())
+
+
+def _translated(exc: DBAPIError) -> Exception:
+    """Our error for what the driver raised; programming mistakes stay what they are."""
+    original: Any = exc.orig
+    if isinstance(original, _SLOW):
+        return DatabaseTooSlow(retry_after_s=1)
+    if isinstance(original, _NOT_MIGRATED):
+        return DatabaseUnavailable(
+            detail="schema billing is missing or old: run python -m user_billing.migrate"
+        )
+    if isinstance(original, psycopg2.OperationalError | psycopg2.InterfaceError):
+        first_line = (str(original).strip().splitlines() or ["connection lost"])[0]
+        return DatabaseUnavailable(detail=first_line, retry_after_s=1)
+    return exc
+
+
+def revision(engine: Engine) -> str:
+    """The migration the database stands at. Raises DatabaseUnavailable without one."""
+    try:
+        with engine.connect() as connection:
+            found = connection.execute(text("SELECT version_num FROM billing.alembic_version"))
+            return str(found.scalar_one_or_none() or "none")
+    except PoolTimeoutError as exc:
+        raise DatabaseUnavailable(detail="every connection is in use") from exc
+    except DBAPIError as exc:
+        raise _translated(exc) from exc
+    except SQLAlchemyError as exc:
+        raise DatabaseUnavailable(detail=str(exc)) from exc

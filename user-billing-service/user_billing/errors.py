@@ -1,0 +1,97 @@
+"""The error tree of this service.
+
+ServiceError (kinds.py)
+├── AccountError
+│   ├── BadCredentials        401   wrong e-mail or password: one text for both
+│   ├── NotAuthenticated      401   no credential, or one that is not valid (any more)
+│   ├── NotAllowed            403   a valid credential without the scope or role
+│   ├── LoginNotFresh         403   the deed needs a login within the last hour
+│   ├── CrossSiteRefused      403   an unsafe request that does not come from our own page
+│   ├── BadInput              400   a value that breaks a rule, with the rule
+│   ├── NotFound              404   also everything of other organisations
+│   ├── Conflict              409   the state does not allow it
+│   └── TooManyAttempts       429   throttled, or every hashing slot is taken
+└── StorageError
+    ├── DatabaseUnavailable   503   no connection, or no schema yet
+    └── DatabaseTooSlow       503   a statement or lock timeout
+"""
+
+from .kinds import Kind, ServiceError
+
+
+class AccountError(ServiceError):
+    """The account call was refused."""
+
+    kind = Kind.BAD_DATA
+
+
+class BadCredentials(AccountError):
+    """The e-mail address or the password is wrong."""
+
+    kind = Kind.UNAUTHENTICATED
+
+
+class NotAuthenticated(AccountError):
+    """A valid session, token or API key is needed."""
+
+    kind = Kind.UNAUTHENTICATED
+
+
+class NotAllowed(AccountError):
+    """The credential does not allow this."""
+
+    kind = Kind.FORBIDDEN
+
+
+class LoginNotFresh(AccountError):
+    """This needs a recent login: log in again."""
+
+    kind = Kind.FORBIDDEN
+
+
+class CrossSiteRefused(AccountError):
+    """The request did not prove that it comes from the dashboard's own page."""
+
+    kind = Kind.FORBIDDEN
+
+
+class BadInput(AccountError):
+    """A value breaks a rule."""
+
+    kind = Kind.BAD_DATA
+
+
+class NotFound(AccountError):
+    """There is no such thing in this organisation."""
+
+    kind = Kind.NOT_FOUND
+
+
+class Conflict(AccountError):
+    """The present state does not allow this."""
+
+    kind = Kind.CONFLICT
+
+
+class TooManyAttempts(AccountError):
+    """Too many attempts: try again later."""
+
+    kind = Kind.RATE_LIMITED
+
+
+class StorageError(ServiceError):
+    """The database failed."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class DatabaseUnavailable(StorageError):
+    """The database cannot be used now."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class DatabaseTooSlow(StorageError):
+    """The database did not answer in time."""
+
+    kind = Kind.TIMEOUT
