@@ -11,6 +11,7 @@
     ├── StoreError
     │   ├── StoreUnavailable   503  Postgres does not answer, or not in time
     │   ├── Overloaded         503  a queue or the memory budget is full
+    │   ├── StoreRefused       400  Postgres refuses what is in one write
     │   └── BadPayload         500  stored bytes that do not decode
     └── (identity's Unauthenticated, Forbidden, IdentityUnavailable)
 """
@@ -75,6 +76,12 @@ class StoreUnavailable(StoreError):
 
 class Overloaded(StoreError):
     """More is waiting to be written than this process may hold."""
+
+
+class StoreRefused(StoreError):
+    """Postgres refuses what is in this write."""
+
+    kind = Kind.BAD_DATA
 
 
 class BadPayload(StoreError):

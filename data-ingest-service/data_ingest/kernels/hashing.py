@@ -21,8 +21,8 @@ import numpy as np
 from data_ingest.kernels.jit import BYTES, U64S, U64S_IN, inlined, int64, kernel, load_u64, multiply_high, multiply_low, void
 from data_ingest.model import U8, U64
 
-SPARE_BYTES = 16
-"""A buffer that is hashed has this many readable bytes after its end: the loads are wide."""
+SPARE_BYTES = 32
+"""A buffer that is walked or hashed has this many readable bytes after its end: the loads are wide."""
 
 _SECRET = secrets.token_bytes(32)
 _SALT = np.uint64(0x8EBC6AF09C88C6E3)

@@ -1,0 +1,157 @@
+"""The write routes: bare ASGI, because they are the hot ones. Read the body, ask who it is, hand it on, answer.
+
+    authenticate → scope → content type → body within its limits → pipeline → 204 after the durable commit
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import Gauge
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from data_ingest.api import problems
+from data_ingest.errors import BodyTooLarge, Overloaded, SamplesRefused
+from data_ingest.identity import IdentityClient
+from data_ingest.kinds import Kind, ServiceError
+from data_ingest.model import Outcome, SampleBatch
+from data_ingest.pipeline import Pipeline
+from data_ingest.protocols import remote_write
+
+SCOPE = "metrics:write"
+NO_CONTENT = 204
+
+log = structlog.get_logger()
+INFLIGHT_BYTES = Gauge("cloudopshub_ingest_inflight_bytes", "Memory that requests in progress have reserved.")
+
+
+class Disconnected(ServiceError):
+    """The sender went away before its body had arrived."""
+
+    kind = Kind.CANCELED
+
+
+@dataclass(slots=True)
+class MemoryBudget:
+    """Bytes that all requests in progress may hold together; beyond it a request is told to come back."""
+
+    bytes_max: int
+    reserved: int = 0
+
+    @contextmanager
+    def lease(self) -> Iterator[Callable[[int], None]]:
+        """A function that reserves more; all of it is free again after the block. It may raise `Overloaded`."""
+        held = 0
+
+        def reserve(size: int) -> None:
+            nonlocal held
+            if self.reserved + size > self.bytes_max and self.reserved:
+                raise Overloaded(detail="memory", reserved=self.reserved, limit=self.bytes_max, retry_after_s=1)
+            held += size
+            self.reserved += size
+            INFLIGHT_BYTES.set(self.reserved)
+
+        try:
+            yield reserve
+        finally:
+            self.reserved -= held
+            INFLIGHT_BYTES.set(self.reserved)
+
+
+class RemoteWrite:
+    """remote_write 1.0 on one route; an ASGI application."""
+
+    def __init__(
+        self,
+        identity: IdentityClient,
+        pipeline: Pipeline,
+        memory: MemoryBudget,
+        bounds: remote_write.Bounds,
+        body_bytes_max: int,
+    ) -> None:
+        self._identity = identity
+        self._pipeline = pipeline
+        self._memory = memory
+        self._bounds = bounds
+        self._body_bytes_max = body_bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers 204 when every sample is durable, else an error that says what became of them."""
+        try:
+            await self._write(_headers(scope), receive)
+        except ServiceError as error:
+            if error.kind is Kind.INTERNAL:
+                log.error("internal_error", error=type(error).__name__, exc_info=error)
+            await problems.render(error, scope["path"])(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": NO_CONTENT, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _write(self, headers: Mapping[str, str], receive: Receive) -> None:
+        principal = await self._identity.authenticate(headers)
+        principal.require(SCOPE)
+        remote_write.check_content(headers.get("content-type", ""), headers.get("content-encoding", ""))
+        with self._memory.lease() as reserve:
+            body = await read_body(headers, receive, self._body_bytes_max, reserve)
+            reserve(remote_write.declared_bytes(body) if body else 0)
+            structlog.contextvars.bind_contextvars(tenant=str(principal.tenant))
+
+            def decode() -> SampleBatch:
+                return remote_write.decode(body, self._bounds)
+
+            outcome = await self._pipeline.ingest_body(
+                principal.tenant, decode, principal.limits, remote_write.NAME
+            )
+        raise_refused(outcome)
+
+
+def raise_refused(outcome: Outcome) -> None:
+    """Passes when every sample was stored; `SamplesRefused` (400: senders do not send it again) otherwise."""
+    if outcome.refused_total:
+        raise SamplesRefused(
+            refused=dict(outcome.refused), accepted=outcome.accepted, first_error=outcome.first_error
+        )
+
+
+async def read_body(
+    headers: Mapping[str, str], receive: Receive, bytes_max: int, reserve: Callable[[int], None]
+) -> bytes | bytearray:
+    """The whole body, at most `bytes_max`; `reserve` is told of every byte before it is kept."""
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > bytes_max:
+        raise BodyTooLarge(bytes=int(declared), limit=bytes_max)
+    message = await receive()
+    if not message.get("more_body", False) and message["type"] == "http.request":
+        body: bytes = message.get("body", b"")
+        _check_size(len(body), bytes_max)
+        reserve(len(body))
+        return body
+    whole = bytearray()
+    while True:
+        if message["type"] == "http.disconnect":
+            raise Disconnected(bytes=len(whole))
+        chunk = message.get("body", b"")
+        _check_size(len(whole) + len(chunk), bytes_max)
+        reserve(len(chunk))
+        whole += chunk
+        if not message.get("more_body", False):
+            return whole
+        message = await receive()
+
+
+def _check_size(size: int, bytes_max: int) -> None:
+    if size > bytes_max:
+        raise BodyTooLarge(bytes=size, limit=bytes_max)
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def routes(endpoint: RemoteWrite) -> list[Route]:
+    """One route for each path that senders are set up with."""
+    return [Route(path, endpoint, methods=["POST"], name=f"remote_write {path}") for path in remote_write.PATHS]

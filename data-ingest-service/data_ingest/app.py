@@ -1,0 +1,125 @@
+"""Wiring: which parts there are, in which order they start and stop.
+
+    start: Postgres pool ─ writer (connects by itself) ─ identity ─ background      stop: the other way round
+
+Nothing here waits for Postgres: a service that starts before it stays up, says so in /ready and recovers by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio.to_thread
+import asyncpg
+import httpx
+from fastapi import FastAPI
+
+from data_ingest import __version__
+from data_ingest.api import problems, write
+from data_ingest.api.probes import Drain, router
+from data_ingest.errors import StoreUnavailable
+from data_ingest.identity import IdentityClient
+from data_ingest.labels import LabelRules
+from data_ingest.pipeline import Pipeline
+from data_ingest.protocols.remote_write import Bounds
+from data_ingest.settings import Settings
+from data_ingest.store.objects import open_store
+from data_ingest.store.series import SeriesCache
+from data_ingest.store.writer import Writer, WriterBounds
+from data_ingest.telemetry import RequestLog
+
+POOL_SIZE_MAX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the application is made of; `app.state.parts` while it runs."""
+
+    settings: Settings
+    writer: Writer
+    pipeline: Pipeline
+    identity: IdentityClient
+    drain: Drain
+
+
+def create_app(
+    settings: Settings, transport: httpx.AsyncBaseTransport | None = None, drain: Drain | None = None
+) -> FastAPI:
+    """The application; `transport` stands in for the network to the other services in tests."""
+    database_url = settings.database_url.get_secret_value()
+    http = httpx.AsyncClient(transport=transport, timeout=10.0)
+    identity = IdentityClient(settings.ubs_url, settings.service_token.get_secret_value(), "dis", http)
+    writer = Writer(database_url, writer_bounds(settings))
+    pipeline = Pipeline(
+        SeriesCache(settings.series_cache_bytes_max),
+        writer,
+        LabelRules(settings.labels_max, settings.label_name_bytes_max, settings.label_value_bytes_max),
+        future_ms_max=settings.future_ms_max,
+        active_window_s=settings.series_active_window_s,
+    )
+    objects = open_store(settings.object_store_url)
+    drain = drain or Drain()
+
+    async def object_store() -> str:
+        return await anyio.to_thread.run_sync(objects.check)
+
+    checks: Mapping[str, Callable[[], Awaitable[str]]] = {
+        "postgres": lambda: _ping(database_url, writer),
+        "object_store": object_store,
+        "user-billing-service": identity.check,
+    }
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.parts = Parts(settings, writer, pipeline, identity, drain)
+        await writer.start()
+        await identity.start()
+        try:
+            yield
+        finally:
+            await identity.close()
+            await writer.close()
+            await http.aclose()
+
+    app = FastAPI(
+        title="CloudOpsHub data-ingest-service",
+        summary="The write side of metrics.",
+        version=__version__,
+        lifespan=lifespan,
+    )
+    app.add_middleware(RequestLog, service="dis")
+    problems.install(app)
+    app.include_router(router(checks, drain=drain))
+    endpoint = write.RemoteWrite(
+        identity,
+        pipeline,
+        write.MemoryBudget(settings.inflight_bytes_max),
+        Bounds(settings.decoded_bytes_max, settings.request_samples_max),
+        settings.body_bytes_max,
+    )
+    app.router.routes.extend(write.routes(endpoint))
+    return app
+
+
+def writer_bounds(settings: Settings) -> WriterBounds:
+    """The settings that concern the writer."""
+    return WriterBounds(
+        queue_samples_max=settings.queue_samples_max,
+        flush_samples_max=settings.flush_samples_max,
+        flush_new_series_max=settings.flush_new_series_max,
+        commit_timeout_s=settings.commit_timeout_s,
+        reconnect_delay_s_max=settings.reconnect_delay_s_max,
+    )
+
+
+async def _ping(database_url: str, writer: Writer) -> str:
+    """Postgres answers a new connection, and the writer has its own."""
+    conn = await asyncpg.connect(database_url, timeout=2, command_timeout=2)
+    try:
+        if await conn.fetchval("SELECT to_regclass('metrics.batch')") is None:
+            raise StoreUnavailable(detail="the schema metrics is missing: run python -m data_ingest.migrate")
+    finally:
+        await conn.close(timeout=1)
+    return await writer.check()

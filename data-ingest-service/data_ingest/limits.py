@@ -1,0 +1,66 @@
+"""What a tenant's plan and the clock allow: samples a second, and times that can be stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from data_ingest.model import I64
+
+DAY_MS = 86_400_000
+TOO_OLD = "too_old"
+TOO_NEW = "too_far_in_future"
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """Samples a second with a burst. One request may exceed the burst, and then later ones wait for it.
+
+        level ─┐ + rate × time, at most burst
+               └ - samples taken; may go below zero, or a large request could never pass
+    """
+
+    rate_per_s: float
+    burst: float
+    level: float = 0.0
+    at_s: float = float("-inf")
+
+    def take(self, samples: int, now_s: float) -> float:
+        """0.0 when taken; else the seconds until a request of this size may pass, and nothing is taken."""
+        self.level = min(self.burst, self.level + self.rate_per_s * max(0.0, now_s - self.at_s))
+        self.at_s = max(self.at_s, now_s)
+        needed = min(float(samples), self.burst)
+        if self.level < needed:
+            return (needed - self.level) / self.rate_per_s
+        self.level -= samples
+        return 0.0
+
+    def give_back(self, samples: int) -> None:
+        """Samples that were taken and then not stored for reasons of ours."""
+        self.level = min(self.burst, self.level + samples)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpan:
+    """Timestamps that can be stored: ms since the epoch, both ends inclusive."""
+
+    min_ms: int
+    max_ms: int
+
+    @classmethod
+    def at(cls, now_ms: int, retention_days: int | None, future_ms_max: int) -> TimeSpan:
+        """From the tenant's retention (the epoch when that is unlimited) to a little in the future."""
+        oldest_ms = 0 if retention_days is None else max(0, now_ms - retention_days * DAY_MS)
+        return cls(oldest_ms, now_ms + future_ms_max)
+
+    def holds(self, timestamps_ms: I64) -> bool:
+        """Whether all of them, at least one, can be stored."""
+        return bool(timestamps_ms.min() >= self.min_ms and timestamps_ms.max() <= self.max_ms)
+
+    def split(self, timestamps_ms: I64) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
+        """Which can be stored, and how many cannot, by reason."""
+        old, new = timestamps_ms < self.min_ms, timestamps_ms > self.max_ms
+        counts = {TOO_OLD: int(old.sum()), TOO_NEW: int(new.sum())}
+        return ~(old | new), {reason: count for reason, count in counts.items() if count}

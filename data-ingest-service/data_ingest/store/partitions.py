@@ -1,0 +1,58 @@
+"""The hourly partitions of `metrics.batch`: there before a sample needs them.
+
+Partitions are attached, not created in place: attaching lets writers and readers go on, while
+`CREATE TABLE … PARTITION OF` would wait for all of them and hold them up meanwhile.
+Source: PostgreSQL manual, 5.12.2.2 "Partition Maintenance".
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+HOUR = timedelta(hours=1)
+HOURS_AHEAD = 24
+
+
+def partition_name(hour: datetime) -> str:
+    """`batch_2026112223` holds what was received from 23:00 UTC to midnight."""
+    return f"batch_{hour.astimezone(UTC):%Y%m%d%H}"
+
+
+def hours_needed(now: datetime) -> list[datetime]:
+    """The hour before (clocks differ a little), this one, and a day ahead."""
+    first = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
+    return [first + i * HOUR for i in range(HOURS_AHEAD + 2)]
+
+
+async def ensure_partitions(conn: Any, now: datetime) -> list[str]:
+    """Every partition that `now` and the day after it need is there; the names of those that were made.
+
+    conn: an asyncpg connection outside of a transaction. Safe to run in many processes at once.
+    """
+    names = {partition_name(hour): hour for hour in hours_needed(now)}
+    found = {row["relname"] for row in await conn.fetch(_PARTITIONS, list(names))}
+    missing = [name for name in names if name not in found]
+    made: list[str] = []
+    for name in missing:
+        hour = names[name]
+        async with conn.transaction():
+            await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('metrics.batch partitions', 0))")
+            if await conn.fetch(_PARTITIONS, [name]):
+                continue
+            start, end = hour.isoformat(), (hour + HOUR).isoformat()
+            await conn.execute(
+                f"CREATE TABLE metrics.{name} (LIKE metrics.batch INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
+            )
+            await conn.execute(
+                f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name} FOR VALUES FROM ('{start}') TO ('{end}')"
+            )
+            made.append(name)
+    return made
+
+
+_PARTITIONS = """
+SELECT child.relname FROM pg_inherits
+  JOIN pg_class child ON child.oid = inhrelid
+ WHERE inhparent = 'metrics.batch'::regclass AND child.relname = ANY($1::text[])
+"""

@@ -1,0 +1,129 @@
+"""Series this process has seen: raw-label keys to dense ids, within a budget of bytes.
+
+A cache, never the truth: an id is learned only after the transaction that used it has committed, and any
+entry may be forgotten, which costs its next sample one look into Postgres.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from uuid import UUID
+
+import numpy as np
+from prometheus_client import Gauge
+
+from data_ingest.kernels import table
+from data_ingest.model import I64, U64
+
+ROW_BYTES = 32
+ROWS_MIN = 256
+_FILL_MAX = 0.6
+_RECOUNT_MINUTES = 1
+
+CACHE_BYTES = Gauge("cloudopshub_ingest_series_cache_bytes", "Memory of the lookup tables of known series.")
+CACHE_TENANTS = Gauge("cloudopshub_ingest_series_cache_tenants", "Tenants with a lookup table.")
+
+
+class KnownSeries:
+    """One tenant's table. Safe to use from several threads; `minute` is minutes since the epoch."""
+
+    def __init__(self) -> None:
+        self._rows: U64 = np.zeros((ROWS_MIN, 4), np.uint64)
+        self._used = 0
+        self._active = 0
+        self._counted_at = 0
+        self._lock = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the table."""
+        return int(self._rows.nbytes)
+
+    def __len__(self) -> int:
+        """Keys in the table; a series has one for each way its labels were written."""
+        return self._used
+
+    def find(self, keys: U64, minute: int) -> tuple[I64, int]:
+        """The id of each key, 0 where unknown, and how many are unknown."""
+        series_ids = np.empty(len(keys), np.int64)
+        with self._lock:
+            unknown = table.find(self._rows, keys, np.uint64(minute), series_ids)
+        return series_ids, int(unknown)
+
+    def learn(self, keys: U64, series_ids: I64, minute: int, rows_max: int) -> None:
+        """These keys are known from here on; the least recently seen make room within `rows_max` rows."""
+        with self._lock:
+            known = np.empty(len(keys), np.int64)
+            new = int(table.find(self._rows, keys, np.uint64(minute), known))
+            self._make_room(new, minute, rows_max)
+            room = int(len(self._rows) * _FILL_MAX) - self._used
+            self._used += int(table.insert(self._rows, keys[:room], series_ids[:room], np.uint64(minute)))
+            self._active += int(np.unique(series_ids[known == 0]).size)
+
+    def active(self, minute: int, window_minutes: int) -> int:
+        """Distinct series seen in the last `window_minutes`; exact at least once a minute, an upper bound between."""
+        with self._lock:
+            if minute - self._counted_at >= _RECOUNT_MINUTES:
+                recent = (self._rows[:, 2] != 0) & (self._rows[:, 3] >= max(0, minute - window_minutes))
+                self._active = int(np.unique(self._rows[recent, 2]).size)
+                self._counted_at = minute
+            return self._active
+
+    def _make_room(self, new: int, minute: int, rows_max: int) -> None:
+        wanted = len(self._rows)
+        while (self._used + new) > wanted * _FILL_MAX and wanted * 2 <= max(rows_max, ROWS_MIN):
+            wanted *= 2
+        since = 0
+        if (self._used + new) > wanted * _FILL_MAX:
+            # Over budget: keep the more recently seen half, or of equally recent ones none.
+            seen = np.sort(self._rows[self._rows[:, 2] != 0, 3])
+            since = int(seen[len(seen) // 2]) if len(seen) else 0
+            if self._kept(since) + new > wanted * _FILL_MAX:
+                since += 1
+        if since or wanted != len(self._rows):
+            rows = np.zeros((wanted, 4), np.uint64)
+            self._used = int(table.rebuild(self._rows, rows, np.uint64(since)))
+            self._rows = rows
+
+    def _kept(self, since: int) -> int:
+        return int(np.count_nonzero((self._rows[:, 2] != 0) & (self._rows[:, 3] >= since)))
+
+
+class SeriesCache:
+    """The tables of all tenants within one budget; whole tables of idle tenants go first."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._tenants: OrderedDict[UUID, KnownSeries] = OrderedDict()
+
+    @property
+    def bytes(self) -> int:
+        """Memory of all tables."""
+        return sum(known.bytes for known in self._tenants.values())
+
+    def of(self, tenant: UUID) -> KnownSeries:
+        """The table of this tenant, which is the most recently used one from here on."""
+        known = self._tenants.get(tenant)
+        if known is None:
+            known = self._tenants[tenant] = KnownSeries()
+            self._shrink(tenant)
+        self._tenants.move_to_end(tenant)
+        return known
+
+    @property
+    def rows_max(self) -> int:
+        """Rows one table may have. While it doubles the old one is still there, so half the budget."""
+        return 1 << (max(self._bytes_max // 2 // ROW_BYTES, ROWS_MIN).bit_length() - 1)
+
+    def settle(self, tenant: UUID) -> None:
+        """The budget holds after this tenant's table has grown."""
+        self._shrink(tenant)
+
+    def _shrink(self, keep: UUID) -> None:
+        while self.bytes > self._bytes_max and len(self._tenants) > 1:
+            idle = next(tenant for tenant in self._tenants if tenant != keep)
+            del self._tenants[idle]
+        CACHE_BYTES.set(self.bytes)
+        CACHE_TENANTS.set(len(self._tenants))
+

@@ -1,0 +1,448 @@
+"""Group commit: what queued while one transaction was in flight goes into the next. No timer.
+
+    commit() ─▶ queue ─▶ flush: look up and insert new series ─ pack ─ insert one batch a tenant ─ COMMIT
+                 (bounded)   └─ one dedicated connection, one flush at a time ─┘                    │
+    commit() returns ◀──────────────────────────────────────────────────────────────────────────────┘
+
+The commit is the acknowledgement: durable (`synchronous_commit=on`) and visible to every reader. A write that
+Postgres refuses for what is in it fails alone: its neighbours are then committed without it. While
+Postgres is away every write is answered at once, and the connection is tried again with a bounded backoff.
+Source: docs/adr/0001-metric-store.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import anyio.to_thread
+import asyncpg
+import numpy as np
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from data_ingest import batch
+from data_ingest.errors import Overloaded, StoreRefused, StoreUnavailable
+from data_ingest.labels import NewSeries
+from data_ingest.model import F64, I64, MetricMetadata
+from data_ingest.store import tables
+from data_ingest.store.partitions import ensure_partitions
+
+log = structlog.get_logger()
+
+FLUSH_SAMPLES = Histogram(
+    "cloudopshub_ingest_flush_samples", "Samples committed in one transaction.",
+    buckets=(1, 100, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 500_000),
+)
+FLUSH_WRITES = Histogram(
+    "cloudopshub_ingest_flush_writes", "Requests committed in one transaction.", buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+)
+COMMIT_SECONDS = Histogram(
+    "cloudopshub_ingest_commit_duration_seconds", "Time of one transaction, packing included.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+PAYLOAD_BYTES = Counter("cloudopshub_ingest_payload_bytes_total", "Bytes of committed batch payloads.")
+NEW_SERIES = Counter("cloudopshub_ingest_series_looked_up_total", "Series that were not in the cache.", ["outcome"])
+QUEUED_SAMPLES = Gauge("cloudopshub_ingest_queued_samples", "Samples that wait for a transaction.")
+CONNECTED = Gauge("cloudopshub_ingest_writer_connected", "1 while the writer has its Postgres connection.")
+FAILED_FLUSHES = Counter("cloudopshub_ingest_failed_transactions_total", "Transactions that did not commit.", ["reason"])
+
+INLINE_SAMPLES_MAX = 10_000
+"""Packing this many takes under half a millisecond: less than a thread costs to wake on a busy machine."""
+METADATA_KNOWN_MAX = 50_000
+RECONNECT_DELAY_S_MIN = 0.05
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """The part of one request that is to be committed; all of it or nothing.
+
+    series_ids: (n,) int64; a negative one, -1 - i, stands for `new[i]`, whose id is not known yet.
+    refused: counted with the samples, so that accepted + refused = received holds after any crash.
+    """
+
+    tenant: UUID
+    series_ids: I64
+    timestamps_ms: I64
+    values: F64
+    new: Sequence[NewSeries] = ()
+    refused: Mapping[str, int] = field(default_factory=dict)
+    metadata: Sequence[MetricMetadata] = ()
+
+    @property
+    def samples(self) -> int:
+        """How many samples it has; may be 0."""
+        return int(self.series_ids.size)
+
+
+@dataclass(slots=True, eq=False)
+class _Queued:
+    write: Write
+    done: asyncio.Future[I64]
+
+
+@dataclass(frozen=True, slots=True)
+class WriterBounds:
+    """See `settings`: what may wait, what one transaction may hold, how long one may take."""
+
+    queue_samples_max: int = 2_000_000
+    queue_writes_max: int = 10_000
+    flush_samples_max: int = 50_000
+    flush_new_series_max: int = 10_000
+    commit_timeout_s: float = 10.0
+    reconnect_delay_s_max: float = 2.0
+
+
+class Writer:
+    """Owns one connection and commits on it, from `start` to `close`."""
+
+    def __init__(
+        self, database_url: str, bounds: WriterBounds, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._database_url = database_url
+        self._bounds = bounds
+        self._clock = clock
+        self._queue: deque[_Queued] = deque()
+        self._queued_samples = 0
+        self._wake = asyncio.Event()
+        self._conn: Any = None
+        self._insert_batch: Any = None
+        self._trouble = "not connected yet"
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        self._metadata_known: OrderedDict[tuple[UUID, str], MetricMetadata] = OrderedDict()
+
+    async def start(self) -> None:
+        """It connects from here on, and again whenever the connection is lost."""
+        self._task = asyncio.create_task(self._run(), name="writer")
+
+    async def close(self) -> None:
+        """What was queued is committed, or has failed; the connection is closed."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(self._task, self._bounds.commit_timeout_s)
+        self._fail_queued("stopping")
+
+    async def check(self) -> str:
+        """A readiness check: connected, and the schema is there. Raises `StoreUnavailable`."""
+        conn = self._conn
+        if conn is None or conn.is_closed():
+            raise StoreUnavailable(detail=self._trouble)
+        return "connected, schema metrics is there"
+
+    async def commit(self, write: Write) -> I64:
+        """The ids of `write.new`, once all of it is durable and visible.
+
+        Raises `Overloaded` when too much is waiting, `StoreUnavailable` when Postgres is away or the time is up
+        (the write may then still have been committed: senders resend, and the last one wins),
+        `StoreRefused` when Postgres refuses what is in this write.
+        """
+        if self._conn is None or self._closing:
+            raise StoreUnavailable(detail=self._trouble, retry_after_s=1)
+        if self._queue and (
+            self._queued_samples + write.samples > self._bounds.queue_samples_max
+            or len(self._queue) >= self._bounds.queue_writes_max
+        ):
+            raise Overloaded(queued=self._queued_samples, limit=self._bounds.queue_samples_max, retry_after_s=1)
+        queued = _Queued(write, asyncio.get_running_loop().create_future())
+        self._queue.append(queued)
+        self._queued_samples += write.samples
+        self._wake.set()
+        try:
+            async with asyncio.timeout(self._bounds.commit_timeout_s):
+                return await queued.done
+        except TimeoutError:
+            raise StoreUnavailable(
+                detail=f"no commit within {self._bounds.commit_timeout_s:g} s", retry_after_s=1
+            ) from None
+
+    # -- the one task that uses the connection ------------------------------------------------
+
+    async def _run(self) -> None:
+        delay_s = RECONNECT_DELAY_S_MIN
+        while not self._closing:
+            try:
+                await self._connect()
+                delay_s = RECONNECT_DELAY_S_MIN
+                await self._serve()
+            except asyncio.CancelledError:
+                raise
+            except Exception as exc:  # noqa: BLE001 - whatever it is, writes are answered and the writer goes on
+                self._lost(exc)
+                if not self._closing:
+                    await self._pause(delay_s)
+                    delay_s = min(delay_s * 2, self._bounds.reconnect_delay_s_max)
+        await self._disconnect()
+
+    async def _pause(self, delay_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                while not self._closing:
+                    self._wake.clear()
+                    await self._wake.wait()
+
+    async def _connect(self) -> None:
+        conn = await asyncpg.connect(
+            self._database_url,
+            timeout=self._bounds.commit_timeout_s,
+            command_timeout=self._bounds.commit_timeout_s,
+            server_settings={"application_name": "cloudopshub-dis writer"},
+        )
+        try:
+            # Said here, so that no server, database or role default can take the meaning out of an acknowledgement.
+            await conn.execute("SET synchronous_commit = on")
+            await ensure_partitions(conn, datetime.fromtimestamp(self._clock(), UTC))
+            self._insert_batch = await conn.prepare(tables.INSERT_BATCH)
+        except BaseException:
+            conn.terminate()
+            raise
+        conn.add_termination_listener(lambda _: self._wake.set())
+        self._conn = conn
+        CONNECTED.set(1)
+        log.info("writer_connected")
+
+    async def _serve(self) -> None:
+        while not (self._closing and not self._queue):
+            if self._conn.is_closed():
+                raise ConnectionError("Postgres closed the connection")
+            queued = self._take()
+            if not queued:
+                self._wake.clear()
+                if not self._queue and not self._closing and not self._conn.is_closed():
+                    await self._wake.wait()
+                continue
+            await self._flush(queued)
+
+    def _take(self) -> list[_Queued]:
+        """What the next transaction holds: the oldest first, up to the bounds, at least one."""
+        taken: list[_Queued] = []
+        samples = new = 0
+        while self._queue:
+            write = self._queue[0].write
+            over = (
+                samples + write.samples > self._bounds.flush_samples_max
+                or new + len(write.new) > self._bounds.flush_new_series_max
+            )
+            if taken and over:
+                break
+            queued = self._queue.popleft()
+            self._queued_samples -= write.samples
+            if queued.done.done():
+                continue  # its request went away or ran out of time
+            taken.append(queued)
+            samples += write.samples
+            new += len(write.new)
+        QUEUED_SAMPLES.set(self._queued_samples)
+        return taken
+
+    async def _flush(self, queued: list[_Queued]) -> None:
+        """All of them are answered when this returns or raises; it raises when the connection is not to be used again."""
+        started_s = time.perf_counter()
+        try:
+            new_ids = await self._transaction([one.write for one in queued])
+        except Exception as exc:
+            FAILED_FLUSHES.labels(_reason(exc)).inc()
+            if not _is_about_content(exc):
+                for one in queued:
+                    _fail(one, _unavailable(exc))
+                raise
+            if len(queued) == 1:
+                log.warning("write_refused_by_store", tenant=str(queued[0].write.tenant), error=str(exc))
+                _fail(queued[0], StoreRefused(detail=str(exc)))
+                return
+            for one in queued:
+                if not one.done.done():
+                    await self._flush([one])
+            return
+        COMMIT_SECONDS.observe(time.perf_counter() - started_s)
+        FLUSH_SAMPLES.observe(sum(one.write.samples for one in queued))
+        FLUSH_WRITES.observe(len(queued))
+        for one, ids in zip(queued, new_ids, strict=True):
+            if not one.done.done():
+                one.done.set_result(ids)
+
+    async def _transaction(self, writes: list[Write]) -> list[I64]:
+        """One commit; for each write the ids of its new series."""
+        for attempt in (1, 2):
+            try:
+                return await self._attempt(writes)
+            except asyncpg.CheckViolationError as exc:
+                # The clock went past the partitions made ahead: make them, once.
+                if attempt == 2 or "no partition of relation" not in str(exc):
+                    raise
+                await ensure_partitions(self._conn, datetime.fromtimestamp(self._clock(), UTC))
+        raise AssertionError
+
+    async def _attempt(self, writes: list[Write]) -> list[I64]:
+        metadata = [
+            (write.tenant, said) for write in writes for said in write.metadata if self._is_news(write.tenant, said)
+        ]
+        if not metadata and not any(write.new or write.refused for write in writes):
+            # Known series only: one statement, which is a transaction by itself and one round trip.
+            if rows := await _packed(writes, None):
+                await self._insert(rows)
+            return [_NO_IDS] * len(writes)
+        async with self._conn.transaction():
+            new_ids = await self._resolve(writes)
+            rows = await _packed(writes, new_ids)
+            if rows:
+                await self._insert(rows)
+            refused = _refused_rows(writes)
+            if refused:
+                await self._conn.executemany(tables.ADD_REFUSED, refused)
+            if metadata:
+                latest = {(tenant, said.metric_name): said for tenant, said in metadata}
+                await self._conn.executemany(
+                    tables.UPSERT_METADATA,
+                    [(tenant, name, said.type, said.help, said.unit)
+                     for (tenant, name), said in sorted(latest.items(), key=lambda item: item[0])],
+                )
+        for tenant, said in metadata:
+            self._metadata_known[tenant, said.metric_name] = said
+        while len(self._metadata_known) > METADATA_KNOWN_MAX:
+            self._metadata_known.popitem(last=False)
+        return new_ids
+
+    def _is_news(self, tenant: UUID, said: MetricMetadata) -> bool:
+        return self._metadata_known.get((tenant, said.metric_name)) != said
+
+    async def _insert(self, rows: list[tuple[Any, ...]]) -> None:
+        # executemany sends all rows before one sync, so several are one transaction and one round trip as well.
+        if len(rows) == 1:
+            await self._insert_batch.fetch(*rows[0])
+        else:
+            await self._insert_batch.executemany(rows)
+        PAYLOAD_BYTES.inc(sum(len(row[-1]) for row in rows))
+
+    async def _resolve(self, writes: list[Write]) -> list[I64]:
+        """Ids for the new series of each write, in its order; rows exist for all of them in this transaction."""
+        wanted: dict[UUID, dict[bytes, str]] = {}
+        for write in writes:
+            if write.new:
+                wanted.setdefault(write.tenant, {}).update((one.labels_hash, one.labels_json) for one in write.new)
+        found: dict[UUID, dict[bytes, int]] = {}
+        for tenant in sorted(wanted):
+            found[tenant] = await self._series_ids(tenant, wanted[tenant])
+        return [
+            np.array([found[write.tenant][one.labels_hash] for one in write.new], np.int64) if write.new else _NO_IDS
+            for write in writes
+        ]
+
+    async def _series_ids(self, tenant: UUID, wanted: Mapping[bytes, str]) -> dict[bytes, int]:
+        found = await self._select(tenant, wanted)
+        NEW_SERIES.labels("found").inc(len(found))
+        missing = [labels_hash for labels_hash in wanted if labels_hash not in found]
+        if missing:
+            texts = [wanted[labels_hash] for labels_hash in missing]
+            made = await self._conn.fetch(tables.INSERT_SERIES, tenant, texts, missing)
+            found.update((row["labels_hash"], row["series_id"]) for row in made)
+            NEW_SERIES.labels("created").inc(len(made))
+            # Another writer may have committed the same series between our look and our insert.
+            if lost := [labels_hash for labels_hash in missing if labels_hash not in found]:
+                found.update(await self._select(tenant, lost))
+        assert len(found) == len(wanted), (len(found), len(wanted))
+        return found
+
+    async def _select(self, tenant: UUID, hashes: Iterable[bytes]) -> dict[bytes, int]:
+        rows = await self._conn.fetch(tables.SELECT_SERIES, tenant, list(hashes))
+        return {row["labels_hash"]: row["series_id"] for row in rows}
+
+    # -- losing the connection ------------------------------------------------------------------
+
+    def _lost(self, exc: Exception) -> None:
+        self._trouble = _trouble(exc)
+        CONNECTED.set(0)
+        log.warning("writer_disconnected", reason=self._trouble)
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            conn.terminate()
+        self._fail_queued(self._trouble)
+
+    async def _disconnect(self) -> None:
+        conn, self._conn, self._trouble = self._conn, None, "stopping"
+        CONNECTED.set(0)
+        if conn is not None:
+            with contextlib.suppress(Exception):
+                await conn.close(timeout=2)
+
+    def _fail_queued(self, trouble: str) -> None:
+        while self._queue:
+            queued = self._queue.popleft()
+            self._queued_samples -= queued.write.samples
+            _fail(queued, StoreUnavailable(detail=trouble, retry_after_s=1))
+        QUEUED_SAMPLES.set(self._queued_samples)
+
+
+_NO_IDS: I64 = np.empty(0, np.int64)
+
+
+def _fail(queued: _Queued, error: Exception) -> None:
+    if not queued.done.done():
+        queued.done.set_exception(error)
+
+
+def _refused_rows(writes: list[Write]) -> list[tuple[UUID, str, int]]:
+    totals: dict[tuple[UUID, str], int] = {}
+    for write in writes:
+        for reason, samples in write.refused.items():
+            totals[write.tenant, reason] = totals.get((write.tenant, reason), 0) + samples
+    # In one order, so that two writers cannot wait for each other's rows.
+    return [(tenant, reason, samples) for (tenant, reason), samples in sorted(totals.items())]
+
+
+async def _packed(writes: list[Write], new_ids: list[I64] | None) -> list[tuple[Any, ...]]:
+    """One row of `metrics.batch` for each tenant, arrival order kept."""
+    if sum(write.samples for write in writes) <= INLINE_SAMPLES_MAX:
+        return pack_rows(writes, new_ids)
+    return await anyio.to_thread.run_sync(pack_rows, writes, new_ids)
+
+
+def pack_rows(writes: list[Write], new_ids: list[I64] | None) -> list[tuple[Any, ...]]:
+    """(tenant, min_ts, max_ts, samples, payload) for each tenant that has samples; tenants ascending."""
+    parts: dict[UUID, list[tuple[I64, I64, F64]]] = {}
+    for i, write in enumerate(writes):
+        if write.samples:
+            series_ids = write.series_ids
+            if write.new and new_ids is not None:
+                series_ids = np.where(series_ids < 0, new_ids[i][-1 - np.minimum(series_ids, -1)], series_ids)
+            parts.setdefault(write.tenant, []).append((series_ids, write.timestamps_ms, write.values))
+    rows: list[tuple[Any, ...]] = []
+    for tenant in sorted(parts):
+        found = parts[tenant]
+        whole = found[0] if len(found) == 1 else tuple(np.concatenate(column) for column in zip(*found, strict=True))
+        columns = batch.Columns(*whole)
+        times = columns.timestamps_ms
+        rows.append((tenant, int(times.min()), int(times.max()), len(columns), batch.pack(columns)))
+    return rows
+
+
+def _is_about_content(exc: Exception) -> bool:
+    """Whether Postgres objects to what is in the transaction: data, constraint and size errors, by SQLSTATE class."""
+    if isinstance(exc, asyncpg.PostgresError):
+        return str(exc.sqlstate or "")[:2] in {"22", "23", "54"}
+    return isinstance(exc, asyncpg.DataError | ValueError | OverflowError)
+
+
+def _unavailable(exc: Exception) -> StoreUnavailable:
+    return StoreUnavailable(detail=_trouble(exc), retry_after_s=1)
+
+
+def _trouble(exc: Exception) -> str:
+    if isinstance(exc, TimeoutError):
+        return "Postgres did not answer in time"
+    if isinstance(exc, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
+        return "the schema metrics is missing: run python -m data_ingest.migrate"
+    return f"{type(exc).__name__}: {exc}".strip().rstrip(":")
+
+
+def _reason(exc: Exception) -> str:
+    return "content" if _is_about_content(exc) else "timeout" if isinstance(exc, TimeoutError) else "connection"
