@@ -1,0 +1,276 @@
+"""Anomaly detection: what a series did that its own past did not lead one to expect.
+
+    block (series × time) ─▶ Detector.advance ─▶ expected, scale, score ─▶ episodes ─▶ anomalies
+
+Causal: the judgement of a sample depends on that sample and earlier ones, so a prefix is judged as
+it will be for ever, in whatever pieces it arrives and across saved and loaded states. The threshold
+(sensitivity) only reads the scores; it never changes them.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis_processing.analyses.parameters import season_steps
+from analysis_processing.errors import IsCounter
+from analysis_processing.frames import labels_of, to_block
+from analysis_processing.kernels import baseline
+from analysis_processing.kernels.residuals import WINDOW
+from analysis_processing.model import Anomaly
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyParams:
+    """The parameters as the computation uses them. threshold: scores; refractory, warm_up: steps."""
+
+    threshold: float
+    seasons: tuple[int, ...]
+    direction: str
+    warm_up: int
+    refractory: int
+
+    @classmethod
+    def from_json(cls, params: Mapping[str, Any], step_ms: int) -> AnomalyParams:
+        """From the resolved parameters of a job."""
+        return cls(
+            threshold=threshold_of(params["sensitivity"]),
+            seasons=season_steps(params["season"], step_ms),
+            direction=params["direction"],
+            warm_up=params["warm_up"],
+            refractory=params["refractory"],
+        )
+
+
+def threshold_of(sensitivity: float) -> float:
+    """The score at which an alarm starts: 9 at sensitivity 0, 6 at a half, 3 at 1."""
+    return 9.0 - 6.0 * sensitivity
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What each sample was expected to be; all of shape (series, time), NaN where not judged.
+
+    scores are signed distances from `expected` in `scales`, positive above it.
+    """
+
+    expected: F64
+    scales: F64
+    scores: F64
+
+
+class Detector:
+    """Everything known about a set of series so far; advances through time, never back."""
+
+    FORMAT = 1
+
+    def __init__(self, series: int, seasons: tuple[int, ...], warm_up: int) -> None:
+        models = len(seasons) + 1
+        self.warm_up = warm_up
+        self.periods: I64 = np.array([0, *seasons], dtype=np.int64)
+        self.phase_starts: I64 = np.array([0, *np.cumsum([0, *seasons])[:-1]], dtype=np.int64)
+        phases = max(int(self.periods.sum()), 1)
+        self.marks: F64 = np.zeros((series, baseline.MARK_FIELDS))
+        self.models: F64 = np.zeros((series, models, baseline.MODEL_FIELDS))
+        self.rings: F64 = np.zeros((series, models, WINDOW))
+        self.ranks: F64 = np.zeros((series, models, WINDOW))
+        self.recent: F64 = np.zeros((series, 2, baseline.RECENT))
+        self.profiles: F64 = np.zeros((series, phases))
+        self.visits: F64 = np.zeros((series, phases))
+
+    def advance(self, values: F64, first_step: int) -> Judgement:
+        """The judgement of the next samples; the state has moved past them.
+
+        values: (series, time), NaN = no sample; column i is at `(first_step + i) × step` since
+        the epoch. Releases the GIL while it computes.
+        """
+        block = np.ascontiguousarray(values, dtype=np.float64)
+        assert block.shape[0] == self.marks.shape[0]
+        expected, scales, scores = (np.empty(block.shape) for _ in range(3))
+        baseline.advance(
+            block,
+            first_step,
+            self.periods,
+            self.phase_starts,
+            self.warm_up,
+            self.marks,
+            self.models,
+            self.rings,
+            self.ranks,
+            self.recent,
+            self.profiles,
+            self.visits,
+            expected,
+            scales,
+            scores,
+        )
+        return Judgement(expected, scales, scores)
+
+    def save(self) -> bytes:
+        """The whole state as an `.npz` archive of plain arrays."""
+        out = io.BytesIO()
+        np.savez_compressed(
+            out, format=np.array(self.FORMAT), warm_up=np.array(self.warm_up), **self._arrays()
+        )
+        return out.getvalue()
+
+    @classmethod
+    def load(cls, saved: bytes) -> Detector:
+        """The detector that `save` wrote; raises ValueError for another format."""
+        with np.load(io.BytesIO(saved), allow_pickle=False) as archive:
+            if int(archive["format"]) != cls.FORMAT:
+                raise ValueError(
+                    f"detector state of format {int(archive['format'])}, not {cls.FORMAT}"
+                )
+            seasons = tuple(int(period) for period in archive["periods"][1:])
+            made = cls(archive["marks"].shape[0], seasons, int(archive["warm_up"]))
+            for name in made._arrays():
+                setattr(made, name, np.ascontiguousarray(archive[name]))
+        return made
+
+    def _arrays(self) -> dict[str, Any]:
+        names = ("periods", "phase_starts", "marks", "models", "rings", "ranks")
+        return {name: getattr(self, name) for name in (*names, "recent", "profiles", "visits")}
+
+
+def directed(scores: F64, direction: str) -> F64:
+    """How unusual each sample is on the side that matters: never negative; NaN stays NaN."""
+    match direction:
+        case "up":
+            return np.maximum(scores, 0.0)
+        case "down":
+            return np.maximum(-scores, 0.0)
+        case _:
+            return np.abs(scores)
+
+
+def episodes(unusual: F64, threshold: float, refractory: int) -> list[tuple[int, int, int]]:
+    """(first, last, peak) indexes of each episode in one series; one alarm each.
+
+    unusual: (time,) from `directed`. Exceedances at most `refractory` steps apart are one episode:
+    one that lasts is one alarm, not a thousand rows. A later sample may lengthen the last episode,
+    never move its start.
+    """
+    over = np.flatnonzero(unusual >= threshold)
+    if over.size == 0:
+        return []
+    breaks = np.flatnonzero(np.diff(over) > refractory + 1)
+    firsts = over[np.concatenate(([0], breaks + 1))]
+    lasts = over[np.concatenate((breaks, [over.size - 1]))]
+    found = []
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+        peak = first + int(np.nanargmax(unusual[first : last + 1]))
+        found.append((first, last, peak))
+    return found
+
+
+def anomalies(
+    values: F64, judged: Judgement, row: int, times_ms: I64, params: AnomalyParams
+) -> list[Anomaly]:
+    """The episodes of series `row`, in time order, as people read them."""
+    unusual = directed(judged.scores[row], params.direction)
+    return [
+        Anomaly(
+            start_ms=int(times_ms[first]),
+            end_ms=int(times_ms[last]),
+            peak_ms=int(times_ms[peak]),
+            peak_score=float(unusual[peak]),
+            peak_value=float(values[row, peak]),
+            expected=float(judged.expected[row, peak]),
+            direction="up" if judged.scores[row, peak] > 0 else "down",
+        )
+        for first, last, peak in episodes(unusual, params.threshold, params.refractory)
+    ]
+
+
+COUNTER_SUFFIXES = ("_total", "_count", "_sum", "_bucket")
+
+
+def looks_like_counter(name: str | None, values: F64) -> bool:
+    """Whether a raw counter was asked for: named as one, growing, and falling only to restart.
+
+    A function such as rate() removes the name, so a series that still has one is not a rate.
+    """
+    if name is None or not name.endswith(COUNTER_SUFFIXES):
+        return False
+    seen = values[np.isfinite(values)]
+    if seen.size < 2 or (seen < 0).any():
+        return False
+    moves = np.diff(seen)
+    falls = moves < 0
+    restarts = seen[1:][falls] <= 0.5 * seen[:-1][falls]
+    return bool((moves > 0).any() and restarts.all())
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was found in a frame. Blocks are (series, time), NaN = nothing.
+
+    names: the frame's columns. score is never negative: the side that does not matter counts 0.
+    """
+
+    names: list[str]
+    times_ms: I64
+    values: F64
+    expected: F64
+    lower: F64
+    upper: F64
+    score: F64
+    anomalies: list[list[Anomaly]]
+
+
+def run(frame: pd.DataFrame, params: AnomalyParams) -> Result:
+    """Every series of the frame judged from its first sample to its last.
+
+    The index must be evenly spaced and ascending. Raises IsCounter for a raw counter.
+    """
+    values, times_ms = to_block(frame)
+    names = [str(name) for name in frame.columns]
+    for row, name in enumerate(names):
+        metric = labels_of(name).get("__name__")
+        if looks_like_counter(metric, values[row]):
+            raise IsCounter(metric=metric, try_instead=f"rate({metric}[5m])")
+    step_ms = int(times_ms[1] - times_ms[0]) if times_ms.size > 1 else 1
+    detector = Detector(values.shape[0], params.seasons, params.warm_up)
+    judged = detector.advance(values, int(times_ms[0]) // step_ms)
+    reach = params.threshold * judged.scales
+    digits = decimals(judged.scales)
+    return Result(
+        names=names,
+        times_ms=times_ms,
+        values=values,
+        expected=rounded(judged.expected, digits),
+        lower=rounded(judged.expected - reach, digits),
+        upper=rounded(judged.expected + reach, digits),
+        score=np.round(directed(judged.scores, params.direction), 3),
+        anomalies=[
+            anomalies(values, judged, row, times_ms, params) for row in range(values.shape[0])
+        ],
+    )
+
+
+def decimals(scales: F64) -> F64:
+    """How many decimals say all there is to say about a value that scatters by `scales`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        wanted = 3.0 - np.floor(np.log10(scales))
+    return np.clip(np.nan_to_num(wanted, nan=6.0, posinf=12.0, neginf=0.0), 0.0, 12.0)
+
+
+def rounded(numbers: F64, digits: F64) -> F64:
+    """The numbers to that many decimals; those too large to be scaled exactly stay as they are."""
+    scale = 10.0**digits
+    scaled = numbers * scale
+    exact: F64 = np.where(np.abs(scaled) < 2.0**52, np.rint(scaled) / scale, numbers)
+    return exact

@@ -1,0 +1,190 @@
+"""Parameters of the analyses: names, defaults, bounds, and the one place that checks them.
+
+Pure and light: the web process refuses a bad parameter at once, with the bound it broke.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis_processing.errors import InvalidJob
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+UNITS_MS = {
+    "ms": 1,
+    "s": 1_000,
+    "m": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 604_800_000,
+}
+DURATION = re.compile(r"(\d{1,12})(ms|[smhdw])", re.ASCII)
+PHASES_MIN = 4
+PHASES_MAX = 20_160  # two weeks of minutes
+AUTO_SEASONS_MS = (3_600_000, 86_400_000, 604_800_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter. `type` is number, integer, choice, boolean or season."""
+
+    name: str
+    type: str
+    default: Any
+    description: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """As the page's form reads it; bounds and choices only where there are some."""
+        shown = {
+            "name": self.name,
+            "type": self.type,
+            "default": self.default,
+            "description": self.description,
+        }
+        if self.minimum is not None:
+            shown |= {"minimum": self.minimum, "maximum": self.maximum}
+        if self.choices:
+            shown["choices"] = list(self.choices)
+        return shown
+
+    def check(self, value: Any, step_ms: int) -> Any:
+        """`value` in its one spelling; raises InvalidJob naming the parameter and its bound."""
+        match self.type:
+            case "number" | "integer":
+                return self._number(value)
+            case "boolean":
+                if not isinstance(value, bool):
+                    self._refuse(value, "true or false")
+                return value
+            case "season":
+                return self._season(value, step_ms)
+            case _:
+                if value not in self.choices:
+                    self._refuse(value, " or ".join(self.choices))
+                return value
+
+    def _number(self, value: Any) -> float | int:
+        assert self.minimum is not None
+        assert self.maximum is not None
+        wanted = f"{self.type} from {self.minimum:g} to {self.maximum:g}"
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
+            self._refuse(value, wanted)
+        if not self.minimum <= value <= self.maximum:
+            self._refuse(value, wanted)
+        if self.type == "number":
+            return float(value)
+        if value != int(value):
+            self._refuse(value, wanted)
+        return int(value)
+
+    def _season(self, value: Any, step_ms: int) -> str:
+        if value in self.choices:
+            return str(value)
+        found = DURATION.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            self._refuse(value, f"{' or '.join(self.choices)} or a duration such as 1d")
+        assert found is not None
+        season_ms = int(found[1]) * UNITS_MS[found[2]]
+        if season_ms % step_ms:
+            self._refuse(value, f"a whole multiple of the step ({step_ms} ms)")
+        if not PHASES_MIN <= season_ms // step_ms <= PHASES_MAX:
+            self._refuse(value, f"{PHASES_MIN} to {PHASES_MAX} steps long")
+        return str(value)
+
+    def _refuse(self, value: Any, wanted: str) -> None:
+        raise InvalidJob(detail=f"params.{self.name} is {str(value)[:60]!r}, not {wanted}")
+
+
+ANOMALY: tuple[Parameter, ...] = (
+    Parameter(
+        "sensitivity",
+        "number",
+        0.5,
+        "How little is unusual enough: alarms start at 9 - 6 × sensitivity usual deviations.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    Parameter(
+        "season",
+        "season",
+        "auto",
+        "What repeats: auto tries an hour, a day and a week; none; or a duration such as 12h.",
+        choices=("auto", "none"),
+    ),
+    Parameter(
+        "direction",
+        "choice",
+        "both",
+        "Which side matters: higher than expected, lower, or both.",
+        choices=("both", "up", "down"),
+    ),
+    Parameter(
+        "warm_up",
+        "integer",
+        64,
+        "Samples of each series that are only learned from, never judged.",
+        minimum=16,
+        maximum=10_000,
+    ),
+    Parameter(
+        "refractory",
+        "integer",
+        10,
+        "Quiet steps that end an episode; unusual samples closer than that share one alarm.",
+        minimum=0,
+        maximum=10_000,
+    ),
+    Parameter(
+        "write_back",
+        "boolean",
+        True,
+        "Whether the scores are written back as the series cloudopshub_anomaly_score.",
+    ),
+)
+
+
+def resolve(
+    parameters: tuple[Parameter, ...], given: Mapping[str, Any], step_ms: int
+) -> dict[str, Any]:
+    """Every parameter with a value; raises InvalidJob for an unknown name or a bad value."""
+    known = {parameter.name for parameter in parameters}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise InvalidJob(
+            detail=f"params.{unknown[0][:40]} is unknown; known are {', '.join(sorted(known))}"
+        )
+    return {
+        parameter.name: parameter.check(given.get(parameter.name, parameter.default), step_ms)
+        for parameter in parameters
+    }
+
+
+def season_steps(season: str, step_ms: int) -> tuple[int, ...]:
+    """Lengths in steps of the seasons to try, ascending; () for none.
+
+    auto leaves out what does not fit the step: each candidate must be a whole number of steps,
+    and at least PHASES_MIN × 3, since a "season" of a few steps is only noise.
+    """
+    if season == "none":
+        return ()
+    if season == "auto":
+        return tuple(
+            season_ms // step_ms
+            for season_ms in AUTO_SEASONS_MS
+            if season_ms % step_ms == 0 and PHASES_MIN * 3 <= season_ms // step_ms <= PHASES_MAX
+        )
+    found = DURATION.fullmatch(season)
+    assert found is not None, "checked by Parameter"
+    return (int(found[1]) * UNITS_MS[found[2]] // step_ms,)

@@ -1,0 +1,1 @@
+"""HTTP shell: parse, call, render."""

@@ -1,0 +1,27 @@
+"""GET /api/v1/analyses: what can be run, with parameters, defaults and bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from analysis_processing.analyses import ANALYSES
+from analysis_processing.api.deps import Reader, ServicesDep
+
+router = APIRouter(prefix="/api/v1", tags=["analyses"])
+
+
+@router.get("/analyses")
+async def list_analyses(_: Reader, held: ServicesDep) -> dict[str, Any]:
+    """The kinds of analysis, and the bounds of one job."""
+    settings = held.settings
+    return {
+        "analyses": [analysis.as_json() for analysis in ANALYSES.values()],
+        "limits": {
+            "series_max": settings.aps_series_max,
+            "points_max": settings.aps_points_max,
+            "steps_max": settings.aps_steps_max,
+            "unfinished_jobs_max": settings.aps_unfinished_jobs_max,
+        },
+    }

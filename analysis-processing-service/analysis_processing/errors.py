@@ -1,0 +1,93 @@
+"""What can go wrong here, as one tree.
+
+ServiceError
+├── JobNotFound            not_found      no such job of this tenant
+├── InvalidJob             bad_data       a request that can never be run
+│   └── UnknownKind
+├── TooManySteps           too_large      the range has more steps than a series may have
+├── WrongState             conflict       cancel, retry or result at the wrong time
+├── TooManyJobs            rate_limited   the tenant's queue is full
+├── DatabaseUnavailable    unavailable
+└── AnalysisError          execution      a run ended; retrying would end it the same way
+    ├── NoData  TooManySeries  TooManyPoints  IsCounter
+    ├── Refused                           das or dis refused what was asked
+    └── Unreachable        unavailable    IO trouble: worth another attempt
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from analysis_processing.kinds import Kind, ServiceError
+
+
+class JobNotFound(ServiceError):
+    """There is no such job."""
+
+    kind: ClassVar[Kind] = Kind.NOT_FOUND
+
+
+class InvalidJob(ServiceError):
+    """The job cannot be run as asked."""
+
+    kind: ClassVar[Kind] = Kind.BAD_DATA
+
+
+class UnknownKind(InvalidJob):
+    """There is no analysis of this kind."""
+
+
+class TooManySteps(ServiceError):
+    """The range has more steps than one series may have; take a longer step or a shorter range."""
+
+    kind: ClassVar[Kind] = Kind.TOO_LARGE
+
+
+class WrongState(ServiceError):
+    """The job is not in a state that allows this."""
+
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class TooManyJobs(ServiceError):
+    """This organisation has as many unfinished jobs as it may have; wait for one or cancel one."""
+
+    kind: ClassVar[Kind] = Kind.RATE_LIMITED
+
+
+class DatabaseUnavailable(ServiceError):
+    """The database does not answer."""
+
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
+
+class AnalysisError(ServiceError):
+    """The analysis could not be made."""
+
+    kind: ClassVar[Kind] = Kind.EXECUTION
+
+
+class NoData(AnalysisError):
+    """The query has no samples in this range."""
+
+
+class TooManySeries(AnalysisError):
+    """The query selects more series than one job may read; narrow it with matchers or aggregate."""
+
+
+class TooManyPoints(AnalysisError):
+    """The query returns more points than one job may read; take a longer step or fewer series."""
+
+
+class IsCounter(AnalysisError):
+    """The query returns a counter, whose ever-growing total says nothing; ask for its rate."""
+
+
+class Refused(AnalysisError):
+    """Another service refused the request."""
+
+
+class Unreachable(AnalysisError):
+    """Another service does not answer."""
+
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE

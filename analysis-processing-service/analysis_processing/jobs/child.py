@@ -1,0 +1,152 @@
+"""The worker's child process: pays for pandas and numba, runs jobs, and ends when it is idle.
+
+    worker ──socket: ("run", claim) ("cancel", token)──▶ child ──("done", token)──▶ worker
+
+The child keeps nothing: killed at any moment, its job is run again. It ends by itself when the
+worker does, however that ends (the socket closes). Signals are the worker's to answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+import structlog
+
+from analysis_processing import telemetry
+from analysis_processing.clients.data_api import DataApi
+from analysis_processing.clients.data_ingest import DataIngest
+from analysis_processing.clients.http import Door
+from analysis_processing.errors import DatabaseUnavailable
+from analysis_processing.identity import IdentityClient
+from analysis_processing.jobs import claims
+from analysis_processing.jobs.database import engine_for, transaction
+from analysis_processing.jobs.runner import Bounds, Runner
+from analysis_processing.settings import Settings, load
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from analysis_processing.model import Claim
+
+log = structlog.get_logger()
+HTTP_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+
+
+class Inbox:
+    """What the worker said: claims to run, in order, and a cancellation for the one that runs."""
+
+    def __init__(self, worker: Connection) -> None:
+        self.worker = worker
+        self.claims: SimpleQueue[Claim] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._running: tuple[object, anyio.CancelScope, asyncio.AbstractEventLoop] | None = None
+        self._cancelled: set[object] = set()
+        threading.Thread(target=self._listen, daemon=True, name="worker-inbox").start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                word, content = self.worker.recv()
+            except (EOFError, OSError):
+                os._exit(0)  # the worker is gone; nothing of ours needs an ending
+            if word == "run":
+                self.claims.put(content)
+            else:
+                with self._lock:
+                    self._cancelled.add(content)
+                    if self._running is not None and self._running[0] == content:
+                        _, scope, loop = self._running
+                        loop.call_soon_threadsafe(scope.cancel)
+
+    def enter(self, token: object, scope: anyio.CancelScope) -> None:
+        """From here on a cancellation of `token` cancels `scope`."""
+        with self._lock:
+            self._running = (token, scope, asyncio.get_running_loop())
+            if token in self._cancelled:
+                scope.cancel()
+
+    def leave(self) -> None:
+        """No job runs."""
+        with self._lock:
+            self._running = None
+            self._cancelled.clear()
+
+
+async def run(held: Claim, inbox: Inbox, settings: Settings, engine: Engine) -> None:
+    """The claim is out of our hands, one way or another."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(tenant=str(held.job.tenant))
+    with anyio.CancelScope() as scope:
+        inbox.enter(held.token, scope)
+        async with httpx.AsyncClient(timeout=HTTP_TIMEOUT) as http:
+            secret = settings.service_token.get_secret_value()
+            identity = IdentityClient(settings.ubs_url, secret, "aps", http)
+            runner = Runner(
+                engine=engine,
+                clock=claims.database_clock,
+                bounds=Bounds(
+                    series_max=settings.aps_series_max,
+                    points_max=settings.aps_points_max,
+                    write_back_samples_max=settings.aps_write_back_samples_max,
+                    attempts_max=settings.aps_attempts_max,
+                ),
+                monotonic=time.monotonic,
+                data_api=lambda claim: DataApi(
+                    Door(
+                        "data-api-service",
+                        settings.das_url,
+                        http,
+                        lambda: identity.service_token_for(
+                            claim.job.tenant, "das", ["metrics:read"]
+                        ),
+                    )
+                ),
+                data_ingest=lambda claim: DataIngest(
+                    Door(
+                        "data-ingest-service",
+                        settings.dis_url,
+                        http,
+                        lambda: identity.service_token_for(
+                            claim.job.tenant, "dis", ["metrics:write"]
+                        ),
+                    )
+                ),
+            )
+            await runner.run(held)
+    inbox.leave()
+    if scope.cancelled_caught:
+        with transaction(engine) as db:
+            claims.cancelled(db, held, claims.database_clock(db))
+        log.info("job_cancelled", job=str(held.job.id))
+
+
+def main(socket_fd: int) -> None:
+    """Serve the worker on the other end of the socket until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    settings = load(Settings)
+    telemetry.configure("aps-job", settings.log_level)
+    engine = engine_for(settings.database_url.get_secret_value(), pool_size=1)
+    worker = Connection(socket_fd)
+    inbox = Inbox(worker)
+    while True:
+        held = inbox.claims.get()
+        try:
+            anyio.run(run, held, inbox, settings, engine)
+        except (claims.LeaseLost, DatabaseUnavailable) as error:
+            log.warning("job_dropped", job=str(held.job.id), reason=repr(error))
+        worker.send(("done", held.token))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

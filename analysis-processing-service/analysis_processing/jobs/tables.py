@@ -1,0 +1,103 @@
+"""The tables of schema `analysis` as SQLAlchemy sees them; migrations/ makes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from analysis_processing.model import Job, Progress, Request, State
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+metadata = MetaData(schema="analysis")
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("start_ms", BigInteger, nullable=False),
+    Column("end_ms", BigInteger, nullable=False),
+    Column("step_ms", BigInteger, nullable=False),
+    Column("params", JSONB, nullable=False),
+    Column("code_version", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text),
+    Column("progress_done", Integer, nullable=False),
+    Column("progress_total", Integer, nullable=False),
+    Column("progress_message", Text, nullable=False),
+    Column("eta_s", Integer),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("run_after", DateTime(timezone=True), nullable=False),
+    Column("started_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("claim", Uuid),
+    Column("claimed_by", Text),
+    Column("lease_until", DateTime(timezone=True)),
+    Column("written_series", ARRAY(Text), nullable=False),
+    Column("summary", JSONB, nullable=False),
+)
+
+chunk = Table(
+    "chunk",
+    metadata,
+    Column("job_id", Uuid, ForeignKey(job.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("chunk_no", Integer, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("series", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+
+def to_job(row: Row[tuple[object, ...]]) -> Job:
+    """The noun behind a row of `job`."""
+    held = row._mapping  # noqa: SLF001  SQLAlchemy's documented accessor
+    return Job(
+        id=held["id"],
+        tenant=held["tenant_id"],
+        request=Request(
+            kind=held["kind"],
+            query=held["query"],
+            start_ms=held["start_ms"],
+            end_ms=held["end_ms"],
+            step_ms=held["step_ms"],
+            params=held["params"],
+        ),
+        state=State(held["state"]),
+        progress=Progress(
+            done=held["progress_done"],
+            total=held["progress_total"],
+            message=held["progress_message"],
+            eta_s=held["eta_s"],
+        ),
+        attempts=held["attempts"],
+        error=held["error"],
+        created_by=held["created_by"],
+        created_at=held["created_at"],
+        started_at=held["started_at"],
+        finished_at=held["finished_at"],
+        cancel_requested=held["cancel_requested"],
+        written_series=tuple(held["written_series"]),
+        summary=held["summary"],
+    )

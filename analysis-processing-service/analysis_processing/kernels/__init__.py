@@ -1,0 +1,1 @@
+"""Plain loops over contiguous float blocks, compiled by numba; `python -m …kernels` compiles all."""

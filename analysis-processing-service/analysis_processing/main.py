@@ -1,0 +1,11 @@
+"""Entry module of the web process: settings → telemetry → app. Importing it does that work."""
+
+from __future__ import annotations
+
+from analysis_processing import __version__, telemetry
+from analysis_processing.app import create_app
+from analysis_processing.settings import Settings, load
+
+settings = load(Settings)
+telemetry.configure("aps", settings.log_level, __version__)
+app = create_app(settings)

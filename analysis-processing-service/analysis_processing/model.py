@@ -1,0 +1,95 @@
+"""The nouns of analysis: a job, its progress, what it found. No IO, no numpy, none of our modules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+Labels = dict[str, str]
+
+
+class State(StrEnum):
+    """Where a job stands.
+
+    queued ──claim──▶ running ──▶ succeeded
+      ▲  │               │ ├────▶ failed ────┐
+      │  └──▶ cancelled ◀┘ │                 │ retry
+      └────────────────────┴─────────────────┘   IO trouble, a lost worker, or a person's wish
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody wants to know: everything that decides the answer, and nothing else."""
+
+    kind: str
+    query: str
+    start_ms: int
+    end_ms: int
+    step_ms: int
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """Evaluation times in the range; both ends count, as in Prometheus's `query_range`."""
+        return (self.end_ms - self.start_ms) // self.step_ms + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: `done` of `total` pieces of work, and seconds left when that is known."""
+
+    done: int = 0
+    total: int = 0
+    message: str = ""
+    eta_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as it stands in the database."""
+
+    id: UUID
+    tenant: UUID
+    request: Request
+    state: State
+    progress: Progress
+    attempts: int
+    error: str | None
+    created_by: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested: bool = False
+    written_series: tuple[str, ...] = ()
+    summary: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's right to run a job until the lease ends; `token` fences off whoever held it before."""
+
+    job: Job
+    token: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """One episode: from its first to its last unusual sample, and the worst of them."""
+
+    start_ms: int
+    end_ms: int
+    peak_ms: int
+    peak_score: float
+    peak_value: float
+    expected: float
+    direction: str

@@ -1,0 +1,72 @@
+"""A real Postgres for the whole run, migrated once, emptied after each test that used it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from sqlalchemy import text
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from embedded_postgres import fresh_database, running_postgres
+
+from analysis_processing.jobs.database import engine_for
+from analysis_processing.migrate import migrate
+from analysis_processing.settings import Settings
+
+hypothesis_settings.register_profile("steady", derandomize=True, deadline=None, max_examples=40)
+hypothesis_settings.load_profile("steady")
+
+SERVICE_TOKEN = "a-service-token-of-43-characters-for-tests-"
+
+
+@pytest.fixture(scope="session")
+def server_url():
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def database_url(server_url):
+    with fresh_database(server_url, "aps") as url:
+        engine = engine_for(url, lock_timeout_ms=0)
+        migrate(engine)
+        engine.dispose()
+        yield url
+
+
+@pytest.fixture
+def engine(database_url):
+    engine = engine_for(database_url)
+    yield engine
+    with engine.begin() as db:
+        db.execute(text("TRUNCATE analysis.job CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture
+def settings(database_url):
+    """Settings of a service whose neighbours are only reachable through a test's transport."""
+    return Settings(
+        database_url=database_url,
+        service_token=SERVICE_TOKEN,
+        ubs_url="http://ubs.test",
+        das_url="http://das.test",
+        dis_url="http://dis.test",
+    )
+
+
+@pytest.fixture(scope="session")
+def environment(database_url):
+    """The environment in which a process of ours starts."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return kept | {
+        "DATABASE_URL": database_url,
+        "SERVICE_TOKEN": SERVICE_TOKEN,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "error",
+    }

@@ -1,0 +1,238 @@
+"""The service from outside: its two processes, booted as in production, and what they answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from neighbours import Neighbours, Port, api_key
+
+SERVICE = Path(__file__).resolve().parent.parent
+KEY = {"Authorization": f"Bearer {api_key('a')}"}
+STEP_MS = 60_000
+START_MS = 1_760_000_000_000 - 1_760_000_000_000 % STEP_MS
+STEPS = 2_000
+SPIKE = 1_500
+
+
+def wave(ms: int) -> float:
+    """A noisy wave with one spike; the noise of a moment is the same whenever it is asked for."""
+    i = (ms - START_MS) // STEP_MS
+    noise = float(np.random.default_rng(i % 100_000).normal())
+    return 50 + 5 * np.sin(i / 200) + noise + (40 if i == SPIKE else 0)
+
+
+def until(condition, seconds=60.0):
+    """The condition's first true value; fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        threading.Event().wait(0.05)
+    raise AssertionError("not in time")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def neighbours():
+    fakes = Neighbours()
+    with Port(fakes) as port:
+        fakes.url = port.url
+        yield fakes
+        if fakes.hold is not None:
+            fakes.hold.set()
+
+
+@pytest.fixture
+def processes(environment, neighbours, engine):
+    started = []
+    urls = {f"{name}_URL": neighbours.url for name in ("UBS", "DAS", "DIS")}
+
+    def start(module: str, **more: str) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module], cwd=SERVICE, env={**environment, **urls, **more}
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(20)
+
+
+@pytest.fixture
+def api(processes):
+    port = free_port()
+    processes("analysis_processing", PORT=str(port))
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=KEY, timeout=10) as client:
+
+        def answers() -> bool:
+            try:
+                return client.get("/health").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        until(answers)
+        yield client
+
+
+def submit(api, **changed):
+    asked = {
+        "kind": "anomaly",
+        "query": "cpu",
+        "start_ms": START_MS,
+        "end_ms": START_MS + (STEPS - 1) * STEP_MS,
+        "step_ms": STEP_MS,
+    }
+    return api.post("/api/v1/jobs", json=asked | changed)
+
+
+def test_probes_and_documentation(api):
+    """The probes, the metrics and the OpenAPI document need no credential, and all is ready."""
+    open_client = httpx.Client(base_url=api.base_url)
+    with open_client:
+        ready = open_client.get("/ready")
+        assert ready.status_code == 200, ready.text
+        assert ready.json()["checks"].keys() == {"database", "user-billing-service"}
+        assert "cloudopshub_http_requests_total" in open_client.get("/metrics").text
+        assert "/api/v1/jobs" in open_client.get("/openapi.json").json()["paths"]
+
+
+def test_a_request_without_a_key_is_refused(api):
+    """Nobody's request is answered 401 in Prometheus's envelope."""
+    answer = httpx.get(f"{api.base_url}/api/v1/jobs")
+    assert answer.status_code == 401
+    assert answer.json()["errorType"] == "unauthenticated"
+
+
+def test_from_question_to_anomaly_to_score_series(api, processes, neighbours):
+    """A submitted job is run by the worker: the spike is found, and the scores are written back."""
+    neighbours.series = [
+        ({"__name__": "cpu", "host": "a"}, wave),
+        ({"__name__": "cpu", "host": "b"}, lambda _: 7.0),
+    ]
+    processes("analysis_processing.worker")
+    answer = submit(api)
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    again = submit(api)
+    assert (again.status_code, again.json()["id"]) == (200, job["id"])
+
+    def ended():
+        held = api.get(f"/api/v1/jobs/{job['id']}").json()
+        return held if held["finished_at"] else None
+
+    held = until(ended)
+    assert (held["state"], held["error"]) == ("succeeded", None), held
+    assert held["progress"]["done"] == held["progress"]["total"] > 0
+    result = api.get(f"/api/v1/jobs/{job['id']}/result").json()
+    assert result["summary"] == {"series": 2, "points": 2 * STEPS, "anomalies": 1}
+    assert result["written_series"] == ["cloudopshub_anomaly_score"]
+    first, flat = result["series"]
+    assert first["labels"] == {"__name__": "cpu", "host": "a"}
+    (found,) = first["anomalies"]
+    assert found["peak_ms"] == START_MS + SPIKE * STEP_MS
+    assert found["direction"] == "up"
+    assert flat["anomalies"] == []
+    assert first["score"][0] is None
+    lengths = {
+        len(first[name])
+        for name in ("timestamps_ms", "values", "expected", "lower", "upper", "score")
+    }
+    assert lengths == {STEPS}
+    (score,) = [held for labels, held in neighbours.written.items() if dict(labels)["host"] == "a"]
+    assert score[found["peak_ms"]] == pytest.approx(found["peak_score"], abs=1e-3)
+    assert (
+        "/api/v1/write",
+        "Bearer token:0a0a0a0a-0000-4000-8000-000000000001:dis:metrics:write",
+    ) in neighbours.asked
+
+
+def test_a_killed_worker_loses_nothing(api, processes, neighbours):
+    """After kill -9 of a worker in the middle of a job, another one finishes it after the lease."""
+    neighbours.series = [({"host": "a"}, wave)]
+    neighbours.hold = threading.Event()
+    doomed = processes("analysis_processing.worker", APS_WORKER_LEASE_S="1")
+    job = submit(api).json()["id"]
+    assert neighbours.entered.wait(60)
+    os.kill(doomed.pid, signal.SIGKILL)
+    doomed.wait(10)
+    neighbours.hold.set()
+    processes("analysis_processing.worker", APS_WORKER_LEASE_S="1")
+    held = until(lambda: (h := api.get(f"/api/v1/jobs/{job}").json())["finished_at"] and h)
+    assert (held["state"], held["attempts"]) == ("succeeded", 2)
+
+
+def test_cancel_stops_a_running_job_within_two_seconds(api, processes, neighbours):
+    """A job that waits for another service is cancelled at once, and the worker takes the next."""
+    neighbours.series = [({"host": "a"}, wave)]
+    neighbours.hold = threading.Event()
+    processes("analysis_processing.worker")
+    job = submit(api).json()["id"]
+    assert neighbours.entered.wait(60)
+    began_s = time.monotonic()
+    assert api.post(f"/api/v1/jobs/{job}/cancel").status_code == 200
+    until(lambda: api.get(f"/api/v1/jobs/{job}").json()["state"] == "cancelled", 10)
+    assert time.monotonic() - began_s < 2.0
+    neighbours.hold.set()
+    assert api.post(f"/api/v1/jobs/{job}/retry").json()["state"] == "queued"
+    until(lambda: api.get(f"/api/v1/jobs/{job}").json()["state"] == "succeeded")
+
+
+def test_sigterm_gives_the_running_job_back(api, processes, neighbours):
+    """A worker that is asked to stop ends at once, and its job is queued with no attempt spent."""
+    neighbours.series = [({"host": "a"}, wave)]
+    neighbours.hold = threading.Event()
+    worker = processes("analysis_processing.worker")
+    job = submit(api).json()["id"]
+    assert neighbours.entered.wait(60)
+    worker.terminate()
+    assert worker.wait(10) == 0
+    held = api.get(f"/api/v1/jobs/{job}").json()
+    assert (held["state"], held["attempts"]) == ("queued", 0)
+
+
+@pytest.mark.parametrize("module", ["analysis_processing", "analysis_processing.worker"])
+def test_a_missing_setting_stops_the_start_with_its_name(module, environment):
+    """One line on stderr names what is missing."""
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=SERVICE,
+        env={"PATH": environment["PATH"], "DATABASE_URL": environment["DATABASE_URL"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"analysis-processing-service cannot start: .*SERVICE_TOKEN.*\n", done.stderr
+    )
+
+
+@pytest.mark.parametrize("module", ["analysis_processing.app", "analysis_processing.worker"])
+def test_processes_that_idle_import_nothing_heavy(module, environment):
+    """Neither the web process nor the idle worker pays for numpy, pandas or numba."""
+    code = f"import {module}, sys, json; print(json.dumps(sorted({{'numpy','pandas','numba'}} & set(sys.modules))))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=SERVICE, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == []
