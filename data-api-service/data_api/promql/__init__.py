@@ -1,0 +1,95 @@
+"""PromQL: text and sample columns in, columns out; no IO, no clock.
+
+    parse(text) ─▶ Expr ─▶ needed(…) ─▶ [SelectorSpan] ─ store.load ─▶ loaded ─▶ evaluate(…) ─▶ Result
+
+An instant query is a query of one step. Importing this package does not import numba: the evaluator
+and its kernels are loaded by the first `evaluate`, or by `warm_up` (docs/adr/0005-promql-engine.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..model import Columns, QueryLimits, Result, SelectorSpan
+from . import selectors
+from .context import LOOKBACK_MS, SUBQUERY_STEP_MS, Options
+from .errors import EvaluationError, ParseError, UnsupportedFeature, UnsupportedSyntax
+from .nodes import Expr, ValueType
+from .numerals import format_value
+from .parser import QUERY_CHARS_MAX, parse, value_type
+from .printer import to_text
+
+__all__ = [
+    "LOOKBACK_MS",
+    "QUERY_CHARS_MAX",
+    "SUBQUERY_STEP_MS",
+    "EvaluationError",
+    "Expr",
+    "Options",
+    "ParseError",
+    "UnsupportedFeature",
+    "UnsupportedSyntax",
+    "ValueType",
+    "evaluate",
+    "format_value",
+    "needed",
+    "parse",
+    "to_text",
+    "value_type",
+    "warm_up",
+]
+
+
+def needed(
+    expr: Expr,
+    start_ms: int,
+    end_ms: int,
+    step_ms: int,  # noqa: ARG001 - steps lie between the ends, and only the ends matter here
+    lookback_ms: int = LOOKBACK_MS,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> list[SelectorSpan]:
+    """Every selector's matchers and time span, each once, known before any IO."""
+    found = selectors.spans(expr, start_ms, end_ms, lookback_ms, options.subquery_step_ms)
+    return list(dict.fromkeys(found.values()))
+
+
+def evaluate(
+    expr: Expr,
+    loaded: Mapping[SelectorSpan, Columns],
+    start_ms: int,
+    end_ms: int,
+    step_ms: int,
+    lookback_ms: int = LOOKBACK_MS,
+    limits: QueryLimits = QueryLimits(),  # noqa: B008 - frozen
+    options: Options = Options(),  # noqa: B008 - frozen
+    *,
+    text: str = "",
+    instant: bool = False,
+) -> Result:
+    """The value of `expr` at `start_ms`, `start_ms + step_ms`, … up to `end_ms`.
+
+    expr: as `parse` made it (places in the text tell its selectors apart). loaded: the samples of
+    each span of `needed` for the same times. text: the query as written, for the line and column of
+    warnings. instant: one step, answered as Scalar, String, InstantVector or Columns; otherwise the
+    answer is a RangeMatrix with rows ordered by labels.
+    Raises EvaluationError and TooManySamples.
+    """
+    from . import evaluator  # noqa: PLC0415 - numba costs memory that an idle service can do without
+
+    return evaluator.evaluate(
+        text,
+        expr,
+        loaded,
+        start_ms,
+        end_ms,
+        step_ms,
+        lookback_ms,
+        limits,
+        options,
+        instant=instant,
+    )
+
+
+def warm_up() -> None:
+    """Kernels are loaded: the first query does not wait for them."""
+    from . import evaluator  # noqa: F401, PLC0415 - the import is the effect

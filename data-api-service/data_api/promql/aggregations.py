@@ -1,0 +1,135 @@
+"""Operators that make few series of many: sum, topk, quantile, count_values …"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import replace
+
+import numpy as np
+
+from ..model import METRIC_NAME, F64, I64, Labels
+from .errors import EvaluationError, UnsupportedFeature
+from .kernels import grouping as kernels
+from .nodes import Aggregate
+from .numerals import format_short, format_value
+from .values import Vector, empty, group_rows, merge_equal, without
+
+_FOLDS = {
+    "sum": kernels.SUM,
+    "avg": kernels.AVG,
+    "min": kernels.MIN,
+    "max": kernels.MAX,
+    "count": kernels.COUNT,
+    "group": kernels.GROUP,
+    "stddev": kernels.STDDEV,
+    "stdvar": kernels.STDVAR,
+}
+
+
+def evaluate(expr: Aggregate, value: Vector, param: F64 | str | None) -> Vector:
+    """The aggregation of a vector; `param` is the operator's own (m,) or label name."""
+    if expr.op == "limit_ratio":
+        raise UnsupportedFeature(reason="limit_ratio is experimental and not supported")
+    if expr.op in {"topk", "bottomk", "limitk"}:
+        assert isinstance(param, np.ndarray)
+        counts = _whole(param)
+        groups, _ = group_rows(_keys(expr, value.labels))
+        return _choose(expr.op, value, groups, counts)
+    if not value.rows:
+        return empty(value.values.shape[1])
+    groups, firsts = group_rows(_keys(expr, value.labels))
+    labels = [_group_labels(expr, value.labels[row]) for row in firsts]
+    if expr.op == "count_values":
+        assert isinstance(param, str)
+        return _count_values(param, value, groups, labels)
+    shape = (len(firsts), value.values.shape[1])
+    out, present = np.zeros(shape), np.zeros(shape, np.bool_)
+    values = np.ascontiguousarray(value.values)
+    given = np.ascontiguousarray(value.present)
+    if expr.op == "quantile":
+        assert isinstance(param, np.ndarray)
+        order = np.argsort(groups, kind="stable")
+        bounds = np.searchsorted(groups[order], np.arange(len(firsts) + 1)).astype(np.int64)
+        kernels.quantile(values, given, order, bounds, param, out, present)
+    else:
+        kernels.aggregate(_FOLDS[expr.op], values, given, groups, out, present)
+    unnamed = np.zeros(len(firsts), np.bool_)
+    if not expr.without and METRIC_NAME in expr.grouping:
+        np.logical_or.at(unnamed, groups, value.unnamed)
+    return Vector(labels, out, present, unnamed)
+
+
+def _keys(expr: Aggregate, labels: list[Labels] | tuple[Labels, ...]) -> list[Hashable]:
+    names = expr.grouping
+    if expr.without:
+        dropped = frozenset(names) | {METRIC_NAME}
+        return [
+            frozenset(item for item in each.items() if item[0] not in dropped) for each in labels
+        ]
+    if not names:
+        return [()] * len(labels)
+    return [tuple(each.get(name, "") for name in names) for each in labels]
+
+
+def _group_labels(expr: Aggregate, labels: Labels) -> Labels:
+    if expr.without:
+        return without(labels, frozenset(expr.grouping) | {METRIC_NAME})
+    return {name: labels[name] for name in sorted(set(expr.grouping)) if name in labels}
+
+
+def _whole(param: F64) -> I64:
+    """How many series to keep at each step; a huge number means all."""
+    for k in param:
+        if math.isnan(k):
+            raise EvaluationError(reason="Parameter value is NaN")
+        if not -(2**63) <= k <= 2**63 - 513:
+            raise EvaluationError(reason=f"Scalar value {format_short(float(k))} overflows int64")
+    return np.clip(param, 0, 2**31).astype(np.int64)
+
+
+def _choose(op: str, value: Vector, groups: I64, counts: I64) -> Vector:
+    """The first rows of each group at each step: by value, or for limitk in order of appearance.
+
+    At a single step rows come back ordered, group by group: that order is the answer's.
+    """
+    kept = np.zeros_like(value.present)
+    order: list[int] = []
+    for group in range(int(groups.max()) + 1 if groups.size else 0):
+        rows = np.flatnonzero(groups == group)
+        missing = ~value.present[rows]
+        values = value.values[rows]
+        match op:
+            case "topk":
+                ranked = np.lexsort((-values, np.isnan(values), missing), axis=0)
+            case "bottomk":
+                ranked = np.lexsort((values, np.isnan(values), missing), axis=0)
+            case _:
+                ranked = np.argsort(missing, axis=0, kind="stable")
+        ranks = np.empty_like(ranked)
+        np.put_along_axis(ranks, ranked, np.arange(rows.size)[:, None], axis=0)
+        kept[rows] = (ranks < counts) & ~missing
+        order.extend(rows[ranked[:, 0]].tolist())
+    chosen = replace(value, present=kept)
+    if value.present.shape[1] == 1:
+        chosen = chosen.take(np.array(order, np.int64))
+    return chosen.compact()
+
+
+def _count_values(name: str, value: Vector, groups: I64, group_labels: list[Labels]) -> Vector:
+    """How many series of a group have each value; the value becomes the label `name`."""
+    if not name:
+        raise EvaluationError(reason=f'invalid label name "{name}"')
+    rows, steps = np.nonzero(value.present)
+    bits = value.values[rows, steps]
+    values, inverse = np.unique(bits, return_inverse=True)
+    pairs, indexes = np.unique(
+        groups[rows] * values.size + inverse.reshape(-1), return_inverse=True
+    )
+    out = np.zeros((pairs.size, value.values.shape[1]))
+    np.add.at(out, (indexes.reshape(-1), steps), 1.0)
+    labels = [
+        {**group_labels[pair // values.size], name: format_value(float(values[pair % values.size]))}
+        for pair in pairs.tolist()
+    ]
+    return merge_equal(Vector(labels, out, out > 0, np.zeros(pairs.size, np.bool_)))

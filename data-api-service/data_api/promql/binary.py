@@ -1,0 +1,237 @@
+"""Operators between two expressions: arithmetic, comparison and sets, with vector matching.
+
+Matching is by label signature. A signature's rows are paired once for all steps; what upstream
+decides step by step (two series of one group present at once) is then read off the presence masks.
+Source: Prometheus `VectorBinop`, `VectorAnd`, `VectorOr`, `VectorUnless`, `VectorscalarBinop`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..model import METRIC_NAME, Bools, F64, I64, Labels
+from .errors import EvaluationError
+from .nodes import COMPARISONS, Binary, Cardinality, Matching
+from .values import SCHEMA_LABELS, Vector, empty, group_rows, key, merge_equal, without
+
+_ARITHMETIC: dict[str, Callable[[F64, F64], F64]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+    "%": np.fmod,
+    "^": np.power,
+    "atan2": np.arctan2,
+}
+_COMPARISON: dict[str, Callable[[F64, F64], Bools]] = {
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">": np.greater,
+    "<": np.less,
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+}
+
+
+def scalars(op: str, lhs: F64, rhs: F64) -> F64:
+    """Both sides scalars; a comparison gives 1 or 0."""
+    if op in _COMPARISON:
+        return _COMPARISON[op](lhs, rhs).astype(np.float64)
+    return _ARITHMETIC[op](lhs, rhs)
+
+
+def changes_meaning(expr: Binary) -> bool:
+    """Whether the result is no longer the metric it was computed from."""
+    return expr.op not in COMPARISONS or expr.return_bool
+
+
+def vector_scalar(expr: Binary, value: Vector, scalar: F64, *, swapped: bool) -> Vector:
+    """A vector and a scalar (m,); names are left to the caller. `swapped`: the scalar is left."""
+    lhs, rhs = (scalar, value.values) if swapped else (value.values, scalar)
+    if expr.op in _ARITHMETIC:
+        return value.with_values(_ARITHMETIC[expr.op](lhs, rhs))
+    holds = np.broadcast_to(_COMPARISON[expr.op](lhs, rhs), value.present.shape)
+    if expr.return_bool:
+        return value.with_values(holds.astype(np.float64))
+    return replace(value, present=value.present & holds).compact()
+
+
+def _signatures(matching: Matching, labels: Sequence[Labels]) -> list[Hashable]:
+    if matching.on:
+        names = matching.labels
+        return [tuple(each.get(name, "") for name in names) for each in labels]
+    ignored = frozenset(matching.labels) | {METRIC_NAME}
+    return [frozenset(item for item in each.items() if item[0] not in ignored) for each in labels]
+
+
+def sets(expr: Binary, lhs: Vector, rhs: Vector) -> Vector:
+    """`and`, `or`, `unless`: samples pass as they are."""
+    assert expr.matching is not None
+    if expr.op == "or" and not lhs.rows:
+        return rhs
+    if not rhs.rows:
+        return empty(lhs.values.shape[1]) if expr.op == "and" else lhs
+    signatures = _signatures(expr.matching, [*lhs.labels, *rhs.labels])
+    groups, firsts = group_rows(signatures)
+    left, right = groups[: lhs.rows], groups[lhs.rows :]
+    shape = (len(firsts), lhs.values.shape[1])
+    if expr.op == "or":
+        on_left = np.zeros(shape, np.bool_)
+        np.logical_or.at(on_left, left, lhs.present)
+        added = replace(rhs, present=rhs.present & ~on_left[right]).compact()
+        both = Vector(
+            [*lhs.labels, *added.labels],
+            np.concatenate((lhs.values, added.values)),
+            np.concatenate((lhs.present, added.present)),
+            np.concatenate((lhs.unnamed, added.unnamed)),
+        )
+        return _merge_same_flag(both)
+    on_right = np.zeros(shape, np.bool_)
+    np.logical_or.at(on_right, right, rhs.present)
+    wanted = on_right[left] if expr.op == "and" else ~on_right[left]
+    return replace(lhs, present=lhs.present & wanted).compact()
+
+
+def _merge_same_flag(value: Vector) -> Vector:
+    """Equal rows become one, but one that is to lose its name stays apart from one that is not."""
+    if not value.unnamed.any():
+        return merge_equal(value)
+    parts = [value.take(np.flatnonzero(value.unnamed == flag)) for flag in (False, True)]
+    parts = [merge_equal(part) for part in parts]
+    return Vector(
+        [label for part in parts for label in part.labels],
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.present for part in parts]),
+        np.concatenate([part.unnamed for part in parts]),
+    )
+
+
+def vectors(expr: Binary, lhs: Vector, rhs: Vector, *, delayed: bool) -> Vector:
+    """Arithmetic or comparison of the series that match."""
+    matching = expr.matching
+    assert matching is not None
+    swapped = matching.cardinality is Cardinality.ONE_TO_MANY
+    many, one = (rhs, lhs) if swapped else (lhs, rhs)
+    if not many.rows or not one.rows:
+        return empty(lhs.values.shape[1])
+    groups, _ = group_rows(_signatures(matching, [*many.labels, *one.labels]))
+    many_groups, one_groups = groups[: many.rows], groups[many.rows :]
+    _refuse_duplicates(matching, many, one, one_groups, swapped=swapped)
+    many_rows, one_rows = _pairs(many_groups, one_groups)
+    if not many_rows.size:
+        return empty(lhs.values.shape[1])
+    a, b = many.values[many_rows], one.values[one_rows]
+    present = many.present[many_rows] & one.present[one_rows]
+    left, right = (b, a) if swapped else (a, b)
+    if expr.op in _ARITHMETIC:
+        values = _ARITHMETIC[expr.op](left, right)
+    else:
+        holds = _COMPARISON[expr.op](left, right)
+        values = holds.astype(np.float64) if expr.return_bool else left
+        if not expr.return_bool:
+            present &= holds
+    labels = [
+        _result_labels(expr, matching, many.labels[i], one.labels[j])
+        for i, j in zip(many_rows.tolist(), one_rows.tolist(), strict=True)
+    ]
+    _refuse_ambiguity(matching, many_groups[many_rows], labels, present)
+    unnamed = many.unnamed[many_rows]
+    if changes_meaning(expr):
+        if delayed and expr.return_bool:
+            unnamed = np.ones(len(labels), np.bool_)
+        else:
+            labels = [without(each, SCHEMA_LABELS) for each in labels]
+            unnamed = np.zeros(len(labels), np.bool_)
+    return merge_equal(Vector(labels, values, present, unnamed)).compact()
+
+
+def _pairs(many: I64, one: I64) -> tuple[I64, I64]:
+    """Indexes of all rows of equal group, in the order of `many`."""
+    rows_of: dict[int, list[int]] = defaultdict(list)
+    for row, group in enumerate(one.tolist()):
+        rows_of[group].append(row)
+    left: list[int] = []
+    right: list[int] = []
+    for row, group in enumerate(many.tolist()):
+        for other in rows_of.get(group, ()):
+            left.append(row)
+            right.append(other)
+    return np.array(left, np.int64), np.array(right, np.int64)
+
+
+def _result_labels(expr: Binary, matching: Matching, many: Labels, one: Labels) -> Labels:
+    labels = dict(many)
+    if expr.op in _ARITHMETIC:
+        for name in SCHEMA_LABELS:
+            labels.pop(name, None)
+    if matching.cardinality is Cardinality.ONE_TO_ONE:
+        if matching.on:
+            labels = {name: text for name, text in labels.items() if name in matching.labels}
+        else:
+            for name in matching.labels:
+                labels.pop(name, None)
+    for name in matching.include:
+        if text := one.get(name, ""):
+            labels[name] = text
+        else:
+            labels.pop(name, None)
+    return labels
+
+
+def _refuse_duplicates(
+    matching: Matching, many: Vector, one: Vector, groups: I64, *, swapped: bool
+) -> None:
+    """The "one" side holds at most one series of a group at any step."""
+    numbers, firsts = group_rows(groups.tolist())
+    if len(firsts) == one.rows:
+        return
+    counts = np.zeros((len(firsts), one.present.shape[1]), np.int64)
+    np.add.at(counts, numbers, one.present)
+    clashes = (counts > 1) & many.present.any(axis=0)
+    if not clashes.any():
+        return
+    number, step = np.argwhere(clashes)[0]
+    pair = np.flatnonzero((numbers == number) & one.present[:, step])[:2]
+    first, second = (one.labels[i] for i in pair)
+    group = (
+        {name: first[name] for name in matching.labels if name in first}
+        if matching.on
+        else without(first, frozenset(matching.labels) | {METRIC_NAME})
+    )
+    side = "left" if swapped else "right"
+    raise EvaluationError(
+        reason=f"found duplicate series for the match group {_braced(group)} on the {side} "
+        f"hand-side of the operation: [{_braced(second)}, {_braced(first)}]"
+        ";many-to-many matching not allowed: matching labels must be unique on one side"
+    )
+
+
+def _refuse_ambiguity(
+    matching: Matching, groups: I64, labels: list[Labels], present: Bools
+) -> None:
+    """No result is made twice at one step."""
+    if matching.cardinality is Cardinality.ONE_TO_ONE:
+        keys: list[Hashable] = groups.tolist()
+        reason = "multiple matches for labels: many-to-one matching must be explicit "
+        reason += "(group_left/group_right)"
+    else:
+        keys = [
+            (group, key(each)) for group, each in zip(groups.tolist(), labels, strict=True)
+        ]
+        reason = "multiple matches for labels: grouping labels must ensure unique matches"
+    numbers, firsts = group_rows(keys)
+    if len(firsts) == len(labels):
+        return
+    counts = np.zeros((len(firsts), present.shape[1]), np.int64)
+    np.add.at(counts, numbers, present)
+    if (counts > 1).any():
+        raise EvaluationError(reason=reason)
+
+
+def _braced(labels: Labels) -> str:
+    inside = ", ".join(f'{name}="{text}"' for name, text in sorted(labels.items()))
+    return f"{{{inside}}}"

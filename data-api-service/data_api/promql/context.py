@@ -1,0 +1,65 @@
+"""What every step of one evaluation shares: options, bounds and what is worth telling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import TooManySamples
+from ..model import QueryLimits
+from . import lexer
+from .nodes import Span
+
+LOOKBACK_MS = 300_000
+SUBQUERY_STEP_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Switches of the language.
+
+    delayed_name_removal: names go at the very end instead of at the first function (Prometheus has
+    it off by default). subquery_step_ms: the step of `[1h:]`.
+    """
+
+    delayed_name_removal: bool = False
+    subquery_step_ms: int = SUBQUERY_STEP_MS
+
+
+@dataclass(slots=True)
+class Annotations:
+    """Warnings and infos, each once, in the order they came up, with `(line:column)`."""
+
+    text: str
+    warnings: dict[str, None] = field(default_factory=dict)
+    infos: dict[str, None] = field(default_factory=dict)
+
+    def warn(self, message: str, span: Span) -> None:
+        """Something is wrong with the query or its data."""
+        self.warnings[f"PromQL warning: {message} {self._where(span)}"] = None
+
+    def info(self, message: str, span: Span) -> None:
+        """Something may be wrong."""
+        self.infos[f"PromQL info: {message} {self._where(span)}"] = None
+
+    def _where(self, span: Span) -> str:
+        return f"({lexer.where(self.text, span.start).rstrip(': ')})"
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many samples one evaluation may hold."""
+
+    limits: QueryLimits
+    held: int = 0
+
+    def hold(self, samples: int) -> None:
+        """Account for samples that are about to be held; raises TooManySamples over the limit."""
+        self.limits.checkpoint()
+        needed = self.held + samples
+        if needed > self.limits.samples_max:
+            raise TooManySamples(needed=needed, limit=self.limits.samples_max)
+
+    def keep(self, samples: int) -> None:
+        """Account for samples that are held until the end."""
+        self.hold(samples)
+        self.held += samples

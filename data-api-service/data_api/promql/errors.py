@@ -1,0 +1,38 @@
+"""What can go wrong between a query's text and its answer.
+
+errors.QuerySyntax
+└── ParseError             bad_data    the text is not PromQL; line and column in the message
+    └── UnsupportedSyntax  bad_data    PromQL we know of and do not answer yet
+errors.QueryError
+├── EvaluationError        execution   many-to-many match, duplicate series, bad parameter …
+└── UnsupportedFeature     execution   native histograms, experimental functions
+"""
+
+from __future__ import annotations
+
+from ..errors import QueryError, QuerySyntax
+
+
+class ParseError(QuerySyntax):
+    """The query does not parse; facts: `reason` and `where` (``line:column: ``, from 1)"""
+
+    @property
+    def text(self) -> str:
+        """Prometheus's words: `1:5: parse error: …`."""
+        return f"{self.facts.get('where', '')}parse error: {self.facts['reason']}"
+
+
+class UnsupportedSyntax(ParseError):
+    """The query uses syntax that is not supported here"""
+
+
+class EvaluationError(QueryError):
+    """The query cannot be answered"""
+
+    def describe(self) -> str:
+        """Prometheus's words, which people search for."""
+        return str(self.facts["reason"])
+
+
+class UnsupportedFeature(EvaluationError):
+    """The query needs something that is not supported here"""

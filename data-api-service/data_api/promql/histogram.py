@@ -1,0 +1,80 @@
+"""Classic histograms: series with `le` labels → quantiles and fractions.
+
+Native histograms are not stored yet, so a series without `le` is a float that has no place here:
+it is left out, as upstream leaves it out of functions of native histograms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..model import METRIC_NAME, F64
+from .kernels import buckets as kernels
+from .values import Vector, empty, group_rows, without
+
+BUCKET_LABEL = "le"
+_ONLY_BUCKET = frozenset({BUCKET_LABEL})
+
+Tell = Callable[[str], None]
+
+
+def _bound(text: str | None) -> float | None:
+    if text is None or text != text.strip() or "_" in text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def classic(
+    value: Vector, first: F64, second: F64 | None, *, function: str, warn: Tell, info: Tell
+) -> Vector:
+    """Quantile `first` (m,), or the share between `first` and `second`, of each histogram.
+
+    Result rows keep the metric name; the caller drops it.
+    """
+    bounds = [_bound(labels.get(BUCKET_LABEL)) for labels in value.labels]
+    for labels, bound in zip(value.labels, bounds, strict=True):
+        if bound is None:
+            warn(
+                f'bucket label "{BUCKET_LABEL}" is missing or has a malformed value of '
+                f'"{labels.get(BUCKET_LABEL, "")}"' + _of_metric(labels.get(METRIC_NAME, ""))
+            )
+    usable = np.flatnonzero([bound is not None for bound in bounds])
+    if not usable.size:
+        return empty(value.values.shape[1])
+    value = value.take(usable)
+    uppers = np.array([bounds[row] for row in usable], np.float64)
+    rest = [without(labels, _ONLY_BUCKET) for labels in value.labels]
+    groups, firsts = group_rows(frozenset(labels.items()) for labels in rest)
+    order = np.lexsort((uppers, groups)).astype(np.int64)
+    edges = np.searchsorted(groups[order], np.arange(len(firsts) + 1)).astype(np.int64)
+    shape = (len(firsts), value.values.shape[1])
+    out, present, forced = np.zeros(shape), np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+    kernels.classic(
+        int(second is not None),
+        np.ascontiguousarray(value.values),
+        np.ascontiguousarray(value.present),
+        uppers,
+        order,
+        edges,
+        first,
+        first if second is None else second,
+        out,
+        present,
+        forced,
+    )
+    for group in np.flatnonzero(forced.any(axis=1)):
+        info(
+            f"input to {function} needed to be fixed for monotonicity (see https://prometheus.io/"
+            f"docs/prometheus/latest/querying/functions/#{function})"
+            + _of_metric(rest[firsts[group]].get(METRIC_NAME, ""))
+        )
+    return Vector([rest[i] for i in firsts], out, present, value.unnamed[firsts])
+
+
+def _of_metric(name: str) -> str:
+    return f' for metric name "{name}"' if name else ""

@@ -1,0 +1,8 @@
+"""Compile every kernel into numba's cache."""
+
+from __future__ import annotations
+
+import importlib
+
+for _name in ("windows", "grouping", "buckets"):
+    importlib.import_module(f"{__package__}.{_name}")

@@ -1,0 +1,186 @@
+"""Classic histograms: cumulative buckets to quantiles and fractions.
+
+    count ▲        ┌──── +Inf         Buckets of one group are given sorted by upper bound; counts
+          │    ┌───┘                  grow with the bound, except for what scraping and rounding do.
+          │ ┌──┘
+          └─┴──┴───┴──▶ upper bound
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...model import F64, I64, Bools
+from .jit import (
+    BOOL_ROWS,
+    F64_ROWS,
+    F64S,
+    I64S,
+    OUT_BOOL,
+    OUT_F64,
+    SCRATCH,
+    boolean,
+    float64,
+    int64,
+    kernel,
+    void,
+)
+
+SMALL_DELTA = 1e-12  # Prometheus `smallDeltaTolerance`
+_MIN_NORMAL = 2.2250738585072014e-308
+_MAX_FLOAT = 1.7976931348623157e308
+
+
+@kernel(boolean(float64, float64))
+def nearly_equal(a: float, b: float) -> bool:
+    """Whether two counts differ by rounding only. Source: Prometheus `util/almost.Equal`."""
+    if a == b or (np.isnan(a) and np.isnan(b)):
+        return True
+    both = abs(a) + abs(b)
+    apart = abs(a - b)
+    if a == 0.0 or b == 0.0 or both < _MIN_NORMAL:
+        return apart < SMALL_DELTA * _MIN_NORMAL
+    return apart / min(both, _MAX_FLOAT) < SMALL_DELTA
+
+
+@kernel(boolean(SCRATCH, int64))
+def make_monotonic(counts: F64, n: int) -> bool:
+    """Counts never fall afterwards; True when more than rounding had to be repaired.
+
+    Source: Prometheus `ensureMonotonicAndIgnoreSmallDeltas`.
+    """
+    forced = False
+    before = counts[0]
+    for i in range(1, n):
+        now = counts[i]
+        if now == before:
+            continue
+        if nearly_equal(before, now):
+            counts[i] = before
+        elif now < before:
+            counts[i] = before
+            forced = True
+        else:
+            before = now
+    return forced
+
+
+@kernel(float64(float64, SCRATCH, SCRATCH, int64))
+def bucket_quantile(q: float, bounds: F64, counts: F64, n: int) -> float:
+    """Quantile by linear interpolation within a bucket. Source: Prometheus `BucketQuantile`."""
+    if n < 2:
+        return np.nan
+    observations = counts[n - 1]
+    if observations == 0.0:
+        return np.nan
+    rank = q * observations
+    b = 0
+    while b < n - 1 and not counts[b] >= rank:
+        b += 1
+    if b == n - 1:
+        return bounds[n - 2]
+    if b == 0 and bounds[0] <= 0.0:
+        return bounds[0]
+    start = 0.0
+    count = counts[b]
+    if b > 0:
+        start = bounds[b - 1]
+        count -= counts[b - 1]
+        rank -= counts[b - 1]
+    return start + (bounds[b] - start) * (rank / count)
+
+
+@kernel(float64(float64, float64, SCRATCH, SCRATCH, int64))
+def bucket_fraction(lower: float, upper: float, bounds: F64, counts: F64, n: int) -> float:
+    """Share of observations in [lower, upper]. Source: Prometheus `BucketFraction`."""
+    count = counts[n - 1]
+    if count == 0.0 or np.isnan(lower) or np.isnan(upper):
+        return np.nan
+    if lower >= upper:
+        return 0.0
+    rank = 0.0
+    lower_rank = -1.0
+    upper_rank = -1.0
+    for i in range(n):
+        below = -np.inf
+        if i > 0:
+            below = bounds[i - 1]
+        elif bounds[0] > 0.0:
+            below = 0.0
+        above = bounds[i]
+        if lower_rank < 0.0 and below >= lower:
+            lower_rank = rank
+        if upper_rank < 0.0 and below >= upper:
+            upper_rank = rank
+        if lower_rank < 0.0 and below < lower and above > lower:
+            lower_rank = counts[i]
+            if not np.isinf(below):
+                lower_rank = rank + (counts[i] - rank) * (lower - below) / (above - below)
+        if upper_rank < 0.0 and below < upper and above > upper:
+            upper_rank = counts[i]
+            if not np.isinf(below):
+                upper_rank = rank + (counts[i] - rank) * (upper - below) / (above - below)
+        rank = counts[i]
+    if lower_rank < 0.0 or lower_rank > count:
+        lower_rank = count
+    if upper_rank < 0.0 or upper_rank > count:
+        upper_rank = count
+    return (upper_rank - lower_rank) / count
+
+
+@kernel(
+    void(int64, F64_ROWS, BOOL_ROWS, F64S, I64S, I64S, F64S, F64S, OUT_F64, OUT_BOOL, OUT_BOOL)
+)
+def classic(
+    fraction: int,
+    values: F64,
+    given: Bools,
+    bounds: F64,
+    order: I64,
+    groups: I64,
+    first: F64,
+    second: F64,
+    out: F64,
+    present: Bools,
+    forced: Bools,
+) -> None:
+    """Quantile (`first[step]`) or fraction (`first[step]` to `second[step]`) of each group.
+
+    values, given: (buckets, steps); bounds: (buckets,) upper bounds. order: bucket rows sorted by
+    group, then bound; group g owns ``order[groups[g]:groups[g + 1]]``. Buckets with one bound add
+    up. NaN without a +Inf bucket. forced: where counts had to be made to grow.
+    """
+    uppers = np.empty(order.size, np.float64)
+    counts = np.empty(order.size, np.float64)
+    for g in range(groups.size - 1):
+        for step in range(values.shape[1]):
+            n = 0
+            for i in range(groups[g], groups[g + 1]):
+                row = order[i]
+                if not given[row, step]:
+                    continue
+                if n > 0 and uppers[n - 1] == bounds[row]:
+                    counts[n - 1] += values[row, step]
+                else:
+                    uppers[n] = bounds[row]
+                    counts[n] = values[row, step]
+                    n += 1
+            if n == 0:
+                continue
+            present[g, step] = True
+            q = first[step]
+            if fraction:
+                out[g, step] = np.nan
+                if uppers[n - 1] == np.inf:
+                    out[g, step] = bucket_fraction(q, second[step], uppers, counts, n)
+            elif np.isnan(q):
+                out[g, step] = np.nan
+            elif q < 0.0:
+                out[g, step] = -np.inf
+            elif q > 1.0:
+                out[g, step] = np.inf
+            elif uppers[n - 1] != np.inf:
+                out[g, step] = np.nan
+            else:
+                forced[g, step] = make_monotonic(counts, n)
+                out[g, step] = bucket_quantile(q, uppers, counts, n)

@@ -1,0 +1,237 @@
+"""Text → tokens, each with its place. Where PromQL differs from a calculator, it differs here.
+
+Identifiers may hold colons outside braces; a number followed by a unit is a duration; inside
+brackets durations rule. Keywords are not told apart here: PromQL lets most of them be names, and
+only the parser knows where it stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import Enum, auto
+from typing import NamedTuple, NoReturn
+
+from .errors import ParseError, UnsupportedSyntax
+
+
+class Kind(Enum):
+    """What a token is."""
+
+    END = auto()
+    IDENTIFIER = auto()
+    NUMBER = auto()
+    DURATION = auto()
+    STRING = auto()
+    SYMBOL = auto()
+
+
+class Token(NamedTuple):
+    """text: as written, for a string its unquoted value. start, end: characters of the query."""
+
+    kind: Kind
+    text: str
+    start: int
+    end: int
+
+
+# Our own patterns over the query, anchored, without nested repetition: linear in its length.
+_SPACE = re.compile(r"(?:[ \t\r\n]+|#[^\r\n]*)+")
+_IDENTIFIER = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
+_DURATION = re.compile(
+    r"(?=[0-9])(?:[0-9]+y)?(?:[0-9]+w)?(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m(?!s))?(?:[0-9]+s)?"
+    r"(?:[0-9]+ms)?"
+)
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WORD = re.compile(r"[A-Za-z0-9_.:]")
+_SYMBOLS = ("==", "!=", "<=", ">=", "=~", "!~", *"+-*/%^<>=(){}[],:@")
+_EXPERIMENTAL = ("</", ">/")
+_UNIT_MS = {
+    "y": 365 * 86_400_000,
+    "w": 7 * 86_400_000,
+    "d": 86_400_000,
+    "h": 3_600_000,
+    "m": 60_000,
+    "s": 1000,
+    "ms": 1,
+}
+_DURATION_PART = re.compile(r"([0-9]+)(ms|[ywdhms])")
+_ESCAPES = {
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+    "v": "\v",
+    "\\": "\\",
+}
+_DURATION_MAX_MS = 2**63 // 1_000_000
+
+
+def where(text: str, position: int) -> str:
+    """`line:column: ` of a character, both from 1, as Prometheus counts them."""
+    before = text[:position]
+    line = before.count("\n") + 1
+    column = position - (before.rfind("\n") + 1) + 1
+    return f"{line}:{column}: "
+
+
+def fail(text: str, position: int, reason: str) -> NoReturn:
+    """Raise the parse error that points at a character of the query."""
+    raise ParseError(reason=reason, where=where(text, position), position=position)
+
+
+def parse_duration_ms(text: str) -> int:
+    """Milliseconds of `1h30m`; the text is known to be a duration."""
+    return sum(int(n) * _UNIT_MS[unit] for n, unit in _DURATION_PART.findall(text))
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """The tokens of a query, then one END."""
+    position = 0
+    braces = 0
+    brackets = 0
+    while True:
+        if space := _SPACE.match(text, position):
+            position = space.end()
+        if position >= len(text):
+            yield Token(Kind.END, "", position, position)
+            return
+        token = _next(text, position, in_braces=braces > 0, in_brackets=brackets > 0)
+        if token.kind is Kind.SYMBOL:
+            braces += (token.text == "{") - (token.text == "}")
+            brackets += (token.text == "[") - (token.text == "]")
+        yield token
+        position = token.end
+
+
+def _next(text: str, position: int, *, in_braces: bool, in_brackets: bool) -> Token:
+    char = text[position]
+    if char in "\"'`":
+        return _string(text, position)
+    if char.isdigit() and char.isascii():
+        return _numeral(text, position)
+    if char == "." and _NUMBER.match(text, position):
+        return _numeral(text, position)
+    if char == ":" and in_brackets:
+        return Token(Kind.SYMBOL, ":", position, position + 1)
+    if word := _IDENTIFIER.match(text, position):
+        end = word.end()
+        if in_braces and ":" in word.group():
+            bad = position + word.group().index(":")
+            fail(text, bad, "unexpected character inside braces: ':'")
+        return Token(Kind.IDENTIFIER, word.group(), position, end)
+    for symbol in _EXPERIMENTAL:
+        if text.startswith(symbol, position):
+            raise UnsupportedSyntax(
+                reason=f'operator "{symbol}" is experimental and not supported',
+                where=where(text, position),
+                position=position,
+            )
+    for symbol in _SYMBOLS:
+        if text.startswith(symbol, position):
+            return Token(Kind.SYMBOL, symbol, position, position + len(symbol))
+    inside = " inside braces" if in_braces else ""
+    if char == "!":
+        after = text[position + 1 : position + 2]
+        fail(text, position, f"unexpected character after '!'{inside}: {_quote(after)}")
+    fail(text, position, f"unexpected character{inside}: {_quote(char)}")
+
+
+def _quote(char: str) -> str:
+    return "'\\n'" if char == "\n" else f"'{char}'"
+
+
+def _numeral(text: str, position: int) -> Token:
+    number = _NUMBER.match(text, position)
+    duration = _DURATION.match(text, position)
+    number_end = number.end() if number else position
+    duration_end = duration.end() if duration else position
+    if duration_end >= number_end and duration_end > position:
+        token = Token(Kind.DURATION, text[position:duration_end], position, duration_end)
+    else:
+        token = Token(Kind.NUMBER, text[position:number_end], position, number_end)
+    if _WORD.match(text, token.end) and text[token.end] != ":":
+        end = token.end
+        while end < len(text) and _WORD.match(text, end):
+            end += 1
+        fail(text, position, f'bad number or duration syntax: "{text[position:end]}"')
+    if token.kind is Kind.DURATION and parse_duration_ms(token.text) > _DURATION_MAX_MS:
+        fail(text, position, "duration out of range")
+    return token
+
+
+def _string(text: str, position: int) -> Token:
+    quote = text[position]
+    end = position + 1
+    if quote == "`":
+        end = text.find("`", end)
+        if end < 0:
+            fail(text, position, "unterminated raw string")
+        return Token(Kind.STRING, text[position + 1 : end], position, end + 1)
+    parts: list[str] = []
+    while True:
+        if end >= len(text) or text[end] == "\n":
+            fail(text, position, "unterminated quoted string")
+        char = text[end]
+        if char == quote:
+            return Token(Kind.STRING, "".join(parts), position, end + 1)
+        if char == "\\":
+            part, end = _escape(text, end, quote)
+            parts.append(part)
+        else:
+            parts.append(char)
+            end += 1
+
+
+def _escape(text: str, position: int, quote: str) -> tuple[str, int]:
+    """What the escape at `position` stands for, and where the text goes on.
+
+    Bytes above 0x7f (`\\xe4`, `\\344`) stand for themselves only as part of UTF-8, so a run of them
+    is decoded together.
+    """
+    kind = text[position + 1 : position + 2]
+    if kind == quote or kind in _ESCAPES and kind:
+        return (quote if kind == quote else _ESCAPES[kind]), position + 2
+    if kind in {"u", "U"}:
+        digits = 4 if kind == "u" else 8
+        code = _digits(text, position, position + 2, digits, 16)
+        if code > 0x10FFFF or 0xD800 <= code < 0xE000:
+            fail(text, position, "escape sequence is an invalid Unicode code point")
+        return chr(code), position + 2 + digits
+    octets = bytearray()
+    start = position
+    while text[position : position + 1] == "\\":
+        kind = text[position + 1 : position + 2]
+        if kind == "x":
+            octets.append(_digits(text, position, position + 2, 2, 16))
+        elif kind and kind in "01234567":
+            octet = _digits(text, position, position + 1, 3, 8)
+            if octet > 255:
+                fail(text, position, "octal escape value > 255")
+            octets.append(octet)
+        else:
+            break
+        position += 4
+        if octets[-1] < 0x80:
+            break
+    if not octets:
+        shown = f"U+{ord(kind):04X} '{kind}'" if kind else "end of input"
+        fail(text, start, f"unknown escape sequence {shown}")
+    try:
+        return octets.decode(), position
+    except UnicodeDecodeError:
+        fail(text, start, "escape sequence is not valid UTF-8")
+
+
+def _digits(text: str, position: int, start: int, count: int, base: int) -> int:
+    digits = text[start : start + count]
+    if len(digits) < count or not all(
+        c in "0123456789abcdefABCDEF"[: 10 if base == 10 else 22] for c in digits
+    ):
+        fail(text, position, "illegal character in escape sequence")
+    try:
+        return int(digits, base)
+    except ValueError:
+        fail(text, position, "illegal character in escape sequence")

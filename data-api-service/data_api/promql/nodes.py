@@ -1,0 +1,213 @@
+"""The tree of a query: frozen nodes, each with its place in the text.
+
+Positions take no part in equality: two queries that mean the same are equal.
+
+    Expr = NumberLiteral | StringLiteral | Paren | Unary | Binary | Aggregate | Call
+         | VectorSelector | MatrixSelector | Subquery
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from ..model import Matcher
+
+
+class ValueType(StrEnum):
+    """The four types of an expression, by the names that errors use."""
+
+    SCALAR = "scalar"
+    STRING = "string"
+    VECTOR = "instant vector"
+    MATRIX = "range vector"
+
+
+class Span(NamedTuple):
+    """Characters ``start:end`` of the query."""
+
+    start: int
+    end: int
+
+
+At = int | Literal["start", "end"] | None
+"""What `@` fixes: milliseconds, the query's own ends, or nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What all nodes share."""
+
+    span: Span = field(compare=False, repr=False, default=Span(0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class NumberLiteral(Node):
+    """`1.5`, `0x1f`, `Inf`, `5m` (300)."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class StringLiteral(Node):
+    """`"text"`, unquoted."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paren(Node):
+    """`(expr)`: kept, so that printing returns what was written."""
+
+    expr: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Node):
+    """`-expr` or `+expr`."""
+
+    op: str
+    expr: Expr
+
+
+class Cardinality(StrEnum):
+    """How many series of each side one match group may hold."""
+
+    ONE_TO_ONE = "one-to-one"
+    MANY_TO_ONE = "many-to-one"
+    ONE_TO_MANY = "one-to-many"
+    MANY_TO_MANY = "many-to-many"
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Which labels decide that two series belong together, and what the result takes along."""
+
+    cardinality: Cardinality = Cardinality.ONE_TO_ONE
+    on: bool = False
+    labels: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Node):
+    """`lhs op rhs`; `matching` is None when a side is a scalar."""
+
+    op: str
+    lhs: Expr
+    rhs: Expr
+    return_bool: bool = False
+    matching: Matching | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate(Node):
+    """`op by (grouping) (param, expr)`."""
+
+    op: str
+    expr: Expr
+    param: Expr | None = None
+    grouping: tuple[str, ...] = ()
+    without: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    """`name(args…)`; the name is one of the function table."""
+
+    name: str
+    args: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSelector(Node):
+    """`name{matchers} offset … @ …`; `matchers` holds the one for the name as well, last."""
+
+    name: str
+    matchers: tuple[Matcher, ...]
+    offset_ms: int = 0
+    at: At = None
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixSelector(Node):
+    """`selector[range]`; offset and `@` are the selector's."""
+
+    selector: VectorSelector
+    range_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subquery(Node):
+    """`expr[range:step]`; `step_ms` is None for the default step."""
+
+    expr: Expr
+    range_ms: int
+    step_ms: int | None = None
+    offset_ms: int = 0
+    at: At = None
+
+
+Expr = (
+    NumberLiteral
+    | StringLiteral
+    | Paren
+    | Unary
+    | Binary
+    | Aggregate
+    | Call
+    | VectorSelector
+    | MatrixSelector
+    | Subquery
+)
+
+COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
+SET_OPERATORS = frozenset({"and", "or", "unless"})
+ARITHMETIC = frozenset({"+", "-", "*", "/", "%", "^", "atan2"})
+
+AGGREGATORS = frozenset(
+    {
+        "avg",
+        "bottomk",
+        "count",
+        "count_values",
+        "group",
+        "limitk",
+        "limit_ratio",
+        "max",
+        "min",
+        "quantile",
+        "stddev",
+        "stdvar",
+        "sum",
+        "topk",
+    }
+)
+PARAMETRIC = frozenset({"bottomk", "count_values", "limitk", "limit_ratio", "quantile", "topk"})
+
+
+def unwrap(expr: Expr) -> Expr:
+    """The expression inside any number of parentheses."""
+    while isinstance(expr, Paren):
+        expr = expr.expr
+    return expr
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The expressions directly below, in the order of the text."""
+    match expr:
+        case Paren() | Unary() | Subquery():
+            return (expr.expr,)
+        case Binary():
+            return (expr.lhs, expr.rhs)
+        case Aggregate(param=None):
+            return (expr.expr,)
+        case Aggregate(param=param) if param is not None:
+            return (param, expr.expr)
+        case Call():
+            return expr.args
+        case MatrixSelector():
+            return (expr.selector,)
+        case _:
+            return ()

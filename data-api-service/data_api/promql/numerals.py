@@ -1,0 +1,39 @@
+"""Numbers as Prometheus writes them."""
+
+from __future__ import annotations
+
+import math
+
+
+def format_value(value: float) -> str:
+    """Shortest decimal that reads back as `value`, without an exponent: Go's ``'f', -1``.
+
+    This is how the JSON API and `count_values` write a sample. NaN, +Inf and -Inf by those names.
+    """
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    text = repr(value)
+    if "e" not in text:
+        return text.removesuffix(".0")
+    mantissa, exponent = text.split("e")
+    sign = "-" if mantissa.startswith("-") else ""
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    point = len(whole) + int(exponent)
+    digits = whole + fraction
+    if point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    if point >= len(digits):
+        return sign + digits.ljust(point, "0")
+    return f"{sign}{digits[:point]}.{digits[point:]}"
+
+
+def format_short(value: float) -> str:
+    """Shortest form with an exponent where that is shorter: Go's ``%v``, used in messages."""
+    if not math.isfinite(value):
+        return format_value(value)
+    text = repr(value)
+    if "e" not in text and (abs(value) >= 1e21 or 0 < abs(value) < 1e-4):
+        text = f"{value:e}"
+    return text.removesuffix(".0")

@@ -1,0 +1,177 @@
+"""What expressions evaluate to: whole columns over all steps of the query.
+
+    type             value          shape
+    scalar           F64            (m,)
+    string           str
+    instant vector   Vector         (n, m) values and presence
+    range vector     Windows        samples in rows, the ends of m windows
+
+A value counts only where `present` is true; elsewhere it is unspecified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..model import METRIC_NAME, STALE_BITS, Bools, Columns, F64, I64, Labels
+from .errors import EvaluationError
+
+SCHEMA_LABELS = frozenset({METRIC_NAME, "__type__", "__unit__"})
+"""Labels that say what a metric is; whatever changes a value's meaning drops them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """labels: (n,); values, present: (n, m); unnamed: rows whose name is dropped at the end.
+
+    `unnamed` is all false unless names are dropped late (`Options.delayed_name_removal`).
+    """
+
+    labels: Sequence[Labels]
+    values: F64
+    present: Bools
+    unnamed: Bools
+
+    @property
+    def rows(self) -> int:
+        """How many series."""
+        return len(self.labels)
+
+    def take(self, rows: I64 | Bools) -> Vector:
+        """The chosen rows, by index or by mask."""
+        indexes = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return Vector(
+            [self.labels[i] for i in indexes],
+            self.values[indexes],
+            self.present[indexes],
+            self.unnamed[indexes],
+        )
+
+    def compact(self) -> Vector:
+        """Without the series that have no sample left."""
+        kept = self.present.any(axis=1)
+        return self if kept.all() else self.take(kept)
+
+    def with_values(self, values: F64) -> Vector:
+        """The same series with other values."""
+        return replace(self, values=values)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Samples of n series and the windows ``(end - range_ms, end]`` to look at, one a step.
+
+    columns: without stale markers. unnamed: as in Vector.
+    """
+
+    columns: Columns
+    ends_ms: I64
+    range_ms: int
+    unnamed: Bools
+
+
+Value = F64 | str | Vector | Windows
+
+
+def vector(labels: Sequence[Labels], values: F64, present: Bools) -> Vector:
+    """A vector whose names stand as they are."""
+    return Vector(labels, values, present, np.zeros(len(labels), np.bool_))
+
+
+def empty(steps: int) -> Vector:
+    """No series."""
+    return vector([], np.empty((0, steps)), np.empty((0, steps), np.bool_))
+
+
+def one_row(values: F64) -> Vector:
+    """A series without labels, present at every step."""
+    return vector([{}], values.reshape(1, -1), np.ones((1, values.size), np.bool_))
+
+
+def key(labels: Labels) -> Hashable:
+    """Equal exactly when the labels are."""
+    return frozenset(labels.items())
+
+
+def sort_key(labels: Labels) -> list[tuple[str, str]]:
+    """Orders label sets as Prometheus orders them."""
+    return sorted(labels.items())
+
+
+def without(labels: Labels, names: frozenset[str]) -> Labels:
+    """The labels but those named; the same mapping when there is nothing to drop."""
+    if names.isdisjoint(labels):
+        return labels
+    return {name: value for name, value in labels.items() if name not in names}
+
+
+def group_rows(keys: Iterable[Hashable]) -> tuple[I64, list[int]]:
+    """The group of each row, numbered in order of appearance, and each group's first row."""
+    numbers: dict[Hashable, int] = {}
+    firsts: list[int] = []
+    groups: list[int] = []
+    for row, each in enumerate(keys):
+        number = numbers.setdefault(each, len(numbers))
+        if number == len(firsts):
+            firsts.append(row)
+        groups.append(number)
+    return np.array(groups, np.int64), firsts
+
+
+def merge_equal(value: Vector) -> Vector:
+    """Rows with equal labels become one; an error where two have a sample at one step."""
+    groups, firsts = group_rows(map(key, value.labels))
+    if len(firsts) == value.rows:
+        return value
+    counts = np.zeros((len(firsts), value.present.shape[1]), np.int64)
+    np.add.at(counts, groups, value.present)
+    if (counts > 1).any():
+        raise EvaluationError(reason="vector cannot contain metrics with the same labelset")
+    values = np.zeros(counts.shape)
+    rows, steps = np.nonzero(value.present)
+    values[groups[rows], steps] = value.values[rows, steps]
+    unnamed = np.zeros(len(firsts), np.bool_)
+    np.logical_or.at(unnamed, groups, value.unnamed)
+    return Vector([value.labels[i] for i in firsts], values, counts > 0, unnamed)
+
+
+def drop_names(value: Vector) -> Vector:
+    """All rows without the labels of the metric itself."""
+    labels = [without(each, SCHEMA_LABELS) for each in value.labels]
+    return merge_equal(replace(value, labels=labels, unnamed=np.zeros(value.rows, np.bool_)))
+
+
+def settle_names(value: Vector) -> Vector:
+    """Rows marked `unnamed` lose their name now."""
+    if not value.unnamed.any():
+        return value
+    labels = [
+        without(each, SCHEMA_LABELS) if late else each
+        for each, late in zip(value.labels, value.unnamed, strict=True)
+    ]
+    return merge_equal(replace(value, labels=labels, unnamed=np.zeros(value.rows, np.bool_)))
+
+
+def drop_stale(columns: Columns) -> Columns:
+    """The samples that are not stale markers: a window never sees those."""
+    stale = columns.values.view(np.int64) == STALE_BITS
+    if not stale.any():
+        return columns
+    kept_before = np.concatenate(([0], np.cumsum(~stale)))
+    return Columns(
+        columns.labels,
+        kept_before[columns.offsets],
+        columns.timestamps_ms[~stale],
+        columns.values[~stale],
+    )
+
+
+def to_columns(value: Vector, steps_ms: I64) -> Columns:
+    """A vector's samples as rows, each at its step: what a subquery's windows look at."""
+    counts = value.present.sum(axis=1)
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    times = np.broadcast_to(steps_ms, value.present.shape)[value.present]
+    return Columns(value.labels, offsets, times, value.values[value.present])
