@@ -1,0 +1,169 @@
+"""The virtual environments of the services, made from their hashed locks and stamped with them.
+
+uv makes them, all at once; it is told what pip is configured with, so a machine that reaches its
+packages through pip's settings (a mirror, a certificate, a folder of wheels) needs no second set.
+Where uv cannot, pip does the same from the same lock. A current environment costs one file read.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from ci import process
+from ci.errors import CiError, OutsideFault
+from ci.screen import Screen
+
+Lock = Literal["requirements.txt", "requirements-dev.txt"]
+RUNTIME: Lock = "requirements.txt"
+DEV: Lock = "requirements-dev.txt"
+STAMP = ".cloudopshub.json"
+
+
+def python_of(folder: Path) -> Path:
+    """The interpreter of the folder's environment."""
+    return folder / ".venv" / "bin" / "python"
+
+
+def fingerprint(lock: bytes, python_version: str) -> str:
+    """What an environment made of `lock` for that Python is stamped with."""
+    return hashlib.sha256(python_version.encode() + b"\0" + lock).hexdigest()
+
+
+def wanted_lock(folder: Path, lock: Lock) -> Lock | None:
+    """Which lock the folder's environment must be made of; None when it already serves.
+
+    An environment with the development tools serves a run as well, and stays one when it is remade.
+    """
+    try:
+        stamp: dict[str, str] = json.loads((folder / ".venv" / STAMP).read_text())
+    except (OSError, ValueError):
+        stamp = {}
+    if not python_of(folder).exists():
+        stamp = {}
+    version = platform.python_version()
+    current = {
+        name: fingerprint((folder / name).read_bytes(), version)
+        for name in (RUNTIME, DEV)
+        if (folder / name).exists()
+    }
+    if stamp.get(lock) == current[lock]:
+        return None
+    return DEV if DEV in stamp else lock
+
+
+async def make(root: Path, folders: Iterable[str], lock: Lock, screen: Screen) -> None:
+    """Each of `folders` has an environment that holds what `lock` names; made ones are shown."""
+    stale = {root / name: wanted for name in folders if (wanted := wanted_lock(root / name, lock))}
+    if not stale:
+        return
+    variables = os.environ | uv_settings(pip_settings(), os.environ)
+    try:
+        async with screen.ticking(), asyncio.TaskGroup() as group:
+            for folder, wanted in stale.items():
+                group.create_task(_make_one(folder, wanted, variables, screen))
+    except* CiError as faults:
+        raise faults.exceptions[0] from None
+
+
+async def _make_one(folder: Path, lock: Lock, env: Mapping[str, str], screen: Screen) -> None:
+    venv = folder / ".venv"
+    with screen.step(f"{folder.name}: environment"):
+        (venv / STAMP).unlink(missing_ok=True)
+        if not await _made_by_uv(folder, lock, env, screen):
+            await _made_by_pip(folder, lock)
+        version = platform.python_version()
+        # the development set contains the runtime set
+        locks = (RUNTIME, DEV) if lock == DEV else (RUNTIME,)
+        stamp = {name: fingerprint((folder / name).read_bytes(), version) for name in locks}
+        (venv / STAMP).write_text(json.dumps(stamp))
+
+
+async def _made_by_uv(folder: Path, lock: Lock, env: Mapping[str, str], screen: Screen) -> bool:
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent))
+    if uv is None:
+        return False
+    if not await _serves(python_of(folder)):
+        command = [uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder / ".venv")]
+        if (await process.run_async(command, env=env)).code != 0:
+            return False
+    command = [uv, "pip", "sync", "-q", "--python", str(python_of(folder)), "--require-hashes"]
+    done = await process.run_async([*command, str(folder / lock)], cwd=folder, env=env)
+    if done.code != 0:
+        screen.line(f"  {folder.name}: uv could not ({done.last_lines(1).strip()}); trying pip")
+    return done.code == 0
+
+
+async def _made_by_pip(folder: Path, lock: Lock) -> None:
+    install = ["-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "-r", lock]
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", str(folder / ".venv")],
+        [str(python_of(folder)), *install],
+    ):
+        done = await process.run_async(command, cwd=folder)
+        if done.code != 0:
+            raise OutsideFault(f"{folder.name}: no environment:\n{done.last_lines()}")
+
+
+async def _serves(python: Path) -> bool:
+    """Whether that interpreter is there, runs, and is the version that runs us."""
+    if shutil.which(python) is None:
+        return False
+    done = await process.run_async(
+        [python, "-c", "import platform as p; print(p.python_version())"]
+    )
+    return done.code == 0 and done.output.strip() == platform.python_version()
+
+
+def pip_settings() -> dict[str, list[str]]:
+    """What `pip config list` tells, by option: files first, then the environment, as in pip."""
+    base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}"
+    for python in (sys.executable, base):  # an environment made by uv has no pip of its own
+        done = process.run([python, "-m", "pip", "config", "list"], timeout_s=60)
+        if done.code == 0:
+            return parse_pip_config(done.output)
+    return {}
+
+
+def parse_pip_config(text: str) -> dict[str, list[str]]:
+    """`global.index-url='https://…'` lines → option → values; later sections win over earlier."""
+    weights = {"global": 0, "install": 1, ":env:": 2}
+    found: dict[str, tuple[int, list[str]]] = {}
+    for line in text.splitlines():
+        match = re.fullmatch(r"(global|install|:env:)\.([\w-]+)=(.+)", line.strip())
+        if match is None:
+            continue
+        section, option, quoted = match.groups()
+        values = " ".join(shlex.split(quoted)).replace("\\n", " ").split()
+        if option not in found or weights[section] >= found[option][0]:
+            found[option] = (weights[section], values)
+    return {option: values for option, (_, values) in found.items()}
+
+
+def uv_settings(pip: Mapping[str, list[str]], environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of uv that say what pip's settings say; one that is set already stays."""
+    names = {
+        "UV_DEFAULT_INDEX": pip.get("index-url", [])[-1:],
+        "UV_INDEX": pip.get("extra-index-url", []),
+        "UV_FIND_LINKS": pip.get("find-links", []),
+        "UV_INSECURE_HOST": pip.get("trusted-host", []),
+        "UV_HTTP_TIMEOUT": pip.get("default-timeout", pip.get("timeout", [])),
+        "SSL_CERT_FILE": pip.get("cert", [])[-1:],
+        "UV_NO_INDEX": ["1"] if pip.get("no-index", ["0"])[-1].lower() in {"1", "true"} else [],
+    }
+    # pip takes the best version of all indexes; hashes decide what may be installed
+    fixed = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "1"}
+    told = {
+        name: ("," if name == "UV_FIND_LINKS" else " ").join(values)
+        for name, values in names.items()
+        if values
+    }
+    return {name: value for name, value in (fixed | told).items() if name not in environ}

@@ -1,0 +1,40 @@
+"""What can go wrong in `ci`, by what the caller should do about it.
+
+    CiError
+    ├── UsageError      2  asked for something that does not exist
+    ├── Refused         3  a rule says no, and says which
+    ├── OutsideFault    4  a tool, a port, a server; trying again may help
+    └── Defect          5  the repository itself is wrong: a failed check, test or start
+
+Jenkins and people read the exit code, so it belongs to the class and to nothing else.
+"""
+
+
+class CiError(Exception):
+    """Something `ci` was asked to do did not happen; the text is for a person."""
+
+    exit_code = 5
+
+
+class UsageError(CiError):
+    """The command line names something that does not exist."""
+
+    exit_code = 2
+
+
+class Refused(CiError):
+    """A rule forbids it."""
+
+    exit_code = 3
+
+
+class OutsideFault(CiError):
+    """Something outside the repository failed."""
+
+    exit_code = 4
+
+
+class Defect(CiError):
+    """The repository is wrong."""
+
+    exit_code = 5

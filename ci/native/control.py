@@ -1,0 +1,171 @@
+"""`make status`, `logs`, `stop` and `clean`: a run seen and ended from another terminal."""
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import psutil
+
+from ci.errors import OutsideFault, Refused, UsageError
+from ci.model import Catalogue
+from ci.native import postgres, probe, state
+from ci.native.logs import Follower, render, tail
+from ci.screen import Screen
+from ci.settings import Settings
+
+STOP_TIMEOUT_S = 45.0
+LOG_LINES_FIRST = 40
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """`rows` in columns, the first row being the heads."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def duration(seconds: float) -> str:
+    """`3 h 04 min`, `4 min 05 s`, `12 s`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def memory_mb(pid: int) -> float | None:
+    """Memory of the process and its children in MB; a shared page counts in parts (PSS)."""
+    try:
+        leader = psutil.Process(pid)
+        group = [leader, *leader.children(recursive=True)]
+    except psutil.Error:
+        return None
+    total = 0
+    for member in group:
+        try:
+            full = member.memory_full_info()
+            total += getattr(full, "pss", 0) or full.uss
+        except psutil.Error:
+            continue
+    return total / 1e6
+
+
+def status(catalogue: Catalogue, settings: Settings) -> int:
+    """Print the table of the run's processes; 0 when all is ready, 1 when not, 3 without a run."""
+    found = state.read(settings.state_file)
+    if found is None or not state.is_running(settings.data_dir):
+        print("not running; `make run` starts it")
+        return 3
+    rows = [("process", "pid", "port", "up for", "memory", "restarts", "ready")]
+    services = {service.code: service for service in catalogue.services}
+    all_ready, total = True, 0.0
+    for name, process in found["processes"].items():
+        pid, service = process["pid"], services.get(name)
+        why = None if pid else "not running"
+        if pid and service:
+            why = asyncio.run(probe.not_ready(f"{found['urls'][name]}{service.ready}"))
+        used = memory_mb(pid) if pid else None
+        total += used or 0
+        all_ready = all_ready and why is None
+        port = found["urls"][name].rsplit(":", 1)[1] if service else ""
+        up = duration(time.time() - process["started_at"]) if pid else ""
+        memory = f"{used:.0f} MB" if used is not None else ""
+        restarts = str(process["restarts"])
+        rows.append((name, str(pid or "-"), port, up, memory, restarts, why or "yes"))
+    rows.append(("together", "", "", "", f"{total:.0f} MB", "", ""))
+    print(table(rows))
+    print(f"\n{found['url']}/")
+    return 0 if all_ready else 1
+
+
+def logs(settings: Settings, names: Iterable[str], *, follow: bool) -> int:
+    """Print the last lines of the logs, of `names` or all, and then what comes."""
+    folder = settings.data_dir / "logs"
+    known = {path.stem: path for path in sorted(folder.glob("*.log"))}
+    chosen = list(names) or list(known)
+    if missing := [name for name in chosen if name not in known]:
+        raise UsageError(f"no log of {', '.join(missing)}; there are {', '.join(known) or 'none'}")
+    screen = Screen(colour=settings.colour)
+    colour = settings.colour and screen.is_terminal
+    followers = []
+    for name in chosen:
+        for line in tail(known[name], LOG_LINES_FIRST):
+            screen.line(render(line, name, colour=colour))
+        followers.append(Follower(name, known[name], known[name].stat().st_size))
+    while follow and state.is_running(settings.data_dir):
+        for follower in followers:
+            for line in follower.new_lines():
+                screen.line(render(line, follower.name, colour=colour))
+        time.sleep(0.2)
+    return 0
+
+
+def stop(settings: Settings) -> int:
+    """The run has ended and nothing of it is left; 0 as well when there was none."""
+    found = state.read(settings.state_file)
+    if found is None or not state.is_running(settings.data_dir):
+        print("not running")
+        return 0
+    process = state.launcher(found)
+    if process is None:
+        raise OutsideFault(f"a run holds {settings.data_dir}, but its launcher is not to be found")
+    process.terminate()
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while state.is_running(settings.data_dir):
+        if time.monotonic() > deadline:
+            raise OutsideFault(f"the launcher (pid {process.pid}) has not stopped in time")
+        time.sleep(0.1)
+    print("stopped")
+    return 0
+
+
+def clean(catalogue: Catalogue, settings: Settings, *, yes: bool) -> int:
+    """Data, caches and environments are gone, after a yes."""
+    if state.is_running(settings.data_dir):
+        raise Refused("it is running; `make stop` first")
+    there = [path for path in _belongings(catalogue, settings) if path.exists()]
+    if not there:
+        print("nothing to delete")
+        return 0
+    for path in there:
+        print(f"  {_size_mb(path):8.1f} MB  {path}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise Refused("this deletes data; say YES=1 to mean it")
+        if input("Delete all of this, measurements and accounts included? [y/N] ").lower() != "y":
+            print("nothing deleted")
+            return 0
+    for path in there:
+        shutil.rmtree(path)
+    print("deleted")
+    return 0
+
+
+def _belongings(catalogue: Catalogue, settings: Settings) -> list[Path]:
+    """All folders that runs, tests and builds have made, here and elsewhere."""
+    where = [settings.data_dir, settings.cache_dir]
+    if settings.data_dir.exists():
+        place = postgres.place(settings.data_dir)
+        where += [place.socket_dir]
+        if place.data_dir.parent != settings.data_dir:
+            where.append(place.data_dir.parent)
+    for service in catalogue.services:
+        where += [catalogue.root / service.folder / name for name in (".venv", "dist")]
+    return where
+
+
+def _size_mb(folder: Path) -> float:
+    """Size of the files under `folder`, a file with several names counted once."""
+    seen: dict[tuple[int, int], int] = {}
+    for path in folder.rglob("*"):
+        try:
+            found = path.lstat()
+        except OSError:
+            continue
+        seen[found.st_dev, found.st_ino] = found.st_size
+    return sum(seen.values()) / 1e6

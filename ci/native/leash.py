@@ -1,0 +1,32 @@
+"""Turns itself into another program that the kernel stops when the launcher dies.
+
+`python -I leash.py SIGNAL UID GID -- PROGRAM ARGUMENT…`. On Linux the program gets SIGNAL when the
+launcher ends, even by `kill -9` together with the guard; elsewhere the guard alone sees to it.
+UID and GID (-1: stay) are for PostgreSQL, which refuses to run as root.
+"""
+
+import ctypes
+import os
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str]) -> None:
+    """Become the program; nothing returns."""
+    number, uid, gid = map(int, argv[:3])
+    program = argv[4:]
+    launcher = os.getppid()
+    if uid >= 0:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    if sys.platform == "linux":  # after setuid, which would clear it
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+        if os.getppid() != launcher:
+            raise SystemExit(1)
+    os.execv(program[0], program)  # noqa: S606 (an argument list of ours; no shell is wanted)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

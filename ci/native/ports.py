@@ -1,0 +1,68 @@
+"""Ports: free ones where they are asked for, and who sits on one that is wanted."""
+
+import contextlib
+import socket
+from collections.abc import Mapping
+
+import psutil
+
+from ci.errors import OutsideFault
+from ci.model import Catalogue
+
+
+def choose(wanted: Mapping[str, int], host: str) -> dict[str, int]:
+    """`wanted` with each 0 replaced by a free port; all are held at once, so they differ."""
+    with contextlib.ExitStack() as held:
+        chosen = {}
+        for code, port in wanted.items():
+            if port == 0:
+                listener = held.enter_context(socket.socket())
+                listener.bind((host, 0))
+                port = listener.getsockname()[1]  # noqa: PLW2901 (the free one stands in)
+            chosen[code] = port
+    return chosen
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now; connections that are closing do not hinder it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def holder(port: int) -> str:
+    """Who listens on `port`: pid and command, as far as we are allowed to see."""
+    with contextlib.suppress(psutil.AccessDenied):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status != psutil.CONN_LISTEN or tuple(connection.laddr)[1:2] != (port,):
+                continue
+            if connection.pid is None:
+                break
+            with contextlib.suppress(psutil.Error):
+                command = " ".join(psutil.Process(connection.pid).cmdline())
+                return f"pid {connection.pid} ({command[:100]})"
+            return f"pid {connection.pid}"
+    return "a process of another user"
+
+
+def check(catalogue: Catalogue, ports: Mapping[str, int], host_of: Mapping[str, str]) -> None:
+    """All ports can be had, else `OutsideFault` tells for each who holds it and what to change."""
+    taken = []
+    for service in catalogue.services:
+        port = ports[service.code]
+        if is_free(host_of[service.code], port):
+            continue
+        if port < 1024 and holder(port) == "a process of another user":
+            why = "taken, or kept for root"
+        else:
+            why = f"taken by {holder(port)}"
+        taken.append(
+            f"port {port} for {service.folder} is {why};\n"
+            f"    stop that, or choose another: {service.port_variable}={port + 100} make run"
+        )
+    if taken:
+        raise OutsideFault("\n".join(taken))

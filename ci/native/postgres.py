@@ -1,0 +1,143 @@
+"""The embedded PostgreSQL 18 of a native run: where it lies, how it is tuned, who logs in.
+
+The launcher owns its start and stop. It listens on a Unix socket in a private folder and nowhere
+else; whoever reaches that folder is the person who started the run. The services log in as
+`cloudopshub`, who is no superuser, because superusers walk through row-level security.
+"""
+
+import hashlib
+import os
+import signal
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from ci import embedded_postgres as pg
+from ci import process
+from ci.embedded_postgres import Account
+from ci.errors import OutsideFault
+from ci.native.supervisor import Program
+
+ROLE = "cloudopshub"
+DATABASE = "cloudopshub"
+MAJOR = "18"
+SYSTEM_FOLDER = Path("/var/lib/cloudopshub")
+OPTIONS = {
+    "synchronous_commit": "on",
+    "fsync": "on",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "effective_cache_size": "1GB",
+    "work_mem": "8MB",
+    "maintenance_work_mem": "64MB",
+    "wal_compression": "lz4",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "min_wal_size": "80MB",
+    "max_wal_size": "1GB",
+    "checkpoint_completion_target": "0.9",
+    "jit": "off",
+    "io_method": "sync",
+    "max_worker_processes": "4",
+    "autovacuum_max_workers": "2",
+    "dynamic_shared_memory_type": "mmap",
+    "log_line_prefix": "%m ",
+    "log_min_messages": "warning",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the server's things are, and who owns them. `note` tells a person what is unusual."""
+
+    who: Account
+    data_dir: Path
+    socket_dir: Path
+    wheel_copy: Path
+    note: str | None
+
+    @property
+    def superuser_url(self) -> str:
+        """The URL for set-up work."""
+        return pg.socket_url(self.socket_dir)
+
+    @property
+    def url(self) -> str:
+        """The URL the services get."""
+        return pg.socket_url(self.socket_dir, DATABASE, ROLE)
+
+
+def place(data_dir: Path) -> Place:
+    """Choose the folders for a run whose things lie in `data_dir`; the data's parent exists after.
+
+    For root the account that stands in must reach them. A checkout below a closed home is not
+    opened for it: the server's files then lie in /var/lib/cloudopshub, named by the path's hash.
+    """
+    who = pg.account()
+    name = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
+    parent, note = data_dir, None
+    if not who.can_reach(data_dir):
+        parent = SYSTEM_FOLDER / name
+        parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        note = f"PostgreSQL runs as {who.name}, who cannot reach {data_dir}: its files are {parent}"
+    # short, because a socket's path may have 107 bytes, and there is no limit to a checkout's
+    base = Path("/", "tmp")
+    socket_dir = base / f"cloudopshub-{who.uid}-{name}"
+    return Place(who, parent / "postgres", socket_dir, parent / "postgres-program", note)
+
+
+def private_folder(path: Path, who: Account) -> None:
+    """`path` is a folder of `who` that nobody else enters; `OutsideFault` when somebody made it."""
+    try:
+        path.mkdir(mode=0o700)
+        who.own(path)
+    except FileExistsError:
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {who.uid, os.geteuid()}:
+            raise OutsideFault(f"{path} belongs to somebody else; remove it") from None
+        path.chmod(0o700)
+        who.own(path)
+
+
+def program(where: Place, log: Path) -> Program:
+    """The server, its cluster made when there is none."""
+    try:
+        bin_dir = pg.reachable_installation(where.who, where.wheel_copy) / "bin"
+        version = where.data_dir / "PG_VERSION"
+        if not version.exists():
+            private_folder(where.data_dir, where.who)
+            pg.make_cluster(bin_dir, where.data_dir, where.who)
+        elif (found := version.read_text().strip()) != MAJOR:
+            raise OutsideFault(
+                f"{where.data_dir} was made by PostgreSQL {found}, this is {MAJOR}: dump it with "
+                "the old program and load it here, or move it away to start empty"
+            )
+    except pg.PostgresError as error:
+        raise OutsideFault(str(error)) from error
+    private_folder(where.socket_dir, where.who)
+
+    async def not_ready() -> str | None:
+        done = await process.run_async([bin_dir / "pg_isready", "-q", "-h", where.socket_dir])
+        return None if done.code == 0 else "not accepting connections yet"
+
+    return Program(
+        name="postgres",
+        argv=tuple(pg.server_command(bin_dir, where.data_dir, where.socket_dir, OPTIONS)),
+        cwd=where.data_dir if not where.who.is_other else Path("/"),
+        env=pg.CLEAN_ENVIRONMENT,
+        log=log,
+        not_ready=not_ready,
+        stop_signal=signal.SIGINT,
+        runs_as=where.who,
+    )
+
+
+def prepare(where: Place) -> None:
+    """The services' role and database exist."""
+    url = where.superuser_url
+    if ROLE not in pg.execute(url, "SELECT rolname FROM pg_roles").splitlines():
+        pg.execute(url, f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOBYPASSRLS CREATEROLE")
+    if DATABASE not in pg.execute(url, "SELECT datname FROM pg_database").splitlines():
+        pg.execute(url, f"CREATE DATABASE {DATABASE} OWNER {ROLE}")

@@ -1,0 +1,74 @@
+"""What a run tells other terminals: who runs, where, since when. One file, one lock."""
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ci.errors import OutsideFault
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Held by the run that uses a data folder; the kernel lets go of it however that run ends."""
+
+    descriptor: int
+
+
+def take(data_dir: Path) -> Lock:
+    """The lock of `data_dir`; `OutsideFault` when another run has it."""
+    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise OutsideFault(f"a run already uses {data_dir}; `make status` shows it") from None
+    return Lock(descriptor)
+
+
+def is_running(data_dir: Path) -> bool:
+    """Whether a run uses `data_dir` now."""
+    try:
+        descriptor = os.open(data_dir / "lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def write(path: Path, state: Mapping[str, Any]) -> None:
+    """`path` holds `state`, whole at every moment, readable by its owner only: it carries a key."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(state, file, indent=1)
+    partial.rename(path)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The state in `path`; None when there is none."""
+    try:
+        state: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return state
+
+
+def launcher(state: Mapping[str, Any]) -> psutil.Process | None:
+    """The launcher that wrote `state`, if it still runs and its number was not given to another."""
+    try:
+        process = psutil.Process(int(state["launcher"]))
+        same = abs(process.create_time() - float(state["launcher_created"])) < 1
+    except (psutil.Error, KeyError, ValueError):
+        return None
+    return process if same else None

@@ -1,0 +1,78 @@
+"""The one place where `ci` runs another program to its end: argument lists, no shell, bounded."""
+
+import asyncio
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ci.errors import OutsideFault
+
+
+@dataclass(frozen=True)
+class Done:
+    """A program that ended: its exit code and all it wrote, stderr among it."""
+
+    code: int
+    output: str
+
+    def last_lines(self, count: int = 15) -> str:
+        """The end of its output, where the reason of a failure stands."""
+        return "\n".join(self.output.strip().splitlines()[-count:])
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 600,
+) -> Done:
+    """Run `argv` to its end; `OutsideFault` when it is not there or takes too long."""
+    try:
+        done = subprocess.run(
+            [str(word) for word in argv],
+            check=False,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout_s,
+        )
+    except FileNotFoundError as exc:
+        raise OutsideFault(f"{argv[0]}: not found") from exc
+    except subprocess.TimeoutExpired as exc:
+        raise OutsideFault(f"{argv[0]}: did not end within {timeout_s:g} s") from exc
+    return Done(done.returncode, done.stdout.decode(errors="replace"))
+
+
+async def run_async(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 1800,
+) -> Done:
+    """As `run`, while the event loop goes on; a cancelled or overdue program is killed."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(str(word) for word in argv),
+            cwd=cwd,
+            env=env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    except FileNotFoundError as exc:
+        raise OutsideFault(f"{argv[0]}: not found") from exc
+    try:
+        async with asyncio.timeout(timeout_s):
+            output, _ = await process.communicate()
+    except TimeoutError as exc:
+        raise OutsideFault(f"{argv[0]}: did not end within {timeout_s:g} s") from exc
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return Done(process.returncode or 0, output.decode(errors="replace"))
