@@ -35,12 +35,18 @@ class InvalidParameter(BadRequest):
 
 
 class QuerySyntax(BadRequest):
-    """The query does not parse; facts: `reason`, and `position` (0-based character) when known."""
+    """The query does not parse; facts: `reason`, `where` (`line:column: `), `parameter`."""
 
     def describe(self) -> str:
         """`invalid parameter "query": 1:5: parse error: …`, as Prometheus says it."""
-        where = self.facts.get("where", "")
-        return f'invalid parameter "query": {where}parse error: {self.facts["reason"]}'
+        where, name = self.facts.get("where", ""), self.facts.get("parameter", "query")
+        return f'invalid parameter "{name}": {where}parse error: {self.facts["reason"]}'
+
+
+class BodyTooLarge(ServiceError):
+    """The request's body is too large"""
+
+    kind: ClassVar[Kind] = Kind.TOO_LARGE
 
 
 class QueryError(ServiceError):
@@ -50,7 +56,7 @@ class QueryError(ServiceError):
 
 
 class TooManySamples(QueryError):
-    """The query would load more samples than its tenant may load at once"""
+    """Query processing would load too many samples into memory in query execution"""
 
 
 class TooManyQueries(ServiceError):

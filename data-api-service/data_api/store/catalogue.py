@@ -64,7 +64,7 @@ class _Tenant:
     used_s: float = 0.0
 
 
-async def connect(database_url: str, connections: int) -> "asyncpg.Pool[asyncpg.Record]":
+def connect(database_url: str, connections: int) -> "asyncpg.Pool[asyncpg.Record]":
     """A pool that is not connected yet: a service whose database is down still starts."""
     return asyncpg.create_pool(
         database_url,

@@ -1,0 +1,99 @@
+"""What routes ask for: the caller, the engine, the time, the parameters; and leaving when they leave."""
+
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar
+
+import anyio
+from fastapi import Depends, Request
+
+from ..engine import Engine
+from ..errors import BodyTooLarge, QueryCanceled
+from ..identity import IdentityClient, Principal
+from .params import Params
+
+T = TypeVar("T")
+FORM: Final = "application/x-www-form-urlencoded"
+BODY_BYTES_MAX: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the app is made of, kept in `app.state.services`."""
+
+    engine: Engine
+    identity: IdentityClient
+    now_ms: Callable[[], int]
+
+
+def wall_clock_ms() -> int:
+    """The time now."""
+    return time.time_ns() // 1_000_000
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+async def _reader(request: Request) -> Principal:
+    """The verified caller, who may read metrics."""
+    principal = await _services(request).identity.authenticate(request.headers)
+    principal.require("metrics:read")
+    return principal
+
+
+def _engine(request: Request) -> Engine:
+    return _services(request).engine
+
+
+def _now_ms(request: Request) -> int:
+    return _services(request).now_ms()
+
+
+async def _params(request: Request, _: Annotated[Principal, Depends(_reader)]) -> Params:
+    """URL and form parameters; a form is read only after its sender is known."""
+    query = request.url.query.encode()
+    if request.method != "POST" or not request.headers.get("content-type", "").startswith(FORM):
+        return Params.parse(query)
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > BODY_BYTES_MAX:
+            raise BodyTooLarge(limit_bytes=BODY_BYTES_MAX)
+    return Params.parse(bytes(body), query)
+
+
+Caller = Annotated[Principal, Depends(_reader)]
+EngineDep = Annotated[Engine, Depends(_engine)]
+NowMs = Annotated[int, Depends(_now_ms)]
+Query = Annotated[Params, Depends(_params)]
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns; when the client leaves first, `work` is cancelled and 499 recorded."""
+    found: list[T] = []
+    left = False
+    failure: BaseException | None = None
+
+    async def watch(scope: anyio.CancelScope) -> None:
+        nonlocal left
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        left = True
+        scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch, group.cancel_scope)
+        try:
+            found.append(await work)
+        except Exception as exc:  # noqa: BLE001 - it leaves the group below, not wrapped in a group
+            failure = exc
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    if not found:
+        assert left
+        raise QueryCanceled
+    return found[0]

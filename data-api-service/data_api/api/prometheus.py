@@ -1,0 +1,292 @@
+"""The Prometheus HTTP API: each route parses, calls and renders. GET and form POST are the same.
+
+What has no counterpart in this service (rules, targets, exemplars, alerts) answers as an empty
+Prometheus would: clients ask for it at start and take an error for a broken data source.
+Source: Prometheus `web/api/v1/api.go`; which calls Grafana makes: docs/architecture.md.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import anyio.to_thread
+from fastapi import APIRouter, Request, Response
+
+from .. import __version__, promql
+from ..engine import parse
+from ..errors import InvalidParameter, NotFound
+from ..identity import Principal
+from ..model import Result
+from .deps import Caller, EngineDep, NowMs, Query, while_connected
+from .params import Params, unescape_label_name
+from .rendering import TRUNCATED, envelope, labels_json, query_answer
+
+# The version of Prometheus whose API this is: clients choose their calls by it.
+COMPATIBLE_VERSION: Final = "3.5.0"
+BOTH: Final = ["GET", "POST"]
+RENDER_IN_THREAD: Final = 10_000  # samples; fewer are rendered sooner than a thread is woken
+TSDB_LIMIT: Final = 10
+TSDB_LIMIT_MAX: Final = 10_000
+STARTED: Final = datetime.now(UTC)
+
+routes = APIRouter(tags=["prometheus"])
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
+def _answer(data: Any, warnings: Sequence[str] = ()) -> Response:
+    return _json(envelope(data, warnings))
+
+
+async def _rendered(result: Result, limit: int) -> Response:
+    values = getattr(result.value, "values", None)
+    if values is not None and values.size > RENDER_IN_THREAD:
+        return _json(await anyio.to_thread.run_sync(query_answer, result, limit))
+    return _json(query_answer(result, limit))
+
+
+def _limited(found: list[str], limit: int) -> Response:
+    if limit and len(found) > limit:
+        return _answer(found[:limit], [TRUNCATED])
+    return _answer(found)
+
+
+def _query_text(params: Params) -> str:
+    text = params.get("query")
+    if not text:
+        raise InvalidParameter(
+            name="query", reason="unknown position: parse error: no expression found in input"
+        )
+    return text
+
+
+@routes.api_route("/query", methods=BOTH)
+async def instant_query(
+    request: Request, caller: Caller, params: Query, engine: EngineDep, now_ms: NowMs
+) -> Response:
+    """The value of `query` at `time` (default: now). Also `timeout`, `limit`, `lookback_delta`."""
+    work = engine.instant(
+        caller.tenant,
+        caller.limits,
+        _query_text(params),
+        params.time_ms("time", now_ms),
+        timeout_s=params.timeout_s(),
+        lookback_ms=params.lookback_ms(),
+    )
+    return await _rendered(await while_connected(request, work), params.limit())
+
+
+@routes.api_route("/query_range", methods=BOTH)
+async def range_query(
+    request: Request, caller: Caller, params: Query, engine: EngineDep
+) -> Response:
+    """The values of `query` from `start` to `end` every `step`; the ends are never moved."""
+    start_ms, end_ms, step_ms = params.steps()
+    work = engine.range(
+        caller.tenant,
+        caller.limits,
+        _query_text(params),
+        start_ms,
+        end_ms,
+        step_ms,
+        timeout_s=params.timeout_s(),
+        lookback_ms=params.lookback_ms(),
+    )
+    return await _rendered(await while_connected(request, work), params.limit())
+
+
+@routes.api_route("/labels", methods=BOTH)
+async def label_names(caller: Caller, params: Query, engine: EngineDep) -> Response:
+    """Label names of the series that any `match[]` selects; without start and end, of all time."""
+    found = await engine.label_names(
+        caller.tenant, caller.limits, params.selectors(), params.span()
+    )
+    return _limited(found, params.limit())
+
+
+@routes.get("/label/{name}/values")
+async def label_values(name: str, caller: Caller, params: Query, engine: EngineDep) -> Response:
+    """Values of one label; a UTF-8 name arrives escaped (`U__http_2e_status`)."""
+    label = unescape_label_name(name)
+    found = await engine.label_values(
+        caller.tenant, caller.limits, label, params.selectors(), params.span()
+    )
+    return _limited(found, params.limit())
+
+
+@routes.api_route("/series", methods=BOTH)
+async def series(caller: Caller, params: Query, engine: EngineDep) -> Response:
+    """Label sets of the series that any `match[]` selects."""
+    limit = params.limit()
+    found = await engine.series(
+        caller.tenant, caller.limits, params.selectors(required=True), params.span()
+    )
+    shown = found[:limit] if limit else found
+    body = b",".join(labels_json(labels) for labels in shown)
+    warnings = b',"warnings":["%b"]' % TRUNCATED.encode() if len(shown) < len(found) else b""
+    return _json(b'{"status":"success","data":[%b]%b}' % (body, warnings))
+
+
+@routes.get("/metadata")
+async def metadata(caller: Caller, params: Query, engine: EngineDep) -> Response:
+    """Type, help and unit of metrics, by name."""
+    limit = params.limit()
+    rows = await engine.store.catalogue.metadata(caller.tenant, params.get("metric") or None)
+    return _answer(
+        {
+            name: [{"type": kind, "help": text, "unit": unit}]
+            for name, kind, text, unit in (rows[:limit] if limit else rows)
+        }
+    )
+
+
+@routes.api_route("/query_exemplars", methods=BOTH)
+async def exemplars(caller: Caller, params: Query) -> Response:
+    """No exemplars are stored. Grafana asks with milliseconds for seconds: any year is fine."""
+    params.span()
+    return _answer([])
+
+
+@routes.api_route("/format_query", methods=BOTH)
+async def format_query(caller: Caller, params: Query) -> Response:
+    """The query in Prometheus's own form."""
+    return _answer(promql.to_text(parse(_query_text(params))))
+
+
+@routes.get("/rules")
+async def rules(caller: Caller) -> Response:
+    """No rules run in this service."""
+    return _answer({"groups": []})
+
+
+@routes.get("/alerts")
+async def alerts(caller: Caller) -> Response:
+    """No alerts without rules."""
+    return _answer({"alerts": []})
+
+
+@routes.get("/targets")
+async def targets(caller: Caller) -> Response:
+    """Scraping belongs to data-ingest-service."""
+    return _answer({"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {}})
+
+
+@routes.get("/targets/metadata")
+async def targets_metadata(caller: Caller) -> Response:
+    """Scraping belongs to data-ingest-service."""
+    return _answer([])
+
+
+@routes.get("/scrape_pools")
+async def scrape_pools(caller: Caller) -> Response:
+    """Scraping belongs to data-ingest-service."""
+    return _answer({"scrapePools": []})
+
+
+@routes.get("/alertmanagers")
+async def alertmanagers(caller: Caller) -> Response:
+    """None is notified from here."""
+    return _answer({"activeAlertmanagers": [], "droppedAlertmanagers": []})
+
+
+@routes.get("/notifications")
+async def notifications(caller: Caller) -> Response:
+    """Nothing to notify."""
+    return _answer([])
+
+
+@routes.get("/status/buildinfo")
+async def build_info(caller: Caller) -> Response:
+    """The API's version. `features` stays out: Grafana takes it for Mimir and calls the ruler."""
+    return _answer(
+        {
+            "version": COMPATIBLE_VERSION,
+            "revision": f"cloudopshub-{__version__}",
+            "branch": "",
+            "buildUser": "",
+            "buildDate": "",
+            "goVersion": "",
+        }
+    )
+
+
+@routes.get("/status/runtimeinfo")
+async def runtime_info(caller: Caller, engine: EngineDep) -> Response:
+    """When this process began, and how long the caller's samples are kept."""
+    return _answer(
+        {
+            "startTime": STARTED.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "reloadConfigSuccess": True,
+            "corruptionCount": 0,
+            "storageRetention": _retention(caller),
+        }
+    )
+
+
+@routes.get("/status/config")
+async def config(caller: Caller) -> Response:
+    """Configuration is environment variables, and theirs are not shown."""
+    return _answer({"yaml": ""})
+
+
+@routes.get("/status/flags")
+async def flags(caller: Caller, engine: EngineDep) -> Response:
+    """The bounds of the caller's queries by Prometheus's names."""
+    bounds = engine.bounds(caller.limits)
+    return _answer(
+        {
+            "query.lookback-delta": f"{bounds.lookback_ms // 1000}s",
+            "query.max-concurrency": str(bounds.concurrency_max),
+            "query.max-samples": str(bounds.samples_max),
+            "query.timeout": f"{bounds.timeout_s:g}s",
+            "storage.tsdb.retention.time": _retention(caller),
+        }
+    )
+
+
+@routes.get("/status/tsdb")
+async def tsdb(caller: Caller, params: Query, engine: EngineDep) -> Response:
+    """Where the caller's series come from: the largest metrics, labels and pairs."""
+    limit = params.limit() or TSDB_LIMIT
+    if limit > TSDB_LIMIT_MAX:
+        raise InvalidParameter(name="limit", reason=f"limit must not exceed {TSDB_LIMIT_MAX}")
+    found = await engine.store.cardinality(caller.tenant, limit)
+    first_ms, last_ms = found.head_span or (0, 0)
+    shown = {
+        name: [{"name": word, "value": count} for word, count in counts]
+        for name, counts in found.counts.items()
+    }
+    return _answer(
+        {
+            "headStats": {
+                "numSeries": found.series,
+                "numLabelPairs": found.label_pairs,
+                "chunkCount": found.blocks,
+                "minTime": first_ms,
+                "maxTime": last_ms,
+            },
+            "seriesCountByMetricName": shown["series_by_metric"],
+            "labelValueCountByLabelName": shown["values_by_label"],
+            "memoryInBytesByLabelName": shown["bytes_by_label"],
+            "seriesCountByLabelValuePair": shown["series_by_pair"],
+        }
+    )
+
+
+@routes.get("/status/walreplay")
+async def wal_replay(caller: Caller) -> Response:
+    """There is no log to replay: Postgres has done so before it answers."""
+    return _answer({"min": 0, "max": 0, "current": 0, "state": "done"})
+
+
+@routes.api_route("/{path:path}", methods=["GET", "POST", "PUT", "DELETE", "PATCH"])
+async def unknown(path: str, caller: Caller) -> Response:
+    """No such route of the API."""
+    raise NotFound(path=f"/api/v1/{path}")
+
+
+def _retention(caller: Principal) -> str:
+    days = caller.limits.retention_days
+    return "unlimited" if days is None else f"{days}d"

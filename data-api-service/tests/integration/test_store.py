@@ -1,0 +1,240 @@
+"""The store against a real Postgres and real Parquet."""
+
+import asyncio
+import uuid
+
+import asyncpg
+import numpy as np
+import pytest
+from factories import Ingest
+
+import anyio
+from data_api.errors import CorruptData, StoreUnavailable, TooManySamples
+from data_api.model import STALE_BITS, Matcher, MatchOp, QueryLimits, SelectorSpan
+from data_api.store.block import BlockReader
+from data_api.store.catalogue import Catalogue, connect
+from data_api.store.objects import open_store
+from data_api.store.reader import Store
+
+UP = (Matcher("__name__", MatchOp.EQUAL, "up"),)
+ALL = SelectorSpan(UP, -(2**61), 2**61)
+
+
+@pytest.fixture
+async def store(database_url, objects):
+    async with connect(database_url, 4) as pool:
+        places = open_store(objects.as_uri())
+        yield Store(
+            Catalogue(pool, 1 << 26), BlockReader(places, 1 << 26), places, anyio.CapacityLimiter(4)
+        )
+
+
+async def load(store, tenant, span=ALL, **limits):
+    """{label set: [(ms, value)]} of one selector."""
+    columns = (await store.load(tenant, [span], QueryLimits(**limits)))[0]
+    return {
+        tuple(sorted(labels.items())): list(
+            zip(
+                columns.timestamps_ms[columns.offsets[row] : columns.offsets[row + 1]].tolist(),
+                columns.values[columns.offsets[row] : columns.offsets[row + 1]].tolist(),
+                strict=True,
+            )
+        )
+        for row, labels in enumerate(columns.labels)
+    }
+
+
+def key(**labels):
+    return tuple(sorted({"__name__": "up", **labels}.items()))
+
+
+async def test_a_committed_sample_is_read_at_once(store, ingest, tenant):
+    """The commit is the acknowledgement: the very next read has it, new series and known ones."""
+    assert await load(store, tenant) == {}
+    for n in range(1, 20):
+        await ingest.write(tenant, {"__name__": "up", "n": str(n % 3)}, [(n * 1000, float(n))])
+        found = await load(store, tenant)
+        assert sum(map(len, found.values())) == n
+    assert found[key(n="0")] == [(n * 1000, float(n)) for n in range(3, 20, 3)]
+
+
+async def test_a_lower_transaction_that_commits_later_is_not_lost(
+    store, ingest, database_url, tenant, objects
+):
+    """Sequence order is not commit order: rows of an older transaction appear when it commits."""
+    known = await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0)])
+    other = await asyncpg.connect(database_url)
+    slow = Ingest(other, objects)
+    transaction = other.transaction()
+    await transaction.start()
+    late = await slow.series(tenant, __name__="up", late="yes")
+    await slow.batch(tenant, [(known, 2, 2.0), (known, 3, 99.0), (late, 2, 2.0)])
+    for n in range(3, 6):  # higher ids, committed and read first
+        await ingest.write(tenant, {"__name__": "up"}, [(n, float(n))])
+        assert (await load(store, tenant))[key()][-1] == (n, float(n))
+    await transaction.commit()
+    await other.close()
+    found = await load(store, tenant)
+    # … and its own value for ms 3 is the older one: precedence is the transaction's, too.
+    assert found[key()] == [(n, float(n)) for n in range(1, 6)]
+    assert found[key(late="yes")] == [(2, 2.0)]
+
+
+async def test_of_two_samples_at_one_time_the_last_committed_wins(store, ingest, tenant):
+    """Within a batch, between batches, batch over block, and block over block by precedence."""
+    up = await ingest.series(tenant, __name__="up")
+    await ingest.block(tenant, [(up, 1, 9.0), (up, 2, 9.0), (up, 3, 9.0), (up, 4, 9.0)], 20)
+    await ingest.block(tenant, [(up, 1, 5.0), (up, 2, 5.0), (up, 5, 5.0)], 10)
+    await ingest.block(tenant, [(up, 2, 7.0)], 30)
+    await ingest.batch(tenant, [(up, 3, 1.0), (up, 3, 2.0)])
+    await ingest.batch(tenant, [(up, 4, 3.0)])
+    assert await load(store, tenant) == {
+        key(): [(1, 9.0), (2, 7.0), (3, 2.0), (4, 3.0), (5, 5.0)]
+    }
+
+
+async def test_moving_batches_to_blocks_changes_no_answer(
+    store, ingest, database_url, tenant, objects
+):
+    """While a compactor works, every read has each committed sample once: none twice, none missing."""
+    committed, reads, stop = 0, 0, asyncio.Event()
+    ids = [await ingest.series(tenant, __name__="up", n=str(n)) for n in range(3)]
+
+    async def compactor() -> None:
+        connection = await asyncpg.connect(database_url)
+        while not stop.is_set():
+            await Ingest(connection, objects).compact(tenant)
+        await connection.close()
+
+    async def writer() -> None:
+        nonlocal committed
+        while reads < 30 and committed < 3_000:
+            n = committed + 1
+            await ingest.batch(tenant, [(i, n, float(n)) for i in ids])
+            committed = n
+        stop.set()
+
+    async def reader() -> None:
+        nonlocal reads
+        while not stop.is_set():
+            before = committed
+            columns = (await store.load(tenant, [ALL], QueryLimits()))[0]
+            counts = np.diff(columns.offsets)
+            assert counts.size == (3 if before else counts.size)
+            for row in range(counts.size):
+                start, end = columns.offsets[row], columns.offsets[row + 1]
+                expected = np.arange(1, counts[row] + 1)
+                assert (columns.timestamps_ms[start:end] == expected).all()
+            assert before <= (counts.min() if counts.size else 0) <= committed + 1
+            reads += 1
+
+    await asyncio.gather(compactor(), writer(), reader(), reader())
+    assert reads >= 30
+    assert {row[-1] for row in (await load(store, tenant)).values()} == {(committed, float(committed))}
+
+
+async def test_values_keep_their_bits(store, ingest, tenant):
+    """Stale markers, NaN, -0.0 and infinities come back bit for bit, from head and from blocks."""
+    stale = np.array([STALE_BITS], np.uint64).view(np.float64)[0]
+    values = [1.25, -0.0, stale, float("nan"), float("inf"), 0.1, 1e300, 5e-324]
+    for name in ("up", "exact"):
+        series = await ingest.series(tenant, __name__=name)
+        await ingest.batch(tenant, [(series, ms, value) for ms, value in enumerate(values)])
+        scaled = await ingest.series(tenant, __name__=name, kind="scaled")
+        await ingest.batch(tenant, [(scaled, ms, ms / 100) for ms in range(500)])
+
+    async def bits():
+        columns = (await store.load(tenant, [ALL], QueryLimits()))[0]
+        return columns.values.view(np.uint64).tolist()
+
+    expected = np.array([*values, *(ms / 100 for ms in range(500))]).view(np.uint64).tolist()
+    assert await bits() == expected
+    await ingest.compact(tenant)
+    assert await bits() == expected
+
+
+async def test_a_span_is_open_at_its_start(store, ingest, tenant):
+    """start < time ≤ end, across chunks, row groups and the head."""
+    up = await ingest.series(tenant, __name__="up")
+    other = await ingest.series(tenant, __name__="up", n="1")
+    samples = [(series, ms, float(ms)) for series in (up, other) for ms in range(100)]
+    await ingest.block(tenant, samples, 5, chunk=7, group=3)
+    await ingest.batch(tenant, [(up, ms, float(ms)) for ms in range(100, 120)])
+    found = await load(store, tenant, SelectorSpan(UP, 90, 105))
+    assert [ms for ms, _ in found[key()]] == list(range(91, 106))
+    assert [ms for ms, _ in found[key(n="1")]] == list(range(91, 100))
+
+
+async def test_row_groups_out_of_reach_are_not_read(store, ingest, tenant):
+    """Statistics of series_id and time decide what is read at all."""
+    ids = [await ingest.series(tenant, __name__="up", n=str(n)) for n in range(8)]
+    samples = [(series, ms, 1.0) for series in ids for ms in range(40)]
+    await ingest.block(tenant, samples, 5, chunk=10, group=4)
+    one = SelectorSpan((*UP, Matcher("n", MatchOp.EQUAL, "5")), 14, 19)
+    assert await load(store, tenant, one) == {key(n="5"): [(ms, 1.0) for ms in range(15, 20)]}
+    assert len(store._blocks._columns) == 1
+
+
+async def test_a_tenant_sees_only_itself(store, ingest, tenant):
+    """Same labels, another tenant: neither samples nor series cross."""
+    other = uuid.uuid4()
+    for one, value in ((tenant, 1.0), (other, 2.0)):
+        await ingest.write(one, {"__name__": "up"}, [(1, value)])
+        await ingest.compact(one)
+        await ingest.write(one, {"__name__": "up"}, [(2, value)])
+    assert await load(store, tenant) == {key(): [(1, 1.0), (2, 1.0)]}
+    assert await load(store, other) == {key(): [(1, 2.0), (2, 2.0)]}
+    assert await load(store, uuid.uuid4()) == {}
+
+
+async def test_the_limit_of_samples_is_exact(store, ingest, tenant):
+    """As many as allowed pass, one more is refused; the limit holds over all selectors together."""
+    await ingest.write(tenant, {"__name__": "up"}, [(ms, 1.0) for ms in range(10)])
+    await ingest.compact(tenant)
+    await ingest.write(tenant, {"__name__": "up"}, [(ms, 1.0) for ms in range(10, 20)])
+    assert await load(store, tenant, samples_max=20)
+    with pytest.raises(TooManySamples):
+        await load(store, tenant, samples_max=19)
+    with pytest.raises(TooManySamples):
+        await store.load(tenant, [ALL, ALL], QueryLimits(samples_max=39))
+
+
+async def test_series_of_a_time_range(store, ingest, tenant):
+    """Labels and series of a span are those with samples in it; without a span, of all time."""
+    old = await ingest.series(tenant, __name__="up", age="old")
+    await ingest.block(tenant, [(old, 1000, 1.0)], 5)
+    await ingest.write(tenant, {"__name__": "up", "age": "new"}, [(9000, 1.0)])
+    assert await store.label_values(tenant, "age", [], None) == ["new", "old"]
+    assert await store.label_values(tenant, "age", [], (0, 1000)) == ["old"]
+    assert await store.label_values(tenant, "age", [UP], (8000, 9000)) == ["new"]
+    assert await store.series(tenant, [UP], (2000, 8000)) == []
+
+
+async def test_a_head_out_of_budget_is_read_again(database_url, objects, ingest, tenant):
+    """With no room at all every answer is still whole; the budget only costs time."""
+    async with connect(database_url, 4) as pool:
+        places = open_store(objects.as_uri())
+        store = Store(
+            Catalogue(pool, 0), BlockReader(places, 0), places, anyio.CapacityLimiter(4)
+        )
+        others = [tenant, uuid.uuid4(), uuid.uuid4()]
+        for n in range(1, 4):
+            for one in others:
+                await ingest.write(one, {"__name__": "up"}, [(n, float(n))])
+                assert len((await load(store, one))[key()]) == n
+
+
+async def test_a_block_that_is_gone_or_foreign_is_an_error(store, ingest, tenant, objects):
+    """A lost object is `unavailable`, another format is corrupt; neither is silently less data."""
+    up = await ingest.series(tenant, __name__="up")
+    await ingest.block(tenant, [(up, 1, 1.0)], 5)
+    (path,) = objects.rglob("*.parquet")
+    whole = path.read_bytes()
+    path.write_bytes(b"PAR1 not at all PAR1")
+    with pytest.raises(CorruptData):
+        await load(store, tenant)
+    path.unlink()
+    with pytest.raises(StoreUnavailable):
+        await load(store, tenant)
+    path.write_bytes(whole)
+    assert await load(store, tenant) == {key(): [(1, 1.0)]}

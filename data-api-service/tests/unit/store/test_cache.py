@@ -1,0 +1,38 @@
+import threading
+
+from data_api.store.cache import ByteCache
+
+
+def test_the_budget_holds():
+    """The least recently used go first; a value above the budget is served and not kept."""
+    cache = ByteCache("test", 10, len)
+    for key in "abc":
+        cache.get(key, lambda: b"1234")
+    assert (len(cache), cache.nbytes) == (2, 8)
+    assert cache.get("big", lambda: b"x" * 11) == b"x" * 11
+    assert (len(cache), cache.nbytes) == (2, 8)
+    made = []
+    cache.get("a", lambda: made.append("a") or b"1234")
+    cache.get("c", lambda: made.append("c") or b"1234")
+    assert made == ["a"]
+
+
+def test_a_value_is_made_once():
+    """Threads that ask for one key at once wait for the one that makes it."""
+    cache, made = ByteCache("test", 100, len), []
+    inside, go = threading.Event(), threading.Event()
+
+    def make():
+        inside.set()
+        assert go.wait(5)
+        made.append(1)
+        return b"value"
+
+    threads = [threading.Thread(target=cache.get, args=("key", make)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert inside.wait(5)
+    go.set()
+    for thread in threads:
+        thread.join(5)
+    assert made == [1]

@@ -1,0 +1,74 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import MS, SERIES
+
+from data_api.store.fragments import merge, ranges, trimmed
+
+ROWS = st.lists(st.tuples(SERIES, MS), max_size=30)
+
+
+def fragment(rows, span=(0, 10**9)):
+    """A source's rows (series, ms, value), as `trimmed` takes them."""
+    rows = sorted(rows, key=lambda row: row[:2])
+    ids = np.array([row[0] for row in rows], np.int64)
+    positions, counts = np.unique(ids, return_counts=True)
+    return trimmed(
+        positions,
+        counts,
+        np.array([row[1] for row in rows], np.int64),
+        np.array([row[2] for row in rows], np.float64),
+        span,
+    )
+
+
+def rows_of(merged):
+    return [
+        (series, int(merged.timestamps_ms[at]), float(merged.values[at]))
+        for series in range(merged.offsets.size - 1)
+        for at in range(merged.offsets[series], merged.offsets[series + 1])
+    ]
+
+
+@given(st.lists(ROWS, max_size=6))
+def test_the_last_source_wins_and_times_ascend(sources):
+    """Of equal (series, ms) the value of the highest precedence stays; order is series, then time."""
+    latest, fragments, number = {}, [], 0
+    for rows in sources:
+        numbered = []
+        for series, ms in sorted(rows):
+            number += 1
+            numbered.append((series, ms, float(number)))
+            latest[series, ms] = float(number)
+        if (made := fragment(numbered)) is not None:
+            fragments.append(made)
+    expected = [(series, ms, value) for (series, ms), value in sorted(latest.items())]
+    assert rows_of(merge(fragments, 7)) == expected
+
+
+@given(ROWS, MS, MS)
+def test_trimming_keeps_both_ends(rows, first, last):
+    """Samples with first ≤ ms ≤ last stay; a series without any leaves the fragment."""
+    rows = [(series, ms, 1.0) for series, ms in sorted(set(rows))]
+    kept = [row for row in rows if first <= row[1] <= last]
+    found = fragment(rows, (first, last))
+    assert ([] if found is None else rows_of(merge([found], 7))) == kept
+
+
+def test_chunks_of_one_series_become_one():
+    """A series that appears in several chunks has one position in the fragment."""
+    found = trimmed(
+        np.array([2, 2, 5]),
+        np.array([1, 2, 1]),
+        np.array([10, 20, 30, 10]),
+        np.array([1.0, 2.0, 3.0, 4.0]),
+        (0, 100),
+    )
+    assert found is not None
+    assert found.positions.tolist() == [2, 5]
+    assert found.counts.tolist() == [3, 1]
+
+
+def test_ranges_are_concatenated():
+    """Each range in turn, empty ones included."""
+    assert ranges(np.array([5, 9, 0]), np.array([2, 0, 3])).tolist() == [5, 6, 0, 1, 2]

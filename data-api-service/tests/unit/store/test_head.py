@@ -1,0 +1,111 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import MS, SERIES
+
+from data_api.store.batch import SampleColumns
+from data_api.store.fragments import merge
+from data_api.store.head import FAN_IN, BatchRef, Head, stable_order, wanted
+
+BATCHES = st.lists(
+    st.tuples(st.integers(1, 20), st.lists(st.tuples(SERIES, MS), min_size=1, max_size=8)),
+    max_size=30,
+)
+ALL = (-(10**9), 10**9)
+
+
+def columns(rows):
+    return SampleColumns(
+        np.array([row[0] for row in rows], np.int64),
+        np.array([row[1] for row in rows], np.int64),
+        np.array([row[2] for row in rows], np.float64),
+    )
+
+
+def make(batches):
+    """[(ref, rows)], each row with a value of its own that tells where it came from."""
+    made, number = [], 0
+    for batch_id, (xid, keys) in enumerate(batches, 1):
+        times = [ms for _, ms in keys]
+        rows = []
+        for series, ms in keys:
+            number += 1
+            rows.append((series, ms, float(number)))
+        made.append((BatchRef(xid, batch_id, min(times), max(times), len(rows)), rows))
+    return made
+
+
+def oracle(made):
+    latest = {}
+    for _, rows in sorted(made, key=lambda one: one[0]):
+        for series, ms, value in rows:
+            latest[series, ms] = value
+    return sorted((series, ms, value) for (series, ms), value in latest.items())
+
+
+def read(head, span=ALL):
+    ids = np.arange(8)
+    merged = merge(head.fragments(ids, span), ids.size)
+    return [
+        (series, int(merged.timestamps_ms[at]), float(merged.values[at]))
+        for series in range(8)
+        for at in range(merged.offsets[series], merged.offsets[series + 1])
+    ]
+
+
+@given(BATCHES, st.randoms(use_true_random=False))
+def test_batches_take_precedence_by_commit_order_however_they_arrive(batches, random):
+    """Added in any order and grouping, the higher (xid, batch, position) wins."""
+    made = make(batches)
+    shuffled = made[:]
+    random.shuffle(shuffled)
+    head = Head()
+    while shuffled:
+        some = [shuffled.pop() for _ in range(random.randint(1, len(shuffled)))]
+        head = head.add({ref: columns(rows) for ref, rows in some})
+    assert read(head) == oracle(made)
+
+
+@given(BATCHES, st.sets(st.integers(1, 30)))
+def test_only_live_batches_count(batches, dead):
+    """After `keep`, the head reads as if the others had never been there."""
+    made = make(batches)
+    head = Head()
+    for ref, rows in sorted(made, key=lambda one: one[0]):
+        head = head.add({ref: columns(rows)})
+    left = [(ref, rows) for ref, rows in made if ref.batch_id not in dead]
+    kept = head.keep(frozenset(ref for ref, _ in left))
+    assert read(kept) == oracle(left)
+    assert kept.batches == {ref for ref, _ in left}
+
+
+@given(BATCHES, MS, MS)
+def test_a_series_is_present_where_it_has_a_sample(batches, first, last):
+    """`present` names exactly the series with first ≤ ms ≤ last."""
+    made = make(batches)
+    head = Head().add({ref: columns(rows) for ref, rows in made})
+    expected = {series for _, rows in made for series, ms, _ in rows if first <= ms <= last}
+    assert {int(one) for part in head.present((first, last)) for one in part} == expected
+
+
+def test_runs_stay_few():
+    """A thousand batches of like size lie in few dozen runs at most."""
+    head = Head()
+    for number in range(1, 1001):
+        ref = BatchRef(number, number, number, number, 4)
+        head = head.add({ref: columns([(s, number, 1.0) for s in range(4)])})
+        assert len(head.runs) < FAN_IN * 4
+    assert len(head.batches) == 1000
+
+
+@given(st.lists(st.integers(-(2**40), 2**40), min_size=1), st.integers(0, 2**33))
+def test_the_order_is_stable(ids, spread):
+    """Equal to numpy's stable sort for narrow, wide and very wide ids."""
+    array = np.array(ids, np.int64) % (spread + 1)
+    assert stable_order(array).tolist() == np.argsort(array, kind="stable").tolist()
+
+
+def test_wanted_batches_are_those_that_overlap():
+    """Both ends of a span are inclusive; held ones are not asked for again."""
+    refs = [BatchRef(n, n, n * 10, n * 10 + 5, 1) for n in range(1, 6)]
+    assert wanted(refs, frozenset(refs[2:3]), (25, 40)) == [refs[1], refs[3]]

@@ -1,0 +1,107 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import LABELS
+
+from data_api.model import Matcher, MatchOp
+from data_api.store.postings import SeriesIndex, alternatives
+
+PATTERNS = ["", "a", "a|b", "(a|b)", "a.*", ".*", ".+", "a?", "[ab]+", "x|", "(?i:A)", "b$", "a\nb"]
+MATCHERS = st.builds(
+    Matcher,
+    st.sampled_from(["__name__", "job", "host", "missing"]),
+    st.sampled_from([MatchOp.EQUAL, MatchOp.NOT_EQUAL]),
+    st.sampled_from(["", "a", "b", "ab"]),
+) | st.builds(
+    Matcher,
+    st.sampled_from(["__name__", "job", "host", "missing"]),
+    st.sampled_from([MatchOp.REGEX, MatchOp.NOT_REGEX]),
+    st.sampled_from(PATTERNS),
+)
+
+
+def holds(matcher, labels):
+    """The obvious meaning: an absent label is the empty string."""
+    value = labels.get(matcher.name, "")
+    match matcher.op:
+        case MatchOp.EQUAL:
+            return value == matcher.value
+        case MatchOp.NOT_EQUAL:
+            return value != matcher.value
+        case MatchOp.REGEX:
+            return re.fullmatch(matcher.value, value, re.DOTALL) is not None
+        case MatchOp.NOT_REGEX:
+            return re.fullmatch(matcher.value, value, re.DOTALL) is None
+
+
+@given(st.lists(LABELS, max_size=20), st.lists(MATCHERS, max_size=4))
+def test_selection_is_what_the_matchers_say(series, matchers):
+    """Postings select exactly the series for which every matcher holds, one by one."""
+    index = SeriesIndex()
+    index.add(enumerate(series, 100))
+    places = index.select(matchers)
+    assert index.ids(places).tolist() == [
+        100 + at for at, labels in enumerate(series) if all(holds(m, labels) for m in matchers)
+    ]
+
+
+@given(st.lists(LABELS, max_size=20), MATCHERS)
+def test_names_and_values_are_those_of_the_selected(series, matcher):
+    """Label names and values come from the selected series only, sorted."""
+    index = SeriesIndex()
+    index.add(enumerate(series))
+    places = index.select([matcher])
+    chosen = [labels for labels in series if holds(matcher, labels)]
+    assert index.names_of(places) == sorted({name for labels in chosen for name in labels})
+    assert index.values_of("job", places) == sorted({one["job"] for one in chosen if "job" in one})
+
+
+def test_a_series_is_learned_once():
+    """A listing repeated above the watermark changes nothing; later ones extend postings."""
+    index = SeriesIndex()
+    index.add([(7, {"job": "a"})])
+    index.add([(7, {"job": "a"}), (5, {"job": "a"})])
+    assert index.ids(index.select([Matcher("job", MatchOp.EQUAL, "a")])).tolist() == [7, 5]
+
+
+def test_the_dot_matches_newlines():
+    """RE2 with `.` over everything, anchored at both ends, as Prometheus compiles it."""
+    index = SeriesIndex()
+    index.add([(1, {"job": "a\nb"}), (2, {"job": "xa\nb"})])
+    assert index.ids(index.select([Matcher("job", MatchOp.REGEX, "a.b")])).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("a|b", {"a", "b"}),
+        ("(a|b)", {"a", "b"}),
+        ("a", {"a"}),
+        ("(a)|(b)", None),
+        ("a.b", None),
+        ("", {""}),
+    ],
+)
+def test_plain_alternatives_are_looked_up(pattern, words):
+    """A regex of plain words needs no regex."""
+    assert alternatives(pattern) == (None if words is None else frozenset(words))
+
+
+def test_cardinality_counts():
+    """Series by metric, values by label, series by pair; the largest first."""
+    index = SeriesIndex()
+    index.add(
+        enumerate(
+            [
+                {"__name__": "up", "job": "a"},
+                {"__name__": "up", "job": "b"},
+                {"__name__": "down", "job": "a"},
+            ]
+        )
+    )
+    counts = index.cardinality(2)
+    assert counts["series_by_metric"] == [("up", 2), ("down", 1)]
+    assert counts["values_by_label"] == [("__name__", 2), ("job", 2)]
+    assert counts["series_by_pair"] == [("__name__=up", 2), ("job=a", 2)]
