@@ -1,0 +1,1 @@
+"""`make lint`: what can be said about the repository without running it."""

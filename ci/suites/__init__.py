@@ -1,0 +1,1 @@
+"""`make test`: every folder's tests in its own environment, one closing summary."""

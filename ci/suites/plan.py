@@ -1,0 +1,50 @@
+"""Which pytest runs a test run is made of, and in which order: pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ci.errors import UsageError
+from ci.model import Catalogue
+
+CI, E2E = "ci", "e2e"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One pytest run: in `folder`, with its own environment, over `targets`.
+
+    Suites of one stage may run at the same time; a later stage waits for the earlier ones.
+    """
+
+    name: str
+    folder: Path
+    targets: tuple[str, ...]
+    stage: int
+
+
+def suites(catalogue: Catalogue, wanted: Sequence[str]) -> list[Suite]:
+    """The suites of `wanted` (folders, codes, ci, e2e), or all: units, the rest, ci, end to end."""
+    root = catalogue.root
+    names = {service.code: service.folder for service in catalogue.services}
+    asked = [names.get(name, name) for name in wanted] or [*names.values(), CI, E2E]
+    if unknown := set(asked) - {*names.values(), CI, E2E}:
+        known = ", ".join([*names.values(), CI, E2E])
+        raise UsageError(f"no tests called {', '.join(sorted(unknown))}; there are {known}")
+    found = []
+    for folder in (folder for folder in names.values() if folder in asked):
+        here = root / folder
+        units = here / "tests" / "unit"
+        if any(units.rglob("test_*.py")):
+            found.append(Suite(f"{folder} unit", here, ("tests/unit",), 1))
+        rest = ("tests", "--ignore=tests/unit")
+        if any(units not in path.parents for path in (here / "tests").rglob("test_*.py")):
+            found.append(Suite(f"{folder} integration", here, rest, 2))
+    if CI in asked:
+        found.append(Suite(CI, root / "ci", ("tests", "--ignore=tests/e2e"), 3))
+    if E2E in asked:
+        found.append(Suite(E2E, root / "ci", ("tests/e2e",), 4))
+    empty = set(asked) - {suite.folder.name for suite in found} - {CI, E2E}
+    if empty:
+        raise UsageError(f"no test file in {', '.join(sorted(empty))}")
+    return sorted(found, key=lambda suite: suite.stage)
