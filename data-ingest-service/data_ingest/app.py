@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from data_ingest import __version__
 from data_ingest.api import problems, write
 from data_ingest.api.probes import Drain, router
+from data_ingest.background.tasks import Background
 from data_ingest.errors import StoreUnavailable
 from data_ingest.identity import IdentityClient
 from data_ingest.labels import LabelRules
@@ -45,21 +46,28 @@ class Parts:
 
 
 def create_app(
-    settings: Settings, transport: httpx.AsyncBaseTransport | None = None, drain: Drain | None = None
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport | None = None,
+    drain: Drain | None = None,
 ) -> FastAPI:
     """The application; `transport` stands in for the network to the other services in tests."""
     database_url = settings.database_url.get_secret_value()
     http = httpx.AsyncClient(transport=transport, timeout=10.0)
-    identity = IdentityClient(settings.ubs_url, settings.service_token.get_secret_value(), "dis", http)
+    identity = IdentityClient(
+        settings.ubs_url, settings.service_token.get_secret_value(), "dis", http
+    )
     writer = Writer(database_url, writer_bounds(settings))
     pipeline = Pipeline(
         SeriesCache(settings.series_cache_bytes_max),
         writer,
-        LabelRules(settings.labels_max, settings.label_name_bytes_max, settings.label_value_bytes_max),
+        LabelRules(
+            settings.labels_max, settings.label_name_bytes_max, settings.label_value_bytes_max
+        ),
         future_ms_max=settings.future_ms_max,
         active_window_s=settings.series_active_window_s,
     )
     objects = open_store(settings.object_store_url)
+    background = Background(settings, pipeline.ingest, identity.home_organisation, http, objects)
     drain = drain or Drain()
 
     async def object_store() -> str:
@@ -77,7 +85,8 @@ def create_app(
         await writer.start()
         await identity.start()
         try:
-            yield
+            async with background.running():
+                yield
         finally:
             await identity.close()
             await writer.close()
@@ -119,7 +128,9 @@ async def _ping(database_url: str, writer: Writer) -> str:
     conn = await asyncpg.connect(database_url, timeout=2, command_timeout=2)
     try:
         if await conn.fetchval("SELECT to_regclass('metrics.batch')") is None:
-            raise StoreUnavailable(detail="the schema metrics is missing: run python -m data_ingest.migrate")
+            raise StoreUnavailable(
+                detail="the schema metrics is missing: run python -m data_ingest.migrate"
+            )
     finally:
         await conn.close(timeout=1)
     return await writer.check()

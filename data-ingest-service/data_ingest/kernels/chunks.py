@@ -11,7 +11,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from data_ingest.kernels.jit import F64S_IN, I64S, I64S_IN, U64S, U64S_IN, inlined, int64, kernel, types, void
+from data_ingest.kernels.jit import (
+    F64S_IN,
+    I64S,
+    I64S_IN,
+    U64S,
+    U64S_IN,
+    inlined,
+    int64,
+    kernel,
+    types,
+    void,
+)
 from data_ingest.model import F64, I64, U64
 
 SCALE_MAX: Final = 9
@@ -33,7 +44,9 @@ def counting_order(codes: I64, starts: I64) -> None:
 
 
 @kernel(void(I64S_IN, I64S_IN, U64S_IN, I64S, I64S, U64S))
-def scatter(codes: I64, timestamps_ms: I64, bits: U64, starts: I64, out_ms: I64, out_bits: U64) -> None:
+def scatter(
+    codes: I64, timestamps_ms: I64, bits: U64, starts: I64, out_ms: I64, out_bits: U64
+) -> None:
     """Samples stand by code in arrival order; `starts[c]` is used up and ends as the end of c."""
     for i in range(codes.size):
         place = starts[codes[i]]
@@ -43,7 +56,9 @@ def scatter(codes: I64, timestamps_ms: I64, bits: U64, starts: I64, out_ms: I64,
 
 
 @inlined
-def _merge_sort(times: Any, bits: Any, start: Any, end: Any, spare_times: Any, spare_bits: Any) -> Any:
+def _merge_sort(
+    times: Any, bits: Any, start: Any, end: Any, spare_times: Any, spare_bits: Any
+) -> Any:
     """[start, end) ascends by time and equal times keep their order: bottom-up merges."""
     width = 1
     n = end - start
@@ -69,7 +84,9 @@ def _merge_sort(times: Any, bits: Any, start: Any, end: Any, spare_times: Any, s
 
 
 @kernel(int64(I64S, I64S, U64S, I64S, U64S, I64S))
-def order_and_settle(ends: I64, times: I64, bits: U64, spare_times: I64, spare_bits: U64, out_starts: I64) -> int:
+def order_and_settle(
+    ends: I64, times: I64, bits: U64, spare_times: I64, spare_bits: U64, out_starts: I64
+) -> int:
     """How many samples are left: each series' times strictly ascend, of equal ones the last arrived is kept.
 
     ends: (s,), one past each series in `times` and `bits`, which are compacted in place.
@@ -124,7 +141,9 @@ def scale(starts: I64, values: F64, bits: U64, scales: Any, deltas: I64) -> None
         exponent = 0
         good = 0
         i = start
-        while good < end - start and exponent <= SCALE_MAX:  # round and round, until all agreed in a row
+        while (
+            good < end - start and exponent <= SCALE_MAX
+        ):  # round and round, until all agreed in a row
             fits, _m = _integer(values[i], bits[i], exponent)
             if fits:
                 good += 1
@@ -145,7 +164,15 @@ def scale(starts: I64, values: F64, bits: U64, scales: Any, deltas: I64) -> None
             previous = np.int64(m)
 
 
-@kernel(void(I64S_IN, types.Array(types.int8, 1, "C", readonly=True), I64S_IN, F64S_IN, types.Array(types.float64, 1, "C")))
+@kernel(
+    void(
+        I64S_IN,
+        types.Array(types.int8, 1, "C", readonly=True),
+        I64S_IN,
+        F64S_IN,
+        types.Array(types.float64, 1, "C"),
+    )
+)
 def unscale(starts: I64, scales: Any, deltas: I64, raw: F64, out: F64) -> None:
     """Values of every chunk. `deltas` holds those of the scaled chunks one after another, `raw` those of the others."""
     d = 0

@@ -237,7 +237,9 @@ def _labels(buf: Any, p: Any, end: Any, labels: Any, count: Any, name: Any) -> A
 
 
 @kernel(int64(BYTES, boolean, I64_ROWS, F64S, I64_ROWS, I64_ROWS, I64S))
-def walk(buf: U8, openmetrics: bool, samples: I64, values: F64, labels: I64, metadata: I64, out: I64) -> int:
+def walk(
+    buf: U8, openmetrics: bool, samples: I64, values: F64, labels: I64, metadata: I64, out: I64
+) -> int:
     """Status of the walk; OK when the whole body was read.
 
     samples (≥ lines, SAMPLE_COLUMNS), values (≥ lines,), labels (≥ `=` + 1, LABEL_COLUMNS),
@@ -276,7 +278,13 @@ def walk(buf: U8, openmetrics: bool, samples: I64, values: F64, labels: I64, met
                 kind = TYPE
             elif openmetrics and _is_word(buf, q, end, 85, 78, 73, 84):
                 kind = UNIT
-            elif openmetrics and q + 3 == end and buf[q] == 69 and buf[q + 1] == 79 and buf[q + 2] == 70:
+            elif (
+                openmetrics
+                and q + 3 == end
+                and buf[q] == 69
+                and buf[q + 1] == 79
+                and buf[q + 2] == 70
+            ):
                 ended = True
             if kind > 0 and q + 4 < end and (buf[q + 4] == 32 or buf[q + 4] == 9):
                 q = _skip_blanks(buf, q + 4, end)
@@ -355,7 +363,9 @@ def walk(buf: U8, openmetrics: bool, samples: I64, values: F64, labels: I64, met
         if p < end and buf[p] != 35:
             start = p
             p = _token_end(buf, p, end)
-            if not (48 <= buf[start] <= 57 or buf[start] == 45 or (openmetrics and buf[start] == 43)):
+            if not (
+                48 <= buf[start] <= 57 or buf[start] == 45 or (openmetrics and buf[start] == 43)
+            ):
                 out[4] = start
                 return BAD_TIMESTAMP
             samples[row, TIME_START] = start
@@ -366,7 +376,9 @@ def walk(buf: U8, openmetrics: bool, samples: I64, values: F64, labels: I64, met
             if not (openmetrics and buf[p] == 35):
                 out[4] = p
                 return TRAILING
-            brace = _skip_blanks(buf, p + 1, end)  # an exemplar: its labels are checked, then all of it is left
+            brace = _skip_blanks(
+                buf, p + 1, end
+            )  # an exemplar: its labels are checked, then all of it is left
             if brace == end or buf[brace] != 123:
                 out[4] = brace
                 return BAD_EXEMPLAR

@@ -30,10 +30,21 @@ ACCEPT: Final = (
     "text/plain;version=0.0.4;q=0.4,*/*;q=0.1"
 )
 TYPES: Final = frozenset(
-    {"counter", "gauge", "histogram", "summary", "untyped", "unknown", "gaugehistogram", "info", "stateset"}
+    {
+        "counter",
+        "gauge",
+        "histogram",
+        "summary",
+        "untyped",
+        "unknown",
+        "gaugehistogram",
+        "info",
+        "stateset",
+    }
 )
 _FLOAT: Final = re.compile(
-    rb"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)|nan", re.IGNORECASE
+    rb"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)|nan",
+    re.IGNORECASE,
 )
 _INFINITY: Final = re.compile(rb"[+-]?inf(?:inity)?", re.IGNORECASE)
 _SECONDS: Final = re.compile(rb"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
@@ -93,7 +104,9 @@ class Exposition:
         Raises BadExposition for a value that is not UTF-8 or a label given twice.
         """
         row = self.rows[sample].tolist()
-        name = self._unescaped(row[kernel.NAME_START], row[kernel.NAME_END], bool(row[kernel.NAME_ESCAPED]))
+        name = self._unescaped(
+            row[kernel.NAME_START], row[kernel.NAME_END], bool(row[kernel.NAME_ESCAPED])
+        )
         found: RawLabels = [(b"__name__", name)]
         names = {b"__name__"}
         boundary = self._boundary_label(name)
@@ -112,7 +125,10 @@ class Exposition:
         return found
 
     def _boundary_label(self, name: bytes) -> bytes | None:
-        if name.endswith(b"_bucket") and self._types.get(name[:-7]) in {"histogram", "gaugehistogram"}:
+        if name.endswith(b"_bucket") and self._types.get(name[:-7]) in {
+            "histogram",
+            "gaugehistogram",
+        }:
             return b"le"
         return b"quantile" if self._types.get(name) == "summary" else None
 
@@ -180,6 +196,7 @@ def as_batch(exposition: Exposition, now_ms: int, seed: U64) -> SampleBatch:
     keys = np.empty((len(rows), 2), np.uint64)
     for key, row in rows.items():
         keys[row] = hashing.hash_bytes(key, seed)
+
     def labels_at(row: int) -> RawLabels:
         return exposition.labels(first_samples[row])
 
@@ -277,7 +294,9 @@ def _metadata(body: bytes, rows: I64) -> dict[str, MetricMetadata]:
         else:
             facts["unit"] = text.strip()
     return {
-        name: MetricMetadata(name, facts.get("type", "unknown"), facts.get("help", ""), facts.get("unit", ""))
+        name: MetricMetadata(
+            name, facts.get("type", "unknown"), facts.get("help", ""), facts.get("unit", "")
+        )
         for name, facts in found.items()
     }
 
@@ -287,5 +306,8 @@ def _fault(body: bytes, offset: int, why: str) -> BadExposition:
     line_end = body.find(b"\n", offset)
     text = body[line_start : line_end if line_end >= 0 else len(body)][:_QUOTED_BYTES]
     return BadExposition(
-        detail=why, line=body.count(b"\n", 0, offset) + 1, offset=offset, text=repr(text.decode(errors="replace"))
+        detail=why,
+        line=body.count(b"\n", 0, offset) + 1,
+        offset=offset,
+        text=repr(text.decode(errors="replace")),
     )

@@ -30,7 +30,9 @@ SCHEMA: Final = pa.schema(
         pa.field("series_id", pa.int64(), nullable=False),
         pa.field("min_ts", pa.int64(), nullable=False),
         pa.field("max_ts", pa.int64(), nullable=False),
-        pa.field("timestamps", pa.list_(pa.field("element", pa.int64(), nullable=False)), nullable=False),
+        pa.field(
+            "timestamps", pa.list_(pa.field("element", pa.int64(), nullable=False)), nullable=False
+        ),
         pa.field("scale", pa.int8()),
         pa.field("deltas", pa.list_(pa.field("element", pa.int64(), nullable=False))),
         pa.field("values", pa.list_(pa.field("element", pa.float64(), nullable=False))),
@@ -109,7 +111,9 @@ class BlockWriter:
         for start, end in _groups(lengths):
             self._parquet.write_table(table.slice(start, end - start), row_group_size=end - start)
         first = int(samples.series_ids[0])
-        assert self._last_series is None or first >= self._last_series, "pieces come in order of series"
+        assert self._last_series is None or first >= self._last_series, (
+            "pieces come in order of series"
+        )
         if first == self._last_series:
             assert int(samples.timestamps_ms[0]) > self._last_ms, "a series goes on later in time"
             self._series -= 1
@@ -132,7 +136,11 @@ def read(source: BinaryIO | pa.NativeFile) -> Iterator[SortedSamples]:
     """Row group by row group; BadPayload when it is not a block of version 1. A series may span two pieces."""
     try:
         parquet = pq.ParquetFile(source, pre_buffer=False, memory_map=False)
-        found = (parquet.metadata.metadata or {}).get(b"cloudopshub.format", b"").decode(errors="replace")
+        found = (
+            (parquet.metadata.metadata or {})
+            .get(b"cloudopshub.format", b"")
+            .decode(errors="replace")
+        )
         if found != FORMAT:
             raise BadPayload(detail=f"not {FORMAT}", format=found)
         for group in range(parquet.num_row_groups):
@@ -207,9 +215,15 @@ def _samples(table: pa.Table) -> SortedSamples:
     values = np.empty(int(starts[-1]), np.float64)
     deltas, raw = rows["deltas"].flatten().to_numpy(), rows["values"].flatten().to_numpy()
     is_raw = np.repeat(scales == chunks.RAW, np.diff(starts))
-    if int(is_raw.sum()) != raw.size or int((~is_raw).sum()) != deltas.size or scales.max() > chunks.SCALE_MAX:
+    if (
+        int(is_raw.sum()) != raw.size
+        or int((~is_raw).sum()) != deltas.size
+        or scales.max() > chunks.SCALE_MAX
+    ):
         raise BadPayload(detail="the columns of a row group do not agree")
     chunks.unscale(starts, scales, deltas, raw, values)
     series_ids = rows["series_id"].to_numpy()
     first = np.flatnonzero(np.diff(series_ids, prepend=series_ids[0] - 1))
-    return SortedSamples(series_ids[first], np.append(starts[first], starts[-1]), times.flatten().to_numpy(), values)
+    return SortedSamples(
+        series_ids[first], np.append(starts[first], starts[-1]), times.flatten().to_numpy(), values
+    )

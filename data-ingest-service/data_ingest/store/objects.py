@@ -110,7 +110,9 @@ class DirectoryObjects:
                     except FileNotFoundError:
                         continue  # renamed or deleted since it was listed
                     yield ObjectFacts(
-                        path.relative_to(self._root).as_posix(), facts.st_size, facts.st_mtime_ns // 1_000_000
+                        path.relative_to(self._root).as_posix(),
+                        facts.st_size,
+                        facts.st_mtime_ns // 1_000_000,
                     )
 
     def check(self) -> str:
@@ -170,7 +172,9 @@ class ArrowObjects:
             for info in self._filesystem.get_file_info(selector):
                 if info.type == fs.FileType.File:
                     key = info.path[len(self._root) :].lstrip("/")
-                    yield ObjectFacts(key, info.size, int((info.mtime_ns or time.time_ns()) // 1_000_000))
+                    yield ObjectFacts(
+                        key, info.size, int((info.mtime_ns or time.time_ns()) // 1_000_000)
+                    )
 
     def check(self) -> str:
         """The prefix can be listed."""

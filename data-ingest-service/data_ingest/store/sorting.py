@@ -31,7 +31,9 @@ def settle(series_ids: I64, timestamps_ms: I64, values: F64) -> SortedSamples:
     used = starts[:-1].copy()
     chunks.scatter(codes, np.ascontiguousarray(timestamps_ms), bits, used, times, sorted_bits)
     out_starts = np.empty(known.size + 1, np.int64)
-    kept = chunks.order_and_settle(used, times, sorted_bits, np.empty(n, np.int64), np.empty(n, np.uint64), out_starts)
+    kept = chunks.order_and_settle(
+        used, times, sorted_bits, np.empty(n, np.int64), np.empty(n, np.uint64), out_starts
+    )
     present = np.flatnonzero(np.diff(out_starts))
     return SortedSamples(
         known[present],

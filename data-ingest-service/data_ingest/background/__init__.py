@@ -1,0 +1,1 @@
+"""What happens after the acknowledgement: scrape, compaction, partitions, usage. A pure plan, then doing it."""

@@ -1,0 +1,294 @@
+"""Compaction: live batches become blocks, small blocks become larger ones.
+
+    lock tenant ─▶ list ─▶ plan ─▶ load, sort, write objects ─▶ register + mark + count usage ─▶ commit
+    └──────────────────────────────── one transaction ───────────────────────────────────────────────┘
+
+An object is durable before its row is written, and rows change in one commit: a kill at any step leaves the old state
+and perhaps an object nobody lists, which the sweep removes. The transaction has no xid until its last statements,
+so it holds no reader's watermark back while it works. Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final, TypeVar
+from uuid import UUID
+
+import anyio
+import numpy as np
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from data_ingest import batch
+from data_ingest.background import compaction_plan as plan
+from data_ingest.batch import Columns
+from data_ingest.store import block, catalogue
+from data_ingest.store.catalogue import NewBlock
+from data_ingest.store.merging import merge
+from data_ingest.store.objects import ObjectStore
+from data_ingest.store.sorting import settle
+
+T = TypeVar("T")
+
+RUN_TIMEOUT_S: Final = 900.0
+"""Far below the age at which the sweep takes an unlisted object for an orphan."""
+PAYLOADS_AT_ONCE: Final = 64
+
+log = structlog.get_logger()
+RUNS: Final = Counter(
+    "cloudopshub_compaction_runs_total", "Compaction runs by what they made.", ["kind", "outcome"]
+)
+SAMPLES: Final = Counter(
+    "cloudopshub_compaction_samples_total", "Samples read by compaction.", ["kind"]
+)
+BYTES: Final = Counter(
+    "cloudopshub_compaction_written_bytes_total", "Bytes of blocks written.", ["kind"]
+)
+DURATIONS: Final = Histogram(
+    "cloudopshub_compaction_duration_seconds",
+    "Time of one run, from lock to commit.",
+    ["kind"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
+)
+BACKLOG_BATCHES: Final = Gauge(
+    "cloudopshub_compaction_backlog_batches", "Batches that are not in a block yet."
+)
+BACKLOG_SAMPLES: Final = Gauge(
+    "cloudopshub_compaction_backlog_samples", "Samples that are not in a block yet."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionSettings:
+    """When and how much; the sizes bound the memory of a run."""
+
+    delay_s: float = 60.0
+    samples_max: int = 2_000_000
+    block_bytes_max: int = 512 * 1024 * 1024
+
+
+async def compact_due(
+    conn: Any, objects: ObjectStore, settings: CompactionSettings, now_ms: Callable[[], int]
+) -> bool:
+    """One round over all tenants: a run of batches each, and what merging is due. Whether any run did something."""
+    did = False
+    for tenant in await catalogue.tenants_due(conn, settings.delay_s):
+        did |= await _measured("batches", compact_batches(conn, objects, tenant, settings))
+    for tenant in await catalogue.tenants_with_blocks(conn):
+        did |= await _measured("blocks", merge_blocks(conn, objects, tenant, settings, now_ms()))
+    batches, samples = await catalogue.backlog(conn)
+    BACKLOG_BATCHES.set(batches)
+    BACKLOG_SAMPLES.set(samples)
+    return did
+
+
+async def compact_batches(
+    conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings
+) -> bool:
+    """The oldest due batches are blocks, if this process is the tenant's compactor; False when nothing was due."""
+    async with conn.transaction():
+        if not await catalogue.lock_tenant(conn, tenant):
+            return False
+        rows = await catalogue.live_batches(conn, tenant, settings.delay_s)
+        refs = [
+            plan.BatchRef(row["batch_id"], row["xid"], row["samples"], row["is_due"])
+            for row in rows
+        ]
+        taken = plan.batches_to_take(
+            refs, settings.samples_max, is_complete=len(rows) < catalogue.LISTED_MAX
+        )
+        if not taken:
+            return False
+        xid_max = taken[-1].xid
+        samples = await _load(conn, tenant, xid_max, taken)
+        blocks = await _in_thread(write_windows, objects, tenant, samples, xid_max)
+        run_id = await catalogue.next_run(conn)
+        await catalogue.register(conn, tenant, run_id, blocks)
+        await catalogue.mark_batches(conn, tenant, run_id, xid_max, [ref.batch_id for ref in taken])
+    _record("batches", tenant, run_id, inputs=len(taken), samples=len(samples), blocks=blocks)
+    return True
+
+
+async def merge_blocks(
+    conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings, now_ms: int
+) -> bool:
+    """Every group of blocks that is due is one block of the next level, each in its own commit; whether there was one."""
+    did = False
+    while await _merge_one(conn, objects, tenant, settings, now_ms):
+        did = True
+    return did
+
+
+async def _merge_one(
+    conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings, now_ms: int
+) -> bool:
+    async with conn.transaction():
+        if not await catalogue.lock_tenant(conn, tenant):
+            return False
+        blocks = [plan.BlockRef(**row) for row in await catalogue.live_blocks(conn, tenant)]
+        groups = plan.merges(blocks, now_ms, settings.block_bytes_max)
+        if not groups:
+            return False
+        group = groups[0]
+        merged = await _in_thread(write_merged, objects, tenant, group)
+        run_id = await catalogue.next_run(conn)
+        await catalogue.register(conn, tenant, run_id, [merged])
+        await catalogue.replace_blocks(conn, tenant, run_id, [ref.block_id for ref in group])
+    _record("blocks", tenant, run_id, inputs=len(group), samples=merged.samples, blocks=[merged])
+    return True
+
+
+def write_windows(
+    objects: ObjectStore, tenant: UUID, samples: Columns, precedence: int
+) -> list[NewBlock]:
+    """One durable level 0 block for each window that has samples; samples in order of arrival."""
+    starts, _ = plan.window_starts(samples.timestamps_ms)
+    blocks = []
+    windows = np.unique(starts)
+    for window in windows:
+        chosen = slice(None) if windows.size == 1 else starts == window
+        piece = settle(
+            samples.series_ids[chosen], samples.timestamps_ms[chosen], samples.values[chosen]
+        )
+        blocks.append(
+            _write(objects, tenant, [piece], precedence=precedence, level=0, at_ms=int(window))
+        )
+    return blocks
+
+
+def write_merged(objects: ObjectStore, tenant: UUID, group: Sequence[plan.BlockRef]) -> NewBlock:
+    """One durable block with the samples of `group`, which is in order of precedence; later ones win."""
+    with ExitStack() as opened:
+        inputs = [
+            block.read(opened.enter_context(objects.reading(ref.object_key))) for ref in group
+        ]
+        return _write(
+            objects,
+            tenant,
+            merge(inputs),
+            precedence=group[-1].precedence,
+            level=min(max(ref.level for ref in group) + 1, 32_767),
+            at_ms=group[0].min_ts,
+        )
+
+
+def _write(
+    objects: ObjectStore, tenant: UUID, pieces: Any, *, precedence: int, level: int, at_ms: int
+) -> NewBlock:
+    key = catalogue.object_key(tenant, at_ms, uuid.uuid4())
+    with objects.writing(key) as sink:
+        counted = _CountedSink(sink)
+        writer = block.BlockWriter(counted, tenant)  # type: ignore[arg-type]  # what pyarrow calls of a file
+        for piece in pieces:
+            writer.write(piece)
+        facts = writer.close()
+    return NewBlock(
+        object_key=key,
+        precedence=precedence,
+        level=level,
+        series=facts.series,
+        samples=facts.samples,
+        min_ts=facts.min_ts,
+        max_ts=facts.max_ts,
+        bytes=counted.bytes,
+    )
+
+
+class _CountedSink:
+    """A sink that knows how much went into it and leaves closing to its owner."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink = sink
+        self.bytes = 0
+        self.closed = False
+
+    def write(self, data: Any) -> int:
+        """Passed on, counted."""
+        self._sink.write(data)
+        self.bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """The owner flushes when it makes the object durable."""
+
+    def tell(self) -> int:
+        """Bytes so far: pyarrow places its footer by it."""
+        return self.bytes
+
+    def writable(self) -> bool:
+        """Always, until its owner closes it."""
+        return True
+
+    readable = seekable = lambda self: False  # noqa: E731 - two questions, one answer
+
+
+async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[plan.BatchRef]) -> Columns:
+    """The samples of these batches in their order: xid, batch_id, position."""
+    n = sum(ref.samples for ref in taken)
+    samples = Columns(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float64))
+    at = 0
+    for first in range(0, len(taken), PAYLOADS_AT_ONCE):
+        refs = taken[first : first + PAYLOADS_AT_ONCE]
+        found = await catalogue.payloads(conn, tenant, xid_max, [ref.batch_id for ref in refs])
+        at = await _in_thread(
+            _fill, samples, at, [(found.get(ref.batch_id, b""), ref.samples) for ref in refs]
+        )
+    assert at == n, (at, n)
+    return samples
+
+
+def _fill(samples: Columns, at: int, loaded: Sequence[tuple[bytes, int]]) -> int:
+    for payload, expected in loaded:
+        piece = batch.unpack(payload)
+        if len(piece) != expected:
+            raise catalogue.Superseded(
+                detail="a batch has another size than its row says", row=expected, got=len(piece)
+            )
+        samples.series_ids[at : at + expected] = piece.series_ids
+        samples.timestamps_ms[at : at + expected] = piece.timestamps_ms
+        samples.values[at : at + expected] = piece.values
+        at += expected
+    return at
+
+
+async def _in_thread(work: Callable[..., T], *args: Any) -> T:
+    """`work` leaves the event loop free; a stop does not wait for it, and what it still writes is an orphan."""
+    return await anyio.to_thread.run_sync(functools.partial(work, *args), abandon_on_cancel=True)
+
+
+async def _measured(kind: str, run: Any) -> bool:
+    started_s = time.perf_counter()
+    try:
+        async with asyncio.timeout(RUN_TIMEOUT_S):
+            did = bool(await run)
+    except BaseException:
+        RUNS.labels(kind, "failed").inc()
+        raise
+    if did:
+        RUNS.labels(kind, "committed").inc()
+        DURATIONS.labels(kind).observe(time.perf_counter() - started_s)
+    return did
+
+
+def _record(
+    kind: str, tenant: UUID, run_id: int, *, inputs: int, samples: int, blocks: Sequence[NewBlock]
+) -> None:
+    written = sum(made.bytes for made in blocks)
+    SAMPLES.labels(kind).inc(samples)
+    BYTES.labels(kind).inc(written)
+    log.info(
+        "compacted",
+        kind=kind,
+        tenant=str(tenant),
+        run_id=run_id,
+        inputs=inputs,
+        blocks=len(blocks),
+        samples=samples,
+        bytes=written,
+    )

@@ -1,0 +1,165 @@
+"""What compaction would do next, decided from facts alone.
+
+    live batches in order of xid ── a prefix of whole transactions ── aligned windows ── level 0 blocks
+    blocks of one window in order of precedence ── neighbours ── one block of the next level
+
+Why a prefix and why neighbours: a block speaks for its samples with one precedence, the highest xid of its inputs.
+Taking xid 10 and leaving xid 9 for later, or merging blocks around a third one, would let an older sample win.
+Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from data_ingest.model import I64
+
+HOUR_MS: Final = 3_600_000
+SPANS_MS: Final = (2 * HOUR_MS, 24 * HOUR_MS, 32 * 24 * HOUR_MS)
+"""Widths of windows, aligned to the epoch. The wider ones only take samples that lie far apart (an import of years)."""
+WINDOWS_MAX: Final = 48
+MERGE_FAN_IN: Final = 8
+MERGE_INPUTS_MAX: Final = 16
+CLOSED_AFTER_MS: Final = 10 * 60_000
+"""A window is closed this long after its end: then one block is made of what it has."""
+QUIET_MS: Final = 10 * 60_000
+"""A closed window waits for late samples to cease before it is rewritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRef:
+    """A live batch as the catalogue lists it."""
+
+    batch_id: int
+    xid: int
+    samples: int
+    is_due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """A live block as the catalogue lists it; both times inclusive."""
+
+    block_id: int
+    precedence: int
+    level: int
+    min_ts: int
+    max_ts: int
+    bytes: int
+    created_ms: int
+    object_key: str
+
+
+def batches_to_take(
+    batches: Sequence[BatchRef], samples_max: int, *, is_complete: bool = True
+) -> list[BatchRef]:
+    """The longest prefix that is due, of whole transactions, within `samples_max` (one transaction always fits).
+
+    batches: ordered by (xid, batch_id). is_complete: whether the last transaction is known to be listed whole.
+    """
+    taken: list[BatchRef] = []
+    samples = 0
+    for transaction in _transactions(batches, is_complete=is_complete):
+        samples += sum(batch.samples for batch in transaction)
+        if not all(batch.is_due for batch in transaction) or (taken and samples > samples_max):
+            break
+        taken += transaction
+    return taken
+
+
+def window_starts(timestamps_ms: I64) -> tuple[I64, int]:
+    """The window each sample belongs to, by its first ms, and the width of these windows: the narrowest that needs few."""
+    assert timestamps_ms.size
+    for span_ms in SPANS_MS:
+        starts: I64 = timestamps_ms - timestamps_ms % span_ms
+        if span_ms == SPANS_MS[-1] or np.unique(starts).size <= WINDOWS_MAX:
+            return starts, span_ms
+    raise AssertionError("the widest span returns")
+
+
+def window_of(block: BlockRef) -> tuple[int, int]:
+    """(start, width) of the narrowest aligned window that holds the whole block; width 0 when none does."""
+    for span_ms in SPANS_MS:
+        start = block.min_ts - block.min_ts % span_ms
+        if block.max_ts < start + span_ms:
+            return start, span_ms
+    return block.min_ts, 0
+
+
+def merges(blocks: Sequence[BlockRef], now_ms: int, bytes_max: int) -> list[list[BlockRef]]:
+    """Groups of blocks to merge, each in order of precedence, no block in two; the oldest windows first.
+
+    A group is MERGE_FAN_IN neighbours of the lowest level that has so many, or, in a window that is closed and quiet,
+    all neighbours that fit. A block of another window that overlaps this one parts the neighbours.
+    """
+    by_window: dict[tuple[int, int], list[BlockRef]] = defaultdict(list)
+    for block in blocks:
+        by_window[window_of(block)].append(block)
+    found: list[list[BlockRef]] = []
+    for (start, span_ms), own in sorted(by_window.items()):
+        if span_ms == 0 or len(own) < 2:
+            continue
+        strangers = [
+            block.precedence
+            for block in blocks
+            if block.min_ts < start + span_ms
+            and block.max_ts >= start
+            and window_of(block) != (start, span_ms)
+        ]
+        runs = _neighbours(
+            sorted(own, key=lambda block: block.precedence), sorted(strangers), bytes_max
+        )
+        group = _full_level(runs)
+        is_closed = start + span_ms + CLOSED_AFTER_MS <= now_ms
+        is_quiet = max(block.created_ms for block in own) + QUIET_MS <= now_ms
+        if group is None and is_closed and is_quiet:
+            group = max(runs, key=len)[:MERGE_INPUTS_MAX]
+        if group is not None and len(group) >= 2:
+            found.append(group)
+    return found
+
+
+def _transactions(batches: Sequence[BatchRef], *, is_complete: bool) -> list[list[BatchRef]]:
+    grouped: list[list[BatchRef]] = []
+    for batch in batches:
+        if not grouped or grouped[-1][0].xid != batch.xid:
+            grouped.append([])
+        grouped[-1].append(batch)
+    return grouped if is_complete else grouped[:-1]
+
+
+def _neighbours(
+    ordered: list[BlockRef], strangers: list[int], bytes_max: int
+) -> list[list[BlockRef]]:
+    """Runs of blocks with no stranger's precedence between them and at most `bytes_max` together."""
+    runs: list[list[BlockRef]] = [[]]
+    held = 0
+    for block in ordered:
+        last = runs[-1][-1] if runs[-1] else None
+        parted = last is not None and any(
+            last.precedence <= stranger <= block.precedence for stranger in strangers
+        )
+        if parted or (runs[-1] and held + block.bytes > bytes_max):
+            runs.append([])
+            held = 0
+        runs[-1].append(block)
+        held += block.bytes
+    return runs
+
+
+def _full_level(runs: list[list[BlockRef]]) -> list[BlockRef] | None:
+    """The first MERGE_FAN_IN neighbours of the lowest level that has so many in a row."""
+    levels = sorted({block.level for run in runs for block in run})
+    for level in levels:
+        for run in runs:
+            row: list[BlockRef] = []
+            for block in run:
+                row = [*row, block] if block.level <= level else []
+                if len(row) == MERGE_FAN_IN:
+                    return row
+    return None

@@ -1,0 +1,43 @@
+"""One replica does it: a Postgres session lock, held for as long as its own connection lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from data_ingest.background.supervisor import Stop
+from data_ingest.store import catalogue
+
+RETRY_S: Final = 5.0
+CHECK_S: Final = 2.0
+PING_TIMEOUT_S: Final = 3.0
+
+
+async def lead(
+    stop: Stop, database_url: str, purpose: str, work: Callable[[Stop], Awaitable[None]]
+) -> None:
+    """`work` runs while this process holds the lock of `purpose`; it is asked to stop when the lock is lost or `stop` is set.
+
+    Raises what `work` or the connection raised; returns after `stop`.
+    """
+    conn = await catalogue.connect(database_url, purpose)
+    try:
+        while not await conn.fetchval(
+            "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", f"dis:{purpose}"
+        ):
+            if await stop.wait(RETRY_S):
+                return
+        mine = Stop()
+        working = asyncio.ensure_future(work(mine))
+        try:
+            while not working.done() and not await stop.wait(CHECK_S):
+                # A lock lives as long as its session: as long as this answers, nobody else has it.
+                await conn.fetchval("SELECT 1", timeout=PING_TIMEOUT_S)
+        finally:
+            mine.set()
+            await working
+    finally:
+        with contextlib.suppress(Exception):
+            await conn.close(timeout=PING_TIMEOUT_S)

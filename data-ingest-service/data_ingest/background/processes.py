@@ -1,0 +1,175 @@
+"""What each of our services costs: CPU, memory, open files and threads of its processes, as `cloudopshub_process_*`.
+
+A service is found by its pid file (with all its children) or by a pattern of its command line. Counters of a service never
+fall when one of its processes ends: what the ended ones used stays counted while this process lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from data_ingest.background.scraped import Family
+
+PACKAGES: Final = {
+    "data-api-service": "data_api",
+    "data-ingest-service": "data_ingest",
+    "analysis-processing-service": "analysis_processing",
+    "user-billing-service": "user_billing",
+}
+DEFAULT: Final = ",".join(
+    [
+        *(rf"{service}=~ -m (uvicorn )?{package}\b" for service, package in PACKAGES.items()),
+        "frontend-dashboard=~^nginx: ",
+    ]
+)
+
+
+class BadProcesses(ValueError):
+    """DIS_HOST_PROCESSES does not say which processes; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one service's processes are found: exactly one of the two is set."""
+
+    service: str
+    pid_file: Path | None = None
+    pattern: re.Pattern[str] | None = None
+
+
+@dataclass(slots=True)
+class Usage:
+    """What the processes of one service use together."""
+
+    cpu_s: float = 0.0
+    resident_bytes: float = 0.0
+    open_fds: float = 0.0
+    threads: float = 0.0
+    processes: int = 0
+
+
+def parse(text: str) -> list[Rule]:
+    """The rules of `service=/path/of.pid,service=~pattern`; BadProcesses when one is neither."""
+    rules = []
+    for item in filter(None, (piece.strip() for piece in text.split(","))):
+        service, equals, how = item.partition("=")
+        if not equals or not service or not how:
+            raise BadProcesses(
+                f"DIS_HOST_PROCESSES: not service=/path/of.pid or service=~pattern: {item!r}"
+            )
+        if how.startswith("~"):
+            try:
+                rules.append(Rule(service, pattern=re.compile(how[1:])))
+            except re.error as exc:
+                raise BadProcesses(
+                    f"DIS_HOST_PROCESSES: {how[1:]!r} is not a pattern: {exc}"
+                ) from exc
+        else:
+            rules.append(Rule(service, pid_file=Path(how)))
+    return rules
+
+
+@dataclass(slots=True)
+class Processes:
+    """The collector; `list_all` gives every process of the host."""
+
+    rules: list[Rule]
+    list_all: Callable[[], Iterable[psutil.Process]] = psutil.process_iter
+    _cpu_s: dict[str, dict[tuple[int, float], float]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    _ended_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _service_of: dict[tuple[int, float], str | None] = field(default_factory=dict)
+
+    def families(self) -> list[Family]:
+        """Five families with one sample for each service that has a process."""
+        usage = {service: self._measure(service, found) for service, found in self._find().items()}
+        shown = [
+            ("cpu_seconds_total", "counter", "CPU time of the service's processes.", "cpu_s"),
+            (
+                "resident_memory_bytes",
+                "gauge",
+                "Resident memory of the service's processes.",
+                "resident_bytes",
+            ),
+            ("open_fds", "gauge", "Open file descriptors of the service's processes.", "open_fds"),
+            ("threads", "gauge", "Threads of the service's processes.", "threads"),
+            ("processes", "gauge", "Processes of the service.", "processes"),
+        ]
+        return [
+            Family(
+                f"cloudopshub_process_{name}",
+                kind,
+                text,
+                [
+                    ((("service", service),), float(getattr(used, attribute)))
+                    for service, used in sorted(usage.items())
+                ],
+            )
+            for name, kind, text, attribute in shown
+        ]
+
+    def _find(self) -> dict[str, list[psutil.Process]]:
+        found: dict[str, dict[int, psutil.Process]] = defaultdict(dict)
+        for rule in self.rules:
+            if rule.pid_file is not None:
+                for process in _family_of(rule.pid_file):
+                    found[rule.service][process.pid] = process
+        if any(rule.pattern for rule in self.rules):
+            alive: dict[tuple[int, float], str | None] = {}
+            owners: dict[int, str | None] = {}
+            for process in self.list_all():
+                with contextlib.suppress(psutil.Error, OSError):
+                    who = (process.pid, process.create_time())
+                    if who in self._service_of:
+                        service = self._service_of[who]
+                    else:  # a child that shows another command line belongs to its parent's service
+                        service = self._judge(process) or owners.get(process.ppid())
+                    owners[process.pid] = service
+                    alive[who] = service
+                    if service is not None:
+                        found[service][process.pid] = process
+            self._service_of = alive
+        return {service: list(processes.values()) for service, processes in found.items()}
+
+    def _judge(self, process: psutil.Process) -> str | None:
+        line = " ".join(process.cmdline())
+        for rule in self.rules:
+            if rule.pattern is not None and line and rule.pattern.search(line):
+                return rule.service
+        return None
+
+    def _measure(self, service: str, processes: list[psutil.Process]) -> Usage:
+        used = Usage()
+        cpu_s: dict[tuple[int, float], float] = {}
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess), process.oneshot():
+                times = process.cpu_times()
+                cpu_s[process.pid, process.create_time()] = times.user + times.system
+                used.resident_bytes += process.memory_info().rss
+                used.threads += process.num_threads()
+                used.processes += 1
+                with contextlib.suppress(psutil.AccessDenied, AttributeError):
+                    used.open_fds += process.num_fds()
+        before = self._cpu_s[service]
+        self._ended_s[service] += sum(spent for who, spent in before.items() if who not in cpu_s)
+        self._cpu_s[service] = cpu_s
+        used.cpu_s = self._ended_s[service] + sum(cpu_s.values())
+        return used
+
+
+def _family_of(pid_file: Path) -> list[psutil.Process]:
+    """The process of a pid file and its descendants; none when there is no such process."""
+    try:
+        process = psutil.Process(int(pid_file.read_text().split()[0]))
+        return [process, *process.children(recursive=True)]
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return []

@@ -1,0 +1,154 @@
+"""What keeps the store tidy: partitions of `batch` made and dropped, replaced and orphaned objects deleted.
+
+    partition ── all compacted, 15 minutes past its end ── DETACH CONCURRENTLY ── looked at again ── DROP
+    block ────── replaced 15 minutes ago ───────────────── object deleted ─────── row deleted
+    object ───── in no row, an hour old ────────────────── deleted
+
+Detaching concurrently waits for every transaction that may still read the partition and holds nobody up meanwhile;
+a plain DROP would stand in the writers' way while it waits. Source: docs/contracts.md, section 3; PostgreSQL manual, ALTER TABLE.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, Final
+
+import anyio
+import structlog
+from prometheus_client import Counter
+
+from data_ingest.store import catalogue
+from data_ingest.store.objects import ObjectFacts, ObjectStore
+from data_ingest.store.partitions import HOUR, ensure_partitions
+
+GRACE: Final = timedelta(minutes=15)
+"""Longer than any query lives, so no snapshot lists what goes."""
+ORPHAN_AGE_MS: Final = 3_600_000
+"""Longer than any compaction run (`compaction.RUN_TIMEOUT_S`), so no object on its way to the catalogue is taken for an orphan."""
+KEYS_AT_ONCE: Final = 500
+DETACH_TIMEOUT_S: Final = 60
+_PARTITION_NAME: Final = re.compile(r"batch_(\d{10})")
+
+log = structlog.get_logger()
+PARTITIONS_DROPPED: Final = Counter(
+    "cloudopshub_partitions_dropped_total", "Partitions of batch dropped."
+)
+OBJECTS_DELETED: Final = Counter(
+    "cloudopshub_objects_deleted_total", "Objects deleted, by why.", ["why"]
+)
+
+_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('metrics upkeep', 0))"
+_UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended('metrics upkeep', 0))"
+# Every partition that is attached, half detached, or detached and not yet dropped.
+_PARTITIONS: Final = """
+SELECT c.relname AS name, i.inhrelid IS NOT NULL AS is_attached, coalesce(i.inhdetachpending, false) AS is_pending
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = 'metrics.batch'::regclass
+ WHERE n.nspname = 'metrics' AND c.relkind = 'r' AND c.relname ~ '^batch_[0-9]{10}$'
+ ORDER BY c.relname
+"""
+
+
+def end_of(partition: str) -> datetime:
+    """The instant up to which the partition holds what was received, exclusive."""
+    match = _PARTITION_NAME.fullmatch(partition)
+    assert match is not None, partition
+    return datetime.strptime(match[1], "%Y%m%d%H").replace(tzinfo=UTC) + HOUR
+
+
+async def keep_partitions(conn: Any, now: datetime) -> list[str]:
+    """The partitions of the day ahead are there; those that are compacted and past are gone, and their names returned.
+
+    conn: outside of a transaction.
+    """
+    await ensure_partitions(conn, now)
+    if not await conn.fetchval(_LOCK):
+        return []
+    try:
+        dropped = []
+        for row in await conn.fetch(_PARTITIONS):
+            if end_of(row["name"]) + GRACE <= now and await _drop(
+                conn, row["name"], row["is_attached"], row["is_pending"]
+            ):
+                dropped.append(row["name"])
+        return dropped
+    finally:
+        await conn.fetchval(_UNLOCK)
+
+
+async def _drop(conn: Any, name: str, is_attached: bool, is_pending: bool) -> bool:
+    if is_attached and not is_pending and await _has_live(conn, name):
+        return False
+    await conn.execute(f"SET statement_timeout = '{DETACH_TIMEOUT_S}s'")
+    try:
+        if is_attached:
+            how = "FINALIZE" if is_pending else "CONCURRENTLY"
+            await conn.execute(f"ALTER TABLE metrics.batch DETACH PARTITION metrics.{name} {how}")
+    finally:
+        await conn.execute("RESET statement_timeout")
+    if await _has_live(
+        conn, name
+    ):  # a transaction as old as the partition committed at the last moment
+        start, end = (end_of(name) - HOUR).isoformat(), end_of(name).isoformat()
+        await conn.execute(
+            f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name} FOR VALUES FROM ('{start}') TO ('{end}')"
+        )
+        return False
+    await conn.execute(f"DROP TABLE metrics.{name}")
+    PARTITIONS_DROPPED.inc()
+    log.info("partition_dropped", partition=name)
+    return True
+
+
+async def _has_live(conn: Any, name: str) -> bool:
+    live = f"SELECT EXISTS (SELECT FROM metrics.{name} WHERE compacted_by IS NULL)"  # noqa: S608 - a name of ours
+    return bool(await conn.fetchval(live))
+
+
+async def delete_replaced(conn: Any, objects: ObjectStore) -> int:
+    """Objects of blocks replaced longer ago than any query lives are gone, then their rows; how many."""
+    deleted = 0
+    while rows := await catalogue.replaced_blocks(conn, GRACE.total_seconds()):
+        for _, key in rows:
+            await anyio.to_thread.run_sync(objects.delete, key)
+        await catalogue.forget_blocks(conn, [block_id for block_id, _ in rows])
+        deleted += len(rows)
+    OBJECTS_DELETED.labels("replaced").inc(deleted)
+    return deleted
+
+
+async def sweep_orphans(conn: Any, objects: ObjectStore, now_ms: int) -> int:
+    """Objects that no row names and that are too old to be on their way to one are gone; how many."""
+    deleted = 0
+    tenants = await catalogue.tenants_compacted(conn)
+    old = await anyio.to_thread.run_sync(
+        lambda: [facts.key for facts in _old(objects.list(), now_ms, tenants)]
+    )
+    for keys in _pieces(old):
+        known = await catalogue.known_keys(conn, keys)
+        for key in keys:
+            if key not in known:
+                await anyio.to_thread.run_sync(objects.delete, key)
+                deleted += 1
+    OBJECTS_DELETED.labels("orphan").inc(deleted)
+    if deleted:
+        log.info("orphans_swept", objects=deleted)
+    return deleted
+
+
+def _old(listed: Iterable[ObjectFacts], now_ms: int, tenants: set[str]) -> Iterator[ObjectFacts]:
+    """Only what compaction of this database writes, finished or not: a bucket may hold other things, and other hubs."""
+    for facts in listed:
+        tenant, _, name = facts.key[0:36], *facts.key.rpartition("/")[1:]
+        is_ours = tenant in tenants and (name.endswith(".parquet") or name.startswith(".tmp-"))
+        if is_ours and facts.modified_ms < now_ms - ORPHAN_AGE_MS:
+            yield facts
+
+
+def _pieces(keys: Sequence[str]) -> Iterator[list[str]]:
+    left = iter(keys)
+    while piece := list(islice(left, KEYS_AT_ONCE)):
+        yield piece

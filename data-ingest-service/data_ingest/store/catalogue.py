@@ -1,0 +1,212 @@
+"""The catalogue of batches and blocks, as compaction reads and changes it. One function a statement.
+
+Every `conn` is an asyncpg connection of the background's own; those that change something run in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from data_ingest.errors import StoreError
+from data_ingest.kinds import Kind
+
+LISTED_MAX = 10_000
+
+_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('compact:' || $1::text, 0))"
+_TENANTS_DUE = """
+SELECT DISTINCT tenant_id FROM metrics.batch
+ WHERE compacted_by IS NULL AND received_at < now() - make_interval(secs => $1)
+"""
+_TENANTS_WITH_BLOCKS = """
+SELECT tenant_id FROM metrics.block WHERE replaced_by IS NULL AND resolution_ms = 0
+ GROUP BY tenant_id HAVING count(*) > 1
+"""
+_BACKLOG = "SELECT count(*) AS batches, coalesce(sum(samples), 0) AS samples FROM metrics.batch WHERE compacted_by IS NULL"
+_LIVE_BATCHES = """
+SELECT batch_id, xid::text::bigint AS xid, samples, received_at < now() - make_interval(secs => $2) AS is_due
+  FROM metrics.batch
+ WHERE tenant_id = $1 AND compacted_by IS NULL AND xid < pg_snapshot_xmin(pg_current_snapshot())
+ ORDER BY xid, batch_id LIMIT $3
+"""
+_PAYLOADS = """
+SELECT batch_id, payload FROM metrics.batch
+ WHERE tenant_id = $1 AND compacted_by IS NULL AND xid <= $2::text::xid8 AND batch_id = ANY($3::bigint[])
+"""
+_MARK = """
+WITH marked AS (
+  UPDATE metrics.batch SET compacted_by = $3
+   WHERE tenant_id = $1 AND compacted_by IS NULL AND xid <= $2::text::xid8 AND batch_id = ANY($4::bigint[])
+  RETURNING received_at, samples),
+counted AS (
+  INSERT INTO metrics.usage_hour AS kept (tenant_id, hour, samples)
+  SELECT $1, date_trunc('hour', received_at, 'UTC'), sum(samples) FROM marked GROUP BY 2
+  ON CONFLICT (tenant_id, hour) DO UPDATE SET samples = kept.samples + excluded.samples)
+SELECT count(*) FROM marked
+"""
+_LIVE_BLOCKS = """
+SELECT block_id, precedence, level, min_ts, max_ts, bytes, object_key,
+       (extract(epoch FROM created_at) * 1000)::bigint AS created_ms
+  FROM metrics.block WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
+"""
+_INSERT_BLOCK = """
+INSERT INTO metrics.block (tenant_id, run_id, precedence, min_ts, max_ts, resolution_ms, level, series, samples, bytes,
+                           object_key, created_at)
+VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10, clock_timestamp())
+"""
+# clock_timestamp: the transaction may have begun minutes ago, and snapshots up to its commit still list the inputs.
+_REPLACE = """
+UPDATE metrics.block SET replaced_by = $3, replaced_at = clock_timestamp()
+ WHERE tenant_id = $1 AND block_id = ANY($2::bigint[]) AND replaced_by IS NULL
+"""
+_REPLACED = """
+SELECT block_id, object_key FROM metrics.block
+ WHERE replaced_at < now() - make_interval(secs => $1) ORDER BY replaced_at LIMIT 1000
+"""
+_DELETE_BLOCKS = (
+    "DELETE FROM metrics.block WHERE block_id = ANY($1::bigint[]) AND replaced_by IS NOT NULL"
+)
+_TENANTS_COMPACTED = "SELECT DISTINCT tenant_id FROM metrics.usage_hour"
+_KNOWN_KEYS = "SELECT object_key FROM metrics.block WHERE object_key = ANY($1::text[])"
+
+
+@dataclass(frozen=True, slots=True)
+class NewBlock:
+    """A written and durable object that is about to be registered."""
+
+    object_key: str
+    precedence: int
+    level: int
+    series: int
+    samples: int
+    min_ts: int
+    max_ts: int
+    bytes: int
+
+
+class Superseded(StoreError):
+    """The inputs of a compaction changed under its lock; nothing of it is kept."""
+
+    kind = Kind.INTERNAL
+
+
+async def connect(database_url: str, name: str, timeout_s: float = 5.0) -> Any:
+    """A connection of its own, in UTC; statements have no time limit but the caller's."""
+    return await asyncpg.connect(
+        database_url,
+        timeout=timeout_s,
+        server_settings={"application_name": f"cloudopshub-dis {name}", "timezone": "UTC"},
+    )
+
+
+async def lock_tenant(conn: Any, tenant: UUID) -> bool:
+    """Whether this transaction is the tenant's only compactor until it ends."""
+    return bool(await conn.fetchval(_LOCK, tenant))
+
+
+async def tenants_due(conn: Any, delay_s: float) -> list[UUID]:
+    """Tenants with live batches older than `delay_s`."""
+    return [row["tenant_id"] for row in await conn.fetch(_TENANTS_DUE, delay_s)]
+
+
+async def tenants_with_blocks(conn: Any) -> list[UUID]:
+    """Tenants with more than one live block."""
+    return [row["tenant_id"] for row in await conn.fetch(_TENANTS_WITH_BLOCKS)]
+
+
+async def backlog(conn: Any) -> tuple[int, int]:
+    """(live batches, their samples), all tenants."""
+    row = await conn.fetchrow(_BACKLOG)
+    return int(row["batches"]), int(row["samples"])
+
+
+async def live_batches(conn: Any, tenant: UUID, delay_s: float) -> list[Any]:
+    """Rows (batch_id, xid, samples, is_due) by xid, all below every running transaction; at most LISTED_MAX."""
+    return list(await conn.fetch(_LIVE_BATCHES, tenant, delay_s, LISTED_MAX))
+
+
+async def payloads(
+    conn: Any, tenant: UUID, xid_max: int, batch_ids: Sequence[int]
+) -> dict[int, bytes]:
+    """The payload of each of these live batches."""
+    rows = await conn.fetch(_PAYLOADS, tenant, str(xid_max), list(batch_ids))
+    return {row["batch_id"]: row["payload"] for row in rows}
+
+
+async def next_run(conn: Any) -> int:
+    """The number of a new compaction run."""
+    return int(await conn.fetchval("SELECT nextval('metrics.compaction_run_seq')"))
+
+
+async def register(conn: Any, tenant: UUID, run_id: int, blocks: Sequence[NewBlock]) -> None:
+    """The blocks are in the catalogue once this transaction commits."""
+    await conn.executemany(
+        _INSERT_BLOCK,
+        [
+            (
+                tenant,
+                run_id,
+                b.precedence,
+                b.min_ts,
+                b.max_ts,
+                b.level,
+                b.series,
+                b.samples,
+                b.bytes,
+                b.object_key,
+            )
+            for b in blocks
+        ],
+    )
+
+
+async def mark_batches(
+    conn: Any, tenant: UUID, run_id: int, xid_max: int, batch_ids: Sequence[int]
+) -> None:
+    """The batches are no longer live and their samples are counted as used, in the hours they were received."""
+    marked = await conn.fetchval(_MARK, tenant, str(xid_max), run_id, list(batch_ids))
+    if marked != len(batch_ids):
+        raise Superseded(marked=marked, batches=len(batch_ids))
+
+
+async def live_blocks(conn: Any, tenant: UUID) -> list[Any]:
+    """The tenant's live raw blocks."""
+    return list(await conn.fetch(_LIVE_BLOCKS, tenant))
+
+
+async def replace_blocks(conn: Any, tenant: UUID, run_id: int, block_ids: Sequence[int]) -> None:
+    """New snapshots do not list these blocks any more."""
+    status = await conn.execute(_REPLACE, tenant, list(block_ids), run_id)
+    if status != f"UPDATE {len(block_ids)}":
+        raise Superseded(status=status, blocks=len(block_ids))
+
+
+async def replaced_blocks(conn: Any, age_s: float) -> list[tuple[int, str]]:
+    """(block_id, object_key) of blocks replaced longer ago than any query lives; at most 1,000."""
+    return [(row["block_id"], row["object_key"]) for row in await conn.fetch(_REPLACED, age_s)]
+
+
+async def forget_blocks(conn: Any, block_ids: Sequence[int]) -> None:
+    """The rows are gone; their objects must be."""
+    await conn.execute(_DELETE_BLOCKS, list(block_ids))
+
+
+async def tenants_compacted(conn: Any) -> set[str]:
+    """Tenants that have ever had a block."""
+    return {str(row["tenant_id"]) for row in await conn.fetch(_TENANTS_COMPACTED)}
+
+
+async def known_keys(conn: Any, keys: Sequence[str]) -> set[str]:
+    """Which of these objects the catalogue has, live or replaced."""
+    return {row["object_key"] for row in await conn.fetch(_KNOWN_KEYS, list(keys))}
+
+
+def object_key(tenant: UUID, min_ts: int, name: UUID) -> str:
+    """`<tenant>/<yyyy-mm-dd>/<uuid>.parquet`, by the day of the block's first sample."""
+    day = datetime.fromtimestamp(min_ts / 1000, UTC)
+    return f"{tenant}/{day:%Y-%m-%d}/{name}.parquet"

@@ -1,0 +1,94 @@
+"""Sorted inputs to one sorted output, piece by piece: what merging blocks holds in memory is a row group of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from data_ingest.store.block import SortedSamples
+from data_ingest.store.sorting import settle
+
+
+def merge(inputs: Sequence[Iterator[SortedSamples]]) -> Iterator[SortedSamples]:
+    """All samples of `inputs` by series and time; of one (series, timestamp) the later input's wins.
+
+    Each input ascends by series, and a series may go on in its next piece. Every yielded piece holds whole series.
+    """
+    cursors = [_Cursor(pieces) for pieces in inputs]
+    while True:
+        bound = min(
+            (cursor.unfinished for cursor in cursors if cursor.unfinished is not None), default=None
+        )
+        taken = [piece for cursor in cursors if len(piece := cursor.take_below(bound))]
+        if taken:
+            yield settle(
+                np.concatenate(
+                    [np.repeat(piece.series_ids, np.diff(piece.starts)) for piece in taken]
+                ),
+                np.concatenate([piece.timestamps_ms for piece in taken]),
+                np.concatenate([piece.values for piece in taken]),
+            )
+        if bound is None:
+            return
+        for cursor in cursors:
+            if cursor.unfinished == bound:
+                cursor.load()
+
+
+class _Cursor:
+    """One input: the pieces loaded and not yet taken."""
+
+    def __init__(self, pieces: Iterator[SortedSamples]) -> None:
+        self._pieces = pieces
+        self._held: list[SortedSamples] = []
+        self.unfinished: int | None = (
+            None  # the series that the next piece may go on with; None: all is loaded
+        )
+        self.load()
+
+    def load(self) -> None:
+        piece = next(self._pieces, None)
+        self.unfinished = None if piece is None else int(piece.series_ids[-1])
+        if piece is not None:
+            self._held.append(piece)
+
+    def take_below(self, bound: int | None) -> SortedSamples:
+        """The loaded samples of series below `bound` (all when None), which are not held any more."""
+        below, rest = [], []
+        for piece in self._held:
+            at = (
+                piece.series_ids.size
+                if bound is None
+                else int(np.searchsorted(piece.series_ids, bound))
+            )
+            below.append(_part(piece, 0, at))
+            rest.append(_part(piece, at, piece.series_ids.size))
+        self._held = [piece for piece in rest if len(piece)]
+        return _joined(below)
+
+
+def _part(piece: SortedSamples, first: int, end: int) -> SortedSamples:
+    low, high = int(piece.starts[first]), int(piece.starts[end])
+    return SortedSamples(
+        piece.series_ids[first:end],
+        piece.starts[first : end + 1] - low,
+        piece.timestamps_ms[low:high],
+        piece.values[low:high],
+    )
+
+
+def _joined(pieces: list[SortedSamples]) -> SortedSamples:
+    """One after another; a series that spans two pieces stands twice, which `settle` puts right."""
+    starts = [np.zeros(1, np.int64)]
+    held = 0
+    for piece in pieces:
+        starts.append(piece.starts[1:] + held)
+        held += len(piece)
+    empty_ids, empty_values = np.empty(0, np.int64), np.empty(0, np.float64)
+    return SortedSamples(
+        np.concatenate([empty_ids, *(piece.series_ids for piece in pieces)]),
+        np.concatenate(starts),
+        np.concatenate([empty_ids, *(piece.timestamps_ms for piece in pieces)]),
+        np.concatenate([empty_values, *(piece.values for piece in pieces)]),
+    )
