@@ -1,12 +1,11 @@
 """PromQL: text and sample columns in, columns out; no IO, no clock.
 
-    parse(text) ─▶ Expr ─▶ needed(…) ─▶ [SelectorSpan] ─ store.load ─▶ loaded ─▶ evaluate(…) ─▶ Result
+    parse(text) ─▶ needed(…) ─▶ [SelectorSpan] ─ store.load ─▶ loaded ─▶ evaluate(…) ─▶ Result
 
-An instant query is a query of one step. Importing this package does not import numba: the evaluator
-and its kernels are loaded by the first `evaluate`, or by `warm_up` (docs/adr/0005-promql-engine.md).
+An instant query is a query of one step. Importing this package does not import numba: the
+evaluator and its kernels are loaded by the first `evaluate`, or by `warm_up`
+(docs/adr/0005-promql-engine.md).
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 
@@ -40,7 +39,7 @@ __all__ = [
 ]
 
 
-def needed(
+def needed(  # noqa: PLR0917 - times in the order that all of Prometheus uses
     expr: Expr,
     start_ms: int,
     end_ms: int,
@@ -53,7 +52,7 @@ def needed(
     return list(dict.fromkeys(found.values()))
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0917 - as `needed`
     expr: Expr,
     loaded: Mapping[SelectorSpan, Columns],
     start_ms: int,

@@ -1,14 +1,12 @@
 """Operators that make few series of many: sum, topk, quantile, count_values …"""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ..model import METRIC_NAME, F64, I64, Labels
+from ..model import F64, I64, METRIC_NAME, Labels
 from .errors import EvaluationError, UnsupportedFeature
 from .kernels import grouping as kernels
 from .nodes import Aggregate
@@ -30,6 +28,8 @@ _FOLDS = {
 def evaluate(expr: Aggregate, value: Vector, param: F64 | str | None) -> Vector:
     """The aggregation of a vector; `param` is the operator's own (m,) or label name."""
     if expr.op == "limit_ratio":
+        if isinstance(param, np.ndarray) and np.isnan(param).any():
+            raise EvaluationError(reason="Ratio value is NaN")
         raise UnsupportedFeature(reason="limit_ratio is experimental and not supported")
     if expr.op in {"topk", "bottomk", "limitk"}:
         assert isinstance(param, np.ndarray)
@@ -60,7 +60,7 @@ def evaluate(expr: Aggregate, value: Vector, param: F64 | str | None) -> Vector:
     return Vector(labels, out, present, unnamed)
 
 
-def _keys(expr: Aggregate, labels: list[Labels] | tuple[Labels, ...]) -> list[Hashable]:
+def _keys(expr: Aggregate, labels: Sequence[Labels]) -> list[Hashable]:
     names = expr.grouping
     if expr.without:
         dropped = frozenset(names) | {METRIC_NAME}

@@ -5,15 +5,13 @@ decides step by step (two series of one group present at once) is then read off 
 Source: Prometheus `VectorBinop`, `VectorAnd`, `VectorOr`, `VectorUnless`, `VectorscalarBinop`.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ..model import METRIC_NAME, Bools, F64, I64, Labels
+from ..model import F64, I64, METRIC_NAME, Bools, Labels
 from .errors import EvaluationError
 from .nodes import COMPARISONS, Binary, Cardinality, Matching
 from .values import SCHEMA_LABELS, Vector, empty, group_rows, key, merge_equal, without
@@ -219,9 +217,7 @@ def _refuse_ambiguity(
         reason = "multiple matches for labels: many-to-one matching must be explicit "
         reason += "(group_left/group_right)"
     else:
-        keys = [
-            (group, key(each)) for group, each in zip(groups.tolist(), labels, strict=True)
-        ]
+        keys = [(group, key(each)) for group, each in zip(groups.tolist(), labels, strict=True)]
         reason = "multiple matches for labels: grouping labels must ensure unique matches"
     numbers, firsts = group_rows(keys)
     if len(firsts) == len(labels):

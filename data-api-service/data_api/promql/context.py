@@ -1,7 +1,5 @@
 """What every step of one evaluation shares: options, bounds and what is worth telling."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from ..errors import TooManySamples

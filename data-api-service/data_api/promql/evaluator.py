@@ -4,18 +4,18 @@ Each node is evaluated once for all steps of the query. A subquery evaluates its
 steps, and its result is looked at through windows, like stored samples.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
+from ..errors import InvalidParameter
 from ..model import (
-    Bools,
-    Columns,
     F64,
     I64,
+    Bools,
+    Columns,
     InstantVector,
     QueryLimits,
     RangeMatrix,
@@ -24,14 +24,7 @@ from ..model import (
     SelectorSpan,
     String,
 )
-from . import (
-    aggregations,
-    binary,
-    histogram,
-    label_functions,
-    range_functions,
-    vector_functions,
-)
+from . import aggregations, binary, histogram, label_functions, range_functions, vector_functions
 from .context import Annotations, Budget, Options
 from .errors import EvaluationError, UnsupportedFeature
 from .functions import FUNCTIONS
@@ -48,12 +41,12 @@ from .nodes import (
     StringLiteral,
     Subquery,
     Unary,
+    ValueType,
     VectorSelector,
     unwrap,
 )
 from .numerals import format_value
 from .parser import value_type
-from .nodes import ValueType
 from .selectors import resolve, spans, subquery_steps
 from .values import (
     Value,
@@ -91,7 +84,7 @@ class Query:
         return self.start_ms == self.end_ms
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     text: str,
     expr: Expr,
     loaded: Mapping[SelectorSpan, Columns],
@@ -105,6 +98,13 @@ def evaluate(
     instant: bool,
 ) -> Result:
     """The value of `expr` at `start_ms`, … `end_ms`; loaded holds all that `spans` asks for."""
+    kind = value_type(expr)
+    if not instant and kind not in {ValueType.SCALAR, ValueType.VECTOR}:
+        raise InvalidParameter(
+            name="query",
+            reason=f'invalid expression type "{kind}" for range query, '
+            "must be Scalar or instant Vector",
+        )
     wanted = spans(expr, start_ms, end_ms, lookback_ms, options.subquery_step_ms)
     budget = Budget(limits)
     for each in {id(loaded[span]): loaded[span] for span in wanted.values()}.values():
@@ -122,13 +122,11 @@ def evaluate(
     steps_ms = np.arange(start_ms, end_ms + 1, max(step_ms, 1), dtype=np.int64)
     with np.errstate(all="ignore"):
         value = _Evaluator(query, steps_ms).evaluate(expr)
-        answer = (_instant if instant else _range)(expr, value, steps_ms)
+        answer = _instant(value, steps_ms) if instant else _range(value, steps_ms)
     return Result(answer, tuple(query.notes.warnings), tuple(query.notes.infos))
 
 
-def _instant(
-    expr: Expr, value: Value, steps_ms: I64
-) -> Scalar | String | InstantVector | Columns:
+def _instant(value: Value, steps_ms: I64) -> Scalar | String | InstantVector | Columns:
     now_ms = int(steps_ms[0])
     match value:
         case str():
@@ -139,7 +137,6 @@ def _instant(
         case Windows():
             return _window_samples(value)
         case _:
-            assert value_type(expr) is ValueType.SCALAR
             return Scalar(now_ms, float(value[0]))
 
 
@@ -153,19 +150,15 @@ def _window_samples(windows: Windows) -> Columns:
     counts = np.bincount(rows[inside], minlength=len(columns.labels))
     kept = np.flatnonzero(counts)
     return Columns(
-        [columns.labels[i] for i in kept],
+        [columns.labels[i] for i in kept.tolist()],
         np.concatenate(([0], np.cumsum(counts[kept]))).astype(np.int64),
         columns.timestamps_ms[inside],
         columns.values[inside],
     )
 
 
-def _range(expr: Expr, value: Value, steps_ms: I64) -> RangeMatrix:
-    if isinstance(value, str | Windows):
-        raise EvaluationError(
-            reason=f'invalid expression type "{value_type(expr)}" for range query, '
-            "must be Scalar or instant Vector"
-        )
+def _range(value: Value, steps_ms: I64) -> RangeMatrix:
+    assert not isinstance(value, str | Windows)
     vector = value if isinstance(value, Vector) else one_row(value)
     vector = settle_names(vector.compact())
     order = sorted(range(vector.rows), key=lambda row: sort_key(vector.labels[row]))
@@ -182,7 +175,7 @@ class _Evaluator:
 
     # --- nodes
 
-    def evaluate(self, expr: Expr) -> Value:
+    def evaluate(self, expr: Expr) -> Value:  # noqa: C901, PLR0911 - a case a node
         """The value of an expression at all steps."""
         match expr:
             case NumberLiteral():
@@ -305,7 +298,7 @@ class _Evaluator:
         labels = columns.labels
         if not kept.all():
             indexes, present = indexes[kept], present[kept]
-            labels = [labels[i] for i in np.flatnonzero(kept)]
+            labels = [labels[i] for i in np.flatnonzero(kept).tolist()]
         if not indexes.size:
             return empty(times.size), np.empty((0, times.size))
         values = columns.values[indexes]
@@ -349,7 +342,7 @@ class _Evaluator:
             return self._sorted(expr)
         if name.startswith("histogram_"):
             return self._histogram(expr)
-        return self._other(expr)
+        return self._OTHERS[name](self, expr)
 
     def _now(self) -> F64:
         return self.steps_ms / 1000.0
@@ -386,8 +379,7 @@ class _Evaluator:
         value = self.vector(expr.args[0])
         if not self.query.instant:
             self.query.notes.warn(
-                f"{expr.name} is ineffective for range queries since results are always ordered by "
-                "labels",
+                "sort is ineffective for range queries since results are always ordered by labels",
                 expr.span,
             )
             return value
@@ -453,81 +445,79 @@ class _Evaluator:
         )
         return merge_equal(joined)
 
-    def _other(self, expr: Call) -> Value:
-        args = expr.args
-        query = self.query
-        match expr.name:
-            case "time":
-                return self._now()
-            case "pi":
-                return self._constant(np.pi)
-            case "start":
-                return self._constant(query.start_ms / 1000)
-            case "end":
-                return self._constant(query.end_ms / 1000)
-            case "range":
-                return self._constant((query.end_ms - query.start_ms) / 1000)
-            case "step":
-                return self._constant(0.0 if query.instant else query.step_ms / 1000)
-            case "min_of":
-                return np.minimum(self.scalar(args[0]), self.scalar(args[1]))
-            case "max_of":
-                return np.maximum(self.scalar(args[0]), self.scalar(args[1]))
-            case "vector":
-                return one_row(self.scalar(args[0]))
-            case "scalar":
-                value = self.vector(args[0])
-                single = value.present.sum(axis=0) == 1
-                return np.where(single, np.where(value.present, value.values, 0).sum(axis=0), np.nan)
-            case "timestamp":
-                return self._timestamp(args[0])
-            case "round":
-                value = self.vector(args[0])
-                nearest = self.scalar(args[1]) if len(args) > 1 else self._constant(1.0)
-                return self.renamed(
-                    value.with_values(vector_functions.round_to(value.values, nearest))
-                )
-            case "clamp" | "clamp_min" | "clamp_max":
-                value = self.vector(args[0])
-                low = high = None
-                if expr.name != "clamp_max":
-                    low = self.scalar(args[1])
-                if expr.name != "clamp_min":
-                    high = self.scalar(args[-1])
-                return self.renamed(
-                    vector_functions.clamp(
-                        value,
-                        self._constant(-np.inf) if low is None else low,
-                        self._constant(np.inf) if high is None else high,
-                    )
-                )
-            case "absent":
-                return label_functions.absent(self.vector(args[0]), args[0])
-            case "absent_over_time":
-                windows = self.evaluate(args[0])
-                assert isinstance(windows, Windows)
-                seen = range_functions.evaluate("present_over_time", windows, [], self.steps_ms)
-                return label_functions.absent(seen, args[0])
-            case "label_replace":
-                texts = [self.text(arg) for arg in args[1:]]
-                return label_functions.label_replace(self.vector(args[0]), *texts)
-            case "label_join":
-                texts = [self.text(arg) for arg in args[1:]]
-                return label_functions.label_join(
-                    self.vector(args[0]), texts[0], texts[1], texts[2:]
-                )
-            case _:
-                raise AssertionError(expr.name)
+    def _scalar_of(self, expr: Call) -> F64:
+        """The only sample's value at each step, NaN where there is none or several."""
+        value = self.vector(expr.args[0])
+        single = value.present.sum(axis=0) == 1
+        only: F64 = np.where(value.present, value.values, 0).sum(axis=0)
+        return np.where(single, only, np.nan)
 
-    def _timestamp(self, arg: Expr) -> Vector:
+    def _timestamp(self, expr: Call) -> Vector:
         """When a selector's samples are from; anything computed is from its step."""
-        inner = unwrap(arg)
+        inner = unwrap(expr.args[0])
         if isinstance(inner, VectorSelector):
             value, seconds = self._select(inner)
             return self.renamed(value.with_values(seconds))
-        value = self.vector(arg)
+        value = self.vector(inner)
         now = np.broadcast_to(self._now(), value.values.shape)
         return self.renamed(value.with_values(now))
+
+    def _round(self, expr: Call) -> Vector:
+        value = self.vector(expr.args[0])
+        nearest = self.scalar(expr.args[1]) if len(expr.args) > 1 else self._constant(1.0)
+        return self.renamed(value.with_values(vector_functions.round_to(value.values, nearest)))
+
+    def _clamp(self, expr: Call) -> Vector:
+        value = self.vector(expr.args[0])
+        bounded_below = expr.name != "clamp_max"
+        bounded_above = expr.name != "clamp_min"
+        low = self.scalar(expr.args[1]) if bounded_below else self._constant(-np.inf)
+        high = self.scalar(expr.args[-1]) if bounded_above else self._constant(np.inf)
+        return self.renamed(vector_functions.clamp(value, low, high))
+
+    def _absent_over_time(self, expr: Call) -> Vector:
+        windows = self.evaluate(expr.args[0])
+        assert isinstance(windows, Windows)
+        seen = range_functions.evaluate("present_over_time", windows, [], self.steps_ms)
+        return label_functions.absent(seen, expr.args[0])
+
+    def _label_replace(self, expr: Call) -> Vector:
+        destination, replacement, source, pattern = (self.text(arg) for arg in expr.args[1:])
+        return label_functions.label_replace(
+            self.vector(expr.args[0]), destination, replacement, source, pattern
+        )
+
+    def _label_join(self, expr: Call) -> Vector:
+        destination, separator, *sources = (self.text(arg) for arg in expr.args[1:])
+        return label_functions.label_join(
+            self.vector(expr.args[0]), destination, separator, sources
+        )
+
+    _OTHERS: ClassVar[dict[str, Callable[["_Evaluator", Call], Value]]] = {
+        "absent": lambda self, expr: label_functions.absent(
+            self.vector(expr.args[0]), expr.args[0]
+        ),
+        "absent_over_time": _absent_over_time,
+        "clamp": _clamp,
+        "clamp_max": _clamp,
+        "clamp_min": _clamp,
+        "end": lambda self, _: self._constant(self.query.end_ms / 1000),
+        "label_join": _label_join,
+        "label_replace": _label_replace,
+        "max_of": lambda self, expr: np.maximum(*map(self.scalar, expr.args)),
+        "min_of": lambda self, expr: np.minimum(*map(self.scalar, expr.args)),
+        "pi": lambda self, _: self._constant(np.pi),
+        "range": lambda self, _: self._constant((self.query.end_ms - self.query.start_ms) / 1000),
+        "round": _round,
+        "scalar": _scalar_of,
+        "start": lambda self, _: self._constant(self.query.start_ms / 1000),
+        "step": lambda self, _: self._constant(
+            0.0 if self.query.instant else self.query.step_ms / 1000
+        ),
+        "time": lambda self, _: self._now(),
+        "timestamp": _timestamp,
+        "vector": lambda self, expr: one_row(self.scalar(expr.args[0])),
+    }
 
 
 def _quantile_label(q: float) -> str:

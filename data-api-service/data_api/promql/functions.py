@@ -41,8 +41,8 @@ _OVER_TIME_EXPERIMENTAL = (
 )
 _OF_VECTOR = (
     "abs absent acos acosh asin asinh atan atanh ceil cos cosh deg exp floor histogram_avg "
-    "histogram_count histogram_stddev histogram_stdvar histogram_sum ln log10 log2 rad sgn sin sinh "
-    "sort sort_desc sqrt tan tanh timestamp"
+    "histogram_count histogram_stddev histogram_stdvar histogram_sum ln log10 log2 rad sgn sin "
+    "sinh sort sort_desc sqrt tan tanh timestamp"
 )
 _OF_TIME = "day_of_month day_of_week day_of_year days_in_month hour minute month year"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..model import METRIC_NAME, F64
+from ..model import F64, METRIC_NAME
 from .kernels import buckets as kernels
 from .values import Vector, empty, group_rows, without
 

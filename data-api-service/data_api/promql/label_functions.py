@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import re2
 
-from ..model import METRIC_NAME, F64, Labels, MatchOp, compile_regex
+from ..model import F64, METRIC_NAME, Labels, MatchOp, compile_regex
 from .errors import EvaluationError
 from .nodes import Expr, MatrixSelector, VectorSelector, unwrap
 from .values import Vector, merge_equal, sort_key, vector
@@ -28,9 +28,7 @@ def _set(labels: Labels, name: str, value: str) -> Labels:
 
 def _check_destination(name: str, function: str) -> None:
     if not name:
-        raise EvaluationError(
-            reason=f'invalid destination label name in {function}(): "{name}"'
-        )
+        raise EvaluationError(reason=f'invalid destination label name in {function}(): "{name}"')
 
 
 def label_replace(

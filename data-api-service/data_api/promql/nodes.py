@@ -6,8 +6,6 @@ Positions take no part in equality: two queries that mean the same are equal.
          | VectorSelector | MatrixSelector | Subquery
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple
@@ -60,7 +58,7 @@ class StringLiteral(Node):
 class Paren(Node):
     """`(expr)`: kept, so that printing returns what was written."""
 
-    expr: Expr
+    expr: "Expr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class Unary(Node):
     """`-expr` or `+expr`."""
 
     op: str
-    expr: Expr
+    expr: "Expr"
 
 
 class Cardinality(StrEnum):
@@ -95,8 +93,8 @@ class Binary(Node):
     """`lhs op rhs`; `matching` is None when a side is a scalar."""
 
     op: str
-    lhs: Expr
-    rhs: Expr
+    lhs: "Expr"
+    rhs: "Expr"
     return_bool: bool = False
     matching: Matching | None = None
 
@@ -106,8 +104,8 @@ class Aggregate(Node):
     """`op by (grouping) (param, expr)`."""
 
     op: str
-    expr: Expr
-    param: Expr | None = None
+    expr: "Expr"
+    param: "Expr | None" = None
     grouping: tuple[str, ...] = ()
     without: bool = False
 
@@ -117,7 +115,7 @@ class Call(Node):
     """`name(args…)`; the name is one of the function table."""
 
     name: str
-    args: tuple[Expr, ...]
+    args: tuple["Expr", ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,7 @@ class MatrixSelector(Node):
 class Subquery(Node):
     """`expr[range:step]`; `step_ms` is None for the default step."""
 
-    expr: Expr
+    expr: "Expr"
     range_ms: int
     step_ms: int | None = None
     offset_ms: int = 0
@@ -194,7 +192,7 @@ def unwrap(expr: Expr) -> Expr:
     return expr
 
 
-def children(expr: Expr) -> tuple[Expr, ...]:
+def children(expr: Expr) -> tuple[Expr, ...]:  # noqa: PLR0911 - a case a node
     """The expressions directly below, in the order of the text."""
     match expr:
         case Paren() | Unary() | Subquery():

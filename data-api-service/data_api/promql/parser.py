@@ -1,10 +1,10 @@
 """Query text → typed tree: a Pratt parser, bounded in length and depth.
 
-    or  <  and unless  <  == != < <= > >=  <  + -  <  * / % atan2 (and unary + -)  <  ^ (right)
+    or < and unless < == != < <= > >= < + - < * / % atan2 (and unary sign) < ^ (right)
 
 A tenant writes the text, so nothing here may recurse or take time beyond fixed bounds: the text is
-at most `QUERY_CHARS_MAX` long, expressions nest at most `NESTING_MAX` deep and no tree is deeper than
-`DEPTH_MAX`, which later walks over it rely on. Messages follow Prometheus, whose users search for
+at most `QUERY_CHARS_MAX` long, expressions nest at most `NESTING_MAX` deep and no tree is deeper
+than `DEPTH_MAX`, which later walks over it rely on. Messages follow Prometheus, whose users search for
 them. Source: Prometheus `promql/parser/generated_parser.y`, `parse.go`.
 """
 
@@ -78,7 +78,7 @@ def parse(text: str) -> Expr:
     return expr
 
 
-def value_type(expr: Expr) -> ValueType:
+def value_type(expr: Expr) -> ValueType:  # noqa: PLR0911 - a case a node
     """The type of what an expression gives."""
     match expr:
         case NumberLiteral():
@@ -217,7 +217,7 @@ class _Parser:
             return_bool, matching = self._modifiers(op, operator)
             # `^` is right-associative: its right side may hold another one.
             rhs = self.expression(_PRECEDENCE[op] - (op == "^"))
-            lhs = self._binary(operator, op, lhs, rhs, return_bool, matching)
+            lhs = self._binary(operator, op, lhs, rhs, return_bool=return_bool, matching=matching)
         self.leave()
         return lhs
 
@@ -272,6 +272,8 @@ class _Parser:
 
     def primary(self) -> Expr:
         token = self.token
+        if token.kind is Kind.END and not self.index:
+            lexer.fail(self.text, 0, "no expression found in input")
         match token.kind:
             case Kind.NUMBER | Kind.DURATION:
                 self.advance()
@@ -285,10 +287,7 @@ class _Parser:
                 return self._paren()
             case Kind.SYMBOL if token.text == "{":
                 return self._selector("")
-            case Kind.END if not self.index:
-                lexer.fail(self.text, 0, "no expression found in input")
-            case _:
-                return self.unexpected("")
+        self.unexpected("")
 
     def _paren(self) -> Expr:
         opening = self.advance()
@@ -580,6 +579,7 @@ class _Parser:
         op: str,
         lhs: Expr,
         rhs: Expr,
+        *,
         return_bool: bool,
         matching: Matching | None,
     ) -> Expr:
@@ -702,7 +702,7 @@ def _number(token: Token) -> float:
     return float(token.text)
 
 
-def _describe(token: Token) -> str:
+def _describe(token: Token) -> str:  # noqa: PLR0911 - a case a kind
     match token.kind:
         case Kind.END:
             return "end of input"

@@ -37,7 +37,7 @@ _UNITS = (
 )
 
 
-def to_text(expr: Expr) -> str:
+def to_text(expr: Expr) -> str:  # noqa: C901, PLR0911 - a case a node
     """The query that parses to `expr`."""
     match expr:
         case NumberLiteral():
@@ -54,8 +54,10 @@ def to_text(expr: Expr) -> str:
             args = to_text(expr.expr)
             if expr.param is not None:
                 args = f"{to_text(expr.param)}, {args}"
-            return f"{expr.op}{_grouping(expr)} ({args})" if _grouping(expr) else (
-                f"{expr.op}({args})"
+            return (
+                f"{expr.op}{_grouping(expr)} ({args})"
+                if _grouping(expr)
+                else (f"{expr.op}({args})")
             )
         case Call():
             return f"{expr.name}({', '.join(to_text(arg) for arg in expr.args)})"
@@ -103,8 +105,18 @@ def _selector(expr: VectorSelector) -> str:
 
 
 def _is_reserved(name: str) -> bool:
-    return name.lower() in {"inf", "nan", "and", "or", "unless", "atan2", "offset", "bool", "on",
-                            "ignoring"}
+    return name.lower() in {
+        "inf",
+        "nan",
+        "and",
+        "or",
+        "unless",
+        "atan2",
+        "offset",
+        "bool",
+        "on",
+        "ignoring",
+    }
 
 
 def _matcher(matcher: Matcher) -> str:

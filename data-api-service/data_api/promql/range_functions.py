@@ -1,12 +1,10 @@
 """Functions of range vectors: windows in, one value a step out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
 
-from ..model import METRIC_NAME, Bools, F64, I64
+from ..model import F64, I64, METRIC_NAME, Bools
 from .errors import EvaluationError
 from .kernels import windows as kernels
 from .nodes import Call
@@ -37,8 +35,14 @@ _FOLDS = {
 _GROWTHS = {"rate": (1, 1), "increase": (1, 0), "delta": (0, 0)}
 KEEP_NAME = frozenset({"last_over_time", "first_over_time"})
 NAMES = frozenset(
-    {*_FOLDS, *_GROWTHS, "deriv", "predict_linear", "quantile_over_time",
-     "double_exponential_smoothing"}
+    {
+        *_FOLDS,
+        *_GROWTHS,
+        "deriv",
+        "predict_linear",
+        "quantile_over_time",
+        "double_exponential_smoothing",
+    }
 )
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 

@@ -1,6 +1,6 @@
 """Which samples an expression needs, known before any of them is read.
 
-    query steps ──▶ @ and offset ──▶ subquery steps ──▶ lookback or range ──▶ (start, end]
+query steps ──▶ @ and offset ──▶ subquery steps ──▶ lookback or range ──▶ (start, end]
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def spans(
                 reach_ms = lookback_ms if isinstance(node, VectorSelector) else node.range_ms
                 fixed = resolve(selector.at, start_ms, end_ms)
                 if fixed is not None:
-                    first_ms = last_ms = fixed  # noqa: PLW2901
+                    first_ms = last_ms = fixed
                 found[selector.span.start] = SelectorSpan(
                     selector.matchers,
                     first_ms - selector.offset_ms - reach_ms,
@@ -57,7 +57,7 @@ def spans(
             case Subquery():
                 fixed = resolve(node.at, start_ms, end_ms)
                 if fixed is not None:
-                    first_ms = last_ms = fixed  # noqa: PLW2901
+                    first_ms = last_ms = fixed
                 steps = subquery_steps(first_ms, last_ms, node, subquery_step_ms)
                 if steps.size:
                     stack.append((node.expr, int(steps[0]), int(steps[-1])))

@@ -9,14 +9,13 @@
 A value counts only where `present` is true; elsewhere it is unspecified.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
-from ..model import METRIC_NAME, STALE_BITS, Bools, Columns, F64, I64, Labels
+from ..model import F64, I64, METRIC_NAME, STALE_BITS, Bools, Columns, Labels
 from .errors import EvaluationError
 
 SCHEMA_LABELS = frozenset({METRIC_NAME, "__type__", "__unit__"})
@@ -40,22 +39,22 @@ class Vector:
         """How many series."""
         return len(self.labels)
 
-    def take(self, rows: I64 | Bools) -> Vector:
+    def take(self, rows: I64 | Bools) -> Self:
         """The chosen rows, by index or by mask."""
         indexes = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        return Vector(
+        return type(self)(
             [self.labels[i] for i in indexes],
             self.values[indexes],
             self.present[indexes],
             self.unnamed[indexes],
         )
 
-    def compact(self) -> Vector:
+    def compact(self) -> Self:
         """Without the series that have no sample left."""
-        kept = self.present.any(axis=1)
+        kept = np.asarray(self.present.any(axis=1))
         return self if kept.all() else self.take(kept)
 
-    def with_values(self, values: F64) -> Vector:
+    def with_values(self, values: F64) -> Self:
         """The same series with other values."""
         return replace(self, values=values)
 

@@ -1,7 +1,5 @@
 """Functions of each value by itself: arithmetic, trigonometry, clamping, calendar."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -72,7 +70,9 @@ def _civil(values: F64) -> tuple[F64, F64, F64, F64]:
     era = np.floor_divide(z, 146_097)
     doe = z - era * 146_097
     yoe = np.floor_divide(
-        doe - np.floor_divide(doe, 1460) + np.floor_divide(doe, 36_524)
+        doe
+        - np.floor_divide(doe, 1460)
+        + np.floor_divide(doe, 36_524)
         - np.floor_divide(doe, 146_096),
         365,
     )
@@ -111,25 +111,34 @@ def calendar(name: str, values: F64) -> F64:
 def _date_part(name: str, seconds: F64) -> F64:
     year, month, day, days = _civil(seconds)
     index = month.astype(np.int64) - 1
+    part: F64
     match name:
         case "year":
-            return year
+            part = year
         case "month":
-            return month
+            part = month
         case "day_of_month":
-            return day
+            part = day
         case "day_of_week":
-            weekday: F64 = np.mod(days + 4, 7)
-            return weekday
+            part = np.mod(days + 4, 7)
         case "day_of_year":
-            return _DAYS_BEFORE[index] + day + ((month > 2) & (_is_leap(year) != 0))
+            part = _DAYS_BEFORE[index] + day + ((month > 2) & (_is_leap(year) != 0))
         case "days_in_month":
-            return _MONTH_DAYS[index] + ((month == 2) & (_is_leap(year) != 0))
+            part = _MONTH_DAYS[index] + ((month == 2) & (_is_leap(year) != 0))
         case _:
             raise AssertionError(name)
+    return part
 
 
 CALENDAR = frozenset(
-    {"day_of_month", "day_of_week", "day_of_year", "days_in_month", "hour", "minute", "month",
-     "year"}
+    {
+        "day_of_month",
+        "day_of_week",
+        "day_of_year",
+        "days_in_month",
+        "hour",
+        "minute",
+        "month",
+        "year",
+    }
 )

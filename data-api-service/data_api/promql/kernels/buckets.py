@@ -1,12 +1,11 @@
 """Classic histograms: cumulative buckets to quantiles and fractions.
 
-    count ▲        ┌──── +Inf         Buckets of one group are given sorted by upper bound; counts
-          │    ┌───┘                  grow with the bound, except for what scraping and rounding do.
-          │ ┌──┘
-          └─┴──┴───┴──▶ upper bound
+count ▲        ┌──── +Inf         Buckets of one group are given sorted by upper bound; counts
+      │    ┌───┘                  grow with the bound, except for what scraping and rounding do.
+      │ ┌──┘
+      └─┴──┴───┴──▶ upper bound
 """
-
-from __future__ import annotations
+# ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
 
 import numpy as np
 
@@ -78,16 +77,16 @@ def bucket_quantile(q: float, bounds: F64, counts: F64, n: int) -> float:
     while b < n - 1 and not counts[b] >= rank:
         b += 1
     if b == n - 1:
-        return bounds[n - 2]
+        return float(bounds[n - 2])
     if b == 0 and bounds[0] <= 0.0:
-        return bounds[0]
+        return float(bounds[0])
     start = 0.0
     count = counts[b]
     if b > 0:
         start = bounds[b - 1]
         count -= counts[b - 1]
         rank -= counts[b - 1]
-    return start + (bounds[b] - start) * (rank / count)
+    return float(start + (bounds[b] - start) * (rank / count))
 
 
 @kernel(float64(float64, float64, SCRATCH, SCRATCH, int64))
@@ -125,12 +124,10 @@ def bucket_fraction(lower: float, upper: float, bounds: F64, counts: F64, n: int
         lower_rank = count
     if upper_rank < 0.0 or upper_rank > count:
         upper_rank = count
-    return (upper_rank - lower_rank) / count
+    return float((upper_rank - lower_rank) / count)
 
 
-@kernel(
-    void(int64, F64_ROWS, BOOL_ROWS, F64S, I64S, I64S, F64S, F64S, OUT_F64, OUT_BOOL, OUT_BOOL)
-)
+@kernel(void(int64, F64_ROWS, BOOL_ROWS, F64S, I64S, I64S, F64S, F64S, OUT_F64, OUT_BOOL, OUT_BOOL))
 def classic(
     fraction: int,
     values: F64,

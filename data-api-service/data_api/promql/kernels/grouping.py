@@ -1,6 +1,5 @@
 """Aggregations of series into groups, a whole (series, steps) block at once."""
-
-from __future__ import annotations
+# ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
 
 import numpy as np
 
@@ -12,9 +11,7 @@ SUM, AVG, MIN, MAX, COUNT, GROUP, STDDEV, STDVAR = range(8)
 
 
 @kernel(void(int64, F64_ROWS, BOOL_ROWS, I64S, OUT_F64, OUT_BOOL))
-def aggregate(
-    op: int, values: F64, given: Bools, groups: I64, out: F64, present: Bools
-) -> None:
+def aggregate(op: int, values: F64, given: Bools, groups: I64, out: F64, present: Bools) -> None:
     """`op` of the series of each group at each step; `groups[row]` is the row of `out`.
 
     out, present: (groups, steps), zeroed. Sums are compensated and the mean survives the overflow
@@ -57,7 +54,7 @@ def aggregate(
             elif op == MAX:
                 if first or value > out[g, step] or np.isnan(out[g, step]):
                     out[g, step] = value
-            elif op == STDDEV or op == STDVAR:
+            elif op in (STDDEV, STDVAR):
                 delta = value - means[g, step]
                 means[g, step] += delta / count
                 out[g, step] += delta * (value - means[g, step])
@@ -76,7 +73,7 @@ def aggregate(
                 out[g, step] = counts[g, step]
             elif op == GROUP:
                 out[g, step] = 1.0
-            elif (op == STDDEV or op == STDVAR) and present[g, step]:
+            elif op in (STDDEV, STDVAR) and present[g, step]:
                 out[g, step] /= counts[g, step]
                 if op == STDDEV:
                     out[g, step] = np.sqrt(out[g, step])

@@ -29,14 +29,14 @@ OUT_F64 = types.Array(types.float64, 2, "C")
 OUT_BOOL = types.Array(types.boolean, 2, "C")
 OUT_I64 = types.Array(types.int64, 2, "C")
 SCRATCH = types.Array(types.float64, 1, "C")
-PAIR = types.UniTuple(types.float64, 2)
+PAIR = types.UniTuple(types.float64, 2)  # type: ignore[no-untyped-call]
 
 
 def kernel(signature: Any) -> Callable[[F], F]:
     """Compile the decorated loop for `signature`, cached on disk where a place for it exists."""
 
     def compiled(function: F) -> F:
-        options = {"nogil": True, "error_model": "numpy"}
+        options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
         try:
             return numba.njit(signature, cache=True, **options)(function)  # type: ignore[no-any-return]
         except RuntimeError:

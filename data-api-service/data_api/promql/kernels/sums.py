@@ -1,7 +1,5 @@
 """Sums that keep what floating point drops, and the statistics made of them."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...model import F64
@@ -31,7 +29,7 @@ def total(values: F64, start: int, end: int) -> float:
         s, c = add(values[i], s, c)
     if np.isinf(s):
         return s
-    return s + c
+    return float(s + c)
 
 
 @kernel(float64(F64S, int64, int64))
@@ -58,9 +56,9 @@ def mean(values: F64, start: int, end: int) -> float:
         q = (count - 1.0) / count
         m, c = add(values[i] / count, q * m, q * c)
     if incremental:
-        return m + c
+        return float(m + c)
     n = float(end - start)
-    return s / n + c / n
+    return float(s / n + c / n)
 
 
 @kernel(float64(F64S, int64, int64))
@@ -76,7 +74,7 @@ def variance(values: F64, start: int, end: int) -> float:
         delta = values[i] - (m + cm)
         m, cm = add(delta / count, m, cm)
         aux, caux = add(delta * (values[i] - (m + cm)), aux, caux)
-    return (aux + caux) / count
+    return float((aux + caux) / count)
 
 
 @kernel(float64(float64, SCRATCH, int64))
@@ -102,4 +100,4 @@ def quantile_sorting(q: float, scratch: F64, n: int) -> float:
     weight = rank - np.floor(rank)
     low = np.nan if lower < nans else part[lower - nans]
     high = np.nan if upper < nans else part[upper - nans]
-    return low * (1.0 - weight) + high * weight
+    return float(low * (1.0 - weight) + high * weight)

@@ -1,13 +1,12 @@
 """Functions over time windows, each series and step at once.
 
        start           end            A window is left-open: start < timestamp <= end.
-    ────(────●────●─────]──▶ t        Ends ascend, so one pair of cursors serves all steps of a series.
+    ────(────●────●─────]──▶ t        Ends ascend: one pair of cursors serves a series.
 
 Every entry takes compressed sparse rows (`Columns` without stale markers), the windows' ends
 (m,) and their common length, and fills `out` and `present`, both (n, m).
 """
-
-from __future__ import annotations
+# ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
 
 import numpy as np
 
@@ -20,9 +19,7 @@ CHANGES, RESETS, TS_OF_MIN, TS_OF_MAX, TS_OF_LAST, TS_OF_FIRST, IRATE, IDELTA, M
 
 
 @kernel(void(I64S, I64S, I64S, I64S, int64, OUT_I64))
-def newest(
-    offsets: I64, times: I64, bits: I64, steps: I64, lookback: int, indexes: I64
-) -> None:
+def newest(offsets: I64, times: I64, bits: I64, steps: I64, lookback: int, indexes: I64) -> None:
     """Index of each series' newest sample in ``(step - lookback, step]``, or -1.
 
     A stale marker (by its bits) hides what came before it.
@@ -34,9 +31,9 @@ def newest(
             while i < end and times[i] <= steps[step]:
                 i += 1
             found = -1
-            if i > offsets[row] and times[i - 1] > steps[step] - lookback:
-                if bits[i - 1] != STALE_BITS:
-                    found = i - 1
+            fresh = i > offsets[row] and times[i - 1] > steps[step] - lookback
+            if fresh and bits[i - 1] != STALE_BITS:
+                found = i - 1
             indexes[row, step] = found
 
 
@@ -47,7 +44,7 @@ def smallest(values: F64, start: int, end: int) -> float:
     for i in range(start + 1, end):
         if values[i] < best or np.isnan(best):
             best = values[i]
-    return best
+    return float(best)
 
 
 @kernel(float64(F64S, int64, int64))
@@ -57,7 +54,7 @@ def largest(values: F64, start: int, end: int) -> float:
     for i in range(start + 1, end):
         if values[i] > best or np.isnan(best):
             best = values[i]
-    return best
+    return float(best)
 
 
 @kernel(float64(F64S, int64, int64, int64))
@@ -85,7 +82,7 @@ def time_of_extreme(values: F64, times: I64, start: int, end: int, op: int) -> f
         if np.isnan(best) or (op == TS_OF_MIN and now <= best) or (op == TS_OF_MAX and now >= best):
             best = now
             at = i
-    return times[at] / 1000.0
+    return float(times[at] / 1000.0)
 
 
 @kernel(float64(F64S, int64, int64, SCRATCH))
@@ -146,9 +143,9 @@ def fold(
                 result = np.sqrt(variance(values, lo, hi))
             elif op == STDVAR:
                 result = variance(values, lo, hi)
-            elif op == CHANGES or op == RESETS:
+            elif op in (CHANGES, RESETS):
                 result = turns(values, lo, hi, op)
-            elif op == TS_OF_MIN or op == TS_OF_MAX:
+            elif op in (TS_OF_MIN, TS_OF_MAX):
                 result = time_of_extreme(values, times, lo, hi, op)
             elif op == TS_OF_LAST:
                 result = times[hi - 1] / 1000.0
@@ -156,7 +153,7 @@ def fold(
                 result = times[lo] / 1000.0
             elif op == MAD:
                 result = median_deviation(values, lo, hi, scratch)
-            elif op == IRATE or op == IDELTA:
+            elif op in (IRATE, IDELTA):
                 if hi - lo < 2:
                     continue
                 if op == IRATE and values[hi - 1] < values[hi - 2]:

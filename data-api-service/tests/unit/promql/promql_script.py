@@ -1,0 +1,580 @@
+"""Scripts in Prometheus's test language: read, and run against the engine.
+
+    load 1m
+      up{job="a"} 1+0x5 _ stale 1      # 6 samples, a gap, a stale marker, one more
+    eval instant at 5m sum(up)
+      {} 1
+    eval range from 0 to 5m step 1m up
+      expect no_warn
+      up{job="a"} 1 1 1 1 1 1
+
+Blocks end at a blank line. `1+2x3` is four values. An instant eval is run again as a range query
+around its time, as upstream does. Native histograms are read and set aside: an eval that touches
+one is of the class "native". Source: Prometheus `promql/promqltest/test.go`.
+"""
+
+import math
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_api import promql
+from data_api.errors import BadRequest, QueryError
+from data_api.kinds import ServiceError
+from data_api.model import (
+    METRIC_NAME,
+    STALE_BITS,
+    Columns,
+    InstantVector,
+    QueryLimits,
+    RangeMatrix,
+    Result,
+    Scalar,
+    SelectorSpan,
+    String,
+)
+from data_api.promql.functions import FUNCTIONS
+from data_api.promql.lexer import Kind, tokens
+from data_api.promql.nodes import Aggregate, Call, Expr, children
+
+STALE = struct.unpack("<d", struct.pack("<Q", STALE_BITS))[0]
+TOLERANCE = 1e-6
+OPTIONS = promql.Options(delayed_name_removal=True)
+EXPERIMENTAL_FILES = frozenset(
+    {
+        "duration_expression",
+        "extended_vectors",
+        "fill-modifier",
+        "info",
+        "limit",
+        "start_timestamps",
+    }
+)
+
+_EVAL = re.compile(
+    r"eval(?:_(?P<old>fail|warn|ordered|info))? (?:instant at (?P<at>\S+)|"
+    r"range from (?P<start>\S+) to (?P<end>\S+) step (?P<step>\S+))\s+(?P<query>.*)"
+)
+_VALUE = re.compile(r"\{\{.*?\}\}(?:[+-]\{\{.*?\}\})?(?:x\d+)?|\S+")
+_EXPANDED = re.compile(
+    r"(?P<first>[+-]?(?:inf|nan|[0-9.]+(?:e[+-]?\d+)?))"
+    r"(?P<delta>[+-](?:inf|nan|[0-9.]+(?:e[+-]?\d+)?))?x(?P<times>\d+)\Z",
+    re.IGNORECASE,
+)
+
+
+class Histogram:
+    """A value that is a native histogram: recognised, not understood."""
+
+
+@dataclass
+class Series:
+    """What a script says of one series: a value, None for a gap, or a Histogram each."""
+
+    labels: dict[str, str]
+    values: list[float | Histogram | None]
+
+
+@dataclass
+class Eval:
+    """One `eval` with what it expects."""
+
+    line: int
+    query: str
+    start_ms: int
+    end_ms: int
+    step_ms: int
+    instant: bool
+    fails: bool = False
+    message: str | None = None
+    pattern: str | None = None
+    warn: bool | None = None
+    info: bool | None = None
+    messages: list[tuple[str, str, str]] = field(default_factory=list)
+    ordered: bool = False
+    series: list[Series] = field(default_factory=list)
+    scalar: float | None = None
+    string: str | None = None
+    matrix: tuple[int, int, int] | None = None
+
+
+@dataclass
+class Outcome:
+    """How an eval went. kind: core, native or experimental. problem: None when it passed."""
+
+    file: str
+    line: int
+    query: str
+    kind: str
+    problem: str | None
+
+
+def duration_ms(text: str) -> int:
+    """`1m30s`, or a plain number of seconds."""
+    try:
+        return round(float(text) * 1000)
+    except ValueError:
+        units = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+        parts = re.findall(r"(\d+)(ms|[smhd])", text)
+        return sum(int(n) * units[u] for n, u in parts) * (-1 if text.startswith("-") else 1)
+
+
+def parse_labels(text: str) -> tuple[dict[str, str], str]:
+    """The labels of a series line, and the rest of the line."""
+    labels: dict[str, str] = {}
+    end = 0
+    if not text.startswith("{"):
+        bare = re.match(r"[^\s{]+", text)
+        assert bare is not None
+        labels[METRIC_NAME] = bare.group()
+        end = bare.end()
+    if text[end : end + 1] == "{" and text[end : end + 2] != "{{":
+        name: str | None = None
+        closed = False
+        for token in tokens(text[end:]):
+            if token.text == "}" and token.kind is Kind.SYMBOL:
+                end += token.end
+                closed = True
+                break
+            if token.kind is Kind.IDENTIFIER or (token.kind is Kind.STRING and name is None):
+                name = token.text
+            elif token.kind is Kind.STRING:
+                assert isinstance(name, str)
+                labels[name] = token.text
+                name = None
+            elif token.text == "," and isinstance(name, str):
+                labels[METRIC_NAME] = name
+                name = None
+        assert closed, text
+        if isinstance(name, str):
+            labels[METRIC_NAME] = name
+    return {k: labels[k] for k in sorted(labels) if labels[k]}, text[end:].strip()
+
+
+def number(text: str) -> float:
+    """A number as scripts write it."""
+    return float(int(text, 16)) if text.lower().startswith("0x") else float(text)
+
+
+def parse_values(text: str) -> list[float | Histogram | None]:
+    """`1 2+1x3 _ _x2 stale` spelled out."""
+    values: list[float | Histogram | None] = []
+    for item in _VALUE.findall(text):
+        if item.startswith("{{"):
+            times = re.search(r"x(\d+)\Z", item)
+            values.extend([Histogram()] * (1 + int(times[1]) if times else 1))
+        elif item == "_":
+            values.append(None)
+        elif item.startswith("_x"):
+            values.extend([None] * int(item[2:]))
+        elif item == "stale":
+            values.append(STALE)
+        elif m := _EXPANDED.match(item):
+            value, delta = float(m["first"]), float(m["delta"] or 0)
+            for _ in range(int(m["times"]) + 1):
+                values.append(value)
+                value += delta
+        else:
+            values.append(number(item))
+    return values
+
+
+def blocks(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Runs of lines without a blank one between, no comments, with the first line's number."""
+    block: list[str] = []
+    first = 0
+    for index, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if line.startswith("#"):
+            continue
+        if not line:
+            if block:
+                yield first, block
+            block = []
+            continue
+        starts = re.match(r"(load|eval|clear)", line) and not raw[:1].isspace()
+        if starts and block:
+            yield first, block
+            block = []
+        if not block:
+            first = index
+        block.append(line)
+    if block:
+        yield first, block
+
+
+def parse_eval(line: int, block: list[str]) -> Eval:
+    """An eval block."""
+    head = _EVAL.match(block[0])
+    assert head is not None, block[0]
+    if head["at"] is not None:
+        at = duration_ms(head["at"])
+        ev = Eval(line, head["query"], at, at, 60_000, instant=True)
+    else:
+        ev = Eval(
+            line,
+            head["query"],
+            duration_ms(head["start"]),
+            duration_ms(head["end"]),
+            duration_ms(head["step"]),
+            instant=False,
+        )
+    ev.fails = head["old"] == "fail"
+    ev.ordered = head["old"] == "ordered"
+    ev.warn = True if head["old"] == "warn" else None
+    ev.info = True if head["old"] == "info" else None
+    for item in block[1:]:
+        if item.startswith("expect "):
+            _expectation(ev, item.removeprefix("expect ").strip())
+        elif item.startswith("expected_fail"):
+            _expectation(ev, item.replace("expected_fail_message", "fail msg:"))
+        elif re.match(r"[+-]?(?:[0-9.]|inf|nan)", item, re.IGNORECASE) and " " not in item:
+            ev.scalar = number(item)
+        else:
+            labels, rest = parse_labels(item)
+            ev.series.append(Series(labels, parse_values(rest)))
+    return ev
+
+
+def _expectation(ev: Eval, text: str) -> None:  # noqa: C901 - a case a keyword
+    what, _, rest = text.partition(" ")
+    rest = rest.strip()
+    if what == "fail":
+        ev.fails = True
+        if rest.startswith("msg:"):
+            ev.message = rest[4:].strip()
+        elif rest.startswith("regex:"):
+            ev.pattern = rest[6:].strip()
+    elif what in {"warn", "info"}:
+        setattr(ev, what, True)
+        if ":" in rest:
+            how, _, wanted = rest.partition(":")
+            ev.messages.append((what, how, wanted.strip()))
+    elif what == "no_warn":
+        ev.warn = False
+    elif what == "no_info":
+        ev.info = False
+    elif what == "ordered":
+        ev.ordered = True
+    elif what == "string":
+        ev.string = next(tokens(rest)).text
+    elif what == "range":
+        m = re.match(r"vector from (\S+) to (\S+) step (\S+)", rest)
+        assert m is not None
+        ev.matrix = (duration_ms(m[1]), duration_ms(m[2]), duration_ms(m[3]))
+    else:
+        raise AssertionError(text)
+
+
+class MemoryStore:
+    """Samples of a script, answering selector spans the way a store does."""
+
+    def __init__(self) -> None:
+        self.samples: dict[tuple[tuple[str, str], ...], dict[int, float | Histogram]] = {}
+        self.touched_native = False
+
+    def add(self, series: Series, step_ms: int) -> None:
+        """Samples from time 0 on; a later load replaces."""
+        stored = self.samples.setdefault(tuple(series.labels.items()), {})
+        for index, value in enumerate(series.values):
+            if value is not None:
+                stored[index * step_ms] = value
+
+    def load(self, span: SelectorSpan) -> Columns:
+        """What the span asks for; native histograms are left out and remembered as touched."""
+        tests = [(m.name, m.predicate()) for m in span.matchers]
+        labels: list[dict[str, str]] = []
+        offsets: list[int] = [0]
+        times: list[int] = []
+        values: list[float] = []
+        for pairs, samples in self.samples.items():
+            each = dict(pairs)
+            if not all(test(each.get(name, "")) for name, test in tests):
+                continue
+            chosen = [t for t in sorted(samples) if span.start_ms < t <= span.end_ms]
+            if any(isinstance(samples[t], Histogram) for t in samples):
+                self.touched_native = True
+            floats = [t for t in chosen if not isinstance(samples[t], Histogram)]
+            if not floats:
+                continue
+            labels.append(each)
+            times.extend(floats)
+            values.extend(v for t in floats if isinstance(v := samples[t], float))
+            offsets.append(len(times))
+        bits = np.array([struct.unpack("<q", struct.pack("<d", v))[0] for v in values], np.int64)
+        return Columns(
+            labels, np.array(offsets, np.int64), np.array(times, np.int64), bits.view(np.float64)
+        )
+
+
+def run_query(
+    store: MemoryStore,
+    query: str,
+    start_ms: int,
+    end_ms: int,
+    step_ms: int,
+    *,
+    instant: bool,
+    options: promql.Options = OPTIONS,
+) -> Result:
+    """Parse, load and evaluate, the way the engine does."""
+    expr = promql.parse(query)
+    spans = promql.needed(expr, start_ms, end_ms, step_ms, options=options)
+    loaded = {span: store.load(span) for span in spans}
+    return promql.evaluate(
+        expr,
+        loaded,
+        start_ms,
+        end_ms,
+        step_ms,
+        limits=QueryLimits(),
+        options=options,
+        text=query,
+        instant=instant,
+    )
+
+
+def close(a: float, b: float) -> bool:
+    """Whether two values agree, as upstream's `almost.Equal` decides it."""
+    if math.isnan(a) or math.isnan(b):
+        return math.isnan(a) and math.isnan(b)
+    if a == b:
+        return True
+    if a == 0 or b == 0 or math.isinf(a) or math.isinf(b):
+        return False
+    return abs(a - b) / (abs(a) + abs(b)) < TOLERANCE
+
+
+def check(store: MemoryStore, ev: Eval, options: promql.Options = OPTIONS) -> str | None:
+    """What is wrong with the engine's answer to one eval, None when nothing is."""
+    try:
+        result = run_query(
+            store, ev.query, ev.start_ms, ev.end_ms, ev.step_ms, instant=ev.instant, options=options
+        )
+    except (BadRequest, QueryError) as exc:
+        return _check_failure(ev, exc)
+    if ev.fails:
+        return f"should fail, gave {result.value}"
+    return _check_notes(ev, result) or _check_value(ev, result.value)
+
+
+def _check_failure(ev: Eval, exc: ServiceError) -> str | None:
+    text = exc.describe()
+    if not ev.fails:
+        return f"failed: {text}"
+    if ev.message is not None and ev.message not in text:
+        return f"failed with {text!r} instead of {ev.message!r}"
+    if ev.pattern is not None and not re.search(ev.pattern, text):
+        return f"failed with {text!r} instead of /{ev.pattern}/"
+    return None
+
+
+def _check_notes(ev: Eval, result: Result) -> str | None:
+    notes = {"warn": result.warnings, "info": result.infos}
+    for kind, wanted in (("warn", ev.warn), ("info", ev.info)):
+        if wanted is not None and bool(notes[kind]) != wanted:
+            return f"{kind} wanted: {wanted}, got {notes[kind]}"
+    for kind, how, wanted_text in ev.messages:
+        bare = [re.sub(r" \(\d+:\d+\)\Z", "", note) for note in notes[kind]]
+        match = re.compile(wanted_text if how == "regex" else re.escape(wanted_text)).fullmatch
+        if not any(match(note) for note in bare):
+            return f"no {kind} {wanted_text!r} in {bare}"
+    return None
+
+
+def _rows(
+    value: InstantVector | RangeMatrix | Columns,
+) -> list[tuple[dict[str, str], dict[int, float]]]:
+    match value:
+        case InstantVector():
+            return [
+                (dict(labels), {value.timestamp_ms: float(v)})
+                for labels, v in zip(value.labels, value.values, strict=True)
+            ]
+        case RangeMatrix():
+            return [
+                (
+                    dict(labels),
+                    {
+                        int(t): float(v)
+                        for t, v, p in zip(
+                            value.steps_ms, value.values[i], value.present[i], strict=True
+                        )
+                        if p
+                    },
+                )
+                for i, labels in enumerate(value.labels)
+            ]
+        case _:
+            return [
+                (
+                    dict(labels),
+                    dict(
+                        zip(
+                            value.timestamps_ms[a:b].tolist(),
+                            value.values[a:b].tolist(),
+                            strict=True,
+                        )
+                    ),
+                )
+                for labels, a, b in zip(
+                    value.labels, value.offsets[:-1], value.offsets[1:], strict=True
+                )
+            ]
+
+
+def _check_value(ev: Eval, value: object) -> str | None:  # noqa: PLR0911 - a case a type
+    if isinstance(value, String):
+        return None if value.value == ev.string else f"gave {value.value!r}"
+    if isinstance(value, Scalar):
+        if ev.scalar is None:
+            return f"scalar {value.value} was not expected"
+        return None if close(value.value, ev.scalar) else f"gave {value.value}, not {ev.scalar}"
+    assert isinstance(value, InstantVector | RangeMatrix | Columns)
+    if ev.scalar is not None:
+        return f"expected the scalar {ev.scalar}, got {value}"
+    start, _, step = ev.matrix or (ev.start_ms, ev.end_ms, ev.step_ms)
+    wanted = [
+        (s.labels, {start + i * step: v for i, v in enumerate(s.values) if v is not None})
+        for s in ev.series
+    ]
+    wanted = [(labels, points) for labels, points in wanted if points]
+    got = _rows(value)
+    if not ev.ordered:
+        wanted.sort(key=lambda row: sorted(row[0].items()))
+        got.sort(key=lambda row: sorted(row[0].items()))
+    if [labels for labels, _ in wanted] != [labels for labels, _ in got]:
+        return f"gave series {[r[0] for r in got]}, wanted {[r[0] for r in wanted]}"
+    for (labels, points), (_, found) in zip(wanted, got, strict=True):
+        same = points.keys() == found.keys() and all(
+            isinstance(v, float) and close(v, found[t]) for t, v in points.items()
+        )
+        if not same:
+            return f"{labels}: gave {found}, wanted {points}"
+    return None
+
+
+def as_range(ev: Eval) -> Eval | None:
+    """The same eval as the middle step of a range query, None where that would change it."""
+    changes = re.search(r"\b(?:start|end|range|step|sort\w*|topk|bottomk)\b", ev.query)
+    if not ev.instant or ev.fails or changes or ev.matrix or ev.string is not None:
+        return None
+    if ev.warn is not None or ev.info is not None:
+        return None
+    return Eval(
+        ev.line, ev.query, ev.start_ms - 60_000, ev.start_ms + 60_000, 60_000, instant=False
+    )
+
+
+def check_middle(store: MemoryStore, ev: Eval, options: promql.Options = OPTIONS) -> str | None:
+    """The eval run as a range query around its time: the middle step must be the instant answer."""
+    around = as_range(ev)
+    if around is None:
+        return None
+    try:
+        value = run_query(
+            store,
+            around.query,
+            around.start_ms,
+            around.end_ms,
+            around.step_ms,
+            instant=False,
+            options=options,
+        ).value
+    except (BadRequest, QueryError) as exc:
+        return f"as range: failed: {exc.describe()}"
+    if not isinstance(value, RangeMatrix):
+        return "as range: not a matrix"
+    middle = int(np.flatnonzero(value.steps_ms == ev.start_ms)[0])
+    kept = value.present[:, middle]
+    if ev.scalar is not None:
+        ok = close(float(value.values[0, middle]), ev.scalar)
+        return None if ok else f"as range: gave {value.values[0, middle]}"
+    single = InstantVector(
+        [labels for labels, keep in zip(value.labels, kept, strict=True) if keep],
+        ev.start_ms,
+        value.values[kept, middle],
+    )
+    problem = _check_value(ev, single)
+    return f"as range: {problem}" if problem else None
+
+
+def _nodes(expr: Expr) -> Iterator[Expr]:
+    yield expr
+    for child in children(expr):
+        yield from _nodes(child)
+
+
+def is_experimental(file: str, query: str) -> bool:
+    """Whether an eval needs what upstream hides behind a feature flag."""
+    if file in EXPERIMENTAL_FILES:
+        return True
+    try:
+        expr = promql.parse(query)
+    except promql.ParseError:
+        return True
+    return any(
+        (isinstance(node, Call) and FUNCTIONS[node.name].experimental)
+        or (isinstance(node, Aggregate) and node.op in {"limitk", "limit_ratio"})
+        for node in _nodes(expr)
+    )
+
+
+def run_script(path: Path, options: promql.Options = OPTIONS) -> list[Outcome]:
+    """Every eval of a script, in order, with its outcome."""
+    store = MemoryStore()
+    outcomes: list[Outcome] = []
+    for line, block in blocks(path.read_text()):
+        head = block[0]
+        if head == "clear":
+            store = MemoryStore()
+        elif head.startswith("load"):
+            _load(store, block)
+        else:
+            ev = parse_eval(line, block)
+            store.touched_native = False
+            problem = check(store, ev, options) or check_middle(store, ev, options)
+            expects_native = any(isinstance(v, Histogram) for s in ev.series for v in s.values)
+            kind = "native" if store.touched_native or expects_native else "core"
+            if kind == "core" and is_experimental(path.stem, ev.query) and not ev.fails:
+                kind = "experimental"
+            if kind == "core" and path.stem in EXPERIMENTAL_FILES:
+                kind = "experimental"
+            outcomes.append(Outcome(path.stem, line, ev.query, kind, problem))
+    return outcomes
+
+
+def _load(store: MemoryStore, block: list[str]) -> None:
+    command, step = block[0].split()
+    buckets: set[tuple[tuple[str, str], ...]] = set()
+    for item in block[1:]:
+        if "@st" in item:
+            continue  # start timestamps: experimental
+        labels, rest = parse_labels(item)
+        store.add(Series(labels, parse_values(rest)), duration_ms(step))
+        name = labels.get(METRIC_NAME, "")
+        if command == "load_with_nhcb" and name.endswith("_bucket"):
+            base = {k: v for k, v in labels.items() if k != "le"}
+            base[METRIC_NAME] = name.removesuffix("_bucket")
+            buckets.add(tuple(base.items()))
+    for pairs in buckets:
+        store.add(Series(dict(pairs), [Histogram()]), duration_ms(step))
+
+
+def shared_scripts() -> list[Path]:
+    """Prometheus's own scripts, kept beside the checkout where they are; none elsewhere."""
+    root = Path(__file__).resolve().parents[4]
+    return sorted((root / ".." / "shared" / "promql").resolve().glob("*.test"))
+
+
+def require_scripts() -> list[Path]:
+    """Prometheus's own scripts; skips the test where they are not kept."""
+    scripts = shared_scripts()
+    if not scripts:
+        pytest.skip("Prometheus's own test scripts are not beside this checkout (shared/promql)")
+    return scripts
