@@ -27,7 +27,7 @@ DURATIONS: Final = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 BUILD: Final = Info("cloudopshub_build", "The version that runs.", ["service"])
-QUIET: Final = frozenset({"/health", "/ready", "/metrics"})
+QUIET: Final = frozenset({"/health", "/ready", "/metrics", "/internal/revocations"})
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 log = structlog.get_logger()
@@ -39,6 +39,7 @@ def configure(service: str, level: str, version: str = "unknown") -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
+        _without_terminal_colours,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
@@ -69,6 +70,14 @@ def configure(service: str, level: str, version: str = "unknown") -> None:
         cache_logger_on_first_use=True,
     )
     BUILD.labels(service).info({"version": version})
+
+
+def _without_terminal_colours(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Uvicorn repeats its messages in colours; one of the two is enough."""
+    event.pop("color_message", None)
+    return event
 
 
 class RequestLog:
