@@ -75,8 +75,8 @@ def create_app(
         "identity": identity.check,
     }
     app.include_router(probes.router(checks, drain=drain))
-    for prefix in PREFIXES:
-        app.include_router(export.routes, prefix=prefix)
-        app.include_router(prometheus.routes, prefix=prefix)
+    for number, prefix in enumerate(PREFIXES):
+        for routes in (export.routes, prometheus.routes):
+            app.include_router(routes, prefix=prefix, include_in_schema=number == 0)
     app.add_middleware(RequestLog, service="das")
     return app

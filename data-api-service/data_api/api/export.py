@@ -20,11 +20,12 @@ from ..model import Columns, SelectorSpan
 from .deps import Caller, EngineDep, Query, while_connected
 from .params import TIME_MS_MAX
 from .rendering import labels_json, value_tokens
+from .routing import readable
 
 routes = APIRouter(tags=["export"])
 
 
-@routes.api_route("/export", methods=["GET", "POST"])
+@readable(routes, "/export", "match[]", "start", "end", "format")
 async def export(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Samples of `match[]` with start ≤ time ≤ end (default: all); `format` json, csv or arrow."""
     kind = params.get("format") or "json"

@@ -20,10 +20,11 @@ from ..model import Result
 from .deps import Caller, EngineDep, NowMs, Query, while_connected
 from .params import Params, unescape_label_name
 from .rendering import TRUNCATED, envelope, labels_json, query_answer
+from .routing import readable
 
 # The version of Prometheus whose API this is: clients choose their calls by it.
 COMPATIBLE_VERSION: Final = "3.5.0"
-BOTH: Final = ["GET", "POST"]
+EVERY: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 RENDER_IN_THREAD: Final = 10_000  # samples; fewer are rendered sooner than a thread is woken
 TSDB_LIMIT: Final = 10
 TSDB_LIMIT_MAX: Final = 10_000
@@ -62,7 +63,7 @@ def _query_text(params: Params) -> str:
     return text
 
 
-@routes.api_route("/query", methods=BOTH)
+@readable(routes, "/query", "query", "time", "timeout", "limit", "lookback_delta")
 async def instant_query(
     request: Request, caller: Caller, params: Query, engine: EngineDep, now_ms: NowMs
 ) -> Response:
@@ -78,7 +79,9 @@ async def instant_query(
     return await _rendered(await while_connected(request, work), params.limit())
 
 
-@routes.api_route("/query_range", methods=BOTH)
+@readable(
+    routes, "/query_range", "query", "start", "end", "step", "timeout", "limit", "lookback_delta"
+)
 async def range_query(
     request: Request, caller: Caller, params: Query, engine: EngineDep
 ) -> Response:
@@ -97,7 +100,7 @@ async def range_query(
     return await _rendered(await while_connected(request, work), params.limit())
 
 
-@routes.api_route("/labels", methods=BOTH)
+@readable(routes, "/labels", "match[]", "start", "end", "limit")
 async def label_names(caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Label names of the series that any `match[]` selects; without start and end, of all time."""
     found = await engine.label_names(
@@ -106,7 +109,7 @@ async def label_names(caller: Caller, params: Query, engine: EngineDep) -> Respo
     return _limited(found, params.limit())
 
 
-@routes.get("/label/{name}/values")
+@readable(routes, "/label/{name}/values", "match[]", "start", "end", "limit", post=False)
 async def label_values(name: str, caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Values of one label; a UTF-8 name arrives escaped (`U__http_2e_status`)."""
     label = unescape_label_name(name)
@@ -116,7 +119,7 @@ async def label_values(name: str, caller: Caller, params: Query, engine: EngineD
     return _limited(found, params.limit())
 
 
-@routes.api_route("/series", methods=BOTH)
+@readable(routes, "/series", "match[]", "start", "end", "limit")
 async def series(caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Label sets of the series that any `match[]` selects."""
     limit = params.limit()
@@ -129,7 +132,7 @@ async def series(caller: Caller, params: Query, engine: EngineDep) -> Response:
     return _json(b'{"status":"success","data":[%b]%b}' % (body, warnings))
 
 
-@routes.get("/metadata")
+@readable(routes, "/metadata", "metric", "limit", post=False)
 async def metadata(caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Type, help and unit of metrics, by name."""
     limit = params.limit()
@@ -142,14 +145,14 @@ async def metadata(caller: Caller, params: Query, engine: EngineDep) -> Response
     )
 
 
-@routes.api_route("/query_exemplars", methods=BOTH)
+@readable(routes, "/query_exemplars", "query", "start", "end")
 async def exemplars(caller: Caller, params: Query) -> Response:
     """No exemplars are stored. Grafana asks with milliseconds for seconds: any year is fine."""
     params.span()
     return _answer([])
 
 
-@routes.api_route("/format_query", methods=BOTH)
+@readable(routes, "/format_query", "query")
 async def format_query(caller: Caller, params: Query) -> Response:
     """The query in Prometheus's own form."""
     return _answer(promql.to_text(parse(_query_text(params))))
@@ -246,7 +249,7 @@ async def flags(caller: Caller, engine: EngineDep) -> Response:
     )
 
 
-@routes.get("/status/tsdb")
+@readable(routes, "/status/tsdb", "limit", post=False)
 async def tsdb(caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Where the caller's series come from: the largest metrics, labels and pairs."""
     limit = params.limit() or TSDB_LIMIT
@@ -281,7 +284,7 @@ async def wal_replay(caller: Caller) -> Response:
     return _answer({"min": 0, "max": 0, "current": 0, "state": "done"})
 
 
-@routes.api_route("/{path:path}", methods=["GET", "POST", "PUT", "DELETE", "PATCH"])
+@routes.api_route("/{path:path}", methods=EVERY, include_in_schema=False)
 async def unknown(path: str, caller: Caller) -> Response:
     """No such route of the API."""
     raise NotFound(path=f"/api/v1/{path}")

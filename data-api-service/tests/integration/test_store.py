@@ -88,9 +88,7 @@ async def test_of_two_samples_at_one_time_the_last_committed_wins(store, ingest,
     await ingest.block(tenant, [(up, 2, 7.0)], 30)
     await ingest.batch(tenant, [(up, 3, 1.0), (up, 3, 2.0)])
     await ingest.batch(tenant, [(up, 4, 3.0)])
-    assert await load(store, tenant) == {
-        key(): [(1, 9.0), (2, 7.0), (3, 2.0), (4, 3.0), (5, 5.0)]
-    }
+    assert await load(store, tenant) == {key(): [(1, 9.0), (2, 7.0), (3, 2.0), (4, 3.0), (5, 5.0)]}
 
 
 async def test_moving_batches_to_blocks_changes_no_answer(
@@ -130,7 +128,9 @@ async def test_moving_batches_to_blocks_changes_no_answer(
 
     await asyncio.gather(compactor(), writer(), reader(), reader())
     assert reads >= 30
-    assert {row[-1] for row in (await load(store, tenant)).values()} == {(committed, float(committed))}
+    assert {row[-1] for row in (await load(store, tenant)).values()} == {
+        (committed, float(committed))
+    }
 
 
 async def test_values_keep_their_bits(store, ingest, tenant):
@@ -214,9 +214,7 @@ async def test_a_head_out_of_budget_is_read_again(database_url, objects, ingest,
     """With no room at all every answer is still whole; the budget only costs time."""
     async with connect(database_url, 4) as pool:
         places = open_store(objects.as_uri())
-        store = Store(
-            Catalogue(pool, 0), BlockReader(places, 0), places, anyio.CapacityLimiter(4)
-        )
+        store = Store(Catalogue(pool, 0), BlockReader(places, 0), places, anyio.CapacityLimiter(4))
         others = [tenant, uuid.uuid4(), uuid.uuid4()]
         for n in range(1, 4):
             for one in others:

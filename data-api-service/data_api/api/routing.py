@@ -1,0 +1,54 @@
+"""Routes that answer GET and form POST alike, with their parameters in the OpenAPI document."""
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from fastapi import APIRouter
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PARAMETERS: Final = {
+    "query": "A PromQL expression.",
+    "time": "Evaluation time: float seconds or RFC 3339; default now.",
+    "start": "First time, inclusive: float seconds or RFC 3339.",
+    "end": "Last time, inclusive: float seconds or RFC 3339.",
+    "step": "Resolution: float seconds or a duration such as 1m.",
+    "timeout": "Lowers the server's own bound: float seconds or a duration.",
+    "lookback_delta": "How old the newest sample may be: float seconds or a duration.",
+    "limit": "How many series or names to answer; 0 or absent = all.",
+    "match[]": "A series selector; repeatable, a series must match one of them.",
+    "metric": "A metric name.",
+    "format": "json (one line a series), csv or arrow.",
+}
+REPEATABLE: Final = frozenset({"match[]"})
+
+
+def document(names: tuple[str, ...]) -> dict[str, Any]:
+    """The OpenAPI form of query parameters."""
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "description": PARAMETERS[name],
+                "required": False,
+                "schema": {"type": "array", "items": {"type": "string"}}
+                if name in REPEATABLE
+                else {"type": "string"},
+            }
+            for name in names
+        ]
+    }
+
+
+def readable(routes: APIRouter, path: str, *names: str, post: bool = True) -> Callable[[F], F]:
+    """Registers a route for GET, and for POST with the same parameters as a form."""
+
+    def register(route: F) -> F:
+        extra = document(names)
+        routes.get(path, openapi_extra=extra)(route)
+        if post:
+            routes.post(path, openapi_extra=extra)(route)
+        return route
+
+    return register

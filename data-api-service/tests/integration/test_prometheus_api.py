@@ -1,0 +1,392 @@
+"""The Prometheus HTTP API, as Grafana and other clients use it."""
+
+import asyncio
+import uuid
+
+import httpx
+import pyarrow as pa
+import pytest
+from conftest import NOW_MS
+
+T = NOW_MS // 1000
+BOTH = pytest.mark.parametrize("base", ["/api/v1", "/prometheus/api/v1"])
+METHODS = pytest.mark.parametrize("method", ["GET", "POST"])
+
+
+async def call(client, path, method="GET", **params):
+    """The response of a GET or of the form POST that Grafana sends."""
+    if method == "POST":
+        return await client.post(path, data=params)
+    return await client.get(path, params=params)
+
+
+@pytest.fixture
+async def filled(das, ingest, tenant):
+    """Two jobs, two hosts, a counter each 15 s for ten minutes; half of it in a block."""
+    for host in ("a", "b"):
+        for job in ("api", "db"):
+            labels = {"__name__": "requests_total", "job": job, "host": host}
+            await ingest.write(
+                tenant, labels, [(NOW_MS - 600_000 + n * 15_000, n * 30.0) for n in range(20)]
+            )
+    await ingest.compact(tenant)
+    for host in ("a", "b"):
+        for job in ("api", "db"):
+            labels = {"__name__": "requests_total", "job": job, "host": host}
+            await ingest.write(
+                tenant, labels, [(NOW_MS - 600_000 + n * 15_000, n * 30.0) for n in range(20, 41)]
+            )
+    return das
+
+
+@BOTH
+@METHODS
+async def test_save_and_test(das, base, method):
+    """Grafana's probe: `1+1` at time 4, in 1970, is a scalar."""
+    answer = await call(das, f"{base}/query", method, query="1+1", time="4")
+    assert answer.status_code == 200
+    assert answer.text == '{"status":"success","data":{"resultType":"scalar","result":[4,"2"]}}'
+    assert answer.headers["content-type"] == "application/json"
+
+
+@METHODS
+async def test_a_range_query_spans_block_and_head(filled, method):
+    """Steps are start, start + step, … end; the ends are not moved; both sources make one curve."""
+    answer = await call(
+        filled,
+        "/api/v1/query_range",
+        method,
+        query="sum by (job) (rate(requests_total[1m]))",
+        start=f"{T - 299.5}",
+        end=str(T),
+        step="15",
+    )
+    data = answer.json()["data"]
+    assert data["resultType"] == "matrix"
+    assert [series["metric"] for series in data["result"]] == [{"job": "api"}, {"job": "db"}]
+    times = [at for at, _ in data["result"][0]["values"]]
+    assert times == [T - 299.5 + 15 * n for n in range(20)]
+    assert [float(value) for _, value in data["result"][0]["values"]] == pytest.approx([4] * 20)
+
+
+async def test_labels_values_and_series(filled):
+    """Names, values and label sets, of all time or of a span, of all series or the matching ones."""
+    names = (await call(filled, "/api/v1/labels")).json()["data"]
+    assert names == ["__name__", "host", "job"]
+    assert (await call(filled, "/api/v1/labels", "POST")).json()["data"] == names
+    values = "/api/v1/label/job/values"
+    assert (await call(filled, values)).json()["data"] == ["api", "db"]
+    narrowed = {"match[]": 'requests_total{job!="db"}', "start": str(T - 60), "end": str(T)}
+    assert (await call(filled, values, **narrowed)).json()["data"] == ["api"]
+    past = {"start": "0", "end": "1000"}
+    assert (await call(filled, values, **past)).json()["data"] == []
+    names = await call(filled, "/api/v1/label/__name__/values")
+    assert names.json()["data"] == ["requests_total"]
+    found = await filled.get(
+        "/api/v1/series", params=[("match[]", '{host="a",job="db"}'), ("match[]", '{host="b"}')]
+    )
+    assert sorted((one["host"], one["job"]) for one in found.json()["data"]) == [
+        ("a", "db"),
+        ("b", "api"),
+        ("b", "db"),
+    ]
+
+
+async def test_utf8_label_names_arrive_escaped(das, ingest, tenant):
+    """`U__http_2e_code` in the path is the label `http.code`."""
+    await ingest.write(tenant, {"__name__": "up", "http.code": "200"}, [(NOW_MS, 1.0)])
+    found = await das.get("/api/v1/label/U__http_2e_code/values")
+    assert found.json()["data"] == ["200"]
+
+
+async def test_a_limit_truncates_and_says_so(filled):
+    """`limit` keeps the first answers and adds a warning; 0 and a large one change nothing."""
+    for path, params, size in (
+        ("labels", {}, 3),
+        ("label/host/values", {}, 2),
+        ("series", {"match[]": "requests_total"}, 4),
+    ):
+        cut = (await call(filled, f"/api/v1/{path}", limit="1", **params)).json()
+        assert len(cut["data"]) == 1
+        assert cut["warnings"] == ["results truncated due to limit"]
+        whole = (await call(filled, f"/api/v1/{path}", limit=str(size), **params)).json()
+        assert len(whole["data"]) == size
+        assert "warnings" not in whole
+    cut = (await call(filled, "/api/v1/query", query="requests_total", limit="3")).json()
+    assert len(cut["data"]["result"]) == 3
+    assert cut["warnings"] == ["results truncated due to limit"]
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "words"),
+    [
+        ("query", {}, 'invalid parameter "query"'),
+        ("query", {"query": "up{"}, 'invalid parameter "query": 1:4: parse error:'),
+        ("query", {"query": "up", "time": "soon"}, 'invalid parameter "time"'),
+        ("query", {"query": "up", "time": "1e300"}, 'invalid parameter "time"'),
+        ("query", {"query": "up", "timeout": "x"}, 'invalid parameter "timeout"'),
+        ("query", {"query": "up", "limit": "-1"}, 'invalid parameter "limit"'),
+        ("query_range", {"query": "up", "end": "1", "step": "1"}, 'invalid parameter "start"'),
+        (
+            "query_range",
+            {"query": "up", "start": "2", "end": "1", "step": "1"},
+            "end timestamp must not be before start time",
+        ),
+        (
+            "query_range",
+            {"query": "up", "start": "1", "end": "2", "step": "0"},
+            "zero or negative query resolution step widths are not accepted",
+        ),
+        (
+            "query_range",
+            {"query": "up", "start": "0", "end": "11001", "step": "1"},
+            "exceeded maximum resolution of 11,000 points per timeseries",
+        ),
+        ("series", {}, "no match[] parameter provided"),
+        ("series", {"match[]": '{job=~".*"}'}, "must contain at least one non-empty matcher"),
+        ("series", {"match[]": "rate(x[5m])"}, 'invalid parameter "match[]"'),
+        ("labels", {"start": "2", "end": "1"}, "end timestamp must not be before start time"),
+        ("export", {"match[]": "up", "format": "xml"}, 'invalid parameter "format"'),
+    ],
+)
+@METHODS
+async def test_what_cannot_be_understood_is_bad_data(das, path, params, words, method):
+    """400 `bad_data` in Prometheus's words, on GET and on POST alike."""
+    answer = await call(das, f"/api/v1/{path}", method, **params)
+    assert answer.status_code == 400
+    body = answer.json()
+    assert (body["status"], body["errorType"]) == ("error", "bad_data")
+    assert words in body["error"]
+
+
+async def test_eleven_thousand_intervals_pass(das):
+    """The limit counts intervals: 11,001 points are answered."""
+    answer = await call(
+        das, "/api/v1/query_range", query="vector(1)", start="0", end="11000", step="1"
+    )
+    assert len(answer.json()["data"]["result"][0]["values"]) == 11_001
+
+
+async def test_what_cannot_be_evaluated_is_an_execution_error(filled):
+    """A many-to-many match is 422 `execution`."""
+    query = "requests_total + on (job) requests_total"
+    answer = await call(filled, "/api/v1/query", query=query)
+    assert answer.status_code == 422
+    assert answer.json()["errorType"] == "execution"
+
+
+@pytest.mark.parametrize("year", ["1762000000000", "-9223372036", "4000000000000000"])
+async def test_any_year_is_a_time(das, year):
+    """Grafana sends milliseconds for seconds: the year 57,000 is as good as any."""
+    exemplars = await call(das, "/api/v1/query_exemplars", query="test", start=year, end=year)
+    assert exemplars.json() == {"status": "success", "data": []}
+    answer = await call(das, "/api/v1/query", query="up", time=year)
+    assert answer.json()["data"]["result"] == []
+    values = await call(das, "/api/v1/label/job/values", start=year, end=year)
+    assert values.json()["data"] == []
+
+
+async def test_what_grafana_asks_at_start(das, ingest, tenant):
+    """Every status call answers 200; buildinfo has no `features`, which would mean Mimir."""
+    await ingest.write(tenant, {"__name__": "up", "job": "x"}, [(NOW_MS, 1.0)])
+    for path in (
+        "rules alerts targets targets/metadata scrape_pools alertmanagers notifications "
+        "status/flags status/config status/runtimeinfo status/walreplay"
+    ).split():
+        answer = await call(das, f"/api/v1/{path}")
+        assert answer.json()["status"] == "success", path
+    build = (await call(das, "/api/v1/status/buildinfo")).json()["data"]
+    assert build["version"].count(".") == 2
+    assert "features" not in build
+    tsdb = (await call(das, "/api/v1/status/tsdb")).json()["data"]
+    assert tsdb["headStats"]["numSeries"] == 1
+    assert tsdb["seriesCountByMetricName"] == [{"name": "up", "value": 1}]
+    assert (await call(das, "/api/v1/nothing")).status_code == 404
+    assert (await call(das, "/api/v1/nothing")).json()["errorType"] == "not_found"
+
+
+async def test_metadata(das, ingest, tenant):
+    """Type, help and unit by metric name, of this tenant."""
+    for one, name in ((tenant, "up"), (tenant, "down"), (uuid.uuid4(), "theirs")):
+        await ingest.connection.execute(
+            "INSERT INTO metrics.metadata VALUES ($1, $2, 'gauge', 'A help.', '')", one, name
+        )
+    whole = (await call(das, "/api/v1/metadata")).json()["data"]
+    assert whole == {n: [{"type": "gauge", "help": "A help.", "unit": ""}] for n in ("down", "up")}
+    assert list((await call(das, "/api/v1/metadata", metric="up")).json()["data"]) == ["up"]
+    assert list((await call(das, "/api/v1/metadata", limit="1")).json()["data"]) == ["down"]
+
+
+async def test_values_are_strings_and_order_is_fixed(das, ingest, tenant):
+    """NaN, +Inf, -Inf, shortest decimals without an exponent; resultType stands before result."""
+    shown = {
+        "nan": (float("nan"), "NaN"),
+        "inf": (float("inf"), "+Inf"),
+        "neg": (float("-inf"), "-Inf"),
+        "large": (1e21, "1000000000000000000000"),
+        "small": (2.5e-9, "0.0000000025"),
+        "tenth": (0.1, "0.1"),
+        "whole": (-3.0, "-3"),
+    }
+    for name, (value, _) in shown.items():
+        await ingest.write(tenant, {"__name__": "x", "n": name}, [(NOW_MS, value)])
+    answer = await call(das, "/api/v1/query", query="x", time=f"{T}.5")
+    assert answer.text.startswith('{"status":"success","data":{"resultType":"vector","result":[')
+    found = {one["metric"]["n"]: one["value"] for one in answer.json()["data"]["result"]}
+    assert found == {name: [T + 0.5, text] for name, (_, text) in shown.items()}
+
+
+async def test_a_tenant_reads_nothing_of_another(serve, hub, ingest, tenant):
+    """On every route that shows data, another tenant's key shows an empty hub."""
+    await ingest.write(tenant, {"__name__": "up", "job": "secret"}, [(NOW_MS, 1.0)])
+    await ingest.compact(tenant)
+    await ingest.write(tenant, {"__name__": "up", "job": "secret"}, [(NOW_MS + 1, 1.0)])
+    client: httpx.AsyncClient = await serve()
+    client.headers["X-API-Key"] = hub.key(uuid.uuid4())
+    asked = {
+        "query": {"query": "up"},
+        "query_range": {"query": "up", "start": str(T), "end": str(T + 1), "step": "1"},
+        "labels": {},
+        "label/job/values": {},
+        "series": {"match[]": '{job="secret"}'},
+        "metadata": {},
+        "status/tsdb": {},
+        "export": {"match[]": "up"},
+    }
+    for path, params in asked.items():
+        # A tenant named from outside is not heard.
+        answer = await client.get(
+            f"/api/v1/{path}",
+            params={**params, "tenant": str(tenant)},
+            headers={"X-Scope-OrgID": str(tenant), "X-Tenant": str(tenant)},
+        )
+        assert answer.status_code == 200, path
+        assert "secret" not in answer.text, path
+
+
+async def test_reading_needs_its_scope(serve, hub, tenant):
+    """A key that may only write is refused, by name of the scope."""
+    client = await serve()
+    key = hub.key(tenant, scopes=("metrics:write",))
+    answer = await client.get("/api/v1/query", params={"query": "1"}, headers={"X-API-Key": key})
+    assert answer.status_code == 403
+    assert "metrics:read" in answer.json()["error"]
+
+
+async def test_a_plan_bounds_the_samples_of_a_query(serve, hub, ingest, tenant):
+    """One sample more than the plan allows is 422, in the words people search for."""
+    await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS - n, 1.0) for n in range(100)])
+    client = await serve()
+    for allowed, status in ((1000, 200), (99, 422)):
+        key = hub.key(tenant, query_samples=allowed)
+        answer = await client.get(
+            "/api/v1/query", params={"query": "up[1m]"}, headers={"X-API-Key": key}
+        )
+        assert answer.status_code == status
+    assert "too many samples" in answer.json()["error"]
+
+
+async def test_a_plan_bounds_the_queries_at_once(serve, hub, ingest, tenant):
+    """A query that waits too long for its turn is 429 with Retry-After; the others are answered."""
+    await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0)])
+    client = await serve(das_queue_timeout_s=0.05)
+    key = hub.key(tenant, query_concurrency=1)
+
+    async with asyncio.TaskGroup() as group:
+        # The tenant's state is locked, so that the first query holds its slot while others wait.
+        state = client._transport.app.state.services.engine.store.catalogue
+        await client.get("/api/v1/labels", headers={"X-API-Key": key})
+        lock = state._tenants[tenant].lock
+        await lock.acquire()
+        tasks = [
+            group.create_task(
+                client.get("/api/v1/query", params={"query": "up"}, headers={"X-API-Key": key})
+            )
+            for _ in range(3)
+        ]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        lock.release()
+    statuses = sorted(task.result().status_code for task in tasks)
+    assert statuses == [200, 429, 429]
+    refused = next(task.result() for task in tasks if task.result().status_code == 429)
+    assert refused.headers["retry-after"] == "1"
+
+
+async def test_a_timeout_only_lowers(serve, hub, ingest, tenant):
+    """`timeout` ends a query early with 503 `timeout`; a longer one than the server's is not heard."""
+    await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0)])
+    client = await serve(das_query_timeout_s=0.2)
+    client.headers["X-API-Key"] = hub.key(tenant)
+    await client.get("/api/v1/labels")
+    catalogue = client._transport.app.state.services.engine.store.catalogue
+    async with catalogue._tenants[tenant].lock:
+        for timeout in ("10ms", "1h"):
+            answer = await call(client, "/api/v1/query", query="up", timeout=timeout)
+            assert answer.status_code == 503
+            assert answer.json()["errorType"] == "timeout"
+    assert (await call(client, "/api/v1/query", query="up", timeout="1h")).status_code == 200
+
+
+async def test_a_client_that_leaves_ends_its_query(serve, hub, ingest, tenant):
+    """When the client goes away the query is cancelled, its slot is free, and 499 is recorded."""
+    await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0)])
+    client = await serve()
+    key = hub.key(tenant, query_concurrency=1)
+    app = client._transport.app
+    await client.get("/api/v1/labels", headers={"X-API-Key": key})
+    lock = app.state.services.engine.store.catalogue._tenants[tenant].lock
+    gone, sent = asyncio.Event(), []
+    scope = {
+        "type": "http", "method": "GET", "path": "/api/v1/query", "raw_path": b"/api/v1/query",
+        "query_string": b"query=up", "headers": [(b"x-api-key", key.encode())], "http_version": "1.1",
+        "scheme": "http", "server": ("das", 80), "client": ("c", 1), "root_path": "",
+    }  # fmt: skip
+    first = True
+
+    async def receive():
+        nonlocal first
+        if first:
+            first = False
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    async with lock:
+        running = asyncio.create_task(app(scope, receive, send))
+        gone.set()
+        await asyncio.wait_for(running, 5)
+    assert sent[0]["status"] == 499
+    answer = await client.get("/api/v1/query", params={"query": "up"}, headers={"X-API-Key": key})
+    assert answer.status_code == 200
+
+
+async def test_format_query(das):
+    """The query in Prometheus's own form."""
+    answer = await call(das, "/api/v1/format_query", query="sum(rate(x[5m]))by(job)")
+    assert answer.json()["data"] == "sum by (job) (rate(x[5m]))"
+
+
+async def test_export_gives_raw_samples(filled):
+    """NDJSON, CSV and Arrow hold the same samples: start ≤ time ≤ end, every one."""
+    span = {"start": str(T - 30), "end": str(T), "match[]": 'requests_total{host="a",job="api"}'}
+    lines = (await call(filled, "/api/v1/export", **span)).text.splitlines()
+    assert lines == [
+        '{"metric":{"__name__":"requests_total","host":"a","job":"api"},'
+        f'"values":[1140,1170,1200],"timestamps":[{NOW_MS - 30_000},{NOW_MS - 15_000},{NOW_MS}]}}'
+    ]
+    csv = (await call(filled, "/api/v1/export", format="csv", **span)).text.splitlines()
+    assert len(csv) == 4
+    assert csv[-1].endswith(f",{NOW_MS},1200")
+    arrow = await call(filled, "/api/v1/export", format="arrow", **span)
+    table = pa.ipc.open_stream(arrow.content).read_all()
+    assert table["value"].to_pylist() == [[1140.0, 1170.0, 1200.0]]
+    assert dict(table["metric"].to_pylist()[0])["job"] == "api"
+
+
+async def test_a_form_has_a_size(das):
+    """A form beyond 1 MiB is 413, and is not read to its end."""
+    answer = await das.post("/api/v1/query", data={"query": "1" * 2_000_000})
+    assert answer.status_code == 413

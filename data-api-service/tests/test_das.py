@@ -1,0 +1,171 @@
+"""The service from outside: it boots, answers its probes, one happy path, one refusal."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from conftest import NOW_MS
+
+SERVICE = Path(__file__).parent.parent
+NAMES = ("DATABASE_URL", "OBJECT_STORE_URL", "UBS_URL", "SERVICE_TOKEN")
+
+
+async def test_the_service_answers_what_was_committed(das, ingest, tenant):
+    """A sample committed a moment ago is the answer to the next query, and only with a key."""
+    await ingest.write(tenant, {"__name__": "up", "job": "x"}, [(NOW_MS - 1000, 1.0)])
+    answer = await das.get("/api/v1/query", params={"query": "up"})
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "success",
+        "data": {
+            "resultType": "vector",
+            "result": [{"metric": {"__name__": "up", "job": "x"}, "value": [NOW_MS // 1000, "1"]}],
+        },
+    }
+    refused = await das.get("/api/v1/query", params={"query": "up"}, headers={"X-API-Key": "no"})
+    assert refused.status_code == 401
+    assert refused.json()["errorType"] == "unauthenticated"
+
+
+async def test_the_probes_tell_the_truth(serve, hub, objects):
+    """/health touches nothing; /ready names each dependency; /metrics is Prometheus text."""
+    client = await serve()
+    assert (await client.get("/health")).json() == {"status": "ok"}
+    ready = await client.get("/ready")
+    assert ready.status_code == 200
+    assert set(ready.json()["checks"]) == {"postgres", "metrics schema", "object store", "identity"}
+    hub.down = True
+    ready = await client.get("/ready")
+    assert ready.status_code == 503
+    assert ready.json()["checks"]["identity"]["ok"] is False
+    assert ready.json()["checks"]["postgres"]["ok"] is True
+    metrics = (await client.get("/metrics")).text
+    assert "cloudopshub_http_requests_total" in metrics
+
+
+async def test_a_missing_schema_is_said(serve, server_url):
+    """Before the store is migrated the service is up, says what is missing, and recovers alone."""
+    from embedded_postgres import execute, fresh_database
+    from factories import SCHEMA
+
+    with fresh_database(server_url, "das_empty") as url:
+        client = await serve(database_url=url)
+        ready = (await client.get("/ready")).json()["checks"]["metrics schema"]
+        assert ready["ok"] is False
+        assert "metrics.series" in ready["detail"]
+        execute(url, SCHEMA)
+        assert (await client.get("/ready")).status_code == 200
+
+
+@pytest.mark.parametrize("missing", NAMES)
+def test_a_missing_setting_stops_the_start(missing):
+    """One line on stderr names the variable; nothing is served half configured."""
+    given = {
+        "DATABASE_URL": "postgresql:///x",
+        "OBJECT_STORE_URL": "file:///tmp/x",
+        "UBS_URL": "http://127.0.0.1:1",
+        "SERVICE_TOKEN": "t",
+    }
+    env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    env |= {name: value for name, value in given.items() if name != missing}
+    done = subprocess.run(
+        [sys.executable, "-m", "data_api"], cwd=SERVICE, env=env, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert missing in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+async def test_a_tenants_own_key_is_needed_everywhere(serve):
+    """Every route but the probes and the documentation asks for a credential."""
+    client = await serve()
+    open_paths = {"/health", "/ready", "/metrics"}
+    spec = (await client.get("/openapi.json")).json()
+    assert len(spec["paths"]) > 20
+    routes = [
+        (method, path.replace("{name}", "job"))
+        for path, methods in spec["paths"].items()
+        for method in methods
+        if path not in open_paths
+    ]
+    for method, path in [*routes, ("get", "/api/v1/anything"), ("delete", "/api/v1/series")]:
+        for prefix in ("", "/prometheus"):
+            answer = await client.request(method, prefix + path)
+            assert answer.status_code == 401, (method, prefix, path)
+
+
+@pytest.mark.parametrize("base", ["/api/v1", "/prometheus/api/v1"])
+async def test_postgres_may_go_and_come_back(serve, hub, ingest, tenant, server_url, base):
+    """While Postgres refuses, answers are 503 `unavailable` with a reason; then all is as before."""
+    from embedded_postgres import execute
+
+    await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS - 1000, 1.0)])
+    client: httpx.AsyncClient = await serve()
+    client.headers["X-API-Key"] = hub.key(tenant)
+
+    async def ask():
+        return await client.get(f"{base}/query", params={"query": "up"})
+
+    assert (await ask()).status_code == 200
+    name = await ingest.connection.fetchval("SELECT current_database()")
+    # Every session ends and no new one is let in, which is what a stopped server looks like.
+    execute(server_url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+    try:
+        execute(
+            server_url,
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+        )
+        refused = await ask()
+        assert refused.status_code == 503
+        assert refused.json()["errorType"] == "unavailable"
+        assert "Postgres" in refused.json()["error"]
+        assert refused.headers["retry-after"] == "1"
+        ready = await client.get("/ready")
+        assert ready.status_code == 503
+        assert (await client.get("/health")).status_code == 200
+    finally:
+        execute(server_url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    assert (await ask()).json()["data"]["result"][0]["value"][1] == "1"
+
+
+async def test_the_contract_columns_are_there(database_url):
+    """The tests' schema and the service's own list of columns agree."""
+    from data_api.store import tables
+
+    connection = await asyncpg.connect(database_url)
+    rows = await connection.fetch(tables.PRESENT_COLUMNS)
+    await connection.close()
+    present = {(row["table_name"], row["column_name"]) for row in rows}
+    for table, columns in tables.COLUMNS.items():
+        assert {(table, column) for column in columns} <= present
+
+
+def test_the_schema_is_that_of_the_service_that_owns_it():
+    """Columns of the tables read here are those of data-ingest-service's migrations, in order."""
+    import re
+
+    from factories import SCHEMA
+
+    versions = SERVICE.parent / "data-ingest-service" / "migrations" / "versions"
+    if not versions.is_dir():
+        pytest.skip("data-ingest-service is not beside this folder")
+    text = "\n".join(path.read_text() for path in sorted(versions.glob("*.py")))
+
+    def columns(sql: str, table: str) -> list[str]:
+        body = re.search(
+            rf"CREATE TABLE metrics\.{table} \((.*?)\)\s*(?:;|\"\"\"|PARTITION)", sql, re.S
+        )
+        assert body is not None, table
+        found = re.findall(
+            r"(?:^|,)\s*([a-z_]+)\s+(?:bigint|uuid|jsonb|bytea|xid8|timestamptz|integer|smallint|text)",
+            body[1],
+        )
+        return found
+
+    for table in ("series", "batch", "block", "metadata"):
+        assert columns(SCHEMA, table) == columns(text, table), table
