@@ -1,10 +1,7 @@
 """`python -m data_ingest`: the service on the host and port of its settings."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
-import sys
 from types import FrameType
 
 import uvicorn
@@ -13,7 +10,9 @@ from data_ingest.api.probes import Drain
 
 
 class DrainingServer(uvicorn.Server):
-    """On SIGTERM /ready turns 503 first; the listening socket closes a pause later, when routers have noticed."""
+    """On SIGTERM /ready turns 503 first; the listening socket closes a pause later, when routers
+    have noticed.
+    """
 
     def __init__(self, config: uvicorn.Config, drain: Drain, drain_s: float) -> None:
         super().__init__(config)
@@ -47,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,11 +1,10 @@
 """Wiring: which parts there are, in which order they start and stop.
 
-    start: Postgres pool ─ writer (connects by itself) ─ identity ─ background      stop: the other way round
+    start: writer (connects by itself) ─ identity ─ background       stop: the other way round
 
-Nothing here waits for Postgres: a service that starts before it stays up, says so in /ready and recovers by itself.
+Nothing here waits for Postgres: a service that starts before it stays up, says so in /ready and
+recovers by itself.
 """
-
-from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager

@@ -1,9 +1,7 @@
 """The payload of one committed batch: columns to bytes and back (docs/formats/batch.md, version 1).
 
-    "COB1" codec 0 0 0 │ n u32 │ raw_bytes u32 │ zstd( series_id planes │ timestamp planes │ value planes )
+"COB1" codec 0 0 0 │ n u32 │ raw_bytes u32 │ zstd( ids │ timestamps │ values )
 """
-
-from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
@@ -27,7 +25,9 @@ _HEADER: Final = struct.Struct("<4sB3xII")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Samples in arrival order: three arrays of shape (n,). Value bits are kept, whatever they are."""
+    """Samples in arrival order: three arrays of shape (n,). Value bits are kept, whatever they
+    are.
+    """
 
     series_ids: I64
     timestamps_ms: I64
@@ -48,7 +48,7 @@ def pack(samples: Columns) -> bytes:
         np.ascontiguousarray(samples.values, np.float64).view(np.uint64),
         raw,
     )
-    body = memoryview(cramjam.zstd.compress(raw, level=ZSTD_LEVEL))
+    body = memoryview(cramjam.zstd.compress(raw.data, level=ZSTD_LEVEL))
     codec = ZSTD
     if len(body) >= raw.size:
         codec, body = STORED, memoryview(raw.data)
@@ -56,7 +56,9 @@ def pack(samples: Columns) -> bytes:
 
 
 def unpack(payload: bytes | memoryview) -> Columns:
-    """The samples of a payload; `BadPayload` for anything `pack` (or another honest writer) would not write."""
+    """The samples of a payload; `BadPayload` for anything `pack` (or another honest writer) would
+    not write.
+    """
     if len(payload) < _HEADER.size:
         raise BadPayload(detail="shorter than its header", bytes=len(payload))
     magic, codec, n, raw_bytes = _HEADER.unpack_from(payload)
@@ -65,12 +67,18 @@ def unpack(payload: bytes | memoryview) -> Columns:
     if n < 1 or raw_bytes != SAMPLE_BYTES * n:
         raise BadPayload(detail="sizes do not agree", samples=n, raw_bytes=raw_bytes)
     raw = _undo(codec, memoryview(payload)[_HEADER.size :], raw_bytes)
-    series_ids, timestamps_ms, bits = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.uint64)
+    series_ids, timestamps_ms, bits = (
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
+        np.empty(n, np.uint64),
+    )
     columns.unshuffle(raw, series_ids, timestamps_ms, bits)
     return Columns(series_ids, timestamps_ms, bits.view(np.float64))
 
 
-def _undo(codec: int, body: memoryview, raw_bytes: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+def _undo(
+    codec: int, body: memoryview, raw_bytes: int
+) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     if codec == STORED:
         if len(body) != raw_bytes:
             raise BadPayload(detail="body of another size", expected=raw_bytes, got=len(body))
@@ -80,7 +88,7 @@ def _undo(codec: int, body: memoryview, raw_bytes: int) -> np.ndarray[tuple[int]
     # One byte more than promised, so that a longer body shows itself instead of being cut.
     raw = np.empty(raw_bytes + 1, np.uint8)
     try:
-        written = cramjam.zstd.decompress_into(body, raw)
+        written = cramjam.zstd.decompress_into(body, raw.data)
     except cramjam.DecompressionError as exc:
         raise BadPayload(detail=str(exc)) from exc
     if written != raw_bytes:

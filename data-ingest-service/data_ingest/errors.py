@@ -1,22 +1,20 @@
 """What can go wrong on the write side.
 
-    ServiceError
-    ├── WriteError
-    │   ├── BadBody            400  the bytes are not what their content type says
-    │   ├── InvalidLabels      400  one series' labels cannot be stored (refuses its samples only)
-    │   ├── SamplesRefused     400  stored the valid rest, refused these; counts and first error
-    │   ├── UnsupportedBody    415  another protocol version or encoding
-    │   ├── BodyTooLarge       413  over a size limit, before or after decompression
-    │   └── RateLimited        429  the tenant's samples a second
-    ├── StoreError
-    │   ├── StoreUnavailable   503  Postgres does not answer, or not in time
-    │   ├── Overloaded         503  a queue or the memory budget is full
-    │   ├── StoreRefused       400  Postgres refuses what is in one write
-    │   └── BadPayload         500  stored bytes that do not decode
-    └── (identity's Unauthenticated, Forbidden, IdentityUnavailable)
+ServiceError
+├── WriteError
+│   ├── BadBody            400  the bytes are not what their content type says
+│   ├── InvalidLabels      400  one series' labels cannot be stored (refuses its samples only)
+│   ├── SamplesRefused     400  stored the valid rest, refused these; counts and first error
+│   ├── UnsupportedBody    415  another protocol version or encoding
+│   ├── BodyTooLarge       413  over a size limit, before or after decompression
+│   └── RateLimited        429  the tenant's samples a second
+├── StoreError
+│   ├── StoreUnavailable   503  Postgres does not answer, or not in time
+│   ├── Overloaded         503  a queue or the memory budget is full
+│   ├── StoreRefused       400  Postgres refuses what is in one write
+│   └── BadPayload         500  stored bytes that do not decode
+└── (identity's Unauthenticated, Forbidden, IdentityUnavailable)
 """
-
-from __future__ import annotations
 
 from data_ingest.kinds import Kind, ServiceError
 
@@ -42,8 +40,11 @@ class SamplesRefused(WriteError):
         """Counts by reason, then the first error in full."""
         refused = self.facts["refused"]
         by_reason = " ".join(f"{reason}={count}" for reason, count in sorted(refused.items()))
-        text = f"{sum(refused.values())} samples refused ({by_reason}), {self.facts['accepted']} stored"
-        return f"{text}; first: {self.facts['first_error']}" if self.facts.get("first_error") else text
+        accepted = self.facts["accepted"]
+        text = f"{sum(refused.values())} samples refused ({by_reason}), {accepted} stored"
+        return (
+            f"{text}; first: {self.facts['first_error']}" if self.facts.get("first_error") else text
+        )
 
 
 class UnsupportedBody(WriteError):

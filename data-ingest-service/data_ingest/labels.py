@@ -1,9 +1,8 @@
-"""What a series is: labels checked, sorted, and named by a strong hash. The slow path, once a series.
+"""What a series is: labels checked, sorted, and named by a strong hash. The slow path, once a
+series.
 
 Source: docs/contracts.md, section 3 (labels_hash); Prometheus data model.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -34,10 +33,11 @@ class NewSeries:
 
 
 def canonical(raw: RawLabels, rules: LabelRules) -> NewSeries:
-    """The one form of these labels, whatever order they came in; `InvalidLabels` says what is wrong where.
+    """The one form of these labels, whatever order they came in; `InvalidLabels` says what is wrong
+    where.
 
-    A label with an empty value is the same as no label. Names are unique and not empty; names and values
-    are UTF-8 without NUL (jsonb cannot hold it); at least one label is left.
+    A label with an empty value is the same as no label. Names are unique and not empty; names and
+    values are UTF-8 without NUL (jsonb cannot hold it); at least one label is left.
     """
     kept = sorted((name, value) for name, value in raw if value)
     if not kept:
@@ -51,11 +51,15 @@ def canonical(raw: RawLabels, rules: LabelRules) -> NewSeries:
             raise InvalidLabels(detail=text)
         if len(name) > rules.name_bytes_max:
             raise InvalidLabels(
-                detail=f"label name too long: {_quoted(name)}", bytes=len(name), limit=rules.name_bytes_max
+                detail=f"label name too long: {_quoted(name)}",
+                bytes=len(name),
+                limit=rules.name_bytes_max,
             )
         if len(value) > rules.value_bytes_max:
             raise InvalidLabels(
-                detail=f"value of {_quoted(name)} too long", bytes=len(value), limit=rules.value_bytes_max
+                detail=f"value of {_quoted(name)} too long",
+                bytes=len(value),
+                limit=rules.value_bytes_max,
             )
         previous = name
     try:
@@ -70,7 +74,9 @@ def canonical(raw: RawLabels, rules: LabelRules) -> NewSeries:
 
 def labels_hash(ordered: RawLabels) -> bytes:
     """16 bytes: the identity of labels that are sorted by name bytes and have no empty values."""
-    joined = b"".join(part for name, value in ordered for part in (name, _SEPARATOR, value, _SEPARATOR))
+    joined = b"".join(
+        part for name, value in ordered for part in (name, _SEPARATOR, value, _SEPARATOR)
+    )
     return hashlib.blake2b(joined, digest_size=16, person=b"coh-series").digest()
 
 

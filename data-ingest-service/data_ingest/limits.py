@@ -1,7 +1,5 @@
 """What a tenant's plan and the clock allow: samples a second, and times that can be stored."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +14,11 @@ TOO_NEW = "too_far_in_future"
 
 @dataclass(slots=True)
 class TokenBucket:
-    """Samples a second with a burst. One request may exceed the burst, and then later ones wait for it.
+    """Samples a second with a burst. One request may exceed the burst, and then later ones wait for
+    it.
 
-        level ─┐ + rate × time, at most burst
-               └ - samples taken; may go below zero, or a large request could never pass
+    level ─┐ + rate × time, at most burst
+           └ - samples taken; may go below zero, or a large request could never pass
     """
 
     rate_per_s: float
@@ -28,7 +27,9 @@ class TokenBucket:
     at_s: float = float("-inf")
 
     def take(self, samples: int, now_s: float) -> float:
-        """0.0 when taken; else the seconds until a request of this size may pass, and nothing is taken."""
+        """0.0 when taken; else the seconds until a request of this size may pass, and nothing is
+        taken.
+        """
         self.level = min(self.burst, self.level + self.rate_per_s * max(0.0, now_s - self.at_s))
         self.at_s = max(self.at_s, now_s)
         needed = min(float(samples), self.burst)
@@ -50,8 +51,10 @@ class TimeSpan:
     max_ms: int
 
     @classmethod
-    def at(cls, now_ms: int, retention_days: int | None, future_ms_max: int) -> TimeSpan:
-        """From the tenant's retention (the epoch when that is unlimited) to a little in the future."""
+    def at(cls, now_ms: int, retention_days: int | None, future_ms_max: int) -> "TimeSpan":
+        """From the tenant's retention (the epoch when that is unlimited) to a little in the
+        future.
+        """
         oldest_ms = 0 if retention_days is None else max(0, now_ms - retention_days * DAY_MS)
         return cls(oldest_ms, now_ms + future_ms_max)
 

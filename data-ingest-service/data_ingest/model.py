@@ -1,6 +1,6 @@
-"""The nouns of the write path: arrays of samples, the labels behind them, and what became of them."""
-
-from __future__ import annotations
+"""The nouns of the write path: arrays of samples, the labels behind them, and what became of
+them.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,14 +20,18 @@ RawLabels: TypeAlias = list[tuple[bytes, bytes]]
 """Name and value of each label as they came: any order, not yet checked."""
 
 STALE_MARKER_BITS = 0x7FF0_0000_0000_0002
-"""The NaN that ends a series. Compare bits: NaN equals nothing. Source: Prometheus `value.StaleNaN`."""
+"""The NaN that ends a series. Compare bits: NaN equals nothing. Source: Prometheus
+`value.StaleNaN`.
+"""
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class MetricMetadata:
-    """What a metric name means, as its sender says. `type` is lower case (`counter`), `unknown` if unset."""
+    """What a metric name means, as its sender says. `type` is lower case (`counter`), `unknown` if
+    unset.
+    """
 
     metric_name: str
     type: str
@@ -39,13 +43,15 @@ class MetricMetadata:
 class SampleBatch:
     """One decoded request, columnar: what every protocol module makes and the pipeline takes.
 
-    keys: (s, 2) uint64, two hash lanes for each series occurrence, over its raw label bytes. Only a cache
+    keys: (s, 2) uint64, two hash lanes for each series occurrence, over its raw label bytes. Only a
+    cache
         key (see `kernels.hashing`): it decides nothing that is stored. Rows may repeat a series.
     series_of: (n,) int64, the row of `keys` each sample belongs to.
     timestamps_ms: (n,) int64. values: (n,) float64, bits kept (stale markers, -0.0).
     labels_at: the raw labels of one row of `keys`; called only for series not seen before.
         It may raise `errors.InvalidLabels`, which refuses that series' samples and no others.
-    refused: samples the decoder could read but not take, by reason; `first_error` says why the first.
+    refused: samples the decoder could read but not take, by reason; `first_error` says why the
+    first.
     skipped: things that are not samples and are not kept (exemplars), by reason.
     """
 
@@ -67,7 +73,9 @@ class SampleBatch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request once its transaction has committed: accepted + refused = received."""
+    """What became of one request once its transaction has committed: accepted + refused =
+    received.
+    """
 
     accepted: int
     refused: Mapping[str, int] = field(default_factory=lambda: _NOTHING)

@@ -1,14 +1,12 @@
 """The write path on one screen: decode → limit → commit → acknowledge.
 
-    ingest_body ─▶ thread: decode, look up series, check times and labels ─▶ take tokens ─▶ commit ─▶ learn ─▶ Outcome
+    ingest_body ─▶ thread: decode, look up series, check ─▶ tokens ─▶ commit ─▶ learn ─▶ Outcome
     ingest      ─▶ the same for a batch that is decoded already (scrape, in process)
 
 Everything a request says is either committed or counted as refused in the same transaction, so
 accepted + refused = received, whatever is killed when. A request that fails whole (503, 413, 400
 for bytes that do not decode) has left nothing behind.
 """
-
-from __future__ import annotations
 
 import time
 from collections import OrderedDict
@@ -34,7 +32,11 @@ RATE_LIMITED = "rate_limited"
 STORE_REFUSED = "store_refused"
 BUCKETS_MAX = 100_000
 
-SAMPLES = Counter("cloudopshub_ingest_samples_total", "Samples received, by what became of them.", ["protocol", "outcome"])
+SAMPLES = Counter(
+    "cloudopshub_ingest_samples_total",
+    "Samples received, by what became of them.",
+    ["protocol", "outcome"],
+)
 
 
 @dataclass(slots=True)
@@ -61,7 +63,8 @@ class Refusals:
 class Prepared:
     """A decoded request with its series looked up: what is to be committed, and what is refused.
 
-    new_keys: (k, 2) cache keys that the ids of new series are to be learned under; new_at: (k,) index into `write.new`.
+    new_keys: (k, 2) cache keys that the ids of new series are to be learned under; new_at: (k,)
+    index into `write.new`.
     """
 
     write: Write
@@ -70,7 +73,7 @@ class Prepared:
     skipped: Mapping[str, int]
     first_error: str
 
-    def without_samples(self, reason: str) -> Prepared:
+    def without_samples(self, reason: str) -> "Prepared":
         """The same request with all its samples refused: only the count is left to commit."""
         write, nothing = self.write, slice(0, 0)
         refused = dict(write.refused)
@@ -78,7 +81,10 @@ class Prepared:
         return replace(
             self,
             write=Write(
-                write.tenant, write.series_ids[nothing], write.timestamps_ms[nothing], write.values[nothing],
+                write.tenant,
+                write.series_ids[nothing],
+                write.timestamps_ms[nothing],
+                write.values[nothing],
                 refused=refused,
             ),
             new_keys=self.new_keys[nothing],
@@ -107,10 +113,13 @@ class Pipeline:
         self._clock = clock
         self._buckets: OrderedDict[UUID, TokenBucket] = OrderedDict()
 
-    async def ingest(self, tenant: UUID, decoded: SampleBatch, limits: Limits, protocol: str) -> Outcome:
+    async def ingest(
+        self, tenant: UUID, decoded: SampleBatch, limits: Limits, protocol: str
+    ) -> Outcome:
         """What became of the samples, once that is durable.
 
-        Raises `RateLimited` (all counted as refused, none stored), `StoreUnavailable` or `Overloaded` (nothing stored).
+        Raises `RateLimited` (all counted as refused, none stored), `StoreUnavailable` or
+        `Overloaded` (nothing stored).
         """
         return await self.ingest_body(tenant, lambda: decoded, limits, protocol)
 
@@ -119,8 +128,8 @@ class Pipeline:
     ) -> Outcome:
         """As `ingest`, for bytes still to be decoded.
 
-        `decode` runs in the same worker thread as the lookup, so the event loop goes on and one request
-        costs one change of threads.
+        `decode` runs in the same worker thread as the lookup, so the event loop goes on and one
+        request costs one change of threads.
         """
         now_s = self._clock()
         known = self._series.of(tenant)
@@ -137,18 +146,27 @@ class Pipeline:
             if found.write.samples and (bucket := self._buckets.get(tenant)):
                 bucket.give_back(found.write.samples)
             raise
-        outcome = Outcome(found.write.samples, found.write.refused, found.skipped, found.first_error)
+        outcome = Outcome(
+            found.write.samples, found.write.refused, found.skipped, found.first_error
+        )
         _count(protocol, outcome)
         if wait_s:
             raise RateLimited(
-                samples=outcome.refused_total, limit_per_s=limits.samples_per_s, retry_after_s=wait_s
+                samples=outcome.refused_total,
+                limit_per_s=limits.samples_per_s,
+                retry_after_s=wait_s,
             )
         return outcome
 
-    # -- in a worker thread: pure but for the lookup ------------------------------------------------
+    # -- in a worker thread: pure but for the lookup --
 
     def _prepare(
-        self, tenant: UUID, decode: Callable[[], SampleBatch], known: KnownSeries, limits: Limits, now_s: float
+        self,
+        tenant: UUID,
+        decode: Callable[[], SampleBatch],
+        known: KnownSeries,
+        limits: Limits,
+        now_s: float,
     ) -> Prepared:
         batch = decode()
         refusals = Refusals(dict(batch.refused), batch.first_error)
@@ -158,8 +176,14 @@ class Pipeline:
             if not span.holds(timestamps_ms):
                 kept, counts = span.split(timestamps_ms)
                 worst = int(timestamps_ms[~kept][0])
-                refusals.add(counts, f"timestamp {worst} is outside {span.min_ms}..{span.max_ms} (ms)")
-                series_of, timestamps_ms, values = series_of[kept], timestamps_ms[kept], values[kept]
+                refusals.add(
+                    counts, f"timestamp {worst} is outside {span.min_ms}..{span.max_ms} (ms)"
+                )
+                series_of, timestamps_ms, values = (
+                    series_of[kept],
+                    timestamps_ms[kept],
+                    values[kept],
+                )
         row_ids, unknown = known.find(batch.keys, _minute(now_s))
         new: list[NewSeries] = []
         new_rows: list[int] = []
@@ -184,17 +208,14 @@ class Pipeline:
         batch: SampleBatch,
         row_ids: I64,
         series_of: I64,
-        known: KnownSeries,
-        limits: Limits,
-        now_s: float,
+        room: int | None,
         refusals: Refusals,
     ) -> tuple[list[NewSeries], list[int]]:
-        """The slow path. Unknown rows that have samples get -1 - (index into the new series), or stay 0 when refused."""
+        """The slow path. Unknown rows that have samples get -1 - (index into the new series), or
+        stay 0 when refused.
+        """
         in_use = np.zeros(len(row_ids), bool)
         in_use[series_of] = True
-        room = None
-        if limits.active_series is not None:
-            room = limits.active_series - known.active(_minute(now_s), self._active_minutes)
         new: list[NewSeries] = []
         index_of: dict[bytes, int] = {}
         rows: list[int] = []
@@ -208,7 +229,9 @@ class Pipeline:
             if index is None:
                 if room is not None and len(new) >= room:
                     refusals.refuse_row(
-                        ACTIVE_SERIES, row, f"the plan allows {limits.active_series} active series: {series.labels_json[:200]}"
+                        ACTIVE_SERIES,
+                        row,
+                        f"the plan's active series are used up: {series.labels_json[:200]}",
                     )
                     continue
                 index = index_of[series.labels_hash] = len(new)
@@ -217,13 +240,16 @@ class Pipeline:
             rows.append(row)
         return new, rows
 
-    # -- on the event loop --------------------------------------------------------------------------
+    # -- on the event loop --
 
     def _take_tokens(self, tenant: UUID, limits: Limits, samples: int, now_s: float) -> float:
         """0.0 when the samples may pass; else the seconds to wait."""
         if limits.samples_per_s is None or not samples:
             return 0.0
-        rate, burst = float(limits.samples_per_s), float(limits.burst_samples or limits.samples_per_s)
+        rate, burst = (
+            float(limits.samples_per_s),
+            float(limits.burst_samples or limits.samples_per_s),
+        )
         bucket = self._buckets.get(tenant)
         if bucket is None or (bucket.rate_per_s, bucket.burst) != (rate, burst):
             bucket = self._buckets[tenant] = TokenBucket(rate, burst)
@@ -238,10 +264,13 @@ class Pipeline:
             return
         new_ids = await self._writer.commit(write)
         if found.new_at.size:
-            # Only now: an id that is published before its row has committed would acknowledge lost samples.
+            # Only now: an id that is published before its row has committed would acknowledge lost
+            # samples.
             learned = new_ids[found.new_at]
             rows_max = self._series.rows_max
-            await anyio.to_thread.run_sync(known.learn, found.new_keys, learned, _minute(now_s), rows_max)
+            await anyio.to_thread.run_sync(
+                known.learn, found.new_keys, learned, _minute(now_s), rows_max
+            )
             self._series.settle(write.tenant)
 
 

@@ -3,8 +3,6 @@
 Deployment names are bare (docs/contracts.md, section 1); the service's own carry `DIS_`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
@@ -20,7 +18,9 @@ def _name(name: str) -> AliasChoices:
 class Settings(BaseSettings):
     """Frozen; built once at start and passed down. Nothing else reads the environment."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_prefix="DIS_", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_prefix="DIS_", populate_by_name=True
+    )
 
     host: Annotated[str, Field(validation_alias=_name("HOST"))] = "127.0.0.1"
     port: Annotated[int, Field(validation_alias=_name("PORT"), ge=0, le=65535)] = 8000
@@ -65,7 +65,8 @@ class Settings(BaseSettings):
     scrape_timeout_s: Annotated[float, Field(gt=0)] = 4.0
     scrape_body_bytes_max: Annotated[int, Field(gt=0)] = 32 * MIB
     scrape_host: bool = True
-    # `service=/path/of.pid` or `service=~pattern of the command line`; empty = our packages by name.
+    # `service=/path/of.pid` or `service=~pattern of the command line`; empty = our packages by
+    # name.
     host_processes: str = ""
     # A batch becomes part of a block once it is this old; das follows the younger ones by xid.
     compaction_delay_s: Annotated[float, Field(ge=0)] = 60.0
@@ -86,12 +87,17 @@ def load() -> Settings:
     try:
         return Settings()  # type: ignore[call-arg]  # the values come from the environment
     except ValidationError as exc:
-        raise SettingsError("; ".join(_fault(e["loc"], e["type"], e["msg"]) for e in exc.errors())) from None
+        raise SettingsError(
+            "; ".join(_fault(e["loc"], e["type"], e["msg"]) for e in exc.errors())
+        ) from None
 
 
 def _fault(loc: tuple[int | str, ...], kind: str, message: str) -> str:
-    bare = {str(f.validation_alias.choices[0]) for f in Settings.model_fields.values()
-            if isinstance(f.validation_alias, AliasChoices)}
+    bare = {
+        str(f.validation_alias.choices[0])
+        for f in Settings.model_fields.values()
+        if isinstance(f.validation_alias, AliasChoices)
+    }
     name = str(loc[0]) if loc else "settings"
     if name not in bare and not name.startswith("DIS_"):
         name = f"DIS_{name.upper()}"

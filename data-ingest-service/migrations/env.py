@@ -1,6 +1,6 @@
-"""Runs the migrations on the connection it is given, or on DATABASE_URL when the `alembic` command started it."""
-
-from __future__ import annotations
+"""Runs the migrations on the connection it is given, or on DATABASE_URL when the `alembic` command
+started it.
+"""
 
 import os
 
@@ -12,7 +12,9 @@ SCHEMA = "metrics"
 
 
 def run(connection: Connection) -> None:
-    """Apply what is missing, in one transaction; `alembic_version` lives in the service's own schema."""
+    """Apply what is missing, in one transaction; `alembic_version` lives in the service's own
+    schema.
+    """
     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
     context.configure(connection=connection, version_table_schema=SCHEMA, transactional_ddl=True)
     with context.begin_transaction():
@@ -26,7 +28,9 @@ else:
     import psycopg2
 
     engine = create_engine(
-        "postgresql+psycopg2://", creator=lambda: psycopg2.connect(os.environ["DATABASE_URL"]), poolclass=NullPool
+        "postgresql+psycopg2://",
+        creator=lambda: psycopg2.connect(os.environ["DATABASE_URL"]),
+        poolclass=NullPool,
     )
     with engine.begin() as connection:
         run(connection)

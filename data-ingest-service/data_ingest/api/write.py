@@ -1,9 +1,9 @@
-"""The write routes: bare ASGI, because they are the hot ones. Read the body, ask who it is, hand it on, answer.
+"""The write routes: bare ASGI, because they are the hot ones. Read the body, ask who it is, hand it
+on, answer.
 
-    authenticate → scope → content type → body within its limits → pipeline → 204 after the durable commit
+authenticate → scope → content type → body within its limits → pipeline → 204 after the durable
+commit
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +26,9 @@ SCOPE = "metrics:write"
 NO_CONTENT = 204
 
 log = structlog.get_logger()
-INFLIGHT_BYTES = Gauge("cloudopshub_ingest_inflight_bytes", "Memory that requests in progress have reserved.")
+INFLIGHT_BYTES = Gauge(
+    "cloudopshub_ingest_inflight_bytes", "Memory that requests in progress have reserved."
+)
 
 
 class Disconnected(ServiceError):
@@ -37,20 +39,26 @@ class Disconnected(ServiceError):
 
 @dataclass(slots=True)
 class MemoryBudget:
-    """Bytes that all requests in progress may hold together; beyond it a request is told to come back."""
+    """Bytes that all requests in progress may hold together; beyond it a request is told to come
+    back.
+    """
 
     bytes_max: int
     reserved: int = 0
 
     @contextmanager
     def lease(self) -> Iterator[Callable[[int], None]]:
-        """A function that reserves more; all of it is free again after the block. It may raise `Overloaded`."""
+        """A function that reserves more; all of it is free again after the block. It may raise
+        `Overloaded`.
+        """
         held = 0
 
         def reserve(size: int) -> None:
             nonlocal held
             if self.reserved + size > self.bytes_max and self.reserved:
-                raise Overloaded(detail="memory", reserved=self.reserved, limit=self.bytes_max, retry_after_s=1)
+                raise Overloaded(
+                    detail="memory", reserved=self.reserved, limit=self.bytes_max, retry_after_s=1
+                )
             held += size
             self.reserved += size
             INFLIGHT_BYTES.set(self.reserved)
@@ -81,11 +89,14 @@ class RemoteWrite:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 204 when every sample is durable, else an error that says what became of them."""
+        scope.setdefault("state", {})["route"] = scope[
+            "path"
+        ]  # one of PATHS: the template for the metrics
         try:
             await self._write(_headers(scope), receive)
         except ServiceError as error:
             if error.kind is Kind.INTERNAL:
-                log.error("internal_error", error=type(error).__name__, exc_info=error)
+                log.exception("internal_error", error=type(error).__name__)
             await problems.render(error, scope["path"])(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": NO_CONTENT, "headers": []})
@@ -94,7 +105,9 @@ class RemoteWrite:
     async def _write(self, headers: Mapping[str, str], receive: Receive) -> None:
         principal = await self._identity.authenticate(headers)
         principal.require(SCOPE)
-        remote_write.check_content(headers.get("content-type", ""), headers.get("content-encoding", ""))
+        remote_write.check_content(
+            headers.get("content-type", ""), headers.get("content-encoding", "")
+        )
         with self._memory.lease() as reserve:
             body = await read_body(headers, receive, self._body_bytes_max, reserve)
             reserve(remote_write.declared_bytes(body) if body else 0)
@@ -110,10 +123,14 @@ class RemoteWrite:
 
 
 def raise_refused(outcome: Outcome) -> None:
-    """Passes when every sample was stored; `SamplesRefused` (400: senders do not send it again) otherwise."""
+    """Passes when every sample was stored; `SamplesRefused` (400: senders do not send it again)
+    otherwise.
+    """
     if outcome.refused_total:
         raise SamplesRefused(
-            refused=dict(outcome.refused), accepted=outcome.accepted, first_error=outcome.first_error
+            refused=dict(outcome.refused),
+            accepted=outcome.accepted,
+            first_error=outcome.first_error,
         )
 
 
@@ -154,4 +171,7 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 def routes(endpoint: RemoteWrite) -> list[Route]:
     """One route for each path that senders are set up with."""
-    return [Route(path, endpoint, methods=["POST"], name=f"remote_write {path}") for path in remote_write.PATHS]
+    return [
+        Route(path, endpoint, methods=["POST"], name=f"remote_write {path}")
+        for path in remote_write.PATHS
+    ]

@@ -1,7 +1,5 @@
 """Columns of samples to and from the byte planes of a batch payload (docs/formats/batch.md)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from data_ingest.kernels.jit import BYTES, BYTES_OUT, I64S, I64S_IN, U64S, U64S_IN, kernel, void
@@ -10,7 +8,9 @@ from data_ingest.model import I64, U8, U64
 
 @kernel(void(I64S_IN, I64S_IN, U64S_IN, BYTES_OUT))
 def shuffle(series_ids: I64, timestamps_ms: I64, value_bits: U64, out: U8) -> None:
-    """`out`, 24 n bytes, holds the raw body: three byte-shuffled columns, the first two as zigzag deltas."""
+    """`out`, 24 n bytes, holds the raw body: three byte-shuffled columns, the first two as zigzag
+    deltas.
+    """
     n = series_ids.size
     previous_id = np.int64(0)
     previous_ms = np.int64(0)

@@ -1,27 +1,35 @@
-"""The one place that meets numba: how a kernel is compiled, and the machine instructions numpy has no words for.
+"""The one place that meets numba: how a kernel is compiled, and the machine instructions numpy has
+no words for.
 
-With `NUMBA_DISABLE_JIT=1` every kernel runs as the Python it is written in; the three operations that
-only exist as instructions (`load_u64`, `multiply_low`, `multiply_high`) then have Python bodies.
+With `NUMBA_DISABLE_JIT=1` every kernel runs as the Python it is written in; the three operations
+that only exist as instructions (`load_u64`, `multiply_low`, `multiply_high`) then have Python
+bodies.
 """
 
-from __future__ import annotations
-
 import functools
+import importlib
 import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-import numba
 import numpy as np
-from numba import types
 
+numba: Any = importlib.import_module("numba")
+"""As Any: numba's own annotations describe its decorators, not what a kernel accepts."""
+types: Any = numba.types
 P = ParamSpec("P")
 R = TypeVar("R")
 
 JIT = not numba.config.DISABLE_JIT
 
 void, int32, int64, uint8, uint64, float64, boolean = (
-    types.void, types.int32, types.int64, types.uint8, types.uint64, types.float64, types.boolean,
+    types.void,
+    types.int32,
+    types.int64,
+    types.uint8,
+    types.uint64,
+    types.float64,
+    types.boolean,
 )
 BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 """Request bodies are read-only; a writable array is accepted as well."""
@@ -39,8 +47,8 @@ U64_ROWS_IN = types.Array(types.uint64, 2, "C", readonly=True)
 def kernel(*signatures: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Compiled now, for these signatures only; kept in numba's cache; runs without the GIL.
 
-    Where numba has no folder to keep a cache in (a read-only root without NUMBA_CACHE_DIR), the kernel
-    is compiled all the same and the start is some seconds slower.
+    Where numba has no folder to keep a cache in (a read-only root without NUMBA_CACHE_DIR), the
+    kernel is compiled all the same and the start is some seconds slower.
     """
 
     def compile_now(function: Callable[P, R]) -> Callable[P, R]:
@@ -62,7 +70,9 @@ def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """A small step of a kernel: compiled with its caller, for whatever types the caller has."""
     if not JIT:
         return _wrapping(function)
-    return cast("Callable[P, R]", numba.njit(nogil=True, boundscheck=False, error_model="numpy")(function))
+    return cast(
+        "Callable[P, R]", numba.njit(nogil=True, boundscheck=False, error_model="numpy")(function)
+    )
 
 
 def _wrapping(function: Callable[P, R]) -> Callable[P, R]:
@@ -77,45 +87,52 @@ def _wrapping(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-if JIT:
-    from llvmlite import ir
-    from numba.extending import intrinsic
+def _compiled_instructions() -> tuple[Any, Any, Any]:
+    from llvmlite import ir  # noqa: PLC0415 - not needed, and slow to import, without JIT
+    from numba.extending import intrinsic  # noqa: PLC0415 - as above
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def load_u64(typing_context: Any, buf: Any, offset: Any) -> Any:
-        """Eight bytes at any offset, little-endian, unaligned. The caller keeps `offset + 8 <= buf.size`."""
-
+    def load(_typing: Any, buf: Any, _offset: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             array = context.make_array(signature.args[0])(context, builder, args[0])
             pointer = builder.gep(array.data, [args[1]])
             wide = builder.bitcast(pointer, ir.IntType(64).as_pointer())
             return builder.load(wide, align=1)
 
-        return types.uint64(buf, types.int64), generate
+        return uint64(buf, int64), generate
 
-    def _multiply(shift: int) -> Any:
-        def build(typing_context: Any, a: Any, b: Any) -> Any:
-            def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def multiply(shift: int) -> Any:
+        def build(_typing: Any, _a: Any, _b: Any) -> Any:
+            def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
                 wide = ir.IntType(128)
                 product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
-                return builder.trunc(builder.lshr(product, ir.Constant(wide, shift)), ir.IntType(64))
+                half = builder.lshr(product, ir.Constant(wide, shift))
+                return builder.trunc(half, ir.IntType(64))
 
-            return types.uint64(types.uint64, types.uint64), generate
+            return uint64(uint64, uint64), generate
 
         return build
 
-    multiply_low = intrinsic(_multiply(0))
-    multiply_high = intrinsic(_multiply(64))
-else:
+    numba_intrinsic: Any = intrinsic
+    return (
+        numba_intrinsic(load),
+        numba_intrinsic(multiply(0)),
+        numba_intrinsic(multiply(64)),
+    )
 
-    def load_u64(buf: Any, offset: int) -> Any:
-        """Eight bytes at any offset, little-endian."""
+
+def _python_instructions() -> tuple[Any, Any, Any]:
+    def load(buf: Any, offset: int) -> Any:
         return np.uint64(int.from_bytes(buf[offset : offset + 8].tobytes(), "little"))
 
-    def multiply_low(a: Any, b: Any) -> Any:
-        """Low half of the 128-bit product."""
+    def low(a: Any, b: Any) -> Any:
         return np.uint64((int(a) * int(b)) & 0xFFFF_FFFF_FFFF_FFFF)
 
-    def multiply_high(a: Any, b: Any) -> Any:
-        """High half of the 128-bit product."""
+    def high(a: Any, b: Any) -> Any:
         return np.uint64((int(a) * int(b)) >> 64)
+
+    return load, low, high
+
+
+load_u64, multiply_low, multiply_high = _compiled_instructions() if JIT else _python_instructions()
+"""`load_u64(buf, offset)`: eight bytes at any offset, little-endian; the caller keeps `offset + 8
+<= buf.size`. `multiply_low(a, b)`, `multiply_high(a, b)`: the halves of the 128-bit product."""

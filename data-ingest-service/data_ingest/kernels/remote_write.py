@@ -5,12 +5,10 @@
                                  ├─ 3 exemplar    counted
                                  └─ 4 histogram   counted
 
-Fields 4 and 5 of the outer message are what a 2.0 request consists of: read as 1.0 it would be an empty
-request without an error, so its presence is a status of its own.
+Fields 4 and 5 of the outer message are what a 2.0 request consists of: read as 1.0 it would be an
+empty request without an error, so its presence is a status of its own.
 Source: Prometheus `prompb/remote.proto`, `prompb/types.proto`.
 """
-
-from __future__ import annotations
 
 import numpy as np
 
@@ -32,7 +30,7 @@ ONE_BYTE = np.uint8(128)
 
 
 @kernel(int64(BYTES, int64, U64S_IN, U64_ROWS, I64S, I64S, I64S, U64S, I64S, I64S))
-def walk(
+def walk(  # noqa: PLR0917 - compiled by position
     buf: U8,
     end: int,
     seed: U64,
@@ -44,12 +42,14 @@ def walk(
     metadata_start: I64,
     counts: I64,
 ) -> int:
-    """The status; on OK the arrays hold `counts[SERIES]`, `counts[SAMPLES]`, `counts[METADATA]` items.
+    """The status; on OK the arrays hold `counts[SERIES]`, `counts[SAMPLES]`, `counts[METADATA]`
+    items.
 
     buf: the message in [0, end), with spare bytes after it (see `varint`).
     series_start: where each TimeSeries message starts (its length varint); only those with samples.
-    series_of: row of `keys` for each sample. metadata_start: as series_start; those beyond its size are only counted.
-    On MALFORMED `counts[OFFSET]` is where; on *_FULL an output is too small and nothing is usable.
+    series_of: row of `keys` for each sample. metadata_start: as series_start; those beyond its size
+    are only counted. On MALFORMED `counts[OFFSET]` is where; on *_FULL an output is too small and
+    nothing is usable.
     """
     series = 0
     samples = 0
@@ -69,7 +69,7 @@ def walk(
         if after < 0:
             counts[OFFSET] = tag_at
             return MALFORMED
-        if field == 4 or field == 5:
+        if field in {4, 5}:
             counts[OFFSET] = tag_at
             return VERSION_2
         if field == 3 and wire == BYTES_FIELD:
@@ -88,7 +88,8 @@ def walk(
         run_start = p
         run_end = p
         while p < after:
-            # A short label, as nearly all are: tag and length in a byte each. 2.4 times faster, see bench_remote_write.py.
+            # A short label, as nearly all are: tag and length in a byte each. 2.4 times faster, see
+            # bench_remote_write.py.
             if buf[p] == LABEL_TAG and buf[p + 1] < ONE_BYTE:
                 next_p = p + 2 + np.int64(buf[p + 1])
                 if p == run_end and next_p <= after:
@@ -123,7 +124,9 @@ def walk(
                     # Labels that follow one another are hashed as one run.
                     if tag_at != run_end:
                         if run_end > run_start:
-                            lane0, lane1 = hash_step(buf, run_start, run_end, lane0, lane1, key0, key1)
+                            lane0, lane1 = hash_step(
+                                buf, run_start, run_end, lane0, lane1, key0, key1
+                            )
                         run_start = tag_at
                     run_end = next_p
                 elif field == 2:

@@ -1,11 +1,10 @@
-"""The lookup table of known series: open addressing, one interleaved row a key, so a hit costs one cache line.
+"""The lookup table of known series: open addressing, one interleaved row a key, so a hit costs one
+cache line.
 
     row (4 x uint64):  lane0 │ lane1 │ series_id (0 = empty row) │ minute it was last seen
 
 The capacity is a power of two; a key starts at `lane0 & (capacity - 1)` and walks forward.
 """
-
-from __future__ import annotations
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from data_ingest.model import I64, U64
 
 
 @kernel(int64(U64_ROWS, U64_ROWS, uint64, I64S))
-def find(rows: U64, keys: U64, minute: int, series_ids: I64) -> int:
+def find(rows: U64, keys: U64, minute: np.uint64, series_ids: I64) -> int:
     """How many of `keys` are not in the table; `series_ids` has the id of each, 0 where unknown.
 
     Rows that were hit carry `minute` afterwards. The probes do not depend on one another, so the
@@ -41,7 +40,7 @@ def find(rows: U64, keys: U64, minute: int, series_ids: I64) -> int:
 
 
 @kernel(int64(U64_ROWS, U64_ROWS, I64S, uint64))
-def insert(rows: U64, keys: U64, series_ids: I64, minute: int) -> int:
+def insert(rows: U64, keys: U64, series_ids: I64, minute: np.uint64) -> int:
     """How many rows were taken; a key that is there already keeps its row and gets the id given.
 
     The caller keeps at least one row empty, or this would not end.
@@ -50,7 +49,9 @@ def insert(rows: U64, keys: U64, series_ids: I64, minute: int) -> int:
     taken = 0
     for i in range(keys.shape[0]):
         at = keys[i, 0] & mask
-        while rows[at, 2] != np.uint64(0) and not (rows[at, 0] == keys[i, 0] and rows[at, 1] == keys[i, 1]):
+        while rows[at, 2] != np.uint64(0) and not (
+            rows[at, 0] == keys[i, 0] and rows[at, 1] == keys[i, 1]
+        ):
             at = (at + np.uint64(1)) & mask
         if rows[at, 2] == np.uint64(0):
             taken += 1
@@ -62,7 +63,7 @@ def insert(rows: U64, keys: U64, series_ids: I64, minute: int) -> int:
 
 
 @kernel(int64(U64_ROWS_IN, U64_ROWS, uint64))
-def rebuild(old: U64, new: U64, since_minute: int) -> int:
+def rebuild(old: U64, new: U64, since_minute: np.uint64) -> int:
     """How many rows `new` (zeroed) holds: those of `old` seen at or after `since_minute`."""
     mask = np.uint64(new.shape[0] - 1)
     kept = 0

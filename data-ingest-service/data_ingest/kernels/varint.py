@@ -1,11 +1,10 @@
 """Protobuf's numbers and how to step over what is not wanted.
 
-Every reader takes a buffer with at least `hashing.SPARE_BYTES` readable bytes after its logical end,
-so one number may be read whole before its end is checked. A position of -1 says that bytes are malformed.
+Every reader takes a buffer with at least `hashing.SPARE_BYTES` readable bytes after its logical
+end, so one number may be read whole before its end is checked. A position of -1 says that bytes are
+malformed.
 Source: protobuf encoding guide, https://protobuf.dev/programming-guides/encoding/.
 """
-
-from __future__ import annotations
 
 from typing import Any
 
@@ -33,7 +32,9 @@ def read_varint(buf: Any, p: Any) -> Any:
 
 @inlined
 def field_end(buf: Any, p: Any, wire: Any, end: Any) -> Any:
-    """Position after a field's value that starts at `p`; -1 when it leaves `end` or its wire type is unknown."""
+    """Position after a field's value that starts at `p`; -1 when it leaves `end` or its wire type
+    is unknown.
+    """
     if wire == VARINT:
         _, after = read_varint(buf, p)
     elif wire == FIXED64:

@@ -6,8 +6,6 @@
 Source: https://prometheus.io/docs/specs/prw/remote_write_spec/ ; snappy's `format_description.txt`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +15,7 @@ import numpy as np
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
 from data_ingest.kernels import remote_write as kernel
 from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
-from data_ingest.model import MetricMetadata, RawLabels, SampleBatch, U8, U64
+from data_ingest.model import U8, U64, MetricMetadata, RawLabels, SampleBatch
 
 NAME: Final = "remote_write"
 PATHS: Final = ("/api/v1/write", "/api/v1/push", "/api/prom/push")
@@ -29,7 +27,16 @@ EXEMPLAR_REASON: Final = "exemplar_unsupported"
 _RATIO_MAX: Final = 22
 _METADATA_MAX: Final = 20_000
 _METADATA_TEXT_MAX: Final = 4096
-_TYPES: Final = ("unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset")
+_TYPES: Final = (
+    "unknown",
+    "counter",
+    "gauge",
+    "histogram",
+    "gaugehistogram",
+    "summary",
+    "info",
+    "stateset",
+)
 _SEED: Final = seed_for(b"remote_write")
 
 
@@ -42,19 +49,25 @@ class Bounds:
 
 
 def check_content(content_type: str, content_encoding: str) -> None:
-    """Passes for remote_write 1.0; `UnsupportedBody` names what else it is. Absent headers mean 1.0."""
+    """Passes for remote_write 1.0; `UnsupportedBody` names what else it is. Absent headers mean
+    1.0.
+    """
     media, _, parameters = content_type.partition(";")
     if media.strip().lower() not in {"", "application/x-protobuf"}:
-        raise UnsupportedBody(detail=f"Content-Type {media.strip()[:100]!r}; remote_write is application/x-protobuf")
+        raise UnsupportedBody(
+            detail=f"Content-Type {media.strip()[:100]!r}; remote_write is application/x-protobuf"
+        )
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")
         message = value.strip().strip('"')
         if name.strip().lower() == "proto" and message != "prometheus.WriteRequest":
             raise UnsupportedBody(
-                detail=f"message {message[:100]!r}; this receiver takes remote_write 1.0 (prometheus.WriteRequest)"
+                detail=f"message {message[:100]!r}; this receiver takes remote_write 1.0"
             )
     if content_encoding.strip().lower() not in {"", "snappy"}:
-        raise UnsupportedBody(detail=f"Content-Encoding {content_encoding.strip()[:100]!r}; remote_write is snappy")
+        raise UnsupportedBody(
+            detail=f"Content-Encoding {content_encoding.strip()[:100]!r}; remote_write is snappy"
+        )
 
 
 def declared_bytes(body: bytes | bytearray | memoryview) -> int:
@@ -75,25 +88,33 @@ def decompress(body: bytes | bytearray | memoryview, decoded_bytes_max: int) -> 
     if size > decoded_bytes_max:
         raise BodyTooLarge(detail="decompressed", bytes=size, limit=decoded_bytes_max)
     if size > _RATIO_MAX * len(body):
-        raise BadBody(detail="the snappy block claims more than its bytes can hold", claimed=size, bytes=len(body))
+        raise BadBody(
+            detail="the snappy block claims more than its bytes can hold",
+            claimed=size,
+            bytes=len(body),
+        )
     buf = np.empty(size + SPARE_BYTES, np.uint8)
     buf[size:] = 0
     try:
-        written = cramjam.snappy.decompress_raw_into(body, buf[:size]) if size else 0
+        written = cramjam.snappy.decompress_raw_into(body, buf[:size].data) if size else 0
     except cramjam.DecompressionError as exc:
         raise BadBody(detail=f"it is not a snappy block: {exc}") from exc
     if written != size:
-        raise BadBody(detail="the snappy block is shorter than it claims", claimed=size, got=written)
+        raise BadBody(
+            detail="the snappy block is shorter than it claims", claimed=size, got=written
+        )
     return buf, size
 
 
 def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SEED) -> SampleBatch:
-    """All samples of the request, in order; `BadBody`, `BodyTooLarge` or `UnsupportedBody` when there are none to take.
+    """All samples of the request, in order; `BadBody`, `BodyTooLarge` or `UnsupportedBody` when
+    there are none to take.
 
     Exemplars are skipped and counted; native histograms are refused and counted, one sample each.
     """
     buf, size = decompress(body, bounds.decoded_bytes_max)
-    # A TimeSeries with its labels is rarely under 64 bytes; the kernel says when this guess was too small.
+    # A TimeSeries with its labels is rarely under 64 bytes; the kernel says when this guess was too
+    # small.
     capacity = min(size // 64 + 16, bounds.samples_max)
     while True:
         keys = np.empty((capacity, 2), np.uint64)
@@ -102,7 +123,16 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         metadata_start = np.empty(min(capacity, _METADATA_MAX), np.int64)
         counts = np.zeros(kernel.COUNTS, np.int64)
         status = kernel.walk(
-            buf, size, seed, keys, series_start, series_of, timestamps_ms, value_bits, metadata_start, counts
+            buf,
+            size,
+            seed,
+            keys,
+            series_start,
+            series_of,
+            timestamps_ms,
+            value_bits,
+            metadata_start,
+            counts,
         )
         if status not in {kernel.SERIES_FULL, kernel.SAMPLES_FULL}:
             break
@@ -110,7 +140,9 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
             raise BodyTooLarge(detail="too many samples in one request", limit=bounds.samples_max)
         capacity = min(capacity * 8, bounds.samples_max)
     if status == kernel.VERSION_2:
-        raise UnsupportedBody(detail="the message has the fields of remote_write 2.0; this receiver takes 1.0")
+        raise UnsupportedBody(
+            detail="the message has the fields of remote_write 2.0; this receiver takes 1.0"
+        )
     if status != kernel.OK:
         raise BadBody(detail="malformed protobuf", offset=int(counts[kernel.OFFSET]), bytes=size)
     series, samples = int(counts[kernel.SERIES]), int(counts[kernel.SAMPLES])
@@ -126,7 +158,9 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         timestamps_ms=timestamps_ms[:samples],
         values=value_bits[:samples].view(np.float64),
         labels_at=labels_at,
-        metadata=tuple(found for start in described.tolist() if (found := _metadata(_message(buf, start)))),
+        metadata=tuple(
+            found for start in described.tolist() if (found := _metadata(_message(buf, start)))
+        ),
         refused={HISTOGRAM_REASON: histograms} if histograms else {},
         skipped={EXEMPLAR_REASON: exemplars} if exemplars else {},
         first_error="native histograms are not stored" if histograms else "",
@@ -134,7 +168,9 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
 
 
 def _message(buf: U8, start: int) -> bytes:
-    """The bytes of the length-delimited field whose length starts at `start`; the walker has checked it."""
+    """The bytes of the length-delimited field whose length starts at `start`; the walker has
+    checked it.
+    """
     size, shift = 0, 0
     while True:
         byte = int(buf[start])
@@ -192,7 +228,9 @@ def _labels(series: bytes) -> RawLabels:
 
 
 def _metadata(message: bytes) -> MetricMetadata | None:
-    """What the sender says about a metric name; None when it says it in bytes that cannot be kept."""
+    """What the sender says about a metric name; None when it says it in bytes that cannot be
+    kept.
+    """
     kind, texts = 0, {2: b"", 4: b"", 5: b""}
     try:
         for field, wire, value in _fields(message):
@@ -206,4 +244,6 @@ def _metadata(message: bytes) -> MetricMetadata | None:
     if not 0 < len(name) <= _METADATA_TEXT_MAX or "\0" in name + help_text + unit:
         return None
     type_name = _TYPES[kind] if kind < len(_TYPES) else "unknown"
-    return MetricMetadata(name, type_name, help_text[:_METADATA_TEXT_MAX], unit[:_METADATA_TEXT_MAX])
+    return MetricMetadata(
+        name, type_name, help_text[:_METADATA_TEXT_MAX], unit[:_METADATA_TEXT_MAX]
+    )

@@ -5,8 +5,6 @@ Partitions are attached, not created in place: attaching lets writers and reader
 Source: PostgreSQL manual, 5.12.2.2 "Partition Maintenance".
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,7 +24,8 @@ def hours_needed(now: datetime) -> list[datetime]:
 
 
 async def ensure_partitions(conn: Any, now: datetime) -> list[str]:
-    """Every partition that `now` and the day after it need is there; the names of those that were made.
+    """Every partition that `now` and the day after it need is there; the names of those that were
+    made.
 
     conn: an asyncpg connection outside of a transaction. Safe to run in many processes at once.
     """
@@ -37,15 +36,19 @@ async def ensure_partitions(conn: Any, now: datetime) -> list[str]:
     for name in missing:
         hour = names[name]
         async with conn.transaction():
-            await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('metrics.batch partitions', 0))")
+            await conn.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended('metrics.batch partitions', 0))"
+            )
             if await conn.fetch(_PARTITIONS, [name]):
                 continue
             start, end = hour.isoformat(), (hour + HOUR).isoformat()
             await conn.execute(
-                f"CREATE TABLE metrics.{name} (LIKE metrics.batch INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
+                f"CREATE TABLE metrics.{name} (LIKE metrics.batch"
+                " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
             )
             await conn.execute(
-                f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name} FOR VALUES FROM ('{start}') TO ('{end}')"
+                f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name}"
+                f" FOR VALUES FROM ('{start}') TO ('{end}')"
             )
             made.append(name)
     return made

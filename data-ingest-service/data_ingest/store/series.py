@@ -1,10 +1,8 @@
 """Series this process has seen: raw-label keys to dense ids, within a budget of bytes.
 
-A cache, never the truth: an id is learned only after the transaction that used it has committed, and any
-entry may be forgotten, which costs its next sample one look into Postgres.
+A cache, never the truth: an id is learned only after the transaction that used it has committed,
+and any entry may be forgotten, which costs its next sample one look into Postgres.
 """
-
-from __future__ import annotations
 
 import threading
 from collections import OrderedDict
@@ -21,7 +19,9 @@ ROWS_MIN = 256
 _FILL_MAX = 0.6
 _RECOUNT_MINUTES = 1
 
-CACHE_BYTES = Gauge("cloudopshub_ingest_series_cache_bytes", "Memory of the lookup tables of known series.")
+CACHE_BYTES = Gauge(
+    "cloudopshub_ingest_series_cache_bytes", "Memory of the lookup tables of known series."
+)
 CACHE_TENANTS = Gauge("cloudopshub_ingest_series_cache_tenants", "Tenants with a lookup table.")
 
 
@@ -52,25 +52,33 @@ class KnownSeries:
         return series_ids, int(unknown)
 
     def learn(self, keys: U64, series_ids: I64, minute: int, rows_max: int) -> None:
-        """These keys are known from here on; the least recently seen make room within `rows_max` rows."""
+        """These keys are known from here on; the least recently seen make room within `rows_max`
+        rows.
+        """
         with self._lock:
             known = np.empty(len(keys), np.int64)
             new = int(table.find(self._rows, keys, np.uint64(minute), known))
-            self._make_room(new, minute, rows_max)
+            self._make_room(new, rows_max)
             room = int(len(self._rows) * _FILL_MAX) - self._used
-            self._used += int(table.insert(self._rows, keys[:room], series_ids[:room], np.uint64(minute)))
+            self._used += int(
+                table.insert(self._rows, keys[:room], series_ids[:room], np.uint64(minute))
+            )
             self._active += int(np.unique(series_ids[known == 0]).size)
 
     def active(self, minute: int, window_minutes: int) -> int:
-        """Distinct series seen in the last `window_minutes`; exact at least once a minute, an upper bound between."""
+        """Distinct series seen in the last `window_minutes`; exact at least once a minute, an upper
+        bound between.
+        """
         with self._lock:
             if minute - self._counted_at >= _RECOUNT_MINUTES:
-                recent = (self._rows[:, 2] != 0) & (self._rows[:, 3] >= max(0, minute - window_minutes))
+                recent = (self._rows[:, 2] != 0) & (
+                    self._rows[:, 3] >= max(0, minute - window_minutes)
+                )
                 self._active = int(np.unique(self._rows[recent, 2]).size)
                 self._counted_at = minute
             return self._active
 
-    def _make_room(self, new: int, minute: int, rows_max: int) -> None:
+    def _make_room(self, new: int, rows_max: int) -> None:
         wanted = len(self._rows)
         while (self._used + new) > wanted * _FILL_MAX and wanted * 2 <= max(rows_max, ROWS_MIN):
             wanted *= 2
@@ -113,7 +121,9 @@ class SeriesCache:
 
     @property
     def rows_max(self) -> int:
-        """Rows one table may have. While it doubles the old one is still there, so half the budget."""
+        """Rows one table may have. While it doubles the old one is still there, so half the
+        budget.
+        """
         return 1 << (max(self._bytes_max // 2 // ROW_BYTES, ROWS_MIN).bit_length() - 1)
 
     def settle(self, tenant: UUID) -> None:
@@ -126,4 +136,3 @@ class SeriesCache:
             del self._tenants[idle]
         CACHE_BYTES.set(self.bytes)
         CACHE_TENANTS.set(len(self._tenants))
-

@@ -3,8 +3,6 @@
 Source: docs/contracts.md, section 3; docs/adr/0001-metric-store.md.
 """
 
-from __future__ import annotations
-
 from alembic import op
 
 revision = "0001"
@@ -54,10 +52,12 @@ UP = (
       created_at    timestamptz NOT NULL DEFAULT now(),
       replaced_by   bigint NULL,
       replaced_at   timestamptz NULL)""",
-    "CREATE INDEX block_live ON metrics.block (tenant_id, min_ts, max_ts) WHERE replaced_by IS NULL",
+    """CREATE INDEX block_live ON metrics.block (tenant_id, min_ts, max_ts)
+      WHERE replaced_by IS NULL""",
     "CREATE SEQUENCE metrics.compaction_run_seq AS bigint",
     """CREATE TABLE metrics.metadata (
-      tenant_id uuid, metric_name text, type text NOT NULL, help text NOT NULL, unit text NOT NULL,
+      tenant_id uuid, metric_name text,
+      type text NOT NULL, help text NOT NULL, unit text NOT NULL,
       updated_at timestamptz NOT NULL DEFAULT now(),
       PRIMARY KEY (tenant_id, metric_name))""",
     """CREATE TABLE metrics.usage_hour (
@@ -68,7 +68,8 @@ UP = (
 )
 
 DOWN = (
-    "DROP TABLE metrics.refused_hour, metrics.usage_hour, metrics.metadata, metrics.block, metrics.batch, metrics.series",
+    """DROP TABLE metrics.refused_hour, metrics.usage_hour, metrics.metadata,
+      metrics.block, metrics.batch, metrics.series""",
     "DROP SEQUENCE metrics.compaction_run_seq",
 )
 

@@ -1,0 +1,105 @@
+"""What decoding one remote_write request costs: microseconds of CPU for 1,000 samples.
+
+    python benchmarks/bench_remote_write.py
+
+One TimeSeries a sample with 11 labels, as TSBS's cpu metrics have; best of 7 rounds.
+"""
+
+import struct
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import cramjam
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data_ingest.labels import LabelRules, canonical
+from data_ingest.protocols import remote_write
+from data_ingest.store.series import KnownSeries
+from data_ingest.store.writer import Write, pack_rows
+
+BOUNDS = remote_write.Bounds(64 << 20, 1_000_000)
+TENANT = UUID(int=1)
+
+
+def varint(value: int) -> bytes:
+    """Protobuf's variable-length integer."""
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def field(number: int, body: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    return varint(number << 3 | 2) + varint(len(body)) + body
+
+
+def request(samples: int) -> bytes:
+    """A WriteRequest of that many series, one sample each."""
+    rng = np.random.default_rng(1)
+    constant = {
+        "__name__": "cpu_usage_user",
+        "arch": "x64",
+        "datacenter": "us-east-1b",
+        "os": "Ubuntu16.10",
+        "rack": "42",
+        "region": "us-east-1",
+        "service": "12",
+        "service_environment": "production",
+        "service_version": "1",
+        "team": "SF",
+    }
+    out = bytearray()
+    for i, value in enumerate(rng.uniform(0, 100, samples).round(2).tolist()):
+        labels = sorted({**constant, "hostname": f"host_{i}"}.items())
+        series = b"".join(field(1, field(1, k.encode()) + field(2, v.encode())) for k, v in labels)
+        sample = b"\x09" + struct.pack("<d", value) + b"\x10" + varint(1_700_000_000_000 + i)
+        out += field(1, series + field(2, sample))
+    return bytes(out)
+
+
+def cost(run: Callable[[], object], samples: int, repeats: int = 30) -> float:
+    """Microseconds of CPU for 1,000 samples, best of 7."""
+    best = float("inf")
+    for _ in range(7):
+        started_s = time.process_time()
+        for _ in range(repeats):
+            run()
+        best = min(best, time.process_time() - started_s)
+    return best / repeats / samples * 1e9
+
+
+def main() -> None:
+    """Print one line a step and size."""
+    print(f"{'step':34}{'samples':>9}{'us/1k':>9}{'M/s/core':>10}")
+    for samples in (500, 2_000, 10_000):
+        body = bytes(cramjam.snappy.compress_raw(request(samples)))
+        batch = remote_write.decode(body, BOUNDS)
+        ids = np.arange(1, samples + 1)
+        known = KnownSeries()
+        known.learn(batch.keys, ids, 1, 1 << 20)
+        write = Write(TENANT, ids, batch.timestamps_ms, batch.values)
+        steps: dict[str, Callable[[], object]] = {
+            "snappy": partial(remote_write.decompress, body, 64 << 20),
+            "decode (snappy, walk, hash)": partial(remote_write.decode, body, BOUNDS),
+            "look up series, all known": partial(known.find, batch.keys, 1),
+            "pack (delta, shuffle, zstd 1)": partial(pack_rows, [write], None),
+        }
+        for name, run in steps.items():
+            us = cost(run, samples)
+            print(f"{name:34}{samples:>9}{us:>9.1f}{1000 / us:>10.2f}")
+    rules = LabelRules()
+    us = cost(lambda: [canonical(batch.labels_at(i), rules) for i in range(1_000)], 1_000, 1)
+    print(f"{'labels of new series':34}{1_000:>9}{us:>9.1f}{1000 / us:>10.2f}")
+    print(f"payload: {len(pack_rows([write], None)[0][-1]) / samples:.2f} B/sample, random values")
+
+
+if __name__ == "__main__":
+    main()
