@@ -77,13 +77,15 @@ def dispatch(arguments: argparse.Namespace, listed: Catalogue, settings: Setting
 
             return keys.write_env(listed.root / arguments.file)
         case "test":
-            from ci.suites import run  # noqa: PLC0415
+            from ci.suites import run as suites  # noqa: PLC0415
 
-            return run.main(listed, settings, arguments.suite, arguments.junit, arguments.keyword)
+            return suites.main(
+                listed, settings, arguments.suite, arguments.junit, arguments.keyword
+            )
         case "venvs":
-            from ci.suites import run  # noqa: PLC0415
+            from ci.suites import run as suites  # noqa: PLC0415
 
-            return run.make_environments(listed, settings, arguments.service, dev=arguments.dev)
+            return suites.make_environments(listed, settings, arguments.service, dev=arguments.dev)
         case _:
             from ci.checks import run as checks  # noqa: PLC0415
 

@@ -41,6 +41,7 @@ class Run:
     ports: dict[str, int] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     database: dict[str, str] = field(default_factory=dict)
+    place: postgres.Place | None = None
     phase: str = "starting"
 
     def __post_init__(self) -> None:
@@ -149,6 +150,7 @@ class Run:
                 await self.supervisor.wait_ready(["postgres"], settings.start_timeout_s, _ignore)
                 await asyncio.to_thread(postgres.prepare, where)
             url = where.url
+            self.place = where
             self.database = {"url": url, "superuser_url": where.superuser_url}
         else:
             self.screen.line("  database: the server of DATABASE_URL")
@@ -304,6 +306,8 @@ async def _run(catalogue: Catalogue, settings: Settings, screen: Screen) -> None
         for number in STOP_SIGNALS[:2]:  # the second Ctrl-C does not wait
             loop.add_signal_handler(number, lambda: _kill_all(run))
         await run.supervisor.close()
+        if run.place:
+            postgres.leave(run.place)
         settings.state_file.unlink(missing_ok=True)
 
 

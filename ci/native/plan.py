@@ -110,9 +110,8 @@ class Page:
         return [str(python), "nginx_conf.py", *where, *program, *services]
 
     def command(self) -> tuple[str, ...]:
-        """The argument list of nginx in the foreground."""
-        where = ("-p", str(self.runtime), "-e", "stderr", "-c", str(self.conf))
-        return (str(self.nginx), *where, "-g", "daemon off;")
+        """The argument list of nginx, which its nginx.conf keeps in the foreground."""
+        return (str(self.nginx), "-p", str(self.runtime), "-e", "stderr", "-c", str(self.conf))
 
 
 def setup_link(public_url: str, token: str) -> str:

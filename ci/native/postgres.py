@@ -5,6 +5,7 @@ else; whoever reaches that folder is the person who started the run. The service
 `cloudopshub`, who is no superuser, because superusers walk through row-level security.
 """
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -30,7 +31,7 @@ OPTIONS = {
     "effective_cache_size": "1GB",
     "work_mem": "8MB",
     "maintenance_work_mem": "64MB",
-    "wal_compression": "lz4",
+    "wal_compression": "pglz",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "min_wal_size": "80MB",
@@ -132,6 +133,12 @@ def program(where: Place, log: Path) -> Program:
         stop_signal=signal.SIGINT,
         runs_as=where.who,
     )
+
+
+def leave(where: Place) -> None:
+    """The socket's folder is gone; the data stays."""
+    with contextlib.suppress(OSError):
+        where.socket_dir.rmdir()
 
 
 def prepare(where: Place) -> None:
