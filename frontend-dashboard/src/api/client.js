@@ -1,0 +1,146 @@
+/**
+ * Talking to the services: one session cookie at ubs, one short token an audience everywhere else.
+ *
+ *     page ── cookie + X-CSRF-Token ──► /api/ubs            tokens live in memory only; a refused one is replaced and the
+ *          └─ Bearer <5-minute JWT> ──► /api/das dis aps    request repeated once; refused again, the person signs in again
+ */
+
+const REFRESH_EARLY_MS = 60_000;
+const SAFE = new Set(["GET", "HEAD"]);
+
+/** What a service refused, in its own words. `kind` is its errorType, or `network` / `canceled` from the browser's side. */
+export class ApiError extends Error {
+  constructor(message, { kind = "internal", status = 0, retryAfterS = null } = {}) {
+    super(message);
+    this.name = "ApiError";
+    this.kind = kind;
+    this.status = status;
+    this.retryAfterS = retryAfterS;
+  }
+}
+
+/** Whether the request was given up by the page itself: nothing to show then. */
+export function isAbort(error) {
+  return error?.name === "AbortError";
+}
+
+/** An ApiError from an answer that is not 2xx: Prometheus JSON, problem details or whatever text there is. */
+export async function errorFrom(response) {
+  const text = await response.text();
+  let body = null;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    // a proxy's HTML, or nothing at all
+  }
+  const message = body?.error ?? body?.detail ?? body?.title ?? `The service answered ${response.status} ${response.statusText}`.trim();
+  const retryAfter = Number(response.headers.get("Retry-After"));
+  return new ApiError(typeof message === "string" ? message : JSON.stringify(message), {
+    kind: body?.errorType ?? body?.kind ?? { 401: "unauthenticated", 403: "forbidden", 404: "not_found", 503: "unavailable" }[response.status] ?? "internal",
+    status: response.status,
+    retryAfterS: Number.isFinite(retryAfter) && retryAfter > 0 ? retryAfter : null,
+  });
+}
+
+export class Client {
+  #fetch;
+  #now;
+  #tokens = new Map(); // audience → {promise, expiresMs}
+  #csrf = null;
+  #signedOut;
+
+  /** @param {{fetch?: typeof fetch, now?: () => number, onSignedOut?: () => void}} edges */
+  constructor({ fetch: fetcher = (...args) => globalThis.fetch(...args), now = () => Date.now(), onSignedOut = () => {} } = {}) {
+    this.#fetch = fetcher;
+    this.#now = now;
+    this.#signedOut = onSignedOut;
+  }
+
+  /** Keeps the CSRF token of a session answer and gives the answer back; tokens of another session are forgotten. */
+  adopt(session) {
+    this.#csrf = session?.csrf_token ?? null;
+    this.#tokens.clear();
+    return session;
+  }
+
+  /** ubs, by cookie. `quiet` keeps a 401 from sending the person to the sign-in page. */
+  async ubs(method, path, body = undefined, { signal, quiet = false } = {}) {
+    const headers = { Accept: "application/json" };
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    if (!SAFE.has(method) && this.#csrf) headers["X-CSRF-Token"] = this.#csrf;
+    const response = await this.#send(`/api/ubs${path}`, {
+      method, headers, signal, credentials: "same-origin", body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    if (response.ok) return response.status === 204 ? null : response.json();
+    const error = await errorFrom(response);
+    if (response.status === 401 && !quiet) this.#signedOut();
+    throw error;
+  }
+
+  /**
+   * das, dis or aps, by token.
+   * @param {"das"|"dis"|"aps"} audience
+   * @param {{method?: string, params?: object, form?: object, json?: object, signal?: AbortSignal}} request
+   */
+  async service(audience, path, { method = "GET", params, form, json, signal } = {}) {
+    const search = params ? `?${encodeForm(params)}` : "";
+    const headers = { Accept: "application/json" };
+    let body;
+    if (form) {
+      headers["Content-Type"] = "application/x-www-form-urlencoded";
+      body = encodeForm(form).toString();
+    } else if (json !== undefined) {
+      headers["Content-Type"] = "application/json";
+      body = JSON.stringify(json);
+    }
+    for (let attempt = 0; ; attempt += 1) {
+      const token = await this.#token(audience);
+      signal?.throwIfAborted();
+      const response = await this.#send(`/api/${audience}${path}${search}`, {
+        method, headers: { ...headers, Authorization: `Bearer ${token}` }, body, signal, credentials: "omit",
+      });
+      if (response.ok) return response.status === 204 ? null : response.json();
+      if (response.status === 401) {
+        this.#tokens.delete(audience);
+        if (attempt === 0) continue;
+        this.#signedOut();
+      }
+      throw await errorFrom(response);
+    }
+  }
+
+  /** One request for a token at a time and audience, however many panels ask. */
+  #token(audience) {
+    const known = this.#tokens.get(audience);
+    if (known && known.expiresMs - REFRESH_EARLY_MS > this.#now()) return known.promise;
+    const entry = { expiresMs: Infinity, promise: null };
+    entry.promise = this.ubs("POST", "/api/v1/token", { audience }).then((answer) => {
+      entry.expiresMs = this.#now() + answer.expires_in_s * 1000;
+      return answer.token;
+    });
+    entry.promise.catch(() => {
+      if (this.#tokens.get(audience) === entry) this.#tokens.delete(audience);
+    });
+    this.#tokens.set(audience, entry);
+    return entry.promise;
+  }
+
+  async #send(url, init) {
+    try {
+      return await this.#fetch(url, init);
+    } catch (error) {
+      if (isAbort(error)) throw error;
+      throw new ApiError("The hub cannot be reached. Is it running, and are you online?", { kind: "network" });
+    }
+  }
+}
+
+function encodeForm(fields) {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(fields)) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined && one !== null && one !== "") search.append(name, String(one));
+    }
+  }
+  return search;
+}

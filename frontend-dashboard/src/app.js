@@ -1,0 +1,122 @@
+/**
+ * What every view is given: who is signed in, the services, the route, and words to the person.
+ *
+ * @typedef {object} Session
+ * @property {{id: string, email: string}} user
+ * @property {{id: string, name: string, slug: string}} organisation
+ * @property {{id: string, name: string}[]} organisations
+ * @property {string} role
+ * @property {string[]} scopes
+ */
+
+import { Client } from "./api/client.js";
+import { Prometheus } from "./api/prometheus.js";
+import { el } from "./dom.js";
+import { PageRange } from "./state/page_range.js";
+import { formatHash, parseHash } from "./state/url.js";
+
+export class App extends EventTarget {
+  /** @type {Session|null} */
+  session = null;
+  #toasts = el("div", { class: "toasts", role: "status", "aria-live": "polite" });
+
+  constructor() {
+    super();
+    this.client = new Client({ onSignedOut: () => this.signedOut() });
+    this.prometheus = new Prometheus(this.client);
+    document.body.append(this.#toasts);
+  }
+
+  get route() { return parseHash(location.hash); }
+
+  /** Whether the signed-in person's role carries this scope. */
+  can(scope) { return this.session?.scopes.includes(scope) ?? false; }
+
+  /** The session answer is the one in force; the page is drawn for it. */
+  signedIn(session) {
+    this.session = this.client.adopt(session);
+    this.dispatchEvent(new Event("session"));
+  }
+
+  signedOut() {
+    if (this.session === null) return;
+    this.session = null;
+    this.client.adopt(null);
+    this.dispatchEvent(new Event("session"));
+  }
+
+  /** Goes to `hash`, as a click on a link would. */
+  go(hash, { replace = false } = {}) {
+    if (replace) {
+      history.replaceState(null, "", hash);
+      this.dispatchEvent(new Event("route"));
+    } else {
+      location.hash = hash;
+    }
+  }
+
+  /** Writes parameters of the present view into the URL without drawing it anew; `push` makes Back return to what was. */
+  setParams(changes, { push = false } = {}) {
+    const { path, params } = this.route;
+    const hash = formatHash({ path, params: { ...params, ...changes } });
+    if (hash === location.hash) return;
+    history[push ? "pushState" : "replaceState"](null, "", hash);
+  }
+
+  /** A short word at the edge of the page; failures stay longer. */
+  toast(text, { bad = false } = {}) {
+    const note = el("div", { class: bad ? "toast bad" : "toast" }, text);
+    this.#toasts.append(note);
+    setTimeout(() => note.remove(), bad ? 8000 : 3500);
+  }
+
+  /**
+   * The page's range, bound to the URL's from, to, refresh and tz until `signal` ends.
+   * @returns {{pageRange: PageRange, adopt: () => void}} `adopt` takes over what the URL says now
+   */
+  bindRange(defaults, signal) {
+    const fromUrl = () => {
+      const { from = defaults.from, to = defaults.to, refresh = String(defaults.refreshS), tz = zoneChoice() } = this.route.params;
+      return { range: { from, to }, refreshS: Number(refresh) || 0, zone: tz === "utc" ? "utc" : "local" };
+    };
+    const pageRange = new PageRange(fromUrl());
+    const toUrl = (push) => {
+      const { range, refreshS, zone } = pageRange;
+      this.setParams({
+        from: range.from === defaults.from && range.to === defaults.to ? "" : range.from,
+        to: range.from === defaults.from && range.to === defaults.to ? "" : range.to,
+        refresh: refreshS === defaults.refreshS ? "" : refreshS,
+        tz: zone === zoneChoice() ? "" : zone,
+      }, { push });
+    };
+    pageRange.addEventListener("range", () => {
+      keepZone(pageRange.zone);
+      toUrl(true);
+    }, { signal });
+    pageRange.addEventListener("paint", () => toUrl(false), { signal });
+    pageRange.start(signal);
+    return { pageRange, adopt: () => pageRange.adopt(fromUrl()) };
+  }
+}
+
+function zoneChoice() {
+  try {
+    return localStorage.getItem("coh-zone") ?? "local";
+  } catch {
+    return "local";
+  }
+}
+
+function keepZone(zone) {
+  try {
+    localStorage.setItem("coh-zone", zone);
+  } catch {
+    // kept in the URL only
+  }
+}
+
+/** The page reacts to charts inside of `root`: a drag zooms, a double click goes back. */
+export function listenToCharts(root, pageRange, signal) {
+  root.addEventListener("coh-range", (event) => pageRange.setSpan(event.detail), { signal });
+  root.addEventListener("coh-zoom-back", () => pageRange.back(), { signal });
+}

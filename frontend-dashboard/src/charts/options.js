@@ -1,0 +1,134 @@
+/**
+ * What uPlot is told, as data. Pure: no DOM, no clock; colours and sizes come in.
+ *
+ * @typedef {{name: string, color: string, width?: number, fill?: string|null, hidden?: boolean, dash?: number[], pointsOnly?: boolean}} Line
+ */
+
+import { binarySplits, format } from "../format/units.js";
+
+/** `#rrggbb` with an alpha, for fills. */
+export function withAlpha(color, alpha) {
+  const match = /^#([0-9a-f]{6})$/i.exec(color);
+  if (!match) return color;
+  return `#${match[1]}${Math.round(alpha * 255).toString(16).padStart(2, "0")}`;
+}
+
+/** The value axis: from zero unless the values are far from it; a flat line in the middle of its own room. */
+export function valueRange(min, max, { zeroBased = false, top = null } = {}) {
+  if (min === null || max === null || !Number.isFinite(min) || !Number.isFinite(max)) return [0, 1];
+  let low = min;
+  let high = max;
+  if (zeroBased || (low >= 0 && low < high * 0.6) || (low === high && low >= 0)) low = 0;
+  if (high <= 0 && high > low * 0.6) high = 0;
+  if (low === high) {
+    if (low === 0) high = 1;
+    else {
+      low -= Math.abs(low) * 0.1;
+      high += Math.abs(high) * 0.1;
+    }
+  }
+  const room = (high - low) * 0.08;
+  if (high > 0) high += room;
+  if (low < 0) low -= room;
+  if (top !== null && high > top && max <= top * 1.001) high = top;
+  return [low, high];
+}
+
+/** Room for the longest tick text; 11 px type is about 6.4 px a character. */
+export function axisWidth(labels) {
+  const longest = Math.max(0, ...(labels ?? []).map((label) => label.length));
+  return Math.max(44, Math.ceil(longest * 6.4) + 14);
+}
+
+/** A sample alone between gaps, which a line would not show. */
+export function lonePoints(values) {
+  const found = [];
+  for (let index = 0; index < values.length; index += 1) {
+    if (values[index] === null || values[index] === undefined) continue;
+    const before = index > 0 ? values[index - 1] : null;
+    const after = index < values.length - 1 ? values[index + 1] : null;
+    if ((before === null || before === undefined) && (after === null || after === undefined)) found.push(index);
+  }
+  return found;
+}
+
+/**
+ * @param {object} chart
+ * @param {number} chart.width
+ * @param {number} chart.height
+ * @param {Line[]} chart.lines
+ * @param {string} chart.unit
+ * @param {() => [number, number]} chart.span  seconds; the time axis shows exactly this, data or not
+ * @param {object} chart.theme
+ * @param {(timeS: number) => Date} chart.toDate  a Date whose local fields read as the wanted zone
+ */
+export function chartOptions({ width, height, lines, unit, span, theme, bands = [], zeroBased = false, top = null, plugins = [], hooks = {}, toDate, compact = false }) {
+  const axis = { stroke: theme.axis, font: theme.font, grid: { stroke: theme.grid, width: 1 }, ticks: { show: false } };
+  const binary = unit === "bytes" || unit === "bytes_per_s";
+  return {
+    width,
+    height,
+    padding: [8, compact ? 4 : 12, 0, 0],
+    legend: { show: false },
+    focus: { alpha: 0.25 },
+    cursor: {
+      x: true,
+      y: false,
+      points: { size: 7, width: 2, stroke: (plot, index) => plot.series[index].stroke(plot, index), fill: () => theme.surface },
+      drag: { x: true, y: false, setScale: false },
+      focus: { prox: 24 },
+    },
+    select: { show: true, left: 0, top: 0, width: 0, height: 0 },
+    scales: {
+      x: { time: true, range: () => span() },
+      y: { range: (_, min, max) => valueRange(min, max, { zeroBased, top }) },
+    },
+    axes: [
+      { ...axis, space: 72, size: 26, gap: 4, grid: { show: false }, values: (_, splits, __, ___, increment) => timeTicks(splits, increment, toDate) },
+      {
+        ...axis,
+        space: compact ? 28 : 34,
+        gap: 6,
+        size: (_, labels) => axisWidth(labels),
+        values: (_, splits) => splits.map((value) => format(value, unit)),
+        ...(binary ? { splits: (plot, __, min, max) => binarySplits(min, max, Math.max(2, Math.floor(plot.height / 50))) } : {}),
+      },
+    ],
+    series: [
+      {},
+      ...lines.map((line) => ({
+        label: line.name,
+        show: !line.hidden,
+        stroke: line.color,
+        width: line.pointsOnly ? 0 : line.width ?? 1.5,
+        fill: line.fill ?? undefined,
+        dash: line.dash,
+        spanGaps: false,
+        points: line.pointsOnly
+          ? { show: true, size: 7, width: 1.5, stroke: line.color, fill: theme.surface }
+          : { show: true, size: 5, fill: line.color, filter: (plot, index) => lonePoints(plot.data[index]) },
+      })),
+    ],
+    bands,
+    plugins,
+    hooks,
+    tzDate: toDate,
+  };
+}
+
+const pad = (number) => String(number).padStart(2, "0");
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** Tick texts of the time axis: seconds only where ticks are closer than a minute, the day where it changes or steps are days. */
+export function timeTicks(splits, increment, toDate) {
+  let lastDay = null;
+  return splits.map((time) => {
+    const date = toDate(time);
+    const day = `${date.getDate()} ${MONTHS[date.getMonth()]}`;
+    const changed = lastDay !== null && day !== lastDay;
+    lastDay = day;
+    if (increment >= 86_400) return day;
+    const clock = `${pad(date.getHours())}:${pad(date.getMinutes())}${increment < 60 ? `:${pad(date.getSeconds())}` : ""}`;
+    return changed || clock === "00:00" ? day : clock;
+  });
+}

@@ -1,0 +1,302 @@
+/** `<coh-chart>`: one uPlot with tooltip, linked cursor, drag to zoom, and a spoken form of the same data. */
+
+import { moveCursor, joinCursor } from "../charts/cursor_bus.js";
+import { chartOptions } from "../charts/options.js";
+import { chartTheme } from "../charts/theme.js";
+import { el, fill } from "../dom.js";
+import { fullTime } from "../format/time.js";
+import { format } from "../format/units.js";
+import { themeEvents } from "../state/theme.js";
+import uPlot from "../vendor/uplot.js";
+
+const TOOLTIP_ROWS = 10;
+const DRAG_MIN_PX = 5;
+
+/**
+ * What a chart shows.
+ * @typedef {object} ChartModel
+ * @property {number[]} times seconds
+ * @property {import("../charts/options.js").Line[]} lines
+ * @property {(number|null)[][]} columns what is drawn, one for each line
+ * @property {(number|null)[][]} [values] what is told, where it differs (stacked areas)
+ * @property {string} unit
+ * @property {[number, number]} span seconds
+ * @property {object[]} [bands]
+ * @property {{from: number, to: number}[]} [regions] seconds; washed in the colour of trouble
+ * @property {boolean} [zeroBased]
+ * @property {number|null} [top]
+ * @property {"local"|"utc"} [zone]
+ * @property {string} [title]
+ */
+export class Chart extends HTMLElement {
+  #model = null;
+  #plot = null;
+  #shape = "";
+  #host = el("div", { class: "chart-plot" });
+  #tip = el("div", { class: "chart-tip", hidden: true });
+  #spoken = el("div", { class: "offscreen", "aria-live": "polite" });
+  #ended = null;
+  #pinned = false;
+  #dragged = false;
+  #linked = false;
+
+  /** @param {ChartModel} model */
+  set model(model) {
+    this.#model = model;
+    if (this.isConnected) this.#draw();
+  }
+
+  connectedCallback() {
+    this.replaceChildren(this.#host, this.#tip, this.#spoken);
+    this.tabIndex = 0;
+    this.setAttribute("role", "group");
+    this.#ended = new AbortController();
+    const { signal } = this.#ended;
+    const leave = joinCursor(this);
+    const resize = new ResizeObserver(() => this.#resize());
+    resize.observe(this);
+    signal.addEventListener("abort", () => {
+      leave();
+      resize.disconnect();
+    });
+    themeEvents.addEventListener("change", () => this.#rebuild(), { signal });
+    this.addEventListener("keydown", (event) => this.#key(event), { signal });
+    this.addEventListener("blur", () => this.#hideTip(), { signal });
+    this.#host.addEventListener("mouseleave", () => {
+      if (this.#pinned) return;
+      this.#hideTip();
+      moveCursor(this, null);
+    }, { signal });
+    this.#host.addEventListener("click", (event) => {
+      if (event.detail === 1 && this.#plot?.cursor.idx !== null && !this.#dragged) this.#pin(!this.#pinned);
+    }, { signal });
+    if (this.#model) this.#draw();
+  }
+
+  disconnectedCallback() {
+    this.#ended?.abort();
+    this.#plot?.destroy();
+    this.#plot = null;
+  }
+
+  /** The pointer is over another chart at this time; null: it left. */
+  showTime(timeS) {
+    if (!this.#plot || this.#pinned) return;
+    const left = timeS === null ? -10 : this.#plot.valToPos(timeS, "x");
+    this.#linked = true; // uPlot calls its cursor hook for this too
+    this.#plot.setCursor({ left, top: timeS === null ? -10 : 0 });
+    this.#linked = false;
+  }
+
+  /** One line stands out; -1: all alike. */
+  focusLine(index) {
+    this.#plot?.setSeries(index < 0 ? null : index + 1, { focus: index >= 0 });
+  }
+
+  /** The drawing as a PNG on the page's own background. */
+  async toBlob() {
+    const source = this.#plot.ctx.canvas;
+    const canvas = el("canvas", { width: source.width, height: source.height });
+    const context = canvas.getContext("2d");
+    context.fillStyle = chartTheme().surface;
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(source, 0, 0);
+    return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+  }
+
+  #rebuild() {
+    this.#shape = "";
+    if (this.#model) this.#draw();
+  }
+
+  #draw() {
+    const model = this.#model;
+    this.setAttribute("aria-label", this.#summary());
+    const shape = JSON.stringify([model.lines.map(({ name, color, dash, fill: filled }) => [name, color, dash, filled]), model.unit, model.zone, model.bands?.length]);
+    const data = [model.times, ...model.columns];
+    if (this.#plot && shape === this.#shape) {
+      model.lines.forEach((line, index) => {
+        if (this.#plot.series[index + 1].show === Boolean(line.hidden)) this.#plot.setSeries(index + 1, { show: !line.hidden });
+      });
+      this.#plot.setData(data);
+      return;
+    }
+    this.#plot?.destroy();
+    this.#shape = shape;
+    this.#host.replaceChildren();
+    const { width, height } = this.#size();
+    if (width === 0) {
+      this.#plot = null;
+      this.#shape = "";
+      return;
+    }
+    const options = chartOptions({
+      width,
+      height,
+      lines: model.lines,
+      unit: model.unit,
+      span: () => this.#model.span,
+      theme: chartTheme(),
+      bands: model.bands,
+      zeroBased: model.zeroBased,
+      top: model.top ?? null,
+      compact: width < 420,
+      toDate: model.zone === "utc" ? (timeS) => uPlot.tzDate(new Date(timeS * 1000), "Etc/UTC") : (timeS) => new Date(timeS * 1000),
+      hooks: {
+        setCursor: [() => this.#cursorMoved()],
+        setSelect: [() => this.#selected()],
+        drawAxes: [(plot) => this.#drawRegions(plot)],
+      },
+    });
+    options.cursor.bind = {
+      dblclick: () => () => this.#say("coh-zoom-back"),
+      mousedown: (_, __, handler) => (event) => {
+        this.#dragged = false;
+        return handler(event);
+      },
+    };
+    this.#plot = new uPlot(options, data, this.#host);
+  }
+
+  #size() {
+    return { width: Math.floor(this.clientWidth), height: Math.floor(this.clientHeight) || 200 };
+  }
+
+  #resize() {
+    if (!this.#model) return;
+    if (!this.#plot) {
+      this.#draw();
+      return;
+    }
+    const size = this.#size();
+    if (size.width > 0 && (size.width !== this.#plot.width || size.height !== this.#plot.height)) this.#plot.setSize(size);
+  }
+
+  #drawRegions(plot) {
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.fillStyle = chartTheme().badWash;
+    for (const { from, to } of this.#model.regions ?? []) {
+      const left = Math.max(plot.valToPos(from, "x", true), bbox.left);
+      const right = Math.min(plot.valToPos(to, "x", true), bbox.left + bbox.width);
+      const width = Math.max(right - left, 3 * devicePixelRatio);
+      if (right >= bbox.left && left <= bbox.left + bbox.width) ctx.fillRect(left, bbox.top, width, bbox.height);
+    }
+    ctx.restore();
+  }
+
+  #selected() {
+    const plot = this.#plot;
+    const { left, width } = plot.select;
+    if (width < DRAG_MIN_PX) return;
+    this.#dragged = true;
+    const fromMs = plot.posToVal(left, "x") * 1000;
+    const toMs = plot.posToVal(left + width, "x") * 1000;
+    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    this.#pin(false);
+    this.#say("coh-range", { fromMs, toMs });
+  }
+
+  #say(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail, bubbles: true }));
+  }
+
+  #cursorMoved() {
+    const plot = this.#plot;
+    if (!plot || this.#pinned || this.#linked) return;
+    const { idx, left } = plot.cursor;
+    if (idx === null || idx === undefined || left < 0) {
+      if (this.#tip.hidden) return;
+      this.#hideTip();
+      moveCursor(this, null);
+      return;
+    }
+    moveCursor(this, plot.posToVal(left, "x"));
+    this.#showTip(idx);
+  }
+
+  #rows(idx) {
+    const { lines, columns, values } = this.#model;
+    return lines
+      .map((line, index) => ({ line, value: (values ?? columns)[index][idx], drawn: columns[index][idx] }))
+      .filter(({ line, value }) => !line.hidden && value !== null && value !== undefined)
+      .sort((a, b) => b.value - a.value);
+  }
+
+  #showTip(idx, { near: wanted = true } = {}) {
+    const { times, unit, zone, columns } = this.#model;
+    const rows = this.#rows(idx);
+    const plot = this.#plot;
+    const height = wanted && plot.cursor.top >= 0 ? plot.posToVal(plot.cursor.top, "y") : null;
+    let near = null;
+    if (height !== null && columns.length > 1) {
+      for (const row of rows) if (near === null || Math.abs(row.drawn - height) < Math.abs(near.drawn - height)) near = row;
+    }
+    let first = 0;
+    if (near && rows.length > TOOLTIP_ROWS) first = Math.min(Math.max(rows.indexOf(near) - TOOLTIP_ROWS / 2, 0), rows.length - TOOLTIP_ROWS);
+    const shown = rows.slice(first, first + TOOLTIP_ROWS);
+    fill(
+      this.#tip,
+      el("div", { class: "chart-tip-time" }, fullTime(times[idx] * 1000, zone)),
+      shown.length === 0 ? el("div", { class: "chart-tip-none" }, "no sample here") : shown.map((row) => {
+        const swatch = el("span", { class: "swatch" });
+        swatch.style.background = row.line.color;
+        return el("div", { class: row === near ? "chart-tip-row near" : "chart-tip-row" }, swatch,
+          el("span", { class: "chart-tip-name" }, row.line.name), el("span", { class: "chart-tip-value" }, format(row.value, unit)));
+      }),
+      rows.length > shown.length && el("div", { class: "chart-tip-none" }, `${rows.length - shown.length} more`),
+    );
+    this.#tip.hidden = false;
+    const left = plot.cursor.left + plot.over.offsetLeft;
+    const room = this.clientWidth;
+    const width = this.#tip.offsetWidth;
+    const x = left + 14 + width > room ? Math.max(left - width - 14, 0) : left + 14;
+    this.#tip.style.transform = `translate(${Math.round(x)}px, 8px)`;
+  }
+
+  #hideTip() {
+    this.#pin(false);
+    this.#tip.hidden = true;
+  }
+
+  #pin(pinned) {
+    this.#pinned = pinned;
+    this.#tip.classList.toggle("pinned", pinned);
+  }
+
+  #key(event) {
+    const plot = this.#plot;
+    if (!plot || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && !this.#tip.hidden) {
+      this.#hideTip();
+      event.stopPropagation();
+      return;
+    }
+    const moves = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    this.#pin(false);
+    const { times } = this.#model;
+    if (times.length === 0) return;
+    const start = plot.cursor.idx ?? (moves[event.key] < 0 ? times.length : -1);
+    const idx = Math.min(Math.max(start + moves[event.key] * (event.shiftKey ? 10 : 1), 0), times.length - 1);
+    this.#linked = true;
+    plot.setCursor({ left: plot.valToPos(times[idx], "x"), top: 0 });
+    this.#linked = false;
+    this.#showTip(idx, { near: false });
+    moveCursor(this, times[idx]);
+    const rows = this.#rows(idx).slice(0, 5);
+    this.#spoken.textContent = `${fullTime(times[idx] * 1000, this.#model.zone)}: ${
+      rows.length === 0 ? "no sample" : rows.map(({ line, value }) => `${line.name} ${format(value, this.#model.unit)}`).join(", ")}`;
+  }
+
+  #summary() {
+    const { lines, columns, values, unit, title = "Chart" } = this.#model;
+    const said = lines.slice(0, 4).map((line, index) => {
+      const last = (values ?? columns)[index].findLast((value) => value !== null);
+      return `${line.name} ${format(last, unit)}`;
+    });
+    const more = lines.length > 4 ? ` and ${lines.length - 4} more` : "";
+    return `${title}: ${lines.length} series; last values ${said.join(", ")}${more}. Arrow keys read the points.`;
+  }
+}

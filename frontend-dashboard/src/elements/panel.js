@@ -1,0 +1,245 @@
+/**
+ * `<coh-panel>`: one titled chart with its queries. It asks only while it can be seen, gives up an old request when a new one starts,
+ * keeps what it shows while it refreshes, and fails alone.
+ */
+
+import { isAbort } from "../api/client.js";
+import { stack, toTable } from "../api/matrix.js";
+import { withAlpha } from "../charts/options.js";
+import { chartTheme } from "../charts/theme.js";
+import { el, fill } from "../dom.js";
+import { unitOfQuery } from "../format/units.js";
+import { fullName, shortNames } from "../state/query.js";
+import { grid, interpolate, stepFor } from "../state/time_range.js";
+import { themeEvents } from "../state/theme.js";
+import { isolate, keyOf, toggle } from "../state/visibility.js";
+import { Chart } from "./chart.js";
+import { Legend } from "./legend.js";
+import { emptyState, failedState, loadingState } from "./states.js";
+
+/**
+ * @typedef {object} Query
+ * @property {string} query PromQL; `$__rate_interval`, `$__interval`, `$__range` are replaced
+ * @property {string} [name] name of its one series, or prefix where it has several
+ * @property {boolean} [negate] drawn below zero (sent under received)
+ * @property {string} [color]
+ *
+ * @typedef {object} PanelSpec
+ * @property {string} title
+ * @property {string} [hint]
+ * @property {Query[]} queries
+ * @property {import("../format/units.js").Unit} [unit]
+ * @property {boolean} [stacked]
+ * @property {boolean} [zeroBased]
+ * @property {number} [top] the value axis never goes over this
+ * @property {string} [empty] what to say when there are no series
+ */
+export class Panel extends HTMLElement {
+  #spec = null;
+  #api = null;
+  #pageRange = null;
+  #ended = null;
+  #request = null;
+  #seen = false;
+  #stale = true;
+  #loadedOnce = false;
+  #table = null;
+  #entries = [];
+  #hidden = new Set();
+  #chart = new Chart();
+  #legend = new Legend();
+  #title = el("h2", { class: "panel-title" });
+  #note = el("span", { class: "panel-note" });
+  #actions = el("div", { class: "panel-actions" });
+  #cover = el("div", { class: "panel-cover" });
+  #body = el("div", { class: "panel-body" }, this.#chart, this.#cover);
+
+  /** What the panel asks and how it draws. */
+  setup({ spec, prometheus, pageRange, legend = "inline", hidden = new Set() }) {
+    this.#spec = spec;
+    this.#api = prometheus;
+    this.#pageRange = pageRange;
+    this.#hidden = hidden;
+    this.#legend.setAttribute("mode", legend);
+    return this;
+  }
+
+  get actions() { return this.#actions; }
+  get chart() { return this.#chart; }
+  get table() { return this.#table; }
+  get names() { return this.#entries.map((entry) => entry.title); }
+  get keys() { return this.#entries.map((entry) => entry.key); }
+  get hiddenKeys() { return this.#hidden; }
+  set hiddenKeys(hidden) {
+    this.#hidden = hidden;
+    if (this.#table) this.#show();
+  }
+
+  /** Other queries; what is shown stays until they are answered. */
+  set spec(spec) {
+    this.#spec = spec;
+    this.#loadedOnce = false;
+    if (this.isConnected) this.#title.textContent = spec.title;
+    this.reload();
+  }
+
+  connectedCallback() {
+    this.classList.add("panel");
+    this.#title.textContent = this.#spec.title;
+    this.replaceChildren(el("div", { class: "panel-head" }, this.#title, this.#note, this.#actions), this.#body, this.#legend);
+    fill(this.#cover, loadingState());
+    this.#ended = new AbortController();
+    const { signal } = this.#ended;
+    const visible = new IntersectionObserver((entries) => {
+      this.#seen = entries.at(-1).isIntersecting;
+      if (this.#seen && this.#stale) this.#load();
+    }, { rootMargin: "100px" });
+    visible.observe(this);
+    signal.addEventListener("abort", () => {
+      visible.disconnect();
+      this.#request?.abort();
+    });
+    this.#pageRange.addEventListener("range", () => this.reload(), { signal });
+    this.#pageRange.addEventListener("tick", () => this.reload(), { signal });
+    themeEvents.addEventListener("change", () => { if (this.#table) this.#show(); }, { signal });
+    this.addEventListener("coh-isolate", (event) => this.#hide(isolate(this.#hidden, this.keys, event.detail.key)), { signal });
+    this.addEventListener("coh-toggle", (event) => this.#hide(toggle(this.#hidden, this.keys, event.detail.key)), { signal });
+    this.addEventListener("coh-focus", (event) => {
+      this.#chart.focusLine(event.detail ? this.#entries.findIndex((entry) => entry.key === event.detail.key) : -1);
+    }, { signal });
+  }
+
+  disconnectedCallback() {
+    this.#ended?.abort();
+    this.#stale = true;
+  }
+
+  /** Asks again now, or once the panel can be seen. */
+  reload() {
+    this.#stale = true;
+    if (this.#seen && this.isConnected) this.#load();
+  }
+
+  #hide(hidden) {
+    this.#hidden = hidden;
+    this.#show();
+    this.dispatchEvent(new CustomEvent("coh-hidden", { bubbles: true }));
+  }
+
+  async #load() {
+    this.#stale = false;
+    this.#request?.abort();
+    const request = new AbortController();
+    this.#request = request;
+    const spec = this.#spec;
+    const span = this.#pageRange.span();
+    const step = stepFor(span, this.clientWidth || 600);
+    const points = grid(span, step);
+    this.classList.add("busy");
+    const startedMs = performance.now();
+    try {
+      const answers = await Promise.all(spec.queries.map(({ query }) => this.#api.queryRange(interpolate(query, span, step), points, request.signal)));
+      if (request !== this.#request) return;
+      this.#take(spec, answers, points, span);
+      this.dispatchEvent(new CustomEvent("coh-loaded", { bubbles: true, detail: { elapsedMs: performance.now() - startedMs, step, series: this.#entries.length } }));
+    } catch (error) {
+      if (isAbort(error) || request !== this.#request) return;
+      this.#failed(error, spec);
+    } finally {
+      if (request === this.#request) this.classList.remove("busy");
+    }
+  }
+
+  #take(spec, answers, points, span) {
+    const tables = answers.map(({ data }) => toTable(data, points));
+    const warnings = answers.flatMap((answer) => answer.warnings);
+    const series = [];
+    tables.forEach((table, index) => {
+      const query = spec.queries[index];
+      const names = shortNames(table.series.map(({ labels }) => labels), query.name ?? "value");
+      table.series.forEach(({ labels, values }, at) => {
+        const single = query.name && table.series.length === 1;
+        const name = single ? query.name : query.name ? `${names[at]} ${query.name}` : names[at];
+        const title = Object.keys(labels).length > 0 ? fullName(labels) : name;
+        series.push({ labels, name, title, key: keyOf(`${index} ${title}`), color: query.color, values: query.negate ? values.map((value) => (value === null ? null : -value)) : values });
+      });
+    });
+    this.#loadedOnce = true;
+    this.#table = { times: tables[0].times, series, span: [span.fromMs / 1000, span.toMs / 1000] };
+    this.#note.textContent = warnings.length > 0 ? "partial" : spec.hint ?? "";
+    this.#note.title = warnings.join("\n");
+    this.#note.classList.toggle("warning", warnings.length > 0);
+    this.classList.remove("failed");
+    if (series.length === 0) {
+      this.#entries = [];
+      this.#legend.model = { entries: [], unit: "none" };
+      this.#chart.model = { times: this.#table.times, lines: [], columns: [], unit: "none", span: this.#table.span, zone: this.#pageRange.zone, title: spec.title };
+      fill(this.#cover, emptyState("No samples in this range", spec.empty ?? ""));
+      return;
+    }
+    fill(this.#cover);
+    this.#show();
+  }
+
+  #show() {
+    const { times, series, span } = this.#table;
+    const spec = this.#spec;
+    const theme = chartTheme();
+    const unit = spec.unit ?? unitOfQuery(spec.queries[0].query, spec.declaredUnit);
+    this.#entries = series.map((one, index) => ({ ...one, color: one.color ? theme[one.color] ?? one.color : theme.series[index % theme.series.length], hidden: this.#hidden.has(one.key) }));
+    const shown = this.#entries.filter((entry) => !entry.hidden);
+    const values = this.#entries.map((entry) => entry.values);
+    let columns = values;
+    const bands = [];
+    if (spec.stacked) {
+      const stacked = stack(shown.map((entry) => entry.values));
+      let at = 0;
+      columns = this.#entries.map((entry) => (entry.hidden ? entry.values : stacked[at++]));
+      let below = -1;
+      this.#entries.forEach((entry, index) => {
+        if (entry.hidden) return;
+        if (below >= 0) bands.push({ series: [index + 1, below + 1], fill: withAlpha(entry.color, 0.45) });
+        below = index;
+      });
+    }
+    const bottom = spec.stacked ? this.#entries.findIndex((entry) => !entry.hidden) : -1;
+    const lone = this.#entries.length === 1 && !spec.stacked;
+    this.#chart.model = {
+      times,
+      columns,
+      values: spec.stacked ? values : undefined,
+      lines: this.#entries.map((entry, index) => ({
+        name: entry.name,
+        color: entry.color,
+        hidden: entry.hidden,
+        width: spec.stacked ? 1 : 1.5,
+        fill: index === bottom ? withAlpha(entry.color, 0.45) : lone ? withAlpha(entry.color, 0.12) : null,
+      })),
+      bands: spec.stacked ? bands : [],
+      unit,
+      span,
+      zeroBased: spec.zeroBased || spec.stacked,
+      top: spec.top ?? null,
+      zone: this.#pageRange.zone,
+      title: spec.title,
+    };
+    this.#legend.model = { entries: this.#entries, unit };
+  }
+
+  #failed(error, spec) {
+    if (this.#loadedOnce && this.#table?.series.length > 0 && error.kind !== "bad_data") {
+      this.#note.textContent = "not refreshed";
+      this.#note.title = error.message;
+      this.#note.classList.add("warning");
+      return;
+    }
+    this.classList.add("failed");
+    this.#table = null;
+    this.#entries = [];
+    this.#legend.model = { entries: [], unit: "none" };
+    const span = this.#pageRange.span();
+    this.#chart.model = { times: [], lines: [], columns: [], unit: "none", span: [span.fromMs / 1000, span.toMs / 1000], zone: this.#pageRange.zone, title: spec.title };
+    const query = spec.queries.length === 1 ? interpolate(spec.queries[0].query, span, 15) : "";
+    fill(this.#cover, failedState(error, { query, retry: () => this.reload() }));
+  }
+}

