@@ -8,8 +8,6 @@ and perhaps an object nobody lists, which the sweep removes. The transaction has
 so it holds no reader's watermark back while it works. Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
 """
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import time
@@ -225,7 +223,13 @@ class _CountedSink:
         """Always, until its owner closes it."""
         return True
 
-    readable = seekable = lambda self: False  # noqa: E731 - two questions, one answer
+    def readable(self) -> bool:
+        """Never."""
+        return False
+
+    def seekable(self) -> bool:
+        """Never: a block is written front to back."""
+        return False
 
 
 async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[plan.BatchRef]) -> Columns:

@@ -8,8 +8,6 @@ Taking xid 10 and leaving xid 9 for later, or merging blocks around a third one,
 Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass

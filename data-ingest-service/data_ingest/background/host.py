@@ -6,8 +6,6 @@ On Linux the memory figures are /proc/meminfo's own, as in node_exporter; elsewh
 Source: node_exporter collectors cpu, loadavg, meminfo, filesystem, diskstats, netdev, stat, time, uname.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re

@@ -1,7 +1,5 @@
 """One replica does it: a Postgres session lock, held for as long as its own connection lives."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable

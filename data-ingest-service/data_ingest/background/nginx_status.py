@@ -6,8 +6,6 @@ server accepts handled requests
 Reading: 0 Writing: 1 Waiting: 1
 """
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

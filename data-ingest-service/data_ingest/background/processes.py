@@ -4,8 +4,6 @@ A service is found by its pid file (with all its children) or by a pattern of it
 fall when one of its processes ends: what the ended ones used stays counted while this process lives.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections import defaultdict

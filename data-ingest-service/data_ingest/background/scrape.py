@@ -6,8 +6,6 @@
 Source: docs/contracts.md, section 2 (home organisation); Prometheus `scrape/scrape.go`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence

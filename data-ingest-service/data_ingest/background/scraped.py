@@ -6,8 +6,6 @@
 Pure: no clock, no network. Source: Prometheus `scrape/scrape.go` (staleness, honor_labels: false, report series).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,9 +14,9 @@ import numpy as np
 
 from data_ingest.kernels import hashing
 from data_ingest.model import (
-    STALE_MARKER_BITS,
     F64,
     I64,
+    STALE_MARKER_BITS,
     Array,
     MetricMetadata,
     RawLabels,

@@ -4,8 +4,6 @@ start ─▶ task ──fails──▶ pause 0.5 s, 1 s, … 30 s ──▶ task
             └─stop─▶ asked to end ── bound passed ──▶ cancelled
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import time
@@ -26,8 +24,6 @@ log = structlog.get_logger()
 FAILURES: Final = Counter(
     "cloudopshub_background_failures_total", "Failures of background tasks.", ["task"]
 )
-
-Task: TypeAlias = Callable[["Stop"], Awaitable[None]]
 
 
 class Stop:
@@ -53,6 +49,9 @@ class Stop:
         except TimeoutError:
             return self.is_set
         return True
+
+
+Task: TypeAlias = Callable[[Stop], Awaitable[None]]
 
 
 class Supervisor:

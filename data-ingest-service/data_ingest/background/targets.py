@@ -4,8 +4,6 @@ DIS_SCRAPE_TARGETS = job=url,job=url      (as it stands)
 or /metrics of every service whose URL is set, under its folder's name; nginx's stub_status for the dashboard
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -7,8 +7,6 @@
 Each has its own Postgres connection; the writer's is nobody else's.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -8,8 +8,6 @@ Detaching concurrently waits for every transaction that may still read the parti
 a plain DROP would stand in the writers' way while it waits. Source: docs/contracts.md, section 3; PostgreSQL manual, ALTER TABLE.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -22,7 +20,7 @@ from prometheus_client import Counter
 
 from data_ingest.store import catalogue
 from data_ingest.store.objects import ObjectFacts, ObjectStore
-from data_ingest.store.partitions import HOUR, ensure_partitions
+from data_ingest.store.partitions import HOUR, ensure_partitions, hours_needed, partition_name
 
 GRACE: Final = timedelta(minutes=15)
 """Longer than any query lives, so no snapshot lists what goes."""
@@ -69,10 +67,10 @@ async def keep_partitions(conn: Any, now: datetime) -> list[str]:
         return []
     try:
         dropped = []
+        needed = {partition_name(hour) for hour in hours_needed(now)}
         for row in await conn.fetch(_PARTITIONS):
-            if end_of(row["name"]) + GRACE <= now and await _drop(
-                conn, row["name"], row["is_attached"], row["is_pending"]
-            ):
+            is_past = end_of(row["name"]) + GRACE <= now and row["name"] not in needed
+            if is_past and await _drop(conn, row["name"], row["is_attached"], row["is_pending"]):
                 dropped.append(row["name"])
         return dropped
     finally:

@@ -5,11 +5,10 @@
 Source: docs/formats/block.md; the counting sort is 1.6 to 5 times faster than other sorts (docs/adr/0004-compaction.md).
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import numpy as np
+from numba import types
 
 from data_ingest.kernels.jit import (
     F64S_IN,
@@ -20,7 +19,6 @@ from data_ingest.kernels.jit import (
     inlined,
     int64,
     kernel,
-    types,
     void,
 )
 from data_ingest.model import F64, I64, U64

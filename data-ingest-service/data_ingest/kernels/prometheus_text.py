@@ -9,13 +9,12 @@ division; every other one is handed back as HARD with its offsets. Source: prome
 the OpenMetrics 1.0 ABNF, Prometheus `model/textparse`.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import numpy as np
+from numba import types
 
-from data_ingest.kernels.jit import BYTES, F64S, I64S, boolean, inlined, int64, kernel, types
+from data_ingest.kernels.jit import BYTES, F64S, I64S, boolean, inlined, int64, kernel
 from data_ingest.model import F64, I64, U8
 
 # Status of a walk; the second number is the offset of the byte at fault.

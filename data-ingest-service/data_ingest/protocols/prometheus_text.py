@@ -8,8 +8,6 @@ Both formats come through one walker. Differences kept: OpenMetrics timestamps a
 (`1` and `1.0` are one series), as Prometheus 3 does. Exemplars are skipped. Source: Prometheus `model/textparse`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@
 A writer takes samples piece by piece and a reader gives them back row group by row group, so neither holds a block.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final

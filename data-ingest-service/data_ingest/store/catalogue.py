@@ -3,8 +3,6 @@
 Every `conn` is an asyncpg connection of the background's own; those that change something run in the caller's transaction.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -106,7 +104,7 @@ async def connect(database_url: str, name: str, timeout_s: float = 5.0) -> Any:
 
 async def lock_tenant(conn: Any, tenant: UUID) -> bool:
     """Whether this transaction is the tenant's only compactor until it ends."""
-    return bool(await conn.fetchval(_LOCK, tenant))
+    return bool(await conn.fetchval(_LOCK, str(tenant)))
 
 
 async def tenants_due(conn: Any, delay_s: float) -> list[UUID]:

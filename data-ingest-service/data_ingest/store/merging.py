@@ -1,7 +1,5 @@
 """Sorted inputs to one sorted output, piece by piece: what merging blocks holds in memory is a row group of each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@
 A directory gets a temporary file, fsync, rename, fsync of the folders; S3 acknowledges its PUT. Calls block: run them in a thread.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import time

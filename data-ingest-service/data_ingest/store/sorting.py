@@ -1,7 +1,5 @@
 """Arrival order to block order: one function for compaction of batches and for merging blocks."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

@@ -1,0 +1,404 @@
+"""Laws of compaction against a real Postgres and real Parquet: nothing is lost, nothing doubled, the last one wins."""
+
+import asyncio
+import contextlib
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import numpy as np
+import pytest
+
+from data_ingest import batch, migrate
+from data_ingest.background import compaction, upkeep
+from data_ingest.background.compaction import CompactionSettings
+from data_ingest.batch import Columns
+from data_ingest.store import block, catalogue
+from data_ingest.store.objects import DirectoryObjects
+from data_ingest.store.partitions import ensure_partitions, partition_name
+from tests.embedded_postgres import fresh_database, running_postgres
+
+HOUR_MS = 3_600_000
+NOW_MS = 1_795_000_000_000
+AT_ONCE = CompactionSettings(delay_s=0.0)
+STALE_BITS = 0x7FF0_0000_0000_0002
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def database(server: str) -> Iterator[str]:
+    with fresh_database(server, "compaction") as url, _migrated(url):
+        yield url
+
+
+@contextlib.contextmanager
+def _migrated(url: str) -> Iterator[None]:
+    migrate.migrate(url)
+    yield
+
+
+class Store:
+    """The metric store of one tenant, as a test writes and reads it."""
+
+    def __init__(self, conn: asyncpg.Connection, objects: DirectoryObjects) -> None:
+        self.conn = conn
+        self.objects = objects
+        self.tenant = uuid.uuid4()
+
+    async def commit(self, *rows: tuple[int, int, float], received_at: datetime | None = None) -> None:
+        """One batch of (series_id, timestamp_ms, value) in one transaction."""
+        ids, times, values = zip(*rows, strict=True)
+        await self.commit_columns(
+            Columns(np.array(ids, np.int64), np.array(times, np.int64), np.array(values, np.float64)), received_at
+        )
+
+    async def commit_columns(self, samples: Columns, received_at: datetime | None = None) -> None:
+        await self.conn.execute(
+            "INSERT INTO metrics.batch (tenant_id, min_ts, max_ts, samples, payload, received_at)"
+            " VALUES ($1, $2, $3, $4, $5, coalesce($6, clock_timestamp()))",
+            self.tenant,
+            int(samples.timestamps_ms.min()),
+            int(samples.timestamps_ms.max()),
+            len(samples),
+            batch.pack(samples),
+            received_at,
+        )
+
+    async def compact(self, conn: asyncpg.Connection | None = None) -> bool:
+        return await compaction.compact_batches(conn or self.conn, self.objects, self.tenant, AT_ONCE)
+
+    async def merge(self, now_ms: int = NOW_MS) -> bool:
+        return await compaction.merge_blocks(self.conn, self.objects, self.tenant, AT_ONCE, now_ms)
+
+    async def read(self) -> dict[tuple[int, int], int]:
+        """(series, timestamp) → bits of its value, as das would see it: blocks by precedence, then batches."""
+        seen: dict[tuple[int, int], int] = {}
+        rows = await self.conn.fetch(
+            "SELECT object_key FROM metrics.block WHERE tenant_id = $1 AND replaced_by IS NULL ORDER BY precedence",
+            self.tenant,
+        )
+        for row in rows:
+            with self.objects.reading(row["object_key"]) as source:
+                for piece in block.read(source):
+                    ids = np.repeat(piece.series_ids, np.diff(piece.starts))
+                    _add(seen, Columns(ids, piece.timestamps_ms, piece.values))
+        for row in await self.conn.fetch(
+            "SELECT payload FROM metrics.batch WHERE tenant_id = $1 AND compacted_by IS NULL ORDER BY xid, batch_id",
+            self.tenant,
+        ):
+            _add(seen, batch.unpack(row["payload"]))
+        return seen
+
+    async def used(self) -> int:
+        return int(
+            await self.conn.fetchval(
+                "SELECT coalesce(sum(samples), 0) FROM metrics.usage_hour WHERE tenant_id = $1", self.tenant
+            )
+        )
+
+    async def blocks(self) -> list[asyncpg.Record]:
+        return await self.conn.fetch(
+            "SELECT * FROM metrics.block WHERE tenant_id = $1 AND replaced_by IS NULL ORDER BY min_ts, precedence",
+            self.tenant,
+        )
+
+
+def _add(seen: dict[tuple[int, int], int], samples: Columns) -> None:
+    bits = np.ascontiguousarray(samples.values).view(np.uint64)
+    for series_id, at, value in zip(
+        samples.series_ids.tolist(), samples.timestamps_ms.tolist(), bits.tolist(), strict=True
+    ):
+        seen[series_id, at] = value
+
+
+@contextlib.asynccontextmanager
+async def _store(database: str, folder: Path):
+    conn = await catalogue.connect(database, "test")
+    await ensure_partitions(conn, datetime.now(UTC))
+    try:
+        yield Store(conn, DirectoryObjects(folder))
+    finally:
+        await conn.close()
+
+
+def _bits(value: float) -> int:
+    return int(np.float64(value).view(np.uint64))
+
+
+def test_batches_become_blocks_and_read_the_same(database: str, tmp_path: Path) -> None:
+    """What was committed is read back from blocks bit for bit, the last of two samples of one instant wins, usage counts both."""
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            stale = float(np.array([STALE_BITS], np.uint64).view(np.float64)[0])
+            await store.commit((7, NOW_MS, 1.5), (3, NOW_MS, -0.0), (7, NOW_MS + 10, stale))
+            await store.commit((7, NOW_MS, 2.5), (7, NOW_MS - 3 * HOUR_MS, float("inf")), (3, NOW_MS + 1, 0.1))
+            before = await store.read()
+            assert await store.compact()
+            assert await store.read() == before
+            assert before[7, NOW_MS] == _bits(2.5)
+            assert before[7, NOW_MS + 10] == STALE_BITS
+            assert before[3, NOW_MS] == _bits(-0.0)
+            assert await store.used() == 6
+            blocks = await store.blocks()
+            assert [b["samples"] for b in blocks] == [1, 4]
+            assert all((tmp_path / b["object_key"]).stat().st_size == b["bytes"] for b in blocks)
+            assert all(b["object_key"].startswith(f"{store.tenant}/2026-") for b in blocks)
+            assert not await store.compact()
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_below_a_running_transaction_waits(database: str, tmp_path: Path) -> None:
+    """A batch is compacted only when every transaction that began before it has ended, so precedence stays the order of commits."""
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            other = await catalogue.connect(database, "other")
+            transaction = other.transaction()
+            await transaction.start()
+            await other.fetchval("SELECT pg_current_xact_id()::text")
+            await store.commit((1, NOW_MS, 1.0))
+            assert not await store.compact()
+            await transaction.rollback()
+            assert await store.compact()
+            await other.close()
+
+    asyncio.run(scenario())
+
+
+def test_one_compactor_a_tenant(database: str, tmp_path: Path) -> None:
+    """While one process compacts a tenant, another leaves it alone."""
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            await store.commit((1, NOW_MS, 1.0))
+            other = await catalogue.connect(database, "other")
+            async with other.transaction():
+                assert await catalogue.lock_tenant(other, store.tenant)
+                assert not await store.compact()
+            assert await store.compact()
+            await other.close()
+
+    asyncio.run(scenario())
+
+
+def test_merging_keeps_every_sample_and_the_later_wins(database: str, tmp_path: Path) -> None:
+    """Eight small blocks of one window become one of the next level that reads the same; the replaced go 15 minutes later."""
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            for i in range(8):
+                await store.commit(*((series, NOW_MS + step, series + i / 10) for series in (1, 2) for step in (0, i)))
+                assert await store.compact()
+            before = await store.read()
+            assert await store.merge()
+            assert await store.read() == before
+            (merged,) = await store.blocks()
+            assert (merged["level"], merged["samples"], merged["series"]) == (1, len(before), 2)
+            assert merged["precedence"] == await store.conn.fetchval("SELECT max(precedence) FROM metrics.block")
+            assert await store.used() == 32
+            assert await upkeep.delete_replaced(store.conn, store.objects) == 0
+            await store.conn.execute("UPDATE metrics.block SET replaced_at = replaced_at - interval '16 minutes'")
+            assert await upkeep.delete_replaced(store.conn, store.objects) == 8
+            assert len(list(tmp_path.rglob("*.parquet"))) == 1
+            assert await store.read() == before
+            assert not await store.merge()
+
+    asyncio.run(scenario())
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+class MortalConnection:
+    """A connection whose owner is killed before or after its n-th round trip."""
+
+    def __init__(self, conn: asyncpg.Connection, steps: int, *, after: bool) -> None:
+        self._conn = conn
+        self._left = steps
+        self._after = after
+
+    async def _step(self, call):
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            raise Killed
+        answer = await call()
+        if self._left == 0:
+            raise Killed
+        return answer
+
+    def __getattr__(self, name: str):
+        method = getattr(self._conn, name)
+
+        async def call(*args):
+            return await self._step(lambda: method(*args))
+
+        return call
+
+    @contextlib.asynccontextmanager
+    async def transaction(self):
+        await self._step(lambda: self._conn.execute("BEGIN"))
+        yield
+        await self._step(lambda: self._conn.execute("COMMIT"))
+
+
+class MortalObjects(DirectoryObjects):
+    """A directory whose owner is killed while or after it writes the n-th object."""
+
+    def __init__(self, root: Path, writes: int, *, after: bool) -> None:
+        super().__init__(root)
+        self._left = writes
+        self._after = after
+
+    @contextlib.contextmanager
+    def writing(self, key):
+        self._left -= 1
+        with super().writing(key) as sink:
+            yield sink
+            if self._left == 0 and not self._after:
+                raise Killed
+        if self._left == 0:
+            raise Killed
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("what", ["batches", "blocks"])
+def test_killed_at_any_step(database: str, tmp_path: Path, what: str, after: bool) -> None:
+    """Killed before or after any round trip or object, compaction leaves a store that reads and counts the same, and goes on."""
+
+    async def work(store: Store, conn, objects) -> None:
+        if what == "batches":
+            await compaction.compact_batches(conn, objects, store.tenant, AT_ONCE)
+        else:
+            await compaction.merge_blocks(conn, objects, store.tenant, AT_ONCE, NOW_MS)
+
+    async def killed(store: Store, steps: int, writes: int) -> bool:
+        raw = await catalogue.connect(database, "mortal")
+        try:
+            conn = MortalConnection(raw, steps, after=after)
+            await work(store, conn, MortalObjects(tmp_path, writes, after=after))
+        except Killed:
+            return True
+        finally:
+            raw.terminate()
+            await _gone(store.conn, "mortal")
+        return False
+
+    async def fill(store: Store, i: int) -> None:
+        for k in range(8 if what == "blocks" else 3):
+            # Two windows for batches, one for merging; the second sample of each pair wins.
+            shift = -3 * HOUR_MS if what == "batches" and k == 1 else 0
+            await store.commit((1, NOW_MS + shift + i, k), (1, NOW_MS + shift + i, k + 0.25), (2, NOW_MS + k, i))
+            if what == "blocks":
+                await store.compact()
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            deaths = 0
+            committed = 0
+            for kind in ("step", "write"):
+                for n in range(1, 100):
+                    store.tenant = uuid.uuid4()
+                    await fill(store, n)
+                    before = await store.read()
+                    committed = 24 if what == "blocks" else 9
+                    died = await killed(store, n if kind == "step" else -1, n if kind == "write" else -1)
+                    deaths += died
+                    assert await store.read() == before, (kind, n)
+                    await work(store, store.conn, store.objects)
+                    assert await store.read() == before, (kind, n)
+                    assert await store.used() == committed, (kind, n)
+                    if not died:
+                        break
+            assert deaths >= 9
+            listed = {facts.key for facts in store.objects.list()}
+            registered = {row["object_key"] for row in await store.conn.fetch("SELECT object_key FROM metrics.block")}
+            assert registered <= listed
+            later_ms = int(datetime.now(UTC).timestamp() * 1000) + upkeep.ORPHAN_AGE_MS + 1000
+            assert await upkeep.sweep_orphans(store.conn, store.objects, 0) == 0
+            assert await upkeep.sweep_orphans(store.conn, store.objects, later_ms) == len(listed - registered)
+            assert {facts.key for facts in store.objects.list()} == registered
+
+    asyncio.run(scenario())
+
+
+async def _gone(conn: asyncpg.Connection, name: str) -> None:
+    """The server has noticed that a connection was cut: a bounded wait, as after a kill."""
+    async with asyncio.timeout(10):
+        while await conn.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", f"cloudopshub-dis {name}"
+        ):
+            await asyncio.sleep(0.005)
+
+
+def test_partitions_go_when_all_is_compacted(database: str, tmp_path: Path) -> None:
+    """A partition past its time is dropped once all its batches are compacted, and not before; the day ahead is there."""
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            now = datetime.now(UTC)
+            old = now - timedelta(hours=5)
+            await ensure_partitions(store.conn, old)
+            await store.commit((1, NOW_MS, 1.0), received_at=old)
+            before = await store.read()
+            dropped = await upkeep.keep_partitions(store.conn, now)
+            assert partition_name(old) not in dropped
+            assert partition_name(old - timedelta(hours=1)) in dropped
+            assert await store.compact()
+            assert partition_name(old) in await upkeep.keep_partitions(store.conn, now)
+            assert await store.read() == before
+            assert await upkeep.keep_partitions(store.conn, now) == []
+            tomorrow = partition_name(now + timedelta(hours=24))
+            assert await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{tomorrow}") is not None
+
+    asyncio.run(scenario())
+
+
+def test_a_partition_left_half_detached_is_finished(database: str, tmp_path: Path) -> None:
+    """Upkeep that was killed between detaching and dropping is finished by the next one."""
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            now = datetime.now(UTC)
+            old = now - timedelta(hours=5)
+            await ensure_partitions(store.conn, old)
+            name = partition_name(old)
+            await store.conn.execute(f"ALTER TABLE metrics.batch DETACH PARTITION metrics.{name} CONCURRENTLY")
+            assert name in await upkeep.keep_partitions(store.conn, now)
+            assert await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{name}") is None
+
+    asyncio.run(scenario())
+
+
+def test_any_parquet_reader_reads_a_block(database: str, tmp_path: Path) -> None:
+    """The object is plain Parquet whose columns and metadata are those of the format document."""
+    import pyarrow.parquet as pq
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            await store.commit(*((5, NOW_MS + i * 1000, i / 4) for i in range(9000)))
+            assert await store.compact()
+            (found,) = await store.blocks() if len(await store.blocks()) == 1 else (await store.blocks())[:1]
+            table = pq.read_table(tmp_path / found["object_key"])
+            assert table.column_names == ["series_id", "min_ts", "max_ts", "timestamps", "scale", "deltas", "values"]
+            row = table.to_pylist()[0]
+            assert row["scale"] == 2
+            assert row["values"] is None
+            assert [int(v) for v in np.cumsum(row["deltas"])[:3]] == [0, 25, 50]
+            assert row["timestamps"][0] == row["min_ts"]
+            metadata = pq.read_metadata(tmp_path / found["object_key"]).metadata
+            assert metadata[b"cloudopshub.format"] == b"block/1"
+            assert metadata[b"cloudopshub.tenant"] == str(store.tenant).encode()
+            assert json.loads(metadata[b"cloudopshub.resolution_ms"]) == 0
+
+    asyncio.run(scenario())
