@@ -138,8 +138,8 @@ CREATE TABLE billing.audit_head (
 
 CREATE TABLE billing.audit_event (
   org_id uuid REFERENCES billing.organisation, seq bigint, at timestamptz NOT NULL,
-  actor text NOT NULL, action text NOT NULL, target text NOT NULL, detail jsonb NOT NULL, request_id text,
-  prev_hash bytea NOT NULL, hash bytea NOT NULL, PRIMARY KEY (org_id, seq));
+  actor text NOT NULL, action text NOT NULL, target text NOT NULL, detail jsonb NOT NULL,
+  request_id text, prev_hash bytea NOT NULL, hash bytea NOT NULL, PRIMARY KEY (org_id, seq));
 
 CREATE FUNCTION billing.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

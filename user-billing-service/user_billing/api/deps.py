@@ -104,7 +104,6 @@ def caller(request: Request, services: ServicesDep, rid: RequestId) -> Principal
         )
     else:
         principal = _by_cookie(request, services, rid)
-    structlog.contextvars.bind_contextvars(tenant=str(principal.tenant))
     return principal
 
 

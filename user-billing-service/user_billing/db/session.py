@@ -6,8 +6,8 @@
 The login itself (superuser in the embedded server, owner elsewhere) never runs a statement of ours:
 row-level security ignores superusers and owners, so every transaction changes role before its first
 statement. Role and organisation are set with `set_config(…, true)`, which ends with the
-transaction; a session-level SET would follow the pooled connection to its next user, because the pool resets by
-ROLLBACK alone. Traps and measurements: docs/adr/0002-identity.md.
+transaction; a session-level SET would follow the pooled connection to its next user, because the
+pool resets by ROLLBACK alone. Traps and measurements: docs/adr/0002-identity.md.
 """
 
 from collections.abc import Iterator

@@ -1,0 +1,371 @@
+"""No organisation reaches another: by any route, and in the database by itself."""
+
+from uuid import UUID
+
+import httpx
+import psycopg2
+import psycopg2.errors
+import pytest
+from conftest import INTERNAL, PASSWORD, UI, running_hub
+from embedded_postgres import execute, fresh_database
+from sqlalchemy import select, text
+
+from user_billing import migrate
+from user_billing.accounts.identifiers import new_id
+from user_billing.db import tables as t
+from user_billing.db.session import Database, make_engine, within
+
+TENANT_TABLES = [t.organisation, t.membership, t.invitation, t.api_key, t.audit_head, t.audit_event]
+PUBLIC = {"/health", "/ready", "/metrics", "/.well-known/jwks.json"}
+
+
+@pytest.fixture(scope="module")
+def two(hub):
+    """Two organisations with something in every table: the one that looks, the one that is hidden."""
+    mine, theirs = hub.owner("Mine"), hub.owner("Theirs")
+    for owner in (mine, theirs):
+        owner.key = owner.new_key("admin", "metrics:read", "billing:read")
+        invited = owner.post("/api/v1/invitations", {"email": "new@example.org", "role": "viewer"})
+        owner.invitation = invited.json()
+        owner.viewer = hub.member(owner, "viewer")
+    return mine, theirs
+
+
+def operations(hub):
+    """Every operation that the service publishes."""
+    paths = httpx.get(f"{hub.base_url}/openapi.json").json()["paths"]
+    return [(method.upper(), path) for path, methods in paths.items() for method in methods]
+
+
+def bodies(theirs):
+    """A valid body for each operation that takes one, naming the other organisation where it can."""
+    return {
+        "/api/v1/setup": {"token": "x", "email": "a@b", "password": PASSWORD, "organisation": "X"},
+        "/api/v1/login": {"email": "nobody@example.org", "password": PASSWORD},
+        "/api/v1/session/organisation": {"organisation_id": theirs.org},
+        "/api/v1/token": {"audience": "das"},
+        "/api/v1/keys": {"name": "k", "scopes": ["metrics:read"]},
+        "/api/v1/members/{user_id}": {"role": "viewer"},
+        "/api/v1/invitations": {"email": "third@example.org", "role": "viewer"},
+        "/api/v1/invitations/accept": {"token": "x", "password": PASSWORD},
+        "/api/v1/organisations": {"name": "Another"},
+    }
+
+
+def filled(path, theirs):
+    """The path with the other organisation's identifiers in it."""
+    return path.format(
+        key_id=theirs.key["id"],
+        user_id=theirs.viewer.user_id,
+        invitation_id=theirs.invitation["id"],
+    ) if "{" in path else path  # fmt: skip
+
+
+def hidden(theirs):
+    """What must never appear in an answer to the others."""
+    return [
+        theirs.org,
+        theirs.user_id,
+        theirs.viewer.user_id,
+        theirs.session["user"]["email"],
+        theirs.viewer.session["user"]["email"],
+        theirs.key["id"],
+        theirs.key["start"],
+        theirs.invitation["id"],
+    ]
+
+
+def test_no_route_shows_or_changes_another_organisation(hub, two):
+    """Every published route, called by the owner, an admin key and a token of one organisation with
+    the identifiers of another, answers without a trace of it and leaves it as it was.
+    """
+    mine, theirs = two
+    before = [theirs.get(f"/api/v1/{what}").json() for what in ("keys", "members", "invitations")]
+    tested = 0
+    for method, path in operations(hub):
+        if path in PUBLIC or path == "/api/v1/logout":
+            continue
+        url, body = filled(path, theirs), bodies(theirs).get(path)
+        token = mine.post("/api/v1/token", {"audience": "ubs"}).json()["token"]
+        answers = [
+            mine.http.request(method, url, json=body, headers=mine.headers()),
+            httpx.request(
+                method, hub.base_url + url, json=body, headers={"X-API-Key": mine.key["key"]}
+            ),
+            httpx.request(
+                method, hub.base_url + url, json=body, headers={"Authorization": f"Bearer {token}"}
+            ),
+        ]
+        for answer in answers:
+            if "{" in path:
+                assert answer.status_code == 404, (method, path, answer.text)
+            leaked = [secret for secret in hidden(theirs) if secret in answer.text]
+            asked = {theirs.org, theirs.viewer.user_id, theirs.key["id"], theirs.invitation["id"]}
+            if answer.status_code == 404:
+                leaked = [secret for secret in leaked if secret not in asked]
+            assert not leaked, (method, path, answer.text)
+            tested += 1
+    assert tested >= 3 * 20
+    after = [theirs.get(f"/api/v1/{what}").json() for what in ("keys", "members", "invitations")]
+    assert after == before
+
+
+def test_entering_a_foreign_organisation_is_refused(two):
+    """A person cannot take a session into an organisation they do not belong to."""
+    mine, theirs = two
+    answer = mine.post("/api/v1/session/organisation", {"organisation_id": theirs.org})
+    assert answer.status_code == 404
+    assert mine.get("/api/v1/session").json()["organisation"]["id"] == mine.org
+
+
+def test_no_header_or_parameter_names_the_tenant(hub, two):
+    """X-Scope-OrgID, a query parameter or another header changes nothing."""
+    mine, theirs = two
+    answer = httpx.get(
+        f"{hub.base_url}/api/v1/members",
+        params={"org": theirs.org, "tenant": theirs.org},
+        headers={"X-API-Key": mine.key["key"], "X-Scope-OrgID": theirs.org, "X-Tenant": theirs.org},
+    )
+    assert {m["user_id"] for m in answer.json()["members"]} == {mine.user_id, mine.viewer.user_id}
+
+
+# In the database itself
+
+
+@pytest.fixture
+def database(hub):
+    return hub.services.database
+
+
+def rows(session, table):
+    return session.execute(select(*granted(table))).all()
+
+
+def granted(table):
+    """The columns that the application's role may read."""
+    secret = {"hash", "token_hash", "pepper_version", "invited_by"}
+    return [c for c in table.c if table in {t.audit_event, t.audit_head} or c.name not in secret]
+
+
+def org_of(table, row):
+    return row.id if table is t.organisation else row.org_id
+
+
+@pytest.mark.parametrize("table", TENANT_TABLES, ids=lambda table: table.name)
+def test_a_query_without_a_filter_sees_one_organisation(database, two, table):
+    """Row-level security alone, without our WHERE, hides every other organisation; the login being a
+    superuser changes nothing, because no statement runs as the login.
+    """
+    mine, _ = two
+    with database.organisation(UUID(mine.org)) as session:
+        assert session.execute(text("SELECT session_user")).scalar_one() == "postgres"
+        assert (
+            session.execute(text("SELECT current_user")).scalar_one() == "cloudopshub_billing_app"
+        )
+        found = rows(session, table)
+    assert found
+    assert {org_of(table, row) for row in found} == {UUID(mine.org)}
+
+
+@pytest.mark.parametrize("setting", [None, ""], ids=["never set", "left empty"])
+def test_without_an_organisation_nothing_is_seen(database, two, setting):
+    """A setting never set, or empty after the transaction that set it, gives zero rows and no error."""
+    engine = make_engine(str_url(database), pool_size=1, overflow=0)
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL ROLE cloudopshub_billing_app"))
+        if setting is not None:
+            connection.execute(text("SELECT set_config('app.org', :org, true)"), {"org": setting})
+        for table in TENANT_TABLES:
+            assert connection.execute(select(*granted(table))).all() == []
+    engine.dispose()
+
+
+def test_a_pooled_connection_forgets_the_organisation(database, two):
+    """The next user of the same connection starts with neither role nor organisation."""
+    mine, _ = two
+    engine = make_engine(str_url(database), pool_size=1, overflow=0)
+    pooled = Database(engine)
+    with pooled.organisation(UUID(mine.org)) as session:
+        pid = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT pg_backend_pid()")).scalar_one() == pid
+        assert connection.execute(text("SELECT current_user = session_user")).scalar_one()
+        assert (
+            connection.execute(text("SELECT current_setting('app.org', true)")).scalar_one() == ""
+        )
+        connection.execute(text("SET LOCAL ROLE cloudopshub_billing_app"))
+        assert connection.execute(select(t.membership)).all() == []
+    engine.dispose()
+
+
+def test_a_rolled_back_transaction_forgets_too(database, two):
+    """An error inside a block leaves no organisation behind on the connection."""
+    mine, _ = two
+    engine = make_engine(str_url(database), pool_size=1, overflow=0)
+    pooled = Database(engine)
+    with (
+        pytest.raises(RuntimeError),
+        pooled.directory() as session,
+        within(session, UUID(mine.org)),
+    ):
+        raise RuntimeError
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT current_user = session_user")).scalar_one()
+    engine.dispose()
+
+
+def test_writing_into_another_organisation_is_refused(database, two):
+    """WITH CHECK: a row that names another organisation is not inserted, updated or deleted."""
+    mine, theirs = two
+    member = {"u": mine.user_id, "o": theirs.org}
+    statements = [
+        "INSERT INTO billing.membership VALUES (:o, :u, 'owner', now())",
+        "UPDATE billing.membership SET role = 'owner' WHERE org_id = :o",
+        "DELETE FROM billing.membership WHERE org_id = :o",
+        "UPDATE billing.api_key SET revoked_at = now() WHERE org_id = :o",
+        "UPDATE billing.organisation SET name = 'taken' WHERE id = :o",
+    ]
+    for statement in statements:
+        with database.organisation(UUID(mine.org)) as session:
+            if statement.startswith("INSERT"):
+                with pytest.raises(Exception, match="row-level security"):
+                    session.execute(text(statement), member)
+                session.rollback()
+            else:
+                assert session.execute(text(statement), member).rowcount == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM billing.credential",
+        "SELECT * FROM billing.session",
+        "SELECT * FROM billing.signing_key",
+        "SELECT hash FROM billing.api_key",
+        "SELECT token_hash FROM billing.invitation",
+        "SELECT disabled_at FROM billing.user_account",
+        "UPDATE billing.audit_event SET actor = 'nobody'",
+        "DELETE FROM billing.audit_event",
+        "TRUNCATE billing.audit_event",
+        "UPDATE billing.organisation SET plan = 'showback'",
+        "UPDATE billing.plan SET active_series = NULL",
+        "INSERT INTO billing.revocation (kind, ref, at) VALUES ('key', gen_random_uuid(), now())",
+    ],
+)
+def test_the_application_role_is_granted_only_its_work(database, two, statement):
+    """Inside an organisation there is no way to secrets, sessions, plans or the past."""
+    mine, _ = two
+    with (
+        pytest.raises(Exception, match="permission denied"),
+        database.organisation(UUID(mine.org)) as session,
+    ):
+        session.execute(text(statement))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE billing.membership SET role = 'owner'",
+        "INSERT INTO billing.membership VALUES (gen_random_uuid(), gen_random_uuid(), 'owner', now())",
+        "UPDATE billing.api_key SET revoked_at = NULL",
+        "UPDATE billing.organisation SET plan = 'x'",
+        "SELECT * FROM billing.audit_event",
+        "SELECT name FROM billing.api_key",
+        "DELETE FROM billing.user_account",
+    ],
+)
+def test_the_directory_role_cannot_change_organisations(database, statement):
+    """The path across organisations reads what look-ups need and writes into no organisation."""
+    with pytest.raises(Exception, match="permission denied"), database.directory() as session:
+        session.execute(text(statement))
+
+
+def test_the_roles_cannot_bypass_policies(database):
+    """Both roles: no log-in, no superuser, no BYPASSRLS; and every organisation's table forces RLS."""
+    with database.engine.connect() as connection:
+        roles = connection.execute(
+            text(
+                "SELECT rolcanlogin OR rolsuper OR rolbypassrls OR rolcreaterole FROM pg_roles"
+                " WHERE rolname LIKE 'cloudopshub_billing_%'"
+            )
+        ).scalars()
+        assert list(roles) == [False, False]
+        open_tables = connection.execute(
+            text(
+                "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
+                " WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind = 'r'"
+                " AND (a.attname = 'org_id' OR c.relname = 'organisation') AND NOT a.attisdropped"
+                " AND c.relname <> 'session'"
+                " AND NOT (c.relrowsecurity AND c.relforcerowsecurity)"
+            )
+        ).scalars()
+        assert set(open_tables) == set()
+
+
+def test_the_audit_log_cannot_be_changed_by_the_superuser_either(database, two):
+    """UPDATE, DELETE and TRUNCATE are refused by triggers, whoever asks."""
+    for statement in (
+        "UPDATE billing.audit_event SET actor = 'nobody'",
+        "DELETE FROM billing.audit_event",
+        "TRUNCATE billing.audit_event",
+        "TRUNCATE billing.organisation CASCADE",
+    ):
+        with (
+            database.engine.connect() as connection,
+            pytest.raises(Exception, match="only grows"),
+        ):
+            connection.execute(text(statement))
+
+
+def test_an_ordinary_login_is_enough(server_url):
+    """With a login that is no superuser and owns its tables, everything works and stays separate."""
+    name = f"ubs_login_{new_id().hex[-8:]}"
+    with fresh_database(server_url, "ubs_login") as admin_url:
+        database = execute(admin_url, "SELECT current_database()")
+        execute(admin_url, f"CREATE ROLE {name} LOGIN CREATEROLE PASSWORD 'x'")
+        for role in ("cloudopshub_billing_app", "cloudopshub_billing_directory"):
+            exists = execute(server_url, f"SELECT 1 FROM pg_roles WHERE rolname = '{role}'")
+            if exists:
+                execute(admin_url, f"GRANT {role} TO {name}")
+        execute(admin_url, f'GRANT CREATE ON DATABASE "{database}" TO {name}')
+        url = admin_url.replace("postgres@", f"{name}:x@").replace("postgres:", f"{name}:x:")
+        try:
+            with psycopg2.connect(url) as probe:
+                assert probe.info.user == name
+            migrate.upgrade(url)
+            with running_hub(url, ubs_setup_token="setup-token-for-login") as hub:
+                owner = hub.browser()
+                owner.adopt(
+                    owner.post(
+                        "/api/v1/setup",
+                        {
+                            "token": "setup-token-for-login",
+                            "email": "o@example.org",
+                            "password": PASSWORD,
+                            "organisation": "Plain",
+                        },
+                    )
+                )
+                key = owner.new_key("metrics:read")
+                assert hub.introspect(key["key"])["active"]
+                with hub.services.database.engine.begin() as connection:
+                    assert connection.execute(select(t.membership)).all() == []
+        finally:
+            execute(admin_url, f"DROP OWNED BY {name} CASCADE")
+            execute(server_url, f"DROP ROLE {name}")
+
+
+def test_internal_routes_need_the_service_token(hub, two):
+    """No key, token or cookie opens /internal; a wrong service token is 401."""
+    mine, _ = two
+    for method, path in operations(hub):
+        if not path.startswith("/internal"):
+            continue
+        for headers in ({}, {"X-API-Key": mine.key["key"]}, {"Authorization": "Bearer wrong"}):
+            answer = mine.http.request(method, path, headers={**headers, "Origin": UI})
+            assert answer.status_code == 401, (method, path)
+    assert INTERNAL["Authorization"] not in answer.text
+
+
+def str_url(database):
+    return database.engine.url.render_as_string(hide_password=False)

@@ -1,0 +1,246 @@
+"""Who may do what: every published route, every kind of caller."""
+
+import httpx
+import pytest
+from conftest import PASSWORD
+
+ADMIN_ROUTES = {
+    ("GET", "/api/v1/keys"),
+    ("POST", "/api/v1/keys"),
+    ("DELETE", "/api/v1/keys/{key_id}"),
+    ("GET", "/api/v1/members"),
+    ("PATCH", "/api/v1/members/{user_id}"),
+    ("DELETE", "/api/v1/members/{user_id}"),
+    ("GET", "/api/v1/invitations"),
+    ("POST", "/api/v1/invitations"),
+    ("DELETE", "/api/v1/invitations/{invitation_id}"),
+}
+READER_ROUTES = {("GET", "/api/v1/audit")}
+BROWSER_ROUTES = {
+    ("POST", "/api/v1/logout"),
+    ("GET", "/api/v1/session"),
+    ("POST", "/api/v1/session/organisation"),
+    ("POST", "/api/v1/token"),
+}
+PERSON_ROUTES = {("POST", "/api/v1/organisations")}
+OPEN_ROUTES = {
+    ("GET", "/health"),
+    ("GET", "/ready"),
+    ("GET", "/metrics"),
+    ("GET", "/.well-known/jwks.json"),
+    ("GET", "/api/v1/setup"),
+    ("POST", "/api/v1/setup"),
+    ("POST", "/api/v1/login"),
+    ("POST", "/api/v1/invitations/accept"),
+}
+INTERNAL_ROUTES = {
+    ("POST", "/internal/introspect"),
+    ("GET", "/internal/revocations"),
+    ("POST", "/internal/token"),
+    ("GET", "/internal/home-organisation"),
+}
+NOBODY = "00000000-0000-7000-8000-000000000000"
+
+
+@pytest.fixture(scope="module")
+def people(hub):
+    owner = hub.owner("Roles")
+    return {
+        "owner": owner,
+        "admin": hub.member(owner, "admin"),
+        "viewer": hub.member(owner, "viewer"),
+    }
+
+
+def concrete(path):
+    return path.format(key_id=NOBODY, user_id=NOBODY, invitation_id=NOBODY) if "{" in path else path
+
+
+def test_the_routes_are_those_of_the_contract(hub):
+    """Nothing is published that this list does not know, so every route below has its rule."""
+    paths = httpx.get(f"{hub.base_url}/openapi.json").json()["paths"]
+    published = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert published == (
+        ADMIN_ROUTES | READER_ROUTES | BROWSER_ROUTES | PERSON_ROUTES | OPEN_ROUTES
+        | INTERNAL_ROUTES
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), sorted(ADMIN_ROUTES | READER_ROUTES | BROWSER_ROUTES | PERSON_ROUTES)
+)
+def test_without_a_credential_every_route_is_closed(hub, method, path):
+    """401 before anything else is looked at, the body included."""
+    for headers in (
+        {},
+        {"Authorization": "Bearer nonsense"},
+        {"Authorization": "Basic !!!"},
+        {"Authorization": "Digest x"},
+        {"X-API-Key": "coh_live_" + "a" * 38},
+        {"Cookie": "cloudopshub=guess"},
+    ):
+        answer = httpx.request(method, hub.base_url + concrete(path), headers=headers)
+        assert answer.status_code == 401, (headers, answer.text)
+        assert answer.json()["errorType"] == "unauthenticated"
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ADMIN_ROUTES))
+def test_a_viewer_and_a_lesser_key_are_refused_by_name_of_the_scope(hub, people, method, path):
+    """Members, keys and invitations need `admin`: 403 says so, to a person and to a key."""
+    key = people["owner"].new_key("metrics:read", "billing:read")["key"]
+    viewer = people["viewer"]
+    answers = [
+        viewer.http.request(method, concrete(path), headers=viewer.headers()),
+        httpx.request(method, hub.base_url + concrete(path), headers={"X-API-Key": key}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 403, answer.text
+        assert "admin" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ADMIN_ROUTES | READER_ROUTES))
+def test_owner_admin_and_an_admin_key_pass(hub, people, method, path):
+    """Who has `admin` reaches the route: its answer is about the request, not about the caller."""
+    key = people["owner"].new_key("admin")["key"]
+    for who in (people["owner"], people["admin"]):
+        answer = who.http.request(method, concrete(path), headers=who.headers())
+        assert answer.status_code in {200, 400, 404}, answer.text
+    for headers in (
+        {"X-API-Key": key},
+        {"Authorization": f"Bearer {key}"},
+        {"Authorization": httpx.BasicAuth("any", key)._auth_header},
+    ):
+        answer = httpx.request(method, hub.base_url + concrete(path), headers=headers)
+        assert answer.status_code in {200, 400, 404}, answer.text
+
+
+def test_reading_the_audit_needs_billing_read(hub, people):
+    """A viewer reads the audit log; a key that only writes metrics does not."""
+    assert people["viewer"].get("/api/v1/audit").status_code == 200
+    key = people["owner"].new_key("metrics:write")["key"]
+    refused = httpx.get(f"{hub.base_url}/api/v1/audit", headers={"X-API-Key": key})
+    assert refused.status_code == 403
+    assert "billing:read" in refused.json()["error"]
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(BROWSER_ROUTES | PERSON_ROUTES))
+def test_keys_have_no_session(hub, people, method, path):
+    """What belongs to a person with a cookie is closed to the strongest key."""
+    key = people["owner"].new_key("admin")["key"]
+    body = {"name": "x", "audience": "das", "organisation_id": NOBODY}
+    answer = httpx.request(
+        method, hub.base_url + path, headers={"X-API-Key": key},
+        json=None if method == "GET" else body,
+    )  # fmt: skip
+    assert answer.status_code in {400, 403}, answer.text
+
+
+def test_an_admin_does_not_touch_owners(people):
+    """An admin neither invites, makes, demotes nor removes an owner."""
+    owner, admin = people["owner"], people["admin"]
+    refusals = [
+        admin.post("/api/v1/invitations", {"email": "boss@example.org", "role": "owner"}),
+        admin.patch(f"/api/v1/members/{people['viewer'].user_id}", {"role": "owner"}),
+        admin.patch(f"/api/v1/members/{owner.user_id}", {"role": "viewer"}),
+        admin.delete(f"/api/v1/members/{owner.user_id}"),
+    ]
+    assert [r.status_code for r in refusals] == [403] * 4
+    assert all("owner" in r.json()["error"] for r in refusals)
+
+
+def test_an_organisation_keeps_an_owner(hub):
+    """The last owner is neither demoted nor removed."""
+    owner = hub.owner("Keeps")
+    founder_id = hub.founder.user_id
+    assert owner.delete(f"/api/v1/members/{founder_id}").status_code == 204
+    for refused in (
+        owner.patch(f"/api/v1/members/{owner.user_id}", {"role": "admin"}),
+        owner.delete(f"/api/v1/members/{owner.user_id}"),
+    ):
+        assert refused.status_code == 409
+        assert "at least one owner" in refused.json()["error"]
+
+
+def test_a_new_role_holds_at_once_and_ends_the_old_session(hub):
+    """A demoted admin's session ends with the change, and is published as revoked; the next log-in
+    has the new role.
+    """
+    owner = hub.owner("Demotes")
+    admin = hub.member(owner, "admin")
+    before = hub.internal("revocations")["seq"]
+    changed = owner.patch(f"/api/v1/members/{admin.user_id}", {"role": "viewer"})
+    assert changed.json()["role"] == "viewer"
+    assert admin.get("/api/v1/session").status_code == 401
+    published = hub.internal("revocations", after=before)["revocations"]
+    assert [r["kind"] for r in published] == ["session"]
+    again = hub.log_in(admin.session["user"]["email"])
+    assert again.session["role"] == "viewer"
+    assert again.get("/api/v1/keys").status_code == 403
+
+
+def test_changing_the_own_role_gives_a_new_session(hub):
+    """An owner who steps down goes on with a new cookie and the lesser role."""
+    owner = hub.owner("Steps down")
+    cookie = owner.http.cookies["cloudopshub"]
+    assert owner.patch(f"/api/v1/members/{owner.user_id}", {"role": "viewer"}).status_code == 200
+    assert owner.http.cookies["cloudopshub"] != cookie
+    assert owner.get("/api/v1/session").json()["role"] == "viewer"
+
+
+def test_a_removed_member_is_out_at_once(hub):
+    """Removal ends the session, and a later log-in does not lead there."""
+    owner = hub.owner("Removes")
+    viewer = hub.member(owner, "viewer")
+    assert owner.delete(f"/api/v1/members/{viewer.user_id}").status_code == 204
+    assert viewer.get("/api/v1/session").status_code == 401
+    refused = hub.browser().post(
+        "/api/v1/login", {"email": viewer.session["user"]["email"], "password": PASSWORD}
+    )
+    assert refused.status_code == 403
+    assert "no organisation" in refused.json()["error"]
+
+
+def test_invitations_are_single_use_replaceable_and_expire(hub):
+    """One acceptance; a second invitation voids the first; a week ends it; withdrawing ends it."""
+    owner = hub.owner("Invites")
+
+    def invite(email):
+        made = owner.post("/api/v1/invitations", {"email": email, "role": "viewer"}).json()
+        assert made["link"].startswith("/#/invitation/")
+        return made["id"], made["link"].rpartition("/")[2]
+
+    def accept(token):
+        body = {"token": token, "password": PASSWORD}
+        return hub.browser().post("/api/v1/invitations/accept", body).status_code
+
+    _, first = invite("one@example.net")
+    _, second = invite("one@example.net")
+    assert accept(first) == 404
+    assert accept(second) == 200
+    assert accept(second) == 404
+    again = owner.post("/api/v1/invitations", {"email": "one@example.net", "role": "viewer"})
+    assert again.status_code == 409
+    withdrawn, token = invite("two@example.net")
+    assert owner.delete(f"/api/v1/invitations/{withdrawn}").status_code == 204
+    assert owner.delete(f"/api/v1/invitations/{withdrawn}").status_code == 404
+    assert accept(token) == 404
+    _, late = invite("three@example.net")
+    hub.clock.advance(days=7, seconds=1)
+    assert accept(late) == 404
+
+
+def test_an_existing_person_joins_with_their_own_password(hub):
+    """The invitation of a known address is accepted with that account's password, no other."""
+    hub.founder = hub.log_in("founder@example.org")
+    first, second = hub.owner("First"), hub.owner("Second")
+    person = hub.member(first, "viewer")
+    email = person.session["user"]["email"]
+    made = second.post("/api/v1/invitations", {"email": email, "role": "admin"})
+    token = made.json()["link"].rpartition("/")[2]
+    wrong = {"token": token, "password": "another long phrase"}
+    assert hub.browser().post("/api/v1/invitations/accept", wrong).status_code == 401
+    right = {"token": token, "password": PASSWORD}
+    joined = hub.browser().post("/api/v1/invitations/accept", right)
+    assert joined.status_code == 200
+    assert joined.json()["role"] == "admin"
+    assert {o["name"] for o in joined.json()["organisations"]} == {"First", "Second"}

@@ -1,0 +1,181 @@
+"""Roles, names, passwords and waiting times."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from user_billing.accounts import rules
+from user_billing.errors import BadInput, LoginNotFresh, NotAllowed
+from user_billing.model import Actor, LiveSession, Person, Principal, Role, Scope, Throttled
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def principal(role: Role | None, *, logged_in: timedelta | None = None) -> Principal:
+    session = None
+    if logged_in is not None:
+        at = NOW - logged_in
+        session = LiveSession(
+            uuid4(), Person(uuid4(), "p@x.org"), uuid4(), role, at, at, NOW + timedelta(days=1)
+        )
+    scopes = rules.ROLE_SCOPES[role] if role else frozenset({Scope.ADMIN})
+    return Principal(uuid4(), Actor("user:x"), scopes, "session", role, uuid4(), session)
+
+
+def test_owner_and_admin_have_every_scope_and_a_viewer_reads():
+    """Owner and admin may do all five; a viewer reads metrics and billing."""
+    assert rules.ROLE_SCOPES[Role.OWNER] == rules.ROLE_SCOPES[Role.ADMIN] == frozenset(Scope)
+    assert rules.ROLE_SCOPES[Role.VIEWER] == {"metrics:read", "billing:read"}
+
+
+@pytest.mark.parametrize("who", [Role.ADMIN, Role.VIEWER, None])
+@pytest.mark.parametrize(
+    ("before", "after"), [(Role.OWNER, Role.VIEWER), (Role.VIEWER, Role.OWNER), (Role.OWNER, None)]
+)
+def test_only_an_owner_makes_changes_or_removes_an_owner(who, before, after):
+    """Neither an admin nor an API key touches ownership."""
+    with pytest.raises(NotAllowed):
+        rules.require_may_grant(principal(who), before=before, after=after)
+    rules.require_may_grant(principal(Role.OWNER), before=before, after=after)
+
+
+def test_a_credential_gives_away_only_what_it_has():
+    """A key with `admin` alone cannot make a key that writes metrics."""
+    with pytest.raises(NotAllowed, match="metrics:write"):
+        rules.require_grantable(principal(None), [Scope.METRICS_WRITE])
+
+
+def test_a_login_is_fresh_for_one_hour():
+    """Keys and roles need a log-in within the last hour, both ends included."""
+    rules.require_fresh(principal(Role.OWNER, logged_in=timedelta(hours=1)), NOW)
+    with pytest.raises(LoginNotFresh):
+        rules.require_fresh(principal(Role.OWNER, logged_in=timedelta(hours=1, seconds=1)), NOW)
+    rules.require_fresh(principal(None), NOW)
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        ("fourteen chars", "15 characters"),
+        ("x" * 257, "256"),
+        ("aaaaaaaaaaaaaaaa", "pattern"),
+        ("abcabcabcabcabcabc", "pattern"),
+        ("abcdefghijklmnopqr", "pattern"),
+        ("zyxwvutsrqponmlk", "pattern"),
+        ("PasswordPassword", "common"),
+        ("correct horse battery staple", "common"),
+        ("cloudopshub-2026", "product"),
+        ("margarethe12345", "address"),
+    ],
+)
+def test_a_guessable_password_is_refused_with_its_reason(password, reason):
+    """Too short, too long, common, patterned or made of known words: refused, and why."""
+    with pytest.raises(BadInput, match=reason):
+        rules.check_password(password, context=["margarethe@example.org"])
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "tuesday coffee orbit",
+        "пароль длинный и свой",
+        "x7$Lq!0vZ_e-93b",
+        "🦊" * 3 + " jumps over 12 dogs",
+    ],
+)
+def test_a_long_phrase_needs_no_composition_rule(password):
+    """Fifteen characters of any script pass; no digit or capital is asked for."""
+    rules.check_password(password, context=["margarethe@example.org", "Acme"])
+
+
+@given(text=st.text(min_size=15, max_size=256))
+def test_a_password_is_normalised_once(text):
+    """Two ways to type one character give one password, and nothing is trimmed."""
+    once = rules.normalise_password(text)
+    assert rules.normalise_password(once) == once
+
+
+@given(failures=st.integers(min_value=0, max_value=2_000))
+def test_waiting_never_shrinks_with_more_failures(failures):
+    """Each failure closes the door for at least as long as the one before."""
+    for policy in (rules.PER_ACCOUNT, rules.PER_ADDRESS, rules.GLOBAL):
+        assert rules.wait_s(policy, failures) <= rules.wait_s(policy, failures + 1)
+
+
+def test_an_account_waits_after_five_failures_and_a_day_after_a_hundred():
+    """Five failures are free, then 1, 2, 4 … 900 s; the hundredth closes for a day (NIST)."""
+    waits = [rules.wait_s(rules.PER_ACCOUNT, n) for n in (5, 6, 7, 8, 20, 99, 100)]
+    assert waits == [0, 1, 2, 4, 900, 900, 86_400]
+
+
+def test_a_quiet_window_starts_the_count_again():
+    """After the window without an attempt, the next failure is the first."""
+    old = Throttled(50, NOW - timedelta(seconds=rules.PER_ADDRESS.window_s + 1), None)
+    assert rules.after_attempt(rules.PER_ADDRESS, old, NOW).failures == 1
+    recent = Throttled(50, NOW - timedelta(seconds=10), None)
+    after = rules.after_attempt(rules.PER_ADDRESS, recent, NOW)
+    assert after.failures == 51
+    assert after.blocked_until is not None
+
+
+@pytest.mark.parametrize(
+    ("address", "bucket"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "unknown"),
+    ],
+)
+def test_attempts_are_counted_by_network(address, bucket):
+    """IPv4 by address, IPv6 by its /64: what one subscriber has."""
+    assert rules.address_bucket(address) == bucket
+
+
+@given(name=st.text(min_size=0, max_size=120))
+def test_a_slug_is_always_usable(name):
+    """Whatever an organisation is called, its slug is lower-case ASCII and never empty."""
+    slug = rules.slug_of(name)
+    assert slug
+    assert len(slug) <= 48
+    assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a@", "@b", "a b@c", "a@b@c", "a@b..c", "a@b\n", "a\0@b"]
+)
+def test_what_is_no_address_is_refused(text):
+    """An e-mail address has one @, no white space, no control character, no empty label."""
+    if text.strip() != text and "@b" in text.strip():
+        assert rules.normalise_email(text) == text.strip()
+    else:
+        with pytest.raises(BadInput):
+            rules.normalise_email(text)
+
+
+def test_addresses_differ_not_in_case():
+    """`Ann@Example.ORG ` and `ann@example.org` are one person."""
+    assert rules.normalise_email(" Ann@Example.ORG ") == "ann@example.org"
+
+
+def test_scopes_are_known_and_at_least_one():
+    """An unknown scope is named; none at all is refused; repetition is not."""
+    assert rules.parse_scopes(["admin", "metrics:read", "admin"]) == ("metrics:read", "admin")
+    with pytest.raises(BadInput, match="metrics:all"):
+        rules.parse_scopes(["metrics:all"])
+    with pytest.raises(BadInput, match="at least one"):
+        rules.parse_scopes([])
+
+
+def test_a_session_ends_idle_after_a_day_and_anyhow_after_thirty():
+    """24 h without use or 30 d with it end a session."""
+    ends = rules.session_ends(NOW)
+    live = rules.is_session_live
+    assert live(last_seen_at=NOW, expires_at=ends, now=NOW + timedelta(hours=23, minutes=59))
+    assert not live(last_seen_at=NOW, expires_at=ends, now=NOW + timedelta(hours=24))
+    day_30 = NOW + timedelta(days=30)
+    assert not live(last_seen_at=day_30 - timedelta(minutes=1), expires_at=ends, now=day_30)

@@ -1,0 +1,54 @@
+"""`python -m user_billing.operate …`: what an operator does by hand, with the service's settings.
+
+setup-link            the set-up link again, while the installation waits for its owner
+rotate-signing-key    a new signing key at once (after a leak; old tokens live 5 minutes more)
+verify-audit ORG      proves an organisation's audit chain, or says where it breaks
+"""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from uuid import UUID
+
+from .accounts.setup import Bootstrap
+from .app import wire
+from .clock import SystemClock
+from .kinds import ServiceError
+from .settings import SERVICE, Settings, load
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command; its answer is one line on stdout, its failure one line on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m user_billing.operate")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("setup-link", help="print the set-up link while it is needed")
+    commands.add_parser("rotate-signing-key", help="replace the signing key now")
+    verify = commands.add_parser("verify-audit", help="prove the audit chain of an organisation")
+    verify.add_argument("organisation", type=UUID)
+    given = parser.parse_args(arguments)
+    try:
+        sys.stdout.write(f"{run(load(), given.command, vars(given).get('organisation'))}\n")
+    except ServiceError as exc:
+        sys.exit(f"{SERVICE}: {exc}")
+
+
+def run(settings: Settings, command: str, organisation: UUID | None) -> str:
+    """What the command answers. Exits with 1 for an audit chain that is broken."""
+    services, _ = wire(settings, SystemClock(), Bootstrap())
+    if command == "setup-link":
+        token = services.first_start.link_token()
+        if token is None:
+            return "the installation has its owner: log in"
+        return f"{settings.ui_public_url}/#/setup/{token}"
+    if command == "rotate-signing-key":
+        services.signing.rotate(force=True)
+        return f"signing with {services.signing.current().active_kid} since {datetime.now(UTC)}"
+    assert organisation is not None, "argparse asks for it"
+    broken = services.audit.first_break(organisation)
+    if broken is not None:
+        sys.exit(f"{SERVICE}: the audit chain breaks at event {broken}")
+    return "the audit chain is whole"
+
+
+if __name__ == "__main__":
+    main()
