@@ -4,8 +4,8 @@
 
 A tenant writes the text, so nothing here may recurse or take time beyond fixed bounds: the text is
 at most `QUERY_CHARS_MAX` long, expressions nest at most `NESTING_MAX` deep and no tree is deeper
-than `DEPTH_MAX`, which later walks over it rely on. Messages follow Prometheus, whose users search for
-them. Source: Prometheus `promql/parser/generated_parser.y`, `parse.go`.
+than `DEPTH_MAX`, which later walks over it rely on. Messages follow Prometheus, whose users search
+for them. Source: Prometheus `promql/parser/generated_parser.y`, `parse.go`.
 """
 
 from __future__ import annotations
@@ -287,7 +287,8 @@ class _Parser:
                 return self._paren()
             case Kind.SYMBOL if token.text == "{":
                 return self._selector("")
-        self.unexpected("")
+            case _:
+                return self.unexpected("")
 
     def _paren(self) -> Expr:
         opening = self.advance()

@@ -181,12 +181,21 @@ def growth(
     """Growth over each window, extrapolated to its edges: rate, increase (counter) and delta.
 
     Absent below two samples: one says nothing about growth. A counter never extrapolates below
-    zero. Source: Prometheus `extrapolatedRate`; docs/adr/0005-promql-engine.md.
+    zero. Each series' resets are found once, so that a window costs what it holds of them, however
+    long it is. Source: Prometheus `extrapolatedRate`; docs/adr/0005-promql-engine.md.
     """
+    resets = np.empty(values.size if is_counter else 0, np.int64)
     for row in range(offsets.size - 1):
         last = offsets[row + 1]
         lo = offsets[row]
         hi = offsets[row]
+        found = 0
+        if is_counter:
+            for i in range(lo + 1, last):
+                if values[i] < values[i - 1]:
+                    resets[found] = i
+                    found += 1
+        first_reset = 0
         for step in range(ends.size):
             while hi < last and times[hi] <= ends[step]:
                 hi += 1
@@ -195,12 +204,12 @@ def growth(
             if hi - lo < 2:
                 continue
             result = values[hi - 1] - values[lo]
-            if is_counter:
-                before = values[lo]
-                for i in range(lo + 1, hi):
-                    if values[i] < before:
-                        result += before
-                    before = values[i]
+            while first_reset < found and resets[first_reset] <= lo:
+                first_reset += 1
+            for i in range(first_reset, found):
+                if resets[i] >= hi:
+                    break
+                result += values[resets[i] - 1]
             to_start = (times[lo] - (ends[step] - length)) / 1000.0
             to_end = (ends[step] - times[hi - 1]) / 1000.0
             sampled = (times[hi - 1] - times[lo]) / 1000.0
