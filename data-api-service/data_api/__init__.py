@@ -1,7 +1,8 @@
 """The read side of the metric store: PromQL, labels, series, metadata and raw export over HTTP.
 
-Everything is read: schema `metrics` and the block objects belong to data-ingest-service. The service
-keeps no state but caches of immutable things, so any number of replicas may run and any may be killed.
+Everything is read: schema `metrics` and the block objects belong to data-ingest-service. The
+service keeps no state but caches of immutable things, so any number of replicas may run and any may
+be killed.
 """
 
 __version__ = "0.1.0"

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.to_thread
 import httpx
 from fastapi import FastAPI
 
-from . import __version__
+from . import __version__, promql
 from .api import deps, export, probes, problems, prometheus
 from .engine import Engine, EngineLimits
 from .identity import IdentityClient
@@ -56,11 +57,14 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with pool:
             await identity.start()
+            # Beside the serving: the first query should not wait for kernels, nor the start.
+            warming = asyncio.create_task(anyio.to_thread.run_sync(promql.warm_up))
             try:
                 yield
             finally:
                 drain.draining = True
                 await asyncio.sleep(settings.das_drain_s)
+                await warming
                 await identity.close()
                 if http is None:
                     await client.aclose()

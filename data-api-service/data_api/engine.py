@@ -37,7 +37,7 @@ def parse(text: str) -> promql.Expr:
 
 
 def parse_selector(text: str) -> tuple[Matcher, ...]:
-    """The matchers of `name{…}`, as `match[]` takes it; raises ParseError for any other expression."""
+    """The matchers of `name{…}`, as `match[]` takes it; any other expression is a ParseError."""
     expr = parse(text)
     if not isinstance(expr, VectorSelector) or expr.offset_ms or expr.at is not None:
         raise promql.ParseError(reason="expected a metric selector", where="1:1: ")
@@ -147,23 +147,25 @@ class Engine:
         lookback_ms: int | None = None,
     ) -> Result:
         """The query's value at one time."""
-        return await self._answer(tenant, plan, text, (at_ms, at_ms, 0), timeout_s, lookback_ms)
+        steps = (at_ms, at_ms, 0)
+        return await self._answer(
+            tenant, plan, text, steps, timeout_s=timeout_s, lookback_ms=lookback_ms
+        )
 
     async def range(
         self,
         tenant: UUID,
         plan: Limits,
         text: str,
-        start_ms: int,
-        end_ms: int,
-        step_ms: int,
+        steps: tuple[int, int, int],
         *,
         timeout_s: float | None = None,
         lookback_ms: int | None = None,
     ) -> Result:
-        """The query's value at start, start + step, … up to and including end."""
-        steps = (start_ms, end_ms, step_ms)
-        return await self._answer(tenant, plan, text, steps, timeout_s, lookback_ms)
+        """The query's values; `steps` = (start, end, step) in ms, the end inclusive."""
+        return await self._answer(
+            tenant, plan, text, steps, timeout_s=timeout_s, lookback_ms=lookback_ms
+        )
 
     @contextlib.asynccontextmanager
     async def admitted(
@@ -227,6 +229,7 @@ class Engine:
         plan: Limits,
         text: str,
         steps: tuple[int, int, int],
+        *,
         timeout_s: float | None,
         lookback_ms: int | None,
     ) -> Result:

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     das_block_cache_bytes_max: Annotated[int, Field(gt=0)] = 512 * MIB
     """Decoded block chunks kept, over all tenants (16 bytes a sample)."""
     das_pool_connections: Annotated[int, Field(gt=0)] = 8
-    """Connections to Postgres; a query holds one only while it lists and fetches, never to evaluate."""
+    """Connections to Postgres; a query holds one while it lists and fetches, never to evaluate."""
     das_drain_s: Annotated[float, Field(ge=0)] = 0.0
     """Pause between /ready turning 503 and the end, so that routers notice."""
 

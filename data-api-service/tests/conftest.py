@@ -1,4 +1,4 @@
-"""A real Postgres for the run, a tenant of its own for each test, and a ubs that answers by mock."""
+"""A real Postgres for the run, a tenant for each test, and a ubs that answers by mock."""
 
 import json
 import uuid
@@ -51,7 +51,7 @@ async def ingest(database_url: str, objects: Path) -> AsyncIterator[Ingest]:
 
 @dataclass
 class Hub:
-    """user-billing-service as this service sees it: keys, each of a tenant with scopes and limits."""
+    """user-billing-service as seen from here: keys, each of a tenant with scopes and limits."""
 
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     down: bool = False

@@ -260,7 +260,8 @@ class Ingest:
                 )
             await self.block(tenant, samples, rows[-1]["xid"])
             await self.connection.execute(
-                "UPDATE metrics.batch SET compacted_by = 1 WHERE tenant_id = $1 AND batch_id = ANY($2)",
+                """UPDATE metrics.batch SET compacted_by = 1
+                   WHERE tenant_id = $1 AND batch_id = ANY($2)""",
                 tenant,
                 [row["batch_id"] for row in rows],
             )

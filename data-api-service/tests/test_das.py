@@ -1,16 +1,22 @@
 """The service from outside: it boots, answers its probes, one happy path, one refusal."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import asyncpg
-import httpx
+import httpx  # noqa: TC002 - fixtures say what they are
 import pytest
 from conftest import NOW_MS
+from embedded_postgres import execute, fresh_database
+from factories import SCHEMA
+
+from data_api.store import tables
 
 SERVICE = Path(__file__).parent.parent
+TYPES = "bigint|uuid|jsonb|bytea|xid8|timestamptz|integer|smallint|text"
 NAMES = ("DATABASE_URL", "OBJECT_STORE_URL", "UBS_URL", "SERVICE_TOKEN")
 
 
@@ -49,9 +55,6 @@ async def test_the_probes_tell_the_truth(serve, hub, objects):
 
 async def test_a_missing_schema_is_said(serve, server_url):
     """Before the store is migrated the service is up, says what is missing, and recovers alone."""
-    from embedded_postgres import execute, fresh_database
-    from factories import SCHEMA
-
     with fresh_database(server_url, "das_empty") as url:
         client = await serve(database_url=url)
         ready = (await client.get("/ready")).json()["checks"]["metrics schema"]
@@ -101,9 +104,7 @@ async def test_a_tenants_own_key_is_needed_everywhere(serve):
 
 @pytest.mark.parametrize("base", ["/api/v1", "/prometheus/api/v1"])
 async def test_postgres_may_go_and_come_back(serve, hub, ingest, tenant, server_url, base):
-    """While Postgres refuses, answers are 503 `unavailable` with a reason; then all is as before."""
-    from embedded_postgres import execute
-
+    """While Postgres refuses, answers are 503 with the reason; then all is as before."""
     await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS - 1000, 1.0)])
     client: httpx.AsyncClient = await serve()
     client.headers["X-API-Key"] = hub.key(tenant)
@@ -135,8 +136,6 @@ async def test_postgres_may_go_and_come_back(serve, hub, ingest, tenant, server_
 
 async def test_the_contract_columns_are_there(database_url):
     """The tests' schema and the service's own list of columns agree."""
-    from data_api.store import tables
-
     connection = await asyncpg.connect(database_url)
     rows = await connection.fetch(tables.PRESENT_COLUMNS)
     await connection.close()
@@ -147,10 +146,6 @@ async def test_the_contract_columns_are_there(database_url):
 
 def test_the_schema_is_that_of_the_service_that_owns_it():
     """Columns of the tables read here are those of data-ingest-service's migrations, in order."""
-    import re
-
-    from factories import SCHEMA
-
     versions = SERVICE.parent / "data-ingest-service" / "migrations" / "versions"
     if not versions.is_dir():
         pytest.skip("data-ingest-service is not beside this folder")
@@ -158,14 +153,10 @@ def test_the_schema_is_that_of_the_service_that_owns_it():
 
     def columns(sql: str, table: str) -> list[str]:
         body = re.search(
-            rf"CREATE TABLE metrics\.{table} \((.*?)\)\s*(?:;|\"\"\"|PARTITION)", sql, re.S
+            rf"CREATE TABLE metrics\.{table} \((.*?)\)\s*(?:;|\"\"\"|PARTITION)", sql, re.DOTALL
         )
         assert body is not None, table
-        found = re.findall(
-            r"(?:^|,)\s*([a-z_]+)\s+(?:bigint|uuid|jsonb|bytea|xid8|timestamptz|integer|smallint|text)",
-            body[1],
-        )
-        return found
+        return re.findall(rf"(?:^|,)\s*([a-z_]+)\s+(?:{TYPES})", body[1])
 
     for table in ("series", "batch", "block", "metadata"):
         assert columns(SCHEMA, table) == columns(text, table), table

@@ -1,4 +1,4 @@
-"""What routes ask for: the caller, the engine, the time, the parameters; and leaving when they leave."""
+"""What routes ask for: caller, engine, time, parameters; and an end when the client leaves."""
 
 import time
 from collections.abc import Callable, Coroutine
@@ -37,7 +37,7 @@ def _services(request: Request) -> Services:
     return services
 
 
-async def _reader(request: Request) -> Principal:
+async def reader(request: Request) -> Principal:
     """The verified caller, who may read metrics."""
     principal = await _services(request).identity.authenticate(request.headers)
     principal.require("metrics:read")
@@ -52,7 +52,7 @@ def _now_ms(request: Request) -> int:
     return _services(request).now_ms()
 
 
-async def _params(request: Request, _: Annotated[Principal, Depends(_reader)]) -> Params:
+async def _params(request: Request, _: Annotated[Principal, Depends(reader)]) -> Params:
     """URL and form parameters; a form is read only after its sender is known."""
     query = request.url.query.encode()
     if request.method != "POST" or not request.headers.get("content-type", "").startswith(FORM):
@@ -65,7 +65,7 @@ async def _params(request: Request, _: Annotated[Principal, Depends(_reader)]) -
     return Params.parse(bytes(body), query)
 
 
-Caller = Annotated[Principal, Depends(_reader)]
+Caller = Annotated[Principal, Depends(reader)]
 EngineDep = Annotated[Engine, Depends(_engine)]
 NowMs = Annotated[int, Depends(_now_ms)]
 Query = Annotated[Params, Depends(_params)]

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import anyio.to_thread
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from .. import __version__, promql
 from ..engine import parse
 from ..errors import InvalidParameter, NotFound
 from ..identity import Principal
 from ..model import Result
-from .deps import Caller, EngineDep, NowMs, Query, while_connected
+from .deps import Caller, EngineDep, NowMs, Query, reader, while_connected
 from .params import Params, unescape_label_name
 from .rendering import TRUNCATED, envelope, labels_json, query_answer
 from .routing import readable
@@ -30,7 +30,8 @@ TSDB_LIMIT: Final = 10
 TSDB_LIMIT_MAX: Final = 10_000
 STARTED: Final = datetime.now(UTC)
 
-routes = APIRouter(tags=["prometheus"])
+# Every route needs a caller who may read, also those that show nothing of a tenant.
+routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
 
 
 def _json(body: bytes) -> Response:
@@ -86,14 +87,12 @@ async def range_query(
     request: Request, caller: Caller, params: Query, engine: EngineDep
 ) -> Response:
     """The values of `query` from `start` to `end` every `step`; the ends are never moved."""
-    start_ms, end_ms, step_ms = params.steps()
+    steps = params.steps()
     work = engine.range(
         caller.tenant,
         caller.limits,
         _query_text(params),
-        start_ms,
-        end_ms,
-        step_ms,
+        steps,
         timeout_s=params.timeout_s(),
         lookback_ms=params.lookback_ms(),
     )
@@ -146,62 +145,62 @@ async def metadata(caller: Caller, params: Query, engine: EngineDep) -> Response
 
 
 @readable(routes, "/query_exemplars", "query", "start", "end")
-async def exemplars(caller: Caller, params: Query) -> Response:
+async def exemplars(params: Query) -> Response:
     """No exemplars are stored. Grafana asks with milliseconds for seconds: any year is fine."""
     params.span()
     return _answer([])
 
 
 @readable(routes, "/format_query", "query")
-async def format_query(caller: Caller, params: Query) -> Response:
+async def format_query(params: Query) -> Response:
     """The query in Prometheus's own form."""
     return _answer(promql.to_text(parse(_query_text(params))))
 
 
 @routes.get("/rules")
-async def rules(caller: Caller) -> Response:
+async def rules() -> Response:
     """No rules run in this service."""
     return _answer({"groups": []})
 
 
 @routes.get("/alerts")
-async def alerts(caller: Caller) -> Response:
+async def alerts() -> Response:
     """No alerts without rules."""
     return _answer({"alerts": []})
 
 
 @routes.get("/targets")
-async def targets(caller: Caller) -> Response:
+async def targets() -> Response:
     """Scraping belongs to data-ingest-service."""
     return _answer({"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {}})
 
 
 @routes.get("/targets/metadata")
-async def targets_metadata(caller: Caller) -> Response:
+async def targets_metadata() -> Response:
     """Scraping belongs to data-ingest-service."""
     return _answer([])
 
 
 @routes.get("/scrape_pools")
-async def scrape_pools(caller: Caller) -> Response:
+async def scrape_pools() -> Response:
     """Scraping belongs to data-ingest-service."""
     return _answer({"scrapePools": []})
 
 
 @routes.get("/alertmanagers")
-async def alertmanagers(caller: Caller) -> Response:
+async def alertmanagers() -> Response:
     """None is notified from here."""
     return _answer({"activeAlertmanagers": [], "droppedAlertmanagers": []})
 
 
 @routes.get("/notifications")
-async def notifications(caller: Caller) -> Response:
+async def notifications() -> Response:
     """Nothing to notify."""
     return _answer([])
 
 
 @routes.get("/status/buildinfo")
-async def build_info(caller: Caller) -> Response:
+async def build_info() -> Response:
     """The API's version. `features` stays out: Grafana takes it for Mimir and calls the ruler."""
     return _answer(
         {
@@ -216,7 +215,7 @@ async def build_info(caller: Caller) -> Response:
 
 
 @routes.get("/status/runtimeinfo")
-async def runtime_info(caller: Caller, engine: EngineDep) -> Response:
+async def runtime_info(caller: Caller) -> Response:
     """When this process began, and how long the caller's samples are kept."""
     return _answer(
         {
@@ -229,7 +228,7 @@ async def runtime_info(caller: Caller, engine: EngineDep) -> Response:
 
 
 @routes.get("/status/config")
-async def config(caller: Caller) -> Response:
+async def config() -> Response:
     """Configuration is environment variables, and theirs are not shown."""
     return _answer({"yaml": ""})
 
@@ -279,13 +278,13 @@ async def tsdb(caller: Caller, params: Query, engine: EngineDep) -> Response:
 
 
 @routes.get("/status/walreplay")
-async def wal_replay(caller: Caller) -> Response:
+async def wal_replay() -> Response:
     """There is no log to replay: Postgres has done so before it answers."""
     return _answer({"min": 0, "max": 0, "current": 0, "state": "done"})
 
 
 @routes.api_route("/{path:path}", methods=EVERY, include_in_schema=False)
-async def unknown(path: str, caller: Caller) -> Response:
+async def unknown(path: str) -> Response:
     """No such route of the API."""
     raise NotFound(path=f"/api/v1/{path}")
 

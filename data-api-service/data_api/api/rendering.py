@@ -125,7 +125,7 @@ def _vector(vector: InstantVector) -> Iterable[bytes]:
 
 def _matrix(matrix: RangeMatrix) -> Iterable[bytes]:
     lefts = [b'"],[%b,"' % token for token in time_tokens(matrix.steps_ms)]
-    whole = matrix.present.all(axis=1)
+    whole = np.atleast_1d(matrix.present.all(axis=1))
     for row, labels in enumerate(matrix.labels):
         values = matrix.values[row]
         if whole[row]:
@@ -144,6 +144,8 @@ def _columns(columns: Columns) -> Iterable[bytes]:
 
 def _series(labels: Mapping[str, str], lefts: list[bytes], values: F64) -> bytes:
     """One series; `lefts` hold the end of the sample before and the time of this one."""
+    if not lefts:
+        return b'{"metric":%b,"values":[]}' % labels_json(labels)
     pieces = [b""] * (2 * len(lefts))
     pieces[0::2] = lefts
     pieces[1::2] = value_tokens(values)

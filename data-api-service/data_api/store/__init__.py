@@ -1,1 +1,1 @@
-"""Read-only IO: Postgres catalogue and head, Parquet blocks, caches; postings are pure over arrays."""
+"""Read-only IO: catalogue and head in Postgres, Parquet blocks, caches; postings are pure."""

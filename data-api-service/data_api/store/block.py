@@ -71,6 +71,7 @@ class ChunkIndex:
 
     @property
     def nbytes(self) -> int:
+        """Memory of the arrays."""
         return self.series_ids.nbytes * 3
 
 
@@ -85,6 +86,7 @@ class ChunkColumns:
 
     @property
     def nbytes(self) -> int:
+        """Memory of the arrays."""
         return (
             self.index.nbytes + self.offsets.nbytes + self.timestamps_ms.nbytes + self.values.nbytes
         )

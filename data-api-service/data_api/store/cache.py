@@ -68,7 +68,7 @@ class ByteCache(Generic[K, V]):
                     self._making.pop(key, None)
 
     def _put(self, key: K, value: V) -> None:
-        """Keeps `value`, and lets older ones go until the budget holds; too large a one is not kept."""
+        """Keeps `value`, older ones go until the budget holds; too large a one is not kept."""
         size = self._size(value)
         if size > self._bytes_max:
             return

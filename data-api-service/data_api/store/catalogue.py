@@ -1,4 +1,4 @@
-"""What a tenant has at one instant: series, live batches decoded, live blocks. One snapshot, always.
+"""What a tenant has at one instant: series, live batches decoded, live blocks. One snapshot.
 
     REPEATABLE READ ─▶ xmin, live batches, live blocks, new series, missing payloads ─▶ Snapshot
 
@@ -106,7 +106,7 @@ class Catalogue:
     async def snapshot(
         self, tenant_id: UUID, span: tuple[int, int], *, samples: bool = True
     ) -> Snapshot:
-        """Series, batches and blocks of the tenant that overlap `span` (ms, inclusive), all of one instant.
+        """Series, batches and blocks that overlap `span` (ms, inclusive), all of one instant.
 
         With `samples` false only the series are brought up to date: head and blocks are empty.
         Raises StoreUnavailable.
@@ -171,7 +171,7 @@ class Catalogue:
     async def _follow(
         self, connection: Any, tenant_id: UUID, state: _Tenant, span: tuple[int, int], samples: bool
     ) -> tuple[BlockRef, ...]:
-        """Brings `state` up to the connection's snapshot; gives back the blocks that overlap `span`."""
+        """Brings `state` up to the connection's snapshot; the blocks that overlap `span`."""
         if not samples:
             xmin = await connection.fetchval(
                 "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"

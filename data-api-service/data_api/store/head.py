@@ -1,4 +1,4 @@
-"""The newest samples of a tenant: decoded batches, kept sorted by series so that a few are found fast.
+"""The newest samples of a tenant: decoded batches, sorted by series so that a few are found fast.
 
     batches in (xid, batch_id) order:  b1 b2 b3 b4 b5 b6 b7 │ b8 b9 │ b10
     runs, each sorted by series:       └──── run ─────────┘ └─ run ┘ └run┘
@@ -6,11 +6,12 @@
 A run is immutable and covers a stretch of the commit order that no other run overlaps, so runs in
 order are sources in order of precedence. New batches become one small run; when eight runs of a
 size are together they are merged, so a sample is sorted three or four times in its life here and a
-query looks into a few dozen runs at most. A head is a value: a reader keeps the one of its snapshot.
+query looks into a few dozen runs at most. A head is a value: a reader keeps its snapshot's.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -104,7 +105,7 @@ class Head:
         return frozenset(batch for run in self.runs for batch in run.batches)
 
     def fragments(self, series_ids: I64, span: tuple[int, int]) -> list[Fragment]:
-        """What each run holds of `series_ids` (ascending) inside `span`, lowest precedence first."""
+        """Each run's part of `series_ids` (ascending) inside `span`, lowest precedence first."""
         found = (run.select(series_ids, span) for run in self.runs)
         return [fragment for fragment in found if fragment is not None]
 
@@ -155,7 +156,7 @@ def _tier(run: HeadRun) -> int:
 
 
 def _tiered(runs: list[HeadRun]) -> tuple[HeadRun, ...]:
-    """The same samples in the same order, with fewer than eight neighbouring runs of any one tier."""
+    """The same samples in the same order, in fewer than eight neighbouring runs of one tier."""
     for tier in sorted({_tier(run) for run in runs}):
         first = len(runs)
         while first and _tier(runs[first - 1]) <= tier:
@@ -187,7 +188,7 @@ def _joined(runs: Sequence[HeadRun]) -> HeadRun:
     origins = np.concatenate(
         [np.array([place[b] for b in run.batches], np.int32)[run.origins] for run in runs]
     )
-    in_order = all(a.batches[-1] < b.batches[0] for a, b in zip(runs, runs[1:], strict=False))
+    in_order = all(a.batches[-1] < b.batches[0] for a, b in pairwise(runs))
     if not in_order:
         # Stable: rows of one batch and series keep the order in which they arrived.
         order = np.argsort(origins, kind="stable")
@@ -203,7 +204,7 @@ def _sorted_run(
     values: F64,
     origins: npt.NDArray[np.int32],
 ) -> HeadRun:
-    """Rows that come in order of precedence, sorted by series and time; equal keys keep that order."""
+    """Rows in order of precedence, sorted by series and time; equal keys keep their order."""
     order = stable_order(series_ids)
     series_ids, timestamps_ms = series_ids[order], timestamps_ms[order]
     same = series_ids[1:] == series_ids[:-1]

@@ -27,7 +27,7 @@ class Directory:
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
 
-    def open(self, key: str, size: int) -> IO[bytes]:
+    def open(self, key: str, size: int) -> IO[bytes]:  # noqa: ARG002 - the file knows its size
         """Raises StoreUnavailable when the file is not there, CorruptData for a key outside."""
         path = (self._root / key).resolve()
         if not path.is_relative_to(self._root):

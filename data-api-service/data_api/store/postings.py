@@ -1,7 +1,7 @@
 """Which series a tenant has and which of them match: label pair → series, in memory; pure.
 
 A series has a *place*: its position in the order in which this process learned of it. A posting is
-the ascending places of the series that carry one label pair; matchers are set algebra over postings.
+the ascending places of the series with one label pair; matchers are set algebra over postings.
 Series are never forgotten: an id without samples in a query's span simply contributes nothing.
 """
 
@@ -108,7 +108,7 @@ class SeriesIndex:
             return selected
 
     def select_any(self, sets: Sequence[Sequence[Matcher]]) -> I64:
-        """Places, ascending, of the series that one set of matchers at least selects; all for no set."""
+        """Places, ascending, of the series that any set selects; of all when there is none."""
         if not sets:
             return np.arange(len(self), dtype=np.int64)
         found = [self.select(matchers) for matchers in sets]
@@ -150,8 +150,9 @@ class SeriesIndex:
         return sorted({labels[place].get(name, "") for place in places.tolist()} - {""})
 
     def cardinality(self, limit: int) -> dict[str, list[tuple[str, int]]]:
-        """Counts, largest first: series by metric name, values by label name, series by label pair,
-        and bytes of label values by label name."""
+        """The `limit` largest counts: series by metric name and by label pair, values and bytes of
+        values by label name.
+        """
         with self._lock:
             pairs = {
                 name: {value: len(posting) for value, posting in values.items()}
@@ -184,7 +185,7 @@ class SeriesIndex:
             return sum(len(values) for values in self._pairs.values())
 
     def _judge(self, matcher: Matcher) -> tuple[bool, I64]:
-        """(True, places that match) or (False, places that do not), whichever is known from postings.
+        """(True, places that match) or (False, places that do not), as postings tell.
 
         A matcher that holds for the empty string also holds for series without the label, which are
         in no posting: such a one is told by what it excludes.
@@ -201,6 +202,9 @@ class SeriesIndex:
                 return False, NOTHING if posting is None else posting.places()
             case MatchOp.NOT_EQUAL:
                 return True, self._carried(matcher.name)
+        return self._judge_regex(matcher, values)
+
+    def _judge_regex(self, matcher: Matcher, values: Mapping[str, _Posting]) -> tuple[bool, I64]:
         literals = alternatives(matcher.value)
         negated = matcher.op is MatchOp.NOT_REGEX
         if literals is not None and "" not in literals:

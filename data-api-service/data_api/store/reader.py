@@ -71,7 +71,7 @@ class Store:
     async def series(
         self, tenant: UUID, sets: MatcherSets, span: tuple[int, int] | None
     ) -> list[Labels]:
-        """Label sets that one of `sets` selects, with samples in `span` (ms, inclusive; None = ever)."""
+        """Label sets that any of `sets` selects, with samples in `span` (None = ever)."""
         return await self._select(tenant, sets, span, SeriesIndex.labels)
 
     async def label_names(
@@ -131,7 +131,7 @@ class Store:
         return await self._in_thread(work)
 
     def _with_samples(self, snapshot: Snapshot, places: I64, span: tuple[int, int]) -> I64:
-        """Those of `places` whose series have a sample in `span` (blocks: a chunk that reaches in)."""
+        """Those of `places` with a sample in `span` (in a block: a chunk that reaches in)."""
         found = snapshot.head.present(span)
         for block in snapshot.blocks:
             found.extend(self._blocks.present(block, span))

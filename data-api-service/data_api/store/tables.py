@@ -20,7 +20,9 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 
 PRESENT_COLUMNS: Final = """
 SELECT c.relname AS table_name, a.attname AS column_name
-FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+FROM pg_attribute a
+JOIN pg_class c ON c.oid = a.attrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = 'metrics' AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v')
 """
 

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 
-import httpx
+import httpx  # noqa: TC002 - fixtures say what they are
 import pyarrow as pa
 import pytest
 from conftest import NOW_MS
@@ -70,7 +70,7 @@ async def test_a_range_query_spans_block_and_head(filled, method):
 
 
 async def test_labels_values_and_series(filled):
-    """Names, values and label sets, of all time or of a span, of all series or the matching ones."""
+    """Names, values and label sets: of all time or a span, of all series or matching ones."""
     names = (await call(filled, "/api/v1/labels")).json()["data"]
     assert names == ["__name__", "host", "job"]
     assert (await call(filled, "/api/v1/labels", "POST")).json()["data"] == names
@@ -190,9 +190,9 @@ async def test_what_grafana_asks_at_start(das, ingest, tenant):
     """Every status call answers 200; buildinfo has no `features`, which would mean Mimir."""
     await ingest.write(tenant, {"__name__": "up", "job": "x"}, [(NOW_MS, 1.0)])
     for path in (
-        "rules alerts targets targets/metadata scrape_pools alertmanagers notifications "
-        "status/flags status/config status/runtimeinfo status/walreplay"
-    ).split():
+        "rules", "alerts", "targets", "targets/metadata", "scrape_pools", "alertmanagers",
+        "notifications", "status/flags", "status/config", "status/runtimeinfo", "status/walreplay",
+    ):  # fmt: skip
         answer = await call(das, f"/api/v1/{path}")
         assert answer.json()["status"] == "success", path
     build = (await call(das, "/api/v1/status/buildinfo")).json()["data"]
@@ -304,7 +304,7 @@ async def test_a_plan_bounds_the_queries_at_once(serve, hub, ingest, tenant):
             )
             for _ in range(3)
         ]
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         lock.release()
     statuses = sorted(task.result().status_code for task in tasks)
     assert statuses == [200, 429, 429]
@@ -313,7 +313,7 @@ async def test_a_plan_bounds_the_queries_at_once(serve, hub, ingest, tenant):
 
 
 async def test_a_timeout_only_lowers(serve, hub, ingest, tenant):
-    """`timeout` ends a query early with 503 `timeout`; a longer one than the server's is not heard."""
+    """`timeout` ends a query early with 503; a longer one than the server's is not heard."""
     await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0)])
     client = await serve(das_query_timeout_s=0.2)
     client.headers["X-API-Key"] = hub.key(tenant)
@@ -328,7 +328,7 @@ async def test_a_timeout_only_lowers(serve, hub, ingest, tenant):
 
 
 async def test_a_client_that_leaves_ends_its_query(serve, hub, ingest, tenant):
-    """When the client goes away the query is cancelled, its slot is free, and 499 is recorded."""
+    """When the client goes, its query is cancelled, the slot is free, and 499 is told."""
     await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0)])
     client = await serve()
     key = hub.key(tenant, query_concurrency=1)
@@ -338,7 +338,8 @@ async def test_a_client_that_leaves_ends_its_query(serve, hub, ingest, tenant):
     gone, sent = asyncio.Event(), []
     scope = {
         "type": "http", "method": "GET", "path": "/api/v1/query", "raw_path": b"/api/v1/query",
-        "query_string": b"query=up", "headers": [(b"x-api-key", key.encode())], "http_version": "1.1",
+        "query_string": b"query=up",
+        "headers": [(b"x-api-key", key.encode())], "http_version": "1.1",
         "scheme": "http", "server": ("das", 80), "client": ("c", 1), "root_path": "",
     }  # fmt: skip
     first = True
@@ -373,10 +374,9 @@ async def test_export_gives_raw_samples(filled):
     """NDJSON, CSV and Arrow hold the same samples: start ≤ time ≤ end, every one."""
     span = {"start": str(T - 30), "end": str(T), "match[]": 'requests_total{host="a",job="api"}'}
     lines = (await call(filled, "/api/v1/export", **span)).text.splitlines()
-    assert lines == [
-        '{"metric":{"__name__":"requests_total","host":"a","job":"api"},'
-        f'"values":[1140,1170,1200],"timestamps":[{NOW_MS - 30_000},{NOW_MS - 15_000},{NOW_MS}]}}'
-    ]
+    times = f"[{NOW_MS - 30_000},{NOW_MS - 15_000},{NOW_MS}]"
+    metric = '{"__name__":"requests_total","host":"a","job":"api"}'
+    assert lines == [f'{{"metric":{metric},"values":[1140,1170,1200],"timestamps":{times}}}']
     csv = (await call(filled, "/api/v1/export", format="csv", **span)).text.splitlines()
     assert len(csv) == 4
     assert csv[-1].endswith(f",{NOW_MS},1200")

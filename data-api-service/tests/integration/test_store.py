@@ -3,12 +3,12 @@
 import asyncio
 import uuid
 
+import anyio
 import asyncpg
 import numpy as np
 import pytest
 from factories import Ingest
 
-import anyio
 from data_api.errors import CorruptData, StoreUnavailable, TooManySamples
 from data_api.model import STALE_BITS, Matcher, MatchOp, QueryLimits, SelectorSpan
 from data_api.store.block import BlockReader
@@ -94,7 +94,7 @@ async def test_of_two_samples_at_one_time_the_last_committed_wins(store, ingest,
 async def test_moving_batches_to_blocks_changes_no_answer(
     store, ingest, database_url, tenant, objects
 ):
-    """While a compactor works, every read has each committed sample once: none twice, none missing."""
+    """While a compactor works, every read has each committed sample once and misses none."""
     committed, reads, stop = 0, 0, asyncio.Event()
     ids = [await ingest.series(tenant, __name__="up", n=str(n)) for n in range(3)]
 
@@ -154,7 +154,7 @@ async def test_values_keep_their_bits(store, ingest, tenant):
 
 
 async def test_a_span_is_open_at_its_start(store, ingest, tenant):
-    """start < time ≤ end, across chunks, row groups and the head."""
+    """It holds start < time ≤ end, across chunks, row groups and the head."""
     up = await ingest.series(tenant, __name__="up")
     other = await ingest.series(tenant, __name__="up", n="1")
     samples = [(series, ms, float(ms)) for series in (up, other) for ms in range(100)]

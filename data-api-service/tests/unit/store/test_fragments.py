@@ -32,7 +32,7 @@ def rows_of(merged):
 
 @given(st.lists(ROWS, max_size=6))
 def test_the_last_source_wins_and_times_ascend(sources):
-    """Of equal (series, ms) the value of the highest precedence stays; order is series, then time."""
+    """Of equal (series, ms) the highest precedence stays; order is series, then time."""
     latest, fragments, number = {}, [], 0
     for rows in sources:
         numbered = []

@@ -1,0 +1,112 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import BITS, VALUES
+
+from data_api.api import rendering
+from data_api.model import Columns, InstantVector, RangeMatrix, Result, Scalar, String
+
+LABEL_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+
+
+@given(st.lists(VALUES | BITS, max_size=20))
+def test_values_read_back_bit_for_bit_and_have_no_exponent(values):
+    """Every finite token is a plain decimal that parses to the same float; the rest have names."""
+    tokens = rendering.value_tokens(np.array(values, np.float64))
+    assert len(tokens) == len(values)
+    for value, token in zip(values, tokens, strict=True):
+        text = token.decode()
+        if math.isnan(value):
+            assert text == "NaN"
+        elif math.isinf(value):
+            assert text == ("+Inf" if value > 0 else "-Inf")
+        else:
+            assert float(text) == value
+            assert math.copysign(1, float(text)) == math.copysign(1, value)
+            assert set(text) <= set("-.0123456789")
+            assert not text.endswith(".0")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, b"0"), (-0.0, b"-0"), (100.0, b"100"), (1e15, b"1000000000000000"),
+        (1e16, b"10000000000000000"), (1e-5, b"0.00001"), (1e-6, b"0.000001"), (123.25, b"123.25"),
+    ],
+)  # fmt: skip
+def test_values_as_go_writes_them(value, text):
+    """strconv.FormatFloat(v, 'f', -1, 64)."""
+    assert rendering.value_tokens(np.array([value])) == [text]
+
+
+@pytest.mark.parametrize(
+    ("timestamp_ms", "text"),
+    [
+        (0, b"0"),
+        (1, b"0.001"),
+        (1500, b"1.500"),
+        (-1, b"-0.001"),
+        (-2500, b"-2.500"),
+        (60_000, b"60"),
+    ],
+)
+def test_times_are_seconds(timestamp_ms, text):
+    """Whole seconds have no decimals, others three; before the epoch too."""
+    assert rendering.time_token(timestamp_ms) == text
+    assert rendering.time_tokens(np.array([timestamp_ms, 500]))[0] == text
+
+
+@given(
+    st.lists(st.dictionaries(LABEL_TEXT, LABEL_TEXT, max_size=3), min_size=1, max_size=4),
+    st.data(),
+)
+def test_a_matrix_holds_just_what_is_present(labels, data):
+    """Absent steps are left out, NaN that is present is shown; any label text survives JSON."""
+    steps = np.arange(5, dtype=np.int64) * 15_000 + 500
+    present = np.array(
+        [data.draw(st.lists(st.booleans(), min_size=5, max_size=5)) for _ in labels], bool
+    )
+    values = np.arange(len(labels) * 5, dtype=np.float64).reshape(-1, 5)
+    values[0, 0] = np.nan
+    result = Result(RangeMatrix(labels, steps, values, present), warnings=('"w"',), infos=("i",))
+    answer = json.loads(rendering.query_answer(result))
+    assert (answer["warnings"], answer["infos"]) == (['"w"'], ["i"])
+    for row, series in enumerate(answer["data"]["result"]):
+        assert series["metric"] == labels[row]
+        assert [(round(at * 1000), text) for at, text in series["values"]] == [
+            (int(steps[at]), "NaN" if math.isnan(values[row, at]) else f"{values[row, at]:.0f}")
+            for at in np.flatnonzero(present[row])
+        ]
+
+
+def test_every_kind_of_result():
+    """scalar, string, vector and matrix in the API's own form; resultType first."""
+    columns = Columns(
+        [{"a": "1"}, {"a": "2"}], np.array([0, 2, 3]), np.array([1000, 2500, 1000]), np.arange(3.0)
+    )
+    shown = {
+        "scalar": (Scalar(1500, 2.0), [1.5, "2"]),
+        "string": (String(1500, 'a"b'), [1.5, 'a"b']),
+        "vector": (
+            InstantVector([{"a": "1"}], 1000, np.array([np.inf])),
+            [{"metric": {"a": "1"}, "value": [1, "+Inf"]}],
+        ),
+        "matrix": (
+            columns,
+            [
+                {"metric": {"a": "1"}, "values": [[1, "0"], [2.5, "1"]]},
+                {"metric": {"a": "2"}, "values": [[1, "2"]]},
+            ],
+        ),
+    }
+    for kind, (value, expected) in shown.items():
+        body = rendering.query_answer(Result(value))
+        assert body.startswith(b'{"status":"success","data":{"resultType":"%b"' % kind.encode())
+        assert json.loads(body)["data"] == {"resultType": kind, "result": expected}
+    cut = json.loads(rendering.query_answer(Result(columns), limit=1))
+    assert len(cut["data"]["result"]) == 1
+    assert cut["warnings"] == [rendering.TRUNCATED]
