@@ -1,12 +1,14 @@
-"""The nouns of analysis: a job, its progress, what it found. No IO, no numpy, none of our modules."""
+"""The nouns of analysis: a job, its progress, what it found. Imports none of our modules."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
-from typing import Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
 
 Labels = dict[str, str]
 
@@ -76,7 +78,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A worker's right to run a job until the lease ends; `token` fences off whoever held it before."""
+    """A worker's right to run a job until its lease ends; `token` fences off earlier holders."""
 
     job: Job
     token: UUID

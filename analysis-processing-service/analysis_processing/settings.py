@@ -1,4 +1,4 @@
-"""Each environment name: type, default, unit, why. Built once in an entry module and passed down."""
+"""Each environment name: type, default, unit, why. Built once, in an entry module."""
 
 from __future__ import annotations
 

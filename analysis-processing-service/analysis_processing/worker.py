@@ -78,7 +78,7 @@ def start_child(now_s: float) -> Child:
 
 
 class Bell:
-    """Rings when a job was submitted or cancelled: a connection that LISTENs, made again if lost."""
+    """Rings when a job was submitted or cancelled: a connection that LISTENs, remade if lost."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -280,7 +280,7 @@ class Worker:
         """Until something happens: work was submitted, a child spoke or died, a beat is due."""
         timeout_s = HEARTBEAT_S if self.busy() else self.settings.aps_worker_poll_s
         bell = self._bell.connection()
-        watched = [self._wake_read, *(child.link for child in self.children)]
+        watched: list[Any] = [self._wake_read, *(child.link for child in self.children)]
         ready = wait([*watched, *([bell] if bell is not None else [])], timeout_s)
         if bell is not None and bell in ready:
             self._bell.silence()

@@ -67,7 +67,8 @@ def main(series: int) -> None:
         )
     spans, found, true, false = totals
     print(
-        f"{'all':24}{spans:>6.0f}{found / spans:>8.3f}{true + false:>8.0f}{true / (true + false):>10.3f}"
+        f"{'all':24}{spans:>6.0f}{found / spans:>8.3f}{true + false:>8.0f}"
+        f"{true / (true + false):>10.3f}"
         f"{false / (series * 8 * len(synthetic.CASES)):>18.4f}"
     )
     block = np.random.default_rng(5).normal(size=(256, 10_080))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import struct
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 from uuid import UUID
 
@@ -19,6 +19,9 @@ import cramjam
 import httpx
 
 from analysis_processing.identity import checksum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TENANT_A = UUID("0a0a0a0a-0000-4000-8000-000000000001")
 TENANT_B = UUID("0b0b0b0b-0000-4000-8000-000000000002")
@@ -52,7 +55,7 @@ class Neighbours:
     def transport(self) -> httpx.MockTransport:
         return httpx.MockTransport(self.answer)
 
-    def answer(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx.Request) -> httpx.Response:  # noqa: PLR0911  a table of routes
         path = request.url.path
         self.asked.append((path, request.headers.get("authorization", "")))
         if self.refuse.get(path):

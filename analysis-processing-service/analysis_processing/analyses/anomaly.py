@@ -34,7 +34,7 @@ I64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class AnomalyParams:
-    """The parameters as the computation uses them. threshold: scores; refractory, warm_up: steps."""
+    """The parameters as computed with. threshold: scores; seasons, warm_up, refractory: steps."""
 
     threshold: float
     seasons: tuple[int, ...]
@@ -223,7 +223,7 @@ class Result:
 
     names: list[str]
     times_ms: I64
-    values: F64
+    observed: F64
     expected: F64
     lower: F64
     upper: F64
@@ -250,7 +250,7 @@ def run(frame: pd.DataFrame, params: AnomalyParams) -> Result:
     return Result(
         names=names,
         times_ms=times_ms,
-        values=values,
+        observed=values,
         expected=rounded(judged.expected, digits),
         lower=rounded(judged.expected - reach, digits),
         upper=rounded(judged.expected + reach, digits),

@@ -1,7 +1,5 @@
 """GET /api/v1/analyses: what can be run, with parameters, defaults and bounds."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastapi import APIRouter

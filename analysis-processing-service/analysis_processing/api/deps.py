@@ -1,7 +1,5 @@
 """What routes ask for, as Annotated aliases."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

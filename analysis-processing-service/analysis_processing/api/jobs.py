@@ -1,9 +1,9 @@
 """The job routes of docs/contracts.md §5. Plain `def`: they run in the thread pool, by Postgres."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
@@ -17,10 +17,6 @@ from analysis_processing.errors import InvalidJob, JobNotFound, TooManySteps
 from analysis_processing.jobs import columns, repository
 from analysis_processing.jobs.database import transaction
 from analysis_processing.model import Job, Request
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 SUBMITTED = Counter(
@@ -83,7 +79,12 @@ def submit(
         now = held.clock(db)
         request = checked(asked, now, held.settings.aps_steps_max)
         job, is_new = repository.submit(
-            db, caller.tenant, request, caller.subject, now, held.settings.aps_unfinished_jobs_max
+            db,
+            caller.tenant,
+            request,
+            caller.subject,
+            now=now,
+            unfinished_max=held.settings.aps_unfinished_jobs_max,
         )
     SUBMITTED.labels(job.request.kind, "new" if is_new else "known").inc()
     answer.status_code = 202 if is_new else 200

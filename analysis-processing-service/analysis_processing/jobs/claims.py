@@ -44,7 +44,8 @@ WITH load AS (
   GROUP BY tenant_id)
 SELECT j.id
 FROM analysis.job j JOIN load USING (tenant_id)
-WHERE ((j.state = 'queued' AND j.run_after <= :now) OR (j.state = 'running' AND j.lease_until < :now))
+WHERE ((j.state = 'queued' AND j.run_after <= :now)
+    OR (j.state = 'running' AND j.lease_until < :now))
 ORDER BY load.running, load.served_at NULLS FIRST, j.created_at, j.id
 LIMIT 1
 FOR UPDATE OF j SKIP LOCKED
@@ -76,7 +77,7 @@ def claim(
     """
     while (found := db.scalar(NEXT, {"now": now})) is not None:
         held = to_job(db.execute(select(job).where(job.c.id == found)).one())
-        ending = None
+        ending: dict[str, str] | None = None
         if held.cancel_requested:
             ending = {"state": State.CANCELLED}
         elif held.attempts >= attempts_max:
@@ -151,6 +152,7 @@ def succeed(
     db: Connection,
     held: Claim,
     now: datetime,
+    *,
     chunks: int,
     summary: dict[str, int],
     written_series: list[str],

@@ -26,7 +26,7 @@ PAYLOAD_BYTES_MAX = 512 * 1024 * 1024
 
 
 def encode(header: dict[str, Any], columns: Iterable[bytes]) -> bytes:
-    """A payload; `columns` are the float64 columns in order, five for each of `header["series"]`."""
+    """A payload; `columns` are the float64 columns, five for each of `header["series"]`."""
     text = json.dumps(header, separators=(",", ":")).encode()
     raw = b"".join((struct.pack("<I", len(text)), text, *columns))
     assert len(raw) == 4 + len(text) + 40 * header["steps"] * len(header["series"])

@@ -55,6 +55,7 @@ def submit(
     tenant: UUID,
     request: Request,
     created_by: str,
+    *,
     now: datetime,
     unfinished_max: int,
 ) -> tuple[Job, bool]:

@@ -9,7 +9,6 @@ the same labels and times. What cannot be written is checked by the claim's toke
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,8 @@ from analysis_processing.jobs.progress import Reporter
 from analysis_processing.kinds import Kind, ServiceError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
     from sqlalchemy import Connection, Engine
 
@@ -99,13 +100,9 @@ class Runner:
             result = await anyio.to_thread.run_sync(anomaly.run, part, params)
             payload = await anyio.to_thread.run_sync(partial(payload_of, result, request))
             series = len(result.names)
-            await self._in_transaction(
-                lambda db, _now, n=number, s=series, p=payload: claims.store_chunk(
-                    db, held, n, s, p
-                )
-            )
+            await self._store(held, number, series, payload)
             found += sum(len(episodes) for episodes in result.anomalies)
-            points += int(np.isfinite(result.values).sum())
+            points += int(np.isfinite(result.observed).sum())
             number += 1
             scores += [
                 (score_labels(labels_of(name), request.kind, request.query), result.times_ms, row)
@@ -118,7 +115,15 @@ class Runner:
         written, warning = await self._write_back(held, scores, progress)
         summary = {"series": frame.shape[1], "points": points, "anomalies": found}
         await self._in_transaction(
-            lambda db, now: claims.succeed(db, held, now, number, summary, written, warning)
+            lambda db, now: claims.succeed(
+                db,
+                held,
+                now,
+                chunks=number,
+                summary=summary,
+                written_series=written,
+                warning=warning,
+            )
         )
         log.info("job_succeeded", job=str(held.job.id), warning=warning, **summary)
 
@@ -163,6 +168,11 @@ class Runner:
             return [], f"scores not written back: {error}"
         return [SCORE_METRIC], None
 
+    async def _store(self, held: Claim, number: int, series: int, payload: bytes) -> None:
+        await self._in_transaction(
+            lambda db, _now: claims.store_chunk(db, held, number, series, payload)
+        )
+
     async def _end(self, held: Claim, error: str, *, again: bool) -> None:
         def end(db: Connection, now: Any) -> None:
             if again:
@@ -196,7 +206,7 @@ def payload_of(result: anomaly.Result, request: Request) -> bytes:
             for name, episodes in zip(result.names, result.anomalies, strict=True)
         ],
     }
-    held = (result.values, result.expected, result.lower, result.upper, result.score)
+    held = (result.observed, result.expected, result.lower, result.upper, result.score)
     rows = range(len(result.names))
     return columns.encode(
         header, [block[row].astype("<f8").tobytes() for row in rows for block in held]

@@ -1,1 +1,1 @@
-"""Plain loops over contiguous float blocks, compiled by numba; `python -m …kernels` compiles all."""
+"""Plain loops over contiguous blocks, compiled by numba; `python -m …kernels` compiles all."""

@@ -29,12 +29,13 @@ SMOOTHED = (
 )
 SETTLED = 16  # residuals a model needs before its scale means something
 SURPRISE = 4.0  # scales; learning changes its manner here, whatever the caller's alarm threshold
+LEANING = 2.0  # scales; season residuals this far to one side again and again are no noise
 CLIP = 3.0  # scales; a single sample moves a model at most as far as one of this size would
 GAP_RESTART = 32  # missing samples after which the old level is history
 SCORE_MAX = 1000.0
 FLOOR = 1e-4  # of the expected value: a still series may breathe this much
 LEVEL_RATE = 0.15
-OFFSET_RATE = 0.05
+OFFSET_RATE = 0.02
 PROFILE_RATE = 0.3
 MEMORY_RATE = 0.18
 MEMORY_SHARE = 0.25  # a surprise of the remembered size scores 1 / this
@@ -42,8 +43,8 @@ MEMORY_DECAY = 1.0 / 2048.0
 ERROR_CAP = 8.0  # scales, in the contest between models
 
 # columns of `models`, one row a (series, model)
-OFFSET, RUN, FILLED, CURSOR, SIGMA, MEMORY, TRIAL, GAIN = range(8)
-MODEL_FIELDS = 8
+OFFSET, RUN, FILLED, CURSOR, SIGMA, MEMORY, TRIAL, GAIN, LEAN = range(9)
+MODEL_FIELDS = 9
 # columns of `marks`, one row a series
 SEEN, GAP, RECENT_CURSOR, RECENT_FILLED, SETTLE = range(5)
 MARK_FIELDS = 5
@@ -74,7 +75,7 @@ INDEX = types.Array(int64, 1, "C")
         BLOCK,
     )
 )
-def advance(
+def advance(  # noqa: PLR0917  numba passes by position
     values: np.ndarray,
     first_step: int,
     periods: np.ndarray,
@@ -138,7 +139,8 @@ def advance(
                 guesses[m] = base + models[s, m, OFFSET]
                 errors[m] = x - guesses[m]
                 widths[m] = max(
-                    max(models[s, m, SIGMA], MEMORY_SHARE * models[s, m, MEMORY]),
+                    models[s, m, SIGMA],
+                    MEMORY_SHARE * models[s, m, MEMORY],
                     FLOOR * abs(guesses[m]),
                 )
 
@@ -220,13 +222,21 @@ def advance(
                 if settled:
                     move = min(max(error, -reach), reach)
                     kept = min(kept, SURPRISE * widths[m])
+                # a season that is missed for a while leans to one side
+                leaning = m > 0 and settled and abs(error) > LEANING * widths[m]
+                side = 1.0 if error > 0.0 else -1.0
+                if not leaning:
+                    model[LEAN] = 0.0
+                elif model[LEAN] * side > 0.0:
+                    model[LEAN] += side
+                else:
+                    model[LEAN] = side
                 # runs of surprises to one side
                 if surprising:
-                    sign = 1.0 if error > 0.0 else -1.0
-                    if model[RUN] * sign > 0.0:
-                        model[RUN] += sign
+                    if model[RUN] * side > 0.0:
+                        model[RUN] += side
                     else:
-                        model[RUN] = sign
+                        model[RUN] = side
                         model[MEMORY] += MEMORY_RATE * (abs(error) - model[MEMORY])
                 else:
                     model[RUN] = 0.0
@@ -256,9 +266,8 @@ def advance(
                     model[OFFSET] = median_of(scratch, RECENT)
                     model[RUN] = 0.0
                 # the width
-                if (
-                    abs(model[RUN]) <= 1.0
-                ):  # the rest of a streak would widen what it stands out from
+                # the rest of a streak would widen what it stands out from
+                if abs(model[RUN]) <= 1.0 and abs(model[LEAN]) <= 1.0:
                     held = int(model[FILLED])
                     at = int(model[CURSOR])
                     push(rings[s, m], ranks[s, m], held, at, kept)

@@ -7,7 +7,7 @@ are cached beside their source. Where nothing is writable (a read-only image wit
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import numba
 
@@ -18,14 +18,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def kernel(signature: object) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def kernel(signature: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator that compiles a plain loop to machine code with this signature.
 
     fastmath stays off: NaN has a meaning here, and the same bits must come out of every chunking.
     """
 
     def compiled(function: Callable[P, R]) -> Callable[P, R]:
-        options = {"nogil": True, "fastmath": False, "error_model": "numpy"}
+        options: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
         try:
             made = numba.njit(signature, cache=True, **options)(function)
         except RuntimeError:  # numba: "no locator available": no writable cache folder

@@ -9,10 +9,14 @@ chunking, and an outlier leaves it after exactly WINDOW samples. 256 residuals a
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
+
 from numba import float64, int64, types, void
 
 from analysis_processing.kernels.jit import kernel
+
+if TYPE_CHECKING:
+    import numpy as np
 
 WINDOW = 256
 MEDIAN_TO_SIGMA = 1.4826  # median |r| of a normal distribution is sigma / 1.4826
@@ -69,7 +73,8 @@ def robust_sigma(ranked: np.ndarray, filled: int) -> float:
     if filled % 2 == 0:
         median = 0.5 * (ranked[middle - 1] + ranked[middle])
     tail = ranked[min(int(TAIL * filled), filled - 1)]
-    return max(MEDIAN_TO_SIGMA * median, TAIL_TO_SIGMA * tail)
+    sigma: float = max(MEDIAN_TO_SIGMA * median, TAIL_TO_SIGMA * tail)
+    return sigma
 
 
 @kernel(float64(ROW, int64))
@@ -82,7 +87,7 @@ def median_of(scratch: np.ndarray, count: int) -> float:
             scratch[j + 1] = scratch[j]
             j -= 1
         scratch[j + 1] = moving
-    middle = count // 2
-    if count % 2 == 1:
-        return scratch[middle]
-    return 0.5 * (scratch[middle - 1] + scratch[middle])
+    median: float = scratch[count // 2]
+    if count % 2 == 0:
+        median = 0.5 * (median + scratch[count // 2 - 1])
+    return median

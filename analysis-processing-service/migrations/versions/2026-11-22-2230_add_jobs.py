@@ -39,7 +39,8 @@ CREATE TABLE analysis.job (
   summary          jsonb       NOT NULL DEFAULT '{}',
   CHECK ((state = 'running') = (claim IS NOT NULL AND lease_until IS NOT NULL)));
 COMMENT ON TABLE analysis.job IS 'one question and its answer''s state; id = hash of the question';
-CREATE INDEX job_unfinished ON analysis.job (tenant_id, created_at) WHERE state IN ('queued', 'running');
+CREATE INDEX job_unfinished ON analysis.job (tenant_id, created_at)
+  WHERE state IN ('queued', 'running');
 CREATE INDEX job_of_tenant ON analysis.job (tenant_id, created_at DESC);
 CREATE INDEX job_finished ON analysis.job (finished_at) WHERE finished_at IS NOT NULL;
 CREATE TABLE analysis.chunk (
@@ -50,7 +51,8 @@ CREATE TABLE analysis.chunk (
   payload    bytea   NOT NULL,
   PRIMARY KEY (job_id, chunk_no));
 ALTER TABLE analysis.chunk ALTER COLUMN payload SET STORAGE EXTERNAL;
-COMMENT ON COLUMN analysis.chunk.payload IS 'zstd columns; layout in analysis_processing/jobs/columns.py';
+COMMENT ON COLUMN analysis.chunk.payload IS
+  'zstd columns; layout in analysis_processing/jobs/columns.py';
 """
 
 

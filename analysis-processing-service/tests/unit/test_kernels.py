@@ -1,0 +1,73 @@
+"""Kernels against slow obvious Python, compiled and plain."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis_processing.kernels.residuals import median_of, push, rank_of, robust_sigma
+
+numbers = st.floats(0, 1e9)
+
+
+@given(arrivals=st.lists(numbers, max_size=60), size=st.integers(1, 12))
+def test_window_is_the_last_numbers_sorted(arrivals, size):
+    """The ranked window is what sorting the last `size` arrivals gives."""
+    ring, ranked = np.zeros(size), np.zeros(size)
+    filled = cursor = 0
+    for i, number in enumerate(arrivals):
+        push(ring, ranked, filled, cursor, number)
+        filled, cursor = min(filled + 1, size), (cursor + 1) % size
+        assert ranked[:filled].tolist() == sorted(arrivals[max(0, i + 1 - size) : i + 1])
+
+
+@given(ranked=st.lists(numbers, max_size=30).map(sorted), wanted=numbers)
+def test_rank(ranked, wanted):
+    """The rank is the number of smaller ones, as numpy's searchsorted has it."""
+    held = np.array(ranked, dtype=float)
+    assert rank_of(held, held.size, wanted) == np.searchsorted(held, wanted)
+
+
+@given(values=st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=12))
+def test_median(values):
+    """The small median is numpy's, to rounding."""
+    assert median_of(np.array(values), len(values)) == pytest.approx(np.median(values))
+
+
+def test_robust_sigma_of_normal_noise():
+    """Of normal residuals it is their standard deviation, within a tenth."""
+    residuals = np.sort(np.abs(np.random.default_rng(1).normal(0, 3, 256)))
+    assert robust_sigma(residuals, 256) == pytest.approx(3, rel=0.15)
+    assert robust_sigma(residuals, 0) == 0
+
+
+def test_plain_python_agrees():
+    """With NUMBA_DISABLE_JIT=1 the same source gives the same judgement."""
+    code = (
+        "import numpy as np, json\n"
+        "from analysis_processing.analyses.anomaly import Detector\n"
+        "block = np.random.default_rng(9).normal(size=(2, 300)).round(2)\n"
+        "block[0, 50:60] = np.nan; block[1, 200] = 40\n"
+        "print(json.dumps(np.nan_to_num(Detector(2, (12,), 16).advance(block, 7).scores).tolist()))"
+    )
+    service = Path(__file__).resolve().parents[2]
+    answers = []
+    for disable in ("0", "1"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=service,
+            env={**os.environ, "NUMBA_DISABLE_JIT": disable},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        answers.append(json.loads(done.stdout))
+    np.testing.assert_allclose(answers[0], answers[1], rtol=1e-9, atol=1e-9)

@@ -1,0 +1,73 @@
+"""Progress people can watch."""
+
+from __future__ import annotations
+
+import anyio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis_processing.jobs.claims import back_off_s
+from analysis_processing.jobs.database import sqlalchemy_url
+from analysis_processing.jobs.progress import Reporter
+from analysis_processing.jobs.runner import chunk_series
+
+steps = st.lists(st.tuples(st.floats(0, 0.9), st.floats(-0.1, 1.2)), max_size=40)
+
+
+@given(steps=steps)
+def test_at_most_once_a_second_and_never_back(steps):
+    """However often work is reported, writes are a second apart, ascending, within the total."""
+    now_s, written = [100.0], []
+
+    async def write(progress):
+        written.append((now_s[0], progress))
+
+    async def work():
+        reporter = Reporter(write, lambda: now_s[0])
+        for pause_s, share in steps:
+            now_s[0] += pause_s
+            await reporter(share, "working")
+
+    anyio.run(work)
+    times = [at for at, _ in written]
+    assert all(later - earlier >= 1 for earlier, later in zip(times, times[1:], strict=False))
+    done = [progress.done for _, progress in written]
+    assert done == sorted(done)
+    assert all(0 <= one <= progress.total for one, (_, progress) in zip(done, written, strict=True))
+
+
+def test_time_left_follows_the_speed_so_far():
+    """A quarter done in 10 s leaves 30 s."""
+    now_s, written = [0.0], []
+
+    async def write(progress):
+        written.append(progress)
+
+    async def work():
+        reporter = Reporter(write, lambda: now_s[0])
+        await reporter(0.0, "starting")
+        now_s[0] = 10.0
+        await reporter(0.25, "working")
+
+    anyio.run(work)
+    assert [progress.eta_s for progress in written] == [None, 30]
+
+
+def test_back_off_doubles_to_a_bound():
+    """2, 4, 8 … 60 s."""
+    assert [back_off_s(attempts) for attempts in (1, 2, 3, 6, 99)] == [2, 4, 8, 60, 60]
+
+
+def test_chunks_are_bounded():
+    """A chunk has at most 64 series and about 650,000 points, and at least one series."""
+    assert chunk_series(100) == 64
+    assert chunk_series(65_000) == 10
+    assert chunk_series(10**7) == 1
+
+
+def test_any_libpq_url_gets_its_driver():
+    """TCP, password and Unix-socket URLs keep everything but the driver's name."""
+    socket = sqlalchemy_url("postgresql://coh@/hub?host=/run/a%20b")
+    assert socket.drivername == "postgresql+psycopg2"
+    assert socket.query["host"] == "/run/a b"
+    assert sqlalchemy_url("postgres://u:p%40w@db:5432/x").password == "p@w"
