@@ -64,6 +64,7 @@ _PRECEDENCE = {
     "^": 6,
 }
 _WORD_OPERATORS = frozenset({"and", "or", "unless", "atan2"})
+_NEVER_NAMES = _WORD_OPERATORS | {"bool", "on", "ignoring", "group_left", "group_right"}
 _UNARY_OPERAND = 6
 _AT_MAX_MS = 2**63 - 1
 
@@ -314,7 +315,7 @@ class _Parser:
             return self.made(NumberLiteral(value, span=Span(token.start, token.end)))
         if opens:
             return self._call()
-        if word in _WORD_OPERATORS or (word == "offset" and not self._could_be_name()):
+        if word in _NEVER_NAMES or (word == "offset" and not self._could_be_name()):
             self.unexpected("")
         self.advance()
         return self._selector(token.text, token.start)

@@ -96,27 +96,12 @@ def format_duration(duration_ms: int) -> str:
 
 def _selector(expr: VectorSelector) -> str:
     matchers = expr.matchers
-    bare = expr.name if _METRIC.match(expr.name) and not _is_reserved(expr.name) else ""
+    bare = expr.name if _METRIC.match(expr.name) else ""
     if bare:
         matchers = tuple(m for m in matchers if m.name != METRIC_NAME)
         if not matchers:
             return bare
     return f"{bare}{{{','.join(_matcher(m) for m in matchers)}}}"
-
-
-def _is_reserved(name: str) -> bool:
-    return name.lower() in {
-        "inf",
-        "nan",
-        "and",
-        "or",
-        "unless",
-        "atan2",
-        "offset",
-        "bool",
-        "on",
-        "ignoring",
-    }
 
 
 def _matcher(matcher: Matcher) -> str:

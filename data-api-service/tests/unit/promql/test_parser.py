@@ -1,0 +1,276 @@
+"""Text and tree: what parses, what is refused and how it is said."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_api import promql
+from data_api.model import METRIC_NAME, Matcher, MatchOp
+from data_api.promql.nodes import (
+    Aggregate,
+    Binary,
+    Call,
+    Cardinality,
+    Expr,
+    Matching,
+    MatrixSelector,
+    NumberLiteral,
+    Paren,
+    StringLiteral,
+    Subquery,
+    Unary,
+    ValueType,
+    VectorSelector,
+)
+from data_api.promql.parser import DEPTH_MAX, NESTING_MAX
+
+REFUSED = {
+    "": "1:1: parse error: no expression found in input",
+    "1 +": "1:4: parse error: unexpected end of input",
+    "sum(": "1:5: parse error: unexpected end of input",
+    "rate(x[5m]": "1:11: parse error: unclosed left parenthesis",
+    "1)": '1:2: parse error: unexpected right parenthesis ")"',
+    "x{a=}": '1:5: parse error: unexpected "}" in label matching, expected string',
+    'x{a="b" c="d"}': '1:9: parse error: unexpected identifier "c" in label matching, '
+    'expected "," or "}"',
+    'x{a="b" or c="d"}': "1:9: parse error: unexpected <op:or> in label matching, "
+    'expected "," or "}"',
+    'x{a=~"("}': "1:6: parse error: error parsing regexp: missing ): (",
+    '{a=""}': "1:1: parse error: vector selector must contain at least one non-empty matcher",
+    'x{__name__="y"}': '1:1: parse error: metric name must not be set twice: "x" or "y"',
+    "rate(x)": '1:6: parse error: expected type range vector in call to function "rate", '
+    "got instant vector",
+    "nope(x)": '1:1: parse error: unknown function with name "nope"',
+    "clamp(x, 1)": '1:1: parse error: expected 3 argument(s) in call to "clamp", got 2',
+    "x[5m] + 1": "1:1: parse error: binary expression must contain only scalar and instant "
+    "vector types",
+    "-x[5m]": "1:1: parse error: unary expression only allowed on expressions of type scalar or "
+    'instant vector, got "range vector"',
+    "1 > 2": "1:3: parse error: comparisons between scalars must use BOOL modifier",
+    "x + bool y": "1:5: parse error: bool modifier can only be used on comparison operators",
+    "x and 1": '1:3: parse error: set operator "and" not allowed in binary scalar expression',
+    "x and on (a) group_left () y": '1:3: parse error: no grouping allowed for "and" operation',
+    "x + on (a) group_left (a) y": '1:12: parse error: label "a" must not occur in ON and GROUP '
+    "clause at once",
+    "x offset 5m offset 5m": "1:1: parse error: offset may not be set multiple times",
+    "(x) offset 5m": "1:5: parse error: offset modifier must be preceded by an instant vector "
+    "selector or range vector selector or a subquery, but follows a parenthesized expression "
+    "instead",
+    "x @ 1 @ 2": "1:1: parse error: @ <timestamp> may not be set multiple times",
+    "x @ 1e30": "1:5: parse error: timestamp out of bounds for @ modifier: 1e+30",
+    "x[0s]": "1:3: parse error: duration must be greater than 0",
+    "x offset 5m[5m]": "1:1: parse error: no offset modifiers allowed before range",
+    "sum(x)[5m]": "1:1: parse error: ranges only allowed for vector selectors",
+    "x[5m][5m:]": "1:1: parse error: subquery is only allowed on instant vector, got range vector "
+    "instead",
+    "5x": '1:1: parse error: bad number or duration syntax: "5x"',
+    '"abc': "1:1: parse error: unterminated quoted string",
+    '"\\q"': "1:2: parse error: unknown escape sequence U+0071 'q'",
+    "x!y": "1:2: parse error: unexpected character after '!': 'y'",
+    "a\n  + $": "2:5: parse error: unexpected character: '$'",
+    "topk(x)": "1:1: parse error: wrong number of arguments for aggregate expression provided, "
+    "expected 2, got 1",
+    "sum(1)": "1:5: parse error: expected type instant vector in aggregation expression, "
+    "got scalar",
+}
+
+
+@pytest.mark.parametrize("query", REFUSED, ids=lambda query: query or "empty")
+def test_refusals_say_where_and_what(query):
+    """A query that does not parse is refused with line, column and Prometheus's words."""
+    with pytest.raises(promql.ParseError) as caught:
+        promql.parse(query)
+    assert caught.value.text == REFUSED[query]
+    assert caught.value.describe() == f'invalid parameter "query": {REFUSED[query]}'
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["x[5m + 1m]", "rate(x[5m] smoothed)", "x + fill(0) y", "x offset (1m + 2m)", "x </ 5"],
+)
+def test_experimental_syntax_is_named(query):
+    """Syntax that is experimental upstream is refused as such."""
+    with pytest.raises(promql.UnsupportedSyntax, match="experimental and not supported"):
+        promql.parse(query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "(" * 5000 + "1" + ")" * 5000,
+        "abs(" * 3000 + "x" + ")" * 3000,
+        "1" + "+1" * 4500,
+        "1" + "^1" * 4500,
+        "-" * 9000 + "1",
+        "x" + "[1m:]" * 3000,
+        "a" * 20_000,
+        "x{" + 'a="b",' * 2600 + "}",
+        "sum by (" + "a," * 5000 + ") (x)",
+    ],
+    ids=lambda query: query[:6],
+)
+def test_no_text_exhausts_the_parser(query):
+    """However deep, flat or long: an answer or a refusal, quickly, never a crash."""
+    try:
+        promql.parse(query)
+    except promql.ParseError as exc:
+        assert exc.facts["reason"]
+
+
+def test_the_deepest_tree_can_be_walked():
+    """What the parser lets through, printing and evaluating can walk."""
+    flat = "vector(1)" + " + 1" * (DEPTH_MAX - 2)
+    nested = "(" * (NESTING_MAX - 1) + "1" + ")" * (NESTING_MAX - 1)
+    for query in (flat, nested):
+        expr = promql.parse(query)
+        assert promql.parse(promql.to_text(expr)) == expr
+        promql.evaluate(expr, {}, 0, 0, 1, instant=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("0x1f", 31),
+        ("1e3", 1000),
+        (".5", 0.5),
+        ("5.", 5),
+        ("010", 8),
+        ("1h30m", 5400),
+        ("250ms", 0.25),
+        ("Inf", math.inf),
+        ("-inf", -math.inf),
+    ],
+)
+def test_numerals(query, value):
+    """Numbers may be decimal, hexadecimal, octal, infinite, or a duration in seconds."""
+    assert promql.parse(query) == NumberLiteral(value)
+
+
+def test_precedence():
+    """`^` binds tightest and to the right, unary minus as `*`, comparison before sets."""
+    assert isinstance(promql.parse("-a ^ 2"), Unary)
+    tree = promql.parse("a or b and c > d + e * f")
+    ops = []
+    while isinstance(tree, Binary):
+        ops.append(tree.op)
+        tree = tree.rhs
+    assert ops == ["or", "and", ">", "+", "*"]
+
+
+def test_keywords_may_be_names():
+    """Most words of the language are names where a name stands; all are names of labels."""
+    for name in ("sum", "by", "start", "offset", "fill", "rate"):
+        assert promql.parse(f"{name} + 1") == promql.parse(f"{name}{{}} + 1"), name
+    assert promql.value_type(promql.parse("sum by (by, on, bool) (rate)")) is ValueType.VECTOR
+
+
+def test_positions():
+    """Every node knows its characters."""
+    expr = promql.parse("sum(rate(x[5m])) / 2")
+    assert isinstance(expr, Binary)
+    assert expr.span == (0, 20)
+    assert expr.lhs.span == (0, 16)
+    assert isinstance(expr.lhs, Aggregate)
+    assert expr.lhs.expr.span == (4, 15)
+
+
+# --- printing and parsing are inverse
+
+labels = st.sampled_from(["job", "le", "by", "host.name", "a b"])
+texts = st.text(max_size=6).filter(lambda text: "\x00" not in text and _encodes(text))
+durations = st.integers(1, 10**10)
+ats = st.one_of(st.none(), st.sampled_from(["start", "end"]), st.integers(-(10**12), 10**12))
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@st.composite
+def vector_selectors(draw) -> VectorSelector:
+    name = draw(st.sampled_from(["up", "http:rate5m", "sum", "x1"]))
+    plain = st.builds(Matcher, labels, st.sampled_from([MatchOp.EQUAL, MatchOp.NOT_EQUAL]), texts)
+    regex = st.builds(
+        Matcher, labels, st.just(MatchOp.REGEX), st.sampled_from(["a.*", "a|b", "\\d+\n"])
+    )
+    matchers = draw(st.lists(st.one_of(plain, regex), max_size=3))
+    named = Matcher(METRIC_NAME, MatchOp.EQUAL, name)
+    offset = draw(st.integers(-(10**9), 10**9))
+    return VectorSelector(name, (*matchers, named), offset, draw(ats))
+
+
+def unsigned_numbers() -> st.SearchStrategy[NumberLiteral]:
+    return st.builds(NumberLiteral, st.floats(0, 1e300))
+
+
+@st.composite
+def _binaries(draw, inner) -> Binary:
+    op = draw(st.sampled_from(["+", "^", "atan2", "==", ">", "and", "unless", "or"]))
+    lhs, rhs = Paren(draw(inner)), Paren(draw(inner))
+    names = tuple(draw(st.lists(labels, max_size=2, unique=True)))
+    on = draw(st.booleans())
+    if op in {"and", "unless", "or"}:
+        return Binary(op, lhs, rhs, matching=Matching(Cardinality.MANY_TO_MANY, on, names))
+    return_bool = op in {"==", ">"} and draw(st.booleans())
+    cardinality = draw(
+        st.sampled_from([Cardinality.ONE_TO_ONE, Cardinality.MANY_TO_ONE, Cardinality.ONE_TO_MANY])
+    )
+    include = () if cardinality is Cardinality.ONE_TO_ONE else ("extra",)
+    return Binary(op, lhs, rhs, return_bool, Matching(cardinality, on, names, include))
+
+
+def _extend(inner: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
+    matrices = st.builds(MatrixSelector, vector_selectors(), durations) | st.builds(
+        Subquery, inner.map(Paren), durations, st.none() | durations, st.integers(0, 10**6), ats
+    )
+    groupings = st.lists(labels, max_size=2, unique=True).map(tuple)
+    return st.one_of(
+        inner.map(Paren),
+        st.builds(Unary, st.just("-"), inner.map(Paren)),
+        _binaries(inner),
+        st.builds(Aggregate, st.just("sum"), inner, st.none(), groupings, st.booleans()),
+        st.builds(Aggregate, st.just("topk"), inner, unsigned_numbers(), groupings, st.booleans()),
+        st.builds(lambda arg: Call("rate", (arg,)), matrices),
+        st.builds(
+            lambda arg, text: Call("label_join", (arg, StringLiteral(text), StringLiteral(""))),
+            inner,
+            texts,
+        ),
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(expr=st.recursive(vector_selectors(), _extend, max_leaves=6))
+def test_printed_query_parses_to_the_same_tree(expr):
+    """Whatever tree there is, its text parses to it."""
+    text = promql.to_text(expr)
+    try:
+        assert promql.parse(text) == expr, text
+    except promql.ParseError as exc:
+        assert "ON and GROUP" in exc.text or "characters long" in exc.text, (text, exc.text)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["sum", "rate", "x", '{a="b"}', "[5m]", "[5m:]", "(", ")", ",", "+", "-", "^", "==", "bool", "on", "(a)", "by", "offset", "5m", "@", "1", "start()", "2", '"s"', "{", "}", "[", "]", "=", "=~", "!", ":", ".", "1h", "`r`", "#", "'q'", "and", "or", "group_left", "\\", "é"]
+        ),
+        max_size=12,
+    )
+)
+def test_any_tokens_parse_or_are_refused(parts):
+    """Any sequence of tokens gives a tree or a parse error with a place, and nothing else."""
+    for text in (" ".join(parts), "".join(parts)):
+        try:
+            expr = promql.parse(text)
+        except promql.ParseError as exc:
+            assert exc.facts["where"]
+        else:
+            assert promql.parse(promql.to_text(expr)) == expr
