@@ -1,1 +1,3 @@
-"""What happens after the acknowledgement: scrape, compaction, partitions, usage. A pure plan, then doing it."""
+"""What happens after the acknowledgement: scrape, compaction, partitions, usage. A pure plan, then
+doing it.
+"""

@@ -1,11 +1,16 @@
 """Compaction: live batches become blocks, small blocks become larger ones.
 
-    lock tenant ─▶ list ─▶ plan ─▶ load, sort, write objects ─▶ register + mark + count usage ─▶ commit
-    └──────────────────────────────── one transaction ───────────────────────────────────────────────┘
+    lock tenant ─▶ list ─▶ plan ─▶ load, sort, write objects ─▶ register + mark + count usage ─▶
+    commit
+    └──────────────────────────────── one transaction
+    ───────────────────────────────────────────────┘
 
-An object is durable before its row is written, and rows change in one commit: a kill at any step leaves the old state
-and perhaps an object nobody lists, which the sweep removes. The transaction has no xid until its last statements,
-so it holds no reader's watermark back while it works. Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
+An object is durable before its row is written, and rows change in one commit: a kill at any step
+leaves the old state
+and perhaps an object nobody lists, which the sweep removes. The transaction has no xid until its
+last statements,
+so it holds no reader's watermark back while it works. Source: docs/contracts.md, section 3;
+docs/adr/0004-compaction.md.
 """
 
 import asyncio
@@ -74,7 +79,9 @@ class CompactionSettings:
 async def compact_due(
     conn: Any, objects: ObjectStore, settings: CompactionSettings, now_ms: Callable[[], int]
 ) -> bool:
-    """One round over all tenants: a run of batches each, and what merging is due. Whether any run did something."""
+    """One round over all tenants: a run of batches each, and what merging is due. Whether any run
+    did something.
+    """
     did = False
     for tenant in await catalogue.tenants_due(conn, settings.delay_s):
         did |= await _measured("batches", compact_batches(conn, objects, tenant, settings))
@@ -89,7 +96,9 @@ async def compact_due(
 async def compact_batches(
     conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings
 ) -> bool:
-    """The oldest due batches are blocks, if this process is the tenant's compactor; False when nothing was due."""
+    """The oldest due batches are blocks, if this process is the tenant's compactor; False when
+    nothing was due.
+    """
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
             return False
@@ -116,7 +125,9 @@ async def compact_batches(
 async def merge_blocks(
     conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings, now_ms: int
 ) -> bool:
-    """Every group of blocks that is due is one block of the next level, each in its own commit; whether there was one."""
+    """Every group of blocks that is due is one block of the next level, each in its own commit;
+    whether there was one.
+    """
     did = False
     while await _merge_one(conn, objects, tenant, settings, now_ms):
         did = True
@@ -161,7 +172,9 @@ def write_windows(
 
 
 def write_merged(objects: ObjectStore, tenant: UUID, group: Sequence[plan.BlockRef]) -> NewBlock:
-    """One durable block with the samples of `group`, which is in order of precedence; later ones win."""
+    """One durable block with the samples of `group`, which is in order of precedence; later ones
+    win.
+    """
     with ExitStack() as opened:
         inputs = [
             block.read(opened.enter_context(objects.reading(ref.object_key))) for ref in group
@@ -262,7 +275,9 @@ def _fill(samples: Columns, at: int, loaded: Sequence[tuple[bytes, int]]) -> int
 
 
 async def _in_thread(work: Callable[..., T], *args: Any) -> T:
-    """`work` leaves the event loop free; a stop does not wait for it, and what it still writes is an orphan."""
+    """`work` leaves the event loop free; a stop does not wait for it, and what it still writes is
+    an orphan.
+    """
     return await anyio.to_thread.run_sync(functools.partial(work, *args), abandon_on_cancel=True)
 
 

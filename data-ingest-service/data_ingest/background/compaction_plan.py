@@ -1,10 +1,13 @@
 """What compaction would do next, decided from facts alone.
 
-    live batches in order of xid ── a prefix of whole transactions ── aligned windows ── level 0 blocks
+    live batches in order of xid ── a prefix of whole transactions ── aligned windows ── level 0
+    blocks
     blocks of one window in order of precedence ── neighbours ── one block of the next level
 
-Why a prefix and why neighbours: a block speaks for its samples with one precedence, the highest xid of its inputs.
-Taking xid 10 and leaving xid 9 for later, or merging blocks around a third one, would let an older sample win.
+Why a prefix and why neighbours: a block speaks for its samples with one precedence, the highest xid
+of its inputs.
+Taking xid 10 and leaving xid 9 for later, or merging blocks around a third one, would let an older
+sample win.
 Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
 """
 
@@ -19,7 +22,9 @@ from data_ingest.model import I64
 
 HOUR_MS: Final = 3_600_000
 SPANS_MS: Final = (2 * HOUR_MS, 24 * HOUR_MS, 32 * 24 * HOUR_MS)
-"""Widths of windows, aligned to the epoch. The wider ones only take samples that lie far apart (an import of years)."""
+"""Widths of windows, aligned to the epoch. The wider ones only take samples that lie far apart (an
+import of years).
+"""
 WINDOWS_MAX: Final = 48
 MERGE_FAN_IN: Final = 8
 MERGE_INPUTS_MAX: Final = 16
@@ -56,9 +61,11 @@ class BlockRef:
 def batches_to_take(
     batches: Sequence[BatchRef], samples_max: int, *, is_complete: bool = True
 ) -> list[BatchRef]:
-    """The longest prefix that is due, of whole transactions, within `samples_max` (one transaction always fits).
+    """The longest prefix that is due, of whole transactions, within `samples_max` (one transaction
+    always fits).
 
-    batches: ordered by (xid, batch_id). is_complete: whether the last transaction is known to be listed whole.
+    batches: ordered by (xid, batch_id). is_complete: whether the last transaction is known to be
+    listed whole.
     """
     taken: list[BatchRef] = []
     samples = 0
@@ -71,7 +78,9 @@ def batches_to_take(
 
 
 def window_starts(timestamps_ms: I64) -> tuple[I64, int]:
-    """The window each sample belongs to, by its first ms, and the width of these windows: the narrowest that needs few."""
+    """The window each sample belongs to, by its first ms, and the width of these windows: the
+    narrowest that needs few.
+    """
     assert timestamps_ms.size
     for span_ms in SPANS_MS:
         starts: I64 = timestamps_ms - timestamps_ms % span_ms
@@ -81,7 +90,9 @@ def window_starts(timestamps_ms: I64) -> tuple[I64, int]:
 
 
 def window_of(block: BlockRef) -> tuple[int, int]:
-    """(start, width) of the narrowest aligned window that holds the whole block; width 0 when none does."""
+    """(start, width) of the narrowest aligned window that holds the whole block; width 0 when none
+    does.
+    """
     for span_ms in SPANS_MS:
         start = block.min_ts - block.min_ts % span_ms
         if block.max_ts < start + span_ms:
@@ -90,9 +101,11 @@ def window_of(block: BlockRef) -> tuple[int, int]:
 
 
 def merges(blocks: Sequence[BlockRef], now_ms: int, bytes_max: int) -> list[list[BlockRef]]:
-    """Groups of blocks to merge, each in order of precedence, no block in two; the oldest windows first.
+    """Groups of blocks to merge, each in order of precedence, no block in two; the oldest windows
+    first.
 
-    A group is MERGE_FAN_IN neighbours of the lowest level that has so many, or, in a window that is closed and quiet,
+    A group is MERGE_FAN_IN neighbours of the lowest level that has so many, or, in a window that is
+    closed and quiet,
     all neighbours that fit. A block of another window that overlaps this one parts the neighbours.
     """
     by_window: dict[tuple[int, int], list[BlockRef]] = defaultdict(list)
@@ -151,13 +164,17 @@ def _neighbours(
 
 
 def _full_level(runs: list[list[BlockRef]]) -> list[BlockRef] | None:
-    """The first MERGE_FAN_IN neighbours of the lowest level that has so many in a row."""
-    levels = sorted({block.level for run in runs for block in run})
-    for level in levels:
+    """Neighbours with MERGE_FAN_IN of the lowest level that has so many, and what smaller ones
+    stand between them.
+
+    A larger block is never rewritten to take in a few small ones: that would cost its size each
+    time.
+    """
+    for level in sorted({block.level for run in runs for block in run}):
         for run in runs:
             row: list[BlockRef] = []
             for block in run:
                 row = [*row, block] if block.level <= level else []
-                if len(row) == MERGE_FAN_IN:
+                if sum(one.level == level for one in row) == MERGE_FAN_IN:
                     return row
     return None

@@ -1,9 +1,12 @@
-"""The host as node_exporter would show it: names, types and labels are its own, so its dashboards fit.
+"""The host as node_exporter would show it: names, types and labels are its own, so its dashboards
+fit.
 
     collector ── psutil, /proc ──▶ families      each by itself: one that fails leaves the others and says so
 
-On Linux the memory figures are /proc/meminfo's own, as in node_exporter; elsewhere what psutil knows.
-Source: node_exporter collectors cpu, loadavg, meminfo, filesystem, diskstats, netdev, stat, time, uname.
+On Linux the memory figures are /proc/meminfo's own, as in node_exporter; elsewhere what psutil
+knows.
+Source: node_exporter collectors cpu, loadavg, meminfo, filesystem, diskstats, netdev, stat, time,
+uname.
 """
 
 import os
@@ -22,8 +25,33 @@ from data_ingest.background.scraped import Family
 
 MEMINFO: Final = Path("/proc/meminfo")
 _IGNORED_FILESYSTEMS: Final = frozenset(
-    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs fusectl hugetlbfs iso9660 mqueue nsfs overlay "
-    "proc procfs pstore rpc_pipefs securityfs selinuxfs squashfs erofs sysfs tracefs".split()
+    [
+        "autofs",
+        "binfmt_misc",
+        "bpf",
+        "cgroup",
+        "cgroup2",
+        "configfs",
+        "debugfs",
+        "devpts",
+        "devtmpfs",
+        "fusectl",
+        "hugetlbfs",
+        "iso9660",
+        "mqueue",
+        "nsfs",
+        "overlay",
+        "proc",
+        "procfs",
+        "pstore",
+        "rpc_pipefs",
+        "securityfs",
+        "selinuxfs",
+        "squashfs",
+        "erofs",
+        "sysfs",
+        "tracefs",
+    ]
 )
 _IGNORED_MOUNTS: Final = re.compile(
     r"^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)"
@@ -32,8 +60,31 @@ _IGNORED_DISKS: Final = re.compile(r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d
 _CPU_MODES: Final = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 _MEMINFO_LINE: Final = re.compile(r"^([\w()]+):\s+(\d+)( kB)?$", re.MULTILINE)
 _MEMINFO_KEPT: Final = frozenset(
-    "MemTotal MemFree MemAvailable Buffers Cached SwapCached Active Inactive SwapTotal SwapFree Dirty Writeback AnonPages "
-    "Mapped Shmem KReclaimable Slab SReclaimable SUnreclaim KernelStack PageTables CommitLimit Committed_AS".split()
+    [
+        "MemTotal",
+        "MemFree",
+        "MemAvailable",
+        "Buffers",
+        "Cached",
+        "SwapCached",
+        "Active",
+        "Inactive",
+        "SwapTotal",
+        "SwapFree",
+        "Dirty",
+        "Writeback",
+        "AnonPages",
+        "Mapped",
+        "Shmem",
+        "KReclaimable",
+        "Slab",
+        "SReclaimable",
+        "SUnreclaim",
+        "KernelStack",
+        "PageTables",
+        "CommitLimit",
+        "Committed_AS",
+    ]
 )
 # (suffix, psutil's field, scale, help)
 _DISK: Final = (
@@ -87,7 +138,9 @@ def instance() -> str:
 
 
 class Host:
-    """Collects everything once a look; remembers only which collectors are failing, to say so once."""
+    """Collects everything once a look; remembers only which collectors are failing, to say so
+    once.
+    """
 
     def __init__(self, more: Mapping[str, Callable[[], list[Family]]] | None = None) -> None:
         self._collectors = {**COLLECTORS, **(more or {})}
@@ -137,7 +190,9 @@ class Host:
 
 
 def cpu() -> list[Family]:
-    """Seconds each CPU spent in each mode; guest time is part of user time in both psutil and the kernel."""
+    """Seconds each CPU spent in each mode; guest time is part of user time in both psutil and the
+    kernel.
+    """
     samples = [
         ((("cpu", str(number)), ("mode", mode)), float(getattr(times, mode)))
         for number, times in enumerate(psutil.cpu_times(percpu=True))
@@ -167,7 +222,9 @@ def memory() -> list[Family]:
 
 
 def meminfo(text: str) -> dict[str, float]:
-    """The fields of /proc/meminfo that are sizes, in bytes, parentheses turned as node_exporter turns them."""
+    """The fields of /proc/meminfo that are sizes, in bytes, parentheses turned as node_exporter
+    turns them.
+    """
     return {
         name: float(size) * (1024 if unit else 1)
         for name, size, unit in _MEMINFO_LINE.findall(text)
@@ -185,7 +242,9 @@ def _psutil_memory() -> dict[str, float]:
 
 
 def filesystems() -> list[Family]:
-    """Sizes of mounted file systems; those of the kernel are left out as node_exporter does, but a container's `/` is shown."""
+    """Sizes of mounted file systems; those of the kernel are left out as node_exporter does, but a
+    container's `/` is shown.
+    """
     rows: dict[str, tuple[tuple[tuple[str, str], ...], dict[str, float]]] = {}
     for mount in psutil.disk_partitions(all=True):
         if not is_shown_filesystem(mount.fstype, mount.mountpoint):

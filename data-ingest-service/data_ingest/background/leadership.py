@@ -16,7 +16,8 @@ PING_TIMEOUT_S: Final = 3.0
 async def lead(
     stop: Stop, database_url: str, purpose: str, work: Callable[[Stop], Awaitable[None]]
 ) -> None:
-    """`work` runs while this process holds the lock of `purpose`; it is asked to stop when the lock is lost or `stop` is set.
+    """`work` runs while this process holds the lock of `purpose`; it is asked to stop when the lock
+    is lost or `stop` is set.
 
     Raises what `work` or the connection raised; returns after `stop`.
     """

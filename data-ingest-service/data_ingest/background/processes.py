@@ -1,7 +1,10 @@
-"""What each of our services costs: CPU, memory, open files and threads of its processes, as `cloudopshub_process_*`.
+"""What each of our services costs: CPU, memory, open files and threads of its processes, as
+`cloudopshub_process_*`.
 
-A service is found by its pid file (with all its children) or by a pattern of its command line. Counters of a service never
-fall when one of its processes ends: what the ended ones used stays counted while this process lives.
+A service is found by its pid file (with all its children) or by a pattern of its command line.
+Counters of a service never
+fall when one of its processes ends: what the ended ones used stays counted while this process
+lives.
 """
 
 import contextlib

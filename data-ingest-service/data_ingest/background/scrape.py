@@ -1,4 +1,5 @@
-"""The hub watches itself: every target is read on its own aligned schedule and written like any sender's samples.
+"""The hub watches itself: every target is read on its own aligned schedule and written like any
+sender's samples.
 
     wait for its instant ─▶ GET ─▶ decode ─▶ series, stale markers, up ─▶ pipeline.ingest ─▶ settle
     stop ─▶ a stale marker for every series that was alive
@@ -31,7 +32,9 @@ from data_ingest.protocols import prometheus_text
 HOME_RETRY_S: Final = 1.0
 FAREWELL_TIMEOUT_S: Final = 2.0
 TOLERANCE: Final = 0.01
-"""A look that begins at most this part of its interval late carries the scheduled time: even steps, small deltas."""
+"""A look that begins at most this part of its interval late carries the scheduled time: even
+steps, small deltas.
+"""
 
 log = structlog.get_logger()
 SCRAPES: Final = Counter(
@@ -86,7 +89,9 @@ class Look:
 
 
 async def home_tenant(stop: Stop, find: FindHome) -> UUID | None:
-    """The organisation the hub's own metrics belong to, as soon as there is one; None when stopped before that."""
+    """The organisation the hub's own metrics belong to, as soon as there is one; None when stopped
+    before that.
+    """
     said = False
     while not stop.is_set:
         try:

@@ -1,9 +1,11 @@
 """What one look at a target found, and which of its series ended since the look before.
 
-    Found ── labels of the target added ──▶ SampleBatch ──▶ pipeline ──▶ settled: these series are alive
+    Found ── labels of the target added ──▶ SampleBatch ──▶ pipeline ──▶ settled: these series are
+    alive
       series of the last look that are missing now ──▶ a stale marker each
 
-Pure: no clock, no network. Source: Prometheus `scrape/scrape.go` (staleness, honor_labels: false, report series).
+Pure: no clock, no network. Source: Prometheus `scrape/scrape.go` (staleness, honor_labels: false,
+report series).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -40,7 +42,8 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Samples of one look, columnar; `key` names a series within its target and `labels` are made only for new ones.
+    """Samples of one look, columnar; `key` names a series within its target and `labels` are made
+    only for new ones.
 
     values (n,) float64; timestamps_ms (n,) int64, meaningful where has_timestamp (n,) bool.
     """
@@ -100,7 +103,9 @@ class _Series:
 
 @dataclass(slots=True)
 class TargetSeries:
-    """The memory of one target: its own labels, and the series that were alive at the last settled look."""
+    """The memory of one target: its own labels, and the series that were alive at the last settled
+    look.
+    """
 
     job: str
     instance: str
@@ -115,7 +120,8 @@ class TargetSeries:
     ) -> SampleBatch:
         """Everything to write of one look at `at_ms`; found is None when the target did not answer.
 
-        report: series about the look itself (`up` …), alive until `farewell`. Call `settle` once it is durable.
+        report: series about the look itself (`up` …), alive until `farewell`. Call `settle` once it
+        is durable.
         """
         keys: list[bytes] = [] if found is None else list(found.keys)
         of_found = len(keys)
@@ -158,7 +164,9 @@ class TargetSeries:
         )
 
     def settle(self, *, durable: bool, found: Found | None = None) -> None:
-        """After the write. When it failed, what was alive and what might be now both are, so their end is still written."""
+        """After the write. When it failed, what was alive and what might be now both are, so their
+        end is still written.
+        """
         self._alive = self._pending if durable else self._alive | self._pending
         kept = self._alive | self._pending | self._seen
         self._known = {key: series for key, series in self._known.items() if key in kept}
@@ -195,7 +203,9 @@ class TargetSeries:
 
 
 def with_target_labels(labels: RawLabels, job: str, instance: str) -> RawLabels:
-    """`job` and `instance` are the target's; what the target called so itself is `exported_job`, `exported_instance`."""
+    """`job` and `instance` are the target's; what the target called so itself is `exported_job`,
+    `exported_instance`.
+    """
     own = {b"job": job.encode(), b"instance": instance.encode()}
     names = {name for name, _ in labels} | own.keys()
     kept: RawLabels = []

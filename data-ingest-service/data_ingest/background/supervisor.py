@@ -1,4 +1,5 @@
-"""Keeps the background tasks running: a task that fails is started again after a growing pause; a stop has a bound.
+"""Keeps the background tasks running: a task that fails is started again after a growing pause; a
+stop has a bound.
 
 start ─▶ task ──fails──▶ pause 0.5 s, 1 s, … 30 s ──▶ task …
             └─stop─▶ asked to end ── bound passed ──▶ cancelled

@@ -1,7 +1,8 @@
 """Which targets are scraped, from the settings: pure.
 
 DIS_SCRAPE_TARGETS = job=url,job=url      (as it stands)
-or /metrics of every service whose URL is set, under its folder's name; nginx's stub_status for the dashboard
+or /metrics of every service whose URL is set, under its folder's name; nginx's stub_status for the
+dashboard
 """
 
 import zlib
@@ -63,5 +64,7 @@ def of_services(urls: Mapping[str, str | None]) -> list[Target]:
 
 
 def next_round_ms(now_ms: int, interval_ms: int, offset_ms: int) -> int:
-    """The first instant after `now_ms` that is `offset_ms` into an interval; intervals are aligned to the epoch."""
+    """The first instant after `now_ms` that is `offset_ms` into an interval; intervals are aligned
+    to the epoch.
+    """
     return now_ms + interval_ms - (now_ms - offset_ms) % interval_ms

@@ -50,7 +50,9 @@ class Background:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Supervisor]:
-        """The tasks run inside the block and have ended after it. Nothing starts when DIS_BACKGROUND is off."""
+        """The tasks run inside the block and have ended after it. Nothing starts when
+        DIS_BACKGROUND is off.
+        """
         scraped, rules = self._targets(), self._process_rules()
         supervisor = Supervisor()
         if self.settings.background:

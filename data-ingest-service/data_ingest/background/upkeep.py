@@ -1,11 +1,15 @@
-"""What keeps the store tidy: partitions of `batch` made and dropped, replaced and orphaned objects deleted.
+"""What keeps the store tidy: partitions of `batch` made and dropped, replaced and orphaned objects
+deleted.
 
-    partition ── all compacted, 15 minutes past its end ── DETACH CONCURRENTLY ── looked at again ── DROP
+    partition ── all compacted, 15 minutes past its end ── DETACH CONCURRENTLY ── looked at again ──
+    DROP
     block ────── replaced 15 minutes ago ───────────────── object deleted ─────── row deleted
     object ───── in no row, an hour old ────────────────── deleted
 
-Detaching concurrently waits for every transaction that may still read the partition and holds nobody up meanwhile;
-a plain DROP would stand in the writers' way while it waits. Source: docs/contracts.md, section 3; PostgreSQL manual, ALTER TABLE.
+Detaching concurrently waits for every transaction that may still read the partition and holds
+nobody up meanwhile;
+a plain DROP would stand in the writers' way while it waits. Source: docs/contracts.md, section 3;
+PostgreSQL manual, ALTER TABLE.
 """
 
 import re
@@ -25,7 +29,9 @@ from data_ingest.store.partitions import HOUR, ensure_partitions, hours_needed, 
 GRACE: Final = timedelta(minutes=15)
 """Longer than any query lives, so no snapshot lists what goes."""
 ORPHAN_AGE_MS: Final = 3_600_000
-"""Longer than any compaction run (`compaction.RUN_TIMEOUT_S`), so no object on its way to the catalogue is taken for an orphan."""
+"""Longer than any compaction run (`compaction.RUN_TIMEOUT_S`), so no object on its way to the
+catalogue is taken for an orphan.
+"""
 KEYS_AT_ONCE: Final = 500
 DETACH_TIMEOUT_S: Final = 60
 _PARTITION_NAME: Final = re.compile(r"batch_(\d{10})")
@@ -58,7 +64,8 @@ def end_of(partition: str) -> datetime:
 
 
 async def keep_partitions(conn: Any, now: datetime) -> list[str]:
-    """The partitions of the day ahead are there; those that are compacted and past are gone, and their names returned.
+    """The partitions of the day ahead are there; those that are compacted and past are gone, and
+    their names returned.
 
     conn: outside of a transaction.
     """
@@ -107,7 +114,9 @@ async def _has_live(conn: Any, name: str) -> bool:
 
 
 async def delete_replaced(conn: Any, objects: ObjectStore) -> int:
-    """Objects of blocks replaced longer ago than any query lives are gone, then their rows; how many."""
+    """Objects of blocks replaced longer ago than any query lives are gone, then their rows; how
+    many.
+    """
     deleted = 0
     while rows := await catalogue.replaced_blocks(conn, GRACE.total_seconds()):
         for _, key in rows:
@@ -138,7 +147,9 @@ async def sweep_orphans(conn: Any, objects: ObjectStore, now_ms: int) -> int:
 
 
 def _old(listed: Iterable[ObjectFacts], now_ms: int, tenants: set[str]) -> Iterator[ObjectFacts]:
-    """Only what compaction of this database writes, finished or not: a bucket may hold other things, and other hubs."""
+    """Only what compaction of this database writes, finished or not: a bucket may hold other
+    things, and other hubs.
+    """
     for facts in listed:
         tenant, _, name = facts.key[0:36], *facts.key.rpartition("/")[1:]
         is_ours = tenant in tenants and (name.endswith(".parquet") or name.startswith(".tmp-"))

@@ -1,8 +1,11 @@
-"""Samples of many series to sorted chunks and scaled integers: the arithmetic of compaction and of blocks.
+"""Samples of many series to sorted chunks and scaled integers: the arithmetic of compaction and of
+blocks.
 
-    arrival order ── counting sort by series ── time order, last wins ── chunks ── deltas, or raw values
+    arrival order ── counting sort by series ── time order, last wins ── chunks ── deltas, or raw
+    values
 
-Source: docs/formats/block.md; the counting sort is 1.6 to 5 times faster than other sorts (docs/adr/0004-compaction.md).
+Source: docs/formats/block.md; the counting sort is 1.6 to 5 times faster than other sorts
+(docs/adr/0004-compaction.md).
 """
 
 from typing import Any, Final
@@ -32,7 +35,9 @@ I8S = types.Array(types.int8, 1, "C")
 
 @kernel(void(I64S_IN, I64S))
 def counting_order(codes: I64, starts: I64) -> None:
-    """`starts[c]` is the first place of code c, `starts[-1]` = n; codes are within 0 … starts.size - 2."""
+    """`starts[c]` is the first place of code c, `starts[-1]` = n; codes are within 0 … starts.size
+    - 2.
+    """
     for i in range(starts.size):
         starts[i] = 0
     for i in range(codes.size):
@@ -85,7 +90,8 @@ def _merge_sort(
 def order_and_settle(
     ends: I64, times: I64, bits: U64, spare_times: I64, spare_bits: U64, out_starts: I64
 ) -> int:
-    """How many samples are left: each series' times strictly ascend, of equal ones the last arrived is kept.
+    """How many samples are left: each series' times strictly ascend, of equal ones the last arrived
+    is kept.
 
     ends: (s,), one past each series in `times` and `bits`, which are compacted in place.
     out_starts: (s + 1,), where each series starts afterwards.
@@ -129,9 +135,11 @@ def _integer(value: Any, bits: Any, scale: Any) -> Any:
 
 @kernel(void(I64S_IN, F64S_IN, U64S_IN, I8S, I64S))
 def scale(starts: I64, values: F64, bits: U64, scales: Any, deltas: I64) -> None:
-    """For chunk c = [starts[c], starts[c + 1]): the smallest scale that keeps every bit, and its deltas; or RAW.
+    """For chunk c = [starts[c], starts[c + 1]): the smallest scale that keeps every bit, and its
+    deltas; or RAW.
 
-    values and bits are two views of the same (n,) array; deltas (n,) is left alone where the chunk is raw.
+    values and bits are two views of the same (n,) array; deltas (n,) is left alone where the chunk
+    is raw.
     """
     for c in range(starts.size - 1):
         start = starts[c]
@@ -172,7 +180,9 @@ def scale(starts: I64, values: F64, bits: U64, scales: Any, deltas: I64) -> None
     )
 )
 def unscale(starts: I64, scales: Any, deltas: I64, raw: F64, out: F64) -> None:
-    """Values of every chunk. `deltas` holds those of the scaled chunks one after another, `raw` those of the others."""
+    """Values of every chunk. `deltas` holds those of the scaled chunks one after another, `raw`
+    those of the others.
+    """
     d = 0
     r = 0
     for c in range(starts.size - 1):

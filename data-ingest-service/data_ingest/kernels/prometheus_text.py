@@ -1,11 +1,14 @@
-"""Walker over the Prometheus text format 0.0.4 and OpenMetrics 1.0: bytes to offsets, and most floats.
+"""Walker over the Prometheus text format 0.0.4 and OpenMetrics 1.0: bytes to offsets, and most
+floats.
 
     name {  label = "value" , … } value timestamp  # { exemplar } …
     └─── key text ──────────────┘ └─┬─┘ └───┬───┘   └─ skipped ─┘
                                     float   ms (0.0.4) or seconds (OpenMetrics)
 
-A number with at most 19 digits below 2**53 and a power of ten up to 22 is exact in one multiplication or
-division; every other one is handed back as HARD with its offsets. Source: prometheus.io/docs/instrumenting/exposition_formats,
+A number with at most 19 digits below 2**53 and a power of ten up to 22 is exact in one
+multiplication or
+division; every other one is handed back as HARD with its offsets. Source:
+prometheus.io/docs/instrumenting/exposition_formats,
 the OpenMetrics 1.0 ABNF, Prometheus `model/textparse`.
 """
 
@@ -101,7 +104,9 @@ def _name_end(buf: Any, p: Any, end: Any, colon: Any) -> Any:
 
 @inlined
 def _quoted_end(buf: Any, p: Any, end: Any) -> Any:
-    """Of the text after an opening quote at `p - 1`: (offset of the closing quote or -1, escaped 0 or 1)."""
+    """Of the text after an opening quote at `p - 1`: (offset of the closing quote or -1, escaped 0
+    or 1).
+    """
     escaped = 0
     while p < end:
         c = buf[p]
@@ -187,7 +192,8 @@ def _is_word(buf: Any, p: Any, end: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
 def _labels(buf: Any, p: Any, end: Any, labels: Any, count: Any, name: Any) -> Any:
     """Reads from after `{` to after `}` into label rows: (status, offset, count).
 
-    A quoted word that no `=` follows is the metric name (UTF-8 names); its place goes to `name` (3,).
+    A quoted word that no `=` follows is the metric name (UTF-8 names); its place goes to `name`
+    (3,).
     """
     while True:
         p = _skip_blanks(buf, p, end)
@@ -242,7 +248,8 @@ def walk(
     """Status of the walk; OK when the whole body was read.
 
     samples (≥ lines, SAMPLE_COLUMNS), values (≥ lines,), labels (≥ `=` + 1, LABEL_COLUMNS),
-    metadata (≥ lines, META_COLUMNS); out: (samples, labels, metadata, line from 1, offset at fault).
+    metadata (≥ lines, META_COLUMNS); out: (samples, labels, metadata, line from 1, offset at
+    fault).
     """
     n_samples = 0
     n_labels = 0

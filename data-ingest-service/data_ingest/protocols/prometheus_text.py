@@ -3,9 +3,12 @@
     body ── kernels.prometheus_text.walk ──▶ offsets, floats ──▶ Exposition ──▶ SampleBatch
                                              hard floats: Python's float
 
-Both formats come through one walker. Differences kept: OpenMetrics timestamps are seconds and its body ends with
-`# EOF` (so a cut body is noticed); 0.0.4 timestamps are whole milliseconds. `le` and `quantile` are written one way
-(`1` and `1.0` are one series), as Prometheus 3 does. Exemplars are skipped. Source: Prometheus `model/textparse`.
+Both formats come through one walker. Differences kept: OpenMetrics timestamps are seconds and its
+body ends with
+`# EOF` (so a cut body is noticed); 0.0.4 timestamps are whole milliseconds. `le` and `quantile` are
+written one way
+(`1` and `1.0` are one series), as Prometheus 3 does. Exemplars are skipped. Source: Prometheus
+`model/textparse`.
 """
 
 import re
@@ -92,7 +95,9 @@ class Exposition:
         return int(self.rows.shape[0])
 
     def keys(self) -> Iterator[bytes]:
-        """The series text of each sample as it stands in the body, `name{…}`: equal text, equal labels."""
+        """The series text of each sample as it stands in the body, `name{…}`: equal text, equal
+        labels.
+        """
         for start, end in self.rows[:, : kernel.KEY_END + 1].tolist():
             yield self.body[start:end]
 
@@ -214,9 +219,11 @@ def unescape(text: bytes) -> bytes:
 
 
 def normalised_boundary(text: bytes) -> bytes:
-    """A bucket boundary or quantile the one way OpenMetrics writes it: `1` → `1.0`, `1e+06` stays; no float stays as is.
+    """A bucket boundary or quantile the one way OpenMetrics writes it: `1` → `1.0`, `1e+06` stays;
+    no float stays as is.
 
-    Source: Prometheus `normalizeFloatsInLabelValues`, `formatOpenMetricsFloat` (Go's `%g`, shortest form).
+    Source: Prometheus `normalizeFloatsInLabelValues`, `formatOpenMetricsFloat` (Go's `%g`, shortest
+    form).
     """
     if not _FLOAT.fullmatch(text):
         return text

@@ -1,8 +1,10 @@
-"""Blocks as Parquet: columns of sorted samples to bytes and back (docs/formats/block.md, version 1).
+"""Blocks as Parquet: columns of sorted samples to bytes and back (docs/formats/block.md, version
+1).
 
     SortedSamples (series, times, values) ── chunks ── row groups ── Parquet
 
-A writer takes samples piece by piece and a reader gives them back row group by row group, so neither holds a block.
+A writer takes samples piece by piece and a reader gives them back row group by row group, so
+neither holds a block.
 """
 
 from collections.abc import Iterator
@@ -50,7 +52,8 @@ _ENCODINGS: Final = {
 class SortedSamples:
     """Samples by series, then time.
 
-    series_ids: (s,) int64, ascending. starts: (s + 1,) int64, where each series starts; starts[-1] = n.
+    series_ids: (s,) int64, ascending. starts: (s + 1,) int64, where each series starts; starts[-1]
+    = n.
     timestamps_ms: (n,) int64, strictly ascending within a series. values: (n,) float64, bits kept.
     """
 
@@ -74,7 +77,9 @@ class BlockFacts:
 
 
 class BlockWriter:
-    """Writes one block to `sink`. Pieces come in order of series; a series may go on in the next piece."""
+    """Writes one block to `sink`. Pieces come in order of series; a series may go on in the next
+    piece.
+    """
 
     def __init__(self, sink: BinaryIO, tenant: UUID, resolution_ms: int = 0) -> None:
         metadata = {
@@ -131,7 +136,9 @@ class BlockWriter:
 
 
 def read(source: BinaryIO | pa.NativeFile) -> Iterator[SortedSamples]:
-    """Row group by row group; BadPayload when it is not a block of version 1. A series may span two pieces."""
+    """Row group by row group; BadPayload when it is not a block of version 1. A series may span
+    two pieces.
+    """
     try:
         parquet = pq.ParquetFile(source, pre_buffer=False, memory_map=False)
         found = (

@@ -1,6 +1,8 @@
-"""The catalogue of batches and blocks, as compaction reads and changes it. One function a statement.
+"""The catalogue of batches and blocks, as compaction reads and changes it. One function a
+statement.
 
-Every `conn` is an asyncpg connection of the background's own; those that change something run in the caller's transaction.
+Every `conn` is an asyncpg connection of the background's own; those that change something run in
+the caller's transaction.
 """
 
 from collections.abc import Sequence
@@ -57,7 +59,8 @@ INSERT INTO metrics.block (tenant_id, run_id, precedence, min_ts, max_ts, resolu
                            object_key, created_at)
 VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10, clock_timestamp())
 """
-# clock_timestamp: the transaction may have begun minutes ago, and snapshots up to its commit still list the inputs.
+# clock_timestamp: the transaction may have begun minutes ago, and snapshots up to its commit still
+# list the inputs.
 _REPLACE = """
 UPDATE metrics.block SET replaced_by = $3, replaced_at = clock_timestamp()
  WHERE tenant_id = $1 AND block_id = ANY($2::bigint[]) AND replaced_by IS NULL
@@ -124,7 +127,9 @@ async def backlog(conn: Any) -> tuple[int, int]:
 
 
 async def live_batches(conn: Any, tenant: UUID, delay_s: float) -> list[Any]:
-    """Rows (batch_id, xid, samples, is_due) by xid, all below every running transaction; at most LISTED_MAX."""
+    """Rows (batch_id, xid, samples, is_due) by xid, all below every running transaction; at most
+    LISTED_MAX.
+    """
     return list(await conn.fetch(_LIVE_BATCHES, tenant, delay_s, LISTED_MAX))
 
 
@@ -166,7 +171,9 @@ async def register(conn: Any, tenant: UUID, run_id: int, blocks: Sequence[NewBlo
 async def mark_batches(
     conn: Any, tenant: UUID, run_id: int, xid_max: int, batch_ids: Sequence[int]
 ) -> None:
-    """The batches are no longer live and their samples are counted as used, in the hours they were received."""
+    """The batches are no longer live and their samples are counted as used, in the hours they were
+    received.
+    """
     marked = await conn.fetchval(_MARK, tenant, str(xid_max), run_id, list(batch_ids))
     if marked != len(batch_ids):
         raise Superseded(marked=marked, batches=len(batch_ids))

@@ -1,4 +1,6 @@
-"""Sorted inputs to one sorted output, piece by piece: what merging blocks holds in memory is a row group of each."""
+"""Sorted inputs to one sorted output, piece by piece: what merging blocks holds in memory is a row
+group of each.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,9 +11,11 @@ from data_ingest.store.sorting import settle
 
 
 def merge(inputs: Sequence[Iterator[SortedSamples]]) -> Iterator[SortedSamples]:
-    """All samples of `inputs` by series and time; of one (series, timestamp) the later input's wins.
+    """All samples of `inputs` by series and time; of one (series, timestamp) the later input's
+    wins.
 
-    Each input ascends by series, and a series may go on in its next piece. Every yielded piece holds whole series.
+    Each input ascends by series, and a series may go on in its next piece. Every yielded piece
+    holds whole series.
     """
     cursors = [_Cursor(pieces) for pieces in inputs]
     while True:

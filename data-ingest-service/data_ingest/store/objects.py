@@ -2,7 +2,8 @@
 
     writing(key) ── bytes ── durable, then visible under its key ── or nothing at all
 
-A directory gets a temporary file, fsync, rename, fsync of the folders; S3 acknowledges its PUT. Calls block: run them in a thread.
+A directory gets a temporary file, fsync, rename, fsync of the folders; S3 acknowledges its PUT.
+Calls block: run them in a thread.
 """
 
 import contextlib
@@ -40,7 +41,9 @@ class ObjectStore(Protocol):
     """Keys are relative, with `/`. Every call may raise ObjectStoreUnavailable."""
 
     def writing(self, key: str) -> contextlib.AbstractContextManager[BinaryIO]:
-        """A sink; after the block the object is durable and readable under `key`, after an exception it is not there."""
+        """A sink; after the block the object is durable and readable under `key`, after an
+        exception it is not there.
+        """
 
     def reading(self, key: str) -> contextlib.AbstractContextManager[BinaryIO | pa.NativeFile]:
         """A seekable source."""
@@ -136,7 +139,9 @@ class ArrowObjects:
 
     @contextlib.contextmanager
     def writing(self, key: str) -> Iterator[BinaryIO]:
-        """A multipart upload; closing it is the acknowledgement. A failed one is deleted, a killed one swept."""
+        """A multipart upload; closing it is the acknowledgement. A failed one is deleted, a killed
+        one swept.
+        """
         path = self._path(key)
         with _ours():
             stream = self._filesystem.open_output_stream(path)
@@ -187,7 +192,8 @@ class ArrowObjects:
 def open_store(url: str) -> DirectoryObjects | ArrowObjects:
     """The store of `OBJECT_STORE_URL`.
 
-    S3 takes credentials and region where every AWS tool does; another endpoint by `?endpoint_override=host:port&scheme=http`
+    S3 takes credentials and region where every AWS tool does; another endpoint by
+    `?endpoint_override=host:port&scheme=http`
     or `AWS_ENDPOINT_URL`. Raises ValueError for another scheme.
     """
     parts = urlsplit(url)

@@ -9,13 +9,17 @@ from data_ingest.model import F64, I64
 from data_ingest.store.block import SortedSamples
 
 SPARSE: Final = 4
-"""Ids spread over more than this many times the samples are numbered anew before the counting sort."""
+"""Ids spread over more than this many times the samples are numbered anew before the counting
+sort.
+"""
 
 
 def settle(series_ids: I64, timestamps_ms: I64, values: F64) -> SortedSamples:
-    """Samples in arrival order, by series and time; of one (series, timestamp) the last wins, bit for bit.
+    """Samples in arrival order, by series and time; of one (series, timestamp) the last wins, bit
+    for bit.
 
-    All three arrays are (n,); n may be 0. Stable, O(n) but for series whose samples came out of order.
+    All three arrays are (n,); n may be 0. Stable, O(n) but for series whose samples came out of
+    order.
     """
     n = series_ids.size
     if n == 0:

@@ -1,4 +1,6 @@
-"""Laws of compaction against a real Postgres and real Parquet: nothing is lost, nothing doubled, the last one wins."""
+"""Laws of compaction against a real Postgres and real Parquet: nothing is lost, nothing doubled,
+the last one wins.
+"""
 
 import asyncio
 import contextlib
@@ -53,11 +55,16 @@ class Store:
         self.objects = objects
         self.tenant = uuid.uuid4()
 
-    async def commit(self, *rows: tuple[int, int, float], received_at: datetime | None = None) -> None:
+    async def commit(
+        self, *rows: tuple[int, int, float], received_at: datetime | None = None
+    ) -> None:
         """One batch of (series_id, timestamp_ms, value) in one transaction."""
         ids, times, values = zip(*rows, strict=True)
         await self.commit_columns(
-            Columns(np.array(ids, np.int64), np.array(times, np.int64), np.array(values, np.float64)), received_at
+            Columns(
+                np.array(ids, np.int64), np.array(times, np.int64), np.array(values, np.float64)
+            ),
+            received_at,
         )
 
     async def commit_columns(self, samples: Columns, received_at: datetime | None = None) -> None:
@@ -73,13 +80,17 @@ class Store:
         )
 
     async def compact(self, conn: asyncpg.Connection | None = None) -> bool:
-        return await compaction.compact_batches(conn or self.conn, self.objects, self.tenant, AT_ONCE)
+        return await compaction.compact_batches(
+            conn or self.conn, self.objects, self.tenant, AT_ONCE
+        )
 
     async def merge(self, now_ms: int = NOW_MS) -> bool:
         return await compaction.merge_blocks(self.conn, self.objects, self.tenant, AT_ONCE, now_ms)
 
     async def read(self) -> dict[tuple[int, int], int]:
-        """(series, timestamp) → bits of its value, as das would see it: blocks by precedence, then batches."""
+        """(series, timestamp) → bits of its value, as das would see it: blocks by precedence, then
+        batches.
+        """
         seen: dict[tuple[int, int], int] = {}
         rows = await self.conn.fetch(
             "SELECT object_key FROM metrics.block WHERE tenant_id = $1 AND replaced_by IS NULL ORDER BY precedence",
@@ -100,7 +111,8 @@ class Store:
     async def used(self) -> int:
         return int(
             await self.conn.fetchval(
-                "SELECT coalesce(sum(samples), 0) FROM metrics.usage_hour WHERE tenant_id = $1", self.tenant
+                "SELECT coalesce(sum(samples), 0) FROM metrics.usage_hour WHERE tenant_id = $1",
+                self.tenant,
             )
         )
 
@@ -134,13 +146,17 @@ def _bits(value: float) -> int:
 
 
 def test_batches_become_blocks_and_read_the_same(database: str, tmp_path: Path) -> None:
-    """What was committed is read back from blocks bit for bit, the last of two samples of one instant wins, usage counts both."""
+    """What was committed is read back from blocks bit for bit, the last of two samples of one
+    instant wins, usage counts both.
+    """
 
     async def scenario() -> None:
         async with _store(database, tmp_path) as store:
             stale = float(np.array([STALE_BITS], np.uint64).view(np.float64)[0])
             await store.commit((7, NOW_MS, 1.5), (3, NOW_MS, -0.0), (7, NOW_MS + 10, stale))
-            await store.commit((7, NOW_MS, 2.5), (7, NOW_MS - 3 * HOUR_MS, float("inf")), (3, NOW_MS + 1, 0.1))
+            await store.commit(
+                (7, NOW_MS, 2.5), (7, NOW_MS - 3 * HOUR_MS, float("inf")), (3, NOW_MS + 1, 0.1)
+            )
             before = await store.read()
             assert await store.compact()
             assert await store.read() == before
@@ -158,7 +174,9 @@ def test_batches_become_blocks_and_read_the_same(database: str, tmp_path: Path) 
 
 
 def test_a_batch_below_a_running_transaction_waits(database: str, tmp_path: Path) -> None:
-    """A batch is compacted only when every transaction that began before it has ended, so precedence stays the order of commits."""
+    """A batch is compacted only when every transaction that began before it has ended, so
+    precedence stays the order of commits.
+    """
 
     async def scenario() -> None:
         async with _store(database, tmp_path) as store:
@@ -192,22 +210,34 @@ def test_one_compactor_a_tenant(database: str, tmp_path: Path) -> None:
 
 
 def test_merging_keeps_every_sample_and_the_later_wins(database: str, tmp_path: Path) -> None:
-    """Eight small blocks of one window become one of the next level that reads the same; the replaced go 15 minutes later."""
+    """Eight small blocks of one window become one of the next level that reads the same; the
+    replaced go 15 minutes later.
+    """
 
     async def scenario() -> None:
         async with _store(database, tmp_path) as store:
             for i in range(8):
-                await store.commit(*((series, NOW_MS + step, series + i / 10) for series in (1, 2) for step in (0, i)))
+                await store.commit(
+                    *(
+                        (series, NOW_MS + step, series + i / 10)
+                        for series in (1, 2)
+                        for step in (0, i)
+                    )
+                )
                 assert await store.compact()
             before = await store.read()
             assert await store.merge()
             assert await store.read() == before
             (merged,) = await store.blocks()
             assert (merged["level"], merged["samples"], merged["series"]) == (1, len(before), 2)
-            assert merged["precedence"] == await store.conn.fetchval("SELECT max(precedence) FROM metrics.block")
+            assert merged["precedence"] == await store.conn.fetchval(
+                "SELECT max(precedence) FROM metrics.block"
+            )
             assert await store.used() == 32
             assert await upkeep.delete_replaced(store.conn, store.objects) == 0
-            await store.conn.execute("UPDATE metrics.block SET replaced_at = replaced_at - interval '16 minutes'")
+            await store.conn.execute(
+                "UPDATE metrics.block SET replaced_at = replaced_at - interval '16 minutes'"
+            )
             assert await upkeep.delete_replaced(store.conn, store.objects) == 8
             assert len(list(tmp_path.rglob("*.parquet"))) == 1
             assert await store.read() == before
@@ -274,7 +304,9 @@ class MortalObjects(DirectoryObjects):
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("what", ["batches", "blocks"])
 def test_killed_at_any_step(database: str, tmp_path: Path, what: str, after: bool) -> None:
-    """Killed before or after any round trip or object, compaction leaves a store that reads and counts the same, and goes on."""
+    """Killed before or after any round trip or object, compaction leaves a store that reads and
+    counts the same, and goes on.
+    """
 
     async def work(store: Store, conn, objects) -> None:
         if what == "batches":
@@ -298,7 +330,9 @@ def test_killed_at_any_step(database: str, tmp_path: Path, what: str, after: boo
         for k in range(8 if what == "blocks" else 3):
             # Two windows for batches, one for merging; the second sample of each pair wins.
             shift = -3 * HOUR_MS if what == "batches" and k == 1 else 0
-            await store.commit((1, NOW_MS + shift + i, k), (1, NOW_MS + shift + i, k + 0.25), (2, NOW_MS + k, i))
+            await store.commit(
+                (1, NOW_MS + shift + i, k), (1, NOW_MS + shift + i, k + 0.25), (2, NOW_MS + k, i)
+            )
             if what == "blocks":
                 await store.compact()
 
@@ -312,7 +346,9 @@ def test_killed_at_any_step(database: str, tmp_path: Path, what: str, after: boo
                     await fill(store, n)
                     before = await store.read()
                     committed = 24 if what == "blocks" else 9
-                    died = await killed(store, n if kind == "step" else -1, n if kind == "write" else -1)
+                    died = await killed(
+                        store, n if kind == "step" else -1, n if kind == "write" else -1
+                    )
                     deaths += died
                     assert await store.read() == before, (kind, n)
                     await work(store, store.conn, store.objects)
@@ -322,11 +358,16 @@ def test_killed_at_any_step(database: str, tmp_path: Path, what: str, after: boo
                         break
             assert deaths >= 9
             listed = {facts.key for facts in store.objects.list()}
-            registered = {row["object_key"] for row in await store.conn.fetch("SELECT object_key FROM metrics.block")}
+            registered = {
+                row["object_key"]
+                for row in await store.conn.fetch("SELECT object_key FROM metrics.block")
+            }
             assert registered <= listed
             later_ms = int(datetime.now(UTC).timestamp() * 1000) + upkeep.ORPHAN_AGE_MS + 1000
             assert await upkeep.sweep_orphans(store.conn, store.objects, 0) == 0
-            assert await upkeep.sweep_orphans(store.conn, store.objects, later_ms) == len(listed - registered)
+            assert await upkeep.sweep_orphans(store.conn, store.objects, later_ms) == len(
+                listed - registered
+            )
             assert {facts.key for facts in store.objects.list()} == registered
 
     asyncio.run(scenario())
@@ -336,13 +377,16 @@ async def _gone(conn: asyncpg.Connection, name: str) -> None:
     """The server has noticed that a connection was cut: a bounded wait, as after a kill."""
     async with asyncio.timeout(10):
         while await conn.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", f"cloudopshub-dis {name}"
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1",
+            f"cloudopshub-dis {name}",
         ):
             await asyncio.sleep(0.005)
 
 
 def test_partitions_go_when_all_is_compacted(database: str, tmp_path: Path) -> None:
-    """A partition past its time is dropped once all its batches are compacted, and not before; the day ahead is there."""
+    """A partition past its time is dropped once all its batches are compacted, and not before; the
+    day ahead is there.
+    """
 
     async def scenario() -> None:
         async with _store(database, tmp_path) as store:
@@ -359,7 +403,10 @@ def test_partitions_go_when_all_is_compacted(database: str, tmp_path: Path) -> N
             assert await store.read() == before
             assert await upkeep.keep_partitions(store.conn, now) == []
             tomorrow = partition_name(now + timedelta(hours=24))
-            assert await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{tomorrow}") is not None
+            assert (
+                await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{tomorrow}")
+                is not None
+            )
 
     asyncio.run(scenario())
 
@@ -373,9 +420,13 @@ def test_a_partition_left_half_detached_is_finished(database: str, tmp_path: Pat
             old = now - timedelta(hours=5)
             await ensure_partitions(store.conn, old)
             name = partition_name(old)
-            await store.conn.execute(f"ALTER TABLE metrics.batch DETACH PARTITION metrics.{name} CONCURRENTLY")
+            await store.conn.execute(
+                f"ALTER TABLE metrics.batch DETACH PARTITION metrics.{name} CONCURRENTLY"
+            )
             assert name in await upkeep.keep_partitions(store.conn, now)
-            assert await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{name}") is None
+            assert (
+                await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{name}") is None
+            )
 
     asyncio.run(scenario())
 
@@ -388,9 +439,21 @@ def test_any_parquet_reader_reads_a_block(database: str, tmp_path: Path) -> None
         async with _store(database, tmp_path) as store:
             await store.commit(*((5, NOW_MS + i * 1000, i / 4) for i in range(9000)))
             assert await store.compact()
-            (found,) = await store.blocks() if len(await store.blocks()) == 1 else (await store.blocks())[:1]
+            (found,) = (
+                await store.blocks()
+                if len(await store.blocks()) == 1
+                else (await store.blocks())[:1]
+            )
             table = pq.read_table(tmp_path / found["object_key"])
-            assert table.column_names == ["series_id", "min_ts", "max_ts", "timestamps", "scale", "deltas", "values"]
+            assert table.column_names == [
+                "series_id",
+                "min_ts",
+                "max_ts",
+                "timestamps",
+                "scale",
+                "deltas",
+                "values",
+            ]
             row = table.to_pylist()[0]
             assert row["scale"] == 2
             assert row["values"] is None

@@ -1,0 +1,192 @@
+"""Laws of sorting, merging and blocks: pure arrays in memory."""
+
+import io
+import uuid
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_ingest.errors import BadPayload
+from data_ingest.kernels import chunks
+from data_ingest.store import block
+from data_ingest.store.block import BlockFacts, BlockWriter, SortedSamples
+from data_ingest.store.merging import merge
+from data_ingest.store.sorting import settle
+
+TENANT = uuid.UUID(int=7)
+BITS = st.integers(0, 2**64 - 1) | st.sampled_from(
+    [0x7FF0_0000_0000_0002, 0x7FF8_0000_0000_0001, 1 << 63, 0x7FF << 52, 0xFFF << 52, 1]
+)
+VALUES = (
+    BITS.map(lambda bits: float(np.array([bits], np.uint64).view(np.float64)[0]))
+    | st.integers(-(2**54), 2**54).map(float)
+    | st.decimals(-10000, 10000, places=3).map(float)
+)
+SAMPLES = st.lists(
+    st.tuples(st.integers(1, 6) | st.integers(1, 2**40), st.integers(0, 12), VALUES), max_size=60
+)
+
+
+def _arrays(rows):
+    ids, times, values = zip(*rows, strict=True) if rows else ((), (), ())
+    return np.array(ids, np.int64), np.array(times, np.int64), np.array(values, np.float64)
+
+
+def _last_wins(rows) -> dict[tuple[int, int], int]:
+    """The slow, obvious way: a dictionary."""
+    _, _, values = _arrays(rows)
+    bits = values.view(np.uint64).tolist()
+    return {(row[0], row[1]): bits[i] for i, row in enumerate(rows)}
+
+
+def _as_dict(pieces) -> dict[tuple[int, int], int]:
+    seen: dict[tuple[int, int], int] = {}
+    last = (-1, -1)
+    for piece in pieces:
+        ids = np.repeat(piece.series_ids, np.diff(piece.starts)).tolist()
+        bits = np.ascontiguousarray(piece.values).view(np.uint64).tolist()
+        for key, value in zip(
+            zip(ids, piece.timestamps_ms.tolist(), strict=True), bits, strict=True
+        ):
+            assert key > last, "by series, then strictly ascending time"
+            last = key
+            seen[key] = value
+    return seen
+
+
+def _written(*pieces: SortedSamples) -> tuple[io.BytesIO, BlockFacts]:
+    sink = io.BytesIO()
+    writer = BlockWriter(sink, TENANT)
+    for piece in pieces:
+        writer.write(piece)
+    facts = writer.close()
+    sink.seek(0)
+    return sink, facts
+
+
+@given(SAMPLES)
+def test_settling_sorts_and_the_last_wins(rows) -> None:
+    """By series, then time; of one (series, timestamp) the last arrived stays, bit for bit."""
+    assert _as_dict([settle(*_arrays(rows))]) == _last_wins(rows)
+
+
+@given(SAMPLES.filter(bool))
+def test_a_block_reads_back_what_was_written(rows) -> None:
+    """Every bit of every value comes back, NaN payloads, stale markers and -0.0 among them, and
+    the facts are true.
+    """
+    expected = _last_wins(rows)
+    sink, facts = _written(settle(*_arrays(rows)))
+    assert _as_dict(block.read(sink)) == expected
+    times = [at for _, at in expected]
+    assert facts == BlockFacts(len({s for s, _ in expected}), len(expected), min(times), max(times))
+
+
+@given(st.lists(SAMPLES.filter(bool), min_size=1, max_size=4))
+def test_merging_blocks_is_settling_their_samples(inputs) -> None:
+    """Blocks merged in order of precedence hold what one block of all their samples would."""
+    blocks = [_written(settle(*_arrays(rows)))[0] for rows in inputs]
+    merged = list(merge([block.read(sink) for sink in blocks]))
+    assert _as_dict(merged) == _last_wins([row for rows in inputs for row in rows])
+    assert _as_dict(block.read(_written(*merged)[0])) == _as_dict(merged)
+
+
+@given(SAMPLES.filter(bool), st.integers(1, 5))
+def test_merging_small_pieces(rows, size) -> None:
+    """Wherever an input is cut into pieces, in the middle of a series as well, the merge is the
+    same.
+    """
+    whole = settle(*_arrays(rows))
+    ids = np.repeat(whole.series_ids, np.diff(whole.starts))
+    pieces = [
+        settle(
+            ids[at : at + size], whole.timestamps_ms[at : at + size], whole.values[at : at + size]
+        )
+        for at in range(0, len(whole), size)
+    ]
+    assert _as_dict(merge([iter(pieces), iter([whole])])) == _last_wins(rows)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=50))
+def test_a_scaled_chunk_keeps_every_bit_or_is_raw(values) -> None:
+    """Where a scale is given, integer / 10**scale has the value's very bits, |integer| < 2**53 and
+    no smaller scale would do.
+    """
+    array = np.array(values, np.float64)
+    scales, deltas = np.empty(1, np.int8), np.zeros(array.size, np.int64)
+    chunks.scale(np.array([0, array.size]), array, array.view(np.uint64), scales, deltas)
+    scale = int(scales[0])
+    if scale == chunks.RAW:
+        assert all(_scaled(array, s) is None for s in range(10))
+        return
+    assert _scaled(array, scale) is not None
+    assert all(_scaled(array, s) is None for s in range(scale))
+    integers = np.cumsum(deltas)
+    assert (np.abs(integers) < 2**53).all()
+    assert ((integers / 10**scale).view(np.uint64) == array.view(np.uint64)).all()
+
+
+def _scaled(values, scale: int):
+    """The integers of these values at this scale, or None: Python's arithmetic, one value at a
+    time.
+    """
+    found = []
+    for value in values.tolist():
+        if not np.isfinite(value) or abs(value * 10.0**scale) >= 2**53:
+            return None
+        integer = round(value * 10.0**scale)
+        back = np.float64(integer) / np.float64(10.0**scale)
+        if back.view(np.uint64) != np.float64(value).view(np.uint64):
+            return None
+        found.append(integer)
+    return found
+
+
+def test_long_series_are_cut_into_chunks_and_groups() -> None:
+    """A chunk holds at most 8,192 samples, a row group at most 512 chunks, and statistics let a
+    reader skip groups.
+    """
+    n = 20_000
+    ids = np.concatenate([np.full(n, 1), np.arange(2, 1502)]).astype(np.int64)
+    times = np.concatenate([np.arange(n), np.zeros(1500)]).astype(np.int64)
+    sink, facts = _written(settle(ids, times, np.ones(ids.size)))
+    assert facts == BlockFacts(1501, n + 1500, 0, n - 1)
+    file = pq.ParquetFile(sink)
+    lengths = [len(row) for row in file.read(columns=["timestamps"])["timestamps"].to_pylist()]
+    assert lengths[:4] == [8192, 8192, n - 2 * 8192, 1]
+    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    assert all(group.num_rows <= 512 for group in groups)
+    assert groups[-1].column(0).statistics.max == 1501
+    assert groups[-1].column(0).compression == "ZSTD"
+    encodings = {
+        groups[0].column(i).path_in_schema: groups[0].column(i).encodings for i in range(7)
+    }
+    assert "DELTA_BINARY_PACKED" in encodings["timestamps.list.element"]
+    assert "DELTA_BINARY_PACKED" in encodings["deltas.list.element"]
+    assert "BYTE_STREAM_SPLIT" in encodings["values.list.element"]
+    assert [groups[0].column(i).is_stats_set for i in range(7)] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+    sink.seek(0)
+    assert len(_as_dict(block.read(sink))) == n + 1500
+
+
+def test_another_parquet_file_is_refused() -> None:
+    """What is not a block of version 1 is refused, be it Parquet or not."""
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"a": [1]}), sink)
+    sink.seek(0)
+    with pytest.raises(BadPayload, match="not block/1"):
+        list(block.read(sink))
+    with pytest.raises(BadPayload):
+        list(block.read(io.BytesIO(b"no parquet at all")))
