@@ -15,7 +15,7 @@ from .engine import Engine, EngineLimits
 from .identity import IdentityClient
 from .settings import Settings
 from .store.block import BlockReader
-from .store.catalogue import Catalogue, connect
+from .store.catalogue import Catalogue, Database
 from .store.objects import open_store
 from .store.reader import Store
 from .telemetry import RequestLog
@@ -31,10 +31,10 @@ def create_app(
 ) -> FastAPI:
     """The service. `http` stands in for the way to user-billing-service, `now_ms` for the clock."""
     client = http or httpx.AsyncClient()
-    pool = connect(settings.database_url.get_secret_value(), settings.das_pool_connections)
+    database = Database(settings.database_url.get_secret_value(), settings.das_pool_connections)
     threads = anyio.CapacityLimiter(settings.das_query_threads)
     objects = open_store(settings.object_store_url)
-    catalogue = Catalogue(pool, settings.das_head_bytes_max)
+    catalogue = Catalogue(database, settings.das_head_bytes_max)
     blocks = BlockReader(objects, settings.das_block_cache_bytes_max)
     store = Store(catalogue, blocks, objects, threads)
     engine = Engine(
@@ -55,7 +55,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with pool:
+        async with database:
             await identity.start()
             # Beside the serving: the first query should not wait for kernels, nor the start.
             warming = asyncio.create_task(anyio.to_thread.run_sync(promql.warm_up))

@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import UUID
 
 import anyio.to_thread
@@ -64,17 +64,39 @@ class _Tenant:
     used_s: float = 0.0
 
 
-def connect(database_url: str, connections: int) -> "asyncpg.Pool[asyncpg.Record]":
-    """A pool that is not connected yet: a service whose database is down still starts."""
-    return asyncpg.create_pool(
-        database_url,
-        min_size=0,
-        max_size=connections,
-        command_timeout=STATEMENT_TIMEOUT_S,
-        timeout=ACQUIRE_TIMEOUT_S,
-        reset=_no_reset,
-        server_settings={"application_name": "data-api-service", "jit": "off"},
-    )
+class Database:
+    """Postgres behind a pool that is not connected yet: a service whose database is down starts.
+
+    The pool is made when the block is entered, because asyncpg ties it to the running event loop.
+    """
+
+    def __init__(self, database_url: str, connections: int) -> None:
+        self._database_url = database_url
+        self._connections = connections
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def __aenter__(self) -> Self:
+        """The pool is there; its first connection is made by whoever needs it."""
+        self._pool = await asyncpg.create_pool(
+            self._database_url,
+            min_size=0,
+            max_size=self._connections,
+            command_timeout=STATEMENT_TIMEOUT_S,
+            timeout=ACQUIRE_TIMEOUT_S,
+            reset=_no_reset,
+            server_settings={"application_name": "data-api-service", "jit": "off"},
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """All connections are closed."""
+        assert self._pool is not None
+        await self._pool.close()
+
+    def acquire(self) -> Any:
+        """One connection for an `async with` block, waited for at most ACQUIRE_TIMEOUT_S."""
+        assert self._pool is not None, "the service's lifespan has not begun"
+        return self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
 
 
 async def _no_reset(_: object) -> None:
@@ -98,8 +120,8 @@ def _as_unavailable() -> Any:
 class Catalogue:
     """Snapshots of tenants, each brought up to date from Postgres."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", head_bytes_max: int) -> None:
-        self._pool = pool
+    def __init__(self, database: Database, head_bytes_max: int) -> None:
+        self._database = database
         self._head_bytes_max = head_bytes_max
         self._tenants: dict[UUID, _Tenant] = {}
 
@@ -126,14 +148,14 @@ class Catalogue:
     ) -> list[tuple[str, str, str, str]]:
         """(metric name, type, help, unit), by name."""
         with _as_unavailable():
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            async with self._database.acquire() as connection:
                 rows = await connection.fetch(tables.METADATA, tenant_id, metric)
         return [(row["metric_name"], row["type"], row["help"], row["unit"]) for row in rows]
 
     async def stored(self, tenant_id: UUID) -> Mapping[str, int]:
         """Samples, count, first and last ms of the tenant's live blocks."""
         with _as_unavailable():
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            async with self._database.acquire() as connection:
                 row = await connection.fetchrow(tables.STORED, tenant_id)
         assert row is not None
         return dict(row)
@@ -141,13 +163,13 @@ class Catalogue:
     async def check_postgres(self) -> str:
         """Postgres answers."""
         with _as_unavailable():
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            async with self._database.acquire() as connection:
                 return f"PostgreSQL {await connection.fetchval('SHOW server_version')}"
 
     async def check_schema(self) -> str:
         """Schema metrics has every column this service reads."""
         with _as_unavailable():
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+            async with self._database.acquire() as connection:
                 rows = await connection.fetch(tables.PRESENT_COLUMNS)
         present = {(row["table_name"], row["column_name"]) for row in rows}
         missing = [
@@ -163,7 +185,7 @@ class Catalogue:
     @contextlib.asynccontextmanager
     async def _reader(self) -> AsyncIterator[Any]:
         async with (
-            self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            self._database.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection

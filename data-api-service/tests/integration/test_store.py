@@ -12,7 +12,7 @@ from factories import Ingest
 from data_api.errors import CorruptData, StoreUnavailable, TooManySamples
 from data_api.model import STALE_BITS, Matcher, MatchOp, QueryLimits, SelectorSpan
 from data_api.store.block import BlockReader
-from data_api.store.catalogue import Catalogue, connect
+from data_api.store.catalogue import Catalogue, Database
 from data_api.store.objects import open_store
 from data_api.store.reader import Store
 
@@ -22,10 +22,13 @@ ALL = SelectorSpan(UP, -(2**61), 2**61)
 
 @pytest.fixture
 async def store(database_url, objects):
-    async with connect(database_url, 4) as pool:
+    async with Database(database_url, 4) as database:
         places = open_store(objects.as_uri())
         yield Store(
-            Catalogue(pool, 1 << 26), BlockReader(places, 1 << 26), places, anyio.CapacityLimiter(4)
+            Catalogue(database, 1 << 26),
+            BlockReader(places, 1 << 26),
+            places,
+            anyio.CapacityLimiter(4),
         )
 
 
@@ -212,9 +215,11 @@ async def test_series_of_a_time_range(store, ingest, tenant):
 
 async def test_a_head_out_of_budget_is_read_again(database_url, objects, ingest, tenant):
     """With no room at all every answer is still whole; the budget only costs time."""
-    async with connect(database_url, 4) as pool:
+    async with Database(database_url, 4) as database:
         places = open_store(objects.as_uri())
-        store = Store(Catalogue(pool, 0), BlockReader(places, 0), places, anyio.CapacityLimiter(4))
+        store = Store(
+            Catalogue(database, 0), BlockReader(places, 0), places, anyio.CapacityLimiter(4)
+        )
         others = [tenant, uuid.uuid4(), uuid.uuid4()]
         for n in range(1, 4):
             for one in others:
