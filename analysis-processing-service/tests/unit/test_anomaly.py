@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,7 +72,7 @@ def test_chunk_invariance_across_saved_states(block, first_step, cuts):
     bounds = [0, *sorted(int(cut * block.shape[1]) for cut in cuts), block.shape[1]]
     detector = Detector(block.shape[0], SEASONS, WARM_UP)
     parts = []
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    for begin, end in pairwise(bounds):
         parts.append(detector.advance(block[:, begin:end], first_step + begin))
         detector = Detector.load(detector.save())
     whole = judged(block, first_step)
@@ -108,7 +110,7 @@ def test_mirror(block):
 
 @given(block=blocks)
 def test_no_judgement_without_a_sample_or_in_the_warm_up(block):
-    """NaN where there is no sample and before `warm_up` of them; a finite bounded score elsewhere."""
+    """NaN where there is no sample and in the warm-up; a finite bounded score elsewhere."""
     scores = judged(block).scores
     seen = np.cumsum(np.isfinite(block), axis=1) - np.isfinite(block)
     unjudged = ~np.isfinite(block) | (seen < WARM_UP)
@@ -217,7 +219,7 @@ def test_a_long_gap_is_not_an_alarm():
     refractory=st.integers(0, 12),
 )
 def test_one_alarm_an_episode(unusual, threshold, refractory):
-    """Episodes hold every exceedance, are farther apart than the refractory time, and peak inside."""
+    """Episodes hold every exceedance, lie more than a refractory time apart, and peak inside."""
     found = episodes(unusual, threshold, refractory)
     inside = np.zeros(unusual.size, dtype=bool)
     for first, last, peak in found:
@@ -226,7 +228,7 @@ def test_one_alarm_an_episode(unusual, threshold, refractory):
         assert unusual[last] >= threshold
         assert unusual[peak] == unusual[first : last + 1].max()
     assert inside[unusual >= threshold].all()
-    gaps = [later[0] - earlier[1] for earlier, later in zip(found, found[1:], strict=False)]
+    gaps = [later[0] - earlier[1] for earlier, later in pairwise(found)]
     assert all(gap > refractory + 1 for gap in gaps)
 
 
