@@ -4,7 +4,7 @@ Each node is evaluated once for all steps of the query. A subquery evaluates its
 steps, and its result is looked at through windows, like stored samples.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from ..model import (
     Bools,
     Columns,
     InstantVector,
+    Labels,
     QueryLimits,
     RangeMatrix,
     Result,
@@ -191,7 +192,8 @@ class _Evaluator:
             case Aggregate():
                 return self._aggregate(expr)
             case VectorSelector():
-                return self._select(expr)[0]
+                columns, indexes = self._select(expr)
+                return self._picked(columns.labels, columns.values, indexes)
             case MatrixSelector():
                 return self._windows(expr)
             case Subquery():
@@ -274,8 +276,8 @@ class _Evaluator:
             return self.steps_ms - offset_ms
         return np.full(self.steps_ms.size, fixed - offset_ms, np.int64)
 
-    def _select(self, expr: VectorSelector) -> tuple[Vector, F64]:
-        """The newest sample of each series at each step, and the seconds it is from."""
+    def _select(self, expr: VectorSelector) -> tuple[Columns, I64]:
+        """A selector's samples, and which of them each series shows at each step, -1 for none."""
         columns = self.query.samples[expr.span.start]
         times = self._times(expr.at, expr.offset_ms)
         rows = len(columns.labels)
@@ -291,19 +293,19 @@ class _Evaluator:
             self.query.lookback_ms,
             indexes,
         )
-        if fixed:
-            indexes = np.repeat(indexes, times.size, axis=1)
+        return columns, np.repeat(indexes, times.size, axis=1) if fixed else indexes
+
+    @staticmethod
+    def _picked(labels: Sequence[Labels], values: F64, indexes: I64) -> Vector:
+        """The chosen samples' values; series that show none are left out."""
         present: Bools = indexes >= 0
         kept = present.any(axis=1)
-        labels = columns.labels
         if not kept.all():
             indexes, present = indexes[kept], present[kept]
             labels = [labels[i] for i in np.flatnonzero(kept).tolist()]
         if not indexes.size:
-            return empty(times.size), np.empty((0, times.size))
-        values = columns.values[indexes]
-        seconds = columns.timestamps_ms[indexes] / 1000.0
-        return Vector(labels, values, present, np.zeros(len(labels), np.bool_)), seconds
+            return empty(indexes.shape[1])
+        return Vector(labels, values[indexes], present, np.zeros(len(labels), np.bool_))
 
     def _windows(self, expr: MatrixSelector) -> Windows:
         columns = drop_stale(self.query.samples[expr.selector.span.start])
@@ -456,8 +458,9 @@ class _Evaluator:
         """When a selector's samples are from; anything computed is from its step."""
         inner = unwrap(expr.args[0])
         if isinstance(inner, VectorSelector):
-            value, seconds = self._select(inner)
-            return self.renamed(value.with_values(seconds))
+            columns, indexes = self._select(inner)
+            seconds = columns.timestamps_ms / 1000.0
+            return self.renamed(self._picked(columns.labels, seconds, indexes))
         value = self.vector(inner)
         now = np.broadcast_to(self._now(), value.values.shape)
         return self.renamed(value.with_values(now))

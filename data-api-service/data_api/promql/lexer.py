@@ -42,7 +42,7 @@ _DURATION = re.compile(
 )
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WORD = re.compile(r"[A-Za-z0-9_.:]")
-_SYMBOLS = ("==", "!=", "<=", ">=", "=~", "!~", *"+-*/%^<>=(){}[],:@")
+_SYMBOL = re.compile(r"==|!=|<=|>=|=~|!~|[-+*/%^<>=(){}\[\],:@]")
 _EXPERIMENTAL = ("</", ">/")
 _UNIT_MS = {
     "y": 365 * 86_400_000,
@@ -122,16 +122,15 @@ def _next(  # noqa: C901 - a case a kind of token
             bad = position + word.group().index(":")
             fail(text, bad, "unexpected character inside braces: ':'")
         return Token(Kind.IDENTIFIER, word.group(), position, end)
-    for symbol in _EXPERIMENTAL:
-        if text.startswith(symbol, position):
+    for operator in _EXPERIMENTAL:
+        if text.startswith(operator, position):
             raise UnsupportedSyntax(
-                reason=f'operator "{symbol}" is experimental and not supported',
+                reason=f'operator "{operator}" is experimental and not supported',
                 where=where(text, position),
                 position=position,
             )
-    for symbol in _SYMBOLS:
-        if text.startswith(symbol, position):
-            return Token(Kind.SYMBOL, symbol, position, position + len(symbol))
+    if symbol := _SYMBOL.match(text, position):
+        return Token(Kind.SYMBOL, symbol.group(), position, symbol.end())
     inside = " inside braces" if in_braces else ""
     if char == "!":
         after = text[position + 1 : position + 2]

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -78,9 +79,9 @@ SIMPLE = {
     windows.FIRST: lambda v: v[0],
     windows.LAST: lambda v: v[-1],
     windows.PRESENT: lambda _: 1.0,
-    windows.RESETS: lambda v: sum(b < a for a, b in zip(v, v[1:], strict=False)),
+    windows.RESETS: lambda v: sum(b < a for a, b in pairwise(v)),
     windows.CHANGES: lambda v: sum(
-        a != b and not (math.isnan(a) and math.isnan(b)) for a, b in zip(v, v[1:], strict=False)
+        a != b and not (math.isnan(a) and math.isnan(b)) for a, b in pairwise(v)
     ),
 }
 
@@ -118,7 +119,7 @@ def slow_growth(times, values, start, end, *, counter, rate):
         return None
     grown = values[-1] - values[0]
     if counter:
-        grown += sum(a for a, b in zip(values, values[1:], strict=False) if b < a)
+        grown += sum(a for a, b in pairwise(values) if b < a)
     sampled = (times[-1] - times[0]) / 1000
     between = sampled / (len(values) - 1)
     before, after = (times[0] - start) / 1000, (end - times[-1]) / 1000

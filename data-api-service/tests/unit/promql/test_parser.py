@@ -1,5 +1,6 @@
 """Text and tree: what parses, what is refused and how it is said."""
 
+import contextlib
 import math
 
 import pytest
@@ -113,10 +114,8 @@ def test_experimental_syntax_is_named(query):
 )
 def test_no_text_exhausts_the_parser(query):
     """However deep, flat or long: an answer or a refusal, quickly, never a crash."""
-    try:
+    with contextlib.suppress(promql.ParseError):
         promql.parse(query)
-    except promql.ParseError as exc:
-        assert exc.facts["reason"]
 
 
 def test_the_deepest_tree_can_be_walked():
@@ -250,27 +249,21 @@ def _extend(inner: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
 def test_printed_query_parses_to_the_same_tree(expr):
     """Whatever tree there is, its text parses to it."""
     text = promql.to_text(expr)
-    try:
-        assert promql.parse(text) == expr, text
-    except promql.ParseError as exc:
-        assert "ON and GROUP" in exc.text or "characters long" in exc.text, (text, exc.text)
+    assert promql.parse(text) == expr, text
+
+
+TOKENS = (
+    *'sum rate x {a="b"} [5m] [5m:] ( ) , + - ^ == bool on (a) by offset 5m @ 1 start() 2'.split(),
+    *'"s" { } [ ] = =~ ! : . 1h `r` # and or group_left \\ é'.split(),
+    "'q'",
+)
 
 
 @settings(max_examples=500, deadline=None)
-@given(
-    st.lists(
-        st.sampled_from(
-            ["sum", "rate", "x", '{a="b"}', "[5m]", "[5m:]", "(", ")", ",", "+", "-", "^", "==", "bool", "on", "(a)", "by", "offset", "5m", "@", "1", "start()", "2", '"s"', "{", "}", "[", "]", "=", "=~", "!", ":", ".", "1h", "`r`", "#", "'q'", "and", "or", "group_left", "\\", "é"]
-        ),
-        max_size=12,
-    )
-)
+@given(st.lists(st.sampled_from(TOKENS), max_size=12))
 def test_any_tokens_parse_or_are_refused(parts):
-    """Any sequence of tokens gives a tree or a parse error with a place, and nothing else."""
+    """Any sequence of tokens gives a tree that prints, or a parse error, and nothing else."""
     for text in (" ".join(parts), "".join(parts)):
-        try:
+        with contextlib.suppress(promql.ParseError):
             expr = promql.parse(text)
-        except promql.ParseError as exc:
-            assert exc.facts["where"]
-        else:
             assert promql.parse(promql.to_text(expr)) == expr
