@@ -1,13 +1,19 @@
 """The service from outside: it boots, answers its probes, one happy path, one refusal."""
 
+import contextlib
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import asyncpg
-import httpx  # noqa: TC002 - fixtures say what they are
+import httpx
 import pytest
 from conftest import NOW_MS
 from embedded_postgres import execute, fresh_database
@@ -35,6 +41,62 @@ async def test_the_service_answers_what_was_committed(das, ingest, tenant):
     refused = await das.get("/api/v1/query", params={"query": "up"}, headers={"X-API-Key": "no"})
     assert refused.status_code == 401
     assert refused.json()["errorType"] == "unauthenticated"
+
+
+def test_the_process_boots_and_ends(database_url, objects, hub, tenant):
+    """`python -m data_api` serves within seconds, answers a query, and ends at SIGTERM with 0."""
+
+    class Billing(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            request = httpx.Request(self.command, f"http://ubs{self.path}", content=body)
+            answer = hub.handle(request)
+            self.send_response(answer.status_code)
+            self.send_header("content-length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_POST = do_GET  # noqa: N815 - the base class's words
+
+        def log_message(self, *_):
+            """Silent."""
+
+    with socket.socket() as free, ThreadingHTTPServer(("127.0.0.1", 0), Billing) as billing:
+        threading.Thread(target=billing.serve_forever, daemon=True).start()
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        env = os.environ | {
+            "DATABASE_URL": database_url,
+            "OBJECT_STORE_URL": objects.as_uri(),
+            "UBS_URL": f"http://127.0.0.1:{billing.server_port}",
+            "SERVICE_TOKEN": "t" * 43,
+            "PORT": str(port),
+        }
+        command = [sys.executable, "-m", "data_api"]
+        process = subprocess.Popen(command, cwd=SERVICE, env=env, stdout=subprocess.DEVNULL)
+        try:
+            base = f"http://127.0.0.1:{port}"
+            deadline = time.monotonic() + 60
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    if httpx.get(f"{base}/ready", timeout=5).status_code == 200:
+                        break
+                assert time.monotonic() < deadline, "not ready in time"
+                assert process.poll() is None, "ended before it was ready"
+                threading.Event().wait(0.05)
+            headers = {"X-API-Key": hub.key(tenant)}
+            for query, kind in (("1+1", "scalar"), ("sum(rate(up[5m]))", "vector")):
+                answer = httpx.post(
+                    f"{base}/api/v1/query", data={"query": query}, headers=headers, timeout=60
+                )
+                assert answer.json()["data"]["resultType"] == kind
+            process.terminate()
+            assert process.wait(30) in {0, -signal.SIGTERM}
+        finally:
+            process.kill()
+            process.wait(30)
+            billing.shutdown()
 
 
 async def test_the_probes_tell_the_truth(serve, hub, objects):

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from ..errors import CorruptData
 from .cache import ByteCache
-from .fragments import Fragment, ranges, trimmed
+from .fragments import Fragment, gather, ranges, trimmed
 from .objects import Objects
 
 I64 = npt.NDArray[np.int64]
@@ -253,7 +253,5 @@ def _select(columns: ChunkColumns, series_ids: I64, span: tuple[int, int]) -> Fr
     )
     if not chunks.size:
         return None
-    starts = columns.offsets[chunks]
-    counts = columns.offsets[chunks + 1] - starts
-    rows = ranges(starts, counts)
-    return trimmed(places[chunks], counts, columns.timestamps_ms[rows], columns.values[rows], span)
+    rows = gather(columns.offsets, chunks, columns.timestamps_ms, columns.values)
+    return trimmed(places[chunks], *rows, span)

@@ -71,6 +71,17 @@ def ranges(starts: I64, counts: I64) -> I64:
     return np.repeat(starts - (ends - counts), counts) + np.arange(total, dtype=np.int64)
 
 
+def gather(offsets: I64, chosen: I64, timestamps_ms: I64, values: F64) -> tuple[I64, I64, F64]:
+    """(counts, timestamps_ms, values) of the `chosen` (ascending) rows of a CSR bundle."""
+    starts = offsets[chosen]
+    counts = offsets[chosen + 1] - starts
+    if chosen[-1] - chosen[0] + 1 == chosen.size:  # neighbours: a slice is a view, not a copy
+        whole = slice(int(starts[0]), int(starts[-1] + counts[-1]))
+        return counts, timestamps_ms[whole], values[whole]
+    rows = ranges(starts, counts)
+    return counts, timestamps_ms[rows], values[rows]
+
+
 def merge(fragments: Sequence[Fragment], series: int) -> Merged:
     """One bundle over `series` selected series; `fragments` from lowest precedence to highest.
 

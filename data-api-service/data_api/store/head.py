@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .batch import SampleColumns
-from .fragments import Fragment, ranges, trimmed
+from .fragments import Fragment, gather, trimmed
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -69,10 +69,8 @@ class HeadRun:
         positions, found = _matches(series_ids, self.series_ids)
         if not positions.size:
             return None
-        starts = self.offsets[found]
-        counts = self.offsets[found + 1] - starts
-        rows = ranges(starts, counts)
-        return trimmed(positions, counts, self.timestamps_ms[rows], self.values[rows], span)
+        rows = gather(self.offsets, found, self.timestamps_ms, self.values)
+        return trimmed(positions, *rows, span)
 
 
 def _matches(wanted: I64, present: I64) -> tuple[I64, I64]:
@@ -108,14 +106,6 @@ class Head:
         """Each run's part of `series_ids` (ascending) inside `span`, lowest precedence first."""
         found = (run.select(series_ids, span) for run in self.runs)
         return [fragment for fragment in found if fragment is not None]
-
-    def count(self, series_ids: I64) -> int:
-        """An upper bound of the samples that `fragments` gathers, known before it does."""
-        total = 0
-        for run in self.runs:
-            _, found = _matches(series_ids, run.series_ids)
-            total += int((run.offsets[found + 1] - run.offsets[found]).sum())
-        return total
 
     def present(self, span: tuple[int, int]) -> list[I64]:
         """Ids of the series with a sample inside `span`, for each run an ascending array."""
