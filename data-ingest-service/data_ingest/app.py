@@ -19,6 +19,7 @@ from data_ingest import __version__
 from data_ingest.api import problems, write
 from data_ingest.api.probes import Drain, router
 from data_ingest.background.tasks import Background
+from data_ingest.background.tasks import Background
 from data_ingest.errors import StoreUnavailable
 from data_ingest.identity import IdentityClient
 from data_ingest.labels import LabelRules
@@ -29,8 +30,6 @@ from data_ingest.store.objects import open_store
 from data_ingest.store.series import SeriesCache
 from data_ingest.store.writer import Writer, WriterBounds
 from data_ingest.telemetry import RequestLog
-
-POOL_SIZE_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,11 @@ class Pipeline:
         new: list[NewSeries] = []
         new_rows: list[int] = []
         if unknown and timestamps_ms.size:
-            new, new_rows = self._meet(batch, row_ids, series_of, known, limits, now_s, refusals)
+            room = None
+            if limits.active_series is not None:
+                active = known.active(_minute(now_s), self._active_minutes)
+                room = limits.active_series - active
+            new, new_rows = self._meet(batch, row_ids, series_of, room, refusals)
         series_ids = row_ids[series_of]
         if refusals.rows:
             kept = series_ids != 0
