@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from ..errors import CorruptData
 from .cache import ByteCache
-from .fragments import Fragment, gather, ranges, trimmed
+from .fragments import Fragment, Rows, cut, ranges
 from .objects import Objects
 
 I64 = npt.NDArray[np.int64]
@@ -253,5 +253,7 @@ def _select(columns: ChunkColumns, series_ids: I64, span: tuple[int, int]) -> Fr
     )
     if not chunks.size:
         return None
-    rows = gather(columns.offsets, chunks, columns.timestamps_ms, columns.values)
-    return trimmed(places[chunks], *rows, span)
+    first_ms, last_ms = int(index.min_ts[chunks].min()), int(index.max_ts[chunks].max())
+    source = Rows(columns.offsets, columns.timestamps_ms, columns.values)
+    inside = span[0] <= first_ms and last_ms <= span[1]
+    return cut(source, chunks, places[chunks], span, inside=inside)

@@ -30,38 +30,60 @@ class Fragment:
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
-    """The samples of each selected series: [offsets[i], offsets[i + 1])."""
+class Rows:
+    """Samples row by row (compressed sparse rows): row i owns [offsets[i], offsets[i + 1])."""
 
     offsets: I64
     timestamps_ms: I64
     values: F64
 
 
-def trimmed(
-    positions: I64, counts: I64, timestamps_ms: I64, values: F64, span: tuple[int, int]
+def cut(
+    source: Rows, rows: I64, positions: I64, span: tuple[int, int], *, inside: bool
 ) -> Fragment | None:
-    """The fragment of the samples inside `span` (ms, both ends inclusive); None when it is empty.
+    """The samples inside `span` (ms, both ends inclusive) of some rows of `source`.
 
-    positions may repeat (several chunks of one series, one after another) and counts may be 0.
+    rows: ascending row numbers; positions: the place of each in the selection, ascending, repeated
+    where one series has several rows. Times ascend within a row. inside: every sample of the rows
+    is known to lie in `span`. None when nothing is left.
     """
-    first_ms, last_ms = span
-    inside = (timestamps_ms >= first_ms) & (timestamps_ms <= last_ms)
-    if not inside.all():
-        running = np.concatenate(([0], np.cumsum(inside)))
-        ends = np.cumsum(counts)
-        counts = running[ends] - running[ends - counts]
-        timestamps_ms, values = timestamps_ms[inside], values[inside]
+    timestamps_ms, values = source.timestamps_ms, source.values
+    starts, ends = source.offsets[rows], source.offsets[rows + 1]
+    if not inside:
+        starts = _first_not_before(starts, ends, timestamps_ms, span[0])
+        ends = _first_not_before(starts, ends, timestamps_ms, span[1] + 1)
+    counts = ends - starts
     kept = counts > 0
     if not kept.any():
         return None
     if not kept.all():
-        positions, counts = positions[kept], counts[kept]
+        positions, starts, ends, counts = positions[kept], starts[kept], ends[kept], counts[kept]
+    # Neighbours are one slice, a view; others are gathered.
+    chosen: I64 | slice
+    if np.array_equal(ends[:-1], starts[1:]):
+        chosen = slice(int(starts[0]), int(ends[-1]))
+    else:
+        chosen = ranges(starts, counts)
     repeated = positions[1:] == positions[:-1]
     if repeated.any():
-        starts = np.flatnonzero(np.concatenate(([True], ~repeated)))
-        positions, counts = positions[starts], np.add.reduceat(counts, starts)
-    return Fragment(positions, counts, timestamps_ms, values)
+        firsts = np.flatnonzero(np.concatenate(([True], ~repeated)))
+        positions, counts = positions[firsts], np.add.reduceat(counts, firsts)
+    return Fragment(positions, counts, timestamps_ms[chosen], values[chosen])
+
+
+def _first_not_before(starts: I64, ends: I64, timestamps_ms: I64, wanted_ms: int) -> I64:
+    """For each row, the first index in [start, end) whose time is ≥ `wanted_ms`, or its end.
+
+    A binary search in all rows at once: a short span of long chunks costs their count, not their
+    samples.
+    """
+    low, high = starts.copy(), ends.copy()
+    while (open_ := low < high).any():
+        middle = (low + high) >> 1
+        before = open_ & (timestamps_ms[np.where(open_, middle, 0)] < wanted_ms)
+        low = np.where(before, middle + 1, low)
+        high = np.where(open_ & ~before, middle, high)
+    return low
 
 
 def ranges(starts: I64, counts: I64) -> I64:
@@ -71,18 +93,7 @@ def ranges(starts: I64, counts: I64) -> I64:
     return np.repeat(starts - (ends - counts), counts) + np.arange(total, dtype=np.int64)
 
 
-def gather(offsets: I64, chosen: I64, timestamps_ms: I64, values: F64) -> tuple[I64, I64, F64]:
-    """(counts, timestamps_ms, values) of the `chosen` (ascending) rows of a CSR bundle."""
-    starts = offsets[chosen]
-    counts = offsets[chosen + 1] - starts
-    if chosen[-1] - chosen[0] + 1 == chosen.size:  # neighbours: a slice is a view, not a copy
-        whole = slice(int(starts[0]), int(starts[-1] + counts[-1]))
-        return counts, timestamps_ms[whole], values[whole]
-    rows = ranges(starts, counts)
-    return counts, timestamps_ms[rows], values[rows]
-
-
-def merge(fragments: Sequence[Fragment], series: int) -> Merged:
+def merge(fragments: Sequence[Fragment], series: int) -> Rows:
     """One bundle over `series` selected series; `fragments` from lowest precedence to highest.
 
     Of equal (series, timestamp) the value of the latest fragment, and in it the latest row, stays.
@@ -102,18 +113,18 @@ def merge(fragments: Sequence[Fragment], series: int) -> Merged:
     return _settled(offsets, timestamps_ms, values)
 
 
-def _settled(offsets: I64, timestamps_ms: I64, values: F64) -> Merged:
+def _settled(offsets: I64, timestamps_ms: I64, values: F64) -> Rows:
     """Times strictly ascend within each series; rows come in precedence order and the last wins."""
     n = timestamps_ms.size
     if n < 2:
-        return Merged(offsets, timestamps_ms, values)
+        return Rows(offsets, timestamps_ms, values)
     backwards = np.empty(n, bool)
     backwards[0] = False
     np.less_equal(timestamps_ms[1:], timestamps_ms[:-1], out=backwards[1:])
     firsts = offsets[:-1]
     backwards[firsts[firsts < n]] = False
     if not backwards.any():
-        return Merged(offsets, timestamps_ms, values)
+        return Rows(offsets, timestamps_ms, values)
     counts = np.diff(offsets)
     unsettled = np.zeros(counts.size, bool)
     unsettled[np.searchsorted(offsets, np.flatnonzero(backwards), side="right") - 1] = True
@@ -125,8 +136,8 @@ def _settled(offsets: I64, timestamps_ms: I64, values: F64) -> Merged:
     last[:-1] = (sorted_ms[1:] != sorted_ms[:-1]) | (owners[1:] != owners[:-1])
     timestamps_ms[rows], values[rows] = sorted_ms, sorted_values
     if last.all():
-        return Merged(offsets, timestamps_ms, values)
+        return Rows(offsets, timestamps_ms, values)
     kept = np.ones(n, bool)
     kept[rows] = last
     running = np.concatenate(([0], np.cumsum(kept)))
-    return Merged(running[offsets], timestamps_ms[kept], values[kept])
+    return Rows(running[offsets], timestamps_ms[kept], values[kept])

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .batch import SampleColumns
-from .fragments import Fragment, gather, trimmed
+from .fragments import Fragment, Rows, cut
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -69,8 +69,9 @@ class HeadRun:
         positions, found = _matches(series_ids, self.series_ids)
         if not positions.size:
             return None
-        rows = gather(self.offsets, found, self.timestamps_ms, self.values)
-        return trimmed(positions, *rows, span)
+        inside = span[0] <= self.min_ts and self.max_ts <= span[1]
+        source = Rows(self.offsets, self.timestamps_ms, self.values)
+        return cut(source, found, positions, span, inside=inside)
 
 
 def _matches(wanted: I64, present: I64) -> tuple[I64, I64]:

@@ -3,23 +3,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import MS, SERIES
 
-from data_api.store.fragments import merge, ranges, trimmed
+from data_api.store.fragments import Rows, cut, merge, ranges
 
 ROWS = st.lists(st.tuples(SERIES, MS), max_size=30)
 
 
-def fragment(rows, span=(0, 10**9)):
-    """A source's rows (series, ms, value), as `trimmed` takes them."""
+def fragment(rows, span=(0, 10**9), *, inside=False):
+    """A source's rows (series, ms, value), as `cut` takes them."""
     rows = sorted(rows, key=lambda row: row[:2])
     ids = np.array([row[0] for row in rows], np.int64)
     positions, counts = np.unique(ids, return_counts=True)
-    return trimmed(
-        positions,
-        counts,
+    source = Rows(
+        np.concatenate(([0], np.cumsum(counts))),
         np.array([row[1] for row in rows], np.int64),
         np.array([row[2] for row in rows], np.float64),
-        span,
     )
+    return cut(source, np.arange(positions.size), positions, span, inside=inside)
 
 
 def rows_of(merged):
@@ -40,14 +39,14 @@ def test_the_last_source_wins_and_times_ascend(sources):
             number += 1
             numbered.append((series, ms, float(number)))
             latest[series, ms] = float(number)
-        if (made := fragment(numbered)) is not None:
+        if (made := fragment(numbered, inside=True)) is not None:
             fragments.append(made)
     expected = [(series, ms, value) for (series, ms), value in sorted(latest.items())]
     assert rows_of(merge(fragments, 7)) == expected
 
 
 @given(ROWS, MS, MS)
-def test_trimming_keeps_both_ends(rows, first, last):
+def test_a_cut_keeps_both_ends(rows, first, last):
     """Samples with first ≤ ms ≤ last stay; a series without any leaves the fragment."""
     rows = [(series, ms, 1.0) for series, ms in sorted(set(rows))]
     kept = [row for row in rows if first <= row[1] <= last]
@@ -56,17 +55,17 @@ def test_trimming_keeps_both_ends(rows, first, last):
 
 
 def test_chunks_of_one_series_become_one():
-    """A series that appears in several chunks has one position in the fragment."""
-    found = trimmed(
-        np.array([2, 2, 5]),
-        np.array([1, 2, 1]),
-        np.array([10, 20, 30, 10]),
-        np.array([1.0, 2.0, 3.0, 4.0]),
-        (0, 100),
+    """A series that appears in several rows has one position in the fragment; gaps are left out."""
+    source = Rows(
+        np.array([0, 1, 3, 4, 5]),
+        np.array([10, 20, 30, 40, 10]),
+        np.array([1.0, 2.0, 3.0, 9.0, 4.0]),
     )
+    found = cut(source, np.array([0, 1, 3]), np.array([2, 2, 5]), (0, 100), inside=True)
     assert found is not None
     assert found.positions.tolist() == [2, 5]
     assert found.counts.tolist() == [3, 1]
+    assert found.values.tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_ranges_are_concatenated():
