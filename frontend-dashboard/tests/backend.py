@@ -432,9 +432,8 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def running_services(state: State) -> Iterator[dict[str, str]]:
+def running_services(services: Services) -> Iterator[dict[str, str]]:
     """The four services on free ports: code → URL."""
-    services = Services(state)
     servers = {code: Server(("127.0.0.1", 0), handler(code, services)) for code in PREFIXES}
     threads = [threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True) for server in servers.values()]
     for thread in threads:

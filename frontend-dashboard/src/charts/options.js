@@ -1,7 +1,7 @@
 /**
  * What uPlot is told, as data. Pure: no DOM, no clock; colours and sizes come in.
  *
- * @typedef {{name: string, color: string, width?: number, fill?: string|null, hidden?: boolean, dash?: number[], pointsOnly?: boolean}} Line
+ * @typedef {{name: string, color: string, width?: number, fill?: string|null, hidden?: boolean, dash?: number[]}} Line
  */
 
 import { binarySplits, format } from "../format/units.js";
@@ -62,7 +62,7 @@ export function lonePoints(values) {
  * @param {object} chart.theme
  * @param {(timeS: number) => Date} chart.toDate  a Date whose local fields read as the wanted zone
  */
-export function chartOptions({ width, height, lines, unit, span, theme, bands = [], zeroBased = false, top = null, plugins = [], hooks = {}, toDate, compact = false }) {
+export function chartOptions({ width, height, lines, unit, span, theme, bands = [], zeroBased = false, top = null, plugins = [], hooks = {}, toDate, compact = false, mirrored = false }) {
   const axis = { stroke: theme.axis, font: theme.font, grid: { stroke: theme.grid, width: 1 }, ticks: { show: false } };
   const binary = unit === "bytes" || unit === "bytes_per_s";
   return {
@@ -90,7 +90,7 @@ export function chartOptions({ width, height, lines, unit, span, theme, bands = 
         space: compact ? 28 : 34,
         gap: 6,
         size: (_, labels) => axisWidth(labels),
-        values: (_, splits) => splits.map((value) => format(value, unit)),
+        values: (_, splits) => splits.map((value) => format(mirrored ? Math.abs(value) : value, unit)),
         ...(binary ? { splits: (plot, __, min, max) => binarySplits(min, max, Math.max(2, Math.floor(plot.height / 50))) } : {}),
       },
     ],
@@ -100,13 +100,11 @@ export function chartOptions({ width, height, lines, unit, span, theme, bands = 
         label: line.name,
         show: !line.hidden,
         stroke: line.color,
-        width: line.pointsOnly ? 0 : line.width ?? 1.5,
+        width: line.width ?? 1.5,
         fill: line.fill ?? undefined,
         dash: line.dash,
         spanGaps: false,
-        points: line.pointsOnly
-          ? { show: true, size: 7, width: 1.5, stroke: line.color, fill: theme.surface }
-          : { show: true, size: 5, fill: line.color, filter: (plot, index) => lonePoints(plot.data[index]) },
+        points: { show: true, size: 5, fill: line.color, filter: (plot, index) => lonePoints(plot.data[index]) },
       })),
     ],
     bands,

@@ -11,6 +11,7 @@ import uPlot from "../vendor/uplot.js";
 
 const TOOLTIP_ROWS = 10;
 const DRAG_MIN_PX = 5;
+const FAR_PX = -10_000; // above the plot: near no line, so none is singled out
 
 /**
  * What a chart shows.
@@ -23,6 +24,7 @@ const DRAG_MIN_PX = 5;
  * @property {[number, number]} span seconds
  * @property {object[]} [bands]
  * @property {{from: number, to: number}[]} [regions] seconds; washed in the colour of trouble
+ * @property {boolean} [mirrored] what is drawn below zero counts upwards too
  * @property {boolean} [zeroBased]
  * @property {number|null} [top]
  * @property {"local"|"utc"} [zone]
@@ -84,7 +86,7 @@ export class Chart extends HTMLElement {
     if (!this.#plot || this.#pinned) return;
     const left = timeS === null ? -10 : this.#plot.valToPos(timeS, "x");
     this.#linked = true; // uPlot calls its cursor hook for this too
-    this.#plot.setCursor({ left, top: timeS === null ? -10 : 0 });
+    this.#plot.setCursor({ left, top: FAR_PX });
     this.#linked = false;
   }
 
@@ -112,7 +114,7 @@ export class Chart extends HTMLElement {
   #draw() {
     const model = this.#model;
     this.setAttribute("aria-label", this.#summary());
-    const shape = JSON.stringify([model.lines.map(({ name, color, dash, fill: filled }) => [name, color, dash, filled]), model.unit, model.zone, model.bands?.length]);
+    const shape = JSON.stringify([model.lines.map(({ name, color, dash, fill: filled }) => [name, color, dash, filled]), model.unit, model.zone, model.mirrored, model.bands]);
     const data = [model.times, ...model.columns];
     if (this.#plot && shape === this.#shape) {
       model.lines.forEach((line, index) => {
@@ -135,6 +137,7 @@ export class Chart extends HTMLElement {
       height,
       lines: model.lines,
       unit: model.unit,
+      mirrored: model.mirrored,
       span: () => this.#model.span,
       theme: chartTheme(),
       bands: model.bands,
@@ -281,7 +284,7 @@ export class Chart extends HTMLElement {
     const start = plot.cursor.idx ?? (moves[event.key] < 0 ? times.length : -1);
     const idx = Math.min(Math.max(start + moves[event.key] * (event.shiftKey ? 10 : 1), 0), times.length - 1);
     this.#linked = true;
-    plot.setCursor({ left: plot.valToPos(times[idx], "x"), top: 0 });
+    plot.setCursor({ left: plot.valToPos(times[idx], "x"), top: FAR_PX });
     this.#linked = false;
     this.#showTip(idx, { near: false });
     moveCursor(this, times[idx]);

@@ -83,5 +83,5 @@ function card(row, times, zone) {
     row.states.slice(-BARS).map((state, index, shown) => el("span", {
       class: `health-bar ${state}`, title: times.length > 0 ? `${clockTime(times[times.length - shown.length + index] * 1000, zone)} ${WORDS[state].toLowerCase()}` : "",
     })));
-  return el("div", { class: "health-card", "data-state": row.now }, el("div", { class: "health-head" }, el("span", { class: "health-dot", "aria-hidden": "true" }), el("span", { class: "health-job", title: row.job }, row.job === "node" ? "this host" : row.job), el("span", { class: "health-now" }, WORDS[row.now])), bars);
+  return el("div", { class: "health-card", "data-state": row.now }, el("div", { class: "health-head" }, el("span", { class: "health-dot", "aria-hidden": "true" }), el("span", { class: "health-job", title: row.job }, row.job === "node" ? "this host" : row.job.replace(/-service$/, "")), el("span", { class: "health-now" }, WORDS[row.now])), bars);
 }

@@ -57,6 +57,7 @@ export class Legend extends HTMLElement {
         this.#entries.length > 12 && el("span", { class: "legend-count" }, `and ${this.#entries.length - 12} more`));
       return;
     }
+    this.hidden = this.#entries.length === 0;
     const matching = this.#entries.filter(({ title, name }) => !this.#filter || title.toLowerCase().includes(this.#filter) || name.toLowerCase().includes(this.#filter));
     if (this.#sort) {
       const { column, down } = this.#sort;

@@ -161,7 +161,7 @@ export class Panel extends HTMLElement {
         const single = query.name && table.series.length === 1;
         const name = single ? query.name : query.name ? `${names[at]} ${query.name}` : names[at];
         const title = Object.keys(labels).length > 0 ? fullName(labels) : name;
-        series.push({ labels, name, title, key: keyOf(`${index} ${title}`), color: query.color, values: query.negate ? values.map((value) => (value === null ? null : -value)) : values });
+        series.push({ labels, name, title, key: keyOf(`${index} ${title}`), color: query.color, values, drawn: query.negate ? values.map((value) => (value === null ? null : -value)) : values });
       });
     });
     this.#loadedOnce = true;
@@ -189,7 +189,8 @@ export class Panel extends HTMLElement {
     this.#entries = series.map((one, index) => ({ ...one, color: one.color ? theme[one.color] ?? one.color : theme.series[index % theme.series.length], hidden: this.#hidden.has(one.key) }));
     const shown = this.#entries.filter((entry) => !entry.hidden);
     const values = this.#entries.map((entry) => entry.values);
-    let columns = values;
+    const mirrored = spec.queries.some(({ negate }) => negate);
+    let columns = this.#entries.map((entry) => entry.drawn);
     const bands = [];
     if (spec.stacked) {
       const stacked = stack(shown.map((entry) => entry.values));
@@ -207,7 +208,8 @@ export class Panel extends HTMLElement {
     this.#chart.model = {
       times,
       columns,
-      values: spec.stacked ? values : undefined,
+      values,
+      mirrored,
       lines: this.#entries.map((entry, index) => ({
         name: entry.name,
         color: entry.color,

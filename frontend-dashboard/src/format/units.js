@@ -42,7 +42,7 @@ function plain(value) {
       grown *= 1000;
       step += 1;
     }
-    return Math.abs(grown) < 0.001 ? value.toExponential(1) : `${significant(grown)}${SMALL[step]}`;
+    return Math.abs(grown) < 1 ? value.toExponential(1) : `${significant(grown)}${SMALL[step]}`;
   }
   if (size < 10_000) return significant(value, 4);
   if (size >= 1e21) return value.toExponential(2);
