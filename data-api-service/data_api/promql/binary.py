@@ -136,7 +136,7 @@ def vectors(expr: Binary, lhs: Vector, rhs: Vector, *, delayed: bool) -> Vector:
         _result_labels(expr, matching, many.labels[i], one.labels[j])
         for i, j in zip(many_rows.tolist(), one_rows.tolist(), strict=True)
     ]
-    _refuse_ambiguity(matching, many_groups[many_rows], labels, present)
+    distinct = _refuse_ambiguity(matching, many_groups[many_rows], labels, present)
     unnamed = many.unnamed[many_rows]
     if changes_meaning(expr):
         if delayed and expr.return_bool:
@@ -144,7 +144,20 @@ def vectors(expr: Binary, lhs: Vector, rhs: Vector, *, delayed: bool) -> Vector:
         else:
             labels = [without(each, SCHEMA_LABELS) for each in labels]
             unnamed = np.zeros(len(labels), np.bool_)
-    return merge_equal(Vector(labels, values, present, unnamed)).compact()
+    result = Vector(labels, values, present, unnamed)
+    if not (distinct and _one_result_a_group(matching, many.labels)):
+        result = merge_equal(result)
+    return result.compact()
+
+
+def _one_result_a_group(matching: Matching, labels: Sequence[Labels]) -> bool:
+    """Whether results of different groups differ: their labels are what the groups differ in."""
+    if matching.cardinality is not Cardinality.ONE_TO_ONE or matching.include:
+        return False
+    if matching.on:
+        return SCHEMA_LABELS.isdisjoint(matching.labels)
+    others = SCHEMA_LABELS - {METRIC_NAME}
+    return all(others.isdisjoint(each) for each in labels)
 
 
 def _pairs(many: I64, one: I64) -> tuple[I64, I64]:
@@ -210,8 +223,8 @@ def _refuse_duplicates(
 
 def _refuse_ambiguity(
     matching: Matching, groups: I64, labels: list[Labels], present: Bools
-) -> None:
-    """No result is made twice at one step."""
+) -> bool:
+    """No result is made twice at one step; true when none is made twice at all."""
     if matching.cardinality is Cardinality.ONE_TO_ONE:
         keys: list[Hashable] = groups.tolist()
         reason = "multiple matches for labels: many-to-one matching must be explicit "
@@ -221,11 +234,12 @@ def _refuse_ambiguity(
         reason = "multiple matches for labels: grouping labels must ensure unique matches"
     numbers, firsts = group_rows(keys)
     if len(firsts) == len(labels):
-        return
+        return True
     counts = np.zeros((len(firsts), present.shape[1]), np.int64)
     np.add.at(counts, numbers, present)
     if (counts > 1).any():
         raise EvaluationError(reason=reason)
+    return False
 
 
 def _braced(labels: Labels) -> str:

@@ -138,9 +138,14 @@ def merge_equal(value: Vector) -> Vector:
 
 
 def drop_names(value: Vector) -> Vector:
-    """All rows without the labels of the metric itself."""
+    """All rows without the labels of the metric itself.
+
+    Rows of one metric differ elsewhere, so they stay different: only several metrics can clash.
+    """
     labels = [without(each, SCHEMA_LABELS) for each in value.labels]
-    return merge_equal(replace(value, labels=labels, unnamed=np.zeros(value.rows, np.bool_)))
+    bare = replace(value, labels=labels, unnamed=np.zeros(value.rows, np.bool_))
+    metrics = {tuple(map(each.get, SCHEMA_LABELS)) for each in value.labels}
+    return bare if len(metrics) <= 1 else merge_equal(bare)
 
 
 def settle_names(value: Vector) -> Vector:
