@@ -147,7 +147,7 @@ def _transactions(batches: Sequence[BatchRef], *, is_complete: bool) -> list[lis
 def _neighbours(
     ordered: list[BlockRef], strangers: list[int], bytes_max: int
 ) -> list[list[BlockRef]]:
-    """Runs of blocks with no stranger's precedence between them and at most `bytes_max` together."""
+    """Runs of blocks that no stranger's precedence parts, each at most `bytes_max` together."""
     runs: list[list[BlockRef]] = [[]]
     held = 0
     for block in ordered:

@@ -1,7 +1,7 @@
 """The host as node_exporter would show it: names, types and labels are its own, so its dashboards
 fit.
 
-    collector ── psutil, /proc ──▶ families      each by itself: one that fails leaves the others and says so
+    collector ── psutil, /proc ──▶ families      one that fails leaves the others and says so
 
 On Linux the memory figures are /proc/meminfo's own, as in node_exporter; elsewhere what psutil
 knows.
@@ -24,34 +24,10 @@ import structlog
 from data_ingest.background.scraped import Family
 
 MEMINFO: Final = Path("/proc/meminfo")
-_IGNORED_FILESYSTEMS: Final = frozenset(
-    [
-        "autofs",
-        "binfmt_misc",
-        "bpf",
-        "cgroup",
-        "cgroup2",
-        "configfs",
-        "debugfs",
-        "devpts",
-        "devtmpfs",
-        "fusectl",
-        "hugetlbfs",
-        "iso9660",
-        "mqueue",
-        "nsfs",
-        "overlay",
-        "proc",
-        "procfs",
-        "pstore",
-        "rpc_pipefs",
-        "securityfs",
-        "selinuxfs",
-        "squashfs",
-        "erofs",
-        "sysfs",
-        "tracefs",
-    ]
+_IGNORED_FILESYSTEMS: Final = re.compile(
+    r"autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660"
+    r"|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs"
+    r"|tracefs"
 )
 _IGNORED_MOUNTS: Final = re.compile(
     r"^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)"
@@ -59,32 +35,10 @@ _IGNORED_MOUNTS: Final = re.compile(
 _IGNORED_DISKS: Final = re.compile(r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$")
 _CPU_MODES: Final = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 _MEMINFO_LINE: Final = re.compile(r"^([\w()]+):\s+(\d+)( kB)?$", re.MULTILINE)
-_MEMINFO_KEPT: Final = frozenset(
-    [
-        "MemTotal",
-        "MemFree",
-        "MemAvailable",
-        "Buffers",
-        "Cached",
-        "SwapCached",
-        "Active",
-        "Inactive",
-        "SwapTotal",
-        "SwapFree",
-        "Dirty",
-        "Writeback",
-        "AnonPages",
-        "Mapped",
-        "Shmem",
-        "KReclaimable",
-        "Slab",
-        "SReclaimable",
-        "SUnreclaim",
-        "KernelStack",
-        "PageTables",
-        "CommitLimit",
-        "Committed_AS",
-    ]
+_MEMINFO_KEPT: Final = re.compile(
+    r"Mem(Total|Free|Available)|Buffers|Cached|Active|Inactive|Swap(Cached|Total|Free)|Dirty"
+    r"|Writeback|AnonPages|Mapped|Shmem|KReclaimable|Slab|SReclaimable|SUnreclaim|KernelStack"
+    r"|PageTables|CommitLimit|Committed_AS"
 )
 # (suffix, psutil's field, scale, help)
 _DISK: Final = (
@@ -228,7 +182,7 @@ def meminfo(text: str) -> dict[str, float]:
     return {
         name: float(size) * (1024 if unit else 1)
         for name, size, unit in _MEMINFO_LINE.findall(text)
-        if name in _MEMINFO_KEPT
+        if _MEMINFO_KEPT.fullmatch(name)
     }
 
 
@@ -284,7 +238,7 @@ def is_shown_filesystem(fstype: str, mountpoint: str) -> bool:
     """Whether a mount is one an operator cares for."""
     if fstype == "overlay" and mountpoint == "/":
         return True
-    return fstype not in _IGNORED_FILESYSTEMS and not _IGNORED_MOUNTS.match(mountpoint)
+    return not _IGNORED_FILESYSTEMS.fullmatch(fstype) and not _IGNORED_MOUNTS.match(mountpoint)
 
 
 def _sizes(facts: os.statvfs_result, options: str) -> dict[str, float]:

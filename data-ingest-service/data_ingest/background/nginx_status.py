@@ -13,7 +13,8 @@ from data_ingest.background.scraped import Family
 from data_ingest.protocols.prometheus_text import BadExposition
 
 _PAGE: Final = re.compile(
-    r"\s*Active connections:\s+(\d+)\s+server accepts handled requests(?: request_time)?\s+(\d+)\s+(\d+)\s+(\d+)(?:\s+\d+)?"
+    r"\s*Active connections:\s+(\d+)\s+server accepts handled requests(?: request_time)?"
+    r"\s+(\d+)\s+(\d+)\s+(\d+)(?:\s+\d+)?"
     r"\s+Reading:\s+(\d+)\s+Writing:\s+(\d+)\s+Waiting:\s+(\d+)\s*",
     re.ASCII,
 )

@@ -110,8 +110,9 @@ async def home_tenant(stop: Stop, find: FindHome) -> UUID | None:
 async def watch(
     stop: Stop,
     series: TargetSeries,
-    tenant: UUID,
     look: Callable[[], Awaitable[Look]],
+    *,
+    tenant: UUID,
     ingest: Ingest,
     settings: ScrapeSettings,
     offset_ms: int,
@@ -208,24 +209,24 @@ async def _write(
     series: TargetSeries, tenant: UUID, ingest: Ingest, seen: Look, at_ms: int
 ) -> None:
     """The look is durable, or its series are remembered so that their end will be."""
+    found, report = seen.found, seen.report
     try:
-        found, report = seen.found, seen.report
-        try:
-            batch = series.look(found, at_ms, report)
-        except WriteError as error:  # labels that cannot be read show only when a series is new
-            log.warning(
-                "scrape_refused", job=series.job, instance=series.instance, reason=str(error)
-            )
-            found, report = None, [(name, 0.0 if name == "up" else value) for name, value in report]
-            batch = series.look(None, at_ms, report)
+        batch = series.look(found, at_ms, report)
+    except WriteError as error:  # labels that cannot be read show only when a series is new
+        log.warning("scrape_refused", job=series.job, instance=series.instance, reason=str(error))
+        found, report = None, [(name, 0.0 if name == "up" else value) for name, value in report]
+        batch = series.look(None, at_ms, report)
+    durable = False
+    try:
         outcome = await ingest(tenant, batch, Limits(), "scrape")
+        durable = True
     except ServiceError as error:
-        series.settle(durable=False)
         log.warning(
             "scrape_not_stored", job=series.job, instance=series.instance, reason=str(error)
         )
         return
-    series.settle(durable=True, found=found)
+    finally:
+        series.settle(durable=durable, found=found)
     if outcome.refused_total:
         log.warning(
             "scrape_samples_refused",

@@ -221,5 +221,5 @@ def with_target_labels(labels: RawLabels, job: str, instance: str) -> RawLabels:
 
 
 def _text(value: str) -> bytes:
-    """UTF-8; what the system gave us that is none (a mount point of odd bytes) is shown replaced."""
+    """UTF-8; what the system gave us that is none (a mount point of odd bytes) has `?` there."""
     return value.encode("utf-8", "replace")

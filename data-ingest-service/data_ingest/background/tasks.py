@@ -105,7 +105,15 @@ class Background:
         ) -> None:
             supervisor.start(
                 f"scrape {series.job} {series.instance}",
-                lambda mine: scrape.watch(mine, series, tenant, look, self.ingest, how, offset_ms),
+                lambda mine: scrape.watch(
+                    mine,
+                    series,
+                    look,
+                    tenant=tenant,
+                    ingest=self.ingest,
+                    settings=how,
+                    offset_ms=offset_ms,
+                ),
             )
 
         for target in scraped:

@@ -48,7 +48,8 @@ _LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('metrics upkeep', 0
 _UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended('metrics upkeep', 0))"
 # Every partition that is attached, half detached, or detached and not yet dropped.
 _PARTITIONS: Final = """
-SELECT c.relname AS name, i.inhrelid IS NOT NULL AS is_attached, coalesce(i.inhdetachpending, false) AS is_pending
+SELECT c.relname AS name, i.inhrelid IS NOT NULL AS is_attached,
+       coalesce(i.inhdetachpending, false) AS is_pending
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = 'metrics.batch'::regclass
  WHERE n.nspname = 'metrics' AND c.relkind = 'r' AND c.relname ~ '^batch_[0-9]{10}$'
@@ -99,7 +100,8 @@ async def _drop(conn: Any, name: str, is_attached: bool, is_pending: bool) -> bo
     ):  # a transaction as old as the partition committed at the last moment
         start, end = (end_of(name) - HOUR).isoformat(), end_of(name).isoformat()
         await conn.execute(
-            f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name} FOR VALUES FROM ('{start}') TO ('{end}')"
+            f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name}"
+            f" FOR VALUES FROM ('{start}') TO ('{end}')"
         )
         return False
     await conn.execute(f"DROP TABLE metrics.{name}")
@@ -128,7 +130,7 @@ async def delete_replaced(conn: Any, objects: ObjectStore) -> int:
 
 
 async def sweep_orphans(conn: Any, objects: ObjectStore, now_ms: int) -> int:
-    """Objects that no row names and that are too old to be on their way to one are gone; how many."""
+    """Objects that no row names, too old to be on their way to one, are gone; how many."""
     deleted = 0
     tenants = await catalogue.tenants_compacted(conn)
     old = await anyio.to_thread.run_sync(

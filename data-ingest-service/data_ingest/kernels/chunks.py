@@ -47,7 +47,7 @@ def counting_order(codes: I64, starts: I64) -> None:
 
 
 @kernel(void(I64S_IN, I64S_IN, U64S_IN, I64S, I64S, U64S))
-def scatter(
+def scatter(  # noqa: PLR0917 - compiled by position
     codes: I64, timestamps_ms: I64, bits: U64, starts: I64, out_ms: I64, out_bits: U64
 ) -> None:
     """Samples stand by code in arrival order; `starts[c]` is used up and ends as the end of c."""
@@ -59,7 +59,7 @@ def scatter(
 
 
 @inlined
-def _merge_sort(
+def _merge_sort(  # noqa: PLR0917 - compiled by position
     times: Any, bits: Any, start: Any, end: Any, spare_times: Any, spare_bits: Any
 ) -> Any:
     """[start, end) ascends by time and equal times keep their order: bottom-up merges."""
@@ -87,7 +87,7 @@ def _merge_sort(
 
 
 @kernel(int64(I64S, I64S, U64S, I64S, U64S, I64S))
-def order_and_settle(
+def order_and_settle(  # noqa: PLR0917 - compiled by position
     ends: I64, times: I64, bits: U64, spare_times: I64, spare_bits: U64, out_starts: I64
 ) -> int:
     """How many samples are left: each series' times strictly ascend, of equal ones the last arrived

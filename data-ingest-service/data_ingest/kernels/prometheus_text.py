@@ -75,6 +75,10 @@ UNIT: Final = 3
 I64_ROWS = types.Array(types.int64, 2, "C")
 _POWERS = tuple(10.0**exponent for exponent in range(23))
 _EXACT_MAX: Final = 1 << 53
+_HELP: Final = tuple(b"HELP")
+_TYPE: Final = tuple(b"TYPE")
+_UNIT: Final = tuple(b"UNIT")
+_EOF: Final = tuple(b"EOF")
 
 
 @inlined
@@ -128,7 +132,7 @@ def _token_end(buf: Any, p: Any, end: Any) -> Any:
 
 @inlined
 def _number(buf: Any, p: Any, end: Any, powers: Any) -> Any:
-    """The float in [p, end) when one operation gives it exactly: (True, value), else (False, 0.0)."""
+    """(True, the float in [p, end)) when one operation gives it exactly, else (False, 0.0)."""
     negative = False
     if p < end and (buf[p] == 45 or buf[p] == 43):
         negative = buf[p] == 45
@@ -153,7 +157,7 @@ def _number(buf: Any, p: Any, end: Any, powers: Any) -> Any:
         p += 1
     if digits == 0 or mantissa >= np.int64(_EXACT_MAX):
         return False, 0.0
-    exponent = 0
+    exponent = np.int64(0)
     if p < end and (buf[p] == 101 or buf[p] == 69):
         p += 1
         exponent_negative = False
@@ -173,23 +177,27 @@ def _number(buf: Any, p: Any, end: Any, powers: Any) -> Any:
     if exponent < -22 or exponent > 22:
         return False, 0.0
     value = np.float64(mantissa)
-    if exponent < 0:
-        value = value / powers[-exponent]
-    else:
-        value = value * powers[exponent]
+    value = value / powers[-exponent] if exponent < 0 else value * powers[exponent]
     if negative:
         value = -value
     return True, value
 
 
 @inlined
-def _is_word(buf: Any, p: Any, end: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-    """The four bytes a b c d stand at `p`."""
-    return p + 4 <= end and buf[p] == a and buf[p + 1] == b and buf[p + 2] == c and buf[p + 3] == d
+def _is_word(buf: Any, p: Any, end: Any, word: Any) -> Any:
+    """The bytes of `word` stand at `p`."""
+    if p + len(word) > end:
+        return False
+    for i in range(len(word)):  # noqa: SIM110 - a kernel is a plain loop
+        if buf[p + i] != word[i]:
+            return False
+    return True
 
 
 @inlined
-def _labels(buf: Any, p: Any, end: Any, labels: Any, count: Any, name: Any) -> Any:
+def _labels(  # noqa: PLR0917 - compiled by position
+    buf: Any, p: Any, end: Any, labels: Any, count: Any, name: Any
+) -> Any:
     """Reads from after `{` to after `}` into label rows: (status, offset, count).
 
     A quoted word that no `=` follows is the metric name (UTF-8 names); its place goes to `name`
@@ -242,7 +250,7 @@ def _labels(buf: Any, p: Any, end: Any, labels: Any, count: Any, name: Any) -> A
 
 
 @kernel(int64(BYTES, boolean, I64_ROWS, F64S, I64_ROWS, I64_ROWS, I64S))
-def walk(
+def walk(  # noqa: PLR0917 - compiled by position
     buf: U8, openmetrics: bool, samples: I64, values: F64, labels: I64, metadata: I64, out: I64
 ) -> int:
     """Status of the walk; OK when the whole body was read.
@@ -278,19 +286,13 @@ def walk(
         if buf[p] == 35:  # a comment, perhaps with metadata
             q = _skip_blanks(buf, p + 1, end)
             kind = 0
-            if _is_word(buf, q, end, 72, 69, 76, 80):
+            if _is_word(buf, q, end, _HELP):
                 kind = HELP
-            elif _is_word(buf, q, end, 84, 89, 80, 69):
+            elif _is_word(buf, q, end, _TYPE):
                 kind = TYPE
-            elif openmetrics and _is_word(buf, q, end, 85, 78, 73, 84):
+            elif openmetrics and _is_word(buf, q, end, _UNIT):
                 kind = UNIT
-            elif (
-                openmetrics
-                and q + 3 == end
-                and buf[q] == 69
-                and buf[q + 1] == 79
-                and buf[q + 2] == 70
-            ):
+            elif openmetrics and q + 3 == end and _is_word(buf, q, end, _EOF):
                 ended = True
             if kind > 0 and q + 4 < end and (buf[q + 4] == 32 or buf[q + 4] == 9):
                 q = _skip_blanks(buf, q + 4, end)
@@ -336,7 +338,7 @@ def walk(
             status, p, n_labels = _labels(buf, after + 1, end, labels, n_labels, name)
             if status != OK:
                 out[4] = p
-                return status
+                return int(status)
             key_end = p
         elif after == p and p < end:
             out[4] = p

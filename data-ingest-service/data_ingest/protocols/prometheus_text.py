@@ -239,7 +239,8 @@ def normalised_boundary(text: bytes) -> bytes:
     if value == 0:
         plain = "0.0"
     elif power < -4 or power >= 6:  # the bounds of the shortest `%g`
-        plain = f"{shown[0]}{'.' + shown[1:] if shown[1:] else ''}e{'-' if power < 0 else '+'}{abs(power):02d}"
+        mantissa = f"{shown[0]}.{shown[1:]}".rstrip(".")
+        plain = f"{mantissa}e{power:+03d}"
     elif power < 0:
         plain = f"0.{'0' * (-power - 1)}{shown}"
     else:

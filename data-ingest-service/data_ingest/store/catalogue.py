@@ -27,21 +27,27 @@ _TENANTS_WITH_BLOCKS = """
 SELECT tenant_id FROM metrics.block WHERE replaced_by IS NULL AND resolution_ms = 0
  GROUP BY tenant_id HAVING count(*) > 1
 """
-_BACKLOG = "SELECT count(*) AS batches, coalesce(sum(samples), 0) AS samples FROM metrics.batch WHERE compacted_by IS NULL"
+_BACKLOG = """
+SELECT count(*) AS batches, coalesce(sum(samples), 0) AS samples
+  FROM metrics.batch WHERE compacted_by IS NULL
+"""
 _LIVE_BATCHES = """
-SELECT batch_id, xid::text::bigint AS xid, samples, received_at < now() - make_interval(secs => $2) AS is_due
+SELECT batch_id, xid::text::bigint AS xid, samples,
+       received_at < now() - make_interval(secs => $2) AS is_due
   FROM metrics.batch
  WHERE tenant_id = $1 AND compacted_by IS NULL AND xid < pg_snapshot_xmin(pg_current_snapshot())
  ORDER BY xid, batch_id LIMIT $3
 """
 _PAYLOADS = """
 SELECT batch_id, payload FROM metrics.batch
- WHERE tenant_id = $1 AND compacted_by IS NULL AND xid <= $2::text::xid8 AND batch_id = ANY($3::bigint[])
+ WHERE tenant_id = $1 AND compacted_by IS NULL AND xid <= $2::text::xid8
+   AND batch_id = ANY($3::bigint[])
 """
 _MARK = """
 WITH marked AS (
   UPDATE metrics.batch SET compacted_by = $3
-   WHERE tenant_id = $1 AND compacted_by IS NULL AND xid <= $2::text::xid8 AND batch_id = ANY($4::bigint[])
+   WHERE tenant_id = $1 AND compacted_by IS NULL AND xid <= $2::text::xid8
+     AND batch_id = ANY($4::bigint[])
   RETURNING received_at, samples),
 counted AS (
   INSERT INTO metrics.usage_hour AS kept (tenant_id, hour, samples)
@@ -55,8 +61,8 @@ SELECT block_id, precedence, level, min_ts, max_ts, bytes, object_key,
   FROM metrics.block WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
 """
 _INSERT_BLOCK = """
-INSERT INTO metrics.block (tenant_id, run_id, precedence, min_ts, max_ts, resolution_ms, level, series, samples, bytes,
-                           object_key, created_at)
+INSERT INTO metrics.block (tenant_id, run_id, precedence, min_ts, max_ts, resolution_ms, level,
+                           series, samples, bytes, object_key, created_at)
 VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10, clock_timestamp())
 """
 # clock_timestamp: the transaction may have begun minutes ago, and snapshots up to its commit still

@@ -56,7 +56,7 @@ class _Cursor:
             self._held.append(piece)
 
     def take_below(self, bound: int | None) -> SortedSamples:
-        """The loaded samples of series below `bound` (all when None), which are not held any more."""
+        """The loaded samples of series below `bound` (all when None); they are held no more."""
         below, rest = [], []
         for piece in self._held:
             at = (

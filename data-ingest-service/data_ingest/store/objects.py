@@ -126,7 +126,7 @@ class DirectoryObjects:
         return f"{self._root} is writable"
 
     def _path(self, key: str) -> Path:
-        assert key and not key.startswith("/") and ".." not in key.split("/"), key
+        assert all(part not in {"", ".", ".."} for part in key.split("/")), key
         return self._root / key
 
 

@@ -2,6 +2,8 @@
 
 import io
 import uuid
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,7 @@ from data_ingest.store.block import BlockFacts, BlockWriter, SortedSamples
 from data_ingest.store.merging import merge
 from data_ingest.store.sorting import settle
 
+Rows: TypeAlias = list[tuple[int, int, float]]
 TENANT = uuid.UUID(int=7)
 BITS = st.integers(0, 2**64 - 1) | st.sampled_from(
     [0x7FF0_0000_0000_0002, 0x7FF8_0000_0000_0001, 1 << 63, 0x7FF << 52, 0xFFF << 52, 1]
@@ -31,19 +34,19 @@ SAMPLES = st.lists(
 )
 
 
-def _arrays(rows):
+def _arrays(rows: Rows) -> tuple[Any, Any, Any]:
     ids, times, values = zip(*rows, strict=True) if rows else ((), (), ())
     return np.array(ids, np.int64), np.array(times, np.int64), np.array(values, np.float64)
 
 
-def _last_wins(rows) -> dict[tuple[int, int], int]:
+def _last_wins(rows: Rows) -> dict[tuple[int, int], int]:
     """The slow, obvious way: a dictionary."""
     _, _, values = _arrays(rows)
     bits = values.view(np.uint64).tolist()
     return {(row[0], row[1]): bits[i] for i, row in enumerate(rows)}
 
 
-def _as_dict(pieces) -> dict[tuple[int, int], int]:
+def _as_dict(pieces: Iterable[SortedSamples]) -> dict[tuple[int, int], int]:
     seen: dict[tuple[int, int], int] = {}
     last = (-1, -1)
     for piece in pieces:
@@ -69,13 +72,13 @@ def _written(*pieces: SortedSamples) -> tuple[io.BytesIO, BlockFacts]:
 
 
 @given(SAMPLES)
-def test_settling_sorts_and_the_last_wins(rows) -> None:
+def test_settling_sorts_and_the_last_wins(rows: Rows) -> None:
     """By series, then time; of one (series, timestamp) the last arrived stays, bit for bit."""
     assert _as_dict([settle(*_arrays(rows))]) == _last_wins(rows)
 
 
 @given(SAMPLES.filter(bool))
-def test_a_block_reads_back_what_was_written(rows) -> None:
+def test_a_block_reads_back_what_was_written(rows: Rows) -> None:
     """Every bit of every value comes back, NaN payloads, stale markers and -0.0 among them, and
     the facts are true.
     """
@@ -87,7 +90,7 @@ def test_a_block_reads_back_what_was_written(rows) -> None:
 
 
 @given(st.lists(SAMPLES.filter(bool), min_size=1, max_size=4))
-def test_merging_blocks_is_settling_their_samples(inputs) -> None:
+def test_merging_blocks_is_settling_their_samples(inputs: list[Rows]) -> None:
     """Blocks merged in order of precedence hold what one block of all their samples would."""
     blocks = [_written(settle(*_arrays(rows)))[0] for rows in inputs]
     merged = list(merge([block.read(sink) for sink in blocks]))
@@ -96,7 +99,7 @@ def test_merging_blocks_is_settling_their_samples(inputs) -> None:
 
 
 @given(SAMPLES.filter(bool), st.integers(1, 5))
-def test_merging_small_pieces(rows, size) -> None:
+def test_merging_small_pieces(rows: Rows, size: int) -> None:
     """Wherever an input is cut into pieces, in the middle of a series as well, the merge is the
     same.
     """
@@ -112,7 +115,7 @@ def test_merging_small_pieces(rows, size) -> None:
 
 
 @given(st.lists(VALUES, min_size=1, max_size=50))
-def test_a_scaled_chunk_keeps_every_bit_or_is_raw(values) -> None:
+def test_a_scaled_chunk_keeps_every_bit_or_is_raw(values: list[float]) -> None:
     """Where a scale is given, integer / 10**scale has the value's very bits, |integer| < 2**53 and
     no smaller scale would do.
     """
@@ -130,7 +133,7 @@ def test_a_scaled_chunk_keeps_every_bit_or_is_raw(values) -> None:
     assert ((integers / 10**scale).view(np.uint64) == array.view(np.uint64)).all()
 
 
-def _scaled(values, scale: int):
+def _scaled(values: Any, scale: int) -> list[int] | None:
     """The integers of these values at this scale, or None: Python's arithmetic, one value at a
     time.
     """

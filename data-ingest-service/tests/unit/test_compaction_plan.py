@@ -26,7 +26,7 @@ def _block(
     )
 
 
-def _precedences(groups) -> list[list[int]]:
+def _precedences(groups: list[list[BlockRef]]) -> list[list[int]]:
     return [[block.precedence for block in group] for group in groups]
 
 
@@ -34,7 +34,9 @@ def _precedences(groups) -> list[list[int]]:
     st.lists(st.tuples(st.integers(1, 6), st.integers(1, 50), st.booleans()), max_size=20),
     st.integers(1, 100),
 )
-def test_batches_are_taken_as_a_prefix_of_whole_transactions(rows, samples_max) -> None:
+def test_batches_are_taken_as_a_prefix_of_whole_transactions(
+    rows: list[tuple[int, int, bool]], samples_max: int
+) -> None:
     """What is taken is due, the oldest, never half a transaction, and within the limit unless one
     transaction is larger.
     """
@@ -57,7 +59,7 @@ def test_the_last_transaction_of_a_cut_listing_waits() -> None:
 
 
 @given(st.lists(st.integers(0, 4_000_000_000_000), min_size=1, max_size=200))
-def test_windows_hold_their_samples_and_are_few(times) -> None:
+def test_windows_hold_their_samples_and_are_few(times: list[int]) -> None:
     """Every sample lies in its aligned window; only an import of decades makes more than 48
     windows, of 32 days.
     """
@@ -129,7 +131,7 @@ def test_merged_blocks_stay_within_their_size() -> None:
         max_size=40,
     )
 )
-def test_no_plan_lets_an_older_sample_win(rows) -> None:
+def test_no_plan_lets_an_older_sample_win(rows: list[tuple[int, int, int]]) -> None:
     """Between the precedences of a group there is no other block that overlaps the group's time."""
     blocks = [
         _block(i, level, WINDOW - 60 * H + at, end=WINDOW - 60 * H + at + length, age=H)

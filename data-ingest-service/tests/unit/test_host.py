@@ -1,6 +1,9 @@
 """Laws of the host's metrics: node_exporter's names and meanings, and what our processes cost."""
 
+import contextlib
+import re
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -53,18 +56,24 @@ def test_one_collector_that_fails_leaves_the_others() -> None:
 
 def test_meminfo() -> None:
     """Sizes are bytes; what is not a size operators ask for is left out."""
-    text = "MemTotal:       16 kB\nActive(anon):    3 kB\nHugePages_Total:       5\nCached:         2 kB\n"
+    text = "MemTotal:    16 kB\nActive(anon):  3 kB\nHugePages_Total:    5\nCached:      2 kB\n"
     assert host.meminfo(text) == {"MemTotal": 16384.0, "Cached": 2048.0}
 
 
 @pytest.mark.parametrize(
     ("fstype", "mountpoint", "shown"),
     [
-        ("ext4", "/", True), ("xfs", "/var/lib/docker-data", True), ("overlay", "/", True), ("tmpfs", "/run", True),
-        ("overlay", "/var/lib/docker/overlay2/x/merged", False), ("proc", "/proc", False), ("tmpfs", "/dev/shm", False),
-        ("ext4", "/sys/x", False), ("ext4", "/system", True),
+        ("ext4", "/", True),
+        ("xfs", "/var/lib/docker-data", True),
+        ("overlay", "/", True),
+        ("tmpfs", "/run", True),
+        ("overlay", "/var/lib/docker/overlay2/x/merged", False),
+        ("proc", "/proc", False),
+        ("tmpfs", "/dev/shm", False),
+        ("ext4", "/sys/x", False),
+        ("ext4", "/system", True),
     ],
-)  # fmt: skip
+)
 def test_which_file_systems_are_shown(fstype: str, mountpoint: str, shown: bool) -> None:
     """The kernel's own file systems are left out; the root of a container is not."""
     assert host.is_shown_filesystem(fstype, mountpoint) == shown
@@ -85,15 +94,13 @@ class FakeProcess:
     def ppid(self) -> int:
         return self._parent
 
-    def oneshot(self):
-        import contextlib
-
+    def oneshot(self) -> Any:
         return contextlib.nullcontext()
 
-    def cpu_times(self):
+    def cpu_times(self) -> Any:
         return type("Times", (), {"user": self.cpu_s, "system": 1.0})
 
-    def memory_info(self):
+    def memory_info(self) -> Any:
         return type("Memory", (), {"rss": 1000})
 
     def num_threads(self) -> int:
@@ -116,7 +123,7 @@ def test_our_processes_are_found_by_their_command_line() -> None:
     """Processes of a package, and the children they started, are summed under the service's name;
     others are not.
     """
-    everything = [
+    everything: list[Any] = [
         FakeProcess(10, ["/x/python", "-m", "data_api"], 5.0),
         FakeProcess(11, ["/x/python", "-c", "from multiprocessing.spawn import …"], 2.0, parent=10),
         FakeProcess(12, ["/x/python", "-m", "uvicorn", "user_billing.main:app"], 1.0),
@@ -127,21 +134,36 @@ def test_our_processes_are_found_by_their_command_line() -> None:
     shown = _shown(Processes(processes.parse(processes.DEFAULT), lambda: everything))
     assert shown == {
         "data-api-service": {
-            "cpu_seconds_total": 9.0, "resident_memory_bytes": 2000.0, "open_fds": 0.0, "threads": 4.0, "processes": 2.0,
+            "cpu_seconds_total": 9.0,
+            "resident_memory_bytes": 2000.0,
+            "open_fds": 0.0,
+            "threads": 4.0,
+            "processes": 2.0,
         },
         "user-billing-service": {
-            "cpu_seconds_total": 2.0, "resident_memory_bytes": 1000.0, "open_fds": 0.0, "threads": 2.0, "processes": 1.0,
+            "cpu_seconds_total": 2.0,
+            "resident_memory_bytes": 1000.0,
+            "open_fds": 0.0,
+            "threads": 2.0,
+            "processes": 1.0,
         },
         "frontend-dashboard": {
-            "cpu_seconds_total": 1.5, "resident_memory_bytes": 1000.0, "open_fds": 0.0, "threads": 2.0, "processes": 1.0,
+            "cpu_seconds_total": 1.5,
+            "resident_memory_bytes": 1000.0,
+            "open_fds": 0.0,
+            "threads": 2.0,
+            "processes": 1.0,
         },
-    }  # fmt: skip
+    }
 
 
 def test_the_cpu_counter_of_a_service_never_falls() -> None:
     """When one of a service's processes ends, what it used stays counted."""
-    everything = [FakeProcess(10, ["-m data_api"], 5.0), FakeProcess(11, ["x -m data_api"], 2.0)]
-    found = Processes([Rule("s", pattern=processes.re.compile("data_api"))], lambda: everything)
+    everything: list[Any] = [
+        FakeProcess(10, ["-m data_api"], 5.0),
+        FakeProcess(11, ["x -m data_api"], 2.0),
+    ]
+    found = Processes([Rule("s", pattern=re.compile("data_api"))], lambda: everything)
     assert _shown(found)["s"]["cpu_seconds_total"] == 9.0
     del everything[0]
     everything[0].cpu_s = 4.0

@@ -4,11 +4,13 @@ slow reader.
 
 import math
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from data_ingest.kernels import hashing
 from data_ingest.protocols import prometheus_text
@@ -40,7 +42,7 @@ def _value(text: str) -> float:
 @given(
     st.lists(st.tuples(SERIES, st.floats(), st.none() | st.integers(-(2**62), 2**62)), max_size=8)
 )
-def test_whatever_is_written_is_read_back(rows) -> None:
+def test_whatever_is_written_is_read_back(rows: list[Any]) -> None:
     """Names, labels, values and timestamps come back exactly, whatever they are; every NaN becomes
     the one NaN.
     """
@@ -117,15 +119,16 @@ def _read_or_refuse(body: bytes, openmetrics: bool) -> None:
         for i in range(len(found)):
             assert found.labels(i)[0][0] == b"__name__"
     except BadExposition as error:
-        assert 0 <= error.facts["offset"] <= len(body)
-        assert error.facts["line"] == body.count(b"\n", 0, error.facts["offset"]) + 1
+        fault = error.facts
+    else:
+        return
+    assert 0 <= fault["offset"] <= len(body)
+    assert fault["line"] == body.count(b"\n", 0, fault["offset"]) + 1
 
 
 @given(st.lists(SERIES, min_size=1, max_size=5, unique_by=str))
-def test_prometheus_client_agrees(series) -> None:
+def test_prometheus_client_agrees(series: list[Any]) -> None:
     """What the reference parser of the Python client reads, this one reads the same."""
-    from prometheus_client.parser import text_string_to_metric_families
-
     body = "".join(_line(name, labels, str(i)) for i, (name, labels) in enumerate(series))
     # The reference splits lines wherever Unicode does.
     if len(body.splitlines()) != len(series) or any(
@@ -145,7 +148,8 @@ def test_metadata() -> None:
     """HELP, TYPE and UNIT describe a family; 0.0.4 has no UNIT; `untyped` is unknown; other
     comments are nothing.
     """
-    body = b"# HELP a A \\\\ and\\na line.\n# TYPE a counter\n#plain\n# note\na 1\n# TYPE b untyped\nb 1\n"
+    body = b"# HELP a A \\\\ and\\na line.\n# TYPE a counter\n#plain\n# note\na 1\n"
+    body += b"# TYPE b untyped\nb 1\n"
     a, b = decode(body).metadata
     assert (a.metric_name, a.type, a.help) == ("a", "counter", "A \\ and\na line.")
     assert (b.metric_name, b.type, b.help) == ("b", "unknown", "")
@@ -158,7 +162,8 @@ def test_metadata() -> None:
 
 def test_openmetrics_seconds_and_exemplars() -> None:
     """OpenMetrics timestamps are seconds; exemplars are read past; the body ends with # EOF."""
-    body = b'a_bucket{le="1"} 5 1520879607.789 # {trace_id="x"} 0.5 1520879607.1\na_total 1 # {} 2\n# EOF\n'
+    body = b'a_bucket{le="1"} 5 1520879607.789 # {trace_id="x"} 0.5 1520879607.1\n'
+    body += b"a_total 1 # {} 2\n# EOF\n"
     found = decode(body, openmetrics=True)
     assert found.timestamps_ms.tolist() == [1520879607789, 0]
     assert found.values.tolist() == [5, 1]
@@ -233,11 +238,24 @@ def test_spacing_and_line_ends() -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("1", "1.0"), ("0", "0.0"), ("-0", "0.0"), ("0.5", "0.5"), ("1e6", "1e+06"), ("100000", "100000.0"),
-        ("1234567", "1.234567e+06"), ("0.0001", "0.0001"), ("0.00001", "1e-05"), ("+Inf", "+Inf"), ("inf", "+Inf"),
-        ("-2.50", "-2.5"), ("1e21", "1e+21"), ("x", "x"), ("NaN", "NaN"), ("0.99", "0.99"),
+        ("1", "1.0"),
+        ("0", "0.0"),
+        ("-0", "0.0"),
+        ("0.5", "0.5"),
+        ("1e6", "1e+06"),
+        ("100000", "100000.0"),
+        ("1234567", "1.234567e+06"),
+        ("0.0001", "0.0001"),
+        ("0.00001", "1e-05"),
+        ("+Inf", "+Inf"),
+        ("inf", "+Inf"),
+        ("-2.50", "-2.5"),
+        ("1e21", "1e+21"),
+        ("x", "x"),
+        ("NaN", "NaN"),
+        ("0.99", "0.99"),
     ],
-)  # fmt: skip
+)
 def test_boundaries_have_one_form(text: str, shown: str) -> None:
     """`le` and `quantile` are written as OpenMetrics does, so that `1` and `1.0` are one series."""
     assert prometheus_text.normalised_boundary(text.encode()) == shown.encode()
@@ -250,7 +268,7 @@ def test_boundaries_have_one_form(text: str, shown: str) -> None:
 
 
 def test_as_batch() -> None:
-    """A pushed exposition is one batch: equal series share a row, samples without a time get now."""
+    """A push is one batch: equal series share a row, samples without a time get now."""
     batch = as_batch(decode(b'a{x="1"} 1\na{x="1"} 2 77\nb 3\n'), 1000, hashing.seed_for(b"test"))
     assert batch.series_of.tolist() == [0, 0, 1]
     assert batch.timestamps_ms.tolist() == [1000, 77, 1000]

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from typing import Any
 
 import httpx
 import numpy as np
@@ -11,6 +12,7 @@ from data_ingest.background import nginx_status, scrape, targets
 from data_ingest.background.scrape import Look, ScrapeSettings
 from data_ingest.background.scraped import (
     Family,
+    Found,
     TargetSeries,
     from_exposition,
     from_families,
@@ -19,18 +21,19 @@ from data_ingest.background.scraped import (
 from data_ingest.background.supervisor import Stop
 from data_ingest.background.targets import BadTargets, Target, next_round_ms
 from data_ingest.errors import StoreUnavailable
-from data_ingest.model import STALE_MARKER_BITS, Outcome
+from data_ingest.identity import Limits
+from data_ingest.model import STALE_MARKER_BITS, Outcome, SampleBatch
 from data_ingest.protocols.prometheus_text import BadExposition, decode
 
 TENANT = uuid.UUID(int=1)
 UP = [("up", 1.0)]
 
 
-def _found(text: str):
+def _found(text: str) -> Found:
     return from_exposition(decode(text.encode()))
 
 
-def _rows(batch) -> dict[str, tuple[int, float | str]]:
+def _rows(batch: SampleBatch) -> dict[str, tuple[int, float | str]]:
     """Series → (timestamp, value), a stale marker as 'stale'."""
     bits = batch.values.view(np.uint64).tolist()
     rows = {}
@@ -64,8 +67,12 @@ def test_exported_labels_never_collide() -> None:
     """A target that has both `job` and `exported_job` keeps both."""
     labels = [(b"__name__", b"a"), (b"job", b"1"), (b"exported_job", b"2")]
     assert with_target_labels(labels, "j", "i") == [
-        (b"__name__", b"a"), (b"exported_exported_job", b"1"), (b"exported_job", b"2"), (b"job", b"j"), (b"instance", b"i"),
-    ]  # fmt: skip
+        (b"__name__", b"a"),
+        (b"exported_exported_job", b"1"),
+        (b"exported_job", b"2"),
+        (b"job", b"j"),
+        (b"instance", b"i"),
+    ]
 
 
 def test_a_vanished_series_gets_one_stale_marker() -> None:
@@ -118,12 +125,15 @@ def test_what_was_not_stored_still_ends() -> None:
     series.settle(durable=False)
     rows = _rows(series.look(_found("c 1\n"), 3, UP))
     assert {name.split("{")[0]: value for name, (_, value) in rows.items()} == {
-        "a": "stale", "b": "stale", "c": 1.0, "up": 1.0,
-    }  # fmt: skip
+        "a": "stale",
+        "b": "stale",
+        "c": 1.0,
+        "up": 1.0,
+    }
 
 
 def test_farewell_ends_everything() -> None:
-    """At the stop every series that is alive ends, `up` too; a second farewell has nothing to say."""
+    """At the stop every living series ends, `up` too; a second farewell has nothing to say."""
     series = _series()
     series.look(_found("a 1\n"), 1, UP)
     series.settle(durable=True)
@@ -206,22 +216,30 @@ def test_rounds_are_aligned(now: int) -> None:
     assert 0 <= Target("a", "http://h").offset_ms(5000) < 5000
 
 
-STATUS_PAGE = b"Active connections: 3 \nserver accepts handled requests\n 10 11 31 \nReading: 0 Writing: 1 Waiting: 2 \n"
+STATUS_PAGE = (
+    b"Active connections: 3 \nserver accepts handled requests\n 10 11 31 \n"
+    b"Reading: 0 Writing: 1 Waiting: 2 \n"
+)
 
 
 def test_stub_status() -> None:
     """Nginx's page becomes the metrics of nginx-prometheus-exporter."""
     found = {family.name: family.samples[0][1] for family in nginx_status.families(STATUS_PAGE)}
     assert found == {
-        "nginx_up": 1.0, "nginx_connections_active": 3, "nginx_connections_accepted": 10, "nginx_connections_handled": 11,
-        "nginx_http_requests_total": 31, "nginx_connections_reading": 0, "nginx_connections_writing": 1,
+        "nginx_up": 1.0,
+        "nginx_connections_active": 3,
+        "nginx_connections_accepted": 10,
+        "nginx_connections_handled": 11,
+        "nginx_http_requests_total": 31,
+        "nginx_connections_reading": 0,
+        "nginx_connections_writing": 1,
         "nginx_connections_waiting": 2,
-    }  # fmt: skip
+    }
     with pytest.raises(BadExposition):
         nginx_status.families(b"<html>404</html>")
 
 
-def _look(handler, url: str = "http://h:1/metrics", **settings) -> Look:
+def _look(handler: Any, url: str = "http://h:1/metrics", **settings: Any) -> Look:
     async def run() -> Look:
         async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as http:
             return await scrape.look_at(http, Target("j", url), ScrapeSettings(**settings))
@@ -269,7 +287,7 @@ def _unreachable(request: httpx.Request) -> httpx.Response:
     ],
     ids=["status", "unreadable", "too_large", "redirect", "unreachable", "timeout"],
 )
-def test_a_look_that_fails(handler) -> None:
+def test_a_look_that_fails(handler: Any) -> None:
     """Whatever a target does wrong, the look is a report with `up` 0."""
     look = _look(handler, timeout_s=0.05, body_bytes_max=100)
     assert look.found is None
@@ -310,6 +328,23 @@ class PatientStop(Stop):
         return self.is_set
 
 
+def _watch(
+    stop: Stop, look: Any, ingest: Any, settings: ScrapeSettings, clock: Any, *, offset_ms: int = 0
+) -> None:
+    asyncio.run(
+        scrape.watch(
+            stop,
+            _series(),
+            look,
+            tenant=TENANT,
+            ingest=ingest,
+            settings=settings,
+            offset_ms=offset_ms,
+            clock=clock,
+        )
+    )
+
+
 def test_watching_a_target() -> None:
     """A target is looked at each interval at aligned times, a failed write does not end it, and
     the stop ends its series.
@@ -322,7 +357,9 @@ def test_watching_a_target() -> None:
         clock.now_s += 0.5
         return Look(_found(next(texts)), UP)
 
-    async def ingest(tenant, decoded, limits, protocol) -> Outcome:
+    async def ingest(
+        tenant: uuid.UUID, decoded: SampleBatch, limits: Limits, protocol: str
+    ) -> Outcome:
         assert (tenant, protocol) == (TENANT, "scrape")
         written.append(_rows(decoded))
         if len(written) == 2:
@@ -331,7 +368,7 @@ def test_watching_a_target() -> None:
 
     settings = ScrapeSettings(interval_s=5)
     stop = PatientStop(clock, rounds=3)
-    asyncio.run(scrape.watch(stop, _series(), TENANT, look, ingest, settings, 1000, clock))
+    _watch(stop, look, ingest, settings, clock, offset_ms=1000)
     shown = [{(n.split("{")[0], at, v) for n, (at, v) in rows.items()} for rows in written]
     assert shown == [
         {("a", 1_001_000, 1.0), ("up", 1_001_000, 1.0)},
@@ -348,13 +385,15 @@ def test_labels_that_cannot_be_read_fail_the_look() -> None:
     async def look() -> Look:
         return Look(_found('a{x="1",x="2"} 1\n'), UP)
 
-    async def ingest(tenant, decoded, limits, protocol) -> Outcome:
+    async def ingest(
+        tenant: uuid.UUID, decoded: SampleBatch, limits: Limits, protocol: str
+    ) -> Outcome:
         written.append(_rows(decoded))
         return Outcome(decoded.samples)
 
     clock = Clock()
     stop = PatientStop(clock, rounds=1)
-    asyncio.run(scrape.watch(stop, _series(), TENANT, look, ingest, ScrapeSettings(), 0, clock))
+    _watch(stop, look, ingest, ScrapeSettings(), clock)
     assert [[value for _, value in rows.values()] for rows in written] == [[0.0], ["stale"]]
 
 
@@ -364,7 +403,7 @@ def test_the_home_organisation_is_waited_for() -> None:
     """
     answers = iter([StoreUnavailable(), None, TENANT])
 
-    async def find():
+    async def find() -> uuid.UUID | None:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer

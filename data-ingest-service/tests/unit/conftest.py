@@ -1,0 +1,6 @@
+"""How properties are tried here: the same examples on every run, and no clock in the verdict."""
+
+from hypothesis import settings
+
+settings.register_profile("unit", deadline=None, derandomize=True, database=None)
+settings.load_profile("unit")
