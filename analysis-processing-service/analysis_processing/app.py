@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import httpx
 from fastapi import FastAPI
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from analysis_processing import __version__
@@ -16,6 +17,7 @@ from analysis_processing.api.deps import Services
 from analysis_processing.identity import IdentityClient
 from analysis_processing.jobs.claims import Clock, database_clock
 from analysis_processing.jobs.database import engine_for, transaction
+from analysis_processing.jobs.metrics import QueueMetrics
 from analysis_processing.telemetry import RequestLog
 
 if TYPE_CHECKING:
@@ -39,14 +41,17 @@ def create_app(
     secret = settings.service_token.get_secret_value()
     identity = IdentityClient(settings.ubs_url, secret, "aps", http)
     drain = probes.Drain()
+    queue = QueueMetrics(engine)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await identity.start()
+        REGISTRY.register(queue)
         try:
             yield
         finally:
             drain.draining = True
+            REGISTRY.unregister(queue)
             await identity.close()
             await http.aclose()
             engine.dispose()

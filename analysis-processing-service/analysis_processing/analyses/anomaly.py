@@ -177,19 +177,19 @@ def episodes(unusual: F64, threshold: float, refractory: int) -> list[tuple[int,
 
 
 def anomalies(
-    values: F64, judged: Judgement, row: int, times_ms: I64, params: AnomalyParams
+    values: F64, expected: F64, scores: F64, times_ms: I64, params: AnomalyParams
 ) -> list[Anomaly]:
-    """The episodes of series `row`, in time order, as people read them."""
-    unusual = directed(judged.scores[row], params.direction)
+    """The episodes of one series, in time order, as people read them. All of shape (time,)."""
+    unusual = directed(scores, params.direction)
     return [
         Anomaly(
             start_ms=int(times_ms[first]),
             end_ms=int(times_ms[last]),
             peak_ms=int(times_ms[peak]),
-            peak_score=float(unusual[peak]),
-            peak_value=float(values[row, peak]),
-            expected=float(judged.expected[row, peak]),
-            direction="up" if judged.scores[row, peak] > 0 else "down",
+            peak_score=round(float(unusual[peak]), 3),
+            peak_value=float(values[peak]),
+            expected=float(expected[peak]),
+            direction="up" if scores[peak] > 0 else "down",
         )
         for first, last, peak in episodes(unusual, params.threshold, params.refractory)
     ]
@@ -247,16 +247,18 @@ def run(frame: pd.DataFrame, params: AnomalyParams) -> Result:
     judged = detector.advance(values, int(times_ms[0]) // step_ms)
     reach = params.threshold * judged.scales
     digits = decimals(judged.scales)
+    expected = rounded(judged.expected, digits)
     return Result(
         names=names,
         times_ms=times_ms,
         observed=values,
-        expected=rounded(judged.expected, digits),
+        expected=expected,
         lower=rounded(judged.expected - reach, digits),
         upper=rounded(judged.expected + reach, digits),
         score=np.round(directed(judged.scores, params.direction), 3),
         anomalies=[
-            anomalies(values, judged, row, times_ms, params) for row in range(values.shape[0])
+            anomalies(values[row], expected[row], judged.scores[row], times_ms, params)
+            for row in range(values.shape[0])
         ],
     )
 

@@ -162,9 +162,8 @@ def resolve(
     known = {parameter.name for parameter in parameters}
     unknown = sorted(set(given) - known)
     if unknown:
-        raise InvalidJob(
-            detail=f"params.{unknown[0][:40]} is unknown; known are {', '.join(sorted(known))}"
-        )
+        shown = unknown[0][:40].encode("ascii", "backslashreplace").decode()
+        raise InvalidJob(detail=f"params.{shown} is unknown; known are {', '.join(sorted(known))}")
     return {
         parameter.name: parameter.check(given.get(parameter.name, parameter.default), step_ms)
         for parameter in parameters

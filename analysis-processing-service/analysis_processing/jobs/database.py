@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Engine, create_engine, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from analysis_processing.errors import DatabaseUnavailable
@@ -58,7 +58,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     try:
         with engine.begin() as connection:
             yield connection
-    except (OperationalError, PoolTimeout) as exc:
+    except (OperationalError, InterfaceError, PoolTimeout) as exc:
         raise DatabaseUnavailable(
             retry_after_s=2, detail=type(exc.__cause__ or exc).__name__
         ) from exc

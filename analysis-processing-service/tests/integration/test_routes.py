@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -62,7 +63,8 @@ def call(app):
     ):
 
         def one(method, path, key=None, **more):
-            headers = {"X-API-Key": api_key(key)} if key else {}
+            headers = {"Content-Type": "application/json"} if "content" in more else {}
+            headers |= {"X-API-Key": api_key(key)} if key else {}
             return portal.call(partial(client.request, method, path, headers=headers, **more))
 
         yield one
@@ -144,11 +146,17 @@ def test_two_clicks_in_one_step_are_one_question(call):
         ({"params": {"sensitivity": 7}}, 400, "params.sensitivity"),
         ({"params": {"season": "90s"}}, 400, "params.season"),
         ({"tenant": str(uuid4())}, 400, "tenant"),
+        ({"query": "\ud800"}, 400, "query"),
+        ({"kind": "\ud800"}, 400, "kind"),
+        ({"params": {"season": "\ud800"}}, 400, "params.season"),
+        ({"params": {"\ud800": 1}}, 400, "params"),
+        ({"\ud800": 1}, 400, "invalid"),
     ],
 )
 def test_a_bad_submit_says_what_is_wrong(call, changed, status, words):
     """Every refusal is Prometheus's envelope, and names the field and the bound."""
-    answer = call("POST", "/api/v1/jobs", "a", json=ASKED | changed)
+    body = json.dumps(ASKED | changed)
+    answer = call("POST", "/api/v1/jobs", "a", content=body)
     assert answer.status_code == status, answer.text
     assert answer.json()["status"] == "error"
     assert words in answer.json()["error"]
@@ -185,6 +193,17 @@ def test_a_result(call, finished):
         "written_series": ["cloudopshub_anomaly_score"],
         "summary": {"series": 1, "points": 3, "anomalies": 0},
     }
+
+
+def test_the_queue_is_a_metric(call):
+    """Unfinished jobs by state, and the oldest one's wait, are scraped from any replica."""
+    call("POST", "/api/v1/jobs", "a", json=ASKED)
+    lines = call("GET", "/metrics").text.splitlines()
+    assert 'cloudopshub_analysis_jobs{state="queued"} 1.0' in lines
+    assert 'cloudopshub_analysis_jobs{state="running"} 0.0' in lines
+    assert [
+        line for line in lines if line.startswith("cloudopshub_analysis_oldest_queued_seconds ")
+    ]
 
 
 def test_analyses_describe_themselves(call):

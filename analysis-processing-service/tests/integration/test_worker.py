@@ -186,6 +186,26 @@ def test_rest_ends_when_work_is_submitted(stage):
     assert len(stage.worker.busy()) == 1
 
 
+def test_lost_connections_are_made_again(stage, engine):
+    """After the database dropped every connection the worker rests, wakes and claims as before."""
+    stage.submit("first")
+    stage.worker.turn()
+    assert stage.worker._bell.connection() is not None
+    with engine.begin() as db:
+        db.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    stage.worker.rest()
+    _, held = stage.far[0].recv()
+    stage.far[0].send(("done", held.token))
+    second = stage.submit("second")
+    stage.worker.rest()
+    stage.worker.turn()
+    assert stage.far[0].recv()[1].job.id == second
+    assert stage.worker._bell.connection() is not None
+
+
 def test_a_signal_ends_the_rest(stage):
     """`stop` is heard at once, however long the rest would be."""
     stage.worker.settings = stage.worker.settings.model_copy(update={"aps_worker_poll_s": 60.0})

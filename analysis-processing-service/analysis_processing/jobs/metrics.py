@@ -1,0 +1,57 @@
+"""The queue as metrics, read from the database when they are scraped.
+
+Every replica of the web process shows the same numbers; scale workers on `max`, not `sum`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import text
+
+from analysis_processing.jobs.database import transaction
+from analysis_processing.kinds import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
+    from sqlalchemy import Engine
+
+UNFINISHED = text("""
+SELECT state, count(*), extract(epoch FROM clock_timestamp() - min(run_after))
+FROM analysis.job WHERE state IN ('queued', 'running') GROUP BY state
+""")
+
+
+class QueueMetrics(Collector):
+    """Unfinished jobs by state, and how long the oldest queued one has waited."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def describe(self) -> list[Metric]:
+        """Nothing is read when the collector is registered."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Both gauges; none while the database is away, since 0 would be a lie."""
+        try:
+            with transaction(self._engine) as db:
+                found = {state: (count, age_s) for state, count, age_s in db.execute(UNFINISHED)}
+        except ServiceError:
+            return
+        jobs = GaugeMetricFamily(
+            "cloudopshub_analysis_jobs", "Unfinished analysis jobs.", labels=["state"]
+        )
+        for state in ("queued", "running"):
+            jobs.add_metric([state], found.get(state, (0, 0))[0])
+        yield jobs
+        waited_s = float(found.get("queued", (0, 0))[1])
+        yield GaugeMetricFamily(
+            "cloudopshub_analysis_oldest_queued_seconds",
+            "How long the oldest job that may run has waited.",
+            value=max(waited_s, 0.0),
+        )
