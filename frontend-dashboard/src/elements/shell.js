@@ -66,7 +66,8 @@ export class Shell extends HTMLElement {
       return true;
     }
     if (event.key === "/") {
-      const field = [...this.#main.querySelectorAll("[data-search=primary], [data-search=secondary]")].find((node) => node.offsetParent !== null);
+      const seen = (kind) => [...this.#main.querySelectorAll(`[data-search=${kind}]`)].find((node) => node.offsetParent !== null);
+      const field = seen("primary") ?? seen("secondary");
       if (!field) return false;
       field.focus();
       field.select?.();

@@ -1,0 +1,602 @@
+"""The page as a person uses it: real chromium, real nginx, contract-shaped answers behind it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+import backend
+
+expect.set_options(timeout=10_000)
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(chromium: Browser, base: str) -> Iterator[Open]:
+    """Opens a hash of the page in a fresh context; any script error or policy violation fails the test."""
+    contexts: list[BrowserContext] = []
+    trouble: list[str] = []
+
+    def opened(hash_: str = "", *, width: int = 1280, height: int = 800, theme: str = "light") -> Page:
+        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme, permissions=["clipboard-read", "clipboard-write"])  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("console", lambda message: trouble.append(message.text) if re.search("Content Security|TrustedHTML|Refused to", message.text) else None)
+        page.goto(f"{base}/{hash_}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not trouble
+
+
+def query_texts(state: backend.State) -> list[str]:
+    """The queries that reached das so far."""
+    return [request.body.decode() for request in state.asked("das", "/api/v1/query_range")]
+
+
+def wait_for(holds: Callable[[], bool], what: str, timeout_s: float = 10) -> None:
+    """`holds` becomes true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def settle(page: Page) -> None:
+    """Nothing in the window is loading any more; what lies below it may wait until it is seen."""
+    page.wait_for_function(
+        "![...document.querySelectorAll('.state-loading, .boot')].some((node) => { const box = node.getBoundingClientRect(); return box.top < innerHeight && box.bottom > 0; })"
+    )
+
+
+def drag(page: Page, selector: str, start: float, end: float) -> None:
+    """A drag over a chart's plot from one part of its width to another."""
+    box = page.locator(f"{selector} .u-over").first.bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * start, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * end, y, steps=5)
+    page.mouse.up()
+
+
+# -- the ways in
+
+
+def test_a_fresh_hub_is_set_up_by_its_link(open_page: Open, state: backend.State) -> None:
+    """The set-up link makes the owner and ends on a live Overview; a wrong token is told beside the button."""
+    state.signed_in, state.setup_needed = False, True
+    page = open_page()
+    expect(page.get_by_role("heading", name="Welcome to your hub")).to_be_visible()
+    page.get_by_label("Set-up link or token").fill("http://hub:8080/#/setup/bad-token")
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_label("Organisation").fill("Acme")
+    page.get_by_label("Email").fill("ada@example.org")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Create the hub").click()
+    expect(page.get_by_role("alert")).to_have_text("the set-up token is wrong or was used")
+    page.evaluate("location.hash = '#/setup/good-token'")
+    page.wait_for_function("location.hash.endsWith('good-token')")
+    page.get_by_label("Organisation").fill("Acme")
+    page.get_by_label("Email").fill("ada@example.org")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Create the hub").click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    sent = json.loads(state.asked("ubs", "/api/v1/setup")[-1].body)
+    assert sent == {"token": "good-token", "organisation": "Acme", "email": "ada@example.org", "password": "correct horse battery"}
+
+
+def test_signing_in_leads_to_where_one_wanted(open_page: Open, state: backend.State) -> None:
+    """A link seen signed out asks for the password, says a wrong one, and then opens."""
+    state.signed_in = False
+    page = open_page("#/explore?q=up")
+    page.get_by_label("Email").fill("ada@example.org")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_have_text("email or password is wrong")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("textbox", name="Query")).to_have_value("up")
+
+
+def test_an_invitation_is_accepted(open_page: Open, state: backend.State) -> None:
+    """The link's token and a password make a member."""
+    state.signed_in = False
+    page = open_page("#/invitation/tok%2Fen")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Join").click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    assert json.loads(state.asked("ubs", "/api/v1/invitations/accept")[0].body)["token"] == "tok/en"
+
+
+def test_a_session_that_ends_asks_to_sign_in_again(open_page: Open, state: backend.State) -> None:
+    """A token refused twice leads to the sign-in page, and back to the same view."""
+    page = open_page("#/explore?q=up")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    state.signed_in, state.refuse_tokens = False, 99
+    page.keyboard.press("r")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    state.refuse_tokens = 0
+    page.get_by_label("Email").fill("ada@example.org")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("textbox", name="Query")).to_have_value("up")
+
+
+def test_one_refused_token_is_not_noticed(open_page: Open, state: backend.State) -> None:
+    """A revoked token is replaced and the panel fills; nobody is sent away."""
+    state.refuse_tokens = 1
+    page = open_page("#/explore?q=up")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    assert state.tokens_made == 2
+
+
+# -- overview
+
+
+def test_the_overview_is_live(open_page: Open, state: backend.State) -> None:
+    """Health, numbers and charts are there at once, and are asked for again by themselves."""
+    page = open_page("#/overview")
+    expect(page.get_by_text("Everything is up")).to_be_visible()
+    expect(page.locator("coh-health-strip .health-card[data-state=up]")).to_have_count(6)
+    expect(page.locator("coh-stat-tile").first).not_to_contain_text("–")
+    expect(page.locator("coh-panel canvas").first).to_be_visible()
+    expect(page.locator(".live")).to_have_text("Live")
+    before = len(query_texts(state))
+    wait_for(lambda: len(query_texts(state)) > before + 6, "no refresh came")
+
+
+def test_only_panels_that_can_be_seen_ask(open_page: Open, state: backend.State) -> None:
+    """A panel below the window asks once it is scrolled to."""
+    page = open_page("#/overview", height=700)
+    expect(page.locator("coh-panel canvas").first).to_be_visible()
+    expect(page.locator("coh-panel").last.locator("canvas")).to_have_count(0)
+    assert not any("node_network" in text for text in query_texts(state))
+    page.locator("coh-panel").last.scroll_into_view_if_needed()
+    wait_for(lambda: any("node_network" in text for text in query_texts(state)), "the panel never asked")
+
+
+def test_a_hidden_page_rests(open_page: Open, state: backend.State) -> None:
+    """Nothing is asked while the tab is hidden; coming back asks at once."""
+    page = open_page("#/explore?q=up&refresh=5")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true }); document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator(".live")).to_have_text("Paused")
+    before = len(query_texts(state))
+    page.wait_for_timeout(5500)  # longer than the refresh of 5 s: the law is that nothing happens
+    assert len(query_texts(state)) == before
+    page.evaluate("Object.defineProperty(document, 'hidden', { value: false, configurable: true }); document.dispatchEvent(new Event('visibilitychange'))")
+    wait_for(lambda: len(query_texts(state)) > before, "nothing was asked on return")
+
+
+def test_a_panel_fails_alone(open_page: Open, state: backend.State) -> None:
+    """An unreachable das is told in the panels, the frame stays, and trying again works."""
+    state.down.add("das")
+    page = open_page("#/overview")
+    expect(page.locator("coh-panel .state-failed").first).to_contain_text("das is down for the test")
+    state.down.clear()
+    page.locator("coh-panel").first.get_by_role("button", name="Try again").click()
+    expect(page.locator("coh-panel").first.locator(".legend-entry").first).to_be_visible()
+
+
+def test_a_failed_refresh_keeps_what_was_there(open_page: Open, state: backend.State) -> None:
+    """The lines stay and a note says that they are not fresh."""
+    page = open_page("#/explore?q=up")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    state.down.add("das")
+    page.keyboard.press("r")
+    expect(page.locator(".panel-note")).to_have_text("not refreshed")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+
+
+# -- charts and ranges
+
+
+def test_a_drag_zooms_the_page_and_backspace_returns(open_page: Open) -> None:
+    """The range of the drag goes into the URL, the page stops refreshing, Backspace brings the range before back."""
+    page = open_page("#/explore?q=up")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    drag(page, "coh-panel", 0.25, 0.5)
+    page.wait_for_function("/from=\\d{13}/.test(location.hash)")
+    expect(page.locator(".live")).to_have_text("Paused")
+    params = page.evaluate("Object.fromEntries(new URLSearchParams(location.hash.split('?')[1]))")
+    length_s = (int(params["to"]) - int(params["from"])) / 1000
+    assert 0.2 * 3600 < length_s < 0.3 * 3600
+    page.keyboard.press("Backspace")
+    page.wait_for_function("!location.hash.includes('from=')")
+    expect(page.locator(".live")).to_have_text("Live")
+
+
+def test_the_browsers_back_returns_to_the_range_before(open_page: Open) -> None:
+    """A zoom is a step in the browser's history."""
+    page = open_page("#/explore?q=up")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    page.keyboard.press("-")
+    page.wait_for_function("location.hash.includes('from=')")
+    page.go_back()
+    page.wait_for_function("!location.hash.includes('from=')")
+    expect(page.locator(".range-label")).to_have_text("Last 1 hour")
+
+
+def test_one_cursor_across_charts(open_page: Open) -> None:
+    """The pointer over one chart shows its time on the others, with a tooltip only where it is."""
+    page = open_page("#/overview", height=1000)
+    panels = page.locator("coh-panel")
+    expect(panels.nth(3).locator("canvas")).to_be_visible()
+    expect(panels.nth(3).locator(".legend-entry").first).to_be_visible()
+    box = panels.nth(0).locator(".u-over").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
+    expect(panels.nth(0).locator(".chart-tip")).to_be_visible()
+    expect(panels.nth(3).locator(".chart-tip")).to_be_hidden()
+    other = panels.nth(3).locator(".u-cursor-x")
+    expect(other).not_to_have_class(re.compile("u-off"))
+    page.mouse.move(5, 5)
+    expect(panels.nth(0).locator(".chart-tip")).to_be_hidden()
+
+
+def test_arrow_keys_read_the_points(open_page: Open) -> None:
+    """A focused chart says time and values of the point it stands on."""
+    page = open_page("#/explore?q=node_load1")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(1)
+    chart = page.locator("coh-chart")
+    expect(chart).to_have_attribute("aria-label", re.compile("Result: 1 series; last values node_load1"))
+    chart.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(chart.locator("[aria-live]")).to_contain_text(re.compile(r"\d\d:\d\d:\d\d: node_load1 [\d.]+"))
+
+
+def test_a_range_is_typed(open_page: Open) -> None:
+    """Relative and fixed bounds are taken, nonsense is told in place."""
+    page = open_page("#/explore?q=up")
+    page.locator("coh-range-bar .popover-host > button").click()
+    page.get_by_label("From", exact=True).fill("gestern")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_text("The start cannot be read.")).to_be_visible()
+    page.get_by_label("From", exact=True).fill("now-2d/d")
+    page.get_by_label("To", exact=True).fill("now-1d/d")
+    page.get_by_role("button", name="Apply").click()
+    page.wait_for_function("decodeURIComponent(location.hash).includes('from=now-2d/d')")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_have_count(0)
+
+
+# -- explore
+
+
+def test_a_metric_is_found_filtered_and_broken_down(open_page: Open, state: backend.State) -> None:
+    """Choosing builds the query one would write; the URL holds the choices."""
+    page = open_page("#/explore")
+    expect(page.get_by_text("Choose a metric or write a query")).to_be_visible()
+    page.get_by_role("combobox", name="Metric").fill("cpu sec")
+    page.get_by_role("option", name=re.compile("node_cpu_seconds_total")).click()
+    expect(page.get_by_role("textbox", name="Query")).to_have_value("rate(node_cpu_seconds_total[$__rate_interval])")
+    expect(page.locator(".metric-about")).to_contain_text("Seconds the CPUs spent in each mode.")
+    page.get_by_role("button", name="Filter").click()
+    page.get_by_role("combobox", name="Label").fill("mode")
+    page.get_by_role("combobox", name="Label").press("Enter")
+    page.get_by_role("combobox", name="Value").fill("user")
+    page.get_by_role("combobox", name="Value").press("Enter")
+    expect(page.get_by_role("textbox", name="Query")).to_have_value('rate(node_cpu_seconds_total{mode="user"}[$__rate_interval])')
+    page.get_by_role("combobox", name="Break down by").fill("mode")
+    page.get_by_role("combobox", name="Break down by").press("Enter")
+    expect(page.get_by_role("textbox", name="Query")).to_have_value('sum by (mode) (rate(node_cpu_seconds_total{mode="user"}[$__rate_interval]))')
+    expect(page.locator("coh-legend tbody tr")).to_have_count(4)
+    assert any("%5B60s%5D" in text for text in query_texts(state))
+    page.reload()
+    expect(page.get_by_role("combobox", name="Metric")).to_have_value("node_cpu_seconds_total")
+    expect(page.get_by_role("combobox", name="Value")).to_have_value("user")
+
+
+def test_an_error_shows_its_place_in_the_query(open_page: Open) -> None:
+    """The server's words, and the part of the query they are about, marked."""
+    page = open_page()
+    page.evaluate("location.hash = '#/explore?q=' + encodeURIComponent('1 + bad(up)')")
+    expect(page.locator(".state-failed")).to_contain_text('unknown function with name "bad"')
+    expect(page.locator(".marked-query mark")).to_have_text("bad")
+
+
+def test_no_samples_is_said(open_page: Open) -> None:
+    """An empty answer is no error and no empty frame."""
+    page = open_page("#/explore?q=nothing_here")
+    expect(page.get_by_text("No samples in this range")).to_be_visible()
+
+
+def test_a_late_answer_never_overwrites_a_newer_one(open_page: Open, state: backend.State) -> None:
+    """A slow first query that answers after a quick second one changes nothing."""
+    state.query_delay_s["node_load1"] = 1.5
+    page = open_page("#/explore?q=node_load1")
+    wait_for(lambda: any("node_load1" in text for text in query_texts(state)), "the slow query was not sent")
+    box = page.get_by_role("textbox", name="Query")
+    box.fill("up")
+    box.press("Enter")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    page.wait_for_timeout(1800)  # past the slow answer: the law is that nothing changes
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+
+
+def test_the_legend_isolates_filters_and_caps(open_page: Open) -> None:
+    """431 series are 20 rows until asked for; a click isolates and the URL keeps it."""
+    page = open_page("#/explore?q=many_series")
+    rows = page.locator("coh-legend tbody tr")
+    expect(rows).to_have_count(20)
+    page.get_by_role("button", name="Show all 431").click()
+    expect(rows).to_have_count(431)
+    page.get_by_label("Filter series").fill("pod-12")
+    expect(rows).to_have_count(10)
+    rows.first.get_by_role("button").click()
+    page.wait_for_function("location.hash.includes('only=')")
+    expect(page.locator("coh-legend tbody tr.off")).to_have_count(9)
+    page.reload()
+    expect(page.locator("coh-legend tbody tr.off")).to_have_count(20)
+    rows.first.get_by_role("button").click(modifiers=["Control"])
+    expect(page.locator("coh-legend tbody tr.off")).to_have_count(19)
+
+
+def test_the_shown_series_leave_as_csv_and_curl(open_page: Open) -> None:
+    """The download has a column a series, the copied command asks this hub."""
+    page = open_page("#/explore?q=up")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    with page.expect_download() as caught:
+        page.get_by_role("button", name="Download as CSV").click()
+    lines = Path(caught.value.path()).read_text().splitlines()
+    assert lines[0].startswith('time,"up{instance=""data-api-service:8000""')
+    assert len(lines) > 100
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.locator(".toast")).to_have_text("Copied as curl")
+    assert "/api/data-api-service/api/v1/query_range" in page.evaluate("navigator.clipboard.readText()")
+
+
+# -- analysis
+
+
+def test_an_analysis_runs_and_is_drawn(open_page: Open, state: backend.State) -> None:
+    """From the form through its progress to the chart and the list of episodes."""
+    page = open_page("#/analysis?new=1&q=node_load1&from=now-6h&to=now")
+    expect(page.get_by_role("heading", name="Anomaly detection")).to_be_visible()
+    expect(page.get_by_label("Query")).to_have_value("node_load1")
+    page.get_by_label("Sensitivity").fill("0.7")
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator(".job-detail progress")).to_be_visible()
+    expect(page.locator(".job-detail .pill")).to_have_text("succeeded", timeout=15_000)
+    expect(page.locator(".job-detail coh-chart canvas")).to_be_visible()
+    expect(page.get_by_role("heading", name="Episodes")).to_be_visible()
+    expect(page.locator(".analysis-main table tbody tr")).to_have_count(4)
+    expect(page.locator(".result-facts")).to_contain_text("4 episodes")
+    sent = json.loads(next(request.body for request in state.asked("aps", "/api/v1/jobs") if request.method == "POST"))
+    assert sent["kind"] == "anomaly"
+    assert sent["params"] == {"sensitivity": 0.7, "season": "auto", "direction": "both", "write_back": True}
+    assert (sent["end_ms"] - sent["start_ms"]) == 6 * 3_600_000
+    assert sent["start_ms"] % sent["step_ms"] == 0
+
+
+def test_a_running_analysis_is_cancelled_and_run_again(open_page: Open, state: backend.State) -> None:
+    """Cancel ends it, Run again starts it, a failure tells its reason."""
+    state.job_seconds = 60
+    page = open_page("#/analysis?new=1&q=node_load1")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".job-detail .pill")).to_have_text("cancelled")
+    state.job_seconds = 0.5
+    page.get_by_role("button", name="Run again").click()
+    expect(page.locator(".job-detail .pill")).to_have_text("succeeded")
+    page.evaluate("location.hash = '#/analysis?new=1&q=fails'")
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator(".job-detail")).to_contain_text("the query matched 0 series")
+
+
+# -- add data
+
+
+def test_the_first_sample_is_seen_arriving(open_page: Open, state: backend.State) -> None:
+    """A key is made on a click, stands in every snippet, and curl's sample shows up by itself."""
+    page = open_page("#/add")
+    expect(page.get_by_text("Waiting for the first sample")).to_be_visible()
+    expect(page.locator(".paste")).to_contain_text("coh_live_…")
+    page.get_by_role("button", name="Make a key").click()
+    expect(page.locator(".paste")).to_contain_text("coh_live_9fK2mQ7")
+    assert json.loads(state.asked("ubs", "/api/v1/keys")[-1].body)["scopes"] == ["metrics:write", "metrics:read"]
+    for agent, piece in (("OpenTelemetry", "prometheusremotewrite:"), ("Telegraf", 'data_format = "prometheusremotewrite"'), ("Grafana", "type: prometheus"), ("curl", "base64 -d")):
+        page.get_by_role("tab", name=agent).click()
+        expect(page.locator(".paste")).to_contain_text(piece)
+        expect(page.locator(".paste")).to_contain_text("coh_live_9fK2mQ7")
+    wait_for(lambda: len(state.asked("das", "/api/v1/label/__name__/values")) > 0, "the page never looked")
+    page.wait_for_timeout(300)
+    state.metrics.append("hello_cloudopshub")
+    expect(page.get_by_text("Samples are arriving")).to_be_visible()
+    expect(page.locator(".arrived")).to_contain_text("hello_cloudopshub")
+
+
+def test_the_curl_snippet_really_sends_a_sample(open_page: Open, state: backend.State, tmp_path: Path) -> None:
+    """Pasted into a shell, it delivers a remote_write request that decodes to that sample."""
+    import shutil  # noqa: PLC0415 - only here
+    import subprocess  # noqa: PLC0415
+
+    if shutil.which("curl") is None or shutil.which("bash") is None:
+        pytest.skip("no curl or bash on this machine")
+    page = open_page("#/add?agent=curl")
+    page.get_by_role("button", name="Make a key").click()
+    expect(page.locator(".paste")).to_contain_text("coh_live_9fK2mQ7")
+    command = page.locator(".paste pre").inner_text()
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20, cwd=tmp_path, check=False)  # noqa: S603, S607
+    assert done.stdout.strip() == "204", done.stderr
+    (request,) = state.asked("dis", "/api/v1/write")
+    assert request.headers["authorization"].startswith("Bearer coh_live_")
+    assert request.headers["content-encoding"] == "snappy"
+    length, runs = request.body[0], request.body[1:]
+    plain = b""
+    while runs:
+        size = (runs[0] >> 2) + 1
+        plain, runs = plain + runs[1 : 1 + size], runs[1 + size :]
+    assert len(plain) == length
+    assert b"hello_cloudopshub" in plain
+    assert b"source" in plain
+
+
+# -- settings
+
+
+def test_keys_are_made_shown_once_and_revoked(open_page: Open, state: backend.State) -> None:
+    """The key is in a dialog once; the table has its start only; revoking asks first."""
+    page = open_page("#/settings/keys")
+    expect(page.get_by_text("No key yet.")).to_be_visible()
+    page.get_by_label("Name").fill("agent on web-1")
+    page.get_by_role("button", name="Make the key").click()
+    expect(page.get_by_role("dialog")).to_contain_text("coh_live_9fK2mQ7wXv3Rb8Tn1Ys6Lp4Dz0Hc5JgA0b1C2d")
+    page.get_by_role("button", name="I have it").click()
+    expect(page.locator("table")).to_contain_text("coh_live_9fK2…")
+    assert "mQ7wXv3" not in page.content()
+    page.get_by_role("button", name="Revoke").click()
+    page.get_by_role("dialog").get_by_role("button", name="Keep").click()
+    assert state.keys[0]["revoked_at"] is None
+    page.get_by_role("button", name="Revoke").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(page.get_by_text("1 revoked")).to_be_visible()
+    assert state.keys[0]["revoked_at"] is not None
+
+
+def test_members_invitations_and_the_audit_log(open_page: Open, state: backend.State) -> None:
+    """Roles change, an invitation's link is shown once, changes are listed."""
+    page = open_page("#/settings")
+    page.get_by_label("Role of grace@example.org").select_option("admin")
+    expect(page.locator(".toast")).to_contain_text("grace@example.org is admin now")
+    page.get_by_label("Email").fill("linus@example.org")
+    page.get_by_role("button", name="Invite").click()
+    expect(page.locator("coh-snippet")).to_contain_text("/#/invitation/abc")
+    page.get_by_role("tab", name="Audit log").click()
+    expect(page.locator("tbody tr")).to_have_count(4)
+    expect(page.locator("tbody")).to_contain_text("key.create")
+
+
+def test_a_viewer_is_offered_nothing_that_would_be_refused(open_page: Open, state: backend.State) -> None:
+    """No key, role or analysis controls for who may not use them."""
+    state.role = "viewer"
+    page = open_page("#/settings")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.locator("tbody select")).to_have_count(0)
+    page.get_by_role("tab", name="API keys").click()
+    expect(page.get_by_text("Keys are for owners and admins")).to_be_visible()
+    page.evaluate("location.hash = '#/analysis'")
+    expect(page.get_by_role("heading", name="Analysis")).to_be_visible()
+    expect(page.get_by_role("button", name="New analysis")).to_have_count(0)
+    page.evaluate("location.hash = '#/add'")
+    expect(page.get_by_text("Your role cannot make keys")).to_be_visible()
+
+
+# -- the frame
+
+
+def test_the_keyboard_goes_everywhere(open_page: Open) -> None:
+    """g and a letter go, / edits, Esc leaves."""
+    page = open_page("#/overview")
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    for key, name in (("e", "Explore"), ("a", "Analysis"), ("d", "Add data"), ("s", "Settings"), ("o", "Overview"), ("e", "Explore")):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        expect(page.get_by_role("heading", name=name, exact=True, level=1)).to_be_visible()
+    page.keyboard.press("/")
+    expect(page.get_by_role("textbox", name="Query")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("textbox", name="Query")).not_to_be_focused()
+
+
+def test_the_theme_does_not_flash(open_page: Open) -> None:
+    """The theme is set before the first paint: with the page's modules held back, the background is right already."""
+    page = open_page("#/overview", theme="dark")
+    page.route("**/assets/main.*.js", lambda route: None)
+    page.goto(page.url.split("#")[0], wait_until="commit")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    page.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(11, 17, 19)'")
+
+
+def test_a_chosen_theme_is_kept(open_page: Open) -> None:
+    """Dark stays dark after a reload on a light system, and charts follow at once."""
+    page = open_page("#/overview")
+    page.locator(".account").click()
+    page.get_by_role("button", name="Dark").click()
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    page.reload()
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+
+
+def test_signing_out(open_page: Open, state: backend.State) -> None:
+    """The session ends on the server, and the page forgets."""
+    page = open_page("#/overview")
+    page.locator(".account").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert not state.signed_in
+
+
+VIEWS = ["#/overview", "#/explore?m=node_cpu_seconds_total&q=rate(node_cpu_seconds_total[1m])", "#/analysis?new=1", "#/add", "#/settings/keys", "#/settings/audit"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 768, 1440])
+def test_every_view_fits_its_window(open_page: Open, state: backend.State, tmp_path: Path, width: int, theme: str) -> None:
+    """Nothing sticks out sideways at any width; a screenshot of each is left for the eyes."""
+    state.keys.append({"id": "k", "name": "agent", "start": "coh_live_Ab3x", "scopes": ["metrics:write", "metrics:read"], "created_at": backend.iso(0), "last_used_at": None, "expires_at": None, "revoked_at": None, "created_by": "ada"})
+    page = open_page(width=width, theme=theme)
+    for hash_ in VIEWS:
+        page.evaluate("(hash) => { location.hash = hash; }", hash_)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        settle(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, hash_
+        page.screenshot(path=tmp_path / f"{re.sub('[^a-z]+', '-', hash_)[:24]}.png")
+
+
+CONTRAST = """() => {
+  const channel = (value) => { const part = value / 255; return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4; };
+  const read = (color) => color.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const behind = (node) => { for (let at = node; at; at = at.parentElement) { const c = read(getComputedStyle(at).backgroundColor); if ((c[3] ?? 1) > 0.9 && c.length >= 3) return c; } return [255, 255, 255]; };
+  const weak = [];
+  const walker = document.createTreeWalker(document.querySelector("#app"), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim();
+    const node = walker.currentNode.parentElement;
+    if (!text || !node.offsetParent || node.closest(".offscreen, .off, [disabled]")) continue;
+    const color = getComputedStyle(node).color;
+    if (!color.startsWith("rgb")) continue;
+    const [a, b] = [light(read(color)), light(behind(node))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) weak.push(`${ratio.toFixed(2)} ${text.slice(0, 30)} ${color}`);
+  }
+  return [...new Set(weak)];
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_has_the_contrast_of_wcag_aa(open_page: Open, state: backend.State, theme: str) -> None:
+    """Every visible text stands out from what is behind it by 4.5 to 1."""
+    state.job_seconds = 0.2
+    page = open_page(theme=theme)
+    for hash_ in [*VIEWS, "#/explore?q=bad(up)", "#/analysis"]:
+        page.evaluate("(hash) => { location.hash = hash; }", hash_)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        settle(page)
+        page.wait_for_timeout(250)  # colours fade in
+        assert page.evaluate(CONTRAST) == [], hash_
+
+
+def test_loading_moves_nothing(open_page: Open, state: backend.State) -> None:
+    """Panels have their place before their data: no shift of the layout while they fill."""
+    state.query_delay_s[""] = 0.4
+    page = open_page()
+    page.evaluate("window.shift = 0; new PerformanceObserver((list) => { for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value; }).observe({ type: 'layout-shift', buffered: true });")
+    page.evaluate("location.hash = '#/overview'")
+    expect(page.locator("coh-panel .legend-entry").first).to_be_visible()
+    page.wait_for_timeout(600)
+    assert page.evaluate("window.shift") < 0.1
