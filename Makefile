@@ -45,7 +45,7 @@ venvs: $(STAMP) ## make the environments of all folders, with the development to
 env: $(STAMP) ## write .env, the secrets of `make up`, unless it is there
 	@exec $(CI) secrets .env
 
-images: ## build the five images
+images: env ## build the five images
 	docker compose build
 
 up: env ## the platform in containers, on http://localhost:8080

@@ -68,7 +68,7 @@ def all_checks(catalogue: Catalogue) -> dict[str, Check]:
         targets = [] if named or not service.package else [service.package]
         checks[f"mypy {service.code}"] = program(folder, python, "-m", "mypy", *targets)
     config = ["--config-file", "ci/pyproject.toml"]
-    checks["mypy ci"] = program(root, sys.executable, "-m", "mypy", *config, "-p", "ci")
+    checks["mypy ci"] = program(root, sys.executable, "-m", "mypy", *config, "ci")
     checks["layers ci"] = program(root, tool("lint-imports"), "--config", "ci/pyproject.toml")
     return checks
 

@@ -19,7 +19,7 @@ from ci.embedded_postgres import PostgresError, die_with_parent
 from ci.errors import CiError, Defect, OutsideFault
 from ci.model import Catalogue, Service
 from ci.native import keys, plan, ports, postgres, probe, state
-from ci.native.logs import Follower, render
+from ci.native.logs import Follower, is_routine, render
 from ci.native.supervisor import Program, Supervisor
 from ci.screen import Screen
 from ci.settings import Settings
@@ -245,6 +245,8 @@ class Run:
         while not self.stop.is_set() and not self.supervisor.failed.is_set():
             for follower in followers:
                 for line in follower.new_lines():
+                    if is_routine(line):
+                        continue
                     self.screen.line(render(line, follower.name, colour=colour))
                 follower.bound()
             await asyncio.sleep(FOLLOW_EVERY_S)

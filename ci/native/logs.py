@@ -13,6 +13,7 @@ from pathlib import Path
 
 FILE_BYTES_MAX = 20_000_000
 READ_BYTES_MAX = 262_144
+HTTP_ERRORS = 400
 COLOURS = {"das": "36", "dis": "32", "aps": "35", "aps-worker": "95", "ubs": "33", "ui": "34"}
 LEVEL_COLOURS = {"warning": "33", "error": "31", "critical": "31;1", "debug": "2"}
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -46,6 +47,24 @@ def render(line: str, name: str, *, colour: bool) -> str:
     return "\n".join(
         [rendered, *(f"{prefix}   {ESCAPES.sub('', row)}" for row in trace.splitlines())]
     )
+
+
+def told_plainly(line: str) -> str:
+    """A line as it stands in a reason: indented, without a name; empty for answered probes."""
+    if '"route": "/ready"' in line:
+        return ""
+    return "  " + render(line, "", colour=False).replace("\n" + " " * 10, "\n  ").lstrip()
+
+
+def is_routine(line: str) -> bool:
+    """Whether the line tells of a request that went well: counted, kept, but not news."""
+    if '"event": "request"' not in line:
+        return False
+    try:
+        status = json.loads(line).get("status")
+    except (ValueError, AttributeError):
+        return False
+    return isinstance(status, int) and status < HTTP_ERRORS
 
 
 def _short(value: object) -> str:

@@ -139,4 +139,5 @@ def closing_words(public_url: str, key: str, link: str | None) -> str:
           credentials: {key}
 
   Ctrl-C stops everything. From another terminal: make status, make logs, make stop.
+  Below: what the processes log; requests that went well only show in `make logs`.
 """

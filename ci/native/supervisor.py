@@ -21,7 +21,7 @@ from pathlib import Path
 from ci.embedded_postgres import Account
 from ci.errors import Defect
 from ci.native import guard, leash
-from ci.native.logs import tail
+from ci.native.logs import tail, told_plainly
 
 TRIES = 3
 BACKOFF_FIRST_S = 0.5
@@ -211,9 +211,10 @@ class Supervisor:
             await asyncio.wait({child.task}, timeout=STOP_TIMEOUT_S)
 
     def _explain(self, child: Child, how: str) -> str:
-        lines = tail(child.program.log, REASON_LINES, child.log_start)
-        said = "\n".join(f"    {line}" for line in lines) or "    (it said nothing)"
-        return f"{child.program.name} {how}. Its last lines ({child.program.log}):\n{said}"
+        rows = tail(child.program.log, 10 * REASON_LINES, child.log_start)
+        told = [told_plainly(row) for row in rows]
+        lines = "\n".join([text for text in told if text][-REASON_LINES:]) or "    (nothing)"
+        return f"{child.program.name} {how}. Its last lines ({child.program.log}):\n{lines}"
 
     async def _keep_guard(self) -> None:
         """A guard that dies is replaced."""

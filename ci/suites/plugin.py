@@ -77,6 +77,8 @@ class Suites:
                 for each in list(running):
                     ended = each.process.poll() is not None
                     self._tell(session, each)
+                    if len(running) == 1:
+                        self._pass_on(session, each)
                     if ended:
                         running.remove(each)
                         self._finish(session, each)
@@ -126,7 +128,7 @@ class Suites:
                 running.held.append(report)
 
     def _pass_on(self, session: pytest.Session, running: Running) -> None:
-        """Tell the held reports: whole files, so that two suites do not mix on one line."""
+        """Tell the held reports. While two suites run, whole files: they must not mix on a line."""
         for report in running.held:
             prefix = running.suite.folder.name
             report.nodeid = f"{prefix}/{report.nodeid}"

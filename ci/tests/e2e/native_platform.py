@@ -16,6 +16,8 @@ import httpx
 import psutil
 import remote_write
 
+from ci.native import leash
+
 ROOT = Path(__file__).resolve().parents[3]
 START_TIMEOUT_S = 300.0
 CODES = ("das", "dis", "aps", "ubs", "ui")
@@ -49,12 +51,16 @@ class NativePlatform:
         """A run on free ports, not yet ready."""
         env = {name: value for name, value in os.environ.items() if name not in NOT_PASSED}
         env |= {f"CLOUDOPSHUB_{code.upper()}_PORT": "0" for code in CODES}
-        env |= {"CLOUDOPSHUB_DATA_DIR": str(data_dir), **variables}
+        env |= {"CLOUDOPSHUB_DATA_DIR": str(data_dir), "CLOUDOPSHUB_START_TIMEOUT_S": "150"}
+        env |= variables
         data_dir.mkdir(parents=True, exist_ok=True)
         output = data_dir.parent / f"{data_dir.name}.screen"
+        # a test run that is killed takes its platform along
+        number = str(int(signal.SIGTERM))
+        leashed = [sys.executable, "-I", leash.__file__, number, "-1", "-1", "--"]
         with output.open("ab") as screen:
             launcher = subprocess.Popen(
-                [sys.executable, "-m", "ci", "run"],
+                [*leashed, sys.executable, "-m", "ci", "run"],
                 cwd=ROOT,
                 env=env,
                 stdin=subprocess.DEVNULL,
