@@ -1,7 +1,7 @@
 """Operators that make few series of many: sum, topk, quantile, count_values …"""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,8 +25,13 @@ _FOLDS = {
 }
 
 
-def evaluate(expr: Aggregate, value: Vector, param: F64 | str | None) -> Vector:
-    """The aggregation of a vector; `param` is the operator's own (m,) or label name."""
+def evaluate(
+    expr: Aggregate, value: Vector, param: F64 | str | None, hold: Callable[[int], None]
+) -> Vector:
+    """The aggregation of a vector; `param` is the operator's own (m,) or label name.
+
+    hold: told how many values are about to be held.
+    """
     if expr.op == "limit_ratio":
         if isinstance(param, np.ndarray) and np.isnan(param).any():
             raise EvaluationError(reason="Ratio value is NaN")
@@ -42,7 +47,7 @@ def evaluate(expr: Aggregate, value: Vector, param: F64 | str | None) -> Vector:
     labels = [_group_labels(expr, value.labels[row]) for row in firsts]
     if expr.op == "count_values":
         assert isinstance(param, str)
-        return _count_values(param, value, groups, labels)
+        return _count_values(param, value, groups, labels, hold)
     shape = (len(firsts), value.values.shape[1])
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
     values = np.ascontiguousarray(value.values)
@@ -116,7 +121,13 @@ def _choose(op: str, value: Vector, groups: I64, counts: I64) -> Vector:
     return chosen.compact()
 
 
-def _count_values(name: str, value: Vector, groups: I64, group_labels: list[Labels]) -> Vector:
+def _count_values(
+    name: str,
+    value: Vector,
+    groups: I64,
+    group_labels: list[Labels],
+    hold: Callable[[int], None],
+) -> Vector:
     """How many series of a group have each value; the value becomes the label `name`."""
     if not name:
         raise EvaluationError(reason=f'invalid label name "{name}"')
@@ -126,6 +137,7 @@ def _count_values(name: str, value: Vector, groups: I64, group_labels: list[Labe
     pairs, indexes = np.unique(
         groups[rows] * values.size + inverse.reshape(-1), return_inverse=True
     )
+    hold(pairs.size * value.values.shape[1])
     out = np.zeros((pairs.size, value.values.shape[1]))
     np.add.at(out, (indexes.reshape(-1), steps), 1.0)
     labels = [

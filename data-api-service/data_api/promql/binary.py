@@ -108,8 +108,13 @@ def _merge_same_flag(value: Vector) -> Vector:
     )
 
 
-def vectors(expr: Binary, lhs: Vector, rhs: Vector, *, delayed: bool) -> Vector:
-    """Arithmetic or comparison of the series that match."""
+def vectors(
+    expr: Binary, lhs: Vector, rhs: Vector, *, delayed: bool, hold: Callable[[int], None]
+) -> Vector:
+    """Arithmetic or comparison of the series that match.
+
+    delayed: names go at the end. hold: told how many values are about to be held.
+    """
     matching = expr.matching
     assert matching is not None
     swapped = matching.cardinality is Cardinality.ONE_TO_MANY
@@ -119,6 +124,8 @@ def vectors(expr: Binary, lhs: Vector, rhs: Vector, *, delayed: bool) -> Vector:
     groups, _ = group_rows(_signatures(matching, [*many.labels, *one.labels]))
     many_groups, one_groups = groups[: many.rows], groups[many.rows :]
     _refuse_duplicates(matching, many, one, one_groups, swapped=swapped)
+    sizes = np.bincount(one_groups, minlength=int(groups.max()) + 1)
+    hold(int(sizes[many_groups].sum()) * lhs.values.shape[1])
     many_rows, one_rows = _pairs(many_groups, one_groups)
     if not many_rows.size:
         return empty(lhs.values.shape[1])

@@ -9,6 +9,7 @@ from .nodes import Span
 
 LOOKBACK_MS = 300_000
 SUBQUERY_STEP_MS = 60_000
+NOTES_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,21 @@ class Annotations:
         """Something may be wrong."""
         self.infos[f"PromQL info: {message} {self._where(span)}"] = None
 
+    def shown(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Warnings and infos as an answer carries them: the first few of each, then how many more.
+
+        Source: Prometheus `Annotations.AsStrings` with the limits of its API.
+        """
+        return _first(self.warnings, "warning"), _first(self.infos, "info")
+
     def _where(self, span: Span) -> str:
         return f"({lexer.where(self.text, span.start).rstrip(': ')})"
+
+
+def _first(notes: dict[str, None], kind: str) -> tuple[str, ...]:
+    rest = len(notes) - NOTES_MAX
+    shown = tuple(notes)[:NOTES_MAX]
+    return (*shown, f"{rest} more {kind} annotations omitted") if rest > 0 else shown
 
 
 @dataclass(slots=True)

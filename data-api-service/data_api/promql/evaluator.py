@@ -48,7 +48,7 @@ from .nodes import (
 )
 from .numerals import format_value
 from .parser import value_type
-from .selectors import resolve, spans, subquery_steps
+from .selectors import resolve, spans, subquery_times
 from .values import (
     Value,
     Vector,
@@ -124,7 +124,7 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     with np.errstate(all="ignore"):
         value = _Evaluator(query, steps_ms).evaluate(expr)
         answer = _instant(value, steps_ms) if instant else _range(value, steps_ms)
-    return Result(answer, tuple(query.notes.warnings), tuple(query.notes.infos))
+    return Result(answer, *query.notes.shown())
 
 
 def _instant(value: Value, steps_ms: I64) -> Scalar | String | InstantVector | Columns:
@@ -239,7 +239,7 @@ class _Evaluator:
             if expr.op in SET_OPERATORS:
                 return binary.sets(expr, lhs, rhs)
             delayed = self.query.options.delayed_name_removal
-            return binary.vectors(expr, lhs, rhs, delayed=delayed)
+            return binary.vectors(expr, lhs, rhs, delayed=delayed, hold=self.query.budget.hold)
         if isinstance(lhs, Vector):
             assert isinstance(rhs, np.ndarray)
             result = binary.vector_scalar(expr, lhs, rhs, swapped=False)
@@ -265,7 +265,7 @@ class _Evaluator:
                 self.query.notes.warn(problem, expr.param.span)
         value = self.vector(expr.expr)
         self.query.budget.hold(value.values.size)
-        return aggregations.evaluate(expr, value, param)
+        return aggregations.evaluate(expr, value, param, self.query.budget.hold)
 
     # --- samples
 
@@ -315,11 +315,15 @@ class _Evaluator:
     def _subquery(self, expr: Subquery) -> Windows:
         ends = self._times(expr.at, 0)
         default_ms = self.query.options.subquery_step_ms
-        steps = subquery_steps(int(ends.min()), int(ends.max()), expr, default_ms)
-        if not steps.size:
+        first_ms, last_ms, step_ms = subquery_times(
+            int(ends.min()), int(ends.max()), expr, default_ms
+        )
+        if first_ms > last_ms:
             return Windows(
                 Columns.empty(), ends - expr.offset_ms, expr.range_ms, np.zeros(0, np.bool_)
             )
+        self.query.budget.hold((last_ms - first_ms) // step_ms + 1)
+        steps = np.arange(first_ms, last_ms + 1, step_ms, dtype=np.int64)
         inner = _Evaluator(self.query, steps).vector(expr.expr).compact()
         self.query.budget.hold(inner.values.size)
         columns = to_columns(inner, steps)
@@ -368,7 +372,9 @@ class _Evaluator:
         ):
             self.query.notes.warn(problem, expr.args[0].span)
         self.query.budget.hold(len(windows.columns.labels) * self.steps_ms.size)
-        result = range_functions.evaluate(expr.name, windows, scalars, self.steps_ms).compact()
+        result = range_functions.evaluate(
+            expr.name, windows, scalars, self.steps_ms, self.query.budget.limits.checkpoint
+        ).compact()
         for metric in range_functions.suspicious_counters(expr, result):
             self.query.notes.info(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
@@ -481,7 +487,9 @@ class _Evaluator:
     def _absent_over_time(self, expr: Call) -> Vector:
         windows = self.evaluate(expr.args[0])
         assert isinstance(windows, Windows)
-        seen = range_functions.evaluate("present_over_time", windows, [], self.steps_ms)
+        seen = range_functions.evaluate(
+            "present_over_time", windows, [], self.steps_ms, self.query.budget.limits.checkpoint
+        )
         return label_functions.absent(seen, expr.args[0])
 
     def _label_replace(self, expr: Call) -> Vector:

@@ -66,7 +66,7 @@ _PRECEDENCE = {
 _WORD_OPERATORS = frozenset({"and", "or", "unless", "atan2"})
 _NEVER_NAMES = _WORD_OPERATORS | {"bool", "on", "ignoring", "group_left", "group_right"}
 _UNARY_OPERAND = 6
-_AT_MAX_MS = 2**63 - 1
+_AT_MAX_MS = 2**62  # leaves room for offsets and ranges in 64 bits
 
 
 def parse(text: str) -> Expr:

@@ -1,6 +1,7 @@
 """Functions of range vectors: windows in, one value a step out."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -46,45 +47,75 @@ NAMES = frozenset(
 )
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
-Fill = Callable[[I64, F64, Bools], None]
+WORK_MAX = 50_000_000
+"""Samples looked at between two checkpoints: a fraction of a second."""
+
+Run = Callable[[I64, I64, F64, Bools], None]
 
 
-def evaluate(name: str, windows: Windows, scalars: list[F64], steps_ms: I64) -> Vector:
-    """The function `name` over all windows; rows keep their names."""
-    columns = windows.columns
-    samples = (columns.offsets, columns.timestamps_ms, columns.values)
+def evaluate(
+    name: str, windows: Windows, scalars: list[F64], steps_ms: I64, checkpoint: Callable[[], None]
+) -> Vector:
+    """The function `name` over all windows; rows keep their names.
+
+    Under `@` all windows are one: computed once and seen at every step, unless a parameter or the
+    step itself takes part.
+    """
+    columns, steps = windows.columns, windows.ends_ms.size
+    run = _kernel(name, windows, scalars, steps_ms)
+    fixed = steps > 1 and bool((windows.ends_ms == windows.ends_ms[0]).all()) and not scalars
+    ends = np.ascontiguousarray(windows.ends_ms[:1] if fixed else windows.ends_ms)
+    shape = (len(columns.labels), ends.size)
+    out, present = np.zeros(shape), np.zeros(shape, np.bool_)
+    edges = _blocks(columns.offsets, ends, windows.range_ms)
+    for first, last in pairwise(edges):
+        checkpoint()
+        run(columns.offsets[first : last + 1], ends, out[first:last], present[first:last])
+    if fixed:
+        out, present = np.repeat(out, steps, axis=1), np.repeat(present, steps, axis=1)
+    return Vector(columns.labels, out, present, windows.unnamed)
+
+
+def _blocks(offsets: I64, ends: I64, range_ms: int) -> list[int]:
+    """Rows where a block of bounded work begins, and the end: a kernel cannot be interrupted."""
+    step_ms = int(ends[1] - ends[0]) if ends.size > 1 else range_ms
+    overlap = min(range_ms // max(step_ms, 1) + 1, ends.size)
+    work = np.cumsum(np.diff(offsets) * overlap + ends.size)
+    edges = np.flatnonzero(np.diff(work // WORK_MAX)) + 1
+    return [0, *edges.tolist(), offsets.size - 1]
+
+
+def _kernel(name: str, windows: Windows, scalars: list[F64], steps_ms: I64) -> Run:
+    """The loop of a function, waiting for a block of rows."""
+    times, values = windows.columns.timestamps_ms, windows.columns.values
     length = windows.range_ms
     if name in _FOLDS:
         op = _FOLDS[name]
-
-        def fill(ends: I64, out: F64, present: Bools) -> None:
-            kernels.fold(op, *samples, ends, length, out, present)
-
-        return _same_windows_once(windows, fill)
+        return lambda offsets, ends, out, present: kernels.fold(
+            op, offsets, times, values, ends, length, out, present
+        )
     if name in _GROWTHS:
         is_counter, is_rate = _GROWTHS[name]
-
-        def fill(ends: I64, out: F64, present: Bools) -> None:
-            kernels.growth(*samples, ends, length, is_counter, is_rate, out, present)
-
-        return _same_windows_once(windows, fill)
-    out, present = _blank(windows, windows.ends_ms.size)
-    ends = windows.ends_ms
-    match name:
-        case "deriv":
-            kernels.line(*samples, ends, length, steps_ms, np.zeros(ends.size), 0, out, present)
-        case "predict_linear":
-            kernels.line(*samples, ends, length, steps_ms, scalars[0], 1, out, present)
-        case "quantile_over_time":
-            kernels.quantile(*samples, ends, length, scalars[0], out, present)
-        case "double_exponential_smoothing":
-            smoothing, trend = scalars
-            _check_factor("smoothing", smoothing)
-            _check_factor("trend", trend)
-            kernels.smoothing(*samples, ends, length, smoothing, trend, out, present)
-        case _:
-            raise AssertionError(name)
-    return Vector(columns.labels, out, present, windows.unnamed)
+        return lambda offsets, ends, out, present: kernels.growth(
+            offsets, times, values, ends, length, is_counter, is_rate, out, present
+        )
+    if name in {"deriv", "predict_linear"}:
+        predict = int(name == "predict_linear")
+        ahead = scalars[0] if predict else np.zeros(steps_ms.size)
+        return lambda offsets, ends, out, present: kernels.line(
+            offsets, times, values, ends, length, steps_ms, ahead, predict, out, present
+        )
+    if name == "quantile_over_time":
+        return lambda offsets, ends, out, present: kernels.quantile(
+            offsets, times, values, ends, length, scalars[0], out, present
+        )
+    assert name == "double_exponential_smoothing"
+    smoothing, trend = scalars
+    _check_factor("smoothing", smoothing)
+    _check_factor("trend", trend)
+    return lambda offsets, ends, out, present: kernels.smoothing(
+        offsets, times, values, ends, length, smoothing, trend, out, present
+    )
 
 
 def _check_factor(which: str, factors: F64) -> None:
@@ -93,24 +124,6 @@ def _check_factor(which: str, factors: F64) -> None:
             raise EvaluationError(
                 reason=f"invalid {which} factor. Expected: 0 < {which[0]}f < 1, got: {factor:f}"
             )
-
-
-def _same_windows_once(windows: Windows, fill: Fill) -> Vector:
-    """Under `@` all windows are one: computed once, seen at every step."""
-    steps = windows.ends_ms.size
-    fixed = steps > 1 and bool((windows.ends_ms == windows.ends_ms[0]).all())
-    ends = windows.ends_ms[:1] if fixed else windows.ends_ms
-    out, present = _blank(windows, ends.size)
-    fill(np.ascontiguousarray(ends), out, present)
-    if fixed:
-        out = np.repeat(out, steps, axis=1)
-        present = np.repeat(present, steps, axis=1)
-    return Vector(windows.columns.labels, out, present, windows.unnamed)
-
-
-def _blank(windows: Windows, steps: int) -> tuple[F64, Bools]:
-    shape = (len(windows.columns.labels), steps)
-    return np.zeros(shape), np.zeros(shape, np.bool_)
 
 
 def suspicious_counters(call: Call, result: Vector) -> list[str]:

@@ -5,9 +5,7 @@ query steps ──▶ @ and offset ──▶ subquery steps ──▶ lookback o
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..model import I64, SelectorSpan
+from ..model import SelectorSpan
 from .nodes import At, Expr, MatrixSelector, Subquery, VectorSelector, children
 
 
@@ -22,16 +20,20 @@ def resolve(at: At, start_ms: int, end_ms: int) -> int | None:
             return at
 
 
-def subquery_steps(first_ms: int, last_ms: int, expr: Subquery, default_step_ms: int) -> I64:
-    """Times at which a subquery evaluates its inside, for outer times `first_ms`…`last_ms`.
+def subquery_times(
+    first_ms: int, last_ms: int, expr: Subquery, default_step_ms: int
+) -> tuple[int, int, int]:
+    """First time, last time and step at which a subquery evaluates its inside; none if they cross.
 
-    They are multiples of the step, whatever the query's own times: two queries share them. Both
-    ends are after `@`; the offset is applied here. Source: Prometheus `evalSubquery`.
+    Given are the outer times' ends, after `@`; the offset is applied here. Times are multiples of
+    the step, whatever the query's own times: two queries share them. Source: Prometheus
+    `evalSubquery`.
     """
     step_ms = expr.step_ms or default_step_ms
     after = first_ms - expr.offset_ms - expr.range_ms
     start_ms = after // step_ms * step_ms + step_ms
-    return np.arange(start_ms, last_ms - expr.offset_ms + 1, step_ms, dtype=np.int64)
+    last = last_ms - expr.offset_ms
+    return start_ms, start_ms + (last - start_ms) // step_ms * step_ms, step_ms
 
 
 def spans(
@@ -58,12 +60,10 @@ def spans(
                 fixed = resolve(node.at, start_ms, end_ms)
                 if fixed is not None:
                     first_ms = last_ms = fixed
-                steps = subquery_steps(first_ms, last_ms, node, subquery_step_ms)
-                if steps.size:
-                    stack.append((node.expr, int(steps[0]), int(steps[-1])))
-                else:
-                    inner = last_ms - node.offset_ms
-                    stack.append((node.expr, inner, inner))
+                first_ms, last_ms, _ = subquery_times(  # noqa: PLW2901
+                    first_ms, last_ms, node, subquery_step_ms
+                )
+                stack.append((node.expr, min(first_ms, last_ms), last_ms))
             case _:
                 stack.extend((child, first_ms, last_ms) for child in reversed(children(node)))
     return found

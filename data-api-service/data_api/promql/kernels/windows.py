@@ -4,7 +4,8 @@
     ────(────●────●─────]──▶ t        Ends ascend: one pair of cursors serves a series.
 
 Every entry takes compressed sparse rows (`Columns` without stale markers), the windows' ends
-(m,) and their common length, and fills `out` and `present`, both (n, m).
+(m,) and their common length, and fills `out` and `present`, both (n, m). Offsets may be those of a
+block of rows: they count from the start of all samples.
 """
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
 
@@ -16,6 +17,15 @@ from .sums import add, mean, quantile_sorting, total, variance
 
 SUM, AVG, MIN, MAX, COUNT, LAST, FIRST, PRESENT, STDDEV, STDVAR = range(10)
 CHANGES, RESETS, TS_OF_MIN, TS_OF_MAX, TS_OF_LAST, TS_OF_FIRST, IRATE, IDELTA, MAD = range(10, 19)
+
+
+@kernel(int64(I64S))
+def longest(offsets: I64) -> int:
+    """Samples of the longest series."""
+    most = 0
+    for row in range(offsets.size - 1):
+        most = max(most, offsets[row + 1] - offsets[row])
+    return most
 
 
 @kernel(void(I64S, I64S, I64S, I64S, int64, OUT_I64))
@@ -112,7 +122,7 @@ def fold(
 
     Absent where the window is empty, and for IRATE and IDELTA below two samples.
     """
-    scratch = np.empty(values.size if op == MAD else 0, np.float64)
+    scratch = np.empty(longest(offsets) if op == MAD else 0, np.float64)
     for row in range(offsets.size - 1):
         last = offsets[row + 1]
         lo = offsets[row]
@@ -184,7 +194,7 @@ def growth(
     zero. Each series' resets are found once, so that a window costs what it holds of them, however
     long it is. Source: Prometheus `extrapolatedRate`; docs/adr/0005-promql-engine.md.
     """
-    resets = np.empty(values.size if is_counter else 0, np.int64)
+    resets = np.empty(longest(offsets) if is_counter else 0, np.int64)
     for row in range(offsets.size - 1):
         last = offsets[row + 1]
         lo = offsets[row]
@@ -314,7 +324,7 @@ def quantile(
     present: Bools,
 ) -> None:
     """The `quantiles[step]`-quantile of each window that holds a sample."""
-    scratch = np.empty(values.size, np.float64)
+    scratch = np.empty(longest(offsets), np.float64)
     for row in range(offsets.size - 1):
         last = offsets[row + 1]
         lo = offsets[row]

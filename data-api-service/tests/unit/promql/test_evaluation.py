@@ -72,6 +72,29 @@ def test_a_checkpoint_ends_an_evaluation():
         promql.evaluate(expr, loaded, 0, 0, 1, limits=QueryLimits(checkpoint=ended))
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sum_over_time(vector(1)[100y:1ms])",
+        "sum_over_time(sum_over_time(x[1y:1s])[1y:1s])",
+        "sum_over_time(vector(time())[1y:1ms])",
+    ],
+)
+def test_no_query_holds_more_than_its_bound(query):
+    """Subqueries, pairs and counts are refused before the memory for them is taken."""
+    with pytest.raises(TooManySamples):
+        run_query(store_of(x="1x5"), query, 0, 600_000, 60_000, instant=False)
+
+
+def test_notes_are_cut_short():
+    """An answer carries ten notes of a kind and says how many there are besides."""
+    store = store_of(**{f"m{i:02}": "1x5" for i in range(14)})
+    query = 'count(rate({__name__=~"m.+"}[5m])) or vector(1)'
+    infos = run_query(store, query, 300_000, 300_000, 1, instant=True).infos
+    assert len(infos) == 11
+    assert infos[-1] == "4 more info annotations omitted"
+
+
 @pytest.mark.parametrize("query", ['"text"', "x[5m]"])
 def test_a_range_query_wants_values(query):
     """Strings and range vectors have no place in a range query."""
