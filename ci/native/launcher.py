@@ -337,6 +337,7 @@ def main(catalogue: Catalogue, settings: Settings) -> int:
     settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     (settings.data_dir / "logs").mkdir(mode=0o700, exist_ok=True)
     lock = state.take(settings.data_dir)
+    settings.state_file.unlink(missing_ok=True)  # of a run that was killed
     try:
         asyncio.run(_run(catalogue, settings, screen))
         screen.line("  stopped; nothing is left running")

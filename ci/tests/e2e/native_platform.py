@@ -91,7 +91,7 @@ class NativePlatform:
         """The run's state file; empty when there is none."""
         with contextlib.suppress(OSError, ValueError):
             found: dict[str, Any] = json.loads((self.data_dir / "state.json").read_text())
-            return found
+            return found if found["launcher"] == self.launcher.pid else {}
         return {}
 
     @property

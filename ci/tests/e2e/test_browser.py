@@ -1,0 +1,137 @@
+"""A person with a browser: from the set-up link to a live chart. Its pictures are the README's.
+
+Screenshots go to .cache/screenshots, in both themes.
+"""
+
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from native_platform import ROOT
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+PICTURES = ROOT / ".cache" / "screenshots"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PASSWORD = "four quiet otters swim"
+WAIT_MS = 30_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser, platform):
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert not errors
+
+
+def picture(page, name):
+    """Keep what the page shows, in both themes."""
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.screenshot(path=PICTURES / f"{name}-{theme}.png")
+    page.emulate_media(color_scheme="light")
+
+
+def drawing(page):
+    """The pixels of the first chart in view."""
+    return page.evaluate("document.querySelector('coh-panel canvas')?.toDataURL() ?? ''")
+
+
+def test_the_setup_link_makes_the_owner(platform, page):
+    """The printed link opens a form; what it asks for makes the owner and leads inside."""
+    page.goto(platform.state["setup_link"])
+    page.fill("[name=organisation]", "Otter Works")
+    page.fill("[name=email]", "owner@example.com")
+    page.fill("[name=password]", PASSWORD)
+    picture(page, "setup")
+    page.click("button[type=submit]")
+    page.wait_for_url("**/#/overview*")
+    assert page.get_by_text("Otter Works").first.is_visible()
+
+
+def test_the_overview_is_alive(page):
+    """Without a touch the charts of the hub and the host move on, and everything is up."""
+    page.get_by_text("Everything is up").wait_for()
+    page.wait_for_selector("coh-panel canvas")
+    first = drawing(page)
+    deadline = time.monotonic() + WAIT_MS / 1000
+    while drawing(page) == first:
+        assert time.monotonic() < deadline, "the chart does not move"
+        page.wait_for_timeout(250)
+    picture(page, "overview")
+    page.set_viewport_size({"width": 375, "height": 812})
+    width = page.evaluate("document.documentElement.scrollWidth")
+    picture(page, "overview-phone")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    assert width <= 375, "the page scrolls sideways on a phone"
+
+
+def test_explore_draws_a_query(page):
+    """A typed query becomes a chart, and its address can be sent to somebody."""
+    page.click("a[href='#/explore']")
+    page.fill(".query-box", "sum by (mode) (rate(node_cpu_seconds_total[1m]))")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_selector(".explore-stage canvas")
+    assert "node_cpu_seconds_total" in page.url
+    picture(page, "explore")
+
+
+def test_add_data_shows_the_first_sample_arriving(platform, page):
+    """A key is made on the page, put into the snippet, and what it writes is seen arriving."""
+    page.click("a[href='#/add']")
+    page.get_by_role("button", name="Make a key").click()
+    box = page.locator(".key-box coh-snippet")
+    box.wait_for()
+    key = next(word for word in box.inner_text().split() if word.startswith("coh_live_"))
+    assert key in page.locator(".paste").inner_text()
+    page.get_by_text("Waiting for the first sample").wait_for()
+    stop = threading.Event()
+
+    def write():
+        labels = {"__name__": "e2e_browser_sample", "job": "otters"}
+        while not stop.wait(0.5):
+            platform.write(labels, [(time.time_ns() // 1_000_000, 1.0)])
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    try:
+        page.get_by_text("Samples are arriving").wait_for()
+        picture(page, "add-data")
+    finally:
+        stop.set()
+        writer.join(10)
+
+
+def test_the_link_works_once(platform, browser):
+    """Who comes second with the same link is refused, and the set-up is over."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(platform.state["setup_link"])
+    page.fill("[name=organisation]", "Thieves")
+    page.fill("[name=email]", "thief@example.com")
+    page.fill("[name=password]", PASSWORD)
+    page.click("button[type=submit]")
+    page.wait_for_function("document.querySelector('.form-trouble')?.textContent.length > 0")
+    context.close()
+    assert Path(PICTURES / "overview-dark.png").stat().st_size > 10_000
