@@ -87,6 +87,7 @@ class Background:
     def first_steps(self) -> None:
         """Signing keys exist, and what the environment asks for at first start is done."""
         self.signing.rotate()
+        self.signing.current()  # held from now on, whatever becomes of the database
         token = self.first_start.bootstrap(self.wanted)
         if token is not None:
             log.warning("set_up_link", url=f"{self.ui_public_url}/#/setup/{token}", shown="once")

@@ -44,7 +44,7 @@ BEGIN
         IF NOT {has_role} THEN
           RAISE EXCEPTION 'role {role} exists, and % may neither use it nor grant it to itself',
             current_user
-            USING HINT = format('as a superuser: GRANT {role} TO %I', current_user);
+            USING HINT = format('as a superuser: GRANT {role} TO %I', current_user) || can_set;
         END IF;
       END;
       EXIT;

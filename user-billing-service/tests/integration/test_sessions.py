@@ -192,7 +192,7 @@ def test_parallel_guesses_do_not_pass_a_closed_door(hub, person):
 
 
 def test_an_address_closes_after_many_accounts(hub):
-    """Guessing one password at many accounts closes the address; another address is not affected."""
+    """One password tried at many accounts closes the address; others are not affected."""
     forwarded = {"X-Forwarded-For": "203.0.113.77"}
 
     def from_there(n):

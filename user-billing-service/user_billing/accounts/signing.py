@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -159,8 +159,9 @@ class SigningKeys:
             if following is None:
                 self._made(session, now)
                 changed = True
-        if changed:
-            self._held = None
+        held = self._held
+        if changed and held is not None:
+            self._held = replace(held, read_at=held.read_at - REFRESH)
         return changed
 
     def _made(self, session: BoundSession, now: datetime) -> StoredSigningKey:

@@ -16,7 +16,7 @@ class BodyTooLarge(AccountError):
 
 
 class BodyLimit:
-    """ASGI middleware: 413 for a larger body, declared or not."""
+    """ASGI middleware: 413 for a larger body, declared or not; a smaller one is handed on whole."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -27,20 +27,23 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        error = BodyTooLarge(max_bytes=BODY_BYTES_MAX)
-        if declared.isdigit() and int(declared[:20]) > BODY_BYTES_MAX:
-            await problems.render(error, scope["path"], {"Connection": "close"})(
-                scope, receive, send
-            )
-            return
-        taken = 0
-
-        async def receive_bounded() -> Message:
-            nonlocal taken
+        too_large = declared.isdigit() and int(declared[:20]) > BODY_BYTES_MAX
+        held: list[Message] = []
+        taken, more = 0, not too_large
+        while more:
             message = await receive()
+            held.append(message)
             taken += len(message.get("body", b""))
-            if taken > BODY_BYTES_MAX:
-                raise error
-            return message
+            too_large = taken > BODY_BYTES_MAX
+            more = bool(message.get("more_body")) and not too_large
+        if too_large:
+            error = BodyTooLarge(bytes_max=BODY_BYTES_MAX)
+            answer = problems.render(error, scope["path"], {"Connection": "close"})
+            await answer(scope, receive, send)
+            return
+        held.reverse()
 
-        await self.app(scope, receive_bounded, send)
+        async def replay() -> Message:
+            return held.pop() if held else await receive()
+
+        await self.app(scope, replay, send)

@@ -2,14 +2,26 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from ..accounts import rules
 from ..accounts.sessions import OpenSession
 from ..model import ApiKey, AuditEvent, Invitation, Member, Organisation
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError("not valid Unicode: half of a surrogate pair") from exc
+    return text
+
+
+Unicode = Annotated[str, AfterValidator(_encodable)]
+"""Text that has a UTF-8 form; JSON can write halves of surrogate pairs, which have none."""
 
 
 class Body(BaseModel):
@@ -21,17 +33,17 @@ class Body(BaseModel):
 class SetUpBody(Body):
     """The set-up form."""
 
-    token: str
-    email: str
-    password: str
-    organisation: str
+    token: Unicode
+    email: Unicode
+    password: Unicode
+    organisation: Unicode
 
 
 class LogInBody(Body):
     """The log-in form."""
 
-    email: str
-    password: str
+    email: Unicode
+    password: Unicode
 
 
 class OrganisationChoice(Body):
@@ -43,56 +55,56 @@ class OrganisationChoice(Body):
 class TokenBody(Body):
     """The service a token is for."""
 
-    audience: str
+    audience: Unicode
 
 
 class KeyBody(Body):
     """A key to make; expires_in_days None: until revoked."""
 
-    name: str
-    scopes: list[str]
+    name: Unicode
+    scopes: list[Unicode]
     expires_in_days: int | None = None
 
 
 class RoleBody(Body):
     """A member's new role."""
 
-    role: str
+    role: Unicode
 
 
 class InvitationBody(Body):
     """Whom to invite, as what."""
 
-    email: str
-    role: str
+    email: Unicode
+    role: Unicode
 
 
 class AcceptBody(Body):
     """An invitation's token and the password of the new or existing account."""
 
-    token: str
-    password: str
+    token: Unicode
+    password: Unicode
 
 
 class OrganisationBody(Body):
     """A further organisation."""
 
-    name: str
+    name: Unicode
 
 
 class IntrospectBody(Body):
     """The key a service was shown."""
 
-    key: str
+    key: Unicode
 
 
 class ServiceTokenBody(Body):
     """A token for a service that acts for a tenant."""
 
     tenant: UUID
-    audience: str
-    scopes: list[str]
-    service: str
+    audience: Unicode
+    scopes: list[Unicode]
+    service: Unicode
 
 
 class SetUpView(BaseModel):

@@ -1,0 +1,146 @@
+"""The service from outside, as a process: boot, probes, a happy path, refusals, the end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import PASSWORD, SECRET_KEY, SERVICE_TOKEN, SETUP_TOKEN, is_ready, wait_until
+from embedded_postgres import fresh_database
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def environment(**more):
+    kept = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LD_LIBRARY_PATH"}}
+    return kept | more
+
+
+def run(*arguments, **env):
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT, env=environment(**env), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def process(*arguments, **env):
+    with subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    ) as started:  # fmt: skip
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+@pytest.fixture
+def settings(server_url):
+    with fresh_database(server_url, "ubs_process") as url:
+        yield {
+            "DATABASE_URL": url,
+            "SERVICE_TOKEN": SERVICE_TOKEN,
+            "UBS_SECRET_KEY": SECRET_KEY,
+            "UBS_SETUP_TOKEN": SETUP_TOKEN,
+            "UBS_PLAIN_HTTP": "true",
+            "UBS_BOOTSTRAP_EMAIL": "",
+            "PORT": str(free_port()),
+        }
+
+
+def test_the_service_boots_serves_and_stops(settings):
+    """Migrate, start, probe, set up, make a key, introspect it, refuse a stranger, stop."""
+    assert run("user_billing.migrate", **settings).returncode == 0
+    base_url = f"http://127.0.0.1:{settings['PORT']}"
+    with process("user_billing", **settings) as started:
+        wait_until(lambda: is_ready(base_url), 30)
+        assert httpx.get(f"{base_url}/health").json() == {"status": "ok"}
+        checks = httpx.get(f"{base_url}/ready").json()["checks"]
+        assert set(checks) == {"postgres", "first_start"}
+        with httpx.Client(base_url=base_url, headers={"Origin": base_url}) as page:
+            form = {
+                "token": SETUP_TOKEN, "email": "me@example.org", "password": PASSWORD,
+                "organisation": "Home",
+            }  # fmt: skip
+            made = page.post("/api/v1/setup", json=form)
+            assert made.status_code == 201
+            csrf = {"X-CSRF-Token": made.json()["csrf_token"]}
+            body = {"name": "agent", "scopes": ["metrics:write"]}
+            key = page.post("/api/v1/keys", json=body, headers=csrf).json()["key"]
+        internal = {"Authorization": f"Bearer {SERVICE_TOKEN}"}
+        known = httpx.post(f"{base_url}/internal/introspect", json={"key": key}, headers=internal)
+        assert known.json()["active"]
+        assert httpx.get(f"{base_url}/api/v1/keys").status_code == 401
+        metrics = httpx.get(f"{base_url}/metrics").text
+        assert 'cloudopshub_billing_introspections_total{outcome="active"} 1.0' in metrics
+        assert "cloudopshub_http_requests_total" in metrics
+        started.send_signal(signal.SIGTERM)
+        output, _ = started.communicate(timeout=20)
+        assert started.returncode in {0, -signal.SIGTERM}, output  # uvicorn re-raises the signal
+        assert "Application shutdown complete" in output
+        for secret in (SERVICE_TOKEN, SECRET_KEY, SETUP_TOKEN, PASSWORD, key):
+            assert secret not in output
+
+
+def test_the_app_can_be_served_by_uvicorn_directly(settings):
+    """`python -m uvicorn user_billing.main:app` is the same service."""
+    with process(
+        "uvicorn", "user_billing.main:app", "--port", settings["PORT"], **settings
+    ) as started:
+        base_url = f"http://127.0.0.1:{settings['PORT']}"
+        wait_until(lambda: started.poll() is not None or answers(base_url), 30)
+        assert httpx.get(f"{base_url}/ready").status_code == 503
+
+
+def answers(base_url):
+    try:
+        return httpx.get(f"{base_url}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"DATABASE_URL": ""}, "DATABASE_URL is missing"),
+        ({"SERVICE_TOKEN": ""}, "SERVICE_TOKEN is missing"),
+        ({"UBS_SECRET_KEY": ""}, "UBS_SECRET_KEY is missing"),
+        ({"UBS_SECRET_KEY": "too-short-secret"}, "UBS_SECRET_KEY"),
+        ({"UBS_BOOTSTRAP_EMAIL": "a@b.org"}, "UBS_BOOTSTRAP_PASSWORD"),
+        ({"UBS_BOOTSTRAP_API_KEY": "coh_live_x"}, "UBS_BOOTSTRAP_API_KEY"),
+        ({"PORT": "http"}, "PORT"),
+    ],
+)
+def test_a_missing_or_wrong_setting_stops_the_start_by_name(change, named):
+    """One line on stderr names the variable, and never repeats a secret's value."""
+    good = {
+        "DATABASE_URL": "postgresql://u@127.0.0.1:1/x",
+        "SERVICE_TOKEN": SERVICE_TOKEN,
+        "UBS_SECRET_KEY": SECRET_KEY,
+    }
+    done = run("user_billing", **{**good, **change})
+    assert done.returncode == 1
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert named in lines[0]
+    assert "too-short-secret" not in done.stderr
+
+
+def test_a_migration_without_a_database_says_so():
+    """No server: one line, exit 1."""
+    done = run("user_billing.migrate", DATABASE_URL="postgresql://u@127.0.0.1:1/x")
+    assert done.returncode == 1
+    assert "cannot migrate" in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
