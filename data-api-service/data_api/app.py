@@ -63,7 +63,6 @@ def create_app(
                 yield
             finally:
                 drain.draining = True
-                await asyncio.sleep(settings.das_drain_s)
                 await warming
                 await identity.close()
                 if http is None:
@@ -71,6 +70,7 @@ def create_app(
 
     app = FastAPI(title="data-api-service", version=__version__, lifespan=lifespan)
     app.state.services = deps.Services(engine, identity, now_ms)
+    app.state.drain = drain
     problems.install(app)
     checks = {
         "postgres": catalogue.check_postgres,

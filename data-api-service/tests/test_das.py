@@ -44,7 +44,7 @@ async def test_the_service_answers_what_was_committed(das, ingest, tenant):
 
 
 def test_the_process_boots_and_ends(database_url, objects, hub, tenant):
-    """`python -m data_api` serves within seconds, answers a query, and ends at SIGTERM with 0."""
+    """`python -m data_api` serves within seconds, answers a query, drains and ends at SIGTERM."""
 
     class Billing(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -72,6 +72,7 @@ def test_the_process_boots_and_ends(database_url, objects, hub, tenant):
             "UBS_URL": f"http://127.0.0.1:{billing.server_port}",
             "SERVICE_TOKEN": "t" * 43,
             "PORT": str(port),
+            "DAS_DRAIN_S": "0.5",
         }
         command = [sys.executable, "-m", "data_api"]
         process = subprocess.Popen(command, cwd=SERVICE, env=env, stdout=subprocess.DEVNULL)
@@ -92,6 +93,10 @@ def test_the_process_boots_and_ends(database_url, objects, hub, tenant):
                 )
                 assert answer.json()["data"]["resultType"] == kind
             process.terminate()
+            while (ready := httpx.get(f"{base}/ready", timeout=5)).status_code == 200:
+                assert time.monotonic() < deadline, "never drained"
+            assert ready.json()["checks"]["process"] == {"ok": False, "detail": "stopping"}
+            assert httpx.get(f"{base}/health", timeout=5).status_code == 200
             assert process.wait(30) in {0, -signal.SIGTERM}
         finally:
             process.kill()

@@ -277,6 +277,29 @@ async def tsdb(caller: Caller, params: Query, engine: EngineDep) -> Response:
     )
 
 
+@readable(routes, "/cardinality", "limit", post=False)
+async def cardinality(caller: Caller, params: Query, engine: EngineDep) -> Response:
+    """How many series, labels and samples the caller has, and which are the largest."""
+    limit = params.limit() or TSDB_LIMIT
+    if limit > TSDB_LIMIT_MAX:
+        raise InvalidParameter(name="limit", reason=f"limit must not exceed {TSDB_LIMIT_MAX}")
+    found = await engine.store.cardinality(caller.tenant, limit)
+    return _answer(
+        {
+            "series": found.series,
+            "label_names": found.label_names,
+            "label_pairs": found.label_pairs,
+            "head_samples": found.head_samples,
+            "blocks": found.blocks,
+            "block_samples": found.block_samples,
+            **{
+                name: [{"name": word, "count": count} for word, count in counts]
+                for name, counts in found.counts.items()
+            },
+        }
+    )
+
+
 @routes.get("/status/walreplay")
 async def wal_replay() -> Response:
     """There is no log to replay: Postgres has done so before it answers."""

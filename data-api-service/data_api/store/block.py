@@ -7,6 +7,7 @@
 Format: docs/formats/block.md, version 1.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import CorruptData
+from ..errors import CorruptData, StoreUnavailable
 from .cache import ByteCache
 from .fragments import Fragment, Rows, cut, ranges
 from .objects import Objects
@@ -132,17 +133,12 @@ class BlockReader:
         return self._footers.get(block.block_id, lambda: self._read_footer(block))
 
     def _read_footer(self, block: BlockRef) -> Footer:
-        with self._objects.open(block.object_key, block.nbytes) as source:
-            try:
-                metadata = pq.read_metadata(source)
-                found = (metadata.metadata or {}).get(b"cloudopshub.format")
-                if found != FORMAT:
-                    raise CorruptData(
-                        detail="a block of an unknown format", object=block.object_key
-                    )
-                return Footer(metadata, _bounds(metadata))
-            except (pa.ArrowException, OSError) as exc:
-                raise CorruptData(detail=f"a block: {exc}", object=block.object_key) from exc
+        with self._objects.open(block.object_key) as source, _as_ours(block):
+            metadata = pq.read_metadata(source)
+            found = (metadata.metadata or {}).get(b"cloudopshub.format")
+            if found != FORMAT:
+                raise CorruptData(detail="a block of an unknown format", object=block.object_key)
+            return Footer(metadata, _bounds(metadata))
 
     def _read(self, block: BlockRef, group: int) -> ChunkColumns:
         return self._columns.get(
@@ -154,15 +150,23 @@ class BlockReader:
 
     def _table(self, block: BlockRef, group: int, columns: tuple[str, ...] | None) -> pa.Table:
         metadata = self._footer(block).metadata
-        with self._objects.open(block.object_key, block.nbytes) as source:
-            try:
-                # A reader of its own: pyarrow's are not shared between threads.
-                file = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
-                return file.read_row_group(
-                    group, columns=None if columns is None else list(columns), use_threads=False
-                )
-            except (pa.ArrowException, OSError) as exc:
-                raise CorruptData(detail=f"a block: {exc}", object=block.object_key) from exc
+        with self._objects.open(block.object_key) as source, _as_ours(block):
+            # A reader of its own: pyarrow's are not shared between threads.
+            file = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
+            return file.read_row_group(
+                group, columns=None if columns is None else list(columns), use_threads=False
+            )
+
+
+@contextlib.contextmanager
+def _as_ours(block: BlockRef) -> Iterator[None]:
+    """No Parquet is CorruptData, bytes that do not come are StoreUnavailable."""
+    try:
+        yield
+    except pa.ArrowException as exc:
+        raise CorruptData(detail=f"a block: {exc}", object=block.object_key) from exc
+    except OSError as exc:
+        raise StoreUnavailable(detail=f"object store: {exc}", object=block.object_key) from exc
 
 
 def _bounds(metadata: Any) -> I64:

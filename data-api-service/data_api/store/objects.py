@@ -1,24 +1,25 @@
 """Where block objects are read from: a directory, or S3. Objects never change once they exist."""
 
-import io
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from ..errors import CorruptData, StoreUnavailable
+import pyarrow as pa
+from pyarrow import fs
 
-S3_CONNECT_TIMEOUT_S: Final = 3.0
-S3_READ_TIMEOUT_S: Final = 20.0
+from ..errors import CorruptData, StoreUnavailable
 
 
 class Objects(Protocol):
     """Immutable objects by key."""
 
-    def open(self, key: str, size: int) -> IO[bytes]:
-        """A seekable reader of the object, which is `size` bytes long."""
+    def open(self, key: str) -> contextlib.AbstractContextManager[Any]:
+        """A random-access file of the object, as pyarrow reads one. Raises StoreUnavailable."""
 
     def check(self) -> str:
-        """One word on the store's whereabouts; raises when it does not answer."""
+        """One phrase on the store; raises when it does not answer."""
 
 
 class Directory:
@@ -27,108 +28,58 @@ class Directory:
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
 
-    def open(self, key: str, size: int) -> IO[bytes]:  # noqa: ARG002 - the file knows its size
+    @contextlib.contextmanager
+    def open(self, key: str) -> Iterator[Any]:
         """Raises StoreUnavailable when the file is not there, CorruptData for a key outside."""
         path = (self._root / key).resolve()
         if not path.is_relative_to(self._root):
             raise CorruptData(detail="an object key outside the object store")
         try:
-            return path.open("rb")
+            file = pa.OSFile(str(path), "rb")
         except OSError as exc:
-            raise StoreUnavailable(detail=f"object store: {exc.strerror}", object=key) from exc
+            raise StoreUnavailable(detail=f"object store: {exc}", object=key) from exc
+        with file:
+            yield file
 
     def check(self) -> str:
-        """The folder can be listed. It appears with the first block, so its parent may stand in."""
-        folder = self._root if self._root.exists() else self._root.parent
+        """The folder can be listed. It appears with the first block, so a parent may stand in."""
+        folder = next(one for one in (self._root, *self._root.parents) if one.exists())
         next(folder.iterdir(), None)
-        return "directory"
+        return "the directory can be read"
 
 
 class Bucket:
-    """Objects in an S3 bucket, read by ranges. Endpoint and credentials come the AWS way."""
+    """Objects below a prefix of an S3 bucket; only the ranges that are read travel."""
 
-    def __init__(self, bucket: str, prefix: str) -> None:
-        import boto3  # noqa: PLC0415 - 40 MB that a directory store never needs
-        from botocore.config import Config  # noqa: PLC0415
+    def __init__(self, filesystem: fs.FileSystem, root: str) -> None:
+        self._filesystem = filesystem
+        self._root = root.rstrip("/")
 
-        self._bucket = bucket
-        self._prefix = f"{prefix}/" if prefix else ""
-        self._client = boto3.client(
-            "s3",
-            config=Config(
-                connect_timeout=S3_CONNECT_TIMEOUT_S,
-                read_timeout=S3_READ_TIMEOUT_S,
-                retries={"max_attempts": 3, "mode": "standard"},
-                max_pool_connections=16,
-            ),
-        )
-
-    def open(self, key: str, size: int) -> IO[bytes]:
-        """A reader that fetches the ranges it is asked for."""
-        return io.BufferedReader(_Ranges(self, self._prefix + key, size), buffer_size=1 << 16)
-
-    def read_range(self, key: str, start: int, length: int) -> bytes:
-        """The bytes [start, start + length) of the object; raises StoreUnavailable."""
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
+    @contextlib.contextmanager
+    def open(self, key: str) -> Iterator[Any]:
+        """Raises StoreUnavailable when the store does not answer or has no such object."""
         try:
-            answer: dict[str, Any] = self._client.get_object(
-                Bucket=self._bucket, Key=key, Range=f"bytes={start}-{start + length - 1}"
-            )
-            body: bytes = answer["Body"].read()
-        except (BotoCoreError, ClientError) as exc:
-            raise StoreUnavailable(
-                detail=f"object store: {type(exc).__name__}", object=key
-            ) from exc
-        return body
+            file = self._filesystem.open_input_file(f"{self._root}/{key}")
+        except (OSError, pa.ArrowException) as exc:
+            raise StoreUnavailable(detail=f"object store: {exc}", object=key) from exc
+        with file:
+            yield file
 
     def check(self) -> str:
-        """The bucket answers a listing of one key."""
-        self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
-        return f"bucket {self._bucket}"
-
-
-class _Ranges(io.RawIOBase):
-    """A seekable reader over ranges of one object."""
-
-    def __init__(self, bucket: Bucket, key: str, size: int) -> None:
-        super().__init__()
-        self._bucket = bucket
-        self._key = key
-        self._size = size
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Moves without asking the store."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """One range request for what fits."""
-        length = min(len(buffer), self._size - self._at)
-        if length <= 0:
-            return 0
-        found = self._bucket.read_range(self._key, self._at, length)
-        buffer[: len(found)] = found
-        self._at += len(found)
-        return len(found)
+        """The prefix can be asked for."""
+        self._filesystem.get_file_info(self._root)
+        return f"{self._filesystem.type_name} answers"
 
 
 def open_store(url: str) -> Objects:
-    """The store behind `file:///folder` or `s3://bucket/prefix`."""
+    """The store behind `file:///folder` or `s3://bucket/prefix`.
+
+    S3 takes credentials and region where every AWS tool does, and another endpoint from
+    `AWS_ENDPOINT_URL` or `?endpoint_override=host:port&scheme=http`, as data-ingest-service does.
+    """
     parts = urlsplit(url)
     if parts.scheme == "file":
         return Directory(Path(unquote(parts.path)))
     if parts.scheme == "s3":
-        return Bucket(parts.netloc, parts.path.strip("/"))
+        return Bucket(*fs.FileSystem.from_uri(url))
     raise ValueError(f"OBJECT_STORE_URL must begin with file:/// or s3://, not {parts.scheme!r}")

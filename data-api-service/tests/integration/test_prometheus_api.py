@@ -201,6 +201,12 @@ async def test_what_grafana_asks_at_start(das, ingest, tenant):
     tsdb = (await call(das, "/api/v1/status/tsdb")).json()["data"]
     assert tsdb["headStats"]["numSeries"] == 1
     assert tsdb["seriesCountByMetricName"] == [{"name": "up", "value": 1}]
+    cardinality = (await call(das, "/api/v1/cardinality")).json()["data"]
+    assert (cardinality["series"], cardinality["head_samples"]) == (1, 1)
+    assert cardinality["values_by_label"] == [
+        {"name": "__name__", "count": 1},
+        {"name": "job", "count": 1},
+    ]
     assert (await call(das, "/api/v1/nothing")).status_code == 404
     assert (await call(das, "/api/v1/nothing")).json()["errorType"] == "not_found"
 
