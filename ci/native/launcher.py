@@ -166,19 +166,30 @@ class Run:
         )
 
     async def _migrate(self, facts: plan.Facts) -> None:
-        """All schemas are current."""
+        """All schemas are current. Those that this cluster is known to have are not asked again."""
+        known_file = self.settings.data_dir / "schemas.json"
+        known = state.read(known_file) or {}
 
         async def migrate(service: Service, module: str) -> None:
             folder = self.catalogue.root / service.folder
+            files = {
+                str(path): path.read_bytes() for path in sorted(folder.glob("migrations/**/*.py"))
+            }
+            now = plan.schema_print(files, self.place.cluster) if self.place else None
+            if now is not None and known.get(service.code) == now:
+                return
             argv = plan.command(environments.python_of(folder), module)
             env = plan.environment(self.catalogue, service, self.ports[service.code], facts)
             with self.screen.step(f"{service.folder}: schema"):
                 await must(argv, folder, env)
+            known[service.code] = now
 
         async with asyncio.TaskGroup() as group:
             for service in self.services:
                 if service.migrate:
                     group.create_task(migrate(service, service.migrate))
+        if self.place:
+            state.write(known_file, known)
 
     async def _serve(self, facts: plan.Facts, page: Program) -> None:
         """All services are started, and ready."""

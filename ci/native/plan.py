@@ -1,5 +1,6 @@
 """What a native run starts, decided from facts: pure, so that a test can read it."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,14 @@ class Page:
     def command(self) -> tuple[str, ...]:
         """The argument list of nginx, which its nginx.conf keeps in the foreground."""
         return (str(self.nginx), "-p", str(self.runtime), "-e", "stderr", "-c", str(self.conf))
+
+
+def schema_print(files: Mapping[str, bytes], cluster: str) -> str:
+    """What a schema is known by: the migrations that made it, and the cluster it was made in."""
+    digest = hashlib.sha256(cluster.encode())
+    for name, content in sorted(files.items()):
+        digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
 
 
 def setup_link(public_url: str, token: str) -> str:

@@ -36,16 +36,19 @@ def is_free(host: str, port: int) -> bool:
 
 def holder(port: int) -> str:
     """Who listens on `port`: pid and command, as far as we are allowed to see."""
-    with contextlib.suppress(psutil.AccessDenied):
-        for connection in psutil.net_connections("tcp"):
-            if connection.status != psutil.CONN_LISTEN or tuple(connection.laddr)[1:2] != (port,):
-                continue
-            if connection.pid is None:
-                break
-            with contextlib.suppress(psutil.Error):
-                command = " ".join(psutil.Process(connection.pid).cmdline())
-                return f"pid {connection.pid} ({command[:100]})"
-            return f"pid {connection.pid}"
+    try:
+        pids = [
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+            and tuple(connection.laddr)[1:2] == (port,)
+            and connection.pid is not None
+        ]
+        if pids:
+            first = psutil.Process(min(pids))  # of a server and its workers, the server
+            return f"pid {first.pid} ({' '.join(' '.join(first.cmdline()).split())[:100]})"
+    except psutil.Error:
+        pass
     return "a process of another user"
 
 

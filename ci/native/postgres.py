@@ -60,6 +60,12 @@ class Place:
     note: str | None
 
     @property
+    def cluster(self) -> str:
+        """A text that no other cluster has, not even a later one in the same folder."""
+        made = (self.data_dir / "PG_VERSION").stat()
+        return f"{self.data_dir}:{made.st_ino}:{made.st_mtime_ns}"
+
+    @property
     def superuser_url(self) -> str:
         """The URL for set-up work."""
         return pg.socket_url(self.socket_dir)
