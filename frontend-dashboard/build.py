@@ -2,10 +2,13 @@
 
     index.html ─┬─ styles/index.css (its @imports joined) ──► assets/styles/index.<hash>.css
                 ├─ theme_boot.js (classic, blocking)      ──► assets/theme_boot.<hash>.js
-                └─ main.js ─► modules, leaves first       ──► assets/…/<name>.<hash>.js, specifiers rewritten
+                └─ main.js ─► modules, leaves first       ──► assets/…/<name>.<hash>.js, specifiers
+                rewritten
 
-A module's hash covers the hashes of what it imports, so a name never means two contents and everything under
-assets/ may be cached for ever. uPlot comes from the wheel `youplot`; it becomes a module by one `export` line.
+A module's hash covers the hashes of what it imports, so a name never means two contents and
+everything under
+assets/ may be cached for ever. uPlot comes from the wheel `youplot`; it becomes a module by one
+`export` line.
 Standard library only: `python build.py [--out DIR] [--uplot DIR]`.
 """
 
@@ -18,17 +21,23 @@ import importlib.util
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 HERE = Path(__file__).resolve().parent
 UPLOT_MODULE = "vendor/uplot.js"
 UPLOT_STYLES = "vendor/uplot.css"
 SPECIFIER = re.compile(
-    r"""(?P<head>^\s*(?:import|export)\b[^"';]*?\bfrom\s*|^\s*import\s*)(?P<quote>["'])(?P<path>\.{1,2}/[^"']+)(?P=quote)""",
+    r"""(?P<head>^\s*(?:import|export)\b[^"';]*?\bfrom\s*|^\s*import\s*)"""
+    r"""(?P<quote>["'])(?P<path>\.{1,2}/[^"']+)(?P=quote)""",
     re.MULTILINE,
 )
-CSS_IMPORT = re.compile(r"""^@import\s+["'](?P<path>[^"']+)["'](?P<layer>\s+layer\([\w.-]+\))?;\s*$""", re.MULTILINE)
+CSS_IMPORT = re.compile(
+    r"""^@import\s+["'](?P<path>[^"']+)["'](?P<layer>\s+layer\([\w.-]+\))?;\s*$""", re.MULTILINE
+)
 HTML_ASSET = re.compile(r"""(?P<head>\b(?:src|href)=)"(?P<path>(?!https?:|#|/|data:)[^"]+)\"""")
 COMPRESSED = frozenset({".html", ".js", ".css", ".svg", ".json", ".webmanifest"})
 
@@ -38,19 +47,27 @@ class BuildError(Exception):
 
 
 def find_uplot(named: Path | None) -> Path:
-    """The folder that holds uplot.iife.min.js: the one named, this Python's youplot, or that of ./.venv."""
+    """The folder that holds uplot.iife.min.js: the one named, this Python's youplot, or that of
+    ./.venv.
+    """
     if named is not None:
         candidates: Iterable[Path] = [named]
     else:
         spec = importlib.util.find_spec("youplot")
-        origins = [] if spec is None or spec.origin is None else [Path(spec.origin).parent / "vendor"]
-        candidates = [*origins, *sorted(HERE.glob(".venv/lib/python*/site-packages/youplot/vendor"))]
+        origins = (
+            [] if spec is None or spec.origin is None else [Path(spec.origin).parent / "vendor"]
+        )
+        candidates = [
+            *origins,
+            *sorted(HERE.glob(".venv/lib/python*/site-packages/youplot/vendor")),
+        ]
     for folder in candidates:
         if (folder / "uplot.iife.min.js").is_file():
             return folder
     raise BuildError(
         "uPlot was not found; install it with "
-        f"`{sys.executable} -m pip install --no-deps --require-hashes -r {HERE / 'requirements.txt'}` "
+        f"`{sys.executable} -m pip install --no-deps --require-hashes "
+        f"-r {HERE / 'requirements.txt'}` "
         "or name its folder with --uplot"
     )
 
@@ -101,7 +118,7 @@ def relative(importer: str, target: str) -> str:
 
 
 def join_styles(path: str, files: Mapping[str, bytes]) -> str:
-    """One style sheet: every `@import "x.css" layer(y);` replaced by its text, inside that layer."""
+    """One style sheet: every `@import "x.css" layer(y);` replaced by its text in that layer."""
 
     def inline(match: re.Match[str]) -> str:
         inner = resolve(path, match["path"])
@@ -115,7 +132,9 @@ def join_styles(path: str, files: Mapping[str, bytes]) -> str:
 
 
 def build_modules(entry: str, files: Mapping[str, bytes]) -> dict[str, tuple[str, bytes]]:
-    """Source path → (built path, content) of `entry` and all it reaches, leaves first. Cycles are refused."""
+    """Source path → (built path, content) of `entry` and all it reaches, leaves first. Cycles are
+    refused.
+    """
     built: dict[str, tuple[str, bytes]] = {}
     above: list[str] = []
 
@@ -123,9 +142,13 @@ def build_modules(entry: str, files: Mapping[str, bytes]) -> dict[str, tuple[str
         if path in built:
             return built[path][0]
         if path in above:
-            raise BuildError("modules import one another in a circle: " + " → ".join([*above, path]))
+            raise BuildError(
+                "modules import one another in a circle: " + " → ".join([*above, path])
+            )
         if path not in files:
-            raise BuildError(f"{above[-1] if above else 'index.html'} imports {path}, which does not exist")
+            raise BuildError(
+                f"{above[-1] if above else 'index.html'} imports {path}, which does not exist"
+            )
         above.append(path)
         here = f"assets/{path}"
 
@@ -160,7 +183,9 @@ def build(files: Mapping[str, bytes], entry: str = "main.js") -> dict[str, bytes
         return f'{match["head"]}"/{name}"'
 
     page = HTML_ASSET.sub(place, page)
-    preload = "".join(f'    <link rel="modulepreload" href="/{name}">\n' for name, _ in modules.values())
+    preload = "".join(
+        f'    <link rel="modulepreload" href="/{name}">\n' for name, _ in modules.values()
+    )
     if "</head>" not in page:
         raise BuildError("index.html has no </head>")
     out["index.html"] = page.replace("  </head>", f"{preload}  </head>").encode()
@@ -188,8 +213,12 @@ def write(built: Mapping[str, bytes], out: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Builds the page; 1 with one line on stderr when it cannot."""
     parser = argparse.ArgumentParser(prog="build.py", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=HERE / "dist", help="where to write (default: dist)")
-    parser.add_argument("--uplot", type=Path, help="folder of uplot.iife.min.js (default: the wheel youplot)")
+    parser.add_argument(
+        "--out", type=Path, default=HERE / "dist", help="where to write (default: dist)"
+    )
+    parser.add_argument(
+        "--uplot", type=Path, help="folder of uplot.iife.min.js (default: the wheel youplot)"
+    )
     args = parser.parse_args(argv)
     try:
         built = build(read_sources(HERE / "index.html", HERE / "src", find_uplot(args.uplot)))

@@ -1,7 +1,10 @@
-"""Writes the nginx.conf of a native run: the container's server block inside a wrapper that needs no root.
+"""Writes the nginx.conf of a native run: the container's server block inside a wrapper that needs
+no root.
 
-`python nginx_conf.py --out RUN/nginx.conf --port 8080 --dist dist --das http://127.0.0.1:8000 --dis … --aps … --ubs …`;
-everything nginx writes goes beside the file. Run it with `nginx -p RUN -e stderr -c RUN/nginx.conf`; SIGQUIT ends it gently.
+`python nginx_conf.py --out RUN/nginx.conf --port 8080 --dist dist --das http://127.0.0.1:8000 --dis
+… --aps … --ubs …`;
+everything nginx writes goes beside the file. Run it with `nginx -p RUN -e stderr -c
+RUN/nginx.conf`; SIGQUIT ends it gently.
 Standard library only.
 """
 
@@ -14,13 +17,18 @@ import pwd
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TEMPLATES = Path(__file__).resolve().parent / "nginx"
 PLACEHOLDER = re.compile(r"\$\{([A-Z_]+)\}")
-MODULE_BLOCK = re.compile(r"^[ \t]*#if (?P<module>\w+)\n(?P<body>.*?)^[ \t]*#end\n", re.MULTILINE | re.DOTALL)
+MODULE_BLOCK = re.compile(
+    r"^[ \t]*#if (?P<module>\w+)\n(?P<body>.*?)^[ \t]*#end\n", re.MULTILINE | re.DOTALL
+)
 OPTIONAL_MODULES = frozenset({"http_stub_status_module", "http_gzip_static_module"})
 
 
@@ -29,7 +37,7 @@ class ConfError(Exception):
 
 
 def substitute(template: str, values: Mapping[str, str]) -> str:
-    """`template` with every ${NAME} replaced, as envsubst does; a name without a value is an error."""
+    """`template` with every ${NAME} replaced, as envsubst does; one without a value is an error."""
 
     def value_of(match: re.Match[str]) -> str:
         if match[1] not in values:
@@ -41,14 +49,20 @@ def substitute(template: str, values: Mapping[str, str]) -> str:
 
 def keep_modules(template: str, modules: frozenset[str]) -> str:
     """`template` with the `#if` blocks of absent modules taken out."""
-    return MODULE_BLOCK.sub(lambda block: block["body"] if block["module"] in modules else "", template)
+    return MODULE_BLOCK.sub(
+        lambda block: block["body"] if block["module"] in modules else "", template
+    )
 
 
 def quotable(path: Path) -> str:
-    """The path as it may stand between double quotes in nginx.conf; spaces are fine, `$` is a variable there."""
+    """The path as it may stand between double quotes in nginx.conf; spaces are fine, `$` is a
+    variable there.
+    """
     text = str(path)
     if "$" in text or "\n" in text or "\r" in text:
-        raise ConfError(f"nginx cannot serve from a path with a dollar sign or a line break: {text!r}")
+        raise ConfError(
+            f"nginx cannot serve from a path with a dollar sign or a line break: {text!r}"
+        )
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
@@ -62,7 +76,9 @@ def upstream(url: str) -> str:
 
 
 def user_line(uid: int) -> str:
-    """Root's workers stay who they are: `nobody` could not read a folder under /root. Others cannot change user at all."""
+    """Root's workers stay who they are: `nobody` could not read a folder under /root. Others cannot
+    change user at all.
+    """
     if uid != 0:
         return ""
     entry = pwd.getpwuid(uid)
@@ -70,14 +86,26 @@ def user_line(uid: int) -> str:
 
 
 def modules_of(nginx: str | None) -> frozenset[str]:
-    """The optional modules this nginx was built with; none when no nginx is named, which every build can run."""
+    """The optional modules this nginx was built with; none when no nginx is named, which every
+    build can run.
+    """
     if nginx is None:
         return frozenset()
     told = subprocess.run([nginx, "-V"], capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - a named program
-    return frozenset(name for name in OPTIONAL_MODULES if f"--with-{name}" in told.stderr + told.stdout)
+    return frozenset(
+        name for name in OPTIONAL_MODULES if f"--with-{name}" in told.stderr + told.stdout
+    )
 
 
-def render(*, runtime: Path, listen: str, dist: Path, upstreams: Mapping[str, str], modules: frozenset[str], uid: int) -> str:
+def render(
+    *,
+    runtime: Path,
+    listen: str,
+    dist: Path,
+    upstreams: Mapping[str, str],
+    modules: frozenset[str],
+    uid: int,
+) -> str:
     """The text of nginx.conf; `upstreams` maps das, dis, aps, ubs to URLs."""
     server = substitute(
         keep_modules((TEMPLATES / "default.conf.template").read_text(), modules),
@@ -95,17 +123,30 @@ def render(*, runtime: Path, listen: str, dist: Path, upstreams: Mapping[str, st
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the file; 1 with one line on stderr when it cannot."""
-    parser = argparse.ArgumentParser(prog="nginx_conf.py", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="the nginx.conf to write; its folder is the runtime folder")
+    parser = argparse.ArgumentParser(
+        prog="nginx_conf.py", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="the nginx.conf to write; its folder is the runtime folder",
+    )
     parser.add_argument("--host", default="", help="address to listen on (default: all)")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--dist", type=Path, required=True, help="what build.py wrote")
-    parser.add_argument("--nginx", help="the nginx that will run it: optional modules it has are used")
+    parser.add_argument(
+        "--nginx", help="the nginx that will run it: optional modules it has are used"
+    )
     for code in ("das", "dis", "aps", "ubs"):
         parser.add_argument(f"--{code}", required=True, metavar="URL", help=f"base URL of {code}")
     args = parser.parse_args(argv)
     out: Path = args.out.resolve()
-    listen = str(args.port) if not args.host else f"{f'[{args.host}]' if ':' in args.host else args.host}:{args.port}"
+    listen = (
+        str(args.port)
+        if not args.host
+        else f"{f'[{args.host}]' if ':' in args.host else args.host}:{args.port}"
+    )
     try:
         text = render(
             runtime=out.parent,

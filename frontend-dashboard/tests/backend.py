@@ -1,6 +1,8 @@
-"""A small honest stand-in for the four services: contract-shaped answers over real HTTP, and a record of what was asked.
+"""A small honest stand-in for the four services: contract-shaped answers over real HTTP, and a
+record of what was asked.
 
-Series are waves made from their labels, so that the same query at the same time gives the same answer. It is the edge of these tests:
+Series are waves made from their labels, so that the same query at the same time gives the same
+answer. It is the edge of these tests:
 the real services meet the page in the end-to-end test of `ci`.
 """
 
@@ -8,20 +10,33 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import threading
 import time
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-PREFIXES = {"das": "data_api", "dis": "data_ingest", "aps": "analysis_processing", "ubs": "user_billing"}
-JOBS = ("data-api-service", "data-ingest-service", "analysis-processing-service", "user-billing-service", "frontend-dashboard", "node")
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PREFIXES = {
+    "das": "data_api",
+    "dis": "data_ingest",
+    "aps": "analysis_processing",
+    "ubs": "user_billing",
+}
+JOBS = (
+    "data-api-service",
+    "data-ingest-service",
+    "analysis-processing-service",
+    "user-billing-service",
+    "frontend-dashboard",
+    "node",
+)
 SERVICES = ("das", "dis", "aps", "ubs")
 GIB = 2**30
 Labels = dict[str, str]
@@ -55,14 +70,25 @@ def by(label: str, *values: str, **rest: str) -> tuple[Labels, ...]:
 WAVES: tuple[tuple[str, Wave], ...] = (
     ("min by (job) (min_over_time(up", Wave(by("job", *JOBS), 1, 0, 0)),
     ("histogram_quantile", Wave(by("service", *SERVICES), 0.012, 0.006)),
-    ("sum by (protocol, outcome)", Wave(({"protocol": "remote_write", "outcome": "accepted"}, {"protocol": "scrape", "outcome": "accepted"}), 420, 60, 0.7)),
+    (
+        "sum by (protocol, outcome)",
+        Wave(
+            (
+                {"protocol": "remote_write", "outcome": "accepted"},
+                {"protocol": "scrape", "outcome": "accepted"},
+            ),
+            420,
+            60,
+            0.7,
+        ),
+    ),
     ("cloudopshub_ingest_samples_total", Wave(({},), 830, 90, 0)),
     ("sum by (service)", Wave(by("service", *SERVICES), 6, 3)),
     ('status=~"5.."', Wave(({},), 0, 0, 0)),
     ("cloudopshub_http_requests_total", Wave(({},), 24, 6, 0)),
     ("process_resident_memory_bytes", Wave(by("job", *JOBS[:4]), 120e6, 2e6, 0.4)),
     ("sum by (mode)", Wave(by("mode", "user", "system", "iowait", "softirq"), 0.09, 0.05, 0.8)),
-    ('1 - sum(rate(node_cpu', Wave(({},), 0.34, 0.1, 0)),
+    ("1 - sum(rate(node_cpu", Wave(({},), 0.34, 0.1, 0)),
     ("1 - node_memory_MemAvailable", Wave(({},), 0.61, 0.01, 0)),
     ("max(1 - node_filesystem", Wave(({},), 0.885, 0.0005, 0)),
     ("max by (mountpoint)", Wave(by("mountpoint", "/", "/boot", "/data"), 0.5, 0.001, 0.7)),
@@ -74,23 +100,80 @@ WAVES: tuple[tuple[str, Wave], ...] = (
     ("node_load1", Wave(({"__name__": "node_load1"},), 1.3, 0.7, 0)),
     ("node_disk", Wave(by("device", "nvme0n1"), 3e6, 2.5e6)),
     ("node_network", Wave(by("device", "eth0", "wlan0"), 9e5, 6e5, 0.9)),
-    ("rate(node_cpu_seconds_total", Wave(tuple({"cpu": str(n), "instance": "host:0", "job": "node", "mode": mode} for n in range(8) for mode in ("user", "system", "idle")), 0.3, 0.2, 0.9)),
+    (
+        "rate(node_cpu_seconds_total",
+        Wave(
+            tuple(
+                {"cpu": str(n), "instance": "host:0", "job": "node", "mode": mode}
+                for n in range(8)
+                for mode in ("user", "system", "idle")
+            ),
+            0.3,
+            0.2,
+            0.9,
+        ),
+    ),
     ("hello_cloudopshub", Wave(({"__name__": "hello_cloudopshub", "source": "curl"},), 1, 0, 0)),
-    ("up", Wave(tuple({"__name__": "up", "job": job, "instance": f"{job}:8000"} for job in JOBS), 1, 0, 0)),
+    (
+        "up",
+        Wave(
+            tuple({"__name__": "up", "job": job, "instance": f"{job}:8000"} for job in JOBS),
+            1,
+            0,
+            0,
+        ),
+    ),
 )
-METRICS = ("cloudopshub_http_requests_total", "cloudopshub_ingest_samples_total", "node_cpu_seconds_total", "node_load1", "node_memory_MemAvailable_bytes", "node_network_receive_bytes_total", "process_resident_memory_bytes", "up")
+METRICS = (
+    "cloudopshub_http_requests_total",
+    "cloudopshub_ingest_samples_total",
+    "node_cpu_seconds_total",
+    "node_load1",
+    "node_memory_MemAvailable_bytes",
+    "node_network_receive_bytes_total",
+    "process_resident_memory_bytes",
+    "up",
+)
 METADATA = {
-    "node_cpu_seconds_total": [{"type": "counter", "help": "Seconds the CPUs spent in each mode.", "unit": ""}],
+    "node_cpu_seconds_total": [
+        {"type": "counter", "help": "Seconds the CPUs spent in each mode.", "unit": ""}
+    ],
     "node_load1": [{"type": "gauge", "help": "1m load average.", "unit": ""}],
 }
 ANALYSIS = {
-    "kind": "anomaly", "title": "Anomaly detection", "version": "1",
-    "description": "Marks what a series was not expected to do, judged by its own earlier samples only.",
+    "kind": "anomaly",
+    "title": "Anomaly detection",
+    "version": "1",
+    "description": "Marks what a series was not expected to do, judged by its own earlier samples.",
     "parameters": [
-        {"name": "sensitivity", "type": "number", "default": 0.5, "description": "How little is unusual enough.", "minimum": 0, "maximum": 1},
-        {"name": "season", "type": "season", "default": "auto", "description": "What repeats: auto, none or a duration.", "choices": ["auto", "none"]},
-        {"name": "direction", "type": "choice", "default": "both", "description": "Which side matters.", "choices": ["both", "up", "down"]},
-        {"name": "write_back", "type": "boolean", "default": True, "description": "Write the scores back as a series."},
+        {
+            "name": "sensitivity",
+            "type": "number",
+            "default": 0.5,
+            "description": "How little is unusual enough.",
+            "minimum": 0,
+            "maximum": 1,
+        },
+        {
+            "name": "season",
+            "type": "season",
+            "default": "auto",
+            "description": "What repeats: auto, none or a duration.",
+            "choices": ["auto", "none"],
+        },
+        {
+            "name": "direction",
+            "type": "choice",
+            "default": "both",
+            "description": "Which side matters.",
+            "choices": ["both", "up", "down"],
+        },
+        {
+            "name": "write_back",
+            "type": "boolean",
+            "default": True,
+            "description": "Write the scores back as a series.",
+        },
     ],
 }
 
@@ -131,13 +214,28 @@ class State:
     def asked(self, service: str, path: str) -> list[Request]:
         """The requests that reached `service` at `path` so far."""
         with self.lock:
-            return [request for request in self.requests if request.service == service and request.path == path]
+            return [
+                request
+                for request in self.requests
+                if request.service == service and request.path == path
+            ]
 
 
-SESSION = {
+SESSION: dict[str, Any] = {
     "user": {"id": "8f2c1a7e-0000-4000-8000-000000000001", "email": "ada@example.org"},
-    "organisation": {"id": "8f2c1a7e-0000-4000-8000-0000000000aa", "name": "Acme Observatory", "slug": "acme-observatory"},
-    "organisations": [{"id": "8f2c1a7e-0000-4000-8000-0000000000aa", "name": "Acme Observatory", "slug": "acme-observatory"}, {"id": "8f2c1a7e-0000-4000-8000-0000000000bb", "name": "Home Lab", "slug": "home-lab"}],
+    "organisation": {
+        "id": "8f2c1a7e-0000-4000-8000-0000000000aa",
+        "name": "Acme Observatory",
+        "slug": "acme-observatory",
+    },
+    "organisations": [
+        {
+            "id": "8f2c1a7e-0000-4000-8000-0000000000aa",
+            "name": "Acme Observatory",
+            "slug": "acme-observatory",
+        },
+        {"id": "8f2c1a7e-0000-4000-8000-0000000000bb", "name": "Home Lab", "slug": "home-lab"},
+    ],
     "csrf_token": "csrf-of-the-session",
 }
 ALL_SCOPES = ["metrics:write", "metrics:read", "analysis:run", "billing:read", "admin"]
@@ -158,16 +256,32 @@ def iso(at_s: float) -> str:
 
 
 def query_waves(query: str) -> Wave:
-    """The answer's family for this query; a query with `bad(` cannot be parsed, one with `nothing` matches nothing."""
+    """The answer's family for this query; a query with `bad(` cannot be parsed, one with `nothing`
+    matches nothing.
+    """
     if "bad(" in query:
         at = query.index("bad(") + 1
-        raise Refused(400, "bad_data", f'invalid parameter "query": 1:{at}: parse error: unknown function with name "bad"')
+        raise Refused(
+            400,
+            "bad_data",
+            f'invalid parameter "query": 1:{at}: parse error: unknown function with name "bad"',
+        )
     if "too_many" in query:
-        raise Refused(422, "execution", "the query would read more samples than its tenant may load at once needed=90000000 limit=50000000")
+        raise Refused(
+            422,
+            "execution",
+            "the query would read more samples than its tenant may load at once "
+            "needed=90000000 limit=50000000",
+        )
     if "nothing" in query:
         return Wave((), 0, 0)
     if "many_series" in query:
-        return Wave(tuple({"__name__": "many_series", "pod": f"pod-{n:03d}"} for n in range(431)), 50, 20, 0.9)
+        return Wave(
+            tuple({"__name__": "many_series", "pod": f"pod-{n:03d}"} for n in range(431)),
+            50,
+            20,
+            0.9,
+        )
     return next((wave for piece, wave in WAVES if piece in query), Wave((), 0, 0))
 
 
@@ -186,15 +300,29 @@ class Services:
         if request.path in ("/internal/introspect", "/metrics", "/docs"):
             return 200, {"leaked": request.path}, {}
         if request.path == "/echo":
-            return 200, {"path": request.path, "headers": dict(request.headers), "bytes": len(request.body)}, {}
+            return (
+                200,
+                {
+                    "path": request.path,
+                    "headers": dict(request.headers),
+                    "bytes": len(request.body),
+                },
+                {},
+            )
         return getattr(self, request.service)(request)  # type: ignore[no-any-return]
 
     # -- das
-    def das(self, request: Request) -> tuple[int, Any, dict[str, str]]:
+    def das(  # noqa: PLR0911 - a table of routes reads best as one match
+        self, request: Request
+    ) -> tuple[int, Any, dict[str, str]]:
         """query, query_range, names and metadata."""
         self._bearer(request, "das")
         state = self.state
-        form = {**request.query, **parse_qs(request.body.decode())} if request.method == "POST" else request.query
+        form = (
+            {**request.query, **parse_qs(request.body.decode())}
+            if request.method == "POST"
+            else request.query
+        )
         one = {name: values[0] for name, values in form.items()}
         match request.path:
             case "/api/v1/query_range":
@@ -202,19 +330,48 @@ class Services:
                     if piece in one["query"]:
                         time.sleep(delay_s)
                 wave = Wave((), 0, 0) if state.no_data else query_waves(one["query"])
-                return 200, {"status": "success", "data": {"resultType": "matrix", "result": self._matrix(wave, one)}}, {}
+                return (
+                    200,
+                    {
+                        "status": "success",
+                        "data": {"resultType": "matrix", "result": self._matrix(wave, one)},
+                    },
+                    {},
+                )
             case "/api/v1/query":
                 at_s = float(one.get("time", time.time()))
-                result = [{"metric": labels, "value": [at_s, str(at_s if "timestamp(" in one["query"] else wave.value(labels, at_s))]} for wave in [query_waves(one["query"])] for labels in wave.series]
-                return 200, {"status": "success", "data": {"resultType": "vector", "result": result}}, {}
+                result = [
+                    {
+                        "metric": labels,
+                        "value": [
+                            at_s,
+                            str(at_s if "timestamp(" in one["query"] else wave.value(labels, at_s)),
+                        ],
+                    }
+                    for wave in [query_waves(one["query"])]
+                    for labels in wave.series
+                ]
+                return (
+                    200,
+                    {"status": "success", "data": {"resultType": "vector", "result": result}},
+                    {},
+                )
             case "/api/v1/label/__name__/values":
-                return 200, {"status": "success", "data": [] if state.no_data else sorted(state.metrics)}, {}
+                return (
+                    200,
+                    {"status": "success", "data": [] if state.no_data else sorted(state.metrics)},
+                    {},
+                )
             case "/api/v1/label/job/values":
                 return 200, {"status": "success", "data": list(JOBS)}, {}
             case "/api/v1/label/mode/values":
                 return 200, {"status": "success", "data": ["idle", "iowait", "system", "user"]}, {}
             case "/api/v1/labels":
-                return 200, {"status": "success", "data": ["__name__", "cpu", "instance", "job", "mode"]}, {}
+                return (
+                    200,
+                    {"status": "success", "data": ["__name__", "cpu", "instance", "job", "mode"]},
+                    {},
+                )
             case "/api/v1/metadata":
                 return 200, {"status": "success", "data": METADATA}, {}
         raise Refused(404, "not_found", f"no route {request.path}")
@@ -228,7 +385,14 @@ class Services:
         hole = start + 0.30 * (end - start), start + 0.34 * (end - start)
         gap = "node_load1" in one["query"]
         return [
-            {"metric": labels, "values": [[at, repr(wave.value(labels, at))] for at in times if at <= now + step and not (gap and hole[0] < at < hole[1])]}
+            {
+                "metric": labels,
+                "values": [
+                    [at, repr(wave.value(labels, at))]
+                    for at in times
+                    if at <= now + step and not (gap and hole[0] < at < hole[1])
+                ],
+            }
             for labels in wave.series
         ]
 
@@ -242,7 +406,9 @@ class Services:
         raise Refused(404, "not_found", f"no route {request.path}")
 
     # -- aps
-    def aps(self, request: Request) -> tuple[int, Any, dict[str, str]]:
+    def aps(  # noqa: PLR0911 - a table of routes reads best as one match
+        self, request: Request
+    ) -> tuple[int, Any, dict[str, str]]:
         """Jobs that run for `job_seconds` of real time."""
         self._bearer(request, "aps")
         state, parts = self.state, request.path.strip("/").split("/")
@@ -251,14 +417,27 @@ class Services:
         if request.path == "/api/v1/jobs" and request.method == "POST":
             wanted = json.loads(request.body)
             query_waves(wanted["query"])
-            job = {**wanted, "id": str(uuid.uuid4()), "state": "queued", "attempts": 1, "error": None, "created_at": iso(time.time()), "started_at": None, "finished_at": None, "created_by": "ada@example.org", "made": time.time(), "progress": {}}
+            job = {
+                **wanted,
+                "id": str(uuid.uuid4()),
+                "state": "queued",
+                "attempts": 1,
+                "error": None,
+                "created_at": iso(time.time()),
+                "started_at": None,
+                "finished_at": None,
+                "created_by": "ada@example.org",
+                "made": time.time(),
+                "progress": {},
+            }
             state.jobs[job["id"]] = job
             return 202, self._job(job), {}
         if request.path == "/api/v1/jobs":
             return 200, {"jobs": [self._job(job) for job in reversed(state.jobs.values())]}, {}
-        job = state.jobs.get(parts[3] if len(parts) > 3 else "")
-        if job is None:
+        found = state.jobs.get(parts[3] if len(parts) > 3 else "")
+        if found is None:
             raise Refused(404, "not_found", "no such job")
+        job = found
         match parts[4:]:
             case []:
                 return 200, self._job(job), {}
@@ -275,10 +454,23 @@ class Services:
     def _job(self, job: dict[str, Any]) -> dict[str, Any]:
         age_s = time.time() - job["made"]
         part = min(age_s / self.state.job_seconds, 1.0)
-        job["state"] = job.get("forced") or ("queued" if part < 0.1 else "running" if part < 1 else "failed" if "fails" in job["query"] else "succeeded")
+        job["state"] = job.get("forced") or (
+            "queued"
+            if part < 0.1
+            else "running"
+            if part < 1
+            else "failed"
+            if "fails" in job["query"]
+            else "succeeded"
+        )
         if job["state"] == "failed":
             job["error"] = "the query matched 0 series"
-        job["progress"] = {"done": round(part * 40, 1), "total": 40, "message": "judging 3 series", "eta_s": max(self.state.job_seconds - age_s, 0)}
+        job["progress"] = {
+            "done": round(part * 40, 1),
+            "total": 40,
+            "message": "judging 3 series",
+            "eta_s": max(self.state.job_seconds - age_s, 0),
+        }
         return {name: value for name, value in job.items() if name not in ("made", "forced")}
 
     @staticmethod
@@ -288,25 +480,62 @@ class Services:
         for route in ("/api/v1/query_range", "/api/v1/write", "/api/v1/query"):
             scale = 40 if route.endswith("write") else 25
             expected = [scale * (1 + 0.35 * math.sin(at / 6e6)) for at in times]
-            values: list[float | None] = [mean * (1 + 0.09 * (zlib.crc32(f"{route}{at}".encode()) % 1000 / 500 - 1)) for at, mean in zip(times, expected, strict=True)]
+            values: list[float | None] = [
+                mean * (1 + 0.09 * (zlib.crc32(f"{route}{at}".encode()) % 1000 / 500 - 1))
+                for at, mean in zip(times, expected, strict=True)
+            ]
             anomalies = []
             if route.endswith(("range", "write")):
-                for first, length, factor in ((int(len(times) * 0.55), max(len(times) // 60, 3), 2.1), (int(len(times) * 0.83), max(len(times) // 90, 2), 0.25)):
+                for first, length, factor in (
+                    (int(len(times) * 0.55), max(len(times) // 60, 3), 2.1),
+                    (int(len(times) * 0.83), max(len(times) // 90, 2), 0.25),
+                ):
                     for index in range(first, first + length):
                         values[index] = expected[index] * factor
-                    anomalies.append({"start_ms": times[first], "end_ms": times[first + length - 1], "peak_ms": times[first + length // 2], "peak_score": 14.2 if factor > 1 else 8.7, "peak_value": expected[first] * factor, "expected": expected[first], "direction": "up" if factor > 1 else "down"})
+                    anomalies.append(
+                        {
+                            "start_ms": times[first],
+                            "end_ms": times[first + length - 1],
+                            "peak_ms": times[first + length // 2],
+                            "peak_score": 14.2 if factor > 1 else 8.7,
+                            "peak_value": expected[first] * factor,
+                            "expected": expected[first],
+                            "direction": "up" if factor > 1 else "down",
+                        }
+                    )
             for index in range(int(len(times) * 0.2), int(len(times) * 0.22)):
                 values[index] = None
-            series.append({"labels": {"service": "das", "route": route}, "timestamps_ms": times, "values": values, "expected": expected, "lower": [mean * 0.8 for mean in expected], "upper": [mean * 1.2 for mean in expected], "score": [0.0] * len(times), "anomalies": anomalies})
-        return {"series": series, "written_series": ["cloudopshub_anomaly_score"], "summary": {"series": 3, "points": 3 * len(times), "anomalies": 4}}
+            series.append(
+                {
+                    "labels": {"service": "das", "route": route},
+                    "timestamps_ms": times,
+                    "values": values,
+                    "expected": expected,
+                    "lower": [mean * 0.8 for mean in expected],
+                    "upper": [mean * 1.2 for mean in expected],
+                    "score": [0.0] * len(times),
+                    "anomalies": anomalies,
+                }
+            )
+        return {
+            "series": series,
+            "written_series": ["cloudopshub_anomaly_score"],
+            "summary": {"series": 3, "points": 3 * len(times), "anomalies": 4},
+        }
 
     # -- ubs
-    def ubs(self, request: Request) -> tuple[int, Any, dict[str, str]]:
+    def ubs(  # noqa: C901, PLR0911, PLR0912 - a table of routes reads best as one match
+        self, request: Request
+    ) -> tuple[int, Any, dict[str, str]]:
         """Session, keys, members, invitations, audit; unsafe cookie calls need the CSRF token."""
         state = self.state
         route = (request.method, request.path)
-        body = json.loads(request.body) if request.body else {}
-        session = {**SESSION, "role": state.role, "scopes": ALL_SCOPES if state.role != "viewer" else ["metrics:read", "billing:read"]}
+        body: dict[str, Any] = json.loads(request.body) if request.body else {}
+        session = {
+            **SESSION,
+            "role": state.role,
+            "scopes": ALL_SCOPES if state.role != "viewer" else ["metrics:read", "billing:read"],
+        }
         cookie = {"Set-Cookie": "cloudopshub=session; Path=/; HttpOnly; SameSite=Lax"}
         match route:
             case ("GET", "/api/v1/setup"):
@@ -330,14 +559,31 @@ class Services:
                 return 200, session, {}
             case ("POST", "/api/v1/token"):
                 state.tokens_made += 1
-                return 200, {"token": f"{body['audience']}.{state.tokens_made}", "expires_in_s": state.token_life_s}, {}
+                return (
+                    200,
+                    {
+                        "token": f"{body['audience']}.{state.tokens_made}",
+                        "expires_in_s": state.token_life_s,
+                    },
+                    {},
+                )
             case ("POST", "/api/v1/logout"):
                 state.signed_in = False
                 return 204, None, {}
             case ("GET", "/api/v1/keys"):
                 return 200, {"keys": state.keys}, {}
             case ("POST", "/api/v1/keys"):
-                key = {"id": str(uuid.uuid4()), "name": body["name"], "start": "coh_live_9fK2", "scopes": body["scopes"], "created_at": iso(time.time()), "last_used_at": None, "expires_at": None, "revoked_at": None, "created_by": "ada@example.org"}
+                key = {
+                    "id": str(uuid.uuid4()),
+                    "name": body["name"],
+                    "start": "coh_live_9fK2",
+                    "scopes": body["scopes"],
+                    "created_at": iso(time.time()),
+                    "last_used_at": None,
+                    "expires_at": None,
+                    "revoked_at": None,
+                    "created_by": "ada@example.org",
+                }
                 state.keys.append(key)
                 return 201, {**key, "key": "coh_live_9fK2mQ7wXv3Rb8Tn1Ys6Lp4Dz0Hc5JgA0b1C2d"}, {}
             case ("DELETE", path) if path.startswith("/api/v1/keys/"):
@@ -346,15 +592,90 @@ class Services:
                         key["revoked_at"] = iso(time.time())
                 return 204, None, {}
             case ("GET", "/api/v1/members"):
-                return 200, {"members": [{"user_id": SESSION["user"]["id"], "email": "ada@example.org", "role": state.role, "joined_at": iso(time.time() - 86_400 * 40)}, {"user_id": "u2", "email": "grace@example.org", "role": "viewer", "joined_at": iso(time.time() - 7200)}]}, {}  # type: ignore[index]
+                return (
+                    200,
+                    {
+                        "members": [
+                            {
+                                "user_id": SESSION["user"]["id"],
+                                "email": "ada@example.org",
+                                "role": state.role,
+                                "joined_at": iso(time.time() - 86_400 * 40),
+                            },
+                            {
+                                "user_id": "u2",
+                                "email": "grace@example.org",
+                                "role": "viewer",
+                                "joined_at": iso(time.time() - 7200),
+                            },
+                        ]
+                    },
+                    {},
+                )
             case ("PATCH", path) if path.startswith("/api/v1/members/"):
-                return 200, {"user_id": path.rsplit("/", 1)[1], "email": "grace@example.org", "role": body["role"], "joined_at": iso(0)}, {}
+                return (
+                    200,
+                    {
+                        "user_id": path.rsplit("/", 1)[1],
+                        "email": "grace@example.org",
+                        "role": body["role"],
+                        "joined_at": iso(0),
+                    },
+                    {},
+                )
             case ("GET", "/api/v1/invitations"):
-                return 200, {"invitations": [{"id": "i1", "email": "linus@example.org", "role": "viewer", "expires_at": iso(time.time() + 86_400 * 3)}]}, {}
+                return (
+                    200,
+                    {
+                        "invitations": [
+                            {
+                                "id": "i1",
+                                "email": "linus@example.org",
+                                "role": "viewer",
+                                "expires_at": iso(time.time() + 86_400 * 3),
+                            }
+                        ]
+                    },
+                    {},
+                )
             case ("POST", "/api/v1/invitations"):
-                return 201, {"id": "i2", "email": body["email"], "role": body["role"], "expires_at": iso(time.time() + 86_400 * 7), "link": "/#/invitation/abc"}, {}
+                return (
+                    201,
+                    {
+                        "id": "i2",
+                        "email": body["email"],
+                        "role": body["role"],
+                        "expires_at": iso(time.time() + 86_400 * 7),
+                        "link": "/#/invitation/abc",
+                    },
+                    {},
+                )
             case ("GET", "/api/v1/audit"):
-                return 200, {"events": [{"seq": 9 - n, "at": iso(time.time() - 600 * n), "actor": "ada@example.org", "action": action, "target": target, "detail": {"scopes": ["metrics:write"]} if "key" in action else {}, "request_id": "r"} for n, (action, target) in enumerate((("key.create", "agent on web-1"), ("member.role", "grace@example.org"), ("login", "ada@example.org"), ("setup", "Acme Observatory")))]}, {}
+                return (
+                    200,
+                    {
+                        "events": [
+                            {
+                                "seq": 9 - n,
+                                "at": iso(time.time() - 600 * n),
+                                "actor": "ada@example.org",
+                                "action": action,
+                                "target": target,
+                                "detail": {"scopes": ["metrics:write"]} if "key" in action else {},
+                                "request_id": "r",
+                            }
+                            for n, (action, target) in enumerate(
+                                (
+                                    ("key.create", "agent on web-1"),
+                                    ("member.role", "grace@example.org"),
+                                    ("login", "ada@example.org"),
+                                    ("setup", "Acme Observatory"),
+                                )
+                            )
+                        ]
+                    },
+                    {},
+                )
         raise Refused(404, "not_found", f"no route {request.method} {request.path}")
 
     def _bearer(self, request: Request, audience: str) -> None:
@@ -365,7 +686,9 @@ class Services:
             raise Refused(401, "unauthenticated", "no token for this audience")
 
 
-def handler(service: str, services: Services) -> type[BaseHTTPRequestHandler]:
+def handler(  # noqa: C901 - the shell is one class, made for one service
+    service: str, services: Services
+) -> type[BaseHTTPRequestHandler]:
     """The HTTP shell of one service."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -387,7 +710,7 @@ def handler(service: str, services: Services) -> type[BaseHTTPRequestHandler]:
             left = int(self.headers.get("Content-Length") or 0)
             pieces = []
             while left > 0:
-                piece = self.rfile.read1(left)  # type: ignore[attr-defined]
+                piece = self.rfile.read1(left)
                 if not piece:
                     break
                 seen.append(time.monotonic())
@@ -398,14 +721,26 @@ def handler(service: str, services: Services) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             body, seen = self._body()
             parts = urlsplit(self.path)
-            request = Request(service, self.command, parts.path, parse_qs(parts.query), {name.lower(): value for name, value in self.headers.items()}, body, seen)
+            request = Request(
+                service,
+                self.command,
+                parts.path,
+                parse_qs(parts.query),
+                {name.lower(): value for name, value in self.headers.items()},
+                body,
+                seen,
+            )
             with services.state.lock:
                 services.state.requests.append(request)
             headers: dict[str, str] = {}
+            answer: Any
             try:
                 status, answer, headers = services.answer(request)
             except Refused as refused:
-                status, answer = refused.status, {"status": "error", "errorType": refused.kind, "error": refused.error}
+                status, answer = (
+                    refused.status,
+                    {"status": "error", "errorType": refused.kind, "error": refused.error},
+                )
             payload = b"" if answer is None else json.dumps(answer).encode()
             self.send_response(status)
             for name, value in headers.items():
@@ -435,11 +770,16 @@ class Server(ThreadingHTTPServer):
 def running_services(services: Services) -> Iterator[dict[str, str]]:
     """The four services on free ports: code → URL."""
     servers = {code: Server(("127.0.0.1", 0), handler(code, services)) for code in PREFIXES}
-    threads = [threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True) for server in servers.values()]
+    threads = [
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        for server in servers.values()
+    ]
     for thread in threads:
         thread.start()
     try:
-        yield {code: f"http://127.0.0.1:{server.server_address[1]}" for code, server in servers.items()}
+        yield {
+            code: f"http://127.0.0.1:{server.server_address[1]}" for code, server in servers.items()
+        }
     finally:
         for server in servers.values():
             server.shutdown()

@@ -1,19 +1,23 @@
-"""What the tests share: the built page, a real nginx, Debian's chromium; absent ones skip with their reason."""
+"""What the tests share: the built page, a real nginx, Debian's chromium; absent ones skip with
+their reason.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
-from playwright.sync_api import Browser, sync_playwright
+from typing import TYPE_CHECKING
 
 import backend
 import build
 import door
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,20 +42,31 @@ def nginx() -> str:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """A headless browser; never one that Playwright would have to download."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = (
+        os.environ.get("CHROMIUM")
+        or shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if path is None:
         pytest.skip("no chromium on this machine (apt install chromium, or name one in CHROMIUM)")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="session")
 def standing(nginx: str, dist: Path) -> Iterator[tuple[str, backend.Services]]:
-    """A real nginx in front of the stand-in services; its runtime folder has a space in its name."""
+    """A real nginx in front of the stand-in services; its runtime folder has a space in it."""
     services = backend.Services(backend.State())
-    with tempfile.TemporaryDirectory(prefix="run time ") as runtime, backend.running_services(services) as urls, door.running_door(nginx, Path(runtime), dist, urls) as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="run time ") as runtime,
+        backend.running_services(services) as urls,
+        door.running_door(nginx, Path(runtime), dist, urls) as url,
+    ):
         yield url, services
 
 
@@ -63,6 +78,6 @@ def state(standing: tuple[str, backend.Services]) -> backend.State:
 
 
 @pytest.fixture
-def base(standing: tuple[str, backend.Services], state: backend.State) -> str:  # noqa: ARG001 - a fresh state comes with it
+def base(standing: tuple[str, backend.Services], state: backend.State) -> str:
     """The door's URL."""
     return standing[0]

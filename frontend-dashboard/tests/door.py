@@ -1,4 +1,6 @@
-"""A real nginx on a free port, with the configuration of a native run, for as long as a test needs it."""
+"""A real nginx on a free port, with the configuration of a native run, for as long as a test needs
+it.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,15 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nginx_conf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 
 def find_nginx() -> str | None:
@@ -40,19 +45,40 @@ def running_door(nginx: str, runtime: Path, dist: Path, urls: Mapping[str, str])
     port = free_port()
     out = runtime / "nginx.conf"
     flags = [part for code, url in urls.items() for part in (f"--{code}", url)]
-    assert nginx_conf.main(["--out", str(out), "--host", "127.0.0.1", "--port", str(port), "--dist", str(dist), "--nginx", nginx, *flags]) == 0
+    assert (
+        nginx_conf.main(
+            [
+                "--out",
+                str(out),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--dist",
+                str(dist),
+                "--nginx",
+                nginx,
+                *flags,
+            ]
+        )
+        == 0
+    )
     with (runtime / "nginx.log").open("wb") as log:
-        process = subprocess.Popen([nginx, "-p", str(runtime), "-e", "stderr", "-c", str(out)], stdout=log, stderr=log)  # noqa: S603 - our nginx
+        process = subprocess.Popen(
+            [nginx, "-p", str(runtime), "-e", "stderr", "-c", str(out)], stdout=log, stderr=log
+        )
     base = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 10
         while True:
             try:
-                with urllib.request.urlopen(f"{base}/health", timeout=1):  # noqa: S310 - loopback
+                with urllib.request.urlopen(f"{base}/health", timeout=1):
                     break
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError(f"nginx did not start:\n{(runtime / 'nginx.log').read_text()}") from None
+                    raise AssertionError(
+                        f"nginx did not start:\n{(runtime / 'nginx.log').read_text()}"
+                    ) from None
                 time.sleep(0.02)
         yield base
     finally:

@@ -7,28 +7,44 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
+import backend
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-import backend
-
 expect.set_options(timeout=10_000)
 Open = Callable[..., Page]
+Theme = Literal["light", "dark"]
 
 
 @pytest.fixture
 def open_page(chromium: Browser, base: str) -> Iterator[Open]:
-    """Opens a hash of the page in a fresh context; any script error or policy violation fails the test."""
+    """Opens a hash of the page in a fresh context; any script error or policy violation fails the
+    test.
+    """
     contexts: list[BrowserContext] = []
     trouble: list[str] = []
 
-    def opened(hash_: str = "", *, width: int = 1280, height: int = 800, theme: str = "light") -> Page:
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme, permissions=["clipboard-read", "clipboard-write"])  # type: ignore[arg-type]
+    def opened(
+        hash_: str = "", *, width: int = 1280, height: int = 800, theme: Theme = "light"
+    ) -> Page:
+        context = chromium.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=theme,
+            permissions=["clipboard-read", "clipboard-write"],
+        )
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("console", lambda message: trouble.append(message.text) if re.search("Content Security|TrustedHTML|Refused to", message.text) else None)
+        page.on(
+            "console",
+            lambda message: (
+                trouble.append(message.text)
+                if re.search("Content Security|TrustedHTML|Refused to", message.text)
+                else None
+            ),
+        )
         page.goto(f"{base}/{hash_}")
         return page
 
@@ -51,10 +67,21 @@ def wait_for(holds: Callable[[], bool], what: str, timeout_s: float = 10) -> Non
         time.sleep(0.02)
 
 
+def until(page: Page, expression: str) -> None:
+    """`expression` becomes true in the page. Playwright's own wait evaluates strings inside of the
+    page, which its policy forbids.
+    """
+    wait_for(lambda: bool(page.evaluate(expression)), expression)
+
+
 def settle(page: Page) -> None:
     """Nothing in the window is loading any more; what lies below it may wait until it is seen."""
-    page.wait_for_function(
-        "![...document.querySelectorAll('.state-loading, .boot')].some((node) => { const box = node.getBoundingClientRect(); return box.top < innerHeight && box.bottom > 0; })"
+    until(
+        page,
+        """![...document.querySelectorAll(".state-loading, .boot")].some((node) => {
+            const box = node.getBoundingClientRect();
+            return box.top < innerHeight && box.bottom > 0;
+        })""",
     )
 
 
@@ -73,7 +100,9 @@ def drag(page: Page, selector: str, start: float, end: float) -> None:
 
 
 def test_a_fresh_hub_is_set_up_by_its_link(open_page: Open, state: backend.State) -> None:
-    """The set-up link makes the owner and ends on a live Overview; a wrong token is told beside the button."""
+    """The set-up link makes the owner and ends on a live Overview; a wrong token is told beside the
+    button.
+    """
     state.signed_in, state.setup_needed = False, True
     page = open_page()
     expect(page.get_by_role("heading", name="Welcome to your hub")).to_be_visible()
@@ -85,14 +114,19 @@ def test_a_fresh_hub_is_set_up_by_its_link(open_page: Open, state: backend.State
     page.get_by_role("button", name="Create the hub").click()
     expect(page.get_by_role("alert")).to_have_text("the set-up token is wrong or was used")
     page.evaluate("location.hash = '#/setup/good-token'")
-    page.wait_for_function("location.hash.endsWith('good-token')")
+    until(page, "location.hash.endsWith('good-token')")
     page.get_by_label("Organisation").fill("Acme")
     page.get_by_label("Email").fill("ada@example.org")
     page.get_by_label("Password").fill("correct horse battery")
     page.get_by_role("button", name="Create the hub").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     sent = json.loads(state.asked("ubs", "/api/v1/setup")[-1].body)
-    assert sent == {"token": "good-token", "organisation": "Acme", "email": "ada@example.org", "password": "correct horse battery"}
+    assert sent == {
+        "token": "good-token",
+        "organisation": "Acme",
+        "email": "ada@example.org",
+        "password": "correct horse battery",
+    }
 
 
 def test_signing_in_leads_to_where_one_wanted(open_page: Open, state: backend.State) -> None:
@@ -162,19 +196,27 @@ def test_only_panels_that_can_be_seen_ask(open_page: Open, state: backend.State)
     expect(page.locator("coh-panel").last.locator("canvas")).to_have_count(0)
     assert not any("node_network" in text for text in query_texts(state))
     page.locator("coh-panel").last.scroll_into_view_if_needed()
-    wait_for(lambda: any("node_network" in text for text in query_texts(state)), "the panel never asked")
+    wait_for(
+        lambda: any("node_network" in text for text in query_texts(state)), "the panel never asked"
+    )
+
+
+HIDE = """(value) => {
+    Object.defineProperty(document, "hidden", { value, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 def test_a_hidden_page_rests(open_page: Open, state: backend.State) -> None:
     """Nothing is asked while the tab is hidden; coming back asks at once."""
     page = open_page("#/explore?q=up&refresh=5")
     expect(page.locator("coh-legend tbody tr")).to_have_count(6)
-    page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true }); document.dispatchEvent(new Event('visibilitychange'))")
+    page.evaluate(HIDE, True)
     expect(page.locator(".live")).to_have_text("Paused")
     before = len(query_texts(state))
     page.wait_for_timeout(5500)  # longer than the refresh of 5 s: the law is that nothing happens
     assert len(query_texts(state)) == before
-    page.evaluate("Object.defineProperty(document, 'hidden', { value: false, configurable: true }); document.dispatchEvent(new Event('visibilitychange'))")
+    page.evaluate(HIDE, False)
     wait_for(lambda: len(query_texts(state)) > before, "nothing was asked on return")
 
 
@@ -182,7 +224,9 @@ def test_a_panel_fails_alone(open_page: Open, state: backend.State) -> None:
     """An unreachable das is told in the panels, the frame stays, and trying again works."""
     state.down.add("das")
     page = open_page("#/overview")
-    expect(page.locator("coh-panel .state-failed").first).to_contain_text("das is down for the test")
+    expect(page.locator("coh-panel .state-failed").first).to_contain_text(
+        "das is down for the test"
+    )
     state.down.clear()
     page.locator("coh-panel").first.get_by_role("button", name="Try again").click()
     expect(page.locator("coh-panel").first.locator(".legend-entry").first).to_be_visible()
@@ -202,17 +246,19 @@ def test_a_failed_refresh_keeps_what_was_there(open_page: Open, state: backend.S
 
 
 def test_a_drag_zooms_the_page_and_backspace_returns(open_page: Open) -> None:
-    """The range of the drag goes into the URL, the page stops refreshing, Backspace brings the range before back."""
+    """The range of the drag goes into the URL, the page stops refreshing, Backspace brings the
+    range before back.
+    """
     page = open_page("#/explore?q=up")
     expect(page.locator("coh-legend tbody tr")).to_have_count(6)
     drag(page, "coh-panel", 0.25, 0.5)
-    page.wait_for_function("/from=\\d{13}/.test(location.hash)")
+    until(page, "/from=\\d{13}/.test(location.hash)")
     expect(page.locator(".live")).to_have_text("Paused")
     params = page.evaluate("Object.fromEntries(new URLSearchParams(location.hash.split('?')[1]))")
     length_s = (int(params["to"]) - int(params["from"])) / 1000
     assert 0.2 * 3600 < length_s < 0.3 * 3600
     page.keyboard.press("Backspace")
-    page.wait_for_function("!location.hash.includes('from=')")
+    until(page, "!location.hash.includes('from=')")
     expect(page.locator(".live")).to_have_text("Live")
 
 
@@ -221,9 +267,9 @@ def test_the_browsers_back_returns_to_the_range_before(open_page: Open) -> None:
     page = open_page("#/explore?q=up")
     expect(page.locator("coh-legend tbody tr")).to_have_count(6)
     page.keyboard.press("-")
-    page.wait_for_function("location.hash.includes('from=')")
+    until(page, "location.hash.includes('from=')")
     page.go_back()
-    page.wait_for_function("!location.hash.includes('from=')")
+    until(page, "!location.hash.includes('from=')")
     expect(page.locator(".range-label")).to_have_text("Last 1 hour")
 
 
@@ -249,11 +295,15 @@ def test_arrow_keys_read_the_points(open_page: Open) -> None:
     page = open_page("#/explore?q=node_load1")
     expect(page.locator("coh-legend tbody tr")).to_have_count(1)
     chart = page.locator("coh-chart")
-    expect(chart).to_have_attribute("aria-label", re.compile("Result: 1 series; last values node_load1"))
+    expect(chart).to_have_attribute(
+        "aria-label", re.compile("Result: 1 series; last values node_load1")
+    )
     chart.focus()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
-    expect(chart.locator("[aria-live]")).to_contain_text(re.compile(r"\d\d:\d\d:\d\d: node_load1 [\d.]+"))
+    expect(chart.locator("[aria-live]")).to_contain_text(
+        re.compile(r"\d\d:\d\d:\d\d: node_load1 [\d.]+")
+    )
 
 
 def test_a_range_is_typed(open_page: Open) -> None:
@@ -266,7 +316,7 @@ def test_a_range_is_typed(open_page: Open) -> None:
     page.get_by_label("From", exact=True).fill("now-2d/d")
     page.get_by_label("To", exact=True).fill("now-1d/d")
     page.get_by_role("button", name="Apply").click()
-    page.wait_for_function("decodeURIComponent(location.hash).includes('from=now-2d/d')")
+    until(page, "decodeURIComponent(location.hash).includes('from=now-2d/d')")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
     page.keyboard.press("Escape")
@@ -282,17 +332,23 @@ def test_a_metric_is_found_filtered_and_broken_down(open_page: Open, state: back
     expect(page.get_by_text("Choose a metric or write a query")).to_be_visible()
     page.get_by_role("combobox", name="Metric").fill("cpu sec")
     page.get_by_role("option", name=re.compile("node_cpu_seconds_total")).click()
-    expect(page.get_by_role("textbox", name="Query")).to_have_value("rate(node_cpu_seconds_total[$__rate_interval])")
+    expect(page.get_by_role("textbox", name="Query")).to_have_value(
+        "rate(node_cpu_seconds_total[$__rate_interval])"
+    )
     expect(page.locator(".metric-about")).to_contain_text("Seconds the CPUs spent in each mode.")
     page.get_by_role("button", name="Filter").click()
     page.get_by_role("combobox", name="Label").fill("mode")
     page.get_by_role("combobox", name="Label").press("Enter")
     page.get_by_role("combobox", name="Value").fill("user")
     page.get_by_role("combobox", name="Value").press("Enter")
-    expect(page.get_by_role("textbox", name="Query")).to_have_value('rate(node_cpu_seconds_total{mode="user"}[$__rate_interval])')
+    expect(page.get_by_role("textbox", name="Query")).to_have_value(
+        'rate(node_cpu_seconds_total{mode="user"}[$__rate_interval])'
+    )
     page.get_by_role("combobox", name="Break down by").fill("mode")
     page.get_by_role("combobox", name="Break down by").press("Enter")
-    expect(page.get_by_role("textbox", name="Query")).to_have_value('sum by (mode) (rate(node_cpu_seconds_total{mode="user"}[$__rate_interval]))')
+    expect(page.get_by_role("textbox", name="Query")).to_have_value(
+        'sum by (mode) (rate(node_cpu_seconds_total{mode="user"}[$__rate_interval]))'
+    )
     expect(page.locator("coh-legend tbody tr")).to_have_count(4)
     assert any("%5B60s%5D" in text for text in query_texts(state))
     page.reload()
@@ -318,7 +374,10 @@ def test_a_late_answer_never_overwrites_a_newer_one(open_page: Open, state: back
     """A slow first query that answers after a quick second one changes nothing."""
     state.query_delay_s["node_load1"] = 1.5
     page = open_page("#/explore?q=node_load1")
-    wait_for(lambda: any("node_load1" in text for text in query_texts(state)), "the slow query was not sent")
+    wait_for(
+        lambda: any("node_load1" in text for text in query_texts(state)),
+        "the slow query was not sent",
+    )
     box = page.get_by_role("textbox", name="Query")
     box.fill("up")
     box.press("Enter")
@@ -337,7 +396,7 @@ def test_the_legend_isolates_filters_and_caps(open_page: Open) -> None:
     page.get_by_label("Filter series").fill("pod-12")
     expect(rows).to_have_count(10)
     rows.first.get_by_role("button").click()
-    page.wait_for_function("location.hash.includes('only=')")
+    until(page, "location.hash.includes('only=')")
     expect(page.locator("coh-legend tbody tr.off")).to_have_count(9)
     page.reload()
     expect(page.locator("coh-legend tbody tr.off")).to_have_count(20)
@@ -356,7 +415,9 @@ def test_the_shown_series_leave_as_csv_and_curl(open_page: Open) -> None:
     assert len(lines) > 100
     page.get_by_role("button", name="Copy as curl").click()
     expect(page.locator(".toast")).to_have_text("Copied as curl")
-    assert "/api/data-api-service/api/v1/query_range" in page.evaluate("navigator.clipboard.readText()")
+    assert "/api/data-api-service/api/v1/query_range" in page.evaluate(
+        "navigator.clipboard.readText()"
+    )
 
 
 # -- analysis
@@ -375,14 +436,27 @@ def test_an_analysis_runs_and_is_drawn(open_page: Open, state: backend.State) ->
     expect(page.get_by_role("heading", name="Episodes")).to_be_visible()
     expect(page.locator(".analysis-main table tbody tr")).to_have_count(4)
     expect(page.locator(".result-facts")).to_contain_text("4 episodes")
-    sent = json.loads(next(request.body for request in state.asked("aps", "/api/v1/jobs") if request.method == "POST"))
+    sent = json.loads(
+        next(
+            request.body
+            for request in state.asked("aps", "/api/v1/jobs")
+            if request.method == "POST"
+        )
+    )
     assert sent["kind"] == "anomaly"
-    assert sent["params"] == {"sensitivity": 0.7, "season": "auto", "direction": "both", "write_back": True}
+    assert sent["params"] == {
+        "sensitivity": 0.7,
+        "season": "auto",
+        "direction": "both",
+        "write_back": True,
+    }
     assert (sent["end_ms"] - sent["start_ms"]) == 6 * 3_600_000
     assert sent["start_ms"] % sent["step_ms"] == 0
 
 
-def test_a_running_analysis_is_cancelled_and_run_again(open_page: Open, state: backend.State) -> None:
+def test_a_running_analysis_is_cancelled_and_run_again(
+    open_page: Open, state: backend.State
+) -> None:
     """Cancel ends it, Run again starts it, a failure tells its reason."""
     state.job_seconds = 60
     page = open_page("#/analysis?new=1&q=node_load1")
@@ -407,19 +481,32 @@ def test_the_first_sample_is_seen_arriving(open_page: Open, state: backend.State
     expect(page.locator(".paste")).to_contain_text("coh_live_…")
     page.get_by_role("button", name="Make a key").click()
     expect(page.locator(".paste")).to_contain_text("coh_live_9fK2mQ7")
-    assert json.loads(state.asked("ubs", "/api/v1/keys")[-1].body)["scopes"] == ["metrics:write", "metrics:read"]
-    for agent, piece in (("OpenTelemetry", "prometheusremotewrite:"), ("Telegraf", 'data_format = "prometheusremotewrite"'), ("Grafana", "type: prometheus"), ("curl", "base64 -d")):
+    assert json.loads(state.asked("ubs", "/api/v1/keys")[-1].body)["scopes"] == [
+        "metrics:write",
+        "metrics:read",
+    ]
+    for agent, piece in (
+        ("OpenTelemetry", "prometheusremotewrite:"),
+        ("Telegraf", 'data_format = "prometheusremotewrite"'),
+        ("Grafana", "type: prometheus"),
+        ("curl", "base64 -d"),
+    ):
         page.get_by_role("tab", name=agent).click()
         expect(page.locator(".paste")).to_contain_text(piece)
         expect(page.locator(".paste")).to_contain_text("coh_live_9fK2mQ7")
-    wait_for(lambda: len(state.asked("das", "/api/v1/label/__name__/values")) > 0, "the page never looked")
+    wait_for(
+        lambda: len(state.asked("das", "/api/v1/label/__name__/values")) > 0,
+        "the page never looked",
+    )
     page.wait_for_timeout(300)
     state.metrics.append("hello_cloudopshub")
     expect(page.get_by_text("Samples are arriving")).to_be_visible()
     expect(page.locator(".arrived")).to_contain_text("hello_cloudopshub")
 
 
-def test_the_curl_snippet_really_sends_a_sample(open_page: Open, state: backend.State, tmp_path: Path) -> None:
+def test_the_curl_snippet_really_sends_a_sample(
+    open_page: Open, state: backend.State, tmp_path: Path
+) -> None:
     """Pasted into a shell, it delivers a remote_write request that decodes to that sample."""
     import shutil  # noqa: PLC0415 - only here
     import subprocess  # noqa: PLC0415
@@ -430,7 +517,14 @@ def test_the_curl_snippet_really_sends_a_sample(open_page: Open, state: backend.
     page.get_by_role("button", name="Make a key").click()
     expect(page.locator(".paste")).to_contain_text("coh_live_9fK2mQ7")
     command = page.locator(".paste pre").inner_text()
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=20, cwd=tmp_path, check=False)  # noqa: S603, S607
+    done = subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        cwd=tmp_path,
+        check=False,
+    )
     assert done.stdout.strip() == "204", done.stderr
     (request,) = state.asked("dis", "/api/v1/write")
     assert request.headers["authorization"].startswith("Bearer coh_live_")
@@ -454,7 +548,9 @@ def test_keys_are_made_shown_once_and_revoked(open_page: Open, state: backend.St
     expect(page.get_by_text("No key yet.")).to_be_visible()
     page.get_by_label("Name").fill("agent on web-1")
     page.get_by_role("button", name="Make the key").click()
-    expect(page.get_by_role("dialog")).to_contain_text("coh_live_9fK2mQ7wXv3Rb8Tn1Ys6Lp4Dz0Hc5JgA0b1C2d")
+    expect(page.get_by_role("dialog")).to_contain_text(
+        "coh_live_9fK2mQ7wXv3Rb8Tn1Ys6Lp4Dz0Hc5JgA0b1C2d"
+    )
     page.get_by_role("button", name="I have it").click()
     expect(page.locator("table")).to_contain_text("coh_live_9fK2…")
     assert "mQ7wXv3" not in page.content()
@@ -480,7 +576,9 @@ def test_members_invitations_and_the_audit_log(open_page: Open, state: backend.S
     expect(page.locator("tbody")).to_contain_text("key.create")
 
 
-def test_a_viewer_is_offered_nothing_that_would_be_refused(open_page: Open, state: backend.State) -> None:
+def test_a_viewer_is_offered_nothing_that_would_be_refused(
+    open_page: Open, state: backend.State
+) -> None:
     """No key, role or analysis controls for who may not use them."""
     state.role = "viewer"
     page = open_page("#/settings")
@@ -499,10 +597,17 @@ def test_a_viewer_is_offered_nothing_that_would_be_refused(open_page: Open, stat
 
 
 def test_the_keyboard_goes_everywhere(open_page: Open) -> None:
-    """g and a letter go, / edits, Esc leaves."""
+    """G and a letter go, / edits, Esc leaves."""
     page = open_page("#/overview")
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
-    for key, name in (("e", "Explore"), ("a", "Analysis"), ("d", "Add data"), ("s", "Settings"), ("o", "Overview"), ("e", "Explore")):
+    for key, name in (
+        ("e", "Explore"),
+        ("a", "Analysis"),
+        ("d", "Add data"),
+        ("s", "Settings"),
+        ("o", "Overview"),
+        ("e", "Explore"),
+    ):
         page.keyboard.press("g")
         page.keyboard.press(key)
         expect(page.get_by_role("heading", name=name, exact=True, level=1)).to_be_visible()
@@ -513,12 +618,14 @@ def test_the_keyboard_goes_everywhere(open_page: Open) -> None:
 
 
 def test_the_theme_does_not_flash(open_page: Open) -> None:
-    """The theme is set before the first paint: with the page's modules held back, the background is right already."""
+    """The theme is set before the first paint: with the page's modules held back, the background is
+    right already.
+    """
     page = open_page("#/overview", theme="dark")
-    page.route("**/assets/main.*.js", lambda route: None)
+    page.route("**/assets/main.*.js", lambda _: None)
     page.goto(page.url.split("#")[0], wait_until="commit")
-    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
-    page.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(11, 17, 19)'")
+    until(page, "document.documentElement.dataset.theme === 'dark'")
+    until(page, "getComputedStyle(document.body).backgroundColor === 'rgb(11, 17, 19)'")
 
 
 def test_a_chosen_theme_is_kept(open_page: Open) -> None:
@@ -526,9 +633,9 @@ def test_a_chosen_theme_is_kept(open_page: Open) -> None:
     page = open_page("#/overview")
     page.locator(".account").click()
     page.get_by_role("button", name="Dark").click()
-    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    until(page, "document.documentElement.dataset.theme === 'dark'")
     page.reload()
-    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    until(page, "document.documentElement.dataset.theme === 'dark'")
 
 
 def test_signing_out(open_page: Open, state: backend.State) -> None:
@@ -540,14 +647,35 @@ def test_signing_out(open_page: Open, state: backend.State) -> None:
     assert not state.signed_in
 
 
-VIEWS = ["#/overview", "#/explore?m=node_cpu_seconds_total&q=rate(node_cpu_seconds_total[1m])", "#/analysis?new=1", "#/add", "#/settings/keys", "#/settings/audit"]
+VIEWS = [
+    "#/overview",
+    "#/explore?m=node_cpu_seconds_total&q=rate(node_cpu_seconds_total[1m])",
+    "#/analysis?new=1",
+    "#/add",
+    "#/settings/keys",
+    "#/settings/audit",
+]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 768, 1440])
-def test_every_view_fits_its_window(open_page: Open, state: backend.State, tmp_path: Path, width: int, theme: str) -> None:
+def test_every_view_fits_its_window(
+    open_page: Open, state: backend.State, tmp_path: Path, width: int, theme: str
+) -> None:
     """Nothing sticks out sideways at any width; a screenshot of each is left for the eyes."""
-    state.keys.append({"id": "k", "name": "agent", "start": "coh_live_Ab3x", "scopes": ["metrics:write", "metrics:read"], "created_at": backend.iso(0), "last_used_at": None, "expires_at": None, "revoked_at": None, "created_by": "ada"})
+    state.keys.append(
+        {
+            "id": "k",
+            "name": "agent",
+            "start": "coh_live_Ab3x",
+            "scopes": ["metrics:write", "metrics:read"],
+            "created_at": backend.iso(0),
+            "last_used_at": None,
+            "expires_at": None,
+            "revoked_at": None,
+            "created_by": "ada",
+        }
+    )
     page = open_page(width=width, theme=theme)
     for hash_ in VIEWS:
         page.evaluate("(hash) => { location.hash = hash; }", hash_)
@@ -558,10 +686,14 @@ def test_every_view_fits_its_window(open_page: Open, state: backend.State, tmp_p
 
 
 CONTRAST = """() => {
-  const channel = (value) => { const part = value / 255; return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4; };
-  const read = (color) => color.match(/[\\d.]+/g).map(Number);
+  const channel = (value) => { const part = value / 255; return part <= 0.04045 ? part / 12.92 :
+  ((part + 0.055) / 1.055) ** 2.4; };
+  const read = (color) => color.match(/[\\d.]+/g).map(Number).map((n, at) =>
+  (color.startsWith("color(") && at < 3 ? n * 255 : n));
   const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  const behind = (node) => { for (let at = node; at; at = at.parentElement) { const c = read(getComputedStyle(at).backgroundColor); if ((c[3] ?? 1) > 0.9 && c.length >= 3) return c; } return [255, 255, 255]; };
+  const behind = (node) => { for (let at = node; at; at = at.parentElement) { const c =
+  read(getComputedStyle(at).backgroundColor); if ((c[3] ?? 1) > 0.9 && c.length >= 3) return c; }
+  return [255, 255, 255]; };
   const weak = [];
   const walker = document.createTreeWalker(document.querySelector("#app"), NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
@@ -579,7 +711,9 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_has_the_contrast_of_wcag_aa(open_page: Open, state: backend.State, theme: str) -> None:
+def test_text_has_the_contrast_of_wcag_aa(
+    open_page: Open, state: backend.State, theme: str
+) -> None:
     """Every visible text stands out from what is behind it by 4.5 to 1."""
     state.job_seconds = 0.2
     page = open_page(theme=theme)
@@ -595,7 +729,14 @@ def test_loading_moves_nothing(open_page: Open, state: backend.State) -> None:
     """Panels have their place before their data: no shift of the layout while they fill."""
     state.query_delay_s[""] = 0.4
     page = open_page()
-    page.evaluate("window.shift = 0; new PerformanceObserver((list) => { for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value; }).observe({ type: 'layout-shift', buffered: true });")
+    page.evaluate(
+        """() => {
+            window.shift = 0;
+            new PerformanceObserver((list) => {
+                for (const { hadRecentInput, value } of list.getEntries()) if (!hadRecentInput) window.shift += value;
+            }).observe({ type: "layout-shift", buffered: true });
+        }"""  # noqa: E501 - one statement
+    )
     page.evaluate("location.hash = '#/overview'")
     expect(page.locator("coh-panel .legend-entry").first).to_be_visible()
     page.wait_for_timeout(600)

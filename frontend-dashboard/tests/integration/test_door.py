@@ -1,4 +1,6 @@
-"""The one public door, through a real nginx: where requests go, what never passes, what is streamed, what a failure looks like."""
+"""The one public door, through a real nginx: where requests go, what never passes, what is
+streamed, what a failure looks like.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +9,65 @@ import json
 import socket
 import threading
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import door
 import pytest
 
-import backend
-import door
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import backend
 
 Answer = tuple[int, dict[str, str], bytes]
 
 
-def ask(base: str, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
+def ask(
+    base: str,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+) -> Answer:
     """One request with exactly this path: nothing is normalised on the way out."""
     host = urlsplit(base).netloc
     connection = http.client.HTTPConnection(host, timeout=20)
     try:
-        connection.putrequest(method, path, skip_host="Host" in (headers or {}), skip_accept_encoding=True)
+        connection.putrequest(
+            method, path, skip_host="Host" in (headers or {}), skip_accept_encoding=True
+        )
         for name, value in (headers or {}).items():
             connection.putheader(name, value)
         if body is not None:
             connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body)
         response = connection.getresponse()
-        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        return (
+            response.status,
+            {name.lower(): value for name, value in response.getheaders()},
+            response.read(),
+        )
     finally:
         connection.close()
 
 
 @pytest.mark.parametrize(
     ("prefix", "service"),
-    [("data-api-service", "das"), ("das", "das"), ("data-ingest-service", "dis"), ("dis", "dis"), ("analysis-processing-service", "aps"), ("aps", "aps"), ("user-billing-service", "ubs"), ("ubs", "ubs")],
+    [
+        ("data-api-service", "das"),
+        ("das", "das"),
+        ("data-ingest-service", "dis"),
+        ("dis", "dis"),
+        ("analysis-processing-service", "aps"),
+        ("aps", "aps"),
+        ("user-billing-service", "ubs"),
+        ("ubs", "ubs"),
+    ],
 )
-def test_every_service_has_its_name_and_its_code(base: str, state: backend.State, prefix: str, service: str) -> None:
+def test_every_service_has_its_name_and_its_code(
+    base: str, state: backend.State, prefix: str, service: str
+) -> None:
     """/api/<name>/x and /api/<code>/x are that service's /x."""
     status, _, body = ask(base, "GET", f"/api/{prefix}/echo?a=b%2Fc&a=d")
     assert status == 200
@@ -50,7 +78,16 @@ def test_every_service_has_its_name_and_its_code(base: str, state: backend.State
 
 def test_the_services_learn_where_a_request_came_from(base: str, state: backend.State) -> None:
     """Host, scheme, client, prefix and a request id travel with it; a caller's own id is kept."""
-    ask(base, "GET", "/api/das/echo", headers={"Host": "hub.example:8080", "X-Forwarded-For": "203.0.113.7", "X-Request-ID": "trace-me-0001"})
+    ask(
+        base,
+        "GET",
+        "/api/das/echo",
+        headers={
+            "Host": "hub.example:8080",
+            "X-Forwarded-For": "203.0.113.7",
+            "X-Request-ID": "trace-me-0001",
+        },
+    )
     (request,) = state.asked("das", "/echo")
     assert request.headers["host"] == "hub.example:8080"
     assert request.headers["x-forwarded-host"] == "hub.example:8080"
@@ -64,21 +101,60 @@ def test_the_services_learn_where_a_request_came_from(base: str, state: backend.
 
 def test_credentials_and_cookies_pass_untouched(base: str, state: backend.State) -> None:
     """What a service verifies is what the caller sent."""
-    ask(base, "POST", "/api/dis/echo", b"x", {"Authorization": "Bearer a.b.c", "X-API-Key": "k", "Cookie": "cloudopshub=1", "Content-Encoding": "snappy"})
+    ask(
+        base,
+        "POST",
+        "/api/dis/echo",
+        b"x",
+        {
+            "Authorization": "Bearer a.b.c",
+            "X-API-Key": "k",
+            "Cookie": "cloudopshub=1",
+            "Content-Encoding": "snappy",
+        },
+    )
     (request,) = state.asked("dis", "/echo")
-    assert [request.headers[name] for name in ("authorization", "x-api-key", "cookie", "content-encoding")] == ["Bearer a.b.c", "k", "cloudopshub=1", "snappy"]
+    assert [
+        request.headers[name]
+        for name in ("authorization", "x-api-key", "cookie", "content-encoding")
+    ] == ["Bearer a.b.c", "k", "cloudopshub=1", "snappy"]
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "internal/introspect", "internal", "internal/", "INTERNAL/introspect", "%69nternal/introspect", "%49nternal/introspect", "/internal/introspect", "//internal//introspect", "./internal/introspect", "x/../internal/introspect",
-        "x/%2e%2e/internal/introspect", "%2e/internal/introspect", "%2finternal/introspect", "x%2f..%2finternal/introspect", "internal%2fintrospect", "internal%2Fintrospect", "health/../../ubs/internal/introspect",
-        "metrics", "metrics/", "%6detrics", "/metrics", "x/../metrics", "docs", "docs/", "prometheus/internal/introspect", "prometheus/metrics",
+        "internal/introspect",
+        "internal",
+        "internal/",
+        "INTERNAL/introspect",
+        "%69nternal/introspect",
+        "%49nternal/introspect",
+        "/internal/introspect",
+        "//internal//introspect",
+        "./internal/introspect",
+        "x/../internal/introspect",
+        "x/%2e%2e/internal/introspect",
+        "%2e/internal/introspect",
+        "%2finternal/introspect",
+        "x%2f..%2finternal/introspect",
+        "internal%2fintrospect",
+        "internal%2Fintrospect",
+        "health/../../ubs/internal/introspect",
+        "metrics",
+        "metrics/",
+        "%6detrics",
+        "/metrics",
+        "x/../metrics",
+        "docs",
+        "docs/",
+        "prometheus/internal/introspect",
+        "prometheus/metrics",
     ],
-)  # fmt: skip
+)
 def test_internal_routes_are_never_reached(base: str, state: backend.State, path: str) -> None:
-    """/internal, /metrics and /docs of a service do not exist from outside, however they are spelled."""
+    """/internal, /metrics and /docs of a service do not exist from outside, however they are
+    spelled.
+    """
     for prefix in ("ubs", "user-billing-service", "das", "dis", "aps"):
         status, headers, body = ask(base, "GET", f"/api/{prefix}/{path}")
         assert status in (400, 404), (prefix, status, body)
@@ -89,7 +165,16 @@ def test_internal_routes_are_never_reached(base: str, state: backend.State, path
             assert headers["content-type"].startswith("application/json")
 
 
-@pytest.mark.parametrize("path", ["%2569nternal/introspect", "internal;x/introspect", "internal%00/introspect", "..;/internal/introspect", "\\internal/introspect"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "%2569nternal/introspect",
+        "internal;x/introspect",
+        "internal%00/introspect",
+        "..;/internal/introspect",
+        "\\internal/introspect",
+    ],
+)
 def test_odd_spellings_do_not_turn_into_internal_routes(base: str, path: str) -> None:
     """What nginx does not read as /internal does not reach a service as /internal either."""
     status, _, body = ask(base, "GET", f"/api/ubs/{path}")
@@ -97,11 +182,18 @@ def test_odd_spellings_do_not_turn_into_internal_routes(base: str, path: str) ->
     assert b"leaked" not in body
 
 
-def test_label_values_named_like_internal_routes_still_work(base: str, state: backend.State) -> None:
-    """Only the first part of a path is reserved: a label called `metrics` is a label, /v1/metrics is OTLP's."""
+def test_label_values_named_like_internal_routes_still_work(
+    base: str, state: backend.State
+) -> None:
+    """Only the first part of a path is reserved: a label called `metrics` is a label, /v1/metrics
+    is OTLP's.
+    """
     ask(base, "GET", "/api/das/api/v1/label/metrics/values")
     ask(base, "POST", "/api/dis/v1/metrics", b"")
-    assert [request.path for request in state.requests] == ["/api/v1/label/metrics/values", "/v1/metrics"]
+    assert [request.path for request in state.requests] == [
+        "/api/v1/label/metrics/values",
+        "/v1/metrics",
+    ]
 
 
 def test_no_service_of_that_name(base: str, state: backend.State) -> None:
@@ -117,7 +209,9 @@ def test_a_request_body_streams_through(base: str, state: backend.State) -> None
     """The service has the first part of a chunked body before the last one is sent."""
     host, port = urlsplit(base).hostname, urlsplit(base).port
     with socket.create_connection((host, port), timeout=20) as client:
-        client.sendall(b"POST /api/dis/echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.sendall(
+            b"POST /api/dis/echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         client.sendall(b"4\r\nearl\r\n")
         before = time.monotonic()
         time.sleep(0.4)  # the law is about time: the first part must not wait for this
@@ -129,8 +223,12 @@ def test_a_request_body_streams_through(base: str, state: backend.State) -> None
     assert before - 0.1 <= request.chunks_seen_at[0] < sent_last
 
 
-def test_a_large_write_passes_and_an_oversized_body_is_refused_in_json(base: str, state: backend.State) -> None:
-    """dis takes 64 MiB bodies; elsewhere 2 MiB is the end, told with the limit's name and before the service sees it."""
+def test_a_large_write_passes_and_an_oversized_body_is_refused_in_json(
+    base: str, state: backend.State
+) -> None:
+    """Dis takes 64 MiB bodies; elsewhere 2 MiB is the end, told with the limit's name and before
+    the service sees it.
+    """
     status, _, body = ask(base, "POST", "/api/dis/echo", bytes(64 * 2**20))
     assert status == 200
     assert json.loads(body)["bytes"] == 64 * 2**20
@@ -150,13 +248,19 @@ def test_connections_to_services_are_kept(base: str, state: backend.State) -> No
 
 def test_a_service_that_is_down_is_a_clean_503(nginx: str, dist: Path, tmp_path: Path) -> None:
     """Nobody listens: JSON that says so, with Retry-After, soon; the page itself still comes."""
-    nowhere = {code: f"http://127.0.0.1:{door.free_port()}" for code in ("das", "dis", "aps", "ubs")}
+    nowhere = {
+        code: f"http://127.0.0.1:{door.free_port()}" for code in ("das", "dis", "aps", "ubs")
+    }
     with door.running_door(nginx, tmp_path, dist, nowhere) as base:
         started = time.monotonic()
         status, headers, body = ask(base, "GET", "/api/das/api/v1/query?query=up")
         assert time.monotonic() - started < 3
         assert status == 503
-        assert json.loads(body) == {"status": "error", "errorType": "unavailable", "error": "the service behind /api/das does not answer; try again shortly"}
+        assert json.loads(body) == {
+            "status": "error",
+            "errorType": "unavailable",
+            "error": "the service behind /api/das does not answer; try again shortly",
+        }
         assert headers["retry-after"] == "2"
         assert headers["cache-control"] == "no-store"
         assert ask(base, "GET", "/")[0] == 200
@@ -170,7 +274,9 @@ def test_a_services_own_error_passes_through(base: str, state: backend.State) ->
 
 
 def test_the_page_is_fresh_and_its_assets_are_for_ever(base: str, dist: Path) -> None:
-    """index.html is asked for each time, hashed files never again; a missing file is not remembered."""
+    """index.html is asked for each time, hashed files never again; a missing file is not
+    remembered.
+    """
     status, headers, body = ask(base, "GET", "/")
     assert status == 200
     assert headers["cache-control"] == "no-cache"
@@ -204,7 +310,9 @@ def test_security_headers_are_on_every_kind_of_answer(base: str) -> None:
 def test_text_travels_compressed(base: str, dist: Path) -> None:
     """The page's modules and the services' JSON are gzipped for who takes it."""
     asset = next((dist / "assets" / "vendor").glob("uplot.*.js"))
-    _, headers, body = ask(base, "GET", f"/assets/vendor/{asset.name}", headers={"Accept-Encoding": "gzip"})
+    _, headers, body = ask(
+        base, "GET", f"/assets/vendor/{asset.name}", headers={"Accept-Encoding": "gzip"}
+    )
     assert headers["content-encoding"] == "gzip"
     assert len(body) < asset.stat().st_size / 2
 
@@ -218,7 +326,9 @@ def test_nginx_answers_probes_itself(base: str, state: backend.State) -> None:
 
 
 def test_metrics_of_the_door_are_for_neighbours_only(base: str, nginx: str) -> None:
-    """A scrape from loopback works where nginx can count; what came through another proxy is refused."""
+    """A scrape from loopback works where nginx can count; what came through another proxy is
+    refused.
+    """
     from nginx_conf import modules_of  # noqa: PLC0415 - only here
 
     status, _, body = ask(base, "GET", "/metrics")
@@ -240,7 +350,10 @@ def test_dot_segments_do_not_leave_the_page(base: str) -> None:
 def test_many_requests_at_once(base: str) -> None:
     """Forty parallel requests all get their own answer."""
     statuses: list[int] = []
-    threads = [threading.Thread(target=lambda: statuses.append(ask(base, "GET", "/api/das/echo")[0])) for _ in range(40)]
+    threads = [
+        threading.Thread(target=lambda: statuses.append(ask(base, "GET", "/api/das/echo")[0]))
+        for _ in range(40)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,40 +1,63 @@
-"""Building the page: names made of contents, specifiers rewritten, trouble told before anything is written."""
+"""Building the page: names made of contents, specifiers rewritten, trouble told before anything is
+written.
+"""
 
 from __future__ import annotations
 
 import gzip
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+import build
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import build
+if TYPE_CHECKING:
+    from pathlib import Path
 
-PAGE = b'<!doctype html><html><head>\n    <script type="module" src="main.js"></script>\n  </head></html>'
+PAGE = b'<html><head>\n    <script type="module" src="main.js"></script>\n  </head></html>'
 
 
 def files(**modules: str) -> dict[str, bytes]:
     """A page of these modules; `a__b` is a/b.js."""
-    return {"index.html": PAGE, **{name.replace("__", "/") + ".js": text.encode() for name, text in modules.items()}}
+    return {
+        "index.html": PAGE,
+        **{name.replace("__", "/") + ".js": text.encode() for name, text in modules.items()},
+    }
 
 
 def built_name(out: dict[str, bytes], stem: str) -> str:
     """The one built path of this stem."""
-    (found,) = [path for path in out if re.fullmatch(rf"assets/(?:.*/)?{stem}\.[0-9a-f]{{12}}\.\w+", path)]
+    (found,) = [
+        path for path in out if re.fullmatch(rf"assets/(?:.*/)?{stem}\.[0-9a-f]{{12}}\.\w+", path)
+    ]
     return found
 
 
 def test_specifiers_name_the_hashed_files() -> None:
-    """Every relative import points at the built name of what it imported, in either direction of the tree."""
-    out = build.build(files(main='import { a } from "./lib/a.js";\na();', lib__a='export { b as a } from "../b.js";', b="export const b = 1;"))
-    assert f'from "./{built_name(out, "a").removeprefix("assets/")}"' in out[built_name(out, "main")].decode()
-    assert f'from "../{built_name(out, "b").removeprefix("assets/")}"' in out[built_name(out, "a")].decode()
+    """Every relative import points at the built name of what it imported, in either direction of
+    the tree.
+    """
+    out = build.build(
+        files(
+            main='import { a } from "./lib/a.js";\na();',
+            lib__a='export { b as a } from "../b.js";',
+            b="export const b = 1;",
+        )
+    )
+    assert (
+        f'from "./{built_name(out, "a").removeprefix("assets/")}"'
+        in out[built_name(out, "main")].decode()
+    )
+    assert (
+        f'from "../{built_name(out, "b").removeprefix("assets/")}"'
+        in out[built_name(out, "a")].decode()
+    )
 
 
 def test_a_change_below_renames_everything_above() -> None:
-    """A cached name never means two contents: importers are renamed when what they import changes."""
+    """A cached name never means two contents: importers change names with what they import."""
     first = build.build(files(main='import "./a.js";', a="export const x = 1;"))
     second = build.build(files(main='import "./a.js";', a="export const x = 2;"))
     assert built_name(first, "main") != built_name(second, "main")
@@ -63,9 +86,30 @@ def test_what_does_not_exist_is_named_with_its_importer() -> None:
 
 def test_styles_are_joined_into_their_layers() -> None:
     """@import with a layer becomes that layer's block: one request, the same cascade."""
-    page = b'<head><link rel="stylesheet" href="styles/index.css"><script type="module" src="main.js"></script>\n  </head>'
-    out = build.build({"index.html": page, "main.js": b"", "styles/index.css": b'@layer a, b;\n@import "./one.css" layer(b);\n', "styles/one.css": b"p { color: red; }"})
-    assert out[built_name(out, "index")].decode().split() == "@layer a, b; @layer b { p { color: red; } }".split()
+    link = b'<link rel="stylesheet" href="styles/index.css">'
+    page = PAGE.replace(b"<head>", b"<head>" + link)
+    out = build.build(
+        {
+            "index.html": page,
+            "main.js": b"",
+            "styles/index.css": b'@layer a, b;\n@import "./one.css" layer(b);\n',
+            "styles/one.css": b"p { color: red; }",
+        }
+    )
+    assert out[built_name(out, "index")].decode().split() == [
+        "@layer",
+        "a,",
+        "b;",
+        "@layer",
+        "b",
+        "{",
+        "p",
+        "{",
+        "color:",
+        "red;",
+        "}",
+        "}",
+    ]
 
 
 @given(st.binary(max_size=64), st.binary(max_size=64))
@@ -75,11 +119,17 @@ def test_a_hashed_name_is_a_function_of_its_content(one: bytes, other: bytes) ->
 
 
 def test_the_real_page_builds_the_same_twice(dist: Path, tmp_path: Path) -> None:
-    """Two builds of one source are byte for byte equal, so an image layer and a cache survive a rebuild."""
+    """Two builds of one source are byte for byte equal, so an image layer and a cache survive a
+    rebuild.
+    """
     again = tmp_path / "again"
     assert build.main(["--out", str(again)]) == 0
-    contents = {path.relative_to(dist): path.read_bytes() for path in dist.rglob("*") if path.is_file()}
-    assert contents == {path.relative_to(again): path.read_bytes() for path in again.rglob("*") if path.is_file()}
+    contents = {
+        path.relative_to(dist): path.read_bytes() for path in dist.rglob("*") if path.is_file()
+    }
+    assert contents == {
+        path.relative_to(again): path.read_bytes() for path in again.rglob("*") if path.is_file()
+    }
 
 
 def test_the_real_page_has_no_inline_script_and_no_foreign_address(dist: Path) -> None:
@@ -101,12 +151,14 @@ def test_precompressed_files_hold_the_same_bytes(dist: Path) -> None:
 
 
 def test_uplot_keeps_its_licence_line(dist: Path) -> None:
-    """uPlot is MIT: its notice travels with it."""
+    """UPlot is MIT: its notice travels with it."""
     (vendored,) = (dist / "assets" / "vendor").glob("uplot.*.js")
     assert vendored.read_text().startswith("/*! https://github.com/leeoniya/uPlot")
 
 
-def test_a_missing_uplot_says_how_to_get_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_uplot_says_how_to_get_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One line on stderr with the command, and nothing written."""
     assert build.main(["--uplot", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "pip install --no-deps --require-hashes -r" in capsys.readouterr().err

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nginx_conf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import nginx_conf
-
-URLS = {"das": "http://127.0.0.1:8000", "dis": "http://127.0.0.1:8001", "aps": "http://127.0.0.1:8002", "ubs": "http://127.0.0.1:8003"}
+URLS = {
+    "das": "http://127.0.0.1:8000",
+    "dis": "http://127.0.0.1:8001",
+    "aps": "http://127.0.0.1:8002",
+    "ubs": "http://127.0.0.1:8003",
+}
 
 
 def render(*, modules: frozenset[str] = frozenset(), uid: int = 1000) -> str:
     """The file for a usual machine."""
-    return nginx_conf.render(runtime=Path("/run/a b"), listen="8080", dist=Path("/srv/the page"), upstreams=URLS, modules=modules, uid=uid)
+    return nginx_conf.render(
+        runtime=Path("/run/a b"),
+        listen="8080",
+        dist=Path("/srv/the page"),
+        upstreams=URLS,
+        modules=modules,
+        uid=uid,
+    )
 
 
 def test_nothing_is_left_to_substitute() -> None:
@@ -46,7 +57,15 @@ def test_only_root_names_a_user() -> None:
     assert "\nuser root root;" in render(uid=0)
 
 
-@pytest.mark.parametrize(("url", "expected"), [("http://127.0.0.1:8000", "127.0.0.1:8000"), ("data-api-service:8000", "data-api-service:8000"), ("http://[::1]:9/", "[::1]:9"), ("http://das", "das:80")])
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+        ("data-api-service:8000", "data-api-service:8000"),
+        ("http://[::1]:9/", "[::1]:9"),
+        ("http://das", "das:80"),
+    ],
+)
 def test_an_upstream_is_host_and_port(url: str, expected: str) -> None:
     """A base URL becomes what an upstream block takes."""
     assert nginx_conf.upstream(url) == expected
@@ -59,7 +78,11 @@ def test_what_is_no_plain_address_is_refused(url: str) -> None:
         nginx_conf.upstream(url)
 
 
-@given(st.text(alphabet=st.characters(exclude_characters="$\n\r\0", exclude_categories=("Cs",)), min_size=1))
+@given(
+    st.text(
+        alphabet=st.characters(exclude_characters="$\n\r\0", exclude_categories=["Cs"]), min_size=1
+    )
+)
 def test_a_quoted_path_ends_where_it_should(name: str) -> None:
     """Inside double quotes no unescaped quote is left, whatever the path holds."""
     quoted = nginx_conf.quotable(Path("/x") / name)
@@ -79,5 +102,14 @@ def test_a_path_nginx_cannot_hold_is_refused(path: str) -> None:
 
 def test_the_template_is_fit_for_envsubst() -> None:
     """The container renders the same file: the names it must define are exactly these."""
-    names = set(nginx_conf.PLACEHOLDER.findall((nginx_conf.TEMPLATES / "default.conf.template").read_text()))
-    assert names == {"PORT", "DIST_DIR", "DAS_UPSTREAM", "DIS_UPSTREAM", "APS_UPSTREAM", "UBS_UPSTREAM"}
+    names = set(
+        nginx_conf.PLACEHOLDER.findall((nginx_conf.TEMPLATES / "default.conf.template").read_text())
+    )
+    assert names == {
+        "PORT",
+        "DIST_DIR",
+        "DAS_UPSTREAM",
+        "DIS_UPSTREAM",
+        "APS_UPSTREAM",
+        "UBS_UPSTREAM",
+    }
