@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     host_processes: str = ""
     # A batch becomes part of a block once it is this old; das follows the younger ones by xid.
     compaction_delay_s: Annotated[float, Field(ge=0)] = 60.0
-    compaction_interval_s: Annotated[float, Field(gt=0)] = 15.0
+    compaction_interval_s: Annotated[float, Field(gt=0)] = 30.0
     # Samples one compaction run holds in memory (about 60 bytes each while it sorts).
     compaction_samples_max: Annotated[int, Field(gt=0)] = 2_000_000
     block_bytes_max: Annotated[int, Field(gt=0)] = 512 * MIB

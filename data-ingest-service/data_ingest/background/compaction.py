@@ -17,7 +17,7 @@ import asyncio
 import functools
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, TypeVar
@@ -31,6 +31,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from data_ingest import batch
 from data_ingest.background import compaction_plan as plan
 from data_ingest.batch import Columns
+from data_ingest.kinds import ServiceError
 from data_ingest.store import block, catalogue
 from data_ingest.store.catalogue import NewBlock
 from data_ingest.store.merging import merge
@@ -79,29 +80,30 @@ class CompactionSettings:
 async def compact_due(
     conn: Any, objects: ObjectStore, settings: CompactionSettings, now_ms: Callable[[], int]
 ) -> bool:
-    """One round over all tenants: a run of batches each, and what merging is due. Whether any run
-    did something.
+    """One round over all tenants: a run of batches each, and what merging is due.
+
+    True when a run was about as large as it may be: there is more, and the next round is due now.
     """
-    did = False
+    is_behind = False
     for tenant in await catalogue.tenants_due(conn, settings.delay_s):
-        did |= await _measured("batches", compact_batches(conn, objects, tenant, settings))
+        run = compact_batches(conn, objects, tenant, settings)
+        is_behind |= await _measured("batches", tenant, run) > settings.samples_max // 2
     for tenant in await catalogue.tenants_with_blocks(conn):
-        did |= await _measured("blocks", merge_blocks(conn, objects, tenant, settings, now_ms()))
+        merging = merge_blocks(conn, objects, tenant, settings, now_ms())
+        await _measured("blocks", tenant, merging)
     batches, samples = await catalogue.backlog(conn)
     BACKLOG_BATCHES.set(batches)
     BACKLOG_SAMPLES.set(samples)
-    return did
+    return is_behind
 
 
 async def compact_batches(
     conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings
-) -> bool:
-    """The oldest due batches are blocks, if this process is the tenant's compactor; False when
-    nothing was due.
-    """
+) -> int:
+    """The oldest due batches are blocks, if this process is the tenant's compactor; how many samples."""
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
-            return False
+            return 0
         rows = await catalogue.live_batches(conn, tenant, settings.delay_s)
         refs = [
             plan.BatchRef(row["batch_id"], row["xid"], row["samples"], row["is_due"])
@@ -111,7 +113,7 @@ async def compact_batches(
             refs, settings.samples_max, is_complete=len(rows) < catalogue.LISTED_MAX
         )
         if not taken:
-            return False
+            return 0
         xid_max = taken[-1].xid
         samples = await _load(conn, tenant, xid_max, taken)
         blocks = await _in_thread(write_windows, objects, tenant, samples, xid_max)
@@ -119,7 +121,7 @@ async def compact_batches(
         await catalogue.register(conn, tenant, run_id, blocks)
         await catalogue.mark_batches(conn, tenant, run_id, xid_max, [ref.batch_id for ref in taken])
     _record("batches", tenant, run_id, inputs=len(taken), samples=len(samples), blocks=blocks)
-    return True
+    return len(samples)
 
 
 async def merge_blocks(
@@ -281,11 +283,16 @@ async def _in_thread(work: Callable[..., T], *args: Any) -> T:
     return await anyio.to_thread.run_sync(functools.partial(work, *args), abandon_on_cancel=True)
 
 
-async def _measured(kind: str, run: Any) -> bool:
+async def _measured(kind: str, tenant: UUID, run: Awaitable[int]) -> int:
+    """What the run did; 0 when it failed for a reason of its tenant's, which keeps no other back."""
     started_s = time.perf_counter()
     try:
         async with asyncio.timeout(RUN_TIMEOUT_S):
-            did = bool(await run)
+            did = await run
+    except ServiceError as error:
+        RUNS.labels(kind, "failed").inc()
+        log.warning("compaction_failed", kind=kind, tenant=str(tenant), reason=str(error))
+        return 0
     except BaseException:
         RUNS.labels(kind, "failed").inc()
         raise

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
+import asyncpg
 import structlog
 from prometheus_client import Counter
 
@@ -18,6 +19,8 @@ from data_ingest.kinds import ServiceError
 
 FIRST_PAUSE_S: Final = 0.5
 PAUSE_S_MAX: Final = 30.0
+QUIET: Final = (ServiceError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""Failures that need no stack: ours, and those of a dependency that is away."""
 HEALTHY_S: Final = 60.0
 """A task that ran this long before it failed starts over with the first pause."""
 
@@ -86,10 +89,7 @@ class Supervisor:
             started_s = time.monotonic()
             try:
                 await task(self._stop)
-            except (
-                ServiceError,
-                OSError,
-            ) as error:  # ours, or a dependency's that is away: no stack needed
+            except QUIET as error:
                 FAILURES.labels(name).inc()
                 log.warning(
                     "background_task_failed",

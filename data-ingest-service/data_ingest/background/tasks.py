@@ -30,7 +30,7 @@ from data_ingest.store.objects import ObjectStore
 
 STOP_TIMEOUT_S: Final = 5.0
 CATCH_UP_S: Final = 0.1
-"""The pause after a round that did something: while there is a backlog, compaction goes on."""
+"""The pause between two rounds while there is a backlog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,8 @@ class Background:
         )
         async with _connected(self.database_url, "compaction") as conn:
             while not stop.is_set:
-                did = await compaction.compact_due(conn, self.objects, how, _now_ms)
-                if await stop.wait(CATCH_UP_S if did else settings.compaction_interval_s):
+                is_behind = await compaction.compact_due(conn, self.objects, how, _now_ms)
+                if await stop.wait(CATCH_UP_S if is_behind else settings.compaction_interval_s):
                     return
 
     async def _upkeep(self, stop: Stop) -> None:

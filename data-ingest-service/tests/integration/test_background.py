@@ -1,0 +1,178 @@
+"""Laws of the running background: one replica scrapes, the hub's own metrics arrive, the stop ends them."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import numpy as np
+import pytest
+from asgi_lifespan import LifespanManager
+
+from data_ingest import batch, migrate
+from data_ingest.app import create_app
+from data_ingest.background.leadership import lead
+from data_ingest.background.supervisor import Stop
+from data_ingest.model import STALE_MARKER_BITS
+from data_ingest.settings import Settings
+from data_ingest.store import catalogue
+from tests.embedded_postgres import fresh_database, running_postgres
+
+HOME = uuid.UUID(int=5)
+BOUND_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with running_postgres() as server, fresh_database(server, "background") as url:
+        migrate.migrate(url)
+        yield url
+
+
+class Hub:
+    """The other services, as far as scraping meets them."""
+
+    def __init__(self) -> None:
+        self.has_home = False
+        self.page = "# TYPE a counter\n# HELP a What it counts.\na_total 1\nb 2\n"
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/internal/home-organisation":
+            assert request.headers["Authorization"] == f"Bearer {'t' * 43}"
+            return httpx.Response(200, json={"tenant": str(HOME) if self.has_home else None})
+        if request.url.path == "/internal/revocations":
+            return httpx.Response(200, json={"seq": 0, "revocations": []})
+        if request.url.path == "/page":
+            return httpx.Response(200, text=self.page)
+        return httpx.Response(404)
+
+
+async def _samples(conn: asyncpg.Connection) -> dict[str, list[tuple[int, int]]]:
+    """Name and label values → (timestamp, bits) in order of commits."""
+    names = {
+        row["series_id"]: json.loads(row["labels"])
+        for row in await conn.fetch("SELECT series_id, labels FROM metrics.series")
+    }
+    seen: dict[str, list[tuple[int, int]]] = {}
+    for row in await conn.fetch("SELECT payload FROM metrics.batch ORDER BY xid, batch_id"):
+        found = batch.unpack(row["payload"])
+        bits = np.ascontiguousarray(found.values).view(np.uint64).tolist()
+        for series_id, at, value in zip(
+            found.series_ids.tolist(), found.timestamps_ms.tolist(), bits, strict=True
+        ):
+            labels = names[series_id]
+            first = labels.pop("__name__")
+            rest = sorted(value for name, value in labels.items() if name != "instance")
+            seen.setdefault(" ".join((first, *rest)), []).append((at, value))
+            labels["__name__"] = first
+    return seen
+
+
+async def _until(question: Any) -> Any:
+    """The answer as soon as it is true, within a bound."""
+    async with asyncio.timeout(BOUND_S):
+        while not (answer := await question()):
+            await asyncio.sleep(0.02)
+        return answer
+
+
+def test_the_hub_watches_itself(database: str, tmp_path: Path) -> None:
+    """As soon as there is a home organisation its hub's targets and host are stored for it; a
+    series that vanishes ends at once, and all end when the service stops.
+    """
+    hub = Hub()
+    settings = Settings.model_validate(
+        {
+            "database_url": database,
+            "object_store_url": f"file://{tmp_path}",
+            "service_token": "t" * 43,
+            "ubs_url": "http://ubs",
+            "scrape_targets": "thing=http://thing:9/page,gone=http://gone:9/metrics",
+            "scrape_interval_s": 0.25,
+            "scrape_timeout_s": 0.2,
+        }
+    )
+
+    async def scenario() -> None:
+        conn = await asyncpg.connect(database)
+        app = create_app(settings, httpx.MockTransport(hub))
+        async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
+            assert await _samples(conn) == {}
+            hub.has_home = True
+
+            async def has_all() -> bool:
+                seen = await _samples(conn)
+                wanted = ("b thing", "up gone", "node_time_seconds node", "up thing")
+                return all(len(seen.get(name, ())) >= 2 for name in wanted)
+
+            await _until(has_all)
+            hub.page = "# TYPE a counter\na_total 1\n"
+
+            async def has_ended() -> bool:
+                return (await _samples(conn))["b thing"][-1][1] == STALE_MARKER_BITS
+
+            await _until(has_ended)
+        seen = await _samples(conn)
+        for name, samples in seen.items():  # one life each, which has ended
+            assert samples[-1][1] == STALE_MARKER_BITS, name
+            assert sum(bits == STALE_MARKER_BITS for _, bits in samples) == 1, name
+            assert [at for at, _ in samples] == sorted({at for at, _ in samples}), name
+        assert seen["up gone"][0][1] == 0
+        assert await conn.fetchval("SELECT count(DISTINCT tenant_id) FROM metrics.series") == 1
+        assert await conn.fetchval("SELECT DISTINCT tenant_id FROM metrics.batch") == HOME
+        described = await conn.fetchrow(
+            "SELECT type, help FROM metrics.metadata WHERE metric_name = 'a'"
+        )
+        assert tuple(described) == ("counter", "")
+        await conn.close()
+
+    asyncio.run(scenario())
+
+
+def test_one_replica_leads_and_another_takes_over(database: str) -> None:
+    """Of two replicas one works; when its connection is lost it stops and fails, and the lock is free."""
+
+    async def scenario() -> None:
+        conn = await catalogue.connect(database, "test")
+        stop = Stop()
+        working: list[str] = []
+
+        async def work(name: str, mine: Stop) -> None:
+            working.append(name)
+            while not await mine.wait(60):
+                pass
+            working.remove(name)
+
+        def replica(name: str) -> asyncio.Task[None]:
+            return asyncio.create_task(lead(stop, database, "contest", lambda s: work(name, s)))
+
+        first = replica("first")
+
+        async def is_working() -> bool:
+            return bool(working)
+
+        await _until(is_working)
+        second = replica("second")
+        await asyncio.sleep(0)
+        await conn.fetch(
+            "SELECT pg_terminate_backend(l.pid, 10000) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+            " WHERE locktype = 'advisory' AND granted AND application_name LIKE '%contest'"
+        )
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await first
+        third = replica("third")
+
+        async def taken_over() -> bool:
+            return len(working) == 1 and working[0] != "first"
+
+        await _until(taken_over)
+        stop.set()
+        await asyncio.gather(second, third)
+        assert working == []
+        await conn.close()
+
+    asyncio.run(scenario())
