@@ -1,0 +1,128 @@
+"""What compaction costs: payloads → sorted samples → Parquet, and merging, with bytes a sample.
+
+    python -m benchmarks.bench_compaction [--series 10000] [--steps 200]
+
+CPU seconds of this one thread; no Postgres. The gauges are TSBS-like: 10 s steps, 3 ms of jitter on
+three samples in ten, a random walk of integers, of two decimals, a counter, and full floats.
+"""
+
+import argparse
+import io
+import time
+import uuid
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from data_ingest import batch
+from data_ingest.batch import Columns
+from data_ingest.store import block
+from data_ingest.store.block import BlockWriter, SortedSamples
+from data_ingest.store.merging import merge
+from data_ingest.store.sorting import settle
+
+BATCH_SAMPLES = 50_000
+TENANT = uuid.UUID(int=1)
+START_MS = 1_795_000_000_000
+KINDS: dict[str, Callable[[Any, int, int], Any]] = {
+    "integer gauge": lambda rng, t, s: np.cumsum(rng.integers(-1, 2, (t, s)), axis=0) + 50.0,
+    "gauge, 2 decimals": lambda rng, t, s: np.round(
+        50 + np.cumsum(rng.normal(0, 0.5, (t, s)), axis=0), 2
+    ),
+    "counter": lambda rng, t, s: np.cumsum(rng.integers(0, 100, (t, s)), axis=0) * 1.0,
+    "full float": lambda rng, t, s: rng.normal(50, 10, (t, s)),
+}
+
+
+def arrival(kind: str, series: int, steps: int) -> Columns:
+    """Samples as scrapes bring them: all series of one step, then the next step."""
+    rng = np.random.default_rng(7)
+    times = START_MS + np.repeat(np.arange(steps) * 10_000, series)
+    times += rng.integers(-3, 4, times.size) * (rng.random(times.size) < 0.3)
+    ids = np.tile(np.arange(1, series + 1), steps)
+    return Columns(ids, times, np.ascontiguousarray(KINDS[kind](rng, steps, series).ravel()))
+
+
+def cpu_s(work: Callable[[], Any]) -> tuple[float, Any]:
+    """CPU seconds of `work`, and what it gave."""
+    started_s = time.process_time()
+    found = work()
+    return time.process_time() - started_s, found
+
+
+def written(pieces: Any) -> bytes:
+    """One block in memory."""
+    sink = io.BytesIO()
+    writer = BlockWriter(sink, TENANT)
+    for piece in pieces:
+        writer.write(piece)
+    writer.close()
+    return sink.getvalue()
+
+
+def main() -> None:
+    """One line for each kind of values."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--series", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=200)
+    args = parser.parse_args()
+    n = args.series * args.steps
+    print(f"{args.series:,} series × {args.steps} steps = {n:,} samples; CPU seconds a million")
+    head = ("values", "unpack", "sort", "write", "in all", "M/s", "read", "merge 4", "B/sample")
+    print(("{:>18}" + "{:>10}" * 8).format(*head))
+    for kind in KINDS:
+        samples = arrival(kind, args.series, args.steps)
+        payloads = [
+            batch.pack(
+                Columns(
+                    samples.series_ids[at : at + BATCH_SAMPLES],
+                    samples.timestamps_ms[at : at + BATCH_SAMPLES],
+                    samples.values[at : at + BATCH_SAMPLES],
+                )
+            )
+            for at in range(0, n, BATCH_SAMPLES)
+        ]
+        report(kind, n, payloads)
+
+
+def report(kind: str, n: int, payloads: list[bytes]) -> None:
+    """Measures and prints one line."""
+
+    def unpack() -> Columns:
+        found = [batch.unpack(payload) for payload in payloads]
+        return Columns(
+            np.concatenate([one.series_ids for one in found]),
+            np.concatenate([one.timestamps_ms for one in found]),
+            np.concatenate([one.values for one in found]),
+        )
+
+    unpack_s, samples = cpu_s(unpack)
+    sort_s, whole = cpu_s(lambda: settle(samples.series_ids, samples.timestamps_ms, samples.values))
+    write_s, body = cpu_s(lambda: written([whole]))
+    read_s, _ = cpu_s(lambda: list(block.read(io.BytesIO(body))))
+    parts = [written([part]) for part in quarters(samples)]
+    merge_s, merged = cpu_s(
+        lambda: written(merge([block.read(io.BytesIO(part)) for part in parts]))
+    )
+    assert sum(len(piece) for piece in block.read(io.BytesIO(merged))) == n
+    million = n / 1e6
+    total_s = unpack_s + sort_s + write_s
+    costs = [second / million for second in (unpack_s, sort_s, write_s, total_s)]
+    line = [f"{cost:10.3f}" for cost in costs] + [f"{million / total_s:10.1f}"]
+    line += [f"{read_s / million:10.3f}", f"{merge_s / million:10.3f}", f"{len(body) / n:10.3f}"]
+    print(f"{kind:>18}" + "".join(line))
+
+
+def quarters(samples: Columns) -> list[SortedSamples]:
+    """Four blocks of one window, one after another in time."""
+    edges = np.linspace(0, len(samples), 5).astype(int)
+    return [
+        settle(samples.series_ids[a:b], samples.timestamps_ms[a:b], samples.values[a:b])
+        for a, b in pairwise(edges)
+    ]
+
+
+if __name__ == "__main__":
+    main()
