@@ -28,7 +28,10 @@ def migrate(engine: Engine, revision: str = "head") -> None:
         connection.execute(text("SELECT pg_advisory_lock(hashtext(:schema))"), {"schema": SCHEMA})
         connection.commit()
         try:
-            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            # asked first: CREATE … IF NOT EXISTS wants the right to create even when it need not
+            named = {"schema": SCHEMA}
+            if connection.scalar(text("SELECT to_regnamespace(:schema)"), named) is None:
+                connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
             connection.commit()
             config = Config(str(ALEMBIC_INI))
             config.attributes["connection"] = connection
