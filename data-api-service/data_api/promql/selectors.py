@@ -60,9 +60,7 @@ def spans(
                 fixed = resolve(node.at, start_ms, end_ms)
                 if fixed is not None:
                     first_ms = last_ms = fixed
-                first_ms, last_ms, _ = subquery_times(  # noqa: PLW2901
-                    first_ms, last_ms, node, subquery_step_ms
-                )
+                first_ms, last_ms, _ = subquery_times(first_ms, last_ms, node, subquery_step_ms)
                 stack.append((node.expr, min(first_ms, last_ms), last_ms))
             case _:
                 stack.extend((child, first_ms, last_ms) for child in reversed(children(node)))
