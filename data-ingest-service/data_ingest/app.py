@@ -19,7 +19,6 @@ from data_ingest import __version__
 from data_ingest.api import problems, write
 from data_ingest.api.probes import Drain, router
 from data_ingest.background.tasks import Background
-from data_ingest.background.tasks import Background
 from data_ingest.errors import StoreUnavailable
 from data_ingest.identity import IdentityClient
 from data_ingest.labels import LabelRules

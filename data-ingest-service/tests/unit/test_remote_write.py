@@ -1,0 +1,195 @@
+"""Laws of decoding remote_write 1.0: what protobuf reads, we read; anything else is refused, never a crash."""
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
+from data_ingest.kinds import ServiceError
+from data_ingest.model import STALE_MARKER_BITS, MetricMetadata
+from data_ingest.protocols import remote_write
+from tests import wire
+
+BOUNDS = remote_write.Bounds(decoded_bytes_max=1 << 20, samples_max=50_000)
+LABELS = ((b"__name__", b"up"), (b"job", b"x"))
+
+texts = st.binary(max_size=40) | st.binary(min_size=120, max_size=300)
+labels = st.lists(st.tuples(texts, texts), max_size=6)
+samples = st.lists(
+    st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**64 - 1)), max_size=4
+)
+unknown = st.sampled_from([b"\x78\x05", b"\x7a\x03abc", b"\x79" + bytes(8), b"\x7d" + bytes(4)])
+
+
+@st.composite
+def time_series(draw) -> bytes:
+    """One TimeSeries whose fields come in any order, as protobuf allows."""
+    parts = [wire.label(*one) for one in draw(labels)]
+    parts += [wire.sample(*one) for one in draw(samples)]
+    parts += [wire.field(3, b"\x78\x01")] * draw(st.integers(0, 2))
+    parts += [wire.field(4, b"")] * draw(st.integers(0, 2))
+    parts += draw(st.lists(unknown, max_size=2))
+    return wire.field(1, b"".join(draw(st.permutations(parts))))
+
+
+requests = st.lists(
+    time_series() | st.just(wire.field(3, wire.field(2, b"up"))) | unknown, max_size=6
+).map(b"".join)
+
+
+def bits_of(value: float) -> int:
+    return int(struct.unpack("<Q", struct.pack("<d", value))[0])
+
+
+@given(requests)
+def test_decodes_what_protobuf_decodes(message):
+    """Every sample, its bits, its labels in their order, and the counts of the rest are what protobuf reads."""
+    oracle = wire.WriteRequest.FromString(message)
+    batch = remote_write.decode(wire.compressed(message), BOUNDS)
+    expected = [
+        (tuple((one.name, one.value) for one in found.labels), point.timestamp, bits_of(point.value))
+        for found in oracle.timeseries
+        for point in found.samples
+    ]
+    found = [
+        (tuple(batch.labels_at(row)), timestamp, bits)
+        for row, timestamp, bits in zip(
+            batch.series_of.tolist(),
+            batch.timestamps_ms.tolist(),
+            batch.values.view(np.uint64).tolist(),
+            strict=True,
+        )
+    ]
+    # Python's float keeps every NaN payload but sets its quiet bit; the decoder keeps even that.
+    quiet = 1 << 51
+    same = [
+        (mine[:2] == theirs[:2]) and (mine[2] == theirs[2] or mine[2] | quiet == theirs[2] | quiet)
+        for mine, theirs in zip(found, expected, strict=True)
+    ]
+    assert all(same)
+    histograms = sum(len(one.histograms) for one in oracle.timeseries)
+    exemplars = sum(len(one.exemplars) for one in oracle.timeseries)
+    assert sum(batch.refused.values()) == histograms
+    assert sum(batch.skipped.values()) == exemplars
+    assert len(batch.metadata) == sum(one.metric_family_name == b"up" for one in oracle.metadata)
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_any_bytes_are_decoded_or_refused(body, is_compressed):
+    """No body, compressed or not, does anything but decode or raise one of our errors."""
+    try:
+        batch = remote_write.decode(wire.compressed(body) if is_compressed else body, BOUNDS)
+    except ServiceError:
+        return
+    for row in range(len(batch.keys)):
+        try:
+            batch.labels_at(row)
+        except InvalidLabels:
+            continue
+
+
+@given(requests, st.data())
+def test_a_damaged_request_is_decoded_or_refused(message, data):
+    """Cut anywhere or with any byte changed, a request still only decodes or is refused."""
+    damaged = bytearray(message[: data.draw(st.integers(0, len(message)))])
+    if damaged:
+        at = data.draw(st.integers(0, len(damaged) - 1))
+        damaged[at] = data.draw(st.integers(0, 255))
+    test_any_bytes_are_decoded_or_refused.hypothesis.inner_test(bytes(damaged), True)  # noqa: FBT003
+
+
+@given(labels, labels)
+def test_a_key_stands_for_the_label_bytes(one, other):
+    """Two series have one cache key exactly when their label bytes are the same."""
+    message = b"".join(
+        wire.series(found, [(1, 1.0)]) + wire.series(found, [(2, 2.0)]) for found in (one, other)
+    )
+    keys = remote_write.decode(wire.compressed(message), BOUNDS).keys.tolist()
+    assert keys[0] == keys[1]
+    assert keys[2] == keys[3]
+    written = [b"".join(wire.label(*label) for label in found) for found in (one, other)]
+    assert (keys[0] == keys[2]) == (written[0] == written[1])
+
+
+@pytest.mark.parametrize("bits", [STALE_MARKER_BITS, 0x7FF8_0000_0000_0001, 1 << 63, 0x7FF << 52])
+def test_value_bits_are_kept(bits):
+    """Stale markers, NaN payloads, -0.0 and infinity arrive bit for bit."""
+    message = wire.field(1, wire.label(b"a", b"b") + wire.sample(5, bits))
+    batch = remote_write.decode(wire.compressed(message), BOUNDS)
+    assert batch.values.view(np.uint64).tolist() == [bits]
+
+
+def test_many_samples_in_one_series():
+    """A request with far more samples than its size suggests is decoded whole."""
+    message = wire.series(LABELS, [(i, float(i)) for i in range(5_000)])
+    batch = remote_write.decode(wire.compressed(message), BOUNDS)
+    assert batch.timestamps_ms.tolist() == list(range(5_000))
+    assert len(batch.keys) == 1
+
+
+def test_too_many_samples_are_refused():
+    """A request over the bound of samples is too large, however small its bytes."""
+    message = wire.field(1, wire.field(2, b"") * 60_000)
+    with pytest.raises(BodyTooLarge):
+        remote_write.decode(wire.compressed(message), BOUNDS)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        pytest.param(b"", BadBody, id="empty"),
+        pytest.param(b"\xff" * 6, BadBody, id="no length"),
+        pytest.param(b"\xff\xff\xff\xff\x0f\x00", BodyTooLarge, id="4 GiB in 6 bytes"),
+        pytest.param(b"\x80\x80\x3c" + bytes(40), BadBody, id="960 KiB in 43 bytes"),
+        pytest.param(b"\x04\x0cab", BadBody, id="shorter than it says"),
+        pytest.param(b"sNaPpY framed", BadBody, id="framed"),
+    ],
+)
+def test_snappy_lies_are_refused(body, error):
+    """A block that claims what it cannot hold is refused before memory is taken for it."""
+    with pytest.raises(error):
+        remote_write.decode(body, BOUNDS)
+
+
+@pytest.mark.parametrize("number", [4, 5])
+def test_a_2_0_body_is_not_an_empty_1_0_request(number):
+    """The fields of remote_write 2.0 are refused by name: read as 1.0 their samples would vanish."""
+    with pytest.raises(UnsupportedBody, match=r"2\.0"):
+        remote_write.decode(wire.compressed(wire.field(number, b"up")), BOUNDS)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "encoding"),
+    [
+        ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy"),
+        ("application/json", "snappy"),
+        ("application/x-protobuf", "gzip"),
+        ("application/x-protobuf", "zstd"),
+    ],
+)
+def test_other_content_is_named(content_type, encoding):
+    """A content type or encoding of another protocol is refused as unsupported."""
+    with pytest.raises(UnsupportedBody):
+        remote_write.check_content(content_type, encoding)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["", "application/x-protobuf", "Application/X-Protobuf; proto=prometheus.WriteRequest"],
+)
+def test_1_0_content_passes(content_type):
+    """Absent headers mean 1.0."""
+    remote_write.check_content(content_type, "snappy")
+    remote_write.check_content(content_type, "")
+
+
+def test_metadata_is_read():
+    """Type, help and unit of a metric name arrive; what cannot be kept as text is left out."""
+    good = b"\x08\x01" + wire.field(2, b"up") + wire.field(4, b"Is it.") + wire.field(5, b"s")
+    bad = wire.field(2, b"\xff")
+    message = wire.field(3, good) + wire.field(3, bad)
+    batch = remote_write.decode(wire.compressed(message), BOUNDS)
+    assert batch.metadata == (MetricMetadata("up", "counter", "Is it.", "s"),)

@@ -1,0 +1,91 @@
+"""remote_write on the wire, slowly and obviously: protobuf's own library, and an encoder by hand."""
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import cramjam
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+Labels = Sequence[tuple[bytes, bytes]]
+
+
+def _write_request() -> Any:
+    """The message class of `prometheus.WriteRequest`; labels are bytes, so that any can be said."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="remote.proto", package="prometheus", syntax="proto3"
+    )
+    kinds = {"double": 1, "int64": 3, "bytes": 12, "uint32": 13}
+
+    def message(name: str, *fields: tuple[int, str, str, bool]) -> None:
+        made = file.message_type.add(name=name)
+        for number, field, kind, repeated in fields:
+            one = made.field.add(name=field, number=number, label=3 if repeated else 1)
+            if kind in kinds:
+                one.type = kinds[kind]  # type: ignore[assignment]
+            else:
+                one.type, one.type_name = 11, f".prometheus.{kind}"  # type: ignore[assignment]
+
+    message("Label", (1, "name", "bytes", False), (2, "value", "bytes", False))
+    message("Sample", (1, "value", "double", False), (2, "timestamp", "int64", False))
+    message("Anything", (15, "count", "uint32", False))
+    message(
+        "TimeSeries",
+        (1, "labels", "Label", True),
+        (2, "samples", "Sample", True),
+        (3, "exemplars", "Anything", True),
+        (4, "histograms", "Anything", True),
+    )
+    message(
+        "MetricMetadata",
+        (1, "type", "uint32", False),
+        (2, "metric_family_name", "bytes", False),
+        (4, "help", "bytes", False),
+        (5, "unit", "bytes", False),
+    )
+    message(
+        "WriteRequest", (1, "timeseries", "TimeSeries", True), (3, "metadata", "MetricMetadata", True)
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("prometheus.WriteRequest"))
+
+
+WriteRequest = _write_request()
+
+
+def varint(value: int) -> bytes:
+    """Protobuf's variable-length integer; negative numbers as 64-bit two's complement."""
+    value &= 0xFFFF_FFFF_FFFF_FFFF
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def field(number: int, body: bytes) -> bytes:
+    """A length-delimited field."""
+    return varint(number << 3 | 2) + varint(len(body)) + body
+
+
+def label(name: bytes, value: bytes) -> bytes:
+    """Field 1 of a TimeSeries."""
+    return field(1, field(1, name) + field(2, value))
+
+
+def sample(timestamp_ms: int, bits: int) -> bytes:
+    """Field 2 of a TimeSeries, as senders write it."""
+    return field(2, b"\x09" + struct.pack("<Q", bits) + b"\x10" + varint(timestamp_ms))
+
+
+def series(labels: Labels, samples: Sequence[tuple[int, float]]) -> bytes:
+    """Field 1 of a WriteRequest."""
+    head = b"".join(label(name, value) for name, value in labels)
+    bits = [(ts, struct.unpack("<Q", struct.pack("<d", value))[0]) for ts, value in samples]
+    return field(1, head + b"".join(sample(ts, one) for ts, one in bits))
+
+
+def compressed(message: bytes) -> bytes:
+    """The request body."""
+    return bytes(cramjam.snappy.compress_raw(message))
