@@ -45,7 +45,9 @@ def configure(service: str, level: str, version: str = "unknown") -> None:
     ]
     renderers: list[structlog.typing.Processor]
     if sys.stdout.isatty():
-        renderers = [structlog.dev.ConsoleRenderer()]
+        # plain: a rich traceback would print local variables, and with them credentials
+        plain = structlog.dev.plain_traceback
+        renderers = [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
     else:
         renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     handler = logging.StreamHandler(sys.stdout)
