@@ -42,6 +42,7 @@ class Run:
     secrets: dict[str, str] = field(default_factory=dict)
     database: dict[str, str] = field(default_factory=dict)
     place: postgres.Place | None = None
+    has_status: bool = True
     phase: str = "starting"
 
     def __post_init__(self) -> None:
@@ -101,6 +102,7 @@ class Run:
         self.ports = ports.choose(settings.ports, settings.host)
         ports.check(self.catalogue, self.ports, bind)
         nginx = find_nginx()
+        self.has_status = plan.STATUS_MODULE in process.run([nginx, "-V"], timeout_s=20).output
         folders = [service.folder for service in self.services]
         await environments.make(self.catalogue.root, folders, environments.RUNTIME, screen)
         self.secrets = keys.keep(settings.data_dir / "secrets.env", settings.passed_on)
@@ -132,6 +134,8 @@ class Run:
         with self.screen.step("dashboard: page built"):
             await must([str(python), "build.py", "--out", str(page.dist)], folder)
             await must(page.conf_command(python, self.urls), folder)
+            if not self.has_status:
+                (page.dist / "metrics").write_text(plan.BARE_METRICS)
         env = {"PATH": os.defpath}
         return self._program("ui", page.command(), env, folder, f"{self.local_url}{service.ready}")
 
@@ -163,6 +167,7 @@ class Run:
             secrets=self.secrets,
             cache_dir=settings.cache_dir,
             inherited=plan.inherited(settings.passed_on),
+            metrics_paths={} if self.has_status else {"ui": "/metrics"},
         )
 
     async def _migrate(self, facts: plan.Facts) -> None:

@@ -2,12 +2,16 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ci.model import Catalogue, Service
 
 LOOPBACK = "127.0.0.1"
+# An nginx built without its status module (the wheel's) serves this file as /metrics: that it
+# answers is all that can be said of it.
+BARE_METRICS = "# HELP nginx_up Whether nginx answers.\n# TYPE nginx_up gauge\nnginx_up 1\n"
+STATUS_MODULE = "http_stub_status_module"
 INHERITED = (
     # what a program needs of the machine; everything else it gets from us
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
@@ -22,6 +26,7 @@ class Facts:
     """All that the environment of a run's processes is made of.
 
     urls: by service code, what the others call. public_url: what a browser calls.
+    metrics_paths: by service code, where this machine's differ from the catalogue's.
     """
 
     urls: Mapping[str, str]
@@ -31,6 +36,7 @@ class Facts:
     secrets: Mapping[str, str]
     cache_dir: Path
     inherited: Mapping[str, str]
+    metrics_paths: Mapping[str, str] = field(default_factory=dict)
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
@@ -42,10 +48,12 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def scrape_targets(catalogue: Catalogue, urls: Mapping[str, str]) -> str:
+def scrape_targets(catalogue: Catalogue, facts: Facts) -> str:
     """What dis scrapes of the hub itself: `name=url` pairs, one for each service."""
     return ",".join(
-        f"{service.folder}={urls[service.code]}{service.metrics}" for service in catalogue.services
+        f"{service.folder}={facts.urls[service.code]}"
+        f"{facts.metrics_paths.get(service.code, service.metrics)}"
+        for service in catalogue.services
     )
 
 
@@ -65,7 +73,7 @@ def environment(catalogue: Catalogue, service: Service, port: int, facts: Facts)
         **{f"{code.upper()}_URL": url for code, url in facts.urls.items()},
     }
     if service.code == "dis":
-        env.setdefault("DIS_SCRAPE_TARGETS", scrape_targets(catalogue, facts.urls))
+        env.setdefault("DIS_SCRAPE_TARGETS", scrape_targets(catalogue, facts))
     if service.code == "ubs":
         secrets = {name: value for name, value in facts.secrets.items() if name.startswith("UBS_")}
         env |= secrets | {"UI_PUBLIC_URL": facts.public_url}

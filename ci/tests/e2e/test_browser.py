@@ -72,8 +72,9 @@ def test_the_setup_link_makes_the_owner(platform, page):
 
 def test_the_overview_is_alive(page):
     """Without a touch the charts of the hub and the host move on, and everything is up."""
-    page.get_by_text("Everything is up").wait_for()
     page.wait_for_selector("coh-panel canvas")
+    picture(page, "overview")
+    page.get_by_text("Everything is up").wait_for()
     first = drawing(page)
     deadline = time.monotonic() + WAIT_MS / 1000
     while drawing(page) == first:
