@@ -7,7 +7,7 @@ Source: Prometheus `VectorBinop`, `VectorAnd`, `VectorOr`, `VectorUnless`, `Vect
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -119,32 +119,41 @@ def vectors(
     assert matching is not None
     swapped = matching.cardinality is Cardinality.ONE_TO_MANY
     many, one = (rhs, lhs) if swapped else (lhs, rhs)
-    if not many.rows or not one.rows:
+    fills = matching.fill_left is not None or matching.fill_right is not None
+    if not fills and not (many.rows and one.rows):
         return empty(lhs.values.shape[1])
     groups, _ = group_rows(_signatures(matching, [*many.labels, *one.labels]))
     many_groups, one_groups = groups[: many.rows], groups[many.rows :]
     _refuse_duplicates(matching, many, one, one_groups, swapped=swapped)
-    sizes = np.bincount(one_groups, minlength=int(groups.max()) + 1)
+    sizes = np.bincount(one_groups, minlength=int(groups.max(initial=0)) + 1)
     hold(int(sizes[many_groups].sum()) * lhs.values.shape[1])
     many_rows, one_rows = _pairs(many_groups, one_groups)
-    if not many_rows.size:
+    met = _Met(
+        [
+            _result_labels(expr, matching, many.labels[i], one.labels[j])
+            for i, j in zip(many_rows.tolist(), one_rows.tolist(), strict=True)
+        ],
+        many.values[many_rows],
+        one.values[one_rows],
+        many.present[many_rows] & one.present[one_rows],
+        many_groups[many_rows],
+        many.unnamed[many_rows],
+    )
+    if fills:
+        met = _filled(expr, met, many, one, groups)
+    if not met.labels:
         return empty(lhs.values.shape[1])
-    a, b = many.values[many_rows], one.values[one_rows]
-    present = many.present[many_rows] & one.present[one_rows]
-    left, right = (b, a) if swapped else (a, b)
+    left, right = (met.one, met.many) if swapped else (met.many, met.one)
+    present = met.present
     if expr.op in _ARITHMETIC:
         values = _ARITHMETIC[expr.op](left, right)
     else:
         holds = _COMPARISON[expr.op](left, right)
         values = holds.astype(np.float64) if expr.return_bool else left
         if not expr.return_bool:
-            present &= holds
-    labels = [
-        _result_labels(expr, matching, many.labels[i], one.labels[j])
-        for i, j in zip(many_rows.tolist(), one_rows.tolist(), strict=True)
-    ]
-    distinct = _refuse_ambiguity(matching, many_groups[many_rows], labels, present)
-    unnamed = many.unnamed[many_rows]
+            present = present & holds
+    labels, unnamed = met.labels, met.unnamed
+    distinct = _refuse_ambiguity(matching, met.groups, labels, present)
     if changes_meaning(expr):
         if delayed and expr.return_bool:
             unnamed = np.ones(len(labels), np.bool_)
@@ -152,9 +161,64 @@ def vectors(
             labels = [without(each, SCHEMA_LABELS) for each in labels]
             unnamed = np.zeros(len(labels), np.bool_)
     result = Vector(labels, values, present, unnamed)
-    if not (distinct and _one_result_a_group(matching, many.labels)):
+    if fills or not (distinct and _one_result_a_group(matching, many.labels)):
         result = merge_equal(result)
     return result.compact()
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """Pairs of series that meet: both values, where both count, and the result's labels."""
+
+    labels: list[Labels]
+    many: F64
+    one: F64
+    present: Bools
+    groups: I64
+    unnamed: Bools
+
+
+def _filled(expr: Binary, met: _Met, many: Vector, one: Vector, groups: I64) -> _Met:
+    """The pairs, and each series alone at the steps where its group has nothing to meet."""
+    matching = expr.matching
+    assert matching is not None
+    swapped = matching.cardinality is Cardinality.ONE_TO_MANY
+    for_left, for_right = matching.fill_left, matching.fill_right
+    for_many, for_one = (for_right, for_left) if swapped else (for_left, for_right)
+    many_groups, one_groups = groups[: many.rows], groups[many.rows :]
+    shape = (int(groups.max(initial=-1)) + 1, many.present.shape[1])
+    parts = [met]
+    if for_one is not None:
+        on_one = np.zeros(shape, np.bool_)
+        np.logical_or.at(on_one, one_groups, one.present)
+        labels = [_result_labels(expr, matching, each, {}) for each in many.labels]
+        alone = many.present & ~on_one[many_groups]
+        stand_in = np.full(alone.shape, for_one)
+        parts.append(_Met(labels, many.values, stand_in, alone, many_groups, many.unnamed))
+    if for_many is not None:
+        on_many = np.zeros(shape, np.bool_)
+        np.logical_or.at(on_many, many_groups, many.present)
+        labels = [
+            _result_labels(expr, matching, _matched(matching, each), each) for each in one.labels
+        ]
+        alone = one.present & ~on_many[one_groups]
+        stand_in = np.full(alone.shape, for_many)
+        parts.append(_Met(labels, stand_in, one.values, alone, one_groups, one.unnamed))
+    return _Met(
+        [labels for part in parts for labels in part.labels],
+        np.concatenate([part.many for part in parts]),
+        np.concatenate([part.one for part in parts]),
+        np.concatenate([part.present for part in parts]),
+        np.concatenate([part.groups for part in parts]),
+        np.concatenate([part.unnamed for part in parts]),
+    )
+
+
+def _matched(matching: Matching, labels: Labels) -> Labels:
+    """The labels that make a match group."""
+    if matching.on:
+        return {name: text for name, text in labels.items() if name in matching.labels}
+    return without(labels, frozenset(matching.labels) | {METRIC_NAME})
 
 
 def _one_result_a_group(matching: Matching, labels: Sequence[Labels]) -> bool:
@@ -215,11 +279,7 @@ def _refuse_duplicates(
     number, step = np.argwhere(clashes)[0]
     pair = np.flatnonzero((numbers == number) & one.present[:, step])[:2]
     first, second = (one.labels[i] for i in pair)
-    group = (
-        {name: first[name] for name in matching.labels if name in first}
-        if matching.on
-        else without(first, frozenset(matching.labels) | {METRIC_NAME})
-    )
+    group = _matched(matching, first)
     side = "left" if swapped else "right"
     raise EvaluationError(
         reason=f"found duplicate series for the match group {_braced(group)} on the {side} "

@@ -80,12 +80,18 @@ class Cardinality(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """Which labels decide that two series belong together, and what the result takes along."""
+    """Which labels decide that two series belong together, and what the result takes along.
+
+    fill_left, fill_right: what stands in for a sample that the side does not have (experimental
+    upstream); None leaves the result out.
+    """
 
     cardinality: Cardinality = Cardinality.ONE_TO_ONE
     on: bool = False
     labels: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    fill_left: float | None = None
+    fill_right: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ than `DEPTH_MAX`, which later walks over it rely on. Messages follow Prometheus,
 for them. Source: Prometheus `promql/parser/generated_parser.y`, `parse.go`.
 """
 
-from __future__ import annotations
-
 import math
+import operator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
@@ -64,6 +64,15 @@ _PRECEDENCE = {
     "^": 6,
 }
 _WORD_OPERATORS = frozenset({"and", "or", "unless", "atan2"})
+_DURATION_MAX_S = 2**53 / 1000
+_DURATION_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "%": math.fmod,
+    "^": math.pow,
+}
 _NEVER_NAMES = _WORD_OPERATORS | {"bool", "on", "ignoring", "group_left", "group_right"}
 _UNARY_OPERAND = 6
 _AT_MAX_MS = 2**62  # leaves room for offsets and ranges in 64 bits
@@ -392,7 +401,6 @@ class _Parser:
             span = self.span_from(expr.span.start)
             return self.made(Subquery(expr, range_ms, step_ms, span=span))
         if not self.at_symbol("]"):
-            self._refuse_duration_expression()
             self.unexpected("subquery or range selector", '":" or "]"')
         self.advance()
         if not isinstance(expr, VectorSelector):
@@ -404,43 +412,56 @@ class _Parser:
         span = self.span_from(expr.span.start)
         return self.made(MatrixSelector(expr, range_ms, span=span))
 
-    def _refuse_duration_expression(self) -> None:
-        if self.token.kind is Kind.SYMBOL and self.token.text in {"+", "-", "*", "/", "%", "^"}:
-            self.unsupported(self.token.start, "arithmetic in a duration")
-
-    def _duration(self, context: str, *, positive: bool = False, signed: bool = False) -> int:
-        """Milliseconds of a duration or of a number of seconds."""
+    def _duration(self, context: str, *, positive: bool = False) -> int:
+        """Milliseconds of a duration, a number of seconds, or arithmetic of those."""
         start = self.token.start
-        sign = 1
-        if signed and (self.at_symbol("-") or self.at_symbol("+")):
-            sign = -1 if self.advance().text == "-" else 1
-        token = self.token
-        if token.kind not in {Kind.NUMBER, Kind.DURATION}:
-            if self.at_symbol("(") or self.at_word(
-                "step", "range", "min_of", "max_of", "min", "max"
-            ):
-                self.unsupported(token.start, "arithmetic in a duration")
-            if self.at_symbol("-") or self.at_symbol("+"):
-                self.unsupported(token.start, "a signed duration here")
-            self.unexpected(context, "number or duration")
-        self.advance()
-        milliseconds = _number(token) * 1000
-        if not math.isfinite(milliseconds) or milliseconds > 2**53:
+        seconds = self._duration_sum(context, 0) if positive else self._duration_term(context)
+        if not math.isfinite(seconds) or abs(seconds) > _DURATION_MAX_S:
             lexer.fail(self.text, start, "duration out of range")
-        duration_ms = sign * round(milliseconds)
+        duration_ms = round(seconds * 1000)
         if positive and duration_ms <= 0:
             lexer.fail(self.text, start, "duration must be greater than 0")
         return duration_ms
 
+    def _duration_sum(self, context: str, floor: int) -> float:
+        """Seconds of `29s + 2 * 15s`, operators binding as they do elsewhere."""
+        self.enter()
+        seconds = self._duration_term(context)
+        while self.token.kind is Kind.SYMBOL and self.token.text in _DURATION_ARITHMETIC:
+            op = self.token.text
+            if _PRECEDENCE[op] <= floor:
+                break
+            here = self.advance().start
+            right = self._duration_sum(context, _PRECEDENCE[op] - (op == "^"))
+            try:
+                seconds = _DURATION_ARITHMETIC[op](seconds, right)
+            except ZeroDivisionError:
+                what = "modulo" if op == "%" else "division"
+                lexer.fail(self.text, here, f"{what} by zero")
+            except (OverflowError, ValueError):
+                lexer.fail(self.text, here, "duration out of range")
+        self.leave()
+        return seconds
+
+    def _duration_term(self, context: str) -> float:
+        token = self.token
+        if token.kind in {Kind.NUMBER, Kind.DURATION}:
+            self.advance()
+            return _number(token)
+        if self.at_symbol("-") or self.at_symbol("+"):
+            sign = -1 if self.advance().text == "-" else 1
+            return sign * self._duration_sum(context, _UNARY_OPERAND - 1)
+        if self.take("("):
+            seconds = self._duration_sum(context, 0)
+            self.expect(")", context)
+            return seconds
+        if self.at_word("step", "range", "min_of", "max_of"):
+            self.unsupported(token.start, f"{token.text}() in a duration")
+        return self.unexpected(context, "number or duration")
+
     def _offset(self, expr: Expr) -> Expr:
         keyword = self.advance()
-        offset_ms = self._duration("offset", signed=True)
-        if (
-            self.token.kind is Kind.SYMBOL
-            and self.token.text in {"*", "/", "%", "^"}
-            and not (isinstance(expr, VectorSelector | MatrixSelector | Subquery))
-        ):
-            self._refuse_duration_expression()
+        offset_ms = self._duration("offset")
         match expr:
             case VectorSelector() | Subquery():
                 before = expr.offset_ms
@@ -520,7 +541,7 @@ class _Parser:
 
     # --- operators
 
-    def _modifiers(self, op: str, operator: Token) -> tuple[bool, Matching | None]:
+    def _modifiers(self, op: str, here: Token) -> tuple[bool, Matching | None]:
         return_bool = False
         if self.at_word("bool"):
             token = self.advance()
@@ -531,8 +552,10 @@ class _Parser:
                 )
             return_bool = True
         if not self.at_word("on", "ignoring") or self.peek().text != "(":
-            self._refuse_fill()
-            return return_bool, None
+            fill = self._fill(op)
+            return return_bool, Matching(fill_left=fill[0], fill_right=fill[1]) if any(
+                value is not None for value in fill
+            ) else None
         on = self.advance().text.lower() == "on"
         labels = self._grouping()
         cardinality = Cardinality.ONE_TO_ONE
@@ -544,21 +567,38 @@ class _Parser:
             if self.at_symbol("("):
                 include = self._grouping()
             if op in SET_OPERATORS:
-                self.fail(
-                    Span(operator.start, operator.end), f'no grouping allowed for "{op}" operation'
-                )
+                self.fail(Span(here.start, here.end), f'no grouping allowed for "{op}" operation')
             for label in include:
                 if on and label in labels:
                     self.fail(
                         Span(side.start, side.end),
                         f'label "{label}" must not occur in ON and GROUP clause at once',
                     )
-        self._refuse_fill()
-        return return_bool, Matching(cardinality, on, labels, include)
+        fill_left, fill_right = self._fill(op)
+        matching = Matching(cardinality, on, labels, include, fill_left, fill_right)
+        return return_bool, matching
 
-    def _refuse_fill(self) -> None:
-        if self.at_word("fill", "fill_left", "fill_right") and self.peek().text == "(":
-            self.unsupported(self.token.start, f'modifier "{self.token.text}"')
+    def _fill(self, op: str) -> tuple[float | None, float | None]:
+        """Values that stand in for a side that has no series: left, right."""
+        left = right = None
+        while self.at_word("fill", "fill_left", "fill_right") and self.peek().text == "(":
+            token = self.advance()
+            word = token.text.lower()
+            if op in SET_OPERATORS:
+                self.fail(
+                    Span(token.start, token.end),
+                    f'filling in missing series not allowed for "{op}"',
+                )
+            self.expect("(", "fill")
+            number = self.expression(_UNARY_OPERAND - 1)
+            if not isinstance(number, NumberLiteral):
+                self.fail(number.span, "fill value must be a number")
+            self.expect(")", "fill")
+            if word != "fill_right":
+                left = number.value
+            if word != "fill_left":
+                right = number.value
+        return left, right
 
     def _grouping(self) -> tuple[str, ...]:
         self.expect("(", "grouping opts")
@@ -602,7 +642,7 @@ class _Parser:
             if op in SET_OPERATORS:
                 self.fail(here, f'set operator "{op}" not allowed in binary scalar expression')
             if matching is not None:
-                if matching.labels or matching.cardinality is not Cardinality.ONE_TO_ONE:
+                if matching != Matching(on=matching.on):
                     self.fail(here, "vector matching only allowed between instant vectors")
                 matching = None
             if left is right and op in COMPARISONS and not return_bool:

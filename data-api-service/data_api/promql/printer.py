@@ -141,10 +141,15 @@ def _operator(expr: Binary) -> str:
 
 def _matching(matching: Matching) -> str:
     grouped = matching.cardinality in {Cardinality.MANY_TO_ONE, Cardinality.ONE_TO_MANY}
+    fill = "".join(
+        f" {word} ({format_value(value)})"
+        for word, value in (("fill_left", matching.fill_left), ("fill_right", matching.fill_right))
+        if value is not None
+    )
     if not (matching.on or matching.labels or grouped):
-        return ""
+        return fill
     text = f" {'on' if matching.on else 'ignoring'} {_labels(matching.labels)}"
     if grouped:
         left = matching.cardinality is Cardinality.MANY_TO_ONE
         text += f" {'group_left' if left else 'group_right'} {_labels(matching.include)}"
-    return text
+    return text + fill

@@ -66,6 +66,10 @@ REFUSED = {
     "sum(x)[5m]": "1:1: parse error: ranges only allowed for vector selectors",
     "x[5m][5m:]": "1:1: parse error: subquery is only allowed on instant vector, got range vector "
     "instead",
+    "x[1m / 0]": "1:6: parse error: division by zero",
+    "x[1m - 60s]": "1:3: parse error: duration must be greater than 0",
+    "x + fill(y) y": "1:10: parse error: fill value must be a number",
+    "x and fill(1) y": '1:7: parse error: filling in missing series not allowed for "and"',
     "5x": '1:1: parse error: bad number or duration syntax: "5x"',
     '"abc': "1:1: parse error: unterminated quoted string",
     '"\\q"': "1:2: parse error: unknown escape sequence U+0071 'q'",
@@ -89,7 +93,7 @@ def test_refusals_say_where_and_what(query):
 
 @pytest.mark.parametrize(
     "query",
-    ["x[5m + 1m]", "rate(x[5m] smoothed)", "x + fill(0) y", "x offset (1m + 2m)", "x </ 5"],
+    ["x[step() + 1m]", "rate(x[5m] smoothed)", "x offset range()", "x </ 5"],
 )
 def test_experimental_syntax_is_named(query):
     """Syntax that is experimental upstream is refused as such."""
@@ -145,6 +149,26 @@ def test_the_deepest_tree_can_be_walked():
 def test_numerals(query, value):
     """Numbers may be decimal, hexadecimal, octal, infinite, or a duration in seconds."""
     assert promql.parse(query) == NumberLiteral(value)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("x[29s + 1s]", "x[30s]"),
+        ("x[2m * (10 + 5)]", "x[30m]"),
+        ("x[1h30m % 1h]", "x[30m]"),
+        ("x[2 ^ 3 ^ 1]", "x[8s]"),
+        ("x[-5m + 35m]", "x[30m]"),
+        ("x offset (2 + 100)", "x offset 102"),
+        ("x offset -2 * 2", "(x offset -2s) * 2"),
+        ("last_over_time(x[1m:20 * 500ms])", "last_over_time(x[1m:10s])"),
+    ],
+)
+def test_durations_may_be_computed(written, meant):
+    """Arithmetic of constants in a duration is done once, while parsing."""
+    assert promql.to_text(promql.parse(written)).replace("(x offset -2s)", "x offset -2s") == (
+        promql.to_text(promql.parse(meant)).replace("(x offset -2s)", "x offset -2s")
+    )
 
 
 def test_precedence():
@@ -221,7 +245,9 @@ def _binaries(draw, inner) -> Binary:
         st.sampled_from([Cardinality.ONE_TO_ONE, Cardinality.MANY_TO_ONE, Cardinality.ONE_TO_MANY])
     )
     include = () if cardinality is Cardinality.ONE_TO_ONE else ("extra",)
-    return Binary(op, lhs, rhs, return_bool, Matching(cardinality, on, names, include))
+    fill = draw(st.sampled_from([(None, None), (0.0, None), (-1.5, math.inf)]))
+    matching = Matching(cardinality, on, names, include, *fill)
+    return Binary(op, lhs, rhs, return_bool, matching)
 
 
 def _extend(inner: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
