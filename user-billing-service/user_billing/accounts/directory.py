@@ -19,9 +19,11 @@ from uuid import UUID
 
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.orm import Session
 
 from ..db import tables as t
+from ..db.session import Database
 from ..model import (
     Invitation,
     KeyState,
@@ -280,7 +282,7 @@ def last_revocation(session: Session) -> int:
 
 # API keys
 
-_KNOWN_KEY = (
+_KNOWN_KEY = str(
     select(
         t.api_key.c.id,
         t.api_key.c.org_id,
@@ -293,17 +295,18 @@ _KNOWN_KEY = (
     .join_from(t.api_key, t.organisation, t.organisation.c.id == t.api_key.c.org_id)
     .join(t.plan, t.plan.c.code == t.organisation.c.plan)
     .where(t.api_key.c.hash == bindparam("hash"))
+    .compile(dialect=psycopg2.dialect())  # type: ignore[no-untyped-call]  # not annotated upstream
 )
 
 
-def key_by_hash(session: Session, key_hash: bytes) -> KnownKey | None:
+def key_by_hash(database: Database, key_hash: bytes) -> KnownKey | None:
     """The key with that hash, whatever its state, with its organisation's limits."""
-    row = session.execute(_KNOWN_KEY, {"hash": key_hash}).one_or_none()
+    row = database.read_once(_KNOWN_KEY, {"hash": key_hash})
     if row is None:
         return None
     return KnownKey(
-        id=row.id,
-        organisation_id=row.org_id,
+        id=UUID(str(row.id)),
+        organisation_id=UUID(str(row.org_id)),
         hash=bytes(row.hash),
         scopes=tuple(Scope(scope) for scope in row.scopes),
         expires_at=row.expires_at,

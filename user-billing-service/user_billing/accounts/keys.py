@@ -140,8 +140,7 @@ class Keys:
         if not key_format.is_well_formed(text):
             return "malformed"
         key_hash = self._keyring.api_key_hash(text)
-        with self._database.directory() as session:
-            known = directory.key_by_hash(session, key_hash)
+        known = directory.key_by_hash(self._database, key_hash)
         if known is None or not hmac.compare_digest(known.hash, key_hash):
             return "unknown"
         now = self._clock.now()
