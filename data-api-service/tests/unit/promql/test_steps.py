@@ -113,7 +113,7 @@ def same(a, b):
     return a == b or (math.isnan(a) and math.isnan(b))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(store=stores(), query=st.sampled_from(QUERIES), start=st.integers(0, 400))
 def test_a_range_query_is_its_instant_queries(store, query, start):
     """Each step of a range query is what an instant query at that time answers."""
@@ -136,7 +136,7 @@ def test_a_range_query_is_its_instant_queries(store, query, start):
         assert all(same(value, whole[labels][at]) for at, value in points.items())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(store=stores(), query=st.sampled_from(QUERIES), start=st.integers(0, 400))
 def test_the_spans_asked_for_are_enough(store, query, start):
     """More samples than `needed` asked for change nothing."""
