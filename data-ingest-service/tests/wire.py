@@ -1,4 +1,6 @@
-"""remote_write on the wire, slowly and obviously: protobuf's own library, and an encoder by hand."""
+"""remote_write on the wire, slowly and obviously: protobuf's own library, and an encoder by
+hand.
+"""
 
 import struct
 from collections.abc import Sequence
@@ -44,7 +46,9 @@ def _write_request() -> Any:
         (5, "unit", "bytes", False),
     )
     message(
-        "WriteRequest", (1, "timeseries", "TimeSeries", True), (3, "metadata", "MetricMetadata", True)
+        "WriteRequest",
+        (1, "timeseries", "TimeSeries", True),
+        (3, "metadata", "MetricMetadata", True),
     )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)

@@ -110,7 +110,8 @@ class RemoteWrite:
         )
         with self._memory.lease() as reserve:
             body = await read_body(headers, receive, self._body_bytes_max, reserve)
-            reserve(remote_write.declared_bytes(body) if body else 0)
+            # What claims more than the bound is refused by `decode`, before it takes any memory.
+            reserve(min(remote_write.declared_bytes(body), self._bounds.decoded_bytes_max))
             structlog.contextvars.bind_contextvars(tenant=str(principal.tenant))
 
             def decode() -> SampleBatch:

@@ -211,11 +211,12 @@ class Writer:
             server_settings={"application_name": "cloudopshub-dis writer"},
         )
         try:
-            # Said here, so that no server, database or role default can take the meaning out of an
-            # acknowledgement.
-            await conn.execute("SET synchronous_commit = on")
             await ensure_partitions(conn, datetime.fromtimestamp(self._clock(), UTC))
             self._insert_batch = await conn.prepare(tables.INSERT_BATCH)
+            # Said here, so that no server, database or role default can take the meaning out of an
+            # acknowledgement. After `prepare`, which leaves its transaction, and so a lock on
+            # the table, open until the next statement.
+            await conn.execute("SET synchronous_commit = on")
         except BaseException:
             conn.terminate()
             raise

@@ -61,7 +61,9 @@ def test_an_escaped_nul_is_text():
 
 
 def test_times_that_can_be_stored():
-    """From the retention to the allowed future, both ends inclusive; the rest is counted by reason."""
+    """From the retention to the allowed future, both ends inclusive; the rest is counted by
+    reason.
+    """
     now_ms = 1_700_000_000_000
     span = TimeSpan.at(now_ms, 1, 600_000)
     edges = np.array([now_ms - DAY_MS, now_ms + 600_000])

@@ -1,4 +1,6 @@
-"""Laws of decoding remote_write 1.0: what protobuf reads, we read; anything else is refused, never a crash."""
+"""Laws of decoding remote_write 1.0: what protobuf reads, we read; anything else is refused, never
+a crash.
+"""
 
 import struct
 
@@ -46,11 +48,17 @@ def bits_of(value: float) -> int:
 
 @given(requests)
 def test_decodes_what_protobuf_decodes(message):
-    """Every sample, its bits, its labels in their order, and the counts of the rest are what protobuf reads."""
+    """Every sample, its bits, its labels in their order, and the counts of the rest are what
+    protobuf reads.
+    """
     oracle = wire.WriteRequest.FromString(message)
     batch = remote_write.decode(wire.compressed(message), BOUNDS)
     expected = [
-        (tuple((one.name, one.value) for one in found.labels), point.timestamp, bits_of(point.value))
+        (
+            tuple((one.name, one.value) for one in found.labels),
+            point.timestamp,
+            bits_of(point.value),
+        )
         for found in oracle.timeseries
         for point in found.samples
     ]
@@ -98,7 +106,7 @@ def test_a_damaged_request_is_decoded_or_refused(message, data):
     if damaged:
         at = data.draw(st.integers(0, len(damaged) - 1))
         damaged[at] = data.draw(st.integers(0, 255))
-    test_any_bytes_are_decoded_or_refused.hypothesis.inner_test(bytes(damaged), True)  # noqa: FBT003
+    test_any_bytes_are_decoded_or_refused.hypothesis.inner_test(bytes(damaged), True)
 
 
 @given(labels, labels)
@@ -156,7 +164,9 @@ def test_snappy_lies_are_refused(body, error):
 
 @pytest.mark.parametrize("number", [4, 5])
 def test_a_2_0_body_is_not_an_empty_1_0_request(number):
-    """The fields of remote_write 2.0 are refused by name: read as 1.0 their samples would vanish."""
+    """The fields of remote_write 2.0 are refused by name: read as 1.0 their samples would
+    vanish.
+    """
     with pytest.raises(UnsupportedBody, match=r"2\.0"):
         remote_write.decode(wire.compressed(wire.field(number, b"up")), BOUNDS)
 

@@ -1,0 +1,503 @@
+"""Laws of the group commit and of the write path, against a real Postgres."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import asyncpg
+import numpy as np
+import pytest
+
+from data_ingest import batch
+from data_ingest.errors import Overloaded, RateLimited, StoreRefused, StoreUnavailable
+from data_ingest.identity import Limits
+from data_ingest.labels import LabelRules
+from data_ingest.model import MetricMetadata
+from data_ingest.pipeline import Pipeline
+from data_ingest.protocols import remote_write
+from data_ingest.store.series import SeriesCache
+from data_ingest.store.writer import Write, Writer, WriterBounds
+from tests import wire
+
+BOUNDS = remote_write.Bounds(1 << 24, 100_000)
+FREE = Limits()
+WAIT_S = 15.0
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def body(*series: tuple[str, list[tuple[int, float]]]) -> bytes:
+    """A request of series named `name`, each with one more label."""
+    return wire.compressed(
+        b"".join(
+            wire.series([(b"__name__", name.encode()), (b"job", b"t")], found)
+            for name, found in series
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def write_path(url: str, **bounds) -> AsyncIterator[SimpleNamespace]:
+    """A writer and a pipeline that are connected, and a connection of the test's own."""
+    writer = Writer(url, WriterBounds(**{"commit_timeout_s": 5.0, **bounds}))
+    cache = SeriesCache(1 << 20)
+    pipeline = Pipeline(cache, writer, LabelRules())
+    conn = await asyncpg.connect(url)
+    await writer.start()
+    try:
+        await until(lambda: is_up(writer))
+
+        async def send(tenant: UUID, request: bytes, limits: Limits = FREE):
+            return await pipeline.ingest_body(
+                tenant, lambda: remote_write.decode(request, BOUNDS), limits, "remote_write"
+            )
+
+        yield SimpleNamespace(writer=writer, pipeline=pipeline, conn=conn, send=send, cache=cache)
+    finally:
+        await writer.close()
+        await conn.close()
+
+
+async def is_up(writer: Writer) -> bool:
+    try:
+        await writer.check()
+    except StoreUnavailable:
+        return False
+    return True
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Polls, with a bound."""
+    deadline = time.monotonic() + WAIT_S
+    while not await holds():
+        assert time.monotonic() < deadline, "not within the bound"
+        await asyncio.sleep(0.01)
+
+
+async def stored(conn, tenant: UUID) -> list[tuple[str, int, float]]:
+    """Every sample of the tenant's batches with the name of its series; each id must have its
+    row.
+    """
+    rows = await conn.fetch(
+        "SELECT series_id, labels->>'__name__' AS name FROM metrics.series WHERE tenant_id = $1",
+        tenant,
+    )
+    names = {row["series_id"]: row["name"] for row in rows}
+    found = []
+    for row in await conn.fetch(
+        "SELECT * FROM metrics.batch WHERE tenant_id = $1 ORDER BY xid::text::bigint, batch_id",
+        tenant,
+    ):
+        columns = batch.unpack(row["payload"])
+        assert len(columns) == row["samples"]
+        assert (columns.timestamps_ms.min(), columns.timestamps_ms.max()) == (
+            row["min_ts"],
+            row["max_ts"],
+        )
+        found += [
+            (names[one], ts, value)
+            for one, ts, value in zip(
+                columns.series_ids.tolist(),
+                columns.timestamps_ms.tolist(),
+                columns.values.tolist(),
+                strict=True,
+            )
+        ]
+    return found
+
+
+async def refused(conn, tenant: UUID) -> dict[str, int]:
+    rows = await conn.fetch(
+        "SELECT reason, sum(samples)::bigint AS n FROM metrics.refused_hour WHERE tenant_id = $1 GROUP BY 1",
+        tenant,
+    )
+    return {row["reason"]: row["n"] for row in rows}
+
+
+@contextlib.asynccontextmanager
+async def held(url: str, table: str = "metrics.batch") -> AsyncIterator[None]:
+    """No commit that touches `table` gets through inside the block."""
+    conn = await asyncpg.connect(url)
+    transaction = conn.transaction()
+    await transaction.start()
+    await conn.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+        await conn.close()
+
+
+async def kill_writer(conn) -> int:
+    """Ends the writer's server process, whatever it is doing; how many there were."""
+    rows = await conn.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'cloudopshub-dis writer' AND datname = current_database()"
+    )
+    return len(rows)
+
+
+async def waiting(conn) -> bool:
+    return bool(
+        await conn.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cloudopshub-dis writer'"
+            " AND datname = current_database() AND wait_event_type = 'Lock'"
+        )
+    )
+
+
+def run(coroutine) -> None:
+    asyncio.run(asyncio.wait_for(coroutine, 30))
+
+
+def test_acknowledged_samples_are_there(store_url):
+    """What was acknowledged can be read by another connection at once, with its series."""
+
+    async def law():
+        async with write_path(store_url) as path:
+            tenant, at = uuid4(), now_ms()
+            outcome = await path.send(
+                tenant, body(("up", [(at, 1.0), (at + 1, 2.0)]), ("x", [(at, 3.0)]))
+            )
+            assert outcome.accepted == 3
+            assert await stored(path.conn, tenant) == [
+                ("up", at, 1.0),
+                ("up", at + 1, 2.0),
+                ("x", at, 3.0),
+            ]
+            await path.send(tenant, body(("up", [(at + 2, 4.0)])))
+            assert (await stored(path.conn, tenant))[-1] == ("up", at + 2, 4.0)
+            assert await path.conn.fetchval("SELECT count(*) FROM metrics.series") == 2
+
+    run(law())
+
+
+def test_same_sample_again_is_fine(store_url):
+    """A sender that sends a request twice gets the same answer twice."""
+
+    async def law():
+        async with write_path(store_url) as path:
+            tenant, request = uuid4(), body(("up", [(now_ms(), 1.0)]))
+            assert (await path.send(tenant, request)).accepted == 1
+            assert (await path.send(tenant, request)).accepted == 1
+
+    run(law())
+
+
+def test_label_order_does_not_matter(store_url):
+    """One series however its labels are ordered, and from whichever cache entry it comes."""
+
+    async def law():
+        async with write_path(store_url) as path:
+            tenant, at = uuid4(), now_ms()
+            pairs = [(b"__name__", b"up"), (b"a", b"1"), (b"b", b"2")]
+            for labels in (pairs, pairs[::-1], [*pairs, (b"empty", b"")]):
+                await path.send(tenant, wire.compressed(wire.series(labels, [(at, 1.0)])))
+            assert await path.conn.fetchval("SELECT count(*) FROM metrics.series") == 1
+
+    run(law())
+
+
+def test_requests_in_flight_are_one_transaction(store_url):
+    """What queues while a commit is in flight goes into one transaction, a batch for each
+    tenant.
+    """
+
+    async def law():
+        async with write_path(store_url) as path:
+            tenants, at = [uuid4(), uuid4()], now_ms()
+            for tenant in tenants:
+                await path.send(tenant, body(("up", [(at, 0.0)])))
+            async with held(store_url):
+                first = asyncio.create_task(path.send(tenants[0], body(("up", [(at, 1.0)]))))
+                await until(lambda: waiting(path.conn))
+                later = [
+                    asyncio.create_task(path.send(tenants[i % 2], body(("up", [(at, 2.0 + i)]))))
+                    for i in range(6)
+                ]
+                await until(lambda: queued(path.writer, 6))
+            await asyncio.gather(first, *later)
+            rows = await path.conn.fetch(
+                "SELECT xid::text AS xid, count(*) AS n, sum(samples) AS samples FROM metrics.batch"
+                " GROUP BY 1 ORDER BY max(batch_id)"
+            )
+            assert [(row["n"], row["samples"]) for row in rows][-2:] == [(1, 1), (2, 6)]
+            values = [value for _, _, value in await stored(path.conn, tenants[0])]
+            assert values == [0.0, 1.0, 2.0, 4.0, 6.0]
+
+    async def queued(writer: Writer, count: int) -> bool:
+        return len(writer._queue) == count
+
+    run(law())
+
+
+def test_killed_connection_is_not_an_acknowledgement(store_url):
+    """A commit whose connection dies is answered 503 and teaches the cache nothing; the next one
+    stores all.
+    """
+
+    async def law():
+        async with write_path(store_url) as path:
+            tenant, at = uuid4(), now_ms()
+            request = body(("up", [(at, 1.0)]))
+            async with held(store_url):
+                sending = asyncio.create_task(path.send(tenant, request))
+                await until(lambda: waiting(path.conn))
+                assert await kill_writer(path.conn) == 1
+                with pytest.raises(StoreUnavailable):
+                    await sending
+            assert len(path.cache.of(tenant)) == 0
+            assert await stored(path.conn, tenant) == []
+            await until(lambda: is_up(path.writer))
+            assert (await path.send(tenant, request)).accepted == 1
+            assert await stored(path.conn, tenant) == [("up", at, 1.0)]
+
+    run(law())
+
+
+def test_idle_connection_lost_is_not_noticed(store_url):
+    """A connection that Postgres closes while nothing is in flight costs no request an error."""
+
+    async def law():
+        async with write_path(store_url) as path:
+            tenant, at = uuid4(), now_ms()
+            for i in range(3):
+                before = path.writer._conn.get_server_pid()
+                await kill_writer(path.conn)
+                await until(lambda before=before: backend_is_new(path, before))
+                assert (await path.send(tenant, body(("up", [(at + i, 1.0)])))).accepted == 1
+
+    async def backend_is_new(path, before: int) -> bool:
+        conn = path.writer._conn
+        return conn is not None and not conn.is_closed() and conn.get_server_pid() != before
+
+    run(law())
+
+
+def test_one_bad_write_fails_alone(store_url):
+    """What Postgres refuses in one tenant's write does not touch the others of the same
+    transaction.
+    """
+
+    async def law():
+        async with write_path(store_url) as path:
+            good, bad, at = uuid4(), uuid4(), now_ms()
+            await path.send(good, body(("up", [(at, 0.0)])))
+            nothing = np.empty(0, np.int64)
+            poison = Write(
+                bad, nothing, nothing, np.empty(0), metadata=(MetricMetadata("m", "gauge", "\0"),)
+            )
+            async with held(store_url):
+                first = asyncio.create_task(path.send(good, body(("up", [(at, 1.0)]))))
+                await until(lambda: waiting(path.conn))
+                poisoned = asyncio.create_task(path.writer.commit(poison))
+                second = asyncio.create_task(path.send(good, body(("up", [(at, 2.0)]))))
+                await asyncio.sleep(0)
+            assert (await first).accepted == 1
+            assert (await second).accepted == 1
+            with pytest.raises(StoreRefused):
+                await poisoned
+            assert [value for *_, value in await stored(path.conn, good)] == [0.0, 1.0, 2.0]
+
+    run(law())
+
+
+def test_postgres_away_is_said_at_once_and_ends_by_itself(store_url):
+    """While Postgres refuses connections a write is 503 within a bound; afterwards writes go on."""
+
+    async def law():
+        name = urlsplit(store_url).path.lstrip("/")
+        admin = await asyncpg.connect(store_url, database="postgres")
+        tenant, at = uuid4(), now_ms()
+        async with write_path(store_url) as path:
+            await path.send(tenant, body(("up", [(at, 1.0)])))
+            await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            await kill_writer(path.conn)
+            await until(lambda: is_down(path.writer))
+            started_s = time.monotonic()
+            with pytest.raises(StoreUnavailable) as caught:
+                await path.send(tenant, body(("up", [(at, 2.0)])))
+            assert time.monotonic() - started_s < 1.0
+            assert caught.value.facts["retry_after_s"] >= 1
+            await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            await until(lambda: is_up(path.writer))
+            await path.send(tenant, body(("up", [(at, 3.0)])))
+            assert [value for *_, value in await stored(path.conn, tenant)] == [1.0, 3.0]
+        await admin.close()
+
+    async def is_down(writer: Writer) -> bool:
+        return not await is_up(writer)
+
+    run(law())
+
+
+def test_a_commit_takes_no_longer_than_its_bound(store_url):
+    """A commit that hangs is answered 503 when its time is up, and the writer starts over."""
+
+    async def law():
+        async with write_path(store_url, commit_timeout_s=2.0) as path:
+            tenant, at = uuid4(), now_ms()
+            async with held(store_url):
+                started_s = time.monotonic()
+                with pytest.raises(StoreUnavailable):
+                    await path.send(tenant, body(("up", [(at, 1.0)])))
+                assert time.monotonic() - started_s < 8.0
+            await until(lambda: is_up(path.writer))
+            assert (await path.send(tenant, body(("up", [(at, 2.0)])))).accepted == 1
+
+    run(law())
+
+
+def test_the_queue_has_a_size(store_url):
+    """More than the queue may hold is refused at once, and what is queued is still committed."""
+
+    async def law():
+        async with write_path(store_url, queue_samples_max=3) as path:
+            tenant, at = uuid4(), now_ms()
+            await path.send(tenant, body(("up", [(at, 0.0)])))
+            async with held(store_url):
+                first = asyncio.create_task(path.send(tenant, body(("up", [(at, 1.0)]))))
+                await until(lambda: waiting(path.conn))
+                pairs = [(at, 2.0), (at + 1, 2.0)]
+                second = asyncio.create_task(path.send(tenant, body(("up", pairs))))
+                await until(lambda: has_queued(path.writer))
+                with pytest.raises(Overloaded):
+                    await path.send(tenant, body(("up", pairs)))
+            assert (await first).accepted + (await second).accepted == 3
+
+    async def has_queued(writer: Writer) -> bool:
+        return bool(writer._queue)
+
+    run(law())
+
+
+def test_accepted_and_refused_make_received(store_url):
+    """Whatever is wrong with some samples, the rest is stored, and the counts add up in
+    Postgres.
+    """
+
+    async def law():
+        async with write_path(store_url) as path:
+            tenant, at = uuid4(), now_ms()
+            message = b"".join(
+                (
+                    wire.series(
+                        [(b"__name__", b"ok")], [(at, 1.0), (at + 3_600_000, 2.0), (-5, 3.0)]
+                    ),
+                    wire.series([(b"a", b"1"), (b"a", b"2")], [(at, 4.0)]),
+                    wire.series([(b"__name__", b"only_old")], [(1, 5.0)]),
+                    wire.field(1, wire.label(b"h", b"1") + wire.field(4, b"")),
+                )
+            )
+            outcome = await path.send(tenant, wire.compressed(message), Limits(retention_days=30))
+            assert outcome.accepted == 1
+            assert outcome.refused == await refused(path.conn, tenant)
+            assert outcome.refused == {
+                "too_far_in_future": 1,
+                "too_old": 2,
+                "invalid_labels": 1,
+                "native_histogram_unsupported": 1,
+            }
+            assert await stored(path.conn, tenant) == [("ok", at, 1.0)]
+            assert await path.conn.fetchval("SELECT count(*) FROM metrics.series") == 1
+
+    run(law())
+
+
+def test_over_the_rate_all_is_refused_and_counted(store_url):
+    """Over its samples a second a tenant is told when to come back; each refused sample is counted
+    once.
+    """
+
+    async def law():
+        async with write_path(store_url) as path:
+            tenant, at = uuid4(), now_ms()
+            limits = Limits(samples_per_s=2, burst_samples=2)
+            request = body(("up", [(at, 1.0), (at + 1, 2.0)]))
+            assert (await path.send(tenant, request, limits)).accepted == 2
+            with pytest.raises(RateLimited) as caught:
+                await path.send(tenant, request, limits)
+            assert caught.value.facts["retry_after_s"] > 0
+            assert await refused(path.conn, tenant) == {"rate_limited": 2}
+            assert len(await stored(path.conn, tenant)) == 2
+            assert (await path.send(uuid4(), request, limits)).accepted == 2
+
+    run(law())
+
+
+def test_active_series_have_a_cap(store_url):
+    """Series over the plan's cap are refused, known ones go on."""
+
+    async def law():
+        async with write_path(store_url) as path:
+            tenant, at = uuid4(), now_ms()
+            limits = Limits(active_series=2)
+            three = body(*[(name, [(at, 1.0)]) for name in ("a", "b", "c")])
+            outcome = await path.send(tenant, three, limits)
+            assert (outcome.accepted, outcome.refused) == (2, {"active_series_limit": 1})
+            outcome = await path.send(tenant, three, limits)
+            assert (outcome.accepted, outcome.refused) == (2, {"active_series_limit": 1})
+            assert {name for name, *_ in await stored(path.conn, tenant)} == {"a", "b"}
+            assert await refused(path.conn, tenant) == {"active_series_limit": 2}
+
+    run(law())
+
+
+def test_two_writers_agree_on_ids(store_url):
+    """Two processes that meet the same new series at once store them under one id each."""
+
+    async def law():
+        async with write_path(store_url) as one, write_path(store_url) as other:
+            tenant, at = uuid4(), now_ms()
+            names = [f"m{i}" for i in range(300)]
+            await asyncio.gather(
+                *(
+                    path.send(tenant, body(*[(name, [(at, 1.0)]) for name in found]))
+                    for found in (names, names[::-1])
+                    for path in (one, other)
+                )
+            )
+            assert await one.conn.fetchval("SELECT count(*) FROM metrics.series") == 300
+            assert len(await stored(one.conn, tenant)) == 1200
+
+    run(law())
+
+
+def test_metadata_is_stored_once_it_changes(store_url):
+    """Type, help and unit of a name are kept; the last one said wins."""
+
+    async def law():
+        async with write_path(store_url) as path:
+            tenant = uuid4()
+            for help_text in (b"old", b"new"):
+                said = b"\x08\x02" + wire.field(2, b"up") + wire.field(4, help_text)
+                await path.send(tenant, wire.compressed(wire.field(3, said)))
+            row = await path.conn.fetchrow("SELECT * FROM metrics.metadata")
+            assert (row["metric_name"], row["type"], row["help"]) == ("up", "gauge", "new")
+
+    run(law())
+
+
+def test_partitions_that_are_missing_are_made(store_url):
+    """A clock that outran the partitions made ahead costs no sample."""
+
+    async def law():
+        async with write_path(store_url) as path:
+            rows = await path.conn.fetch(
+                "SELECT inhrelid::regclass::text AS name FROM pg_inherits"
+                " WHERE inhparent = 'metrics.batch'::regclass"
+            )
+            assert len(rows) == 26
+            for row in rows:
+                await path.conn.execute(f"DROP TABLE {row['name']}")
+            tenant, at = uuid4(), now_ms()
+            assert (await path.send(tenant, body(("up", [(at, 1.0)])))).accepted == 1
+            assert await stored(path.conn, tenant) == [("up", at, 1.0)]
+
+    run(law())

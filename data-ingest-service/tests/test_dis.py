@@ -1,0 +1,237 @@
+"""The service from outside: it boots, answers its probes, stores a sample, and refuses clearly."""
+
+import asyncio
+import contextlib
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+
+from data_ingest import batch
+from data_ingest.identity import checksum
+from tests import wire
+
+HERE = Path(__file__).resolve().parent.parent
+TENANT = UUID(int=0xAA)
+REMOTE_WRITE = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
+START_S = 60.0
+
+
+def key_of(letter: str) -> str:
+    start = "coh_live_" + letter * 32
+    return start + checksum(start)
+
+
+WRITER, READER, REVOKED = key_of("w"), key_of("r"), key_of("x")
+SCOPES = {WRITER: ["metrics:write"], READER: ["metrics:read"]}
+
+
+class FakeBilling(http.server.BaseHTTPRequestHandler):
+    """The internal routes of user-billing-service, as contracts.md gives them."""
+
+    def do_GET(self) -> None:
+        self._answer({"status": "ok", "seq": 0, "revocations": [], "tenant": None})
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        scopes = SCOPES.get(asked["key"])
+        if scopes is None:
+            self._answer({"active": False, "reason": "revoked"})
+            return
+        facts = {"key_id": str(UUID(int=1)), "tenant": str(TENANT), "scopes": scopes}
+        limits = {"plan": "showback", "retention_days": 30}
+        self._answer({"active": True, "expires_at": None, "ttl_s": 60, "limits": limits, **facts})
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+    def _answer(self, body: dict) -> None:
+        encoded = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(encoded)))
+        self.end_headers()
+        self.wfile.write(encoded)
+
+
+@contextlib.contextmanager
+def fake_billing() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeBilling)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+@dataclass
+class Service:
+    url: str
+    database_url: str
+    process: subprocess.Popen[bytes]
+
+    def write(self, body: bytes, key: str = WRITER, **headers: str) -> httpx.Response:
+        sent = {**REMOTE_WRITE, "Authorization": f"Bearer {key}", **headers}
+        return httpx.post(f"{self.url}/api/v1/write", content=body, headers=sent, timeout=20)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def service(store_url: str, tmp_path: Path) -> Iterator[Service]:
+    port = free_port()
+    with fake_billing() as billing_url, (tmp_path / "log").open("wb") as log:
+        environment = {
+            **os.environ,
+            "DATABASE_URL": store_url,
+            "OBJECT_STORE_URL": f"file://{tmp_path}/objects",
+            "UBS_URL": billing_url,
+            "SERVICE_TOKEN": "t" * 43,
+            "PORT": str(port),
+            "DIS_SCRAPE_HOST": "false",
+            "DIS_DECODED_BYTES_MAX": "1000000",
+            "DIS_BODY_BYTES_MAX": "500000",
+            "DIS_DRAIN_S": "0.2",
+        }
+        command = [sys.executable, "-m", "data_ingest"]
+        with subprocess.Popen(
+            command, cwd=HERE, env=environment, stdout=log, stderr=log
+        ) as process:
+            found = Service(f"http://127.0.0.1:{port}", store_url, process)
+            try:
+                wait_until_ready(found, tmp_path / "log")
+                yield found
+            finally:
+                process.kill()
+
+
+def wait_until_ready(service: Service, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{service.url}/ready").status_code == 200:
+                return
+        assert service.process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        threading.Event().wait(0.05)
+
+
+def stored_values(database_url: str) -> list[float]:
+    async def read() -> list[float]:
+        conn = await asyncpg.connect(database_url)
+        rows = await conn.fetch("SELECT payload FROM metrics.batch ORDER BY batch_id")
+        await conn.close()
+        return [value for row in rows for value in batch.unpack(row["payload"]).values.tolist()]
+
+    return asyncio.run(read())
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def request(*samples: tuple[int, float]) -> bytes:
+    return wire.compressed(wire.series([(b"__name__", b"up")], samples))
+
+
+def test_from_a_sample_to_a_stop(service):
+    """It answers its probes, stores what a key with metrics:write sends, survives kill -9 and stops
+    on SIGTERM.
+    """
+    assert httpx.get(f"{service.url}/health").json() == {"status": "ok"}
+    checks = httpx.get(f"{service.url}/ready").json()["checks"]
+    assert set(checks) >= {"postgres", "object_store"}
+    at = now_ms()
+    answer = service.write(request((at, 41.5)))
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert stored_values(service.database_url) == [41.5]
+    metrics = httpx.get(f"{service.url}/metrics").text
+    line = 'cloudopshub_ingest_samples_total{outcome="accepted",protocol="remote_write"} 1.0'
+    assert line in metrics
+    assert 'route="/api/v1/write"' in metrics
+    service.process.send_signal(signal.SIGTERM)
+    assert service.process.wait(20) in {0, -signal.SIGTERM}
+    assert stored_values(service.database_url) == [41.5]
+
+
+def test_refusals(service):
+    """Each refusal has its status, names its reason in Prometheus's envelope, and stores nothing it
+    should not.
+    """
+    at = now_ms()
+    good = request((at, 1.0))
+    cases = [
+        (good, {"key": "nonsense"}, 401, "unauthenticated"),
+        (good, {"key": REVOKED}, 401, "unauthenticated"),
+        (good, {"key": READER}, 403, "forbidden"),
+        (b"garbage", {}, 400, "bad_data"),
+        (b"\xff\xff\xff\xff\x0f\x00", {}, 413, "too_large"),
+        (bytes(500_001), {}, 413, "too_large"),
+        (good, {"Content-Encoding": "gzip"}, 415, "unsupported"),
+        (
+            wire.compressed(wire.field(4, b"") + wire.field(5, b"x")),
+            {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"},
+            415,
+            "unsupported",
+        ),
+        (wire.compressed(wire.field(5, b"x")), {}, 415, "unsupported"),
+    ]
+    for body, how, status, kind in cases:
+        answer = service.write(body, **how)
+        assert (answer.status_code, answer.json()["errorType"]) == (status, kind), answer.text
+    assert stored_values(service.database_url) == []
+    ten_years_ms = 10 * 365 * 86_400_000
+    answer = service.write(request((at, 7.0), (at + ten_years_ms, 8.0), (at - ten_years_ms, 9.0)))
+    assert answer.status_code == 400
+    said = answer.json()["error"]
+    assert "2 samples refused (too_far_in_future=1 too_old=1), 1 stored; first: " in said
+    assert stored_values(service.database_url) == [7.0]
+
+
+@pytest.mark.parametrize(
+    "missing", ["DATABASE_URL", "OBJECT_STORE_URL", "UBS_URL", "SERVICE_TOKEN"]
+)
+def test_a_missing_setting_is_named(missing):
+    """Without a setting that has no default it does not start, and one line names what is
+    missing.
+    """
+    given = {
+        "DATABASE_URL": "postgresql://x@/x",
+        "OBJECT_STORE_URL": "file:///x",
+        "UBS_URL": "http://127.0.0.1:1",
+        "SERVICE_TOKEN": "t",
+    }
+    environment = {"PATH": os.environ["PATH"], **given}
+    del environment[missing]
+    done = subprocess.run(
+        [sys.executable, "-m", "data_ingest"],
+        cwd=HERE,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        f"data-ingest-service cannot start: {missing} is not set"
+    ]
