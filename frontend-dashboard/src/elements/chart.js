@@ -117,10 +117,13 @@ export class Chart extends HTMLElement {
     const shape = JSON.stringify([model.lines.map(({ name, color, dash, fill: filled }) => [name, color, dash, filled]), model.unit, model.zone, model.mirrored, model.bands]);
     const data = [model.times, ...model.columns];
     if (this.#plot && shape === this.#shape) {
-      model.lines.forEach((line, index) => {
-        if (this.#plot.series[index + 1].show === Boolean(line.hidden)) this.#plot.setSeries(index + 1, { show: !line.hidden });
+      // one redraw for all: each setSeries alone would redraw every line
+      this.#plot.batch(() => {
+        model.lines.forEach((line, index) => {
+          if (this.#plot.series[index + 1].show === Boolean(line.hidden)) this.#plot.setSeries(index + 1, { show: !line.hidden });
+        });
+        this.#plot.setData(data);
       });
-      this.#plot.setData(data);
       return;
     }
     this.#plot?.destroy();
