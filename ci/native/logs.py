@@ -16,7 +16,7 @@ READ_BYTES_MAX = 262_144
 HTTP_ERRORS = 400
 COLOURS = {"das": "36", "dis": "32", "aps": "35", "aps-worker": "95", "ubs": "33", "ui": "34"}
 LEVEL_COLOURS = {"warning": "33", "error": "31", "critical": "31;1", "debug": "2"}
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]")
 
 
 def render(line: str, name: str, *, colour: bool) -> str:
@@ -31,7 +31,7 @@ def render(line: str, name: str, *, colour: bool) -> str:
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
-        return f"{prefix} {ESCAPES.sub('', line.expandtabs())}"
+        return f"{prefix} {_clean(line)}"
     moment = str(fields.pop("timestamp", ""))[11:19]
     level = str(fields.pop("level", "info"))
     event = str(fields.pop("event", ""))
@@ -42,11 +42,9 @@ def render(line: str, name: str, *, colour: bool) -> str:
         for key, value in fields.items()
     )
     head = " ".join(part for part in (moment, "" if level == "info" else level, event) if part)
-    text = paint(ESCAPES.sub("", head), LEVEL_COLOURS.get(level, "0"))
-    rendered = f"{prefix} {text} {ESCAPES.sub('', facts)}".rstrip()
-    return "\n".join(
-        [rendered, *(f"{prefix}   {ESCAPES.sub('', row)}" for row in trace.splitlines())]
-    )
+    text = paint(_clean(head), LEVEL_COLOURS.get(level, "0"))
+    rendered = f"{prefix} {text} {_clean(facts)}".rstrip()
+    return "\n".join([rendered, *(f"{prefix}   {_clean(row)}" for row in trace.splitlines())])
 
 
 def told_plainly(line: str) -> str:
@@ -65,6 +63,10 @@ def is_routine(line: str) -> bool:
     except (ValueError, AttributeError):
         return False
     return isinstance(status, int) and status < HTTP_ERRORS
+
+
+def _clean(text: str) -> str:
+    return ESCAPES.sub("", text.expandtabs())
 
 
 def _short(value: object) -> str:

@@ -1,0 +1,62 @@
+"""What `make lint` says of twins, locks and the tree."""
+
+from pathlib import Path
+
+import pytest
+
+from ci.checks import facts
+from ci.model import Catalogue, Service, Twin
+
+TWIN = Twin("kinds.py", ("a/kinds.py", "b/kinds.py", "c/kinds.py"))
+GOOD = "a==1.0 \\\n    --hash=sha256:00\nb==2 ; python_version < '3.13' \\\n    --hash=sha256:11\n"
+
+
+def test_equal_twins_have_no_fault():
+    """The same bytes everywhere are what is wanted."""
+    assert facts.twin_faults(TWIN, dict.fromkeys(TWIN.paths, b"x")) == []
+
+
+def test_the_odd_twin_is_named():
+    """Of three copies the one that differs is at fault, not the two that agree."""
+    contents = {"a/kinds.py": b"x", "b/kinds.py": b"y", "c/kinds.py": b"x"}
+    assert facts.twin_faults(TWIN, contents) == ["b/kinds.py differs from its twin a/kinds.py"]
+
+
+def test_a_missing_twin_is_named():
+    """A place that should hold the file and does not is a fault."""
+    contents = {"a/kinds.py": b"x", "b/kinds.py": None, "c/kinds.py": b"x"}
+    assert facts.twin_faults(TWIN, contents) == ["b/kinds.py is missing (a twin of kinds.py)"]
+
+
+def test_a_pinned_and_hashed_lock_has_no_fault():
+    """Exact versions with hashes, markers allowed, are what is wanted."""
+    assert facts.lock_faults("requirements.txt", GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("--index-url https://x/simple\n" + GOOD, "address", id="index"),
+        pytest.param("-f /wheels\n" + GOOD, "address", id="find-links"),
+        pytest.param("a @ https://x/a.whl --hash=sha256:0\n", "address", id="direct"),
+        pytest.param("a @ file:///a.whl\n", "address", id="file"),
+        pytest.param("a>=1 --hash=sha256:0\n", "not pinned", id="range"),
+        pytest.param("a==1\n", "no hash", id="unhashed"),
+    ],
+)
+def test_a_loose_lock_is_at_fault(text, said):
+    """Addresses, ranges and missing hashes are found."""
+    assert any(said in fault for fault in facts.lock_faults("requirements.txt", text))
+
+
+def test_the_tree_is_exactly_the_listed_one():
+    """A stray name at the top and a service without its README are found."""
+    service = Service("s", "s", "pkg", "x-s", 1, "/r", "/m", None, {})
+    listed = Catalogue(Path("/nowhere"), (service,), (), frozenset({"s", "README.md"}))
+    names = ("Dockerfile", ".dockerignore", "pyproject.toml", "requirements.txt")
+    tracked = [f"s/{name}" for name in names] + ["README.md", "notes.txt", "s/tests/test_s.py"]
+    assert facts.tree_faults(listed, tracked) == [
+        "notes.txt: not among the names of the top level (ci/ci.toml)",
+        "s/README.md is missing",
+        "s/requirements-dev.txt is missing",
+    ]

@@ -1,0 +1,106 @@
+"""Which environments are made anew, and what uv is told of pip's settings."""
+
+import json
+import platform
+
+import pytest
+
+from ci import environments
+from ci.environments import DEV, RUNTIME, fingerprint, parse_pip_config, uv_settings, wanted_lock
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / RUNTIME).write_text("a==1 --hash=sha256:0\n")
+    (tmp_path / DEV).write_text("a==1 --hash=sha256:0\nb==2 --hash=sha256:1\n")
+    python = environments.python_of(tmp_path)
+    python.parent.mkdir(parents=True)
+    python.touch()
+    return tmp_path
+
+
+def stamp(folder, *locks):
+    version = platform.python_version()
+    content = {name: fingerprint((folder / name).read_bytes(), version) for name in locks}
+    (folder / ".venv" / environments.STAMP).write_text(json.dumps(content))
+
+
+def test_an_environment_without_a_stamp_is_made(folder):
+    """What nobody vouches for is made anew, of the lock that was asked for."""
+    assert wanted_lock(folder, RUNTIME) == RUNTIME
+    assert wanted_lock(folder, DEV) == DEV
+
+
+def test_a_current_environment_costs_nothing(folder):
+    """The stamp of the same lock, for the same Python, is enough."""
+    stamp(folder, RUNTIME)
+    assert wanted_lock(folder, RUNTIME) is None
+    assert wanted_lock(folder, DEV) == DEV
+
+
+def test_a_development_environment_stays_one(folder):
+    """It serves a run; when the lock has changed it is remade with the tools, not without."""
+    stamp(folder, RUNTIME, DEV)
+    assert wanted_lock(folder, RUNTIME) is None
+    (folder / RUNTIME).write_text("a==2 --hash=sha256:2\n")
+    assert wanted_lock(folder, RUNTIME) == DEV
+
+
+@pytest.mark.parametrize("damage", ["{", "[]x", ""])
+def test_a_damaged_stamp_is_no_stamp(folder, damage):
+    """Half a file means: make it anew."""
+    (folder / ".venv" / environments.STAMP).write_text(damage)
+    assert wanted_lock(folder, RUNTIME) == RUNTIME
+
+
+def test_a_vanished_interpreter_voids_the_stamp(folder):
+    """An environment whose Python is gone does not serve, whatever is written in it."""
+    stamp(folder, RUNTIME)
+    environments.python_of(folder).unlink()
+    assert wanted_lock(folder, RUNTIME) == RUNTIME
+
+
+def test_pip_settings_are_weighed_as_pip_weighs_them():
+    """The environment wins over the command's section, and that over the global one."""
+    text = r"""
+global.index-url='https://one.example/simple'
+install.index-url='https://two.example/simple'
+global.extra-index-url='https://a.example/simple\nhttps://b.example/simple'
+global.find-links='/a /b'
+:env:.find-links='/wheels'
+freeze.timeout='10'
+nonsense
+"""
+    assert parse_pip_config(text) == {
+        "index-url": ["https://two.example/simple"],
+        "extra-index-url": ["https://a.example/simple", "https://b.example/simple"],
+        "find-links": ["/wheels"],
+    }
+
+
+def test_uv_is_told_what_pip_is_told():
+    """Each option has its variable; uv weighs all indexes as pip does."""
+    told = uv_settings(
+        {
+            "index-url": ["https://one.example/simple"],
+            "extra-index-url": ["https://a.example/simple", "https://b.example/simple"],
+            "find-links": ["/a", "/b"],
+            "cert": ["/etc/ca.pem"],
+            "default-timeout": ["180"],
+            "no-index": ["false"],
+        },
+        {},
+    )
+    assert told["UV_DEFAULT_INDEX"] == "https://one.example/simple"
+    assert told["UV_INDEX"] == "https://a.example/simple https://b.example/simple"
+    assert told["UV_FIND_LINKS"] == "/a,/b"
+    assert told["SSL_CERT_FILE"] == "/etc/ca.pem"
+    assert told["UV_HTTP_TIMEOUT"] == "180"
+    assert told["UV_INDEX_STRATEGY"] == "unsafe-best-match"
+    assert "UV_NO_INDEX" not in told
+
+
+def test_a_variable_of_uv_that_is_set_stays():
+    """Who configures uv itself is not overruled by pip's files."""
+    told = uv_settings({"index-url": ["https://pip.example"]}, {"UV_DEFAULT_INDEX": "mine"})
+    assert "UV_DEFAULT_INDEX" not in told

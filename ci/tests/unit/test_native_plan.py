@@ -1,0 +1,116 @@
+"""What a native run hands to its processes, decided from facts alone."""
+
+import re
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci import catalogue
+from ci.native import keys, plan
+from ci.native.supervisor import backoff_s, ending
+
+LISTED = catalogue.parse((catalogue.ROOT / "ci" / "ci.toml").read_text(), catalogue.ROOT)
+URLS = {code: f"http://127.0.0.1:{n}" for n, code in enumerate(("das", "dis", "aps", "ubs", "ui"))}
+SECRETS = keys.fresh()
+
+
+def facts(**changes):
+    known = {
+        "urls": URLS,
+        "public_url": "http://localhost:4",
+        "database_url": "postgresql://x",
+        "object_store_url": "file:///o",
+        "secrets": SECRETS,
+        "cache_dir": Path("/cache"),
+        "inherited": {},
+    }
+    return plan.Facts(**known | changes)
+
+
+def environment(code, **changes):
+    return plan.environment(LISTED, LISTED.service(code), 1234, facts(**changes))
+
+
+@pytest.mark.parametrize("code", ["das", "dis", "aps"])
+def test_a_secret_goes_to_who_needs_it(code):
+    """Only ubs gets what makes keys, cookies and owners."""
+    values = environment(code).values()
+    assert SECRETS["SERVICE_TOKEN"] in values
+    assert not {v for n, v in SECRETS.items() if n.startswith("UBS_")} & set(values)
+
+
+def test_ubs_gets_its_secrets_and_the_mode_of_its_cookie():
+    """Over plain http a cookie cannot be Secure, and ubs is told; behind https it is."""
+    env = environment("ubs")
+    assert env["UBS_SECRET_KEY"] == SECRETS["UBS_SECRET_KEY"]
+    assert (env["UBS_PLAIN_HTTP"], env["UI_PUBLIC_URL"]) == ("true", "http://localhost:4")
+    assert environment("ubs", public_url="https://hub.example")["UBS_PLAIN_HTTP"] == "false"
+
+
+def test_dis_scrapes_the_five_services():
+    """The hub watches itself: every service is a target, under its folder's name."""
+    targets = environment("dis")["DIS_SCRAPE_TARGETS"].split(",")
+    assert targets[0] == "data-api-service=http://127.0.0.1:0/metrics"
+    assert targets[-1] == "frontend-dashboard=http://127.0.0.1:4/stub_status"
+    bare = environment("dis", metrics_paths={"ui": "/metrics"})["DIS_SCRAPE_TARGETS"]
+    assert bare.endswith("frontend-dashboard=http://127.0.0.1:4/metrics")
+
+
+def test_a_persons_own_setting_wins_and_reaches_only_its_service():
+    """`DIS_…` in the environment reaches dis, and nobody else."""
+    chosen = {"DIS_SCRAPE_TARGETS": "mine=http://127.0.0.1:9/metrics", "DIS_X": "1"}
+    assert environment("dis", inherited=chosen)["DIS_SCRAPE_TARGETS"].startswith("mine=")
+    assert not {"DIS_X", "DIS_SCRAPE_TARGETS"} & set(environment("das", inherited=chosen))
+
+
+def test_the_machines_other_variables_stay_outside():
+    """A service sees what it needs of the machine and no stranger's secrets."""
+    seen = plan.inherited({"PATH": "/bin", "GITHUB_TOKEN": "x", "DIS_X": "1", "OTEL_Y": "2"})
+    assert seen == {"PATH": "/bin", "DIS_X": "1", "OTEL_Y": "2"}
+
+
+def test_the_closing_words_can_be_pasted():
+    """Address, key, query and snippet are there; the set-up link only while it is needed."""
+    words = plan.closing_words(
+        "http://localhost:8080", "coh_live_x", "http://localhost:8080/#/setup/t"
+    )
+    assert "http://localhost:8080/#/setup/t" in words
+    assert "/api/data-api-service/api/v1/query?query=up" in words
+    assert "url: http://localhost:8080/api/data-ingest-service/api/v1/write" in words
+    assert "setup" not in plan.closing_words("http://localhost:8080", "coh_live_x", None)
+
+
+@given(st.dictionaries(st.text(), st.binary()), st.dictionaries(st.text(), st.binary()))
+def test_schemas_are_told_apart(one, other):
+    """Other migrations have another print; so has another cluster."""
+    same = plan.schema_print(one, "c") == plan.schema_print(other, "c")
+    assert same == (one == other)
+    assert plan.schema_print(one, "c") != plan.schema_print(one, "d")
+
+
+@given(st.text(keys.BASE62, min_size=32, max_size=32))
+def test_a_key_carries_its_own_checksum(body):
+    """Prefix, 32 characters, and the CRC32 of both in six base62 digits."""
+    key = keys.api_key(body)
+    assert re.fullmatch(r"coh_live_[0-9A-Za-z]{38}", key)
+    number = 0
+    for digit in key[-6:]:
+        number = number * 62 + keys.BASE62.index(digit)
+    assert number == zlib.crc32(key[:-6].encode())
+
+
+def test_backoff_doubles_to_half_a_minute():
+    """0.5 s after the first end, then twice as long each time, never over 30 s."""
+    assert [backoff_s(n) for n in (1, 2, 3, 7, 8, 1000)] == [0.5, 1, 2, 30, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(1, "exited with 1"), (-9, "was killed by SIGKILL"), (-64, "was killed by SIGRTMAX")],
+)
+def test_an_ending_is_told_in_words(code, words):
+    """Codes and signals as a person names them."""
+    assert ending(code) == words
