@@ -1,0 +1,239 @@
+"""Processes are kept alive, explained and ended; real ones, small ones."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ci.errors import Defect
+from ci.native import supervisor as supervisor_module
+from ci.native.supervisor import Program, Supervisor
+
+ROOT = Path(__file__).resolve().parents[3]
+FOREVER = "import signal; signal.pause()"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(supervisor_module, "BACKOFF_FIRST_S", 0.01)
+
+
+async def ready():
+    return None
+
+
+def program(tmp_path, code, name="child", **changes):
+    settings = {
+        "name": name,
+        "argv": (sys.executable, "-c", code),
+        "cwd": tmp_path,
+        "env": {"PATH": os.defpath},
+        "log": tmp_path / f"{name}.log",
+        "not_ready": ready,
+    }
+    return Program(**settings | changes)
+
+
+async def until(holds, timeout_s=20):
+    deadline = time.monotonic() + timeout_s
+    for _ in iter(holds, True):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def said_by(tmp_path, name):
+    """What that child has written so far."""
+    path = tmp_path / f"{name}.log"
+    return path.read_text() if path.exists() else ""
+
+
+def run(scenario):
+    """Run `scenario(supervisor, said)` and close the supervisor after it."""
+
+    async def whole():
+        said = []
+        supervisor = Supervisor(said.append, lambda: None)
+        await supervisor.open()
+        try:
+            return await scenario(supervisor, said)
+        finally:
+            await supervisor.close()
+
+    return asyncio.run(whole())
+
+
+def test_who_is_killed_comes_back_and_it_is_said(tmp_path):
+    """A child that dies is started again with a new pid, and a person is told why."""
+
+    async def scenario(supervisor, said):
+        child = supervisor.start(program(tmp_path, FOREVER))
+        await supervisor.wait_ready(["child"], 20, lambda _: None)
+        first = child.pid
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: child.pid not in {first, None})
+        assert child.restarts == 1
+        assert said == ["child was killed by SIGKILL; starting it again in 0.01 s"]
+        return child.pid
+
+    assert not psutil.pid_exists(run(scenario))
+
+
+def test_who_cannot_start_is_explained(tmp_path):
+    """Three ends before it was ever ready: the run is over, and its last words are the reason."""
+
+    async def never():
+        return "not listening yet"
+
+    async def scenario(supervisor, _said):
+        code = "import sys; print('first', flush=True); sys.exit('DATABASE_URL is not set')"
+        supervisor.start(program(tmp_path, code, not_ready=never))
+        with pytest.raises(Defect, match="child exited with 1") as caught:
+            await supervisor.wait_ready(["child"], 20, lambda _: None)
+        assert str(caught.value).endswith("DATABASE_URL is not set")
+        assert supervisor.failed.is_set()
+
+    run(scenario)
+
+
+def test_who_is_never_ready_is_named(tmp_path):
+    """The wait is bounded, and says who was not ready, and why."""
+
+    async def never():
+        return "postgres: no answer"
+
+    async def scenario(supervisor, _said):
+        supervisor.start(program(tmp_path, FOREVER, not_ready=never))
+        with pytest.raises(Defect, match=r"not ready in time \(postgres: no answer\)"):
+            await supervisor.wait_ready(["child"], 0.5, lambda _: None)
+
+    run(scenario)
+
+
+def test_who_does_not_stop_is_killed(tmp_path, monkeypatch):
+    """A child that ignores its signal has until the bound."""
+    monkeypatch.setattr(supervisor_module, "STOP_TIMEOUT_S", 0.5)
+    code = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)\n"
+    )
+
+    async def scenario(supervisor, said):
+        child = supervisor.start(program(tmp_path, code + "while True: signal.pause()"))
+        await until(lambda: "deaf" in said_by(tmp_path, "child"))
+        pid = child.pid
+        await supervisor.close()
+        assert said == ["child does not stop; killing it"]
+        return pid
+
+    assert not psutil.pid_exists(run(scenario))
+
+
+def test_what_a_child_started_dies_with_it(tmp_path):
+    """Workers that outlive their master would hold its port: the whole group ends."""
+    code = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', '{FOREVER}']); {FOREVER}"
+    )
+
+    async def scenario(supervisor, _said):
+        child = supervisor.start(program(tmp_path, code))
+        await until(lambda: bool(child.pid and psutil.Process(child.pid).children()))
+        grandchild = psutil.Process(child.pid).children()[0]
+        os.kill(child.pid, signal.SIGKILL)
+        await until(lambda: not is_alive(grandchild))
+
+    run(scenario)
+
+
+def test_databases_stop_last(tmp_path):
+    """Who stops by SIGINT is asked only when all others have ended."""
+    tell = "import signal, sys, time\ndef bye(*_):\n  print(time.time_ns()); sys.exit()\n"
+    service = tell + "signal.signal(15, bye); print('up', flush=True); signal.pause()"
+    base = tell + "signal.signal(2, bye); print('up', flush=True); signal.pause()"
+
+    async def scenario(supervisor, _said):
+        supervisor.start(program(tmp_path, base, "base", stop_signal=signal.SIGINT))
+        supervisor.start(program(tmp_path, service, "service"))
+        for name in ("base", "service"):
+            await until(lambda name=name: "up" in said_by(tmp_path, name))
+
+    run(scenario)
+    service_end, base_end = (
+        int(said_by(tmp_path, name).split()[1]) for name in ("service", "base")
+    )
+    assert service_end < base_end
+
+
+def is_alive(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+LAUNCHER = textwrap.dedent(
+    """
+    import asyncio, pathlib, sys
+    from ci.native.supervisor import Program, Supervisor
+    async def ready(): return None
+    async def main():
+        supervisor = Supervisor(print, lambda: None)
+        await supervisor.open()
+        here = pathlib.Path(sys.argv[1])
+        deaf = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit()); signal.pause()"
+        worker = "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])"
+        code = f"import subprocess, sys; {worker}; {deaf}"
+        child = Program("child", (sys.executable, "-c", code), here, {}, here / "log", ready)
+        supervisor.start(child)
+        await asyncio.sleep(3600)
+    asyncio.run(main())
+    """
+)
+
+
+@pytest.mark.parametrize("guard_too", [False, True], ids=["launcher", "launcher and guard"])
+def test_kill_9_of_the_launcher_leaves_nothing(tmp_path, guard_too):
+    """The guard ends whole groups; killed together with the launcher, the kernel ends the child."""
+    if guard_too and sys.platform != "linux":
+        pytest.skip("without a guard only Linux tells a child that its parent died")
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, str(tmp_path)], cwd=ROOT)
+    try:
+        family = wait_for(lambda: family_of(launcher.pid))
+        children = [p for p in family if "guard.py" not in " ".join(p.cmdline())]
+        if guard_too:
+            for process in family:
+                if process not in children:
+                    process.kill()
+        launcher.kill()
+        launcher.wait()
+        # without the guard the kernel reaches the child itself, not what it started
+        watched = children[:1] if guard_too else children
+        wait_for(lambda: not any(map(is_alive, watched)) or None)
+        for process in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    finally:
+        if launcher.poll() is None:
+            launcher.kill()
+            launcher.wait()
+
+
+def family_of(pid):
+    """Guard, child and grandchild, once all three run."""
+    family = psutil.Process(pid).children(recursive=True)
+    words = [" ".join(process.cmdline()) for process in family]
+    settled = len(family) == 3 and not any("leash.py" in text for text in words)
+    return sorted(family, key=lambda p: p.create_time()) if settled else None
+
+
+def wait_for(probe, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while (found := probe()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
