@@ -49,6 +49,7 @@ def picture(page, name):
     """Keep what the page shows, in both themes."""
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)
+        page.wait_for_timeout(500)  # colours change softly
         page.screenshot(path=PICTURES / f"{name}-{theme}.png")
     page.emulate_media(color_scheme="light")
 
@@ -70,8 +71,9 @@ def test_the_setup_link_makes_the_owner(platform, page):
     assert page.get_by_text("Otter Works").first.is_visible()
 
 
-def test_the_overview_is_alive(page):
+def test_the_overview_is_alive(platform, page):
     """Without a touch the charts of the hub and the host move on, and everything is up."""
+    page.goto(f"{platform.url}/#/overview?from=now-5m&to=now&refresh=5")
     page.wait_for_selector("coh-panel canvas")
     picture(page, "overview")
     page.get_by_text("Everything is up").wait_for()
