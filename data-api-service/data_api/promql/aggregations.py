@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..model import F64, I64, METRIC_NAME, Labels
 from .errors import EvaluationError, UnsupportedFeature
@@ -106,7 +105,7 @@ def _choose(op: str, value: Vector, groups: I64, counts: I64) -> Vector:
     shape = value.present.shape
     rows = np.arange(value.rows)
     by_group = np.broadcast_to(groups[:, None], shape)
-    keys: tuple[NDArray[Any], ...]
+    keys: tuple[Any, ...]  # arrays of several types, least important first
     if op == "limitk":
         keys = (np.broadcast_to(rows[:, None], shape), ~value.present, by_group)
     else:
