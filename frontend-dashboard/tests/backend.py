@@ -86,6 +86,10 @@ WAVES: tuple[tuple[str, Wave], ...] = (
     ("sum by (service)", Wave(by("service", *SERVICES), 6, 3)),
     ('status=~"5.."', Wave(({},), 0, 0, 0)),
     ("cloudopshub_http_requests_total", Wave(({},), 24, 6, 0)),
+    (
+        "cloudopshub_process_resident_memory_bytes",
+        Wave(by("service", *JOBS[:5], "postgres"), 120e6, 2e6, 0.4),
+    ),
     ("process_resident_memory_bytes", Wave(by("job", *JOBS[:4]), 120e6, 2e6, 0.4)),
     ("sum by (mode)", Wave(by("mode", "user", "system", "iowait", "softirq"), 0.09, 0.05, 0.8)),
     ("1 - sum(rate(node_cpu", Wave(({},), 0.34, 0.1, 0)),

@@ -32,6 +32,7 @@ import { emptyState, failedState, loadingState } from "./states.js";
  * @property {boolean} [stacked]
  * @property {boolean} [zeroBased]
  * @property {number} [top] the value axis never goes over this
+ * @property {boolean} [distinct] a later query adds only names that the ones before it have not
  * @property {string} [empty] what to say when there are no series
  */
 export class Panel extends HTMLElement {
@@ -160,6 +161,7 @@ export class Panel extends HTMLElement {
       table.series.forEach(({ labels, values }, at) => {
         const single = query.name && table.series.length === 1;
         const name = single ? query.name : query.name ? `${names[at]} ${query.name}` : names[at];
+        if (spec.distinct && series.some((one) => one.name === name)) return;
         const title = Object.keys(labels).length > 0 ? fullName(labels) : name;
         series.push({ labels, name, title, key: keyOf(`${index} ${title}`), color: query.color, values, drawn: query.negate ? values.map((value) => (value === null ? null : -value)) : values });
       });

@@ -28,7 +28,10 @@ export const SECTIONS = [
     { title: "Ingest", hint: "samples a second", queries: [{ query: "sum by (protocol, outcome) (rate(cloudopshub_ingest_samples_total[$__rate_interval]))" }], unit: "none", zeroBased: true, empty: "Samples that arrive are counted here." },
     { title: "Requests", hint: "by service", queries: [{ query: `sum by (service) (rate(cloudopshub_http_requests_total{${ROUTES}}[$__rate_interval]))` }], unit: "per_second", zeroBased: true },
     { title: "Latency", hint: "95 of 100 requests are faster", queries: [{ query: `histogram_quantile(0.95, sum by (service, le) (rate(cloudopshub_http_request_duration_seconds_bucket{${ROUTES}}[$__rate_interval])))` }], unit: "seconds", zeroBased: true },
-    { title: "Memory of the services", hint: "resident", queries: [{ query: 'sum by (job) (process_resident_memory_bytes{job!="node"})' }], unit: "bytes", zeroBased: true },
+    { title: "Memory of the services", hint: "resident", queries: [
+      { query: "sum by (service) (cloudopshub_process_resident_memory_bytes)" },
+      { query: 'sum by (job) (process_resident_memory_bytes{job!="node"})' },
+    ], unit: "bytes", zeroBased: true, distinct: true },
   ]],
   ["The host", [
     { title: "CPU", hint: "by mode, all cores = 100 %", queries: [{ query: `sum by (mode) (rate(node_cpu_seconds_total{${NODE},mode!="idle"}[$__rate_interval])) / on () group_left () count(count by (cpu) (node_cpu_seconds_total{${NODE}}))` }], unit: "ratio", stacked: true, top: 1 },
