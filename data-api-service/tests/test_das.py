@@ -169,6 +169,20 @@ async def test_a_tenants_own_key_is_needed_everywhere(serve):
             assert answer.status_code == 401, (method, prefix, path)
 
 
+async def test_a_restart_of_postgres_is_not_seen(das, ingest, tenant, server_url):
+    """Kept sessions that ended in the meantime are replaced: the next query is answered."""
+    await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS - 1000, 1.0)])
+    for _ in range(5):
+        answer = await das.get("/api/v1/query", params={"query": "up"})
+        assert answer.status_code == 200, answer.text
+        name = await ingest.connection.fetchval("SELECT current_database()")
+        execute(
+            server_url,
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' "
+            "AND application_name = 'data-api-service'",
+        )
+
+
 @pytest.mark.parametrize("base", ["/api/v1", "/prometheus/api/v1"])
 async def test_postgres_may_go_and_come_back(serve, hub, ingest, tenant, server_url, base):
     """While Postgres refuses, answers are 503 with the reason; then all is as before."""

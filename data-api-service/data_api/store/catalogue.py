@@ -33,6 +33,15 @@ IDLE_S_MAX: Final = 3_600.0
 ACQUIRE_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 60.0
 
+# InternalClientError: the server's farewell was still unread when the session was used again.
+LOST: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.AdminShutdownError,
+    ConnectionError,
+)
+
 log = structlog.get_logger()
 HEAD_BYTES: Final = Gauge("cloudopshub_head_bytes", "Memory of the decoded newest samples.")
 SNAPSHOTS: Final = Histogram(
@@ -112,7 +121,7 @@ def _as_unavailable() -> Any:
         raise StoreUnavailable(detail="schema metrics is not there yet", retry_after_s=2) from exc
     except asyncpg.UndefinedColumnError as exc:
         raise StoreUnavailable(detail="schema metrics has another version") from exc
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as exc:
+    except (asyncpg.PostgresError, *LOST, OSError, TimeoutError) as exc:
         reason = f"{type(exc).__name__}: {exc}".strip().rstrip(":")
         raise StoreUnavailable(detail=f"Postgres: {reason}", retry_after_s=1) from exc
 
@@ -137,8 +146,11 @@ class Catalogue:
         state.used_s = time.monotonic()
         async with state.lock:
             with SNAPSHOTS.time(), _as_unavailable():
-                async with self._reader() as connection:
-                    blocks = await self._follow(connection, tenant_id, state, span, samples)
+                try:
+                    blocks = await self._read(tenant_id, state, span, samples)
+                except LOST:
+                    # A kept session that ended while idle; reading again changes nothing.
+                    blocks = await self._read(tenant_id, state, span, samples)
             found = Snapshot(state.index, state.head if samples else Head(), blocks)
         self._make_room(tenant_id)
         return found
@@ -189,6 +201,12 @@ class Catalogue:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection
+
+    async def _read(
+        self, tenant_id: UUID, state: _Tenant, span: tuple[int, int], samples: bool
+    ) -> tuple[BlockRef, ...]:
+        async with self._reader() as connection:
+            return await self._follow(connection, tenant_id, state, span, samples)
 
     async def _follow(
         self, connection: Any, tenant_id: UUID, state: _Tenant, span: tuple[int, int], samples: bool
