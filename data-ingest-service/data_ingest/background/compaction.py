@@ -100,7 +100,7 @@ async def compact_due(
 async def compact_batches(
     conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings
 ) -> int:
-    """The oldest due batches are blocks, if this process is the tenant's compactor; how many samples."""
+    """The oldest due batches are blocks, unless another process compacts; how many samples."""
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
             return 0
@@ -284,7 +284,7 @@ async def _in_thread(work: Callable[..., T], *args: Any) -> T:
 
 
 async def _measured(kind: str, tenant: UUID, run: Awaitable[int]) -> int:
-    """What the run did; 0 when it failed for a reason of its tenant's, which keeps no other back."""
+    """What the run did; 0 when it failed for a reason of its tenant's own."""
     started_s = time.perf_counter()
     try:
         async with asyncio.timeout(RUN_TIMEOUT_S):

@@ -1,7 +1,6 @@
 """One replica does it: a Postgres session lock, held for as long as its own connection lives."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -11,6 +10,7 @@ from data_ingest.store import catalogue
 RETRY_S: Final = 5.0
 CHECK_S: Final = 2.0
 PING_TIMEOUT_S: Final = 3.0
+_TRY_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
 
 
 async def lead(
@@ -21,22 +21,16 @@ async def lead(
 
     Raises what `work` or the connection raised; returns after `stop`.
     """
-    conn = await catalogue.connect(database_url, purpose)
-    try:
-        while not await conn.fetchval(
-            "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", f"dis:{purpose}"
-        ):
+    async with catalogue.connected(database_url, purpose) as conn:
+        while not await conn.fetchval(_TRY_LOCK, f"dis:{purpose}"):
             if await stop.wait(RETRY_S):
                 return
         mine = Stop()
         working = asyncio.ensure_future(work(mine))
         try:
             while not working.done() and not await stop.wait(CHECK_S):
-                # A lock lives as long as its session: as long as this answers, nobody else has it.
+                # A lock lives as long as its session: while this answers, nobody else has it.
                 await conn.fetchval("SELECT 1", timeout=PING_TIMEOUT_S)
         finally:
             mine.set()
             await working
-    finally:
-        with contextlib.suppress(Exception):
-            await conn.close(timeout=PING_TIMEOUT_S)

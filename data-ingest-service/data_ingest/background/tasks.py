@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import anyio
@@ -135,7 +135,7 @@ class Background:
         how = CompactionSettings(
             settings.compaction_delay_s, settings.compaction_samples_max, settings.block_bytes_max
         )
-        async with _connected(self.database_url, "compaction") as conn:
+        async with catalogue.connected(self.database_url, "compaction") as conn:
             while not stop.is_set:
                 is_behind = await compaction.compact_due(conn, self.objects, how, _now_ms)
                 if await stop.wait(CATCH_UP_S if is_behind else settings.compaction_interval_s):
@@ -146,7 +146,7 @@ class Background:
 
         async def once() -> None:
             nonlocal swept_s
-            async with _connected(self.database_url, "upkeep") as conn:
+            async with catalogue.connected(self.database_url, "upkeep") as conn:
                 await upkeep.keep_partitions(conn, datetime.now(UTC))
                 await upkeep.delete_replaced(conn, self.objects)
                 if time.monotonic() - swept_s >= self.settings.objects_sweep_interval_s:
@@ -175,18 +175,6 @@ def _looking_at_host(collector: host.Host) -> Callable[[], Awaitable[Look]]:
         return Look(found, report)
 
     return look
-
-
-@contextlib.asynccontextmanager
-async def _connected(database_url: str, name: str) -> AsyncIterator[Any]:
-    conn = await catalogue.connect(database_url, name)
-    try:
-        yield conn
-    finally:
-        with contextlib.suppress(Exception):
-            await conn.close(timeout=1)
-        if not conn.is_closed():
-            conn.terminate()
 
 
 def _now_ms() -> int:

@@ -5,7 +5,8 @@ Every `conn` is an asyncpg connection of the background's own; those that change
 the caller's transaction.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,7 @@ from data_ingest.errors import StoreError
 from data_ingest.kinds import Kind
 
 LISTED_MAX = 10_000
+CLOSE_TIMEOUT_S = 1.0
 
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('compact:' || $1::text, 0))"
 _TENANTS_DUE = """
@@ -109,6 +111,18 @@ async def connect(database_url: str, name: str, timeout_s: float = 5.0) -> Any:
         timeout=timeout_s,
         server_settings={"application_name": f"cloudopshub-dis {name}", "timezone": "UTC"},
     )
+
+
+@contextlib.asynccontextmanager
+async def connected(database_url: str, name: str) -> AsyncIterator[Any]:
+    """A connection while the block runs; then it is closed, or cut when that takes long."""
+    conn = await connect(database_url, name)
+    try:
+        yield conn
+    finally:
+        with contextlib.suppress(Exception):
+            await conn.close(timeout=CLOSE_TIMEOUT_S)
+        conn.terminate()
 
 
 async def lock_tenant(conn: Any, tenant: UUID) -> bool:

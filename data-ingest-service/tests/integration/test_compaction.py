@@ -83,7 +83,7 @@ class Store:
             received_at,
         )
 
-    async def compact(self, conn: asyncpg.Connection | None = None) -> bool:
+    async def compact(self, conn: asyncpg.Connection | None = None) -> int:
         return await compaction.compact_batches(
             conn or self.conn, self.objects, self.tenant, AT_ONCE
         )
