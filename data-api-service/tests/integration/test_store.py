@@ -241,3 +241,16 @@ async def test_a_block_that_is_gone_or_foreign_is_an_error(store, ingest, tenant
         await load(store, tenant)
     path.write_bytes(whole)
     assert await load(store, tenant) == {key(): [(1, 1.0)]}
+
+
+async def test_a_read_that_is_cancelled_anywhere_leaves_the_store_whole(store, ingest, tenant):
+    """Wherever a query ends early, its session is clean and the next one sees every sample."""
+    cancelled = 0
+    for n in range(1, 81):
+        await ingest.write(tenant, {"__name__": "up", "n": str(n % 4)}, [(n, float(n))])
+        with anyio.move_on_after(n % 40 / 10_000) as scope:  # 0 to 4 ms, inside every await in turn
+            await store.load(tenant, [ALL], QueryLimits())
+        cancelled += scope.cancelled_caught
+        if n % 5 == 0:
+            assert sum(map(len, (await load(store, tenant)).values())) == n
+    assert cancelled > 5
