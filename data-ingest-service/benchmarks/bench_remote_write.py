@@ -41,9 +41,8 @@ def field(number: int, body: bytes) -> bytes:
     return varint(number << 3 | 2) + varint(len(body)) + body
 
 
-def request(samples: int) -> bytes:
-    """A WriteRequest of that many series, one sample each."""
-    rng = np.random.default_rng(1)
+def request(values: list[float], times_ms: list[int], first_host: int = 0) -> bytes:
+    """A WriteRequest of one sample a series, hosts numbered from `first_host`."""
     constant = {
         "__name__": "cpu_usage_user",
         "arch": "x64",
@@ -57,10 +56,10 @@ def request(samples: int) -> bytes:
         "team": "SF",
     }
     out = bytearray()
-    for i, value in enumerate(rng.uniform(0, 100, samples).round(2).tolist()):
-        labels = sorted({**constant, "hostname": f"host_{i}"}.items())
+    for host, (value, time_ms) in enumerate(zip(values, times_ms, strict=True), first_host):
+        labels = sorted({**constant, "hostname": f"host_{host}"}.items())
         series = b"".join(field(1, field(1, k.encode()) + field(2, v.encode())) for k, v in labels)
-        sample = b"\x09" + struct.pack("<d", value) + b"\x10" + varint(1_700_000_000_000 + i)
+        sample = b"\x09" + struct.pack("<d", value) + b"\x10" + varint(time_ms)
         out += field(1, series + field(2, sample))
     return bytes(out)
 
@@ -80,7 +79,9 @@ def main() -> None:
     """Print one line a step and size."""
     print(f"{'step':34}{'samples':>9}{'us/1k':>9}{'M/s/core':>10}")
     for samples in (500, 2_000, 10_000):
-        body = bytes(cramjam.snappy.compress_raw(request(samples)))
+        values = np.random.default_rng(1).uniform(0, 100, samples).round(2).tolist()
+        times_ms = list(range(1_700_000_000_000, 1_700_000_000_000 + samples))
+        body = bytes(cramjam.snappy.compress_raw(request(values, times_ms)))
         batch = remote_write.decode(body, BOUNDS)
         ids = np.arange(1, samples + 1)
         known = KnownSeries()

@@ -58,7 +58,7 @@ class FakeBilling(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Quiet."""
 
-    def _answer(self, body: dict) -> None:
+    def _answer(self, body: dict[str, object]) -> None:
         encoded = json.dumps(body).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(encoded)))

@@ -24,9 +24,9 @@ def _write_request() -> Any:
         for number, field, kind, repeated in fields:
             one = made.field.add(name=field, number=number, label=3 if repeated else 1)
             if kind in kinds:
-                one.type = kinds[kind]  # type: ignore[assignment]
+                one.type = kinds[kind]
             else:
-                one.type, one.type_name = 11, f".prometheus.{kind}"  # type: ignore[assignment]
+                one.type, one.type_name = 11, f".prometheus.{kind}"
 
     message("Label", (1, "name", "bytes", False), (2, "value", "bytes", False))
     message("Sample", (1, "value", "double", False), (2, "timestamp", "int64", False))

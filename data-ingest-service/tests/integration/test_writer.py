@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -114,7 +115,8 @@ async def stored(conn, tenant: UUID) -> list[tuple[str, int, float]]:
 
 async def refused(conn, tenant: UUID) -> dict[str, int]:
     rows = await conn.fetch(
-        "SELECT reason, sum(samples)::bigint AS n FROM metrics.refused_hour WHERE tenant_id = $1 GROUP BY 1",
+        "SELECT reason, sum(samples)::bigint AS n FROM metrics.refused_hour"
+        " WHERE tenant_id = $1 GROUP BY 1",
         tenant,
     )
     return {row["reason"]: row["n"] for row in rows}
@@ -146,7 +148,8 @@ async def kill_writer(conn) -> int:
 async def waiting(conn) -> bool:
     return bool(
         await conn.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cloudopshub-dis writer'"
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name = 'cloudopshub-dis writer'"
             " AND datname = current_database() AND wait_event_type = 'Lock'"
         )
     )
@@ -270,7 +273,7 @@ def test_idle_connection_lost_is_not_noticed(store_url):
             for i in range(3):
                 before = path.writer._conn.get_server_pid()
                 await kill_writer(path.conn)
-                await until(lambda before=before: backend_is_new(path, before))
+                await until(partial(backend_is_new, path, before))
                 assert (await path.send(tenant, body(("up", [(at + i, 1.0)])))).accepted == 1
 
     async def backend_is_new(path, before: int) -> bool:

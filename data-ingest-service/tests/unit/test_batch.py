@@ -38,7 +38,8 @@ def test_round_trip(found):
     """Whatever is packed is unpacked bit for bit, in its order."""
     columns = batch.unpack(batch.pack(columns_of(found)))
     bits = columns.values.view(np.uint64).tolist()
-    assert list(zip(columns.series_ids.tolist(), columns.timestamps_ms.tolist(), bits)) == found
+    ids = columns.series_ids.tolist()
+    assert list(zip(ids, columns.timestamps_ms.tolist(), bits, strict=True)) == found
 
 
 @given(rows)

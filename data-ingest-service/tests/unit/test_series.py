@@ -24,7 +24,8 @@ def rows_of(found) -> np.ndarray:
 @given(st.lists(keys, max_size=8), keys)
 def test_finds_what_it_learned(learned, asked):
     """A key has the id it was last learned with, and no other key has one."""
-    known, oracle = KnownSeries(), {}
+    known = KnownSeries()
+    oracle: dict[tuple[int, int], int] = {}
     for i, some in enumerate(learned):
         ids = np.arange(1, len(some) + 1) + 1000 * i
         known.learn(rows_of(some), ids, 1, MANY)
