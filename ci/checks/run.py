@@ -10,12 +10,13 @@ from pathlib import Path
 
 from ci import environments, process
 from ci.checks import facts
-from ci.errors import UsageError
+from ci.errors import CiError, UsageError
 from ci.model import Catalogue
 from ci.screen import Screen
 from ci.settings import Settings
 
 AT_ONCE = 2
+FILES_ONLY = {"twins", "locks", "tree"}  # need no environment
 LAYERS = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
 
 Check = Callable[[], Awaitable[str]]  # what is wrong; empty when nothing is
@@ -102,25 +103,30 @@ def tree(catalogue: Catalogue) -> list[str]:
 
 def main(catalogue: Catalogue, settings: Settings, wanted: Sequence[str]) -> int:
     """Run the checks whose name begins with one of `wanted`, or all; 5 when one fails."""
-    checks = all_checks(catalogue)
+    screen = Screen(colour=settings.colour)
+    if not wanted or set(wanted) - FILES_ONLY:
+        folders = [*(service.folder for service in catalogue.services), "ci"]
+        asyncio.run(environments.make(catalogue.root, folders, environments.DEV, screen))
+    checks = all_checks(catalogue)  # after the tools it names are there
     if wanted:
         known = checks
         checks = {n: c for n, c in known.items() if n in wanted or n.split()[0] in wanted}
         if not checks:
             raise UsageError(f"no such check; there are {', '.join(known)}")
-    return asyncio.run(_run(catalogue, Screen(colour=settings.colour), checks))
+    return asyncio.run(_run(screen, checks))
 
 
-async def _run(catalogue: Catalogue, screen: Screen, checks: dict[str, Check]) -> int:
-    if set(checks) - {"twins", "locks", "tree"}:
-        folders = [service.folder for service in catalogue.services]
-        await environments.make(catalogue.root, [*folders, "ci"], environments.DEV, screen)
+async def _run(screen: Screen, checks: dict[str, Check]) -> int:
     slots, wrong = asyncio.Semaphore(AT_ONCE), {}
 
     async def one(name: str, check: Check) -> None:
         async with slots:
             began = time.monotonic()
-            if text := await check():
+            try:
+                text = await check()
+            except CiError as error:
+                text = str(error)
+            if text:
                 wrong[name] = text
             mark = screen.paint("✗", "31") if text else screen.paint("✓", "32")
             screen.line(f"  {mark} {name}  {time.monotonic() - began:.1f} s")
