@@ -17,7 +17,7 @@ const MEMORY_USED = `1 - node_memory_MemAvailable_bytes{${NODE}} / node_memory_M
 export const TILES = [
   { title: "CPU", query: BUSY, unit: "ratio", top: 1, warnAt: 0.8, badAt: 0.95, note: "of all cores" },
   { title: "Memory", query: MEMORY_USED, unit: "ratio", top: 1, warnAt: 0.85, badAt: 0.95, note: "in use" },
-  { title: "Fullest disk", query: `max(1 - node_filesystem_avail_bytes{${NODE}} / node_filesystem_size_bytes{${NODE}})`, unit: "ratio", top: 1, warnAt: 0.85, badAt: 0.95, note: "in use" },
+  { title: "Fullest disk", query: `max(1 - node_filesystem_avail_bytes{${REAL_FS}} / node_filesystem_size_bytes{${REAL_FS}})`, unit: "ratio", top: 1, warnAt: 0.85, badAt: 0.95, note: "in use" },
   { title: "Ingest", query: 'sum(rate(cloudopshub_ingest_samples_total{outcome="accepted"}[$__rate_interval]))', unit: "none", note: "samples a second" },
   { title: "Requests", query: `sum(rate(cloudopshub_http_requests_total{${ROUTES}}[$__rate_interval]))`, unit: "per_second", note: "all services" },
   { title: "Failures", query: `sum(rate(cloudopshub_http_requests_total{status=~"5.."}[$__rate_interval])) or vector(0)`, unit: "per_second", warnAt: 1e-9, badAt: 1, note: "answers 5xx" },

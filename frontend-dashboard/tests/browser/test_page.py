@@ -13,7 +13,7 @@ import backend
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=30_000)  # machines that build are busy
 Open = Callable[..., Page]
 Theme = Literal["light", "dark"]
 
@@ -59,7 +59,7 @@ def query_texts(state: backend.State) -> list[str]:
     return [request.body.decode() for request in state.asked("das", "/api/v1/query_range")]
 
 
-def wait_for(holds: Callable[[], bool], what: str, timeout_s: float = 10) -> None:
+def wait_for(holds: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
     """`holds` becomes true in time."""
     deadline = time.monotonic() + timeout_s
     while not holds():
