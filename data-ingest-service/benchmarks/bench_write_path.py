@@ -1,9 +1,12 @@
-"""What the whole write path costs: CPU of the service for a million samples, 204 after the durable commit.
+"""What the whole write path costs: CPU of the service for a million samples, 204 after the durable
+commit.
 
-    python benchmarks/bench_write_path.py http://127.0.0.1:8001 "$API_KEY" <pid of the service> [pid of postgres]
+    python benchmarks/bench_write_path.py http://127.0.0.1:8001 "$API_KEY" <pid of the service> [pid
+    of postgres]
 
-Four connections, 2,000 samples a request with 11 labels each, fresh values in each request. Requests are
-encoded before the clock starts; a first round teaches the service its series and is not counted.
+Four connections, 2,000 samples a request with 11 labels each, fresh values in each request.
+Requests are encoded before the clock starts; a first round teaches the service its series and is
+not counted.
 """
 
 import http.client
@@ -21,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from bench_remote_write import request
 
-CONNECTIONS, SAMPLES, REQUESTS = 4, 2_000, 100
+CONNECTIONS, SAMPLES, REQUESTS = 4, 2_000, 40
 HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
 
 
