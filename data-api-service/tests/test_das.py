@@ -72,7 +72,7 @@ def test_the_process_boots_and_ends(database_url, objects, hub, tenant):
             "UBS_URL": f"http://127.0.0.1:{billing.server_port}",
             "SERVICE_TOKEN": "t" * 43,
             "PORT": str(port),
-            "DAS_DRAIN_S": "0.5",
+            "DAS_DRAIN_S": "3",
         }
         command = [sys.executable, "-m", "data_api"]
         process = subprocess.Popen(command, cwd=SERVICE, env=env, stdout=subprocess.DEVNULL)
@@ -92,11 +92,13 @@ def test_the_process_boots_and_ends(database_url, objects, hub, tenant):
                     f"{base}/api/v1/query", data={"query": query}, headers=headers, timeout=60
                 )
                 assert answer.json()["data"]["resultType"] == kind
-            process.terminate()
-            while (ready := httpx.get(f"{base}/ready", timeout=5)).status_code == 200:
-                assert time.monotonic() < deadline, "never drained"
-            assert ready.json()["checks"]["process"] == {"ok": False, "detail": "stopping"}
-            assert httpx.get(f"{base}/health", timeout=5).status_code == 200
+            with httpx.Client(base_url=base, timeout=5) as probe:
+                assert probe.get("/ready").status_code == 200
+                process.terminate()
+                while (ready := probe.get("/ready")).status_code == 200:
+                    assert time.monotonic() < deadline, "never drained"
+                assert ready.json()["checks"]["process"] == {"ok": False, "detail": "stopping"}
+                assert probe.get("/health").status_code == 200
             assert process.wait(30) in {0, -signal.SIGTERM}
         finally:
             process.kill()
