@@ -78,7 +78,7 @@ def test_the_process_boots_and_ends(database_url, objects, hub, tenant):
         process = subprocess.Popen(command, cwd=SERVICE, env=env, stdout=subprocess.DEVNULL)
         try:
             base = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while True:
                 with contextlib.suppress(httpx.TransportError):
                     if httpx.get(f"{base}/ready", timeout=5).status_code == 200:
