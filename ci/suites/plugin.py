@@ -44,6 +44,7 @@ class Running:
     began: float
     tests: int = 0
     failed: int = 0
+    finished: bool = False
     held: list[Any] = field(default_factory=list)
     file: str = ""
 
@@ -114,6 +115,7 @@ class Suites:
         while lines := list(running.reports.new_lines()):
             for line in lines:
                 data = json.loads(line)
+                running.finished |= data.get("$report_type") == "SessionFinish"
                 if data.get("$report_type") not in {"TestReport", "CollectReport"}:
                     continue
                 report = session.config.hook.pytest_report_from_serializable(
@@ -132,7 +134,7 @@ class Suites:
         for report in running.held:
             prefix = running.suite.folder.name
             report.nodeid = f"{prefix}/{report.nodeid}"
-            if report.location:
+            if isinstance(report, pytest.TestReport):
                 path, line, name = report.location
                 report.location = (f"{prefix}/{path}", line, name)
             if report.skipped and isinstance(report.longrepr, list):
@@ -162,6 +164,8 @@ class Suites:
             word = "test" if running.tests == 1 else "tests"
             reporter.write_line(f"{running.suite.name}: {running.tests} {word} in {seconds:.1f} s")
         why = oddity(code, running.tests, running.failed, self.empty_is_fine)
+        if why is None and not running.finished:
+            why = f"its pytest exited with {code} before it had finished"
         if why is None:
             return
         said = "\n".join(tail(running.output, LAST_LINES))

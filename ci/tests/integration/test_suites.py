@@ -1,0 +1,110 @@
+"""Many pytest runs become one: live, counted truly, and nothing odd passes."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ci.suites.plugin import oddity
+
+ROOT = Path(__file__).resolve().parents[3]
+OUTER = """
+import os, sys
+from pathlib import Path
+import pytest
+from ci.suites.plan import Suite
+from ci.suites.plugin import Suites
+root = Path(sys.argv[1])
+suites = [Suite(p.name, p, ("tests",), 1) for p in sorted(root.iterdir()) if (p / "tests").exists()]
+plugin = Suites(suites, root, dict(os.environ), ["-q", "-p", "no:cacheprovider"], False)
+options = ["-c", os.devnull, f"--rootdir={root}", "-ra", "-p", "no:cacheprovider"]
+options += ["-o", "console_output_style=classic", f"--junitxml={root}/junit.xml"]
+sys.exit(pytest.main([*options, str(root)], plugins=[plugin]))
+"""
+
+
+@pytest.fixture
+def outer(tmp_path):
+    """Run suites given as folder → test module; its exit code and screen."""
+
+    def run(**suites):
+        for name, text in suites.items():
+            tests = tmp_path / name / "tests"
+            tests.mkdir(parents=True)
+            (tests / "test_it.py").write_text(text)
+            (tmp_path / name / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+            (tmp_path / name / ".venv").symlink_to(ROOT / "ci" / ".venv")
+        command = [sys.executable, "-c", OUTER, str(tmp_path)]
+        done = subprocess.run(
+            command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=120
+        )
+        return done.returncode, done.stdout
+
+    return run
+
+
+def counts(screen):
+    """The closing line: outcome → count."""
+    pairs = re.findall(r"(\d+) (passed|failed|skipped|xfailed|error)", screen.splitlines()[-1])
+    return {outcome: int(count) for count, outcome in pairs}
+
+
+def test_reports_of_all_suites_are_summed(outer, tmp_path):
+    """Passed, failed, skipped and expected failures of two folders stand in one closing line."""
+    head = "import pytest\n"
+    code, screen = outer(
+        one=f"{head}def test_a(): pass\n@pytest.mark.skip(reason='tired')\ndef test_b(): pass",
+        two=f"{head}def test_a(): assert 1 == 2\n@pytest.mark.xfail\ndef test_b(): assert 0",
+    )
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert counts(screen) == {"passed": 1, "failed": 1, "skipped": 1, "xfailed": 1}
+    assert "FAILED two/tests/test_it.py::test_a" in screen
+    assert "tired" in screen
+    assert 'tests="4"' in (tmp_path / "junit.xml").read_text()
+
+
+def test_all_green_is_green(outer):
+    """When every suite passes, so does the session."""
+    code, screen = outer(one="def test_a(): pass", two="def test_b(): pass")
+    assert (code, counts(screen)) == (0, {"passed": 2})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("", "it collected no tests", id="empty"),
+        pytest.param("import os\ndef test_a(): os.kill(os.getpid(), 9)", "signal 9", id="killed"),
+        pytest.param("import os\ndef test_a(): os._exit(0)", "before it had finished", id="left"),
+        pytest.param("import nowhere_to_be_found", "No module named", id="import"),
+    ],
+)
+def test_a_suite_that_ends_oddly_is_a_failure(outer, text, said):
+    """A crash, an empty suite and a broken import fail the session and say why."""
+    code, screen = outer(fine="def test_a(): pass", odd=text)
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert said in screen
+    assert counts(screen)["passed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "tests", "failed", "empty_is_fine", "odd"),
+    [
+        (0, 3, 0, False, False),
+        (1, 3, 1, False, False),
+        (1, 3, 0, False, True),
+        (0, 3, 1, False, True),
+        (0, 0, 0, False, True),
+        (5, 0, 0, False, True),
+        (5, 0, 0, True, False),
+        (2, 0, 1, False, False),
+        (2, 0, 0, False, True),
+        (3, 3, 0, False, True),
+        (4, 0, 0, False, True),
+        (-11, 3, 0, False, True),
+    ],
+)
+def test_what_is_odd(code, tests, failed, empty_is_fine, odd):
+    """Exit code and reports must tell the same story."""
+    assert (oddity(code, tests, failed, empty_is_fine) is not None) is odd
