@@ -12,6 +12,9 @@ from typing import Final
 from data_ingest.background.scraped import Family
 from data_ingest.protocols.prometheus_text import BadExposition
 
+WITHOUT_MODULE: Final = b""
+"""Stands for the page of an nginx built without stub_status: it answers, and tells no numbers."""
+
 _PAGE: Final = re.compile(
     r"\s*Active connections:\s+(\d+)\s+server accepts handled requests(?: request_time)?"
     r"\s+(\d+)\s+(\d+)\s+(\d+)(?:\s+\d+)?"
@@ -35,6 +38,8 @@ _NAMES: Final = (
 
 def families(page: bytes) -> list[Family]:
     """The page's seven numbers and `nginx_up`; BadExposition when it is another page."""
+    if page == WITHOUT_MODULE:
+        return [up(True)]
     match = _PAGE.fullmatch(page.decode("ascii", "replace"))
     if match is None:
         raise BadExposition(

@@ -186,6 +186,8 @@ async def _fetch(
     async with http.stream(
         "GET", target.url, headers=headers, timeout=settings.timeout_s
     ) as answer:
+        if answer.status_code == httpx.codes.NOT_FOUND and target.is_stub_status:
+            return nginx_status.WITHOUT_MODULE, ""
         if answer.status_code != httpx.codes.OK:
             raise ScrapeFailed(detail=f"it answered {answer.status_code}", url=target.url)
         pieces: list[bytes] = []

@@ -247,6 +247,16 @@ def _look(handler: Any, url: str = "http://h:1/metrics", **settings: Any) -> Loo
     return asyncio.run(run())
 
 
+def test_an_nginx_without_the_module_is_up() -> None:
+    """An nginx built without stub_status answers 404 there: it is up, and tells no numbers."""
+    seen = _look(lambda _: httpx.Response(404, text="no such page"), "http://h:1/stub_status")
+    assert dict(seen.report)["up"] == 1.0
+    assert seen.found is not None
+    assert [row for row in _rows(_series().look(seen.found, 1, seen.report)) if "nginx" in row] == [
+        "nginx_up{instance=h:1,job=j}"
+    ]
+
+
 def test_looking_at_a_page() -> None:
     """A page is asked for in both formats, read by its content type, and reported on."""
 
