@@ -76,7 +76,7 @@ def upstream(url: str) -> str:
 
 
 def user_line(uid: int) -> str:
-    """Root's workers stay who they are: `nobody` could not read a folder under /root. Others cannot
+    """Root's workers stay who they are: `nobody` could not read root's own folders. Others cannot
     change user at all.
     """
     if uid != 0:
