@@ -1,5 +1,9 @@
 """One platform for all end-to-end tests, started as `make run` starts it, on free ports."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 from native_platform import NativePlatform, all_gone, eventually
 
@@ -10,9 +14,23 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory):
-    base = tmp_path_factory.mktemp("a place with spaces")
-    run = NativePlatform.start(base / "data")
+def new_folder():
+    """Makes folders, with a space in their path, that root's stand-in for PostgreSQL reaches."""
+    base = Path(tempfile.mkdtemp(prefix="coh e2e "))
+    base.chmod(0o711)
+
+    def make(name):
+        folder = base / name
+        folder.mkdir(mode=0o711)
+        return folder
+
+    yield make
+    shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def platform(new_folder):
+    run = NativePlatform.start(new_folder("main") / "data")
     try:
         run.wait_ready()
         yield run

@@ -121,9 +121,9 @@ def test_kill_9_loses_and_doubles_nothing(platform, victim):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGINT])
-def test_however_the_launcher_ends_nothing_is_left(tmp_path_factory, number):
+def test_however_the_launcher_ends_nothing_is_left(new_folder, number):
     """Kill -9, a closed terminal and Ctrl-C leave no process; the next start has the data."""
-    data_dir = tmp_path_factory.mktemp("ends") / "data"
+    data_dir = new_folder(f"ends by {number.name}") / "data"
     first = NativePlatform.start(data_dir)
     first.wait_ready()
     sample = (time.time_ns() // 1_000_000, 42.0)
@@ -144,26 +144,26 @@ def test_however_the_launcher_ends_nothing_is_left(tmp_path_factory, number):
         second.stop()
 
 
-def test_a_taken_port_is_explained(tmp_path):
+def test_a_taken_port_is_explained(new_folder):
     """The message names the port, who holds it, and the variable that chooses another."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        run = NativePlatform.start(tmp_path / "data", CLOUDOPSHUB_DAS_PORT=str(port))
+        run = NativePlatform.start(new_folder("port") / "data", CLOUDOPSHUB_DAS_PORT=str(port))
         assert run.launcher.wait(60) == 4
     screen = run.screen()
     assert f"port {port} for data-api-service is taken by pid" in screen
     assert "CLOUDOPSHUB_DAS_PORT=" in screen
 
 
-def test_what_cannot_start_says_why_last(tmp_path):
+def test_what_cannot_start_says_why_last(new_folder):
     """A run whose database refuses ends with a code and the reason as its last words."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         port = nobody.getsockname()[1]
         url = f"postgresql://nobody@127.0.0.1:{port}/nothing"
-        run = NativePlatform.start(tmp_path / "data", DATABASE_URL=url)
+        run = NativePlatform.start(new_folder("reason") / "data", DATABASE_URL=url)
         assert run.launcher.wait(120) == 5
     assert "migrate` failed" in run.screen()
     assert "refused" in run.screen()[-3000:].lower()
