@@ -154,7 +154,7 @@ def request(*samples: tuple[int, float]) -> bytes:
 
 
 def test_from_a_sample_to_a_stop(service):
-    """It answers its probes, stores what a key with metrics:write sends, survives kill -9 and stops
+    """It answers its probes, stores what a key with metrics:write sends, and stops
     on SIGTERM.
     """
     assert httpx.get(f"{service.url}/health").json() == {"status": "ok"}
