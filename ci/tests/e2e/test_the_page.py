@@ -73,7 +73,7 @@ def test_the_setup_link_makes_the_owner(platform, page):
 
 def test_the_overview_is_alive(platform, page):
     """Without a touch the charts of the hub and the host move on, and everything is up."""
-    page.goto(f"{platform.url}/#/overview?from=now-5m&to=now&refresh=5")
+    page.goto(f"{platform.state['url']}/#/overview?from=now-5m&to=now&refresh=5")
     page.wait_for_selector("coh-panel canvas")
     picture(page, "overview")
     page.get_by_text("Everything is up").wait_for()
