@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
@@ -43,6 +44,9 @@ class Settings(DatabaseSettings):
     aps_worker_idle_s: float = Field(60.0, gt=0, description="an idle job process ends after this")
     aps_worker_lease_s: float = Field(15.0, ge=1, description="a silent worker's job is free then")
     aps_worker_poll_s: float = Field(2.0, gt=0, description="longest wait for work without NOTIFY")
+    aps_worker_alive_file: Path | None = Field(
+        None, description="touched each round of the worker: a probe looks at its age"
+    )
     aps_attempts_max: int = Field(4, ge=1, description="runs of a job, lost ones included")
     aps_job_timeout_s: float = Field(900.0, gt=0, description="one run's longest duration")
 

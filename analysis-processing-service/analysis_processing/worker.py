@@ -155,9 +155,15 @@ class Worker:
                     self.turn()
                 except DatabaseUnavailable as error:
                     log.warning("database_unavailable", reason=str(error))
+                self.show_life()
                 self.rest()
         finally:
             self.leave()
+
+    def show_life(self) -> None:
+        """A probe that has no port to ask sees by the file's age that rounds go on."""
+        if self.settings.aps_worker_alive_file is not None:
+            self.settings.aps_worker_alive_file.touch()
 
     def turn(self) -> None:
         """One round: reap, heartbeat, claim what there is room for, sweep now and then."""

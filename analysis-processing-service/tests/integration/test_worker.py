@@ -212,3 +212,20 @@ def test_a_signal_ends_the_rest(stage):
     stage.worker.stop()
     stage.worker.rest()
     assert stage.worker.stopping
+
+
+def test_a_working_worker_shows_life(settings, engine, tmp_path):
+    """Each round touches the file that a probe looks at."""
+    alive = tmp_path / "alive"
+    worker = Worker(settings.model_copy(update={"aps_worker_alive_file": alive}), engine, "w")
+    alive_at_each_turn = []
+
+    def turn():
+        alive_at_each_turn.append(alive.exists())
+        worker.stopping = len(alive_at_each_turn) == 2
+
+    worker.turn = turn
+    worker.stop()  # rests end at once
+    worker.stopping = False
+    worker.run()
+    assert alive_at_each_turn == [False, True]
