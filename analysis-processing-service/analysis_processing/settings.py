@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from pathlib import Path  # noqa: TC003  pydantic resolves it at run time
 from typing import TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
