@@ -4,6 +4,7 @@ Screenshots go to .cache/screenshots, in both themes.
 """
 
 import os
+import re
 import shutil
 import threading
 import time
@@ -139,6 +140,6 @@ def test_the_link_works_once(platform, browser):
     page.fill("[name=email]", "thief@example.com")
     page.fill("[name=password]", PASSWORD)
     page.click("button[type=submit]")
-    page.wait_for_function("document.querySelector('.form-trouble')?.textContent.length > 0")
+    page.locator(".form-trouble").filter(has_text=re.compile(".")).wait_for()
     context.close()
     assert Path(PICTURES / "overview-dark.png").stat().st_size > 10_000
