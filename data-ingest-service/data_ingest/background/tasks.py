@@ -11,7 +11,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -27,6 +26,7 @@ from data_ingest.background.supervisor import Stop, Supervisor, every
 from data_ingest.settings import Settings
 from data_ingest.store import catalogue
 from data_ingest.store.objects import ObjectStore
+from data_ingest.store.partitions import server_now
 
 STOP_TIMEOUT_S: Final = 5.0
 CATCH_UP_S: Final = 0.1
@@ -147,7 +147,7 @@ class Background:
         async def once() -> None:
             nonlocal swept_s
             async with catalogue.connected(self.database_url, "upkeep") as conn:
-                await upkeep.keep_partitions(conn, datetime.now(UTC))
+                await upkeep.keep_partitions(conn, await server_now(conn))
                 await upkeep.delete_replaced(conn, self.objects)
                 if time.monotonic() - swept_s >= self.settings.objects_sweep_interval_s:
                     await upkeep.sweep_orphans(conn, self.objects, _now_ms())

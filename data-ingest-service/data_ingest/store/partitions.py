@@ -2,6 +2,7 @@
 
 Partitions are attached, not created in place: attaching lets writers and readers go on, while
 `CREATE TABLE … PARTITION OF` would wait for all of them and hold them up meanwhile.
+The hour of a batch is Postgres's `now()`, so its clock decides what is needed, never ours.
 Source: PostgreSQL manual, 5.12.2.2 "Partition Maintenance".
 """
 
@@ -21,6 +22,12 @@ def hours_needed(now: datetime) -> list[datetime]:
     """The hour before (clocks differ a little), this one, and a day ahead."""
     first = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
     return [first + i * HOUR for i in range(HOURS_AHEAD + 2)]
+
+
+async def server_now(conn: Any) -> datetime:
+    """What the clock says that stamps `received_at`."""
+    now: datetime = await conn.fetchval("SELECT now()")
+    return now
 
 
 async def ensure_partitions(conn: Any, now: datetime) -> list[str]:

@@ -15,9 +15,8 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -32,7 +31,7 @@ from data_ingest.errors import Overloaded, StoreRefused, StoreUnavailable
 from data_ingest.labels import NewSeries
 from data_ingest.model import F64, I64, MetricMetadata
 from data_ingest.store import tables
-from data_ingest.store.partitions import ensure_partitions
+from data_ingest.store.partitions import ensure_partitions, server_now
 
 log = structlog.get_logger()
 
@@ -114,12 +113,9 @@ class WriterBounds:
 class Writer:
     """Owns one connection and commits on it, from `start` to `close`."""
 
-    def __init__(
-        self, database_url: str, bounds: WriterBounds, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, database_url: str, bounds: WriterBounds) -> None:
         self._database_url = database_url
         self._bounds = bounds
-        self._clock = clock
         self._queue: deque[_Queued] = deque()
         self._queued_samples = 0
         self._wake = asyncio.Event()
@@ -211,7 +207,7 @@ class Writer:
             server_settings={"application_name": "cloudopshub-dis writer"},
         )
         try:
-            await ensure_partitions(conn, datetime.fromtimestamp(self._clock(), UTC))
+            await ensure_partitions(conn, await server_now(conn))
             self._insert_batch = await conn.prepare(tables.INSERT_BATCH)
             # Said here, so that no server, database or role default can take the meaning out of an
             # acknowledgement. After `prepare`, which leaves its transaction, and so a lock on
@@ -278,9 +274,7 @@ class Writer:
                 )
                 _fail(queued[0], StoreRefused(detail=str(exc)))
                 return
-            for one in queued:
-                if not one.done.done():
-                    await self._flush([one])
+            await self._flush_each(queued)
             return
         COMMIT_SECONDS.observe(time.perf_counter() - started_s)
         FLUSH_SAMPLES.observe(sum(one.write.samples for one in queued))
@@ -289,6 +283,18 @@ class Writer:
             if not one.done.done():
                 one.done.set_result(ids)
 
+    async def _flush_each(self, queued: list[_Queued]) -> None:
+        """Each by itself, so that only the guilty one fails; all are answered, as by `_flush`."""
+        for i, one in enumerate(queued):
+            if one.done.done():
+                continue
+            try:
+                await self._flush([one])
+            except Exception as exc:
+                for untried in queued[i + 1 :]:
+                    _fail(untried, _unavailable(exc))
+                raise
+
     async def _transaction(self, writes: list[Write]) -> list[I64]:
         """One commit; for each write the ids of its new series."""
         for attempt in (1, 2):
@@ -296,9 +302,9 @@ class Writer:
                 return await self._attempt(writes)
             except asyncpg.CheckViolationError as exc:
                 # The clock went past the partitions made ahead: make them, once.
-                if attempt == 2 or "no partition of relation" not in str(exc):
+                if attempt == 2 or not _is_partition_missing(exc):
                     raise
-                await ensure_partitions(self._conn, datetime.fromtimestamp(self._clock(), UTC))
+                await ensure_partitions(self._conn, await server_now(self._conn))
         raise AssertionError
 
     async def _attempt(self, writes: list[Write]) -> list[I64]:
@@ -466,11 +472,18 @@ def pack_rows(writes: list[Write], new_ids: list[I64] | None) -> list[tuple[Any,
     return rows
 
 
+def _is_partition_missing(exc: asyncpg.PostgresError) -> bool:
+    # A row without a partition has no constraint name, a failed CHECK has; the text is translated.
+    return isinstance(exc, asyncpg.CheckViolationError) and not exc.constraint_name
+
+
 def _is_about_content(exc: Exception) -> bool:
     """Whether Postgres objects to what is in the transaction: data, constraint and size errors, by
     SQLSTATE class.
     """
     if isinstance(exc, asyncpg.PostgresError):
+        if _is_partition_missing(exc):
+            return False  # 23514 like any check, and no fault of the sender, who may not drop it
         return str(exc.sqlstate or "")[:2] in {"22", "23", "54"}
     return isinstance(exc, asyncpg.DataError | ValueError | OverflowError)
 

@@ -504,3 +504,93 @@ def test_partitions_that_are_missing_are_made(store_url):
             assert await stored(path.conn, tenant) == [("up", at, 1.0)]
 
     run(law())
+
+
+def test_a_clock_that_differs_from_the_servers_loses_no_sample(store_url, monkeypatch):
+    """The hour of a batch is Postgres's, so its partition is, too: a service whose clock is days
+    off stores what it is sent.
+    """
+
+    async def law():
+        at, clock = now_ms(), time.time
+        for days_off in (-3, 3):
+            conn = await asyncpg.connect(store_url)
+            for name in await partitions(conn):
+                await conn.execute(f"DROP TABLE metrics.{name}")
+            await conn.close()
+            monkeypatch.setattr(time, "time", lambda off=days_off: clock() + off * 86_400)
+            async with write_path(store_url) as path:
+                await path.writer.commit(
+                    Write(uuid4(), np.array([1]), np.array([at]), np.array([1.0]))
+                )
+                await path.conn.fetchval("SELECT 1")
+            monkeypatch.undo()
+
+    run(law())
+
+
+def test_no_partition_is_no_fault_of_the_sender(store_url, monkeypatch):
+    """A batch that has no partition is 503, which senders send again, and never 400, which they
+    drop.
+    """
+
+    async def law():
+        async with write_path(store_url) as path:
+            for name in await partitions(path.conn):
+                await path.conn.execute(f"DROP TABLE metrics.{name}")
+            monkeypatch.setattr("data_ingest.store.writer.ensure_partitions", nothing_made)
+            with pytest.raises(StoreUnavailable):
+                await path.send(uuid4(), body(("up", [(now_ms(), 1.0)])))
+
+    async def nothing_made(*_: object) -> list[str]:
+        return []
+
+    run(law())
+
+
+def test_a_connection_lost_between_single_commits_answers_everyone(store_url, monkeypatch):
+    """When a refused flush is committed write by write and the connection dies on the way, those
+    not yet tried are answered at once, not at their time limit.
+    """
+
+    async def law():
+        async with write_path(store_url, commit_timeout_s=20.0) as path:
+            attempt = path.writer._attempt
+            tried: list[int] = []
+
+            async def refusing_then_dying(writes):
+                tried.append(len(writes))
+                if len(tried) == 2:  # the first flush of several, and then its first write
+                    raise asyncpg.DataError("a value it does not like")
+                if len(tried) == 3:
+                    raise ConnectionError("gone")
+                return await attempt(writes)
+
+            at = now_ms()
+            async with held(store_url):
+                first = asyncio.create_task(path.send(uuid4(), body(("up", [(at, 0.0)]))))
+                await until(lambda: waiting(path.conn))
+                monkeypatch.setattr(path.writer, "_attempt", refusing_then_dying)
+                tried.append(1)
+                others = [
+                    asyncio.create_task(path.send(uuid4(), body(("up", [(at, 1.0)]))))
+                    for _ in range(3)
+                ]
+                await until(lambda: queued_are(path.writer, 3))
+            assert (await first).accepted == 1
+            async with asyncio.timeout(5):
+                answers = await asyncio.gather(*others, return_exceptions=True)
+            assert all(isinstance(answer, StoreUnavailable) for answer in answers), answers
+
+    async def queued_are(writer: Writer, count: int) -> bool:
+        return len(writer._queue) == count
+
+    run(law())
+
+
+async def partitions(conn) -> list[str]:
+    rows = await conn.fetch(
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits"
+        " WHERE inhparent = 'metrics.batch'::regclass"
+    )
+    return [row["name"].removeprefix("metrics.") for row in rows]
