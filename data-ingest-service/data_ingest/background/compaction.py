@@ -43,6 +43,8 @@ T = TypeVar("T")
 RUN_TIMEOUT_S: Final = 900.0
 """Far below the age at which the sweep takes an unlisted object for an orphan."""
 PAYLOADS_AT_ONCE: Final = 64
+MERGES_A_ROUND: Final = 16
+"""Of one tenant, so that the backlog of one keeps no other's batches waiting."""
 
 log = structlog.get_logger()
 RUNS: Final = Counter(
@@ -80,17 +82,22 @@ class CompactionSettings:
 async def compact_due(
     conn: Any, objects: ObjectStore, settings: CompactionSettings, now_ms: Callable[[], int]
 ) -> bool:
-    """One round over all tenants: a run of batches each, and what merging is due.
+    """One round over all tenants: a run of batches each, and some of the merging that is due.
 
-    True when a run was about as large as it may be: there is more, and the next round is due now.
+    True when a tenant's share was about as large as it may be: there is more, and the next round is
+    due now.
     """
     is_behind = False
     for tenant in await catalogue.tenants_due(conn, settings.delay_s):
         run = compact_batches(conn, objects, tenant, settings)
-        is_behind |= await _measured("batches", tenant, run) > settings.samples_max // 2
+        is_behind |= await _measured("batches", conn, tenant, run) > settings.samples_max // 2
     for tenant in await catalogue.tenants_with_blocks(conn):
-        merging = merge_blocks(conn, objects, tenant, settings, now_ms())
-        await _measured("blocks", tenant, merging)
+        for _ in range(MERGES_A_ROUND):
+            run = _merge_one(conn, objects, tenant, settings, now_ms())
+            if not await _measured("blocks", conn, tenant, run):
+                break
+        else:
+            is_behind = True
     batches, samples = await catalogue.backlog(conn)
     BACKLOG_BATCHES.set(batches)
     BACKLOG_SAMPLES.set(samples)
@@ -283,19 +290,24 @@ async def _in_thread(work: Callable[..., T], *args: Any) -> T:
     return await anyio.to_thread.run_sync(functools.partial(work, *args), abandon_on_cancel=True)
 
 
-async def _measured(kind: str, tenant: UUID, run: Awaitable[int]) -> int:
-    """What the run did; 0 when it failed for a reason of its tenant's own."""
+async def _measured(kind: str, conn: Any, tenant: UUID, run: Awaitable[int]) -> int:
+    """What the run did; 0 when it failed or took too long, which is its tenant's own misfortune as
+    long as the connection lives.
+    """
     started_s = time.perf_counter()
     try:
         async with asyncio.timeout(RUN_TIMEOUT_S):
             did = await run
-    except ServiceError as error:
+    except Exception as error:
         RUNS.labels(kind, "failed").inc()
-        log.warning("compaction_failed", kind=kind, tenant=str(tenant), reason=str(error))
+        if conn.is_closed():
+            raise
+        facts = {"kind": kind, "tenant": str(tenant), "reason": f"{type(error).__name__}: {error}"}
+        if isinstance(error, ServiceError | TimeoutError):
+            log.warning("compaction_failed", **facts)
+        else:
+            log.exception("compaction_failed", **facts)
         return 0
-    except BaseException:
-        RUNS.labels(kind, "failed").inc()
-        raise
     if did:
         RUNS.labels(kind, "committed").inc()
         DURATIONS.labels(kind).observe(time.perf_counter() - started_s)

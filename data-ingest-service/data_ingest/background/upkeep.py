@@ -4,7 +4,7 @@ deleted.
     partition ── all compacted, 15 minutes past its end ── DETACH CONCURRENTLY ── looked at again ──
     DROP
     block ────── replaced 15 minutes ago ───────────────── object deleted ─────── row deleted
-    object ───── in no row, an hour old ────────────────── deleted
+    object ───── in no row, an hour old, no run under way ── deleted
 
 Detaching concurrently waits for every transaction that may still read the partition and holds
 nobody up meanwhile;
@@ -15,10 +15,12 @@ PostgreSQL manual, ALTER TABLE.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, Final
+from uuid import UUID
 
 import anyio
+import asyncpg
 import structlog
 from prometheus_client import Counter
 
@@ -29,10 +31,11 @@ from data_ingest.store.partitions import HOUR, ensure_partitions, hours_needed, 
 GRACE: Final = timedelta(minutes=15)
 """Longer than any query lives, so no snapshot lists what goes."""
 ORPHAN_AGE_MS: Final = 3_600_000
-"""Longer than any compaction run (`compaction.RUN_TIMEOUT_S`), so no object on its way to the
-catalogue is taken for an orphan.
+"""Longer than any compaction run (`compaction.RUN_TIMEOUT_S`). Age alone proves nothing (a machine
+may sleep in the middle of a run), so the sweep holds the tenant's compaction lock besides.
 """
 KEYS_AT_ONCE: Final = 500
+TENANT_CHARACTERS: Final = 36
 DETACH_TIMEOUT_S: Final = 60
 _PARTITION_NAME: Final = re.compile(r"batch_(\d{10})")
 
@@ -78,8 +81,16 @@ async def keep_partitions(conn: Any, now: datetime) -> list[str]:
         needed = {partition_name(hour) for hour in hours_needed(now)}
         for row in await conn.fetch(_PARTITIONS):
             is_past = end_of(row["name"]) + GRACE <= now and row["name"] not in needed
-            if is_past and await _drop(conn, row["name"], row["is_attached"], row["is_pending"]):
-                dropped.append(row["name"])
+            try:
+                if is_past and await _drop(
+                    conn, row["name"], row["is_attached"], row["is_pending"]
+                ):
+                    dropped.append(row["name"])
+            except asyncpg.QueryCanceledError:
+                # Somebody reads for longer. One partition can be half detached, so the next ones
+                # wait with it; all its rows are in blocks, and the next round goes on here.
+                log.warning("partition_still_read", partition=row["name"])
+                break
         return dropped
     finally:
         await conn.fetchval(_UNLOCK)
@@ -134,18 +145,26 @@ async def sweep_orphans(conn: Any, objects: ObjectStore, now_ms: int) -> int:
     deleted = 0
     tenants = await catalogue.tenants_compacted(conn)
     old = await anyio.to_thread.run_sync(
-        lambda: [facts.key for facts in _old(objects.list(), now_ms, tenants)]
+        lambda: sorted(facts.key for facts in _old(objects.list(), now_ms, tenants))
     )
-    for keys in _pieces(old):
-        known = await catalogue.known_keys(conn, keys)
-        for key in keys:
-            if key not in known:
-                await anyio.to_thread.run_sync(objects.delete, key)
-                deleted += 1
+    for tenant, of_tenant in groupby(old, key=lambda key: key[:TENANT_CHARACTERS]):
+        for keys in _pieces(of_tenant):
+            deleted += await _sweep(conn, objects, UUID(tenant), keys)
     OBJECTS_DELETED.labels("orphan").inc(deleted)
     if deleted:
         log.info("orphans_swept", objects=deleted)
     return deleted
+
+
+async def _sweep(conn: Any, objects: ObjectStore, tenant: UUID, keys: Sequence[str]) -> int:
+    """Those of `keys` that no row names are gone, unless a run is under way; how many."""
+    async with conn.transaction():
+        if not await catalogue.lock_tenant(conn, tenant):
+            return 0
+        orphans = set(keys) - await catalogue.known_keys(conn, keys)
+        for key in orphans:
+            await anyio.to_thread.run_sync(objects.delete, key)
+        return len(orphans)
 
 
 def _old(listed: Iterable[ObjectFacts], now_ms: int, tenants: set[str]) -> Iterator[ObjectFacts]:
@@ -153,13 +172,13 @@ def _old(listed: Iterable[ObjectFacts], now_ms: int, tenants: set[str]) -> Itera
     things, and other hubs.
     """
     for facts in listed:
-        tenant, _, name = facts.key[0:36], *facts.key.rpartition("/")[1:]
+        tenant, _, name = facts.key[:TENANT_CHARACTERS], *facts.key.rpartition("/")[1:]
         is_ours = tenant in tenants and (name.endswith(".parquet") or name.startswith(".tmp-"))
         if is_ours and facts.modified_ms < now_ms - ORPHAN_AGE_MS:
             yield facts
 
 
-def _pieces(keys: Sequence[str]) -> Iterator[list[str]]:
+def _pieces(keys: Iterable[str]) -> Iterator[list[str]]:
     left = iter(keys)
     while piece := list(islice(left, KEYS_AT_ONCE)):
         yield piece

@@ -19,11 +19,16 @@ from data_ingest.kinds import Kind
 
 LISTED_MAX = 10_000
 CLOSE_TIMEOUT_S = 1.0
+STATEMENT_TIMEOUT_S = 600.0
+"""No statement here takes a tenth of it; a server that is gone without a word ends the wait."""
 
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('compact:' || $1::text, 0))"
+# A batch stamped ahead of the clock is one of a clock that was set back: waiting for its time would
+# hold back all that came after it. The minute is for statements that overtake one another.
 _TENANTS_DUE = """
 SELECT DISTINCT tenant_id FROM metrics.batch
- WHERE compacted_by IS NULL AND received_at < now() - make_interval(secs => $1)
+ WHERE compacted_by IS NULL AND (received_at < now() - make_interval(secs => $1)
+                                 OR received_at > now() + interval '1 minute')
 """
 _TENANTS_WITH_BLOCKS = """
 SELECT tenant_id FROM metrics.block WHERE replaced_by IS NULL AND resolution_ms = 0
@@ -35,7 +40,8 @@ SELECT count(*) AS batches, coalesce(sum(samples), 0) AS samples
 """
 _LIVE_BATCHES = """
 SELECT batch_id, xid::text::bigint AS xid, samples,
-       received_at < now() - make_interval(secs => $2) AS is_due
+       received_at < now() - make_interval(secs => $2)
+         OR received_at > now() + interval '1 minute' AS is_due
   FROM metrics.batch
  WHERE tenant_id = $1 AND compacted_by IS NULL AND xid < pg_snapshot_xmin(pg_current_snapshot())
  ORDER BY xid, batch_id LIMIT $3
@@ -105,10 +111,11 @@ class Superseded(StoreError):
 
 
 async def connect(database_url: str, name: str, timeout_s: float = 5.0) -> Any:
-    """A connection of its own, in UTC; statements have no time limit but the caller's."""
+    """A connection of its own, in UTC; the caller's time limits are narrower than its own."""
     return await asyncpg.connect(
         database_url,
         timeout=timeout_s,
+        command_timeout=STATEMENT_TIMEOUT_S,
         server_settings={"application_name": f"cloudopshub-dis {name}", "timezone": "UTC"},
     )
 

@@ -485,3 +485,138 @@ def test_any_parquet_reader_reads_a_block(database: str, tmp_path: Path) -> None
             assert json.loads(metadata[b"cloudopshub.resolution_ms"]) == 0
 
     asyncio.run(scenario())
+
+
+def test_the_sweep_leaves_a_run_under_way_alone(database: str, tmp_path: Path) -> None:
+    """However old its object looks (a machine that slept, another clock), a run that may still
+    register it keeps it.
+    """
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            await store.commit((1, NOW_MS, 1.0))
+            assert await store.compact()
+            runs = await catalogue.connect(database, "other")
+            key = catalogue.object_key(store.tenant, NOW_MS, uuid.uuid4())
+            later_ms = int(datetime.now(UTC).timestamp() * 1000) + upkeep.ORPHAN_AGE_MS + 1000
+            async with runs.transaction():
+                assert await catalogue.lock_tenant(runs, store.tenant)
+                with store.objects.writing(key) as sink:
+                    sink.write(b"a block on its way to the catalogue")
+                assert await upkeep.sweep_orphans(store.conn, store.objects, later_ms) == 0
+                assert key in {facts.key for facts in store.objects.list()}
+            assert await upkeep.sweep_orphans(store.conn, store.objects, later_ms) == 1
+            await runs.close()
+
+    asyncio.run(scenario())
+
+
+class RefusingObjects(DirectoryObjects):
+    """A directory that fails, in a way nobody foresaw, for one tenant's objects."""
+
+    def __init__(self, root: Path, tenant: uuid.UUID) -> None:
+        super().__init__(root)
+        self._tenant = str(tenant)
+
+    @contextlib.contextmanager
+    def writing(self, key: str) -> Iterator[Any]:
+        if key.startswith(self._tenant):
+            raise RuntimeError("a fault of ours")
+        with super().writing(key) as sink:
+            yield sink
+
+
+@pytest.mark.parametrize("is_slow", [False, True], ids=["fails", "takes too long"])
+def test_one_tenants_failure_is_its_own(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_slow: bool
+) -> None:
+    """A run that fails for any reason, or takes too long, keeps no other tenant from being
+    compacted.
+    """
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            tenants = sorted(uuid.uuid4() for _ in range(4))
+            for store.tenant in tenants:
+                await store.commit((1, NOW_MS, 1.0))
+            guilty = tenants[0]
+            objects = RefusingObjects(tmp_path, guilty)
+            if is_slow:
+                monkeypatch.setattr(compaction, "RUN_TIMEOUT_S", 0.5)
+                next_run = catalogue.next_run
+                calls = itertools.count()
+                monkeypatch.setattr(
+                    catalogue,
+                    "next_run",
+                    lambda conn: never() if next(calls) == 0 else next_run(conn),
+                )
+                objects = DirectoryObjects(tmp_path)
+            await compaction.compact_due(store.conn, objects, AT_ONCE, lambda: NOW_MS)
+            rows = await store.conn.fetch(
+                "SELECT tenant_id FROM metrics.block WHERE tenant_id = ANY($1::uuid[])", tenants
+            )
+            assert len(rows) == 3
+            assert (
+                await compaction.compact_due(store.conn, store.objects, AT_ONCE, lambda: NOW_MS)
+                is False
+            )
+            for store.tenant in tenants:
+                assert await store.used() == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_from_the_future_holds_nothing_back(database: str, tmp_path: Path) -> None:
+    """After the server's clock was set back, batches stamped ahead of it are compacted like
+    others, and so is what came after them.
+    """
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            ahead = datetime.now(UTC) + timedelta(hours=20)
+            await store.commit((1, NOW_MS, 1.0), received_at=ahead)
+            await store.commit(
+                (1, NOW_MS + 1, 2.0), received_at=datetime.now(UTC) - timedelta(minutes=2)
+            )
+            settings = CompactionSettings(delay_s=60.0)
+            assert store.tenant in await catalogue.tenants_due(store.conn, 60.0)
+            taken = await compaction.compact_batches(
+                store.conn, store.objects, store.tenant, settings
+            )
+            assert taken == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_partition_that_is_being_read_holds_nothing_up(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While somebody reads `batch` for hours (a dump), upkeep goes on without dropping, and drops
+    when the reader is gone; a query sees everything meanwhile.
+    """
+    monkeypatch.setattr(upkeep, "DETACH_TIMEOUT_S", 1)
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            now = datetime.now(UTC)
+            old = now - timedelta(hours=5)
+            await ensure_partitions(store.conn, old)
+            await store.commit((1, NOW_MS, 1.0), received_at=old)
+            reader = await catalogue.connect(database, "dump")
+            transaction = reader.transaction()
+            await transaction.start()
+            await reader.execute("LOCK TABLE metrics.batch IN ACCESS SHARE MODE")
+            dropped = await upkeep.keep_partitions(store.conn, now)
+            assert dropped == []
+            await store.commit((1, NOW_MS + 1, 2.0))
+            assert len(await store.read()) == 2
+            await transaction.rollback()
+            await reader.close()
+            assert await upkeep.keep_partitions(store.conn, now)
+            assert len(await store.read()) == 2
+            assert await store.conn.fetchval("SHOW statement_timeout") == "0"
+
+    asyncio.run(scenario())
