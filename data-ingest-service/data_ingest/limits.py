@@ -8,6 +8,8 @@ import numpy.typing as npt
 from data_ingest.model import I64
 
 DAY_MS = 86_400_000
+CLOCK_STEP_S = 5.0
+"""Requests that overtake one another differ by less."""
 TOO_OLD = "too_old"
 TOO_NEW = "too_far_in_future"
 
@@ -30,6 +32,8 @@ class TokenBucket:
         """0.0 when taken; else the seconds until a request of this size may pass, and nothing is
         taken.
         """
+        if now_s < self.at_s - CLOCK_STEP_S:
+            self.at_s = now_s  # the clock was set back; waiting for its old time would refuse all
         self.level = min(self.burst, self.level + self.rate_per_s * max(0.0, now_s - self.at_s))
         self.at_s = max(self.at_s, now_s)
         needed = min(float(samples), self.burst)

@@ -96,6 +96,15 @@ def test_a_request_larger_than_the_burst_passes_and_is_paid_for():
     assert bucket.take(1, 9.02) == 0.0
 
 
+def test_a_clock_that_is_set_back_refuses_for_no_longer_than_the_rate_says():
+    """Tokens come back at the rate from the new time on, and not only when the old one returns."""
+    bucket = TokenBucket(rate_per_s=100, burst=100)
+    assert bucket.take(100, 1_000_000.0) == 0.0
+    assert bucket.take(100, 990_000.0) == 1.0
+    assert bucket.take(100, 990_001.0) == 0.0
+    assert bucket.take(100, 990_000.9) > 0.0, "a request that was overtaken gains nothing"
+
+
 def test_given_back_tokens_can_be_taken():
     """Samples that we could not store cost nothing."""
     bucket = TokenBucket(rate_per_s=1, burst=10)

@@ -1,0 +1,54 @@
+"""What data-ingest-service writes is read here, bit for bit, without a line of its code.
+
+The files in `tests/golden/store` are twins of those that its own tests hold its writer to.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_api.store import batch
+from data_api.store.block import BlockReader, BlockRef
+from data_api.store.objects import Directory
+
+HERE = Path(__file__).resolve().parents[2] / "golden" / "store"
+EVER = (-(2**62), 2**62)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return json.loads((HERE / "expected.json").read_text())
+
+
+def rows_of(ids, timestamps_ms, values):
+    bits = [f"{value:016x}" for value in np.ascontiguousarray(values).view(np.uint64).tolist()]
+    return [list(row) for row in zip(ids.tolist(), timestamps_ms.tolist(), bits, strict=True)]
+
+
+def test_a_batch_of_the_ingest_service_is_read_bit_for_bit(expected):
+    """Arrival order, stale markers, NaN payloads and -0.0 are kept."""
+    found = batch.decode((HERE / "batch.cob1").read_bytes())
+    assert rows_of(found.series_ids, found.timestamps_ms, found.values) == expected["batch"]
+
+
+def block_rows(ids, span):
+    block = BlockRef(1, 1, EVER[0], EVER[1], 0, 0, "block.parquet")
+    reader = BlockReader(Directory(HERE), 1 << 20)
+    rows = []
+    for fragment in reader.fragments(block, ids, span):
+        owners = np.repeat(ids[fragment.positions], fragment.counts)
+        rows += rows_of(owners, fragment.timestamps_ms, fragment.values)
+    return rows
+
+
+def test_a_block_of_the_ingest_service_is_read_bit_for_bit(expected):
+    """All of it; one series that goes on in the second row group; a span that cuts chunks."""
+    ids = np.unique([row[0] for row in expected["block"]])
+    assert block_rows(ids, EVER) == expected["block"]
+    assert block_rows(np.array([7]), EVER) == [row for row in expected["block"] if row[0] == 7]
+    times = [row[1] for row in expected["block"] if row[0] == 7]
+    span = (times[2], times[-3])
+    inside = [row for row in expected["block"] if span[0] <= row[1] <= span[1]]
+    assert block_rows(ids, span) == inside

@@ -1,0 +1,142 @@
+"""The stored formats, byte for byte: what this service writes is what das's tests read.
+
+The files stand in `tests/golden/store` here and, with the same bytes, in data-api-service (twins,
+`make check-twins`). After a change of format or of a compressor they are written anew by
+`python -m tests.unit.test_golden`, in both places.
+"""
+
+import io
+import json
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from data_ingest import batch
+from data_ingest.batch import Columns
+from data_ingest.store import block
+from data_ingest.store.block import BlockWriter
+from data_ingest.store.sorting import settle
+
+HERE: Final = Path(__file__).resolve().parents[1] / "golden" / "store"
+TENANT: Final = UUID(int=0xC0B)
+AT_MS: Final = 1_795_000_000_000
+STALE: Final = 0x7FF0_0000_0000_0002
+BITS: Final = (STALE, 0x7FF8_0000_0000_0001, 1 << 63, 0x7FF << 52, 0xFFF << 52, 1, 0)
+"""Stale marker, NaN, -0.0, both infinities, the smallest number, zero."""
+
+
+def samples() -> Columns:
+    """In order of arrival: a gauge, a counter, full floats, odd bits, late samples, a sample
+    written twice, ids far apart.
+    """
+    rows: list[tuple[int, int, float]] = []
+    for i in range(24):
+        rows += (
+            (7, AT_MS + 15_000 * i, 20 + i % 5 / 4),
+            (3, AT_MS + 15_000 * i, 1e6 * i),
+            (2**40, AT_MS + 15_000 * i, (i + 1) / 3),
+        )
+    rows += [
+        (8, AT_MS + 1000 * i, value)
+        for i, value in enumerate(np.array(BITS, np.uint64).view(np.float64).tolist())
+    ]
+    rows += [(7, AT_MS - 60_000, 1.5), (7, AT_MS, -3.25), (3, AT_MS, 0.5), (9, 0, -1e-9)]
+    ids, times, values = zip(*rows, strict=True)
+    return Columns(np.array(ids), np.array(times), np.array(values, np.float64))
+
+
+def block_bytes() -> bytes:
+    """Two row groups; series 7 goes on in the second."""
+    found = samples()
+    sink = io.BytesIO()
+    writer = BlockWriter(sink, TENANT)
+    is_first = (found.series_ids < 7) | (
+        (found.series_ids == 7) & (found.timestamps_ms < AT_MS + 90_000)
+    )
+    for chosen in (is_first, ~is_first):
+        writer.write(
+            settle(found.series_ids[chosen], found.timestamps_ms[chosen], found.values[chosen])
+        )
+    writer.close()
+    return sink.getvalue()
+
+
+def expected() -> bytes:
+    """(series_id, timestamp_ms, bits of the value in hexadecimal): of the batch in its order, of
+    the block by series and time.
+    """
+    found = samples()
+    bits = found.values.view(np.uint64).tolist()
+    rows = list(zip(found.series_ids.tolist(), found.timestamps_ms.tolist(), bits, strict=True))
+    latest = {row[:2]: row for row in rows}
+    lines = {
+        name: [[series_id, at, f"{value:016x}"] for series_id, at, value in listed]
+        for name, listed in (
+            ("batch", rows),
+            ("block", sorted(latest.values(), key=lambda row: row[:2])),
+        )
+    }
+    return (json.dumps(lines, separators=(",", ":")) + "\n").encode()
+
+
+FILES: Final = {
+    "batch.cob1": lambda: batch.pack(samples()),
+    "block.parquet": block_bytes,
+    "expected.json": expected,
+}
+
+
+def test_the_batch_is_written_as_it_was() -> None:
+    """The payload is the same byte for byte, and reads as what went in."""
+    kept = (HERE / "batch.cob1").read_bytes()
+    assert batch.pack(samples()) == kept
+    found = batch.unpack(kept)
+    assert found.values.view(np.uint64).tolist() == samples().values.view(np.uint64).tolist()
+    assert found.series_ids.tolist() == samples().series_ids.tolist()
+    assert found.timestamps_ms.tolist() == samples().timestamps_ms.tolist()
+
+
+def test_the_block_is_written_as_it_was() -> None:
+    """The object has the same schema, encodings and rows; byte for byte the same where the Parquet
+    library is of the version that wrote the file.
+    """
+    kept, made = (HERE / "block.parquet").read_bytes(), block_bytes()
+    old, new = pq.ParquetFile(io.BytesIO(kept)), pq.ParquetFile(io.BytesIO(made))
+    if old.metadata.created_by == new.metadata.created_by:
+        assert made == kept
+    assert new.schema.equals(old.schema)
+    assert new.metadata.metadata == old.metadata.metadata
+    assert new.metadata.num_row_groups == old.metadata.num_row_groups == 2
+    assert _encodings(new) == _encodings(old)
+    # As text: in Python, as in Arrow, NaN equals nothing.
+    assert str(new.read().to_pylist()) == str(old.read().to_pylist())
+
+
+def test_both_hold_what_is_expected() -> None:
+    """`expected.json` says what a reader must find, and a block reads as it says."""
+    assert (HERE / "expected.json").read_bytes() == expected()
+    rows = []
+    with (HERE / "block.parquet").open("rb") as source:
+        for piece in block.read(source):
+            ids = np.repeat(piece.series_ids, np.diff(piece.starts)).tolist()
+            bits = [f"{value:016x}" for value in piece.values.view(np.uint64).tolist()]
+            times = piece.timestamps_ms.tolist()
+            rows += [list(row) for row in zip(ids, times, bits, strict=True)]
+    assert rows == json.loads(expected())["block"]
+    assert all((HERE / name).stat().st_size < 20_000 for name in FILES)
+
+
+def _encodings(file: pq.ParquetFile) -> list[tuple[str, ...]]:
+    group = file.metadata.row_group(0)
+    return [group.column(i).encodings for i in range(group.num_columns)]
+
+
+if __name__ == "__main__":
+    reader = HERE.parents[3] / "data-api-service" / "tests" / "golden" / "store"
+    for folder in (HERE, reader):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in FILES.items():
+            (folder / name).write_bytes(content())
