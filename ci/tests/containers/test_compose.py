@@ -7,16 +7,15 @@ import json
 import os
 import secrets
 import shutil
-import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import cramjam
 import httpx
 import pytest
+import remote_write
 
 ROOT = Path(__file__).resolve().parents[3]
 BASES = ("python:3.13-slim-trixie", "nginxinc/nginx-unprivileged:1.26", "postgres:17-trixie")
@@ -52,27 +51,6 @@ def why_not() -> str | None:
         if done.returncode != 0:
             return reason
     return None
-
-
-def field(number: int, payload: bytes) -> bytes:
-    """A length-delimited protobuf field of fewer than 128 bytes."""
-    assert len(payload) < 128
-    return bytes([number << 3 | 2, len(payload)]) + payload
-
-
-def write_request(labels: dict[str, str], value: float, at_ms: int) -> bytes:
-    """A remote_write 1.0 body of one sample."""
-    pairs = b"".join(
-        field(1, field(1, name.encode()) + field(2, text.encode()))
-        for name, text in sorted(labels.items())
-    )
-    stamp = b""
-    rest = at_ms
-    while rest >= 0x80:
-        stamp += bytes([rest & 0x7F | 0x80])
-        rest >>= 7
-    sample = b"\x09" + struct.pack("<d", value) + b"\x10" + stamp + bytes([rest])
-    return bytes(cramjam.snappy.compress_raw(field(1, pairs + field(2, sample))))
 
 
 class Stack:
@@ -123,10 +101,9 @@ def test_a_sample_goes_in_and_comes_out_through_nginx(stack: Stack) -> None:
     door = "http://" + stack.compose("port", "frontend-dashboard", "8080").strip()
     headers = {"Authorization": f"Bearer {stack.key}"}
     now_ms = int(time.time() * 1000)
-    body = write_request({"__name__": "container_probe", "job": "test"}, 42.5, now_ms)
+    body = remote_write.encode({"__name__": "container_probe", "job": "test"}, [(now_ms, 42.5)])
     with httpx.Client(base_url=door, headers=headers, timeout=30) as hub:
-        encoding = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
-        written = hub.post("/api/dis/api/v1/write", content=body, headers=encoding)
+        written = hub.post("/api/dis/api/v1/write", content=body, headers=remote_write.HEADERS)
         assert written.status_code == 204, written.text
         answer = hub.get("/api/das/api/v1/query", params={"query": "container_probe"}).json()
         assert answer["data"]["result"][0]["value"][1] == "42.5"

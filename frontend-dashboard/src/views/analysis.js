@@ -218,6 +218,7 @@ export class AnalysisView extends HTMLElement {
     return el("header", { class: "job-head" },
       el("div", { class: "job-headline" }, el("span", { class: `pill ${job.state}` }, job.state), el("code", { class: "job-query whole" }, job.query)),
       el("p", { class: "quiet" }, `${shortTime(job.start_ms)} – ${shortTime(job.end_ms)}, one point each ${duration(job.step_ms / 1000)}${job.attempts > 1 ? `, attempt ${job.attempts}` : ""}`),
+      job.state === "succeeded" && job.error && el("p", { class: "quiet", role: "status" }, icon("warning"), ` ${job.error}`),
       el("div", { class: "job-actions" },
         mayRun && !isDone(job) && act("cancel", "Cancel"), mayRun && (job.state === "failed" || job.state === "cancelled") && act("retry", "Run again"),
         el("a", { class: "button small plain", href: `#/explore?${new URLSearchParams({ q: job.query, from: String(job.start_ms), to: String(job.end_ms) })}` }, "Open in Explore")));
