@@ -36,6 +36,8 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         log_config=None,
+        # over what clients keep (httpx 5 s, nginx 60 s): they close an idle connection, never we
+        timeout_keep_alive=75,
         access_log=False,
         timeout_graceful_shutdown=20,
     )
