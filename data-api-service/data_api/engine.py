@@ -190,22 +190,22 @@ class Engine:
         self, tenant: UUID, plan: Limits, sets: MatcherSets, span: tuple[int, int] | None
     ) -> list[Labels]:
         """Label sets that one of `sets` selects, with samples in `span` (None = ever)."""
-        async with self.admitted(tenant, plan):
-            return await self.store.series(tenant, sets, span)
+        async with self.admitted(tenant, plan) as limits:
+            return await self.store.series(tenant, sets, span, limits)
 
     async def label_names(
         self, tenant: UUID, plan: Limits, sets: MatcherSets, span: tuple[int, int] | None
     ) -> list[str]:
         """Sorted label names of those series."""
-        async with self.admitted(tenant, plan):
-            return await self.store.label_names(tenant, sets, span)
+        async with self.admitted(tenant, plan) as limits:
+            return await self.store.label_names(tenant, sets, span, limits)
 
     async def label_values(
         self, tenant: UUID, plan: Limits, name: str, sets: MatcherSets, span: tuple[int, int] | None
     ) -> list[str]:
         """Sorted values of one label among those series."""
-        async with self.admitted(tenant, plan):
-            return await self.store.label_values(tenant, name, sets, span)
+        async with self.admitted(tenant, plan) as limits:
+            return await self.store.label_values(tenant, name, sets, span, limits)
 
     async def export(
         self, tenant: UUID, plan: Limits, spans: Sequence[SelectorSpan]

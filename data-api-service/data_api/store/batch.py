@@ -33,6 +33,10 @@ class SampleColumns:
     timestamps_ms: I64
     values: F64
 
+    def take(self, rows: npt.NDArray[np.bool_] | I64) -> "SampleColumns":
+        """Those of `rows` (a mask, or ascending places)."""
+        return SampleColumns(self.series_ids[rows], self.timestamps_ms[rows], self.values[rows])
+
 
 def decode(payload: bytes) -> SampleColumns:
     """The three columns of a payload. Raises CorruptData for anything the format does not allow."""

@@ -94,19 +94,23 @@ class ChunkColumns:
 
 
 class BlockReader:
-    """Reads blocks from one object store through caches by block id; safe from several threads."""
+    """Reads blocks from one object store through caches; safe from several threads.
+
+    What is cached is named by the object's key, which is never given twice. A block's id is: a
+    restored database counts on from where its backup was.
+    """
 
     def __init__(self, objects: Objects, bytes_max: int) -> None:
         self._objects = objects
-        self._footers: ByteCache[int, Footer] = ByteCache(
+        self._footers: ByteCache[str, Footer] = ByteCache(
             "block_footer",
             max(1 << 20, bytes_max // 8),
             lambda footer: footer.metadata.serialized_size,
         )
-        self._indexes: ByteCache[tuple[int, int], ChunkIndex] = ByteCache(
+        self._indexes: ByteCache[tuple[str, int], ChunkIndex] = ByteCache(
             "block_index", max(1 << 20, bytes_max // 8), lambda index: index.nbytes
         )
-        self._columns: ByteCache[tuple[int, int], ChunkColumns] = ByteCache(
+        self._columns: ByteCache[tuple[str, int], ChunkColumns] = ByteCache(
             "block_chunk", bytes_max, lambda columns: columns.nbytes
         )
 
@@ -124,13 +128,13 @@ class BlockReader:
         footer = self._footer(block)
         for group in footer.groups(None, span):
             index = self._indexes.get(
-                (block.block_id, group), partial(self._read_index, block, group)
+                (block.object_key, group), partial(self._read_index, block, group)
             )
             reach = (index.min_ts <= span[1]) & (index.max_ts >= span[0])
             yield index.series_ids[reach]
 
     def _footer(self, block: BlockRef) -> Footer:
-        return self._footers.get(block.block_id, lambda: self._read_footer(block))
+        return self._footers.get(block.object_key, lambda: self._read_footer(block))
 
     def _read_footer(self, block: BlockRef) -> Footer:
         with self._objects.open(block.object_key) as source, _as_ours(block):
@@ -142,7 +146,7 @@ class BlockReader:
 
     def _read(self, block: BlockRef, group: int) -> ChunkColumns:
         return self._columns.get(
-            (block.block_id, group), lambda: _decode(self._table(block, group, None))
+            (block.object_key, group), lambda: _decode(self._table(block, group, None))
         )
 
     def _read_index(self, block: BlockRef, group: int) -> ChunkIndex:

@@ -10,7 +10,7 @@ are listed again. Ids never serve as a watermark: a lower one may commit after a
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from uuid import UUID
@@ -24,11 +24,10 @@ from prometheus_client import Gauge, Histogram
 from ..errors import StoreUnavailable
 from . import batch, tables
 from .block import BlockRef
-from .head import BatchRef, Head, wanted
+from .head import BatchRef, Head, pages, split, wanted
 from .postings import SeriesIndex
 
 SERIES_PAGE: Final = 20_000
-PAYLOADS_PAGE: Final = 256
 IDLE_S_MAX: Final = 3_600.0
 ACQUIRE_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 60.0
@@ -51,9 +50,17 @@ SNAPSHOTS: Final = Histogram(
 )
 
 
+Pick = Callable[[batch.SampleColumns], batch.SampleColumns]
+Picker = Callable[[SeriesIndex], Pick]
+"""Made once a snapshot; gives of a batch the samples that the query can need."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one query reads; nothing in it changes but `index`, which only learns more series."""
+    """What one query reads; nothing in it changes but `index`, which only learns more series.
+
+    head: whole where it fits its budget; of batches beyond it, only what the query's picker kept.
+    """
 
     index: SeriesIndex
     head: Head
@@ -135,23 +142,22 @@ class Catalogue:
         self._tenants: dict[UUID, _Tenant] = {}
 
     async def snapshot(
-        self, tenant_id: UUID, span: tuple[int, int], *, samples: bool = True
+        self, tenant_id: UUID, span: tuple[int, int], picker: Picker | None
     ) -> Snapshot:
         """Series, batches and blocks that overlap `span` (ms, inclusive), all of one instant.
 
-        With `samples` false only the series are brought up to date: head and blocks are empty.
-        Raises StoreUnavailable.
+        Without a picker only the series are brought up to date: head and blocks are empty.
+        Raises StoreUnavailable, and what the picker raises.
         """
         state = self._tenants.setdefault(tenant_id, _Tenant())
         state.used_s = time.monotonic()
         async with state.lock:
             with SNAPSHOTS.time(), _as_unavailable():
                 try:
-                    blocks = await self._read(tenant_id, state, span, samples)
+                    found = await self._read(tenant_id, state, span, picker)
                 except LOST:
                     # A kept session that ended while idle; reading again changes nothing.
-                    blocks = await self._read(tenant_id, state, span, samples)
-            found = Snapshot(state.index, state.head if samples else Head(), blocks)
+                    found = await self._read(tenant_id, state, span, picker)
         self._make_room(tenant_id)
         return found
 
@@ -164,8 +170,10 @@ class Catalogue:
                 rows = await connection.fetch(tables.METADATA, tenant_id, metric)
         return [(row["metric_name"], row["type"], row["help"], row["unit"]) for row in rows]
 
-    async def stored(self, tenant_id: UUID) -> Mapping[str, int]:
-        """Samples, count, first and last ms of the tenant's live blocks."""
+    async def stored(self, tenant_id: UUID) -> Mapping[str, Any]:
+        """Samples and number of the tenant's live blocks; samples, first and last ms of its live
+        batches (None without one).
+        """
         with _as_unavailable():
             async with self._database.acquire() as connection:
                 row = await connection.fetchrow(tables.STORED, tenant_id)
@@ -203,21 +211,26 @@ class Catalogue:
             yield connection
 
     async def _read(
-        self, tenant_id: UUID, state: _Tenant, span: tuple[int, int], samples: bool
-    ) -> tuple[BlockRef, ...]:
+        self, tenant_id: UUID, state: _Tenant, span: tuple[int, int], picker: Picker | None
+    ) -> Snapshot:
         async with self._reader() as connection:
-            return await self._follow(connection, tenant_id, state, span, samples)
+            return await self._follow(connection, tenant_id, state, span, picker)
 
     async def _follow(
-        self, connection: Any, tenant_id: UUID, state: _Tenant, span: tuple[int, int], samples: bool
-    ) -> tuple[BlockRef, ...]:
-        """Brings `state` up to the connection's snapshot; the blocks that overlap `span`."""
-        if not samples:
+        self,
+        connection: Any,
+        tenant_id: UUID,
+        state: _Tenant,
+        span: tuple[int, int],
+        picker: Picker | None,
+    ) -> Snapshot:
+        """Brings `state` up to the connection's snapshot, and gives it."""
+        if picker is None:
             xmin = await connection.fetchval(
                 "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
             )
             await self._follow_series(connection, tenant_id, state, xmin)
-            return ()
+            return Snapshot(state.index, Head(), ())
         row = await connection.fetchrow(
             tables.LISTING, tenant_id, str(state.batch_watermark), span[0], span[1]
         )
@@ -231,19 +244,20 @@ class Catalogue:
             log.warning("history_changed", tenant=str(tenant_id))
             state.live, state.head, state.batch_watermark = {}, Head(), 0
             state.index, state.series_watermark = SeriesIndex(), 0
-            return await self._follow(connection, tenant_id, state, span, samples)
+            return await self._follow(connection, tenant_id, state, span, picker)
         for ref in map(
             BatchRef, row["xids"], row["ids"], row["min_ts"], row["max_ts"], row["samples"]
         ):
             live[ref.batch_id] = ref
         await self._follow_series(connection, tenant_id, state, row["xmin"])
-        head = await self._follow_head(connection, tenant_id, state.head, live, span)
-        state.live, state.head, state.batch_watermark = live, head, row["xmin"]
+        head = await self._follow_head(connection, tenant_id, state, live, span, picker=picker)
+        state.live, state.batch_watermark = live, row["xmin"]
         blocks = map(
             BlockRef, row["block_ids"], row["block_precedences"], row["block_min_ts"],
             row["block_max_ts"], row["block_samples"], row["block_bytes"], row["block_keys"],
         )  # fmt: skip
-        return tuple(sorted(blocks, key=lambda block: (block.precedence, block.block_id)))
+        ordered = sorted(blocks, key=lambda block: (block.precedence, block.block_id))
+        return Snapshot(state.index, head, tuple(ordered))
 
     async def _follow_series(
         self, connection: Any, tenant_id: UUID, state: _Tenant, xmin: int
@@ -263,26 +277,32 @@ class Catalogue:
         self,
         connection: Any,
         tenant_id: UUID,
-        head: Head,
+        state: _Tenant,
         live: Mapping[int, BatchRef],
         span: tuple[int, int],
+        *,
+        picker: Picker,
     ) -> Head:
-        """The head with just live batches, and with all of those that overlap `span`."""
+        """The head with just live batches, and with all of those that overlap `span`.
+
+        As many of the newest as fit the budget are kept between queries, page by page, so that a
+        query that ends early has brought the next one forward. The others (nobody compacts, say)
+        pass by: what `picker` keeps of them is in the answer only.
+        """
         refs = frozenset(live.values())
-        held = head.batches
-        if not held <= refs:
-            head = await anyio.to_thread.run_sync(head.keep, refs)
-        missing = wanted(refs, held, span)
-        columns: dict[BatchRef, batch.SampleColumns] = {}
-        for start in range(0, len(missing), PAYLOADS_PAGE):
-            page = missing[start : start + PAYLOADS_PAGE]
-            rows = await connection.fetch(
-                tables.PAYLOADS, tenant_id, sorted({str(ref.xid) for ref in page})
-            )
-            payloads = {row["batch_id"]: row["payload"] for row in rows}
-            columns |= await anyio.to_thread.run_sync(_decode_all, page, payloads)
-        if columns:
-            head = await anyio.to_thread.run_sync(head.add, columns)
+        if not state.head.batches <= refs:
+            state.head = await anyio.to_thread.run_sync(state.head.keep, refs)
+        missing = wanted(refs, state.head.batches, span)
+        passing, kept = split(missing, self._head_bytes_max - state.head.nbytes)
+        for page in pages(kept):
+            columns = await _decoded(connection, tenant_id, page)
+            state.head = await anyio.to_thread.run_sync(state.head.add, columns)
+        head = state.head
+        if passing:
+            pick = await anyio.to_thread.run_sync(picker, state.index)
+            for page in pages(passing):
+                columns = await _decoded(connection, tenant_id, page)
+                head = await anyio.to_thread.run_sync(_with_picked, head, columns, pick)
         return head
 
     def _make_room(self, current: UUID) -> None:
@@ -307,6 +327,21 @@ class Catalogue:
 
 def _learn(index: SeriesIndex, rows: Sequence[Mapping[str, Any]]) -> None:
     index.add((row["series_id"], orjson.loads(row["labels"])) for row in rows)
+
+
+async def _decoded(
+    connection: Any, tenant_id: UUID, page: Sequence[BatchRef]
+) -> dict[BatchRef, batch.SampleColumns]:
+    rows = await connection.fetch(
+        tables.PAYLOADS, tenant_id, sorted({str(ref.xid) for ref in page})
+    )
+    payloads = {row["batch_id"]: row["payload"] for row in rows}
+    return await anyio.to_thread.run_sync(_decode_all, page, payloads)
+
+
+def _with_picked(head: Head, columns: Mapping[BatchRef, batch.SampleColumns], pick: Pick) -> Head:
+    picked = {ref: pick(one) for ref, one in columns.items()}
+    return head.add({ref: one for ref, one in picked.items() if one.values.size})
 
 
 def _decode_all(

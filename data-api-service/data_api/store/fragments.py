@@ -11,12 +11,15 @@ Sources mostly do not overlap in time, so `merge` only scatters each one behind 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
+
+VIEWED_FROM: Final = 2  # a part of at least 1/2 of its source is not copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,11 @@ def cut(
         return None
     if not kept.all():
         positions, starts, ends, counts = positions[kept], starts[kept], ends[kept], counts[kept]
-    # Neighbours are one slice, a view; others are gathered.
+    # Neighbours are one slice, a view; others are gathered. So are a few samples of many: a view of
+    # them would keep the whole source in memory for as long as the query lives.
     chosen: I64 | slice
-    if np.array_equal(ends[:-1], starts[1:]):
+    samples = int(counts.sum())
+    if VIEWED_FROM * samples >= values.size and np.array_equal(ends[:-1], starts[1:]):
         chosen = slice(int(starts[0]), int(ends[-1]))
     else:
         chosen = ranges(starts, counts)

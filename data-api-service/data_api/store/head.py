@@ -9,7 +9,7 @@ size are together they are merged, so a sample is sorted three or four times in 
 query looks into a few dozen runs at most. A head is a value: a reader keeps its snapshot's.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -26,6 +26,9 @@ F64 = npt.NDArray[np.float64]
 FAN_IN: Final = 8
 TIER_BITS: Final = 3  # runs of 8^k to 8^(k+1) - 1 samples are of one tier
 RADIX_SPAN: Final = 1 << 16
+SAMPLE_BYTES: Final = 24
+PAGE_BATCHES: Final = 256
+PAGE_SAMPLES: Final = 1_000_000  # decoded at once, beside the head
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -259,3 +262,24 @@ def wanted(
 ) -> list[BatchRef]:
     """The live batches that overlap `span` and are not held yet, in order of precedence."""
     return sorted(ref for ref in live if ref not in held and ref.overlaps(*span))
+
+
+def split(missing: Sequence[BatchRef], bytes_max: int) -> tuple[list[BatchRef], list[BatchRef]]:
+    """(those left out, those that fit): as many of the newest as `bytes_max` holds."""
+    held = np.cumsum([ref.samples * SAMPLE_BYTES for ref in reversed(missing)], dtype=np.int64)
+    first = len(missing) - int(np.searchsorted(held, bytes_max, side="right"))
+    return list(missing[:first]), list(missing[first:])
+
+
+def pages(refs: Sequence[BatchRef]) -> Iterator[list[BatchRef]]:
+    """The same batches in pieces that may be decoded at once, each at least one."""
+    page: list[BatchRef] = []
+    samples = 0
+    for ref in refs:
+        if page and (samples + ref.samples > PAGE_SAMPLES or len(page) == PAGE_BATCHES):
+            yield page
+            page, samples = [], 0
+        page.append(ref)
+        samples += ref.samples
+    if page:
+        yield page

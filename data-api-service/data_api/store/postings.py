@@ -100,11 +100,11 @@ class SeriesIndex:
                 wanted.sort(key=len)
                 selected = wanted[0]
                 for places in wanted[1:]:
-                    selected = selected[_is_in(selected, places)]
+                    selected = selected[is_in(selected, places)]
             else:
                 selected = np.arange(len(self._labels), dtype=np.int64)
             for places in unwanted:
-                selected = selected[~_is_in(selected, places)]
+                selected = selected[~is_in(selected, places)]
             return selected
 
     def select_any(self, sets: Sequence[Sequence[Matcher]]) -> I64:
@@ -240,7 +240,8 @@ def _largest(counts: Iterable[tuple[str, int]], limit: int) -> list[tuple[str, i
     return sorted(counts, key=lambda one: (-one[1], one[0]))[:limit]
 
 
-def _is_in(places: I64, sorted_places: I64) -> npt.NDArray[np.bool_]:
+def is_in(places: I64, sorted_places: I64) -> npt.NDArray[np.bool_]:
+    """Which of `places` are among the ascending `sorted_places`."""
     if not sorted_places.size:
         return np.zeros(places.size, bool)
     at = np.searchsorted(sorted_places, places)
@@ -251,7 +252,7 @@ def _is_in(places: I64, sorted_places: I64) -> npt.NDArray[np.bool_]:
 
 def _meet(a: I64, b: I64) -> bool:
     few, many = (a, b) if a.size <= b.size else (b, a)
-    return bool(_is_in(few, many).any())
+    return bool(is_in(few, many).any())
 
 
 def _union(postings: Sequence[_Posting]) -> I64:

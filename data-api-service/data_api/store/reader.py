@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 from ..errors import TooManySamples
 from ..model import Columns, Labels, Matcher, QueryLimits, SelectorSpan
+from .batch import SampleColumns
 from .block import BlockReader
-from .catalogue import Catalogue, Snapshot
+from .catalogue import Catalogue, Pick, Picker, Snapshot
 from .fragments import Fragment, merge
 from .objects import Objects
-from .postings import SeriesIndex
+from .postings import SeriesIndex, is_in
 
 T = TypeVar("T")
 I64 = npt.NDArray[np.int64]
@@ -65,43 +66,48 @@ class Store:
         if not spans:
             return []
         whole = (min(span.start_ms for span in spans) + 1, max(span.end_ms for span in spans))
-        snapshot = await self.catalogue.snapshot(tenant, whole)
+        snapshot = await self.catalogue.snapshot(tenant, whole, _selected(spans, limits))
         return await self._in_thread(partial(self._load, snapshot, spans, limits))
 
     async def series(
-        self, tenant: UUID, sets: MatcherSets, span: tuple[int, int] | None
+        self, tenant: UUID, sets: MatcherSets, span: tuple[int, int] | None, limits: QueryLimits
     ) -> list[Labels]:
         """Label sets that any of `sets` selects, with samples in `span` (None = ever)."""
-        return await self._select(tenant, sets, span, SeriesIndex.labels)
+        return await self._select(tenant, sets, span, limits, SeriesIndex.labels)
 
     async def label_names(
-        self, tenant: UUID, sets: MatcherSets, span: tuple[int, int] | None
+        self, tenant: UUID, sets: MatcherSets, span: tuple[int, int] | None, limits: QueryLimits
     ) -> list[str]:
         """Sorted label names of those series."""
-        return await self._select(tenant, sets, span, SeriesIndex.names_of)
+        return await self._select(tenant, sets, span, limits, SeriesIndex.names_of)
 
     async def label_values(
-        self, tenant: UUID, name: str, sets: MatcherSets, span: tuple[int, int] | None
+        self,
+        tenant: UUID,
+        name: str,
+        sets: MatcherSets,
+        span: tuple[int, int] | None,
+        limits: QueryLimits,
     ) -> list[str]:
         """Sorted values of one label among those series."""
         return await self._select(
-            tenant, sets, span, lambda index, places: index.values_of(name, places)
+            tenant, sets, span, limits, lambda index, places: index.values_of(name, places)
         )
 
     async def cardinality(self, tenant: UUID, limit: int) -> Cardinality:
         """Counts of the tenant's series by metric, label and pair, `limit` of each."""
-        snapshot = await self.catalogue.snapshot(tenant, ALL_TIME)
+        index = (await self.catalogue.snapshot(tenant, ALL_TIME, None)).index
         stored = await self.catalogue.stored(tenant)
-        index, runs = snapshot.index, snapshot.head.runs
+        span = (stored["head_min_ts"], stored["head_max_ts"])
         counts = await self._in_thread(partial(index.cardinality, limit))
         return Cardinality(
             series=len(index),
             label_names=len(index.names()),
             label_pairs=index.pair_count,
-            head_samples=sum(run.values.size for run in runs),
-            head_span=(min(r.min_ts for r in runs), max(r.max_ts for r in runs)) if runs else None,
+            head_samples=stored["head_samples"],
+            head_span=span if stored["head_samples"] else None,
             blocks=stored["blocks"],
-            block_samples=stored["samples"],
+            block_samples=stored["block_samples"],
             counts=counts,
         )
 
@@ -117,27 +123,44 @@ class Store:
         tenant: UUID,
         sets: MatcherSets,
         span: tuple[int, int] | None,
+        limits: QueryLimits,
         read: Callable[[SeriesIndex, I64], T],
     ) -> T:
-        snapshot = await self.catalogue.snapshot(tenant, span or ALL_TIME, samples=span is not None)
+        picker = None if span is None else _first_of_each(span, limits)
+        snapshot = await self.catalogue.snapshot(tenant, span or ALL_TIME, picker)
 
         def work() -> T:
             index = snapshot.index
             places = index.select_any(sets)
             if span is not None:
-                places = self._with_samples(snapshot, places, span)
+                places = self._with_samples(snapshot, places, span, limits)
             return read(index, places)
 
         return await self._in_thread(work)
 
-    def _with_samples(self, snapshot: Snapshot, places: I64, span: tuple[int, int]) -> I64:
+    def _with_samples(
+        self, snapshot: Snapshot, places: I64, span: tuple[int, int], limits: QueryLimits
+    ) -> I64:
         """Those of `places` with a sample in `span` (in a block: a chunk that reaches in)."""
-        found = snapshot.head.present(span)
+        ids = snapshot.index.ids(places)
+        order = np.argsort(ids, kind="stable")
+        ascending = ids[order]
+        present = np.zeros(ids.size, bool)
+        for found in self._present(snapshot, span):
+            limits.checkpoint()
+            at = np.searchsorted(ascending, found)
+            hit = at < ascending.size
+            hit[hit] = ascending[at[hit]] == found[hit]
+            present[at[hit]] = True
+            if present.all():
+                break
+        return places[np.sort(order[present])]
+
+    def _present(self, snapshot: Snapshot, span: tuple[int, int]) -> Iterator[I64]:
+        """Ids of series with samples in `span`, source by source."""
+        yield from snapshot.head.present(span)
         for block in snapshot.blocks:
-            found.extend(self._blocks.present(block, span))
-        if not found:
-            return places[:0]
-        return places[np.isin(snapshot.index.ids(places), np.unique(np.concatenate(found)))]
+            yield from self._blocks.present(block, span)
 
     def _load(
         self, snapshot: Snapshot, spans: Sequence[SelectorSpan], limits: QueryLimits
@@ -180,9 +203,55 @@ class Store:
         """Every source's part, lowest precedence first: blocks, then the head."""
         for block in snapshot.blocks:
             if block.min_ts <= span[1] and block.max_ts >= span[0]:
-                limits.checkpoint()
-                yield from self._blocks.fragments(block, ids, span)
+                for fragment in self._blocks.fragments(block, ids, span):
+                    limits.checkpoint()
+                    yield fragment
         yield from snapshot.head.fragments(ids, span)
+
+
+def _selected(spans: Sequence[SelectorSpan], limits: QueryLimits) -> Picker:
+    """Of a batch, what any of `spans` selects; raises TooManySamples as `_bounded` does."""
+
+    def of(index: SeriesIndex) -> Pick:
+        chosen = [(np.sort(index.ids(index.select(span.matchers))), span) for span in spans]
+        left = limits.samples_max
+
+        def pick(columns: SampleColumns) -> SampleColumns:
+            nonlocal left
+            limits.checkpoint()
+            times, needed = columns.timestamps_ms, np.zeros(columns.values.size, bool)
+            for ids, span in chosen:
+                inside = (times > span.start_ms) & (times <= span.end_ms)
+                needed |= inside & is_in(columns.series_ids, ids)
+            left -= int(np.count_nonzero(needed))
+            if left < 0:
+                raise TooManySamples(limit=limits.samples_max)
+            return columns.take(needed)
+
+        return pick
+
+    return of
+
+
+def _first_of_each(span: tuple[int, int], limits: QueryLimits) -> Picker:
+    """Of the batches, one sample in `span` of each series."""
+
+    def of(_: SeriesIndex) -> Pick:
+        seen = np.empty(0, np.int64)
+
+        def pick(columns: SampleColumns) -> SampleColumns:
+            nonlocal seen
+            limits.checkpoint()
+            times = columns.timestamps_ms
+            inside = np.flatnonzero((times >= span[0]) & (times <= span[1]))
+            ids, firsts = np.unique(columns.series_ids[inside], return_index=True)
+            is_new = ~is_in(ids, seen)
+            seen = np.union1d(seen, ids)
+            return columns.take(np.sort(inside[firsts[is_new]]))
+
+        return pick
+
+    return of
 
 
 def _bounded(fragments: Iterable[Fragment], samples_max: int, limit: int) -> Iterator[Fragment]:

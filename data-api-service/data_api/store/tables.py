@@ -70,9 +70,13 @@ SELECT metric_name, type, help, unit FROM metrics.metadata
 WHERE tenant_id = $1 AND ($2::text IS NULL OR metric_name = $2) ORDER BY metric_name
 """
 
+# $1 tenant. One statement, so that a batch that becomes a block meanwhile counts once.
 STORED: Final = """
-SELECT coalesce(sum(samples), 0)::bigint AS samples, count(*) AS blocks,
-       coalesce(min(min_ts), 9223372036854775807) AS min_ts,
-       coalesce(max(max_ts), -9223372036854775808) AS max_ts
-FROM metrics.block WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
+SELECT blocks.*, head.* FROM
+ (SELECT coalesce(sum(samples), 0)::bigint AS block_samples, count(*) AS blocks
+  FROM metrics.block
+  WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0) AS blocks,
+ (SELECT coalesce(sum(samples), 0)::bigint AS head_samples,
+         min(min_ts) AS head_min_ts, max(max_ts) AS head_max_ts
+  FROM metrics.batch WHERE tenant_id = $1 AND compacted_by IS NULL) AS head
 """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from factories import Ingest
 
-from data_api.errors import CorruptData, StoreUnavailable, TooManySamples
+from data_api.errors import CorruptData, QueryCanceled, StoreUnavailable, TooManySamples
 from data_api.model import STALE_BITS, Matcher, MatchOp, QueryLimits, SelectorSpan
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Database
@@ -18,6 +18,7 @@ from data_api.store.reader import Store
 
 UP = (Matcher("__name__", MatchOp.EQUAL, "up"),)
 ALL = SelectorSpan(UP, -(2**61), 2**61)
+FREE = QueryLimits()
 
 
 @pytest.fixture
@@ -207,10 +208,10 @@ async def test_series_of_a_time_range(store, ingest, tenant):
     old = await ingest.series(tenant, __name__="up", age="old")
     await ingest.block(tenant, [(old, 1000, 1.0)], 5)
     await ingest.write(tenant, {"__name__": "up", "age": "new"}, [(9000, 1.0)])
-    assert await store.label_values(tenant, "age", [], None) == ["new", "old"]
-    assert await store.label_values(tenant, "age", [], (0, 1000)) == ["old"]
-    assert await store.label_values(tenant, "age", [UP], (8000, 9000)) == ["new"]
-    assert await store.series(tenant, [UP], (2000, 8000)) == []
+    assert await store.label_values(tenant, "age", [], None, FREE) == ["new", "old"]
+    assert await store.label_values(tenant, "age", [], (0, 1000), FREE) == ["old"]
+    assert await store.label_values(tenant, "age", [UP], (8000, 9000), FREE) == ["new"]
+    assert await store.series(tenant, [UP], (2000, 8000), FREE) == []
 
 
 async def test_a_head_out_of_budget_is_read_again(database_url, objects, ingest, tenant):
@@ -225,6 +226,90 @@ async def test_a_head_out_of_budget_is_read_again(database_url, objects, ingest,
             for one in others:
                 await ingest.write(one, {"__name__": "up"}, [(n, float(n))])
                 assert len((await load(store, one))[key()]) == n
+
+
+async def test_a_backlog_of_batches_is_read_within_the_budget(
+    database_url, objects, ingest, tenant
+):
+    """Where nobody compacts, the head keeps what fits and the rest passes by: answers are whole and
+    the last sample wins, limits hold, and memory stays inside the budget.
+    """
+    budget = 24 * 1000
+    ids = [await ingest.series(tenant, __name__="up", n=str(n)) for n in range(10)]
+    for k in range(20):  # 4,000 samples; each batch writes the last instant of the one before again
+        await ingest.batch(tenant, [(i, 19 * k + ms, k + i / 100) for i in ids for ms in range(20)])
+    last = {(i, 19 * k + ms): k + i / 100 for k in range(20) for i in ids for ms in range(20)}
+    one = SelectorSpan((*UP, Matcher("n", MatchOp.EQUAL, "3")), -1, 10_000)
+    async with Database(database_url, 4) as database:
+        places = open_store(objects.as_uri())
+        store = Store(
+            Catalogue(database, budget), BlockReader(places, 0), places, anyio.CapacityLimiter(4)
+        )
+
+        def kept():
+            return store.catalogue._tenants[tenant].head.nbytes
+
+        for span, wanted_ids in ((one, ids[3:4]), (ALL, ids), (one, ids[3:4])):
+            found = await load(store, tenant, span)
+            values = sorted(value for points in found.values() for value in points)
+            assert values == sorted((ms, v) for (i, ms), v in last.items() if i in wanted_ids)
+            assert 0 < kept() <= budget * 1.5
+        assert await load(store, tenant, one, samples_max=400)
+        with pytest.raises(TooManySamples):
+            await load(store, tenant, one, samples_max=399)
+        assert await store.label_values(tenant, "n", [], (0, 5), FREE) == list("0123456789")
+        assert await store.label_values(tenant, "n", [], (500, 600), FREE) == []
+        shown = await store.cardinality(tenant, 3)
+        assert (shown.head_samples, shown.head_span) == (4000, (0, 380))
+        assert kept() <= budget * 1.5
+
+
+async def test_counting_a_tenants_series_reads_no_sample(store, ingest, tenant):
+    """Cardinality comes from the catalogue: nothing is decoded or kept for it."""
+    assert (await store.cardinality(tenant, 3)).head_span is None
+    await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0), (5, 2.0)])
+    found = await store.cardinality(tenant, 3)
+    assert (found.series, found.head_samples, found.head_span) == (1, 2, (1, 5))
+    assert store.catalogue._tenants[tenant].head.runs == ()
+
+
+async def test_a_block_number_that_comes_again_is_another_block(store, ingest, tenant):
+    """After a database is restored from a backup its numbers are given out anew; what was kept of
+    an object is never shown for another one's, least of all another tenant's.
+    """
+    other = uuid.uuid4()
+    secret = await ingest.series(other, __name__="up")
+    block_id = await ingest.block(other, [(secret, 1, 42.0)], 5)
+    assert await load(store, other) == {key(): [(1, 42.0)]}
+    await ingest.connection.execute("DELETE FROM metrics.block WHERE block_id = $1", block_id)
+    again = await ingest.block(tenant, [(secret, 1, 7.0)], 5)
+    await ingest.connection.execute(
+        "UPDATE metrics.block SET block_id = $1 WHERE block_id = $2", block_id, again
+    )
+    await ingest.connection.execute(
+        "UPDATE metrics.series SET tenant_id = $1 WHERE series_id = $2", tenant, secret
+    )
+    assert await load(store, tenant) == {key(): [(1, 7.0)]}
+
+
+async def test_looking_for_series_ends_with_its_query(store, ingest, tenant):
+    """A search through blocks that nobody waits for stops at the next row group."""
+    ids = [await ingest.series(tenant, __name__="up", n=str(n)) for n in range(6)]
+    await ingest.block(tenant, [(i, ms, 1.0) for i in ids for ms in range(4)], 5, chunk=2, group=2)
+    looks = 0
+
+    def checkpoint():
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            raise QueryCanceled
+
+    with pytest.raises(QueryCanceled):
+        await store.series(tenant, [UP], (1, 9), QueryLimits(checkpoint=checkpoint))
+    assert looks == 2
+    looks = 0
+    with pytest.raises(QueryCanceled):
+        await load(store, tenant, checkpoint=checkpoint)
 
 
 async def test_a_block_that_is_gone_or_foreign_is_an_error(store, ingest, tenant, objects):

@@ -71,3 +71,17 @@ def test_chunks_of_one_series_become_one():
 def test_ranges_are_concatenated():
     """Each range in turn, empty ones included."""
     assert ranges(np.array([5, 9, 0]), np.array([2, 0, 3])).tolist() == [5, 6, 0, 1, 2]
+
+
+def test_a_few_samples_do_not_hold_their_source():
+    """What is cut out of a large source is a copy: a query's memory is its own samples, not the row
+    groups they stood in. Most of a source is a view, which costs nothing.
+    """
+    n = 10_000
+    source = Rows(np.array([0, 10, n]), np.arange(n), np.arange(n, dtype=np.float64))
+    few = cut(source, np.array([0]), np.array([0]), (0, n), inside=True)
+    assert few.values.tolist() == list(range(10))
+    assert few.values.base is None
+    assert few.timestamps_ms.base is None
+    most = cut(source, np.array([1]), np.array([0]), (0, n), inside=True)
+    assert most.values.base is source.values

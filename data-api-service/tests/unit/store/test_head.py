@@ -3,9 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import MS, SERIES
 
+from data_api.store import head as heads
 from data_api.store.batch import SampleColumns
 from data_api.store.fragments import merge
-from data_api.store.head import FAN_IN, BatchRef, Head, stable_order, wanted
+from data_api.store.head import FAN_IN, BatchRef, Head, pages, split, stable_order, wanted
 
 BATCHES = st.lists(
     st.tuples(st.integers(1, 20), st.lists(st.tuples(SERIES, MS), min_size=1, max_size=8)),
@@ -109,3 +110,24 @@ def test_wanted_batches_are_those_that_overlap():
     """Both ends of a span are inclusive; held ones are not asked for again."""
     refs = [BatchRef(n, n, n * 10, n * 10 + 5, 1) for n in range(1, 6)]
     assert wanted(refs, frozenset(refs[2:3]), (25, 40)) == [refs[1], refs[3]]
+
+
+def test_the_newest_batches_fill_the_room():
+    """What does not fit is the oldest part; with no room at all nothing is kept."""
+    refs = [BatchRef(xid, xid, 0, 0, 10) for xid in range(1, 6)]
+    assert split(refs, 24 * 25) == (refs[:3], refs[3:])
+    assert split(refs, 24 * 50) == ([], refs)
+    assert split(refs, 0) == (refs, [])
+    assert split(refs, -1) == (refs, [])
+    assert split([], 100) == ([], [])
+
+
+def test_batches_are_decoded_in_bounded_pages(monkeypatch):
+    """A page is bounded in batches and in samples, and a batch that is larger stands alone."""
+    monkeypatch.setattr(heads, "PAGE_BATCHES", 3)
+    monkeypatch.setattr(heads, "PAGE_SAMPLES", 10)
+    sizes = [1, 1, 1, 1, 50, 4, 6, 1]
+    refs = [BatchRef(xid, xid, 0, 0, samples) for xid, samples in enumerate(sizes)]
+    found = [[ref.samples for ref in page] for page in pages(refs)]
+    assert found == [[1, 1, 1], [1], [50], [4, 6], [1]]
+    assert list(pages([])) == []
