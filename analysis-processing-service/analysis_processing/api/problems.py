@@ -59,6 +59,8 @@ def install(app: FastAPI) -> None:
 
 
 def _body(status: int, kind: Kind, text: str, path: str, headers: dict[str, str]) -> Response:
+    # What a JSON body quotes may hold lone surrogates (`"\\ud800"`), which have no UTF-8.
+    text = text.encode("utf-8", "backslashreplace").decode()
     if path.startswith(PROMETHEUS_PATHS):
         envelope = {"status": "error", "errorType": str(kind), "error": text}
         return JSONResponse(envelope, status, headers)
@@ -94,4 +96,6 @@ async def _http_error(request: Request, exc: Exception) -> Response:
 async def _defect(request: Request, exc: Exception) -> Response:
     log.error("unexpected_error", path=request.url.path, exc_info=exc)
     text = "an unexpected error; the log of this service has it under the request id"
-    return _body(500, Kind.INTERNAL, text, request.url.path, {})
+    # The server ends the connection after a defect; a proxy that was not told would send its next
+    # request into the closed one.
+    return _body(500, Kind.INTERNAL, text, request.url.path, {"Connection": "close"})
