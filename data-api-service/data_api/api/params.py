@@ -21,6 +21,7 @@ MAX_TIME: Final = "292277025-08-18T07:12:54.999999999Z"
 RFC3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|z|[+-]\d\d:\d\d)", re.ASCII
 )
+DURATION_CHARACTERS_MAX: Final = 200
 DURATION: Final = re.compile(
     r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII
 )
@@ -149,9 +150,8 @@ def parse_time(name: str, text: str) -> int:
     except ValueError:
         seconds = math.nan
     if math.isfinite(seconds) and "_" not in text:
-        timestamp_ms = round(seconds * 1000)
-        if abs(timestamp_ms) <= TIME_MS_MAX:
-            return timestamp_ms
+        if abs(seconds * 1000) <= TIME_MS_MAX:
+            return round(seconds * 1000)
     elif found := RFC3339.fullmatch(text):
         day, clock, fraction, zone = found.groups()
         try:
@@ -170,10 +170,9 @@ def parse_duration(name: str, text: str) -> int:
     except ValueError:
         seconds = math.nan
     if math.isfinite(seconds) and "_" not in text:
-        duration_ms = round(seconds * 1000)
-        if abs(duration_ms) <= TIME_MS_MAX:
-            return duration_ms or (1 if seconds > 0 else 0)
-    elif text and (found := DURATION.fullmatch(text)):
+        if abs(seconds * 1000) <= TIME_MS_MAX:
+            return round(seconds * 1000) or (1 if seconds > 0 else 0)
+    elif 0 < len(text) <= DURATION_CHARACTERS_MAX and (found := DURATION.fullmatch(text)):
         duration_ms = sum(
             int(n or 0) * unit for n, unit in zip(found.groups(), UNIT_MS, strict=True)
         )

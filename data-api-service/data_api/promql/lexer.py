@@ -64,6 +64,7 @@ _ESCAPES = {
     "v": "\v",
     "\\": "\\",
 }
+INTEGER_MAX = 2**63 - 1
 _DURATION_MAX_MS = 2**63 // 1_000_000
 
 
@@ -81,8 +82,15 @@ def fail(text: str, position: int, reason: str) -> NoReturn:
 
 
 def parse_duration_ms(text: str) -> int:
-    """Milliseconds of `1h30m`; the text is known to be a duration."""
-    return sum(int(n) * _UNIT_MS[unit] for n, unit in _DURATION_PART.findall(text))
+    """Milliseconds of `1h30m`; the text is known to be a duration. One that no int64 holds is only
+    known to be too long.
+    """
+    return sum(_amount(n) * _UNIT_MS[unit] for n, unit in _DURATION_PART.findall(text))
+
+
+def _amount(digits: str) -> int:
+    # Python refuses to read more than 4300 digits; 20 are beyond any duration already.
+    return int(digits[-20:]) if not digits[:-20].strip("0") else INTEGER_MAX
 
 
 def tokens(text: str) -> Iterator[Token]:
@@ -158,6 +166,8 @@ def _numeral(text: str, position: int) -> Token:
         fail(text, position, f'bad number or duration syntax: "{text[position:end]}"')
     if token.kind is Kind.DURATION and parse_duration_ms(token.text) > _DURATION_MAX_MS:
         fail(text, position, "duration out of range")
+    if token.text[:2] in {"0x", "0X"} and int(token.text, 16) > INTEGER_MAX:
+        fail(text, position, "hexadecimal number out of range")
     return token
 
 

@@ -740,7 +740,9 @@ def _number(token: Token) -> float:
     if token.text[:2].lower() == "0x":
         return float(int(token.text, 16))
     if token.text.isdigit() and token.text[0] == "0" and set(token.text) <= set("01234567"):
-        return float(int(token.text, 8))  # as Go's ParseInt with base 0 reads it
+        # As Go's ParseInt with base 0 reads it; what overflows that is read as a decimal.
+        octal = int(token.text, 8)
+        return float(octal if octal <= lexer.INTEGER_MAX else token.text)
     return float(token.text)
 
 

@@ -336,3 +336,24 @@ def test_any_tokens_parse_or_are_refused(parts):
         with contextlib.suppress(promql.ParseError):
             expr = promql.parse(text)
             assert promql.parse(promql.to_text(expr)) == expr
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["9" * 5000, "0" * 5000 + "1", "0x" + "f" * 5000, "0" + "7" * 5000, "1e" + "9" * 5000]
+    + [
+        prefix + digits + unit
+        for unit in ("y", "ms")
+        for prefix, digits in (("", "9" * 5000), ("", "0" * 5000 + "5"), ("x[", "9" * 5000))
+    ],
+)
+def test_any_number_of_digits_is_a_number_or_refused(written):
+    """However long a numeral is, it has a value or is a parse error that says where."""
+    text = written + "]" if "[" in written else written
+    value: object = None
+    reason = ""
+    try:
+        value = promql.parse(text)
+    except promql.ParseError as error:
+        reason = str(error)
+    assert isinstance(value, NumberLiteral) or "out of range" in reason
