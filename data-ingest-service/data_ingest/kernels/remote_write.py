@@ -176,3 +176,49 @@ def walk(  # noqa: PLR0917 - compiled by position
     counts[EXEMPLARS] = exemplars
     counts[METADATA] = metadata
     return OK
+
+
+@kernel(int64(BYTES, int64, int64, I64S))
+def find_labels(buf: U8, start: int, end: int, spans: I64) -> int:
+    """How many labels the TimeSeries in [start, end) has; -1 when one of them is malformed.
+
+    spans: name start, name end, value start, value end of each label, as far as there is room. The
+    message is one that `walk` has passed, so only what is inside a label is still to be checked.
+    """
+    labels = 0
+    p = start
+    while p < end:
+        tag, p = read_varint(buf, p)
+        wire = np.int64(tag & np.uint64(7))
+        after = field_end(buf, p, wire, end)
+        if after < 0:
+            return -1
+        if np.int64(tag >> np.uint64(3)) != 1 or wire != BYTES_FIELD:
+            p = after
+            continue
+        _, p = read_varint(buf, p)
+        name_start = name_end = value_start = value_end = p
+        while p < after:
+            tag, p = read_varint(buf, p)
+            if p < 0 or p > after or tag < np.uint64(8):
+                return -1
+            field = np.int64(tag >> np.uint64(3))
+            wire = np.int64(tag & np.uint64(7))
+            next_p = field_end(buf, p, wire, after)
+            if next_p < 0:
+                return -1
+            if wire == BYTES_FIELD and field == 1:
+                _, name_start = read_varint(buf, p)
+                name_end = next_p
+            elif wire == BYTES_FIELD and field == 2:
+                _, value_start = read_varint(buf, p)
+                value_end = next_p
+            p = next_p
+        if 4 * labels + 4 <= spans.size:
+            spans[4 * labels] = name_start
+            spans[4 * labels + 1] = name_end
+            spans[4 * labels + 2] = value_start
+            spans[4 * labels + 3] = value_end
+        labels += 1
+        p = after
+    return labels

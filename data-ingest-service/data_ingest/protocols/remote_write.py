@@ -27,6 +27,11 @@ EXEMPLAR_REASON: Final = "exemplar_unsupported"
 _RATIO_MAX: Final = 22
 _METADATA_MAX: Final = 20_000
 _METADATA_TEXT_MAX: Final = 4096
+_METADATA_FIELDS_MAX: Final = 32
+# Reading labels is Python, a microsecond each, so it is bounded, by series and by request. Empty
+# ones count here, which the rules (`labels.LabelRules`) do not count.
+_LABELS_MAX: Final = 1024
+_LABELS_READ_MAX: Final = 4_000_000
 _TYPES: Final = (
     "unknown",
     "counter",
@@ -149,8 +154,25 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     histograms, exemplars = int(counts[kernel.HISTOGRAMS]), int(counts[kernel.EXEMPLARS])
     described = metadata_start[: min(int(counts[kernel.METADATA]), metadata_start.size)]
 
+    spans = np.empty(4 * _LABELS_MAX, np.int64)
+    labels_read = 0
+
     def labels_at(row: int) -> RawLabels:
-        return _labels(_message(buf, int(series_start[row])))
+        nonlocal labels_read
+        start, end = _message(buf, int(series_start[row]))
+        found = kernel.find_labels(buf, start, end, spans)
+        if found < 0:
+            raise InvalidLabels(detail="malformed protobuf", offset=start)
+        if found > _LABELS_MAX:
+            raise InvalidLabels(detail="too many labels", labels=found, limit=_LABELS_MAX)
+        labels_read += found
+        if labels_read > _LABELS_READ_MAX:
+            raise BodyTooLarge(detail="too many labels in one request", limit=_LABELS_READ_MAX)
+        at = spans[: 4 * found].tolist()
+        return [
+            (buf[at[i] : at[i + 1]].tobytes(), buf[at[i + 2] : at[i + 3]].tobytes())
+            for i in range(0, 4 * found, 4)
+        ]
 
     return SampleBatch(
         keys=keys[:series],
@@ -159,7 +181,9 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         values=value_bits[:samples].view(np.float64),
         labels_at=labels_at,
         metadata=tuple(
-            found for start in described.tolist() if (found := _metadata(_message(buf, start)))
+            found
+            for at in described.tolist()
+            if (found := _metadata(buf, *_message(buf, at))) is not None
         ),
         refused={HISTOGRAM_REASON: histograms} if histograms else {},
         skipped={EXEMPLAR_REASON: exemplars} if exemplars else {},
@@ -167,24 +191,28 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     )
 
 
-def _message(buf: U8, start: int) -> bytes:
-    """The bytes of the length-delimited field whose length starts at `start`; the walker has
+def _message(buf: U8, at: int) -> tuple[int, int]:
+    """Start and end of the length-delimited field whose length starts at `at`; the walker has
     checked it.
     """
     size, shift = 0, 0
     while True:
-        byte = int(buf[start])
+        byte = int(buf[at])
         size |= (byte & 0x7F) << shift
-        start, shift = start + 1, shift + 7
+        at, shift = at + 1, shift + 7
         if byte < 0x80:
-            return buf[start : start + size].tobytes()
+            return at, at + size
 
 
 def _fields(message: bytes) -> list[tuple[int, int, int | bytes]]:
-    """(field, wire type, value) of each field; `InvalidLabels` when the bytes end early."""
+    """(field, wire type, value) of each field; `InvalidLabels` when the bytes end early or there
+    are too many.
+    """
     found: list[tuple[int, int, int | bytes]] = []
     p, end = 0, len(message)
     while p < end:
+        if len(found) == _METADATA_FIELDS_MAX:
+            raise InvalidLabels(detail="too many fields", limit=_METADATA_FIELDS_MAX)
         tag, p = _varint(message, p)
         wire = tag & 7
         value: int | bytes
@@ -215,25 +243,13 @@ def _varint(message: bytes, p: int) -> tuple[int, int]:
     raise InvalidLabels(detail="malformed protobuf", offset=p)
 
 
-def _labels(series: bytes) -> RawLabels:
-    labels: RawLabels = []
-    for field, wire, value in _fields(series):
-        if field == 1 and wire == 2 and isinstance(value, bytes):
-            pair = [b"", b""]
-            for part, part_wire, text in _fields(value):
-                if part in {1, 2} and part_wire == 2 and isinstance(text, bytes):
-                    pair[part - 1] = text
-            labels.append((pair[0], pair[1]))
-    return labels
-
-
-def _metadata(message: bytes) -> MetricMetadata | None:
+def _metadata(buf: U8, start: int, end: int) -> MetricMetadata | None:
     """What the sender says about a metric name; None when it says it in bytes that cannot be
     kept.
     """
     kind, texts = 0, {2: b"", 4: b"", 5: b""}
     try:
-        for field, wire, value in _fields(message):
+        for field, wire, value in _fields(buf[start:end].tobytes()):
             if field == 1 and isinstance(value, int):
                 kind = value
             elif field in texts and wire == 2 and isinstance(value, bytes):

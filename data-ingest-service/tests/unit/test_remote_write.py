@@ -150,6 +150,39 @@ def test_too_many_samples_are_refused():
         remote_write.decode(wire.compressed(message), BOUNDS)
 
 
+@pytest.mark.parametrize("inside", [b"", b"\x78\x01" * 5])
+def test_labels_without_end_refuse_their_series_at_once(inside):
+    """Reading labels costs no more than a real series may have, however many a message holds: two
+    bytes each, empty, or full of unknown fields.
+    """
+    bounds = remote_write.Bounds(decoded_bytes_max=1 << 26, samples_max=50_000)
+    endless = wire.field(1, wire.field(1, inside) * 2_000 + wire.sample(1, 0))
+    batch = remote_write.decode(wire.compressed(endless + wire.series(LABELS, [(1, 1.0)])), bounds)
+    with pytest.raises(InvalidLabels, match=r"too many labels \(labels=2000, "):
+        batch.labels_at(0)
+    assert batch.labels_at(1) == list(LABELS)
+
+
+def test_labels_of_one_request_are_bounded(monkeypatch):
+    """Many series with many labels each end as a request that is too large, not as minutes of
+    work.
+    """
+    monkeypatch.setattr(remote_write, "_LABELS_READ_MAX", 15)
+    message = wire.series([(b"a", b"b")] * 10, [(1, 1.0)]) * 2
+    batch = remote_write.decode(wire.compressed(message), BOUNDS)
+    assert len(batch.labels_at(0)) == 10
+    with pytest.raises(BodyTooLarge, match="too many labels"):
+        batch.labels_at(1)
+
+
+def test_metadata_without_end_is_left_out():
+    """A description of more fields than one has is passed over; the others are kept."""
+    endless = wire.field(3, wire.field(2, b"up") + b"\x78\x01" * 2_000)
+    message = endless + wire.field(3, wire.field(2, b"up"))
+    batch = remote_write.decode(wire.compressed(message), remote_write.Bounds(1 << 26, 10))
+    assert batch.metadata == (MetricMetadata("up", "unknown"),)
+
+
 @pytest.mark.parametrize(
     ("body", "error"),
     [
