@@ -31,6 +31,7 @@ def parse(text: str, root: Path) -> Catalogue:
             ready=entry["ready"],
             metrics=entry["metrics"],
             migrate=entry.get("migrate"),
+            kernels=entry.get("kernels"),
             processes=dict(entry["processes"]),
         )
         for entry in data["service"]
@@ -61,6 +62,8 @@ def disagreements(catalogue: Catalogue) -> list[str]:
         wanted = [folder / "pyproject.toml", folder / "requirements.txt"]
         if service.package:
             wanted.append(folder / service.package / "__init__.py")
+        if service.kernels_folder:
+            wanted.append(folder / service.kernels_folder / "__main__.py")
         faults += [
             f"{service.folder}: {path.relative_to(catalogue.root)} is missing"
             for path in wanted

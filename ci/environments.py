@@ -15,6 +15,8 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -60,16 +62,32 @@ def wanted_lock(folder: Path, lock: Lock) -> Lock | None:
     return DEV if DEV in stamp else lock
 
 
+@dataclass
+class Maker:
+    """Makes environments of one kind of lock. pip is asked for its settings once, if at all."""
+
+    root: Path
+    lock: Lock
+    screen: Screen
+
+    async def make(self, name: str) -> None:
+        """The folder `name` has an environment that holds what the lock names."""
+        folder = self.root / name
+        if wanted := wanted_lock(folder, self.lock):
+            await _make_one(folder, wanted, self._variables, self.screen)
+
+    @cached_property
+    def _variables(self) -> Mapping[str, str]:
+        return os.environ | uv_settings(pip_settings(), os.environ)
+
+
 async def make(root: Path, folders: Iterable[str], lock: Lock, screen: Screen) -> None:
     """Each of `folders` has an environment that holds what `lock` names; made ones are shown."""
-    stale = {root / name: wanted for name in folders if (wanted := wanted_lock(root / name, lock))}
-    if not stale:
-        return
-    variables = os.environ | uv_settings(pip_settings(), os.environ)
+    maker = Maker(root, lock, screen)
     try:
         async with screen.ticking(), asyncio.TaskGroup() as group:
-            for folder, wanted in stale.items():
-                group.create_task(_make_one(folder, wanted, variables, screen))
+            for name in folders:
+                group.create_task(maker.make(name))
     except* CiError as faults:
         raise faults.exceptions[0] from None
 

@@ -17,7 +17,13 @@ class Service:
     ready: str
     metrics: str
     migrate: str | None
+    kernels: str | None
     processes: Mapping[str, str]
+
+    @property
+    def kernels_folder(self) -> str | None:
+        """Where the sources of its kernels stand, within its folder."""
+        return self.kernels.replace(".", "/") if self.kernels else None
 
     @property
     def port_variable(self) -> str:

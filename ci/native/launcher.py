@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import platform
 import shutil
 import signal
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -28,6 +29,8 @@ FOLLOW_EVERY_S = 0.15
 ANYWHERE = {"0.0.0.0", "::"}
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+E = TypeVar("E", bound=Exception)
+
 
 @dataclass
 class Run:
@@ -37,17 +40,19 @@ class Run:
     settings: Settings
     screen: Screen
     supervisor: Supervisor = field(init=False)
+    maker: environments.Maker = field(init=False)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     ports: dict[str, int] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     database: dict[str, str] = field(default_factory=dict)
     place: postgres.Place | None = None
-    has_status: bool = True
     phase: str = "starting"
 
     def __post_init__(self) -> None:
         """The supervisor reports through us."""
         self.supervisor = Supervisor(say=self._say, changed=self.publish)
+        runtime = environments.RUNTIME
+        self.maker = environments.Maker(self.catalogue.root, runtime, self.screen)
 
     @property
     def urls(self) -> dict[str, str]:
@@ -68,9 +73,16 @@ class Run:
         name = "localhost" if host in {plan.LOOPBACK, *ANYWHERE} else host
         return (self.settings.public_url or f"http://{name}:{self.ports['ui']}").rstrip("/")
 
+    @property
+    def pids(self) -> Path:
+        """The folder of the pid files."""
+        return self.settings.data_dir / "run"
+
     def publish(self) -> None:
-        """The state file says what is true now."""
+        """The state file and the pid files say what is true now."""
         programs = self.supervisor.children.values()
+        for child in programs:
+            state.write_pid(plan.pid_file(self.pids, child.program.name), child.pid)
         content: dict[str, Any] = {
             "phase": self.phase,
             "launcher": os.getpid(),
@@ -96,25 +108,24 @@ class Run:
         self.screen.line(f"  {self.screen.paint('!', '33')} {text}")
 
     async def start(self) -> None:
-        """Every process runs and every service is ready."""
+        """Every process runs and every service is ready, each as soon as it can be."""
         settings, screen = self.settings, self.screen
         bind = {s.code: settings.host if s.code == "ui" else plan.LOOPBACK for s in self.services}
         self.ports = ports.choose(settings.ports, settings.host)
         ports.check(self.catalogue, self.ports, bind)
         nginx = find_nginx()
-        self.has_status = plan.STATUS_MODULE in process.run([nginx, "-V"], timeout_s=20).output
-        folders = [service.folder for service in self.services]
-        await environments.make(self.catalogue.root, folders, environments.RUNTIME, screen)
         self.secrets = keys.keep(settings.data_dir / "secrets.env", settings.passed_on)
-        for folder in (settings.data_dir / "objects", settings.cache_dir / "numba"):
+        shutil.rmtree(self.pids, ignore_errors=True)  # of a run that was killed
+        for folder in (self.pids, settings.data_dir / "objects", settings.cache_dir / "numba"):
             folder.mkdir(parents=True, exist_ok=True)
         await self.supervisor.open()
         async with screen.ticking():
             async with asyncio.TaskGroup() as group:
-                page = group.create_task(self._page(nginx))
-                facts = group.create_task(self._store())
-            await self._migrate(facts.result())
-            await self._serve(facts.result(), page.result())
+                store = group.create_task(self._store())
+                for service in self.services:
+                    served = self._page(service, nginx) if service.code == "ui" else None
+                    group.create_task(served or self._serve(service, store))
+            await self._ready()
         self.phase = "ready"
         self.publish()
 
@@ -123,9 +134,9 @@ class Run:
         """The services of the catalogue."""
         return self.catalogue.services
 
-    async def _page(self, nginx: Path) -> Program:
-        """The page is built and nginx configured; gives the program that serves it."""
-        service = self.catalogue.service("ui")
+    async def _page(self, service: Service, nginx: Path) -> None:
+        """The page is built, nginx configured and started."""
+        await self.maker.make(service.folder)
         folder, data_dir = self.catalogue.root / service.folder, self.settings.data_dir
         python = environments.python_of(folder)
         page = plan.Page(
@@ -134,10 +145,9 @@ class Run:
         with self.screen.step("dashboard: page built"):
             await must([str(python), "build.py", "--out", str(page.dist)], folder)
             await must(page.conf_command(python, self.urls), folder)
-            if not self.has_status:
-                (page.dist / "metrics").write_text(plan.BARE_METRICS)
         env = {"PATH": os.defpath}
-        return self._program("ui", page.command(), env, folder, f"{self.local_url}{service.ready}")
+        url = f"{self.local_url}{service.ready}"
+        self.supervisor.start(self._program("ui", page.command(), env, folder, url))
 
     async def _store(self) -> plan.Facts:
         """A database answers; gives the facts that the services start from."""
@@ -166,60 +176,68 @@ class Run:
             object_store_url=settings.object_store_url or objects.as_uri(),
             secrets=self.secrets,
             cache_dir=settings.cache_dir,
+            pids=self.pids,
             inherited=plan.inherited(settings.passed_on),
-            metrics_paths={} if self.has_status else {"ui": "/metrics"},
         )
 
-    async def _migrate(self, facts: plan.Facts) -> None:
-        """All schemas are current. Those that this cluster is known to have are not asked again."""
-        known_file = self.settings.data_dir / "schemas.json"
-        known = state.read(known_file) or {}
-
-        async def migrate(service: Service, module: str) -> None:
-            folder = self.catalogue.root / service.folder
-            files = {
-                str(path): path.read_bytes() for path in sorted(folder.glob("migrations/**/*.py"))
-            }
-            now = plan.schema_print(files, self.place.cluster) if self.place else None
-            if now is not None and known.get(service.code) == now:
-                return
-            argv = plan.command(environments.python_of(folder), module)
-            env = plan.environment(self.catalogue, service, self.ports[service.code], facts)
-            with self.screen.step(f"{service.folder}: schema"):
-                await must(argv, folder, env)
-            known[service.code] = now
-
+    async def _serve(self, service: Service, store: asyncio.Task[plan.Facts]) -> None:
+        """The processes of the service are started, once they have all that they start from."""
+        await self.maker.make(service.folder)
         async with asyncio.TaskGroup() as group:
-            for service in self.services:
-                if service.migrate:
-                    group.create_task(migrate(service, service.migrate))
-        if self.place:
-            state.write(known_file, known)
+            group.create_task(self._compile(service))
+            group.create_task(self._migrate(service, store))
+        folder = self.catalogue.root / service.folder
+        env = plan.environment(self.catalogue, service, self.ports[service.code], await store)
+        url = f"{self.urls[service.code]}{service.ready}"
+        for name, module in service.processes.items():
+            argv = plan.command(environments.python_of(folder), module)
+            ready_url = url if name == service.code else None
+            self.supervisor.start(self._program(name, argv, env, folder, ready_url))
 
-    async def _serve(self, facts: plan.Facts, page: Program) -> None:
-        """All services are started, and ready."""
-        programs = [page]
-        for service in self.services:
-            folder = self.catalogue.root / service.folder
-            env = plan.environment(self.catalogue, service, self.ports[service.code], facts)
-            url = f"{self.urls[service.code]}{service.ready}"
-            programs += [
-                self._program(
-                    name,
-                    plan.command(environments.python_of(folder), module),
-                    env,
-                    folder,
-                    url if name == service.code else None,
-                )
-                for name, module in service.processes.items()
-                if module != "nginx"
-            ]
-        for program in programs:
-            self.supervisor.start(program)
+    async def _compile(self, service: Service) -> None:
+        """The kernels are compiled. Those that are known to be are not looked at again."""
+        if service.kernels is None or service.kernels_folder is None:
+            return
+        folder = self.catalogue.root / service.folder
+        known_file = self.settings.cache_dir / "numba" / f"{service.folder}.json"
+        lock = (folder / environments.RUNTIME).read_bytes()
+        sources = {str(path): path.stat() for path in folder.glob(f"{service.kernels_folder}/*.py")}
+        now = plan.kernels_print(
+            environments.fingerprint(lock, platform.python_version()),
+            {path: (found.st_mtime_ns, found.st_size) for path, found in sources.items()},
+        )
+        if (state.read(known_file) or {}).get("kernels") == now:
+            return
+        argv = plan.command(environments.python_of(folder), service.kernels)
+        env = plan.inherited(self.settings.passed_on) | plan.numba_cache(self.settings.cache_dir)
+        with self.screen.step(f"{service.folder}: kernels"):
+            await must(argv, folder, env)
+        state.write(known_file, {"kernels": now})
+
+    async def _migrate(self, service: Service, store: asyncio.Task[plan.Facts]) -> None:
+        """The schema is current. One that this cluster is known to have is not asked again."""
+        facts = await store
+        if service.migrate is None:
+            return
+        known_file = self.settings.data_dir / "schemas.json"
+        folder = self.catalogue.root / service.folder
+        files = {str(path): path.read_bytes() for path in folder.glob("migrations/**/*.py")}
+        now = plan.schema_print(files, self.place.cluster) if self.place else None
+        if now is not None and (state.read(known_file) or {}).get(service.code) == now:
+            return
+        argv = plan.command(environments.python_of(folder), service.migrate)
+        env = plan.environment(self.catalogue, service, self.ports[service.code], facts)
+        with self.screen.step(f"{service.folder}: schema"):
+            await must(argv, folder, env)
+        if now is not None:
+            state.write(known_file, (state.read(known_file) or {}) | {service.code: now})
+
+    async def _ready(self) -> None:
+        """All services are ready."""
         step = "services: ready"
         with self.screen.step(step):
             await self.supervisor.wait_ready(
-                [program.name for program in programs],
+                [name for service in self.services for name in service.processes],
                 self.settings.start_timeout_s,
                 lambda waits: self.screen.detail(
                     step, "; ".join(f"{name}: {why[:60]}" for name, why in waits.items())
@@ -316,7 +334,7 @@ async def _run(catalogue: Catalogue, settings: Settings, screen: Screen) -> None
     except* CiError as faults:
         raise first_fault(faults) from None
     except* PostgresError as faults:
-        raise OutsideFault(str(faults.exceptions[0])) from None
+        raise OutsideFault(str(first_fault(faults))) from None
     finally:
         stopping.cancel()
         if run.supervisor.children:
@@ -327,15 +345,13 @@ async def _run(catalogue: Catalogue, settings: Settings, screen: Screen) -> None
         if run.place:
             postgres.leave(run.place)
         settings.state_file.unlink(missing_ok=True)
+        shutil.rmtree(run.pids, ignore_errors=True)
 
 
-def first_fault(faults: BaseExceptionGroup[CiError]) -> CiError:
+def first_fault(faults: BaseExceptionGroup[E]) -> E:
     """The first error of a group, however deep."""
-    fault: BaseException = faults
-    while isinstance(fault, BaseExceptionGroup):
-        fault = fault.exceptions[0]
-    assert isinstance(fault, CiError)
-    return fault
+    fault = faults.exceptions[0]
+    return first_fault(fault) if isinstance(fault, BaseExceptionGroup) else fault
 
 
 def _kill_all(run: Run) -> None:

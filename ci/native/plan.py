@@ -2,16 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ci.model import Catalogue, Service
 
 LOOPBACK = "127.0.0.1"
-# An nginx built without its status module (the wheel's) serves this file as /metrics: that it
-# answers is all that can be said of it.
-BARE_METRICS = "# HELP nginx_up Whether nginx answers.\n# TYPE nginx_up gauge\nnginx_up 1\n"
-STATUS_MODULE = "http_stub_status_module"
 INHERITED = (
     # what a program needs of the machine; everything else it gets from us
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
@@ -26,7 +22,7 @@ class Facts:
     """All that the environment of a run's processes is made of.
 
     urls: by service code, what the others call. public_url: what a browser calls.
-    metrics_paths: by service code, where this machine's differ from the catalogue's.
+    pids: the folder of the pid files.
     """
 
     urls: Mapping[str, str]
@@ -35,8 +31,8 @@ class Facts:
     object_store_url: str
     secrets: Mapping[str, str]
     cache_dir: Path
+    pids: Path
     inherited: Mapping[str, str]
-    metrics_paths: Mapping[str, str] = field(default_factory=dict)
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
@@ -51,9 +47,27 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
 def scrape_targets(catalogue: Catalogue, facts: Facts) -> str:
     """What dis scrapes of the hub itself: `name=url` pairs, one for each service."""
     return ",".join(
-        f"{service.folder}={facts.urls[service.code]}"
-        f"{facts.metrics_paths.get(service.code, service.metrics)}"
+        f"{service.folder}={facts.urls[service.code]}{service.metrics}"
         for service in catalogue.services
+    )
+
+
+def pid_file(pids: Path, process: str) -> Path:
+    """The file that holds the pid of that process while it runs."""
+    return pids / f"{process}.pid"
+
+
+def host_processes(catalogue: Catalogue, pids: Path) -> str | None:
+    """Where dis finds the processes of this run and of no other: `folder=/path/of.pid` pairs.
+
+    None where the path cannot be said in that form: dis then looks at command lines.
+    """
+    if "," in str(pids):
+        return None
+    return ",".join(
+        f"{service.folder}={pid_file(pids, name)}"
+        for service in catalogue.services
+        for name in service.processes
     )
 
 
@@ -69,11 +83,13 @@ def environment(catalogue: Catalogue, service: Service, port: int, facts: Facts)
         "SERVICE_TOKEN": facts.secrets["SERVICE_TOKEN"],
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "",
-        "NUMBA_CACHE_DIR": str(facts.cache_dir / "numba"),
+        **numba_cache(facts.cache_dir),
         **{f"{code.upper()}_URL": url for code, url in facts.urls.items()},
     }
     if service.code == "dis":
         env.setdefault("DIS_SCRAPE_TARGETS", scrape_targets(catalogue, facts))
+        if (processes := host_processes(catalogue, facts.pids)) is not None:
+            env.setdefault("DIS_HOST_PROCESSES", processes)
     if service.code == "ubs":
         secrets = {name: value for name, value in facts.secrets.items() if name.startswith("UBS_")}
         env |= secrets | {"UI_PUBLIC_URL": facts.public_url}
@@ -88,6 +104,11 @@ def _is_foreign(name: str, service: Service) -> bool:
     owners = ("DAS_", "DIS_", "APS_", "UBS_")
     mine = f"{service.code.upper()}_"
     return name.startswith(owners) and not name.startswith(mine) and not name.endswith("_URL")
+
+
+def numba_cache(cache_dir: Path) -> dict[str, str]:
+    """Where compiled kernels are kept: the same for who makes and who uses them."""
+    return {"NUMBA_CACHE_DIR": str(cache_dir / "numba")}
 
 
 def command(python: Path, module: str) -> tuple[str, ...]:
@@ -129,6 +150,14 @@ def schema_print(files: Mapping[str, bytes], cluster: str) -> str:
     for name, content in sorted(files.items()):
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
+
+
+def kernels_print(environment: str, sources: Mapping[str, tuple[int, int]]) -> str:
+    """What compiled kernels are known by: their environment, and what numba looks at in a source.
+
+    sources: by path, the time of the last change in nanoseconds and the size.
+    """
+    return hashlib.sha256(repr((environment, sorted(sources.items()))).encode()).hexdigest()
 
 
 def setup_link(public_url: str, token: str) -> str:

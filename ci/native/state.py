@@ -48,10 +48,22 @@ def is_running(data_dir: Path) -> bool:
 
 def write(path: Path, state: Mapping[str, Any]) -> None:
     """`path` holds `state`, whole at every moment, readable by its owner only: it carries a key."""
+    _replace(path, json.dumps(state, indent=1))
+
+
+def write_pid(path: Path, pid: int | None) -> None:
+    """`path` holds the pid, whole at every moment; there is no such file while nobody has one."""
+    if pid is None:
+        path.unlink(missing_ok=True)
+    else:
+        _replace(path, f"{pid}\n")
+
+
+def _replace(path: Path, text: str) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump(state, file, indent=1)
+        file.write(text)
     partial.rename(path)
 
 

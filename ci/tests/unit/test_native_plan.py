@@ -25,6 +25,7 @@ def facts(**changes):
         "object_store_url": "file:///o",
         "secrets": SECRETS,
         "cache_dir": Path("/cache"),
+        "pids": Path("/a place/run"),
         "inherited": {},
     }
     return plan.Facts(**known | changes)
@@ -55,8 +56,18 @@ def test_dis_scrapes_the_five_services():
     targets = environment("dis")["DIS_SCRAPE_TARGETS"].split(",")
     assert targets[0] == "data-api-service=http://127.0.0.1:0/metrics"
     assert targets[-1] == "frontend-dashboard=http://127.0.0.1:4/stub_status"
-    bare = environment("dis", metrics_paths={"ui": "/metrics"})["DIS_SCRAPE_TARGETS"]
-    assert bare.endswith("frontend-dashboard=http://127.0.0.1:4/metrics")
+
+
+def test_dis_counts_the_processes_of_this_run_only():
+    """One pid file a process, under its folder's name; a path that cannot be said is not said."""
+    said = environment("dis")["DIS_HOST_PROCESSES"].split(",")
+    assert "data-api-service=/a place/run/das.pid" in said
+    assert [item for item in said if item.startswith("analysis-processing-service=")] == [
+        "analysis-processing-service=/a place/run/aps.pid",
+        "analysis-processing-service=/a place/run/aps-worker.pid",
+    ]
+    assert "DIS_HOST_PROCESSES" not in environment("dis", pids=Path("/a,b/run"))
+    assert "DIS_HOST_PROCESSES" not in environment("das")
 
 
 def test_a_persons_own_setting_wins_and_reaches_only_its_service():
@@ -89,6 +100,19 @@ def test_schemas_are_told_apart(one, other):
     same = plan.schema_print(one, "c") == plan.schema_print(other, "c")
     assert same == (one == other)
     assert plan.schema_print(one, "c") != plan.schema_print(one, "d")
+
+
+def test_kernels_are_known_by_what_numba_looks_at():
+    """Another environment, a touched or resized source, a further one: compiled again."""
+    known = plan.kernels_print("env", {"a.py": (1, 2), "b.py": (3, 4)})
+    assert known == plan.kernels_print("env", {"b.py": (3, 4), "a.py": (1, 2)})
+    others = [
+        plan.kernels_print("other", {"a.py": (1, 2), "b.py": (3, 4)}),
+        plan.kernels_print("env", {"a.py": (1, 2), "b.py": (5, 4)}),
+        plan.kernels_print("env", {"a.py": (1, 2), "b.py": (3, 5)}),
+        plan.kernels_print("env", {"a.py": (1, 2)}),
+    ]
+    assert known not in others
 
 
 @given(st.text(keys.BASE62, min_size=32, max_size=32))
