@@ -173,18 +173,11 @@ class Engine:
     ) -> AsyncIterator[QueryLimits]:
         """A slot and a deadline, which every read of samples holds; yields the bounds to obey."""
         bounds = self.bounds(plan)
-        allowed_s = min(bounds.timeout_s, timeout_s or bounds.timeout_s)
-        deadline = Deadline(time.monotonic() + allowed_s)
-        try:
-            async with (
-                asyncio.timeout(allowed_s),
-                self._slots.taken(tenant, bounds.concurrency_max),
-            ):
-                yield QueryLimits(bounds.samples_max, deadline.check)
-        except TimeoutError as exc:
-            raise QueryTimeout(timeout_s=allowed_s) from exc
-        finally:
-            deadline.canceled = True  # a thread that is still at work stops at its next check
+        async with (
+            _in_time(bounds, timeout_s) as limits,
+            self._slots.taken(tenant, bounds.concurrency_max),
+        ):
+            yield limits
 
     async def series(
         self, tenant: UUID, plan: Limits, sets: MatcherSets, span: tuple[int, int] | None
@@ -207,12 +200,16 @@ class Engine:
         async with self.admitted(tenant, plan) as limits:
             return await self.store.label_values(tenant, name, sets, span, limits)
 
-    async def export(
+    @contextlib.asynccontextmanager
+    async def exported(
         self, tenant: UUID, plan: Limits, spans: Sequence[SelectorSpan]
-    ) -> list[Columns]:
-        """The raw samples of each span."""
-        async with self.admitted(tenant, plan) as limits:
-            return await self._load(tenant, spans, limits)
+    ) -> AsyncIterator[list[Columns]]:
+        """The raw samples of each span, loaded in time; the slot is held as long as they are."""
+        bounds = self.bounds(plan)
+        async with self._slots.taken(tenant, bounds.concurrency_max):
+            async with _in_time(bounds, None) as limits:
+                loaded = await self._load(tenant, spans, limits)
+            yield loaded
 
     def bounds(self, plan: Limits) -> EngineLimits:
         """This process's bounds, lowered to the plan's."""
@@ -262,6 +259,20 @@ class Engine:
         loaded = await self.store.load(tenant, spans, limits)
         LOADED.inc(sum(columns.samples for columns in loaded))
         return loaded
+
+
+@contextlib.asynccontextmanager
+async def _in_time(bounds: EngineLimits, timeout_s: float | None) -> AsyncIterator[QueryLimits]:
+    """The block ends by the deadline; raises QueryTimeout."""
+    allowed_s = min(bounds.timeout_s, timeout_s or bounds.timeout_s)
+    deadline = Deadline(time.monotonic() + allowed_s)
+    try:
+        async with asyncio.timeout(allowed_s):
+            yield QueryLimits(bounds.samples_max, deadline.check)
+    except TimeoutError as exc:
+        raise QueryTimeout(timeout_s=allowed_s) from exc
+    finally:
+        deadline.canceled = True  # a thread that is still at work stops at its next check
 
 
 def _lower(own: int, planned: int | None) -> int:

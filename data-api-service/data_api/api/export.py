@@ -7,6 +7,7 @@ Arrow IPC keeps every bit, one row a series: `metric` (map), `timestamp_ms` (lis
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,8 @@ import orjson
 import pyarrow as pa
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import iterate_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from ..errors import InvalidParameter
 from ..model import Columns, SelectorSpan
@@ -36,9 +39,34 @@ async def export(request: Request, caller: Caller, params: Query, engine: Engine
     spans = [
         SelectorSpan(matchers, start_ms - 1, end_ms) for matchers in params.selectors(required=True)
     ]
-    work = engine.export(caller.tenant, caller.limits, spans)
-    columns = await while_connected(request, work)
-    return StreamingResponse(write(columns), media_type=media_type)
+    opened = engine.exported(caller.tenant, caller.limits, spans)
+    return _Export(request, opened, write, media_type)
+
+
+class _Export(StreamingResponse):
+    """Loads, then streams. The query's slot is held until the last byte has left, as its samples
+    are: clients that read slowly hold no more of them than the plan has slots.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        opened: AbstractAsyncContextManager[list[Columns]],
+        write: "Writer",
+        media_type: str,
+    ) -> None:
+        super().__init__(iter(()), media_type=media_type)
+        self._request = request
+        self._opened = opened
+        self._write = write
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What fails before the first byte is answered like any other failure."""
+        async with AsyncExitStack() as held:
+            opening = held.enter_async_context(self._opened)
+            columns = await while_connected(self._request, opening)
+            self.body_iterator = iterate_in_threadpool(self._write(columns))
+            await super().__call__(scope, receive, send)
 
 
 def _ndjson(columns: list[Columns]) -> Iterator[bytes]:

@@ -396,3 +396,53 @@ async def test_a_form_has_a_size(das):
     """A form beyond 1 MiB is 413, and is not read to its end."""
     answer = await das.post("/api/v1/query", data={"query": "1" * 2_000_000})
     assert answer.status_code == 413
+
+
+async def test_an_export_holds_its_slot_until_its_last_byte(serve, hub, ingest, tenant):
+    """Samples stay in memory until a slow client has read them, so they count as a running query;
+    a client that leaves in the middle gives the slot back.
+    """
+    client = await serve(das_queue_timeout_s=0.2)
+    client.headers["X-API-Key"] = key = hub.key(tenant, query_concurrency=1)
+    await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0)])
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1",
+        "method": "GET", "scheme": "http", "path": "/api/v1/export", "raw_path": b"/api/v1/export",
+        "query_string": b"match[]=up", "root_path": "", "server": ("das", 80), "state": {},
+        "client": ("127.0.0.1", 1), "headers": [(b"x-api-key", key.encode())],
+    }  # fmt: skip
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def slow_send(message):
+        if message["type"] == "http.response.body" and message["body"]:
+            begun.set()
+            await goes_on.wait()
+
+    for leaves in (False, True):
+        begun.clear()
+        goes_on.clear()
+        reading = asyncio.create_task(client._transport.app(dict(scope), receive, slow_send))
+        async with asyncio.timeout(10):
+            await begun.wait()
+            assert (await call(client, "/api/v1/query", query="up")).status_code == 429
+            if leaves:
+                reading.cancel()
+                await asyncio.wait([reading])
+            else:
+                goes_on.set()
+                await reading
+        assert (await call(client, "/api/v1/query", query="up")).status_code == 200
+
+
+async def test_an_export_that_is_too_large_is_refused_before_its_first_byte(
+    serve, hub, ingest, tenant
+):
+    """The status still says so: nothing has been sent when the limit is met."""
+    client = await serve()
+    client.headers["X-API-Key"] = hub.key(tenant, query_samples=1)
+    await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0), (NOW_MS + 1, 1.0)])
+    answer = await call(client, "/api/v1/export", **{"match[]": "up"})
+    assert (answer.status_code, answer.json()["errorType"]) == (422, "execution")
