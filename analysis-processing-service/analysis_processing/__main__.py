@@ -1,20 +1,13 @@
-"""`python -m analysis_processing`: the web process on the settings' host and port."""
+"""`python -m analysis_processing`: the service on the host and port of its settings."""
 
-from __future__ import annotations
 
-import uvicorn
+def main() -> None:
+    """Serves until told to stop; exits with the reason when the settings are not complete."""
+    from .main import app, settings  # noqa: PLC0415 - reads the environment
+    from .serving import serve  # noqa: PLC0415 - after the settings were found complete
 
-from analysis_processing.main import app, settings
+    serve(app, settings.host, settings.port, settings.aps_drain_s)
+
 
 if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        # over what clients keep (httpx 5 s, nginx 60 s): they close an idle connection, never we
-        timeout_keep_alive=75,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
+    main()

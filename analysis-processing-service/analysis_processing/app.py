@@ -50,7 +50,6 @@ def create_app(
         try:
             yield
         finally:
-            drain.draining = True
             REGISTRY.unregister(queue)
             await identity.close()
             await http.aclose()
@@ -71,6 +70,7 @@ def create_app(
         description="Analysis jobs over a tenant's metrics.",
     )
     app.state.services = Services(settings, engine, identity, clock)
+    app.state.drain = drain
     app.add_middleware(RequestLog, service="aps")
     problems.install(app)
     checks = {"database": database, "user-billing-service": identity.check}

@@ -37,6 +37,7 @@ class Settings(DatabaseSettings):
     )
     aps_steps_max: int = Field(110_000, ge=100, description="steps of one job's range")
     aps_unfinished_jobs_max: int = Field(100, ge=1, description="queued and running, each tenant")
+    aps_drain_s: float = Field(1.0, ge=0, description="/ready says 503 so long before a stop")
     aps_write_back_samples_max: int = Field(200_000, ge=0, description="scores one job writes back")
     aps_job_retention_days: int = Field(30, ge=1, description="finished jobs and results are kept")
 

@@ -62,7 +62,6 @@ def create_app(
             try:
                 yield
             finally:
-                drain.draining = True
                 await warming
                 await identity.close()
                 if http is None:

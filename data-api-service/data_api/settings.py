@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     """Decoded block chunks kept, over all tenants (16 bytes a sample)."""
     das_pool_connections: Annotated[int, Field(gt=0)] = 8
     """Connections to Postgres; a query holds one while it lists and fetches, never to evaluate."""
-    das_drain_s: Annotated[float, Field(ge=0)] = 0.0
+    das_drain_s: Annotated[float, Field(ge=0)] = 1.0
     """Pause between /ready turning 503 and the end, so that routers notice."""
 
     @field_validator("object_store_url")

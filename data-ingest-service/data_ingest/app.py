@@ -39,13 +39,11 @@ class Parts:
     writer: Writer
     pipeline: Pipeline
     identity: IdentityClient
-    drain: Drain
 
 
 def create_app(
     settings: Settings,
     transport: httpx.AsyncBaseTransport | None = None,
-    drain: Drain | None = None,
 ) -> FastAPI:
     """The application; `transport` stands in for the network to the other services in tests."""
     database_url = settings.database_url.get_secret_value()
@@ -65,7 +63,7 @@ def create_app(
     )
     objects = open_store(settings.object_store_url)
     background = Background(settings, pipeline.ingest, identity.home_organisation, http, objects)
-    drain = drain or Drain()
+    drain = Drain()
 
     async def object_store() -> str:
         return await anyio.to_thread.run_sync(objects.check)
@@ -78,7 +76,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.parts = Parts(settings, writer, pipeline, identity, drain)
+        app.state.parts = Parts(settings, writer, pipeline, identity)
         await writer.start()
         await identity.start()
         try:
@@ -95,6 +93,7 @@ def create_app(
         version=__version__,
         lifespan=lifespan,
     )
+    app.state.drain = drain
     app.add_middleware(RequestLog, service="dis")
     problems.install(app)
     app.include_router(router(checks, drain=drain))

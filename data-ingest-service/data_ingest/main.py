@@ -18,10 +18,8 @@ def _settings() -> Settings:
 
 settings = _settings()
 
-from data_ingest.api.probes import Drain  # noqa: E402
 from data_ingest.app import create_app  # noqa: E402 - kernels are not compiled for settings that cannot work
 from data_ingest.telemetry import configure  # noqa: E402
 
 configure("dis", settings.log_level, __version__)
-drain = Drain()
-app = create_app(settings, drain=drain)
+app = create_app(settings)

@@ -1,18 +1,13 @@
-"""`python -m user_billing`: the service, listening where the settings say."""
+"""`python -m user_billing`: the service on the host and port of its settings."""
 
-import uvicorn
 
-from .main import app, settings
+def main() -> None:
+    """Serves until told to stop; exits with the reason when the settings are not complete."""
+    from .main import app, settings  # noqa: PLC0415 - reads the environment
+    from .serving import serve  # noqa: PLC0415 - after the settings were found complete
+
+    serve(app, settings.host, settings.port, settings.ubs_drain_s)
+
 
 if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        # over what clients keep (httpx 5 s, nginx 60 s): they close an idle connection, never we
-        timeout_keep_alive=75,
-        access_log=False,
-        proxy_headers=False,  # X-Forwarded-For is read by our own rule: UBS_TRUSTED_PROXIES
-        server_header=False,
-    )
+    main()

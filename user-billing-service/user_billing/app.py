@@ -1,6 +1,5 @@
 """The composition root: the only place where parts are chosen and joined."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -46,8 +45,6 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         background.start()
         yield
-        drain.draining = True
-        await asyncio.sleep(settings.ubs_drain_s)
         await background.stop()
         services.database.engine.dispose()
 
@@ -58,6 +55,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.services = services
+    app.state.drain = drain
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog, service="ubs")
     problems.install(app)

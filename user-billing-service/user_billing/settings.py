@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     ubs_signing_key_days: int = Field(default=30, ge=1)
     """Age at which the signing key is replaced."""
     ubs_organisations_per_user_max: int = Field(default=10, ge=1)
-    ubs_drain_s: float = Field(default=0.0, ge=0)
+    ubs_drain_s: float = Field(default=1.0, ge=0)
     """Pause between SIGTERM (ready turns 503) and the end, so that routers notice."""
 
     @model_validator(mode="before")
