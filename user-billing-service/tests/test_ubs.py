@@ -104,6 +104,24 @@ def test_the_app_can_be_served_by_uvicorn_directly(settings):
         assert httpx.get(f"{base_url}/ready").status_code == 503
 
 
+def test_a_body_too_large_is_answered_while_it_arrives(settings):
+    """The 413 reaches a sender that is still sending, and the connection serves the next request:
+    nginx would call a connection that breaks a service that does not answer.
+    """
+    port = int(settings["PORT"])
+    head = b"POST /api/v1/login HTTP/1.1\r\nHost: ubs\r\nContent-Length: 8000000\r\n\r\n"
+    with process("user_billing", **settings) as started:
+        base_url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: started.poll() is not None or answers(base_url), 30)
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sender:
+            sender.sendall(head + bytes(100_000))
+            assert sender.recv(12) == b"HTTP/1.1 413"
+            sender.sendall(bytes(8_000_000 - 100_000))
+            sender.sendall(b"GET /health HTTP/1.1\r\nHost: ubs\r\nConnection: close\r\n\r\n")
+            rest = b"".join(iter(lambda: sender.recv(65536), b""))
+    assert b"HTTP/1.1 200" in rest
+
+
 def answers(base_url):
     try:
         return httpx.get(f"{base_url}/health").status_code == 200

@@ -38,8 +38,9 @@ class BodyLimit:
             more = bool(message.get("more_body")) and not too_large
         if too_large:
             error = BodyTooLarge(bytes_max=BODY_BYTES_MAX)
-            answer = problems.render(error, scope["path"], {"Connection": "close"})
-            await answer(scope, receive, send)
+            # The connection stays open, and the server drops what still arrives: closing it on a
+            # body that is on its way would take the answer along.
+            await problems.render(error, scope["path"])(scope, receive, send)
             return
         held.reverse()
 
