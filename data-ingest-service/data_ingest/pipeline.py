@@ -111,6 +111,7 @@ class Pipeline:
         self._future_ms_max = future_ms_max
         self._active_minutes = max(1, active_window_s // 60)
         self._clock = clock
+        self._history = writer.history
         self._buckets: OrderedDict[UUID, TokenBucket] = OrderedDict()
 
     async def ingest(
@@ -132,16 +133,20 @@ class Pipeline:
         request costs one change of threads.
         """
         now_s = self._clock()
+        history = self._writer.history
+        if history != self._history:
+            self._series.forget()
+            self._history = history
         known = self._series.of(tenant)
         found = await anyio.to_thread.run_sync(self._prepare, tenant, decode, known, limits, now_s)
         wait_s = self._take_tokens(tenant, limits, found.write.samples, now_s)
         if wait_s:
             found = found.without_samples(RATE_LIMITED)
         try:
-            await self._commit(found, known, now_s)
+            await self._commit(found, known, now_s, history)
         except StoreRefused as refusal:
             found = replace(found.without_samples(STORE_REFUSED), first_error=str(refusal))
-            await self._commit(found, known, now_s)
+            await self._commit(found, known, now_s, history)
         except StoreError:
             if found.write.samples and (bucket := self._buckets.get(tenant)):
                 bucket.give_back(found.write.samples)
@@ -262,11 +267,13 @@ class Pipeline:
             self._buckets.popitem(last=False)
         return bucket.take(samples, now_s)
 
-    async def _commit(self, found: Prepared, known: KnownSeries, now_s: float) -> None:
+    async def _commit(
+        self, found: Prepared, known: KnownSeries, now_s: float, history: int
+    ) -> None:
         write = found.write
         if not (write.samples or write.refused or write.metadata):
             return
-        new_ids = await self._writer.commit(write)
+        new_ids = await self._writer.commit(write, history)
         if found.new_at.size:
             # Only now: an id that is published before its row has committed would acknowledge lost
             # samples.

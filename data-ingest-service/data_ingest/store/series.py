@@ -119,6 +119,10 @@ class SeriesCache:
         self._tenants.move_to_end(tenant)
         return known
 
+    def forget(self) -> None:
+        """Nothing is known any more. Tables that are in use teach nobody from here on."""
+        self._tenants.clear()
+
     @property
     def rows_max(self) -> int:
         """Rows one table may have. While it doubles the old one is still there, so half the

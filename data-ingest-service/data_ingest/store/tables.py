@@ -33,3 +33,10 @@ $4, $5) ON CONFLICT (tenant_id, metric_name) DO UPDATE
  WHERE (kept.type, kept.help, kept.unit) IS DISTINCT FROM (excluded.type, excluded.help,
  excluded.unit)
 """
+
+# Which store this is: the table is another one after a restore or a new schema, and ids are given
+# again after a recovery to an earlier point in time.
+STORE = """
+SELECT to_regclass('metrics.series')::oid::bigint AS series_table,
+       (SELECT last_value FROM metrics.series_id_seq) AS last_series_id
+"""

@@ -124,6 +124,11 @@ class Writer:
         self._trouble = "not connected yet"
         self._closing = False
         self._task: asyncio.Task[None] | None = None
+        self._series_table = 0
+        self._last_series_id = 0
+        self.history = 0
+        """Another number once the store is another one (restored, made anew): ids that were learned
+        before mean nothing in it."""
         self._metadata_known: OrderedDict[tuple[UUID, str], MetricMetadata] = OrderedDict()
 
     async def start(self) -> None:
@@ -146,8 +151,10 @@ class Writer:
             raise StoreUnavailable(detail=self._trouble)
         return "connected, schema metrics is there"
 
-    async def commit(self, write: Write) -> I64:
+    async def commit(self, write: Write, history: int | None = None) -> I64:
         """The ids of `write.new`, once all of it is durable and visible.
+
+        history: what `self.history` was when the ids in `write` were looked up.
 
         Raises `Overloaded` when too much is waiting, `StoreUnavailable` when Postgres is away or
         the time is up (the write may then still have been committed: senders resend, and the last
@@ -155,6 +162,8 @@ class Writer:
         """
         if self._conn is None or self._closing:
             raise StoreUnavailable(detail=self._trouble, retry_after_s=1)
+        if history not in {None, self.history}:
+            raise StoreUnavailable(detail="the store has been replaced", retry_after_s=1)
         if self._queue and (
             self._queued_samples + write.samples > self._bounds.queue_samples_max
             or len(self._queue) >= self._bounds.queue_writes_max
@@ -208,6 +217,7 @@ class Writer:
         )
         try:
             await ensure_partitions(conn, await server_now(conn))
+            self._meet_store(await conn.fetchrow(tables.STORE))
             self._insert_batch = await conn.prepare(tables.INSERT_BATCH)
             # Said here, so that no server, database or role default can take the meaning out of an
             # acknowledgement. After `prepare`, which leaves its transaction, and so a lock on
@@ -220,6 +230,18 @@ class Writer:
         self._conn = conn
         CONNECTED.set(1)
         log.info("writer_connected")
+
+    def _meet_store(self, store: Mapping[str, int]) -> None:
+        known = self._series_table
+        if known and (known, True) != (
+            store["series_table"],
+            store["last_series_id"] >= self._last_series_id,
+        ):
+            log.warning("store_replaced")
+            self.history += 1
+            self._metadata_known.clear()
+        self._series_table = store["series_table"]
+        self._last_series_id = store["last_series_id"]
 
     async def _serve(self) -> None:
         while not (self._closing and not self._queue):
@@ -340,6 +362,9 @@ class Writer:
             self._metadata_known[tenant, said.metric_name] = said
         while len(self._metadata_known) > METADATA_KNOWN_MAX:
             self._metadata_known.popitem(last=False)
+        self._last_series_id = max(
+            self._last_series_id, *(int(ids.max()) for ids in new_ids if ids.size), 0
+        )
         return new_ids
 
     def _is_news(self, tenant: UUID, said: MetricMetadata) -> bool:

@@ -13,7 +13,7 @@ import asyncpg
 import numpy as np
 import pytest
 
-from data_ingest import batch
+from data_ingest import batch, migrate
 from data_ingest.errors import Overloaded, RateLimited, StoreRefused, StoreUnavailable
 from data_ingest.identity import Limits
 from data_ingest.labels import LabelRules
@@ -594,3 +594,44 @@ async def partitions(conn) -> list[str]:
         " WHERE inhparent = 'metrics.batch'::regclass"
     )
     return [row["name"].removeprefix("metrics.") for row in rows]
+
+
+@pytest.mark.parametrize("how", ["made anew", "an earlier state"])
+def test_a_store_that_was_replaced_is_met_anew(store_url, how):
+    """After a restore under a running service, ids from before are not written: every sample has
+    its series, and a write whose ids are from before is sent again.
+    """
+
+    async def law():
+        async with write_path(store_url) as path:
+            tenant, at = uuid4(), now_ms()
+            await path.send(tenant, body(("kept", [(at, 0.0)])))
+            await path.send(tenant, body(("up", [(at, 1.0)])))
+            old, before = path.writer.history, path.writer._conn.get_server_pid()
+            if how == "made anew":
+                await path.conn.execute("DROP SCHEMA metrics CASCADE")
+                await asyncio.to_thread(migrate.migrate, store_url)
+            else:
+                await path.conn.execute(
+                    "DELETE FROM metrics.batch; DELETE FROM metrics.series"
+                    " WHERE labels->>'__name__' = 'up'; SELECT setval('metrics.series_id_seq', 1)"
+                )
+            await kill_writer(path.conn)
+            await until(partial(reconnected, path, before))
+            assert (await path.send(tenant, body(("up", [(at, 2.0)])))).accepted == 1
+            assert await stored(path.conn, tenant) == [("up", at, 2.0)]
+            late = Write(tenant, np.array([2]), np.array([at]), np.array([1.0]))
+            with pytest.raises(StoreUnavailable):
+                await path.writer.commit(late, old)
+            # An idle reconnection to the same store forgets nothing.
+            now, before = path.writer.history, path.writer._conn.get_server_pid()
+            await kill_writer(path.conn)
+            await until(partial(reconnected, path, before))
+            assert path.writer.history == now
+            assert len(path.cache.of(tenant)) == 1
+
+    async def reconnected(path, before: int) -> bool:
+        conn = path.writer._conn
+        return conn is not None and not conn.is_closed() and conn.get_server_pid() != before
+
+    run(law())
