@@ -77,7 +77,14 @@ class _Tenant:
     live: dict[int, BatchRef] = field(default_factory=dict)
     series_watermark: int = 0
     batch_watermark: int = 0
+    store: int = 0
     used_s: float = 0.0
+
+    def begin_again(self, store: int) -> None:
+        """Nothing is known of the tenant any more."""
+        self.live, self.head, self.batch_watermark = {}, Head(), 0
+        self.index, self.series_watermark = SeriesIndex(), 0
+        self.store = store
 
 
 class Database:
@@ -226,10 +233,10 @@ class Catalogue:
     ) -> Snapshot:
         """Brings `state` up to the connection's snapshot, and gives it."""
         if picker is None:
-            xmin = await connection.fetchval(
-                "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
-            )
-            await self._follow_series(connection, tenant_id, state, xmin)
+            position = await connection.fetchrow(tables.POSITION)
+            if position["store"] != state.store:
+                state.begin_again(position["store"])
+            await self._follow_series(connection, tenant_id, state, position["xmin"])
             return Snapshot(state.index, Head(), ())
         row = await connection.fetchrow(
             tables.LISTING, tenant_id, str(state.batch_watermark), span[0], span[1]
@@ -239,12 +246,14 @@ class Catalogue:
             for batch_id in row["older_ids"]
             if batch_id in state.live
         }
-        if len(live) != len(row["older_ids"]):
-            # Another history than the one followed so far (a restored database): begin again.
-            log.warning("history_changed", tenant=str(tenant_id))
-            state.live, state.head, state.batch_watermark = {}, Head(), 0
-            state.index, state.series_watermark = SeriesIndex(), 0
-            return await self._follow(connection, tenant_id, state, span, picker)
+        if row["store"] != state.store or len(live) != len(row["older_ids"]):
+            is_known = state.store != 0
+            state.begin_again(row["store"])
+            if is_known:
+                # Another history than the one followed so far (a restored database): list it all.
+                log.warning("history_changed", tenant=str(tenant_id))
+                return await self._follow(connection, tenant_id, state, span, picker)
+            live = {}
         for ref in map(
             BatchRef, row["xids"], row["ids"], row["min_ts"], row["max_ts"], row["samples"]
         ):

@@ -29,7 +29,8 @@ WHERE n.nspname = 'metrics' AND a.attnum > 0 AND NOT a.attisdropped AND c.relkin
 # $1 tenant, $2 watermark (xid), $3 and $4 first and last ms of the span.
 # One row: one round trip, and arrays cost a tenth of what thousands of records cost to receive.
 LISTING: Final = """
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin, older.*, newer.*, blocks.*
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
+       to_regclass('metrics.series')::oid::bigint AS store, older.*, newer.*, blocks.*
 FROM
  (SELECT coalesce(array_agg(batch_id), '{}') AS older_ids
   FROM metrics.batch
@@ -51,6 +52,12 @@ FROM
   FROM metrics.block
   WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
     AND min_ts <= $4 AND max_ts >= $3) AS blocks
+"""
+
+# `store` is another number after the schema was restored or made anew: ids begin again then.
+POSITION: Final = """
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
+       to_regclass('metrics.series')::oid::bigint AS store
 """
 
 # $1 tenant, $2 xids. Found by the index (tenant_id, xid); others of those transactions are dropped.

@@ -7,7 +7,8 @@ import anyio
 import asyncpg
 import numpy as np
 import pytest
-from factories import Ingest
+from embedded_postgres import execute, fresh_database
+from factories import SCHEMA, Ingest
 
 from data_api.errors import CorruptData, QueryCanceled, StoreUnavailable, TooManySamples
 from data_api.model import STALE_BITS, Matcher, MatchOp, QueryLimits, SelectorSpan
@@ -290,6 +291,33 @@ async def test_a_block_number_that_comes_again_is_another_block(store, ingest, t
         "UPDATE metrics.series SET tenant_id = $1 WHERE series_id = $2", tenant, secret
     )
     assert await load(store, tenant) == {key(): [(1, 7.0)]}
+
+
+async def test_a_store_made_anew_is_followed_from_its_beginning(server_url, objects, tenant):
+    """Where the schema was restored or made anew under a running service, ids begin again and mean
+    other series: none is shown with labels from before.
+    """
+    with fresh_database(server_url, "das") as url:
+        execute(url, SCHEMA)
+        async with Database(url, 4) as database:
+            places = open_store(objects.as_uri())
+            store = Store(
+                Catalogue(database, 1 << 26),
+                BlockReader(places, 1 << 26),
+                places,
+                anyio.CapacityLimiter(4),
+            )
+            for n, ask in enumerate(("samples", "labels", "samples")):
+                connection = await asyncpg.connect(url)
+                ingest = Ingest(connection, objects)
+                await ingest.write(tenant, {"__name__": "up", "n": str(n)}, [(1, float(n))])
+                if ask == "labels":
+                    found = await store.label_values(tenant, "n", [UP], None, FREE)
+                    assert found == [str(n)]
+                assert await load(store, tenant) == {key(n=str(n)): [(1, float(n))]}
+                await connection.execute("DROP SCHEMA metrics CASCADE")
+                await connection.close()
+                execute(url, SCHEMA)
 
 
 async def test_looking_for_series_ends_with_its_query(store, ingest, tenant):
