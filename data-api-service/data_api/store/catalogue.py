@@ -273,11 +273,17 @@ class Catalogue:
     ) -> None:
         """Every series that the snapshot shows is in the index."""
         if state.series_watermark:
-            rows = await connection.fetch(tables.NEW_SERIES, tenant_id, str(state.series_watermark))
-            if rows:
+            listed = await connection.fetchval(
+                tables.NEW_SERIES_IDS, tenant_id, str(state.series_watermark)
+            )
+            unknown = state.index.unknown(listed)
+            for start in range(0, len(unknown), SERIES_PAGE):
+                rows = await connection.fetch(
+                    tables.SERIES, tenant_id, unknown[start : start + SERIES_PAGE]
+                )
                 await anyio.to_thread.run_sync(_learn, state.index, rows)
         else:
-            cursor = await connection.cursor(tables.NEW_SERIES, tenant_id, "0")
+            cursor = await connection.cursor(tables.ALL_SERIES, tenant_id)
             while rows := await cursor.fetch(SERIES_PAGE):
                 await anyio.to_thread.run_sync(_learn, state.index, rows)
         state.series_watermark = xmin

@@ -88,6 +88,11 @@ class SeriesIndex:
                 self._labels.append(kept)
                 self._ids.append(series_id)
 
+    def unknown(self, series_ids: Iterable[int]) -> list[int]:
+        """Those that are not known yet."""
+        with self._lock:
+            return [series_id for series_id in series_ids if series_id not in self._known]
+
     def select(self, matchers: Sequence[Matcher]) -> I64:
         """Places, ascending, of the series for which every matcher holds."""
         with self._lock:

@@ -66,10 +66,22 @@ SELECT batch_id, payload FROM metrics.batch
 WHERE tenant_id = $1 AND compacted_by IS NULL AND xid = ANY($2::text[]::xid8[])
 """
 
-# $1 tenant, $2 watermark (xid).
-NEW_SERIES: Final = """
-SELECT series_id, labels::text AS labels FROM metrics.series
+# $1 tenant, $2 watermark (xid). Ids alone: while a transaction somewhere stays open the watermark
+# stands still, and every query meets all series since then again.
+NEW_SERIES_IDS: Final = """
+SELECT coalesce(array_agg(series_id), '{}') FROM metrics.series
 WHERE tenant_id = $1 AND xid >= $2::text::xid8
+"""
+
+# $1 tenant, $2 series ids.
+SERIES: Final = """
+SELECT series_id, labels::text AS labels FROM metrics.series
+WHERE tenant_id = $1 AND series_id = ANY($2::bigint[])
+"""
+
+# $1 tenant.
+ALL_SERIES: Final = """
+SELECT series_id, labels::text AS labels FROM metrics.series WHERE tenant_id = $1
 """
 
 METADATA: Final = """

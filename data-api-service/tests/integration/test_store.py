@@ -12,6 +12,7 @@ from factories import SCHEMA, Ingest
 
 from data_api.errors import CorruptData, QueryCanceled, StoreUnavailable, TooManySamples
 from data_api.model import STALE_BITS, Matcher, MatchOp, QueryLimits, SelectorSpan
+from data_api.store import catalogue
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Database
 from data_api.store.objects import open_store
@@ -291,6 +292,34 @@ async def test_a_block_number_that_comes_again_is_another_block(store, ingest, t
         "UPDATE metrics.series SET tenant_id = $1 WHERE series_id = $2", tenant, secret
     )
     assert await load(store, tenant) == {key(): [(1, 7.0)]}
+
+
+async def test_an_open_transaction_does_not_make_queries_read_labels_again(
+    store, ingest, database_url, tenant, monkeypatch
+):
+    """While one stands open the watermark stands still; new series are read once all the same, in
+    bounded pages.
+    """
+    monkeypatch.setattr(catalogue, "SERIES_PAGE", 4)
+    read: list[int] = []
+    learn = catalogue._learn
+    monkeypatch.setattr(
+        catalogue, "_learn", lambda index, rows: (read.append(len(rows)), learn(index, rows))
+    )
+    await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0)])
+    await load(store, tenant)
+    other = await asyncpg.connect(database_url)
+    transaction = other.transaction()
+    await transaction.start()
+    await other.fetchval("SELECT pg_current_xact_id()::text")
+    for n in range(10):
+        await ingest.write(tenant, {"__name__": "up", "n": str(n)}, [(1, 1.0)])
+    read.clear()
+    for _ in range(3):
+        assert len(await load(store, tenant)) == 11
+    assert read == [4, 4, 2]
+    await transaction.rollback()
+    await other.close()
 
 
 async def test_a_store_made_anew_is_followed_from_its_beginning(server_url, objects, tenant):
