@@ -49,8 +49,10 @@ async def ensure_partitions(conn: Any, now: datetime) -> list[str]:
             if await conn.fetch(_PARTITIONS, [name]):
                 continue
             start, end = hour.isoformat(), (hour + HOUR).isoformat()
+            # It may stand apart already: upkeep was killed between detaching and dropping it, and
+            # then the clock was set back.
             await conn.execute(
-                f"CREATE TABLE metrics.{name} (LIKE metrics.batch"
+                f"CREATE TABLE IF NOT EXISTS metrics.{name} (LIKE metrics.batch"
                 " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
             )
             await conn.execute(

@@ -620,3 +620,18 @@ def test_a_partition_that_is_being_read_holds_nothing_up(
             assert await store.conn.fetchval("SHOW statement_timeout") == "0"
 
     asyncio.run(scenario())
+
+
+def test_a_partition_that_stands_apart_is_attached_again(database: str, tmp_path: Path) -> None:
+    """One that was detached and not dropped, and is needed again, takes samples as any other."""
+
+    async def scenario() -> None:
+        async with _store(database, tmp_path) as store:
+            now = datetime.now(UTC)
+            name = partition_name(now)
+            await store.conn.execute(f"ALTER TABLE metrics.batch DETACH PARTITION metrics.{name}")
+            assert await ensure_partitions(store.conn, now) == [name]
+            await store.commit((1, NOW_MS, 1.0), received_at=now)
+            assert len(await store.read()) == 1
+
+    asyncio.run(scenario())
