@@ -273,7 +273,11 @@ class Pipeline:
         write = found.write
         if not (write.samples or write.refused or write.metadata):
             return
-        new_ids = await self._writer.commit(write, history)
+        if len(write.new) > self._writer.new_series_max:
+            write, new_ids = await self._registered(write, history)
+            await self._writer.commit(write, history)
+        else:
+            new_ids = await self._writer.commit(write, history)
         if found.new_at.size:
             # Only now: an id that is published before its row has committed would acknowledge lost
             # samples.
@@ -283,6 +287,32 @@ class Pipeline:
                 known.learn, found.new_keys, learned, _minute(now_s), rows_max
             )
             self._series.settle(write.tenant)
+
+    async def _registered(self, write: Write, history: int) -> tuple[Write, I64]:
+        """The same write with the ids of its new series, and these ids, committed beforehand.
+
+        In transactions of the usual size: one with all of them would keep every other sender
+        waiting, or end in a timeout, at each of its retries. Series without samples are no harm:
+        should the rest fail, the next try finds them.
+        """
+        at_once, nothing = self._writer.new_series_max, slice(0, 0)
+        ids: list[I64] = []
+        for i in range(0, len(write.new), at_once):
+            part = replace(
+                write,
+                series_ids=write.series_ids[nothing],
+                timestamps_ms=write.timestamps_ms[nothing],
+                values=write.values[nothing],
+                new=write.new[i : i + at_once],
+                refused={},
+                metadata=(),
+            )
+            ids.append(await self._writer.commit(part, history))
+        new_ids = np.concatenate(ids)
+        is_new = write.series_ids < 0
+        series_ids = write.series_ids.copy()
+        series_ids[is_new] = new_ids[-1 - series_ids[is_new]]
+        return replace(write, series_ids=series_ids, new=()), new_ids
 
 
 def _minute(now_s: float) -> int:

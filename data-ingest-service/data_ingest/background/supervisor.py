@@ -94,7 +94,7 @@ class Supervisor:
                 log.warning(
                     "background_task_failed",
                     task=name,
-                    reason=str(error),
+                    reason=str(error) or type(error).__name__,
                     pause_s=round(pause_s, 1),
                 )
             except Exception:

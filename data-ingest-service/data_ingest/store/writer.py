@@ -131,6 +131,11 @@ class Writer:
         before mean nothing in it."""
         self._metadata_known: OrderedDict[tuple[UUID, str], MetricMetadata] = OrderedDict()
 
+    @property
+    def new_series_max(self) -> int:
+        """How many new series one transaction is to hold."""
+        return self._bounds.flush_new_series_max
+
     async def start(self) -> None:
         """It connects from here on, and again whenever the connection is lost."""
         self._task = asyncio.create_task(self._run(), name="writer")
@@ -522,6 +527,8 @@ def _trouble(exc: Exception) -> str:
         return "Postgres did not answer in time"
     if isinstance(exc, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
         return "the schema metrics is missing: run python -m data_ingest.migrate"
+    if isinstance(exc, asyncpg.InternalClientError):
+        return "the connection was lost in the middle of a statement"
     return f"{type(exc).__name__}: {exc}".strip().rstrip(":")
 
 
