@@ -106,6 +106,8 @@ def test_kill_9_loses_and_doubles_nothing(platform, victim):
             return (now is not None and now != before and platform.all_ready()) or None
 
         eventually(f"{victim} is back and all is ready", back, 90)
+        files = (platform.data_dir / "run").glob("*.pid")
+        assert {path.stem: int(path.read_text()) for path in files} == platform.pids
         count = len(writer.acknowledged)
         eventually("samples go on", lambda: len(writer.acknowledged) > count + 20 or None, 60)
     finally:
