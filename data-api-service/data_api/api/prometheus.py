@@ -19,7 +19,7 @@ from ..identity import Principal
 from ..model import Result
 from .deps import Caller, EngineDep, NowMs, Query, reader, while_connected
 from .params import Params, unescape_label_name
-from .rendering import TRUNCATED, envelope, labels_json, query_answer
+from .rendering import TRUNCATED, envelope, label_sets_json, query_answer
 from .routing import readable
 
 # The version of Prometheus whose API this is: clients choose their calls by it.
@@ -126,9 +126,9 @@ async def series(caller: Caller, params: Query, engine: EngineDep) -> Response:
         caller.tenant, caller.limits, params.selectors(required=True), params.span()
     )
     shown = found[:limit] if limit else found
-    body = b",".join(labels_json(labels) for labels in shown)
+    body = await anyio.to_thread.run_sync(label_sets_json, shown)
     warnings = b',"warnings":["%b"]' % TRUNCATED.encode() if len(shown) < len(found) else b""
-    return _json(b'{"status":"success","data":[%b]%b}' % (body, warnings))
+    return _json(b'{"status":"success","data":%b%b}' % (body, warnings))
 
 
 @readable(routes, "/metadata", "metric", "limit", post=False)

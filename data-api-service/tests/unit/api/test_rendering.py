@@ -110,3 +110,14 @@ def test_every_kind_of_result():
     cut = json.loads(rendering.query_answer(Result(columns), limit=1))
     assert len(cut["data"]["result"]) == 1
     assert cut["warnings"] == [rendering.TRUNCATED]
+
+
+@given(
+    st.dictionaries(LABEL_TEXT, LABEL_TEXT, max_size=3), st.sampled_from([0, 1, 999, 1000, 2001])
+)
+def test_label_sets_are_one_array_however_many(labels, count):
+    """Runs of label sets join to the array that one would write, each set's names in order."""
+    found = [{**labels, "at": str(i)} for i in range(count)]
+    answer = json.loads(rendering.label_sets_json(found))
+    assert answer == found
+    assert all(list(one) == sorted(one, key=str.encode) for one in answer[:3])
