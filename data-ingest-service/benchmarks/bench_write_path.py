@@ -22,7 +22,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from bench_remote_write import request
+from bench_remote_write import request  # type: ignore[import-not-found]
 
 CONNECTIONS, SAMPLES, REQUESTS = 4, 2_000, 40
 HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}

@@ -1,7 +1,9 @@
 """The three routes every service answers without a credential: /health, /ready and /metrics.
 
 /health says that this process answers, and touches nothing. /ready asks each dependency at once,
-each within its own bound, and answers 503 with the reasons as soon as one is missing.
+each within its own bound, and answers 503 with the reasons as soon as one is missing that nothing
+can be served without. One that only part of the work needs is `partial`: without it the answer is
+200 and `degraded`, because a router that turned away from all replicas would end the rest as well.
 """
 
 import asyncio
@@ -23,9 +25,14 @@ class Drain:
 
 
 def router(
-    checks: Mapping[str, Check], *, timeout_s: float = 2.0, drain: Drain | None = None
+    checks: Mapping[str, Check],
+    *,
+    partial: Mapping[str, Check] | None = None,
+    timeout_s: float = 2.0,
+    drain: Drain | None = None,
 ) -> APIRouter:
     """The probe routes; a check returns a short detail or raises, and may take `timeout_s`."""
+    asked = {**checks, **(partial or {})}
     routes = APIRouter(tags=["probes"])
 
     @routes.get("/health")
@@ -34,13 +41,14 @@ def router(
 
     @routes.get("/ready")
     async def ready() -> JSONResponse:
-        answers = await asyncio.gather(*(_answer(check, timeout_s) for check in checks.values()))
-        found = dict(zip(checks, answers, strict=True))
+        answers = await asyncio.gather(*(_answer(check, timeout_s) for check in asked.values()))
+        found = dict(zip(asked, answers, strict=True))
         if drain is not None and drain.draining:
             found["process"] = {"ok": False, "detail": "stopping"}
-        well = all(answer["ok"] for answer in found.values())
-        body = {"status": "ok" if well else "unavailable", "checks": found}
-        return JSONResponse(body, 200 if well else 503)
+        missing = {name for name, answer in found.items() if not answer["ok"]}
+        status = "unavailable" if missing - set(partial or {}) else "degraded" if missing else "ok"
+        body = {"status": status, "checks": found}
+        return JSONResponse(body, 503 if status == "unavailable" else 200)
 
     @routes.get("/metrics")
     def metrics() -> Response:

@@ -543,7 +543,7 @@ def test_one_tenants_failure_is_its_own(
             for store.tenant in tenants:
                 await store.commit((1, NOW_MS, 1.0))
             guilty = tenants[0]
-            objects = RefusingObjects(tmp_path, guilty)
+            objects: DirectoryObjects = RefusingObjects(tmp_path, guilty)
             if is_slow:
                 monkeypatch.setattr(compaction, "RUN_TIMEOUT_S", 0.5)
                 next_run = catalogue.next_run
