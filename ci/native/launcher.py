@@ -284,6 +284,10 @@ class Run:
                     self.screen.line(render(line, follower.name, colour=colour))
                 follower.bound()
             await asyncio.sleep(FOLLOW_EVERY_S)
+        self.check()
+
+    def check(self) -> None:
+        """`Defect` when a process has proved unable to start."""
         for child in self.supervisor.children.values():
             if child.failure:
                 raise Defect(child.failure)
@@ -321,11 +325,13 @@ async def _run(catalogue: Catalogue, settings: Settings, screen: Screen) -> None
     began = time.monotonic()
     starting = asyncio.create_task(run.start())
     stopping = asyncio.create_task(run.stop.wait())
+    failing = asyncio.create_task(run.supervisor.failed.wait())
     try:
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({starting, stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
             await asyncio.wait({starting})
+            run.check()
             return
         await starting
         screen.line(f"  ready after {time.monotonic() - began:.1f} s")
@@ -337,6 +343,7 @@ async def _run(catalogue: Catalogue, settings: Settings, screen: Screen) -> None
         raise OutsideFault(str(first_fault(faults))) from None
     finally:
         stopping.cancel()
+        failing.cancel()
         if run.supervisor.children:
             screen.line("  stopping …")
         for number in STOP_SIGNALS[:2]:  # the second Ctrl-C does not wait
