@@ -214,6 +214,7 @@ class State:
     no_data: bool = False
     query_delay_s: dict[str, float] = field(default_factory=dict)
     refuse_tokens: int = 0
+    revoked_token: int = 0  # the number of the token that is refused however often it comes
     token_life_s: int = 300
     keys: list[dict[str, Any]] = field(default_factory=list)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -693,8 +694,11 @@ class Services:
         if self.state.refuse_tokens > 0:
             self.state.refuse_tokens -= 1
             raise Refused(401, "unauthenticated", "the token is revoked")
-        if not request.headers.get("authorization", "").startswith(f"Bearer {audience}."):
+        authorization = request.headers.get("authorization", "")
+        if not authorization.startswith(f"Bearer {audience}."):
             raise Refused(401, "unauthenticated", "no token for this audience")
+        if authorization == f"Bearer {audience}.{self.state.revoked_token}":
+            raise Refused(401, "unauthenticated", "the token is revoked")
 
 
 def handler(  # noqa: C901 - the shell is one class, made for one service
