@@ -1,93 +1,110 @@
-"""`python -m ci …`: parse, call, exit code."""
+"""`python -m ci …`: parse, call, tell, exit code."""
 
 import argparse
+import asyncio
+import importlib
+import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
-from ci import catalogue
+from ci import catalogue, environments
 from ci import settings as settings_module
-from ci.errors import CiError
-from ci.model import Catalogue
-from ci.settings import Settings
+from ci.context import Context
+from ci.errors import CiError, OutsideFault
+from ci.outcome import Outcome, as_json
+from ci.screen import Screen
+
+GROUPS = {
+    "the platform on this machine": ("run", "ps", "logs", "stop", "clean", "venvs", "secrets"),
+    "a change": ("plan", "test", "lint", "check-twins"),
+    "from a change to a release": ("build", "push", "scan"),
+    "from a release to a cluster": ("bump", "resume", "promote", "rollback", "release"),
+    "what is where": ("status", "retention"),
+    "by hand, and at home": ("set-image", "scaffold", "local"),
+}
+EPILOG = """\
+exit codes
+  0 done, or nothing to do (and said so)   2 usage   3 refused by a rule
+  4 something outside failed; again may help   5 a defect was found
+
+every command has --dry-run (what would happen, with the diff) and --json (one object on stdout,
+progress on stderr). ci/ci.toml says what the repository is made of and where it goes;
+ci/README.md says the rest. `make` has the daily ones under short names."""
+
+
+def command_module(name: str) -> ModuleType:
+    """The module of the command `name`."""
+    return importlib.import_module(f"ci.commands.{name.replace('-', '_')}")
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
+    modules = {name: command_module(name) for names in GROUPS.values() for name in names}
+    listing = "\n".join(
+        f"{group}\n" + "\n".join(f"  {name:12} {modules[name].HELP}" for name in names)
+        for group, names in GROUPS.items()
+    )
     root = argparse.ArgumentParser(
         prog="python -m ci",
-        description="Run, test and check CloudOpsHub. `make` has the same under short names.",
-        epilog="exit codes: 0 done · 2 usage · 3 refused by a rule · 4 outside fault · 5 defect",
+        usage="python -m ci COMMAND [--dry-run] [--json] …   (COMMAND --help tells more)",
+        description=f"Run, test and deliver CloudOpsHub.\n\n{listing}",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("run", help="run the platform here until Ctrl-C (settings: ci/README.md)")
-    commands.add_parser("status", help="what runs: pid, port, uptime, memory, readiness")
-    logs = commands.add_parser("logs", help="show and follow the logs of a run")
-    logs.add_argument("process", nargs="*", help="das dis aps aps-worker ubs ui postgres (all)")
-    logs.add_argument("--no-follow", action="store_true", help="only what is there")
-    commands.add_parser("stop", help="stop the run, from any terminal")
-    clean = commands.add_parser("clean", help="delete data, caches and environments, after asking")
-    clean.add_argument("--yes", action="store_true", help="do not ask")
-    env = commands.add_parser("venvs", help="make the folders' environments")
-    env.add_argument("service", nargs="*", help="folders or codes (all)")
-    env.add_argument("--dev", action="store_true", help="with the development tools")
-    secrets = commands.add_parser("secrets", help="write the .env of `docker compose up`, once")
-    secrets.add_argument("file", nargs="?", default=".env")
-    test = commands.add_parser("test", help="run the tests; one closing summary")
-    test.add_argument("suite", nargs="*", help="folders or codes, ci, e2e (everything)")
-    test.add_argument("--junit", metavar="FILE", help="also write JUnit XML")
-    test.add_argument("-k", dest="keyword", metavar="EXPRESSION", help="pytest's -k")
-    lint = commands.add_parser("lint", help="ruff, mypy, layers, Dockerfiles, twins, locks, tree")
-    lint.add_argument("check", nargs="*", help="some of these checks (all)")
-    commands.add_parser("check-twins", help="files that must be identical are")
+    commands = root.add_subparsers(dest="command", required=True, help=argparse.SUPPRESS)
+    for name, module in modules.items():
+        each = commands.add_parser(
+            name,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.arguments(each)
+        each.add_argument("--dry-run", action="store_true", help="only say what would happen")
+        each.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; its exit code."""
     arguments = parser().parse_args(argv)
+    module = command_module(arguments.command)
     try:
-        listed = catalogue.load()
-        return dispatch(arguments, listed, settings_module.from_environment(listed))
+        context = _context(arguments)
+        if getattr(module, "DELIVERS", False):
+            _equip(context)
+        ended: Outcome | CiError = module.main(arguments, context)
     except CiError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return error.exit_code
+        ended = error
     except KeyboardInterrupt:
         return 130
+    if arguments.json:
+        print(as_json(arguments.command, ended, dry_run=arguments.dry_run))
+    elif isinstance(ended, CiError):
+        print(f"\n{ended}", file=sys.stderr)
+    elif ended.text:
+        print(ended.text)
+    return ended.exit_code if isinstance(ended, CiError) else 0
 
 
-def dispatch(arguments: argparse.Namespace, listed: Catalogue, settings: Settings) -> int:  # noqa: PLR0911 (one line for each command)
-    """Call the command's part; parts are imported here, so that a light command starts at once."""
-    match arguments.command:
-        case "run":
-            from ci.native import launcher  # noqa: PLC0415
+def _context(arguments: argparse.Namespace) -> Context:
+    listed = catalogue.load()
+    settings = settings_module.from_environment(listed)
+    stream = sys.stderr if arguments.json else sys.stdout
+    return Context(
+        catalogue=listed,
+        settings=settings,
+        environ=os.environ,
+        screen=Screen(stream=stream, colour=settings.colour),
+        dry_run=arguments.dry_run,
+    )
 
-            return launcher.main(listed, settings)
-        case "status" | "logs" | "stop" | "clean":
-            from ci.native import control  # noqa: PLC0415
 
-            if arguments.command == "status":
-                return control.status(listed, settings)
-            if arguments.command == "logs":
-                return control.logs(settings, arguments.process, follow=not arguments.no_follow)
-            if arguments.command == "stop":
-                return control.stop(settings)
-            return control.clean(listed, settings, yes=arguments.yes)
-        case "secrets":
-            from ci.native import keys  # noqa: PLC0415
-
-            return keys.write_env(listed.root / arguments.file)
-        case "test":
-            from ci.suites import run as suites  # noqa: PLC0415
-
-            return suites.main(
-                listed, settings, arguments.suite, arguments.junit, arguments.keyword
-            )
-        case "venvs":
-            from ci.suites import run as suites  # noqa: PLC0415
-
-            return suites.make_environments(listed, settings, arguments.service, dev=arguments.dev)
-        case _:
-            from ci.checks import run as checks  # noqa: PLC0415
-
-            wanted = ["twins"] if arguments.command == "check-twins" else arguments.check
-            return checks.main(listed, settings, wanted)
+def _equip(context: Context) -> None:
+    """ci's own environment holds what delivery needs; it may have been made only to run."""
+    asyncio.run(environments.make(context.root, ["ci"], environments.DEV, context.screen))
+    try:
+        importlib.invalidate_caches()
+        importlib.import_module("boto3")
+    except ImportError as exc:
+        raise OutsideFault("this Python is not ci/.venv; `make` and ci/.venv/bin/python are") from exc

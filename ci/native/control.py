@@ -13,6 +13,7 @@ from ci.errors import OutsideFault, Refused, UsageError
 from ci.model import Catalogue
 from ci.native import postgres, probe, state
 from ci.native.logs import Follower, render, tail
+from ci.outcome import Outcome
 from ci.screen import Screen
 from ci.settings import Settings
 
@@ -55,15 +56,14 @@ def memory_mb(pid: int) -> float | None:
     return total / 1e6
 
 
-def status(catalogue: Catalogue, settings: Settings) -> int:
-    """Print the table of the run's processes; 0 when all is ready, 1 when not, 3 without a run."""
+def processes(catalogue: Catalogue, settings: Settings) -> Outcome:
+    """The table of the run's processes; `OutsideFault` when one is not ready or none runs."""
     found = state.read(settings.state_file)
     if found is None or not state.is_running(settings.data_dir):
-        print("not running; `make run` starts it")
-        return 3
+        raise OutsideFault("not running; `make run` starts it", status="not_running")
     rows = [("process", "pid", "port", "up for", "memory", "restarts", "ready")]
     services = {service.code: service for service in catalogue.services}
-    all_ready, total = True, 0.0
+    all_ready, total, told = True, 0.0, []
     for name, process in found["processes"].items():
         pid, service = process["pid"], services.get(name)
         why = None if pid else "not running"
@@ -77,13 +77,15 @@ def status(catalogue: Catalogue, settings: Settings) -> int:
         memory = f"{used:.0f} MB" if used is not None else ""
         restarts = str(process["restarts"])
         rows.append((name, str(pid or "-"), port, up, memory, restarts, why or "yes"))
+        told.append({"process": name, "pid": pid, "memory_mb": used, "not_ready": why})
     rows.append(("together", "", "", "", f"{total:.0f} MB", "", ""))
-    print(table(rows))
-    print(f"\n{found['url']}/")
-    return 0 if all_ready else 1
+    text, facts = f"{table(rows)}\n\n{found['url']}/", {"url": found["url"], "processes": told}
+    if not all_ready:
+        raise OutsideFault(text, status="not_ready", **facts)
+    return Outcome("ready", text, facts)
 
 
-def logs(settings: Settings, names: Iterable[str], *, follow: bool) -> int:
+def logs(settings: Settings, names: Iterable[str], *, follow: bool) -> Outcome:
     """Print the last lines of the logs, of `names` or all, and then what comes."""
     folder = settings.data_dir / "logs"
     known = {path.stem: path for path in sorted(folder.glob("*.log"))}
@@ -102,48 +104,47 @@ def logs(settings: Settings, names: Iterable[str], *, follow: bool) -> int:
             for line in follower.new_lines():
                 screen.line(render(line, follower.name, colour=colour))
         time.sleep(0.2)
-    return 0
+    return Outcome("done", "")
 
 
-def stop(settings: Settings) -> int:
-    """The run has ended and nothing of it is left; 0 as well when there was none."""
+def stop(settings: Settings, *, dry_run: bool = False) -> Outcome:
+    """The run has ended and nothing of it is left; `nothing` when there was none."""
     found = state.read(settings.state_file)
     if found is None or not state.is_running(settings.data_dir):
-        print("not running")
-        return 0
+        return Outcome("nothing", "not running")
     process = state.launcher(found)
     if process is None:
         raise OutsideFault(f"a run holds {settings.data_dir}, but its launcher is not to be found")
+    if dry_run:
+        return Outcome("done", f"would stop the launcher (pid {process.pid}) and all it runs")
     process.terminate()
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while state.is_running(settings.data_dir):
         if time.monotonic() > deadline:
             raise OutsideFault(f"the launcher (pid {process.pid}) has not stopped in time")
         time.sleep(0.1)
-    print("stopped")
-    return 0
+    return Outcome("done", "stopped")
 
 
-def clean(catalogue: Catalogue, settings: Settings, *, yes: bool) -> int:
+def clean(catalogue: Catalogue, settings: Settings, *, yes: bool, dry_run: bool = False) -> Outcome:
     """Data, caches and environments are gone, after a yes."""
     if state.is_running(settings.data_dir):
         raise Refused("it is running; `make stop` first")
     there = [path for path in _belongings(catalogue, settings) if path.exists()]
     if not there:
-        print("nothing to delete")
-        return 0
-    for path in there:
-        print(f"  {_size_mb(path):8.1f} MB  {path}")
+        return Outcome("nothing", "nothing to delete")
+    sizes = "\n".join(f"  {_size_mb(path):8.1f} MB  {path}" for path in there)
+    if dry_run:
+        return Outcome("done", f"would delete\n{sizes}")
+    print(sizes, file=sys.stderr)
     if not yes:
         if not sys.stdin.isatty():
             raise Refused("this deletes data; say YES=1 to mean it")
         if input("Delete all of this, measurements and accounts included? [y/N] ").lower() != "y":
-            print("nothing deleted")
-            return 0
+            return Outcome("nothing", "nothing deleted")
     for path in there:
         shutil.rmtree(path)
-    print("deleted")
-    return 0
+    return Outcome("done", "deleted", {"folders": [str(path) for path in there]})
 
 
 def _belongings(catalogue: Catalogue, settings: Settings) -> list[Path]:

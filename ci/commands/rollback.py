@@ -1,0 +1,19 @@
+"""An earlier image again, held until released."""
+
+import argparse
+
+from ci.context import Context
+from ci.errors import Refused
+from ci.outcome import Outcome
+
+HELP = "an earlier image again, held until released"
+DELIVERS = True
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command line takes."""
+
+
+def main(arguments: argparse.Namespace, context: Context) -> Outcome:
+    """Not there yet."""
+    raise Refused("not built yet")

@@ -1,0 +1,45 @@
+"""What every command is given: the repository, the settings, where to say things, and what now is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ci.model import Catalogue
+from ci.screen import Screen
+from ci.settings import Settings
+
+
+def utc_now() -> datetime:
+    """The machine's clock, aware."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One call of `ci`.
+
+    environ: the environment, read nowhere else. screen: progress; stderr when stdout carries JSON.
+    dry_run: nothing outside this process may change.
+    """
+
+    catalogue: Catalogue
+    settings: Settings
+    environ: Mapping[str, str]
+    screen: Screen
+    dry_run: bool = False
+    now: Callable[[], datetime] = utc_now
+
+    @property
+    def root(self) -> Path:
+        """The repository."""
+        return self.catalogue.root
+
+    @property
+    def handed_on(self) -> Path:
+        """Where one stage leaves what the next one reads: plan, release, SBOMs, reports."""
+        return self.settings.cache_dir / "ci"
+
+    def with_environ(self, environ: Mapping[str, str]) -> "Context":
+        """The same call in another environment."""
+        return replace(self, environ=environ)

@@ -1,0 +1,1 @@
+"""Thin adapters, one outside tool each; they hold no rules."""
