@@ -5,7 +5,7 @@ SERVICES := $(patsubst %/pyproject.toml,%,$(filter-out ci/%,$(wildcard */pyproje
 CI := ci/.venv/bin/python -m ci
 # the name of the stamp changes with the lock, so a changed lock makes ci's environment anew
 STAMP := ci/.venv/.lock-$(shell cksum < ci/requirements.txt | tr -cd '0-9')
-.PHONY: help run status logs stop clean test lint check-twins venvs env up down images \
+.PHONY: help run status logs stop clean test lint check-twins venvs env up down images ci pipeline \
   $(addprefix test-,$(SERVICES) ci e2e)
 
 help: ## print this help
@@ -16,7 +16,7 @@ run: $(STAMP) ## the whole platform here; needs Python 3.11+ and nothing else; C
 	@exec $(CI) run
 
 status: $(STAMP) ## what runs: pid, port, uptime, memory, readiness
-	@exec $(CI) status
+	@exec $(CI) ps
 
 logs: $(STAMP) ## follow the logs of a run; SERVICE=dis for one
 	@exec $(CI) logs $(SERVICE)
@@ -41,6 +41,12 @@ check-twins: $(STAMP) ## the files that must be identical are
 
 venvs: $(STAMP) ## make the environments of all folders, with the development tools
 	@exec $(CI) venvs --dev
+
+ci: $(STAMP) ## make ci's own environment; then: ci/.venv/bin/python -m ci --help
+	@exec $(CI) venvs --dev ci
+
+pipeline: $(STAMP) ## a push to a synced manifest repository, here: registry, git, Jenkinsfile, Helm
+	@exec $(CI) local $(ARGS)
 
 env: $(STAMP) ## write .env, the secrets of `make up`, unless it is there
 	@exec $(CI) secrets .env

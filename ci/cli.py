@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from ci import catalogue, environments
+from ci import catalogue, environments, outcomes
 from ci import settings as settings_module
 from ci.context import Context
 from ci.errors import CiError, OutsideFault
@@ -69,15 +69,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; its exit code."""
     arguments = parser().parse_args(argv)
     module = command_module(arguments.command)
+    ended: Outcome | CiError
     try:
         context = _context(arguments)
+    except CiError as error:
+        return _tell(arguments, error)
+    try:
         if getattr(module, "DELIVERS", False):
             _equip(context)
-        ended: Outcome | CiError = module.main(arguments, context)
+        ended = module.main(arguments, context)
     except CiError as error:
         ended = error
     except KeyboardInterrupt:
         return 130
+    if "BUILD_NUMBER" in context.environ and not arguments.dry_run:
+        outcomes.record(context, arguments.command, sys.argv[1:] if argv is None else argv, ended)
+    return _tell(arguments, ended)
+
+
+def _tell(arguments: argparse.Namespace, ended: Outcome | CiError) -> int:
+    """Say how the command ended; its exit code."""
     if arguments.json:
         print(as_json(arguments.command, ended, dry_run=arguments.dry_run))
     elif isinstance(ended, CiError):
@@ -101,10 +112,12 @@ def _context(arguments: argparse.Namespace) -> Context:
 
 
 def _equip(context: Context) -> None:
-    """ci's own environment holds what delivery needs; it may have been made only to run."""
+    """The environment of ci holds what delivery needs; it may have been made only to run."""
     asyncio.run(environments.make(context.root, ["ci"], environments.DEV, context.screen))
     try:
         importlib.invalidate_caches()
         importlib.import_module("boto3")
     except ImportError as exc:
-        raise OutsideFault("this Python is not ci/.venv; `make` and ci/.venv/bin/python are") from exc
+        raise OutsideFault(
+            "this Python is not ci/.venv; `make` and ci/.venv/bin/python are"
+        ) from exc

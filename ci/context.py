@@ -1,4 +1,4 @@
-"""What every command is given: the repository, the settings, where to say things, and what now is."""
+"""What every command is given: repository, settings, where to say things, and what now is."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -27,15 +27,16 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     timeout_s: float = 600,
+    given: bytes = b"",
 ) -> Done:
-    """Run `argv` to its end; `OutsideFault` when it is not there or takes too long."""
+    """Run `argv` to its end, `given` on its stdin; `OutsideFault` when not there or too slow."""
     try:
         done = subprocess.run(
             [str(word) for word in argv],
             check=False,
             cwd=cwd,
             env=env,
-            stdin=subprocess.DEVNULL,
+            input=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=timeout_s,

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ci import environments, process
 from ci.checks import facts
-from ci.errors import CiError, UsageError
+from ci.context import Context
+from ci.errors import CiError, Defect, UsageError
 from ci.model import Catalogue
+from ci.outcome import Outcome
 from ci.screen import Screen
-from ci.settings import Settings
 
 AT_ONCE = 2
 FILES_ONLY = {"twins", "locks", "tree"}  # need no environment
@@ -101,10 +102,10 @@ def tree(catalogue: Catalogue) -> list[str]:
     return facts.tree_faults(catalogue, [path for path in done.output.split("\0") if path])
 
 
-def main(catalogue: Catalogue, settings: Settings, wanted: Sequence[str]) -> int:
-    """Run the checks whose name begins with one of `wanted`, or all; 5 when one fails."""
-    screen = Screen(colour=settings.colour)
-    if not wanted or set(wanted) - FILES_ONLY:
+def main(context: Context, wanted: Sequence[str]) -> Outcome:
+    """The checks whose name begins with one of `wanted`, or all, hold; `Defect` has the rest."""
+    catalogue, screen = context.catalogue, context.screen
+    if (not wanted or set(wanted) - FILES_ONLY) and not context.dry_run:
         folders = [*(service.folder for service in catalogue.services), "ci"]
         asyncio.run(environments.make(catalogue.root, folders, environments.DEV, screen))
     checks = all_checks(catalogue)  # after the tools it names are there
@@ -113,11 +114,21 @@ def main(catalogue: Catalogue, settings: Settings, wanted: Sequence[str]) -> int
         checks = {n: c for n, c in known.items() if n in wanted or n.split()[0] in wanted}
         if not checks:
             raise UsageError(f"no such check; there are {', '.join(known)}")
-    return asyncio.run(_run(screen, checks))
+    names = list(checks)
+    if context.dry_run:
+        return Outcome("done", f"would check: {', '.join(names)}", {"checks": names})
+    wrong = asyncio.run(_run(screen, checks))
+    for name, text in wrong.items():
+        screen.line(f"\n{screen.paint(name, '31')}\n{text}")
+    if wrong:
+        text = f"{len(checks)} checks, {len(wrong)} failed: {', '.join(wrong)}"
+        raise Defect(text, checks=names, failed=wrong)
+    return Outcome("done", f"\n{len(checks)} checks, all hold", {"checks": names, "failed": {}})
 
 
-async def _run(screen: Screen, checks: dict[str, Check]) -> int:
-    slots, wrong = asyncio.Semaphore(AT_ONCE), {}
+async def _run(screen: Screen, checks: dict[str, Check]) -> dict[str, str]:
+    """What is wrong, by the name of the check; each is shown as it ends."""
+    slots, wrong = asyncio.Semaphore(AT_ONCE), dict[str, str]()
 
     async def one(name: str, check: Check) -> None:
         async with slots:
@@ -134,8 +145,4 @@ async def _run(screen: Screen, checks: dict[str, Check]) -> int:
     async with asyncio.TaskGroup() as group:
         for name, check in checks.items():
             group.create_task(one(name, check))
-    for name, text in wrong.items():
-        screen.line(f"\n{screen.paint(name, '31')}\n{text}")
-    failed = f"{len(wrong)} failed: {', '.join(wrong)}" if wrong else "all hold"
-    screen.line(f"\n{len(checks)} checks, {failed}")
-    return 5 if wrong else 0
+    return wrong

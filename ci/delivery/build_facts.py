@@ -72,19 +72,24 @@ def may_not_publish(facts: BuildFacts, branch: str, expected_commit: str | None)
 
     branch: the one branch that publishes. expected_commit: what the build server says it builds.
     """
-    if facts.change is not None:
-        return f"this is pull request {facts.change}; pull requests never publish"
-    if facts.branch is None:
-        return "no build server says which branch this is (BRANCH_NAME); nobody publishes by hand"
-    if facts.branch != branch:
-        return f"this is branch {facts.branch!r}; only {branch!r} publishes"
-    if not facts.build:
-        return "BUILD_NUMBER is not set; a tag needs one"
-    if facts.dirty:
-        return "files differ from the commit (git status); what is published must be in git"
-    if expected_commit and expected_commit != facts.commit:
-        return f"the build server builds {expected_commit[:12]}, here is {facts.commit[:12]}"
-    return None
+    rules = (
+        (
+            facts.change is not None,
+            f"this is pull request {facts.change}; pull requests never publish",
+        ),
+        (
+            facts.branch is None,
+            "no build server says which branch this is (BRANCH_NAME); nobody publishes by hand",
+        ),
+        (facts.branch != branch, f"this is branch {facts.branch!r}; only {branch!r} publishes"),
+        (not facts.build, "BUILD_NUMBER is not set; a tag needs one"),
+        (facts.dirty, "files differ from the commit (git status); what is published is in git"),
+        (
+            expected_commit not in {None, "", facts.commit},
+            f"the build server builds {(expected_commit or '')[:12]}, here is {facts.commit[:12]}",
+        ),
+    )
+    return next((why for forbidden, why in rules if forbidden), None)
 
 
 def tag(template: str, facts: BuildFacts) -> str:

@@ -136,7 +136,7 @@ class Hold:
 class Ledger:
     """What the history of the manifest repository tells. Keys are (environment, service code).
 
-    deployments: newest first; the first is what runs now, the others are what a rollback may choose.
+    deployments: newest first; the first runs now, the others are what a rollback may choose.
     runs: ids of all runs that were handed over, by environment.
     """
 

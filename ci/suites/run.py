@@ -1,18 +1,20 @@
 """Prepares a test run (environments, one PostgreSQL for all) and hands it to one pytest session."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ci import catalogue as catalogue_module
 from ci import environments
+from ci.catalogue import find
+from ci.context import Context
 from ci.embedded_postgres import PostgresError, running_postgres
-from ci.errors import OutsideFault
-from ci.model import Catalogue
-from ci.screen import Screen
-from ci.settings import Settings
+from ci.errors import Defect, OutsideFault
+from ci.outcome import Outcome
 from ci.suites import plan
+
+INTERRUPTED = 2  # pytest's own word for Ctrl-C
 
 NOT_INHERITED = (
     "PYTEST_CURRENT_TEST",
@@ -24,40 +26,45 @@ NOT_INHERITED = (
 
 
 def main(
-    catalogue: Catalogue,
-    settings: Settings,
-    wanted: Sequence[str],
-    junit: str | None,
-    keyword: str | None,
-) -> int:
-    """Run the tests of `wanted`, or all; pytest's exit code."""
+    context: Context, wanted: Sequence[str], junit: Path | None = None, keyword: str | None = None
+) -> Outcome:
+    """The tests of `wanted`, or all, pass; `Defect` when one does not or none was collected."""
+    catalogue = context.catalogue
     suites = plan.suites(catalogue, wanted)
-    screen = Screen(colour=settings.colour)
     folders = {suite.folder.name for suite in suites} | {"ci"}
     if any(suite.name == plan.E2E for suite in suites):
         folders |= {service.folder for service in catalogue.services}
-    asyncio.run(environments.make(catalogue.root, sorted(folders), environments.DEV, screen))
+    names = [suite.name for suite in suites]
+    if context.dry_run:
+        return Outcome("done", f"would test: {', '.join(names)}", {"suites": names})
+    made = environments.make(catalogue.root, sorted(folders), environments.DEV, context.screen)
+    asyncio.run(made)
     try:
         with running_postgres() as url:
-            return _pytest(catalogue, settings, suites, url, junit, keyword)
+            code = _pytest(context, suites, url, junit, keyword)
     except PostgresError as error:
         raise OutsideFault(str(error)) from error
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code != 0:
+        raise Defect(f"the tests of {', '.join(names)} did not all pass", suites=names)
+    return Outcome("done", "", {"suites": names})
 
 
-def _pytest(  # noqa: PLR0917 (private; the arguments of `main` and what it found)
-    catalogue: Catalogue,
-    settings: Settings,
+def _pytest(
+    context: Context,
     suites: Sequence[plan.Suite],
     postgres_url: str,
-    junit: str | None,
+    junit: Path | None,
     keyword: str | None,
 ) -> int:
+    """What pytest exits with. Its screen is stdout, or stderr where stdout carries JSON."""
     # ci's environment may have got pytest only just now
     import pytest  # noqa: PLC0415
 
     from ci.suites.plugin import Suites  # noqa: PLC0415
 
-    folder = settings.cache_dir / "tests"
+    folder = context.settings.cache_dir / "tests"
     folder.mkdir(parents=True, exist_ok=True)
     env = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     plugin = Suites(
@@ -67,20 +74,24 @@ def _pytest(  # noqa: PLR0917 (private; the arguments of `main` and what it foun
         options=["-q", "-p", "no:cacheprovider", *(["-k", keyword] if keyword else [])],
         empty_is_fine=bool(keyword),
     )
-    options = ["-c", os.devnull, f"--rootdir={catalogue.root}", "-ra", "--durations=10"]
+    options = ["-c", os.devnull, f"--rootdir={context.root}", "-ra", "--durations=10"]
     options += ["-p", "no:cacheprovider", "-o", "console_output_style=classic"]
     if junit:
-        options.append(f"--junitxml={Path(junit).absolute()}")
-    return int(pytest.main([*options, str(catalogue.root / "ci")], plugins=[plugin]))
+        junit.parent.mkdir(parents=True, exist_ok=True)
+        options.append(f"--junitxml={junit.absolute()}")
+    with contextlib.redirect_stdout(context.screen.stream):
+        return int(pytest.main([*options, str(context.root / "ci")], plugins=[plugin]))
 
 
-def make_environments(
-    catalogue: Catalogue, settings: Settings, names: Sequence[str], *, dev: bool
-) -> int:
+def make_environments(context: Context, names: Sequence[str], *, dev: bool) -> Outcome:
     """The environments of `names` (folders or codes), or of all, are made."""
-    chosen = [catalogue_module.find(catalogue, name).folder for name in names]
+    catalogue = context.catalogue
+    chosen = ["ci" if name == "ci" else find(catalogue, name).folder for name in names]
     folders = chosen or [*(service.folder for service in catalogue.services), "ci"]
     lock = environments.DEV if dev else environments.RUNTIME
-    screen = Screen(colour=settings.colour)
-    asyncio.run(environments.make(catalogue.root, folders, lock, screen))
-    return 0
+    wanted = [f for f in folders if environments.wanted_lock(catalogue.root / f, lock)]
+    facts = {"folders": wanted, "lock": lock}
+    if context.dry_run:
+        return Outcome("done", f"would make: {', '.join(wanted) or 'none'}", facts)
+    asyncio.run(environments.make(catalogue.root, folders, lock, context.screen))
+    return Outcome("done" if wanted else "nothing", "", facts)

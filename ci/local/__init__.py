@@ -1,0 +1,1 @@
+"""What stands in for the outside on one machine: a registry, git over HTTP, Jenkins."""

@@ -1,0 +1,48 @@
+"""How each command of a build ended, a line each, so that a failed build can be summed up."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ci.context import Context
+from ci.errors import CiError
+from ci.outcome import Outcome
+
+BYTES_MAX = 1_000_000  # of old builds in a workspace that is kept
+
+
+def file(context: Context) -> Path:
+    """Where they stand."""
+    return context.handed_on / "outcomes.jsonl"
+
+
+def record(context: Context, command: str, argv: Sequence[str], ended: Outcome | CiError) -> None:
+    """Add a line; a disk that is full does not change how the command ended."""
+    line = {
+        "build": context.environ.get("BUILD_NUMBER"),
+        "at": context.now().isoformat(timespec="seconds"),
+        "command": command,
+        "argv": list(argv),
+        "status": ended.status,
+        "exit_code": ended.exit_code if isinstance(ended, CiError) else 0,
+        "message": str(ended) if isinstance(ended, CiError) else ended.text,
+    }
+    path = file(context)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size > BYTES_MAX:
+            path.unlink()
+        with path.open("a", encoding="utf-8") as appended:
+            appended.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def of_build(context: Context) -> list[dict[str, Any]]:
+    """The lines of this build, in the order they came."""
+    try:
+        lines = file(context).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    told = [json.loads(line) for line in lines]
+    return [line for line in told if line["build"] == context.environ.get("BUILD_NUMBER")]

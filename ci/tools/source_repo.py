@@ -1,0 +1,83 @@
+"""The repository that is built, read through GitPython; nothing here writes or fetches."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import git
+from git.exc import BadName, GitError, InvalidGitRepositoryError, NoSuchPathError
+
+from ci.delivery.model import COMMIT
+from ci.errors import OutsideFault
+
+UNKNOWN = (BadName, ValueError, GitError)  # what GitPython says of a commit that is not there
+
+
+class SourceRepo:
+    """The checkout at `root`, at the commit it stands at now."""
+
+    def __init__(self, root: Path) -> None:
+        try:
+            self._repo = git.Repo(root)
+            self._head = self._repo.head.commit
+        except (InvalidGitRepositoryError, NoSuchPathError, *UNKNOWN) as exc:
+            raise OutsideFault(f"{root} is no git checkout with a commit: {exc}") from exc
+
+    @property
+    def commit(self) -> str:
+        """The commit that is checked out."""
+        return self._head.hexsha
+
+    @property
+    def committed_at(self) -> datetime:
+        """When it was committed, in UTC."""
+        return self._head.committed_datetime.astimezone(UTC)
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether a file differs from the commit, or is neither in git nor ignored."""
+        return bool(self._repo.is_dirty(untracked_files=True))
+
+    def knows(self, commit: str) -> bool:
+        """Whether that commit (a full hash) is in this clone; a shallow one may lack it."""
+        if not COMMIT.fullmatch(commit):
+            return False
+        try:
+            self._repo.commit(commit)
+        except UNKNOWN:
+            return False
+        return True
+
+    def subject(self, commit: str) -> str | None:
+        """The first line of the commit's message; None when the commit is not here."""
+        return str(self._repo.commit(commit).summary) if self.knows(commit) else None
+
+    def changed_since(self, commit: str) -> list[str] | None:
+        """Paths that differ between `commit` and the checkout's, both names of a renamed file.
+
+        None when `commit` is not here.
+        """
+        if not self.knows(commit):
+            return None
+        paths: set[str] = set()
+        for diff in self._repo.commit(commit).diff(self._head):
+            paths |= {path for path in (diff.a_path, diff.b_path) if path}
+        return sorted(paths)
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether `newer` contains `older`; both must be known."""
+        return self._repo.is_ancestor(self._repo.commit(older), self._repo.commit(newer))
+
+    def commits_between(self, older: str, newer: str) -> int:
+        """How many commits `newer` has that `older` has not; both must be known."""
+        return sum(1 for _ in self._repo.iter_commits(f"{older}..{newer}"))
+
+    def branched_off(self, branch: str) -> str | None:
+        """Where the checkout left `branch`, as the remote or this clone has it; None: unknown."""
+        for name in (f"refs/remotes/origin/{branch}", f"refs/heads/{branch}"):
+            try:
+                bases = self._repo.merge_base(self._repo.commit(name), self._head)
+            except UNKNOWN:
+                continue
+            if bases and bases[0] is not None:
+                return bases[0].hexsha
+        return None
