@@ -172,7 +172,7 @@ def test_what_cannot_start_says_why_last(new_folder):
 
 
 def test_other_terminals_see_it(platform):
-    """`status` shows every process with its readiness; `logs` shows what they said."""
+    """`ps` shows every process with its readiness; `logs` shows what they said."""
     env = {"CLOUDOPSHUB_DATA_DIR": str(platform.data_dir), "PATH": "/usr/bin:/bin"}
 
     def ci(*words):
@@ -182,7 +182,7 @@ def test_other_terminals_see_it(platform):
         )
 
     eventually("all is ready", lambda: platform.all_ready() or None, 90)
-    status = ci("status")
+    status = ci("ps")
     assert status.returncode == 0, status.stdout
     assert all(name in status.stdout for name in PROCESSES)
     assert "das" in ci("logs", "--no-follow", "das").stdout
