@@ -5,13 +5,15 @@ import asyncio
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 from ci import catalogue, environments, outcomes
 from ci import settings as settings_module
 from ci.context import Context
-from ci.errors import CiError, OutsideFault
+from ci.errors import CiError, Defect
 from ci.outcome import Outcome, as_json
 from ci.screen import Screen
 
@@ -67,7 +69,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; its exit code."""
-    arguments = parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = parser().parse_args(words)
     module = command_module(arguments.command)
     ended: Outcome | CiError
     try:
@@ -76,14 +79,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _tell(arguments, error)
     try:
         if getattr(module, "DELIVERS", False):
-            _equip(context)
+            _equip(context, words)
         ended = module.main(arguments, context)
     except CiError as error:
         ended = error
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001 (whatever it is, the exit code has to be a class)
+        traceback.print_exc()
+        ended = Defect(f"ci itself failed: {error!r}", status="ci_defect")
     if "BUILD_NUMBER" in context.environ and not arguments.dry_run:
-        outcomes.record(context, arguments.command, sys.argv[1:] if argv is None else argv, ended)
+        outcomes.record(context, arguments.command, words, ended)
     return _tell(arguments, ended)
 
 
@@ -111,13 +117,16 @@ def _context(arguments: argparse.Namespace) -> Context:
     )
 
 
-def _equip(context: Context) -> None:
-    """The environment of ci holds what delivery needs; it may have been made only to run."""
-    asyncio.run(environments.make(context.root, ["ci"], environments.DEV, context.screen))
-    try:
+def _equip(context: Context, argv: Sequence[str]) -> None:
+    """This Python holds what delivery needs; another one hands over to that of ci/.venv.
+
+    ci's environment may not be there yet, or may have been made only to run the platform.
+    """
+    own = context.root / "ci" / ".venv"
+    stands_in = Path(sys.prefix).resolve() == own.resolve()
+    if stands_in or not (own / environments.STAMP).exists():
+        asyncio.run(environments.make(context.root, ["ci"], environments.DEV, context.screen))
         importlib.invalidate_caches()
-        importlib.import_module("boto3")
-    except ImportError as exc:
-        raise OutsideFault(
-            "this Python is not ci/.venv; `make` and ci/.venv/bin/python are"
-        ) from exc
+    if not stands_in:
+        python = environments.python_of(context.root / "ci")
+        os.execv(python, [str(python), "-m", "ci", *argv])  # noqa: S606 (no shell is meant)

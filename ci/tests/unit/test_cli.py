@@ -59,6 +59,19 @@ def test_a_command_exits_by_the_class_of_its_end(monkeypatch, capsys, ended, cod
     assert told["message"] == (str(ended) if isinstance(ended, Exception) else ended.text)
 
 
+def test_a_fault_of_ci_itself_is_a_defect_with_its_traceback(monkeypatch, capsys):
+    """An error nobody foresaw ends with 5 as well, and loses nothing that helps to find it."""
+
+    def main(arguments, context):
+        raise ZeroDivisionError("nobody foresaw this")
+
+    monkeypatch.setattr(a_command, "main", main)
+    assert cli.main(["stop", "--json"]) == 5
+    told = capsys.readouterr()
+    assert json.loads(told.out)["status"] == "ci_defect"
+    assert "Traceback" in told.err
+
+
 def test_a_command_that_is_not_there_is_a_usage_error(capsys):
     """A misspelt command ends with 2 and the list of commands."""
     with pytest.raises(SystemExit) as ended:
