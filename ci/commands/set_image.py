@@ -1,9 +1,26 @@
-"""One image in one file, every other byte unchanged."""
+r"""One image in one file, every other byte unchanged.
+
+The same edit `bump` makes, on any file:
+
+    python -m ci set-image --file values.yaml --key image --image registry.example/das --tag 41-1a2b
+    python -m ci set-image --file deploy.yaml --key 'spec.containers[name=web].image' \
+        --image registry.example/das --tag 41-1a2b --digest sha256:… --document 1
+
+--key is a dotted path; list items by number (containers[0], containers.0) or by a key of their own
+(containers[name=web]); a key with a dot in it is quoted ("a.b".image). It may name the mapping that
+holds repository and tag, an entry of kustomize's images, or the one text with the image in it.
+"""
 
 import argparse
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import Any
 
 from ci.context import Context
-from ci.errors import Refused
+from ci.errors import OutsideFault, UsageError
 from ci.outcome import Outcome
 
 HELP = "one image in one file, every other byte unchanged"
@@ -12,8 +29,94 @@ DELIVERS = True
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line takes."""
+    parser.add_argument("--file", required=True, help="the YAML file; a link is followed")
+    parser.add_argument("--key", required=True, help="where the image is, e.g. das.image")
+    parser.add_argument("--image", required=True, help="the repository, with its registry's host")
+    parser.add_argument("--tag", required=True, help="e.g. 41-1a2b3c4d")
+    parser.add_argument("--digest", help="sha256:…, which pins the image whatever the tag becomes")
+    parser.add_argument("--document", type=int, help="which of several documents, counted from 0")
 
 
 def main(arguments: argparse.Namespace, context: Context) -> Outcome:
-    """Not there yet."""
-    raise Refused("not built yet")
+    """Edit the file, or say that it says so already."""
+    from ci import manifests  # noqa: PLC0415 - ruamel.yaml takes longer than most commands
+    from ci.delivery.model import ImageRef  # noqa: PLC0415 - as above
+
+    image = ImageRef(arguments.image, arguments.tag, arguments.digest)
+    file = _regular_file(arguments.file)
+    old = _read(file, arguments.file)
+    edit = manifests.set_image(
+        old, arguments.key, image, document=arguments.document, file=arguments.file
+    )
+    diff = manifests.unified(old, edit.content, arguments.file)
+    facts: dict[str, Any] = {
+        "file": arguments.file,
+        "key": arguments.key,
+        "document": arguments.document,
+        "style": edit.style,
+        "image": str(image),
+        "changes": [change._asdict() for change in edit.changes],
+        "diff": diff,
+    }
+    if not edit.changes:
+        text = f"{arguments.file}: {arguments.key} is {image} already; nothing to do"
+        return Outcome("nothing", text, facts)
+    if not context.dry_run:
+        _replace(file, arguments.file, old, edit.content)
+    told = "would be set" if context.dry_run else "set"
+    return Outcome("changed", f"{diff}\n{arguments.file}: {told} to {image}", facts)
+
+
+def _regular_file(name: str) -> Path:
+    """The file itself, behind any links."""
+    try:
+        file = Path(name).resolve(strict=True)
+        mode = file.stat().st_mode
+    except (OSError, ValueError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise UsageError(f"{name!r} cannot be read: {why}", file=name) from exc
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise UsageError(f"{name!r} is {kind}", file=name)
+    return file
+
+
+def _read(file: Path, name: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise UsageError(f"{name!r} cannot be read: {exc.strerror}", file=name) from exc
+
+
+def _replace(file: Path, name: str, old: bytes, new: bytes) -> None:
+    """`new` in place of `old`, whole or not at all; mode and links to it stay."""
+    temporary = None
+    try:
+        if not os.access(file, os.W_OK):
+            raise OutsideFault(f"{name!r} cannot be written: it is read-only", file=name)
+        with tempfile.NamedTemporaryFile(
+            dir=file.parent, prefix=f".{file.name[:80]}.", delete=False
+        ) as stream:
+            temporary = Path(stream.name)
+            stream.write(new)
+            stream.flush()
+            os.fsync(stream.fileno())
+        shutil.copystat(file, temporary)
+        _keep_owner(file, temporary)
+        os.utime(temporary)
+        if file.read_bytes() != old:
+            raise OutsideFault(f"{name!r} was changed by somebody meanwhile; again", file=name)
+        temporary.replace(file)
+        temporary = None
+    except OSError as exc:
+        raise OutsideFault(f"{name!r} cannot be written: {exc.strerror}", file=name) from exc
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _keep_owner(file: Path, temporary: Path) -> None:
+    """The same owner and group, where this user may give files away."""
+    had, has = file.stat(), temporary.stat()
+    if (had.st_uid, had.st_gid) != (has.st_uid, has.st_gid):
+        os.chown(temporary, had.st_uid, had.st_gid)
