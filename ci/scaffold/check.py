@@ -1,0 +1,131 @@
+"""Renders a manifest repository for every service and environment, and holds the result to rules.
+
+    values ─▶ helm lint --strict ─▶ helm template ─▶ schemas of Kubernetes, two versions
+                                                  └▶ shapes of Argo CD's and others' kinds
+
+Not covered: what a live cluster would add (admission, quotas, whether an image can be pulled), and
+custom resources beyond the small list in `shape.py`, which are counted and told.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ci.delivery.config import Delivery
+from ci.errors import Refused
+from ci.model import Catalogue, Service
+from ci.scaffold import shape
+from ci.tools import schemas
+from ci.tools.helm import Helm, Object, parse, values_files
+
+OLDEST = "1.30"
+
+
+@dataclass
+class Inspection:
+    """What was found. by_schema: one for each object and version; unknown: kinds nobody checked."""
+
+    faults: list[str] = field(default_factory=list)
+    rendered: int = 0
+    by_schema: int = 0
+    by_shape: int = 0
+    unknown: Counter[str] = field(default_factory=Counter)
+    versions: tuple[str, ...] = ()
+
+    def told(self) -> str:
+        """The figures in a sentence."""
+        text = (
+            f"{self.rendered} objects rendered; {self.by_schema} checks against Kubernetes "
+            f"{' and '.join(self.versions)}; {self.by_shape} custom resources by shape"
+        )
+        kinds = ", ".join(f"{count} × {kind}" for kind, count in sorted(self.unknown.items()))
+        return f"{text}; unchecked: {kinds}" if kinds else text
+
+
+def validate(folder: Path, delivery: Delivery, catalogue: Catalogue, helm: Helm) -> list[str]:
+    """What is wrong with the manifests in `folder`, one line each; empty when nothing."""
+    return inspect(folder, delivery, catalogue, helm).faults
+
+
+def inspect(
+    folder: Path,
+    delivery: Delivery,
+    catalogue: Catalogue,
+    helm: Helm,
+    *,
+    sets: Sequence[str] = (),
+    versions: Sequence[str] | None = None,
+) -> Inspection:
+    """All that `validate` looks at, with figures. sets: values that win over the files'."""
+    found = Inspection(versions=tuple(versions or (OLDEST, schemas.versions()[-1])))
+    for environment in delivery.environments:
+        together: list[Object] = []
+        for service in catalogue.services:
+            for fault, objects in _rendered(
+                folder, delivery, service, environment.name, helm=helm, sets=sets
+            ):
+                where = f"{environment.name}, {service.folder}"
+                found.faults += [f"{where}: {fault}"] if fault else []
+                together += objects
+                found.rendered += len(objects)
+                for item in objects:
+                    found.faults += [f"{where}: {line}" for line in _one(item, found)]
+        if delivery.manifests.render.tool == "helm":
+            found.faults += [f"{environment.name}: {x}" for x in shape.faults_together(together)]
+    for path in sorted((folder / "argocd").rglob("*.yaml")):
+        name = path.relative_to(folder)
+        try:
+            objects = parse(path.read_text(encoding="utf-8"))
+        except Refused as refused:
+            found.faults.append(f"{name}: {refused}")
+            continue
+        for item in objects:
+            found.faults += [f"{name}: {line}" for line in _one(item, found)]
+    return found
+
+
+def _rendered(
+    folder: Path,
+    delivery: Delivery,
+    service: Service,
+    environment: str,
+    *,
+    helm: Helm,
+    sets: Sequence[str],
+) -> Iterator[tuple[str | None, list[Object]]]:
+    """Faults and objects of one service in one environment."""
+    render = delivery.manifests.render
+    target = delivery.target(service, environment).file
+    if not (folder / target).is_file():
+        yield f"{target} is not there", []
+        return
+    if render.tool == "helm":
+        chart = render.chart.format(
+            folder=service.folder, code=service.code, image=service.image, environment=environment
+        )
+        values = values_files(folder, render, service, environment)
+        try:
+            if words := helm.lint(folder, chart, values):
+                yield f"helm lint: {words}", []
+        except Refused as refused:
+            yield str(refused), []
+            return
+    try:
+        yield None, helm.render(folder, render, service, environment, sets=sets)
+    except Refused as refused:
+        yield str(refused), []
+
+
+def _one(item: Object, found: Inspection) -> Iterator[str]:
+    """What is wrong with one object by itself; `found` counts how it was looked at."""
+    if shape.is_known(item):
+        found.by_shape += 1
+        yield from shape.faults(item)
+    elif schemas.is_custom(item):
+        found.unknown[str(item.get("kind"))] += 1
+    else:
+        for version in found.versions:
+            found.by_schema += 1
+            for line in schemas.faults(item, version):
+                yield f"{shape.title(item)}: Kubernetes {version}: {line}"
