@@ -1,0 +1,86 @@
+"""The Docker engine, by its command line: build, inspect, log in, push. Every call is bounded."""
+
+import contextlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ci import process
+from ci.delivery.model import DIGEST
+from ci.errors import Defect, OutsideFault
+from ci.process import Done
+from ci.tools.ecr import Login
+
+BUILD_S, PUSH_S, SHORT_S = 1800.0, 900.0, 60.0
+PUSHED = re.compile(rf"digest: ({DIGEST.pattern}) size: \d+")
+
+
+class Docker:
+    """One engine, as `environ` (DOCKER_HOST, …) names it; `root` is where builds start."""
+
+    def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
+        self._root = root
+        self._environ = {**environ, "DOCKER_BUILDKIT": "1", "DOCKER_CLI_HINTS": "false"}
+
+    def call(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> Done:
+        """One docker command line to its end, whatever it says."""
+        return process.run(
+            argv, cwd=self._root, env=self._environ, timeout_s=timeout_s, given=given
+        )
+
+    def good(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> str:
+        """What a command line that must succeed says; `OutsideFault` when it does not."""
+        done = self.call(argv, timeout_s, given)
+        if done.code != 0:
+            raise OutsideFault(f"{' '.join(argv[:3])} failed:\n{done.last_lines()}")
+        return done.output
+
+    def build(self, argv: Sequence[str]) -> None:
+        """The image is built; `Defect` with the end of the log when it cannot be."""
+        done = self.call(argv, BUILD_S)
+        if done.code == 0:
+            return
+        text = f"{argv[-1]}: the image cannot be built:\n{done.last_lines(25)}"
+        if "Cannot connect to the Docker daemon" in done.output:
+            raise OutsideFault(text)
+        raise Defect(text)
+
+    def inspect(self, name: str) -> dict[str, Any] | None:
+        """The image as the engine has it; None when it has none of that name."""
+        done = self.call(["docker", "image", "inspect", name])
+        if done.code == 0:
+            found: dict[str, Any] = json.loads(done.output)[0]
+            return found
+        if "No such image" in done.output:
+            return None
+        raise OutsideFault(f"docker image inspect {name} failed:\n{done.last_lines()}")
+
+    @contextlib.contextmanager
+    def logged_in(self, login: Login) -> Iterator["Docker"]:
+        """The engine with a login for the block, kept in a folder that is gone afterwards.
+
+        The password goes by stdin: it is in no argument list, and ~/.docker is not touched.
+        """
+        with tempfile.TemporaryDirectory(prefix="ci-docker-") as folder:
+            # buildx and compose are looked for in the system's folders too, so builds go on
+            inside = Docker(self._root, {**self._environ, "DOCKER_CONFIG": folder})
+            argv = ["docker", "login", "--username", login.username, "--password-stdin", login.host]
+            inside.good(argv, given=login.password.encode())
+            yield inside
+
+    def push(self, name: str, target: str) -> Done:
+        """What docker answers to pushing the image `name` under the name `target`."""
+        self.good(["docker", "tag", name, target])
+        try:
+            return self.call(["docker", "push", target], PUSH_S)
+        finally:
+            self.call(["docker", "rmi", "--no-prune", target])  # the name only; `name` stays
+
+
+def pushed_digest(output: str) -> str | None:
+    """The digest that `docker push` says it pushed."""
+    found = PUSHED.search(output)
+    return found[1] if found else None
