@@ -1,9 +1,13 @@
-"""Finish what a killed run had published."""
+"""Finish what a killed run had published.
+
+The registry knows which releases are whole, the manifest repository which were handed over; the
+difference is handed over now, the oldest first, by the same rules as in `bump`. Nothing is read
+from the agent, which may be another one.
+"""
 
 import argparse
 
 from ci.context import Context
-from ci.errors import Refused
 from ci.outcome import Outcome
 
 HELP = "finish what a killed run had published"
@@ -12,8 +16,22 @@ DELIVERS = True
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line takes."""
+    parser.add_argument(
+        "--last", metavar="N", type=int, default=20, help="release records looked at (20)"
+    )
 
 
 def main(arguments: argparse.Namespace, context: Context) -> Outcome:
-    """Not there yet."""
-    raise Refused("not built yet")
+    """Releases without a manifest commit are handed over."""
+    from ci.delivery import config  # noqa: PLC0415
+    from ci.pipeline import bumping, means  # noqa: PLC0415
+
+    delivery = config.load(context.catalogue, context.environ)
+    bumping.guarded(context, delivery)
+    return bumping.resume(
+        context,
+        delivery,
+        means.releases(context, delivery),
+        means.real(context, delivery),
+        last=arguments.last,
+    )

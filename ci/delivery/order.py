@@ -4,14 +4,23 @@ Build numbers begin again at 1 when a job is made anew, and two builds may end i
 the history of the source knows which commit holds the other.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
 from ci.delivery.model import Deployment, Hold
 
-IsAncestor = Callable[[str, str], bool]  # (older, newer): is the first within the second's history
+FIRST, SAME, NEWER, OLDER, DIVERGED = "first", "same", "newer", "older", "diverged"
 
-SAME, NEWER, OLDER, DIVERGED, FIRST = "same", "newer", "older", "diverged", "first"
+
+class History(Protocol):
+    """The history of the source. A shallow one raises rather than guess."""
+
+    def knows(self, commit: str) -> bool:
+        """Whether that commit is in it."""
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether `newer` contains `older`; False where either is not known."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +37,25 @@ class Verdict:
         return self.status == "write"
 
 
-def compare(ours: str, deployed: str | None, is_ancestor: IsAncestor) -> str:
-    """How the commit `ours` stands to what is deployed: first, same, newer, older or diverged."""
-    if deployed is None:
+def compare(
+    ours: str, our_time: datetime | None, running: Deployment | None, history: History
+) -> str:
+    """How the commit `ours` stands to what runs: first, same, newer, older or diverged.
+
+    A build that was overtaken may not have fetched what overtook it. A commit that is not here and
+    was made later than ours is therefore taken to be newer: not writing is the safe side.
+    """
+    if running is None:
         return FIRST
-    if ours == deployed:
+    theirs = running.source_commit
+    if ours == theirs:
         return SAME
-    if is_ancestor(deployed, ours):
+    if history.is_ancestor(theirs, ours):
         return NEWER
-    if is_ancestor(ours, deployed):
+    if history.is_ancestor(ours, theirs):
+        return OLDER
+    unknown = not history.knows(theirs)
+    if unknown and our_time and running.committed_at and running.committed_at > our_time:
         return OLDER
     return DIVERGED
 
@@ -44,20 +63,21 @@ def compare(ours: str, deployed: str | None, is_ancestor: IsAncestor) -> str:
 def decide(
     code: str,
     ours: str,
+    our_time: datetime | None,
+    *,
     running: Deployment | None,
     hold: Hold | None,
-    is_ancestor: IsAncestor,
-    *,
+    history: History,
     diverged_too: bool = False,
 ) -> Verdict:
-    """The verdict on a service that is to run an image built from `ours`.
+    """The verdict on a service that is to run an image built from `ours`, committed at `our_time`.
 
     diverged_too: a person said that the histories need not meet (the source was rewritten).
     """
     if hold:
         text = f"held since {hold.since:%Y-%m-%d %H:%M} UTC ({hold.reason}); `ci release {code}`"
         return Verdict(code, "held", text)
-    order = compare(ours, running.source_commit if running else None, is_ancestor)
+    order = compare(ours, our_time, running, history)
     if running is None or order == FIRST:
         return Verdict(code, "write", "its first delivery")
     there = f"{running.image.tag}, built from {running.source_commit[:12]}"
@@ -66,6 +86,7 @@ def decide(
     if order == OLDER:
         return Verdict(code, "superseded", f"{ours[:12]} is older than {there}")
     if order == DIVERGED and not diverged_too:
-        text = f"{ours} is neither older nor newer than {running.source_commit} ({there})"
+        known = "" if history.knows(running.source_commit) else ", which is not in this clone"
+        text = f"{ours} is neither older nor newer than {running.source_commit}{known} ({there})"
         return Verdict(code, "diverged", text)
     return Verdict(code, "write", f"newer than {there}")

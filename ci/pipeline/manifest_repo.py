@@ -79,6 +79,10 @@ class ManifestRepo:
         self._refuse_links_that_leave()
         return head
 
+    def discard(self) -> None:
+        """Forget what was written and is not committed."""
+        self.clone.discard()
+
     def has(self, sha: str) -> bool:
         """Whether that commit is part of the branch."""
         return self.clone.contains(sha)

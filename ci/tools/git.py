@@ -244,8 +244,12 @@ class PrivateClone:
             raise self._fault(done, "fetching")
         self.head = self.must("rev-parse", f"refs/remotes/origin/{self.branch}").strip()
         assert COMMIT.fullmatch(self.head)
-        self.must("checkout", "--quiet", "--force", "-B", "ci", self.head)
+        self.discard()
         return self.head
+
+    def discard(self) -> None:
+        """The working tree is as the head is."""
+        self.must("checkout", "--quiet", "--force", "-B", "ci", self.head)
 
     def remote_head(self) -> str | None:
         """What the server says the branch is at now; None when it has no such branch."""
@@ -465,7 +469,7 @@ def _credentials(home: Path, account: Account) -> dict[str, str]:
 
 
 def _ssh_command(environ: Mapping[str, str], account: Account) -> str:
-    """How ssh is called: without the person's configuration; a laptop without a key file has its agent."""
+    """How ssh is called: without the person's configuration; without a key file, by the agent."""
     known = account.known_hosts or Path(environ.get("HOME", "/")) / ".ssh" / "known_hosts"
     words = ["ssh", "-F", os.devnull, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
     words += ["-o", f"UserKnownHostsFile={known}", "-o", f"GlobalKnownHostsFile={os.devnull}"]

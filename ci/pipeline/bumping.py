@@ -1,0 +1,258 @@
+"""`ci bump`, `ci resume`: a release becomes what the first environment runs."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ci.context import Context
+from ci.delivery import build_facts, order
+from ci.delivery.build_facts import BuildFacts
+from ci.delivery.config import Delivery, Environment
+from ci.delivery.ledger import Delivered, Entry
+from ci.delivery.model import Ledger, Release
+from ci.delivery.order import History, Verdict
+from ci.errors import Defect, Refused, UsageError
+from ci.outcome import Outcome
+from ci.pipeline import facts as build
+from ci.pipeline import handshake, manifest_repo, planning
+from ci.pipeline.handshake import Handed, Handshake, Means, Proposal, Propose, Standing
+from ci.tools.git import is_shallow
+from ci.tools.source_repo import SourceRepo
+
+
+class Releases(Protocol):
+    """The records of whole releases, as the registry keeps them."""
+
+    def release_tags(self) -> Sequence[str]:
+        """The tags of all records, newest first."""
+
+    def read_release(self, tag: str) -> Release | None:
+        """One record; None when there is none."""
+
+
+class SourceHistory:
+    """The history of the checkout, which says when it was cut off."""
+
+    def __init__(self, root: Path) -> None:
+        self._repo = SourceRepo(root)
+        self._is_shallow = is_shallow(root)
+
+    def knows(self, commit: str) -> bool:
+        """Whether that commit is here."""
+        return self._repo.knows(commit)
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether `newer` contains `older`; a shallow clone cannot say no, and does not."""
+        known = self.knows(older) and self.knows(newer)
+        if known and self._repo.is_ancestor(older, newer):
+            return True
+        if self._is_shallow:
+            text = (
+                f"this clone is shallow and cannot tell whether {newer[:12]} follows {older[:12]};"
+                " fetch the full history (`git fetch --unshallow`; in Jenkins: no shallow clone)"
+            )
+            raise Refused(text, status="shallow", older=older, newer=newer)
+        return False
+
+
+def guarded(context: Context, delivery: Delivery) -> BuildFacts:
+    """The facts of this build, when it may publish; `Refused` otherwise."""
+    facts = build.gather(context)
+    why = build_facts.may_not_publish(facts, delivery.branch, context.environ.get("GIT_COMMIT"))
+    if why:
+        raise Refused(why, status="may_not_publish")
+    return facts
+
+
+def proposing(
+    release: Release, history: History, *, diverged_too: bool = False
+) -> Callable[[str], Propose]:
+    """The rule of a bump, for an environment: each service by its hold and by its commit."""
+
+    def into(environment: str) -> Propose:
+        def propose(standing: Standing) -> Proposal:
+            verdicts = [
+                _verdict(code, release, environment, standing, history, diverged_too=diverged_too)
+                for code in sorted(release.images)
+            ]
+            handshake.refuse_diverged(verdicts, "bump")
+            return Proposal(verdicts, _entry(release, environment, verdicts))
+
+        return propose
+
+    return into
+
+
+def bump(
+    context: Context,
+    delivery: Delivery,
+    release: Release,
+    means: Means,
+    *,
+    environment: str | None = None,
+    diverged_too: bool = False,
+) -> Outcome:
+    """The release is what the environment runs, or it is told why not; `bump.diff` is written."""
+    target = _written_by_bump(delivery, environment)
+    propose = proposing(release, SourceHistory(context.root), diverged_too=diverged_too)
+    with manifest_repo.checkout(delivery.manifests, context.environ) as repo:
+        means.at("cloned")
+        joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
+        handed = joined.hand_over(target.name, propose(target.name))
+    _keep_diff(context, [handed])
+    return handshake.told(handed, dry_run=context.dry_run)
+
+
+def resume(
+    context: Context,
+    delivery: Delivery,
+    releases: Releases,
+    means: Means,
+    *,
+    last: int = 20,
+    cleared: Callable[[Release], None] = lambda _: None,
+) -> Outcome:
+    """Whole releases that no commit tells of are handed over, the oldest first.
+
+    last: how many release records are looked at. cleared: raises when a release may not go on,
+    as when its scan was what stopped the run.
+    """
+    target = _written_by_bump(delivery, None)
+    history = SourceHistory(context.root)
+    with manifest_repo.checkout(delivery.manifests, context.environ) as repo:
+        means.at("cloned")
+        joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
+        known = joined.standing()
+        handed, left = [], []
+        for release in _unfinished(releases, last, known.ledger, target.name):
+            propose = proposing(release, history)(target.name)
+            if propose(known).entry is None:
+                continue
+            try:
+                cleared(release)
+            except Refused as refused:
+                left.append(f"{release.tag}: left as it is: {refused}")
+                continue
+            handed.append(joined.hand_over(target.name, propose))
+            if context.dry_run:
+                repo.discard()
+            else:
+                repo.refresh()
+                known = joined.standing()
+    _keep_diff(context, handed)
+    return _resumed(target, handed, left, dry_run=context.dry_run)
+
+
+def handed_on(context: Context, facts: BuildFacts) -> Release | None:
+    """The release that `push` of this build left; None when the plan had nothing to build."""
+    file = context.handed_on / "release.json"
+    if not file.is_file():
+        plan = context.handed_on / "plan.json"
+        if plan.is_file():
+            decided = planning.read(plan)
+            if decided.commit == facts.commit and not decided.builds:
+                return None
+        text = f"{file} is not there; `python -m ci push` leaves it once a release is whole"
+        raise Refused(text, status="no_release")
+    try:
+        release = Release.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as exc:
+        raise Defect(f"{file} is not a release: {exc!r}") from exc
+    if release.source_commit != facts.commit:
+        text = f"{file} is of {release.source_commit[:12]}, this build is of {facts.commit[:12]}"
+        raise Refused(f"{text}; it is left from another build", status="stale_release")
+    return release
+
+
+def _verdict(
+    code: str,
+    release: Release,
+    environment: str,
+    standing: Standing,
+    history: History,
+    *,
+    diverged_too: bool,
+) -> Verdict:
+    for each in standing.ledger.deployments.get((environment, code), ()):
+        if each.run_id == release.run_id and each.kind == "bump":
+            text = f"this run delivered it in {each.manifest_commit[:12]}"
+            return Verdict(code, "already", text)
+    return order.decide(
+        code,
+        release.source_commit,
+        release.committed_at,
+        running=standing.running(environment, code),
+        hold=standing.ledger.holds.get((environment, code)),
+        history=history,
+        diverged_too=diverged_too,
+    )
+
+
+def _entry(release: Release, environment: str, verdicts: Sequence[Verdict]) -> Entry | None:
+    written = [each.code for each in verdicts if each.writes]
+    if not written:
+        return None
+    return Entry(
+        environment=environment,
+        kind="bump",
+        run_id=release.run_id,
+        delivered=[
+            Delivered(code, release.images[code], release.source_commit) for code in written
+        ],
+        release_tag=release.tag,
+        build=release.build,
+        build_url=release.build_url,
+        source_repo=release.source_repo,
+        source_commit=release.source_commit,
+        committed_at=release.committed_at,
+    )
+
+
+def _written_by_bump(delivery: Delivery, name: str | None) -> Environment:
+    environment = delivery.environment(name) if name else delivery.first
+    if environment.promoted_from:
+        text = f"{environment.name} is promoted from {environment.promoted_from}, never bumped"
+        raise Refused(
+            f"{text}; `python -m ci promote {environment.promoted_from} {environment.name}`",
+            status="promoted",
+        )
+    return environment
+
+
+def _unfinished(releases: Releases, last: int, book: Ledger, environment: str) -> list[Release]:
+    """Releases of the last ones whose run the book does not know, the oldest first."""
+    found = []
+    for tag in list(releases.release_tags())[:last]:
+        release = releases.read_release(tag)
+        if release and release.run_id not in book.runs.get(environment, frozenset()):
+            found.append(release)
+    return found[::-1]
+
+
+def _keep_diff(context: Context, handed: Sequence[Handed]) -> None:
+    if context.dry_run:
+        return
+    context.handed_on.mkdir(parents=True, exist_ok=True)
+    text = "".join(each.diff for each in handed)
+    (context.handed_on / "bump.diff").write_text(text, encoding="utf-8")
+
+
+def _resumed(
+    target: Environment, handed: Sequence[Handed], left: Sequence[str], *, dry_run: bool
+) -> Outcome:
+    parts = [handshake.told(each, dry_run=dry_run) for each in handed]
+    facts = {"environment": target.name, "handed_over": [p.facts for p in parts], "left": [*left]}
+    lines = [*(part.text for part in parts), *left]
+    if not handed:
+        lines.append(f"{target.name}: no release is left unfinished")
+    status = "resumed" if any(each.message for each in handed) else "nothing"
+    return Outcome(status, "\n".join(lines), facts)
+
+
+def find_release(releases: Releases, tag: str) -> Release:
+    """The release with that tag; `UsageError` lists the newest when there is none."""
+    if release := releases.read_release(tag):
+        return release
+    newest = ", ".join(list(releases.release_tags())[:5]) or "none"
+    raise UsageError(f"no release {tag!r}; the newest are {newest}")
