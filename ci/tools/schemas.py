@@ -75,8 +75,8 @@ def _definitions(version: str) -> Registry[Any]:
         raise UsageError(f"no schemas of Kubernetes {version}; there are {', '.join(versions())}")
     text = (_home() / f"v{version}.0-local-strict" / "_definitions.json").read_text("utf-8")
     resource = Resource.from_contents(json.loads(text), default_specification=DRAFT202012)
-    registry: Registry[Any] = Registry()
-    return registry.with_resource("_definitions.json", resource).crawl()
+    registry: Registry[Any] = Registry().with_resource("_definitions.json", resource).crawl()
+    return registry
 
 
 @cache

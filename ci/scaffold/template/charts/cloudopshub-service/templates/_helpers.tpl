@@ -18,6 +18,12 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{/* Labels of a pod: without the chart's version, or every new chart would restart everything. */}}
+{{- define "service.podLabels" -}}
+{{ include "service.selector" . }}
+app.kubernetes.io/part-of: cloudopshub
+{{- end -}}
+
 {{/* Argo CD applies lower waves first: settings and secrets, then the migration, then what serves. */}}
 {{- define "service.early" -}}
 argocd.argoproj.io/sync-wave: "-2"
@@ -89,7 +95,7 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-volumes: {{- include "service.volumes" . | nindent 2 }}
+volumes: {{- include "service.volumes" . | trim | nindent 2 }}
 {{- end -}}
 
 {{- define "service.containerSecurity" -}}

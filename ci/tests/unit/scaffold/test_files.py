@@ -1,0 +1,111 @@
+"""The files of a manifest repository, decided from facts."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from ci import catalogue
+from ci.delivery import config
+from ci.errors import Refused
+from ci.scaffold import facts, files, write
+
+LISTED = catalogue.load()
+DELIVERY = config.load(LISTED, {})
+FACTS = facts.read(LISTED)
+ECR = "123456789012.dkr.ecr.us-east-2.amazonaws.com"
+ADDRESSES = files.Addresses(ECR, "https://git.example/manifests.git", "main", "hub.example")
+
+
+def written(delivery=DELIVERY, addresses=ADDRESSES):
+    return files.manifest_repository(delivery, FACTS, addresses, write.template())
+
+
+def test_every_service_of_every_environment_has_its_files():
+    """The layout is the one that ci.toml tells bump of."""
+    paths = written().keys()
+    for service in LISTED.services:
+        assert f"services/{service.folder}.yaml" in paths
+        for environment in DELIVERY.environments:
+            assert DELIVERY.target(service, environment.name).file in paths
+            assert f"environments/{environment.name}/common.yaml" in paths
+
+
+def test_the_chart_is_taken_word_for_word():
+    """Helm's own braces are nobody's holes."""
+    template, found = write.template(), written()
+    charts = [path for path in template if path.startswith("charts/")]
+    assert len(charts) > 10
+    assert all(found[path] == template[path] for path in charts)
+
+
+def test_no_hole_is_left_and_everything_is_yaml():
+    """Nothing of the templates shows through."""
+    for path, text in written().items():
+        assert path.startswith("charts/") or not files.HOLE.search(text), path
+        if path.endswith(".yaml") and "/templates/" not in path:
+            assert yaml.safe_load(text), path
+
+
+def test_the_image_says_that_nothing_was_delivered_and_is_quoted():
+    """An honest placeholder: its repository is right, its tag is none."""
+    text = written()["environments/staging/data-api-service.yaml"]
+    assert f"image:\n  repository: {ECR}/cloudopshub-das\n" in text
+    assert '  tag: "none-yet"\n' in text
+
+
+def test_account_and_region_are_those_of_the_registry():
+    """What ECR's address says is not asked again; without it they are plainly no real ones."""
+    common = yaml.safe_load(written()["environments/production/common.yaml"])
+    prefix = "arn:aws:iam::123456789012:role/cloudopshub-production-"
+    assert common["serviceAccount"]["roleArnPrefix"] == prefix
+    assert common["environmentConfig"]["AWS_REGION"] == "us-east-2"
+    local = dataclasses.replace(ADDRESSES, registry="127.0.0.1:5000")
+    text = written(addresses=local)["environments/production/common.yaml"]
+    assert "arn:aws:iam::000000000000:role/" in text
+
+
+def test_the_last_environment_has_the_domain_itself():
+    """Every other has its name before it."""
+    found = written()
+    for name, host in {"staging": "staging.hub.example", "production": "hub.example"}.items():
+        values = yaml.safe_load(found[f"environments/{name}/common.yaml"])
+        assert values["ingress"]["host"] == host
+        assert values["environmentConfig"]["UI_PUBLIC_URL"] == f"https://{host}"
+
+
+def test_an_environment_of_ci_toml_is_an_element_of_the_application_set():
+    """One list, in ci.toml; the number of environments is nobody's constant."""
+    third = config.Environment("canary", "staging")
+    more = dataclasses.replace(DELIVERY, environments=(*DELIVERY.environments, third))
+    found = written(more)
+    text = found["argocd/apps/applications.yaml"]
+    listed = yaml.safe_load(text)["spec"]["generators"][0]["matrix"]["generators"][1]["list"]
+    assert [each["environment"] for each in listed["elements"]] == [
+        "staging",
+        "production",
+        "canary",
+    ]
+    assert "environments/canary/common.yaml" in found
+
+
+def test_another_layout_is_refused():
+    """One layout is written; nobody pretends to know another."""
+    target = config.Target("values/{folder}.yaml", "image")
+    other = dataclasses.replace(
+        DELIVERY, manifests=dataclasses.replace(DELIVERY.manifests, target=target)
+    )
+    with pytest.raises(Refused, match="another layout"):
+        written(other)
+
+
+def test_a_file_that_says_something_else_is_never_overwritten(tmp_path):
+    """And then nothing is written at all; the same words again are no harm."""
+    found = {"a.yaml": "a: 1\n", "b/c.yaml": "c: 1\n"}
+    planned = write.plan(tmp_path, found)
+    write.write(tmp_path, found, planned)
+    assert write.plan(tmp_path, found) == write.Plan((), ("a.yaml", "b/c.yaml"))
+    (tmp_path / "a.yaml").write_text("a: mine\n")
+    with pytest.raises(Refused, match=r"a\.yaml"):
+        write.plan(tmp_path, {**found, "d.yaml": ""})
+    assert not (tmp_path / "d.yaml").exists()

@@ -1,0 +1,217 @@
+"""What an edit may do to the rendering: images become the wanted ones, and nothing else moves."""
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci.delivery import render_gate
+from ci.delivery.model import ImageRef
+
+DIGEST = "sha256:" + "a" * 64
+OLD = "registry.example/cloudopshub-das:41-1a2b3c4d@sha256:" + "0" * 64
+NEW = ImageRef("registry.example/cloudopshub-das", "42-5e6f7a8b", DIGEST)
+IMAGES = {"cloudopshub-das": NEW}
+
+POD = {
+    "metadata": {"labels": {"app": "das"}},
+    "spec": {
+        "initContainers": [{"name": "wait", "image": OLD}],
+        "containers": [
+            {"name": "das", "image": OLD},
+            {"name": "mesh", "image": "mesh.example/proxy:1"},
+        ],
+    },
+}
+
+
+def named(kind, spec, name="das", api="apps/v1"):
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def deployment(image=OLD, name="das", **spec):
+    template = copy.deepcopy(POD)
+    template["spec"]["initContainers"][0]["image"] = image
+    template["spec"]["containers"][0]["image"] = image
+    return named("Deployment", {"replicas": 2, "template": template, **spec}, name)
+
+
+def refused(after, before=None, images=None, may_change=()):
+    return render_gate.refusals(
+        [deployment()] if before is None else before, after, images or IMAGES, may_change
+    )
+
+
+WORKLOADS = {
+    "Pod": copy.deepcopy(POD["spec"]),
+    "Deployment": {"template": POD},
+    "StatefulSet": {"template": POD},
+    "DaemonSet": {"template": POD},
+    "Job": {"template": POD},
+    "CronJob": {"jobTemplate": {"spec": {"template": POD}}},
+    "Rollout": {"template": POD},
+}
+
+
+def with_image(value, image):
+    """`value`, with every old image replaced."""
+    if isinstance(value, dict):
+        return {key: with_image(each, image) for key, each in value.items()}
+    if isinstance(value, list):
+        return [with_image(each, image) for each in value]
+    return image if value == OLD else value
+
+
+@pytest.mark.parametrize("kind", WORKLOADS)
+def test_an_image_of_any_kind_of_pod_may_change(kind):
+    """Containers and init containers, of whatever makes pods, custom kinds among them."""
+    item = named(kind, WORKLOADS[kind])
+    assert refused([with_image(item, str(NEW))], [item]) == []
+
+
+def test_a_field_of_a_custom_resource_may_change_when_it_held_the_image():
+    """A kind that nobody knows holds the image in a field called so."""
+    item = named("Operand", {"image": OLD}, api="example.org/v1")
+    assert refused([with_image(item, str(NEW))], [item]) == []
+    other = named("Operand", {"image": "example.org/something:1"}, api="example.org/v1")
+    found = refused([named("Operand", {"image": str(NEW)}, api="example.org/v1")], [other])
+    assert "not an image this edit is about" in found[0]
+
+
+def test_nothing_to_change_is_fine():
+    """A second run finds the wanted image before and after."""
+    there = [deployment(str(NEW))]
+    assert refused(there, there) == []
+
+
+@pytest.mark.parametrize(
+    ("rendered", "why"),
+    [
+        ("registry.example/cloudopshub-das:1e+10", "a bare 1e10"),
+        ("registry.example/cloudopshub-das:42-5e6f7a8b", "the digest went missing"),
+        (f"other.example/cloudopshub-das:42-5e6f7a8b@{DIGEST}", "the repository was not edited"),
+        (42, "a number"),
+        (None, "an empty value"),
+    ],
+)
+def test_an_image_is_exactly_the_wanted_one(rendered, why):
+    """What a template or YAML makes of a tag is seen in the rendering: here, %s."""
+    found = refused([deployment(rendered)])
+    assert any(f"wanted is {NEW}" in line for line in found), why
+
+
+def test_a_value_that_no_template_reads_is_refused():
+    """An edit that changes nothing in the cluster is no delivery."""
+    found = refused([deployment()])
+    assert found == [
+        f"{NEW} appears nowhere in the rendering: no template reads the value that was edited"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda item: item["spec"].update(replicas=3), "spec.replicas changes from 2 to 3"),
+        (lambda item: item["spec"].update(paused=True), "spec.paused changes from nothing to True"),
+        (lambda item: item["spec"].pop("replicas"), "spec.replicas changes from 2 to nothing"),
+        (lambda item: item["spec"].update(replicas="2"), "spec.replicas changes from 2 to 2"),
+        (
+            lambda item: item["spec"]["template"]["metadata"]["labels"].update(version="42"),
+            "spec.template.metadata.labels.version changes from nothing to 42",
+        ),
+        (
+            lambda item: item["spec"]["template"]["spec"]["containers"][0].update(env=[]),
+            "spec.template.spec.containers[das].env changes",
+        ),
+        (
+            lambda item: item["spec"]["template"]["spec"]["containers"].pop(),
+            "spec.template.spec.containers[1] changes",
+        ),
+        (
+            lambda item: item["spec"]["template"]["spec"]["containers"][1].update(
+                image="mesh.example/proxy:2"
+            ),
+            "[mesh].image changes from mesh.example/proxy:1 to mesh.example/proxy:2; wanted is",
+        ),
+    ],
+)
+def test_anything_beside_the_image_is_refused_with_its_place(change, said):
+    """Object, path, before and after stand in the refusal."""
+    after = deployment(str(NEW))
+    change(after)
+    (line,) = refused([after])
+    assert line.startswith("Deployment das: ")
+    assert said in line
+
+
+def test_objects_neither_appear_nor_vanish():
+    """A tag in an object's name would make a new object at each bump."""
+    found = refused([deployment(str(NEW), name="das-42")])
+    assert found[:2] == ["Deployment das is gone", "Deployment das-42 is new"]
+
+
+def test_two_objects_of_one_name_are_both_looked_at():
+    """A rendering that says the same name twice hides nothing behind the second."""
+    before = [deployment(), deployment()]
+    after = [deployment(str(NEW)), deployment(str(NEW), replicas=9)]
+    assert "number 2 of that name" in refused(after, before)[0]
+
+
+def test_several_images_of_one_rendering_do_not_swap():
+    """In an umbrella chart each image goes where its own name stood."""
+    ui = ImageRef("registry.example/cloudopshub-ui", "42-5e6f7a8b", DIGEST)
+    images = {**IMAGES, "cloudopshub-ui": ui}
+    before = [deployment(), deployment("old.example:5000/x/cloudopshub-ui:41", name="ui")]
+    good = [deployment(str(NEW)), deployment(str(ui), name="ui")]
+    assert refused(good, before, images) == []
+    swapped = [deployment(str(ui)), deployment(str(NEW), name="ui")]
+    found = refused(swapped, before, images)
+    assert [line.partition(":")[0] for line in found] == ["Deployment das"] * 2 + [
+        "Deployment ui"
+    ] * 2
+
+
+def test_a_placeholder_gives_way_where_only_one_image_comes():
+    """The first delivery replaces whatever stood there; with several, it must say its name."""
+    before = [deployment("placeholder.invalid/nothing:none-yet")]
+    before[0]["spec"]["template"]["spec"]["containers"].pop()
+    after = [with_image(deployment(str(NEW)), str(NEW))]
+    after[0]["spec"]["template"]["spec"]["containers"].pop()
+    assert refused(after, before) == []
+    ui = ImageRef("registry.example/cloudopshub-ui", "42-5e6f7a8b")
+    found = refused(after, before, {**IMAGES, "cloudopshub-ui": ui})
+    assert "not an image this edit is about" in found[0]
+
+
+def test_what_the_configuration_lets_change_may_change():
+    """A path, with * for anything; brackets are brackets."""
+    after = deployment(str(NEW))
+    after["metadata"]["labels"] = {"app.kubernetes.io/version": "42"}
+    after["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "V", "value": "42"}]
+    assert len(refused([after])) == 2
+    allowed = ("metadata.labels", "spec.template.spec.containers[das].env*")
+    assert refused([after], may_change=allowed) == []
+
+
+def test_a_long_list_is_cut_short():
+    """A rendering that is wholly different is told in a screenful."""
+    found = refused([deployment(str(NEW), name=f"d{n}") for n in range(50)])
+    assert len(found) == render_gate.SHOWN_MAX + 1
+    assert found[-1] == "and 31 more"
+
+
+LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
+SPECS = st.dictionaries(
+    st.text(min_size=1, max_size=5),
+    st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=8),
+    max_size=5,
+)
+
+
+@given(before=SPECS, after=SPECS)
+def test_only_equal_renderings_pass_without_an_image(before, after):
+    """Whatever the objects hold: the gate is silent exactly when they are the same values."""
+    found = render_gate.refusals([named("X", before)], [named("X", after)], {})
+    is_same = repr(sorted(before.items())) == repr(sorted(after.items()))
+    assert (found == []) == is_same
