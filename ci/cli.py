@@ -22,7 +22,7 @@ GROUPS = {
     "a change": ("plan", "test", "lint", "check-twins"),
     "from a change to a release": ("build", "push", "scan"),
     "from a release to a cluster": ("bump", "resume", "promote", "rollback", "release"),
-    "what is where": ("status", "retention"),
+    "what is where": ("status", "summary", "retention"),
     "by hand, and at home": ("set-image", "scaffold", "local"),
 }
 EPILOG = """\
