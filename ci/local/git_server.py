@@ -125,6 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
     """One request: password, fault, then what `git http-backend` answers (RFC 3875)."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one piece: two would wait for an acknowledgement, 40 ms
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         self._serve()
@@ -208,3 +210,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+            self.wfile.flush()

@@ -96,7 +96,7 @@ def bump(
     """The release is what the environment runs, or it is told why not; `bump.diff` is written."""
     target = _written_by_bump(delivery, environment)
     propose = proposing(release, SourceHistory(context.root), diverged_too=diverged_too)
-    with manifest_repo.checkout(delivery.manifests, context.environ) as repo:
+    with manifest_repo.checkout(delivery.manifests, context.environ, sleep=means.sleep) as repo:
         means.at("cloned")
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
         handed = joined.hand_over(target.name, propose(target.name))
@@ -120,7 +120,7 @@ def resume(
     """
     target = _written_by_bump(delivery, None)
     history = SourceHistory(context.root)
-    with manifest_repo.checkout(delivery.manifests, context.environ) as repo:
+    with manifest_repo.checkout(delivery.manifests, context.environ, sleep=means.sleep) as repo:
         means.at("cloned")
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
         known = joined.standing()

@@ -140,7 +140,8 @@ class Handshake:
                 raise pushed.error
             self.races.append(_reason(pushed))
             self.means.sleep(_pause_s(attempt))
-            self._refresh()
+            self.repo.refresh()
+            self.means.at("fetched")
             if self.repo.has(sha):  # it had arrived; only the answer was lost
                 return landed
         raise OutsideFault(
@@ -246,18 +247,6 @@ class Handshake:
 
         with ThreadPoolExecutor(RENDERS_AT_ONCE) as pool:
             return list(pool.map(one, codes))
-
-    def _refresh(self) -> None:
-        for attempt in range(1, FAULTS_MAX + 1):
-            try:
-                self.repo.refresh()
-            except OutsideFault:
-                if attempt == FAULTS_MAX:
-                    raise
-                self.means.sleep(_pause_s(attempt))
-            else:
-                self.means.at("fetched")
-                return
 
 
 def standing(repo: ManifestRepo, catalogue: Catalogue, delivery: Delivery) -> Standing:

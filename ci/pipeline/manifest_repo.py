@@ -4,17 +4,19 @@ It is also the database of deliveries: `history()` is what `ci.delivery.ledger` 
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ci.delivery import ledger
 from ci.delivery.config import ManifestsConfig
 from ci.delivery.model import Ledger, ManifestCommit
-from ci.errors import Refused
+from ci.errors import OutsideFault, Refused
 from ci.tools.git import PrivateClone, Pushed, private_clone
 
 FILE, PROGRAM, LINK = "100644", "100755", "120000"
+PAUSES_S = (0.5, 2.0)
 
 
 @dataclass
@@ -23,6 +25,7 @@ class ManifestRepo:
 
     clone: PrivateClone
     author: tuple[str, str]
+    sleep: Callable[[float], None] = time.sleep
 
     @property
     def head(self) -> str:
@@ -74,8 +77,19 @@ class ManifestRepo:
         return self.commit(message, paths), self.push()
 
     def refresh(self) -> str:
-        """Forget what was written or committed here; stand where the server stands now."""
-        head = self.clone.refresh()
+        """Forget what was written or committed here; stand where the server stands now.
+
+        A fetch changes nothing, so one that fails for reasons of the network is tried again.
+        """
+        for pause_s in (*PAUSES_S, None):
+            try:
+                head = self.clone.refresh()
+            except OutsideFault:
+                if pause_s is None:
+                    raise
+                self.sleep(pause_s)
+            else:
+                break
         self._refuse_links_that_leave()
         return head
 
@@ -112,13 +126,16 @@ class ManifestRepo:
 
 @contextlib.contextmanager
 def checkout(
-    config: ManifestsConfig, environ: Mapping[str, str], author: tuple[str, str] | None = None
+    config: ManifestsConfig,
+    environ: Mapping[str, str],
+    author: tuple[str, str] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[ManifestRepo]:
     """A fresh private clone; author: who commits, the one in `ci.toml` when not said."""
     with private_clone(config.url, config.branch, environ) as clone:
         if config.require_signature and not clone.signing:
             text = "commits must be signed ([manifests] require_signature); set COMMIT_SIGNING_KEY"
             raise Refused(text, status="unsigned")
-        repo = ManifestRepo(clone, author or (config.author_name, config.author_email))
-        repo._refuse_links_that_leave()  # noqa: SLF001  its own factory
+        repo = ManifestRepo(clone, author or (config.author_name, config.author_email), sleep)
+        repo.refresh()
         yield repo

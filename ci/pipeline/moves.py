@@ -41,7 +41,7 @@ def hand_over(
 ) -> Outcome:
     """The handshake, as the person whom git knows here."""
     author = git.person(context.root, context.environ)
-    with manifest_repo.checkout(delivery.manifests, context.environ, author) as repo:
+    with manifest_repo.checkout(delivery.manifests, context.environ, author, means.sleep) as repo:
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
         handed = joined.hand_over(environment, propose)
     return handshake.told(handed, dry_run=context.dry_run)

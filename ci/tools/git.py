@@ -382,7 +382,7 @@ class PrivateClone:
 
 @contextlib.contextmanager
 def private_clone(url: str, branch: str, environ: Mapping[str, str]) -> Iterator[PrivateClone]:
-    """A fresh clone of one branch, gone after the block."""
+    """A fresh clone of one branch, empty until its first `refresh`, gone after the block."""
     account = Account.of(environ)
     check_url(url, plain_http=account.plain_http)
     check_branch(branch)
@@ -401,7 +401,6 @@ def private_clone(url: str, branch: str, environ: Mapping[str, str]) -> Iterator
         )
         clone.must("init", "--quiet", "--template=", ".")
         clone.must("remote", "add", "--end-of-options", "origin", url)
-        clone.refresh()
         yield clone
 
 
