@@ -206,9 +206,7 @@ def test_credentials_never_stand_in_an_argument_list(run, tmp_path):
     """Neither the harness' nor a step's; the step looks at every process it can see."""
     look = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\\\0' ' ' > seen; true"
     bound = "credentialsId: 'manifests', usernameVariable: 'U', passwordVariable: 'P'"
-    body = f"withCredentials([usernamePassword({bound})]) {{
-sh '''{look}'''
-}}"
+    body = f"withCredentials([usernamePassword({bound})]) {{\nsh '''{look}'''\n}}"
     ran = run(wrapped(body), {})
     assert ran.ok, ran.console.read_text()
     seen = (tmp_path / "workspace" / "seen").read_text(errors="replace")
