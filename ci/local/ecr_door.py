@@ -93,6 +93,7 @@ def running_ecr(folder: Path) -> Iterator[LocalEcr]:
         stack.callback(thread.join)
         stack.callback(server.server_close)
         stack.callback(server.shutdown)
+        stack.callback(faults.clear)
         yield LocalEcr(address, faults, server.control)
 
 
@@ -121,7 +122,7 @@ class _Handler(Request):
         call = f"{self.command} {self.path if is_data else f'ecr/{action}'}"
         fault = self.server.faults.meet(call)
         if fault and fault.delay_s:
-            time.sleep(fault.delay_s)
+            self.server.faults.wait(fault)
         if fault and fault.drop:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)

@@ -32,6 +32,7 @@ class Faults:
     _waiting: list[Fault] = field(default_factory=list)
     _calls: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _cleared: threading.Event = field(default_factory=threading.Event)
 
     def inject(self, on: str, **what: object) -> Fault:
         """Add the `Fault` that the arguments describe."""
@@ -41,9 +42,17 @@ class Faults:
         return fault
 
     def clear(self) -> None:
-        """From now on nothing goes wrong."""
+        """From now on nothing goes wrong, and who waits need not any longer."""
         with self._lock:
             self._waiting.clear()
+            self._cleared.set()
+            self._cleared = threading.Event()
+
+    def wait(self, fault: Fault) -> None:
+        """The delay of `fault`, cut short by `clear`."""
+        with self._lock:
+            cleared = self._cleared
+        cleared.wait(fault.delay_s)
 
     def meet(self, call: str) -> Fault | None:
         """The fault that `call` meets; None when none is left for it."""

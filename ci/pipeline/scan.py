@@ -72,7 +72,7 @@ def main(
             **facts,
         )
     told = [
-        f"{len(answers)} images scanned; nothing of {delivery.scan.fail_on} or above is left unwaived"
+        f"{len(answers)} images scanned; nothing of {delivery.scan.fail_on} or above but waived"
     ]
     if verdict.waived:
         told.append(f"waived:\n{_lines(verdict.waived)}")

@@ -2,11 +2,15 @@
 
 import contextlib
 import json
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from ci import process
 from ci.delivery.model import DIGEST
@@ -15,6 +19,7 @@ from ci.process import Done
 from ci.tools.ecr import Login
 
 BUILD_S, PUSH_S, SHORT_S = 1800.0, 900.0, 60.0
+FOLDER = "ci-docker-"
 PUSHED = re.compile(rf"digest: ({DIGEST.pattern}) size: \d+")
 
 
@@ -64,7 +69,8 @@ class Docker:
 
         The password goes by stdin: it is in no argument list, and ~/.docker is not touched.
         """
-        with tempfile.TemporaryDirectory(prefix="ci-docker-") as folder:
+        _sweep()
+        with tempfile.TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-") as folder:
             # buildx and compose are looked for in the system's folders too, so builds go on
             inside = Docker(self._root, {**self._environ, "DOCKER_CONFIG": folder})
             argv = ["docker", "login", "--username", login.username, "--password-stdin", login.host]
@@ -78,6 +84,14 @@ class Docker:
             return self.call(["docker", "push", target], PUSH_S)
         finally:
             self.call(["docker", "rmi", "--no-prune", target])  # the name only; `name` stays
+
+
+def _sweep() -> None:
+    """Logins of runs that were killed before they could take them away are gone."""
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        pid = left.name.removeprefix(FOLDER).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)  # another user's stays
 
 
 def pushed_digest(output: str) -> str | None:

@@ -1,0 +1,244 @@
+"""Images, pushed with Docker through the ECR-shaped door: once, again, changed, broken off."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_platform import ROOT, SmallPlatform, why_no_docker, why_no_registry
+
+from ci.delivery.model import Release
+from ci.errors import OutsideFault, Refused
+from ci.local.ecr_door import LocalEcr, running_ecr
+from ci.pipeline import build, publish
+from ci.pipeline import facts as facts_of
+from ci.tools.docker import Docker
+from ci.tools.ecr import Registry
+from ci.tools.oci import Releases
+
+REASON = why_no_docker() or why_no_registry()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+MANIFEST_PUT = r"^PUT /v2/.*/manifests/"
+KILL_AFTER_S = 60.0
+
+# A push of its own, as `ci push` would run it, for tests that kill it or look at its arguments.
+PUSH_SCRIPT = """
+import sys
+from pathlib import Path
+from small_platform import SmallPlatform
+from ci.pipeline import publish
+import json
+root, environ = Path(sys.argv[1]), json.load(sys.stdin)
+platform = SmallPlatform(root, environ)
+context = platform.context()
+print(publish.main(context, platform.delivery(), context.catalogue.services, fix=False).status)
+"""
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[LocalEcr]:
+    with running_ecr(tmp_path / "ecr") as opened:
+        yield opened
+
+
+@pytest.fixture
+def platform(tmp_path: Path, door: LocalEcr) -> Iterator[SmallPlatform]:
+    made = SmallPlatform.make(tmp_path / "hub", door.environ)
+    names = build_images(made)
+    yield made
+    for name in names:
+        subprocess.run(["docker", "rmi", "--force", name], capture_output=True, check=False)
+
+
+def build_images(platform: SmallPlatform) -> list[str]:
+    context, names = platform.context(), []
+    for service in context.catalogue.services:
+        image = build.image(platform.delivery(), service, facts_of.gather(context))
+        Docker(context.root, context.environ).build(image.argv())
+        names.append(image.name)
+    return names
+
+
+def push(platform: SmallPlatform, **given):
+    context = platform.context(**given)
+    return publish.main(context, platform.delivery(), context.catalogue.services, fix=False)
+
+
+def push_process(platform: SmallPlatform) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", PUSH_SCRIPT, str(platform.root)],
+        cwd=platform.root,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'ci' / 'tests'}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(platform.environ).encode())
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def handed_on(platform: SmallPlatform) -> Release:
+    text = (platform.root / ".cache" / "ci" / "release.json").read_text()
+    return Release.from_json(json.loads(text))
+
+
+def registry(door: LocalEcr) -> Registry:
+    return Registry(door.registry, door.environ)
+
+
+def test_a_set_is_pushed_read_back_and_recorded(platform: SmallPlatform, door: LocalEcr) -> None:
+    """The record in the registry is the file handed on; a second push does nothing."""
+    assert push(platform, dry_run=True).status == "done"
+    assert door.faults.calls(r"^(PUT|POST|PATCH) /v2/|ecr/Create") == []
+    assert push(platform).status == "pushed"
+    release = handed_on(platform)
+    assert set(release.images) == {"one", "two"}
+    assert Releases(registry(door), "cloudopshub-releases").read_release(release.tag) == release
+    before = len(door.faults.calls(MANIFEST_PUT))
+    again = push(platform)
+    assert again.status == "already"
+    assert len(door.faults.calls(MANIFEST_PUT)) == before
+    assert handed_on(platform) == release
+
+
+def test_the_digest_is_the_one_that_docker_and_skopeo_see(
+    platform: SmallPlatform, door: LocalEcr, tmp_path: Path
+) -> None:
+    """What is handed on is what Docker pulls by digest, and what skopeo reads behind the tag."""
+    push(platform)
+    image = handed_on(platform).images["one"]
+    login = registry(door).login()
+    pinned = f"{image.repository}@{image.digest}"
+    with Docker(platform.root, platform.environ).logged_in(login) as docker:
+        assert str(image.digest) in docker.good(["docker", "pull", pinned])
+        docker.good(["docker", "rmi", pinned])
+    if shutil.which("skopeo") is None:
+        pytest.skip("the part with Docker passed; skopeo is not installed (apt install skopeo)")
+    auth = tmp_path / "auth.json"
+    given = ["--authfile", str(auth), "--tls-verify=false"]
+    entry = ["skopeo", "login", *given, "--username=AWS", "--password-stdin", door.registry]
+    subprocess.run(entry, input=login.password.encode(), check=True, capture_output=True)
+    name = f"docker://{image.repository}:{image.tag}"
+    seen = subprocess.run(
+        ["skopeo", "inspect", *given, "--format={{.Digest}}", name], check=True, capture_output=True
+    )
+    assert seen.stdout.decode().strip() == image.digest
+
+
+def test_other_content_under_the_same_tag_is_refused(
+    platform: SmallPlatform, door: LocalEcr
+) -> None:
+    """The refusal names what is there and what is here, and hands nothing on."""
+    push(platform)
+    stored = handed_on(platform).images["one"].digest
+    (platform.root / ".cache" / "ci" / "release.json").unlink()
+    (platform.root / "one-service" / "content").write_text("something else")
+    build_images(platform)
+    platform.git("checkout", "--quiet", "one-service/content")
+    with pytest.raises(Refused, match=str(stored)) as refused:
+        push(platform)
+    assert refused.value.status == "other_image"
+    assert not (platform.root / ".cache" / "ci" / "release.json").exists()
+    door.faults.clear()
+
+
+def test_a_401_and_a_500_in_the_middle_are_tried_again(
+    platform: SmallPlatform, door: LocalEcr
+) -> None:
+    """A login that ends in the middle and a server in trouble cost a retry, not the release."""
+    door.inject(MANIFEST_PUT, status=500)
+    door.inject(r"^(PATCH|PUT) /v2/cloudopshub-two/blobs/", status=401, code="UNAUTHORIZED")
+    door.inject(r"ecr/DescribeImages", status=500, skip=1)
+    assert push(platform).status == "pushed"
+    assert set(handed_on(platform).images) == {"one", "two"}
+
+
+def test_a_registry_that_stays_in_trouble_is_an_outside_fault(
+    platform: SmallPlatform, door: LocalEcr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tries are bounded; nothing is handed on and no record is written."""
+    monkeypatch.setattr(publish, "PAUSE_S", 0.0)
+    door.inject(MANIFEST_PUT, status=500, times=1000)
+    with pytest.raises(OutsideFault, match="tried 3 times"):
+        push(platform)
+    assert Releases(registry(door), "cloudopshub-releases").release_tags() == []
+    assert not (platform.root / ".cache" / "ci" / "release.json").exists()
+
+
+def test_a_run_killed_between_two_images_is_finished_by_the_next(
+    platform: SmallPlatform, door: LocalEcr
+) -> None:
+    """A kill -9 after the first image leaves no record; the next run pushes the rest, writes one."""
+    slow = door.inject(r"/v2/cloudopshub-two/", delay_s=KILL_AFTER_S, times=1)
+    process = push_process(platform)
+    try:
+        deadline = time.monotonic() + KILL_AFTER_S
+        while not slow.met and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.02)  # between polls, within the bound
+        assert slow.met, process.communicate()
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    door.faults.clear()
+    releases = Releases(registry(door), "cloudopshub-releases")
+    assert releases.release_tags() == []
+    assert [len(registry(door).images(f"cloudopshub-{code}")) for code in ("one", "two")] == [1, 0]
+    ended = push(platform)
+    assert ended.facts["pushed"] == ["two"]
+    assert releases.release_tags() == [handed_on(platform).tag]
+    assert not list(Path(tempfile.gettempdir()).glob(f"ci-docker-{process.pid}-*"))
+
+
+def test_a_fresh_agent_takes_over_what_an_earlier_run_pushed(
+    platform: SmallPlatform, door: LocalEcr
+) -> None:
+    """Without a local image, one whose labels are this commit and tag counts; no other does."""
+    push(platform)
+    release = handed_on(platform)
+    for ref in release.images.values():
+        name = f"{ref.name}:{ref.tag}"
+        subprocess.run(["docker", "rmi", "--force", name], check=True, capture_output=True)
+    services = platform.context().catalogue.services
+    assert build.main(platform.context(), platform.delivery(), services).status == "already"
+    assert push(platform).status == "already"
+    assert handed_on(platform) == release
+    platform.git("commit", "--allow-empty", "--quiet", "--message", "another commit")
+    with pytest.raises(Refused, match="`build` comes first"):
+        push(platform)
+
+
+def test_no_secret_is_in_an_argument_list_a_log_or_the_home_folder(
+    platform: SmallPlatform, door: LocalEcr, tmp_path: Path
+) -> None:
+    """The registry's password is never an argument, never printed, never kept."""
+    home = tmp_path / "home"
+    home.mkdir()
+    platform.environ["HOME"] = str(home)
+    door.inject(MANIFEST_PUT, delay_s=1.0)
+    process = push_process(platform)
+    seen = set()
+    while process.poll() is None:
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                seen.add((folder / "cmdline").read_bytes())
+    output = process.communicate()[0]
+    assert output.decode().split()[-1] == "pushed"
+    assert any(b"--password-stdin" in each for each in seen)
+    passwords = [password.encode() for password in door.control.passwords()]
+    assert passwords
+    kept = [path.read_bytes() for path in home.rglob("*") if path.is_file()]
+    kept += [path.read_bytes() for path in platform.root.rglob("*") if path.is_file()]
+    for password in passwords:
+        assert not any(password in text for text in [*seen, *kept, output])
+    assert not list(Path(tempfile.gettempdir()).glob(f"ci-docker-{process.pid}-*"))

@@ -1,0 +1,136 @@
+"""A repository like this one, with two tiny services, a build server's variables and a clock."""
+
+import io
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ci import catalogue
+from ci.context import Context
+from ci.delivery import config
+from ci.delivery.config import Delivery
+from ci.screen import Screen
+from ci.settings import from_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICE = """
+[[service]]
+folder = "{name}-service"
+code = "{name}"
+image = "cloudopshub-{name}"
+port = {port}
+ready = "/ready"
+metrics = "/metrics"
+processes = {{}}
+
+"""
+SCRATCH = """\
+FROM scratch
+ARG VERSION
+ARG REVISION
+ARG CREATED
+ARG SOURCE
+LABEL org.opencontainers.image.title="{name}" \\
+      org.opencontainers.image.description="{name}, tiny" \\
+      org.opencontainers.image.version="${{VERSION}}" \\
+      org.opencontainers.image.revision="${{REVISION}}" \\
+      org.opencontainers.image.created="${{CREATED}}" \\
+      org.opencontainers.image.source="${{SOURCE}}"
+COPY content /content
+USER 10001
+EXPOSE 8080
+HEALTHCHECK CMD ["/content"]
+CMD ["/content"]
+"""
+CODES = ("one", "two")
+
+
+@dataclass
+class SmallPlatform:
+    """The repository at `root`, as a build server sees it."""
+
+    root: Path
+    environ: dict[str, str]
+
+    @classmethod
+    def make(cls, root: Path, environ: Mapping[str, str], codes=CODES) -> "SmallPlatform":
+        real = (ROOT / "ci" / "ci.toml").read_text(encoding="utf-8")
+        listed = [SERVICE.format(name=name, port=8000 + i) for i, name in enumerate(codes)]
+        files = {
+            "ci/ci.toml": "twin = []\n" + "".join(listed) + real[real.index("[plan]") :],
+            ".gitignore": ".cache/\n",
+        }
+        for name in codes:
+            files[f"{name}-service/pyproject.toml"] = ""
+            files[f"{name}-service/requirements.txt"] = ""
+            files[f"{name}-service/content"] = f"{name} {root}\n"
+            files[f"{name}-service/Dockerfile"] = SCRATCH.format(name=name)
+        given = {
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ.get("HOME", str(root)),
+            "BRANCH_NAME": "main",
+            "BUILD_NUMBER": "118",
+            "JOB_NAME": "hub/main",
+            **{k: v for k, v in os.environ.items() if k.startswith("DOCKER_")},
+            **environ,
+        }
+        made = cls(root, given)
+        made.git("init", "--quiet", "--initial-branch=main")
+        made.commit(files)
+        return made
+
+    def git(self, *words: str) -> str:
+        environ = {
+            **self.environ,
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            **{f"GIT_{who}_{what}": "test@example.invalid"
+               for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        }  # fmt: skip
+        self.root.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            ["git", *words], cwd=self.root, env=environ, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    def commit(self, files: Mapping[str, str]) -> str:
+        for path, content in files.items():
+            (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / path).write_text(content, encoding="utf-8")
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "a change")
+        return self.git("rev-parse", "HEAD")
+
+    def context(self, *, dry_run: bool = False, **environ: str) -> Context:
+        listed = catalogue.load(self.root)
+        given = {**self.environ, **environ}
+        return Context(
+            catalogue=listed,
+            settings=from_environment(listed, given),
+            environ=given,
+            screen=Screen(stream=io.StringIO(), colour=False),
+            dry_run=dry_run,
+            now=lambda: datetime.now(UTC),
+        )
+
+    def delivery(self, **environ: str) -> Delivery:
+        return config.load(catalogue.load(self.root), {**self.environ, **environ})
+
+
+def why_no_registry() -> str | None:
+    """Why an ECR-shaped door cannot be opened here; None when it can."""
+    if shutil.which("docker-registry") is None:
+        return "docker-registry is not installed (Debian: apt install docker-registry)"
+    return None
+
+
+def why_no_docker() -> str | None:
+    """Why no image can be built here; None when one can."""
+    if shutil.which("docker") is None:
+        return "no docker command"
+    done = subprocess.run(["docker", "version"], capture_output=True, timeout=60, check=False)
+    return None if done.returncode == 0 else "no Docker engine answers"
