@@ -1,0 +1,672 @@
+"""The manifest repository that scaffold writes: rendered by Helm, held against the platform itself."""
+
+import argparse
+import dataclasses
+import io
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ci import catalogue, manifests
+from ci.commands import scaffold
+from ci.context import Context
+from ci.delivery import config, render_gate
+from ci.delivery.model import ImageRef
+from ci.errors import Defect, OutsideFault, Refused, UsageError
+from ci.scaffold import check, facts, files, write
+from ci.screen import Screen
+from ci.settings import from_environment
+from ci.tools import helm as helm_module
+from ci.tools import schemas
+
+LISTED = catalogue.load()
+DELIVERY = config.load(LISTED, {})
+FACTS = {each.service.code: each for each in facts.read(LISTED)}
+CODES = list(FACTS)
+SERVICES = [service for service in LISTED.services if service.package]
+COMPOSE = yaml.safe_load((LISTED.root / "docker-compose.yml").read_text())["services"]
+REGISTRY = "registry.example"
+NEWEST = schemas.versions()[-1]
+NEW = "118-1a2b3c4d"
+DIGEST = "sha256:" + "c" * 64
+
+
+@pytest.fixture(scope="module")
+def helm():
+    """The one that every command would take here."""
+    try:
+        return helm_module.find(from_environment(LISTED).cache_dir, os.environ)
+    except OutsideFault as fault:
+        pytest.skip(f"no Helm on this machine: {fault}")
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory):
+    """A scaffolded repository that no test changes."""
+    folder = tmp_path_factory.mktemp("manifests")
+    addresses = files.Addresses(REGISTRY, "https://git.example/m.git", "main", "hub.example")
+    wanted = files.manifest_repository(DELIVERY, list(FACTS.values()), addresses, write.template())
+    write.write(folder, wanted, write.plan(folder, wanted))
+    return folder
+
+
+@pytest.fixture
+def own_repo(repo, tmp_path):
+    """A copy that the test may change."""
+    return Path(shutil.copytree(repo, tmp_path / "own"))
+
+
+@pytest.fixture(scope="module")
+def rendered(helm, repo):
+    """The objects of a service in an environment, rendered once."""
+    kept = {}
+
+    def objects(code, environment="production", *sets):
+        key = (code, environment, sets)
+        if key not in kept:
+            service = LISTED.service(code)
+            kept[key] = helm.render(
+                repo, DELIVERY.manifests.render, service, environment, sets=sets
+            )
+        return kept[key]
+
+    return objects
+
+
+def only(objects, kind, name=None):
+    """The one object of that kind, and of that name where it is given."""
+    (found,) = (
+        each
+        for each in objects
+        if each["kind"] == kind and name in {None, each["metadata"]["name"]}
+    )
+    return found
+
+
+def pods(objects):
+    """(owner, pod template) of everything that makes pods."""
+    kinds = ("Deployment", "Job")
+    return [(each, each["spec"]["template"]) for each in objects if each["kind"] in kinds]
+
+
+def web(objects):
+    """The container that serves."""
+    for owner, template in pods(objects):
+        if template["metadata"]["labels"]["app.kubernetes.io/component"] == "web":
+            assert owner["kind"] == "Deployment"
+            return template["spec"]["containers"][0]
+    raise AssertionError("nothing serves")
+
+
+def variables(objects, container):
+    """Name → value of a container's variables; None where a Secret has it."""
+    found = {}
+    for source in container.get("envFrom", []):
+        found |= only(objects, "ConfigMap", source["configMapRef"]["name"])["data"]
+    for each in container.get("env", []):
+        found[each["name"]] = each.get("value")
+    return found
+
+
+def settings_names(service):
+    """Names the service reads, and those of them it does not start without."""
+    text = (LISTED.root / service.folder / service.package / "settings.py").read_text()
+    names, required = set(), set()
+    for field, rest in re.findall(r"^    (\w+): (.*)$", text, re.MULTILINE):
+        alias = re.search(r'_name\("(\w+)"\)', rest)
+        name = alias[1] if alias else field.upper()
+        if not alias and service.code == "dis":
+            name = f"DIS_{name}"
+        names.add(name)
+        if "=" not in re.sub(r"\(.*\)|\[.*\]", "", rest.partition("#")[0]):
+            required.add(name)
+    return names, required
+
+
+# -- the whole of it
+
+
+def test_everything_written_is_valid(helm, repo):
+    """Helm lint --strict, helm template, strict schemas of two versions, shapes: no fault."""
+    found = check.inspect(repo, DELIVERY, LISTED, helm)
+    assert found.faults == []
+    assert found.rendered > 80
+    assert found.by_schema >= 2 * 80
+    assert found.versions == ("1.30", NEWEST)
+    assert not found.unknown
+    assert check.validate(repo, DELIVERY, LISTED, helm) == []
+
+
+SWITCHES = {
+    "no ingress": (["ingress.enabled=false"], {"Ingress": 0}),
+    "an ingress without TLS": (['ingress.tlsSecretName=""'], {"Ingress": 1}),
+    "autoscaling": (["autoscaling.enabled=true"], {"HorizontalPodAutoscaler": 5}),
+    "no autoscaling": (["autoscaling.enabled=false"], {"HorizontalPodAutoscaler": 0}),
+    "plain Secrets": (["secret.external.enabled=false"], {"ExternalSecret": 0, "Secret": 0}),
+    "no policies": (["networkPolicy.enabled=false"], {"NetworkPolicy": 0}),
+    "metrics of the operator": (["serviceMonitor.enabled=true"], {"ServiceMonitor": 5}),
+    "no budgets": (["podDisruptionBudget.enabled=false"], {"PodDisruptionBudget": 0}),
+    "no migrations": (['migrate=""'], {"Job": 0}),
+    "everything else": (
+        [
+            'imagePullSecrets=["pull"]',
+            'tolerations=[{"key":"spot","operator":"Exists"}]',
+            'affinity={"nodeAffinity":{}}',
+            'priorityClassName="high"',
+            'networkPolicy.nodeCidrs=["10.1.0.0/16"]',
+            'networkPolicy.extraEgress=[{"ports":[{"port":4317,"protocol":"TCP"}]}]',
+            'networkPolicy.extraIngress=[{"ports":[{"port":9,"protocol":"TCP"}]}]',
+            'serviceAccount.annotations={"a":"b"}',
+            'serviceMonitor={"enabled":true,"labels":{"release":"prometheus"}}',
+            'podDisruptionBudget.maxUnavailable="50%"',
+            'config.OTEL_EXPORTER_OTLP_ENDPOINT="http://otel.observe:4318"',
+        ],
+        {"ServiceMonitor": 5},
+    ),
+}
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_every_switch_the_other_way_is_valid(helm, repo, rendered, switch):
+    """Each value that turns something on or off, in an environment of its own."""
+    sets, counts = SWITCHES[switch]
+    one = dataclasses.replace(DELIVERY, environments=(config.Environment("staging", None),))
+    found = check.inspect(repo, one, LISTED, helm, sets=sets, versions=[NEWEST])
+    assert found.faults == []
+    kinds = [each["kind"] for code in CODES for each in rendered(code, "staging", *sets)]
+    assert {kind: kinds.count(kind) for kind in counts} == counts
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("tag: 118", "image.tag|image/tag"),
+        ("tag: 1e10", "image.tag|image/tag"),
+        ('tag: ""', "image.tag|image/tag"),
+        ('tag: "none-yet"\nreplcias: 3', "replcias"),
+    ],
+)
+def test_the_chart_refuses_what_it_cannot_mean(helm, own_repo, line, said):
+    """A tag that is a number, none at all, a value that no template reads."""
+    path = own_repo / "environments/staging/data-api-service.yaml"
+    text = path.read_text()
+    first, _, second = line.partition("\n")
+    path.write_text(text.replace('tag: "none-yet"', first) + (f"{second}\n" if second else ""))
+    with pytest.raises(Refused, match=said):
+        helm.render(own_repo, DELIVERY.manifests.render, LISTED.service("das"), "staging")
+
+
+# -- a delivery
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_bump_changes_images_and_nothing_else(helm, own_repo, code):
+    """The first delivery and the next one pass the gate, each a diff of one or two lines."""
+    service = LISTED.service(code)
+    target = DELIVERY.target(service, "staging")
+    path = own_repo / target.file
+    render = DELIVERY.manifests.render
+    before = helm.render(own_repo, render, service, "staging", edited=False)
+    for tag, lines in ((NEW, 1), ("119-9e999999", 1)):
+        image = ImageRef(f"{REGISTRY}/{service.image}", tag, DIGEST)
+        old = path.read_bytes()
+        edit = manifests.set_image(old, target.key, image)
+        path.write_bytes(edit.content)
+        assert len(set(edit.content.splitlines()) - set(old.splitlines())) == lines
+        after = helm.render(own_repo, render, service, "staging")
+        assert render_gate.refusals(before, after, {service.image: image}) == []
+        held = [text for each in after for _, text in render_gate.image_fields(each)]
+        assert set(held) == {str(image)}
+        assert len(held) == len(pods(after))
+        before = after
+
+
+def test_another_registry_is_a_second_line(helm, own_repo):
+    """A scaffold made before the registry was known is put right by the first delivery."""
+    service = LISTED.service("das")
+    path = own_repo / DELIVERY.target(service, "staging").file
+    image = ImageRef("127.0.0.1:5000/cloudopshub-das", NEW, DIGEST)
+    before = helm.render(own_repo, DELIVERY.manifests.render, service, "staging")
+    edit = manifests.set_image(path.read_bytes(), "image", image)
+    path.write_bytes(edit.content)
+    after = helm.render(own_repo, DELIVERY.manifests.render, service, "staging")
+    assert len(edit.changes) == 2
+    assert render_gate.refusals(before, after, {service.image: image}) == []
+
+
+def test_an_edit_that_does_more_is_seen(helm, own_repo):
+    """One more replica on the way does not pass as a delivery."""
+    service = LISTED.service("das")
+    path = own_repo / DELIVERY.target(service, "staging").file
+    image = ImageRef(f"{REGISTRY}/cloudopshub-das", NEW, DIGEST)
+    before = helm.render(own_repo, DELIVERY.manifests.render, service, "staging")
+    edited = manifests.set_image(path.read_bytes(), "image", image).content
+    path.write_bytes(edited.replace(b"replicas: 1\n", b"replicas: 2\n", 1))
+    after = helm.render(own_repo, DELIVERY.manifests.render, service, "staging")
+    (line,) = render_gate.refusals(before, after, {service.image: image})
+    assert "spec.replicas changes from 1 to 2" in line
+
+
+# -- agreement with Dockerfiles, compose and ci.toml
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_port_user_and_probes_are_the_images(rendered, code):
+    """What the Dockerfile exposes, runs as and asks itself is what the chart says."""
+    objects, service = rendered(code), LISTED.service(code)
+    dockerfile = (LISTED.root / service.folder / "Dockerfile").read_text()
+    port = int(re.findall(r"^EXPOSE (\d+)", dockerfile, re.MULTILINE)[-1])
+    user, _, group = re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)[-1].partition(":")
+    assert f"PORT={port}" in dockerfile
+    container = web(objects)
+    assert container["ports"][0]["containerPort"] == port
+    assert "args" not in container
+    assert "command" not in container  # the image's own
+    (entry,) = only(objects, "Service")["spec"]["ports"]
+    assert entry["port"] == port
+    asked = re.search(rf"http://127\.0\.0\.1:{port}(/\w+)", dockerfile)[1]
+    assert container["livenessProbe"]["httpGet"] == {"path": asked, "port": "http"}
+    assert container["startupProbe"]["httpGet"] == {"path": asked, "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": service.ready, "port": "http"}
+    for _, template in pods(objects):
+        context = template["spec"]["securityContext"]
+        assert (context["runAsUser"], context["runAsGroup"]) == (int(user), int(group or user))
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_names_within_the_namespace_are_those_of_compose(rendered, code):
+    """One service calls another by the same name and port on a laptop and in a cluster."""
+    service = LISTED.service(code)
+    assert only(rendered(code), "Service")["metadata"]["name"] == service.folder
+    assert service.folder in COMPOSE
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_folders_that_may_be_written_are_those_of_compose(rendered, code):
+    """The root file system is read-only in both."""
+    tmpfs = {text.partition(":")[0] for text in COMPOSE[LISTED.service(code).folder]["tmpfs"]}
+    for _, template in pods(rendered(code)):
+        (container,) = template["spec"]["containers"]
+        assert {mount["mountPath"] for mount in container["volumeMounts"]} == tmpfs
+        empty = {each["name"] for each in template["spec"]["volumes"] if "emptyDir" in each}
+        assert {mount["name"] for mount in container["volumeMounts"]} == empty
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda each: each.code)
+def test_a_service_gets_the_variables_it_reads(rendered, service):
+    """All it cannot start without, all that compose gives it of what it reads, and no others."""
+    objects = rendered(service.code)
+    given = variables(objects, web(objects))
+    reads, required = settings_names(service)
+    assert required >= {"DATABASE_URL", "SERVICE_TOKEN"}
+    assert required <= given.keys()
+    assert given.keys() - reads <= {"AWS_REGION"}
+    in_compose = COMPOSE[service.folder]["environment"]
+    assert in_compose.keys() & reads <= given.keys()
+    for name, value in given.items():
+        if name.endswith("_URL") and name in in_compose and value and name[:3].lower() in FACTS:
+            assert value == in_compose[name] or name == "UI_PUBLIC_URL"
+    if service.code == "dis":
+        assert given["DIS_SCRAPE_TARGETS"] == in_compose["DIS_SCRAPE_TARGETS"].strip()
+
+
+def test_the_page_gets_its_upstreams(rendered):
+    """Nginx finds the services under the names that its image has as defaults."""
+    objects = rendered("ui")
+    image = FACTS["ui"].image.variables
+    given = variables(objects, web(objects))
+    assert given == {name: value for name, value in image.items() if name.endswith("_UPSTREAM")}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_no_secret_is_in_a_config_map(rendered, code):
+    """What is secret comes out of a Secret, key by key."""
+    objects = rendered(code)
+    secret = {"DATABASE_URL", "SERVICE_TOKEN", *files.SECRETS["ubs"][0], *files.SECRETS["ubs"][1]}
+    for each in objects:
+        if each["kind"] == "ConfigMap":
+            assert not secret & each["data"].keys()
+    assert "Secret" not in {each["kind"] for each in objects}
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda each: each.code)
+def test_migrations_are_those_of_compose(rendered, service):
+    """The same module in the same image, before what serves, with DATABASE_URL and nothing else."""
+    objects = rendered(service.code)
+    jobs = [each for each in objects if each["kind"] == "Job"]
+    assert bool(jobs) == bool(service.migrate)
+    for job in jobs:
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        steps = [s["command"] for n, s in COMPOSE.items() if n.startswith("migrate-")]
+        assert container["args"] == ["python", "-m", service.migrate]
+        assert container["args"] in steps
+        assert container["image"] == web(objects)["image"]
+        assert [each["name"] for each in container["env"]] == ["DATABASE_URL"]
+        notes = job["metadata"]["annotations"]
+        assert notes["argocd.argoproj.io/hook-delete-policy"] == "BeforeHookCreation"
+        assert notes["helm.sh/hook-delete-policy"] == "before-hook-creation"
+        waves = {
+            each["kind"]: int(
+                each["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", 0)
+            )
+            for each in objects
+        }
+        assert waves["ExternalSecret"] < waves["Job"] < waves["Deployment"]
+        assert waves["ServiceAccount"] < waves["Job"]
+        assert waves["NetworkPolicy"] < waves["Job"]
+
+
+def test_the_worker_is_that_of_compose(rendered):
+    """The same module; the same file, whose age the probe looks at."""
+    objects = rendered("aps")
+    worker = only(objects, "Deployment", "analysis-processing-service-worker")
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    there = COMPOSE["analysis-worker"]
+    assert container["args"] == there["command"]
+    assert container["args"][-1] == LISTED.service("aps").processes["aps-worker"]
+    name = "APS_WORKER_ALIVE_FILE"
+    assert variables(objects, container)[name] == there["environment"][name]
+    assert ["CMD", *container["livenessProbe"]["exec"]["command"]] == there["healthcheck"]["test"]
+    assert "ports" not in container
+
+
+def test_a_worker_may_be_switched_off(rendered):
+    """None is a number, too."""
+    objects = rendered("aps", "staging", "workers.worker.replicas=0")
+    worker = only(objects, "Deployment", "analysis-processing-service-worker")
+    assert worker["spec"]["replicas"] == 0
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda each: each.code)
+def test_there_is_time_to_stop(rendered, service):
+    """The pause until routers know, the requests' time to finish, and some seconds to close."""
+    objects = rendered(service.code)
+    text = (LISTED.root / service.folder / service.package / "serving.py").read_text()
+    finish_s = int(re.search(r"^REQUESTS_FINISH_S\b.*= (\d+)", text, re.MULTILINE)[1])
+    pause_s = int(variables(objects, web(objects))[f"{service.code.upper()}_DRAIN_S"])
+    for owner, template in pods(objects):
+        if owner["kind"] == "Deployment":
+            grace_s = template["spec"]["terminationGracePeriodSeconds"]
+            assert grace_s >= pause_s + finish_s + 10
+
+
+def test_nginx_pauses_before_it_stops(rendered):
+    """It stops taking connections at once, so the pause comes before the signal."""
+    assert web(rendered("ui"))["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "5"]
+
+
+# -- what holds for every object
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_every_pod_is_restricted(rendered, code, environment):
+    """What Pod Security `restricted` asks for, a read-only root, no token, limits of memory."""
+    for _, template in pods(rendered(code, environment)):
+        spec = template["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        (container,) = spec["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+        assert container["resources"]["limits"].keys() == {"memory"}
+        assert all(each["emptyDir"]["sizeLimit"] for each in spec["volumes"])
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_what_is_referred_to_is_there(rendered, code, environment):
+    """Accounts, ConfigMaps, Secrets with their keys, targets of selectors and autoscalers."""
+    objects = rendered(code, environment)
+    names = {(each["kind"], each["metadata"]["name"]) for each in objects}
+    kept = {
+        (each["spec"]["target"]["name"], entry["secretKey"])
+        for each in objects
+        if each["kind"] == "ExternalSecret"
+        for entry in each["spec"]["data"]
+    }
+    labels = [template["metadata"]["labels"] for _, template in pods(objects)]
+    for _, template in pods(objects):
+        assert ("ServiceAccount", template["spec"]["serviceAccountName"]) in names
+        (container,) = template["spec"]["containers"]
+        for source in container.get("envFrom", []):
+            assert ("ConfigMap", source["configMapRef"]["name"]) in names
+        for each in container.get("env", []):
+            wanted = each.get("valueFrom", {}).get("secretKeyRef")
+            if wanted and not wanted.get("optional"):
+                assert (wanted["name"], wanted["key"]) in kept
+    for each in objects:
+        spec = each.get("spec") or {}
+        if each["kind"] == "HorizontalPodAutoscaler":
+            assert ("Deployment", spec["scaleTargetRef"]["name"]) in names
+        selector = {
+            "Service": lambda spec: spec["selector"],
+            "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
+            "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
+        }.get(each["kind"])
+        if selector:
+            matched = [found for found in labels if selector(spec).items() <= found.items()]
+            assert len(matched) == 1, each["metadata"]["name"]
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_an_autoscaler_owns_the_number(rendered, code):
+    """`replicas` is rendered where no autoscaler is, and nowhere else."""
+    for environment, expected in (("staging", True), ("production", False)):
+        found = only(rendered(code, environment), "Deployment", LISTED.service(code).folder)
+        assert ("replicas" in found["spec"]) is expected
+
+
+def test_who_calls_is_let_in_and_let_out(rendered):
+    """An edge of the call graph is open at both ends; no other pair of services is."""
+    out, into = set(), set()
+    for code in CODES:
+        folder = LISTED.service(code).folder
+        policy = only(rendered(code), "NetworkPolicy", f"{folder}-web")["spec"]
+        for entry in policy["egress"]:
+            for peer in entry["to"]:
+                labels = peer.get("podSelector", {}).get("matchLabels", {})
+                if called := labels.get("app.kubernetes.io/name"):
+                    out.add((folder, called, entry["ports"][0]["port"]))
+        for entry in policy.get("ingress", []):
+            for peer in entry["from"]:
+                for each in peer.get("podSelector", {}).get("matchExpressions", []):
+                    if each["operator"] == "In":
+                        port = entry["ports"][0]["port"]
+                        into |= {(name, folder, port) for name in each["values"]}
+    wanted = {
+        (fact.service.folder, FACTS[code].service.folder, FACTS[code].image.port)
+        for fact in FACTS.values()
+        for code in fact.calls
+    }
+    assert out == into == wanted
+
+
+def test_only_the_dashboard_is_reached_from_outside(rendered):
+    """One ingress in an environment, and one policy that lets its controller in."""
+    for code in CODES:
+        kinds = [each["kind"] for each in rendered(code)]
+        assert kinds.count("Ingress") == (code == "ui")
+        folder = LISTED.service(code).folder
+        policy = only(rendered(code), "NetworkPolicy", f"{folder}-web")["spec"]
+        outside = [
+            p for e in policy.get("ingress", []) for p in e["from"] if "podSelector" not in p
+        ]
+        assert bool(outside) == (code == "ui")
+
+
+def test_the_way_in_is_as_wide_as_the_pages_nginx(rendered):
+    """Bodies and waiting times that nginx allows do not end at the ingress before it."""
+    conf = (LISTED.root / "frontend-dashboard/nginx/default.conf.template").read_text()
+    notes = only(rendered("ui"), "Ingress")["metadata"]["annotations"]
+    prefix = "nginx.ingress.kubernetes.io"
+    body_mb = max(map(int, re.findall(r"client_max_body_size (\d+)m;", conf)))
+    assert notes[f"{prefix}/proxy-body-size"] == f"{body_mb}m"
+    read_s = max(map(int, re.findall(r"proxy_read_timeout (\d+)s;", conf)))
+    assert int(notes[f"{prefix}/proxy-read-timeout"]) > read_s
+
+
+# -- Argo CD
+
+
+def test_the_application_set_reads_the_files_that_bump_writes(repo):
+    """Chart, values in the order of ci.toml, and the namespace are the same for both."""
+    item = yaml.safe_load((repo / "argocd/apps/applications.yaml").read_text())
+    git, listed = item["spec"]["generators"][0]["matrix"]["generators"]
+    (path,) = (each["path"] for each in git["git"]["files"])
+    found = {each.stem for each in repo.glob(path)}
+    assert found == {service.folder for service in LISTED.services}
+    source = item["spec"]["template"]["spec"]["source"]
+    render = DELIVERY.manifests.render
+    assert source["path"] == render.chart
+    for element in listed["list"]["elements"]:
+        assert element["namespace"] == render.namespace.format(environment=element["environment"])
+        for folder in found:
+            asked = [
+                text.replace("{{ .environment }}", element["environment"]).replace(
+                    "{{ .path.filename }}", f"{folder}.yaml"
+                )
+                for text in source["helm"]["valueFiles"]
+            ]
+            wanted = [
+                template.format(environment=element["environment"], folder=folder)
+                for template in render.values
+            ]
+            assert [os.path.normpath(f"{render.chart}/{text}") for text in asked] == wanted
+            assert all((repo / text).is_file() for text in wanted)
+
+
+def test_the_project_allows_what_is_rendered(repo, rendered):
+    """Argo CD would refuse to sync a kind that the project does not name; none is superfluous."""
+    project = yaml.safe_load((repo / "argocd/apps/project.yaml").read_text())
+    allowed = {(e["group"], e["kind"]) for e in project["spec"]["namespaceResourceWhitelist"]}
+    found = {
+        (each["apiVersion"].rpartition("/")[0], each["kind"])
+        for code in CODES
+        for environment in ("staging", "production")
+        for each in rendered(code, environment)
+    }
+    assert allowed - {("monitoring.coreos.com", "ServiceMonitor")} == found
+
+
+# -- checking any repository
+
+
+def break_values(folder):
+    (folder / "environments/staging/data-api-service.yaml").write_text("image: {tag: 1}\n")
+
+
+def break_template(folder):
+    path = folder / "charts/cloudopshub-service/templates/service.yaml"
+    path.write_text(path.read_text().replace("targetPort", "targetPrt"))
+
+
+def break_argo(folder):
+    path = folder / "argocd/root.yaml"
+    path.write_text(path.read_text().replace("  project: default\n", ""))
+
+
+def take_away(folder):
+    (folder / "environments/production/user-billing-service.yaml").unlink()
+
+
+def break_secret(folder):
+    path = folder / "charts/cloudopshub-service/templates/settings.yaml"
+    path.write_text(path.read_text().replace("secretStoreRef", "storeRef"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (break_values, "staging, data-api-service: .*repository"),
+        (break_template, "Service data-api-service: Kubernetes 1.30: .*targetPrt"),
+        (break_argo, "argocd/root.yaml: Application cloudopshub: spec.project is missing"),
+        (take_away, "environments/production/user-billing-service.yaml is not there"),
+        (break_secret, "spec has no field 'storeRef'"),
+    ],
+)
+def test_each_kind_of_harm_is_found(helm, own_repo, harm, said):
+    """Values, a template, Argo CD's objects, a missing file, a kind without a schema."""
+    harm(own_repo)
+    found = check.validate(own_repo, DELIVERY, LISTED, helm)
+    assert any(re.search(said, line, re.DOTALL) for line in found), found
+
+
+# -- the command
+
+
+def call(folder, *, dry_run=False, environ=None, **given):
+    """`python -m ci scaffold`; what it ended with."""
+    words = {"check": False, "registry": None, "repo_url": None, "domain": None}
+    context = Context(
+        catalogue=LISTED,
+        settings=from_environment(LISTED),
+        environ={"PATH": os.environ["PATH"], **(environ or {})},
+        screen=Screen(stream=io.StringIO()),
+        dry_run=dry_run,
+    )
+    return scaffold.main(argparse.Namespace(folder=folder, **words | given), context)
+
+
+def test_a_dry_run_lists_and_writes_nothing(tmp_path):
+    """The same paths that a real run then writes; a third run has nothing to do."""
+    folder = tmp_path / "new"
+    would = call(folder, dry_run=True, domain="hub.example")
+    assert would.status == "would_write"
+    assert not folder.exists()
+    done = call(folder, domain="hub.example", registry=REGISTRY, repo_url="https://git.example/m")
+    assert done.status == "written"
+    assert done.facts["written"] == would.facts["written"]
+    assert "nothing is wrong" in done.text or "not checked" in done.text
+    assert ".invalid" not in done.text
+    again = call(folder, domain="hub.example", registry=REGISTRY, repo_url="https://git.example/m")
+    assert again.status == "nothing"
+
+
+def test_addresses_come_from_the_build_servers_variables(tmp_path):
+    """As they do for every other command; what nobody names is told."""
+    done = call(tmp_path, dry_run=True, environ={"ECR_REGISTRY": REGISTRY})
+    assert done.status == "would_write"
+    call(tmp_path, environ={"ECR_REGISTRY": REGISTRY})
+    text = (tmp_path / "environments/staging/data-api-service.yaml").read_text()
+    assert f"repository: {REGISTRY}/cloudopshub-das" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"domain": "not a name"}, "is not a name"),
+        ({"repo_url": "https://user:secret@git.example/m.git"}, "carries credentials"),
+        ({"registry": "https://x.example"}, "is not a bare host"),
+    ],
+)
+def test_addresses_that_make_no_sense_are_refused(tmp_path, given, said):
+    """And a credential in a URL never reaches a file."""
+    with pytest.raises((UsageError, Defect), match=said) as refused:
+        call(tmp_path, **given)
+    assert "secret" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_ends_as_its_findings_are(helm, own_repo):
+    """0 with figures, or 5 with every fault."""
+    good = call(own_repo, check=True)
+    assert good.status == "valid"
+    assert good.facts["objects"] > 80
+    break_template(own_repo)
+    with pytest.raises(Defect, match="targetPrt") as found:
+        call(own_repo, check=True)
+    assert found.value.status == "invalid"
+    assert found.value.exit_code == 5
+    with pytest.raises(UsageError, match="is not there"):
+        call(own_repo / "nowhere", check=True)
