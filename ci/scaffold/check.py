@@ -7,12 +7,14 @@ Not covered: what a live cluster would add (admission, quotas, whether an image 
 custom resources beyond the small list in `shape.py`, which are counted and told.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ci.delivery.config import Delivery
+from ci.delivery.config import Delivery, fill
 from ci.errors import Refused
 from ci.model import Catalogue, Service
 from ci.scaffold import shape
@@ -59,20 +61,28 @@ def inspect(
 ) -> Inspection:
     """All that `validate` looks at, with figures. sets: values that win over the files'."""
     found = Inspection(versions=tuple(versions or (OLDEST, schemas.versions()[-1])))
-    for environment in delivery.environments:
-        together: list[Object] = []
-        for service in catalogue.services:
-            for fault, objects in _rendered(
-                folder, delivery, service, environment.name, helm=helm, sets=sets
-            ):
-                where = f"{environment.name}, {service.folder}"
-                found.faults += [f"{where}: {fault}"] if fault else []
-                together += objects
-                found.rendered += len(objects)
-                for item in objects:
-                    found.faults += [f"{where}: {line}" for line in _one(item, found)]
-        if delivery.manifests.render.tool == "helm":
-            found.faults += [f"{environment.name}: {x}" for x in shape.faults_together(together)]
+    pairs = [
+        (each.name, service) for each in delivery.environments for service in catalogue.services
+    ]
+    # Helm is a process of its own: as many at once as the machine has cores
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rendered = list(
+            pool.map(
+                lambda pair: _rendered(folder, delivery, pair[1], pair[0], helm=helm, sets=sets),
+                pairs,
+            )
+        )
+    together: dict[str, list[Object]] = {each.name: [] for each in delivery.environments}
+    for (environment, service), (faults, objects) in zip(pairs, rendered, strict=True):
+        where = f"{environment}, {service.folder}"
+        found.faults += [f"{where}: {fault}" for fault in faults]
+        found.rendered += len(objects)
+        together[environment] += objects
+        for item in objects:
+            found.faults += [f"{where}: {line}" for line in _one(item, found)]
+    if delivery.manifests.render.tool == "helm":
+        for environment, objects in together.items():
+            found.faults += [f"{environment}: {line}" for line in shape.faults_together(objects)]
     for path in sorted((folder / "argocd").rglob("*.yaml")):
         name = path.relative_to(folder)
         try:
@@ -93,28 +103,22 @@ def _rendered(
     *,
     helm: Helm,
     sets: Sequence[str],
-) -> Iterator[tuple[str | None, list[Object]]]:
+) -> tuple[list[str], list[Object]]:
     """Faults and objects of one service in one environment."""
     render = delivery.manifests.render
     target = delivery.target(service, environment).file
     if not (folder / target).is_file():
-        yield f"{target} is not there", []
-        return
-    if render.tool == "helm":
-        chart = render.chart.format(
-            folder=service.folder, code=service.code, image=service.image, environment=environment
-        )
-        values = values_files(folder, render, service, environment)
-        try:
-            if words := helm.lint(folder, chart, values):
-                yield f"helm lint: {words}", []
-        except Refused as refused:
-            yield str(refused), []
-            return
+        return [f"{target} is not there"], []
+    faults = []
     try:
-        yield None, helm.render(folder, render, service, environment, sets=sets)
+        if render.tool == "helm":
+            chart = fill(render.chart, service, environment)
+            values = values_files(folder, render, service, environment)
+            if words := helm.lint(folder, chart, values):
+                faults.append(f"helm lint: {words}")
+        return faults, helm.render(folder, render, service, environment, sets=sets)
     except Refused as refused:
-        yield str(refused), []
+        return [*faults, str(refused)], []
 
 
 def _one(item: Object, found: Inspection) -> Iterator[str]:
