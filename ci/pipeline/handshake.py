@@ -30,7 +30,7 @@ from ci.pipeline.manifest_repo import ManifestRepo
 from ci.tools.git import Pushed
 
 FAULTS_MAX = 3  # of the network, before it is somebody else's turn to try again
-BACKOFF_S, BACKOFF_MAX_S = 0.1, 4.0
+BACKOFF_S, BACKOFF_MAX_S = 0.15, 2.5
 RENDERS_AT_ONCE = 4
 MOVES = {"bump": "bumped", "promote": "promoted", "rollback": "rolled_back", "release": "released"}
 
@@ -313,7 +313,7 @@ def _without_writing(verdicts: Sequence[Verdict]) -> str:
 def _pause_s(attempt: int) -> float:
     """Longer with each attempt, and by chance, so that the same ones do not meet again."""
     most = min(BACKOFF_MAX_S, BACKOFF_S * 2**attempt)
-    return random.uniform(most / 4, most)  # noqa: S311  no secret
+    return random.uniform(0, most)  # noqa: S311  no secret
 
 
 def _reason(pushed: Pushed) -> str:

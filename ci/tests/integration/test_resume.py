@@ -1,0 +1,118 @@
+"""Killed between any two steps, a run is finished by the next one, and nothing is done twice."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import delivery_lab
+import pytest
+
+from ci.errors import Refused
+from ci.pipeline import bumping
+
+ROOT = Path(__file__).resolve().parents[3]
+STEPS = ("cloned", "decided", "written", "rendered", "committed", "pushed")
+
+# The killed run, in a process of its own: SIGKILL at a step, so that nothing can be tidied up.
+KILLED = """
+import json, os, signal, sys
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/ci/tests"]
+import delivery_lab
+from pathlib import Path
+from ci.local.git_server import GitServer
+from ci.pipeline.handshake import Means
+folder, port, step, commits = Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5].split()
+server = GitServer(folder / "server", port, delivery_lab.USER, delivery_lab.PASSWORD)
+lab = delivery_lab.Lab(folder, server, delivery_lab.text(), commits)
+die = lambda at: os.kill(os.getpid(), signal.SIGKILL) if at == step else None
+lab.bump(1, means=Means(render=lambda *_: (), at=die))
+"""
+
+
+class Records:
+    """The release records of a registry, newest first."""
+
+    def __init__(self, *releases):
+        self.releases = {each.tag: each for each in releases}
+        self.read = []
+
+    def release_tags(self):
+        return list(self.releases)
+
+    def read_release(self, tag):
+        self.read.append(tag)
+        return self.releases.get(tag)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    with delivery_lab.running(tmp_path) as lab:
+        yield lab
+
+
+def resume(lab, *releases, at=-1, dry_run=False, **options):
+    context = lab.context(at=at, dry_run=dry_run)
+    return bumping.resume(
+        context, lab.delivery(context), Records(*releases), delivery_lab.MEANS, **options
+    )
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_run_killed_at_any_step_is_finished_once(lab, step):
+    """Before the push it is finished by `resume`; after it there is nothing left to do."""
+    argv = [sys.executable, "-c", KILLED, str(ROOT), str(lab.folder), str(lab.server.port), step]
+    done = subprocess.run([*argv, " ".join(lab.commits)], check=False, timeout=120)
+    assert done.returncode == -9
+    assert len(lab.log()) == (2 if step == "pushed" else 1)
+    outcome = resume(lab, lab.release(1), at=1)
+    assert outcome.status == ("nothing" if step == "pushed" else "resumed")
+    assert len(lab.log()) == 2
+    assert lab.release(1).images["das"].pin in lab.file("das")
+    assert resume(lab, lab.release(1), at=1).status == "nothing"
+    assert lab.bump(1).status == "already"
+    assert len(lab.log()) == 2
+
+
+def test_what_was_left_is_handed_over_oldest_first(lab):
+    """Of three unfinished runs each gets its commit, in the order of the source."""
+    newest_first = [lab.release(3), lab.release(2), lab.release(1)]
+    outcome = resume(lab, *newest_first)
+    assert outcome.status == "resumed"
+    subjects = lab.log("%(trailers:key=Release-Tag,valueonly,separator=)")
+    assert subjects[:3] == [each.tag for each in newest_first]
+
+
+def test_what_was_overtaken_stays_behind(lab):
+    """An unfinished run whose services are all newer already is nothing to do."""
+    lab.bump(4)
+    outcome = resume(lab, lab.release(4), lab.release(2))
+    assert outcome.status == "nothing"
+    assert len(lab.log()) == 2
+
+
+def test_a_dry_run_of_resume_only_tells(lab):
+    """It shows what would be committed."""
+    outcome = resume(lab, lab.release(2), lab.release(1), dry_run=True)
+    assert lab.release(1).run_id in outcome.text
+    assert lab.release(2).run_id in outcome.text
+    assert len(lab.log()) == 1
+
+
+def test_a_release_that_its_scan_stopped_is_not_brought_by_the_back_door(lab):
+    """What may not go on is left, and named."""
+
+    def cleared(release):
+        raise Refused("a critical finding")
+
+    outcome = resume(lab, lab.release(1), cleared=cleared)
+    assert outcome.status == "nothing"
+    assert "critical finding" in outcome.text
+    assert len(lab.log()) == 1
+
+
+def test_only_the_last_records_are_looked_at(lab):
+    """The look back is bounded."""
+    records = Records(lab.release(3), lab.release(2), lab.release(1))
+    context = lab.context()
+    bumping.resume(context, lab.delivery(context), records, delivery_lab.MEANS, last=2)
+    assert records.read == [lab.release(3).tag, lab.release(2).tag]
