@@ -47,7 +47,8 @@ class ScanStory:
     """What the door says of scans, for images that nobody scans here.
 
     status: COMPLETE, ACTIVE, IN_PROGRESS, PENDING, FAILED, UNSUPPORTED_IMAGE, … or NOT_FOUND.
-    after: how often IN_PROGRESS is answered first. findings: as DescribeImageScanFindings has them.
+    after: how often IN_PROGRESS is answered first. findings, enhanced: as
+    DescribeImageScanFindings has them.
     """
 
     status: str = "COMPLETE"
@@ -55,6 +56,7 @@ class ScanStory:
     enhanced: list[Json] = field(default_factory=list)
     description: str = ""
     after: int = 0
+    asked: int = 0
 
 
 class ControlPlane:
@@ -66,7 +68,6 @@ class ControlPlane:
         self._tokens: dict[str, float] = {}
         self._lock = threading.Lock()
         self.scans: dict[str, ScanStory] = {}  # by repository, or by digest; "" is for all others
-        self._asked: dict[str, int] = {}
 
     def forward(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes, str]:
         """What moto answers to a call of any service: status, body, content type."""
@@ -234,14 +235,14 @@ class ControlPlane:
         digest = self._digest_to_scan(given)
         story = self.scans.get(digest) or self.scans.get(name) or self.scans.get("", ScanStory())
         with self._lock:
-            asked = self._asked[digest] = self._asked.get(digest, -1) + 1
+            story.asked += 1
         if story.status == "NOT_FOUND":
             raise ApiError(
                 "ScanNotFoundException",
                 f"Image scan does not exist for the image with '{{imageDigest:'{digest}'}}' in the"
                 f" repository with name '{name}' in the registry with id '{ACCOUNT}'",
             )
-        status = "IN_PROGRESS" if asked < story.after else story.status
+        status = "IN_PROGRESS" if story.asked <= story.after else story.status
         answer: Json = {
             "registryId": ACCOUNT,
             "repositoryName": name,

@@ -179,7 +179,7 @@ def test_a_registry_that_stays_in_trouble_is_an_outside_fault(
 def test_a_run_killed_between_two_images_is_finished_by_the_next(
     platform: SmallPlatform, door: LocalEcr
 ) -> None:
-    """A kill -9 after the first image leaves no record; the next run pushes the rest, writes one."""
+    """Killed after the first image, a run leaves no record; the next pushes the rest, writes it."""
     slow = door.inject(r"/v2/cloudopshub-two/", delay_s=KILL_AFTER_S, times=1)
     process = push_process(platform)
     try:

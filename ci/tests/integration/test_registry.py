@@ -1,0 +1,422 @@
+"""The registry tools against the ECR-shaped door: moto's API, a real registry, no Docker."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import boto3
+import httpx
+import pytest
+from small_platform import SmallPlatform, why_no_registry
+
+from ci.delivery import findings
+from ci.delivery.model import ImageRef, Release
+from ci.delivery.repository_rules import LIFECYCLE, MUTABLE, UNSCANNED, RepositoryRules
+from ci.errors import Defect, OutsideFault, Refused
+from ci.local.ecr_control import ScanStory
+from ci.local.ecr_door import LocalEcr, running_ecr
+from ci.pipeline import scan
+from ci.tools import oci
+from ci.tools.ecr import Registry
+from ci.tools.oci import MANIFEST_TYPE, Distribution, Releases, base_url
+
+pytestmark = pytest.mark.skipif(why_no_registry() is not None, reason=str(why_no_registry()))
+RULES = RepositoryRules(keep=50, untagged_days=7)
+TAG = "118-1a2b3c4d"
+RELEASES = "cloudopshub-releases"
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEcr]:
+    with running_ecr(tmp_path_factory.mktemp("ecr")) as door:
+        yield door
+
+
+@pytest.fixture
+def door(opened: LocalEcr) -> Iterator[LocalEcr]:
+    yield opened
+    opened.faults.clear()
+    opened.scans.clear()
+    client = ecr(opened)
+    for each in client.describe_repositories()["repositories"]:
+        client.delete_repository(repositoryName=each["repositoryName"], force=True)
+
+
+@pytest.fixture
+def registry(door: LocalEcr) -> Registry:
+    return Registry(door.registry, door.environ)
+
+
+def ecr(door: LocalEcr):
+    environ = door.environ
+    return boto3.client(
+        "ecr",
+        endpoint_url=environ["AWS_ENDPOINT_URL"],
+        region_name=environ["AWS_REGION"],
+        aws_access_key_id=environ["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environ["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def ensure(registry: Registry, name: str = "hub", **given):
+    return registry.ensure_repository(name, RULES, TAG, **({"fix": False} | given))
+
+
+def push(registry: Registry, name: str = "hub", tag: str = TAG, content: bytes = b"one") -> str:
+    api = Distribution(registry.login())
+    config = api.put_blob(name, json.dumps({"config": {"Labels": {"a": "b"}}}).encode())
+    layer = api.put_blob(name, content)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json"} | config,
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar"} | layer],
+    }
+    try:
+        return api.put_manifest(name, tag, manifest)
+    finally:
+        api.close()
+
+
+def release(door: LocalEcr, **images: str) -> Release:
+    return Release(
+        run_id="hub-118",
+        tag=TAG,
+        build="118",
+        build_url=None,
+        source_commit="1a2b3c4d" * 5,
+        source_repo=None,
+        committed_at=datetime(2026, 5, 1, tzinfo=UTC),
+        images={c: ImageRef(f"{door.registry}/hub", TAG, d) for c, d in images.items()},
+    )
+
+
+def test_a_repository_is_created_as_it_must_be(registry: Registry) -> None:
+    """Immutable, scanned on push, with a lifecycle; the second time nothing is done."""
+    assert ensure(registry, dry_run=True).did == "created"
+    assert not registry.exists("hub")
+    assert ensure(registry).did == "created"
+    again = ensure(registry)
+    assert (again.did, again.drift) == ("", ())
+
+
+def test_a_repository_with_mutable_tags_is_refused_until_it_is_mended(
+    registry: Registry, door: LocalEcr
+) -> None:
+    """What someone made by hand is told in all its parts, and made right on request."""
+    ecr(door).create_repository(repositoryName="hub")
+    with pytest.raises(Refused, match="can be overwritten") as refused:
+        ensure(registry)
+    assert refused.value.status == "mutable_repository"
+    mended = ensure(registry, fix=True)
+    assert mended.did == "repaired"
+    assert mended.drift == (MUTABLE, UNSCANNED, LIFECYCLE)
+    assert ensure(registry).drift == ()
+
+
+def test_an_image_is_found_by_tag_with_its_true_digest(registry: Registry, door: LocalEcr) -> None:
+    """API and data plane agree on the digest: the manifest's own SHA-256; sizes add up."""
+    ensure(registry)
+    assert registry.find("hub", TAG) is None
+    assert registry.find("nowhere", TAG) is None
+    digest = push(registry)
+    found = registry.find("hub", TAG)
+    assert found is not None
+    assert (found.digest, found.tags) == (digest, (TAG,))
+    assert found.size_bytes == len(b"one") + len(json.dumps({"config": {"Labels": {"a": "b"}}}))
+    api = Distribution(registry.login())
+    known = api.manifest("hub", TAG)
+    assert known is not None
+    assert known[0] == digest
+    assert api.config("hub", known[1]) == {"config": {"Labels": {"a": "b"}}}
+    api.close()
+
+
+def test_a_tag_never_changes(registry: Registry) -> None:
+    """Other content, and even the same again, is refused in ECR's words."""
+    ensure(registry)
+    push(registry)
+    for content in (b"other", b"one"):
+        with pytest.raises(Refused) as refused:
+            push(registry, content=content)
+        assert refused.value.status == "tag_taken"
+
+
+def test_the_api_calls_a_taken_tag_by_awss_name(registry: Registry, door: LocalEcr) -> None:
+    """PutImage under a taken tag: another image and the same one have two names at AWS."""
+    ensure(registry)
+    push(registry)
+    client = ecr(door)
+    stored = client.batch_get_image(repositoryName="hub", imageIds=[{"imageTag": TAG}])
+    manifest = stored["images"][0]["imageManifest"]
+    for text, name in (
+        (manifest, "ImageAlreadyExistsException"),
+        (manifest.replace("{", "{ ", 1), "ImageTagAlreadyExistsException"),
+    ):
+        with pytest.raises(getattr(client.exceptions, name)):
+            client.put_image(repositoryName="hub", imageManifest=text, imageTag=TAG)
+
+
+def test_the_door_lets_nobody_in_without_a_token(registry: Registry, door: LocalEcr) -> None:
+    """No login, a wrong one, one of yesterday: 401 with a challenge; an unknown name: 404."""
+    url = f"http://{door.registry}/v2/"
+    login = registry.login()
+    assert httpx.get(url).status_code == 401
+    assert "Basic" in httpx.get(url, auth=("AWS", "guess")).headers["WWW-Authenticate"]
+    assert httpx.get(url, auth=(login.username, login.password)).status_code == 200
+    unknown = httpx.get(f"{url}hub/tags/list", auth=(login.username, login.password))
+    assert (unknown.status_code, unknown.json()["errors"][0]["code"]) == (404, "NAME_UNKNOWN")
+    door.control.forget_tokens()
+    assert httpx.get(url, auth=(login.username, login.password)).status_code == 401
+    assert registry.login().password != login.password
+
+
+def test_accept_headers_arrive_one_by_one(registry: Registry, door: LocalEcr) -> None:
+    """The same manifest is served to whoever lists the types in one header or in several."""
+    ensure(registry)
+    digest = push(registry)
+    login = registry.login()
+    for headers in (
+        [("Accept", MANIFEST_TYPE), ("Accept", "application/json")],
+        [("Accept", f"application/json, {MANIFEST_TYPE}")],
+    ):
+        answer = httpx.get(
+            f"http://{door.registry}/v2/hub/manifests/{TAG}",
+            headers=headers,
+            auth=(login.username, login.password),
+        )
+        assert f"sha256:{hashlib.sha256(answer.content).hexdigest()}" == digest
+
+
+def test_an_index_is_stored_with_its_own_digest(registry: Registry) -> None:
+    """A manifest list, and its children by digest, are images too."""
+    ensure(registry)
+    child = push(registry, tag="child")
+    api = Distribution(registry.login())
+    index = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{"mediaType": MANIFEST_TYPE, "digest": child, "size": 1}],
+    }
+    digest = api.put_manifest("hub", TAG, index)
+    api.close()
+    found = registry.find("hub", TAG)
+    assert found is not None
+    assert found.digest == digest
+
+
+def test_a_large_layer_flows_through(registry: Registry, door: LocalEcr) -> None:
+    """Chunked uploads of many pieces arrive whole."""
+    ensure(registry)
+    login, piece = registry.login(), bytes(range(256)) * 4096
+    whole = hashlib.sha256(piece * 24).hexdigest()
+    auth = (login.username, login.password)
+    with httpx.Client(base_url=f"http://{door.registry}", auth=auth, timeout=60) as client:
+        begun = client.post("/v2/hub/blobs/uploads/")
+        sent = client.patch(begun.headers["Location"], content=(piece for _ in range(24)))
+        assert sent.status_code == 202, sent.text
+        done = client.put(f"{sent.headers['Location']}&digest=sha256:{whole}")
+        assert done.status_code == 201, done.text
+        read = client.get(f"/v2/hub/blobs/sha256:{whole}")
+        assert hashlib.sha256(read.content).hexdigest() == whole
+
+
+def test_deleted_images_are_gone_from_both_planes(registry: Registry) -> None:
+    """What retention deletes can be pulled no longer; the rest stays."""
+    ensure(registry)
+    first, second = push(registry, tag="1-a"), push(registry, tag="2-b", content=b"two")
+    assert registry.delete("hub", [first]) == []
+    assert [each.digest for each in registry.images("hub")] == [second]
+    api = Distribution(registry.login())
+    assert api.manifest("hub", "1-a") is None
+    assert api.manifest("hub", "2-b") is not None
+    api.close()
+
+
+def test_a_release_record_is_written_once(registry: Registry, door: LocalEcr) -> None:
+    """Written and read back equal; again is success; another under its tag is refused."""
+    ensure(registry, RELEASES)
+    releases = Releases(registry, RELEASES)
+    one = release(door, das="sha256:" + "1" * 64)
+    assert releases.read_release(TAG) is None
+    digest = releases.write_release(one)
+    assert releases.read_release(TAG) == one
+    assert releases.write_release(one) == digest
+    with pytest.raises(Refused, match="says otherwise") as refused:
+        releases.write_release(release(door, das="sha256:" + "2" * 64))
+    assert refused.value.status == "other_release"
+    assert releases.release_tags() == [TAG]
+
+
+def test_an_image_is_no_release_record(registry: Registry) -> None:
+    """Whatever else is in the repository is refused, not guessed at."""
+    ensure(registry, RELEASES)
+    push(registry, RELEASES, "999-image")
+    with pytest.raises(Refused, match="no release record"):
+        Releases(registry, RELEASES).read_release("999-image")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "status"),
+    [
+        ({"status": 400, "code": "AccessDeniedException"}, Refused, "not_allowed"),
+        ({"status": 400, "code": "UnrecognizedClientException"}, Refused, "not_allowed"),
+        ({"status": 400, "code": "ExpiredTokenException"}, OutsideFault, "outside_fault"),
+        ({"status": 400, "code": "InvalidParameterException"}, Refused, "registry_refused"),
+        ({"status": 503}, OutsideFault, "outside_fault"),
+        ({"status": 400, "code": "ThrottlingException"}, OutsideFault, "throttled"),
+        ({"drop": True}, OutsideFault, "outside_fault"),
+    ],
+    ids=["denied", "unknown key", "expired", "invalid", "503", "throttled", "dropped"],
+)
+def test_what_aws_says_becomes_ours(registry, door, fault, kind, status) -> None:
+    """No permission is refused, with the action's name; trouble outside may be tried again."""
+    door.inject("ecr/DescribeImages", times=100, **fault)
+    with pytest.raises(kind, match="ecr:DescribeImages on hub") as failed:
+        registry.find("hub", TAG)
+    assert failed.value.status == status
+
+
+def test_a_fault_that_passes_is_not_noticed(registry: Registry, door: LocalEcr) -> None:
+    """One 500, one dropped connection and one slow answer cost time and nothing else."""
+    ensure(registry)
+    door.inject("ecr/DescribeRepositories", status=500)
+    assert registry.exists("hub")
+    door.inject("^PUT .*manifests", status=500)
+    door.inject("^POST .*uploads", drop=True)
+    door.inject("^GET .*manifests", delay_s=0.2)
+    digest = push(registry)
+    api = Distribution(registry.login())
+    assert api.manifest("hub", digest) is not None
+    api.close()
+
+
+def test_credentials_of_another_registry_are_refused(registry: Registry, door: LocalEcr) -> None:
+    """A login is for the address that images go to, or for nothing."""
+    with pytest.raises(Refused, match="images go to") as refused:
+        Registry("localhost:1", door.environ).login()
+    assert refused.value.status == "other_registry"
+
+
+def test_plain_http_is_for_this_machine_only() -> None:
+    """Loopback by number or name; everything else gets TLS."""
+    assert base_url("127.0.0.1:5000") == "http://127.0.0.1:5000"
+    assert base_url("localhost:5000") == "http://localhost:5000"
+    for host in (
+        "000000000000.dkr.ecr.eu-central-1.amazonaws.com",
+        "10.0.0.1:5000",
+        "127.0.0.1.io",
+    ):
+        assert base_url(host) == f"https://{host}"
+
+
+def test_a_blob_with_other_content_is_noticed(registry: Registry) -> None:
+    """Content that does not fit its digest is never believed."""
+    with pytest.raises(Defect, match="other content"):
+        _fake(registry, b"something").blob("hub", "sha256:" + "0" * 64)
+    with pytest.raises(Defect, match="the registry sent"):
+        _fake(registry, b"{}").manifest("hub", "sha256:" + "0" * 64)
+
+
+def _fake(registry: Registry, body: bytes) -> Distribution:
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, content=body))
+    return oci.Distribution(registry.login(), transport)
+
+
+def finding(number: int, severity: str = "HIGH") -> dict[str, object]:
+    attributes = [
+        {"key": "package_name", "value": "openssl"},
+        {"key": "package_version", "value": "3.0"},
+    ]
+    return {"name": f"CVE-2026-{number}", "severity": severity, "attributes": attributes}
+
+
+ENHANCED = {
+    "severity": "CRITICAL",
+    "status": "ACTIVE",
+    "packageVulnerabilityDetails": {
+        "vulnerabilityId": "CVE-2026-9",
+        "vulnerablePackages": [{"name": "zlib", "version": "1.2", "fixedInVersion": "1.3"}],
+    },
+}
+
+
+def test_findings_are_read_to_the_last_page(registry: Registry, door: LocalEcr) -> None:
+    """More findings than a page holds, basic or enhanced; closed ones do not count."""
+    ensure(registry)
+    digest = push(registry)
+    door.scans["hub"] = ScanStory(findings=[finding(n) for n in range(2500)])
+    answer = registry.findings("hub", digest)
+    assert (answer.state, len(answer.findings)) == (findings.ANSWERED, 2500)
+    assert answer.findings[0].package == "openssl"
+    door.scans["hub"] = ScanStory("ACTIVE", enhanced=[ENHANCED, ENHANCED | {"status": "CLOSED"}])
+    (only,) = registry.findings("hub", digest).findings
+    assert (only.id, only.package, only.fixed_in) == ("CVE-2026-9", "zlib", "1.3")
+
+
+@pytest.fixture
+def platform(tmp_path: Path, door: LocalEcr) -> SmallPlatform:
+    return SmallPlatform.make(tmp_path / "hub", door.environ)
+
+
+@pytest.fixture
+def published(registry: Registry, door: LocalEcr) -> Release:
+    ensure(registry)
+    return release(door, one=push(registry))
+
+
+def judged(platform: SmallPlatform, published: Release, waits: list[float] | None = None):
+    slept = [] if waits is None else waits
+    return scan.main(platform.context(), platform.delivery(), published, slept.append)
+
+
+def test_a_clean_scan_lets_a_release_pass(platform, published, door) -> None:
+    """After two polls the scan ends without findings; the file says so."""
+    door.scans["hub"] = ScanStory(after=2)
+    waits: list[float] = []
+    assert judged(platform, published, waits).status == "clean"
+    assert len(waits) == 2
+    told = json.loads((platform.root / ".cache/ci/scan.json").read_text())
+    assert told["images"]["one"]["state"] == "answered"
+    assert told["blocking"] == []
+
+
+@pytest.mark.parametrize(
+    ("story", "kind", "status"),
+    [
+        (ScanStory("NOT_FOUND"), Refused, "scan_not_found"),
+        (ScanStory("IN_PROGRESS"), OutsideFault, "scan_pending"),
+        (ScanStory("ACTIVE", after=10**9), OutsideFault, "scan_pending"),
+        (ScanStory("FAILED", description="UnsupportedImageError"), Refused, "scan_failed"),
+        (ScanStory("UNSUPPORTED_IMAGE"), Refused, "scan_unsupported"),
+    ],
+    ids=["not found", "in progress", "never active", "failed", "unsupported"],
+)
+def test_no_answer_is_never_green(platform, published, door, story, kind, status) -> None:
+    """Each way of getting no findings has a status of its own, and none is `clean`."""
+    toml = platform.root / "ci" / "ci.toml"
+    toml.write_text(toml.read_text().replace("wait_s = 300", "wait_s = 0"))
+    door.scans["hub"] = story
+    with pytest.raises(kind) as failed:
+        judged(platform, published)
+    assert failed.value.status == status
+    assert json.loads((platform.root / ".cache/ci/scan.json").read_text())["blocking"] is None
+
+
+def test_findings_stop_a_release_until_they_are_waived(platform, published, door) -> None:
+    """A finding stops; a waiver lets it pass and is told; an expired one stops again, by name."""
+    door.scans["hub"] = ScanStory(findings=[finding(1), finding(2, "LOW")])
+    with pytest.raises(Refused, match="CVE-2026-1 openssl") as stopped:
+        judged(platform, published)
+    assert stopped.value.status == "findings"
+    today = platform.context().now().date()
+    file = platform.root / "ci" / "waivers.toml"
+    text = '[[waiver]]\nid = "CVE-2026-1"\nreason = "not reachable"\nexpires = {}\n'
+    file.write_text(text.format(today))
+    assert judged(platform, published).status == "waived"
+    file.write_text(text.format(today - timedelta(days=1)))
+    with pytest.raises(Refused, match="CVE-2026-1: expired") as expired:
+        judged(platform, published)
+    assert expired.value.status == "expired_waiver"

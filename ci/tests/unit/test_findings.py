@@ -1,0 +1,108 @@
+"""What the scanner found, judged."""
+
+from datetime import date
+
+import pytest
+
+from ci.delivery import findings
+from ci.delivery.findings import Finding, ScanAnswer, Waiver
+from ci.errors import Defect
+
+TODAY = date(2026, 5, 1)
+HIGH = Finding("CVE-2026-1", "HIGH", "openssl", "3.0.1", "3.0.2")
+LOW = Finding("CVE-2026-2", "LOW", "tar", "1.35")
+
+
+def answer(*found: Finding) -> ScanAnswer:
+    return ScanAnswer(findings.ANSWERED, "COMPLETE", "", found)
+
+
+@pytest.mark.parametrize(
+    ("severity", "fail_on", "expected"),
+    [
+        ("CRITICAL", "HIGH", True),
+        ("HIGH", "HIGH", True),
+        ("MEDIUM", "HIGH", False),
+        ("UNDEFINED", "LOW", False),
+        ("UNTRIAGED", "LOW", False),
+        ("UNTRIAGED", "UNDEFINED", True),
+        ("SOMETHING_NEW", "CRITICAL", True),
+    ],
+)
+def test_a_severity_stops_from_the_chosen_one_up(severity, fail_on, expected):
+    """Severities are ordered; enhanced scanning's word means the same; an unknown one stops."""
+    assert findings.stops(severity, fail_on) is expected
+
+
+@pytest.mark.parametrize(
+    ("word", "has_results", "expected"),
+    [
+        ("COMPLETE", True, findings.ANSWERED),
+        ("ACTIVE", True, findings.ANSWERED),
+        ("ACTIVE", False, findings.PENDING),
+        ("IN_PROGRESS", False, findings.PENDING),
+        ("PENDING", False, findings.PENDING),
+        ("FAILED", False, findings.FAILED),
+        ("SCAN_ELIGIBILITY_EXPIRED", False, findings.FAILED),
+        ("UNSUPPORTED_IMAGE", False, findings.UNSUPPORTED),
+        ("A_WORD_OF_TOMORROW", True, findings.FAILED),
+        ("", False, findings.FAILED),
+    ],
+)
+def test_only_a_scan_that_ended_is_an_answer(word, has_results, expected):
+    """No word but COMPLETE, and ACTIVE with results, counts as an answer."""
+    assert findings.state(word, has_results=has_results) == expected
+
+
+def test_a_waiver_covers_its_package_until_its_last_day():
+    """A waiver holds on its last day and not after, for its package or for all."""
+    named = Waiver("CVE-2026-1", "why", TODAY, "openssl")
+    for waiver, today, waived in (
+        (named, TODAY, 1),
+        (named, date(2026, 5, 2), 0),
+        (Waiver("CVE-2026-1", "why", TODAY), TODAY, 1),
+        (Waiver("CVE-2026-1", "why", TODAY, "zlib"), TODAY, 0),
+    ):
+        verdict = findings.judge([("das", answer(HIGH, LOW))], "HIGH", [waiver], today)
+        assert len(verdict.waived) == waived
+        assert len(verdict.blocking) == 1 - waived
+        assert bool(verdict.expired) is (today > TODAY)
+
+
+def test_a_waiver_that_covers_nothing_is_told():
+    """What was fixed need not be waived any longer."""
+    waiver = Waiver("CVE-2020-9", "why", TODAY)
+    assert findings.judge([("das", answer(LOW))], "HIGH", [waiver], TODAY).unused == (waiver,)
+
+
+def test_waivers_are_read_with_their_dates():
+    """The format that ci/waivers.toml documents."""
+    text = """
+    [[waiver]]
+    id = "CVE-2026-00000"
+    package = "openssl"
+    reason = "we do not parse certificates"
+    expires = 2026-12-31
+    """
+    expected = Waiver(
+        "CVE-2026-00000", "we do not parse certificates", date(2026, 12, 31), "openssl"
+    )
+    assert findings.waivers(text, "waivers.toml") == [expected]
+    assert findings.waivers("# none", "waivers.toml") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("", "expires is missing"),
+        ('expires = "2026-12-31"', "expires is missing or no date"),
+        ("expires = 2026-12-31T00:00:00Z", "expires is missing or no date"),
+        ("expires = 2026-12-31\nseverity = 'HIGH'", "unknown severity"),
+        ("expires = 2026-12-31\npackage = 3", "package is no str"),
+        ("expires = ", "Invalid"),
+    ],
+)
+def test_a_waiver_without_an_end_is_a_defect(line, told):
+    """Nothing is waived for ever or by a typing error."""
+    with pytest.raises(Defect, match=told):
+        findings.waivers(f'[[waiver]]\nid = "CVE-1"\nreason = "why"\n{line}', "waivers.toml")
