@@ -48,7 +48,7 @@ def main(arguments: argparse.Namespace, context: Context) -> Outcome:
     edit = manifests.set_image(
         old, arguments.key, image, document=arguments.document, file=arguments.file
     )
-    diff = manifests.unified(old, edit.content, arguments.file)
+    diff = manifests.unified(old, edit.content, arguments.file.lstrip("/"))
     facts: dict[str, Any] = {
         "file": arguments.file,
         "key": arguments.key,
@@ -72,7 +72,11 @@ def _regular_file(name: str) -> Path:
     try:
         file = Path(name).resolve(strict=True)
         mode = file.stat().st_mode
-    except (OSError, ValueError) as exc:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as exc:  # RuntimeError: links in a circle, until 3.12
         why = exc.strerror if isinstance(exc, OSError) else exc
         raise UsageError(f"{name!r} cannot be read: {why}", file=name) from exc
     if not stat.S_ISREG(mode):

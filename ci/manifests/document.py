@@ -221,7 +221,9 @@ def _unreadable(text: str, exc: YAMLError) -> Exception:
 class _Scanner(Scanner):
     """Remembers which tokens the parser took for one event."""
 
-    taken: list[Token]
+    def __init__(self, loader: Any = None) -> None:
+        self.taken: list[Token] = []
+        super().__init__(loader)
 
     def get_token(self) -> Any:
         token = super().get_token()
@@ -233,11 +235,9 @@ def _events(text: str) -> Iterator[tuple[Event, list[Token]]]:
     """The events of `text`, each with the tokens it was made of."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Scanner = _Scanner
-    _, parser = yaml.get_constructor_parser(text)
-    scanner = cast("_Scanner", yaml.scanner)
-    scanner.taken = []
-    while parser.check_event():
-        yield parser.get_event(), scanner.taken
+    for event in yaml.parse(text):
+        scanner = cast("_Scanner", yaml.scanner)
+        yield event, scanner.taken
         scanner.taken = []
 
 
