@@ -286,8 +286,8 @@ def _sizes(
             for name in workers
         }
     return (
-        f"# {fact.service.folder} in {environment.name}. The image is written by `ci`; {NOT_YET}: "
-        "nothing was delivered yet.\n"
+        f"# {fact.service.folder} in {environment.name}. `ci` writes the image; "
+        f"{NOT_YET} stands where nothing was delivered.\n"
         f'image:\n  repository: {repository}\n  tag: "{NOT_YET}"\n\n'
     ) + _yaml(values)
 

@@ -9,6 +9,7 @@ chart can make them fetch anything with git), and a bound on time. What they wri
 because their warnings share the streams.
 """
 
+import contextlib
 import csv
 import importlib.metadata
 import io
@@ -322,20 +323,15 @@ def _unpack(packed: Path, to: Path) -> None:
                 (to / name).chmod(0o755)
 
 
-class _room:  # noqa: N801  used as the function it stands for
+@contextlib.contextmanager
+def _room() -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder that is gone afterwards, and an environment that knows of no other place."""
-
-    def __enter__(self) -> tuple[Path, dict[str, str]]:
-        self._folder = tempfile.TemporaryDirectory(prefix="ci-helm-")
-        room = Path(self._folder.name)
+    with tempfile.TemporaryDirectory(prefix="ci-helm-") as name:
         homes = {
-            f"HELM_{name}": str(room / name.lower())
-            for name in ("CACHE_HOME", "CONFIG_HOME", "DATA_HOME", "PLUGINS")
+            f"HELM_{home}": f"{name}/{home.lower()}"
+            for home in ("CACHE_HOME", "CONFIG_HOME", "DATA_HOME", "PLUGINS")
         }
-        return room, {**RESTRICTED, **homes, "HOME": str(room), "TMPDIR": str(room)}
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
+        yield Path(name), {**RESTRICTED, **homes, "HOME": name, "TMPDIR": name}
 
 
 def _inside(folder: Path, name: str) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
@@ -65,7 +66,7 @@ def faults(item: Mapping[str, Any], version: str) -> list[str]:
     ]
 
 
-def _home() -> resources.abc.Traversable:
+def _home() -> Traversable:
     return resources.files("kubernetes_validate") / "kubernetes-json-schema"
 
 

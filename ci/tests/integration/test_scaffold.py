@@ -554,6 +554,15 @@ def test_the_application_set_reads_the_files_that_bump_writes(repo):
             assert all((repo / text).is_file() for text in wanted)
 
 
+def test_no_value_takes_the_place_of_a_parameter(repo):
+    """Argo CD makes parameters of the keys in services/*.yaml, and of those in its list."""
+    item = yaml.safe_load((repo / "argocd/apps/applications.yaml").read_text())
+    (_, listed) = item["spec"]["generators"][0]["matrix"]["generators"]
+    mine = {"path", *(key for each in listed["list"]["elements"] for key in each)}
+    for path in repo.glob("services/*.yaml"):
+        assert not mine & yaml.safe_load(path.read_text()).keys()
+
+
 def test_the_project_allows_what_is_rendered(repo, rendered):
     """Argo CD would refuse to sync a kind that the project does not name; none is superfluous."""
     project = yaml.safe_load((repo / "argocd/apps/project.yaml").read_text())
