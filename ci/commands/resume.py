@@ -1,8 +1,8 @@
 """Finish what a killed run had published.
 
 The registry knows which releases are whole, the manifest repository which were handed over; the
-difference is handed over now, the oldest first, by the same rules as in `bump`. Nothing is read
-from the agent, which may be another one.
+difference is handed over now, the oldest first, by the same rules as in `bump`, once its scan is
+clean. Nothing is read from the agent, which may be another one.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace, context: Context) -> Outcome:
     """Releases without a manifest commit are handed over."""
     from ci.delivery import config  # noqa: PLC0415
-    from ci.pipeline import bumping, means  # noqa: PLC0415
+    from ci.pipeline import bumping, means, scan  # noqa: PLC0415
 
     delivery = config.load(context.catalogue, context.environ)
     bumping.guarded(context, delivery)
@@ -34,4 +34,5 @@ def main(arguments: argparse.Namespace, context: Context) -> Outcome:
         means.releases(context, delivery),
         means.real(context, delivery),
         last=arguments.last,
+        cleared=lambda release: scan.main(context, delivery, release),
     )

@@ -111,7 +111,7 @@ def resume(
     means: Means,
     *,
     last: int = 20,
-    cleared: Callable[[Release], None] = lambda _: None,
+    cleared: Callable[[Release], object] = lambda _: None,
 ) -> Outcome:
     """Whole releases that no commit tells of are handed over, the oldest first.
 
@@ -146,13 +146,12 @@ def resume(
 
 def handed_on(context: Context, facts: BuildFacts) -> Release | None:
     """The release that `push` of this build left; None when the plan had nothing to build."""
-    file = context.handed_on / "release.json"
+    file, plan = context.handed_on / "release.json", context.handed_on / "plan.json"
+    if plan.is_file():
+        decided = planning.read(plan)
+        if decided.commit == facts.commit and not decided.builds:
+            return None
     if not file.is_file():
-        plan = context.handed_on / "plan.json"
-        if plan.is_file():
-            decided = planning.read(plan)
-            if decided.commit == facts.commit and not decided.builds:
-                return None
         text = f"{file} is not there; `python -m ci push` leaves it once a release is whole"
         raise Refused(text, status="no_release")
     try:

@@ -87,7 +87,13 @@ name = "staging"
 name = "production"
 from = "staging"
 """
-VALUES = "# {code} in {environment}\nimage:\n  repository: {repository}\n  tag: '0'  # by ci\nreplicas: 2\n"
+VALUES = """\
+# {code} in {environment}
+image:
+  repository: {repository}
+  tag: '0'  # by ci
+replicas: 2
+"""
 
 
 def git(folder, *argv, given=None, **environ):
@@ -220,6 +226,7 @@ def source(folder, count):
         pieces.append(
             f"commit refs/heads/main\ncommitter a <a@b> {at} +0000\ndata 9\ncommit {number:02}\n"
             f"M 100644 inline das-service/file\ndata 3\n{number:02}\n\n"
+            "M 100644 inline .gitignore\ndata 8\n.cache/\n\n"
         )
     git(folder, "fast-import", "--quiet", given="".join(pieces))
     git(folder, "checkout", "-q", "main")
