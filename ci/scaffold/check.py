@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ci.delivery.config import Delivery, fill
+from ci.delivery.config import Delivery, Render, fill
 from ci.errors import Refused
 from ci.model import Catalogue, Service
 from ci.scaffold import shape
@@ -64,51 +64,52 @@ def inspect(
     pairs = [
         (each.name, service) for each in delivery.environments for service in catalogue.services
     ]
+    for environment, service in pairs:
+        target = delivery.target(service, environment).file
+        if not (folder / target).is_file():
+            found.faults.append(f"{environment}, {service.folder}: {target} is not there")
+    once = list(_renderings(delivery.manifests.render, pairs).values())
     # Helm is a process of its own: as many at once as the machine has cores
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rendered = list(
-            pool.map(
-                lambda pair: _rendered(folder, delivery, pair[1], pair[0], helm=helm, sets=sets),
-                pairs,
-            )
+        renderings = pool.map(
+            lambda pair: _rendered(folder, delivery.manifests.render, *pair, helm=helm, sets=sets),
+            once,
         )
-    together: dict[str, list[Object]] = {each.name: [] for each in delivery.environments}
-    for (environment, service), (faults, objects) in zip(pairs, rendered, strict=True):
-        where = f"{environment}, {service.folder}"
-        found.faults += [f"{where}: {fault}" for fault in faults]
-        found.rendered += len(objects)
-        together[environment] += objects
-        for item in objects:
-            found.faults += [f"{where}: {line}" for line in _one(item, found)]
-    if delivery.manifests.render.tool == "helm":
-        for environment, objects in together.items():
-            found.faults += [f"{environment}: {line}" for line in shape.faults_together(objects)]
-    for path in sorted((folder / "argocd").rglob("*.yaml")):
-        name = path.relative_to(folder)
-        try:
-            objects = parse(path.read_text(encoding="utf-8"))
-        except Refused as refused:
-            found.faults.append(f"{name}: {refused}")
-            continue
-        for item in objects:
-            found.faults += [f"{name}: {line}" for line in _one(item, found)]
+        together: dict[str, list[Object]] = {each.name: [] for each in delivery.environments}
+        for (environment, service), (faults, objects) in zip(once, renderings, strict=True):
+            where = f"{environment}, {service.folder}"
+            found.faults += [f"{where}: {fault}" for fault in faults]
+            found.rendered += len(objects)
+            found.faults += [f"{where}: {line}" for item in objects for line in _one(item, found)]
+            together[environment] += objects
+    for environment, objects in together.items():
+        found.faults += [f"{environment}: {line}" for line in shape.faults_together(objects)]
+    _look_at_argo(folder, found)
+    return found
+
+
+def _renderings(
+    render: Render, pairs: Sequence[tuple[str, Service]]
+) -> dict[tuple[str, ...], tuple[str, Service]]:
+    """What has to be rendered, each once: an umbrella chart shows several services together."""
+    templates = (render.chart, *render.values, render.release, render.namespace, render.path)
+    found: dict[tuple[str, ...], tuple[str, Service]] = {}
+    for environment, service in pairs:
+        key = (environment, *(fill(template, service, environment) for template in templates))
+        found.setdefault(key, (environment, service))
     return found
 
 
 def _rendered(
     folder: Path,
-    delivery: Delivery,
-    service: Service,
+    render: Render,
     environment: str,
+    service: Service,
     *,
     helm: Helm,
     sets: Sequence[str],
 ) -> tuple[list[str], list[Object]]:
-    """Faults and objects of one service in one environment."""
-    render = delivery.manifests.render
-    target = delivery.target(service, environment).file
-    if not (folder / target).is_file():
-        return [f"{target} is not there"], []
+    """Faults and objects of one rendering."""
     faults = []
     try:
         if render.tool == "helm":
@@ -119,6 +120,18 @@ def _rendered(
         return faults, helm.render(folder, render, service, environment, sets=sets)
     except Refused as refused:
         return [*faults, str(refused)], []
+
+
+def _look_at_argo(folder: Path, found: Inspection) -> None:
+    """What Argo CD itself is given, where the repository has it in `argocd/`."""
+    for path in sorted((folder / "argocd").rglob("*.yaml")):
+        name = path.relative_to(folder)
+        try:
+            objects = parse(path.read_text(encoding="utf-8"))
+        except Refused as refused:
+            found.faults.append(f"{name}: {refused}")
+        else:
+            found.faults += [f"{name}: {line}" for item in objects for line in _one(item, found)]
 
 
 def _one(item: Object, found: Inspection) -> Iterator[str]:

@@ -46,14 +46,16 @@ SECRETS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
     ),
 }
-# Their own bounds add up to this: buffers, caches, one request of the largest kind (settings.py).
+# CPU and memory asked for, limit of memory. Asked for is what caches hold when full (settings.py:
+# das 1 GiB, dis 128 MiB) and the process itself, over the autoscaler's 0.8; the limit has room for
+# the largest request.
 RESOURCES: Mapping[str, tuple[str, str, str]] = {
-    "das": ("250m", "1Gi", "3Gi"),
+    "das": ("250m", "1792Mi", "3584Mi"),
     "dis": ("250m", "768Mi", "2Gi"),
     "aps": ("100m", "192Mi", "512Mi"),
     "aps-worker": ("500m", "512Mi", "2Gi"),
     "ubs": ("100m", "192Mi", "512Mi"),
-    "ui": ("50m", "32Mi", "128Mi"),
+    "ui": ("50m", "64Mi", "128Mi"),
 }
 OTHERWISE = ("100m", "256Mi", "512Mi")
 

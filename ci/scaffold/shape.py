@@ -5,7 +5,6 @@ small list of ours says which fields they must have and may have. It catches the
 the missing one, not every wrong value. Source: the CRDs' own reference pages.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -81,13 +80,19 @@ def faults(item: Object) -> list[str]:
 def faults_together(objects: Sequence[Object]) -> list[str]:
     """What is wrong with the objects of one namespace taken together, one line each.
 
-    Two of the same name overwrite each other for ever; a selector that its own pods do not match
-    is refused by every cluster.
+    Two of the same name that differ overwrite each other for ever; a selector that its own pods do
+    not match is refused by every cluster.
     """
-    names = Counter(
-        (str(item.get("apiVersion")).partition("/")[0], title(item)) for item in objects
-    )
-    lines = [f"{name} is there {count} times" for (_, name), count in names.items() if count > 1]
+    told: dict[tuple[str, str, str], set[str]] = {}
+    for item in objects:
+        group = str(item.get("apiVersion")).partition("/")[0]
+        namespace = (item.get("metadata") or {}).get("namespace") or ""
+        told.setdefault((group, namespace, title(item)), set()).add(repr(item))
+    lines = [
+        f"{name} is there {len(texts)} times, each another"
+        for (_, _, name), texts in told.items()
+        if len(texts) > 1
+    ]
     for item in objects:
         if item.get("kind") in OWN_TEMPLATES:
             spec = item.get("spec") or {}

@@ -258,6 +258,91 @@ def test_an_edit_that_does_more_is_seen(helm, own_repo):
     assert "spec.replicas changes from 1 to 2" in line
 
 
+def layout(render, target):
+    """A delivery to staging alone, in another layout of the manifest repository."""
+    changed = dataclasses.replace(DELIVERY.manifests, render=render, target=target)
+    staging = (config.Environment("staging", None),)
+    return dataclasses.replace(DELIVERY, manifests=changed, environments=staging)
+
+
+UMBRELLA = """\
+{{- range $code := list "das" "ubs" }}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: "{{ $code }}"}
+spec:
+  containers:
+    - name: main
+      image: {{ with index $.Values $code }}{{ .image.repository }}:{{ .image.tag }}{{ end }}
+{{- end }}
+"""
+
+
+def test_an_umbrella_chart_is_rendered_once_and_delivered_together(helm, tmp_path):
+    """Several services in one chart and one file: one rendering, and every image in its place."""
+    (tmp_path / "hub/templates").mkdir(parents=True)
+    (tmp_path / "hub/Chart.yaml").write_text("apiVersion: v2\nname: hub\nversion: 1.0.0\n")
+    (tmp_path / "hub/templates/pods.yaml").write_text(UMBRELLA)
+    service = "image:\n    repository: old.example/cloudopshub-{}\n    tag: '1'\n"
+    values = "".join(f"{code}:\n  {service.format(code)}" for code in ("das", "ubs"))
+    (tmp_path / "staging.yaml").write_text(values)
+    render = dataclasses.replace(
+        DELIVERY.manifests.render,
+        chart="hub",
+        values=("{environment}.yaml",),
+        release="hub",
+        namespace="hub",
+    )
+    delivery = layout(render, config.Target("{environment}.yaml", "{code}.image"))
+    found = check.inspect(tmp_path, delivery, FEWER, helm, versions=[NEWEST])
+    assert (found.faults, found.rendered) == ([], 2)
+    before = helm.render(tmp_path, render, LISTED.service("das"), "staging")
+    images = {}
+    content = (tmp_path / "staging.yaml").read_bytes()
+    for each in FEWER.services:
+        images[each.image] = ImageRef(f"{REGISTRY}/{each.image}", NEW, DIGEST)
+        key = delivery.target(each, "staging").key
+        content = manifests.set_image(content, key, images[each.image]).content
+    (tmp_path / "staging.yaml").write_bytes(content)
+    after = helm.render(tmp_path, render, LISTED.service("ubs"), "staging")
+    assert render_gate.refusals(before, after, images) == []
+    assert (
+        len(render_gate.refusals(before, after, {"cloudopshub-das": images["cloudopshub-das"]}))
+        == 1
+    )
+
+
+@pytest.mark.parametrize("pinned", [True, False], ids=["digest", "tag"])
+def test_a_kustomization_is_rendered_and_delivered(helm, tmp_path, pinned):
+    """What kustomize makes of newTag and digest passes the gate, as Kubernetes will pull it."""
+    place = tmp_path / "staging/data-api-service"
+    place.mkdir(parents=True)
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: das}\n"
+    (place / "pod.yaml").write_text(
+        f"{pod}spec: {{containers: [{{name: das, image: cloudopshub-das}}]}}\n"
+    )
+    entry = f"  - name: cloudopshub-das\n    newName: {REGISTRY}/cloudopshub-das\n    newTag: '1'\n"
+    (place / "kustomization.yaml").write_text(f"resources: [pod.yaml]\nimages:\n{entry}")
+    render = dataclasses.replace(
+        DELIVERY.manifests.render, tool="kustomize", path="{environment}/{folder}"
+    )
+    target = config.Target(
+        "{environment}/{folder}/kustomization.yaml", "images[name=cloudopshub-das]"
+    )
+    delivery = layout(render, target)
+    das = dataclasses.replace(LISTED, services=(LISTED.service("das"),))
+    assert check.validate(tmp_path, delivery, das, helm) == []
+    service = LISTED.service("das")
+    before = helm.render(tmp_path, render, service, "staging", edited=False)
+    image = ImageRef(f"{REGISTRY}/cloudopshub-das", NEW, DIGEST if pinned else None)
+    file = place / "kustomization.yaml"
+    edit = manifests.set_image(file.read_bytes(), delivery.target(service, "staging").key, image)
+    file.write_bytes(edit.content)
+    after = helm.render(tmp_path, render, service, "staging")
+    assert render_gate.refusals(before, after, {service.image: image}) == []
+
+
 # -- agreement with Dockerfiles, compose and ci.toml
 
 

@@ -56,9 +56,13 @@ def test_a_selector_matches_its_own_pods():
 
 
 def test_two_of_one_name_are_told():
-    """Of two, the cluster would keep whichever came last."""
-    item = deployment({"app": "x"})
-    assert shape.faults_together([item, item]) == ["Deployment d is there 2 times"]
+    """Of two that differ, the cluster would keep whichever came last; equal ones do no harm."""
+    item, other = deployment({"app": "x"}), deployment({"app": "x", "more": "y"})
+    found = shape.faults_together([item, other])
+    assert found == ["Deployment d is there 2 times, each another"]
+    assert shape.faults_together([item, item]) == []
+    elsewhere = {**other, "metadata": {"name": "d", "namespace": "another"}}
+    assert shape.faults_together([item, elsewhere]) == []
 
 
 def test_kubernetes_has_schemas_for_its_own_kinds_only():

@@ -127,11 +127,13 @@ capabilities: {drop: [ALL]}
 - maxSkew: 1
   topologyKey: topology.kubernetes.io/zone
   whenUnsatisfiable: ScheduleAnyway
+  matchLabelKeys: [pod-template-hash] # a roll-out spreads its own pods, not old and new together
   labelSelector:
     matchLabels: {{- include "service.selector" . | nindent 6 }}
 - maxSkew: 1
   topologyKey: kubernetes.io/hostname
   whenUnsatisfiable: ScheduleAnyway
+  matchLabelKeys: [pod-template-hash] # a roll-out spreads its own pods, not old and new together
   labelSelector:
     matchLabels: {{- include "service.selector" . | nindent 6 }}
 {{- end -}}
