@@ -43,7 +43,7 @@ from ruamel.yaml.tokens import (
 
 from ci.manifests.refusals import Position, refused
 
-BYTES_MAX = 4 * 1024 * 1024  # some 5 s to parse; what a cluster stores in one object is below 2 MiB
+BYTES_MAX = 2 * 1024 * 1024  # takes some 15 s; what a cluster stores in one object is smaller
 DEPTH_MAX = 200
 BOM = "\ufeff"
 LINE = re.compile(r"\r\n|\r|\n")
@@ -192,6 +192,8 @@ def _decoded(content: bytes) -> str:
 
 
 def _check_characters(text: str) -> None:
+    if text.startswith(BOM):
+        raise refused("two byte order marks; readers differ about the second", "unreadable")
     if found := NOT_IN_YAML.search(text):
         hint = "; is the file UTF-16?" if found.group() == "\0" else ""
         raise refused(
@@ -302,11 +304,15 @@ class _Builder:
         last = written or self.last
         assert last is not None  # the stream's own start is a token
         end = last.end_mark.index
+        start = written.start_mark.index if written else end
+        common = self._common(event, facts)
+        if not (facts.anchor or facts.tag):
+            common |= {"start": start, "end": end}
         return Scalar(
-            **self._common(event, facts),
+            **common,
             value=event.value,
             style=event.style or "",
-            value_start=written.start_mark.index if written else end,
+            value_start=start,
             value_end=end,
             insertable=isinstance(last, INSERT_BEHIND),
         )
@@ -342,15 +348,12 @@ class _Builder:
             )
         common = self._common(event, facts)
         node = Mapping(**common) if isinstance(event, MappingStartEvent) else Sequence(**common)
+        in_mapping = bool(self.stack) and isinstance(self.stack[-1].node, Mapping)
         self._add(node)
-        self.stack.append(
-            _Open(node, in_flow=bool(event.flow_style) or node.in_flow, is_complex=is_complex)
-            if isinstance(node, Mapping) and not self._in_mapping()
-            else _Open(node, in_flow=bool(event.flow_style) or node.in_flow)
-        )
-
-    def _in_mapping(self) -> bool:
-        return bool(self.stack) and isinstance(self.stack[-1].node, Mapping)
+        # `[? a: b]`: the parser has taken the question mark before it opens the mapping.
+        first_is_complex = is_complex and isinstance(node, Mapping) and not in_mapping
+        in_flow = bool(event.flow_style) or node.in_flow
+        self.stack.append(_Open(node, in_flow, is_complex=first_is_complex))
 
     def _add(self, node: Node) -> None:
         """Put `node` where the innermost open container expects one."""

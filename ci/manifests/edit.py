@@ -17,7 +17,7 @@ from ci.delivery.model import ImageRef
 from ci.errors import CiError, Defect
 from ci.manifests import document, key_path, quoting, styles
 from ci.manifests.document import Alias, Scalar, Text
-from ci.manifests.find import Found, find
+from ci.manifests.find import Found, called, find
 from ci.manifests.key_path import KeyPath, written
 from ci.manifests.refusals import refused
 from ci.manifests.styles import Layout, Reading
@@ -135,7 +135,7 @@ def _check_same(text: Text, layout: Layout, image: ImageRef) -> None:
     place = layout.slots.get("repository") or layout.slots.get("reference")
     at = place.node if place else layout.at
     raise refused(
-        f"{written(layout.path)} is about the image {current}, not {image.repository}",
+        f"{called(layout.path)} is about the image {current}, not {image.repository}",
         "other_image",
         text.position(at.start),
         current=current,
@@ -220,7 +220,7 @@ def _prove(
     """`Defect` unless only the scalars in `splices` changed, and read what they shall."""
     try:
         new = _read(new_content)
-        _, left = _plan(new, *asked, same_image=False)
+        layout, left = _plan(new, *asked, same_image=False)
     except CiError as exc:
         raise Defect(f"after the edit the file could not be read again: {exc}") from exc
     wanted = {splice.event: splice.value for splice in splices}
@@ -237,34 +237,26 @@ def _prove(
             raise Defect(f"{now.value} is not read as a text everywhere")
     if left:
         raise Defect("the same edit once more would change something again")
-    if _outside(content, old, [(each.start, each.end) for each in splices]) != _outside(
-        new_content, new, _new_spans(splices)
-    ):
+    inserted = {splice.event for splice in splices if splice.start == splice.end}
+    nodes = [slot.node for slot in layout.slots.values() if slot.node.event in wanted]
+    spans = sorted(
+        (node.value_start - (node.event in inserted), node.value_end)  # a blank came before it
+        for node in nodes
+        if isinstance(node, Scalar)
+    )
+    replaced = [(splice.start, splice.end) for splice in splices]
+    if _outside(content, old, replaced) != _outside(new_content, new, spans):
         raise Defect("the edit changed bytes outside the image")
-
-
-def _new_spans(splices: list[_Splice]) -> list[tuple[int, int]]:
-    spans, moved = [], 0
-    for splice in splices:
-        start = splice.start + moved
-        spans.append((start, start + len(splice.text)))
-        moved += len(splice.text) - (splice.end - splice.start)
-    return spans
 
 
 def _outside(content: bytes, text: Text, spans: list[tuple[int, int]]) -> list[bytes]:
     """The bytes around the spans, taken from the file itself and not from its text."""
-    pieces, at, done = [], 0, 0
+    pieces, at, done = [], len(text.bom.encode()), 0
     for start, end in spans:
-        begins = (
-            at + len(text.encoded(text.text[:start]))
-            if not done
-            else (at + len(text.text[done:start].encode()))
-        )
-        pieces.append(content[at:begins])
-        at = begins + len(text.text[start:end].encode())
-        done = end
-    return [*pieces, content[at:]]
+        begin = at + len(text.text[done:start].encode())
+        pieces.append(content[at:begin])
+        at, done = begin + len(text.text[start:end].encode()), end
+    return [content[: len(text.bom.encode())], *pieces, content[at:]]
 
 
 def _reads_as_other(value: str) -> bool:

@@ -77,7 +77,7 @@ def find(text: Text, path: KeyPath, document: int | None) -> Found:
 
 def enterable(text: Text, found: Found) -> Node:
     """The node of `found`, unless something inside it would be changed in two places."""
-    node, name = found.node, written(found.path) or "the document"
+    node, name = found.node, called(found.path)
     if isinstance(node, Alias):
         raise refused(
             f"{name} is the alias *{node.name} of what stands at "
@@ -133,6 +133,11 @@ def lookup(text: Text, mapping: Mapping, path: KeyPath, name: str) -> Found | No
     return Found(here, entry.value, mapping, entry.key)
 
 
+def called(path: KeyPath) -> str:
+    """What messages call the place; the root has no name of its own."""
+    return written(path) or "the document"
+
+
 def names(mapping: Mapping) -> Iterator[str]:
     """The keys of `mapping` that are texts, as they stand."""
     return (name for entry in mapping.entries if (name := _named(entry.key)) is not None)
@@ -177,7 +182,7 @@ def _merge_follows(mapping: Mapping, entry: Entry) -> bool:
 
 def _item(text: Text, sequence: Sequence, path: KeyPath, step: Step) -> Node:
     index = step.index if isinstance(step, Key | Item) else None
-    name, count = written(path) or "the document", len(sequence.items)
+    name, count = called(path), len(sequence.items)
     if index is not None and index < count:
         return sequence.items[index]
     matching = [node for node in sequence.items if _has(text, node, path, step)]
@@ -229,7 +234,7 @@ def _value(text: Text, node: Node, path: KeyPath, key: str) -> str | None:
 
 
 def _wrong_kind(text: Text, found: Found, passed: Node, step: Step) -> Refused:
-    name = written(found.path) or "the document"
+    name = called(found.path)
     kind = "a mapping, not a list" if isinstance(passed, Mapping) else "a single value"
     wanted = f'no key "{step}"' if isinstance(step, Key) else f"no item {step}"
     return refused(

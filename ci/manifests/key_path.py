@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from ci.errors import UsageError
+from ci.manifests.refusals import UNSHOWN, shown
 
-UNWRITTEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff]")
 SPECIAL = re.compile(r"[\\.\[\]\"'=]|^\s|\s$")
 INDEX_DIGITS_MAX = 9
 
@@ -91,7 +91,7 @@ class _Reader:
         self.at = 0
 
     def path(self) -> KeyPath:
-        if bad := UNWRITTEN.search(self.text):
+        if bad := UNSHOWN.search(self.text):
             self.at = bad.start()
             self.stop(f"U+{ord(bad.group()):04X} cannot stand in a key")
         steps: list[Step] = [self.item() if self.sees("[") else self.key()]
@@ -178,9 +178,8 @@ class _Reader:
         return self.text.startswith(char, self.at)
 
     def stop(self, why: str) -> NoReturn:
-        shown = self.text.encode("unicode_escape").decode() if UNWRITTEN.search(self.text) else None
         raise UsageError(
-            f'key "{shown or self.text}", character {self.at + 1}: {why}',
-            key=shown or self.text,
+            f'key "{shown(self.text)}", character {self.at + 1}: {why}',
+            key=shown(self.text),
             character=self.at + 1,
         )

@@ -10,8 +10,10 @@
                                                 image is replaced and is never changed
     repo, repo:tag, repo:tag@digest             one text: repo:tag@digest
     a key called tag, …Tag or version, or a     tag@digest. When the same mapping holds the
-    text that can only be a tag                 repository, the mapping is meant
-    a key called digest                         the digest alone, or the mapping as above
+    text that can only be a tag                 repository or a digest, those too are meant
+    a key called digest                         the digest; tag and repository beside it as above
+
+A key called `image` or `…Image` holds a whole reference, however short it is now (`nginx`).
 
 The repository may also be called `image`, or `name` when its text has a `/`; the tag `imageTag`.
 Empty values (`tag:`, `~`, `null`, `""`) are filled; keys are never added. `tag@digest` in the tag
@@ -27,7 +29,7 @@ from ci.delivery.model import ImageRef
 from ci.errors import UsageError
 from ci.manifests import quoting
 from ci.manifests.document import LINE, Mapping, Node, Scalar, Sequence, Text
-from ci.manifests.find import Found, enterable, lookup, resolved
+from ci.manifests.find import Found, called, enterable, lookup, resolved
 from ci.manifests.key_path import Key, KeyPath, written
 from ci.manifests.refusals import refused
 
@@ -174,7 +176,7 @@ def _wanted_repository(text: Text, layout: Layout, image: ImageRef) -> dict[Role
         if layout.matched is None:
             return {}  # a tag alone: nothing says of which image
         raise refused(
-            f"{written(layout.path)} is about {current} and has no newName to hold "
+            f"{called(layout.path)} is about {current} and has no newName to hold "
             f"{image.repository}; add newName, or name that image",
             "no_slot",
             text.position(layout.at.start),
@@ -217,18 +219,15 @@ def _of_mapping(text: Text, found: Found, mapping: Mapping, named: Found | None 
     if place is None:
         if named is None:
             _not_an_image(text, found, "holds no repository; name its tag")
-        return _bare(found, mapping, named, tag, digest)
+        return _bare(found, mapping, tag, digest)
     _check_repository(text, place)
     slots = _present(registry=get("registry"), repository=place, tag=tag, digest=digest)
     return Layout("+".join(slots), slots, mapping, found.path)
 
 
-def _bare(
-    found: Found, mapping: Mapping, named: Found, tag: Found | None, digest: Found | None
-) -> Layout:
+def _bare(found: Found, mapping: Mapping, tag: Found | None, digest: Found | None) -> Layout:
     """A tag or a digest, and nothing beside it that says of which repository."""
-    only_digest = named.path[-1] == Key("digest")
-    slots = _present(tag=None if only_digest else tag, digest=digest)
+    slots = _present(tag=tag, digest=digest)
     return Layout("+".join(slots), slots, mapping, found.path)
 
 
@@ -329,5 +328,5 @@ def _text(node: Node) -> str:
 
 
 def _not_an_image(text: Text, found: Found, why: str, status: str = "not_an_image") -> NoReturn:
-    name = written(found.path) or "the document"
+    name = called(found.path)
     raise refused(f"{name} {why}", status, text.position(found.node.start))
