@@ -21,6 +21,7 @@ Key = tuple[str, str, str, str, int]
 Path = tuple[str | int, ...]
 
 CONTAINERS = {"containers", "initContainers", "ephemeralContainers"}
+HOOKS = {"helm.sh/hook", "argocd.argoproj.io/hook"}
 SHOWN_MAX = 20
 ABSENT = object()
 
@@ -46,7 +47,10 @@ def refusals(
                 where = _dotted(path, new[key])
                 if any(pattern.fullmatch(where) for pattern in allowed):
                     continue
-                if why := _why_not(path, was, now, images):
+                why = _why_not(path, was, now, images) or _cannot_change(new[key])
+                if why and new[key].get("kind") == "Secret":
+                    why = "changes; only images may change (values of a Secret are not shown)"
+                if why:
                     lines.append(f"{_title(key)}: {where} {why}")
     rendered = {text for item in after for _, text in image_fields(item)}
     lines += [
@@ -82,6 +86,21 @@ def _why_not(path: Path, was: Any, now: Any, images: Mapping[str, ImageRef]) -> 
     if wanted is None:
         return f"{told}; that is not an image this edit is about"
     return None if now == str(wanted) else f"{told}; wanted is {wanted}"
+
+
+def _cannot_change(item: Object) -> str | None:
+    """Why a cluster would refuse another image in this object; None when it would not.
+
+    The template of a Job is immutable. A hook is made anew each time, and so is what Argo CD is
+    told to replace; a Job with a time to live is gone by then.
+    """
+    if item.get("kind") != "Job" or "ttlSecondsAfterFinished" in (item.get("spec") or {}):
+        return None
+    notes = (item.get("metadata") or {}).get("annotations") or {}
+    options = str(notes.get("argocd.argoproj.io/sync-options", ""))
+    if HOOKS & notes.keys() or "Replace=true" in options:
+        return None
+    return "cannot change: a Job's template is immutable, and this one is no hook that is made anew"
 
 
 def _wanted(was: Any, images: Mapping[str, ImageRef], *, is_container: bool) -> ImageRef | None:

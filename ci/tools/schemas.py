@@ -60,8 +60,10 @@ def faults(item: Mapping[str, Any], version: str) -> list[str]:
     validator = _validator(str(item.get("kind")), str(item.get("apiVersion")), version)
     if validator is None:
         return [f"{item.get('apiVersion')} {item.get('kind')} does not exist there"]
+    is_secret = item.get("kind") == "Secret"  # whose values are in the messages
     return [
-        f"{'.'.join(map(str, error.absolute_path)) or 'the object'}: {error.message[:300]}"
+        f"{'.'.join(map(str, error.absolute_path)) or 'the object'}: "
+        f"{'is not what the schema has' if is_secret else error.message[:300]}"
         for error in validator.iter_errors(item)
     ]
 

@@ -48,7 +48,7 @@ WORKLOADS = {
     "Deployment": {"template": POD},
     "StatefulSet": {"template": POD},
     "DaemonSet": {"template": POD},
-    "Job": {"template": POD},
+    "Job": {"template": POD, "ttlSecondsAfterFinished": 60},
     "CronJob": {"jobTemplate": {"spec": {"template": POD}}},
     "Rollout": {"template": POD},
 }
@@ -68,6 +68,25 @@ def test_an_image_of_any_kind_of_pod_may_change(kind):
     """Containers and init containers, of whatever makes pods, custom kinds among them."""
     item = named(kind, WORKLOADS[kind])
     assert refused([with_image(item, str(NEW))], [item]) == []
+
+
+@pytest.mark.parametrize(
+    ("annotations", "passes"),
+    [
+        ({}, False),
+        ({"helm.sh/hook": "pre-upgrade"}, True),
+        ({"argocd.argoproj.io/hook": "Sync"}, True),
+        ({"argocd.argoproj.io/sync-options": "Force=true,Replace=true"}, True),
+        ({"argocd.argoproj.io/sync-options": "Prune=false"}, False),
+    ],
+)
+def test_a_job_that_nobody_makes_anew_keeps_its_image(annotations, passes):
+    """Its template is immutable: the sync would fail, after everybody believed it delivered."""
+    before = named("Job", {"template": POD})
+    before["metadata"]["annotations"] = annotations
+    found = refused([with_image(before, str(NEW))], [before])
+    assert (found == []) is passes
+    assert all("Job das: " in line and "immutable" in line for line in found)
 
 
 def test_a_field_of_a_custom_resource_may_change_when_it_held_the_image():
@@ -143,6 +162,16 @@ def test_anything_beside_the_image_is_refused_with_its_place(change, said):
     (line,) = refused([after])
     assert line.startswith("Deployment das: ")
     assert said in line
+
+
+def test_values_of_a_secret_are_not_told():
+    """A chart that makes a new password at each rendering is refused, and the password kept."""
+    before = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"p": "old"}}
+    after = {**before, "data": {"p": "hunter2"}}
+    found = render_gate.refusals([before], [after], {})
+    assert found[0].startswith("Secret s: data.p changes; only images may change")
+    assert "hunter2" not in found[0]
+    assert "old" not in found[0]
 
 
 def test_objects_neither_appear_nor_vanish():

@@ -76,6 +76,13 @@ def test_kubernetes_has_schemas_for_its_own_kinds_only():
     assert not schemas.is_custom({"apiVersion": "v1", "kind": "Service"})
 
 
+def test_values_of_a_secret_are_not_told():
+    """A fault of a Secret names the place alone."""
+    item = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"p": 12345}}
+    (line,) = schemas.faults(item, schemas.versions()[-1])
+    assert line == "data.p: is not what the schema has"
+
+
 def test_strict_schemas_see_a_misspelt_field():
     """The API server would drop it without a word."""
     item = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}, "spec": {"port": []}}
