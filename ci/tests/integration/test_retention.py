@@ -1,0 +1,147 @@
+"""Retention against a real manifest repository and the ECR-shaped door."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from small_platform import SmallPlatform, why_no_registry
+
+from ci.delivery import ledger
+from ci.delivery.ledger import Delivered, Entry
+from ci.delivery.model import ImageRef, Release
+from ci.delivery.repository_rules import RepositoryRules
+from ci.errors import Refused
+from ci.local.ecr_door import LocalEcr, running_ecr
+from ci.pipeline import retention
+from ci.tools.ecr import Registry
+from ci.tools.oci import MANIFEST_TYPE, Distribution, Releases
+
+pytestmark = pytest.mark.skipif(why_no_registry() is not None, reason=str(why_no_registry()))
+TAGS = ("1-a", "2-b", "3-c", "4-d", "5-e")
+RELEASES = "cloudopshub-releases"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[LocalEcr]:
+    with running_ecr(tmp_path / "ecr") as opened:
+        yield opened
+
+
+@pytest.fixture
+def registry(door: LocalEcr) -> Registry:
+    registry = Registry(door.registry, door.environ)
+    rules = RepositoryRules(50, 7)
+    for name in ("cloudopshub-one", "cloudopshub-two", RELEASES):
+        registry.ensure_repository(name, rules, TAGS[0], fix=False)
+    return registry
+
+
+@pytest.fixture
+def images(registry: Registry, door: LocalEcr) -> dict[str, ImageRef]:
+    """Five images of service one, oldest first, each with its release record."""
+    api, made = Distribution(registry.login()), {}
+    for tag in TAGS:
+        layer = api.put_blob("cloudopshub-one", tag.encode())
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json"} | layer,
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar"} | layer],
+        }
+        digest = api.put_manifest("cloudopshub-one", tag, manifest)
+        made[tag] = ImageRef(f"{door.registry}/cloudopshub-one", tag, digest)
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        release = Release(tag, tag, tag[0], None, COMMIT, None, at, {"one": made[tag]})
+        Releases(registry, RELEASES).write_release(release)
+    api.close()
+    return made
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> SmallPlatform:
+    made = SmallPlatform(tmp_path / "manifests", {})
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.commit({"README.md": "nothing delivered yet\n"})
+    return made
+
+
+@pytest.fixture
+def platform(tmp_path: Path, door: LocalEcr, manifests: SmallPlatform) -> SmallPlatform:
+    environ = door.environ | {"MANIFEST_REPO_URL": f"file://{manifests.root}"}
+    return SmallPlatform.make(tmp_path / "hub", environ)
+
+
+def deliver(manifests: SmallPlatform, image: ImageRef) -> None:
+    (manifests.root / "one.yaml").write_text(f"image: {image}\n")
+    entry = Entry("staging", "bump", f"run-{image.tag}", [Delivered("one", image, COMMIT)])
+    manifests.git("add", "--all")
+    manifests.git("commit", "--quiet", "--message", ledger.message(entry))
+
+
+def run(platform: SmallPlatform, *, delete=False, dry_run=False, rollbacks=1, later_days=100):
+    later = datetime.now(UTC) + timedelta(days=later_days)
+    context = replace(platform.context(dry_run=dry_run), now=lambda: later)
+    return retention.main(
+        context,
+        platform.delivery(),
+        rollbacks=rollbacks,
+        age=timedelta(days=14),
+        delete=delete,
+    )
+
+
+def left(registry: Registry, name: str = "cloudopshub-one") -> set[str]:
+    return {tag for image in registry.images(name) for tag in image.tags}
+
+
+def test_what_nothing_names_goes_and_its_record_with_it(
+    registry, images, manifests, platform
+) -> None:
+    """1 is only in a comment, 3 ran before 4, 5 may be the newest; 2 alone may go, when told to."""
+    for tag in ("2-b", "3-c", "4-d"):
+        deliver(manifests, images[tag])
+    manifests.commit({"notes.md": f"Do not lose 1-a ({images['5-e'].digest}).\n"})
+    for given in ({}, {"delete": True, "dry_run": True}):
+        listed = run(platform, **given)
+        assert listed.status == "found"
+        assert [each["tags"] for each in listed.facts["going"]] == [["2-b"], ["2-b"]]
+        assert left(registry) == set(TAGS)
+    assert run(platform, delete=True).status == "deleted"
+    assert left(registry) == left(registry, RELEASES) == set(TAGS) - {"2-b"}
+    assert run(platform, delete=True).status == "nothing"
+
+
+def test_young_images_stay(registry, images, manifests, platform) -> None:
+    """A release may be on its way to its first manifest."""
+    deliver(manifests, images["1-a"])
+    assert run(platform, delete=True, later_days=1).status == "nothing"
+    assert left(registry) == set(TAGS)
+
+
+def test_a_repository_that_tells_of_no_delivery_is_not_believed(
+    registry, images, manifests, platform
+) -> None:
+    """A wrong address would otherwise empty the registry."""
+    with pytest.raises(Refused, match="is it the right one") as refused:
+        run(platform, delete=True)
+    assert refused.value.status == "no_delivery"
+    assert left(registry) == set(TAGS)
+    platform.environ["MANIFEST_REPO_URL"] = ""
+    with pytest.raises(Refused, match="nobody can say"):
+        run(platform, delete=True)
+
+
+def test_a_deletion_that_aws_denies_is_refused_by_name(
+    registry, images, manifests, platform, door
+) -> None:
+    """The permission that is missing is told; the facts stay JSON."""
+    deliver(manifests, images["5-e"])
+    door.inject("ecr/BatchDeleteImage", status=400, code="AccessDeniedException")
+    with pytest.raises(Refused, match="ecr:BatchDeleteImage") as refused:
+        run(platform, delete=True, rollbacks=0)
+    assert json.dumps(refused.value.facts)
+    assert left(registry) == set(TAGS)
