@@ -6,6 +6,7 @@ clean. Nothing is read from the agent, which may be another one.
 """
 
 import argparse
+from dataclasses import replace
 
 from ci.context import Context
 from ci.outcome import Outcome
@@ -28,11 +29,12 @@ def main(arguments: argparse.Namespace, context: Context) -> Outcome:
 
     delivery = config.load(context.catalogue, context.environ)
     bumping.guarded(context, delivery)
+    at_once = replace(delivery, scan=replace(delivery.scan, wait_s=0))  # pushed long ago
     return bumping.resume(
         context,
         delivery,
         means.releases(context, delivery),
         means.real(context, delivery),
         last=arguments.last,
-        cleared=lambda release: scan.main(context, delivery, release),
+        cleared=lambda release: scan.main(context, at_once, release),
     )

@@ -4,8 +4,9 @@ A delivery is one commit. Its last paragraph are trailers, which is all that is 
 
     staging: das 117-0a1b2c3d → 118-1a2b3c4d, dis 117-… → 118-…
                                                               subject: environment: what moved
-    das  117-0a1b2c3d → 118-1a2b3c4d                          body, for people
-    built from 1a2b3c4d5e6f by https://…
+    - das 117-0a1b2c3d → 118-1a2b3c4d                         body, for people
+    - Built from 1a2b3c4d5e6f
+    - Built by <https://…>
 
     Environment: staging                                      trailers, for the next run
     Kind: bump | promote | rollback | release
@@ -231,11 +232,8 @@ def short(text: str) -> str:
 def _body(entry: Entry) -> list[str]:
     paragraphs = []
     if entry.delivered:
-        lines = []
-        for each in sorted(entry.delivered, key=lambda each: each.code):
-            lines.append(f"- {each.code}: {UNPRINTABLE.sub('?', each.was) or 'nothing'}")
-            lines.append(f"    → {each.image}")
-        paragraphs.append("\n".join(lines))
+        moves = [_move(each) for each in sorted(entry.delivered, key=lambda each: each.code)]
+        paragraphs.append("\n".join(f"- {move}" for move in moves))
     notes = [
         f"{code} stays here until `ci release {code}`: {why}" for code, why in entry.holds.items()
     ]

@@ -12,7 +12,7 @@ from ci.delivery.config import Delivery, Environment
 from ci.delivery.ledger import Delivered, Entry
 from ci.delivery.model import Ledger, Release
 from ci.delivery.order import History, Verdict
-from ci.errors import Defect, Refused, UsageError
+from ci.errors import Defect, OutsideFault, Refused, UsageError
 from ci.outcome import Outcome
 from ci.pipeline import facts as build
 from ci.pipeline import handshake, manifest_repo, planning
@@ -131,8 +131,8 @@ def resume(
                 continue
             try:
                 cleared(release)
-            except Refused as refused:
-                left.append(f"{release.tag}: left as it is: {refused}")
+            except (Refused, OutsideFault) as why:
+                left.append(f"{release.tag}: left as it is: {why}")
                 continue
             handed.append(joined.hand_over(target.name, propose))
             if context.dry_run:
@@ -226,7 +226,7 @@ def _unfinished(releases: Releases, last: int, book: Ledger, environment: str) -
         release = releases.read_release(tag)
         if release and release.run_id not in book.runs.get(environment, frozenset()):
             found.append(release)
-    return found[::-1]
+    return sorted(found, key=lambda each: each.committed_at)
 
 
 def _keep_diff(context: Context, handed: Sequence[Handed]) -> None:

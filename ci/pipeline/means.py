@@ -14,6 +14,8 @@ from ci.tools import helm
 from ci.tools.ecr import Registry
 from ci.tools.oci import Releases
 
+CANNOT_ASK = {"no_credentials", "no_region", "not_allowed"}  # a person's laptop, in a hurry
+
 
 def real(context: Context, delivery: Delivery) -> Means:
     """The renderer that `ci.toml` names."""
@@ -62,9 +64,9 @@ def why_not_again(context: Context, delivery: Delivery) -> Callable[[ImageRef], 
         try:
             stored = Registry(address, context.environ).find(name, image.tag)
         except CiError as error:
-            if not isinstance(error, OutsideFault):
+            if not isinstance(error, OutsideFault) and error.status not in CANNOT_ASK:
                 raise
-            context.screen.line(f"  not verified, the registry does not answer: {error}")
+            context.screen.line(f"  not verified, the registry was not asked: {error}")
             return None
         if stored is None:
             return "the registry does not have it any more"

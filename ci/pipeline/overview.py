@@ -18,7 +18,7 @@ from ci.pipeline.handshake import Standing, shows
 from ci.tools.source_repo import SourceRepo
 
 LEAD_TIMES = 10
-COLUMNS = ("service", "runs", "for", "built from", "lead time", "behind", "")
+COLUMNS = ("service", "runs", "for", "built from", "lead time", "behind", "build, notes")
 
 
 @dataclass(frozen=True)

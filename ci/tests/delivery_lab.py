@@ -119,6 +119,7 @@ class Lab:
     text: str
     commits: list[str] = field(default_factory=list)
     environ: dict[str, str] = field(default_factory=dict)
+    host: str = HOST
 
     @property
     def source(self):
@@ -155,7 +156,7 @@ class Lab:
 
     def image(self, code, tag):
         digest = "sha256:" + (code + tag).encode().hex().ljust(64, "0")[:64]
-        return ImageRef(f"{HOST}/cloudopshub-{code}", tag, digest)
+        return ImageRef(f"{self.host}/cloudopshub-{code}", tag, digest)
 
     def release(self, at=-1, *, build=None, codes=CODES, run=""):
         """What `push` would have left of the build of that commit."""

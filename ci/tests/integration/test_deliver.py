@@ -2,15 +2,22 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import delivery_lab
 import pytest
+from small_platform import why_no_registry
 
+from ci import catalogue
 from ci.delivery import config
+from ci.delivery.repository_rules import RepositoryRules
 from ci.errors import Refused
-from ci.pipeline import bumping, means
+from ci.local.ecr_door import running_ecr
+from ci.pipeline import bumping, means, moves
 from ci.tools import helm
+from ci.tools.ecr import Registry
+from ci.tools.oci import MANIFEST_TYPE, Distribution
 
 ROOT = Path(__file__).resolve().parents[3]
 RENDERED = delivery_lab.REST.replace(
@@ -144,3 +151,72 @@ def test_the_repository_that_is_configured_is_the_one_of_ci_toml(lab):
     with pytest.raises(Refused, match="MANIFEST_REPO_URL") as refused:
         bumping.bump(context, delivery, lab.release(1), delivery_lab.MEANS)
     assert refused.value.status == "unconfigured"
+
+
+def published(registry, release, code):
+    """The release with a real image of that service in the registry, and its record there."""
+    image = release.images[code]
+    name = image.repository.partition("/")[2]
+    registry.ensure_repository(name, RepositoryRules(50, 7), release.tag, fix=False)
+    api = Distribution(registry.login())
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json"}
+        | api.put_blob(name, b"{}"),
+        "layers": [
+            {"mediaType": "application/vnd.oci.image.layer.v1.tar"}
+            | api.put_blob(name, release.tag.encode())
+        ],
+    }
+    digest = api.put_manifest(name, release.tag, manifest)
+    api.close()
+    return replace(release, images={code: replace(image, digest=digest)})
+
+
+@pytest.mark.skipif(why_no_registry() is not None, reason=str(why_no_registry()))
+def test_the_registry_knows_what_is_unfinished_and_what_can_run_again(tmp_path):
+    """Records are resumed from it; a rollback needs its image there, under its digest."""
+    with running_ecr(tmp_path / "ecr") as door, delivery_lab.running(tmp_path) as lab:
+        lab.host = door.registry
+        lab.text = lab.text.replace(delivery_lab.HOST, door.registry)
+        lab.environ = dict(door.environ)
+        lab.change(lambda folder: [
+            path.write_text(path.read_text().replace(delivery_lab.HOST, door.registry))
+            for path in folder.rglob("*.yaml")
+        ])  # fmt: skip
+        context = lab.context()
+        delivery = lab.delivery(context)
+        registry = Registry(delivery.registry.address, context.environ)
+        records = means.releases(context, delivery)
+        rules = RepositoryRules(50, 7)
+        registry.ensure_repository(delivery.registry.releases, rules, "x", fix=False)
+        made = [published(registry, lab.release(at), "das") for at in (1, 2)]
+        for each in made:
+            records.write_release(each)
+        outcome = bumping.resume(context, delivery, records, delivery_lab.MEANS)
+        assert outcome.status == "resumed"
+        assert made[1].images["das"].pin in lab.file("das")
+        assert bumping.find_release(records, made[0].tag) == made[0]
+
+        why_not = means.why_not_again(context, delivery)
+        assert why_not(made[0].images["das"]) is None
+        other = replace(made[0].images["das"], digest="sha256:" + "0" * 64)
+        assert "under this tag" in why_not(other)
+        registry.delete("cloudopshub-das", [made[0].images["das"].digest])
+        das = catalogue.find(context.catalogue, "das")
+        back = moves.rolling_back(
+            das, "staging", context.now(), tag=None, reason="it leaks", why_not=why_not
+        )
+        with pytest.raises(Refused, match="does not have it any more"):
+            moves.hand_over(context, delivery, "staging", back, delivery_lab.MEANS)
+
+
+def test_a_registry_that_cannot_be_asked_does_not_stop_a_rollback(lab):
+    """On a laptop without credentials it is told, and the way back stays open."""
+    context = lab.context(AWS_EC2_METADATA_DISABLED="true", ECR_REGISTRY="")
+    ref = lab.image("das", "1-a")
+    assert (
+        means.why_not_again(context, lab.delivery(context))(replace(ref, repository="x/y")) is None
+    )
+    assert "not verified" in context.screen.stream.getvalue()
