@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from ci.delivery.model import Release
 
 PUSH, ALREADY, REFUSED = "push", "already", "refused"
+AGAIN, TAKEN, DENIED = "again", "taken", "denied"
 VERSION, REVISION = "org.opencontainers.image.version", "org.opencontainers.image.revision"
 
 
@@ -66,6 +67,20 @@ def differs(said: str | None, read: str | None) -> str | None:
     if said is not None and said != read:
         return f"docker pushed {said}, the registry has {read}"
     return None
+
+
+def fault(output: str) -> str:
+    """What a failed `docker push` means: `taken` (the tag), `denied` (for good) or `again`.
+
+    ECR says "denied" of a login whose hours are over, too; a new login helps that one.
+    """
+    text = output.lower()
+    if "immutable" in text or "tag invalid" in text:
+        return TAKEN
+    if "token has expired" in text:
+        return AGAIN
+    hopeless = ("denied", "forbidden", "name unknown", "does not exist")
+    return DENIED if any(words in text for words in hopeless) else AGAIN
 
 
 def is_whole(release: Release, wanted: set[str]) -> bool:

@@ -93,7 +93,7 @@ class DataPlane:
         except (binascii.Error, UnicodeDecodeError):
             user = password = ""
         if scheme.lower() != "basic" or user != "AWS" or not self._control.is_password(password):
-            raise Refusal(401, "UNAUTHORIZED", "Your authorization token is wrong or has expired.")
+            raise Refusal(401, "DENIED", "Your authorization token is wrong, or token has expired.")
 
     def _put_manifest(self, request: Request, repository: dict[str, Any], reference: str) -> None:
         name = repository["repositoryName"]

@@ -30,8 +30,6 @@ from ci.tools.ecr import Ensured, Registry
 from ci.tools.oci import Distribution, Releases
 
 TRIES, PAUSE_S = 3, 1.0
-NOT_AGAIN = ("denied", "forbidden", "name unknown", "does not exist")  # no try will change these
-TAKEN = ("immutable", "tag invalid")
 
 
 def chosen(context: Context, names: Sequence[str], plan: Path | None) -> tuple[list[Service], str]:
@@ -39,7 +37,13 @@ def chosen(context: Context, names: Sequence[str], plan: Path | None) -> tuple[l
     if plan is None:
         listed = [find(context.catalogue, name) for name in names]
         return listed or list(context.catalogue.services), ""
-    asked = planning.parts(planning.read(plan), names)
+    decided = planning.read(plan)
+    if decided.commit != (commit := build.gather(context).commit):
+        raise Refused(
+            f"{plan} is for commit {decided.commit[:12]}, here is {commit[:12]}; plan again",
+            status="stale_plan",
+        )
+    asked = planning.parts(decided, names)
     listed = [context.catalogue.service(part.name) for part in asked if part.build]
     whys = [f"{part.name}: {why}" for part in asked for why in part.why]
     return listed, "the plan builds no image\n" + "\n".join(whys)
@@ -59,9 +63,10 @@ def main(
     refused = {code: each for code, each in decisions.items() if each.do == publication.REFUSED}
     if refused:
         lines = [f"{code}: {each.why}" for code, each in refused.items()]
+        missing = all(each.digest is None for each in refused.values())
         raise Refused(
             f"nothing is handed on, tag {run.tag}:\n  " + "\n  ".join(lines),
-            status="other_image",
+            status="not_built" if missing else "other_image",
             images={code: {"stored": each.digest} for code, each in refused.items()},
         )
     if context.dry_run:
@@ -178,10 +183,10 @@ class _Run:
                 fault, done = str(exc), None
             if done is not None and done.code == 0:
                 return self._read_back(service, pushed_digest(done.output))
-            lowered = fault.lower()
-            if any(word in lowered for word in TAKEN):
+            meaning = publication.fault(fault)
+            if meaning == publication.TAKEN:
                 return self._taken(service)
-            if any(word in lowered for word in NOT_AGAIN):
+            if meaning == publication.DENIED:
                 raise Refused(f"docker push {target}:\n{fault}", status="push_denied")
             if left == 0:
                 raise OutsideFault(f"docker push {target}, tried {TRIES} times:\n{fault}")

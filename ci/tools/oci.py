@@ -222,7 +222,8 @@ def _good(answer: httpx.Response, what: str) -> httpx.Response:
         return answer
     text = f"{what}: HTTP {answer.status_code} {answer.text[:300].strip()}"
     kind: type[CiError] = Refused
-    # 401: the login's hours are over, or the door was shut for a moment; a new run logs in again
-    if answer.status_code in {401, 408, 429} or answer.is_server_error:
+    # 401, expired: the login's hours are over; a new run logs in again
+    passing = answer.status_code in {401, 408, 429} or "token has expired" in answer.text
+    if passing or answer.is_server_error:
         kind = OutsideFault
     raise kind(text, status="registry_refused" if kind is Refused else None)

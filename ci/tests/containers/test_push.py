@@ -16,13 +16,14 @@ import pytest
 from small_platform import ROOT, SmallPlatform, why_no_docker, why_no_registry
 
 from ci.delivery.model import Release
+from ci.delivery.repository_rules import RepositoryRules
 from ci.errors import OutsideFault, Refused
 from ci.local.ecr_door import LocalEcr, running_ecr
-from ci.pipeline import build, publish
+from ci.pipeline import build, planning, publish
 from ci.pipeline import facts as facts_of
 from ci.tools.docker import Docker
 from ci.tools.ecr import Registry
-from ci.tools.oci import Releases
+from ci.tools.oci import Distribution, Releases
 
 REASON = why_no_docker() or why_no_registry()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
@@ -216,6 +217,50 @@ def test_a_fresh_agent_takes_over_what_an_earlier_run_pushed(
     platform.git("commit", "--allow-empty", "--quiet", "--message", "another commit")
     with pytest.raises(Refused, match="`build` comes first"):
         push(platform)
+
+
+def test_a_plan_of_another_commit_is_not_followed(platform: SmallPlatform) -> None:
+    """A plan says what one commit needs; after another commit it says nothing."""
+    context = platform.context()
+    file = platform.root / ".cache" / "plan.json"
+    planning.main(context, platform.delivery(), file)
+    services, _ = publish.chosen(context, [], file)
+    assert [each.code for each in services] == ["one", "two"]
+    platform.git("commit", "--allow-empty", "--quiet", "--message", "another commit")
+    with pytest.raises(Refused, match="plan again") as refused:
+        publish.chosen(context, [], file)
+    assert refused.value.status == "stale_plan"
+
+
+def test_nobody_publishes_from_elsewhere(platform: SmallPlatform, door: LocalEcr) -> None:
+    """Neither a pull request, nor a branch, nor a hand, nor files that differ from the commit."""
+    services = platform.context().catalogue.services
+    elsewhere = [{"CHANGE_ID": "7"}, {"BRANCH_NAME": "topic"}, {"BRANCH_NAME": ""}]
+    for environ in (*elsewhere, {"BUILD_NUMBER": ""}, {"GIT_COMMIT": "f" * 40}):
+        with pytest.raises(Refused) as refused:
+            publish.main(platform.context(**environ), platform.delivery(), services, fix=False)
+        assert refused.value.status == "may_not_publish"
+    (platform.root / "one-service" / "content").write_text("dirty")
+    with pytest.raises(Refused, match="git status"):
+        push(platform)
+    assert door.faults.calls() == []
+
+
+def test_the_image_registry_2_stands_in_for_docker_registry(tmp_path: Path, monkeypatch) -> None:
+    """Where Debian's program is missing, its container is behind the door."""
+    inspect = ["docker", "image", "inspect", "registry:2"]
+    known = subprocess.run(inspect, capture_output=True, check=False)
+    if known.returncode != 0:
+        pytest.skip("no image registry:2")
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if "-" in name else which(name))
+    with running_ecr(tmp_path / "ecr") as opened:
+        rules = RepositoryRules(50, 7)
+        registry(opened).ensure_repository("hub", rules, "1-a", fix=False)
+        api = Distribution(registry(opened).login())
+        blob = api.put_blob("hub", b"content")
+        assert api.blob("hub", blob["digest"]) == b"content"
+        api.close()
 
 
 def test_no_secret_is_in_an_argument_list_a_log_or_the_home_folder(

@@ -174,6 +174,24 @@ def test_the_digest_is_the_registrys():
     assert "no such tag" in str(publication.differs("sha256:1", None))
 
 
+@pytest.mark.parametrize(
+    ("said", "meaning"),
+    [
+        ("tag invalid: The image tag '1-a' already exists in the 'das' repository", "taken"),
+        ("cannot be overwritten because the tag is immutable.", "taken"),
+        ("denied: Your authorization token has expired. Reauthenticate and try again.", "again"),
+        ("denied: User is not authorized to perform: ecr:InitiateLayerUpload", "denied"),
+        ("name unknown: The repository with name 'das' does not exist", "denied"),
+        ("unauthorized: authentication required", "again"),
+        ("received unexpected HTTP status: 500 Internal Server Error", "again"),
+        ("net/http: TLS handshake timeout", "again"),
+    ],
+)
+def test_a_failed_push_is_tried_again_only_where_that_may_help(said, meaning):
+    """The texts are Docker's and ECR's own."""
+    assert publication.fault(said) == meaning
+
+
 def test_the_digest_is_found_in_what_docker_prints():
     """The line with tag, digest and size; None when there is none."""
     digest = "sha256:" + "0123456789abcdef" * 4
