@@ -119,7 +119,8 @@ def manifest_repository(
             for each in environments:
                 host = addresses.host(each, last)
                 named = {"environment": each.name, "host": host}
-                named["bucket"] = f"cloudopshub-{each.name}.{addresses.domain}"
+                # no dots: the certificate of S3 does not cover them
+                named["bucket"] = f"cloudopshub-{each.name}-{addresses.domain.replace('.', '-')}"
                 files[f"environments/{each.name}/common.yaml"] = _filled(text, holes | named, path)
         else:
             files[path] = _filled(text, holes, path)

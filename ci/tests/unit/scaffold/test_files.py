@@ -72,6 +72,8 @@ def test_the_last_environment_has_the_domain_itself():
         values = yaml.safe_load(found[f"environments/{name}/common.yaml"])
         assert values["ingress"]["host"] == host
         assert values["environmentConfig"]["UI_PUBLIC_URL"] == f"https://{host}"
+        bucket = f"s3://cloudopshub-{name}-hub-example/metrics?region=us-east-2"
+        assert values["environmentConfig"]["OBJECT_STORE_URL"] == bucket
 
 
 def test_an_environment_of_ci_toml_is_an_element_of_the_application_set():
