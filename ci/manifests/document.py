@@ -49,6 +49,7 @@ BOM = "\ufeff"
 LINE = re.compile(r"\r\n|\r|\n")
 NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 BREAKS_OF_YAML_1_1 = re.compile("[\x85\u2028\u2029]")
+ANCHOR_OF_ALL_READERS = re.compile(r"[A-Za-z0-9_-]+")
 INSERT_BEHIND = (ValueToken, BlockEntryToken, AnchorToken, TagToken)
 
 
@@ -358,6 +359,13 @@ class _Builder:
     def _add(self, node: Node) -> None:
         """Put `node` where the innermost open container expects one."""
         if node.anchor is not None:
+            if not ANCHOR_OF_ALL_READERS.fullmatch(node.anchor):
+                raise refused(
+                    f"the anchor &{node.anchor}: its name ends at the first character besides "
+                    "letters, digits, _ and - for YAML 1.1, so readers differ",
+                    "unreadable",
+                    position(self.text, node.start),
+                )
             self.anchors[node.anchor] = node
         if not self.stack:
             self.documents.append(node)

@@ -170,8 +170,9 @@ def wanted(text: Text, layout: Layout, image: ImageRef) -> dict[Role, str]:
 
 def _wanted_repository(text: Text, layout: Layout, image: ImageRef) -> dict[Role, str]:
     current = layout.reading.repository
-    if current == image.repository:
-        return {}
+    if current == image.repository:  # written again only where a bare text is no text to all
+        parts: tuple[Role, ...] = ("registry", "repository")
+        return {role: layout.texts[role] for role in parts if layout.texts.get(role)}
     if "repository" not in layout.slots:
         if layout.matched is None:
             return {}  # a tag alone: nothing says of which image
@@ -202,32 +203,25 @@ def _of_mapping(text: Text, found: Found, mapping: Mapping, named: Found | None 
         return child
 
     path = found.path
-    tag_keys = (named.path[-1].name,) if named and isinstance(named.path[-1], Key) else ()
-    tags = [get(name) for name in (*TAG_KEYS, *tag_keys) if name != "digest"]
-    tag, digest, repository = next(filter(None, tags[::-1]), None), get("digest"), get("repository")
-    new_tag, new_name, name = get("newTag"), get("newName"), get("name")
-    kustomize = new_tag or new_name or (digest and name and not repository and not tag)
-    if kustomize and name:
+    first = named.path[-1] if named else None
+    tag_keys = (first.name, *TAG_KEYS) if isinstance(first, Key) else TAG_KEYS
+    tag = next(filter(None, (get(key) for key in tag_keys if key != "digest")), None)
+    digest, name, repository = get("digest"), get("name"), get("repository") or get("image")
+    new_tag, new_name = get("newTag"), get("newName")
+    if name and (new_tag or new_name or (digest and not repository and not tag)):
         return _of_kustomize(text, found, mapping, (name, new_name, new_tag, digest))
     if tag is None and digest is None:
         hint = _hint(text, found, mapping)
-        status = "no_slot" if repository else "not_an_image"
+        status = "no_slot" if get("repository") else "not_an_image"
         _not_an_image(text, found, f"holds no tag and no digest{hint}", status)
-    place = repository or get("image")
-    if place is None and name is not None and "/" in _text(name.node):
-        place = name
-    if place is None:
-        if named is None:
-            _not_an_image(text, found, "holds no repository; name its tag")
-        return _bare(found, mapping, tag, digest)
-    _check_repository(text, place)
-    slots = _present(registry=get("registry"), repository=place, tag=tag, digest=digest)
-    return Layout("+".join(slots), slots, mapping, found.path)
-
-
-def _bare(found: Found, mapping: Mapping, tag: Found | None, digest: Found | None) -> Layout:
-    """A tag or a digest, and nothing beside it that says of which repository."""
-    slots = _present(tag=tag, digest=digest)
+    if repository is None and name is not None and "/" in _text(name.node):
+        repository = name
+    if repository is None and named is None:
+        _not_an_image(text, found, "holds no repository; name its tag")
+    if repository is not None:
+        _check_repository(text, repository)
+    registry = get("registry") if repository else None
+    slots = _present(registry=registry, repository=repository, tag=tag, digest=digest)
     return Layout("+".join(slots), slots, mapping, found.path)
 
 

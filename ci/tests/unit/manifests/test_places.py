@@ -58,6 +58,14 @@ def test_a_key_is_a_dotted_path(text, steps):
         ("image: a/das\nimageTag: 1", "imageTag", "repository+tag", "a/das:1"),
         ("name: a/das\nversion: 1", "version", "repository+tag", "a/das:1"),
         ("name: das\nversion: 1", "version", "tag", "1"),
+        ("image: {repository: a/das, imageTag: 2, tag: 1}", "image", "repository+tag", "a/das:1"),
+        ("image: {repository: a, tag: 1, imageTag: 2}", "image.imageTag", "repository+tag", "a:2"),
+        (
+            "{name: x, image: a/das, digest: 'sha256:1'}",
+            "digest",
+            "repository+digest",
+            "a/das@sha256:1",
+        ),
         ("t: &t '1'\nimage: {repository: a/das, tag: *t}", "image", "repository+tag", "a/das:1"),
         ("b: &b {tag: 1}\ni:\n  <<: *b\n  repository: a/das", "i", "repository+tag", "a/das:1"),
         ("[{name: x, newTag: 1}]", "[0]", "kustomize newTag", "x:1"),
@@ -93,6 +101,8 @@ def test_what_stands_there_is_read_whichever_way_it_is_written(content, key, sty
         ("image: {repository: a/das, ? tag : 1}", "image", "complex_key"),
         ("[? image : a/das]", "[0].image", "complex_key"),
         ("image: {{ .Values.image }}", "image", "unreadable"),
+        ("image: &das:\n  repository: a/das\n  tag: 1", "image", "unreadable"),
+        ("\ufeff\ufeffimage: a/das", "image", "unreadable"),
         ("a/das:1", "image", "no_match"),
         ("images: [{name: a}, {name: b}]", "images[name=c]", "no_match"),
         ("images: [{name: a}]", "images.name", "no_match"),
@@ -119,6 +129,12 @@ def test_an_alias_that_says_so_already_is_nothing_to_do():
     """Only an edit would change two places; there is none."""
     content = b"t: &t '41'\nimage: {repository: &r example.com/das, tag: *t}\nr: *r\n"
     assert set_image(content, "image", ImageRef("example.com/das", "41")).changes == ()
+
+
+def test_a_repository_that_readers_take_for_a_number_is_written_again():
+    """Its text is right and its type is not."""
+    done = set_image(b"image: {repository: 0123, tag: x}", "image", ImageRef("0123", "a"))
+    assert done.content == b'image: {repository: "0123", tag: a}'
 
 
 def test_the_same_image_may_move_to_another_registry():
