@@ -92,6 +92,14 @@ class Site:
         return self.folder / "workspace"
 
     @property
+    def tag(self) -> str:
+        """What this build's images are tagged with; empty when it published none."""
+        release = self.workspace / ".cache" / "ci" / "release.json"
+        if not release.exists():
+            return ""
+        return str(json.loads(release.read_text(encoding="utf-8"))["tag"])
+
+    @property
     def account(self) -> tuple[str, str]:
         """User and password of both repositories."""
         return USER, self.state.password
@@ -141,11 +149,12 @@ def running(folder: Path) -> Iterator[Site]:
     with ExitStack() as stack:
         ecr = stack.enter_context(running_ecr(folder / "registry"))
         git = stack.enter_context(running_git_server(folder / "git", USER, state.password))
-        stack.callback(_forget_images, ecr.registry)
+        site = Site(folder, ecr, git, state)
         try:
-            yield Site(folder, ecr, git, state)
+            yield site
         finally:
             state.keep(folder)
+            _forget_images(ecr.registry, site.tag)
 
 
 def prepare(site: Site, context: Context) -> None:
@@ -176,9 +185,8 @@ def prepare(site: Site, context: Context) -> None:
 def push(site: Site, context: Context, wish: Wish) -> tuple[str, str]:
     """What the wish says is on the server: (the ref, the commit the build may compare with)."""
     developer = Developer.at(site.folder / "developer", *site.account)
-    base = developer.follow(context.root)
-    if wish.branch != "main" or wish.change:
-        developer.branch(f"change-{wish.change}" if wish.change else wish.branch)
+    branch = f"change-{wish.change}" if wish.change else wish.branch
+    base = developer.follow(context.root, branch)
     for name in (*wish.touch, *wish.only):
         service = catalogue_module.find(context.catalogue, name)
         developer.touch(service, f"build {site.state.build}")
@@ -269,9 +277,14 @@ def _ci(root: Path) -> list[str]:
     return [str(root / "ci" / ".venv" / "bin" / "python"), "-m", "ci"]
 
 
-def _forget_images(registry: str) -> None:
+def _forget_images(registry: str, tag: str) -> None:
+    """The engine keeps its layers, but no image by this run's names."""
     listed = process.run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"])
-    ours = [name for name in listed.output.split() if name.startswith(f"{registry}/")]
+    ours = [
+        name
+        for name in listed.output.split()
+        if name.startswith(f"{registry}/") or name.rpartition(":")[2] == tag
+    ]
     if listed.code == 0 and ours:
         process.run(["docker", "image", "rm", "--force", *ours])
 
@@ -350,7 +363,7 @@ def _indented(text: str) -> str:
 
 def table(ran: JenkinsRun, told: list[dict[str, Any]]) -> str:
     """A line for each step that ran and each stage that did not."""
-    said = iter(told)
+    said = list(told)
     lines = []
     for stage in ran.stages:
         if stage.skipped:
@@ -359,13 +372,13 @@ def table(ran: JenkinsRun, told: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _row(stage: StageRun, step: Mapping[str, Any], said: Iterator[Mapping[str, Any]]) -> str:
+def _row(stage: StageRun, step: Mapping[str, Any], said: list[dict[str, Any]]) -> str:
     mark = "✓" if step["result"] == "SUCCESS" else "✗"
     command = str(step["text"])
     name = command.removeprefix("python -m ci ").split()[0]
-    line = (
-        next((line for line in said if line["command"] == name), None) if name != "make" else None
-    )
+    line = next((each for each in said if each["command"] == name), None)
+    if line:  # each line once: `test` and `build` come for every folder
+        said.remove(line)
     status = f": {line['status']}" if line else ""
     where = " / ".join(part.removeprefix("Matrix - ") for part in stage.path[:2])
     return f"  {mark} {float(step['duration_s']):6.1f} s  {where}: {command}{status}"

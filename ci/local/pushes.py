@@ -94,31 +94,30 @@ class Developer:
         """The clone in `folder`, made when it is not there."""
         return cls(_opened(folder, user, password))
 
-    def follow(self, checkout: Path) -> str:
-        """The main branch holds what is committed in `checkout`; its head."""
+    def follow(self, checkout: Path, branch: str) -> str:
+        """`branch` stands here and holds what is committed in `checkout`; its head.
+
+        Another branch than main leaves main where it was, so that it is a change to something.
+        """
         self.git("fetch", "--quiet", "--no-tags", checkout, "HEAD")
         if not self.git.holds("rev-parse", "--quiet", "--verify", "refs/heads/main"):
             self.git("checkout", "--quiet", "-B", "main", "FETCH_HEAD")
-            return self.head
         self.git("checkout", "--quiet", "--force", "main")
-        if not self.git.holds("merge-base", "--is-ancestor", "FETCH_HEAD", "main"):
+        if branch != "main":
+            self.git("checkout", "--quiet", "-B", branch, "main")
+        if not self.git.holds("merge-base", "--is-ancestor", "FETCH_HEAD", branch):
             try:
                 self.git("merge", "--quiet", "-m", "what the checkout has", "FETCH_HEAD")
             except OutsideFault as fault:
                 self.git("merge", "--abort")
-                raise UsageError(
-                    f"the checkout was rewritten; --fresh begins anew ({fault})"
-                ) from None
+                text = f"the checkout was rewritten; --fresh begins anew ({fault})"
+                raise UsageError(text) from None
         return self.head
 
     @property
     def head(self) -> str:
         """The commit that stands here."""
         return self.git("rev-parse", "HEAD")
-
-    def branch(self, name: str) -> None:
-        """Work on a branch of that name, off main."""
-        self.git("checkout", "--quiet", "-B", name, "main")
 
     def touch(self, service: Service, mark: str) -> None:
         """A commit that changes the service's image and nothing it does."""
