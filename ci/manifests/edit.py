@@ -229,12 +229,13 @@ def _prove(
     for number, (was, now) in enumerate(zip(old.events, new.events, strict=True)):
         if number not in wanted:
             if was != now:
-                raise Defect(f"the edit changed another value: {was} became {now}")
+                # Which, and not what: a values file may hold secrets.
+                raise Defect(f"the edit changed another value: event {number}, {was.kind}")
             continue
         if now._replace(value=was.value, style=was.style) != was or now.value != wanted[number]:
-            raise Defect(f"the edit was to write {wanted[number]} and wrote {now}")
+            raise Defect(f"the edit was to write {wanted[number]} and wrote something else")
         if not now.style and now.tag != STR and _reads_as_other(now.value):
-            raise Defect(f"{now.value} is not read as a text everywhere")
+            raise Defect(f"{wanted[number]} is not read as a text everywhere")
     if left:
         raise Defect("the same edit once more would change something again")
     inserted = {splice.event for splice in splices if splice.start == splice.end}

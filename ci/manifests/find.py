@@ -202,10 +202,12 @@ def _item(text: Text, sequence: Sequence, path: KeyPath, step: Step) -> Node:
             prefix=written(path),
         )
     if not matching:
-        shown = sorted(set(_values(text, sequence, path, step.key)))[:KEYS_SHOWN]
+        # Names are told; what stands under another key may be a secret.
+        named = step.key == "name"
+        shown = sorted(set(_values(text, sequence, path, "name")))[:KEYS_SHOWN] if named else []
         raise refused(
-            f"{name} has no item whose {step.key} is {step.value}; "
-            + (f"there are {', '.join(shown)}" if shown else f"none has a key {step.key}"),
+            f"{name} has no item whose {step.key} is {step.value}"
+            + (f"; there are {', '.join(shown)}" if shown else ""),
             "no_match",
             at,
             prefix=written(path),

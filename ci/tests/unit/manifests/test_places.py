@@ -125,6 +125,18 @@ def test_an_edit_that_would_not_be_alone_is_refused(content, key, status):
     assert refusal.value.status == status
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["env[value=x]", "env[name=x]", "env.0.image", "password", "password.image", "env[0].name"],
+)
+def test_a_refusal_tells_keys_and_names_and_no_value(key):
+    """A values file may hold secrets, and what is refused ends in a log."""
+    content = b"password: s3cret, s3cret\nenv: [{name: TOKEN, value: s3cret}]\nother: 's3cret s3cret'\n"
+    with pytest.raises(Refused) as refusal:
+        set_image(content, key, IMAGE, same_image=True, file="values.yaml")
+    assert "s3cret" not in f"{refusal.value} {refusal.value.facts}"
+
+
 def test_an_alias_that_says_so_already_is_nothing_to_do():
     """Only an edit would change two places; there is none."""
     content = b"t: &t '41'\nimage: {repository: &r example.com/das, tag: *t}\nr: *r\n"
