@@ -119,7 +119,7 @@ def read(jobs: Sequence[Job]) -> list[Reading]:
     """What each of `jobs` would do; nothing is run. One process for all."""
     with tempfile.TemporaryDirectory(prefix="jenkinsfile-") as folder:
         console = Path(folder) / "console.log"
-        answers = _harness([_plain(job, "plan") for job in jobs], Path(folder), console, print_not)
+        answers = _harness([_plain(job, "plan") for job in jobs], Path(folder), console, unheard)
     return [_reading(answer) for answer in answers]
 
 
@@ -136,7 +136,7 @@ def run_jenkinsfile(
         plain.setdefault("locks", str(Path(folder) / "locks"))
         plain.setdefault("archive", str(Path(folder) / "archive"))
         console.parent.mkdir(parents=True, exist_ok=True)
-        (answer,) = _harness([plain], Path(folder), console, heard or print_not)
+        (answer,) = _harness([plain], Path(folder), console, heard or unheard)
     ran = answer.get("run") or {"result": "FAILURE", "stages": [], "post": []}
     return JenkinsRun(
         result=ran["result"],
@@ -158,8 +158,8 @@ def run_jenkinsfile(
     )
 
 
-def print_not(_line: str) -> None:
-    """Hear a line and keep quiet."""
+def unheard(_line: str) -> None:
+    """Nobody listens to the console as it comes."""
 
 
 def _plain(job: Job, mode: str) -> dict[str, Any]:

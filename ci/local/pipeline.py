@@ -392,7 +392,9 @@ def main(context: Context, folder: Path, wish: Wish, *, fresh: bool, keep: bool)
     if context.environ.get(INSIDE):
         raise UsageError("this is a step of `ci local` already")
     if context.dry_run:
-        return Outcome("would_run", f"would push {wish} and run the Jenkinsfile in {folder}")
+        what = " ".join(f"{key}={value}" for key, value in vars(wish).items() if value)
+        text = f"would push {context.root} ({what}) and run its Jenkinsfile in {folder}"
+        return Outcome("would_run", text)
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     began = time.monotonic()
