@@ -131,7 +131,7 @@ def test_an_edit_that_would_not_be_alone_is_refused(content, key, status):
 )
 def test_a_refusal_tells_keys_and_names_and_no_value(key):
     """A values file may hold secrets, and what is refused ends in a log."""
-    content = b"password: s3cret, s3cret\nenv: [{name: TOKEN, value: s3cret}]\nother: 's3cret s3cret'\n"
+    content = b"password: s3cret, s3cret\nenv: [{name: TOKEN, value: s3cret}]\no: 's3cret x'\n"
     with pytest.raises(Refused) as refusal:
         set_image(content, key, IMAGE, same_image=True, file="values.yaml")
     assert "s3cret" not in f"{refusal.value} {refusal.value.facts}"
