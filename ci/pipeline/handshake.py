@@ -274,7 +274,7 @@ def told(handed: Handed, *, dry_run: bool) -> Outcome:
     """The end of a handshake, for the command line."""
     lines = []
     if dry_run and handed.message:
-        lines += [handed.diff.rstrip(), "", handed.message.rstrip(), ""]
+        lines += [*([handed.diff.rstrip(), ""] if handed.diff else ()), handed.message.rstrip(), ""]
     lines += [f"  {each.code:4} {each.status:12} {each.text}" for each in handed.verdicts]
     if handed.commit:
         tries = f", at attempt {handed.attempts}" if handed.attempts > 1 else ""

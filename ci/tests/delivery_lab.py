@@ -217,7 +217,7 @@ def seed(bare, files, message="begin\n\nby hand"):
     git(bare, "fast-import", "--quiet", given="".join(pieces))
 
 
-def source(folder, count):
+def source(folder, count, configured):
     """A source repository with `count` commits, an hour apart; their ids, oldest first."""
     folder.mkdir(parents=True)
     git(folder, "init", "-q", "-b", "main", ".")
@@ -228,6 +228,7 @@ def source(folder, count):
             f"commit refs/heads/main\ncommitter a <a@b> {at} +0000\ndata 9\ncommit {number:02}\n"
             f"M 100644 inline das-service/file\ndata 3\n{number:02}\n\n"
             "M 100644 inline .gitignore\ndata 8\n.cache/\n\n"
+            f"M 100644 inline ci/ci.toml\ndata {len(configured)}\n{configured}\n"
         )
     git(folder, "fast-import", "--quiet", given="".join(pieces))
     git(folder, "checkout", "-q", "main")
@@ -239,7 +240,7 @@ def running(folder, *, commits=6, codes=CODES, rest=REST, files=None):
     """A lab in `folder`, its server listening."""
     with running_git_server(folder / "server", USER, PASSWORD) as server:
         lab = Lab(folder, server, text(codes, rest))
-        lab.commits = source(lab.source, commits)
+        lab.commits = source(lab.source, commits, lab.text)
         bare = server.create("manifests")
         values = {
             f"environments/{environment}/{code}-service.yaml": VALUES.format(

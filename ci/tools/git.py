@@ -193,6 +193,11 @@ def check_branch(name: str) -> str:
     return name
 
 
+def was_race(said: str) -> bool:
+    """Whether git's own verdict on a push, not the words of a hook, tells of another push."""
+    return any(line.startswith("!") and LOST_RACE.search(line) for line in said.splitlines())
+
+
 @dataclass
 class PrivateClone:
     """A clone in a private temporary folder, of one branch, that only this process knows.
@@ -208,6 +213,7 @@ class PrivateClone:
     secrets: Sequence[str] = field(repr=False)
     signing: bool
     head: str = ""
+    _read: tuple[str, list[ManifestCommit]] = ("", [])
 
     def run(
         self,
@@ -318,7 +324,7 @@ class PrivateClone:
         now = self.remote_head()
         if now == ours:
             return Pushed(landed=True, said=said)  # it arrived, only the answer was lost
-        if now != expected or LOST_RACE.search(said):
+        if now != expected or was_race(said):
             return Pushed(landed=False, lost_race=True, said=said)
         if REMOTE_SAID_NO.search(said):
             text = f"{self._shown} refuses the commit (not a race: nobody moved {self.branch}):\n"
@@ -335,9 +341,15 @@ class PrivateClone:
         return self.run("merge-base", "--is-ancestor", sha, self.head).code == 0
 
     def history(self) -> list[ManifestCommit]:
-        """All commits of the branch, newest first, with their trailers."""
+        """All commits of the branch, newest first, with their trailers.
+
+        After a lost race only what is new is read: 20 000 commits take 2.7 s.
+        """
+        head, known = self._read
+        if not head or not self.contains(head):
+            head, known = "", []
         with contextlib.closing(gitpython.Repo(self.folder)) as repo:
-            return [
+            newer = [
                 ManifestCommit(
                     sha=commit.hexsha,
                     at=commit.committed_datetime.astimezone(UTC),
@@ -345,8 +357,12 @@ class PrivateClone:
                     subject=str(commit.summary),
                     trailers=trailers_of(str(commit.message)),
                 )
-                for commit in repo.iter_commits(self.head, topo_order=True)
+                for commit in repo.iter_commits(
+                    f"{head}..{self.head}" if head else self.head, topo_order=True
+                )
             ]
+        self._read = (self.head, newer + known)
+        return [*newer, *known]
 
     def entries(self) -> dict[str, str]:
         """Path → mode of all files of the head; links are 120000, submodules 160000."""

@@ -1,5 +1,7 @@
 """What the commands join: a chart rendered by Helm, what earlier stages left, the configuration."""
 
+import argparse
+import importlib
 import json
 import os
 from dataclasses import replace
@@ -220,3 +222,64 @@ def test_a_registry_that_cannot_be_asked_does_not_stop_a_rollback(lab):
         means.why_not_again(context, lab.delivery(context))(replace(ref, repository="x/y")) is None
     )
     assert "not verified" in context.screen.stream.getvalue()
+
+
+def command(context, name, *argv):
+    """What `python -m ci NAME ARGV` does once the context is made."""
+    module = importlib.import_module(f"ci.commands.{name}")
+    parser = argparse.ArgumentParser()
+    module.arguments(parser)
+    return module.main(parser.parse_args(argv), context)
+
+
+def test_a_release_goes_its_way_by_the_commands(lab):
+    """Bump, promote, roll back, release, and what status says of it in the end."""
+    for at in (1, 2):
+        context = lab.context(at=at)
+        context.handed_on.mkdir(parents=True, exist_ok=True)
+        file = context.handed_on / "release.json"
+        file.write_text(json.dumps(lab.release(at).to_json()))
+        assert command(context, "bump").status == "bumped"
+    context = lab.context()
+    assert command(context, "promote", "staging", "production").status == "promoted"
+    with pytest.raises(Refused, match="written by `bump`"):
+        command(context, "promote", "production", "staging")
+    outcome = command(context, "rollback", "das-service", "--reason", "it leaks")
+    assert outcome.status == "rolled_back"
+    told = command(context, "status", "--environment", "staging").text
+    assert f"das      {lab.release(1).tag}" in told
+    assert "held: it leaks" in told
+    assert "production" not in told
+    dry = command(lab.context(dry_run=True), "release", "das")
+    assert "Release-das: released by" in dry.text
+    assert command(context, "release", "das").status == "released"
+    assert "held" not in command(context, "status").text
+
+
+@pytest.mark.parametrize("name", ["bump", "resume"])
+def test_a_pull_request_gets_nowhere_by_any_command(lab, name):
+    """The first thing that is looked at."""
+    with pytest.raises(Refused, match="pull request 7"):
+        command(lab.context(CHANGE_ID="7"), name)
+    assert lab.server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "argv"),
+    [("promote", ["staging", "production"]), ("rollback", ["das"]), ("release", ["das"])],
+)
+def test_what_people_decide_is_not_decided_in_a_pull_request(lab, name, argv):
+    """Whatever the person's rights are."""
+    with pytest.raises(Refused, match="pull request 7"):
+        command(lab.context(CHANGE_ID="7"), name, *argv)
+    assert lab.server.requests == []
+
+
+def test_status_names_a_service_whose_file_is_missing(lab):
+    """The others are told all the same."""
+    lab.bump(1)
+    lab.change(lambda folder: (folder / "environments/staging/ui-service.yaml").unlink())
+    told = command(lab.context(), "status", "--environment", "staging")
+    services = told.facts["environments"]["staging"]["services"]
+    assert "ui-service.yaml" in services["ui"]["problem"]
+    assert services["das"]["problem"] is None

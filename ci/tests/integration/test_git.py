@@ -101,6 +101,40 @@ def test_a_branch_is_a_branch_and_nothing_else(name):
     assert git.check_branch("release/2026.1_x-y") == "release/2026.1_x-y"
 
 
+@pytest.mark.parametrize(
+    ("said", "is_race"),
+    [
+        ("!\tHEAD:refs/heads/main\t[rejected] (fetch first)", True),
+        ("!\tHEAD:refs/heads/main\t[rejected] (non-fast-forward)", True),
+        ("!\tHEAD:refs/heads/main\t[remote rejected] (failed to update ref)", True),
+        ("!\tHEAD:refs/heads/main\t[remote rejected] (cannot lock ref: is at 1a but …)", True),
+        ("!\tHEAD:refs/heads/main\t[remote rejected] (incorrect old value provided)", True),
+        ("!\tHEAD:refs/heads/main\t[remote rejected] (pre-receive hook declined)", False),
+        ("!\tHEAD:refs/heads/main\t[remote rejected] (protected branch hook declined)", False),
+        ("remote: fetch first\n!\tHEAD:main\t[remote rejected] (pre-receive hook declined)", False),
+        ("fatal: unable to access 'https://host.example/': error: 500", False),
+    ],
+)
+def test_a_race_is_known_by_the_verdict_not_by_what_a_hook_says(said, is_race):
+    """The texts of git, GitHub, GitLab and Bitbucket, while the head has not moved yet."""
+    assert git.was_race(said) is is_race
+
+
+def test_history_is_read_on_from_where_it_was_read_to(lab):
+    """And anew when the branch was rewritten."""
+    with checkout(lab) as repo:
+        first = repo.history()
+        lab.bump(1)
+        repo.refresh()
+        assert [each.sha for each in repo.history()] == lab.log()
+        assert repo.history()[1:] == first
+        tree = delivery_lab.git(lab.bare, "rev-parse", "main^{tree}")
+        other = delivery_lab.git(lab.bare, "commit-tree", tree, "-m", "another beginning")
+        delivery_lab.git(lab.bare, "update-ref", "refs/heads/main", other)
+        repo.refresh()
+        assert [each.sha for each in repo.history()] == [other]
+
+
 def test_wrong_credentials_are_called_so(lab):
     """A 401 and a 403 are no fault of the network."""
     assert failure(lab, MANIFEST_REPO_PSW="wrong").status == "credentials"
