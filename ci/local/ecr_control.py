@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 ACCOUNT = "000000000000"
@@ -27,6 +28,15 @@ REGION = "eu-central-1"
 TARGET = "AmazonEC2ContainerRegistry_V20150921"
 TOKEN_S = 12 * 3600
 PAGE = 100
+WRITES = {
+    "CreateRepository",
+    "DeleteRepository",
+    "PutImage",
+    "BatchDeleteImage",
+    "PutLifecyclePolicy",
+    "PutImageTagMutability",
+    "PutImageScanningConfiguration",
+}
 Json = dict[str, Any]
 
 
@@ -60,13 +70,22 @@ class ScanStory:
 
 
 class ControlPlane:
-    """ECR's JSON API. moto: where moto's server listens. address: the door's own host:port."""
+    """ECR's JSON API. moto: where moto's server listens. address: the door's own host:port.
 
-    def __init__(self, moto: tuple[str, int], address: str) -> None:
+    journal: what was changed, a line each. moto forgets when it ends, so a new one is told again.
+    """
+
+    def __init__(self, moto: tuple[str, int], address: str, journal: Path) -> None:
         self._moto = moto
         self._address = address
         self._tokens: dict[str, float] = {}
         self._lock = threading.Lock()
+        self._journal: Path | None = None
+        if journal.exists():
+            for line in journal.read_text(encoding="utf-8").splitlines():
+                action, given = json.loads(line)
+                self.moto(action, **given)
+        self._journal = journal
         self.scans: dict[str, ScanStory] = {}  # by repository, or by digest; "" is for all others
 
     def forward(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes, str]:
@@ -95,6 +114,9 @@ class ControlPlane:
         if status != http.client.OK:
             code = str(answer.get("__type", "InternalFailure")).rpartition("#")[2]
             raise ApiError(code, str(answer.get("message", "")), status)
+        if self._journal and action in WRITES:
+            with self._lock, self._journal.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps([action, given]) + "\n")
         return answer
 
     def answer(self, action: str, given: Json) -> Json:

@@ -72,18 +72,21 @@ class LocalEcr:
 
 @contextlib.contextmanager
 def running_ecr(folder: Path) -> Iterator[LocalEcr]:
-    """An empty ECR-shaped registry for the block; layers are kept in `folder`.
+    """An ECR-shaped registry for the block, with what `folder` holds of an earlier one.
 
-    One at a time in a process, since moto keeps its state in the process. `OutsideFault` when
-    neither docker-registry nor a Docker engine with the image registry:2 is here.
+    It stands at the port it had before, where that is free: Docker then knows that its layers are
+    there, and does not compress and send them again. One at a time in a process, since moto keeps
+    its state in the process. `OutsideFault` when neither docker-registry nor a Docker engine with
+    the image registry:2 is here.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         moto = stack.enter_context(_moto())
         behind = stack.enter_context(_registry(folder))
         faults = Faults()
-        server = _Server((LOOPBACK, 0), _Handler)
+        server = _server(folder / "port")
         address = f"{LOOPBACK}:{server.server_address[1]}"
-        server.control = ControlPlane(moto, address)
+        server.control = ControlPlane(moto, address, folder / "api.jsonl")
         server.data = DataPlane(behind, server.control)
         server.faults = faults
         thread = threading.Thread(
@@ -170,6 +173,17 @@ class _Handler(Request):
         """The door keeps no log; `Faults.calls` tells what was asked."""
 
 
+def _server(remembered: Path) -> _Server:
+    """The door's server, at the port that the file remembers or else at any; remembered."""
+    port = int(remembered.read_text(encoding="ascii")) if remembered.exists() else 0
+    try:
+        server = _Server((LOOPBACK, port), _Handler)
+    except OSError:  # somebody else has it now
+        server = _Server((LOOPBACK, 0), _Handler)
+    remembered.write_text(str(server.server_address[1]), encoding="ascii")
+    return server
+
+
 def _plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
     unwanted = {"host", "content-length", "connection", "transfer-encoding", "expect"}
     return {name: value for name, value in headers.items() if name.lower() not in unwanted}
@@ -210,7 +224,6 @@ def _registry(folder: Path) -> Iterator[tuple[str, int]]:
 
 @contextlib.contextmanager
 def _debian_registry(folder: Path) -> Iterator[tuple[str, int]]:
-    folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port = probe.getsockname()[1]

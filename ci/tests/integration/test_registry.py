@@ -420,3 +420,20 @@ def test_findings_stop_a_release_until_they_are_waived(platform, published, door
     with pytest.raises(Refused, match="CVE-2026-1: expired") as expired:
         judged(platform, published)
     assert expired.value.status == "expired_waiver"
+
+
+def test_a_door_that_opens_again_remembers(tmp_path: Path) -> None:
+    """Repositories, images, deletions and the port are as they were; only logins are new."""
+    with running_ecr(tmp_path) as first:
+        registry = Registry(first.registry, first.environ)
+        ensure(registry)
+        digest, gone = push(registry), push(registry, tag="gone", content=b"two")
+        registry.delete("hub", [gone])
+    with running_ecr(tmp_path) as second:
+        assert second.registry == first.registry
+        registry = Registry(second.registry, second.environ)
+        assert ensure(registry).drift == ()
+        assert [each.digest for each in registry.images("hub")] == [digest]
+        api = Distribution(registry.login())
+        assert api.manifest("hub", TAG) is not None
+        api.close()
