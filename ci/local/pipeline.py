@@ -5,8 +5,7 @@
                  ECR-shaped door  ◀── images, release record ────────┤ in the harness
                  manifests.git    ◀── one signed commit ─────────────┘
 
-Everything stands below one folder, kept from one run to the next as a build server keeps
-its own; the registry's index is not, so tags of an earlier run are unknown to the next.
+Everything stands below one folder, kept from one run to the next as a build server keeps its own.
 docs/jenkins.md says what a real Jenkins has and this has not.
 """
 
