@@ -293,7 +293,7 @@ def _client(region: str | None, environ: Mapping[str, str]) -> "ECRClient":
     config = Config(
         connect_timeout=CONNECT_S,
         read_timeout=READ_S,
-        retries={"mode": "standard", "max_attempts": TRIES},
+        retries={"mode": "standard", "total_max_attempts": TRIES},
     )
     try:
         client: ECRClient = boto3.session.Session(region_name=region, **given).client(  # type: ignore[arg-type]
