@@ -95,12 +95,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _tell(arguments: argparse.Namespace, ended: Outcome | CiError) -> int:
     """Say how the command ended; its exit code."""
-    if arguments.json:
-        print(as_json(arguments.command, ended, dry_run=arguments.dry_run))
-    elif isinstance(ended, CiError):
-        print(f"\n{ended}", file=sys.stderr)
-    elif ended.text:
-        print(ended.text)
+    try:
+        if arguments.json:
+            print(as_json(arguments.command, ended, dry_run=arguments.dry_run), flush=True)
+        elif isinstance(ended, CiError):
+            print(f"\n{ended}", file=sys.stderr)
+        elif ended.text:
+            print(ended.text, flush=True)
+    except BrokenPipeError:  # `| head` has seen enough; Python must not try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ended.exit_code if isinstance(ended, CiError) else 0
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ci.context import Context
-from ci.delivery import build_facts, ledger, plan
+from ci.delivery import build_facts, plan
 from ci.delivery.build_facts import BuildFacts
 from ci.delivery.config import Delivery
 from ci.delivery.model import Ledger
@@ -36,7 +36,7 @@ def _ledger(context: Context, delivery: Delivery, facts: BuildFacts) -> Ledger |
     if not on_main or not delivery.manifests.url:
         return None
     with manifest_repo.checkout(delivery.manifests, context.environ) as manifests:
-        return ledger.read(manifests.history())
+        return manifests.ledger()
 
 
 def decide(
