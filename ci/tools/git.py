@@ -382,7 +382,7 @@ class PrivateClone:
         text = f"{doing} {self._shown}: "
         for status, pattern in MEANINGS:
             if pattern.search(done.output):
-                return Refused(f"{text}{SAYING[status]}\n{done.last_lines(4)}", status=status)
+                return Refused(f"{text}{SAYING[status]}\n{done.last_lines(8)}", status=status)
         return OutsideFault(text + done.last_lines(), status="unreachable")
 
     def _no_branch(self) -> CiError:
@@ -487,18 +487,18 @@ def _ssh_command(environ: Mapping[str, str], account: Account) -> str:
     """How ssh is called: without the person's configuration; without a key file, by the agent."""
     known = account.known_hosts or Path(environ.get("HOME", "/")) / ".ssh" / "known_hosts"
     words = ["ssh", "-F", os.devnull, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
-    words += ["-o", f"UserKnownHostsFile={known}", "-o", f"GlobalKnownHostsFile={os.devnull}"]
+    words += ["-o", f'UserKnownHostsFile="{_plain_path(known)}"']
+    words += ["-o", f"GlobalKnownHostsFile={os.devnull}"]
     words += ["-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=10"]
     if account.ssh_key:
-        words += [
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "IdentityAgent=none",
-            "-i",
-            str(account.ssh_key),
-        ]
+        words += ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]
+        words += ["-o", f'IdentityFile="{_plain_path(account.ssh_key)}"']
     return shlex.join(words)
+
+
+def _plain_path(path: Path) -> str:
+    """The path as ssh reads it: `%` begins a token there, and Jenkins has `%2F` in workspaces."""
+    return str(path).replace("%", "%%")
 
 
 def _reasons(said: str) -> str:

@@ -357,13 +357,19 @@ def running_sshd(folder, key):
 
 @pytest.mark.skipif(SSHD is None, reason="sshd is missing (Debian: openssh-server)")
 def test_over_ssh_with_a_key_file_and_a_known_host(lab, signing_key, tmp_path):
-    """Its own key and its own known hosts; an unknown host or a wrong key is told apart."""
+    """Its own key and its own known hosts, in a workspace as Jenkins names them.
+
+    An unknown host or a wrong key is told apart.
+    """
     Path("/run/sshd").mkdir(exist_ok=True) if os.geteuid() == 0 else None
-    with running_sshd(tmp_path, signing_key) as (port, known):
+    workspace = tmp_path / "my hub_feature%2Fx"
+    workspace.mkdir()
+    with running_sshd(tmp_path, signing_key) as (port, hosts):
+        known, key = hosts.rename(workspace / "known"), signing_key.rename(workspace / "key")
         url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{lab.bare}"
         given = {
             "MANIFEST_REPO_URL": url,
-            "MANIFEST_REPO_SSH_KEY": str(signing_key),
+            "MANIFEST_REPO_SSH_KEY": str(key),
             "MANIFEST_REPO_KNOWN_HOSTS": str(known),
         }
         assert lab.bump(1, context=lab.context(at=1, **given)).status == "bumped"
