@@ -91,14 +91,6 @@ class Site:
         return self.folder / "workspace"
 
     @property
-    def tag(self) -> str:
-        """What this build's images are tagged with; empty when it published none."""
-        release = self.workspace / ".cache" / "ci" / "release.json"
-        if not release.exists():
-            return ""
-        return str(json.loads(release.read_text(encoding="utf-8"))["tag"])
-
-    @property
     def account(self) -> tuple[str, str]:
         """User and password of both repositories."""
         return USER, self.state.password
@@ -153,7 +145,7 @@ def running(folder: Path) -> Iterator[Site]:
             yield site
         finally:
             state.keep(folder)
-            _forget_images(ecr.registry, site.tag)
+            _forget_images(ecr.registry, state.build)
 
 
 def prepare(site: Site, context: Context) -> None:
@@ -276,13 +268,13 @@ def _ci(root: Path) -> list[str]:
     return [str(root / "ci" / ".venv" / "bin" / "python"), "-m", "ci"]
 
 
-def _forget_images(registry: str, tag: str) -> None:
+def _forget_images(registry: str, build: int) -> None:
     """The engine keeps its layers, but no image by this run's names."""
     listed = process.run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"])
     ours = [
         name
         for name in listed.output.split()
-        if name.startswith(f"{registry}/") or name.rpartition(":")[2] == tag
+        if name.startswith(f"{registry}/") or re.fullmatch(rf"[^/]+:{build}-[0-9a-f]{{8}}", name)
     ]
     if listed.code == 0 and ours:
         process.run(["docker", "image", "rm", "--force", *ours])
