@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -200,18 +201,21 @@ def test_nothing_of_the_machine_reaches_git(lab, tmp_path):
     assert not repo.clone.folder.exists()
 
 
-def test_no_secret_in_argv_log_message_or_clone(lab, tmp_path, caplog):
+def test_no_secret_in_argv_log_message_or_clone(lab, tmp_path, caplog, monkeypatch):
     """The password is searched for wherever a program writes, and the bump went through."""
     caplog.set_level(logging.DEBUG)
-    bin_folder, log = tmp_path / "bin", tmp_path / "argv"
+    bin_folder, log, clones = tmp_path / "bin", tmp_path / "argv", tmp_path / "clones"
     bin_folder.mkdir()
+    clones.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(clones))
     tell = bin_folder / "git"
     tell.write_text(TELLTALE.format(log=log, git=shutil.which("git")))
     tell.chmod(0o755)
-    found = []
+    found, looked = [], []
 
     def look(step):
-        for clone in Path(tempfile_root()).glob("ci-manifests-*"):
+        looked.extend(clones.glob("ci-manifests-*/clone/.git/config"))
+        for clone in clones.glob("ci-manifests-*"):
             files = [path for path in clone.rglob("*") if path.is_file()]
             secret = delivery_lab.PASSWORD.encode()
             found.extend(path for path in files if secret in path.read_bytes())
@@ -220,6 +224,7 @@ def test_no_secret_in_argv_log_message_or_clone(lab, tmp_path, caplog):
     context = lab.context(at=1, PATH=f"{bin_folder}:{os.environ['PATH']}")
     outcome = lab.bump(1, context=context, means=means)
     assert outcome.status == "bumped"
+    assert looked
     assert found == []
     argv = log.read_text()
     assert argv.count("argv: ") > 10
@@ -229,11 +234,6 @@ def test_no_secret_in_argv_log_message_or_clone(lab, tmp_path, caplog):
     for place in (argv, message, screen, caplog.text, outcome.text, str(outcome.facts)):
         assert delivery_lab.PASSWORD not in place
     assert not any(delivery_lab.PASSWORD in each for each in lab.server.requests)
-
-
-def tempfile_root():
-    """Where private clones are made."""
-    return os.environ.get("TMPDIR", "/tmp")
 
 
 def test_what_a_server_says_is_told_without_the_password(lab):

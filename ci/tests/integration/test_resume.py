@@ -1,6 +1,7 @@
 """Killed between any two steps, a run is finished by the next one, and nothing is done twice."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,10 +39,13 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def killed():
+def killed(tmp_path_factory):
     """Run a bump that dies at `step`; how it ended, as a shell would say."""
     argv = [sys.executable, "-c", KILLED, str(ROOT)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as runner:
+    env = os.environ | {"TMPDIR": str(tmp_path_factory.mktemp("left"))}  # what it cannot tidy up
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+    ) as runner:
 
         def run(lab, step):
             asked = {"folder": str(lab.folder), "port": lab.server.port}
