@@ -34,19 +34,28 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEcr]:
         yield door
 
 
+@pytest.fixture(scope="module")
+def client(opened: LocalEcr):
+    return ecr(opened)
+
+
+@pytest.fixture(scope="module")
+def only_registry(opened: LocalEcr) -> Registry:
+    return Registry(opened.registry, opened.environ)  # a client of boto3 takes 0.3 s to make
+
+
 @pytest.fixture
-def door(opened: LocalEcr) -> Iterator[LocalEcr]:
+def door(opened: LocalEcr, client) -> Iterator[LocalEcr]:
     yield opened
     opened.faults.clear()
     opened.scans.clear()
-    client = ecr(opened)
     for each in client.describe_repositories()["repositories"]:
         client.delete_repository(repositoryName=each["repositoryName"], force=True)
 
 
 @pytest.fixture
-def registry(door: LocalEcr) -> Registry:
-    return Registry(door.registry, door.environ)
+def registry(door: LocalEcr, only_registry: Registry) -> Registry:
+    return only_registry
 
 
 def ecr(door: LocalEcr):
@@ -103,10 +112,10 @@ def test_a_repository_is_created_as_it_must_be(registry: Registry) -> None:
 
 
 def test_a_repository_with_mutable_tags_is_refused_until_it_is_mended(
-    registry: Registry, door: LocalEcr
+    registry: Registry, client
 ) -> None:
     """What someone made by hand is told in all its parts, and made right on request."""
-    ecr(door).create_repository(repositoryName="hub")
+    client.create_repository(repositoryName="hub")
     with pytest.raises(Refused, match="can be overwritten") as refused:
         ensure(registry)
     assert refused.value.status == "mutable_repository"
@@ -144,11 +153,10 @@ def test_a_tag_never_changes(registry: Registry) -> None:
         assert refused.value.status == "tag_taken"
 
 
-def test_the_api_calls_a_taken_tag_by_awss_name(registry: Registry, door: LocalEcr) -> None:
+def test_the_api_calls_a_taken_tag_by_awss_name(registry: Registry, client) -> None:
     """PutImage under a taken tag: another image and the same one have two names at AWS."""
     ensure(registry)
     push(registry)
-    client = ecr(door)
     stored = client.batch_get_image(repositoryName="hub", imageIds=[{"imageTag": TAG}])
     manifest = stored["images"][0]["imageManifest"]
     for text, name in (
