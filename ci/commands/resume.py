@@ -1,7 +1,7 @@
 """Finish what a killed run had published.
 
 The registry knows which releases are whole, the manifest repository which were handed over; the
-difference is handed over now, the oldest first, by the same rules as in `bump`, once its scan is
+difference is handed over now, the newest first, by the same rules as in `bump`, once its scan is
 clean. Nothing is read from the agent, which may be another one.
 """
 

@@ -24,6 +24,7 @@ class BuildFacts:
     committed_at: datetime
     dirty: bool
     branch: str | None = None
+    tag_name: str | None = None
     change: str | None = None
     change_target: str | None = None
     build: str | None = None
@@ -49,6 +50,7 @@ def read(
         committed_at=committed_at,
         dirty=dirty,
         branch=branch or None,
+        tag_name=environ.get("TAG_NAME") or None,
         change=environ.get("CHANGE_ID") or None,
         change_target=environ.get("CHANGE_TARGET") or None,
         build=environ.get("BUILD_NUMBER") or None,
@@ -76,6 +78,10 @@ def may_not_publish(facts: BuildFacts, branch: str, expected_commit: str | None)
         (
             facts.change is not None,
             f"this is pull request {facts.change}; pull requests never publish",
+        ),
+        (
+            facts.tag_name is not None,  # a tag that is called main has BRANCH_NAME=main
+            f"this is the tag {facts.tag_name!r}; tags never publish",
         ),
         (
             facts.branch is None,

@@ -36,7 +36,7 @@ class RegistryConfig:
     """Where images go. address: the host, without a scheme; empty when nothing was said.
 
     releases: the repository that holds one record for each published set.
-    keep: how many images of a repository the lifecycle keeps at least.
+    keep: how many images of a repository `retention` leaves, used or not.
     """
 
     address: str

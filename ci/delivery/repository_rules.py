@@ -14,13 +14,16 @@ MUTABLE, UNSCANNED, LIFECYCLE = "mutable_tags", "no_scan_on_push", "other_lifecy
 
 @dataclass(frozen=True)
 class RepositoryRules:
-    """keep: images that stay, newest first. untagged_days: after which an untagged one goes."""
+    """untagged_days: after which an image without a tag goes."""
 
-    keep: int
     untagged_days: int
 
     def lifecycle(self) -> str:
-        """The lifecycle policy: by age where there is no tag, else by count; never by tag."""
+        """The lifecycle policy: what has no tag goes by age, and nothing else by itself.
+
+        Rules of a registry know age and count but not use; a count would one day take the image
+        that production runs. Tagged images are the business of `retention`, which knows.
+        """
         rules = [
             {
                 "rulePriority": 1,
@@ -30,16 +33,6 @@ class RepositoryRules:
                     "countType": "sinceImagePushed",
                     "countUnit": "days",
                     "countNumber": self.untagged_days,
-                },
-                "action": {"type": "expire"},
-            },
-            {
-                "rulePriority": 2,
-                "description": f"the newest {self.keep} images stay",
-                "selection": {
-                    "tagStatus": "any",
-                    "countType": "imageCountMoreThan",
-                    "countNumber": self.keep,
                 },
                 "action": {"type": "expire"},
             },

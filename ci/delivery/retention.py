@@ -5,7 +5,7 @@ An image stays when any of these holds, and the first that does is the reason to
     a file of the manifest repository names its digest or its tag, anywhere, even in a comment
     it runs in an environment, or is one of the last ones a rollback could choose there
     it is younger than `age`: a release may be on its way
-    it is the newest of its repository
+    it is one of the newest `keep` of its repository
 A release record stays as long as an image with its tag does. Where it is not certain, it stays.
 """
 
@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from ci.delivery.model import DIGEST, Ledger
 
 WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-NEAR_THE_END = 0.8  # of what the lifecycle keeps
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,10 @@ class References:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One image and why it stays; None when it may go. warning: it stays, but not safely."""
+    """One image and why it stays; None when it may go."""
 
     image: Held
     stays: str | None
-    warning: str | None = None
 
 
 def references(contents: Iterable[bytes]) -> References:
@@ -83,17 +81,13 @@ def decide(
     now: datetime,
     keep: int,
 ) -> list[Verdict]:
-    """A verdict for each image. images: by repository. keep: what the lifecycle keeps by count."""
+    """A verdict for each image. images: by repository. keep: so many of each stay, used or not."""
     verdicts = []
     for held in images.values():
         newest_first = sorted(held, key=lambda image: image.pushed_at, reverse=True)
         for place, image in enumerate(newest_first, 1):
-            stays = _stays(image, named, deployable, now - age, is_newest=place == 1)
-            in_use = named.name(image) or deployable.name(image)
-            warning = None
-            if in_use and place >= keep * NEAR_THE_END:
-                warning = f"in use, and {place} of {keep} that the lifecycle keeps"
-            verdicts.append(Verdict(image, stays, warning))
+            stays = _stays(image, named, deployable, now - age, is_new=place <= keep)
+            verdicts.append(Verdict(image, stays))
     return verdicts
 
 
@@ -107,7 +101,7 @@ def records(held: Iterable[Held], kept_tags: Collection[str]) -> list[Verdict]:
 
 
 def _stays(
-    image: Held, named: References, deployable: References, since: datetime, *, is_newest: bool
+    image: Held, named: References, deployable: References, since: datetime, *, is_new: bool
 ) -> str | None:
     if named.name(image):
         return "the manifest repository names it"
@@ -115,4 +109,4 @@ def _stays(
         return "it runs, or a rollback may choose it"
     if image.pushed_at >= since:
         return "it is young"
-    return "it is the newest of its repository" if is_newest else None
+    return "it is one of the newest of its repository" if is_new else None

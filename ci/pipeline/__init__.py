@@ -1,1 +1,1 @@
-"""Decide, then do: each module joins the decisions of `ci.delivery` with the tools of `ci.tools`."""
+"""Decide, then do: each module joins decisions of `ci.delivery` with the tools of `ci.tools`."""

@@ -113,10 +113,11 @@ def resume(
     last: int = 20,
     cleared: Callable[[Release], object] = lambda _: None,
 ) -> Outcome:
-    """Whole releases that no commit tells of are handed over, the oldest first.
+    """Whole releases that no commit tells of are handed over, the newest first.
 
-    last: how many release records are looked at. cleared: raises when a release may not go on,
-    as when its scan was what stopped the run.
+    So a service goes to its newest image in one step, not through each it might have had. last: how
+    many release records are looked at. cleared: raises when a release may not go on, as when its
+    scan was what stopped the run. One that may not, or whose history is another, is named and left.
     """
     target = _written_by_bump(delivery, None)
     history = SourceHistory(context.root)
@@ -124,18 +125,20 @@ def resume(
         means.at("cloned")
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
         known = joined.standing()
-        handed, left = [], []
+        handed, left, done = [], [], set[str]()
         for release in _unfinished(releases, last, known.ledger, target.name):
             propose = proposing(release, history)(target.name)
-            if propose(known).entry is None:
-                continue
             try:
+                entry = propose(known).entry
+                if entry is None or done.issuperset(each.code for each in entry.delivered):
+                    continue
                 cleared(release)
             except (Refused, OutsideFault) as why:
                 left.append(f"{release.tag}: left as it is: {why}")
                 continue
             handed.append(joined.hand_over(target.name, propose))
             if context.dry_run:
+                done.update(each.code for each in entry.delivered)
                 repo.discard()
             else:
                 repo.refresh()
@@ -220,13 +223,13 @@ def _written_by_bump(delivery: Delivery, name: str | None) -> Environment:
 
 
 def _unfinished(releases: Releases, last: int, book: Ledger, environment: str) -> list[Release]:
-    """Releases of the last ones whose run the book does not know, the oldest first."""
+    """Releases of the last ones whose run the book does not know, the newest first."""
     found = []
     for tag in list(releases.release_tags())[:last]:
         release = releases.read_release(tag)
         if release and release.run_id not in book.runs.get(environment, frozenset()):
             found.append(release)
-    return sorted(found, key=lambda each: each.committed_at)
+    return sorted(found, key=lambda each: each.committed_at, reverse=True)
 
 
 def _keep_diff(context: Context, handed: Sequence[Handed]) -> None:

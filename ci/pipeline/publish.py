@@ -112,7 +112,7 @@ class _Run:
     def prepare(self, *, fix: bool) -> list[str]:
         """All repositories are there and keep their tags; what there is to say about them."""
         config = self._delivery.registry
-        rules = RepositoryRules(config.keep, config.untagged_days)
+        rules = RepositoryRules(config.untagged_days)
         names = [*(config.repository(each) for each in self._services), config.releases]
         dry_run = self._context.dry_run
         ensured = [

@@ -78,11 +78,9 @@ def _told(verdicts: Sequence[Verdict], going: Sequence[Held], *, deleted: bool) 
             f"{repository}: {stay} stay, {len(here) - stay} {'gone' if deleted else 'may go'}"
         )
         for each in here:
-            image, tags = each.image, ", ".join(each.image.tags) or "untagged"
             if each.stays is None:
+                image, tags = each.image, ", ".join(each.image.tags) or "untagged"
                 lines.append(f"  - {tags}  {image.digest[:19]}  of {image.pushed_at:%Y-%m-%d}")
-            if each.warning:
-                lines.append(f"  ! {tags}  {each.warning}")
     if going and not deleted:
         lines.append("nothing was deleted; --delete does")
     return "\n".join(lines) or "the registry has no image"

@@ -255,7 +255,7 @@ def test_the_image_registry_2_stands_in_for_docker_registry(tmp_path: Path, monk
     which = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name: None if "-" in name else which(name))
     with running_ecr(tmp_path / "ecr") as opened:
-        rules = RepositoryRules(50, 7)
+        rules = RepositoryRules(7)
         registry(opened).ensure_repository("hub", rules, "1-a", fix=False)
         api = Distribution(registry(opened).login())
         blob = api.put_blob("hub", b"content")

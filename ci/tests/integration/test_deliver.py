@@ -159,7 +159,7 @@ def published(registry, release, code):
     """The release with a real image of that service in the registry, and its record there."""
     image = release.images[code]
     name = image.repository.partition("/")[2]
-    registry.ensure_repository(name, RepositoryRules(50, 7), release.tag, fix=False)
+    registry.ensure_repository(name, RepositoryRules(7), release.tag, fix=False)
     api = Distribution(registry.login())
     manifest = {
         "schemaVersion": 2,
@@ -191,7 +191,7 @@ def test_the_registry_knows_what_is_unfinished_and_what_can_run_again(tmp_path):
         delivery = lab.delivery(context)
         registry = Registry(delivery.registry.address, context.environ)
         records = means.releases(context, delivery)
-        rules = RepositoryRules(50, 7)
+        rules = RepositoryRules(7)
         registry.ensure_repository(delivery.registry.releases, rules, "x", fix=False)
         made = [published(registry, lab.release(at), "das") for at in (1, 2)]
         for each in made:

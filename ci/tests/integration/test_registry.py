@@ -23,7 +23,7 @@ from ci.tools.ecr import Registry
 from ci.tools.oci import MANIFEST_TYPE, Distribution, Releases, base_url
 
 pytestmark = pytest.mark.skipif(why_no_registry() is not None, reason=str(why_no_registry()))
-RULES = RepositoryRules(keep=50, untagged_days=7)
+RULES = RepositoryRules(untagged_days=7)
 TAG = "118-1a2b3c4d"
 RELEASES = "cloudopshub-releases"
 

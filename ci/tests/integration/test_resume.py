@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import delivery_lab
@@ -100,13 +101,29 @@ def test_a_run_killed_at_any_step_is_finished_once(lab, killed, step):
     assert len(lab.log()) == 2
 
 
-def test_what_was_left_is_handed_over_oldest_first(lab):
-    """Of three unfinished runs each gets its commit, in the order of the source."""
+def test_of_what_was_left_only_the_newest_is_handed_over(lab):
+    """Of three unfinished runs of one service the last gets a commit; the others are overtaken."""
     newest_first = [lab.release(3), lab.release(2), lab.release(1)]
     outcome = resume(lab, *newest_first)
     assert outcome.status == "resumed"
-    subjects = lab.log("%(trailers:key=Release-Tag,valueonly,separator=)")
-    assert subjects[:3] == [each.tag for each in newest_first]
+    assert lab.log("%(trailers:key=Release-Tag,valueonly,separator=)") == [newest_first[0].tag]
+
+
+def test_what_was_left_of_different_services_is_all_handed_over(lab):
+    """Each unfinished run that is the newest of some service gets its commit."""
+    das, dis = lab.release(2, codes=["das"]), lab.release(1, codes=["dis"])
+    assert resume(lab, das, dis).status == "resumed"
+    tags = lab.log("%(trailers:key=Release-Tag,valueonly,separator=)")
+    assert set(tags[:2]) == {das.tag, dis.tag}
+
+
+def test_a_run_of_a_rewritten_history_is_named_and_left(lab):
+    """It does not stop the runs that come after the rewriting."""
+    lab.bump(2)
+    astray = replace(lab.release(3), source_commit="f" * 40, run_id="astray")
+    outcome = resume(lab, astray)
+    assert outcome.status == "nothing"
+    assert "left as it is" in outcome.text
 
 
 def test_what_was_overtaken_stays_behind(lab):
@@ -120,7 +137,7 @@ def test_what_was_overtaken_stays_behind(lab):
 def test_a_dry_run_of_resume_only_tells(lab):
     """It shows what would be committed."""
     outcome = resume(lab, lab.release(2), lab.release(1), dry_run=True)
-    assert lab.release(1).run_id in outcome.text
+    assert lab.release(1).run_id not in outcome.text
     assert lab.release(2).run_id in outcome.text
     assert len(lab.log()) == 1
 

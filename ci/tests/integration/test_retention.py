@@ -34,7 +34,7 @@ def door(tmp_path: Path) -> Iterator[LocalEcr]:
 @pytest.fixture
 def registry(door: LocalEcr) -> Registry:
     registry = Registry(door.registry, door.environ)
-    rules = RepositoryRules(50, 7)
+    rules = RepositoryRules(7)
     for name in ("cloudopshub-one", "cloudopshub-two", RELEASES):
         registry.ensure_repository(name, rules, TAGS[0], fix=False)
     return registry
@@ -85,9 +85,10 @@ def deliver(manifests: SmallPlatform, image: ImageRef) -> None:
 def run(platform: SmallPlatform, *, delete=False, dry_run=False, rollbacks=1, later_days=100):
     later = datetime.now(UTC) + timedelta(days=later_days)
     context = replace(platform.context(dry_run=dry_run), now=lambda: later)
+    delivery = platform.delivery()
     return retention.main(
         context,
-        platform.delivery(),
+        replace(delivery, registry=replace(delivery.registry, keep=1)),
         rollbacks=rollbacks,
         age=timedelta(days=14),
         delete=delete,

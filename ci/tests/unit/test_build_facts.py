@@ -27,6 +27,7 @@ def read(**environ):
     ("change", "named"),
     [
         pytest.param({"change": "7"}, "pull request 7", id="a pull request"),
+        pytest.param({"tag_name": "main"}, "the tag 'main'", id="a tag called main"),
         pytest.param({"branch": "try-it"}, "'try-it'", id="another branch"),
         pytest.param({"branch": None}, "by hand", id="no build server"),
         pytest.param({"build": None}, "BUILD_NUMBER", id="no number"),

@@ -200,7 +200,7 @@ def test_the_digest_is_found_in_what_docker_prints():
     assert pushed_digest("e1: Pushed") is None
 
 
-RULES = RepositoryRules(keep=50, untagged_days=7)
+RULES = RepositoryRules(untagged_days=7)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ RULES = RepositoryRules(keep=50, untagged_days=7)
         (RepositoryFacts("IMMUTABLE_WITH_EXCLUSION", ("latest*",), True, RULES.lifecycle()), ()),
         (RepositoryFacts("IMMUTABLE_WITH_EXCLUSION", ("1*",), True, RULES.lifecycle()), (MUTABLE,)),
         (RepositoryFacts("MUTABLE_WITH_EXCLUSION", ("1*",), True, RULES.lifecycle()), ()),
-        (RepositoryFacts("IMMUTABLE", (), True, RepositoryRules(9, 7).lifecycle()), (LIFECYCLE,)),
+        (RepositoryFacts("IMMUTABLE", (), True, RepositoryRules(9).lifecycle()), (LIFECYCLE,)),
     ],
 )
 def test_where_a_repository_differs(facts, expected):

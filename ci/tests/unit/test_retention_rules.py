@@ -22,7 +22,7 @@ def held(number: int, age_days: float = 100, tags: tuple[str, ...] | None = None
     return Held("das", digest(number), named, NOW - timedelta(days=age_days))
 
 
-def going(images, named=NOTHING, deployable=NOTHING, keep=50) -> list[str]:
+def going(images, named=NOTHING, deployable=NOTHING, keep=1) -> list[str]:
     verdicts = retention.decide(
         {"das": images}, named, deployable, age=timedelta(days=14), now=NOW, keep=keep
     )
@@ -76,12 +76,10 @@ def test_nothing_that_is_named_ever_goes(stored, named):
     assert gone.isdisjoint(f"{n}-abc" for n in named)
 
 
-def test_an_image_in_use_that_the_lifecycle_will_soon_take_is_told():
-    """Lifecycle rules know no use, so who is near their end hears of it."""
+def test_the_newest_of_a_repository_stay_as_many_as_were_asked_for():
+    """Beside what is used and what is young, so many stay for whoever looks back."""
     images = [held(n, age_days=100 - n) for n in range(10)]
-    named = References(frozenset({digest(0)}), frozenset())
-    verdicts = retention.decide({"das": images}, named, NOTHING, age=timedelta(0), now=NOW, keep=10)
-    assert [each.image.digest for each in verdicts if each.warning] == [digest(0)]
+    assert going(images, keep=7) == ["2-abc", "1-abc", "0-abc"]
 
 
 def test_a_record_stays_as_long_as_an_image_of_it():
