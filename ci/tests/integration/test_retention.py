@@ -88,7 +88,7 @@ def run(platform: SmallPlatform, *, delete=False, dry_run=False, rollbacks=1, la
     delivery = platform.delivery()
     return retention.main(
         context,
-        replace(delivery, registry=replace(delivery.registry, keep=1)),
+        replace(delivery, registry=replace(delivery.registry, keep=0)),
         rollbacks=rollbacks,
         age=timedelta(days=14),
         delete=delete,
@@ -102,7 +102,7 @@ def left(registry: Registry, name: str = "cloudopshub-one") -> set[str]:
 def test_what_nothing_names_goes_and_its_record_with_it(
     registry, images, manifests, platform
 ) -> None:
-    """1 is only in a comment, 3 ran before 4, 5 may be the newest; 2 alone may go, when told to."""
+    """1 and 5 are only in a note, 3 ran before 4; 2 alone may go, when told to."""
     for tag in ("2-b", "3-c", "4-d"):
         deliver(manifests, images[tag])
     manifests.commit({"notes.md": f"Do not lose 1-a ({images['5-e'].digest}).\n"})
