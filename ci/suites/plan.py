@@ -24,7 +24,7 @@ class Suite:
 
 
 def suites(catalogue: Catalogue, wanted: Sequence[str]) -> list[Suite]:
-    """The suites of `wanted` (folders, codes, ci, e2e), or all: units, the rest, ci, end to end."""
+    """The suites of `wanted` (folders, codes, ci, e2e), or all: units, services, ci, end to end."""
     root = catalogue.root
     names = {service.code: service.folder for service in catalogue.services}
     asked = [names.get(name, name) for name in wanted] or [*names.values(), CI, E2E]
@@ -41,10 +41,14 @@ def suites(catalogue: Catalogue, wanted: Sequence[str]) -> list[Suite]:
         if any(units not in path.parents for path in (here / "tests").rglob("test_*.py")):
             found.append(Suite(f"{folder} integration", here, rest, 2))
     if CI in asked:
-        found.append(Suite(CI, root / "ci", ("tests", "--ignore=tests/e2e"), 3))
+        found += [
+            Suite(f"ci {kind}", root / "ci", (f"tests/{kind}",), stage)
+            for kind, stage in (("unit", 1), ("integration", 3), ("containers", 3))
+            if any((root / "ci" / "tests" / kind).rglob("test_*.py"))
+        ]
     if E2E in asked:
         found.append(Suite(E2E, root / "ci", ("tests/e2e",), 4))
-    empty = set(asked) - {suite.folder.name for suite in found} - {CI, E2E}
+    empty = set(asked) - {suite.folder.name for suite in found} - {E2E}
     if empty:
         raise UsageError(f"no test file in {', '.join(sorted(empty))}")
     return sorted(found, key=lambda suite: suite.stage)
