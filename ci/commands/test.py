@@ -1,7 +1,8 @@
 """Runs tests as each folder's own pytest, in the environment its lock makes; one closing summary.
 
 Without names: everything, units first, the running platform last. With --plan, a folder that the
-plan does not ask for is nothing to do. A suite that collects no test has failed.
+plan does not ask for is nothing to do. A suite that collects no test has failed. JUnit XML is
+always written.
 """
 
 import argparse
@@ -16,7 +17,7 @@ HELP = "run tests; one closing summary"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line takes."""
     parser.add_argument("suite", nargs="*", help="folders or codes, ci, e2e (everything)")
-    parser.add_argument("--junit", metavar="FILE", type=Path, help="also write JUnit XML")
+    parser.add_argument("--junit", metavar="FILE", type=Path, help="(.cache/ci/junit/NAMES.xml)")
     parser.add_argument("--plan", metavar="FILE", type=Path, help="only what this plan asks for")
     parser.add_argument("-k", dest="keyword", metavar="EXPRESSION", help="pytest's -k")
 
@@ -35,4 +36,5 @@ def main(arguments: argparse.Namespace, context: Context) -> Outcome:
         if not wanted:
             lines = [f"{part.name}: {why}" for part in asked for why in part.why]
             return Outcome("nothing", "\n".join(lines), {"suites": []})
-    return suites.main(context, wanted, arguments.junit, arguments.keyword)
+    junit = arguments.junit or context.handed_on / "junit" / f"{'-'.join(wanted) or 'all'}.xml"
+    return suites.main(context, wanted, junit, arguments.keyword)

@@ -26,7 +26,7 @@ NOT_INHERITED = (
 
 
 def main(
-    context: Context, wanted: Sequence[str], junit: Path | None = None, keyword: str | None = None
+    context: Context, wanted: Sequence[str], junit: Path, keyword: str | None = None
 ) -> Outcome:
     """The tests of `wanted`, or all, pass; `Defect` when one does not or none was collected."""
     catalogue = context.catalogue
@@ -55,7 +55,7 @@ def _pytest(
     context: Context,
     suites: Sequence[plan.Suite],
     postgres_url: str,
-    junit: Path | None,
+    junit: Path,
     keyword: str | None,
 ) -> int:
     """What pytest exits with. Its screen is stdout, or stderr where stdout carries JSON."""
@@ -76,9 +76,8 @@ def _pytest(
     )
     options = ["-c", os.devnull, f"--rootdir={context.root}", "-ra", "--durations=10"]
     options += ["-p", "no:cacheprovider", "-o", "console_output_style=classic"]
-    if junit:
-        junit.parent.mkdir(parents=True, exist_ok=True)
-        options.append(f"--junitxml={junit.absolute()}")
+    junit.parent.mkdir(parents=True, exist_ok=True)
+    options.append(f"--junitxml={junit.absolute()}")
     with contextlib.redirect_stdout(context.screen.stream):
         return int(pytest.main([*options, str(context.root / "ci")], plugins=[plugin]))
 
