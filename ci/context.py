@@ -1,7 +1,7 @@
 """What every command is given: repository, settings, where to say things, and what now is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,7 +39,3 @@ class Context:
     def handed_on(self) -> Path:
         """Where one stage leaves what the next one reads: plan, release, SBOMs, reports."""
         return self.settings.cache_dir / "ci"
-
-    def with_environ(self, environ: Mapping[str, str]) -> "Context":
-        """The same call in another environment."""
-        return replace(self, environ=environ)

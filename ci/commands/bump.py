@@ -27,15 +27,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace, context: Context) -> Outcome:
     """The release of this build, or the one named, is handed over."""
     from ci.delivery import config  # noqa: PLC0415
-    from ci.pipeline import bumping, means  # noqa: PLC0415
+    from ci.pipeline import bumping, facts, means  # noqa: PLC0415
 
     delivery = config.load(context.catalogue, context.environ)
-    facts = bumping.guarded(context, delivery)
+    build = facts.publishing(context, delivery)
     if arguments.release:
         found = means.releases(context, delivery)
         release = bumping.find_release(found, arguments.release)
     else:
-        handed_on = bumping.handed_on(context, facts)
+        handed_on = bumping.handed_on(context, build)
         if handed_on is None:
             return Outcome("nothing", "nothing was to be built, so nothing changes what runs")
         release = handed_on

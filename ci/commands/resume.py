@@ -25,10 +25,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace, context: Context) -> Outcome:
     """Releases without a manifest commit are handed over."""
     from ci.delivery import config  # noqa: PLC0415
-    from ci.pipeline import bumping, means, scan  # noqa: PLC0415
+    from ci.pipeline import bumping, facts, means, scan  # noqa: PLC0415
 
     delivery = config.load(context.catalogue, context.environ)
-    bumping.guarded(context, delivery)
+    facts.publishing(context, delivery)
     at_once = replace(delivery, scan=replace(delivery.scan, wait_s=0))  # pushed long ago
     return bumping.resume(
         context,

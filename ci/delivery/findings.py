@@ -20,7 +20,6 @@ from ci.errors import Defect
 
 ANSWERED, NOT_FOUND, PENDING = "answered", "not_found", "pending"
 FAILED, UNSUPPORTED = "failed", "unsupported"
-NO_ANSWER = (NOT_FOUND, PENDING, FAILED, UNSUPPORTED)
 
 # Words of DescribeImageScanFindings, basic and enhanced; any other word is `failed`.
 # Source: Amazon ECR API reference, ImageScanStatus.

@@ -148,13 +148,3 @@ class Ledger:
         """What runs now; None when nothing was ever delivered there."""
         found = self.deployments.get((environment, code), ())
         return found[0] if found else None
-
-
-@dataclass(frozen=True)
-class Change:
-    """One scalar of one file, before and after."""
-
-    file: str
-    key: str
-    old: str | None
-    new: str

@@ -1,22 +1,21 @@
 """`ci bump`, `ci resume`: a release becomes what the first environment runs."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from ci.context import Context
-from ci.delivery import build_facts, order
+from ci.delivery import order
 from ci.delivery.build_facts import BuildFacts
 from ci.delivery.config import Delivery, Environment
 from ci.delivery.ledger import Delivered, Entry
 from ci.delivery.model import Ledger, Release
 from ci.delivery.order import History, Verdict
-from ci.errors import Defect, OutsideFault, Refused, UsageError
+from ci.errors import OutsideFault, Refused, UsageError
 from ci.outcome import Outcome
-from ci.pipeline import facts as build
 from ci.pipeline import handshake, manifest_repo, planning
 from ci.pipeline.handshake import Handed, Handshake, Means, Proposal, Propose, Standing
+from ci.pipeline.publish import read_release
 from ci.tools.git import is_shallow
 from ci.tools.source_repo import SourceRepo
 
@@ -54,15 +53,6 @@ class SourceHistory:
             )
             raise Refused(text, status="shallow", older=older, newer=newer)
         return False
-
-
-def guarded(context: Context, delivery: Delivery) -> BuildFacts:
-    """The facts of this build, when it may publish; `Refused` otherwise."""
-    facts = build.gather(context)
-    why = build_facts.may_not_publish(facts, delivery.branch, context.environ.get("GIT_COMMIT"))
-    if why:
-        raise Refused(why, status="may_not_publish")
-    return facts
 
 
 def proposing(
@@ -154,13 +144,7 @@ def handed_on(context: Context, facts: BuildFacts) -> Release | None:
         decided = planning.read(plan)
         if decided.commit == facts.commit and not decided.builds:
             return None
-    if not file.is_file():
-        text = f"{file} is not there; `python -m ci push` leaves it once a release is whole"
-        raise Refused(text, status="no_release")
-    try:
-        release = Release.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as exc:
-        raise Defect(f"{file} is not a release: {exc!r}") from exc
+    release = read_release(file)
     if release.source_commit != facts.commit:
         text = f"{file} is of {release.source_commit[:12]}, this build is of {facts.commit[:12]}"
         raise Refused(f"{text}; it is left from another build", status="stale_release")

@@ -20,10 +20,10 @@ from typing import Any
 from ci.delivery import ledger, render_gate
 from ci.delivery.config import Delivery, fill
 from ci.delivery.ledger import Entry
-from ci.delivery.model import Change, Deployment, ImageRef, Ledger
+from ci.delivery.model import Deployment, ImageRef, Ledger
 from ci.delivery.order import Verdict
 from ci.errors import OutsideFault, Refused
-from ci.manifests import Reading, current_image, set_image
+from ci.manifests import Reading, ScalarChange, current_image, set_image
 from ci.model import Catalogue, Service
 from ci.outcome import Outcome
 from ci.pipeline.manifest_repo import ManifestRepo
@@ -76,12 +76,15 @@ Propose = Callable[[Standing], Proposal]
 
 @dataclass(frozen=True)
 class Handed:
-    """How a handshake ended. status: bumped, promoted, …, already, superseded, held or nothing."""
+    """How a handshake ended. status: bumped, promoted, …, already, superseded, held or nothing.
+
+    changes: by file, in the order of the services.
+    """
 
     status: str
     environment: str
     verdicts: Sequence[Verdict]
-    changes: Sequence[Change] = ()
+    changes: Mapping[str, Sequence[ScalarChange]] = field(default_factory=dict)
     diff: str = ""
     message: str = ""
     commit: str | None = None
@@ -96,8 +99,9 @@ class Handed:
                 each.code: {"status": each.status, "text": each.text} for each in self.verdicts
             },
             "changes": [
-                {"file": each.file, "key": each.key, "old": each.old, "new": each.new}
-                for each in self.changes
+                {"file": file} | change._asdict()
+                for file, changes in self.changes.items()
+                for change in changes
             ],
             "diff": self.diff,
             "commit_message": self.message,
@@ -126,7 +130,7 @@ class Handshake:
             ready = self._prepare(environment, propose(self.standing()))
             if self.dry_run or not ready.message:
                 return replace(ready, attempts=attempt, races=self.races)
-            sha = self.repo.commit(ready.message, sorted({each.file for each in ready.changes}))
+            sha = self.repo.commit(ready.message, sorted(ready.changes))
             self.means.at("committed")
             pushed = self._push()
             self.means.at("pushed")
@@ -177,14 +181,15 @@ class Handshake:
         except OutsideFault as fault:
             return Pushed(landed=False, error=fault, said=str(fault))
 
-    def _edit(self, entry: Entry) -> tuple[dict[str, bytes], list[Change], Entry]:
+    def _edit(self, entry: Entry) -> tuple[dict[str, bytes], dict[str, list[ScalarChange]], Entry]:
         """The files as they are to be, what changes in them, and the entry that knows what was.
 
         All or nothing: a file or a key that is missing ends it before anything is written.
         """
         before: dict[str, bytes] = {}
         after: dict[str, bytes] = {}
-        changes, delivered = [], []
+        changes: dict[str, list[ScalarChange]] = {}
+        delivered = []
         for each in entry.delivered:
             service = self.catalogue.service(each.code)
             target = self.delivery.target(service, entry.environment)
@@ -197,7 +202,8 @@ class Handshake:
                 after[target.file], target.key, each.image, same_image=True, file=target.file
             )
             after[target.file] = edited.content
-            changes += [Change(target.file, key, old, new) for key, old, new in edited.changes]
+            if edited.changes:
+                changes.setdefault(target.file, []).extend(edited.changes)
             delivered.append(replace(each, was=str(edited.before)))
         edits = {path: content for path, content in after.items() if content != before[path]}
         return edits, changes, replace(entry, delivered=delivered)

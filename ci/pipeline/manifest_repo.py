@@ -72,10 +72,6 @@ class ManifestRepo:
         """Offer the commit to the server, as the child of `head`."""
         return self.clone.push(self.head)
 
-    def commit_and_push(self, message: str, paths: Sequence[str]) -> tuple[str, Pushed]:
-        """Both: the id of the commit, and what became of it."""
-        return self.commit(message, paths), self.push()
-
     def refresh(self) -> str:
         """Forget what was written or committed here; stand where the server stands now.
 

@@ -19,7 +19,7 @@ from ci.delivery.config import Delivery
 from ci.delivery.model import ImageRef, Release
 from ci.delivery.publication import Decision, Stored
 from ci.delivery.repository_rules import RepositoryRules
-from ci.errors import Defect, OutsideFault, Refused, UsageError
+from ci.errors import Defect, OutsideFault, Refused
 from ci.model import Service
 from ci.outcome import Outcome
 from ci.pipeline import facts as build
@@ -53,10 +53,7 @@ def main(
     context: Context, delivery: Delivery, services: Sequence[Service], *, fix: bool
 ) -> Outcome:
     """The images of `services` and their release record are in the registry."""
-    facts = build.gather(context)
-    expected = context.environ.get("GIT_COMMIT")
-    if reason := build_facts.may_not_publish(facts, delivery.branch, expected):
-        raise Refused(f"nothing is published: {reason}", status="may_not_publish")
+    facts = build.publishing(context, delivery)
     run = _Run(context, delivery, facts, services)
     notes = run.prepare(fix=fix)
     decisions = run.look()
@@ -92,7 +89,8 @@ def read_release(file: Path) -> Release:
     try:
         return Release.from_json(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError as exc:
-        raise UsageError(f"no release: {file} is not there; `push` writes it") from exc
+        text = f"{file} is not there; `python -m ci push` leaves it once a release is whole"
+        raise Refused(text, status="no_release") from exc
     except (ValueError, KeyError, TypeError, OSError) as exc:
         raise Defect(f"{file} is not a release: {exc!r}") from exc
 

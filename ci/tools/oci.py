@@ -32,7 +32,6 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY = b"{}"
 TRIES, PAUSE_S, TIMEOUT_S = 3, 0.5, 30.0
-BODY_MAX = 4 * 1024 * 1024
 
 Json = dict[str, Any]
 

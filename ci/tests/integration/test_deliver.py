@@ -16,7 +16,7 @@ from ci.delivery import config
 from ci.delivery.repository_rules import RepositoryRules
 from ci.errors import Refused
 from ci.local.ecr_door import running_ecr
-from ci.pipeline import bumping, means, moves
+from ci.pipeline import bumping, facts, means, moves
 from ci.tools import helm
 from ci.tools.ecr import Registry
 from ci.tools.oci import MANIFEST_TYPE, Distribution
@@ -111,7 +111,7 @@ def handed_on(lab, release, *, builds=None, at=1):
             "lint": "", "parts": builds,
         }  # fmt: skip
         (context.handed_on / "plan.json").write_text(json.dumps(plan))
-    return bumping.handed_on(context, bumping.guarded(context, lab.delivery(context)))
+    return bumping.handed_on(context, facts.publishing(context, lab.delivery(context)))
 
 
 def test_the_release_of_this_build_is_taken(lab):
@@ -143,7 +143,7 @@ def test_dirty_files_are_never_published(lab):
     context = lab.context(at=1)
     (lab.source / "das-service" / "file").write_text("changed")
     with pytest.raises(Refused, match="git status"):
-        bumping.guarded(context, lab.delivery(context))
+        facts.publishing(context, lab.delivery(context))
 
 
 def test_the_repository_that_is_configured_is_the_one_of_ci_toml(lab):
@@ -196,8 +196,8 @@ def test_the_registry_knows_what_is_unfinished_and_what_can_run_again(tmp_path):
         made = [published(registry, lab.release(at), "das") for at in (1, 2)]
         for each in made:
             records.write_release(each)
-        outcome = bumping.resume(context, delivery, records, delivery_lab.MEANS)
-        assert outcome.status == "resumed"
+            outcome = bumping.resume(context, delivery, records, delivery_lab.MEANS)
+            assert outcome.status == "resumed"
         assert made[1].images["das"].pin in lab.file("das")
         assert bumping.find_release(records, made[0].tag) == made[0]
 

@@ -391,7 +391,7 @@ def test_a_commit_holds_what_was_meant_and_nothing_else(lab):
             repo.commit("x", ["environments/*/das-service.yaml"])
         repo.discard()
         repo.write({path: b"a: 1\n"})
-        sha, pushed = repo.commit_and_push("a person\n\nKey: value\n", [path])
+        sha, pushed = repo.commit("a person\n\nKey: value\n", [path]), repo.push()
     assert pushed.landed
     assert delivery_lab.git(lab.bare, "log", "-1", "--format=%H %an %ae") == (
         f"{sha} A Person person@example.org"

@@ -5,6 +5,7 @@ import pytest
 
 from ci.errors import OutsideFault, Refused
 from ci.local.git_server import Fault
+from ci.pipeline import facts
 
 
 @pytest.fixture
@@ -295,7 +296,7 @@ def test_who_may_not_publish_is_refused_before_anything(lab, environ, said):
     """The rules of the Jenkinsfile hold here too."""
     context = lab.context(at=1, **environ)
     with pytest.raises(Refused, match=said):
-        delivery_lab.bumping.guarded(context, lab.delivery(context))
+        facts.publishing(context, lab.delivery(context))
     assert lab.server.requests == []
 
 
