@@ -31,8 +31,9 @@ exit codes
   4 something outside failed; again may help   5 a defect was found
 
 every command has --dry-run (what would happen, with the diff) and --json (one object on stdout,
-progress on stderr). ci/ci.toml says what the repository is made of and where it goes;
-ci/README.md says the rest. `make` has the daily ones under short names."""
+progress on stderr). ci/ci.toml says what the repository is made of and where it goes; ci/README.md
+says the rest, docs/delivery.md what each status word asks of you. `make` has the daily ones under
+short names."""
 
 
 def command_module(name: str) -> ModuleType:
@@ -54,7 +55,9 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = root.add_subparsers(dest="command", required=True, help=argparse.SUPPRESS)
+    commands = root.add_subparsers(
+        dest="command", required=True, prog="python -m ci", help=argparse.SUPPRESS
+    )
     for name, module in modules.items():
         each = commands.add_parser(
             name,

@@ -1,4 +1,4 @@
-"""The handshake: the manifest repository says the new images.
+"""Writes the new images into the manifest repository: the handshake.
 
 Reads the release that `push` left, clones the manifest repository, and edits nothing but the image
 scalars, byte for byte; renders before and after, commits once for all services, pushes. When

@@ -1,4 +1,4 @@
-"""What runs in one environment also runs in the next.
+"""Brings what runs in one environment into the next.
 
 Takes the images that FROM runs into TO, by the same handshake as `bump`. Which environments follow
 which stands in ci/ci.toml. A service that is held in TO, or newer there, is named and left.
@@ -15,8 +15,8 @@ DELIVERS = True
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line takes."""
-    parser.add_argument("source", metavar="FROM")
-    parser.add_argument("target", metavar="TO")
+    parser.add_argument("source", metavar="FROM", help="an environment, e.g. staging")
+    parser.add_argument("target", metavar="TO", help="the one that follows it, e.g. production")
     parser.add_argument("--service", action="append", metavar="S", help="only these; default all")
     parser.add_argument(
         "--diverged", action="store_true", help="also over a commit whose history is another"

@@ -1,4 +1,4 @@
-"""End the hold of a rollback.
+"""Ends the hold of a rollback.
 
 Nothing changes at once: a commit without files says that the service follows again, and the next
 newer build, or promotion, is what it will run.

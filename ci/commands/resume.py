@@ -1,4 +1,4 @@
-"""Finish what a killed run had published.
+"""Finishes what a killed run had published.
 
 The registry knows which releases are whole, the manifest repository which were handed over; the
 difference is handed over now, the newest first, by the same rules as in `bump`, once its scan is

@@ -1,4 +1,4 @@
-"""An earlier image again, held until released.
+"""Runs an earlier image again, held until released.
 
 Goes back to the delivery before the one that runs, or to the one with that tag, when the registry
 still has its image. The service then stays there, whatever is built meanwhile, until

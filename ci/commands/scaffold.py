@@ -1,4 +1,4 @@
-"""Write a manifest repository to start from, or check one.
+"""Writes a manifest repository to start from, or checks one.
 
     python -m ci scaffold DIR           charts, values, Argo CD's objects, README; never over
                                         a file that says something else; twice is once

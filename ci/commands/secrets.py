@@ -10,7 +10,7 @@ HELP = "write the .env of `docker compose up`, once"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line takes."""
-    parser.add_argument("file", nargs="?", default=".env")
+    parser.add_argument("file", nargs="?", default=".env", help="within the repository (.env)")
 
 
 def main(arguments: argparse.Namespace, context: Context) -> Outcome:

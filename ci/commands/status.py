@@ -1,4 +1,4 @@
-"""What runs where, since when, built from what.
+"""Tells what runs where, since when, built from what.
 
 One table for each environment, from the manifest repository: the image in the file, how long it has
 stood there, the commit it was built from, how long that commit took to get there, how many commits

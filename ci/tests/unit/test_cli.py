@@ -28,9 +28,19 @@ def test_every_command_says_what_it_is_for(name):
     assert f"  {name:12} {module.HELP}\n" in cli.parser().format_help()
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_usage_can_be_copied_and_every_argument_says_what_it_is(name):
+    """Help that needs no manual: the command as it is typed, and no argument without a word."""
+    assert _help(name).startswith(f"usage: python -m ci {name} [")
+    assert [each.dest for each in _parser(name)._actions if not each.help] == []
+
+
 def _help(name):
-    root = cli.parser()
-    return root._subparsers._group_actions[0].choices[name].format_help()
+    return _parser(name).format_help()
+
+
+def _parser(name):
+    return cli.parser()._subparsers._group_actions[0].choices[name]
 
 
 @pytest.mark.parametrize(
