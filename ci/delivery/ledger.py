@@ -30,7 +30,7 @@ from ci.errors import Refused
 
 KINDS = ("bump", "promote", "rollback", "release")
 TRAILER = re.compile(r"(?P<key>[A-Za-z0-9][A-Za-z0-9-]*):[ \t]*(?P<value>.*)")
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 SUBJECT_MAX = 100
 
 
@@ -142,7 +142,7 @@ def read(commits: Iterable[ManifestCommit]) -> Ledger:
             if word == "Hold" and code and value:
                 hold = Hold(environment, code, commit.at, value, commit.sha)
                 holds[environment, code] = hold
-            elif word == "Release" and code and code != "Tag":
+            elif word == "Release" and code:  # Release-Tag ends the hold of nobody
                 holds.pop((environment, code), None)
     return Ledger(deployments, holds, {name: frozenset(ids) for name, ids in runs.items()})
 
@@ -193,9 +193,9 @@ def _deployments(
 def _time(text: str | None) -> datetime | None:
     try:
         at = datetime.fromisoformat(text or "")
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # the year 1, east of Greenwich
         return None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _usual(commits: Sequence[str]) -> str | None:

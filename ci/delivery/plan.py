@@ -164,9 +164,10 @@ def lint_scope(rules: PlanRules, base: Base) -> str:
 
 
 def named(paths: Sequence[str]) -> str:
-    """The first few of `paths`, and how many more there are."""
+    """The first few of `paths`, and how many more there are; what would steer a screen is a `?`."""
     more = len(paths) - PATHS_NAMED
-    return ", ".join(paths[:PATHS_NAMED]) + (f" and {more} more" if more > 0 else "")
+    shown = ["".join(c if c.isprintable() else "?" for c in each) for each in paths[:PATHS_NAMED]]
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def _matches(path: str, patterns: Iterable[str]) -> bool:

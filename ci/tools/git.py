@@ -14,7 +14,6 @@ import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,6 +25,7 @@ from ci.delivery.ledger import trailers_of
 from ci.delivery.model import COMMIT, ManifestCommit
 from ci.errors import CiError, OutsideFault, Refused
 from ci.process import Done
+from ci.tools.source_repo import committed_at
 
 LOCAL_S, NETWORK_S = 60.0, 300.0
 PASSED_ON = (
@@ -57,6 +57,9 @@ Username*) printf '%s\\n' "$CI_GIT_USER" ;;
 *) printf '%s\\n' "$CI_GIT_PASSWORD" ;;
 esac
 """
+# Byte for byte: what the repository's own .gitattributes say of line ends, `$Id$` or encodings
+# would change more of a file than the edit did, both on the way out and on the way in.
+ATTRIBUTES = "* -text -ident -filter !working-tree-encoding !eol !diff\n"
 LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|localhost|::1")
 SCP_LIKE = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9][A-Za-z0-9.-]*:[^:\s]+")
 BRANCH = re.compile(r"(?![/.-])(?!.*(//|\.\.|@\{|/\.|\.lock(/|$)))[A-Za-z0-9._/+@#=-]+(?<![./])")
@@ -149,12 +152,17 @@ def check_url(url: str, *, plain_http: bool = False) -> str:
             " ci/ci.toml",
             status="unconfigured",
         )
-    if SCP_LIKE.fullmatch(url):
+    if SCP_LIKE.fullmatch(url) and not url.startswith("-"):
         return url
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        is_torn = parts.port == 0
+    except ValueError:  # a `/` in a password ends the host, and what is left of it is no port
+        parts, is_torn = urlsplit(""), True
     web = parts.scheme in {"http", "https"}
     faults = (
         (url.startswith("-"), "it looks like an option"),
+        (is_torn, "its host or its port is none"),
         (re.search(r"[\x00-\x20\x7f]", url), "it holds blanks or control characters"),
         (
             "::" in url.split("/", 1)[0],
@@ -181,7 +189,8 @@ def check_url(url: str, *, plain_http: bool = False) -> str:
     )
     for is_so, why in faults:
         if is_so:
-            shown = re.sub(r"//[^/@]*@", "//", url)
+            # all before the last `@` may be a password, whatever it holds
+            shown = re.sub(r"//.*@", "//", url, flags=re.DOTALL)
             raise Refused(f"{shown!r} is not used as an address: {why}", status="address")
     return url
 
@@ -352,7 +361,7 @@ class PrivateClone:
             newer = [
                 ManifestCommit(
                     sha=commit.hexsha,
-                    at=commit.committed_datetime.astimezone(UTC),
+                    at=committed_at(commit),
                     author=commit.author.name or "",
                     subject=str(commit.summary),
                     trailers=trailers_of(str(commit.message)),
@@ -416,6 +425,8 @@ def private_clone(url: str, branch: str, environ: Mapping[str, str]) -> Iterator
             signing=account.signing_key is not None,
         )
         clone.must("init", "--quiet", "--template=", ".")
+        (folder / ".git" / "info").mkdir(exist_ok=True)
+        (folder / ".git" / "info" / "attributes").write_text(ATTRIBUTES, encoding="ascii")
         clone.must("remote", "add", "--end-of-options", "origin", url)
         yield clone
 

@@ -1,15 +1,30 @@
-"""The repository that is built, read through GitPython; nothing here writes or fetches."""
+"""The repository that is built, read through GitPython; nothing here writes or fetches.
+
+Only which paths differ is asked of git itself: GitPython ends its list at the first name that is
+not UTF-8, and says nothing.
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 import git
-from git.exc import BadName, GitError, InvalidGitRepositoryError, NoSuchPathError
+from git.exc import BadName, BadObject, GitError, InvalidGitRepositoryError, NoSuchPathError
 
+from ci import process
 from ci.delivery.model import COMMIT
 from ci.errors import OutsideFault
 
-UNKNOWN = (BadName, ValueError, GitError)  # what GitPython says of a commit that is not there
+# what GitPython says of a commit that is not there, or of a name that cannot be one
+UNKNOWN = (BadName, BadObject, ValueError, KeyError, IndexError, GitError)
+LOCAL_S = 60.0
+
+
+def committed_at(commit: git.Commit) -> datetime:
+    """When the commit was made, in UTC; 1970 where it claims a year that no calendar has."""
+    try:
+        return commit.committed_datetime.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return datetime.fromtimestamp(0, UTC)
 
 
 class SourceRepo:
@@ -30,7 +45,7 @@ class SourceRepo:
     @property
     def committed_at(self) -> datetime:
         """When it was committed, in UTC."""
-        return self._head.committed_datetime.astimezone(UTC)
+        return committed_at(self._head)
 
     @property
     def is_dirty(self) -> bool:
@@ -54,14 +69,18 @@ class SourceRepo:
     def changed_since(self, commit: str) -> list[str] | None:
         """Paths that differ between `commit` and the checkout's, both names of a renamed file.
 
-        None when `commit` is not here.
+        None when `commit` is not here. A name that is not UTF-8 has � in it.
         """
         if not self.knows(commit):
             return None
-        paths: set[str] = set()
-        for diff in self._repo.commit(commit).diff(self._head):
-            paths |= {path for path in (diff.a_path, diff.b_path) if path}
-        return sorted(paths)
+        done = process.run(
+            ["git", "diff-tree", "-r", "-z", "--name-only", "--no-renames", commit, self.commit],
+            cwd=Path(self._repo.working_dir),
+            timeout_s=LOCAL_S,
+        )
+        if done.code != 0:
+            raise OutsideFault(f"git diff-tree {commit}: {done.last_lines()}")
+        return sorted({path for path in done.output.split("\0") if path})
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `newer` contains `older`; both must be known."""

@@ -62,6 +62,12 @@ def failure(lab, **environ):
         pytest.param("https://me:pw@host.example/x.git", "credentials", id="password"),
         pytest.param("https://token@host.example/x.git", "credentials", id="token"),
         pytest.param("http://host.example/x.git", "clear", id="plain http"),
+        pytest.param("https://me:pw/token@host.example/x.git", "port", id="slash in password"),
+        pytest.param("https://me:pw@token@host.example/x.git", "credentials", id="two ats"),
+        pytest.param("ssh://me:pw/token@host.example/x.git", "port", id="slash, ssh"),
+        pytest.param("https://[::1/x.git", "host", id="half an address"),
+        pytest.param("-oProxyCommand=id@host:x", "option", id="option with a host"),
+        pytest.param("-oX@host:x", "option", id="option like scp"),
         pytest.param("git://host.example/x.git", "only https", id="git"),
         pytest.param("../manifests.git", "only https", id="path"),
         pytest.param("https:///x.git", "host", id="no host"),
@@ -397,3 +403,34 @@ def test_a_commit_holds_what_was_meant_and_nothing_else(lab):
         f"{sha} A Person person@example.org"
     )
     assert replace(pushed, said="") == git.Pushed(landed=True)
+
+
+@pytest.mark.parametrize(
+    "attributes", ["*.yaml text", "* text eol=lf", "*.yaml text eol=crlf", "* ident",
+                   "*.yaml working-tree-encoding=UTF-16", "*.yaml binary"],
+)  # fmt: skip
+def test_attributes_of_the_repository_change_no_byte(lab, attributes):
+    """Line ends and `$Id$` stay what they are in a file that its attributes would normalise."""
+    before = b"# $Id$\r\nimage:\r\n  repository: registry.example/cloudopshub-das\r\n  tag: x\r\n"
+    given = f"M 100644 inline .gitattributes\ndata {len(attributes)}\n{attributes}\n"
+    given += f"M 100644 inline environments/staging/das-service.yaml\ndata {len(before)}\n"
+    head = delivery_lab.git(lab.bare, "rev-parse", "main")
+    commit = f"commit refs/heads/main\ncommitter a <a@b> 1769860000 +0000\ndata 1\nx\nfrom {head}\n"
+    delivery_lab.git(
+        lab.bare, "fast-import", "--quiet", given=f"{commit}{given}{before.decode()}\n"
+    )
+    assert lab.bump(1, codes=["das"]).facts["diff"].count("\n+") == 2  # `+++` and the line
+    shown = ["git", "show", "main:environments/staging/das-service.yaml"]
+    after = subprocess.run(shown, cwd=lab.bare, capture_output=True, check=True).stdout
+    assert after == before.replace(b"tag: x", f"tag: {lab.release(1).images['das'].pin}".encode())
+
+
+def test_a_commit_of_no_calendar_is_stepped_over(lab):
+    """A person's commit from the year three million does not end every delivery."""
+    tree, head = (delivery_lab.git(lab.bare, "rev-parse", f"main{end}") for end in ("^{tree}", ""))
+    who = "a <a@b> 99999999999999 +0000"
+    text = f"tree {tree}\nparent {head}\nauthor {who}\ncommitter {who}\n\nx\n\nKind: bump\n"
+    argv = ["hash-object", "-t", "commit", "-w", "--literally", "--stdin"]
+    sha = delivery_lab.git(lab.bare, *argv, given=text)
+    delivery_lab.git(lab.bare, "update-ref", "refs/heads/main", sha)
+    assert lab.bump(1).status == "bumped"

@@ -1,5 +1,7 @@
 """A plan is made from real commits: what staging runs, what was built, where a branch left."""
 
+import json
+import os
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -171,3 +173,25 @@ def test_tests_seen_by_a_good_build_are_not_run_again(checkout):
     ledger = running(dict.fromkeys(CODES, deployed))
     assert checkout.plan(ledger).tests == ["das"]
     assert checkout.plan(ledger, GIT_PREVIOUS_SUCCESSFUL_COMMIT=tested).tests == []
+
+
+def test_a_name_that_is_no_utf8_hides_no_change(checkout):
+    """It comes first, and what comes after it is still seen; on a screen it steers nothing."""
+    before = checkout.commit()
+    odd = [b"aaa/\xff\xfe", b"data-api-service/a\n\x1b[31mb", "data-api-service/é".encode()]
+    (checkout.root / "aaa").mkdir()
+    for name in odd:
+        (checkout.root / os.fsdecode(name)).write_text("1")
+    checkout.commit(**{"user-billing-service__code.py": "2\n"})
+    plan = checkout.plan(GIT_PREVIOUS_SUCCESSFUL_COMMIT=before)
+    assert plan.builds == ["das", "ubs"]
+    assert plan.part("das").why[0].startswith("build: data-api-service/a??[31mb, ")
+    json.dumps(plan.to_json()).encode()
+
+
+@pytest.mark.parametrize("target", ["main:x", "@{u}", "main@{9999}", "HEAD~99", "../../x", "-x"])
+def test_a_target_that_is_no_branch_builds_everything(checkout, target):
+    """A pull request names its target; what names nothing is nothing to compare with."""
+    checkout.commit()
+    plan = checkout.plan(CHANGE_ID="5", CHANGE_TARGET=target, BRANCH_NAME="PR-5")
+    assert plan.builds == CODES

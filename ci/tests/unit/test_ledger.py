@@ -125,6 +125,33 @@ def test_commits_of_others_are_stepped_over(text):
     assert book.running("staging", "das").image == image("1-a")
 
 
+def test_of_a_trailer_that_stands_twice_the_first_counts():
+    """Whatever a hook or a person adds below does not change what was delivered."""
+    text = ledger.message(entry()) + f"Image-das: {image('9-z')}\nKind: rollback\n"
+    runs = ledger.read(commits(text)).running("staging", "das")
+    assert (runs.image, runs.kind) == (image("1-a"), "bump")
+
+
+@pytest.mark.parametrize(
+    ("said", "at"),
+    [
+        pytest.param("2026-01-31T13:00:00+01:00", AT, id="another zone"),
+        pytest.param("2026-01-31T12:00:00", AT, id="no zone"),
+        pytest.param("yesterday", None, id="no time"),
+    ],
+)
+def test_a_time_is_told_in_utc_or_not_at_all(said, at):
+    """Times of two commits are compared, so each is aware."""
+    text = ledger.message(entry()).replace(AT.isoformat(), said)
+    assert ledger.read(commits(text)).running("staging", "das").committed_at == at
+
+
+def test_a_folded_trailer_is_one():
+    """Git folds a long value into lines that begin with a blank."""
+    text = ledger.message(entry()) + "Hold-das: it leaks\n  since Monday\n"
+    assert ledger.read(commits(text)).holds["staging", "das"].reason == "it leaks since Monday"
+
+
 @given(st.text(max_size=300))
 def test_any_message_can_be_read(text):
     """No commit message makes the book unreadable."""
@@ -157,3 +184,17 @@ def test_a_subject_stays_short():
     subject = ledger.message(entry(delivered=many, release_tag="118-1a2b3c4d")).split("\n")[0]
     assert len(subject) <= 100
     assert subject.endswith("service-3 → 118-1a2b3c4d")
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "x", ""])
+def test_a_time_that_is_none_is_not_known(at):
+    """A trailer of a person may say anything; the delivery is read all the same."""
+    text = f"by hand\n\nEnvironment: staging\nKind: bump\nSource-Commit: {A}\n"
+    book = ledger.read(commits(f"{text}Source-Committed-At: {at}\nImage-das: {image('1-a')}"))
+    assert book.running("staging", "das").committed_at is None
+
+
+def test_a_reason_that_cannot_be_written_is_refused():
+    """Bytes of a command line that are not UTF-8 come as what no file can hold."""
+    with pytest.raises(Refused, match="plain line"):
+        ledger.one_line("the reason", "caf\udce9")
