@@ -1,9 +1,10 @@
 """Writes the new images into the manifest repository: the handshake.
 
-Reads the release that `push` left, clones the manifest repository, and edits nothing but the image
-scalars, byte for byte; renders before and after, commits once for all services, pushes. When
-somebody else was first it decides again from what is there now, a bounded number of times, never by
-force. A service that is held, or that already runs a newer commit, is named and left as it is.
+Reads the release that `push` left, which must be what the registry has on record; clones the
+manifest repository, and edits nothing but the image scalars, byte for byte; renders before and
+after, commits once for all services, pushes. When somebody else was first it decides again from
+what is there now, a bounded number of times, never by force. A service that is held, or that
+already runs a newer commit, is named and left as it is.
 """
 
 import argparse
@@ -31,14 +32,14 @@ def main(arguments: argparse.Namespace, context: Context) -> Outcome:
 
     delivery = config.load(context.catalogue, context.environ)
     build = facts.publishing(context, delivery)
+    found = means.releases(context, delivery)
     if arguments.release:
-        found = means.releases(context, delivery)
         release = bumping.find_release(found, arguments.release)
     else:
         handed_on = bumping.handed_on(context, build)
         if handed_on is None:
             return Outcome("nothing", "nothing was to be built, so nothing changes what runs")
-        release = handed_on
+        release = bumping.recorded(found, handed_on)
     return bumping.bump(
         context,
         delivery,

@@ -78,6 +78,9 @@ class Release:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Release":
         """The reverse of `to_json`; `ValueError` or `KeyError` when it is not one."""
+        committed_at = datetime.fromisoformat(data["committed_at"])
+        if committed_at.tzinfo is None:
+            raise ValueError(f"{data['committed_at']} is in no time zone")
         return cls(
             run_id=data["run_id"],
             tag=data["tag"],
@@ -85,7 +88,7 @@ class Release:
             build_url=data["build_url"],
             source_commit=data["source_commit"],
             source_repo=data["source_repo"],
-            committed_at=datetime.fromisoformat(data["committed_at"]),
+            committed_at=committed_at,
             images={code: ImageRef.parse(text) for code, text in data["images"].items()},
         )
 

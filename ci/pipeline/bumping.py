@@ -1,6 +1,7 @@
 """`ci bump`, `ci resume`: a release becomes what the first environment runs."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,13 +12,16 @@ from ci.delivery.config import Delivery, Environment
 from ci.delivery.ledger import Delivered, Entry
 from ci.delivery.model import Ledger, Release
 from ci.delivery.order import History, Verdict
-from ci.errors import OutsideFault, Refused, UsageError
+from ci.errors import Defect, OutsideFault, Refused, UsageError
 from ci.outcome import Outcome
 from ci.pipeline import handshake, manifest_repo, planning
 from ci.pipeline.handshake import Handed, Handshake, Means, Proposal, Propose, Standing
 from ci.pipeline.publish import read_release
 from ci.tools.git import is_shallow
 from ci.tools.source_repo import SourceRepo
+
+# What a git server says of every delivery alike: not a matter of one release.
+OF_THE_SERVER = {"credentials", "host_key", "moved", "not_found", "no_branch", "empty", "policy"}
 
 
 class Releases(Protocol):
@@ -56,14 +60,21 @@ class SourceHistory:
 
 
 def proposing(
-    release: Release, history: History, *, diverged_too: bool = False
+    release: Release, history: History, *, gone: Collection[str] = (), diverged_too: bool = False
 ) -> Callable[[str], Propose]:
-    """The rule of a bump, for an environment: each service by its hold and by its commit."""
+    """The rule of a bump, for an environment: each service by its hold and by its commit.
+
+    gone: codes of services that ci.toml no longer has.
+    """
 
     def into(environment: str) -> Propose:
         def propose(standing: Standing) -> Proposal:
             verdicts = [
-                _verdict(code, release, environment, standing, history, diverged_too=diverged_too)
+                Verdict(code, "nothing", "ci/ci.toml has no such service any more")
+                if code in gone
+                else _verdict(
+                    code, release, environment, standing, history, diverged_too=diverged_too
+                )
                 for code in sorted(release.images)
             ]
             handshake.refuse_diverged(verdicts, "bump")
@@ -85,7 +96,9 @@ def bump(
 ) -> Outcome:
     """The release is what the environment runs, or it is told why not; `bump.diff` is written."""
     target = _written_by_bump(delivery, environment)
-    propose = proposing(release, SourceHistory(context.root), diverged_too=diverged_too)
+    gone = _gone(context, delivery, release)
+    history = SourceHistory(context.root)
+    propose = proposing(release, history, gone=gone, diverged_too=diverged_too)
     with manifest_repo.checkout(delivery.manifests, context.environ, sleep=means.sleep) as repo:
         means.at("cloned")
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
@@ -107,7 +120,8 @@ def resume(
 
     So a service goes to its newest image in one step, not through each it might have had. last: how
     many release records are looked at. cleared: raises when a release may not go on, as when its
-    scan was what stopped the run. One that may not, or whose history is another, is named and left.
+    scan was what stopped the run. One that may not, whose history is another, or which these
+    manifests do not take, is named and left: it must not stop the build that comes to mend it.
     """
     target = _written_by_bump(delivery, None)
     history = SourceHistory(context.root)
@@ -115,10 +129,12 @@ def resume(
         means.at("cloned")
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
         known = joined.standing()
-        handed, left, done = [], [], set[str]()
-        for release in _unfinished(releases, last, known.ledger, target.name):
-            propose = proposing(release, history)(target.name)
+        handed, done = [], set[str]()
+        unfinished, left = _unfinished(releases, last, known.ledger, target.name)
+        for release in unfinished:
             try:
+                gone = _gone(context, delivery, release)
+                propose = proposing(release, history, gone=gone)(target.name)
                 entry = propose(known).entry
                 if entry is None or done.issuperset(each.code for each in entry.delivered):
                     continue
@@ -126,7 +142,14 @@ def resume(
             except (Refused, OutsideFault) as why:
                 left.append(f"{release.tag}: left as it is: {why}")
                 continue
-            handed.append(joined.hand_over(target.name, propose))
+            try:
+                handed.append(joined.hand_over(target.name, propose))
+            except Refused as why:  # a newer build may mend what this one cannot
+                if why.status in OF_THE_SERVER:
+                    raise
+                left.append(f"{release.tag}: left as it is: {why}")
+                repo.discard()
+                continue
             if context.dry_run:
                 done.update(each.code for each in entry.delivered)
                 repo.discard()
@@ -149,6 +172,38 @@ def handed_on(context: Context, facts: BuildFacts) -> Release | None:
         text = f"{file} is of {release.source_commit[:12]}, this build is of {facts.commit[:12]}"
         raise Refused(f"{text}; it is left from another build", status="stale_release")
     return release
+
+
+def recorded(releases: Releases, release: Release) -> Release:
+    """`release`, once the registry has the very same on record.
+
+    release.json lies in a workspace where tests and builds have run; what they wrote there must not
+    decide what is deployed. The record could only be written with the registry's credentials.
+    """
+    known = releases.read_release(release.tag)
+    if known is None:
+        text = (
+            f"the registry has no record of release {release.tag}; `python -m ci push` comes first"
+        )
+        raise Refused(text, status="no_release")
+    if known.to_json() != release.to_json():
+        ours, theirs = (json.dumps(each.to_json(), sort_keys=True) for each in (release, known))
+        text = f"release.json is not what the registry has on record as {release.tag}:\n"
+        raise Refused(f"{text}  here     {ours}\n  recorded {theirs}", status="other_release")
+    return known
+
+
+def _gone(context: Context, delivery: Delivery, release: Release) -> set[str]:
+    """Codes of the release that ci.toml has no more; `Refused` when an image is not from here."""
+    services = {each.code: each for each in context.catalogue.services}
+    for code in services.keys() & release.images.keys():
+        image = release.images[code]
+        ours = delivery.registry.image(services[code], image.tag).repository
+        mixed_up = image.name != services[code].image  # the handshake has its own word for that
+        if delivery.registry.address and image.repository != ours and not mixed_up:
+            text = f"{release.tag}: {image} is not of {ours}, where images of {code} are pushed"
+            raise Refused(text, status="other_registry")
+    return release.images.keys() - services.keys()
 
 
 def _verdict(
@@ -201,19 +256,28 @@ def _written_by_bump(delivery: Delivery, name: str | None) -> Environment:
         text = f"{environment.name} is promoted from {environment.promoted_from}, never bumped"
         raise Refused(
             f"{text}; `python -m ci promote {environment.promoted_from} {environment.name}`",
-            status="promoted",
+            status="wrong_environment",
         )
     return environment
 
 
-def _unfinished(releases: Releases, last: int, book: Ledger, environment: str) -> list[Release]:
-    """Releases of the last ones whose run the book does not know, the newest first."""
-    found = []
+def _unfinished(
+    releases: Releases, last: int, book: Ledger, environment: str
+) -> tuple[list[Release], list[str]]:
+    """Releases of the last ones whose run the book does not know, the newest first.
+
+    Beside them a line for each tag that is no record; somebody put it there, and it is left.
+    """
+    found, left = [], []
     for tag in list(releases.release_tags())[:last]:
-        release = releases.read_release(tag)
+        try:
+            release = releases.read_release(tag)
+        except (Refused, Defect) as why:
+            left.append(f"{tag}: left as it is: {why}")
+            continue
         if release and release.run_id not in book.runs.get(environment, frozenset()):
             found.append(release)
-    return sorted(found, key=lambda each: each.committed_at, reverse=True)
+    return sorted(found, key=lambda each: each.committed_at, reverse=True), left
 
 
 def _keep_diff(context: Context, handed: Sequence[Handed]) -> None:

@@ -22,7 +22,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-from ci.delivery.model import Release
+from ci.delivery.model import TAG, Release
 from ci.errors import CiError, Defect, OutsideFault, Refused
 from ci.tools.ecr import MANIFESTS, Login, Registry
 
@@ -163,7 +163,9 @@ class Releases:
                 return self._must_equal(known, release)
 
     def read_release(self, tag: str) -> Release | None:
-        """The record with that tag; None when there is none."""
+        """The record with that tag; None when there is none, or it is no tag."""
+        if not TAG.fullmatch(tag):
+            return None
         with self._api() as api:
             known = self._read(api, tag)
         return known[1] if known else None
@@ -181,9 +183,13 @@ class Releases:
             raise Refused(f"{self._repository}:{tag} is no release record", status="no_record")
         body = api.blob(self._repository, manifest["layers"][0]["digest"])
         try:
-            return digest, Release.from_json(_json(body, f"release {tag}"))
-        except (ValueError, KeyError, TypeError) as exc:
+            release = Release.from_json(_json(body, f"release {tag}"))
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise Defect(f"{self._repository}:{tag} is no release record: {exc!r}") from exc
+        if release.tag != tag:
+            text = f"{self._repository}:{tag} is the record of release {release.tag!r}"
+            raise Refused(text, status="no_record")
+        return digest, release
 
     def _must_equal(self, known: tuple[str, Release], release: Release) -> str:
         digest, stored = known

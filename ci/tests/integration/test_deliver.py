@@ -232,6 +232,62 @@ def command(context, name, *argv):
     return module.main(parser.parse_args(argv), context)
 
 
+class Recorded:
+    """A registry with the records of these releases."""
+
+    def __init__(self, *releases):
+        self.releases = {each.tag: each for each in releases}
+
+    def release_tags(self):
+        return list(self.releases)
+
+    def read_release(self, tag):
+        return self.releases.get(tag)
+
+
+@pytest.fixture
+def records(lab, monkeypatch):
+    """The records that the commands find: of the first three commits."""
+    found = Recorded(*(lab.release(at) for at in (0, 1, 2)))
+    monkeypatch.setattr(means, "releases", lambda *_: found)
+    return found
+
+
+def forged(lab, **other):
+    """`ci bump` of a release.json that somebody else wrote into the workspace."""
+    context = lab.context(at=1)
+    context.handed_on.mkdir(parents=True, exist_ok=True)
+    release = json.dumps(lab.release(1).to_json() | other)
+    (context.handed_on / "release.json").write_text(release)
+    with pytest.raises(Refused) as refused:
+        command(context, "bump")
+    assert len(lab.log()) == 1
+    return refused.value.status
+
+
+@pytest.mark.usefixtures("records")
+def test_a_release_that_was_written_by_a_test_is_not_handed_over(lab):
+    """What lies in the workspace must be what the registry has on record, to the letter."""
+    foreign = f"evil.example/cloudopshub-das:1@sha256:{'0' * 64}"
+    assert forged(lab, images={"das": foreign}) == "other_release"
+    assert forged(lab, run_id="another") == "other_release"
+    assert forged(lab, tag="102-00000000") == "no_release"
+    assert forged(lab, tag="../../cloudopshub-das/manifests/1") == "no_release"
+    assert forged(lab, source_commit=lab.commits[2]) == "stale_release"
+
+
+def test_a_record_of_foreign_images_is_not_handed_over_either(lab, records):
+    """Images come from the repository that `push` writes to, and from nowhere else."""
+    foreign = replace(lab.image("das", "1"), repository="evil.example/cloudopshub-das")
+    bad = replace(lab.release(1), tag="bad", images={"das": foreign})
+    records.releases["bad"] = bad
+    with pytest.raises(Refused, match="evil") as refused:
+        command(lab.context(at=1), "bump", "--release", "bad")
+    assert refused.value.status == "other_registry"
+    assert lab.server.requests == []
+
+
+@pytest.mark.usefixtures("records")
 def test_a_release_goes_its_way_by_the_commands(lab):
     """Bump, promote, roll back, release, and what status says of it in the end."""
     for at in (1, 2):

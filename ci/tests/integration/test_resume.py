@@ -10,7 +10,7 @@ from pathlib import Path
 import delivery_lab
 import pytest
 
-from ci.errors import Refused
+from ci.errors import Defect, Refused
 from ci.pipeline import bumping
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -160,3 +160,70 @@ def test_only_the_last_records_are_looked_at(lab):
     context = lab.context()
     bumping.resume(context, lab.delivery(context), records, delivery_lab.MEANS, last=2)
     assert records.read == [lab.release(3).tag, lab.release(2).tag]
+
+
+def test_a_service_that_is_no_more_does_not_stop_the_others(lab):
+    """A release of the time before it was taken out of ci.toml still brings the rest."""
+    before = lab.release(1)
+    old = replace(before.images["das"], repository=f"{lab.host}/cloudopshub-old")
+    outcome = resume(lab, replace(before, images={**before.images, "old": old}))
+    assert outcome.status == "resumed"
+    assert "no such service any more" in outcome.text
+    assert lab.release(1).images["das"].pin in lab.file("das")
+
+
+def test_a_tag_that_is_no_record_is_named_and_left(lab):
+    """Whoever put something else beside the records stops no build with it."""
+
+    class Odd(Records):
+        def release_tags(self):
+            return ["latest", "odd", *super().release_tags()]
+
+        def read_release(self, tag):
+            if tag in {"latest", "odd"}:
+                raise (Refused if tag == "odd" else Defect)(f"{tag} is no release record")
+            return super().read_release(tag)
+
+    context = lab.context()
+    records = Odd(lab.release(1))
+    outcome = bumping.resume(context, lab.delivery(context), records, delivery_lab.MEANS)
+    assert outcome.status == "resumed"
+    assert len(outcome.facts["left"]) == 2
+
+
+def test_a_release_that_the_manifests_do_not_take_stops_no_other(lab):
+    """Neither the next unfinished one nor the build that comes to mend it."""
+    bad = lab.release(2)
+
+    def render(folder, service, _environment, edited):
+        text = (folder / f"environments/staging/{service.folder}.yaml").read_text()
+        if edited and bad.tag in text:
+            raise Refused("does not render")
+        return ()
+
+    context = lab.context()
+    means = replace(delivery_lab.MEANS, render=render)
+    records = Records(bad, lab.release(1))
+    outcome = bumping.resume(context, lab.delivery(context), records, means)
+    assert outcome.status == "resumed"
+    assert "does not render" in outcome.facts["left"][0]
+    assert lab.log("%(trailers:key=Release-Tag,valueonly,separator=)")[0] == lab.release(1).tag
+    assert bad.tag not in lab.file("dis")
+
+
+def test_what_the_server_says_of_every_delivery_is_not_the_releases_fault(lab):
+    """A refused push would refuse the next one as well."""
+    hook = lab.bare / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho no deliveries today; exit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(Refused, match="no deliveries today"):
+        resume(lab, lab.release(1))
+
+
+def test_an_image_of_another_registry_is_left_where_it_is(lab):
+    """Whoever can write a record cannot bring images from elsewhere with it."""
+    foreign = replace(lab.image("das", "1"), repository="evil.example/cloudopshub-das")
+    outcome = resume(lab, replace(lab.release(1), images={"das": foreign}))
+    assert outcome.status == "nothing"
+    assert "evil.example" in outcome.facts["left"][0]
+    assert len(lab.log()) == 1
