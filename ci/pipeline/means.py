@@ -7,7 +7,7 @@ from typing import Any
 from ci.context import Context
 from ci.delivery.config import Delivery
 from ci.delivery.model import ImageRef
-from ci.errors import CiError, OutsideFault, Refused
+from ci.errors import CiError, OutsideFault
 from ci.model import Service
 from ci.pipeline.handshake import Means
 from ci.tools import helm
@@ -41,12 +41,8 @@ def renderer(
 
 def releases(context: Context, delivery: Delivery) -> Releases:
     """The release records of the registry."""
-    if not delivery.registry.address:
-        text = "no registry is known: set ECR_REGISTRY, or address under [registry] in ci/ci.toml"
-        raise Refused(text, status="unconfigured")
-    return Releases(
-        Registry(delivery.registry.address, context.environ), delivery.registry.releases
-    )
+    registry = Registry(delivery.registry.address, context.environ)
+    return Releases(registry, delivery.registry.releases)
 
 
 def why_not_again(context: Context, delivery: Delivery) -> Callable[[ImageRef], str | None]:

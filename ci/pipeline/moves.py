@@ -5,7 +5,8 @@
     release   the hold ends; the next bump or promotion brings the service along again
 
 A person does these with credentials of their own, on a laptop as well as in a parameterised job, so
-the rule of the publishing branch does not apply; only a build of a pull request may never.
+half of the rules of publishing do not apply; a build of a pull request, of a tag or of another
+branch may never.
 """
 
 import secrets
@@ -29,11 +30,21 @@ from ci.tools import git
 WhyNot = Callable[[ImageRef], str | None]  # why an image cannot run any more; None: it can
 
 
-def refuse_in_pull_request(context: Context) -> None:
-    """People's commands have no place in the build of a pull request."""
+def refuse_elsewhere(context: Context, delivery: Delivery) -> None:
+    """People's commands have no place in a build of what nobody has merged yet.
+
+    A laptop and a parameterised job are no multibranch builds: they have no BRANCH_NAME.
+    """
     if change := context.environ.get("CHANGE_ID"):
         text = f"this is pull request {change}; pull requests never change what runs"
         raise Refused(text, status="pull_request")
+    if tag := context.environ.get("TAG_NAME"):
+        text = f"this is the build of the tag {tag!r}; tags never change what runs"
+        raise Refused(text, status="may_not_publish")
+    branch = context.environ.get("BRANCH_NAME")
+    if branch and branch != delivery.branch:
+        text = f"this is a build of branch {branch!r}; only {delivery.branch!r} changes what runs"
+        raise Refused(text, status="may_not_publish")
 
 
 def hand_over(
@@ -60,7 +71,7 @@ def check_pair(delivery: Delivery, source: str, target: str) -> None:
     if from_ != source:
         where = f"is promoted from {from_}" if from_ else "is written by `bump`"
         text = f"{target} {where}, not from {source} (ci/ci.toml)"
-        raise Refused(text, status="not_a_pair")
+        raise Refused(text, status="wrong_environment")
 
 
 def promoting(

@@ -21,11 +21,6 @@ def main(
     context: Context, delivery: Delivery, *, rollbacks: int, age: timedelta, delete: bool
 ) -> Outcome:
     """Images and release records that nobody needs are listed, and gone when `delete`."""
-    if not delivery.manifests.url:
-        raise Refused(
-            "no manifest repository (MANIFEST_REPO_URL): nobody can say what is in use",
-            status="no_manifest_repository",
-        )
     registry, config = Registry(delivery.registry.address, context.environ), delivery.registry
     names = [config.repository(service) for service in context.catalogue.services]
     images = {name: _held(registry, name) for name in names}

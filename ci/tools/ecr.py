@@ -87,8 +87,8 @@ class Registry:
     def __init__(self, address: str, environ: Mapping[str, str]) -> None:
         if not address:
             raise Refused(
-                "no registry: set ECR_REGISTRY, or registry.address in ci/ci.toml",
-                status="no_registry",
+                "no registry is known: set ECR_REGISTRY, or address under [registry] in ci/ci.toml",
+                status="unconfigured",
             )
         self.address = address
         named = HOST.fullmatch(address)

@@ -211,6 +211,21 @@ def test_a_lost_answer_is_not_a_lost_push(lab):
     assert len(lab.log()) == 2
 
 
+def test_a_push_that_arrived_is_known_below_the_commits_of_others(lab):
+    """Its answer was lost, and somebody else went on from it before the head was asked."""
+    hook = lab.bare / "hooks" / "post-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(
+        '#!/bin/sh\nread old new ref\nwho="-c user.name=a -c user.email=a@b"\n'
+        'git update-ref "$ref" "$(git $who commit-tree -p "$new" -m next "$new^{tree}")"\n'
+    )
+    hook.chmod(0o755)
+    lab.server.fault(Fault("/git-receive-pack", status=502, after=True))
+    outcome = lab.bump(1)
+    assert (outcome.status, outcome.facts["commit"]) == ("bumped", lab.log()[1])
+    assert len(lab.log()) == 3
+
+
 def test_a_server_that_keeps_failing_is_an_outside_fault(lab):
     """After a few tries it is somebody else's turn: exit 4."""
     for _ in range(10):
@@ -302,5 +317,6 @@ def test_who_may_not_publish_is_refused_before_anything(lab, environ, said):
 
 def test_a_promoted_environment_is_never_bumped(lab):
     """Production gets what staging ran."""
-    with pytest.raises(Refused, match="promote staging production"):
+    with pytest.raises(Refused, match="promote staging production") as refused:
         lab.bump(1, environment="production")
+    assert refused.value.status == "wrong_environment"

@@ -132,8 +132,10 @@ def test_a_repository_that_tells_of_no_delivery_is_not_believed(
     assert refused.value.status == "no_delivery"
     assert left(registry) == set(TAGS)
     platform.environ["MANIFEST_REPO_URL"] = ""
-    with pytest.raises(Refused, match="nobody can say"):
+    with pytest.raises(Refused, match="set MANIFEST_REPO_URL") as refused:
         run(platform, delete=True)
+    assert refused.value.status == "unconfigured"
+    assert left(registry) == set(TAGS)
 
 
 def test_a_deletion_that_aws_denies_is_refused_by_name(

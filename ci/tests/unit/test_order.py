@@ -56,6 +56,12 @@ def test_a_later_commit_that_is_not_here_is_taken_to_be_newer():
     assert status(LINE[1], None, running=later) == "superseded"
 
 
+def test_a_later_commit_of_another_branch_that_is_here_is_no_newer():
+    """What is here is known, so its time says nothing."""
+    later = running(ASIDE, AT + timedelta(hours=1))
+    assert status(LINE[1], None, running=later) == "diverged"
+
+
 def test_a_person_may_say_that_histories_need_not_meet():
     """And then it is written."""
     assert status(LINE[1], ASIDE, diverged_too=True) == "write"

@@ -105,19 +105,19 @@ def test_nothing_to_change_is_fine():
 
 
 @pytest.mark.parametrize(
-    ("rendered", "why"),
+    "rendered",
     [
-        ("registry.example/cloudopshub-das:1e+10", "a bare 1e10"),
-        ("registry.example/cloudopshub-das:42-5e6f7a8b", "the digest went missing"),
-        (f"other.example/cloudopshub-das:42-5e6f7a8b@{DIGEST}", "the repository was not edited"),
-        (42, "a number"),
-        (None, "an empty value"),
+        pytest.param("registry.example/cloudopshub-das:1e+10", id="a bare 1e10"),
+        pytest.param("registry.example/cloudopshub-das:42-5e6f7a8b", id="the digest is missing"),
+        pytest.param(f"other.example/cloudopshub-das:42-5e6f7a8b@{DIGEST}", id="other registry"),
+        pytest.param(42, id="a number"),
+        pytest.param(None, id="an empty value"),
     ],
 )
-def test_an_image_is_exactly_the_wanted_one(rendered, why):
-    """What a template or YAML makes of a tag is seen in the rendering: here, %s."""
+def test_an_image_is_exactly_the_wanted_one(rendered):
+    """What a template or YAML makes of a tag is seen in the rendering."""
     found = refused([deployment(rendered)])
-    assert any(f"wanted is {NEW}" in line for line in found), why
+    assert any(f"wanted is {NEW}" in line for line in found)
 
 
 def test_a_value_that_no_template_reads_is_refused():
