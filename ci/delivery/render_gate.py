@@ -161,7 +161,7 @@ def _differences(was: Any, now: Any, path: Path) -> Iterator[tuple[Path, Any, An
                 now[number] if number < len(now) else ABSENT,
                 (*path, number),
             )
-    elif type(was) is not type(now) or repr(was) != repr(now):  # NaN is itself here
+    elif repr(was) != repr(now):  # 2 is not '2', and NaN is itself
         yield path, was, now
 
 

@@ -282,6 +282,22 @@ def test_races_end_after_as_many_attempts_as_configured(lab):
     assert fault.value.facts["attempts"] == 3
 
 
+def test_what_the_files_say_already_needs_no_commit(lab):
+    """Somebody set the very images by hand; a commit would change nothing."""
+    lab.bump(1)
+    images = lab.release(1).images, lab.release(2).images
+
+    def ahead(folder):
+        for code, old in images[0].items():
+            path = folder / f"environments/staging/{code}-service.yaml"
+            path.write_text(path.read_text().replace(old.pin, images[1][code].pin))
+
+    lab.change(ahead)
+    before = lab.log()
+    assert lab.bump(2).status == "already"
+    assert lab.log() == before
+
+
 def test_a_revert_by_hand_does_not_block_the_next_build(lab):
     """The file is the truth: what somebody reverted is delivered again by the next newer build."""
     lab.bump(1)

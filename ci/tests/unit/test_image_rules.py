@@ -132,6 +132,7 @@ STORED = Stored(
     "sha256:" + "c" * 64,
     {publication.VERSION: "118-01234567", publication.REVISION: COMMIT},
 )
+RETAGGED = replace(STORED, labels={**STORED.labels, publication.VERSION: "117-01234567"})
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,7 @@ STORED = Stored(
         ("sha256:" + "d" * 64, STORED, COMMIT, REFUSED),
         (None, STORED, COMMIT, ALREADY),
         (None, STORED, "f" * 40, REFUSED),
+        (None, RETAGGED, COMMIT, REFUSED),
     ],
     ids=[
         "new",
@@ -153,6 +155,7 @@ STORED = Stored(
         "another build",
         "pushed by an earlier run",
         "another commit's",
+        "another build's of the commit",
     ],
 )
 def test_what_becomes_of_an_image(local, stored, commit, do):

@@ -201,6 +201,22 @@ def test_several_images_of_one_rendering_do_not_swap():
     ] * 2
 
 
+def test_an_image_without_a_tag_is_known_by_its_name():
+    """The port of a registry is no tag."""
+    ui = ImageRef("registry.example/cloudopshub-ui", "42-5e6f7a8b", DIGEST)
+    before = [deployment(), deployment("old.example:5000/x/cloudopshub-ui", name="ui")]
+    after = [deployment(str(NEW)), deployment(str(ui), name="ui")]
+    assert refused(after, before, {**IMAGES, "cloudopshub-ui": ui}) == []
+
+
+def test_an_image_neither_appears_nor_vanishes():
+    """A container that had none is another container, wanted image or not."""
+    without = deployment(str(NEW))
+    del without["spec"]["template"]["spec"]["containers"][0]["image"]
+    for before, after in ((without, deployment(str(NEW))), (deployment(), without)):
+        assert any("containers[das].image" in line for line in refused([after], [before]))
+
+
 def test_a_placeholder_gives_way_where_only_one_image_comes():
     """The first delivery replaces whatever stood there; with several, it must say its name."""
     before = [deployment("placeholder.invalid/nothing:none-yet")]
