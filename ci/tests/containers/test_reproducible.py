@@ -1,0 +1,95 @@
+"""An image built again of the same commit, by another checkout, is the same byte for byte.
+
+ui and ubs stand for all: one is the page on nginx, the other the recipe of the Python services;
+das, dis and aps have their compiled kernels beside it, and take minutes.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_platform import why_no_docker
+
+from ci import catalogue
+from ci.delivery.build_facts import BuildFacts
+from ci.delivery.image_build import ImageBuild
+
+ROOT = Path(__file__).resolve().parents[3]
+BASES = ("python:3.13-slim-trixie", "nginxinc/nginx-unprivileged:1.26")
+FACTS = BuildFacts(
+    commit="0" * 40, committed_at=datetime(2026, 5, 1, 12, 30, tzinfo=UTC), dirty=False
+)
+NAME = "cloudopshub-again"
+
+
+def why_not() -> str | None:
+    if reason := why_no_docker():
+        return reason
+    for base in BASES:
+        if docker("image", "inspect", base).returncode != 0:
+            return f"no base image {base}"
+    return None
+
+
+def docker(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    argv = ["docker", *words]
+    return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=900, check=False)
+
+
+REASON = why_not()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+
+
+@pytest.fixture
+def names() -> Iterator[list[str]]:
+    made = [f"{NAME}:{secrets.token_hex(4)}-{each}" for each in ("one", "two")]
+    yield made
+    docker("rmi", "--force", *made)
+
+
+def checked_out(folder: str, root: Path, umask: int, mtime: int) -> None:
+    """The tracked files of the folder, as a checkout of that moment under that umask has them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", folder], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, target)
+        target.chmod(0o666 & ~umask)
+        os.utime(target, (mtime, mtime))
+    for each in [root / folder, *(root / folder).rglob("*/")]:
+        each.chmod(0o777 & ~umask)
+
+
+def built(name: str, code: str, root: Path) -> dict[str, Any]:
+    service = catalogue.load(ROOT).service(code)
+    argv = ImageBuild(service, name, "the-same", FACTS, 8000).argv(cached=False)
+    done = docker(*argv[1:], cwd=root)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(docker("image", "inspect", name).stdout)[0]
+    return found
+
+
+@pytest.mark.parametrize("code", ["ui", "ubs"])
+def test_built_again_it_is_the_same_image(code: str, names: list[str], tmp_path: Path) -> None:
+    """Neither the clock, nor the checkout's times and umask, nor a hash seed is in it."""
+    folder = catalogue.load(ROOT).service(code).folder
+    made = []
+    for name, umask, mtime in zip(
+        names, (0o022, 0o077), (1_700_000_000, 1_800_000_000), strict=True
+    ):
+        root = tmp_path / name.rpartition("-")[2]
+        checked_out(folder, root, umask, mtime)
+        made.append(built(name, code, root))
+    one, two = made
+    assert one["RootFS"]["Layers"] == two["RootFS"]["Layers"]
+    assert one["Id"] == two["Id"]
+    assert one["Created"].startswith("2026-05-01T12:30:00")
