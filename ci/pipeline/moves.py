@@ -185,7 +185,7 @@ def _promotion(
     )
     shown = standing.images(target, code)
     if verdict.status == "already" and not shows(shown, origin.image):
-        return Verdict(code, "write", "the same commit, built again")
+        return Verdict(code, "write", "delivered before, but the file says another image")
     return verdict
 
 
