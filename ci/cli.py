@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -73,6 +74,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):  # no name of a file may end a command by being told
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = parser().parse_args(words)
     module = command_module(arguments.command)
     ended: Outcome | CiError

@@ -10,6 +10,7 @@ from ci.context import Context
 from ci.errors import CiError
 from ci.outcome import Outcome
 
+KEYS = {"build", "at", "command", "argv", "status", "exit_code", "message"}
 BYTES_MAX = 1_000_000  # of old builds in a workspace that is kept
 
 
@@ -34,15 +35,25 @@ def record(context: Context, command: str, argv: Sequence[str], ended: Outcome |
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size > BYTES_MAX:
             path.unlink()
-        with path.open("a", encoding="utf-8") as appended:
-            appended.write(json.dumps(line, ensure_ascii=False) + "\n")
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as appended:
+            # on a line of its own, even where a killed run left half of one
+            appended.write("\n" + json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def of_build(context: Context) -> list[dict[str, Any]]:
     """The lines of this build, in the order they came."""
     try:
-        lines = file(context).read_text(encoding="utf-8").splitlines()
+        lines = file(context).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    told = [json.loads(line) for line in lines]
+    told = [entry for line in lines if (entry := _entry(line)) is not None]
     return [line for line in told if line["build"] == context.environ.get("BUILD_NUMBER")]
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """One line; None where a killed run, or a test that writes anywhere, left something else."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and entry.keys() >= KEYS else None

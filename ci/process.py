@@ -8,6 +8,24 @@ from pathlib import Path
 
 from ci.errors import OutsideFault
 
+# What opens the manifest repository, signs its commits, or opens the registry.
+MANIFEST_SECRETS = frozenset(
+    {"MANIFEST_REPO_USR", "MANIFEST_REPO_PSW", "MANIFEST_REPO_SSH_KEY", "COMMIT_SIGNING_KEY"}
+)
+AWS_SECRETS = frozenset(
+    {
+        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"),
+        *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"),
+        *("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+    }
+)
+
+
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` for a program that delivers nothing: a test, a linter."""
+    secret = MANIFEST_SECRETS | AWS_SECRETS
+    return {name: value for name, value in environ.items() if name not in secret}
+
 
 @dataclass(frozen=True)
 class Done:

@@ -30,8 +30,8 @@ def main(arguments: argparse.Namespace, context: Context) -> Outcome:
     from ci.pipeline import means, moves  # noqa: PLC0415
     from ci.pipeline.bumping import SourceHistory  # noqa: PLC0415
 
-    moves.refuse_in_pull_request(context)
     delivery = config.load(context.catalogue, context.environ)
+    moves.refuse_elsewhere(context, delivery)
     moves.check_pair(delivery, arguments.source, arguments.target)
     listed = context.catalogue
     chosen = [catalogue.find(listed, name) for name in arguments.service or ()]

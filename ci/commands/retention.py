@@ -30,13 +30,16 @@ def main(arguments: argparse.Namespace, context: Context) -> Outcome:
     """What nobody needs is listed, or gone."""
     from ci.delivery import config  # noqa: PLC0415
     from ci.errors import UsageError  # noqa: PLC0415
-    from ci.pipeline import retention  # noqa: PLC0415
+    from ci.pipeline import moves, retention  # noqa: PLC0415
 
     if arguments.rollbacks < 1 or arguments.min_age_days < 0:
         raise UsageError("--rollbacks is at least 1, --min-age-days at least 0")
+    delivery = config.load(context.catalogue, context.environ)
+    if arguments.delete:
+        moves.refuse_elsewhere(context, delivery)
     return retention.main(
         context,
-        config.load(context.catalogue, context.environ),
+        delivery,
         rollbacks=arguments.rollbacks,
         age=timedelta(days=arguments.min_age_days),
         delete=arguments.delete,

@@ -28,8 +28,8 @@ def main(arguments: argparse.Namespace, context: Context) -> Outcome:
     from ci.delivery import config  # noqa: PLC0415
     from ci.pipeline import means, moves  # noqa: PLC0415
 
-    moves.refuse_in_pull_request(context)
     delivery = config.load(context.catalogue, context.environ)
+    moves.refuse_elsewhere(context, delivery)
     environment = delivery.environment(arguments.environment or delivery.first.name).name
     propose = moves.rolling_back(
         catalogue.find(context.catalogue, arguments.service),

@@ -11,6 +11,7 @@ from datetime import datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from ci.delivery.model import TAG
+from ci.errors import Refused
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def may_not_publish(facts: BuildFacts, branch: str, expected_commit: str | None)
 
 
 def tag(template: str, facts: BuildFacts) -> str:
-    """The tag of this build's images; `ValueError` when the registry would not take it.
+    """The tag of this build's images; `Refused` when the registry would not take it.
 
     template: may hold {build}, {sha8}, {sha} and {branch}.
     """
@@ -110,5 +111,7 @@ def tag(template: str, facts: BuildFacts) -> str:
         branch=re.sub(r"[^A-Za-z0-9_.-]+", "-", facts.branch or ""),
     )
     if not TAG.fullmatch(text):
-        raise ValueError(f"{text!r}, made of {template!r}, is not an image tag")
+        raise Refused(
+            f"{text!r}, made of {template!r}, is not an image tag", status="may_not_publish"
+        )
     return text

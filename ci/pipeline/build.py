@@ -1,7 +1,8 @@
 """`ci build`: looks first, then hadolint, image, checks, smoke run and SBOM, service by service.
 
 An image whose tag the registry has already is not built again: tags never change, and another
-build of the same commit would have another digest, which could never be pushed.
+build of the same commit would have another digest, which could never be pushed. Where nobody may
+ask the registry, as in a stage without credentials, it is built.
 """
 
 import shlex
@@ -18,10 +19,11 @@ from ci.delivery import build_facts, image_build, image_checks
 from ci.delivery.build_facts import BuildFacts
 from ci.delivery.config import Delivery
 from ci.delivery.image_build import ImageBuild
-from ci.errors import Defect, OutsideFault
+from ci.errors import Defect, OutsideFault, Refused
 from ci.model import Service
 from ci.outcome import Outcome
 from ci.pipeline import facts as build
+from ci.pipeline.means import CANNOT_ASK
 from ci.tools import sbom
 from ci.tools.docker import Docker
 from ci.tools.ecr import Registry
@@ -144,7 +146,8 @@ def _unprivileged(docker: Docker, container: str) -> None:
 
 def _lint(context: Context, service: Service) -> None:
     dockerfile = context.root / service.folder / "Dockerfile"
-    done = process.run([tool("hadolint"), dockerfile], cwd=context.root, timeout_s=60)
+    env = process.without_secrets(context.environ)
+    done = process.run([tool("hadolint"), dockerfile], cwd=context.root, env=env, timeout_s=60)
     if done.code != 0:
         raise Defect(f"hadolint:\n{done.last_lines(40)}")
 
@@ -159,10 +162,16 @@ def _published(
     ):
         return {}
     registry = Registry(delivery.registry.address, context.environ)
-    stored = {
-        each.service.code: registry.find(delivery.registry.repository(each.service), each.tag)
-        for each in wanted
-    }
+    try:
+        stored = {
+            each.service.code: registry.find(delivery.registry.repository(each.service), each.tag)
+            for each in wanted
+        }
+    except Refused as why:  # the stage that builds has no credentials, and needs none
+        if why.status not in CANNOT_ASK:
+            raise
+        context.screen.line(f"  … not asked whether the registry has them already: {why}")
+        return {}
     return {code: found.digest for code, found in stored.items() if found}
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ci import environments
+from ci import environments, process
 from ci.catalogue import find
 from ci.context import Context
 from ci.embedded_postgres import PostgresError, running_postgres
@@ -66,7 +66,8 @@ def _pytest(
 
     folder = context.settings.cache_dir / "tests"
     folder.mkdir(parents=True, exist_ok=True)
-    env = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    given = process.without_secrets(os.environ)
+    env = {name: value for name, value in given.items() if name not in NOT_INHERITED}
     plugin = Suites(
         suites=suites,
         folder=folder,

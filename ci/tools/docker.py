@@ -28,7 +28,9 @@ class Docker:
 
     def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
         self._root = root
-        self._environ = {**environ, "DOCKER_BUILDKIT": "1", "DOCKER_CLI_HINTS": "false"}
+        # AWS's own stay: a credential helper may need them for a base image
+        kept = {name: environ[name] for name in environ.keys() - process.MANIFEST_SECRETS}
+        self._environ = {**kept, "DOCKER_BUILDKIT": "1", "DOCKER_CLI_HINTS": "false"}
 
     def call(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> Done:
         """One docker command line to its end, whatever it says."""

@@ -27,7 +27,7 @@ def argv(image: str, name: str, version: str, file: Path) -> list[str]:
 def write(image: str, name: str, version: str, file: Path, environ: Mapping[str, str]) -> int:
     """The SBOM of `image` is in `file`; how many packages it lists. `Defect` when none."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    quiet = {**environ, "SYFT_CHECK_FOR_APP_UPDATE": "false"}
+    quiet = {**process.without_secrets(environ), "SYFT_CHECK_FOR_APP_UPDATE": "false"}
     done = process.run(argv(image, name, version, file), env=quiet, timeout_s=TIMEOUT_S)
     if done.code != 0:
         raise OutsideFault(f"syft cannot read {image}:\n{done.last_lines()}")

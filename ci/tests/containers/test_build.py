@@ -1,6 +1,7 @@
 """An image, built and proven as `ci build` does it: a good one passes, each bad one is found."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -95,6 +96,24 @@ def test_a_dry_run_prints_the_command_lines_and_builds_nothing(platform: SmallPl
     assert "would run: docker build --provenance=false" in told
     assert "would run: docker run --detach --pull=never --read-only --cap-drop=ALL" in told
     assert not (platform.root / ".cache").exists()
+
+
+def test_a_stage_without_credentials_builds_all_the_same(
+    platform: SmallPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry's address is no secret and every stage knows it; only some may ask it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    address = "000000000000.dkr.ecr.eu-central-1.amazonaws.com"
+    context = platform.context(dry_run=True, ECR_REGISTRY=address)
+    delivery = platform.delivery(ECR_REGISTRY=address)
+    outcome = build.main(context, delivery, context.catalogue.services)
+    assert outcome.status == "done"
+    assert "would run: docker build" in outcome.text
+    assert "not asked" in context.screen.stream.getvalue()
 
 
 @pytest.mark.parametrize(

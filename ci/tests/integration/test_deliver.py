@@ -321,13 +321,26 @@ def test_a_pull_request_gets_nowhere_by_any_command(lab, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "argv"),
-    [("promote", ["staging", "production"]), ("rollback", ["das"]), ("release", ["das"])],
+    ("environ", "said"),
+    [
+        ({"CHANGE_ID": "7"}, "pull request 7"),
+        ({"TAG_NAME": "main"}, "tag 'main'"),
+        ({"BRANCH_NAME": "feature/x"}, "branch 'feature/x'"),
+    ],
 )
-def test_what_people_decide_is_not_decided_in_a_pull_request(lab, name, argv):
-    """Whatever the person's rights are."""
-    with pytest.raises(Refused, match="pull request 7"):
-        command(lab.context(CHANGE_ID="7"), name, *argv)
+@pytest.mark.parametrize(
+    ("name", "argv"),
+    [
+        ("promote", ["staging", "production"]),
+        ("rollback", ["das"]),
+        ("release", ["das"]),
+        ("retention", ["--delete"]),
+    ],
+)
+def test_what_people_decide_is_not_decided_in_a_build_of_others(lab, name, argv, environ, said):
+    """Whatever the person's rights are: not by what nobody has merged yet."""
+    with pytest.raises(Refused, match=said):
+        command(lab.context(**environ), name, *argv)
     assert lab.server.requests == []
 
 

@@ -84,6 +84,21 @@ def test_nothing_is_promoted_that_somebody_wrote_by_hand(lab):
     assert refused.value.status == "drift"
 
 
+def test_a_promotion_restores_what_somebody_changed_in_the_next_environment(lab):
+    """The delivery is old, the file is not as it left it."""
+    lab.bump(1)
+    promote(lab)
+    pin = lab.release(1).images["das"].pin
+
+    def by_hand(folder):
+        path = folder / "environments/production/das-service.yaml"
+        path.write_text(path.read_text().replace(pin, "999-x"))
+
+    lab.change(by_hand)
+    assert status(promote(lab)) == "promoted"
+    assert pin in lab.file("das", "production")
+
+
 @pytest.mark.parametrize(("source", "target"), [("production", "staging"), ("staging", "staging")])
 def test_only_what_follows_is_promoted(lab, source, target):
     """Which environment follows which is configured."""
@@ -168,9 +183,10 @@ def test_what_is_not_held_is_released_already(lab):
 
 def test_the_build_of_a_pull_request_decides_nothing(lab):
     """A laptop may, a pull request may not."""
-    moves.refuse_in_pull_request(lab.context(BRANCH_NAME=""))
+    laptop, request = lab.context(BRANCH_NAME=""), lab.context(CHANGE_ID="7")
+    moves.refuse_elsewhere(laptop, lab.delivery(laptop))
     with pytest.raises(Refused, match="pull request 7"):
-        moves.refuse_in_pull_request(lab.context(CHANGE_ID="7"))
+        moves.refuse_elsewhere(request, lab.delivery(request))
 
 
 def test_status_tells_what_runs_where_since_when_and_from_what(lab):

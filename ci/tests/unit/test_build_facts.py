@@ -7,6 +7,7 @@ import pytest
 
 from ci.delivery import build_facts
 from ci.delivery.build_facts import BuildFacts
+from ci.errors import Refused
 
 COMMIT = "1a2b3c4d" * 5
 GOOD = BuildFacts(
@@ -92,5 +93,7 @@ def test_a_tag_is_made_by_template(template, made):
 
 def test_a_tag_the_registry_would_not_take_is_refused():
     """A template that makes no tag is told before anything is built."""
-    with pytest.raises(ValueError, match="not an image tag"):
+    with pytest.raises(Refused, match="not an image tag"):
         build_facts.tag("{build}:{sha8}", GOOD)
+    with pytest.raises(Refused, match="not an image tag"):
+        build_facts.tag("{build}-{sha8}", replace(GOOD, build="7\nImage-das: x"))

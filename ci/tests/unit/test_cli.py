@@ -88,3 +88,10 @@ def test_a_command_that_is_not_there_is_a_usage_error(capsys):
         cli.main(["bmup"])
     assert ended.value.code == 2
     assert "bump" in capsys.readouterr().err
+
+
+def test_bytes_that_are_no_utf8_end_no_command(monkeypatch, capsysbinary):
+    """A file's name or an argument may hold any; it is told as it can be told."""
+    monkeypatch.setattr(a_command, "main", lambda *_: Outcome("done", "caf\udce9"))
+    assert cli.main(["stop"]) == 0
+    assert capsysbinary.readouterr().out == b"caf\\udce9\n"

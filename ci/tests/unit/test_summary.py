@@ -1,8 +1,13 @@
 """The end of a console says what failed, of which class, and what to do."""
 
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
 import pytest
 
+from ci import outcomes
 from ci.delivery import summary
+from ci.outcome import Outcome
 
 
 def line(command, code=0, message="", status="done"):
@@ -50,3 +55,16 @@ def test_a_long_message_keeps_its_end():
 def test_a_build_without_a_command_says_so():
     """`make ci` itself may have failed."""
     assert "no command" in summary.text([])
+
+
+def test_a_line_that_is_none_is_left_out(tmp_path):
+    """A killed run ends in the middle of a line, and a test may write anywhere."""
+    context = SimpleNamespace(
+        handed_on=tmp_path, environ={"BUILD_NUMBER": "7"}, now=lambda: datetime.now(UTC)
+    )
+    outcomes.record(context, "push", ["push", "caf\udce9"], Outcome("pushed", "well"))
+    with outcomes.file(context).open("ab") as appended:
+        appended.write(b'{"build": "7"}\n[]\n\xff\n{"build": "7", "comm')
+    assert [each["command"] for each in outcomes.of_build(context)] == ["push"]
+    outcomes.record(context, "bump", ["bump"], Outcome("bumped", "well"))
+    assert [each["command"] for each in outcomes.of_build(context)] == ["push", "bump"]

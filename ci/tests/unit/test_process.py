@@ -1,0 +1,51 @@
+"""Programs that deliver nothing are given nothing that could."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from ci import process
+from ci.process import Done
+from ci.suites import plugin, run
+from ci.tools import sbom
+from ci.tools.docker import Docker
+
+GIVEN = {
+    **dict.fromkeys(process.MANIFEST_SECRETS | process.AWS_SECRETS, "s3cret"),
+    "PATH": "/bin",
+    "AWS_REGION": "eu-central-1",
+}
+
+
+def test_tests_are_given_no_credentials(monkeypatch, tmp_path):
+    """They run the code of a change, on a laptop with everything exported as well."""
+    seen = {}
+    monkeypatch.setattr(run.os, "environ", GIVEN)
+    monkeypatch.setattr(plugin, "Suites", lambda **given: seen.update(given))
+    monkeypatch.setattr(pytest, "main", lambda *_, **__: 0)
+    context = SimpleNamespace(
+        root=tmp_path,
+        settings=SimpleNamespace(cache_dir=tmp_path),
+        screen=SimpleNamespace(stream=None),
+    )
+    run._pytest(context, [], "postgresql://", tmp_path / "x.xml", None)
+    assert "s3cret" not in seen["env"].values()
+    assert seen["env"]["AWS_REGION"] == "eu-central-1"
+
+
+def test_syft_and_docker_are_given_none_of_the_manifests(monkeypatch, tmp_path):
+    """Docker keeps AWS's, which a credential helper may need for a base image."""
+    seen = []
+
+    def ran(argv, env, **_):
+        seen.append(env)
+        (tmp_path / "x.json").write_text('{"components": [{"type": "library"}]}')
+        return Done(0, "")
+
+    monkeypatch.setattr(process, "run", ran)
+    sbom.write("image", "name", "1", tmp_path / "x.json", GIVEN)
+    Docker(tmp_path, GIVEN).call(["docker", "version"])
+    syft, docker = seen
+    assert "s3cret" not in syft.values()
+    assert not process.MANIFEST_SECRETS & docker.keys()
+    assert docker["AWS_PROFILE"] == "s3cret"
