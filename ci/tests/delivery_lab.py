@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from listed_services import entries
+from plain_git import git
+
 from ci import catalogue
 from ci.context import Context
 from ci.delivery import config
@@ -28,16 +31,6 @@ BEGAN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOST = "registry.example"
 CODES = ("das", "dis", "ui")
 
-SERVICE = """
-[[service]]
-folder = "{code}-service"
-code = "{code}"
-image = "cloudopshub-{code}"
-port = {port}
-ready = "/ready"
-metrics = "/metrics"
-processes = {{ {code} = "nginx" }}
-"""
 REST = """
 [[twin]]
 path = "none"
@@ -94,20 +87,6 @@ image:
   tag: '0'  # by ci
 replicas: 2
 """
-
-
-def git(folder, *argv, given=None, **environ):
-    """One git command of the test itself, in a fixed environment."""
-    identity = {
-        f"GIT_{who}_{what}": "a" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
-    done = subprocess.run(
-        ["git", *argv], cwd=folder, env=env | identity | environ, input=given,
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, f"git {argv}: {done.stderr}"
-    return done.stdout.strip()
 
 
 @dataclass
@@ -205,7 +184,7 @@ MEANS = Means(render=lambda *_: (), sleep=lambda _: None)
 
 def text(codes=CODES, rest=REST):
     """A ci.toml of these services."""
-    return "".join(SERVICE.format(code=c, port=8000 + i) for i, c in enumerate(codes)) + rest
+    return entries(codes) + rest
 
 
 def seed(bare, files, message="begin\n\nby hand"):

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from listed_services import entries
+from plain_git import git
+
 from ci import catalogue
 from ci.context import Context
 from ci.delivery import config
@@ -17,17 +20,6 @@ from ci.screen import Screen
 from ci.settings import from_environment
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICE = """
-[[service]]
-folder = "{name}-service"
-code = "{name}"
-image = "cloudopshub-{name}"
-port = {port}
-ready = "/ready"
-metrics = "/metrics"
-processes = {{}}
-
-"""
 SCRATCH = """\
 FROM scratch
 ARG VERSION
@@ -59,9 +51,8 @@ class SmallPlatform:
     @classmethod
     def make(cls, root: Path, environ: Mapping[str, str], codes=CODES) -> "SmallPlatform":
         real = (ROOT / "ci" / "ci.toml").read_text(encoding="utf-8")
-        listed = [SERVICE.format(name=name, port=8000 + i) for i, name in enumerate(codes)]
         files = {
-            "ci/ci.toml": "twin = []\n" + "".join(listed) + real[real.index("[plan]") :],
+            "ci/ci.toml": "twin = []\n" + entries(codes) + real[real.index("[plan]") :],
             ".gitignore": ".cache/\n",
         }
         for name in codes:
@@ -78,24 +69,14 @@ class SmallPlatform:
             **{k: v for k, v in os.environ.items() if k.startswith("DOCKER_")},
             **environ,
         }
+        root.mkdir(parents=True, exist_ok=True)
         made = cls(root, given)
         made.git("init", "--quiet", "--initial-branch=main")
         made.commit(files)
         return made
 
     def git(self, *words: str) -> str:
-        environ = {
-            **self.environ,
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_NOSYSTEM": "1",
-            **{f"GIT_{who}_{what}": "test@example.invalid"
-               for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
-        }  # fmt: skip
-        self.root.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            ["git", *words], cwd=self.root, env=environ, capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
+        return git(self.root, *words)
 
     def commit(self, files: Mapping[str, str]) -> str:
         for path, content in files.items():

@@ -14,6 +14,8 @@ import sysconfig
 import venv
 from pathlib import Path
 
+from listed_services import entry
+
 from ci import catalogue, environments
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,16 +85,6 @@ addopts = "--import-mode=importlib"
 [tool.mypy]
 files = ["serve.py"]
 """
-SERVICE = """
-[[service]]
-folder = "{folder}"
-code = "{code}"
-image = "{image}"
-port = {port}
-ready = "/ready"
-metrics = "/metrics"
-processes = {{ {code} = "serve" }}
-"""
 
 
 def why_not() -> str | None:
@@ -113,9 +105,7 @@ def make(root: Path) -> Path:
         if path and not path.startswith("ci/tests/") and (ROOT / path).is_file():
             _copy(path, root)
     real = (ROOT / "ci" / "ci.toml").read_text(encoding="utf-8")
-    listed = [
-        SERVICE.format(folder=s.folder, code=s.code, image=s.image, port=s.port) for s in services
-    ]
+    listed = [entry(each.folder, each.code, each.image, each.port) for each in services]
     project = (ROOT / "ci" / "pyproject.toml").read_text(encoding="utf-8")
     skipping = 'follow_imports = "skip"\nexclude = ["^ci/[a-z]"]'
     files = {

@@ -2,12 +2,12 @@
 
 import json
 import os
-import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
+from plain_git import git
 
 from ci import catalogue, settings
 from ci.context import Context
@@ -18,7 +18,6 @@ from ci.screen import Screen
 from ci.tools.source_repo import SourceRepo
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
-WHO = ["-c", "user.name=A Person", "-c", "user.email=person@example.com"]
 
 
 class Checkout:
@@ -33,9 +32,7 @@ class Checkout:
             self.write(f"{service.folder}/code.py", "1\n")
 
     def git(self, *words):
-        command = ["git", *WHO, *words]
-        done = subprocess.run(command, cwd=self.root, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
+        return git(self.root, *words)
 
     def write(self, path, text):
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
