@@ -1,7 +1,8 @@
 """How an image is built and tried out: the command lines, and what a service starts with. PURE.
 
 Everything that goes into an image comes from the commit: its version is the tag, its date the
-commit's. So the same commit and build give the same command line.
+commit's. So the same commit and build give the same command line; and that, on the same base
+images, the same image byte for byte.
 """
 
 from collections.abc import Mapping
@@ -65,7 +66,8 @@ class ImageBuild:
         another digest than the tag.
         """
         given = {name.rpartition(".")[2].upper(): value for name, value in self.labels.items()}
-        given["SOURCE_DATE_EPOCH"] = str(int(self.facts.committed_at.timestamp()))
+        if not self.facts.dirty:  # else two pages of one date: browsers would keep the first
+            given["SOURCE_DATE_EPOCH"] = str(int(self.facts.committed_at.timestamp()))
         return [
             *("docker", "build", "--provenance=false", "--progress=plain"),
             *([] if cached else ["--no-cache"]),

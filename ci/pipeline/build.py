@@ -1,8 +1,9 @@
 """`ci build`: looks first, then hadolint, image, checks, smoke run and SBOM, service by service.
 
 An image whose tag the registry has already is not built again: tags never change, and another
-build of the same commit would have another digest, which could never be pushed. Where nobody may
-ask the registry, as in a stage without credentials, it is built.
+build of the same commit has the same digest only on the same base images and engine; what has
+another could never be pushed. Where nobody may ask the registry, as in a stage without
+credentials, it is built.
 """
 
 import shlex

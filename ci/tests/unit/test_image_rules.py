@@ -100,6 +100,12 @@ def test_the_same_commit_and_build_give_the_same_command_line():
     assert "--no-cache" in build().argv(cached=False)
 
 
+def test_files_that_are_no_commits_have_no_commits_date():
+    """Two pages of one date and size would be one to a browser."""
+    edited = replace(build(), facts=replace(FACTS, dirty=True))
+    assert "SOURCE_DATE_EPOCH" not in " ".join(edited.argv())
+
+
 def test_what_was_built_by_hand_says_so():
     """Without a build number the tag is no release's, and tells when files differ."""
     assert image_build.plain_tag(FACTS) == "local-01234567"
