@@ -35,9 +35,10 @@ def record(context: Context, command: str, argv: Sequence[str], ended: Outcome |
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size > BYTES_MAX:
             path.unlink()
+        # a line of its own, even where a killed run left half of one
+        between = "\n" if path.exists() and path.read_bytes()[-1:] not in {b"", b"\n"} else ""
         with path.open("a", encoding="utf-8", errors="backslashreplace") as appended:
-            # on a line of its own, even where a killed run left half of one
-            appended.write("\n" + json.dumps(line, ensure_ascii=False) + "\n")
+            appended.write(f"{between}{json.dumps(line, ensure_ascii=False)}\n")
 
 
 def of_build(context: Context) -> list[dict[str, Any]]:

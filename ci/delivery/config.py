@@ -149,9 +149,13 @@ class Delivery:
 
 def fill(template: str, service: Service, environment: str) -> str:
     """`template` with {environment}, {folder}, {code} and {image} put in."""
-    return template.format(
-        environment=environment, folder=service.folder, code=service.code, image=service.image
-    )
+    try:
+        return template.format(
+            environment=environment, folder=service.folder, code=service.code, image=service.image
+        )
+    except (KeyError, IndexError, ValueError, AttributeError) as exc:
+        known = "{environment}, {folder}, {code} and {image}"
+        raise Defect(f"ci/ci.toml: {template!r} may hold {known}, no others: {exc!r}") from exc
 
 
 def load(catalogue: Catalogue, environ: Mapping[str, str]) -> Delivery:

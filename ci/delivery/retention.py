@@ -2,7 +2,8 @@
 
 An image stays when any of these holds, and the first that does is the reason told:
 
-    a file of the manifest repository names its digest or its tag, anywhere, even in a comment
+    a file of the manifest repository names its digest or its tag, anywhere, even in a comment, and
+      on any branch: an Application of Argo CD may follow another one
     it runs in an environment, or is one of the last ones a rollback could choose there
     it is younger than `age`: a release may be on its way
     it is one of the newest `keep` of its repository
@@ -54,7 +55,7 @@ def references(contents: Iterable[bytes]) -> References:
     digests: set[str] = set()
     words: set[str] = set()
     for content in contents:
-        text = content.decode("utf-8", errors="replace")
+        text = content.replace(b"\0", b"").decode("utf-8", errors="replace")  # UTF-16 as well
         digests.update(DIGEST.findall(text))
         for word in WORD.findall(text):
             words |= {word, word.rstrip(".-")}

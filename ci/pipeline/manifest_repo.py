@@ -47,6 +47,10 @@ class ManifestRepo:
         """The bytes of a file; `Refused` when there is none, or it is a link or behind one."""
         return self._file(path).read_bytes()
 
+    def contents(self) -> Iterator[bytes]:
+        """What stands in the files of this branch and of every other, each content once."""
+        return self.clone.contents()
+
     def write(self, edits: Mapping[str, bytes]) -> None:
         """The files hold these bytes; nothing is committed yet."""
         for path, content in edits.items():
@@ -115,8 +119,15 @@ class ManifestRepo:
             if mode != LINK:
                 continue
             target = (self.folder / path).readlink()
-            if not (self.folder / path).resolve().is_relative_to(self.folder.resolve()):
-                text = f"{path} is a symbolic link that leaves the repository ({target})"
+            try:
+                inside = (self.folder / path).resolve().is_relative_to(self.folder.resolve())
+            except (
+                RuntimeError,
+                OSError,
+            ):  # it leads to itself, which Helm does not survive either
+                inside = False
+            if not inside:
+                text = f"{path} is a symbolic link that leaves the repository, or itself ({target})"
                 raise Refused(text, status="symlink", file=path)
 
 

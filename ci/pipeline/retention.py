@@ -26,7 +26,7 @@ def main(
     images = {name: _held(registry, name) for name in names}
     records = _held(registry, config.releases)
     with manifest_repo.checkout(delivery.manifests, context.environ) as manifests:
-        named = retention.references(manifests.read(path) for path in manifests.paths())
+        named = retention.references(manifests.contents())
         ledger = manifests.ledger()
     if not ledger.deployments:
         raise Refused(

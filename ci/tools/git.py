@@ -60,6 +60,7 @@ esac
 # Byte for byte: what the repository's own .gitattributes say of line ends, `$Id$` or encodings
 # would change more of a file than the edit did, both on the way out and on the way in.
 ATTRIBUTES = "* -text -ident -filter !working-tree-encoding !eol !diff\n"
+EVERY = "refs/remotes/every/"  # where all branches are, for who asks for them
 LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|localhost|::1")
 SCP_LIKE = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9][A-Za-z0-9.-]*:[^:\s]+")
 BRANCH = re.compile(r"(?![/.-])(?!.*(//|\.\.|@\{|/\.|\.lock(/|$)))[A-Za-z0-9._/+@#=-]+(?<![./])")
@@ -372,6 +373,24 @@ class PrivateClone:
             ]
         self._read = (self.head, newer + known)
         return [*newer, *known]
+
+    def contents(self) -> Iterator[bytes]:
+        """What stands in the files of all branches that the server has, each content once."""
+        done = self.run(
+            "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head",
+            "--end-of-options", "origin", f"+refs/heads/*:{EVERY}*", network=True,
+        )  # fmt: skip
+        if done.code != 0:
+            raise self._fault(done, "fetching all branches of")
+        heads = self.must("for-each-ref", "--format=%(objectname)", EVERY).split()
+        seen: set[str] = set()
+        with contextlib.closing(gitpython.Repo(self.folder)) as repo:
+            for head in heads:
+                for line in self.must("ls-tree", "-r", "-z", "--full-tree", head).split("\0"):
+                    kind, blob = line.partition("\t")[0].split()[1:] if line else ("", "")
+                    if kind == "blob" and blob not in seen:
+                        seen.add(blob)
+                        yield repo.odb.stream(bytes.fromhex(blob)).read()
 
     def entries(self) -> dict[str, str]:
         """Path → mode of all files of the head; links are 120000, submodules 160000."""

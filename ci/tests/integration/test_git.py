@@ -300,6 +300,12 @@ def test_a_link_that_leaves_the_clone_is_refused_at_once(lab):
     assert failure(lab).status == "symlink"
 
 
+def test_a_link_to_itself_is_refused_at_once(lab):
+    """It leads nowhere, and no program ends well there."""
+    lab.change(lambda folder: (folder / "values.yaml").symlink_to("values.yaml"))
+    assert failure(lab).status == "symlink"
+
+
 def test_submodules_and_links_are_no_files(lab):
     """They are neither fetched nor listed."""
     other = lab.server.create("other")

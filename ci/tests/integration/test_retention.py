@@ -64,6 +64,7 @@ def images(registry: Registry, door: LocalEcr) -> dict[str, ImageRef]:
 @pytest.fixture
 def manifests(tmp_path: Path) -> SmallPlatform:
     made = SmallPlatform(tmp_path / "manifests", {})
+    made.root.mkdir()
     made.git("init", "--quiet", "--initial-branch=main")
     made.commit({"README.md": "nothing delivered yet\n"})
     return made
@@ -114,6 +115,19 @@ def test_what_nothing_names_goes_and_its_record_with_it(
     assert run(platform, delete=True).status == "deleted"
     assert left(registry) == left(registry, RELEASES) == set(TAGS) - {"2-b"}
     assert run(platform, delete=True).status == "nothing"
+
+
+def test_another_branch_is_a_manifest_too(registry, images, manifests, platform) -> None:
+    """An Application may follow another branch: what is named there, in any encoding, stays."""
+    for tag in ("3-c", "4-d"):
+        deliver(manifests, images[tag])
+    manifests.git("checkout", "--quiet", "-b", "hotfix/x")
+    manifests.commit({"kustomization.yaml": f"images:\n  - digest: {images['1-a'].digest}\n"})
+    (manifests.root / "wide.yaml").write_bytes("newTag: 2-b".encode("utf-16"))
+    manifests.commit({})
+    manifests.git("checkout", "--quiet", "main")
+    assert run(platform, delete=True).status == "deleted"
+    assert left(registry) == set(TAGS) - {"5-e"}
 
 
 def test_young_images_stay(registry, images, manifests, platform) -> None:

@@ -69,3 +69,12 @@ def test_what_is_no_image_is_refused(text):
     """A reference without a tag, or with a bad tag or digest, never gets further."""
     with pytest.raises(ValueError, match="is not"):
         ImageRef.parse(text)
+
+
+@pytest.mark.parametrize("file", ["{nope}.yaml", "{}.yaml", "{environment.x}.yaml", "{"])
+def test_a_template_that_cannot_be_filled_is_named(file):
+    """Before anything is looked for under a name that nobody meant."""
+    text = TEXT.replace("environments/{environment}/{folder}.yaml", file, 1)
+    found = config.parse(text, {})
+    with pytest.raises(Defect, match="may hold"):
+        found.target(catalogue.load().service("das"), "staging")
