@@ -164,7 +164,9 @@ def _deployments(
             continue
         origin = origins.get(str(image))
         source = first.get(f"Source-Commit-{code}") or first.get("Source-Commit", "")
-        source = source if COMMIT.fullmatch(source) else origin.source_commit if origin else ""
+        if origin and (image.digest or not COMMIT.fullmatch(source)):
+            source = origin.source_commit  # one digest has one source, whatever a later commit says
+        source = source if COMMIT.fullmatch(source) else ""
         if not source:
             continue
         made = Deployment(

@@ -34,6 +34,7 @@ from ci.outcome import Outcome
 
 SOURCE, MANIFESTS, USER = "cloudopshub", "manifests", "robot"
 JOB = "cloudopshub"
+ROLE = "arn:aws:iam::000000000000:role/cloudopshub-publish"
 INSIDE = (
     "CLOUDOPSHUB_PIPELINE"  # set for the steps: a pipeline does not test itself by running itself
 )
@@ -97,8 +98,13 @@ class Site:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """What docs/jenkins.md has people set for the folder of the job."""
-        return {**self.ecr.environ, "MANIFEST_REPO_URL": self.git.url(MANIFESTS)}
+        """What docs/jenkins.md has people set for the folder of the job: a role, and no key.
+
+        So a stage without the id token can ask the registry as little as it can there.
+        """
+        keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+        kept = {name: value for name, value in self.ecr.environ.items() if name not in keys}
+        return {**kept, "AWS_ROLE_ARN": ROLE, "MANIFEST_REPO_URL": self.git.url(MANIFESTS)}
 
 
 def missing(environ: Mapping[str, str]) -> list[str]:
@@ -254,7 +260,7 @@ def credentials(site: Site) -> dict[str, Credential]:
         "cloudopshub-commit-signing-key": Credential(
             "sshUserPrivateKey", {"username": "ci", "content": key}
         ),
-        # the door takes access keys; the id token that AWS would be shown is not looked at
+        # the door gives keys for any token: AWS would look at what it says and who signed it
         "cloudopshub-aws-id-token": Credential("file", {"content": "no-token-at-home"}),
     }
 

@@ -198,3 +198,11 @@ def test_a_reason_that_cannot_be_written_is_refused():
     """Bytes of a command line that are not UTF-8 come as what no file can hold."""
     with pytest.raises(Refused, match="plain line"):
         ledger.one_line("the reason", "caf\udce9")
+
+
+def test_trailers_that_a_person_pasted_change_no_origin():
+    """An image is built once: what a later message says of its source is not believed."""
+    text = ledger.message(entry())
+    pasted = "docs: about a delivery\n\n" + text.replace(A, B).split("\n\n")[-1]
+    runs = ledger.read(commits(text, pasted)).running("staging", "das")
+    assert runs.source_commit == A
