@@ -22,6 +22,10 @@ NOT_INHERITED = (
     "PYTHONPATH",
     "VIRTUAL_ENV",
     "DATABASE_URL",
+    # what a build server says of itself: tests end the same wherever they run
+    *("BUILD_NUMBER", "BUILD_URL", "JOB_NAME", "BRANCH_NAME", "TAG_NAME", "CHANGE_ID"),
+    *("CHANGE_TARGET", "GIT_BRANCH", "GIT_COMMIT", "GIT_URL", "GIT_PREVIOUS_SUCCESSFUL_COMMIT"),
+    *("ECR_REGISTRY", "MANIFEST_REPO_URL", "MANIFEST_REPO_BRANCH", "AWS_ENDPOINT_URL"),
 )
 
 
