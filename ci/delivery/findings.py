@@ -9,6 +9,7 @@
 "No findings" is good news only from a scan that ended; the four others are never clean.
 """
 
+import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -140,19 +141,29 @@ def judge(
 def waivers(text: str, where: str) -> list[Waiver]:
     """The waivers that the TOML `text` lists; `Defect` names the entry that is not one."""
     try:
-        entries = tomllib.loads(text).get("waiver", [])
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise Defect(f"{where}: {exc}") from exc
+    entries = data.pop("waiver", [])
+    if data or not isinstance(entries, list):
+        raise Defect(f"{where}: it holds [[waiver]] tables and nothing else")
     return [_waiver(entry, f"{where}: waiver {number}") for number, entry in enumerate(entries, 1)]
 
 
-def _waiver(entry: dict[str, Any], where: str) -> Waiver:
+def _waiver(entry: Any, where: str) -> Waiver:
+    if not isinstance(entry, dict):
+        raise Defect(f"{where}: it is no table")
     if unknown := entry.keys() - {"id", "package", "reason", "expires"}:
         raise Defect(f"{where}: unknown {', '.join(sorted(unknown))}")
     for name, kind in (("id", str), ("reason", str), ("expires", date)):
         # a date and time is a date to isinstance, and not what is meant
         if type(entry.get(name)) is not kind or not entry[name]:
             raise Defect(f"{where}: {name} is missing or no {kind.__name__}")
+    for name in ("id", "reason"):
+        if entry[name] != entry[name].strip():
+            raise Defect(f"{where}: {name} {entry[name]!r} has blanks around it")
+    if re.search(r"[*?\[\]\s]", entry["id"]):
+        raise Defect(f"{where}: id {entry['id']!r} is no one finding; each is waived by its own id")
     package = entry.get("package")
     if not (package is None or (isinstance(package, str) and package)):
         raise Defect(f"{where}: package is no str")

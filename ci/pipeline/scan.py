@@ -158,3 +158,5 @@ def _waivers(file: Path) -> list[Waiver]:
         return findings.waivers(file.read_text(encoding="utf-8"), str(file.name))
     except FileNotFoundError:
         return []
+    except UnicodeDecodeError as exc:
+        raise Defect(f"{file.name} is not UTF-8: {exc}") from exc

@@ -1,9 +1,11 @@
 """The repository that is built, read through GitPython; nothing here writes or fetches.
 
-Only which paths differ is asked of git itself: GitPython ends its list at the first name that is
-not UTF-8, and says nothing.
+Which paths differ is asked of git itself: GitPython ends its list at the first name that is not
+UTF-8, and says nothing.
 """
 
+import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ci.errors import OutsideFault
 
 # what GitPython says of a commit that is not there, or of a name that cannot be one
 UNKNOWN = (BadName, BadObject, ValueError, KeyError, IndexError, GitError)
+CHANGED = re.compile(r"[ MADRCUT?]{2} ")  # how an entry of `git status --porcelain` begins
 LOCAL_S = 60.0
 
 
@@ -50,7 +53,8 @@ class SourceRepo:
     @property
     def is_dirty(self) -> bool:
         """Whether a file differs from the commit, or is neither in git nor ignored."""
-        return bool(self._repo.is_dirty(untracked_files=True))
+        listed = self._git("status", "--porcelain", "-z", "--untracked-files=normal")
+        return any(CHANGED.match(entry) for entry in listed.split("\0"))
 
     def knows(self, commit: str) -> bool:
         """Whether that commit (a full hash) is in this clone; a shallow one may lack it."""
@@ -73,14 +77,22 @@ class SourceRepo:
         """
         if not self.knows(commit):
             return None
+        listed = self._git(
+            "diff-tree", "-r", "-z", "--name-only", "--no-renames", commit, self.commit
+        )
+        return sorted({path for path in listed.split("\0") if path})
+
+    def _git(self, *argv: str) -> str:
+        """What git says itself; nothing that the checkout is configured with is run for it."""
+        quiet = ["-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"]
         done = process.run(
-            ["git", "diff-tree", "-r", "-z", "--name-only", "--no-renames", commit, self.commit],
+            ["git", "--no-optional-locks", *quiet, *argv],
             cwd=Path(self._repo.working_dir),
             timeout_s=LOCAL_S,
         )
         if done.code != 0:
-            raise OutsideFault(f"git diff-tree {commit}: {done.last_lines()}")
-        return sorted({path for path in done.output.split("\0") if path})
+            raise OutsideFault(f"git {argv[0]}: {done.last_lines()}")
+        return done.output
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `newer` contains `older`; both must be known."""

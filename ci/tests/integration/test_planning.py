@@ -163,6 +163,19 @@ def test_a_file_that_is_not_in_git_keeps_the_build_from_publishing(checkout):
     assert "git status" in checkout.plan().may_not_publish
 
 
+def test_a_file_of_any_name_is_seen(checkout):
+    """Also one whose name is no UTF-8; and what the checkout is configured with is not run."""
+    checkout.commit()
+    hook = checkout.root.parent / "hook"
+    hook.write_text(f"#!/bin/sh\ntouch {hook}.ran\n")
+    hook.chmod(0o755)
+    checkout.git("config", "core.fsmonitor", str(hook))
+    assert checkout.plan().may_not_publish is None
+    (checkout.root / os.fsdecode(b"\xfd\xfc.py")).write_text("1")
+    assert "git status" in checkout.plan().may_not_publish
+    assert not hook.with_name("hook.ran").exists()
+
+
 def test_tests_seen_by_a_good_build_are_not_run_again(checkout):
     """A change of tests alone builds nothing, and is tested once."""
     deployed = checkout.commit()

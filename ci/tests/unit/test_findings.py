@@ -106,3 +106,22 @@ def test_a_waiver_without_an_end_is_a_defect(line, told):
     """Nothing is waived for ever or by a typing error."""
     with pytest.raises(Defect, match=told):
         findings.waivers(f'[[waiver]]\nid = "CVE-1"\nreason = "why"\n{line}', "waivers.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("waiver = 1", "and nothing else"),
+        ('waiver = ["x"]', "no table"),
+        ("[waiver]\nid = 'x'", "and nothing else"),
+        ("[[waivers]]\nid = 'x'", "and nothing else"),
+        ("[[waiver]]\nid = '*'\nreason = 'x'\nexpires = 2099-01-01", "no one finding"),
+        ("[[waiver]]\nid = 'CVE-*'\nreason = 'x'\nexpires = 2099-01-01", "no one finding"),
+        ("[[waiver]]\nid = 'CVE-1 '\nreason = 'x'\nexpires = 2099-01-01", "blanks"),
+        ("[[waiver]]\nid = 'CVE-1'\nreason = ' '\nexpires = 2099-01-01", "blanks"),
+    ],
+)
+def test_a_list_of_something_else_is_a_defect(text, told):
+    """A misspelt table would be no waiver, and a wildcard one for everything to come."""
+    with pytest.raises(Defect, match=told):
+        findings.waivers(text, "waivers.toml")
