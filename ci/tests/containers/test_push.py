@@ -81,6 +81,7 @@ def push_process(platform: SmallPlatform) -> "subprocess.Popen[bytes]":
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=True,  # killed as Jenkins does it: with all its children
     )
     assert process.stdin is not None
     process.stdin.write(json.dumps(platform.environ).encode())
@@ -189,7 +190,7 @@ def test_a_run_killed_between_two_images_is_finished_by_the_next(
             time.sleep(0.02)  # between polls, within the bound
         assert slow.met, process.communicate()
     finally:
-        os.kill(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     door.faults.clear()
     releases = Releases(registry(door), "cloudopshub-releases")
