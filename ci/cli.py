@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from ci import catalogue, environments, outcomes
+from ci import catalogue, environments, journal
 from ci import settings as settings_module
 from ci.context import Context
 from ci.errors import CiError, Defect
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         ended = Defect(f"ci itself failed: {error!r}", status="ci_defect")
     if "BUILD_NUMBER" in context.environ and not arguments.dry_run:
-        outcomes.record(context, arguments.command, words, ended)
+        journal.record(context, arguments.command, words, ended)
     return _tell(arguments, ended)
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ci import outcomes
+from ci import journal
 from ci.delivery import summary
 from ci.outcome import Outcome
 
@@ -62,9 +62,9 @@ def test_a_line_that_is_none_is_left_out(tmp_path):
     context = SimpleNamespace(
         handed_on=tmp_path, environ={"BUILD_NUMBER": "7"}, now=lambda: datetime.now(UTC)
     )
-    outcomes.record(context, "push", ["push", "caf\udce9"], Outcome("pushed", "well"))
-    with outcomes.file(context).open("ab") as appended:
+    journal.record(context, "push", ["push", "caf\udce9"], Outcome("pushed", "well"))
+    with journal.file(context).open("ab") as appended:
         appended.write(b'{"build": "7"}\n[]\n\xff\n{"build": "7", "comm')
-    assert [each["command"] for each in outcomes.of_build(context)] == ["push"]
-    outcomes.record(context, "bump", ["bump"], Outcome("bumped", "well"))
-    assert [each["command"] for each in outcomes.of_build(context)] == ["push", "bump"]
+    assert [each["command"] for each in journal.of_build(context)] == ["push"]
+    journal.record(context, "bump", ["bump"], Outcome("bumped", "well"))
+    assert [each["command"] for each in journal.of_build(context)] == ["push", "bump"]

@@ -1,4 +1,4 @@
-"""How each command of a build ended, a line each, so that a failed build can be summed up."""
+"""The journal of a build: how each command ended, a line each, so that it can be summed up."""
 
 import contextlib
 import json
