@@ -17,10 +17,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(_arguments: argparse.Namespace, context: Context) -> Outcome:
     """The build's commands are told, a line each; failed ones again with all they said."""
-    from ci import outcomes  # noqa: PLC0415
+    from ci import journal  # noqa: PLC0415
     from ci.delivery import summary  # noqa: PLC0415
 
-    lines = [line for line in outcomes.of_build(context) if line["command"] != "summary"]
+    lines = [line for line in journal.of_build(context) if line["command"] != "summary"]
     failed = [line for line in lines if line["exit_code"]]
     return Outcome(
         status="failures" if failed else "well" if lines else "nothing",
