@@ -25,11 +25,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace, context: Context) -> Outcome:
     """The images are built and proven."""
-    from ci.delivery import config  # noqa: PLC0415
-    from ci.pipeline import build, publish  # noqa: PLC0415
+    from ci.pipeline import planning  # noqa: PLC0415
 
-    delivery = config.load(context.catalogue, context.environ)
-    services, why_not = publish.chosen(context, arguments.service, arguments.plan)
+    services, why_not = planning.chosen(context, arguments.service, arguments.plan)
     if not services:
         return Outcome("nothing", why_not, {"images": {}})
+    from ci.delivery import config  # noqa: PLC0415
+    from ci.pipeline import build  # noqa: PLC0415
+
+    delivery = config.load(context.catalogue, context.environ)
     return build.main(context, delivery, services, cached=not arguments.no_cache)

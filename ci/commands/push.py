@@ -26,11 +26,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace, context: Context) -> Outcome:
     """The set is in the registry, whole."""
+    from ci.pipeline import planning  # noqa: PLC0415
+
+    services, why_not = planning.chosen(context, arguments.service, arguments.plan)
+    if not services:
+        return Outcome("nothing", f"nothing to publish: {why_not}", {"pushed": []})
     from ci.delivery import config  # noqa: PLC0415
     from ci.pipeline import publish  # noqa: PLC0415
 
     delivery = config.load(context.catalogue, context.environ)
-    services, why_not = publish.chosen(context, arguments.service, arguments.plan)
-    if not services:
-        return Outcome("nothing", f"nothing to publish: {why_not}", {"pushed": []})
     return publish.main(context, delivery, services, fix=arguments.fix)

@@ -26,13 +26,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace, context: Context) -> Outcome:
     """Nothing in the release stops it."""
+    from ci.pipeline import planning  # noqa: PLC0415
+
+    if arguments.plan:
+        services, why_not = planning.chosen(context, [], arguments.plan)
+        if not services:
+            return Outcome("nothing", f"nothing to scan: {why_not}", {})
     from ci.delivery import config  # noqa: PLC0415
     from ci.pipeline import publish, scan  # noqa: PLC0415
 
     delivery = config.load(context.catalogue, context.environ)
-    if arguments.plan:
-        services, why_not = publish.chosen(context, [], arguments.plan)
-        if not services:
-            return Outcome("nothing", f"nothing to scan: {why_not}", {})
     release = publish.read_release(arguments.release or context.handed_on / "release.json")
     return scan.main(context, delivery, release)

@@ -4,13 +4,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from ci.catalogue import find
 from ci.context import Context
 from ci.delivery import build_facts, plan
 from ci.delivery.build_facts import BuildFacts
 from ci.delivery.config import Delivery
 from ci.delivery.model import Ledger
 from ci.delivery.plan import Base, BuildPlan, Part
-from ci.errors import Defect, UsageError
+from ci.errors import Defect, Refused, UsageError
+from ci.model import Service
 from ci.outcome import Outcome
 from ci.pipeline import facts as build
 from ci.pipeline import manifest_repo
@@ -114,6 +116,23 @@ def parts(decided: BuildPlan, names: Sequence[str]) -> list[Part]:
     except KeyError as exc:
         known = ", ".join(part.name for part in decided.parts)
         raise UsageError(f"the plan has no {exc.args[0]!r}; it has {known}") from exc
+
+
+def chosen(context: Context, names: Sequence[str], file: Path | None) -> tuple[list[Service], str]:
+    """The services that the command line or the plan asks for; when none, why not."""
+    if file is None:
+        listed = [find(context.catalogue, name) for name in names]
+        return listed or list(context.catalogue.services), ""
+    decided = read(file)
+    if decided.commit != (commit := SourceRepo(context.root).commit):
+        raise Refused(
+            f"{file} is for commit {decided.commit[:12]}, here is {commit[:12]}; plan again",
+            status="stale_plan",
+        )
+    asked = parts(decided, names)
+    listed = [context.catalogue.service(part.name) for part in asked if part.build]
+    whys = [f"{part.name}: {why}" for part in asked for why in part.why]
+    return listed, "the plan builds no image\n" + "\n".join(whys)
 
 
 def _base(repo: SourceRepo, commit: str, source: str) -> Base:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ci.catalogue import find
 from ci.context import Context
 from ci.delivery import build_facts, publication
 from ci.delivery.build_facts import BuildFacts
@@ -23,30 +22,12 @@ from ci.errors import Defect, OutsideFault, Refused
 from ci.model import Service
 from ci.outcome import Outcome
 from ci.pipeline import facts as build
-from ci.pipeline import planning
 from ci.pipeline.build import image
 from ci.tools.docker import Docker, pushed_digest
 from ci.tools.ecr import Ensured, Registry
 from ci.tools.oci import Distribution, Releases
 
 TRIES, PAUSE_S = 3, 1.0
-
-
-def chosen(context: Context, names: Sequence[str], plan: Path | None) -> tuple[list[Service], str]:
-    """The services that the command line or the plan asks for; when none, why not."""
-    if plan is None:
-        listed = [find(context.catalogue, name) for name in names]
-        return listed or list(context.catalogue.services), ""
-    decided = planning.read(plan)
-    if decided.commit != (commit := build.gather(context).commit):
-        raise Refused(
-            f"{plan} is for commit {decided.commit[:12]}, here is {commit[:12]}; plan again",
-            status="stale_plan",
-        )
-    asked = planning.parts(decided, names)
-    listed = [context.catalogue.service(part.name) for part in asked if part.build]
-    whys = [f"{part.name}: {why}" for part in asked for why in part.why]
-    return listed, "the plan builds no image\n" + "\n".join(whys)
 
 
 def main(

@@ -225,11 +225,11 @@ def test_a_plan_of_another_commit_is_not_followed(platform: SmallPlatform) -> No
     context = platform.context()
     file = platform.root / ".cache" / "plan.json"
     planning.main(context, platform.delivery(), file)
-    services, _ = publish.chosen(context, [], file)
+    services, _ = planning.chosen(context, [], file)
     assert [each.code for each in services] == ["one", "two"]
     platform.git("commit", "--allow-empty", "--quiet", "--message", "another commit")
     with pytest.raises(Refused, match="plan again") as refused:
-        publish.chosen(context, [], file)
+        planning.chosen(context, [], file)
     assert refused.value.status == "stale_plan"
 
 
