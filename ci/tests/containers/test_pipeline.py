@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import tiny_platform
 
-from ci.local import pipeline
+from ci.local import pipeline, servers
 
-LACKS = pipeline.missing(os.environ)
+LACKS = servers.missing(os.environ)
 REASON = (
     "this is a pipeline's own step already"
     if os.environ.get(pipeline.INSIDE)
