@@ -104,10 +104,17 @@ async function start() {
     if (isAbort(error)) return;
     if (error.status !== 401 && error.status !== 403) {
       root.replaceChildren(el("main", { class: "door" }, el("div", { class: "door-card" }, failedState(error, { retry: start }))));
+      started();
       return;
     }
   }
   route();
+  started();
+}
+
+/** Tells start_watch.js that the page speaks for itself from here on. */
+function started() {
+  document.dispatchEvent(new Event("coh-started"));
 }
 
 start();

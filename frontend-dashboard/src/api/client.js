@@ -6,6 +6,8 @@
  */
 
 const REFRESH_EARLY_MS = 60_000;
+const UBS_BOUND_MS = 15_000; // sessions, tokens, settings: quick or not at all
+const SERVICE_BOUND_MS = 135_000; // the door itself gives a query up after 130 s
 const SAFE = new Set(["GET", "HEAD"]);
 
 /** What a service refused, in its own words. `kind` is its errorType, or `network` / `canceled` from the browser's side. */
@@ -48,9 +50,16 @@ export class Client {
   #tokens = new Map(); // audience → {promise, expiresMs}
   #csrf = null;
   #signedOut;
+  #ubsBoundMs;
+  #serviceBoundMs;
 
-  /** @param {{fetch?: typeof fetch, now?: () => number, onSignedOut?: () => void}} edges */
-  constructor({ fetch: fetcher = (...args) => globalThis.fetch(...args), now = () => Date.now(), onSignedOut = () => {} } = {}) {
+  /** @param {{fetch?: typeof fetch, now?: () => number, onSignedOut?: () => void, ubsBoundMs?: number, serviceBoundMs?: number}} edges */
+  constructor({
+    fetch: fetcher = (...args) => globalThis.fetch(...args), now = () => Date.now(), onSignedOut = () => {},
+    ubsBoundMs = UBS_BOUND_MS, serviceBoundMs = SERVICE_BOUND_MS,
+  } = {}) {
+    this.#ubsBoundMs = ubsBoundMs;
+    this.#serviceBoundMs = serviceBoundMs;
     this.#fetch = fetcher;
     this.#now = now;
     this.#signedOut = onSignedOut;
@@ -70,9 +79,9 @@ export class Client {
     if (!SAFE.has(method) && this.#csrf) headers["X-CSRF-Token"] = this.#csrf;
     const response = await this.#send(`/api/ubs${path}`, {
       method, headers, signal, credentials: "same-origin", body: body === undefined ? undefined : JSON.stringify(body),
-    });
-    if (response.ok) return response.status === 204 ? null : response.json();
-    const error = await errorFrom(response);
+    }, this.#ubsBoundMs);
+    if (response.ok) return told(() => (response.status === 204 ? null : response.json()));
+    const error = await told(() => errorFrom(response));
     if (response.status === 401 && !quiet) this.#signedOut();
     throw error;
   }
@@ -98,14 +107,14 @@ export class Client {
       signal?.throwIfAborted();
       const response = await this.#send(`/api/${audience}${path}${search}`, {
         method, headers: { ...headers, Authorization: `Bearer ${token}` }, body, signal, credentials: "omit",
-      });
-      if (response.ok) return response.status === 204 ? null : response.json();
+      }, this.#serviceBoundMs);
+      if (response.ok) return told(() => (response.status === 204 ? null : response.json()));
       if (response.status === 401) {
         this.#tokens.delete(audience);
         if (attempt === 0) continue;
         this.#signedOut();
       }
-      throw await errorFrom(response);
+      throw await told(() => errorFrom(response));
     }
   }
 
@@ -125,13 +134,20 @@ export class Client {
     return entry.promise;
   }
 
-  async #send(url, init) {
-    try {
-      return await this.#fetch(url, init);
-    } catch (error) {
-      if (isAbort(error)) throw error;
-      throw new ApiError("The hub cannot be reached. Is it running, and are you online?", { kind: "network" });
-    }
+  /** The answer, headers and body, is there within `boundMs`, or the request ends in an error that says so. */
+  #send(url, { signal, ...init }, boundMs) {
+    const bound = AbortSignal.timeout(boundMs);
+    return told(() => this.#fetch(url, { ...init, signal: signal ? AbortSignal.any([signal, bound]) : bound }));
+  }
+}
+
+/** What `read` gives; a connection that fails or never answers becomes an error in words. */
+async function told(read) {
+  try {
+    return await read();
+  } catch (error) {
+    if (isAbort(error) || error instanceof ApiError || error instanceof SyntaxError) throw error;
+    throw new ApiError(error?.name === "TimeoutError" ? "The hub did not answer in time." : "The hub cannot be reached. Is it running, and are you online?", { kind: "network" });
   }
 }
 

@@ -8,7 +8,7 @@ let serial = 0;
 /**
  * @param {object} parts
  * @param {string} parts.label
- * @param {() => Promise<string[]>} parts.load asked when the list opens
+ * @param {() => Promise<string[]>} parts.load asked when the list opens; Enter pressed before it answers chooses once it does
  * @param {(value: string) => void} parts.choose
  * @param {(name: string) => string} [parts.describe] small text beside a choice
  * @param {boolean} [parts.free] whether text that is no choice counts too
@@ -26,25 +26,48 @@ export function combobox({ label, placeholder = "", value = "", load, choose, de
   let hits = [];
   let active = -1;
   let chosen = value;
+  let opening = 0; // which opening of the list an answer belongs to
+  let entered = null; // the text Enter was pressed on while the list was still on its way
 
   async function open() {
+    opening += 1;
+    const mine = opening;
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     if (index === null) {
       fill(list, el("li", { class: "combo-note" }, "Loading…"));
+      let names;
       try {
-        index = searchIndex(await load());
+        names = await load();
       } catch (error) {
+        if (mine !== opening) return;
         fill(list, el("li", { class: "combo-note bad" }, error.message));
+        giveUp();
         return;
       }
+      if (mine !== opening) return; // closed since, or asked again
+      index = searchIndex(names);
     }
     draw();
+    if (entered !== null && active >= 0) take(hits[active]);
+    else giveUp();
+  }
+
+  /** What Enter asked for does not exist: the field says what holds, unless the person is still in it. */
+  function giveUp() {
+    if (entered === null) return;
+    entered = null;
+    if (document.activeElement === input) return;
+    input.value = chosen;
+    close();
   }
 
   function close() {
+    opening += 1;
+    entered = null;
     list.hidden = true;
     index = null; // names come and go: asked again next time
+    hits = [];
     input.setAttribute("aria-expanded", "false");
     input.removeAttribute("aria-activedescendant");
     active = -1;
@@ -83,8 +106,9 @@ export function combobox({ label, placeholder = "", value = "", load, choose, de
 
   input.addEventListener("focus", open);
   input.addEventListener("click", () => { if (list.hidden) open(); });
-  input.addEventListener("input", () => { if (list.hidden) open(); else if (index) draw(); });
+  input.addEventListener("input", () => { if (list.hidden) open(); else if (index) draw(); else entered = null; });
   input.addEventListener("blur", () => {
+    if (entered !== null) return; // chosen already; the list's answer settles it
     if (input.value !== chosen) {
       if (free || input.value === "") take(input.value);
       else input.value = chosen;
@@ -103,6 +127,7 @@ export function combobox({ label, placeholder = "", value = "", load, choose, de
       event.preventDefault();
       if (!list.hidden && active >= 0 && hits[active] !== undefined) take(hits[active]);
       else if (free) take(input.value);
+      else if (!list.hidden && index === null && input.value !== "") entered = input.value;
     } else if (event.key === "Escape" && !list.hidden) {
       event.stopPropagation();
       input.value = chosen;

@@ -116,6 +116,7 @@ export class ExploreView extends HTMLElement {
   }
 
   #choose(changes) {
+    if (!this.isConnected) return; // a list's late answer; the person has left
     this.#choice = { ...this.#choice, ...changes };
     this.#drawBuilder();
     const { metric, filters, by } = this.#choice;
@@ -123,6 +124,7 @@ export class ExploreView extends HTMLElement {
     this.#run(buildQuery({ metric, filters: filters.filter(({ label }) => label), by, type: this.#type(metric).type }));
   }
 
+  /** A control's choice may come late (its list was on its way): it counts unless a newer one was made meanwhile. */
   #drawBuilder() {
     const { metric, filters, by } = this.#choice;
     const { prometheus } = this.app;
@@ -141,7 +143,7 @@ export class ExploreView extends HTMLElement {
         label: "Metric", placeholder: "Search metrics…", value: metric, className: "combo-metric", primary: true,
         load: () => prometheus.labelValues("__name__", within()),
         describe: (name) => this.#type(name).type || (kindOf(name) === "counter" ? "counter" : ""),
-        choose: (name) => this.#choose({ metric: name, by: name === metric ? by : "", filters: name === metric ? filters : [] }),
+        choose: (name) => { if (this.#choice.metric === metric) this.#choose(name === metric ? {} : { metric: name, by: "", filters: [] }); },
       }),
       filters.map((filter, index) => el("div", { class: "filter-chip" },
         combobox({ label: "Label", placeholder: "label", value: filter.label, free: true, className: "combo-label",
@@ -156,7 +158,7 @@ export class ExploreView extends HTMLElement {
       (metric || filters.length > 0) && el("button", { type: "button", class: "button plain", on: { click: () => this.#addFilter() } }, icon("add"), "Filter"),
       metric && el("div", { class: "by" }, el("span", {}, "by"), combobox({ label: "Break down by", placeholder: "nothing", value: by, className: "combo-label",
         load: async () => (await prometheus.labels({ match: matching(-1), ...within() })).filter((name) => name !== "__name__" && name !== "le"),
-        choose: (label) => this.#choose({ by: label }) })),
+        choose: (label) => { if (this.#choice.metric === metric && this.#choice.by === by) this.#choose({ by: label }); } })),
     );
     this.#drawAbout();
   }

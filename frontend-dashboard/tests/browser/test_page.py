@@ -11,7 +11,7 @@ from typing import Literal
 
 import backend
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 expect.set_options(timeout=30_000)  # machines that build are busy
 Open = Callable[..., Page]
@@ -72,6 +72,15 @@ def until(page: Page, expression: str) -> None:
     page, which its policy forbids.
     """
     wait_for(lambda: bool(page.evaluate(expression)), expression)
+
+
+def hold(held: list[Route]) -> Callable[[Route], None]:
+    """A route's handler that keeps its requests waiting, in `held`."""
+
+    def keep(route: Route) -> None:
+        held.append(route)
+
+    return keep
 
 
 def settle(page: Page) -> None:
@@ -173,6 +182,79 @@ def test_one_revoked_token_is_not_noticed(open_page: Open, state: backend.State)
     expect(page.locator("coh-legend tbody tr")).to_have_count(6)
     assert state.tokens_made > 1
     expect(page.get_by_role("heading", name="Sign in")).to_have_count(0)
+
+
+# -- a start that does not go well
+
+
+def test_a_start_that_lost_a_module_is_tried_again(open_page: Open) -> None:
+    """A request dropped on the way costs a moment and leaves nothing behind."""
+    page = open_page("#/overview")
+    dropped: list[str] = []
+
+    def drop_twice(route: Route) -> None:
+        if len(dropped) < 2:
+            dropped.append(route.request.url)
+            route.abort("connectionfailed")
+        else:
+            route.continue_()
+
+    page.route("**/assets/elements/chart.*.js", drop_twice)
+    page.reload()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    assert len(dropped) == 2
+    assert page.evaluate("history.state") is None
+
+
+def test_a_start_that_keeps_failing_says_so(open_page: Open) -> None:
+    """After its tries the page says what is wrong; the button starts it where one wanted to be."""
+    page = open_page("#/explore?q=up")
+    starts: list[str] = []
+    page.on(
+        "request",
+        lambda request: starts.append(request.url) if request.is_navigation_request() else None,
+    )
+    page.route("**/assets/elements/chart.*.js", lambda route: route.abort("connectionfailed"))
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("CloudOpsHub did not start")
+    assert len(starts) == 5
+    page.unroute("**/assets/elements/chart.*.js")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("textbox", name="Query")).to_have_value("up")
+
+
+def test_a_start_that_hangs_says_so_and_goes_on(open_page: Open) -> None:
+    """A module that does not come is told after a while, and still welcome when it does."""
+    page = open_page("#/overview")
+    held: list[Route] = []
+    page.clock.install()
+    page.route("**/assets/elements/chart.*.js", hold(held))
+    page.reload(wait_until="commit")
+    expect(page.locator(".boot")).to_be_visible()
+    page.clock.run_for(20_000)
+    expect(page.get_by_role("alert")).to_contain_text("It takes very long to load")
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    held[0].continue_()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+def test_a_lost_style_sheet_is_asked_for_again(open_page: Open) -> None:
+    """The page does not stay bare."""
+    page = open_page("#/overview")
+    dropped: list[str] = []
+
+    def drop_once(route: Route) -> None:
+        if dropped:
+            route.continue_()
+        else:
+            dropped.append(route.request.url)
+            route.abort("connectionfailed")
+
+    page.route("**/assets/styles/*.css", drop_once)
+    page.reload()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    until(page, "getComputedStyle(document.body).marginTop === '0px'")
+    assert dropped
 
 
 # -- overview
@@ -355,6 +437,46 @@ def test_a_metric_is_found_filtered_and_broken_down(open_page: Open, state: back
     page.reload()
     expect(page.get_by_role("combobox", name="Metric")).to_have_value("node_cpu_seconds_total")
     expect(page.get_by_role("combobox", name="Value")).to_have_value("user")
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_choice_made_before_its_list_came_counts(open_page: Open, *, leaves: bool) -> None:
+    """Enter on a list that is still loading is kept until the answer is there, also when the person
+    goes on to something else.
+    """
+    page = open_page("#/explore?q=node_load1&m=node_load1")
+    held: list[Route] = []
+    page.route("**/api/das/api/v1/labels*", hold(held))
+    by = page.get_by_role("combobox", name="Break down by")
+    with page.expect_request("**/api/das/api/v1/labels*"):
+        by.fill("mode")
+    by.press("Enter")
+    if leaves:
+        page.get_by_role("textbox", name="Query").focus()
+    expect(by).to_have_value("mode")
+    assert len(held) == 1
+    held[0].continue_()
+    expect(page.get_by_role("textbox", name="Query")).to_have_value("avg by (mode) (node_load1)")
+    until(page, "location.hash.includes('by=mode')")
+
+
+def test_a_list_that_comes_late_takes_nothing_back(open_page: Open) -> None:
+    """What was entered on a slow list gives way to what was chosen after it."""
+    page = open_page("#/explore?q=node_load1&m=node_load1")
+    held: list[Route] = []
+    page.route("**/api/das/api/v1/labels*", hold(held), times=1)
+    by = page.get_by_role("combobox", name="Break down by")
+    with page.expect_request("**/api/das/api/v1/labels*"):
+        by.fill("mode")
+    by.press("Enter")
+    page.get_by_role("button", name="Filter").click()
+    by.fill("instance")
+    page.get_by_role("option", name="instance").click()
+    until(page, "location.hash.includes('by=instance')")
+    with page.expect_response("**/api/das/api/v1/labels*"):
+        held[0].continue_()
+    expect(by).to_have_value("instance")
+    until(page, "location.hash.includes('by=instance')")
 
 
 def test_an_error_shows_its_place_in_the_query(open_page: Open) -> None:

@@ -102,6 +102,16 @@ test("Both shapes of an error, and no shape at all, become one kind of error.", 
   equal([proxy.kind, proxy.retryAfterS], ["unavailable", 2]);
 });
 
+test("A hub that never answers, or stops in the middle of its answer, is an error in words after a while.", async () => {
+  const never = (signal) => new Promise((_, reject) => { signal.addEventListener("abort", () => reject(signal.reason)); });
+  const late = (error) => error instanceof ApiError && error.kind === "network" && error.message.includes("in time");
+  const silent = new Client({ fetch: (url, { signal }) => never(signal), ubsBoundMs: 20 });
+  await refuses(silent.ubs("GET", "/api/v1/session"), late);
+  await refuses(silent.service("das", "/x"), late);
+  const half = new Client({ fetch: async (url, { signal }) => (url.endsWith("/token") ? json({ token: "t", expires_in_s: 300 }) : { ok: true, status: 200, json: () => never(signal) }), serviceBoundMs: 20 });
+  await refuses(half.service("das", "/x"), late);
+});
+
 test("A network that is not there is an error in words; giving up is not an error to show.", async () => {
   const client = new Client({ fetch: async () => { throw new TypeError("Failed to fetch"); } });
   await refuses(client.ubs("GET", "/x"), (error) => error instanceof ApiError && error.kind === "network");
