@@ -39,6 +39,10 @@ class Done:
         return "\n".join(self.output.strip().splitlines()[-count:])
 
 
+def _why(exc: OSError) -> str:
+    return "not found" if isinstance(exc, FileNotFoundError) else str(exc.strerror)
+
+
 def run(
     argv: Sequence[str | Path],
     *,
@@ -59,8 +63,8 @@ def run(
             stderr=subprocess.STDOUT,
             timeout=timeout_s,
         )
-    except FileNotFoundError as exc:
-        raise OutsideFault(f"{argv[0]}: not found") from exc
+    except OSError as exc:
+        raise OutsideFault(f"{argv[0]}: {_why(exc)}") from exc
     except subprocess.TimeoutExpired as exc:
         raise OutsideFault(f"{argv[0]}: did not end within {timeout_s:g} s") from exc
     return Done(done.returncode, done.stdout.decode(errors="replace"))
@@ -83,8 +87,8 @@ async def run_async(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-    except FileNotFoundError as exc:
-        raise OutsideFault(f"{argv[0]}: not found") from exc
+    except OSError as exc:
+        raise OutsideFault(f"{argv[0]}: {_why(exc)}") from exc
     try:
         async with asyncio.timeout(timeout_s):
             output, _ = await process.communicate()

@@ -4,6 +4,7 @@ It is also the database of deliveries: `history()` is what `ci.delivery.ledger` 
 """
 
 import contextlib
+import errno
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,17 +119,21 @@ class ManifestRepo:
         for path, mode in self.clone.entries().items():
             if mode != LINK:
                 continue
-            target = (self.folder / path).readlink()
-            try:
-                inside = (self.folder / path).resolve().is_relative_to(self.folder.resolve())
-            except (
-                RuntimeError,
-                OSError,
-            ):  # it leads to itself, which Helm does not survive either
-                inside = False
+            link = self.folder / path
+            target = link.readlink()
+            inside = not _in_a_circle(link) and link.resolve().is_relative_to(self.folder.resolve())
             if not inside:
                 text = f"{path} is a symbolic link that leaves the repository, or itself ({target})"
                 raise Refused(text, status="symlink", file=path)
+
+
+def _in_a_circle(link: Path) -> bool:
+    """Whether following the link never ends, which Helm does not survive either."""
+    try:
+        link.stat()
+    except OSError as exc:
+        return exc.errno == errno.ELOOP
+    return False
 
 
 @contextlib.contextmanager

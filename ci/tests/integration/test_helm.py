@@ -1,6 +1,7 @@
 """Helm and kubectl as `ci` calls them: found, cut off from everything, and read back truly."""
 
 import os
+import shlex
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -167,17 +168,16 @@ def test_no_renderer_renders_nothing(helm, folder):
 def test_programs_get_no_variable_of_ours(tmp_path):
     """No credential of the pipeline reaches Helm, a plugin or a chart."""
     program = tmp_path / "helm"
-    program.write_text(
-        f"#!{sys.executable}\nimport os, pathlib\n"
-        f"pathlib.Path({str(tmp_path / 'seen')!r}).write_text('\\n'.join(sorted(os.environ)))\n"
-    )
+    code = "import os, sys; open(sys.argv[1], 'w').write(' '.join(os.environ))"
+    words = [sys.executable, "-c", code, str(tmp_path / "seen")]
+    program.write_text(f"#!/bin/sh\nexec {shlex.join(words)}\n")  # a path may hold blanks
     program.chmod(0o755)
     found = helm_module.find(
         CACHE, {**os.environ, "HELM": str(program), "AWS_SECRET_ACCESS_KEY": "x"}
     )
     assert found.helm == program
     found.version()
-    seen = set((tmp_path / "seen").read_text().split()) - {"LC_CTYPE"}
+    seen = set((tmp_path / "seen").read_text().split()) - {"LC_CTYPE", "PWD", "SHLVL", "_"}
     homes = {"HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "HELM_PLUGINS"}
     assert seen == {*homes, "HOME", "KUBECONFIG", "LC_ALL", "PATH", "TMPDIR"}
 
