@@ -1,7 +1,7 @@
 """Makes dist/: the page as nginx serves it, every asset under a name made of its content.
 
     index.html ─┬─ styles/index.css (its @imports joined) ──► assets/styles/index.<hash>.css
-                ├─ theme_boot.js (classic, blocking)      ──► assets/theme_boot.<hash>.js
+                ├─ start_watch.js, theme_boot.js (classic) ─► assets/<name>.<hash>.js
                 └─ main.js ─► modules, leaves first       ──► assets/…/<name>.<hash>.js, specifiers
                 rewritten
 
