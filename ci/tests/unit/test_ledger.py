@@ -154,8 +154,9 @@ def test_a_folded_trailer_is_one():
 
 @given(st.text(max_size=300))
 def test_any_message_can_be_read(text):
-    """No commit message makes the book unreadable."""
-    ledger.read(commits(ledger.message(entry()), text or " "))
+    """No commit message makes the book unreadable, or hides what was delivered."""
+    book = ledger.read(commits(ledger.message(entry()), text or " "))
+    assert book.running("staging", "das") is not None
 
 
 @given(st.text(min_size=1, max_size=60))
