@@ -138,7 +138,7 @@ async def _serves(python: Path) -> bool:
     done = await process.run_async(
         [python, "-c", "import platform as p; print(p.python_version())"]
     )
-    return done.code == 0 and done.output.strip() == platform.python_version()
+    return done.code == 0 and done.stdout.strip() == platform.python_version()
 
 
 def pip_settings() -> dict[str, list[str]]:
@@ -147,7 +147,7 @@ def pip_settings() -> dict[str, list[str]]:
     for python in (sys.executable, base):  # an environment made by uv has no pip of its own
         done = process.run([python, "-m", "pip", "config", "list"], timeout_s=60)
         if done.code == 0:
-            return parse_pip_config(done.output)
+            return parse_pip_config(done.stdout)
     return {}
 
 

@@ -29,14 +29,24 @@ def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Done:
-    """A program that ended: its exit code and all it wrote, stderr among it."""
+    """A program that ended. stdout: what it answered; a warning of it is in stderr, never there."""
 
     code: int
-    output: str
+    stdout: str
+    stderr: str = ""
+
+    @property
+    def text(self) -> str:
+        """All it wrote, its complaints last."""
+        return f"{self.stdout.strip()}\n{self.stderr.strip()}".strip()
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of its output, where the reason of a failure stands."""
-        return "\n".join(self.output.strip().splitlines()[-count:])
+        """The end of all it wrote, where the reason of a failure stands."""
+        return "\n".join(self.text.splitlines()[-count:])
+
+
+def _done(code: int, stdout: bytes, stderr: bytes) -> Done:
+    return Done(code, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
 
 def _why(exc: OSError) -> str:
@@ -59,15 +69,14 @@ def run(
             cwd=cwd,
             env=env,
             input=given,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             timeout=timeout_s,
         )
     except OSError as exc:
         raise OutsideFault(f"{argv[0]}: {_why(exc)}") from exc
     except subprocess.TimeoutExpired as exc:
         raise OutsideFault(f"{argv[0]}: did not end within {timeout_s:g} s") from exc
-    return Done(done.returncode, done.stdout.decode(errors="replace"))
+    return _done(done.returncode, done.stdout, done.stderr)
 
 
 async def run_async(
@@ -85,17 +94,17 @@ async def run_async(
             env=env,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stderr=asyncio.subprocess.PIPE,
         )
     except OSError as exc:
         raise OutsideFault(f"{argv[0]}: {_why(exc)}") from exc
     try:
         async with asyncio.timeout(timeout_s):
-            output, _ = await process.communicate()
+            stdout, stderr = await process.communicate()
     except TimeoutError as exc:
         raise OutsideFault(f"{argv[0]}: did not end within {timeout_s:g} s") from exc
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return Done(process.returncode or 0, output.decode(errors="replace"))
+    return _done(process.returncode or 0, stdout, stderr)

@@ -34,7 +34,7 @@ def program(cwd: Path, *argv: str) -> Check:
 
     async def check() -> str:
         done = await process.run_async(argv, cwd=cwd, timeout_s=900)
-        return "" if done.code == 0 else done.output.strip() or f"exited with {done.code}"
+        return "" if done.code == 0 else done.text or f"exited with {done.code}"
 
     return check
 
@@ -98,8 +98,8 @@ def tree(catalogue: Catalogue) -> list[str]:
     """Faults of what git tracks."""
     done = process.run(["git", "ls-files", "--cached", "-z"], cwd=catalogue.root)
     if done.code != 0:
-        return [done.output.strip()]
-    return facts.tree_faults(catalogue, [path for path in done.output.split("\0") if path])
+        return [done.text]
+    return facts.tree_faults(catalogue, [path for path in done.stdout.split("\0") if path])
 
 
 def main(context: Context, wanted: Sequence[str]) -> Outcome:

@@ -260,9 +260,9 @@ def _contained_registry() -> Iterator[tuple[str, int]]:
     started = process.run(["docker", "run", "--detach", "--rm", *given, REGISTRY_IMAGE])
     if started.code != 0:
         raise OutsideFault(f"docker run {REGISTRY_IMAGE}:\n{started.last_lines()}")
-    container = started.output.split()[-1]
+    container = started.stdout.split()[-1]
     try:
-        port = process.run(["docker", "port", container, "5000/tcp"]).output.rpartition(":")[2]
+        port = process.run(["docker", "port", container, "5000/tcp"]).stdout.rpartition(":")[2]
         _wait((LOOPBACK, int(port)), lambda: True, None)
         yield LOOPBACK, int(port)
     finally:

@@ -46,7 +46,7 @@ class Git:
         done = process.run(["git", *argv], cwd=self.folder, env=self._environ(), timeout_s=300)
         if done.code != 0:
             raise OutsideFault(f"git {argv[0]} in {self.folder}: {done.last_lines()}")
-        return done.output.strip()
+        return done.stdout.strip()
 
     def holds(self, *argv: str) -> bool:
         """Whether a git command that answers by its exit code says yes."""

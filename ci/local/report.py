@@ -75,7 +75,7 @@ def look(site: Site, context: Context, before: str) -> list[str]:
         done = process.run([*ci_of(site.workspace), *words], cwd=site.workspace, env=environ)
         if done.code != 0:
             raise Defect(f"ci {' '.join(words)}:\n{done.last_lines(40)}")
-        parts.append(f"ci {' '.join(words)}:\n" + _indented(done.output.strip()))
+        parts.append(f"ci {' '.join(words)}:\n" + _indented(done.text))
     return parts
 
 

@@ -181,7 +181,7 @@ def _forget_images(registry: str, build: int) -> None:
     listed = process.run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"])
     ours = [
         name
-        for name in listed.output.split()
+        for name in listed.stdout.split()
         if name.startswith(f"{registry}/") or re.fullmatch(rf"[^/]+:{build}-[0-9a-f]{{8}}", name)
     ]
     if listed.code == 0 and ours:

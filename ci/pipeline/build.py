@@ -133,7 +133,7 @@ def _healthy(docker: Docker, container: str, url: str) -> None:
             answer = "it ended"
             break
         time.sleep(POLL_S)  # between polls, within the bound
-    logs = docker.call(["docker", "logs", "--tail", str(LAST_LINES), container]).output
+    logs = docker.call(["docker", "logs", "--tail", str(LAST_LINES), container]).text
     raise Defect(f"{url} did not become healthy within {HEALTH_S:g} s: {answer}\n{logs.strip()}")
 
 

@@ -17,8 +17,7 @@ from ci.outcome import Outcome
 from ci.pipeline import handshake, manifest_repo, planning
 from ci.pipeline.handshake import Handed, Handshake, Means, Proposal, Propose, Standing
 from ci.pipeline.publish import read_release
-from ci.tools.git import is_shallow
-from ci.tools.source_repo import SourceRepo
+from ci.tools.source_repo import SourceRepo, is_shallow
 
 # What a git server says of every delivery alike: not a matter of one release.
 OF_THE_SERVER = {"credentials", "host_key", "moved", "not_found", "no_branch", "empty", "policy"}

@@ -25,7 +25,7 @@ from ci.model import Service
 from ci.outcome import Outcome
 from ci.pipeline import handshake, manifest_repo
 from ci.pipeline.handshake import Handshake, Means, Proposal, Propose, Standing, shows
-from ci.tools import git
+from ci.tools.source_repo import person
 
 WhyNot = Callable[[ImageRef], str | None]  # why an image cannot run any more; None: it can
 
@@ -51,7 +51,7 @@ def hand_over(
     context: Context, delivery: Delivery, environment: str, propose: Propose, means: Means
 ) -> Outcome:
     """The handshake, as the person whom git knows here."""
-    author = git.person(context.root, context.environ)
+    author = person(context.root, context.environ)
     with manifest_repo.checkout(delivery.manifests, context.environ, author, means.sleep) as repo:
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
         handed = joined.hand_over(environment, propose)
@@ -60,7 +60,7 @@ def hand_over(
 
 def by_whom(context: Context, did: str) -> str:
     """The reason, where a person gave none."""
-    who = git.person(context.root, context.environ)
+    who = person(context.root, context.environ)
     return f"{did} by {who[0]}" if who else f"{did} by hand"
 
 

@@ -161,7 +161,7 @@ class _Run:
                     raise
                 fault, done = str(exc), None
             if done is not None and done.code == 0:
-                return self._read_back(service, pushed_digest(done.output))
+                return self._read_back(service, pushed_digest(done.stdout))
             meaning = publication.fault(fault)
             if meaning == publication.TAKEN:
                 return self._taken(service)

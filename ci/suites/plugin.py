@@ -26,10 +26,10 @@ from ci.native import leash
 from ci.native.logs import Follower, tail
 from ci.suites.plan import Suite
 
-AT_ONCE = 2
 TIMEOUT_S = 1200.0
 POLL_S = 0.05
 LAST_LINES = 40
+OFTEN_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 COMPLETE = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
 
 
@@ -38,6 +38,7 @@ class Running:
     """A suite whose pytest runs now."""
 
     suite: Suite
+    server: str
     process: subprocess.Popen[bytes]
     output: Path
     reports: Follower
@@ -51,11 +52,15 @@ class Running:
 
 @dataclass
 class Suites:
-    """The plugin: instead of collecting, the session runs `suites`."""
+    """The plugin: instead of collecting, the session runs `suites`.
+
+    servers: URLs of PostgreSQL servers; as many suites run at a time, and no two share one.
+    """
 
     suites: Sequence[Suite]
     folder: Path
     env: Mapping[str, str]
+    servers: Sequence[str]
     options: Sequence[str]
     empty_is_fine: bool
 
@@ -67,13 +72,13 @@ class Suites:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """All suites have run, stage by stage, at most two at a time."""
-        waiting, running = deque(self.suites), list[Running]()
+        """All suites have run, stage by stage, as many at a time as there are servers."""
+        waiting, running, free = deque(self.suites), list[Running](), list(self.servers)
         try:
             while waiting or running:
                 stage = running[0].suite.stage if running else waiting[0].stage
-                if waiting and waiting[0].stage == stage and len(running) < AT_ONCE:
-                    running.append(self._start(waiting.popleft()))
+                if waiting and waiting[0].stage == stage and free:
+                    running.append(self._start(waiting.popleft(), free.pop()))
                     continue
                 for each in list(running):
                     ended = each.process.poll() is not None
@@ -82,6 +87,7 @@ class Suites:
                         self._pass_on(session, each)
                     if ended:
                         running.remove(each)
+                        free.append(each.server)
                         self._finish(session, each)
                     elif time.monotonic() - each.began > TIMEOUT_S:
                         os.killpg(each.process.pid, signal.SIGKILL)
@@ -92,7 +98,7 @@ class Suites:
                 each.process.wait(30)
         return True
 
-    def _start(self, suite: Suite) -> Running:
+    def _start(self, suite: Suite, server: str) -> Running:
         name = suite.name.replace(" ", "-")
         reports, output = self.folder / f"{name}.jsonl", self.folder / f"{name}.log"
         reports.unlink(missing_ok=True)
@@ -102,13 +108,14 @@ class Suites:
             process = subprocess.Popen(
                 [*leashed, *command, f"--report-log={reports}", *self.options],
                 cwd=suite.folder,
-                env=self.env,
+                env={**self.env, "TEST_POSTGRES_URL": server},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_heed_signals,  # noqa: PLW1509 - one thread starts suites
             )
-        return Running(suite, process, output, Follower(name, reports), time.monotonic())
+        return Running(suite, server, process, output, Follower(name, reports), time.monotonic())
 
     def _tell(self, session: pytest.Session, running: Running) -> None:
         """Pass on the reports that came since the last time, one test file after the other."""
@@ -180,6 +187,12 @@ class Suites:
         )
         session.testscollected += 1
         session.config.hook.pytest_runtest_logreport(report=report)
+
+
+def _heed_signals() -> None:
+    """Signals end a process again, also below `nohup`, which Jenkins begins its steps with."""
+    for number in OFTEN_IGNORED:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def oddity(code: int, tests: int, failed: int, empty_is_fine: bool) -> str | None:

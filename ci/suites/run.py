@@ -1,4 +1,4 @@
-"""Prepares a test run (environments, one PostgreSQL for all) and hands it to one pytest session."""
+"""Prepares a test run (environments, PostgreSQL servers) and hands it to one pytest session."""
 
 import asyncio
 import contextlib
@@ -15,6 +15,9 @@ from ci.outcome import Outcome
 from ci.suites import plan
 
 INTERRUPTED = 2  # pytest's own word for Ctrl-C
+AT_ONCE = 2
+"""So many suites run together, each with a server of its own: which rows a snapshot may take as
+settled depends on every transaction of the server, whatever its database."""
 
 NOT_INHERITED = (
     "PYTEST_CURRENT_TEST",
@@ -44,8 +47,11 @@ def main(
     made = environments.make(catalogue.root, sorted(folders), environments.DEV, context.screen)
     asyncio.run(made)
     try:
-        with running_postgres() as url:
-            code = _pytest(context, suites, url, junit, keyword)
+        with contextlib.ExitStack() as running:
+            servers = [
+                running.enter_context(running_postgres()) for _ in range(min(AT_ONCE, len(suites)))
+            ]
+            code = _pytest(context, suites, servers, junit, keyword)
     except PostgresError as error:
         raise OutsideFault(str(error)) from error
     if code == INTERRUPTED:
@@ -58,7 +64,7 @@ def main(
 def _pytest(
     context: Context,
     suites: Sequence[plan.Suite],
-    postgres_url: str,
+    servers: Sequence[str],
     junit: Path,
     keyword: str | None,
 ) -> int:
@@ -75,7 +81,8 @@ def _pytest(
     plugin = Suites(
         suites=suites,
         folder=folder,
-        env=env | {"TEST_POSTGRES_URL": postgres_url},
+        env=env,
+        servers=servers,
         options=["-q", "-p", "no:cacheprovider", *(["-k", keyword] if keyword else [])],
         empty_is_fine=bool(keyword),
     )

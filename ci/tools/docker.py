@@ -2,24 +2,19 @@
 
 import contextlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from ci import process
 from ci.delivery.model import DIGEST
 from ci.errors import Defect, OutsideFault
 from ci.process import Done
+from ci.tools import scratch
 from ci.tools.ecr import Login
 
 BUILD_S, PUSH_S, SHORT_S = 1800.0, 900.0, 60.0
-FOLDER = "ci-docker-"
 PUSHED = re.compile(rf"digest: ({DIGEST.pattern}) size: \d+")
 
 
@@ -43,7 +38,7 @@ class Docker:
         done = self.call(argv, timeout_s, given)
         if done.code != 0:
             raise OutsideFault(f"{' '.join(argv[:3])} failed:\n{done.last_lines()}")
-        return done.output
+        return done.stdout
 
     def build(self, argv: Sequence[str]) -> None:
         """The image is built; `Defect` with the end of the log when it cannot be."""
@@ -51,7 +46,7 @@ class Docker:
         if done.code == 0:
             return
         text = f"{argv[-1]}: the image cannot be built:\n{done.last_lines(25)}"
-        if "Cannot connect to the Docker daemon" in done.output:
+        if "Cannot connect to the Docker daemon" in done.stderr:
             raise OutsideFault(text)
         raise Defect(text)
 
@@ -59,9 +54,9 @@ class Docker:
         """The image as the engine has it; None when it has none of that name."""
         done = self.call(["docker", "image", "inspect", name])
         if done.code == 0:
-            found: dict[str, Any] = json.loads(done.output)[0]
+            found: dict[str, Any] = json.loads(done.stdout)[0]
             return found
-        if "No such image" in done.output:
+        if "No such image" in done.stderr:
             return None
         raise OutsideFault(f"docker image inspect {name} failed:\n{done.last_lines()}")
 
@@ -71,10 +66,9 @@ class Docker:
 
         The password goes by stdin: it is in no argument list, and ~/.docker is not touched.
         """
-        _sweep()
-        with tempfile.TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-") as folder:
+        with scratch.folder("docker") as folder:
             # buildx and compose are looked for in the system's folders too, so builds go on
-            inside = Docker(self._root, {**self._environ, "DOCKER_CONFIG": folder})
+            inside = Docker(self._root, {**self._environ, "DOCKER_CONFIG": str(folder)})
             argv = ["docker", "login", "--username", login.username, "--password-stdin", login.host]
             inside.good(argv, given=login.password.encode())
             yield inside
@@ -86,14 +80,6 @@ class Docker:
             return self.call(["docker", "push", target], PUSH_S)
         finally:
             self.call(["docker", "rmi", "--no-prune", target])  # the name only; `name` stays
-
-
-def _sweep() -> None:
-    """Logins of runs that were killed before they could take them away are gone."""
-    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
-        pid = left.name.removeprefix(FOLDER).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)  # another user's stays
 
 
 def pushed_digest(output: str) -> str | None:

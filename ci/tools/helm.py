@@ -34,6 +34,7 @@ from ci import process
 from ci.delivery.config import Render, fill
 from ci.errors import CiError, Defect, OutsideFault, Refused
 from ci.model import Service
+from ci.tools import scratch
 
 Object = Mapping[str, Any]
 
@@ -153,7 +154,7 @@ class Helm:
             )
         if done.code != 0:
             raise OutsideFault(f"{self.helm} does not work:\n{done.last_lines()}")
-        return done.output.strip()
+        return done.stdout.strip()
 
     def lint(
         self, folder: Path, chart: str, values: Sequence[str], *, kube_version: str | None = None
@@ -192,7 +193,7 @@ class Helm:
             argv += [f"--kube-version={kube_version}"] if kube_version else []
             done = process.run([self.helm, *argv], cwd=folder, env=env, timeout_s=TIMEOUT_S)
             if done.code != 0:
-                raise DoesNotRender(_plain(done.output, room))
+                raise DoesNotRender(_plain(done.text, room))
             files = sorted(path for path in (room / "out").rglob("*") if path.is_file())
             return [each for path in files for each in parse(path.read_text(encoding="utf-8"))]
 
@@ -204,7 +205,7 @@ class Helm:
             argv = ["kustomize", f"./{_inside(folder, path)}", f"--output={room / 'out.yaml'}"]
             done = process.run([self.kubectl, *argv], cwd=folder, env=env, timeout_s=TIMEOUT_S)
             if done.code != 0:
-                raise DoesNotRender(_plain(done.output, room))
+                raise DoesNotRender(_plain(done.text, room))
             return parse((room / "out.yaml").read_text(encoding="utf-8"))
 
     def render(
@@ -330,12 +331,12 @@ def _unpack(packed: Path, to: Path) -> None:
 @contextlib.contextmanager
 def _room() -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder that is gone afterwards, and an environment that knows of no other place."""
-    with tempfile.TemporaryDirectory(prefix="ci-helm-") as name:
+    with scratch.folder("helm") as room:
         homes = {
-            f"HELM_{home}": f"{name}/{home.lower()}"
+            f"HELM_{home}": str(room / home.lower())
             for home in ("CACHE_HOME", "CONFIG_HOME", "DATA_HOME", "PLUGINS")
         }
-        yield Path(name), {**RESTRICTED, **homes, "HOME": name, "TMPDIR": name}
+        yield room, {**RESTRICTED, **homes, "HOME": str(room), "TMPDIR": str(room)}
 
 
 def _inside(folder: Path, name: str) -> str:

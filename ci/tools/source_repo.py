@@ -6,6 +6,7 @@ UTF-8, and says nothing.
 
 import os
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -92,7 +93,7 @@ class SourceRepo:
         )
         if done.code != 0:
             raise OutsideFault(f"git {argv[0]}: {done.last_lines()}")
-        return done.output
+        return done.stdout
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `newer` contains `older`; both must be known."""
@@ -112,3 +113,20 @@ class SourceRepo:
             if bases and bases[0] is not None:
                 return bases[0].hexsha
         return None
+
+
+def is_shallow(root: Path) -> bool:
+    """Whether the history of the checkout at `root` was cut off when it was cloned."""
+    done = process.run(["git", "rev-parse", "--is-shallow-repository"], cwd=root, timeout_s=LOCAL_S)
+    return done.stdout.strip() == "true"
+
+
+def person(root: Path, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Name and address of who works in the checkout at `root`; None when git was not told."""
+    found = []
+    for key in ("user.name", "user.email"):
+        named = environ.get(f"GIT_AUTHOR_{key.partition('.')[2].upper()}")
+        done = process.run(["git", "config", "--get", key], cwd=root, timeout_s=LOCAL_S)
+        found.append(named or (done.stdout.strip() if done.code == 0 else ""))
+    name, email = found
+    return (name, email) if name and email else None

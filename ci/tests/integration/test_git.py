@@ -18,7 +18,7 @@ import pytest
 from ci.errors import CiError, OutsideFault, Refused
 from ci.local.git_server import Fault, running_git_server
 from ci.pipeline import manifest_repo
-from ci.tools import git
+from ci.tools import git, git_address
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 
@@ -77,7 +77,7 @@ def failure(lab, **environ):
 def test_an_address_that_does_more_than_name_a_repository_is_refused(url, said):
     """By name, before git sees it, and without repeating a password."""
     with pytest.raises(Refused, match=said) as refused:
-        git.check_url(url)
+        git_address.check_url(url)
     assert "pw" not in str(refused.value)
     assert "token" not in str(refused.value)
 
@@ -95,7 +95,7 @@ def test_an_address_that_does_more_than_name_a_repository_is_refused(url, said):
 )
 def test_addresses_that_name_a_repository_are_taken(url):
     """HTTPS, SSH in both spellings, files, and plain HTTP on this machine."""
-    assert git.check_url(url) == url
+    assert git_address.check_url(url) == url
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_addresses_that_name_a_repository_are_taken(url):
 def test_a_branch_is_a_branch_and_nothing_else(name):
     """What git would take for an option, a range or a refspec is refused."""
     with pytest.raises(Refused):
-        git.check_branch(name)
-    assert git.check_branch("release/2026.1_x-y") == "release/2026.1_x-y"
+        git_address.check_branch(name)
+    assert git_address.check_branch("release/2026.1_x-y") == "release/2026.1_x-y"
 
 
 @pytest.mark.parametrize(
@@ -409,6 +409,29 @@ def test_a_commit_holds_what_was_meant_and_nothing_else(lab):
         f"{sha} A Person person@example.org"
     )
     assert replace(pushed, said="") == git.Pushed(landed=True)
+
+
+def test_a_branch_that_was_set_back_is_not_pushed_to(lab):
+    """To git it is a fast-forward of the older head, and would bring back what was undone."""
+    lab.bump(1)
+    before = delivery_lab.git(lab.bare, "rev-parse", "main^")
+    path = "environments/staging/das-service.yaml"
+    with checkout(lab) as repo:
+        repo.write({path: b"a: 1\n"})
+        repo.commit("a push that comes too late\n", [path])
+        delivery_lab.git(lab.bare, "update-ref", "refs/heads/main", before)
+        pushed = repo.push()
+    assert (pushed.landed, pushed.lost_race, pushed.error) == (False, True, None)
+    assert "the branch moved before the push" in pushed.said
+    assert delivery_lab.git(lab.bare, "rev-parse", "main") == before
+
+
+def test_where_no_program_can_run_it_is_said_at_once(lab, monkeypatch):
+    """Git would skip a hook that cannot run, and with it the look at the branch."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    error = failure(lab)
+    assert error.status == "noexec"
+    assert "TMPDIR" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from ci.suites.plan import Suite
 from ci.suites.plugin import Suites
 root = Path(sys.argv[1])
 suites = [Suite(p.name, p, ("tests",), 1) for p in sorted(root.iterdir()) if (p / "tests").exists()]
-plugin = Suites(suites, root, dict(os.environ), ["-q", "-p", "no:cacheprovider"], False)
+servers = ["postgresql://one", "postgresql://two"]
+plugin = Suites(suites, root, dict(os.environ), servers, ["-q", "-p", "no:cacheprovider"], False)
 options = ["-c", os.devnull, f"--rootdir={root}", "-ra", "-p", "no:cacheprovider"]
 options += ["-o", "console_output_style=classic", f"--junitxml={root}/junit.xml"]
 sys.exit(pytest.main([*options, str(root)], plugins=[plugin]))
@@ -27,16 +28,16 @@ sys.exit(pytest.main([*options, str(root)], plugins=[plugin]))
 
 @pytest.fixture
 def outer(tmp_path):
-    """Run suites given as folder → test module; its exit code and screen."""
+    """Run suites given as folder → test module, perhaps by a program; its exit code and screen."""
 
-    def run(**suites):
+    def run(*before, **suites):
         for name, text in suites.items():
             tests = tmp_path / name / "tests"
             tests.mkdir(parents=True)
             (tests / "test_it.py").write_text(text)
             (tmp_path / name / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
             (tmp_path / name / ".venv").symlink_to(ROOT / "ci" / ".venv")
-        command = [sys.executable, "-c", OUTER, str(tmp_path)]
+        command = [*before, sys.executable, "-c", OUTER, str(tmp_path)]
         done = subprocess.run(
             command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=120
         )
@@ -49,6 +50,24 @@ def counts(screen):
     """The closing line: outcome → count."""
     pairs = re.findall(r"(\d+) (passed|failed|skipped|xfailed|error)", screen.splitlines()[-1])
     return {outcome: int(count) for count, outcome in pairs}
+
+
+def test_suites_of_the_same_time_share_no_server(outer, tmp_path):
+    """A transaction of one would decide what another may take as settled."""
+    tell = "import os\ndef test_it(): open('server', 'x').write(os.environ['TEST_POSTGRES_URL'])"
+    code, _ = outer(one=tell, three=tell, two=tell)
+    assert code == 0
+    one, three, two = ((tmp_path / each / "server").read_text() for each in ("one", "three", "two"))
+    assert {one, three} == {"postgresql://one", "postgresql://two"}
+    assert two in {one, three}
+
+
+def test_a_suite_heeds_the_signals_that_its_starter_ignores(outer):
+    """A build server starts its steps by `nohup`, and tests end what they started by a signal."""
+    ends = "import os, signal\ndef test_it(): os.kill(os.getpid(), signal.{})"
+    code, screen = outer("nohup", one=ends.format("SIGHUP"))
+    assert code == 1
+    assert "its pytest was killed by signal 1" in screen
 
 
 def test_reports_of_all_suites_are_summed(outer, tmp_path):

@@ -28,7 +28,7 @@ def test_tests_are_given_no_credentials(monkeypatch, tmp_path):
         settings=SimpleNamespace(cache_dir=tmp_path),
         screen=SimpleNamespace(stream=None),
     )
-    run._pytest(context, [], "postgresql://", tmp_path / "x.xml", None)
+    run._pytest(context, [], [], tmp_path / "x.xml", None)
     assert "s3cret" not in seen["env"].values()
     assert seen["env"]["AWS_REGION"] == "eu-central-1"
 

@@ -1,0 +1,171 @@
+"""All that a git process of ours sees: nothing of the machine's or the person's configuration.
+
+Credentials are apart, for the calls that speak with the server; a GIT_ASKPASS script that holds
+none brings them there.
+"""
+
+import os
+import shlex
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ci.errors import Refused
+
+LOCAL_S = 60.0  # a git command that speaks with no server
+PASSED_ON = (
+    *("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO"),
+    *("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+)
+CONFIG = (
+    ("protocol.allow", "never"),
+    ("protocol.file.allow", "always"),
+    ("protocol.https.allow", "always"),
+    ("protocol.ssh.allow", "always"),
+    ("core.hooksPath", os.devnull),
+    ("core.fsmonitor", "false"),
+    ("core.autocrlf", "false"),
+    ("credential.helper", ""),
+    ("http.followRedirects", "false"),  # a password goes where it was meant to go, or nowhere
+    ("http.lowSpeedLimit", "1"),
+    ("http.lowSpeedTime", "30"),
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    ("submodule.recurse", "false"),
+    ("fetch.recurseSubmodules", "false"),
+    ("advice.detachedHead", "false"),
+)
+ASKPASS = """\
+#!/bin/sh
+case "$1" in
+Username*) printf '%s\\n' "$CI_GIT_USER" ;;
+*) printf '%s\\n' "$CI_GIT_PASSWORD" ;;
+esac
+"""
+EXPECTED_HEAD = "CI_EXPECTED_HEAD"
+# What git runs once the server has told its branch and before a commit is sent; the server then
+# takes the commit only while its branch is still what it told.
+PRE_PUSH = """\
+#!/bin/sh
+while read -r _ _ _ head; do
+  [ "$head" = "$CI_EXPECTED_HEAD" ] && continue
+  echo "! stale info: the branch moved before the push" >&2
+  exit 1
+done
+"""
+
+
+@dataclass(frozen=True)
+class Account:
+    """As whom git speaks with the server, and with which key commits are signed."""
+
+    user: str = ""
+    password: str = field(default="", repr=False)
+    ssh_key: Path | None = None
+    known_hosts: Path | None = None
+    agent: str | None = None
+    signing_key: Path | None = None
+    plain_http: bool = False
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "Account":
+        """The account that the environment describes; a key file that is not there is refused."""
+
+        def file(name: str) -> Path | None:
+            if not environ.get(name):
+                return None
+            path = Path(environ[name]).expanduser().absolute()
+            if not path.is_file():
+                raise Refused(f"{name}={path} is no file", status="credentials")
+            return path
+
+        return cls(
+            user=environ.get("MANIFEST_REPO_USR", ""),
+            password=environ.get("MANIFEST_REPO_PSW", ""),
+            ssh_key=file("MANIFEST_REPO_SSH_KEY"),
+            known_hosts=file("MANIFEST_REPO_KNOWN_HOSTS"),
+            agent=environ.get("SSH_AUTH_SOCK") or None,
+            signing_key=file("COMMIT_SIGNING_KEY"),
+            plain_http=environ.get("MANIFEST_REPO_PLAIN_HTTP", "").lower() in {"1", "true", "yes"},
+        )
+
+
+def isolated(environ: Mapping[str, str], home: Path, account: Account, url: str) -> dict[str, str]:
+    """All that git sees: nothing of the machine's or the person's configuration, no secret."""
+    config = [*CONFIG]
+    if urlsplit(url).scheme == "http":
+        config.append(("protocol.http.allow", "always"))
+    if account.signing_key:
+        config += [("gpg.format", "ssh"), ("user.signingKey", str(account.signing_key))]
+    numbered = {"GIT_CONFIG_COUNT": str(len(config))}
+    for number, (key, value) in enumerate(config):
+        numbered |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return {
+        **{name: environ[name] for name in PASSED_ON if name in environ},
+        **numbered,
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "false",
+        "SSH_ASKPASS": "false",  # a key with a passphrase fails at once instead of asking
+        "SSH_ASKPASS_REQUIRE": "force",
+        "LC_ALL": "C",
+        "GIT_SSH_VARIANT": "ssh",
+        "GIT_SSH_COMMAND": _ssh_command(environ, account),
+    }
+
+
+def credentials(home: Path, account: Account) -> dict[str, str]:
+    """What only a call that speaks with the server gets beside that."""
+    given: dict[str, str] = {}
+    if account.password:
+        given |= {
+            "GIT_ASKPASS": str(_script(home / "askpass", ASKPASS)),
+            "CI_GIT_USER": account.user,
+            "CI_GIT_PASSWORD": account.password,
+        }
+    if account.agent and not account.ssh_key:
+        given["SSH_AUTH_SOCK"] = account.agent
+    return given
+
+
+def hooks(home: Path) -> Path:
+    """The folder of the one hook that there is; `Refused` where no program runs in `home`."""
+    folder = home / "hooks"
+    folder.mkdir()
+    _script(folder / "pre-push", PRE_PUSH)
+    return folder
+
+
+def _script(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="ascii")
+    path.chmod(0o700)
+    if not os.access(path, os.X_OK):
+        raise Refused(
+            f"no program can run in {tempfile.gettempdir()} (noexec?), and git needs one for the"
+            " credentials and one before a push; set TMPDIR to a folder where they can",
+            status="noexec",
+        )
+    return path
+
+
+def _ssh_command(environ: Mapping[str, str], account: Account) -> str:
+    """How ssh is called: without the person's configuration; without a key file, by the agent."""
+    known = account.known_hosts or Path(environ.get("HOME", "/")) / ".ssh" / "known_hosts"
+    words = ["ssh", "-F", os.devnull, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+    words += ["-o", f'UserKnownHostsFile="{_plain_path(known)}"']
+    words += ["-o", f"GlobalKnownHostsFile={os.devnull}"]
+    words += ["-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=10"]
+    if account.ssh_key:
+        words += ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]
+        words += ["-o", f'IdentityFile="{_plain_path(account.ssh_key)}"']
+    return shlex.join(words)
+
+
+def _plain_path(path: Path) -> str:
+    """The path as ssh reads it: `%` begins a token there, and Jenkins has `%2F` in workspaces."""
+    return str(path).replace("%", "%%")
