@@ -2,10 +2,13 @@
 
 uv makes them, all at once; it is told what pip is configured with, so a machine that reaches its
 packages through pip's settings (a mirror, a certificate, a folder of wheels) needs no second set.
-Where uv cannot, pip does the same from the same lock. A current environment costs one file read.
+Where uv cannot, pip does the same from the same lock. A current environment costs one file read;
+of commands that want the same one at the same time, one makes it and the others wait.
 """
 
 import asyncio
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +17,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +31,7 @@ Lock = Literal["requirements.txt", "requirements-dev.txt"]
 RUNTIME: Lock = "requirements.txt"
 DEV: Lock = "requirements-dev.txt"
 STAMP = ".cloudopshub.json"
+WAIT_S, POLL_S = 1200.0, 0.2
 
 
 def python_of(folder: Path) -> Path:
@@ -73,8 +77,12 @@ class Maker:
     async def make(self, name: str) -> None:
         """The folder `name` has an environment that holds what the lock names."""
         folder = self.root / name
-        if wanted := wanted_lock(folder, self.lock):
-            await _make_one(folder, wanted, self._variables, self.screen)
+        if wanted_lock(folder, self.lock) is None:
+            return
+        with self.screen.step(f"{name}: environment"):
+            async with _alone(self.root / ".cache" / "environments" / name):
+                if wanted := wanted_lock(folder, self.lock):  # unless another has made it
+                    await _make_one(folder, wanted, self._variables, self.screen)
 
     @cached_property
     def _variables(self) -> Mapping[str, str]:
@@ -94,15 +102,37 @@ async def make(root: Path, folders: Iterable[str], lock: Lock, screen: Screen) -
 
 async def _make_one(folder: Path, lock: Lock, env: Mapping[str, str], screen: Screen) -> None:
     venv = folder / ".venv"
-    with screen.step(f"{folder.name}: environment"):
-        (venv / STAMP).unlink(missing_ok=True)
-        if not await _made_by_uv(folder, lock, env, screen):
-            await _made_by_pip(folder, lock)
-        version = platform.python_version()
-        # the development set contains the runtime set
-        locks = (RUNTIME, DEV) if lock == DEV else (RUNTIME,)
-        stamp = {name: fingerprint((folder / name).read_bytes(), version) for name in locks}
-        (venv / STAMP).write_text(json.dumps(stamp))
+    (venv / STAMP).unlink(missing_ok=True)
+    if not await _made_by_uv(folder, lock, env, screen):
+        await _made_by_pip(folder, lock)
+    version = platform.python_version()
+    # the development set contains the runtime set
+    locks = (RUNTIME, DEV) if lock == DEV else (RUNTIME,)
+    stamp = {name: fingerprint((folder / name).read_bytes(), version) for name in locks}
+    (venv / STAMP).write_text(json.dumps(stamp))
+
+
+@contextlib.asynccontextmanager
+async def _alone(file: Path) -> AsyncIterator[None]:
+    """No other process is in a block on the same `file`; `OutsideFault` when one does not leave."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as held:
+        try:
+            async with asyncio.timeout(WAIT_S):
+                while not _locked(held.fileno()):  # noqa: ASYNC110 - another process tells no event
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError as exc:
+            raise OutsideFault(f"{file}: another command holds it for {WAIT_S:g} s") from exc
+        yield
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether this process holds the lock now; the kernel lets go of it with the process."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def _made_by_uv(folder: Path, lock: Lock, env: Mapping[str, str], screen: Screen) -> bool:

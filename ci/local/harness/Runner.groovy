@@ -19,8 +19,9 @@ class StepFailed extends RuntimeException {
 /**
  * Runs a file the way Jenkins does, in one workspace: stages in order, branches one after the other.
  *
- * Order of a stage, as Jenkins has it: its plain environment, its `when`, its credentials, its body,
- * its `post`. So a stage that is skipped never asks for a credential.
+ * Order of a stage, as Jenkins has it: its options, its `when`, its environment with credentials, its
+ * body, its `post`. So a stage that is skipped never asks for a credential, but waits for a lock among
+ * its options, unless its `when` says `beforeOptions true`.
  */
 class Runner {
     static final List<String> SEVERITY = ['SUCCESS', 'UNSTABLE', 'FAILURE', 'ABORTED']
@@ -145,23 +146,37 @@ class Runner {
     }
 
     private void entered(Stage stage, List<String> path, Map record) {
-        Map<String, Object> declared = tree.environment(stage.environment)
-        reading.within(declared.findAll { it.value instanceof String } + [STAGE_NAME: stage.name], []) {
-            if (stage.when && !When.holds(tree.when(stage.when), reading)) {
-                skip(stage, record, 'when conditional')
-                return
-            }
-            credentials(declared) {
-                guarded(record) {
-                    wrapped(stage.options) {
-                        if (stage.steps) {
-                            steps(tree.steps(stage.steps, false))
-                        } else {
-                            children(stage, path)
-                        }
+        List<Map> conditions = stage.when ? tree.when(stage.when) : []
+        Closure allowed = { Closure work -> When.holds(conditions, reading) ? work() : skip(stage, record, 'when conditional') }
+        long outer = deadline
+        Closure body = {
+            record.result = 'SUCCESS'  // whatever a first try among its options came to
+            bound(tree.environment(stage.environment)) {
+                StepFailed failed = null
+                try {
+                    if (stage.steps) {
+                        steps(tree.steps(stage.steps, false))
+                    } else {
+                        children(stage, path)
                     }
+                } catch (StepFailed failure) {
+                    failed = failure
+                    worsen(record, failed.result)
                 }
+                long inner = deadline
+                deadline = outer  // a timeout fires once
                 post(stage, record)
+                deadline = inner
+                if (failed) {
+                    throw failed
+                }
+            }
+        }
+        reading.within([STAGE_NAME: stage.name], []) {
+            if (When.isBeforeOptions(conditions)) {
+                allowed { wrapped(stage.options, body) }
+            } else {
+                wrapped(stage.options) { allowed(body) }
             }
         }
     }
@@ -267,12 +282,13 @@ class Runner {
         body(step)
     }
 
+    /** With `nohup` in front, as the plugin durable-task does it: a hang-up ends nothing that a step starts. */
     private void sh(Step step) {
         File scratch = new File(workspace.path + '@tmp')
         scratch.mkdirs()
         File script = new File(scratch, "script-${++scripts}.sh")
         script.setText(step.parameters.script.toString(), 'UTF-8')
-        ProcessBuilder builder = new ProcessBuilder('/bin/sh', '-xe', script.path).directory(folder).redirectErrorStream(true)
+        ProcessBuilder builder = new ProcessBuilder('nohup', '/bin/sh', '-xe', script.path).directory(folder).redirectErrorStream(true)
             .redirectInput(new File('/dev/null'))
         builder.environment().clear()
         builder.environment().putAll(reading.scope)

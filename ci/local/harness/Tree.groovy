@@ -310,12 +310,12 @@ class Tree {
         List<Map> found = []
         Map handlers = Vocabulary.WHEN_CONDITIONS.collectEntries { String name ->
             [name, { List given -> found << condition(name, given) }]
-        } + ['beforeAgent', 'beforeInput', 'beforeOptions'].collectEntries { [it, { List given -> null }] }
+        } + When.MOMENTS.collectEntries { String name -> [name, { List given -> found << [name: name, value: given[0]] }] }
         reading.evaluate(body, new Block(reading, handlers, { String name, List given ->
             reading.fault("Unknown conditional ${name}. Valid conditionals are: ${Vocabulary.WHEN_CONDITIONS.join(', ')}")
             found << [name: name]
         }))
-        if (!found) {
+        if (found.every { it.name in When.MOMENTS }) {
             reading.fault('Empty when closure, remove the property or add some content.')
         }
         found

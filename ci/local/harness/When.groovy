@@ -1,7 +1,14 @@
 /** Whether the conditions of a `when {}` hold in an environment. */
 class When {
+    /** Not conditions: what the stage enters only once they hold. */
+    static final List<String> MOMENTS = ['beforeAgent', 'beforeInput', 'beforeOptions']
+
     static boolean holds(List<Map> conditions, Reading reading) {
-        conditions.every { one(it, reading) }
+        conditions.every { it.name in MOMENTS || one(it, reading) }
+    }
+
+    static boolean isBeforeOptions(List<Map> conditions) {
+        conditions.any { it.name == 'beforeOptions' && it.value }
     }
 
     private static boolean one(Map condition, Reading reading) {

@@ -115,9 +115,11 @@ def test_elsewhere_it_only_tests_and_builds(readings, place):
 
 
 def test_a_pull_request_needs_no_credential(run):
-    """The store of such a job is empty."""
+    """The store of such a job is empty; and it waits for no build of main."""
     ran, calls = run(PLACES["pull request"], credentials={})
-    assert ran.ok, ran.console.read_text()
+    console = ran.console.read_text()
+    assert ran.ok, console
+    assert "acquire lock" not in console
     assert commands(calls) == ONLY_CHECKED
 
 

@@ -141,6 +141,58 @@ def test_a_stage_that_is_skipped_runs_no_step(run):
     assert ran.archived == []
 
 
+OPTIONS = """
+pipeline {{
+    agent any
+    stages {{
+        stage('One') {{
+            options {{
+                {options}
+            }}
+            when {{
+                {when}
+                branch 'main'
+            }}
+            steps {{
+                sh 'echo x >> tries; {step}'
+            }}
+            post {{
+                always {{
+                    echo 'the end'
+                }}
+            }}
+        }}
+    }}
+}}
+"""
+
+
+@pytest.mark.parametrize(("when", "waits"), [("", True), ("beforeOptions true", False)])
+def test_options_are_entered_before_the_conditions_are_asked(run, when, waits):
+    """A stage that is skipped waits for its lock first, unless it says otherwise."""
+    ran = run(OPTIONS.format(options="lock('it')", when=when, step="true"), PULL_REQUEST)
+    assert ran.stage("One").skipped == "when conditional"
+    assert ("Trying to acquire lock" in ran.console.read_text()) is waits
+
+
+def test_retry_among_the_options_tries_the_whole_stage_again(run, tmp_path):
+    """Its `post` each time, as Jenkins has it; what the last try came to counts."""
+    second = "test $(wc -l < tries) = 2"
+    ran = run(OPTIONS.format(options="retry(3)", when="", step=second), MAIN)
+    assert ran.result == "SUCCESS"
+    assert (tmp_path / "workspace" / "tries").read_text() == "x\n" * 2
+    assert ran.stage("One").post == ["always"] * 2
+
+
+def test_after_a_timeout_of_the_stage_its_post_runs(run):
+    """It is there to tell of it."""
+    options = "timeout(time: 1, unit: 'SECONDS')"
+    ran = run(OPTIONS.format(options=options, when="", step="exec sleep 60"), MAIN)
+    assert ran.result == "ABORTED"
+    assert ran.stage("One").post == ["always"]
+    assert "the end" in ran.console.read_text()
+
+
 def test_a_failing_test_stops_what_follows_but_not_its_siblings(run):
     """The other cell runs, Publish does not, and the conditions for it do, in Jenkins' order."""
     ran = run(GOOD, MAIN | {"BROKEN": "one"})
