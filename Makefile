@@ -6,7 +6,7 @@ CI := ci/.venv/bin/python -m ci
 # the name of the stamp changes with the lock, so a changed lock makes ci's environment anew
 STAMP := ci/.venv/.lock-$(shell cksum < ci/requirements.txt | tr -cd '0-9')
 .PHONY: help run status logs stop clean test lint check-twins venvs env up down images ci pipeline \
-  $(addprefix test-,$(SERVICES) ci e2e)
+  summary $(addprefix test-,$(SERVICES) ci e2e)
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-zA-Z_-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ ci: $(STAMP) ## make ci's own environment; then: ci/.venv/bin/python -m ci --hel
 
 pipeline: $(STAMP) ## a push to a synced manifest repository, here: registry, git, Jenkinsfile, Helm
 	@exec $(CI) local $(ARGS)
+
+summary: ## how this build of Jenkins went, command by command
+	@if [ -e '$(STAMP)' ]; then exec $(CI) summary; else echo "no command of ci ran: its environment was not made"; fi
 
 env: $(STAMP) ## write .env, the secrets of `make up`, unless it is there
 	@exec $(CI) secrets .env

@@ -80,7 +80,9 @@ class Maker:
         if wanted_lock(folder, self.lock) is None:
             return
         with self.screen.step(f"{name}: environment"):
+            self.screen.detail(f"{name}: environment", "another command makes it")
             async with _alone(self.root / ".cache" / "environments" / name):
+                self.screen.detail(f"{name}: environment", "")
                 if wanted := wanted_lock(folder, self.lock):  # unless another has made it
                     await _make_one(folder, wanted, self._variables, self.screen)
 
@@ -114,7 +116,10 @@ async def _make_one(folder: Path, lock: Lock, env: Mapping[str, str], screen: Sc
 
 @contextlib.asynccontextmanager
 async def _alone(file: Path) -> AsyncIterator[None]:
-    """No other process is in a block on the same `file`; `OutsideFault` when one does not leave."""
+    """No other process is in a block on the same `file`; `OutsideFault` when one does not leave.
+
+    On a file system without locks a block is nobody's alone.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as held:
         try:
@@ -132,6 +137,8 @@ def _locked(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:  # no locks here
+        return True
     return True
 
 

@@ -41,8 +41,9 @@ class Done:
         return f"{self.stdout.strip()}\n{self.stderr.strip()}".strip()
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of all it wrote, where the reason of a failure stands."""
-        return "\n".join(self.text.splitlines()[-count:])
+        """The end of both, where the reason of a failure stands."""
+        ends = [each.strip().splitlines()[-count:] for each in (self.stdout, self.stderr)]
+        return "\n".join(line for end in ends for line in end)
 
 
 def _done(code: int, stdout: bytes, stderr: bytes) -> Done:

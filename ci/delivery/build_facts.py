@@ -34,6 +34,14 @@ class BuildFacts:
     source_repo: str | None = None
     previous_success: str | None = None
 
+    def is_main(self, branch: str) -> bool:
+        """Whether it may be compared with what is deployed from `branch`; a laptop's may.
+
+        A tag that is called main has BRANCH_NAME=main.
+        """
+        elsewhere = self.change is not None or self.tag_name is not None
+        return not elsewhere and self.branch in {None, branch}
+
     @property
     def run_id(self) -> str:
         """Tells this run from all others; the same again when the build is restarted."""

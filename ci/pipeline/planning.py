@@ -34,8 +34,7 @@ def main(context: Context, delivery: Delivery, file: Path) -> Outcome:
 
 def _ledger(context: Context, delivery: Delivery, facts: BuildFacts) -> Ledger | None:
     """What the manifests say runs; None off the main branch, which needs no credentials for it."""
-    on_main = facts.change is None and facts.branch in {None, delivery.branch}
-    if not on_main or not delivery.manifests.url:
+    if not facts.is_main(delivery.branch) or not delivery.manifests.url:
         return None
     with manifest_repo.checkout(delivery.manifests, context.environ) as manifests:
         return manifests.ledger()
@@ -51,7 +50,7 @@ def decide(
     """The plan, from what is deployed (None: not asked), what was built before, what changed."""
     services = context.catalogue.services
     rules, first = delivery.plan, delivery.first.name
-    off_main = facts.change is not None or facts.branch not in {None, delivery.branch}
+    off_main = not facts.is_main(delivery.branch)
     before = None
     if off_main:
         before = _branched_off(repo, facts.change_target or delivery.branch)

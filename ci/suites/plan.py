@@ -1,5 +1,6 @@
 """Which pytest runs a test run is made of, and in which order: pure."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ class Suite:
     folder: Path
     targets: tuple[str, ...]
     stage: int
+
+
+def widest(suites: Sequence[Suite]) -> int:
+    """How many suites the stage with the most of them has."""
+    return max(Counter(suite.stage for suite in suites).values(), default=0)
 
 
 def suites(catalogue: Catalogue, wanted: Sequence[str]) -> list[Suite]:

@@ -28,6 +28,7 @@ NOT_INHERITED = (
     # what a build server says of itself: tests end the same wherever they run
     *("BUILD_NUMBER", "BUILD_URL", "JOB_NAME", "BRANCH_NAME", "TAG_NAME", "CHANGE_ID"),
     *("CHANGE_TARGET", "GIT_BRANCH", "GIT_COMMIT", "GIT_URL", "GIT_PREVIOUS_SUCCESSFUL_COMMIT"),
+    *(f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")),
     *("ECR_REGISTRY", "MANIFEST_REPO_URL", "MANIFEST_REPO_BRANCH", "AWS_ENDPOINT_URL"),
 )
 
@@ -48,10 +49,11 @@ def main(
     asyncio.run(made)
     try:
         with contextlib.ExitStack() as running:
-            servers = [
-                running.enter_context(running_postgres()) for _ in range(min(AT_ONCE, len(suites)))
-            ]
-            code = _pytest(context, suites, servers, junit, keyword)
+            slots = range(min(AT_ONCE, plan.widest(suites)))
+            servers = [running.enter_context(running_postgres()) for _ in slots]
+            # the one that TEST_POSTGRES_URL names has room for one suite at a time
+            distinct = list(dict.fromkeys(servers))
+            code = _pytest(context, suites, distinct, junit, keyword)
     except PostgresError as error:
         raise OutsideFault(str(error)) from error
     if code == INTERRUPTED:

@@ -26,8 +26,8 @@ from ci.errors import CiError, OutsideFault, Refused
 from ci.process import Done
 from ci.tools import git_environment, scratch
 from ci.tools.git_address import check_branch, check_url
-from ci.tools.git_environment import LOCAL_S, Account
-from ci.tools.source_repo import committed_at
+from ci.tools.git_environment import Account
+from ci.tools.source_repo import LOCAL_S, committed_at
 
 NETWORK_S = 300.0
 # Byte for byte: what the repository's own .gitattributes say of line ends, `$Id$` or encodings
@@ -88,12 +88,12 @@ def was_race(said: str) -> bool:
 class PrivateClone:
     """A clone in a private temporary folder, of one branch, that only this process knows.
 
-    folder: the working tree. hooks: what runs before a push. secrets: what no text of ours may
-    hold. head: what it stands on.
+    folder: the working tree. home: what git takes for the person's folder. secrets: what no text of
+    ours may hold. head: what it stands on.
     """
 
     folder: Path
-    hooks: Path
+    home: Path
     url: str
     branch: str
     environ: Mapping[str, str]
@@ -194,11 +194,11 @@ class PrivateClone:
         while another push holds the lock. All else was refused or failed. Also a branch that was
         set back is not pushed to: git alone would take our commit for a fast-forward of it.
         """
-        ours = self.must("rev-parse", "HEAD").strip()
+        ours, hooks = self.must("rev-parse", "HEAD").strip(), git_environment.hooks(self.home)
         done: Done | None = None
         try:
             done = self.run(
-                "-c", f"core.hooksPath={self.hooks}", "push", "--quiet", "--porcelain",
+                "-c", f"core.hooksPath={hooks}", "push", "--quiet", "--porcelain",
                 "--no-follow-tags", "--recurse-submodules=no", "--end-of-options", "origin",
                 f"HEAD:refs/heads/{self.branch}",
                 network=True, extra={git_environment.EXPECTED_HEAD: expected},
@@ -314,7 +314,7 @@ def private_clone(url: str, branch: str, environ: Mapping[str, str]) -> Iterator
         folder.mkdir()
         clone = PrivateClone(
             folder=folder,
-            hooks=git_environment.hooks(home),
+            home=home,
             url=url,
             branch=branch,
             environ=git_environment.isolated(environ, home, account, url),

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ci.errors import Refused
+from ci import process
+from ci.errors import OutsideFault, Refused
+from ci.tools.source_repo import LOCAL_S
 
-LOCAL_S = 60.0  # a git command that speaks with no server
 PASSED_ON = (
     *("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
@@ -46,7 +47,7 @@ esac
 """
 EXPECTED_HEAD = "CI_EXPECTED_HEAD"
 # What git runs once the server has told its branch and before a commit is sent; the server then
-# takes the commit only while its branch is still what it told.
+# takes the commit only while its branch is still what it told. `git.was_race` knows its text.
 PRE_PUSH = """\
 #!/bin/sh
 while read -r _ _ _ head; do
@@ -136,7 +137,7 @@ def credentials(home: Path, account: Account) -> dict[str, str]:
 def hooks(home: Path) -> Path:
     """The folder of the one hook that there is; `Refused` where no program runs in `home`."""
     folder = home / "hooks"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     _script(folder / "pre-push", PRE_PUSH)
     return folder
 
@@ -144,7 +145,11 @@ def hooks(home: Path) -> Path:
 def _script(path: Path, text: str) -> Path:
     path.write_text(text, encoding="ascii")
     path.chmod(0o700)
-    if not os.access(path, os.X_OK):
+    try:
+        runs = process.run([path], env={}, timeout_s=LOCAL_S).code == 0
+    except OutsideFault:
+        runs = False
+    if not runs:
         raise Refused(
             f"no program can run in {tempfile.gettempdir()} (noexec?), and git needs one for the"
             " credentials and one before a push; set TMPDIR to a folder where they can",

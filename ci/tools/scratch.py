@@ -9,27 +9,30 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+PREFIX = "cloudopshub-ci-"
 YOUNG_S = 60.0  # a folder this new may be one that its maker has not locked yet
 
 
 @contextlib.contextmanager
 def folder(kind: str) -> Iterator[Path]:
-    """An empty folder `ci-<kind>-…` for this user's eyes; those that killed runs left go first.
+    """An empty folder for this user's eyes; those of its kind that killed runs left go first.
 
     Who uses a folder holds a lock on it, which the kernel lets go of however its process ends.
     """
-    prefix = f"ci-{kind}-"
+    prefix = f"{PREFIX}{kind}-"
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         with contextlib.suppress(OSError):  # in use, another user's, or gone by now
             if time.time() - left.lstat().st_mtime > YOUNG_S:
                 with _locked(left):
                     shutil.rmtree(left, ignore_errors=True)
     made = Path(tempfile.mkdtemp(prefix=prefix))
-    with _locked(made):
-        try:
+    try:
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError):  # where folders have no locks, none is swept either
+                held.enter_context(_locked(made))
             yield made
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from ci.errors import OutsideFault
 # what GitPython says of a commit that is not there, or of a name that cannot be one
 UNKNOWN = (BadName, BadObject, ValueError, KeyError, IndexError, GitError)
 CHANGED = re.compile(r"[ MADRCUT?]{2} ")  # how an entry of `git status --porcelain` begins
-LOCAL_S = 60.0
+LOCAL_S = 60.0  # a git command that speaks with no server
 
 
 def committed_at(commit: git.Commit) -> datetime:

@@ -137,6 +137,7 @@ class Credentials {
         java.nio.file.Files.createFile(path, java.nio.file.attribute.PosixFilePermissions.asFileAttribute(
             java.nio.file.attribute.PosixFilePermissions.fromString('rw-------')))
         file.setText(content ?: '', 'UTF-8')
+        java.nio.file.Files.setPosixFilePermissions(path, java.nio.file.attribute.PosixFilePermissions.fromString('r--------'))
         path.toString()
     }
 }

@@ -1,3 +1,4 @@
+import groovy.util.slurpersupport.GPathResult
 import java.nio.channels.FileChannel
 import java.nio.channels.FileLock
 import java.nio.file.Files
@@ -5,6 +6,7 @@ import java.nio.file.Path
 import java.nio.file.StandardCopyOption
 import java.nio.file.StandardOpenOption
 import java.util.concurrent.TimeUnit
+import org.xml.sax.SAXException
 
 /** A step did not succeed; the text is what the console says after ERROR. */
 class StepFailed extends RuntimeException {
@@ -25,6 +27,8 @@ class StepFailed extends RuntimeException {
  */
 class Runner {
     static final List<String> SEVERITY = ['SUCCESS', 'UNSTABLE', 'FAILURE', 'ABORTED']
+    /** What Jenkins leaves to `post` once a timeout has fired. */
+    static final long GRACE_MS = 60_000
 
     private final Tree tree
     private final Reading reading
@@ -70,8 +74,10 @@ class Runner {
         reading.within([WORKSPACE: workspace.path, WORKSPACE_TMP: workspace.path + '@tmp'], []) {
             guarded(build) {
                 bound(tree.environment(root.environment)) {
-                    guarded(build) { wrapped(root.options) { children(root, []) } }
-                    post(root, build)
+                    wrapped(root.options) {
+                        guarded(build) { children(root, []) }
+                        post(root, build)
+                    }
                 }
             }
         }
@@ -148,7 +154,6 @@ class Runner {
     private void entered(Stage stage, List<String> path, Map record) {
         List<Map> conditions = stage.when ? tree.when(stage.when) : []
         Closure allowed = { Closure work -> When.holds(conditions, reading) ? work() : skip(stage, record, 'when conditional') }
-        long outer = deadline
         Closure body = {
             record.result = 'SUCCESS'  // whatever a first try among its options came to
             bound(tree.environment(stage.environment)) {
@@ -163,10 +168,7 @@ class Runner {
                     failed = failure
                     worsen(record, failed.result)
                 }
-                long inner = deadline
-                deadline = outer  // a timeout fires once
                 post(stage, record)
-                deadline = inner
                 if (failed) {
                     throw failed
                 }
@@ -210,6 +212,9 @@ class Runner {
     }
 
     private void post(Stage stage, Map record) {
+        if (System.currentTimeMillis() > deadline) {
+            deadline = System.currentTimeMillis() + GRACE_MS
+        }
         String previous = job.previousResult ?: 'SUCCESS'
         Vocabulary.POST_CONDITIONS.findAll { stage.post[it] }.each { String condition ->
             String now = record.result
@@ -457,7 +462,7 @@ class Runner {
         }
         Map counts = [tests: 0, failures: 0, skipped: 0]
         files.each { Path file ->
-            new XmlSlurper().parse(file.toFile()).depthFirst().findAll { it.name() == 'testsuite' && it.@tests.text() }.each { suite ->
+            suites(file, counts).depthFirst().findAll { it.name() == 'testsuite' && it.@tests.text() }.each { suite ->
                 counts.tests += suite.@tests.text() as int
                 counts.failures += ['failures', 'errors'].sum { name -> (suite.@"$name".text() ?: '0') as int }
                 counts.skipped += (suite.@skipped.text() ?: '0') as int
@@ -467,6 +472,18 @@ class Runner {
         console.line("${counts.tests} tests, ${counts.failures} failed, ${counts.skipped} skipped")
         if (counts.failures && !step.parameters.skipMarkingBuildUnstable) {
             worsen(current, 'UNSTABLE')
+        }
+    }
+
+    /** A report that cannot be read counts as a failed test. */
+    private GPathResult suites(Path file, Map counts) {
+        try {
+            return new XmlSlurper().parse(file.toFile())
+        } catch (SAXException unreadable) {
+            console.line("Failed to read ${workspace.toPath().relativize(file)}: ${unreadable.message}")
+            counts.tests++
+            counts.failures++
+            return new XmlSlurper().parseText('<nothing/>')
         }
     }
 

@@ -18,8 +18,8 @@ class When {
             case 'not': return !one(condition.children[0], reading)
             case 'allOf': return holds(condition.children, reading)
             case 'anyOf': return condition.children.any { one(it, reading) }
-            case 'branch': return glob(wanted.pattern.toString(), env.BRANCH_NAME)
-            case 'tag': return env.TAG_NAME && (!wanted.pattern || glob(wanted.pattern.toString(), env.TAG_NAME))
+            case 'branch': return matches(wanted, wanted.pattern, env.BRANCH_NAME)
+            case 'tag': return env.TAG_NAME && (!wanted.pattern || matches(wanted, wanted.pattern, env.TAG_NAME))
             case 'buildingTag': return env.TAG_NAME as boolean
             case 'changeRequest': return changeRequest(wanted, env)
             case 'environment': return env[wanted.name] == wanted.value?.toString()
@@ -32,14 +32,19 @@ class When {
 
     private static boolean changeRequest(Map wanted, Map env) {
         Map variables = [id: 'CHANGE_ID', target: 'CHANGE_TARGET', branch: 'CHANGE_BRANCH', fork: 'CHANGE_FORK', author: 'CHANGE_AUTHOR']
-        env.CHANGE_ID && wanted.every { key, value -> !variables[key] || glob(value.toString(), env[variables[key]]) }
+        env.CHANGE_ID && wanted.every { key, value -> !variables[key] || matches(wanted, value, env[variables[key]]) }
+    }
+
+    /** As the comparator says; without one by a pattern that takes capitals for small letters, as Jenkins has it. */
+    private static boolean matches(Map wanted, Object pattern, String text) {
+        switch (wanted.comparator ?: 'GLOB') {
+            case 'EQUALS': return text == pattern.toString()
+            case 'REGEXP': return text != null && text ==~ pattern.toString()
+            default: return text != null && text ==~ "(?i)${regex(pattern.toString())}"
+        }
     }
 
     /** Ant's patterns: `*` within a part, `**` across parts. */
-    static boolean glob(String pattern, String text) {
-        text != null && text ==~ regex(pattern)
-    }
-
     static String regex(String pattern) {
         StringBuilder made = new StringBuilder()
         for (int i = 0; i < pattern.length(); i++) {

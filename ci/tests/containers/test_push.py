@@ -21,6 +21,7 @@ from ci.errors import OutsideFault, Refused
 from ci.local.ecr_door import LocalEcr, running_ecr
 from ci.pipeline import build, planning, publish
 from ci.pipeline import facts as facts_of
+from ci.tools import scratch
 from ci.tools.docker import Docker
 from ci.tools.ecr import Registry
 from ci.tools.oci import Distribution, Releases
@@ -42,6 +43,15 @@ platform = SmallPlatform(root, environ)
 context = platform.context()
 print(publish.main(context, platform.delivery(), context.catalogue.services, fix=False).status)
 """
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for temporary files that no other run uses."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -74,10 +84,11 @@ def push(platform: SmallPlatform, **given):
 
 
 def push_process(platform: SmallPlatform) -> "subprocess.Popen[bytes]":
+    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'ci' / 'tests'}", "TMPDIR": tempfile.gettempdir()}
     process = subprocess.Popen(
         [sys.executable, "-c", PUSH_SCRIPT, str(platform.root)],
         cwd=platform.root,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'ci' / 'tests'}"},
+        env={**os.environ, **paths},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -179,9 +190,12 @@ def test_a_registry_that_stays_in_trouble_is_an_outside_fault(
 
 
 def test_a_run_killed_between_two_images_is_finished_by_the_next(
-    platform: SmallPlatform, door: LocalEcr
+    platform: SmallPlatform, door: LocalEcr, temporary: Path
 ) -> None:
-    """Killed after the first image, a run leaves no record; the next pushes the rest, writes it."""
+    """Killed after the first image, a run leaves no record; the next pushes the rest, writes it.
+
+    And it takes away the login that the killed one left.
+    """
     slow = door.inject(r"/v2/cloudopshub-two/", delay_s=KILL_AFTER_S, times=1)
     process = push_process(platform)
     try:
@@ -196,10 +210,13 @@ def test_a_run_killed_between_two_images_is_finished_by_the_next(
     releases = Releases(registry(door), "cloudopshub-releases")
     assert releases.release_tags() == []
     assert [len(registry(door).images(f"cloudopshub-{code}")) for code in ("one", "two")] == [1, 0]
+    (left,) = temporary.glob(f"{scratch.PREFIX}docker-*")
+    assert (left / "config.json").exists()
+    os.utime(left, (1_000_000_000, 1_000_000_000))
     ended = push(platform)
     assert ended.facts["pushed"] == ["two"]
     assert releases.release_tags() == [handed_on(platform).tag]
-    assert not list(Path(tempfile.gettempdir()).glob(f"ci-docker-{process.pid}-*"))
+    assert not left.exists()
 
 
 def test_a_fresh_agent_takes_over_what_an_earlier_run_pushed(
@@ -265,7 +282,7 @@ def test_the_image_registry_2_stands_in_for_docker_registry(tmp_path: Path, monk
 
 
 def test_no_secret_is_in_an_argument_list_a_log_or_the_home_folder(
-    platform: SmallPlatform, door: LocalEcr, tmp_path: Path
+    platform: SmallPlatform, door: LocalEcr, tmp_path: Path, temporary: Path
 ) -> None:
     """The registry's password is never an argument, never printed, never kept."""
     home = tmp_path / "home"
@@ -287,4 +304,4 @@ def test_no_secret_is_in_an_argument_list_a_log_or_the_home_folder(
     kept += [path.read_bytes() for path in platform.root.rglob("*") if path.is_file()]
     for password in passwords:
         assert not any(password in text for text in [*seen, *kept, output])
-    assert not list(Path(tempfile.gettempdir()).glob(f"ci-docker-{process.pid}-*"))
+    assert list(temporary.iterdir()) == []

@@ -18,7 +18,7 @@ import pytest
 from ci.errors import CiError, OutsideFault, Refused
 from ci.local.git_server import Fault, running_git_server
 from ci.pipeline import manifest_repo
-from ci.tools import git, git_address
+from ci.tools import git, git_address, git_environment, scratch
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 
@@ -220,8 +220,8 @@ def test_no_secret_in_argv_log_message_or_clone(lab, tmp_path, caplog, monkeypat
     found, looked = [], []
 
     def look(step):
-        looked.extend(clones.glob("ci-manifests-*/clone/.git/config"))
-        for clone in clones.glob("ci-manifests-*"):
+        looked.extend(clones.glob(f"{scratch.PREFIX}manifests-*/clone/.git/config"))
+        for clone in clones.glob(f"{scratch.PREFIX}manifests-*"):
             files = [path for path in clone.rglob("*") if path.is_file()]
             secret = delivery_lab.PASSWORD.encode()
             found.extend(path for path in files if secret in path.read_bytes())
@@ -427,11 +427,19 @@ def test_a_branch_that_was_set_back_is_not_pushed_to(lab):
 
 
 def test_where_no_program_can_run_it_is_said_at_once(lab, monkeypatch):
-    """Git would skip a hook that cannot run, and with it the look at the branch."""
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    """Git would skip a hook that cannot run, or wait for its answer until the bound."""
+    monkeypatch.setattr(git_environment, "ASKPASS", "#!/no/such/program\n")
     error = failure(lab)
     assert error.status == "noexec"
     assert "TMPDIR" in str(error)
+    monkeypatch.undo()
+    monkeypatch.setattr(git_environment, "PRE_PUSH", "#!/no/such/program\n")
+    with checkout(lab) as repo:
+        repo.write({"environments/staging/das-service.yaml": b"a: 1\n"})
+        repo.commit("x\n", ["environments/staging/das-service.yaml"])
+        with pytest.raises(Refused) as refused:
+            repo.push()
+    assert refused.value.status == "noexec"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The real Jenkinsfile in the harness: what runs where, and with which credentials."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ PLACES = {
     "pull request": {"BRANCH_NAME": "PR-7", "CHANGE_ID": "7", "CHANGE_TARGET": "main"},
     "pull request of a branch called main": {"BRANCH_NAME": "main", "CHANGE_ID": "8"},
     "branch": {"BRANCH_NAME": "feature/main"},
+    "branch in capitals": {"BRANCH_NAME": "MAIN"},
     "tag": {"BRANCH_NAME": "main", "TAG_NAME": "main"},
 }
 ELSEWHERE = [name for name in PLACES if name != "main"]
@@ -67,8 +69,11 @@ def run(tmp_path):
 
 
 def commands(calls):
-    """The `ci` commands among calls."""
-    return [call.split()[3] for call, _ in calls if call.startswith("python -m ci")]
+    """The `ci` commands among calls; the summary is called by its target of make."""
+    words = [call.split() for call, _ in calls]
+    return [
+        each[3] if each[0] == "python" else each[2] for each in words if each[1] in {"-m", "-s"}
+    ]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -110,8 +115,7 @@ ONLY_CHECKED = ["plan", "lint", *["test"] * 6, *["build"] * 5, "summary"]
 def test_elsewhere_it_only_tests_and_builds(readings, place):
     """Whatever a branch or a tag is called."""
     steps = [step for step in readings[place].steps if step["runs"] and step["name"] == "sh"]
-    words = [step["parameters"]["script"].split() for step in steps]
-    assert [each[3] for each in words if each[0] == "python"] == ONLY_CHECKED
+    assert commands([(step["parameters"]["script"], "") for step in steps]) == ONLY_CHECKED
 
 
 def test_a_pull_request_needs_no_credential(run):
@@ -121,6 +125,22 @@ def test_a_pull_request_needs_no_credential(run):
     assert ran.ok, console
     assert "acquire lock" not in console
     assert commands(calls) == ONLY_CHECKED
+
+
+def test_a_build_without_an_environment_says_so(tmp_path):
+    """With the real Makefile: the end of the console is a word about it, not a second failure."""
+    workspace = tmp_path / "workspace"
+    (workspace / "ci").mkdir(parents=True)
+    for name in ("Makefile", "ci/bootstrap", "ci/requirements.txt"):
+        shutil.copy(ROOT / name, workspace / name)
+    environ = {"PATH": "/usr/bin:/bin", "PYTHON": "/bin/false", **PLACES["branch"]}
+    job = Job(source=SOURCE, environ=environ, credentials={}, workspace=workspace)
+    ran = jenkins.run_jenkinsfile(job, tmp_path / "console")
+    console = ran.console.read_text()
+    assert ran.result == "FAILURE"
+    assert "PYTHON=/bin/false is not a Python 3.11" in console
+    assert "no command of ci ran" in console.rpartition("Post stage")[2]
+    assert console.count("ERROR") == 1
 
 
 @pytest.mark.parametrize("fails", ["lint", "build", "push", "scan"])

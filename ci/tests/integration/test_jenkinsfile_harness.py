@@ -115,7 +115,7 @@ def test_main_runs_everything_in_order(run, tmp_path):
     ]
     assert "as robot with ****" in console
     assert PASSWORD not in console
-    assert "\n600\n" in console
+    assert "\n400\n" in console
     assert (tmp_path / "workspace" / "key.seen").read_text() == KEY
     assert (tmp_path / "archive" / "bump.diff").read_text() == "bumped\n"
     assert ran.archived == ["bump.diff"]
@@ -173,6 +173,32 @@ def test_options_are_entered_before_the_conditions_are_asked(run, when, waits):
     ran = run(OPTIONS.format(options="lock('it')", when=when, step="true"), PULL_REQUEST)
     assert ran.stage("One").skipped == "when conditional"
     assert ("Trying to acquire lock" in ran.console.read_text()) is waits
+
+
+@pytest.mark.parametrize(
+    ("condition", "branch", "runs"),
+    [
+        ("branch 'main'", "MAIN", True),
+        ("branch pattern: 'main', comparator: 'EQUALS'", "MAIN", False),
+        ("branch pattern: 'main', comparator: 'EQUALS'", "main", True),
+        ("branch pattern: 'ma.*', comparator: 'REGEXP'", "main", True),
+        ("branch 'ma*'", "main/x", False),
+    ],
+)
+def test_a_branch_is_compared_as_jenkins_compares_it(condition, branch, runs):
+    """By a pattern that takes capitals for small letters, unless it says how."""
+    source = OPTIONS.format(options="timestamps()", when="", step="true")
+    job = Job(source.replace("branch 'main'", condition), {"PATH": "/bin", "BRANCH_NAME": branch})
+    (told,) = jenkins.read([job])
+    assert {step["runs"] for step in told.steps} == {runs}
+
+
+def test_a_report_that_cannot_be_read_makes_the_build_unstable(run):
+    """Half a file is what a killed run leaves."""
+    step = "echo \"<testsuite tests=\" > half.xml'\njunit 'half.xml"
+    ran = run(OPTIONS.format(options="timestamps()", when="", step=step), MAIN)
+    assert ran.result == "UNSTABLE"
+    assert "Failed to read half.xml" in ran.console.read_text()
 
 
 def test_retry_among_the_options_tries_the_whole_stage_again(run, tmp_path):

@@ -1,12 +1,16 @@
 """Many pytest runs become one: live, counted truly, and nothing odd passes."""
 
+import asyncio
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from ci import catalogue
+from ci.suites import plan, run
 from ci.suites.plugin import oddity
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -60,6 +64,24 @@ def test_suites_of_the_same_time_share_no_server(outer, tmp_path):
     one, three, two = ((tmp_path / each / "server").read_text() for each in ("one", "three", "two"))
     assert {one, three} == {"postgresql://one", "postgresql://two"}
     assert two in {one, three}
+
+
+def test_one_server_that_is_given_has_room_for_one_suite(monkeypatch, tmp_path):
+    """Twice the same address would be two suites on one server."""
+    monkeypatch.setenv("TEST_POSTGRES_URL", "postgresql://given")
+    monkeypatch.setattr(run.environments, "make", lambda *_: asyncio.sleep(0))
+    seen = []
+    monkeypatch.setattr(run, "_pytest", lambda *given: seen.append(given[2]) or 0)
+    context = SimpleNamespace(catalogue=catalogue.load(ROOT), dry_run=False, screen=None)
+    run.main(context, ["das", "dis"], tmp_path / "junit.xml")
+    assert seen == [["postgresql://given"]]
+
+
+def test_there_are_as_many_servers_as_suites_run_together():
+    """A single folder has one suite a stage."""
+    listed = catalogue.load(ROOT)
+    assert [plan.widest(plan.suites(listed, names)) for names in (["das"], ["ci"], [])] == [1, 2, 6]
+    assert plan.widest([]) == 0
 
 
 def test_a_suite_heeds_the_signals_that_its_starter_ignores(outer):

@@ -97,3 +97,18 @@ def test_a_tag_the_registry_would_not_take_is_refused():
         build_facts.tag("{build}:{sha8}", GOOD)
     with pytest.raises(Refused, match="not an image tag"):
         build_facts.tag("{build}-{sha8}", replace(GOOD, build="7\nImage-das: x"))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_main"),
+    [
+        ({}, True),
+        ({"branch": None}, True),
+        ({"branch": "try-it"}, False),
+        ({"change": "7"}, False),
+        ({"tag_name": "main"}, False),
+    ],
+)
+def test_only_the_main_branch_is_compared_with_what_runs(change, is_main):
+    """Elsewhere there are no credentials to ask with, also for a tag of that name."""
+    assert replace(GOOD, **change).is_main("main") is is_main

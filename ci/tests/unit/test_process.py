@@ -1,5 +1,6 @@
 """Programs that deliver nothing are given nothing that could."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -49,3 +50,18 @@ def test_syft_and_docker_are_given_none_of_the_manifests(monkeypatch, tmp_path):
     assert "s3cret" not in syft.values()
     assert not process.MANIFEST_SECRETS & docker.keys()
     assert docker["AWS_PROFILE"] == "s3cret"
+
+
+@pytest.mark.parametrize("run", [process.run, lambda argv: asyncio.run(process.run_async(argv))])
+def test_an_answer_and_a_warning_are_apart(run):
+    """Who reads JSON or a commit id meets no warning in it; a person is told both."""
+    done = run(["sh", "-c", "echo warning >&2; echo answer; exit 3"])
+    assert (done.code, done.stdout, done.stderr) == (3, "answer\n", "warning\n")
+    assert done.text == "answer\nwarning"
+
+
+def test_the_end_of_either_stream_is_told():
+    """The reason may stand in one, and much else in the other."""
+    done = Done(1, "the first\nthe reason\n", "chatter\n" * 20)
+    assert done.last_lines(1) == "the reason\nchatter"
+    assert Done(0, "", "only").last_lines() == "only"
