@@ -4,9 +4,11 @@ Credentials are apart, for the calls that speak with the server; a GIT_ASKPASS s
 none brings them there.
 """
 
+import errno
 import os
 import shlex
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +47,7 @@ Username*) printf '%s\\n' "$CI_GIT_USER" ;;
 *) printf '%s\\n' "$CI_GIT_PASSWORD" ;;
 esac
 """
+RUNS_TRIED = 100
 EXPECTED_HEAD = "CI_EXPECTED_HEAD"
 # What git runs once the server has told its branch and before a commit is sent; the server then
 # takes the commit only while its branch is still what it told. `git.was_race` knows its text.
@@ -145,17 +148,26 @@ def hooks(home: Path) -> Path:
 def _script(path: Path, text: str) -> Path:
     path.write_text(text, encoding="ascii")
     path.chmod(0o700)
-    try:
-        runs = process.run([path], env={}, timeout_s=LOCAL_S).code == 0
-    except OutsideFault:
-        runs = False
-    if not runs:
+    if not _runs(path):
         raise Refused(
             f"no program can run in {tempfile.gettempdir()} (noexec?), and git needs one for the"
             " credentials and one before a push; set TMPDIR to a folder where they can",
             status="noexec",
         )
     return path
+
+
+def _runs(path: Path) -> bool:
+    for _ in range(RUNS_TRIED):
+        try:
+            return process.run([path], env={}, timeout_s=LOCAL_S).code == 0
+        except OutsideFault as fault:
+            cause = fault.__cause__
+            if not isinstance(cause, OSError) or cause.errno != errno.ETXTBSY:
+                return False
+        # a program that another thread started meanwhile has the file open until it has begun
+        time.sleep(0.02)
+    return False
 
 
 def _ssh_command(environ: Mapping[str, str], account: Account) -> str:

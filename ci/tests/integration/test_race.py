@@ -25,11 +25,19 @@ def at_once(lab, calls):
                 first.append(step)
                 line.wait(60)
 
-        return call(Means(render=lambda *_: (), at=at))
+        try:
+            return call(Means(render=lambda *_: (), at=at))
+        except BaseException:
+            line.abort()  # the others need not wait for this one
+            raise
 
     began = time.monotonic()
     with ThreadPoolExecutor(len(calls)) as pool:
-        outcomes = list(pool.map(started, calls))
+        running = [pool.submit(started, call) for call in calls]
+    for error in (each.exception() for each in running):
+        if error is not None and not isinstance(error, threading.BrokenBarrierError):
+            raise error
+    outcomes = [each.result() for each in running]
     attempts = [outcome.facts["attempts"] for outcome in outcomes]
     races = [race for outcome in outcomes for race in outcome.facts["races"]]
     kinds = {each: races.count(each) for each in races}
