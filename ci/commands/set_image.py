@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace, context: Context) -> Outcome:
     """Edit the file, or say that it says so already."""
-    from ci import manifests  # noqa: PLC0415 - ruamel.yaml takes longer than most commands
+    from ci import manifests  # noqa: PLC0415 - a YAML parser takes longer than most commands
     from ci.delivery.model import ImageRef  # noqa: PLC0415 - as above
 
     image = ImageRef(arguments.image, arguments.tag, arguments.digest)
