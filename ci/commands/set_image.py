@@ -34,6 +34,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", required=True, help="the repository, with its registry's host")
     parser.add_argument("--tag", required=True, help="e.g. 41-1a2b3c4d")
     parser.add_argument("--digest", help="sha256:…, which pins the image whatever the tag becomes")
+    parser.add_argument(
+        "--pin", choices=("digest", "tag"), default="digest", help="tag: a digest there is emptied"
+    )
     parser.add_argument("--document", type=int, help="which of several documents, counted from 0")
 
 
@@ -46,7 +49,12 @@ def main(arguments: argparse.Namespace, context: Context) -> Outcome:
     file = _regular_file(arguments.file)
     old = _read(file, arguments.file)
     edit = manifests.set_image(
-        old, arguments.key, image, document=arguments.document, file=arguments.file
+        old,
+        arguments.key,
+        image,
+        document=arguments.document,
+        pin=arguments.pin,
+        file=arguments.file,
     )
     diff = manifests.unified(old, edit.content, arguments.file.lstrip("/"))
     facts: dict[str, Any] = {

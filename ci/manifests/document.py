@@ -28,7 +28,7 @@ NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U0001000
 BREAKS_OF_YAML_1_1 = re.compile("[\x85\u2028\u2029]")
 PROPERTIES = re.compile(r"(?:[&!][^ \t\r\n]*(?:[ \t\r\n]+(?:#[^\r\n]*)?)*){1,2}")
 INDICATOR_OR_COMMENT = re.compile(r"#[^\r\n]*|[^ \t\r\n]")
-COMMENT_OR_TAB = re.compile(r"#[^\r\n]*|\t")
+COMMENT_OR_TAB = re.compile(r"#[^\r\n]*|(\t)")
 TAB = (
     "not readable as YAML: while scanning for the next token, found character '\\t' that cannot "
     "start any token"
@@ -205,9 +205,11 @@ class _Builder:
     def take(self, event: Any) -> None:
         """One more event."""
         kind, start, end = type(event), event.start_mark.index, event.end_mark.index
-        for mark in COMMENT_OR_TAB.finditer(self.file.text, self.end, start):
-            if mark[0] == "\t":  # libyaml goes on, Python's readers stop, in these words
-                raise self.file.refusal(mark.start(), TAB, "unreadable")
+        is_bare = kind is yaml.ScalarEvent and not event.style
+        tabs = (m.start() for m in COMMENT_OR_TAB.finditer(self.file.text, self.end, start) if m[1])
+        tab = next(tabs, self.file.text.find("\t", start, end) if is_bare else -1)
+        if tab >= 0:  # libyaml goes on, Python's readers stop, in these words
+            raise self.file.refusal(tab, TAB, "unreadable")
         anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
         value: str | None = None
         style: object = None
