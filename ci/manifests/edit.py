@@ -18,11 +18,9 @@ from ci.delivery.model import ImageRef
 from ci.errors import CiError, Defect
 from ci.manifests import document as documents
 from ci.manifests import key_path, layouts, quoting
-from ci.manifests.document import Alias, Scalar, YamlFile
-from ci.manifests.find import Place, alias_refusal, find
+from ci.manifests.document import Scalar, YamlFile
+from ci.manifests.find import STR, Place, check_writable, find
 from ci.manifests.layouts import Layout, Pin, Reading, Role
-
-STR = "tag:yaml.org,2002:str"
 
 
 class ScalarChange(NamedTuple):
@@ -79,11 +77,11 @@ def set_image(
     image = replace(image, digest=None) if pin == "tag" else image
 
     def plan(old: YamlFile) -> tuple[Layout, list[_Splice]]:
-        layout = layouts.layout(old, find(old, path, document))
+        layout = layouts.layout(find(old, path, document))
         if same_image:
-            _check_same(old, layout, image)
-        texts = layouts.texts(old, layout, image, pin)
-        splices = [_splice(old, role, layout.slots[role], text) for role, text in texts.items()]
+            _check_same(layout, image)
+        texts = layouts.texts(layout, image, pin)
+        splices = [_splice(role, layout.slots[role], text) for role, text in texts.items()]
         return layout, sorted(filter(None, splices))
 
     try:
@@ -106,7 +104,7 @@ def current_image(
     path = key_path.parse(key)
     try:
         old = documents.read(content)
-        return layouts.layout(old, find(old, path, document)).reading
+        return layouts.layout(find(old, path, document)).reading
     except CiError as error:
         raise _named(error, file) from error.__cause__
 
@@ -119,48 +117,27 @@ def _named(error: CiError, file: str) -> CiError:
     return type(error)(f"{file}{between}{error}", status=error.status, file=file, **error.facts)
 
 
-def _check_same(file: YamlFile, layout: Layout, image: ImageRef) -> None:
+def _check_same(layout: Layout, image: ImageRef) -> None:
     current = layout.reading.repository
     if current is None or current.rpartition("/")[2] == image.name:
         return
     place = layout.slots.get("repository") or layout.slots.get("reference") or layout.at
-    text = f"{layout.at.name} is about the image {current}, not {image.repository}"
-    raise file.refusal(place.node.start, text, "other_image", current=current)
+    why = f"is about the image {current}, not {image.repository}"
+    raise layout.at.refusal(why, "other_image", place.node, current=current)
 
 
-def _splice(file: YamlFile, role: Role, slot: Place, value: str) -> _Splice | None:
+def _splice(role: Role, slot: Place, value: str) -> _Splice | None:
     """The change that makes `slot` read `value`; None when every reader reads it already."""
     seen = slot.value
     assert isinstance(seen, Scalar)
     is_certain = seen.style or seen.tag == STR or not quoting.is_ambiguous(seen.value)
     if seen.value == value and is_certain:
         return None
-    _check_slot(file, slot, seen)
+    check_writable(slot, seen)
     old = None if quoting.is_null(seen.value, seen.style) else seen.value
     change = ScalarChange(slot.name, old, value)
     text = _written(seen, slot, value)
     return _Splice(seen.value_start, seen.value_end, text, seen.event, role, change)
-
-
-def _check_slot(file: YamlFile, slot: Place, node: Scalar) -> None:
-    """Refused unless the scalar is of a kind that is changed without changing anything else."""
-    name, at = slot.name, slot.node.start
-    if slot.is_inherited:
-        text = f"{name} is inherited by a merge (<<) and not written there"
-        raise file.refusal(at, text, "merge")
-    if isinstance(slot.node, Alias):
-        raise alias_refusal(file, slot, slot.node)
-    layouts.check_one_line(file, slot, node)
-    if node.uses:
-        text = (
-            f"{name} has the anchor &{node.anchor}, repeated by {node.uses} alias"
-            f"{'es' * (node.uses > 1)} elsewhere; an edit would change those too"
-        )
-        raise file.refusal(at, text, "anchor")
-    if node.tag not in {None, STR}:
-        raise file.refusal(at, f"{name} has the tag {node.tag}; only !!str is kept", "tag")
-    if node.is_unwritten and not node.insertable:
-        raise file.refusal(at, f"{name} is a key without a colon; write {name}:", "no_slot")
 
 
 def _written(node: Scalar, slot: Place, value: str) -> str:

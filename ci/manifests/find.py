@@ -8,15 +8,17 @@ obstacle: the value behind it stands once.
 
 import difflib
 from dataclasses import dataclass
+from typing import Any
 
 from ci.errors import Refused, UsageError
 from ci.manifests import quoting
-from ci.manifests.document import Alias, Entry, Mapping, Node, Scalar, Sequence, YamlFile
+from ci.manifests.document import LINE, Alias, Entry, Mapping, Node, Scalar, Sequence, YamlFile
 from ci.manifests.key_path import Item, Key, KeyPath, Named, Step, written
 from ci.manifests.refusals import refused
 
 MERGE = "<<"
 KEYS_SHOWN = 12
+STR = "tag:yaml.org,2002:str"
 CONTAINER_TAGS = {None, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
 
@@ -24,9 +26,10 @@ CONTAINER_TAGS = {None, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 class Place:
     """A node, and how it is called. parent: the mapping whose key the last step is, if one is."""
 
+    file: YamlFile
     path: KeyPath
     node: Node
-    parent: Mapping | None = None
+    parent: "Place | None" = None
     key: Node | None = None
     is_inherited: bool = False
 
@@ -48,83 +51,116 @@ class Place:
             return ""
         return node.value
 
+    def refusal(self, why: str, status: str, at: Node | None = None, **facts: Any) -> Refused:
+        """`Refused` that says why this place, or the node `at`, is not edited."""
+        start = (at or self.node).start
+        return self.file.refusal(start, f"{self.name} {why}", status, **facts)
+
+    def child(self, name: str) -> "Place | None":
+        """What the mapping has under `name`; None when it has nothing."""
+        mapping, here = self.value, (*self.path, Key(name))
+        assert isinstance(mapping, Mapping)
+        own = [entry for entry in mapping.entries if _key_text(entry.key) == name]
+        merged = _merged(mapping, name)
+        if not own:
+            if merged is None:
+                return None
+            return Place(self.file, here, merged.value, self, merged.key, is_inherited=True)
+        entry = own[0]
+        place = Place(self.file, here, entry.value, self, entry.key)
+        if len(own) > 1:
+            places = _places(self.file, [entry.key for entry in own])
+            raise place.refusal(f"stands twice, at {places}", "duplicate_key", entry.key)
+        if entry.is_complex:
+            why = "is written with ?; write it as a plain key"
+            raise place.refusal(why, "complex_key", entry.key)
+        if merged and any(map(_is_merge, mapping.entries[mapping.entries.index(entry) + 1 :])):
+            why = (
+                "stands before a merge (<<) that brings the same key, "
+                "and readers differ in which one wins; move the merge up"
+            )
+            raise place.refusal(why, "merge", entry.key)
+        return place
+
 
 def find(file: YamlFile, path: KeyPath, document: int | None) -> Place:
     """What stands at `path`. document: which one of several, from 0."""
-    place = Place((), _root(file, document))
+    place = Place(file, (), _root(file, document))
     for number, step in enumerate(path):
-        check_alone(file, place)
+        check_alone(place)
         node = place.node
         if isinstance(node, Sequence):
-            place = Place(path[: number + 1], _item(file, place, node, step))
+            place = Place(file, path[: number + 1], _item(place, node, step))
         elif isinstance(node, Mapping) and isinstance(step, Key):
-            child = lookup(file, node, place.path, step.name)
+            child = place.child(step.name)
             if child is None:
-                raise _no_key(file, place, node, step.name)
+                raise _no_key(place, node, step)
             if child.is_inherited:
-                text = (
-                    f"{child.name} is inherited by a merge (<<) and not written there; "
+                why = (
+                    "is inherited by a merge (<<) and not written there; "
                     "point to where it is written, or write the key"
                 )
-                raise file.refusal(node.start, text, "merge")
+                raise child.refusal(why, "merge", node)
             place = child
         else:
             kind = "a mapping, not a list" if isinstance(node, Mapping) else "a single value"
             inside = f'no key "{step}"' if isinstance(step, Key) else f"no item {step}"
-            text, prefix = f"{place.name} is {kind}: {inside} inside it", written(place.path)
-            raise file.refusal(node.start, text, "no_match", prefix=prefix)
+            prefix = written(place.path)
+            raise place.refusal(f"is {kind}: {inside} inside it", "no_match", prefix=prefix)
     return place
 
 
-def check_alone(file: YamlFile, place: Place) -> None:
+def check_alone(place: Place) -> None:
     """Refused when something inside `place` would be changed in two places."""
     node = place.node
-    if isinstance(node, Alias):
-        raise alias_refusal(file, place, node)
+    _check_no_alias(place)
     if node.uses:
         times = "an alias repeats" if node.uses == 1 else f"{node.uses} aliases repeat"
-        text = (
-            f"{place.name} has the anchor &{node.anchor}, which {times} elsewhere; "
+        why = (
+            f"has the anchor &{node.anchor}, which {times} elsewhere; "
             "an edit inside it would change those places too"
         )
-        raise file.refusal(node.start, text, "anchor")
+        raise place.refusal(why, "anchor")
     if not isinstance(node, Scalar) and node.tag not in CONTAINER_TAGS:
-        text = f"{place.name} has the tag {node.tag}; what that means is not known"
-        raise file.refusal(node.start, text, "tag")
+        raise place.refusal(f"has the tag {node.tag}; what that means is not known", "tag")
 
 
-def alias_refusal(file: YamlFile, place: Place, node: Alias) -> Refused:
-    """An edit of `place` would change its anchor's place too."""
-    text = (
-        f"{place.name} is the alias *{node.name} of what stands at "
-        f"{file.position(node.target.start)}; an edit there would change both"
-    )
-    return file.refusal(node.start, text, "alias")
+def check_one_line(place: Place, node: Scalar) -> None:
+    """Refused unless `node`, the scalar of `place`, is one piece of text in one line."""
+    if node.style in {"|", ">"}:
+        why = f"is a block scalar ({node.style}); write it in one line"
+        raise place.refusal(why, "block_scalar")
+    if LINE.search(place.file.text, node.value_start, node.value_end):
+        raise place.refusal("goes over several lines; write it in one", "multi_line")
+    if "{{" in node.value:
+        raise place.refusal("is a template; name the values it reads", "unreadable")
 
 
-def lookup(file: YamlFile, mapping: Mapping, path: KeyPath, name: str) -> Place | None:
-    """What `mapping`, at `path`, has under `name`; None when it has nothing."""
-    here = (*path, Key(name))
-    own = [entry for entry in mapping.entries if _key_text(entry.key) == name]
-    merged = _merged(mapping, name)
-    if not own:
-        if merged is None:
-            return None
-        return Place(here, merged.value, mapping, merged.key, is_inherited=True)
-    entry, at = own[0], own[0].key.start
-    if len(own) > 1:
-        text = f"{written(here)} stands twice, at {_places(file, [entry.key for entry in own])}"
-        raise file.refusal(at, text, "duplicate_key")
-    if entry.is_complex:
-        text = f"{written(here)} is written with ?; write it as a plain key"
-        raise file.refusal(at, text, "complex_key")
-    if merged and any(map(_is_merge, mapping.entries[mapping.entries.index(entry) + 1 :])):
-        text = (
-            f"{written(here)} stands before a merge (<<) that brings the same key, "
-            "and readers differ in which one wins; move the merge up"
+def check_writable(place: Place, node: Scalar) -> None:
+    """Refused unless `node`, the scalar of `place`, can be changed and nothing else with it."""
+    if place.is_inherited:
+        raise place.refusal("is inherited by a merge (<<) and not written there", "merge")
+    _check_no_alias(place)
+    check_one_line(place, node)
+    if node.uses:
+        why = (
+            f"has the anchor &{node.anchor}, repeated by {node.uses} alias"
+            f"{'es' * (node.uses > 1)} elsewhere; an edit would change those too"
         )
-        raise file.refusal(at, text, "merge")
-    return Place(here, entry.value, mapping, entry.key)
+        raise place.refusal(why, "anchor")
+    if node.tag not in {None, STR}:
+        raise place.refusal(f"has the tag {node.tag}; only !!str is kept", "tag")
+    if node.is_unwritten and not node.insertable:
+        raise place.refusal(f"is a key without a colon; write {place.name}:", "no_slot")
+
+
+def _check_no_alias(place: Place) -> None:
+    if isinstance(place.node, Alias):
+        why = (
+            f"is the alias *{place.node.name} of what stands at "
+            f"{place.file.position(place.node.target.start)}; an edit there would change both"
+        )
+        raise place.refusal(why, "alias")
 
 
 def _root(file: YamlFile, document: int | None) -> Node:
@@ -175,42 +211,41 @@ def _merged(mapping: Mapping, name: str) -> Entry | None:
     return None
 
 
-def _item(file: YamlFile, place: Place, sequence: Sequence, step: Step) -> Node:
+def _item(place: Place, sequence: Sequence, step: Step) -> Node:
     """The item of the list at `place` that `step` names."""
     index = step.index if isinstance(step, Key | Item) else None
-    name, count, at, prefix = place.name, len(sequence.items), sequence.start, written(place.path)
+    name, count, prefix = place.name, len(sequence.items), written(place.path)
     if index is not None:
         if index < count:
             return sequence.items[index]
-        text = f"{name} has no item {index}: it has {count}"
-        raise file.refusal(at, text, "no_match", prefix=prefix)
+        raise place.refusal(f"has no item {index}: it has {count}", "no_match", prefix=prefix)
     if not isinstance(step, Named):
-        text = (
-            f'{name} is a list of {count}, which has no key "{step}"; '
+        why = (
+            f'is a list of {count}, which has no key "{step}"; '
             f"name an item by number, {name}[0], or by a key of its own, {name}[name=…]"
         )
-        raise file.refusal(at, text, "no_match", prefix=prefix)
-    values = [_item_text(file, place, node, step.key) for node in sequence.items]
-    matching = [
-        node for node, value in zip(sequence.items, values, strict=True) if value == step.value
-    ]
+        raise place.refusal(why, "no_match", prefix=prefix)
+    texts = [_item_text(place, node, step.key) for node in sequence.items]
+    matching = [number for number, text in enumerate(texts) if text == step.value]
     if len(matching) == 1:
-        return matching[0]
+        return sequence.items[matching[0]]
     if matching:
-        text = f"{name}{step} stands {len(matching)} times, at {_places(file, matching)}"
-        raise file.refusal(at, text, "duplicate_key")
+        places = _places(place.file, [sequence.items[number] for number in matching])
+        why = f"{name}{step} stands {len(matching)} times, at {places}"
+        raise place.file.refusal(sequence.start, why, "duplicate_key")
     # Names are told; what stands under another key may be a secret.
-    shown = sorted({value for value in values if value is not None})[:KEYS_SHOWN]
-    shown = shown if step.key == "name" else []
-    names = f"; there are {', '.join(shown)}" if shown else ""
-    text = f"{name} has no item whose {step.key} is {step.value}{names}"
-    raise file.refusal(at, text, "no_match", prefix=prefix, keys=shown)
+    names = {text for text in texts if text is not None} if step.key == "name" else set()
+    shown = sorted(names)[:KEYS_SHOWN]
+    why = f"has no item whose {step.key} is {step.value}"
+    why += f"; there are {', '.join(shown)}" if shown else ""
+    raise place.refusal(why, "no_match", prefix=prefix, keys=shown)
 
 
-def _item_text(file: YamlFile, place: Place, node: Node, key: str) -> str | None:
+def _item_text(place: Place, node: Node, key: str) -> str | None:
     """The text the item `node` of the list at `place` has under `key`."""
-    item = _resolved(node)
-    child = lookup(file, item, place.path, key) if isinstance(item, Mapping) else None
+    if not isinstance(_resolved(node), Mapping):
+        return None
+    child = Place(place.file, place.path, node).child(key)
     return _key_text(child.node) if child else None
 
 
@@ -218,16 +253,12 @@ def _places(file: YamlFile, nodes: list[Node]) -> str:
     return " and ".join(str(file.position(node.start)) for node in nodes)
 
 
-def _no_key(file: YamlFile, place: Place, mapping: Mapping, name: str) -> Refused:
+def _no_key(place: Place, mapping: Mapping, step: Key) -> Refused:
     keys = [text for entry in mapping.entries if (text := _key_text(entry.key)) is not None]
     shown = [str(Key(key)) for key in keys[:KEYS_SHOWN]]
     more = f" and {len(keys) - KEYS_SHOWN} more" if len(keys) > KEYS_SHOWN else ""
-    near = difflib.get_close_matches(name, keys, n=1)
-    text = (
-        f"{written((*place.path, Key(name)))} is not there; {place.name} has "
-        f"{', '.join(shown) or 'no key'}{more}"
-    )
-    if near:
-        text += f". Was {written((*place.path, Key(near[0])))} meant?"
-    prefix = written(place.path)
-    return file.refusal(mapping.start, text, "no_match", prefix=prefix, keys=shown)
+    why = f"is not there; {place.name} has {', '.join(shown) or 'no key'}{more}"
+    if near := difflib.get_close_matches(step.name, keys, n=1):
+        why += f". Was {written((*place.path, Key(near[0])))} meant?"
+    missing = Place(place.file, (*place.path, step), mapping)
+    return missing.refusal(why, "no_match", prefix=written(place.path), keys=shown)

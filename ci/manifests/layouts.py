@@ -32,9 +32,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ci.delivery.model import ImageRef
-from ci.errors import Refused, UsageError
-from ci.manifests.document import LINE, Mapping, Scalar, Sequence, YamlFile
-from ci.manifests.find import Place, check_alone, lookup
+from ci.errors import UsageError
+from ci.manifests.document import Mapping, Scalar, Sequence
+from ci.manifests.find import Place, check_alone, check_one_line
 from ci.manifests.key_path import Key
 
 Role = Literal["registry", "repository", "tag", "digest", "reference"]
@@ -45,6 +45,7 @@ REPOSITORY = re.compile(rf"(?:{HOST}/)?{PART}(?:/{PART})*")
 REPOSITORY_CHARS_MAX = 255
 TAG_SHAPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(@sha256:[0-9a-f]*)?")
 HUB = "docker.io"
+NO_IMAGE = "not_an_image"
 
 
 @dataclass(frozen=True)
@@ -119,24 +120,24 @@ def check_image(image: ImageRef) -> None:
         raise UsageError(str(exc)) from exc
 
 
-def layout(file: YamlFile, place: Place) -> Layout:
+def layout(place: Place) -> Layout:
     """Which scalars hold the image that `place` names; refused by name when none can."""
     node = place.value
     if isinstance(node, Mapping):
-        check_alone(file, place)
-        return _of_mapping(file, place, node)
+        check_alone(place)
+        return _of_mapping(place)
     if isinstance(node, Sequence):
-        raise _not_an_image(file, place, "is a list; name one item: [0], or [name=…]")
+        raise place.refusal("is a list; name one item: [0], or [name=…]", NO_IMAGE)
     assert isinstance(node, Scalar)
-    check_one_line(file, place, node)
+    check_one_line(place, node)
     name = place.path[-1].name if place.path and isinstance(place.path[-1], Key) else ""
     is_tag_key = name == "version" or name.lower().endswith("tag")
     if place.parent is not None and (is_tag_key or name == "digest"):
-        return _of_mapping(file, Place(place.path[:-1], place.parent), place.parent, name)
-    return _of_text(file, place, name.lower().endswith("image"), name)
+        return _of_mapping(place.parent, name)
+    return _of_text(place, name.lower().endswith("image"), name)
 
 
-def texts(file: YamlFile, layout: Layout, image: ImageRef, pin: Pin) -> dict[Role, str]:
+def texts(layout: Layout, image: ImageRef, pin: Pin) -> dict[Role, str]:
     """What each scalar shall read; those that are right already included.
 
     pin: `tag` leaves no digest where one stood, so that the file renders `repository:tag`.
@@ -144,37 +145,23 @@ def texts(file: YamlFile, layout: Layout, image: ImageRef, pin: Pin) -> dict[Rol
     slots = layout.slots
     if "reference" in slots:
         return {"reference": str(image)}
-    values = _repository_texts(file, layout, image)
+    values = _repository_texts(layout, image)
     if "digest" not in slots:
         return values | {"tag": image.pin}
     digest = slots["digest"]
     if image.digest:
         values["digest"] = image.digest
     elif pin == "tag" and "tag" not in slots:
-        text = f"{layout.at.name} has no key to hold the tag, and is to be pinned by it; add one"
-        raise file.refusal(layout.at.node.start, text, "no_slot")
+        why = "has no key to hold the tag, and is to be pinned by it; add one"
+        raise layout.at.refusal(why, "no_slot")
     elif pin == "tag" and digest.text:
         values["digest"] = ""
     elif digest.text or "tag" not in slots:
-        text = (
-            f"{digest.name} pins a digest, which wins over any tag, and no digest was "
-            f"given for {image}"
-        )
-        raise file.refusal(digest.node.start, text, "digest_stays")
+        why = f"pins a digest, which wins over any tag, and no digest was given for {image}"
+        raise digest.refusal(why, "digest_stays")
     if "tag" in slots:
         values["tag"] = image.tag
     return values
-
-
-def check_one_line(file: YamlFile, place: Place, node: Scalar) -> None:
-    """Refused unless the scalar is one piece of text in one line."""
-    if node.style in {"|", ">"}:
-        why = f"is a block scalar ({node.style}); write it in one line"
-        raise _not_an_image(file, place, why, "block_scalar")
-    if LINE.search(file.text, node.value_start, node.value_end):
-        raise _not_an_image(file, place, "goes over several lines; write it in one", "multi_line")
-    if "{{" in node.value:
-        raise _not_an_image(file, place, "is a template; name the values it reads", "unreadable")
 
 
 def _split_reference(text: str) -> tuple[str, str, str]:
@@ -185,7 +172,7 @@ def _split_reference(text: str) -> tuple[str, str, str]:
     return head + slash + name, tag, digest
 
 
-def _repository_texts(file: YamlFile, layout: Layout, image: ImageRef) -> dict[Role, str]:
+def _repository_texts(layout: Layout, image: ImageRef) -> dict[Role, str]:
     slots, current = layout.slots, layout.reading.repository
     if current == image.repository:  # written again only where a bare text is no text to all
         parts: tuple[Role, ...] = ("registry", "repository")
@@ -193,11 +180,11 @@ def _repository_texts(file: YamlFile, layout: Layout, image: ImageRef) -> dict[R
     if "repository" not in slots:
         if not layout.matched:
             return {}  # a tag alone: nothing says of which image
-        text = (
-            f"{layout.at.name} is about {current} and has no newName to hold "
+        why = (
+            f"is about {current} and has no newName to hold "
             f"{image.repository}; add newName, or name that image"
         )
-        raise file.refusal(layout.at.node.start, text, "no_slot")
+        raise layout.at.refusal(why, "no_slot")
     registry = slots["registry"].text if "registry" in slots else ""
     if not registry:
         return {"repository": image.repository}
@@ -209,12 +196,14 @@ def _repository_texts(file: YamlFile, layout: Layout, image: ImageRef) -> dict[R
     return {"registry": host, "repository": rest}
 
 
-def _of_mapping(file: YamlFile, place: Place, mapping: Mapping, named: str = "") -> Layout:
+def _of_mapping(place: Place, named: str = "") -> Layout:
     """The layout of a mapping. named: the tag or digest in it that the key named."""
 
     def get(*names: str) -> Place | None:
-        children = (lookup(file, mapping, place.path, name) for name in names if name)
-        return next((child for child in children if child and _is_scalar(child)), None)
+        children = (place.child(name) for name in names if name)
+        return next(
+            (child for child in children if child and isinstance(child.value, Scalar)), None
+        )
 
     tag, digest = get("" if named == "digest" else named, "tag", "imageTag"), get("digest")
     name, new_name, new_tag = get("name"), get("newName"), get("newTag")
@@ -222,58 +211,50 @@ def _of_mapping(file: YamlFile, place: Place, mapping: Mapping, named: str = "")
     if name and (new_tag or new_name or (digest and not repository and not tag)):
         if new_tag is None and digest is None:
             why = "has neither newTag nor digest; add one, empty"
-            raise _not_an_image(file, place, why, "no_slot")
+            raise place.refusal(why, "no_slot")
         slots = _present(repository=new_name, tag=new_tag, digest=digest)
         keys = "+".join(str(slot.path[-1]) for slot in slots.values())
         return Layout(f"kustomize {keys}", slots, place, name.text)
     if tag is None and digest is None:
-        image = lookup(file, mapping, place.path, "image")
+        image = place.child("image")
         why = f"holds no tag and no digest{f'; was {image.name} meant?' if image else ''}"
-        status = "no_slot" if get("repository") else "not_an_image"
-        raise _not_an_image(file, place, why, status)
+        status = "no_slot" if get("repository") else NO_IMAGE
+        raise place.refusal(why, status)
     if repository is None and name is not None and "/" in name.text:
         repository = name
     if repository is None:
         if not named:
-            raise _not_an_image(file, place, "holds no repository; name its tag")
+            raise place.refusal("holds no repository; name its tag", NO_IMAGE)
     elif any(_split_reference(repository.text)[1:]):
         why = "has a tag of its own, beside a tag in the next key"
-        raise _not_an_image(file, repository, why, "two_tags")
+        raise repository.refusal(why, "two_tags")
     elif "://" in repository.text:
-        raise _not_an_image(file, repository, "is a URL, not the repository of an image")
+        raise repository.refusal("is a URL, not the repository of an image", NO_IMAGE)
     registry = get("registry") if repository else None
     slots = _present(registry=registry, repository=repository, tag=tag, digest=digest)
     return Layout("+".join(slots), slots, place)
-
-
-def _is_scalar(place: Place) -> bool:
-    return isinstance(place.value, Scalar)
 
 
 def _present(**slots: Place | None) -> dict[Role, Place]:
     return {role: slot for role, slot in slots.items() if slot is not None}  # type: ignore[misc]
 
 
-def _of_text(file: YamlFile, place: Place, holds_reference: bool, name: str) -> Layout:
+def _of_text(place: Place, holds_reference: bool, name: str) -> Layout:
     """The layout of one text with the whole image, or the tag, in it."""
     value = place.text
     repository, tag, digest = _split_reference(value)
     if "://" in value or re.search(r"\s", value):
-        raise _not_an_image(file, place, "holds no image")
+        raise place.refusal("holds no image", NO_IMAGE)
     if not tag and not digest and name in {"repository", "registry", "newName", "name"}:
         why = "names a repository only; name the mapping it is in"
-        raise _not_an_image(file, place, why)
+        raise place.refusal(why, NO_IMAGE)
     if value and not holds_reference and "/" not in value and not tag:
         if not TAG_SHAPE.fullmatch(value):
-            raise _not_an_image(file, place, "holds no image")
+            raise place.refusal("holds no image", NO_IMAGE)
         return Layout("tag", {"tag": place}, place)
     if not value and not holds_reference:
         why = "is empty, and its name does not say whether a tag or an image belongs there"
-        raise _not_an_image(file, place, why)
+        raise place.refusal(why, NO_IMAGE)
     if value and not repository:
-        raise _not_an_image(file, place, "holds no image")
+        raise place.refusal("holds no image", NO_IMAGE)
     return Layout("reference", {"reference": place}, place)
-
-
-def _not_an_image(file: YamlFile, place: Place, why: str, status: str = "not_an_image") -> Refused:
-    return file.refusal(place.node.start, f"{place.name} {why}", status)
