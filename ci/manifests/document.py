@@ -256,17 +256,14 @@ class _Builder:
 
     def _indicators(self, end: int) -> str:
         """What stands between the last event and `end` besides blanks and comments."""
-        between = self.file.text[self.end : end]
-        if "#" not in between:
-            return between
-        return re.sub(r"#[^\r\n]*", "", between)
+        return re.sub(r"#[^\r\n]*", "", self.file.text[self.end : end])
 
     def _scalar(self, event: Any, common: dict[str, Any], end: int) -> Scalar:
         start, insertable = common["start"], True
         if event.value or event.style:
-            if common["anchor"] or common["tag"]:
-                properties = PROPERTIES.match(self.file.text, start, end)
-                start = properties.end() if properties else start
+            # No value starts with & or !, so what does is an anchor or a tag.
+            if properties := PROPERTIES.match(self.file.text, start, end):
+                start = properties.end()
         elif common["anchor"] or common["tag"]:
             start = end
         else:

@@ -134,7 +134,7 @@ def layout(place: Place) -> Layout:
     is_tag_key = name == "version" or name.lower().endswith("tag")
     if place.parent is not None and (is_tag_key or name == "digest"):
         return _of_mapping(place.parent, name)
-    return _of_text(place, name.lower().endswith("image"), name)
+    return _of_text(place, name)
 
 
 def texts(layout: Layout, image: ImageRef, pin: Pin) -> dict[Role, str]:
@@ -239,9 +239,9 @@ def _present(**slots: Place | None) -> dict[Role, Place]:
     return {role: slot for role, slot in slots.items() if slot is not None}  # type: ignore[misc]
 
 
-def _of_text(place: Place, holds_reference: bool, name: str) -> Layout:
-    """The layout of one text with the whole image, or the tag, in it."""
-    value = place.text
+def _of_text(place: Place, name: str) -> Layout:
+    """The layout of one text, under the key `name`, with the whole image or the tag in it."""
+    value, holds_reference = place.text, name.lower().endswith("image")
     repository, tag, digest = _split_reference(value)
     if "://" in value or re.search(r"\s", value):
         raise place.refusal("holds no image", NO_IMAGE)
