@@ -385,7 +385,7 @@ def test_a_clean_scan_lets_a_release_pass(platform, published, door) -> None:
     waits: list[float] = []
     assert judged(platform, published, waits).status == "clean"
     assert len(waits) == 2
-    told = json.loads((platform.root / ".cache/ci/gate.json").read_text())
+    told = json.loads((platform.root / ".cache/ci/scan.json").read_text())
     assert told["images"]["one"]["state"] == "answered"
     assert told["blocking"] == []
 
@@ -409,7 +409,7 @@ def test_no_answer_is_never_green(platform, published, door, story, kind, status
     with pytest.raises(kind) as failed:
         judged(platform, published)
     assert failed.value.status == status
-    assert json.loads((platform.root / ".cache/ci/gate.json").read_text())["blocking"] is None
+    assert json.loads((platform.root / ".cache/ci/scan.json").read_text())["blocking"] is None
 
 
 def test_findings_stop_a_release_until_they_are_waived(platform, published, door) -> None:

@@ -8,20 +8,8 @@ from ci.errors import CiError
 from ci.scan import findings
 
 ROOT = Path(__file__).resolve().parents[3]
-ROOMS = [
-    "plan",
-    "build",
-    "push",
-    "scan",
-    "bump",
-    "promote",
-    "status",
-    "summary",
-    "retention",
-    "manifests",
-    "scaffold",
-    "tools",
-]
+ROOMS = ("plan", "build", "push", "scan", "bump", "promote", "status", "summary", "retention")
+ROOMS += ("manifests", "scaffold", "tools")
 SOURCES = [path.read_text() for room in ROOMS for path in (ROOT / "ci" / room).glob("*.py")]
 SOURCES.append((ROOT / "ci" / "config.py").read_text())
 TABLE = (ROOT / "docs" / "delivery.md").read_text().partition("| code | status |")[2]
