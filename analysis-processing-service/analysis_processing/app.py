@@ -1,9 +1,7 @@
 """Composition root of the web process: adapters are chosen here and nowhere else."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import httpx
@@ -12,18 +10,15 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from analysis_processing import __version__
-from analysis_processing.api import analyses, jobs, probes, problems
+from analysis_processing.api import analyses, jobs
 from analysis_processing.api.deps import Services
-from analysis_processing.identity import IdentityClient
+from analysis_processing.chassis import probes, problems
+from analysis_processing.chassis.identity import IdentityClient
+from analysis_processing.chassis.telemetry import RequestLog
 from analysis_processing.jobs.claims import Clock, database_clock
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.metrics import QueueMetrics
-from analysis_processing.telemetry import RequestLog
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from analysis_processing.settings import Settings
+from analysis_processing.settings import Settings
 
 
 def create_app(

@@ -14,11 +14,9 @@ ServiceError
     └── Unreachable        unavailable    IO trouble: worth another attempt
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
-from analysis_processing.kinds import Kind, ServiceError
+from analysis_processing.chassis.kinds import Kind, ServiceError
 
 
 class JobNotFound(ServiceError):

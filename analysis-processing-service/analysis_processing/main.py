@@ -1,9 +1,8 @@
 """Entry module of the web process: settings → telemetry → app. Importing it does that work."""
 
-from __future__ import annotations
-
-from analysis_processing import __version__, telemetry
+from analysis_processing import __version__
 from analysis_processing.app import create_app
+from analysis_processing.chassis import telemetry
 from analysis_processing.settings import Settings, load
 
 settings = load(Settings)

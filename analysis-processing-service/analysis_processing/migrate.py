@@ -3,20 +3,14 @@
 Safe to run many at once: an advisory lock makes the others wait, and they find nothing to do.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from analysis_processing.jobs.database import engine_for
 from analysis_processing.settings import DatabaseSettings, load
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 ALEMBIC_INI = Path(__file__).resolve().parent.parent / "alembic.ini"
 SCHEMA = "analysis"

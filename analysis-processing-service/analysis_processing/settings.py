@@ -1,9 +1,7 @@
 """Each environment name: type, default, unit, why. Built once, in an entry module."""
 
-from __future__ import annotations
-
 import sys
-from pathlib import Path  # noqa: TC003  pydantic resolves it at run time
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import Field, SecretStr, ValidationError

@@ -7,8 +7,6 @@ The worker itself stays small and never computes, so its heartbeats come on time
 killed by the kernel, hangs or leaks costs one attempt of one job. SIGTERM gives running jobs back.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -16,29 +14,25 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import Connection as Db
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from analysis_processing import __version__, telemetry
+from analysis_processing import __version__
+from analysis_processing.chassis import telemetry
 from analysis_processing.errors import DatabaseUnavailable
 from analysis_processing.jobs import claims
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.repository import CHANNEL
+from analysis_processing.model import Claim
 from analysis_processing.settings import Settings, load
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from sqlalchemy import Connection as Db
-    from sqlalchemy import Engine
-
-    from analysis_processing.model import Claim
 
 log = structlog.get_logger()
 HEARTBEAT_S = 0.5

@@ -1,7 +1,5 @@
 """A real Postgres for the whole run, migrated once, emptied after each test that used it."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

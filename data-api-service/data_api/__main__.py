@@ -3,8 +3,8 @@
 
 def main() -> None:
     """Serves until told to stop; exits with the reason when the settings are not complete."""
-    from .main import app, settings  # noqa: PLC0415 - reads the environment
-    from .serving import serve  # noqa: PLC0415 - after the settings were found complete
+    from data_api.chassis.serving import serve  # noqa: PLC0415 - after the settings were found complete
+    from data_api.main import app, settings  # noqa: PLC0415 - reads the environment
 
     serve(app, settings.host, settings.port, settings.das_drain_s)
 

@@ -9,16 +9,17 @@ import anyio.to_thread
 import httpx
 from fastapi import FastAPI
 
-from . import __version__, promql
-from .api import deps, export, probes, problems, prometheus
-from .engine import Engine, EngineLimits
-from .identity import IdentityClient
-from .settings import Settings
-from .store.block import BlockReader
-from .store.catalogue import Catalogue, Database
-from .store.objects import open_store
-from .store.reader import Store
-from .telemetry import RequestLog
+from data_api import __version__, promql
+from data_api.api import deps, export, prometheus
+from data_api.chassis import probes, problems
+from data_api.chassis.identity import IdentityClient
+from data_api.chassis.telemetry import RequestLog
+from data_api.engine import Engine, EngineLimits
+from data_api.settings import Settings
+from data_api.store.block import BlockReader
+from data_api.store.catalogue import Catalogue, Database
+from data_api.store.objects import open_store
+from data_api.store.reader import Store
 
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
 

@@ -17,7 +17,7 @@ ServiceError
 
 from typing import ClassVar
 
-from .kinds import Kind, ServiceError
+from data_api.chassis.kinds import Kind, ServiceError
 
 
 class BadRequest(ServiceError):

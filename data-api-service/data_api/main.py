@@ -4,10 +4,10 @@ import sys
 
 from pydantic import ValidationError
 
-from . import __version__
-from .app import create_app
-from .settings import Settings
-from .telemetry import configure
+from data_api import __version__
+from data_api.app import create_app
+from data_api.chassis.telemetry import configure
+from data_api.settings import Settings
 
 
 def _settings() -> Settings:

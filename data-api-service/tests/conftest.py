@@ -15,7 +15,7 @@ from embedded_postgres import execute, fresh_database, running_postgres
 from factories import SCHEMA, Ingest
 
 from data_api.app import create_app
-from data_api.identity import checksum
+from data_api.chassis.identity import checksum
 from data_api.settings import Settings
 
 

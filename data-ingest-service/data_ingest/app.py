@@ -16,11 +16,13 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import problems, write
-from data_ingest.api.probes import Drain, router
+from data_ingest.api import write
 from data_ingest.background.tasks import Background
+from data_ingest.chassis import problems
+from data_ingest.chassis.identity import IdentityClient
+from data_ingest.chassis.probes import Drain, router
+from data_ingest.chassis.telemetry import RequestLog
 from data_ingest.errors import StoreUnavailable
-from data_ingest.identity import IdentityClient
 from data_ingest.labels import LabelRules
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols.remote_write import Bounds
@@ -28,7 +30,6 @@ from data_ingest.settings import Settings
 from data_ingest.store.objects import open_store
 from data_ingest.store.series import SeriesCache
 from data_ingest.store.writer import Writer, WriterBounds
-from data_ingest.telemetry import RequestLog
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ def _settings() -> Settings:
 settings = _settings()
 
 from data_ingest.app import create_app  # noqa: E402 - kernels are not compiled for settings that cannot work
-from data_ingest.telemetry import configure  # noqa: E402
+from data_ingest.chassis.telemetry import configure  # noqa: E402
 
 configure("dis", settings.log_level, __version__)
 app = create_app(settings)

@@ -3,8 +3,8 @@
 
 def main() -> None:
     """Serves until told to stop; exits with the reason when the settings are not complete."""
-    from .main import app, settings  # noqa: PLC0415 - reads the environment
-    from .serving import serve  # noqa: PLC0415 - after the settings were found complete
+    from user_billing.chassis.serving import serve  # noqa: PLC0415 - after the settings were found complete
+    from user_billing.main import app, settings  # noqa: PLC0415 - reads the environment
 
     serve(app, settings.host, settings.port, settings.ubs_drain_s)
 

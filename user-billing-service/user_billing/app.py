@@ -8,27 +8,28 @@ import anyio.to_thread
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from . import __version__
-from .accounts.audit import Audit
-from .accounts.keyring import Keyring
-from .accounts.keys import Keys
-from .accounts.members import Members
-from .accounts.passwords import Passwords
-from .accounts.sessions import Sessions
-from .accounts.setup import Bootstrap, FirstStart
-from .accounts.signing import SigningKeys
-from .accounts.throttle import Throttle
-from .accounts.tokens import Tokens
-from .api import audit, internal, keys, members, probes, problems, sessions
-from .api.body_limit import BodyLimit
-from .api.deps import Services
-from .background import Background
-from .clock import Clock, SystemClock
-from .db.session import Database, make_engine, revision
-from .db.tables import SCHEMA_REVISION
-from .errors import DatabaseUnavailable
-from .settings import Settings
-from .telemetry import RequestLog
+from user_billing import __version__
+from user_billing.accounts.audit import Audit
+from user_billing.accounts.keyring import Keyring
+from user_billing.accounts.keys import Keys
+from user_billing.accounts.members import Members
+from user_billing.accounts.passwords import Passwords
+from user_billing.accounts.sessions import Sessions
+from user_billing.accounts.setup import Bootstrap, FirstStart
+from user_billing.accounts.signing import SigningKeys
+from user_billing.accounts.throttle import Throttle
+from user_billing.accounts.tokens import Tokens
+from user_billing.api import audit, internal, keys, members, sessions
+from user_billing.api.body_limit import BodyLimit
+from user_billing.api.deps import Services
+from user_billing.background import Background
+from user_billing.chassis import probes, problems
+from user_billing.chassis.telemetry import RequestLog
+from user_billing.clock import Clock, SystemClock
+from user_billing.db.session import Database, make_engine, revision
+from user_billing.db.tables import SCHEMA_REVISION
+from user_billing.errors import DatabaseUnavailable
+from user_billing.settings import Settings
 
 
 def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:

@@ -16,7 +16,7 @@ ServiceError (kinds.py)
     └── DatabaseTooSlow       503   a statement or lock timeout
 """
 
-from .kinds import Kind, ServiceError
+from user_billing.chassis.kinds import Kind, ServiceError
 
 
 class AccountError(ServiceError):

@@ -2,10 +2,11 @@
 
 import sys
 
-from . import __version__, telemetry
-from .app import create_app
-from .errors import BadInput
-from .settings import SERVICE, load
+from user_billing import __version__
+from user_billing.app import create_app
+from user_billing.chassis import telemetry
+from user_billing.errors import BadInput
+from user_billing.settings import SERVICE, load
 
 settings = load()
 telemetry.configure("ubs", settings.log_level, __version__)

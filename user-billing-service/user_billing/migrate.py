@@ -15,9 +15,9 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from .db.session import driver_url
-from .db.tables import SCHEMA
-from .settings import load_database_url
+from user_billing.db.session import driver_url
+from user_billing.db.tables import SCHEMA
+from user_billing.settings import load_database_url
 
 _ROOT = Path(__file__).resolve().parents[1]
 

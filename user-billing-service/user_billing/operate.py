@@ -10,11 +10,11 @@ import sys
 from datetime import UTC, datetime
 from uuid import UUID
 
-from .accounts.setup import Bootstrap
-from .app import wire
-from .clock import SystemClock
-from .kinds import ServiceError
-from .settings import SERVICE, Settings, load
+from user_billing.accounts.setup import Bootstrap
+from user_billing.app import wire
+from user_billing.chassis.kinds import ServiceError
+from user_billing.clock import SystemClock
+from user_billing.settings import SERVICE, Settings, load
 
 
 def main(arguments: list[str] | None = None) -> None:

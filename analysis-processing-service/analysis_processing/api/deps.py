@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
-from analysis_processing.identity import IdentityClient, Principal
+from analysis_processing.chassis.identity import IdentityClient, Principal
 from analysis_processing.jobs.claims import Clock
 from analysis_processing.settings import Settings
 

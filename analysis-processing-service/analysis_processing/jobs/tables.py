@@ -1,9 +1,5 @@
 """The tables of schema `analysis` as SQLAlchemy sees them; migrations/ makes them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -14,6 +10,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Row,
     Table,
     Text,
     Uuid,
@@ -21,9 +18,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from analysis_processing.model import Job, Progress, Request, State
-
-if TYPE_CHECKING:
-    from sqlalchemy import Row
 
 metadata = MetaData(schema="analysis")
 

@@ -1,7 +1,5 @@
 """Compile every kernel now, so that neither a build nor a first job waits for it later."""
 
-from __future__ import annotations
-
 from analysis_processing.kernels import baseline, residuals
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ accepted as the new level; a phase that surprises in two consecutive periods is 
 that keep coming back raise the scale until they are surprises no more.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import float64, int64, types, void
 

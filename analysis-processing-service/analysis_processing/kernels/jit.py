@@ -5,14 +5,10 @@ are cached beside their source. Where nothing is writable (a read-only image wit
 `NUMBA_CACHE_DIR`) the kernel still compiles, a few seconds later.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 P = ParamSpec("P")
 R = TypeVar("R")

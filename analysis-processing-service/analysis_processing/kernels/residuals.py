@@ -7,16 +7,10 @@ An exact window beats a recursive quantile here: no learning rate, the same answ
 chunking, and an outlier leaves it after exactly WINDOW samples. 256 residuals are 4 KiB a model.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+import numpy as np
 from numba import float64, int64, types, void
 
 from analysis_processing.kernels.jit import kernel
-
-if TYPE_CHECKING:
-    import numpy as np
 
 WINDOW = 256
 MEDIAN_TO_SIGMA = 1.4826  # median |r| of a normal distribution is sigma / 1.4826

@@ -1,7 +1,5 @@
 """Migrations run down and up again, many at once, and say when they have not run."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest

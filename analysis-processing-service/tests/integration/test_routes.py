@@ -1,7 +1,5 @@
 """The routes over ASGI, with a real Postgres: shapes, refusals, and tenants kept apart."""
 
-from __future__ import annotations
-
 import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """One claimed job against fake neighbours and a real Postgres: how it can end."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """The worker's loop with children that do what a scenario needs, on a clock that it moves."""
 
-from __future__ import annotations
-
 import socket
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Progress people can watch."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import anyio

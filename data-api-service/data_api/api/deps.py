@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, TypeVar
 import anyio
 from fastapi import Depends, Request
 
-from ..engine import Engine
-from ..errors import BodyTooLarge, QueryCanceled
-from ..identity import IdentityClient, Principal
-from .params import Params
+from data_api.api.params import Params
+from data_api.chassis.identity import IdentityClient, Principal
+from data_api.engine import Engine
+from data_api.errors import BodyTooLarge, QueryCanceled
 
 T = TypeVar("T")
 FORM: Final = "application/x-www-form-urlencoded"

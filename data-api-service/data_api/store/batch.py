@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from ..errors import CorruptData
+from data_api.errors import CorruptData
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]

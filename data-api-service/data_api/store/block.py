@@ -18,10 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import CorruptData, StoreUnavailable
-from .cache import ByteCache
-from .fragments import Fragment, Rows, cut, ranges
-from .objects import Objects
+from data_api.errors import CorruptData, StoreUnavailable
+from data_api.store.cache import ByteCache
+from data_api.store.fragments import Fragment, Rows, cut, ranges
+from data_api.store.objects import Objects
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]

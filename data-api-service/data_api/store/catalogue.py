@@ -21,11 +21,11 @@ import orjson
 import structlog
 from prometheus_client import Gauge, Histogram
 
-from ..errors import StoreUnavailable
-from . import batch, tables
-from .block import BlockRef
-from .head import BatchRef, Head, pages, split, wanted
-from .postings import SeriesIndex
+from data_api.errors import StoreUnavailable
+from data_api.store import batch, tables
+from data_api.store.block import BlockRef
+from data_api.store.head import BatchRef, Head, pages, split, wanted
+from data_api.store.postings import SeriesIndex
 
 SERIES_PAGE: Final = 20_000
 IDLE_S_MAX: Final = 3_600.0

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from ..errors import CorruptData, StoreUnavailable
+from data_api.errors import CorruptData, StoreUnavailable
 
 
 class Objects(Protocol):

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_api.identity import (
+from data_api.chassis.identity import (
     BASE62,
     Forbidden,
     IdentityClient,

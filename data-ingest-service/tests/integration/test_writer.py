@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from data_ingest import batch, migrate
+from data_ingest.chassis.identity import Limits
 from data_ingest.errors import Overloaded, RateLimited, StoreRefused, StoreUnavailable
-from data_ingest.identity import Limits
 from data_ingest.labels import LabelRules
 from data_ingest.model import MetricMetadata
 from data_ingest.pipeline import Pipeline

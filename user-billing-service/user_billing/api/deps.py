@@ -17,19 +17,19 @@ from uuid import UUID
 import structlog
 from fastapi import Depends, Request
 
-from ..accounts import origins, rules
-from ..accounts.audit import Audit
-from ..accounts.key_format import PREFIX
-from ..accounts.keys import Keys
-from ..accounts.members import Members
-from ..accounts.sessions import Sessions
-from ..accounts.setup import FirstStart
-from ..accounts.signing import SigningKeys
-from ..accounts.tokens import Tokens
-from ..db.session import Database
-from ..errors import CrossSiteRefused, NotAllowed, NotAuthenticated
-from ..model import Actor, Audience, KnownKey, LiveSession, Principal, Role, Scope
-from ..settings import Settings
+from user_billing.accounts import origins, rules
+from user_billing.accounts.audit import Audit
+from user_billing.accounts.key_format import PREFIX
+from user_billing.accounts.keys import Keys
+from user_billing.accounts.members import Members
+from user_billing.accounts.sessions import Sessions
+from user_billing.accounts.setup import FirstStart
+from user_billing.accounts.signing import SigningKeys
+from user_billing.accounts.tokens import Tokens
+from user_billing.db.session import Database
+from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
+from user_billing.model import Actor, Audience, KnownKey, LiveSession, Principal, Role, Scope
+from user_billing.settings import Settings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from ..accounts import directory
-from ..accounts.claims import LIFE_S
-from ..model import KnownKey
-from .deps import ServicesDep, SisterService
-from .views import IntrospectBody, ServiceTokenBody, TokenView
+from user_billing.accounts import directory
+from user_billing.accounts.claims import LIFE_S
+from user_billing.api.deps import ServicesDep, SisterService
+from user_billing.api.views import IntrospectBody, ServiceTokenBody, TokenView
+from user_billing.model import KnownKey
 
 REVOCATIONS_PAGE = 1_000
 

@@ -2,11 +2,17 @@
 
 from fastapi import APIRouter, Response, status
 
-from ..accounts.claims import LIFE_S
-from ..accounts.sessions import OpenSession
-from ..settings import Settings
-from .deps import Browser, ClientAddress, RequestId, SameOrigin, ServicesDep, cookie_name
-from .views import (
+from user_billing.accounts.claims import LIFE_S
+from user_billing.accounts.sessions import OpenSession
+from user_billing.api.deps import (
+    Browser,
+    ClientAddress,
+    RequestId,
+    SameOrigin,
+    ServicesDep,
+    cookie_name,
+)
+from user_billing.api.views import (
     LogInBody,
     OrganisationChoice,
     SessionView,
@@ -15,6 +21,7 @@ from .views import (
     TokenBody,
     TokenView,
 )
+from user_billing.settings import Settings
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
 

@@ -23,8 +23,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, SessionTransaction
 
-from ..errors import DatabaseTooSlow, DatabaseUnavailable
-from .tables import APP_ROLE, DIRECTORY_ROLE
+from user_billing.db.tables import APP_ROLE, DIRECTORY_ROLE
+from user_billing.errors import DatabaseTooSlow, DatabaseUnavailable
 
 _ENTER = text("SELECT set_config('role', :role, true), set_config('app.org', :org, true)")
 _AS_DIRECTORY = (

@@ -1,7 +1,5 @@
 """Compile every kernel into numba's cache."""
 
-from __future__ import annotations
-
 import importlib
 
 for _name in ("windows", "grouping", "buckets"):

@@ -9,8 +9,8 @@ count ▲        ┌──── +Inf         Buckets of one group are given sor
 
 import numpy as np
 
-from ...model import F64, I64, Bools
-from .jit import (
+from data_api.model import F64, I64, Bools
+from data_api.promql.kernels.jit import (
     BOOL_ROWS,
     F64_ROWS,
     F64S,

@@ -3,9 +3,19 @@
 
 import numpy as np
 
-from ...model import F64, I64, Bools
-from .jit import BOOL_ROWS, F64_ROWS, F64S, I64S, OUT_BOOL, OUT_F64, int64, kernel, void
-from .sums import add, quantile_sorting
+from data_api.model import F64, I64, Bools
+from data_api.promql.kernels.jit import (
+    BOOL_ROWS,
+    F64_ROWS,
+    F64S,
+    I64S,
+    OUT_BOOL,
+    OUT_F64,
+    int64,
+    kernel,
+    void,
+)
+from data_api.promql.kernels.sums import add, quantile_sorting
 
 SUM, AVG, MIN, MAX, COUNT, GROUP, STDDEV, STDVAR = range(8)
 

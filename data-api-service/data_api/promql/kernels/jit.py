@@ -6,8 +6,6 @@ really run at once, and follow IEEE 754: no fast-math, division by zero gives In
 `NUMBA_DISABLE_JIT=1` runs them as the Python they are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

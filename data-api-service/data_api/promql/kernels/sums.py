@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ...model import F64
-from .jit import F64S, PAIR, SCRATCH, float64, int64, kernel
+from data_api.model import F64
+from data_api.promql.kernels.jit import F64S, PAIR, SCRATCH, float64, int64, kernel
 
 
 @kernel(PAIR(float64, float64, float64))

@@ -11,9 +11,21 @@ block of rows: they count from the start of all samples.
 
 import numpy as np
 
-from ...model import F64, I64, STALE_BITS, Bools
-from .jit import F64S, I64S, OUT_BOOL, OUT_F64, OUT_I64, PAIR, SCRATCH, float64, int64, kernel, void
-from .sums import add, mean, quantile_sorting, total, variance
+from data_api.model import F64, I64, STALE_BITS, Bools
+from data_api.promql.kernels.jit import (
+    F64S,
+    I64S,
+    OUT_BOOL,
+    OUT_F64,
+    OUT_I64,
+    PAIR,
+    SCRATCH,
+    float64,
+    int64,
+    kernel,
+    void,
+)
+from data_api.promql.kernels.sums import add, mean, quantile_sorting, total, variance
 
 SUM, AVG, MIN, MAX, COUNT, LAST, FIRST, PRESENT, STDDEV, STDVAR = range(10)
 CHANGES, RESETS, TS_OF_MIN, TS_OF_MAX, TS_OF_LAST, TS_OF_FIRST, IRATE, IDELTA, MAD = range(10, 19)

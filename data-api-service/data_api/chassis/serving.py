@@ -13,7 +13,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from .api.probes import Drain
+from .probes import Drain
 
 # Over what clients keep (httpx 5 s, nginx 60 s): they close an idle connection, never we, so that
 # no request meets a connection that is being closed.

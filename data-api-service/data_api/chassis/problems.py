@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ..kinds import Kind, ServiceError
+from .kinds import Kind, ServiceError
 
 log = structlog.get_logger()
 
