@@ -7,7 +7,7 @@ ServiceError
 ├── TooManySteps           too_large      the range has more steps than a series may have
 ├── WrongState             conflict       cancel, retry or result at the wrong time
 ├── TooManyJobs            rate_limited   the tenant's queue is full
-├── DatabaseUnavailable    unavailable
+├── DatabaseUnavailable    unavailable    the chassis's; DatabaseTooSlow is one
 └── AnalysisError          execution      a run ended; retrying would end it the same way
     ├── NoData  TooManySeries  TooManyPoints  IsCounter
     ├── Refused                           das or dis refused what was asked
@@ -51,12 +51,6 @@ class TooManyJobs(ServiceError):
     """This organisation has as many unfinished jobs as it may have; wait for one or cancel one."""
 
     kind: ClassVar[Kind] = Kind.RATE_LIMITED
-
-
-class DatabaseUnavailable(ServiceError):
-    """The database does not answer."""
-
-    kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
 class AnalysisError(ServiceError):

@@ -16,7 +16,7 @@ from uuid import UUID
 import cramjam
 import httpx
 
-from analysis_processing.chassis.identity import checksum
+from analysis_processing.chassis.identity.keys import checksum
 
 TENANT_A = UUID("0a0a0a0a-0000-4000-8000-000000000001")
 TENANT_B = UUID("0b0b0b0b-0000-4000-8000-000000000002")
@@ -49,6 +49,10 @@ class Neighbours:
 
     def transport(self) -> httpx.MockTransport:
         return httpx.MockTransport(self.answer)
+
+    def client(self) -> httpx.AsyncClient:
+        """A way to them, as the service takes it."""
+        return httpx.AsyncClient(transport=self.transport())
 
     def answer(self, request: httpx.Request) -> httpx.Response:  # noqa: PLR0911  a table of routes
         path = request.url.path

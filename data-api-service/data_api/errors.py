@@ -10,8 +10,9 @@ ServiceError
 ├── QueryTimeout               timeout      the deadline passed
 ├── QueryCanceled              canceled     the client went away
 ├── NotFound                   not_found    no such route or rule group
+├── DatabaseUnavailable        unavailable  Postgres does not answer (chassis/database.py)
 └── StoreError                 internal
-    ├── StoreUnavailable       unavailable  Postgres or the object store does not answer
+    ├── StoreUnavailable       unavailable  the object store does not answer
     └── CorruptData            internal     a batch or a block is not what its format says
 """
 

@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from data_ingest import batch
-from data_ingest.chassis.identity import checksum
+from data_ingest.chassis.identity.keys import checksum
 from tests import wire
 
 HERE = Path(__file__).resolve().parent.parent

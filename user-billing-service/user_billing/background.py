@@ -17,8 +17,8 @@ from user_billing.accounts import directory
 from user_billing.accounts.keys import Keys
 from user_billing.accounts.setup import Bootstrap, FirstStart
 from user_billing.accounts.signing import RETIRED_FOR, SigningKeys
+from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
-from user_billing.clock import Clock
 from user_billing.db.session import Database
 
 log = structlog.get_logger()

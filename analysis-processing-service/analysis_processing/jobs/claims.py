@@ -20,7 +20,7 @@ from analysis_processing.jobs.repository import notify
 from analysis_processing.jobs.tables import chunk, job, to_job
 from analysis_processing.model import Claim, Progress, State
 
-Clock = Callable[["Connection"], datetime]
+TimeOf = Callable[["Connection"], datetime]
 
 BACK_OFF_S = 2.0
 BACK_OFF_MAX_S = 60.0

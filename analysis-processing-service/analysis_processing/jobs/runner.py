@@ -50,7 +50,7 @@ class Runner:
     """Runs claims. data_api, data_ingest: the tenant's doors to the other services."""
 
     engine: Engine
-    clock: claims.Clock
+    clock: claims.TimeOf
     bounds: Bounds
     monotonic: Callable[[], float]
     data_api: Callable[[Claim], DataApi]

@@ -17,9 +17,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from analysis_processing.chassis.database import Schema
 from analysis_processing.model import Job, Progress, Request, State
 
-metadata = MetaData(schema="analysis")
+SCHEMA = Schema("analysis", "analysis_processing.migrate")
+metadata = MetaData(schema=SCHEMA.name)
 
 job = Table(
     "job",

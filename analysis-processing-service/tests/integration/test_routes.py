@@ -15,6 +15,7 @@ from asgi_lifespan import LifespanManager
 from neighbours import Neighbours, api_key
 
 from analysis_processing.app import create_app
+from analysis_processing.chassis.clock import Clock
 from analysis_processing.jobs import claims, columns
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -37,9 +38,16 @@ ASKED = {
 }
 
 
+class FixedClock(Clock):
+    """It is always NOW."""
+
+    def now(self):
+        return NOW
+
+
 @pytest.fixture
 def app(settings, engine):
-    return create_app(settings, transport=Neighbours().transport(), clock=lambda _: NOW)
+    return create_app(settings, http=Neighbours().client(), clock=FixedClock())
 
 
 @pytest.fixture
@@ -264,7 +272,7 @@ def test_a_database_that_is_away(settings):
     gone = settings.model_copy(
         update={"database_url": type(settings.database_url)("postgresql://u@/x?host=/nonexistent")}
     )
-    app = create_app(gone, transport=Neighbours().transport())
+    app = create_app(gone, http=Neighbours().client())
 
     async def go():
         async with (

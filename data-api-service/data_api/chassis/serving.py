@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from .probes import Drain
+from .settings import ServiceSettings
 
 # Over what clients keep (httpx 5 s, nginx 60 s): they close an idle connection, never we, so that
 # no request meets a connection that is being closed.
@@ -40,12 +41,12 @@ class DrainingServer(uvicorn.Server):
         loop.call_soon_threadsafe(loop.call_later, self._drain_s, super().handle_exit, sig, frame)
 
 
-def serve(app: FastAPI, host: str, port: int, drain_s: float) -> None:
-    """Serves `app` (whose `state.drain` its probes share) until a signal ends it."""
+def serve(app: FastAPI, settings: ServiceSettings) -> None:
+    """Serves `app`, whose `state.services.drain` its probes share, until a signal ends it."""
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
+        host=settings.host,
+        port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -53,4 +54,4 @@ def serve(app: FastAPI, host: str, port: int, drain_s: float) -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=REQUESTS_FINISH_S,
     )
-    DrainingServer(config, app.state.drain, drain_s).run()
+    DrainingServer(config, app.state.services.drain, settings.drain_s).run()

@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from user_billing.accounts import audit, directory, key_format, repository, rules
 from user_billing.accounts.identifiers import new_api_key, new_id
 from user_billing.accounts.keyring import PEPPER_VERSION, Keyring
-from user_billing.clock import Clock
+from user_billing.chassis.clock import Clock
 from user_billing.db.session import Database, within
 from user_billing.errors import BadInput, NotFound
 from user_billing.model import Actor, ApiKey, KnownKey, Member, Principal, RevocationKind

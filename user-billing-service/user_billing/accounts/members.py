@@ -9,7 +9,7 @@ from user_billing.accounts.keyring import Keyring
 from user_billing.accounts.passwords import Passwords
 from user_billing.accounts.sessions import OpenSession, Sessions
 from user_billing.accounts.throttle import Throttle
-from user_billing.clock import Clock
+from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadCredentials, BadInput, Conflict, NotFound
 from user_billing.model import Actor, Invitation, Member, Organisation, Person, Principal, Role

@@ -16,7 +16,7 @@ from user_billing.accounts.identifiers import new_id, new_token
 from user_billing.accounts.keyring import Keyring
 from user_billing.accounts.passwords import Passwords
 from user_billing.accounts.throttle import Throttle
-from user_billing.clock import Clock
+from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadCredentials, NotAllowed, NotFound
 from user_billing.model import Actor, LiveSession, Membership, Person, Role

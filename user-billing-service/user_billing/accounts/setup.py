@@ -19,7 +19,7 @@ from user_billing.accounts.members import found_organisation
 from user_billing.accounts.passwords import Passwords
 from user_billing.accounts.sessions import OpenSession, Sessions
 from user_billing.accounts.throttle import Throttle
-from user_billing.clock import Clock
+from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadInput, Conflict, NotAuthenticated
 from user_billing.model import Actor, ApiKey, Organisation, Person, Role

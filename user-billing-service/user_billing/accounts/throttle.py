@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from user_billing.accounts import directory, rules
 from user_billing.accounts.keyring import Keyring
-from user_billing.clock import Clock
+from user_billing.chassis.clock import Clock
 from user_billing.db.session import Database
 from user_billing.errors import TooManyAttempts
 

@@ -7,7 +7,7 @@ from user_billing.accounts import directory, rules
 from user_billing.accounts.claims import claims
 from user_billing.accounts.identifiers import new_id
 from user_billing.accounts.signing import SigningKeys
-from user_billing.clock import Clock
+from user_billing.chassis.clock import Clock
 from user_billing.db.session import Database
 from user_billing.errors import BadInput, NotFound
 from user_billing.model import Audience, Limits, LiveSession, Role

@@ -37,7 +37,7 @@ def introspect(body: IntrospectBody, services: ServicesDep) -> JSONResponse:
             "tenant": str(known.organisation_id),
             "scopes": [scope.value for scope in known.scopes],
             "expires_at": None if known.expires_at is None else rfc3339(known.expires_at),
-            "ttl_s": services.settings.ubs_introspection_ttl_s,
+            "ttl_s": services.settings.introspection_ttl_s,
             "limits": asdict(known.limits),
         }
     )

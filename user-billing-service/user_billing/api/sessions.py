@@ -35,7 +35,7 @@ def render(response: Response, settings: Settings, opened: OpenSession) -> Sessi
             opened.cookie,
             max_age=int(remaining.total_seconds()),
             path="/",
-            secure=not settings.ubs_plain_http,
+            secure=not settings.plain_http,
             httponly=True,
             samesite="lax",
         )
@@ -92,7 +92,7 @@ def log_out(caller: Browser, services: ServicesDep) -> Response:
     response.delete_cookie(
         cookie_name(services.settings),
         path="/",
-        secure=not services.settings.ubs_plain_http,
+        secure=not services.settings.plain_http,
         httponly=True,
         samesite="lax",
     )
