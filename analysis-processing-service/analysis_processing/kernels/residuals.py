@@ -8,9 +8,8 @@ chunking, and an outlier leaves it after exactly WINDOW samples. 256 residuals a
 """
 
 import numpy as np
-from numba import float64, int64, types, void
 
-from analysis_processing.kernels.jit import kernel
+from analysis_processing.chassis.jit import float64, int64, kernel, types, void
 
 WINDOW = 256
 MEDIAN_TO_SIGMA = 1.4826  # median |r| of a normal distribution is sigma / 1.4826
