@@ -14,12 +14,12 @@ from data_api.api import deps, export, prometheus
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
+from data_api.chassis.objects import Bucket, Directory, open_store
 from data_api.chassis.telemetry import RequestLog
 from data_api.engine import Engine, EngineLimits
 from data_api.settings import Settings
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Database
-from data_api.store.objects import open_store
 from data_api.store.reader import Store
 
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
@@ -40,7 +40,7 @@ def create_app(
     client = http or httpx.AsyncClient()
     database = Database(settings.database_url.get_secret_value(), settings.pool_connections)
     threads = anyio.CapacityLimiter(settings.query_threads)
-    objects = open_store(settings.object_store_url)
+    objects = open_store(settings.object_store_url, Directory, Bucket)
     catalogue = Catalogue(database, settings.head_bytes_max)
     blocks = BlockReader(objects, settings.block_cache_bytes_max)
     store = Store(catalogue, blocks, objects, threads)

@@ -21,13 +21,14 @@ from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
 from data_ingest.chassis.clock import Clock
 from data_ingest.chassis.identity import IdentityClient
+from data_ingest.chassis.objects import open_store
 from data_ingest.chassis.probes import Drain, router
 from data_ingest.chassis.telemetry import RequestLog
 from data_ingest.labels import LabelRules
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols.remote_write import Bounds
 from data_ingest.settings import Settings
-from data_ingest.store.objects import open_store
+from data_ingest.store.objects import ArrowObjects, DirectoryObjects
 from data_ingest.store.series import SeriesCache
 from data_ingest.store.tables import SCHEMA
 from data_ingest.store.writer import Writer, WriterBounds
@@ -72,7 +73,7 @@ def create_app(
         active_window_s=settings.series_active_window_s,
         clock=clock.now_s,
     )
-    objects = open_store(settings.object_store_url)
+    objects = open_store(settings.object_store_url, DirectoryObjects, ArrowObjects)
     background = Background(settings, pipeline.ingest, identity.home_organisation, client, objects)
     drain = Drain()
 
