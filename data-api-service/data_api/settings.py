@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
-from data_api.chassis.settings import ObjectStoreUrl, ServiceSettings, bare
+from data_api.chassis.settings import ServiceSettings, bare, known_store
 
 MIB = 1024 * 1024
 
@@ -17,7 +17,8 @@ class Settings(ServiceSettings):
     service = "data-api-service"
     code = "das"
 
-    object_store_url: ObjectStoreUrl
+    object_store_url: Annotated[str, bare("OBJECT_STORE_URL"), AfterValidator(known_store)]
+    """Where blocks live: `file:///folder` or `s3://bucket/prefix`."""
     ubs_url: Annotated[str, bare("UBS_URL")]  # introspection, JWKS and revocations
 
     query_timeout_s: Annotated[float, Field(gt=0, le=120)] = 120.0

@@ -5,10 +5,10 @@ Deployment names are bare (docs/contracts.md, section 1); the service's own carr
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
-from data_ingest.chassis.settings import ObjectStoreUrl, ServiceSettings, bare
+from data_ingest.chassis.settings import ServiceSettings, bare, known_store
 
 MIB = 1024 * 1024
 
@@ -20,7 +20,8 @@ class Settings(ServiceSettings):
     service = "data-ingest-service"
     code = "dis"
 
-    object_store_url: ObjectStoreUrl
+    object_store_url: Annotated[str, bare("OBJECT_STORE_URL"), AfterValidator(known_store)]
+    """Where blocks live: `file:///folder` or `s3://bucket/prefix`."""
     ubs_url: Annotated[str, bare("UBS_URL")]
     # Only scraped; a service whose URL is not set is not scraped.
     das_url: Annotated[str | None, bare("DAS_URL")] = None

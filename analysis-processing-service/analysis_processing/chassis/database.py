@@ -14,13 +14,13 @@ MISTAKES: Final = frozenset({"22", "23", "42", "54"})
 
 
 class DatabaseUnavailable(ServiceError):
-    """The database cannot be used now"""
+    """Postgres cannot be used now"""
 
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
 class DatabaseTooSlow(DatabaseUnavailable):
-    """The database did not answer in time"""
+    """Postgres did not answer in time"""
 
     kind: ClassVar[Kind] = Kind.TIMEOUT
 

@@ -5,7 +5,7 @@ Deployment names are bare (docs/contracts.md, section 1). A service's own carry 
 """
 
 import sys
-from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,14 +25,11 @@ def hard_to_guess(secret: SecretStr | None) -> SecretStr | None:
     return secret
 
 
-def _known_store(url: str) -> str:
+def known_store(url: str) -> str:
+    """The URL of an object store: `file:///folder` or `s3://bucket/prefix`."""
     if not url.startswith(("file:///", "s3://")):
         raise ValueError("must begin with file:/// or s3://")
     return url
-
-
-ObjectStoreUrl: TypeAlias = Annotated[str, bare("OBJECT_STORE_URL"), AfterValidator(_known_store)]
-"""Where blocks live: `file:///folder` or `s3://bucket/prefix`."""
 
 
 class DatabaseSettings(BaseSettings):

@@ -180,11 +180,11 @@ def test_a_revoked_key_is_refused_at_the_next_poll(ubs: Ubs) -> None:
     ubs.grant(make_key())
 
     async def scenario(client: IdentityClient) -> None:
-        await client._read_revocations()
+        await client.revocations.read()
         await client.authenticate(bearer(make_key()))
         ubs.revoke("key", ubs.keys[make_key()]["key_id"])
         ubs.keys[make_key()] = {"active": False, "reason": "revoked"}
-        await client._read_revocations()
+        await client.revocations.read()
         with pytest.raises(Unauthenticated, match="revoked"):
             await client.authenticate(bearer(make_key()))
 
@@ -251,11 +251,11 @@ def test_a_revoked_session_ends_its_tokens(ubs: Ubs) -> None:
     """A token of a revoked session is refused; a user's token issued after the revocation works."""
 
     async def scenario(client: IdentityClient) -> UUID:
-        await client._read_revocations()
+        await client.revocations.read()
         ended = ubs.token(sid="gone")
         ubs.revoke("session", "gone")
         ubs.revoke("user", "22222222-2222-7222-8222-222222222222", "2001-01-01T00:00:00+00:00")
-        await client._read_revocations()
+        await client.revocations.read()
         with pytest.raises(Unauthenticated, match="ended"):
             await client.authenticate(bearer(ended))
         return (await client.authenticate(bearer(ubs.token()))).tenant

@@ -47,14 +47,14 @@ class IdentityClient:
     ) -> None:
         clock = clock or Clock()
         self._billing = Billing(ubs_url, service_token, http)
-        self._keys = ApiKeys(self._billing, clock, lambda: self._revocations.seq)
-        self._revocations = Revocations(self._billing, clock, self._keys.forget)
-        self._tokens = Tokens(self._billing, clock, audience, self._revocations.covers)
+        self._keys = ApiKeys(self._billing, clock, lambda: self.revocations.seq)
+        self.revocations = Revocations(self._billing, clock, self._keys.forget)
+        self._tokens = Tokens(self._billing, clock, audience, self.revocations.covers)
         self._follower: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Revocations are followed from here on."""
-        self._follower = asyncio.create_task(self._revocations.follow(), name="revocations")
+        self._follower = asyncio.create_task(self.revocations.follow(), name="revocations")
 
     async def close(self) -> None:
         """The follower has ended; the http client stays its owner's."""

@@ -40,7 +40,7 @@ class Revocations:
         """Reads until it is cancelled."""
         while True:
             try:
-                more = await self._read()
+                more = await self.read()
             except ServiceError as error:
                 log.warning("revocations_unread", reason=str(error))
                 more = False
@@ -60,7 +60,7 @@ class Revocations:
         owners = (f"user:{principal.subject}", f"organisation:{principal.tenant}")
         return any(self._revoked_s.get(owner, -1.0) >= issued_s for owner in owners)
 
-    async def _read(self) -> bool:
+    async def read(self) -> bool:
         """Applies what was revoked since the last call; True while there is more to read."""
         after = self.seq
         query = {} if after is None else {"after": str(after)}
