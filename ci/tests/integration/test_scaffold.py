@@ -481,7 +481,7 @@ def test_a_worker_may_be_switched_off(rendered):
 def test_there_is_time_to_stop(rendered, service):
     """The pause until routers know, the requests' time to finish, and some seconds to close."""
     objects = rendered(service.code)
-    text = (LISTED.root / service.folder / service.package / "serving.py").read_text()
+    text = (LISTED.root / service.folder / service.package / "chassis/serving.py").read_text()
     finish_s = int(re.search(r"^REQUESTS_FINISH_S\b.*= (\d+)", text, re.MULTILINE)[1])
     pause_s = int(variables(objects, web(objects))[f"{service.code.upper()}_DRAIN_S"])
     for owner, template in pods(objects):

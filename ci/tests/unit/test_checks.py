@@ -42,7 +42,7 @@ def test_a_folder_of_twins_may_lack_what_its_service_does_not_need():
 
 
 def test_each_fault_of_a_folder_of_twins_is_named():
-    """A new file is held without being listed: it differs, or has no twin, or its folder is gone."""
+    """A file needs no listing: it differs, it has no twin, or its folder is gone."""
     files = {
         "a/chassis/": {"kinds.py": b"x", "new.py": b"1"},
         "b/chassis/": {"kinds.py": b"y", "new.py": b"1", "alone.py": b"z"},

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg2
-from sqlalchemy import Engine, Pool, create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool
@@ -46,9 +46,9 @@ def open_engine(
     )
 
 
-def open_unbounded(libpq_url: str, name: str, poolclass: type[Pool] = NullPool) -> Engine:
+def open_unbounded(libpq_url: str, name: str) -> Engine:
     """Connections whose statements may take as long as they need: for migrations."""
-    return _engine(libpq_url, {"application_name": name}, poolclass=poolclass)
+    return _engine(libpq_url, {"application_name": name}, poolclass=NullPool)
 
 
 def _engine(libpq_url: str, arguments: dict[str, Any], **pool: Any) -> Engine:

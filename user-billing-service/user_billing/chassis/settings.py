@@ -82,5 +82,6 @@ def explain(kind: type[BaseSettings], exc: ValidationError) -> str:
         if error["type"] == "missing":
             faults.append(f"{name} is missing")
         else:
-            faults.append(f"{name}: {error['msg']}".removeprefix(": "))
+            text = error["msg"].removeprefix("Value error, ")
+            faults.append(f"{name}: {text}" if name else text)
     return "; ".join(faults)
