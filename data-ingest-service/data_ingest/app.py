@@ -54,7 +54,8 @@ def create_app(
     """The service; it connects to nothing before its lifespan begins.
 
     http: the way to the other services and to what is scraped, which stays its owner's. clock: the
-    time of day, the machine's unless a test moves its own.
+    time of day that samples and credentials are judged by, the machine's unless a test moves its
+    own.
     """
     clock = clock or Clock()
     database_url = settings.database_url.get_secret_value()

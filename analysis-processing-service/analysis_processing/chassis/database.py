@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 
 from .kinds import Kind, ServiceError
 
-RETRY_AFTER_S: Final = 2
+RETRY_AFTER_S: Final = 1
 TOO_SLOW: Final = frozenset({"57014", "55P03"})  # query_canceled, lock_not_available
 # undefined table, column, object; invalid schema name; invalid parameter value (an unknown role)
 NOT_MIGRATED: Final = frozenset({"42P01", "42703", "42704", "3F000", "22023"})

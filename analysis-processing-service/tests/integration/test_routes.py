@@ -291,7 +291,7 @@ def test_a_database_that_is_away(settings):
     assert (health.status_code, ready.status_code, jobs.status_code) == (200, 503, 503)
     assert ready.json()["checks"]["database"]["ok"] is False
     assert ready.json()["checks"]["user-billing-service"]["ok"] is True
-    assert jobs.headers["retry-after"] == "2"
+    assert jobs.headers["retry-after"] == "1"
 
 
 def test_no_route_takes_a_tenant(app):

@@ -133,8 +133,7 @@ def test_every_variable_of_the_smoke_run_is_one_that_a_service_reads():
         for path in root.glob(pattern):
             text = path.read_text()
             prefix = "".join(re.findall(r'env_prefix="(\w+)"', text))
-            # a field is read as its upper-case name behind the prefix, if it has no name of its own
-            settings += re.sub(r"(?m)^    (\w+): ", lambda field: prefix + field[1].upper(), text)  # noqa: B023 - used at once
+            settings += re.sub(r"(?m)^    (\w+): ", rf"{prefix}\1: ", text).upper()
     own = [name for table in image_build.OF_ITS_OWN.values() for name in table]
     assert [name for name in (*image_build.SMOKE_ENVIRONMENT, *own) if name not in settings] == []
 

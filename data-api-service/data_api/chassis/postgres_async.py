@@ -6,7 +6,7 @@ from typing import Final
 
 import asyncpg
 
-from .database import DatabaseUnavailable, Schema, meaning
+from .database import RETRY_AFTER_S, DatabaseUnavailable, Schema, meaning
 
 # InternalClientError: the server's last message was unread when the session was used again.
 LOST: Final = (
@@ -19,13 +19,16 @@ LOST: Final = (
 
 
 def translated(exc: Exception, schema: Schema) -> DatabaseUnavailable | None:
-    """Our error for one of the driver or the network; None for what is neither, or our mistake."""
+    """Our error for one of the driver or the network; None for what is neither."""
     if isinstance(exc, TimeoutError):
         return meaning(None, "Postgres did not answer in time", schema)
     if isinstance(exc, asyncpg.InternalClientError):
         return meaning(None, "the connection was lost in the middle of a statement", schema)
     if isinstance(exc, asyncpg.PostgresError):
-        return meaning(exc.sqlstate, f"{type(exc).__name__}: {exc}", schema)
+        text = f"{type(exc).__name__}: {exc}"
+        # Statements of the metric store are fixed: what is refused is the store's trouble.
+        refused = DatabaseUnavailable(detail=text, retry_after_s=RETRY_AFTER_S)
+        return meaning(exc.sqlstate, text, schema) or refused
     if isinstance(exc, (*LOST, OSError)):
         return meaning(None, f"{type(exc).__name__}: {exc}", schema)
     return None
