@@ -14,8 +14,12 @@ S = TypeVar("S", bound="DatabaseSettings")
 
 
 def bare(name: str) -> Any:
-    """A field whose variable is `name`, without the service's prefix."""
-    return Field(validation_alias=AliasChoices(name))
+    """A field whose variable is `name`, without the service's prefix; in code its lower case.
+
+    Not pydantic's `populate_by_name`: that would read DAS_PORT as well, which Kubernetes sets for
+    a Service called das.
+    """
+    return Field(validation_alias=AliasChoices(name, name.lower()))
 
 
 def hard_to_guess(secret: SecretStr | None) -> SecretStr | None:
@@ -35,9 +39,7 @@ def known_store(url: str) -> str:
 class DatabaseSettings(BaseSettings):
     """What a migration needs. Frozen; an empty value counts as unset."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
     service: ClassVar[str] = __name__.partition(".")[0]
     """The name in messages: the package's, or the folder's where a service says so."""
 
