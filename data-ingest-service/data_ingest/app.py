@@ -54,8 +54,7 @@ def create_app(
     """The service; it connects to nothing before its lifespan begins.
 
     http: the way to the other services and to what is scraped, which stays its owner's. clock: the
-    time of day that samples and credentials are judged by, the machine's unless a test moves its
-    own.
+    time of day, the machine's unless a test moves its own.
     """
     clock = clock or Clock()
     database_url = settings.database_url.get_secret_value()
@@ -75,7 +74,9 @@ def create_app(
         clock=clock.now_s,
     )
     objects = open_store(settings.object_store_url, DirectoryObjects, ArrowObjects)
-    background = Background(settings, pipeline.ingest, identity.home_organisation, client, objects)
+    background = Background(
+        settings, pipeline.ingest, identity.home_organisation, client, objects, clock
+    )
     drain = Drain()
 
     async def object_store() -> str:

@@ -15,9 +15,17 @@ the OpenMetrics 1.0 ABNF, Prometheus `model/textparse`.
 from typing import Any, Final
 
 import numpy as np
-from numba import types
 
-from data_ingest.chassis.jit import BYTES, F64S_OUT, I64S_OUT, boolean, inlined, int64, kernel
+from data_ingest.chassis.jit import (
+    BYTES,
+    F64S_OUT,
+    I64S_OUT,
+    boolean,
+    inlined,
+    int64,
+    kernel,
+    types,
+)
 from data_ingest.model import F64, I64, U8
 
 # Status of a walk; the second number is the offset of the byte at fault.
