@@ -115,14 +115,17 @@ def variables(objects, container):
 
 def settings_names(service):
     """Names the service reads, and those of them it does not start without."""
-    text = (LISTED.root / service.folder / service.package / "settings.py").read_text()
+    package = LISTED.root / service.folder / service.package
+    texts = [(package / name).read_text() for name in ("chassis/settings.py", "settings.py")]
     names, required = set(), set()
-    for field in ast.walk(ast.parse(text)):
+    for field in (node for text in texts for node in ast.walk(ast.parse(text))):
         if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
             continue
-        alias = re.search(r"_name\('(\w+)'\)", ast.unparse(field.annotation))
-        bare = field.target.id.upper()
-        name = alias[1] if alias else f"DIS_{bare}" if service.code == "dis" else bare
+        annotation = ast.unparse(field.annotation)
+        if "ClassVar" in annotation:
+            continue
+        alias = re.search(r"bare\('(\w+)'\)", annotation)
+        name = alias[1] if alias else f"{service.code}_{field.target.id}".upper()
         names.add(name)
         value = field.value
         given = {each.arg for each in value.keywords} if isinstance(value, ast.Call) else set()
@@ -477,7 +480,7 @@ def test_a_worker_may_be_switched_off(rendered):
 def test_there_is_time_to_stop(rendered, service):
     """The pause until routers know, the requests' time to finish, and some seconds to close."""
     objects = rendered(service.code)
-    text = (LISTED.root / service.folder / service.package / "serving.py").read_text()
+    text = (LISTED.root / service.folder / service.package / "chassis/serving.py").read_text()
     finish_s = int(re.search(r"^REQUESTS_FINISH_S\b.*= (\d+)", text, re.MULTILINE)[1])
     pause_s = int(variables(objects, web(objects))[f"{service.code.upper()}_DRAIN_S"])
     for owner, template in pods(objects):
