@@ -21,7 +21,7 @@ from data_ingest.batch import Columns
 from data_ingest.store import block
 from data_ingest.store.block import BlockWriter, SortedSamples
 from data_ingest.store.merging import merge
-from data_ingest.store.sorting import settle
+from data_ingest.store.sorting import sort_and_deduplicate
 
 BATCH_SAMPLES = 50_000
 TENANT = uuid.UUID(int=1)
@@ -99,7 +99,9 @@ def report(kind: str, n: int, payloads: list[bytes]) -> None:
         )
 
     unpack_s, samples = cpu_s(unpack)
-    sort_s, whole = cpu_s(lambda: settle(samples.series_ids, samples.timestamps_ms, samples.values))
+    sort_s, whole = cpu_s(
+        lambda: sort_and_deduplicate(samples.series_ids, samples.timestamps_ms, samples.values)
+    )
     write_s, body = cpu_s(lambda: written([whole]))
     read_s, _ = cpu_s(lambda: list(block.read(io.BytesIO(body))))
     parts = [written([part]) for part in quarters(samples)]
@@ -119,7 +121,9 @@ def quarters(samples: Columns) -> list[SortedSamples]:
     """Four blocks of one window, one after another in time."""
     edges = np.linspace(0, len(samples), 5).astype(int)
     return [
-        settle(samples.series_ids[a:b], samples.timestamps_ms[a:b], samples.values[a:b])
+        sort_and_deduplicate(
+            samples.series_ids[a:b], samples.timestamps_ms[a:b], samples.values[a:b]
+        )
         for a, b in pairwise(edges)
     ]
 

@@ -154,9 +154,7 @@ def request(*samples: tuple[int, float]) -> bytes:
 
 
 def test_from_a_sample_to_a_stop(service):
-    """It answers its probes, stores what a key with metrics:write sends, and stops
-    on SIGTERM.
-    """
+    """It answers its probes, stores what a key with metrics:write sends, and stops on SIGTERM."""
     assert httpx.get(f"{service.url}/health").json() == {"status": "ok"}
     checks = httpx.get(f"{service.url}/ready").json()["checks"]
     assert set(checks) >= {"postgres", "object_store"}
@@ -174,9 +172,7 @@ def test_from_a_sample_to_a_stop(service):
 
 
 def test_refusals(service):
-    """Each refusal has its status, names its reason in Prometheus's envelope, and stores nothing it
-    should not.
-    """
+    """Each refusal has its status and reason in Prometheus's form; its samples are not stored."""
     at = now_ms()
     good = request((at, 1.0))
     cases = [
@@ -211,9 +207,7 @@ def test_refusals(service):
     "missing", ["DATABASE_URL", "OBJECT_STORE_URL", "UBS_URL", "SERVICE_TOKEN"]
 )
 def test_a_missing_setting_is_named(missing):
-    """Without a setting that has no default it does not start, and one line names what is
-    missing.
-    """
+    """Without a setting that has no default it does not start, and one line names that setting."""
     given = {
         "DATABASE_URL": "postgresql://x@/x",
         "OBJECT_STORE_URL": "file:///x",

@@ -1,6 +1,4 @@
-"""remote_write on the wire, slowly and obviously: protobuf's own library, and an encoder by
-hand.
-"""
+"""remote_write on the wire, slow and obvious: protobuf's own library, and an encoder by hand."""
 
 import struct
 from collections.abc import Sequence

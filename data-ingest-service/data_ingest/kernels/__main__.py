@@ -9,15 +9,13 @@ from data_ingest import kernels
 
 
 def main() -> int:
-    """Every module of this package is imported, hence compiled; one line each says how long it
-    took.
-    """
-    for module in sorted(found.name for found in pkgutil.iter_modules(kernels.__path__)):
-        if module == "__main__":
+    """Import every module of this package, which compiles it; print the seconds each took."""
+    for name in sorted(module.name for module in pkgutil.iter_modules(kernels.__path__)):
+        if name == "__main__":
             continue
-        started = time.perf_counter()
-        importlib.import_module(f"{kernels.__name__}.{module}")
-        sys.stdout.write(f"{module}: {time.perf_counter() - started:.2f} s\n")
+        started_s = time.perf_counter()
+        importlib.import_module(f"{kernels.__name__}.{name}")
+        sys.stdout.write(f"{name}: {time.perf_counter() - started_s:.2f} s\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The object store: a directory (`file://`) or S3 (`s3://`), as few promises as compaction needs.
+"""The object store: a directory (`file://`) or S3 (`s3://`).
 
     writing(key) ── bytes ── durable, then visible under its key ── or nothing at all
 
@@ -41,8 +41,9 @@ class ObjectStore(Protocol):
     """Keys are relative, with `/`. Every call may raise ObjectStoreUnavailable."""
 
     def writing(self, key: str) -> contextlib.AbstractContextManager[BinaryIO]:
-        """A sink; after the block the object is durable and readable under `key`, after an
-        exception it is not there.
+        """A sink; after the block the object is durable and readable under `key`.
+
+        After an exception in the block there is no object.
         """
 
     def reading(self, key: str) -> contextlib.AbstractContextManager[BinaryIO | pa.NativeFile]:
@@ -52,7 +53,7 @@ class ObjectStore(Protocol):
         """The object is not there, whether or not it was."""
 
     def list(self) -> Iterator[ObjectFacts]:
-        """All objects, and what a killed writer left behind, in no order."""
+        """All objects, and temporary files that a killed writer left behind, in no order."""
 
     def check(self) -> str:
         """A readiness detail, or ObjectStoreUnavailable."""
@@ -96,7 +97,7 @@ class DirectoryObjects:
             yield cast("BinaryIO", file)
 
     def delete(self, key: str) -> None:
-        """Unlinked; empty folders go with a later sweep of the operator's, they cost nothing."""
+        """The file is not there, whether or not it was; its folder stays."""
         with _ours():
             self._path(key).unlink(missing_ok=True)
 
@@ -139,8 +140,9 @@ class ArrowObjects:
 
     @contextlib.contextmanager
     def writing(self, key: str) -> Iterator[BinaryIO]:
-        """A multipart upload; closing it is the acknowledgement. A failed one is deleted, a killed
-        one swept.
+        """A multipart upload, acknowledged when it closes.
+
+        When the block fails the object is deleted; the sweep removes what a killed process left.
         """
         path = self._path(key)
         with _ours():
@@ -190,11 +192,10 @@ class ArrowObjects:
 
 
 def open_store(url: str) -> DirectoryObjects | ArrowObjects:
-    """The store of `OBJECT_STORE_URL`.
+    """The store of `OBJECT_STORE_URL`; ValueError for another scheme than file and s3.
 
     S3 takes credentials and region where every AWS tool does; another endpoint by
-    `?endpoint_override=host:port&scheme=http`
-    or `AWS_ENDPOINT_URL`. Raises ValueError for another scheme.
+    `?endpoint_override=host:port&scheme=http` or `AWS_ENDPOINT_URL`.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":

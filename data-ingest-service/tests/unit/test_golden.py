@@ -18,7 +18,7 @@ from data_ingest import batch
 from data_ingest.batch import Columns
 from data_ingest.store import block
 from data_ingest.store.block import BlockWriter
-from data_ingest.store.sorting import settle
+from data_ingest.store.sorting import sort_and_deduplicate
 
 HERE: Final = Path(__file__).resolve().parents[1] / "golden" / "store"
 TENANT: Final = UUID(int=0xC0B)
@@ -58,7 +58,9 @@ def block_bytes() -> bytes:
     )
     for chosen in (is_first, ~is_first):
         writer.write(
-            settle(found.series_ids[chosen], found.timestamps_ms[chosen], found.values[chosen])
+            sort_and_deduplicate(
+                found.series_ids[chosen], found.timestamps_ms[chosen], found.values[chosen]
+            )
         )
     writer.close()
     return sink.getvalue()

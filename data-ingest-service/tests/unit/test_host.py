@@ -120,9 +120,7 @@ def _shown(found: Processes) -> dict[str, dict[str, float]]:
 
 
 def test_our_processes_are_found_by_their_command_line() -> None:
-    """Processes of a package, and the children they started, are summed under the service's name;
-    others are not.
-    """
+    """Processes of a package and their children are summed under the service's name; no others."""
     everything: list[Any] = [
         FakeProcess(10, ["/x/python", "-m", "data_api"], 5.0),
         FakeProcess(11, ["/x/python", "-c", "from multiprocessing.spawn import …"], 2.0, parent=10),
