@@ -48,8 +48,8 @@ def arrival(kind: str, series: int, steps: int) -> Columns:
 def cpu_s(work: Callable[[], Any]) -> tuple[float, Any]:
     """CPU seconds of `work`, and what it gave."""
     started_s = time.process_time()
-    found = work()
-    return time.process_time() - started_s, found
+    result = work()
+    return time.process_time() - started_s, result
 
 
 def written(pieces: Any) -> bytes:
@@ -91,11 +91,11 @@ def report(kind: str, n: int, payloads: list[bytes]) -> None:
     """Measures and prints one line."""
 
     def unpack() -> Columns:
-        found = [batch.unpack(payload) for payload in payloads]
+        batches = [batch.unpack(payload) for payload in payloads]
         return Columns(
-            np.concatenate([one.series_ids for one in found]),
-            np.concatenate([one.timestamps_ms for one in found]),
-            np.concatenate([one.values for one in found]),
+            np.concatenate([one.series_ids for one in batches]),
+            np.concatenate([one.timestamps_ms for one in batches]),
+            np.concatenate([one.values for one in batches]),
         )
 
     unpack_s, samples = cpu_s(unpack)

@@ -46,8 +46,8 @@ class FakeBilling(http.server.BaseHTTPRequestHandler):
         self._answer({"status": "ok", "seq": 0, "revocations": [], "tenant": None})
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        scopes = SCOPES.get(asked["key"])
+        posted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        scopes = SCOPES.get(posted["key"])
         if scopes is None:
             self._answer({"active": False, "reason": "revoked"})
             return
@@ -116,10 +116,10 @@ def service(store_url: str, tmp_path: Path) -> Iterator[Service]:
         with subprocess.Popen(
             command, cwd=HERE, env=environment, stdout=log, stderr=log
         ) as process:
-            found = Service(f"http://127.0.0.1:{port}", store_url, process)
+            running = Service(f"http://127.0.0.1:{port}", store_url, process)
             try:
-                wait_until_ready(found, tmp_path / "log")
-                yield found
+                wait_until_ready(running, tmp_path / "log")
+                yield running
             finally:
                 process.kill()
 
@@ -198,8 +198,8 @@ def test_refusals(service):
     ten_years_ms = 10 * 365 * 86_400_000
     answer = service.write(request((at, 7.0), (at + ten_years_ms, 8.0), (at - ten_years_ms, 9.0)))
     assert answer.status_code == 400
-    said = answer.json()["error"]
-    assert "2 samples refused (too_far_in_future=1 too_old=1), 1 stored; first: " in said
+    error = answer.json()["error"]
+    assert "2 samples refused (too_far_in_future=1 too_old=1), 1 stored; first: " in error
     assert stored_values(service.database_url) == [7.0]
 
 

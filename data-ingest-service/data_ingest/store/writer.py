@@ -455,7 +455,7 @@ def _refused_rows(writes: list[Write]) -> list[tuple[UUID, str, int]]:
 
 def _metadata_rows(changed: list[tuple[UUID, MetricMetadata]]) -> list[tuple[Any, ...]]:
     latest = {(tenant, metadata.metric_name): metadata for tenant, metadata in changed}
-    # In one order, as above.
+    # In one order, so that two writers cannot wait for each other's rows.
     return [
         (
             tenant,

@@ -59,10 +59,10 @@ async def _samples(conn: asyncpg.Connection) -> dict[str, list[tuple[int, int]]]
     names = {row["series_id"]: json.loads(row["labels"]) for row in series}
     seen: dict[str, list[tuple[int, int]]] = {}
     for row in batches:
-        found = batch.unpack(row["payload"])
-        bits = np.ascontiguousarray(found.values).view(np.uint64).tolist()
+        columns = batch.unpack(row["payload"])
+        bits = np.ascontiguousarray(columns.values).view(np.uint64).tolist()
         for series_id, at, value in zip(
-            found.series_ids.tolist(), found.timestamps_ms.tolist(), bits, strict=True
+            columns.series_ids.tolist(), columns.timestamps_ms.tolist(), bits, strict=True
         ):
             labels = names[series_id]
             first = labels.pop("__name__")

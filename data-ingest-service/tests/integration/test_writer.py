@@ -47,8 +47,8 @@ def body(*series: tuple[str, list[tuple[int, float]]]) -> bytes:
     """A request of series named `name`, each with one more label."""
     return wire.compressed(
         b"".join(
-            wire.series([(b"__name__", name.encode()), (b"job", b"t")], found)
-            for name, found in series
+            wire.series([(b"__name__", name.encode()), (b"job", b"t")], samples)
+            for name, samples in series
         )
     )
 
@@ -98,7 +98,7 @@ async def stored(conn, tenant: UUID) -> list[tuple[str, int, float]]:
         tenant,
     )
     names = {row["series_id"]: row["name"] for row in rows}
-    found = []
+    samples = []
     for row in await conn.fetch(
         "SELECT * FROM metrics.batch WHERE tenant_id = $1 ORDER BY xid::text::bigint, batch_id",
         tenant,
@@ -109,7 +109,7 @@ async def stored(conn, tenant: UUID) -> list[tuple[str, int, float]]:
             row["min_ts"],
             row["max_ts"],
         )
-        found += [
+        samples += [
             (names[one], ts, value)
             for one, ts, value in zip(
                 columns.series_ids.tolist(),
@@ -118,7 +118,7 @@ async def stored(conn, tenant: UUID) -> list[tuple[str, int, float]]:
                 strict=True,
             )
         ]
-    return found
+    return samples
 
 
 async def refused(conn, tenant: UUID) -> dict[str, int]:
@@ -131,7 +131,7 @@ async def refused(conn, tenant: UUID) -> dict[str, int]:
 
 
 @contextlib.asynccontextmanager
-async def held(url: str, table: str = "metrics.batch") -> AsyncIterator[None]:
+async def locked(url: str, table: str = "metrics.batch") -> AsyncIterator[None]:
     """No commit that touches `table` gets through inside the block."""
     conn = await asyncpg.connect(url)
     transaction = conn.transaction()
@@ -198,9 +198,9 @@ async def test_more_new_series_than_a_transaction_takes_are_registered_in_severa
         )
         assert [row["n"] for row in sizes] == [5, 10, 10, 10]
         keys = remote_write.decode(request, BOUNDS).keys
-        known, unknown = path.cache.of(tenant).find(keys, at // 60_000)
+        series_ids, unknown = path.cache.of(tenant).find(keys, at // 60_000)
         assert unknown == 0
-        assert len(set(known.tolist())) == 35
+        assert len(set(series_ids.tolist())) == 35
 
 
 async def test_acknowledged_samples_are_there(store_url):
@@ -245,7 +245,7 @@ async def test_requests_in_flight_are_one_transaction(store_url):
         tenants, at = [uuid4(), uuid4()], now_ms()
         for tenant in tenants:
             await path.send(tenant, body(("up", [(at, 0.0)])))
-        async with held(store_url):
+        async with locked(store_url):
             first = asyncio.create_task(path.send(tenants[0], body(("up", [(at, 1.0)]))))
             await until(lambda: waiting(path.conn))
             later = [
@@ -268,7 +268,7 @@ async def test_killed_connection_is_not_an_acknowledgement(store_url):
     async with write_path(store_url) as path:
         tenant, at = uuid4(), now_ms()
         request = body(("up", [(at, 1.0)]))
-        async with held(store_url):
+        async with locked(store_url):
             sending = asyncio.create_task(path.send(tenant, request))
             await until(lambda: waiting(path.conn))
             assert await kill_writer(path.conn) == 1
@@ -301,7 +301,7 @@ async def test_one_bad_write_fails_alone(store_url):
         poison = Write(
             bad, nothing, nothing, np.empty(0), metadata=(MetricMetadata("m", "gauge", "\0"),)
         )
-        async with held(store_url):
+        async with locked(store_url):
             first = asyncio.create_task(path.send(good, body(("up", [(at, 1.0)]))))
             await until(lambda: waiting(path.conn))
             poisoned = asyncio.create_task(path.writer.commit(poison))
@@ -344,7 +344,7 @@ async def test_a_commit_takes_no_longer_than_its_bound(store_url):
     """A commit that hangs is answered 503 when its time is up, and the writer starts over."""
     async with write_path(store_url, commit_timeout_s=2.0) as path:
         tenant, at = uuid4(), now_ms()
-        async with held(store_url):
+        async with locked(store_url):
             started_s = time.monotonic()
             with pytest.raises(StoreUnavailable):
                 await path.send(tenant, body(("up", [(at, 1.0)])))
@@ -365,7 +365,7 @@ async def test_the_queue_has_a_size(store_url):
     async with write_path(store_url, queue_samples_max=3) as path:
         tenant, at = uuid4(), now_ms()
         await path.send(tenant, body(("up", [(at, 0.0)])))
-        async with held(store_url):
+        async with locked(store_url):
             first = asyncio.create_task(path.send(tenant, body(("up", [(at, 1.0)]))))
             await until(lambda: waiting(path.conn))
             pairs = [(at, 2.0), (at + 1, 2.0)]
@@ -437,8 +437,8 @@ async def test_two_writers_agree_on_ids(store_url):
         names = [f"m{i}" for i in range(300)]
         await asyncio.gather(
             *(
-                path.send(tenant, body(*[(name, [(at, 1.0)]) for name in found]))
-                for found in (names, names[::-1])
+                path.send(tenant, body(*[(name, [(at, 1.0)]) for name in order]))
+                for order in (names, names[::-1])
                 for path in (one, other)
             )
         )
@@ -447,12 +447,12 @@ async def test_two_writers_agree_on_ids(store_url):
 
 
 async def test_metadata_is_stored_once_it_changes(store_url):
-    """Type, help and unit of a name are kept; the last one said wins."""
+    """Type, help and unit of a name are kept; the last one sent wins."""
     async with write_path(store_url) as path:
         tenant = uuid4()
         for help_text in (b"old", b"new"):
-            said = b"\x08\x02" + wire.field(2, b"up") + wire.field(4, help_text)
-            await path.send(tenant, wire.compressed(wire.field(3, said)))
+            metadata = b"\x08\x02" + wire.field(2, b"up") + wire.field(4, help_text)
+            await path.send(tenant, wire.compressed(wire.field(3, metadata)))
         row = await path.conn.fetchrow("SELECT * FROM metrics.metadata")
         assert (row["metric_name"], row["type"], row["help"]) == ("up", "gauge", "new")
 
@@ -515,7 +515,7 @@ async def test_a_connection_lost_between_single_commits_answers_everyone(store_u
             raise next(failures)
 
         at = now_ms()
-        async with held(store_url):
+        async with locked(store_url):
             first = asyncio.create_task(path.send(uuid4(), body(("up", [(at, 0.0)]))))
             await until(lambda: waiting(path.conn))
             monkeypatch.setattr("data_ingest.store.writer.pack_rows", failing)
@@ -538,7 +538,7 @@ async def partitions(conn) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["made anew", "an earlier state"])
-async def test_a_store_that_was_replaced_is_met_anew(store_url, how):
+async def test_a_store_that_was_replaced_is_noticed(store_url, how):
     """After a restore under a running service, ids from before are not written: every sample has
     its series, and a write whose ids are from before is sent again.
     """

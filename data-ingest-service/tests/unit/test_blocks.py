@@ -133,7 +133,7 @@ def test_a_scaled_chunk_keeps_every_bit_or_is_raw(values: list[float]) -> None:
 
 def _scaled(values: Any, scale: int) -> list[int] | None:
     """The integers of these values at this scale, or None, by Python's arithmetic."""
-    found = []
+    integers = []
     for value in values.tolist():
         if not np.isfinite(value) or abs(value * 10.0**scale) >= 2**53:
             return None
@@ -141,8 +141,8 @@ def _scaled(values: Any, scale: int) -> list[int] | None:
         back = np.float64(integer) / np.float64(10.0**scale)
         if back.view(np.uint64) != np.float64(value).view(np.uint64):
             return None
-        found.append(integer)
-    return found
+        integers.append(integer)
+    return integers
 
 
 def test_long_series_are_cut_into_chunks_and_groups() -> None:

@@ -45,18 +45,18 @@ def test_whatever_is_written_is_read_back(rows: list[Any]) -> None:
         _line(name, labels, repr(value), "" if at is None else str(at))
         for (name, labels), value, at in rows
     ).encode()
-    found = decode(body)
-    assert len(found) == len(rows)
+    exposition = decode(body)
+    assert len(exposition) == len(rows)
     for i, ((name, labels), value, at) in enumerate(rows):
         expected = {"__name__": name, **{label: text for label, text in labels.items() if text}}
-        assert {n.decode(): v.decode() for n, v in found.labels(i)} == expected
+        assert {n.decode(): v.decode() for n, v in exposition.labels(i)} == expected
         if math.isnan(value):
-            assert found.values.view(np.uint64)[i] == prometheus_text.NORMAL_NAN_BITS
+            assert exposition.values.view(np.uint64)[i] == prometheus_text.NORMAL_NAN_BITS
         else:
-            assert found.values[i] == value
-            assert math.copysign(1, found.values[i]) == math.copysign(1, value)
-        assert bool(found.has_timestamp[i]) == (at is not None)
-        assert found.timestamps_ms[i] == (at or 0)
+            assert exposition.values[i] == value
+            assert math.copysign(1, exposition.values[i]) == math.copysign(1, value)
+        assert bool(exposition.has_timestamp[i]) == (at is not None)
+        assert exposition.timestamps_ms[i] == (at or 0)
 
 
 @given(
@@ -106,9 +106,9 @@ def test_any_near_exposition_is_read_or_refused(body: str, openmetrics: bool) ->
 
 def _read_or_refuse(body: bytes, openmetrics: bool) -> None:
     try:
-        found = decode(body, openmetrics=openmetrics)
-        for i in range(len(found)):
-            assert found.labels(i)[0][0] == b"__name__"
+        exposition = decode(body, openmetrics=openmetrics)
+        for i in range(len(exposition)):
+            assert exposition.labels(i)[0][0] == b"__name__"
     except BadExposition as error:
         fault = error.facts
     else:
@@ -127,8 +127,10 @@ def test_prometheus_client_agrees(series: list[Any]) -> None:
     ):
         return
     theirs = [s for family in text_string_to_metric_families(body) for s in family.samples]
-    found = decode(body.encode())
-    ours = [{n.decode(): v.decode() for n, v in found.labels(i)} for i in range(len(found))]
+    exposition = decode(body.encode())
+    ours = [
+        {n.decode(): v.decode() for n, v in exposition.labels(i)} for i in range(len(exposition))
+    ]
     expected = [{"__name__": s.name, **{n: v for n, v in s.labels.items() if v}} for s in theirs]
     assert sorted(map(str, ours)) == sorted(map(str, expected)) or any(
         name.endswith(("_total", "_created", "_info")) for name, _ in series
@@ -153,9 +155,9 @@ def test_openmetrics_seconds_and_exemplars() -> None:
     """OpenMetrics timestamps are seconds; exemplars are read past; the body ends with # EOF."""
     body = b'a_bucket{le="1"} 5 1520879607.789 # {trace_id="x"} 0.5 1520879607.1\n'
     body += b"a_total 1 # {} 2\n# EOF\n"
-    found = decode(body, openmetrics=True)
-    assert found.timestamps_ms.tolist() == [1520879607789, 0]
-    assert found.values.tolist() == [5, 1]
+    exposition = decode(body, openmetrics=True)
+    assert exposition.timestamps_ms.tolist() == [1520879607789, 0]
+    assert exposition.values.tolist() == [5, 1]
     assert decode(b"# EOF", openmetrics=True).values.size == 0
 
 

@@ -52,14 +52,14 @@ def test_decodes_what_protobuf_decodes(message):
     batch = remote_write.decode(wire.compressed(message), BOUNDS)
     expected = [
         (
-            tuple((one.name, one.value) for one in found.labels),
+            tuple((one.name, one.value) for one in series.labels),
             point.timestamp,
             bits_of(point.value),
         )
-        for found in oracle.timeseries
-        for point in found.samples
+        for series in oracle.timeseries
+        for point in series.samples
     ]
-    found = [
+    decoded = [
         (tuple(batch.labels_at(row)), timestamp, bits)
         for row, timestamp, bits in zip(
             batch.series_of.tolist(),
@@ -72,7 +72,7 @@ def test_decodes_what_protobuf_decodes(message):
     quiet = 1 << 51
     same = [
         (mine[:2] == theirs[:2]) and (mine[2] == theirs[2] or mine[2] | quiet == theirs[2] | quiet)
-        for mine, theirs in zip(found, expected, strict=True)
+        for mine, theirs in zip(decoded, expected, strict=True)
     ]
     assert all(same)
     histograms = sum(len(one.histograms) for one in oracle.timeseries)
@@ -114,12 +114,12 @@ def test_a_damaged_request_is_decoded_or_refused(message, data):
 def test_a_key_stands_for_the_label_bytes(one, other):
     """Two series have one cache key exactly when their label bytes are the same."""
     message = b"".join(
-        wire.series(found, [(1, 1.0)]) + wire.series(found, [(2, 2.0)]) for found in (one, other)
+        wire.series(pairs, [(1, 1.0)]) + wire.series(pairs, [(2, 2.0)]) for pairs in (one, other)
     )
     keys = remote_write.decode(wire.compressed(message), BOUNDS).keys.tolist()
     assert keys[0] == keys[1]
     assert keys[2] == keys[3]
-    written = [b"".join(wire.label(*label) for label in found) for found in (one, other)]
+    written = [b"".join(wire.label(*label) for label in pairs) for pairs in (one, other)]
     assert (keys[0] == keys[2]) == (written[0] == written[1])
 
 

@@ -36,19 +36,19 @@ async def test_a_stop_asks_first_and_cancels_after_its_bound() -> None:
         assert await stop.wait(60)
         ended.append("listens")
 
-    async def deaf(stop: Stop) -> None:
+    async def ignores(stop: Stop) -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            ended.append("deaf")
+            ended.append("ignores")
 
     supervisor = Supervisor()
     supervisor.start("listens", listens)
-    supervisor.start("deaf", deaf)
+    supervisor.start("ignores", ignores)
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await supervisor.stop(0.05)
-    assert ended == ["listens", "deaf"]
+    assert ended == ["listens", "ignores"]
 
 
 async def test_a_stop_during_the_pause_does_not_wait_for_it() -> None:
