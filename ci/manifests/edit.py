@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import yaml
 
-from ci.delivery.model import ImageRef
 from ci.errors import CiError, Defect
 from ci.manifests import document as documents
 from ci.manifests import key_path, layouts, quoting
 from ci.manifests.document import Scalar, YamlFile
 from ci.manifests.find import STR, Place, check_writable, find
 from ci.manifests.layouts import Layout, Pin, Reading, Role
+from ci.model import ImageRef
 
 
 class ScalarChange(NamedTuple):

@@ -31,11 +31,11 @@ from collections.abc import Mapping as Table
 from dataclasses import dataclass
 from typing import Literal
 
-from ci.delivery.model import ImageRef
 from ci.errors import UsageError
 from ci.manifests.document import Mapping, Scalar, Sequence
 from ci.manifests.find import Place, check_alone, check_one_line
 from ci.manifests.key_path import Key
+from ci.model import ImageRef
 
 Role = Literal["registry", "repository", "tag", "digest", "reference"]
 Pin = Literal["digest", "tag"]

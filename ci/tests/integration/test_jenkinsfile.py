@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ci.local import jenkins
-from ci.local.jenkins import Credential, Job
+from ci.tests.lab import jenkins
+from ci.tests.lab.jenkins import Credential, Job
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = (ROOT / "Jenkinsfile").read_text()
@@ -94,6 +94,13 @@ def test_credentials_are_bound_where_something_is_published_and_nowhere_else(rea
     }
     expected = {("Plan", "sh"), ("Publish", "sh"), ("Publish", "lock")}
     assert bound == (expected if place == "main" else set())
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_publishes_has_agents_of_its_own(readings, place):
+    """A stranger's pull request never builds on a machine that later publishes."""
+    expected = "publishes" if place == "main" else "checks"
+    assert readings[place].agent == {"label": f"linux && docker && {expected}"}
 
 
 def test_main_runs_every_command_in_order(run):

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
+from listed_services import configured
 from plain_git import git
 
-from ci import catalogue, settings
+from ci import catalogue, config, settings
 from ci.context import Context
-from ci.delivery import config
-from ci.delivery.model import Deployment, Hold, ImageRef, Ledger
-from ci.pipeline import facts, planning
+from ci.model import Deployment, Hold, ImageRef, Ledger
+from ci.plan import facts, planning
 from ci.screen import Screen
 from ci.tools.source_repo import SourceRepo
 
@@ -21,13 +21,13 @@ WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 class Checkout:
-    """A git repository with the real ci.toml, and plans made in it."""
+    """A git repository with a ci.toml, and plans made in it."""
 
     def __init__(self, root):
         self.root = root
         self.git("init", "-q", "-b", "main")
-        self.write("ci/ci.toml", (catalogue.ROOT / "ci" / "ci.toml").read_text())
         self.catalogue = replace(catalogue.load(), root=root)
+        self.write("ci/ci.toml", configured(self.catalogue.services))
         for service in self.catalogue.services:
             self.write(f"{service.folder}/code.py", "1\n")
 

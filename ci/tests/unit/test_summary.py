@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ci import journal
-from ci.delivery import summary
+from ci.errors import Defect
 from ci.outcome import Outcome
+from ci.summary import commands, journal, junit, words
 
 
 def line(command, code=0, message="", status="done"):
@@ -16,6 +16,7 @@ def line(command, code=0, message="", status="done"):
     return {
         "command": command,
         "argv": argv,
+        "took_s": 61.25,
         "status": status,
         "exit_code": code,
         "message": message,
@@ -24,10 +25,10 @@ def line(command, code=0, message="", status="done"):
 
 def test_all_well_is_a_line_for_each_command():
     """Nobody reads on when nothing failed."""
-    text = summary.text([line("plan", message="das test\nmore"), line("lint")])
+    text = words.text([line("plan", message="das test\nmore"), line("lint")])
     assert text.splitlines() == [
-        "  ✓ python -m ci plan --plan p.json  done: das test",
-        "  ✓ python -m ci lint --plan p.json  done",
+        "  ✓   61.2 s  python -m ci plan --plan p.json  done: das test",
+        "  ✓   61.2 s  python -m ci lint --plan p.json  done",
         "",
         "all commands ended well",
     ]
@@ -36,7 +37,7 @@ def test_all_well_is_a_line_for_each_command():
 @pytest.mark.parametrize(("code", "word"), [(2, "usage"), (3, "rule"), (4, "again may help")])
 def test_a_failure_is_told_last_with_its_class(code, word):
     """What to do follows from the class of the exit code."""
-    text = summary.text([line("push", code, "first\nsecond", "refused"), line("summary")])
+    text = words.text([line("push", code, "first\nsecond", "refused"), line("summary")])
     tail = text.split("\n\n✗ ")[1]
     assert f"exit code {code}" in tail
     assert word in tail.replace("running it again may help", "again may help")
@@ -46,7 +47,7 @@ def test_a_failure_is_told_last_with_its_class(code, word):
 
 def test_a_long_message_keeps_its_end():
     """The reason of a failure stands last."""
-    text = summary.text([line("test", 5, "\n".join(f"row {n}" for n in range(99)))])
+    text = words.text([line("test", 5, "\n".join(f"row {n}" for n in range(99)))])
     assert "row 98" in text
     assert "row 58" not in text
     assert "(59 lines before)" in text
@@ -54,7 +55,7 @@ def test_a_long_message_keeps_its_end():
 
 def test_a_build_without_a_command_says_so():
     """`make ci` itself may have failed."""
-    assert "no command" in summary.text([])
+    assert "no command" in words.text([])
 
 
 def test_a_line_that_is_none_is_left_out(tmp_path):
@@ -62,9 +63,55 @@ def test_a_line_that_is_none_is_left_out(tmp_path):
     context = SimpleNamespace(
         handed_on=tmp_path, environ={"BUILD_NUMBER": "7"}, now=lambda: datetime.now(UTC)
     )
-    journal.record(context, "push", ["push", "caf\udce9"], Outcome("pushed", "well"))
+    journal.record(context, "push", ["push", "caf\udce9"], Outcome("pushed", "well"), 1)
     with journal.file(context).open("ab") as appended:
         appended.write(b'{"build": "7"}\n[]\n\xff\n{"build": "7", "comm')
     assert [each["command"] for each in journal.of_build(context)] == ["push"]
-    journal.record(context, "bump", ["bump"], Outcome("bumped", "well"))
+    journal.record(context, "bump", ["bump"], Outcome("bumped", "well"), 1)
     assert [each["command"] for each in journal.of_build(context)] == ["push", "bump"]
+
+
+JUNIT = """<testsuites><testsuite>
+<testcase classname="tests.unit.test_a" name="test_one" />
+<testcase classname="tests.unit.test_a" name="test_two">
+<failure message="assert 1 == 2&#10; where 1 = f()">long traceback</failure></testcase>
+<testcase classname="" name="tests/test_b.py">
+<error message="collection failure">why</error></testcase>
+</testsuite></testsuites>"""
+
+
+def test_the_failing_tests_are_named_with_their_first_assertion(tmp_path):
+    """So nobody scrolls a console for them; a file that was never finished names none."""
+    file = tmp_path / "das.xml"
+    assert junit.failed(file) == []
+    file.write_text(JUNIT)
+    assert junit.failed(file) == [
+        "tests.unit.test_a::test_two: assert 1 == 2",
+        "tests/test_b.py: collection failure",
+    ]
+    file.write_text(JUNIT[:-20])
+    assert junit.failed(file) == []
+    told = words.text([line("test", 5, "did not pass") | {"failed": ["a::b: assert 1"]}])
+    assert "    did not pass\n    a::b: assert 1" in told
+
+
+def test_many_failing_tests_are_counted(tmp_path):
+    """Ten are named."""
+    case = '<testcase classname="t" name="n{}"><failure message="x"/></testcase>'
+    file = tmp_path / "all.xml"
+    file.write_text("<s>" + "".join(case.format(n) for n in range(13)) + "</s>")
+    assert junit.failed(file)[9:] == ["t::n9: x", "… and 3 more"]
+
+
+def test_the_summary_reads_the_file_that_the_test_run_named(tmp_path):
+    """By the command line in the journal."""
+    context = SimpleNamespace(
+        handed_on=tmp_path,
+        root=tmp_path,
+        environ={"BUILD_NUMBER": "7"},
+        now=lambda: datetime.now(UTC),
+    )
+    (tmp_path / "das.xml").write_text(JUNIT)
+    argv = ["test", "--junit", "das.xml", "das"]
+    journal.record(context, "test", argv, Defect("did not pass"), 3)
+    assert "test_two: assert 1 == 2" in commands.summary.callback(context).text

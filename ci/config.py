@@ -1,0 +1,253 @@
+"""The delivery half of `ci.toml`, with the addresses that the environment may give: PURE.
+
+Addresses differ from one installation to the next, so `ci.toml` may leave them empty and the build
+server sets `ECR_REGISTRY`, `MANIFEST_REPO_URL` and `MANIFEST_REPO_BRANCH`. The classes are the
+tables of the file: a key that none of them has, and a value of another type, is refused by name.
+"""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ci.errors import Defect, UsageError
+from ci.model import Catalogue, ImageRef, Service
+
+SEVERITIES = ("UNDEFINED", "INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")
+STRICT = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+ADDRESSES = {
+    "ECR_REGISTRY": ("registry", "address"),
+    "MANIFEST_REPO_URL": ("manifests", "url"),
+    "MANIFEST_REPO_BRANCH": ("manifests", "branch"),
+}
+
+
+@dataclass(frozen=True, config=STRICT)
+class PlanRules:
+    """How changed paths become work; patterns as `fnmatch` has them, `*` crossing slashes.
+
+    ignored: neither tests nor builds. test_only: the image does not hold them.
+    widens_tests, widens_builds: outside every service, and yet all services depend on them.
+    """
+
+    ignored: tuple[str, ...]
+    test_only: tuple[str, ...]
+    widens_tests: tuple[str, ...]
+    widens_builds: tuple[str, ...]
+
+
+@dataclass(frozen=True, config=STRICT)
+class RegistryConfig:
+    """Where images go. address: the host, without a scheme; empty when nothing was said.
+
+    releases: the repository that holds one record for each published set.
+    keep: how many images of a repository `retention` leaves, used or not.
+    """
+
+    address: str
+    namespace: str
+    releases: str
+    keep: int
+    untagged_days: int
+
+    def repository(self, service: Service) -> str:
+        """The name of the service's repository in the registry, without the host."""
+        return f"{self.namespace}{service.image}"
+
+    def image(self, service: Service, tag: str, digest: str | None = None) -> ImageRef:
+        """The service's image with that tag, host included."""
+        return ImageRef(f"{self.address}/{self.repository(service)}", tag, digest)
+
+
+@dataclass(frozen=True, config=STRICT)
+class ScanConfig:
+    """fail_on: the lowest severity that stops a release. waivers: a file of the repository."""
+
+    fail_on: Literal[SEVERITIES]  # type: ignore[valid-type]
+    wait_s: Annotated[float, Field(ge=0)]
+    waivers: str
+
+
+@dataclass(frozen=True, config=STRICT)
+class Target:
+    """Where one service's image stands: a file and the path of a key in it, as templates.
+
+    Both may hold {environment}, {folder}, {code} and {image}.
+    """
+
+    file: str
+    key: str
+
+
+@dataclass(frozen=True, config=STRICT)
+class Render:
+    """How manifests are rendered before and after an edit.
+
+    values: files given to Helm in this order, those that exist. path: the folder kustomize builds.
+    may_change: paths within an object that may change beside the images.
+    """
+
+    tool: Literal["helm", "kustomize", "none"]
+    chart: str = ""
+    values: tuple[str, ...] = ()
+    release: str = "{folder}"
+    namespace: str = "{environment}"
+    path: str = ""
+    may_change: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, config=STRICT)
+class ManifestsConfig:
+    """The repository that Argo CD follows. attempts: pushes before a lost race is given up."""
+
+    url: str
+    branch: str
+    author_name: str
+    author_email: str
+    attempts: Annotated[int, Field(ge=1, le=100)]
+    require_signature: bool
+    target: Target
+    render: Render
+
+
+@dataclass(frozen=True, config=STRICT)
+class Environment:
+    """One place that runs the platform. promoted_from: None where `bump` itself writes."""
+
+    name: str
+    promoted_from: Annotated[str | None, Field(alias="from")] = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class Publishing:
+    """branch: the one that publishes. tag: of its images; {build}, {sha8}, {sha} and {branch}."""
+
+    branch: str
+    tag: str
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
+class Listed:
+    """The one thing a [[service]] says about delivery: a target of its own."""
+
+    code: str
+    target: Target | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class Delivery:
+    """All that `ci.toml` says about delivery."""
+
+    delivery: Publishing
+    plan: PlanRules
+    registry: RegistryConfig
+    scan: ScanConfig
+    manifests: ManifestsConfig
+    environments: Annotated[tuple[Environment, ...], Field(alias="environment")]
+    services: Annotated[tuple[Listed, ...], Field(alias="service")]
+
+    @property
+    def branch(self) -> str:
+        """The one branch that publishes."""
+        return self.delivery.branch
+
+    @property
+    def tag(self) -> str:
+        """The template of the images' tags."""
+        return self.delivery.tag
+
+    @property
+    def first(self) -> Environment:
+        """The environment that every release of the main branch goes to."""
+        return next(each for each in self.environments if each.promoted_from is None)
+
+    def environment(self, name: str) -> Environment:
+        """The environment of that name."""
+        for each in self.environments:
+            if each.name == name:
+                return each
+        known = ", ".join(each.name for each in self.environments)
+        raise UsageError(f"no environment {name!r}; there are {known}")
+
+    def target(self, service: Service, environment: str) -> Target:
+        """Where the image of `service` stands in `environment`."""
+        own = (listed.target for listed in self.services if listed.code == service.code)
+        template = next(own, None) or self.manifests.target
+        return Target(
+            fill(template.file, service, environment), fill(template.key, service, environment)
+        )
+
+
+def fill(template: str, service: Service, environment: str) -> str:
+    """`template` with {environment}, {folder}, {code} and {image} put in."""
+    try:
+        return template.format(
+            environment=environment, folder=service.folder, code=service.code, image=service.image
+        )
+    except (KeyError, IndexError, ValueError, AttributeError) as exc:
+        known = "{environment}, {folder}, {code} and {image}"
+        raise Defect(f"ci/ci.toml: {template!r} may hold {known}, no others: {exc!r}") from exc
+
+
+def load(catalogue: Catalogue, environ: Mapping[str, str]) -> Delivery:
+    """The delivery part of the repository's `ci.toml`; `Defect` names what makes no sense."""
+    return parse((catalogue.root / "ci" / "ci.toml").read_text(encoding="utf-8"), environ)
+
+
+def parse(text: str, environ: Mapping[str, str]) -> Delivery:
+    """The delivery part of the TOML `text`, addresses of `environ` winning."""
+    try:
+        data: dict[str, Any] = tomllib.loads(text)
+        for variable, (table, key) in ADDRESSES.items():
+            if environ.get(variable):
+                data.setdefault(table, {})[key] = environ[variable]
+        kept = {key: value for key, value in data.items() if key not in {"twin", "top_level"}}
+        # JSON, where a list is the only kind of sequence, and so may be a tuple in strict mode
+        delivery = TypeAdapter(Delivery).validate_json(json.dumps(kept, default=str))
+    except tomllib.TOMLDecodeError as exc:
+        raise Defect(f"ci/ci.toml is no TOML: {exc}") from exc
+    except ValidationError as exc:
+        lines = [_said(error) for error in exc.errors(include_url=False)]
+        raise Defect("ci/ci.toml makes no sense:\n  " + "\n  ".join(lines)) from exc
+    known = {field.name for field in dataclasses.fields(Service)} | {"target"}
+    faults = [
+        f"service {entry['code']}: no such key as {key}"
+        for entry in data["service"]
+        for key in entry.keys() - known
+    ]
+    if faults := [*faults, *_faults(delivery, environ)]:
+        raise Defect("ci/ci.toml makes no sense:\n  " + "\n  ".join(faults))
+    return delivery
+
+
+def _said(error: Any) -> str:
+    """One fault as pydantic tells it: which key, what was expected, what is there."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    if error["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+        return f"{where}: no such key"
+    return f"{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _faults(delivery: Delivery, environ: Mapping[str, str]) -> list[str]:
+    faults = []
+    names = [each.name for each in delivery.environments]
+    if sum(each.promoted_from is None for each in delivery.environments) != 1:
+        faults.append("exactly one [[environment]] has no `from`; that is where `bump` writes")
+    faults += [
+        f"environment {each.name!r} comes from {each.promoted_from!r}, which is not there"
+        for each in delivery.environments
+        if each.promoted_from is not None and each.promoted_from not in names
+    ]
+    faults += [f"environment {name!r} is there twice" for name in {*names} if names.count(name) > 1]
+    if "{build}" not in delivery.tag:
+        faults.append(f"delivery.tag {delivery.tag!r} does not hold {{build}}")
+    if "://" in delivery.registry.address or delivery.registry.address.endswith("/"):
+        where = "ECR_REGISTRY" if environ.get("ECR_REGISTRY") else "registry.address"
+        faults.append(f"{where} {delivery.registry.address!r} is not a bare host[:port]")
+    return faults
