@@ -84,10 +84,13 @@ class Place:
 
 
 def find(file: YamlFile, path: KeyPath, document: int | None) -> Place:
-    """What stands at `path`. document: which one of several, from 0."""
+    """What stands at `path`, a mapping of its own, a list, or a text in one line.
+
+    document: which one of several, from 0.
+    """
     place = Place(file, (), _root(file, document))
     for number, step in enumerate(path):
-        check_alone(place)
+        _check_alone(place)
         node = place.node
         if isinstance(node, Sequence):
             place = Place(file, path[: number + 1], _item(place, node, step))
@@ -107,10 +110,14 @@ def find(file: YamlFile, path: KeyPath, document: int | None) -> Place:
             inside = f'no key "{step}"' if isinstance(step, Key) else f"no item {step}"
             prefix = written(place.path)
             raise place.refusal(f"is {kind}: {inside} inside it", "no_match", prefix=prefix)
+    if isinstance(place.value, Mapping):
+        _check_alone(place)
+    elif isinstance(place.value, Scalar):
+        _check_one_line(place, place.value)
     return place
 
 
-def check_alone(place: Place) -> None:
+def _check_alone(place: Place) -> None:
     """Refused when something inside `place` would be changed in two places."""
     node = place.node
     _check_no_alias(place)
@@ -125,7 +132,7 @@ def check_alone(place: Place) -> None:
         raise place.refusal(f"has the tag {node.tag}; what that means is not known", "tag")
 
 
-def check_one_line(place: Place, node: Scalar) -> None:
+def _check_one_line(place: Place, node: Scalar) -> None:
     """Refused unless `node`, the scalar of `place`, is one piece of text in one line."""
     if node.style in {"|", ">"}:
         why = f"is a block scalar ({node.style}); write it in one line"
@@ -141,7 +148,7 @@ def check_writable(place: Place, node: Scalar) -> None:
     if place.is_inherited:
         raise place.refusal("is inherited by a merge (<<) and not written there", "merge")
     _check_no_alias(place)
-    check_one_line(place, node)
+    _check_one_line(place, node)
     if node.uses:
         why = (
             f"has the anchor &{node.anchor}, repeated by {node.uses} alias"

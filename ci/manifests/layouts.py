@@ -33,7 +33,7 @@ from typing import Literal
 
 from ci.errors import UsageError
 from ci.manifests.document import Mapping, Scalar, Sequence
-from ci.manifests.find import Place, check_alone, check_one_line
+from ci.manifests.find import Place
 from ci.manifests.key_path import Key
 from ci.model import ImageRef
 
@@ -124,12 +124,9 @@ def layout(place: Place) -> Layout:
     """Which scalars hold the image that `place` names; refused by name when none can."""
     node = place.value
     if isinstance(node, Mapping):
-        check_alone(place)
         return _of_mapping(place)
     if isinstance(node, Sequence):
         raise place.refusal("is a list; name one item: [0], or [name=…]", NO_IMAGE)
-    assert isinstance(node, Scalar)
-    check_one_line(place, node)
     name = place.path[-1].name if place.path and isinstance(place.path[-1], Key) else ""
     is_tag_key = name == "version" or name.lower().endswith("tag")
     if place.parent is not None and (is_tag_key or name == "digest"):
