@@ -7,6 +7,7 @@ obstacle: the value behind it stands once.
 """
 
 import difflib
+from collections.abc import Mapping as Table
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,16 @@ class Place:
             )
             raise place.refusal(why, "merge", entry.key)
         return place
+
+    def scalars(self, keys: Table[str, tuple[str, ...]]) -> "dict[str, Place]":
+        """For each role, what stands under the first of its keys that holds a scalar."""
+        places = {}
+        for role, names in keys.items():
+            children = (self.child(name) for name in names)
+            scalars = (child for child in children if child and isinstance(child.value, Scalar))
+            if place := next(scalars, None):
+                places[role] = place
+        return places
 
 
 def find(file: YamlFile, path: KeyPath, document: int | None) -> Place:

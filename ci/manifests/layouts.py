@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ci.errors import UsageError
-from ci.manifests.document import Mapping, Scalar, Sequence
+from ci.manifests.document import Mapping, Sequence
 from ci.manifests.find import Place
 from ci.manifests.key_path import Key
 from ci.model import ImageRef
@@ -45,6 +45,13 @@ REPOSITORY = re.compile(rf"(?:{HOST}/)?{PART}(?:/{PART})*")
 REPOSITORY_CHARS_MAX = 255
 TAG_SHAPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(@sha256:[0-9a-f]*)?")
 HUB = "docker.io"
+KEYS = {  # of an image in a mapping; where several may hold the same, the first that is there
+    "registry": ("registry",),
+    "repository": ("repository", "image"),
+    "tag": ("tag", "imageTag"),
+    "digest": ("digest",),
+    **{key: (key,) for key in ("name", "newName", "newTag")},
+}
 NO_IMAGE = "not_an_image"
 
 
@@ -195,27 +202,22 @@ def _repository_texts(layout: Layout, image: ImageRef) -> dict[Role, str]:
 
 def _of_mapping(place: Place, named: str = "") -> Layout:
     """The layout of a mapping. named: the tag or digest in it that the key named."""
-
-    def get(*names: str) -> Place | None:
-        children = (place.child(name) for name in names if name)
-        return next(
-            (child for child in children if child and isinstance(child.value, Scalar)), None
-        )
-
-    tag, digest = get("" if named == "digest" else named, "tag", "imageTag"), get("digest")
-    name, new_name, new_tag = get("name"), get("newName"), get("newTag")
-    repository = get("repository", "image")
+    keys = KEYS | {"tag": (named, *KEYS["tag"])} if named not in {"", "digest"} else KEYS
+    scalars = place.scalars(keys)
+    tag, digest, repository = (scalars.get(role) for role in ("tag", "digest", "repository"))
+    name, new_name, new_tag = (scalars.get(role) for role in ("name", "newName", "newTag"))
     if name and (new_tag or new_name or (digest and not repository and not tag)):
         if new_tag is None and digest is None:
             why = "has neither newTag nor digest; add one, empty"
             raise place.refusal(why, "no_slot")
         slots = _present(repository=new_name, tag=new_tag, digest=digest)
-        keys = "+".join(str(slot.path[-1]) for slot in slots.values())
-        return Layout(f"kustomize {keys}", slots, place, name.text)
+        style = "+".join(str(slot.path[-1]) for slot in slots.values())
+        return Layout(f"kustomize {style}", slots, place, name.text)
     if tag is None and digest is None:
         image = place.child("image")
         why = f"holds no tag and no digest{f'; was {image.name} meant?' if image else ''}"
-        status = "no_slot" if get("repository") else NO_IMAGE
+        named_so = repository is not None and repository.path[-1] == Key("repository")
+        status = "no_slot" if named_so else NO_IMAGE
         raise place.refusal(why, status)
     if repository is None and name is not None and "/" in name.text:
         repository = name
@@ -227,7 +229,7 @@ def _of_mapping(place: Place, named: str = "") -> Layout:
         raise repository.refusal(why, "two_tags")
     elif "://" in repository.text:
         raise repository.refusal("is a URL, not the repository of an image", NO_IMAGE)
-    registry = get("registry") if repository else None
+    registry = scalars.get("registry") if repository else None
     slots = _present(registry=registry, repository=repository, tag=tag, digest=digest)
     return Layout("+".join(slots), slots, place)
 
