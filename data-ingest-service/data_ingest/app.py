@@ -95,6 +95,7 @@ def create_app(
         summary="The write side of metrics.",
         version=__version__,
         lifespan=lifespan,
+        redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
     app.state.drain = drain
     app.add_middleware(RequestLog, service="dis")

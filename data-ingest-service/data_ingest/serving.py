@@ -19,6 +19,8 @@ from .api.probes import Drain
 # no request meets a connection that is being closed.
 KEEP_ALIVE_S: Final = 75
 REQUESTS_FINISH_S: Final = 20
+# A query string of 64 KiB and the headers around it; without httptools, h11 would stop at 64 KiB.
+REQUEST_HEAD_BYTES_MAX: Final = 256 * 1024
 
 
 class DrainingServer(uvicorn.Server):
@@ -52,5 +54,6 @@ def serve(app: FastAPI, host: str, port: int, drain_s: float) -> None:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=REQUESTS_FINISH_S,
+        h11_max_incomplete_event_size=REQUEST_HEAD_BYTES_MAX,
     )
     DrainingServer(config, app.state.drain, drain_s).run()

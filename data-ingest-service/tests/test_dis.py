@@ -173,6 +173,28 @@ def test_from_a_sample_to_a_stop(service):
     assert stored_values(service.database_url) == [41.5]
 
 
+def test_requests_that_took_a_wrong_turn(service):
+    """A write with a slash at its end is a write; HEAD of a probe answers; what is meant for
+    another service is told to come back, since a 404 would make its sender drop it; a slash too
+    many is no redirect, which would leave the prefix of the door.
+    """
+    headers = {**REMOTE_WRITE, "Authorization": f"Bearer {WRITER}"}
+    at = now_ms()
+    for n, path in enumerate(("/api/v1/write/", "/api/v1/push/", "/api/prom/push/")):
+        body = request((at + n, float(n)))
+        answer = httpx.post(service.url + path, content=body, headers=headers, timeout=20)
+        assert answer.status_code == 204
+    assert sorted(stored_values(service.database_url)) == [0.0, 1.0, 2.0]
+    assert 'route="/api/v1/write/"' not in httpx.get(f"{service.url}/metrics").text
+    for path in ("/health", "/ready"):
+        assert httpx.head(f"{service.url}{path}").status_code == 200
+    answer = service.write(request((at, 5.0)), **{"X-CloudOpsHub-Service": "das"})
+    assert (answer.status_code, answer.json()["errorType"]) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert service.write(request((at, 5.0)), **{"X-CloudOpsHub-Service": "dis"}).status_code == 204
+    assert httpx.get(f"{service.url}/health/").status_code == 404
+
+
 def test_refusals(service):
     """Each refusal has its status, names its reason in Prometheus's envelope, and stores nothing it
     should not.

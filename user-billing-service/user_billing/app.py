@@ -53,6 +53,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         description="Accounts, API keys, tokens and the limits of plans.",
         version=__version__,
         lifespan=lifespan,
+        redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
     app.state.services = services
     app.state.drain = drain
