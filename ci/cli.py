@@ -1,74 +1,152 @@
-"""`python -m ci …`: parse, call, tell, exit code."""
+"""`python -m ci …`: the table of commands, one way to call them, one way they end."""
 
-import argparse
 import asyncio
+import difflib
+import functools
 import importlib
 import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from ci import catalogue, environments, journal
+import click
+
+from ci import __version__, catalogue, environments
 from ci import settings as settings_module
 from ci.context import Context
 from ci.errors import CiError, Defect
 from ci.outcome import Outcome, as_json
 from ci.screen import Screen
+from ci.summary import journal
 
-GROUPS = {
-    "the platform on this machine": ("run", "ps", "logs", "stop", "clean", "venvs", "secrets"),
-    "a change": ("plan", "test", "lint", "check-twins"),
-    "from a change to a release": ("build", "push", "scan"),
-    "from a release to a cluster": ("bump", "resume", "promote", "rollback", "release"),
-    "what is where": ("status", "summary", "retention"),
-    "by hand, and at home": ("set-image", "scaffold", "local"),
-}
+PROGRAM = "python -m ci"
 EPILOG = """\
+\b
 exit codes
   0 done, or nothing to do (and said so)   2 usage   3 refused by a rule
   4 something outside failed; again may help   5 a defect was found
 
-every command has --dry-run (what would happen, with the diff) and --json (one object on stdout,
+Every command has --dry-run (what would happen, with the diff) and --json (one object on stdout,
 progress on stderr). ci/ci.toml says what the repository is made of and where it goes; ci/README.md
 says the rest, docs/delivery.md what each status word asks of you. `make` has the daily ones under
 short names."""
 
 
-def command_module(name: str) -> ModuleType:
-    """The module of the command `name`."""
-    return importlib.import_module(f"ci.commands.{name.replace('-', '_')}")
+# name → room, what it is for. Its function has its name, in `ci/<room>/commands.py`, which is
+# imported when the command is called.
+TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "the platform on this machine": {
+        "run": ("native", "run the platform here until Ctrl-C"),
+        "ps": ("native", "what runs here: pid, port, uptime, memory, readiness"),
+        "logs": ("native", "show and follow the logs of a run here"),
+        "stop": ("native", "stop the run here, from any terminal"),
+        "clean": ("native", "delete data, caches and environments, after asking"),
+        "venvs": ("native", "make the folders' environments"),
+        "secrets": ("native", "write the .env of `docker compose up`, once"),
+    },
+    "a change": {
+        "plan": ("plan", "which services to test and build, and why"),
+        "test": ("test", "run tests; one closing summary"),
+        "lint": ("lint", "ruff, mypy, layers, Dockerfiles, twins, locks, tree"),
+        "check-twins": ("lint", "files that must be identical are"),
+    },
+    "from a change to a release": {
+        "build": ("build", "the images of a plan, with labels, SBOM and a smoke run"),
+        "push": ("push", "images into the registry, whole or not handed on"),
+        "scan": ("scan", "the registry's findings, as a gate"),
+    },
+    "from a release to a cluster": {
+        "bump": ("bump", "the handshake: the manifest repository says the new images"),
+        "resume": ("bump", "finish what a killed run had published"),
+        "promote": ("promote", "what runs in one environment also runs in the next"),
+        "rollback": ("promote", "an earlier image again, held until released"),
+        "release": ("promote", "end the hold of a rollback"),
+    },
+    "what is where": {
+        "status": ("status", "what runs where, since when, built from what"),
+        "summary": ("summary", "how each command of this build ended"),
+        "retention": ("retention", "images that no manifest references any more"),
+    },
+    "by hand, and at home": {
+        "set-image": ("manifests", "one image in one file, every other byte unchanged"),
+        "scaffold": ("scaffold", "write a manifest repository to start from, or --check one"),
+        # test equipment: nothing else of the product knows it
+        "local": ("tests.lab", "the whole pipeline on this machine"),
+    },
+}
+LIGHT = {"native", "summary"}
+"""Rooms that ci's smallest environment serves; the others need its development environment."""
+ENTRIES = {name: entry for entries in TABLE.values() for name, entry in entries.items()}
+COMMON = (
+    click.Option(["--dry-run"], is_flag=True, help="only say what would happen"),
+    click.Option(["--json", "as_json"], is_flag=True, help="one JSON object on stdout"),
+)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    modules = {name: command_module(name) for names in GROUPS.values() for name in names}
-    listing = "\n".join(
-        f"{group}\n" + "\n".join(f"  {name:12} {modules[name].HELP}" for name in names)
-        for group, names in GROUPS.items()
+class Commands(click.Group):
+    """The table as click sees it; a command's module is imported when it is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the table."""
+        del ctx
+        return list(ENTRIES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, with what all have; None when there is none of that name."""
+        del ctx
+        return command(cmd_name) if cmd_name in ENTRIES else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As in click, and a misspelt name is told what it probably means."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            for meant in difflib.get_close_matches(args[0], ENTRIES, 1):
+                raise click.UsageError(f"{error.message} Did you mean {meant!r}?", ctx) from None
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One line a command, by group; nothing is imported for it."""
+        del ctx
+        for title, entries in TABLE.items():
+            with formatter.section(title.capitalize()):
+                formatter.write_dl([(name, summary) for name, (_, summary) in entries.items()])
+
+
+@click.group(cls=Commands, epilog=EPILOG)
+@click.version_option(__version__, prog_name="ci")
+def root() -> None:
+    """Run, test and deliver CloudOpsHub."""
+
+
+def command(name: str) -> click.Command:
+    """The command `name` of the table; `CiError` when its environment cannot be made."""
+    room, _ = ENTRIES[name]
+    if room not in LIGHT:
+        _make_environment()
+    listed: click.Command = getattr(
+        importlib.import_module(f"ci.{room}.commands"), name.replace("-", "_")
     )
-    root = argparse.ArgumentParser(
-        prog="python -m ci",
-        usage="python -m ci COMMAND [--dry-run] [--json] …   (COMMAND --help tells more)",
-        description=f"Run, test and deliver CloudOpsHub.\n\n{listing}",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    assert listed.callback is not None
+    return click.Command(
+        name,
+        params=[*listed.params, *COMMON],
+        callback=functools.partial(_run, name, listed.callback),
+        help=listed.help,
     )
-    commands = root.add_subparsers(
-        dest="command", required=True, prog="python -m ci", help=argparse.SUPPRESS
-    )
-    for name, module in modules.items():
-        each = commands.add_parser(
-            name,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.arguments(each)
-        each.add_argument("--dry-run", action="store_true", help="only say what would happen")
-        each.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    return root
+
+
+def call(name: str, argv: Sequence[str], context: Context) -> Outcome:
+    """What the command does in a context that is made already; errors are raised."""
+    wanted = command(name)
+    options = wanted.make_context(name, list(argv)).params
+    del options["dry_run"], options["as_json"]
+    function: Callable[..., Outcome] = wanted.callback.args[1]  # type: ignore[union-attr]
+    return function(context, **options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,17 +155,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # no name of a file may end a command by being told
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    arguments = parser().parse_args(words)
-    module = command_module(arguments.command)
+    try:
+        ended = root.main(
+            words or ["--help"], PROGRAM, standalone_mode=False, obj=words, max_content_width=100
+        )
+    except click.UsageError as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except CiError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return error.exit_code
+    return int(ended)
+
+
+def _run(
+    name: str, function: Callable[..., Outcome], *, dry_run: bool, as_json: bool, **options: Any
+) -> int:
+    """Call the command's function, write the journal of a build, tell; the exit code."""
+    try:
+        context = _context(sys.stderr if as_json else sys.stdout, dry_run=dry_run)
+    except CiError as error:
+        return _tell(name, error, dry_run=dry_run, in_json=as_json)
     ended: Outcome | CiError
     try:
-        context = _context(arguments)
-    except CiError as error:
-        return _tell(arguments, error)
-    try:
-        if getattr(module, "DELIVERS", False):
-            _equip(context, words)
-        ended = module.main(arguments, context)
+        ended = function(context, **options)
     except CiError as error:
         ended = error
     except KeyboardInterrupt:
@@ -95,16 +188,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 (whatever it is, the exit code has to be a class)
         traceback.print_exc()
         ended = Defect(f"ci itself failed: {error!r}", status="ci_defect")
-    if "BUILD_NUMBER" in context.environ and not arguments.dry_run:
-        journal.record(context, arguments.command, words, ended)
-    return _tell(arguments, ended)
+    if "BUILD_NUMBER" in context.environ and not dry_run:
+        journal.record(context, name, click.get_current_context().obj, ended)
+    return _tell(name, ended, dry_run=dry_run, in_json=as_json)
 
 
-def _tell(arguments: argparse.Namespace, ended: Outcome | CiError) -> int:
+def _tell(name: str, ended: Outcome | CiError, *, dry_run: bool, in_json: bool) -> int:
     """Say how the command ended; its exit code."""
     try:
-        if arguments.json:
-            print(as_json(arguments.command, ended, dry_run=arguments.dry_run), flush=True)
+        if in_json:
+            print(as_json(name, ended, dry_run=dry_run), flush=True)
         elif isinstance(ended, CiError):
             print(f"\n{ended}", file=sys.stderr)
         elif ended.text:
@@ -114,29 +207,23 @@ def _tell(arguments: argparse.Namespace, ended: Outcome | CiError) -> int:
     return ended.exit_code if isinstance(ended, CiError) else 0
 
 
-def _context(arguments: argparse.Namespace) -> Context:
+def _context(stream: Any, *, dry_run: bool = False) -> Context:
     listed = catalogue.load()
     settings = settings_module.from_environment(listed)
-    stream = sys.stderr if arguments.json else sys.stdout
     return Context(
         catalogue=listed,
         settings=settings,
         environ=os.environ,
         screen=Screen(stream=stream, colour=settings.colour),
-        dry_run=arguments.dry_run,
+        dry_run=dry_run,
     )
 
 
-def _equip(context: Context, argv: Sequence[str]) -> None:
-    """This Python holds what delivery needs; another one hands over to that of ci/.venv.
-
-    ci's environment may not be there yet, or may have been made only to run the platform.
-    """
-    own = context.root / "ci" / ".venv"
-    stands_in = Path(sys.prefix).resolve() == own.resolve()
-    if stands_in or not (own / environments.STAMP).exists():
-        asyncio.run(environments.make(context.root, ["ci"], environments.DEV, context.screen))
-        importlib.invalidate_caches()
-    if not stands_in:
-        python = environments.python_of(context.root / "ci")
-        os.execv(python, [str(python), "-m", "ci", *argv])  # noqa: S606 (no shell is meant)
+@functools.cache
+def _make_environment() -> None:
+    """Ci's environment holds what delivery needs; `make run` may have made only the smaller one."""
+    listed = catalogue.load()
+    asyncio.run(
+        environments.make(listed.root, ["ci"], environments.DEV, _context(sys.stderr).screen)
+    )
+    importlib.invalidate_caches()

@@ -1,8 +1,20 @@
-"""The nouns of `ci`: a service, its processes, files that must be twins. No module of ours."""
+"""The nouns of `ci`: what the repository is made of, and what a delivery is. No module of ours.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+Catalogue ── Service, Twin                       what ci.toml lists
+Release ── ImageRef                              what one build published together
+Ledger ── Deployment, Hold ◀── ManifestCommit    what the manifest repository tells
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 @dataclass(frozen=True)
@@ -51,3 +63,145 @@ class Catalogue:
     def service(self, code: str) -> Service:
         """The service with that code; a wrong code here is a programming error."""
         return next(service for service in self.services if service.code == code)
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """`repository:tag@digest`; the repository carries its registry's host."""
+
+    repository: str
+    tag: str
+    digest: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.pin}"
+
+    @property
+    def pin(self) -> str:
+        """What follows the colon: `tag@digest`, or the tag alone."""
+        return f"{self.tag}@{self.digest}" if self.digest else self.tag
+
+    @property
+    def name(self) -> str:
+        """The last part of the repository, which says what the image is."""
+        return self.repository.rsplit("/", 1)[-1]
+
+    @classmethod
+    def parse(cls, text: str) -> "ImageRef":
+        """The reverse of `str`; `ValueError` when `text` has no tag, or a bad tag or digest."""
+        rest, _, digest = text.partition("@")
+        repository, colon, tag = rest.rpartition(":")
+        if not colon or "/" in tag or not repository:
+            raise ValueError(f"{text!r} is not repository:tag[@digest]")
+        if not TAG.fullmatch(tag):
+            raise ValueError(f"{tag!r} is not an image tag")
+        if digest and not DIGEST.fullmatch(digest):
+            raise ValueError(f"{digest!r} is not sha256: and 64 hexadecimal digits")
+        return cls(repository, tag, digest or None)
+
+
+@dataclass(frozen=True)
+class Release:
+    """Images one run published together; whole, or not there at all.
+
+    images: by service code, each with its digest. tag: what all of them are tagged with.
+    """
+
+    run_id: str
+    tag: str
+    build: str
+    build_url: str | None
+    source_commit: str
+    source_repo: str | None
+    committed_at: datetime
+    images: Mapping[str, ImageRef]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `release.json` and the record in the registry."""
+        return {
+            "run_id": self.run_id,
+            "tag": self.tag,
+            "build": self.build,
+            "build_url": self.build_url,
+            "source_commit": self.source_commit,
+            "source_repo": self.source_repo,
+            "committed_at": self.committed_at.isoformat(),
+            "images": {code: str(image) for code, image in sorted(self.images.items())},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Release":
+        """The reverse of `to_json`; `ValueError` or `KeyError` when it is not one."""
+        committed_at = datetime.fromisoformat(data["committed_at"])
+        if committed_at.tzinfo is None:
+            raise ValueError(f"{data['committed_at']} is in no time zone")
+        return cls(
+            run_id=data["run_id"],
+            tag=data["tag"],
+            build=data["build"],
+            build_url=data["build_url"],
+            source_commit=data["source_commit"],
+            source_repo=data["source_repo"],
+            committed_at=committed_at,
+            images={code: ImageRef.parse(text) for code, text in data["images"].items()},
+        )
+
+
+@dataclass(frozen=True)
+class ManifestCommit:
+    """One commit of the manifest repository, as far as its trailers tell of deliveries.
+
+    trailers: (key, value) in the order of the message; a key may come more than once.
+    """
+
+    sha: str
+    at: datetime
+    author: str
+    subject: str
+    trailers: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What the manifests say runs: one service in one environment, and where it came from."""
+
+    environment: str
+    code: str
+    image: ImageRef
+    source_commit: str
+    committed_at: datetime | None
+    build: str | None
+    build_url: str | None
+    run_id: str
+    manifest_commit: str
+    at: datetime
+    kind: str  # bump, promote or rollback
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A service stays where a rollback put it, until it is released."""
+
+    environment: str
+    code: str
+    since: datetime
+    reason: str
+    manifest_commit: str
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the history of the manifest repository tells. Keys are (environment, service code).
+
+    deployments: newest first; the first runs now, the others are what a rollback may choose.
+    runs: ids of all runs that were handed over, by environment.
+    """
+
+    deployments: Mapping[tuple[str, str], Sequence[Deployment]] = field(default_factory=dict)
+    holds: Mapping[tuple[str, str], Hold] = field(default_factory=dict)
+    runs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def running(self, environment: str, code: str) -> Deployment | None:
+        """What runs now; None when nothing was ever delivered there."""
+        found = self.deployments.get((environment, code), ())
+        return found[0] if found else None

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from ruamel.yaml.resolver import implicit_resolvers
 
-from ci.delivery.model import ImageRef
 from ci.errors import CiError, Defect
 from ci.manifests import document, key_path, quoting, styles
 from ci.manifests.document import Alias, Scalar, Text
@@ -21,6 +20,7 @@ from ci.manifests.find import Found, called, find
 from ci.manifests.key_path import KeyPath, written
 from ci.manifests.refusals import refused
 from ci.manifests.styles import Layout, Reading
+from ci.model import ImageRef
 
 STR = "tag:yaml.org,2002:str"
 

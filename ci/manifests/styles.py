@@ -25,13 +25,13 @@ from collections.abc import Mapping as Table
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
-from ci.delivery.model import ImageRef
 from ci.errors import UsageError
 from ci.manifests import quoting
 from ci.manifests.document import LINE, Mapping, Node, Scalar, Sequence, Text
 from ci.manifests.find import Found, called, enterable, lookup, resolved
 from ci.manifests.key_path import Key, KeyPath, written
 from ci.manifests.refusals import refused
+from ci.model import ImageRef
 
 Role = Literal["registry", "repository", "tag", "digest", "reference"]
 HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?"

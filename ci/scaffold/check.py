@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ci.delivery.config import Delivery, Render, fill
+from ci.config import Delivery, Render, fill
 from ci.errors import Refused
 from ci.model import Catalogue, Service
 from ci.scaffold import shape

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from ci.delivery.config import Delivery, Environment
+from ci.config import Delivery, Environment
 from ci.errors import Refused
 from ci.scaffold.facts import ServiceFacts
 

@@ -15,15 +15,14 @@ from pathlib import Path
 from listed_services import entries
 from plain_git import git
 
-from ci import catalogue
+from ci import catalogue, config
+from ci.bump import bumping
+from ci.bump.handshake import Means
 from ci.context import Context
-from ci.delivery import config
-from ci.delivery.model import ImageRef, Release
-from ci.local.git_server import GitServer, running_git_server
-from ci.pipeline import bumping
-from ci.pipeline.handshake import Means
+from ci.model import ImageRef, Release
 from ci.screen import Screen
 from ci.settings import from_environment
+from ci.tests.lab.git_server import GitServer, running_git_server
 
 PASSWORD = "s3cret-of-the-manifests"  # searched for, so it is like nothing else
 USER = "ci"

@@ -12,10 +12,9 @@ from pathlib import Path
 from listed_services import entries
 from plain_git import git
 
-from ci import catalogue
+from ci import catalogue, config
+from ci.config import Delivery
 from ci.context import Context
-from ci.delivery import config
-from ci.delivery.config import Delivery
 from ci.screen import Screen
 from ci.settings import from_environment
 

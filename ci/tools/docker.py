@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ci import process
-from ci.delivery.model import DIGEST
 from ci.errors import Defect, OutsideFault
+from ci.model import DIGEST
 from ci.process import Done
 from ci.tools import scratch
 from ci.tools.ecr import Login

@@ -17,10 +17,11 @@ import boto3
 from botocore import exceptions as aws
 from botocore.config import Config
 
-from ci.delivery import findings, repository_rules
-from ci.delivery.findings import Finding, ScanAnswer
-from ci.delivery.repository_rules import RepositoryFacts, RepositoryRules
 from ci.errors import CiError, OutsideFault, Refused
+from ci.push import repository_rules
+from ci.push.repository_rules import RepositoryFacts, RepositoryRules
+from ci.scan import findings
+from ci.scan.findings import Finding, ScanAnswer
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr.client import ECRClient

@@ -19,10 +19,10 @@ from pathlib import Path
 import git as gitpython
 
 from ci import process
-from ci.delivery.build_facts import without_credentials
-from ci.delivery.ledger import trailers_of
-from ci.delivery.model import COMMIT, ManifestCommit
+from ci.bump.ledger import trailers_of
 from ci.errors import CiError, OutsideFault, Refused
+from ci.model import COMMIT, ManifestCommit
+from ci.plan.build_facts import without_credentials
 from ci.process import Done
 from ci.tools import git_environment, scratch
 from ci.tools.git_address import check_branch, check_url

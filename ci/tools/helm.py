@@ -31,7 +31,7 @@ from typing import Any
 import yaml
 
 from ci import process
-from ci.delivery.config import Render, fill
+from ci.config import Render, fill
 from ci.errors import CiError, Defect, OutsideFault, Refused
 from ci.model import Service
 from ci.tools import scratch

@@ -22,8 +22,8 @@ from urllib.parse import urljoin
 
 import httpx
 
-from ci.delivery.model import TAG, Release
 from ci.errors import CiError, Defect, OutsideFault, Refused
+from ci.model import TAG, Release
 from ci.tools.ecr import MANIFESTS, Login, Registry
 
 RELEASE_TYPE = "application/vnd.cloudopshub.release.v1"

@@ -14,8 +14,8 @@ import git
 from git.exc import BadName, BadObject, GitError, InvalidGitRepositoryError, NoSuchPathError
 
 from ci import process
-from ci.delivery.model import COMMIT
 from ci.errors import OutsideFault
+from ci.model import COMMIT
 
 # what GitPython says of a commit that is not there, or of a name that cannot be one
 UNKNOWN = (BadName, BadObject, ValueError, KeyError, IndexError, GitError)

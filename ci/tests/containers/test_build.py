@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from small_platform import SCRATCH, SmallPlatform, why_no_docker
 
+from ci.build import building
 from ci.errors import Defect
-from ci.pipeline import build
 
 BASE = "python:3.13-slim-trixie"
 SERVER = """\
@@ -32,7 +32,7 @@ HTTPServer(("0.0.0.0", 8080), Answer).serve_forever()
 def why_not() -> str | None:
     if reason := why_no_docker():
         return reason
-    if shutil.which("hadolint", path=str(Path(build.tool("hadolint")).parent)) is None:
+    if shutil.which("hadolint", path=str(Path(building.tool("hadolint")).parent)) is None:
         return "hadolint is not in ci's environment"
     found = subprocess.run(["docker", "image", "inspect", BASE], capture_output=True, check=False)
     return None if found.returncode == 0 else f"no base image {BASE}"
@@ -69,7 +69,7 @@ def built(platform: SmallPlatform, docker_file: str, start: str = "") -> str:
         }
     )
     context = platform.context()
-    return build.main(context, platform.delivery(), context.catalogue.services).text
+    return building.main(context, platform.delivery(), context.catalogue.services).text
 
 
 def containers(platform: SmallPlatform) -> str:
@@ -92,7 +92,7 @@ def test_a_good_image_is_built_proven_and_listed(platform: SmallPlatform) -> Non
 def test_a_dry_run_prints_the_command_lines_and_builds_nothing(platform: SmallPlatform) -> None:
     """What would run is told word by word; no image is made, no file written."""
     context = platform.context(dry_run=True)
-    told = build.main(context, platform.delivery(), context.catalogue.services).text
+    told = building.main(context, platform.delivery(), context.catalogue.services).text
     assert "would run: docker build --provenance=false" in told
     assert "would run: docker run --detach --pull=never --read-only --cap-drop=ALL" in told
     assert not (platform.root / ".cache").exists()
@@ -110,7 +110,7 @@ def test_a_stage_without_credentials_builds_all_the_same(
     address = "000000000000.dkr.ecr.eu-central-1.amazonaws.com"
     context = platform.context(dry_run=True, ECR_REGISTRY=address)
     delivery = platform.delivery(ECR_REGISTRY=address)
-    outcome = build.main(context, delivery, context.catalogue.services)
+    outcome = building.main(context, delivery, context.catalogue.services)
     assert outcome.status == "done"
     assert "would run: docker build" in outcome.text
     assert "not asked" in context.screen.stream.getvalue()
@@ -133,7 +133,7 @@ def test_each_bad_image_is_found(
     platform: SmallPlatform, docker_file: str, start: str, told: str, monkeypatch
 ) -> None:
     """By the linter, the build, the rules or the smoke run; and its container is gone."""
-    monkeypatch.setattr(build, "STOP_S", 1)
+    monkeypatch.setattr(building, "STOP_S", 1)
     with pytest.raises(Defect, match=told):
         built(platform, docker_file, start)
     assert containers(platform) == ""

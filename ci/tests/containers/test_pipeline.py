@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny_platform
 
-from ci.local import pipeline, servers
+from ci.tests.lab import pipeline, servers
 
 LACKS = servers.missing(os.environ)
 REASON = (

@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 from small_platform import ROOT, SmallPlatform, why_no_docker, why_no_registry
 
-from ci.delivery.model import Release
-from ci.delivery.repository_rules import RepositoryRules
+from ci.build import building
 from ci.errors import OutsideFault, Refused
-from ci.local.ecr_door import LocalEcr, running_ecr
-from ci.pipeline import build, planning, publish
-from ci.pipeline import facts as facts_of
+from ci.model import Release
+from ci.plan import facts as facts_of
+from ci.plan import planning
+from ci.push import publish
+from ci.push.repository_rules import RepositoryRules
+from ci.tests.lab.ecr_door import LocalEcr, running_ecr
 from ci.tools import scratch
 from ci.tools.docker import Docker
 from ci.tools.ecr import Registry
@@ -36,7 +38,7 @@ PUSH_SCRIPT = """
 import sys
 from pathlib import Path
 from small_platform import SmallPlatform
-from ci.pipeline import publish
+from ci.push import publish
 import json
 root, environ = Path(sys.argv[1]), json.load(sys.stdin)
 platform = SmallPlatform(root, environ)
@@ -72,7 +74,7 @@ def platform(tmp_path: Path, door: LocalEcr) -> Iterator[SmallPlatform]:
 def build_images(platform: SmallPlatform) -> list[str]:
     context, names = platform.context(), []
     for service in context.catalogue.services:
-        image = build.image(platform.delivery(), service, facts_of.gather(context))
+        image = building.image(platform.delivery(), service, facts_of.gather(context))
         Docker(context.root, context.environ).build(image.argv())
         names.append(image.name)
     return names
@@ -229,7 +231,7 @@ def test_a_fresh_agent_takes_over_what_an_earlier_run_pushed(
         name = f"{ref.name}:{ref.tag}"
         subprocess.run(["docker", "rmi", "--force", name], check=True, capture_output=True)
     services = platform.context().catalogue.services
-    assert build.main(platform.context(), platform.delivery(), services).status == "already"
+    assert building.main(platform.context(), platform.delivery(), services).status == "already"
     assert push(platform).status == "already"
     assert handed_on(platform) == release
     platform.git("commit", "--allow-empty", "--quiet", "--message", "another commit")

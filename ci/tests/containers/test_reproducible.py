@@ -18,8 +18,8 @@ import pytest
 from small_platform import why_no_docker
 
 from ci import catalogue
-from ci.delivery.build_facts import BuildFacts
-from ci.delivery.image_build import ImageBuild
+from ci.build.image_build import ImageBuild
+from ci.plan.build_facts import BuildFacts
 
 ROOT = Path(__file__).resolve().parents[3]
 BASES = ("python:3.13-slim-trixie", "nginxinc/nginx-unprivileged:1.26")

@@ -12,8 +12,7 @@ import time
 
 import pytest
 
-from ci import catalogue
-from ci.delivery import config
+from ci import catalogue, config
 from ci.errors import OutsideFault
 from ci.scaffold import facts, files, write
 from ci.settings import from_environment

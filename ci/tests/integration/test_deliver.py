@@ -1,7 +1,5 @@
 """What the commands join: a chart rendered by Helm, what earlier stages left, the configuration."""
 
-import argparse
-import importlib
 import json
 import os
 from dataclasses import replace
@@ -11,12 +9,13 @@ import delivery_lab
 import pytest
 from small_platform import why_no_registry
 
-from ci import catalogue
-from ci.delivery import config
-from ci.delivery.repository_rules import RepositoryRules
+from ci import catalogue, cli, config
+from ci.bump import bumping, means
 from ci.errors import Refused
-from ci.local.ecr_door import running_ecr
-from ci.pipeline import bumping, facts, means, moves
+from ci.plan import facts
+from ci.promote import moves
+from ci.push.repository_rules import RepositoryRules
+from ci.tests.lab.ecr_door import running_ecr
 from ci.tools import helm
 from ci.tools.ecr import Registry
 from ci.tools.oci import MANIFEST_TYPE, Distribution
@@ -226,10 +225,7 @@ def test_a_registry_that_cannot_be_asked_does_not_stop_a_rollback(lab):
 
 def command(context, name, *argv):
     """What `python -m ci NAME ARGV` does once the context is made."""
-    module = importlib.import_module(f"ci.commands.{name}")
-    parser = argparse.ArgumentParser()
-    module.arguments(parser)
-    return module.main(parser.parse_args(argv), context)
+    return cli.call(name, argv, context)
 
 
 class Recorded:

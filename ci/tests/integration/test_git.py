@@ -15,9 +15,9 @@ from pathlib import Path
 import delivery_lab
 import pytest
 
+from ci.bump import manifest_repo
 from ci.errors import CiError, OutsideFault, Refused
-from ci.local.git_server import Fault, running_git_server
-from ci.pipeline import manifest_repo
+from ci.tests.lab.git_server import Fault, running_git_server
 from ci.tools import git, git_address, git_environment, scratch
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")

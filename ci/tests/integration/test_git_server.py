@@ -4,7 +4,7 @@ import delivery_lab
 import httpx
 import pytest
 
-from ci.local.git_server import Fault, running_git_server
+from ci.tests.lab.git_server import Fault, running_git_server
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import delivery_lab
 import pytest
 
 from ci.errors import OutsideFault, Refused
-from ci.local.git_server import Fault
-from ci.pipeline import facts
+from ci.plan import facts
+from ci.tests.lab.git_server import Fault
 
 
 @pytest.fixture

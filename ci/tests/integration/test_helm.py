@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ci import catalogue
-from ci.delivery.config import Render
+from ci.config import Render
 from ci.errors import CiError, OutsideFault
 from ci.settings import from_environment
 from ci.tools import helm as helm_module

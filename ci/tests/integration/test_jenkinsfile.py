@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ci.local import jenkins
-from ci.local.jenkins import Credential, Job
+from ci.tests.lab import jenkins
+from ci.tests.lab.jenkins import Credential, Job
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = (ROOT / "Jenkinsfile").read_text()

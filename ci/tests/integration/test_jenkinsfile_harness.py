@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ci.local import jenkins
-from ci.local.jenkins import Credential, Job
+from ci.tests.lab import jenkins
+from ci.tests.lab.jenkins import Credential, Job
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "jenkinsfiles"
 GOOD = (GOLDEN / "good.Jenkinsfile").read_text()
@@ -321,7 +321,7 @@ def test_without_groovy_it_says_which_package_has_it(monkeypatch):
 def test_a_harness_that_is_killed_leaves_nothing_behind(tmp_path):
     """Whoever waits for it may be interrupted."""
     program = (
-        "import sys; from pathlib import Path; from ci.local import jenkins\n"
+        "import sys; from pathlib import Path; from ci.tests.lab import jenkins\n"
         "w = Path(sys.argv[1]); source = sys.argv[2]\n"
         "def heard(line):\n    if 'started' in line and '+' not in line: raise KeyboardInterrupt\n"
         "job = jenkins.Job(source, {'PATH': '/usr/bin:/bin'}, {}, w)\n"

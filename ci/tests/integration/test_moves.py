@@ -4,9 +4,10 @@ import delivery_lab
 import pytest
 
 from ci import catalogue
+from ci.bump.bumping import SourceHistory
 from ci.errors import Refused, UsageError
-from ci.pipeline import moves, overview
-from ci.pipeline.bumping import SourceHistory
+from ci.promote import moves
+from ci.status import overview
 
 
 @pytest.fixture

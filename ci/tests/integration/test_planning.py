@@ -9,11 +9,10 @@ from io import StringIO
 import pytest
 from plain_git import git
 
-from ci import catalogue, settings
+from ci import catalogue, config, settings
 from ci.context import Context
-from ci.delivery import config
-from ci.delivery.model import Deployment, Hold, ImageRef, Ledger
-from ci.pipeline import facts, planning
+from ci.model import Deployment, Hold, ImageRef, Ledger
+from ci.plan import facts, planning
 from ci.screen import Screen
 from ci.tools.source_repo import SourceRepo
 

@@ -11,13 +11,12 @@ import httpx
 import pytest
 from small_platform import SmallPlatform, why_no_registry
 
-from ci.delivery import findings
-from ci.delivery.model import ImageRef, Release
-from ci.delivery.repository_rules import LIFECYCLE, MUTABLE, UNSCANNED, RepositoryRules
 from ci.errors import Defect, OutsideFault, Refused
-from ci.local.ecr_control import ScanStory
-from ci.local.ecr_door import LocalEcr, running_ecr
-from ci.pipeline import scan
+from ci.model import ImageRef, Release
+from ci.push.repository_rules import LIFECYCLE, MUTABLE, UNSCANNED, RepositoryRules
+from ci.scan import findings, gate
+from ci.tests.lab.ecr_control import ScanStory
+from ci.tests.lab.ecr_door import LocalEcr, running_ecr
 from ci.tools import oci
 from ci.tools.ecr import Registry
 from ci.tools.oci import MANIFEST_TYPE, Distribution, Releases, base_url
@@ -377,7 +376,7 @@ def published(registry: Registry, door: LocalEcr) -> Release:
 
 def judged(platform: SmallPlatform, published: Release, waits: list[float] | None = None):
     slept = [] if waits is None else waits
-    return scan.main(platform.context(), platform.delivery(), published, slept.append)
+    return gate.main(platform.context(), platform.delivery(), published, slept.append)
 
 
 def test_a_clean_scan_lets_a_release_pass(platform, published, door) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import delivery_lab
 import pytest
 
+from ci.bump import bumping
 from ci.errors import Defect, Refused
-from ci.pipeline import bumping
 
 ROOT = Path(__file__).resolve().parents[3]
 STEPS = ("cloned", "decided", "written", "rendered", "committed", "pushed")
@@ -23,8 +23,8 @@ import json, os, signal, sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/ci/tests"]
 import delivery_lab
 from pathlib import Path
-from ci.local.git_server import GitServer
-from ci.pipeline.handshake import Means
+from ci.tests.lab.git_server import GitServer
+from ci.bump.handshake import Means
 def run(folder, port, step, commits):
     server = GitServer(Path(folder) / "server", port, delivery_lab.USER, delivery_lab.PASSWORD)
     lab = delivery_lab.Lab(Path(folder), server, delivery_lab.text(), commits)

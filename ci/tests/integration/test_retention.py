@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from small_platform import SmallPlatform, why_no_registry
 
-from ci.delivery import ledger
-from ci.delivery.ledger import Delivered, Entry
-from ci.delivery.model import ImageRef, Release
-from ci.delivery.repository_rules import RepositoryRules
+from ci.bump import ledger
+from ci.bump.ledger import Delivered, Entry
 from ci.errors import Refused
-from ci.local.ecr_door import LocalEcr, running_ecr
-from ci.pipeline import retention
+from ci.model import ImageRef, Release
+from ci.push.repository_rules import RepositoryRules
+from ci.retention import prune
+from ci.tests.lab.ecr_door import LocalEcr, running_ecr
 from ci.tools.ecr import Registry
 from ci.tools.oci import MANIFEST_TYPE, Distribution, Releases
 
@@ -87,7 +87,7 @@ def run(platform: SmallPlatform, *, delete=False, dry_run=False, rollbacks=1, la
     later = datetime.now(UTC) + timedelta(days=later_days)
     context = replace(platform.context(dry_run=dry_run), now=lambda: later)
     delivery = platform.delivery()
-    return retention.main(
+    return prune.main(
         context,
         replace(delivery, registry=replace(delivery.registry, keep=0)),
         rollbacks=rollbacks,

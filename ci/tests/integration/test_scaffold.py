@@ -1,6 +1,5 @@
 """What scaffold writes: rendered by Helm, and held against the platform itself."""
 
-import argparse
 import ast
 import dataclasses
 import io
@@ -12,12 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ci import catalogue, manifests
-from ci.commands import scaffold
+from ci import catalogue, cli, config, manifests
+from ci.bump import render_gate
 from ci.context import Context
-from ci.delivery import config, render_gate
-from ci.delivery.model import ImageRef
 from ci.errors import Defect, OutsideFault, Refused, UsageError
+from ci.model import ImageRef
 from ci.scaffold import check, facts, files, shape, write
 from ci.screen import Screen
 from ci.settings import from_environment
@@ -709,7 +707,11 @@ def test_each_kind_of_harm_is_found(helm, own_repo, harm, said):
 
 def call(folder, *, dry_run=False, environ=None, listed=LISTED, **given):
     """`python -m ci scaffold`; what it ended with."""
-    words = {"check": False, "registry": None, "repo_url": None, "domain": None}
+    words = [
+        word
+        for name, text in given.items()
+        for word in (f"--{name.replace('_', '-')}", *([] if text is True else [str(text)]))
+    ]
     context = Context(
         catalogue=listed,
         settings=from_environment(LISTED),
@@ -717,7 +719,7 @@ def call(folder, *, dry_run=False, environ=None, listed=LISTED, **given):
         screen=Screen(stream=io.StringIO()),
         dry_run=dry_run,
     )
-    return scaffold.main(argparse.Namespace(folder=folder, **words | given), context)
+    return cli.call("scaffold", [str(folder), *words], context)
 
 
 def test_a_dry_run_lists_and_writes_nothing(tmp_path):

@@ -10,16 +10,16 @@ from types import SimpleNamespace
 import pytest
 
 from ci import catalogue
-from ci.suites import plan, run
-from ci.suites.plugin import oddity
+from ci.test import run, suites
+from ci.test.plugin import oddity
 
 ROOT = Path(__file__).resolve().parents[3]
 OUTER = """
 import os, sys
 from pathlib import Path
 import pytest
-from ci.suites.plan import Suite
-from ci.suites.plugin import Suites
+from ci.test.suites import Suite
+from ci.test.plugin import Suites
 root = Path(sys.argv[1])
 suites = [Suite(p.name, p, ("tests",), 1) for p in sorted(root.iterdir()) if (p / "tests").exists()]
 servers = ["postgresql://one", "postgresql://two"]
@@ -80,8 +80,12 @@ def test_one_server_that_is_given_has_room_for_one_suite(monkeypatch, tmp_path):
 def test_there_are_as_many_servers_as_suites_run_together():
     """A single folder has one suite a stage."""
     listed = catalogue.load(ROOT)
-    assert [plan.widest(plan.suites(listed, names)) for names in (["das"], ["ci"], [])] == [1, 2, 6]
-    assert plan.widest([]) == 0
+    assert [suites.widest(suites.suites(listed, names)) for names in (["das"], ["ci"], [])] == [
+        1,
+        2,
+        6,
+    ]
+    assert suites.widest([]) == 0
 
 
 def test_a_suite_heeds_the_signals_that_its_starter_ignores(outer):

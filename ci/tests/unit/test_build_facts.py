@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ci.delivery import build_facts
-from ci.delivery.build_facts import BuildFacts
 from ci.errors import Refused
+from ci.plan import build_facts
+from ci.plan.build_facts import BuildFacts
 
 COMMIT = "1a2b3c4d" * 5
 GOOD = BuildFacts(

@@ -1,18 +1,20 @@
 """The command line: every command can be tried dry and read by a program, and exits by class."""
 
 import json
+import re
+import subprocess
+import sys
 
+import click
 import pytest
 
-from ci import cli
-from ci.commands import stop as a_command
+from ci import __version__, cli
 from ci.errors import Defect, OutsideFault, Refused, UsageError
+from ci.native import commands as native
 from ci.outcome import Outcome
 
-COMMANDS = [name for names in cli.GROUPS.values() for name in names]
 
-
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", cli.ENTRIES)
 def test_every_command_can_be_tried_dry_and_read_by_a_program(name):
     """`--dry-run` and `--json` belong to every command, whatever else it takes."""
     help_text = _help(name)
@@ -20,27 +22,35 @@ def test_every_command_can_be_tried_dry_and_read_by_a_program(name):
     assert "--json" in help_text
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", cli.ENTRIES)
 def test_every_command_says_what_it_is_for(name):
     """The help of a command opens with what it does; the list of all commands has a line each."""
-    module = cli.command_module(name)
-    assert module.__doc__.splitlines()[0] in _help(name)
-    assert f"  {name:12} {module.HELP}\n" in cli.parser().format_help()
+    command = cli.command(name)
+    assert " ".join(_help(name).split()).find(command.help.split("\n")[0].strip(" r")) > 0
+    assert re.search(rf"^  {name} +{re.escape(cli.ENTRIES[name][1])}$", _help(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", cli.ENTRIES)
 def test_a_usage_can_be_copied_and_every_argument_says_what_it_is(name):
     """Help that needs no manual: the command as it is typed, and no argument without a word."""
-    assert _help(name).startswith(f"usage: python -m ci {name} [")
-    assert [each.dest for each in _parser(name)._actions if not each.help] == []
+    assert _help(name).startswith(f"Usage: python -m ci {name} [")
+    for parameter in cli.command(name).params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+        else:
+            said = parameter.make_metavar(click.Context(cli.root)).strip("[].")
+            assert f"{said}:" in _help(name), parameter.name
 
 
-def _help(name):
-    return _parser(name).format_help()
-
-
-def _parser(name):
-    return cli.parser()._subparsers._group_actions[0].choices[name]
+def _help(*name):
+    words = [*name, "--help"]
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from ci import cli; sys.exit(cli.main())", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
 
 
 @pytest.mark.parametrize(
@@ -57,41 +67,59 @@ def _parser(name):
 def test_a_command_exits_by_the_class_of_its_end(monkeypatch, capsys, ended, code, status):
     """The exit code tells what to do about it, and the JSON says the same in words."""
 
-    def main(arguments, context):
+    def stop(context):
         if isinstance(ended, Exception):
             raise ended
         return ended
 
-    monkeypatch.setattr(a_command, "main", main)
+    monkeypatch.setattr(native.stop, "callback", stop)
     assert cli.main(["stop", "--json"]) == code
-    told = json.loads(capsys.readouterr().out)
-    assert (told["status"], told["exit_code"], told["command"]) == (status, code, "stop")
-    assert told["message"] == (str(ended) if isinstance(ended, Exception) else ended.text)
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["status"], answer["exit_code"], answer["command"]) == (status, code, "stop")
+    assert answer["message"] == (str(ended) if isinstance(ended, Exception) else ended.text)
 
 
 def test_a_fault_of_ci_itself_is_a_defect_with_its_traceback(monkeypatch, capsys):
     """An error nobody foresaw ends with 5 as well, and loses nothing that helps to find it."""
 
-    def main(arguments, context):
+    def stop(context):
         raise ZeroDivisionError("nobody foresaw this")
 
-    monkeypatch.setattr(a_command, "main", main)
+    monkeypatch.setattr(native.stop, "callback", stop)
     assert cli.main(["stop", "--json"]) == 5
-    told = capsys.readouterr()
-    assert json.loads(told.out)["status"] == "ci_defect"
-    assert "Traceback" in told.err
+    answer = capsys.readouterr()
+    assert json.loads(answer.out)["status"] == "ci_defect"
+    assert "Traceback" in answer.err
 
 
 def test_a_command_that_is_not_there_is_a_usage_error(capsys):
-    """A misspelt command ends with 2 and the list of commands."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["bmup"])
-    assert ended.value.code == 2
-    assert "bump" in capsys.readouterr().err
+    """A misspelt command ends with 2 and says what was probably meant."""
+    assert cli.main(["bmup"]) == 2
+    assert "Did you mean 'bump'" in capsys.readouterr().err
+
+
+def test_a_wrong_option_shows_the_usage_of_its_own_command(capsys):
+    """Not that of the whole program; and the option that was probably meant."""
+    assert cli.main(["logs", "--no-folow"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Usage: python -m ci logs [")
+    assert "--no-follow" in said
+
+
+def test_without_a_command_the_help_is_shown(capsys):
+    """Somebody who types the program's name wants to know what it can do."""
+    assert cli.main([]) == 0
+    assert "Usage: python -m ci" in capsys.readouterr().out
+
+
+def test_the_version_can_be_asked_for(capsys):
+    """As of every program."""
+    assert cli.main(["--version"]) == 0
+    assert __version__ in capsys.readouterr().out
 
 
 def test_bytes_that_are_no_utf8_end_no_command(monkeypatch, capsysbinary):
     """A file's name or an argument may hold any; it is told as it can be told."""
-    monkeypatch.setattr(a_command, "main", lambda *_: Outcome("done", "caf\udce9"))
+    monkeypatch.setattr(native.stop, "callback", lambda _: Outcome("done", "caf\udce9"))
     assert cli.main(["stop"]) == 0
     assert capsysbinary.readouterr().out == b"caf\\udce9\n"

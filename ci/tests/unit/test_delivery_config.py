@@ -2,10 +2,9 @@
 
 import pytest
 
-from ci import catalogue
-from ci.delivery import config
-from ci.delivery.model import ImageRef
+from ci import catalogue, config
 from ci.errors import Defect, UsageError
+from ci.model import ImageRef
 
 TEXT = (catalogue.ROOT / "ci" / "ci.toml").read_text(encoding="utf-8")
 

@@ -4,9 +4,9 @@ from datetime import date
 
 import pytest
 
-from ci.delivery import findings
-from ci.delivery.findings import Finding, ScanAnswer, Waiver
 from ci.errors import Defect
+from ci.scan import findings
+from ci.scan.findings import Finding, ScanAnswer, Waiver
 
 TODAY = date(2026, 5, 1)
 HIGH = Finding("CVE-2026-1", "HIGH", "openssl", "3.0.1", "3.0.2")

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from ci import catalogue
-from ci.delivery import image_build, image_checks, publication
-from ci.delivery.build_facts import BuildFacts
-from ci.delivery.image_build import ImageBuild
-from ci.delivery.publication import ALREADY, PUSH, REFUSED, Stored
-from ci.delivery.repository_rules import (
+from ci.build import image_build, image_checks
+from ci.build.image_build import ImageBuild
+from ci.plan.build_facts import BuildFacts
+from ci.push import publication
+from ci.push.publication import ALREADY, PUSH, REFUSED, Stored
+from ci.push.repository_rules import (
     LIFECYCLE,
     MUTABLE,
     UNSCANNED,

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.delivery import ledger
-from ci.delivery.ledger import Delivered, Entry
-from ci.delivery.model import ImageRef, ManifestCommit
+from ci.bump import ledger
+from ci.bump.ledger import Delivered, Entry
 from ci.errors import Refused
+from ci.model import ImageRef, ManifestCommit
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 A, B = "a" * 40, "b" * 40

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ci.delivery.model import Deployment, Hold, ImageRef
-from ci.delivery.order import decide
+from ci.bump.order import decide
+from ci.model import Deployment, Hold, ImageRef
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LINE = ["1" * 40, "2" * 40, "3" * 40]

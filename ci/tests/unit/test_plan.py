@@ -2,10 +2,10 @@
 
 import pytest
 
-from ci.delivery import plan
-from ci.delivery.config import PlanRules
-from ci.delivery.plan import Base, BuildPlan, Part
+from ci.config import PlanRules
 from ci.model import Service
+from ci.plan import decision
+from ci.plan.decision import Base, BuildPlan, Part
 
 RULES = PlanRules(
     ignored=("*.md", "docs/*"),
@@ -25,7 +25,7 @@ def base(*changed):
 def part(*changed, tested=None, held=None):
     """The part of das after `changed`, `tested` being what changed since its last test."""
     tests = base(*changed) if tested is None else base(*tested)
-    return plan.service_part(DAS, RULES, base(*changed), tests, held)
+    return decision.service_part(DAS, RULES, base(*changed), tests, held)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def part(*changed, tested=None, held=None):
         pytest.param("data-api-service/tests/unit/test_engine.py", True, False, id="its tests"),
         pytest.param("data-api-service/README.md", False, False, id="its prose"),
         pytest.param("data-ingest-service/data_ingest/app.py", False, False, id="another's code"),
-        pytest.param("ci/suites/run.py", True, False, id="how tests run"),
+        pytest.param("ci/test/run.py", True, False, id="how tests run"),
         pytest.param("ci/tests/unit/test_plan.py", False, False, id="tests of how tests run"),
         pytest.param("ci/ci.toml", True, True, id="how everything is built"),
         pytest.param("Jenkinsfile", True, True, id="who builds everything"),
@@ -56,7 +56,7 @@ def test_a_path_asks_for_what_depends_on_it(path, test, build):
 def test_an_unknown_base_asks_for_everything():
     """Without a commit to compare with, a service is tested and built, and the plan says why."""
     unknown = Base(None, "nothing was ever deployed", None)
-    found = plan.service_part(DAS, RULES, unknown, unknown, None)
+    found = decision.service_part(DAS, RULES, unknown, unknown, None)
     assert (found.test, found.build, found.base) == (True, True, None)
     assert "nothing was ever deployed" in found.why[0]
 
@@ -90,13 +90,13 @@ def test_a_held_service_is_built_and_the_plan_says_that_it_stays():
 )
 def test_lint_is_as_wide_as_the_change(changed, scope):
     """An empty change needs no lint, prose only the checks of files, anything else all."""
-    assert plan.lint_scope(RULES, base(*changed)) == scope
+    assert decision.lint_scope(RULES, base(*changed)) == scope
 
 
 def test_ci_is_tested_when_something_that_no_service_owns_changes():
     """A service's own change does not run the tests of ci; a change beside the services does."""
-    assert not plan.ci_part(RULES, [DAS], base("data-api-service/data_api/engine.py")).test
-    assert plan.ci_part(RULES, [DAS], base("docker-compose.yml")).test
+    assert not decision.ci_part(RULES, [DAS], base("data-api-service/data_api/engine.py")).test
+    assert decision.ci_part(RULES, [DAS], base("docker-compose.yml")).test
 
 
 def test_a_plan_survives_being_written_and_read():

@@ -7,7 +7,7 @@ import pytest
 
 from ci import process
 from ci.process import Done
-from ci.suites import plugin, run
+from ci.test import plugin, run
 from ci.tools import sbom
 from ci.tools.docker import Docker
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.delivery import render_gate
-from ci.delivery.model import ImageRef
+from ci.bump import render_gate
+from ci.model import ImageRef
 
 DIGEST = "sha256:" + "a" * 64
 OLD = "registry.example/cloudopshub-das:41-1a2b3c4d@sha256:" + "0" * 64

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.delivery import retention
-from ci.delivery.model import Deployment, ImageRef, Ledger
-from ci.delivery.retention import Held, References
+from ci.model import Deployment, ImageRef, Ledger
+from ci.retention import rules
+from ci.retention.rules import Held, References
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 NOTHING = References(frozenset(), frozenset())
@@ -23,7 +23,7 @@ def held(number: int, age_days: float = 100, tags: tuple[str, ...] | None = None
 
 
 def going(images, named=NOTHING, deployable=NOTHING, keep=1) -> list[str]:
-    verdicts = retention.decide(
+    verdicts = rules.decide(
         {"das": images}, named, deployable, age=timedelta(days=14), now=NOW, keep=keep
     )
     return [each.image.tags[0] for each in verdicts if each.stays is None]
@@ -39,7 +39,7 @@ def deployment(number: int) -> Deployment:
 def test_only_old_unnamed_images_go():
     """Of five: named by digest, by tag, young, newest stay; one goes."""
     images = [held(1), held(2), held(3), held(4, age_days=3), held(5, age_days=1)]
-    named = retention.references([f"digest: {digest(1)}\n# was 2-abc.\n".encode()])
+    named = rules.references([f"digest: {digest(1)}\n# was 2-abc.\n".encode()])
     assert going(images, named) == ["3-abc"]
 
 
@@ -51,7 +51,7 @@ def test_the_newest_of_a_repository_stays_however_old():
 def test_what_a_rollback_may_choose_stays():
     """The last N different images before the one that runs, however often each was delivered."""
     ledger = Ledger({("staging", "das"): [deployment(n) for n in (9, 8, 9, 8, 7, 6)]})
-    deployable = retention.deployable(ledger, rollbacks=2)
+    deployable = rules.deployable(ledger, rollbacks=2)
     assert deployable.digests == {digest(9), digest(8), digest(7)}
     assert going([held(n, 100 - n) for n in (6, 7, 8, 9)], deployable=deployable) == ["6-abc"]
 
@@ -64,7 +64,7 @@ def test_what_a_rollback_may_choose_stays():
 def test_a_reference_is_found_in_whatever_format(before, after, other):
     """Tag and digest are found between any punctuation, and beside any bytes."""
     for text in ("118-1a2b3c4d", digest(7)):
-        found = retention.references([other + f"{before}{text}{after}".encode()])
+        found = rules.references([other + f"{before}{text}{after}".encode()])
         assert text in found.words | found.digests
 
 
@@ -84,5 +84,5 @@ def test_the_newest_of_a_repository_stay_as_many_as_were_asked_for():
 
 def test_a_record_stays_as_long_as_an_image_of_it():
     """Records go with the last image that has their tag."""
-    verdicts = retention.records([held(1), held(2)], {"2-abc"})
+    verdicts = rules.records([held(1), held(2)], {"2-abc"})
     assert [each.stays is None for each in verdicts] == [True, False]

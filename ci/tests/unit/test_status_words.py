@@ -3,16 +3,15 @@
 import re
 from pathlib import Path
 
-from ci.delivery import findings
+from ci.bump.handshake import MOVES
 from ci.errors import CiError
-from ci.pipeline.handshake import MOVES
+from ci.scan import findings
 
 ROOT = Path(__file__).resolve().parents[3]
-SOURCES = [
-    path.read_text()
-    for folder in ("delivery", "manifests", "tools", "pipeline", "scaffold", "commands")
-    for path in (ROOT / "ci" / folder).glob("*.py")
-]
+ROOMS = ("plan", "build", "push", "scan", "bump", "promote", "status", "summary", "retention")
+ROOMS += ("manifests", "scaffold", "tools")
+SOURCES = [path.read_text() for room in ROOMS for path in (ROOT / "ci" / room).glob("*.py")]
+SOURCES.append((ROOT / "ci" / "config.py").read_text())
 TABLE = (ROOT / "docs" / "delivery.md").read_text().partition("| code | status |")[2]
 ROWS = [line.split("|") for line in TABLE.partition("\n## ")[0].splitlines() if line.count("|") > 3]
 NAMED = {word for row in ROWS for word in re.findall(r"`(\w+)`", row[2])}

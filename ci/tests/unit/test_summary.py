@@ -5,9 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ci import journal
-from ci.delivery import summary
 from ci.outcome import Outcome
+from ci.summary import journal, words
 
 
 def line(command, code=0, message="", status="done"):
@@ -24,7 +23,7 @@ def line(command, code=0, message="", status="done"):
 
 def test_all_well_is_a_line_for_each_command():
     """Nobody reads on when nothing failed."""
-    text = summary.text([line("plan", message="das test\nmore"), line("lint")])
+    text = words.text([line("plan", message="das test\nmore"), line("lint")])
     assert text.splitlines() == [
         "  ✓ python -m ci plan --plan p.json  done: das test",
         "  ✓ python -m ci lint --plan p.json  done",
@@ -36,7 +35,7 @@ def test_all_well_is_a_line_for_each_command():
 @pytest.mark.parametrize(("code", "word"), [(2, "usage"), (3, "rule"), (4, "again may help")])
 def test_a_failure_is_told_last_with_its_class(code, word):
     """What to do follows from the class of the exit code."""
-    text = summary.text([line("push", code, "first\nsecond", "refused"), line("summary")])
+    text = words.text([line("push", code, "first\nsecond", "refused"), line("summary")])
     tail = text.split("\n\n✗ ")[1]
     assert f"exit code {code}" in tail
     assert word in tail.replace("running it again may help", "again may help")
@@ -46,7 +45,7 @@ def test_a_failure_is_told_last_with_its_class(code, word):
 
 def test_a_long_message_keeps_its_end():
     """The reason of a failure stands last."""
-    text = summary.text([line("test", 5, "\n".join(f"row {n}" for n in range(99)))])
+    text = words.text([line("test", 5, "\n".join(f"row {n}" for n in range(99)))])
     assert "row 98" in text
     assert "row 58" not in text
     assert "(59 lines before)" in text
@@ -54,7 +53,7 @@ def test_a_long_message_keeps_its_end():
 
 def test_a_build_without_a_command_says_so():
     """`make ci` itself may have failed."""
-    assert "no command" in summary.text([])
+    assert "no command" in words.text([])
 
 
 def test_a_line_that_is_none_is_left_out(tmp_path):

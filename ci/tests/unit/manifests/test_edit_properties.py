@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from ci.delivery.model import ImageRef
 from ci.errors import Refused, UsageError
 from ci.manifests import current_image, key_path, set_image
 from ci.manifests.key_path import Item, Key, Named
 from ci.manifests.quoting import is_ambiguous
+from ci.model import ImageRef
 
 HOLE = "\x00{}\x00"
 REPOSITORY = "registry.example:5000/cloudopshub-das"

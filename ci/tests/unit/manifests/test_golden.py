@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ci.delivery.model import ImageRef
 from ci.errors import Refused
 from ci.manifests import current_image, set_image, unified
+from ci.model import ImageRef
 
 FOLDER = Path(__file__).parents[2] / "golden" / "manifests"
 EDITS = sorted(file.parent for file in FOLDER.glob("*/edit.json"))

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ci.delivery.model import ImageRef
 from ci.errors import Defect, Refused
 from ci.manifests import current_image, edit, key_path, quoting, set_image
 from ci.manifests.key_path import Item, Key, Named
+from ci.model import ImageRef
 
 DIGEST = "sha256:" + "ab" * 32
 IMAGE = ImageRef("example.com/das", "41-1a2b", DIGEST)

@@ -6,7 +6,6 @@ import stat
 import pytest
 
 from ci import cli
-from ci.commands import set_image
 from ci.context import Context
 from ci.errors import OutsideFault, Refused, UsageError
 
@@ -34,9 +33,8 @@ def file(tmp_path):
 def run(file, *more, key="image", image="example.com/das", tag="41"):
     """The command as the command line calls it."""
     asked = ["--file", str(file), "--key", key, "--image", image, "--tag", tag]
-    arguments = cli.parser().parse_args(["set-image", *asked, *more])
-    context = Context(None, None, {}, None, dry_run=arguments.dry_run)
-    return set_image.main(arguments, context)
+    context = Context(None, None, {}, None, dry_run="--dry-run" in more)
+    return cli.call("set-image", [*asked, *more], context)
 
 
 def left_in(folder):

@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 import yaml
 
-from ci import catalogue
-from ci.delivery import config
+from ci import catalogue, config
 from ci.errors import Refused
 from ci.scaffold import facts, files, write
 

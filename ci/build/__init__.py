@@ -1,0 +1,1 @@
+"""Images: built with Docker, proven, described."""

@@ -1,0 +1,95 @@
+"""How an image is built and tried out: the command lines, and what a service starts with. PURE.
+
+Everything that goes into an image comes from the commit: its version is the tag, its date the
+commit's. So the same commit and build give the same command line; and that, on the same base
+images, the same image byte for byte.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ci.model import Service
+from ci.plan.build_facts import BuildFacts
+
+SMOKE = "nobody-believes-this-0000000000000000"
+NOWHERE = "127.0.0.1:9"  # the discard port: connections are refused at once
+
+# /health touches nothing, so no service needs a database to answer; it needs the variables that it
+# refuses to start without. All addresses lead nowhere, all secrets are worthless.
+SMOKE_ENVIRONMENT: Mapping[str, str] = {
+    "DATABASE_URL": f"postgresql://smoke@{NOWHERE}/smoke",
+    "OBJECT_STORE_URL": "file:///tmp/objects",
+    "SERVICE_TOKEN": f"service-token-{SMOKE}",
+    **{f"{name}_URL": f"http://{NOWHERE}" for name in ("UBS", "DAS", "DIS", "APS", "UI")},
+}
+OF_ITS_OWN: Mapping[str, Mapping[str, str]] = {
+    "ubs": {"UBS_SECRET_KEY": f"secret-key-{SMOKE}"},
+    "ui": {f"{name}_UPSTREAM": NOWHERE for name in ("UBS", "DAS", "DIS", "APS")},
+}
+TMPFS = ("/tmp:size=256m,mode=1777",)  # noqa: S108 (the container's own)
+TMPFS_OF_ITS_OWN: Mapping[str, tuple[str, ...]] = {
+    # the entry point of the nginx image renders its template into it
+    "ui": ("/etc/nginx/conf.d:size=1m,mode=0775,uid=101,gid=101",),
+}
+
+
+@dataclass(frozen=True)
+class ImageBuild:
+    """One image to build. name: `repository:tag`, without a registry. port: what it listens on."""
+
+    service: Service
+    name: str
+    tag: str
+    facts: BuildFacts
+    port: int
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The OCI labels that the image must end up with, beside title and description."""
+        source = self.facts.source_repo
+        return {
+            "org.opencontainers.image.version": self.tag,
+            "org.opencontainers.image.revision": self.facts.commit,
+            "org.opencontainers.image.created": self.created,
+            "org.opencontainers.image.source": source or "unknown",
+        }
+
+    @property
+    def created(self) -> str:
+        """When the commit was made: the clock of the building machine is in no image."""
+        return self.facts.committed_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def argv(self, *, cached: bool = True) -> list[str]:
+        """The command line of docker, from the repository's root.
+
+        Provenance would wrap the image in an index: the scanner's findings would then stand at
+        another digest than the tag.
+        """
+        given = {name.rpartition(".")[2].upper(): value for name, value in self.labels.items()}
+        if not self.facts.dirty:  # else two pages of one date: browsers would keep the first
+            given["SOURCE_DATE_EPOCH"] = str(int(self.facts.committed_at.timestamp()))
+        return [
+            *("docker", "build", "--provenance=false", "--progress=plain"),
+            *([] if cached else ["--no-cache"]),
+            *(word for name, value in given.items() for word in ("--build-arg", f"{name}={value}")),
+            *("--tag", self.name, self.service.folder),
+        ]
+
+    def smoke_argv(self) -> list[str]:
+        """The command line that starts the image as the cluster would: as little as can be."""
+        code = self.service.code
+        environment = {**SMOKE_ENVIRONMENT, **OF_ITS_OWN.get(code, {})}
+        tmpfs = (*TMPFS, *TMPFS_OF_ITS_OWN.get(code, ()))
+        return [
+            *("docker", "run", "--detach", "--pull=never", "--read-only", "--cap-drop=ALL"),
+            "--security-opt=no-new-privileges",
+            *(f"--tmpfs={each}" for each in tmpfs),
+            *(f"--env={name}={value}" for name, value in environment.items()),
+            f"--publish=127.0.0.1::{self.port}",
+            self.name,
+        ]
+
+
+def plain_tag(facts: BuildFacts) -> str:
+    """The tag of images that nobody publishes: the commit, and whether files differ from it."""
+    return f"local-{facts.commit[:8]}" + ("-dirty" if facts.dirty else "")

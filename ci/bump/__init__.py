@@ -1,0 +1,1 @@
+"""A release becomes what an environment runs."""

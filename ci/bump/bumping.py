@@ -1,0 +1,307 @@
+"""`ci bump`, `ci resume`: a release becomes what the first environment runs."""
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ci.bump import handshake, manifest_repo, order
+from ci.bump.handshake import Handed, Handshake, Means, Proposal, Propose, Standing
+from ci.bump.ledger import Delivered, Entry
+from ci.bump.order import History, Verdict
+from ci.config import Delivery, Environment
+from ci.context import Context
+from ci.errors import Defect, OutsideFault, Refused, UsageError
+from ci.model import Ledger, Release
+from ci.outcome import Outcome
+from ci.plan import planning
+from ci.plan.build_facts import BuildFacts
+from ci.push.publish import read_release
+from ci.tools.source_repo import SourceRepo, is_shallow
+
+# What a git server says of every delivery alike: not a matter of one release.
+OF_THE_SERVER = {"credentials", "host_key", "moved", "not_found", "no_branch", "empty", "policy"}
+
+
+class Releases(Protocol):
+    """The records of whole releases, as the registry keeps them."""
+
+    def release_tags(self) -> Sequence[str]:
+        """The tags of all records, newest first."""
+
+    def read_release(self, tag: str) -> Release | None:
+        """One record; None when there is none."""
+
+
+class SourceHistory:
+    """The history of the checkout, which says when it was cut off."""
+
+    def __init__(self, root: Path) -> None:
+        self._repo = SourceRepo(root)
+        self._is_shallow = is_shallow(root)
+
+    def knows(self, commit: str) -> bool:
+        """Whether that commit is here."""
+        return self._repo.knows(commit)
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether `newer` contains `older`; a shallow clone cannot say no, and does not."""
+        known = self.knows(older) and self.knows(newer)
+        if known and self._repo.is_ancestor(older, newer):
+            return True
+        if self._is_shallow:
+            text = (
+                f"this clone is shallow and cannot tell whether {newer[:12]} follows {older[:12]};"
+                " fetch the full history (`git fetch --unshallow`; in Jenkins: no shallow clone)"
+            )
+            raise Refused(text, status="shallow", older=older, newer=newer)
+        return False
+
+
+def proposing(
+    release: Release, history: History, *, gone: Collection[str] = (), diverged_too: bool = False
+) -> Callable[[str], Propose]:
+    """The rule of a bump, for an environment: each service by its hold and by its commit.
+
+    gone: codes of services that ci.toml no longer has.
+    """
+
+    def into(environment: str) -> Propose:
+        def propose(standing: Standing) -> Proposal:
+            verdicts = [
+                Verdict(code, "nothing", "ci/ci.toml has no such service any more")
+                if code in gone
+                else _verdict(
+                    code, release, environment, standing, history, diverged_too=diverged_too
+                )
+                for code in sorted(release.images)
+            ]
+            handshake.refuse_diverged(verdicts, "bump")
+            return Proposal(verdicts, _entry(release, environment, verdicts))
+
+        return propose
+
+    return into
+
+
+def bump(
+    context: Context,
+    delivery: Delivery,
+    release: Release,
+    means: Means,
+    *,
+    environment: str | None = None,
+    diverged_too: bool = False,
+) -> Outcome:
+    """The release is what the environment runs, or it is told why not; `bump.diff` is written."""
+    target = _written_by_bump(delivery, environment)
+    gone = _gone(context, delivery, release)
+    history = SourceHistory(context.root)
+    propose = proposing(release, history, gone=gone, diverged_too=diverged_too)
+    with manifest_repo.checkout(delivery.manifests, context.environ, sleep=means.sleep) as repo:
+        means.at("cloned")
+        joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
+        handed = joined.hand_over(target.name, propose(target.name))
+    _keep_diff(context, [handed])
+    return handshake.told(handed, dry_run=context.dry_run)
+
+
+def resume(
+    context: Context,
+    delivery: Delivery,
+    releases: Releases,
+    means: Means,
+    *,
+    last: int = 20,
+    cleared: Callable[[Release], object] = lambda _: None,
+) -> Outcome:
+    """Whole releases that no commit tells of are handed over, the newest first.
+
+    So a service goes to its newest image in one step, not through each it might have had. last: how
+    many release records are looked at. cleared: raises when a release may not go on, as when its
+    scan was what stopped the run. One that may not, whose history is another, or which these
+    manifests do not take, is named and left: it must not stop the build that comes to mend it.
+    """
+    target = _written_by_bump(delivery, None)
+    history = SourceHistory(context.root)
+    with manifest_repo.checkout(delivery.manifests, context.environ, sleep=means.sleep) as repo:
+        means.at("cloned")
+        joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
+        known = joined.standing()
+        handed, done = [], set[str]()
+        unfinished, left = _unfinished(releases, last, known.ledger, target.name)
+        for release in unfinished:
+            try:
+                gone = _gone(context, delivery, release)
+                propose = proposing(release, history, gone=gone)(target.name)
+                entry = propose(known).entry
+                if entry is None or done.issuperset(each.code for each in entry.delivered):
+                    continue
+                cleared(release)
+            except (Refused, OutsideFault) as why:
+                left.append(f"{release.tag}: left as it is: {why}")
+                continue
+            try:
+                handed.append(joined.hand_over(target.name, propose))
+            except Refused as why:  # a newer build may mend what this one cannot
+                if why.status in OF_THE_SERVER:
+                    raise
+                left.append(f"{release.tag}: left as it is: {why}")
+                repo.discard()
+                continue
+            if context.dry_run:
+                done.update(each.code for each in entry.delivered)
+                repo.discard()
+            else:
+                repo.refresh()
+                known = joined.standing()
+    _keep_diff(context, handed)
+    return _resumed(target, handed, left, dry_run=context.dry_run)
+
+
+def handed_on(context: Context, facts: BuildFacts) -> Release | None:
+    """The release that `push` of this build left; None when the plan had nothing to build."""
+    file, plan = context.handed_on / "release.json", context.handed_on / "plan.json"
+    if plan.is_file():
+        decided = planning.read(plan)
+        if decided.commit == facts.commit and not decided.builds:
+            return None
+    release = read_release(file)
+    if release.source_commit != facts.commit:
+        text = f"{file} is of {release.source_commit[:12]}, this build is of {facts.commit[:12]}"
+        raise Refused(f"{text}; it is left from another build", status="stale_release")
+    return release
+
+
+def recorded(releases: Releases, release: Release) -> Release:
+    """`release`, once the registry has the very same on record.
+
+    release.json lies in a workspace where tests and builds have run; what they wrote there must not
+    decide what is deployed. The record could only be written with the registry's credentials.
+    """
+    known = releases.read_release(release.tag)
+    if known is None:
+        text = (
+            f"the registry has no record of release {release.tag}; `python -m ci push` comes first"
+        )
+        raise Refused(text, status="no_release")
+    if known.to_json() != release.to_json():
+        ours, theirs = (json.dumps(each.to_json(), sort_keys=True) for each in (release, known))
+        text = f"release.json is not what the registry has on record as {release.tag}:\n"
+        raise Refused(f"{text}  here     {ours}\n  recorded {theirs}", status="other_release")
+    return known
+
+
+def _gone(context: Context, delivery: Delivery, release: Release) -> set[str]:
+    """Codes of the release that ci.toml has no more; `Refused` when an image is not from here."""
+    services = {each.code: each for each in context.catalogue.services}
+    for code in services.keys() & release.images.keys():
+        image = release.images[code]
+        ours = delivery.registry.image(services[code], image.tag).repository
+        mixed_up = image.name != services[code].image  # the handshake has its own word for that
+        if delivery.registry.address and image.repository != ours and not mixed_up:
+            text = f"{release.tag}: {image} is not of {ours}, where images of {code} are pushed"
+            raise Refused(text, status="other_registry")
+    return release.images.keys() - services.keys()
+
+
+def _verdict(
+    code: str,
+    release: Release,
+    environment: str,
+    standing: Standing,
+    history: History,
+    *,
+    diverged_too: bool,
+) -> Verdict:
+    for each in standing.ledger.deployments.get((environment, code), ()):
+        if each.run_id == release.run_id and each.kind == "bump":
+            text = f"this run delivered it in {each.manifest_commit[:12]}"
+            return Verdict(code, "already", text)
+    return order.decide(
+        code,
+        release.source_commit,
+        release.committed_at,
+        running=standing.running(environment, code),
+        hold=standing.ledger.holds.get((environment, code)),
+        history=history,
+        diverged_too=diverged_too,
+    )
+
+
+def _entry(release: Release, environment: str, verdicts: Sequence[Verdict]) -> Entry | None:
+    written = [each.code for each in verdicts if each.writes]
+    if not written:
+        return None
+    return Entry(
+        environment=environment,
+        kind="bump",
+        run_id=release.run_id,
+        delivered=[
+            Delivered(code, release.images[code], release.source_commit) for code in written
+        ],
+        release_tag=release.tag,
+        build=release.build,
+        build_url=release.build_url,
+        source_repo=release.source_repo,
+        source_commit=release.source_commit,
+        committed_at=release.committed_at,
+    )
+
+
+def _written_by_bump(delivery: Delivery, name: str | None) -> Environment:
+    environment = delivery.environment(name) if name else delivery.first
+    if environment.promoted_from:
+        text = f"{environment.name} is promoted from {environment.promoted_from}, never bumped"
+        raise Refused(
+            f"{text}; `python -m ci promote {environment.promoted_from} {environment.name}`",
+            status="wrong_environment",
+        )
+    return environment
+
+
+def _unfinished(
+    releases: Releases, last: int, book: Ledger, environment: str
+) -> tuple[list[Release], list[str]]:
+    """Releases of the last ones whose run the book does not know, the newest first.
+
+    Beside them a line for each tag that is no record; somebody put it there, and it is left.
+    """
+    found, left = [], []
+    for tag in list(releases.release_tags())[:last]:
+        try:
+            release = releases.read_release(tag)
+        except (Refused, Defect) as why:
+            left.append(f"{tag}: left as it is: {why}")
+            continue
+        if release and release.run_id not in book.runs.get(environment, frozenset()):
+            found.append(release)
+    return sorted(found, key=lambda each: each.committed_at, reverse=True), left
+
+
+def _keep_diff(context: Context, handed: Sequence[Handed]) -> None:
+    if context.dry_run:
+        return
+    context.handed_on.mkdir(parents=True, exist_ok=True)
+    text = "".join(each.diff for each in handed)
+    (context.handed_on / "bump.diff").write_text(text, encoding="utf-8")
+
+
+def _resumed(
+    target: Environment, handed: Sequence[Handed], left: Sequence[str], *, dry_run: bool
+) -> Outcome:
+    parts = [handshake.told(each, dry_run=dry_run) for each in handed]
+    facts = {"environment": target.name, "handed_over": [p.facts for p in parts], "left": [*left]}
+    lines = [*(part.text for part in parts), *left]
+    if not handed:
+        lines.append(f"{target.name}: no release is left unfinished")
+    status = "resumed" if any(each.message for each in handed) else "nothing"
+    return Outcome(status, "\n".join(lines), facts)
+
+
+def find_release(releases: Releases, tag: str) -> Release:
+    """The release with that tag; `UsageError` lists the newest when there is none."""
+    if release := releases.read_release(tag):
+        return release
+    newest = ", ".join(list(releases.release_tags())[:5]) or "none"
+    raise UsageError(f"no release {tag!r}; the newest are {newest}")

@@ -1,0 +1,247 @@
+"""The history of the manifest repository as a book of deliveries: written and read here, PURE.
+
+A delivery is one commit. Its last paragraph are trailers, which is all that is ever read back:
+
+    staging: das 117-0a1b2c3d → 118-1a2b3c4d, dis 117-… → 118-…
+                                                              subject: environment: what moved
+    - das 117-0a1b2c3d → 118-1a2b3c4d                         body, for people
+    - Built from 1a2b3c4d5e6f
+    - Built by <https://…>
+
+    Environment: staging                                      trailers, for the next run
+    Kind: bump | promote | rollback | release
+    Ci-Run-Id: cloudopshub-main-118-1a2b3c4d
+    Source-Commit: 1a2b3c4d…
+    Image-das: <host>/cloudopshub-das:118-1a2b3c4d@sha256:…
+    Hold-das: the reason                                      until a Release-das
+
+Commits of others have no such trailers, or odd ones; they are stepped over, never an error. Nothing
+that could end a line is ever written, so no reason, address or tag can forge a trailer.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from ci.errors import Refused
+from ci.model import COMMIT, Deployment, Hold, ImageRef, Ledger, ManifestCommit
+
+KINDS = ("bump", "promote", "rollback", "release")
+TRAILER = re.compile(r"(?P<key>[A-Za-z0-9][A-Za-z0-9-]*):[ \t]*(?P<value>.*)")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+SUBJECT_MAX = 100
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """One service of a delivery: its image, and where that came from.
+
+    was: what stood there before, as people read it.
+    """
+
+    code: str
+    image: ImageRef
+    source_commit: str
+    was: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One delivery, before it is a commit. holds, releases: service code → reason."""
+
+    environment: str
+    kind: str
+    run_id: str
+    delivered: Sequence[Delivered] = ()
+    release_tag: str | None = None
+    build: str | None = None
+    build_url: str | None = None
+    source_repo: str | None = None
+    source_commit: str | None = None
+    committed_at: datetime | None = None
+    holds: Mapping[str, str] = field(default_factory=dict)
+    releases: Mapping[str, str] = field(default_factory=dict)
+
+
+def message(entry: Entry) -> str:
+    """The whole commit message of a delivery."""
+    paragraphs = [_subject(entry), *_body(entry)]
+    paragraphs.append("\n".join(f"{key}: {value}" for key, value in trailers(entry)))
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def trailers(entry: Entry) -> list[tuple[str, str]]:
+    """(key, value) in the order of the message; `Refused` for a value that is not one line."""
+    assert entry.kind in KINDS
+    common = entry.source_commit or _usual([each.source_commit for each in entry.delivered])
+    found: list[tuple[str, str | None]] = [
+        ("Environment", entry.environment),
+        ("Kind", entry.kind),
+        ("Ci-Run-Id", entry.run_id),
+        ("Release-Tag", entry.release_tag),
+        ("Build-Number", entry.build),
+        ("Build-URL", entry.build_url),
+        ("Source-Repo", entry.source_repo),
+        ("Source-Commit", common),
+        ("Source-Committed-At", entry.committed_at.isoformat() if entry.committed_at else None),
+    ]
+    for each in sorted(entry.delivered, key=lambda each: each.code):
+        found.append((f"Image-{each.code}", str(each.image)))
+        if each.source_commit != common:
+            found.append((f"Source-Commit-{each.code}", each.source_commit))
+    found += [(f"Hold-{code}", reason) for code, reason in sorted(entry.holds.items())]
+    found += [(f"Release-{code}", reason) for code, reason in sorted(entry.releases.items())]
+    return [(key, one_line(key, value)) for key, value in found if value]
+
+
+def one_line(what: str, value: str) -> str:
+    """`value`, when it is one line that a trailer can hold."""
+    if UNPRINTABLE.search(value) or value != value.strip() or not value:
+        raise Refused(f"{what}: {value!r} is not one plain line of text", status="trailer")
+    return value
+
+
+def trailers_of(text: str) -> list[tuple[str, str]]:
+    """(key, value) of the last paragraph of a commit message; lines that are none are left out.
+
+    A folded line belongs to the one before. A message of one paragraph has no trailers.
+    """
+    paragraphs = re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n").strip("\n \t"))
+    if len(paragraphs) < 2:
+        return []
+    found: list[tuple[str, str]] = []
+    for line in paragraphs[-1].split("\n"):
+        if line[:1] in {" ", "\t"} and found:
+            key, value = found[-1]
+            found[-1] = (key, f"{value} {line.strip()}".strip())
+        elif match := TRAILER.fullmatch(line):
+            found.append((match["key"], match["value"].strip()))
+    return found
+
+
+def read(commits: Iterable[ManifestCommit]) -> Ledger:
+    """What the history tells; `commits` newest first, as git has them."""
+    deployments: dict[tuple[str, str], list[Deployment]] = {}
+    holds: dict[tuple[str, str], Hold] = {}
+    runs: dict[str, set[str]] = {}
+    origins: dict[str, Deployment] = {}  # image → who first delivered it
+    for commit in reversed(list(commits)):
+        first = dict(reversed(commit.trailers))  # of a key that comes twice, the first
+        environment, kind = first.get("Environment"), first.get("Kind")
+        if not environment or kind not in KINDS:
+            continue
+        if run_id := first.get("Ci-Run-Id"):
+            runs.setdefault(environment, set()).add(run_id)
+        for deployment in _deployments(commit, first, environment, kind, origins):
+            origins.setdefault(str(deployment.image), deployment)
+            deployments.setdefault((environment, deployment.code), []).insert(0, deployment)
+        for key, value in first.items():
+            word, _, code = key.partition("-")
+            if word == "Hold" and code and value:
+                hold = Hold(environment, code, commit.at, value, commit.sha)
+                holds[environment, code] = hold
+            elif word == "Release" and code:  # Release-Tag ends the hold of nobody
+                holds.pop((environment, code), None)
+    return Ledger(deployments, holds, {name: frozenset(ids) for name, ids in runs.items()})
+
+
+def _deployments(
+    commit: ManifestCommit,
+    first: Mapping[str, str],
+    environment: str,
+    kind: str,
+    origins: Mapping[str, Deployment],
+) -> Iterable[Deployment]:
+    for key, value in first.items():
+        word, _, code = key.partition("-")
+        if word != "Image" or not code:
+            continue
+        try:
+            image = ImageRef.parse(value)
+        except ValueError:
+            continue
+        origin = origins.get(str(image))
+        source = first.get(f"Source-Commit-{code}") or first.get("Source-Commit", "")
+        if origin and (image.digest or not COMMIT.fullmatch(source)):
+            source = origin.source_commit  # one digest has one source, whatever a later commit says
+        source = source if COMMIT.fullmatch(source) else ""
+        if not source:
+            continue
+        made = Deployment(
+            environment=environment,
+            code=code,
+            image=image,
+            source_commit=source,
+            committed_at=_time(first.get("Source-Committed-At")),
+            build=first.get("Build-Number"),
+            build_url=first.get("Build-URL"),
+            run_id=first.get("Ci-Run-Id", ""),
+            manifest_commit=commit.sha,
+            at=commit.at,
+            kind=kind,
+        )
+        if kind != "bump" and origin:  # who built it says more than who moved it
+            made = replace(
+                made,
+                committed_at=origin.committed_at,
+                build=origin.build,
+                build_url=origin.build_url,
+            )
+        yield made
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text or "")
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # the year 1, east of Greenwich
+        return None
+
+
+def _usual(commits: Sequence[str]) -> str | None:
+    return Counter(commits).most_common(1)[0][0] if commits else None
+
+
+def _subject(entry: Entry) -> str:
+    moves = [_move(each) for each in entry.delivered]
+    if entry.kind == "release":
+        moves = [f"{code} is no longer held" for code in sorted(entry.releases)]
+    elif not moves:
+        moves = [f"{code} is held" for code in sorted(entry.holds)]
+    word = {"promote": "promote ", "rollback": "roll back "}.get(entry.kind, "")
+    full = f"{entry.environment}: {word}{', '.join(moves)}"
+    if len(full) <= SUBJECT_MAX:
+        return full
+    codes = ", ".join(each.code for each in entry.delivered)
+    tags = {each.image.tag for each in entry.delivered}
+    short = f"{entry.environment}: {word}{codes} → {entry.release_tag or ', '.join(sorted(tags))}"
+    return short if len(short) <= SUBJECT_MAX else short[: SUBJECT_MAX - 1] + "…"
+
+
+def _move(each: Delivered) -> str:
+    before = f"{short(each.was)} → " if each.was else ""
+    return f"{each.code} {before}{each.image.tag}"
+
+
+def short(text: str) -> str:
+    """A reference as people tell it: the tag without repository and digest."""
+    rest = UNPRINTABLE.sub("?", text).partition("@")[0]
+    return rest.rsplit("/", 1)[-1].rpartition(":")[2] or "?"
+
+
+def _body(entry: Entry) -> list[str]:
+    paragraphs = []
+    if entry.delivered:
+        moves = [_move(each) for each in sorted(entry.delivered, key=lambda each: each.code)]
+        paragraphs.append("\n".join(f"- {move}" for move in moves))
+    notes = [
+        f"{code} stays here until `ci release {code}`: {why}" for code, why in entry.holds.items()
+    ]
+    notes += [f"{code} follows again: {why}" for code, why in entry.releases.items()]
+    if entry.source_commit:
+        notes.append(f"Built from {entry.source_commit[:12]}")
+    if entry.build_url:
+        notes.append(f"Built by <{entry.build_url}>")
+    return [*paragraphs, *(["\n".join(f"- {note}" for note in notes)] if notes else [])]

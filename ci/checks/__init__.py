@@ -1,1 +1,0 @@
-"""`make lint`: what can be said about the repository without running it."""

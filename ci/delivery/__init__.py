@@ -1,1 +1,0 @@
-"""The decisions of delivery: PURE. Facts in, values out; `ci.tools` does, `ci.pipeline` joins."""

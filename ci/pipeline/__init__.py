@@ -1,1 +1,0 @@
-"""Decide, then do: each module joins decisions of `ci.delivery` with the tools of `ci.tools`."""

@@ -1,0 +1,1 @@
+"""Which folders to test and which images to build, and why."""

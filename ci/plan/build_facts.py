@@ -1,0 +1,125 @@
+"""Who builds what, read once from the build server's variables; and who may publish: PURE.
+
+The Jenkinsfile has the same rules in its `when`; a Replay, or a Jenkinsfile edited in a pull
+request, goes around those but not around these.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlsplit, urlunsplit
+
+from ci.errors import Refused
+from ci.model import TAG
+
+
+@dataclass(frozen=True)
+class BuildFacts:
+    """One build. None: the build server did not say, or there is none.
+
+    change: the number of the pull request. previous_success: the commit of the last good build.
+    """
+
+    commit: str
+    committed_at: datetime
+    dirty: bool
+    branch: str | None = None
+    tag_name: str | None = None
+    change: str | None = None
+    change_target: str | None = None
+    build: str | None = None
+    build_url: str | None = None
+    job: str | None = None
+    source_repo: str | None = None
+    previous_success: str | None = None
+
+    def is_main(self, branch: str) -> bool:
+        """Whether it may be compared with what is deployed from `branch`; a laptop's may.
+
+        A tag that is called main has BRANCH_NAME=main.
+        """
+        elsewhere = self.change is not None or self.tag_name is not None
+        return not elsewhere and self.branch in {None, branch}
+
+    @property
+    def run_id(self) -> str:
+        """Tells this run from all others; the same again when the build is restarted."""
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.job or "local").strip("-")
+        return f"{name}-{self.build or 0}-{self.commit[:8]}"
+
+
+def read(
+    environ: Mapping[str, str], *, commit: str, committed_at: datetime, dirty: bool
+) -> BuildFacts:
+    """The facts in Jenkins' own variables, multibranch or not, beside what git says."""
+    branch = environ.get("BRANCH_NAME") or environ.get("GIT_BRANCH", "").removeprefix("origin/")
+    return BuildFacts(
+        commit=commit,
+        committed_at=committed_at,
+        dirty=dirty,
+        branch=branch or None,
+        tag_name=environ.get("TAG_NAME") or None,
+        change=environ.get("CHANGE_ID") or None,
+        change_target=environ.get("CHANGE_TARGET") or None,
+        build=environ.get("BUILD_NUMBER") or None,
+        build_url=environ.get("BUILD_URL") or None,
+        job=environ.get("JOB_NAME") or None,
+        source_repo=without_credentials(environ.get("GIT_URL", "")) or None,
+        previous_success=environ.get("GIT_PREVIOUS_SUCCESSFUL_COMMIT") or None,
+    )
+
+
+def without_credentials(url: str) -> str:
+    """`url` without what stands before the `@` of its host; ssh keeps its user name."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def may_not_publish(facts: BuildFacts, branch: str, expected_commit: str | None) -> str | None:
+    """Why this build must not push an image or change a manifest; None when it may.
+
+    branch: the one branch that publishes. expected_commit: what the build server says it builds.
+    """
+    rules = (
+        (
+            facts.change is not None,
+            f"this is pull request {facts.change}; pull requests never publish",
+        ),
+        (
+            facts.tag_name is not None,  # a tag that is called main has BRANCH_NAME=main
+            f"this is the tag {facts.tag_name!r}; tags never publish",
+        ),
+        (
+            facts.branch is None,
+            "no build server says which branch this is (BRANCH_NAME); nobody publishes by hand",
+        ),
+        (facts.branch != branch, f"this is branch {facts.branch!r}; only {branch!r} publishes"),
+        (not facts.build, "BUILD_NUMBER is not set; a tag needs one"),
+        (facts.dirty, "files differ from the commit (git status); what is published is in git"),
+        (
+            expected_commit not in {None, "", facts.commit},
+            f"the build server builds {(expected_commit or '')[:12]}, here is {facts.commit[:12]}",
+        ),
+    )
+    return next((why for forbidden, why in rules if forbidden), None)
+
+
+def tag(template: str, facts: BuildFacts) -> str:
+    """The tag of this build's images; `Refused` when the registry would not take it.
+
+    template: may hold {build}, {sha8}, {sha} and {branch}.
+    """
+    text = template.format(
+        build=facts.build,
+        sha8=facts.commit[:8],
+        sha=facts.commit,
+        branch=re.sub(r"[^A-Za-z0-9_.-]+", "-", facts.branch or ""),
+    )
+    if not TAG.fullmatch(text):
+        raise Refused(
+            f"{text!r}, made of {template!r}, is not an image tag", status="may_not_publish"
+        )
+    return text

@@ -1,0 +1,1 @@
+"""What people decide: promote, roll back, release."""

@@ -1,0 +1,1 @@
+"""Images into the registry, whole or not handed on."""

@@ -1,0 +1,1 @@
+"""Images nobody needs any more."""

@@ -1,0 +1,1 @@
+"""The registry's findings as a gate."""

@@ -1,1 +1,0 @@
-"""`make test`: every folder's tests in its own environment, one closing summary."""

@@ -1,0 +1,1 @@
+"""Every folder's own pytest, one summary."""
