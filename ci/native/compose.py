@@ -17,7 +17,8 @@ PROJECT = "cloudopshub"  # as docker-compose.yml has it
 PASSWORDS = ("POSTGRES_PASSWORD", "POSTGRES_APP_PASSWORD")
 OWN_WAY = frozenset("$\\\"' \t#")
 """What compose may read in its own way in a value without quotes."""
-ENDING = """  `make down` stops the containers, their data stays; `docker compose logs -f` follows them.
+ENDING = """\
+  `make down` stops the containers and keeps their data; `docker compose logs -f` follows them.
 """
 
 
@@ -28,11 +29,11 @@ def variables(path: Path) -> dict[str, str]:
     for name, value in values.items():
         quoted = len(value) > 1 and value[0] == value[-1] == "'"
         inner = value[1:-1] if quoted else value
-        if "'" in inner or (not quoted and OWN_WAY & set(value)):
+        if inner.endswith("\\") or "'" in inner or (not quoted and OWN_WAY & set(value)):
             if name in keys.fresh() or name in PASSWORDS or name == "UBS_BOOTSTRAP_PASSWORD":
                 raise Refused(
                     f"{name} in {path.name} has a character that compose reads in its own way: "
-                    "put the value between single quotes, with none inside"
+                    "put the value between single quotes, none inside, no backslash at the end"
                 )
             inner = value.split(" #")[0].strip().strip("\"'")
         plain[name] = inner

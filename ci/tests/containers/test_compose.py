@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
@@ -23,7 +24,7 @@ SERVICES = {"das", "dis", "aps", "ubs", "ui"}
 WAIT_S = 30.0
 MOVED_WITHIN_S = 10.0
 REVISION = "0123456789abcdef0123456789abcdef01234567"
-PASSWORD = "Pa55@wo/rd:%4z?&=$x # \\"
+PASSWORD = "Pa55@wo/rd:%4z?&=$x # \\z"
 
 
 def docker(*words: str, timeout_s: float = 900, **environment: str) -> str:
@@ -157,9 +158,10 @@ def test_services_that_swap_addresses_are_found_again(stack: Stack) -> None:
 
     before = addresses()
     stack.compose("rm", "--stop", "--force", *names)
-    for name in reversed(names):  # the first free address goes to the first that asks
+    higher_first = sorted(zip(map(ip_address, before), names, strict=True), reverse=True)
+    for _, name in higher_first:  # the lowest free address goes to the first that asks
         stack.compose("up", "--detach", "--no-deps", "--wait", name)
-    assert addresses() != before
+    assert addresses() == before[::-1]
     deadline = time.monotonic() + MOVED_WITHIN_S
     statuses: set[int] = set()
     with httpx.Client(base_url=door, headers=headers, timeout=30) as hub:
