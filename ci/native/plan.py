@@ -88,7 +88,8 @@ def environment(catalogue: Catalogue, service: Service, port: int, facts: Facts)
         **{f"{code.upper()}_URL": url for code, url in facts.urls.items()},
     }
     if service.code == "dis":
-        env.setdefault("DIS_SCRAPE_TARGETS", scrape_targets(catalogue, facts))
+        targets = (env.get("DIS_SCRAPE_TARGETS"), scrape_targets(catalogue, facts))
+        env["DIS_SCRAPE_TARGETS"] = ",".join(filter(None, targets))
         if (processes := host_processes(catalogue, facts.pids)) is not None:
             env.setdefault("DIS_HOST_PROCESSES", processes)
     if service.code == "ubs":

@@ -42,7 +42,7 @@ const AGENTS = [
   [
     "telegraf",
     "Telegraf",
-    "Telegraf's http output speaks remote write with data_format prometheusremotewrite (Telegraf 1.19 and newer).",
+    "Telegraf's http output speaks remote write with data_format prometheusremotewrite (Telegraf 1.22 and newer).",
     telegrafSnippet,
   ],
   [
