@@ -119,7 +119,7 @@ def render(
         {
             "PORT": listen,
             "DIST_DIR": quotable(dist),
-            "RESOLVER": "",
+            "CONNECTIONS": 'proxy_set_header Connection "";',
             **GROUPS,
         },
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import http.server
 import json
 import os
@@ -96,6 +97,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def status_of_long_query(url: str, size: int) -> int:
+    """What GET /health answers with a query string of so many bytes; httpx would refuse to send."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    with contextlib.closing(connection):
+        connection.request("GET", "/health?" + "q" * size)
+        return connection.getresponse().status
+
+
 @pytest.fixture
 def service(store_url: str, tmp_path: Path) -> Iterator[Service]:
     port = free_port()
@@ -188,6 +197,7 @@ def test_requests_that_took_a_wrong_turn(service):
     assert 'route="/api/v1/write/"' not in httpx.get(f"{service.url}/metrics").text
     for path in ("/health", "/ready"):
         assert httpx.head(f"{service.url}{path}").status_code == 200
+    assert status_of_long_query(service.url, 64 * 1024) == 200
     answer = service.write(request((at, 5.0)), **{"X-CloudOpsHub-Service": "das"})
     assert (answer.status_code, answer.json()["errorType"]) == (503, "unavailable")
     assert answer.headers["retry-after"] == "1"

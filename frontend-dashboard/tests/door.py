@@ -68,7 +68,7 @@ def running_container_door(
         {
             "PORT": f"127.0.0.1:{port}",
             "DIST_DIR": nginx_conf.quotable(dist),
-            "RESOLVER": f"resolver {resolver} valid=2s; resolver_timeout 2s;",
+            "CONNECTIONS": f"resolver {resolver} valid=2s; resolver_timeout 2s;",
             **named,
         },
     )
