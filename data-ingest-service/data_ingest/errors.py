@@ -16,7 +16,7 @@ ServiceError
 └── (identity's Unauthenticated, Forbidden, IdentityUnavailable)
 """
 
-from data_ingest.kinds import Kind, ServiceError
+from data_ingest.chassis.kinds import Kind, ServiceError
 
 
 class WriteError(ServiceError):

@@ -18,8 +18,8 @@ import anyio.to_thread
 import numpy as np
 from prometheus_client import Counter
 
+from data_ingest.chassis.identity import Limits
 from data_ingest.errors import InvalidLabels, RateLimited, StoreError, StoreRefused
-from data_ingest.identity import Limits
 from data_ingest.labels import LabelRules, NewSeries, canonical
 from data_ingest.limits import TimeSpan, TokenBucket
 from data_ingest.model import I64, U64, Outcome, SampleBatch

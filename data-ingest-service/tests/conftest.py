@@ -31,5 +31,5 @@ def postgres() -> Iterator[str]:
 def store_url(postgres: str) -> Iterator[str]:
     """A fresh database with the schema of the migrations."""
     with fresh_database(postgres, "dis") as url:
-        migrate.migrate(url)
+        migrate.upgrade(url)
         yield url

@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from data_ingest import batch
-from data_ingest.identity import checksum
+from data_ingest.chassis.identity.keys import checksum
 from tests import wire
 
 HERE = Path(__file__).resolve().parent.parent
@@ -250,7 +250,7 @@ def test_a_missing_setting_is_named(missing):
         "DATABASE_URL": "postgresql://x@/x",
         "OBJECT_STORE_URL": "file:///x",
         "UBS_URL": "http://127.0.0.1:1",
-        "SERVICE_TOKEN": "t",
+        "SERVICE_TOKEN": "t" * 43,
     }
     environment = {"PATH": os.environ["PATH"], **given}
     del environment[missing]
@@ -265,5 +265,5 @@ def test_a_missing_setting_is_named(missing):
     )
     assert done.returncode == 1
     assert done.stderr.strip().splitlines() == [
-        f"data-ingest-service cannot start: {missing} is not set"
+        f"data-ingest-service cannot start: {missing} is missing"
     ]

@@ -14,10 +14,10 @@ from prometheus_client import Gauge
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from data_ingest.api import problems
+from data_ingest.chassis import problems
+from data_ingest.chassis.identity import IdentityClient
+from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.errors import BodyTooLarge, Overloaded, SamplesRefused
-from data_ingest.identity import IdentityClient
-from data_ingest.kinds import Kind, ServiceError
 from data_ingest.model import Outcome, SampleBatch
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols import remote_write

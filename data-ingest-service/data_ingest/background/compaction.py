@@ -31,7 +31,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from data_ingest import batch
 from data_ingest.background import compaction_plan as plan
 from data_ingest.batch import Columns
-from data_ingest.kinds import ServiceError
+from data_ingest.chassis.kinds import ServiceError
 from data_ingest.store import block, catalogue
 from data_ingest.store.catalogue import NewBlock
 from data_ingest.store.merging import merge

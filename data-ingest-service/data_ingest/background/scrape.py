@@ -23,9 +23,9 @@ from data_ingest.background import nginx_status
 from data_ingest.background.scraped import Found, TargetSeries, from_exposition, from_families
 from data_ingest.background.supervisor import Stop
 from data_ingest.background.targets import Target, next_round_ms
+from data_ingest.chassis.identity import Limits
+from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.errors import BodyTooLarge, WriteError
-from data_ingest.identity import Limits
-from data_ingest.kinds import Kind, ServiceError
 from data_ingest.model import Outcome, SampleBatch
 from data_ingest.protocols import prometheus_text
 

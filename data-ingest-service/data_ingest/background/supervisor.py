@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
-from data_ingest.kinds import ServiceError
+from data_ingest.chassis.kinds import ServiceError
 
 FIRST_PAUSE_S: Final = 0.5
 PAUSE_S_MAX: Final = 30.0

@@ -23,6 +23,7 @@ from data_ingest.background.leadership import lead
 from data_ingest.background.scrape import Ingest, Look, ScrapeSettings
 from data_ingest.background.scraped import TargetSeries, from_families
 from data_ingest.background.supervisor import Stop, Supervisor, every
+from data_ingest.chassis.clock import Clock
 from data_ingest.settings import Settings
 from data_ingest.store import catalogue
 from data_ingest.store.objects import ObjectStore
@@ -42,6 +43,7 @@ class Background:
     find_home: Callable[[], Awaitable[UUID | None]]
     http: httpx.AsyncClient
     objects: ObjectStore
+    clock: Clock
 
     @property
     def database_url(self) -> str:
@@ -113,6 +115,7 @@ class Background:
                     ingest=self.ingest,
                     settings=how,
                     offset_ms=offset_ms,
+                    clock=self.clock.now_s,
                 ),
             )
 
@@ -137,7 +140,7 @@ class Background:
         )
         async with catalogue.connected(self.database_url, "compaction") as conn:
             while not stop.is_set:
-                is_behind = await compaction.compact_due(conn, self.objects, how, _now_ms)
+                is_behind = await compaction.compact_due(conn, self.objects, how, self.clock.now_ms)
                 if await stop.wait(CATCH_UP_S if is_behind else settings.compaction_interval_s):
                     return
 
@@ -150,7 +153,7 @@ class Background:
                 await upkeep.keep_partitions(conn, await server_now(conn))
                 await upkeep.delete_replaced(conn, self.objects)
                 if time.monotonic() - swept_s >= self.settings.objects_sweep_interval_s:
-                    await upkeep.sweep_orphans(conn, self.objects, _now_ms())
+                    await upkeep.sweep_orphans(conn, self.objects, self.clock.now_ms())
                     swept_s = time.monotonic()
 
         await every(stop, self.settings.partition_interval_s, once)
@@ -175,7 +178,3 @@ def _looking_at_host(collector: host.Host) -> Callable[[], Awaitable[Look]]:
         return Look(found, report)
 
     return look
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -16,18 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from data_ingest.kernels.jit import (
-    BYTES,
-    U64S,
-    U64S_IN,
-    inlined,
-    int64,
-    kernel,
-    load_u64,
-    multiply_high,
-    multiply_low,
-    void,
-)
+from data_ingest.chassis.jit import BYTES, U64S, U64S_OUT, inlined, int64, kernel, void
+from data_ingest.kernels.instructions import load_u64, multiply_high, multiply_low
 from data_ingest.model import U8, U64
 
 SPARE_BYTES = 32
@@ -85,7 +75,7 @@ def hash_step(  # noqa: PLR0917 - compiled by position
     return lane0, lane1
 
 
-@kernel(void(BYTES, int64, int64, U64S_IN, U64S))
+@kernel(void(BYTES, int64, int64, U64S, U64S_OUT))
 def _hash_into(buf: U8, start: int, end: int, seed: U64, out: U64) -> None:
     out[0], out[1] = hash_step(buf, start, end, seed[0], seed[1], seed[2], seed[3])
 

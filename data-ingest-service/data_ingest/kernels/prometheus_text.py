@@ -15,9 +15,17 @@ the OpenMetrics 1.0 ABNF, Prometheus `model/textparse`.
 from typing import Any, Final
 
 import numpy as np
-from numba import types
 
-from data_ingest.kernels.jit import BYTES, F64S, I64S, boolean, inlined, int64, kernel
+from data_ingest.chassis.jit import (
+    BYTES,
+    F64S_OUT,
+    I64S_OUT,
+    boolean,
+    inlined,
+    int64,
+    kernel,
+    types,
+)
 from data_ingest.model import F64, I64, U8
 
 # Status of a walk; the second number is the offset of the byte at fault.
@@ -249,7 +257,7 @@ def _labels(  # noqa: PLR0917 - compiled by position
             return NO_SEPARATOR, p, count
 
 
-@kernel(int64(BYTES, boolean, I64_ROWS, F64S, I64_ROWS, I64_ROWS, I64S))
+@kernel(int64(BYTES, boolean, I64_ROWS, F64S_OUT, I64_ROWS, I64_ROWS, I64S_OUT))
 def walk(  # noqa: PLR0917 - compiled by position
     buf: U8, openmetrics: bool, samples: I64, values: F64, labels: I64, metadata: I64, out: I64
 ) -> int:

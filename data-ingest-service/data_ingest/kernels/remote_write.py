@@ -12,8 +12,9 @@ Source: Prometheus `prompb/remote.proto`, `prompb/types.proto`.
 
 import numpy as np
 
+from data_ingest.chassis.jit import BYTES, I64S_OUT, U64_ROWS_OUT, U64S, U64S_OUT, int64, kernel
 from data_ingest.kernels.hashing import hash_step
-from data_ingest.kernels.jit import BYTES, I64S, U64_ROWS, U64S, U64S_IN, int64, kernel, load_u64
+from data_ingest.kernels.instructions import load_u64
 from data_ingest.kernels.varint import BYTES_FIELD, FIXED64, VARINT, field_end, read_varint
 from data_ingest.model import I64, U8, U64
 
@@ -29,7 +30,11 @@ TIMESTAMP_TAG = np.uint8(2 << 3 | VARINT)
 ONE_BYTE = np.uint8(128)
 
 
-@kernel(int64(BYTES, int64, U64S_IN, U64_ROWS, I64S, I64S, I64S, U64S, I64S, I64S))
+@kernel(
+    int64(
+        BYTES, int64, U64S, U64_ROWS_OUT, I64S_OUT, I64S_OUT, I64S_OUT, U64S_OUT, I64S_OUT, I64S_OUT
+    )
+)
 def walk(  # noqa: PLR0917 - compiled by position
     buf: U8,
     end: int,
@@ -178,7 +183,7 @@ def walk(  # noqa: PLR0917 - compiled by position
     return OK
 
 
-@kernel(int64(BYTES, int64, int64, I64S))
+@kernel(int64(BYTES, int64, int64, I64S_OUT))
 def find_labels(buf: U8, start: int, end: int, spans: I64) -> int:
     """How many labels the TimeSeries in [start, end) has; -1 when one of them is malformed.
 

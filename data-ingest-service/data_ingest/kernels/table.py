@@ -8,11 +8,11 @@ The capacity is a power of two; a key starts at `lane0 & (capacity - 1)` and wal
 
 import numpy as np
 
-from data_ingest.kernels.jit import I64S, U64_ROWS, U64_ROWS_IN, int64, kernel, uint64
+from data_ingest.chassis.jit import I64S_OUT, U64_ROWS, U64_ROWS_OUT, int64, kernel, uint64
 from data_ingest.model import I64, U64
 
 
-@kernel(int64(U64_ROWS, U64_ROWS, uint64, I64S))
+@kernel(int64(U64_ROWS_OUT, U64_ROWS_OUT, uint64, I64S_OUT))
 def find(rows: U64, keys: U64, minute: np.uint64, series_ids: I64) -> int:
     """How many of `keys` are not in the table; `series_ids` has the id of each, 0 where unknown.
 
@@ -39,7 +39,7 @@ def find(rows: U64, keys: U64, minute: np.uint64, series_ids: I64) -> int:
     return unknown
 
 
-@kernel(int64(U64_ROWS, U64_ROWS, I64S, uint64))
+@kernel(int64(U64_ROWS_OUT, U64_ROWS_OUT, I64S_OUT, uint64))
 def insert(rows: U64, keys: U64, series_ids: I64, minute: np.uint64) -> int:
     """How many rows were taken; a key that is there already keeps its row and gets the id given.
 
@@ -62,7 +62,7 @@ def insert(rows: U64, keys: U64, series_ids: I64, minute: np.uint64) -> int:
     return taken
 
 
-@kernel(int64(U64_ROWS_IN, U64_ROWS, uint64))
+@kernel(int64(U64_ROWS, U64_ROWS_OUT, uint64))
 def rebuild(old: U64, new: U64, since_minute: np.uint64) -> int:
     """How many rows `new` (zeroed) holds: those of `old` seen at or after `since_minute`."""
     mask = np.uint64(new.shape[0] - 1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_ingest.kernels.jit import inlined
+from data_ingest.chassis.jit import inlined
 
 VARINT, FIXED64, BYTES_FIELD, FIXED32 = 0, 1, 2, 5
 

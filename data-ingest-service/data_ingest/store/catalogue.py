@@ -14,8 +14,8 @@ from uuid import UUID
 
 import asyncpg
 
+from data_ingest.chassis.kinds import Kind
 from data_ingest.errors import StoreError
-from data_ingest.kinds import Kind
 
 LISTED_MAX = 10_000
 CLOSE_TIMEOUT_S = 1.0

@@ -1,5 +1,9 @@
 """The statements of the write path, in one place (schema: docs/contracts.md, section 3)."""
 
+from data_ingest.chassis.database import Schema
+
+SCHEMA = Schema("metrics", "data_ingest.migrate")
+
 INSERT_BATCH = """
 INSERT INTO metrics.batch (tenant_id, min_ts, max_ts, samples, payload) VALUES ($1, $2, $3, $4, $5)
 """

@@ -27,6 +27,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from data_ingest import batch
+from data_ingest.chassis.postgres_async import translated
 from data_ingest.errors import Overloaded, StoreRefused, StoreUnavailable
 from data_ingest.labels import NewSeries
 from data_ingest.model import F64, I64, MetricMetadata
@@ -523,12 +524,8 @@ def _unavailable(exc: Exception) -> StoreUnavailable:
 
 
 def _trouble(exc: Exception) -> str:
-    if isinstance(exc, TimeoutError):
-        return "Postgres did not answer in time"
-    if isinstance(exc, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
-        return "the schema metrics is missing: run python -m data_ingest.migrate"
-    if isinstance(exc, asyncpg.InternalClientError):
-        return "the connection was lost in the middle of a statement"
+    if (error := translated(exc, tables.SCHEMA)) is not None:
+        return str(error.facts.get("detail") or error)
     return f"{type(exc).__name__}: {exc}".strip().rstrip(":")
 
 

@@ -29,7 +29,7 @@ BOUND_S = 60.0
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     with running_postgres() as server, fresh_database(server, "background") as url:
-        migrate.migrate(url)
+        migrate.upgrade(url)
         yield url
 
 
@@ -99,7 +99,7 @@ def test_the_hub_watches_itself(database: str, tmp_path: Path) -> None:
 
     async def scenario() -> None:
         conn = await asyncpg.connect(database)
-        app = create_app(settings, httpx.MockTransport(hub))
+        app = create_app(settings, http=httpx.AsyncClient(transport=httpx.MockTransport(hub)))
         async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
             assert await _samples(conn) == {}
             hub.has_home = True

@@ -48,7 +48,7 @@ def database(server: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _migrated(url: str) -> Iterator[None]:
-    migrate.migrate(url)
+    migrate.upgrade(url)
     yield
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from data_ingest import batch, migrate
+from data_ingest.chassis.identity import Limits
 from data_ingest.errors import Overloaded, RateLimited, StoreRefused, StoreUnavailable
-from data_ingest.identity import Limits
 from data_ingest.labels import LabelRules
 from data_ingest.model import MetricMetadata
 from data_ingest.pipeline import Pipeline
@@ -643,7 +643,7 @@ def test_a_store_that_was_replaced_is_met_anew(store_url, how):
             old, before = path.writer.history, path.writer._conn.get_server_pid()
             if how == "made anew":
                 await path.conn.execute("DROP SCHEMA metrics CASCADE")
-                await asyncio.to_thread(migrate.migrate, store_url)
+                await asyncio.to_thread(migrate.upgrade, store_url)
             else:
                 await path.conn.execute(
                     "DELETE FROM metrics.batch; DELETE FROM metrics.series"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
-from data_ingest.kinds import ServiceError
 from data_ingest.model import STALE_MARKER_BITS, MetricMetadata
 from data_ingest.protocols import remote_write
 from tests import wire

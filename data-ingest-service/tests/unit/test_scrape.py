@@ -20,8 +20,8 @@ from data_ingest.background.scraped import (
 )
 from data_ingest.background.supervisor import Stop
 from data_ingest.background.targets import BadTargets, Target, next_round_ms
+from data_ingest.chassis.identity import Limits
 from data_ingest.errors import StoreUnavailable
-from data_ingest.identity import Limits
 from data_ingest.model import STALE_MARKER_BITS, Outcome, SampleBatch
 from data_ingest.protocols.prometheus_text import BadExposition, decode
 
