@@ -74,7 +74,7 @@ def test_a_password_that_breaks_its_url_is_refused_unseen(monkeypatch, password)
     for name in ("OBJECT_STORE_URL", "UBS_URL", "SERVICE_TOKEN"):
         monkeypatch.setenv(name, "file:///a-value-that-is-fine")
     monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{password}@secret-host/d")
-    with pytest.raises(SystemExit, match="DATABASE_URL: .*%40 for @") as end:
+    with pytest.raises(SystemExit, match=r"DATABASE_URL: .*%40 for @") as end:
         load(Settings)
     assert password not in str(end.value)
     assert "secret-host" not in str(end.value)
