@@ -43,7 +43,9 @@ def router(
     @routes.head("/ready", include_in_schema=False)
     @routes.get("/ready")
     async def ready() -> JSONResponse:
-        answers = await asyncio.gather(*(_answer(check, timeout_s) for check in all_checks.values()))
+        answers = await asyncio.gather(
+            *(_answer(check, timeout_s) for check in all_checks.values())
+        )
         results = dict(zip(all_checks, answers, strict=True))
         if drain is not None and drain.draining:
             results["process"] = {"ok": False, "detail": "stopping"}
