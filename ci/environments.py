@@ -158,14 +158,17 @@ async def _made_by_uv(folder: Path, lock: Lock, env: Mapping[str, str], screen: 
 
 
 async def _made_by_pip(folder: Path, lock: Lock) -> None:
-    install = ["-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "-r", lock]
-    for command in (
-        [sys.executable, "-m", "venv", "--clear", str(folder / ".venv")],
-        [str(python_of(folder)), *install],
-    ):
+    python = str(python_of(folder))
+    if await _serves(Path(python)):  # perhaps in use: never cleared; one that uv made has no pip
+        begin = [python, "-m", "ensurepip"]
+    else:
+        begin = [sys.executable, "-m", "venv", "--clear", str(folder / ".venv")]
+    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
+    for command in (begin, [*install, "--require-hashes", "-r", lock]):
         done = await process.run_async(command, cwd=folder)
         if done.code != 0:
-            raise OutsideFault(f"{folder.name}: no environment:\n{done.last_lines()}")
+            hint = "its settings: pip config list"
+            raise OutsideFault(f"{folder.name}: no environment ({hint}):\n{done.last_lines()}")
 
 
 async def _serves(python: Path) -> bool:

@@ -113,6 +113,7 @@ class Run:
         bind = {s.code: settings.host if s.code == "ui" else plan.LOOPBACK for s in self.services}
         self.ports = ports.choose(settings.ports, settings.host)
         ports.check(self.catalogue, self.ports, bind)
+        await self.maker.make("ci")  # its lock names the programs that run
         nginx = find_nginx()
         self.secrets = keys.keep(settings.data_dir / "secrets.env", settings.passed_on)
         shutil.rmtree(self.pids, ignore_errors=True)  # of a run that was killed
