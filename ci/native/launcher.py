@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import psutil
 
 from ci import environments, process
-from ci.embedded_postgres import PostgresError, die_with_parent
-from ci.errors import CiError, Defect, OutsideFault
+from ci.errors import CiError, Defect
 from ci.model import Catalogue, Service
 from ci.native import keys, plan, ports, postgres, probe, state
+from ci.native.leash import die_with_parent
 from ci.native.logs import Follower, is_routine, render
 from ci.native.supervisor import Program, Supervisor
 from ci.screen import Screen
@@ -340,8 +340,6 @@ async def _run(catalogue: Catalogue, settings: Settings, screen: Screen) -> None
         await run.follow()
     except* CiError as faults:
         raise first_fault(faults) from None
-    except* PostgresError as faults:
-        raise OutsideFault(str(first_fault(faults))) from None
     finally:
         stopping.cancel()
         failing.cancel()

@@ -8,8 +8,25 @@ UID and GID (-1: stay) are for PostgreSQL, which refuses to run as root.
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # as a script it sees the standard library only
+    from ci.native.postgres_program import Account
 
 PR_SET_PDEATHSIG = 1
+
+
+def command(argv: Sequence[str], number: int, who: "Account | None" = None) -> list[str]:
+    """The argument list that runs `argv` on the leash, as `who` when that is somebody else."""
+    uid, gid = (who.uid, who.gid) if who and who.is_other else (-1, -1)
+    return [sys.executable, "-I", __file__, str(int(number)), str(uid), str(gid), "--", *argv]
+
+
+def die_with_parent(number: int) -> None:
+    """The kernel sends this process `number` when its parent ends. On Linux; elsewhere nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
 
 
 def main(argv: list[str]) -> None:
@@ -21,10 +38,9 @@ def main(argv: list[str]) -> None:
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
-    if sys.platform == "linux":  # after setuid, which would clear it
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
-        if os.getppid() != launcher:
-            raise SystemExit(1)
+    die_with_parent(number)  # after setuid, which would clear it
+    if sys.platform == "linux" and os.getppid() != launcher:
+        raise SystemExit(1)
     os.execv(program[0], program)  # noqa: S606 (an argument list of ours; no shell is wanted)
 
 

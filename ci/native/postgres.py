@@ -13,10 +13,10 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci import embedded_postgres as pg
 from ci import process
-from ci.embedded_postgres import Account
 from ci.errors import OutsideFault
+from ci.native import postgres_program as pg
+from ci.native.postgres_program import Account
 from ci.native.supervisor import Program
 
 ROLE = "cloudopshub"
@@ -110,19 +110,16 @@ def private_folder(path: Path, who: Account) -> None:
 
 def program(where: Place, log: Path) -> Program:
     """The server, its cluster made when there is none."""
-    try:
-        bin_dir = pg.reachable_installation(where.who, where.wheel_copy) / "bin"
-        version = where.data_dir / "PG_VERSION"
-        if not version.exists():
-            private_folder(where.data_dir, where.who)
-            pg.make_cluster(bin_dir, where.data_dir, where.who)
-        elif (found := version.read_text().strip()) != MAJOR:
-            raise OutsideFault(
-                f"{where.data_dir} was made by PostgreSQL {found}, this is {MAJOR}: dump it with "
-                "the old program and load it here, or move it away to start empty"
-            )
-    except pg.PostgresError as error:
-        raise OutsideFault(str(error)) from error
+    bin_dir = pg.reachable_installation(where.who, where.wheel_copy) / "bin"
+    version = where.data_dir / "PG_VERSION"
+    if not version.exists():
+        private_folder(where.data_dir, where.who)
+        pg.make_cluster(bin_dir, where.data_dir, where.who)
+    elif (major := version.read_text().strip()) != MAJOR:
+        raise OutsideFault(
+            f"{where.data_dir} was made by PostgreSQL {major}, this is {MAJOR}: dump it with "
+            "the old program and load it here, or move it away to start empty"
+        )
     private_folder(where.socket_dir, where.who)
 
     async def not_ready() -> str | None:
@@ -149,8 +146,16 @@ def leave(where: Place) -> None:
 
 def prepare(where: Place) -> None:
     """The services' role and database exist."""
-    url = where.superuser_url
-    if ROLE not in pg.execute(url, "SELECT rolname FROM pg_roles").splitlines():
-        pg.execute(url, f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOBYPASSRLS CREATEROLE")
-    if DATABASE not in pg.execute(url, "SELECT datname FROM pg_database").splitlines():
-        pg.execute(url, f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
+    if ROLE not in _execute(where, "SELECT rolname FROM pg_roles"):
+        _execute(where, f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOBYPASSRLS CREATEROLE")
+    if DATABASE not in _execute(where, "SELECT datname FROM pg_database"):
+        _execute(where, f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
+
+
+def _execute(where: Place, sql: str) -> list[str]:
+    """The rows of `sql`, run by the superuser."""
+    psql = [f"{pg.installation()}/bin/psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql]
+    done = process.run([*psql, where.superuser_url])
+    if done.code != 0:
+        raise OutsideFault(done.stderr.strip())
+    return done.stdout.splitlines()

@@ -18,10 +18,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ci.embedded_postgres import Account
 from ci.errors import Defect
 from ci.native import guard, leash
 from ci.native.logs import tail, told_plainly
+from ci.native.postgres_program import Account
 
 TRIES = 3
 BACKOFF_FIRST_S = 0.5
@@ -165,16 +165,10 @@ class Supervisor:
         program = child.program
         program.log.parent.mkdir(parents=True, exist_ok=True)
         log = os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        uid, gid = (-1, -1)
-        if program.runs_as and program.runs_as.is_other:
-            uid, gid = program.runs_as.uid, program.runs_as.gid
-        number = int(program.stop_signal)
-        leashed = [sys.executable, "-I", leash.__file__, str(number), str(uid), str(gid), "--"]
         try:
             child.log_start = os.fstat(log).st_size
             process = await asyncio.create_subprocess_exec(
-                *leashed,
-                *program.argv,
+                *leash.command(program.argv, program.stop_signal, program.runs_as),
                 cwd=program.cwd,
                 env=program.env,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -185,7 +179,7 @@ class Supervisor:
         finally:
             os.close(log)
         child.pid, child.started_at = process.pid, time.time()
-        self._tell_guard(f"+ {process.pid} {number}")
+        self._tell_guard(f"+ {process.pid} {int(program.stop_signal)}")
         self.changed()
         return process
 

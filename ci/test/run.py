@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ci import environments, process
 from ci.context import Context
-from ci.embedded_postgres import PostgresError, running_postgres
 from ci.errors import Defect, OutsideFault
 from ci.outcome import Outcome
 from ci.test import suites
+from ci.test.embedded_postgres import PostgresError, running_postgres
 
 INTERRUPTED = 2  # pytest's own word for Ctrl-C
 AT_ONCE = 2
