@@ -31,7 +31,7 @@ def render(line: str, name: str, *, colour: bool) -> str:
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
-        return f"{prefix} {_clean(line)}"
+        return f"{prefix} {printable(line)}"
     moment = str(fields.pop("timestamp", ""))[11:19]
     level = str(fields.pop("level", "info"))
     event = str(fields.pop("event", ""))
@@ -42,9 +42,9 @@ def render(line: str, name: str, *, colour: bool) -> str:
         for key, value in fields.items()
     )
     head = " ".join(part for part in (moment, "" if level == "info" else level, event) if part)
-    text = paint(_clean(head), LEVEL_COLOURS.get(level, "0"))
-    rendered = f"{prefix} {text} {_clean(facts)}".rstrip()
-    return "\n".join([rendered, *(f"{prefix}   {_clean(row)}" for row in trace.splitlines())])
+    text = paint(printable(head), LEVEL_COLOURS.get(level, "0"))
+    rendered = f"{prefix} {text} {printable(facts)}".rstrip()
+    return "\n".join([rendered, *(f"{prefix}   {printable(row)}" for row in trace.splitlines())])
 
 
 def told_plainly(line: str) -> str:
@@ -65,7 +65,8 @@ def is_routine(line: str) -> bool:
     return isinstance(status, int) and status < HTTP_ERRORS
 
 
-def _clean(text: str) -> str:
+def printable(text: str) -> str:
+    """One line without escape sequences, control characters and tabs."""
     return ESCAPES.sub("", text.expandtabs())
 
 
@@ -110,6 +111,11 @@ class Follower:
             lines, self._rest = [*lines, self._rest], b""
         for line in lines:
             yield line.decode(errors="replace").rstrip("\r")
+
+    @property
+    def unfinished(self) -> str:
+        """What there is of the line that has no end yet."""
+        return self._rest.decode(errors="replace")
 
     def bound(self) -> None:
         """Keep the newest part as `.1` and empty the file once it is too long.
