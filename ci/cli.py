@@ -7,6 +7,7 @@ import importlib
 import io
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -179,6 +180,7 @@ def _run(
     except CiError as error:
         return _tell(name, error, dry_run=dry_run, in_json=as_json)
     ended: Outcome | CiError
+    began = time.monotonic()
     try:
         ended = function(context, **options)
     except CiError as error:
@@ -189,7 +191,8 @@ def _run(
         traceback.print_exc()
         ended = Defect(f"ci itself failed: {error!r}", status="ci_defect")
     if "BUILD_NUMBER" in context.environ and not dry_run:
-        journal.record(context, name, click.get_current_context().obj, ended)
+        words, took_s = click.get_current_context().obj, time.monotonic() - began
+        journal.record(context, name, words, ended, took_s)
     return _tell(name, ended, dry_run=dry_run, in_json=as_json)
 
 

@@ -1,22 +1,32 @@
 """The delivery half of `ci.toml`, with the addresses that the environment may give: PURE.
 
 Addresses differ from one installation to the next, so `ci.toml` may leave them empty and the build
-server sets `ECR_REGISTRY`, `MANIFEST_REPO_URL` and `MANIFEST_REPO_BRANCH`.
+server sets `ECR_REGISTRY`, `MANIFEST_REPO_URL` and `MANIFEST_REPO_BRANCH`. The classes are the
+tables of the file: a key that none of them has, and a value of another type, is refused by name.
 """
 
+import dataclasses
+import json
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from ci.errors import Defect, UsageError
 from ci.model import Catalogue, ImageRef, Service
 
 SEVERITIES = ("UNDEFINED", "INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")
-RENDERERS = ("helm", "kustomize", "none")
+STRICT = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+ADDRESSES = {
+    "ECR_REGISTRY": ("registry", "address"),
+    "MANIFEST_REPO_URL": ("manifests", "url"),
+    "MANIFEST_REPO_BRANCH": ("manifests", "branch"),
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class PlanRules:
     """How changed paths become work; patterns as `fnmatch` has them, `*` crossing slashes.
 
@@ -30,7 +40,7 @@ class PlanRules:
     widens_builds: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class RegistryConfig:
     """Where images go. address: the host, without a scheme; empty when nothing was said.
 
@@ -53,16 +63,16 @@ class RegistryConfig:
         return ImageRef(f"{self.address}/{self.repository(service)}", tag, digest)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ScanConfig:
     """fail_on: the lowest severity that stops a release. waivers: a file of the repository."""
 
-    fail_on: str
-    wait_s: float
+    fail_on: Literal[SEVERITIES]  # type: ignore[valid-type]
+    wait_s: Annotated[float, Field(ge=0)]
     waivers: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Target:
     """Where one service's image stands: a file and the path of a key in it, as templates.
 
@@ -73,7 +83,7 @@ class Target:
     key: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Render:
     """How manifests are rendered before and after an edit.
 
@@ -81,16 +91,16 @@ class Render:
     may_change: paths within an object that may change beside the images.
     """
 
-    tool: str
-    chart: str
-    values: tuple[str, ...]
-    release: str
-    namespace: str
-    path: str
-    may_change: tuple[str, ...]
+    tool: Literal["helm", "kustomize", "none"]
+    chart: str = ""
+    values: tuple[str, ...] = ()
+    release: str = "{folder}"
+    namespace: str = "{environment}"
+    path: str = ""
+    may_change: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ManifestsConfig:
     """The repository that Argo CD follows. attempts: pushes before a lost race is given up."""
 
@@ -98,32 +108,57 @@ class ManifestsConfig:
     branch: str
     author_name: str
     author_email: str
-    attempts: int
+    attempts: Annotated[int, Field(ge=1, le=100)]
     require_signature: bool
     target: Target
-    targets: Mapping[str, Target]
     render: Render
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Environment:
     """One place that runs the platform. promoted_from: None where `bump` itself writes."""
 
     name: str
-    promoted_from: str | None
+    promoted_from: Annotated[str | None, Field(alias="from")] = None
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """All that `ci.toml` says about delivery. branch: the one that publishes."""
+@dataclass(frozen=True, config=STRICT)
+class Publishing:
+    """branch: the one that publishes. tag: of its images; {build}, {sha8}, {sha} and {branch}."""
 
     branch: str
     tag: str
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
+class Listed:
+    """The one thing a [[service]] says about delivery: a target of its own."""
+
+    code: str
+    target: Target | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class Delivery:
+    """All that `ci.toml` says about delivery."""
+
+    delivery: Publishing
     plan: PlanRules
     registry: RegistryConfig
     scan: ScanConfig
     manifests: ManifestsConfig
-    environments: Sequence[Environment]
+    environments: Annotated[tuple[Environment, ...], Field(alias="environment")]
+    services: Annotated[tuple[Listed, ...], Field(alias="service")]
+
+    @property
+    def branch(self) -> str:
+        """The one branch that publishes."""
+        return self.delivery.branch
+
+    @property
+    def tag(self) -> str:
+        """The template of the images' tags."""
+        return self.delivery.tag
 
     @property
     def first(self) -> Environment:
@@ -140,7 +175,8 @@ class Delivery:
 
     def target(self, service: Service, environment: str) -> Target:
         """Where the image of `service` stands in `environment`."""
-        template = self.manifests.targets.get(service.code, self.manifests.target)
+        own = (listed.target for listed in self.services if listed.code == service.code)
+        template = next(own, None) or self.manifests.target
         return Target(
             fill(template.file, service, environment), fill(template.key, service, environment)
         )
@@ -164,64 +200,38 @@ def load(catalogue: Catalogue, environ: Mapping[str, str]) -> Delivery:
 
 def parse(text: str, environ: Mapping[str, str]) -> Delivery:
     """The delivery part of the TOML `text`, addresses of `environ` winning."""
-    data: dict[str, Any] = tomllib.loads(text)
     try:
-        delivery = _parse(data, environ)
-    except (KeyError, TypeError) as exc:
-        raise Defect(f"ci/ci.toml: delivery: {exc!r} is missing or not what it should be") from exc
-    if faults := _faults(delivery, environ):
+        data: dict[str, Any] = tomllib.loads(text)
+        for variable, (table, key) in ADDRESSES.items():
+            if environ.get(variable):
+                data.setdefault(table, {})[key] = environ[variable]
+        kept = {key: value for key, value in data.items() if key not in {"twin", "top_level"}}
+        # JSON, where a list is the only kind of sequence, and so may be a tuple in strict mode
+        delivery = TypeAdapter(Delivery).validate_json(json.dumps(kept, default=str))
+    except tomllib.TOMLDecodeError as exc:
+        raise Defect(f"ci/ci.toml is no TOML: {exc}") from exc
+    except ValidationError as exc:
+        lines = [_said(error) for error in exc.errors(include_url=False)]
+        raise Defect("ci/ci.toml makes no sense:\n  " + "\n  ".join(lines)) from exc
+    known = {field.name for field in dataclasses.fields(Service)} | {"target"}
+    faults = [
+        f"service {entry['code']}: no such key as {key}"
+        for entry in data["service"]
+        for key in entry.keys() - known
+    ]
+    if faults := [*faults, *_faults(delivery, environ)]:
         raise Defect("ci/ci.toml makes no sense:\n  " + "\n  ".join(faults))
     return delivery
 
 
-def _parse(data: Mapping[str, Any], environ: Mapping[str, str]) -> Delivery:
-    plan, registry, scan = data["plan"], data["registry"], data["scan"]
-    manifests = data["manifests"]
-    render = manifests["render"]
-    return Delivery(
-        branch=data["delivery"]["branch"],
-        tag=data["delivery"]["tag"],
-        plan=PlanRules(
-            ignored=tuple(plan["ignored"]),
-            test_only=tuple(plan["test_only"]),
-            widens_tests=tuple(plan["widens_tests"]),
-            widens_builds=tuple(plan["widens_builds"]),
-        ),
-        registry=RegistryConfig(
-            address=environ.get("ECR_REGISTRY") or registry["address"],
-            namespace=registry["namespace"],
-            releases=registry["releases"],
-            keep=registry["keep"],
-            untagged_days=registry["untagged_days"],
-        ),
-        scan=ScanConfig(scan["fail_on"], float(scan["wait_s"]), scan["waivers"]),
-        manifests=ManifestsConfig(
-            url=environ.get("MANIFEST_REPO_URL") or manifests["url"],
-            branch=environ.get("MANIFEST_REPO_BRANCH") or manifests["branch"],
-            author_name=manifests["author_name"],
-            author_email=manifests["author_email"],
-            attempts=manifests["attempts"],
-            require_signature=manifests["require_signature"],
-            target=Target(**manifests["target"]),
-            targets={
-                entry["code"]: Target(**entry["target"])
-                for entry in data["service"]
-                if "target" in entry
-            },
-            render=Render(
-                tool=render["tool"],
-                chart=render.get("chart", ""),
-                values=tuple(render.get("values", ())),
-                release=render.get("release", "{folder}"),
-                namespace=render.get("namespace", "{environment}"),
-                path=render.get("path", ""),
-                may_change=tuple(render.get("may_change", ())),
-            ),
-        ),
-        environments=tuple(
-            Environment(entry["name"], entry.get("from")) for entry in data["environment"]
-        ),
-    )
+def _said(error: Any) -> str:
+    """One fault as pydantic tells it: which key, what was expected, what is there."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    if error["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+        return f"{where}: no such key"
+    return f"{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def _faults(delivery: Delivery, environ: Mapping[str, str]) -> list[str]:
@@ -235,14 +245,8 @@ def _faults(delivery: Delivery, environ: Mapping[str, str]) -> list[str]:
         if each.promoted_from is not None and each.promoted_from not in names
     ]
     faults += [f"environment {name!r} is there twice" for name in {*names} if names.count(name) > 1]
-    if delivery.scan.fail_on not in SEVERITIES:
-        faults.append(f"scan.fail_on {delivery.scan.fail_on!r} is not one of {SEVERITIES}")
-    if delivery.manifests.render.tool not in RENDERERS:
-        faults.append(f"render.tool {delivery.manifests.render.tool!r} is not one of {RENDERERS}")
     if "{build}" not in delivery.tag:
         faults.append(f"delivery.tag {delivery.tag!r} does not hold {{build}}")
-    if not 1 <= delivery.manifests.attempts <= 100:
-        faults.append("manifests.attempts is not between 1 and 100")
     if "://" in delivery.registry.address or delivery.registry.address.endswith("/"):
         where = "ECR_REGISTRY" if environ.get("ECR_REGISTRY") else "registry.address"
         faults.append(f"{where} {delivery.registry.address!r} is not a bare host[:port]")

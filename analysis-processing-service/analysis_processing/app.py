@@ -1,9 +1,7 @@
 """Composition root of the web process: adapters are chosen here and nowhere else."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import httpx
@@ -12,34 +10,33 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from analysis_processing import __version__
-from analysis_processing.api import analyses, jobs, probes, problems
+from analysis_processing.api import analyses, jobs
 from analysis_processing.api.deps import Services
-from analysis_processing.identity import IdentityClient
-from analysis_processing.jobs.claims import Clock, database_clock
+from analysis_processing.chassis import probes, problems
+from analysis_processing.chassis.clock import Clock
+from analysis_processing.chassis.identity import IdentityClient
+from analysis_processing.chassis.telemetry import RequestLog
+from analysis_processing.jobs.claims import TimeOf, database_clock
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.metrics import QueueMetrics
-from analysis_processing.telemetry import RequestLog
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from analysis_processing.settings import Settings
+from analysis_processing.settings import Settings
 
 
 def create_app(
     settings: Settings,
     *,
-    transport: httpx.AsyncBaseTransport | None = None,
-    clock: Clock = database_clock,
+    http: httpx.AsyncClient | None = None,
+    clock: Clock | None = None,
 ) -> FastAPI:
-    """The service; nothing is connected before its lifespan starts.
+    """The service; it connects to nothing before its lifespan begins.
 
-    transport: how user-billing-service is reached, for tests.
+    http: the way to user-billing-service, which stays its owner's. clock: the time of day, the
+    database's unless a test moves its own.
     """
     engine = engine_for(settings.database_url.get_secret_value())
-    http = httpx.AsyncClient(transport=transport, timeout=5.0)
+    client = http or httpx.AsyncClient(timeout=5.0)
     secret = settings.service_token.get_secret_value()
-    identity = IdentityClient(settings.ubs_url, secret, "aps", http)
+    identity = IdentityClient(settings.ubs_url, secret, "aps", client, clock)
     drain = probes.Drain()
     queue = QueueMetrics(engine)
 
@@ -52,7 +49,8 @@ def create_app(
         finally:
             REGISTRY.unregister(queue)
             await identity.close()
-            await http.aclose()
+            if http is None:
+                await client.aclose()
             engine.dispose()
 
     async def database() -> str:
@@ -69,8 +67,7 @@ def create_app(
         lifespan=lifespan,
         description="Analysis jobs over a tenant's metrics.",
     )
-    app.state.services = Services(settings, engine, identity, clock)
-    app.state.drain = drain
+    app.state.services = Services(settings, engine, identity, time_of(clock), drain)
     app.add_middleware(RequestLog, service="aps")
     problems.install(app)
     checks = {"database": database, "user-billing-service": identity.check}
@@ -78,3 +75,10 @@ def create_app(
     app.include_router(analyses.router)
     app.include_router(jobs.router)
     return app
+
+
+def time_of(clock: Clock | None) -> TimeOf:
+    """The database's clock, which all workers share, or `clock` in its place."""
+    if clock is None:
+        return database_clock
+    return lambda _: clock.now()

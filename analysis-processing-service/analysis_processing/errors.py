@@ -7,18 +7,16 @@ ServiceError
 ├── TooManySteps           too_large      the range has more steps than a series may have
 ├── WrongState             conflict       cancel, retry or result at the wrong time
 ├── TooManyJobs            rate_limited   the tenant's queue is full
-├── DatabaseUnavailable    unavailable
+├── DatabaseUnavailable    unavailable    the chassis's; DatabaseTooSlow is one
 └── AnalysisError          execution      a run ended; retrying would end it the same way
     ├── NoData  TooManySeries  TooManyPoints  IsCounter
     ├── Refused                           das or dis refused what was asked
     └── Unreachable        unavailable    IO trouble: worth another attempt
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
-from analysis_processing.kinds import Kind, ServiceError
+from analysis_processing.chassis.kinds import Kind, ServiceError
 
 
 class JobNotFound(ServiceError):
@@ -53,12 +51,6 @@ class TooManyJobs(ServiceError):
     """This organisation has as many unfinished jobs as it may have; wait for one or cancel one."""
 
     kind: ClassVar[Kind] = Kind.RATE_LIMITED
-
-
-class DatabaseUnavailable(ServiceError):
-    """The database does not answer."""
-
-    kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
 class AnalysisError(ServiceError):

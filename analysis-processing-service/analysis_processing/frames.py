@@ -5,21 +5,15 @@ long frames; pandas stands at the edge, where an analysis is handed its data. A 
 series' labels as canonical JSON.
 """
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from analysis_processing.errors import NoData, TooManyPoints, TooManySeries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from analysis_processing.model import Labels
+from analysis_processing.model import Labels
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]

@@ -1,11 +1,7 @@
-"""Entry module of the web process: settings → telemetry → app. Importing it does that work."""
+"""Entry module: `uvicorn analysis_processing.main:app`. Importing it reads the environment."""
 
-from __future__ import annotations
+from analysis_processing import __version__
+from analysis_processing.chassis.start import start
+from analysis_processing.settings import Settings
 
-from analysis_processing import __version__, telemetry
-from analysis_processing.app import create_app
-from analysis_processing.settings import Settings, load
-
-settings = load(Settings)
-telemetry.configure("aps", settings.log_level, __version__)
-app = create_app(settings)
+settings, app = start(Settings, "analysis_processing.app", __version__)

@@ -1,14 +1,10 @@
 """The nouns of analysis: a job, its progress, what it found. Imports none of our modules."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from uuid import UUID
+from typing import Any
+from uuid import UUID
 
 Labels = dict[str, str]
 

@@ -7,8 +7,6 @@ The worker itself stays small and never computes, so its heartbeats come on time
 killed by the kernel, hangs or leaks costs one attempt of one job. SIGTERM gives running jobs back.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -16,29 +14,26 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import Connection as Db
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from analysis_processing import __version__, telemetry
-from analysis_processing.errors import DatabaseUnavailable
+from analysis_processing import __version__
+from analysis_processing.chassis import telemetry
+from analysis_processing.chassis.database import DatabaseUnavailable
+from analysis_processing.chassis.settings import load
 from analysis_processing.jobs import claims
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.repository import CHANNEL
-from analysis_processing.settings import Settings, load
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from sqlalchemy import Connection as Db
-    from sqlalchemy import Engine
-
-    from analysis_processing.model import Claim
+from analysis_processing.model import Claim
+from analysis_processing.settings import Settings
 
 log = structlog.get_logger()
 HEARTBEAT_S = 0.5
@@ -148,7 +143,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped; then every claim is given back and every child is gone."""
-        log.info("worker_started", worker=self.name, jobs=self.settings.aps_worker_jobs)
+        log.info("worker_started", worker=self.name, jobs=self.settings.worker_jobs)
         try:
             while not self.stopping:
                 try:
@@ -162,8 +157,8 @@ class Worker:
 
     def show_life(self) -> None:
         """A probe that has no port to ask sees by the file's age that rounds go on."""
-        if self.settings.aps_worker_alive_file is not None:
-            self.settings.aps_worker_alive_file.touch()
+        if self.settings.worker_alive_file is not None:
+            self.settings.worker_alive_file.touch()
 
     def turn(self) -> None:
         """One round: reap, heartbeat, claim what there is room for, sweep now and then."""
@@ -174,12 +169,12 @@ class Worker:
             for child in self.busy():
                 if child.held is not None:
                     self.beat(child, child.held, now_s)
-        while len(self.busy()) < self.settings.aps_worker_jobs and self.claim_one():
+        while len(self.busy()) < self.settings.worker_jobs and self.claim_one():
             pass
         if now_s - self._swept_s >= SWEEP_INTERVAL_S:
             self._swept_s = now_s
             with transaction(self.engine) as db:
-                days = self.settings.aps_job_retention_days
+                days = self.settings.job_retention_days
                 gone = claims.sweep(db, claims.database_clock(db), days)
             if gone:
                 log.info("jobs_swept", jobs=gone)
@@ -199,9 +194,7 @@ class Worker:
                         child.held, child.idle_since_s, child.cancelled_s = None, now_s, None
             if child.process.poll() is not None:
                 self.lost(child)
-            elif (
-                child.held is None and now_s - child.idle_since_s > self.settings.aps_worker_idle_s
-            ):
+            elif child.held is None and now_s - child.idle_since_s > self.settings.worker_idle_s:
                 self.discard(child)
 
     def lost(self, child: Child) -> None:
@@ -214,7 +207,7 @@ class Worker:
         reason = f"its process ended with exit code {code}"
         self.settle(
             held,
-            lambda db, now: claims.try_again(db, held, now, reason, self.settings.aps_attempts_max),
+            lambda db, now: claims.try_again(db, held, now, reason, self.settings.attempts_max),
         )
 
     def beat(self, child: Child, held: Claim, now_s: float) -> None:
@@ -222,7 +215,7 @@ class Worker:
         try:
             with transaction(self.engine) as db:
                 now = claims.database_clock(db)
-                asked = claims.heartbeat(db, held, now, self.settings.aps_worker_lease_s)
+                asked = claims.heartbeat(db, held, now, self.settings.worker_lease_s)
         except claims.LeaseLost:
             # also the child's own ending, written just before its "done" arrives
             if child.link.poll(0.2):
@@ -238,9 +231,9 @@ class Worker:
         elif child.cancelled_s is not None and now_s - child.cancelled_s > CANCEL_GRACE_S:
             self.discard(child)
             self.settle(held, lambda db, now: claims.cancelled(db, held, now))
-        elif now_s - child.began_s > self.settings.aps_job_timeout_s:
+        elif now_s - child.began_s > self.settings.job_timeout_s:
             self.discard(child)
-            limit = f"it ran longer than {self.settings.aps_job_timeout_s:g} s"
+            limit = f"it ran longer than {self.settings.job_timeout_s:g} s"
             self.settle(held, lambda db, now: claims.fail(db, held, now, limit))
 
     def claim_one(self) -> bool:
@@ -250,8 +243,8 @@ class Worker:
                 db,
                 self.name,
                 claims.database_clock(db),
-                self.settings.aps_worker_lease_s,
-                self.settings.aps_attempts_max,
+                self.settings.worker_lease_s,
+                self.settings.attempts_max,
             )
         if held is None:
             return False
@@ -284,7 +277,7 @@ class Worker:
 
     def rest(self) -> None:
         """Until something happens: work was submitted, a child spoke or died, a beat is due."""
-        timeout_s = HEARTBEAT_S if self.busy() else self.settings.aps_worker_poll_s
+        timeout_s = HEARTBEAT_S if self.busy() else self.settings.worker_poll_s
         bell = self._bell.connection()
         watched: list[Any] = [self._wake_read, *(child.link for child in self.children)]
         ready = wait([*watched, *([bell] if bell is not None else [])], timeout_s)

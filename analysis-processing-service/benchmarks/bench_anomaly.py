@@ -9,8 +9,6 @@ outage or a level shift may alarm once more: it is neither true nor false when w
 the span's end.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path

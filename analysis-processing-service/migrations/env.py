@@ -1,13 +1,13 @@
-"""Alembic runs on the connection that `analysis_processing.migrate` made, and on no other."""
+"""Alembic runs on the connection that `python -m <package>.migrate` hands over, inside its lock."""
 
 from alembic import context
 
-connection = context.config.attributes["connection"]
+given = context.config.attributes
 context.configure(
-    connection=connection,
-    version_table_schema="analysis",
+    connection=given["connection"],
+    version_table_schema=given["schema"],
     include_schemas=True,
-    transaction_per_migration=False,
+    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()

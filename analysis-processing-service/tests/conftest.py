@@ -1,7 +1,5 @@
 """A real Postgres for the whole run, migrated once, emptied after each test that used it."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path
@@ -14,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from embedded_postgres import fresh_database, running_postgres
 
+from analysis_processing import migrate
 from analysis_processing.jobs.database import engine_for
-from analysis_processing.migrate import migrate
 from analysis_processing.settings import Settings
 
 hypothesis_settings.register_profile("steady", derandomize=True, deadline=None, max_examples=40)
@@ -33,9 +31,7 @@ def server_url():
 @pytest.fixture(scope="session")
 def database_url(server_url):
     with fresh_database(server_url, "aps") as url:
-        engine = engine_for(url, lock_timeout_ms=0)
-        migrate(engine)
-        engine.dispose()
+        migrate.upgrade(url)
         yield url
 
 

@@ -4,24 +4,19 @@ ubs knows keys and gives tokens; das answers query_range from a table of series;
 remote_write with a protobuf reader of its own and keeps what it was sent.
 """
 
-from __future__ import annotations
-
 import json
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 from uuid import UUID
 
 import cramjam
 import httpx
 
-from analysis_processing.identity import checksum
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from analysis_processing.chassis.identity.keys import checksum
 
 TENANT_A = UUID("0a0a0a0a-0000-4000-8000-000000000001")
 TENANT_B = UUID("0b0b0b0b-0000-4000-8000-000000000002")
@@ -54,6 +49,10 @@ class Neighbours:
 
     def transport(self) -> httpx.MockTransport:
         return httpx.MockTransport(self.answer)
+
+    def client(self) -> httpx.AsyncClient:
+        """A way to them, as the service takes it."""
+        return httpx.AsyncClient(transport=self.transport())
 
     def answer(self, request: httpx.Request) -> httpx.Response:  # noqa: PLR0911  a table of routes
         path = request.url.path

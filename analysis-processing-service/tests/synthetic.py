@@ -4,14 +4,9 @@ Each maker returns (values, spans): a float64 series and the half-open index spa
 Used by the tests and by benchmarks/bench_anomaly.py; seeds are fixed by the caller.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Span = tuple[int, int]
 DAY = 288  # samples of 5 minutes

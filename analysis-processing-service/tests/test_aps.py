@@ -1,7 +1,5 @@
 """The service from outside: its two processes, booted as in production, and what they answer."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -79,10 +79,23 @@ def twins(catalogue: Catalogue) -> list[str]:
     """Faults of all twins."""
     faults = []
     for twin in catalogue.twins:
+        if twin.name.endswith("/"):
+            folders = {path: files_of(catalogue.root / path) for path in twin.paths}
+            faults += facts.folder_faults(twin, folders)
+            continue
         files = {path: catalogue.root / path for path in twin.paths}
         contents = {p: f.read_bytes() if f.is_file() else None for p, f in files.items()}
         faults += facts.twin_faults(twin, contents)
     return faults
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """The contents of all files below `folder`, by their path within it; no caches."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
 
 
 def locks(catalogue: Catalogue) -> list[str]:

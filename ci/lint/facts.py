@@ -29,6 +29,20 @@ def twin_faults(twin: Twin, contents: Mapping[str, bytes | None]) -> list[str]:
     return faults
 
 
+def folder_faults(twin: Twin, files: Mapping[str, Mapping[str, bytes]]) -> list[str]:
+    """Faults of a twin that is a folder: its files differ, or one service alone has a file.
+
+    files: for each of the twin's folders its files, by their path within it.
+    """
+    faults = [f"{folder} is missing (a twin)" for folder in twin.paths if not files.get(folder)]
+    for name in sorted({name for folder in files.values() for name in folder}):
+        places = {f"{folder}{name}": held[name] for folder, held in files.items() if name in held}
+        faults += twin_faults(Twin(name, tuple(places)), places)
+        if len(places) == 1:
+            faults.append(f"{next(iter(places))} has no twin: what one service needs is its own")
+    return faults
+
+
 def lock_faults(path: str, text: str) -> list[str]:
     """Addresses in a lock, pins that are not exact, pins without a hash, or nothing at all."""
     faults = [

@@ -202,7 +202,8 @@ class Run:
         folder = self.catalogue.root / service.folder
         known_file = self.settings.cache_dir / "numba" / f"{service.folder}.json"
         lock = (folder / environments.RUNTIME).read_bytes()
-        sources = {str(path): path.stat() for path in folder.glob(f"{service.kernels_folder}/*.py")}
+        files = [f"{service.kernels_folder}/*.py", f"{service.package}/chassis/jit.py"]
+        sources = {str(path): path.stat() for glob in files for path in folder.glob(glob)}
         now = plan.kernels_print(
             environments.fingerprint(lock, platform.python_version()),
             {path: (found.st_mtime_ns, found.st_size) for path, found in sources.items()},

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ci.errors import Defect
 from ci.model import Catalogue, Service
 
+SETTINGS = ("settings.py", "chassis/settings.py")
 INSTRUCTION = re.compile(r"^(?P<name>[A-Z]+)\s+(?P<rest>.*)$")
 VARIABLE = re.compile(r'([A-Z][A-Z0-9_]*)=("[^"]*"|\S*)')
 
@@ -46,7 +47,8 @@ def read(catalogue: Catalogue) -> tuple[ServiceFacts, ...]:
         image = image_facts((folder / "Dockerfile").read_text(encoding="utf-8"), service.folder)
         text = ""
         if service.package:
-            text = (folder / service.package / "settings.py").read_text(encoding="utf-8")
+            files = [folder / service.package / name for name in SETTINGS]
+            text = "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
         found.append(service_facts(service, image, text, codes))
     return tuple(found)
 

@@ -141,7 +141,7 @@ def _refuse_another_layout(delivery: Delivery) -> None:
         "values": manifests.render.values,
     }
     other = [name for name, value in LAYOUT.items() if here[name] != value]
-    if manifests.render.tool != "helm" or manifests.targets or other:
+    if manifests.render.tool != "helm" or any(own.target for own in delivery.services) or other:
         raise Refused(
             "ci/ci.toml tells of another layout of the manifest repository than the one scaffold "
             f"writes ({', '.join(other) or 'tool, or a target of a service'}); "

@@ -10,7 +10,7 @@ from ci.context import Context
 from ci.errors import CiError
 from ci.outcome import Outcome
 
-KEYS = {"build", "at", "command", "argv", "status", "exit_code", "message"}
+KEYS = {"build", "at", "command", "argv", "took_s", "status", "exit_code", "message"}
 BYTES_MAX = 1_000_000  # of old builds in a workspace that is kept
 
 
@@ -19,13 +19,16 @@ def file(context: Context) -> Path:
     return context.handed_on / "outcomes.jsonl"
 
 
-def record(context: Context, command: str, argv: Sequence[str], ended: Outcome | CiError) -> None:
+def record(
+    context: Context, command: str, argv: Sequence[str], ended: Outcome | CiError, took_s: float
+) -> None:
     """Add a line; a disk that is full does not change how the command ended."""
     line = {
         "build": context.environ.get("BUILD_NUMBER"),
         "at": context.now().isoformat(timespec="seconds"),
         "command": command,
         "argv": list(argv),
+        "took_s": round(took_s, 1),
         "status": ended.status,
         "exit_code": ended.exit_code if isinstance(ended, CiError) else 0,
         "message": str(ended) if isinstance(ended, CiError) else ended.text,

@@ -13,7 +13,10 @@ MESSAGE_LINES_MAX = 40
 
 
 def text(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each command in the order they ended; then each failed one with its message."""
+    """A line for each command in the order they ended; then each failed one with its message.
+
+    lines: of the journal; one of a test run may have `failed`, its failed tests.
+    """
     if not lines:
         return "no command of `ci` ended in this build; the console above says how far it came"
     failed = [line for line in lines if line["exit_code"]]
@@ -28,18 +31,16 @@ def text(lines: Sequence[Mapping[str, Any]]) -> str:
 def _row(line: Mapping[str, Any]) -> str:
     mark = "✗" if line["exit_code"] else "✓"
     first = next(iter(str(line["message"]).strip().splitlines()), "")
-    return f"  {mark} {_called(line)}  {line['status']}{': ' + first if first else ''}"[:200]
+    said = f"{line['status']}{': ' + first if first else ''}"
+    return f"  {mark} {line['took_s']:6.1f} s  {_called(line)}  {said}"[:200]
 
 
 def _failure(line: Mapping[str, Any]) -> str:
     name, advice = CLASSES.get(line["exit_code"], ("failed", "the text says why"))
-    said = str(line["message"]).strip().splitlines()
-    cut = (
-        [f"… ({len(said) - MESSAGE_LINES_MAX} lines before)"]
-        if len(said) > MESSAGE_LINES_MAX
-        else []
-    )
-    body = "\n".join("    " + each for each in [*cut, *said[-MESSAGE_LINES_MAX:]])
+    said = [*str(line["message"]).strip().splitlines(), *line.get("failed", ())]
+    over = len(said) - MESSAGE_LINES_MAX
+    cut = [f"… ({over} lines before)"] if over > 0 else []
+    body = "\n".join(f"    {text}" for text in [*cut, *said[-MESSAGE_LINES_MAX:]])
     return f"✗ {_called(line)}\n  exit code {line['exit_code']}, {name}: {advice}\n{body}".rstrip()
 
 

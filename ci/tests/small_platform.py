@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from listed_services import entries
+from listed_services import DELIVERY, entries
 from plain_git import git
 
 from ci import catalogue, config
@@ -49,9 +49,8 @@ class SmallPlatform:
 
     @classmethod
     def make(cls, root: Path, environ: Mapping[str, str], codes=CODES) -> "SmallPlatform":
-        real = (ROOT / "ci" / "ci.toml").read_text(encoding="utf-8")
         files = {
-            "ci/ci.toml": "twin = []\n" + entries(codes) + real[real.index("[plan]") :],
+            "ci/ci.toml": "twin = []\n" + entries(codes) + DELIVERY,
             ".gitignore": ".cache/\n",
         }
         for name in codes:

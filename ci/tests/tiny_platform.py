@@ -13,7 +13,7 @@ import sysconfig
 import venv
 from pathlib import Path
 
-from listed_services import entry
+from listed_services import configured
 
 from ci import catalogue, environments
 
@@ -103,12 +103,10 @@ def make(root: Path) -> Path:
     for path in _git(ROOT, "ls-files", "--cached", "-z", "ci").split("\0"):
         if path and not path.startswith("ci/tests/") and (ROOT / path).is_file():
             _copy(path, root)
-    real = (ROOT / "ci" / "ci.toml").read_text(encoding="utf-8")
-    listed = [entry(each.folder, each.code, each.image, each.port) for each in services]
     project = (ROOT / "ci" / "pyproject.toml").read_text(encoding="utf-8")
     skipping = 'follow_imports = "skip"\nexclude = ["^ci/[a-z]"]'
     files = {
-        "ci/ci.toml": "twin = []\n" + "".join(listed) + real[real.index("[plan]") :],
+        "ci/ci.toml": configured(services),
         "ci/pyproject.toml": re.sub(
             r'(?m)^exclude = \["\^ci/tests.*$', lambda _: skipping, project
         ),

@@ -35,7 +35,7 @@ sys.path[:0] = [str(SERVICE), str(SERVICE / "tests")]
 from embedded_postgres import execute, fresh_database, running_postgres  # noqa: E402
 from factories import SCHEMA, Ingest, encode_batch  # noqa: E402
 
-from data_api.identity import checksum  # noqa: E402
+from data_api.chassis.identity.keys import checksum  # noqa: E402
 
 BODY = f"coh_live_{uuid.uuid4().hex}"
 KEY = BODY + checksum(BODY)

@@ -1,13 +1,8 @@
 """`python -m data_api`: the service on the host and port of its settings."""
 
-
-def main() -> None:
-    """Serves until told to stop; exits with the reason when the settings are not complete."""
-    from .main import app, settings  # noqa: PLC0415 - reads the environment
-    from .serving import serve  # noqa: PLC0415 - after the settings were found complete
-
-    serve(app, settings.host, settings.port, settings.das_drain_s)
-
+from data_api.chassis.serving import serve
 
 if __name__ == "__main__":
-    main()
+    from data_api.main import app, settings
+
+    serve(app, settings)

@@ -1,7 +1,7 @@
 """The composition root: adapters are chosen and wired here, and nowhere else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -9,16 +9,18 @@ import anyio.to_thread
 import httpx
 from fastapi import FastAPI
 
-from . import __version__, promql
-from .api import deps, export, probes, problems, prometheus
-from .engine import Engine, EngineLimits
-from .identity import IdentityClient
-from .settings import Settings
-from .store.block import BlockReader
-from .store.catalogue import Catalogue, Database
-from .store.objects import open_store
-from .store.reader import Store
-from .telemetry import RequestLog
+from data_api import __version__, promql
+from data_api.api import deps, export, prometheus
+from data_api.chassis import probes, problems
+from data_api.chassis.clock import Clock
+from data_api.chassis.identity import IdentityClient
+from data_api.chassis.objects import Bucket, Directory, open_store
+from data_api.chassis.telemetry import RequestLog
+from data_api.engine import Engine, EngineLimits
+from data_api.settings import Settings
+from data_api.store.block import BlockReader
+from data_api.store.catalogue import Catalogue, Database
+from data_api.store.reader import Store
 
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
 
@@ -27,29 +29,34 @@ def create_app(
     settings: Settings,
     *,
     http: httpx.AsyncClient | None = None,
-    now_ms: Callable[[], int] = deps.wall_clock_ms,
+    clock: Clock | None = None,
 ) -> FastAPI:
-    """The service. `http` stands in for the way to user-billing-service, `now_ms` for the clock."""
+    """The service; it connects to nothing before its lifespan begins.
+
+    http: the way to user-billing-service, which stays its owner's. clock: the time of day, the
+    machine's unless a test moves its own.
+    """
+    clock = clock or Clock()
     client = http or httpx.AsyncClient()
-    database = Database(settings.database_url.get_secret_value(), settings.das_pool_connections)
-    threads = anyio.CapacityLimiter(settings.das_query_threads)
-    objects = open_store(settings.object_store_url)
-    catalogue = Catalogue(database, settings.das_head_bytes_max)
-    blocks = BlockReader(objects, settings.das_block_cache_bytes_max)
+    database = Database(settings.database_url.get_secret_value(), settings.pool_connections)
+    threads = anyio.CapacityLimiter(settings.query_threads)
+    objects = open_store(settings.object_store_url, Directory, Bucket)
+    catalogue = Catalogue(database, settings.head_bytes_max)
+    blocks = BlockReader(objects, settings.block_cache_bytes_max)
     store = Store(catalogue, blocks, objects, threads)
     engine = Engine(
         store,
         EngineLimits(
-            samples_max=settings.das_query_samples_max,
-            concurrency_max=settings.das_query_concurrency,
-            timeout_s=settings.das_query_timeout_s,
-            queue_timeout_s=settings.das_queue_timeout_s,
-            lookback_ms=round(settings.das_lookback_s * 1000),
+            samples_max=settings.query_samples_max,
+            concurrency_max=settings.query_concurrency,
+            timeout_s=settings.query_timeout_s,
+            queue_timeout_s=settings.queue_timeout_s,
+            lookback_ms=round(settings.lookback_s * 1000),
         ),
         threads,
     )
     identity = IdentityClient(
-        settings.ubs_url, settings.service_token.get_secret_value(), "das", client
+        settings.ubs_url, settings.service_token.get_secret_value(), "das", client, clock
     )
     drain = probes.Drain()
 
@@ -68,8 +75,7 @@ def create_app(
                     await client.aclose()
 
     app = FastAPI(title="data-api-service", version=__version__, lifespan=lifespan)
-    app.state.services = deps.Services(engine, identity, now_ms)
-    app.state.drain = drain
+    app.state.services = deps.Services(engine, identity, clock, drain)
     problems.install(app)
     checks = {
         "postgres": catalogue.check_postgres,

@@ -18,12 +18,12 @@ import anyio
 import anyio.to_thread
 from prometheus_client import Counter, Gauge
 
-from . import promql
-from .errors import QueryCanceled, QueryTimeout, TooManyQueries
-from .identity import Limits
-from .model import Columns, Labels, Matcher, QueryLimits, Result, SelectorSpan
-from .promql.nodes import VectorSelector
-from .store.reader import MatcherSets, Store
+from data_api import promql
+from data_api.chassis.identity import Limits
+from data_api.errors import QueryCanceled, QueryTimeout, TooManyQueries
+from data_api.model import Columns, Labels, Matcher, QueryLimits, Result, SelectorSpan
+from data_api.promql.nodes import VectorSelector
+from data_api.store.reader import MatcherSets, Store
 
 RUNNING: Final = Gauge("cloudopshub_queries_running", "Queries in flight, over all tenants.")
 LOADED: Final = Counter("cloudopshub_query_samples_total", "Samples loaded for queries.")

@@ -10,14 +10,15 @@ ServiceError
 ├── QueryTimeout               timeout      the deadline passed
 ├── QueryCanceled              canceled     the client went away
 ├── NotFound                   not_found    no such route or rule group
+├── DatabaseUnavailable        unavailable  Postgres does not answer (chassis/database.py)
+├── ObjectStoreUnavailable     unavailable  the object store does not answer (chassis/objects.py)
 └── StoreError                 internal
-    ├── StoreUnavailable       unavailable  Postgres or the object store does not answer
     └── CorruptData            internal     a batch or a block is not what its format says
 """
 
 from typing import ClassVar
 
-from .kinds import Kind, ServiceError
+from data_api.chassis.kinds import Kind, ServiceError
 
 
 class BadRequest(ServiceError):
@@ -85,12 +86,6 @@ class NotFound(ServiceError):
 
 class StoreError(ServiceError):
     """The metric store failed"""
-
-
-class StoreUnavailable(StoreError):
-    """The metric store does not answer"""
-
-    kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
 class CorruptData(StoreError):

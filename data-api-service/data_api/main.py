@@ -1,25 +1,7 @@
-"""Entry module: settings → telemetry → app. The only import that does anything."""
+"""Entry module: `uvicorn data_api.main:app`. Importing it reads the environment."""
 
-import sys
+from data_api import __version__
+from data_api.chassis.start import start
+from data_api.settings import Settings
 
-from pydantic import ValidationError
-
-from . import __version__
-from .app import create_app
-from .settings import Settings
-from .telemetry import configure
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as exc:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in exc.errors()
-        )
-        sys.exit(f"data-api-service cannot start: {faults}")
-
-
-settings = _settings()
-configure("das", settings.log_level, __version__)
-app = create_app(settings)
+settings, app = start(Settings, "data_api.app", __version__)

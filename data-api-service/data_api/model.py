@@ -8,8 +8,6 @@ Times are int64 milliseconds since the epoch. Arrays are read-only by convention
 another value makes another array. Imports none of our modules.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -116,7 +114,7 @@ class Columns:
         return int(self.timestamps_ms.size)
 
     @staticmethod
-    def empty() -> Columns:
+    def empty() -> "Columns":
         """No series at all."""
         return Columns((), np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
 

@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from embedded_postgres import execute, fresh_database, running_postgres
 from factories import SCHEMA, Ingest
 
 from data_api.app import create_app
-from data_api.identity import checksum
+from data_api.chassis.clock import Clock
+from data_api.chassis.identity.keys import checksum
 from data_api.settings import Settings
 
 
@@ -106,6 +108,13 @@ def make_settings(database_url: str, objects: Path, **more: Any) -> Settings:
 NOW_MS = 1_800_000_000_000
 
 
+class FixedClock(Clock):
+    """It is always NOW_MS."""
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(NOW_MS / 1000, UTC)
+
+
 @pytest.fixture
 async def serve(database_url: str, objects: Path, hub: Hub) -> AsyncIterator[Callable[..., Any]]:
     """Starts the service with these settings and gives a client of it; ends with the test."""
@@ -114,7 +123,7 @@ async def serve(database_url: str, objects: Path, hub: Hub) -> AsyncIterator[Cal
     async def start(**more: Any) -> httpx.AsyncClient:
         settings = make_settings(more.pop("database_url", database_url), objects, **more)
         billing = httpx.AsyncClient(transport=httpx.MockTransport(hub.handle))
-        app = create_app(settings, http=billing, now_ms=lambda: NOW_MS)
+        app = create_app(settings, http=billing, clock=FixedClock())
         manager = LifespanManager(app)
         await manager.__aenter__()
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

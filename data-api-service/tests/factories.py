@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
+import cramjam
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 SCHEMA = """
 CREATE SCHEMA metrics;
@@ -96,7 +96,7 @@ def encode_batch(
     n = planes[0].size
     body = b"".join(p.view(np.uint8).reshape(n, 8).T.tobytes() for p in planes)
     header = struct.pack("<4sB3sII", b"COB1", codec, b"\0\0\0", n, 24 * n)
-    return header + (zstandard.compress(body, 1) if codec else body)
+    return header + (bytes(cramjam.zstd.compress(body, level=1)) if codec else body)
 
 
 def scaled_deltas(values: Sequence[float]) -> tuple[int, list[int]] | None:

@@ -16,40 +16,51 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import problems, write
-from data_ingest.api.probes import Drain, router
+from data_ingest.api import write
 from data_ingest.background.tasks import Background
-from data_ingest.errors import StoreUnavailable
-from data_ingest.identity import IdentityClient
+from data_ingest.chassis import problems
+from data_ingest.chassis.clock import Clock
+from data_ingest.chassis.identity import IdentityClient
+from data_ingest.chassis.objects import open_store
+from data_ingest.chassis.probes import Drain, router
+from data_ingest.chassis.telemetry import RequestLog
 from data_ingest.labels import LabelRules
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols.remote_write import Bounds
 from data_ingest.settings import Settings
-from data_ingest.store.objects import open_store
+from data_ingest.store.objects import ArrowObjects, DirectoryObjects
 from data_ingest.store.series import SeriesCache
+from data_ingest.store.tables import SCHEMA
 from data_ingest.store.writer import Writer, WriterBounds
-from data_ingest.telemetry import RequestLog
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What the application is made of; `app.state.parts` while it runs."""
+class Services:
+    """What the app is made of, kept in `app.state.services`."""
 
     settings: Settings
     writer: Writer
     pipeline: Pipeline
     identity: IdentityClient
+    drain: Drain
 
 
 def create_app(
     settings: Settings,
-    transport: httpx.AsyncBaseTransport | None = None,
+    *,
+    http: httpx.AsyncClient | None = None,
+    clock: Clock | None = None,
 ) -> FastAPI:
-    """The application; `transport` stands in for the network to the other services in tests."""
+    """The service; it connects to nothing before its lifespan begins.
+
+    http: the way to the other services and to what is scraped, which stays its owner's. clock: the
+    time of day, the machine's unless a test moves its own.
+    """
+    clock = clock or Clock()
     database_url = settings.database_url.get_secret_value()
-    http = httpx.AsyncClient(transport=transport, timeout=10.0)
+    client = http or httpx.AsyncClient(timeout=10.0)
     identity = IdentityClient(
-        settings.ubs_url, settings.service_token.get_secret_value(), "dis", http
+        settings.ubs_url, settings.service_token.get_secret_value(), "dis", client, clock
     )
     writer = Writer(database_url, writer_bounds(settings))
     pipeline = Pipeline(
@@ -60,9 +71,12 @@ def create_app(
         ),
         future_ms_max=settings.future_ms_max,
         active_window_s=settings.series_active_window_s,
+        clock=clock.now_s,
     )
-    objects = open_store(settings.object_store_url)
-    background = Background(settings, pipeline.ingest, identity.home_organisation, http, objects)
+    objects = open_store(settings.object_store_url, DirectoryObjects, ArrowObjects)
+    background = Background(
+        settings, pipeline.ingest, identity.home_organisation, client, objects, clock
+    )
     drain = Drain()
 
     async def object_store() -> str:
@@ -78,8 +92,7 @@ def create_app(
     }
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.parts = Parts(settings, writer, pipeline, identity)
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await writer.start()
         await identity.start()
         try:
@@ -88,7 +101,8 @@ def create_app(
         finally:
             await identity.close()
             await writer.close()
-            await http.aclose()
+            if http is None:
+                await client.aclose()
 
     app = FastAPI(
         title="CloudOpsHub data-ingest-service",
@@ -96,7 +110,7 @@ def create_app(
         version=__version__,
         lifespan=lifespan,
     )
-    app.state.drain = drain
+    app.state.services = Services(settings, writer, pipeline, identity, drain)
     app.add_middleware(RequestLog, service="dis")
     problems.install(app)
     app.include_router(router(checks, partial=partial, drain=drain))
@@ -127,9 +141,7 @@ async def _ping(database_url: str, writer: Writer) -> str:
     conn = await asyncpg.connect(database_url, timeout=2, command_timeout=2)
     try:
         if await conn.fetchval("SELECT to_regclass('metrics.batch')") is None:
-            raise StoreUnavailable(
-                detail="the schema metrics is missing: run python -m data_ingest.migrate"
-            )
+            raise SCHEMA.not_migrated()
     finally:
         await conn.close(timeout=1)
     return await writer.check()

@@ -16,7 +16,7 @@ ServiceError
 └── (identity's Unauthenticated, Forbidden, IdentityUnavailable)
 """
 
-from data_ingest.kinds import Kind, ServiceError
+from data_ingest.chassis.kinds import Kind, ServiceError
 
 
 class WriteError(ServiceError):
@@ -86,6 +86,6 @@ class StoreRefused(StoreError):
 
 
 class BadPayload(StoreError):
-    """A stored batch does not decode."""
+    """A stored batch or block does not decode."""
 
     kind = Kind.INTERNAL

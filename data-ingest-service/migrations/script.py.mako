@@ -1,18 +1,16 @@
-"""${message}."""
+"""${message}"""
 
 from alembic import op
 
-revision = ${repr(up_revision)}
+revision = "${up_revision}"
 down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    """What is true afterwards."""
-    ${upgrades if upgrades else 'op.execute("")'}
+    ${upgrades if upgrades else 'raise NotImplementedError'}
 
 
 def downgrade() -> None:
-    """Back to before."""
-    ${downgrades if downgrades else 'op.execute("")'}
+    ${downgrades if downgrades else 'raise NotImplementedError'}

@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from data_ingest import batch
-from data_ingest.identity import checksum
+from data_ingest.chassis.identity.keys import checksum
 from tests import wire
 
 HERE = Path(__file__).resolve().parent.parent
@@ -46,8 +46,8 @@ class FakeBilling(http.server.BaseHTTPRequestHandler):
         self._answer({"status": "ok", "seq": 0, "revocations": [], "tenant": None})
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        scopes = SCOPES.get(asked["key"])
+        posted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        scopes = SCOPES.get(posted["key"])
         if scopes is None:
             self._answer({"active": False, "reason": "revoked"})
             return
@@ -116,10 +116,10 @@ def service(store_url: str, tmp_path: Path) -> Iterator[Service]:
         with subprocess.Popen(
             command, cwd=HERE, env=environment, stdout=log, stderr=log
         ) as process:
-            found = Service(f"http://127.0.0.1:{port}", store_url, process)
+            running = Service(f"http://127.0.0.1:{port}", store_url, process)
             try:
-                wait_until_ready(found, tmp_path / "log")
-                yield found
+                wait_until_ready(running, tmp_path / "log")
+                yield running
             finally:
                 process.kill()
 
@@ -154,9 +154,7 @@ def request(*samples: tuple[int, float]) -> bytes:
 
 
 def test_from_a_sample_to_a_stop(service):
-    """It answers its probes, stores what a key with metrics:write sends, and stops
-    on SIGTERM.
-    """
+    """It answers its probes, stores what a key with metrics:write sends, and stops on SIGTERM."""
     assert httpx.get(f"{service.url}/health").json() == {"status": "ok"}
     checks = httpx.get(f"{service.url}/ready").json()["checks"]
     assert set(checks) >= {"postgres", "object_store"}
@@ -174,9 +172,7 @@ def test_from_a_sample_to_a_stop(service):
 
 
 def test_refusals(service):
-    """Each refusal has its status, names its reason in Prometheus's envelope, and stores nothing it
-    should not.
-    """
+    """Each refusal has its status and reason in Prometheus's form; its samples are not stored."""
     at = now_ms()
     good = request((at, 1.0))
     cases = [
@@ -202,8 +198,8 @@ def test_refusals(service):
     ten_years_ms = 10 * 365 * 86_400_000
     answer = service.write(request((at, 7.0), (at + ten_years_ms, 8.0), (at - ten_years_ms, 9.0)))
     assert answer.status_code == 400
-    said = answer.json()["error"]
-    assert "2 samples refused (too_far_in_future=1 too_old=1), 1 stored; first: " in said
+    error = answer.json()["error"]
+    assert "2 samples refused (too_far_in_future=1 too_old=1), 1 stored; first: " in error
     assert stored_values(service.database_url) == [7.0]
 
 
@@ -211,14 +207,12 @@ def test_refusals(service):
     "missing", ["DATABASE_URL", "OBJECT_STORE_URL", "UBS_URL", "SERVICE_TOKEN"]
 )
 def test_a_missing_setting_is_named(missing):
-    """Without a setting that has no default it does not start, and one line names what is
-    missing.
-    """
+    """Without a setting that has no default it does not start, and one line names that setting."""
     given = {
         "DATABASE_URL": "postgresql://x@/x",
         "OBJECT_STORE_URL": "file:///x",
         "UBS_URL": "http://127.0.0.1:1",
-        "SERVICE_TOKEN": "t",
+        "SERVICE_TOKEN": "t" * 43,
     }
     environment = {"PATH": os.environ["PATH"], **given}
     del environment[missing]
@@ -233,5 +227,5 @@ def test_a_missing_setting_is_named(missing):
     )
     assert done.returncode == 1
     assert done.stderr.strip().splitlines() == [
-        f"data-ingest-service cannot start: {missing} is not set"
+        f"data-ingest-service cannot start: {missing} is missing"
     ]

@@ -1,14 +1,11 @@
-"""Runs migrations on the connection that `user_billing.migrate` hands over, inside its lock."""
+"""Alembic runs on the connection that `python -m <package>.migrate` hands over, inside its lock."""
 
 from alembic import context
 
-from user_billing.db.tables import SCHEMA, metadata
-
-connection = context.config.attributes["connection"]
+given = context.config.attributes
 context.configure(
-    connection=connection,
-    target_metadata=metadata,
-    version_table_schema=SCHEMA,
+    connection=given["connection"],
+    version_table_schema=given["schema"],
     include_schemas=True,
     transaction_per_migration=True,
 )

@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from user_billing import migrate
 from user_billing.accounts.identifiers import new_id
 from user_billing.app import create_app
+from user_billing.chassis.clock import Clock
 from user_billing.settings import Settings
 
 SERVICE_TOKEN = "service-token-of-the-tests-0123456789-abcdef"
@@ -34,7 +35,7 @@ INTERNAL = {"Authorization": f"Bearer {SERVICE_TOKEN}"}
 _NUMBERS = itertools.count(1)
 
 
-class FixedClock:
+class FixedClock(Clock):
     """A clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
@@ -51,8 +52,8 @@ def settings_for(database_url: str, **more: object) -> Settings:
     values = {
         "database_url": database_url,
         "service_token": SERVICE_TOKEN,
-        "ubs_secret_key": SECRET_KEY,
-        "ubs_plain_http": True,
+        "secret_key": SECRET_KEY,
+        "plain_http": True,
         "ui_public_url": UI,
         **more,
     }
@@ -214,7 +215,7 @@ class Hub:
 @contextlib.contextmanager
 def running_hub(database_url: str, **more: object) -> Iterator[Hub]:
     clock = FixedClock()
-    app = create_app(settings_for(database_url, **more), clock)
+    app = create_app(settings_for(database_url, **more), clock=clock)
     with serving(app) as base_url:
         wait_until(lambda: is_ready(base_url))
         hub = Hub(base_url, app, clock)
@@ -228,9 +229,7 @@ def hub(server_url: str) -> Iterator[Hub]:
     with (
         fresh_database(server_url, "ubs_hub") as url,
         _migrated(url),
-        running_hub(
-            url, ubs_setup_token=SETUP_TOKEN, ubs_organisations_per_user_max=500
-        ) as running,
+        running_hub(url, setup_token=SETUP_TOKEN, organisations_per_user_max=500) as running,
     ):
         founder = running.browser()
         founder.adopt(

@@ -1,13 +1,8 @@
 """`python -m user_billing`: the service on the host and port of its settings."""
 
-
-def main() -> None:
-    """Serves until told to stop; exits with the reason when the settings are not complete."""
-    from .main import app, settings  # noqa: PLC0415 - reads the environment
-    from .serving import serve  # noqa: PLC0415 - after the settings were found complete
-
-    serve(app, settings.host, settings.port, settings.ubs_drain_s)
-
+from user_billing.chassis.serving import serve
 
 if __name__ == "__main__":
-    main()
+    from user_billing.main import app, settings
+
+    serve(app, settings)

@@ -8,38 +8,41 @@ import anyio.to_thread
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from . import __version__
-from .accounts.audit import Audit
-from .accounts.keyring import Keyring
-from .accounts.keys import Keys
-from .accounts.members import Members
-from .accounts.passwords import Passwords
-from .accounts.sessions import Sessions
-from .accounts.setup import Bootstrap, FirstStart
-from .accounts.signing import SigningKeys
-from .accounts.throttle import Throttle
-from .accounts.tokens import Tokens
-from .api import audit, internal, keys, members, probes, problems, sessions
-from .api.body_limit import BodyLimit
-from .api.deps import Services
-from .background import Background
-from .clock import Clock, SystemClock
-from .db.session import Database, make_engine, revision
-from .db.tables import SCHEMA_REVISION
-from .errors import DatabaseUnavailable
-from .settings import Settings
-from .telemetry import RequestLog
+from user_billing import __version__
+from user_billing.accounts.audit import Audit
+from user_billing.accounts.keyring import Keyring
+from user_billing.accounts.keys import Keys
+from user_billing.accounts.members import Members
+from user_billing.accounts.passwords import Passwords
+from user_billing.accounts.sessions import Sessions
+from user_billing.accounts.setup import Bootstrap, FirstStart
+from user_billing.accounts.signing import SigningKeys
+from user_billing.accounts.throttle import Throttle
+from user_billing.accounts.tokens import Tokens
+from user_billing.api import audit, internal, keys, members, sessions
+from user_billing.api.body_limit import BodyLimit
+from user_billing.api.deps import Services
+from user_billing.background import Background
+from user_billing.chassis import probes, problems
+from user_billing.chassis.clock import Clock
+from user_billing.chassis.database import DatabaseUnavailable
+from user_billing.chassis.postgres import open_engine
+from user_billing.chassis.telemetry import RequestLog
+from user_billing.db.session import Database, revision
+from user_billing.db.tables import SCHEMA_REVISION
+from user_billing.settings import Settings
 
 
-def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
+def create_app(settings: Settings, *, http: None = None, clock: Clock | None = None) -> FastAPI:
     """The service, complete; it connects to nothing before it runs.
 
-    Raises BadInput when a bootstrap variable could never work.
+    http: nothing, since this service calls no other. clock: the time of day, the machine's unless
+    a test moves its own. Raises BadInput when a bootstrap variable could never work.
     """
+    assert http is None
     wanted = _bootstrap(settings)
     wanted.check()
-    services, background = wire(settings, clock or SystemClock(), wanted)
-    drain = probes.Drain()
+    services, background = wire(settings, clock or Clock(), wanted)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -55,11 +58,10 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.services = services
-    app.state.drain = drain
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog, service="ubs")
     problems.install(app)
-    app.include_router(probes.router(_checks(services.database, background), drain=drain))
+    app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
     app.include_router(internal.public_router)
     for part in (sessions, keys, members, audit, internal):
         app.include_router(part.router)
@@ -68,20 +70,21 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
 
 def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services, Background]:
     """Every part, joined; used by the application and by one-off commands."""
-    engine = make_engine(
+    engine = open_engine(
         settings.database_url.get_secret_value(),
-        pool_size=settings.ubs_pool_size,
-        overflow=settings.ubs_pool_overflow,
-        statement_timeout_ms=settings.ubs_statement_timeout_ms,
-        lock_timeout_ms=settings.ubs_lock_timeout_ms,
+        "cloudopshub-ubs",
+        pool_size=settings.pool_size,
+        overflow=settings.pool_overflow,
+        statement_timeout_ms=settings.statement_timeout_ms,
+        lock_timeout_ms=settings.lock_timeout_ms,
     )
     database = Database(engine)
-    keyring = Keyring(settings.ubs_secret_key.get_secret_value())
-    passwords = Passwords(slots=settings.ubs_hashing_slots, queue=settings.ubs_hashing_queue)
+    keyring = Keyring(settings.secret_key.get_secret_value())
+    passwords = Passwords(slots=settings.hashing_slots, queue=settings.hashing_queue)
     throttle = Throttle(database, clock, keyring)
     session_parts = Sessions(database, clock, keyring, passwords, throttle)
     signing = SigningKeys(
-        database, clock, keyring, rotate_after=timedelta(days=settings.ubs_signing_key_days)
+        database, clock, keyring, rotate_after=timedelta(days=settings.signing_key_days)
     )
     key_parts = Keys(database, clock, keyring)
     first_start = FirstStart(
@@ -91,10 +94,11 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         passwords,
         throttle,
         sessions=session_parts,
-        chosen_token=_text(settings.ubs_setup_token),
+        chosen_token=_text(settings.setup_token),
     )
     services = Services(
         settings=settings,
+        drain=probes.Drain(),
         database=database,
         audit=Audit(database),
         keys=key_parts,
@@ -105,7 +109,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
             passwords,
             throttle,
             sessions=session_parts,
-            organisations_max=settings.ubs_organisations_per_user_max,
+            organisations_max=settings.organisations_per_user_max,
         ),
         sessions=session_parts,
         first_start=first_start,
@@ -126,10 +130,10 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
 
 def _bootstrap(settings: Settings) -> Bootstrap:
     return Bootstrap(
-        organisation=settings.ubs_bootstrap_organisation,
-        api_key=_text(settings.ubs_bootstrap_api_key),
-        email=settings.ubs_bootstrap_email,
-        password=_text(settings.ubs_bootstrap_password),
+        organisation=settings.bootstrap_organisation,
+        api_key=_text(settings.bootstrap_api_key),
+        email=settings.bootstrap_email,
+        password=_text(settings.bootstrap_password),
     )
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import anyio.to_thread
 import structlog
 
-from .accounts import directory
-from .accounts.keys import Keys
-from .accounts.setup import Bootstrap, FirstStart
-from .accounts.signing import RETIRED_FOR, SigningKeys
-from .clock import Clock
-from .db.session import Database
-from .kinds import ServiceError
+from user_billing.accounts import directory
+from user_billing.accounts.keys import Keys
+from user_billing.accounts.setup import Bootstrap, FirstStart
+from user_billing.accounts.signing import RETIRED_FOR, SigningKeys
+from user_billing.chassis.clock import Clock
+from user_billing.chassis.kinds import ServiceError
+from user_billing.db.session import Database
 
 log = structlog.get_logger()
 

@@ -11,12 +11,11 @@ ServiceError (kinds.py)
 │   ├── NotFound              404   also everything of other organisations
 │   ├── Conflict              409   the state does not allow it
 │   └── TooManyAttempts       429   throttled, or every hashing slot is taken
-└── StorageError
-    ├── DatabaseUnavailable   503   no connection, or no schema yet
+└── DatabaseUnavailable       503   the chassis's: no connection, or no schema yet
     └── DatabaseTooSlow       503   a statement or lock timeout
 """
 
-from .kinds import Kind, ServiceError
+from user_billing.chassis.kinds import Kind, ServiceError
 
 
 class AccountError(ServiceError):
@@ -77,21 +76,3 @@ class TooManyAttempts(AccountError):
     """Too many attempts: try again later."""
 
     kind = Kind.RATE_LIMITED
-
-
-class StorageError(ServiceError):
-    """The database failed."""
-
-    kind = Kind.UNAVAILABLE
-
-
-class DatabaseUnavailable(StorageError):
-    """The database cannot be used now."""
-
-    kind = Kind.UNAVAILABLE
-
-
-class DatabaseTooSlow(StorageError):
-    """The database did not answer in time."""
-
-    kind = Kind.TIMEOUT

@@ -1,15 +1,7 @@
-"""The entry module: settings → telemetry → application. The only import that does anything."""
+"""Entry module: `uvicorn user_billing.main:app`. Importing it reads the environment."""
 
-import sys
+from user_billing import __version__
+from user_billing.chassis.start import start
+from user_billing.settings import Settings
 
-from . import __version__, telemetry
-from .app import create_app
-from .errors import BadInput
-from .settings import SERVICE, load
-
-settings = load()
-telemetry.configure("ubs", settings.log_level, __version__)
-try:
-    app = create_app(settings)
-except BadInput as exc:
-    sys.exit(f"{SERVICE}: {exc}")
+settings, app = start(Settings, "user_billing.app", __version__)

@@ -10,11 +10,12 @@ import sys
 from datetime import UTC, datetime
 from uuid import UUID
 
-from .accounts.setup import Bootstrap
-from .app import wire
-from .clock import SystemClock
-from .kinds import ServiceError
-from .settings import SERVICE, Settings, load
+from user_billing.accounts.setup import Bootstrap
+from user_billing.app import wire
+from user_billing.chassis.clock import Clock
+from user_billing.chassis.kinds import ServiceError
+from user_billing.chassis.settings import load
+from user_billing.settings import Settings
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -27,14 +28,14 @@ def main(arguments: list[str] | None = None) -> None:
     verify.add_argument("organisation", type=UUID)
     given = parser.parse_args(arguments)
     try:
-        sys.stdout.write(f"{run(load(), given.command, vars(given).get('organisation'))}\n")
+        sys.stdout.write(f"{run(load(Settings), given.command, vars(given).get('organisation'))}\n")
     except ServiceError as exc:
-        sys.exit(f"{SERVICE}: {exc}")
+        sys.exit(f"{Settings.service}: {exc}")
 
 
 def run(settings: Settings, command: str, organisation: UUID | None) -> str:
     """What the command answers. Exits with 1 for an audit chain that is broken."""
-    services, _ = wire(settings, SystemClock(), Bootstrap())
+    services, _ = wire(settings, Clock(), Bootstrap())
     if command == "setup-link":
         token = services.first_start.link_token()
         if token is None:
@@ -46,7 +47,7 @@ def run(settings: Settings, command: str, organisation: UUID | None) -> str:
     assert organisation is not None, "argparse asks for it"
     broken = services.audit.first_break(organisation)
     if broken is not None:
-        sys.exit(f"{SERVICE}: the audit chain breaks at event {broken}")
+        sys.exit(f"{Settings.service}: the audit chain breaks at event {broken}")
     return "the audit chain is whole"
 
 

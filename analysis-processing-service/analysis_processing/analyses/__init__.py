@@ -4,16 +4,12 @@ What a kind computes lives in the module of its name and is imported by the work
 that the web process never pays for numpy, pandas and numba (about 100 MB).
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analysis_processing.analyses.parameters import ANOMALY, Parameter, resolve
 from analysis_processing.errors import UnknownKind
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,14 @@ it will be for ever, in whatever pieces it arrives and across saved and loaded s
 (sensitivity) only reads the scores; it never changes them.
 """
 
-from __future__ import annotations
-
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from analysis_processing.analyses.parameters import season_steps
 from analysis_processing.errors import IsCounter
@@ -22,11 +22,6 @@ from analysis_processing.frames import labels_of, to_block
 from analysis_processing.kernels import baseline
 from analysis_processing.kernels.residuals import WINDOW
 from analysis_processing.model import Anomaly
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import pandas as pd
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -43,7 +38,7 @@ class AnomalyParams:
     refractory: int
 
     @classmethod
-    def from_json(cls, params: Mapping[str, Any], step_ms: int) -> AnomalyParams:
+    def from_json(cls, params: Mapping[str, Any], step_ms: int) -> "AnomalyParams":
         """From the resolved parameters of a job."""
         return cls(
             threshold=threshold_of(params["sensitivity"]),
@@ -127,7 +122,7 @@ class Detector:
         return out.getvalue()
 
     @classmethod
-    def load(cls, saved: bytes) -> Detector:
+    def load(cls, saved: bytes) -> "Detector":
         """The detector that `save` wrote; raises ValueError for another format."""
         with np.load(io.BytesIO(saved), allow_pickle=False) as archive:
             if int(archive["format"]) != cls.FORMAT:

@@ -3,17 +3,13 @@
 Pure and light: the web process refuses a bad parameter at once, with the bound it broke.
 """
 
-from __future__ import annotations
-
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analysis_processing.errors import InvalidJob
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 UNITS_MS = {
     "ms": 1,

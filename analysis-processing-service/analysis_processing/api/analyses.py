@@ -17,9 +17,9 @@ async def list_analyses(_: Reader, held: ServicesDep) -> dict[str, Any]:
     return {
         "analyses": [analysis.as_json() for analysis in ANALYSES.values()],
         "limits": {
-            "series_max": settings.aps_series_max,
-            "points_max": settings.aps_points_max,
-            "steps_max": settings.aps_steps_max,
-            "unfinished_jobs_max": settings.aps_unfinished_jobs_max,
+            "series_max": settings.series_max,
+            "points_max": settings.points_max,
+            "steps_max": settings.steps_max,
+            "unfinished_jobs_max": settings.unfinished_jobs_max,
         },
     }

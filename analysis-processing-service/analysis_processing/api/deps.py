@@ -6,8 +6,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
-from analysis_processing.identity import IdentityClient, Principal
-from analysis_processing.jobs.claims import Clock
+from analysis_processing.chassis.identity import IdentityClient, Principal
+from analysis_processing.chassis.probes import Drain
+from analysis_processing.jobs.claims import TimeOf
 from analysis_processing.settings import Settings
 
 
@@ -18,7 +19,8 @@ class Services:
     settings: Settings
     engine: Engine
     identity: IdentityClient
-    clock: Clock
+    now: TimeOf
+    drain: Drain
 
 
 def services(request: Request) -> Services:

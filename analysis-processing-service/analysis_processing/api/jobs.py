@@ -76,15 +76,15 @@ def submit(
 ) -> dict[str, Any]:
     """202 and a new job, or 200 and the job that asks the same already."""
     with transaction(held.engine) as db:
-        now = held.clock(db)
-        request = checked(asked, now, held.settings.aps_steps_max)
+        now = held.now(db)
+        request = checked(asked, now, held.settings.steps_max)
         job, is_new = repository.submit(
             db,
             caller.tenant,
             request,
             caller.subject,
             now=now,
-            unfinished_max=held.settings.aps_unfinished_jobs_max,
+            unfinished_max=held.settings.unfinished_jobs_max,
         )
     SUBMITTED.labels(job.request.kind, "new" if is_new else "known").inc()
     answer.status_code = 202 if is_new else 200
@@ -115,7 +115,7 @@ def cancel_job(
 ) -> dict[str, Any]:
     """The job is cancelled, or will be within a second or so when it runs."""
     with transaction(held.engine) as db:
-        return shown(repository.cancel(db, caller.tenant, job_id(text), held.clock(db)))
+        return shown(repository.cancel(db, caller.tenant, job_id(text), held.now(db)))
 
 
 @router.post("/{id}/retry")
@@ -124,7 +124,7 @@ def retry_job(
 ) -> dict[str, Any]:
     """The failed or cancelled job is queued again."""
     with transaction(held.engine) as db:
-        return shown(repository.retry(db, caller.tenant, job_id(text), held.clock(db)))
+        return shown(repository.retry(db, caller.tenant, job_id(text), held.now(db)))
 
 
 @router.get("/{id}/result")

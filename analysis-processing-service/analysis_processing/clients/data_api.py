@@ -4,22 +4,17 @@
 so that one answer stays a few megabytes of JSON.
 """
 
-from __future__ import annotations
-
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from analysis_processing.clients.http import Door
 from analysis_processing.errors import Refused
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from analysis_processing.clients.http import Door
-    from analysis_processing.frames import Sampled
-    from analysis_processing.model import Request
+from analysis_processing.frames import Sampled
+from analysis_processing.model import Request
 
 WINDOW_STEPS_MAX = 11_000
 WINDOW_STEPS_MIN = 50

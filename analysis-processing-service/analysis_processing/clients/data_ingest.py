@@ -5,22 +5,16 @@ hash keeps two questions about the same labels apart, and makes the same questio
 range continue the same series. The original metric's name, if any, is the label `source_metric`.
 """
 
-from __future__ import annotations
-
 import hashlib
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis_processing.clients import remote_write
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from analysis_processing.clients.http import Door
-    from analysis_processing.frames import F64, I64
-    from analysis_processing.model import Labels
+from analysis_processing.clients.http import Door
+from analysis_processing.frames import F64, I64
+from analysis_processing.model import Labels
 
 SCORE_METRIC = "cloudopshub_anomaly_score"
 REQUEST_SAMPLES = 5_000

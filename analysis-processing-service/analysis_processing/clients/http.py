@@ -4,8 +4,6 @@ IO trouble is a transport error or a 429, 502, 503, 504; anything else is an ans
 again would give the same one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any

@@ -8,17 +8,12 @@
 Source: Prometheus remote-write 1.0 specification, prompb/types.proto.
 """
 
-from __future__ import annotations
-
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import cramjam
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from analysis_processing.model import Labels
+from analysis_processing.model import Labels
 
 HEADERS = {
     "Content-Type": "application/x-protobuf",

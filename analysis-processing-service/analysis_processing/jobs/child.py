@@ -6,8 +6,6 @@ The child keeps nothing: killed at any moment, its job is run again. It ends by 
 worker does, however that ends (the socket closes). Signals are the worker's to answer.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal
@@ -16,27 +14,24 @@ import threading
 import time
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
 import anyio
 import httpx
 import structlog
+from sqlalchemy import Engine
 
-from analysis_processing import telemetry
+from analysis_processing.chassis import telemetry
+from analysis_processing.chassis.database import DatabaseUnavailable
+from analysis_processing.chassis.identity import IdentityClient
+from analysis_processing.chassis.settings import load
 from analysis_processing.clients.data_api import DataApi
 from analysis_processing.clients.data_ingest import DataIngest
 from analysis_processing.clients.http import Door
-from analysis_processing.errors import DatabaseUnavailable
-from analysis_processing.identity import IdentityClient
 from analysis_processing.jobs import claims
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.runner import Bounds, Runner
-from analysis_processing.settings import Settings, load
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from analysis_processing.model import Claim
+from analysis_processing.model import Claim
+from analysis_processing.settings import Settings
 
 log = structlog.get_logger()
 HTTP_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
@@ -95,10 +90,10 @@ async def run(held: Claim, inbox: Inbox, settings: Settings, engine: Engine) -> 
                 engine=engine,
                 clock=claims.database_clock,
                 bounds=Bounds(
-                    series_max=settings.aps_series_max,
-                    points_max=settings.aps_points_max,
-                    write_back_samples_max=settings.aps_write_back_samples_max,
-                    attempts_max=settings.aps_attempts_max,
+                    series_max=settings.series_max,
+                    points_max=settings.points_max,
+                    write_back_samples_max=settings.write_back_samples_max,
+                    attempts_max=settings.attempts_max,
                 ),
                 monotonic=time.monotonic,
                 data_api=lambda claim: DataApi(

@@ -9,24 +9,18 @@ twice by a worker believed dead still has one result. Times come from `now`, the
 production, so that workers need not agree on the time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import Connection, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from analysis_processing.jobs.repository import notify
 from analysis_processing.jobs.tables import chunk, job, to_job
 from analysis_processing.model import Claim, Progress, State
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-Clock = Callable[["Connection"], datetime]
+TimeOf = Callable[["Connection"], datetime]
 
 BACK_OFF_S = 2.0
 BACK_OFF_MAX_S = 60.0

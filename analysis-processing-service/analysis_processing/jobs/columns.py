@@ -7,20 +7,17 @@ Columns are little-endian float64 of the header's `steps`, NaN = nothing. The he
 library and zstd alone, so that the web process stays small.
 """
 
-from __future__ import annotations
-
 import json
 import struct
 import sys
 from array import array
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
 import cramjam
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
 COLUMNS = ("values", "expected", "lower", "upper", "score")
+Floats: TypeAlias = "array[float]"  # a subscript only type checkers know before Python 3.12
 LEVEL = 3
 PAYLOAD_BYTES_MAX = 512 * 1024 * 1024
 
@@ -33,7 +30,7 @@ def encode(header: dict[str, Any], columns: Iterable[bytes]) -> bytes:
     return bytes(cramjam.zstd.compress(raw, level=LEVEL))
 
 
-def decode(payload: bytes) -> tuple[dict[str, Any], Iterator[dict[str, array[float]]]]:
+def decode(payload: bytes) -> tuple[dict[str, Any], Iterator[dict[str, Floats]]]:
     """The header, and the columns of one series after another by name."""
     raw = memoryview(cramjam.zstd.decompress(payload))
     (length,) = struct.unpack_from("<I", raw)
@@ -41,7 +38,7 @@ def decode(payload: bytes) -> tuple[dict[str, Any], Iterator[dict[str, array[flo
     return header, _columns(raw[4 + length :], header["steps"], len(header["series"]))
 
 
-def _columns(raw: memoryview, steps: int, series: int) -> Iterator[dict[str, array[float]]]:
+def _columns(raw: memoryview, steps: int, series: int) -> Iterator[dict[str, Floats]]:
     size = 8 * steps
     for row in range(series):
         found = {}
@@ -70,7 +67,7 @@ def as_json(payload: bytes) -> Iterator[str]:
         yield "{" + ",".join(parts) + "}"
 
 
-def numbers(column: array[float]) -> str:
+def numbers(column: Floats) -> str:
     """A JSON array; what JSON has no number for is null."""
     text = json.dumps(column.tolist(), separators=(",", ":"))
     return text.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null")

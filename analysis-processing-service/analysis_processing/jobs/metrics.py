@@ -3,22 +3,14 @@
 Every replica of the web process shows the same numbers; scale workers on `max`, not `sum`.
 """
 
-from __future__ import annotations
+from collections.abc import Iterator
 
-from typing import TYPE_CHECKING
-
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
+from analysis_processing.chassis.kinds import ServiceError
 from analysis_processing.jobs.database import transaction
-from analysis_processing.kinds import ServiceError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prometheus_client.core import Metric
-    from sqlalchemy import Engine
 
 UNFINISHED = text("""
 SELECT state, count(*), extract(epoch FROM clock_timestamp() - min(run_after))

@@ -1,14 +1,9 @@
 """Progress that people can watch: never more than one write a second, never a step back."""
 
-from __future__ import annotations
-
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from analysis_processing.model import Progress
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 INTERVAL_S = 1.0
 ETA_AFTER_S = 1.0

@@ -3,26 +3,19 @@
 Every statement carries the tenant; a job of somebody else is as absent as one that never was.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import Connection, Engine, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from analysis_processing.analyses import find
 from analysis_processing.errors import JobNotFound, TooManyJobs, WrongState
 from analysis_processing.jobs.tables import chunk, job, to_job
 from analysis_processing.model import Job, Request, State
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
-
-    from sqlalchemy import Connection, Engine
 
 CHANNEL = "analysis_job"
 UNFINISHED = (State.QUEUED, State.RUNNING)

@@ -7,35 +7,27 @@ Everything may be done again from the start: chunks are upserted under (job, num
 the same labels and times. What cannot be written is checked by the claim's token.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio.to_thread
 import numpy as np
+import pandas as pd
 import structlog
+from sqlalchemy import Connection, Engine
 
 from analysis_processing.analyses import anomaly
-from analysis_processing.clients.data_ingest import SCORE_METRIC, score_labels
+from analysis_processing.chassis.kinds import Kind, ServiceError
+from analysis_processing.clients.data_api import DataApi
+from analysis_processing.clients.data_ingest import SCORE_METRIC, DataIngest, score_labels
 from analysis_processing.errors import AnalysisError
-from analysis_processing.frames import Grid, labels_of
+from analysis_processing.frames import F64, I64, Grid, labels_of
 from analysis_processing.jobs import claims, columns
 from analysis_processing.jobs.database import transaction
 from analysis_processing.jobs.progress import Reporter
-from analysis_processing.kinds import Kind, ServiceError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pandas as pd
-    from sqlalchemy import Connection, Engine
-
-    from analysis_processing.clients.data_api import DataApi
-    from analysis_processing.clients.data_ingest import DataIngest
-    from analysis_processing.frames import F64, I64
-    from analysis_processing.model import Claim, Labels, Progress, Request
+from analysis_processing.model import Claim, Labels, Progress, Request
 
 log = structlog.get_logger()
 CHUNK_SERIES = 64
@@ -58,7 +50,7 @@ class Runner:
     """Runs claims. data_api, data_ingest: the tenant's doors to the other services."""
 
     engine: Engine
-    clock: claims.Clock
+    clock: claims.TimeOf
     bounds: Bounds
     monotonic: Callable[[], float]
     data_api: Callable[[Claim], DataApi]

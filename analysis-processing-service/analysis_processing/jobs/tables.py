@@ -1,9 +1,5 @@
 """The tables of schema `analysis` as SQLAlchemy sees them; migrations/ makes them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -14,18 +10,18 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Row,
     Table,
     Text,
     Uuid,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from analysis_processing.chassis.database import Schema
 from analysis_processing.model import Job, Progress, Request, State
 
-if TYPE_CHECKING:
-    from sqlalchemy import Row
-
-metadata = MetaData(schema="analysis")
+SCHEMA = Schema("analysis", "analysis_processing.migrate")
+metadata = MetaData(schema=SCHEMA.name)
 
 job = Table(
     "job",

@@ -1,9 +1,7 @@
-"""Compile every kernel now, so that neither a build nor a first job waits for it later."""
+"""`python -m analysis_processing.kernels`: every kernel is compiled into numba's cache."""
 
-from __future__ import annotations
-
-from analysis_processing.kernels import baseline, residuals
+from analysis_processing import kernels
+from analysis_processing.chassis.jit import compile_all
 
 if __name__ == "__main__":
-    for module in (residuals, baseline):
-        print(f"compiled {module.__name__}")  # noqa: T201  the command's whole output
+    compile_all(kernels)

@@ -15,12 +15,9 @@ accepted as the new level; a phase that surprises in two consecutive periods is 
 that keep coming back raise the scale until they are surprises no more.
 """
 
-from __future__ import annotations
-
 import numpy as np
-from numba import float64, int64, types, void
 
-from analysis_processing.kernels.jit import kernel
+from analysis_processing.chassis.jit import float64, int64, kernel, types, void
 from analysis_processing.kernels.residuals import median_of, push, robust_sigma
 
 RECENT = 12  # raw samples remembered; also how long a surprise lasts before it is the new level

@@ -7,16 +7,9 @@ An exact window beats a recursive quantile here: no learning rate, the same answ
 chunking, and an outlier leaves it after exactly WINDOW samples. 256 residuals are 4 KiB a model.
 """
 
-from __future__ import annotations
+import numpy as np
 
-from typing import TYPE_CHECKING
-
-from numba import float64, int64, types, void
-
-from analysis_processing.kernels.jit import kernel
-
-if TYPE_CHECKING:
-    import numpy as np
+from analysis_processing.chassis.jit import float64, int64, kernel, types, void
 
 WINDOW = 256
 MEDIAN_TO_SIGMA = 1.4826  # median |r| of a normal distribution is sigma / 1.4826

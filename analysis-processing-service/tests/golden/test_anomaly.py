@@ -5,8 +5,6 @@ version is part of a job's identity and old results must not pass for new ones. 
 expectation: `python tests/golden/test_anomaly.py`.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

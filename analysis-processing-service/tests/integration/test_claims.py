@@ -1,7 +1,5 @@
 """The queue in a real Postgres: races, leases, fairness, ends. Time is injected."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta

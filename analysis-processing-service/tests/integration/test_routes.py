@@ -1,7 +1,5 @@
 """The routes over ASGI, with a real Postgres: shapes, refusals, and tenants kept apart."""
 
-from __future__ import annotations
-
 import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,6 +15,7 @@ from asgi_lifespan import LifespanManager
 from neighbours import Neighbours, api_key
 
 from analysis_processing.app import create_app
+from analysis_processing.chassis.clock import Clock
 from analysis_processing.jobs import claims, columns
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -39,9 +38,16 @@ ASKED = {
 }
 
 
+class FixedClock(Clock):
+    """It is always NOW."""
+
+    def now(self):
+        return NOW
+
+
 @pytest.fixture
 def app(settings, engine):
-    return create_app(settings, transport=Neighbours().transport(), clock=lambda _: NOW)
+    return create_app(settings, http=Neighbours().client(), clock=FixedClock())
 
 
 @pytest.fixture
@@ -266,7 +272,7 @@ def test_a_database_that_is_away(settings):
     gone = settings.model_copy(
         update={"database_url": type(settings.database_url)("postgresql://u@/x?host=/nonexistent")}
     )
-    app = create_app(gone, transport=Neighbours().transport())
+    app = create_app(gone, http=Neighbours().client())
 
     async def go():
         async with (
@@ -285,7 +291,7 @@ def test_a_database_that_is_away(settings):
     assert (health.status_code, ready.status_code, jobs.status_code) == (200, 503, 503)
     assert ready.json()["checks"]["database"]["ok"] is False
     assert ready.json()["checks"]["user-billing-service"]["ok"] is True
-    assert jobs.headers["retry-after"] == "2"
+    assert jobs.headers["retry-after"] == "1"
 
 
 def test_no_route_takes_a_tenant(app):

@@ -1,7 +1,5 @@
 """One claimed job against fake neighbours and a real Postgres: how it can end."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +12,7 @@ from neighbours import TENANT_A, Neighbours
 from analysis_processing.analyses import resolved_params
 from analysis_processing.api.deps import Services
 from analysis_processing.api.jobs import assembled
+from analysis_processing.chassis.probes import Drain
 from analysis_processing.clients.data_api import DataApi
 from analysis_processing.clients.data_ingest import DataIngest
 from analysis_processing.clients.http import Door
@@ -74,7 +73,7 @@ def world(engine):
                 return repository.get(db, TENANT_A, self.id)
 
         def result(self, job):
-            services = Services(None, engine, None, None)
+            services = Services(None, engine, None, None, Drain())
             return json.loads("".join(assembled(services, job)))
 
     made = World()

@@ -1,7 +1,5 @@
 """The worker's loop with children that do what a scenario needs, on a clock that it moves."""
 
-from __future__ import annotations
-
 import socket
 import subprocess
 import sys
@@ -115,7 +113,7 @@ def test_a_job_that_takes_too_long_fails(stage, settings):
     """Beyond its time the job fails with the limit, and its process is gone."""
     identity = stage.submit()
     stage.worker.turn()
-    stage.now_s += settings.aps_job_timeout_s + 1
+    stage.now_s += settings.job_timeout_s + 1
     stage.worker.turn()
     job = stage.job(identity)
     assert job.state is State.FAILED
@@ -130,7 +128,7 @@ def test_an_idle_child_ends(stage, settings):
     stage.far[0].send(("done", held.token))
     stage.worker.turn()
     (child,) = stage.worker.children
-    stage.now_s += settings.aps_worker_idle_s + 1
+    stage.now_s += settings.worker_idle_s + 1
     stage.worker.turn()
     assert stage.worker.children == []
     assert child.process.returncode is not None
@@ -178,7 +176,7 @@ def test_a_stopping_worker_gives_its_jobs_back(stage):
 
 def test_rest_ends_when_work_is_submitted(stage):
     """An idle worker wakes by NOTIFY, not by its poll."""
-    stage.worker.settings = stage.worker.settings.model_copy(update={"aps_worker_poll_s": 60.0})
+    stage.worker.settings = stage.worker.settings.model_copy(update={"worker_poll_s": 60.0})
     assert stage.worker._bell.connection() is not None
     stage.submit()
     stage.worker.rest()
@@ -208,7 +206,7 @@ def test_lost_connections_are_made_again(stage, engine):
 
 def test_a_signal_ends_the_rest(stage):
     """`stop` is heard at once, however long the rest would be."""
-    stage.worker.settings = stage.worker.settings.model_copy(update={"aps_worker_poll_s": 60.0})
+    stage.worker.settings = stage.worker.settings.model_copy(update={"worker_poll_s": 60.0})
     stage.worker.stop()
     stage.worker.rest()
     assert stage.worker.stopping
@@ -217,7 +215,7 @@ def test_a_signal_ends_the_rest(stage):
 def test_a_working_worker_shows_life(settings, engine, tmp_path):
     """Each round touches the file that a probe looks at."""
     alive = tmp_path / "alive"
-    worker = Worker(settings.model_copy(update={"aps_worker_alive_file": alive}), engine, "w")
+    worker = Worker(settings.model_copy(update={"worker_alive_file": alive}), engine, "w")
     alive_at_each_turn = []
 
     def turn():

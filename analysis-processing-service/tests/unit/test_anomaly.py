@@ -1,7 +1,5 @@
 """The laws of anomaly detection."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np

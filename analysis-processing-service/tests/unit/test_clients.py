@@ -1,7 +1,5 @@
 """What is sent to the neighbours, and what is made of their answers."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import anyio

@@ -1,7 +1,5 @@
 """Stored columns and assembled results."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Query answers become a grid, and a grid a frame."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

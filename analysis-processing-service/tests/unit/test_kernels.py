@@ -1,7 +1,5 @@
 """Kernels against slow obvious Python, compiled and plain."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

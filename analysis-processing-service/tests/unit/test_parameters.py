@@ -1,7 +1,5 @@
 """Parameters are checked where they are asked for, and say which bound was broken."""
 
-from __future__ import annotations
-
 import pytest
 
 from analysis_processing.analyses import ANALYSES, resolved_params

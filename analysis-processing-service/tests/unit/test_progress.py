@@ -1,7 +1,5 @@
 """Progress people can watch."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import anyio
@@ -9,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis_processing.jobs.claims import back_off_s
-from analysis_processing.jobs.database import sqlalchemy_url
 from analysis_processing.jobs.progress import Reporter
 from analysis_processing.jobs.runner import chunk_series
 
@@ -65,11 +62,3 @@ def test_chunks_are_bounded():
     assert chunk_series(100) == 64
     assert chunk_series(65_000) == 10
     assert chunk_series(10**7) == 1
-
-
-def test_any_libpq_url_gets_its_driver():
-    """TCP, password and Unix-socket URLs keep everything but the driver's name."""
-    socket = sqlalchemy_url("postgresql://coh@/hub?host=/run/a%20b")
-    assert socket.drivername == "postgresql+psycopg2"
-    assert socket.query["host"] == "/run/a b"
-    assert sqlalchemy_url("postgres://u:p%40w@db:5432/x").password == "p@w"

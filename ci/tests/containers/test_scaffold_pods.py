@@ -11,15 +11,16 @@ import subprocess
 import time
 
 import pytest
+from listed_services import delivery
 
-from ci import catalogue, config
+from ci import catalogue
 from ci.errors import OutsideFault
 from ci.scaffold import facts, files, write
 from ci.settings import from_environment
 from ci.tools import helm as helm_module
 
 LISTED = catalogue.load()
-DELIVERY = config.load(LISTED, {})
+DELIVERY = delivery(LISTED)
 BASES = ("python:3.13-slim-trixie", "nginxinc/nginx-unprivileged:1.26")
 LIVES_WITHIN_S = 120.0
 SECRETS = {

@@ -96,6 +96,13 @@ def test_credentials_are_bound_where_something_is_published_and_nowhere_else(rea
     assert bound == (expected if place == "main" else set())
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_what_publishes_has_agents_of_its_own(readings, place):
+    """A stranger's pull request never builds on a machine that later publishes."""
+    expected = "publishes" if place == "main" else "checks"
+    assert readings[place].agent == {"label": f"linux && docker && {expected}"}
+
+
 def test_main_runs_every_command_in_order(run):
     """Resume before plan; push, scan and bump last, each with the password in its environment."""
     ran, calls = run(PLACES["main"])

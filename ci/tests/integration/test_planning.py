@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
+from listed_services import configured
 from plain_git import git
 
 from ci import catalogue, config, settings
@@ -20,13 +21,13 @@ WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 class Checkout:
-    """A git repository with the real ci.toml, and plans made in it."""
+    """A git repository with a ci.toml, and plans made in it."""
 
     def __init__(self, root):
         self.root = root
         self.git("init", "-q", "-b", "main")
-        self.write("ci/ci.toml", (catalogue.ROOT / "ci" / "ci.toml").read_text())
         self.catalogue = replace(catalogue.load(), root=root)
+        self.write("ci/ci.toml", configured(self.catalogue.services))
         for service in self.catalogue.services:
             self.write(f"{service.folder}/code.py", "1\n")
 

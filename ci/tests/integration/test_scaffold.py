@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from listed_services import delivery, linked
 
 from ci import catalogue, cli, config, manifests
 from ci.bump import render_gate
@@ -23,7 +24,7 @@ from ci.tools import helm as helm_module
 from ci.tools import schemas
 
 LISTED = catalogue.load()
-DELIVERY = config.load(LISTED, {})
+DELIVERY = delivery(LISTED)
 FACTS = {each.service.code: each for each in facts.read(LISTED)}
 CODES = list(FACTS)
 SERVICES = [service for service in LISTED.services if service.package]
@@ -114,14 +115,17 @@ def variables(objects, container):
 
 def settings_names(service):
     """Names the service reads, and those of them it does not start without."""
-    text = (LISTED.root / service.folder / service.package / "settings.py").read_text()
+    package = LISTED.root / service.folder / service.package
+    texts = [(package / name).read_text() for name in ("chassis/settings.py", "settings.py")]
     names, required = set(), set()
-    for field in ast.walk(ast.parse(text)):
+    for field in (node for text in texts for node in ast.walk(ast.parse(text))):
         if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
             continue
-        alias = re.search(r"_name\('(\w+)'\)", ast.unparse(field.annotation))
-        bare = field.target.id.upper()
-        name = alias[1] if alias else f"DIS_{bare}" if service.code == "dis" else bare
+        annotation = ast.unparse(field.annotation)
+        if "ClassVar" in annotation:
+            continue
+        alias = re.search(r"bare\('(\w+)'\)", annotation)
+        name = alias[1] if alias else f"{service.code}_{field.target.id}".upper()
         names.add(name)
         value = field.value
         given = {each.arg for each in value.keywords} if isinstance(value, ast.Call) else set()
@@ -476,7 +480,7 @@ def test_a_worker_may_be_switched_off(rendered):
 def test_there_is_time_to_stop(rendered, service):
     """The pause until routers know, the requests' time to finish, and some seconds to close."""
     objects = rendered(service.code)
-    text = (LISTED.root / service.folder / service.package / "serving.py").read_text()
+    text = (LISTED.root / service.folder / service.package / "chassis/serving.py").read_text()
     finish_s = int(re.search(r"^REQUESTS_FINISH_S\b.*= (\d+)", text, re.MULTILINE)[1])
     pause_s = int(variables(objects, web(objects))[f"{service.code.upper()}_DRAIN_S"])
     for owner, template in pods(objects):
@@ -705,7 +709,13 @@ def test_each_kind_of_harm_is_found(helm, own_repo, harm, said):
 # -- the command
 
 
-def call(folder, *, dry_run=False, environ=None, listed=LISTED, **given):
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """The services below a root whose ci.toml nobody edits."""
+    return linked(LISTED, tmp_path_factory.mktemp("own")).root
+
+
+def call(folder, own, *, dry_run=False, environ=None, listed=LISTED, **given):
     """`python -m ci scaffold`; what it ended with."""
     words = [
         word
@@ -713,7 +723,7 @@ def call(folder, *, dry_run=False, environ=None, listed=LISTED, **given):
         for word in (f"--{name.replace('_', '-')}", *([] if text is True else [str(text)]))
     ]
     context = Context(
-        catalogue=listed,
+        catalogue=dataclasses.replace(listed, root=own),
         settings=from_environment(LISTED),
         environ={"PATH": os.environ["PATH"], **(environ or {})},
         screen=Screen(stream=io.StringIO()),
@@ -722,24 +732,28 @@ def call(folder, *, dry_run=False, environ=None, listed=LISTED, **given):
     return cli.call("scaffold", [str(folder), *words], context)
 
 
-def test_a_dry_run_lists_and_writes_nothing(tmp_path):
+def test_a_dry_run_lists_and_writes_nothing(tmp_path, own):
     """The same paths that a real run then writes; a third run has nothing to do."""
     folder = tmp_path / "new"
-    would = call(folder, dry_run=True, domain="hub.example")
+    would = call(folder, own, dry_run=True, domain="hub.example")
     assert would.status == "would_write"
     assert not folder.exists()
-    done = call(folder, domain="hub.example", registry=REGISTRY, repo_url="https://git.example/m")
+    done = call(
+        folder, own, domain="hub.example", registry=REGISTRY, repo_url="https://git.example/m"
+    )
     assert done.status == "written"
     assert done.facts["written"] == would.facts["written"]
     assert "nothing is wrong" in done.text or "not checked" in done.text
     assert ".invalid" not in done.text
-    again = call(folder, domain="hub.example", registry=REGISTRY, repo_url="https://git.example/m")
+    again = call(
+        folder, own, domain="hub.example", registry=REGISTRY, repo_url="https://git.example/m"
+    )
     assert again.status == "nothing"
 
 
-def test_addresses_come_from_the_build_servers_variables(tmp_path):
+def test_addresses_come_from_the_build_servers_variables(tmp_path, own):
     """As they do for every other command; what nobody names is told."""
-    done = call(tmp_path, environ={"ECR_REGISTRY": REGISTRY, "HELM": "/nowhere/helm"})
+    done = call(tmp_path, own, environ={"ECR_REGISTRY": REGISTRY, "HELM": "/nowhere/helm"})
     assert done.status == "written"
     assert "not checked: HELM=/nowhere/helm" in done.text
     assert "still to be named: https://git.invalid/" in done.text
@@ -755,23 +769,23 @@ def test_addresses_come_from_the_build_servers_variables(tmp_path):
         ({"registry": "https://x.example"}, "is not a bare host"),
     ],
 )
-def test_addresses_that_make_no_sense_are_refused(tmp_path, given, said):
+def test_addresses_that_make_no_sense_are_refused(tmp_path, own, given, said):
     """And a credential in a URL never reaches a file."""
     with pytest.raises((UsageError, Defect), match=said) as refused:
-        call(tmp_path, **given)
+        call(tmp_path, own, **given)
     assert "secret" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_check_ends_as_its_findings_are(helm, own_repo):
+def test_check_ends_as_its_findings_are(helm, own_repo, own):
     """0 with figures, or 5 with every fault."""
-    good = call(own_repo, check=True, listed=FEWER)
+    good = call(own_repo, own, check=True, listed=FEWER)
     assert good.status == "valid"
     assert good.facts["objects"] > 30
     break_template(own_repo)
     with pytest.raises(Defect, match="targetPrt") as found:
-        call(own_repo, check=True, listed=FEWER)
+        call(own_repo, own, check=True, listed=FEWER)
     assert found.value.status == "invalid"
     assert found.value.exit_code == 5
     with pytest.raises(UsageError, match="is not there"):
-        call(own_repo / "nowhere", check=True)
+        call(own_repo / "nowhere", own, check=True)

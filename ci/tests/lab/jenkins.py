@@ -58,7 +58,7 @@ class Reading:
     """What a Jenkinsfile says in an environment. faults: (line, text); then there is no plan.
 
     stages, steps: as the harness tells them, with their path, whether they run, and the ids of the
-    credentials that are bound there.
+    credentials that are bound there. agent: of the whole pipeline.
     """
 
     faults: Sequence[tuple[int, str]]
@@ -66,6 +66,7 @@ class Reading:
     stages: Sequence[Mapping[str, Any]]
     steps: Sequence[Mapping[str, Any]]
     credentials: Sequence[str]
+    agent: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,7 @@ def _reading(answer: Mapping[str, Any]) -> Reading:
         stages=plan.get("stages", ()),
         steps=plan.get("steps", ()),
         credentials=plan.get("credentials", ()),
+        agent=plan.get("agent", {}),
     )
 
 

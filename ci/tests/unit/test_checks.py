@@ -28,6 +28,33 @@ def test_a_missing_twin_is_named():
     assert facts.twin_faults(TWIN, contents) == ["b/kinds.py is missing (a twin of kinds.py)"]
 
 
+FOLDER = Twin("chassis/", ("a/chassis/", "b/chassis/", "c/chassis/"))
+
+
+def test_a_folder_of_twins_may_lack_what_its_service_does_not_need():
+    """A file stands in two services or more, not in all of them."""
+    files = {
+        "a/chassis/": {"kinds.py": b"x", "identity/keys.py": b"k"},
+        "b/chassis/": {"kinds.py": b"x", "identity/keys.py": b"k"},
+        "c/chassis/": {"kinds.py": b"x"},
+    }
+    assert facts.folder_faults(FOLDER, files) == []
+
+
+def test_each_fault_of_a_folder_of_twins_is_named():
+    """A file needs no listing: it differs, it has no twin, or its folder is gone."""
+    files = {
+        "a/chassis/": {"kinds.py": b"x", "new.py": b"1"},
+        "b/chassis/": {"kinds.py": b"y", "new.py": b"1", "alone.py": b"z"},
+        "c/chassis/": {},
+    }
+    assert facts.folder_faults(FOLDER, files) == [
+        "c/chassis/ is missing (a twin)",
+        "b/chassis/alone.py has no twin: what one service needs is its own",
+        "b/chassis/kinds.py differs from its twin a/chassis/kinds.py",
+    ]
+
+
 def test_a_pinned_and_hashed_lock_has_no_fault():
     """Exact versions with hashes, markers allowed, are what is wanted."""
     assert facts.lock_faults("requirements.txt", GOOD) == []

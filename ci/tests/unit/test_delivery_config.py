@@ -1,12 +1,13 @@
 """The delivery half of ci.toml makes sense, or says where it does not."""
 
 import pytest
+from listed_services import configured
 
 from ci import catalogue, config
 from ci.errors import Defect, UsageError
 from ci.model import ImageRef
 
-TEXT = (catalogue.ROOT / "ci" / "ci.toml").read_text(encoding="utf-8")
+TEXT = configured(catalogue.load().services)
 
 
 def test_the_environment_gives_the_addresses():
@@ -41,12 +42,19 @@ def test_exactly_one_environment_comes_first():
         pytest.param("attempts = 20", "attempts = 0", "attempts", id="no attempt"),
         pytest.param('address = ""', 'address = "https://x"', "bare host", id="a scheme"),
         pytest.param("[scan]", "[scam]", "scan", id="a missing table"),
+        pytest.param("wait_s", "wait", "scan.wait: no such key", id="an unknown key"),
+        pytest.param(
+            'ready = "/ready"', 'redy = "/"', "das: no such key as redy", id="a service's"
+        ),
+        pytest.param("keep = 20", 'keep = "20"', "registry.keep is '20': input", id="a text"),
+        pytest.param("wait_s = 300", "wait_s = -1", "scan.wait_s is -1", id="a bound"),
+        pytest.param("[scan]", "[scan", "no TOML", id="no TOML"),
     ],
 )
 def test_what_makes_no_sense_is_named(old, new, named):
     """Each fault is found when ci starts, not in the middle of a delivery."""
     assert old in TEXT
-    with pytest.raises(Defect, match=r"makes no sense|missing") as caught:
+    with pytest.raises(Defect, match=r"makes no sense|no TOML") as caught:
         config.parse(TEXT.replace(old, new), {})
     assert named in str(caught.value)
 

@@ -1,5 +1,6 @@
 """How images are built, and what must be true of them."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,8 +129,12 @@ def test_a_smoke_run_takes_every_right_away(code):
 def test_every_variable_of_the_smoke_run_is_one_that_a_service_reads():
     """The table names no variable that nobody reads, so it does not outlive its use."""
     root = Path(__file__).resolve().parents[3]
-    settings = "".join(path.read_text().upper() for path in root.glob("*-service/*/settings.py"))
-    settings += (root / "frontend-dashboard" / "Dockerfile").read_text()
+    settings = (root / "frontend-dashboard" / "Dockerfile").read_text()
+    for pattern in ("*-service/*/settings.py", "*-service/*/chassis/settings.py"):
+        for path in root.glob(pattern):
+            text = path.read_text()
+            prefix = "".join(re.findall(r'env_prefix="(\w+)"', text))
+            settings += re.sub(r"(?m)^    (\w+): ", rf"{prefix}\1: ", text).upper()
     own = [name for table in image_build.OF_ITS_OWN.values() for name in table]
     assert [name for name in (*image_build.SMOKE_ENVIRONMENT, *own) if name not in settings] == []
 

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from ci.errors import Defect
 from ci.outcome import Outcome
-from ci.summary import journal, words
+from ci.summary import commands, journal, junit, words
 
 
 def line(command, code=0, message="", status="done"):
@@ -15,6 +16,7 @@ def line(command, code=0, message="", status="done"):
     return {
         "command": command,
         "argv": argv,
+        "took_s": 61.25,
         "status": status,
         "exit_code": code,
         "message": message,
@@ -25,8 +27,8 @@ def test_all_well_is_a_line_for_each_command():
     """Nobody reads on when nothing failed."""
     text = words.text([line("plan", message="das test\nmore"), line("lint")])
     assert text.splitlines() == [
-        "  ✓ python -m ci plan --plan p.json  done: das test",
-        "  ✓ python -m ci lint --plan p.json  done",
+        "  ✓   61.2 s  python -m ci plan --plan p.json  done: das test",
+        "  ✓   61.2 s  python -m ci lint --plan p.json  done",
         "",
         "all commands ended well",
     ]
@@ -61,9 +63,55 @@ def test_a_line_that_is_none_is_left_out(tmp_path):
     context = SimpleNamespace(
         handed_on=tmp_path, environ={"BUILD_NUMBER": "7"}, now=lambda: datetime.now(UTC)
     )
-    journal.record(context, "push", ["push", "caf\udce9"], Outcome("pushed", "well"))
+    journal.record(context, "push", ["push", "caf\udce9"], Outcome("pushed", "well"), 1)
     with journal.file(context).open("ab") as appended:
         appended.write(b'{"build": "7"}\n[]\n\xff\n{"build": "7", "comm')
     assert [each["command"] for each in journal.of_build(context)] == ["push"]
-    journal.record(context, "bump", ["bump"], Outcome("bumped", "well"))
+    journal.record(context, "bump", ["bump"], Outcome("bumped", "well"), 1)
     assert [each["command"] for each in journal.of_build(context)] == ["push", "bump"]
+
+
+JUNIT = """<testsuites><testsuite>
+<testcase classname="tests.unit.test_a" name="test_one" />
+<testcase classname="tests.unit.test_a" name="test_two">
+<failure message="assert 1 == 2&#10; where 1 = f()">long traceback</failure></testcase>
+<testcase classname="" name="tests/test_b.py">
+<error message="collection failure">why</error></testcase>
+</testsuite></testsuites>"""
+
+
+def test_the_failing_tests_are_named_with_their_first_assertion(tmp_path):
+    """So nobody scrolls a console for them; a file that was never finished names none."""
+    file = tmp_path / "das.xml"
+    assert junit.failed(file) == []
+    file.write_text(JUNIT)
+    assert junit.failed(file) == [
+        "tests.unit.test_a::test_two: assert 1 == 2",
+        "tests/test_b.py: collection failure",
+    ]
+    file.write_text(JUNIT[:-20])
+    assert junit.failed(file) == []
+    told = words.text([line("test", 5, "did not pass") | {"failed": ["a::b: assert 1"]}])
+    assert "    did not pass\n    a::b: assert 1" in told
+
+
+def test_many_failing_tests_are_counted(tmp_path):
+    """Ten are named."""
+    case = '<testcase classname="t" name="n{}"><failure message="x"/></testcase>'
+    file = tmp_path / "all.xml"
+    file.write_text("<s>" + "".join(case.format(n) for n in range(13)) + "</s>")
+    assert junit.failed(file)[9:] == ["t::n9: x", "… and 3 more"]
+
+
+def test_the_summary_reads_the_file_that_the_test_run_named(tmp_path):
+    """By the command line in the journal."""
+    context = SimpleNamespace(
+        handed_on=tmp_path,
+        root=tmp_path,
+        environ={"BUILD_NUMBER": "7"},
+        now=lambda: datetime.now(UTC),
+    )
+    (tmp_path / "das.xml").write_text(JUNIT)
+    argv = ["test", "--junit", "das.xml", "das"]
+    journal.record(context, "test", argv, Defect("did not pass"), 3)
+    assert "test_two: assert 1 == 2" in commands.summary.callback(context).text

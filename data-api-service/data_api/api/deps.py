@@ -1,17 +1,18 @@
 """What routes ask for: caller, engine, time, parameters; and an end when the client leaves."""
 
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
 import anyio
 from fastapi import Depends, Request
 
-from ..engine import Engine
-from ..errors import BodyTooLarge, QueryCanceled
-from ..identity import IdentityClient, Principal
-from .params import Params
+from data_api.api.params import Params
+from data_api.chassis.clock import Clock
+from data_api.chassis.identity import IdentityClient, Principal
+from data_api.chassis.probes import Drain
+from data_api.engine import Engine
+from data_api.errors import BodyTooLarge, QueryCanceled
 
 T = TypeVar("T")
 FORM: Final = "application/x-www-form-urlencoded"
@@ -24,12 +25,8 @@ class Services:
 
     engine: Engine
     identity: IdentityClient
-    now_ms: Callable[[], int]
-
-
-def wall_clock_ms() -> int:
-    """The time now."""
-    return time.time_ns() // 1_000_000
+    clock: Clock
+    drain: Drain
 
 
 def _services(request: Request) -> Services:
@@ -49,7 +46,7 @@ def _engine(request: Request) -> Engine:
 
 
 def _now_ms(request: Request) -> int:
-    return _services(request).now_ms()
+    return _services(request).clock.now_ms()
 
 
 async def _params(request: Request, _: Annotated[Principal, Depends(reader)]) -> Params:

@@ -18,12 +18,12 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import iterate_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from ..errors import InvalidParameter
-from ..model import Columns, SelectorSpan
-from .deps import Caller, EngineDep, Query, while_connected
-from .params import TIME_MS_MAX
-from .rendering import labels_json, value_tokens
-from .routing import readable
+from data_api.api.deps import Caller, EngineDep, Query, while_connected
+from data_api.api.params import TIME_MS_MAX
+from data_api.api.rendering import labels_json, value_tokens
+from data_api.api.routing import readable
+from data_api.errors import InvalidParameter
+from data_api.model import Columns, SelectorSpan
 
 routes = APIRouter(tags=["export"])
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qsl
 
-from ..engine import parse_selector
-from ..errors import BadRequest, InvalidParameter, QuerySyntax
-from ..model import Matcher
+from data_api.engine import parse_selector
+from data_api.errors import BadRequest, InvalidParameter, QuerySyntax
+from data_api.model import Matcher
 
 POINTS_MAX: Final = 11_000
 TIME_MS_MAX: Final = 2**62  # far beyond any calendar, and sums of two stay inside int64

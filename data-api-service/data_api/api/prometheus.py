@@ -12,15 +12,15 @@ from typing import Any, Final
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request, Response
 
-from .. import __version__, promql
-from ..engine import parse
-from ..errors import InvalidParameter, NotFound
-from ..identity import Principal
-from ..model import Result
-from .deps import Caller, EngineDep, NowMs, Query, reader, while_connected
-from .params import Params, unescape_label_name
-from .rendering import TRUNCATED, envelope, label_sets_json, query_answer
-from .routing import readable
+from data_api import __version__, promql
+from data_api.api.deps import Caller, EngineDep, NowMs, Query, reader, while_connected
+from data_api.api.params import Params, unescape_label_name
+from data_api.api.rendering import TRUNCATED, envelope, label_sets_json, query_answer
+from data_api.api.routing import readable
+from data_api.chassis.identity import Principal
+from data_api.engine import parse
+from data_api.errors import InvalidParameter, NotFound
+from data_api.model import Result
 
 # The version of Prometheus whose API this is: clients choose their calls by it.
 COMPATIBLE_VERSION: Final = "3.5.0"

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from ..model import Columns, InstantVector, Labels, RangeMatrix, Result, Scalar, String
-from ..promql.numerals import format_value
+from data_api.model import Columns, InstantVector, Labels, RangeMatrix, Result, Scalar, String
+from data_api.promql.numerals import format_value
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]

@@ -9,14 +9,19 @@ evaluator and its kernels are loaded by the first `evaluate`, or by `warm_up`
 
 from collections.abc import Mapping
 
-from ..model import Columns, QueryLimits, Result, SelectorSpan
-from . import selectors
-from .context import LOOKBACK_MS, SUBQUERY_STEP_MS, Options
-from .errors import EvaluationError, ParseError, UnsupportedFeature, UnsupportedSyntax
-from .nodes import Expr, ValueType
-from .numerals import format_value
-from .parser import QUERY_CHARS_MAX, parse, value_type
-from .printer import to_text
+from data_api.model import Columns, QueryLimits, Result, SelectorSpan
+from data_api.promql import selectors
+from data_api.promql.context import LOOKBACK_MS, SUBQUERY_STEP_MS, Options
+from data_api.promql.errors import (
+    EvaluationError,
+    ParseError,
+    UnsupportedFeature,
+    UnsupportedSyntax,
+)
+from data_api.promql.nodes import Expr, ValueType
+from data_api.promql.numerals import format_value
+from data_api.promql.parser import QUERY_CHARS_MAX, parse, value_type
+from data_api.promql.printer import to_text
 
 __all__ = [
     "LOOKBACK_MS",
@@ -73,7 +78,7 @@ def evaluate(  # noqa: PLR0917 - as `needed`
     answer is a RangeMatrix with rows ordered by labels.
     Raises EvaluationError and TooManySamples.
     """
-    from . import evaluator  # noqa: PLC0415 - numba costs memory that an idle service can do without
+    from data_api.promql import evaluator  # noqa: PLC0415 - numba costs memory that an idle service can do without
 
     return evaluator.evaluate(
         text,
@@ -91,4 +96,4 @@ def evaluate(  # noqa: PLR0917 - as `needed`
 
 def warm_up() -> None:
     """Kernels are loaded: the first query does not wait for them."""
-    from . import evaluator  # noqa: F401, PLC0415 - the import is the effect
+    from data_api.promql import evaluator  # noqa: F401, PLC0415 - the import is the effect

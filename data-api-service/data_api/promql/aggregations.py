@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..model import F64, I64, METRIC_NAME, Labels
-from .errors import EvaluationError, UnsupportedFeature
-from .kernels import grouping as kernels
-from .nodes import Aggregate
-from .numerals import format_short, format_value
-from .values import Vector, empty, group_rows, merge_equal, without
+from data_api.model import F64, I64, METRIC_NAME, Labels
+from data_api.promql.errors import EvaluationError, UnsupportedFeature
+from data_api.promql.kernels import grouping as kernels
+from data_api.promql.nodes import Aggregate
+from data_api.promql.numerals import format_short, format_value
+from data_api.promql.values import Vector, empty, group_rows, merge_equal, without
 
 _FOLDS = {
     "sum": kernels.SUM,

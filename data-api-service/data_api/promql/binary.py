@@ -11,10 +11,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..model import F64, I64, METRIC_NAME, Bools, Labels
-from .errors import EvaluationError
-from .nodes import COMPARISONS, Binary, Cardinality, Matching
-from .values import SCHEMA_LABELS, Vector, empty, group_rows, key, merge_equal, without
+from data_api.model import F64, I64, METRIC_NAME, Bools, Labels
+from data_api.promql.errors import EvaluationError
+from data_api.promql.nodes import COMPARISONS, Binary, Cardinality, Matching
+from data_api.promql.values import (
+    SCHEMA_LABELS,
+    Vector,
+    empty,
+    group_rows,
+    key,
+    merge_equal,
+    without,
+)
 
 _ARITHMETIC: dict[str, Callable[[F64, F64], F64]] = {
     "+": np.add,

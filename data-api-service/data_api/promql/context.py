@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from ..errors import TooManySamples
-from ..model import QueryLimits
-from . import lexer
-from .nodes import Span
+from data_api.errors import TooManySamples
+from data_api.model import QueryLimits
+from data_api.promql import lexer
+from data_api.promql.nodes import Span
 
 LOOKBACK_MS = 300_000
 SUBQUERY_STEP_MS = 60_000

@@ -8,9 +8,7 @@ errors.QueryError
 └── UnsupportedFeature     execution   native histograms, experimental functions
 """
 
-from __future__ import annotations
-
-from ..errors import QueryError, QuerySyntax
+from data_api.errors import QueryError, QuerySyntax
 
 
 class ParseError(QuerySyntax):

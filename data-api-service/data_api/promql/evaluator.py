@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..errors import InvalidParameter
-from ..model import (
+from data_api.errors import InvalidParameter
+from data_api.model import (
     F64,
     I64,
     Bools,
@@ -25,12 +25,19 @@ from ..model import (
     SelectorSpan,
     String,
 )
-from . import aggregations, binary, histogram, label_functions, range_functions, vector_functions
-from .context import Annotations, Budget, Options
-from .errors import EvaluationError, UnsupportedFeature
-from .functions import FUNCTIONS
-from .kernels import windows as kernels
-from .nodes import (
+from data_api.promql import (
+    aggregations,
+    binary,
+    histogram,
+    label_functions,
+    range_functions,
+    vector_functions,
+)
+from data_api.promql.context import Annotations, Budget, Options
+from data_api.promql.errors import EvaluationError, UnsupportedFeature
+from data_api.promql.functions import FUNCTIONS
+from data_api.promql.kernels import windows as kernels
+from data_api.promql.nodes import (
     SET_OPERATORS,
     Aggregate,
     Binary,
@@ -46,10 +53,10 @@ from .nodes import (
     VectorSelector,
     unwrap,
 )
-from .numerals import format_value
-from .parser import value_type
-from .selectors import resolve, spans, subquery_times
-from .values import (
+from data_api.promql.numerals import format_value
+from data_api.promql.parser import value_type
+from data_api.promql.selectors import resolve, spans, subquery_times
+from data_api.promql.values import (
     Value,
     Vector,
     Windows,

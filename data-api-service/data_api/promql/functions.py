@@ -6,11 +6,9 @@ compute is `supported=False`, so that it gets a clear answer instead of "unknown
 Source: Prometheus `promql/parser/functions.go` v3.14.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
-from .nodes import ValueType
+from data_api.promql.nodes import ValueType
 
 _S = ValueType.SCALAR
 _T = ValueType.STRING

@@ -4,15 +4,13 @@ Native histograms are not stored yet, so a series without `le` is a float that h
 it is left out, as upstream leaves it out of functions of native histograms.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
 
-from ..model import F64, METRIC_NAME
-from .kernels import buckets as kernels
-from .values import Vector, empty, group_rows, without
+from data_api.model import F64, METRIC_NAME
+from data_api.promql.kernels import buckets as kernels
+from data_api.promql.values import Vector, empty, group_rows, without
 
 BUCKET_LABEL = "le"
 _ONLY_BUCKET = frozenset({BUCKET_LABEL})

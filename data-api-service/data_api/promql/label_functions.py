@@ -1,17 +1,15 @@
 """Functions that look at labels: replacing, joining, ordering, and what absence is called."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 
 import numpy as np
 import re2
 
-from ..model import F64, METRIC_NAME, Labels, MatchOp, compile_regex
-from .errors import EvaluationError
-from .nodes import Expr, MatrixSelector, VectorSelector, unwrap
-from .values import Vector, merge_equal, sort_key, vector
+from data_api.model import F64, METRIC_NAME, Labels, MatchOp, compile_regex
+from data_api.promql.errors import EvaluationError
+from data_api.promql.nodes import Expr, MatrixSelector, VectorSelector, unwrap
+from data_api.promql.values import Vector, merge_equal, sort_key, vector
 
 _REFERENCE = re.compile(r"\$(?:\$|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]+)\})?")
 _DIGITS = re.compile(r"([0-9]+)")

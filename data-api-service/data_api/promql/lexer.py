@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from typing import NamedTuple, NoReturn
 
-from .errors import ParseError, UnsupportedSyntax
+from data_api.promql.errors import ParseError, UnsupportedSyntax
 
 
 class Kind(Enum):

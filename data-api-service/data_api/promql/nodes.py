@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from ..model import Matcher
+from data_api.model import Matcher
 
 
 class ValueType(StrEnum):

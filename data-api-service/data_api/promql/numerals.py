@@ -1,7 +1,5 @@
 """Numbers as Prometheus writes them."""
 
-from __future__ import annotations
-
 import math
 
 

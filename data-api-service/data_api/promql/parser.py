@@ -16,12 +16,12 @@ from typing import NoReturn
 
 import re2
 
-from ..model import METRIC_NAME, Matcher, MatchOp, compile_regex
-from . import lexer
-from .errors import UnsupportedSyntax
-from .functions import FUNCTIONS, Function
-from .lexer import Kind, Token
-from .nodes import (
+from data_api.model import METRIC_NAME, Matcher, MatchOp, compile_regex
+from data_api.promql import lexer
+from data_api.promql.errors import UnsupportedSyntax
+from data_api.promql.functions import FUNCTIONS, Function
+from data_api.promql.lexer import Kind, Token
+from data_api.promql.nodes import (
     AGGREGATORS,
     COMPARISONS,
     PARAMETRIC,

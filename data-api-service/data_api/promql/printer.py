@@ -3,12 +3,10 @@
 Parsing what is printed gives the same tree: parentheses are nodes, so none has to be invented.
 """
 
-from __future__ import annotations
-
 import re
 
-from ..model import METRIC_NAME, Matcher
-from .nodes import (
+from data_api.model import METRIC_NAME, Matcher
+from data_api.promql.nodes import (
     Aggregate,
     At,
     Binary,
@@ -24,7 +22,7 @@ from .nodes import (
     Unary,
     VectorSelector,
 )
-from .numerals import format_value
+from data_api.promql.numerals import format_value
 
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*\Z")

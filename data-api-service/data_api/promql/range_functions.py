@@ -5,12 +5,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..model import F64, I64, METRIC_NAME, Bools
-from .errors import EvaluationError
-from .kernels import windows as kernels
-from .nodes import Call
-from .numerals import format_short
-from .values import Vector, Windows
+from data_api.model import F64, I64, METRIC_NAME, Bools
+from data_api.promql.errors import EvaluationError
+from data_api.promql.kernels import windows as kernels
+from data_api.promql.nodes import Call
+from data_api.promql.numerals import format_short
+from data_api.promql.values import Vector, Windows
 
 _FOLDS = {
     "sum_over_time": kernels.SUM,

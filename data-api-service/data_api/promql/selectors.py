@@ -3,10 +3,8 @@
 query steps ──▶ @ and offset ──▶ subquery steps ──▶ lookback or range ──▶ (start, end]
 """
 
-from __future__ import annotations
-
-from ..model import SelectorSpan
-from .nodes import At, Expr, MatrixSelector, Subquery, VectorSelector, children
+from data_api.model import SelectorSpan
+from data_api.promql.nodes import At, Expr, MatrixSelector, Subquery, VectorSelector, children
 
 
 def resolve(at: At, start_ms: int, end_ms: int) -> int | None:

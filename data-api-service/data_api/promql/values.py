@@ -15,8 +15,8 @@ from typing import Self
 
 import numpy as np
 
-from ..model import F64, I64, METRIC_NAME, STALE_BITS, Bools, Columns, Labels
-from .errors import EvaluationError
+from data_api.model import F64, I64, METRIC_NAME, STALE_BITS, Bools, Columns, Labels
+from data_api.promql.errors import EvaluationError
 
 SCHEMA_LABELS = frozenset({METRIC_NAME, "__type__", "__unit__"})
 """Labels that say what a metric is; whatever changes a value's meaning drops them."""

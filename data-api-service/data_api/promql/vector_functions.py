@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..model import F64
-from .values import Vector
+from data_api.model import F64
+from data_api.promql.values import Vector
 
 
 def _sign(values: F64) -> F64:

@@ -18,10 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import CorruptData, StoreUnavailable
-from .cache import ByteCache
-from .fragments import Fragment, Rows, cut, ranges
-from .objects import Objects
+from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable
+from data_api.errors import CorruptData
+from data_api.store.cache import ByteCache
+from data_api.store.fragments import Fragment, Rows, cut, ranges
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -100,7 +100,7 @@ class BlockReader:
     restored database counts on from where its backup was.
     """
 
-    def __init__(self, objects: Objects, bytes_max: int) -> None:
+    def __init__(self, objects: Directory | Bucket, bytes_max: int) -> None:
         self._objects = objects
         self._footers: ByteCache[str, Footer] = ByteCache(
             "block_footer",
@@ -137,7 +137,7 @@ class BlockReader:
         return self._footers.get(block.object_key, lambda: self._read_footer(block))
 
     def _read_footer(self, block: BlockRef) -> Footer:
-        with self._objects.open(block.object_key) as source, _as_ours(block):
+        with self._objects.reading(block.object_key) as source, _as_ours(block):
             metadata = pq.read_metadata(source)
             found = (metadata.metadata or {}).get(b"cloudopshub.format")
             if found != FORMAT:
@@ -154,7 +154,7 @@ class BlockReader:
 
     def _table(self, block: BlockRef, group: int, columns: tuple[str, ...] | None) -> pa.Table:
         metadata = self._footer(block).metadata
-        with self._objects.open(block.object_key) as source, _as_ours(block):
+        with self._objects.reading(block.object_key) as source, _as_ours(block):
             # A reader of its own: pyarrow's are not shared between threads.
             file = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
             return file.read_row_group(
@@ -164,13 +164,13 @@ class BlockReader:
 
 @contextlib.contextmanager
 def _as_ours(block: BlockRef) -> Iterator[None]:
-    """No Parquet is CorruptData, bytes that do not come are StoreUnavailable."""
+    """No Parquet is CorruptData, bytes that do not come are ObjectStoreUnavailable."""
     try:
         yield
     except pa.ArrowException as exc:
         raise CorruptData(detail=f"a block: {exc}", object=block.object_key) from exc
     except OSError as exc:
-        raise StoreUnavailable(detail=f"object store: {exc}", object=block.object_key) from exc
+        raise ObjectStoreUnavailable(detail=str(exc), object=block.object_key) from exc
 
 
 def _bounds(metadata: Any) -> I64:

@@ -21,25 +21,17 @@ import orjson
 import structlog
 from prometheus_client import Gauge, Histogram
 
-from ..errors import StoreUnavailable
-from . import batch, tables
-from .block import BlockRef
-from .head import BatchRef, Head, pages, split, wanted
-from .postings import SeriesIndex
+from data_api.chassis.database import DatabaseUnavailable
+from data_api.chassis.postgres_async import LOST, translating
+from data_api.store import batch, tables
+from data_api.store.block import BlockRef
+from data_api.store.head import BatchRef, Head, pages, split, wanted
+from data_api.store.postings import SeriesIndex
 
 SERIES_PAGE: Final = 20_000
 IDLE_S_MAX: Final = 3_600.0
 ACQUIRE_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 60.0
-
-# InternalClientError: the server's farewell was still unread when the session was used again.
-LOST: Final = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.AdminShutdownError,
-    ConnectionError,
-)
 
 log = structlog.get_logger()
 HEAD_BYTES: Final = Gauge("cloudopshub_head_bytes", "Memory of the decoded newest samples.")
@@ -126,20 +118,6 @@ async def _no_reset(_: object) -> None:
     """Sessions hold no state here, so asyncpg's reset would be a round trip for nothing."""
 
 
-@contextlib.contextmanager
-def _as_unavailable() -> Any:
-    """Postgres's and the network's own errors leave as StoreUnavailable."""
-    try:
-        yield
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as exc:
-        raise StoreUnavailable(detail="schema metrics is not there yet", retry_after_s=2) from exc
-    except asyncpg.UndefinedColumnError as exc:
-        raise StoreUnavailable(detail="schema metrics has another version") from exc
-    except (asyncpg.PostgresError, *LOST, OSError, TimeoutError) as exc:
-        reason = f"{type(exc).__name__}: {exc}".strip().rstrip(":")
-        raise StoreUnavailable(detail=f"Postgres: {reason}", retry_after_s=1) from exc
-
-
 class Catalogue:
     """Snapshots of tenants, each brought up to date from Postgres."""
 
@@ -154,12 +132,12 @@ class Catalogue:
         """Series, batches and blocks that overlap `span` (ms, inclusive), all of one instant.
 
         Without a picker only the series are brought up to date: head and blocks are empty.
-        Raises StoreUnavailable, and what the picker raises.
+        Raises DatabaseUnavailable, and what the picker raises.
         """
         state = self._tenants.setdefault(tenant_id, _Tenant())
         state.used_s = time.monotonic()
         async with state.lock:
-            with SNAPSHOTS.time(), _as_unavailable():
+            with SNAPSHOTS.time(), translating(tables.SCHEMA):
                 try:
                     found = await self._read(tenant_id, state, span, picker)
                 except LOST:
@@ -172,7 +150,7 @@ class Catalogue:
         self, tenant_id: UUID, metric: str | None
     ) -> list[tuple[str, str, str, str]]:
         """(metric name, type, help, unit), by name."""
-        with _as_unavailable():
+        with translating(tables.SCHEMA):
             async with self._database.acquire() as connection:
                 rows = await connection.fetch(tables.METADATA, tenant_id, metric)
         return [(row["metric_name"], row["type"], row["help"], row["unit"]) for row in rows]
@@ -181,7 +159,7 @@ class Catalogue:
         """Samples and number of the tenant's live blocks; samples, first and last ms of its live
         batches (None without one).
         """
-        with _as_unavailable():
+        with translating(tables.SCHEMA):
             async with self._database.acquire() as connection:
                 row = await connection.fetchrow(tables.STORED, tenant_id)
         assert row is not None
@@ -189,13 +167,13 @@ class Catalogue:
 
     async def check_postgres(self) -> str:
         """Postgres answers."""
-        with _as_unavailable():
+        with translating(tables.SCHEMA):
             async with self._database.acquire() as connection:
                 return f"PostgreSQL {await connection.fetchval('SHOW server_version')}"
 
     async def check_schema(self) -> str:
         """Schema metrics has every column this service reads."""
-        with _as_unavailable():
+        with translating(tables.SCHEMA):
             async with self._database.acquire() as connection:
                 rows = await connection.fetch(tables.PRESENT_COLUMNS)
         present = {(row["table_name"], row["column_name"]) for row in rows}
@@ -206,7 +184,7 @@ class Catalogue:
             if (table, column) not in present
         ]
         if missing:
-            raise StoreUnavailable(detail="schema metrics is not migrated", missing=missing[0])
+            raise DatabaseUnavailable(detail="schema metrics is not migrated", missing=missing[0])
         return "schema metrics is complete"
 
     @contextlib.asynccontextmanager

@@ -17,8 +17,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from .batch import SampleColumns
-from .fragments import Fragment, Rows, cut
+from data_api.store.batch import SampleColumns
+from data_api.store.fragments import Fragment, Rows, cut
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]

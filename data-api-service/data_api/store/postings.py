@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ..model import Labels, Matcher, MatchOp, compile_regex
+from data_api.model import Labels, Matcher, MatchOp, compile_regex
 
 I64 = npt.NDArray[np.int64]
 

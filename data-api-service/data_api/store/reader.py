@@ -15,14 +15,14 @@ import anyio.to_thread
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import TooManySamples
-from ..model import Columns, Labels, Matcher, QueryLimits, SelectorSpan
-from .batch import SampleColumns
-from .block import BlockReader
-from .catalogue import Catalogue, Pick, Picker, Snapshot
-from .fragments import Fragment, merge
-from .objects import Objects
-from .postings import SeriesIndex, is_in
+from data_api.chassis.objects import Bucket, Directory
+from data_api.errors import TooManySamples
+from data_api.model import Columns, Labels, Matcher, QueryLimits, SelectorSpan
+from data_api.store.batch import SampleColumns
+from data_api.store.block import BlockReader
+from data_api.store.catalogue import Catalogue, Pick, Picker, Snapshot
+from data_api.store.fragments import Fragment, merge
+from data_api.store.postings import SeriesIndex, is_in
 
 T = TypeVar("T")
 I64 = npt.NDArray[np.int64]
@@ -51,7 +51,7 @@ class Store:
         self,
         catalogue: Catalogue,
         blocks: BlockReader,
-        objects: Objects,
+        objects: Directory | Bucket,
         threads: anyio.CapacityLimiter,
     ) -> None:
         self.catalogue = catalogue

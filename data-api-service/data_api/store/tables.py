@@ -6,6 +6,10 @@ drivers know no such type.
 
 from typing import Final
 
+from data_api.chassis.database import Schema
+
+SCHEMA: Final = Schema("metrics", "data_ingest.migrate")
+
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "series": ("series_id", "tenant_id", "labels", "xid"),
     "batch": (

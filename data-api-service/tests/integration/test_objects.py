@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from factories import write_block
 
-from data_api.errors import StoreUnavailable
+from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable, open_store
 from data_api.store.block import BlockReader, BlockRef
 from data_api.store.fragments import merge
-from data_api.store.objects import open_store
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ def test_a_block_in_a_bucket_reads_like_a_file(bucket):
     samples = [(s, ms, float(rng.random())) for s in range(64) for ms in range(500)]
     write_block(folder / key, tenant, samples, group=4)
     size = (folder / key).stat().st_size
-    reader = BlockReader(open_store(url), 1 << 24)
+    reader = BlockReader(open_store(url, Directory, Bucket), 1 << 24)
     block = BlockRef(1, 1, 0, 499, len(samples), size, key)
     found = merge(list(reader.fragments(block, np.array([7]), (0, 499))), 1)
     assert found.values.tolist() == [value for s, _, value in samples if s == 7]
@@ -85,5 +84,9 @@ def test_an_object_that_is_not_there_is_unavailable(bucket):
     """A lost object, like a lost store, is `unavailable`: never silently less data."""
     url, _, _ = bucket
     block = BlockRef(1, 1, 0, 9, 1, 100, f"{uuid.uuid4()}/d/none.parquet")
-    with pytest.raises(StoreUnavailable):
-        list(BlockReader(open_store(url), 1 << 20).fragments(block, np.array([1]), (0, 9)))
+    with pytest.raises(ObjectStoreUnavailable):
+        list(
+            BlockReader(open_store(url, Directory, Bucket), 1 << 20).fragments(
+                block, np.array([1]), (0, 9)
+            )
+        )

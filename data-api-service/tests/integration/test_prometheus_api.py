@@ -295,7 +295,7 @@ async def test_a_plan_bounds_the_samples_of_a_query(serve, hub, ingest, tenant):
 async def test_a_plan_bounds_the_queries_at_once(serve, hub, ingest, tenant):
     """A query that waits too long for its turn is 429 with Retry-After; the others are answered."""
     await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0)])
-    client = await serve(das_queue_timeout_s=0.05)
+    client = await serve(queue_timeout_s=0.05)
     key = hub.key(tenant, query_concurrency=1)
 
     async with asyncio.TaskGroup() as group:
@@ -321,7 +321,7 @@ async def test_a_plan_bounds_the_queries_at_once(serve, hub, ingest, tenant):
 async def test_a_timeout_only_lowers(serve, hub, ingest, tenant):
     """`timeout` ends a query early with 503; a longer one than the server's is not heard."""
     await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0)])
-    client = await serve(das_query_timeout_s=2.0)  # ample for a query that nothing holds
+    client = await serve(query_timeout_s=2.0)  # ample for a query that nothing holds
     client.headers["X-API-Key"] = hub.key(tenant)
     await client.get("/api/v1/labels")
     catalogue = client._transport.app.state.services.engine.store.catalogue
@@ -402,7 +402,7 @@ async def test_an_export_holds_its_slot_until_its_last_byte(serve, hub, ingest, 
     """Samples stay in memory until a slow client has read them, so they count as a running query;
     a client that leaves in the middle gives the slot back.
     """
-    client = await serve(das_queue_timeout_s=0.2)
+    client = await serve(queue_timeout_s=0.2)
     client.headers["X-API-Key"] = key = hub.key(tenant, query_concurrency=1)
     await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0)])
     scope = {

@@ -10,12 +10,12 @@ import pytest
 from embedded_postgres import execute, fresh_database
 from factories import SCHEMA, Ingest
 
-from data_api.errors import CorruptData, QueryCanceled, StoreUnavailable, TooManySamples
+from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable, open_store
+from data_api.errors import CorruptData, QueryCanceled, TooManySamples
 from data_api.model import STALE_BITS, Matcher, MatchOp, QueryLimits, SelectorSpan
 from data_api.store import catalogue
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Database
-from data_api.store.objects import open_store
 from data_api.store.reader import Store
 
 UP = (Matcher("__name__", MatchOp.EQUAL, "up"),)
@@ -26,7 +26,7 @@ FREE = QueryLimits()
 @pytest.fixture
 async def store(database_url, objects):
     async with Database(database_url, 4) as database:
-        places = open_store(objects.as_uri())
+        places = open_store(objects.as_uri(), Directory, Bucket)
         yield Store(
             Catalogue(database, 1 << 26),
             BlockReader(places, 1 << 26),
@@ -219,7 +219,7 @@ async def test_series_of_a_time_range(store, ingest, tenant):
 async def test_a_head_out_of_budget_is_read_again(database_url, objects, ingest, tenant):
     """With no room at all every answer is still whole; the budget only costs time."""
     async with Database(database_url, 4) as database:
-        places = open_store(objects.as_uri())
+        places = open_store(objects.as_uri(), Directory, Bucket)
         store = Store(
             Catalogue(database, 0), BlockReader(places, 0), places, anyio.CapacityLimiter(4)
         )
@@ -243,7 +243,7 @@ async def test_a_backlog_of_batches_is_read_within_the_budget(
     last = {(i, 19 * k + ms): k + i / 100 for k in range(20) for i in ids for ms in range(20)}
     one = SelectorSpan((*UP, Matcher("n", MatchOp.EQUAL, "3")), -1, 10_000)
     async with Database(database_url, 4) as database:
-        places = open_store(objects.as_uri())
+        places = open_store(objects.as_uri(), Directory, Bucket)
         store = Store(
             Catalogue(database, budget), BlockReader(places, 0), places, anyio.CapacityLimiter(4)
         )
@@ -329,7 +329,7 @@ async def test_a_store_made_anew_is_followed_from_its_beginning(server_url, obje
     with fresh_database(server_url, "das") as url:
         execute(url, SCHEMA)
         async with Database(url, 4) as database:
-            places = open_store(objects.as_uri())
+            places = open_store(objects.as_uri(), Directory, Bucket)
             store = Store(
                 Catalogue(database, 1 << 26),
                 BlockReader(places, 1 << 26),
@@ -379,7 +379,7 @@ async def test_a_block_that_is_gone_or_foreign_is_an_error(store, ingest, tenant
     with pytest.raises(CorruptData):
         await load(store, tenant)
     path.unlink()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(ObjectStoreUnavailable):
         await load(store, tenant)
     path.write_bytes(whole)
     assert await load(store, tenant) == {key(): [(1, 1.0)]}

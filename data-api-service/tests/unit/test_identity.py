@@ -15,16 +15,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_api.identity import (
-    BASE62,
+from data_api.chassis.clock import Clock
+from data_api.chassis.identity import (
     Forbidden,
     IdentityClient,
     IdentityUnavailable,
     Unauthenticated,
-    checksum,
     credential_of,
-    is_well_formed_key,
 )
+from data_api.chassis.identity.keys import BASE62, checksum, is_well_formed_key
 
 TENANT = uuid4()
 NOW_S = 1_900_000_000.0
@@ -103,11 +102,23 @@ def ubs() -> Ubs:
     return Ubs()
 
 
+class SecondsClock(Clock):
+    """Tells the seconds that a function returns."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+
+    def now_s(self) -> float:
+        return self._seconds()
+
+
 def with_client(ubs: Ubs, scenario: Callable[[IdentityClient], Any], clock: Any = time.time) -> Any:
     async def run() -> Any:
         transport = httpx.MockTransport(ubs.handle)
         async with httpx.AsyncClient(transport=transport) as http:
-            return await scenario(IdentityClient("http://ubs", "service", "das", http, clock))
+            return await scenario(
+                IdentityClient("http://ubs", "service", "das", http, SecondsClock(clock))
+            )
 
     return asyncio.run(run())
 
@@ -169,11 +180,11 @@ def test_a_revoked_key_is_refused_at_the_next_poll(ubs: Ubs) -> None:
     ubs.grant(make_key())
 
     async def scenario(client: IdentityClient) -> None:
-        await client._read_revocations()
+        await client.revocations.read()
         await client.authenticate(bearer(make_key()))
         ubs.revoke("key", ubs.keys[make_key()]["key_id"])
         ubs.keys[make_key()] = {"active": False, "reason": "revoked"}
-        await client._read_revocations()
+        await client.revocations.read()
         with pytest.raises(Unauthenticated, match="revoked"):
             await client.authenticate(bearer(make_key()))
 
@@ -240,11 +251,11 @@ def test_a_revoked_session_ends_its_tokens(ubs: Ubs) -> None:
     """A token of a revoked session is refused; a user's token issued after the revocation works."""
 
     async def scenario(client: IdentityClient) -> UUID:
-        await client._read_revocations()
+        await client.revocations.read()
         ended = ubs.token(sid="gone")
         ubs.revoke("session", "gone")
         ubs.revoke("user", "22222222-2222-7222-8222-222222222222", "2001-01-01T00:00:00+00:00")
-        await client._read_revocations()
+        await client.revocations.read()
         with pytest.raises(Unauthenticated, match="ended"):
             await client.authenticate(bearer(ended))
         return (await client.authenticate(bearer(ubs.token()))).tenant

@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from data_ingest.kernels.jit import BYTES, BYTES_OUT, I64S, I64S_IN, U64S, U64S_IN, kernel, void
+from data_ingest.chassis.jit import BYTES, BYTES_OUT, I64S, I64S_OUT, U64S, U64S_OUT, kernel, void
 from data_ingest.model import I64, U8, U64
 
 
-@kernel(void(I64S_IN, I64S_IN, U64S_IN, BYTES_OUT))
+@kernel(void(I64S, I64S, U64S, BYTES_OUT))
 def shuffle(series_ids: I64, timestamps_ms: I64, value_bits: U64, out: U8) -> None:
-    """`out`, 24 n bytes, holds the raw body: three byte-shuffled columns, the first two as zigzag
-    deltas.
+    """`out` holds the raw body: three byte-shuffled columns, the first two as zigzag deltas.
+
+    out: 24 n bytes, that is 8 planes of n bytes for each column.
     """
     n = series_ids.size
     previous_id = np.int64(0)
@@ -29,7 +30,7 @@ def shuffle(series_ids: I64, timestamps_ms: I64, value_bits: U64, out: U8) -> No
             out[(16 + plane) * n + i] = np.uint8((bits >> shift) & np.uint64(255))
 
 
-@kernel(void(BYTES, I64S, I64S, U64S))
+@kernel(void(BYTES, I64S_OUT, I64S_OUT, U64S_OUT))
 def unshuffle(raw: U8, series_ids: I64, timestamps_ms: I64, value_bits: U64) -> None:
     """The three columns of a raw body of 24 n bytes; the outputs are (n,)."""
     n = series_ids.size

@@ -15,12 +15,12 @@ TABLES = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'm
 def test_up_down_and_up_again(postgres):
     """Going down leaves nothing of the store but its version table, and up works again."""
     with fresh_database(postgres, "updown") as url:
-        migrate.migrate(url)
+        migrate.upgrade(url)
         assert execute(url, TABLES) == "7"
-        migrate.migrate(url)
-        migrate.migrate(url, "base")
+        migrate.upgrade(url)
+        migrate.downgrade(url, "base")
         assert execute(url, TABLES) == "1"
-        migrate.migrate(url)
+        migrate.upgrade(url)
         assert execute(url, TABLES) == "7"
 
 

@@ -12,8 +12,9 @@ from sqlalchemy import select, text
 
 from user_billing import migrate
 from user_billing.accounts.identifiers import new_id
+from user_billing.chassis.postgres import open_engine
 from user_billing.db import tables as t
-from user_billing.db.session import Database, make_engine, within
+from user_billing.db.session import Database, within
 
 TENANT_TABLES = [t.organisation, t.membership, t.invitation, t.api_key, t.audit_head, t.audit_event]
 PUBLIC = {"/health", "/ready", "/metrics", "/.well-known/jwks.json"}
@@ -170,9 +171,9 @@ def test_a_query_without_a_filter_sees_one_organisation(database, two, table):
 
 
 @pytest.mark.parametrize("setting", [None, ""], ids=["never set", "left empty"])
-def test_without_an_organisation_nothing_is_seen(database, two, setting):
+def test_without_an_organisation_nothing_is_seen(hub, database, two, setting):
     """A setting never set, or empty after an earlier transaction, gives zero rows, no error."""
-    engine = make_engine(str_url(database), pool_size=1, overflow=0)
+    engine = one_connection(hub)
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL ROLE cloudopshub_billing_app"))
         if setting is not None:
@@ -182,10 +183,10 @@ def test_without_an_organisation_nothing_is_seen(database, two, setting):
     engine.dispose()
 
 
-def test_a_pooled_connection_forgets_the_organisation(database, two):
+def test_a_pooled_connection_forgets_the_organisation(hub, database, two):
     """The next user of the same connection starts with neither role nor organisation."""
     mine, _ = two
-    engine = make_engine(str_url(database), pool_size=1, overflow=0)
+    engine = one_connection(hub)
     pooled = Database(engine)
     with pooled.organisation(UUID(mine.org)) as session:
         pid = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
@@ -200,10 +201,10 @@ def test_a_pooled_connection_forgets_the_organisation(database, two):
     engine.dispose()
 
 
-def test_a_rolled_back_transaction_forgets_too(database, two):
+def test_a_rolled_back_transaction_forgets_too(hub, database, two):
     """An error inside a block leaves no organisation behind on the connection."""
     mine, _ = two
-    engine = make_engine(str_url(database), pool_size=1, overflow=0)
+    engine = one_connection(hub)
     pooled = Database(engine)
     with (
         pytest.raises(RuntimeError),
@@ -337,7 +338,7 @@ def test_an_ordinary_login_is_enough(server_url):
             with psycopg2.connect(url) as probe:
                 assert probe.info.user == name
             migrate.upgrade(url)
-            with running_hub(url, ubs_setup_token="setup-token-for-login") as hub:
+            with running_hub(url, setup_token="setup-token-for-login") as hub:
                 owner = hub.browser()
                 owner.adopt(
                     owner.post(
@@ -372,5 +373,13 @@ def test_internal_routes_need_the_service_token(hub, two):
     assert INTERNAL["Authorization"] not in answer.text
 
 
-def str_url(database):
-    return database.engine.url.render_as_string(hide_password=False)
+def one_connection(hub):
+    """An engine of the test's own that has one connection."""
+    return open_engine(
+        hub.services.settings.database_url.get_secret_value(),
+        "tests",
+        pool_size=1,
+        overflow=0,
+        statement_timeout_ms=5_000,
+        lock_timeout_ms=2_000,
+    )

@@ -10,10 +10,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from embedded_postgres import execute, fresh_database
-from sqlalchemy import create_engine
 
 from user_billing import migrate
-from user_billing.db.session import driver_url
+from user_billing.chassis.postgres import open_unbounded
 from user_billing.db.tables import SCHEMA_REVISION, metadata
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +48,7 @@ def test_the_code_needs_the_newest_migration(empty_url):
 
 def test_the_tables_are_those_the_queries_see(database_url):
     """Every table and column that db/tables.py names exists with its type and nullability."""
-    engine = create_engine(driver_url(database_url))
+    engine = open_unbounded(database_url, "tests")
     with engine.connect() as connection:
         options = {
             "compare_type": True,

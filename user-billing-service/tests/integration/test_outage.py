@@ -23,7 +23,7 @@ def test_a_service_without_its_database_stays_up_and_recovers(server_url):
     base, _, query = server_url.partition("?")
     url = f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
     key = new_api_key()
-    app = create_app(settings_for(url, ubs_bootstrap_api_key=key), FixedClock())
+    app = create_app(settings_for(url, bootstrap_api_key=key), clock=FixedClock())
     try:
         with serving(app) as base_url:
             hub = Hub(base_url, app, FixedClock())
@@ -61,7 +61,7 @@ def test_a_service_without_its_database_stays_up_and_recovers(server_url):
 def test_a_restarted_server_costs_no_failed_request(server_url, fresh_url):
     """Connections that died in the pool are noticed before they are lent."""
     key = new_api_key()
-    app = create_app(settings_for(fresh_url, ubs_bootstrap_api_key=key), FixedClock())
+    app = create_app(settings_for(fresh_url, bootstrap_api_key=key), clock=FixedClock())
     with serving(app) as base_url:
         hub = Hub(base_url, app, FixedClock())
         wait_until(lambda: answers(base_url) and ready(hub).status_code == 200)

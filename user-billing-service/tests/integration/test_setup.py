@@ -34,7 +34,7 @@ def counts(database_url):
 
 def test_the_link_makes_the_owner_and_is_spent(fresh_url):
     """Needed; made; not needed; the same link a second time is refused, a wrong one always."""
-    with running_hub(fresh_url, ubs_setup_token=SETUP_TOKEN) as hub:
+    with running_hub(fresh_url, setup_token=SETUP_TOKEN) as hub:
         assert hub.browser().get("/api/v1/setup").json() == {"needed": True}
         assert hub.internal("home-organisation") == {"tenant": None}
         assert set_up(hub, token="x" * 43).status_code == 401
@@ -52,7 +52,7 @@ def test_the_link_makes_the_owner_and_is_spent(fresh_url):
 
 def test_two_people_with_one_link_make_one_owner(fresh_url):
     """The link is single use under concurrency too: one 201, the others 409."""
-    with running_hub(fresh_url, ubs_setup_token=SETUP_TOKEN) as hub:
+    with running_hub(fresh_url, setup_token=SETUP_TOKEN) as hub:
         start, statuses = threading.Barrier(6), []
 
         def race(n):
@@ -81,7 +81,7 @@ def test_two_people_with_one_link_make_one_owner(fresh_url):
 )
 def test_a_bad_form_does_not_spend_the_link(fresh_url, more, reason):
     """A refused form says which rule it breaks, and the link works afterwards."""
-    with running_hub(fresh_url, ubs_setup_token=SETUP_TOKEN) as hub:
+    with running_hub(fresh_url, setup_token=SETUP_TOKEN) as hub:
         refused = set_up(hub, **more)
         assert refused.status_code == 400
         assert reason in refused.json()["error"]
@@ -109,7 +109,7 @@ def test_a_bootstrap_key_alone_makes_home_and_leaves_the_link(fresh_url):
     organisation and names it.
     """
     key = new_api_key()
-    with running_hub(fresh_url, ubs_bootstrap_api_key=key, ubs_setup_token=SETUP_TOKEN) as hub:
+    with running_hub(fresh_url, bootstrap_api_key=key, setup_token=SETUP_TOKEN) as hub:
         known = hub.introspect(key)
         assert known["active"]
         assert known["scopes"] == ["metrics:write", "metrics:read", "analysis:run"]
@@ -127,9 +127,9 @@ def test_bootstrap_makes_the_owner_and_is_idempotent(fresh_url):
     """
     key = new_api_key()
     wanted = {
-        "ubs_bootstrap_api_key": key,
-        "ubs_bootstrap_email": "Boot@Example.org",
-        "ubs_bootstrap_password": PASSWORD,
+        "bootstrap_api_key": key,
+        "bootstrap_email": "Boot@Example.org",
+        "bootstrap_password": PASSWORD,
     }
     with running_hub(fresh_url, **wanted) as hub:
         assert hub.browser().get("/api/v1/setup").json() == {"needed": False}
@@ -179,9 +179,9 @@ def test_replicas_that_start_together_bootstrap_once(fresh_url):
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ({"ubs_bootstrap_api_key": "coh_live_nonsense"}, "UBS_BOOTSTRAP_API_KEY"),
-        ({"ubs_bootstrap_email": "a@b", "ubs_bootstrap_password": "short"}, "password"),
-        ({"ubs_bootstrap_email": "nobody", "ubs_bootstrap_password": PASSWORD}, "email"),
+        ({"bootstrap_api_key": "coh_live_nonsense"}, "UBS_BOOTSTRAP_API_KEY"),
+        ({"bootstrap_email": "a@b", "bootstrap_password": "short"}, "password"),
+        ({"bootstrap_email": "nobody", "bootstrap_password": PASSWORD}, "email"),
     ],
 )
 def test_a_bootstrap_that_cannot_work_stops_the_start(more, named):

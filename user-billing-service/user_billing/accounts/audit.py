@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from ..db.session import Database
-from ..model import Actor, AuditEvent, Member
-from . import audit_chain, repository
+from user_billing.accounts import audit_chain, repository
+from user_billing.db.session import Database
+from user_billing.model import Actor, AuditEvent, Member
 
 PAGE_MAX = 500
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC
 
-from ..model import AuditEvent
+from user_billing.model import AuditEvent
 
 GENESIS = bytes(32)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from ..model import Audience, Limits, Role, Scope
+from user_billing.model import Audience, Limits, Role, Scope
 
 ISSUER = "cloudopshub"
 LIFE_S = 300

@@ -22,9 +22,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.orm import Session
 
-from ..db import tables as t
-from ..db.session import Database
-from ..model import (
+from user_billing.db import tables as t
+from user_billing.db.session import Database
+from user_billing.model import (
     Invitation,
     KeyState,
     KnownKey,

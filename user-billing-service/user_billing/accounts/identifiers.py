@@ -4,7 +4,7 @@ import secrets
 import time
 from uuid import UUID
 
-from . import key_format
+from user_billing.accounts import key_format
 
 
 def uuid7(unix_ms: int, random_bits: int) -> UUID:

@@ -9,13 +9,13 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
-from ..clock import Clock
-from ..db.session import Database, within
-from ..errors import BadInput, NotFound
-from ..model import Actor, ApiKey, KnownKey, Member, Principal, RevocationKind
-from . import audit, directory, key_format, repository, rules
-from .identifiers import new_api_key, new_id
-from .keyring import PEPPER_VERSION, Keyring
+from user_billing.accounts import audit, directory, key_format, repository, rules
+from user_billing.accounts.identifiers import new_api_key, new_id
+from user_billing.accounts.keyring import PEPPER_VERSION, Keyring
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import Database, within
+from user_billing.errors import BadInput, NotFound
+from user_billing.model import Actor, ApiKey, KnownKey, Member, Principal, RevocationKind
 
 EXPIRY_DAYS_MAX = 3_650
 USE_RESOLUTION = timedelta(minutes=1)

@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from ..clock import Clock
-from ..db.session import BoundSession, Database, within
-from ..errors import BadCredentials, BadInput, Conflict, NotFound
-from ..model import Actor, Invitation, Member, Organisation, Person, Principal, Role
-from . import audit, directory, repository, rules
-from .identifiers import new_id, new_token
-from .keyring import Keyring
-from .passwords import Passwords
-from .sessions import OpenSession, Sessions
-from .throttle import Throttle
+from user_billing.accounts import audit, directory, repository, rules
+from user_billing.accounts.identifiers import new_id, new_token
+from user_billing.accounts.keyring import Keyring
+from user_billing.accounts.passwords import Passwords
+from user_billing.accounts.sessions import OpenSession, Sessions
+from user_billing.accounts.throttle import Throttle
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import BoundSession, Database, within
+from user_billing.errors import BadCredentials, BadInput, Conflict, NotFound
+from user_billing.model import Actor, Invitation, Member, Organisation, Person, Principal, Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 from prometheus_client import Counter
 
-from ..errors import TooManyAttempts
-from .rules import normalise_password
+from user_billing.accounts.rules import normalise_password
+from user_billing.errors import TooManyAttempts
 
 # OWASP Password Storage Cheat Sheet, second row: m=19 MiB, t=2, p=1.
 MEMORY_KIB, PASSES, LANES = 19_456, 2, 1

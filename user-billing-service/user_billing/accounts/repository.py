@@ -13,9 +13,9 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from ..db import tables as t
-from ..model import ApiKey, AuditEvent, Invitation, Member, Organisation, Role, Scope
-from .audit_chain import GENESIS
+from user_billing.accounts.audit_chain import GENESIS
+from user_billing.db import tables as t
+from user_billing.model import ApiKey, AuditEvent, Invitation, Member, Organisation, Role, Scope
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..errors import BadInput, LoginNotFresh, NotAllowed
-from ..model import Principal, Role, Scope, Throttled
+from user_billing.errors import BadInput, LoginNotFresh, NotAllowed
+from user_billing.model import Principal, Role, Scope, Throttled
 
 ROLE_SCOPES: dict[Role, frozenset[Scope]] = {
     Role.OWNER: frozenset(Scope),

@@ -11,15 +11,15 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
-from ..clock import Clock
-from ..db.session import BoundSession, Database, within
-from ..errors import BadCredentials, NotAllowed, NotFound
-from ..model import Actor, LiveSession, Membership, Person, Role
-from . import audit, directory, rules
-from .identifiers import new_id, new_token
-from .keyring import Keyring
-from .passwords import Passwords
-from .throttle import Throttle
+from user_billing.accounts import audit, directory, rules
+from user_billing.accounts.identifiers import new_id, new_token
+from user_billing.accounts.keyring import Keyring
+from user_billing.accounts.passwords import Passwords
+from user_billing.accounts.throttle import Throttle
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import BoundSession, Database, within
+from user_billing.errors import BadCredentials, NotAllowed, NotFound
+from user_billing.model import Actor, LiveSession, Membership, Person, Role
 
 LOGINS = Counter("cloudopshub_billing_logins_total", "Log-in attempts answered.", ["outcome"])
 

@@ -11,18 +11,18 @@ import secrets
 from dataclasses import dataclass
 from uuid import UUID
 
-from ..clock import Clock
-from ..db.session import BoundSession, Database, within
-from ..errors import BadInput, Conflict, NotAuthenticated
-from ..model import Actor, ApiKey, Organisation, Person, Role
-from . import audit, directory, key_format, repository, rules
-from .directory import SetUp
-from .identifiers import new_id
-from .keyring import PEPPER_VERSION, Keyring
-from .members import found_organisation
-from .passwords import Passwords
-from .sessions import OpenSession, Sessions
-from .throttle import Throttle
+from user_billing.accounts import audit, directory, key_format, repository, rules
+from user_billing.accounts.directory import SetUp
+from user_billing.accounts.identifiers import new_id
+from user_billing.accounts.keyring import PEPPER_VERSION, Keyring
+from user_billing.accounts.members import found_organisation
+from user_billing.accounts.passwords import Passwords
+from user_billing.accounts.sessions import OpenSession, Sessions
+from user_billing.accounts.throttle import Throttle
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import BoundSession, Database, within
+from user_billing.errors import BadInput, Conflict, NotAuthenticated
+from user_billing.model import Actor, ApiKey, Organisation, Person, Role
 
 BOOTSTRAP = Actor("bootstrap")
 

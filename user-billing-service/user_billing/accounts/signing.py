@@ -23,14 +23,15 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from ..clock import Clock
-from ..db.session import BoundSession, Database
-from ..errors import DatabaseUnavailable, NotAuthenticated
-from ..model import Audience, KeyState
-from . import directory
-from .claims import ISSUER, LEEWAY_S
-from .directory import StoredSigningKey
-from .keyring import Keyring, SealBroken
+from user_billing.accounts import directory
+from user_billing.accounts.claims import ISSUER, LEEWAY_S
+from user_billing.accounts.directory import StoredSigningKey
+from user_billing.accounts.keyring import Keyring, SealBroken
+from user_billing.chassis.clock import Clock
+from user_billing.chassis.database import DatabaseUnavailable
+from user_billing.db.session import BoundSession, Database
+from user_billing.errors import NotAuthenticated
+from user_billing.model import Audience, KeyState
 
 ALGORITHM = "EdDSA"
 RETIRED_FOR = timedelta(hours=2)

@@ -10,11 +10,11 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from ..clock import Clock
-from ..db.session import Database
-from ..errors import TooManyAttempts
-from . import directory, rules
-from .keyring import Keyring
+from user_billing.accounts import directory, rules
+from user_billing.accounts.keyring import Keyring
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import Database
+from user_billing.errors import TooManyAttempts
 
 
 @dataclass(frozen=True, slots=True)

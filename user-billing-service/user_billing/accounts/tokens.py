@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from ..clock import Clock
-from ..db.session import Database
-from ..errors import BadInput, NotFound
-from ..model import Audience, Limits, LiveSession, Role
-from . import directory, rules
-from .claims import claims
-from .identifiers import new_id
-from .signing import SigningKeys
+from user_billing.accounts import directory, rules
+from user_billing.accounts.claims import claims
+from user_billing.accounts.identifiers import new_id
+from user_billing.accounts.signing import SigningKeys
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import Database
+from user_billing.errors import BadInput, NotFound
+from user_billing.model import Audience, Limits, LiveSession, Role
 
 
 class Tokens:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from ..accounts.audit import PAGE_MAX
-from .deps import AuditReader, ServicesDep
-from .views import AuditEventView, AuditView
+from user_billing.accounts.audit import PAGE_MAX
+from user_billing.api.deps import AuditReader, ServicesDep
+from user_billing.api.views import AuditEventView, AuditView
 
 router = APIRouter(prefix="/api/v1", tags=["audit"])
 

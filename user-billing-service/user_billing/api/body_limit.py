@@ -2,9 +2,9 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import AccountError
-from ..kinds import Kind
-from . import problems
+from user_billing.chassis import problems
+from user_billing.chassis.kinds import Kind
+from user_billing.errors import AccountError
 
 BODY_BYTES_MAX = 64 * 1024
 

@@ -17,19 +17,20 @@ from uuid import UUID
 import structlog
 from fastapi import Depends, Request
 
-from ..accounts import origins, rules
-from ..accounts.audit import Audit
-from ..accounts.key_format import PREFIX
-from ..accounts.keys import Keys
-from ..accounts.members import Members
-from ..accounts.sessions import Sessions
-from ..accounts.setup import FirstStart
-from ..accounts.signing import SigningKeys
-from ..accounts.tokens import Tokens
-from ..db.session import Database
-from ..errors import CrossSiteRefused, NotAllowed, NotAuthenticated
-from ..model import Actor, Audience, KnownKey, LiveSession, Principal, Role, Scope
-from ..settings import Settings
+from user_billing.accounts import origins, rules
+from user_billing.accounts.audit import Audit
+from user_billing.accounts.key_format import PREFIX
+from user_billing.accounts.keys import Keys
+from user_billing.accounts.members import Members
+from user_billing.accounts.sessions import Sessions
+from user_billing.accounts.setup import FirstStart
+from user_billing.accounts.signing import SigningKeys
+from user_billing.accounts.tokens import Tokens
+from user_billing.chassis.probes import Drain
+from user_billing.db.session import Database
+from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
+from user_billing.model import Actor, Audience, KnownKey, LiveSession, Principal, Role, Scope
+from user_billing.settings import Settings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -39,6 +40,7 @@ class Services:
     """Everything the routes call, wired in app.py."""
 
     settings: Settings
+    drain: Drain
     database: Database
     audit: Audit
     keys: Keys
@@ -72,7 +74,7 @@ def client_address(request: Request, services: ServicesDep) -> str:
     """The address the request came from, through configured proxies only."""
     peer = request.client.host if request.client else ""
     forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
-    return origins.client_address(peer, forwarded, services.settings.ubs_trusted_proxies)
+    return origins.client_address(peer, forwarded, services.settings.trusted_proxies)
 
 
 ClientAddress = Annotated[str, Depends(client_address)]
@@ -90,7 +92,7 @@ SameOrigin = Depends(refuse_other_sites)
 
 def cookie_name(settings: Settings) -> str:
     """`__Host-` binds the cookie to this host and to https; plain http cannot have it."""
-    return "cloudopshub" if settings.ubs_plain_http else "__Host-cloudopshub"
+    return "cloudopshub" if settings.plain_http else "__Host-cloudopshub"
 
 
 def caller(request: Request, services: ServicesDep, rid: RequestId) -> Principal:

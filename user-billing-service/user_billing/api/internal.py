@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from ..accounts import directory
-from ..accounts.claims import LIFE_S
-from ..model import KnownKey
-from .deps import ServicesDep, SisterService
-from .views import IntrospectBody, ServiceTokenBody, TokenView
+from user_billing.accounts import directory
+from user_billing.accounts.claims import LIFE_S
+from user_billing.api.deps import ServicesDep, SisterService
+from user_billing.api.views import IntrospectBody, ServiceTokenBody, TokenView
+from user_billing.model import KnownKey
 
 REVOCATIONS_PAGE = 1_000
 
@@ -37,7 +37,7 @@ def introspect(body: IntrospectBody, services: ServicesDep) -> JSONResponse:
             "tenant": str(known.organisation_id),
             "scopes": [scope.value for scope in known.scopes],
             "expires_at": None if known.expires_at is None else rfc3339(known.expires_at),
-            "ttl_s": services.settings.ubs_introspection_ttl_s,
+            "ttl_s": services.settings.introspection_ttl_s,
             "limits": asdict(known.limits),
         }
     )

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response, status
 
-from .deps import AdminCaller, ServicesDep
-from .views import KeyBody, KeysView, KeyView, NewKeyView
+from user_billing.api.deps import AdminCaller, ServicesDep
+from user_billing.api.views import KeyBody, KeysView, KeyView, NewKeyView
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 

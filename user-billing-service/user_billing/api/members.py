@@ -4,9 +4,17 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response, status
 
-from .deps import AdminCaller, Caller, ClientAddress, PersonId, RequestId, SameOrigin, ServicesDep
-from .sessions import render
-from .views import (
+from user_billing.api.deps import (
+    AdminCaller,
+    Caller,
+    ClientAddress,
+    PersonId,
+    RequestId,
+    SameOrigin,
+    ServicesDep,
+)
+from user_billing.api.sessions import render
+from user_billing.api.views import (
     AcceptBody,
     InvitationBody,
     InvitationsView,

@@ -2,11 +2,17 @@
 
 from fastapi import APIRouter, Response, status
 
-from ..accounts.claims import LIFE_S
-from ..accounts.sessions import OpenSession
-from ..settings import Settings
-from .deps import Browser, ClientAddress, RequestId, SameOrigin, ServicesDep, cookie_name
-from .views import (
+from user_billing.accounts.claims import LIFE_S
+from user_billing.accounts.sessions import OpenSession
+from user_billing.api.deps import (
+    Browser,
+    ClientAddress,
+    RequestId,
+    SameOrigin,
+    ServicesDep,
+    cookie_name,
+)
+from user_billing.api.views import (
     LogInBody,
     OrganisationChoice,
     SessionView,
@@ -15,6 +21,7 @@ from .views import (
     TokenBody,
     TokenView,
 )
+from user_billing.settings import Settings
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
 
@@ -28,7 +35,7 @@ def render(response: Response, settings: Settings, opened: OpenSession) -> Sessi
             opened.cookie,
             max_age=int(remaining.total_seconds()),
             path="/",
-            secure=not settings.ubs_plain_http,
+            secure=not settings.plain_http,
             httponly=True,
             samesite="lax",
         )
@@ -85,7 +92,7 @@ def log_out(caller: Browser, services: ServicesDep) -> Response:
     response.delete_cookie(
         cookie_name(services.settings),
         path="/",
-        secure=not services.settings.ubs_plain_http,
+        secure=not services.settings.plain_http,
         httponly=True,
         samesite="lax",
     )

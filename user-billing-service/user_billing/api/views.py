@@ -7,9 +7,9 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from ..accounts import rules
-from ..accounts.sessions import OpenSession
-from ..model import ApiKey, AuditEvent, Invitation, Member, Organisation
+from user_billing.accounts import rules
+from user_billing.accounts.sessions import OpenSession
+from user_billing.model import ApiKey, AuditEvent, Invitation, Member, Organisation
 
 
 def _encodable(text: str) -> str:

@@ -15,60 +15,16 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-import psycopg2
-import psycopg2.errors
-from sqlalchemy import Connection, Row, create_engine, event, make_url, text
-from sqlalchemy.engine import URL, Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy import Connection, Engine, Row, event, text
 from sqlalchemy.orm import Session, SessionTransaction
 
-from ..errors import DatabaseTooSlow, DatabaseUnavailable
-from .tables import APP_ROLE, DIRECTORY_ROLE
+from user_billing.chassis.postgres import translating
+from user_billing.db.tables import APP_ROLE, DIRECTORY_ROLE, SCHEMA
 
 _ENTER = text("SELECT set_config('role', :role, true), set_config('app.org', :org, true)")
 _AS_DIRECTORY = (
     f"SELECT set_config('role', '{DIRECTORY_ROLE}', true), set_config('app.org', '', true);"
 )
-_SLOW = (psycopg2.errors.QueryCanceled, psycopg2.errors.LockNotAvailable)
-_NOT_MIGRATED = (
-    psycopg2.errors.UndefinedTable,
-    psycopg2.errors.InvalidSchemaName,
-    psycopg2.errors.UndefinedObject,
-    psycopg2.errors.InvalidParameterValue,
-)
-
-
-def driver_url(libpq_url: str) -> URL:
-    """The URL with our driver's name; a Unix-socket `?host=` stays as it is."""
-    return make_url(libpq_url).set(drivername="postgresql+psycopg2")
-
-
-def make_engine(
-    libpq_url: str,
-    *,
-    pool_size: int,
-    overflow: int,
-    statement_timeout_ms: int = 5_000,
-    lock_timeout_ms: int = 2_000,
-) -> Engine:
-    """A pool that connects on first use; a dead connection is noticed before it is lent."""
-    return create_engine(
-        driver_url(libpq_url),
-        pool_size=pool_size,
-        max_overflow=overflow,
-        pool_timeout=3,
-        pool_pre_ping=True,
-        pool_recycle=1_800,
-        connect_args={
-            "application_name": "cloudopshub-ubs",
-            "connect_timeout": 3,
-            "options": f"-c statement_timeout={statement_timeout_ms}"
-            f" -c lock_timeout={lock_timeout_ms}"
-            f" -c idle_in_transaction_session_timeout={statement_timeout_ms * 2}"
-            " -c timezone=UTC",
-        },
-    )
 
 
 class BoundSession(Session):
@@ -121,28 +77,17 @@ class Database:
         by the first holds for the second and ends with it. Halves the time of an introspection
         (benchmarks/bench_introspect.py).
         """
-        with translating(), self._one_shot.connect() as connection:
+        with translating(SCHEMA), self._one_shot.connect() as connection:
             return connection.exec_driver_sql(_AS_DIRECTORY + statement, parameters).one_or_none()
 
     @contextmanager
     def _transaction(self, organisation_id: UUID | None) -> Iterator[BoundSession]:
         with (
-            translating(),
+            translating(SCHEMA),
             BoundSession(self.engine, organisation_id) as session,
             session.begin(),
         ):
             yield session
-
-
-@contextmanager
-def translating() -> Iterator[None]:
-    """Errors of driver and pool leave the block as ours."""
-    try:
-        yield
-    except PoolTimeoutError as exc:
-        raise DatabaseUnavailable(detail="every connection is in use", retry_after_s=1) from exc
-    except DBAPIError as exc:
-        raise _translated(exc) from exc
 
 
 @contextmanager
@@ -160,23 +105,8 @@ def within(session: BoundSession, organisation_id: UUID) -> Iterator[BoundSessio
     session.execute(_ENTER, session.entry())
 
 
-def _translated(exc: DBAPIError) -> Exception:
-    """Our error for what the driver raised; programming mistakes stay what they are."""
-    original: Any = exc.orig
-    if isinstance(original, _SLOW):
-        return DatabaseTooSlow(retry_after_s=1)
-    if isinstance(original, _NOT_MIGRATED):
-        return DatabaseUnavailable(
-            detail="schema billing is missing or old: run python -m user_billing.migrate"
-        )
-    if isinstance(original, psycopg2.OperationalError | psycopg2.InterfaceError):
-        first_line = (str(original).strip().splitlines() or ["connection lost"])[0]
-        return DatabaseUnavailable(detail=first_line, retry_after_s=1)
-    return exc
-
-
 def revision(engine: Engine) -> str:
     """The migration the database stands at. Raises DatabaseUnavailable without one."""
-    with translating(), engine.connect() as connection:
+    with translating(SCHEMA), engine.connect() as connection:
         found = connection.execute(text("SELECT version_num FROM billing.alembic_version"))
         return str(found.scalar_one_or_none() or "none")

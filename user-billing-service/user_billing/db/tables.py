@@ -22,14 +22,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-SCHEMA: Final = "billing"
+from user_billing.chassis.database import Schema
+
+SCHEMA: Final = Schema("billing", "user_billing.migrate")
 SCHEMA_REVISION: Final = "202611221200"
 """The oldest migration this code works with; revisions sort by their date."""
 
 APP_ROLE: Final = "cloudopshub_billing_app"
 DIRECTORY_ROLE: Final = "cloudopshub_billing_directory"
 
-metadata = MetaData(schema=SCHEMA)
+metadata = MetaData(schema=SCHEMA.name)
 
 _Instant = DateTime(timezone=True)
 

@@ -4,20 +4,21 @@ import dataclasses
 
 import pytest
 import yaml
+from listed_services import delivery
 
 from ci import catalogue, config
 from ci.errors import Refused
 from ci.scaffold import facts, files, write
 
 LISTED = catalogue.load()
-DELIVERY = config.load(LISTED, {})
+DELIVERY = delivery(LISTED)
 FACTS = facts.read(LISTED)
 ECR = "123456789012.dkr.ecr.us-east-2.amazonaws.com"
 ADDRESSES = files.Addresses(ECR, "https://git.example/manifests.git", "main", "hub.example")
 
 
-def written(delivery=DELIVERY, addresses=ADDRESSES):
-    return files.manifest_repository(delivery, FACTS, addresses, write.template())
+def written(wanted=DELIVERY, addresses=ADDRESSES):
+    return files.manifest_repository(wanted, FACTS, addresses, write.template())
 
 
 def test_every_service_of_every_environment_has_its_files():

@@ -1,8 +1,7 @@
-"""Compile every kernel into numba's cache."""
+"""`python -m data_api.promql.kernels`: every kernel is compiled into numba's cache."""
 
-from __future__ import annotations
+from data_api.chassis.jit import compile_all
+from data_api.promql import kernels
 
-import importlib
-
-for _name in ("windows", "grouping", "buckets"):
-    importlib.import_module(f"{__package__}.{_name}")
+if __name__ == "__main__":
+    compile_all(kernels)

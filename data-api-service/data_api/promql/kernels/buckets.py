@@ -9,21 +9,21 @@ count ▲        ┌──── +Inf         Buckets of one group are given sor
 
 import numpy as np
 
-from ...model import F64, I64, Bools
-from .jit import (
+from data_api.chassis.jit import (
     BOOL_ROWS,
+    BOOL_ROWS_OUT,
     F64_ROWS,
+    F64_ROWS_OUT,
     F64S,
+    F64S_OUT,
     I64S,
-    OUT_BOOL,
-    OUT_F64,
-    SCRATCH,
     boolean,
     float64,
     int64,
     kernel,
     void,
 )
+from data_api.model import F64, I64, Bools
 
 SMALL_DELTA = 1e-12  # Prometheus `smallDeltaTolerance`
 _MIN_NORMAL = 2.2250738585072014e-308
@@ -42,7 +42,7 @@ def nearly_equal(a: float, b: float) -> bool:
     return apart / min(both, _MAX_FLOAT) < SMALL_DELTA
 
 
-@kernel(boolean(SCRATCH, int64))
+@kernel(boolean(F64S_OUT, int64))
 def make_monotonic(counts: F64, n: int) -> bool:
     """Counts never fall afterwards; True when more than rounding had to be repaired.
 
@@ -64,7 +64,7 @@ def make_monotonic(counts: F64, n: int) -> bool:
     return forced
 
 
-@kernel(float64(float64, SCRATCH, SCRATCH, int64))
+@kernel(float64(float64, F64S_OUT, F64S_OUT, int64))
 def bucket_quantile(q: float, bounds: F64, counts: F64, n: int) -> float:
     """Quantile by linear interpolation within a bucket. Source: Prometheus `BucketQuantile`."""
     if n < 2:
@@ -89,7 +89,7 @@ def bucket_quantile(q: float, bounds: F64, counts: F64, n: int) -> float:
     return float(start + (bounds[b] - start) * (rank / count))
 
 
-@kernel(float64(float64, float64, SCRATCH, SCRATCH, int64))
+@kernel(float64(float64, float64, F64S_OUT, F64S_OUT, int64))
 def bucket_fraction(lower: float, upper: float, bounds: F64, counts: F64, n: int) -> float:
     """Share of observations in [lower, upper]. Source: Prometheus `BucketFraction`."""
     count = counts[n - 1]
@@ -127,7 +127,21 @@ def bucket_fraction(lower: float, upper: float, bounds: F64, counts: F64, n: int
     return float((upper_rank - lower_rank) / count)
 
 
-@kernel(void(int64, F64_ROWS, BOOL_ROWS, F64S, I64S, I64S, F64S, F64S, OUT_F64, OUT_BOOL, OUT_BOOL))
+@kernel(
+    void(
+        int64,
+        F64_ROWS,
+        BOOL_ROWS,
+        F64S,
+        I64S,
+        I64S,
+        F64S,
+        F64S,
+        F64_ROWS_OUT,
+        BOOL_ROWS_OUT,
+        BOOL_ROWS_OUT,
+    )
+)
 def classic(
     fraction: int,
     values: F64,

@@ -3,14 +3,24 @@
 
 import numpy as np
 
-from ...model import F64, I64, Bools
-from .jit import BOOL_ROWS, F64_ROWS, F64S, I64S, OUT_BOOL, OUT_F64, int64, kernel, void
-from .sums import add, quantile_sorting
+from data_api.chassis.jit import (
+    BOOL_ROWS,
+    BOOL_ROWS_OUT,
+    F64_ROWS,
+    F64_ROWS_OUT,
+    F64S,
+    I64S,
+    int64,
+    kernel,
+    void,
+)
+from data_api.model import F64, I64, Bools
+from data_api.promql.kernels.sums import add, quantile_sorting
 
 SUM, AVG, MIN, MAX, COUNT, GROUP, STDDEV, STDVAR = range(8)
 
 
-@kernel(void(int64, F64_ROWS, BOOL_ROWS, I64S, OUT_F64, OUT_BOOL))
+@kernel(void(int64, F64_ROWS, BOOL_ROWS, I64S, F64_ROWS_OUT, BOOL_ROWS_OUT))
 def aggregate(op: int, values: F64, given: Bools, groups: I64, out: F64, present: Bools) -> None:
     """`op` of the series of each group at each step; `groups[row]` is the row of `out`.
 
@@ -79,7 +89,7 @@ def aggregate(op: int, values: F64, given: Bools, groups: I64, out: F64, present
                     out[g, step] = np.sqrt(out[g, step])
 
 
-@kernel(void(F64_ROWS, BOOL_ROWS, I64S, I64S, F64S, OUT_F64, OUT_BOOL))
+@kernel(void(F64_ROWS, BOOL_ROWS, I64S, I64S, F64S, F64_ROWS_OUT, BOOL_ROWS_OUT))
 def quantile(
     values: F64,
     given: Bools,

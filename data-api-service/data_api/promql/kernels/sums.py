@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from ...model import F64
-from .jit import F64S, PAIR, SCRATCH, float64, int64, kernel
+from data_api.chassis.jit import F64_PAIR, F64S, F64S_OUT, float64, int64, kernel
+from data_api.model import F64
 
 
-@kernel(PAIR(float64, float64, float64))
+@kernel(F64_PAIR(float64, float64, float64))
 def add(term: float, total: float, rest: float) -> tuple[float, float]:
     """`total + term`, and the low-order part lost so far (Neumaier's variant of Kahan's sum).
 
@@ -77,7 +77,7 @@ def variance(values: F64, start: int, end: int) -> float:
     return float((aux + caux) / count)
 
 
-@kernel(float64(float64, SCRATCH, int64))
+@kernel(float64(float64, F64S_OUT, int64))
 def quantile_sorting(q: float, scratch: F64, n: int) -> float:
     """The q-quantile of ``scratch[:n]``, which is left sorted, NaN first.
 

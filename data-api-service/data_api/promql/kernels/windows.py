@@ -11,9 +11,21 @@ block of rows: they count from the start of all samples.
 
 import numpy as np
 
-from ...model import F64, I64, STALE_BITS, Bools
-from .jit import F64S, I64S, OUT_BOOL, OUT_F64, OUT_I64, PAIR, SCRATCH, float64, int64, kernel, void
-from .sums import add, mean, quantile_sorting, total, variance
+from data_api.chassis.jit import (
+    BOOL_ROWS_OUT,
+    F64_PAIR,
+    F64_ROWS_OUT,
+    F64S,
+    F64S_OUT,
+    I64_ROWS_OUT,
+    I64S,
+    float64,
+    int64,
+    kernel,
+    void,
+)
+from data_api.model import F64, I64, STALE_BITS, Bools
+from data_api.promql.kernels.sums import add, mean, quantile_sorting, total, variance
 
 SUM, AVG, MIN, MAX, COUNT, LAST, FIRST, PRESENT, STDDEV, STDVAR = range(10)
 CHANGES, RESETS, TS_OF_MIN, TS_OF_MAX, TS_OF_LAST, TS_OF_FIRST, IRATE, IDELTA, MAD = range(10, 19)
@@ -28,7 +40,7 @@ def longest(offsets: I64) -> int:
     return most
 
 
-@kernel(void(I64S, I64S, I64S, I64S, int64, OUT_I64))
+@kernel(void(I64S, I64S, I64S, I64S, int64, I64_ROWS_OUT))
 def newest(offsets: I64, times: I64, bits: I64, steps: I64, lookback: int, indexes: I64) -> None:
     """Index of each series' newest sample in ``(step - lookback, step]``, or -1.
 
@@ -95,7 +107,7 @@ def time_of_extreme(values: F64, times: I64, start: int, end: int, op: int) -> f
     return float(times[at] / 1000.0)
 
 
-@kernel(float64(F64S, int64, int64, SCRATCH))
+@kernel(float64(F64S, int64, int64, F64S_OUT))
 def median_deviation(values: F64, start: int, end: int, scratch: F64) -> float:
     """Median of the distances to the median."""
     n = end - start
@@ -107,7 +119,7 @@ def median_deviation(values: F64, start: int, end: int, scratch: F64) -> float:
     return quantile_sorting(0.5, scratch, n)
 
 
-@kernel(void(int64, I64S, I64S, F64S, I64S, int64, OUT_F64, OUT_BOOL))
+@kernel(void(int64, I64S, I64S, F64S, I64S, int64, F64_ROWS_OUT, BOOL_ROWS_OUT))
 def fold(
     op: int,
     offsets: I64,
@@ -176,7 +188,7 @@ def fold(
             present[row, step] = True
 
 
-@kernel(void(I64S, I64S, F64S, I64S, int64, int64, int64, OUT_F64, OUT_BOOL))
+@kernel(void(I64S, I64S, F64S, I64S, int64, int64, int64, F64_ROWS_OUT, BOOL_ROWS_OUT))
 def growth(
     offsets: I64,
     times: I64,
@@ -239,7 +251,7 @@ def growth(
             present[row, step] = True
 
 
-@kernel(PAIR(F64S, I64S, int64, int64, int64))
+@kernel(F64_PAIR(F64S, I64S, int64, int64, int64))
 def regression(values: F64, times: I64, start: int, end: int, origin: int) -> tuple[float, float]:
     """Slope a second and value at `origin` of the least-squares line through a window.
 
@@ -277,7 +289,7 @@ def regression(values: F64, times: I64, start: int, end: int, origin: int) -> tu
     return slope, sy / n - slope * sx / n
 
 
-@kernel(void(I64S, I64S, F64S, I64S, int64, I64S, F64S, int64, OUT_F64, OUT_BOOL))
+@kernel(void(I64S, I64S, F64S, I64S, int64, I64S, F64S, int64, F64_ROWS_OUT, BOOL_ROWS_OUT))
 def line(
     offsets: I64,
     times: I64,
@@ -312,7 +324,7 @@ def line(
             present[row, step] = True
 
 
-@kernel(void(I64S, I64S, F64S, I64S, int64, F64S, OUT_F64, OUT_BOOL))
+@kernel(void(I64S, I64S, F64S, I64S, int64, F64S, F64_ROWS_OUT, BOOL_ROWS_OUT))
 def quantile(
     offsets: I64,
     times: I64,
@@ -342,7 +354,7 @@ def quantile(
             present[row, step] = True
 
 
-@kernel(void(I64S, I64S, F64S, I64S, int64, F64S, F64S, OUT_F64, OUT_BOOL))
+@kernel(void(I64S, I64S, F64S, I64S, int64, F64S, F64S, F64_ROWS_OUT, BOOL_ROWS_OUT))
 def smoothing(
     offsets: I64,
     times: I64,

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from data_api.api.probes import Drain, router
+from data_api.chassis.probes import Drain, router
 
 
 async def well() -> str:

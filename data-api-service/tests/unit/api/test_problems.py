@@ -4,8 +4,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from data_api.api import problems
-from data_api.kinds import Kind, ServiceError
+from data_api.chassis import problems
+from data_api.chassis.kinds import Kind, ServiceError
 
 
 class Quoting(ServiceError):

@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 
 from data_api import promql
+from data_api.chassis.kinds import ServiceError
 from data_api.errors import BadRequest, QueryError
-from data_api.kinds import ServiceError
 from data_api.model import (
     METRIC_NAME,
     STALE_BITS,

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_api.chassis.objects import Directory
 from data_api.store import batch
 from data_api.store.block import BlockReader, BlockRef
-from data_api.store.objects import Directory
 
 HERE = Path(__file__).resolve().parents[2] / "golden" / "store"
 EVER = (-(2**62), 2**62)

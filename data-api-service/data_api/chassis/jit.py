@@ -1,0 +1,105 @@
+"""The one place that meets numba: how a kernel is compiled, and what arrays its signature may name.
+
+`kernel` compiles at import, or loads what an earlier import left in numba's cache beside the source
+(`NUMBA_CACHE_DIR` names another place). With `NUMBA_DISABLE_JIT=1` a kernel runs as the Python it
+is written in.
+
+Arrays are contiguous. A plain name is read-only (writable arrays fit too), `_OUT` is written to;
+`S` has one dimension, `_ROWS` two.
+"""
+
+import functools
+import importlib
+import pkgutil
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, ParamSpec, TypeVar, cast
+
+import numpy as np
+
+# As Any: numba's own annotations describe its decorators, not what a kernel accepts.
+numba: Any = importlib.import_module("numba")
+types: Any = numba.types
+P = ParamSpec("P")
+R = TypeVar("R")
+
+JIT = not numba.config.DISABLE_JIT
+void, boolean = types.void, types.boolean
+uint8, int32, int64, uint64, float64 = (
+    types.uint8,
+    types.int32,
+    types.int64,
+    types.uint64,
+    types.float64,
+)
+
+
+def _array(element: Any, dimensions: int, *, out: bool = False) -> Any:
+    return types.Array(element, dimensions, "C", readonly=not out)
+
+
+BYTES, BYTES_OUT = _array(uint8, 1), _array(uint8, 1, out=True)
+I64S, I64S_OUT = _array(int64, 1), _array(int64, 1, out=True)
+U64S, U64S_OUT = _array(uint64, 1), _array(uint64, 1, out=True)
+F64S, F64S_OUT = _array(float64, 1), _array(float64, 1, out=True)
+I64_ROWS, I64_ROWS_OUT = _array(int64, 2), _array(int64, 2, out=True)
+U64_ROWS, U64_ROWS_OUT = _array(uint64, 2), _array(uint64, 2, out=True)
+F64_ROWS, F64_ROWS_OUT = _array(float64, 2), _array(float64, 2, out=True)
+BOOL_ROWS, BOOL_ROWS_OUT = _array(boolean, 2), _array(boolean, 2, out=True)
+F64_PAIR = types.UniTuple(float64, 2)
+
+
+def kernel(*signatures: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Compiled now, for these signatures only; runs without the GIL and follows IEEE 754.
+
+    No fast-math: NaN has a meaning, and division by zero gives Inf or NaN. Where numba has no
+    folder to keep a cache in (a read-only root without NUMBA_CACHE_DIR), the kernel is compiled
+    all the same and the start is some seconds slower.
+    """
+
+    def compile_now(function: Callable[P, R]) -> Callable[P, R]:
+        if not JIT:
+            return _wrapping(function)
+        options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+        try:
+            compiled = numba.njit(list(signatures), cache=True, **options)(function)
+        except RuntimeError as exc:
+            if "cannot cache" not in str(exc):
+                raise
+            compiled = numba.njit(list(signatures), cache=False, **options)(function)
+        return cast("Callable[P, R]", compiled)
+
+    return compile_now
+
+
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """A small step of a kernel: compiled with its caller, for whatever types the caller has."""
+    if not JIT:
+        return _wrapping(function)
+    return cast(
+        "Callable[P, R]", numba.njit(nogil=True, boundscheck=False, error_model="numpy")(function)
+    )
+
+
+def compile_all(package: ModuleType) -> None:
+    """Every module of `package` is imported, hence compiled; one line each says how long."""
+    for module in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
+        if module != "__main__":
+            started_s = time.perf_counter()
+            importlib.import_module(f"{package.__name__}.{module}")
+            sys.stdout.write(f"{module}: {time.perf_counter() - started_s:.2f} s\n")
+
+
+def _wrapping(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, where integers wrap around silently as compiled ones do."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with np.errstate(over="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return function(*args, **kwargs)
+
+    return call
