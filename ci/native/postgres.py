@@ -5,7 +5,6 @@ else; whoever reaches that folder is the person who started the run. The service
 `cloudopshub`, who is no superuser, because superusers walk through row-level security.
 """
 
-import contextlib
 import hashlib
 import os
 import signal
@@ -19,6 +18,7 @@ from ci.native import postgres_program as pg
 from ci.native.postgres_program import Account
 from ci.native.supervisor import Program
 
+NAME = "postgres"
 ROLE = "cloudopshub"
 DATABASE = "cloudopshub"
 MAJOR = "18"
@@ -127,7 +127,7 @@ def program(where: Place, log: Path) -> Program:
         return None if done.code == 0 else "not accepting connections yet"
 
     return Program(
-        name="postgres",
+        name=NAME,
         argv=tuple(pg.server_command(bin_dir, where.data_dir, where.socket_dir, OPTIONS)),
         cwd=where.data_dir if not where.who.is_other else Path("/"),
         env=pg.CLEAN_ENVIRONMENT,
@@ -136,12 +136,6 @@ def program(where: Place, log: Path) -> Program:
         stop_signal=signal.SIGINT,
         runs_as=where.who,
     )
-
-
-def leave(where: Place) -> None:
-    """The socket's folder is gone; the data stays."""
-    with contextlib.suppress(OSError):
-        where.socket_dir.rmdir()
 
 
 def prepare(where: Place) -> None:

@@ -101,9 +101,15 @@ class Supervisor:
         return child
 
     async def wait_ready(
-        self, names: list[str], timeout_s: float, waiting: Callable[[dict[str, str]], None]
+        self,
+        names: list[str],
+        timeout_s: float,
+        show: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
-        """All of `names` have been ready; `Defect` with the reason when one is not in time."""
+        """All of `names` have been ready; `Defect` with the reason when one is not in time.
+
+        show: is told, again and again, whom is waited for and why.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             reasons = await asyncio.gather(
@@ -121,7 +127,7 @@ class Supervisor:
                     raise Defect(child.failure)
             if not pending:
                 return
-            waiting({name: reason or "starting" for name, reason in pending.items()})
+            show({name: reason or "starting" for name, reason in pending.items()})
             if time.monotonic() > deadline:
                 name, reason = next(iter(pending.items()))
                 raise Defect(self._explain(self.children[name], f"not ready in time ({reason})"))

@@ -141,6 +141,7 @@ def test_an_environment_that_serves_is_never_cleared(folder, monkeypatch, pip_or
         return process.Done(0, platform.python_version())
 
     monkeypatch.setattr(process, "run_async", done)
+    monkeypatch.setattr(environments, "pip_settings", dict)
     python = environments.python_of(folder)
     python.write_text("")
     python.chmod(0o755)
@@ -148,6 +149,6 @@ def test_an_environment_that_serves_is_never_cleared(folder, monkeypatch, pip_or
         asyncio.run(environments._made_by_pip(folder, RUNTIME))
     else:
         screen = Screen(stream=io.StringIO())
-        assert asyncio.run(environments._made_by_uv(folder, RUNTIME, {}, screen))
+        assert asyncio.run(environments._made_by_uv(folder, RUNTIME, screen))
     assert any("--require-hashes" in words for words in called)
     assert not any("--clear" in words for words in called)
