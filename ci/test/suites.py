@@ -34,12 +34,12 @@ def suites(catalogue: Catalogue, wanted: Sequence[str]) -> list[Suite]:
     root = catalogue.root
     names = {service.code: service.folder for service in catalogue.services}
     codes = {folder: code for code, folder in names.items()}
-    asked = [names.get(name, name) for name in wanted] or [*names.values(), CI, E2E]
-    if unknown := set(asked) - {*names.values(), CI, E2E}:
-        known = ", ".join([*names.values(), CI, E2E])
-        raise UsageError(f"no tests called {', '.join(sorted(unknown))}; there are {known}")
+    folders = [names.get(name, name) for name in wanted] or [*names.values(), CI, E2E]
+    if unknown := set(folders) - {*names.values(), CI, E2E}:
+        listed = ", ".join([*names.values(), CI, E2E])
+        raise UsageError(f"no tests called {', '.join(sorted(unknown))}; there are {listed}")
     chosen = []
-    for folder in (folder for folder in names.values() if folder in asked):
+    for folder in (folder for folder in names.values() if folder in folders):
         here = root / folder
         units = here / "tests" / "unit"
         if any(units.rglob("test_*.py")):
@@ -47,15 +47,15 @@ def suites(catalogue: Catalogue, wanted: Sequence[str]) -> list[Suite]:
         rest = ("tests", "--ignore=tests/unit")
         if any(units not in path.parents for path in (here / "tests").rglob("test_*.py")):
             chosen.append(Suite(f"{codes[folder]} integration", here, rest, 2))
-    if CI in asked:
+    if CI in folders:
         chosen += [
             Suite(f"ci {kind}", root / "ci", (f"tests/{kind}",), stage)
             for kind, stage in (("unit", 1), ("integration", 3), ("containers", 3))
             if any((root / "ci" / "tests" / kind).rglob("test_*.py"))
         ]
-    if E2E in asked:
+    if E2E in folders:
         chosen.append(Suite(E2E, root / "ci", ("tests/e2e",), 4))
-    empty = set(asked) - {suite.folder.name for suite in chosen} - {E2E}
+    empty = set(folders) - {suite.folder.name for suite in chosen} - {E2E}
     if empty:
         raise UsageError(f"no test file in {', '.join(sorted(empty))}")
     return sorted(chosen, key=lambda suite: suite.stage)

@@ -105,7 +105,7 @@ def test_a_closed_folder_is_not_opened(tmp_path):
         done = who.run(
             [f"{program.reachable_installation(who, folder / 'wheel')}/bin/postgres", "-V"]
         )
-        assert (done.returncode, done.stdout.split()[-1].split(".")[0]) == (0, "18")
+        assert (done.code, done.stdout.split()[-1].split(".")[0]) == (0, "18")
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
