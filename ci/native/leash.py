@@ -9,18 +9,14 @@ import ctypes
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # as a script it sees the standard library only
-    from ci.native.postgres_program import Account
 
 PR_SET_PDEATHSIG = 1
+STAY = (-1, -1)
 
 
-def command(argv: Sequence[str], number: int, who: "Account | None" = None) -> list[str]:
-    """The argument list that runs `argv` on the leash, as `who` when that is somebody else."""
-    uid, gid = (who.uid, who.gid) if who and who.is_other else (-1, -1)
-    return [sys.executable, "-I", __file__, str(int(number)), str(uid), str(gid), "--", *argv]
+def command(argv: Sequence[str], number: int, ids: tuple[int, int] = STAY) -> list[str]:
+    """The argument list that runs `argv` on the leash, as the account with those UID and GID."""
+    return [sys.executable, "-I", __file__, str(int(number)), *map(str, ids), "--", *argv]
 
 
 def die_with_parent(number: int) -> None:

@@ -134,7 +134,7 @@ def program(where: Place, log: Path) -> Program:
         log=log,
         not_ready=not_ready,
         stop_signal=signal.SIGINT,
-        runs_as=where.who,
+        ids=where.who.ids,
     )
 
 

@@ -65,7 +65,7 @@ def server() -> Iterator[str]:
         command = pg.server_command(bin_dir, data_dir, socket_dir, OPTIONS)
         with log.open("wb") as out:
             process = subprocess.Popen(
-                leash.command(command, signal.SIGINT, who),
+                leash.command(command, signal.SIGINT, who.ids),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -38,6 +38,11 @@ class Account:
         """Whether processes and folders must be handed over to it."""
         return self.uid != os.geteuid()
 
+    @property
+    def ids(self) -> tuple[int, int]:
+        """UID and GID to change to."""
+        return (self.uid, self.gid) if self.is_other else leash.STAY
+
     def can_reach(self, folder: Path) -> bool:
         """Whether each folder down to `folder` lets it through, as permission bits tell."""
         if not self.is_other:
@@ -56,7 +61,7 @@ class Account:
 
     def run(self, command: Sequence[str]) -> process.Done:
         """What `command` ended with, run as this account."""
-        leashed = leash.command(command, signal.SIGTERM, self)
+        leashed = leash.command(command, signal.SIGTERM, self.ids)
         return process.run(leashed, cwd=Path("/"), env=CLEAN_ENVIRONMENT)
 
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from ci.errors import Defect
 from ci.native import guard, leash
 from ci.native.logs import reason_line, tail
-from ci.native.postgres_program import Account
 
 TRIES = 3
 BACKOFF_FIRST_S = 0.5
@@ -44,7 +43,7 @@ class Program:
     log: Path
     not_ready: NotReady
     stop_signal: int = signal.SIGTERM
-    runs_as: Account | None = None
+    ids: tuple[int, int] = leash.STAY  # UID and GID
     tries: int = TRIES
 
 
@@ -174,7 +173,7 @@ class Supervisor:
         try:
             child.log_start = os.fstat(log).st_size
             process = await asyncio.create_subprocess_exec(
-                *leash.command(program.argv, program.stop_signal, program.runs_as),
+                *leash.command(program.argv, program.stop_signal, program.ids),
                 cwd=program.cwd,
                 env=program.env,
                 stdin=asyncio.subprocess.DEVNULL,
