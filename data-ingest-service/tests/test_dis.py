@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import http.server
 import json
 import os
@@ -96,6 +97,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def status_of_long_query(url: str, size: int) -> int:
+    """What GET /health answers with a query string of so many bytes; httpx would refuse to send."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    with contextlib.closing(connection):
+        connection.request("GET", "/health?" + "q" * size)
+        return connection.getresponse().status
+
+
 @pytest.fixture
 def service(store_url: str, tmp_path: Path) -> Iterator[Service]:
     port = free_port()
@@ -169,6 +178,29 @@ def test_from_a_sample_to_a_stop(service):
     service.process.send_signal(signal.SIGTERM)
     assert service.process.wait(20) in {0, -signal.SIGTERM}
     assert stored_values(service.database_url) == [41.5]
+
+
+def test_requests_that_took_a_wrong_turn(service):
+    """A write with a slash at its end is a write; HEAD of a probe answers; what is meant for
+    another service is told to come back, since a 404 would make its sender drop it; a slash too
+    many is no redirect, which would leave the prefix of the door.
+    """
+    headers = {**REMOTE_WRITE, "Authorization": f"Bearer {WRITER}"}
+    at = now_ms()
+    for n, path in enumerate(("/api/v1/write/", "/api/v1/push/", "/api/prom/push/")):
+        body = request((at + n, float(n)))
+        answer = httpx.post(service.url + path, content=body, headers=headers, timeout=20)
+        assert answer.status_code == 204
+    assert sorted(stored_values(service.database_url)) == [0.0, 1.0, 2.0]
+    assert 'route="/api/v1/write/"' not in httpx.get(f"{service.url}/metrics").text
+    for path in ("/health", "/ready"):
+        assert httpx.head(f"{service.url}{path}").status_code == 200
+    assert status_of_long_query(service.url, 64 * 1024) == 200
+    answer = service.write(request((at, 5.0)), **{"X-CloudOpsHub-Service": "das"})
+    assert (answer.status_code, answer.json()["errorType"]) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert service.write(request((at, 5.0)), **{"X-CloudOpsHub-Service": "dis"}).status_code == 204
+    assert httpx.get(f"{service.url}/health/").status_code == 404
 
 
 def test_refusals(service):

@@ -35,10 +35,12 @@ def router(
     asked = {**checks, **(partial or {})}
     routes = APIRouter(tags=["probes"])
 
+    @routes.head("/health", include_in_schema=False)
     @routes.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
+    @routes.head("/ready", include_in_schema=False)
     @routes.get("/ready")
     async def ready() -> JSONResponse:
         answers = await asyncio.gather(*(_answer(check, timeout_s) for check in asked.values()))

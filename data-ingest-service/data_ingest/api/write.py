@@ -86,8 +86,8 @@ class RemoteWrite:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 204 when every sample is durable, else an error that says what became of them."""
-        # The path is one of PATHS, so it is the route's template for the metrics.
-        scope.setdefault("state", {})["route"] = scope["path"]
+        # One of PATHS, perhaps with a slash at its end: the route's template for the metrics.
+        scope.setdefault("state", {})["route"] = scope["path"].removesuffix("/")
         try:
             await self._write(_headers(scope), receive)
         except ServiceError as error:
@@ -165,8 +165,9 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 def routes(endpoint: RemoteWrite) -> list[Route]:
-    """One route for each path that senders are set up with."""
+    """One route for each path that senders are set up with, also with a slash at its end."""
     return [
-        Route(path, endpoint, methods=["POST"], name=f"remote_write {path}")
+        Route(path + end, endpoint, methods=["POST"], name=f"remote_write {path}{end}")
         for path in remote_write.PATHS
+        for end in ("", "/")
     ]
