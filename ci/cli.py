@@ -23,6 +23,7 @@ from ci.screen import Screen
 from ci.summary import journal
 
 PROGRAM = "python -m ci"
+COMPLETE = "_CI_COMPLETE"  # set by the shell that completes a line of the program `ci/ci`
 EPILOG = """\
 \b
 exit codes
@@ -127,7 +128,7 @@ def root() -> None:
 def command(name: str) -> click.Command:
     """The command `name` of the table; `CiError` when its environment cannot be made."""
     room, _ = ENTRIES[name]
-    if room not in LIGHT:
+    if room not in LIGHT and COMPLETE not in os.environ:
         _make_environment()
     listed: click.Command = getattr(
         importlib.import_module(f"ci.{room}.commands"), name.replace("-", "_")
@@ -158,7 +159,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         ended = root.main(
-            words or ["--help"], PROGRAM, standalone_mode=False, obj=words, max_content_width=100
+            words or ["--help"],
+            "ci" if COMPLETE in os.environ else PROGRAM,
+            complete_var=COMPLETE,
+            standalone_mode=False,
+            obj=words,
+            max_content_width=100,
         )
     except click.UsageError as error:
         error.show()

@@ -129,7 +129,9 @@ def test_reports_of_all_suites_are_summed(outer, tmp_path):
     assert counts(screen) == {"passed": 1, "failed": 1, "skipped": 1, "xfailed": 1}
     assert re.search(r"^FAILED \S*two/tests/test_it.py::test_a", screen, re.MULTILINE)
     assert "tired" in screen
-    assert 'tests="4"' in (tmp_path / "junit.xml").read_text()
+    junit = (tmp_path / "junit.xml").read_text()
+    assert 'errors="0" failures="1" skipped="2" tests="4"' in junit
+    assert 'classname="two.tests.test_it" name="test_a"' in junit
 
 
 def test_all_green_is_green(outer):
