@@ -1,8 +1,10 @@
 """The start of a native run: each part as soon as what it needs is there.
 
-environment of a service ──▶ kernels ─┐
-PostgreSQL ──────────────▶ schema ────┴──▶ its processes ──▶ all are ready
-environment of the page ──▶ page built ──▶ nginx ───────────┘
+    environment of a service ──▶ kernels ─┬──▶ its processes ──▶ all are ready
+    PostgreSQL ────────────────▶ schema ──┘                        ▲
+    environment of the page ──▶ page built ──▶ nginx ──────────────┘
+
+The services do so at the same time; what was compiled or migrated before is not looked at again.
 """
 
 import asyncio

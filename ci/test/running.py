@@ -1,10 +1,11 @@
 """Runs each suite's own pytest and passes its lines on under the suite's name.
 
-pytest ──stdout──▶ .cache/tests/SUITE.log ──followed──▶ `das unit │ ......  [ 40%]`
-──junit───▶ .cache/tests/SUITE.xml ──merged────▶ one file, one closing line (junit.py)
+    pytest ──stdout──▶ .cache/tests/SUITE.log ──followed──▶ `das unit │ ......  [ 40%]`
+           ──junit───▶ .cache/tests/SUITE.xml ──merged────▶ one file, one closing line (junit.py)
+
+A suite that crashes, collects nothing or ends oddly is a failed test, its last lines the reason.
 """
 
-import os
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ from xml.etree import ElementTree as ET
 
 from ci.environments import python_of
 from ci.native import leash
+from ci.native.guard import signal_group
 from ci.native.logs import Follower, printable, tail
 from ci.test.junit import Ended
 from ci.test.suites import Suite
@@ -29,7 +31,7 @@ OFTEN_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 @dataclass
 class Running:
-    """A suite whose pytest runs now."""
+    """A suite whose pytest runs now. began, said_at: seconds of the monotonic clock."""
 
     suite: Suite
     server: str
@@ -100,11 +102,11 @@ def run_all(
                     free.append(one.server)
                     all_ended.append(_ended(one, code))
                 elif time.monotonic() - one.began > TIMEOUT_S:
-                    os.killpg(one.process.pid, signal.SIGKILL)
+                    signal_group(one.process.pid, signal.SIGKILL)
             time.sleep(POLL_S)
     finally:
         for one in running:
-            os.killpg(one.process.pid, signal.SIGTERM)
+            signal_group(one.process.pid, signal.SIGTERM)
             one.process.wait(30)
     return all_ended
 

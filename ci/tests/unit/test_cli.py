@@ -126,11 +126,7 @@ def test_bytes_that_are_no_utf8_end_no_command(monkeypatch, capsysbinary):
     assert capsysbinary.readouterr().out == b"caf\\udce9\n"
 
 
-@pytest.mark.parametrize(
-    ("line", "word"),
-    [("ci pro", "promote"), ("ci logs --no", "--no-follow")],
-    ids=["name", "option"],
-)
+@pytest.mark.parametrize(("line", "word"), [("ci pro", "promote"), ("ci logs --no", "--no-follow")])
 def test_a_shell_completes_the_words_of_the_program(line, word, tmp_path):
     """`ci/ci` works from any folder, and bash is told what may stand next."""
     words = {
@@ -141,7 +137,7 @@ def test_a_shell_completes_the_words_of_the_program(line, word, tmp_path):
     done = subprocess.run(
         [catalogue.ROOT / "ci" / "ci"],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], **words},
+        env={"PATH": os.environ["PATH"], "_CI_COMPLETE": "bash_complete", **words},
         capture_output=True,
         text=True,
         check=True,
