@@ -9,6 +9,7 @@ import dataclasses
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -18,6 +19,7 @@ from ci.errors import Defect, UsageError
 from ci.model import Catalogue, ImageRef, Service
 
 SEVERITIES = ("UNDEFINED", "INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")
+Pin = Literal["digest", "tag"]
 STRICT = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
 ADDRESSES = {
     "ECR_REGISTRY": ("registry", "address"),
@@ -76,11 +78,17 @@ class ScanConfig:
 class Target:
     """Where one service's image stands: a file and the path of a key in it, as templates.
 
-    Both may hold {environment}, {folder}, {code} and {image}.
+    Both may hold {environment}, {folder}, {code} and {image}. document: which one of a file with
+    several, from 0. pin: what is written, `digest` (with the tag) or the `tag` alone; None: as
+    [manifests] says. read_elsewhere: no rendering here shows the image (a file of tags, an
+    Application of Argo CD), so none is asked for it.
     """
 
     file: str
     key: str
+    document: Annotated[int | None, Field(ge=0)] = None
+    pin: Pin | None = None
+    read_elsewhere: bool = False
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -102,7 +110,11 @@ class Render:
 
 @dataclass(frozen=True, config=STRICT)
 class ManifestsConfig:
-    """The repository that Argo CD follows. attempts: pushes before a lost race is given up."""
+    """The repository that Argo CD follows. attempts: pushes before a lost race is given up.
+
+    pin: the digest is the safest; the tag alone is as safe where `push` made the tags immutable,
+    and suits charts that put the tag into a label, a variable or a name.
+    """
 
     url: str
     branch: str
@@ -112,6 +124,7 @@ class ManifestsConfig:
     require_signature: bool
     target: Target
     render: Render
+    pin: Pin = "digest"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -179,8 +192,11 @@ class Delivery:
         """Where the image of `service` stands in `environment`."""
         own = (listed.target for listed in self.services if listed.code == service.code)
         template = next(own, None) or self.manifests.target
-        return Target(
-            fill(template.file, service, environment), fill(template.key, service, environment)
+        return replace(
+            template,
+            file=fill(template.file, service, environment),
+            key=fill(template.key, service, environment),
+            pin=template.pin or self.manifests.pin,
         )
 
 

@@ -113,7 +113,7 @@ def run_all(
 
 def _ended(running: Running, code: int) -> Ended:
     try:
-        report = ET.parse(running.report).getroot()  # noqa: S314 (as above)
+        report = ET.parse(running.report).getroot()  # noqa: S314 (our own pytest wrote it)
     except (OSError, ET.ParseError):
         report = None
     last_lines = "\n".join(printable(row) for row in tail(running.log.path, LAST_LINES))
