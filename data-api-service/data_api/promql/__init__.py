@@ -12,15 +12,17 @@ from collections.abc import Mapping
 from data_api.model import Columns, QueryLimits, Result, SelectorSpan
 from data_api.promql import selectors
 from data_api.promql.context import LOOKBACK_MS, SUBQUERY_STEP_MS, Options
+from data_api.promql.cursor import QUERY_CHARS_MAX
 from data_api.promql.errors import (
     EvaluationError,
     ParseError,
     UnsupportedFeature,
     UnsupportedSyntax,
 )
-from data_api.promql.nodes import Expr, ValueType
+from data_api.promql.functions import ValueType
+from data_api.promql.nodes import Expr
 from data_api.promql.numerals import format_value
-from data_api.promql.parser import QUERY_CHARS_MAX, parse, value_type
+from data_api.promql.parser import parse
 from data_api.promql.printer import to_text
 
 __all__ = [
@@ -39,7 +41,6 @@ __all__ = [
     "needed",
     "parse",
     "to_text",
-    "value_type",
     "warm_up",
 ]
 

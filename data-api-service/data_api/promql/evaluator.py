@@ -35,7 +35,7 @@ from data_api.promql import (
 )
 from data_api.promql.context import Annotations, Budget, Options
 from data_api.promql.errors import EvaluationError, UnsupportedFeature
-from data_api.promql.functions import FUNCTIONS
+from data_api.promql.functions import FUNCTIONS, ValueType
 from data_api.promql.kernels import windows as kernels
 from data_api.promql.nodes import (
     SET_OPERATORS,
@@ -49,12 +49,10 @@ from data_api.promql.nodes import (
     StringLiteral,
     Subquery,
     Unary,
-    ValueType,
     VectorSelector,
     unwrap,
 )
 from data_api.promql.numerals import format_value
-from data_api.promql.parser import value_type
 from data_api.promql.selectors import resolve, spans, subquery_times
 from data_api.promql.values import (
     Value,
@@ -106,11 +104,10 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     instant: bool,
 ) -> Result:
     """The value of `expr` at `start_ms`, … `end_ms`; loaded holds all that `spans` asks for."""
-    kind = value_type(expr)
-    if not instant and kind not in {ValueType.SCALAR, ValueType.VECTOR}:
+    if not instant and expr.value_type not in {ValueType.SCALAR, ValueType.VECTOR}:
         raise InvalidParameter(
             name="query",
-            reason=f'invalid expression type "{kind}" for range query, '
+            reason=f'invalid expression type "{expr.value_type}" for range query, '
             "must be Scalar or instant Vector",
         )
     wanted = spans(expr, start_ms, end_ms, lookback_ms, options.subquery_step_ms)
@@ -425,7 +422,7 @@ class _Evaluator:
 
     def _classic(self, expr: Call, value: Vector, first: F64, second: F64 | None) -> Vector:
         notes = self.query.notes
-        vector_arg = next(a for a in expr.args if value_type(a) is ValueType.VECTOR)
+        vector_arg = next(a for a in expr.args if a.value_type is ValueType.VECTOR)
         result = histogram.classic(
             value,
             first,
