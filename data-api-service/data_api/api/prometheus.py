@@ -1,7 +1,7 @@
 """The Prometheus HTTP API: each route parses, calls and renders. GET and form POST are the same.
 
 What has no counterpart in this service (rules, targets, exemplars, alerts) answers as an empty
-Prometheus would: clients ask for it at start and take an error for a broken data source.
+Prometheus would: clients call it at start and would show an error as a broken data source.
 Source: Prometheus `web/api/v1/api.go`; which calls Grafana makes: docs/architecture.md.
 """
 
@@ -26,7 +26,7 @@ from data_api.model import Result
 # The version of Prometheus whose API this is: clients choose their calls by it.
 COMPATIBLE_VERSION: Final = "3.5.0"
 EVERY: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-RENDER_IN_THREAD: Final = 10_000  # samples; fewer are rendered sooner than a thread is woken
+RENDER_IN_THREAD: Final = 10_000  # samples; for fewer a thread costs more than it saves
 TSDB_LIMIT: Final = 10
 TSDB_LIMIT_MAX: Final = 10_000
 STARTED: Final = datetime.now(UTC)

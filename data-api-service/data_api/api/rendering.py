@@ -27,7 +27,7 @@ TRUNCATED: Final = "results truncated due to limit"
 
 
 def envelope(data: bytes, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> bytes:
-    """`{"status":"success","data":…}` around JSON; without `warnings` and `infos` that are empty."""
+    """`{"status":"success","data":…}` around JSON; `warnings` and `infos` where there are some."""
     notes = b""
     if warnings:
         notes += b',"warnings":' + orjson.dumps(list(warnings))

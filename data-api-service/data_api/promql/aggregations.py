@@ -27,11 +27,11 @@ _FOLDS = {
 
 
 def evaluate(
-    expr: Aggregate, value: Vector, param: F64 | str | None, hold: Callable[[int], None]
+    expr: Aggregate, value: Vector, param: F64 | str | None, check: Callable[[int], None]
 ) -> Vector:
     """The aggregation of a vector; `param` is the operator's own (m,) or label name.
 
-    hold: told how many values are about to be held.
+    check: called with how many values the result will have; raises TooManySamples.
     """
     if expr.op == "limit_ratio":
         if isinstance(param, np.ndarray) and np.isnan(param).any():
@@ -48,7 +48,7 @@ def evaluate(
     labels = [_group_labels(expr, value.labels[row]) for row in firsts]
     if expr.op == "count_values":
         assert isinstance(param, str)
-        return _count_values(param, value, groups, labels, hold)
+        return _count_values(param, value, groups, labels, check)
     shape = (len(firsts), value.values.shape[1])
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
     values = np.ascontiguousarray(value.values)
@@ -71,11 +71,12 @@ def _keys(expr: Aggregate, labels: Sequence[Labels]) -> list[Hashable]:
     if expr.without:
         dropped = frozenset(names) | {METRIC_NAME}
         return [
-            frozenset(item for item in each.items() if item[0] not in dropped) for each in labels
+            frozenset(item for item in series.items() if item[0] not in dropped)
+            for series in labels
         ]
     if not names:
         return [()] * len(labels)
-    return [tuple(each.get(name, "") for name in names) for each in labels]
+    return [tuple(series.get(name, "") for name in names) for series in labels]
 
 
 def _group_labels(expr: Aggregate, labels: Labels) -> Labels:
@@ -127,7 +128,7 @@ def _count_values(
     value: Vector,
     groups: I64,
     group_labels: list[Labels],
-    hold: Callable[[int], None],
+    check: Callable[[int], None],
 ) -> Vector:
     """How many series of a group have each value; the value becomes the label `name`."""
     if not name:
@@ -138,7 +139,7 @@ def _count_values(
     pairs, indexes = np.unique(
         groups[rows] * values.size + inverse.reshape(-1), return_inverse=True
     )
-    hold(pairs.size * value.values.shape[1])
+    check(pairs.size * value.values.shape[1])
     out = np.zeros((pairs.size, value.values.shape[1]))
     np.add.at(out, (indexes.reshape(-1), steps), 1.0)
     labels = [

@@ -1,4 +1,4 @@
-"""Tree × steps → columns: control flow only; every family of functions computes elsewhere.
+"""Tree × steps → columns: which function is called with what; the functions are in modules beside.
 
 Each node is evaluated once for all steps of the query. A subquery evaluates its inside at its own
 steps, and its result is looked at through windows, like stored samples.
@@ -58,12 +58,12 @@ from data_api.promql.values import (
     Value,
     Vector,
     Windows,
+    drop_marked_names,
     drop_names,
     drop_stale,
     empty,
     merge_equal,
     one_row,
-    settle_names,
     sort_key,
     to_columns,
 )
@@ -73,7 +73,10 @@ SORTS = frozenset({"sort", "sort_desc", "sort_by_label", "sort_by_label_desc"})
 
 @dataclass(slots=True)
 class Query:
-    """What all evaluators of one query share: its own times, its samples, its notes."""
+    """What all evaluators of one query share: its own times, its samples, its notes.
+
+    samples: by the selector's place in the text.
+    """
 
     start_ms: int
     end_ms: int
@@ -103,24 +106,24 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     *,
     instant: bool,
 ) -> Result:
-    """The value of `expr` at `start_ms`, … `end_ms`; loaded holds all that `spans` asks for."""
+    """The value of `expr` at `start_ms`, … `end_ms`; `loaded` has the samples of all `spans`."""
     if not instant and expr.value_type not in {ValueType.SCALAR, ValueType.VECTOR}:
         raise InvalidParameter(
             name="query",
             reason=f'invalid expression type "{expr.value_type}" for range query, '
             "must be Scalar or instant Vector",
         )
-    wanted = spans(expr, start_ms, end_ms, lookback_ms, options.subquery_step_ms)
+    selector_spans = spans(expr, start_ms, end_ms, lookback_ms, options.subquery_step_ms)
     budget = Budget(limits)
-    for each in {id(loaded[span]): loaded[span] for span in wanted.values()}.values():
-        budget.keep(each.samples)
+    for columns in {id(loaded[span]): loaded[span] for span in selector_spans.values()}.values():
+        budget.load(columns.samples)
     query = Query(
         start_ms,
         end_ms,
         step_ms,
         lookback_ms,
         options,
-        {place: loaded[span] for place, span in wanted.items()},
+        {place: loaded[span] for place, span in selector_spans.items()},
         Annotations(text),
         budget,
     )
@@ -137,8 +140,8 @@ def _instant(value: Value, steps_ms: I64) -> Scalar | String | InstantVector | C
         case str():
             return String(now_ms, value)
         case Vector():
-            settled = settle_names(value.compact())
-            return InstantVector(settled.labels, now_ms, settled.values[:, 0])
+            vector = drop_marked_names(value.compact())
+            return InstantVector(vector.labels, now_ms, vector.values[:, 0])
         case Windows():
             return _window_samples(value)
         case _:
@@ -153,10 +156,10 @@ def _window_samples(windows: Windows) -> Columns:
         columns.timestamps_ms <= windows.ends_ms[0]
     )
     counts = np.bincount(rows[inside], minlength=len(columns.labels))
-    kept = np.flatnonzero(counts)
+    filled = np.flatnonzero(counts)
     return Columns(
-        [columns.labels[i] for i in kept.tolist()],
-        np.concatenate(([0], np.cumsum(counts[kept]))).astype(np.int64),
+        [columns.labels[i] for i in filled.tolist()],
+        np.concatenate(([0], np.cumsum(counts[filled]))).astype(np.int64),
         columns.timestamps_ms[inside],
         columns.values[inside],
     )
@@ -165,7 +168,7 @@ def _window_samples(windows: Windows) -> Columns:
 def _range(value: Value, steps_ms: I64) -> RangeMatrix:
     assert not isinstance(value, str | Windows)
     vector = value if isinstance(value, Vector) else one_row(value)
-    vector = settle_names(vector.compact())
+    vector = drop_marked_names(vector.compact())
     order = sorted(range(vector.rows), key=lambda row: sort_key(vector.labels[row]))
     vector = vector.take(np.array(order, np.int64))
     return RangeMatrix(vector.labels, steps_ms, vector.values, vector.present)
@@ -243,7 +246,7 @@ class _Evaluator:
             if expr.op in SET_OPERATORS:
                 return binary.sets(expr, lhs, rhs)
             delayed = self.query.options.delayed_name_removal
-            return binary.vectors(expr, lhs, rhs, delayed=delayed, hold=self.query.budget.hold)
+            return binary.vectors(expr, lhs, rhs, delayed=delayed, check=self.query.budget.check)
         if isinstance(lhs, Vector):
             assert isinstance(rhs, np.ndarray)
             result = binary.vector_scalar(expr, lhs, rhs, swapped=False)
@@ -268,8 +271,8 @@ class _Evaluator:
             if problem := range_functions.quantile_problem(param):
                 self.query.notes.warn(problem, expr.param.span)
         value = self.vector(expr.expr)
-        self.query.budget.hold(value.values.size)
-        return aggregations.evaluate(expr, value, param, self.query.budget.hold)
+        self.query.budget.check(value.values.size)
+        return aggregations.evaluate(expr, value, param, self.query.budget.check)
 
     # --- samples
 
@@ -285,15 +288,15 @@ class _Evaluator:
         columns = self.query.samples[expr.span.start]
         times = self._times(expr.at, expr.offset_ms)
         rows = len(columns.labels)
-        self.query.budget.hold(rows * times.size)
+        self.query.budget.check(rows * times.size)
         fixed = times.size > 1 and bool((times == times[0]).all())
-        looked = times[:1] if fixed else times
-        indexes = np.empty((rows, looked.size), np.int64)
+        steps = np.ascontiguousarray(times[:1] if fixed else times)
+        indexes = np.empty((rows, steps.size), np.int64)
         kernels.newest(
             columns.offsets,
             columns.timestamps_ms,
             columns.values.view(np.int64),
-            np.ascontiguousarray(looked),
+            steps,
             self.query.lookback_ms,
             indexes,
         )
@@ -303,10 +306,10 @@ class _Evaluator:
     def _picked(labels: Sequence[Labels], values: F64, indexes: I64) -> Vector:
         """The chosen samples' values; series that show none are left out."""
         present: Bools = indexes >= 0
-        kept = present.any(axis=1)
-        if not kept.all():
-            indexes, present = indexes[kept], present[kept]
-            labels = [labels[i] for i in np.flatnonzero(kept).tolist()]
+        is_shown = present.any(axis=1)
+        if not is_shown.all():
+            indexes, present = indexes[is_shown], present[is_shown]
+            labels = [labels[i] for i in np.flatnonzero(is_shown).tolist()]
         if not indexes.size:
             return empty(indexes.shape[1])
         return Vector(labels, values[indexes], present, np.zeros(len(labels), np.bool_))
@@ -326,10 +329,10 @@ class _Evaluator:
             return Windows(
                 Columns.empty(), ends - expr.offset_ms, expr.range_ms, np.zeros(0, np.bool_)
             )
-        self.query.budget.hold((last_ms - first_ms) // step_ms + 1)
+        self.query.budget.check((last_ms - first_ms) // step_ms + 1)
         steps = np.arange(first_ms, last_ms + 1, step_ms, dtype=np.int64)
         inner = _Evaluator(self.query, steps).vector(expr.expr).compact()
-        self.query.budget.hold(inner.values.size)
+        self.query.budget.check(inner.values.size)
         columns = to_columns(inner, steps)
         return Windows(columns, ends - expr.offset_ms, expr.range_ms, inner.unnamed)
 
@@ -375,7 +378,7 @@ class _Evaluator:
             problem := range_functions.quantile_problem(scalars[0])
         ):
             self.query.notes.warn(problem, expr.args[0].span)
-        self.query.budget.hold(len(windows.columns.labels) * self.steps_ms.size)
+        self.query.budget.check(len(windows.columns.labels) * self.steps_ms.size)
         result = range_functions.evaluate(
             expr.name, windows, scalars, self.steps_ms, self.query.budget.limits.checkpoint
         ).compact()
@@ -434,7 +437,7 @@ class _Evaluator:
         return self.renamed(result)
 
     def _quantiles(self, expr: Call) -> Vector:
-        """One row a quantile, told apart by the label that the second argument names."""
+        """One row a quantile; the second argument names the label that says which."""
         value = self.vector(expr.args[0])
         label = self.text(expr.args[1])
         if any(label in labels for labels in value.labels):
@@ -448,7 +451,7 @@ class _Evaluator:
                 self.query.notes.warn(problem, arg.span)
             part = self._classic(expr, value, q, None)
             name = _quantile_label(float(q[0]))
-            parts.append(replace(part, labels=[{**each, label: name} for each in part.labels]))
+            parts.append(replace(part, labels=[{**labels, label: name} for labels in part.labels]))
         joined = Vector(
             [labels for part in parts for labels in part.labels],
             np.concatenate([part.values for part in parts]),

@@ -95,7 +95,7 @@ def largest(values: F64, start: int, end: int) -> float:
 
 
 @kernel(float64(F64S, int64, int64, int64))
-def turns(values: F64, start: int, end: int, op: int) -> float:
+def count_turns(values: F64, start: int, end: int, op: int) -> float:
     """How often neighbours differ (CHANGES; NaN equals NaN) or fall (RESETS)."""
     count = 0.0
     for i in range(start + 1, end):
@@ -111,7 +111,7 @@ def turns(values: F64, start: int, end: int, op: int) -> float:
 
 @kernel(float64(F64S, I64S, int64, int64, int64))
 def time_of_extreme(values: F64, times: I64, start: int, end: int, op: int) -> float:
-    """Seconds at which the last smallest or largest value of a window stood."""
+    """Seconds of a window's smallest or largest value; of equal ones, of the last."""
     best = values[start]
     at = start
     for i in range(start + 1, end):
@@ -179,7 +179,7 @@ def fold(
             elif op == STDVAR:
                 result = variance(values, lo, hi)
             elif op in (CHANGES, RESETS):
-                result = turns(values, lo, hi, op)
+                result = count_turns(values, lo, hi, op)
             elif op in (TS_OF_MIN, TS_OF_MAX):
                 result = time_of_extreme(values, times, lo, hi, op)
             elif op == TS_OF_LAST:
