@@ -11,14 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
-from data_api.model import Columns, InstantVector, Labels, RangeMatrix, Result, Scalar, String
+from data_api.model import (
+    F64,
+    I64,
+    Columns,
+    InstantVector,
+    Labels,
+    RangeMatrix,
+    Result,
+    Scalar,
+    String,
+)
 from data_api.promql.numerals import format_value
-
-I64 = npt.NDArray[np.int64]
-F64 = npt.NDArray[np.float64]
 
 # Outside of these bounds orjson writes an exponent, which Prometheus does not.
 PLAIN_MIN: Final = 1e-5

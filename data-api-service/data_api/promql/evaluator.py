@@ -277,14 +277,14 @@ class _Evaluator:
     # --- samples
 
     def _times(self, at: int | str | None, offset_ms: int) -> I64:
-        """When each step looks, under `@` and offset."""
+        """The time at which each step reads its samples, by `@` and offset."""
         fixed = resolve(at, self.query.start_ms, self.query.end_ms)  # type: ignore[arg-type]
         if fixed is None:
             return self.steps_ms - offset_ms
         return np.full(self.steps_ms.size, fixed - offset_ms, np.int64)
 
     def _select(self, expr: VectorSelector) -> tuple[Columns, I64]:
-        """A selector's samples, and which of them each series shows at each step, -1 for none."""
+        """A selector's samples, and the index of each series' sample at each step, -1 for none."""
         columns = self.query.samples[expr.span.start]
         times = self._times(expr.at, expr.offset_ms)
         rows = len(columns.labels)

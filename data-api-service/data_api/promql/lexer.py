@@ -1,4 +1,4 @@
-"""Text → tokens, each with its place. Where PromQL differs from a calculator, it differs here.
+"""Text → tokens, each with its place.
 
 Identifiers may hold colons outside braces; a number followed by a unit is a duration; a
 colon inside brackets stands alone. Keywords are identifiers here: PromQL lets most of them be

@@ -1,6 +1,8 @@
-"""Which samples an expression needs, known before any of them is read.
+"""Which samples an expression needs.
 
-query steps ──▶ @ and offset ──▶ subquery steps ──▶ lookback or range ──▶ (start, end]
+    query steps ──▶ @ and offset ──▶ subquery steps ──▶ lookback or range ──▶ (start, end]
+
+Computed from the tree alone, so that all samples can be read at once.
 """
 
 from data_api.model import SelectorSpan

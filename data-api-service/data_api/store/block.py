@@ -14,17 +14,14 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable
 from data_api.errors import CorruptData
+from data_api.model import F64, I64
 from data_api.store.cache import ByteCache
 from data_api.store.fragments import Fragment, Rows, cut, ranges
-
-I64 = npt.NDArray[np.int64]
-F64 = npt.NDArray[np.float64]
 
 FORMAT: Final = b"block/1"
 KEYS: Final = ("series_id", "min_ts", "max_ts")

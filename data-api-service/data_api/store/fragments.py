@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-I64 = npt.NDArray[np.int64]
-F64 = npt.NDArray[np.float64]
+from data_api.model import F64, I64
 
 VIEW_SHARE: Final = 1 / 2  # of its source; a part of at least this is a view, not a copy
 

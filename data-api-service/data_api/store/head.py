@@ -17,11 +17,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from data_api.model import F64, I64
 from data_api.store.batch import SampleColumns
 from data_api.store.fragments import Fragment, Rows, cut
-
-I64 = npt.NDArray[np.int64]
-F64 = npt.NDArray[np.float64]
 
 FAN_IN: Final = 8
 TIER_BITS: Final = 3  # runs of 8^k to 8^(k+1) - 1 samples are of one tier

@@ -14,9 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from data_api.model import Labels, Matcher, MatchOp, compile_regex
-
-I64 = npt.NDArray[np.int64]
+from data_api.model import I64, Labels, Matcher, MatchOp, compile_regex
 
 NOTHING: Final[I64] = np.empty(0, np.int64)
 META: Final = frozenset(r"\.+*?()[]{}^$")

@@ -1,7 +1,9 @@
-"""The store: matchers and a span in, columns out. Each call reads one snapshot.
+"""The store: matchers and a span in, columns out.
 
-Snapshot ─▶ postings.select ─▶ ids ─┬─▶ block fragments (precedence) ─┐
-                                    └─▶ head fragments (commit order) ┴─▶ merge ─▶ Columns
+    Snapshot ─▶ postings.select ─▶ ids ─┬─▶ block fragments (precedence) ─┐
+                                        └─▶ head fragments (commit order) ┴─▶ merge ─▶ Columns
+
+Each call reads one snapshot.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,11 +15,10 @@ from uuid import UUID
 import anyio
 import anyio.to_thread
 import numpy as np
-import numpy.typing as npt
 
 from data_api.chassis.objects import Bucket, Directory
 from data_api.errors import TooManySamples
-from data_api.model import Columns, Labels, Matcher, QueryLimits, SelectorSpan
+from data_api.model import I64, Columns, Labels, Matcher, QueryLimits, SelectorSpan
 from data_api.store.batch import SampleColumns
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Pick, Picker, Snapshot
@@ -25,7 +26,6 @@ from data_api.store.fragments import Fragment, merge
 from data_api.store.postings import SeriesIndex, is_in
 
 T = TypeVar("T")
-I64 = npt.NDArray[np.int64]
 ALL_TIME: Final = (-(2**63), 2**63 - 1)
 MatcherSets = Sequence[Sequence[Matcher]]
 
