@@ -54,11 +54,14 @@ summary: ## how this build of Jenkins went, command by command
 env: $(STAMP) ## write .env, the secrets of `make up`, unless it is there
 	@exec $(CI) secrets .env
 
+images up: export REVISION ?= $(shell git rev-parse HEAD)$(shell git diff --quiet HEAD || echo -dirty)
+images up: export CREATED ?= $(shell git show --no-patch --format=%cI HEAD)
 images: env ## build the five images
 	docker compose build
 
 up: env ## the platform in containers, on http://localhost:8080
 	docker compose up --detach --build --wait
+	@exec $(CI) secrets .env --show
 
 down: ## stop the containers; their data stays
 	docker compose down

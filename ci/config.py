@@ -9,6 +9,7 @@ import dataclasses
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -18,6 +19,7 @@ from ci.errors import Defect, UsageError
 from ci.model import Catalogue, ImageRef, Service
 
 SEVERITIES = ("UNDEFINED", "INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")
+Pin = Literal["digest", "tag"]
 STRICT = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
 ADDRESSES = {
     "ECR_REGISTRY": ("registry", "address"),
@@ -76,11 +78,17 @@ class ScanConfig:
 class Target:
     """Where one service's image stands: a file and the path of a key in it, as templates.
 
-    Both may hold {environment}, {folder}, {code} and {image}.
+    Both may hold {environment}, {folder}, {code} and {image}. document: which one of a file with
+    several, from 0. pin: what is written, `digest` (with the tag) or the `tag` alone; None: as
+    [manifests] says. read_elsewhere: no rendering here shows the image (a file of tags, an
+    Application of Argo CD), so none is asked for it.
     """
 
     file: str
     key: str
+    document: Annotated[int | None, Field(ge=0)] = None
+    pin: Pin | None = None
+    read_elsewhere: bool = False
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -102,7 +110,11 @@ class Render:
 
 @dataclass(frozen=True, config=STRICT)
 class ManifestsConfig:
-    """The repository that Argo CD follows. attempts: pushes before a lost race is given up."""
+    """The repository that Argo CD follows. attempts: pushes before a lost race is given up.
+
+    pin: the digest is the safest; the tag alone is as safe where `push` made the tags immutable,
+    and suits charts that put the tag into a label, a variable or a name.
+    """
 
     url: str
     branch: str
@@ -112,6 +124,7 @@ class ManifestsConfig:
     require_signature: bool
     target: Target
     render: Render
+    pin: Pin = "digest"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -163,22 +176,27 @@ class Delivery:
     @property
     def first(self) -> Environment:
         """The environment that every release of the main branch goes to."""
-        return next(each for each in self.environments if each.promoted_from is None)
+        return next(
+            environment for environment in self.environments if environment.promoted_from is None
+        )
 
     def environment(self, name: str) -> Environment:
         """The environment of that name."""
-        for each in self.environments:
-            if each.name == name:
-                return each
-        known = ", ".join(each.name for each in self.environments)
-        raise UsageError(f"no environment {name!r}; there are {known}")
+        for environment in self.environments:
+            if environment.name == name:
+                return environment
+        names = ", ".join(environment.name for environment in self.environments)
+        raise UsageError(f"no environment {name!r}; there are {names}")
 
     def target(self, service: Service, environment: str) -> Target:
         """Where the image of `service` stands in `environment`."""
         own = (listed.target for listed in self.services if listed.code == service.code)
         template = next(own, None) or self.manifests.target
-        return Target(
-            fill(template.file, service, environment), fill(template.key, service, environment)
+        return replace(
+            template,
+            file=fill(template.file, service, environment),
+            key=fill(template.key, service, environment),
+            pin=template.pin or self.manifests.pin,
         )
 
 
@@ -189,8 +207,8 @@ def fill(template: str, service: Service, environment: str) -> str:
             environment=environment, folder=service.folder, code=service.code, image=service.image
         )
     except (KeyError, IndexError, ValueError, AttributeError) as exc:
-        known = "{environment}, {folder}, {code} and {image}"
-        raise Defect(f"ci/ci.toml: {template!r} may hold {known}, no others: {exc!r}") from exc
+        holes = "{environment}, {folder}, {code} and {image}"
+        raise Defect(f"ci/ci.toml: {template!r} may hold {holes}, no others: {exc!r}") from exc
 
 
 def load(catalogue: Catalogue, environ: Mapping[str, str]) -> Delivery:
@@ -205,19 +223,19 @@ def parse(text: str, environ: Mapping[str, str]) -> Delivery:
         for variable, (table, key) in ADDRESSES.items():
             if environ.get(variable):
                 data.setdefault(table, {})[key] = environ[variable]
-        kept = {key: value for key, value in data.items() if key not in {"twin", "top_level"}}
+        tables = {key: value for key, value in data.items() if key not in {"twin", "top_level"}}
         # JSON, where a list is the only kind of sequence, and so may be a tuple in strict mode
-        delivery = TypeAdapter(Delivery).validate_json(json.dumps(kept, default=str))
+        delivery = TypeAdapter(Delivery).validate_json(json.dumps(tables, default=str))
     except tomllib.TOMLDecodeError as exc:
         raise Defect(f"ci/ci.toml is no TOML: {exc}") from exc
     except ValidationError as exc:
         lines = [_said(error) for error in exc.errors(include_url=False)]
         raise Defect("ci/ci.toml makes no sense:\n  " + "\n  ".join(lines)) from exc
-    known = {field.name for field in dataclasses.fields(Service)} | {"target"}
+    keys = {field.name for field in dataclasses.fields(Service)} | {"target"}
     faults = [
         f"service {entry['code']}: no such key as {key}"
         for entry in data["service"]
-        for key in entry.keys() - known
+        for key in entry.keys() - keys
     ]
     if faults := [*faults, *_faults(delivery, environ)]:
         raise Defect("ci/ci.toml makes no sense:\n  " + "\n  ".join(faults))
@@ -236,13 +254,15 @@ def _said(error: Any) -> str:
 
 def _faults(delivery: Delivery, environ: Mapping[str, str]) -> list[str]:
     faults = []
-    names = [each.name for each in delivery.environments]
-    if sum(each.promoted_from is None for each in delivery.environments) != 1:
+    names = [environment.name for environment in delivery.environments]
+    if sum(environment.promoted_from is None for environment in delivery.environments) != 1:
         faults.append("exactly one [[environment]] has no `from`; that is where `bump` writes")
     faults += [
-        f"environment {each.name!r} comes from {each.promoted_from!r}, which is not there"
-        for each in delivery.environments
-        if each.promoted_from is not None and each.promoted_from not in names
+        f"environment {name!r} comes from {source!r}, which is not there"
+        for name, source in (
+            (listed.name, listed.promoted_from) for listed in delivery.environments
+        )
+        if source is not None and source not in names
     ]
     faults += [f"environment {name!r} is there twice" for name in {*names} if names.count(name) > 1]
     if "{build}" not in delivery.tag:

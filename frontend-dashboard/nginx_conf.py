@@ -29,6 +29,13 @@ PLACEHOLDER = re.compile(r"\$\{([A-Z_]+)\}")
 MODULE_BLOCK = re.compile(
     r"^[ \t]*#if (?P<module>\w+)\n(?P<body>.*?)^[ \t]*#end\n", re.MULTILINE | re.DOTALL
 )
+# The groups of nginx.conf.template: the server block names these where a container names host:port.
+GROUPS = {
+    "DAS_UPSTREAM": "data_api",
+    "DIS_UPSTREAM": "data_ingest",
+    "APS_UPSTREAM": "analysis_processing",
+    "UBS_UPSTREAM": "user_billing",
+}
 OPTIONAL_MODULES = frozenset({"http_stub_status_module", "http_gzip_static_module"})
 
 
@@ -112,12 +119,18 @@ def render(
         {
             "PORT": listen,
             "DIST_DIR": quotable(dist),
-            **{f"{code.upper()}_UPSTREAM": upstream(url) for code, url in upstreams.items()},
+            "CONNECTIONS": 'proxy_set_header Connection "";',
+            **GROUPS,
         },
     )
     return substitute(
         (TEMPLATES / "nginx.conf.template").read_text(),
-        {"RUNTIME_DIR": quotable(runtime), "USER_LINE": user_line(uid), "SERVER": server},
+        {
+            "RUNTIME_DIR": quotable(runtime),
+            "USER_LINE": user_line(uid),
+            "SERVER": server,
+            **{f"{code.upper()}_UPSTREAM": upstream(url) for code, url in upstreams.items()},
+        },
     )
 
 

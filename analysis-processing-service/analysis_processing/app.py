@@ -65,6 +65,7 @@ def create_app(
         title="CloudOpsHub analysis-processing-service",
         version=__version__,
         lifespan=lifespan,
+        redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
         description="Analysis jobs over a tenant's metrics.",
     )
     app.state.services = Services(settings, engine, identity, time_of(clock), drain)

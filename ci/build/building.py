@@ -45,21 +45,25 @@ def main(
     facts = build.gather(context)
     wanted = [image(delivery, service, facts) for service in services]
     published = _published(context, delivery, wanted, facts)
-    to_do = [each for each in wanted if each.service.code not in published]
-    told = [f"{code}: in the registry already, {digest}" for code, digest in published.items()]
+    to_do = [planned for planned in wanted if planned.service.code not in published]
+    lines = [f"{code}: in the registry already, {digest}" for code, digest in published.items()]
     if context.dry_run:
-        for each in to_do:
-            file = sbom_file(context, each.service)
-            lines = [each.argv(cached=cached), each.smoke_argv(), _sbom_argv(each, file)]
-            told += [f"would run: {shlex.join(argv)}" for argv in lines]
+        for planned in to_do:
+            file = sbom_file(context, planned.service)
+            commands = [
+                planned.argv(cached=cached),
+                planned.smoke_argv(),
+                _sbom_argv(planned, file),
+            ]
+            lines += [f"would run: {shlex.join(argv)}" for argv in commands]
     else:
-        told += [one(context, each, cached=cached) for each in to_do]
-    facts_told = {
-        "images": {each.service.code: each.name for each in to_do},
+        lines += [one(context, planned, cached=cached) for planned in to_do]
+    facts_json = {
+        "images": {planned.service.code: planned.name for planned in to_do},
         "already": published,
         "tag": wanted[0].tag,
     }
-    return Outcome("done" if to_do else "already", "\n".join(told), facts_told)
+    return Outcome("done" if to_do else "already", "\n".join(lines), facts_json)
 
 
 def image(delivery: Delivery, service: Service, facts: BuildFacts) -> ImageBuild:
@@ -141,9 +145,9 @@ def _healthy(docker: Docker, container: str, url: str) -> None:
 def _unprivileged(docker: Docker, container: str) -> None:
     """The first process has no uid 0 and no capability; the kernel says so, not the image."""
     status = docker.good(["docker", "exec", container, "cat", "/proc/1/status"])
-    told = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    if "0" in told["Uid"].split() or int(told["CapEff"], 16) != 0:
-        raise Defect(f"it runs with uid {told['Uid'].strip()}, capabilities {told['CapEff']}")
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    if "0" in fields["Uid"].split() or int(fields["CapEff"], 16) != 0:
+        raise Defect(f"it runs with uid {fields['Uid'].strip()}, capabilities {fields['CapEff']}")
 
 
 def _lint(context: Context, service: Service) -> None:
@@ -166,16 +170,18 @@ def _published(
     registry = Registry(delivery.registry.address, context.environ)
     try:
         stored = {
-            each.service.code: registry.find(delivery.registry.repository(each.service), each.tag)
-            for each in wanted
+            planned.service.code: registry.find(
+                delivery.registry.repository(planned.service), planned.tag
+            )
+            for planned in wanted
         }
     except Refused as why:  # the stage that builds has no credentials, and needs none
         if why.status not in CANNOT_ASK:
             raise
         context.screen.line(f"  … not asked whether the registry has them already: {why}")
         return {}
-    return {code: found.digest for code, found in stored.items() if found}
+    return {code: image.digest for code, image in stored.items() if image}
 
 
-def _sbom_argv(each: ImageBuild, file: Path) -> list[str]:
-    return sbom.argv(each.name, each.service.folder, each.tag, file)
+def _sbom_argv(planned: ImageBuild, file: Path) -> list[str]:
+    return sbom.argv(planned.name, planned.service.folder, planned.tag, file)

@@ -83,7 +83,7 @@ class ImageBuild:
         return [
             *("docker", "run", "--detach", "--pull=never", "--read-only", "--cap-drop=ALL"),
             "--security-opt=no-new-privileges",
-            *(f"--tmpfs={each}" for each in tmpfs),
+            *(f"--tmpfs={mount}" for mount in tmpfs),
             *(f"--env={name}={value}" for name, value in environment.items()),
             f"--publish=127.0.0.1::{self.port}",
             self.name,

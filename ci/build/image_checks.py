@@ -57,13 +57,13 @@ def _entry(config: Mapping[str, Any]) -> list[str]:
 
 
 def _environment(pairs: Any) -> list[str]:
-    found = []
+    suspects = []
     for pair in pairs:
         name, _, value = pair.partition("=")
         named = bool(SECRET_NAME.search(name.upper())) and name not in PUBLIC and value
         if named or SECRET_VALUE.search(value):
-            found.append(f"ENV {name} looks like a secret")
-    return found
+            suspects.append(f"ENV {name} looks like a secret")
+    return suspects
 
 
 def _labels(there: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:

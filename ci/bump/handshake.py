@@ -21,12 +21,14 @@ from ci.bump import ledger, render_gate
 from ci.bump.ledger import Entry
 from ci.bump.manifest_repo import ManifestRepo
 from ci.bump.order import Verdict
+from ci.bump.render_gate import Expected, Object
 from ci.config import Delivery, fill
 from ci.errors import OutsideFault, Refused
 from ci.manifests import Reading, ScalarChange, current_image, set_image
 from ci.model import Catalogue, Deployment, ImageRef, Ledger, Service
 from ci.outcome import Outcome
 from ci.tools.git import Pushed
+from ci.tools.kube_yaml import DoesNotRender
 
 FAULTS_MAX = 3  # of the network, before it is somebody else's turn to try again
 BACKOFF_S, BACKOFF_MAX_S = 0.15, 2.5
@@ -198,7 +200,13 @@ class Handshake:
             if target.file not in before:
                 before[target.file] = after[target.file] = self.repo.read(target.file)
             edited = set_image(
-                after[target.file], target.key, each.image, same_image=True, file=target.file
+                after[target.file],
+                target.key,
+                each.image,
+                document=target.document,
+                pin=target.pin or "digest",
+                same_image=True,
+                file=target.file,
             )
             after[target.file] = edited.content
             if edited.changes:
@@ -218,18 +226,38 @@ class Handshake:
         self.means.at("rendered")
         if self.delivery.manifests.render.tool == "none":
             return
-        images = {each.code: each.image for each in entry.delivered}
-        may_change = self.delivery.manifests.render.may_change
         refusals = [
             f"{self.catalogue.service(codes[0]).folder}: {line}"
             for codes, old, new in zip(renderings, before, after, strict=True)
-            for line in render_gate.refusals(
-                old, new, {self.catalogue.service(c).image: images[c] for c in codes}, may_change
-            )
+            for line in self._refusals(entry, codes, old, new)
         ]
         if refusals:
             text = "\n  ".join(["rendered, this edit does more than change the images:", *refusals])
             raise Refused(text, status="rendering", refusals=refusals)
+
+    def _refusals(
+        self, entry: Entry, codes: Sequence[str], old: Sequence[Object], new: Sequence[Object]
+    ) -> list[str]:
+        """What one rendering shows that it must not; rendered once more to see what never stays."""
+        services = [self.catalogue.service(code) for code in codes]
+        targets = {s.code: self.delivery.target(s, entry.environment) for s in services}
+        images = {each.code: each.image for each in entry.delivered}
+        expected = Expected(
+            {
+                s.image: replace(
+                    images[s.code],
+                    digest=images[s.code].digest if targets[s.code].pin == "digest" else None,
+                )
+                for s in services
+            },
+            self.delivery.manifests.render.may_change,
+            {s.image for s in services if targets[s.code].read_elsewhere},
+        )
+        if not render_gate.refusals(old, new, expected):
+            return []
+        (again,) = self._rendered(codes[:1], entry.environment, edited=True)
+        unstable = render_gate.unstable(new, again)
+        return render_gate.refusals(old, new, replace(expected, unstable=unstable))
 
     def _renderings(self, entry: Entry, edits: Mapping[str, bytes]) -> list[list[str]]:
         """The edited services, those together that one rendering shows (an umbrella chart)."""
@@ -251,7 +279,16 @@ class Handshake:
             return self.means.render(self.repo.folder, service, environment, edited)
 
         with ThreadPoolExecutor(RENDERS_AT_ONCE) as pool:
-            return list(pool.map(one, codes))
+            renderings = [pool.submit(one, code) for code in codes]
+        faults = [fault for each in renderings if (fault := each.exception())]
+        broken = [fault for fault in faults if isinstance(fault, DoesNotRender)]
+        if faults and len(broken) < len(faults):
+            raise next(fault for fault in faults if fault not in broken)
+        if len(broken) > 1:
+            text = "\n\n".join(str(fault) for fault in broken)
+            services = [fault.facts.get("service") for fault in broken]
+            raise DoesNotRender(text, services=services, broken_before=not edited)
+        return [each.result() for each in renderings]
 
 
 def standing(repo: ManifestRepo, catalogue: Catalogue, delivery: Delivery) -> Standing:
@@ -259,7 +296,7 @@ def standing(repo: ManifestRepo, catalogue: Catalogue, delivery: Delivery) -> St
 
     def image(environment: str, code: str) -> Reading:
         target = delivery.target(catalogue.service(code), environment)
-        return current_image(repo.read(target.file), target.key, file=target.file)
+        return current_image(repo.read(target.file), target.key, target.document, file=target.file)
 
     return Standing(repo.ledger(), image)
 

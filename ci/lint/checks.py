@@ -64,6 +64,12 @@ def all_checks(catalogue: Catalogue) -> dict[str, Check]:
         folder = root / service.folder
         python = str(environments.python_of(folder))
         configured = tomllib.loads((folder / "pyproject.toml").read_text()).get("tool", {})
+        if (folder / ".oxlintrc.json").exists():  # a page: JS, and the format of its CSS too
+            ox = str(Path(python).parent / "ox")
+            checks[f"js {service.code}"] = program(folder, f"{ox}lint", "--quiet", "src", "tests")
+            checks[f"js-format {service.code}"] = program(
+                folder, f"{ox}fmt", "--check", "src", "tests"
+            )
         if "importlinter" in configured:
             checks[f"layers {service.code}"] = program(folder, python, "-c", LAYERS)
         named = "files" in configured.get("mypy", {})

@@ -3,7 +3,7 @@
     edit = set_image(content, "image", ImageRef("registry.example/das", "41-1a2b3c4d", digest))
     edit.content, edit.changes
 
-`styles` has the table of the ways an image may be written, `key_path` how a place is named, `edit`
+`layouts` has the table of the ways an image may be written, `key_path` how a place is named, `edit`
 what is proved after each edit. What cannot be edited without touching something else is refused,
 with a status word and the place in the file:
 
@@ -19,6 +19,6 @@ with a status word and the place in the file:
 
 from ci.manifests.diff import unified
 from ci.manifests.edit import Edit, ScalarChange, current_image, set_image
-from ci.manifests.styles import Reading
+from ci.manifests.layouts import Pin, Reading
 
-__all__ = ["Edit", "Reading", "ScalarChange", "current_image", "set_image", "unified"]
+__all__ = ["Edit", "Pin", "Reading", "ScalarChange", "current_image", "set_image", "unified"]

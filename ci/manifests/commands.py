@@ -22,6 +22,12 @@ from ci.outcome import Outcome
 @click.option("--image", required=True, help="the repository, with its registry's host")
 @click.option("--tag", required=True, help="e.g. 41-1a2b3c4d")
 @click.option("--digest", help="sha256:…, which pins the image whatever the tag becomes")
+@click.option(
+    "--pin",
+    type=click.Choice(["digest", "tag"]),
+    default="digest",
+    help="tag: no digest is written, and one that stands there is emptied",
+)
 @click.option("--document", type=int, help="which of several documents, counted from 0")
 def set_image(
     context: Context,
@@ -31,6 +37,7 @@ def set_image(
     image: str,
     tag: str,
     digest: str | None,
+    pin: manifests.Pin,
     document: int | None,
 ) -> Outcome:
     r"""One image in one file, every other byte unchanged.
@@ -50,7 +57,7 @@ def set_image(
     wanted = ImageRef(image, tag, digest)
     file = _regular_file(name)
     old = _read(file, name)
-    edit = manifests.set_image(old, key, wanted, document=document, file=name)
+    edit = manifests.set_image(old, key, wanted, document=document, pin=pin, file=name)
     diff = manifests.unified(old, edit.content, name.lstrip("/"))
     facts: dict[str, Any] = {
         "file": name,

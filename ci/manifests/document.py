@@ -1,75 +1,57 @@
 """A YAML file as nodes that know which characters they are.
 
-    bytes ─ decode ─► text ─ ruamel's scanner and parser ─► events ─ here ─► nodes ─► spans
+    bytes ─ decode ─► text ─ libyaml ─► events ─ here ─► nodes
 
-Values are never loaded into Python's types: `12e4567`, a short commit hash, would come back as
-infinity. Events, not composed nodes: composed, an alias *is* the node of its anchor, and an anchor
-or a tag lies inside the span of its value.
+libyaml is what go-yaml, and so Helm, kubectl and Argo CD, are ported from. Values are never loaded
+into Python's types: `12e4567`, a short commit hash, would come back as infinity. Events, not
+composed nodes: composed, an alias *is* the node of its anchor.
 
-Two marks of the parser are not used. The span of a value starts at its anchor or tag, and an empty
-value is said to be where the next token starts, beyond comments and lines; both are read from the
-tokens the parser took on the way.
+libyaml's marks count characters. Two things they do not say are read from the text: where a value
+starts behind its anchor or tag, and behind which `:` or `-` an empty value belongs.
 """
 
 import codecs
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    DocumentEndEvent,
-    DocumentStartEvent,
-    Event,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
-from ruamel.yaml.scanner import Scanner
-from ruamel.yaml.tokens import (
-    AnchorToken,
-    BlockEntryToken,
-    KeyToken,
-    ScalarToken,
-    TagToken,
-    Token,
-    ValueToken,
-)
+import yaml
 
+from ci.errors import Refused
 from ci.manifests.refusals import Position, refused
 
-BYTES_MAX = 2 * 1024 * 1024  # takes some 15 s; what a cluster stores in one object is smaller
+BYTES_MAX = 2 * 1024 * 1024  # what a cluster stores in one object is smaller
 DEPTH_MAX = 200
 BOM = "\ufeff"
 LINE = re.compile(r"\r\n|\r|\n")
 NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 BREAKS_OF_YAML_1_1 = re.compile("[\x85\u2028\u2029]")
-ANCHOR_OF_ALL_READERS = re.compile(r"[A-Za-z0-9_-]+")
-INSERT_BEHIND = (ValueToken, BlockEntryToken, AnchorToken, TagToken)
+PROPERTIES = re.compile(r"(?:[&!][^ \t\r\n]*(?:[ \t\r\n]+(?:#[^\r\n]*)?)*){1,2}")
+INDICATOR_OR_COMMENT = re.compile(r"#[^\r\n]*|[^ \t\r\n]")
+COMMENT_OR_TAB = re.compile(r"#[^\r\n]*|(\t)")
+TAB = (
+    "not readable as YAML: while scanning for the next token, found character '\\t' that cannot "
+    "start any token"
+)
+AFTER_ANCHOR = re.compile(r"[ \t\r\n,\]}]|\Z")
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Node:
-    """start, end: its characters, anchor and tag included. event: its place in `Text.events`.
+    """start: its first character, with anchor and tag. event: its place in `YamlFile.events`.
 
     uses: how many aliases stand for it. in_flow: inside `{}` or `[]`.
     """
 
     start: int
-    end: int
     event: int
-    anchor: str | None = None
-    tag: str | None = None
+    anchor: str | None
+    tag: str | None
+    in_flow: bool
     uses: int = 0
-    in_flow: bool = False
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Scalar(Node):
     """value_start, value_end: the value with its quotes; one place when nothing is written.
 
@@ -81,7 +63,7 @@ class Scalar(Node):
     style: str
     value_start: int
     value_end: int
-    insertable: bool = True
+    insertable: bool
 
     @property
     def is_unwritten(self) -> bool:
@@ -89,7 +71,7 @@ class Scalar(Node):
         return self.value_start == self.value_end
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, slots=True)
 class Entry:
     """One key of a mapping; complex: with `?`, or a key that is not a text."""
 
@@ -98,21 +80,21 @@ class Entry:
     is_complex: bool
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Mapping(Node):
     """Entries in the order of the file, doubled keys and merges included."""
 
     entries: list[Entry] = field(default_factory=list)
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Sequence(Node):
     """Items in the order of the file."""
 
     items: list[Node] = field(default_factory=list)
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Alias(Node):
     """`*name`, and what it stands for."""
 
@@ -131,120 +113,77 @@ class EventFacts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Text:
+class YamlFile:
     """One file. text: without the byte order mark, which `bom` keeps; documents: their roots."""
 
     bom: str
     text: str
-    events: list[EventFacts]
-    documents: list[Node]
+    events: list[EventFacts] = field(default_factory=list)
+    documents: list[Node] = field(default_factory=list)
 
     def position(self, index: int) -> Position:
-        """Where in the file the character `index` stands."""
-        return position(self.text, index)
+        """Line and column of the character `index`."""
+        ends = [0, *(end.end() for end in LINE.finditer(self.text, 0, index))]
+        return Position(len(ends), index - ends[-1] + 1)
 
-    def encoded(self, text: str) -> bytes:
-        """`text` as the bytes of this file."""
-        return (self.bom + text).encode()
-
-
-def position(text: str, index: int) -> Position:
-    """Line and column of the character `index` of `text`, counted from 1."""
-    line, start = 1, 0
-    for found in LINE.finditer(text, 0, index):
-        line, start = line + 1, found.end()
-    return Position(line, index - start + 1)
+    def refusal(self, index: int, text: str, status: str, **facts: Any) -> Refused:
+        """A refusal about the character `index`."""
+        return refused(text, status, self.position(index), **facts)
 
 
-def read(content: bytes) -> Text:
+def read(content: bytes) -> YamlFile:
     """The nodes of all documents; `unreadable` when a reader of YAML would stop, and where."""
-    text = _decoded(content)
-    bom = BOM if text.startswith(BOM) else ""
-    text = text.removeprefix(bom)
-    _check_characters(text)
-    builder = _Builder(text)
+    file = _decoded(content)
+    builder = _Builder(file)
     try:
-        for event, taken in _events(text):
-            builder.take(event, taken)
-    except YAMLError as exc:
-        raise _unreadable(text, exc) from exc
-    except (ValueError, OverflowError, IndexError, TypeError, AttributeError) as exc:
-        # "\UFFFFFFFF", %YAML 1.x: what the parser trips over itself is not YAML either.
-        raise refused(f"not readable as YAML: {exc}", "unreadable") from exc
-    return Text(bom, text, builder.facts, builder.documents)
+        for event in yaml.parse(file.text, Loader=yaml.CSafeLoader):
+            builder.take(event)
+    except yaml.YAMLError as exc:
+        raise _unreadable(file, exc) from exc
+    return file
 
 
-def _decoded(content: bytes) -> str:
+def _decoded(content: bytes) -> YamlFile:
+    """The text of `content`, without nodes yet."""
     if len(content) > BYTES_MAX:
-        raise refused(
-            f"{len(content)} bytes; a manifest above {BYTES_MAX} is not read", "unreadable"
-        )
+        text = f"{len(content)} bytes; a manifest above {BYTES_MAX} is not read"
+        raise refused(text, "unreadable")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise refused("the file is UTF-16; only UTF-8 is read", "unreadable")
     try:
-        return content.decode("utf-8", errors="strict")
+        text = content.decode()
     except UnicodeDecodeError as exc:
-        before = content[: exc.start].decode("utf-8").removeprefix(BOM)
-        raise refused(
-            f"not UTF-8: byte {exc.start} is 0x{content[exc.start]:02x}",
-            "unreadable",
-            position(before, len(before)),
-        ) from exc
-
-
-def _check_characters(text: str) -> None:
-    if text.startswith(BOM):
+        before = YamlFile("", content[: exc.start].decode().removeprefix(BOM))
+        problem = f"not UTF-8: byte {exc.start} is 0x{content[exc.start]:02x}"
+        raise before.refusal(len(before.text), problem, "unreadable") from exc
+    file = YamlFile(BOM if text.startswith(BOM) else "", text.removeprefix(BOM))
+    if file.text.startswith(BOM):
         raise refused("two byte order marks; readers differ about the second", "unreadable")
-    if found := NOT_IN_YAML.search(text):
+    if found := NOT_IN_YAML.search(file.text):
         hint = "; is the file UTF-16?" if found.group() == "\0" else ""
-        raise refused(
-            f"the character U+{ord(found.group()):04X} is not allowed in YAML{hint}",
-            "unreadable",
-            position(text, found.start()),
-        )
-    if found := BREAKS_OF_YAML_1_1.search(text):
-        raise refused(
+        problem = f"the character U+{ord(found.group()):04X} is not allowed in YAML{hint}"
+        raise file.refusal(found.start(), problem, "unreadable")
+    if found := BREAKS_OF_YAML_1_1.search(file.text):
+        problem = (
             f"the character U+{ord(found.group()):04X} ends a line in YAML 1.1 and not in 1.2, so "
-            "readers differ; write it as an escape in double quotes",
-            "unreadable",
-            position(text, found.start()),
+            "readers differ; write it as an escape in double quotes"
         )
+        raise file.refusal(found.start(), problem, "unreadable")
+    return file
 
 
-def _unreadable(text: str, exc: YAMLError) -> Exception:
-    if not isinstance(exc, MarkedYAMLError) or exc.problem_mark is None:
+def _unreadable(file: YamlFile, exc: yaml.YAMLError) -> Refused:
+    if not isinstance(exc, yaml.MarkedYAMLError) or exc.problem_mark is None:
         return refused(f"not readable as YAML: {exc}", "unreadable")
+    index = min(exc.problem_mark.index, len(file.text))
     problem = ", ".join(part for part in (exc.context, exc.problem) if part)
-    if re.search(r"^[^#\n\r\"']*\{\{", text, re.MULTILINE):
+    problem = problem.replace("character that", f"character {file.text[index : index + 1]!r} that")
+    if re.search(r"^[^#\n\r\"']*\{\{", file.text, re.MULTILINE):
         problem += "; {{ }} looks like a Helm template: name the values file it reads"
-    at = position(text, min(exc.problem_mark.index, len(text)))
-    return refused(f"not readable as YAML: {problem}", "unreadable", at)
+    return file.refusal(index, f"not readable as YAML: {problem}", "unreadable")
 
 
-class _Scanner(Scanner):
-    """Remembers which tokens the parser took for one event."""
-
-    def __init__(self, loader: Any = None) -> None:
-        self.taken: list[Token] = []
-        super().__init__(loader)
-
-    def get_token(self) -> Any:
-        token = super().get_token()
-        self.taken.append(token)
-        return token
-
-
-def _events(text: str) -> Iterator[tuple[Event, list[Token]]]:
-    """The events of `text`, each with the tokens it was made of."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Scanner = _Scanner
-    for event in yaml.parse(text):
-        scanner = cast("_Scanner", yaml.scanner)
-        yield event, scanner.taken
-        scanner.taken = []
-
-
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Open:
     """A container that is not closed yet, and the key that waits for its value."""
 
@@ -257,118 +196,125 @@ class _Open:
 class _Builder:
     """Events in, nodes out; a stack instead of recursion, so depth has a limit of our own."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.facts: list[EventFacts] = []
-        self.documents: list[Node] = []
+    def __init__(self, file: YamlFile) -> None:
+        self.file = file
         self.stack: list[_Open] = []
         self.anchors: dict[str, Node] = {}
-        self.last: Token | None = None
+        self.end = 0  # of the last event: between it and the next are blanks, comments, indicators
 
-    def take(self, event: Event, taken: list[Token]) -> None:
-        """One more event; `taken`: the tokens the parser read for it."""
-        # The KeyToken of a written `?` has a length; that of a simple key has none.
-        asked = any(
-            isinstance(token, KeyToken) and token.start_mark.index < token.end_mark.index
-            for token in taken
-        )
-        if asked and isinstance(self.stack[-1].node, Mapping):
-            self.stack[-1].is_complex = True
-        if taken:
-            self.last = taken[-1]
-        facts = _facts(event)
-        self.facts.append(facts)
-        match event:
-            case DocumentStartEvent():
-                self.anchors = {}
-            case ScalarEvent():
-                self._add(self._scalar(event, taken, facts))
-            case AliasEvent():
-                self._add(self._alias(event, facts))
-            case MappingStartEvent() | SequenceStartEvent():
-                self._open(event, facts, is_complex=asked)
-            case MappingEndEvent() | SequenceEndEvent():
-                self.stack.pop().node.end = event.end_mark.index
+    def take(self, event: Any) -> None:
+        """One more event."""
+        kind, start, end = type(event), event.start_mark.index, event.end_mark.index
+        is_bare = kind is yaml.ScalarEvent and not event.style
+        tabs = (m.start() for m in COMMENT_OR_TAB.finditer(self.file.text, self.end, start) if m[1])
+        tab = next(tabs, self.file.text.find("\t", start, end) if is_bare else -1)
+        if tab >= 0:  # libyaml goes on, Python's readers stop, in these words
+            raise self.file.refusal(tab, TAB, "unreadable")
+        anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
+        value: str | None = None
+        style: object = None
+        if kind is yaml.ScalarEvent:
+            value, style = event.value, event.style
+        elif kind is yaml.DocumentStartEvent:
+            self.anchors = {}
+            style = (event.explicit, event.version, str(event.tags))
+        elif kind is yaml.DocumentEndEvent:
+            style = event.explicit
+        elif kind in {yaml.MappingStartEvent, yaml.SequenceStartEvent}:
+            style = event.flow_style
+        self.file.events.append(EventFacts(kind.__name__, value, anchor, tag, style))
+        if kind in {yaml.MappingEndEvent, yaml.SequenceEndEvent}:
+            self.stack.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            self._take_node(event, start, end)
+            # `[` and the `-` of a list below its key are inside the event, and may come before an
+            # empty value.
+            end = end if kind in {yaml.ScalarEvent, yaml.AliasEvent} else start
+        self.end = end
 
-    def _common(self, event: Event, facts: EventFacts) -> dict[str, Any]:
-        return {
-            "start": event.start_mark.index,
-            "end": event.end_mark.index,
-            "event": len(self.facts) - 1,
-            "anchor": facts.anchor,
-            "tag": facts.tag,
-            "in_flow": bool(self.stack) and self.stack[-1].in_flow,
+    def _take_node(self, event: Any, start: int, end: int) -> None:
+        parent = self.stack[-1] if self.stack else None
+        if parent and isinstance(parent.node, Mapping) and "?" in self._indicators(start):
+            parent.is_complex = True
+        common: dict[str, Any] = {
+            "start": start,
+            "event": len(self.file.events) - 1,
+            "anchor": event.anchor,
+            "tag": getattr(event, "tag", None),
+            "in_flow": parent is not None and parent.in_flow,
         }
+        if event.anchor:
+            self._check_anchor(event, start)
+        if isinstance(event, yaml.AliasEvent):
+            name = str(event.anchor)
+            target = self._anchored(name, start)
+            self._add(Alias(**common | {"anchor": None}, name=name, target=target))
+        elif isinstance(event, yaml.ScalarEvent):
+            self._add(self._scalar(event, common, end))
+        else:
+            self._open(event, common)
 
-    def _scalar(self, event: ScalarEvent, taken: list[Token], facts: EventFacts) -> Scalar:
-        written = next((token for token in taken if isinstance(token, ScalarToken)), None)
-        last = written or self.last
-        assert last is not None  # the stream's own start is a token
-        end = last.end_mark.index
-        start = written.start_mark.index if written else end
-        common = self._common(event, facts)
-        if not (facts.anchor or facts.tag):
-            common |= {"start": start, "end": end}
+    def _indicators(self, end: int) -> str:
+        """What stands between the last event and `end` besides blanks and comments."""
+        return re.sub(r"#[^\r\n]*", "", self.file.text[self.end : end])
+
+    def _scalar(self, event: Any, common: dict[str, Any], end: int) -> Scalar:
+        start, insertable = common["start"], True
+        if event.value or event.style:
+            # No value starts with & or !, so what does is an anchor or a tag.
+            if properties := PROPERTIES.match(self.file.text, start, end):
+                start = properties.end()
+        elif common["anchor"] or common["tag"]:
+            start = end
+        else:
+            marks = list(INDICATOR_OR_COMMENT.finditer(self.file.text, self.end, end))
+            last = next((mark for mark in reversed(marks) if mark[0][0] != "#"), None)
+            insertable = last is not None and last[0] in ":-"
+            start = end = common["start"] = last.end() if last and insertable else end
         return Scalar(
             **common,
             value=event.value,
             style=event.style or "",
             value_start=start,
             value_end=end,
-            insertable=isinstance(last, INSERT_BEHIND),
+            insertable=insertable,
         )
 
-    def _alias(self, event: AliasEvent, facts: EventFacts) -> Alias:
-        name = facts.anchor or ""
+    def _check_anchor(self, event: Any, start: int) -> None:
+        """Refused where YAML 1.2 takes more characters into the name than libyaml did."""
+        name = ("*" if isinstance(event, yaml.AliasEvent) else "&") + event.anchor
+        at = self.file.text.index(name, start)
+        if not AFTER_ANCHOR.match(self.file.text, at + len(name)):
+            text = f"{name} is followed by another character than a blank, so readers differ"
+            raise self.file.refusal(at, text, "unreadable")
+
+    def _anchored(self, name: str, start: int) -> Node:
         target = self.anchors.get(name)
         if target is None:
-            raise refused(
-                f"not readable as YAML: the alias *{name} has no anchor before it",
-                "unreadable",
-                position(self.text, event.start_mark.index),
-            )
+            text = f"not readable as YAML: the alias *{name} has no anchor before it"
+            raise self.file.refusal(start, text, "unreadable")
         target.uses += 1
-        common = self._common(event, facts) | {"anchor": None}
-        return Alias(**common, name=name, target=target)
+        return target
 
-    def _open(
-        self, event: MappingStartEvent | SequenceStartEvent, facts: EventFacts, *, is_complex: bool
-    ) -> None:
-        start = event.start_mark.index
+    def _open(self, event: Any, common: dict[str, Any]) -> None:
+        start, in_flow = common["start"], common["in_flow"]
         if len(self.stack) == DEPTH_MAX:
-            raise refused(
-                f"nested deeper than {DEPTH_MAX} levels; no manifest is",
-                "unreadable",
-                position(self.text, start),
-            )
-        if self.text.startswith("{{", start - 1) and self.stack and self.stack[-1].in_flow:
-            raise refused(
-                "{{ }} outside quotes: a Helm template, not YAML; name the values file it reads",
-                "unreadable",
-                position(self.text, start - 1),
-            )
-        common = self._common(event, facts)
-        node = Mapping(**common) if isinstance(event, MappingStartEvent) else Sequence(**common)
-        in_mapping = bool(self.stack) and isinstance(self.stack[-1].node, Mapping)
+            text = f"nested deeper than {DEPTH_MAX} levels; no manifest is"
+            raise self.file.refusal(start, text, "unreadable")
+        if in_flow and self.file.text.startswith("{{", start - 1):
+            text = "{{ }} outside quotes: a Helm template, not YAML; name the values file it reads"
+            raise self.file.refusal(start - 1, text, "unreadable")
+        kind = Mapping if isinstance(event, yaml.MappingStartEvent) else Sequence
+        node = kind(**common)
         self._add(node)
-        # `[? a: b]`: the parser has taken the question mark before it opens the mapping.
-        first_is_complex = is_complex and isinstance(node, Mapping) and not in_mapping
-        in_flow = bool(event.flow_style) or node.in_flow
-        self.stack.append(_Open(node, in_flow, is_complex=first_is_complex))
+        self.stack.append(_Open(node, bool(event.flow_style) or in_flow))
 
     def _add(self, node: Node) -> None:
         """Put `node` where the innermost open container expects one."""
         if node.anchor is not None:
-            if not ANCHOR_OF_ALL_READERS.fullmatch(node.anchor):
-                raise refused(
-                    f"the anchor &{node.anchor}: its name ends at the first character besides "
-                    "letters, digits, _ and - for YAML 1.1, so readers differ",
-                    "unreadable",
-                    position(self.text, node.start),
-                )
             self.anchors[node.anchor] = node
         if not self.stack:
-            self.documents.append(node)
+            self.file.documents.append(node)
             return
         parent = self.stack[-1]
         if isinstance(parent.node, Sequence):
@@ -377,27 +323,5 @@ class _Builder:
             parent.key = node
         else:
             is_complex = parent.is_complex or isinstance(parent.key, Mapping | Sequence)
-            parent.node.entries.append(Entry(key=parent.key, value=node, is_complex=is_complex))
+            parent.node.entries.append(Entry(parent.key, node, is_complex))
             parent.key, parent.is_complex = None, False
-
-
-def _facts(event: Event) -> EventFacts:
-    """What the event says; where it says it left out."""
-    style: object = None
-    value: str | None = None
-    match event:
-        case ScalarEvent():
-            style, value = event.style or "", event.value
-        case MappingStartEvent() | SequenceStartEvent():
-            style = bool(event.flow_style)
-        case DocumentStartEvent():
-            style = (event.explicit, event.version, str(event.tags))
-        case DocumentEndEvent():
-            style = event.explicit
-    return EventFacts(
-        kind=type(event).__name__,
-        value=value,
-        anchor=getattr(event, "anchor", None),
-        tag=getattr(event, "tag", None),
-        style=style,
-    )

@@ -1,28 +1,26 @@
 """The edit: which characters change, and the proof that nothing else did.
 
-    read ─► find ─► layout ─► wanted ─► splices ─► new bytes ─► read again ─► compare
+    find ─► layout ─► texts ─► splices ─► new bytes ─► read again ─► compare
 
 The comparison is the promise of this package and runs on every edit, not only in tests: the new
 file is read from its bytes; each scalar changed must read what was wanted, every other event must
-be what it was, the bytes around the splices must be equal, and the same edit once more must find
-nothing to do. Where it does not hold, nothing is returned: `Defect`.
+be what it was, the characters around the splices must be equal, and the same edit once more must
+change nothing. Where it does not hold, nothing is returned: `Defect`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ruamel.yaml.resolver import implicit_resolvers
+import yaml
 
 from ci.errors import CiError, Defect
-from ci.manifests import document, key_path, quoting, styles
-from ci.manifests.document import Alias, Scalar, Text
-from ci.manifests.find import Found, called, find
-from ci.manifests.key_path import KeyPath, written
-from ci.manifests.refusals import refused
-from ci.manifests.styles import Layout, Reading
+from ci.manifests import document as documents
+from ci.manifests import key_path, layouts, quoting
+from ci.manifests.document import Scalar, YamlFile
+from ci.manifests.find import STR, Place, check_writable, find
+from ci.manifests.layouts import Layout, Pin, Reading, Role
 from ci.model import ImageRef
-
-STR = "tag:yaml.org,2002:str"
 
 
 class ScalarChange(NamedTuple):
@@ -37,7 +35,7 @@ class ScalarChange(NamedTuple):
 class Edit:
     """A file after the edit, which is the very same when there was nothing to do.
 
-    style: how the file writes the image, `styles` says which ways there are. before: what it said.
+    style: how the file writes the image, `layouts` says which ways there are. before: what it said.
     """
 
     content: bytes
@@ -53,7 +51,7 @@ class _Splice(NamedTuple):
     end: int
     text: str
     event: int
-    value: str
+    role: Role
     change: ScalarChange
 
 
@@ -63,146 +61,100 @@ def set_image(
     image: ImageRef,
     *,
     document: int | None = None,
+    pin: Pin = "digest",
     same_image: bool = False,
     file: str = "",
 ) -> Edit:
     """`content` with `image` at `key`, and every other byte as it was.
 
-    document: which one of several, from 0. same_image: refuse when the last part of the repository
-    that stands there is another (`other_image`). file: what messages call the file.
+    document: which one of several, from 0. pin: `tag` writes no digest, and empties one that stands
+    there. same_image: refuse when the last part of the repository that stands there is another
+    (`other_image`). file: what messages call the file.
     `UsageError` when the key or the image is none; `Refused` with a status word otherwise.
     """
-    styles.check(image)
+    layouts.check_image(image)
     path = key_path.parse(key)
+    image = replace(image, digest=None) if pin == "tag" else image
+
+    def plan(old: YamlFile) -> tuple[Layout, list[_Splice]]:
+        layout = layouts.layout(find(old, path, document))
+        if same_image:
+            _check_same(layout, image)
+        texts = layouts.texts(layout, image, pin)
+        splices = [_splice(role, layout.slots[role], text) for role, text in texts.items()]
+        return layout, sorted(filter(None, splices))
+
     try:
-        text = _read(content)
-        layout, splices = _plan(text, path, image, document, same_image=same_image)
-        before = layout.reading
-        changes = tuple(splice.change for splice in splices)
+        old = documents.read(content)
+        layout, splices = plan(old)
         if not splices:
-            return Edit(content, (), layout.style, before)
-        new_content = text.encoded(_spliced(text.text, splices))
-        _prove(content, text, new_content, splices, (path, image, document))
+            return Edit(content, (), layout.style, layout.reading)
+        new_content = (old.bom + _spliced(old.text, splices)).encode()
+        _verify(old, new_content, splices, plan)
     except CiError as error:
-        raise _within(error, file) from error.__cause__
-    return Edit(new_content, changes, layout.style, before)
+        raise _named(error, file) from error.__cause__
+    changes = tuple(splice.change for splice in splices)
+    return Edit(new_content, changes, layout.style, layout.reading)
 
 
 def current_image(
     content: bytes, key: str, document: int | None = None, *, file: str = ""
 ) -> Reading:
-    """What `content` says about the image at `key`."""
+    """What `content` says about the image at `key`. document: which one of several, from 0."""
     path = key_path.parse(key)
     try:
-        text = _read(content)
-        return styles.layout(text, find(text, path, document)).reading
+        old = documents.read(content)
+        return layouts.layout(find(old, path, document)).reading
     except CiError as error:
-        raise _within(error, file) from error.__cause__
+        raise _named(error, file) from error.__cause__
 
 
-def _read(content: bytes) -> Text:
-    return document.read(content)
-
-
-def _within(error: CiError, file: str) -> CiError:
-    """The same error, told with the file's name in front."""
+def _named(error: CiError, file: str) -> CiError:
+    """The same error, with the file's name in front."""
     if not file:
         return error
     between = ":" if "line" in error.facts else ": "
     return type(error)(f"{file}{between}{error}", status=error.status, file=file, **error.facts)
 
 
-def _plan(
-    text: Text, path: KeyPath, image: ImageRef, document: int | None, *, same_image: bool
-) -> tuple[Layout, list[_Splice]]:
-    """What is to change, in the order of the file; empty when the file says it already."""
-    layout = styles.layout(text, find(text, path, document))
-    if same_image:
-        _check_same(text, layout, image)
-    values = styles.wanted(text, layout, image)
-    splices = [
-        splice
-        for role, value in values.items()
-        if (splice := _splice(text, layout.slots[role], value)) is not None
-    ]
-    return layout, sorted(splices)
-
-
-def _check_same(text: Text, layout: Layout, image: ImageRef) -> None:
+def _check_same(layout: Layout, image: ImageRef) -> None:
     current = layout.reading.repository
     if current is None or current.rpartition("/")[2] == image.name:
         return
-    place = layout.slots.get("repository") or layout.slots.get("reference")
-    at = place.node if place else layout.at
-    raise refused(
-        f"{called(layout.path)} is about the image {current}, not {image.repository}",
-        "other_image",
-        text.position(at.start),
-        current=current,
-    )
+    place = layout.slots.get("repository") or layout.slots.get("reference") or layout.at
+    why = f"is about the image {current}, not {image.repository}"
+    raise layout.at.refusal(why, "other_image", place.node, current=current)
 
 
-def _splice(text: Text, slot: Found, value: str) -> _Splice | None:
+def _splice(role: Role, slot: Place, value: str) -> _Splice | None:
     """The change that makes `slot` read `value`; None when every reader reads it already."""
-    name, node = written(slot.path), slot.node
-    seen = node.target if isinstance(node, Alias) else node
+    seen = slot.value
     assert isinstance(seen, Scalar)
-    certain = seen.style or seen.tag == STR or not quoting.is_ambiguous(seen.value)
-    if seen.value == value and certain:
+    is_certain = seen.style or seen.tag == STR or not quoting.is_ambiguous(seen.value)
+    if seen.value == value and is_certain:
         return None
-    at = text.position(node.start)
-    if slot.inherited:
-        raise refused(f"{name} is inherited by a merge (<<) and not written there", "merge", at)
-    if isinstance(node, Alias):
-        raise refused(
-            f"{name} is the alias *{node.name} of what stands at "
-            f"{text.position(node.target.start)}; an edit there would change both",
-            "alias",
-            at,
-        )
-    styles.check_writable(text, slot, seen)
-    _check_slot(text, name, seen)
-    change = ScalarChange(
-        name, None if quoting.is_null(seen.value, seen.style) else seen.value, value
-    )
-    new = _written(seen, slot, value)
-    return _Splice(seen.value_start, seen.value_end, new, seen.event, value, change)
+    check_writable(slot, seen)
+    old = None if quoting.is_null(seen.value, seen.style) else seen.value
+    change = ScalarChange(slot.name, old, value)
+    text = _written(seen, slot, value)
+    return _Splice(seen.value_start, seen.value_end, text, seen.event, role, change)
 
 
-def _check_slot(text: Text, name: str, node: Scalar) -> None:
-    """Refused unless the scalar is of a kind that is changed without changing anything else."""
-    at = text.position(node.start)
-    if node.uses:
-        raise refused(
-            f"{name} has the anchor &{node.anchor}, repeated by {node.uses} alias"
-            f"{'es' * (node.uses > 1)} elsewhere; an edit would change those too",
-            "anchor",
-            at,
-        )
-    if node.tag not in {None, STR}:
-        raise refused(f"{name} has the tag {node.tag}; only !!str is kept", "tag", at)
-    if node.is_unwritten and not node.insertable:
-        raise refused(f"{name} is a key without a colon; write {name}:", "no_slot", at)
-
-
-def _written(node: Scalar, slot: Found, value: str) -> str:
+def _written(node: Scalar, slot: Place, value: str) -> str:
     """`value` the way the slot is written."""
     if node.style:
         return quoting.quoted(value, node.style)
     like_json = node.in_flow and isinstance(slot.key, Scalar) and slot.key.style == '"'
     colon_in_flow = node.in_flow and ":" in value and ":" not in node.value
-    ambiguous = quoting.is_ambiguous(value) and not (node.tag == STR and _is_safe_under_str(value))
-    bare = not (like_json or colon_in_flow or ambiguous)
-    shown = value if bare else quoting.quoted(value, '"')
+    # `!!str` says the type; what else may be wrong with a bare text stays wrong.
+    is_text = node.tag == STR and quoting.BARE.fullmatch(value) and not value.endswith(":")
+    needs_quotes = quoting.is_ambiguous(value) and not is_text
+    quoted = like_json or colon_in_flow or needs_quotes
+    shown = quoting.quoted(value, '"') if quoted else value
     return f" {shown}" if node.is_unwritten else shown
 
 
-def _is_safe_under_str(value: str) -> bool:
-    """Whether only its type is in doubt, which `!!str` settles."""
-    return bool(quoting.BARE.fullmatch(value)) and not value.endswith(":")
-
-
-def _spliced(text: str, splices: list[_Splice]) -> str:
+def _spliced(text: str, splices: Sequence[_Splice]) -> str:
     pieces, at = [], 0
     for splice in splices:
         pieces += [text[at : splice.start], splice.text]
@@ -210,56 +162,55 @@ def _spliced(text: str, splices: list[_Splice]) -> str:
     return "".join([*pieces, text[at:]])
 
 
-def _prove(
-    content: bytes,
-    old: Text,
+def _verify(
+    old: YamlFile,
     new_content: bytes,
-    splices: list[_Splice],
-    asked: tuple[KeyPath, ImageRef, int | None],
+    splices: Sequence[_Splice],
+    plan: Callable[[YamlFile], tuple[Layout, list[_Splice]]],
 ) -> None:
     """`Defect` unless only the scalars in `splices` changed, and read what they shall."""
     try:
-        new = _read(new_content)
-        layout, left = _plan(new, *asked, same_image=False)
+        new = documents.read(new_content)
+        layout, again = plan(new)
     except CiError as exc:
         raise Defect(f"after the edit the file could not be read again: {exc}") from exc
-    wanted = {splice.event: splice.value for splice in splices}
-    if len(old.events) != len(new.events):
-        raise Defect("the edit changed how many values the file has")
-    for number, (was, now) in enumerate(zip(old.events, new.events, strict=True)):
-        if number not in wanted:
-            if was != now:
-                # Which, and not what: a values file may hold secrets.
-                raise Defect(f"the edit changed another value: event {number}, {was.kind}")
-            continue
-        if now._replace(value=was.value, style=was.style) != was or now.value != wanted[number]:
-            raise Defect(f"the edit was to write {wanted[number]} and wrote something else")
-        if not now.style and now.tag != STR and _reads_as_other(now.value):
-            raise Defect(f"{wanted[number]} is not read as a text everywhere")
-    if left:
+    if again:
         raise Defect("the same edit once more would change something again")
-    inserted = {splice.event for splice in splices if splice.start == splice.end}
-    nodes = [slot.node for slot in layout.slots.values() if slot.node.event in wanted]
-    spans = sorted(
-        (node.value_start - (node.event in inserted), node.value_end)  # a blank came before it
-        for node in nodes
-        if isinstance(node, Scalar)
-    )
+    _compare(old, new, {splice.event: splice.change.new for splice in splices})
     replaced = [(splice.start, splice.end) for splice in splices]
-    if _outside(content, old, replaced) != _outside(new_content, new, spans):
+    written = []
+    for splice in splices:
+        node = layout.slots[splice.role].node
+        assert isinstance(node, Scalar)
+        blank = splice.start == splice.end  # one comes before what is put behind a colon
+        written.append((node.value_start - blank, node.value_end))
+    if old.bom != new.bom or _around(old.text, replaced) != _around(new.text, written):
         raise Defect("the edit changed bytes outside the image")
 
 
-def _outside(content: bytes, text: Text, spans: list[tuple[int, int]]) -> list[bytes]:
-    """The bytes around the spans, taken from the file itself and not from its text."""
-    pieces, at, done = [], len(text.bom.encode()), 0
-    for start, end in spans:
-        begin = at + len(text.text[done:start].encode())
-        pieces.append(content[at:begin])
-        at, done = begin + len(text.text[start:end].encode()), end
-    return [content[: len(text.bom.encode())], *pieces, content[at:]]
+def _compare(old: YamlFile, new: YamlFile, wanted: Mapping[int, str]) -> None:
+    """`Defect` unless the events are equal, besides the texts in `wanted`, by number."""
+    if len(old.events) != len(new.events):
+        raise Defect("the edit changed how many values the file has")
+    for number, (was, now) in enumerate(zip(old.events, new.events, strict=True)):
+        if number in wanted:
+            value = wanted[number]
+            if now != was._replace(value=value, style=now.style):
+                raise Defect(f"the edit was to write {value} and wrote something else")
+            if not now.style and now.tag != STR and _is_no_text(value):
+                raise Defect(f"{value} is not read as a text everywhere")
+        elif was != now:
+            # Which, and not what: a values file may hold secrets.
+            raise Defect(f"the edit changed another value: event {number}, {was.kind}")
 
 
-def _reads_as_other(value: str) -> bool:
-    """Whether YAML 1.1 or 1.2, as ruamel has them, would make a number, a date or a bool of it."""
-    return any(pattern.match(value) for _, _, pattern, _ in implicit_resolvers)
+def _around(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
+    """The pieces of `text` that are in none of the spans."""
+    edges = [0, *(edge for span in spans for edge in span), len(text)]
+    return [text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _is_no_text(value: str) -> bool:
+    """Whether YAML 1.1, as PyYAML has it, makes a number, a date or a bool of the bare `value`."""
+    resolvers = yaml.SafeLoader.yaml_implicit_resolvers.values()
+    return any(pattern.match(value) for pairs in resolvers for _, pattern in pairs)

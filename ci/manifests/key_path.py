@@ -19,6 +19,10 @@ from ci.errors import UsageError
 from ci.manifests.refusals import UNSHOWN, shown
 
 SPECIAL = re.compile(r"[\\.\[\]\"'=]|^\s|\s$")
+BARE = {stop: re.compile(rf"""(?s:\\.|[^\\\[\]"'{stop}])+""") for stop in (".", "=", "")}
+QUOTED = re.compile(r"""(?s)"(?:\\.|[^\\"])*"|'(?:\\.|[^\\'])*'""")
+ESCAPED = re.compile(r"(?s)\\(.)")
+NUMBER = re.compile(r"\s*(-?)([0-9]+)\s*\]")
 INDEX_DIGITS_MAX = 9
 
 
@@ -65,7 +69,20 @@ KeyPath = tuple[Step, ...]
 
 def parse(text: str) -> KeyPath:
     """The steps `text` names; `UsageError` says at which character it stops making sense."""
-    return _Reader(text).path()
+    if bad := UNSHOWN.search(text):
+        _stop(text, bad.start(), f"U+{ord(bad[0]):04X} cannot stand in a key")
+    steps: list[Step] = []
+    at = 0
+    while at < len(text) or not steps:
+        if text.startswith("[", at):
+            step, at = _item(text, at)
+            steps.append(step)
+            continue
+        if steps and text[at] != ".":
+            _stop(text, at, '"." or "[" was expected')
+        name, at = _word(text, at + bool(steps), ".", "a key")
+        steps.append(Key(name))
+    return tuple(steps)
 
 
 def written(path: KeyPath) -> str:
@@ -83,103 +100,42 @@ def _quoted(name: str, plain: str = "") -> str:
     return f'"{inside}"'
 
 
-class _Reader:
-    """One walk over the text of a path."""
+def _item(text: str, at: int) -> tuple[Step, int]:
+    """The step between the brackets that open at `at`, and where the text goes on."""
+    if number := NUMBER.match(text, at + 1):
+        if number[1]:
+            _stop(text, at + 1, "items are counted from 0; from the end there is no counting")
+        if len(number[2]) > INDEX_DIGITS_MAX:
+            _stop(text, at + 1, "no list is that long")
+        return Item(int(number[2])), number.end()
+    name, end = _word(text, at + 1, "=", "a number or name=value")
+    if not text.startswith("=", end):
+        _stop(text, end, "a list item is [number] or [name=value]")
+    value, end = _word(text, end + 1, "", "a value")
+    if not text.startswith("]", end):
+        _stop(text, end, f'"]" was expected, for the "[" at character {at + 1}')
+    return Named(name, value), end + 1
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.at = 0
 
-    def path(self) -> KeyPath:
-        if bad := UNSHOWN.search(self.text):
-            self.at = bad.start()
-            self.stop(f"U+{ord(bad.group()):04X} cannot stand in a key")
-        steps: list[Step] = [self.item() if self.sees("[") else self.key()]
-        while self.at < len(self.text):
-            if self.sees("["):
-                steps.append(self.item())
-            elif self.sees("."):
-                self.at += 1
-                steps.append(self.key())
-            else:
-                self.stop('"." or "[" was expected')
-        return tuple(steps)
+def _word(text: str, at: int, stop: str, wanted: str) -> tuple[str, int]:
+    """One bare or quoted word from `at` on, and where it ends; a bare one also ends at `stop`."""
+    if text.startswith(('"', "'"), at):
+        if not (quoted := QUOTED.match(text, at)):
+            _stop(text, at, "a quote is opened and never closed")
+        return ESCAPED.sub(r"\1", quoted[0][1:-1]), quoted.end()
+    bare = BARE[stop].match(text, at)
+    raw, end = (bare[0], bare.end()) if bare else ("", at)
+    if text.startswith("\\", end):
+        _stop(text, end, "a backslash with nothing behind it")
+    if not raw:
+        _stop(text, at, f"{wanted} was expected")
+    if text.startswith(('"', "'"), end):
+        _stop(text, end, "a quote inside a bare key; quote the whole key, or put a backslash")
+    if raw != raw.strip():
+        _stop(text, end, "a blank at the end of a bare key; quote the key")
+    return ESCAPED.sub(r"\1", raw), end
 
-    def key(self) -> Key:
-        return Key(self.word(".", "a key"))
 
-    def item(self) -> Step:
-        opened = self.at
-        self.at += 1
-        if number := re.compile(r"\s*(-?)([0-9]+)\s*\]").match(self.text, self.at):
-            if number[1]:
-                self.stop("items are counted from 0; from the end there is no counting")
-            if len(number[2]) > INDEX_DIGITS_MAX:
-                self.stop("no list is that long")
-            self.at = number.end()
-            return Item(int(number[2]))
-        name = self.word("=", "a number or name=value")
-        if not self.sees("="):
-            self.stop("a list item is [number] or [name=value]")
-        self.at += 1
-        value = self.word("", "a value")
-        if not self.sees("]"):
-            self.stop(f'"]" was expected, for the "[" at character {opened + 1}')
-        self.at += 1
-        return Named(name, value)
-
-    def word(self, ends: str, wanted: str) -> str:
-        """One bare or quoted word; bare ones also end at any of `ends`."""
-        start = self.at
-        if self.sees('"') or self.sees("'"):
-            return self.quoted()
-        found = []
-        while self.at < len(self.text):
-            char = self.text[self.at]
-            if char == "\\":
-                found.append(self.escaped())
-                continue
-            if char in "[]" or char in ends:
-                break
-            if char in "\"'":
-                self.stop("a quote inside a bare key; quote the whole key, or put a backslash")
-            found.append(char)
-            self.at += 1
-        raw = self.text[start : self.at]
-        if not found:
-            self.stop(f"{wanted} was expected")
-        if raw != raw.strip():
-            self.stop("a blank at the end of a bare key; quote the key")
-        return "".join(found)
-
-    def quoted(self) -> str:
-        opened, quote = self.at, self.text[self.at]
-        self.at += 1
-        found: list[str] = []
-        while not self.sees(quote):
-            if self.at >= len(self.text):
-                self.at = opened
-                self.stop("a quote is opened and never closed")
-            if self.sees("\\"):
-                found.append(self.escaped())
-                continue
-            found.append(self.text[self.at])
-            self.at += 1
-        self.at += 1
-        return "".join(found)
-
-    def escaped(self) -> str:
-        if self.at + 1 >= len(self.text):
-            self.stop("a backslash with nothing behind it")
-        self.at += 2
-        return self.text[self.at - 1]
-
-    def sees(self, char: str) -> bool:
-        return self.text.startswith(char, self.at)
-
-    def stop(self, why: str) -> NoReturn:
-        raise UsageError(
-            f'key "{shown(self.text)}", character {self.at + 1}: {why}',
-            key=shown(self.text),
-            character=self.at + 1,
-        )
+def _stop(text: str, at: int, why: str) -> NoReturn:
+    name = shown(text)
+    raise UsageError(f'key "{name}", character {at + 1}: {why}', key=name, character=at + 1)

@@ -8,7 +8,7 @@ import click
 from ci import environments
 from ci.catalogue import find
 from ci.context import Context
-from ci.native import control, keys, launcher
+from ci.native import compose, control, launcher
 from ci.outcome import Outcome
 
 
@@ -76,9 +76,13 @@ def venvs(context: Context, service: Sequence[str], *, dev: bool) -> Outcome:
 
 @click.command()
 @click.argument("file", default=".env")
-def secrets(context: Context, file: str) -> Outcome:
+@click.option(
+    "--show", is_flag=True, help="where the platform is that compose started, and its key"
+)
+def secrets(context: Context, file: str, *, show: bool) -> Outcome:
     """Writes what `docker compose up` needs; values that are there already stay.
 
     FILE: within the repository (.env)
     """
-    return keys.write_env(context.root / file, dry_run=context.dry_run)
+    path = context.root / file
+    return compose.ready(context, path) if show else compose.write_env(context, path)

@@ -7,8 +7,6 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from ci.outcome import Outcome
-
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 KEY_PREFIX = "coh_live_"
 
@@ -66,19 +64,3 @@ def keep(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
             os.fsync(file.fileno())
         partial.rename(path)
     return {name: environ.get(name) or value for name, value in complete.items()}
-
-
-def write_env(path: Path, *, dry_run: bool = False) -> Outcome:
-    """`path` is an .env for `docker compose up`; one that exists is completed, never changed."""
-    found = parse(path.read_text()) if path.exists() else {}
-    databases = ("POSTGRES_PASSWORD", "POSTGRES_APP_PASSWORD")
-    wanted = fresh() | {name: secrets.token_urlsafe(24) for name in databases}
-    missing = {name: value for name, value in wanted.items() if name not in found}
-    if not missing:
-        return Outcome("nothing", f"{path.name} is complete")
-    if dry_run:
-        return Outcome("done", f"{path.name}: would write {', '.join(missing)}")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.writelines(f"{name}={value}\n" for name, value in missing.items())
-    return Outcome("done", f"{path.name}: wrote {', '.join(missing)}")

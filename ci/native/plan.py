@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from ci.model import Catalogue, Service
 
@@ -87,7 +88,8 @@ def environment(catalogue: Catalogue, service: Service, port: int, facts: Facts)
         **{f"{code.upper()}_URL": url for code, url in facts.urls.items()},
     }
     if service.code == "dis":
-        env.setdefault("DIS_SCRAPE_TARGETS", scrape_targets(catalogue, facts))
+        targets = (env.get("DIS_SCRAPE_TARGETS"), scrape_targets(catalogue, facts))
+        env["DIS_SCRAPE_TARGETS"] = ",".join(filter(None, targets))
         if (processes := host_processes(catalogue, facts.pids)) is not None:
             env.setdefault("DIS_HOST_PROCESSES", processes)
     if service.code == "ubs":
@@ -162,10 +164,16 @@ def kernels_print(environment: str, sources: Mapping[str, tuple[int, int]]) -> s
 
 def setup_link(public_url: str, token: str) -> str:
     """The one-time link that makes the first owner (docs/contracts.md §6)."""
-    return f"{public_url}/#/setup/{token}"
+    return f"{public_url}/#/setup/{quote(token, safe='')}"
 
 
-def closing_words(public_url: str, key: str, link: str | None) -> str:
+ENDING = """\
+  Ctrl-C stops everything. From another terminal: make status, make logs, make stop.
+  Below: what the processes log; requests that went well only show in `make logs`.
+"""
+
+
+def closing_words(public_url: str, key: str, link: str | None, ending: str = ENDING) -> str:
     """What a person needs once everything is ready."""
     first = f"\n  First sign-in  {link}   (once; makes you the owner)" if link else ""
     return f"""
@@ -184,6 +192,4 @@ def closing_words(public_url: str, key: str, link: str | None) -> str:
         authorization:
           credentials: {key}
 
-  Ctrl-C stops everything. From another terminal: make status, make logs, make stop.
-  Below: what the processes log; requests that went well only show in `make logs`.
-"""
+{ending}"""

@@ -42,7 +42,7 @@ class Part:
     build: bool
     why: tuple[str, ...]
     base: str | None
-    held: str | None = None
+    hold: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def reasons(rules: PlanRules, folder: str, changed: Iterable[str]) -> Reasons:
 
 
 def service_part(
-    service: Service, rules: PlanRules, build_base: Base, test_base: Base, held: str | None
+    service: Service, rules: PlanRules, build_base: Base, test_base: Base, hold: str | None
 ) -> Part:
     """What the service needs; a base that is unknown asks for everything."""
     why = []
@@ -119,9 +119,9 @@ def service_part(
     if build_base.changed is None:
         build = True
         why.append(f"build: {build_base}")
-    elif found := reasons(rules, service.folder, build_base.changed).build:
+    elif paths := reasons(rules, service.folder, build_base.changed).build:
         build = True
-        why.append(f"build: {named(found)} changed since {build_base}")
+        why.append(f"build: {named(paths)} changed since {build_base}")
     if test_base.changed is None:
         test = True
         why.append(f"test: {test_base}")
@@ -129,15 +129,15 @@ def service_part(
         test = True
         why.append("test: what is built is tested")
     else:
-        asked = reasons(rules, service.folder, test_base.changed)
-        if found := (*asked.build, *asked.test):
+        wanted = reasons(rules, service.folder, test_base.changed)
+        if paths := (*wanted.build, *wanted.test):
             test = True
-            why.append(f"test: {named(found)} changed since {test_base}")
+            why.append(f"test: {named(paths)} changed since {test_base}")
     if not why:
         why.append(f"nothing of it changed since {build_base}")
-    if held:
-        why.append(f"held: {held}; built, but not handed over")
-    return Part(service.code, service.folder, test, build, tuple(why), build_base.commit, held)
+    if hold:
+        why.append(f"held: {hold}; built, but not handed over")
+    return Part(service.code, service.folder, test, build, tuple(why), build_base.commit, hold)
 
 
 def ci_part(rules: PlanRules, services: Iterable[Service], base: Base) -> Part:
@@ -145,13 +145,13 @@ def ci_part(rules: PlanRules, services: Iterable[Service], base: Base) -> Part:
     folders = tuple(f"{service.folder}/" for service in services)
     if base.changed is None:
         return Part(CI, CI, True, False, (f"test: {base}",), base.commit)
-    found = [
+    paths = [
         path
         for path in base.changed
         if not path.startswith(folders) and not _matches(path, rules.ignored)
     ]
-    why = f"test: {named(found)} changed since {base}" if found else f"nothing changed since {base}"
-    return Part(CI, CI, bool(found), False, (why,), base.commit)
+    why = f"test: {named(paths)} changed since {base}" if paths else f"nothing changed since {base}"
+    return Part(CI, CI, bool(paths), False, (why,), base.commit)
 
 
 def lint_scope(rules: PlanRules, base: Base) -> str:
@@ -166,7 +166,7 @@ def lint_scope(rules: PlanRules, base: Base) -> str:
 def named(paths: Sequence[str]) -> str:
     """The first few of `paths`, and how many more there are; what would steer a screen is a `?`."""
     more = len(paths) - PATHS_NAMED
-    shown = ["".join(c if c.isprintable() else "?" for c in each) for each in paths[:PATHS_NAMED]]
+    shown = ["".join(c if c.isprintable() else "?" for c in path) for path in paths[:PATHS_NAMED]]
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 

@@ -28,7 +28,9 @@ def main(context: Context, delivery: Delivery, file: Path) -> Outcome:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(decided.to_json(), indent=2), encoding="utf-8")
     busy = decided.tests or decided.builds
-    return Outcome("planned" if busy else "nothing", told(decided), {"plan": decided.to_json()})
+    return Outcome(
+        "planned" if busy else "nothing", described(decided), {"plan": decided.to_json()}
+    )
 
 
 def _ledger(context: Context, delivery: Delivery, facts: BuildFacts) -> Ledger | None:
@@ -83,7 +85,7 @@ def decide(
     )
 
 
-def told(decided: BuildPlan) -> str:
+def described(decided: BuildPlan) -> str:
     """The plan for a person."""
     lines = []
     for part in decided.parts:
@@ -114,8 +116,8 @@ def parts(decided: BuildPlan, names: Sequence[str]) -> list[Part]:
     try:
         return [decided.part(name) for name in names] or list(decided.parts)
     except KeyError as exc:
-        known = ", ".join(part.name for part in decided.parts)
-        raise UsageError(f"the plan has no {exc.args[0]!r}; it has {known}") from exc
+        names_there = ", ".join(part.name for part in decided.parts)
+        raise UsageError(f"the plan has no {exc.args[0]!r}; it has {names_there}") from exc
 
 
 def chosen(context: Context, names: Sequence[str], file: Path | None) -> tuple[list[Service], str]:
@@ -129,9 +131,9 @@ def chosen(context: Context, names: Sequence[str], file: Path | None) -> tuple[l
             f"{file} is for commit {decided.commit[:12]}, here is {commit[:12]}; plan again",
             status="stale_plan",
         )
-    asked = parts(decided, names)
-    listed = [context.catalogue.service(part.name) for part in asked if part.build]
-    whys = [f"{part.name}: {why}" for part in asked for why in part.why]
+    wanted = parts(decided, names)
+    listed = [context.catalogue.service(part.name) for part in wanted if part.build]
+    whys = [f"{part.name}: {why}" for part in wanted for why in part.why]
     return listed, "the plan builds no image\n" + "\n".join(whys)
 
 

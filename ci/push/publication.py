@@ -85,4 +85,6 @@ def fault(output: str) -> str:
 
 def is_whole(release: Release, wanted: set[str]) -> bool:
     """Whether the release holds every wanted service, each pinned."""
-    return wanted <= release.images.keys() and all(each.digest for each in release.images.values())
+    return wanted <= release.images.keys() and all(
+        image.digest for image in release.images.values()
+    )

@@ -20,11 +20,11 @@ from ci.outcome import Outcome
 from ci.plan import build_facts
 from ci.plan import facts as build
 from ci.plan.build_facts import BuildFacts
-from ci.push import publication
+from ci.push import publication, repositories
 from ci.push.publication import Decision, Stored
-from ci.push.repository_rules import RepositoryRules
+from ci.push.repositories import Ensured
 from ci.tools.docker import Docker, pushed_digest
-from ci.tools.ecr import Ensured, Registry
+from ci.tools.ecr import Registry
 from ci.tools.oci import Distribution, Releases
 
 TRIES, PAUSE_S = 3, 1.0
@@ -38,17 +38,19 @@ def main(
     run = _Run(context, delivery, facts, services)
     notes = run.prepare(fix=fix)
     decisions = run.look()
-    refused = {code: each for code, each in decisions.items() if each.do == publication.REFUSED}
+    refused = {
+        code: decision for code, decision in decisions.items() if decision.do == publication.REFUSED
+    }
     if refused:
-        lines = [f"{code}: {each.why}" for code, each in refused.items()]
-        missing = all(each.digest is None for each in refused.values())
+        lines = [f"{code}: {decision.why}" for code, decision in refused.items()]
+        missing = all(decision.digest is None for decision in refused.values())
         raise Refused(
             f"nothing is handed on, tag {run.tag}:\n  " + "\n  ".join(lines),
             status="not_built" if missing else "other_image",
-            images={code: {"stored": each.digest} for code, each in refused.items()},
+            images={code: {"stored": decision.digest} for code, decision in refused.items()},
         )
     if context.dry_run:
-        lines = [f"{code}: would {_would(each)}" for code, each in decisions.items()]
+        lines = [f"{code}: would {_would(decision)}" for code, decision in decisions.items()]
         lines.append(f"would write the release record {delivery.registry.releases}:{run.tag}")
         return Outcome("done", "\n".join([*notes, *lines]), {"tag": run.tag})
     release = run.release(decisions)
@@ -56,11 +58,11 @@ def main(
     file = context.handed_on / "release.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(release.to_json(), indent=2), encoding="utf-8")
-    pushed = sorted(code for code, each in decisions.items() if each.do == publication.PUSH)
-    told = [f"{code}: {ref}" for code, ref in release.images.items()]
+    pushed = sorted(code for code, decision in decisions.items() if decision.do == publication.PUSH)
+    lines = [f"{code}: {ref}" for code, ref in release.images.items()]
     return Outcome(
         "pushed" if pushed else "already",
-        "\n".join([*notes, *told, f"release {release.tag} is recorded, whole"]),
+        "\n".join([*notes, *lines, f"release {release.tag} is recorded, whole"]),
         {"release": release.to_json(), "pushed": pushed},
     )
 
@@ -91,24 +93,25 @@ class _Run:
     def prepare(self, *, fix: bool) -> list[str]:
         """All repositories are there and keep their tags; what there is to say about them."""
         config = self._delivery.registry
-        rules = RepositoryRules(config.untagged_days)
-        names = [*(config.repository(each) for each in self._services), config.releases]
+        names = [*(config.repository(service) for service in self._services), config.releases]
         dry_run = self._context.dry_run
         ensured = [
-            self._registry.ensure_repository(name, rules, self.tag, fix=fix, dry_run=dry_run)
+            repositories.ensure(
+                self._registry, name, config.untagged_days, self.tag, fix=fix, dry_run=dry_run
+            )
             for name in names
         ]
-        return [note for each in ensured if (note := _note(each, dry_run=dry_run))]
+        return [note for repository in ensured if (note := _note(repository, dry_run=dry_run))]
 
     def look(self) -> dict[str, Decision]:
         """What to do with each image, by code."""
         api = Distribution(self._registry.login())
         try:
             return {
-                each.code: publication.decide(
-                    self._local(each), self._stored(api, each), self.tag, self._facts.commit
+                service.code: publication.decide(
+                    self._local(service), self._stored(api, service), self.tag, self._facts.commit
                 )
-                for each in self._services
+                for service in self._services
             }
         finally:
             api.close()
@@ -139,7 +142,7 @@ class _Run:
 
     def record(self, release: Release) -> None:
         """The release record is in the registry."""
-        assert publication.is_whole(release, {each.code for each in self._services})
+        assert publication.is_whole(release, {service.code for service in self._services})
         with self._context.screen.step(f"release record {release.tag}"):
             Releases(self._registry, self._delivery.registry.releases).write_release(release)
 
@@ -181,11 +184,11 @@ class _Run:
         return decision.digest
 
     def _read_back(self, service: Service, said: str | None) -> str:
-        found = self._registry.find(self._delivery.registry.repository(service), self.tag)
-        if why := publication.differs(said, found.digest if found else None):
+        stored = self._registry.find(self._delivery.registry.repository(service), self.tag)
+        if why := publication.differs(said, stored.digest if stored else None):
             raise Refused(f"{service.code}:{self.tag}: {why}", status="digest_mismatch")
-        assert found is not None
-        return found.digest
+        assert stored is not None
+        return stored.digest
 
     def _local(self, service: Service) -> str | None:
         inspected = self._docker.inspect(image(self._delivery, service, self._facts).name)
@@ -193,17 +196,17 @@ class _Run:
 
     def _stored(self, api: Distribution, service: Service) -> Stored | None:
         name = self._delivery.registry.repository(service)
-        found = self._registry.find(name, self.tag)
-        if found is None:
+        stored = self._registry.find(name, self.tag)
+        if stored is None:
             return None
-        manifest = api.manifest(name, found.digest)
+        manifest = api.manifest(name, stored.digest)
         if manifest is None:
-            raise OutsideFault(f"{name}: the registry lists {found.digest}, but does not have it")
+            raise OutsideFault(f"{name}: the registry lists {stored.digest}, but does not have it")
         config = manifest[1].get("config", {}).get("digest")
         if config is None:  # an index: not of ours
-            return Stored(found.digest, "none, it is an index", {})
+            return Stored(stored.digest, "none, it is an index", {})
         labels = api.config(name, manifest[1]).get("config", {}).get("Labels") or {}
-        return Stored(found.digest, config, labels)
+        return Stored(stored.digest, config, labels)
 
     def _ref(self, service: Service, digest: str | None) -> ImageRef:
         return self._delivery.registry.image(service, self.tag, digest)

@@ -13,7 +13,7 @@ from ci.context import Context
 from ci.errors import OutsideFault, Refused
 from ci.outcome import Outcome
 from ci.retention import rules
-from ci.retention.rules import Held, Verdict
+from ci.retention.rules import RegistryImage, Verdict
 from ci.tools.ecr import Registry
 
 
@@ -23,8 +23,8 @@ def main(
     """Images and release records that nobody needs are listed, and gone when `delete`."""
     registry, config = Registry(delivery.registry.address, context.environ), delivery.registry
     names = [config.repository(service) for service in context.catalogue.services]
-    images = {name: _held(registry, name) for name in names}
-    records = _held(registry, config.releases)
+    images = {name: _listed(registry, name) for name in names}
+    records = _listed(registry, config.releases)
     with manifest_repo.checkout(delivery.manifests, context.environ) as manifests:
         named = rules.references(manifests.contents())
         ledger = manifests.ledger()
@@ -35,16 +35,16 @@ def main(
         )
     deployable = rules.deployable(ledger, rollbacks)
     verdicts = rules.decide(images, named, deployable, age=age, now=context.now(), keep=config.keep)
-    kept = {tag for each in verdicts if each.stays for tag in each.image.tags}
-    verdicts += rules.records(records, kept)
-    going = [each.image for each in verdicts if each.stays is None]
+    kept_tags = {tag for verdict in verdicts if verdict.stays for tag in verdict.image.tags}
+    verdicts += rules.records(records, kept_tags)
+    going = [verdict.image for verdict in verdicts if verdict.stays is None]
     faults: list[str] = []
     deleting = delete and not context.dry_run
     if deleting:
         for name in [*names, config.releases]:
             digests = [image.digest for image in going if image.repository == name]
             faults += registry.delete(name, digests)
-    told = _told(verdicts, going, deleted=deleting)
+    text = _told(verdicts, going, deleted=deleting)
     facts: dict[str, Any] = {
         "going": [_plain(image) for image in going],
         "staying": len(verdicts) - len(going),
@@ -54,30 +54,33 @@ def main(
             "the registry did not delete all:\n  " + "\n  ".join(faults), kept=faults, **facts
         )
     if not going:
-        return Outcome("nothing", told, facts)
-    return Outcome("deleted" if deleting else "found", told, facts)
+        return Outcome("nothing", text, facts)
+    return Outcome("deleted" if deleting else "found", text, facts)
 
 
-def _held(registry: Registry, name: str) -> list[Held]:
-    return [Held(name, each.digest, each.tags, each.pushed_at) for each in registry.images(name)]
+def _listed(registry: Registry, name: str) -> list[RegistryImage]:
+    return [
+        RegistryImage(name, image.digest, image.tags, image.pushed_at)
+        for image in registry.images(name)
+    ]
 
 
-def _told(verdicts: Sequence[Verdict], going: Sequence[Held], *, deleted: bool) -> str:
+def _told(verdicts: Sequence[Verdict], going: Sequence[RegistryImage], *, deleted: bool) -> str:
     lines = []
-    for repository in dict.fromkeys(each.image.repository for each in verdicts):
-        here = [each for each in verdicts if each.image.repository == repository]
-        stay = sum(each.stays is not None for each in here)
+    for repository in dict.fromkeys(verdict.image.repository for verdict in verdicts):
+        here = [verdict for verdict in verdicts if verdict.image.repository == repository]
+        stay = sum(verdict.stays is not None for verdict in here)
         lines.append(
             f"{repository}: {stay} stay, {len(here) - stay} {'gone' if deleted else 'may go'}"
         )
-        for each in here:
-            if each.stays is None:
-                image, tags = each.image, ", ".join(each.image.tags) or "untagged"
+        for verdict in here:
+            if verdict.stays is None:
+                image, tags = verdict.image, ", ".join(verdict.image.tags) or "untagged"
                 lines.append(f"  - {tags}  {image.digest[:19]}  of {image.pushed_at:%Y-%m-%d}")
     if going and not deleted:
         lines.append("nothing was deleted; --delete does")
     return "\n".join(lines) or "the registry has no image"
 
 
-def _plain(image: Held) -> dict[str, object]:
+def _plain(image: RegistryImage) -> dict[str, object]:
     return {"repository": image.repository, "digest": image.digest, "tags": list(image.tags)}

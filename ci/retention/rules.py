@@ -21,7 +21,7 @@ WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
-class Held:
+class RegistryImage:
     """One image of a repository: what retention needs to know of it."""
 
     repository: str
@@ -37,7 +37,7 @@ class References:
     digests: frozenset[str]
     words: frozenset[str]
 
-    def name(self, image: Held) -> bool:
+    def name(self, image: RegistryImage) -> bool:
         """Whether the image is named."""
         return image.digest in self.digests or not self.words.isdisjoint(image.tags)
 
@@ -46,7 +46,7 @@ class References:
 class Verdict:
     """One image and why it stays; None when it may go."""
 
-    image: Held
+    image: RegistryImage
     stays: str | None
 
 
@@ -67,14 +67,14 @@ def deployable(ledger: Ledger, rollbacks: int) -> References:
     digests: set[str] = set()
     tags: set[str] = set()
     for deployments in ledger.deployments.values():
-        recent = list(dict.fromkeys(each.image for each in deployments))[: rollbacks + 1]
+        recent = list(dict.fromkeys(delivery.image for delivery in deployments))[: rollbacks + 1]
         digests |= {image.digest for image in recent if image.digest}
         tags |= {image.tag for image in recent}
     return References(frozenset(digests), frozenset(tags))
 
 
 def decide(
-    images: Mapping[str, Sequence[Held]],
+    images: Mapping[str, Sequence[RegistryImage]],
     named: References,
     deployable: References,
     *,
@@ -84,25 +84,30 @@ def decide(
 ) -> list[Verdict]:
     """A verdict for each image. images: by repository. keep: so many of each stay, used or not."""
     verdicts = []
-    for held in images.values():
-        newest_first = sorted(held, key=lambda image: image.pushed_at, reverse=True)
+    for listed in images.values():
+        newest_first = sorted(listed, key=lambda image: image.pushed_at, reverse=True)
         for place, image in enumerate(newest_first, 1):
             stays = _stays(image, named, deployable, now - age, is_new=place <= keep)
             verdicts.append(Verdict(image, stays))
     return verdicts
 
 
-def records(held: Iterable[Held], kept_tags: Collection[str]) -> list[Verdict]:
+def records(listed: Iterable[RegistryImage], kept_tags: Collection[str]) -> list[Verdict]:
     """A verdict for each release record. kept_tags: of all images that stay."""
     verdicts = []
-    for image in held:
+    for image in listed:
         stays = "an image of it stays" if not set(kept_tags).isdisjoint(image.tags) else None
         verdicts.append(Verdict(image, stays))
     return verdicts
 
 
 def _stays(
-    image: Held, named: References, deployable: References, since: datetime, *, is_new: bool
+    image: RegistryImage,
+    named: References,
+    deployable: References,
+    since: datetime,
+    *,
+    is_new: bool,
 ) -> str | None:
     if named.name(image):
         return "the manifest repository names it"

@@ -15,6 +15,7 @@ from ci.errors import CiError, Defect, OutsideFault, Refused
 from ci.model import ImageRef, Release
 from ci.outcome import Outcome
 from ci.scan import findings
+from ci.scan.answers import ask
 from ci.scan.findings import Finding, ScanAnswer, Verdict, Waiver
 from ci.tools.ecr import Registry
 
@@ -36,13 +37,13 @@ def main(
     """Every image of `release` was scanned and nothing in it stops the release."""
     waivers = _waivers(context.root / delivery.scan.waivers)
     today = context.now().date()
-    if expired := [each for each in waivers if each.expires < today]:
-        lines = [f"{each.id}: expired {each.expires}; {each.reason}" for each in expired]
+    if expired := [waiver for waiver in waivers if waiver.expires < today]:
+        lines = [f"{waiver.id}: expired {waiver.expires}; {waiver.reason}" for waiver in expired]
         raise Refused(
             f"waivers in {delivery.scan.waivers} have expired; renew them or take them out:\n  "
             + "\n  ".join(lines),
             status="expired_waiver",
-            expired=[each.id for each in expired],
+            expired=[waiver.id for waiver in expired],
         )
     registry = Registry(delivery.registry.address, context.environ)
     host = f"{delivery.registry.address}/"
@@ -53,9 +54,11 @@ def main(
     with context.screen.step(f"findings of {len(release.images)} images, tag {release.tag}"):
         answers = _answers(registry, release, host, delivery.scan.wait_s, sleep)
     verdict: Verdict | None = None
-    missing = {code: each for code, each in answers.items() if each.state != findings.ANSWERED}
+    missing = {
+        code: answer for code, answer in answers.items() if answer.state != findings.ANSWERED
+    }
     if not missing:
-        named = [(code, each) for code, each in answers.items()]
+        named = [(code, answer) for code, answer in answers.items()]
         verdict = findings.judge(named, delivery.scan.fail_on, waivers, today)
     facts = _facts(release, answers, verdict, delivery.scan.fail_on)
     if not context.dry_run:
@@ -71,13 +74,13 @@ def main(
             status="findings",
             **facts,
         )
-    told = [
+    lines = [
         f"{len(answers)} images scanned; nothing of {delivery.scan.fail_on} or above but waived"
     ]
     if verdict.waived:
-        told.append(f"waived:\n{_lines(verdict.waived)}")
-    told += [f"waiver {each.id} covers nothing any more" for each in verdict.unused]
-    return Outcome("clean" if not verdict.waived else "waived", "\n".join(told), facts)
+        lines.append(f"waived:\n{_lines(verdict.waived)}")
+    lines += [f"waiver {waiver.id} covers nothing any more" for waiver in verdict.unused]
+    return Outcome("clean" if not verdict.waived else "waived", "\n".join(lines), facts)
 
 
 def _answers(
@@ -91,7 +94,7 @@ def _answers(
         for code, ref in list(waiting.items()):
             if ref.digest is None:
                 raise Defect(f"{ref} has no digest")
-            answers[code] = registry.findings(ref.repository.removeprefix(host), ref.digest)
+            answers[code] = ask(registry, ref.repository.removeprefix(host), ref.digest)
             if answers[code].state not in WORTH_WAITING:
                 del waiting[code]
         if not waiting or time.monotonic() >= deadline:
@@ -104,11 +107,11 @@ def _no_answer(
 ) -> CiError:
     """The error for images without an answer; the gravest state decides."""
     order = [findings.FAILED, findings.UNSUPPORTED, findings.NOT_FOUND, findings.PENDING]
-    state = min((each.state for each in missing.values()), key=order.index)
+    state = min((answer.state for answer in missing.values()), key=order.index)
     lines = []
-    for code, each in missing.items():
-        about = f": {each.description}" if each.description else ""
-        lines.append(f"{code} {MEANING[each.state]} ({each.word}{about})")
+    for code, answer in missing.items():
+        about = f": {answer.description}" if answer.description else ""
+        lines.append(f"{code} {MEANING[answer.state]} ({answer.word}{about})")
     text = f"no findings to judge after {wait_s:g} s; that is not the same as none:\n  "
     kind: type[CiError] = OutsideFault if state == findings.PENDING else Refused
     return kind(text + "\n  ".join(lines), status=f"scan_{state}", **facts)
@@ -123,11 +126,11 @@ def _facts(
         "images": {
             code: {
                 "image": str(release.images[code]),
-                "state": each.state,
-                "word": each.word,
-                "findings": [_plain(finding) for finding in each.findings],
+                "state": answer.state,
+                "word": answer.word,
+                "findings": [_plain(finding) for finding in answer.findings],
             }
-            for code, each in answers.items()
+            for code, answer in answers.items()
         },
         "blocking": _named(verdict.blocking) if verdict else None,
         "waived": _named(verdict.waived) if verdict else None,
@@ -145,12 +148,12 @@ def _plain(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _named(found: tuple[tuple[str, Finding], ...]) -> list[dict[str, Any]]:
-    return [{"image": code} | _plain(finding) for code, finding in found]
+def _named(pairs: tuple[tuple[str, Finding], ...]) -> list[dict[str, Any]]:
+    return [{"image": code} | _plain(finding) for code, finding in pairs]
 
 
-def _lines(found: tuple[tuple[str, Finding], ...]) -> str:
-    return "\n".join(f"  {code}: {finding}" for code, finding in found)
+def _lines(pairs: tuple[tuple[str, Finding], ...]) -> str:
+    return "\n".join(f"  {code}: {finding}" for code, finding in pairs)
 
 
 def _waivers(file: Path) -> list[Waiver]:

@@ -50,8 +50,8 @@ def of_build(context: Context) -> list[dict[str, Any]]:
         lines = file(context).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    told = [entry for line in lines if (entry := _entry(line)) is not None]
-    return [line for line in told if line["build"] == context.environ.get("BUILD_NUMBER")]
+    entries = [entry for line in lines if (entry := _entry(line)) is not None]
+    return [line for line in entries if line["build"] == context.environ.get("BUILD_NUMBER")]
 
 
 def _entry(line: str) -> dict[str, Any] | None:

@@ -102,7 +102,8 @@ def make(root: Path) -> Path:
     for name in COPIED:
         _copy(name, root)
     for path in _git(ROOT, "ls-files", "--cached", "-z", "ci").split("\0"):
-        if path and not path.startswith("ci/tests/") and (ROOT / path).is_file():
+        used = path.startswith("ci/tests/lab/") or not path.startswith("ci/tests/")
+        if path and used and (ROOT / path).is_file():
             _copy(path, root)
     project = (ROOT / "ci" / "pyproject.toml").read_text(encoding="utf-8")
     skipping = 'follow_imports = "skip"\nexclude = ["^ci/[a-z]"]'

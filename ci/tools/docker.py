@@ -24,8 +24,8 @@ class Docker:
     def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
         self._root = root
         # AWS's own stay: a credential helper may need them for a base image
-        kept = {name: environ[name] for name in environ.keys() - process.MANIFEST_SECRETS}
-        self._environ = {**kept, "DOCKER_BUILDKIT": "1", "DOCKER_CLI_HINTS": "false"}
+        passed_on = {name: environ[name] for name in environ.keys() - process.MANIFEST_SECRETS}
+        self._environ = {**passed_on, "DOCKER_BUILDKIT": "1", "DOCKER_CLI_HINTS": "false"}
 
     def call(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> Done:
         """One docker command line to its end, whatever it says."""
@@ -54,8 +54,8 @@ class Docker:
         """The image as the engine has it; None when it has none of that name."""
         done = self.call(["docker", "image", "inspect", name])
         if done.code == 0:
-            found: dict[str, Any] = json.loads(done.stdout)[0]
-            return found
+            image: dict[str, Any] = json.loads(done.stdout)[0]
+            return image
         if "No such image" in done.stderr:
             return None
         raise OutsideFault(f"docker image inspect {name} failed:\n{done.last_lines()}")
@@ -84,5 +84,5 @@ class Docker:
 
 def pushed_digest(output: str) -> str | None:
     """The digest that `docker push` says it pushed."""
-    found = PUSHED.search(output)
-    return found[1] if found else None
+    match = PUSHED.search(output)
+    return match[1] if match else None

@@ -1,4 +1,6 @@
-"""Amazon ECR through boto3: repositories, images by tag and digest, a login, findings.
+"""Amazon ECR through boto3: one client, images by tag and digest, a login.
+
+What only one room asks (repositories, findings) stands there, and calls `client` in `calling`.
 
 Everything is bounded: connections 5 s, answers 20 s, four tries of what may be tried again. What
 boto3 raises becomes ours: no permission or no credentials is `Refused`, for trying again will not
@@ -18,10 +20,6 @@ from botocore import exceptions as aws
 from botocore.config import Config
 
 from ci.errors import CiError, OutsideFault, Refused
-from ci.push import repository_rules
-from ci.push.repository_rules import RepositoryFacts, RepositoryRules
-from ci.scan import findings
-from ci.scan.findings import Finding, ScanAnswer
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr.client import ECRClient
@@ -69,20 +67,12 @@ class Login:
     host: str
 
 
-@dataclass(frozen=True)
-class Ensured:
-    """A repository that is there. did: `created`, `repaired` or nothing. drift: from the rules."""
-
-    name: str
-    did: str
-    drift: tuple[str, ...] = ()
-
-
 class Registry:
     """One registry at `address` (a bare host), with the credentials that `environ` gives.
 
     The AWS variables of `environ` count, AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL among them;
     without keys there, boto3's own ways are tried: profile, web identity, the machine's role.
+    account: goes along with every call, so that no other account's repository is meant.
     """
 
     def __init__(self, address: str, environ: Mapping[str, str]) -> None:
@@ -93,88 +83,57 @@ class Registry:
             )
         self.address = address
         named = HOST.fullmatch(address)
-        self._account: dict[str, Any] = {"registryId": named["account"]} if named else {}
+        self.account: dict[str, Any] = {"registryId": named["account"]} if named else {}
         region = named["region"] if named else None
-        self._client = _client(region, environ)
-
-    def ensure_repository(
-        self, name: str, rules: RepositoryRules, tag: str, *, fix: bool, dry_run: bool = False
-    ) -> Ensured:
-        """The repository is there and keeps its tags; created when missing, mended with `fix`.
-
-        `Refused` (mutable_repository) when tags like `tag` could be overwritten and not `fix`.
-        """
-        facts = self._facts(name)
-        if facts is None:
-            if not dry_run:
-                self._create(name, rules)
-            return Ensured(name, "created")
-        drift = repository_rules.drift(facts, rules, tag)
-        if drift and fix:
-            if not dry_run:
-                self._mend(name, rules, drift)
-            return Ensured(name, "repaired", drift)
-        if repository_rules.MUTABLE in drift:
-            raise Refused(
-                f"tags in repository {name} can be overwritten ({facts.mutability}): what a"
-                " manifest references could change under it. `push --fix` makes them immutable.",
-                status="mutable_repository",
-                repository=name,
-                mutability=facts.mutability,
-            )
-        return Ensured(name, "", drift)
-
-    def exists(self, name: str) -> bool:
-        """Whether there is a repository of that name."""
-        return self._facts(name) is not None
+        self.client = _client(region, environ)
 
     def find(self, name: str, tag: str) -> StoredImage | None:
         """The image behind a tag; None when tag or repository is not there."""
-        with self._foreign("ecr:DescribeImages", name):
+        with self.calling("ecr:DescribeImages", name):
             try:
-                answer = self._client.describe_images(
-                    repositoryName=name, imageIds=[{"imageTag": tag}], **self._account
+                answer = self.client.describe_images(
+                    repositoryName=name, imageIds=[{"imageTag": tag}], **self.account
                 )
             except (
-                self._client.exceptions.ImageNotFoundException,
-                self._client.exceptions.RepositoryNotFoundException,
+                self.client.exceptions.ImageNotFoundException,
+                self.client.exceptions.RepositoryNotFoundException,
             ):
                 return None
         return _stored(answer["imageDetails"][0])
 
     def images(self, name: str) -> list[StoredImage]:
         """All images of the repository, newest first; none when there is no such repository."""
-        with self._foreign("ecr:DescribeImages", name):
-            pages = self._client.get_paginator("describe_images").paginate(
-                repositoryName=name, **self._account
+        with self.calling("ecr:DescribeImages", name):
+            pages = self.client.get_paginator("describe_images").paginate(
+                repositoryName=name, **self.account
             )
             try:
-                found = [_stored(each) for page in pages for each in page["imageDetails"]]
-            except self._client.exceptions.RepositoryNotFoundException:
+                listed = [_stored(detail) for page in pages for detail in page["imageDetails"]]
+            except self.client.exceptions.RepositoryNotFoundException:
                 return []
-        return sorted(found, key=lambda image: (image.pushed_at, image.digest), reverse=True)
+        return sorted(listed, key=lambda image: (image.pushed_at, image.digest), reverse=True)
 
     def delete(self, name: str, digests: Sequence[str]) -> list[str]:
         """The images are gone; the digests that the registry would not delete, and why."""
-        kept = []
+        failures = []
         for start in range(0, len(digests), DELETED_AT_ONCE):
-            ids = [{"imageDigest": each} for each in digests[start : start + DELETED_AT_ONCE]]
-            with self._foreign("ecr:BatchDeleteImage", name):
-                answer = self._client.batch_delete_image(
+            ids = [{"imageDigest": digest} for digest in digests[start : start + DELETED_AT_ONCE]]
+            with self.calling("ecr:BatchDeleteImage", name):
+                answer = self.client.batch_delete_image(
                     repositoryName=name,
                     imageIds=ids,  # type: ignore[arg-type]  # a list of exactly such mappings
-                    **self._account,
+                    **self.account,
                 )
-            kept += [
-                f"{each.get('imageId', {}).get('imageDigest')}: {each.get('failureReason')}"
-                for each in answer.get("failures", [])
+            failures += [
+                f"{failure.get('imageId', {}).get('imageDigest')}: {failure.get('failureReason')}"
+                for failure in answer.get("failures", [])
             ]
-        return kept
+        return failures
 
     def login(self) -> Login:
         """Credentials for docker and the /v2/ API; `Refused` when they are another registry's."""
-        with self._foreign("ecr:GetAuthorizationToken", self.address):
-            answer = self._client.get_authorization_token()["authorizationData"][0]
+        with self.calling("ecr:GetAuthorizationToken", self.address):
+            answer = self.client.get_authorization_token()["authorizationData"][0]
         user, _, password = base64.b64decode(answer["authorizationToken"]).decode().partition(":")
         host = answer["proxyEndpoint"].partition("://")[2]
         if host != self.address:
@@ -184,91 +143,8 @@ class Registry:
             )
         return Login(user, password, host)
 
-    def findings(self, name: str, digest: str) -> ScanAnswer:
-        """What the scanner says about an image; all pages, or one of the four no-answers."""
-        found: list[Finding] = []
-        given: dict[str, Any] = {
-            "repositoryName": name,
-            "imageId": {"imageDigest": digest},
-            "maxResults": 1000,
-            **self._account,
-        }
-        while True:
-            with self._foreign("ecr:DescribeImageScanFindings", name):
-                try:
-                    answer: Any = self._client.describe_image_scan_findings(**given)
-                except self._client.exceptions.ScanNotFoundException as exc:
-                    return ScanAnswer(findings.NOT_FOUND, "ScanNotFoundException", str(exc))
-            word = answer["imageScanStatus"].get("status", "")
-            about = answer["imageScanStatus"].get("description", "")
-            results = answer.get("imageScanFindings") or {}
-            state = findings.state(word, has_results=bool(results))
-            if state != findings.ANSWERED:
-                return ScanAnswer(state, word, about)
-            found += [_basic(each) for each in results.get("findings", ())]
-            for each in results.get("enhancedFindings", ()):
-                found += _enhanced(each)
-            if not answer.get("nextToken"):
-                return ScanAnswer(state, word, about, tuple(found))
-            given["nextToken"] = answer["nextToken"]
-
-    def _facts(self, name: str) -> RepositoryFacts | None:
-        with self._foreign("ecr:DescribeRepositories", name):
-            try:
-                answer = self._client.describe_repositories(repositoryNames=[name], **self._account)
-            except self._client.exceptions.RepositoryNotFoundException:
-                return None
-        known: Any = answer["repositories"][0]
-        with self._foreign("ecr:GetLifecyclePolicy", name):
-            try:
-                policy = self._client.get_lifecycle_policy(repositoryName=name, **self._account)
-                lifecycle: str | None = policy["lifecyclePolicyText"]
-            except self._client.exceptions.LifecyclePolicyNotFoundException:
-                lifecycle = None
-        return RepositoryFacts(
-            mutability=known.get("imageTagMutability", "MUTABLE"),
-            excluded=tuple(
-                each["filter"] for each in known.get("imageTagMutabilityExclusionFilters") or ()
-            ),
-            scans_on_push=bool(known.get("imageScanningConfiguration", {}).get("scanOnPush")),
-            lifecycle=lifecycle,
-        )
-
-    def _create(self, name: str, rules: RepositoryRules) -> None:
-        with (
-            self._foreign("ecr:CreateRepository", name),
-            # another build was faster
-            contextlib.suppress(self._client.exceptions.RepositoryAlreadyExistsException),
-        ):
-            self._client.create_repository(
-                repositoryName=name,
-                imageTagMutability="IMMUTABLE",
-                imageScanningConfiguration={"scanOnPush": True},
-                **self._account,
-            )
-        self._mend(name, rules, (repository_rules.LIFECYCLE,))
-
-    def _mend(self, name: str, rules: RepositoryRules, drift: Sequence[str]) -> None:
-        if repository_rules.MUTABLE in drift:
-            with self._foreign("ecr:PutImageTagMutability", name):
-                self._client.put_image_tag_mutability(
-                    repositoryName=name, imageTagMutability="IMMUTABLE", **self._account
-                )
-        if repository_rules.UNSCANNED in drift:
-            with self._foreign("ecr:PutImageScanningConfiguration", name):
-                self._client.put_image_scanning_configuration(
-                    repositoryName=name,
-                    imageScanningConfiguration={"scanOnPush": True},
-                    **self._account,
-                )
-        if repository_rules.LIFECYCLE in drift:
-            with self._foreign("ecr:PutLifecyclePolicy", name):
-                self._client.put_lifecycle_policy(
-                    repositoryName=name, lifecyclePolicyText=rules.lifecycle(), **self._account
-                )
-
     @contextlib.contextmanager
-    def _foreign(self, action: str, about: str) -> Iterator[None]:
+    def calling(self, action: str, about: str) -> Iterator[None]:
         """What boto3 raises becomes ours; what a caller expects, it catches within the block."""
         try:
             yield
@@ -327,33 +203,3 @@ def _stored(detail: "ImageDetailTypeDef") -> StoredImage:
         pushed_at=detail["imagePushedAt"].astimezone(UTC),
         size_bytes=detail.get("imageSizeInBytes", 0),
     )
-
-
-def _basic(each: Mapping[str, Any]) -> Finding:
-    said = {pair.get("key"): pair.get("value") for pair in each.get("attributes", ())}
-    return Finding(
-        id=each.get("name", ""),
-        severity=each.get("severity", ""),
-        package=said.get("package_name") or "",
-        version=said.get("package_version") or "",
-        uri=each.get("uri"),
-    )
-
-
-def _enhanced(each: Mapping[str, Any]) -> list[Finding]:
-    """One finding for each package that it names; none for one that is closed or suppressed."""
-    if each.get("status", "ACTIVE") != "ACTIVE":
-        return []
-    details = each.get("packageVulnerabilityDetails") or {}
-    packages = details.get("vulnerablePackages") or [{}]
-    return [
-        Finding(
-            id=details.get("vulnerabilityId") or each.get("title", ""),
-            severity=each.get("severity", ""),
-            package=package.get("name", ""),
-            version=package.get("version", ""),
-            fixed_in=package.get("fixedInVersion"),
-            uri=details.get("sourceUrl"),
-        )
-        for package in packages
-    ]

@@ -138,8 +138,8 @@ class Releases:
         """The record is in the registry; its digest. An equal one is success, another `Refused`."""
         body = json.dumps(release.to_json(), sort_keys=True, indent=1).encode()
         with self._api() as api:
-            if (known := self._read(api, release.tag)) is not None:
-                return self._must_equal(known, release)
+            if (recorded := self._read(api, release.tag)) is not None:
+                return self._must_equal(recorded, release)
             api.put_blob(self._repository, EMPTY)
             layer = api.put_blob(self._repository, body)
             empty = f"sha256:{hashlib.sha256(EMPTY).hexdigest()}"
@@ -157,28 +157,28 @@ class Releases:
             try:
                 return api.put_manifest(self._repository, release.tag, manifest)
             except Refused as refused:
-                known = self._read(api, release.tag) if refused.status == "tag_taken" else None
-                if known is None:
+                recorded = self._read(api, release.tag) if refused.status == "tag_taken" else None
+                if recorded is None:
                     raise
-                return self._must_equal(known, release)
+                return self._must_equal(recorded, release)
 
     def read_release(self, tag: str) -> Release | None:
         """The record with that tag; None when there is none, or it is no tag."""
         if not TAG.fullmatch(tag):
             return None
         with self._api() as api:
-            known = self._read(api, tag)
-        return known[1] if known else None
+            recorded = self._read(api, tag)
+        return recorded[1] if recorded else None
 
     def release_tags(self) -> list[str]:
         """Tags of all records, the one written last first."""
         return [tag for image in self._registry.images(self._repository) for tag in image.tags]
 
     def _read(self, api: Distribution, tag: str) -> tuple[str, Release] | None:
-        found = api.manifest(self._repository, tag)
-        if found is None:
+        stored = api.manifest(self._repository, tag)
+        if stored is None:
             return None
-        digest, manifest = found
+        digest, manifest = stored
         if manifest.get("artifactType") != RELEASE_TYPE or len(manifest.get("layers", ())) != 1:
             raise Refused(f"{self._repository}:{tag} is no release record", status="no_record")
         body = api.blob(self._repository, manifest["layers"][0]["digest"])
@@ -191,8 +191,8 @@ class Releases:
             raise Refused(text, status="no_record")
         return digest, release
 
-    def _must_equal(self, known: tuple[str, Release], release: Release) -> str:
-        digest, stored = known
+    def _must_equal(self, recorded: tuple[str, Release], release: Release) -> str:
+        digest, stored = recorded
         if stored.to_json() != release.to_json():
             raise Refused(
                 f"release {release.tag} is recorded already, and says otherwise:\n"

@@ -32,7 +32,7 @@ def write(image: str, name: str, version: str, file: Path, environ: Mapping[str,
     if done.code != 0:
         raise OutsideFault(f"syft cannot read {image}:\n{done.last_lines()}")
     components = json.loads(file.read_text(encoding="utf-8")).get("components", [])
-    packages = len([each for each in components if each.get("type") == "library"])
+    packages = len([component for component in components if component.get("type") == "library"])
     if not packages:
         raise Defect(f"{file.name}: syft found no package in {image}")
     return packages

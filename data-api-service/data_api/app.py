@@ -10,7 +10,7 @@ import httpx
 from fastapi import FastAPI
 
 from data_api import __version__, promql
-from data_api.api import deps, export, prometheus
+from data_api.api import deps, export, presence, prometheus
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
@@ -74,7 +74,12 @@ def create_app(
                 if http is None:
                     await client.aclose()
 
-    app = FastAPI(title="data-api-service", version=__version__, lifespan=lifespan)
+    app = FastAPI(
+        title="data-api-service",
+        version=__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
+    )
     app.state.services = deps.Services(engine, identity, clock, drain)
     problems.install(app)
     checks = {
@@ -83,7 +88,9 @@ def create_app(
     }
     # Without blocks the newest samples are still answered, without ubs known callers are.
     partial = {"object store": store.check_objects, "identity": identity.check}
-    app.include_router(probes.router(checks, partial=partial, drain=drain))
+    probe_routes = probes.router(checks, partial=partial, drain=drain)
+    app.include_router(probe_routes)
+    app.include_router(presence.router(probe_routes))
     for number, prefix in enumerate(PREFIXES):
         for routes in (export.routes, prometheus.routes):
             app.include_router(routes, prefix=prefix, include_in_schema=number == 0)

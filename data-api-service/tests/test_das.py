@@ -243,3 +243,37 @@ def test_the_schema_is_that_of_the_service_that_owns_it():
 
     for table in ("series", "batch", "block", "metadata"):
         assert columns(SCHEMA, table) == columns(text, table), table
+
+
+@pytest.mark.parametrize("prefix", ["", "/prometheus"])
+@pytest.mark.parametrize("path", ["/", "/-/healthy", "/-/ready"])
+async def test_it_is_there_as_prometheus_is(serve, prefix, path):
+    """What a client of Prometheus asks to see whether it is there answers, GET and HEAD."""
+    client = await serve()
+    answer = await client.get(prefix + path)
+    assert (answer.status_code, answer.text[-1:]) == (200, "\n")
+    assert (await client.head(prefix + path)).status_code == 200
+
+
+async def test_prometheus_ready_is_ready(serve, hub):
+    """`/-/ready` is 503 when `/ready` is."""
+    client = await serve(database_url="postgresql://nobody@127.0.0.1:9/nothing")
+    assert (await client.get("/ready")).status_code == 503
+    assert (await client.get("/-/ready")).status_code == 503
+    assert (await client.get("/-/healthy")).status_code == 200
+
+
+async def test_requests_that_took_a_wrong_turn(serve):
+    """HEAD of a probe answers; what is meant for another service is told to come back; a slash too
+    many is no redirect, which would leave the prefix of the door.
+    """
+    client = await serve()
+    for path in ("/health", "/ready"):
+        assert (await client.head(path)).status_code == 200
+    for service, status in (("das", 200), ("dis", 503)):
+        headers = {"X-CloudOpsHub-Service": service}
+        answer = await client.get("/health", headers=headers)
+        assert answer.status_code == status
+    assert answer.json()["errorType"] == "unavailable"
+    assert answer.headers["retry-after"] == "1"
+    assert (await client.get("/health/")).status_code == 404

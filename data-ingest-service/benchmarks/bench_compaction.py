@@ -21,7 +21,7 @@ from data_ingest.batch import Columns
 from data_ingest.store import block
 from data_ingest.store.block import BlockWriter, SortedSamples
 from data_ingest.store.merging import merge
-from data_ingest.store.sorting import settle
+from data_ingest.store.sorting import sort_and_deduplicate
 
 BATCH_SAMPLES = 50_000
 TENANT = uuid.UUID(int=1)
@@ -48,8 +48,8 @@ def arrival(kind: str, series: int, steps: int) -> Columns:
 def cpu_s(work: Callable[[], Any]) -> tuple[float, Any]:
     """CPU seconds of `work`, and what it gave."""
     started_s = time.process_time()
-    found = work()
-    return time.process_time() - started_s, found
+    result = work()
+    return time.process_time() - started_s, result
 
 
 def written(pieces: Any) -> bytes:
@@ -91,15 +91,17 @@ def report(kind: str, n: int, payloads: list[bytes]) -> None:
     """Measures and prints one line."""
 
     def unpack() -> Columns:
-        found = [batch.unpack(payload) for payload in payloads]
+        batches = [batch.unpack(payload) for payload in payloads]
         return Columns(
-            np.concatenate([one.series_ids for one in found]),
-            np.concatenate([one.timestamps_ms for one in found]),
-            np.concatenate([one.values for one in found]),
+            np.concatenate([one.series_ids for one in batches]),
+            np.concatenate([one.timestamps_ms for one in batches]),
+            np.concatenate([one.values for one in batches]),
         )
 
     unpack_s, samples = cpu_s(unpack)
-    sort_s, whole = cpu_s(lambda: settle(samples.series_ids, samples.timestamps_ms, samples.values))
+    sort_s, whole = cpu_s(
+        lambda: sort_and_deduplicate(samples.series_ids, samples.timestamps_ms, samples.values)
+    )
     write_s, body = cpu_s(lambda: written([whole]))
     read_s, _ = cpu_s(lambda: list(block.read(io.BytesIO(body))))
     parts = [written([part]) for part in quarters(samples)]
@@ -119,7 +121,9 @@ def quarters(samples: Columns) -> list[SortedSamples]:
     """Four blocks of one window, one after another in time."""
     edges = np.linspace(0, len(samples), 5).astype(int)
     return [
-        settle(samples.series_ids[a:b], samples.timestamps_ms[a:b], samples.values[a:b])
+        sort_and_deduplicate(
+            samples.series_ids[a:b], samples.timestamps_ms[a:b], samples.values[a:b]
+        )
         for a, b in pairwise(edges)
     ]
 

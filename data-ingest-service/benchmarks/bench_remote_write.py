@@ -84,19 +84,19 @@ def main() -> None:
         body = bytes(cramjam.snappy.compress_raw(request(values, times_ms)))
         batch = remote_write.decode(body, BOUNDS)
         ids = np.arange(1, samples + 1)
-        known = KnownSeries()
-        known.learn(batch.keys, ids, 1, 1 << 20)
+        series = KnownSeries()
+        series.learn(batch.keys, ids, 1, 1 << 20)
         write = Write(TENANT, ids, batch.timestamps_ms, batch.values)
         steps: dict[str, Callable[[], object]] = {
             "snappy": partial(remote_write.decompress, body, 64 << 20),
             "decode (snappy, walk, hash)": partial(remote_write.decode, body, BOUNDS),
-            "look up series, all known": partial(known.find, batch.keys, 1),
+            "look up series, all known": partial(series.find, batch.keys, 1),
             "pack (delta, shuffle, zstd 1)": partial(pack_rows, [write], None),
         }
         for name, run in steps.items():
             us = cost(run, samples)
             print(f"{name:34}{samples:>9}{us:>9.1f}{1000 / us:>10.2f}")
-    rules = LabelRules()
+    rules = LabelRules(128, 1024, 8192)
     us = cost(lambda: [canonical(batch.labels_at(i), rules) for i in range(1_000)], 1_000, 1)
     print(f"{'labels of new series':34}{1_000:>9}{us:>9.1f}{1000 / us:>10.2f}")
     print(f"payload: {len(pack_rows([write], None)[0][-1]) / samples:.2f} B/sample, random values")

@@ -32,25 +32,25 @@ def bodies(connection: int) -> list[bytes]:
     """One round to learn, then REQUESTS with fresh values and times."""
     rng = np.random.default_rng(connection)
     now_ms = int(time.time() * 1000)
-    found = []
+    requests = []
     for i in range(REQUESTS + 1):
         values = rng.uniform(0, 100, SAMPLES).round(2)
         times = now_ms - (REQUESTS - i) * 1000 + rng.integers(0, 9, SAMPLES)
         message = request(values.tolist(), times.tolist(), connection * SAMPLES)
-        found.append(bytes(cramjam.snappy.compress_raw(message)))
-    return found
+        requests.append(bytes(cramjam.snappy.compress_raw(message)))
+    return requests
 
 
-def send(url: str, key: str, found: list[bytes], latencies_s: list[float]) -> None:
+def send(url: str, key: str, requests: list[bytes], latencies_s: list[float]) -> None:
     """One connection, one request after the other; anything but 204 ends it."""
     parts = urlsplit(url)
     conn = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=60)
-    for body in found:
+    for body in requests:
         started_s = time.perf_counter()
         conn.request("POST", "/api/v1/write", body, {**HEADERS, "Authorization": f"Bearer {key}"})
         answer = conn.getresponse()
-        said = answer.read()
-        assert answer.status == 204, (answer.status, said)
+        text = answer.read()
+        assert answer.status == 204, (answer.status, text)
         latencies_s.append(time.perf_counter() - started_s)
 
 

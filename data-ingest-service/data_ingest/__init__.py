@@ -1,3 +1,3 @@
-"""The write side of CloudOpsHub's metrics: from bytes to a committed batch, and on to blocks."""
+"""The write side of CloudOpsHub's metrics: requests to committed batches, batches to blocks."""
 
 __version__ = "0.1.0"

@@ -109,6 +109,7 @@ def create_app(
         summary="The write side of metrics.",
         version=__version__,
         lifespan=lifespan,
+        redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
     app.state.services = Services(settings, writer, pipeline, identity, drain)
     app.add_middleware(RequestLog, service="dis")

@@ -1,6 +1,8 @@
-"""The payload of one committed batch: columns to bytes and back (docs/formats/batch.md, version 1).
+"""The payload of one committed batch: columns to bytes and back.
 
-"COB1" codec 0 0 0 │ n u32 │ raw_bytes u32 │ zstd( ids │ timestamps │ values )
+    "COB1" │ codec u8 │ 0 0 0 │ n u32 │ raw_bytes u32 │ body: ids, timestamps, values (zstd or not)
+
+Source: docs/formats/batch.md, version 1.
 """
 
 import struct
@@ -25,9 +27,7 @@ _HEADER: Final = struct.Struct("<4sB3xII")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Samples in arrival order: three arrays of shape (n,). Value bits are kept, whatever they
-    are.
-    """
+    """Samples in arrival order: three arrays of shape (n,); the bits of each value are kept."""
 
     series_ids: I64
     timestamps_ms: I64
@@ -56,9 +56,7 @@ def pack(samples: Columns) -> bytes:
 
 
 def unpack(payload: bytes | memoryview) -> Columns:
-    """The samples of a payload; `BadPayload` for anything `pack` (or another honest writer) would
-    not write.
-    """
+    """The samples of a payload; `BadPayload` for what does not follow docs/formats/batch.md."""
     if len(payload) < _HEADER.size:
         raise BadPayload(detail="shorter than its header", bytes=len(payload))
     magic, codec, n, raw_bytes = _HEADER.unpack_from(payload)
@@ -66,7 +64,7 @@ def unpack(payload: bytes | memoryview) -> Columns:
         raise BadPayload(detail="another magic", magic=magic)
     if n < 1 or raw_bytes != SAMPLE_BYTES * n:
         raise BadPayload(detail="sizes do not agree", samples=n, raw_bytes=raw_bytes)
-    raw = _undo(codec, memoryview(payload)[_HEADER.size :], raw_bytes)
+    raw = _decompress(codec, memoryview(payload)[_HEADER.size :], raw_bytes)
     series_ids, timestamps_ms, bits = (
         np.empty(n, np.int64),
         np.empty(n, np.int64),
@@ -76,7 +74,7 @@ def unpack(payload: bytes | memoryview) -> Columns:
     return Columns(series_ids, timestamps_ms, bits.view(np.float64))
 
 
-def _undo(
+def _decompress(
     codec: int, body: memoryview, raw_bytes: int
 ) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     if codec == STORED:

@@ -86,6 +86,6 @@ class StoreRefused(StoreError):
 
 
 class BadPayload(StoreError):
-    """A stored batch does not decode."""
+    """A stored batch or block does not decode."""
 
     kind = Kind.INTERNAL

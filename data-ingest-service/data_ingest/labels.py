@@ -1,6 +1,6 @@
-"""What a series is: labels checked, sorted, and named by a strong hash. The slow path, once a
-series.
+"""Labels of a new series: checked, sorted, and identified by a strong hash.
 
+Runs once for each series that the cache does not know.
 Source: docs/contracts.md, section 3 (labels_hash); Prometheus data model.
 """
 
@@ -17,11 +17,11 @@ _QUOTED_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class LabelRules:
-    """The sizes a series may have; bytes are UTF-8 bytes."""
+    """The sizes a series may have (see `settings`); bytes are UTF-8 bytes."""
 
-    labels_max: int = 128
-    name_bytes_max: int = 1024
-    value_bytes_max: int = 8192
+    labels_max: int
+    name_bytes_max: int
+    value_bytes_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +33,18 @@ class NewSeries:
 
 
 def canonical(raw: RawLabels, rules: LabelRules) -> NewSeries:
-    """The one form of these labels, whatever order they came in; `InvalidLabels` says what is wrong
-    where.
+    """The one form of these labels, whatever order they came in; `InvalidLabels` for bad ones.
 
     A label with an empty value is the same as no label. Names are unique and not empty; names and
-    values are UTF-8 without NUL (jsonb cannot hold it); at least one label is left.
+    values are UTF-8 without NUL (jsonb cannot hold it); at least one label must be left.
     """
-    kept = sorted((name, value) for name, value in raw if value)
-    if not kept:
+    labels = sorted((name, value) for name, value in raw if value)
+    if not labels:
         raise InvalidLabels(detail="a series has no labels")
-    if len(kept) > rules.labels_max:
-        raise InvalidLabels(detail="too many labels", labels=len(kept), limit=rules.labels_max)
+    if len(labels) > rules.labels_max:
+        raise InvalidLabels(detail="too many labels", labels=len(labels), limit=rules.labels_max)
     previous = b""
-    for name, value in kept:
+    for name, value in labels:
         if name == previous:
             text = "empty label name" if not name else f"duplicate label {_quoted(name)}"
             raise InvalidLabels(detail=text)
@@ -63,13 +62,13 @@ def canonical(raw: RawLabels, rules: LabelRules) -> NewSeries:
             )
         previous = name
     try:
-        labels = {name.decode(): value.decode() for name, value in kept}
+        decoded = {name.decode(): value.decode() for name, value in labels}
     except UnicodeDecodeError as exc:
         raise InvalidLabels(detail=f"not UTF-8: {_quoted(exc.object)}") from exc
-    text = json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
-    if "\\u0000" in text and any(b"\0" in name or b"\0" in value for name, value in kept):
+    text = json.dumps(decoded, ensure_ascii=False, separators=(",", ":"))
+    if "\\u0000" in text and any(b"\0" in name or b"\0" in value for name, value in labels):
         raise InvalidLabels(detail="a label holds a NUL byte")
-    return NewSeries(text, labels_hash(kept))
+    return NewSeries(text, labels_hash(labels))
 
 
 def labels_hash(ordered: RawLabels) -> bytes:

@@ -16,11 +16,12 @@ TOO_NEW = "too_far_in_future"
 
 @dataclass(slots=True)
 class TokenBucket:
-    """Samples a second with a burst. One request may exceed the burst, and then later ones wait for
-    it.
+    """Samples a second, with a burst.
 
-    level ─┐ + rate × time, at most burst
-           └ - samples taken; may go below zero, or a large request could never pass
+        level + rate × seconds passed (at most `burst`) - samples taken
+
+    A request larger than the burst passes when the bucket is full, and takes the level below zero:
+    the requests after it wait until it is above again.
     """
 
     rate_per_s: float
@@ -29,9 +30,7 @@ class TokenBucket:
     at_s: float = float("-inf")
 
     def take(self, samples: int, now_s: float) -> float:
-        """0.0 when taken; else the seconds until a request of this size may pass, and nothing is
-        taken.
-        """
+        """0.0 when taken; else the seconds until this many may pass, and nothing is taken."""
         if now_s < self.at_s - CLOCK_STEP_S:
             self.at_s = now_s  # the clock was set back; waiting for its old time would refuse all
         self.level = min(self.burst, self.level + self.rate_per_s * max(0.0, now_s - self.at_s))
@@ -43,7 +42,7 @@ class TokenBucket:
         return 0.0
 
     def give_back(self, samples: int) -> None:
-        """Samples that were taken and then not stored for reasons of ours."""
+        """Samples that were taken and could not be stored may be taken again."""
         self.level = min(self.burst, self.level + samples)
 
 
@@ -56,9 +55,7 @@ class TimeSpan:
 
     @classmethod
     def at(cls, now_ms: int, retention_days: int | None, future_ms_max: int) -> "TimeSpan":
-        """From the tenant's retention (the epoch when that is unlimited) to a little in the
-        future.
-        """
+        """From the tenant's retention (None: from the epoch) to `future_ms_max` after now."""
         oldest_ms = 0 if retention_days is None else max(0, now_ms - retention_days * DAY_MS)
         return cls(oldest_ms, now_ms + future_ms_max)
 

@@ -1,6 +1,4 @@
-"""The nouns of the write path: arrays of samples, the labels behind them, and what became of
-them.
-"""
+"""The nouns of the write path: arrays of samples, their labels, and the outcome of a request."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,8 +18,9 @@ RawLabels: TypeAlias = list[tuple[bytes, bytes]]
 """Name and value of each label as they came: any order, not yet checked."""
 
 STALE_MARKER_BITS = 0x7FF0_0000_0000_0002
-"""The NaN that ends a series. Compare bits: NaN equals nothing. Source: Prometheus
-`value.StaleNaN`.
+"""The NaN that ends a series. Compare bits: NaN equals nothing.
+
+Source: Prometheus `value.StaleNaN`.
 """
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -29,9 +28,7 @@ _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class MetricMetadata:
-    """What a metric name means, as its sender says. `type` is lower case (`counter`), `unknown` if
-    unset.
-    """
+    """What the sender says a metric name means; `type` is lower case (`counter`), or `unknown`."""
 
     metric_name: str
     type: str
@@ -43,16 +40,15 @@ class MetricMetadata:
 class SampleBatch:
     """One decoded request, columnar: what every protocol module makes and the pipeline takes.
 
-    keys: (s, 2) uint64, two hash lanes for each series occurrence, over its raw label bytes. Only a
-    cache
-        key (see `kernels.hashing`): it decides nothing that is stored. Rows may repeat a series.
+    keys: (s, 2) uint64, two hash lanes over the raw label bytes of each series as it occurs in the
+        request; two rows may be one series. A cache key only: it decides nothing that is stored.
     series_of: (n,) int64, the row of `keys` each sample belongs to.
     timestamps_ms: (n,) int64. values: (n,) float64, bits kept (stale markers, -0.0).
-    labels_at: the raw labels of one row of `keys`; called only for series not seen before.
-        It may raise `errors.InvalidLabels`, which refuses that series' samples and no others.
-    refused: samples the decoder could read but not take, by reason; `first_error` says why the
-    first.
+    labels_at: the raw labels of one row of `keys`; called only for series not in the cache.
+        May raise `errors.InvalidLabels`, which refuses that series' samples and no others.
+    refused: samples the decoder could read but not take, by reason.
     skipped: things that are not samples and are not kept (exemplars), by reason.
+    first_error: why the first of `refused` was; empty when there is none.
     """
 
     keys: U64
@@ -73,9 +69,7 @@ class SampleBatch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request once its transaction has committed: accepted + refused =
-    received.
-    """
+    """What became of one request after its commit: accepted + refused = received."""
 
     accepted: int
     refused: Mapping[str, int] = field(default_factory=lambda: _NOTHING)

@@ -1,11 +1,11 @@
-"""The write path on one screen: decode → limit → commit → acknowledge.
+"""The write path: decode → look up series → limits → commit → acknowledge.
 
     ingest_body ─▶ thread: decode, look up series, check ─▶ tokens ─▶ commit ─▶ learn ─▶ Outcome
     ingest      ─▶ the same for a batch that is decoded already (scrape, in process)
 
-Everything a request says is either committed or counted as refused in the same transaction, so
-accepted + refused = received, whatever is killed when. A request that fails whole (503, 413, 400
-for bytes that do not decode) has left nothing behind.
+Every sample of a request is either committed or counted as refused in the same transaction, so
+accepted + refused = received, whatever is killed when. A request that fails as a whole (503, 413,
+400 for bytes that do not decode) has left nothing behind.
 """
 
 import time
@@ -41,20 +41,23 @@ SAMPLES = Counter(
 
 @dataclass(slots=True)
 class Refusals:
-    """Samples that will not be stored, by reason, and why the first of them."""
+    """Samples that will not be stored, by reason, and why the first of them.
+
+    rows: by reason, the rows of `SampleBatch.keys` whose samples are still to be counted.
+    """
 
     counts: dict[str, int]
     first_error: str
     rows: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, counts: Mapping[str, int], why: str = "") -> None:
-        """Some more, counted."""
+        """Add `counts` (samples by reason) to the refusals."""
         for reason, samples in counts.items():
             self.counts[reason] = self.counts.get(reason, 0) + samples
         self.first_error = self.first_error or why
 
     def refuse_row(self, reason: str, row: int, why: str) -> None:
-        """All samples of one series occurrence; they are counted later, at once."""
+        """All samples of this row are refused; they are counted later, all rows at once."""
         self.rows.setdefault(reason, []).append(row)
         self.first_error = self.first_error or why
 
@@ -63,8 +66,7 @@ class Refusals:
 class Prepared:
     """A decoded request with its series looked up: what is to be committed, and what is refused.
 
-    new_keys: (k, 2) cache keys that the ids of new series are to be learned under; new_at: (k,)
-    index into `write.new`.
+    new_keys: (k, 2), the cache keys of new series; new_at: (k,), the index of each in `write.new`.
     """
 
     write: Write
@@ -101,8 +103,8 @@ class Pipeline:
         writer: Writer,
         rules: LabelRules,
         *,
-        future_ms_max: int = 600_000,
-        active_window_s: int = 3600,
+        future_ms_max: int,
+        active_window_s: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._series = series
@@ -111,7 +113,7 @@ class Pipeline:
         self._future_ms_max = future_ms_max
         self._active_minutes = max(1, active_window_s // 60)
         self._clock = clock
-        self._history = writer.history
+        self._store_epoch = writer.store_epoch
         self._buckets: OrderedDict[UUID, TokenBucket] = OrderedDict()
 
     async def ingest(
@@ -129,30 +131,32 @@ class Pipeline:
     ) -> Outcome:
         """As `ingest`, for bytes still to be decoded.
 
-        `decode` runs in the same worker thread as the lookup, so the event loop goes on and one
-        request costs one change of threads.
+        `decode` runs in the same worker thread as the look-up, so that the event loop is free and
+        one request costs one change of threads.
         """
         now_s = self._clock()
-        history = self._writer.history
-        if history != self._history:
-            self._series.forget()
-            self._history = history
-        known = self._series.of(tenant)
-        found = await anyio.to_thread.run_sync(self._prepare, tenant, decode, known, limits, now_s)
-        wait_s = self._take_tokens(tenant, limits, found.write.samples, now_s)
+        store_epoch = self._writer.store_epoch
+        if store_epoch != self._store_epoch:
+            self._series.clear()
+            self._store_epoch = store_epoch
+        series = self._series.of(tenant)
+        prepared = await anyio.to_thread.run_sync(
+            self._prepare, tenant, decode, series, limits, now_s
+        )
+        wait_s = self._take_tokens(tenant, limits, prepared.write.samples, now_s)
         if wait_s:
-            found = found.without_samples(RATE_LIMITED)
+            prepared = prepared.without_samples(RATE_LIMITED)
         try:
-            await self._commit(found, known, now_s, history)
+            await self._commit(prepared, series, now_s, store_epoch)
         except StoreRefused as refusal:
-            found = replace(found.without_samples(STORE_REFUSED), first_error=str(refusal))
-            await self._commit(found, known, now_s, history)
+            prepared = replace(prepared.without_samples(STORE_REFUSED), first_error=str(refusal))
+            await self._commit(prepared, series, now_s, store_epoch)
         except StoreError:
-            if found.write.samples and (bucket := self._buckets.get(tenant)):
-                bucket.give_back(found.write.samples)
+            if prepared.write.samples and (bucket := self._buckets.get(tenant)):
+                bucket.give_back(prepared.write.samples)
             raise
         outcome = Outcome(
-            found.write.samples, found.write.refused, found.skipped, found.first_error
+            prepared.write.samples, prepared.write.refused, prepared.skipped, prepared.first_error
         )
         _count(protocol, outcome)
         if wait_s:
@@ -163,13 +167,13 @@ class Pipeline:
             )
         return outcome
 
-    # -- in a worker thread: pure but for the lookup --
+    # -- in a worker thread: pure but for the look-up --
 
     def _prepare(
         self,
         tenant: UUID,
         decode: Callable[[], SampleBatch],
-        known: KnownSeries,
+        series: KnownSeries,
         limits: Limits,
         now_s: float,
     ) -> Prepared:
@@ -179,31 +183,35 @@ class Pipeline:
         if batch.samples:
             span = TimeSpan.at(int(now_s * 1000), limits.retention_days, self._future_ms_max)
             if not span.holds(timestamps_ms):
-                kept, counts = span.split(timestamps_ms)
-                worst = int(timestamps_ms[~kept][0])
+                inside, counts = span.split(timestamps_ms)
+                first = int(timestamps_ms[~inside][0])
                 refusals.add(
-                    counts, f"timestamp {worst} is outside {span.min_ms}..{span.max_ms} (ms)"
+                    counts, f"timestamp {first} is outside {span.min_ms}..{span.max_ms} (ms)"
                 )
                 series_of, timestamps_ms, values = (
-                    series_of[kept],
-                    timestamps_ms[kept],
-                    values[kept],
+                    series_of[inside],
+                    timestamps_ms[inside],
+                    values[inside],
                 )
-        row_ids, unknown = known.find(batch.keys, _minute(now_s))
+        row_ids, unknown = series.find(batch.keys, _minute(now_s))
         new: list[NewSeries] = []
         new_rows: list[int] = []
         if unknown and timestamps_ms.size:
             room = None
             if limits.active_series is not None:
-                active = known.active(_minute(now_s), self._active_minutes)
+                active = series.active(_minute(now_s), self._active_minutes)
                 room = limits.active_series - active
-            new, new_rows = self._meet(batch, row_ids, series_of, room, refusals)
+            new, new_rows = self._new_series(batch, row_ids, series_of, room, refusals)
         series_ids = row_ids[series_of]
         if refusals.rows:
-            kept = series_ids != 0
             for reason, rows in refusals.rows.items():
                 refusals.add({reason: int(np.isin(series_of, rows).sum())})
-            series_ids, timestamps_ms, values = series_ids[kept], timestamps_ms[kept], values[kept]
+            valid = series_ids != 0
+            series_ids, timestamps_ms, values = (
+                series_ids[valid],
+                timestamps_ms[valid],
+                values[valid],
+            )
         return Prepared(
             Write(tenant, series_ids, timestamps_ms, values, new, refusals.counts, batch.metadata),
             new_keys=batch.keys[new_rows],
@@ -212,7 +220,7 @@ class Pipeline:
             first_error=refusals.first_error,
         )
 
-    def _meet(
+    def _new_series(
         self,
         batch: SampleBatch,
         row_ids: I64,
@@ -220,8 +228,10 @@ class Pipeline:
         room: int | None,
         refusals: Refusals,
     ) -> tuple[list[NewSeries], list[int]]:
-        """The slow path. Unknown rows that have samples get -1 - (index into the new series), or
-        stay 0 when refused.
+        """The series that are not in the cache, each once, and the rows of `batch.keys` with them.
+
+        In `row_ids` these rows get -1 - (index into the new series); refused rows, and rows without
+        samples, stay 0. room: how many new series the plan allows; None for any number.
         """
         in_use = np.zeros(len(row_ids), bool)
         in_use[series_of] = True
@@ -268,32 +278,32 @@ class Pipeline:
         return bucket.take(samples, now_s)
 
     async def _commit(
-        self, found: Prepared, known: KnownSeries, now_s: float, history: int
+        self, prepared: Prepared, series: KnownSeries, now_s: float, store_epoch: int
     ) -> None:
-        write = found.write
+        write = prepared.write
         if not (write.samples or write.refused or write.metadata):
             return
         if len(write.new) > self._writer.new_series_max:
-            write, new_ids = await self._registered(write, history)
-            await self._writer.commit(write, history)
+            write, new_ids = await self._register_series(write, store_epoch)
+            await self._writer.commit(write, store_epoch)
         else:
-            new_ids = await self._writer.commit(write, history)
-        if found.new_at.size:
-            # Only now: an id that is published before its row has committed would acknowledge lost
-            # samples.
-            learned = new_ids[found.new_at]
+            new_ids = await self._writer.commit(write, store_epoch)
+        if prepared.new_at.size:
+            # Only now: with an id in the cache whose row has not committed, samples would be
+            # acknowledged without their series.
+            ids = new_ids[prepared.new_at]
             rows_max = self._series.rows_max
             await anyio.to_thread.run_sync(
-                known.learn, found.new_keys, learned, _minute(now_s), rows_max
+                series.learn, prepared.new_keys, ids, _minute(now_s), rows_max
             )
-            self._series.settle(write.tenant)
+            self._series.enforce_budget(write.tenant)
 
-    async def _registered(self, write: Write, history: int) -> tuple[Write, I64]:
-        """The same write with the ids of its new series, and these ids, committed beforehand.
+    async def _register_series(self, write: Write, store_epoch: int) -> tuple[Write, I64]:
+        """The same write with the ids of its new series, and these ids; the series are committed.
 
-        In transactions of the usual size: one with all of them would keep every other sender
-        waiting, or end in a timeout, at each of its retries. Series without samples are no harm:
-        should the rest fail, the next try finds them.
+        In transactions of the usual size: one with all of them would delay every other sender, or
+        time out at each try. Should the rest fail, series without samples do no harm, and the next
+        try finds them.
         """
         at_once, nothing = self._writer.new_series_max, slice(0, 0)
         ids: list[I64] = []
@@ -307,7 +317,7 @@ class Pipeline:
                 refused={},
                 metadata=(),
             )
-            ids.append(await self._writer.commit(part, history))
+            ids.append(await self._writer.commit(part, store_epoch))
         new_ids = np.concatenate(ids)
         is_new = write.series_ids < 0
         series_ids = write.series_ids.copy()

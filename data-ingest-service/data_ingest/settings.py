@@ -58,8 +58,7 @@ class Settings(ServiceSettings):
     scrape_timeout_s: Annotated[float, Field(gt=0)] = 4.0
     scrape_body_bytes_max: Annotated[int, Field(gt=0)] = 32 * MIB
     scrape_host: bool = True
-    # `service=/path/of.pid` or `service=~pattern of the command line`; empty = our packages by
-    # name.
+    # `service=/path/of.pid` or `service=~pattern of the command line`; empty = our own packages.
     host_processes: str = ""
     # A batch becomes part of a block once it is this old; das follows the younger ones by xid.
     compaction_delay_s: Annotated[float, Field(ge=0)] = 60.0

@@ -21,6 +21,12 @@ settings.load_profile("without_jit" if os.environ.get("NUMBA_DISABLE_JIT") == "1
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The event loop the service runs on."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A superuser's URL of a real server."""
     with running_postgres() as url:

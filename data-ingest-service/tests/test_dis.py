@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import http.server
 import json
 import os
@@ -46,8 +47,8 @@ class FakeBilling(http.server.BaseHTTPRequestHandler):
         self._answer({"status": "ok", "seq": 0, "revocations": [], "tenant": None})
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        scopes = SCOPES.get(asked["key"])
+        posted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        scopes = SCOPES.get(posted["key"])
         if scopes is None:
             self._answer({"active": False, "reason": "revoked"})
             return
@@ -96,6 +97,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def status_of_long_query(url: str, size: int) -> int:
+    """What GET /health answers with a query string of so many bytes; httpx would refuse to send."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    with contextlib.closing(connection):
+        connection.request("GET", "/health?" + "q" * size)
+        return connection.getresponse().status
+
+
 @pytest.fixture
 def service(store_url: str, tmp_path: Path) -> Iterator[Service]:
     port = free_port()
@@ -116,10 +125,10 @@ def service(store_url: str, tmp_path: Path) -> Iterator[Service]:
         with subprocess.Popen(
             command, cwd=HERE, env=environment, stdout=log, stderr=log
         ) as process:
-            found = Service(f"http://127.0.0.1:{port}", store_url, process)
+            running = Service(f"http://127.0.0.1:{port}", store_url, process)
             try:
-                wait_until_ready(found, tmp_path / "log")
-                yield found
+                wait_until_ready(running, tmp_path / "log")
+                yield running
             finally:
                 process.kill()
 
@@ -154,9 +163,7 @@ def request(*samples: tuple[int, float]) -> bytes:
 
 
 def test_from_a_sample_to_a_stop(service):
-    """It answers its probes, stores what a key with metrics:write sends, and stops
-    on SIGTERM.
-    """
+    """It answers its probes, stores what a key with metrics:write sends, and stops on SIGTERM."""
     assert httpx.get(f"{service.url}/health").json() == {"status": "ok"}
     checks = httpx.get(f"{service.url}/ready").json()["checks"]
     assert set(checks) >= {"postgres", "object_store"}
@@ -173,10 +180,31 @@ def test_from_a_sample_to_a_stop(service):
     assert stored_values(service.database_url) == [41.5]
 
 
-def test_refusals(service):
-    """Each refusal has its status, names its reason in Prometheus's envelope, and stores nothing it
-    should not.
+def test_requests_that_took_a_wrong_turn(service):
+    """A write with a slash at its end is a write; HEAD of a probe answers; what is meant for
+    another service is told to come back, since a 404 would make its sender drop it; a slash too
+    many is no redirect, which would leave the prefix of the door.
     """
+    headers = {**REMOTE_WRITE, "Authorization": f"Bearer {WRITER}"}
+    at = now_ms()
+    for n, path in enumerate(("/api/v1/write/", "/api/v1/push/", "/api/prom/push/")):
+        body = request((at + n, float(n)))
+        answer = httpx.post(service.url + path, content=body, headers=headers, timeout=20)
+        assert answer.status_code == 204
+    assert sorted(stored_values(service.database_url)) == [0.0, 1.0, 2.0]
+    assert 'route="/api/v1/write/"' not in httpx.get(f"{service.url}/metrics").text
+    for path in ("/health", "/ready"):
+        assert httpx.head(f"{service.url}{path}").status_code == 200
+    assert status_of_long_query(service.url, 64 * 1024) == 200
+    answer = service.write(request((at, 5.0)), **{"X-CloudOpsHub-Service": "das"})
+    assert (answer.status_code, answer.json()["errorType"]) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert service.write(request((at, 5.0)), **{"X-CloudOpsHub-Service": "dis"}).status_code == 204
+    assert httpx.get(f"{service.url}/health/").status_code == 404
+
+
+def test_refusals(service):
+    """Each refusal has its status and reason in Prometheus's form; its samples are not stored."""
     at = now_ms()
     good = request((at, 1.0))
     cases = [
@@ -202,8 +230,8 @@ def test_refusals(service):
     ten_years_ms = 10 * 365 * 86_400_000
     answer = service.write(request((at, 7.0), (at + ten_years_ms, 8.0), (at - ten_years_ms, 9.0)))
     assert answer.status_code == 400
-    said = answer.json()["error"]
-    assert "2 samples refused (too_far_in_future=1 too_old=1), 1 stored; first: " in said
+    error = answer.json()["error"]
+    assert "2 samples refused (too_far_in_future=1 too_old=1), 1 stored; first: " in error
     assert stored_values(service.database_url) == [7.0]
 
 
@@ -211,9 +239,7 @@ def test_refusals(service):
     "missing", ["DATABASE_URL", "OBJECT_STORE_URL", "UBS_URL", "SERVICE_TOKEN"]
 )
 def test_a_missing_setting_is_named(missing):
-    """Without a setting that has no default it does not start, and one line names what is
-    missing.
-    """
+    """Without a setting that has no default it does not start, and one line names that setting."""
     given = {
         "DATABASE_URL": "postgresql://x@/x",
         "OBJECT_STORE_URL": "file:///x",

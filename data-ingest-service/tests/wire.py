@@ -1,6 +1,4 @@
-"""remote_write on the wire, slowly and obviously: protobuf's own library, and an encoder by
-hand.
-"""
+"""remote_write on the wire, slow and obvious: protobuf's own library, and an encoder by hand."""
 
 import struct
 from collections.abc import Sequence
@@ -13,7 +11,7 @@ Labels = Sequence[tuple[bytes, bytes]]
 
 
 def _write_request() -> Any:
-    """The message class of `prometheus.WriteRequest`; labels are bytes, so that any can be said."""
+    """The message class of `prometheus.WriteRequest`; labels are bytes, valid UTF-8 or not."""
     file = descriptor_pb2.FileDescriptorProto(
         name="remote.proto", package="prometheus", syntax="proto3"
     )

@@ -27,10 +27,14 @@ export class App extends EventTarget {
     document.body.append(this.#toasts);
   }
 
-  get route() { return parseHash(location.hash); }
+  get route() {
+    return parseHash(location.hash);
+  }
 
   /** Whether the signed-in person's role carries this scope. */
-  can(scope) { return this.session?.scopes.includes(scope) ?? false; }
+  can(scope) {
+    return this.session?.scopes.includes(scope) ?? false;
+  }
 
   /** The session answer is the one in force; the page is drawn for it. */
   signedIn(session) {
@@ -55,7 +59,10 @@ export class App extends EventTarget {
     }
   }
 
-  /** Writes parameters of the present view into the URL without drawing it anew; `push` makes Back return to what was. */
+  /**
+   * Writes parameters of the present view into the URL without drawing it anew; `push` makes Back return to what
+   * was.
+   */
   setParams(changes, { push = false } = {}) {
     const { path, params } = this.route;
     const hash = formatHash({ path, params: { ...params, ...changes } });
@@ -76,23 +83,35 @@ export class App extends EventTarget {
    */
   bindRange(defaults, signal) {
     const fromUrl = () => {
-      const { from = defaults.from, to = defaults.to, refresh = String(defaults.refreshS), tz = zoneChoice() } = this.route.params;
+      const {
+        from = defaults.from,
+        to = defaults.to,
+        refresh = String(defaults.refreshS),
+        tz = zoneChoice(),
+      } = this.route.params;
       return { range: { from, to }, refreshS: Number(refresh) || 0, zone: tz === "utc" ? "utc" : "local" };
     };
     const pageRange = new PageRange(fromUrl());
     const toUrl = (push) => {
       const { range, refreshS, zone } = pageRange;
-      this.setParams({
-        from: range.from === defaults.from && range.to === defaults.to ? "" : range.from,
-        to: range.from === defaults.from && range.to === defaults.to ? "" : range.to,
-        refresh: refreshS === defaults.refreshS ? "" : refreshS,
-        tz: zone === zoneChoice() ? "" : zone,
-      }, { push });
+      this.setParams(
+        {
+          from: range.from === defaults.from && range.to === defaults.to ? "" : range.from,
+          to: range.from === defaults.from && range.to === defaults.to ? "" : range.to,
+          refresh: refreshS === defaults.refreshS ? "" : refreshS,
+          tz: zone === zoneChoice() ? "" : zone,
+        },
+        { push },
+      );
     };
-    pageRange.addEventListener("range", () => {
-      keepZone(pageRange.zone);
-      toUrl(true);
-    }, { signal });
+    pageRange.addEventListener(
+      "range",
+      () => {
+        keepZone(pageRange.zone);
+        toUrl(true);
+      },
+      { signal },
+    );
     pageRange.addEventListener("paint", () => toUrl(false), { signal });
     pageRange.start(signal);
     return { pageRange, adopt: () => pageRange.adopt(fromUrl()) };

@@ -4,7 +4,8 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /**
  * An element with properties and children.
- * `class`, `data-*`, `aria-*`, `role`, `for` and hyphenated names are attributes, `on` holds listeners, the rest are properties.
+ * `class`, `data-*`, `aria-*`, `role`, `for` and hyphenated names are attributes, `on` holds listeners, the rest are
+ * properties.
  * @param {string} tag
  * @param {object} properties
  * @param {...(Node|string|number|null|false|undefined|Array)} children
@@ -14,7 +15,8 @@ export function el(tag, properties = {}, ...children) {
   for (const [name, value] of Object.entries(properties)) {
     if (value === undefined || value === null) continue;
     if (name === "class") node.className = value;
-    else if (name === "on") for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
+    else if (name === "on")
+      for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
     else if (name.includes("-") || name === "role" || name === "for" || name === "list" || name === "colspan") {
       if (value !== false) node.setAttribute(name, value === true ? "" : value);
     } else node[name] = value;
@@ -24,7 +26,9 @@ export function el(tag, properties = {}, ...children) {
 }
 
 function flat(children) {
-  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false)
+  return children
+    .flat(Infinity)
+    .filter((child) => child !== null && child !== undefined && child !== false)
     .map((child) => (child instanceof Node ? child : String(child)));
 }
 
@@ -39,10 +43,17 @@ const ICONS = {
   explore: ["M10.5 17a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13Z", "m20 20-4.8-4.8"],
   analysis: ["M4 19V5", "M4 19h16", "m7 15 3.5-5 3 3L19 6", "M19 6v3.5M19 6h-3.5"],
   add: ["M12 5v14", "M5 12h14"],
-  settings: ["M4 7h9m4 0h3M4 17h3m4 0h9", "M15 9.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5Z", "M9 19.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5Z"],
+  settings: [
+    "M4 7h9m4 0h3M4 17h3m4 0h9",
+    "M15 9.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5Z",
+    "M9 19.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5Z",
+  ],
   clock: ["M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18Z", "M12 7.5V12l3 2"],
   refresh: ["M20 11a8 8 0 1 0-.6 4", "M20 5v6h-6"],
-  sun: ["M12 16a4 4 0 1 0 0-8 4 4 0 0 0 0 8Z", "M12 2.5v2M12 19.5v2M2.5 12h2M19.5 12h2M5.3 5.3l1.4 1.4M17.3 17.3l1.4 1.4M5.3 18.7l1.4-1.4M17.3 6.7l1.4-1.4"],
+  sun: [
+    "M12 16a4 4 0 1 0 0-8 4 4 0 0 0 0 8Z",
+    "M12 2.5v2M12 19.5v2M2.5 12h2M19.5 12h2M5.3 5.3l1.4 1.4M17.3 17.3l1.4 1.4M5.3 18.7l1.4-1.4M17.3 6.7l1.4-1.4",
+  ],
   moon: ["M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.5Z"],
   system: ["M4 5h16v11H4z", "M9 20h6M12 16v4"],
   copy: ["M9 9h10v11H9z", "M15 9V4H5v11h4"],
@@ -62,7 +73,13 @@ const ICONS = {
 /** A line icon of the set; decoration, so hidden from assistive technology. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
-  for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false" })) svg.setAttribute(key, value);
+  for (const [key, value] of Object.entries({
+    viewBox: "0 0 24 24",
+    class: "icon",
+    "aria-hidden": "true",
+    focusable: "false",
+  }))
+    svg.setAttribute(key, value);
   for (const d of ICONS[name]) {
     const path = document.createElementNS(SVG, "path");
     path.setAttribute("d", d);

@@ -21,16 +21,43 @@ import { OverviewView } from "./views/overview.js";
 import { SettingsView } from "./views/settings.js";
 
 const ELEMENTS = {
-  "coh-chart": Chart, "coh-legend": Legend, "coh-panel": Panel, "coh-range-bar": RangeBar, "coh-shell": Shell, "coh-snippet": Snippet,
-  "coh-health-strip": HealthStrip, "coh-stat-tile": StatTile, "coh-view-overview": OverviewView, "coh-view-explore": ExploreView,
-  "coh-view-analysis": AnalysisView, "coh-view-add": AddDataView, "coh-view-settings": SettingsView, "coh-view-login": LoginView,
-  "coh-view-setup": SetupView, "coh-view-invitation": InvitationView,
+  "coh-chart": Chart,
+  "coh-legend": Legend,
+  "coh-panel": Panel,
+  "coh-range-bar": RangeBar,
+  "coh-shell": Shell,
+  "coh-snippet": Snippet,
+  "coh-health-strip": HealthStrip,
+  "coh-stat-tile": StatTile,
+  "coh-view-overview": OverviewView,
+  "coh-view-explore": ExploreView,
+  "coh-view-analysis": AnalysisView,
+  "coh-view-add": AddDataView,
+  "coh-view-settings": SettingsView,
+  "coh-view-login": LoginView,
+  "coh-view-setup": SetupView,
+  "coh-view-invitation": InvitationView,
 };
 for (const [name, element] of Object.entries(ELEMENTS)) customElements.define(name, element);
 
-const VIEWS = { overview: OverviewView, explore: ExploreView, analysis: AnalysisView, add: AddDataView, settings: SettingsView };
+const VIEWS = {
+  overview: OverviewView,
+  explore: ExploreView,
+  analysis: AnalysisView,
+  add: AddDataView,
+  settings: SettingsView,
+};
 const DOORS = { login: LoginView, setup: SetupView, invitation: InvitationView };
-const TITLES = { overview: "Overview", explore: "Explore", analysis: "Analysis", add: "Add data", settings: "Settings", login: "Sign in", setup: "Set up", invitation: "Invitation" };
+const TITLES = {
+  overview: "Overview",
+  explore: "Explore",
+  analysis: "Analysis",
+  add: "Add data",
+  settings: "Settings",
+  login: "Sign in",
+  setup: "Set up",
+  invitation: "Invitation",
+};
 
 const app = new App();
 const root = document.getElementById("app");
@@ -81,7 +108,9 @@ function showView(name) {
 }
 
 addEventListener("hashchange", route);
-addEventListener("popstate", () => { if (shown?.routeChanged && location.hash.startsWith(`#/${app.route.path[0]}`)) route(); });
+addEventListener("popstate", () => {
+  if (shown?.routeChanged && location.hash.startsWith(`#/${app.route.path[0]}`)) route();
+});
 app.addEventListener("route", route);
 app.addEventListener("session", () => {
   shell = null;
@@ -94,7 +123,9 @@ addEventListener("keydown", (event) => {
 });
 
 function isTyping(target) {
-  return target instanceof HTMLElement && (target.isContentEditable || /^(?:INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
+  return (
+    target instanceof HTMLElement && (target.isContentEditable || /^(?:INPUT|TEXTAREA|SELECT)$/.test(target.tagName))
+  );
 }
 
 async function start() {
@@ -103,7 +134,9 @@ async function start() {
   } catch (error) {
     if (isAbort(error)) return;
     if (error.status !== 401 && error.status !== 403) {
-      root.replaceChildren(el("main", { class: "door" }, el("div", { class: "door-card" }, failedState(error, { retry: start }))));
+      root.replaceChildren(
+        el("main", { class: "door" }, el("div", { class: "door-card" }, failedState(error, { retry: start }))),
+      );
       started();
       return;
     }

@@ -195,6 +195,7 @@ class Request:
 
     service: str
     method: str
+    target: str
     path: str
     query: dict[str, list[str]]
     headers: Mapping[str, str]
@@ -739,6 +740,7 @@ def handler(  # noqa: C901 - the shell is one class, made for one service
             request = Request(
                 service,
                 self.command,
+                self.path,
                 parts.path,
                 parse_qs(parts.query),
                 {name.lower(): value for name, value in self.headers.items()},

@@ -4,6 +4,7 @@ it.
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -41,31 +42,58 @@ def free_port() -> int:
 
 @contextmanager
 def running_door(nginx: str, runtime: Path, dist: Path, urls: Mapping[str, str]) -> Iterator[str]:
-    """Base URL of an nginx in front of `urls`; it ends gently."""
+    """Base URL of an nginx in front of `urls`, configured as a native run does it."""
     port = free_port()
-    out = runtime / "nginx.conf"
     flags = [part for code, url in urls.items() for part in (f"--{code}", url)]
-    assert (
-        nginx_conf.main(
-            [
-                "--out",
-                str(out),
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(port),
-                "--dist",
-                str(dist),
-                "--nginx",
-                nginx,
-                *flags,
-            ]
-        )
-        == 0
+    flags += ["--host", "127.0.0.1", "--port", str(port), "--dist", str(dist), "--nginx", nginx]
+    assert nginx_conf.main(["--out", str(runtime / "nginx.conf"), *flags]) == 0
+    with running_nginx(nginx, runtime, port) as base:
+        yield base
+
+
+@contextmanager
+def running_container_door(
+    nginx: str, runtime: Path, dist: Path, resolver: str, upstreams: Mapping[str, str]
+) -> Iterator[str]:
+    """Base URL of an nginx whose server block is rendered as the container does it: `resolver` is
+    host:port of a name server, `upstreams` maps das, dis, aps, ubs to name:port.
+    """
+    port = free_port()
+    nowhere = dict.fromkeys(upstreams, "127.0.0.1:9")
+    named = {f"{code.upper()}_UPSTREAM": where for code, where in upstreams.items()}
+    server = nginx_conf.substitute(
+        nginx_conf.keep_modules(
+            (nginx_conf.TEMPLATES / "default.conf.template").read_text(), frozenset()
+        ),
+        {
+            "PORT": f"127.0.0.1:{port}",
+            "DIST_DIR": nginx_conf.quotable(dist),
+            "CONNECTIONS": f"resolver {resolver} valid=2s; resolver_timeout 2s;",
+            **named,
+        },
     )
+    text = nginx_conf.substitute(
+        (nginx_conf.TEMPLATES / "nginx.conf.template").read_text(),
+        {
+            "RUNTIME_DIR": nginx_conf.quotable(runtime),
+            "USER_LINE": nginx_conf.user_line(os.getuid()),
+            "SERVER": server,
+            **{f"{code.upper()}_UPSTREAM": where for code, where in nowhere.items()},
+        },
+    )
+    (runtime / "nginx.conf").write_text(text)
+    with running_nginx(nginx, runtime, port) as base:
+        yield base
+
+
+@contextmanager
+def running_nginx(nginx: str, runtime: Path, port: int) -> Iterator[str]:
+    """Base URL of an nginx with `runtime`/nginx.conf, for as long as the block lasts."""
     with (runtime / "nginx.log").open("wb") as log:
         process = subprocess.Popen(
-            [nginx, "-p", str(runtime), "-e", "stderr", "-c", str(out)], stdout=log, stderr=log
+            [nginx, "-p", str(runtime), "-e", "stderr", "-c", str(runtime / "nginx.conf")],
+            stdout=log,
+            stderr=log,
         )
     base = f"http://127.0.0.1:{port}"
     try:

@@ -56,6 +56,7 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
         description="Accounts, API keys, tokens and the limits of plans.",
         version=__version__,
         lifespan=lifespan,
+        redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
     app.state.services = services
     app.add_middleware(BodyLimit)

@@ -4,6 +4,7 @@ Deployment names are bare (docs/contracts.md, section 1). A service's own carry 
 `env_prefix`: the field `drain_s` of data-api-service is `DAS_DRAIN_S`.
 """
 
+import re
 import sys
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -11,6 +12,12 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationE
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound="DatabaseSettings")
+
+HOST = r"(?:\[[^]@/?#]*\]|[^][@/?#:,]*)(?::\d+)?"
+DATABASE_URL = re.compile(
+    rf"postgres(?:ql)?://(?:[^@/?#]*@)?{HOST}(?:,{HOST})*(?:/[^@/?#]*)?(?:\?[^@#]*)?"
+)
+NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def bare(name: str) -> Any:
@@ -29,6 +36,21 @@ def hard_to_guess(secret: SecretStr | None) -> SecretStr | None:
     return secret
 
 
+def database_url(url: SecretStr) -> SecretStr:
+    """A libpq URL that can be read in one way only.
+
+    A password that holds @ / ? # or % as they are ends or breaks the URL, and the complaint of
+    whoever reads it then quotes pieces of the password.
+    """
+    text = url.get_secret_value()
+    if not DATABASE_URL.fullmatch(text) or NO_ESCAPE.search(text):
+        raise ValueError(
+            "must be postgresql://user:password@host:port/name, in user and password with %40 for"
+            " @, %2F for /, %3F for ?, %23 for # and %25 for % (or the password in PGPASSWORD)"
+        )
+    return url
+
+
 def known_store(url: str) -> str:
     """The URL of an object store: `file:///folder` or `s3://bucket/prefix`."""
     if not url.startswith(("file:///", "s3://")):
@@ -43,7 +65,7 @@ class DatabaseSettings(BaseSettings):
     service: ClassVar[str] = __name__.partition(".")[0]
     """The name in messages: the package's, or the folder's where a service says so."""
 
-    database_url: Annotated[SecretStr, bare("DATABASE_URL")]
+    database_url: Annotated[SecretStr, bare("DATABASE_URL"), AfterValidator(database_url)]
     """libpq URL; a Unix socket as `?host=/folder`."""
 
 

@@ -68,9 +68,10 @@ def call(app):
         portal.wrap_async_context_manager(running()) as client,
     ):
 
-        def one(method, path, key=None, **more):
+        def one(method, path, key=None, *, extra=None, **more):
             headers = {"Content-Type": "application/json"} if "content" in more else {}
             headers |= {"X-API-Key": api_key(key)} if key else {}
+            headers |= extra or {}
             return portal.call(partial(client.request, method, path, headers=headers, **more))
 
         yield one
@@ -110,6 +111,19 @@ def all_routes(app):
     """(method, path) of every route, included routers too."""
     paths = app.openapi()["paths"]
     return [(method.upper(), path) for path, methods in paths.items() for method in methods]
+
+
+def test_requests_that_took_a_wrong_turn(call):
+    """HEAD of a probe answers; what is meant for another service is told to come back; a slash too
+    many is no redirect, which would leave the prefix of the door.
+    """
+    assert [call("HEAD", path).status_code for path in ("/health", "/ready")] == [200, 200]
+    for code, status in (("aps", 200), ("dis", 503)):
+        answer = call("GET", "/health", extra={"X-CloudOpsHub-Service": code})
+        assert answer.status_code == status
+    assert answer.json()["errorType"] == "unavailable"
+    assert answer.headers["retry-after"] == "1"
+    assert call("POST", "/api/v1/jobs/", "a", json=ASKED).status_code == 404
 
 
 def test_a_new_job_and_the_same_again(call):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[3]
 BASES = ("python:3.13-slim-trixie", "nginxinc/nginx-unprivileged:1.26", "postgres:17-trixie")
 SERVICES = {"das", "dis", "aps", "ubs", "ui"}
 WAIT_S = 30.0
+MOVED_WITHIN_S = 10.0
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+PASSWORD = "Pa55@wo/rd:%4z?&=$x # \\z"
 
 
 def docker(*words: str, timeout_s: float = 900, **environment: str) -> str:
@@ -60,6 +64,9 @@ class Stack:
         self.project = f"cloudopshub-test-{secrets.token_hex(4)}"
         self.env_file = folder / "env"
         made = [sys.executable, "-m", "ci", "secrets", str(self.env_file)]
+        self.env_file.write_text(
+            f"COMPOSE_PROJECT_NAME={self.project}\nPOSTGRES_APP_PASSWORD='{PASSWORD}'\n"
+        )
         subprocess.run(made, cwd=ROOT, check=True, capture_output=True)
         lines = self.env_file.read_text().splitlines()
         self.key = dict(line.split("=", 1) for line in lines if "=" in line)[
@@ -68,11 +75,12 @@ class Stack:
 
     def compose(self, *words: str, timeout_s: float = 900) -> str:
         return docker(
-            *("compose", "--project-name", self.project, "--env-file", str(self.env_file)),
+            *("compose", "--env-file", str(self.env_file)),
             *words,
             timeout_s=timeout_s,
             VERSION="test",
-            UI_PORT="127.0.0.1:0",
+            UI_PORT="0",
+            REVISION=REVISION,
         )
 
     def containers(self) -> list[dict[str, object]]:
@@ -126,6 +134,49 @@ def test_the_hub_in_containers_watches_itself(stack: Stack) -> None:
     assert folders <= up
 
 
+def test_a_password_of_any_characters_works_and_is_in_no_log(stack: Stack) -> None:
+    """The platform is up with it, and no log has it or a piece of it."""
+    logs = stack.compose("logs", "--no-color")
+    assert "wo/rd" not in logs
+    assert "%4z" not in logs
+
+
+def test_services_that_swap_addresses_are_found_again(stack: Stack) -> None:
+    """Two containers made anew in turn: both routes are right within ten seconds, and until then a
+    write is told to come back, never that there is no such route.
+    """
+    door = "http://" + stack.compose("port", "frontend-dashboard", "8080").strip()
+    headers = {"Authorization": f"Bearer {stack.key}"}
+    names = ("data-api-service", "data-ingest-service")
+
+    def addresses() -> list[str]:
+        ids = [stack.compose("ps", "--quiet", name).strip() for name in names]
+        return [
+            next(iter(each["NetworkSettings"]["Networks"].values()))["IPAddress"]
+            for each in json.loads(docker("inspect", *ids))
+        ]
+
+    before = addresses()
+    stack.compose("rm", "--stop", "--force", *names)
+    higher_first = sorted(zip(map(ip_address, before), names, strict=True), reverse=True)
+    for _, name in higher_first:  # the lowest free address goes to the first that asks
+        stack.compose("up", "--detach", "--no-deps", "--wait", name)
+    assert addresses() == before[::-1]
+    deadline = time.monotonic() + MOVED_WITHIN_S
+    statuses: set[int] = set()
+    with httpx.Client(base_url=door, headers=headers, timeout=30) as hub:
+        while True:
+            body = remote_write.encode({"__name__": "moved"}, [(int(time.time() * 1000), 1.0)])
+            written = hub.post("/api/dis/api/v1/write", content=body, headers=remote_write.HEADERS)
+            answer = hub.get("/api/das/api/v1/query", params={"query": "moved"})
+            statuses |= {written.status_code, answer.status_code}
+            if (written.status_code, answer.status_code) == (204, 200):
+                break
+            assert time.monotonic() < deadline, statuses
+            time.sleep(0.1)  # between polls, within the bound
+    assert statuses <= {200, 204, 503}
+
+
 def test_only_the_dashboard_is_published_and_nothing_runs_as_root(stack: Stack) -> None:
     """One port is open to the host; every running service is unprivileged on a read-only root."""
     published = []
@@ -134,6 +185,8 @@ def test_only_the_dashboard_is_published_and_nothing_runs_as_root(stack: Stack) 
         assert isinstance(config, dict)
         assert isinstance(host, dict)
         published += list(host["PortBindings"] or {})
+        for bindings in (host["PortBindings"] or {}).values():
+            assert [each["HostIp"] for each in bindings] == ["127.0.0.1"]
         service = config["Labels"]["com.docker.compose.service"]
         if service in {"postgres", "object-store"}:  # both begin as root to own their volumes
             continue
@@ -153,4 +206,5 @@ def test_every_image_says_what_it_is_and_how_it_feels(stack: Stack) -> None:
         labels = config["Labels"]
         assert labels["org.opencontainers.image.title"] == f"cloudopshub-{code}"
         assert labels["org.opencontainers.image.version"] == "test"
+        assert labels["org.opencontainers.image.revision"] == REVISION
         assert stack.key not in json.dumps(config)

@@ -20,8 +20,7 @@ from ci.errors import OutsideFault, Refused
 from ci.model import Release
 from ci.plan import facts as facts_of
 from ci.plan import planning
-from ci.push import publish
-from ci.push.repository_rules import RepositoryRules
+from ci.push import publish, repositories
 from ci.tests.lab.ecr_door import LocalEcr, running_ecr
 from ci.tools import scratch
 from ci.tools.docker import Docker
@@ -38,7 +37,7 @@ PUSH_SCRIPT = """
 import sys
 from pathlib import Path
 from small_platform import SmallPlatform
-from ci.push import publish
+from ci.push import publish, repositories
 import json
 root, environ = Path(sys.argv[1]), json.load(sys.stdin)
 platform = SmallPlatform(root, environ)
@@ -275,8 +274,7 @@ def test_the_image_registry_2_stands_in_for_docker_registry(tmp_path: Path, monk
     which = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name: None if "-" in name else which(name))
     with running_ecr(tmp_path / "ecr") as opened:
-        rules = RepositoryRules(7)
-        registry(opened).ensure_repository("hub", rules, "1-a", fix=False)
+        repositories.ensure(registry(opened), "hub", 7, "1-a", fix=False)
         api = Distribution(registry(opened).login())
         blob = api.put_blob("hub", b"content")
         assert api.blob("hub", blob["digest"]) == b"content"

@@ -14,7 +14,7 @@ from ci.bump import bumping, means
 from ci.errors import Refused
 from ci.plan import facts
 from ci.promote import moves
-from ci.push.repository_rules import RepositoryRules
+from ci.push import repositories
 from ci.tests.lab.ecr_door import running_ecr
 from ci.tools import helm
 from ci.tools.ecr import Registry
@@ -158,7 +158,7 @@ def published(registry, release, code):
     """The release with a real image of that service in the registry, and its record there."""
     image = release.images[code]
     name = image.repository.partition("/")[2]
-    registry.ensure_repository(name, RepositoryRules(7), release.tag, fix=False)
+    repositories.ensure(registry, name, 7, release.tag, fix=False)
     api = Distribution(registry.login())
     manifest = {
         "schemaVersion": 2,
@@ -190,8 +190,7 @@ def test_the_registry_knows_what_is_unfinished_and_what_can_run_again(tmp_path):
         delivery = lab.delivery(context)
         registry = Registry(delivery.registry.address, context.environ)
         records = means.releases(context, delivery)
-        rules = RepositoryRules(7)
-        registry.ensure_repository(delivery.registry.releases, rules, "x", fix=False)
+        repositories.ensure(registry, delivery.registry.releases, 7, "x", fix=False)
         made = [published(registry, lab.release(at), "das") for at in (1, 2)]
         for each in made:
             records.write_release(each)

@@ -13,8 +13,10 @@ from small_platform import SmallPlatform, why_no_registry
 
 from ci.errors import Defect, OutsideFault, Refused
 from ci.model import ImageRef, Release
-from ci.push.repository_rules import LIFECYCLE, MUTABLE, UNSCANNED, RepositoryRules
+from ci.push import repositories
+from ci.push.repositories import LIFECYCLE, MUTABLE, UNSCANNED
 from ci.scan import findings, gate
+from ci.scan.answers import ask
 from ci.tests.lab.ecr_control import ScanStory
 from ci.tests.lab.ecr_door import LocalEcr, running_ecr
 from ci.tools import oci
@@ -22,7 +24,7 @@ from ci.tools.ecr import Registry
 from ci.tools.oci import MANIFEST_TYPE, Distribution, Releases, base_url
 
 pytestmark = pytest.mark.skipif(why_no_registry() is not None, reason=str(why_no_registry()))
-RULES = RepositoryRules(untagged_days=7)
+UNTAGGED_DAYS = 7
 TAG = "118-1a2b3c4d"
 RELEASES = "cloudopshub-releases"
 
@@ -69,7 +71,7 @@ def ecr(door: LocalEcr):
 
 
 def ensure(registry: Registry, name: str = "hub", **given):
-    return registry.ensure_repository(name, RULES, TAG, **({"fix": False} | given))
+    return repositories.ensure(registry, name, UNTAGGED_DAYS, TAG, **({"fix": False} | given))
 
 
 def push(registry: Registry, name: str = "hub", tag: str = TAG, content: bytes = b"one") -> str:
@@ -104,7 +106,7 @@ def release(door: LocalEcr, **images: str) -> Release:
 def test_a_repository_is_created_as_it_must_be(registry: Registry) -> None:
     """Immutable, scanned on push, with a lifecycle; the second time nothing is done."""
     assert ensure(registry, dry_run=True).did == "created"
-    assert not registry.exists("hub")
+    assert ensure(registry, dry_run=True).did == "created"  # a dry run creates nothing
     assert ensure(registry).did == "created"
     again = ensure(registry)
     assert (again.did, again.drift) == ("", ())
@@ -290,7 +292,7 @@ def test_a_fault_that_passes_is_not_noticed(registry: Registry, door: LocalEcr) 
     """One 500, one dropped connection and one slow answer cost time and nothing else."""
     ensure(registry)
     door.inject("ecr/DescribeRepositories", status=500)
-    assert registry.exists("hub")
+    assert ensure(registry, dry_run=True).did == ""
     door.inject("^PUT .*manifests", status=500)
     door.inject("^POST .*uploads", drop=True)
     door.inject("^GET .*manifests", delay_s=0.2)
@@ -355,11 +357,11 @@ def test_findings_are_read_to_the_last_page(registry: Registry, door: LocalEcr) 
     ensure(registry)
     digest = push(registry)
     door.scans["hub"] = ScanStory(findings=[finding(n) for n in range(2500)])
-    answer = registry.findings("hub", digest)
+    answer = ask(registry, "hub", digest)
     assert (answer.state, len(answer.findings)) == (findings.ANSWERED, 2500)
     assert answer.findings[0].package == "openssl"
     door.scans["hub"] = ScanStory("ACTIVE", enhanced=[ENHANCED, ENHANCED | {"status": "CLOSED"}])
-    (only,) = registry.findings("hub", digest).findings
+    (only,) = ask(registry, "hub", digest).findings
     assert (only.id, only.package, only.fixed_in) == ("CVE-2026-9", "zlib", "1.3")
 
 

@@ -13,7 +13,7 @@ from ci.bump import ledger
 from ci.bump.ledger import Delivered, Entry
 from ci.errors import Refused
 from ci.model import ImageRef, Release
-from ci.push.repository_rules import RepositoryRules
+from ci.push import repositories
 from ci.retention import prune
 from ci.tests.lab.ecr_door import LocalEcr, running_ecr
 from ci.tools.ecr import Registry
@@ -34,9 +34,8 @@ def door(tmp_path: Path) -> Iterator[LocalEcr]:
 @pytest.fixture
 def registry(door: LocalEcr) -> Registry:
     registry = Registry(door.registry, door.environ)
-    rules = RepositoryRules(7)
     for name in ("cloudopshub-one", "cloudopshub-two", RELEASES):
-        registry.ensure_repository(name, rules, TAGS[0], fix=False)
+        repositories.ensure(registry, name, 7, TAGS[0], fix=False)
     return registry
 
 

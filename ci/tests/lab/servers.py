@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ci import process
+from ci import config, process
 from ci.context import Context
-from ci.errors import OutsideFault
-from ci.tests.lab import jenkins, pushes
+from ci.errors import CiError, OutsideFault, Refused
+from ci.tests.lab import jenkins, layout, pushes
 from ci.tests.lab.ecr_door import LocalEcr, running_ecr
 from ci.tests.lab.git_server import GitServer, running_git_server
 from ci.tests.lab.jenkins import Credential
@@ -135,9 +135,15 @@ def prepare(site: Site, context: Context) -> None:
         def write(folder: Path) -> None:
             command = [*ci_of(context.root), "scaffold", str(folder)]
             done = process.run(command, cwd=context.root, env=environ_of(site, context))
-            if done.code != 0:
+            try:
+                if done.code == Refused.exit_code:  # ci.toml tells of another layout
+                    delivery = config.load(context.catalogue, environ_of(site, context))
+                    layout.write(folder, delivery, context.catalogue)
+                elif done.code != 0:
+                    raise OutsideFault(f"ci scaffold: {done.last_lines()}")
+            except CiError:
                 shutil.rmtree(site.git.path(MANIFESTS))
-                raise OutsideFault(f"ci scaffold: {done.last_lines()}")
+                raise
 
         pushes.seed(site.folder / "scaffold", site.git.url(MANIFESTS), write, site.account)
     key = site.folder / "signing-key"

@@ -13,14 +13,7 @@ from ci.build.image_build import ImageBuild
 from ci.plan.build_facts import BuildFacts
 from ci.push import publication
 from ci.push.publication import ALREADY, PUSH, REFUSED, Stored
-from ci.push.repository_rules import (
-    LIFECYCLE,
-    MUTABLE,
-    UNSCANNED,
-    RepositoryFacts,
-    RepositoryRules,
-    drift,
-)
+from ci.push.repositories import LIFECYCLE, MUTABLE, UNSCANNED, RepositoryFacts, drift, lifecycle
 from ci.tools.docker import pushed_digest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -215,20 +208,20 @@ def test_the_digest_is_found_in_what_docker_prints():
     assert pushed_digest("e1: Pushed") is None
 
 
-RULES = RepositoryRules(untagged_days=7)
+POLICY = lifecycle(untagged_days=7)
 
 
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        (RepositoryFacts("IMMUTABLE", (), True, RULES.lifecycle()), ()),
+        (RepositoryFacts("IMMUTABLE", (), True, POLICY), ()),
         (RepositoryFacts("MUTABLE", (), False, None), (MUTABLE, UNSCANNED, LIFECYCLE)),
-        (RepositoryFacts("IMMUTABLE_WITH_EXCLUSION", ("latest*",), True, RULES.lifecycle()), ()),
-        (RepositoryFacts("IMMUTABLE_WITH_EXCLUSION", ("1*",), True, RULES.lifecycle()), (MUTABLE,)),
-        (RepositoryFacts("MUTABLE_WITH_EXCLUSION", ("1*",), True, RULES.lifecycle()), ()),
-        (RepositoryFacts("IMMUTABLE", (), True, RepositoryRules(9).lifecycle()), (LIFECYCLE,)),
+        (RepositoryFacts("IMMUTABLE_WITH_EXCLUSION", ("latest*",), True, POLICY), ()),
+        (RepositoryFacts("IMMUTABLE_WITH_EXCLUSION", ("1*",), True, POLICY), (MUTABLE,)),
+        (RepositoryFacts("MUTABLE_WITH_EXCLUSION", ("1*",), True, POLICY), ()),
+        (RepositoryFacts("IMMUTABLE", (), True, lifecycle(9)), (LIFECYCLE,)),
     ],
 )
 def test_where_a_repository_differs(facts, expected):
     """Mutability is judged for the tag at hand, exclusions included."""
-    assert drift(facts, RULES, "118-01234567") == expected
+    assert drift(facts, 7, "118-01234567") == expected

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ci.model import Deployment, ImageRef, Ledger
 from ci.retention import rules
-from ci.retention.rules import Held, References
+from ci.retention.rules import References, RegistryImage
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 NOTHING = References(frozenset(), frozenset())
@@ -17,9 +17,9 @@ def digest(number: int) -> str:
     return f"sha256:{number:064x}"
 
 
-def held(number: int, age_days: float = 100, tags: tuple[str, ...] | None = None) -> Held:
+def held(number: int, age_days: float = 100, tags: tuple[str, ...] | None = None) -> RegistryImage:
     named = (f"{number}-abc",) if tags is None else tags
-    return Held("das", digest(number), named, NOW - timedelta(days=age_days))
+    return RegistryImage("das", digest(number), named, NOW - timedelta(days=age_days))
 
 
 def going(images, named=NOTHING, deployable=NOTHING, keep=1) -> list[str]:

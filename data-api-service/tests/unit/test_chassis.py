@@ -3,10 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import SecretStr
 
 from data_api.chassis.clock import Clock
 from data_api.chassis.database import DatabaseTooSlow, DatabaseUnavailable, Schema, meaning
-from data_api.chassis.settings import load
+from data_api.chassis.settings import database_url, load
 from data_api.settings import Settings
 
 GOOD = {
@@ -48,6 +49,35 @@ def test_one_line_names_all_that_is_wrong_and_no_value(environment):
     assert "too-short" not in line
     assert "UBS_URL is missing" in line
     assert all(f"{name}: " in line for name in ("PORT", "DAS_DRAIN_S", "SERVICE_TOKEN"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@h:5432/d",
+        "postgres://u@/d?host=/run/a%40b",
+        "postgresql:///d",
+        "postgresql://u:a%40b%2Fc%25@h/d",
+        "postgresql://h1:1,h2:2/d?target_session_attrs=any",
+        "postgresql://[::1]:5/d",
+        "postgresql://u@%2Frun%2Fx/d",
+    ],
+)
+def test_every_form_of_a_libpq_url_is_taken(url):
+    """Sockets, several hosts, IPv6, escapes."""
+    assert database_url(SecretStr(url)).get_secret_value() == url
+
+
+@pytest.mark.parametrize("password", ["Pa55@wo/rd", "ab%4zc", "a/b", "1/b", "a?b", "1?b", "a#b"])
+def test_a_password_that_breaks_its_url_is_refused_unseen(monkeypatch, password):
+    """The start ends with the name of the variable and the way out, and no piece of the value."""
+    for name in ("OBJECT_STORE_URL", "UBS_URL", "SERVICE_TOKEN"):
+        monkeypatch.setenv(name, "file:///a-value-that-is-fine")
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{password}@secret-host/d")
+    with pytest.raises(SystemExit, match=r"DATABASE_URL: .*%40 for @") as end:
+        load(Settings)
+    assert password not in str(end.value)
+    assert "secret-host" not in str(end.value)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
-"""The write routes: bare ASGI, because they are the hot ones. Read the body, ask who it is, hand it
-on, answer.
+"""The write routes: bare ASGI, since they are the ones that must be fast.
 
-authenticate → scope → content type → body within its limits → pipeline → 204 after the durable
-commit
+authenticate → scope → content type → body within its limits → pipeline → 204 after the commit
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -39,34 +37,33 @@ class Disconnected(ServiceError):
 
 @dataclass(slots=True)
 class MemoryBudget:
-    """Bytes that all requests in progress may hold together; beyond it a request is told to come
-    back.
-    """
+    """Bytes that all requests in progress may hold together; beyond it `Overloaded`."""
 
     bytes_max: int
     reserved: int = 0
 
     @contextmanager
     def lease(self) -> Iterator[Callable[[int], None]]:
-        """A function that reserves more; all of it is free again after the block. It may raise
-        `Overloaded`.
+        """A function that reserves bytes, which are free again after the block.
+
+        It raises `Overloaded` over the budget, unless nothing is reserved.
         """
-        held = 0
+        leased = 0
 
         def reserve(size: int) -> None:
-            nonlocal held
+            nonlocal leased
             if self.reserved + size > self.bytes_max and self.reserved:
                 raise Overloaded(
                     detail="memory", reserved=self.reserved, limit=self.bytes_max, retry_after_s=1
                 )
-            held += size
+            leased += size
             self.reserved += size
             INFLIGHT_BYTES.set(self.reserved)
 
         try:
             yield reserve
         finally:
-            self.reserved -= held
+            self.reserved -= leased
             INFLIGHT_BYTES.set(self.reserved)
 
 
@@ -89,9 +86,8 @@ class RemoteWrite:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 204 when every sample is durable, else an error that says what became of them."""
-        scope.setdefault("state", {})["route"] = scope[
-            "path"
-        ]  # one of PATHS: the template for the metrics
+        # One of PATHS, perhaps with a slash at its end: the route's template for the metrics.
+        scope.setdefault("state", {})["route"] = scope["path"].removesuffix("/")
         try:
             await self._write(_headers(scope), receive)
         except ServiceError as error:
@@ -110,7 +106,7 @@ class RemoteWrite:
         )
         with self._memory.lease() as reserve:
             body = await read_body(headers, receive, self._body_bytes_max, reserve)
-            # What claims more than the bound is refused by `decode`, before it takes any memory.
+            # A body that claims more is refused by `decode` before memory is taken for it.
             reserve(min(remote_write.declared_bytes(body), self._bounds.decoded_bytes_max))
             structlog.contextvars.bind_contextvars(tenant=str(principal.tenant))
 
@@ -124,9 +120,7 @@ class RemoteWrite:
 
 
 def raise_refused(outcome: Outcome) -> None:
-    """Passes when every sample was stored; `SamplesRefused` (400: senders do not send it again)
-    otherwise.
-    """
+    """Passes when every sample was stored; else `SamplesRefused`, a 400: senders do not resend."""
     if outcome.refused_total:
         raise SamplesRefused(
             refused=dict(outcome.refused),
@@ -138,7 +132,7 @@ def raise_refused(outcome: Outcome) -> None:
 async def read_body(
     headers: Mapping[str, str], receive: Receive, bytes_max: int, reserve: Callable[[int], None]
 ) -> bytes | bytearray:
-    """The whole body, at most `bytes_max`; `reserve` is told of every byte before it is kept."""
+    """The whole body, at most `bytes_max`; `reserve` is called before bytes are kept."""
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > bytes_max:
         raise BodyTooLarge(bytes=int(declared), limit=bytes_max)
@@ -171,8 +165,9 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 def routes(endpoint: RemoteWrite) -> list[Route]:
-    """One route for each path that senders are set up with."""
+    """One route for each path that senders are set up with, also with a slash at its end."""
     return [
-        Route(path, endpoint, methods=["POST"], name=f"remote_write {path}")
+        Route(path + end, endpoint, methods=["POST"], name=f"remote_write {path}{end}")
         for path in remote_write.PATHS
+        for end in ("", "/")
     ]

@@ -1,3 +1,1 @@
-"""What happens after the acknowledgement: scrape, compaction, partitions, usage. A pure plan, then
-doing it.
-"""
+"""Work beside requests: scrape, compaction, upkeep. Each is a pure plan, then doing it."""

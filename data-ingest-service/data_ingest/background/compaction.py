@@ -1,16 +1,12 @@
 """Compaction: live batches become blocks, small blocks become larger ones.
 
-    lock tenant ─▶ list ─▶ plan ─▶ load, sort, write objects ─▶ register + mark + count usage ─▶
-    commit
-    └──────────────────────────────── one transaction
-    ───────────────────────────────────────────────┘
+    lock tenant ─▶ list ─▶ plan ─▶ load, sort, write objects ─▶ register + mark + count ─▶ commit
+    └──────────────────────────────── one transaction ─────────────────────────────────────────┘
 
 An object is durable before its row is written, and rows change in one commit: a kill at any step
-leaves the old state
-and perhaps an object nobody lists, which the sweep removes. The transaction has no xid until its
-last statements,
-so it holds no reader's watermark back while it works. Source: docs/contracts.md, section 3;
-docs/adr/0004-compaction.md.
+leaves the old state and perhaps an object without a row, which the sweep deletes. The transaction
+has no xid until its last statements, so it holds back no reader's watermark while it works.
+Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
 """
 
 import asyncio
@@ -36,15 +32,15 @@ from data_ingest.store import block, catalogue
 from data_ingest.store.catalogue import NewBlock
 from data_ingest.store.merging import merge
 from data_ingest.store.objects import ObjectStore
-from data_ingest.store.sorting import settle
+from data_ingest.store.sorting import sort_and_deduplicate
 
 T = TypeVar("T")
 
 RUN_TIMEOUT_S: Final = 900.0
-"""Far below the age at which the sweep takes an unlisted object for an orphan."""
+"""Far below the age at which the sweep takes an object without a row for an orphan."""
 PAYLOADS_AT_ONCE: Final = 64
 MERGES_A_ROUND: Final = 16
-"""Of one tenant, so that the backlog of one keeps no other's batches waiting."""
+"""Of one tenant, so that the backlog of one does not keep the batches of others waiting."""
 
 log = structlog.get_logger()
 RUNS: Final = Counter(
@@ -72,20 +68,19 @@ BACKLOG_SAMPLES: Final = Gauge(
 
 @dataclass(frozen=True, slots=True)
 class CompactionSettings:
-    """When and how much; the sizes bound the memory of a run."""
+    """When and how much (see `settings`); the sizes bound the memory of a run."""
 
-    delay_s: float = 60.0
-    samples_max: int = 2_000_000
-    block_bytes_max: int = 512 * 1024 * 1024
+    delay_s: float
+    samples_max: int
+    block_bytes_max: int
 
 
 async def compact_due(
     conn: Any, objects: ObjectStore, settings: CompactionSettings, now_ms: Callable[[], int]
 ) -> bool:
-    """One round over all tenants: a run of batches each, and some of the merging that is due.
+    """One round over all tenants: one run of batches each, and up to MERGES_A_ROUND merges each.
 
-    True when a tenant's share was about as large as it may be: there is more, and the next round is
-    due now.
+    True when a tenant's share was used up, or more than half of it: the next round is then due now.
     """
     is_behind = False
     for tenant in await catalogue.tenants_due(conn, settings.delay_s):
@@ -93,7 +88,7 @@ async def compact_due(
         is_behind |= await _measured("batches", conn, tenant, run) > settings.samples_max // 2
     for tenant in await catalogue.tenants_with_blocks(conn):
         for _ in range(MERGES_A_ROUND):
-            run = _merge_one(conn, objects, tenant, settings, now_ms())
+            run = merge_blocks(conn, objects, tenant, settings, now_ms())
             if not await _measured("blocks", conn, tenant, run):
                 break
         else:
@@ -107,7 +102,10 @@ async def compact_due(
 async def compact_batches(
     conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings
 ) -> int:
-    """The oldest due batches are blocks, unless another process compacts; how many samples."""
+    """The oldest due batches are blocks; how many samples that were.
+
+    0 when none is due or another process compacts this tenant.
+    """
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
             return 0
@@ -134,18 +132,10 @@ async def compact_batches(
 async def merge_blocks(
     conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings, now_ms: int
 ) -> bool:
-    """Every group of blocks that is due is one block of the next level, each in its own commit;
-    whether there was one.
+    """The first group of blocks that is due is one block of the next level.
+
+    False when none is due or another process compacts this tenant.
     """
-    did = False
-    while await _merge_one(conn, objects, tenant, settings, now_ms):
-        did = True
-    return did
-
-
-async def _merge_one(
-    conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings, now_ms: int
-) -> bool:
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
             return False
@@ -165,13 +155,13 @@ async def _merge_one(
 def write_windows(
     objects: ObjectStore, tenant: UUID, samples: Columns, precedence: int
 ) -> list[NewBlock]:
-    """One durable level 0 block for each window that has samples; samples in order of arrival."""
+    """One durable level 0 block for each window that has samples; `samples` in order of arrival."""
     starts, _ = plan.window_starts(samples.timestamps_ms)
     blocks = []
     windows = np.unique(starts)
     for window in windows:
         chosen = slice(None) if windows.size == 1 else starts == window
-        piece = settle(
+        piece = sort_and_deduplicate(
             samples.series_ids[chosen], samples.timestamps_ms[chosen], samples.values[chosen]
         )
         blocks.append(
@@ -181,9 +171,7 @@ def write_windows(
 
 
 def write_merged(objects: ObjectStore, tenant: UUID, group: Sequence[plan.BlockRef]) -> NewBlock:
-    """One durable block with the samples of `group`, which is in order of precedence; later ones
-    win.
-    """
+    """One durable block with the samples of `group`, in order of precedence; later ones win."""
     with ExitStack() as opened:
         inputs = [
             block.read(opened.enter_context(objects.reading(ref.object_key))) for ref in group
@@ -221,7 +209,7 @@ def _write(
 
 
 class _CountedSink:
-    """A sink that knows how much went into it and leaves closing to its owner."""
+    """A sink that counts the bytes written; its owner closes the file."""
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
@@ -261,9 +249,9 @@ async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[plan.Batc
     at = 0
     for first in range(0, len(taken), PAYLOADS_AT_ONCE):
         refs = taken[first : first + PAYLOADS_AT_ONCE]
-        found = await catalogue.payloads(conn, tenant, xid_max, [ref.batch_id for ref in refs])
+        payloads = await catalogue.payloads(conn, tenant, xid_max, [ref.batch_id for ref in refs])
         at = await _in_thread(
-            _fill, samples, at, [(found.get(ref.batch_id, b""), ref.samples) for ref in refs]
+            _fill, samples, at, [(payloads.get(ref.batch_id, b""), ref.samples) for ref in refs]
         )
     assert at == n, (at, n)
     return samples
@@ -284,20 +272,22 @@ def _fill(samples: Columns, at: int, loaded: Sequence[tuple[bytes, int]]) -> int
 
 
 async def _in_thread(work: Callable[..., T], *args: Any) -> T:
-    """`work` leaves the event loop free; a stop does not wait for it, and what it still writes is
-    an orphan.
+    """The result of `work`, with the event loop free meanwhile.
+
+    A cancelled caller does not wait for it; an object that `work` still writes is an orphan.
     """
     return await anyio.to_thread.run_sync(functools.partial(work, *args), abandon_on_cancel=True)
 
 
 async def _measured(kind: str, conn: Any, tenant: UUID, run: Awaitable[int]) -> int:
-    """What the run did; 0 when it failed or took too long, which is its tenant's own misfortune as
-    long as the connection lives.
+    """The result of `run`; 0 when it fails or takes longer than RUN_TIMEOUT_S.
+
+    Counted and logged; raised only when the connection is closed, so that the next tenants go on.
     """
     started_s = time.perf_counter()
     try:
         async with asyncio.timeout(RUN_TIMEOUT_S):
-            did = await run
+            amount = await run
     except Exception as error:
         RUNS.labels(kind, "failed").inc()
         if conn.is_closed():
@@ -308,10 +298,10 @@ async def _measured(kind: str, conn: Any, tenant: UUID, run: Awaitable[int]) -> 
         else:
             log.exception("compaction_failed", **facts)
         return 0
-    if did:
+    if amount:
         RUNS.labels(kind, "committed").inc()
         DURATIONS.labels(kind).observe(time.perf_counter() - started_s)
-    return did
+    return amount
 
 
 def _record(

@@ -1,13 +1,12 @@
 """What compaction would do next, decided from facts alone.
 
-    live batches in order of xid ── a prefix of whole transactions ── aligned windows ── level 0
-    blocks
-    blocks of one window in order of precedence ── neighbours ── one block of the next level
+    live batches by xid                ── a prefix of whole transactions ── one level 0 block for
+                                          each aligned window
+    blocks of one window by precedence ── neighbours ── one block of the next level
 
-Why a prefix and why neighbours: a block speaks for its samples with one precedence, the highest xid
-of its inputs.
-Taking xid 10 and leaving xid 9 for later, or merging blocks around a third one, would let an older
-sample win.
+Why a prefix, and why neighbours: a block has one precedence for all its samples, the highest xid
+of its inputs. Taking xid 10 and leaving xid 9 for later, or merging the blocks on both sides of a
+third one, would let an older sample win.
 Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
 """
 
@@ -22,16 +21,14 @@ from data_ingest.model import I64
 
 HOUR_MS: Final = 3_600_000
 SPANS_MS: Final = (2 * HOUR_MS, 24 * HOUR_MS, 32 * 24 * HOUR_MS)
-"""Widths of windows, aligned to the epoch. The wider ones only take samples that lie far apart (an
-import of years).
-"""
+"""Widths of windows, aligned to the epoch; the wider ones are for imports of months or years."""
 WINDOWS_MAX: Final = 48
 MERGE_FAN_IN: Final = 8
 MERGE_INPUTS_MAX: Final = 16
 CLOSED_AFTER_MS: Final = 10 * 60_000
-"""A window is closed this long after its end: then one block is made of what it has."""
+"""A window is closed this long after its end: its blocks are then merged, however few."""
 QUIET_MS: Final = 10 * 60_000
-"""A closed window waits for late samples to cease before it is rewritten."""
+"""A closed window is merged when its newest block is this old: late samples have then ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +58,10 @@ class BlockRef:
 def batches_to_take(
     batches: Sequence[BatchRef], samples_max: int, *, is_complete: bool = True
 ) -> list[BatchRef]:
-    """The longest prefix that is due, of whole transactions, within `samples_max` (one transaction
-    always fits).
+    """The longest prefix of whole transactions that are due, within `samples_max`.
 
-    batches: ordered by (xid, batch_id). is_complete: whether the last transaction is known to be
-    listed whole.
+    The first transaction is taken whatever its size.
+    batches: ordered by (xid, batch_id). is_complete: whether the last transaction is listed whole.
     """
     taken: list[BatchRef] = []
     samples = 0
@@ -78,8 +74,9 @@ def batches_to_take(
 
 
 def window_starts(timestamps_ms: I64) -> tuple[I64, int]:
-    """The window each sample belongs to, by its first ms, and the width of these windows: the
-    narrowest that needs few.
+    """The window of each sample, by its first ms, and the width of these windows.
+
+    The width is the narrowest that needs at most WINDOWS_MAX windows, or the widest.
     """
     assert timestamps_ms.size
     for span_ms in SPANS_MS:
@@ -90,9 +87,7 @@ def window_starts(timestamps_ms: I64) -> tuple[I64, int]:
 
 
 def window_of(block: BlockRef) -> tuple[int, int]:
-    """(start, width) of the narrowest aligned window that holds the whole block; width 0 when none
-    does.
-    """
+    """(start, width) of the narrowest aligned window that holds the whole block, or width 0."""
     for span_ms in SPANS_MS:
         start = block.min_ts - block.min_ts % span_ms
         if block.max_ts < start + span_ms:
@@ -101,21 +96,20 @@ def window_of(block: BlockRef) -> tuple[int, int]:
 
 
 def merges(blocks: Sequence[BlockRef], now_ms: int, bytes_max: int) -> list[list[BlockRef]]:
-    """Groups of blocks to merge, each in order of precedence, no block in two; the oldest windows
-    first.
+    """Groups of blocks to merge, each in order of precedence, at most one a window; oldest first.
 
     A group is MERGE_FAN_IN neighbours of the lowest level that has so many, or, in a window that is
-    closed and quiet,
-    all neighbours that fit. A block of another window that overlaps this one parts the neighbours.
+    closed and quiet, as many neighbours as fit. A block of another window that overlaps this window
+    separates the neighbours whose precedences are below and above its own.
     """
     by_window: dict[tuple[int, int], list[BlockRef]] = defaultdict(list)
     for block in blocks:
         by_window[window_of(block)].append(block)
-    found: list[list[BlockRef]] = []
+    groups: list[list[BlockRef]] = []
     for (start, span_ms), own in sorted(by_window.items()):
         if span_ms == 0 or len(own) < 2:
             continue
-        strangers = [
+        overlapping = [
             block.precedence
             for block in blocks
             if block.min_ts < start + span_ms
@@ -123,7 +117,7 @@ def merges(blocks: Sequence[BlockRef], now_ms: int, bytes_max: int) -> list[list
             and window_of(block) != (start, span_ms)
         ]
         runs = _neighbours(
-            sorted(own, key=lambda block: block.precedence), sorted(strangers), bytes_max
+            sorted(own, key=lambda block: block.precedence), sorted(overlapping), bytes_max
         )
         group = _full_level(runs)
         is_closed = start + span_ms + CLOSED_AFTER_MS <= now_ms
@@ -131,8 +125,8 @@ def merges(blocks: Sequence[BlockRef], now_ms: int, bytes_max: int) -> list[list
         if group is None and is_closed and is_quiet:
             group = max(runs, key=len)[:MERGE_INPUTS_MAX]
         if group is not None and len(group) >= 2:
-            found.append(group)
-    return found
+            groups.append(group)
+    return groups
 
 
 def _transactions(batches: Sequence[BatchRef], *, is_complete: bool) -> list[list[BatchRef]]:
@@ -145,30 +139,32 @@ def _transactions(batches: Sequence[BatchRef], *, is_complete: bool) -> list[lis
 
 
 def _neighbours(
-    ordered: list[BlockRef], strangers: list[int], bytes_max: int
+    ordered: list[BlockRef], overlapping: list[int], bytes_max: int
 ) -> list[list[BlockRef]]:
-    """Runs of blocks that no stranger's precedence parts, each at most `bytes_max` together."""
+    """Runs of blocks that no precedence in `overlapping` separates, each within `bytes_max`.
+
+    A block larger than that is a run of its own.
+    """
     runs: list[list[BlockRef]] = [[]]
-    held = 0
+    run_bytes = 0
     for block in ordered:
         last = runs[-1][-1] if runs[-1] else None
-        parted = last is not None and any(
-            last.precedence <= stranger <= block.precedence for stranger in strangers
+        is_separated = last is not None and any(
+            last.precedence <= precedence <= block.precedence for precedence in overlapping
         )
-        if parted or (runs[-1] and held + block.bytes > bytes_max):
+        if is_separated or (runs[-1] and run_bytes + block.bytes > bytes_max):
             runs.append([])
-            held = 0
+            run_bytes = 0
         runs[-1].append(block)
-        held += block.bytes
+        run_bytes += block.bytes
     return runs
 
 
 def _full_level(runs: list[list[BlockRef]]) -> list[BlockRef] | None:
-    """Neighbours with MERGE_FAN_IN of the lowest level that has so many, and what smaller ones
-    stand between them.
+    """Neighbours with MERGE_FAN_IN blocks of one level, the lowest that has so many; or None.
 
-    A larger block is never rewritten to take in a few small ones: that would cost its size each
-    time.
+    Blocks of lower levels between them are taken along. A larger block is never rewritten to take
+    in a few small ones: that would cost its size each time.
     """
     for level in sorted({block.level for run in runs for block in run}):
         for run in runs:

@@ -1,10 +1,8 @@
-"""The host as node_exporter would show it: names, types and labels are its own, so its dashboards
-fit.
+"""The host's metrics with the names, types and labels of node_exporter, so that its dashboards fit.
 
-    collector ── psutil, /proc ──▶ families      one that fails leaves the others and says so
+    collector ── psutil, /proc ──▶ families     one that fails is reported, the others go on
 
-On Linux the memory figures are /proc/meminfo's own, as in node_exporter; elsewhere what psutil
-knows.
+On Linux the memory figures are those of /proc/meminfo, as in node_exporter; elsewhere psutil's.
 Source: node_exporter collectors cpu, loadavg, meminfo, filesystem, diskstats, netdev, stat, time,
 uname.
 """
@@ -92,9 +90,7 @@ def instance() -> str:
 
 
 class Host:
-    """Collects everything once a look; remembers only which collectors are failing, to say so
-    once.
-    """
+    """Runs all collectors; keeps the names of those that fail, to log each failure once."""
 
     def __init__(self, more: Mapping[str, Callable[[], list[Family]]] | None = None) -> None:
         self._collectors = {**COLLECTORS, **(more or {})}
@@ -102,7 +98,7 @@ class Host:
 
     def families(self) -> list[Family]:
         """All that could be collected, and how each collector did. Blocks: run it in a thread."""
-        found: list[Family] = []
+        collected: list[Family] = []
         durations: list[tuple[tuple[tuple[str, str], ...], float]] = []
         successes: list[tuple[tuple[tuple[str, str], ...], float]] = []
         for name, collect in self._collectors.items():
@@ -124,10 +120,10 @@ class Host:
             else:
                 self._failing.discard(name)
                 successes.append(((("collector", name),), 1.0))
-            found += [family for family in families if family.samples]
+            collected += [family for family in families if family.samples]
             durations.append(((("collector", name),), time.perf_counter() - started_s))
         return [
-            *found,
+            *collected,
             Family(
                 "node_scrape_collector_duration_seconds",
                 "gauge",
@@ -144,9 +140,7 @@ class Host:
 
 
 def cpu() -> list[Family]:
-    """Seconds each CPU spent in each mode; guest time is part of user time in both psutil and the
-    kernel.
-    """
+    """Seconds each CPU spent in each mode; guest time is counted in user time, as by the kernel."""
     samples = [
         ((("cpu", str(number)), ("mode", mode)), float(getattr(times, mode)))
         for number, times in enumerate(psutil.cpu_times(percpu=True))
@@ -176,9 +170,7 @@ def memory() -> list[Family]:
 
 
 def meminfo(text: str) -> dict[str, float]:
-    """The fields of /proc/meminfo that are sizes, in bytes, parentheses turned as node_exporter
-    turns them.
-    """
+    """The fields of /proc/meminfo that node_exporter shows, in bytes."""
     return {
         name: float(size) * (1024 if unit else 1)
         for name, size, unit in _MEMINFO_LINE.findall(text)
@@ -196,8 +188,9 @@ def _psutil_memory() -> dict[str, float]:
 
 
 def filesystems() -> list[Family]:
-    """Sizes of mounted file systems; those of the kernel are left out as node_exporter does, but a
-    container's `/` is shown.
+    """Sizes of mounted file systems; the kernel's own are left out as in node_exporter.
+
+    The overlay on `/` of a container is kept.
     """
     rows: dict[str, tuple[tuple[tuple[str, str], ...], dict[str, float]]] = {}
     for mount in psutil.disk_partitions(all=True):
@@ -206,7 +199,7 @@ def filesystems() -> list[Family]:
         try:
             facts = os.statvfs(mount.mountpoint)
         except OSError:
-            continue  # not ours to look at, or gone since it was listed
+            continue  # no permission, or unmounted since it was listed
         if facts.f_blocks == 0:
             continue
         labels = (
@@ -277,7 +270,7 @@ def disks() -> list[Family]:
 def network() -> list[Family]:
     """Traffic of each device, and whether it is up."""
     counters = psutil.net_io_counters(pernic=True, nowrap=False)
-    found = [
+    traffic = [
         Family(
             f"node_network_{suffix}",
             "counter",
@@ -292,7 +285,7 @@ def network() -> list[Family]:
     states = psutil.net_if_stats()
     ups = [((("device", name),), float(state.isup)) for name, state in states.items()]
     return [
-        *found,
+        *traffic,
         Family("node_network_up", "gauge", "Value is 1 if operstate is 'up', 0 otherwise.", ups),
     ]
 
@@ -318,12 +311,12 @@ def kernel() -> list[Family]:
 
 
 def clock() -> list[Family]:
-    """The host's time, to compare with everybody else's."""
+    """The host's time, to compare with that of others."""
     return [gauge("node_time_seconds", "System time in seconds since epoch (1970).", time.time())]
 
 
 def uname() -> list[Family]:
-    """What the host runs."""
+    """The host's operating system."""
     names: Any = platform.uname()
     labels = (
         ("domainname", "(none)"),

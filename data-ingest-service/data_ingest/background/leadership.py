@@ -1,4 +1,4 @@
-"""One replica does it: a Postgres session lock, held for as long as its own connection lives."""
+"""Work that one replica does at a time, under a Postgres session lock."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,10 +16,10 @@ _TRY_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
 async def lead(
     stop: Stop, database_url: str, purpose: str, work: Callable[[Stop], Awaitable[None]]
 ) -> None:
-    """`work` runs while this process holds the lock of `purpose`; it is asked to stop when the lock
-    is lost or `stop` is set.
+    """`work` runs while this process holds the lock of `purpose`; returns after `stop`.
 
-    Raises what `work` or the connection raised; returns after `stop`.
+    When the lock is lost or `stop` is set, the Stop of `work` is set and its end is awaited. Raises
+    what `work` or the connection raised.
     """
     async with catalogue.connected(database_url, purpose) as conn:
         while not await conn.fetchval(_TRY_LOCK, f"dis:{purpose}"):
@@ -29,7 +29,7 @@ async def lead(
         working = asyncio.ensure_future(work(mine))
         try:
             while not working.done() and not await stop.wait(CHECK_S):
-                # A lock lives as long as its session: while this answers, nobody else has it.
+                # A lock lives as long as its session: while this answers, we hold it.
                 await conn.fetchval("SELECT 1", timeout=PING_TIMEOUT_S)
         finally:
             mine.set()

@@ -13,7 +13,7 @@ from data_ingest.background.scraped import Family
 from data_ingest.protocols.prometheus_text import BadExposition
 
 WITHOUT_MODULE: Final = b""
-"""Stands for the page of an nginx built without stub_status: it answers, and tells no numbers."""
+"""Stands for the page of an nginx built without stub_status: it answers, without numbers."""
 
 _PAGE: Final = re.compile(
     r"\s*Active connections:\s+(\d+)\s+server accepts handled requests(?: request_time)?"
@@ -37,7 +37,7 @@ _NAMES: Final = (
 
 
 def families(page: bytes) -> list[Family]:
-    """The page's seven numbers and `nginx_up`; BadExposition when it is another page."""
+    """The page's seven numbers and `nginx_up`; `BadExposition` when it is no stub_status page."""
     if page == WITHOUT_MODULE:
         return [up(True)]
     match = _PAGE.fullmatch(page.decode("ascii", "replace"))

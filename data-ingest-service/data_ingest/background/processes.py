@@ -1,10 +1,8 @@
-"""What each of our services costs: CPU, memory, open files and threads of its processes, as
-`cloudopshub_process_*`.
+"""CPU, memory, open files and threads of each of our services, as `cloudopshub_process_*`.
 
-A service is found by its pid file (with all its children) or by a pattern of its command line.
-Counters of a service never
-fall when one of its processes ends: what the ended ones used stays counted while this process
-lives.
+A service's processes are those of its pid file, with all their children, or those whose command
+line matches a pattern. A counter does not fall when a process ends: what ended processes used stays
+counted as long as this process lives.
 """
 
 import contextlib
@@ -39,7 +37,7 @@ class BadProcesses(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one service's processes are found: exactly one of the two is set."""
+    """How one service's processes are identified: exactly one of the two is set."""
 
     service: str
     pid_file: Path | None = None
@@ -91,8 +89,10 @@ class Processes:
     _service_of: dict[tuple[int, float], str | None] = field(default_factory=dict)
 
     def families(self) -> list[Family]:
-        """Five families with one sample for each service that has a process."""
-        usage = {service: self._measure(service, found) for service, found in self._find().items()}
+        """Five families, each with one sample for every service that was measured."""
+        usage = {
+            service: self._measure(service, listed) for service, listed in self._find().items()
+        }
         shown = [
             ("cpu_seconds_total", "counter", "CPU time of the service's processes.", "cpu_s"),
             (
@@ -119,29 +119,29 @@ class Processes:
         ]
 
     def _find(self) -> dict[str, list[psutil.Process]]:
-        found: dict[str, dict[int, psutil.Process]] = defaultdict(dict)
+        by_service: dict[str, dict[int, psutil.Process]] = defaultdict(dict)
         for rule in self.rules:
             if rule.pid_file is not None:
                 for process in _family_of(rule.pid_file):
-                    found[rule.service][process.pid] = process
+                    by_service[rule.service][process.pid] = process
         if any(rule.pattern for rule in self.rules):
             alive: dict[tuple[int, float], str | None] = {}
             owners: dict[int, str | None] = {}
             for process in self.list_all():
                 with contextlib.suppress(psutil.Error, OSError):
-                    who = (process.pid, process.create_time())
-                    if who in self._service_of:
-                        service = self._service_of[who]
-                    else:  # a child that shows another command line belongs to its parent's service
-                        service = self._judge(process) or owners.get(process.ppid())
+                    process_id = (process.pid, process.create_time())
+                    if process_id in self._service_of:
+                        service = self._service_of[process_id]
+                    else:  # a child with another command line belongs to its parent's service
+                        service = self._match_pattern(process) or owners.get(process.ppid())
                     owners[process.pid] = service
-                    alive[who] = service
+                    alive[process_id] = service
                     if service is not None:
-                        found[service][process.pid] = process
+                        by_service[service][process.pid] = process
             self._service_of = alive
-        return {service: list(processes.values()) for service, processes in found.items()}
+        return {service: list(processes.values()) for service, processes in by_service.items()}
 
-    def _judge(self, process: psutil.Process) -> str | None:
+    def _match_pattern(self, process: psutil.Process) -> str | None:
         line = " ".join(process.cmdline())
         for rule in self.rules:
             if rule.pattern is not None and line and rule.pattern.search(line):
@@ -161,7 +161,9 @@ class Processes:
                 with contextlib.suppress(psutil.AccessDenied, AttributeError):
                     used.open_fds += process.num_fds()
         before = self._cpu_s[service]
-        self._ended_s[service] += sum(spent for who, spent in before.items() if who not in cpu_s)
+        self._ended_s[service] += sum(
+            spent_s for process_id, spent_s in before.items() if process_id not in cpu_s
+        )
         self._cpu_s[service] = cpu_s
         used.cpu_s = self._ended_s[service] + sum(cpu_s.values())
         return used

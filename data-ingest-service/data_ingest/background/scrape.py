@@ -1,8 +1,7 @@
-"""The hub watches itself: every target is read on its own aligned schedule and written like any
-sender's samples.
+"""The hub scrapes itself: every target on its own aligned schedule, written like other samples.
 
-    wait for its instant ─▶ GET ─▶ decode ─▶ series, stale markers, up ─▶ pipeline.ingest ─▶ settle
-    stop ─▶ a stale marker for every series that was alive
+    wait until due ─▶ GET ─▶ decode ─▶ series, stale markers, up ─▶ pipeline.ingest ─▶ finish_scrape
+    stop ─▶ a stale marker for every series that is alive
 
 Source: docs/contracts.md, section 2 (home organisation); Prometheus `scrape/scrape.go`.
 """
@@ -20,7 +19,12 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from data_ingest.background import nginx_status
-from data_ingest.background.scraped import Found, TargetSeries, from_exposition, from_families
+from data_ingest.background.scraped import (
+    ScrapedSamples,
+    TargetSeries,
+    from_exposition,
+    from_families,
+)
 from data_ingest.background.supervisor import Stop
 from data_ingest.background.targets import Target, next_round_ms
 from data_ingest.chassis.identity import Limits
@@ -30,19 +34,20 @@ from data_ingest.model import Outcome, SampleBatch
 from data_ingest.protocols import prometheus_text
 
 HOME_RETRY_S: Final = 1.0
-FAREWELL_TIMEOUT_S: Final = 2.0
+STALE_MARKERS_TIMEOUT_S: Final = 2.0
 TOLERANCE: Final = 0.01
-"""A look that begins at most this part of its interval late carries the scheduled time: even
-steps, small deltas.
+"""A scrape that starts late by at most this part of its interval carries the scheduled time.
+
+Even steps make small deltas.
 """
 
 log = structlog.get_logger()
 SCRAPES: Final = Counter(
-    "cloudopshub_scrapes_total", "Looks at a target by outcome.", ["job", "outcome"]
+    "cloudopshub_scrapes_total", "Scrapes of a target by outcome.", ["job", "outcome"]
 )
 DURATIONS: Final = Histogram(
     "cloudopshub_scrape_duration_seconds",
-    "Time from a look's request to its decoded answer.",
+    "Time from a scrape's request to its decoded answer.",
     ["job"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
@@ -52,7 +57,7 @@ FindHome = Callable[[], Awaitable[UUID | None]]
 
 
 class ScrapeFailed(ServiceError):
-    """The target gave no exposition."""
+    """The target answered with another status than 200."""
 
     kind = Kind.UNAVAILABLE
 
@@ -68,11 +73,11 @@ class Ingest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScrapeSettings:
-    """How often, and how much a target may cost."""
+    """How often, and how much a target may cost (see `settings`)."""
 
-    interval_s: float = 5.0
-    timeout_s: float = 4.0
-    body_bytes_max: int = 32 * 1024 * 1024
+    interval_s: float
+    timeout_s: float
+    body_bytes_max: int
 
     @property
     def interval_ms(self) -> int:
@@ -81,36 +86,34 @@ class ScrapeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One reading of a target: found is None when it failed."""
+class ScrapeResult:
+    """One scrape of a target: its samples, None when it failed, and the series about it."""
 
-    found: Found | None
+    samples: ScrapedSamples | None
     report: Sequence[tuple[str, float]]
 
 
 async def home_tenant(stop: Stop, find: FindHome) -> UUID | None:
-    """The organisation the hub's own metrics belong to, as soon as there is one; None when stopped
-    before that.
-    """
-    said = False
+    """The organisation the hub's own metrics belong to, once there is one; None after a stop."""
+    is_logged = False
     while not stop.is_set:
         try:
             tenant = await find()
         except ServiceError as error:
             tenant = None
-            if not said:
+            if not is_logged:
                 log.info("home_organisation_unknown", reason=str(error))
-                said = True
+                is_logged = True
         if tenant is not None:
             return tenant
         await stop.wait(HOME_RETRY_S)
     return None
 
 
-async def watch(
+async def scrape_loop(
     stop: Stop,
     series: TargetSeries,
-    look: Callable[[], Awaitable[Look]],
+    scrape: Callable[[], Awaitable[ScrapeResult]],
     *,
     tenant: UUID,
     ingest: Ingest,
@@ -118,31 +121,33 @@ async def watch(
     offset_ms: int,
     clock: Clock = time.time,
 ) -> None:
-    """Looks at one target each interval until stopped, then says farewell to its series."""
+    """Scrapes one target each interval until stopped, then ends its series with stale markers."""
     interval_ms = settings.interval_ms
     due_ms = next_round_ms(_ms(clock), interval_ms, offset_ms)
     while not await stop.wait((due_ms - _ms(clock)) / 1000):
-        begun_ms = _ms(clock)
-        at_ms = due_ms if 0 <= begun_ms - due_ms <= interval_ms * TOLERANCE else begun_ms
-        seen = await look()
-        await _write(series, tenant, ingest, seen, at_ms)
+        started_ms = _ms(clock)
+        at_ms = due_ms if 0 <= started_ms - due_ms <= interval_ms * TOLERANCE else started_ms
+        result = await scrape()
+        await _write(series, tenant, ingest, result, at_ms)
         due_ms = next_round_ms(max(_ms(clock), due_ms), interval_ms, offset_ms)
-    farewell = series.farewell(_ms(clock))
-    if farewell.samples:
-        async with asyncio.timeout(FAREWELL_TIMEOUT_S):
-            await ingest(tenant, farewell, Limits(), "scrape")
-    series.settle(durable=True)
+    markers = series.stale_markers(_ms(clock))
+    if markers.samples:
+        async with asyncio.timeout(STALE_MARKERS_TIMEOUT_S):
+            await ingest(tenant, markers, Limits(), "scrape")
+    series.finish_scrape(durable=True)
 
 
-async def look_at(http: httpx.AsyncClient, target: Target, settings: ScrapeSettings) -> Look:
-    """What the target's page says now; never raises for what a target can do wrong."""
+async def scrape_target(
+    http: httpx.AsyncClient, target: Target, settings: ScrapeSettings
+) -> ScrapeResult:
+    """One GET of the target's page, decoded; a target that fails is a result, not an exception."""
     started_s = time.perf_counter()
     outcome = "ok"
-    found: Found | None = None
+    scraped: ScrapedSamples | None = None
     try:
         async with asyncio.timeout(settings.timeout_s):
             body, content_type = await _fetch(http, target, settings)
-            found = await anyio.to_thread.run_sync(_decode, target, body, content_type)
+            scraped = await anyio.to_thread.run_sync(_decode, target, body, content_type)
     except TimeoutError:
         outcome, reason = "timeout", f"no answer within {settings.timeout_s} s"
     except httpx.HTTPError as error:
@@ -154,7 +159,7 @@ async def look_at(http: httpx.AsyncClient, target: Target, settings: ScrapeSetti
     duration_s = time.perf_counter() - started_s
     SCRAPES.labels(target.job, outcome).inc()
     DURATIONS.labels(target.job).observe(duration_s)
-    if found is None:
+    if scraped is None:
         log.debug(
             "scrape_failed",
             job=target.job,
@@ -162,16 +167,21 @@ async def look_at(http: httpx.AsyncClient, target: Target, settings: ScrapeSetti
             outcome=outcome,
             reason=reason,
         )
-    samples = 0 if found is None else len(found)
-    report = [
-        ("up", float(found is not None)),
+    report = report_series(scraped, duration_s)
+    if target.is_stub_status and scraped is None:
+        scraped = from_families([nginx_status.up(False)])
+    return ScrapeResult(scraped, report)
+
+
+def report_series(scraped: ScrapedSamples | None, duration_s: float) -> list[tuple[str, float]]:
+    """The series about a scrape itself, as Prometheus names them."""
+    samples = 0.0 if scraped is None else float(len(scraped))
+    return [
+        ("up", float(scraped is not None)),
         ("scrape_duration_seconds", duration_s),
-        ("scrape_samples_scraped", float(samples)),
-        ("scrape_samples_post_metric_relabeling", float(samples)),
+        ("scrape_samples_scraped", samples),
+        ("scrape_samples_post_metric_relabeling", samples),
     ]
-    if target.is_stub_status and found is None:
-        found = from_families([nginx_status.up(False)])
-    return Look(found, report)
 
 
 async def _fetch(
@@ -191,16 +201,16 @@ async def _fetch(
         if answer.status_code != httpx.codes.OK:
             raise ScrapeFailed(detail=f"it answered {answer.status_code}", url=target.url)
         pieces: list[bytes] = []
-        held = 0
+        body_bytes = 0
         async for piece in answer.aiter_bytes():
-            held += len(piece)
-            if held > settings.body_bytes_max:
+            body_bytes += len(piece)
+            if body_bytes > settings.body_bytes_max:
                 raise BodyTooLarge(limit=settings.body_bytes_max, url=target.url)
             pieces.append(piece)
         return b"".join(pieces), answer.headers.get("Content-Type", "")
 
 
-def _decode(target: Target, body: bytes, content_type: str) -> Found:
+def _decode(target: Target, body: bytes, content_type: str) -> ScrapedSamples:
     if target.is_stub_status:
         return from_families(nginx_status.families(body))
     openmetrics = prometheus_text.is_openmetrics(content_type)
@@ -208,16 +218,16 @@ def _decode(target: Target, body: bytes, content_type: str) -> Found:
 
 
 async def _write(
-    series: TargetSeries, tenant: UUID, ingest: Ingest, seen: Look, at_ms: int
+    series: TargetSeries, tenant: UUID, ingest: Ingest, result: ScrapeResult, at_ms: int
 ) -> None:
-    """The look is durable, or its series are remembered so that their end will be."""
-    found, report = seen.found, seen.report
+    """The scrape is durable; when it could not be written, its series still end later."""
+    scraped, report = result.samples, result.report
     try:
-        batch = series.look(found, at_ms, report)
-    except WriteError as error:  # labels that cannot be read show only when a series is new
+        batch = series.batch(scraped, at_ms, report)
+    except WriteError as error:  # labels are read, and can be invalid, when a series is new
         log.warning("scrape_refused", job=series.job, instance=series.instance, reason=str(error))
-        found, report = None, [(name, 0.0 if name == "up" else value) for name, value in report]
-        batch = series.look(None, at_ms, report)
+        scraped, report = None, [(name, 0.0 if name == "up" else value) for name, value in report]
+        batch = series.batch(None, at_ms, report)
     durable = False
     try:
         outcome = await ingest(tenant, batch, Limits(), "scrape")
@@ -228,7 +238,7 @@ async def _write(
         )
         return
     finally:
-        series.settle(durable=durable, found=found)
+        series.finish_scrape(durable=durable, scraped=scraped)
     if outcome.refused_total:
         log.warning(
             "scrape_samples_refused",

@@ -1,8 +1,7 @@
-"""Keeps the background tasks running: a task that fails is started again after a growing pause; a
-stop has a bound.
+"""Keeps the background tasks running.
 
 start ─▶ task ──fails──▶ pause 0.5 s, 1 s, … 30 s ──▶ task …
-            └─stop─▶ asked to end ── bound passed ──▶ cancelled
+            └─stop─▶ asked to end ── time limit passed ──▶ cancelled
 """
 
 import asyncio
@@ -19,8 +18,8 @@ from data_ingest.chassis.kinds import ServiceError
 
 FIRST_PAUSE_S: Final = 0.5
 PAUSE_S_MAX: Final = 30.0
-QUIET: Final = (ServiceError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""Failures that need no stack: ours, and those of a dependency that is away."""
+EXPECTED: Final = (ServiceError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""Failures logged without a stack: errors of ours, and of a dependency that does not answer."""
 HEALTHY_S: Final = 60.0
 """A task that ran this long before it failed starts over with the first pause."""
 
@@ -31,22 +30,22 @@ FAILURES: Final = Counter(
 
 
 class Stop:
-    """Says when to end; a task waits on it instead of sleeping."""
+    """An event that a task waits on instead of sleeping."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     @property
     def is_set(self) -> bool:
-        """Whether the end was asked for."""
+        """Whether the task is to end."""
         return self._event.is_set()
 
     def set(self) -> None:
-        """Everyone who waits goes on."""
+        """Everyone who waits goes on at once."""
         self._event.set()
 
     async def wait(self, seconds: float) -> bool:
-        """True as soon as the end is asked for, False after `seconds`."""
+        """True as soon as the stop is set, False after `seconds`."""
         try:
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._event.wait()
@@ -67,7 +66,7 @@ class Supervisor:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def start(self, name: str, task: Task) -> None:
-        """The task runs from here on; it ends by itself only after `stop`."""
+        """The task runs from here on; started again when it fails or returns, until `stop`."""
         assert name not in self._running, name
         self._running[name] = asyncio.create_task(self._keep_running(name, task), name=name)
 
@@ -89,7 +88,7 @@ class Supervisor:
             started_s = time.monotonic()
             try:
                 await task(self._stop)
-            except QUIET as error:
+            except EXPECTED as error:
                 FAILURES.labels(name).inc()
                 log.warning(
                     "background_task_failed",
@@ -101,7 +100,7 @@ class Supervisor:
                 FAILURES.labels(name).inc()
                 log.exception("background_task_failed", task=name, pause_s=round(pause_s, 1))
             else:
-                continue  # it ended because it was asked to, or has lost its turn: at once again
+                continue  # stopped, or no longer the leader: the loop decides
             if time.monotonic() - started_s > HEALTHY_S:
                 pause_s = self._first_pause_s
             if await self._stop.wait(pause_s * random.uniform(0.5, 1.0)):  # noqa: S311 - spreads replicas, no secret

@@ -1,8 +1,8 @@
 """Which targets are scraped, from the settings: pure.
 
-DIS_SCRAPE_TARGETS = job=url,job=url      (as it stands)
-or /metrics of every service whose URL is set, under its folder's name; nginx's stub_status for the
-dashboard
+DIS_SCRAPE_TARGETS = job=url,job=url   these and no others
+empty                                  /metrics of every service whose URL is set, and
+                                       nginx's /stub_status of the dashboard
 """
 
 import zlib
@@ -17,7 +17,7 @@ class BadTargets(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One page to read again and again."""
+    """One page that is scraped."""
 
     job: str
     url: str
@@ -32,11 +32,11 @@ class Target:
 
     @property
     def is_stub_status(self) -> bool:
-        """Whether the page is nginx's own, which is no exposition."""
+        """Whether the page is nginx's stub_status, which is no exposition."""
         return urlsplit(self.url).path.rstrip("/").endswith("stub_status")
 
     def offset_ms(self, interval_ms: int) -> int:
-        """Where in the interval it is scraped: always the same, another for each target."""
+        """Where in the interval it is scraped: fixed for a target, different targets are spread."""
         return zlib.crc32(f"{self.job} {self.url}".encode()) % interval_ms
 
 
@@ -64,7 +64,5 @@ def of_services(urls: Mapping[str, str | None]) -> list[Target]:
 
 
 def next_round_ms(now_ms: int, interval_ms: int, offset_ms: int) -> int:
-    """The first instant after `now_ms` that is `offset_ms` into an interval; intervals are aligned
-    to the epoch.
-    """
+    """The first instant after `now_ms` that is `offset_ms` after a multiple of `interval_ms`."""
     return now_ms + interval_ms - (now_ms - offset_ms) % interval_ms

@@ -1,16 +1,17 @@
 """The background of the service: which tasks there are, and what each is given.
 
     scrape       one replica: every target and the host, for the home organisation
-    compaction   every replica, one at a time for each tenant
-    upkeep       partitions, replaced and orphaned objects
+    compaction   every replica; a tenant is compacted by one at a time
+    upkeep       partitions; replaced and orphaned objects
 
-Each has its own Postgres connection; the writer's is nobody else's.
+Each has a Postgres connection of its own; the writer's is never shared.
 """
 
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -20,7 +21,7 @@ import httpx
 from data_ingest.background import compaction, host, processes, scrape, targets, upkeep
 from data_ingest.background.compaction import CompactionSettings
 from data_ingest.background.leadership import lead
-from data_ingest.background.scrape import Ingest, Look, ScrapeSettings
+from data_ingest.background.scrape import Ingest, ScrapeResult, ScrapeSettings
 from data_ingest.background.scraped import TargetSeries, from_families
 from data_ingest.background.supervisor import Stop, Supervisor, every
 from data_ingest.chassis.clock import Clock
@@ -36,7 +37,7 @@ CATCH_UP_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """What the tasks work with; built by the composition root."""
+    """What the tasks work with; made by `app`."""
 
     settings: Settings
     ingest: Ingest
@@ -52,9 +53,7 @@ class Background:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Supervisor]:
-        """The tasks run inside the block and have ended after it. Nothing starts when
-        DIS_BACKGROUND is off.
-        """
+        """The tasks run inside the block and have ended after it; none if DIS_BACKGROUND is off."""
         scraped, rules = self._targets(), self._process_rules()
         supervisor = Supervisor()
         if self.settings.background:
@@ -87,7 +86,7 @@ class Background:
         self, stop: Stop, scraped: list[targets.Target], rules: list[processes.Rule]
     ) -> None:
         await lead(
-            stop, self.database_url, "scrape", lambda mine: self._scrape_all(mine, scraped, rules)
+            stop, self.database_url, "scrape", lambda stop: self._scrape_all(stop, scraped, rules)
         )
 
     async def _scrape_all(
@@ -97,50 +96,53 @@ class Background:
         if tenant is None:
             return
         settings = self.settings
-        how = ScrapeSettings(
+        scrape_settings = ScrapeSettings(
             settings.scrape_interval_s, settings.scrape_timeout_s, settings.scrape_body_bytes_max
         )
         supervisor = Supervisor()
 
-        def watch(
-            series: TargetSeries, look: Callable[[], Awaitable[Look]], offset_ms: int
+        def start(
+            series: TargetSeries, scrape_once: Callable[[], Awaitable[ScrapeResult]], offset_ms: int
         ) -> None:
             supervisor.start(
                 f"scrape {series.job} {series.instance}",
-                lambda mine: scrape.watch(
-                    mine,
+                lambda stop: scrape.scrape_loop(
+                    stop,
                     series,
-                    look,
+                    scrape_once,
                     tenant=tenant,
                     ingest=self.ingest,
-                    settings=how,
+                    settings=scrape_settings,
                     offset_ms=offset_ms,
                     clock=self.clock.now_s,
                 ),
             )
 
         for target in scraped:
-            look = _looking_at(self.http, target, how)
-            watch(
-                TargetSeries(target.job, target.instance), look, target.offset_ms(how.interval_ms)
+            start(
+                TargetSeries(target.job, target.instance),
+                partial(scrape.scrape_target, self.http, target, scrape_settings),
+                target.offset_ms(scrape_settings.interval_ms),
             )
         if settings.scrape_host:
             collector = host.Host({"processes": processes.Processes(rules).families})
-            watch(TargetSeries("node", host.instance()), _looking_at_host(collector), 0)
+            start(TargetSeries("node", host.instance()), partial(_scrape_host, collector), 0)
         try:
             while not await stop.wait(3600):
                 pass
         finally:
-            await supervisor.stop(scrape.FAREWELL_TIMEOUT_S + 0.5)
+            await supervisor.stop(scrape.STALE_MARKERS_TIMEOUT_S + 0.5)
 
     async def _compaction(self, stop: Stop) -> None:
         settings = self.settings
-        how = CompactionSettings(
+        compaction_settings = CompactionSettings(
             settings.compaction_delay_s, settings.compaction_samples_max, settings.block_bytes_max
         )
         async with catalogue.connected(self.database_url, "compaction") as conn:
             while not stop.is_set:
-                is_behind = await compaction.compact_due(conn, self.objects, how, self.clock.now_ms)
+                is_behind = await compaction.compact_due(
+                    conn, self.objects, compaction_settings, self.clock.now_ms
+                )
                 if await stop.wait(CATCH_UP_S if is_behind else settings.compaction_interval_s):
                     return
 
@@ -159,22 +161,7 @@ class Background:
         await every(stop, self.settings.partition_interval_s, once)
 
 
-def _looking_at(
-    http: httpx.AsyncClient, target: targets.Target, how: ScrapeSettings
-) -> Callable[[], Awaitable[Look]]:
-    return lambda: scrape.look_at(http, target, how)
-
-
-def _looking_at_host(collector: host.Host) -> Callable[[], Awaitable[Look]]:
-    async def look() -> Look:
-        started_s = time.perf_counter()
-        found = from_families(await anyio.to_thread.run_sync(collector.families))
-        report = [
-            ("up", 1.0),
-            ("scrape_duration_seconds", time.perf_counter() - started_s),
-            ("scrape_samples_scraped", float(len(found))),
-            ("scrape_samples_post_metric_relabeling", float(len(found))),
-        ]
-        return Look(found, report)
-
-    return look
+async def _scrape_host(collector: host.Host) -> ScrapeResult:
+    started_s = time.perf_counter()
+    scraped = from_families(await anyio.to_thread.run_sync(collector.families))
+    return ScrapeResult(scraped, scrape.report_series(scraped, time.perf_counter() - started_s))

@@ -1,15 +1,12 @@
-"""What keeps the store tidy: partitions of `batch` made and dropped, replaced and orphaned objects
-deleted.
+"""Upkeep of the store: partitions of `batch` made and dropped, objects without use deleted.
 
-    partition ── all compacted, 15 minutes past its end ── DETACH CONCURRENTLY ── looked at again ──
-    DROP
-    block ────── replaced 15 minutes ago ───────────────── object deleted ─────── row deleted
-    object ───── in no row, an hour old, no run under way ── deleted
+    partition ── all compacted, 15 minutes past its end ── DETACH CONCURRENTLY ── checked ── DROP
+    block ────── replaced 15 minutes ago ─── object deleted ── row deleted
+    object ───── in no row, an hour old, no run under way ──── deleted
 
-Detaching concurrently waits for every transaction that may still read the partition and holds
-nobody up meanwhile;
-a plain DROP would stand in the writers' way while it waits. Source: docs/contracts.md, section 3;
-PostgreSQL manual, ALTER TABLE.
+Detaching concurrently waits for every transaction that may still read the partition and holds up
+nobody meanwhile; a plain DROP would block the writers while it waits.
+Source: docs/contracts.md, section 3; PostgreSQL manual, ALTER TABLE.
 """
 
 import re
@@ -29,10 +26,12 @@ from data_ingest.store.objects import ObjectFacts, ObjectStore
 from data_ingest.store.partitions import HOUR, ensure_partitions, hours_needed, partition_name
 
 GRACE: Final = timedelta(minutes=15)
-"""Longer than any query lives, so no snapshot lists what goes."""
+"""Longer than any query runs, so no snapshot lists what is deleted."""
 ORPHAN_AGE_MS: Final = 3_600_000
-"""Longer than any compaction run (`compaction.RUN_TIMEOUT_S`). Age alone proves nothing (a machine
-may sleep in the middle of a run), so the sweep holds the tenant's compaction lock besides.
+"""Longer than any compaction run (`compaction.RUN_TIMEOUT_S`).
+
+Age alone proves nothing (a machine may sleep in the middle of a run), so the sweep holds the
+tenant's compaction lock as well.
 """
 KEYS_AT_ONCE: Final = 500
 TENANT_CHARACTERS: Final = 36
@@ -68,10 +67,9 @@ def end_of(partition: str) -> datetime:
 
 
 async def keep_partitions(conn: Any, now: datetime) -> list[str]:
-    """The partitions of the day ahead are there; those that are compacted and past are gone, and
-    their names returned.
+    """The partitions of the day ahead exist; those that are past and compacted are dropped.
 
-    conn: outside of a transaction.
+    Returns the names of the dropped ones. conn: outside of a transaction.
     """
     await ensure_partitions(conn, now)
     if not await conn.fetchval(_LOCK):
@@ -87,8 +85,9 @@ async def keep_partitions(conn: Any, now: datetime) -> list[str]:
                 ):
                     dropped.append(row["name"])
             except asyncpg.QueryCanceledError:
-                # Somebody reads for longer. One partition can be half detached, so the next ones
-                # wait with it; all its rows are in blocks, and the next round goes on here.
+                # A reader takes longer than the timeout. Postgres allows one half detached
+                # partition, so the others wait with it until the next round. A query still sees
+                # everything: all rows of this one are in blocks.
                 log.warning("partition_still_read", partition=row["name"])
                 break
         return dropped
@@ -106,9 +105,8 @@ async def _drop(conn: Any, name: str, is_attached: bool, is_pending: bool) -> bo
             await conn.execute(f"ALTER TABLE metrics.batch DETACH PARTITION metrics.{name} {how}")
     finally:
         await conn.execute("RESET statement_timeout")
-    if await _has_live(
-        conn, name
-    ):  # a transaction as old as the partition committed at the last moment
+    # A transaction as old as the partition may have committed just before it was detached.
+    if await _has_live(conn, name):
         start, end = (end_of(name) - HOUR).isoformat(), end_of(name).isoformat()
         await conn.execute(
             f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name}"
@@ -127,9 +125,7 @@ async def _has_live(conn: Any, name: str) -> bool:
 
 
 async def delete_replaced(conn: Any, objects: ObjectStore) -> int:
-    """Objects of blocks replaced longer ago than any query lives are gone, then their rows; how
-    many.
-    """
+    """Objects of blocks replaced over GRACE ago are deleted, then their rows; how many."""
     deleted = 0
     while rows := await catalogue.replaced_blocks(conn, GRACE.total_seconds()):
         for _, key in rows:
@@ -141,7 +137,7 @@ async def delete_replaced(conn: Any, objects: ObjectStore) -> int:
 
 
 async def sweep_orphans(conn: Any, objects: ObjectStore, now_ms: int) -> int:
-    """Objects that no row names, too old to be on their way to one, are gone; how many."""
+    """Objects that no row names and that are over ORPHAN_AGE_MS old are deleted; how many."""
     deleted = 0
     tenants = await catalogue.tenants_compacted(conn)
     old = await anyio.to_thread.run_sync(
@@ -157,7 +153,7 @@ async def sweep_orphans(conn: Any, objects: ObjectStore, now_ms: int) -> int:
 
 
 async def _sweep(conn: Any, objects: ObjectStore, tenant: UUID, keys: Sequence[str]) -> int:
-    """Those of `keys` that no row names are gone, unless a run is under way; how many."""
+    """Those of `keys` that no row names are deleted, unless a compaction runs; how many."""
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
             return 0
@@ -168,8 +164,9 @@ async def _sweep(conn: Any, objects: ObjectStore, tenant: UUID, keys: Sequence[s
 
 
 def _old(listed: Iterable[ObjectFacts], now_ms: int, tenants: set[str]) -> Iterator[ObjectFacts]:
-    """Only what compaction of this database writes, finished or not: a bucket may hold other
-    things, and other hubs.
+    """Objects, finished or not, that compaction of this database wrote over ORPHAN_AGE_MS ago.
+
+    A bucket may hold other files, and other databases' blocks.
     """
     for facts in listed:
         tenant, _, name = facts.key[:TENANT_CHARACTERS], *facts.key.rpartition("/")[1:]

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 from prometheus_client import Counter, Histogram, Info
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUESTS: Final = Counter(
@@ -29,6 +30,15 @@ DURATIONS: Final = Histogram(
 BUILD: Final = Info("cloudopshub_build", "The version that runs.", ["service"])
 QUIET: Final = frozenset({"/health", "/ready", "/metrics", "/internal/revocations"})
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+MISDIRECTED: Final = JSONResponse(
+    {
+        "status": "error",
+        "errorType": "unavailable",
+        "error": "the service that this request is for has moved; try again shortly",
+    },
+    503,
+    {"Retry-After": "1"},
+)
 
 log = structlog.get_logger()
 
@@ -86,6 +96,8 @@ class RequestLog:
     """ASGI middleware: a request id, one canonical log line and the HTTP metrics of a request.
 
     Source of the id: the caller's `X-Request-Id` when it is short and printable, else a new uuid.
+    A request whose `X-CloudOpsHub-Service` names another service came to an address that has moved:
+    503, so that its sender tries again, where a 404 would make it drop what it sends.
     """
 
     def __init__(self, app: ASGIApp, service: str) -> None:
@@ -113,8 +125,10 @@ class RequestLog:
 
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        meant_for = dict(scope["headers"]).get(b"x-cloudopshub-service", self.service.encode())
+        app = self.app if meant_for == self.service.encode() else MISDIRECTED
         try:
-            await self.app(scope, receive, send_with_id)
+            await app(scope, receive, send_with_id)
         finally:
             self._record(scope, status, time.perf_counter() - started_s)
 

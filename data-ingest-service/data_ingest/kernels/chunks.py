@@ -1,10 +1,9 @@
-"""Samples of many series to sorted chunks and scaled integers: the arithmetic of compaction and of
-blocks.
+"""The arithmetic of compaction and blocks: sorting samples, and float chunks as scaled integers.
 
-    arrival order ── counting sort by series ── time order, last wins ── chunks ── deltas, or raw
-    values
+    arrival order ── counting sort by series ── time order, last wins     (compaction)
+    chunk of floats ── scaled integers as deltas, or raw floats           (block, both directions)
 
-Source: docs/formats/block.md; the counting sort is 1.6 to 5 times faster than other sorts
+Source: docs/formats/block.md. The counting sort is 1.6 to 5 times faster than other sorts
 (docs/adr/0004-compaction.md).
 """
 
@@ -35,8 +34,9 @@ I8S = types.Array(types.int8, 1, "C")
 
 @kernel(void(I64S, I64S_OUT))
 def counting_order(codes: I64, starts: I64) -> None:
-    """`starts[c]` is the first place of code c, `starts[-1]` = n; codes are within 0 … starts.size
-    - 2.
+    """`starts[c]` is the index of the first sample of code c in code order; `starts[-1]` is n.
+
+    codes: (n,), each in 0 … starts.size - 2.
     """
     for i in range(starts.size):
         starts[i] = 0
@@ -50,7 +50,10 @@ def counting_order(codes: I64, starts: I64) -> None:
 def scatter(  # noqa: PLR0917 - compiled by position
     codes: I64, timestamps_ms: I64, bits: U64, starts: I64, out_ms: I64, out_bits: U64
 ) -> None:
-    """Samples stand by code in arrival order; `starts[c]` is used up and ends as the end of c."""
+    """The samples stand by code, each code's in arrival order.
+
+    starts: the first index of each code; afterwards one past the last sample of each code.
+    """
     for i in range(codes.size):
         place = starts[codes[i]]
         starts[codes[i]] = place + 1
@@ -87,14 +90,14 @@ def _merge_sort(  # noqa: PLR0917 - compiled by position
 
 
 @kernel(int64(I64S_OUT, I64S_OUT, U64S_OUT, I64S_OUT, U64S_OUT, I64S_OUT))
-def order_and_settle(  # noqa: PLR0917 - compiled by position
+def order_times_and_deduplicate(  # noqa: PLR0917 - compiled by position
     ends: I64, times: I64, bits: U64, spare_times: I64, spare_bits: U64, out_starts: I64
 ) -> int:
-    """How many samples are left: each series' times strictly ascend, of equal ones the last arrived
-    is kept.
+    """Each series' times strictly ascend, of equal ones the last arrived is left; returns how many.
 
     ends: (s,), one past each series in `times` and `bits`, which are compacted in place.
-    out_starts: (s + 1,), where each series starts afterwards.
+    spare_times, spare_bits: as large as `times`; scratch space.
+    out_starts: (s + 1,), where each series starts afterwards; the last item is the result.
     """
     write = 0
     start = 0
@@ -135,11 +138,11 @@ def _integer(value: Any, bits: Any, scale: Any) -> Any:
 
 @kernel(void(I64S, F64S, U64S, I8S, I64S_OUT))
 def scale(starts: I64, values: F64, bits: U64, scales: Any, deltas: I64) -> None:
-    """For chunk c = [starts[c], starts[c + 1]): the smallest scale that keeps every bit, and its
-    deltas; or RAW.
+    """For each chunk, the smallest scale that keeps every bit, and the deltas; or RAW.
 
-    values and bits are two views of the same (n,) array; deltas (n,) is left alone where the chunk
-    is raw.
+    starts: (c + 1,), chunk i is [starts[i], starts[i + 1]).
+    values, bits: two views of the same (n,) array.
+    scales: (c,) out. deltas: (n,) out, not written where the chunk is raw.
     """
     for c in range(starts.size - 1):
         start = starts[c]
@@ -147,9 +150,8 @@ def scale(starts: I64, values: F64, bits: U64, scales: Any, deltas: I64) -> None
         exponent = 0
         good = 0
         i = start
-        while (
-            good < end - start and exponent <= SCALE_MAX
-        ):  # round and round, until all agreed in a row
+        # Go round the chunk until all its values in a row have fitted one exponent.
+        while good < end - start and exponent <= SCALE_MAX:
             fits, _m = _integer(values[i], bits[i], exponent)
             if fits:
                 good += 1
@@ -180,8 +182,10 @@ def scale(starts: I64, values: F64, bits: U64, scales: Any, deltas: I64) -> None
     )
 )
 def unscale(starts: I64, scales: Any, deltas: I64, raw: F64, out: F64) -> None:
-    """Values of every chunk. `deltas` holds those of the scaled chunks one after another, `raw`
-    those of the others.
+    """`out` holds the values of every chunk.
+
+    deltas: those of the scaled chunks, one chunk after another.
+    raw: the values of the other chunks, likewise.
     """
     d = 0
     r = 0

@@ -8,8 +8,9 @@ from data_ingest.model import I64, U8, U64
 
 @kernel(void(I64S, I64S, U64S, BYTES_OUT))
 def shuffle(series_ids: I64, timestamps_ms: I64, value_bits: U64, out: U8) -> None:
-    """`out`, 24 n bytes, holds the raw body: three byte-shuffled columns, the first two as zigzag
-    deltas.
+    """`out` holds the raw body: three byte-shuffled columns, the first two as zigzag deltas.
+
+    out: 24 n bytes, that is 8 planes of n bytes for each column.
     """
     n = series_ids.size
     previous_id = np.int64(0)

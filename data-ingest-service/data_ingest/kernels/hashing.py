@@ -1,11 +1,12 @@
 """Two 64-bit lanes over raw label bytes: the cache key of a series.
 
-It decides nothing that is stored: the identity of a series is `labels_hash` (docs/contracts.md,
-section 3). The seed is drawn for each process and all of it is secret, so nobody outside can
-prepare colliding label sets (a block equal to a known constant would wipe a lane).
+    for each 16 bytes (a, b):   lane0 = fold(a ^ key0,  b ^ lane0)
+                                lane1 = fold(a ^ lane1, b ^ key1)
+    fold(x, y) = high half ^ low half of the 128-bit product x * y
 
-    for each 16 bytes (a, b):   lane0 = fold(a ^ key0, b ^ lane0)   lane1 = fold(a ^ lane1, b ^
-    key1) fold(x, y) = high half ^ low half of the 128-bit product x * y
+The key decides nothing that is stored: the identity of a series is `labels_hash`
+(docs/contracts.md, section 3). The seed is drawn once a process and all of it is secret, so nobody
+outside can prepare colliding label sets (a block equal to a known constant would wipe a lane).
 
 Source: the structure of wyhash (public domain); docs/adr/0001-metric-store.md.
 """
@@ -21,9 +22,7 @@ from data_ingest.kernels.instructions import load_u64, multiply_high, multiply_l
 from data_ingest.model import U8, U64
 
 SPARE_BYTES = 32
-"""A buffer that is walked or hashed has this many readable bytes after its end: the loads are
-wide.
-"""
+"""A buffer that is walked or hashed has this many readable bytes after its end: loads are wide."""
 
 _SECRET = secrets.token_bytes(32)
 _SALT = np.uint64(0x8EBC6AF09C88C6E3)
@@ -31,10 +30,10 @@ _ONES = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
 def seed_for(purpose: bytes) -> U64:
-    """(4,) uint64, two first lanes and two keys: this process's seed for one kind of bytes (a
-    protocol; a scrape target's own labels).
+    """This process's seed for one kind of bytes: a protocol, or one scrape target's series.
 
-    Bytes of different purposes never share a key, even when they are equal.
+    Returns (4,) uint64: the first value of both lanes, then both keys. Equal bytes of different
+    purposes have different hashes.
     """
     digest = hashlib.blake2b(purpose, digest_size=32, key=_SECRET).digest()
     return np.frombuffer(digest, "<u8").copy()
@@ -50,8 +49,9 @@ def fold(a: Any, b: Any) -> Any:
 def hash_step(  # noqa: PLR0917 - compiled by position
     buf: Any, start: Any, end: Any, lane0: Any, lane1: Any, key0: Any, key1: Any
 ) -> Any:
-    """Both lanes after the bytes [start, end) and their number; reads up to 16 bytes past `end` but
-    does not use them.
+    """Both lanes after hashing the bytes [start, end) and their number.
+
+    Reads, and does not use, up to 7 bytes past `end`.
     """
     length = np.uint64(end - start)
     i = start
@@ -81,9 +81,7 @@ def _hash_into(buf: U8, start: int, end: int, seed: U64, out: U64) -> None:
 
 
 def hash_bytes(data: bytes, seed: U64) -> U64:
-    """(2,) uint64: the key of one label set's bytes. For tests and for paths that meet few
-    series.
-    """
+    """The key of one label set's bytes, (2,) uint64; copies them, so for paths with few series."""
     padded = np.frombuffer(data + bytes(SPARE_BYTES), np.uint8)
     out = np.empty(2, np.uint64)
     _hash_into(padded, 0, len(data), seed, out)

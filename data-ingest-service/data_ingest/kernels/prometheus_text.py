@@ -1,15 +1,13 @@
-"""Walker over the Prometheus text format 0.0.4 and OpenMetrics 1.0: bytes to offsets, and most
-floats.
+"""Walker over Prometheus text 0.0.4 and OpenMetrics 1.0: bytes to offsets, and most floats.
 
     name {  label = "value" , … } value timestamp  # { exemplar } …
     └─── key text ──────────────┘ └─┬─┘ └───┬───┘   └─ skipped ─┘
                                     float   ms (0.0.4) or seconds (OpenMetrics)
 
-A number with at most 19 digits below 2**53 and a power of ten up to 22 is exact in one
-multiplication or
-division; every other one is handed back as HARD with its offsets. Source:
-prometheus.io/docs/instrumenting/exposition_formats,
-the OpenMetrics 1.0 ABNF, Prometheus `model/textparse`.
+A number whose digits make less than 2**53 and whose power of ten is at most 22 is exact after one
+multiplication or division; every other one is handed back as HARD with its offsets.
+Source: prometheus.io/docs/instrumenting/exposition_formats, the OpenMetrics 1.0 ABNF, Prometheus
+`model/textparse`.
 """
 
 from typing import Any, Final
@@ -74,8 +72,7 @@ META_NAME_START: Final = 1
 META_NAME_END: Final = 2
 META_TEXT_START: Final = 3
 META_TEXT_END: Final = 4
-META_BEFORE_SAMPLE: Final = 5
-META_COLUMNS: Final = 6
+META_COLUMNS: Final = 5
 HELP: Final = 1
 TYPE: Final = 2
 UNIT: Final = 3
@@ -116,8 +113,9 @@ def _name_end(buf: Any, p: Any, end: Any, colon: Any) -> Any:
 
 @inlined
 def _quoted_end(buf: Any, p: Any, end: Any) -> Any:
-    """Of the text after an opening quote at `p - 1`: (offset of the closing quote or -1, escaped 0
-    or 1).
+    """Of the text from `p`, which follows a quote: (offset of the closing quote or -1, escaped).
+
+    escaped: 1 when the text has a backslash, else 0.
     """
     escaped = 0
     while p < end:
@@ -208,8 +206,7 @@ def _labels(  # noqa: PLR0917 - compiled by position
 ) -> Any:
     """Reads from after `{` to after `}` into label rows: (status, offset, count).
 
-    A quoted word that no `=` follows is the metric name (UTF-8 names); its place goes to `name`
-    (3,).
+    A quoted text without `=` is the metric name (UTF-8 names): start, end and escaped go to `name`.
     """
     while True:
         p = _skip_blanks(buf, p, end)
@@ -263,9 +260,9 @@ def walk(  # noqa: PLR0917 - compiled by position
 ) -> int:
     """Status of the walk; OK when the whole body was read.
 
-    samples (≥ lines, SAMPLE_COLUMNS), values (≥ lines,), labels (≥ `=` + 1, LABEL_COLUMNS),
-    metadata (≥ lines, META_COLUMNS); out: (samples, labels, metadata, line from 1, offset at
-    fault).
+    samples: (≥ lines, SAMPLE_COLUMNS); values: (≥ lines,).
+    labels: (≥ number of `=` + 1, LABEL_COLUMNS); metadata: (≥ number of `#`, META_COLUMNS).
+    out: (samples, labels, metadata, line from 1, offset at fault).
     """
     n_samples = 0
     n_labels = 0
@@ -325,7 +322,6 @@ def walk(  # noqa: PLR0917 - compiled by position
                 metadata[n_metadata, META_KIND] = kind
                 metadata[n_metadata, META_TEXT_START] = q
                 metadata[n_metadata, META_TEXT_END] = end
-                metadata[n_metadata, META_BEFORE_SAMPLE] = n_samples
                 n_metadata += 1
             p = next_line
             continue
@@ -392,9 +388,8 @@ def walk(  # noqa: PLR0917 - compiled by position
             if not (openmetrics and buf[p] == 35):
                 out[4] = p
                 return TRAILING
-            brace = _skip_blanks(
-                buf, p + 1, end
-            )  # an exemplar: its labels are checked, then all of it is left
+            # An exemplar: its labels are checked, the rest of the line is skipped.
+            brace = _skip_blanks(buf, p + 1, end)
             if brace == end or buf[brace] != 123:
                 out[4] = brace
                 return BAD_EXEMPLAR

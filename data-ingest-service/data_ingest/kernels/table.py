@@ -1,5 +1,4 @@
-"""The lookup table of known series: open addressing, one interleaved row a key, so a hit costs one
-cache line.
+"""The lookup table of known series: open addressing, one row a key, so a hit costs one cache line.
 
     row (4 x uint64):  lane0 │ lane1 │ series_id (0 = empty row) │ minute it was last seen
 
@@ -41,12 +40,12 @@ def find(rows: U64, keys: U64, minute: np.uint64, series_ids: I64) -> int:
 
 @kernel(int64(U64_ROWS_OUT, U64_ROWS_OUT, I64S_OUT, uint64))
 def insert(rows: U64, keys: U64, series_ids: I64, minute: np.uint64) -> int:
-    """How many rows were taken; a key that is there already keeps its row and gets the id given.
+    """How many rows became used; a key that is already there keeps its row and gets the id given.
 
-    The caller keeps at least one row empty, or this would not end.
+    At least one row must stay empty, or the loop does not end.
     """
     mask = np.uint64(rows.shape[0] - 1)
-    taken = 0
+    inserted = 0
     for i in range(keys.shape[0]):
         at = keys[i, 0] & mask
         while rows[at, 2] != np.uint64(0) and not (
@@ -54,19 +53,19 @@ def insert(rows: U64, keys: U64, series_ids: I64, minute: np.uint64) -> int:
         ):
             at = (at + np.uint64(1)) & mask
         if rows[at, 2] == np.uint64(0):
-            taken += 1
+            inserted += 1
         rows[at, 0] = keys[i, 0]
         rows[at, 1] = keys[i, 1]
         rows[at, 2] = np.uint64(series_ids[i])
         rows[at, 3] = minute
-    return taken
+    return inserted
 
 
 @kernel(int64(U64_ROWS, U64_ROWS_OUT, uint64))
 def rebuild(old: U64, new: U64, since_minute: np.uint64) -> int:
     """How many rows `new` (zeroed) holds: those of `old` seen at or after `since_minute`."""
     mask = np.uint64(new.shape[0] - 1)
-    kept = 0
+    copied = 0
     for i in range(old.shape[0]):
         if old[i, 2] == np.uint64(0) or old[i, 3] < since_minute:
             continue
@@ -75,5 +74,5 @@ def rebuild(old: U64, new: U64, since_minute: np.uint64) -> int:
             at = (at + np.uint64(1)) & mask
         for j in range(4):
             new[at, j] = old[i, j]
-        kept += 1
-    return kept
+        copied += 1
+    return copied

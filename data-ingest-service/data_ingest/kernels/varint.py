@@ -1,8 +1,8 @@
-"""Protobuf's numbers and how to step over what is not wanted.
+"""Protobuf's numbers and fields.
 
 Every reader takes a buffer with at least `hashing.SPARE_BYTES` readable bytes after its logical
-end, so one number may be read whole before its end is checked. A position of -1 says that bytes are
-malformed.
+end, so one number may be read whole before its end is checked. A position of -1 says that the bytes
+are malformed.
 Source: protobuf encoding guide, https://protobuf.dev/programming-guides/encoding/.
 """
 
@@ -31,23 +31,30 @@ def read_varint(buf: Any, p: Any) -> Any:
 
 
 @inlined
-def field_end(buf: Any, p: Any, wire: Any, end: Any) -> Any:
-    """Position after a field's value that starts at `p`; -1 when it leaves `end` or its wire type
-    is unknown.
+def next_field(buf: Any, p: Any, end: Any) -> Any:
+    """The field at `p` of a message that ends at `end`: (tag, value start, value end).
+
+    tag: field number << 3 | wire type, uint64. A value of BYTES_FIELD starts after its length.
+    The end is -1 when the tag is malformed, the wire type is unknown, or the value leaves the
+    message.
     """
-    if wire == VARINT:
-        _, after = read_varint(buf, p)
-    elif wire == FIXED64:
-        after = p + 8
-    elif wire == FIXED32:
-        after = p + 4
-    elif wire == BYTES_FIELD:
-        size, start = read_varint(buf, p)
+    tag, start = read_varint(buf, p)
+    if start < 0 or start > end or tag < np.uint64(8):  # field number 0 does not exist
+        return tag, start, -1
+    wire = np.int64(tag & np.uint64(7))
+    if wire == BYTES_FIELD:
+        size, start = read_varint(buf, start)
         if start < 0 or start > end or size > np.uint64(end - start):
-            return -1
-        after = start + np.int64(size)
+            return tag, start, -1
+        return tag, start, start + np.int64(size)
+    if wire == VARINT:
+        _, after = read_varint(buf, start)
+    elif wire == FIXED64:
+        after = start + 8
+    elif wire == FIXED32:
+        after = start + 4
     else:
-        return -1
+        return tag, start, -1
     if after > end:
-        return -1
-    return after
+        return tag, start, -1
+    return tag, start, after

@@ -1,14 +1,12 @@
-"""Prometheus text 0.0.4 and OpenMetrics 1.0 expositions: what a scrape or a push brings.
+"""Prometheus text 0.0.4 and OpenMetrics 1.0 expositions: what a scrape brings.
 
-    body ── kernels.prometheus_text.walk ──▶ offsets, floats ──▶ Exposition ──▶ SampleBatch
+    body ── kernels.prometheus_text.walk ──▶ offsets, floats ──▶ Exposition
                                              hard floats: Python's float
 
-Both formats come through one walker. Differences kept: OpenMetrics timestamps are seconds and its
-body ends with
+Both formats go through one walker. OpenMetrics timestamps are seconds and its body ends with
 `# EOF` (so a cut body is noticed); 0.0.4 timestamps are whole milliseconds. `le` and `quantile` are
-written one way
-(`1` and `1.0` are one series), as Prometheus 3 does. Exemplars are skipped. Source: Prometheus
-`model/textparse`.
+written one way (`1` and `1.0` are one series), as Prometheus 3 does. Exemplars are skipped.
+Source: Prometheus `model/textparse`.
 """
 
 import re
@@ -20,9 +18,8 @@ from typing import Final
 import numpy as np
 
 from data_ingest.errors import BadBody
-from data_ingest.kernels import hashing
 from data_ingest.kernels import prometheus_text as kernel
-from data_ingest.model import F64, I64, U8, U64, MetricMetadata, RawLabels, SampleBatch
+from data_ingest.model import F64, I64, U8, MetricMetadata, RawLabels
 
 NORMAL_NAN_BITS: Final = 0x7FF8_0000_0000_0001
 """Every NaN of an exposition becomes this one. Source: Prometheus `value.NormalNaN`."""
@@ -72,14 +69,16 @@ _MS_MAX: Final = 2**63 - 1
 
 
 class BadExposition(BadBody):
-    """The exposition cannot be read"""
+    """The exposition cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exposition:
-    """One decoded body; a sample's labels are made only when asked for.
+    """One decoded body; a sample's labels are made when `labels` is called.
 
-    values: (n,) float64, NaNs normal. timestamps_ms: (n,) int64, meaningful where `has_timestamp`.
+    rows: (n, SAMPLE_COLUMNS) and label_rows: (l, LABEL_COLUMNS) int64, offsets into `body`.
+    values: (n,) float64, every NaN NORMAL_NAN_BITS.
+    timestamps_ms: (n,) int64, meaningful where has_timestamp (n,) bool.
     """
 
     body: bytes
@@ -95,9 +94,7 @@ class Exposition:
         return int(self.rows.shape[0])
 
     def keys(self) -> Iterator[bytes]:
-        """The series text of each sample as it stands in the body, `name{…}`: equal text, equal
-        labels.
-        """
+        """The text of each sample's series as in the body, `name{…}`; equal texts, equal labels."""
         for start, end in self.rows[:, : kernel.KEY_END + 1].tolist():
             yield self.body[start:end]
 
@@ -110,7 +107,7 @@ class Exposition:
         name = self._unescaped(
             row[kernel.NAME_START], row[kernel.NAME_END], bool(row[kernel.NAME_ESCAPED])
         )
-        found: RawLabels = [(b"__name__", name)]
+        labels: RawLabels = [(b"__name__", name)]
         names = {b"__name__"}
         boundary = self._boundary_label(name)
         for start, end, value_start, value_end, escaped in self.label_rows[
@@ -124,8 +121,8 @@ class Exposition:
             if label == boundary:
                 value = normalised_boundary(value)
             if value:
-                found.append((label, value))
-        return found
+                labels.append((label, value))
+        return labels
 
     def _boundary_label(self, name: bytes) -> bytes | None:
         if name.endswith(b"_bucket") and self._types.get(name[:-7]) in {
@@ -182,34 +179,7 @@ def decode(body: bytes, *, openmetrics: bool = False) -> Exposition:
         timestamps_ms=_timestamps(body, samples, openmetrics=openmetrics),
         has_timestamp=samples[:, kernel.TIME_START] >= 0,
         metadata=tuple(described.values()),
-        _types={name.encode(): found.type for name, found in described.items()},
-    )
-
-
-def as_batch(exposition: Exposition, now_ms: int, seed: U64) -> SampleBatch:
-    """The exposition as one request of the write path; samples without a timestamp get `now_ms`."""
-    rows: dict[bytes, int] = {}
-    first_samples: list[int] = []
-    series_of = np.empty(len(exposition), np.int64)
-    for i, key in enumerate(exposition.keys()):
-        row = rows.setdefault(key, len(rows))
-        if row == len(first_samples):
-            first_samples.append(i)
-        series_of[i] = row
-    keys = np.empty((len(rows), 2), np.uint64)
-    for key, row in rows.items():
-        keys[row] = hashing.hash_bytes(key, seed)
-
-    def labels_at(row: int) -> RawLabels:
-        return exposition.labels(first_samples[row])
-
-    return SampleBatch(
-        keys=keys,
-        series_of=series_of,
-        timestamps_ms=np.where(exposition.has_timestamp, exposition.timestamps_ms, now_ms),
-        values=exposition.values,
-        labels_at=labels_at,
-        metadata=exposition.metadata,
+        _types={name.encode(): metric.type for name, metric in described.items()},
     )
 
 
@@ -219,8 +189,7 @@ def unescape(text: bytes) -> bytes:
 
 
 def normalised_boundary(text: bytes) -> bytes:
-    """A bucket boundary or quantile the one way OpenMetrics writes it: `1` → `1.0`, `1e+06` stays;
-    no float stays as is.
+    """A bucket boundary or quantile as OpenMetrics writes it: `1` → `1.0`; other text is unchanged.
 
     Source: Prometheus `normalizeFloatsInLabelValues`, `formatOpenMetricsFloat` (Go's `%g`, shortest
     form).
@@ -283,14 +252,14 @@ def _seconds_to_ms(text: bytes) -> int:
 
 
 def _metadata(body: bytes, rows: I64) -> dict[str, MetricMetadata]:
-    found: dict[str, dict[str, str]] = {}
-    for kind, name_start, name_end, start, end, _ in rows.tolist():
+    described: dict[str, dict[str, str]] = {}
+    for kind, name_start, name_end, start, end in rows.tolist():
         try:
             name = unescape(body[name_start:name_end]).decode()
             text = body[start:end].decode()
         except UnicodeDecodeError as exc:
             raise _fault(body, name_start, "not UTF-8") from exc
-        facts = found.setdefault(name, {})
+        facts = described.setdefault(name, {})
         if kind == kernel.HELP:
             facts["help"] = unescape(text.strip(" \t").encode()).decode()
         elif kind == kernel.TYPE:
@@ -303,7 +272,7 @@ def _metadata(body: bytes, rows: I64) -> dict[str, MetricMetadata]:
         name: MetricMetadata(
             name, facts.get("type", "unknown"), facts.get("help", ""), facts.get("unit", "")
         )
-        for name, facts in found.items()
+        for name, facts in described.items()
     }
 
 

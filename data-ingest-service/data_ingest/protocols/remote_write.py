@@ -22,16 +22,18 @@ PATHS: Final = ("/api/v1/write", "/api/v1/push", "/api/prom/push")
 HISTOGRAM_REASON: Final = "native_histogram_unsupported"
 EXEMPLAR_REASON: Final = "exemplar_unsupported"
 
-# The densest thing a snappy block can say: a copy of 64 bytes in an element of 3 (2-byte offset).
-# A block that claims more than this lies, and is refused before anything is allocated for it.
+# The densest element of a snappy block: a copy of 64 bytes in 3 (2-byte offset). A block that
+# claims more than this is refused before anything is allocated for it.
 _RATIO_MAX: Final = 22
+_SNAPPY_LENGTH_BYTES: Final = 5
+_VARINT_BYTES: Final = 10
 _METADATA_MAX: Final = 20_000
 _METADATA_TEXT_MAX: Final = 4096
 _METADATA_FIELDS_MAX: Final = 32
-# Reading labels is Python, a microsecond each, so it is bounded, by series and by request. Empty
-# ones count here, which the rules (`labels.LabelRules`) do not count.
+# Reading labels is Python, a microsecond each, so a series and a request have a bound. Labels with
+# empty values count here; `labels.LabelRules` does not count them.
 _LABELS_MAX: Final = 1024
-_LABELS_READ_MAX: Final = 4_000_000
+LABELS_READ_MAX: Final = 4_000_000
 _TYPES: Final = (
     "unknown",
     "counter",
@@ -54,9 +56,7 @@ class Bounds:
 
 
 def check_content(content_type: str, content_encoding: str) -> None:
-    """Passes for remote_write 1.0; `UnsupportedBody` names what else it is. Absent headers mean
-    1.0.
-    """
+    """Passes for remote_write 1.0 and for absent headers; else `UnsupportedBody` says why not."""
     media, _, parameters = content_type.partition(";")
     if media.strip().lower() not in {"", "application/x-protobuf"}:
         raise UnsupportedBody(
@@ -77,14 +77,10 @@ def check_content(content_type: str, content_encoding: str) -> None:
 
 def declared_bytes(body: bytes | bytearray | memoryview) -> int:
     """What the snappy block says it will unpack to: at most 2**32 - 1."""
-    value = 0
-    for i in range(min(5, len(body))):
-        value |= (body[i] & 0x7F) << (7 * i)
-        if body[i] < 0x80:
-            if value > 0xFFFF_FFFF:
-                break
-            return value
-    raise BadBody(detail="it is not a snappy block: no length at its start", bytes=len(body))
+    size, after = _varint(body[:_SNAPPY_LENGTH_BYTES], 0)
+    if after < 0 or size > 0xFFFF_FFFF:
+        raise BadBody(detail="it is not a snappy block: no length at its start", bytes=len(body))
+    return size
 
 
 def decompress(body: bytes | bytearray | memoryview, decoded_bytes_max: int) -> tuple[U8, int]:
@@ -112,31 +108,31 @@ def decompress(body: bytes | bytearray | memoryview, decoded_bytes_max: int) -> 
 
 
 def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SEED) -> SampleBatch:
-    """All samples of the request, in order; `BadBody`, `BodyTooLarge` or `UnsupportedBody` when
-    there are none to take.
+    """All samples of the request, in order; exemplars are skipped and counted.
 
-    Exemplars are skipped and counted; native histograms are refused and counted, one sample each.
+    Native histograms are refused and counted, one sample each. Raises `BadBody`, `BodyTooLarge` or
+    `UnsupportedBody` when nothing of the request is taken.
     """
     buf, size = decompress(body, bounds.decoded_bytes_max)
-    # A TimeSeries with its labels is rarely under 64 bytes; the kernel says when this guess was too
-    # small.
+    # A TimeSeries with its labels is rarely under 64 bytes; when there are more, the walk says so.
     capacity = min(size // 64 + 16, bounds.samples_max)
     while True:
         keys = np.empty((capacity, 2), np.uint64)
-        series_start, series_of, timestamps_ms = np.empty((3, capacity), np.int64)
+        series_of, timestamps_ms = np.empty((2, capacity), np.int64)
+        series_spans = np.empty(2 * capacity, np.int64)
         value_bits = np.empty(capacity, np.uint64)
-        metadata_start = np.empty(min(capacity, _METADATA_MAX), np.int64)
+        metadata_spans = np.empty(2 * min(capacity, _METADATA_MAX), np.int64)
         counts = np.zeros(kernel.COUNTS, np.int64)
         status = kernel.walk(
             buf,
             size,
             seed,
             keys,
-            series_start,
+            series_spans,
             series_of,
             timestamps_ms,
             value_bits,
-            metadata_start,
+            metadata_spans,
             counts,
         )
         if status not in {kernel.SERIES_FULL, kernel.SAMPLES_FULL}:
@@ -152,26 +148,26 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         raise BadBody(detail="malformed protobuf", offset=int(counts[kernel.OFFSET]), bytes=size)
     series, samples = int(counts[kernel.SERIES]), int(counts[kernel.SAMPLES])
     histograms, exemplars = int(counts[kernel.HISTOGRAMS]), int(counts[kernel.EXEMPLARS])
-    described = metadata_start[: min(int(counts[kernel.METADATA]), metadata_start.size)]
+    described = metadata_spans[: 2 * int(counts[kernel.METADATA])].reshape(-1, 2)
 
     spans = np.empty(4 * _LABELS_MAX, np.int64)
     labels_read = 0
 
     def labels_at(row: int) -> RawLabels:
         nonlocal labels_read
-        start, end = _message(buf, int(series_start[row]))
-        found = kernel.find_labels(buf, start, end, spans)
-        if found < 0:
+        start, end = series_spans[2 * row : 2 * row + 2].tolist()
+        labels = kernel.find_labels(buf, start, end, spans)
+        if labels < 0:
             raise InvalidLabels(detail="malformed protobuf", offset=start)
-        if found > _LABELS_MAX:
-            raise InvalidLabels(detail="too many labels", labels=found, limit=_LABELS_MAX)
-        labels_read += found
-        if labels_read > _LABELS_READ_MAX:
-            raise BodyTooLarge(detail="too many labels in one request", limit=_LABELS_READ_MAX)
-        at = spans[: 4 * found].tolist()
+        if labels > _LABELS_MAX:
+            raise InvalidLabels(detail="too many labels", labels=labels, limit=_LABELS_MAX)
+        labels_read += labels
+        if labels_read > LABELS_READ_MAX:
+            raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
+        at = spans[: 4 * labels].tolist()
         return [
             (buf[at[i] : at[i + 1]].tobytes(), buf[at[i + 2] : at[i + 3]].tobytes())
-            for i in range(0, 4 * found, 4)
+            for i in range(0, 4 * labels, 4)
         ]
 
     return SampleBatch(
@@ -181,9 +177,9 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         values=value_bits[:samples].view(np.float64),
         labels_at=labels_at,
         metadata=tuple(
-            found
-            for at in described.tolist()
-            if (found := _metadata(buf, *_message(buf, at))) is not None
+            metadata
+            for start, end in described.tolist()
+            if (metadata := _metadata(buf[start:end].tobytes())) is not None
         ),
         refused={HISTOGRAM_REASON: histograms} if histograms else {},
         skipped={EXEMPLAR_REASON: exemplars} if exemplars else {},
@@ -191,71 +187,49 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     )
 
 
-def _message(buf: U8, at: int) -> tuple[int, int]:
-    """Start and end of the length-delimited field whose length starts at `at`; the walker has
-    checked it.
-    """
-    size, shift = 0, 0
-    while True:
-        byte = int(buf[at])
-        size |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+def _varint(data: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
+    """(value, position after it); position -1 when it ends early or is longer than 10 bytes."""
+    value = 0
+    for i, byte in enumerate(data[at : at + _VARINT_BYTES]):
+        value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
-            return at, at + size
+            return value & 0xFFFF_FFFF_FFFF_FFFF, at + i + 1
+    return 0, -1
 
 
 def _fields(message: bytes) -> list[tuple[int, int, int | bytes]]:
-    """(field, wire type, value) of each field; `InvalidLabels` when the bytes end early or there
-    are too many.
-    """
-    found: list[tuple[int, int, int | bytes]] = []
+    """(field, wire type, value) of each field; ValueError when malformed or too many."""
+    fields: list[tuple[int, int, int | bytes]] = []
     p, end = 0, len(message)
     while p < end:
-        if len(found) == _METADATA_FIELDS_MAX:
-            raise InvalidLabels(detail="too many fields", limit=_METADATA_FIELDS_MAX)
+        if len(fields) == _METADATA_FIELDS_MAX:
+            raise ValueError("too many fields")
         tag, p = _varint(message, p)
         wire = tag & 7
-        value: int | bytes
-        if wire == 0:
+        value: int | bytes = 0
+        size = {1: 8, 5: 4}.get(wire, 0)
+        if p >= 0 and wire in {0, 2}:
             value, p = _varint(message, p)
-        elif wire == 2:
-            size, p = _varint(message, p)
+            size = value if wire == 2 else 0
+        if p < 0 or p + size > end or wire not in {0, 1, 2, 5}:
+            raise ValueError("malformed protobuf")
+        if wire != 0:
             value, p = message[p : p + size], p + size
-        elif wire in {1, 5}:
-            size = 8 if wire == 1 else 4
-            value, p = message[p : p + size], p + size
-        else:
-            raise InvalidLabels(detail="malformed protobuf", offset=p)
-        if p > end:
-            raise InvalidLabels(detail="malformed protobuf", offset=p)
-        found.append((tag >> 3, wire, value))
-    return found
+        fields.append((tag >> 3, wire, value))
+    return fields
 
 
-def _varint(message: bytes, p: int) -> tuple[int, int]:
-    value = 0
-    for i in range(10):
-        if p + i >= len(message):
-            break
-        value |= (message[p + i] & 0x7F) << (7 * i)
-        if message[p + i] < 0x80:
-            return value & 0xFFFF_FFFF_FFFF_FFFF, p + i + 1
-    raise InvalidLabels(detail="malformed protobuf", offset=p)
-
-
-def _metadata(buf: U8, start: int, end: int) -> MetricMetadata | None:
-    """What the sender says about a metric name; None when it says it in bytes that cannot be
-    kept.
-    """
+def _metadata(message: bytes) -> MetricMetadata | None:
+    """What the sender says about a metric name; None when the bytes cannot be kept as text."""
     kind, texts = 0, {2: b"", 4: b"", 5: b""}
     try:
-        for field, wire, value in _fields(buf[start:end].tobytes()):
+        for field, wire, value in _fields(message):
             if field == 1 and isinstance(value, int):
                 kind = value
             elif field in texts and wire == 2 and isinstance(value, bytes):
                 texts[field] = value
         name, help_text, unit = (texts[field].decode() for field in (2, 4, 5))
-    except (InvalidLabels, UnicodeDecodeError):
+    except ValueError:  # malformed, or not UTF-8
         return None
     if not 0 < len(name) <= _METADATA_TEXT_MAX or "\0" in name + help_text + unit:
         return None

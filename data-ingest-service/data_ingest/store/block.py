@@ -1,10 +1,9 @@
-"""Blocks as Parquet: columns of sorted samples to bytes and back (docs/formats/block.md, version
-1).
+"""Blocks as Parquet: columns of sorted samples to bytes and back.
 
     SortedSamples (series, times, values) ── chunks ── row groups ── Parquet
 
 A writer takes samples piece by piece and a reader gives them back row group by row group, so
-neither holds a block.
+neither holds a whole block in memory. Source: docs/formats/block.md, version 1.
 """
 
 from collections.abc import Iterator
@@ -52,9 +51,10 @@ _ENCODINGS: Final = {
 class SortedSamples:
     """Samples by series, then time.
 
-    series_ids: (s,) int64, ascending. starts: (s + 1,) int64, where each series starts; starts[-1]
-    = n.
-    timestamps_ms: (n,) int64, strictly ascending within a series. values: (n,) float64, bits kept.
+    series_ids: (s,) int64, strictly ascending.
+    starts: (s + 1,) int64, where each series starts; starts[-1] = n.
+    timestamps_ms: (n,) int64, strictly ascending within a series.
+    values: (n,) float64, bits kept.
     """
 
     series_ids: I64
@@ -77,8 +77,9 @@ class BlockFacts:
 
 
 class BlockWriter:
-    """Writes one block to `sink`. Pieces come in order of series; a series may go on in the next
-    piece.
+    """Writes one block to `sink`.
+
+    Pieces come in order of series; a series may go on in the next piece, later in time.
     """
 
     def __init__(self, sink: BinaryIO, tenant: UUID, resolution_ms: int = 0) -> None:
@@ -106,7 +107,7 @@ class BlockWriter:
         self._max_ms = 0
 
     def write(self, samples: SortedSamples) -> None:
-        """The samples are in the block; one or more row groups."""
+        """The samples are in the block, in one or more row groups; no samples change nothing."""
         if not len(samples):
             return
         table = _table(samples)
@@ -129,25 +130,23 @@ class BlockWriter:
         self._max_ms = high if self._samples == len(samples) else max(high, self._max_ms)
 
     def close(self) -> BlockFacts:
-        """The footer is written. At least one sample must have been."""
+        """The footer is written; the facts of the block, which must have at least one sample."""
         self._parquet.close()
         assert self._min_ms is not None, "a block holds at least one sample"
         return BlockFacts(self._series, self._samples, self._min_ms, self._max_ms)
 
 
 def read(source: BinaryIO | pa.NativeFile) -> Iterator[SortedSamples]:
-    """Row group by row group; BadPayload when it is not a block of version 1. A series may span
-    two pieces.
+    """Row group by row group; `BadPayload` when it is not a block of version 1.
+
+    A series may span two pieces.
     """
     try:
         parquet = pq.ParquetFile(source, pre_buffer=False, memory_map=False)
-        found = (
-            (parquet.metadata.metadata or {})
-            .get(b"cloudopshub.format", b"")
-            .decode(errors="replace")
-        )
-        if found != FORMAT:
-            raise BadPayload(detail=f"not {FORMAT}", format=found)
+        metadata = parquet.metadata.metadata or {}
+        block_format = metadata.get(b"cloudopshub.format", b"").decode(errors="replace")
+        if block_format != FORMAT:
+            raise BadPayload(detail=f"not {FORMAT}", format=block_format)
         for group in range(parquet.num_row_groups):
             yield _samples(parquet.read_row_group(group, use_threads=False))
     except (pa.ArrowInvalid, KeyError) as exc:
@@ -178,7 +177,7 @@ def _table(samples: SortedSamples) -> pa.Table:
 
 
 def _chunk_starts(samples: SortedSamples) -> tuple[I64, I64]:
-    """(c + 1,) first samples of the chunks and the end; (c,) series of each."""
+    """Where the chunks start, with the end of the last, (c + 1,); and the series of each, (c,)."""
     lengths = np.diff(samples.starts)
     pieces = -(-lengths // CHUNK_SAMPLES_MAX)
     first_piece = np.concatenate(([0], np.cumsum(pieces)))
@@ -199,14 +198,15 @@ def _lists(starts: I64, flat: Any, absent: Any, kind: pa.DataType) -> pa.ListArr
 
 
 def _groups(lengths: Any) -> Iterator[tuple[int, int]]:
-    """Row ranges of at most GROUP_CHUNKS_MAX chunks and about GROUP_SAMPLES_MAX samples."""
+    """Row ranges of at most GROUP_CHUNKS_MAX chunks and GROUP_SAMPLES_MAX samples each."""
     start = 0
-    held = 0
+    samples = 0
     for row, length in enumerate(lengths.tolist()):
-        if row > start and (row - start == GROUP_CHUNKS_MAX or held + length > GROUP_SAMPLES_MAX):
+        is_full = row - start == GROUP_CHUNKS_MAX or samples + length > GROUP_SAMPLES_MAX
+        if row > start and is_full:
             yield start, row
-            start, held = row, 0
-        held += length
+            start, samples = row, 0
+        samples += length
     yield start, len(lengths)
 
 

@@ -1,8 +1,7 @@
-"""The catalogue of batches and blocks, as compaction reads and changes it. One function a
-statement.
+"""The catalogue of batches and blocks, as compaction reads and changes it.
 
-Every `conn` is an asyncpg connection of the background's own; those that change something run in
-the caller's transaction.
+One function a statement. Every `conn` is an asyncpg connection of the background's own; functions
+that change rows of batches or blocks run in the caller's transaction.
 """
 
 import contextlib
@@ -20,11 +19,11 @@ from data_ingest.errors import StoreError
 LISTED_MAX = 10_000
 CLOSE_TIMEOUT_S = 1.0
 STATEMENT_TIMEOUT_S = 600.0
-"""No statement here takes a tenth of it; a server that is gone without a word ends the wait."""
+"""Ends the wait for a server that is gone without closing the connection."""
 
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('compact:' || $1::text, 0))"
-# A batch stamped ahead of the clock is one of a clock that was set back: waiting for its time would
-# hold back all that came after it. The minute is for statements that overtake one another.
+# A batch stamped over a minute ahead of the clock was stamped before the clock was set back: it is
+# due at once, since waiting for its time would hold back all that came after it.
 _TENANTS_DUE = """
 SELECT DISTINCT tenant_id FROM metrics.batch
  WHERE compacted_by IS NULL AND (received_at < now() - make_interval(secs => $1)
@@ -111,7 +110,7 @@ class Superseded(StoreError):
 
 
 async def connect(database_url: str, name: str, timeout_s: float = 5.0) -> Any:
-    """A connection of its own, in UTC; the caller's time limits are narrower than its own."""
+    """A new connection in UTC; a statement on it takes at most STATEMENT_TIMEOUT_S."""
     return await asyncpg.connect(
         database_url,
         timeout=timeout_s,
@@ -122,7 +121,7 @@ async def connect(database_url: str, name: str, timeout_s: float = 5.0) -> Any:
 
 @contextlib.asynccontextmanager
 async def connected(database_url: str, name: str) -> AsyncIterator[Any]:
-    """A connection while the block runs; then it is closed, or cut when that takes long."""
+    """A connection while the block runs; afterwards it is closed, or cut after CLOSE_TIMEOUT_S."""
     conn = await connect(database_url, name)
     try:
         yield conn
@@ -133,12 +132,12 @@ async def connected(database_url: str, name: str) -> AsyncIterator[Any]:
 
 
 async def lock_tenant(conn: Any, tenant: UUID) -> bool:
-    """Whether this transaction is the tenant's only compactor until it ends."""
+    """Whether this transaction is the only one that compacts the tenant until it ends."""
     return bool(await conn.fetchval(_LOCK, str(tenant)))
 
 
 async def tenants_due(conn: Any, delay_s: float) -> list[UUID]:
-    """Tenants with live batches older than `delay_s`."""
+    """Tenants with live batches older than `delay_s`, or stamped ahead of the clock."""
     return [row["tenant_id"] for row in await conn.fetch(_TENANTS_DUE, delay_s)]
 
 
@@ -154,8 +153,9 @@ async def backlog(conn: Any) -> tuple[int, int]:
 
 
 async def live_batches(conn: Any, tenant: UUID, delay_s: float) -> list[Any]:
-    """Rows (batch_id, xid, samples, is_due) by xid, all below every running transaction; at most
-    LISTED_MAX.
+    """Rows (batch_id, xid, samples, is_due), ordered by xid and batch_id; at most LISTED_MAX.
+
+    Only batches whose xid is below every running transaction.
     """
     return list(await conn.fetch(_LIVE_BATCHES, tenant, delay_s, LISTED_MAX))
 
@@ -198,8 +198,9 @@ async def register(conn: Any, tenant: UUID, run_id: int, blocks: Sequence[NewBlo
 async def mark_batches(
     conn: Any, tenant: UUID, run_id: int, xid_max: int, batch_ids: Sequence[int]
 ) -> None:
-    """The batches are no longer live and their samples are counted as used, in the hours they were
-    received.
+    """The batches are not live any more; their samples are counted as used in the hours received.
+
+    Raises `Superseded` when one of them was not live.
     """
     marked = await conn.fetchval(_MARK, tenant, str(xid_max), run_id, list(batch_ids))
     if marked != len(batch_ids):
@@ -212,24 +213,24 @@ async def live_blocks(conn: Any, tenant: UUID) -> list[Any]:
 
 
 async def replace_blocks(conn: Any, tenant: UUID, run_id: int, block_ids: Sequence[int]) -> None:
-    """New snapshots do not list these blocks any more."""
+    """The blocks are not live any more; `Superseded` when one of them was not."""
     status = await conn.execute(_REPLACE, tenant, list(block_ids), run_id)
     if status != f"UPDATE {len(block_ids)}":
         raise Superseded(status=status, blocks=len(block_ids))
 
 
 async def replaced_blocks(conn: Any, age_s: float) -> list[tuple[int, str]]:
-    """(block_id, object_key) of blocks replaced longer ago than any query lives; at most 1,000."""
+    """(block_id, object_key) of blocks replaced `age_s` seconds ago or earlier; at most 1,000."""
     return [(row["block_id"], row["object_key"]) for row in await conn.fetch(_REPLACED, age_s)]
 
 
 async def forget_blocks(conn: Any, block_ids: Sequence[int]) -> None:
-    """The rows are gone; their objects must be."""
+    """The rows of these replaced blocks are deleted; their objects must be deleted before."""
     await conn.execute(_DELETE_BLOCKS, list(block_ids))
 
 
 async def tenants_compacted(conn: Any) -> set[str]:
-    """Tenants that have ever had a block."""
+    """Tenants that compaction has ever counted samples for."""
     return {str(row["tenant_id"]) for row in await conn.fetch(_TENANTS_COMPACTED)}
 
 

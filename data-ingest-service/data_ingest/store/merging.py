@@ -1,18 +1,15 @@
-"""Sorted inputs to one sorted output, piece by piece: what merging blocks holds in memory is a row
-group of each.
-"""
+"""Sorted inputs to one sorted output, piece by piece: memory is a few row groups of each input."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from data_ingest.store.block import SortedSamples
-from data_ingest.store.sorting import settle
+from data_ingest.store.sorting import sort_and_deduplicate
 
 
 def merge(inputs: Sequence[Iterator[SortedSamples]]) -> Iterator[SortedSamples]:
-    """All samples of `inputs` by series and time; of one (series, timestamp) the later input's
-    wins.
+    """All samples of `inputs` by series and time; of one (series, timestamp) the later input wins.
 
     Each input ascends by series, and a series may go on in its next piece. Every yielded piece
     holds whole series.
@@ -24,7 +21,7 @@ def merge(inputs: Sequence[Iterator[SortedSamples]]) -> Iterator[SortedSamples]:
         )
         taken = [piece for cursor in cursors if len(piece := cursor.take_below(bound))]
         if taken:
-            yield settle(
+            yield sort_and_deduplicate(
                 np.concatenate(
                     [np.repeat(piece.series_ids, np.diff(piece.starts)) for piece in taken]
                 ),
@@ -43,22 +40,22 @@ class _Cursor:
 
     def __init__(self, pieces: Iterator[SortedSamples]) -> None:
         self._pieces = pieces
-        self._held: list[SortedSamples] = []
-        self.unfinished: int | None = (
-            None  # the series that the next piece may go on with; None: all is loaded
-        )
+        self._loaded: list[SortedSamples] = []
+        # The last series loaded, which the next piece may go on with; None: all is loaded.
+        self.unfinished: int | None = None
         self.load()
 
     def load(self) -> None:
+        """The next piece is loaded, if there is one."""
         piece = next(self._pieces, None)
         self.unfinished = None if piece is None else int(piece.series_ids[-1])
         if piece is not None:
-            self._held.append(piece)
+            self._loaded.append(piece)
 
     def take_below(self, bound: int | None) -> SortedSamples:
-        """The loaded samples of series below `bound` (all when None); they are held no more."""
+        """The loaded samples of series below `bound` (all when None), which are taken out."""
         below, rest = [], []
-        for piece in self._held:
+        for piece in self._loaded:
             at = (
                 piece.series_ids.size
                 if bound is None
@@ -66,7 +63,7 @@ class _Cursor:
             )
             below.append(_part(piece, 0, at))
             rest.append(_part(piece, at, piece.series_ids.size))
-        self._held = [piece for piece in rest if len(piece)]
+        self._loaded = [piece for piece in rest if len(piece)]
         return _joined(below)
 
 
@@ -81,12 +78,12 @@ def _part(piece: SortedSamples, first: int, end: int) -> SortedSamples:
 
 
 def _joined(pieces: list[SortedSamples]) -> SortedSamples:
-    """One after another; a series that spans two pieces stands twice, which `settle` puts right."""
+    """One after another; a series that spans two pieces stands twice, as the sort allows."""
     starts = [np.zeros(1, np.int64)]
-    held = 0
+    samples = 0
     for piece in pieces:
-        starts.append(piece.starts[1:] + held)
-        held += len(piece)
+        starts.append(piece.starts[1:] + samples)
+        samples += len(piece)
     empty_ids, empty_values = np.empty(0, np.int64), np.empty(0, np.float64)
     return SortedSamples(
         np.concatenate([empty_ids, *(piece.series_ids for piece in pieces)]),

@@ -1,4 +1,4 @@
-"""The object store: a directory (`file://`) or S3 (`s3://`), as few promises as compaction needs.
+"""The object store: a directory (`file://`) or S3 (`s3://`).
 
     writing(key) ── bytes ── durable, then visible under its key ── or nothing at all
 
@@ -36,8 +36,9 @@ class ObjectStore(Protocol):
     """Keys are relative, with `/`. Every call may raise ObjectStoreUnavailable."""
 
     def writing(self, key: str) -> contextlib.AbstractContextManager[BinaryIO]:
-        """A sink; after the block the object is durable and readable under `key`, after an
-        exception it is not there.
+        """A sink; after the block the object is durable and readable under `key`.
+
+        After an exception in the block there is no object.
         """
 
     def reading(self, key: str) -> contextlib.AbstractContextManager[pa.NativeFile]:
@@ -47,7 +48,7 @@ class ObjectStore(Protocol):
         """The object is not there, whether or not it was."""
 
     def list(self) -> Iterator[ObjectFacts]:
-        """All objects, and what a killed writer left behind, in no order."""
+        """All objects, and temporary files that a killed writer left behind, in no order."""
 
     def check(self) -> str:
         """A readiness detail, or ObjectStoreUnavailable."""
@@ -80,7 +81,7 @@ class DirectoryObjects(Directory):
                 temporary.unlink(missing_ok=True)
 
     def delete(self, key: str) -> None:
-        """Unlinked; empty folders go with a later sweep of the operator's, they cost nothing."""
+        """The file is not there, whether or not it was; its folder stays."""
         with translating():
             self._path(key).unlink(missing_ok=True)
 
@@ -115,8 +116,9 @@ class ArrowObjects(Bucket):
 
     @contextlib.contextmanager
     def writing(self, key: str) -> Iterator[BinaryIO]:
-        """A multipart upload; closing it is the acknowledgement. A failed one is deleted, a killed
-        one swept.
+        """A multipart upload, acknowledged when it closes.
+
+        When the block fails the object is deleted; the sweep removes what a killed process left.
         """
         path = self._path(key)
         with translating():

@@ -1,7 +1,7 @@
-"""The hourly partitions of `metrics.batch`: there before a sample needs them.
+"""The hourly partitions of `metrics.batch`: made before a sample needs them.
 
-Partitions are attached, not created in place: attaching lets writers and readers go on, while
-`CREATE TABLE … PARTITION OF` would wait for all of them and hold them up meanwhile.
+They are attached, not created in place: attaching lets writers and readers go on, while
+`CREATE TABLE … PARTITION OF` would wait for all of them and hold up those that come meanwhile.
 The hour of a batch is Postgres's `now()`, so its clock decides what is needed, never ours.
 Source: PostgreSQL manual, 5.12.2.2 "Partition Maintenance".
 """
@@ -25,20 +25,19 @@ def hours_needed(now: datetime) -> list[datetime]:
 
 
 async def server_now(conn: Any) -> datetime:
-    """What the clock says that stamps `received_at`."""
+    """The server's `now()`, the clock that stamps `received_at`."""
     now: datetime = await conn.fetchval("SELECT now()")
     return now
 
 
 async def ensure_partitions(conn: Any, now: datetime) -> list[str]:
-    """Every partition that `now` and the day after it need is there; the names of those that were
-    made.
+    """Every partition that `now` and the day after it need is there; the names of those made.
 
-    conn: an asyncpg connection outside of a transaction. Safe to run in many processes at once.
+    conn: an asyncpg connection outside of a transaction. Many processes may run it at once.
     """
     names = {partition_name(hour): hour for hour in hours_needed(now)}
-    found = {row["relname"] for row in await conn.fetch(_PARTITIONS, list(names))}
-    missing = [name for name in names if name not in found]
+    attached = {row["relname"] for row in await conn.fetch(_PARTITIONS, list(names))}
+    missing = [name for name in names if name not in attached]
     made: list[str] = []
     for name in missing:
         hour = names[name]
@@ -49,8 +48,8 @@ async def ensure_partitions(conn: Any, now: datetime) -> list[str]:
             if await conn.fetch(_PARTITIONS, [name]):
                 continue
             start, end = hour.isoformat(), (hour + HOUR).isoformat()
-            # It may stand apart already: upkeep was killed between detaching and dropping it, and
-            # then the clock was set back.
+            # The table may exist detached: upkeep was killed between detaching and dropping it,
+            # and then the clock was set back.
             await conn.execute(
                 f"CREATE TABLE IF NOT EXISTS metrics.{name} (LIKE metrics.batch"
                 " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"

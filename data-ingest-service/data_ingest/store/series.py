@@ -1,7 +1,7 @@
 """Series this process has seen: raw-label keys to dense ids, within a budget of bytes.
 
-A cache, never the truth: an id is learned only after the transaction that used it has committed,
-and any entry may be forgotten, which costs its next sample one look into Postgres.
+A cache only: an id enters it after the transaction that used it has committed, and any entry may be
+dropped, which costs its next sample one look-up in Postgres.
 """
 
 import threading
@@ -52,22 +52,24 @@ class KnownSeries:
         return series_ids, int(unknown)
 
     def learn(self, keys: U64, series_ids: I64, minute: int, rows_max: int) -> None:
-        """These keys are known from here on; the least recently seen make room within `rows_max`
-        rows.
+        """These keys are known from here on; the table stays within `rows_max` rows.
+
+        When there is no room, keys seen longest ago are dropped, and then the last of the new ones.
         """
         with self._lock:
-            known = np.empty(len(keys), np.int64)
-            new = int(table.find(self._rows, keys, np.uint64(minute), known))
+            old_ids = np.empty(len(keys), np.int64)
+            new = int(table.find(self._rows, keys, np.uint64(minute), old_ids))
             self._make_room(new, rows_max)
             room = int(len(self._rows) * _FILL_MAX) - self._used
             self._used += int(
                 table.insert(self._rows, keys[:room], series_ids[:room], np.uint64(minute))
             )
-            self._active += int(np.unique(series_ids[known == 0]).size)
+            self._active += int(np.unique(series_ids[old_ids == 0]).size)
 
     def active(self, minute: int, window_minutes: int) -> int:
-        """Distinct series seen in the last `window_minutes`; exact at least once a minute, an upper
-        bound between.
+        """Distinct series seen in the last `window_minutes`.
+
+        Counted anew at most once a minute; between counts it is an upper bound.
         """
         with self._lock:
             if minute - self._counted_at >= _RECOUNT_MINUTES:
@@ -87,19 +89,19 @@ class KnownSeries:
             # Over budget: keep the more recently seen half, or of equally recent ones none.
             seen = np.sort(self._rows[self._rows[:, 2] != 0, 3])
             since = int(seen[len(seen) // 2]) if len(seen) else 0
-            if self._kept(since) + new > wanted * _FILL_MAX:
+            if self._seen_since(since) + new > wanted * _FILL_MAX:
                 since += 1
         if since or wanted != len(self._rows):
             rows = np.zeros((wanted, 4), np.uint64)
             self._used = int(table.rebuild(self._rows, rows, np.uint64(since)))
             self._rows = rows
 
-    def _kept(self, since: int) -> int:
+    def _seen_since(self, since: int) -> int:
         return int(np.count_nonzero((self._rows[:, 2] != 0) & (self._rows[:, 3] >= since)))
 
 
 class SeriesCache:
-    """The tables of all tenants within one budget; whole tables of idle tenants go first."""
+    """The tables of all tenants within one budget; tables of idle tenants are dropped first."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
@@ -108,35 +110,30 @@ class SeriesCache:
     @property
     def bytes(self) -> int:
         """Memory of all tables."""
-        return sum(known.bytes for known in self._tenants.values())
+        return sum(series.bytes for series in self._tenants.values())
 
     def of(self, tenant: UUID) -> KnownSeries:
         """The table of this tenant, which is the most recently used one from here on."""
-        known = self._tenants.get(tenant)
-        if known is None:
-            known = self._tenants[tenant] = KnownSeries()
-            self._shrink(tenant)
+        series = self._tenants.get(tenant)
+        if series is None:
+            series = self._tenants[tenant] = KnownSeries()
+            self.enforce_budget(tenant)
         self._tenants.move_to_end(tenant)
-        return known
+        return series
 
-    def forget(self) -> None:
-        """Nothing is known any more. Tables that are in use teach nobody from here on."""
+    def clear(self) -> None:
+        """No series is known any more; a table that a request still holds is not used after it."""
         self._tenants.clear()
 
     @property
     def rows_max(self) -> int:
-        """Rows one table may have. While it doubles the old one is still there, so half the
-        budget.
-        """
+        """Rows one table may have: half the budget, as a growing table exists twice meanwhile."""
         return 1 << (max(self._bytes_max // 2 // ROW_BYTES, ROWS_MIN).bit_length() - 1)
 
-    def settle(self, tenant: UUID) -> None:
-        """The budget holds after this tenant's table has grown."""
-        self._shrink(tenant)
-
-    def _shrink(self, keep: UUID) -> None:
+    def enforce_budget(self, in_use: UUID) -> None:
+        """The tables are within the budget, or only that of the tenant `in_use` is left."""
         while self.bytes > self._bytes_max and len(self._tenants) > 1:
-            idle = next(tenant for tenant in self._tenants if tenant != keep)
+            idle = next(tenant for tenant in self._tenants if tenant != in_use)
             del self._tenants[idle]
         CACHE_BYTES.set(self.bytes)
         CACHE_TENANTS.set(len(self._tenants))

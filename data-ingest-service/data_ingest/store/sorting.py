@@ -1,4 +1,4 @@
-"""Arrival order to block order: one function for compaction of batches and for merging blocks."""
+"""Arrival order to block order: the one sort, for compacting batches and for merging blocks."""
 
 from typing import Final
 
@@ -9,39 +9,36 @@ from data_ingest.model import F64, I64
 from data_ingest.store.block import SortedSamples
 
 SPARSE: Final = 4
-"""Ids spread over more than this many times the samples are numbered anew before the counting
-sort.
-"""
+"""Ids spread over this many times the samples or more are numbered anew before the sort."""
 
 
-def settle(series_ids: I64, timestamps_ms: I64, values: F64) -> SortedSamples:
-    """Samples in arrival order, by series and time; of one (series, timestamp) the last wins, bit
-    for bit.
+def sort_and_deduplicate(series_ids: I64, timestamps_ms: I64, values: F64) -> SortedSamples:
+    """Samples by series and time; of one (series, timestamp) the last arrived wins, bit for bit.
 
-    All three arrays are (n,); n may be 0. Stable, O(n) but for series whose samples came out of
-    order.
+    All three arrays are (n,), in arrival order; n may be 0. O(n), but n log n within a series
+    whose samples are out of order.
     """
     n = series_ids.size
     if n == 0:
         empty = np.empty(0, np.int64)
         return SortedSamples(empty, np.zeros(1, np.int64), empty, np.empty(0, np.float64))
-    codes, known = _codes(series_ids)
+    codes, ids = _codes(series_ids)
     bits = np.ascontiguousarray(values).view(np.uint64)
-    starts = np.empty(known.size + 1, np.int64)
+    starts = np.empty(ids.size + 1, np.int64)
     chunks.counting_order(codes, starts)
     times, sorted_bits = np.empty(n, np.int64), np.empty(n, np.uint64)
-    used = starts[:-1].copy()
-    chunks.scatter(codes, np.ascontiguousarray(timestamps_ms), bits, used, times, sorted_bits)
-    out_starts = np.empty(known.size + 1, np.int64)
-    kept = chunks.order_and_settle(
-        used, times, sorted_bits, np.empty(n, np.int64), np.empty(n, np.uint64), out_starts
+    ends = starts[:-1].copy()
+    chunks.scatter(codes, np.ascontiguousarray(timestamps_ms), bits, ends, times, sorted_bits)
+    out_starts = np.empty(ids.size + 1, np.int64)
+    left = chunks.order_times_and_deduplicate(
+        ends, times, sorted_bits, np.empty(n, np.int64), np.empty(n, np.uint64), out_starts
     )
     present = np.flatnonzero(np.diff(out_starts))
     return SortedSamples(
-        known[present],
-        np.append(out_starts[present], kept),
-        times[:kept],
-        sorted_bits[:kept].view(np.float64),
+        ids[present],
+        np.append(out_starts[present], left),
+        times[:left],
+        sorted_bits[:left].view(np.float64),
     )
 
 
@@ -50,5 +47,5 @@ def _codes(series_ids: I64) -> tuple[I64, I64]:
     low, high = int(series_ids.min()), int(series_ids.max())
     if high - low < SPARSE * series_ids.size:
         return series_ids - low, np.arange(low, high + 1, dtype=np.int64)
-    known, codes = np.unique(series_ids, return_inverse=True)
-    return codes.astype(np.int64), known
+    ids, codes = np.unique(series_ids, return_inverse=True)
+    return codes.astype(np.int64), ids

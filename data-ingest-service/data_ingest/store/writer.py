@@ -5,10 +5,9 @@
     commit() returns ◀────────────────────────────────────────────────────────────────────────┘
 
 The commit is the acknowledgement: durable (`synchronous_commit=on`) and visible to every reader.
-A write that Postgres refuses for what is in it fails alone: its neighbours are then committed
-without it. While Postgres is away every write is answered at once, and the connection is tried
-again with a bounded backoff.
-Source: docs/adr/0001-metric-store.md.
+When Postgres refuses a transaction for what is in it, its writes are committed one by one, so that
+only the bad one fails. While Postgres is away every write fails at once, and the connection is
+tried again with a bounded backoff. Source: docs/adr/0001-metric-store.md.
 """
 
 import asyncio
@@ -67,16 +66,17 @@ FAILED_FLUSHES = Counter(
 
 INLINE_SAMPLES_MAX = 10_000
 """Packing this many takes 0.3 ms: as long as waking a thread on a busy machine."""
-METADATA_KNOWN_MAX = 50_000
+QUEUE_WRITES_MAX = 10_000
+METADATA_CACHED_MAX = 50_000
 RECONNECT_DELAY_S_MIN = 0.05
 
 
 @dataclass(slots=True, eq=False)
 class Write:
-    """The part of one request that is to be committed; all of it or nothing.
+    """The part of one request that is to be committed, as a whole or not at all.
 
-    series_ids: (n,) int64; a negative one, -1 - i, stands for `new[i]`, whose id is not known yet.
-    refused: counted with the samples, so that accepted + refused = received holds after any crash.
+    series_ids: (n,) int64; -1 - i stands for the series `new[i]`, which has no id yet.
+    refused: counted in the same transaction, so that accepted + refused = received after any crash.
     """
 
     tenant: UUID
@@ -101,14 +101,13 @@ class _Queued:
 
 @dataclass(frozen=True, slots=True)
 class WriterBounds:
-    """See `settings`: what may wait, what one transaction may hold, how long one may take."""
+    """What may wait, what one transaction may hold and how long it may take; see `settings`."""
 
-    queue_samples_max: int = 2_000_000
-    queue_writes_max: int = 10_000
-    flush_samples_max: int = 50_000
-    flush_new_series_max: int = 10_000
-    commit_timeout_s: float = 10.0
-    reconnect_delay_s_max: float = 2.0
+    queue_samples_max: int
+    flush_samples_max: int
+    flush_new_series_max: int
+    commit_timeout_s: float
+    reconnect_delay_s_max: float
 
 
 class Writer:
@@ -127,10 +126,10 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._series_table = 0
         self._last_series_id = 0
-        self.history = 0
-        """Another number once the store is another one (restored, made anew): ids that were learned
-        before mean nothing in it."""
-        self._metadata_known: OrderedDict[tuple[UUID, str], MetricMetadata] = OrderedDict()
+        self.store_epoch = 0
+        """Counts how often the store was replaced (restored, made anew): series ids of another
+        epoch are not valid."""
+        self._metadata_cache: OrderedDict[tuple[UUID, str], MetricMetadata] = OrderedDict()
 
     @property
     def new_series_max(self) -> int:
@@ -142,7 +141,7 @@ class Writer:
         self._task = asyncio.create_task(self._run(), name="writer")
 
     async def close(self) -> None:
-        """What was queued is committed, or has failed; the connection is closed."""
+        """What was queued is committed or has failed, and the connection is closed."""
         self._closing = True
         self._wake.set()
         if self._task is not None:
@@ -157,10 +156,11 @@ class Writer:
             raise StoreUnavailable(detail=self._trouble)
         return "connected, schema metrics is there"
 
-    async def commit(self, write: Write, history: int | None = None) -> I64:
-        """The ids of `write.new`, once all of it is durable and visible.
+    async def commit(self, write: Write, store_epoch: int | None = None) -> I64:
+        """The ids of `write.new`, once all of the write is durable and visible.
 
-        history: what `self.history` was when the ids in `write` were looked up.
+        store_epoch: what `self.store_epoch` was when the ids in `write` were looked up; None when
+        they cannot be of another epoch.
 
         Raises `Overloaded` when too much is waiting, `StoreUnavailable` when Postgres is away or
         the time is up (the write may then still have been committed: senders resend, and the last
@@ -168,11 +168,11 @@ class Writer:
         """
         if self._conn is None or self._closing:
             raise StoreUnavailable(detail=self._trouble, retry_after_s=1)
-        if history not in {None, self.history}:
+        if store_epoch not in {None, self.store_epoch}:
             raise StoreUnavailable(detail="the store has been replaced", retry_after_s=1)
         if self._queue and (
             self._queued_samples + write.samples > self._bounds.queue_samples_max
-            or len(self._queue) >= self._bounds.queue_writes_max
+            or len(self._queue) >= QUEUE_WRITES_MAX
         ):
             raise Overloaded(
                 queued=self._queued_samples, limit=self._bounds.queue_samples_max, retry_after_s=1
@@ -180,6 +180,7 @@ class Writer:
         queued = _Queued(write, asyncio.get_running_loop().create_future())
         self._queue.append(queued)
         self._queued_samples += write.samples
+        QUEUED_SAMPLES.set(self._queued_samples)
         self._wake.set()
         try:
             async with asyncio.timeout(self._bounds.commit_timeout_s):
@@ -223,11 +224,11 @@ class Writer:
         )
         try:
             await ensure_partitions(conn, await server_now(conn))
-            self._meet_store(await conn.fetchrow(tables.STORE))
+            self._compare_store(await conn.fetchrow(tables.STORE))
             self._insert_batch = await conn.prepare(tables.INSERT_BATCH)
-            # Said here, so that no server, database or role default can take the meaning out of an
-            # acknowledgement. After `prepare`, which leaves its transaction, and so a lock on
-            # the table, open until the next statement.
+            # Set here, so that no default of server, database or role weakens an acknowledgement.
+            # After `prepare`, which leaves its transaction, and so a lock on the table, open until
+            # the next statement.
             await conn.execute("SET synchronous_commit = on")
         except BaseException:
             conn.terminate()
@@ -237,15 +238,16 @@ class Writer:
         CONNECTED.set(1)
         log.info("writer_connected")
 
-    def _meet_store(self, store: Mapping[str, int]) -> None:
-        known = self._series_table
-        if known and (known, True) != (
-            store["series_table"],
-            store["last_series_id"] >= self._last_series_id,
-        ):
+    def _compare_store(self, store: Mapping[str, int]) -> None:
+        """A new epoch begins when `store` (tables.STORE) is not that of the last connection."""
+        is_same = (
+            store["series_table"] == self._series_table
+            and store["last_series_id"] >= self._last_series_id
+        )
+        if self._series_table and not is_same:
             log.warning("store_replaced")
-            self.history += 1
-            self._metadata_known.clear()
+            self.store_epoch += 1
+            self._metadata_cache.clear()
         self._series_table = store["series_table"]
         self._last_series_id = store["last_series_id"]
 
@@ -276,7 +278,7 @@ class Writer:
             queued = self._queue.popleft()
             self._queued_samples -= write.samples
             if queued.done.done():
-                continue  # its request went away or ran out of time
+                continue  # its request was cancelled or timed out
             taken.append(queued)
             samples += write.samples
             new += len(write.new)
@@ -284,9 +286,7 @@ class Writer:
         return taken
 
     async def _flush(self, queued: list[_Queued]) -> None:
-        """All of them are answered when this returns or raises; it raises when the connection is
-        not to be used again.
-        """
+        """All of `queued` are answered; raises when the connection must not be used again."""
         started_s = time.perf_counter()
         try:
             new_ids = await self._transaction([one.write for one in queued])
@@ -312,7 +312,7 @@ class Writer:
                 one.done.set_result(ids)
 
     async def _flush_each(self, queued: list[_Queued]) -> None:
-        """Each by itself, so that only the guilty one fails; all are answered, as by `_flush`."""
+        """Each is committed by itself, so that only the bad one fails; otherwise as `_flush`."""
         for i, one in enumerate(queued):
             if one.done.done():
                 continue
@@ -336,13 +336,13 @@ class Writer:
         raise AssertionError
 
     async def _attempt(self, writes: list[Write]) -> list[I64]:
-        metadata = [
-            (write.tenant, said)
+        changed = [
+            (write.tenant, metadata)
             for write in writes
-            for said in write.metadata
-            if self._is_news(write.tenant, said)
+            for metadata in write.metadata
+            if self._metadata_cache.get((write.tenant, metadata.metric_name)) != metadata
         ]
-        if not metadata and not any(write.new or write.refused for write in writes):
+        if not changed and not any(write.new or write.refused for write in writes):
             # Known series only: one statement, which is a transaction by itself and one round trip.
             if rows := await _packed(writes, None):
                 await self._insert(rows)
@@ -355,30 +355,19 @@ class Writer:
             refused = _refused_rows(writes)
             if refused:
                 await self._conn.executemany(tables.ADD_REFUSED, refused)
-            if metadata:
-                latest = {(tenant, said.metric_name): said for tenant, said in metadata}
-                await self._conn.executemany(
-                    tables.UPSERT_METADATA,
-                    [
-                        (tenant, name, said.type, said.help, said.unit)
-                        for (tenant, name), said in sorted(latest.items(), key=lambda item: item[0])
-                    ],
-                )
-        for tenant, said in metadata:
-            self._metadata_known[tenant, said.metric_name] = said
-        while len(self._metadata_known) > METADATA_KNOWN_MAX:
-            self._metadata_known.popitem(last=False)
+            if changed:
+                await self._conn.executemany(tables.UPSERT_METADATA, _metadata_rows(changed))
+        for tenant, metadata in changed:
+            self._metadata_cache[tenant, metadata.metric_name] = metadata
+        while len(self._metadata_cache) > METADATA_CACHED_MAX:
+            self._metadata_cache.popitem(last=False)
         self._last_series_id = max(
             self._last_series_id, *(int(ids.max()) for ids in new_ids if ids.size), 0
         )
         return new_ids
 
-    def _is_news(self, tenant: UUID, said: MetricMetadata) -> bool:
-        return self._metadata_known.get((tenant, said.metric_name)) != said
-
     async def _insert(self, rows: list[tuple[Any, ...]]) -> None:
-        # executemany sends all rows before one sync, so several are one transaction and one round
-        # trip as well.
+        # executemany sends all rows before one sync: also one transaction and one round trip.
         if len(rows) == 1:
             await self._insert_batch.fetch(*rows[0])
         else:
@@ -386,39 +375,37 @@ class Writer:
         PAYLOAD_BYTES.inc(sum(len(row[-1]) for row in rows))
 
     async def _resolve(self, writes: list[Write]) -> list[I64]:
-        """Ids for the new series of each write, in its order; rows exist for all of them in this
-        transaction.
-        """
+        """The ids of the new series of each write, in its order; missing rows are inserted."""
         wanted: dict[UUID, dict[bytes, str]] = {}
         for write in writes:
             if write.new:
                 wanted.setdefault(write.tenant, {}).update(
-                    (one.labels_hash, one.labels_json) for one in write.new
+                    (series.labels_hash, series.labels_json) for series in write.new
                 )
-        found: dict[UUID, dict[bytes, int]] = {}
+        ids: dict[UUID, dict[bytes, int]] = {}
         for tenant in sorted(wanted):
-            found[tenant] = await self._series_ids(tenant, wanted[tenant])
+            ids[tenant] = await self._series_ids(tenant, wanted[tenant])
         return [
-            np.array([found[write.tenant][one.labels_hash] for one in write.new], np.int64)
+            np.array([ids[write.tenant][series.labels_hash] for series in write.new], np.int64)
             if write.new
             else _NO_IDS
             for write in writes
         ]
 
     async def _series_ids(self, tenant: UUID, wanted: Mapping[bytes, str]) -> dict[bytes, int]:
-        found = await self._select(tenant, wanted)
-        NEW_SERIES.labels("found").inc(len(found))
-        missing = [labels_hash for labels_hash in wanted if labels_hash not in found]
+        ids = await self._select(tenant, wanted)
+        NEW_SERIES.labels("found").inc(len(ids))
+        missing = [labels_hash for labels_hash in wanted if labels_hash not in ids]
         if missing:
             texts = [wanted[labels_hash] for labels_hash in missing]
             made = await self._conn.fetch(tables.INSERT_SERIES, tenant, texts, missing)
-            found.update((row["labels_hash"], row["series_id"]) for row in made)
+            ids.update((row["labels_hash"], row["series_id"]) for row in made)
             NEW_SERIES.labels("created").inc(len(made))
-            # Another writer may have committed the same series between our look and our insert.
-            if lost := [labels_hash for labels_hash in missing if labels_hash not in found]:
-                found.update(await self._select(tenant, lost))
-        assert len(found) == len(wanted), (len(found), len(wanted))
-        return found
+            # Another writer may have committed the same series between our select and our insert.
+            if conflicting := [labels_hash for labels_hash in missing if labels_hash not in ids]:
+                ids.update(await self._select(tenant, conflicting))
+        assert len(ids) == len(wanted), (len(ids), len(wanted))
+        return ids
 
     async def _select(self, tenant: UUID, hashes: Iterable[bytes]) -> dict[bytes, int]:
         rows = await self._conn.fetch(tables.SELECT_SERIES, tenant, list(hashes))
@@ -467,6 +454,21 @@ def _refused_rows(writes: list[Write]) -> list[tuple[UUID, str, int]]:
     return [(tenant, reason, samples) for (tenant, reason), samples in sorted(totals.items())]
 
 
+def _metadata_rows(changed: list[tuple[UUID, MetricMetadata]]) -> list[tuple[Any, ...]]:
+    latest = {(tenant, metadata.metric_name): metadata for tenant, metadata in changed}
+    # In one order, so that two writers cannot wait for each other's rows.
+    return [
+        (
+            tenant,
+            name,
+            latest[tenant, name].type,
+            latest[tenant, name].help,
+            latest[tenant, name].unit,
+        )
+        for tenant, name in sorted(latest)
+    ]
+
+
 async def _packed(writes: list[Write], new_ids: list[I64] | None) -> list[tuple[Any, ...]]:
     """One row of `metrics.batch` for each tenant, arrival order kept."""
     if sum(write.samples for write in writes) <= INLINE_SAMPLES_MAX:
@@ -475,9 +477,7 @@ async def _packed(writes: list[Write], new_ids: list[I64] | None) -> list[tuple[
 
 
 def pack_rows(writes: list[Write], new_ids: list[I64] | None) -> list[tuple[Any, ...]]:
-    """(tenant, min_ts, max_ts, samples, payload) for each tenant that has samples; tenants
-    ascending.
-    """
+    """(tenant, min_ts, max_ts, samples, payload) of each tenant that has samples, by tenant."""
     parts: dict[UUID, list[tuple[I64, I64, F64]]] = {}
     for i, write in enumerate(writes):
         if write.samples:
@@ -491,11 +491,11 @@ def pack_rows(writes: list[Write], new_ids: list[I64] | None) -> list[tuple[Any,
             )
     rows: list[tuple[Any, ...]] = []
     for tenant in sorted(parts):
-        found = parts[tenant]
+        pieces = parts[tenant]
         whole = (
-            found[0]
-            if len(found) == 1
-            else tuple(np.concatenate(column) for column in zip(*found, strict=True))
+            pieces[0]
+            if len(pieces) == 1
+            else tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
         )
         columns = batch.Columns(*whole)
         times = columns.timestamps_ms
@@ -509,12 +509,10 @@ def _is_partition_missing(exc: asyncpg.PostgresError) -> bool:
 
 
 def _is_about_content(exc: Exception) -> bool:
-    """Whether Postgres objects to what is in the transaction: data, constraint and size errors, by
-    SQLSTATE class.
-    """
+    """Whether Postgres objects to the content, by SQLSTATE: data, constraint and size errors."""
     if isinstance(exc, asyncpg.PostgresError):
         if _is_partition_missing(exc):
-            return False  # 23514 like any check, and no fault of the sender, who may not drop it
+            return False  # 23514 like any check, but a 400 would make the sender drop the samples
         return str(exc.sqlstate or "")[:2] in {"22", "23", "54"}
     return isinstance(exc, asyncpg.DataError | ValueError | OverflowError)
 

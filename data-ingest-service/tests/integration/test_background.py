@@ -59,10 +59,10 @@ async def _samples(conn: asyncpg.Connection) -> dict[str, list[tuple[int, int]]]
     names = {row["series_id"]: json.loads(row["labels"]) for row in series}
     seen: dict[str, list[tuple[int, int]]] = {}
     for row in batches:
-        found = batch.unpack(row["payload"])
-        bits = np.ascontiguousarray(found.values).view(np.uint64).tolist()
+        columns = batch.unpack(row["payload"])
+        bits = np.ascontiguousarray(columns.values).view(np.uint64).tolist()
         for series_id, at, value in zip(
-            found.series_ids.tolist(), found.timestamps_ms.tolist(), bits, strict=True
+            columns.series_ids.tolist(), columns.timestamps_ms.tolist(), bits, strict=True
         ):
             labels = names[series_id]
             first = labels.pop("__name__")
@@ -80,7 +80,7 @@ async def _until(question: Any) -> Any:
         return answer
 
 
-def test_the_hub_watches_itself(database: str, tmp_path: Path) -> None:
+async def test_the_hub_watches_itself(database: str, tmp_path: Path) -> None:
     """As soon as there is a home organisation its hub's targets and host are stored for it; a
     series that vanishes ends at once, and all end when the service stops.
     """
@@ -97,83 +97,76 @@ def test_the_hub_watches_itself(database: str, tmp_path: Path) -> None:
         }
     )
 
-    async def scenario() -> None:
-        conn = await asyncpg.connect(database)
-        app = create_app(settings, http=httpx.AsyncClient(transport=httpx.MockTransport(hub)))
-        async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
-            assert await _samples(conn) == {}
-            hub.has_home = True
+    conn = await asyncpg.connect(database)
+    app = create_app(settings, http=httpx.AsyncClient(transport=httpx.MockTransport(hub)))
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
+        assert await _samples(conn) == {}
+        hub.has_home = True
 
-            async def has_all() -> bool:
-                seen = await _samples(conn)
-                wanted = ("b thing", "up gone", "node_time_seconds node", "up thing")
-                return all(len(seen.get(name, ())) >= 2 for name in wanted)
+        async def has_all() -> bool:
+            seen = await _samples(conn)
+            wanted = ("b thing", "up gone", "node_time_seconds node", "up thing")
+            return all(len(seen.get(name, ())) >= 2 for name in wanted)
 
-            await _until(has_all)
-            hub.page = "# TYPE a counter\na_total 1\n"
+        await _until(has_all)
+        hub.page = "# TYPE a counter\na_total 1\n"
 
-            async def has_ended() -> bool:
-                return (await _samples(conn))["b thing"][-1][1] == STALE_MARKER_BITS
+        async def has_ended() -> bool:
+            return (await _samples(conn))["b thing"][-1][1] == STALE_MARKER_BITS
 
-            await _until(has_ended)
-        seen = await _samples(conn)
-        for name, samples in seen.items():  # one life each, which has ended
-            assert samples[-1][1] == STALE_MARKER_BITS, name
-            assert sum(bits == STALE_MARKER_BITS for _, bits in samples) == 1, name
-            assert [at for at, _ in samples] == sorted({at for at, _ in samples}), name
-        assert seen["up gone"][0][1] == 0
-        assert await conn.fetchval("SELECT count(DISTINCT tenant_id) FROM metrics.series") == 1
-        assert await conn.fetchval("SELECT DISTINCT tenant_id FROM metrics.batch") == HOME
-        described = await conn.fetchrow(
-            "SELECT type, help FROM metrics.metadata WHERE metric_name = 'a'"
-        )
-        assert tuple(described) == ("counter", "")
-        await conn.close()
-
-    asyncio.run(scenario())
+        await _until(has_ended)
+    seen = await _samples(conn)
+    for name, samples in seen.items():  # one life each, which has ended
+        assert samples[-1][1] == STALE_MARKER_BITS, name
+        assert sum(bits == STALE_MARKER_BITS for _, bits in samples) == 1, name
+        assert [at for at, _ in samples] == sorted({at for at, _ in samples}), name
+    assert seen["up gone"][0][1] == 0
+    assert await conn.fetchval("SELECT count(DISTINCT tenant_id) FROM metrics.series") == 1
+    assert await conn.fetchval("SELECT DISTINCT tenant_id FROM metrics.batch") == HOME
+    described = await conn.fetchrow(
+        "SELECT type, help FROM metrics.metadata WHERE metric_name = 'a'"
+    )
+    assert tuple(described) == ("counter", "")
+    await conn.close()
 
 
-def test_one_replica_leads_and_another_takes_over(database: str) -> None:
+async def test_one_replica_leads_and_another_takes_over(database: str) -> None:
     """Of two replicas one works; when its connection is lost it fails, and another goes on."""
+    conn = await catalogue.connect(database, "test")
+    stop = Stop()
+    working: list[str] = []
 
-    async def scenario() -> None:
-        conn = await catalogue.connect(database, "test")
-        stop = Stop()
-        working: list[str] = []
+    async def work(name: str, mine: Stop) -> None:
+        working.append(name)
+        while not await mine.wait(60):
+            pass
+        working.remove(name)
 
-        async def work(name: str, mine: Stop) -> None:
-            working.append(name)
-            while not await mine.wait(60):
-                pass
-            working.remove(name)
+    def replica(name: str) -> asyncio.Task[None]:
+        return asyncio.create_task(lead(stop, database, "contest", lambda s: work(name, s)))
 
-        def replica(name: str) -> asyncio.Task[None]:
-            return asyncio.create_task(lead(stop, database, "contest", lambda s: work(name, s)))
+    first = replica("first")
 
-        first = replica("first")
+    async def is_working() -> bool:
+        return bool(working)
 
-        async def is_working() -> bool:
-            return bool(working)
+    await _until(is_working)
+    second = replica("second")
+    await asyncio.sleep(0)
+    await conn.fetch(
+        "SELECT pg_terminate_backend(pid, 10000)"
+        " FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE locktype = 'advisory' AND granted AND application_name LIKE '%contest'"
+    )
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await first
+    third = replica("third")
 
-        await _until(is_working)
-        second = replica("second")
-        await asyncio.sleep(0)
-        await conn.fetch(
-            "SELECT pg_terminate_backend(pid, 10000)"
-            " FROM pg_locks JOIN pg_stat_activity USING (pid)"
-            " WHERE locktype = 'advisory' AND granted AND application_name LIKE '%contest'"
-        )
-        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-            await first
-        third = replica("third")
+    async def taken_over() -> bool:
+        return len(working) == 1 and working[0] != "first"
 
-        async def taken_over() -> bool:
-            return len(working) == 1 and working[0] != "first"
-
-        await _until(taken_over)
-        stop.set()
-        await asyncio.gather(second, third)
-        assert working == []
-        await conn.close()
-
-    asyncio.run(scenario())
+    await _until(taken_over)
+    stop.set()
+    await asyncio.gather(second, third)
+    assert working == []
+    await conn.close()

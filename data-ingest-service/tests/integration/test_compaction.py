@@ -1,6 +1,4 @@
-"""Laws of compaction against a real Postgres and real Parquet: nothing is lost, nothing doubled,
-the last one wins.
-"""
+"""Laws of compaction on real Postgres and Parquet: nothing lost, nothing doubled, the last wins."""
 
 import asyncio
 import contextlib
@@ -8,7 +6,7 @@ import itertools
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,9 @@ from tests.embedded_postgres import fresh_database, running_postgres
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_795_000_000_000
-AT_ONCE = CompactionSettings(delay_s=-60.0)
+AT_ONCE = CompactionSettings(
+    delay_s=-60.0, samples_max=2_000_000, block_bytes_max=512 * 1024 * 1024
+)
 """Every batch is due, also when the machine's clock is set back between its commit and the run."""
 STALE_BITS = 0x7FF0_0000_0000_0002
 
@@ -90,12 +90,11 @@ class Store:
         )
 
     async def merge(self, now_ms: int = NOW_MS) -> bool:
-        return await compaction.merge_blocks(self.conn, self.objects, self.tenant, AT_ONCE, now_ms)
+        """All groups that are due are merged; whether there was one."""
+        return await merge_all(self.conn, self.objects, self.tenant, now_ms)
 
     async def read(self) -> dict[tuple[int, int], int]:
-        """(series, timestamp) → bits of its value, as das would see it: blocks by precedence, then
-        batches.
-        """
+        """(series, timestamp) → bits, as das sees it: blocks by precedence, then batches."""
         seen: dict[tuple[int, int], int] = {}
         rows = await self.conn.fetch(
             "SELECT object_key FROM metrics.block"
@@ -131,6 +130,14 @@ class Store:
         )
 
 
+async def merge_all(conn: Any, objects: DirectoryObjects, tenant: uuid.UUID, now_ms: int) -> bool:
+    """All groups of blocks that are due are merged; whether there was one."""
+    merged = False
+    while await compaction.merge_blocks(conn, objects, tenant, AT_ONCE, now_ms):
+        merged = True
+    return merged
+
+
 def _add(seen: dict[tuple[int, int], int], samples: Columns) -> None:
     bits = np.ascontiguousarray(samples.values).view(np.uint64)
     for series_id, at, value in zip(
@@ -153,105 +160,85 @@ def _bits(value: float) -> int:
     return int(np.float64(value).view(np.uint64))
 
 
-def test_batches_become_blocks_and_read_the_same(database: str, tmp_path: Path) -> None:
+async def test_batches_become_blocks_and_read_the_same(database: str, tmp_path: Path) -> None:
     """What was committed is read back from blocks bit for bit, the last of two samples of one
     instant wins, usage counts both.
     """
-
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            stale = float(np.array([STALE_BITS], np.uint64).view(np.float64)[0])
-            await store.commit((7, NOW_MS, 1.5), (3, NOW_MS, -0.0), (7, NOW_MS + 10, stale))
-            await store.commit(
-                (7, NOW_MS, 2.5), (7, NOW_MS - 3 * HOUR_MS, float("inf")), (3, NOW_MS + 1, 0.1)
-            )
-            before = await store.read()
-            assert await store.compact()
-            assert await store.read() == before
-            assert before[7, NOW_MS] == _bits(2.5)
-            assert before[7, NOW_MS + 10] == STALE_BITS
-            assert before[3, NOW_MS] == _bits(-0.0)
-            assert await store.used() == 6
-            blocks = await store.blocks()
-            assert [b["samples"] for b in blocks] == [1, 4]
-            assert all((tmp_path / b["object_key"]).stat().st_size == b["bytes"] for b in blocks)
-            assert all(b["object_key"].startswith(f"{store.tenant}/2026-") for b in blocks)
-            assert not await store.compact()
-
-    asyncio.run(scenario())
+    async with _store(database, tmp_path) as store:
+        stale = float(np.array([STALE_BITS], np.uint64).view(np.float64)[0])
+        await store.commit((7, NOW_MS, 1.5), (3, NOW_MS, -0.0), (7, NOW_MS + 10, stale))
+        await store.commit(
+            (7, NOW_MS, 2.5), (7, NOW_MS - 3 * HOUR_MS, float("inf")), (3, NOW_MS + 1, 0.1)
+        )
+        before = await store.read()
+        assert await store.compact()
+        assert await store.read() == before
+        assert before[7, NOW_MS] == _bits(2.5)
+        assert before[7, NOW_MS + 10] == STALE_BITS
+        assert before[3, NOW_MS] == _bits(-0.0)
+        assert await store.used() == 6
+        blocks = await store.blocks()
+        assert [b["samples"] for b in blocks] == [1, 4]
+        assert all((tmp_path / b["object_key"]).stat().st_size == b["bytes"] for b in blocks)
+        assert all(b["object_key"].startswith(f"{store.tenant}/2026-") for b in blocks)
+        assert not await store.compact()
 
 
-def test_a_batch_below_a_running_transaction_waits(database: str, tmp_path: Path) -> None:
+async def test_a_batch_below_a_running_transaction_waits(database: str, tmp_path: Path) -> None:
     """A batch is compacted only when every transaction that began before it has ended, so
     precedence stays the order of commits.
     """
-
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            other = await catalogue.connect(database, "other")
-            transaction = other.transaction()
-            await transaction.start()
-            await other.fetchval("SELECT pg_current_xact_id()::text")
-            await store.commit((1, NOW_MS, 1.0))
-            assert not await store.compact()
-            await transaction.rollback()
-            assert await store.compact()
-            await other.close()
-
-    asyncio.run(scenario())
+    async with _store(database, tmp_path) as store:
+        other = await catalogue.connect(database, "other")
+        transaction = other.transaction()
+        await transaction.start()
+        await other.fetchval("SELECT pg_current_xact_id()::text")
+        await store.commit((1, NOW_MS, 1.0))
+        assert not await store.compact()
+        await transaction.rollback()
+        assert await store.compact()
+        await other.close()
 
 
-def test_one_compactor_a_tenant(database: str, tmp_path: Path) -> None:
+async def test_one_compactor_a_tenant(database: str, tmp_path: Path) -> None:
     """While one process compacts a tenant, another leaves it alone."""
-
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            await store.commit((1, NOW_MS, 1.0))
-            other = await catalogue.connect(database, "other")
-            async with other.transaction():
-                assert await catalogue.lock_tenant(other, store.tenant)
-                assert not await store.compact()
-            assert await store.compact()
-            await other.close()
-
-    asyncio.run(scenario())
+    async with _store(database, tmp_path) as store:
+        await store.commit((1, NOW_MS, 1.0))
+        other = await catalogue.connect(database, "other")
+        async with other.transaction():
+            assert await catalogue.lock_tenant(other, store.tenant)
+            assert not await store.compact()
+        assert await store.compact()
+        await other.close()
 
 
-def test_merging_keeps_every_sample_and_the_later_wins(database: str, tmp_path: Path) -> None:
+async def test_merging_keeps_every_sample_and_the_later_wins(database: str, tmp_path: Path) -> None:
     """Eight small blocks of one window become one of the next level that reads the same; the
     replaced go 15 minutes later.
     """
-
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            for i in range(8):
-                await store.commit(
-                    *(
-                        (series, NOW_MS + step, series + i / 10)
-                        for series in (1, 2)
-                        for step in (0, i)
-                    )
-                )
-                assert await store.compact()
-            before = await store.read()
-            assert await store.merge()
-            assert await store.read() == before
-            (merged,) = await store.blocks()
-            assert (merged["level"], merged["samples"], merged["series"]) == (1, len(before), 2)
-            assert merged["precedence"] == await store.conn.fetchval(
-                "SELECT max(precedence) FROM metrics.block"
+    async with _store(database, tmp_path) as store:
+        for i in range(8):
+            await store.commit(
+                *((series, NOW_MS + step, series + i / 10) for series in (1, 2) for step in (0, i))
             )
-            assert await store.used() == 32
-            assert await upkeep.delete_replaced(store.conn, store.objects) == 0
-            await store.conn.execute(
-                "UPDATE metrics.block SET replaced_at = replaced_at - interval '16 minutes'"
-            )
-            assert await upkeep.delete_replaced(store.conn, store.objects) == 8
-            assert len(list(store.objects.list())) == 1
-            assert await store.read() == before
-            assert not await store.merge()
-
-    asyncio.run(scenario())
+            assert await store.compact()
+        before = await store.read()
+        assert await store.merge()
+        assert await store.read() == before
+        (merged,) = await store.blocks()
+        assert (merged["level"], merged["samples"], merged["series"]) == (1, len(before), 2)
+        assert merged["precedence"] == await store.conn.fetchval(
+            "SELECT max(precedence) FROM metrics.block"
+        )
+        assert await store.used() == 32
+        assert await upkeep.delete_replaced(store.conn, store.objects) == 0
+        await store.conn.execute(
+            "UPDATE metrics.block SET replaced_at = replaced_at - interval '16 minutes'"
+        )
+        assert await upkeep.delete_replaced(store.conn, store.objects) == 8
+        assert len(list(store.objects.list())) == 1
+        assert await store.read() == before
+        assert not await store.merge()
 
 
 class Killed(BaseException):
@@ -337,7 +324,7 @@ class Victim:
         if self.what == "batches":
             await compaction.compact_batches(conn, objects, tenant, AT_ONCE)
         else:
-            await compaction.merge_blocks(conn, objects, tenant, AT_ONCE, NOW_MS)
+            await merge_all(conn, objects, tenant, NOW_MS)
 
     async def dies(self, folder: Path, steps: int, writes: int) -> bool:
         """Whether it was killed before it had ended."""
@@ -362,27 +349,23 @@ class Victim:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("what", ["batches", "blocks"])
-def test_killed_at_any_step(database: str, tmp_path: Path, what: str, after: bool) -> None:
+async def test_killed_at_any_step(database: str, tmp_path: Path, what: str, after: bool) -> None:
     """Killed before or after any round trip or object, compaction leaves a store that reads and
     counts the same, and goes on; what it left over is swept an hour later.
     """
-
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            victim = Victim(store, database, what, after)
-            deaths = 0
-            for kind, n in itertools.chain(
-                (("step", n) for n in range(1, 16)), (("write", n) for n in range(1, 4))
-            ):
-                await victim.fill(n)
-                before = await store.read()
-                steps, writes = (n, -1) if kind == "step" else (-1, n)
-                deaths += await victim.dies(tmp_path, steps, writes)
-                await victim.check(before, (kind, n))
-            assert 9 <= deaths < 18, "every step of a run was reached, and the last tries had none"
-            await _sweeps_what_is_left(store)
-
-    asyncio.run(scenario())
+    async with _store(database, tmp_path) as store:
+        victim = Victim(store, database, what, after)
+        deaths = 0
+        for kind, n in itertools.chain(
+            (("step", n) for n in range(1, 16)), (("write", n) for n in range(1, 4))
+        ):
+            await victim.fill(n)
+            before = await store.read()
+            steps, writes = (n, -1) if kind == "step" else (-1, n)
+            deaths += await victim.dies(tmp_path, steps, writes)
+            await victim.check(before, (kind, n))
+        assert 9 <= deaths < 18, "every step of a run was reached, and the last tries had none"
+        await _sweeps_what_is_left(store)
 
 
 async def _sweeps_what_is_left(store: Store) -> None:
@@ -405,111 +388,85 @@ async def _gone(conn: asyncpg.Connection, name: str) -> None:
     )
 
 
-def test_partitions_go_when_all_is_compacted(database: str, tmp_path: Path) -> None:
-    """A partition past its time is dropped once all its batches are compacted, and not before; the
-    day ahead is there.
-    """
-
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            now = datetime.now(UTC)
-            old = now - timedelta(hours=5)
-            await ensure_partitions(store.conn, old)
-            await store.commit((1, NOW_MS, 1.0), received_at=old)
-            before = await store.read()
-            dropped = await upkeep.keep_partitions(store.conn, now)
-            assert partition_name(old) not in dropped
-            assert partition_name(old - timedelta(hours=1)) in dropped
-            assert await store.compact()
-            assert partition_name(old) in await upkeep.keep_partitions(store.conn, now)
-            assert await store.read() == before
-            assert await upkeep.keep_partitions(store.conn, now) == []
-            tomorrow = partition_name(now + timedelta(hours=24))
-            assert (
-                await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{tomorrow}")
-                is not None
-            )
-
-    asyncio.run(scenario())
+async def test_partitions_go_when_all_is_compacted(database: str, tmp_path: Path) -> None:
+    """A past partition is dropped once all its batches are compacted; the day ahead is there."""
+    async with _store(database, tmp_path) as store:
+        now = datetime.now(UTC)
+        old = now - timedelta(hours=5)
+        await ensure_partitions(store.conn, old)
+        await store.commit((1, NOW_MS, 1.0), received_at=old)
+        before = await store.read()
+        dropped = await upkeep.keep_partitions(store.conn, now)
+        assert partition_name(old) not in dropped
+        assert partition_name(old - timedelta(hours=1)) in dropped
+        assert await store.compact()
+        assert partition_name(old) in await upkeep.keep_partitions(store.conn, now)
+        assert await store.read() == before
+        assert await upkeep.keep_partitions(store.conn, now) == []
+        tomorrow = partition_name(now + timedelta(hours=24))
+        assert (
+            await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{tomorrow}")
+            is not None
+        )
 
 
-def test_a_partition_left_half_detached_is_finished(database: str, tmp_path: Path) -> None:
+async def test_a_partition_left_half_detached_is_finished(database: str, tmp_path: Path) -> None:
     """Upkeep that was killed between detaching and dropping is finished by the next one."""
-
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            now = datetime.now(UTC)
-            old = now - timedelta(hours=5)
-            await ensure_partitions(store.conn, old)
-            name = partition_name(old)
-            await store.conn.execute(
-                f"ALTER TABLE metrics.batch DETACH PARTITION metrics.{name} CONCURRENTLY"
-            )
-            assert name in await upkeep.keep_partitions(store.conn, now)
-            assert (
-                await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{name}") is None
-            )
-
-    asyncio.run(scenario())
+    async with _store(database, tmp_path) as store:
+        now = datetime.now(UTC)
+        old = now - timedelta(hours=5)
+        await ensure_partitions(store.conn, old)
+        name = partition_name(old)
+        await store.conn.execute(
+            f"ALTER TABLE metrics.batch DETACH PARTITION metrics.{name} CONCURRENTLY"
+        )
+        assert name in await upkeep.keep_partitions(store.conn, now)
+        assert await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{name}") is None
 
 
-def test_any_parquet_reader_reads_a_block(database: str, tmp_path: Path) -> None:
+async def test_any_parquet_reader_reads_a_block(database: str, tmp_path: Path) -> None:
     """The object is plain Parquet whose columns and metadata are those of the format document."""
-
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            await store.commit(*((5, NOW_MS + i * 1000, i / 4) for i in range(9000)))
-            assert await store.compact()
-            (found,) = (
-                await store.blocks()
-                if len(await store.blocks()) == 1
-                else (await store.blocks())[:1]
-            )
-            table = pq.read_table(tmp_path / found["object_key"])
-            assert table.column_names == [
-                "series_id",
-                "min_ts",
-                "max_ts",
-                "timestamps",
-                "scale",
-                "deltas",
-                "values",
-            ]
-            row = table.to_pylist()[0]
-            assert row["scale"] == 2
-            assert row["values"] is None
-            assert [int(v) for v in np.cumsum(row["deltas"])[:3]] == [0, 25, 50]
-            assert row["timestamps"][0] == row["min_ts"]
-            metadata = pq.read_metadata(tmp_path / found["object_key"]).metadata
-            assert metadata[b"cloudopshub.format"] == b"block/1"
-            assert metadata[b"cloudopshub.tenant"] == str(store.tenant).encode()
-            assert json.loads(metadata[b"cloudopshub.resolution_ms"]) == 0
-
-    asyncio.run(scenario())
+    async with _store(database, tmp_path) as store:
+        await store.commit(*((5, NOW_MS + i * 1000, i / 4) for i in range(9000)))
+        assert await store.compact()
+        block_row = (await store.blocks())[0]
+        table = pq.read_table(tmp_path / block_row["object_key"])
+        assert table.column_names == [
+            "series_id",
+            "min_ts",
+            "max_ts",
+            "timestamps",
+            "scale",
+            "deltas",
+            "values",
+        ]
+        row = table.to_pylist()[0]
+        assert row["scale"] == 2
+        assert row["values"] is None
+        assert [int(v) for v in np.cumsum(row["deltas"])[:3]] == [0, 25, 50]
+        assert row["timestamps"][0] == row["min_ts"]
+        metadata = pq.read_metadata(tmp_path / block_row["object_key"]).metadata
+        assert metadata[b"cloudopshub.format"] == b"block/1"
+        assert metadata[b"cloudopshub.tenant"] == str(store.tenant).encode()
+        assert json.loads(metadata[b"cloudopshub.resolution_ms"]) == 0
 
 
-def test_the_sweep_leaves_a_run_under_way_alone(database: str, tmp_path: Path) -> None:
-    """However old its object looks (a machine that slept, another clock), a run that may still
-    register it keeps it.
-    """
-
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            await store.commit((1, NOW_MS, 1.0))
-            assert await store.compact()
-            runs = await catalogue.connect(database, "other")
-            key = catalogue.object_key(store.tenant, NOW_MS, uuid.uuid4())
-            later_ms = int(datetime.now(UTC).timestamp() * 1000) + upkeep.ORPHAN_AGE_MS + 1000
-            async with runs.transaction():
-                assert await catalogue.lock_tenant(runs, store.tenant)
-                with store.objects.writing(key) as sink:
-                    sink.write(b"a block on its way to the catalogue")
-                assert await upkeep.sweep_orphans(store.conn, store.objects, later_ms) == 0
-                assert key in {facts.key for facts in store.objects.list()}
-            assert await upkeep.sweep_orphans(store.conn, store.objects, later_ms) == 1
-            await runs.close()
-
-    asyncio.run(scenario())
+async def test_the_sweep_leaves_a_run_under_way_alone(database: str, tmp_path: Path) -> None:
+    """However old its object looks (the machine slept), a run that is not over keeps it."""
+    async with _store(database, tmp_path) as store:
+        await store.commit((1, NOW_MS, 1.0))
+        assert await store.compact()
+        runs = await catalogue.connect(database, "other")
+        key = catalogue.object_key(store.tenant, NOW_MS, uuid.uuid4())
+        later_ms = int(datetime.now(UTC).timestamp() * 1000) + upkeep.ORPHAN_AGE_MS + 1000
+        async with runs.transaction():
+            assert await catalogue.lock_tenant(runs, store.tenant)
+            with store.objects.writing(key) as sink:
+                sink.write(b"a block on its way to the catalogue")
+            assert await upkeep.sweep_orphans(store.conn, store.objects, later_ms) == 0
+            assert key in {facts.key for facts in store.objects.list()}
+        assert await upkeep.sweep_orphans(store.conn, store.objects, later_ms) == 1
+        await runs.close()
 
 
 class RefusingObjects(DirectoryObjects):
@@ -528,71 +485,60 @@ class RefusingObjects(DirectoryObjects):
 
 
 @pytest.mark.parametrize("is_slow", [False, True], ids=["fails", "takes too long"])
-def test_one_tenants_failure_is_its_own(
+async def test_one_tenants_failure_is_its_own(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_slow: bool
 ) -> None:
-    """A run that fails for any reason, or takes too long, keeps no other tenant from being
-    compacted.
-    """
+    """A run that fails, or takes too long, keeps no other tenant from being compacted."""
 
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            tenants = sorted(uuid.uuid4() for _ in range(4))
-            for store.tenant in tenants:
-                await store.commit((1, NOW_MS, 1.0))
-            guilty = tenants[0]
-            objects: DirectoryObjects = RefusingObjects(tmp_path, guilty)
-            if is_slow:
-                monkeypatch.setattr(compaction, "RUN_TIMEOUT_S", 0.5)
-                next_run = catalogue.next_run
-                calls = itertools.count()
-                monkeypatch.setattr(
-                    catalogue,
-                    "next_run",
-                    lambda conn: never() if next(calls) == 0 else next_run(conn),
-                )
-                objects = DirectoryObjects(tmp_path)
-            await compaction.compact_due(store.conn, objects, AT_ONCE, lambda: NOW_MS)
-            rows = await store.conn.fetch(
-                "SELECT tenant_id FROM metrics.block WHERE tenant_id = ANY($1::uuid[])", tenants
+    async with _store(database, tmp_path) as store:
+        tenants = sorted(uuid.uuid4() for _ in range(4))
+        for store.tenant in tenants:
+            await store.commit((1, NOW_MS, 1.0))
+        failing = tenants[0]
+        objects: DirectoryObjects = RefusingObjects(tmp_path, failing)
+        if is_slow:
+            monkeypatch.setattr(compaction, "RUN_TIMEOUT_S", 0.5)
+            next_run = catalogue.next_run
+            calls = itertools.count()
+            monkeypatch.setattr(
+                catalogue,
+                "next_run",
+                lambda conn: never() if next(calls) == 0 else next_run(conn),
             )
-            assert len(rows) == 3
-            assert (
-                await compaction.compact_due(store.conn, store.objects, AT_ONCE, lambda: NOW_MS)
-                is False
-            )
-            for store.tenant in tenants:
-                assert await store.used() == 1
+            objects = DirectoryObjects(tmp_path)
+        await compaction.compact_due(store.conn, objects, AT_ONCE, lambda: NOW_MS)
+        rows = await store.conn.fetch(
+            "SELECT tenant_id FROM metrics.block WHERE tenant_id = ANY($1::uuid[])", tenants
+        )
+        assert len(rows) == 3
+        assert (
+            await compaction.compact_due(store.conn, store.objects, AT_ONCE, lambda: NOW_MS)
+            is False
+        )
+        for store.tenant in tenants:
+            assert await store.used() == 1
 
-    asyncio.run(scenario())
 
-
-def test_a_batch_from_the_future_holds_nothing_back(database: str, tmp_path: Path) -> None:
+async def test_a_batch_from_the_future_holds_nothing_back(database: str, tmp_path: Path) -> None:
     """After the server's clock was set back, batches stamped ahead of it are compacted like
     others, and so is what came after them.
     """
-
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            ahead = datetime.now(UTC) + timedelta(hours=20)
-            await store.commit((1, NOW_MS, 1.0), received_at=ahead)
-            await store.commit(
-                (1, NOW_MS + 1, 2.0), received_at=datetime.now(UTC) - timedelta(minutes=2)
-            )
-            settings = CompactionSettings(delay_s=60.0)
-            assert store.tenant in await catalogue.tenants_due(store.conn, 60.0)
-            taken = await compaction.compact_batches(
-                store.conn, store.objects, store.tenant, settings
-            )
-            assert taken == 2
-
-    asyncio.run(scenario())
+    async with _store(database, tmp_path) as store:
+        ahead = datetime.now(UTC) + timedelta(hours=20)
+        await store.commit((1, NOW_MS, 1.0), received_at=ahead)
+        await store.commit(
+            (1, NOW_MS + 1, 2.0), received_at=datetime.now(UTC) - timedelta(minutes=2)
+        )
+        settings = replace(AT_ONCE, delay_s=60.0)
+        assert store.tenant in await catalogue.tenants_due(store.conn, 60.0)
+        taken = await compaction.compact_batches(store.conn, store.objects, store.tenant, settings)
+        assert taken == 2
 
 
-def test_a_partition_that_is_being_read_holds_nothing_up(
+async def test_a_partition_that_is_being_read_holds_nothing_up(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While somebody reads `batch` for hours (a dump), upkeep goes on without dropping, and drops
@@ -600,39 +546,34 @@ def test_a_partition_that_is_being_read_holds_nothing_up(
     """
     monkeypatch.setattr(upkeep, "DETACH_TIMEOUT_S", 1)
 
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            now = datetime.now(UTC)
-            old = now - timedelta(hours=5)
-            await ensure_partitions(store.conn, old)
-            await store.commit((1, NOW_MS, 1.0), received_at=old)
-            reader = await catalogue.connect(database, "dump")
-            transaction = reader.transaction()
-            await transaction.start()
-            await reader.execute("LOCK TABLE metrics.batch IN ACCESS SHARE MODE")
-            dropped = await upkeep.keep_partitions(store.conn, now)
-            assert dropped == []
-            await store.commit((1, NOW_MS + 1, 2.0))
-            assert len(await store.read()) == 2
-            await transaction.rollback()
-            await reader.close()
-            assert await upkeep.keep_partitions(store.conn, now)
-            assert len(await store.read()) == 2
-            assert await store.conn.fetchval("SHOW statement_timeout") == "0"
-
-    asyncio.run(scenario())
+    async with _store(database, tmp_path) as store:
+        now = datetime.now(UTC)
+        old = now - timedelta(hours=5)
+        await ensure_partitions(store.conn, old)
+        await store.commit((1, NOW_MS, 1.0), received_at=old)
+        reader = await catalogue.connect(database, "dump")
+        transaction = reader.transaction()
+        await transaction.start()
+        await reader.execute("LOCK TABLE metrics.batch IN ACCESS SHARE MODE")
+        dropped = await upkeep.keep_partitions(store.conn, now)
+        assert dropped == []
+        await store.commit((1, NOW_MS + 1, 2.0))
+        assert len(await store.read()) == 2
+        await transaction.rollback()
+        await reader.close()
+        assert await upkeep.keep_partitions(store.conn, now)
+        assert len(await store.read()) == 2
+        assert await store.conn.fetchval("SHOW statement_timeout") == "0"
 
 
-def test_a_partition_that_stands_apart_is_attached_again(database: str, tmp_path: Path) -> None:
+async def test_a_partition_that_stands_apart_is_attached_again(
+    database: str, tmp_path: Path
+) -> None:
     """One that was detached and not dropped, and is needed again, takes samples as any other."""
-
-    async def scenario() -> None:
-        async with _store(database, tmp_path) as store:
-            now = datetime.now(UTC)
-            name = partition_name(now)
-            await store.conn.execute(f"ALTER TABLE metrics.batch DETACH PARTITION metrics.{name}")
-            assert await ensure_partitions(store.conn, now) == [name]
-            await store.commit((1, NOW_MS, 1.0), received_at=now)
-            assert len(await store.read()) == 1
-
-    asyncio.run(scenario())
+    async with _store(database, tmp_path) as store:
+        now = datetime.now(UTC)
+        name = partition_name(now)
+        await store.conn.execute(f"ALTER TABLE metrics.batch DETACH PARTITION metrics.{name}")
+        assert await ensure_partitions(store.conn, now) == [name]
+        await store.commit((1, NOW_MS, 1.0), received_at=now)
+        assert len(await store.read()) == 1

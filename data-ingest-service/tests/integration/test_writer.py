@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from data_ingest import batch, migrate
 from data_ingest.chassis.identity import Limits
@@ -25,6 +27,14 @@ from data_ingest.store.writer import Write, Writer, WriterBounds
 from tests import wire
 
 BOUNDS = remote_write.Bounds(1 << 24, 100_000)
+RULES = LabelRules(labels_max=128, name_bytes_max=1024, value_bytes_max=8192)
+WRITER_BOUNDS = WriterBounds(
+    queue_samples_max=2_000_000,
+    flush_samples_max=50_000,
+    flush_new_series_max=10_000,
+    commit_timeout_s=5.0,
+    reconnect_delay_s_max=2.0,
+)
 FREE = Limits()
 WAIT_S = 15.0
 
@@ -37,8 +47,8 @@ def body(*series: tuple[str, list[tuple[int, float]]]) -> bytes:
     """A request of series named `name`, each with one more label."""
     return wire.compressed(
         b"".join(
-            wire.series([(b"__name__", name.encode()), (b"job", b"t")], found)
-            for name, found in series
+            wire.series([(b"__name__", name.encode()), (b"job", b"t")], samples)
+            for name, samples in series
         )
     )
 
@@ -46,9 +56,9 @@ def body(*series: tuple[str, list[tuple[int, float]]]) -> bytes:
 @contextlib.asynccontextmanager
 async def write_path(url: str, **bounds) -> AsyncIterator[SimpleNamespace]:
     """A writer and a pipeline that are connected, and a connection of the test's own."""
-    writer = Writer(url, WriterBounds(**{"commit_timeout_s": 5.0, **bounds}))
+    writer = Writer(url, replace(WRITER_BOUNDS, **bounds))
     cache = SeriesCache(1 << 20)
-    pipeline = Pipeline(cache, writer, LabelRules())
+    pipeline = Pipeline(cache, writer, RULES, future_ms_max=600_000, active_window_s=3600)
     conn = await asyncpg.connect(url)
     await writer.start()
     try:
@@ -82,15 +92,13 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def stored(conn, tenant: UUID) -> list[tuple[str, int, float]]:
-    """Every sample of the tenant's batches with the name of its series; each id must have its
-    row.
-    """
+    """Every sample of the tenant's batches with the name of its series, which must have its row."""
     rows = await conn.fetch(
         "SELECT series_id, labels->>'__name__' AS name FROM metrics.series WHERE tenant_id = $1",
         tenant,
     )
     names = {row["series_id"]: row["name"] for row in rows}
-    found = []
+    samples = []
     for row in await conn.fetch(
         "SELECT * FROM metrics.batch WHERE tenant_id = $1 ORDER BY xid::text::bigint, batch_id",
         tenant,
@@ -101,7 +109,7 @@ async def stored(conn, tenant: UUID) -> list[tuple[str, int, float]]:
             row["min_ts"],
             row["max_ts"],
         )
-        found += [
+        samples += [
             (names[one], ts, value)
             for one, ts, value in zip(
                 columns.series_ids.tolist(),
@@ -110,7 +118,7 @@ async def stored(conn, tenant: UUID) -> list[tuple[str, int, float]]:
                 strict=True,
             )
         ]
-    return found
+    return samples
 
 
 async def refused(conn, tenant: UUID) -> dict[str, int]:
@@ -123,7 +131,7 @@ async def refused(conn, tenant: UUID) -> dict[str, int]:
 
 
 @contextlib.asynccontextmanager
-async def held(url: str, table: str = "metrics.batch") -> AsyncIterator[None]:
+async def locked(url: str, table: str = "metrics.batch") -> AsyncIterator[None]:
     """No commit that touches `table` gets through inside the block."""
     conn = await asyncpg.connect(url)
     transaction = conn.transaction()
@@ -145,6 +153,24 @@ async def kill_writer(conn) -> int:
     return len(rows)
 
 
+async def writer_pid(conn) -> int | None:
+    """The server process of the writer's connection."""
+    pid: int | None = await conn.fetchval(
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE application_name = 'cloudopshub-dis writer' AND datname = current_database()"
+    )
+    return pid
+
+
+async def has_reconnected(path: SimpleNamespace, before: int | None) -> bool:
+    """Whether the writer has another connection than the server process `before`."""
+    return await writer_pid(path.conn) not in {None, before} and await is_up(path.writer)
+
+
+async def are_queued(samples: int) -> bool:
+    return REGISTRY.get_sample_value("cloudopshub_ingest_queued_samples") == samples
+
+
 async def waiting(conn) -> bool:
     return bool(
         await conn.fetchval(
@@ -155,470 +181,352 @@ async def waiting(conn) -> bool:
     )
 
 
-def run(coroutine) -> None:
-    asyncio.run(asyncio.wait_for(coroutine, 30))
-
-
-def test_more_new_series_than_a_transaction_takes_are_registered_in_several(store_url):
+async def test_more_new_series_than_a_transaction_takes_are_registered_in_several(store_url):
     """One request cannot keep the others waiting, or time out for ever, by how many series it
     brings; every sample is under its own series.
     """
-
-    async def law():
-        tenant, at = uuid4(), now_ms()
-        names = [f"m{i}" for i in range(35)]
-        request = body(*((name, [(at, 1.0), (at + 1, 2.0)]) for name in names))
-        async with write_path(store_url, flush_new_series_max=10) as path:
-            outcome = await path.send(tenant, request)
-            assert (outcome.accepted, outcome.refused_total) == (70, 0)
-            expected = sorted((name, at + i, 1.0 + i) for name in names for i in range(2))
-            assert sorted(await stored(path.conn, tenant)) == expected
-            sizes = await path.conn.fetch(
-                "SELECT count(*) AS n FROM metrics.series GROUP BY xid::text ORDER BY n"
-            )
-            assert [row["n"] for row in sizes] == [5, 10, 10, 10]
-            keys = remote_write.decode(request, BOUNDS).keys
-            known, unknown = path.cache.of(tenant).find(keys, at // 60_000)
-            assert unknown == 0
-            assert len(set(known.tolist())) == 35
-
-    run(law())
+    tenant, at = uuid4(), now_ms()
+    names = [f"m{i}" for i in range(35)]
+    request = body(*((name, [(at, 1.0), (at + 1, 2.0)]) for name in names))
+    async with write_path(store_url, flush_new_series_max=10) as path:
+        outcome = await path.send(tenant, request)
+        assert (outcome.accepted, outcome.refused_total) == (70, 0)
+        expected = sorted((name, at + i, 1.0 + i) for name in names for i in range(2))
+        assert sorted(await stored(path.conn, tenant)) == expected
+        sizes = await path.conn.fetch(
+            "SELECT count(*) AS n FROM metrics.series GROUP BY xid::text ORDER BY n"
+        )
+        assert [row["n"] for row in sizes] == [5, 10, 10, 10]
+        keys = remote_write.decode(request, BOUNDS).keys
+        series_ids, unknown = path.cache.of(tenant).find(keys, at // 60_000)
+        assert unknown == 0
+        assert len(set(series_ids.tolist())) == 35
 
 
-def test_acknowledged_samples_are_there(store_url):
+async def test_acknowledged_samples_are_there(store_url):
     """What was acknowledged can be read by another connection at once, with its series."""
-
-    async def law():
-        async with write_path(store_url) as path:
-            tenant, at = uuid4(), now_ms()
-            outcome = await path.send(
-                tenant, body(("up", [(at, 1.0), (at + 1, 2.0)]), ("x", [(at, 3.0)]))
-            )
-            assert outcome.accepted == 3
-            assert await stored(path.conn, tenant) == [
-                ("up", at, 1.0),
-                ("up", at + 1, 2.0),
-                ("x", at, 3.0),
-            ]
-            await path.send(tenant, body(("up", [(at + 2, 4.0)])))
-            assert (await stored(path.conn, tenant))[-1] == ("up", at + 2, 4.0)
-            assert await path.conn.fetchval("SELECT count(*) FROM metrics.series") == 2
-
-    run(law())
-
-
-def test_same_sample_again_is_fine(store_url):
-    """A sender that sends a request twice gets the same answer twice."""
-
-    async def law():
-        async with write_path(store_url) as path:
-            tenant, request = uuid4(), body(("up", [(now_ms(), 1.0)]))
-            assert (await path.send(tenant, request)).accepted == 1
-            assert (await path.send(tenant, request)).accepted == 1
-
-    run(law())
-
-
-def test_label_order_does_not_matter(store_url):
-    """One series however its labels are ordered, and from whichever cache entry it comes."""
-
-    async def law():
-        async with write_path(store_url) as path:
-            tenant, at = uuid4(), now_ms()
-            pairs = [(b"__name__", b"up"), (b"a", b"1"), (b"b", b"2")]
-            for labels in (pairs, pairs[::-1], [*pairs, (b"empty", b"")]):
-                await path.send(tenant, wire.compressed(wire.series(labels, [(at, 1.0)])))
-            assert await path.conn.fetchval("SELECT count(*) FROM metrics.series") == 1
-
-    run(law())
-
-
-def test_requests_in_flight_are_one_transaction(store_url):
-    """What queues while a commit is in flight goes into one transaction, a batch for each
-    tenant.
-    """
-
-    async def law():
-        async with write_path(store_url) as path:
-            tenants, at = [uuid4(), uuid4()], now_ms()
-            for tenant in tenants:
-                await path.send(tenant, body(("up", [(at, 0.0)])))
-            async with held(store_url):
-                first = asyncio.create_task(path.send(tenants[0], body(("up", [(at, 1.0)]))))
-                await until(lambda: waiting(path.conn))
-                later = [
-                    asyncio.create_task(path.send(tenants[i % 2], body(("up", [(at, 2.0 + i)]))))
-                    for i in range(6)
-                ]
-                await until(lambda: queued(path.writer, 6))
-            await asyncio.gather(first, *later)
-            rows = await path.conn.fetch(
-                "SELECT xid::text AS xid, count(*) AS n, sum(samples) AS samples FROM metrics.batch"
-                " GROUP BY 1 ORDER BY max(batch_id)"
-            )
-            assert [(row["n"], row["samples"]) for row in rows][-2:] == [(1, 1), (2, 6)]
-            values = [value for _, _, value in await stored(path.conn, tenants[0])]
-            assert values == [0.0, 1.0, 2.0, 4.0, 6.0]
-
-    async def queued(writer: Writer, count: int) -> bool:
-        return len(writer._queue) == count
-
-    run(law())
-
-
-def test_killed_connection_is_not_an_acknowledgement(store_url):
-    """A commit whose connection dies is answered 503 and teaches the cache nothing; the next one
-    stores all.
-    """
-
-    async def law():
-        async with write_path(store_url) as path:
-            tenant, at = uuid4(), now_ms()
-            request = body(("up", [(at, 1.0)]))
-            async with held(store_url):
-                sending = asyncio.create_task(path.send(tenant, request))
-                await until(lambda: waiting(path.conn))
-                assert await kill_writer(path.conn) == 1
-                with pytest.raises(StoreUnavailable):
-                    await sending
-            assert len(path.cache.of(tenant)) == 0
-            assert await stored(path.conn, tenant) == []
-            await until(lambda: is_up(path.writer))
-            assert (await path.send(tenant, request)).accepted == 1
-            assert await stored(path.conn, tenant) == [("up", at, 1.0)]
-
-    run(law())
-
-
-def test_idle_connection_lost_is_not_noticed(store_url):
-    """A connection that Postgres closes while nothing is in flight costs no request an error."""
-
-    async def law():
-        async with write_path(store_url) as path:
-            tenant, at = uuid4(), now_ms()
-            for i in range(3):
-                before = path.writer._conn.get_server_pid()
-                await kill_writer(path.conn)
-                await until(partial(backend_is_new, path, before))
-                assert (await path.send(tenant, body(("up", [(at + i, 1.0)])))).accepted == 1
-
-    async def backend_is_new(path, before: int) -> bool:
-        conn = path.writer._conn
-        return conn is not None and not conn.is_closed() and conn.get_server_pid() != before
-
-    run(law())
-
-
-def test_one_bad_write_fails_alone(store_url):
-    """What Postgres refuses in one tenant's write does not touch the others of the same
-    transaction.
-    """
-
-    async def law():
-        async with write_path(store_url) as path:
-            good, bad, at = uuid4(), uuid4(), now_ms()
-            await path.send(good, body(("up", [(at, 0.0)])))
-            nothing = np.empty(0, np.int64)
-            poison = Write(
-                bad, nothing, nothing, np.empty(0), metadata=(MetricMetadata("m", "gauge", "\0"),)
-            )
-            async with held(store_url):
-                first = asyncio.create_task(path.send(good, body(("up", [(at, 1.0)]))))
-                await until(lambda: waiting(path.conn))
-                poisoned = asyncio.create_task(path.writer.commit(poison))
-                second = asyncio.create_task(path.send(good, body(("up", [(at, 2.0)]))))
-                await asyncio.sleep(0)
-            assert (await first).accepted == 1
-            assert (await second).accepted == 1
-            with pytest.raises(StoreRefused):
-                await poisoned
-            assert [value for *_, value in await stored(path.conn, good)] == [0.0, 1.0, 2.0]
-
-    run(law())
-
-
-def test_postgres_away_is_said_at_once_and_ends_by_itself(store_url):
-    """While Postgres refuses connections a write is 503 within a bound; afterwards writes go on."""
-
-    async def law():
-        name = urlsplit(store_url).path.lstrip("/")
-        admin = await asyncpg.connect(store_url, database="postgres")
+    async with write_path(store_url) as path:
         tenant, at = uuid4(), now_ms()
-        async with write_path(store_url) as path:
-            await path.send(tenant, body(("up", [(at, 1.0)])))
-            await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        outcome = await path.send(
+            tenant, body(("up", [(at, 1.0), (at + 1, 2.0)]), ("x", [(at, 3.0)]))
+        )
+        assert outcome.accepted == 3
+        assert await stored(path.conn, tenant) == [
+            ("up", at, 1.0),
+            ("up", at + 1, 2.0),
+            ("x", at, 3.0),
+        ]
+        await path.send(tenant, body(("up", [(at + 2, 4.0)])))
+        assert (await stored(path.conn, tenant))[-1] == ("up", at + 2, 4.0)
+        assert await path.conn.fetchval("SELECT count(*) FROM metrics.series") == 2
+
+
+async def test_same_sample_again_is_fine(store_url):
+    """A sender that sends a request twice gets the same answer twice."""
+    async with write_path(store_url) as path:
+        tenant, request = uuid4(), body(("up", [(now_ms(), 1.0)]))
+        assert (await path.send(tenant, request)).accepted == 1
+        assert (await path.send(tenant, request)).accepted == 1
+
+
+async def test_label_order_does_not_matter(store_url):
+    """One series however its labels are ordered, and from whichever cache entry it comes."""
+    async with write_path(store_url) as path:
+        tenant, at = uuid4(), now_ms()
+        pairs = [(b"__name__", b"up"), (b"a", b"1"), (b"b", b"2")]
+        for labels in (pairs, pairs[::-1], [*pairs, (b"empty", b"")]):
+            await path.send(tenant, wire.compressed(wire.series(labels, [(at, 1.0)])))
+        assert await path.conn.fetchval("SELECT count(*) FROM metrics.series") == 1
+
+
+async def test_requests_in_flight_are_one_transaction(store_url):
+    """What queues while a commit is in flight is one transaction, with a batch for each tenant."""
+    async with write_path(store_url) as path:
+        tenants, at = [uuid4(), uuid4()], now_ms()
+        for tenant in tenants:
+            await path.send(tenant, body(("up", [(at, 0.0)])))
+        async with locked(store_url):
+            first = asyncio.create_task(path.send(tenants[0], body(("up", [(at, 1.0)]))))
+            await until(lambda: waiting(path.conn))
+            later = [
+                asyncio.create_task(path.send(tenants[i % 2], body(("up", [(at, 2.0 + i)]))))
+                for i in range(6)
+            ]
+            await until(lambda: are_queued(6))
+        await asyncio.gather(first, *later)
+        rows = await path.conn.fetch(
+            "SELECT xid::text AS xid, count(*) AS n, sum(samples) AS samples FROM metrics.batch"
+            " GROUP BY 1 ORDER BY max(batch_id)"
+        )
+        assert [(row["n"], row["samples"]) for row in rows][-2:] == [(1, 1), (2, 6)]
+        values = [value for _, _, value in await stored(path.conn, tenants[0])]
+        assert values == [0.0, 1.0, 2.0, 4.0, 6.0]
+
+
+async def test_killed_connection_is_not_an_acknowledgement(store_url):
+    """A commit whose connection dies is 503 and adds nothing to the cache; the next stores all."""
+    async with write_path(store_url) as path:
+        tenant, at = uuid4(), now_ms()
+        request = body(("up", [(at, 1.0)]))
+        async with locked(store_url):
+            sending = asyncio.create_task(path.send(tenant, request))
+            await until(lambda: waiting(path.conn))
+            assert await kill_writer(path.conn) == 1
+            with pytest.raises(StoreUnavailable):
+                await sending
+        assert len(path.cache.of(tenant)) == 0
+        assert await stored(path.conn, tenant) == []
+        await until(lambda: is_up(path.writer))
+        assert (await path.send(tenant, request)).accepted == 1
+        assert await stored(path.conn, tenant) == [("up", at, 1.0)]
+
+
+async def test_idle_connection_lost_is_not_noticed(store_url):
+    """A connection that Postgres closes while nothing is in flight costs no request an error."""
+    async with write_path(store_url) as path:
+        tenant, at = uuid4(), now_ms()
+        for i in range(3):
+            before = await writer_pid(path.conn)
             await kill_writer(path.conn)
-            await until(lambda: is_down(path.writer))
-            started_s = time.monotonic()
-            with pytest.raises(StoreUnavailable) as caught:
-                await path.send(tenant, body(("up", [(at, 2.0)])))
-            assert time.monotonic() - started_s < 5.0  # far below a commit's bound
-            assert caught.value.facts["retry_after_s"] >= 1
-            await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-            await until(lambda: is_up(path.writer))
-            await path.send(tenant, body(("up", [(at, 3.0)])))
-            assert [value for *_, value in await stored(path.conn, tenant)] == [1.0, 3.0]
-        await admin.close()
+            await until(partial(has_reconnected, path, before))
+            assert (await path.send(tenant, body(("up", [(at + i, 1.0)])))).accepted == 1
+
+
+async def test_one_bad_write_fails_alone(store_url):
+    """What Postgres refuses in one write does not touch the others of the same transaction."""
+    async with write_path(store_url) as path:
+        good, bad, at = uuid4(), uuid4(), now_ms()
+        await path.send(good, body(("up", [(at, 0.0)])))
+        nothing = np.empty(0, np.int64)
+        poison = Write(
+            bad, nothing, nothing, np.empty(0), metadata=(MetricMetadata("m", "gauge", "\0"),)
+        )
+        async with locked(store_url):
+            first = asyncio.create_task(path.send(good, body(("up", [(at, 1.0)]))))
+            await until(lambda: waiting(path.conn))
+            poisoned = asyncio.create_task(path.writer.commit(poison))
+            second = asyncio.create_task(path.send(good, body(("up", [(at, 2.0)]))))
+            await asyncio.sleep(0)
+        assert (await first).accepted == 1
+        assert (await second).accepted == 1
+        with pytest.raises(StoreRefused):
+            await poisoned
+        assert [value for *_, value in await stored(path.conn, good)] == [0.0, 1.0, 2.0]
+
+
+async def test_postgres_away_is_said_at_once_and_ends_by_itself(store_url):
+    """While Postgres refuses connections a write is 503 within a bound; afterwards writes go on."""
 
     async def is_down(writer: Writer) -> bool:
         return not await is_up(writer)
 
-    run(law())
+    name = urlsplit(store_url).path.lstrip("/")
+    admin = await asyncpg.connect(store_url, database="postgres")
+    tenant, at = uuid4(), now_ms()
+    async with write_path(store_url) as path:
+        await path.send(tenant, body(("up", [(at, 1.0)])))
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        await kill_writer(path.conn)
+        await until(lambda: is_down(path.writer))
+        started_s = time.monotonic()
+        with pytest.raises(StoreUnavailable) as caught:
+            await path.send(tenant, body(("up", [(at, 2.0)])))
+        assert time.monotonic() - started_s < 5.0  # far below a commit's bound
+        assert caught.value.facts["retry_after_s"] >= 1
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        await until(lambda: is_up(path.writer))
+        await path.send(tenant, body(("up", [(at, 3.0)])))
+        assert [value for *_, value in await stored(path.conn, tenant)] == [1.0, 3.0]
+    await admin.close()
 
 
-def test_a_commit_takes_no_longer_than_its_bound(store_url):
+async def test_a_commit_takes_no_longer_than_its_bound(store_url):
     """A commit that hangs is answered 503 when its time is up, and the writer starts over."""
+    async with write_path(store_url, commit_timeout_s=2.0) as path:
+        tenant, at = uuid4(), now_ms()
+        async with locked(store_url):
+            started_s = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                await path.send(tenant, body(("up", [(at, 1.0)])))
+            assert time.monotonic() - started_s < 30.0
 
-    async def law():
-        async with write_path(store_url, commit_timeout_s=2.0) as path:
-            tenant, at = uuid4(), now_ms()
-            async with held(store_url):
-                started_s = time.monotonic()
-                with pytest.raises(StoreUnavailable):
-                    await path.send(tenant, body(("up", [(at, 1.0)])))
-                assert time.monotonic() - started_s < 30.0
+        async def goes_through() -> bool:
+            # The writer may still be about to notice: the request's time runs beside its own.
+            try:
+                return bool((await path.send(tenant, body(("up", [(at, 2.0)])))).accepted)
+            except StoreUnavailable:
+                return False
 
-            async def goes_through() -> bool:
-                # The writer may still be about to notice: the request's time runs beside its own.
-                try:
-                    return bool((await path.send(tenant, body(("up", [(at, 2.0)])))).accepted)
-                except StoreUnavailable:
-                    return False
-
-            await until(goes_through)
-
-    run(law())
+        await until(goes_through)
 
 
-def test_the_queue_has_a_size(store_url):
+async def test_the_queue_has_a_size(store_url):
     """More than the queue may hold is refused at once, and what is queued is still committed."""
-
-    async def law():
-        async with write_path(store_url, queue_samples_max=3) as path:
-            tenant, at = uuid4(), now_ms()
-            await path.send(tenant, body(("up", [(at, 0.0)])))
-            async with held(store_url):
-                first = asyncio.create_task(path.send(tenant, body(("up", [(at, 1.0)]))))
-                await until(lambda: waiting(path.conn))
-                pairs = [(at, 2.0), (at + 1, 2.0)]
-                second = asyncio.create_task(path.send(tenant, body(("up", pairs))))
-                await until(lambda: has_queued(path.writer))
-                with pytest.raises(Overloaded):
-                    await path.send(tenant, body(("up", pairs)))
-            assert (await first).accepted + (await second).accepted == 3
-
-    async def has_queued(writer: Writer) -> bool:
-        return bool(writer._queue)
-
-    run(law())
+    async with write_path(store_url, queue_samples_max=3) as path:
+        tenant, at = uuid4(), now_ms()
+        await path.send(tenant, body(("up", [(at, 0.0)])))
+        async with locked(store_url):
+            first = asyncio.create_task(path.send(tenant, body(("up", [(at, 1.0)]))))
+            await until(lambda: waiting(path.conn))
+            pairs = [(at, 2.0), (at + 1, 2.0)]
+            second = asyncio.create_task(path.send(tenant, body(("up", pairs))))
+            await until(lambda: are_queued(2))
+            with pytest.raises(Overloaded):
+                await path.send(tenant, body(("up", pairs)))
+        assert (await first).accepted + (await second).accepted == 3
 
 
-def test_accepted_and_refused_make_received(store_url):
-    """Whatever is wrong with some samples, the rest is stored, and the counts add up in
-    Postgres.
-    """
-
-    async def law():
-        async with write_path(store_url) as path:
-            tenant, at = uuid4(), now_ms()
-            message = b"".join(
-                (
-                    wire.series(
-                        [(b"__name__", b"ok")], [(at, 1.0), (at + 3_600_000, 2.0), (-5, 3.0)]
-                    ),
-                    wire.series([(b"a", b"1"), (b"a", b"2")], [(at, 4.0)]),
-                    wire.series([(b"__name__", b"only_old")], [(1, 5.0)]),
-                    wire.field(1, wire.label(b"h", b"1") + wire.field(4, b"")),
-                )
+async def test_accepted_and_refused_make_received(store_url):
+    """Whatever is wrong with some samples, the rest is stored, and Postgres has all counts."""
+    async with write_path(store_url) as path:
+        tenant, at = uuid4(), now_ms()
+        message = b"".join(
+            (
+                wire.series([(b"__name__", b"ok")], [(at, 1.0), (at + 3_600_000, 2.0), (-5, 3.0)]),
+                wire.series([(b"a", b"1"), (b"a", b"2")], [(at, 4.0)]),
+                wire.series([(b"__name__", b"only_old")], [(1, 5.0)]),
+                wire.field(1, wire.label(b"h", b"1") + wire.field(4, b"")),
             )
-            outcome = await path.send(tenant, wire.compressed(message), Limits(retention_days=30))
-            assert outcome.accepted == 1
-            assert outcome.refused == await refused(path.conn, tenant)
-            assert outcome.refused == {
-                "too_far_in_future": 1,
-                "too_old": 2,
-                "invalid_labels": 1,
-                "native_histogram_unsupported": 1,
-            }
-            assert await stored(path.conn, tenant) == [("ok", at, 1.0)]
-            assert await path.conn.fetchval("SELECT count(*) FROM metrics.series") == 1
-
-    run(law())
-
-
-def test_over_the_rate_all_is_refused_and_counted(store_url):
-    """Over its samples a second a tenant is told when to come back; each refused sample is counted
-    once.
-    """
-
-    async def law():
-        async with write_path(store_url) as path:
-            tenant, at = uuid4(), now_ms()
-            limits = Limits(samples_per_s=2, burst_samples=2)
-            request = body(("up", [(at, 1.0), (at + 1, 2.0)]))
-            assert (await path.send(tenant, request, limits)).accepted == 2
-            with pytest.raises(RateLimited) as caught:
-                await path.send(tenant, request, limits)
-            assert caught.value.facts["retry_after_s"] > 0
-            assert await refused(path.conn, tenant) == {"rate_limited": 2}
-            assert len(await stored(path.conn, tenant)) == 2
-            assert (await path.send(uuid4(), request, limits)).accepted == 2
-
-    run(law())
+        )
+        outcome = await path.send(tenant, wire.compressed(message), Limits(retention_days=30))
+        assert outcome.accepted == 1
+        assert outcome.refused == await refused(path.conn, tenant)
+        assert outcome.refused == {
+            "too_far_in_future": 1,
+            "too_old": 2,
+            "invalid_labels": 1,
+            "native_histogram_unsupported": 1,
+        }
+        assert await stored(path.conn, tenant) == [("ok", at, 1.0)]
+        assert await path.conn.fetchval("SELECT count(*) FROM metrics.series") == 1
 
 
-def test_active_series_have_a_cap(store_url):
+async def test_over_the_rate_all_is_refused_and_counted(store_url):
+    """Over its rate a tenant is given a time to come back; each refused sample is counted once."""
+    async with write_path(store_url) as path:
+        tenant, at = uuid4(), now_ms()
+        limits = Limits(samples_per_s=2, burst_samples=2)
+        request = body(("up", [(at, 1.0), (at + 1, 2.0)]))
+        assert (await path.send(tenant, request, limits)).accepted == 2
+        with pytest.raises(RateLimited) as caught:
+            await path.send(tenant, request, limits)
+        assert caught.value.facts["retry_after_s"] > 0
+        assert await refused(path.conn, tenant) == {"rate_limited": 2}
+        assert len(await stored(path.conn, tenant)) == 2
+        assert (await path.send(uuid4(), request, limits)).accepted == 2
+
+
+async def test_active_series_have_a_cap(store_url):
     """Series over the plan's cap are refused, known ones go on."""
-
-    async def law():
-        async with write_path(store_url) as path:
-            tenant, at = uuid4(), now_ms()
-            limits = Limits(active_series=2)
-            three = body(*[(name, [(at, 1.0)]) for name in ("a", "b", "c")])
-            outcome = await path.send(tenant, three, limits)
-            assert (outcome.accepted, outcome.refused) == (2, {"active_series_limit": 1})
-            outcome = await path.send(tenant, three, limits)
-            assert (outcome.accepted, outcome.refused) == (2, {"active_series_limit": 1})
-            assert {name for name, *_ in await stored(path.conn, tenant)} == {"a", "b"}
-            assert await refused(path.conn, tenant) == {"active_series_limit": 2}
-
-    run(law())
+    async with write_path(store_url) as path:
+        tenant, at = uuid4(), now_ms()
+        limits = Limits(active_series=2)
+        three = body(*[(name, [(at, 1.0)]) for name in ("a", "b", "c")])
+        outcome = await path.send(tenant, three, limits)
+        assert (outcome.accepted, outcome.refused) == (2, {"active_series_limit": 1})
+        outcome = await path.send(tenant, three, limits)
+        assert (outcome.accepted, outcome.refused) == (2, {"active_series_limit": 1})
+        assert {name for name, *_ in await stored(path.conn, tenant)} == {"a", "b"}
+        assert await refused(path.conn, tenant) == {"active_series_limit": 2}
 
 
-def test_two_writers_agree_on_ids(store_url):
+async def test_two_writers_agree_on_ids(store_url):
     """Two processes that meet the same new series at once store them under one id each."""
-
-    async def law():
-        async with write_path(store_url) as one, write_path(store_url) as other:
-            tenant, at = uuid4(), now_ms()
-            names = [f"m{i}" for i in range(300)]
-            await asyncio.gather(
-                *(
-                    path.send(tenant, body(*[(name, [(at, 1.0)]) for name in found]))
-                    for found in (names, names[::-1])
-                    for path in (one, other)
-                )
+    async with write_path(store_url) as one, write_path(store_url) as other:
+        tenant, at = uuid4(), now_ms()
+        names = [f"m{i}" for i in range(300)]
+        await asyncio.gather(
+            *(
+                path.send(tenant, body(*[(name, [(at, 1.0)]) for name in order]))
+                for order in (names, names[::-1])
+                for path in (one, other)
             )
-            assert await one.conn.fetchval("SELECT count(*) FROM metrics.series") == 300
-            assert len(await stored(one.conn, tenant)) == 1200
-
-    run(law())
-
-
-def test_metadata_is_stored_once_it_changes(store_url):
-    """Type, help and unit of a name are kept; the last one said wins."""
-
-    async def law():
-        async with write_path(store_url) as path:
-            tenant = uuid4()
-            for help_text in (b"old", b"new"):
-                said = b"\x08\x02" + wire.field(2, b"up") + wire.field(4, help_text)
-                await path.send(tenant, wire.compressed(wire.field(3, said)))
-            row = await path.conn.fetchrow("SELECT * FROM metrics.metadata")
-            assert (row["metric_name"], row["type"], row["help"]) == ("up", "gauge", "new")
-
-    run(law())
+        )
+        assert await one.conn.fetchval("SELECT count(*) FROM metrics.series") == 300
+        assert len(await stored(one.conn, tenant)) == 1200
 
 
-def test_partitions_that_are_missing_are_made(store_url):
+async def test_metadata_is_stored_once_it_changes(store_url):
+    """Type, help and unit of a name are kept; the last one sent wins."""
+    async with write_path(store_url) as path:
+        tenant = uuid4()
+        for help_text in (b"old", b"new"):
+            metadata = b"\x08\x02" + wire.field(2, b"up") + wire.field(4, help_text)
+            await path.send(tenant, wire.compressed(wire.field(3, metadata)))
+        row = await path.conn.fetchrow("SELECT * FROM metrics.metadata")
+        assert (row["metric_name"], row["type"], row["help"]) == ("up", "gauge", "new")
+
+
+async def test_partitions_that_are_missing_are_made(store_url):
     """A clock that outran the partitions made ahead costs no sample."""
-
-    async def law():
-        async with write_path(store_url) as path:
-            rows = await path.conn.fetch(
-                "SELECT inhrelid::regclass::text AS name FROM pg_inherits"
-                " WHERE inhparent = 'metrics.batch'::regclass"
-            )
-            assert len(rows) == 26
-            for row in rows:
-                await path.conn.execute(f"DROP TABLE {row['name']}")
-            tenant, at = uuid4(), now_ms()
-            assert (await path.send(tenant, body(("up", [(at, 1.0)])))).accepted == 1
-            assert await stored(path.conn, tenant) == [("up", at, 1.0)]
-
-    run(law())
+    async with write_path(store_url) as path:
+        rows = await path.conn.fetch(
+            "SELECT inhrelid::regclass::text AS name FROM pg_inherits"
+            " WHERE inhparent = 'metrics.batch'::regclass"
+        )
+        assert len(rows) == 26
+        for row in rows:
+            await path.conn.execute(f"DROP TABLE {row['name']}")
+        tenant, at = uuid4(), now_ms()
+        assert (await path.send(tenant, body(("up", [(at, 1.0)])))).accepted == 1
+        assert await stored(path.conn, tenant) == [("up", at, 1.0)]
 
 
-def test_a_clock_that_differs_from_the_servers_loses_no_sample(store_url, monkeypatch):
+async def test_a_clock_that_differs_from_the_servers_loses_no_sample(store_url, monkeypatch):
     """The hour of a batch is Postgres's, so its partition is, too: a service whose clock is days
     off stores what it is sent.
     """
-
-    async def law():
-        at, clock = now_ms(), time.time
-        for days_off in (-3, 3):
-            conn = await asyncpg.connect(store_url)
-            for name in await partitions(conn):
-                await conn.execute(f"DROP TABLE metrics.{name}")
-            await conn.close()
-            monkeypatch.setattr(time, "time", lambda off=days_off: clock() + off * 86_400)
-            async with write_path(store_url) as path:
-                await path.writer.commit(
-                    Write(uuid4(), np.array([1]), np.array([at]), np.array([1.0]))
-                )
-                await path.conn.fetchval("SELECT 1")
-            monkeypatch.undo()
-
-    run(law())
-
-
-def test_no_partition_is_no_fault_of_the_sender(store_url, monkeypatch):
-    """A batch that has no partition is 503, which senders send again, and never 400, which they
-    drop.
-    """
-
-    async def law():
+    at, clock = now_ms(), time.time
+    for days_off in (-3, 3):
+        conn = await asyncpg.connect(store_url)
+        for name in await partitions(conn):
+            await conn.execute(f"DROP TABLE metrics.{name}")
+        await conn.close()
+        monkeypatch.setattr(time, "time", lambda off=days_off: clock() + off * 86_400)
         async with write_path(store_url) as path:
-            for name in await partitions(path.conn):
-                await path.conn.execute(f"DROP TABLE metrics.{name}")
-            monkeypatch.setattr("data_ingest.store.writer.ensure_partitions", nothing_made)
-            with pytest.raises(StoreUnavailable):
-                await path.send(uuid4(), body(("up", [(now_ms(), 1.0)])))
+            await path.writer.commit(Write(uuid4(), np.array([1]), np.array([at]), np.array([1.0])))
+            await path.conn.fetchval("SELECT 1")
+        monkeypatch.undo()
+
+
+async def test_no_partition_is_no_fault_of_the_sender(store_url, monkeypatch):
+    """A batch without a partition is 503, which senders repeat, not 400, which they drop."""
 
     async def nothing_made(*_: object) -> list[str]:
         return []
 
-    run(law())
+    async with write_path(store_url) as path:
+        for name in await partitions(path.conn):
+            await path.conn.execute(f"DROP TABLE metrics.{name}")
+        monkeypatch.setattr("data_ingest.store.writer.ensure_partitions", nothing_made)
+        with pytest.raises(StoreUnavailable):
+            await path.send(uuid4(), body(("up", [(now_ms(), 1.0)])))
 
 
-def test_a_connection_lost_between_single_commits_answers_everyone(store_url, monkeypatch):
+async def test_a_connection_lost_between_single_commits_answers_everyone(store_url, monkeypatch):
     """When a refused flush is committed write by write and the connection dies on the way, those
     not yet tried are answered at once, not at their time limit.
     """
+    async with write_path(store_url, commit_timeout_s=20.0) as path:
+        # The flush of all three, and then its first write.
+        failures = iter([asyncpg.DataError("a value it does not like"), ConnectionError("gone")])
 
-    async def law():
-        async with write_path(store_url, commit_timeout_s=20.0) as path:
-            attempt = path.writer._attempt
-            tried: list[int] = []
+        def failing(writes, new_ids):
+            raise next(failures)
 
-            async def refusing_then_dying(writes):
-                tried.append(len(writes))
-                if len(tried) == 2:  # the first flush of several, and then its first write
-                    raise asyncpg.DataError("a value it does not like")
-                if len(tried) == 3:
-                    raise ConnectionError("gone")
-                return await attempt(writes)
-
-            at = now_ms()
-            async with held(store_url):
-                first = asyncio.create_task(path.send(uuid4(), body(("up", [(at, 0.0)]))))
-                await until(lambda: waiting(path.conn))
-                monkeypatch.setattr(path.writer, "_attempt", refusing_then_dying)
-                tried.append(1)
-                others = [
-                    asyncio.create_task(path.send(uuid4(), body(("up", [(at, 1.0)]))))
-                    for _ in range(3)
-                ]
-                await until(lambda: queued_are(path.writer, 3))
-            assert (await first).accepted == 1
-            async with asyncio.timeout(5):
-                answers = await asyncio.gather(*others, return_exceptions=True)
-            assert all(isinstance(answer, StoreUnavailable) for answer in answers), answers
-
-    async def queued_are(writer: Writer, count: int) -> bool:
-        return len(writer._queue) == count
-
-    run(law())
+        at = now_ms()
+        async with locked(store_url):
+            first = asyncio.create_task(path.send(uuid4(), body(("up", [(at, 0.0)]))))
+            await until(lambda: waiting(path.conn))
+            monkeypatch.setattr("data_ingest.store.writer.pack_rows", failing)
+            others = [
+                asyncio.create_task(path.send(uuid4(), body(("up", [(at, 1.0)])))) for _ in range(3)
+            ]
+            await until(lambda: are_queued(3))
+        assert (await first).accepted == 1
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(*others, return_exceptions=True)
+        assert all(isinstance(answer, StoreUnavailable) for answer in answers), answers
 
 
 async def partitions(conn) -> list[str]:
@@ -630,41 +538,33 @@ async def partitions(conn) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["made anew", "an earlier state"])
-def test_a_store_that_was_replaced_is_met_anew(store_url, how):
+async def test_a_store_that_was_replaced_is_noticed(store_url, how):
     """After a restore under a running service, ids from before are not written: every sample has
     its series, and a write whose ids are from before is sent again.
     """
-
-    async def law():
-        async with write_path(store_url) as path:
-            tenant, at = uuid4(), now_ms()
-            await path.send(tenant, body(("kept", [(at, 0.0)])))
-            await path.send(tenant, body(("up", [(at, 1.0)])))
-            old, before = path.writer.history, path.writer._conn.get_server_pid()
-            if how == "made anew":
-                await path.conn.execute("DROP SCHEMA metrics CASCADE")
-                await asyncio.to_thread(migrate.upgrade, store_url)
-            else:
-                await path.conn.execute(
-                    "DELETE FROM metrics.batch; DELETE FROM metrics.series"
-                    " WHERE labels->>'__name__' = 'up'; SELECT setval('metrics.series_id_seq', 1)"
-                )
-            await kill_writer(path.conn)
-            await until(partial(reconnected, path, before))
-            assert (await path.send(tenant, body(("up", [(at, 2.0)])))).accepted == 1
-            assert await stored(path.conn, tenant) == [("up", at, 2.0)]
-            late = Write(tenant, np.array([2]), np.array([at]), np.array([1.0]))
-            with pytest.raises(StoreUnavailable):
-                await path.writer.commit(late, old)
-            # An idle reconnection to the same store forgets nothing.
-            now, before = path.writer.history, path.writer._conn.get_server_pid()
-            await kill_writer(path.conn)
-            await until(partial(reconnected, path, before))
-            assert path.writer.history == now
-            assert len(path.cache.of(tenant)) == 1
-
-    async def reconnected(path, before: int) -> bool:
-        conn = path.writer._conn
-        return conn is not None and not conn.is_closed() and conn.get_server_pid() != before
-
-    run(law())
+    async with write_path(store_url) as path:
+        tenant, at = uuid4(), now_ms()
+        await path.send(tenant, body(("kept", [(at, 0.0)])))
+        await path.send(tenant, body(("up", [(at, 1.0)])))
+        old, before = path.writer.store_epoch, await writer_pid(path.conn)
+        if how == "made anew":
+            await path.conn.execute("DROP SCHEMA metrics CASCADE")
+            await asyncio.to_thread(migrate.upgrade, store_url)
+        else:
+            await path.conn.execute(
+                "DELETE FROM metrics.batch; DELETE FROM metrics.series"
+                " WHERE labels->>'__name__' = 'up'; SELECT setval('metrics.series_id_seq', 1)"
+            )
+        await kill_writer(path.conn)
+        await until(partial(has_reconnected, path, before))
+        assert (await path.send(tenant, body(("up", [(at, 2.0)])))).accepted == 1
+        assert await stored(path.conn, tenant) == [("up", at, 2.0)]
+        late = Write(tenant, np.array([2]), np.array([at]), np.array([1.0]))
+        with pytest.raises(StoreUnavailable):
+            await path.writer.commit(late, old)
+        # An idle reconnection to the same store forgets nothing.
+        now, before = path.writer.store_epoch, await writer_pid(path.conn)
+        await kill_writer(path.conn)
+        await until(partial(has_reconnected, path, before))
+        assert path.writer.store_epoch == now
+        assert len(path.cache.of(tenant)) == 1

@@ -15,8 +15,8 @@ i64 = st.integers(-(2**63), 2**63 - 1)
 rows = st.lists(st.tuples(i64, i64, st.integers(0, 2**64 - 1)), min_size=1, max_size=50)
 
 
-def columns_of(found) -> batch.Columns:
-    ids, times, bits = zip(*found, strict=True)
+def columns_of(rows) -> batch.Columns:
+    ids, times, bits = zip(*rows, strict=True)
     values = np.array(bits, np.uint64).view(np.float64)
     return batch.Columns(np.array(ids, np.int64), np.array(times, np.int64), values)
 

@@ -17,7 +17,7 @@ from data_ingest.kernels import chunks
 from data_ingest.store import block
 from data_ingest.store.block import BlockFacts, BlockWriter, SortedSamples
 from data_ingest.store.merging import merge
-from data_ingest.store.sorting import settle
+from data_ingest.store.sorting import sort_and_deduplicate
 
 Rows: TypeAlias = list[tuple[int, int, float]]
 TENANT = uuid.UUID(int=7)
@@ -74,7 +74,7 @@ def _written(*pieces: SortedSamples) -> tuple[io.BytesIO, BlockFacts]:
 @given(SAMPLES)
 def test_settling_sorts_and_the_last_wins(rows: Rows) -> None:
     """By series, then time; of one (series, timestamp) the last arrived stays, bit for bit."""
-    assert _as_dict([settle(*_arrays(rows))]) == _last_wins(rows)
+    assert _as_dict([sort_and_deduplicate(*_arrays(rows))]) == _last_wins(rows)
 
 
 @given(SAMPLES.filter(bool))
@@ -83,7 +83,7 @@ def test_a_block_reads_back_what_was_written(rows: Rows) -> None:
     the facts are true.
     """
     expected = _last_wins(rows)
-    sink, facts = _written(settle(*_arrays(rows)))
+    sink, facts = _written(sort_and_deduplicate(*_arrays(rows)))
     assert _as_dict(block.read(sink)) == expected
     times = [at for _, at in expected]
     assert facts == BlockFacts(len({s for s, _ in expected}), len(expected), min(times), max(times))
@@ -92,7 +92,7 @@ def test_a_block_reads_back_what_was_written(rows: Rows) -> None:
 @given(st.lists(SAMPLES.filter(bool), min_size=1, max_size=4))
 def test_merging_blocks_is_settling_their_samples(inputs: list[Rows]) -> None:
     """Blocks merged in order of precedence hold what one block of all their samples would."""
-    blocks = [_written(settle(*_arrays(rows)))[0] for rows in inputs]
+    blocks = [_written(sort_and_deduplicate(*_arrays(rows)))[0] for rows in inputs]
     merged = list(merge([block.read(sink) for sink in blocks]))
     assert _as_dict(merged) == _last_wins([row for rows in inputs for row in rows])
     assert _as_dict(block.read(_written(*merged)[0])) == _as_dict(merged)
@@ -100,13 +100,11 @@ def test_merging_blocks_is_settling_their_samples(inputs: list[Rows]) -> None:
 
 @given(SAMPLES.filter(bool), st.integers(1, 5))
 def test_merging_small_pieces(rows: Rows, size: int) -> None:
-    """Wherever an input is cut into pieces, in the middle of a series as well, the merge is the
-    same.
-    """
-    whole = settle(*_arrays(rows))
+    """Wherever an input is cut into pieces, also within a series, the merge is the same."""
+    whole = sort_and_deduplicate(*_arrays(rows))
     ids = np.repeat(whole.series_ids, np.diff(whole.starts))
     pieces = [
-        settle(
+        sort_and_deduplicate(
             ids[at : at + size], whole.timestamps_ms[at : at + size], whole.values[at : at + size]
         )
         for at in range(0, len(whole), size)
@@ -134,10 +132,8 @@ def test_a_scaled_chunk_keeps_every_bit_or_is_raw(values: list[float]) -> None:
 
 
 def _scaled(values: Any, scale: int) -> list[int] | None:
-    """The integers of these values at this scale, or None: Python's arithmetic, one value at a
-    time.
-    """
-    found = []
+    """The integers of these values at this scale, or None, by Python's arithmetic."""
+    integers = []
     for value in values.tolist():
         if not np.isfinite(value) or abs(value * 10.0**scale) >= 2**53:
             return None
@@ -145,8 +141,8 @@ def _scaled(values: Any, scale: int) -> list[int] | None:
         back = np.float64(integer) / np.float64(10.0**scale)
         if back.view(np.uint64) != np.float64(value).view(np.uint64):
             return None
-        found.append(integer)
-    return found
+        integers.append(integer)
+    return integers
 
 
 def test_long_series_are_cut_into_chunks_and_groups() -> None:
@@ -156,7 +152,7 @@ def test_long_series_are_cut_into_chunks_and_groups() -> None:
     n = 20_000
     ids = np.concatenate([np.full(n, 1), np.arange(2, 1502)]).astype(np.int64)
     times = np.concatenate([np.arange(n), np.zeros(1500)]).astype(np.int64)
-    sink, facts = _written(settle(ids, times, np.ones(ids.size)))
+    sink, facts = _written(sort_and_deduplicate(ids, times, np.ones(ids.size)))
     assert facts == BlockFacts(1501, n + 1500, 0, n - 1)
     file = pq.ParquetFile(sink)
     lengths = [len(row) for row in file.read(columns=["timestamps"])["timestamps"].to_pylist()]

@@ -85,9 +85,7 @@ def test_eight_of_a_level_merge() -> None:
 
 
 def test_a_higher_level_block_parts_lower_ones() -> None:
-    """Only neighbours in precedence merge, and a large block is not rewritten for a few small
-    ones.
-    """
+    """Only neighbours in precedence merge; a large block is not rewritten for a few small ones."""
     blocks = [_block(i, level=2 if i == 4 else 0) for i in range(12)]
     assert plan.merges(blocks, NOW, 10**9) == []
     blocks += [_block(12)]

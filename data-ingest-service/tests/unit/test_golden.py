@@ -18,7 +18,7 @@ from data_ingest import batch
 from data_ingest.batch import Columns
 from data_ingest.store import block
 from data_ingest.store.block import BlockWriter
-from data_ingest.store.sorting import settle
+from data_ingest.store.sorting import sort_and_deduplicate
 
 HERE: Final = Path(__file__).resolve().parents[1] / "golden" / "store"
 TENANT: Final = UUID(int=0xC0B)
@@ -50,15 +50,17 @@ def samples() -> Columns:
 
 def block_bytes() -> bytes:
     """Two row groups; series 7 goes on in the second."""
-    found = samples()
+    columns = samples()
     sink = io.BytesIO()
     writer = BlockWriter(sink, TENANT)
-    is_first = (found.series_ids < 7) | (
-        (found.series_ids == 7) & (found.timestamps_ms < AT_MS + 90_000)
+    is_first = (columns.series_ids < 7) | (
+        (columns.series_ids == 7) & (columns.timestamps_ms < AT_MS + 90_000)
     )
     for chosen in (is_first, ~is_first):
         writer.write(
-            settle(found.series_ids[chosen], found.timestamps_ms[chosen], found.values[chosen])
+            sort_and_deduplicate(
+                columns.series_ids[chosen], columns.timestamps_ms[chosen], columns.values[chosen]
+            )
         )
     writer.close()
     return sink.getvalue()
@@ -68,9 +70,9 @@ def expected() -> bytes:
     """(series_id, timestamp_ms, bits of the value in hexadecimal): of the batch in its order, of
     the block by series and time.
     """
-    found = samples()
-    bits = found.values.view(np.uint64).tolist()
-    rows = list(zip(found.series_ids.tolist(), found.timestamps_ms.tolist(), bits, strict=True))
+    columns = samples()
+    bits = columns.values.view(np.uint64).tolist()
+    rows = list(zip(columns.series_ids.tolist(), columns.timestamps_ms.tolist(), bits, strict=True))
     latest = {row[:2]: row for row in rows}
     lines = {
         name: [[series_id, at, f"{value:016x}"] for series_id, at, value in listed]
@@ -91,22 +93,22 @@ FILES: Final = {
 
 def test_the_batch_is_written_as_it_was() -> None:
     """The payload is the same byte for byte, and reads as what went in."""
-    kept = (HERE / "batch.cob1").read_bytes()
-    assert batch.pack(samples()) == kept
-    found = batch.unpack(kept)
-    assert found.values.view(np.uint64).tolist() == samples().values.view(np.uint64).tolist()
-    assert found.series_ids.tolist() == samples().series_ids.tolist()
-    assert found.timestamps_ms.tolist() == samples().timestamps_ms.tolist()
+    golden = (HERE / "batch.cob1").read_bytes()
+    assert batch.pack(samples()) == golden
+    columns = batch.unpack(golden)
+    assert columns.values.view(np.uint64).tolist() == samples().values.view(np.uint64).tolist()
+    assert columns.series_ids.tolist() == samples().series_ids.tolist()
+    assert columns.timestamps_ms.tolist() == samples().timestamps_ms.tolist()
 
 
 def test_the_block_is_written_as_it_was() -> None:
     """The object has the same schema, encodings and rows; byte for byte the same where the Parquet
     library is of the version that wrote the file.
     """
-    kept, made = (HERE / "block.parquet").read_bytes(), block_bytes()
-    old, new = pq.ParquetFile(io.BytesIO(kept)), pq.ParquetFile(io.BytesIO(made))
+    golden, made = (HERE / "block.parquet").read_bytes(), block_bytes()
+    old, new = pq.ParquetFile(io.BytesIO(golden)), pq.ParquetFile(io.BytesIO(made))
     if old.metadata.created_by == new.metadata.created_by:
-        assert made == kept
+        assert made == golden
     assert new.schema.equals(old.schema)
     assert new.metadata.metadata == old.metadata.metadata
     assert new.metadata.num_row_groups == old.metadata.num_row_groups == 2

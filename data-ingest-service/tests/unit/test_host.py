@@ -110,9 +110,9 @@ class FakeProcess:
         raise psutil.AccessDenied(self.pid)
 
 
-def _shown(found: Processes) -> dict[str, dict[str, float]]:
+def _shown(collector: Processes) -> dict[str, dict[str, float]]:
     shown: dict[str, dict[str, float]] = {}
-    for family in found.families():
+    for family in collector.families():
         for labels, value in family.samples:
             short = family.name.removeprefix("cloudopshub_process_")
             shown.setdefault(dict(labels)["service"], {})[short] = value
@@ -120,9 +120,7 @@ def _shown(found: Processes) -> dict[str, dict[str, float]]:
 
 
 def test_our_processes_are_found_by_their_command_line() -> None:
-    """Processes of a package, and the children they started, are summed under the service's name;
-    others are not.
-    """
+    """Processes of a package and their children are summed under the service's name; no others."""
     everything: list[Any] = [
         FakeProcess(10, ["/x/python", "-m", "data_api"], 5.0),
         FakeProcess(11, ["/x/python", "-c", "from multiprocessing.spawn import …"], 2.0, parent=10),
@@ -163,11 +161,11 @@ def test_the_cpu_counter_of_a_service_never_falls() -> None:
         FakeProcess(10, ["-m data_api"], 5.0),
         FakeProcess(11, ["x -m data_api"], 2.0),
     ]
-    found = Processes([Rule("s", pattern=re.compile("data_api"))], lambda: everything)
-    assert _shown(found)["s"]["cpu_seconds_total"] == 9.0
+    collector = Processes([Rule("s", pattern=re.compile("data_api"))], lambda: everything)
+    assert _shown(collector)["s"]["cpu_seconds_total"] == 9.0
     del everything[0]
     everything[0].cpu_s = 4.0
-    assert _shown(found)["s"]["cpu_seconds_total"] == 11.0
+    assert _shown(collector)["s"]["cpu_seconds_total"] == 11.0
 
 
 def test_a_service_is_found_by_its_pid_file(tmp_path: Path) -> None:
@@ -175,10 +173,10 @@ def test_a_service_is_found_by_its_pid_file(tmp_path: Path) -> None:
     mine = tmp_path / "mine.pid"
     mine.write_text(f"{psutil.Process().pid}\n")
     (tmp_path / "empty.pid").write_text("")
-    found = Processes(
+    collector = Processes(
         processes.parse(f"me={mine},gone={tmp_path}/none.pid,empty={tmp_path}/empty.pid")
     )
-    shown = _shown(found)
+    shown = _shown(collector)
     assert set(shown) == {"me"}
     assert shown["me"]["resident_memory_bytes"] > 0
 

@@ -21,19 +21,19 @@ words = st.text(
 @given(st.dictionaries(words, words, min_size=1, max_size=4), st.randoms())
 def test_one_form_for_any_order(labels, random):
     """Labels in any order are one series, whose hash is the one of the contract."""
-    rules = LabelRules()
+    rules = LabelRules(labels_max=128, name_bytes_max=1024, value_bytes_max=8192)
     raw = [(name.encode(), value.encode()) for name, value in labels.items()]
     ordered = sorted(raw)
     random.shuffle(raw)
-    found = canonical([*raw, (b"empty", b"")], rules)
+    series = canonical([*raw, (b"empty", b"")], rules)
     joined = b"".join(name + b"\xff" + value + b"\xff" for name, value in ordered)
     contract = hashlib.blake2b(joined, digest_size=16, person=b"coh-series").digest()
-    assert found.labels_hash == contract
-    assert json.loads(found.labels_json) == labels
+    assert series.labels_hash == contract
+    assert json.loads(series.labels_json) == labels
 
 
 @pytest.mark.parametrize(
-    ("raw", "says"),
+    ("raw", "reason"),
     [
         pytest.param([], "no labels", id="none"),
         pytest.param([(b"a", b"")], "no labels", id="only empty values"),
@@ -49,9 +49,9 @@ def test_one_form_for_any_order(labels, random):
         pytest.param([(b"%d" % i, b"x") for i in range(5)], "too many labels", id="many"),
     ],
 )
-def test_labels_that_cannot_be_stored(raw, says):
+def test_labels_that_cannot_be_stored(raw, reason):
     """Each rule is refused with its own words."""
-    with pytest.raises(InvalidLabels, match=says):
+    with pytest.raises(InvalidLabels, match=reason):
         canonical(raw, RULES)
 
 
@@ -61,15 +61,13 @@ def test_an_escaped_nul_is_text():
 
 
 def test_times_that_can_be_stored():
-    """From the retention to the allowed future, both ends inclusive; the rest is counted by
-    reason.
-    """
+    """From the retention to the allowed future, both inclusive; the rest is counted by reason."""
     now_ms = 1_700_000_000_000
     span = TimeSpan.at(now_ms, 1, 600_000)
     edges = np.array([now_ms - DAY_MS, now_ms + 600_000])
     assert span.holds(edges)
-    kept, counts = span.split(np.array([*edges, edges[0] - 1, edges[1] + 1, edges[1] + 2]))
-    assert kept.tolist() == [True, True, False, False, False]
+    inside, counts = span.split(np.array([*edges, edges[0] - 1, edges[1] + 1, edges[1] + 2]))
+    assert inside.tolist() == [True, True, False, False, False]
     assert counts == {"too_old": 1, "too_far_in_future": 2}
 
 

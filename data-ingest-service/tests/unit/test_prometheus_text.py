@@ -1,6 +1,4 @@
-"""Laws of the text formats 0.0.4 and OpenMetrics 1.0, against prometheus_client's own writer and a
-slow reader.
-"""
+"""Laws of the text formats, against prometheus_client's own writer and a slow reader."""
 
 import math
 import re
@@ -12,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from data_ingest.kernels import hashing
 from data_ingest.protocols import prometheus_text
-from data_ingest.protocols.prometheus_text import BadExposition, as_batch, decode
+from data_ingest.protocols.prometheus_text import BadExposition, decode
 
 NAME = st.from_regex(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,8}", fullmatch=True)
 LABEL = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,8}", fullmatch=True)
@@ -43,25 +40,23 @@ def _value(text: str) -> float:
     st.lists(st.tuples(SERIES, st.floats(), st.none() | st.integers(-(2**62), 2**62)), max_size=8)
 )
 def test_whatever_is_written_is_read_back(rows: list[Any]) -> None:
-    """Names, labels, values and timestamps come back exactly, whatever they are; every NaN becomes
-    the one NaN.
-    """
+    """Names, labels, values and timestamps come back exactly; every NaN becomes the one NaN."""
     body = "".join(
         _line(name, labels, repr(value), "" if at is None else str(at))
         for (name, labels), value, at in rows
     ).encode()
-    found = decode(body)
-    assert len(found) == len(rows)
+    exposition = decode(body)
+    assert len(exposition) == len(rows)
     for i, ((name, labels), value, at) in enumerate(rows):
         expected = {"__name__": name, **{label: text for label, text in labels.items() if text}}
-        assert {n.decode(): v.decode() for n, v in found.labels(i)} == expected
+        assert {n.decode(): v.decode() for n, v in exposition.labels(i)} == expected
         if math.isnan(value):
-            assert found.values.view(np.uint64)[i] == prometheus_text.NORMAL_NAN_BITS
+            assert exposition.values.view(np.uint64)[i] == prometheus_text.NORMAL_NAN_BITS
         else:
-            assert found.values[i] == value
-            assert math.copysign(1, found.values[i]) == math.copysign(1, value)
-        assert bool(found.has_timestamp[i]) == (at is not None)
-        assert found.timestamps_ms[i] == (at or 0)
+            assert exposition.values[i] == value
+            assert math.copysign(1, exposition.values[i]) == math.copysign(1, value)
+        assert bool(exposition.has_timestamp[i]) == (at is not None)
+        assert exposition.timestamps_ms[i] == (at or 0)
 
 
 @given(
@@ -70,9 +65,7 @@ def test_whatever_is_written_is_read_back(rows: list[Any]) -> None:
     )
 )
 def test_every_decimal_is_the_nearest_float(text: str) -> None:
-    """A number is the float64 nearest to its decimal form, as Python reads it; one that overflows
-    is refused.
-    """
+    """A number is the float64 nearest to its decimal form; one that overflows is refused."""
     expected = float(text)
     if math.isinf(expected):
         with pytest.raises(BadExposition, match="too large"):
@@ -99,9 +92,7 @@ def test_what_is_no_number(text: str) -> None:
 
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_read_or_refused(body: bytes, openmetrics: bool) -> None:
-    """No body makes the decoder fail in any way but its own, with a line and an offset inside the
-    body.
-    """
+    """Any body is read, or refused with a line and an offset inside the body."""
     _read_or_refuse(body, openmetrics)
 
 
@@ -115,9 +106,9 @@ def test_any_near_exposition_is_read_or_refused(body: str, openmetrics: bool) ->
 
 def _read_or_refuse(body: bytes, openmetrics: bool) -> None:
     try:
-        found = decode(body, openmetrics=openmetrics)
-        for i in range(len(found)):
-            assert found.labels(i)[0][0] == b"__name__"
+        exposition = decode(body, openmetrics=openmetrics)
+        for i in range(len(exposition)):
+            assert exposition.labels(i)[0][0] == b"__name__"
     except BadExposition as error:
         fault = error.facts
     else:
@@ -136,8 +127,10 @@ def test_prometheus_client_agrees(series: list[Any]) -> None:
     ):
         return
     theirs = [s for family in text_string_to_metric_families(body) for s in family.samples]
-    found = decode(body.encode())
-    ours = [{n.decode(): v.decode() for n, v in found.labels(i)} for i in range(len(found))]
+    exposition = decode(body.encode())
+    ours = [
+        {n.decode(): v.decode() for n, v in exposition.labels(i)} for i in range(len(exposition))
+    ]
     expected = [{"__name__": s.name, **{n: v for n, v in s.labels.items() if v}} for s in theirs]
     assert sorted(map(str, ours)) == sorted(map(str, expected)) or any(
         name.endswith(("_total", "_created", "_info")) for name, _ in series
@@ -145,9 +138,7 @@ def test_prometheus_client_agrees(series: list[Any]) -> None:
 
 
 def test_metadata() -> None:
-    """HELP, TYPE and UNIT describe a family; 0.0.4 has no UNIT; `untyped` is unknown; other
-    comments are nothing.
-    """
+    """HELP, TYPE and UNIT describe a family; 0.0.4 has no UNIT; other comments are nothing."""
     body = b"# HELP a A \\\\ and\\na line.\n# TYPE a counter\n#plain\n# note\na 1\n"
     body += b"# TYPE b untyped\nb 1\n"
     a, b = decode(body).metadata
@@ -164,9 +155,9 @@ def test_openmetrics_seconds_and_exemplars() -> None:
     """OpenMetrics timestamps are seconds; exemplars are read past; the body ends with # EOF."""
     body = b'a_bucket{le="1"} 5 1520879607.789 # {trace_id="x"} 0.5 1520879607.1\n'
     body += b"a_total 1 # {} 2\n# EOF\n"
-    found = decode(body, openmetrics=True)
-    assert found.timestamps_ms.tolist() == [1520879607789, 0]
-    assert found.values.tolist() == [5, 1]
+    exposition = decode(body, openmetrics=True)
+    assert exposition.timestamps_ms.tolist() == [1520879607789, 0]
+    assert exposition.values.tolist() == [5, 1]
     assert decode(b"# EOF", openmetrics=True).values.size == 0
 
 
@@ -265,13 +256,3 @@ def test_boundaries_have_one_form(text: str, shown: str) -> None:
     assert _labels(summary)["quantile"] == shown
     gauge = f'# TYPE g gauge\ng{{le="{text}"}} 1\n'.encode()
     assert _labels(gauge)["le"] == text
-
-
-def test_as_batch() -> None:
-    """A push is one batch: equal series share a row, samples without a time get now."""
-    batch = as_batch(decode(b'a{x="1"} 1\na{x="1"} 2 77\nb 3\n'), 1000, hashing.seed_for(b"test"))
-    assert batch.series_of.tolist() == [0, 0, 1]
-    assert batch.timestamps_ms.tolist() == [1000, 77, 1000]
-    assert batch.values.tolist() == [1, 2, 3]
-    assert batch.keys.shape == (2, 2)
-    assert batch.labels_at(1) == [(b"__name__", b"b")]

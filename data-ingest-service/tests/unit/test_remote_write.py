@@ -1,6 +1,4 @@
-"""Laws of decoding remote_write 1.0: what protobuf reads, we read; anything else is refused, never
-a crash.
-"""
+"""Laws of decoding remote_write 1.0: what protobuf reads is read, anything else is refused."""
 
 import contextlib
 import struct
@@ -49,21 +47,19 @@ def bits_of(value: float) -> int:
 
 @given(requests)
 def test_decodes_what_protobuf_decodes(message):
-    """Every sample, its bits, its labels in their order, and the counts of the rest are what
-    protobuf reads.
-    """
+    """Samples, bits, labels in their order and the counts of the rest are what protobuf reads."""
     oracle = wire.WriteRequest.FromString(message)
     batch = remote_write.decode(wire.compressed(message), BOUNDS)
     expected = [
         (
-            tuple((one.name, one.value) for one in found.labels),
+            tuple((one.name, one.value) for one in series.labels),
             point.timestamp,
             bits_of(point.value),
         )
-        for found in oracle.timeseries
-        for point in found.samples
+        for series in oracle.timeseries
+        for point in series.samples
     ]
-    found = [
+    decoded = [
         (tuple(batch.labels_at(row)), timestamp, bits)
         for row, timestamp, bits in zip(
             batch.series_of.tolist(),
@@ -76,7 +72,7 @@ def test_decodes_what_protobuf_decodes(message):
     quiet = 1 << 51
     same = [
         (mine[:2] == theirs[:2]) and (mine[2] == theirs[2] or mine[2] | quiet == theirs[2] | quiet)
-        for mine, theirs in zip(found, expected, strict=True)
+        for mine, theirs in zip(decoded, expected, strict=True)
     ]
     assert all(same)
     histograms = sum(len(one.histograms) for one in oracle.timeseries)
@@ -118,12 +114,12 @@ def test_a_damaged_request_is_decoded_or_refused(message, data):
 def test_a_key_stands_for_the_label_bytes(one, other):
     """Two series have one cache key exactly when their label bytes are the same."""
     message = b"".join(
-        wire.series(found, [(1, 1.0)]) + wire.series(found, [(2, 2.0)]) for found in (one, other)
+        wire.series(pairs, [(1, 1.0)]) + wire.series(pairs, [(2, 2.0)]) for pairs in (one, other)
     )
     keys = remote_write.decode(wire.compressed(message), BOUNDS).keys.tolist()
     assert keys[0] == keys[1]
     assert keys[2] == keys[3]
-    written = [b"".join(wire.label(*label) for label in found) for found in (one, other)]
+    written = [b"".join(wire.label(*label) for label in pairs) for pairs in (one, other)]
     assert (keys[0] == keys[2]) == (written[0] == written[1])
 
 
@@ -164,10 +160,8 @@ def test_labels_without_end_refuse_their_series_at_once(inside):
 
 
 def test_labels_of_one_request_are_bounded(monkeypatch):
-    """Many series with many labels each end as a request that is too large, not as minutes of
-    work.
-    """
-    monkeypatch.setattr(remote_write, "_LABELS_READ_MAX", 15)
+    """Many series with many labels each are a request that is too large, not minutes of work."""
+    monkeypatch.setattr(remote_write, "LABELS_READ_MAX", 15)
     message = wire.series([(b"a", b"b")] * 10, [(1, 1.0)]) * 2
     batch = remote_write.decode(wire.compressed(message), BOUNDS)
     assert len(batch.labels_at(0)) == 10
@@ -202,9 +196,7 @@ def test_snappy_lies_are_refused(body, error):
 
 @pytest.mark.parametrize("number", [4, 5])
 def test_a_2_0_body_is_not_an_empty_1_0_request(number):
-    """The fields of remote_write 2.0 are refused by name: read as 1.0 their samples would
-    vanish.
-    """
+    """The fields of remote_write 2.0 are refused by name: as 1.0 their samples would be lost."""
     with pytest.raises(UnsupportedBody, match=r"2\.0"):
         remote_write.decode(wire.compressed(wire.field(number, b"up")), BOUNDS)
 

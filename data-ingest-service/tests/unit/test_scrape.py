@@ -1,7 +1,8 @@
-"""Laws of scraping: what is written of each look at a target, and when a series ends."""
+"""Laws of scraping: what is written of each scrape, and when a series ends."""
 
 import asyncio
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 
 from data_ingest.background import nginx_status, scrape, targets
-from data_ingest.background.scrape import Look, ScrapeSettings
+from data_ingest.background.scrape import ScrapeResult, ScrapeSettings
 from data_ingest.background.scraped import (
     Family,
-    Found,
+    ScrapedSamples,
     TargetSeries,
     from_exposition,
     from_families,
@@ -25,11 +26,12 @@ from data_ingest.errors import StoreUnavailable
 from data_ingest.model import STALE_MARKER_BITS, Outcome, SampleBatch
 from data_ingest.protocols.prometheus_text import BadExposition, decode
 
+SETTINGS = ScrapeSettings(interval_s=5.0, timeout_s=4.0, body_bytes_max=1_000_000)
 TENANT = uuid.UUID(int=1)
 UP = [("up", 1.0)]
 
 
-def _found(text: str) -> Found:
+def _scraped(text: str) -> ScrapedSamples:
     return from_exposition(decode(text.encode()))
 
 
@@ -51,11 +53,12 @@ def _series() -> TargetSeries:
     return TargetSeries("j", "h:1")
 
 
-def test_a_look_carries_the_targets_labels() -> None:
-    """Each sample has the look's time and the target's job and instance; what the target called so
-    is exported_job.
+def test_a_scrape_carries_the_targets_labels() -> None:
+    """Each sample has the scrape's time and the target's job and instance.
+
+    What the target itself called so is `exported_job`, `exported_instance`.
     """
-    rows = _rows(_series().look(_found('a{job="own",x="1"} 2\nb 3 77\n'), 1000, UP))
+    rows = _rows(_series().batch(_scraped('a{job="own",x="1"} 2\nb 3 77\n'), 1000, UP))
     assert rows == {
         "a{exported_job=own,instance=h:1,job=j,x=1}": (1000, 2.0),
         "b{instance=h:1,job=j}": (77, 3.0),
@@ -76,9 +79,7 @@ def test_exported_labels_never_collide() -> None:
 
 
 def test_a_vanished_series_gets_one_stale_marker() -> None:
-    """A series that was there and is not any more ends at that look, once; when it returns, it
-    goes on.
-    """
+    """A series that is missing ends at that scrape, once; when it returns, it goes on."""
     series = _series()
     for at, text, expected in (
         (1, "a 1\nb 1\n", {"a": 1.0, "b": 1.0}),
@@ -86,8 +87,8 @@ def test_a_vanished_series_gets_one_stale_marker() -> None:
         (3, "a 3\n", {"a": 3.0}),
         (4, "a 4\nb 4\n", {"a": 4.0, "b": 4.0}),
     ):
-        rows = _rows(series.look(_found(text), at, UP))
-        series.settle(durable=True)
+        rows = _rows(series.batch(_scraped(text), at, UP))
+        series.finish_scrape(durable=True)
         shown = {name.split("{")[0]: value for name, (_, value) in rows.items()}
         assert shown == {**expected, "up": 1.0}
         assert all(when == at for when, _ in rows.values())
@@ -96,9 +97,9 @@ def test_a_vanished_series_gets_one_stale_marker() -> None:
 def test_a_target_that_is_down_ends_its_series_but_not_up() -> None:
     """When a target does not answer, all its series end and `up` is 0."""
     series = _series()
-    series.look(_found("a 1\nb 1\n"), 1, UP)
-    series.settle(durable=True)
-    rows = _rows(series.look(None, 2, [("up", 0.0)]))
+    series.batch(_scraped("a 1\nb 1\n"), 1, UP)
+    series.finish_scrape(durable=True)
+    rows = _rows(series.batch(None, 2, [("up", 0.0)]))
     assert {name.split("{")[0]: value for name, (_, value) in rows.items()} == {
         "a": "stale",
         "b": "stale",
@@ -109,21 +110,19 @@ def test_a_target_that_is_down_ends_its_series_but_not_up() -> None:
 def test_series_with_their_own_time_never_go_stale() -> None:
     """A series that brings its own timestamps is not ended by its absence."""
     series = _series()
-    series.look(_found("a 1 500\n"), 1000, UP)
-    series.settle(durable=True)
-    assert list(_rows(series.look(_found(""), 2000, UP))) == ["up{instance=h:1,job=j}"]
+    series.batch(_scraped("a 1 500\n"), 1000, UP)
+    series.finish_scrape(durable=True)
+    assert list(_rows(series.batch(_scraped(""), 2000, UP))) == ["up{instance=h:1,job=j}"]
 
 
 def test_what_was_not_stored_still_ends() -> None:
-    """After a failed write both the series before and those of the failed look are remembered, so
-    their end is written.
-    """
+    """After a failed write the series before it and those of the failed scrape both end later."""
     series = _series()
-    series.look(_found("a 1\n"), 1, UP)
-    series.settle(durable=True)
-    series.look(_found("b 1\n"), 2, UP)
-    series.settle(durable=False)
-    rows = _rows(series.look(_found("c 1\n"), 3, UP))
+    series.batch(_scraped("a 1\n"), 1, UP)
+    series.finish_scrape(durable=True)
+    series.batch(_scraped("b 1\n"), 2, UP)
+    series.finish_scrape(durable=False)
+    rows = _rows(series.batch(_scraped("c 1\n"), 3, UP))
     assert {name.split("{")[0]: value for name, (_, value) in rows.items()} == {
         "a": "stale",
         "b": "stale",
@@ -132,60 +131,58 @@ def test_what_was_not_stored_still_ends() -> None:
     }
 
 
-def test_farewell_ends_everything() -> None:
-    """At the stop every living series ends, `up` too; a second farewell has nothing to say."""
+def test_a_stop_ends_everything() -> None:
+    """At the stop every series that is alive ends, `up` too, and only once."""
     series = _series()
-    series.look(_found("a 1\n"), 1, UP)
-    series.settle(durable=True)
-    assert {value for _, value in _rows(series.farewell(2)).values()} == {"stale"}
-    series.settle(durable=True)
-    assert series.farewell(3).samples == 0
+    series.batch(_scraped("a 1\n"), 1, UP)
+    series.finish_scrape(durable=True)
+    assert {value for _, value in _rows(series.stale_markers(2)).values()} == {"stale"}
+    series.finish_scrape(durable=True)
+    assert series.stale_markers(3).samples == 0
 
 
 def test_a_target_remembers_only_what_it_saw_last() -> None:
     """A target whose series change all the time does not fill the memory."""
     series = _series()
     for i in range(100):
-        series.look(_found(f'a{{i="{i}"}} 1\nb{{i="{i}"}} 1 5\n'), i, UP)
-        series.settle(durable=True)
-    assert len(series._known) == 3
+        series.batch(_scraped(f'a{{i="{i}"}} 1\nb{{i="{i}"}} 1 5\n'), i, UP)
+        series.finish_scrape(durable=True)
+    assert len(series) == 3
 
 
 def test_metadata_is_written_when_it_changes() -> None:
-    """What a target says about its metrics is passed on when it is new, again when it could not be
-    stored, and not each time.
-    """
+    """What a target says about its metrics is written when it is new or was not stored before."""
     series = _series()
-    found = _found("# TYPE a counter\na 1\n")
-    assert [m.metric_name for m in series.look(found, 1, UP).metadata] == ["a"]
-    series.settle(durable=False, found=found)
-    assert len(series.look(found, 2, UP).metadata) == 1
-    series.settle(durable=True, found=found)
-    assert series.look(found, 3, UP).metadata == ()
+    scraped = _scraped("# TYPE a counter\na 1\n")
+    assert [m.metric_name for m in series.batch(scraped, 1, UP).metadata] == ["a"]
+    series.finish_scrape(durable=False, scraped=scraped)
+    assert len(series.batch(scraped, 2, UP).metadata) == 1
+    series.finish_scrape(durable=True, scraped=scraped)
+    assert series.batch(scraped, 3, UP).metadata == ()
 
 
 def test_equal_texts_of_two_targets_are_two_series() -> None:
     """The cache key of a series depends on its target."""
     one, two = _series(), TargetSeries("j", "h:2")
     assert not np.array_equal(
-        one.look(_found("a 1\n"), 1, []).keys, two.look(_found("a 1\n"), 1, []).keys
+        one.batch(_scraped("a 1\n"), 1, []).keys, two.batch(_scraped("a 1\n"), 1, []).keys
     )
 
 
 def test_families_are_samples_of_this_moment() -> None:
     """Metrics of our own making become samples with metadata."""
-    found = from_families(
+    scraped = from_families(
         [Family("a", "gauge", "text", [((("x", "é"),), 1.0), ((("x", "\udcff"),), 2.0)])]
     )
-    rows = _rows(_series().look(found, 9, []))
+    rows = _rows(_series().batch(scraped, 9, []))
     assert rows == {"a{instance=h:1,job=j,x=é}": (9, 1.0), "a{instance=h:1,job=j,x=?}": (9, 2.0)}
-    assert found.metadata[0].type == "gauge"
+    assert scraped.metadata[0].type == "gauge"
 
 
 def test_targets_of_the_setting() -> None:
     """`job=url` items, blanks around them ignored; the instance is host and port."""
-    found = targets.parse(" a=http://h:1/metrics , b=https://h/x,c=http://[::1]:9/m,")
-    assert [(t.job, t.instance) for t in found] == [("a", "h:1"), ("b", "h:443"), ("c", "[::1]:9")]
+    parsed = targets.parse(" a=http://h:1/metrics , b=https://h/x,c=http://[::1]:9/m,")
+    assert [(t.job, t.instance) for t in parsed] == [("a", "h:1"), ("b", "h:443"), ("c", "[::1]:9")]
     assert targets.parse("") == []
 
 
@@ -198,11 +195,11 @@ def test_bad_targets(text: str) -> None:
 
 def test_targets_of_the_services() -> None:
     """Services whose URL is known are scraped at /metrics, the dashboard at nginx's stub_status."""
-    found = targets.of_services(
+    parsed = targets.of_services(
         {"data-api-service": "http://h:1/", "x": None, "frontend-dashboard": "http://h:2"}
     )
-    assert [t.url for t in found] == ["http://h:1/metrics", "http://h:2/stub_status"]
-    assert [t.is_stub_status for t in found] == [False, True]
+    assert [t.url for t in parsed] == ["http://h:1/metrics", "http://h:2/stub_status"]
+    assert [t.is_stub_status for t in parsed] == [False, True]
 
 
 @pytest.mark.parametrize("now", [0, 1, 4999, 5000, 5001, 123_456_789])
@@ -224,8 +221,8 @@ STATUS_PAGE = (
 
 def test_stub_status() -> None:
     """Nginx's page becomes the metrics of nginx-prometheus-exporter."""
-    found = {family.name: family.samples[0][1] for family in nginx_status.families(STATUS_PAGE)}
-    assert found == {
+    values = {family.name: family.samples[0][1] for family in nginx_status.families(STATUS_PAGE)}
+    assert values == {
         "nginx_up": 1.0,
         "nginx_connections_active": 3,
         "nginx_connections_accepted": 10,
@@ -239,25 +236,26 @@ def test_stub_status() -> None:
         nginx_status.families(b"<html>404</html>")
 
 
-def _look(handler: Any, url: str = "http://h:1/metrics", **settings: Any) -> Look:
-    async def run() -> Look:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as http:
-            return await scrape.look_at(http, Target("j", url), ScrapeSettings(**settings))
-
-    return asyncio.run(run())
-
-
-def test_an_nginx_without_the_module_is_up() -> None:
-    """An nginx built without stub_status answers 404 there: it is up, and tells no numbers."""
-    seen = _look(lambda _: httpx.Response(404, text="no such page"), "http://h:1/stub_status")
-    assert dict(seen.report)["up"] == 1.0
-    assert seen.found is not None
-    assert [row for row in _rows(_series().look(seen.found, 1, seen.report)) if "nginx" in row] == [
-        "nginx_up{instance=h:1,job=j}"
-    ]
+async def _scrape(
+    handler: Any, url: str = "http://h:1/metrics", settings: ScrapeSettings = SETTINGS
+) -> ScrapeResult:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as http:
+        return await scrape.scrape_target(http, Target("j", url), settings)
 
 
-def test_looking_at_a_page() -> None:
+async def test_an_nginx_without_the_module_is_up() -> None:
+    """An nginx built without stub_status answers 404 there: it is up, without numbers."""
+    result = await _scrape(
+        lambda _: httpx.Response(404, text="no such page"), "http://h:1/stub_status"
+    )
+    assert dict(result.report)["up"] == 1.0
+    assert result.samples is not None
+    assert [
+        row for row in _rows(_series().batch(result.samples, 1, result.report)) if "nginx" in row
+    ] == ["nginx_up{instance=h:1,job=j}"]
+
+
+async def test_scraping_a_page() -> None:
     """A page is asked for in both formats, read by its content type, and reported on."""
 
     def page(request: httpx.Request) -> httpx.Response:
@@ -268,10 +266,10 @@ def test_looking_at_a_page() -> None:
             200, text="a_total 1 1.5\n# EOF\n", headers={"Content-Type": content_type}
         )
 
-    look = _look(page)
-    assert look.found is not None
-    assert look.found.timestamps_ms.tolist() == [1500]
-    report = dict(look.report)
+    result = await _scrape(page)
+    assert result.samples is not None
+    assert result.samples.timestamps_ms.tolist() == [1500]
+    report = dict(result.report)
     assert (report["up"], report["scrape_samples_scraped"]) == (1.0, 1.0)
     assert report["scrape_duration_seconds"] > 0
 
@@ -297,19 +295,19 @@ def _unreachable(request: httpx.Request) -> httpx.Response:
     ],
     ids=["status", "unreadable", "too_large", "redirect", "unreachable", "timeout"],
 )
-def test_a_look_that_fails(handler: Any) -> None:
-    """Whatever a target does wrong, the look is a report with `up` 0."""
-    look = _look(handler, timeout_s=0.05, body_bytes_max=100)
-    assert look.found is None
-    assert dict(look.report)["up"] == 0.0
+async def test_a_scrape_that_fails(handler: Any) -> None:
+    """Whatever a target does wrong, the scrape is a report with `up` 0."""
+    result = await _scrape(handler, settings=replace(SETTINGS, timeout_s=0.05, body_bytes_max=100))
+    assert result.samples is None
+    assert dict(result.report)["up"] == 0.0
 
 
-def test_nginx_that_is_down() -> None:
+async def test_nginx_that_is_down() -> None:
     """A status page that does not answer leaves `nginx_up` 0."""
-    look = _look(lambda _: httpx.Response(502), "http://h:8080/stub_status")
-    assert look.found is not None
-    assert look.found.values.tolist() == [0.0]
-    assert dict(look.report)["up"] == 0.0
+    result = await _scrape(lambda _: httpx.Response(502), "http://h:8080/stub_status")
+    assert result.samples is not None
+    assert result.samples.values.tolist() == [0.0]
+    assert dict(result.report)["up"] == 0.0
 
 
 class Clock:
@@ -338,34 +336,32 @@ class PatientStop(Stop):
         return self.is_set
 
 
-def _watch(
-    stop: Stop, look: Any, ingest: Any, settings: ScrapeSettings, clock: Any, *, offset_ms: int = 0
+async def _scrape_until(
+    stop: Stop, scrape_once: Any, ingest: Any, clock: Any, *, offset_ms: int = 0
 ) -> None:
-    asyncio.run(
-        scrape.watch(
-            stop,
-            _series(),
-            look,
-            tenant=TENANT,
-            ingest=ingest,
-            settings=settings,
-            offset_ms=offset_ms,
-            clock=clock,
-        )
+    await scrape.scrape_loop(
+        stop,
+        _series(),
+        scrape_once,
+        tenant=TENANT,
+        ingest=ingest,
+        settings=SETTINGS,
+        offset_ms=offset_ms,
+        clock=clock,
     )
 
 
-def test_watching_a_target() -> None:
-    """A target is looked at each interval at aligned times, a failed write does not end it, and
-    the stop ends its series.
+async def test_a_target_is_scraped_until_the_stop() -> None:
+    """A target is scraped each interval at aligned times, a failed write does not end it, and the
+    stop ends its series.
     """
     clock = Clock()
     written = []
     texts = iter(["a 1\n", "a 2\n", "b 3\n"])
 
-    async def look() -> Look:
+    async def scrape_once() -> ScrapeResult:
         clock.now_s += 0.5
-        return Look(_found(next(texts)), UP)
+        return ScrapeResult(_scraped(next(texts)), UP)
 
     async def ingest(
         tenant: uuid.UUID, decoded: SampleBatch, limits: Limits, protocol: str
@@ -376,9 +372,8 @@ def test_watching_a_target() -> None:
             raise StoreUnavailable
         return Outcome(decoded.samples)
 
-    settings = ScrapeSettings(interval_s=5)
     stop = PatientStop(clock, rounds=3)
-    _watch(stop, look, ingest, settings, clock, offset_ms=1000)
+    await _scrape_until(stop, scrape_once, ingest, clock, offset_ms=1000)
     shown = [{(n.split("{")[0], at, v) for n, (at, v) in rows.items()} for rows in written]
     assert shown == [
         {("a", 1_001_000, 1.0), ("up", 1_001_000, 1.0)},
@@ -388,12 +383,12 @@ def test_watching_a_target() -> None:
     ]
 
 
-def test_labels_that_cannot_be_read_fail_the_look() -> None:
+async def test_labels_that_cannot_be_read_fail_the_scrape() -> None:
     """A body whose labels are broken is a failed scrape: nothing of it is written."""
     written = []
 
-    async def look() -> Look:
-        return Look(_found('a{x="1",x="2"} 1\n'), UP)
+    async def scrape_once() -> ScrapeResult:
+        return ScrapeResult(_scraped('a{x="1",x="2"} 1\n'), UP)
 
     async def ingest(
         tenant: uuid.UUID, decoded: SampleBatch, limits: Limits, protocol: str
@@ -403,14 +398,12 @@ def test_labels_that_cannot_be_read_fail_the_look() -> None:
 
     clock = Clock()
     stop = PatientStop(clock, rounds=1)
-    _watch(stop, look, ingest, ScrapeSettings(), clock)
+    await _scrape_until(stop, scrape_once, ingest, clock)
     assert [[value for _, value in rows.values()] for rows in written] == [[0.0], ["stale"]]
 
 
-def test_the_home_organisation_is_waited_for() -> None:
-    """Nothing is scraped before there is an organisation to own it; a ubs that is away is asked
-    again.
-    """
+async def test_the_home_organisation_is_waited_for() -> None:
+    """Nothing is scraped before an organisation owns it; a ubs that is away is asked again."""
     answers = iter([StoreUnavailable(), None, TENANT])
 
     async def find() -> uuid.UUID | None:
@@ -420,5 +413,5 @@ def test_the_home_organisation_is_waited_for() -> None:
         return answer
 
     clock = Clock()
-    assert asyncio.run(scrape.home_tenant(PatientStop(clock, 9), find)) == TENANT
+    assert await scrape.home_tenant(PatientStop(clock, 9), find) == TENANT
     assert clock.now_s == 1002.0

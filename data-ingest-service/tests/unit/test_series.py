@@ -17,42 +17,42 @@ keys = st.lists(
 )
 
 
-def rows_of(found) -> np.ndarray:
-    return np.array(found, np.uint64).reshape(-1, 2)
+def rows_of(pairs) -> np.ndarray:
+    return np.array(pairs, np.uint64).reshape(-1, 2)
 
 
 @given(st.lists(keys, max_size=8), keys)
-def test_finds_what_it_learned(learned, asked):
+def test_finds_what_it_learned(learned, wanted):
     """A key has the id it was last learned with, and no other key has one."""
-    known = KnownSeries()
+    series = KnownSeries()
     oracle: dict[tuple[int, int], int] = {}
     for i, some in enumerate(learned):
         ids = np.arange(1, len(some) + 1) + 1000 * i
-        known.learn(rows_of(some), ids, 1, MANY)
+        series.learn(rows_of(some), ids, 1, MANY)
         oracle.update(zip(some, ids.tolist(), strict=True))
-    found, unknown = known.find(rows_of(asked), 1)
-    assert found.tolist() == [oracle.get(key, 0) for key in asked]
-    assert unknown == sum(key not in oracle for key in asked)
-    assert len(known) == len(oracle)
+    ids, unknown = series.find(rows_of(wanted), 1)
+    assert ids.tolist() == [oracle.get(key, 0) for key in wanted]
+    assert unknown == sum(key not in oracle for key in wanted)
+    assert len(series) == len(oracle)
 
 
 def test_stays_within_its_rows():
     """However many are learned, the table keeps its bound, and the newest are found."""
-    known, rng = KnownSeries(), np.random.default_rng(1)
+    series, rng = KnownSeries(), np.random.default_rng(1)
     for minute in range(40):
         some = rng.integers(1, 2**63, (100, 2)).astype(np.uint64)
-        known.learn(some, np.arange(1, 101), minute, 512)
-        assert known.find(some, minute)[1] == 0
-    assert known.bytes <= 512 * ROW_BYTES
+        series.learn(some, np.arange(1, 101), minute, 512)
+        assert series.find(some, minute)[1] == 0
+    assert series.bytes <= 512 * ROW_BYTES
 
 
 def test_learning_more_than_fits_is_bounded():
     """One request with more new series than the budget holds neither hangs nor grows it."""
-    known, rng = KnownSeries(), np.random.default_rng(2)
+    series, rng = KnownSeries(), np.random.default_rng(2)
     some = rng.integers(1, 2**63, (5_000, 2)).astype(np.uint64)
-    known.learn(some, np.arange(1, 5_001), 1, 1024)
-    assert known.bytes <= 1024 * ROW_BYTES
-    assert 0 < len(known) < 1024
+    series.learn(some, np.arange(1, 5_001), 1, 1024)
+    assert series.bytes <= 1024 * ROW_BYTES
+    assert 0 < len(series) < 1024
 
 
 def test_idle_tenants_make_room():
@@ -68,8 +68,8 @@ def test_idle_tenants_make_room():
 
 def test_active_counts_series_not_spellings():
     """Active is the number of distinct ids seen within the window."""
-    known = KnownSeries()
-    known.learn(rows_of([(1, 1), (2, 2), (3, 3)]), np.array([7, 7, 8]), 10, MANY)
-    assert known.active(10, 5) == 2
-    known.find(rows_of([(3, 3)]), 15)
-    assert known.active(16, 3) == 1
+    series = KnownSeries()
+    series.learn(rows_of([(1, 1), (2, 2), (3, 3)]), np.array([7, 7, 8]), 10, MANY)
+    assert series.active(10, 5) == 2
+    series.find(rows_of([(3, 3)]), 15)
+    assert series.active(16, 3) == 1

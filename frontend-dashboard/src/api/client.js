@@ -1,8 +1,8 @@
 /**
  * Talking to the services: one session cookie at ubs, one short token an audience everywhere else.
  *
- *     page ── cookie + X-CSRF-Token ──► /api/ubs            tokens live in memory only; a refused one is replaced and the
- *          └─ Bearer <5-minute JWT> ──► /api/das dis aps    request repeated once; refused again, the person signs in again
+ *   page ── cookie + X-CSRF-Token ──► /api/ubs           tokens live in memory only; a refused one is replaced and the
+ *        └─ Bearer <5-minute JWT> ──► /api/das dis aps   request repeated once; refused again, they sign in anew
  */
 
 const REFRESH_EARLY_MS = 60_000;
@@ -10,7 +10,10 @@ const UBS_BOUND_MS = 15_000; // sessions, tokens, settings: quick or not at all
 const SERVICE_BOUND_MS = 135_000; // the door itself gives a query up after 130 s
 const SAFE = new Set(["GET", "HEAD"]);
 
-/** What a service refused, in its own words. `kind` is its errorType, or `network` / `canceled` from the browser's side. */
+/**
+ * What a service refused, in its own words. `kind` is its errorType, or `network` / `canceled` from the browser's
+ * side.
+ */
 export class ApiError extends Error {
   constructor(message, { kind = "internal", status = 0, retryAfterS = null } = {}) {
     super(message);
@@ -35,10 +38,18 @@ export async function errorFrom(response) {
   } catch {
     // a proxy's HTML, or nothing at all
   }
-  const message = body?.error ?? body?.detail ?? body?.title ?? `The service answered ${response.status} ${response.statusText}`.trim();
+  const message =
+    body?.error ??
+    body?.detail ??
+    body?.title ??
+    `The service answered ${response.status} ${response.statusText}`.trim();
   const retryAfter = Number(response.headers.get("Retry-After"));
   return new ApiError(typeof message === "string" ? message : JSON.stringify(message), {
-    kind: body?.errorType ?? body?.kind ?? { 401: "unauthenticated", 403: "forbidden", 404: "not_found", 503: "unavailable" }[response.status] ?? "internal",
+    kind:
+      body?.errorType ??
+      body?.kind ??
+      { 401: "unauthenticated", 403: "forbidden", 404: "not_found", 503: "unavailable" }[response.status] ??
+      "internal",
     status: response.status,
     retryAfterS: Number.isFinite(retryAfter) && retryAfter > 0 ? retryAfter : null,
   });
@@ -53,10 +64,16 @@ export class Client {
   #ubsBoundMs;
   #serviceBoundMs;
 
-  /** @param {{fetch?: typeof fetch, now?: () => number, onSignedOut?: () => void, ubsBoundMs?: number, serviceBoundMs?: number}} edges */
+  /**
+   * @param {{fetch?: typeof fetch, now?: () => number, onSignedOut?: () => void, ubsBoundMs?: number,
+   * serviceBoundMs?: number}} edges
+   */
   constructor({
-    fetch: fetcher = (...args) => globalThis.fetch(...args), now = () => Date.now(), onSignedOut = () => {},
-    ubsBoundMs = UBS_BOUND_MS, serviceBoundMs = SERVICE_BOUND_MS,
+    fetch: fetcher = (...args) => globalThis.fetch(...args),
+    now = () => Date.now(),
+    onSignedOut = () => {},
+    ubsBoundMs = UBS_BOUND_MS,
+    serviceBoundMs = SERVICE_BOUND_MS,
   } = {}) {
     this.#ubsBoundMs = ubsBoundMs;
     this.#serviceBoundMs = serviceBoundMs;
@@ -77,9 +94,17 @@ export class Client {
     const headers = { Accept: "application/json" };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (!SAFE.has(method) && this.#csrf) headers["X-CSRF-Token"] = this.#csrf;
-    const response = await this.#send(`/api/ubs${path}`, {
-      method, headers, signal, credentials: "same-origin", body: body === undefined ? undefined : JSON.stringify(body),
-    }, this.#ubsBoundMs);
+    const response = await this.#send(
+      `/api/ubs${path}`,
+      {
+        method,
+        headers,
+        signal,
+        credentials: "same-origin",
+        body: body === undefined ? undefined : JSON.stringify(body),
+      },
+      this.#ubsBoundMs,
+    );
     if (response.ok) return told(() => (response.status === 204 ? null : response.json()));
     const error = await told(() => errorFrom(response));
     if (response.status === 401 && !quiet) this.#signedOut();
@@ -105,9 +130,17 @@ export class Client {
     for (let attempt = 0; ; attempt += 1) {
       const token = await this.#token(audience);
       signal?.throwIfAborted();
-      const response = await this.#send(`/api/${audience}${path}${search}`, {
-        method, headers: { ...headers, Authorization: `Bearer ${token}` }, body, signal, credentials: "omit",
-      }, this.#serviceBoundMs);
+      const response = await this.#send(
+        `/api/${audience}${path}${search}`,
+        {
+          method,
+          headers: { ...headers, Authorization: `Bearer ${token}` },
+          body,
+          signal,
+          credentials: "omit",
+        },
+        this.#serviceBoundMs,
+      );
       if (response.ok) return told(() => (response.status === 204 ? null : response.json()));
       if (response.status === 401) {
         this.#tokens.delete(audience);
@@ -147,7 +180,12 @@ async function told(read) {
     return await read();
   } catch (error) {
     if (isAbort(error) || error instanceof ApiError || error instanceof SyntaxError) throw error;
-    throw new ApiError(error?.name === "TimeoutError" ? "The hub did not answer in time." : "The hub cannot be reached. Is it running, and are you online?", { kind: "network" });
+    throw new ApiError(
+      error?.name === "TimeoutError"
+        ? "The hub did not answer in time."
+        : "The hub cannot be reached. Is it running, and are you online?",
+      { kind: "network" },
+    );
   }
 }
 

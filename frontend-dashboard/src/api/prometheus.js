@@ -12,12 +12,20 @@ export class Prometheus {
 
   /** @returns {Promise<{data: object, warnings: string[]}>} */
   async queryRange(query, { start, end, step }, signal) {
-    const answer = await this.#client.service("das", "/api/v1/query_range", { method: "POST", form: { query, start, end, step }, signal });
+    const answer = await this.#client.service("das", "/api/v1/query_range", {
+      method: "POST",
+      form: { query, start, end, step },
+      signal,
+    });
     return { data: answer.data, warnings: [...(answer.warnings ?? []), ...(answer.infos ?? [])] };
   }
 
   async query(query, timeS, signal) {
-    const answer = await this.#client.service("das", "/api/v1/query", { method: "POST", form: { query, time: timeS }, signal });
+    const answer = await this.#client.service("das", "/api/v1/query", {
+      method: "POST",
+      form: { query, time: timeS },
+      signal,
+    });
     return { data: answer.data, warnings: answer.warnings ?? [] };
   }
 
@@ -40,5 +48,6 @@ export class Prometheus {
 /** A label name as it may stand in a path: classic names as they are, others in Prometheus's `U__` escaping. */
 export function escapeLabel(label) {
   if (/^[a-zA-Z_][a-zA-Z0-9_]*$/.test(label)) return label;
-  return `U__${[...label].map((char) => (/[a-zA-Z0-9]/.test(char) ? char : char === "_" ? "__" : `_${char.codePointAt(0).toString(16)}_`)).join("")}`;
+  const escaped = (char) => (char === "_" ? "__" : `_${char.codePointAt(0).toString(16)}_`);
+  return `U__${[...label].map((char) => (/[a-zA-Z0-9]/.test(char) ? char : escaped(char))).join("")}`;
 }

@@ -1,8 +1,8 @@
 /**
  * One remote_write 1.0 request, made by hand, so that a line of curl can send a first sample. Pure.
  *
- * WriteRequest{timeseries=1{labels=1{name=1,value=2}, samples=2{value=1 double, timestamp=2 int64 ms}}} in snappy's block format,
- * of which only literals are used: the declared length, then tagged runs of at most 60 bytes.
+ * WriteRequest{timeseries=1{labels=1{name=1,value=2}, samples=2{value=1 double, timestamp=2 int64 ms}}} in snappy's
+ * block format, of which only literals are used: the declared length, then tagged runs of at most 60 bytes.
  */
 
 const utf8 = new TextEncoder();
@@ -28,7 +28,9 @@ function text(number, value) {
 
 /** Protobuf bytes of one series with one sample; labels are sorted by name, as the protocol asks. */
 export function encodeWriteRequest(labels, value, timestampMs) {
-  const pairs = Object.keys(labels).sort().flatMap((name) => field(1, [...text(1, name), ...text(2, labels[name])]));
+  const pairs = Object.keys(labels)
+    .sort()
+    .flatMap((name) => field(1, [...text(1, name), ...text(2, labels[name])]));
   const double = [...new Uint8Array(new Float64Array([value]).buffer)];
   const sample = field(2, [(1 << 3) | 1, ...double, 2 << 3, ...varint(timestampMs)]);
   return Uint8Array.from(field(1, [...pairs, ...sample]));

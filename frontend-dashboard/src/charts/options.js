@@ -10,7 +10,9 @@ import { binarySplits, format } from "../format/units.js";
 export function withAlpha(color, alpha) {
   const match = /^#([0-9a-f]{6})$/i.exec(color);
   if (!match) return color;
-  return `#${match[1]}${Math.round(alpha * 255).toString(16).padStart(2, "0")}`;
+  return `#${match[1]}${Math.round(alpha * 255)
+    .toString(16)
+    .padStart(2, "0")}`;
 }
 
 /** The value axis: from zero unless the values are far from it; a flat line in the middle of its own room. */
@@ -62,7 +64,22 @@ export function lonePoints(values) {
  * @param {object} chart.theme
  * @param {(timeS: number) => Date} chart.toDate  a Date whose local fields read as the wanted zone
  */
-export function chartOptions({ width, height, lines, unit, span, theme, bands = [], zeroBased = false, top = null, plugins = [], hooks = {}, toDate, compact = false, mirrored = false }) {
+export function chartOptions({
+  width,
+  height,
+  lines,
+  unit,
+  span,
+  theme,
+  bands = [],
+  zeroBased = false,
+  top = null,
+  plugins = [],
+  hooks = {},
+  toDate,
+  compact = false,
+  mirrored = false,
+}) {
   const axis = { stroke: theme.axis, font: theme.font, grid: { stroke: theme.grid, width: 1 }, ticks: { show: false } };
   const binary = unit === "bytes" || unit === "bytes_per_s";
   return {
@@ -74,7 +91,12 @@ export function chartOptions({ width, height, lines, unit, span, theme, bands = 
     cursor: {
       x: true,
       y: false,
-      points: { size: 7, width: 2, stroke: (plot, index) => plot.series[index].stroke(plot, index), fill: () => theme.surface },
+      points: {
+        size: 7,
+        width: 2,
+        stroke: (plot, index) => plot.series[index].stroke(plot, index),
+        fill: () => theme.surface,
+      },
       drag: { x: true, y: false, setScale: false },
       focus: { prox: 24 },
     },
@@ -84,14 +106,23 @@ export function chartOptions({ width, height, lines, unit, span, theme, bands = 
       y: { range: (_, min, max) => valueRange(min, max, { zeroBased, top }) },
     },
     axes: [
-      { ...axis, space: 72, size: 26, gap: 4, grid: { show: false }, values: (_, splits, __, ___, increment) => timeTicks(splits, increment, toDate) },
+      {
+        ...axis,
+        space: 72,
+        size: 26,
+        gap: 4,
+        grid: { show: false },
+        values: (_, splits, __, ___, increment) => timeTicks(splits, increment, toDate),
+      },
       {
         ...axis,
         space: compact ? 28 : 34,
         gap: 6,
         size: (_, labels) => axisWidth(labels),
         values: (_, splits) => splits.map((value) => format(mirrored ? Math.abs(value) : value, unit)),
-        ...(binary ? { splits: (plot, __, min, max) => binarySplits(min, max, Math.max(2, Math.floor(plot.height / 50))) } : {}),
+        ...(binary
+          ? { splits: (plot, __, min, max) => binarySplits(min, max, Math.max(2, Math.floor(plot.height / 50))) }
+          : {}),
       },
     ],
     series: [
@@ -117,7 +148,10 @@ export function chartOptions({ width, height, lines, unit, span, theme, bands = 
 const pad = (number) => String(number).padStart(2, "0");
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** Tick texts of the time axis: seconds only where ticks are closer than a minute, the day where it changes or steps are days. */
+/**
+ * Tick texts of the time axis: seconds only where ticks are closer than a minute, the day where it changes or steps
+ * are days.
+ */
 export function timeTicks(splits, increment, toDate) {
   let lastDay = null;
   return splits.map((time) => {
@@ -126,7 +160,8 @@ export function timeTicks(splits, increment, toDate) {
     const changed = lastDay !== null && day !== lastDay;
     lastDay = day;
     if (increment >= 86_400) return day;
-    const clock = `${pad(date.getHours())}:${pad(date.getMinutes())}${increment < 60 ? `:${pad(date.getSeconds())}` : ""}`;
+    const seconds = increment < 60 ? `:${pad(date.getSeconds())}` : "";
+    const clock = `${pad(date.getHours())}:${pad(date.getMinutes())}${seconds}`;
     return changed || clock === "00:00" ? day : clock;
   });
 }

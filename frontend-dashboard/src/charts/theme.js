@@ -4,9 +4,14 @@ import { themeEvents } from "../state/theme.js";
 
 export const PALETTE_SIZE = 10;
 let cached = null;
-themeEvents.addEventListener("change", () => { cached = null; });
+themeEvents.addEventListener("change", () => {
+  cached = null;
+});
 
-/** @returns {{series: string[], axis: string, grid: string, surface: string, cursor: string, bad: string, warn: string, band: string, font: string}} */
+/**
+ * @returns {{series: string[], axis: string, grid: string, surface: string, cursor: string, bad: string, warn:
+ * string, band: string, font: string}}
+ */
 export function chartTheme() {
   if (cached) return cached;
   const style = getComputedStyle(document.documentElement);

@@ -64,14 +64,22 @@ export class Chart extends HTMLElement {
     themeEvents.addEventListener("change", () => this.#rebuild(), { signal });
     this.addEventListener("keydown", (event) => this.#key(event), { signal });
     this.addEventListener("blur", () => this.#hideTip(), { signal });
-    this.#host.addEventListener("mouseleave", () => {
-      if (this.#pinned) return;
-      this.#hideTip();
-      moveCursor(this, null);
-    }, { signal });
-    this.#host.addEventListener("click", (event) => {
-      if (event.detail === 1 && this.#plot?.cursor.idx !== null && !this.#dragged) this.#pin(!this.#pinned);
-    }, { signal });
+    this.#host.addEventListener(
+      "mouseleave",
+      () => {
+        if (this.#pinned) return;
+        this.#hideTip();
+        moveCursor(this, null);
+      },
+      { signal },
+    );
+    this.#host.addEventListener(
+      "click",
+      (event) => {
+        if (event.detail === 1 && this.#plot?.cursor.idx !== null && !this.#dragged) this.#pin(!this.#pinned);
+      },
+      { signal },
+    );
     if (this.#model) this.#draw();
   }
 
@@ -103,7 +111,9 @@ export class Chart extends HTMLElement {
     context.fillStyle = chartTheme().surface;
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.drawImage(source, 0, 0);
-    return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+    return new Promise((resolve) => {
+      canvas.toBlob(resolve, "image/png");
+    });
   }
 
   #rebuild() {
@@ -114,13 +124,20 @@ export class Chart extends HTMLElement {
   #draw() {
     const model = this.#model;
     this.setAttribute("aria-label", this.#summary());
-    const shape = JSON.stringify([model.lines.map(({ name, color, dash, fill: filled }) => [name, color, dash, filled]), model.unit, model.zone, model.mirrored, model.bands]);
+    const shape = JSON.stringify([
+      model.lines.map(({ name, color, dash, fill: filled }) => [name, color, dash, filled]),
+      model.unit,
+      model.zone,
+      model.mirrored,
+      model.bands,
+    ]);
     const data = [model.times, ...model.columns];
     if (this.#plot && shape === this.#shape) {
       // one redraw for all: each setSeries alone would redraw every line
       this.#plot.batch(() => {
         model.lines.forEach((line, index) => {
-          if (this.#plot.series[index + 1].show === Boolean(line.hidden)) this.#plot.setSeries(index + 1, { show: !line.hidden });
+          if (this.#plot.series[index + 1].show === Boolean(line.hidden))
+            this.#plot.setSeries(index + 1, { show: !line.hidden });
         });
         this.#plot.setData(data);
       });
@@ -147,7 +164,10 @@ export class Chart extends HTMLElement {
       zeroBased: model.zeroBased,
       top: model.top ?? null,
       compact: width < 420,
-      toDate: model.zone === "utc" ? (timeS) => uPlot.tzDate(new Date(timeS * 1000), "Etc/UTC") : (timeS) => new Date(timeS * 1000),
+      toDate:
+        model.zone === "utc"
+          ? (timeS) => uPlot.tzDate(new Date(timeS * 1000), "Etc/UTC")
+          : (timeS) => new Date(timeS * 1000),
       hooks: {
         setCursor: [() => this.#cursorMoved()],
         setSelect: [() => this.#selected()],
@@ -175,7 +195,8 @@ export class Chart extends HTMLElement {
       return;
     }
     const size = this.#size();
-    if (size.width > 0 && (size.width !== this.#plot.width || size.height !== this.#plot.height)) this.#plot.setSize(size);
+    if (size.width > 0 && (size.width !== this.#plot.width || size.height !== this.#plot.height))
+      this.#plot.setSize(size);
   }
 
   #drawRegions(plot) {
@@ -236,20 +257,29 @@ export class Chart extends HTMLElement {
     const height = wanted && plot.cursor.top >= 0 ? plot.posToVal(plot.cursor.top, "y") : null;
     let near = null;
     if (height !== null && columns.length > 1) {
-      for (const row of rows) if (near === null || Math.abs(row.drawn - height) < Math.abs(near.drawn - height)) near = row;
+      for (const row of rows)
+        if (near === null || Math.abs(row.drawn - height) < Math.abs(near.drawn - height)) near = row;
     }
     let first = 0;
-    if (near && rows.length > TOOLTIP_ROWS) first = Math.min(Math.max(rows.indexOf(near) - TOOLTIP_ROWS / 2, 0), rows.length - TOOLTIP_ROWS);
+    if (near && rows.length > TOOLTIP_ROWS)
+      first = Math.min(Math.max(rows.indexOf(near) - TOOLTIP_ROWS / 2, 0), rows.length - TOOLTIP_ROWS);
     const shown = rows.slice(first, first + TOOLTIP_ROWS);
     fill(
       this.#tip,
       el("div", { class: "chart-tip-time" }, fullTime(times[idx] * 1000, zone)),
-      shown.length === 0 ? el("div", { class: "chart-tip-none" }, "no sample here") : shown.map((row) => {
-        const swatch = el("span", { class: "swatch" });
-        swatch.style.background = row.line.color;
-        return el("div", { class: row === near ? "chart-tip-row near" : "chart-tip-row" }, swatch,
-          el("span", { class: "chart-tip-name" }, row.line.name), el("span", { class: "chart-tip-value" }, format(row.value, unit)));
-      }),
+      shown.length === 0
+        ? el("div", { class: "chart-tip-none" }, "no sample here")
+        : shown.map((row) => {
+            const swatch = el("span", { class: "swatch" });
+            swatch.style.background = row.line.color;
+            return el(
+              "div",
+              { class: row === near ? "chart-tip-row near" : "chart-tip-row" },
+              swatch,
+              el("span", { class: "chart-tip-name" }, row.line.name),
+              el("span", { class: "chart-tip-value" }, format(row.value, unit)),
+            );
+          }),
       rows.length > shown.length && el("div", { class: "chart-tip-none" }, `${rows.length - shown.length} more`),
     );
     this.#tip.hidden = false;
@@ -293,7 +323,10 @@ export class Chart extends HTMLElement {
     moveCursor(this, times[idx]);
     const rows = this.#rows(idx).slice(0, 5);
     this.#spoken.textContent = `${fullTime(times[idx] * 1000, this.#model.zone)}: ${
-      rows.length === 0 ? "no sample" : rows.map(({ line, value }) => `${line.name} ${format(value, this.#model.unit)}`).join(", ")}`;
+      rows.length === 0
+        ? "no sample"
+        : rows.map(({ line, value }) => `${line.name} ${format(value, this.#model.unit)}`).join(", ")
+    }`;
   }
 
   #summary() {

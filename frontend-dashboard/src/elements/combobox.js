@@ -8,18 +8,38 @@ let serial = 0;
 /**
  * @param {object} parts
  * @param {string} parts.label
- * @param {() => Promise<string[]>} parts.load asked when the list opens; Enter pressed before it answers chooses once it does
+ * @param {() => Promise<string[]>} parts.load asked when the list opens; Enter pressed before it answers chooses once
+ * it does
  * @param {(value: string) => void} parts.choose
  * @param {(name: string) => string} [parts.describe] small text beside a choice
  * @param {boolean} [parts.free] whether text that is no choice counts too
  */
-export function combobox({ label, placeholder = "", value = "", load, choose, describe = () => "", free = false, className = "", primary = false }) {
+export function combobox({
+  label,
+  placeholder = "",
+  value = "",
+  load,
+  choose,
+  describe = () => "",
+  free = false,
+  className = "",
+  primary = false,
+}) {
   serial += 1;
   const id = `combo-${serial}`;
   const list = el("ul", { class: "combo-list", id, role: "listbox", "aria-label": label, hidden: true });
   const input = el("input", {
-    class: "input", value, placeholder, spellcheck: false, autocomplete: "off", role: "combobox", "aria-label": label, "aria-expanded": "false", "aria-controls": id,
-    "aria-autocomplete": "list", ...(primary ? { "data-search": "secondary" } : {}),
+    class: "input",
+    value,
+    placeholder,
+    spellcheck: false,
+    autocomplete: "off",
+    role: "combobox",
+    "aria-label": label,
+    "aria-expanded": "false",
+    "aria-controls": id,
+    "aria-autocomplete": "list",
+    ...(primary ? { "data-search": "secondary" } : {}),
   });
   const host = el("div", { class: `combo ${className}` }, input, list);
   let index = null;
@@ -78,12 +98,30 @@ export function combobox({ label, placeholder = "", value = "", load, choose, de
     const found = search(index, text);
     hits = found.hits;
     active = text && hits.length > 0 ? 0 : hits.indexOf(chosen);
-    fill(list, hits.map((name, at) => el("li", {
-      id: `${id}-${at}`, role: "option", class: "combo-option", "aria-selected": "false",
-      on: { pointerdown: (event) => { event.preventDefault(); take(name); } },
-    }, el("span", {}, name), describe(name) && el("small", {}, describe(name)))),
-    hits.length === 0 && el("li", { class: "combo-note" }, index.length === 0 ? "Nothing here yet" : "No match"),
-    found.total > hits.length && el("li", { class: "combo-note" }, `${found.total - hits.length} more; keep typing`));
+    fill(
+      list,
+      hits.map((name, at) =>
+        el(
+          "li",
+          {
+            id: `${id}-${at}`,
+            role: "option",
+            class: "combo-option",
+            "aria-selected": "false",
+            on: {
+              pointerdown: (event) => {
+                event.preventDefault();
+                take(name);
+              },
+            },
+          },
+          el("span", {}, name),
+          describe(name) && el("small", {}, describe(name)),
+        ),
+      ),
+      hits.length === 0 && el("li", { class: "combo-note" }, index.length === 0 ? "Nothing here yet" : "No match"),
+      found.total > hits.length && el("li", { class: "combo-note" }, `${found.total - hits.length} more; keep typing`),
+    );
     mark();
   }
 
@@ -105,8 +143,14 @@ export function combobox({ label, placeholder = "", value = "", load, choose, de
   }
 
   input.addEventListener("focus", open);
-  input.addEventListener("click", () => { if (list.hidden) open(); });
-  input.addEventListener("input", () => { if (list.hidden) open(); else if (index) draw(); else entered = null; });
+  input.addEventListener("click", () => {
+    if (list.hidden) open();
+  });
+  input.addEventListener("input", () => {
+    if (list.hidden) open();
+    else if (index) draw();
+    else entered = null;
+  });
   input.addEventListener("blur", () => {
     if (entered !== null) return; // chosen already; the list's answer settles it
     if (input.value !== chosen) {

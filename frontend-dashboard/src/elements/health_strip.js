@@ -8,7 +8,14 @@ import { grid } from "../state/time_range.js";
 
 const BARS = 30;
 const BAR_S = 60;
-const HUB = ["data-api-service", "data-ingest-service", "analysis-processing-service", "user-billing-service", "frontend-dashboard", "node"];
+const HUB = [
+  "data-api-service",
+  "data-ingest-service",
+  "analysis-processing-service",
+  "user-billing-service",
+  "frontend-dashboard",
+  "node",
+];
 
 /** `up` by job over time → what each bar says, the hub's own jobs first. Pure. */
 export function healthRows(table) {
@@ -47,9 +54,16 @@ export class HealthStrip extends HTMLElement {
 
   connectedCallback() {
     this.classList.add("health");
-    if (!this.firstChild) fill(this, HUB.slice(0, 5).map((job) => card({ job, states: new Array(BARS).fill("none"), now: "none", uptime: null }, [], "local")));
+    if (!this.firstChild)
+      fill(
+        this,
+        HUB.slice(0, 5).map((job) =>
+          card({ job, states: new Array(BARS).fill("none"), now: "none", uptime: null }, [], "local"),
+        ),
+      );
     this.#ended = new AbortController();
-    for (const name of ["range", "tick"]) this.#pageRange.addEventListener(name, () => this.#load(), { signal: this.#ended.signal });
+    for (const name of ["range", "tick"])
+      this.#pageRange.addEventListener(name, () => this.#load(), { signal: this.#ended.signal });
     this.#load();
   }
 
@@ -69,8 +83,17 @@ export class HealthStrip extends HTMLElement {
       if (request !== this.#request) return;
       const table = toTable(data, points);
       const rows = healthRows(table);
-      if (rows.length > 0) fill(this, rows.map((row) => card(row, table.times, this.#pageRange.zone)));
-      this.dispatchEvent(new CustomEvent("coh-health", { bubbles: true, detail: { down: rows.filter(({ now }) => now === "down").map(({ job }) => job), known: rows.length } }));
+      if (rows.length > 0)
+        fill(
+          this,
+          rows.map((row) => card(row, table.times, this.#pageRange.zone)),
+        );
+      this.dispatchEvent(
+        new CustomEvent("coh-health", {
+          bubbles: true,
+          detail: { down: rows.filter(({ now }) => now === "down").map(({ job }) => job), known: rows.length },
+        }),
+      );
     } catch (error) {
       if (isAbort(error) || request !== this.#request) return;
       this.title = error.message;
@@ -79,9 +102,40 @@ export class HealthStrip extends HTMLElement {
 }
 
 function card(row, times, zone) {
-  const bars = el("div", { class: "health-bars", role: "img", "aria-label": row.uptime === null ? "no history yet" : `${(row.uptime * 100).toFixed(row.uptime === 1 ? 0 : 1)} % up over the last half hour` },
-    row.states.slice(-BARS).map((state, index, shown) => el("span", {
-      class: `health-bar ${state}`, title: times.length > 0 ? `${clockTime(times[times.length - shown.length + index] * 1000, zone)} ${WORDS[state].toLowerCase()}` : "",
-    })));
-  return el("div", { class: "health-card", "data-state": row.now }, el("div", { class: "health-head" }, el("span", { class: "health-dot", "aria-hidden": "true" }), el("span", { class: "health-job", title: row.job }, row.job === "node" ? "this host" : row.job.replace(/-service$/, "")), el("span", { class: "health-now" }, WORDS[row.now])), bars);
+  const bars = el(
+    "div",
+    {
+      class: "health-bars",
+      role: "img",
+      "aria-label":
+        row.uptime === null
+          ? "no history yet"
+          : `${(row.uptime * 100).toFixed(row.uptime === 1 ? 0 : 1)} % up over the last half hour`,
+    },
+    row.states.slice(-BARS).map((state, index, shown) =>
+      el("span", {
+        class: `health-bar ${state}`,
+        title:
+          times.length > 0
+            ? `${clockTime(times[times.length - shown.length + index] * 1000, zone)} ${WORDS[state].toLowerCase()}`
+            : "",
+      }),
+    ),
+  );
+  return el(
+    "div",
+    { class: "health-card", "data-state": row.now },
+    el(
+      "div",
+      { class: "health-head" },
+      el("span", { class: "health-dot", "aria-hidden": "true" }),
+      el(
+        "span",
+        { class: "health-job", title: row.job },
+        row.job === "node" ? "this host" : row.job.replace(/-service$/, ""),
+      ),
+      el("span", { class: "health-now" }, WORDS[row.now]),
+    ),
+    bars,
+  );
 }

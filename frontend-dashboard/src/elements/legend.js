@@ -1,4 +1,7 @@
-/** `<coh-legend>`: the series of a chart with their figures; click isolates one, ctrl- or shift-click adds and removes. */
+/**
+ * `<coh-legend>`: the series of a chart with their figures; click isolates one, ctrl- or shift-click adds and
+ * removes.
+ */
 
 import { summary } from "../api/matrix.js";
 import { el, fill } from "../dom.js";
@@ -19,10 +22,29 @@ export class Legend extends HTMLElement {
   #sort = null; // {column, down}
   #body = el("tbody");
   #count = el("span", { class: "legend-count" });
-  #more = el("button", { class: "link", type: "button", hidden: true, on: { click: () => { this.#all = !this.#all; this.#rows(); } } });
+  #more = el("button", {
+    class: "link",
+    type: "button",
+    hidden: true,
+    on: {
+      click: () => {
+        this.#all = !this.#all;
+        this.#rows();
+      },
+    },
+  });
   #search = el("input", {
-    type: "search", placeholder: "Filter series", class: "legend-filter", "aria-label": "Filter series", "data-search": "secondary",
-    on: { input: (event) => { this.#filter = event.target.value.toLowerCase(); this.#rows(); } },
+    type: "search",
+    placeholder: "Filter series",
+    class: "legend-filter",
+    "aria-label": "Filter series",
+    "data-search": "secondary",
+    on: {
+      input: (event) => {
+        this.#filter = event.target.value.toLowerCase();
+        this.#rows();
+      },
+    },
   });
   #head = el("div", { class: "legend-head" }, this.#search, this.#count);
   #heads = [];
@@ -39,31 +61,54 @@ export class Legend extends HTMLElement {
     if (inline) {
       this.replaceChildren();
     } else if (!this.firstChild) {
-      this.#heads = ["Series", ...COLUMNS].map((name) => el("th", { scope: "col", class: name === "Series" ? "" : "number" },
-        el("button", { type: "button", class: "sort", on: { click: () => this.#sortBy(name) } }, name)));
-      this.append(this.#head, el("div", { class: "table-scroll" }, el("table", { class: "legend-table" }, el("thead", {}, el("tr", {}, this.#heads)), this.#body)), this.#more);
+      this.#heads = ["Series", ...COLUMNS].map((name) =>
+        el(
+          "th",
+          { scope: "col", class: name === "Series" ? "" : "number" },
+          el("button", { type: "button", class: "sort", on: { click: () => this.#sortBy(name) } }, name),
+        ),
+      );
+      this.append(
+        this.#head,
+        el(
+          "div",
+          { class: "table-scroll" },
+          el("table", { class: "legend-table" }, el("thead", {}, el("tr", {}, this.#heads)), this.#body),
+        ),
+        this.#more,
+      );
     }
     this.#rows();
   }
 
   #sortBy(column) {
-    this.#sort = this.#sort?.column === column ? { column, down: !this.#sort.down } : { column, down: column !== "Series" };
+    this.#sort =
+      this.#sort?.column === column ? { column, down: !this.#sort.down } : { column, down: column !== "Series" };
     this.#rows();
   }
 
   #rows() {
     if (this.getAttribute("mode") === "inline") {
-      fill(this, this.#entries.slice(0, 12).map((entry) => this.#button(entry, true)),
-        this.#entries.length > 12 && el("span", { class: "legend-count" }, `and ${this.#entries.length - 12} more`));
+      fill(
+        this,
+        this.#entries.slice(0, 12).map((entry) => this.#button(entry, true)),
+        this.#entries.length > 12 && el("span", { class: "legend-count" }, `and ${this.#entries.length - 12} more`),
+      );
       return;
     }
     this.hidden = this.#entries.length === 0;
-    const matching = this.#entries.filter(({ title, name }) => !this.#filter || title.toLowerCase().includes(this.#filter) || name.toLowerCase().includes(this.#filter));
+    const matching = this.#entries.filter(
+      ({ title, name }) =>
+        !this.#filter || title.toLowerCase().includes(this.#filter) || name.toLowerCase().includes(this.#filter),
+    );
     if (this.#sort) {
       const { column, down } = this.#sort;
       const sign = down ? -1 : 1;
-      matching.sort((a, b) => (column === "Series" ? sign * a.name.localeCompare(b.name)
-        : sign * ((a.stats[column] ?? -Infinity) - (b.stats[column] ?? -Infinity))));
+      matching.sort((a, b) =>
+        column === "Series"
+          ? sign * a.name.localeCompare(b.name)
+          : sign * ((a.stats[column] ?? -Infinity) - (b.stats[column] ?? -Infinity)),
+      );
     }
     this.#heads.forEach((head, index) => {
       const name = ["Series", ...COLUMNS][index];
@@ -73,27 +118,49 @@ export class Legend extends HTMLElement {
     const shown = this.#all ? matching : matching.slice(0, CAP);
     this.#search.hidden = this.#entries.length < FILTER_FROM;
     this.#head.hidden = this.#entries.length < FILTER_FROM;
-    this.#count.textContent = this.#filter ? `${matching.length} of ${this.#entries.length} series` : `${this.#entries.length} series`;
+    this.#count.textContent = this.#filter
+      ? `${matching.length} of ${this.#entries.length} series`
+      : `${this.#entries.length} series`;
     this.#more.hidden = matching.length <= CAP;
     this.#more.textContent = this.#all ? `Show ${CAP}` : `Show all ${matching.length}`;
     const focused = this.#body.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-    fill(this.#body, shown.map((entry) => el(
-      "tr",
-      { class: entry.hidden ? "off" : "", on: { mouseenter: () => this.#say("coh-focus", entry), mouseleave: () => this.#say("coh-focus", null) } },
-      el("th", { scope: "row" }, this.#button(entry, false)),
-      COLUMNS.map((column) => el("td", { class: "number" }, format(entry.stats[column], this.#unit))),
-    )));
+    fill(
+      this.#body,
+      shown.map((entry) =>
+        el(
+          "tr",
+          {
+            class: entry.hidden ? "off" : "",
+            on: { mouseenter: () => this.#say("coh-focus", entry), mouseleave: () => this.#say("coh-focus", null) },
+          },
+          el("th", { scope: "row" }, this.#button(entry, false)),
+          COLUMNS.map((column) => el("td", { class: "number" }, format(entry.stats[column], this.#unit))),
+        ),
+      ),
+    );
     if (focused) this.#body.querySelector(`[data-key="${focused}"]`)?.focus();
   }
 
   #button(entry, withValue) {
     const swatch = el("span", { class: "swatch" });
     swatch.style.background = entry.color;
-    return el("button", {
-      type: "button", class: entry.hidden ? "legend-entry off" : "legend-entry", title: entry.title, "data-key": entry.key,
-      "aria-pressed": String(!entry.hidden),
-      on: { click: (event) => this.#say(event.ctrlKey || event.metaKey || event.shiftKey ? "coh-toggle" : "coh-isolate", entry) },
-    }, swatch, el("span", { class: "legend-name" }, entry.name), withValue && el("span", { class: "legend-value" }, format(entry.stats.last, this.#unit)));
+    return el(
+      "button",
+      {
+        type: "button",
+        class: entry.hidden ? "legend-entry off" : "legend-entry",
+        title: entry.title,
+        "data-key": entry.key,
+        "aria-pressed": String(!entry.hidden),
+        on: {
+          click: (event) =>
+            this.#say(event.ctrlKey || event.metaKey || event.shiftKey ? "coh-toggle" : "coh-isolate", entry),
+        },
+      },
+      swatch,
+      el("span", { class: "legend-name" }, entry.name),
+      withValue && el("span", { class: "legend-value" }, format(entry.stats.last, this.#unit)),
+    );
   }
 
   #say(name, entry) {

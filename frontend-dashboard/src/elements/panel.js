@@ -1,6 +1,6 @@
 /**
- * `<coh-panel>`: one titled chart with its queries. It asks only while it can be seen, gives up an old request when a new one starts,
- * keeps what it shows while it refreshes, and fails alone.
+ * `<coh-panel>`: one titled chart with its queries. It asks only while it can be seen, gives up an old request when a
+ * new one starts, keeps what it shows while it refreshes, and fails alone.
  */
 
 import { isAbort } from "../api/client.js";
@@ -65,12 +65,24 @@ export class Panel extends HTMLElement {
     return this;
   }
 
-  get actions() { return this.#actions; }
-  get chart() { return this.#chart; }
-  get table() { return this.#table; }
-  get names() { return this.#entries.map((entry) => entry.title); }
-  get keys() { return this.#entries.map((entry) => entry.key); }
-  get hiddenKeys() { return this.#hidden; }
+  get actions() {
+    return this.#actions;
+  }
+  get chart() {
+    return this.#chart;
+  }
+  get table() {
+    return this.#table;
+  }
+  get names() {
+    return this.#entries.map((entry) => entry.title);
+  }
+  get keys() {
+    return this.#entries.map((entry) => entry.key);
+  }
+  get hiddenKeys() {
+    return this.#hidden;
+  }
   set hiddenKeys(hidden) {
     this.#hidden = hidden;
     if (this.#table) this.#show();
@@ -87,14 +99,21 @@ export class Panel extends HTMLElement {
   connectedCallback() {
     this.classList.add("panel");
     this.#title.textContent = this.#spec.title;
-    this.replaceChildren(el("div", { class: "panel-head" }, this.#title, this.#note, this.#actions), this.#body, this.#legend);
+    this.replaceChildren(
+      el("div", { class: "panel-head" }, this.#title, this.#note, this.#actions),
+      this.#body,
+      this.#legend,
+    );
     fill(this.#cover, loadingState());
     this.#ended = new AbortController();
     const { signal } = this.#ended;
-    const visible = new IntersectionObserver((entries) => {
-      this.#seen = entries.at(-1).isIntersecting;
-      if (this.#seen && this.#stale) this.#load();
-    }, { rootMargin: "100px" });
+    const visible = new IntersectionObserver(
+      (entries) => {
+        this.#seen = entries.at(-1).isIntersecting;
+        if (this.#seen && this.#stale) this.#load();
+      },
+      { rootMargin: "100px" },
+    );
     visible.observe(this);
     signal.addEventListener("abort", () => {
       visible.disconnect();
@@ -102,12 +121,26 @@ export class Panel extends HTMLElement {
     });
     this.#pageRange.addEventListener("range", () => this.reload(), { signal });
     this.#pageRange.addEventListener("tick", () => this.reload(), { signal });
-    themeEvents.addEventListener("change", () => { if (this.#table) this.#show(); }, { signal });
-    this.addEventListener("coh-isolate", (event) => this.#hide(isolate(this.#hidden, this.keys, event.detail.key)), { signal });
-    this.addEventListener("coh-toggle", (event) => this.#hide(toggle(this.#hidden, this.keys, event.detail.key)), { signal });
-    this.addEventListener("coh-focus", (event) => {
-      this.#chart.focusLine(event.detail ? this.#entries.findIndex((entry) => entry.key === event.detail.key) : -1);
-    }, { signal });
+    themeEvents.addEventListener(
+      "change",
+      () => {
+        if (this.#table) this.#show();
+      },
+      { signal },
+    );
+    this.addEventListener("coh-isolate", (event) => this.#hide(isolate(this.#hidden, this.keys, event.detail.key)), {
+      signal,
+    });
+    this.addEventListener("coh-toggle", (event) => this.#hide(toggle(this.#hidden, this.keys, event.detail.key)), {
+      signal,
+    });
+    this.addEventListener(
+      "coh-focus",
+      (event) => {
+        this.#chart.focusLine(event.detail ? this.#entries.findIndex((entry) => entry.key === event.detail.key) : -1);
+      },
+      { signal },
+    );
   }
 
   disconnectedCallback() {
@@ -139,10 +172,17 @@ export class Panel extends HTMLElement {
     this.classList.add("busy");
     const startedMs = performance.now();
     try {
-      const answers = await Promise.all(spec.queries.map(({ query }) => this.#api.queryRange(interpolate(query, span, step), points, request.signal)));
+      const answers = await Promise.all(
+        spec.queries.map(({ query }) => this.#api.queryRange(interpolate(query, span, step), points, request.signal)),
+      );
       if (request !== this.#request) return;
       this.#take(spec, answers, points, span);
-      this.dispatchEvent(new CustomEvent("coh-loaded", { bubbles: true, detail: { elapsedMs: performance.now() - startedMs, step, series: this.#entries.length } }));
+      this.dispatchEvent(
+        new CustomEvent("coh-loaded", {
+          bubbles: true,
+          detail: { elapsedMs: performance.now() - startedMs, step, series: this.#entries.length },
+        }),
+      );
     } catch (error) {
       if (isAbort(error) || request !== this.#request) return;
       this.#failed(error, spec);
@@ -157,25 +197,44 @@ export class Panel extends HTMLElement {
     const series = [];
     tables.forEach((table, index) => {
       const query = spec.queries[index];
-      const names = shortNames(table.series.map(({ labels }) => labels), query.name ?? "value");
+      const names = shortNames(
+        table.series.map(({ labels }) => labels),
+        query.name ?? "value",
+      );
       table.series.forEach(({ labels, values }, at) => {
         const single = query.name && table.series.length === 1;
         const name = single ? query.name : query.name ? `${names[at]} ${query.name}` : names[at];
         if (spec.distinct && series.some((one) => one.name === name)) return;
         const title = Object.keys(labels).length > 0 ? fullName(labels) : name;
-        series.push({ labels, name, title, key: keyOf(`${index} ${title}`), color: query.color, values, drawn: query.negate ? values.map((value) => (value === null ? null : -value)) : values });
+        series.push({
+          labels,
+          name,
+          title,
+          key: keyOf(`${index} ${title}`),
+          color: query.color,
+          values,
+          drawn: query.negate ? values.map((value) => (value === null ? null : -value)) : values,
+        });
       });
     });
     this.#loadedOnce = true;
     this.#table = { times: tables[0].times, series, span: [span.fromMs / 1000, span.toMs / 1000] };
-    this.#note.textContent = warnings.length > 0 ? "partial" : spec.hint ?? "";
+    this.#note.textContent = warnings.length > 0 ? "partial" : (spec.hint ?? "");
     this.#note.title = warnings.join("\n");
     this.#note.classList.toggle("warning", warnings.length > 0);
     this.classList.remove("failed");
     if (series.length === 0) {
       this.#entries = [];
       this.#legend.model = { entries: [], unit: "none" };
-      this.#chart.model = { times: this.#table.times, lines: [], columns: [], unit: "none", span: this.#table.span, zone: this.#pageRange.zone, title: spec.title };
+      this.#chart.model = {
+        times: this.#table.times,
+        lines: [],
+        columns: [],
+        unit: "none",
+        span: this.#table.span,
+        zone: this.#pageRange.zone,
+        title: spec.title,
+      };
       fill(this.#cover, emptyState("No samples in this range", spec.empty ?? ""));
       return;
     }
@@ -188,7 +247,11 @@ export class Panel extends HTMLElement {
     const spec = this.#spec;
     const theme = chartTheme();
     const unit = spec.unit ?? unitOfQuery(spec.queries[0].query, spec.declaredUnit);
-    this.#entries = series.map((one, index) => ({ ...one, color: one.color ? theme[one.color] ?? one.color : theme.series[index % theme.series.length], hidden: this.#hidden.has(one.key) }));
+    this.#entries = series.map((one, index) => ({
+      ...one,
+      color: one.color ? (theme[one.color] ?? one.color) : theme.series[index % theme.series.length],
+      hidden: this.#hidden.has(one.key),
+    }));
     const shown = this.#entries.filter((entry) => !entry.hidden);
     const values = this.#entries.map((entry) => entry.values);
     const mirrored = spec.queries.some(({ negate }) => negate);
@@ -242,7 +305,15 @@ export class Panel extends HTMLElement {
     this.#entries = [];
     this.#legend.model = { entries: [], unit: "none" };
     const span = this.#pageRange.span();
-    this.#chart.model = { times: [], lines: [], columns: [], unit: "none", span: [span.fromMs / 1000, span.toMs / 1000], zone: this.#pageRange.zone, title: spec.title };
+    this.#chart.model = {
+      times: [],
+      lines: [],
+      columns: [],
+      unit: "none",
+      span: [span.fromMs / 1000, span.toMs / 1000],
+      zone: this.#pageRange.zone,
+      title: spec.title,
+    };
     const query = spec.queries.length === 1 ? interpolate(spec.queries[0].query, span, 15) : "";
     fill(this.#cover, failedState(error, { query, retry: () => this.reload() }));
   }

@@ -1,4 +1,7 @@
-/** A small surface that belongs to a button: opens under it, closes on Esc, on a click elsewhere and when focus leaves. */
+/**
+ * A small surface that belongs to a button: opens under it, closes on Esc, on a click elsewhere and when focus
+ * leaves.
+ */
 
 import { el } from "../dom.js";
 
@@ -31,15 +34,29 @@ export function popover(button, content, { align = "end", label = "" } = {}) {
     surface.hidden = false;
     button.setAttribute("aria-expanded", "true");
     const inside = (event) => wrapper.contains(event.target);
-    addEventListener("pointerdown", (event) => { if (!inside(event)) close(false); }, { signal: open.signal, capture: true });
-    wrapper.addEventListener("focusout", (event) => {
-      if (event.relatedTarget && !wrapper.contains(event.relatedTarget)) close(false);
-    }, { signal: open.signal });
-    wrapper.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape") return;
-      event.stopPropagation();
-      close();
-    }, { signal: open.signal });
+    addEventListener(
+      "pointerdown",
+      (event) => {
+        if (!inside(event)) close(false);
+      },
+      { signal: open.signal, capture: true },
+    );
+    wrapper.addEventListener(
+      "focusout",
+      (event) => {
+        if (event.relatedTarget && !wrapper.contains(event.relatedTarget)) close(false);
+      },
+      { signal: open.signal },
+    );
+    wrapper.addEventListener(
+      "keydown",
+      (event) => {
+        if (event.key !== "Escape") return;
+        event.stopPropagation();
+        close();
+      },
+      { signal: open.signal },
+    );
     surface.querySelector("[autofocus], input, button, [tabindex]")?.focus();
   });
   return wrapper;

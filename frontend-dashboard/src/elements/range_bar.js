@@ -11,11 +11,37 @@ export class RangeBar extends HTMLElement {
   #ended = null;
   #label = el("span", { class: "range-label" });
   #live = el("span", { class: "live", role: "status" });
-  #back = el("button", { type: "button", class: "button icon-only", title: "Back to the range before (Backspace)", "aria-label": "Back to the range before", on: { click: () => this.#pageRange.back() } }, icon("back"));
-  #refresh = el("select", {
-    class: "select", "aria-label": "Refresh", title: "How often the page refreshes",
-    on: { change: (event) => { this.#pageRange.refreshS = Number(event.target.value); } },
-  }, REFRESH_CHOICES_S.map((seconds) => el("option", { value: String(seconds) }, seconds === 0 ? "Off" : seconds < 60 ? `${seconds} s` : `${seconds / 60} min`)));
+  #back = el(
+    "button",
+    {
+      type: "button",
+      class: "button icon-only",
+      title: "Back to the range before (Backspace)",
+      "aria-label": "Back to the range before",
+      on: { click: () => this.#pageRange.back() },
+    },
+    icon("back"),
+  );
+  #refresh = el(
+    "select",
+    {
+      class: "select",
+      "aria-label": "Refresh",
+      title: "How often the page refreshes",
+      on: {
+        change: (event) => {
+          this.#pageRange.refreshS = Number(event.target.value);
+        },
+      },
+    },
+    REFRESH_CHOICES_S.map((seconds) =>
+      el(
+        "option",
+        { value: String(seconds) },
+        seconds === 0 ? "Off" : seconds < 60 ? `${seconds} s` : `${seconds / 60} min`,
+      ),
+    ),
+  );
 
   /** @param {import("../state/page_range.js").PageRange} pageRange */
   set pageRange(pageRange) {
@@ -24,13 +50,44 @@ export class RangeBar extends HTMLElement {
 
   connectedCallback() {
     this.classList.add("range-bar");
-    const opener = el("button", { type: "button", class: "button", title: "Time range" }, icon("clock"), this.#label, icon("chevron"));
+    const opener = el(
+      "button",
+      { type: "button", class: "button", title: "Time range" },
+      icon("clock"),
+      this.#label,
+      icon("chevron"),
+    );
     this.replaceChildren(
       this.#live,
       this.#back,
       popover(opener, (close) => this.#choices(close), { label: "Time range" }),
-      el("button", { type: "button", class: "button icon-only", title: "Zoom out (-)", "aria-label": "Zoom out", on: { click: () => this.#pageRange.zoomBy(2) } }, icon("zoomOut")),
-      el("div", { class: "joined" }, el("button", { type: "button", class: "button icon-only", title: "Refresh now (r)", "aria-label": "Refresh now", on: { click: () => this.#pageRange.refresh() } }, icon("refresh")), this.#refresh),
+      el(
+        "button",
+        {
+          type: "button",
+          class: "button icon-only",
+          title: "Zoom out (-)",
+          "aria-label": "Zoom out",
+          on: { click: () => this.#pageRange.zoomBy(2) },
+        },
+        icon("zoomOut"),
+      ),
+      el(
+        "div",
+        { class: "joined" },
+        el(
+          "button",
+          {
+            type: "button",
+            class: "button icon-only",
+            title: "Refresh now (r)",
+            "aria-label": "Refresh now",
+            on: { click: () => this.#pageRange.refresh() },
+          },
+          icon("refresh"),
+        ),
+        this.#refresh,
+      ),
     );
     this.#ended = new AbortController();
     this.#pageRange.addEventListener("paint", () => this.#paint(), { signal: this.#ended.signal });
@@ -44,10 +101,18 @@ export class RangeBar extends HTMLElement {
   #paint() {
     const { range, zone, live, refreshS, canGoBack } = this.#pageRange;
     const span = resolve(range, Date.now());
-    this.#label.textContent = presetLabel(range) ?? (isRelative(range) ? `${range.from} to ${range.to}` : `${shortTime(span.fromMs, zone)} – ${shortTime(span.toMs, zone)}`);
+    this.#label.textContent =
+      presetLabel(range) ??
+      (isRelative(range)
+        ? `${range.from} to ${range.to}`
+        : `${shortTime(span.fromMs, zone)} – ${shortTime(span.toMs, zone)}`);
     this.#live.textContent = live ? "Live" : "Paused";
     this.#live.classList.toggle("on", live);
-    this.#live.title = live ? `Refreshes every ${refreshS} s` : refreshS === 0 ? "Refresh is off" : "A fixed range does not move";
+    this.#live.title = live
+      ? `Refreshes every ${refreshS} s`
+      : refreshS === 0
+        ? "Refresh is off"
+        : "A fixed range does not move";
     this.#refresh.value = String(REFRESH_CHOICES_S.includes(refreshS) ? refreshS : 10);
     this.#back.hidden = !canGoBack;
   }
@@ -56,37 +121,102 @@ export class RangeBar extends HTMLElement {
     const { range, zone } = this.#pageRange;
     const span = this.#pageRange.span();
     const editable = (bound, ms) => (/^\d+$/.test(bound) ? localIso(ms) : bound);
-    const from = el("input", { class: "input mono", value: editable(range.from, span.fromMs), "aria-label": "From", spellcheck: false });
-    const to = el("input", { class: "input mono", value: editable(range.to, span.toMs), "aria-label": "To", spellcheck: false });
+    const from = el("input", {
+      class: "input mono",
+      value: editable(range.from, span.fromMs),
+      "aria-label": "From",
+      spellcheck: false,
+    });
+    const to = el("input", {
+      class: "input mono",
+      value: editable(range.to, span.toMs),
+      "aria-label": "To",
+      spellcheck: false,
+    });
     const note = el("p", { class: "field-note" }, "now-6h, now-1d/d, or 2026-11-22 14:00");
-    const form = el("form", {
-      class: "stack",
-      on: {
-        submit: (event) => {
-          event.preventDefault();
-          const nowMs = Date.now();
-          const wanted = { from: normal(from.value, nowMs), to: normal(to.value, nowMs) };
-          if (!resolve(wanted, nowMs)) {
-            note.textContent = parseBound(from.value, nowMs) === null ? "The start cannot be read." : parseBound(to.value, nowMs) === null ? "The end cannot be read." : "The end must be after the start.";
-            note.classList.add("bad");
-            return;
-          }
-          close();
-          this.#pageRange.set(wanted);
+    const form = el(
+      "form",
+      {
+        class: "stack",
+        on: {
+          submit: (event) => {
+            event.preventDefault();
+            const nowMs = Date.now();
+            const wanted = { from: normal(from.value, nowMs), to: normal(to.value, nowMs) };
+            if (!resolve(wanted, nowMs)) {
+              note.textContent =
+                parseBound(from.value, nowMs) === null
+                  ? "The start cannot be read."
+                  : parseBound(to.value, nowMs) === null
+                    ? "The end cannot be read."
+                    : "The end must be after the start.";
+              note.classList.add("bad");
+              return;
+            }
+            close();
+            this.#pageRange.set(wanted);
+          },
         },
       },
-    }, el("label", { class: "field" }, el("span", {}, "From"), from), el("label", { class: "field" }, el("span", {}, "To"), to), note,
-    el("button", { class: "button primary", type: "submit" }, "Apply"));
-    const presets = el("div", { class: "presets" }, PRESETS.map(([length, words]) => el("button", {
-      type: "button", class: range.to === "now" && range.from === `now-${length}` ? "preset on" : "preset",
-      on: { click: () => { close(); this.#pageRange.set({ from: `now-${length}`, to: "now" }); } },
-    }, words)));
-    const zones = el("div", { class: "segmented", role: "group", "aria-label": "Time zone" }, ["local", "utc"].map((name) => el("button", {
-      type: "button", "aria-pressed": String(zone === name), on: { click: () => { close(); this.#pageRange.zone = name; } },
-    }, name === "local" ? "Browser time" : "UTC")));
-    return el("div", { class: "range-choices" }, el("div", {}, el("p", { class: "eyebrow" }, "Last"), presets),
-      el("div", { class: "stack" }, el("p", { class: "eyebrow" }, "Fixed or relative"), form, el("p", { class: "eyebrow" }, "Time zone"), zones,
-        el("p", { class: "field-note" }, `Now showing ${fullTime(span.fromMs, zone)} to ${fullTime(span.toMs, zone)}`)));
+      el("label", { class: "field" }, el("span", {}, "From"), from),
+      el("label", { class: "field" }, el("span", {}, "To"), to),
+      note,
+      el("button", { class: "button primary", type: "submit" }, "Apply"),
+    );
+    const presets = el(
+      "div",
+      { class: "presets" },
+      PRESETS.map(([length, words]) =>
+        el(
+          "button",
+          {
+            type: "button",
+            class: range.to === "now" && range.from === `now-${length}` ? "preset on" : "preset",
+            on: {
+              click: () => {
+                close();
+                this.#pageRange.set({ from: `now-${length}`, to: "now" });
+              },
+            },
+          },
+          words,
+        ),
+      ),
+    );
+    const zones = el(
+      "div",
+      { class: "segmented", role: "group", "aria-label": "Time zone" },
+      ["local", "utc"].map((name) =>
+        el(
+          "button",
+          {
+            type: "button",
+            "aria-pressed": String(zone === name),
+            on: {
+              click: () => {
+                close();
+                this.#pageRange.zone = name;
+              },
+            },
+          },
+          name === "local" ? "Browser time" : "UTC",
+        ),
+      ),
+    );
+    return el(
+      "div",
+      { class: "range-choices" },
+      el("div", {}, el("p", { class: "eyebrow" }, "Last"), presets),
+      el(
+        "div",
+        { class: "stack" },
+        el("p", { class: "eyebrow" }, "Fixed or relative"),
+        form,
+        el("p", { class: "eyebrow" }, "Time zone"),
+        zones,
+        el("p", { class: "field-note" }, `Now showing ${fullTime(span.fromMs, zone)} to ${fullTime(span.toMs, zone)}`),
+      ),
+    );
   }
 }
 
@@ -103,12 +233,26 @@ function normal(text, nowMs) {
 /** The keys every page with a range answers to; true when the event was one of them. */
 export function rangeKey(event, pageRange) {
   switch (event.key) {
-    case "+": case "=": pageRange.zoomBy(0.5); return true;
-    case "-": pageRange.zoomBy(2); return true;
-    case "Backspace": pageRange.back(); return true;
-    case "r": pageRange.refresh(); return true;
-    case "[": pageRange.panBy(-0.5); return true;
-    case "]": pageRange.panBy(0.5); return true;
-    default: return false;
+    case "+":
+    case "=":
+      pageRange.zoomBy(0.5);
+      return true;
+    case "-":
+      pageRange.zoomBy(2);
+      return true;
+    case "Backspace":
+      pageRange.back();
+      return true;
+    case "r":
+      pageRange.refresh();
+      return true;
+    case "[":
+      pageRange.panBy(-0.5);
+      return true;
+    case "]":
+      pageRange.panBy(0.5);
+      return true;
+    default:
+      return false;
   }
 }

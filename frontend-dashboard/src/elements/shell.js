@@ -5,13 +5,49 @@ import { chooseTheme, themeChoice } from "../state/theme.js";
 import { popover } from "./popover.js";
 
 const PLACES = [
-  ["overview", "Overview", "o"], ["explore", "Explore", "e"], ["analysis", "Analysis", "a"], ["add", "Add data", "d"], ["settings", "Settings", "s"],
+  ["overview", "Overview", "o"],
+  ["explore", "Explore", "e"],
+  ["analysis", "Analysis", "a"],
+  ["add", "Add data", "d"],
+  ["settings", "Settings", "s"],
 ];
 const KEYS = [
-  ["Go to", [["g o", "Overview"], ["g e", "Explore"], ["g a", "Analysis"], ["g d", "Add data"], ["g s", "Settings"]]],
-  ["Time", [["drag", "zoom into a range"], ["Backspace", "the range before"], ["+ / -", "zoom in / out"], ["[ / ]", "move back / forward"], ["r", "refresh now"]]],
-  ["Charts", [["← →", "read the points of a focused chart"], ["click", "pin the tooltip; isolate a series in the legend"], ["Ctrl click", "add or remove a series"]]],
-  ["Anywhere", [["/", "search or edit the query"], ["?", "this help"], ["Esc", "close"]]],
+  [
+    "Go to",
+    [
+      ["g o", "Overview"],
+      ["g e", "Explore"],
+      ["g a", "Analysis"],
+      ["g d", "Add data"],
+      ["g s", "Settings"],
+    ],
+  ],
+  [
+    "Time",
+    [
+      ["drag", "zoom into a range"],
+      ["Backspace", "the range before"],
+      ["+ / -", "zoom in / out"],
+      ["[ / ]", "move back / forward"],
+      ["r", "refresh now"],
+    ],
+  ],
+  [
+    "Charts",
+    [
+      ["← →", "read the points of a focused chart"],
+      ["click", "pin the tooltip; isolate a series in the legend"],
+      ["Ctrl click", "add or remove a series"],
+    ],
+  ],
+  [
+    "Anywhere",
+    [
+      ["/", "search or edit the query"],
+      ["?", "this help"],
+      ["Esc", "close"],
+    ],
+  ],
 ];
 
 export class Shell extends HTMLElement {
@@ -29,22 +65,69 @@ export class Shell extends HTMLElement {
   connectedCallback() {
     this.classList.add("shell");
     const { session } = this.#app;
-    const nav = el("nav", { class: "nav", "aria-label": "Main" }, PLACES.map(([name, label, key]) => {
-      const link = el("a", { href: `#/${name}`, class: "nav-link", title: `${label} (g ${key})` }, icon(name), el("span", {}, label));
-      this.#links.set(name, link);
-      return link;
-    }));
-    const account = el("button", { type: "button", class: "account", title: session.user.email },
+    const nav = el(
+      "nav",
+      { class: "nav", "aria-label": "Main" },
+      PLACES.map(([name, label, key]) => {
+        const link = el(
+          "a",
+          { href: `#/${name}`, class: "nav-link", title: `${label} (g ${key})` },
+          icon(name),
+          el("span", {}, label),
+        );
+        this.#links.set(name, link);
+        return link;
+      }),
+    );
+    const account = el(
+      "button",
+      { type: "button", class: "account", title: session.user.email },
       el("span", { class: "avatar", "aria-hidden": "true" }, session.organisation.name.slice(0, 1).toUpperCase()),
-      el("span", { class: "account-text" }, el("strong", {}, session.organisation.name), el("span", {}, session.user.email)));
+      el(
+        "span",
+        { class: "account-text" },
+        el("strong", {}, session.organisation.name),
+        el("span", {}, session.user.email),
+      ),
+    );
     this.replaceChildren(
-      el("a", { class: "skip", href: "#view", on: { click: (event) => { event.preventDefault(); this.#main.focus(); } } }, "Skip to the content"),
-      el("header", { class: "rail" },
-        el("a", { class: "brand", href: "#/overview", "aria-label": "CloudOpsHub, overview" }, logo(), el("span", {}, "CloudOpsHub")),
+      el(
+        "a",
+        {
+          class: "skip",
+          href: "#view",
+          on: {
+            click: (event) => {
+              event.preventDefault();
+              this.#main.focus();
+            },
+          },
+        },
+        "Skip to the content",
+      ),
+      el(
+        "header",
+        { class: "rail" },
+        el(
+          "a",
+          { class: "brand", href: "#/overview", "aria-label": "CloudOpsHub, overview" },
+          logo(),
+          el("span", {}, "CloudOpsHub"),
+        ),
         nav,
-        el("div", { class: "rail-foot" },
-          el("button", { type: "button", class: "nav-link keys", on: { click: () => this.#showHelp() } }, icon("keyboard"), el("span", {}, "Keyboard"), el("kbd", {}, "?")),
-          popover(account, (close) => this.#menu(close), { align: "up", label: "Account" }))),
+        el(
+          "div",
+          { class: "rail-foot" },
+          el(
+            "button",
+            { type: "button", class: "nav-link keys", on: { click: () => this.#showHelp() } },
+            icon("keyboard"),
+            el("span", {}, "Keyboard"),
+            el("kbd", {}, "?"),
+          ),
+          popover(account, (close) => this.#menu(close), { align: "up", label: "Account" }),
+        ),
+      ),
       this.#main,
     );
   }
@@ -66,7 +149,8 @@ export class Shell extends HTMLElement {
       return true;
     }
     if (event.key === "/") {
-      const seen = (kind) => [...this.#main.querySelectorAll(`[data-search=${kind}]`)].find((node) => node.offsetParent !== null);
+      const seen = (kind) =>
+        [...this.#main.querySelectorAll(`[data-search=${kind}]`)].find((node) => node.offsetParent !== null);
       const field = seen("primary") ?? seen("secondary");
       if (!field) return false;
       field.focus();
@@ -90,22 +174,78 @@ export class Shell extends HTMLElement {
 
   #menu(close) {
     const { session } = this.#app;
-    const theme = el("div", { class: "segmented", role: "group", "aria-label": "Theme" }, [["light", "sun", "Light"], ["dark", "moon", "Dark"], ["system", "system", "System"]].map(([name, drawing, label]) => el("button", {
-      type: "button", title: label, "aria-label": label, "aria-pressed": String(themeChoice() === name),
-      on: {
-        click: (event) => {
-          chooseTheme(name);
-          for (const button of event.currentTarget.parentNode.children) button.setAttribute("aria-pressed", String(button === event.currentTarget));
-        },
-      },
-    }, icon(drawing))));
+    const theme = el(
+      "div",
+      { class: "segmented", role: "group", "aria-label": "Theme" },
+      [
+        ["light", "sun", "Light"],
+        ["dark", "moon", "Dark"],
+        ["system", "system", "System"],
+      ].map(([name, drawing, label]) =>
+        el(
+          "button",
+          {
+            type: "button",
+            title: label,
+            "aria-label": label,
+            "aria-pressed": String(themeChoice() === name),
+            on: {
+              click: (event) => {
+                chooseTheme(name);
+                for (const button of event.currentTarget.parentNode.children)
+                  button.setAttribute("aria-pressed", String(button === event.currentTarget));
+              },
+            },
+          },
+          icon(drawing),
+        ),
+      ),
+    );
     const others = session.organisations.filter(({ id }) => id !== session.organisation.id);
-    return el("div", { class: "stack menu" },
-      el("div", { class: "menu-who" }, el("strong", {}, session.organisation.name), el("span", {}, `${session.user.email} · ${session.role}`)),
-      el("p", { class: "eyebrow" }, "Theme"), theme,
+    return el(
+      "div",
+      { class: "stack menu" },
+      el(
+        "div",
+        { class: "menu-who" },
+        el("strong", {}, session.organisation.name),
+        el("span", {}, `${session.user.email} · ${session.role}`),
+      ),
+      el("p", { class: "eyebrow" }, "Theme"),
+      theme,
       others.length > 0 && el("p", { class: "eyebrow" }, "Switch organisation"),
-      others.map(({ id, name }) => el("button", { type: "button", class: "menu-item", on: { click: () => { close(); this.#switch(id); } } }, name)),
-      el("button", { type: "button", class: "menu-item", on: { click: () => { close(); this.#leave(); } } }, icon("out"), "Sign out"));
+      others.map(({ id, name }) =>
+        el(
+          "button",
+          {
+            type: "button",
+            class: "menu-item",
+            on: {
+              click: () => {
+                close();
+                this.#switch(id);
+              },
+            },
+          },
+          name,
+        ),
+      ),
+      el(
+        "button",
+        {
+          type: "button",
+          class: "menu-item",
+          on: {
+            click: () => {
+              close();
+              this.#leave();
+            },
+          },
+        },
+        icon("out"),
+        "Sign out",
+      ),
+    );
   }
 
   async #switch(id) {
@@ -131,10 +271,61 @@ export class Shell extends HTMLElement {
 
   #showHelp() {
     if (this.#help?.open) return;
-    this.#help = el("dialog", { class: "dialog", "aria-label": "Keyboard", on: { close: (event) => event.target.remove(), click: (event) => { if (event.target === this.#help) this.#help.close(); } } },
-      el("div", { class: "dialog-head" }, el("h2", {}, "Keyboard"), el("button", { type: "button", class: "button icon-only plain", "aria-label": "Close", on: { click: () => this.#help.close() } }, icon("close"))),
-      el("div", { class: "help-grid" }, KEYS.map(([title, rows]) => el("section", {}, el("h3", { class: "eyebrow" }, title),
-        el("dl", {}, rows.map(([keys, words]) => el("div", {}, el("dt", {}, keys.split(" ").map((key) => (key === "/" && keys.includes(" ") ? " / " : el("kbd", {}, key)))), el("dd", {}, words))))))));
+    this.#help = el(
+      "dialog",
+      {
+        class: "dialog",
+        "aria-label": "Keyboard",
+        on: {
+          close: (event) => event.target.remove(),
+          click: (event) => {
+            if (event.target === this.#help) this.#help.close();
+          },
+        },
+      },
+      el(
+        "div",
+        { class: "dialog-head" },
+        el("h2", {}, "Keyboard"),
+        el(
+          "button",
+          {
+            type: "button",
+            class: "button icon-only plain",
+            "aria-label": "Close",
+            on: { click: () => this.#help.close() },
+          },
+          icon("close"),
+        ),
+      ),
+      el(
+        "div",
+        { class: "help-grid" },
+        KEYS.map(([title, rows]) =>
+          el(
+            "section",
+            {},
+            el("h3", { class: "eyebrow" }, title),
+            el(
+              "dl",
+              {},
+              rows.map(([keys, words]) =>
+                el(
+                  "div",
+                  {},
+                  el(
+                    "dt",
+                    {},
+                    keys.split(" ").map((key) => (key === "/" && keys.includes(" ") ? " / " : el("kbd", {}, key))),
+                  ),
+                  el("dd", {}, words),
+                ),
+              ),
+            ),
+          ),
+        ),
+      ),
+    );
     document.body.append(this.#help);
     this.#help.showModal();
   }
@@ -143,7 +334,8 @@ export class Shell extends HTMLElement {
 /** The mark, drawn in the theme's own colours. */
 export function logo() {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  for (const [key, value] of Object.entries({ viewBox: "0 0 32 32", class: "logo", "aria-hidden": "true" })) svg.setAttribute(key, value);
+  for (const [key, value] of Object.entries({ viewBox: "0 0 32 32", class: "logo", "aria-hidden": "true" }))
+    svg.setAttribute(key, value);
   for (const [name, attributes] of [
     ["rect", { width: 32, height: 32, rx: 8, class: "logo-tile" }],
     ["path", { d: "M9.6 22.5a5.1 5.1 0 0 1-.5-10.2 7.2 7.2 0 0 1 13.7 1.5 4.4 4.4 0 0 1-.4 8.7", class: "logo-cloud" }],
@@ -158,5 +350,9 @@ export function logo() {
 
 /** The head of a view: its name, what it is about, its controls. */
 export function viewHead(title, text, ...controls) {
-  return fill(el("div", { class: "view-head" }), el("div", { class: "view-title" }, el("h1", {}, title), text && el("p", {}, text)), el("div", { class: "view-controls" }, controls));
+  return fill(
+    el("div", { class: "view-head" }),
+    el("div", { class: "view-title" }, el("h1", {}, title), text && el("p", {}, text)),
+    el("div", { class: "view-controls" }, controls),
+  );
 }

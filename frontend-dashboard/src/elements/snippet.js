@@ -14,8 +14,16 @@ export class Snippet extends HTMLElement {
 
   connectedCallback() {
     this.classList.add("snippet");
-    const button = el("button", { type: "button", class: "button small", on: { click: () => this.#copy(button) } }, icon("copy"), "Copy");
-    this.replaceChildren(el("pre", { tabIndex: 0, "aria-label": this.getAttribute("label") ?? "Snippet", role: "region" }, this.#code), button);
+    const button = el(
+      "button",
+      { type: "button", class: "button small", on: { click: () => this.#copy(button) } },
+      icon("copy"),
+      "Copy",
+    );
+    this.replaceChildren(
+      el("pre", { tabIndex: 0, "aria-label": this.getAttribute("label") ?? "Snippet", role: "region" }, this.#code),
+      button,
+    );
   }
 
   async #copy(button) {

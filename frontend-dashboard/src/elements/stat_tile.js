@@ -20,7 +20,7 @@ export function sparkPath(values, top, width = WIDTH, height = HEIGHT) {
       return;
     }
     const x = values.length > 1 ? (index / (values.length - 1)) * width : width;
-    const y = height - 1.5 - (Math.min(Math.max(value / (top || 1), 0), 1)) * (height - 3);
+    const y = height - 1.5 - Math.min(Math.max(value / (top || 1), 0), 1) * (height - 3);
     path += `${pen ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
     pen = true;
   });
@@ -37,7 +37,10 @@ export class StatTile extends HTMLElement {
   #note = el("div", { class: "stat-note" });
   #line = document.createElementNS(SVG, "path");
 
-  /** @param {{spec: {title: string, query: string, unit: string, top?: number, warnAt?: number, badAt?: number, note?: string}}} parts */
+  /**
+   * @param {{spec: {title: string, query: string, unit: string, top?: number, warnAt?: number, badAt?: number,
+   * note?: string}}} parts
+   */
   setup({ spec, prometheus, pageRange }) {
     this.#spec = spec;
     this.#api = prometheus;
@@ -48,12 +51,23 @@ export class StatTile extends HTMLElement {
   connectedCallback() {
     this.classList.add("stat");
     const svg = document.createElementNS(SVG, "svg");
-    for (const [key, value] of Object.entries({ viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "spark", preserveAspectRatio: "none", "aria-hidden": "true" })) svg.setAttribute(key, value);
+    for (const [key, value] of Object.entries({
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      class: "spark",
+      preserveAspectRatio: "none",
+      "aria-hidden": "true",
+    }))
+      svg.setAttribute(key, value);
     svg.append(this.#line);
     this.#note.textContent = this.#spec.note ?? "";
-    this.replaceChildren(el("div", { class: "stat-title" }, this.#spec.title), el("div", { class: "stat-row" }, this.#value, svg), this.#note);
+    this.replaceChildren(
+      el("div", { class: "stat-title" }, this.#spec.title),
+      el("div", { class: "stat-row" }, this.#value, svg),
+      this.#note,
+    );
     this.#ended = new AbortController();
-    for (const name of ["range", "tick"]) this.#pageRange.addEventListener(name, () => this.#load(), { signal: this.#ended.signal });
+    for (const name of ["range", "tick"])
+      this.#pageRange.addEventListener(name, () => this.#load(), { signal: this.#ended.signal });
     this.#load();
   }
 
@@ -78,7 +92,7 @@ export class StatTile extends HTMLElement {
       fill(this.#value, parts(format(last, unit)));
       this.#line.setAttribute("d", sparkPath(values, top ?? (max ?? 0) * 1.1));
       this.dataset.level = last === null ? "none" : last >= badAt ? "bad" : last >= warnAt ? "warn" : "good";
-      this.#note.textContent = last >= badAt || last >= warnAt ? "high" : this.#spec.note ?? "";
+      this.#note.textContent = last >= badAt || last >= warnAt ? "high" : (this.#spec.note ?? "");
       this.title = "";
     } catch (error) {
       if (isAbort(error) || request !== this.#request) return;

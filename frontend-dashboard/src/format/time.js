@@ -10,22 +10,42 @@ function options(zone, rest) {
 
 /** `22 Nov 2026, 14:03:20` */
 export function fullTime(ms, zone = "local") {
-  return new Intl.DateTimeFormat(LOCALE, options(zone, {
-    day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
-  })).format(ms);
+  return new Intl.DateTimeFormat(
+    LOCALE,
+    options(zone, {
+      day: "numeric",
+      month: "short",
+      year: "numeric",
+      hour: "2-digit",
+      minute: "2-digit",
+      second: "2-digit",
+    }),
+  ).format(ms);
 }
 
 /** `22 Nov 14:03`, with the year when it is another one. */
 export function shortTime(ms, zone = "local", nowMs = Date.now()) {
   const sameYear = new Date(ms).getFullYear() === new Date(nowMs).getFullYear();
-  return new Intl.DateTimeFormat(LOCALE, options(zone, {
-    day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", ...(sameYear ? {} : { year: "numeric" }),
-  })).format(ms).replace(",", "");
+  return new Intl.DateTimeFormat(
+    LOCALE,
+    options(zone, {
+      day: "numeric",
+      month: "short",
+      hour: "2-digit",
+      minute: "2-digit",
+      ...(sameYear ? {} : { year: "numeric" }),
+    }),
+  )
+    .format(ms)
+    .replace(",", "");
 }
 
 /** `14:03:20` */
 export function clockTime(ms, zone = "local") {
-  return new Intl.DateTimeFormat(LOCALE, options(zone, { hour: "2-digit", minute: "2-digit", second: "2-digit" })).format(ms);
+  return new Intl.DateTimeFormat(
+    LOCALE,
+    options(zone, { hour: "2-digit", minute: "2-digit", second: "2-digit" }),
+  ).format(ms);
 }
 
 /** `just now`, `3 minutes ago`, `in 2 days`. */
@@ -33,8 +53,14 @@ export function relativeTime(ms, nowMs = Date.now()) {
   const seconds = Math.round((ms - nowMs) / 1000);
   const size = Math.abs(seconds);
   if (size < 10) return "just now";
-  const steps = [["second", 1, MINUTE_S], ["minute", 60, 3600], ["hour", 3600, 86_400], ["day", 86_400, 2_592_000],
-    ["month", 2_592_000, 31_536_000], ["year", 31_536_000, Infinity]];
+  const steps = [
+    ["second", 1, MINUTE_S],
+    ["minute", 60, 3600],
+    ["hour", 3600, 86_400],
+    ["day", 86_400, 2_592_000],
+    ["month", 2_592_000, 31_536_000],
+    ["year", 31_536_000, Infinity],
+  ];
   const [name, length] = steps.find(([, , end]) => size < end);
   const count = Math.max(1, Math.floor(size / length));
   const words = `${count} ${name}${count === 1 ? "" : "s"}`;

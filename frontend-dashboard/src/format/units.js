@@ -1,7 +1,8 @@
 /**
  * Numbers as people read them: a unit is guessed from a metric's name, a value is printed in it. Pure.
  *
- * @typedef {"bytes"|"bytes_per_s"|"seconds"|"ratio"|"percent"|"per_second"|"bits_per_s"|"timestamp"|"celsius"|"none"} Unit
+ * @typedef {"bytes"|"bytes_per_s"|"seconds"|"ratio"|"percent"|"per_second"|"bits_per_s"|"timestamp"|"celsius"|"none"}
+ * Unit
  */
 
 const IEC = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -59,7 +60,13 @@ export function duration(seconds) {
   if (size < 1e-3) return `${sign}${significant(size * 1e6)} µs`;
   if (size < 1) return `${sign}${significant(size * 1e3)} ms`;
   if (size < 60) return `${sign}${significant(size)} s`;
-  const parts = [["y", 31_536_000], ["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];
+  const parts = [
+    ["y", 31_536_000],
+    ["d", 86_400],
+    ["h", 3_600],
+    ["min", 60],
+    ["s", 1],
+  ];
   let rest = Math.round(size);
   const first = parts.findIndex(([, length]) => rest >= length);
   const words = [];
@@ -80,16 +87,26 @@ export function format(value, unit = "none") {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "-Inf";
   switch (unit) {
-    case "bytes": return bytes(value);
-    case "bytes_per_s": return `${bytes(value)}/s`;
-    case "bits_per_s": return `${plain(value)}b/s`;
-    case "seconds": return duration(value);
-    case "ratio": return `${significant(value * 100)} %`;
-    case "percent": return `${significant(value)} %`;
-    case "per_second": return `${plain(value)}/s`;
-    case "celsius": return `${significant(value)} °C`;
-    case "timestamp": return new Date(value * 1000).toISOString().replace(".000Z", "Z");
-    default: return plain(value);
+    case "bytes":
+      return bytes(value);
+    case "bytes_per_s":
+      return `${bytes(value)}/s`;
+    case "bits_per_s":
+      return `${plain(value)}b/s`;
+    case "seconds":
+      return duration(value);
+    case "ratio":
+      return `${significant(value * 100)} %`;
+    case "percent":
+      return `${significant(value)} %`;
+    case "per_second":
+      return `${plain(value)}/s`;
+    case "celsius":
+      return `${significant(value)} °C`;
+    case "timestamp":
+      return new Date(value * 1000).toISOString().replace(".000Z", "Z");
+    default:
+      return plain(value);
   }
 }
 
@@ -106,7 +123,8 @@ export function unitOfMetric(name, declared = "") {
   if (name.endsWith("_count") || name.endsWith("_info")) return "none";
   const said = declared.toLowerCase();
   if (said === "bytes" || base.endsWith("_bytes")) return "bytes";
-  if (base.endsWith("_timestamp_seconds") || base.endsWith("_time_seconds") && base.includes("start")) return "timestamp";
+  if (base.endsWith("_timestamp_seconds") || (base.endsWith("_time_seconds") && base.includes("start")))
+    return "timestamp";
   if (said === "seconds" || base.endsWith("_seconds")) return "seconds";
   if (said === "ratio" || base.endsWith("_ratio")) return "ratio";
   if (base.endsWith("_percent")) return "percent";
@@ -127,8 +145,9 @@ export function unitOfQuery(query, declared = "") {
     return bucket ? unitOfMetric(bucket.replace(/_bucket$/, ""), declared) : "seconds";
   }
   if (/\/(?!\/)/.test(outside.replace(/\{[^}]*\}/g, ""))) return "none";
-  const metric = (outside.replace(/\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring)\s*\([^)]*\)/g, " ").match(NAME) ?? [])
-    .find((word) => word.includes("_") && !/_over_time$|^histogram_|^label_|^group_|^quantile_/.test(word));
+  const metric = (
+    outside.replace(/\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring)\s*\([^)]*\)/g, " ").match(NAME) ?? []
+  ).find((word) => word.includes("_") && !/_over_time$|^histogram_|^label_|^group_|^quantile_/.test(word));
   const unit = metric ? unitOfMetric(metric, declared) : "none";
   if (!RATE.test(outside)) return unit;
   if (unit === "bytes") return "bytes_per_s";

@@ -26,18 +26,23 @@ export function stepChoices({ fromMs, toMs }) {
   const seconds = (toMs - fromMs) / 1000;
   const fitting = STEPS_S.filter((step) => seconds / step <= POINTS_MAX && seconds / step >= 20);
   const choices = fitting.length > 0 ? fitting : [seconds / 20 < STEPS_S[0] ? STEPS_S[0] : STEPS_S.at(-1)];
-  const best = choices.reduce((a, b) => (Math.abs(Math.log(seconds / b / POINTS_WANTED)) < Math.abs(Math.log(seconds / a / POINTS_WANTED)) ? b : a));
+  const best = choices.reduce((a, b) =>
+    Math.abs(Math.log(seconds / b / POINTS_WANTED)) < Math.abs(Math.log(seconds / a / POINTS_WANTED)) ? b : a,
+  );
   return { choices, best };
 }
 
 /** One name a series of a result. */
 export function resultNames(result) {
-  return shortNames(result.series.map(({ labels }) => labels), "value");
+  return shortNames(
+    result.series.map(({ labels }) => labels),
+    "value",
+  );
 }
 
 /**
- * A series of a result as chart columns on an even grid: where samples are missing for more than a step and a half there is a null, so that
- * the gap stays a gap. `marked` has the values inside of episodes only.
+ * A series of a result as chart columns on an even grid: where samples are missing for more than a step and a half
+ * there is a null, so that the gap stays a gap. `marked` has the values inside of episodes only.
  */
 export function anomalyColumns(series, stepMs) {
   const columns = { times: [], values: [], expected: [], lower: [], upper: [], marked: [] };
@@ -54,7 +59,13 @@ export function anomalyColumns(series, stepMs) {
   series.timestamps_ms.forEach((ms, index) => {
     const before = series.timestamps_ms[index - 1];
     if (before !== undefined && ms - before > stepMs * 1.5) push(before + stepMs, null, null, null, null);
-    push(ms, number(series.values[index]), number(series.expected[index]), number(series.lower[index]), number(series.upper[index]));
+    push(
+      ms,
+      number(series.values[index]),
+      number(series.expected[index]),
+      number(series.lower[index]),
+      number(series.upper[index]),
+    );
   });
   return columns;
 }

@@ -1,7 +1,8 @@
 /**
  * The range all panels of a page share, its history, and the clock that refreshes them.
  *
- * Events: `range` (it was changed, load anew), `tick` (time went on, refresh), `paint` (only its label or liveness changed).
+ * Events: `range` (it was changed, load anew), `tick` (time went on, refresh), `paint` (only its label or liveness
+ * changed).
  */
 
 import { absolute, isRelative, pan, resolve, zoom } from "./time_range.js";
@@ -23,12 +24,22 @@ export class PageRange extends EventTarget {
     this.#zone = zone;
   }
 
-  get range() { return this.#range; }
-  get refreshS() { return this.#refreshS; }
-  get zone() { return this.#zone; }
-  get canGoBack() { return this.#back.length > 0; }
+  get range() {
+    return this.#range;
+  }
+  get refreshS() {
+    return this.#refreshS;
+  }
+  get zone() {
+    return this.#zone;
+  }
+  get canGoBack() {
+    return this.#back.length > 0;
+  }
   /** Whether the page refreshes by itself right now. */
-  get live() { return this.#refreshS > 0 && isRelative(this.#range) && !document.hidden; }
+  get live() {
+    return this.#refreshS > 0 && isRelative(this.#range) && !document.hidden;
+  }
 
   /** @returns {{fromMs: number, toMs: number}} */
   span(nowMs = Date.now()) {
@@ -60,9 +71,15 @@ export class PageRange extends EventTarget {
     if (!same) this.#changed();
   }
 
-  setSpan({ fromMs, toMs }) { this.set(absolute(fromMs, toMs)); }
-  zoomBy(factor) { this.setSpan(zoom(this.span(), factor)); }
-  panBy(part) { this.setSpan(pan(this.span(), part)); }
+  setSpan({ fromMs, toMs }) {
+    this.set(absolute(fromMs, toMs));
+  }
+  zoomBy(factor) {
+    this.setSpan(zoom(this.span(), factor));
+  }
+  panBy(part) {
+    this.setSpan(pan(this.span(), part));
+  }
 
   set refreshS(seconds) {
     this.#refreshS = seconds;
@@ -83,11 +100,15 @@ export class PageRange extends EventTarget {
 
   /** Runs the clock until `signal` ends; a hidden page rests and catches up when it is seen again. */
   start(signal) {
-    document.addEventListener("visibilitychange", () => {
-      if (document.hidden) this.#stop();
-      else if (this.live) this.refresh();
-      this.dispatchEvent(new Event("paint"));
-    }, { signal });
+    document.addEventListener(
+      "visibilitychange",
+      () => {
+        if (document.hidden) this.#stop();
+        else if (this.live) this.refresh();
+        this.dispatchEvent(new Event("paint"));
+      },
+      { signal },
+    );
     signal.addEventListener("abort", () => {
       this.#running = false;
       this.#stop();

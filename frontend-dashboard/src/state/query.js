@@ -19,7 +19,9 @@ function labelName(name) {
 
 /** `name{label="value"}`; a name outside the classic alphabet goes between the braces, quoted. */
 export function selector(metric, filters = []) {
-  const matchers = filters.filter((filter) => filter.label).map((filter) => `${labelName(filter.label)}${filter.op}${quote(filter.value)}`);
+  const matchers = filters
+    .filter((filter) => filter.label)
+    .map((filter) => `${labelName(filter.label)}${filter.op}${quote(filter.value)}`);
   if (metric && !LEGACY_NAME.test(metric)) matchers.unshift(quote(metric));
   const name = metric && LEGACY_NAME.test(metric) ? metric : "";
   return matchers.length > 0 || !name ? `${name}{${matchers.join(",")}}` : name;
@@ -39,8 +41,10 @@ export function kindOf(metric, type = "") {
 export function buildQuery({ metric, type = "", filters = [], by = "" }) {
   const chosen = selector(metric, filters);
   switch (kindOf(metric, type)) {
-    case "histogram":
-      return `histogram_quantile(0.95, sum by (${by ? `le, ${labelName(by)}` : "le"}) (rate(${chosen}[$__rate_interval])))`;
+    case "histogram": {
+      const labels = by ? `le, ${labelName(by)}` : "le";
+      return `histogram_quantile(0.95, sum by (${labels}) (rate(${chosen}[$__rate_interval])))`;
+    }
     case "counter":
       return by ? `sum by (${labelName(by)}) (rate(${chosen}[$__rate_interval]))` : `rate(${chosen}[$__rate_interval])`;
     default:
@@ -73,13 +77,19 @@ export function varyingLabels(labelSets) {
   for (const labels of labelSets) {
     for (const [name, seen] of values) seen.add(labels[name] ?? "");
   }
-  return [...values].filter(([, seen]) => seen.size > 1).map(([name]) => name).sort();
+  return [...values]
+    .filter(([, seen]) => seen.size > 1)
+    .map(([name]) => name)
+    .sort();
 }
 
 /** The full name, as PromQL would print it. */
 export function fullName(labels) {
   const { __name__: name = "", ...rest } = labels;
-  const inner = Object.keys(rest).sort().map((key) => `${labelName(key)}=${quote(rest[key])}`).join(", ");
+  const inner = Object.keys(rest)
+    .sort()
+    .map((key) => `${labelName(key)}=${quote(rest[key])}`)
+    .join(", ");
   return inner ? `${name}{${inner}}` : name || "{}";
 }
 
@@ -90,7 +100,9 @@ export function shortNames(labelSets, fallback = "value") {
     if (varying.length === 0) return labels.__name__ ?? (Object.keys(labels).length > 0 ? fullName(labels) : fallback);
     const present = varying.filter((name) => labels[name] !== undefined);
     if (varying.length === 1) return present.length > 0 ? labels[varying[0]] : "(none)";
-    return present.map((name) => (name === "__name__" ? labels[name] : `${name}=${labels[name]}`)).join(" ") || "(none)";
+    return (
+      present.map((name) => (name === "__name__" ? labels[name] : `${name}=${labels[name]}`)).join(" ") || "(none)"
+    );
   });
 }
 

@@ -37,7 +37,7 @@ export function telegrafSnippet(origin, key) {
 [[outputs.http]]
   url = "${writeUrl(origin)}"
   data_format = "prometheusremotewrite"
-  non_retryable_statuscodes = [400, 413]
+  non_retryable_statuscodes = [400, 401, 403, 404, 413, 415]
   [outputs.http.headers]
     Content-Type = "application/x-protobuf"
     Content-Encoding = "snappy"

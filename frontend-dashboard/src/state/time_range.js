@@ -6,14 +6,34 @@
  * @typedef {{fromMs: number, toMs: number}} Span
  */
 
-const UNITS_MS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000, M: 2_592_000_000, y: 31_536_000_000 };
+const UNITS_MS = {
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+  M: 2_592_000_000,
+  y: 31_536_000_000,
+};
 const BOUND = /^now(?:([+-])(\d{1,6})([smhdwMy]))?(?:\/([smhdwMy]))?$/;
-const NICE_STEPS_S = [1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400];
+const NICE_STEPS_S = [
+  1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400,
+];
 export const STEPS_MAX = 11_000;
 
 export const PRESETS = [
-  ["5m", "5 minutes"], ["15m", "15 minutes"], ["30m", "30 minutes"], ["1h", "1 hour"], ["3h", "3 hours"], ["6h", "6 hours"],
-  ["12h", "12 hours"], ["24h", "24 hours"], ["2d", "2 days"], ["7d", "7 days"], ["30d", "30 days"], ["90d", "90 days"],
+  ["5m", "5 minutes"],
+  ["15m", "15 minutes"],
+  ["30m", "30 minutes"],
+  ["1h", "1 hour"],
+  ["3h", "3 hours"],
+  ["6h", "6 hours"],
+  ["12h", "12 hours"],
+  ["24h", "24 hours"],
+  ["2d", "2 days"],
+  ["7d", "7 days"],
+  ["30d", "30 days"],
+  ["90d", "90 days"],
 ];
 export const DEFAULT_RANGE = Object.freeze({ from: "now-1h", to: "now" });
 
@@ -99,8 +119,8 @@ export function promDuration(seconds) {
 }
 
 /**
- * The query with Grafana's variables replaced: `$__interval` is the step, `$__rate_interval` at least four scrapes, so that a
- * rate has samples even where one was missed, `$__range` the whole span.
+ * The query with Grafana's variables replaced: `$__interval` is the step, `$__rate_interval` at least four scrapes,
+ * so that a rate has samples even where one was missed, `$__range` the whole span.
  */
 export function interpolate(query, span, stepS, scrapeS = 15) {
   const rateS = Math.max(stepS + scrapeS, 4 * scrapeS);

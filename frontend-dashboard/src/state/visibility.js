@@ -1,6 +1,9 @@
 /** Which series of a chart are shown: clicks in, the set of hidden keys out. Pure. */
 
-/** A short, stable key of a series' full name: FNV-1a, 32 bits, base 36. A clash would hide two series together, nothing worse. */
+/**
+ * A short, stable key of a series' full name: FNV-1a, 32 bits, base 36. A clash would hide two series together,
+ * nothing worse.
+ */
 export function keyOf(name) {
   let hash = 0x811c9dc5;
   for (let index = 0; index < name.length; index += 1) {

@@ -9,18 +9,55 @@ import { sparkPath } from "../elements/stat_tile.js";
 import { format, unitOfMetric } from "../format/units.js";
 import { clockTime } from "../format/time.js";
 import { selector } from "../state/query.js";
-import { CURL_METRIC, KEY_PLACEHOLDER, curlSnippet, grafanaSnippet, otelSnippet, prometheusSnippet, telegrafSnippet, writeUrl } from "../state/snippets.js";
+import {
+  CURL_METRIC,
+  KEY_PLACEHOLDER,
+  curlSnippet,
+  grafanaSnippet,
+  otelSnippet,
+  prometheusSnippet,
+  telegrafSnippet,
+  writeUrl,
+} from "../state/snippets.js";
+import { formatHash } from "../state/url.js";
 
 const POLL_MS = 2000;
 const LOOK_BACK_S = 120;
 const NAMES_CAP = 8;
 
 const AGENTS = [
-  ["prometheus", "Prometheus", "Add this to prometheus.yml and reload. Everything it scrapes from then on arrives here too.", prometheusSnippet],
-  ["otel", "OpenTelemetry", "The hub takes Prometheus remote write in this release, not OTLP yet: let the collector translate with its prometheusremotewrite exporter.", otelSnippet],
-  ["telegraf", "Telegraf", "Telegraf's http output speaks remote write with data_format prometheusremotewrite (Telegraf 1.19 and newer).", telegrafSnippet],
-  ["curl", "curl", "One sample, made in this page for this moment: protobuf and snappy are already inside. Copy it again for a new time.", (origin, key) => () => curlSnippet(origin, key, Date.now())],
-  ["grafana", "Grafana", "The way back out: Grafana reads from the hub as from any Prometheus. The key needs to be allowed to read.", grafanaSnippet],
+  [
+    "prometheus",
+    "Prometheus",
+    "Add this to prometheus.yml and reload. Everything it scrapes from then on arrives here too.",
+    prometheusSnippet,
+  ],
+  [
+    "otel",
+    "OpenTelemetry",
+    "The hub takes Prometheus remote write in this release, not OTLP yet: " +
+      "let the collector translate with its prometheusremotewrite exporter.",
+    otelSnippet,
+  ],
+  [
+    "telegraf",
+    "Telegraf",
+    "Telegraf's http output speaks remote write with data_format prometheusremotewrite (Telegraf 1.22 and newer).",
+    telegrafSnippet,
+  ],
+  [
+    "curl",
+    "curl",
+    "One sample, made in this page for this moment: protobuf and snappy are already inside. " +
+      "Copy it again for a new time.",
+    (origin, key) => () => curlSnippet(origin, key, Date.now()),
+  ],
+  [
+    "grafana",
+    "Grafana",
+    "The way back out: Grafana reads from the hub as from any Prometheus. The key needs to be allowed to read.",
+    grafanaSnippet,
+  ],
 ];
 
 export class AddDataView extends HTMLElement {
@@ -38,11 +75,34 @@ export class AddDataView extends HTMLElement {
     this.#ended = new AbortController();
     this.replaceChildren(
       viewHead("Add data", ""),
-      el("div", { class: "add" },
-        el("div", { class: "add-steps" },
-          el("section", { class: "card step" }, el("h2", { class: "step-title" }, el("span", { class: "step-number" }, "1"), "A key for the agent"), this.#keyBox),
-          el("section", { class: "card step" }, el("h2", { class: "step-title" }, el("span", { class: "step-number" }, "2"), "Paste it where the samples are"), this.#tabs, this.#paste)),
-        this.#arrival));
+      el(
+        "div",
+        { class: "add" },
+        el(
+          "div",
+          { class: "add-steps" },
+          el(
+            "section",
+            { class: "card step" },
+            el("h2", { class: "step-title" }, el("span", { class: "step-number" }, "1"), "A key for the agent"),
+            this.#keyBox,
+          ),
+          el(
+            "section",
+            { class: "card step" },
+            el(
+              "h2",
+              { class: "step-title" },
+              el("span", { class: "step-number" }, "2"),
+              "Paste it where the samples are",
+            ),
+            this.#tabs,
+            this.#paste,
+          ),
+        ),
+        this.#arrival,
+      ),
+    );
     this.routeChanged();
     this.#drawKey();
     this.#watch(this.#ended.signal);
@@ -59,22 +119,42 @@ export class AddDataView extends HTMLElement {
   }
 
   #drawTabs() {
-    fill(this.#tabs, AGENTS.map(([name, words]) => el("button", {
-      type: "button", role: "tab", class: "tab", "aria-selected": String(name === this.#agent), tabIndex: name === this.#agent ? 0 : -1,
-      on: {
-        click: () => this.#pick(name),
-        keydown: (event) => {
-          const move = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-          if (!move) return;
-          event.preventDefault();
-          this.#pick(AGENTS[(AGENTS.findIndex(([other]) => other === name) + move + AGENTS.length) % AGENTS.length][0]);
-          this.#tabs.querySelector("[aria-selected=true]").focus();
-        },
-      },
-    }, words)));
+    fill(
+      this.#tabs,
+      AGENTS.map(([name, words]) =>
+        el(
+          "button",
+          {
+            type: "button",
+            role: "tab",
+            class: "tab",
+            "aria-selected": String(name === this.#agent),
+            tabIndex: name === this.#agent ? 0 : -1,
+            on: {
+              click: () => this.#pick(name),
+              keydown: (event) => {
+                const move = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+                if (!move) return;
+                event.preventDefault();
+                this.#pick(
+                  AGENTS[(AGENTS.findIndex(([other]) => other === name) + move + AGENTS.length) % AGENTS.length][0],
+                );
+                this.#tabs.querySelector("[aria-selected=true]").focus();
+              },
+            },
+          },
+          words,
+        ),
+      ),
+    );
     const [, words, text, make] = AGENTS.find(([name]) => name === this.#agent);
-    fill(this.#paste, el("p", { class: "quiet" }, text), snippet(make(location.origin, this.#key?.key ?? KEY_PLACEHOLDER), `${words} configuration`),
-      !this.#key && el("p", { class: "field-note" }, `Make a key above and it stands here in place of ${KEY_PLACEHOLDER}`));
+    fill(
+      this.#paste,
+      el("p", { class: "quiet" }, text),
+      snippet(make(location.origin, this.#key?.key ?? KEY_PLACEHOLDER), `${words} configuration`),
+      !this.#key &&
+        el("p", { class: "field-note" }, `Make a key above and it stands here in place of ${KEY_PLACEHOLDER}`),
+    );
   }
 
   #pick(name) {
@@ -85,22 +165,51 @@ export class AddDataView extends HTMLElement {
 
   #drawKey() {
     if (this.#key) {
-      fill(this.#keyBox, el("p", { class: "quiet" }, "Shown this once. It is already in the snippet below."), snippet(this.#key.key, "API key"));
+      fill(
+        this.#keyBox,
+        el("p", { class: "quiet" }, "Shown this once. It is already in the snippet below."),
+        snippet(this.#key.key, "API key"),
+      );
       return;
     }
     if (!this.app.can("admin")) {
-      fill(this.#keyBox, el("p", { class: "quiet" }, "Your role cannot make keys: ask an owner or admin of this organisation for one."));
+      fill(
+        this.#keyBox,
+        el("p", { class: "quiet" }, "Your role cannot make keys: ask an owner or admin of this organisation for one."),
+      );
       return;
     }
     const trouble = el("p", { class: "form-trouble", role: "alert" });
-    const button = el("button", { type: "button", class: "button primary", on: { click: () => this.#makeKey(button, trouble) } }, icon("key"), "Make a key");
-    fill(this.#keyBox, el("div", { class: "key-row" }, button, el("span", { class: "quiet" }, "It may write and read metrics of this organisation, and can be revoked in Settings.")), trouble);
+    const button = el(
+      "button",
+      { type: "button", class: "button primary", on: { click: () => this.#makeKey(button, trouble) } },
+      icon("key"),
+      "Make a key",
+    );
+    fill(
+      this.#keyBox,
+      el(
+        "div",
+        { class: "key-row" },
+        button,
+        el(
+          "span",
+          { class: "quiet" },
+          "It may write and read metrics of this organisation, and can be revoked in Settings.",
+        ),
+      ),
+      trouble,
+    );
   }
 
   async #makeKey(button, trouble) {
     button.disabled = true;
     try {
-      this.#key = await this.app.client.ubs("POST", "/api/v1/keys", { name: `agent, ${new Date().toISOString().slice(0, 16).replace("T", " ")}`, scopes: ["metrics:write", "metrics:read"], expires_in_days: null });
+      this.#key = await this.app.client.ubs("POST", "/api/v1/keys", {
+        name: `agent, ${new Date().toISOString().slice(0, 16).replace("T", " ")}`,
+        scopes: ["metrics:write", "metrics:read"],
+        expires_in_days: null,
+      });
       this.#drawKey();
       this.#drawTabs();
     } catch (error) {
@@ -110,13 +219,19 @@ export class AddDataView extends HTMLElement {
   }
 
   /**
-   * Waits for a metric or job that was not there when the page was opened, or for curl's sample. Names alone are asked for: cheap at any
-   * size, and an agent's first samples always bring new ones.
+   * Waits for a metric or job that was not there when the page was opened, or for curl's sample. Names alone are
+   * asked for: cheap at any size, and an agent's first samples always bring new ones.
    */
   async #watch(signal) {
     const url = el("code", { class: "wrap" }, writeUrl(location.origin));
-    const say = (dot, title, ...content) => fill(this.#arrival, el("h2", { class: "arrival-title" }, el("span", { class: `beacon ${dot}` }), title), content);
-    say("waiting", "Waiting for the first sample", el("p", { class: "quiet" }, "It shows here within seconds of arriving at"), url);
+    const say = (dot, title, ...content) =>
+      fill(this.#arrival, el("h2", { class: "arrival-title" }, el("span", { class: `beacon ${dot}` }), title), content);
+    say(
+      "waiting",
+      "Waiting for the first sample",
+      el("p", { class: "quiet" }, "It shows here within seconds of arriving at"),
+      url,
+    );
     const openedS = Date.now() / 1000;
     let before = null;
     for (;;) {
@@ -128,7 +243,7 @@ export class AddDataView extends HTMLElement {
         } else {
           const metrics = seen.metrics.filter((name) => !before.metrics.includes(name));
           const jobs = seen.jobs.filter((name) => !before.jobs.includes(name));
-          const hello = seen.metrics.includes(CURL_METRIC) && await this.#newer(CURL_METRIC, openedS, signal);
+          const hello = seen.metrics.includes(CURL_METRIC) && (await this.#newer(CURL_METRIC, openedS, signal));
           if (metrics.length > 0 || jobs.length > 0 || hello) {
             await this.#arrived(hello && metrics.length === 0 ? [CURL_METRIC] : metrics, jobs, signal);
             return;
@@ -148,7 +263,10 @@ export class AddDataView extends HTMLElement {
 
   async #names(nowS, signal) {
     const within = { start: nowS - LOOK_BACK_S, end: nowS + 60 };
-    const [metrics, jobs] = await Promise.all([this.app.prometheus.labelValues("__name__", within, signal), this.app.prometheus.labelValues("job", within, signal)]);
+    const [metrics, jobs] = await Promise.all([
+      this.app.prometheus.labelValues("__name__", within, signal),
+      this.app.prometheus.labelValues("job", within, signal),
+    ]);
     return { metrics, jobs };
   }
 
@@ -160,17 +278,39 @@ export class AddDataView extends HTMLElement {
   async #arrived(metrics, jobs, signal) {
     const atMs = Date.now();
     const list = el("ul", { class: "arrived" });
-    const query = jobs.length > 0 && metrics.length === 0 ? selector("", [{ label: "job", op: "=", value: jobs[0] }]) : null;
-    fill(this.#arrival,
+    const query =
+      jobs.length > 0 && metrics.length === 0 ? selector("", [{ label: "job", op: "=", value: jobs[0] }]) : null;
+    const counted = `${metrics.length} new ${metrics.length === 1 ? "metric" : "metrics"}`;
+    const what = metrics.length > 0 ? counted : "a new job";
+    const from = jobs.length > 0 ? ` from ${jobs.join(", ")}` : "";
+    const shownBy = query ? { q: query } : { m: metrics[0], q: metrics[0] };
+    fill(
+      this.#arrival,
       el("h2", { class: "arrival-title" }, el("span", { class: "beacon arrived-dot" }), "Samples are arriving"),
-      el("p", { class: "quiet" }, `Since ${clockTime(atMs)}: ${metrics.length > 0 ? `${metrics.length} new ${metrics.length === 1 ? "metric" : "metrics"}` : "a new job"}${jobs.length > 0 ? ` from ${jobs.join(", ")}` : ""}`),
+      el("p", { class: "quiet" }, `Since ${clockTime(atMs)}: ${what}${from}`),
       list,
-      el("div", { class: "state-actions" }, el("a", { class: "button primary", href: `#/explore?${new URLSearchParams(query ? { q: query, from: "now-15m", to: "now" } : { m: metrics[0], q: metrics[0], from: "now-15m", to: "now" })}` }, "Look at them in Explore")));
+      el(
+        "div",
+        { class: "state-actions" },
+        el(
+          "a",
+          {
+            class: "button primary",
+            href: formatHash({ path: ["explore"], params: { ...shownBy, from: "now-15m", to: "now" } }),
+          },
+          "Look at them in Explore",
+        ),
+      ),
+    );
     const shown = metrics.slice(0, NAMES_CAP);
     while (!signal.aborted && shown.length > 0) {
       try {
         const rows = await Promise.all(shown.map((name) => this.#row(name, signal)));
-        fill(list, rows, metrics.length > shown.length && el("li", { class: "quiet" }, `and ${metrics.length - shown.length} more`));
+        fill(
+          list,
+          rows,
+          metrics.length > shown.length && el("li", { class: "quiet" }, `and ${metrics.length - shown.length} more`),
+        );
         await wait(POLL_MS * 2, signal);
       } catch (error) {
         if (isAbort(error) || signal.aborted) return;
@@ -193,6 +333,16 @@ export class AddDataView extends HTMLElement {
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     path.setAttribute("d", sparkPath(values, (max ?? 0) * 1.1));
     svg.append(path);
-    return el("li", {}, el("a", { href: `#/explore?${new URLSearchParams({ m: name, q: selector(name), from: "now-15m", to: "now" })}` }, el("code", {}, name)), svg, el("span", { class: "number" }, format(last, unitOfMetric(name))));
+    return el(
+      "li",
+      {},
+      el(
+        "a",
+        { href: `#/explore?${new URLSearchParams({ m: name, q: selector(name), from: "now-15m", to: "now" })}` },
+        el("code", {}, name),
+      ),
+      svg,
+      el("span", { class: "number" }, format(last, unitOfMetric(name))),
+    );
   }
 }

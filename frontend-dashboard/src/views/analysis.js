@@ -12,6 +12,7 @@ import { relativeTime, shortTime } from "../format/time.js";
 import { anomalyColumns, isDone, progressWords, resultNames, stepChoices } from "../state/jobs.js";
 import { PRESETS, resolve } from "../state/time_range.js";
 import { themeEvents } from "../state/theme.js";
+import { formatHash } from "../state/url.js";
 
 const POLL_MS = 1000;
 const IDLE_POLL_MS = 10_000;
@@ -33,14 +34,35 @@ export class AnalysisView extends HTMLElement {
   connectedCallback() {
     this.#ended = new AbortController();
     const { signal } = this.#ended;
-    const start = el("button", { type: "button", class: "button primary", on: { click: () => this.app.go("#/analysis?new=1") } }, icon("add"), "New analysis");
+    const start = el(
+      "button",
+      { type: "button", class: "button primary", on: { click: () => this.app.go("#/analysis?new=1") } },
+      icon("add"),
+      "New analysis",
+    );
     start.hidden = !this.app.can("analysis:run");
     this.replaceChildren(
       viewHead("Analysis", "", start),
-      el("div", { class: "analysis" }, el("section", { class: "card jobs", "aria-label": "Jobs" }, el("h2", { class: "section-title" }, "Jobs"), this.#list), el("div", { class: "analysis-main" }, this.#form, this.#detail)),
+      el(
+        "div",
+        { class: "analysis" },
+        el(
+          "section",
+          { class: "card jobs", "aria-label": "Jobs" },
+          el("h2", { class: "section-title" }, "Jobs"),
+          this.#list,
+        ),
+        el("div", { class: "analysis-main" }, this.#form, this.#detail),
+      ),
     );
     themeEvents.addEventListener("change", () => this.#redraw(), { signal });
-    document.addEventListener("visibilitychange", () => { if (!document.hidden) this.#wake(); }, { signal });
+    document.addEventListener(
+      "visibilitychange",
+      () => {
+        if (!document.hidden) this.#wake();
+      },
+      { signal },
+    );
     this.routeChanged();
     this.#follow(signal);
   }
@@ -61,8 +83,25 @@ export class AnalysisView extends HTMLElement {
     } else {
       fill(this.#form);
       if (id) this.#open(id);
-      else fill(this.#detail, el("div", { class: "card" }, emptyState("What was out of the ordinary?", "An analysis reads a query over a range and marks where a series left what its own past, hour, day and week led to expect.",
-        this.app.can("analysis:run") && el("button", { type: "button", class: "button primary", on: { click: () => this.app.go("#/analysis?new=1") } }, "New analysis"))));
+      else
+        fill(
+          this.#detail,
+          el(
+            "div",
+            { class: "card" },
+            emptyState(
+              "What was out of the ordinary?",
+              "An analysis reads a query over a range and marks where a series left what its own past, " +
+                "hour, day and week led to expect.",
+              this.app.can("analysis:run") &&
+                el(
+                  "button",
+                  { type: "button", class: "button primary", on: { click: () => this.app.go("#/analysis?new=1") } },
+                  "New analysis",
+                ),
+            ),
+          ),
+        );
     }
     this.#drawList();
   }
@@ -91,7 +130,12 @@ export class AnalysisView extends HTMLElement {
   }
 
   #pause(ms, signal) {
-    return Promise.race([wait(ms, signal), new Promise((resolvePause) => { this.#wake = resolvePause; })]);
+    return Promise.race([
+      wait(ms, signal),
+      new Promise((resolvePause) => {
+        this.#wake = resolvePause;
+      }),
+    ]);
   }
 
   #drawList() {
@@ -100,11 +144,24 @@ export class AnalysisView extends HTMLElement {
       return;
     }
     const id = this.app.route.path[1];
-    fill(this.#list, this.#jobs.map((job) => el("a", { class: "job", href: `#/analysis/${job.id}`, "aria-current": job.id === id ? "true" : false },
-      el("span", { class: "job-top" }, el("span", { class: `pill ${job.state}` }, job.state), el("time", {}, relativeTime(Date.parse(job.created_at)))),
-      el("code", { class: "job-query" }, job.query),
-      el("span", { class: "job-range" }, `${shortTime(job.start_ms)} – ${shortTime(job.end_ms)}`),
-      !isDone(job) && progressBar(job))));
+    fill(
+      this.#list,
+      this.#jobs.map((job) =>
+        el(
+          "a",
+          { class: "job", href: `#/analysis/${job.id}`, "aria-current": job.id === id ? "true" : false },
+          el(
+            "span",
+            { class: "job-top" },
+            el("span", { class: `pill ${job.state}` }, job.state),
+            el("time", {}, relativeTime(Date.parse(job.created_at))),
+          ),
+          el("code", { class: "job-query" }, job.query),
+          el("span", { class: "job-range" }, `${shortTime(job.start_ms)} – ${shortTime(job.end_ms)}`),
+          !isDone(job) && progressBar(job),
+        ),
+      ),
+    );
   }
 
   // -- a new one
@@ -113,58 +170,112 @@ export class AnalysisView extends HTMLElement {
     fill(this.#form, el("section", { class: "card" }, loadingState()));
     try {
       const answer = await this.app.client.service("aps", "/api/v1/analyses", { signal: this.#ended.signal });
-      this.#analyses = Array.isArray(answer) ? answer : answer.analyses ?? answer.kinds ?? [];
+      this.#analyses = answer.analyses;
     } catch (error) {
       if (isAbort(error)) return;
       fill(this.#form, el("section", { class: "card" }, failedState(error, { retry: () => this.#showForm(params) })));
       return;
     }
-    const analysis = this.#analyses.find(({ kind }) => kind === "anomaly") ?? this.#analyses[0];
-    const query = el("textarea", { class: "input mono", name: "query", rows: 2, required: true, spellcheck: false, value: params.q ?? "", placeholder: 'sum(rate(cloudopshub_http_requests_total[5m]))', "data-search": "primary" });
+    const analysis = this.#analyses.find(({ kind }) => kind === "anomaly");
+    const query = el("textarea", {
+      class: "input mono",
+      name: "query",
+      rows: 2,
+      required: true,
+      spellcheck: false,
+      value: params.q ?? "",
+      placeholder: "sum(rate(cloudopshub_http_requests_total[5m]))",
+      "data-search": "primary",
+    });
     const asked = { from: params.from ?? "now-24h", to: params.to ?? "now" };
     const presets = PRESETS.map(([length, words]) => [`now-${length}`, `last ${words}`]);
     const known = asked.to === "now" && presets.some(([from]) => from === asked.from);
-    const range = el("select", { class: "select wide", name: "range" }, !known && el("option", { value: "" }, "the range from Explore"), presets.map(([from, words]) => el("option", { value: from, selected: known && from === asked.from }, words)));
+    const range = el(
+      "select",
+      { class: "select wide", name: "range" },
+      !known && el("option", { value: "" }, "the range from Explore"),
+      presets.map(([from, words]) => el("option", { value: from, selected: known && from === asked.from }, words)),
+    );
     const step = el("select", { class: "select wide", name: "step" });
-    const span = () => resolve(range.value ? { from: range.value, to: "now" } : asked, Date.now()) ?? resolve({ from: "now-24h", to: "now" }, Date.now());
+    const span = () =>
+      resolve(range.value ? { from: range.value, to: "now" } : asked, Date.now()) ??
+      resolve({ from: "now-24h", to: "now" }, Date.now());
     const fillSteps = () => {
       const { choices, best } = stepChoices(span());
-      fill(step, choices.map((seconds) => el("option", { value: String(seconds), selected: seconds === best }, duration(seconds))));
+      fill(
+        step,
+        choices.map((seconds) =>
+          el("option", { value: String(seconds), selected: seconds === best }, duration(seconds)),
+        ),
+      );
     };
     range.addEventListener("change", fillSteps);
     fillSteps();
-    const parameters = analysis?.parameters ?? analysis?.params ?? [];
+    const parameters = analysis.parameters;
     const trouble = el("p", { class: "form-trouble", role: "alert" });
     const submit = el("button", { type: "submit", class: "button primary" }, "Start");
-    fill(this.#form, el("form", {
-      class: "card stack",
-      on: {
-        submit: async (event) => {
-          event.preventDefault();
-          trouble.textContent = "";
-          submit.disabled = true;
-          const stepMs = Number(step.value) * 1000;
-          const { fromMs, toMs } = span();
-          try {
-            const job = await this.app.client.service("aps", "/api/v1/jobs", { method: "POST", json: {
-              kind: analysis.kind, query: query.value.trim(), start_ms: Math.floor(fromMs / stepMs) * stepMs, end_ms: Math.floor(toMs / stepMs) * stepMs, step_ms: stepMs,
-              params: Object.fromEntries(parameters.map((parameter) => [parameter.name, valueOf(event.target, parameter)])),
-            } });
-            this.#wake();
-            this.app.go(`#/analysis/${job.id}`);
-          } catch (error) {
-            trouble.textContent = error.message;
-          } finally {
-            submit.disabled = false;
-          }
+    fill(
+      this.#form,
+      el(
+        "form",
+        {
+          class: "card stack",
+          on: {
+            submit: async (event) => {
+              event.preventDefault();
+              trouble.textContent = "";
+              submit.disabled = true;
+              const stepMs = Number(step.value) * 1000;
+              const { fromMs, toMs } = span();
+              try {
+                const job = await this.app.client.service("aps", "/api/v1/jobs", {
+                  method: "POST",
+                  json: {
+                    kind: analysis.kind,
+                    query: query.value.trim(),
+                    start_ms: Math.floor(fromMs / stepMs) * stepMs,
+                    end_ms: Math.floor(toMs / stepMs) * stepMs,
+                    step_ms: stepMs,
+                    params: Object.fromEntries(
+                      parameters.map((parameter) => [parameter.name, valueOf(event.target, parameter)]),
+                    ),
+                  },
+                });
+                this.#wake();
+                this.app.go(`#/analysis/${job.id}`);
+              } catch (error) {
+                trouble.textContent = error.message;
+              } finally {
+                submit.disabled = false;
+              }
+            },
+          },
         },
-      },
-    },
-    el("div", { class: "form-head" }, el("h2", {}, analysis?.title ?? "Analysis"), el("p", { class: "quiet" }, analysis?.description ?? "")),
-    el("label", { class: "field" }, el("span", {}, "Query"), query),
-    el("div", { class: "fields" }, el("label", { class: "field" }, el("span", {}, "Range"), range), el("label", { class: "field" }, el("span", {}, "Step"), step), parameters.slice(0, 2).map(parameterField)),
-    parameters.length > 2 && el("details", {}, el("summary", {}, "More settings"), el("div", { class: "fields" }, parameters.slice(2).map(parameterField))),
-    trouble, el("div", { class: "form-actions" }, submit, el("a", { class: "button plain", href: "#/analysis" }, "Cancel"))));
+        el(
+          "div",
+          { class: "form-head" },
+          el("h2", {}, analysis.title),
+          el("p", { class: "quiet" }, analysis.description),
+        ),
+        el("label", { class: "field" }, el("span", {}, "Query"), query),
+        el(
+          "div",
+          { class: "fields" },
+          el("label", { class: "field" }, el("span", {}, "Range"), range),
+          el("label", { class: "field" }, el("span", {}, "Step"), step),
+          parameters.slice(0, 2).map(parameterField),
+        ),
+        parameters.length > 2 &&
+          el(
+            "details",
+            {},
+            el("summary", {}, "More settings"),
+            el("div", { class: "fields" }, parameters.slice(2).map(parameterField)),
+          ),
+        trouble,
+        el("div", { class: "form-actions" }, submit, el("a", { class: "button plain", href: "#/analysis" }, "Cancel")),
+      ),
+    );
     query.focus();
   }
 
@@ -182,7 +293,9 @@ export class AnalysisView extends HTMLElement {
         const job = await this.app.client.service("aps", `/api/v1/jobs/${encodeURIComponent(id)}`, { signal });
         this.#drawJob(job);
         if (job.state === "succeeded") {
-          const result = await this.app.client.service("aps", `/api/v1/jobs/${encodeURIComponent(id)}/result`, { signal });
+          const result = await this.app.client.service("aps", `/api/v1/jobs/${encodeURIComponent(id)}/result`, {
+            signal,
+          });
           this.#shown = { job, result, at: loudest(result) };
           this.#drawResult();
           return;
@@ -197,38 +310,84 @@ export class AnalysisView extends HTMLElement {
   }
 
   #head(job) {
-    const act = (verb, words) => el("button", {
-      type: "button", class: "button small",
-      on: {
-        click: async (event) => {
-          event.target.disabled = true;
-          try {
-            await this.app.client.service("aps", `/api/v1/jobs/${encodeURIComponent(job.id)}/${verb}`, { method: "POST", json: {} });
-            this.#wake();
-            this.#opened?.abort();
-            this.#open(job.id);
-          } catch (error) {
-            event.target.disabled = false;
-            this.app.toast(error.message, { bad: true });
-          }
+    const act = (verb, words) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: "button small",
+          on: {
+            click: async (event) => {
+              event.target.disabled = true;
+              try {
+                await this.app.client.service("aps", `/api/v1/jobs/${encodeURIComponent(job.id)}/${verb}`, {
+                  method: "POST",
+                  json: {},
+                });
+                this.#wake();
+                this.#opened?.abort();
+                this.#open(job.id);
+              } catch (error) {
+                event.target.disabled = false;
+                this.app.toast(error.message, { bad: true });
+              }
+            },
+          },
         },
-      },
-    }, words);
+        words,
+      );
     const mayRun = this.app.can("analysis:run");
-    return el("header", { class: "job-head" },
-      el("div", { class: "job-headline" }, el("span", { class: `pill ${job.state}` }, job.state), el("code", { class: "job-query whole" }, job.query)),
-      el("p", { class: "quiet" }, `${shortTime(job.start_ms)} – ${shortTime(job.end_ms)}, one point each ${duration(job.step_ms / 1000)}${job.attempts > 1 ? `, attempt ${job.attempts}` : ""}`),
-      job.state === "succeeded" && job.error && el("p", { class: "quiet", role: "status" }, icon("warning"), ` ${job.error}`),
-      el("div", { class: "job-actions" },
-        mayRun && !isDone(job) && act("cancel", "Cancel"), mayRun && (job.state === "failed" || job.state === "cancelled") && act("retry", "Run again"),
-        el("a", { class: "button small plain", href: `#/explore?${new URLSearchParams({ q: job.query, from: String(job.start_ms), to: String(job.end_ms) })}` }, "Open in Explore")));
+    return el(
+      "header",
+      { class: "job-head" },
+      el(
+        "div",
+        { class: "job-headline" },
+        el("span", { class: `pill ${job.state}` }, job.state),
+        el("code", { class: "job-query whole" }, job.query),
+      ),
+      el(
+        "p",
+        { class: "quiet" },
+        `${shortTime(job.start_ms)} – ${shortTime(job.end_ms)}, one point each ${duration(job.step_ms / 1000)}`,
+        job.attempts > 1 && `, attempt ${job.attempts}`,
+      ),
+      job.state === "succeeded" &&
+        job.error &&
+        el("p", { class: "quiet", role: "status" }, icon("warning"), ` ${job.error}`),
+      el(
+        "div",
+        { class: "job-actions" },
+        mayRun && !isDone(job) && act("cancel", "Cancel"),
+        mayRun && (job.state === "failed" || job.state === "cancelled") && act("retry", "Run again"),
+        el(
+          "a",
+          {
+            class: "button small plain",
+            href: formatHash({ path: ["explore"], params: { q: job.query, from: job.start_ms, to: job.end_ms } }),
+          },
+          "Open in Explore",
+        ),
+      ),
+    );
   }
 
   #drawJob(job) {
     const body = [];
-    if (job.state === "failed") body.push(el("div", { class: "state state-failed", role: "alert" }, el("p", { class: "state-title" }, icon("warning"), "The analysis failed"), el("p", { class: "state-text" }, job.error ?? "No reason was recorded.")));
+    if (job.state === "failed")
+      body.push(
+        el(
+          "div",
+          { class: "state state-failed", role: "alert" },
+          el("p", { class: "state-title" }, icon("warning"), "The analysis failed"),
+          el("p", { class: "state-text" }, job.error ?? "No reason was recorded."),
+        ),
+      );
     else if (job.state === "cancelled") body.push(emptyState("Cancelled", "Nothing was kept of it."));
-    else body.push(el("div", { class: "job-progress" }, progressBar(job), el("p", { role: "status" }, progressWords(job))));
+    else
+      body.push(
+        el("div", { class: "job-progress" }, progressBar(job), el("p", { role: "status" }, progressWords(job))),
+      );
     fill(this.#detail, el("section", { class: "card" }, this.#head(job), body));
   }
 
@@ -239,7 +398,15 @@ export class AnalysisView extends HTMLElement {
   #drawResult() {
     const { job, result, at } = this.#shown;
     if (result.series.length === 0) {
-      fill(this.#detail, el("section", { class: "card" }, this.#head(job), emptyState("No series", "The query matched nothing in this range.")));
+      fill(
+        this.#detail,
+        el(
+          "section",
+          { class: "card" },
+          this.#head(job),
+          emptyState("No series", "The query matched nothing in this range."),
+        ),
+      );
       return;
     }
     const names = resultNames(result);
@@ -253,8 +420,10 @@ export class AnalysisView extends HTMLElement {
       times: columns.times,
       columns: [columns.upper, columns.lower, columns.expected, columns.values, columns.marked],
       lines: [
-        { name: "expected at most", color: "transparent", width: 0 }, { name: "expected at least", color: "transparent", width: 0 },
-        { name: "expected", color: theme.axis, width: 1, dash: [4, 4] }, { name: "value", color: theme.series[0], width: 1.5 },
+        { name: "expected at most", color: "transparent", width: 0 },
+        { name: "expected at least", color: "transparent", width: 0 },
+        { name: "expected", color: theme.axis, width: 1, dash: [4, 4] },
+        { name: "value", color: theme.series[0], width: 1.5 },
         { name: "unusual", color: theme.bad, width: 3 },
       ],
       bands: [{ series: [1, 2], fill: withAlpha(theme.band, 0.22) }],
@@ -263,33 +432,150 @@ export class AnalysisView extends HTMLElement {
       span: [job.start_ms / 1000, job.end_ms / 1000],
       title: names[at],
     };
-    chart.addEventListener("coh-range", ({ detail }) => { this.app.go(`#/explore?${new URLSearchParams({ q: job.query, from: String(Math.round(detail.fromMs)), to: String(Math.round(detail.toMs)) })}`); });
-    const picker = result.series.length > 1 && el("label", { class: "field inline" }, el("span", {}, "Series"), el("select", {
-      class: "select", on: { change: (event) => { this.#shown.at = Number(event.target.value); this.#drawResult(); } },
-    }, result.series.map((series, index) => el("option", { value: String(index), selected: index === at }, `${names[index]}${series.anomalies.length > 0 ? ` (${series.anomalies.length})` : ""}`))));
+    chart.addEventListener("coh-range", ({ detail }) => {
+      const params = { q: job.query, from: Math.round(detail.fromMs), to: Math.round(detail.toMs) };
+      this.app.go(formatHash({ path: ["explore"], params }));
+    });
+    const picker =
+      result.series.length > 1 &&
+      el(
+        "label",
+        { class: "field inline" },
+        el("span", {}, "Series"),
+        el(
+          "select",
+          {
+            class: "select",
+            on: {
+              change: (event) => {
+                this.#shown.at = Number(event.target.value);
+                this.#drawResult();
+              },
+            },
+          },
+          result.series.map((series, index) =>
+            el(
+              "option",
+              { value: String(index), selected: index === at },
+              `${names[index]}${series.anomalies.length > 0 ? ` (${series.anomalies.length})` : ""}`,
+            ),
+          ),
+        ),
+      );
     const { summary } = result;
-    fill(this.#detail,
-      el("section", { class: "card" }, this.#head(job),
-        el("div", { class: "result-facts" }, fact(summary.anomalies, summary.anomalies === 1 ? "episode" : "episodes"), fact(summary.series, summary.series === 1 ? "series" : "series"), fact(summary.points, "points"), picker),
+    fill(
+      this.#detail,
+      el(
+        "section",
+        { class: "card" },
+        this.#head(job),
+        el(
+          "div",
+          { class: "result-facts" },
+          fact(summary.anomalies, summary.anomalies === 1 ? "episode" : "episodes"),
+          fact(summary.series, summary.series === 1 ? "series" : "series"),
+          fact(summary.points, "points"),
+          picker,
+        ),
         chart,
-        el("div", { class: "chart-key" }, keyItem("key-line", "value"), keyItem("key-dash", "expected"), keyItem("key-band", "expected band"), keyItem("key-bad", "unusual"))),
-      el("section", { class: "card" }, el("h2", { class: "section-title" }, "Episodes"), this.#episodes(result, names, unit)));
+        el(
+          "div",
+          { class: "chart-key" },
+          keyItem("key-line", "value"),
+          keyItem("key-dash", "expected"),
+          keyItem("key-band", "expected band"),
+          keyItem("key-bad", "unusual"),
+        ),
+      ),
+      el(
+        "section",
+        { class: "card" },
+        el("h2", { class: "section-title" }, "Episodes"),
+        this.#episodes(result, names, unit),
+      ),
+    );
   }
 
   #episodes(result, names, unit) {
-    const episodes = result.series.flatMap((series, index) => series.anomalies.map((anomaly) => ({ ...anomaly, index }))).sort((a, b) => b.peak_score - a.peak_score);
+    const episodes = result.series
+      .flatMap((series, index) => series.anomalies.map((anomaly) => ({ ...anomaly, index })))
+      .sort((a, b) => b.peak_score - a.peak_score);
     if (episodes.length === 0) return el("p", { class: "quiet" }, "Nothing unusual in this range.");
     const many = result.series.length > 1;
-    return el("div", { class: "table-scroll" }, el("table", { class: "table" },
-      el("thead", {}, el("tr", {}, [many && "Series", "Began", "Lasted", "Peak", "Expected", "Score"].filter(Boolean).map((name) => el("th", { scope: "col", class: ["Peak", "Expected", "Score"].includes(name) ? "number" : "" }, name)))),
-      el("tbody", {}, episodes.slice(0, EPISODES_CAP).map((episode) => el("tr", {},
-        many && el("td", {}, el("button", { type: "button", class: "link", on: { click: () => { this.#shown.at = episode.index; this.#drawResult(); scrollTo({ top: 0 }); } } }, names[episode.index])),
-        el("td", { class: "nowrap" }, shortTime(episode.start_ms)),
-        el("td", { class: "nowrap" }, duration(Math.max(episode.end_ms - episode.start_ms, 0) / 1000 || this.#shown.job.step_ms / 1000)),
-        el("td", { class: "number" }, el("span", { class: "direction", title: episode.direction === "up" ? "higher than expected" : "lower than expected" }, episode.direction === "up" ? "▲ " : "▼ "), format(episode.peak_value, unit)),
-        el("td", { class: "number" }, format(episode.expected, unit)),
-        el("td", { class: "number" }, format(episode.peak_score)))))),
-    episodes.length > EPISODES_CAP && el("p", { class: "quiet" }, `${episodes.length - EPISODES_CAP} weaker ones are not listed.`));
+    return el(
+      "div",
+      { class: "table-scroll" },
+      el(
+        "table",
+        { class: "table" },
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            [many && "Series", "Began", "Lasted", "Peak", "Expected", "Score"]
+              .filter(Boolean)
+              .map((name) =>
+                el("th", { scope: "col", class: ["Peak", "Expected", "Score"].includes(name) ? "number" : "" }, name),
+              ),
+          ),
+        ),
+        el(
+          "tbody",
+          {},
+          episodes.slice(0, EPISODES_CAP).map((episode) =>
+            el(
+              "tr",
+              {},
+              many &&
+                el(
+                  "td",
+                  {},
+                  el(
+                    "button",
+                    {
+                      type: "button",
+                      class: "link",
+                      on: {
+                        click: () => {
+                          this.#shown.at = episode.index;
+                          this.#drawResult();
+                          scrollTo({ top: 0 });
+                        },
+                      },
+                    },
+                    names[episode.index],
+                  ),
+                ),
+              el("td", { class: "nowrap" }, shortTime(episode.start_ms)),
+              el(
+                "td",
+                { class: "nowrap" },
+                duration(Math.max(episode.end_ms - episode.start_ms, 0) / 1000 || this.#shown.job.step_ms / 1000),
+              ),
+              el(
+                "td",
+                { class: "number" },
+                el(
+                  "span",
+                  {
+                    class: "direction",
+                    title: episode.direction === "up" ? "higher than expected" : "lower than expected",
+                  },
+                  episode.direction === "up" ? "▲ " : "▼ ",
+                ),
+                format(episode.peak_value, unit),
+              ),
+              el("td", { class: "number" }, format(episode.expected, unit)),
+              el("td", { class: "number" }, format(episode.peak_score)),
+            ),
+          ),
+        ),
+      ),
+      episodes.length > EPISODES_CAP &&
+        el("p", { class: "quiet" }, `${episodes.length - EPISODES_CAP} weaker ones are not listed.`),
+    );
   }
 }
 
@@ -328,16 +614,58 @@ function parameterField(parameter) {
   const note = el("span", { class: "field-note" }, parameter.description ?? "");
   switch (parameter.type) {
     case "boolean":
-      return el("label", { class: "field" }, el("span", {}, words), el("span", { class: "check" }, el("input", { type: "checkbox", name, checked: parameter.default === true }), parameter.description ?? ""));
+      return el(
+        "label",
+        { class: "field" },
+        el("span", {}, words),
+        el(
+          "span",
+          { class: "check" },
+          el("input", { type: "checkbox", name, checked: parameter.default === true }),
+          parameter.description ?? "",
+        ),
+      );
     case "choice":
-      return el("label", { class: "field" }, el("span", {}, words), el("select", { class: "select wide", name }, (parameter.choices ?? []).map((choice) => el("option", { value: choice, selected: choice === parameter.default }, choice))), note);
-    case "number": case "integer":
-      return el("label", { class: "field" }, el("span", {}, words), el("input", {
-        class: "input", type: "number", name, required: true, value: String(parameter.default), step: parameter.type === "integer" ? "1" : "any",
-        ...(parameter.minimum === undefined ? {} : { min: String(parameter.minimum), max: String(parameter.maximum) }),
-      }), note);
+      return el(
+        "label",
+        { class: "field" },
+        el("span", {}, words),
+        el(
+          "select",
+          { class: "select wide", name },
+          (parameter.choices ?? []).map((choice) =>
+            el("option", { value: choice, selected: choice === parameter.default }, choice),
+          ),
+        ),
+        note,
+      );
+    case "number":
+    case "integer":
+      return el(
+        "label",
+        { class: "field" },
+        el("span", {}, words),
+        el("input", {
+          class: "input",
+          type: "number",
+          name,
+          required: true,
+          value: String(parameter.default),
+          step: parameter.type === "integer" ? "1" : "any",
+          ...(parameter.minimum === undefined
+            ? {}
+            : { min: String(parameter.minimum), max: String(parameter.maximum) }),
+        }),
+        note,
+      );
     default:
-      return el("label", { class: "field" }, el("span", {}, words), el("input", { class: "input", name, value: String(parameter.default ?? ""), required: true }), note);
+      return el(
+        "label",
+        { class: "field" },
+        el("span", {}, words),
+        el("input", { class: "input", name, value: String(parameter.default ?? ""), required: true }),
+        note,
+      );
   }
 }
 

@@ -9,7 +9,13 @@ const PASSWORD_MIN = 15; // as user-billing-service asks; it has the last word
 /** A labelled input of a form. */
 function field(label, properties, note = "") {
   const input = el("input", { class: "input", required: true, ...properties });
-  return el("label", { class: "field" }, el("span", {}, label), input, note && el("span", { class: "field-note" }, note));
+  return el(
+    "label",
+    { class: "field" },
+    el("span", {}, label),
+    input,
+    note && el("span", { class: "field-note" }, note),
+  );
 }
 
 /** What one form of a door does: fields in, a session out; failures stay beside the button. */
@@ -23,41 +29,65 @@ class Door extends HTMLElement {
   }
 
   card(title, text, ...content) {
-    fill(this, el("main", { class: "door-card" }, el("div", { class: "door-brand" }, logo(), el("span", {}, "CloudOpsHub")), el("h1", {}, title), text && el("p", { class: "door-text" }, text), content));
+    fill(
+      this,
+      el(
+        "main",
+        { class: "door-card" },
+        el("div", { class: "door-brand" }, logo(), el("span", {}, "CloudOpsHub")),
+        el("h1", {}, title),
+        text && el("p", { class: "door-text" }, text),
+        content,
+      ),
+    );
     this.querySelector("input")?.focus();
   }
 
   form(fields, action, submit) {
     const trouble = el("p", { class: "form-trouble", role: "alert" });
     const button = el("button", { class: "button primary wide", type: "submit" }, action);
-    return el("form", {
-      class: "stack",
-      on: {
-        submit: async (event) => {
-          event.preventDefault();
-          trouble.textContent = "";
-          button.disabled = true;
-          try {
-            const session = await submit(Object.fromEntries(new FormData(event.target)));
-            this.app.session = this.app.client.adopt(session);
-            this.app.go(afterLogin(this.app.route.params.next), { replace: true });
-          } catch (error) {
-            trouble.textContent = error.message;
-          } finally {
-            button.disabled = false;
-          }
+    return el(
+      "form",
+      {
+        class: "stack",
+        on: {
+          submit: async (event) => {
+            event.preventDefault();
+            trouble.textContent = "";
+            button.disabled = true;
+            try {
+              const session = await submit(Object.fromEntries(new FormData(event.target)));
+              this.app.session = this.app.client.adopt(session);
+              this.app.go(afterLogin(this.app.route.params.next), { replace: true });
+            } catch (error) {
+              trouble.textContent = error.message;
+            } finally {
+              button.disabled = false;
+            }
+          },
         },
       },
-    }, fields, trouble, button);
+      fields,
+      trouble,
+      button,
+    );
   }
 }
 
 export class LoginView extends Door {
   async render() {
-    this.card("Sign in", "", this.form([
-      field("Email", { name: "email", type: "email", autocomplete: "username" }),
-      field("Password", { name: "password", type: "password", autocomplete: "current-password" }),
-    ], "Sign in", (values) => this.app.client.ubs("POST", "/api/v1/login", values, { quiet: true })));
+    this.card(
+      "Sign in",
+      "",
+      this.form(
+        [
+          field("Email", { name: "email", type: "email", autocomplete: "username" }),
+          field("Password", { name: "password", type: "password", autocomplete: "current-password" }),
+        ],
+        "Sign in",
+        (values) => this.app.client.ubs("POST", "/api/v1/login", values, { quiet: true }),
+      ),
+    );
     try {
       const { needed } = await this.app.client.ubs("GET", "/api/v1/setup", undefined, { quiet: true });
       if (needed && this.isConnected) this.#welcome();
@@ -67,37 +97,75 @@ export class LoginView extends Door {
   }
 
   #welcome() {
-    this.card("Welcome to your hub", "It has no owner yet. Open the set-up link that the start printed, or paste its token here.",
-      el("form", {
-        class: "stack",
-        on: {
-          submit: (event) => {
-            event.preventDefault();
-            const token = new FormData(event.target).get("token").trim().replace(/^.*#\/setup\//, "");
-            this.app.go(`#/setup/${encodeURIComponent(token)}`);
+    this.card(
+      "Welcome to your hub",
+      "It has no owner yet. Open the set-up link that the start printed, or paste its token here.",
+      el(
+        "form",
+        {
+          class: "stack",
+          on: {
+            submit: (event) => {
+              event.preventDefault();
+              const token = new FormData(event.target)
+                .get("token")
+                .trim()
+                .replace(/^.*#\/setup\//, "");
+              this.app.go(`#/setup/${encodeURIComponent(token)}`);
+            },
           },
         },
-      }, field("Set-up link or token", { name: "token", class: "input mono", autocomplete: "off", spellcheck: false }, "make run prints it; with compose: docker compose logs user-billing-service"),
-      el("button", { class: "button primary wide", type: "submit" }, "Continue")));
+        field(
+          "Set-up link or token",
+          { name: "token", class: "input mono", autocomplete: "off", spellcheck: false },
+          "make run prints it; with compose: docker compose logs user-billing-service",
+        ),
+        el("button", { class: "button primary wide", type: "submit" }, "Continue"),
+      ),
+    );
   }
 }
 
 export class SetupView extends Door {
   render() {
     const token = this.app.route.path[1] ?? "";
-    this.card("Set up your hub", "You become its owner. This link works once.", this.form([
-      field("Organisation", { name: "organisation", autocomplete: "organization", maxLength: 100 }),
-      field("Email", { name: "email", type: "email", autocomplete: "username" }),
-      field("Password", { name: "password", type: "password", autocomplete: "new-password", minLength: PASSWORD_MIN }, `at least ${PASSWORD_MIN} characters; a few words are fine`),
-    ], "Create the hub", (values) => this.app.client.ubs("POST", "/api/v1/setup", { token, ...values }, { quiet: true })));
+    this.card(
+      "Set up your hub",
+      "You become its owner. This link works once.",
+      this.form(
+        [
+          field("Organisation", { name: "organisation", autocomplete: "organization", maxLength: 100 }),
+          field("Email", { name: "email", type: "email", autocomplete: "username" }),
+          field(
+            "Password",
+            { name: "password", type: "password", autocomplete: "new-password", minLength: PASSWORD_MIN },
+            `at least ${PASSWORD_MIN} characters; a few words are fine`,
+          ),
+        ],
+        "Create the hub",
+        (values) => this.app.client.ubs("POST", "/api/v1/setup", { token, ...values }, { quiet: true }),
+      ),
+    );
   }
 }
 
 export class InvitationView extends Door {
   render() {
     const token = this.app.route.path[1] ?? "";
-    this.card("Join the team", "You were invited to an organisation on this hub. With an account here already, give its password.", this.form([
-      field("Password", { name: "password", type: "password", autocomplete: "new-password" }, `a new one has at least ${PASSWORD_MIN} characters; a few words are fine`),
-    ], "Join", (values) => this.app.client.ubs("POST", "/api/v1/invitations/accept", { token, ...values }, { quiet: true })));
+    this.card(
+      "Join the team",
+      "You were invited to an organisation on this hub. With an account here already, give its password.",
+      this.form(
+        [
+          field(
+            "Password",
+            { name: "password", type: "password", autocomplete: "new-password" },
+            `a new one has at least ${PASSWORD_MIN} characters; a few words are fine`,
+          ),
+        ],
+        "Join",
+        (values) => this.app.client.ubs("POST", "/api/v1/invitations/accept", { token, ...values }, { quiet: true }),
+      ),
+    );
   }
 }

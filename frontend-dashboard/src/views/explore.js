@@ -12,6 +12,7 @@ import { duration } from "../format/units.js";
 import { OPERATORS, buildQuery, kindOf, packFilters, selector, unpackFilters } from "../state/query.js";
 import { grid, interpolate, stepFor } from "../state/time_range.js";
 import { packHidden, unpackHidden } from "../state/visibility.js";
+import { formatHash } from "../state/url.js";
 
 const STARTERS = [
   ["Samples coming in", "sum by (protocol) (rate(cloudopshub_ingest_samples_total[$__rate_interval]))"],
@@ -29,7 +30,12 @@ export class ExploreView extends HTMLElement {
   #choice = { metric: "", filters: [], by: "" };
   #query = "";
   #box = el("textarea", {
-    class: "input mono query-box", rows: 1, spellcheck: false, placeholder: "PromQL, for example rate(node_network_receive_bytes_total[1m])", "aria-label": "Query", "data-search": "primary",
+    class: "input mono query-box",
+    rows: 1,
+    spellcheck: false,
+    placeholder: "PromQL, for example rate(node_network_receive_bytes_total[1m])",
+    "aria-label": "Query",
+    "data-search": "primary",
     on: {
       input: () => this.#grow(),
       keydown: (event) => {
@@ -54,16 +60,45 @@ export class ExploreView extends HTMLElement {
     bar.pageRange = this.#range.pageRange;
     this.replaceChildren(
       viewHead("Explore", "", bar),
-      el("section", { class: "card query-card" }, this.#builder,
-        el("div", { class: "query-row" }, this.#box, el("button", { type: "button", class: "button primary", on: { click: () => this.#run(this.#box.value.trim(), { byHand: true }) } }, "Run")), this.#about),
+      el(
+        "section",
+        { class: "card query-card" },
+        this.#builder,
+        el(
+          "div",
+          { class: "query-row" },
+          this.#box,
+          el(
+            "button",
+            {
+              type: "button",
+              class: "button primary",
+              on: { click: () => this.#run(this.#box.value.trim(), { byHand: true }) },
+            },
+            "Run",
+          ),
+        ),
+        this.#about,
+      ),
       this.#stage,
     );
-    this.addEventListener("coh-loaded", ({ detail }) => {
-      this.#facts.textContent = `${detail.series} series · one point each ${duration(detail.step)} · ${duration(detail.elapsedMs / 1000)}`;
-      const { hide, only } = this.app.route.params;
-      if ((hide || only) && this.#panel.hiddenKeys.size === 0) this.#panel.hiddenKeys = unpackHidden({ hide, only }, this.#panel.keys);
-    }, { signal });
-    this.addEventListener("coh-hidden", () => this.app.setParams(packHidden(this.#panel.hiddenKeys, this.#panel.keys)), { signal });
+    this.addEventListener(
+      "coh-loaded",
+      ({ detail }) => {
+        const each = duration(detail.step);
+        const took = duration(detail.elapsedMs / 1000);
+        this.#facts.textContent = `${detail.series} series · one point each ${each} · ${took}`;
+        const { hide, only } = this.app.route.params;
+        if ((hide || only) && this.#panel.hiddenKeys.size === 0)
+          this.#panel.hiddenKeys = unpackHidden({ hide, only }, this.#panel.keys);
+      },
+      { signal },
+    );
+    this.addEventListener(
+      "coh-hidden",
+      () => this.app.setParams(packHidden(this.#panel.hiddenKeys, this.#panel.keys)),
+      { signal },
+    );
     this.#fromUrl();
     this.#loadMetadata(signal);
   }
@@ -132,7 +167,11 @@ export class ExploreView extends HTMLElement {
       const { fromMs, toMs } = this.#range.pageRange.span();
       return { start: fromMs / 1000, end: toMs / 1000 };
     };
-    const without = (skipped) => selector(metric, filters.filter((filter, index) => index !== skipped && filter.label && filter.value !== ""));
+    const without = (skipped) =>
+      selector(
+        metric,
+        filters.filter((filter, index) => index !== skipped && filter.label && filter.value !== ""),
+      );
     const matching = (skipped) => {
       const text = without(skipped);
       return text === "{}" ? undefined : text;
@@ -140,25 +179,91 @@ export class ExploreView extends HTMLElement {
     fill(
       this.#builder,
       combobox({
-        label: "Metric", placeholder: "Search metrics…", value: metric, className: "combo-metric", primary: true,
+        label: "Metric",
+        placeholder: "Search metrics…",
+        value: metric,
+        className: "combo-metric",
+        primary: true,
         load: () => prometheus.labelValues("__name__", within()),
         describe: (name) => this.#type(name).type || (kindOf(name) === "counter" ? "counter" : ""),
-        choose: (name) => { if (this.#choice.metric === metric) this.#choose(name === metric ? {} : { metric: name, by: "", filters: [] }); },
+        choose: (name) => {
+          if (this.#choice.metric === metric)
+            this.#choose(name === metric ? {} : { metric: name, by: "", filters: [] });
+        },
       }),
-      filters.map((filter, index) => el("div", { class: "filter-chip" },
-        combobox({ label: "Label", placeholder: "label", value: filter.label, free: true, className: "combo-label",
-          load: async () => (await prometheus.labels({ match: matching(index), ...within() })).filter((name) => name !== "__name__"),
-          choose: (label) => this.#setFilter(index, { label, value: "" }) }),
-        el("select", { class: "select op", "aria-label": "Operator", on: { change: (event) => this.#setFilter(index, { op: event.target.value }) } },
-          OPERATORS.map((op) => el("option", { value: op, selected: op === filter.op }, op))),
-        combobox({ label: "Value", placeholder: "value", value: filter.value, free: true, className: "combo-value",
-          load: () => (filter.label ? prometheus.labelValues(filter.label, { match: matching(index), ...within() }) : Promise.resolve([])),
-          choose: (value) => this.#setFilter(index, { value }) }),
-        el("button", { type: "button", class: "button icon-only plain", "aria-label": "Remove the filter", on: { click: () => this.#choose({ filters: filters.filter((_, at) => at !== index) }) } }, icon("close")))),
-      (metric || filters.length > 0) && el("button", { type: "button", class: "button plain", on: { click: () => this.#addFilter() } }, icon("add"), "Filter"),
-      metric && el("div", { class: "by" }, el("span", {}, "by"), combobox({ label: "Break down by", placeholder: "nothing", value: by, className: "combo-label",
-        load: async () => (await prometheus.labels({ match: matching(-1), ...within() })).filter((name) => name !== "__name__" && name !== "le"),
-        choose: (label) => { if (this.#choice.metric === metric && this.#choice.by === by) this.#choose({ by: label }); } })),
+      filters.map((filter, index) =>
+        el(
+          "div",
+          { class: "filter-chip" },
+          combobox({
+            label: "Label",
+            placeholder: "label",
+            value: filter.label,
+            free: true,
+            className: "combo-label",
+            load: async () =>
+              (await prometheus.labels({ match: matching(index), ...within() })).filter((name) => name !== "__name__"),
+            choose: (label) => this.#setFilter(index, { label, value: "" }),
+          }),
+          el(
+            "select",
+            {
+              class: "select op",
+              "aria-label": "Operator",
+              on: { change: (event) => this.#setFilter(index, { op: event.target.value }) },
+            },
+            OPERATORS.map((op) => el("option", { value: op, selected: op === filter.op }, op)),
+          ),
+          combobox({
+            label: "Value",
+            placeholder: "value",
+            value: filter.value,
+            free: true,
+            className: "combo-value",
+            load: () =>
+              filter.label
+                ? prometheus.labelValues(filter.label, { match: matching(index), ...within() })
+                : Promise.resolve([]),
+            choose: (value) => this.#setFilter(index, { value }),
+          }),
+          el(
+            "button",
+            {
+              type: "button",
+              class: "button icon-only plain",
+              "aria-label": "Remove the filter",
+              on: { click: () => this.#choose({ filters: filters.filter((_, at) => at !== index) }) },
+            },
+            icon("close"),
+          ),
+        ),
+      ),
+      (metric || filters.length > 0) &&
+        el(
+          "button",
+          { type: "button", class: "button plain", on: { click: () => this.#addFilter() } },
+          icon("add"),
+          "Filter",
+        ),
+      metric &&
+        el(
+          "div",
+          { class: "by" },
+          el("span", {}, "by"),
+          combobox({
+            label: "Break down by",
+            placeholder: "nothing",
+            value: by,
+            className: "combo-label",
+            load: async () =>
+              (await prometheus.labels({ match: matching(-1), ...within() })).filter(
+                (name) => name !== "__name__" && name !== "le",
+              ),
+            choose: (label) => {
+              if (this.#choice.metric === metric && this.#choice.by === by) this.#choose({ by: label });
+            },
+          }),
+        ),
     );
     this.#drawAbout();
   }
@@ -177,7 +282,8 @@ export class ExploreView extends HTMLElement {
     }
     this.#choice = { ...this.#choice, filters };
     this.#drawBuilder();
-    if (filters[index].label) this.#builder.querySelectorAll(".filter-chip")[index]?.querySelectorAll("input")[1]?.focus();
+    if (filters[index].label)
+      this.#builder.querySelectorAll(".filter-chip")[index]?.querySelectorAll("input")[1]?.focus();
   }
 
   #drawAbout() {
@@ -199,22 +305,67 @@ export class ExploreView extends HTMLElement {
     this.#facts.textContent = "";
     if (!query) {
       this.#panel = null;
-      fill(this.#stage, el("div", { class: "card" }, emptyState("Choose a metric or write a query", "Search by any part of a name; counters become rates, histograms a 95th percentile.",
-        ...STARTERS.map(([words, text]) => el("button", { type: "button", class: "button", on: { click: () => this.#run(text, { byHand: true }) } }, words)))));
+      fill(
+        this.#stage,
+        el(
+          "div",
+          { class: "card" },
+          emptyState(
+            "Choose a metric or write a query",
+            "Search by any part of a name; counters become rates, histograms a 95th percentile.",
+            ...STARTERS.map(([words, text]) =>
+              el(
+                "button",
+                { type: "button", class: "button", on: { click: () => this.#run(text, { byHand: true }) } },
+                words,
+              ),
+            ),
+          ),
+        ),
+      );
       return;
     }
-    const spec = { title: "Result", queries: [{ query }], declaredUnit: this.#type(this.#choice.metric).unit, empty: "No series matches, or nothing was sent in this time." };
+    const spec = {
+      title: "Result",
+      queries: [{ query }],
+      declaredUnit: this.#type(this.#choice.metric).unit,
+      empty: "No series matches, or nothing was sent in this time.",
+    };
     if (this.#panel) {
       this.#panel.hiddenKeys = new Set();
       this.#panel.spec = spec;
       return;
     }
-    this.#panel = new Panel().setup({ spec, prometheus: this.app.prometheus, pageRange: this.#range.pageRange, legend: "table" });
+    this.#panel = new Panel().setup({
+      spec,
+      prometheus: this.app.prometheus,
+      pageRange: this.#range.pageRange,
+      legend: "table",
+    });
     this.#panel.classList.add("panel-large");
-    const action = (name, words, act) => el("button", { type: "button", class: "button icon-only plain", title: words, "aria-label": words, on: { click: act } }, icon(name));
+    const action = (name, words, act) =>
+      el(
+        "button",
+        { type: "button", class: "button icon-only plain", title: words, "aria-label": words, on: { click: act } },
+        icon(name),
+      );
     this.#panel.actions.append(
       this.#facts,
-      el("a", { class: "button plain small", href: "#/analysis", on: { click: (event) => { event.preventDefault(); this.#analyse(); } } }, icon("analysis"), "Find anomalies"),
+      el(
+        "a",
+        {
+          class: "button plain small",
+          href: "#/analysis",
+          on: {
+            click: (event) => {
+              event.preventDefault();
+              this.#analyse();
+            },
+          },
+        },
+        icon("analysis"),
+        "Find anomalies",
+      ),
       action("share", "Copy the link to exactly this", async () => {
         const { fromMs, toMs } = this.#range.pageRange.span();
         const link = new URL(location.href);
@@ -225,7 +376,9 @@ export class ExploreView extends HTMLElement {
         link.hash = `#/explore?${params}`;
         this.app.toast((await copyText(link.href)) ? "Link copied" : link.href);
       }),
-      action("copy", "Copy as curl", async () => this.app.toast((await copyText(this.#curl())) ? "Copied as curl" : "The browser did not allow copying", {})),
+      action("copy", "Copy as curl", async () =>
+        this.app.toast((await copyText(this.#curl())) ? "Copied as curl" : "The browser did not allow copying", {}),
+      ),
       action("download", "Download as CSV", () => {
         if (this.#panel.table) download("cloudopshub.csv", toCsv(this.#panel.table, this.#panel.names), "text/csv");
       }),
@@ -236,7 +389,8 @@ export class ExploreView extends HTMLElement {
   #analyse() {
     const { fromMs, toMs } = this.#range.pageRange.span();
     const query = interpolate(this.#query, { fromMs, toMs }, stepFor({ fromMs, toMs }, 600));
-    this.app.go(`#/analysis?${new URLSearchParams({ q: query, from: this.#range.pageRange.range.from, to: this.#range.pageRange.range.to, new: "1" })}`);
+    const { from, to } = this.#range.pageRange.range;
+    this.app.go(formatHash({ path: ["analysis"], params: { q: query, from, to, new: "1" } }));
   }
 
   #curl() {

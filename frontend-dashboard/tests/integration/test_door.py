@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import door
+import moving
 import pytest
 from nginx_conf import modules_of
 
@@ -240,6 +241,124 @@ def test_a_large_write_passes_and_an_oversized_body_is_refused_in_json(
     assert not state.asked("das", "/echo")
 
 
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "error_type"),
+    [
+        (b"GET /api/das/x HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "bad_data"),
+        (b"GET /api/das/x HTTP/1.1\r\n\r\n", 400, "bad_data"),
+        (b"nonsense\r\n\r\n", 400, "bad_data"),
+        (b"POST /api/das/x HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400, "bad_data"),
+        (b"GET /api/das/%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_data"),
+        (b"TRACE /api/das/x HTTP/1.1\r\nHost: a\r\n\r\n", 405, "bad_data"),
+        (b"GET /api/das/?%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"q" * 80_000), 414, "too_large"),
+        (
+            b"GET /api/das/x HTTP/1.1\r\nHost: a\r\nX-Long: %s\r\n\r\n" % (b"v" * 80_000),
+            431,
+            "too_large",
+        ),
+        (
+            b"POST /api/ubs/x HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n",
+            413,
+            "too_large",
+        ),
+        (
+            b"POST /api/das/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: odd\r\n\r\n",
+            501,
+            "internal",
+        ),
+        (b"GET /api/das/x HTTP/9.1\r\nHost: a\r\n\r\n", 505, "internal"),
+    ],
+    ids=[
+        "host",
+        "no host",
+        "no request",
+        "length",
+        "escape",
+        "method",
+        "address",
+        "header",
+        "body",
+        "encoding",
+        "version",
+    ],
+)
+def test_what_nginx_itself_refuses_is_json(
+    base: str, state: backend.State, request_bytes: bytes, status: int, error_type: str
+) -> None:
+    """Whatever is wrong with a request, a client of the API reads the shape of the API."""
+    at = urlsplit(base)
+    with socket.create_connection((at.hostname, at.port), timeout=20) as client:
+        client.sendall(request_bytes)
+        response = http.client.HTTPResponse(client)
+        response.begin()
+        body = json.loads(response.read())
+    assert (response.status, body["status"], body["errorType"]) == (status, "error", error_type)
+    assert body["error"]
+    assert response.headers.get_content_type() == "application/json"
+    assert not state.requests
+
+
+@pytest.mark.parametrize("path", ["/~unreadable", "/%7Eunreadable"])
+def test_the_errors_have_no_address_of_their_own(base: str, path: str) -> None:
+    """Where errors are made is reached by errors only."""
+    assert ask(base, "GET", path)[0] == 404
+
+
+def test_a_query_string_of_64_kib_passes(nginx: str, dist: Path, tmp_path: Path) -> None:
+    """Grafana's long queries arrive whole, as GET too."""
+    query = b"q=" + b"v" * (64 * 1024 - 2)
+    arrived = bytearray()
+
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while not arrived.endswith(b"\r\n\r\n"):
+                arrived.extend(connection.recv(65536))
+            connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        service = threading.Thread(target=answer, args=(listener,))
+        service.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        urls = dict.fromkeys(("das", "dis", "aps", "ubs"), url)
+        with door.running_door(nginx, tmp_path, dist, urls) as base:
+            path = f"/api/data-api-service/api/v1/query_range?{query.decode()}"
+            assert ask(base, "GET", path)[0] == 204
+        service.join()
+    assert arrived.startswith(b"GET /api/v1/query_range?%s HTTP/1.1\r\n" % query)
+
+
+@pytest.mark.parametrize(
+    ("path", "arrives"),
+    [
+        ("a%20b", "/a%20b"),
+        ("a%2Fb", "/a/b"),
+        ("a%25b", "/a%25b"),
+        ("a%3Fb?c=%3F", "/a%3Fb?c=%3F"),
+        ("a%23b", "/a%23b"),
+        ("a%0Ab", "/a%0Ab"),
+        ("%C3%A4", "/%C3%A4"),
+        ("api/das/x", "/api/das/x"),
+        ("", "/"),
+    ],
+)
+def test_a_path_keeps_what_it_means(
+    base: str, state: backend.State, path: str, arrives: str
+) -> None:
+    """What is behind the prefix arrives normalised and escaped anew, whatever it is made of."""
+    ask(base, "GET", f"/api/das/{path}")
+    (request,) = state.requests
+    assert request.target == arrives
+
+
+def test_a_service_is_told_for_whom_a_request_is(base: str, state: backend.State) -> None:
+    """Behind an address that has moved another service may answer: it must be able to refuse."""
+    for code in ("das", "dis", "aps", "ubs"):
+        ask(base, "GET", f"/api/{code}/echo", headers={"X-CloudOpsHub-Service": "other"})
+        (request,) = state.asked(code, "/echo")
+        assert request.headers["x-cloudopshub-service"] == code
+
+
 def test_connections_to_services_are_kept(base: str, state: backend.State) -> None:
     """Requests go upstream as HTTP/1.1 without `Connection: close`."""
     for _ in range(3):
@@ -272,6 +391,37 @@ def test_a_services_own_error_passes_through(base: str, state: backend.State) ->
     state.down.add("das")
     status, _, body = ask(base, "GET", "/api/das/api/v1/query")
     assert (status, json.loads(body)["error"]) == (503, "das is down for the test")
+
+
+def test_a_service_that_moves_is_found_again(nginx: str, dist: Path, tmp_path: Path) -> None:
+    """Two that swap addresses: each route is right within 10 s, and until then nobody gets
+    another service's answer. One whose name is gone is unavailable, and found when it is back.
+    """
+    addresses = {"das.test": "127.0.0.2", "dis.test": "127.0.0.3"}
+    with moving.services(addresses) as (port, resolver):
+        upstreams = {code: f"{code}.test:{port}" for code in ("das", "dis", "aps", "ubs")}
+        with door.running_container_door(nginx, tmp_path, dist, resolver, upstreams) as base:
+
+            def who(code: str) -> str:
+                status, _, body = ask(base, "POST", f"/api/{code}/api/v1/write", b"x")
+                return body.decode() if status == 200 else str(status)
+
+            def right(code: str, expected: str) -> bool:
+                deadline = time.monotonic() + 10
+                while (answer := who(code)) != expected:
+                    assert answer == "503"
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)  # between polls, within the bound
+                return True
+
+            assert (who("das"), who("dis"), who("aps")) == ("das", "dis", "503")
+            addresses.update({"das.test": "127.0.0.3", "dis.test": "127.0.0.2"})
+            assert right("dis", "dis")
+            assert right("das", "das")
+            moved = addresses.pop("das.test")
+            assert right("das", "503")
+            addresses["das.test"] = moved
+            assert right("das", "das")
 
 
 def test_the_page_is_fresh_and_its_assets_are_for_ever(base: str, dist: Path) -> None:

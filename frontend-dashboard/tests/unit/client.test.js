@@ -1,7 +1,11 @@
 import { ApiError, Client, errorFrom, isAbort } from "../../src/api/client.js";
 import { equal, ok, refuses, test } from "./harness.js";
 
-const json = (body, status = 200, headers = {}) => new Response(status === 204 ? null : JSON.stringify(body), { status, headers: { "Content-Type": "application/json", ...headers } });
+const json = (body, status = 200, headers = {}) =>
+  new Response(status === 204 ? null : JSON.stringify(body), {
+    status,
+    headers: { "Content-Type": "application/json", ...headers },
+  });
 
 /** A backend that hands out numbered tokens; `answers` decides what a service says to one. */
 function backend(answers) {
@@ -42,8 +46,15 @@ test("A token is replaced a minute before it ends.", async () => {
 });
 
 test("A refused token is replaced and the request repeated once.", async () => {
-  const { fetch, calls } = backend((url, { headers }) => (headers.Authorization === "Bearer t1" ? json({ error: "revoked" }, 401) : json({ fine: true })));
-  const client = new Client({ fetch, onSignedOut: () => { throw new Error("signed out"); } });
+  const { fetch, calls } = backend((url, { headers }) =>
+    headers.Authorization === "Bearer t1" ? json({ error: "revoked" }, 401) : json({ fine: true }),
+  );
+  const client = new Client({
+    fetch,
+    onSignedOut: () => {
+      throw new Error("signed out");
+    },
+  });
   equal(await client.service("das", "/x"), { fine: true });
   equal(calls.filter(({ url }) => url === "/api/das/x").length, 2);
 });
@@ -51,7 +62,12 @@ test("A refused token is replaced and the request repeated once.", async () => {
 test("Refused twice, the person is signed out and the error is told.", async () => {
   let out = 0;
   const { fetch, calls } = backend(() => json({ errorType: "unauthenticated", error: "no" }, 401));
-  const client = new Client({ fetch, onSignedOut: () => { out += 1; } });
+  const client = new Client({
+    fetch,
+    onSignedOut: () => {
+      out += 1;
+    },
+  });
   await refuses(client.service("das", "/x"), (error) => error.status === 401 && error.message === "no");
   equal([out, calls.filter(({ url }) => url === "/api/das/x").length], [1, 2]);
 });
@@ -64,7 +80,16 @@ test("The CSRF token goes with unsafe cookie calls only, and never to other serv
   await client.ubs("POST", "/b", {});
   await client.ubs("DELETE", "/c");
   await client.service("das", "/x", { method: "POST", form: { query: "up" } });
-  equal(calls.map(({ url, headers }) => [url, headers["X-CSRF-Token"]]), [["/api/ubs/a", undefined], ["/api/ubs/b", "c"], ["/api/ubs/c", "c"], ["/api/ubs/api/v1/token", "c"], ["/api/das/x", undefined]]);
+  equal(
+    calls.map(({ url, headers }) => [url, headers["X-CSRF-Token"]]),
+    [
+      ["/api/ubs/a", undefined],
+      ["/api/ubs/b", "c"],
+      ["/api/ubs/c", "c"],
+      ["/api/ubs/api/v1/token", "c"],
+      ["/api/das/x", undefined],
+    ],
+  );
 });
 
 test("Another session forgets the tokens of the one before.", async () => {
@@ -78,10 +103,12 @@ test("Another session forgets the tokens of the one before.", async () => {
 
 test("A failed token request is not kept.", async () => {
   let fail = true;
-  const client = new Client({ fetch: async (url) => {
-    if (!url.endsWith("/token")) return json({ fine: true });
-    return fail ? json({ error: "later" }, 503) : json({ token: "t", expires_in_s: 300 });
-  } });
+  const client = new Client({
+    fetch: async (url) => {
+      if (!url.endsWith("/token")) return json({ fine: true });
+      return fail ? json({ error: "later" }, 503) : json({ token: "t", expires_in_s: 300 });
+    },
+  });
   await refuses(client.service("das", "/x"), (error) => error.kind === "unavailable");
   fail = false;
   equal(await client.service("das", "/x"), { fine: true });
@@ -89,31 +116,48 @@ test("A failed token request is not kept.", async () => {
 
 test("Form fields repeat for lists and leave out what is empty.", async () => {
   const { fetch, calls } = backend(() => json({}));
-  await new Client({ fetch }).service("das", "/s", { params: { "match[]": ["a", "b"], start: undefined, q: "x y", limit: 0 } });
+  await new Client({ fetch }).service("das", "/s", {
+    params: { "match[]": ["a", "b"], start: undefined, q: "x y", limit: 0 },
+  });
   equal(calls.at(-1).url, "/api/das/s?match%5B%5D=a&match%5B%5D=b&q=x+y&limit=0");
 });
 
 test("Both shapes of an error, and no shape at all, become one kind of error.", async () => {
   const prometheus = await errorFrom(json({ status: "error", errorType: "bad_data", error: "1:2: no" }, 400));
   equal([prometheus.kind, prometheus.message, prometheus.status], ["bad_data", "1:2: no", 400]);
-  const problem = await errorFrom(json({ title: "Forbidden", detail: "scope admin is missing", kind: "forbidden" }, 403));
+  const problem = await errorFrom(
+    json({ title: "Forbidden", detail: "scope admin is missing", kind: "forbidden" }, 403),
+  );
   equal([problem.kind, problem.message], ["forbidden", "scope admin is missing"]);
   const proxy = await errorFrom(new Response("<html>", { status: 503, headers: { "Retry-After": "2" } }));
   equal([proxy.kind, proxy.retryAfterS], ["unavailable", 2]);
 });
 
-test("A hub that never answers, or stops in the middle of its answer, is an error in words after a while.", async () => {
-  const never = (signal) => new Promise((_, reject) => { signal.addEventListener("abort", () => reject(signal.reason)); });
+test("A hub that never answers, or stops in the middle of its answer, is an error in words soon.", async () => {
+  const never = (signal) =>
+    new Promise((_, reject) => {
+      signal.addEventListener("abort", () => reject(signal.reason));
+    });
   const late = (error) => error instanceof ApiError && error.kind === "network" && error.message.includes("in time");
   const silent = new Client({ fetch: (url, { signal }) => never(signal), ubsBoundMs: 20 });
   await refuses(silent.ubs("GET", "/api/v1/session"), late);
   await refuses(silent.service("das", "/x"), late);
-  const half = new Client({ fetch: async (url, { signal }) => (url.endsWith("/token") ? json({ token: "t", expires_in_s: 300 }) : { ok: true, status: 200, json: () => never(signal) }), serviceBoundMs: 20 });
+  const half = new Client({
+    fetch: async (url, { signal }) =>
+      url.endsWith("/token")
+        ? json({ token: "t", expires_in_s: 300 })
+        : { ok: true, status: 200, json: () => never(signal) },
+    serviceBoundMs: 20,
+  });
   await refuses(half.service("das", "/x"), late);
 });
 
 test("A network that is not there is an error in words; giving up is not an error to show.", async () => {
-  const client = new Client({ fetch: async () => { throw new TypeError("Failed to fetch"); } });
+  const client = new Client({
+    fetch: async () => {
+      throw new TypeError("Failed to fetch");
+    },
+  });
   await refuses(client.ubs("GET", "/x"), (error) => error instanceof ApiError && error.kind === "network");
   const stopped = new AbortController();
   stopped.abort();

@@ -18,7 +18,8 @@ export function same(a, b) {
 }
 
 export function equal(actual, expected, about = "") {
-  if (!same(actual, expected)) throw new Error(`${about}${about && ": "}got ${show(actual)}, expected ${show(expected)}`);
+  if (!same(actual, expected))
+    throw new Error(`${about}${about && ": "}got ${show(actual)}, expected ${show(expected)}`);
 }
 
 export function ok(condition, about = "not true") {
@@ -36,7 +37,9 @@ export async function refuses(promise, matches) {
 }
 
 function show(value) {
-  return JSON.stringify(value instanceof Set ? [...value] : value, (_, inner) => (typeof inner === "number" && !Number.isFinite(inner) ? String(inner) : inner));
+  return JSON.stringify(value instanceof Set ? [...value] : value, (_, inner) =>
+    typeof inner === "number" && !Number.isFinite(inner) ? String(inner) : inner,
+  );
 }
 
 /** Runs what was registered: name → null, or what went wrong. */

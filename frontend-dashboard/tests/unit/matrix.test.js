@@ -8,16 +8,37 @@ import { curlSnippet, prometheusSnippet, telegrafSnippet } from "../../src/state
 import { equal, ok, test } from "./harness.js";
 
 const GRID = { start: 100, end: 140, step: 10 };
-const matrix = (...rows) => ({ resultType: "matrix", result: rows.map((values, n) => ({ metric: { n: String(n) }, values })) });
+const matrix = (...rows) => ({
+  resultType: "matrix",
+  result: rows.map((values, n) => ({ metric: { n: String(n) }, values })),
+});
 
 test("A step without a sample is null: a gap stays a gap.", () => {
-  const { times, series } = toTable(matrix([[100, "1"], [130, "4"], [140, "5"]]), GRID);
+  const { times, series } = toTable(
+    matrix([
+      [100, "1"],
+      [130, "4"],
+      [140, "5"],
+    ]),
+    GRID,
+  );
   equal(times, [100, 110, 120, 130, 140]);
   equal(series[0].values, [1, null, null, 4, 5]);
 });
 
 test("NaN draws as a gap, infinities are kept as themselves, samples off the grid are dropped.", () => {
-  equal(toTable(matrix([[100, "NaN"], [110, "+Inf"], [120, "-Inf"], [500, "1"]]), GRID).series[0].values, [null, Infinity, -Infinity, null, null]);
+  equal(
+    toTable(
+      matrix([
+        [100, "NaN"],
+        [110, "+Inf"],
+        [120, "-Inf"],
+        [500, "1"],
+      ]),
+      GRID,
+    ).series[0].values,
+    [null, Infinity, -Infinity, null, null],
+  );
   equal(["1e-3", "-0", "Inf"].map(parseValue), [0.001, -0, Infinity]);
 });
 
@@ -29,7 +50,9 @@ test("Sub-second steps and float times land on their points.", () => {
 
 test("Vectors and scalars read alike.", () => {
   equal(toVector({ resultType: "scalar", result: [4, "2"] }), [{ labels: {}, value: 2, time: 4 }]);
-  equal(toVector({ resultType: "vector", result: [{ metric: { a: "b" }, value: [1, "3"] }] }), [{ labels: { a: "b" }, value: 3, time: 1 }]);
+  equal(toVector({ resultType: "vector", result: [{ metric: { a: "b" }, value: [1, "3"] }] }), [
+    { labels: { a: "b" }, value: 3, time: 1 },
+  ]);
 });
 
 test("A summary counts only what is there.", () => {
@@ -38,12 +61,24 @@ test("A summary counts only what is there.", () => {
 });
 
 test("Stacked columns add up, a hole in one adds nothing, a hole in all stays.", () => {
-  equal(stack([[1, 1, null], [2, null, null]]), [[1, 1, null], [3, 1, null]]);
+  equal(
+    stack([
+      [1, 1, null],
+      [2, null, null],
+    ]),
+    [
+      [1, 1, null],
+      [3, 1, null],
+    ],
+  );
   equal(stack([]), []);
 });
 
 test("CSV quotes what must be quoted and leaves gaps empty.", () => {
-  equal(toCsv({ times: [0, 60], series: [{ values: [1, null] }] }, ['a,"b"']), 'time,"a,""b"""\r\n1970-01-01T00:00:00.000Z,1\r\n1970-01-01T00:01:00.000Z,\r\n');
+  equal(
+    toCsv({ times: [0, 60], series: [{ values: [1, null] }] }, ['a,"b"']),
+    'time,"a,""b"""\r\n1970-01-01T00:00:00.000Z,1\r\n1970-01-01T00:01:00.000Z,\r\n',
+  );
 });
 
 test("The value axis begins at zero unless the values are far from it.", () => {
@@ -75,12 +110,36 @@ test("A sparkline breaks at gaps and stays inside of its box.", () => {
 });
 
 test("Health rows put the hub's own services first and tell what share of the time was up.", () => {
-  const rows = healthRows({ times: [0, 60], series: [{ labels: { job: "zzz" }, values: [1, 1] }, { labels: { job: "data-ingest-service" }, values: [1, 0] }, { labels: { job: "data-api-service" }, values: [null, null] }] });
-  equal(rows.map(({ job, now, uptime }) => [job, now, uptime]), [["data-api-service", "none", null], ["data-ingest-service", "down", 0.5], ["zzz", "up", 1]]);
+  const rows = healthRows({
+    times: [0, 60],
+    series: [
+      { labels: { job: "zzz" }, values: [1, 1] },
+      { labels: { job: "data-ingest-service" }, values: [1, 0] },
+      { labels: { job: "data-api-service" }, values: [null, null] },
+    ],
+  });
+  equal(
+    rows.map(({ job, now, uptime }) => [job, now, uptime]),
+    [
+      ["data-api-service", "none", null],
+      ["data-ingest-service", "down", 0.5],
+      ["zzz", "up", 1],
+    ],
+  );
 });
 
 test("An analysis keeps its gaps and marks values inside of episodes only.", () => {
-  const columns = anomalyColumns({ timestamps_ms: [0, 1000, 5000, 6000], values: [1, 9, null, 2], expected: [1, 1, 1, 1], lower: [0, 0, 0, 0], upper: [2, 2, 2, 2], anomalies: [{ start_ms: 1000, end_ms: 1000 }] }, 1000);
+  const columns = anomalyColumns(
+    {
+      timestamps_ms: [0, 1000, 5000, 6000],
+      values: [1, 9, null, 2],
+      expected: [1, 1, 1, 1],
+      lower: [0, 0, 0, 0],
+      upper: [2, 2, 2, 2],
+      anomalies: [{ start_ms: 1000, end_ms: 1000 }],
+    },
+    1000,
+  );
   equal(columns.times, [0, 1, 2, 5, 6]);
   equal(columns.values, [1, 9, null, null, 2]);
   equal(columns.marked, [null, 9, null, null, null]);
@@ -88,14 +147,20 @@ test("An analysis keeps its gaps and marks values inside of episodes only.", () 
 
 test("A job says what it is doing.", () => {
   equal(progressWords({ state: "queued" }), "Waiting for a worker");
-  equal(progressWords({ state: "running", progress: { done: 0.5, total: 2, message: "read", eta_s: 61 } }), "read · 25 % · about 1 min 1 s left");
+  equal(
+    progressWords({ state: "running", progress: { done: 0.5, total: 2, message: "read", eta_s: 61 } }),
+    "read · 25 % · about 1 min 1 s left",
+  );
 });
 
 test("Steps offered keep a range within the API's points.", () => {
   for (const hours of [1, 24, 24 * 90]) {
     const { choices, best } = stepChoices({ fromMs: 0, toMs: hours * 3_600_000 });
     ok(choices.includes(best));
-    ok(choices.every((step) => (hours * 3600) / step <= 11_000), `${hours} h`);
+    ok(
+      choices.every((step) => (hours * 3600) / step <= 11_000),
+      `${hours} h`,
+    );
   }
 });
 
@@ -104,7 +169,40 @@ test("The first sample's request is the bytes that the protocol asks for.", () =
   const bytes = [...raw].map((char) => char.charCodeAt(0));
   // the length, one literal of all 39 bytes, then WriteRequest
   equal(bytes.slice(0, 2), [39, (39 - 1) << 2]);
-  equal(bytes.slice(2), [0x0a, 37, 0x0a, 13, 0x0a, 8, ...[..."__name__"].map((c) => c.charCodeAt(0)), 0x12, 1, 109, 0x0a, 6, 0x0a, 1, 97, 0x12, 1, 98, 0x12, 12, 0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x10, 0xac, 0x02]);
+  equal(bytes.slice(2), [
+    0x0a,
+    37,
+    0x0a,
+    13,
+    0x0a,
+    8,
+    ...[..."__name__"].map((c) => c.charCodeAt(0)),
+    0x12,
+    1,
+    109,
+    0x0a,
+    6,
+    0x0a,
+    1,
+    97,
+    0x12,
+    1,
+    98,
+    0x12,
+    12,
+    0x09,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0xf0,
+    0x3f,
+    0x10,
+    0xac,
+    0x02,
+  ]);
 });
 
 test("Snappy literals hold every byte, however many.", () => {
@@ -117,12 +215,19 @@ test("Snappy literals hold every byte, however many.", () => {
       out.push(...block.subarray(at + 1, at + 1 + run));
       at += 1 + run;
     }
-    equal(out, Array.from({ length }, (_, n) => n % 251));
+    equal(
+      out,
+      Array.from({ length }, (_, n) => n % 251),
+    );
   }
 });
 
 test("Snippets carry this origin and this key.", () => {
-  for (const text of [prometheusSnippet("https://hub:8080", "K"), telegrafSnippet("https://hub:8080", "K"), curlSnippet("https://hub:8080", "K", 1)]) {
+  for (const text of [
+    prometheusSnippet("https://hub:8080", "K"),
+    telegrafSnippet("https://hub:8080", "K"),
+    curlSnippet("https://hub:8080", "K", 1),
+  ]) {
     ok(text.includes("https://hub:8080/api/data-ingest-service/api/v1/write"));
     ok(/\bK\b/.test(text));
   }

@@ -1,5 +1,15 @@
 import { escapeLabel } from "../../src/api/prometheus.js";
-import { buildQuery, errorOffset, fullName, kindOf, packFilters, quote, selector, shortNames, unpackFilters } from "../../src/state/query.js";
+import {
+  buildQuery,
+  errorOffset,
+  fullName,
+  kindOf,
+  packFilters,
+  quote,
+  selector,
+  shortNames,
+  unpackFilters,
+} from "../../src/state/query.js";
 import { search, searchIndex } from "../../src/state/search.js";
 import { afterLogin, formatHash, parseHash } from "../../src/state/url.js";
 import { isolate, keyOf, packHidden, toggle, unpackHidden } from "../../src/state/visibility.js";
@@ -11,15 +21,24 @@ test("A label's value survives quotes, backslashes and line breaks.", () => {
 });
 
 test("Names outside of the classic alphabet stand quoted inside the braces.", () => {
-  equal(selector("http.server.duration", [{ label: "service.name", op: "=", value: "x" }]), '{"http.server.duration","service.name"="x"}');
+  equal(
+    selector("http.server.duration", [{ label: "service.name", op: "=", value: "x" }]),
+    '{"http.server.duration","service.name"="x"}',
+  );
   equal(selector("", []), "{}");
   equal(selector("up"), "up");
 });
 
 test("Counters become rates, histograms a quantile, gauges stay.", () => {
   equal(buildQuery({ metric: "http_requests_total" }), "rate(http_requests_total[$__rate_interval])");
-  equal(buildQuery({ metric: "http_requests_total", by: "code" }), "sum by (code) (rate(http_requests_total[$__rate_interval]))");
-  equal(buildQuery({ metric: "t_seconds_bucket", by: "route" }), "histogram_quantile(0.95, sum by (le, route) (rate(t_seconds_bucket[$__rate_interval])))");
+  equal(
+    buildQuery({ metric: "http_requests_total", by: "code" }),
+    "sum by (code) (rate(http_requests_total[$__rate_interval]))",
+  );
+  equal(
+    buildQuery({ metric: "t_seconds_bucket", by: "route" }),
+    "histogram_quantile(0.95, sum by (le, route) (rate(t_seconds_bucket[$__rate_interval])))",
+  );
   equal(buildQuery({ metric: "temp", by: "room" }), "avg by (room) (temp)");
   equal(kindOf("odd_total", "gauge"), "gauge");
 });
@@ -32,8 +51,20 @@ test("Filters pass through the URL unchanged, and rubbish is no filter.", () => 
 });
 
 test("A legend says only what differs between series.", () => {
-  equal(shortNames([{ __name__: "up", job: "a" }, { __name__: "up", job: "b" }]), ["a", "b"]);
-  equal(shortNames([{ job: "a", cpu: "0" }, { job: "a", cpu: "1", mode: "x" }]), ["cpu=0", "cpu=1 mode=x"]);
+  equal(
+    shortNames([
+      { __name__: "up", job: "a" },
+      { __name__: "up", job: "b" },
+    ]),
+    ["a", "b"],
+  );
+  equal(
+    shortNames([
+      { job: "a", cpu: "0" },
+      { job: "a", cpu: "1", mode: "x" },
+    ]),
+    ["cpu=0", "cpu=1 mode=x"],
+  );
   equal(shortNames([{ __name__: "up" }]), ["up"]);
   equal(shortNames([{}], "total"), ["total"]);
   equal(fullName({ __name__: "up", b: "2", a: "1" }), 'up{a="1", b="2"}');
@@ -56,7 +87,10 @@ test("A hash and its route are two spellings of one thing.", () => {
 
 test("After signing in one goes where one wanted, but not through a door again.", () => {
   equal(afterLogin("#/explore?q=up"), "#/explore?q=up");
-  equal([afterLogin(""), afterLogin(undefined), afterLogin("#/login"), afterLogin("#/setup/x")], ["#/overview", "#/overview", "#/overview", "#/overview"]);
+  equal(
+    [afterLogin(""), afterLogin(undefined), afterLogin("#/login"), afterLogin("#/setup/x")],
+    ["#/overview", "#/overview", "#/overview", "#/overview"],
+  );
 });
 
 test("A click isolates a series and a second one shows all again.", () => {
@@ -70,7 +104,8 @@ test("A click isolates a series and a second one shows all again.", () => {
 
 test("What is hidden is written in the shorter of two ways and read back.", () => {
   const keys = ["a", "b", "c", "d"];
-  for (const hidden of [new Set(), new Set(["a"]), new Set(["a", "b", "c"])]) equal(unpackHidden(packHidden(hidden, keys), keys), hidden);
+  for (const hidden of [new Set(), new Set(["a"]), new Set(["a", "b", "c"])])
+    equal(unpackHidden(packHidden(hidden, keys), keys), hidden);
   equal(packHidden(new Set(["a", "b", "c"]), keys).only, "d");
   equal(unpackHidden({ only: "gone" }, keys), new Set());
   ok(keyOf("up{a}") !== keyOf("up{b}"));

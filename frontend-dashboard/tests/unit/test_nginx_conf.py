@@ -108,6 +108,7 @@ def test_the_template_is_fit_for_envsubst() -> None:
     assert names == {
         "PORT",
         "DIST_DIR",
+        "CONNECTIONS",
         "DAS_UPSTREAM",
         "DIS_UPSTREAM",
         "APS_UPSTREAM",

@@ -1,4 +1,17 @@
-import { STEPS_MAX, absolute, floorTo, grid, interpolate, isRelative, pan, parseBound, presetLabel, resolve, stepFor, zoom } from "../../src/state/time_range.js";
+import {
+  STEPS_MAX,
+  absolute,
+  floorTo,
+  grid,
+  interpolate,
+  isRelative,
+  pan,
+  parseBound,
+  presetLabel,
+  resolve,
+  stepFor,
+  zoom,
+} from "../../src/state/time_range.js";
 import { relativeTime } from "../../src/format/time.js";
 import { equal, ok, test } from "./harness.js";
 
@@ -18,7 +31,10 @@ test("An absolute bound is milliseconds, seconds or a date; anything else is ref
   equal(parseBound("1795358120000", NOW), 1795358120000);
   equal(parseBound("1795358120", NOW), 1795358120000);
   equal(parseBound("2026-11-22T14:00:00Z", NOW), Date.UTC(2026, 10, 22, 14));
-  equal(["", "yesterday", "now-6", "now-6x", "6h", "now--1h", "2026-13-99"].map((text) => parseBound(text, NOW)), [null, null, null, null, null, null, null]);
+  equal(
+    ["", "yesterday", "now-6", "now-6x", "6h", "now--1h", "2026-13-99"].map((text) => parseBound(text, NOW)),
+    [null, null, null, null, null, null, null],
+  );
 });
 
 test("A range whose end is not after its start is none.", () => {
@@ -64,7 +80,10 @@ test("Rate windows cover at least four scrapes, steps and ranges are put in by n
   const span = { fromMs: 0, toMs: HOUR };
   equal(interpolate("rate(x[$__rate_interval])", span, 5), "rate(x[60s])");
   equal(interpolate("rate(x[${__rate_interval}])", span, 300), "rate(x[315s])");
-  equal(interpolate("max_over_time(x[$__range]) + avg_over_time(x[$__interval])", span, 10), "max_over_time(x[3600s]) + avg_over_time(x[10s])");
+  equal(
+    interpolate("max_over_time(x[$__range]) + avg_over_time(x[$__interval])", span, 10),
+    "max_over_time(x[3600s]) + avg_over_time(x[10s])",
+  );
 });
 
 test("Weeks begin on Monday.", () => {
@@ -73,5 +92,8 @@ test("Weeks begin on Monday.", () => {
 });
 
 test("Times near are told in words.", () => {
-  equal([0, -5, -90, -7200, 86_400 * 2].map((seconds) => relativeTime(NOW + seconds * 1000, NOW)), ["just now", "just now", "1 minute ago", "2 hours ago", "in 2 days"]);
+  equal(
+    [0, -5, -90, -7200, 86_400 * 2].map((seconds) => relativeTime(NOW + seconds * 1000, NOW)),
+    ["just now", "just now", "1 minute ago", "2 hours ago", "in 2 days"],
+  );
 });

@@ -10,11 +10,17 @@ test("Bytes are told in powers of 1024, with three digits and without trailing z
 });
 
 test("A missing value is a dash and an infinite one keeps its sign.", () => {
-  equal([null, undefined, NaN, Infinity, -Infinity].map((value) => format(value, "bytes")), ["–", "–", "–", "+Inf", "-Inf"]);
+  equal(
+    [null, undefined, NaN, Infinity, -Infinity].map((value) => format(value, "bytes")),
+    ["–", "–", "–", "+Inf", "-Inf"],
+  );
 });
 
 test("Plain numbers grow short names at ten thousand and small ones at a thousandth.", () => {
-  equal([0, 1, 1234, 9999, 10_000, 1.5e6, 2e9, 0.5, 0.0005, 0.0000021].map((value) => format(value)), ["0", "1", "1234", "9999", "10k", "1.5M", "2G", "0.5", "500µ", "2.1µ"]);
+  equal(
+    [0, 1, 1234, 9999, 10_000, 1.5e6, 2e9, 0.5, 0.0005, 0.0000021].map((value) => format(value)),
+    ["0", "1", "1234", "9999", "10k", "1.5M", "2G", "0.5", "500µ", "2.1µ"],
+  );
   equal(format(1e-12), "1.0e-12");
   equal(format(1e24), "1.00e+24");
 });
@@ -25,12 +31,27 @@ test("A value just under the next name goes there instead of printing 1000.", ()
 });
 
 test("Durations use two neighbouring words at most.", () => {
-  equal([0, 4e-9, 8.5e-4, 0.25, 1.5, 59, 60, 200, 3600, 97_200, 40_000_000].map(duration), ["0 s", "4 ns", "850 µs", "250 ms", "1.5 s", "59 s", "1 min", "3 min 20 s", "1 h", "1 d 3 h", "1 y 97 d"]);
+  equal([0, 4e-9, 8.5e-4, 0.25, 1.5, 59, 60, 200, 3600, 97_200, 40_000_000].map(duration), [
+    "0 s",
+    "4 ns",
+    "850 µs",
+    "250 ms",
+    "1.5 s",
+    "59 s",
+    "1 min",
+    "3 min 20 s",
+    "1 h",
+    "1 d 3 h",
+    "1 y 97 d",
+  ]);
   equal(duration(-90), "-1 min 30 s");
 });
 
 test("Significant digits never drop digits before the point.", () => {
-  equal([123_456, 12.345, 0.0012345, 100].map((value) => significant(value)), ["123456", "12.3", "0.00123", "100"]);
+  equal(
+    [123_456, 12.345, 0.0012345, 100].map((value) => significant(value)),
+    ["123456", "12.3", "0.00123", "100"],
+  );
 });
 
 test("A metric's unit is its metadata's, else its suffix's.", () => {
@@ -56,7 +77,10 @@ test("A count, a quotient and text inside of strings do not make a unit.", () =>
 });
 
 test("A quantile has the unit of its histogram.", () => {
-  equal(unitOfQuery("histogram_quantile(0.95, sum by (le) (rate(http_request_duration_seconds_bucket[5m])))"), "seconds");
+  equal(
+    unitOfQuery("histogram_quantile(0.95, sum by (le) (rate(http_request_duration_seconds_bucket[5m])))"),
+    "seconds",
+  );
   equal(unitOfQuery("histogram_quantile(0.5, rate(response_size_bytes_bucket[5m]))"), "bytes");
 });
 

@@ -66,6 +66,21 @@ def test_the_routes_are_those_of_the_contract(hub):
     )  # fmt: skip
 
 
+def test_requests_that_took_a_wrong_turn(hub):
+    """HEAD of a probe answers; what is meant for another service is told to come back; a slash too
+    many is no redirect, which would leave the prefix of the door.
+    """
+    for path in ("/health", "/ready"):
+        assert httpx.head(hub.base_url + path).status_code == 200
+    for code, status in (("ubs", 200), ("dis", 503)):
+        headers = {"X-CloudOpsHub-Service": code}
+        answer = httpx.get(f"{hub.base_url}/health", headers=headers)
+        assert answer.status_code == status
+    assert answer.json()["errorType"] == "unavailable"
+    assert answer.headers["retry-after"] == "1"
+    assert httpx.get(f"{hub.base_url}/api/v1/setup/").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("method", "path"), sorted(ADMIN_ROUTES | READER_ROUTES | BROWSER_ROUTES | PERSON_ROUTES)
 )

@@ -20,6 +20,29 @@ from .settings import ServiceSettings
 # no request meets a connection that is being closed.
 KEEP_ALIVE_S: Final = 75
 REQUESTS_FINISH_S: Final = 20
+# A query string of 64 KiB passes. h11 bounds the whole head, httptools the address it takes apart.
+REQUEST_HEAD_BYTES_MAX: Final = 256 * 1024
+PARSED_ADDRESS_BYTES_MAX: Final = 65_535
+
+try:
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+except ImportError:  # uvicorn takes h11 then
+    HTTP: type[asyncio.Protocol] | None = None
+else:
+
+    class LongAddresses(HttpToolsProtocol):
+        """httptools, with a query string as long as the proxy in front lets it be."""
+
+        def on_headers_complete(self) -> None:
+            """The request begins; the query of a long address is set beside the parser."""
+            if len(self.url) <= PARSED_ADDRESS_BYTES_MAX:
+                super().on_headers_complete()
+                return
+            self.url, _, query = self.url.partition(b"?")
+            super().on_headers_complete()
+            self.scope["query_string"] = query
+
+    HTTP = LongAddresses
 
 
 class DrainingServer(uvicorn.Server):
@@ -53,5 +76,7 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=REQUESTS_FINISH_S,
+        http=HTTP or "h11",
+        h11_max_incomplete_event_size=REQUEST_HEAD_BYTES_MAX,
     )
     DrainingServer(config, app.state.services.drain, settings.drain_s).run()

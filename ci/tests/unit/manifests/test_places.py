@@ -91,7 +91,6 @@ def test_what_stands_there_is_read_whichever_way_it_is_written(content, key, sty
         ("a: &a [*a]", "a[0]", "anchor"),
         ("image: a/das\n<<: {image: b/das}", "image", "merge"),
         ("<<: [{image: a/das}]", "image", "merge"),
-        ("k: &k image\n*k : a/das", "image", "alias"),
         ("l: [&x {name: a, image: a/das}, *x]", "l[name=a].image", "duplicate_key"),
         ("l: [&x {name: a, image: a/das}, *x]", "l[1].image", "alias"),
         ("1: {image: a/das}\n'1': {image: a/das}", "1.image", "duplicate_key"),
@@ -135,6 +134,104 @@ def test_a_refusal_tells_keys_and_names_and_no_value(key):
     with pytest.raises(Refused) as refusal:
         set_image(content, key, IMAGE, same_image=True, file="values.yaml")
     assert "s3cret" not in f"{refusal.value} {refusal.value.facts}"
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        ("name: &app das\n*app : {{image: {}}}\n", "das.image"),
+        ("name: &app das\n*app :\n  image: {}\n", "das.image"),
+        ("name: &app image\n*app : {}\n", "image"),
+        ("a: &app das\nb: {{*app : {{image: {}}}}}\n", "b.das.image"),
+    ],
+)
+def test_an_alias_as_a_key_is_no_obstacle(content, key):
+    """The value behind `*app :` stands once, so its edit is alone."""
+    done = set_image(content.format("a/das").encode(), key, ImageRef("example.com/das", "41-1a2b"))
+    value = '"example.com/das:41-1a2b"' if "{{" in content else "example.com/das:41-1a2b"
+    assert done.content.decode() == content.format(value)
+    assert [change.key for change in done.changes] == [key]
+
+
+def test_two_keys_that_an_alias_makes_equal_are_a_doubled_key():
+    """Readers differ in which one wins."""
+    with pytest.raises(Refused) as refusal:
+        set_image(b"a: &app das\n*app : {image: x/a}\ndas: {image: x/b}\n", "das.image", IMAGE)
+    assert refusal.value.status == "duplicate_key"
+
+
+@pytest.mark.parametrize(
+    ("before", "key", "after"),
+    [
+        ("i: {repository: e/das, tag: 1@DIGEST}", "i", "i: {repository: e/das, tag: 41-a}"),
+        ("i: {repository: e/das, tag: 1}", "i.tag", "i: {repository: e/das, tag: 41-a}"),
+        (
+            "i:\n  repository: e/das\n  tag: '1'\n  digest: DIGEST # c\n",
+            "i",
+            "i:\n  repository: e/das\n  tag: '41-a'\n  digest: \"\" # c\n",
+        ),
+        (
+            "i:\n  registry: e\n  repository: das\n  tag: 1-b\n  digest: 'DIGEST'\n",
+            "i.digest",
+            "i:\n  registry: e\n  repository: das\n  tag: 41-a\n  digest: ''\n",
+        ),
+        (
+            "images:\n- name: das\n  newName: e/das\n  newTag: 1-b\n  digest: DIGEST\n",
+            "images[name=das]",
+            'images:\n- name: das\n  newName: e/das\n  newTag: 41-a\n  digest: ""\n',
+        ),
+        (
+            "i: {repository: e/das, tag: 1, digest: ~}",
+            "i",
+            "i: {repository: e/das, tag: 41-a, digest: ~}",
+        ),
+        (
+            "i:\n  repository: e/das\n  tag:\n  digest:\n",
+            "i",
+            "i:\n  repository: e/das\n  tag: 41-a\n  digest:\n",
+        ),
+        ("image: e/das:1@DIGEST", "image", "image: e/das:41-a"),
+        ("image: e/das@DIGEST", "image", "image: e/das:41-a"),
+        ("dasTag: 1-b@DIGEST", "dasTag", "dasTag: 41-a"),
+        ("das: 1-b@DIGEST", "das", "das: 41-a"),
+        ("tag: 1-b\ndigest: DIGEST", "digest", 'tag: 41-a\ndigest: ""'),
+    ],
+)
+def test_pinned_by_tag_no_digest_is_left(before, key, after):
+    """In every layout the file then renders repository:tag, whatever pinned it before."""
+    image = ImageRef("e/das", "41-a", DIGEST)
+    before, after = before.replace("DIGEST", DIGEST).encode(), after.encode()
+    done = set_image(before, key, image, pin="tag")
+    assert done.content == after
+    assert set_image(after, key, image, pin="tag").changes == ()
+    reading = current_image(after, key)
+    assert (reading.tag, reading.digest) == ("41-a", None)
+    assert current_image(set_image(after, key, image).content, key).digest == DIGEST
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        ("i: {repository: e/das, digest: DIGEST}", "i"),
+        ("images: [{name: example.com/das, digest: DIGEST}]", "images[0]"),
+        ("digest: DIGEST", "digest"),
+        ("i: {repository: e/das, digest: ''}", "i"),
+    ],
+)
+def test_a_tag_needs_a_key_to_pin_by(content, key):
+    """Keys are never added, and a digest alone would be left with nothing."""
+    with pytest.raises(Refused, match="no key to hold the tag") as refusal:
+        set_image(content.replace("DIGEST", DIGEST).encode(), key, IMAGE, pin="tag")
+    assert refusal.value.status == "no_slot"
+
+
+@pytest.mark.parametrize("pin", ["digest", "tag"])
+def test_one_document_of_several_is_read_and_edited(pin):
+    """The others stay, also when they hold the same key."""
+    content = b"image: e/das:1\n---\nimage: e/das:2\n--- # three\nimage: e/das:3\n"
+    assert [current_image(content, "image", number).tag for number in range(3)] == ["1", "2", "3"]
+    done = set_image(content, "image", ImageRef("e/das", "41-a"), document=1, pin=pin)
+    assert done.content == content.replace(b"e/das:2", b"e/das:41-a")
 
 
 def test_an_alias_that_says_so_already_is_nothing_to_do():

@@ -105,6 +105,17 @@ def test_a_change_by_somebody_else_is_not_lost(file, monkeypatch):
     assert file.read_text() == "theirs: 1\n"
 
 
+def test_a_tag_alone_may_pin(file):
+    """`--pin tag` empties the digest that would win over it, and `--document` says where."""
+    digest = "sha256:" + "ab" * 32
+    file.write_text(f"x: 1\n---\n{BEFORE}  digest: {digest}\n")
+    with pytest.raises(Refused) as refusal:
+        run(file, "--document", "1")
+    assert refusal.value.status == "digest_stays"
+    run(file, "--document", "1", "--pin", "tag")
+    assert file.read_text() == f'x: 1\n---\n{AFTER}  digest: ""\n'
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
