@@ -1,7 +1,7 @@
 """Operators that make few series of many: sum, topk, quantile, count_values …"""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from data_api.promql.errors import EvaluationError, UnsupportedFeature
 from data_api.promql.kernels import grouping as kernels
 from data_api.promql.nodes import Aggregate
 from data_api.promql.numerals import format_short, format_value
-from data_api.promql.values import Vector, empty, group_rows, merge_equal, without
+from data_api.promql.values import Vector, empty, group_rows, label_keys, merge_equal, without
 
 _FOLDS = {
     "sum": kernels.SUM,
@@ -40,11 +40,11 @@ def evaluate(
     if expr.op in {"topk", "bottomk", "limitk"}:
         assert isinstance(param, np.ndarray)
         counts = _whole(param)
-        groups, _ = group_rows(_keys(expr, value.labels))
+        groups, _ = group_rows(label_keys(value.labels, expr.grouping, excluded=expr.without))
         return _choose(expr.op, value, groups, counts)
     if not value.rows:
         return empty(value.values.shape[1])
-    groups, firsts = group_rows(_keys(expr, value.labels))
+    groups, firsts = group_rows(label_keys(value.labels, expr.grouping, excluded=expr.without))
     labels = [_group_labels(expr, value.labels[row]) for row in firsts]
     if expr.op == "count_values":
         assert isinstance(param, str)
@@ -64,19 +64,6 @@ def evaluate(
     if not expr.without and METRIC_NAME in expr.grouping:
         np.logical_or.at(unnamed, groups, value.unnamed)
     return Vector(labels, out, present, unnamed)
-
-
-def _keys(expr: Aggregate, labels: Sequence[Labels]) -> list[Hashable]:
-    names = expr.grouping
-    if expr.without:
-        dropped = frozenset(names) | {METRIC_NAME}
-        return [
-            frozenset(item for item in series.items() if item[0] not in dropped)
-            for series in labels
-        ]
-    if not names:
-        return [()] * len(labels)
-    return [tuple(series.get(name, "") for name in names) for series in labels]
 
 
 def _group_labels(expr: Aggregate, labels: Labels) -> Labels:

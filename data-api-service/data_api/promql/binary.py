@@ -20,6 +20,7 @@ from data_api.promql.values import (
     empty,
     group_rows,
     key,
+    label_keys,
     merge_equal,
     without,
 )
@@ -66,14 +67,10 @@ def vector_scalar(expr: Binary, value: Vector, scalar: F64, *, swapped: bool) ->
     return replace(value, present=value.present & holds).compact()
 
 
-def _signatures(matching: Matching, labels: Sequence[Labels]) -> list[Hashable]:
-    if matching.on:
-        names = matching.labels
-        return [tuple(series.get(name, "") for name in names) for series in labels]
-    ignored = frozenset(matching.labels) | {METRIC_NAME}
-    return [
-        frozenset(item for item in series.items() if item[0] not in ignored) for series in labels
-    ]
+def _signatures(matching: Matching, first: Vector, second: Vector) -> list[Hashable]:
+    """Equal for the series of both vectors that belong to one match group."""
+    labels = [*first.labels, *second.labels]
+    return label_keys(labels, matching.labels, excluded=not matching.on)
 
 
 def sets(expr: Binary, lhs: Vector, rhs: Vector) -> Vector:
@@ -83,8 +80,7 @@ def sets(expr: Binary, lhs: Vector, rhs: Vector) -> Vector:
         return rhs
     if not rhs.rows:
         return empty(lhs.values.shape[1]) if expr.op == "and" else lhs
-    signatures = _signatures(expr.matching, [*lhs.labels, *rhs.labels])
-    groups, firsts = group_rows(signatures)
+    groups, firsts = group_rows(_signatures(expr.matching, lhs, rhs))
     left, right = groups[: lhs.rows], groups[lhs.rows :]
     shape = (len(firsts), lhs.values.shape[1])
     if expr.op == "or":
@@ -133,7 +129,7 @@ def vectors(
     fills = matching.fill_left is not None or matching.fill_right is not None
     if not fills and not (many.rows and one.rows):
         return empty(lhs.values.shape[1])
-    groups, _ = group_rows(_signatures(matching, [*many.labels, *one.labels]))
+    groups, _ = group_rows(_signatures(matching, many, one))
     many_groups, one_groups = groups[: many.rows], groups[many.rows :]
     _refuse_duplicates(matching, many, one, one_groups, swapped=swapped)
     sizes = np.bincount(one_groups, minlength=int(groups.max(initial=0)) + 1)

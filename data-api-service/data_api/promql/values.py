@@ -107,6 +107,21 @@ def without(labels: Labels, names: frozenset[str]) -> Labels:
     return {name: value for name, value in labels.items() if name not in names}
 
 
+def label_keys(labels: Sequence[Labels], names: Sequence[str], *, excluded: bool) -> list[Hashable]:
+    """What two series of one group have in common, by which they are grouped.
+
+    The values of the labels `names`; with `excluded`, all labels but those and the metric name.
+    """
+    if not excluded and not names:
+        return [()] * len(labels)
+    if not excluded:
+        return [tuple(series.get(name, "") for name in names) for series in labels]
+    ignored = frozenset(names) | {METRIC_NAME}
+    return [
+        frozenset(item for item in series.items() if item[0] not in ignored) for series in labels
+    ]
+
+
 def group_rows(keys: Iterable[Hashable]) -> tuple[I64, list[int]]:
     """The group of each row, numbered in order of appearance, and each group's first row."""
     numbers: dict[Hashable, int] = {}
