@@ -64,11 +64,11 @@ class Grid:
             raise TooManySeries(limit=self.series_max)
         if needed * self.steps > self.points_max:
             raise TooManyPoints(series=needed, steps=self.steps, limit=self.points_max)
-        held = self._block.shape[0]
-        if needed > held:
-            room = min(max(2 * held, needed, 16), max(self.points_max // self.steps, needed))
+        rows = self._block.shape[0]
+        if needed > rows:
+            room = min(max(2 * rows, needed, 16), max(self.points_max // self.steps, needed))
             grown: F64 = np.full((room, self.steps), np.nan)
-            grown[:held] = self._block
+            grown[:rows] = self._block
             self._block = grown
 
     def frame(self) -> pd.DataFrame:

@@ -48,7 +48,7 @@ class Child:
     process: subprocess.Popen[bytes]
     link: Connection
     idle_since_s: float
-    held: Claim | None = None
+    claim: Claim | None = None
     began_s: float = 0.0
     cancelled_s: float | None = None
 
@@ -167,8 +167,8 @@ class Worker:
         if now_s - self._beat_s >= HEARTBEAT_S:
             self._beat_s = now_s
             for child in self.busy():
-                if child.held is not None:
-                    self.beat(child, child.held, now_s)
+                if child.claim is not None:
+                    self.beat(child, child.claim, now_s)
         while len(self.busy()) < self.settings.worker_jobs and self.claim_one():
             pass
         if now_s - self._swept_s >= SWEEP_INTERVAL_S:
@@ -181,7 +181,7 @@ class Worker:
 
     def busy(self) -> list[Child]:
         """Children with a job."""
-        return [child for child in self.children if child.held is not None]
+        return [child for child in self.children if child.claim is not None]
 
     def reap(self) -> None:
         """Children that finished are idle, that died or were idle too long are gone."""
@@ -190,73 +190,73 @@ class Worker:
             with contextlib.suppress(EOFError, OSError):
                 while child.link.poll():
                     _, token = child.link.recv()
-                    if child.held is not None and child.held.token == token:
-                        child.held, child.idle_since_s, child.cancelled_s = None, now_s, None
+                    if child.claim is not None and child.claim.token == token:
+                        child.claim, child.idle_since_s, child.cancelled_s = None, now_s, None
             if child.process.poll() is not None:
                 self.lost(child)
-            elif child.held is None and now_s - child.idle_since_s > self.settings.worker_idle_s:
+            elif child.claim is None and now_s - child.idle_since_s > self.settings.worker_idle_s:
                 self.discard(child)
 
     def lost(self, child: Child) -> None:
         """The child died: its job waits for another attempt."""
-        code, held = child.process.returncode, child.held
+        code, claim = child.process.returncode, child.claim
         self.discard(child)
-        if held is None:
+        if claim is None:
             return
-        log.warning("job_process_lost", job=str(held.job.id), exit_code=code)
+        log.warning("job_process_lost", job=str(claim.job.id), exit_code=code)
         reason = f"its process ended with exit code {code}"
-        self.settle(
-            held,
-            lambda db, now: claims.try_again(db, held, now, reason, self.settings.attempts_max),
+        self.end_job(
+            claim,
+            lambda db, now: claims.try_again(db, claim, now, reason, self.settings.attempts_max),
         )
 
-    def beat(self, child: Child, held: Claim, now_s: float) -> None:
+    def beat(self, child: Child, claim: Claim, now_s: float) -> None:
         """The lease has moved on, or the child was told, or made, to stop."""
         try:
             with transaction(self.engine) as db:
                 now = claims.database_clock(db)
-                asked = claims.heartbeat(db, held, now, self.settings.worker_lease_s)
+                cancel_requested = claims.heartbeat(db, claim, now, self.settings.worker_lease_s)
         except claims.LeaseLost:
             # also the child's own ending, written just before its "done" arrives
             if child.link.poll(0.2):
                 self.reap()
             else:
-                log.warning("lease_lost", job=str(held.job.id))
+                log.warning("lease_lost", job=str(claim.job.id))
                 self.discard(child)
             return
-        if asked and child.cancelled_s is None:
+        if cancel_requested and child.cancelled_s is None:
             child.cancelled_s = now_s
             with contextlib.suppress(OSError):
-                child.link.send(("cancel", held.token))
+                child.link.send(("cancel", claim.token))
         elif child.cancelled_s is not None and now_s - child.cancelled_s > CANCEL_GRACE_S:
             self.discard(child)
-            self.settle(held, lambda db, now: claims.cancelled(db, held, now))
+            self.end_job(claim, lambda db, now: claims.cancelled(db, claim, now))
         elif now_s - child.began_s > self.settings.job_timeout_s:
             self.discard(child)
             limit = f"it ran longer than {self.settings.job_timeout_s:g} s"
-            self.settle(held, lambda db, now: claims.fail(db, held, now, limit))
+            self.end_job(claim, lambda db, now: claims.fail(db, claim, now, limit))
 
     def claim_one(self) -> bool:
         """Whether a job was claimed and handed to a child."""
         with transaction(self.engine) as db:
-            held = claims.claim(
+            claim = claims.claim(
                 db,
                 self.name,
                 claims.database_clock(db),
                 self.settings.worker_lease_s,
                 self.settings.attempts_max,
             )
-        if held is None:
+        if claim is None:
             return False
         now_s = self.monotonic()
-        child = next((child for child in self.children if child.held is None), None)
+        child = next((child for child in self.children if child.claim is None), None)
         if child is None:
             child = self.start(now_s)
             self.children.append(child)
-        child.held, child.began_s, child.cancelled_s = held, now_s, None
-        log.info("job_claimed", job=str(held.job.id), attempt=held.job.attempts)
+        child.claim, child.began_s, child.cancelled_s = claim, now_s, None
+        log.info("job_claimed", job=str(claim.job.id), attempt=claim.job.attempts)
         with contextlib.suppress(OSError):  # a child that just died: reaped in the next round
-            child.link.send(("run", held))
+            child.link.send(("run", claim))
         return True
 
     def discard(self, child: Child) -> None:
@@ -264,7 +264,7 @@ class Worker:
         child.end()
         self.children.remove(child)
 
-    def settle(self, held: Claim, act: Callable[[Db, datetime], None]) -> None:
+    def end_job(self, claim: Claim, act: Callable[[Db, datetime], None]) -> None:
         """The job's end is written unless somebody else has it, or the database is away.
 
         In that case its lease runs out and another worker decides.
@@ -273,7 +273,7 @@ class Worker:
             with transaction(self.engine) as db:
                 act(db, claims.database_clock(db))
         except (claims.LeaseLost, DatabaseUnavailable) as error:
-            log.warning("job_left_to_its_lease", job=str(held.job.id), reason=repr(error))
+            log.warning("job_left_to_its_lease", job=str(claim.job.id), reason=repr(error))
 
     def rest(self) -> None:
         """Until something happens: work was submitted, a child spoke or died, a beat is due."""
@@ -290,10 +290,10 @@ class Worker:
     def leave(self) -> None:
         """Every claim is given back, every child is gone."""
         for child in list(self.children):
-            held = child.held
+            claim = child.claim
             self.discard(child)
-            if held is not None:
-                self.settle(held, lambda db, now, mine=held: claims.give_back(db, mine, now))  # type: ignore[misc]
+            if claim is not None:
+                self.end_job(claim, lambda db, now, mine=claim: claims.give_back(db, mine, now))  # type: ignore[misc]
         self._bell.close()
         self._wake_read.close()
         self._wake_write.close()

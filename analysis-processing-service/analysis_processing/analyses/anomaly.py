@@ -164,11 +164,11 @@ def episodes(unusual: F64, threshold: float, refractory: int) -> list[tuple[int,
     breaks = np.flatnonzero(np.diff(over) > refractory + 1)
     firsts = over[np.concatenate(([0], breaks + 1))]
     lasts = over[np.concatenate((breaks, [over.size - 1]))]
-    found = []
+    episodes = []
     for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
         peak = first + int(np.nanargmax(unusual[first : last + 1]))
-        found.append((first, last, peak))
-    return found
+        episodes.append((first, last, peak))
+    return episodes
 
 
 def anomalies(

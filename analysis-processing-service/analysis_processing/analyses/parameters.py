@@ -88,11 +88,11 @@ class Parameter:
     def _season(self, value: Any, step_ms: int) -> str:
         if value in self.choices:
             return str(value)
-        found = DURATION.fullmatch(value) if isinstance(value, str) else None
-        if found is None:
+        match = DURATION.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
             self._refuse(value, f"{' or '.join(self.choices)} or a duration such as 1d")
-        assert found is not None
-        season_ms = int(found[1]) * UNITS_MS[found[2]]
+        assert match is not None
+        season_ms = int(match[1]) * UNITS_MS[match[2]]
         if season_ms % step_ms:
             self._refuse(value, f"a whole multiple of the step ({step_ms} ms)")
         if not PHASES_MIN <= season_ms // step_ms <= PHASES_MAX:
@@ -155,11 +155,11 @@ def resolve(
     parameters: tuple[Parameter, ...], given: Mapping[str, Any], step_ms: int
 ) -> dict[str, Any]:
     """Every parameter with a value; raises InvalidJob for an unknown name or a bad value."""
-    known = {parameter.name for parameter in parameters}
-    unknown = sorted(set(given) - known)
+    names = {parameter.name for parameter in parameters}
+    unknown = sorted(set(given) - names)
     if unknown:
         shown = unknown[0][:40].encode("ascii", "backslashreplace").decode()
-        raise InvalidJob(detail=f"params.{shown} is unknown; known are {', '.join(sorted(known))}")
+        raise InvalidJob(detail=f"params.{shown} is unknown; known are {', '.join(sorted(names))}")
     return {
         parameter.name: parameter.check(given.get(parameter.name, parameter.default), step_ms)
         for parameter in parameters
@@ -180,6 +180,6 @@ def season_steps(season: str, step_ms: int) -> tuple[int, ...]:
             for season_ms in AUTO_SEASONS_MS
             if season_ms % step_ms == 0 and PHASES_MIN * 3 <= season_ms // step_ms <= PHASES_MAX
         )
-    found = DURATION.fullmatch(season)
-    assert found is not None, "checked by Parameter"
-    return (int(found[1]) * UNITS_MS[found[2]] // step_ms,)
+    match = DURATION.fullmatch(season)
+    assert match is not None, "checked by Parameter"
+    return (int(match[1]) * UNITS_MS[match[2]] // step_ms,)

@@ -55,13 +55,13 @@ class DataApi:
             first = last + 1
 
     async def _query_range(self, request: Request, first: int, last: int) -> list[Sampled]:
-        asked = {
+        form = {
             "query": request.query,
             "start": seconds(request.start_ms + first * request.step_ms),
             "end": seconds(request.start_ms + last * request.step_ms),
             "step": seconds(request.step_ms),
         }
-        body = await self.door.post("/api/v1/query_range", data=asked)
+        body = await self.door.post("/api/v1/query_range", data=form)
         try:
             said = json.loads(body)
             data = said["data"]

@@ -33,21 +33,21 @@ def requests(
     series: list[tuple[Labels, I64, F64]],
 ) -> Iterator[tuple[bytes, int]]:
     """Bodies of at most REQUEST_SAMPLES samples, and how many each holds; NaN is left out."""
-    held: list[tuple[Labels, list[tuple[int, float]]]] = []
+    batch: list[tuple[Labels, list[tuple[int, float]]]] = []
     count = 0
     for labels, timestamps_ms, values in series:
-        kept = np.flatnonzero(np.isfinite(values))
-        samples = list(zip(timestamps_ms[kept].tolist(), values[kept].tolist(), strict=True))
+        finite = np.flatnonzero(np.isfinite(values))
+        samples = list(zip(timestamps_ms[finite].tolist(), values[finite].tolist(), strict=True))
         while samples:
             room = REQUEST_SAMPLES - count
-            held.append((labels, samples[:room]))
+            batch.append((labels, samples[:room]))
             count += len(samples[:room])
             samples = samples[room:]
             if count == REQUEST_SAMPLES:
-                yield remote_write.encode(held), count
-                held, count = [], 0
-    if held:
-        yield remote_write.encode(held), count
+                yield remote_write.encode(batch), count
+                batch, count = [], 0
+    if batch:
+        yield remote_write.encode(batch), count
 
 
 @dataclass(frozen=True, slots=True)

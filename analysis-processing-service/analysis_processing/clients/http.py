@@ -68,9 +68,9 @@ class Door:
 
     @staticmethod
     def _wait_s(attempt: int, trouble: str) -> float:
-        asked = trouble.partition(" ")[2]
+        pause_s = trouble.partition(" ")[2]
         wait_s = BACK_OFF_S * 2.0 ** (2 * (attempt - 1))
-        return min(max(wait_s, float(asked)) if asked.isdigit() else wait_s, WAIT_MAX_S)
+        return min(max(wait_s, float(pause_s)) if pause_s.isdigit() else wait_s, WAIT_MAX_S)
 
 
 def explain(body: bytes) -> str:

@@ -77,12 +77,12 @@ class Inbox:
             self._cancelled.clear()
 
 
-async def run(held: Claim, inbox: Inbox, settings: Settings, engine: Engine) -> None:
+async def run(claim: Claim, inbox: Inbox, settings: Settings, engine: Engine) -> None:
     """The claim is out of our hands, one way or another."""
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(tenant=str(held.job.tenant))
+    structlog.contextvars.bind_contextvars(tenant=str(claim.job.tenant))
     with anyio.CancelScope() as scope:
-        inbox.enter(held.token, scope)
+        inbox.enter(claim.token, scope)
         async with httpx.AsyncClient(timeout=HTTP_TIMEOUT) as http:
             secret = settings.service_token.get_secret_value()
             identity = IdentityClient(settings.ubs_url, secret, "aps", http)
@@ -117,12 +117,12 @@ async def run(held: Claim, inbox: Inbox, settings: Settings, engine: Engine) -> 
                     )
                 ),
             )
-            await runner.run(held)
+            await runner.run(claim)
     inbox.leave()
     if scope.cancelled_caught:
         with transaction(engine) as db:
-            claims.cancelled(db, held, claims.database_clock(db))
-        log.info("job_cancelled", job=str(held.job.id))
+            claims.cancelled(db, claim, claims.database_clock(db))
+        log.info("job_cancelled", job=str(claim.job.id))
 
 
 def main(socket_fd: int) -> None:
@@ -135,12 +135,12 @@ def main(socket_fd: int) -> None:
     worker = Connection(socket_fd)
     inbox = Inbox(worker)
     while True:
-        held = inbox.claims.get()
+        claim = inbox.claims.get()
         try:
-            anyio.run(run, held, inbox, settings, engine)
+            anyio.run(run, claim, inbox, settings, engine)
         except (claims.LeaseLost, DatabaseUnavailable) as error:
-            log.warning("job_dropped", job=str(held.job.id), reason=repr(error))
-        worker.send(("done", held.token))
+            log.warning("job_dropped", job=str(claim.job.id), reason=repr(error))
+        worker.send(("done", claim.token))
 
 
 if __name__ == "__main__":

@@ -69,22 +69,22 @@ def claim(
 
     A job whose workers were lost `attempts_max` times fails here instead of killing another one.
     """
-    while (found := db.scalar(NEXT, {"now": now})) is not None:
-        held = to_job(db.execute(select(job).where(job.c.id == found)).one())
+    while (job_id := db.scalar(NEXT, {"now": now})) is not None:
+        candidate = to_job(db.execute(select(job).where(job.c.id == job_id)).one())
         ending: dict[str, str] | None = None
-        if held.cancel_requested:
+        if candidate.cancel_requested:
             ending = {"state": State.CANCELLED}
-        elif held.attempts >= attempts_max:
-            lost = f"given up after {held.attempts} attempts: the worker was lost each time"
-            ending = {"state": State.FAILED, "error": held.error or lost}
+        elif candidate.attempts >= attempts_max:
+            lost = f"given up after {candidate.attempts} attempts: the worker was lost each time"
+            ending = {"state": State.FAILED, "error": candidate.error or lost}
         if ending is not None:
             free = {"claim": None, "lease_until": None, "finished_at": now, "eta_s": None}
-            db.execute(update(job).where(job.c.id == found).values(**free, **ending))
+            db.execute(update(job).where(job.c.id == job_id).values(**free, **ending))
             continue
         token = uuid4()
         row = db.execute(
             update(job)
-            .where(job.c.id == found)
+            .where(job.c.id == job_id)
             .values(
                 state=State.RUNNING,
                 attempts=job.c.attempts + 1,
@@ -103,24 +103,24 @@ def claim(
     return None
 
 
-def heartbeat(db: Connection, held: Claim, now: datetime, lease_s: float) -> bool:
+def heartbeat(db: Connection, claim: Claim, now: datetime, lease_s: float) -> bool:
     """Whether the job was asked to stop; the lease has moved on. Raises LeaseLost."""
-    asked = db.scalar(
+    cancel_requested = db.scalar(
         update(job)
-        .where(job.c.id == held.job.id, job.c.claim == held.token)
+        .where(job.c.id == claim.job.id, job.c.claim == claim.token)
         .values(lease_until=now + timedelta(seconds=lease_s))
         .returning(job.c.cancel_requested)
     )
-    if asked is None:
+    if cancel_requested is None:
         raise LeaseLost
-    return bool(asked)
+    return bool(cancel_requested)
 
 
-def report(db: Connection, held: Claim, progress: Progress) -> None:
+def report(db: Connection, claim: Claim, progress: Progress) -> None:
     """The job shows this progress. Raises LeaseLost."""
     _update(
         db,
-        held,
+        claim,
         progress_done=progress.done,
         progress_total=progress.total,
         progress_message=progress.message,
@@ -128,13 +128,13 @@ def report(db: Connection, held: Claim, progress: Progress) -> None:
     )
 
 
-def store_chunk(db: Connection, held: Claim, number: int, series: int, payload: bytes) -> None:
+def store_chunk(db: Connection, claim: Claim, number: int, series: int, payload: bytes) -> None:
     """Chunk `number` of the result is this payload, whatever it was before. Raises LeaseLost."""
-    _lock(db, held)
+    _lock(db, claim)
     row = insert(chunk).values(
-        job_id=held.job.id,
+        job_id=claim.job.id,
         chunk_no=number,
-        tenant_id=held.job.tenant,
+        tenant_id=claim.job.tenant,
         series=series,
         payload=payload,
     )
@@ -144,7 +144,7 @@ def store_chunk(db: Connection, held: Claim, number: int, series: int, payload: 
 
 def succeed(
     db: Connection,
-    held: Claim,
+    claim: Claim,
     now: datetime,
     *,
     chunks: int,
@@ -158,7 +158,7 @@ def succeed(
     """
     _end(
         db,
-        held,
+        claim,
         state=State.SUCCEEDED,
         finished_at=now,
         summary=summary,
@@ -168,41 +168,43 @@ def succeed(
         progress_message="done",
         eta_s=None,
     )
-    db.execute(delete(chunk).where(chunk.c.job_id == held.job.id, chunk.c.chunk_no >= chunks))
+    db.execute(delete(chunk).where(chunk.c.job_id == claim.job.id, chunk.c.chunk_no >= chunks))
 
 
-def fail(db: Connection, held: Claim, now: datetime, error: str) -> None:
+def fail(db: Connection, claim: Claim, now: datetime, error: str) -> None:
     """The job ended without a result, and another attempt would end the same way."""
-    _end(db, held, state=State.FAILED, finished_at=now, error=error, eta_s=None)
+    _end(db, claim, state=State.FAILED, finished_at=now, error=error, eta_s=None)
 
 
-def cancelled(db: Connection, held: Claim, now: datetime) -> None:
+def cancelled(db: Connection, claim: Claim, now: datetime) -> None:
     """The job stopped because somebody asked for it."""
-    _end(db, held, state=State.CANCELLED, finished_at=now, eta_s=None, progress_message="cancelled")
+    _end(
+        db, claim, state=State.CANCELLED, finished_at=now, eta_s=None, progress_message="cancelled"
+    )
 
 
-def try_again(db: Connection, held: Claim, now: datetime, error: str, attempts_max: int) -> None:
+def try_again(db: Connection, claim: Claim, now: datetime, error: str, attempts_max: int) -> None:
     """The job is queued for later, or failed when it had its attempts; the trouble is on record."""
-    if held.job.attempts >= attempts_max:
-        fail(db, held, now, f"given up after {held.job.attempts} attempts: {error}")
+    if claim.job.attempts >= attempts_max:
+        fail(db, claim, now, f"given up after {claim.job.attempts} attempts: {error}")
         return
-    wait_s = back_off_s(held.job.attempts)
+    wait_s = back_off_s(claim.job.attempts)
     _end(
         db,
-        held,
+        claim,
         state=State.QUEUED,
         run_after=now + timedelta(seconds=wait_s),
         error=error,
         eta_s=None,
-        progress_message=f"waiting {wait_s:g} s before attempt {held.job.attempts + 1}",
+        progress_message=f"waiting {wait_s:g} s before attempt {claim.job.attempts + 1}",
     )
 
 
-def give_back(db: Connection, held: Claim, now: datetime) -> None:
+def give_back(db: Connection, claim: Claim, now: datetime) -> None:
     """The job is as if never claimed: its worker stops in an orderly way."""
     _end(
         db,
-        held,
+        claim,
         state=State.QUEUED,
         attempts=job.c.attempts - 1,
         run_after=now,
@@ -223,17 +225,17 @@ def sweep(db: Connection, now: datetime, retention_days: int) -> int:
     return db.execute(delete(job).where(job.c.id.in_(old.scalar_subquery()))).rowcount
 
 
-def _lock(db: Connection, held: Claim) -> None:
-    mine = select(job.c.id).where(job.c.id == held.job.id, job.c.claim == held.token)
+def _lock(db: Connection, claim: Claim) -> None:
+    mine = select(job.c.id).where(job.c.id == claim.job.id, job.c.claim == claim.token)
     if db.scalar(mine.with_for_update()) is None:
         raise LeaseLost
 
 
-def _update(db: Connection, held: Claim, **values: object) -> None:
-    mine = update(job).where(job.c.id == held.job.id, job.c.claim == held.token)
+def _update(db: Connection, owned: Claim, **values: object) -> None:
+    mine = update(job).where(job.c.id == owned.job.id, job.c.claim == owned.token)
     if db.execute(mine.values(**values)).rowcount != 1:
         raise LeaseLost
 
 
-def _end(db: Connection, held: Claim, **values: object) -> None:
-    _update(db, held, claim=None, lease_until=None, claimed_by=None, **values)
+def _end(db: Connection, owned: Claim, **values: object) -> None:
+    _update(db, owned, claim=None, lease_until=None, claimed_by=None, **values)

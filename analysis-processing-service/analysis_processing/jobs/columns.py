@@ -19,7 +19,6 @@ import cramjam
 COLUMNS = ("values", "expected", "lower", "upper", "score")
 Floats: TypeAlias = "array[float]"  # a subscript only type checkers know before Python 3.12
 LEVEL = 3
-PAYLOAD_BYTES_MAX = 512 * 1024 * 1024
 
 
 def encode(header: dict[str, Any], columns: Iterable[bytes]) -> bytes:
@@ -41,15 +40,15 @@ def decode(payload: bytes) -> tuple[dict[str, Any], Iterator[dict[str, Floats]]]
 def _columns(raw: memoryview, steps: int, series: int) -> Iterator[dict[str, Floats]]:
     size = 8 * steps
     for row in range(series):
-        found = {}
+        named = {}
         for place, name in enumerate(COLUMNS):
             at = (row * len(COLUMNS) + place) * size
             column = array("d")
             column.frombytes(raw[at : at + size])
             if sys.byteorder == "big":
                 column.byteswap()
-            found[name] = column
-        yield found
+            named[name] = column
+        yield named
 
 
 def as_json(payload: bytes) -> Iterator[str]:
@@ -57,11 +56,11 @@ def as_json(payload: bytes) -> Iterator[str]:
     header, columns = decode(payload)
     first, step, steps = header["start_ms"], header["step_ms"], header["steps"]
     times = json.dumps(list(range(first, first + step * steps, step)), separators=(",", ":"))
-    for series, held in zip(header["series"], columns, strict=True):
+    for series, of_series in zip(header["series"], columns, strict=True):
         parts = [
             f'"labels":{json.dumps(series["labels"])}',
             f'"timestamps_ms":{times}',
-            *(f'"{name}":{numbers(column)}' for name, column in held.items()),
+            *(f'"{name}":{numbers(column)}' for name, column in of_series.items()),
             f'"anomalies":{json.dumps(series["anomalies"])}',
         ]
         yield "{" + ",".join(parts) + "}"

@@ -32,16 +32,18 @@ class QueueMetrics(Collector):
         """Both gauges; none while the database is away, since 0 would be a lie."""
         try:
             with transaction(self._engine) as db:
-                found = {state: (count, age_s) for state, count, age_s in db.execute(UNFINISHED)}
+                unfinished = {
+                    state: (count, age_s) for state, count, age_s in db.execute(UNFINISHED)
+                }
         except ServiceError:
             return
         jobs = GaugeMetricFamily(
             "cloudopshub_analysis_jobs", "Unfinished analysis jobs.", labels=["state"]
         )
         for state in ("queued", "running"):
-            jobs.add_metric([state], found.get(state, (0, 0))[0])
+            jobs.add_metric([state], unfinished.get(state, (0, 0))[0])
         yield jobs
-        waited_s = float(found.get("queued", (0, 0))[1])
+        waited_s = float(unfinished.get("queued", (0, 0))[1])
         yield GaugeMetricFamily(
             "cloudopshub_analysis_oldest_queued_seconds",
             "How long the oldest job that may run has waited.",

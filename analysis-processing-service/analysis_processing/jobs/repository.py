@@ -26,7 +26,7 @@ def job_id(tenant: UUID, request: Request, code_version: str) -> UUID:
 
     A version-8 UUID of SHA-256 over the canonical JSON of all of it.
     """
-    asked = [
+    fields = [
         str(tenant),
         request.kind,
         request.params,
@@ -36,7 +36,7 @@ def job_id(tenant: UUID, request: Request, code_version: str) -> UUID:
         request.step_ms,
         code_version,
     ]
-    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
     digest = bytearray(hashlib.sha256(canonical).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x80
     digest[8] = digest[8] & 0x3F | 0x80
@@ -58,9 +58,9 @@ def submit(
     """
     version = find(request.kind).version
     identity = job_id(tenant, request, version)
-    known = _find(db, tenant, identity)
-    if known is not None:
-        return known, False
+    existing = _find(db, tenant, identity)
+    if existing is not None:
+        return existing, False
     db.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended('submit:' || :tenant, 0))"),
         {"tenant": str(tenant)},
@@ -101,10 +101,10 @@ def notify(db: Connection) -> None:
 
 def get(db: Connection, tenant: UUID, identity: UUID) -> Job:
     """The tenant's job of that id; raises JobNotFound."""
-    found = _find(db, tenant, identity)
-    if found is None:
+    stored = _find(db, tenant, identity)
+    if stored is None:
         raise JobNotFound(id=identity)
-    return found
+    return stored
 
 
 def newest(db: Connection, tenant: UUID, limit: int) -> list[Job]:
@@ -120,16 +120,16 @@ def newest(db: Connection, tenant: UUID, limit: int) -> list[Job]:
 
 def cancel(db: Connection, tenant: UUID, identity: UUID, now: datetime) -> Job:
     """A queued job is cancelled, a running one is told to stop; cancelling twice is no error."""
-    held = _lock(db, tenant, identity)
-    match held.state:
+    stored = _lock(db, tenant, identity)
+    match stored.state:
         case State.QUEUED:
             changed = {"state": State.CANCELLED, "finished_at": now, "eta_s": None}
         case State.RUNNING:
             changed = {"cancel_requested": True}
         case State.CANCELLED:
-            return held
+            return stored
         case _:
-            raise WrongState(state=held.state, wanted="queued or running")
+            raise WrongState(state=stored.state, wanted="queued or running")
     db.execute(update(job).where(job.c.tenant_id == tenant, job.c.id == identity).values(**changed))
     notify(db)
     return get(db, tenant, identity)
@@ -137,9 +137,9 @@ def cancel(db: Connection, tenant: UUID, identity: UUID, now: datetime) -> Job:
 
 def retry(db: Connection, tenant: UUID, identity: UUID, now: datetime) -> Job:
     """A failed or cancelled job is queued afresh, its attempts and leftovers forgotten."""
-    held = _lock(db, tenant, identity)
-    if held.state not in (State.FAILED, State.CANCELLED):
-        raise WrongState(state=held.state, wanted="failed or cancelled")
+    stored = _lock(db, tenant, identity)
+    if stored.state not in (State.FAILED, State.CANCELLED):
+        raise WrongState(state=stored.state, wanted="failed or cancelled")
     db.execute(delete(chunk).where(chunk.c.tenant_id == tenant, chunk.c.job_id == identity))
     db.execute(
         update(job)
@@ -166,10 +166,10 @@ def retry(db: Connection, tenant: UUID, identity: UUID, now: datetime) -> Job:
 
 def finished(db: Connection, tenant: UUID, identity: UUID) -> Job:
     """The tenant's job when it has a result; raises WrongState while it has none."""
-    held = get(db, tenant, identity)
-    if held.state is not State.SUCCEEDED:
-        raise WrongState(state=held.state, wanted="succeeded")
-    return held
+    stored = get(db, tenant, identity)
+    if stored.state is not State.SUCCEEDED:
+        raise WrongState(state=stored.state, wanted="succeeded")
+    return stored
 
 
 def payloads(engine: Engine, tenant: UUID, identity: UUID) -> Iterator[bytes]:

@@ -56,44 +56,44 @@ class Runner:
     data_api: Callable[[Claim], DataApi]
     data_ingest: Callable[[Claim], DataIngest]
 
-    async def run(self, held: Claim) -> None:
+    async def run(self, claim: Claim) -> None:
         """The claim is out of our hands: the job succeeded, failed, or waits for another attempt.
 
         Raises LeaseLost when somebody else has it, DatabaseUnavailable when its end cannot be
         written: the lease will run out.
         """
         try:
-            await self._run(held)
+            await self._run(claim)
         except claims.LeaseLost:
             raise
         except ServiceError as error:
             again = error.kind in RETRIED
-            log.warning("job_stopped", job=str(held.job.id), error=str(error), again=again)
-            await self._end(held, str(error), again=again)
+            log.warning("job_stopped", job=str(claim.job.id), error=str(error), again=again)
+            await self._end(claim, str(error), again=again)
         except Exception as error:
-            log.exception("job_broke", job=str(held.job.id))
+            log.exception("job_broke", job=str(claim.job.id))
             await self._end(
-                held, f"an unexpected {type(error).__name__}; the log has it", again=False
+                claim, f"an unexpected {type(error).__name__}; the log has it", again=False
             )
 
-    async def _run(self, held: Claim) -> None:
+    async def _run(self, claim: Claim) -> None:
         async def write(progress: Progress) -> None:
-            await self._in_transaction(lambda db, _now: claims.report(db, held, progress))
+            await self._in_transaction(lambda db, _now: claims.report(db, claim, progress))
 
         progress = Reporter(write, self.monotonic)
-        request = held.job.request
-        frame = await self._load(held, progress)
+        request = claim.job.request
+        frame = await self._load(claim, progress)
         params = anomaly.AnomalyParams.from_json(request.params, request.step_ms)
         width = chunk_series(frame.shape[0])
-        found, points, number = 0, 0, 0
+        anomalies, points, number = 0, 0, 0
         scores: list[tuple[Labels, I64, F64]] = []
         for first in range(0, frame.shape[1], width):
             part = frame.iloc[:, first : first + width]
             result = await anyio.to_thread.run_sync(anomaly.run, part, params)
             payload = await anyio.to_thread.run_sync(partial(payload_of, result, request))
             series = len(result.names)
-            await self._store(held, number, series, payload)
-            found += sum(len(episodes) for episodes in result.anomalies)
+            await self._store(claim, number, series, payload)
+            anomalies += sum(len(episodes) for episodes in result.anomalies)
             points += int(np.isfinite(result.observed).sum())
             number += 1
             scores += [
@@ -104,12 +104,12 @@ class Runner:
             await progress(
                 0.6 + 0.25 * done / frame.shape[1], f"analysed {done} of {frame.shape[1]} series"
             )
-        written, warning = await self._write_back(held, scores, progress)
-        summary = {"series": frame.shape[1], "points": points, "anomalies": found}
+        written, warning = await self._write_back(claim, scores, progress)
+        summary = {"series": frame.shape[1], "points": points, "anomalies": anomalies}
         await self._in_transaction(
             lambda db, now: claims.succeed(
                 db,
-                held,
+                claim,
                 now,
                 chunks=number,
                 summary=summary,
@@ -117,10 +117,10 @@ class Runner:
                 warning=warning,
             )
         )
-        log.info("job_succeeded", job=str(held.job.id), warning=warning, **summary)
+        log.info("job_succeeded", job=str(claim.job.id), warning=warning, **summary)
 
-    async def _load(self, held: Claim, progress: Reporter) -> pd.DataFrame:
-        request = held.job.request
+    async def _load(self, claim: Claim, progress: Reporter) -> pd.DataFrame:
+        request = claim.job.request
         grid = Grid(
             request.start_ms,
             request.step_ms,
@@ -129,7 +129,7 @@ class Runner:
             self.bounds.points_max,
         )
         await progress(0.0, "reading series")
-        async for window in self.data_api(held).windows(request):
+        async for window in self.data_api(claim).windows(request):
             grid.add(window.answer)
             done = window.last + 1
             await progress(
@@ -139,10 +139,10 @@ class Runner:
         return grid.frame()
 
     async def _write_back(
-        self, held: Claim, scores: list[tuple[Labels, I64, F64]], progress: Reporter
+        self, claim: Claim, scores: list[tuple[Labels, I64, F64]], progress: Reporter
     ) -> tuple[list[str], str | None]:
         """The metric names written, and what went wrong. The result stands either way."""
-        if not held.job.request.params["write_back"]:
+        if not claim.job.request.params["write_back"]:
             return [], None
         samples = sum(int(np.isfinite(row).sum()) for _, _, row in scores)
         if samples == 0:
@@ -151,26 +151,26 @@ class Runner:
             limit = self.bounds.write_back_samples_max
             return [], f"scores not written back: {samples} samples, the limit is {limit}"
         try:
-            async for written in self.data_ingest(held).write(scores):
+            async for written in self.data_ingest(claim).write(scores):
                 await progress(
                     0.85 + 0.15 * written / samples, f"wrote {written} of {samples} scores back"
                 )
         except AnalysisError as error:
-            log.warning("write_back_failed", job=str(held.job.id), error=str(error))
+            log.warning("write_back_failed", job=str(claim.job.id), error=str(error))
             return [], f"scores not written back: {error}"
         return [SCORE_METRIC], None
 
-    async def _store(self, held: Claim, number: int, series: int, payload: bytes) -> None:
+    async def _store(self, claim: Claim, number: int, series: int, payload: bytes) -> None:
         await self._in_transaction(
-            lambda db, _now: claims.store_chunk(db, held, number, series, payload)
+            lambda db, _now: claims.store_chunk(db, claim, number, series, payload)
         )
 
-    async def _end(self, held: Claim, error: str, *, again: bool) -> None:
+    async def _end(self, claim: Claim, error: str, *, again: bool) -> None:
         def end(db: Connection, now: Any) -> None:
             if again:
-                claims.try_again(db, held, now, error, self.bounds.attempts_max)
+                claims.try_again(db, claim, now, error, self.bounds.attempts_max)
             else:
-                claims.fail(db, held, now, error)
+                claims.fail(db, claim, now, error)
 
         await self._in_transaction(end)
 
@@ -198,8 +198,8 @@ def payload_of(result: anomaly.Result, request: Request) -> bytes:
             for name, episodes in zip(result.names, result.anomalies, strict=True)
         ],
     }
-    held = (result.observed, result.expected, result.lower, result.upper, result.score)
+    blocks = (result.observed, result.expected, result.lower, result.upper, result.score)
     rows = range(len(result.names))
     return columns.encode(
-        header, [block[row].astype("<f8").tobytes() for row in rows for block in held]
+        header, [block[row].astype("<f8").tobytes() for row in rows for block in blocks]
     )

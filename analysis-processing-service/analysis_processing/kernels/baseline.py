@@ -215,10 +215,10 @@ def advance(  # noqa: PLR0917  numba passes by position
                 reach = CLIP * widths[m]
                 surprising = settled and abs(error) > SURPRISE * widths[m]
                 move = error
-                kept = abs(error)
+                residual = abs(error)
                 if settled:
                     move = min(max(error, -reach), reach)
-                    kept = min(kept, SURPRISE * widths[m])
+                    residual = min(residual, SURPRISE * widths[m])
                 # a season that is missed for a while leans to one side
                 leaning = m > 0 and settled and abs(error) > LEANING * widths[m]
                 side = 1.0 if error > 0.0 else -1.0
@@ -265,12 +265,12 @@ def advance(  # noqa: PLR0917  numba passes by position
                 # the width
                 # the rest of a streak would widen what it stands out from
                 if abs(model[RUN]) <= 1.0 and abs(model[LEAN]) <= 1.0:
-                    held = int(model[FILLED])
+                    filled = int(model[FILLED])
                     at = int(model[CURSOR])
-                    push(rings[s, m], ranks[s, m], held, at, kept)
-                    held = min(held + 1, rings.shape[2])
-                    model[FILLED] = float(held)
+                    push(rings[s, m], ranks[s, m], filled, at, residual)
+                    filled = min(filled + 1, rings.shape[2])
+                    model[FILLED] = float(filled)
                     model[CURSOR] = float((at + 1) % rings.shape[2])
-                    model[SIGMA] = robust_sigma(ranks[s, m], held)
+                    model[SIGMA] = robust_sigma(ranks[s, m], filled)
             mark[SEEN] += 1.0
             mark[SETTLE] = max(mark[SETTLE] - 1.0, 0.0)

@@ -39,15 +39,15 @@ def push(ring: np.ndarray, ranked: np.ndarray, filled: int, cursor: int, residua
 
     filled: how many were held before; when that is all of them, the one at the cursor leaves.
     """
-    held = filled
+    stored = filled
     if filled == ring.size:
         at = rank_of(ranked, filled, ring[cursor])
         for i in range(at, filled - 1):
             ranked[i] = ranked[i + 1]
-        held = filled - 1
+        stored = filled - 1
     ring[cursor] = residual
-    at = rank_of(ranked, held, residual)
-    for i in range(held, at, -1):
+    at = rank_of(ranked, stored, residual)
+    for i in range(stored, at, -1):
         ranked[i] = ranked[i - 1]
     ranked[at] = residual
 

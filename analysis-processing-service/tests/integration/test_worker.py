@@ -162,7 +162,7 @@ def test_the_end_of_a_job_is_not_taken_for_a_lost_lease(stage, engine):
     stage.far[0].send(("done", held.token))
     stage.worker.beat(child, held, stage.now_s)
     assert stage.worker.children == [child]
-    assert child.held is None
+    assert child.claim is None
 
 
 def test_a_stopping_worker_gives_its_jobs_back(stage):
