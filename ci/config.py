@@ -9,6 +9,7 @@ import dataclasses
 import json
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -18,6 +19,7 @@ from ci.errors import Defect, UsageError
 from ci.model import Catalogue, ImageRef, Service
 
 SEVERITIES = ("UNDEFINED", "INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")
+Pin = Literal["digest", "tag"]
 STRICT = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
 ADDRESSES = {
     "ECR_REGISTRY": ("registry", "address"),
@@ -76,11 +78,20 @@ class ScanConfig:
 class Target:
     """Where one service's image stands: a file and the path of a key in it, as templates.
 
-    Both may hold {environment}, {folder}, {code} and {image}.
+    Both may hold {environment}, {folder}, {code} and {image}. document: which one of several in the
+    file, from 0. pin: how the image is written; None: as [manifests] says. read_elsewhere: the
+    chart of the service does not show the image (a file of tags, an app of apps).
     """
 
     file: str
     key: str
+    document: Annotated[int | None, Field(ge=0)] = None
+    pin: Pin | None = None
+    read_elsewhere: bool = False
+
+    def pinned(self, image: ImageRef) -> ImageRef:
+        """`image` as the file is to name it."""
+        return replace(image, digest=None) if self.pin == "tag" else image
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -88,7 +99,8 @@ class Render:
     """How manifests are rendered before and after an edit.
 
     values: files given to Helm in this order, those that exist. path: the folder kustomize builds.
-    may_change: paths within an object that may change beside the images.
+    may_change: what may change beside the images, `*` for anything: paths within an object, or
+    `Kind name` of an object that comes or goes.
     """
 
     tool: Literal["helm", "kustomize", "none"]
@@ -102,7 +114,10 @@ class Render:
 
 @dataclass(frozen=True, config=STRICT)
 class ManifestsConfig:
-    """The repository that Argo CD follows. attempts: pushes before a lost race is given up."""
+    """The repository that Argo CD follows. attempts: pushes before a lost race is given up.
+
+    pin: `digest` writes tag and digest, `tag` the tag alone, which `push` never moves.
+    """
 
     url: str
     branch: str
@@ -112,14 +127,24 @@ class ManifestsConfig:
     require_signature: bool
     target: Target
     render: Render
+    pin: Pin = "digest"
 
 
 @dataclass(frozen=True, config=STRICT)
 class Environment:
-    """One place that runs the platform. promoted_from: None where `bump` itself writes."""
+    """One place that runs the platform. promoted_from: None where `bump` itself writes.
+
+    pull_request: its deliveries wait on a branch of their own until somebody merges them.
+    """
 
     name: str
     promoted_from: Annotated[str | None, Field(alias="from")] = None
+    pull_request: bool = False
+
+    @property
+    def own_branch(self) -> str | None:
+        """The branch of its deliveries; None where they go to the branch that Argo CD follows."""
+        return f"ci/{self.name}" if self.pull_request else None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -179,8 +204,11 @@ class Delivery:
         """Where the image of `service` stands in `environment`."""
         own = (listed.target for listed in self.services if listed.code == service.code)
         template = next(own, None) or self.manifests.target
-        return Target(
-            fill(template.file, service, environment), fill(template.key, service, environment)
+        return replace(
+            template,
+            file=fill(template.file, service, environment),
+            key=fill(template.key, service, environment),
+            pin=template.pin or self.manifests.pin,
         )
 
 

