@@ -11,7 +11,7 @@ from small_platform import why_no_registry
 
 from ci import catalogue, cli, config
 from ci.bump import bumping, means
-from ci.errors import Refused
+from ci.errors import CiError, Refused
 from ci.plan import facts
 from ci.promote import moves
 from ci.push import repositories
@@ -90,6 +90,66 @@ def test_a_chart_that_did_not_render_before_is_said_to_be_broken(tmp_path):
             bump(lab)
         assert refused.value.status == "does_not_render"
         assert len(lab.log()) == 1
+
+
+def test_every_broken_chart_is_told_under_its_own_service(tmp_path):
+    """One run says all that there is to mend."""
+    broken = files(labels="{{ .Values.nothing.there }}")
+    with delivery_lab.running(tmp_path, rest=RENDERED, files=broken) as lab:
+        with pytest.raises(Refused) as refused:
+            bump(lab)
+        assert refused.value.facts["services"] == list(delivery_lab.CODES)
+        for code in delivery_lab.CODES:
+            assert f"{code}-service in staging does not render" in str(refused.value)
+
+
+def test_a_tag_in_a_label_goes_through_when_it_is_pinned_by_its_tag(tmp_path):
+    """With the digest it would be no label; the refusal names the settings that allow it."""
+    labels = '{version: "{{ .Values.image.tag }}"}'
+    allowed = RENDERED.replace("may_change = []", 'may_change = ["metadata.labels.version"]')
+    with delivery_lab.running(tmp_path / "a", rest=allowed, files=files(labels)) as lab:
+        with pytest.raises(Refused, match=r"no value of a label") as refused:
+            bump(lab)
+        for setting in ("may_change", 'pin = "tag"', "read_elsewhere"):
+            assert setting in str(refused.value)
+    pinned = allowed.replace("[manifests]\n", '[manifests]\npin = "tag"\n')
+    with delivery_lab.running(tmp_path / "b", rest=pinned, files=files(labels)) as lab:
+        assert bump(lab).status == "bumped"
+        release = lab.release(1)
+        assert f"tag: '{release.tag}'" in lab.file("das")
+        assert str(release.images["das"]) in "".join(lab.log("%B"))
+        assert bump(lab).status == "already"
+
+
+def test_a_dependency_beside_the_chart_is_built_in_a_copy(tmp_path):
+    """As Argo CD does, without a network; nothing of it is committed."""
+    chart = (
+        "apiVersion: v2\nname: x\nversion: 0.0.1\n"
+        "dependencies: [{name: lib, version: 0.0.1, repository: 'file://../lib'}]\n"
+    )
+    made = files(labels='{{ include "lib.labels" . }}', chart=chart) | {
+        "lib/Chart.yaml": "apiVersion: v2\nname: lib\nversion: 0.0.1\ntype: library\n",
+        "lib/templates/_labels.tpl": '{{ define "lib.labels" }}{a: b}{{ end }}',
+    }
+    with delivery_lab.running(tmp_path / "a", rest=RENDERED, files=made) as lab:
+        assert bump(lab).status == "bumped"
+        names = delivery_lab.git(lab.bare, "show", "--name-only", "--format=", "main")
+        assert {name.split("/")[0] for name in names.split()} == {"environments"}
+    made["chart/Chart.yaml"] = chart.replace("../lib", "../../../../../etc")
+    leaving = delivery_lab.running(tmp_path / "b", rest=RENDERED, files=made)
+    with leaving as lab, pytest.raises(CiError, match=r"is not there|leads out"):
+        bump(lab)
+
+
+def test_a_target_names_the_document_that_holds_the_image(tmp_path):
+    """Of several documents in one file, the one it says changes."""
+    document = 'key = "image", document = 1 }'
+    rest = delivery_lab.REST.replace('key = "image" }', document)
+    values = {path: f"first: 1\n---\n{text}" for path, text in files().items() if "/" in path}
+    with delivery_lab.running(tmp_path, rest=rest, files=values) as lab:
+        assert lab.bump(1).status == "bumped"
+        assert lab.release(1).tag in lab.file("das")
+        assert lab.bump(1).status == "already"
 
 
 @pytest.fixture

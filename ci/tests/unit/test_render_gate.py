@@ -180,6 +180,86 @@ def test_objects_neither_appear_nor_vanish():
     assert found[:2] == ["Deployment das is gone", "Deployment das-42 is new"]
 
 
+def test_the_digest_alone_is_the_wanted_image():
+    """Kustomize and charts of Bitnami's shape print no tag beside a digest."""
+    printed = f"{NEW.repository}@{DIGEST}"
+    assert refused([deployment(printed)]) == []
+    assert any("wanted is" in line for line in refused([deployment(f"other.example/das@{DIGEST}")]))
+    assert any("wanted is" in line for line in refused([deployment(printed[:-1] + "b")]))
+
+
+def test_an_object_that_is_named_by_the_tag_is_the_same_object():
+    """A migration's Job is a new one at each delivery, which its template may then be."""
+    before = named("Job", {"template": POD}, "migrate-41-1a2b3c4d")
+    after = {**with_image(before, str(NEW)), "metadata": {"name": "migrate-42-5e6f7a8b"}}
+    assert refused([after], [before]) == []
+    after["spec"]["backoffLimit"] = 3
+    assert "backoffLimit" in refused([after], [before])[0]
+    other = named("Job", {"template": POD}, "other-42-5e6f7a8b")
+    assert refused([other], [before])[:2] == [
+        "Job migrate-41-1a2b3c4d is gone",
+        "Job other-42-5e6f7a8b is new",
+    ]
+    waived = refused([other], [before], may_change=["Job *"])
+    assert not any("is gone" in line or "is new" in line for line in waived)
+
+
+@pytest.mark.parametrize(
+    ("label", "passes"),
+    [("42-5e6f7a8b", True), (f"42-5e6f7a8b@{DIGEST}", False), ("a" * 64, False), ("-a", False)],
+)
+def test_a_label_that_may_change_is_one_that_kubernetes_takes(label, passes):
+    """Whoever allows the field does not allow what the cluster refuses."""
+    after = deployment(str(NEW))
+    after["spec"]["template"]["metadata"]["labels"]["version"] = label
+    lines = refused([after], may_change=["spec.template.metadata.labels.*"])
+    assert (lines == []) is passes
+    assert all("no value of a label" in line and 'pin = "tag"' in line for line in lines)
+
+
+def test_a_selector_never_changes():
+    """It is immutable in a workload, so the sync would fail after the delivery."""
+    before, after = deployment(), deployment(str(NEW))
+    before["spec"]["selector"] = {"matchLabels": {"version": "41"}}
+    after["spec"]["selector"] = {"matchLabels": {"version": "42"}}
+    assert "immutable" in refused([after], [before], may_change=["*"])[0]
+
+
+def test_what_is_never_rendered_the_same_twice_is_said_to_be_so():
+    """A random password is the chart's doing; other differences beside it stay what they are."""
+
+    def secret(value):
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "s"},
+            "data": {"p": value},
+        }
+
+    before, after = [secret("one"), deployment()], [secret("two"), deployment(str(NEW), replicas=3)]
+    again = [secret("three"), after[1]]
+    lines = render_gate.refusals(before, after, IMAGES, again=again)
+    assert lines[0].startswith("Secret s: data.p changes differently each time it is rendered")
+    assert "two" not in lines[0]
+    assert "spec.replicas changes from 2 to 3; only images may change" in lines[1]
+    assert render_gate.refusals(before[:1], after[:1], {}, ["data.p"], again=again) == []
+
+
+def test_an_image_that_is_read_elsewhere_need_not_show():
+    """A file of tags shows nowhere; an app of apps hands on the texts that the edit changed."""
+    texts = {"41-1a2b3c4d": "42-5e6f7a8b"}
+
+    def app(tag):
+        helm = {"parameters": [{"name": "image.tag", "value": tag}]}
+        return named("Application", {"source": {"helm": helm}}, api="argoproj.io/v1alpha1")
+
+    one, other = app("41-1a2b3c4d"), app("42-5e6f7a8b")
+    assert render_gate.refusals([one], [one], IMAGES, elsewhere=texts) == []
+    assert render_gate.refusals([one], [other], IMAGES, elsewhere=texts) == []
+    assert render_gate.refusals([one], [app("43")], IMAGES, elsewhere=texts) != []
+    assert render_gate.refusals([one], [other], IMAGES) != []
+
+
 def test_two_objects_of_one_name_are_both_looked_at():
     """A rendering that says the same name twice hides nothing behind the second."""
     before = [deployment(), deployment()]
