@@ -98,7 +98,9 @@ def bump(
     gone = _gone(context, delivery, release)
     history = SourceHistory(context.root)
     propose = proposing(release, history, gone=gone, diverged_too=diverged_too)
-    with manifest_repo.checkout(delivery.manifests, context.environ, sleep=means.sleep) as repo:
+    with manifest_repo.checkout(
+        delivery.manifests, context.environ, sleep=means.sleep, own_branch=target.own_branch
+    ) as repo:
         means.at("cloned")
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
         handed = joined.hand_over(target.name, propose(target.name))
@@ -124,7 +126,9 @@ def resume(
     """
     target = _written_by_bump(delivery, None)
     history = SourceHistory(context.root)
-    with manifest_repo.checkout(delivery.manifests, context.environ, sleep=means.sleep) as repo:
+    with manifest_repo.checkout(
+        delivery.manifests, context.environ, sleep=means.sleep, own_branch=target.own_branch
+    ) as repo:
         means.at("cloned")
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
         known = joined.standing()
@@ -299,9 +303,15 @@ def _resumed(
     return Outcome(status, "\n".join(lines), facts)
 
 
-def find_release(releases: Releases, tag: str) -> Release:
-    """The release with that tag; `UsageError` lists the newest when there is none."""
-    if release := releases.read_release(tag):
+def has_handed_on(context: Context) -> bool:
+    """Whether the stages before left anything here, as they do on a build server."""
+    return any((context.handed_on / name).is_file() for name in ("release.json", "plan.json"))
+
+
+def find_release(releases: Releases, tag: str | None) -> Release:
+    """The release with that tag, or the newest; `UsageError` lists the newest there are."""
+    tags = list(releases.release_tags())[:5]
+    wanted = tag or next(iter(tags), None)
+    if wanted and (release := releases.read_release(wanted)):
         return release
-    newest = ", ".join(list(releases.release_tags())[:5]) or "none"
-    raise UsageError(f"no release {tag!r}; the newest are {newest}")
+    raise UsageError(f"no release {tag or 'at all'!r}; the newest are {', '.join(tags) or 'none'}")

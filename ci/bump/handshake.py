@@ -75,7 +75,8 @@ Propose = Callable[[Standing], Proposal]
 class Handed:
     """How a handshake ended. status: bumped, promoted, …, already, superseded, held or nothing.
 
-    changes: by file, in the order of the services.
+    changes: by file, in the order of the services. branch: where it waits for a pull request, and
+    link: the address the host told for it.
     """
 
     status: str
@@ -87,6 +88,8 @@ class Handed:
     commit: str | None = None
     attempts: int = 1
     races: Sequence[str] = ()
+    branch: str | None = None
+    link: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """JSON values."""
@@ -105,6 +108,8 @@ class Handed:
             "commit": self.commit,
             "attempts": self.attempts,
             "races": list(self.races),
+            "branch": self.branch,
+            "link": self.link,
         }
 
 
@@ -133,7 +138,7 @@ class Handshake:
             self.means.at("pushed")
             landed = replace(ready, commit=sha, attempts=attempt, races=self.races)
             if pushed.landed:
-                return landed
+                return replace(landed, link=pushed.link if landed.branch else None)
             faults += pushed.error is not None
             if pushed.error and (
                 faults >= FAULTS_MAX or not isinstance(pushed.error, OutsideFault)
@@ -159,19 +164,20 @@ class Handshake:
     def _prepare(self, environment: str, proposal: Proposal) -> Handed:
         """All but the commit: the files are written. No message: there is nothing to commit."""
         self.means.at("decided")
-        entry = proposal.entry
+        entry, branch = proposal.entry, self.repo.clone.own
         if entry is None:
-            return Handed(_without_writing(proposal.verdicts), environment, proposal.verdicts)
+            status = _without_writing(proposal.verdicts)
+            return Handed(status, environment, proposal.verdicts, branch=branch)
         edits, changes, entry = self._edit(entry)
         if not edits and entry.kind in {"bump", "promote"}:
-            return Handed("already", environment, _settled(proposal.verdicts, "already"))
+            verdicts = _settled(proposal.verdicts, "already")
+            return Handed("already", environment, verdicts, branch=branch)
         gate = Gate(self.repo, self.catalogue, self.delivery, self.means.render, self.means.at)
         gate.write(entry, edits, changes)
         status = MOVES[entry.kind]
         verdicts = _settled(proposal.verdicts, status)
-        return Handed(
-            status, environment, verdicts, changes, self.repo.diff(), ledger.message(entry)
-        )
+        diff, text = self.repo.diff(), ledger.message(entry)
+        return Handed(status, environment, verdicts, changes, diff, text, branch=branch)
 
     def _push(self) -> Pushed:
         try:
@@ -242,6 +248,10 @@ def told(handed: Handed, *, dry_run: bool) -> Outcome:
         lines.append(f"{handed.environment}: would be {handed.status.replace('_', ' ')}")
     else:
         lines.append(f"{handed.environment}: nothing to do")
+    if handed.branch:
+        lines.append(f"  waits on the branch {handed.branch} for a pull request to be merged")
+    if handed.link:
+        lines.append(f"  {handed.link}")
     return Outcome(handed.status, "\n".join(lines), handed.facts())
 
 

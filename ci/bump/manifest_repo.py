@@ -75,7 +75,7 @@ class ManifestRepo:
 
     def push(self) -> Pushed:
         """Offer the commit to the server, as the child of `head`."""
-        return self.clone.push(self.head)
+        return self.clone.push()
 
     def refresh(self) -> str:
         """Forget what was written or committed here; stand where the server stands now.
@@ -142,9 +142,13 @@ def checkout(
     environ: Mapping[str, str],
     author: tuple[str, str] | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    own_branch: str | None = None,
 ) -> Iterator[ManifestRepo]:
-    """A fresh private clone; author: who commits, the one in `ci.toml` when not said."""
-    with private_clone(config.url, config.branch, environ) as clone:
+    """A fresh private clone; author: who commits, the one in `ci.toml` when not said.
+
+    own_branch: where commits go for a pull request; None: to the branch of `ci.toml` itself.
+    """
+    with private_clone(config.url, config.branch, environ, own_branch) as clone:
         if config.require_signature and not clone.signing:
             text = "commits must be signed ([manifests] require_signature); set COMMIT_SIGNING_KEY"
             raise Refused(text, status="unsigned")

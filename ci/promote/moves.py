@@ -50,7 +50,10 @@ def hand_over(
 ) -> Outcome:
     """The handshake, as the person whom git knows here."""
     author = person(context.root, context.environ)
-    with manifest_repo.checkout(delivery.manifests, context.environ, author, means.sleep) as repo:
+    own_branch = delivery.environment(environment).own_branch
+    with manifest_repo.checkout(
+        delivery.manifests, context.environ, author, means.sleep, own_branch
+    ) as repo:
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
         handed = joined.hand_over(environment, propose)
     return handshake.told(handed, dry_run=context.dry_run)
