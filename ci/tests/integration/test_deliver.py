@@ -367,6 +367,21 @@ def test_a_release_goes_its_way_by_the_commands(lab):
     assert "held" not in command(context, "status").text
 
 
+@pytest.mark.usefixtures("records")
+@pytest.mark.parametrize("argv", [["bump"], ["bump", "--release", "TAG"], ["resume"]])
+def test_a_dry_run_needs_no_build_server(lab, argv):
+    """A person on a laptop sees what the newest release would change; nothing is written."""
+    context = lab.context(dry_run=True, BRANCH_NAME="", BUILD_NUMBER="", JOB_NAME="")
+    argv = [lab.release(1).tag if word == "TAG" else word for word in argv]
+    outcome = command(context, *argv)
+    if argv == ["bump"]:
+        assert lab.release(0).tag in outcome.text
+    assert outcome.status in {"bumped", "nothing"}
+    assert len(lab.log()) == 1
+    with pytest.raises(Refused, match="nobody publishes by hand"):
+        command(replace(context, dry_run=False), *argv)
+
+
 @pytest.mark.parametrize("name", ["bump", "resume"])
 def test_a_pull_request_gets_nowhere_by_any_command(lab, name):
     """The first thing that is looked at."""
