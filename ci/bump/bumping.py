@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ci.bump import handshake, manifest_repo, order
-from ci.bump.handshake import Handed, Handshake, Means, Proposal, Propose, Standing
+from ci.bump.handshake import Handed, Handshake, Means, Propose, Standing
 from ci.bump.ledger import Delivered, Entry
 from ci.bump.order import History, Verdict
 from ci.config import Delivery, Environment
@@ -67,7 +67,7 @@ def proposing(
     """
 
     def into(environment: str) -> Propose:
-        def propose(standing: Standing) -> Proposal:
+        def propose(standing: Standing) -> tuple[Sequence[Verdict], Entry | None]:
             verdicts = [
                 Verdict(code, "nothing", "ci/ci.toml has no such service any more")
                 if code in gone
@@ -77,7 +77,7 @@ def proposing(
                 for code in sorted(release.images)
             ]
             handshake.refuse_diverged(verdicts, "bump")
-            return Proposal(verdicts, _entry(release, environment, verdicts))
+            return (verdicts, _entry(release, environment, verdicts))
 
         return propose
 
@@ -138,7 +138,7 @@ def resume(
             try:
                 gone = _gone(context, delivery, release)
                 propose = proposing(release, history, gone=gone)(target.name)
-                entry = propose(known).entry
+                _, entry = propose(known)
                 if entry is None or done.issuperset(each.code for each in entry.delivered):
                     continue
                 cleared(release)

@@ -25,7 +25,7 @@ from ci.errors import OutsideFault, Refused
 from ci.manifests import Reading, ScalarChange, current_image, set_image
 from ci.model import Catalogue, Deployment, ImageRef, Ledger
 from ci.outcome import Outcome
-from ci.tools.git import Pushed
+from ci.tools.git_answers import Pushed
 
 FAULTS_MAX = 3  # of the network, before it is somebody else's turn to try again
 BACKOFF_S, BACKOFF_MAX_S = 0.15, 2.5
@@ -45,14 +45,6 @@ class Means:
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """What is to be done, by the rules. entry: None when there is nothing to write."""
-
-    verdicts: Sequence[Verdict]
-    entry: Entry | None
-
-
-@dataclass(frozen=True)
 class Standing:
     """The manifests at one commit, as a rule may ask about them."""
 
@@ -68,7 +60,8 @@ class Standing:
         return self.ledger.running(environment, code)
 
 
-Propose = Callable[[Standing], Proposal]
+# A rule: what happens to each service, and the delivery; None when there is nothing to write.
+Propose = Callable[[Standing], tuple[Sequence[Verdict], Entry | None]]
 
 
 @dataclass(frozen=True)
@@ -129,7 +122,7 @@ class Handshake:
         faults = 0
         attempts = self.delivery.manifests.attempts
         for attempt in range(1, attempts + 1):
-            ready = self._prepare(environment, propose(self.standing()))
+            ready = self._prepare(environment, *propose(self.standing()))
             if self.dry_run or not ready.message:
                 return replace(ready, attempts=attempt, races=self.races)
             sha = self.repo.commit(ready.message, sorted(ready.changes))
@@ -148,7 +141,7 @@ class Handshake:
             self.means.sleep(_pause_s(attempt))
             self.repo.refresh()
             self.means.at("fetched")
-            if self.repo.has(sha):  # it had arrived; only the answer was lost
+            if self.repo.contains(sha):  # it had arrived; only the answer was lost
                 return landed
         raise OutsideFault(
             f"somebody else was first {attempts} times; again later finishes it",
@@ -161,22 +154,22 @@ class Handshake:
         """The manifests as they are at the head."""
         return standing(self.repo, self.catalogue, self.delivery)
 
-    def _prepare(self, environment: str, proposal: Proposal) -> Handed:
+    def _prepare(
+        self, environment: str, verdicts: Sequence[Verdict], entry: Entry | None
+    ) -> Handed:
         """All but the commit: the files are written. No message: there is nothing to commit."""
         self.means.at("decided")
-        entry, branch = proposal.entry, self.repo.clone.own
+        branch = self.repo.own
         if entry is None:
-            status = _without_writing(proposal.verdicts)
-            return Handed(status, environment, proposal.verdicts, branch=branch)
+            return Handed(_without_writing(verdicts), environment, verdicts, branch=branch)
         edits, changes, entry = self._edit(entry)
         if not edits and entry.kind in {"bump", "promote"}:
-            verdicts = _settled(proposal.verdicts, "already")
-            return Handed("already", environment, verdicts, branch=branch)
+            return Handed("already", environment, _with(verdicts, "already"), branch=branch)
         gate = Gate(self.repo, self.catalogue, self.delivery, self.means.render, self.means.at)
         gate.write(entry, edits, changes)
         status = MOVES[entry.kind]
-        verdicts = _settled(proposal.verdicts, status)
         diff, text = self.repo.diff(), ledger.message(entry)
+        verdicts = _with(verdicts, status)
         return Handed(status, environment, verdicts, changes, diff, text, branch=branch)
 
     def _push(self) -> Pushed:
@@ -266,7 +259,7 @@ def refuse_diverged(verdicts: Sequence[Verdict], kind: str) -> None:
         raise Refused("\n".join(lines), status="diverged", services=[e.code for e in diverged])
 
 
-def _settled(verdicts: Sequence[Verdict], status: str) -> list[Verdict]:
+def _with(verdicts: Sequence[Verdict], status: str) -> list[Verdict]:
     return [replace(each, status=status) if each.writes else each for each in verdicts]
 
 

@@ -24,6 +24,7 @@ from ci.model import COMMIT, ManifestCommit
 from ci.process import Done
 from ci.tools import git_environment, scratch
 from ci.tools.git_address import check_branch, check_url, without_credentials
+from ci.tools.git_answers import MEANINGS, REMOTE_SAID_NO, SAYING, Pushed, reasons, was_race
 from ci.tools.git_environment import Account
 from ci.tools.git_trailers import trailers_of
 from ci.tools.source_repo import LOCAL_S, committed_at
@@ -33,61 +34,6 @@ NETWORK_S = 300.0
 # would change more of a file than the edit did, both on the way out and on the way in.
 ATTRIBUTES = "* -text -ident -filter !working-tree-encoding !eol !diff\n"
 EVERY = "refs/remotes/every/"  # where all branches are, for who asks for them
-# What the server's or ssh's text means; the first that is found decides.
-MEANINGS = (
-    ("host_key", re.compile(r"host key verification failed|known_hosts", re.IGNORECASE)),
-    (
-        "credentials",
-        re.compile(
-            r"authentication failed|returned error: 40[13]|could not read (username|password)"
-            r"|permission denied|access denied|invalid (username|credentials)|load key|publickey",
-            re.IGNORECASE,
-        ),
-    ),
-    ("moved", re.compile(r"returned error: 30\d|url base from redirection", re.IGNORECASE)),
-    (
-        "not_found",
-        re.compile(
-            r"returned error: 4(04|10)|not found|not appear to be a git|no such repo", re.IGNORECASE
-        ),
-    ),
-)
-SAYING = {
-    "host_key": "the server's host key is not the one in MANIFEST_REPO_KNOWN_HOSTS",
-    "credentials": "the server does not accept the credentials"
-    " (MANIFEST_REPO_USR and MANIFEST_REPO_PSW, or MANIFEST_REPO_SSH_KEY)",
-    "moved": "the repository has moved; credentials are not sent after it:"
-    " set MANIFEST_REPO_URL to its new address",
-    "not_found": "no repository is there, or not for these credentials; check MANIFEST_REPO_URL",
-}
-LOST_RACE = re.compile(
-    r"fetch first|non-fast-forward|failed to (update|lock)|cannot lock ref|unable to (create|lock)"
-    r"|incorrect old value|stale info|remote ref updated|reference already exists",
-    re.IGNORECASE,
-)
-LINK = re.compile(r"^remote:.*?(https?://[^\s<>]+)", re.MULTILINE)
-REMOTE_SAID_NO = re.compile(r"\[remote rejected\]|hook declined|protected branch", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """What a push came to. landed, lost_race, or neither: then `error` says why."""
-
-    landed: bool
-    lost_race: bool = False
-    error: CiError | None = None
-    said: str = ""
-
-    @property
-    def link(self) -> str | None:
-        """The address that the server told, as hosts do where a pull request may be opened."""
-        match = LINK.search(self.said)
-        return match[1] if match else None
-
-
-def was_race(said: str) -> bool:
-    """Whether git's own verdict on a push, not the words of a hook, tells of another push."""
-    return any(line.startswith("!") and LOST_RACE.search(line) for line in said.splitlines())
 
 
 @dataclass
@@ -95,8 +41,8 @@ class PrivateClone:
     """A clone in a private temporary folder, of one branch, that only this process knows.
 
     folder: the working tree. home: what git takes for the person's folder. secrets: what no text of
-    ours may hold. own: the branch that is pushed, where it is not `branch` itself. head: what it
-    stands on; tip: where the pushed branch stood on the server, None where there was none.
+    ours may hold. author: who commits. own: the branch that is pushed, where it is not `branch`.
+    head: what it stands on; tip: where the pushed branch was on the server, None: nowhere.
     """
 
     folder: Path
@@ -107,6 +53,7 @@ class PrivateClone:
     credentials: Mapping[str, str] = field(repr=False)
     secrets: Sequence[str] = field(repr=False)
     signing: bool
+    author: tuple[str, str] = ("", "")
     own: str | None = None
     head: str = ""
     tip: str | None = None
@@ -205,11 +152,9 @@ class PrivateClone:
                 return sha
         return None
 
-    def commit(
-        self, message: str, paths: Sequence[str], author: tuple[str, str], *, empty: bool = False
-    ) -> str:
-        """A commit of exactly `paths`, signed when there is a key; its id."""
-        name, email = author
+    def commit(self, message: str, paths: Sequence[str]) -> str:
+        """A commit of exactly `paths`, or of none, signed when there is a key; its id."""
+        name, email = self.author
         identity = {
             f"GIT_{who}_{what}": value
             for who in ("AUTHOR", "COMMITTER")
@@ -217,7 +162,7 @@ class PrivateClone:
         }
         if paths:
             self.must("add", "--", *(f":(literal){path}" for path in paths))
-        flags = ["--allow-empty"] if empty else []
+        flags = [] if paths else ["--allow-empty"]
         flags += ["--gpg-sign"] if self.signing else ["--no-gpg-sign"]
         done = self.run(
             "commit", "--quiet", "--no-verify", "--cleanup=verbatim", "--file=-", *flags,
@@ -262,7 +207,7 @@ class PrivateClone:
             return Pushed(landed=False, lost_race=True, said=said)
         if REMOTE_SAID_NO.search(said):
             text = f"{self._shown} refuses the commit (not a race: nobody moved {self.pushed}):\n"
-            fault = Refused(text + _reasons(said), status="policy")
+            fault = Refused(text + reasons(said), status="policy")
         return Pushed(landed=False, error=fault, said=said)
 
     def diff(self) -> str:
@@ -377,9 +322,3 @@ def private_clone(
         (folder / ".git" / "info" / "attributes").write_text(ATTRIBUTES, encoding="ascii")
         clone.must("remote", "add", "--end-of-options", "origin", url)
         yield clone
-
-
-def _reasons(said: str) -> str:
-    """What the server and its hooks said, without git's own ornament."""
-    kept = [line for line in said.splitlines() if line.startswith(("remote:", "!"))]
-    return "\n".join(f"  {line.removeprefix('remote:').strip()}" for line in kept) or said.strip()

@@ -9,7 +9,7 @@ import pytest
 from ci.bump import render_gate
 from ci.manifests import set_image
 from ci.model import ImageRef
-from ci.tools import helm
+from ci.tools import go_yaml, helm
 
 ROOT = Path(__file__).resolve().parents[3]
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifests"
@@ -60,7 +60,7 @@ def tool():
 def rendered(tool, folder, name, content):
     """The objects that the golden file `content` leads to."""
     if name in PLAIN:
-        return helm.parse("kind: Rollout\n" * (name == "single-string") + content.decode())
+        return go_yaml.parse("kind: Rollout\n" * (name == "single-string") + content.decode())
     if name in KUSTOMIZED:
         (folder / "pod.yaml").write_text(POD.format(KUSTOMIZED[name]))
         (folder / "kustomization.yaml").write_bytes(content + b"\nresources: [pod.yaml]\n")

@@ -13,7 +13,8 @@ from ci.config import Render
 from ci.errors import CiError, OutsideFault
 from ci.settings import from_environment
 from ci.tools import helm as helm_module
-from ci.tools.helm import DoesNotRender, Helm, parse
+from ci.tools.go_yaml import DoesNotRender, parse
+from ci.tools.helm import Helm
 
 LISTED = catalogue.load()
 DAS = LISTED.service("das")
