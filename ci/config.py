@@ -111,6 +111,11 @@ class Render:
     path: str = ""
     may_change: tuple[str, ...] = ()
 
+    def what_it_shows(self, service: Service, environment: str) -> tuple[str, ...]:
+        """The same for services that one rendering shows together, as of an umbrella chart."""
+        templates = (self.chart, *self.values, self.release, self.namespace, self.path)
+        return environment, *(fill(template, service, environment) for template in templates)
+
 
 @dataclass(frozen=True, config=STRICT)
 class ManifestsConfig:

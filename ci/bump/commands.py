@@ -5,7 +5,7 @@ from dataclasses import replace
 import click
 
 from ci import config
-from ci.bump import bumping, means
+from ci.bump import bumping, means, resuming
 from ci.context import Context
 from ci.outcome import Outcome
 from ci.plan import facts
@@ -62,7 +62,7 @@ def resume(context: Context, last: int) -> Outcome:
     if not context.dry_run:
         facts.publishing(context, delivery)
     at_once = replace(delivery, scan=replace(delivery.scan, wait_s=0))  # pushed long ago
-    return bumping.resume(
+    return resuming.resume(
         context,
         delivery,
         means.releases(context, delivery),

@@ -10,7 +10,7 @@ from typing import Any
 from ci.bump import render_gate
 from ci.bump.ledger import Entry
 from ci.bump.manifest_repo import ManifestRepo
-from ci.config import Delivery, fill
+from ci.config import Delivery
 from ci.errors import Refused
 from ci.manifests import ScalarChange
 from ci.model import Catalogue, Service
@@ -116,11 +116,10 @@ class Gate:
     def _groups(self, entry: Entry, edits: Mapping[str, bytes]) -> list[list[Service]]:
         """The edited services, those together that one rendering shows (an umbrella chart)."""
         render = self.delivery.manifests.render
-        templates = (render.chart, *render.values, render.release, render.namespace, render.path)
         groups: dict[tuple[str, ...], list[Service]] = {}
         for change in entry.delivered:
             service = self.catalogue.service(change.code)
             if self.delivery.target(service, entry.environment).file in edits:
-                key = tuple(fill(template, service, entry.environment) for template in templates)
+                key = render.what_it_shows(service, entry.environment)
                 groups.setdefault(key, []).append(service)
         return list(groups.values())

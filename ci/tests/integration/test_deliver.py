@@ -10,7 +10,7 @@ import pytest
 from small_platform import why_no_registry
 
 from ci import catalogue, cli, config
-from ci.bump import bumping, means
+from ci.bump import bumping, means, resuming
 from ci.errors import CiError, Refused
 from ci.plan import facts
 from ci.promote import moves
@@ -254,7 +254,7 @@ def test_the_registry_knows_what_is_unfinished_and_what_can_run_again(tmp_path):
         made = [published(registry, lab.release(at), "das") for at in (1, 2)]
         for each in made:
             records.write_release(each)
-            outcome = bumping.resume(context, delivery, records, delivery_lab.MEANS)
+            outcome = resuming.resume(context, delivery, records, delivery_lab.MEANS)
             assert outcome.status == "resumed"
         assert made[1].images["das"].pin in lab.file("das")
         assert bumping.find_release(records, made[0].tag) == made[0]
