@@ -166,7 +166,7 @@ class Handshake:
         if not edits and entry.kind in {"bump", "promote"}:
             return Handed("already", environment, _with(verdicts, "already"), branch=branch)
         gate = Gate(self.repo, self.catalogue, self.delivery, self.means.render, self.means.at)
-        gate.write(entry, edits, changes)
+        gate.write(entry, edits)
         status = MOVES[entry.kind]
         diff, text = self.repo.diff(), ledger.message(entry)
         verdicts = _with(verdicts, status)

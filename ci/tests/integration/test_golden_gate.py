@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from ci.bump import render_gate
+from ci.bump.render_gate import Expected
 from ci.manifests import set_image
 from ci.model import ImageRef
-from ci.tools import go_yaml, helm
+from ci.tools import helm, kube_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifests"
@@ -60,7 +61,7 @@ def tool():
 def rendered(tool, folder, name, content):
     """The objects that the golden file `content` leads to."""
     if name in PLAIN:
-        return go_yaml.parse("kind: Rollout\n" * (name == "single-string") + content.decode())
+        return kube_yaml.parse("kind: Rollout\n" * (name == "single-string") + content.decode())
     if name in KUSTOMIZED:
         (folder / "pod.yaml").write_text(POD.format(KUSTOMIZED[name]))
         (folder / "kustomization.yaml").write_bytes(content + b"\nresources: [pod.yaml]\n")
@@ -94,4 +95,4 @@ def test_the_edit_of_every_layout_passes_the_gate(tool, tmp_path, folder, pin):
     old = rendered(tool, tmp_path, folder.name, before)
     new = rendered(tool, tmp_path, folder.name, after)
     wanted = ImageRef(image.repository, image.tag) if pin == "tag" else image
-    assert render_gate.refusals(old, new, {image.name: wanted}) == []
+    assert render_gate.refusals(old, new, Expected({image.name: wanted})) == []

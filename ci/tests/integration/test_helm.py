@@ -13,8 +13,8 @@ from ci.config import Render
 from ci.errors import CiError, OutsideFault
 from ci.settings import from_environment
 from ci.tools import helm as helm_module
-from ci.tools.go_yaml import DoesNotRender, parse
 from ci.tools.helm import Helm
+from ci.tools.kube_yaml import DoesNotRender, parse
 
 LISTED = catalogue.load()
 DAS = LISTED.service("das")
@@ -109,10 +109,10 @@ def test_a_broken_chart_is_refused_in_helms_words(helm, folder, edited, words):
 
 
 def test_a_chart_that_needs_another_from_elsewhere_is_refused(helm, folder):
-    """Nothing is fetched; what is needed stands in the repository."""
+    """Nothing is fetched that no Chart.lock pins."""
     text = CHART + "dependencies:\n  - {name: x, version: 1.0.0, repository: 'https://x.invalid'}\n"
     (folder / "chart" / "Chart.yaml").write_text(text)
-    with pytest.raises(DoesNotRender, match="neither in its charts"):
+    with pytest.raises(DoesNotRender, match="missing in charts"):
         helm.render(folder, render(), DAS, "staging")
 
 
@@ -263,3 +263,37 @@ def test_what_is_no_object_is_refused(text):
     """Broken YAML, a key twice, and YAML that is something else."""
     with pytest.raises(DoesNotRender):
         parse(text)
+
+
+LIBRARY = """\
+apiVersion: v2
+name: lib
+version: 1.0.0
+type: library
+"""
+NAMED = '{{ define "lib.image" }}{{ .Values.repository }}:{{ .Values.tag }}{{ end }}'
+
+
+def test_a_library_beside_the_chart_is_built_in_a_copy(helm, folder):
+    """`file://` dependencies that nobody vendored, as Argo CD builds them; nothing is left."""
+    (folder / "lib/templates").mkdir(parents=True)
+    (folder / "lib/Chart.yaml").write_text(LIBRARY)
+    (folder / "lib/templates/_image.tpl").write_text(NAMED)
+    needs = "dependencies: [{name: lib, version: 1.0.0, repository: file://../lib}]\n"
+    (folder / "chart/Chart.yaml").write_text(CHART + needs)
+    pod = POD.replace("{{ .Values.repository }}:{{ .Values.tag }}", '{{ include "lib.image" . }}')
+    (folder / "chart/templates/pod.yaml").write_text(
+        pod.replace('image: "', "image: '").replace('" . }}"', "\" . }}'")
+    )
+    before = sorted(folder.rglob("*"))
+    (item,) = helm.render(folder, render(), DAS, "staging")
+    assert item["spec"]["containers"][0]["image"] == "r.example/das:1e10"
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_dependency_that_cannot_be_had_is_named(helm, folder):
+    """With what Helm says of it."""
+    needs = "dependencies: [{name: lib, version: 1.0.0, repository: file://../nowhere}]\n"
+    (folder / "chart/Chart.yaml").write_text(CHART + needs)
+    with pytest.raises(DoesNotRender, match="dependencies lib of chart"):
+        helm.render(folder, render(), DAS, "staging")

@@ -14,6 +14,7 @@ from listed_services import delivery, linked
 
 from ci import catalogue, cli, config, manifests
 from ci.bump import render_gate
+from ci.bump.render_gate import Expected
 from ci.context import Context
 from ci.errors import Defect, OutsideFault, Refused, UsageError
 from ci.model import ImageRef
@@ -227,7 +228,7 @@ def test_a_bump_changes_images_and_nothing_else(helm, own_repo, code):
         path.write_bytes(edit.content)
         assert len(set(edit.content.splitlines()) - set(old.splitlines())) == lines
         after = helm.render(own_repo, render, service, "staging")
-        assert render_gate.refusals(before, after, {service.image: image}) == []
+        assert render_gate.refusals(before, after, Expected({service.image: image})) == []
         held = [text for each in after for _, text in render_gate.image_fields(each)]
         assert set(held) == {str(image)}
         assert len(held) == len(pods(after))
@@ -244,7 +245,7 @@ def test_another_registry_is_a_second_line(helm, own_repo):
     path.write_bytes(edit.content)
     after = helm.render(own_repo, DELIVERY.manifests.render, service, "staging")
     assert len(edit.changes) == 2
-    assert render_gate.refusals(before, after, {service.image: image}) == []
+    assert render_gate.refusals(before, after, Expected({service.image: image})) == []
 
 
 def test_an_edit_that_does_more_is_seen(helm, own_repo):
@@ -256,7 +257,7 @@ def test_an_edit_that_does_more_is_seen(helm, own_repo):
     edited = manifests.set_image(path.read_bytes(), "image", image).content
     path.write_bytes(edited.replace(b"replicas: 1\n", b"replicas: 2\n", 1))
     after = helm.render(own_repo, DELIVERY.manifests.render, service, "staging")
-    (line,) = render_gate.refusals(before, after, {service.image: image})
+    (line,) = render_gate.refusals(before, after, Expected({service.image: image}))
     assert "spec.replicas changes from 1 to 2" in line
 
 
@@ -308,9 +309,13 @@ def test_an_umbrella_chart_is_rendered_once_and_delivered_together(helm, tmp_pat
         content = manifests.set_image(content, key, images[each.image]).content
     (tmp_path / "staging.yaml").write_bytes(content)
     after = helm.render(tmp_path, render, LISTED.service("ubs"), "staging")
-    assert render_gate.refusals(before, after, images) == []
+    assert render_gate.refusals(before, after, Expected(images)) == []
     assert (
-        len(render_gate.refusals(before, after, {"cloudopshub-das": images["cloudopshub-das"]}))
+        len(
+            render_gate.refusals(
+                before, after, Expected({"cloudopshub-das": images["cloudopshub-das"]})
+            )
+        )
         == 1
     )
 
@@ -342,7 +347,7 @@ def test_a_kustomization_is_rendered_and_delivered(helm, tmp_path, pinned):
     edit = manifests.set_image(file.read_bytes(), delivery.target(service, "staging").key, image)
     file.write_bytes(edit.content)
     after = helm.render(tmp_path, render, service, "staging")
-    assert render_gate.refusals(before, after, {service.image: image}) == []
+    assert render_gate.refusals(before, after, Expected({service.image: image})) == []
 
 
 # -- agreement with Dockerfiles, compose and ci.toml

@@ -32,7 +32,7 @@ def router(
     drain: Drain | None = None,
 ) -> APIRouter:
     """The probe routes; a check returns a short detail or raises, and may take `timeout_s`."""
-    asked = {**checks, **(partial or {})}
+    all_checks = {**checks, **(partial or {})}
     routes = APIRouter(tags=["probes"])
 
     @routes.head("/health", include_in_schema=False)
@@ -43,13 +43,15 @@ def router(
     @routes.head("/ready", include_in_schema=False)
     @routes.get("/ready")
     async def ready() -> JSONResponse:
-        answers = await asyncio.gather(*(_answer(check, timeout_s) for check in asked.values()))
-        found = dict(zip(asked, answers, strict=True))
+        answers = await asyncio.gather(
+            *(_answer(check, timeout_s) for check in all_checks.values())
+        )
+        results = dict(zip(all_checks, answers, strict=True))
         if drain is not None and drain.draining:
-            found["process"] = {"ok": False, "detail": "stopping"}
-        missing = {name for name, answer in found.items() if not answer["ok"]}
+            results["process"] = {"ok": False, "detail": "stopping"}
+        missing = {name for name, answer in results.items() if not answer["ok"]}
         status = "unavailable" if missing - set(partial or {}) else "degraded" if missing else "ok"
-        body = {"status": status, "checks": found}
+        body = {"status": status, "checks": results}
         return JSONResponse(body, 503 if status == "unavailable" else 200)
 
     @routes.get("/metrics")

@@ -75,9 +75,9 @@ class Tokens:
         Kept until RENEWED_BEFORE_END_S before its end. Raises IdentityUnavailable.
         """
         wanted = (tenant, audience, tuple(sorted(scopes)))
-        kept = self._issued.get(wanted)
-        if kept is not None and kept[1] - RENEWED_BEFORE_END_S > self._clock.now_s():
-            return kept[0]
+        issued = self._issued.get(wanted)
+        if issued is not None and issued[1] - RENEWED_BEFORE_END_S > self._clock.now_s():
+            return issued[0]
         answer = await self._billing.ask(
             "POST",
             "/internal/token",
@@ -89,7 +89,7 @@ class Tokens:
             },
         )
         now_s = self._clock.now_s()
-        self._issued = {key: kept for key, kept in self._issued.items() if kept[1] > now_s}
+        self._issued = {key: issued for key, issued in self._issued.items() if issued[1] > now_s}
         token = str(answer["token"])
         self._issued[wanted] = (token, now_s + float(answer["expires_in_s"]))
         return token

@@ -1,4 +1,4 @@
-"""YAML as Kubernetes and Helm read it: objects out of what was rendered. PURE."""
+"""Rendered manifests as Kubernetes parses them: objects of plain values."""
 
 import re
 from collections.abc import Mapping
