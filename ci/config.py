@@ -78,10 +78,9 @@ class ScanConfig:
 class Target:
     """Where one service's image stands: a file and the path of a key in it, as templates.
 
-    Both may hold {environment}, {folder}, {code} and {image}. document: which one of a file with
-    several, from 0. pin: what is written, `digest` (with the tag) or the `tag` alone; None: as
-    [manifests] says. read_elsewhere: no rendering here shows the image (a file of tags, an
-    Application of Argo CD), so none is asked for it.
+    Both may hold {environment}, {folder}, {code} and {image}. document: which one of several in the
+    file, from 0. pin: how the image is written; None: as [manifests] says. read_elsewhere: the
+    chart of the service does not show the image (a file of tags, an app of apps).
     """
 
     file: str
@@ -90,13 +89,18 @@ class Target:
     pin: Pin | None = None
     read_elsewhere: bool = False
 
+    def pinned(self, image: ImageRef) -> ImageRef:
+        """`image` as the file is to name it."""
+        return replace(image, digest=None) if self.pin == "tag" else image
+
 
 @dataclass(frozen=True, config=STRICT)
 class Render:
     """How manifests are rendered before and after an edit.
 
     values: files given to Helm in this order, those that exist. path: the folder kustomize builds.
-    may_change: paths within an object that may change beside the images.
+    may_change: what may change beside the images, `*` for anything: paths within an object, or
+    `Kind name` of an object that comes or goes.
     """
 
     tool: Literal["helm", "kustomize", "none"]
@@ -107,13 +111,17 @@ class Render:
     path: str = ""
     may_change: tuple[str, ...] = ()
 
+    def what_it_shows(self, service: Service, environment: str) -> tuple[str, ...]:
+        """The same for services that one rendering shows together, as of an umbrella chart."""
+        templates = (self.chart, *self.values, self.release, self.namespace, self.path)
+        return environment, *(fill(template, service, environment) for template in templates)
+
 
 @dataclass(frozen=True, config=STRICT)
 class ManifestsConfig:
     """The repository that Argo CD follows. attempts: pushes before a lost race is given up.
 
-    pin: the digest is the safest; the tag alone is as safe where `push` made the tags immutable,
-    and suits charts that put the tag into a label, a variable or a name.
+    pin: `digest` writes tag and digest, `tag` the tag alone, which `push` never moves.
     """
 
     url: str
@@ -129,10 +137,19 @@ class ManifestsConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class Environment:
-    """One place that runs the platform. promoted_from: None where `bump` itself writes."""
+    """One place that runs the platform. promoted_from: None where `bump` itself writes.
+
+    pull_request: its deliveries wait on a branch of their own until somebody merges them.
+    """
 
     name: str
     promoted_from: Annotated[str | None, Field(alias="from")] = None
+    pull_request: bool = False
+
+    @property
+    def own_branch(self) -> str | None:
+        """The branch of its deliveries; None where they go to the branch that Argo CD follows."""
+        return f"ci/{self.name}" if self.pull_request else None
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,4 +1,4 @@
-"""`ci bump`, `ci resume`: a release becomes what the first environment runs."""
+"""`ci bump`: a release becomes what the first environment runs."""
 
 import json
 from collections.abc import Callable, Collection, Sequence
@@ -6,21 +6,18 @@ from pathlib import Path
 from typing import Protocol
 
 from ci.bump import handshake, manifest_repo, order
-from ci.bump.handshake import Handed, Handshake, Means, Proposal, Propose, Standing
+from ci.bump.handshake import Handed, Handshake, Means, Propose, Standing
 from ci.bump.ledger import Delivered, Entry
 from ci.bump.order import History, Verdict
 from ci.config import Delivery, Environment
 from ci.context import Context
-from ci.errors import Defect, OutsideFault, Refused, UsageError
-from ci.model import Ledger, Release
+from ci.errors import Refused, UsageError
+from ci.model import Release
 from ci.outcome import Outcome
 from ci.plan import planning
 from ci.plan.build_facts import BuildFacts
 from ci.push.publish import read_release
 from ci.tools.source_repo import SourceRepo, is_shallow
-
-# What a git server says of every delivery alike: not a matter of one release.
-OF_THE_SERVER = {"credentials", "host_key", "moved", "not_found", "no_branch", "empty", "policy"}
 
 
 class Releases(Protocol):
@@ -67,7 +64,7 @@ def proposing(
     """
 
     def into(environment: str) -> Propose:
-        def propose(standing: Standing) -> Proposal:
+        def propose(standing: Standing) -> tuple[Sequence[Verdict], Entry | None]:
             verdicts = [
                 Verdict(code, "nothing", "ci/ci.toml has no such service any more")
                 if code in gone
@@ -77,7 +74,7 @@ def proposing(
                 for code in sorted(release.images)
             ]
             handshake.refuse_diverged(verdicts, "bump")
-            return Proposal(verdicts, _entry(release, environment, verdicts))
+            return (verdicts, _entry(release, environment, verdicts))
 
         return propose
 
@@ -94,69 +91,18 @@ def bump(
     diverged_too: bool = False,
 ) -> Outcome:
     """The release is what the environment runs, or it is told why not; `bump.diff` is written."""
-    target = _written_by_bump(delivery, environment)
-    gone = _gone(context, delivery, release)
+    target = written_by_bump(delivery, environment)
+    gone = refuse_foreign(context, delivery, release)
     history = SourceHistory(context.root)
     propose = proposing(release, history, gone=gone, diverged_too=diverged_too)
-    with manifest_repo.checkout(delivery.manifests, context.environ, sleep=means.sleep) as repo:
+    with manifest_repo.checkout(
+        delivery.manifests, context.environ, sleep=means.sleep, own_branch=target.own_branch
+    ) as repo:
         means.at("cloned")
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
         handed = joined.hand_over(target.name, propose(target.name))
-    _keep_diff(context, [handed])
+    keep_diff(context, [handed])
     return handshake.told(handed, dry_run=context.dry_run)
-
-
-def resume(
-    context: Context,
-    delivery: Delivery,
-    releases: Releases,
-    means: Means,
-    *,
-    last: int = 20,
-    cleared: Callable[[Release], object] = lambda _: None,
-) -> Outcome:
-    """Whole releases that no commit tells of are handed over, the newest first.
-
-    So a service goes to its newest image in one step, not through each it might have had. last: how
-    many release records are looked at. cleared: raises when a release may not go on, as when its
-    scan was what stopped the run. One that may not, whose history is another, or which these
-    manifests do not take, is named and left: it must not stop the build that comes to mend it.
-    """
-    target = _written_by_bump(delivery, None)
-    history = SourceHistory(context.root)
-    with manifest_repo.checkout(delivery.manifests, context.environ, sleep=means.sleep) as repo:
-        means.at("cloned")
-        joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
-        known = joined.standing()
-        handed, done = [], set[str]()
-        unfinished, left = _unfinished(releases, last, known.ledger, target.name)
-        for release in unfinished:
-            try:
-                gone = _gone(context, delivery, release)
-                propose = proposing(release, history, gone=gone)(target.name)
-                entry = propose(known).entry
-                if entry is None or done.issuperset(each.code for each in entry.delivered):
-                    continue
-                cleared(release)
-            except (Refused, OutsideFault) as why:
-                left.append(f"{release.tag}: left as it is: {why}")
-                continue
-            try:
-                handed.append(joined.hand_over(target.name, propose))
-            except Refused as why:  # a newer build may mend what this one cannot
-                if why.status in OF_THE_SERVER:
-                    raise
-                left.append(f"{release.tag}: left as it is: {why}")
-                repo.discard()
-                continue
-            if context.dry_run:
-                done.update(each.code for each in entry.delivered)
-                repo.discard()
-            else:
-                repo.refresh()
-                known = joined.standing()
-    _keep_diff(context, handed)
-    return _resumed(target, handed, left, dry_run=context.dry_run)
 
 
 def handed_on(context: Context, facts: BuildFacts) -> Release | None:
@@ -192,8 +138,8 @@ def recorded(releases: Releases, release: Release) -> Release:
     return known
 
 
-def _gone(context: Context, delivery: Delivery, release: Release) -> set[str]:
-    """Codes of the release that ci.toml has no more; `Refused` when an image is not from here."""
+def refuse_foreign(context: Context, delivery: Delivery, release: Release) -> set[str]:
+    """`Refused` when an image is not from here; codes of the release that ci.toml has no more."""
     services = {each.code: each for each in context.catalogue.services}
     for code in services.keys() & release.images.keys():
         image = release.images[code]
@@ -249,7 +195,8 @@ def _entry(release: Release, environment: str, verdicts: Sequence[Verdict]) -> E
     )
 
 
-def _written_by_bump(delivery: Delivery, name: str | None) -> Environment:
+def written_by_bump(delivery: Delivery, name: str | None) -> Environment:
+    """The environment of that name, or the first; `Refused` when it is one to promote to."""
     environment = delivery.environment(name) if name else delivery.first
     if environment.promoted_from:
         text = f"{environment.name} is promoted from {environment.promoted_from}, never bumped"
@@ -260,26 +207,8 @@ def _written_by_bump(delivery: Delivery, name: str | None) -> Environment:
     return environment
 
 
-def _unfinished(
-    releases: Releases, last: int, book: Ledger, environment: str
-) -> tuple[list[Release], list[str]]:
-    """Releases of the last ones whose run the book does not know, the newest first.
-
-    Beside them a line for each tag that is no record; somebody put it there, and it is left.
-    """
-    found, left = [], []
-    for tag in list(releases.release_tags())[:last]:
-        try:
-            release = releases.read_release(tag)
-        except (Refused, Defect) as why:
-            left.append(f"{tag}: left as it is: {why}")
-            continue
-        if release and release.run_id not in book.runs.get(environment, frozenset()):
-            found.append(release)
-    return sorted(found, key=lambda each: each.committed_at, reverse=True), left
-
-
-def _keep_diff(context: Context, handed: Sequence[Handed]) -> None:
+def keep_diff(context: Context, handed: Sequence[Handed]) -> None:
+    """The diffs of this run are left for the build server."""
     if context.dry_run:
         return
     context.handed_on.mkdir(parents=True, exist_ok=True)
@@ -287,21 +216,15 @@ def _keep_diff(context: Context, handed: Sequence[Handed]) -> None:
     (context.handed_on / "bump.diff").write_text(text, encoding="utf-8")
 
 
-def _resumed(
-    target: Environment, handed: Sequence[Handed], left: Sequence[str], *, dry_run: bool
-) -> Outcome:
-    parts = [handshake.told(each, dry_run=dry_run) for each in handed]
-    facts = {"environment": target.name, "handed_over": [p.facts for p in parts], "left": [*left]}
-    lines = [*(part.text for part in parts), *left]
-    if not handed:
-        lines.append(f"{target.name}: no release is left unfinished")
-    status = "resumed" if any(each.message for each in handed) else "nothing"
-    return Outcome(status, "\n".join(lines), facts)
+def has_handed_on(context: Context) -> bool:
+    """Whether the stages before left anything here, as they do on a build server."""
+    return any((context.handed_on / name).is_file() for name in ("release.json", "plan.json"))
 
 
-def find_release(releases: Releases, tag: str) -> Release:
-    """The release with that tag; `UsageError` lists the newest when there is none."""
-    if release := releases.read_release(tag):
+def find_release(releases: Releases, tag: str | None) -> Release:
+    """The release with that tag, or the newest; `UsageError` lists the newest there are."""
+    tags = list(releases.release_tags())[:5]
+    wanted = tag or next(iter(tags), None)
+    if wanted and (release := releases.read_release(wanted)):
         return release
-    newest = ", ".join(list(releases.release_tags())[:5]) or "none"
-    raise UsageError(f"no release {tag!r}; the newest are {newest}")
+    raise UsageError(f"no release {tag or 'at all'!r}; the newest are {', '.join(tags) or 'none'}")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import click
 
 from ci import config
-from ci.bump import bumping, means
+from ci.bump import bumping, means, resuming
 from ci.context import Context
 from ci.outcome import Outcome
 from ci.plan import facts
@@ -26,11 +26,13 @@ def bump(
     after, commits once for all services, pushes. When somebody else was first it decides again from
     what is there now, a bounded number of times, never by force. A service that is held, or that
     already runs a newer commit, is named and left as it is.
+
+    With --dry-run it needs no build server: a person sees what the newest release would change.
     """
     delivery = config.load(context.catalogue, context.environ)
-    build = facts.publishing(context, delivery)
+    build = facts.gather(context) if context.dry_run else facts.publishing(context, delivery)
     records = means.releases(context, delivery)
-    if release:
+    if release or (context.dry_run and not bumping.has_handed_on(context)):
         recorded = bumping.find_release(records, release)
     else:
         handed_on = bumping.handed_on(context, build)
@@ -57,9 +59,10 @@ def resume(context: Context, last: int) -> Outcome:
     is clean. Nothing is read from the agent, which may be another one.
     """
     delivery = config.load(context.catalogue, context.environ)
-    facts.publishing(context, delivery)
+    if not context.dry_run:
+        facts.publishing(context, delivery)
     at_once = replace(delivery, scan=replace(delivery.scan, wait_s=0))  # pushed long ago
-    return bumping.resume(
+    return resuming.resume(
         context,
         delivery,
         means.releases(context, delivery),

@@ -12,27 +12,23 @@ answer was lost is recognised by its own commit; a run, by its `Ci-Run-Id`.
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from ci.bump import ledger, render_gate
+from ci.bump import ledger
 from ci.bump.ledger import Entry
 from ci.bump.manifest_repo import ManifestRepo
 from ci.bump.order import Verdict
-from ci.bump.render_gate import Expected, Object
-from ci.config import Delivery, fill
+from ci.bump.rendering import Gate, Renderer
+from ci.config import Delivery
 from ci.errors import OutsideFault, Refused
 from ci.manifests import Reading, ScalarChange, current_image, set_image
-from ci.model import Catalogue, Deployment, ImageRef, Ledger, Service
+from ci.model import Catalogue, Deployment, ImageRef, Ledger
 from ci.outcome import Outcome
-from ci.tools.git import Pushed
-from ci.tools.kube_yaml import DoesNotRender
+from ci.tools.git_answers import Pushed
 
 FAULTS_MAX = 3  # of the network, before it is somebody else's turn to try again
 BACKOFF_S, BACKOFF_MAX_S = 0.15, 2.5
-RENDERS_AT_ONCE = 4
 MOVES = {"bump": "bumped", "promote": "promoted", "rollback": "rolled_back", "release": "released"}
 
 
@@ -40,20 +36,12 @@ MOVES = {"bump": "bumped", "promote": "promoted", "rollback": "rolled_back", "re
 class Means:
     """What the handshake works with beside git; the commands give the real ones.
 
-    render: (folder, service, environment, edited) → objects. at: told of each step once it is done.
+    at: told of each step once it is done.
     """
 
-    render: Callable[[Path, Service, str, bool], Sequence[Mapping[str, Any]]]
+    render: Renderer
     at: Callable[[str], None] = lambda _: None
     sleep: Callable[[float], None] = time.sleep
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """What is to be done, by the rules. entry: None when there is nothing to write."""
-
-    verdicts: Sequence[Verdict]
-    entry: Entry | None
 
 
 @dataclass(frozen=True)
@@ -72,14 +60,16 @@ class Standing:
         return self.ledger.running(environment, code)
 
 
-Propose = Callable[[Standing], Proposal]
+# A rule: what happens to each service, and the delivery; None when there is nothing to write.
+Propose = Callable[[Standing], tuple[Sequence[Verdict], Entry | None]]
 
 
 @dataclass(frozen=True)
 class Handed:
     """How a handshake ended. status: bumped, promoted, …, already, superseded, held or nothing.
 
-    changes: by file, in the order of the services.
+    changes: by file, in the order of the services. branch: where it waits for a pull request, and
+    link: the address the host told for it.
     """
 
     status: str
@@ -91,6 +81,8 @@ class Handed:
     commit: str | None = None
     attempts: int = 1
     races: Sequence[str] = ()
+    branch: str | None = None
+    link: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """JSON values."""
@@ -109,6 +101,8 @@ class Handed:
             "commit": self.commit,
             "attempts": self.attempts,
             "races": list(self.races),
+            "branch": self.branch,
+            "link": self.link,
         }
 
 
@@ -128,7 +122,7 @@ class Handshake:
         faults = 0
         attempts = self.delivery.manifests.attempts
         for attempt in range(1, attempts + 1):
-            ready = self._prepare(environment, propose(self.standing()))
+            ready = self._prepare(environment, *propose(self.standing()))
             if self.dry_run or not ready.message:
                 return replace(ready, attempts=attempt, races=self.races)
             sha = self.repo.commit(ready.message, sorted(ready.changes))
@@ -137,7 +131,7 @@ class Handshake:
             self.means.at("pushed")
             landed = replace(ready, commit=sha, attempts=attempt, races=self.races)
             if pushed.landed:
-                return landed
+                return replace(landed, link=pushed.link if landed.branch else None)
             faults += pushed.error is not None
             if pushed.error and (
                 faults >= FAULTS_MAX or not isinstance(pushed.error, OutsideFault)
@@ -147,7 +141,7 @@ class Handshake:
             self.means.sleep(_pause_s(attempt))
             self.repo.refresh()
             self.means.at("fetched")
-            if self.repo.has(sha):  # it had arrived; only the answer was lost
+            if self.repo.contains(sha):  # it had arrived; only the answer was lost
                 return landed
         raise OutsideFault(
             f"somebody else was first {attempts} times; again later finishes it",
@@ -160,21 +154,23 @@ class Handshake:
         """The manifests as they are at the head."""
         return standing(self.repo, self.catalogue, self.delivery)
 
-    def _prepare(self, environment: str, proposal: Proposal) -> Handed:
+    def _prepare(
+        self, environment: str, verdicts: Sequence[Verdict], entry: Entry | None
+    ) -> Handed:
         """All but the commit: the files are written. No message: there is nothing to commit."""
         self.means.at("decided")
-        entry = proposal.entry
+        branch = self.repo.own
         if entry is None:
-            return Handed(_without_writing(proposal.verdicts), environment, proposal.verdicts)
+            return Handed(_without_writing(verdicts), environment, verdicts, branch=branch)
         edits, changes, entry = self._edit(entry)
         if not edits and entry.kind in {"bump", "promote"}:
-            return Handed("already", environment, _settled(proposal.verdicts, "already"))
-        self._write_through_the_gate(entry, edits)
+            return Handed("already", environment, _with(verdicts, "already"), branch=branch)
+        gate = Gate(self.repo, self.catalogue, self.delivery, self.means.render, self.means.at)
+        gate.write(entry, edits)
         status = MOVES[entry.kind]
-        verdicts = _settled(proposal.verdicts, status)
-        return Handed(
-            status, environment, verdicts, changes, self.repo.diff(), ledger.message(entry)
-        )
+        diff, text = self.repo.diff(), ledger.message(entry)
+        verdicts = _with(verdicts, status)
+        return Handed(status, environment, verdicts, changes, diff, text, branch=branch)
 
     def _push(self) -> Pushed:
         try:
@@ -200,95 +196,15 @@ class Handshake:
             if target.file not in before:
                 before[target.file] = after[target.file] = self.repo.read(target.file)
             edited = set_image(
-                after[target.file],
-                target.key,
-                each.image,
-                document=target.document,
-                pin=target.pin or "digest",
-                same_image=True,
-                file=target.file,
-            )
+                after[target.file], target.key, each.image, document=target.document,
+                pin=target.pin or "digest", same_image=True, file=target.file,
+            )  # fmt: skip
             after[target.file] = edited.content
             if edited.changes:
                 changes.setdefault(target.file, []).extend(edited.changes)
             delivered.append(replace(each, was=str(edited.before)))
         edits = {path: content for path, content in after.items() if content != before[path]}
         return edits, changes, replace(entry, delivered=delivered)
-
-    def _write_through_the_gate(self, entry: Entry, edits: Mapping[str, bytes]) -> None:
-        """The edits are written; `Refused` when the rendering changes more than the images."""
-        renderings = self._renderings(entry, edits)
-        first = [codes[0] for codes in renderings]
-        before = self._rendered(first, entry.environment, edited=False)
-        self.repo.write(edits)
-        self.means.at("written")
-        after = self._rendered(first, entry.environment, edited=True)
-        self.means.at("rendered")
-        if self.delivery.manifests.render.tool == "none":
-            return
-        refusals = [
-            f"{self.catalogue.service(codes[0]).folder}: {line}"
-            for codes, old, new in zip(renderings, before, after, strict=True)
-            for line in self._refusals(entry, codes, old, new)
-        ]
-        if refusals:
-            text = "\n  ".join(["rendered, this edit does more than change the images:", *refusals])
-            raise Refused(text, status="rendering", refusals=refusals)
-
-    def _refusals(
-        self, entry: Entry, codes: Sequence[str], old: Sequence[Object], new: Sequence[Object]
-    ) -> list[str]:
-        """What one rendering shows that it must not; rendered once more to see what never stays."""
-        services = [self.catalogue.service(code) for code in codes]
-        targets = {s.code: self.delivery.target(s, entry.environment) for s in services}
-        images = {each.code: each.image for each in entry.delivered}
-        expected = Expected(
-            {
-                s.image: replace(
-                    images[s.code],
-                    digest=images[s.code].digest if targets[s.code].pin == "digest" else None,
-                )
-                for s in services
-            },
-            self.delivery.manifests.render.may_change,
-            {s.image for s in services if targets[s.code].read_elsewhere},
-        )
-        if not render_gate.refusals(old, new, expected):
-            return []
-        (again,) = self._rendered(codes[:1], entry.environment, edited=True)
-        unstable = render_gate.unstable(new, again)
-        return render_gate.refusals(old, new, replace(expected, unstable=unstable))
-
-    def _renderings(self, entry: Entry, edits: Mapping[str, bytes]) -> list[list[str]]:
-        """The edited services, those together that one rendering shows (an umbrella chart)."""
-        render = self.delivery.manifests.render
-        templates = (render.chart, *render.values, render.release, render.namespace, render.path)
-        found: dict[tuple[str, ...], list[str]] = {}
-        for each in entry.delivered:
-            service = self.catalogue.service(each.code)
-            if self.delivery.target(service, entry.environment).file in edits:
-                key = tuple(fill(template, service, entry.environment) for template in templates)
-                found.setdefault(key, []).append(each.code)
-        return list(found.values())
-
-    def _rendered(
-        self, codes: Sequence[str], environment: str, *, edited: bool
-    ) -> list[Sequence[Mapping[str, Any]]]:
-        def one(code: str) -> Sequence[Mapping[str, Any]]:
-            service = self.catalogue.service(code)
-            return self.means.render(self.repo.folder, service, environment, edited)
-
-        with ThreadPoolExecutor(RENDERS_AT_ONCE) as pool:
-            renderings = [pool.submit(one, code) for code in codes]
-        faults = [fault for each in renderings if (fault := each.exception())]
-        broken = [fault for fault in faults if isinstance(fault, DoesNotRender)]
-        if faults and len(broken) < len(faults):
-            raise next(fault for fault in faults if fault not in broken)
-        if len(broken) > 1:
-            text = "\n\n".join(str(fault) for fault in broken)
-            services = [fault.facts.get("service") for fault in broken]
-            raise DoesNotRender(text, services=services, broken_before=not edited)
-        return [each.result() for each in renderings]
 
 
 def standing(repo: ManifestRepo, catalogue: Catalogue, delivery: Delivery) -> Standing:
@@ -325,6 +241,10 @@ def told(handed: Handed, *, dry_run: bool) -> Outcome:
         lines.append(f"{handed.environment}: would be {handed.status.replace('_', ' ')}")
     else:
         lines.append(f"{handed.environment}: nothing to do")
+    if handed.branch:
+        lines.append(f"  waits on the branch {handed.branch} for a pull request to be merged")
+    if handed.link:
+        lines.append(f"  {handed.link}")
     return Outcome(handed.status, "\n".join(lines), handed.facts())
 
 
@@ -339,7 +259,7 @@ def refuse_diverged(verdicts: Sequence[Verdict], kind: str) -> None:
         raise Refused("\n".join(lines), status="diverged", services=[e.code for e in diverged])
 
 
-def _settled(verdicts: Sequence[Verdict], status: str) -> list[Verdict]:
+def _with(verdicts: Sequence[Verdict], status: str) -> list[Verdict]:
     return [replace(each, status=status) if each.writes else each for each in verdicts]
 
 

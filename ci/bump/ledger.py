@@ -29,7 +29,6 @@ from ci.errors import Refused
 from ci.model import COMMIT, Deployment, Hold, ImageRef, Ledger, ManifestCommit
 
 KINDS = ("bump", "promote", "rollback", "release")
-TRAILER = re.compile(r"(?P<key>[A-Za-z0-9][A-Za-z0-9-]*):[ \t]*(?P<value>.*)")
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 SUBJECT_MAX = 100
 
@@ -101,24 +100,6 @@ def one_line(what: str, value: str) -> str:
     if UNPRINTABLE.search(value) or value != value.strip() or not value:
         raise Refused(f"{what}: {value!r} is not one plain line of text", status="trailer")
     return value
-
-
-def trailers_of(text: str) -> list[tuple[str, str]]:
-    """(key, value) of the last paragraph of a commit message; lines that are none are left out.
-
-    A folded line belongs to the one before. A message of one paragraph has no trailers.
-    """
-    paragraphs = re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n").strip("\n \t"))
-    if len(paragraphs) < 2:
-        return []
-    found: list[tuple[str, str]] = []
-    for line in paragraphs[-1].split("\n"):
-        if line[:1] in {" ", "\t"} and found:
-            key, value = found[-1]
-            found[-1] = (key, f"{value} {line.strip()}".strip())
-        elif match := TRAILER.fullmatch(line):
-            found.append((match["key"], match["value"].strip()))
-    return found
 
 
 def read(commits: Iterable[ManifestCommit]) -> Ledger:

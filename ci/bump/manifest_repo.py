@@ -6,101 +6,57 @@ It is also the database of deliveries: `history()` is what `ledger` reads.
 import contextlib
 import errno
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ci.bump import ledger
 from ci.config import ManifestsConfig
 from ci.errors import OutsideFault, Refused
-from ci.model import Ledger, ManifestCommit
-from ci.tools.git import PrivateClone, Pushed, private_clone
+from ci.model import Ledger
+from ci.tools.git import PrivateClone, private_clone
 
 FILE, PROGRAM, LINK = "100644", "100755", "120000"
 PAUSES_S = (0.5, 2.0)
 
 
 @dataclass
-class ManifestRepo:
+class ManifestRepo(PrivateClone):
     """One branch of the manifest repository, as it was at `head`."""
 
-    clone: PrivateClone
-    author: tuple[str, str]
     sleep: Callable[[float], None] = time.sleep
-
-    @property
-    def head(self) -> str:
-        """The commit that the files are of."""
-        return self.clone.head
-
-    @property
-    def folder(self) -> Path:
-        """The working tree, for programs that render it."""
-        return self.clone.folder
 
     def paths(self) -> list[str]:
         """All files, links and submodules left out, in order."""
-        return sorted(
-            path for path, mode in self.clone.entries().items() if mode in {FILE, PROGRAM}
-        )
+        return sorted(path for path, mode in self.entries().items() if mode in {FILE, PROGRAM})
 
     def read(self, path: str) -> bytes:
         """The bytes of a file; `Refused` when there is none, or it is a link or behind one."""
         return self._file(path).read_bytes()
-
-    def contents(self) -> Iterator[bytes]:
-        """What stands in the files of this branch and of every other, each content once."""
-        return self.clone.contents()
 
     def write(self, edits: Mapping[str, bytes]) -> None:
         """The files hold these bytes; nothing is committed yet."""
         for path, content in edits.items():
             self._file(path).write_bytes(content)
 
-    def history(self) -> list[ManifestCommit]:
-        """All commits, newest first."""
-        return self.clone.history()
-
     def ledger(self) -> Ledger:
         """What the history tells of deliveries."""
         return ledger.read(self.history())
-
-    def diff(self) -> str:
-        """What was written and is not committed."""
-        return self.clone.diff()
-
-    def commit(self, message: str, paths: Sequence[str]) -> str:
-        """A commit of what was written, on the head; its id. No paths: a commit that only says."""
-        return self.clone.commit(message, sorted(paths), self.author, empty=not paths)
-
-    def push(self) -> Pushed:
-        """Offer the commit to the server, as the child of `head`."""
-        return self.clone.push(self.head)
 
     def refresh(self) -> str:
         """Forget what was written or committed here; stand where the server stands now.
 
         A fetch changes nothing, so one that fails for reasons of the network is tried again.
         """
-        for pause_s in (*PAUSES_S, None):
-            try:
-                head = self.clone.refresh()
-            except OutsideFault:
-                if pause_s is None:
-                    raise
-                self.sleep(pause_s)
-            else:
+        for pause_s in PAUSES_S:
+            with contextlib.suppress(OutsideFault):
+                super().refresh()
                 break
+            self.sleep(pause_s)
+        else:
+            super().refresh()
         self._refuse_links_that_leave()
-        return head
-
-    def discard(self) -> None:
-        """Forget what was written and is not committed."""
-        self.clone.discard()
-
-    def has(self, sha: str) -> bool:
-        """Whether that commit is part of the branch."""
-        return self.clone.contains(sha)
+        return self.head
 
     def _file(self, path: str) -> Path:
         parts = PurePosixPath(path)
@@ -116,7 +72,7 @@ class ManifestRepo:
 
     def _refuse_links_that_leave(self) -> None:
         """Helm follows links, so one that leaves the clone would show it files of this machine."""
-        for path, mode in self.clone.entries().items():
+        for path, mode in self.entries().items():
             if mode != LINK:
                 continue
             link = self.folder / path
@@ -142,12 +98,17 @@ def checkout(
     environ: Mapping[str, str],
     author: tuple[str, str] | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    own_branch: str | None = None,
 ) -> Iterator[ManifestRepo]:
-    """A fresh private clone; author: who commits, the one in `ci.toml` when not said."""
-    with private_clone(config.url, config.branch, environ) as clone:
+    """A fresh private clone; author: who commits, the one in `ci.toml` when not said.
+
+    own_branch: where commits go for a pull request; None: to the branch of `ci.toml` itself.
+    """
+    with private_clone(config.url, config.branch, environ, own_branch) as clone:
         if config.require_signature and not clone.signing:
             text = "commits must be signed ([manifests] require_signature); set COMMIT_SIGNING_KEY"
             raise Refused(text, status="unsigned")
-        repo = ManifestRepo(clone, author or (config.author_name, config.author_email), sleep)
+        clone.author = author or (config.author_name, config.author_email)
+        repo = ManifestRepo(**vars(clone), sleep=sleep)
         repo.refresh()
         yield repo

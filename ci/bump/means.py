@@ -1,10 +1,10 @@
 """What the handshake and its rules are given in earnest: Helm, the registry."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ci.bump.handshake import Means
+from ci.bump.rendering import Objects, Renderer
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import CiError, OutsideFault
@@ -21,18 +21,14 @@ def real(context: Context, delivery: Delivery) -> Means:
     return Means(render=renderer(context, delivery))
 
 
-def renderer(
-    context: Context, delivery: Delivery
-) -> Callable[[Path, Service, str, bool], Sequence[Mapping[str, Any]]]:
+def renderer(context: Context, delivery: Delivery) -> Renderer:
     """Helm or kustomize, found only when something is rendered with it."""
     config = delivery.manifests.render
     if config.tool == "none":
         return lambda *_: ()
     found = helm.find(context.settings.cache_dir, context.environ)
 
-    def render(
-        folder: Path, service: Service, environment: str, edited: bool
-    ) -> Sequence[Mapping[str, Any]]:
+    def render(folder: Path, service: Service, environment: str, edited: bool) -> Objects:
         return found.render(folder, config, service, environment, edited=edited)
 
     return render

@@ -37,8 +37,9 @@ class Expected:
     """What an edit is to bring.
 
     images: by the name or the full repository of what each replaces. may_change: paths within an
-    object that may change besides, `*` for anything. read_elsewhere: names of images that no
-    rendering here needs to show. unstable: (object, path) of what each rendering makes anew.
+    object that may change besides, or `Kind name` of one that may come or go, `*` for anything.
+    read_elsewhere: names of images that no rendering here needs to show. unstable: (object, path)
+    of what each rendering makes anew.
     """
 
     images: Mapping[str, ImageRef]
@@ -55,9 +56,14 @@ def refusals(before: Sequence[Object], after: Sequence[Object], expected: Expect
     tags = _tags(before, expected.images)
     old, new = _by_key(before), _by_key(after)
     pairs = _pairs(old, new, tags)
-    lines = [f"{_title(key)} is gone" for key in old if key not in pairs]
-    lines += [f"{_title(key)} is new" for key in new if key not in pairs.values()]
     allowed = [_pattern(text) for text in expected.may_change]
+    others = [(_title(key), "is gone") for key in old if key not in pairs]
+    others += [(_title(key), "is new") for key in new if key not in pairs.values()]
+    lines = [
+        f"{title} {what}"
+        for title, what in others
+        if not any(pattern.fullmatch(title) for pattern in allowed)
+    ]
     for key, now_key in pairs.items():
         lines += _of_object(
             old[key], new[now_key], now_key, expected=expected, tags=tags, allowed=allowed

@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlsplit, urlunsplit
 
 from ci.errors import Refused
 from ci.model import TAG
+from ci.tools.git_address import without_credentials
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,6 @@ def read(
         source_repo=without_credentials(environ.get("GIT_URL", "")) or None,
         previous_success=environ.get("GIT_PREVIOUS_SUCCESSFUL_COMMIT") or None,
     )
-
-
-def without_credentials(url: str) -> str:
-    """`url` without what stands before the `@` of its host; ssh keeps its user name."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def may_not_publish(facts: BuildFacts, branch: str, expected_commit: str | None) -> str | None:

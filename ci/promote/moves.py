@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from ci.bump import handshake, manifest_repo, order
-from ci.bump.handshake import Handshake, Means, Proposal, Propose, Standing, shows
+from ci.bump.handshake import Handshake, Means, Propose, Standing, shows
 from ci.bump.ledger import Delivered, Entry, one_line
 from ci.bump.order import History, Verdict
 from ci.config import Delivery
@@ -50,7 +50,10 @@ def hand_over(
 ) -> Outcome:
     """The handshake, as the person whom git knows here."""
     author = person(context.root, context.environ)
-    with manifest_repo.checkout(delivery.manifests, context.environ, author, means.sleep) as repo:
+    own_branch = delivery.environment(environment).own_branch
+    with manifest_repo.checkout(
+        delivery.manifests, context.environ, author, means.sleep, own_branch
+    ) as repo:
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
         handed = joined.hand_over(environment, propose)
     return handshake.told(handed, dry_run=context.dry_run)
@@ -84,7 +87,7 @@ def promoting(
     """The rule of a promotion."""
     run_id = f"promote-{source}-{target}-{_moment(now)}"
 
-    def propose(standing: Standing) -> Proposal:
+    def propose(standing: Standing) -> tuple[Sequence[Verdict], Entry | None]:
         verdicts, origins = [], {}
         for service in services:
             origin = standing.ledger.running(source, service.code)
@@ -101,7 +104,7 @@ def promoting(
             )
         handshake.refuse_diverged(verdicts, "promote")
         moved = [origins[each.code] for each in verdicts if each.writes]
-        return Proposal(verdicts, _promotion_entry(run_id, target, moved) if moved else None)
+        return (verdicts, _promotion_entry(run_id, target, moved) if moved else None)
 
     return propose
 
@@ -119,13 +122,13 @@ def rolling_back(
     one_line("the reason", reason)
     run_id = f"rollback-{environment}-{service.code}-{_moment(now)}"
 
-    def propose(standing: Standing) -> Proposal:
+    def propose(standing: Standing) -> tuple[Sequence[Verdict], Entry | None]:
         shown = standing.images(environment, service.code)
         chosen = _chosen(service, environment, standing, shown, tag)
         is_there = shows(shown, chosen.image)
         if is_there and (environment, service.code) in standing.ledger.holds:
             text = f"already {chosen.image.tag}, and held there"
-            return Proposal([Verdict(service.code, "already", text)], None)
+            return ([Verdict(service.code, "already", text)], None)
         if why := why_not(chosen.image):
             raise Refused(f"{chosen.image} cannot run again: {why}", status="image_gone")
         text = f"{chosen.image.tag}, built from {chosen.source_commit[:12]}; held: {reason}"
@@ -140,7 +143,7 @@ def rolling_back(
             committed_at=chosen.committed_at,
             holds={service.code: reason},
         )
-        return Proposal([Verdict(service.code, "write", text)], entry)
+        return ([Verdict(service.code, "write", text)], entry)
 
     return propose
 
@@ -150,15 +153,15 @@ def releasing(service: Service, environment: str, now: datetime, reason: str) ->
     one_line("the reason", reason)
     run_id = f"release-{environment}-{service.code}-{_moment(now)}"
 
-    def propose(standing: Standing) -> Proposal:
+    def propose(standing: Standing) -> tuple[Sequence[Verdict], Entry | None]:
         hold = standing.ledger.holds.get((environment, service.code))
         if hold is None:
-            return Proposal([Verdict(service.code, "already", "it is not held")], None)
+            return ([Verdict(service.code, "already", "it is not held")], None)
         runs = standing.running(environment, service.code)
         now_runs = f"; until then it runs {runs.image.tag}" if runs else ""
         text = f"was held for: {hold.reason}. The next newer build is what it will run{now_runs}"
         entry = Entry(environment, "release", run_id, releases={service.code: reason})
-        return Proposal([Verdict(service.code, "write", text)], entry)
+        return ([Verdict(service.code, "write", text)], entry)
 
     return propose
 

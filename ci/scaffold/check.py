@@ -62,6 +62,7 @@ def inspect(
 ) -> Inspection:
     """All that `validate` looks at, with figures. sets: values that win over the files'."""
     found = Inspection(versions=tuple(versions or (OLDEST, schemas.versions()[-1])))
+    render = delivery.manifests.render
     pairs = [
         (each.name, service) for each in delivery.environments for service in catalogue.services
     ]
@@ -69,15 +70,18 @@ def inspect(
         target = delivery.target(service, environment).file
         if not (folder / target).is_file():
             found.faults.append(f"{environment}, {service.folder}: {target} is not there")
-    once = list(_renderings(delivery.manifests.render, pairs).values())
+    once: dict[tuple[str, ...], tuple[str, Service]] = {}
+    for name, service in pairs:
+        once.setdefault(render.what_it_shows(service, name), (name, service))
     # Helm is a process of its own: as many at once as the machine has cores
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         renderings = pool.map(
-            lambda pair: _rendered(folder, delivery.manifests.render, *pair, helm=helm, sets=sets),
-            once,
+            lambda pair: _rendered(folder, render, *pair, helm=helm, sets=sets), once.values()
         )
         together: dict[str, list[Object]] = {each.name: [] for each in delivery.environments}
-        for (environment, service), (faults, objects) in zip(once, renderings, strict=True):
+        for (environment, service), (faults, objects) in zip(
+            once.values(), renderings, strict=True
+        ):
             where = f"{environment}, {service.folder}"
             found.faults += [f"{where}: {fault}" for fault in faults]
             found.rendered += len(objects)
@@ -86,18 +90,6 @@ def inspect(
     for environment, objects in together.items():
         found.faults += [f"{environment}: {line}" for line in shape.faults_together(objects)]
     _look_at_argo(folder, found)
-    return found
-
-
-def _renderings(
-    render: Render, pairs: Sequence[tuple[str, Service]]
-) -> dict[tuple[str, ...], tuple[str, Service]]:
-    """What has to be rendered, each once: an umbrella chart shows several services together."""
-    templates = (render.chart, *render.values, render.release, render.namespace, render.path)
-    found: dict[tuple[str, ...], tuple[str, Service]] = {}
-    for environment, service in pairs:
-        key = (environment, *(fill(template, service, environment) for template in templates))
-        found.setdefault(key, (environment, service))
     return found
 
 

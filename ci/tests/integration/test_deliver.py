@@ -10,8 +10,8 @@ import pytest
 from small_platform import why_no_registry
 
 from ci import catalogue, cli, config
-from ci.bump import bumping, means
-from ci.errors import Refused
+from ci.bump import bumping, means, resuming
+from ci.errors import CiError, Refused
 from ci.plan import facts
 from ci.promote import moves
 from ci.push import repositories
@@ -90,6 +90,64 @@ def test_a_chart_that_did_not_render_before_is_said_to_be_broken(tmp_path):
             bump(lab)
         assert refused.value.status == "does_not_render"
         assert len(lab.log()) == 1
+
+
+def test_every_broken_chart_is_told_under_its_own_service(tmp_path):
+    """One run says all that there is to mend."""
+    broken = files(labels="{{ .Values.nothing.there }}")
+    with delivery_lab.running(tmp_path, rest=RENDERED, files=broken) as lab:
+        with pytest.raises(Refused) as refused:
+            bump(lab)
+        assert refused.value.facts["services"] == list(delivery_lab.CODES)
+        for code in delivery_lab.CODES:
+            assert f"{code}-service in staging does not render" in str(refused.value)
+
+
+def test_a_tag_in_a_label_goes_through_when_it_is_pinned_by_its_tag(tmp_path):
+    """With the digest it would be no label; the refusal names the settings that allow it."""
+    labels = '{version: "{{ .Values.image.tag }}"}'
+    with delivery_lab.running(tmp_path / "a", rest=RENDERED, files=files(labels)) as lab:
+        with pytest.raises(Refused, match="a label holds at most 63") as refused:
+            bump(lab)
+        assert 'pin = "tag"' in str(refused.value)
+    pinned = RENDERED.replace("[manifests]\n", '[manifests]\npin = "tag"\n')
+    with delivery_lab.running(tmp_path / "b", rest=pinned, files=files(labels)) as lab:
+        assert bump(lab).status == "bumped"
+        release = lab.release(1)
+        assert f"tag: '{release.tag}'" in lab.file("das")
+        assert str(release.images["das"]) in "".join(lab.log("%B"))
+        assert bump(lab).status == "already"
+
+
+def test_a_dependency_beside_the_chart_is_built_in_a_copy(tmp_path):
+    """As Argo CD does, without a network; nothing of it is committed."""
+    chart = (
+        "apiVersion: v2\nname: x\nversion: 0.0.1\n"
+        "dependencies: [{name: lib, version: 0.0.1, repository: 'file://../lib'}]\n"
+    )
+    made = files(labels='{{ include "lib.labels" . }}', chart=chart) | {
+        "lib/Chart.yaml": "apiVersion: v2\nname: lib\nversion: 0.0.1\ntype: library\n",
+        "lib/templates/_labels.tpl": '{{ define "lib.labels" }}{a: b}{{ end }}',
+    }
+    with delivery_lab.running(tmp_path / "a", rest=RENDERED, files=made) as lab:
+        assert bump(lab).status == "bumped"
+        names = delivery_lab.git(lab.bare, "show", "--name-only", "--format=", "main")
+        assert {name.split("/")[0] for name in names.split()} == {"environments"}
+    made["chart/Chart.yaml"] = chart.replace("../lib", "../../../../../etc")
+    leaving = delivery_lab.running(tmp_path / "b", rest=RENDERED, files=made)
+    with leaving as lab, pytest.raises(CiError, match=r"is not there|leads out"):
+        bump(lab)
+
+
+def test_a_target_names_the_document_that_holds_the_image(tmp_path):
+    """Of several documents in one file, the one it says changes."""
+    document = 'key = "image", document = 1 }'
+    rest = delivery_lab.REST.replace('key = "image" }', document)
+    values = {path: f"first: 1\n---\n{text}" for path, text in files().items() if "/" in path}
+    with delivery_lab.running(tmp_path, rest=rest, files=values) as lab:
+        assert lab.bump(1).status == "bumped"
+        assert lab.release(1).tag in lab.file("das")
+        assert lab.bump(1).status == "already"
 
 
 @pytest.fixture
@@ -194,7 +252,7 @@ def test_the_registry_knows_what_is_unfinished_and_what_can_run_again(tmp_path):
         made = [published(registry, lab.release(at), "das") for at in (1, 2)]
         for each in made:
             records.write_release(each)
-            outcome = bumping.resume(context, delivery, records, delivery_lab.MEANS)
+            outcome = resuming.resume(context, delivery, records, delivery_lab.MEANS)
             assert outcome.status == "resumed"
         assert made[1].images["das"].pin in lab.file("das")
         assert bumping.find_release(records, made[0].tag) == made[0]
@@ -305,6 +363,21 @@ def test_a_release_goes_its_way_by_the_commands(lab):
     assert "Release-das: released by" in dry.text
     assert command(context, "release", "das").status == "released"
     assert "held" not in command(context, "status").text
+
+
+@pytest.mark.usefixtures("records")
+@pytest.mark.parametrize("argv", [["bump"], ["bump", "--release", "TAG"], ["resume"]])
+def test_a_dry_run_needs_no_build_server(lab, argv):
+    """A person on a laptop sees what the newest release would change; nothing is written."""
+    context = lab.context(dry_run=True, BRANCH_NAME="", BUILD_NUMBER="", JOB_NAME="")
+    argv = [lab.release(1).tag if word == "TAG" else word for word in argv]
+    outcome = command(context, *argv)
+    if argv == ["bump"]:
+        assert lab.release(0).tag in outcome.text
+    assert outcome.status in {"bumped", "nothing"}
+    assert len(lab.log()) == 1
+    with pytest.raises(Refused, match="nobody publishes by hand"):
+        command(replace(context, dry_run=False), *argv)
 
 
 @pytest.mark.parametrize("name", ["bump", "resume"])

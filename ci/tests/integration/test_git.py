@@ -198,13 +198,13 @@ def test_nothing_of_the_machine_reaches_git(lab, tmp_path):
     """Neither the person's configuration, nor hooks of theirs, nor other secrets of the build."""
     (tmp_path / ".gitconfig").write_text("[user]\n\tname = Eve\n[core]\n\thooksPath = /evil\n")
     with checkout(lab, AWS_SECRET_ACCESS_KEY="aws-secret", GIT_DIR="/nowhere") as repo:
-        assert repo.clone.must("config", "core.hooksPath").strip() == os.devnull
-        assert repo.clone.run("config", "user.name").code == 1
-        assert "aws-secret" not in str(repo.clone.environ)
-        assert delivery_lab.PASSWORD not in str(repo.clone.environ)
-        assert delivery_lab.PASSWORD not in repr(repo.clone)
-        assert repo.clone.folder.exists()
-    assert not repo.clone.folder.exists()
+        assert repo.must("config", "core.hooksPath").strip() == os.devnull
+        assert repo.run("config", "user.name").code == 1
+        assert "aws-secret" not in str(repo.environ)
+        assert delivery_lab.PASSWORD not in str(repo.environ)
+        assert delivery_lab.PASSWORD not in repr(repo)
+        assert repo.folder.exists()
+    assert not repo.folder.exists()
 
 
 def test_no_secret_in_argv_log_message_or_clone(lab, tmp_path, caplog, monkeypatch):

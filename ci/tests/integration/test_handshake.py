@@ -336,3 +336,91 @@ def test_a_promoted_environment_is_never_bumped(lab):
     with pytest.raises(Refused, match="promote staging production") as refused:
         lab.bump(1, environment="production")
     assert refused.value.status == "wrong_environment"
+
+
+PULL_REQUEST = delivery_lab.REST.replace(
+    'name = "staging"', 'name = "staging"\npull_request = true'
+)
+LINK = "https://git.example/manifests/pull/new/ci/staging"
+TELLS = f"""#!/bin/sh
+echo "Create a pull request for 'ci/staging' on GitHub by visiting:"
+echo "     {LINK}"
+"""
+PROTECTED = """#!/bin/sh
+[ "$1" != refs/heads/main ] || { echo "main is protected" >&2; exit 1; }
+"""
+
+
+@pytest.fixture
+def protected(tmp_path):
+    with delivery_lab.running(tmp_path, rest=PULL_REQUEST) as lab:
+        lab.server.hook("manifests", "post-receive", TELLS)
+        lab.server.hook("manifests", "update", PROTECTED)
+        yield lab
+
+
+def waiting(lab, form="%H"):
+    """One line for each commit that waits on the branch of staging, newest first."""
+    return delivery_lab.git(lab.bare, "log", f"--format={form}", "main..ci/staging").splitlines()
+
+
+def merge(lab, *, squash=False):
+    """Somebody merges the pull request, as a host does it."""
+    tree = delivery_lab.git(lab.bare, "rev-parse", "ci/staging^{tree}").strip()
+    sha = delivery_lab.git(lab.bare, "rev-parse", "ci/staging").strip()
+    if squash:
+        sha = delivery_lab.git(lab.bare, "commit-tree", "-p", "main", "-m", "squash", tree).strip()
+    delivery_lab.git(lab.bare, "update-ref", "refs/heads/main", sha)
+
+
+def test_a_protected_branch_gets_a_branch_to_merge_from(protected):
+    """The delivery waits on a branch of its environment, and the host's link is told."""
+    outcome = protected.bump(1)
+    assert outcome.status == "bumped"
+    assert outcome.facts["branch"] == "ci/staging"
+    assert outcome.facts["link"] == LINK
+    assert LINK in outcome.text
+    assert len(protected.log()) == 1
+    assert len(waiting(protected)) == 1
+
+
+def test_a_delivery_that_waits_is_there_already_and_the_next_goes_on_from_it(protected):
+    """The same run adds nothing; a later one of one service leaves the others as they wait."""
+    protected.bump(1)
+    assert protected.bump(1).status == "already"
+    assert len(waiting(protected)) == 1
+    protected.bump(2, codes=("das",))
+    assert len(waiting(protected)) == 2
+    tags = [protected.release(number).tag for number in (2, 1)]
+    for code, tag in zip(("das", "dis"), tags, strict=True):
+        path = f"ci/staging:environments/staging/{code}-service.yaml"
+        assert tag in delivery_lab.git(protected.bare, "show", path)
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_after_the_merge_the_branch_goes_on(protected, squash):
+    """Merged or squashed: the branch is never forced and never in the way."""
+    protected.bump(1)
+    merge(protected, squash=squash)
+    before = delivery_lab.git(protected.bare, "rev-parse", "ci/staging").strip()
+    assert protected.bump(1).status == "already"
+    assert protected.bump(2).status == "bumped"
+    delivery_lab.git(protected.bare, "merge-base", "--is-ancestor", before, "ci/staging")
+    merge(protected)
+    assert protected.release(2).tag in protected.file("das")
+
+
+def test_a_branch_that_waits_and_cannot_be_merged_is_said_to_be_so(protected):
+    """Somebody changed the same line on main: nothing is forced over either."""
+    protected.bump(1)
+    (protected.bare / "hooks" / "update").unlink()
+
+    def change(folder):
+        path = folder / "environments" / "staging" / "das-service.yaml"
+        path.write_text(path.read_text().replace("tag: '0'", "tag: '7'"))
+
+    protected.change(change)
+    with pytest.raises(Refused, match="merge or close it") as refused:
+        protected.bump(2)
+    assert refused.value.status == "conflict"
+    assert len(waiting(protected)) == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import delivery_lab
 import pytest
 
-from ci.bump import bumping
+from ci.bump import resuming
 from ci.errors import Defect, Refused
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -82,7 +82,7 @@ def lab(tmp_path):
 
 def resume(lab, *releases, at=-1, dry_run=False, **options):
     context = lab.context(at=at, dry_run=dry_run)
-    return bumping.resume(
+    return resuming.resume(
         context, lab.delivery(context), Records(*releases), delivery_lab.MEANS, **options
     )
 
@@ -158,7 +158,7 @@ def test_only_the_last_records_are_looked_at(lab):
     """The look back is bounded."""
     records = Records(lab.release(3), lab.release(2), lab.release(1))
     context = lab.context()
-    bumping.resume(context, lab.delivery(context), records, delivery_lab.MEANS, last=2)
+    resuming.resume(context, lab.delivery(context), records, delivery_lab.MEANS, last=2)
     assert records.read == [lab.release(3).tag, lab.release(2).tag]
 
 
@@ -186,7 +186,7 @@ def test_a_tag_that_is_no_record_is_named_and_left(lab):
 
     context = lab.context()
     records = Odd(lab.release(1))
-    outcome = bumping.resume(context, lab.delivery(context), records, delivery_lab.MEANS)
+    outcome = resuming.resume(context, lab.delivery(context), records, delivery_lab.MEANS)
     assert outcome.status == "resumed"
     assert len(outcome.facts["left"]) == 2
 
@@ -204,7 +204,7 @@ def test_a_release_that_the_manifests_do_not_take_stops_no_other(lab):
     context = lab.context()
     means = replace(delivery_lab.MEANS, render=render)
     records = Records(bad, lab.release(1))
-    outcome = bumping.resume(context, lab.delivery(context), records, means)
+    outcome = resuming.resume(context, lab.delivery(context), records, means)
     assert outcome.status == "resumed"
     assert "does not render" in outcome.facts["left"][0]
     assert lab.log("%(trailers:key=Release-Tag,valueonly,separator=)")[0] == lab.release(1).tag

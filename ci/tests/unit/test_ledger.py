@@ -10,6 +10,7 @@ from ci.bump import ledger
 from ci.bump.ledger import Delivered, Entry
 from ci.errors import Refused
 from ci.model import ImageRef, ManifestCommit
+from ci.tools.git_trailers import trailers_of
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 A, B = "a" * 40, "b" * 40
@@ -41,7 +42,7 @@ def commits(*messages):
     made = [
         ManifestCommit(
             f"{number:040x}", AT + timedelta(hours=number), "x", text.split("\n")[0],
-            ledger.trailers_of(text),
+            trailers_of(text),
         )
         for number, text in enumerate(messages, 1)
     ]  # fmt: skip
@@ -167,7 +168,7 @@ def test_no_value_forges_a_trailer(text):
     except Refused as refused:
         assert refused.status == "trailer"  # noqa: PT017  either is fine, and this is the law
         return
-    known = ledger.trailers_of(message)
+    known = trailers_of(message)
     assert known == ledger.trailers(entry(kind="rollback", holds={"das": text}))
 
 
@@ -175,7 +176,7 @@ def test_no_value_forges_a_trailer(text):
 def test_what_stood_in_a_file_forges_nothing_either(text):
     """The old value of a manifest is anybody's text."""
     message = ledger.message(entry(delivered=[Delivered("das", image("1-a"), A, text)]))
-    assert ledger.trailers_of(message) == ledger.trailers(entry())
+    assert trailers_of(message) == ledger.trailers(entry())
 
 
 def test_a_subject_stays_short():

@@ -180,6 +180,13 @@ def test_objects_neither_appear_nor_vanish():
     assert found[:2] == ["Deployment das is gone", "Deployment das-42 is new"]
 
 
+def test_an_object_that_the_configuration_names_may_come_and_go():
+    """`Kind name` in may_change, with * for anything."""
+    before, after = [deployment()], [deployment(str(NEW)), named("Job", {}, "migrate-2")]
+    assert refused(after, before) == ["Job migrate-2 is new"]
+    assert refused(after, before, may_change=["Job migrate-*"]) == []
+
+
 def test_two_objects_of_one_name_are_both_looked_at():
     """A rendering that says the same name twice hides nothing behind the second."""
     before = [deployment(), deployment()]
