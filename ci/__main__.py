@@ -1,21 +1,36 @@
 """`python -m ci` by any Python 3.11 or newer: ci's own environment does the work."""
 
+import asyncio
+import importlib
 import os
 import sys
 from pathlib import Path
+
+from ci import environments
+from ci.errors import CiError
+from ci.screen import Screen
 
 
 def main() -> int:
     """The exit code of the command."""
     own = Path(__file__).parent / ".venv"
-    python = own / "bin" / "python"
-    if Path(sys.prefix).resolve() != own.resolve() and python.exists():
+    python = environments.python_of(own.parent)
+    is_own = Path(sys.prefix).resolve() == own.resolve()
+    if not is_own and python.exists():
         os.execv(python, [str(python), "-m", "ci", *sys.argv[1:]])  # noqa: S606 (no shell is meant)
-    try:
-        from ci.cli import main as cli_main  # noqa: PLC0415 (needs what that environment holds)
-    except ModuleNotFoundError as missing:
-        print(f"{missing}: ci's environment is not made yet; `make ci` makes it", file=sys.stderr)
+    if not is_own:
+        print("ci's environment is not made yet; `make ci` makes it", file=sys.stderr)
         return 4
+    if not (own / environments.STAMP).exists():  # made this moment, or half made and interrupted
+        screen = Screen(stream=sys.stderr)
+        try:
+            asyncio.run(environments.make(own.parent.parent, ["ci"], environments.RUNTIME, screen))
+        except CiError as error:
+            print(f"\n{error}", file=sys.stderr)
+            return error.exit_code
+        importlib.invalidate_caches()
+    from ci.cli import main as cli_main  # noqa: PLC0415 (needs what that environment holds)
+
     return cli_main()
 
 

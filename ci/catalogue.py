@@ -89,5 +89,5 @@ def find(catalogue: Catalogue, name: str) -> Service:
     for service in catalogue.services:
         if name in {service.folder, service.code}:
             return service
-    known = ", ".join(f"{service.folder} ({service.code})" for service in catalogue.services)
-    raise UsageError(f"no service {name!r}; there are {known}")
+    listed = ", ".join(f"{service.folder} ({service.code})" for service in catalogue.services)
+    raise UsageError(f"no service {name!r}; there are {listed}")

@@ -23,6 +23,7 @@ from ci.screen import Screen
 from ci.summary import journal
 
 PROGRAM = "python -m ci"
+COMPLETE = "_CI_COMPLETE"  # set by the shell that completes a line of the program `ci/ci`
 EPILOG = """\
 \b
 exit codes
@@ -102,7 +103,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As in click, and a misspelt name is told what it probably means."""
+        """As in click, and a misspelt name is answered with the probable one."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -127,7 +128,7 @@ def root() -> None:
 def command(name: str) -> click.Command:
     """The command `name` of the table; `CiError` when its environment cannot be made."""
     room, _ = ENTRIES[name]
-    if room not in LIGHT:
+    if room not in LIGHT and COMPLETE not in os.environ:
         _make_environment()
     listed: click.Command = getattr(
         importlib.import_module(f"ci.{room}.commands"), name.replace("-", "_")
@@ -153,12 +154,17 @@ def call(name: str, argv: Sequence[str], context: Context) -> Outcome:
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):  # no name of a file may end a command by being told
+    for stream in (sys.stdout, sys.stderr):  # a file name that is no UTF-8 must not end a command
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         ended = root.main(
-            words or ["--help"], PROGRAM, standalone_mode=False, obj=words, max_content_width=100
+            words or ["--help"],
+            "ci" if COMPLETE in os.environ else PROGRAM,
+            complete_var=COMPLETE,
+            standalone_mode=False,
+            obj=words,
+            max_content_width=100,
         )
     except click.UsageError as error:
         error.show()
@@ -178,7 +184,7 @@ def _run(
     try:
         context = _context(sys.stderr if as_json else sys.stdout, dry_run=dry_run)
     except CiError as error:
-        return _tell(name, error, dry_run=dry_run, in_json=as_json)
+        return _report(name, error, dry_run=dry_run, in_json=as_json)
     ended: Outcome | CiError
     began = time.monotonic()
     try:
@@ -193,10 +199,10 @@ def _run(
     if "BUILD_NUMBER" in context.environ and not dry_run:
         words, took_s = click.get_current_context().obj, time.monotonic() - began
         journal.record(context, name, words, ended, took_s)
-    return _tell(name, ended, dry_run=dry_run, in_json=as_json)
+    return _report(name, ended, dry_run=dry_run, in_json=as_json)
 
 
-def _tell(name: str, ended: Outcome | CiError, *, dry_run: bool, in_json: bool) -> int:
+def _report(name: str, ended: Outcome | CiError, *, dry_run: bool, in_json: bool) -> int:
     """Say how the command ended; its exit code."""
     try:
         if in_json:

@@ -1,6 +1,6 @@
 """The virtual environments of the services, made from their hashed locks and stamped with them.
 
-uv makes them, all at once; it is told what pip is configured with, so a machine that reaches its
+uv makes them, all at once; it is given what pip is configured with, so a machine that reaches its
 packages through pip's settings (a mirror, a certificate, a folder of wheels) needs no second set.
 Where uv cannot, pip does the same from the same lock. A current environment costs one file read;
 of commands that want the same one at the same time, one makes it and the others wait.
@@ -9,6 +9,7 @@ of commands that want the same one at the same time, one makes it and the others
 import asyncio
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -18,8 +19,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -66,52 +65,35 @@ def wanted_lock(folder: Path, lock: Lock) -> Lock | None:
     return DEV if DEV in stamp else lock
 
 
-@dataclass
-class Maker:
-    """Makes environments of one kind of lock. pip is asked for its settings once, if at all."""
-
-    root: Path
-    lock: Lock
-    screen: Screen
-
-    async def make(self, name: str) -> None:
-        """The folder `name` has an environment that holds what the lock names."""
-        folder = self.root / name
-        if wanted_lock(folder, self.lock) is None:
-            return
-        with self.screen.step(f"{name}: environment"):
-            self.screen.detail(f"{name}: environment", "another command makes it")
-            async with _alone(self.root / ".cache" / "environments" / name):
-                self.screen.detail(f"{name}: environment", "")
-                if wanted := wanted_lock(folder, self.lock):  # unless another has made it
-                    await _make_one(folder, wanted, self._variables, self.screen)
-
-    @cached_property
-    def _variables(self) -> Mapping[str, str]:
-        return os.environ | uv_settings(pip_settings(), os.environ)
-
-
 async def make(root: Path, folders: Iterable[str], lock: Lock, screen: Screen) -> None:
     """Each of `folders` has an environment that holds what `lock` names; made ones are shown."""
-    maker = Maker(root, lock, screen)
     try:
         async with screen.ticking(), asyncio.TaskGroup() as group:
             for name in folders:
-                group.create_task(maker.make(name))
-    except* CiError as faults:
-        raise faults.exceptions[0] from None
+                group.create_task(make_one(root, name, lock, screen))
+    except* CiError as errors:
+        raise errors.exceptions[0] from None
 
 
-async def _make_one(folder: Path, lock: Lock, env: Mapping[str, str], screen: Screen) -> None:
-    venv = folder / ".venv"
-    (venv / STAMP).unlink(missing_ok=True)
-    if not await _made_by_uv(folder, lock, env, screen):
-        await _made_by_pip(folder, lock)
-    version = platform.python_version()
-    # the development set contains the runtime set
-    locks = (RUNTIME, DEV) if lock == DEV else (RUNTIME,)
-    stamp = {name: fingerprint((folder / name).read_bytes(), version) for name in locks}
-    (venv / STAMP).write_text(json.dumps(stamp))
+async def make_one(root: Path, name: str, lock: Lock, screen: Screen) -> None:
+    """The folder `name` has an environment that holds what `lock` names."""
+    folder = root / name
+    if wanted_lock(folder, lock) is None:
+        return
+    with screen.step(f"{name}: environment"):
+        screen.detail(f"{name}: environment", "another command makes it")
+        async with _alone(root / ".cache" / "environments" / name):
+            screen.detail(f"{name}: environment", "")
+            if wanted := wanted_lock(folder, lock):  # unless another has made it
+                stamp = folder / ".venv" / STAMP
+                stamp.unlink(missing_ok=True)
+                if not await _made_by_uv(folder, wanted, screen):
+                    await _made_by_pip(folder, wanted)
+                version = platform.python_version()
+                # the development set contains the runtime set
+                locks = (RUNTIME, DEV) if wanted == DEV else (RUNTIME,)
+                prints = {n: fingerprint((folder / n).read_bytes(), version) for n in locks}
+                stamp.write_text(json.dumps(prints))
 
 
 @contextlib.asynccontextmanager
@@ -121,10 +103,10 @@ async def _alone(file: Path) -> AsyncIterator[None]:
     On a file system without locks a block is nobody's alone.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as held:
+    with file.open("a") as opened:
         try:
             async with asyncio.timeout(WAIT_S):
-                while not _locked(held.fileno()):  # noqa: ASYNC110 - another process tells no event
+                while not _locked(opened.fileno()):  # noqa: ASYNC110 - another process tells no event
                     await asyncio.sleep(POLL_S)
         except TimeoutError as exc:
             raise OutsideFault(f"{file}: another command holds it for {WAIT_S:g} s") from exc
@@ -142,7 +124,8 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-async def _made_by_uv(folder: Path, lock: Lock, env: Mapping[str, str], screen: Screen) -> bool:
+async def _made_by_uv(folder: Path, lock: Lock, screen: Screen) -> bool:
+    env = os.environ | uv_settings(pip_settings(), os.environ)
     uv = shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv is None:
         return False
@@ -158,14 +141,17 @@ async def _made_by_uv(folder: Path, lock: Lock, env: Mapping[str, str], screen: 
 
 
 async def _made_by_pip(folder: Path, lock: Lock) -> None:
-    install = ["-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "-r", lock]
-    for command in (
-        [sys.executable, "-m", "venv", "--clear", str(folder / ".venv")],
-        [str(python_of(folder)), *install],
-    ):
+    python = str(python_of(folder))
+    if await _serves(Path(python)):  # perhaps in use: never cleared; one that uv made has no pip
+        begin = [python, "-m", "ensurepip"]
+    else:
+        begin = [sys.executable, "-m", "venv", "--clear", str(folder / ".venv")]
+    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
+    for command in (begin, [*install, "--require-hashes", "-r", lock]):
         done = await process.run_async(command, cwd=folder)
         if done.code != 0:
-            raise OutsideFault(f"{folder.name}: no environment:\n{done.last_lines()}")
+            hint = "its settings: pip config list"
+            raise OutsideFault(f"{folder.name}: no environment ({hint}):\n{done.last_lines()}")
 
 
 async def _serves(python: Path) -> bool:
@@ -178,6 +164,7 @@ async def _serves(python: Path) -> bool:
     return done.code == 0 and done.stdout.strip() == platform.python_version()
 
 
+@functools.cache
 def pip_settings() -> dict[str, list[str]]:
     """What `pip config list` tells, by option: files first, then the environment, as in pip."""
     base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}"
@@ -191,16 +178,16 @@ def pip_settings() -> dict[str, list[str]]:
 def parse_pip_config(text: str) -> dict[str, list[str]]:
     """`global.index-url='https://…'` lines → option → values; later sections win over earlier."""
     weights = {"global": 0, "install": 1, ":env:": 2}
-    found: dict[str, tuple[int, list[str]]] = {}
+    options: dict[str, tuple[int, list[str]]] = {}
     for line in text.splitlines():
         match = re.fullmatch(r"(global|install|:env:)\.([\w-]+)=(.+)", line.strip())
         if match is None:
             continue
         section, option, quoted = match.groups()
         values = " ".join(shlex.split(quoted)).replace("\\n", " ").split()
-        if option not in found or weights[section] >= found[option][0]:
-            found[option] = (weights[section], values)
-    return {option: values for option, (_, values) in found.items()}
+        if option not in options or weights[section] >= options[option][0]:
+            options[option] = (weights[section], values)
+    return {option: values for option, (_, values) in options.items()}
 
 
 def uv_settings(pip: Mapping[str, list[str]], environ: Mapping[str, str]) -> dict[str, str]:
@@ -216,9 +203,9 @@ def uv_settings(pip: Mapping[str, list[str]], environ: Mapping[str, str]) -> dic
     }
     # pip takes the best version of all indexes; hashes decide what may be installed
     fixed = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "1"}
-    told = {
+    variables = {
         name: ("," if name == "UV_FIND_LINKS" else " ").join(values)
         for name, values in names.items()
         if values
     }
-    return {name: value for name, value in (fixed | told).items() if name not in environ}
+    return {name: value for name, value in (fixed | variables).items() if name not in environ}

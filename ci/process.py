@@ -42,8 +42,8 @@ class Done:
 
     def last_lines(self, count: int = 15) -> str:
         """The end of both, where the reason of a failure stands."""
-        ends = [each.strip().splitlines()[-count:] for each in (self.stdout, self.stderr)]
-        return "\n".join(line for end in ends for line in end)
+        streams = (self.stdout, self.stderr)
+        return "\n".join(row for text in streams for row in text.strip().splitlines()[-count:])
 
 
 def _done(code: int, stdout: bytes, stderr: bytes) -> Done:

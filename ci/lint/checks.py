@@ -25,8 +25,7 @@ Check = Callable[[], Awaitable[str]]  # what is wrong; empty when nothing is
 
 def tool(name: str) -> str:
     """The program `name` of ci's own environment."""
-    found = shutil.which(name, path=str(Path(sys.executable).parent))
-    return found or name
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or name
 
 
 def program(cwd: Path, *argv: str) -> Check:
@@ -129,10 +128,10 @@ def main(context: Context, wanted: Sequence[str]) -> Outcome:
         asyncio.run(environments.make(catalogue.root, folders, environments.DEV, screen))
     checks = all_checks(catalogue)  # after the tools it names are there
     if wanted:
-        known = checks
-        checks = {n: c for n, c in known.items() if n in wanted or n.split()[0] in wanted}
+        every = list(checks)
+        checks = {n: c for n, c in checks.items() if n in wanted or n.split()[0] in wanted}
         if not checks:
-            raise UsageError(f"no such check; there are {', '.join(known)}")
+            raise UsageError(f"no such check; there are {', '.join(every)}")
     names = list(checks)
     if context.dry_run:
         return Outcome("done", f"would check: {', '.join(names)}", {"checks": names})

@@ -36,7 +36,7 @@ def folder_faults(twin: Twin, files: Mapping[str, Mapping[str, bytes]]) -> list[
     """
     faults = [f"{folder} is missing (a twin)" for folder in twin.paths if not files.get(folder)]
     for name in sorted({name for folder in files.values() for name in folder}):
-        places = {f"{folder}{name}": held[name] for folder, held in files.items() if name in held}
+        places = {f"{path}{name}": texts[name] for path, texts in files.items() if name in texts}
         faults += twin_faults(Twin(name, tuple(places)), places)
         if len(places) == 1:
             faults.append(f"{next(iter(places))} has no twin: what one service needs is its own")

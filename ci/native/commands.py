@@ -64,7 +64,7 @@ def venvs(context: Context, service: Sequence[str], *, dev: bool) -> Outcome:
     """
     listed = context.catalogue
     chosen = ["ci" if name == "ci" else find(listed, name).folder for name in service]
-    folders = chosen or [*(each.folder for each in listed.services), "ci"]
+    folders = chosen or [*(service.folder for service in listed.services), "ci"]
     lock = environments.DEV if dev else environments.RUNTIME
     wanted = [f for f in folders if environments.wanted_lock(listed.root / f, lock)]
     facts = {"folders": wanted, "lock": lock}

@@ -1,11 +1,13 @@
 """`make status`, `logs`, `stop` and `clean`: a run seen and ended from another terminal."""
 
 import asyncio
+import contextlib
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -48,57 +50,60 @@ def memory_mb(pid: int) -> float | None:
         return None
     total = 0
     for member in group:
-        try:
+        with contextlib.suppress(psutil.Error):
             full = member.memory_full_info()
             total += getattr(full, "pss", 0) or full.uss
-        except psutil.Error:
-            continue
     return total / 1e6
 
 
 def processes(catalogue: Catalogue, settings: Settings) -> Outcome:
     """The table of the run's processes; `OutsideFault` when one is not ready or none runs."""
-    found = state.read(settings.state_file)
-    if found is None or not state.is_running(settings.data_dir):
+    run = _state(settings)
+    if run is None:
         raise OutsideFault("not running; `make run` starts it", status="not_running")
     rows = [("process", "pid", "port", "up for", "memory", "restarts", "ready")]
     services = {service.code: service for service in catalogue.services}
-    all_ready, total, told = True, 0.0, []
-    for name, process in found["processes"].items():
-        pid, service = process["pid"], services.get(name)
-        why = None if pid else "not running"
-        if pid and service:
-            why = asyncio.run(probe.not_ready(f"{found['urls'][name]}{service.ready}"))
-        used = memory_mb(pid) if pid else None
-        total += used or 0
-        all_ready = all_ready and why is None
-        port = found["urls"][name].rsplit(":", 1)[1] if service else ""
-        up = duration(time.time() - process["started_at"]) if pid else ""
-        memory = f"{used:.0f} MB" if used is not None else ""
-        restarts = str(process["restarts"])
-        rows.append((name, str(pid or "-"), port, up, memory, restarts, why or "yes"))
-        told.append({"process": name, "pid": pid, "memory_mb": used, "not_ready": why})
+    facts = []
+    for name, process in run["processes"].items():
+        pid, service, port, up, why = process["pid"], services.get(name), "", "", None
+        memory = memory_mb(pid) if pid else None
+        if service:
+            port = run["urls"][name].rsplit(":", 1)[1]
+        if not pid:
+            why = "not running"
+        else:
+            up = duration(time.time() - process["started_at"])
+            if service:
+                why = asyncio.run(probe.not_ready(f"{run['urls'][name]}{service.ready}"))
+        used = "" if memory is None else f"{memory:.0f} MB"
+        rows.append((name, str(pid or "-"), port, up, used, str(process["restarts"]), why or "yes"))
+        facts.append({"process": name, "pid": pid, "memory_mb": memory, "not_ready": why})
+    total = sum(fact["memory_mb"] or 0 for fact in facts)
     rows.append(("together", "", "", "", f"{total:.0f} MB", "", ""))
-    text, facts = f"{table(rows)}\n\n{found['url']}/", {"url": found["url"], "processes": told}
-    if not all_ready:
-        raise OutsideFault(text, status="not_ready", **facts)
-    return Outcome("ready", text, facts)
+    text, everything = f"{table(rows)}\n\n{run['url']}/", {"url": run["url"], "processes": facts}
+    if any(fact["not_ready"] for fact in facts):
+        raise OutsideFault(text, status="not_ready", **everything)
+    return Outcome("ready", text, everything)
+
+
+def _state(settings: Settings) -> dict[str, Any] | None:
+    """What the run here tells of itself; None when none runs."""
+    return state.read(settings.state_file) if state.is_running(settings.data_dir) else None
 
 
 def logs(settings: Settings, names: Iterable[str], *, follow: bool) -> Outcome:
     """Print the last lines of the logs, of `names` or all, and then what comes."""
-    folder = settings.data_dir / "logs"
-    known = {path.stem: path for path in sorted(folder.glob("*.log"))}
-    chosen = list(names) or list(known)
-    if missing := [name for name in chosen if name not in known]:
-        raise UsageError(f"no log of {', '.join(missing)}; there are {', '.join(known) or 'none'}")
+    files = {path.stem: path for path in sorted((settings.data_dir / "logs").glob("*.log"))}
+    chosen = list(names) or list(files)
+    if missing := [name for name in chosen if name not in files]:
+        raise UsageError(f"no log of {', '.join(missing)}; there are {', '.join(files) or 'none'}")
     screen = Screen(colour=settings.colour)
     colour = settings.colour and screen.is_terminal
     followers = []
     for name in chosen:
-        for line in tail(known[name], LOG_LINES_FIRST):
+        for line in tail(files[name], LOG_LINES_FIRST):
             screen.line(render(line, name, colour=colour))
-        followers.append(Follower(name, known[name], known[name].stat().st_size))
+        followers.append(Follower(name, files[name], files[name].stat().st_size))
     while follow and state.is_running(settings.data_dir):
         for follower in followers:
             for line in follower.new_lines():
@@ -109,19 +114,19 @@ def logs(settings: Settings, names: Iterable[str], *, follow: bool) -> Outcome:
 
 def stop(settings: Settings, *, dry_run: bool = False) -> Outcome:
     """The run has ended and nothing of it is left; `nothing` when there was none."""
-    found = state.read(settings.state_file)
-    if found is None or not state.is_running(settings.data_dir):
+    run = _state(settings)
+    if run is None:
         return Outcome("nothing", "not running")
-    process = state.launcher(found)
-    if process is None:
-        raise OutsideFault(f"a run holds {settings.data_dir}, but its launcher is not to be found")
+    launcher = state.launcher(run)
+    if launcher is None:
+        raise OutsideFault(f"a run holds {settings.data_dir}, but its launcher is not there")
     if dry_run:
-        return Outcome("done", f"would stop the launcher (pid {process.pid}) and all it runs")
-    process.terminate()
+        return Outcome("done", f"would stop the launcher (pid {launcher.pid}) and all it runs")
+    launcher.terminate()
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while state.is_running(settings.data_dir):
         if time.monotonic() > deadline:
-            raise OutsideFault(f"the launcher (pid {process.pid}) has not stopped in time")
+            raise OutsideFault(f"the launcher (pid {launcher.pid}) has not stopped in time")
         time.sleep(0.1)
     return Outcome("done", "stopped")
 
@@ -162,11 +167,9 @@ def _belongings(catalogue: Catalogue, settings: Settings) -> list[Path]:
 
 def _size_mb(folder: Path) -> float:
     """Size of the files under `folder`, a file with several names counted once."""
-    seen: dict[tuple[int, int], int] = {}
+    sizes: dict[tuple[int, int], int] = {}
     for path in folder.rglob("*"):
-        try:
-            found = path.lstat()
-        except OSError:
-            continue
-        seen[found.st_dev, found.st_ino] = found.st_size
-    return sum(seen.values()) / 1e6
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values()) / 1e6

@@ -51,9 +51,9 @@ def keep(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
     A value in `environ` wins for this run and is not written down.
     """
-    known = parse(path.read_text()) if path.exists() else {}
-    complete = fresh() | known
-    if complete != known:
+    kept = parse(path.read_text()) if path.exists() else {}
+    complete = fresh() | kept
+    if complete != kept:
         partial = path.with_suffix(".partial")
         partial.unlink(missing_ok=True)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -8,8 +8,21 @@ UID and GID (-1: stay) are for PostgreSQL, which refuses to run as root.
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
+STAY = (-1, -1)
+
+
+def command(argv: Sequence[str], number: int, ids: tuple[int, int] = STAY) -> list[str]:
+    """The argument list that runs `argv` on the leash, as the account with those UID and GID."""
+    return [sys.executable, "-I", __file__, str(int(number)), *map(str, ids), "--", *argv]
+
+
+def die_with_parent(number: int) -> None:
+    """The kernel sends this process `number` when its parent ends. On Linux; elsewhere nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
 
 
 def main(argv: list[str]) -> None:
@@ -21,10 +34,9 @@ def main(argv: list[str]) -> None:
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
-    if sys.platform == "linux":  # after setuid, which would clear it
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
-        if os.getppid() != launcher:
-            raise SystemExit(1)
+    die_with_parent(number)  # after setuid, which would clear it
+    if sys.platform == "linux" and os.getppid() != launcher:
+        raise SystemExit(1)
     os.execv(program[0], program)  # noqa: S606 (an argument list of ours; no shell is wanted)
 
 

@@ -22,16 +22,19 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]")
 def render(line: str, name: str, *, colour: bool) -> str:
     """One line of the process `name` for a person: a JSON line unfolded, others as they are.
 
-    Control characters are taken out: a log may quote what strangers sent.
+    Control characters are taken out: a log may quote what a client sent.
     """
-    paint = _painted if colour else _plain
+
+    def paint(text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if colour else text
+
     prefix = paint(f"{name:>10} │", COLOURS.get(name, "90"))
     try:
         fields = json.loads(line)
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
-        return f"{prefix} {_clean(line)}"
+        return f"{prefix} {printable(line)}"
     moment = str(fields.pop("timestamp", ""))[11:19]
     level = str(fields.pop("level", "info"))
     event = str(fields.pop("event", ""))
@@ -42,12 +45,12 @@ def render(line: str, name: str, *, colour: bool) -> str:
         for key, value in fields.items()
     )
     head = " ".join(part for part in (moment, "" if level == "info" else level, event) if part)
-    text = paint(_clean(head), LEVEL_COLOURS.get(level, "0"))
-    rendered = f"{prefix} {text} {_clean(facts)}".rstrip()
-    return "\n".join([rendered, *(f"{prefix}   {_clean(row)}" for row in trace.splitlines())])
+    text = paint(printable(head), LEVEL_COLOURS.get(level, "0"))
+    rendered = f"{prefix} {text} {printable(facts)}".rstrip()
+    return "\n".join([rendered, *(f"{prefix}   {printable(row)}" for row in trace.splitlines())])
 
 
-def told_plainly(line: str) -> str:
+def reason_line(line: str) -> str:
     """A line as it stands in a reason: indented, without a name; empty for answered probes."""
     if '"route": "/ready"' in line:
         return ""
@@ -65,21 +68,14 @@ def is_routine(line: str) -> bool:
     return isinstance(status, int) and status < HTTP_ERRORS
 
 
-def _clean(text: str) -> str:
+def printable(text: str) -> str:
+    """One line without escape sequences, control characters and tabs."""
     return ESCAPES.sub("", text.expandtabs())
 
 
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return json.dumps(text) if " " in text or "\n" in text else text
-
-
-def _painted(text: str, code: str) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m"
-
-
-def _plain(text: str, _code: str) -> str:
-    return text
 
 
 @dataclass
@@ -110,6 +106,11 @@ class Follower:
             lines, self._rest = [*lines, self._rest], b""
         for line in lines:
             yield line.decode(errors="replace").rstrip("\r")
+
+    @property
+    def unfinished(self) -> str:
+        """What there is of the line that has no end yet."""
+        return self._rest.decode(errors="replace")
 
     def bound(self) -> None:
         """Keep the newest part as `.1` and empty the file once it is too long.

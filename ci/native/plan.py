@@ -113,39 +113,6 @@ def numba_cache(cache_dir: Path) -> dict[str, str]:
     return {"NUMBA_CACHE_DIR": str(cache_dir / "numba")}
 
 
-def command(python: Path, module: str) -> tuple[str, ...]:
-    """The argument list that runs `module` in the environment of `python`."""
-    return (str(python), "-m", module)
-
-
-@dataclass(frozen=True)
-class Page:
-    """How the page is served: by which nginx, from which folders, on which address."""
-
-    nginx: Path
-    runtime: Path
-    dist: Path
-    host: str
-    port: int
-
-    @property
-    def conf(self) -> Path:
-        """The nginx.conf; everything nginx writes goes beside it."""
-        return self.runtime / "nginx.conf"
-
-    def conf_command(self, python: Path, urls: Mapping[str, str]) -> list[str]:
-        """The call of the page's own script that writes nginx.conf."""
-        codes = ("das", "dis", "aps", "ubs")
-        services = [text for code in codes for text in (f"--{code}", urls[code])]
-        where = ["--out", str(self.conf), "--host", self.host, "--port", str(self.port)]
-        program = ["--dist", str(self.dist), "--nginx", str(self.nginx)]
-        return [str(python), "nginx_conf.py", *where, *program, *services]
-
-    def command(self) -> tuple[str, ...]:
-        """The argument list of nginx, which its nginx.conf keeps in the foreground."""
-        return (str(self.nginx), "-p", str(self.runtime), "-e", "stderr", "-c", str(self.conf))
-
-
 def schema_print(files: Mapping[str, bytes], cluster: str) -> str:
     """What a schema is known by: the migrations that made it, and the cluster it was made in."""
     digest = hashlib.sha256(cluster.encode())

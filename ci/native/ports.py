@@ -1,4 +1,4 @@
-"""Ports: free ones where they are asked for, and who sits on one that is wanted."""
+"""Ports: free ones where no number is given, and which process has one that is wanted."""
 
 import contextlib
 import socket
@@ -9,14 +9,16 @@ import psutil
 from ci.errors import OutsideFault
 from ci.model import Catalogue
 
+UNKNOWN = "a process of another user"
+
 
 def choose(wanted: Mapping[str, int], host: str) -> dict[str, int]:
-    """`wanted` with each 0 replaced by a free port; all are held at once, so they differ."""
-    with contextlib.ExitStack() as held:
+    """`wanted` with each 0 replaced by a free port; all are bound at once, so they differ."""
+    with contextlib.ExitStack() as stack:
         chosen = {}
         for code, port in wanted.items():
             if port == 0:
-                listener = held.enter_context(socket.socket())
+                listener = stack.enter_context(socket.socket())
                 listener.bind((host, 0))
                 port = listener.getsockname()[1]  # noqa: PLW2901 (the free one stands in)
             chosen[code] = port
@@ -49,7 +51,7 @@ def holder(port: int) -> str:
             return f"pid {first.pid} ({' '.join(' '.join(first.cmdline()).split())[:100]})"
     except psutil.Error:
         pass
-    return "a process of another user"
+    return UNKNOWN
 
 
 def check(catalogue: Catalogue, ports: Mapping[str, int], host_of: Mapping[str, str]) -> None:
@@ -59,10 +61,9 @@ def check(catalogue: Catalogue, ports: Mapping[str, int], host_of: Mapping[str, 
         port = ports[service.code]
         if is_free(host_of[service.code], port):
             continue
-        if port < 1024 and holder(port) == "a process of another user":
-            why = "taken, or kept for root"
-        else:
-            why = f"taken by {holder(port)}"
+        owner = holder(port)
+        is_roots = port < 1024 and owner == UNKNOWN
+        why = "taken, or kept for root" if is_roots else f"taken by {owner}"
         taken.append(
             f"port {port} for {service.folder} is {why};\n"
             f"    stop that, or choose another: {service.port_variable}={port + 100} make run"

@@ -5,7 +5,6 @@ else; whoever reaches that folder is the person who started the run. The service
 `cloudopshub`, who is no superuser, because superusers walk through row-level security.
 """
 
-import contextlib
 import hashlib
 import os
 import signal
@@ -13,12 +12,13 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from ci import embedded_postgres as pg
 from ci import process
-from ci.embedded_postgres import Account
 from ci.errors import OutsideFault
+from ci.native import postgres_program as pg
+from ci.native.postgres_program import Account
 from ci.native.supervisor import Program
 
+NAME = "postgres"
 ROLE = "cloudopshub"
 DATABASE = "cloudopshub"
 MAJOR = "18"
@@ -101,8 +101,8 @@ def private_folder(path: Path, who: Account) -> None:
         path.mkdir(mode=0o700)
         who.own(path)
     except FileExistsError:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {who.uid, os.geteuid()}:
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in {who.uid, os.geteuid()}:
             raise OutsideFault(f"{path} belongs to somebody else; remove it") from None
         path.chmod(0o700)
         who.own(path)
@@ -110,19 +110,16 @@ def private_folder(path: Path, who: Account) -> None:
 
 def program(where: Place, log: Path) -> Program:
     """The server, its cluster made when there is none."""
-    try:
-        bin_dir = pg.reachable_installation(where.who, where.wheel_copy) / "bin"
-        version = where.data_dir / "PG_VERSION"
-        if not version.exists():
-            private_folder(where.data_dir, where.who)
-            pg.make_cluster(bin_dir, where.data_dir, where.who)
-        elif (found := version.read_text().strip()) != MAJOR:
-            raise OutsideFault(
-                f"{where.data_dir} was made by PostgreSQL {found}, this is {MAJOR}: dump it with "
-                "the old program and load it here, or move it away to start empty"
-            )
-    except pg.PostgresError as error:
-        raise OutsideFault(str(error)) from error
+    bin_dir = pg.reachable_installation(where.who, where.wheel_copy) / "bin"
+    version = where.data_dir / "PG_VERSION"
+    if not version.exists():
+        private_folder(where.data_dir, where.who)
+        pg.make_cluster(bin_dir, where.data_dir, where.who)
+    elif (major := version.read_text().strip()) != MAJOR:
+        raise OutsideFault(
+            f"{where.data_dir} was made by PostgreSQL {major}, this is {MAJOR}: dump it with "
+            "the old program and load it here, or move it away to start empty"
+        )
     private_folder(where.socket_dir, where.who)
 
     async def not_ready() -> str | None:
@@ -130,27 +127,29 @@ def program(where: Place, log: Path) -> Program:
         return None if done.code == 0 else "not accepting connections yet"
 
     return Program(
-        name="postgres",
+        name=NAME,
         argv=tuple(pg.server_command(bin_dir, where.data_dir, where.socket_dir, OPTIONS)),
         cwd=where.data_dir if not where.who.is_other else Path("/"),
         env=pg.CLEAN_ENVIRONMENT,
         log=log,
         not_ready=not_ready,
         stop_signal=signal.SIGINT,
-        runs_as=where.who,
+        ids=where.who.ids,
     )
-
-
-def leave(where: Place) -> None:
-    """The socket's folder is gone; the data stays."""
-    with contextlib.suppress(OSError):
-        where.socket_dir.rmdir()
 
 
 def prepare(where: Place) -> None:
     """The services' role and database exist."""
-    url = where.superuser_url
-    if ROLE not in pg.execute(url, "SELECT rolname FROM pg_roles").splitlines():
-        pg.execute(url, f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOBYPASSRLS CREATEROLE")
-    if DATABASE not in pg.execute(url, "SELECT datname FROM pg_database").splitlines():
-        pg.execute(url, f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
+    if ROLE not in _execute(where, "SELECT rolname FROM pg_roles"):
+        _execute(where, f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOBYPASSRLS CREATEROLE")
+    if DATABASE not in _execute(where, "SELECT datname FROM pg_database"):
+        _execute(where, f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
+
+
+def _execute(where: Place, sql: str) -> list[str]:
+    """The rows of `sql`, run by the superuser."""
+    psql = [f"{pg.installation()}/bin/psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql]
+    done = process.run([*psql, where.superuser_url])
+    if done.code != 0:
+        raise OutsideFault(done.stderr.strip())
+    return done.stdout.splitlines()

@@ -5,8 +5,6 @@ import contextlib
 import json
 from urllib.parse import urlsplit
 
-ANSWER_BYTES_MAX = 1_000_000
-
 
 async def get(url: str, timeout_s: float = 3.0) -> tuple[int, bytes]:
     """Status and body of GET `url` (plain http); `OSError`, `TimeoutError` without an answer."""
@@ -14,19 +12,10 @@ async def get(url: str, timeout_s: float = 3.0) -> tuple[int, bytes]:
     assert parts.hostname
     async with asyncio.timeout(timeout_s):
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
-        try:
+        with contextlib.closing(writer):
             host = f"Host: {parts.netloc}\r\nConnection: close\r\n\r\n"
             writer.write(f"GET {parts.path or '/'} HTTP/1.0\r\n{host}".encode())
-            await writer.drain()
-            answer = await reader.read(ANSWER_BYTES_MAX)
-            while chunk := await reader.read(ANSWER_BYTES_MAX):
-                answer += chunk
-                if len(answer) > ANSWER_BYTES_MAX:
-                    break
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            answer = await reader.read()
     head, _, body = answer.partition(b"\r\n\r\n")
     words = head.split(None, 2)
     if len(words) < 2 or not words[1].isdigit():

@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,18 @@ import psutil
 from ci.errors import OutsideFault
 
 
-@dataclass(frozen=True)
-class Lock:
-    """Held by the run that uses a data folder; the kernel lets go of it however that run ends."""
+def take(data_dir: Path) -> int:
+    """The descriptor of the lock of `data_dir`; `OutsideFault` when another run has it.
 
-    descriptor: int
-
-
-def take(data_dir: Path) -> Lock:
-    """The lock of `data_dir`; `OutsideFault` when another run has it."""
+    The kernel lets go of it however the run ends.
+    """
     descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise OutsideFault(f"a run already uses {data_dir}; `make status` shows it") from None
-    return Lock(descriptor)
+    return descriptor
 
 
 def is_running(data_dir: Path) -> bool:

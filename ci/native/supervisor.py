@@ -18,10 +18,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ci.embedded_postgres import Account
 from ci.errors import Defect
 from ci.native import guard, leash
-from ci.native.logs import tail, told_plainly
+from ci.native.logs import reason_line, tail
 
 TRIES = 3
 BACKOFF_FIRST_S = 0.5
@@ -44,7 +43,7 @@ class Program:
     log: Path
     not_ready: NotReady
     stop_signal: int = signal.SIGTERM
-    runs_as: Account | None = None
+    ids: tuple[int, int] = leash.STAY  # UID and GID
     tries: int = TRIES
 
 
@@ -101,9 +100,15 @@ class Supervisor:
         return child
 
     async def wait_ready(
-        self, names: list[str], timeout_s: float, waiting: Callable[[dict[str, str]], None]
+        self,
+        names: list[str],
+        timeout_s: float,
+        show: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
-        """All of `names` have been ready; `Defect` with the reason when one is not in time."""
+        """All of `names` have been ready; `Defect` with the reason when one is not in time.
+
+        show: called with what is not ready yet, and why, each time that was looked at.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             reasons = await asyncio.gather(
@@ -121,14 +126,14 @@ class Supervisor:
                     raise Defect(child.failure)
             if not pending:
                 return
-            waiting({name: reason or "starting" for name, reason in pending.items()})
+            show({name: reason or "starting" for name, reason in pending.items()})
             if time.monotonic() > deadline:
                 name, reason = next(iter(pending.items()))
                 raise Defect(self._explain(self.children[name], f"not ready in time ({reason})"))
             await asyncio.sleep(0.1)
 
     async def close(self) -> None:
-        """Every child has ended: databases last, each first asked, then killed."""
+        """Every child has ended, databases last: by its stop signal, else killed."""
         self.stopping = True
         databases = [c for c in self.children.values() if c.program.stop_signal == signal.SIGINT]
         others = [child for child in self.children.values() if child not in databases]
@@ -165,16 +170,10 @@ class Supervisor:
         program = child.program
         program.log.parent.mkdir(parents=True, exist_ok=True)
         log = os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        uid, gid = (-1, -1)
-        if program.runs_as and program.runs_as.is_other:
-            uid, gid = program.runs_as.uid, program.runs_as.gid
-        number = int(program.stop_signal)
-        leashed = [sys.executable, "-I", leash.__file__, str(number), str(uid), str(gid), "--"]
         try:
             child.log_start = os.fstat(log).st_size
             process = await asyncio.create_subprocess_exec(
-                *leashed,
-                *program.argv,
+                *leash.command(program.argv, program.stop_signal, program.ids),
                 cwd=program.cwd,
                 env=program.env,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -185,7 +184,7 @@ class Supervisor:
         finally:
             os.close(log)
         child.pid, child.started_at = process.pid, time.time()
-        self._tell_guard(f"+ {process.pid} {number}")
+        self._write_guard(f"+ {process.pid} {int(program.stop_signal)}")
         self.changed()
         return process
 
@@ -193,7 +192,7 @@ class Supervisor:
         """The leader has ended; what it left in its group ends too."""
         if child.pid is not None:
             guard.signal_group(child.pid, signal.SIGKILL)
-            self._tell_guard(f"- {child.pid}")
+            self._write_guard(f"- {child.pid}")
         child.pid = None
         self.changed()
 
@@ -212,8 +211,8 @@ class Supervisor:
 
     def _explain(self, child: Child, how: str) -> str:
         rows = tail(child.program.log, 10 * REASON_LINES, child.log_start)
-        told = [told_plainly(row) for row in rows]
-        lines = "\n".join([text for text in told if text][-REASON_LINES:]) or "    (nothing)"
+        texts = list(filter(None, map(reason_line, rows)))[-REASON_LINES:]
+        lines = "\n".join(texts) or "    (nothing)"
         return f"{child.program.name} {how}. Its last lines ({child.program.log}):\n{lines}"
 
     async def _keep_guard(self) -> None:
@@ -236,9 +235,9 @@ class Supervisor:
         )
         for child in self.children.values():
             if child.pid is not None:
-                self._tell_guard(f"+ {child.pid} {int(child.program.stop_signal)}")
+                self._write_guard(f"+ {child.pid} {int(child.program.stop_signal)}")
 
-    def _tell_guard(self, line: str) -> None:
+    def _write_guard(self, line: str) -> None:
         if self._guard and self._guard.stdin and not self._guard.stdin.is_closing():
             with contextlib.suppress(OSError):
                 self._guard.stdin.write(f"{line}\n".encode())

@@ -1,22 +1,25 @@
-"""Prepares a test run (environments, PostgreSQL servers) and hands it to one pytest session."""
+"""A test run: environments, PostgreSQL servers, each suite's own pytest, one report of all."""
 
 import asyncio
 import contextlib
+import functools
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 from ci import environments, process
 from ci.context import Context
-from ci.embedded_postgres import PostgresError, running_postgres
 from ci.errors import Defect, OutsideFault
 from ci.outcome import Outcome
-from ci.test import suites
+from ci.test import running, suites
+from ci.test.embedded_postgres import PostgresError, running_postgres
+from ci.test.junit import closing_lines, merged
 
-INTERRUPTED = 2  # pytest's own word for Ctrl-C
 AT_ONCE = 2
 """So many suites run together, each with a server of its own: which rows a snapshot may take as
-settled depends on every transaction of the server, whatever its database."""
+final depends on every transaction of the server, whatever its database."""
 
 NOT_INHERITED = (
     "PYTEST_CURRENT_TEST",
@@ -46,50 +49,38 @@ def main(
         return Outcome("done", f"would test: {', '.join(names)}", {"suites": names})
     made = environments.make(catalogue.root, sorted(folders), environments.DEV, context.screen)
     asyncio.run(made)
+    began = time.monotonic()
     try:
-        with contextlib.ExitStack() as running:
+        with contextlib.ExitStack() as stack:
             slots = range(min(AT_ONCE, suites.widest(chosen)))
-            servers = [running.enter_context(running_postgres()) for _ in slots]
+            servers = [stack.enter_context(running_postgres()) for _ in slots]
             # the one that TEST_POSTGRES_URL names has room for one suite at a time
             distinct = list(dict.fromkeys(servers))
-            code = _pytest(context, chosen, distinct, junit, keyword)
+            all_ended = running.run_all(
+                chosen, distinct, _starter(context, keyword), context.screen.line
+            )
     except PostgresError as error:
         raise OutsideFault(str(error)) from error
-    if code == INTERRUPTED:
-        raise KeyboardInterrupt
-    if code != 0:
+    report = merged(all_ended, empty_is_fine=bool(keyword))
+    junit.parent.mkdir(parents=True, exist_ok=True)
+    ET.ElementTree(report).write(junit, encoding="utf-8", xml_declaration=True)
+    for line in closing_lines(report, time.monotonic() - began):
+        context.screen.line(line)
+    if report.get("errors") != "0" or report.get("failures") != "0":
         raise Defect(f"the tests of {', '.join(names)} did not all pass", suites=names)
     return Outcome("done", "", {"suites": names})
 
 
-def _pytest(
-    context: Context,
-    chosen: Sequence[suites.Suite],
-    servers: Sequence[str],
-    junit: Path,
-    keyword: str | None,
-) -> int:
-    """What pytest exits with. Its screen is stdout, or stderr where stdout carries JSON."""
-    # ci's environment may have got pytest only just now
-    import pytest  # noqa: PLC0415
-
-    from ci.test.plugin import Suites  # noqa: PLC0415
-
+def _starter(
+    context: Context, keyword: str | None
+) -> Callable[[suites.Suite, str], running.Running]:
+    """What starts a suite on a server."""
     folder = context.settings.cache_dir / "tests"
     folder.mkdir(parents=True, exist_ok=True)
     given = process.without_secrets(os.environ)
-    env = {name: value for name, value in given.items() if name not in NOT_INHERITED}
-    plugin = Suites(
-        suites=chosen,
+    return functools.partial(
+        running.start,
         folder=folder,
-        env=env,
-        servers=servers,
-        options=["-q", "-p", "no:cacheprovider", *(["-k", keyword] if keyword else [])],
-        empty_is_fine=bool(keyword),
+        env={name: value for name, value in given.items() if name not in NOT_INHERITED},
+        options=["-p", "no:cacheprovider", *(["-k", keyword] if keyword else [])],
     )
-    options = ["-c", os.devnull, f"--rootdir={context.root}", "-ra", "--durations=10"]
-    options += ["-p", "no:cacheprovider", "-o", "console_output_style=classic"]
-    junit.parent.mkdir(parents=True, exist_ok=True)
-    options.append(f"--junitxml={junit.absolute()}")
-    with contextlib.redirect_stdout(context.screen.stream):
-        return int(pytest.main([*options, str(context.root / "ci")], plugins=[plugin]))

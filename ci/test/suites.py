@@ -33,28 +33,29 @@ def suites(catalogue: Catalogue, wanted: Sequence[str]) -> list[Suite]:
     """The suites of `wanted` (folders, codes, ci, e2e), or all: units, services, ci, end to end."""
     root = catalogue.root
     names = {service.code: service.folder for service in catalogue.services}
-    asked = [names.get(name, name) for name in wanted] or [*names.values(), CI, E2E]
-    if unknown := set(asked) - {*names.values(), CI, E2E}:
-        known = ", ".join([*names.values(), CI, E2E])
-        raise UsageError(f"no tests called {', '.join(sorted(unknown))}; there are {known}")
-    found = []
-    for folder in (folder for folder in names.values() if folder in asked):
+    codes = {folder: code for code, folder in names.items()}
+    folders = [names.get(name, name) for name in wanted] or [*names.values(), CI, E2E]
+    if unknown := set(folders) - {*names.values(), CI, E2E}:
+        listed = ", ".join([*names.values(), CI, E2E])
+        raise UsageError(f"no tests called {', '.join(sorted(unknown))}; there are {listed}")
+    chosen = []
+    for folder in (folder for folder in names.values() if folder in folders):
         here = root / folder
         units = here / "tests" / "unit"
         if any(units.rglob("test_*.py")):
-            found.append(Suite(f"{folder} unit", here, ("tests/unit",), 1))
+            chosen.append(Suite(f"{codes[folder]} unit", here, ("tests/unit",), 1))
         rest = ("tests", "--ignore=tests/unit")
         if any(units not in path.parents for path in (here / "tests").rglob("test_*.py")):
-            found.append(Suite(f"{folder} integration", here, rest, 2))
-    if CI in asked:
-        found += [
+            chosen.append(Suite(f"{codes[folder]} integration", here, rest, 2))
+    if CI in folders:
+        chosen += [
             Suite(f"ci {kind}", root / "ci", (f"tests/{kind}",), stage)
             for kind, stage in (("unit", 1), ("integration", 3), ("containers", 3))
             if any((root / "ci" / "tests" / kind).rglob("test_*.py"))
         ]
-    if E2E in asked:
-        found.append(Suite(E2E, root / "ci", ("tests/e2e",), 4))
-    empty = set(asked) - {suite.folder.name for suite in found} - {E2E}
+    if E2E in folders:
+        chosen.append(Suite(E2E, root / "ci", ("tests/e2e",), 4))
+    empty = set(folders) - {suite.folder.name for suite in chosen} - {E2E}
     if empty:
         raise UsageError(f"no test file in {', '.join(sorted(empty))}")
-    return sorted(found, key=lambda suite: suite.stage)
+    return sorted(chosen, key=lambda suite: suite.stage)

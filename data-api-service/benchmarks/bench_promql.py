@@ -91,8 +91,8 @@ def main() -> None:
             cpu = min(cpu, time.process_time() - began_cpu)
             if best > 5:
                 break
-        each = cpu * 1e9 / data.samples
-        print(f"{best * 1000:7.0f} ms  {cpu * 1000:7.0f} ms CPU  {each:6.1f} ns/sample  {query}")
+        ns = cpu * 1e9 / data.samples
+        print(f"{best * 1000:7.0f} ms  {cpu * 1000:7.0f} ms CPU  {ns:6.1f} ns/sample  {query}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Plan → one load → evaluate: the only place where the store and PromQL meet.
+"""Plan → one load → evaluate.
 
-text ─ parse ─▶ tree ─ needed ─▶ spans ─ store.load ─▶ columns ─ evaluate (a thread) ─▶ Result
-                └────────── slot of the tenant, deadline, cancellation ──────────────┘
+    text ─ parse ─▶ tree ─ needed ─▶ spans ─ store.load ─▶ columns ─ evaluate (a thread) ─▶ Result
+                    └────────── slot of the tenant, deadline, cancellation ──────────────┘
+
+The only place that knows both the store and PromQL.
 """
 
 import asyncio
@@ -108,7 +110,7 @@ class Slots:
                 await turn
         except BaseException as exc:
             if turn.done() and not turn.cancelled():
-                _release(queue)  # the slot came in the very moment in which we gave up
+                _release(queue)  # the slot came just as the wait ended
             else:
                 with contextlib.suppress(ValueError):
                     queue.waiting.remove(turn)

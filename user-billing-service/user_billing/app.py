@@ -144,13 +144,13 @@ def _text(secret: SecretStr | None) -> str | None:
 
 def _checks(database: Database, background: Background) -> dict[str, probes.Check]:
     async def postgres() -> str:
-        found = await anyio.to_thread.run_sync(revision, database.engine, abandon_on_cancel=True)
-        if found < SCHEMA_REVISION or found == "none":
+        version = await anyio.to_thread.run_sync(revision, database.engine, abandon_on_cancel=True)
+        if version < SCHEMA_REVISION or version == "none":
             raise DatabaseUnavailable(
-                detail=f"schema billing is at {found}, this version needs {SCHEMA_REVISION}:"
+                detail=f"schema billing is at {version}, this version needs {SCHEMA_REVISION}:"
                 " run python -m user_billing.migrate"
             )
-        return f"schema billing at {found}"
+        return f"schema billing at {version}"
 
     async def first_start() -> str:
         if not background.started:

@@ -48,8 +48,6 @@ class RevocationKind(StrEnum):
 
     KEY = "key"
     SESSION = "session"
-    USER = "user"
-    ORGANISATION = "organisation"
 
 
 @dataclass(frozen=True, slots=True)

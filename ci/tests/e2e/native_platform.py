@@ -56,11 +56,10 @@ class NativePlatform:
         data_dir.mkdir(parents=True, exist_ok=True)
         output = data_dir.parent / f"{data_dir.name}.screen"
         # a test run that is killed takes its platform along
-        number = str(int(signal.SIGTERM))
-        leashed = [sys.executable, "-I", leash.__file__, number, "-1", "-1", "--"]
+        command = leash.command([sys.executable, "-m", "ci", "run"], signal.SIGTERM)
         with output.open("ab") as screen:
             launcher = subprocess.Popen(
-                [*leashed, sys.executable, "-m", "ci", "run"],
+                command,
                 cwd=ROOT,
                 env=env,
                 stdin=subprocess.DEVNULL,

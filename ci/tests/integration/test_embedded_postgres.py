@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,12 +10,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ci import embedded_postgres as pg
+from ci.native import postgres_for_tests
+from ci.native import postgres_program as program
+from ci.test import embedded_postgres as pg
 
 ROOT = Path(__file__).resolve().parents[3]
 OWNER = """
 import sys, signal
-from ci.embedded_postgres import running_postgres
+from ci.test.embedded_postgres import running_postgres
 with running_postgres() as url:
     print(url, flush=True)
     signal.pause()
@@ -50,7 +51,7 @@ def test_a_database_lives_for_the_block():
     with pg.running_postgres() as server:
         with pg.fresh_database(server, "Some Name!") as url:
             assert pg.execute(url, "SELECT current_database()").startswith("some_name_")
-            psql = [str(pg.installation() / "bin" / "psql"), "-X", url]
+            psql = [str(program.installation() / "bin" / "psql"), "-X", url]
             client = subprocess.Popen(psql, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
             name = url.split("@/")[1].split("?")[0]
         assert name not in pg.execute(server, "SELECT datname FROM pg_database").splitlines()
@@ -94,15 +95,17 @@ def test_a_closed_folder_is_not_opened(tmp_path):
         pytest.skip("only root hands the server to another account")
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    who = pg.account()
+    who = program.account()
     assert who.is_other
     assert not who.can_reach(closed)
     with contextlib.ExitStack() as stack:
-        folder = pg.short_folder(who)
+        folder = postgres_for_tests.short_folder(who)
         stack.callback(subprocess.run, ["rm", "-rf", str(folder)], check=True)
         assert who.can_reach(folder)
-        done = who.run([f"{pg.reachable_installation(who, folder / 'wheel')}/bin/postgres", "-V"])
-        assert (done.returncode, done.stdout.split()[-1].split(".")[0]) == (0, "18")
+        done = who.run(
+            [f"{program.reachable_installation(who, folder / 'wheel')}/bin/postgres", "-V"]
+        )
+        assert (done.code, done.stdout.split()[-1].split(".")[0]) == (0, "18")
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
@@ -112,6 +115,12 @@ def is_alive(process):
     return False
 
 
-def test_signals_are_as_the_watcher_needs_them():
-    """SIGINT is PostgreSQL's fast shutdown: it is what a dying owner sends."""
-    assert pg.die_with_parent.__defaults__ == (signal.SIGINT,)
+def test_what_hinders_a_server_is_said(own_server, monkeypatch, tmp_path):
+    """Without ci's environment: how to get one; when the server cannot start: its reason."""
+    monkeypatch.setattr(pg, "PYTHON", tmp_path / "python")
+    with pytest.raises(pg.PostgresError, match="run `make venvs`, or set TEST_POSTGRES_URL"):
+        pg.running_postgres().__enter__()
+    pg.PYTHON.write_text("#!/bin/sh\necho no account\nexit 4\n")
+    pg.PYTHON.chmod(0o755)
+    with pytest.raises(pg.PostgresError, match="no account"):
+        pg.running_postgres().__enter__()

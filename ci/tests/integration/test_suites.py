@@ -1,32 +1,49 @@
 """Many pytest runs become one: live, counted truly, and nothing odd passes."""
 
 import asyncio
+import io
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from ci import catalogue
+from ci.screen import Screen
 from ci.test import run, suites
-from ci.test.plugin import oddity
+from ci.test.junit import Ended, closing_line, oddity
 
 ROOT = Path(__file__).resolve().parents[3]
+FAILED = 5  # what ci exits with when it found a defect
 OUTER = """
-import os, sys
+import asyncio, io, os, sys
 from pathlib import Path
-import pytest
+from types import SimpleNamespace
+from ci import settings
+from ci.errors import Defect
+from ci.screen import Screen
+from ci.test import run
 from ci.test.suites import Suite
-from ci.test.plugin import Suites
 root = Path(sys.argv[1])
-suites = [Suite(p.name, p, ("tests",), 1) for p in sorted(root.iterdir()) if (p / "tests").exists()]
-servers = ["postgresql://one", "postgresql://two"]
-plugin = Suites(suites, root, dict(os.environ), servers, ["-q", "-p", "no:cacheprovider"], False)
-options = ["-c", os.devnull, f"--rootdir={root}", "-ra", "-p", "no:cacheprovider"]
-options += ["-o", "console_output_style=classic", f"--junitxml={root}/junit.xml"]
-sys.exit(pytest.main([*options, str(root)], plugins=[plugin]))
+run.suites.suites = lambda *_: [
+    Suite(p.name, p, ("tests",), 1) for p in sorted(root.iterdir()) if (p / "tests").exists()
+]
+run.environments.make = lambda *_: asyncio.sleep(0)
+servers = iter(["postgresql://one", "postgresql://two"])
+run.running_postgres = lambda: run.contextlib.nullcontext(next(servers))
+context = SimpleNamespace(
+    catalogue=SimpleNamespace(root=root, services=()),
+    settings=SimpleNamespace(cache_dir=root / "cache"),
+    screen=Screen(),
+    dry_run=False,
+)
+try:
+    run.main(context, [], root / "junit.xml")
+except Defect as error:
+    sys.exit(error.exit_code)
 """
 
 
@@ -71,8 +88,13 @@ def test_one_server_that_is_given_has_room_for_one_suite(monkeypatch, tmp_path):
     monkeypatch.setenv("TEST_POSTGRES_URL", "postgresql://given")
     monkeypatch.setattr(run.environments, "make", lambda *_: asyncio.sleep(0))
     seen = []
-    monkeypatch.setattr(run, "_pytest", lambda *given: seen.append(given[2]) or 0)
-    context = SimpleNamespace(catalogue=catalogue.load(ROOT), dry_run=False, screen=None)
+    monkeypatch.setattr(run.running, "run_all", lambda *given: seen.append(given[1]) or [])
+    context = SimpleNamespace(
+        catalogue=catalogue.load(ROOT),
+        settings=SimpleNamespace(cache_dir=tmp_path),
+        screen=Screen(stream=io.StringIO()),
+        dry_run=False,
+    )
     run.main(context, ["das", "dis"], tmp_path / "junit.xml")
     assert seen == [["postgresql://given"]]
 
@@ -92,7 +114,7 @@ def test_a_suite_heeds_the_signals_that_its_starter_ignores(outer):
     """A build server starts its steps by `nohup`, and tests end what they started by a signal."""
     ends = "import os, signal\ndef test_it(): os.kill(os.getpid(), signal.{})"
     code, screen = outer("nohup", one=ends.format("SIGHUP"))
-    assert code == 1
+    assert code == FAILED
     assert "its pytest was killed by signal 1" in screen
 
 
@@ -103,11 +125,13 @@ def test_reports_of_all_suites_are_summed(outer, tmp_path):
         one=f"{head}def test_a(): pass\n@pytest.mark.skip(reason='tired')\ndef test_b(): pass",
         two=f"{head}def test_a(): assert 1 == 2\n@pytest.mark.xfail\ndef test_b(): assert 0",
     )
-    assert code == pytest.ExitCode.TESTS_FAILED
+    assert code == FAILED
     assert counts(screen) == {"passed": 1, "failed": 1, "skipped": 1, "xfailed": 1}
     assert re.search(r"^FAILED \S*two/tests/test_it.py::test_a", screen, re.MULTILINE)
     assert "tired" in screen
-    assert 'tests="4"' in (tmp_path / "junit.xml").read_text()
+    junit = (tmp_path / "junit.xml").read_text()
+    assert 'errors="0" failures="1" skipped="2" tests="4"' in junit
+    assert 'classname="two.tests.test_it" name="test_a"' in junit
 
 
 def test_all_green_is_green(outer):
@@ -128,7 +152,7 @@ def test_all_green_is_green(outer):
 def test_a_suite_that_ends_oddly_is_a_failure(outer, text, said):
     """A crash, an empty suite and a broken import fail the session and say why."""
     code, screen = outer(fine="def test_a(): pass", odd=text)
-    assert code == pytest.ExitCode.TESTS_FAILED
+    assert code == FAILED
     assert said in screen
     assert counts(screen)["passed"] == 1
 
@@ -152,4 +176,23 @@ def test_a_suite_that_ends_oddly_is_a_failure(outer, text, said):
 )
 def test_what_is_odd(code, tests, failed, empty_is_fine, odd):
     """Exit code and reports must tell the same story."""
-    assert (oddity(code, tests, failed, empty_is_fine) is not None) is odd
+    report = ET.Element("testsuites")
+    for number in range(max(tests, failed)):
+        case = ET.SubElement(report, "testcase")
+        if number < failed:
+            ET.SubElement(case, "failure")
+    ended = Ended(suite=None, code=code, report=report, last_lines="")
+    assert (oddity(ended, empty_is_fine=empty_is_fine) is not None) is odd
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "seconds", "line"),
+    [
+        (["passed"] * 2649, 734, "= 2649 passed in 734.00s (0:12:14) ="),
+        (["error", "failed", "passed"], 1.5, "= 1 failed, 1 passed, 1 error in 1.50s ="),
+        ([], 0.1, "= no tests ran in 0.10s ="),
+    ],
+)
+def test_the_last_line_is_as_pytest_writes_it(outcomes, seconds, line):
+    """Build servers and people look for it."""
+    assert line in closing_line(outcomes, seconds)

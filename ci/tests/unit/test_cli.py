@@ -1,6 +1,7 @@
 """The command line: every command can be tried dry and read by a program, and exits by class."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import click
 import pytest
 
-from ci import __version__, cli
+from ci import __version__, catalogue, cli
 from ci.errors import Defect, OutsideFault, Refused, UsageError
 from ci.native import commands as native
 from ci.outcome import Outcome
@@ -123,3 +124,22 @@ def test_bytes_that_are_no_utf8_end_no_command(monkeypatch, capsysbinary):
     monkeypatch.setattr(native.stop, "callback", lambda _: Outcome("done", "caf\udce9"))
     assert cli.main(["stop"]) == 0
     assert capsysbinary.readouterr().out == b"caf\\udce9\n"
+
+
+@pytest.mark.parametrize(("line", "word"), [("ci pro", "promote"), ("ci logs --no", "--no-follow")])
+def test_a_shell_completes_the_words_of_the_program(line, word, tmp_path):
+    """`ci/ci` works from any folder, and bash is told what may stand next."""
+    words = {
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(line.count(" ")),
+        "_CI_COMPLETE": "bash_complete",
+    }
+    done = subprocess.run(
+        [catalogue.ROOT / "ci" / "ci"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "_CI_COMPLETE": "bash_complete", **words},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"plain,{word}" in done.stdout.splitlines()

@@ -1,12 +1,21 @@
 """Which environments are made anew, and what uv is told of pip's settings."""
 
+import asyncio
+import io
 import json
 import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from ci import environments
+from ci import environments, process
 from ci.environments import DEV, RUNTIME, fingerprint, parse_pip_config, uv_settings, wanted_lock
+from ci.screen import Screen
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -104,3 +113,42 @@ def test_a_variable_of_uv_that_is_set_stays():
     """Who configures uv itself is not overruled by pip's files."""
     told = uv_settings({"index-url": ["https://pip.example"]}, {"UV_DEFAULT_INDEX": "mine"})
     assert "UV_DEFAULT_INDEX" not in told
+
+
+def test_one_stamp_says_that_an_environment_is_there(tmp_path):
+    """`make status` and `ci status` in turn: `make` makes nothing that `python -m ci` has made."""
+    python = tmp_path / "ci" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    (tmp_path / "ci" / "requirements.txt").write_text("newer==1\n")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for there in (False, True):
+        if there:
+            python.symlink_to(sys.executable)
+        for target in ("status", "logs", "stop", "run", "test"):
+            done = subprocess.run(
+                ["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True
+            )
+            assert ("ci/bootstrap" not in done.stdout) is there
+
+
+@pytest.mark.parametrize("pip_or_uv", ["pip", "uv"])
+def test_an_environment_that_serves_is_never_cleared(folder, monkeypatch, pip_or_uv):
+    """A changed lock is installed into it: a run here may be using it."""
+    called = []
+
+    async def done(argv, **_):
+        called.append([str(word) for word in argv])
+        return process.Done(0, platform.python_version())
+
+    monkeypatch.setattr(process, "run_async", done)
+    monkeypatch.setattr(environments, "pip_settings", dict)
+    python = environments.python_of(folder)
+    python.write_text("")
+    python.chmod(0o755)
+    if pip_or_uv == "pip":
+        asyncio.run(environments._made_by_pip(folder, RUNTIME))
+    else:
+        screen = Screen(stream=io.StringIO())
+        assert asyncio.run(environments._made_by_uv(folder, RUNTIME, screen))
+    assert any("--require-hashes" in words for words in called)
+    assert not any("--clear" in words for words in called)

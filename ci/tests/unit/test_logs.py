@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.native import logs
-from ci.native.logs import Follower, is_routine, render, tail, told_plainly
+from ci.native.logs import Follower, is_routine, reason_line, render, tail
 
 LINE = json.dumps(
     {
@@ -53,8 +53,8 @@ def test_only_requests_that_went_well_are_routine():
 def test_a_reason_leaves_out_the_probes():
     """What was asked every moment does not push the reason off the screen."""
     probe = json.dumps({"event": "request", "route": "/ready", "status": 503})
-    assert told_plainly(probe) == ""
-    assert "batch_written" in told_plainly(LINE)
+    assert reason_line(probe) == ""
+    assert "batch_written" in reason_line(LINE)
 
 
 def test_whole_lines_are_followed(tmp_path):

@@ -1,4 +1,4 @@
-"""What routes ask for: caller, engine, time, parameters; and an end when the client leaves."""
+"""What routes are given: caller, engine, time, parameters; and work that ends with its client."""
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -69,28 +69,28 @@ Query = Annotated[Params, Depends(_params)]
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; when the client leaves first, `work` is cancelled and 499 recorded."""
-    found: list[T] = []
-    left = False
+    """What `work` returns. When the client leaves, it is cancelled and QueryCanceled raised."""
+    results: list[T] = []
+    has_left = False
     failure: BaseException | None = None
 
     async def watch(scope: anyio.CancelScope) -> None:
-        nonlocal left
+        nonlocal has_left
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        left = True
+        has_left = True
         scope.cancel()
 
     async with anyio.create_task_group() as group:
         group.start_soon(watch, group.cancel_scope)
         try:
-            found.append(await work)
+            results.append(await work)
         except Exception as exc:  # noqa: BLE001 - it leaves the group below, not wrapped in a group
             failure = exc
         group.cancel_scope.cancel()
     if failure is not None:
         raise failure
-    if not found:
-        assert left
+    if not results:
+        assert has_left
         raise QueryCanceled
-    return found[0]
+    return results[0]

@@ -44,8 +44,10 @@ async def export(request: Request, caller: Caller, params: Query, engine: Engine
 
 
 class _Export(StreamingResponse):
-    """Loads, then streams. The query's slot is held until the last byte has left, as its samples
-    are: clients that read slowly hold no more of them than the plan has slots.
+    """Loads, then streams.
+
+    The query keeps its slot until the last byte is sent, because its samples are in memory until
+    then: so clients that read slowly cannot fill it.
     """
 
     def __init__(
@@ -62,8 +64,8 @@ class _Export(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What fails before the first byte is answered like any other failure."""
-        async with AsyncExitStack() as held:
-            opening = held.enter_async_context(self._opened)
+        async with AsyncExitStack() as stack:
+            opening = stack.enter_async_context(self._opened)
             columns = await while_connected(self._request, opening)
             self.body_iterator = iterate_in_threadpool(self._write(columns))
             await super().__call__(scope, receive, send)

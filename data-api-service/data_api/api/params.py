@@ -104,22 +104,22 @@ class Params:
         return int(text)
 
     def selectors(self, *, required: bool = False) -> list[tuple[Matcher, ...]]:
-        """The matchers of each `match[]`; an answer must match one of them at least."""
+        """The matchers of each `match[]`, of which a series must match one."""
         texts = self.all("match[]")
         if required and not texts:
             raise BadRequest(detail="no match[] parameter provided")
         try:
-            found = [parse_selector(text) for text in texts]
+            selectors = [parse_selector(text) for text in texts]
         except QuerySyntax as exc:
             facts = {**exc.facts, "parameter": "match[]"}
             raise type(exc)(**facts) from exc
-        for matchers in found:
+        for matchers in selectors:
             if all(matcher.matches_absent() for matcher in matchers):
                 raise InvalidParameter(
                     name="match[]",
                     reason="match[] must contain at least one non-empty matcher",
                 )
-        return found
+        return selectors
 
     def steps(self) -> tuple[int, int, int]:
         """(start, end, step) in ms of a range query, within Prometheus's resolution limit."""
@@ -152,8 +152,8 @@ def parse_time(name: str, text: str) -> int:
     if math.isfinite(seconds) and "_" not in text:
         if abs(seconds * 1000) <= TIME_MS_MAX:
             return round(seconds * 1000)
-    elif found := RFC3339.fullmatch(text):
-        day, clock, fraction, zone = found.groups()
+    elif match := RFC3339.fullmatch(text):
+        day, clock, fraction, zone = match.groups()
         try:
             whole = datetime.fromisoformat(f"{day}T{clock}{zone.upper()}").astimezone(UTC)
         except (ValueError, OverflowError):
@@ -172,9 +172,9 @@ def parse_duration(name: str, text: str) -> int:
     if math.isfinite(seconds) and "_" not in text:
         if abs(seconds * 1000) <= TIME_MS_MAX:
             return round(seconds * 1000) or (1 if seconds > 0 else 0)
-    elif 0 < len(text) <= DURATION_CHARACTERS_MAX and (found := DURATION.fullmatch(text)):
+    elif 0 < len(text) <= DURATION_CHARACTERS_MAX and (match := DURATION.fullmatch(text)):
         duration_ms = sum(
-            int(n or 0) * unit for n, unit in zip(found.groups(), UNIT_MS, strict=True)
+            int(n or 0) * unit for n, unit in zip(match.groups(), UNIT_MS, strict=True)
         )
         if duration_ms <= TIME_MS_MAX:
             return duration_ms

@@ -1,7 +1,7 @@
 """The Prometheus HTTP API: each route parses, calls and renders. GET and form POST are the same.
 
 What has no counterpart in this service (rules, targets, exemplars, alerts) answers as an empty
-Prometheus would: clients ask for it at start and take an error for a broken data source.
+Prometheus would: clients call it at start and would show an error as a broken data source.
 Source: Prometheus `web/api/v1/api.go`; which calls Grafana makes: docs/architecture.md.
 """
 
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import anyio.to_thread
+import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from data_api import __version__, promql
@@ -25,7 +26,7 @@ from data_api.model import Result
 # The version of Prometheus whose API this is: clients choose their calls by it.
 COMPATIBLE_VERSION: Final = "3.5.0"
 EVERY: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-RENDER_IN_THREAD: Final = 10_000  # samples; fewer are rendered sooner than a thread is woken
+RENDER_IN_THREAD: Final = 10_000  # samples; for fewer a thread costs more than it saves
 TSDB_LIMIT: Final = 10
 TSDB_LIMIT_MAX: Final = 10_000
 STARTED: Final = datetime.now(UTC)
@@ -39,7 +40,7 @@ def _json(body: bytes) -> Response:
 
 
 def _answer(data: Any, warnings: Sequence[str] = ()) -> Response:
-    return _json(envelope(data, warnings))
+    return _json(envelope(orjson.dumps(data), warnings))
 
 
 async def _rendered(result: Result, limit: int) -> Response:
@@ -49,10 +50,18 @@ async def _rendered(result: Result, limit: int) -> Response:
     return _json(query_answer(result, limit))
 
 
-def _limited(found: list[str], limit: int) -> Response:
-    if limit and len(found) > limit:
-        return _answer(found[:limit], [TRUNCATED])
-    return _answer(found)
+def _limited(words: list[str], limit: int) -> Response:
+    if limit and len(words) > limit:
+        return _answer(words[:limit], [TRUNCATED])
+    return _answer(words)
+
+
+def _largest_max(params: Params) -> int:
+    """How many of the largest counts to answer."""
+    limit = params.limit() or TSDB_LIMIT
+    if limit > TSDB_LIMIT_MAX:
+        raise InvalidParameter(name="limit", reason=f"limit must not exceed {TSDB_LIMIT_MAX}")
+    return limit
 
 
 def _query_text(params: Params) -> str:
@@ -102,33 +111,32 @@ async def range_query(
 @readable(routes, "/labels", "match[]", "start", "end", "limit")
 async def label_names(caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Label names of the series that any `match[]` selects; without start and end, of all time."""
-    found = await engine.label_names(
+    names = await engine.label_names(
         caller.tenant, caller.limits, params.selectors(), params.span()
     )
-    return _limited(found, params.limit())
+    return _limited(names, params.limit())
 
 
 @readable(routes, "/label/{name}/values", "match[]", "start", "end", "limit", post=False)
 async def label_values(name: str, caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Values of one label; a UTF-8 name arrives escaped (`U__http_2e_status`)."""
     label = unescape_label_name(name)
-    found = await engine.label_values(
+    values = await engine.label_values(
         caller.tenant, caller.limits, label, params.selectors(), params.span()
     )
-    return _limited(found, params.limit())
+    return _limited(values, params.limit())
 
 
 @readable(routes, "/series", "match[]", "start", "end", "limit")
 async def series(caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Label sets of the series that any `match[]` selects."""
     limit = params.limit()
-    found = await engine.series(
+    label_sets = await engine.series(
         caller.tenant, caller.limits, params.selectors(required=True), params.span()
     )
-    shown = found[:limit] if limit else found
-    body = await anyio.to_thread.run_sync(label_sets_json, shown)
-    warnings = b',"warnings":["%b"]' % TRUNCATED.encode() if len(shown) < len(found) else b""
-    return _json(b'{"status":"success","data":%b%b}' % (body, warnings))
+    shown = label_sets[:limit] if limit else label_sets
+    data = await anyio.to_thread.run_sync(label_sets_json, shown)
+    return _json(envelope(data, [TRUNCATED] if len(shown) < len(label_sets) else ()))
 
 
 @readable(routes, "/metadata", "metric", "limit", post=False)
@@ -251,21 +259,18 @@ async def flags(caller: Caller, engine: EngineDep) -> Response:
 @readable(routes, "/status/tsdb", "limit", post=False)
 async def tsdb(caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Where the caller's series come from: the largest metrics, labels and pairs."""
-    limit = params.limit() or TSDB_LIMIT
-    if limit > TSDB_LIMIT_MAX:
-        raise InvalidParameter(name="limit", reason=f"limit must not exceed {TSDB_LIMIT_MAX}")
-    found = await engine.store.cardinality(caller.tenant, limit)
-    first_ms, last_ms = found.head_span or (0, 0)
+    totals = await engine.store.cardinality(caller.tenant, _largest_max(params))
+    first_ms, last_ms = totals.head_span or (0, 0)
     shown = {
         name: [{"name": word, "value": count} for word, count in counts]
-        for name, counts in found.counts.items()
+        for name, counts in totals.counts.items()
     }
     return _answer(
         {
             "headStats": {
-                "numSeries": found.series,
-                "numLabelPairs": found.label_pairs,
-                "chunkCount": found.blocks,
+                "numSeries": totals.series,
+                "numLabelPairs": totals.label_pairs,
+                "chunkCount": totals.blocks,
                 "minTime": first_ms,
                 "maxTime": last_ms,
             },
@@ -280,21 +285,18 @@ async def tsdb(caller: Caller, params: Query, engine: EngineDep) -> Response:
 @readable(routes, "/cardinality", "limit", post=False)
 async def cardinality(caller: Caller, params: Query, engine: EngineDep) -> Response:
     """How many series, labels and samples the caller has, and which are the largest."""
-    limit = params.limit() or TSDB_LIMIT
-    if limit > TSDB_LIMIT_MAX:
-        raise InvalidParameter(name="limit", reason=f"limit must not exceed {TSDB_LIMIT_MAX}")
-    found = await engine.store.cardinality(caller.tenant, limit)
+    totals = await engine.store.cardinality(caller.tenant, _largest_max(params))
     return _answer(
         {
-            "series": found.series,
-            "label_names": found.label_names,
-            "label_pairs": found.label_pairs,
-            "head_samples": found.head_samples,
-            "blocks": found.blocks,
-            "block_samples": found.block_samples,
+            "series": totals.series,
+            "label_names": totals.label_names,
+            "label_pairs": totals.label_pairs,
+            "head_samples": totals.head_samples,
+            "blocks": totals.blocks,
+            "block_samples": totals.block_samples,
             **{
                 name: [{"name": word, "count": count} for word, count in counts]
-                for name, counts in found.counts.items()
+                for name, counts in totals.counts.items()
             },
         }
     )

@@ -8,17 +8,23 @@ as the same float, without an exponent (Go's strconv 'f', -1), NaN, +Inf, -Inf b
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
-from data_api.model import Columns, InstantVector, Labels, RangeMatrix, Result, Scalar, String
+from data_api.model import (
+    F64,
+    I64,
+    Columns,
+    InstantVector,
+    Labels,
+    RangeMatrix,
+    Result,
+    Scalar,
+    String,
+)
 from data_api.promql.numerals import format_value
-
-I64 = npt.NDArray[np.int64]
-F64 = npt.NDArray[np.float64]
 
 # Outside of these bounds orjson writes an exponent, which Prometheus does not.
 PLAIN_MIN: Final = 1e-5
@@ -26,9 +32,14 @@ PLAIN_MAX: Final = 1e16
 TRUNCATED: Final = "results truncated due to limit"
 
 
-def envelope(data: Any, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> bytes:
-    """`{"status":"success","data":…}` around plain data."""
-    return _success(orjson.dumps(data), warnings, infos)
+def envelope(data: bytes, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> bytes:
+    """`{"status":"success","data":…}` around JSON; `warnings` and `infos` where there are some."""
+    notes = b""
+    if warnings:
+        notes += b',"warnings":' + orjson.dumps(list(warnings))
+    if infos:
+        notes += b',"infos":' + orjson.dumps(list(infos))
+    return b'{"status":"success","data":%b%b}' % (data, notes)
 
 
 def query_answer(result: Result, limit: int = 0) -> bytes:
@@ -48,9 +59,7 @@ def query_answer(result: Result, limit: int = 0) -> bytes:
             kind, items = b"matrix", b"[%b]" % b",".join(_matrix(value))
         case Columns():
             kind, items = b"matrix", b"[%b]" % b",".join(_columns(value))
-    return _success(
-        b'{"resultType":"%b","result":%b}' % (kind, items), warnings, list(result.infos)
-    )
+    return envelope(b'{"resultType":"%b","result":%b}' % (kind, items), warnings, result.infos)
 
 
 def first_series(
@@ -75,15 +84,15 @@ def labels_json(labels: Labels) -> bytes:
     return orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS)
 
 
-def label_sets_json(found: Sequence[Labels]) -> bytes:
+def label_sets_json(label_sets: Sequence[Labels]) -> bytes:
     """A JSON array of label sets.
 
-    Written in runs: orjson's buffer of each single answer stays as large as it began, which held
-    6 GB for a million label sets.
+    1,000 at a time: each text that orjson returns keeps the buffer it began with, which took 6 GB
+    for a million label sets one by one.
     """
     runs = (
-        orjson.dumps([dict(labels) for labels in found[i : i + 1000]], option=orjson.OPT_SORT_KEYS)
-        for i in range(0, len(found), 1000)
+        orjson.dumps([dict(labels) for labels in some], option=orjson.OPT_SORT_KEYS)
+        for some in (label_sets[i : i + 1000] for i in range(0, len(label_sets), 1000))
     )
     return b"[%b]" % b",".join(run[1:-1] for run in runs)
 
@@ -115,15 +124,6 @@ def time_token(timestamp_ms: int) -> bytes:
     seconds, thousandths = divmod(abs(timestamp_ms), 1000)
     sign = b"-" if timestamp_ms < 0 else b""
     return sign + (b"%d.%03d" % (seconds, thousandths) if thousandths else b"%d" % seconds)
-
-
-def _success(data: bytes, warnings: Sequence[str], infos: Sequence[str]) -> bytes:
-    notes = b""
-    if warnings:
-        notes += b',"warnings":' + orjson.dumps(list(warnings))
-    if infos:
-        notes += b',"infos":' + orjson.dumps(list(infos))
-    return b'{"status":"success","data":%b%b}' % (data, notes)
 
 
 def _point(timestamp_ms: int, text: str) -> bytes:

@@ -11,23 +11,14 @@ from collections.abc import Mapping
 
 from data_api.model import Columns, QueryLimits, Result, SelectorSpan
 from data_api.promql import selectors
-from data_api.promql.context import LOOKBACK_MS, SUBQUERY_STEP_MS, Options
-from data_api.promql.errors import (
-    EvaluationError,
-    ParseError,
-    UnsupportedFeature,
-    UnsupportedSyntax,
-)
-from data_api.promql.nodes import Expr, ValueType
-from data_api.promql.numerals import format_value
-from data_api.promql.parser import QUERY_CHARS_MAX, parse, value_type
+from data_api.promql.context import LOOKBACK_MS, Options
+from data_api.promql.errors import ParseError, UnsupportedFeature, UnsupportedSyntax
+from data_api.promql.functions import ValueType
+from data_api.promql.nodes import Expr
+from data_api.promql.parser import parse
 from data_api.promql.printer import to_text
 
 __all__ = [
-    "LOOKBACK_MS",
-    "QUERY_CHARS_MAX",
-    "SUBQUERY_STEP_MS",
-    "EvaluationError",
     "Expr",
     "Options",
     "ParseError",
@@ -35,11 +26,9 @@ __all__ = [
     "UnsupportedSyntax",
     "ValueType",
     "evaluate",
-    "format_value",
     "needed",
     "parse",
     "to_text",
-    "value_type",
     "warm_up",
 ]
 
@@ -53,8 +42,8 @@ def needed(  # noqa: PLR0917 - times in the order that all of Prometheus uses
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> list[SelectorSpan]:
     """Every selector's matchers and time span, each once, known before any IO."""
-    found = selectors.spans(expr, start_ms, end_ms, lookback_ms, options.subquery_step_ms)
-    return list(dict.fromkeys(found.values()))
+    spans = selectors.spans(expr, start_ms, end_ms, lookback_ms, options.subquery_step_ms)
+    return list(dict.fromkeys(spans.values()))
 
 
 def evaluate(  # noqa: PLR0917 - as `needed`

@@ -1,7 +1,7 @@
 """Operators that make few series of many: sum, topk, quantile, count_values …"""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from data_api.promql.errors import EvaluationError, UnsupportedFeature
 from data_api.promql.kernels import grouping as kernels
 from data_api.promql.nodes import Aggregate
 from data_api.promql.numerals import format_short, format_value
-from data_api.promql.values import Vector, empty, group_rows, merge_equal, without
+from data_api.promql.values import Vector, empty, group_rows, label_keys, merge_equal, without
 
 _FOLDS = {
     "sum": kernels.SUM,
@@ -27,11 +27,11 @@ _FOLDS = {
 
 
 def evaluate(
-    expr: Aggregate, value: Vector, param: F64 | str | None, hold: Callable[[int], None]
+    expr: Aggregate, value: Vector, param: F64 | str | None, check: Callable[[int], None]
 ) -> Vector:
     """The aggregation of a vector; `param` is the operator's own (m,) or label name.
 
-    hold: told how many values are about to be held.
+    check: called with how many values the result will have; raises TooManySamples.
     """
     if expr.op == "limit_ratio":
         if isinstance(param, np.ndarray) and np.isnan(param).any():
@@ -40,15 +40,15 @@ def evaluate(
     if expr.op in {"topk", "bottomk", "limitk"}:
         assert isinstance(param, np.ndarray)
         counts = _whole(param)
-        groups, _ = group_rows(_keys(expr, value.labels))
+        groups, _ = group_rows(label_keys(value.labels, expr.grouping, excluded=expr.without))
         return _choose(expr.op, value, groups, counts)
     if not value.rows:
         return empty(value.values.shape[1])
-    groups, firsts = group_rows(_keys(expr, value.labels))
+    groups, firsts = group_rows(label_keys(value.labels, expr.grouping, excluded=expr.without))
     labels = [_group_labels(expr, value.labels[row]) for row in firsts]
     if expr.op == "count_values":
         assert isinstance(param, str)
-        return _count_values(param, value, groups, labels, hold)
+        return _count_values(param, value, groups, labels, check)
     shape = (len(firsts), value.values.shape[1])
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
     values = np.ascontiguousarray(value.values)
@@ -64,18 +64,6 @@ def evaluate(
     if not expr.without and METRIC_NAME in expr.grouping:
         np.logical_or.at(unnamed, groups, value.unnamed)
     return Vector(labels, out, present, unnamed)
-
-
-def _keys(expr: Aggregate, labels: Sequence[Labels]) -> list[Hashable]:
-    names = expr.grouping
-    if expr.without:
-        dropped = frozenset(names) | {METRIC_NAME}
-        return [
-            frozenset(item for item in each.items() if item[0] not in dropped) for each in labels
-        ]
-    if not names:
-        return [()] * len(labels)
-    return [tuple(each.get(name, "") for name in names) for each in labels]
 
 
 def _group_labels(expr: Aggregate, labels: Labels) -> Labels:
@@ -127,7 +115,7 @@ def _count_values(
     value: Vector,
     groups: I64,
     group_labels: list[Labels],
-    hold: Callable[[int], None],
+    check: Callable[[int], None],
 ) -> Vector:
     """How many series of a group have each value; the value becomes the label `name`."""
     if not name:
@@ -138,7 +126,7 @@ def _count_values(
     pairs, indexes = np.unique(
         groups[rows] * values.size + inverse.reshape(-1), return_inverse=True
     )
-    hold(pairs.size * value.values.shape[1])
+    check(pairs.size * value.values.shape[1])
     out = np.zeros((pairs.size, value.values.shape[1]))
     np.add.at(out, (indexes.reshape(-1), steps), 1.0)
     labels = [

@@ -1,7 +1,7 @@
 """Operators between two expressions: arithmetic, comparison and sets, with vector matching.
 
 Matching is by label signature. A signature's rows are paired once for all steps; what upstream
-decides step by step (two series of one group present at once) is then read off the presence masks.
+decides step by step (two series of one group present at once) then follows from the masks.
 Source: Prometheus `VectorBinop`, `VectorAnd`, `VectorOr`, `VectorUnless`, `VectorscalarBinop`.
 """
 
@@ -20,6 +20,7 @@ from data_api.promql.values import (
     empty,
     group_rows,
     key,
+    label_keys,
     merge_equal,
     without,
 )
@@ -66,12 +67,10 @@ def vector_scalar(expr: Binary, value: Vector, scalar: F64, *, swapped: bool) ->
     return replace(value, present=value.present & holds).compact()
 
 
-def _signatures(matching: Matching, labels: Sequence[Labels]) -> list[Hashable]:
-    if matching.on:
-        names = matching.labels
-        return [tuple(each.get(name, "") for name in names) for each in labels]
-    ignored = frozenset(matching.labels) | {METRIC_NAME}
-    return [frozenset(item for item in each.items() if item[0] not in ignored) for each in labels]
+def _signatures(matching: Matching, first: Vector, second: Vector) -> list[Hashable]:
+    """Equal for the series of both vectors that belong to one match group."""
+    labels = [*first.labels, *second.labels]
+    return label_keys(labels, matching.labels, excluded=not matching.on)
 
 
 def sets(expr: Binary, lhs: Vector, rhs: Vector) -> Vector:
@@ -81,8 +80,7 @@ def sets(expr: Binary, lhs: Vector, rhs: Vector) -> Vector:
         return rhs
     if not rhs.rows:
         return empty(lhs.values.shape[1]) if expr.op == "and" else lhs
-    signatures = _signatures(expr.matching, [*lhs.labels, *rhs.labels])
-    groups, firsts = group_rows(signatures)
+    groups, firsts = group_rows(_signatures(expr.matching, lhs, rhs))
     left, right = groups[: lhs.rows], groups[lhs.rows :]
     shape = (len(firsts), lhs.values.shape[1])
     if expr.op == "or":
@@ -117,11 +115,12 @@ def _merge_same_flag(value: Vector) -> Vector:
 
 
 def vectors(
-    expr: Binary, lhs: Vector, rhs: Vector, *, delayed: bool, hold: Callable[[int], None]
+    expr: Binary, lhs: Vector, rhs: Vector, *, delayed: bool, check: Callable[[int], None]
 ) -> Vector:
     """Arithmetic or comparison of the series that match.
 
-    delayed: names go at the end. hold: told how many values are about to be held.
+    delayed: names go at the end. check: called with how many values the result will have; raises
+    TooManySamples.
     """
     matching = expr.matching
     assert matching is not None
@@ -130,13 +129,13 @@ def vectors(
     fills = matching.fill_left is not None or matching.fill_right is not None
     if not fills and not (many.rows and one.rows):
         return empty(lhs.values.shape[1])
-    groups, _ = group_rows(_signatures(matching, [*many.labels, *one.labels]))
+    groups, _ = group_rows(_signatures(matching, many, one))
     many_groups, one_groups = groups[: many.rows], groups[many.rows :]
     _refuse_duplicates(matching, many, one, one_groups, swapped=swapped)
     sizes = np.bincount(one_groups, minlength=int(groups.max(initial=0)) + 1)
-    hold(int(sizes[many_groups].sum()) * lhs.values.shape[1])
+    check(int(sizes[many_groups].sum()) * lhs.values.shape[1])
     many_rows, one_rows = _pairs(many_groups, one_groups)
-    met = _Met(
+    matched = _Matched(
         [
             _result_labels(expr, matching, many.labels[i], one.labels[j])
             for i, j in zip(many_rows.tolist(), one_rows.tolist(), strict=True)
@@ -148,11 +147,11 @@ def vectors(
         many.unnamed[many_rows],
     )
     if fills:
-        met = _filled(expr, met, many, one, groups)
-    if not met.labels:
+        matched = _filled(expr, matched, many, one, groups)
+    if not matched.labels:
         return empty(lhs.values.shape[1])
-    left, right = (met.one, met.many) if swapped else (met.many, met.one)
-    present = met.present
+    left, right = (matched.one, matched.many) if swapped else (matched.many, matched.one)
+    present = matched.present
     if expr.op in _ARITHMETIC:
         values = _ARITHMETIC[expr.op](left, right)
     else:
@@ -160,13 +159,13 @@ def vectors(
         values = holds.astype(np.float64) if expr.return_bool else left
         if not expr.return_bool:
             present = present & holds
-    labels, unnamed = met.labels, met.unnamed
-    distinct = _refuse_ambiguity(matching, met.groups, labels, present)
+    labels, unnamed = matched.labels, matched.unnamed
+    distinct = _refuse_ambiguity(matching, matched.groups, labels, present)
     if changes_meaning(expr):
         if delayed and expr.return_bool:
             unnamed = np.ones(len(labels), np.bool_)
         else:
-            labels = [without(each, SCHEMA_LABELS) for each in labels]
+            labels = [without(series, SCHEMA_LABELS) for series in labels]
             unnamed = np.zeros(len(labels), np.bool_)
     result = Vector(labels, values, present, unnamed)
     if fills or not (distinct and _one_result_a_group(matching, many.labels)):
@@ -175,8 +174,8 @@ def vectors(
 
 
 @dataclass(frozen=True, slots=True)
-class _Met:
-    """Pairs of series that meet: both values, where both count, and the result's labels."""
+class _Matched:
+    """Pairs of series that match: both values, where both are present, and the result's labels."""
 
     labels: list[Labels]
     many: F64
@@ -186,8 +185,8 @@ class _Met:
     unnamed: Bools
 
 
-def _filled(expr: Binary, met: _Met, many: Vector, one: Vector, groups: I64) -> _Met:
-    """The pairs, and each series alone at the steps where its group has nothing to meet."""
+def _filled(expr: Binary, matched: _Matched, many: Vector, one: Vector, groups: I64) -> _Matched:
+    """The pairs, and each series with the fill value at the steps where its group has no other."""
     matching = expr.matching
     assert matching is not None
     swapped = matching.cardinality is Cardinality.ONE_TO_MANY
@@ -195,24 +194,25 @@ def _filled(expr: Binary, met: _Met, many: Vector, one: Vector, groups: I64) -> 
     for_many, for_one = (for_right, for_left) if swapped else (for_left, for_right)
     many_groups, one_groups = groups[: many.rows], groups[many.rows :]
     shape = (int(groups.max(initial=-1)) + 1, many.present.shape[1])
-    parts = [met]
+    parts = [matched]
     if for_one is not None:
         on_one = np.zeros(shape, np.bool_)
         np.logical_or.at(on_one, one_groups, one.present)
-        labels = [_result_labels(expr, matching, each, {}) for each in many.labels]
+        labels = [_result_labels(expr, matching, series, {}) for series in many.labels]
         alone = many.present & ~on_one[many_groups]
-        stand_in = np.full(alone.shape, for_one)
-        parts.append(_Met(labels, many.values, stand_in, alone, many_groups, many.unnamed))
+        fill = np.full(alone.shape, for_one)
+        parts.append(_Matched(labels, many.values, fill, alone, many_groups, many.unnamed))
     if for_many is not None:
         on_many = np.zeros(shape, np.bool_)
         np.logical_or.at(on_many, many_groups, many.present)
         labels = [
-            _result_labels(expr, matching, _matched(matching, each), each) for each in one.labels
+            _result_labels(expr, matching, _group_labels(matching, series), series)
+            for series in one.labels
         ]
         alone = one.present & ~on_many[one_groups]
-        stand_in = np.full(alone.shape, for_many)
-        parts.append(_Met(labels, stand_in, one.values, alone, one_groups, one.unnamed))
-    return _Met(
+        fill = np.full(alone.shape, for_many)
+        parts.append(_Matched(labels, fill, one.values, alone, one_groups, one.unnamed))
+    return _Matched(
         [labels for part in parts for labels in part.labels],
         np.concatenate([part.many for part in parts]),
         np.concatenate([part.one for part in parts]),
@@ -222,7 +222,7 @@ def _filled(expr: Binary, met: _Met, many: Vector, one: Vector, groups: I64) -> 
     )
 
 
-def _matched(matching: Matching, labels: Labels) -> Labels:
+def _group_labels(matching: Matching, labels: Labels) -> Labels:
     """The labels that make a match group."""
     if matching.on:
         return {name: text for name, text in labels.items() if name in matching.labels}
@@ -236,7 +236,7 @@ def _one_result_a_group(matching: Matching, labels: Sequence[Labels]) -> bool:
     if matching.on:
         return SCHEMA_LABELS.isdisjoint(matching.labels)
     others = SCHEMA_LABELS - {METRIC_NAME}
-    return all(others.isdisjoint(each) for each in labels)
+    return all(others.isdisjoint(series) for series in labels)
 
 
 def _pairs(many: I64, one: I64) -> tuple[I64, I64]:
@@ -287,7 +287,7 @@ def _refuse_duplicates(
     number, step = np.argwhere(clashes)[0]
     pair = np.flatnonzero((numbers == number) & one.present[:, step])[:2]
     first, second = (one.labels[i] for i in pair)
-    group = _matched(matching, first)
+    group = _group_labels(matching, first)
     side = "left" if swapped else "right"
     raise EvaluationError(
         reason=f"found duplicate series for the match group {_braced(group)} on the {side} "
@@ -305,7 +305,7 @@ def _refuse_ambiguity(
         reason = "multiple matches for labels: many-to-one matching must be explicit "
         reason += "(group_left/group_right)"
     else:
-        keys = [(group, key(each)) for group, each in zip(groups.tolist(), labels, strict=True)]
+        keys = [(group, key(series)) for group, series in zip(groups.tolist(), labels, strict=True)]
         reason = "multiple matches for labels: grouping labels must ensure unique matches"
     numbers, firsts = group_rows(keys)
     if len(firsts) == len(labels):

@@ -1,4 +1,4 @@
-"""What every step of one evaluation shares: options, bounds and what is worth telling."""
+"""What all parts of one evaluation share: options, the budget of samples, notes for the user."""
 
 from dataclasses import dataclass, field
 
@@ -59,19 +59,22 @@ def _first(notes: dict[str, None], kind: str) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class Budget:
-    """How many samples one evaluation may hold."""
+    """How many samples one evaluation may have in memory.
+
+    loaded: samples that stay until its end.
+    """
 
     limits: QueryLimits
-    held: int = 0
+    loaded: int = 0
 
-    def hold(self, samples: int) -> None:
-        """Account for samples that are about to be held; raises TooManySamples over the limit."""
+    def check(self, samples: int) -> None:
+        """Raise TooManySamples if `samples` do not fit beside the loaded ones."""
         self.limits.checkpoint()
-        needed = self.held + samples
+        needed = self.loaded + samples
         if needed > self.limits.samples_max:
             raise TooManySamples(needed=needed, limit=self.limits.samples_max)
 
-    def keep(self, samples: int) -> None:
-        """Account for samples that are held until the end."""
-        self.hold(samples)
-        self.held += samples
+    def load(self, samples: int) -> None:
+        """Count `samples` as loaded, or raise TooManySamples."""
+        self.check(samples)
+        self.loaded += samples

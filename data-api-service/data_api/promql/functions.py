@@ -6,9 +6,18 @@ compute is `supported=False`, so that it gets a clear answer instead of "unknown
 Source: Prometheus `promql/parser/functions.go` v3.14.
 """
 
+from enum import StrEnum
 from typing import NamedTuple
 
-from data_api.promql.nodes import ValueType
+
+class ValueType(StrEnum):
+    """The four types of an expression, by the names that errors use."""
+
+    SCALAR = "scalar"
+    STRING = "string"
+    VECTOR = "instant vector"
+    MATRIX = "range vector"
+
 
 _S = ValueType.SCALAR
 _T = ValueType.STRING

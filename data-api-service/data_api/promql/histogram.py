@@ -1,7 +1,7 @@
 """Classic histograms: series with `le` labels → quantiles and fractions.
 
-Native histograms are not stored yet, so a series without `le` is a float that has no place here:
-it is left out, as upstream leaves it out of functions of native histograms.
+Native histograms are not stored yet, so a series without `le` is a plain float, which has no
+quantile: it is left out with a warning.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from data_api.promql.values import Vector, empty, group_rows, without
 BUCKET_LABEL = "le"
 _ONLY_BUCKET = frozenset({BUCKET_LABEL})
 
-Tell = Callable[[str], None]
+Note = Callable[[str], None]
 
 
 def _bound(text: str | None) -> float | None:
@@ -28,7 +28,7 @@ def _bound(text: str | None) -> float | None:
 
 
 def classic(
-    value: Vector, first: F64, second: F64 | None, *, function: str, warn: Tell, info: Tell
+    value: Vector, first: F64, second: F64 | None, *, function: str, warn: Note, info: Note
 ) -> Vector:
     """Quantile `first` (m,), or the share between `first` and `second`, of each histogram.
 

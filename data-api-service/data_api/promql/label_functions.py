@@ -1,4 +1,4 @@
-"""Functions that look at labels: replacing, joining, ordering, and what absence is called."""
+"""Functions of labels: replace, join and sort, and the labels of `absent`."""
 
 import re
 from dataclasses import replace
@@ -42,12 +42,12 @@ def label_replace(
     _check_destination(destination, "label_replace")
     labels: list[Labels] = []
     unnamed = value.unnamed.copy()
-    for row, each in enumerate(value.labels):
-        match = program.fullmatch(each.get(source, ""))
+    for row, old in enumerate(value.labels):
+        match = program.fullmatch(old.get(source, ""))
         if match is None:
-            labels.append(each)
+            labels.append(old)
             continue
-        labels.append(_set(each, destination, _expand(replacement, match)))
+        labels.append(_set(old, destination, _expand(replacement, match)))
         if destination == METRIC_NAME:
             unnamed[row] = False
     return merge_equal(replace(value, labels=labels, unnamed=unnamed))
@@ -74,39 +74,39 @@ def label_join(value: Vector, destination: str, separator: str, sources: list[st
     """`destination` set to the values of the sources, joined."""
     _check_destination(destination, "label_join")
     labels = [
-        _set(each, destination, separator.join(each.get(source, "") for source in sources))
-        for each in value.labels
+        _set(old, destination, separator.join(old.get(source, "") for source in sources))
+        for old in value.labels
     ]
     unnamed = value.unnamed & (destination != METRIC_NAME)
     return merge_equal(replace(value, labels=labels, unnamed=unnamed))
 
 
 def absent(present: Vector, expr: Expr) -> Vector:
-    """1 at the steps where nothing is present, labelled by what the selector insists on."""
+    """1 at the steps where nothing is present, labelled with the labels that the selector fixes."""
     missing = ~present.present.any(axis=0)
     if not missing.any():
         return vector([], np.empty((0, missing.size)), np.empty((0, missing.size), np.bool_))
-    return vector([_wanted(expr)], np.ones((1, missing.size)), missing.reshape(1, -1))
+    return vector([_fixed_labels(expr)], np.ones((1, missing.size)), missing.reshape(1, -1))
 
 
-def _wanted(expr: Expr) -> Labels:
+def _fixed_labels(expr: Expr) -> Labels:
     """Labels a selector asks for exactly once, and by equality."""
     selector = unwrap(expr)
     if isinstance(selector, MatrixSelector):
         selector = selector.selector
     if not isinstance(selector, VectorSelector):
         return {}
-    wanted: dict[str, str] = {}
+    fixed: dict[str, str] = {}
     seen: set[str] = set()
     for matcher in selector.matchers:
         if matcher.name == METRIC_NAME:
             continue
         if matcher.op is MatchOp.EQUAL and matcher.name not in seen:
-            wanted[matcher.name] = matcher.value
+            fixed[matcher.name] = matcher.value
             seen.add(matcher.name)
         else:
-            wanted.pop(matcher.name, None)
-    return {name: text for name, text in wanted.items() if text}
+            fixed.pop(matcher.name, None)
+    return {name: text for name, text in fixed.items() if text}
 
 
 def sort_by_value(value: Vector, *, descending: bool) -> Vector:

@@ -1,8 +1,8 @@
-"""Text → tokens, each with its place. Where PromQL differs from a calculator, it differs here.
+"""Text → tokens, each with its place.
 
-Identifiers may hold colons outside braces; a number followed by a unit is a duration; inside
-brackets durations rule. Keywords are not told apart here: PromQL lets most of them be names, and
-only the parser knows where it stands.
+Identifiers may hold colons outside braces; a number followed by a unit is a duration; a
+colon inside brackets stands alone. Keywords are identifiers here: PromQL lets most of them be
+names, and only the parser knows which is which.
 """
 
 import re
@@ -64,7 +64,7 @@ _ESCAPES = {
     "v": "\v",
     "\\": "\\",
 }
-INTEGER_MAX = 2**63 - 1
+_INTEGER_MAX = 2**63 - 1
 _DURATION_MAX_MS = 2**63 // 1_000_000
 
 
@@ -82,15 +82,27 @@ def fail(text: str, position: int, reason: str) -> NoReturn:
 
 
 def parse_duration_ms(text: str) -> int:
-    """Milliseconds of `1h30m`; the text is known to be a duration. One that no int64 holds is only
-    known to be too long.
-    """
+    """Milliseconds of the DURATION `1h30m`; too large a number for one that no int64 holds."""
     return sum(_amount(n) * _UNIT_MS[unit] for n, unit in _DURATION_PART.findall(text))
+
+
+def numeral_value(token: Token) -> float:
+    """The value of a NUMBER; of a DURATION its seconds."""
+    text = token.text
+    if token.kind is Kind.DURATION:
+        return parse_duration_ms(text) / 1000
+    if text[:2].lower() == "0x":
+        return float(int(text, 16))
+    if text.isdigit() and text[0] == "0" and set(text) <= set("01234567"):
+        # As Go's ParseInt with base 0 reads it; what overflows that is read as a decimal.
+        octal = int(text, 8)
+        return float(octal if octal <= _INTEGER_MAX else text)
+    return float(text)
 
 
 def _amount(digits: str) -> int:
     # Python refuses to read more than 4300 digits; 20 are beyond any duration already.
-    return int(digits[-20:]) if not digits[:-20].strip("0") else INTEGER_MAX
+    return int(digits[-20:]) if not digits[:-20].strip("0") else _INTEGER_MAX
 
 
 def tokens(text: str) -> Iterator[Token]:
@@ -166,7 +178,7 @@ def _numeral(text: str, position: int) -> Token:
         fail(text, position, f'bad number or duration syntax: "{text[position:end]}"')
     if token.kind is Kind.DURATION and parse_duration_ms(token.text) > _DURATION_MAX_MS:
         fail(text, position, "duration out of range")
-    if token.text[:2] in {"0x", "0X"} and int(token.text, 16) > INTEGER_MAX:
+    if token.text[:2] in {"0x", "0X"} and int(token.text, 16) > _INTEGER_MAX:
         fail(text, position, "hexadecimal number out of range")
     return token
 
@@ -236,9 +248,7 @@ def _escape(text: str, position: int, quote: str) -> tuple[str, int]:  # noqa: C
 
 def _digits(text: str, position: int, start: int, count: int, base: int) -> int:
     digits = text[start : start + count]
-    if len(digits) < count or not all(
-        c in "0123456789abcdefABCDEF"[: 10 if base == 10 else 22] for c in digits
-    ):
+    if len(digits) < count or not all(c in "0123456789abcdefABCDEF" for c in digits):
         fail(text, position, "illegal character in escape sequence")
     try:
         return int(digits, base)

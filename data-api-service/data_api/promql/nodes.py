@@ -1,6 +1,6 @@
-"""The tree of a query: frozen nodes, each with its place in the text.
+"""The tree of a query: frozen nodes, each with its place in the text, its type and its depth.
 
-Positions take no part in equality: two queries that mean the same are equal.
+Places take no part in equality: two queries that mean the same are equal.
 
     Expr = NumberLiteral | StringLiteral | Paren | Unary | Binary | Aggregate | Call
          | VectorSelector | MatrixSelector | Subquery
@@ -8,18 +8,10 @@ Positions take no part in equality: two queries that mean the same are equal.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from data_api.model import Matcher
-
-
-class ValueType(StrEnum):
-    """The four types of an expression, by the names that errors use."""
-
-    SCALAR = "scalar"
-    STRING = "string"
-    VECTOR = "instant vector"
-    MATRIX = "range vector"
+from data_api.promql.functions import FUNCTIONS, ValueType
 
 
 class Span(NamedTuple):
@@ -35,9 +27,21 @@ At = int | Literal["start", "end"] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What all nodes share."""
+    """What all nodes share.
+
+    value_type: what the expression evaluates to. depth: levels of its tree, 1 for a leaf.
+    """
 
     span: Span = field(compare=False, repr=False, default=Span(0, 0))
+    value_type: ValueType = field(init=False, compare=False, repr=False)
+    depth: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Type and depth follow from those of the children."""
+        expr = cast("Expr", self)
+        below = max((child.depth for child in children(expr)), default=0)
+        object.__setattr__(self, "value_type", _type_of(expr))
+        object.__setattr__(self, "depth", below + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,20 @@ Expr = (
 
 COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
 SET_OPERATORS = frozenset({"and", "or", "unless"})
-ARITHMETIC = frozenset({"+", "-", "*", "/", "%", "^", "atan2"})
+PRECEDENCE = {
+    "or": 1,
+    "and": 2,
+    "unless": 2,
+    **dict.fromkeys(COMPARISONS, 3),
+    "+": 4,
+    "-": 4,
+    "*": 5,
+    "/": 5,
+    "%": 5,
+    "atan2": 5,
+    "^": 6,
+}
+"""The binary operators; the larger number binds tighter."""
 
 AGGREGATORS = frozenset(
     {
@@ -189,6 +206,25 @@ AGGREGATORS = frozenset(
     }
 )
 PARAMETRIC = frozenset({"bottomk", "count_values", "limitk", "limit_ratio", "quantile", "topk"})
+
+
+def _type_of(expr: Expr) -> ValueType:  # noqa: PLR0911 - a case a node
+    match expr:
+        case NumberLiteral():
+            return ValueType.SCALAR
+        case StringLiteral():
+            return ValueType.STRING
+        case Paren() | Unary():
+            return expr.expr.value_type
+        case Binary():
+            scalars = expr.lhs.value_type is expr.rhs.value_type is ValueType.SCALAR
+            return ValueType.SCALAR if scalars else ValueType.VECTOR
+        case Call():
+            return FUNCTIONS[expr.name].returns
+        case Aggregate() | VectorSelector():
+            return ValueType.VECTOR
+        case MatrixSelector() | Subquery():
+            return ValueType.MATRIX
 
 
 def unwrap(expr: Expr) -> Expr:

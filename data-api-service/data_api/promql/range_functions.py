@@ -48,7 +48,7 @@ NAMES = frozenset(
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
 WORK_MAX = 50_000_000
-"""Samples looked at between two checkpoints: a fraction of a second."""
+"""Samples read between two checkpoints: a fraction of a second."""
 
 Run = Callable[[I64, I64, F64, Bools], None]
 
@@ -58,8 +58,8 @@ def evaluate(
 ) -> Vector:
     """The function `name` over all windows; rows keep their names.
 
-    Under `@` all windows are one: computed once and seen at every step, unless a parameter or the
-    step itself takes part.
+    Under `@` all windows are one: it is computed once for all steps, unless a parameter may change
+    from step to step.
     """
     columns, steps = windows.columns, windows.ends_ms.size
     run = _kernel(name, windows, scalars, steps_ms)
@@ -77,7 +77,7 @@ def evaluate(
 
 
 def _blocks(offsets: I64, ends: I64, range_ms: int) -> list[int]:
-    """Rows where a block of bounded work begins, and the end: a kernel cannot be interrupted."""
+    """First row of each block of bounded work, and the end: a kernel cannot be interrupted."""
     step_ms = int(ends[1] - ends[0]) if ends.size > 1 else range_ms
     overlap = min(range_ms // max(step_ms, 1) + 1, ends.size)
     work = np.cumsum(np.diff(offsets) * overlap + ends.size)
@@ -86,7 +86,7 @@ def _blocks(offsets: I64, ends: I64, range_ms: int) -> list[int]:
 
 
 def _kernel(name: str, windows: Windows, scalars: list[F64], steps_ms: I64) -> Run:
-    """The loop of a function, waiting for a block of rows."""
+    """The kernel of a function, to be called with a block of rows."""
     times, values = windows.columns.timestamps_ms, windows.columns.values
     length = windows.range_ms
     if name in _FOLDS:

@@ -1,6 +1,8 @@
-"""Which samples an expression needs, known before any of them is read.
+"""Which samples an expression needs.
 
-query steps ──▶ @ and offset ──▶ subquery steps ──▶ lookback or range ──▶ (start, end]
+    query steps ──▶ @ and offset ──▶ subquery steps ──▶ lookback or range ──▶ (start, end]
+
+Computed from the tree alone, so that all samples can be read at once.
 """
 
 from data_api.model import SelectorSpan
@@ -21,9 +23,10 @@ def resolve(at: At, start_ms: int, end_ms: int) -> int | None:
 def subquery_times(
     first_ms: int, last_ms: int, expr: Subquery, default_step_ms: int
 ) -> tuple[int, int, int]:
-    """First time, last time and step at which a subquery evaluates its inside; none if they cross.
+    """First time, last time and step at which a subquery's expression is evaluated.
 
-    Given are the outer times' ends, after `@`; the offset is applied here. Times are multiples of
+    No time at all if the first is after the last. first_ms, last_ms: of the outer expression, after
+    `@`; the offset is applied here. Times are multiples of
     the step, whatever the query's own times: two queries share them. Source: Prometheus
     `evalSubquery`.
     """
@@ -38,7 +41,7 @@ def spans(
     expr: Expr, start_ms: int, end_ms: int, lookback_ms: int, subquery_step_ms: int
 ) -> dict[int, SelectorSpan]:
     """What each selector needs, by its place in the text (`span.start`)."""
-    found: dict[int, SelectorSpan] = {}
+    needed: dict[int, SelectorSpan] = {}
     stack: list[tuple[Expr, int, int]] = [(expr, start_ms, end_ms)]
     while stack:
         node, first_ms, last_ms = stack.pop()
@@ -49,7 +52,7 @@ def spans(
                 fixed = resolve(selector.at, start_ms, end_ms)
                 if fixed is not None:
                     first_ms = last_ms = fixed
-                found[selector.span.start] = SelectorSpan(
+                needed[selector.span.start] = SelectorSpan(
                     selector.matchers,
                     first_ms - selector.offset_ms - reach_ms,
                     last_ms - selector.offset_ms,
@@ -62,4 +65,4 @@ def spans(
                 stack.append((node.expr, min(first_ms, last_ms), last_ms))
             case _:
                 stack.extend((child, first_ms, last_ms) for child in reversed(children(node)))
-    return found
+    return needed

@@ -19,7 +19,7 @@ from data_api.model import F64, I64, METRIC_NAME, STALE_BITS, Bools, Columns, La
 from data_api.promql.errors import EvaluationError
 
 SCHEMA_LABELS = frozenset({METRIC_NAME, "__type__", "__unit__"})
-"""Labels that say what a metric is; whatever changes a value's meaning drops them."""
+"""Labels that say what a metric is; what computes another quantity drops them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class Vector:
 
     def compact(self) -> Self:
         """Without the series that have no sample left."""
-        kept = np.asarray(self.present.any(axis=1))
-        return self if kept.all() else self.take(kept)
+        has_samples = np.asarray(self.present.any(axis=1))
+        return self if has_samples.all() else self.take(has_samples)
 
     def with_values(self, values: F64) -> Self:
         """The same series with other values."""
@@ -61,7 +61,7 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Samples of n series and the windows ``(end - range_ms, end]`` to look at, one a step.
+    """Samples of n series and the windows ``(end - range_ms, end]`` over them, one a step.
 
     columns: without stale markers. unnamed: as in Vector.
     """
@@ -76,7 +76,7 @@ Value = F64 | str | Vector | Windows
 
 
 def vector(labels: Sequence[Labels], values: F64, present: Bools) -> Vector:
-    """A vector whose names stand as they are."""
+    """A vector that keeps the names of its rows."""
     return Vector(labels, values, present, np.zeros(len(labels), np.bool_))
 
 
@@ -107,13 +107,28 @@ def without(labels: Labels, names: frozenset[str]) -> Labels:
     return {name: value for name, value in labels.items() if name not in names}
 
 
+def label_keys(labels: Sequence[Labels], names: Sequence[str], *, excluded: bool) -> list[Hashable]:
+    """What two series of one group have in common, by which they are grouped.
+
+    The values of the labels `names`; with `excluded`, all labels but those and the metric name.
+    """
+    if not excluded and not names:
+        return [()] * len(labels)
+    if not excluded:
+        return [tuple(series.get(name, "") for name in names) for series in labels]
+    ignored = frozenset(names) | {METRIC_NAME}
+    return [
+        frozenset(item for item in series.items() if item[0] not in ignored) for series in labels
+    ]
+
+
 def group_rows(keys: Iterable[Hashable]) -> tuple[I64, list[int]]:
     """The group of each row, numbered in order of appearance, and each group's first row."""
     numbers: dict[Hashable, int] = {}
     firsts: list[int] = []
     groups: list[int] = []
-    for row, each in enumerate(keys):
-        number = numbers.setdefault(each, len(numbers))
+    for row, group in enumerate(keys):
+        number = numbers.setdefault(group, len(numbers))
         if number == len(firsts):
             firsts.append(row)
         groups.append(number)
@@ -142,39 +157,39 @@ def drop_names(value: Vector) -> Vector:
 
     Rows of one metric differ elsewhere, so they stay different: only several metrics can clash.
     """
-    labels = [without(each, SCHEMA_LABELS) for each in value.labels]
+    labels = [without(old, SCHEMA_LABELS) for old in value.labels]
     bare = replace(value, labels=labels, unnamed=np.zeros(value.rows, np.bool_))
-    metrics = {tuple(map(each.get, SCHEMA_LABELS)) for each in value.labels}
+    metrics = {tuple(map(old.get, SCHEMA_LABELS)) for old in value.labels}
     return bare if len(metrics) <= 1 else merge_equal(bare)
 
 
-def settle_names(value: Vector) -> Vector:
-    """Rows marked `unnamed` lose their name now."""
+def drop_marked_names(value: Vector) -> Vector:
+    """The rows marked `unnamed` without the labels of the metric itself."""
     if not value.unnamed.any():
         return value
     labels = [
-        without(each, SCHEMA_LABELS) if late else each
-        for each, late in zip(value.labels, value.unnamed, strict=True)
+        without(old, SCHEMA_LABELS) if is_marked else old
+        for old, is_marked in zip(value.labels, value.unnamed, strict=True)
     ]
     return merge_equal(replace(value, labels=labels, unnamed=np.zeros(value.rows, np.bool_)))
 
 
 def drop_stale(columns: Columns) -> Columns:
-    """The samples that are not stale markers: a window never sees those."""
+    """The samples that are not stale markers, which no window counts."""
     stale = columns.values.view(np.int64) == STALE_BITS
     if not stale.any():
         return columns
-    kept_before = np.concatenate(([0], np.cumsum(~stale)))
+    fresh_before = np.concatenate(([0], np.cumsum(~stale)))
     return Columns(
         columns.labels,
-        kept_before[columns.offsets],
+        fresh_before[columns.offsets],
         columns.timestamps_ms[~stale],
         columns.values[~stale],
     )
 
 
 def to_columns(value: Vector, steps_ms: I64) -> Columns:
-    """A vector's samples as rows, each at its step: what a subquery's windows look at."""
+    """A vector's samples as rows, each at its step: the samples of a subquery's windows."""
     counts = value.present.sum(axis=1)
     offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
     times = np.broadcast_to(steps_ms, value.present.shape)[value.present]

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
-from data_api.model import F64
+from data_api.model import F64, I64
 from data_api.promql.values import Vector
 
 
@@ -56,89 +57,40 @@ def clamp(value: Vector, low: F64, high: F64) -> Vector:
     return Vector(value.labels, values, value.present & ~crossed, value.unnamed).compact()
 
 
+Times = npt.NDArray[np.datetime64]
+_TIMES_S_MAX = 253_402_300_800 * 1000  # far past any calendar, and exact in int64 seconds
 _DAY_S = 86_400
-_TIMES_MAX_S = 253_402_300_800 * 1000  # far past any calendar; int64 arithmetic stays exact
 
 
-def _civil(values: F64) -> tuple[F64, F64, F64, F64]:
-    """Year, month, day and day number since 1970-01-01 of Unix seconds, UTC, proleptic Gregorian.
-
-    Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-    """
-    days = np.floor_divide(np.trunc(values), _DAY_S)
-    z = days + 719_468
-    era = np.floor_divide(z, 146_097)
-    doe = z - era * 146_097
-    yoe = np.floor_divide(
-        doe
-        - np.floor_divide(doe, 1460)
-        + np.floor_divide(doe, 36_524)
-        - np.floor_divide(doe, 146_096),
-        365,
-    )
-    doy = doe - (365 * yoe + np.floor_divide(yoe, 4) - np.floor_divide(yoe, 100))
-    mp = np.floor_divide(5 * doy + 2, 153)
-    day = doy - np.floor_divide(153 * mp + 2, 5) + 1
-    month = np.where(mp < 10, mp + 3, mp - 9)
-    year = yoe + era * 400 + (month <= 2)
-    return year, month, day, days
+def _seconds_since(unit: str, times: Times) -> I64:
+    """Seconds since the year (Y), month (M), day (D) or hour (h) of each time began."""
+    seconds: I64 = (times - times.astype(f"M8[{unit}]")).astype(np.int64)
+    return seconds
 
 
-def _is_leap(year: F64) -> F64:
-    leap: F64 = (np.mod(year, 4) == 0) & ((np.mod(year, 100) != 0) | (np.mod(year, 400) == 0))
-    return leap
+def _days_in_month(times: Times) -> I64:
+    months = times.astype("M8[M]")
+    days: I64 = ((months + 1).astype("M8[D]") - months.astype("M8[D]")).astype(np.int64)
+    return days
 
 
-_MONTH_DAYS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.float64)
-_DAYS_BEFORE = np.concatenate(([0.0], np.cumsum(_MONTH_DAYS)[:-1]))
+CALENDAR: dict[str, Callable[[Times], I64]] = {
+    "day_of_month": lambda times: _seconds_since("M", times) // _DAY_S + 1,
+    "day_of_week": lambda times: (times.astype("M8[D]").astype(np.int64) + 4) % 7,
+    "day_of_year": lambda times: _seconds_since("Y", times) // _DAY_S + 1,
+    "days_in_month": _days_in_month,
+    "hour": lambda times: _seconds_since("D", times) // 3600,
+    "minute": lambda times: _seconds_since("h", times) // 60,
+    "month": lambda times: times.astype("M8[M]").astype(np.int64) % 12 + 1,
+    "year": lambda times: times.astype("M8[Y]").astype(np.int64) + 1970,
+}
 
 
 def calendar(name: str, values: F64) -> F64:
-    """A part of the date of Unix seconds, in UTC; NaN for what is no time at all."""
-    sane = np.isfinite(values) & (np.abs(values) < _TIMES_MAX_S)
-    seconds = np.where(sane, values, 0.0)
-    result: F64
-    match name:
-        case "hour":
-            result = np.floor_divide(np.mod(np.trunc(seconds), _DAY_S), 3600)
-        case "minute":
-            result = np.floor_divide(np.mod(np.trunc(seconds), 3600), 60)
-        case _:
-            result = _date_part(name, seconds)
-    return np.where(sane, result, np.nan)
+    """A part of the date of Unix seconds, in UTC; NaN for what is no time at all.
 
-
-def _date_part(name: str, seconds: F64) -> F64:
-    year, month, day, days = _civil(seconds)
-    index = month.astype(np.int64) - 1
-    part: F64
-    match name:
-        case "year":
-            part = year
-        case "month":
-            part = month
-        case "day_of_month":
-            part = day
-        case "day_of_week":
-            part = np.mod(days + 4, 7)
-        case "day_of_year":
-            part = _DAYS_BEFORE[index] + day + ((month > 2) & (_is_leap(year) != 0))
-        case "days_in_month":
-            part = _MONTH_DAYS[index] + ((month == 2) & (_is_leap(year) != 0))
-        case _:
-            raise AssertionError(name)
-    return part
-
-
-CALENDAR = frozenset(
-    {
-        "day_of_month",
-        "day_of_week",
-        "day_of_year",
-        "days_in_month",
-        "hour",
-        "minute",
-        "month",
-        "year",
-    }
-)
+    Fractions of a second are cut towards zero, as upstream does. Proleptic Gregorian calendar.
+    """
+    is_time = np.abs(values) < _TIMES_S_MAX
+    times = np.where(is_time, values, 0.0).astype(np.int64).astype("M8[s]")
+    return np.where(is_time, CALENDAR[name](times), np.nan)

@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from data_api.errors import CorruptData
+from data_api.model import F64, I64
 
-I64 = npt.NDArray[np.int64]
-F64 = npt.NDArray[np.float64]
 U64 = npt.NDArray[np.uint64]
 
 MAGIC: Final = b"COB1"

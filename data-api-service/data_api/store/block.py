@@ -1,4 +1,4 @@
-"""Blocks: Parquet objects of sorted chunks, read a row group at a time and only where they must be.
+"""Blocks: Parquet objects of sorted chunks, of which only the row groups that matter are read.
 
     footer (kept) ── statistics of series_id, min_ts, max_ts ──▶ which row groups can matter
     row group ── index (series_id, min_ts, max_ts; kept) ──▶ which chunks matter
@@ -14,17 +14,14 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable
 from data_api.errors import CorruptData
+from data_api.model import F64, I64
 from data_api.store.cache import ByteCache
 from data_api.store.fragments import Fragment, Rows, cut, ranges
-
-I64 = npt.NDArray[np.int64]
-F64 = npt.NDArray[np.float64]
 
 FORMAT: Final = b"block/1"
 KEYS: Final = ("series_id", "min_ts", "max_ts")
@@ -137,10 +134,10 @@ class BlockReader:
         return self._footers.get(block.object_key, lambda: self._read_footer(block))
 
     def _read_footer(self, block: BlockRef) -> Footer:
-        with self._objects.reading(block.object_key) as source, _as_ours(block):
+        with self._objects.reading(block.object_key) as source, _translated_errors(block):
             metadata = pq.read_metadata(source)
-            found = (metadata.metadata or {}).get(b"cloudopshub.format")
-            if found != FORMAT:
+            format_name = (metadata.metadata or {}).get(b"cloudopshub.format")
+            if format_name != FORMAT:
                 raise CorruptData(detail="a block of an unknown format", object=block.object_key)
             return Footer(metadata, _bounds(metadata))
 
@@ -154,7 +151,7 @@ class BlockReader:
 
     def _table(self, block: BlockRef, group: int, columns: tuple[str, ...] | None) -> pa.Table:
         metadata = self._footer(block).metadata
-        with self._objects.reading(block.object_key) as source, _as_ours(block):
+        with self._objects.reading(block.object_key) as source, _translated_errors(block):
             # A reader of its own: pyarrow's are not shared between threads.
             file = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
             return file.read_row_group(
@@ -163,8 +160,8 @@ class BlockReader:
 
 
 @contextlib.contextmanager
-def _as_ours(block: BlockRef) -> Iterator[None]:
-    """No Parquet is CorruptData, bytes that do not come are ObjectStoreUnavailable."""
+def _translated_errors(block: BlockRef) -> Iterator[None]:
+    """What is not Parquet raises CorruptData, bytes that cannot be read ObjectStoreUnavailable."""
     try:
         yield
     except pa.ArrowException as exc:
@@ -182,9 +179,9 @@ def _bounds(metadata: Any) -> I64:
         row_group = metadata.row_group(group)
         for at, name in enumerate(KEYS):
             statistics = row_group.column(places[name]).statistics
-            known = statistics is not None and statistics.has_min_max
-            bounds[group, 2 * at] = statistics.min if known else everything.min
-            bounds[group, 2 * at + 1] = statistics.max if known else everything.max
+            has_bounds = statistics is not None and statistics.has_min_max
+            bounds[group, 2 * at] = statistics.min if has_bounds else everything.min
+            bounds[group, 2 * at + 1] = statistics.max if has_bounds else everything.max
     return bounds
 
 
@@ -194,8 +191,8 @@ def _column(table: pa.Table, name: str) -> pa.Array:
 
 
 def _integers(table: pa.Table, name: str) -> I64:
-    found: I64 = _column(table, name).to_numpy(zero_copy_only=False)
-    return found
+    integers: I64 = _column(table, name).to_numpy(zero_copy_only=False)
+    return integers
 
 
 def _index(table: pa.Table) -> ChunkIndex:
@@ -204,10 +201,10 @@ def _index(table: pa.Table) -> ChunkIndex:
 
 def _lengths(lists: pa.Array) -> I64:
     """Items of each list; 0 for a null."""
-    found: I64 = np.diff(lists.offsets.to_numpy().astype(np.int64))
+    lengths: I64 = np.diff(lists.offsets.to_numpy().astype(np.int64))
     if lists.null_count:
-        found[lists.is_null().to_numpy(zero_copy_only=False)] = 0
-    return found
+        lengths[lists.is_null().to_numpy(zero_copy_only=False)] = 0
+    return lengths
 
 
 def _decode(table: pa.Table) -> ChunkColumns:

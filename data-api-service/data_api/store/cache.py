@@ -1,4 +1,4 @@
-"""Immutable things kept while there is room: least recently used first out, under a byte budget."""
+"""A cache of immutable values under a byte budget; the least recently used leave first."""
 
 import threading
 from collections import OrderedDict
@@ -43,20 +43,20 @@ class ByteCache(Generic[K, V]):
     def get(self, key: K, make: Callable[[], V]) -> V:
         """The value of `key`; made by `make`, by one thread only, when it is not there."""
         with self._lock:
-            found = self._values.get(key)
-            if found is not None:
+            entry = self._values.get(key)
+            if entry is not None:
                 self._values.move_to_end(key)
                 LOOKUPS.labels(self._name, "hit").inc()
-                return found[0]
+                return entry[0]
             making = self._making.setdefault(key, _Making(threading.Lock()))
             making.waiters += 1
         try:
             with making.lock:
                 with self._lock:
-                    found = self._values.get(key)
-                if found is not None:
+                    entry = self._values.get(key)
+                if entry is not None:
                     LOOKUPS.labels(self._name, "hit").inc()
-                    return found[0]
+                    return entry[0]
                 LOOKUPS.labels(self._name, "miss").inc()
                 value = make()
                 self._put(key, value)
@@ -68,7 +68,7 @@ class ByteCache(Generic[K, V]):
                     self._making.pop(key, None)
 
     def _put(self, key: K, value: V) -> None:
-        """Keeps `value`, older ones go until the budget holds; too large a one is not kept."""
+        """`value` is cached, unless it is too large; older ones leave until the budget is met."""
         size = self._size(value)
         if size > self._bytes_max:
             return

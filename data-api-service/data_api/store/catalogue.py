@@ -2,9 +2,10 @@
 
     REPEATABLE READ ─▶ xmin, live batches, live blocks, new series, missing payloads ─▶ Snapshot
 
-State of a tenant is kept between queries and brought up to date by transaction id: every row with
-`xid <` the watermark (`pg_snapshot_xmin` of the last snapshot) has been seen; rows at or above it
-are listed again. Ids never serve as a watermark: a lower one may commit after a higher one.
+The state of a tenant stays in memory between queries and is brought up to date by transaction id:
+every row with `xid <` the watermark (`pg_snapshot_xmin` of the last snapshot) has been read; rows
+at or above it are listed again. Row ids cannot be a watermark: a lower one may commit after a
+higher one.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from data_api.chassis.database import DatabaseUnavailable
 from data_api.chassis.postgres_async import LOST, translating
 from data_api.store import batch, tables
 from data_api.store.block import BlockRef
-from data_api.store.head import BatchRef, Head, pages, split, wanted
+from data_api.store.head import BatchRef, Head, missing, pages, split
 from data_api.store.postings import SeriesIndex
 
 SERIES_PAGE: Final = 20_000
@@ -44,14 +45,14 @@ SNAPSHOTS: Final = Histogram(
 
 Pick = Callable[[batch.SampleColumns], batch.SampleColumns]
 Picker = Callable[[SeriesIndex], Pick]
-"""Made once a snapshot; gives of a batch the samples that the query can need."""
+"""Called once a snapshot; the Pick reduces a batch to the samples that the query may need."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one query reads; nothing in it changes but `index`, which only learns more series.
+    """What one query reads; nothing in it changes but `index`, to which series are added.
 
-    head: whole where it fits its budget; of batches beyond it, only what the query's picker kept.
+    head: of batches beyond its budget, only the samples that the query's picker selects.
     """
 
     index: SeriesIndex
@@ -61,7 +62,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class _Tenant:
-    """What is known of a tenant between queries; changed only under `lock`."""
+    """What was read of a tenant and stays between queries; changed only under `lock`."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     index: SeriesIndex = field(default_factory=SeriesIndex)
@@ -69,14 +70,14 @@ class _Tenant:
     live: dict[int, BatchRef] = field(default_factory=dict)
     series_watermark: int = 0
     batch_watermark: int = 0
-    store: int = 0
+    store_epoch: int = 0
     used_s: float = 0.0
 
-    def begin_again(self, store: int) -> None:
-        """Nothing is known of the tenant any more."""
+    def reset(self, store_epoch: int) -> None:
+        """Everything read of the tenant so far is dropped."""
         self.live, self.head, self.batch_watermark = {}, Head(), 0
         self.index, self.series_watermark = SeriesIndex(), 0
-        self.store = store
+        self.store_epoch = store_epoch
 
 
 class Database:
@@ -139,12 +140,12 @@ class Catalogue:
         async with state.lock:
             with SNAPSHOTS.time(), translating(tables.SCHEMA):
                 try:
-                    found = await self._read(tenant_id, state, span, picker)
+                    snapshot = await self._read(tenant_id, state, span, picker)
                 except LOST:
-                    # A kept session that ended while idle; reading again changes nothing.
-                    found = await self._read(tenant_id, state, span, picker)
+                    # The session had ended while idle in the pool; reading again changes nothing.
+                    snapshot = await self._read(tenant_id, state, span, picker)
         self._make_room(tenant_id)
-        return found
+        return snapshot
 
     async def metadata(
         self, tenant_id: UUID, metric: str | None
@@ -199,9 +200,9 @@ class Catalogue:
         self, tenant_id: UUID, state: _Tenant, span: tuple[int, int], picker: Picker | None
     ) -> Snapshot:
         async with self._reader() as connection:
-            return await self._follow(connection, tenant_id, state, span, picker)
+            return await self._update(connection, tenant_id, state, span, picker)
 
-    async def _follow(
+    async def _update(
         self,
         connection: Any,
         tenant_id: UUID,
@@ -209,12 +210,12 @@ class Catalogue:
         span: tuple[int, int],
         picker: Picker | None,
     ) -> Snapshot:
-        """Brings `state` up to the connection's snapshot, and gives it."""
+        """`state` is brought up to date with the connection's snapshot, which is returned."""
         if picker is None:
             position = await connection.fetchrow(tables.POSITION)
-            if position["store"] != state.store:
-                state.begin_again(position["store"])
-            await self._follow_series(connection, tenant_id, state, position["xmin"])
+            if position["store_epoch"] != state.store_epoch:
+                state.reset(position["store_epoch"])
+            await self._update_series(connection, tenant_id, state, position["xmin"])
             return Snapshot(state.index, Head(), ())
         row = await connection.fetchrow(
             tables.LISTING, tenant_id, str(state.batch_watermark), span[0], span[1]
@@ -224,20 +225,20 @@ class Catalogue:
             for batch_id in row["older_ids"]
             if batch_id in state.live
         }
-        if row["store"] != state.store or len(live) != len(row["older_ids"]):
-            is_known = state.store != 0
-            state.begin_again(row["store"])
-            if is_known:
-                # Another history than the one followed so far (a restored database): list it all.
-                log.warning("history_changed", tenant=str(tenant_id))
-                return await self._follow(connection, tenant_id, state, span, picker)
+        if row["store_epoch"] != state.store_epoch or len(live) != len(row["older_ids"]):
+            is_first = state.store_epoch == 0
+            state.reset(row["store_epoch"])
+            if not is_first:
+                # Not the store that was read before (a restored database): list everything.
+                log.warning("store_epoch_changed", tenant=str(tenant_id))
+                return await self._update(connection, tenant_id, state, span, picker)
             live = {}
         for ref in map(
             BatchRef, row["xids"], row["ids"], row["min_ts"], row["max_ts"], row["samples"]
         ):
             live[ref.batch_id] = ref
-        await self._follow_series(connection, tenant_id, state, row["xmin"])
-        head = await self._follow_head(connection, tenant_id, state, live, span, picker=picker)
+        await self._update_series(connection, tenant_id, state, row["xmin"])
+        head = await self._update_head(connection, tenant_id, state, live, span, picker=picker)
         state.live, state.batch_watermark = live, row["xmin"]
         blocks = map(
             BlockRef, row["block_ids"], row["block_precedences"], row["block_min_ts"],
@@ -246,7 +247,7 @@ class Catalogue:
         ordered = sorted(blocks, key=lambda block: (block.precedence, block.block_id))
         return Snapshot(state.index, head, tuple(ordered))
 
-    async def _follow_series(
+    async def _update_series(
         self, connection: Any, tenant_id: UUID, state: _Tenant, xmin: int
     ) -> None:
         """Every series that the snapshot shows is in the index."""
@@ -259,14 +260,14 @@ class Catalogue:
                 rows = await connection.fetch(
                     tables.SERIES, tenant_id, unknown[start : start + SERIES_PAGE]
                 )
-                await anyio.to_thread.run_sync(_learn, state.index, rows)
+                await anyio.to_thread.run_sync(_add_series, state.index, rows)
         else:
             cursor = await connection.cursor(tables.ALL_SERIES, tenant_id)
             while rows := await cursor.fetch(SERIES_PAGE):
-                await anyio.to_thread.run_sync(_learn, state.index, rows)
+                await anyio.to_thread.run_sync(_add_series, state.index, rows)
         state.series_watermark = xmin
 
-    async def _follow_head(
+    async def _update_head(
         self,
         connection: Any,
         tenant_id: UUID,
@@ -276,30 +277,30 @@ class Catalogue:
         *,
         picker: Picker,
     ) -> Head:
-        """The head with just live batches, and with all of those that overlap `span`.
+        """The head with live batches only, among them all that overlap `span`.
 
-        As many of the newest as fit the budget are kept between queries, page by page, so that a
-        query that ends early has brought the next one forward. The others (nobody compacts, say)
-        pass by: what `picker` keeps of them is in the answer only.
+        As many of the newest as fit the budget stay in memory between queries. They are added page
+        by page, so the pages of a query that is cancelled are not read again. Of the others (when
+        nothing compacts, say) only the samples that `picker` selects are added, for this query.
         """
         refs = frozenset(live.values())
         if not state.head.batches <= refs:
-            state.head = await anyio.to_thread.run_sync(state.head.keep, refs)
-        missing = wanted(refs, state.head.batches, span)
-        passing, kept = split(missing, self._head_bytes_max - state.head.nbytes)
-        for page in pages(kept):
+            state.head = await anyio.to_thread.run_sync(state.head.only, refs)
+        new = missing(refs, state.head.batches, span)
+        beyond, fitting = split(new, self._head_bytes_max - state.head.nbytes)
+        for page in pages(fitting):
             columns = await _decoded(connection, tenant_id, page)
             state.head = await anyio.to_thread.run_sync(state.head.add, columns)
         head = state.head
-        if passing:
+        if beyond:
             pick = await anyio.to_thread.run_sync(picker, state.index)
-            for page in pages(passing):
+            for page in pages(beyond):
                 columns = await _decoded(connection, tenant_id, page)
-                head = await anyio.to_thread.run_sync(_with_picked, head, columns, pick)
+                head = await anyio.to_thread.run_sync(_add_picked, head, columns, pick)
         return head
 
     def _make_room(self, current: UUID) -> None:
-        """Heads fit their budget again and long idle tenants are forgotten; `current` stays."""
+        """Heads fit their budget and long idle tenants are dropped; never `current`."""
         now_s = time.monotonic()
         idle = [
             tenant_id
@@ -309,7 +310,7 @@ class Catalogue:
         for tenant_id in idle:
             del self._tenants[tenant_id]
         total = sum(state.head.nbytes for state in self._tenants.values())
-        for tenant_id, state in sorted(self._tenants.items(), key=lambda one: one[1].used_s):
+        for tenant_id, state in sorted(self._tenants.items(), key=lambda item: item[1].used_s):
             if total <= self._head_bytes_max:
                 break
             if tenant_id != current and not state.lock.locked():
@@ -318,7 +319,7 @@ class Catalogue:
         HEAD_BYTES.set(total)
 
 
-def _learn(index: SeriesIndex, rows: Sequence[Mapping[str, Any]]) -> None:
+def _add_series(index: SeriesIndex, rows: Sequence[Mapping[str, Any]]) -> None:
     index.add((row["series_id"], orjson.loads(row["labels"])) for row in rows)
 
 
@@ -332,7 +333,7 @@ async def _decoded(
     return await anyio.to_thread.run_sync(_decode_all, page, payloads)
 
 
-def _with_picked(head: Head, columns: Mapping[BatchRef, batch.SampleColumns], pick: Pick) -> Head:
+def _add_picked(head: Head, columns: Mapping[BatchRef, batch.SampleColumns], pick: Pick) -> Head:
     picked = {ref: pick(one) for ref, one in columns.items()}
     return head.add({ref: one for ref, one in picked.items() if one.values.size})
 

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-I64 = npt.NDArray[np.int64]
-F64 = npt.NDArray[np.float64]
+from data_api.model import F64, I64
 
-VIEWED_FROM: Final = 2  # a part of at least 1/2 of its source is not copied
+VIEW_SHARE: Final = 1 / 2  # of its source; a part of at least this is a view, not a copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +54,17 @@ def cut(
         starts = _first_not_before(starts, ends, timestamps_ms, span[0])
         ends = _first_not_before(starts, ends, timestamps_ms, span[1] + 1)
     counts = ends - starts
-    kept = counts > 0
-    if not kept.any():
+    is_left = counts > 0
+    if not is_left.any():
         return None
-    if not kept.all():
-        positions, starts, ends, counts = positions[kept], starts[kept], ends[kept], counts[kept]
+    if not is_left.all():
+        positions, starts = positions[is_left], starts[is_left]
+        ends, counts = ends[is_left], counts[is_left]
     # Neighbours are one slice, a view; others are gathered. So are a few samples of many: a view of
     # them would keep the whole source in memory for as long as the query lives.
     chosen: I64 | slice
     samples = int(counts.sum())
-    if VIEWED_FROM * samples >= values.size and np.array_equal(ends[:-1], starts[1:]):
+    if samples >= VIEW_SHARE * values.size and np.array_equal(ends[:-1], starts[1:]):
         chosen = slice(int(starts[0]), int(ends[-1]))
     else:
         chosen = ranges(starts, counts)
@@ -115,10 +114,10 @@ def merge(fragments: Sequence[Fragment], series: int) -> Rows:
         timestamps_ms[places] = fragment.timestamps_ms
         values[places] = fragment.values
         cursors[fragment.positions] += fragment.counts
-    return _settled(offsets, timestamps_ms, values)
+    return _sort_and_deduplicate(offsets, timestamps_ms, values)
 
 
-def _settled(offsets: I64, timestamps_ms: I64, values: F64) -> Rows:
+def _sort_and_deduplicate(offsets: I64, timestamps_ms: I64, values: F64) -> Rows:
     """Times strictly ascend within each series; rows come in precedence order and the last wins."""
     n = timestamps_ms.size
     if n < 2:
@@ -131,10 +130,10 @@ def _settled(offsets: I64, timestamps_ms: I64, values: F64) -> Rows:
     if not backwards.any():
         return Rows(offsets, timestamps_ms, values)
     counts = np.diff(offsets)
-    unsettled = np.zeros(counts.size, bool)
-    unsettled[np.searchsorted(offsets, np.flatnonzero(backwards), side="right") - 1] = True
-    rows = ranges(firsts[unsettled], counts[unsettled])
-    owners = np.repeat(np.flatnonzero(unsettled), counts[unsettled])
+    is_unsorted = np.zeros(counts.size, bool)
+    is_unsorted[np.searchsorted(offsets, np.flatnonzero(backwards), side="right") - 1] = True
+    rows = ranges(firsts[is_unsorted], counts[is_unsorted])
+    owners = np.repeat(np.flatnonzero(is_unsorted), counts[is_unsorted])
     order = np.lexsort((timestamps_ms[rows], owners))  # stable: precedence order stays
     sorted_ms, sorted_values = timestamps_ms[rows][order], values[rows][order]
     last = np.ones(rows.size, bool)
@@ -142,7 +141,7 @@ def _settled(offsets: I64, timestamps_ms: I64, values: F64) -> Rows:
     timestamps_ms[rows], values[rows] = sorted_ms, sorted_values
     if last.all():
         return Rows(offsets, timestamps_ms, values)
-    kept = np.ones(n, bool)
-    kept[rows] = last
-    running = np.concatenate(([0], np.cumsum(kept)))
-    return Rows(running[offsets], timestamps_ms[kept], values[kept])
+    is_last = np.ones(n, bool)
+    is_last[rows] = last
+    running = np.concatenate(([0], np.cumsum(is_last)))
+    return Rows(running[offsets], timestamps_ms[is_last], values[is_last])

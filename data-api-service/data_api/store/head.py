@@ -1,12 +1,12 @@
-"""The newest samples of a tenant: decoded batches, sorted by series so that a few are found fast.
+"""The newest samples of a tenant: decoded batches, sorted by series for quick look-up.
 
     batches in (xid, batch_id) order:  b1 b2 b3 b4 b5 b6 b7 │ b8 b9 │ b10
     runs, each sorted by series:       └──── run ─────────┘ └─ run ┘ └run┘
 
 A run is immutable and covers a stretch of the commit order that no other run overlaps, so runs in
-order are sources in order of precedence. New batches become one small run; when eight runs of a
-size are together they are merged, so a sample is sorted three or four times in its life here and a
-query looks into a few dozen runs at most. A head is a value: a reader keeps its snapshot's.
+order are sources in order of precedence. New batches become one small run; eight neighbouring runs
+of one size are merged, so a sample is sorted three or four times in all and a query reads a few
+dozen runs at most. A head never changes: the head of a snapshot stays valid while it is read.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,11 +17,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from data_api.model import F64, I64
 from data_api.store.batch import SampleColumns
 from data_api.store.fragments import Fragment, Rows, cut
-
-I64 = npt.NDArray[np.int64]
-F64 = npt.NDArray[np.float64]
 
 FAN_IN: Final = 8
 TIER_BITS: Final = 3  # runs of 8^k to 8^(k+1) - 1 samples are of one tier
@@ -69,12 +67,12 @@ class HeadRun:
         """What it holds of `series_ids` (ascending) inside `span` (ms, both inclusive)."""
         if self.max_ts < span[0] or self.min_ts > span[1]:
             return None
-        positions, found = _matches(series_ids, self.series_ids)
+        positions, rows = _matches(series_ids, self.series_ids)
         if not positions.size:
             return None
         inside = span[0] <= self.min_ts and self.max_ts <= span[1]
         source = Rows(self.offsets, self.timestamps_ms, self.values)
-        return cut(source, found, positions, span, inside=inside)
+        return cut(source, rows, positions, span, inside=inside)
 
 
 def _matches(wanted: I64, present: I64) -> tuple[I64, I64]:
@@ -108,40 +106,41 @@ class Head:
 
     def fragments(self, series_ids: I64, span: tuple[int, int]) -> list[Fragment]:
         """Each run's part of `series_ids` (ascending) inside `span`, lowest precedence first."""
-        found = (run.select(series_ids, span) for run in self.runs)
-        return [fragment for fragment in found if fragment is not None]
+        fragments = (run.select(series_ids, span) for run in self.runs)
+        return [fragment for fragment in fragments if fragment is not None]
 
     def present(self, span: tuple[int, int]) -> list[I64]:
         """Ids of the series with a sample inside `span`, for each run an ascending array."""
-        found = []
+        arrays = []
         for run in self.runs:
             if run.max_ts < span[0] or run.min_ts > span[1]:
                 continue
             if span[0] <= run.min_ts and run.max_ts <= span[1]:
-                found.append(run.series_ids)
+                arrays.append(run.series_ids)
                 continue
             inside = (run.timestamps_ms >= span[0]) & (run.timestamps_ms <= span[1])
-            found.append(run.series_ids[np.add.reduceat(inside, run.offsets[:-1]) > 0])
-        return found
+            arrays.append(run.series_ids[np.add.reduceat(inside, run.offsets[:-1]) > 0])
+        return arrays
 
-    def keep(self, live: frozenset[BatchRef]) -> "Head":
-        """The head without the batches that are not `live` any more."""
+    def only(self, live: frozenset[BatchRef]) -> "Head":
+        """The head without the batches that are not `live`."""
         runs = (_without_dead(run, live) for run in self.runs)
         return Head(tuple(run for run in runs if run is not None))
 
     def add(self, columns: Mapping[BatchRef, SampleColumns]) -> "Head":
-        """The head with these batches besides; a batch it already holds must not be among them."""
+        """The head and these batches, none of which it has already."""
         if not columns:
             return self
         run = _run(sorted(columns.items()))
-        crossed = [old for old in self.runs if _cross(old, run)]
-        apart = [old for old in self.runs if not _cross(old, run)]
-        if crossed:  # a lower xid that committed late, or a batch that an earlier span left out
-            run = _joined([*crossed, run])
-        return Head(_tiered(sorted([*apart, run], key=lambda one: one.batches[0])))
+        overlapping = [old for old in self.runs if _overlap(old, run)]
+        apart = [old for old in self.runs if not _overlap(old, run)]
+        if overlapping:  # a lower xid that committed late, or a batch that an earlier span left out
+            run = _joined([*overlapping, run])
+        return Head(_tiered(sorted([*apart, run], key=lambda run: run.batches[0])))
 
 
-def _cross(a: HeadRun, b: HeadRun) -> bool:
+def _overlap(a: HeadRun, b: HeadRun) -> bool:
+    """Whether they cover a common stretch of the commit order."""
     return a.batches[0] <= b.batches[-1] and b.batches[0] <= a.batches[-1]
 
 
@@ -240,35 +239,35 @@ def _without_dead(run: HeadRun, live: frozenset[BatchRef]) -> HeadRun | None:
         return run
     if not alive.any():
         return None
-    kept = alive[run.origins]
+    is_live = alive[run.origins]
     places = np.cumsum(alive, dtype=np.int32) - np.int32(1)
     batches = tuple(batch for batch, lives in zip(run.batches, alive, strict=True) if lives)
-    counts = np.add.reduceat(kept, run.offsets[:-1], dtype=np.int64)
+    counts = np.add.reduceat(is_live, run.offsets[:-1], dtype=np.int64)
     there = counts > 0
     return HeadRun(
         batches,
         run.series_ids[there],
         np.concatenate(([0], np.cumsum(counts[there]))),
-        run.timestamps_ms[kept],
-        run.values[kept],
-        places[run.origins[kept]],
+        run.timestamps_ms[is_live],
+        run.values[is_live],
+        places[run.origins[is_live]],
         min(batch.min_ts for batch in batches),
         max(batch.max_ts for batch in batches),
     )
 
 
-def wanted(
-    live: Iterable[BatchRef], held: frozenset[BatchRef], span: tuple[int, int]
+def missing(
+    live: Iterable[BatchRef], decoded: frozenset[BatchRef], span: tuple[int, int]
 ) -> list[BatchRef]:
-    """The live batches that overlap `span` and are not held yet, in order of precedence."""
-    return sorted(ref for ref in live if ref not in held and ref.overlaps(*span))
+    """The live batches that overlap `span` and are not decoded yet, in order of precedence."""
+    return sorted(ref for ref in live if ref not in decoded and ref.overlaps(*span))
 
 
-def split(missing: Sequence[BatchRef], bytes_max: int) -> tuple[list[BatchRef], list[BatchRef]]:
+def split(refs: Sequence[BatchRef], bytes_max: int) -> tuple[list[BatchRef], list[BatchRef]]:
     """(those left out, those that fit): as many of the newest as `bytes_max` holds."""
-    held = np.cumsum([ref.samples * SAMPLE_BYTES for ref in reversed(missing)], dtype=np.int64)
-    first = len(missing) - int(np.searchsorted(held, bytes_max, side="right"))
-    return list(missing[:first]), list(missing[first:])
+    nbytes = np.cumsum([ref.samples * SAMPLE_BYTES for ref in reversed(refs)], dtype=np.int64)
+    first = len(refs) - int(np.searchsorted(nbytes, bytes_max, side="right"))
+    return list(refs[:first]), list(refs[first:])
 
 
 def pages(refs: Sequence[BatchRef]) -> Iterator[list[BatchRef]]:

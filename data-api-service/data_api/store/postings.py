@@ -1,8 +1,8 @@
 """Which series a tenant has and which of them match: label pair → series, in memory; pure.
 
-A series has a *place*: its position in the order in which this process learned of it. A posting is
+A series has a *place*: its position in the order in which this process read it. A posting is
 the ascending places of the series with one label pair; matchers are set algebra over postings.
-Series are never forgotten: an id without samples in a query's span simply contributes nothing.
+Series are never removed: one without samples in a query's span adds nothing to its answer.
 """
 
 import threading
@@ -14,16 +14,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from data_api.model import Labels, Matcher, MatchOp, compile_regex
-
-I64 = npt.NDArray[np.int64]
+from data_api.model import I64, Labels, Matcher, MatchOp, compile_regex
 
 NOTHING: Final[I64] = np.empty(0, np.int64)
 META: Final = frozenset(r"\.+*?()[]{}^$")
 
 
 class _Posting:
-    """Ascending places that only ever grow; frozen to an array when read."""
+    """Ascending places; only larger ones are added. Becomes an array when it is read."""
 
     __slots__ = ("_frozen", "_places")
 
@@ -35,7 +33,7 @@ class _Posting:
         return len(self._places)
 
     def append(self, place: int) -> None:
-        """One more, larger than all before."""
+        """`place` is larger than all before."""
         self._places.append(place)
         self._frozen = None
 
@@ -52,7 +50,7 @@ class SeriesIndex:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._known: dict[int, int] = {}  # series id → place
+        self._place_of: dict[int, int] = {}  # by series id
         self._labels: list[Labels] = []
         self._ids = _Posting()
         self._pairs: dict[str, dict[str, _Posting]] = {}
@@ -63,18 +61,18 @@ class SeriesIndex:
         return len(self._labels)
 
     def add(self, series: Iterable[tuple[int, Mapping[str, str]]]) -> None:
-        """Knows these series from here on; one it knows already is skipped."""
+        """These series are in the index; one that was there already is skipped."""
         words = self._words
         with self._lock:
             for series_id, labels in series:
-                if series_id in self._known:
+                if series_id in self._place_of:
                     continue
                 place = len(self._labels)
-                kept: dict[str, str] = {}
+                interned: dict[str, str] = {}
                 for name in sorted(labels):  # one string object for each distinct word
                     value = labels[name]
-                    kept[words.setdefault(name, name)] = words.setdefault(value, value)
-                for name, value in kept.items():
+                    interned[words.setdefault(name, name)] = words.setdefault(value, value)
+                for name, value in interned.items():
                     values = self._pairs.get(name)
                     if values is None:
                         values = self._pairs[name] = {}
@@ -84,14 +82,14 @@ class SeriesIndex:
                         posting = values[value] = _Posting()
                     posting.append(place)
                     self._carriers[name].append(place)
-                self._known[series_id] = place
-                self._labels.append(kept)
+                self._place_of[series_id] = place
+                self._labels.append(interned)
                 self._ids.append(series_id)
 
     def unknown(self, series_ids: Iterable[int]) -> list[int]:
-        """Those that are not known yet."""
+        """Those that are not in the index yet."""
         with self._lock:
-            return [series_id for series_id in series_ids if series_id not in self._known]
+            return [series_id for series_id in series_ids if series_id not in self._place_of]
 
     def select(self, matchers: Sequence[Matcher]) -> I64:
         """Places, ascending, of the series for which every matcher holds."""
@@ -99,8 +97,8 @@ class SeriesIndex:
             wanted: list[I64] = []
             unwanted: list[I64] = []
             for matcher in matchers:
-                keeps, places = self._judge(matcher)
-                (wanted if keeps else unwanted).append(places)
+                is_match, places = self._evaluate(matcher)
+                (wanted if is_match else unwanted).append(places)
             if wanted:
                 wanted.sort(key=len)
                 selected = wanted[0]
@@ -116,8 +114,8 @@ class SeriesIndex:
         """Places, ascending, of the series that any set selects; of all when there is none."""
         if not sets:
             return np.arange(len(self), dtype=np.int64)
-        found = [self.select(matchers) for matchers in sets]
-        return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+        selected = [self.select(matchers) for matchers in sets]
+        return selected[0] if len(selected) == 1 else np.unique(np.concatenate(selected))
 
     def ids(self, places: I64) -> I64:
         """The series ids at `places`, in the same order."""
@@ -140,7 +138,7 @@ class SeriesIndex:
             if places.size == len(self._labels):
                 return self.names()
             carriers = {name: posting.places() for name, posting in self._carriers.items()}
-        return sorted(name for name, those in carriers.items() if _meet(those, places))
+        return sorted(name for name, those in carriers.items() if _intersect(those, places))
 
     def values(self, name: str) -> list[str]:
         """Every value of a label, sorted."""
@@ -189,11 +187,11 @@ class SeriesIndex:
         with self._lock:
             return sum(len(values) for values in self._pairs.values())
 
-    def _judge(self, matcher: Matcher) -> tuple[bool, I64]:
-        """(True, places that match) or (False, places that do not), as postings tell.
+    def _evaluate(self, matcher: Matcher) -> tuple[bool, I64]:
+        """(True, places that match) or (False, places that do not match).
 
         A matcher that holds for the empty string also holds for series without the label, which are
-        in no posting: such a one is told by what it excludes.
+        in no posting: for such a matcher the places that do not match are listed.
         """
         values = self._pairs.get(matcher.name, {})
         match matcher.op:
@@ -207,9 +205,9 @@ class SeriesIndex:
                 return False, NOTHING if posting is None else posting.places()
             case MatchOp.NOT_EQUAL:
                 return True, self._carried(matcher.name)
-        return self._judge_regex(matcher, values)
+        return self._evaluate_regex(matcher, values)
 
-    def _judge_regex(self, matcher: Matcher, values: Mapping[str, _Posting]) -> tuple[bool, I64]:
+    def _evaluate_regex(self, matcher: Matcher, values: Mapping[str, _Posting]) -> tuple[bool, I64]:
         literals = alternatives(matcher.value)
         negated = matcher.op is MatchOp.NOT_REGEX
         if literals is not None and "" not in literals:
@@ -221,12 +219,12 @@ class SeriesIndex:
             return not negated, self._carried(matcher.name)
         whole = compile_regex(matcher.value).fullmatch
         matches_absent = matcher.matches_absent()
-        kept: list[_Posting] = []
-        left: list[_Posting] = []
+        matching: list[_Posting] = []
+        others: list[_Posting] = []
         for value, posting in values.items():
             matches = (whole(value) is None) is negated
-            (kept if matches else left).append(posting)
-        return (False, _union(left)) if matches_absent else (True, _union(kept))
+            (matching if matches else others).append(posting)
+        return (False, _union(others)) if matches_absent else (True, _union(matching))
 
     def _carried(self, name: str) -> I64:
         posting = self._carriers.get(name)
@@ -242,7 +240,7 @@ def alternatives(pattern: str) -> frozenset[str] | None:
 
 
 def _largest(counts: Iterable[tuple[str, int]], limit: int) -> list[tuple[str, int]]:
-    return sorted(counts, key=lambda one: (-one[1], one[0]))[:limit]
+    return sorted(counts, key=lambda item: (-item[1], item[0]))[:limit]
 
 
 def is_in(places: I64, sorted_places: I64) -> npt.NDArray[np.bool_]:
@@ -255,7 +253,7 @@ def is_in(places: I64, sorted_places: I64) -> npt.NDArray[np.bool_]:
     return hit
 
 
-def _meet(a: I64, b: I64) -> bool:
+def _intersect(a: I64, b: I64) -> bool:
     few, many = (a, b) if a.size <= b.size else (b, a)
     return bool(is_in(few, many).any())
 

@@ -1,7 +1,9 @@
-"""The store as the engine sees it: matchers and a span in, columns out. One snapshot for each call.
+"""The store: matchers and a span in, columns out.
 
-Snapshot ─▶ postings.select ─▶ ids ─┬─▶ block fragments (precedence) ─┐
-                                    └─▶ head fragments (commit order) ┴─▶ merge ─▶ Columns
+    Snapshot ─▶ postings.select ─▶ ids ─┬─▶ block fragments (precedence) ─┐
+                                        └─▶ head fragments (commit order) ┴─▶ merge ─▶ Columns
+
+Each call reads one snapshot.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,11 +15,10 @@ from uuid import UUID
 import anyio
 import anyio.to_thread
 import numpy as np
-import numpy.typing as npt
 
 from data_api.chassis.objects import Bucket, Directory
 from data_api.errors import TooManySamples
-from data_api.model import Columns, Labels, Matcher, QueryLimits, SelectorSpan
+from data_api.model import I64, Columns, Labels, Matcher, QueryLimits, SelectorSpan
 from data_api.store.batch import SampleColumns
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Pick, Picker, Snapshot
@@ -25,14 +26,13 @@ from data_api.store.fragments import Fragment, merge
 from data_api.store.postings import SeriesIndex, is_in
 
 T = TypeVar("T")
-I64 = npt.NDArray[np.int64]
 ALL_TIME: Final = (-(2**63), 2**63 - 1)
 MatcherSets = Sequence[Sequence[Matcher]]
 
 
 @dataclass(frozen=True, slots=True)
 class Cardinality:
-    """Where a tenant's series come from."""
+    """How many series, label pairs and samples a tenant has, and which are the largest."""
 
     series: int
     label_names: int
@@ -45,7 +45,7 @@ class Cardinality:
 
 
 class Store:
-    """Reads of one tenant at a time; every call takes the tenant first and sees nothing else."""
+    """Reads of one tenant at a time; every call takes the tenant first and reads nothing else."""
 
     def __init__(
         self,
@@ -146,11 +146,11 @@ class Store:
         order = np.argsort(ids, kind="stable")
         ascending = ids[order]
         present = np.zeros(ids.size, bool)
-        for found in self._present(snapshot, span):
+        for some in self._present(snapshot, span):
             limits.checkpoint()
-            at = np.searchsorted(ascending, found)
+            at = np.searchsorted(ascending, some)
             hit = at < ascending.size
-            hit[hit] = ascending[at[hit]] == found[hit]
+            hit[hit] = ascending[at[hit]] == some[hit]
             present[at[hit]] = True
             if present.all():
                 break
@@ -210,9 +210,9 @@ class Store:
 
 
 def _selected(spans: Sequence[SelectorSpan], limits: QueryLimits) -> Picker:
-    """Of a batch, what any of `spans` selects; raises TooManySamples as `_bounded` does."""
+    """Picks the samples that any of `spans` selects; raises TooManySamples as `_bounded` does."""
 
-    def of(index: SeriesIndex) -> Pick:
+    def make_pick(index: SeriesIndex) -> Pick:
         chosen = [(np.sort(index.ids(index.select(span.matchers))), span) for span in spans]
         left = limits.samples_max
 
@@ -230,13 +230,13 @@ def _selected(spans: Sequence[SelectorSpan], limits: QueryLimits) -> Picker:
 
         return pick
 
-    return of
+    return make_pick
 
 
 def _first_of_each(span: tuple[int, int], limits: QueryLimits) -> Picker:
-    """Of the batches, one sample in `span` of each series."""
+    """Picks one sample in `span` of each series, over all batches."""
 
-    def of(_: SeriesIndex) -> Pick:
+    def make_pick(_: SeriesIndex) -> Pick:
         seen = np.empty(0, np.int64)
 
         def pick(columns: SampleColumns) -> SampleColumns:
@@ -251,11 +251,11 @@ def _first_of_each(span: tuple[int, int], limits: QueryLimits) -> Picker:
 
         return pick
 
-    return of
+    return make_pick
 
 
 def _bounded(fragments: Iterable[Fragment], samples_max: int, limit: int) -> Iterator[Fragment]:
-    """The same fragments; raises TooManySamples as soon as they hold more than allowed."""
+    """The same fragments; raises TooManySamples as soon as they have more than `samples_max`."""
     total = 0
     for fragment in fragments:
         total += fragment.values.size

@@ -34,7 +34,7 @@ WHERE n.nspname = 'metrics' AND a.attnum > 0 AND NOT a.attisdropped AND c.relkin
 # One row: one round trip, and arrays cost a tenth of what thousands of records cost to receive.
 LISTING: Final = """
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
-       to_regclass('metrics.series')::oid::bigint AS store, older.*, newer.*, blocks.*
+       to_regclass('metrics.series')::oid::bigint AS store_epoch, older.*, newer.*, blocks.*
 FROM
  (SELECT coalesce(array_agg(batch_id), '{}') AS older_ids
   FROM metrics.batch
@@ -58,10 +58,10 @@ FROM
     AND min_ts <= $4 AND max_ts >= $3) AS blocks
 """
 
-# `store` is another number after the schema was restored or made anew: ids begin again then.
+# `store_epoch` is another number after the schema was restored or made anew: ids start again then.
 POSITION: Final = """
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
-       to_regclass('metrics.series')::oid::bigint AS store
+       to_regclass('metrics.series')::oid::bigint AS store_epoch
 """
 
 # $1 tenant, $2 xids. Found by the index (tenant_id, xid); others of those transactions are dropped.
@@ -70,8 +70,8 @@ SELECT batch_id, payload FROM metrics.batch
 WHERE tenant_id = $1 AND compacted_by IS NULL AND xid = ANY($2::text[]::xid8[])
 """
 
-# $1 tenant, $2 watermark (xid). Ids alone: while a transaction somewhere stays open the watermark
-# stands still, and every query meets all series since then again.
+# $1 tenant, $2 watermark (xid). Ids alone: while any transaction stays open the watermark does not
+# move, and every query lists all series since then again.
 NEW_SERIES_IDS: Final = """
 SELECT coalesce(array_agg(series_id), '{}') FROM metrics.series
 WHERE tenant_id = $1 AND xid >= $2::text::xid8

@@ -16,6 +16,7 @@ from data_api.model import STALE_BITS, Matcher, MatchOp, QueryLimits, SelectorSp
 from data_api.store import catalogue
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Database
+from data_api.store.postings import SeriesIndex
 from data_api.store.reader import Store
 
 UP = (Matcher("__name__", MatchOp.EQUAL, "up"),)
@@ -302,10 +303,14 @@ async def test_an_open_transaction_does_not_make_queries_read_labels_again(
     """
     monkeypatch.setattr(catalogue, "SERIES_PAGE", 4)
     read: list[int] = []
-    learn = catalogue._learn
-    monkeypatch.setattr(
-        catalogue, "_learn", lambda index, rows: (read.append(len(rows)), learn(index, rows))
-    )
+    add = SeriesIndex.add
+
+    def counted_add(index, series):
+        rows = list(series)
+        read.append(len(rows))
+        add(index, rows)
+
+    monkeypatch.setattr(SeriesIndex, "add", counted_add)
     await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0)])
     await load(store, tenant)
     other = await asyncpg.connect(database_url)

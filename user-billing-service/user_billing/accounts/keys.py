@@ -140,16 +140,16 @@ class Keys:
         if not key_format.is_well_formed(text):
             return "malformed"
         key_hash = self._keyring.api_key_hash(text)
-        known = directory.key_by_hash(self._database, key_hash)
-        if known is None or not hmac.compare_digest(known.hash, key_hash):
+        key = directory.key_by_hash(self._database, key_hash)
+        if key is None or not hmac.compare_digest(key.hash, key_hash):
             return "unknown"
         now = self._clock.now()
-        if known.revoked_at is not None:
+        if key.revoked_at is not None:
             return "revoked"
-        if known.expires_at is not None and known.expires_at <= now:
+        if key.expires_at is not None and key.expires_at <= now:
             return "expired"
-        self._note_use(known.id, now)
-        return known
+        self._note_use(key.id, now)
+        return key
 
     def _note_use(self, key_id: UUID, now: datetime) -> None:
         with self._used_lock:

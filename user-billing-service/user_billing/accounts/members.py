@@ -23,7 +23,7 @@ class NewInvitation:
     token: str
 
 
-def found_organisation(
+def create_organisation(
     session: BoundSession, *, name: str, owner_id: UUID | None, actor: Actor, clock: Clock
 ) -> Organisation:
     """A new organisation inside a directory transaction: audit chain begun, owner if given."""
@@ -250,7 +250,7 @@ class Members:
 
     # Further organisations
 
-    def found(self, user_id: UUID, *, name: str, actor: Actor) -> Organisation:
+    def create_organisation(self, user_id: UUID, *, name: str, actor: Actor) -> Organisation:
         """A new organisation that the person owns; a person belongs to a bounded number of them."""
         name = rules.normalise_name(name, field="name")
         with self._database.directory() as session:
@@ -259,6 +259,6 @@ class Members:
                     detail="you belong to as many organisations as you may",
                     max=self._organisations_max,
                 )
-            return found_organisation(
+            return create_organisation(
                 session, name=name, owner_id=user_id, actor=actor, clock=self._clock
             )

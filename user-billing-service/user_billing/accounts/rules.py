@@ -135,12 +135,12 @@ def slug_of(name: str) -> str:
 
 def parse_scopes(texts: Iterable[str]) -> tuple[Scope, ...]:
     """The scopes named, without repetition, in the contract's order. Raises BadInput."""
-    asked = set(texts)
-    if unknown := asked - set(Scope):
+    wanted = set(texts)
+    if unknown := wanted - set(Scope):
         raise BadInput(field="scopes", unknown=sorted(unknown), known=[s.value for s in Scope])
-    if not asked:
+    if not wanted:
         raise BadInput(field="scopes", rule="at least one scope", known=[s.value for s in Scope])
-    return tuple(scope for scope in Scope if scope in asked)
+    return tuple(scope for scope in Scope if scope in wanted)
 
 
 def parse_role(text: str) -> Role:

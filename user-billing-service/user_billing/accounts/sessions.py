@@ -148,15 +148,15 @@ class Sessions:
         """A new session in another organisation of the same person; the old one is revoked."""
         now = self._clock.now()
         with self._database.directory() as session:
-            found = [
+            memberships = [
                 m
                 for m in directory.memberships(session, live.user.id)
                 if m.organisation.id == organisation_id
             ]
-            if not found:
+            if not memberships:
                 raise NotFound(organisation=organisation_id)
             opened = self.open(
-                session, live.user, organisation_id, found[0].role, now, continues=live
+                session, live.user, organisation_id, memberships[0].role, now, continues=live
             )
             with within(session, organisation_id):
                 target = f"session:{opened.live.id}"

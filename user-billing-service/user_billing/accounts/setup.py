@@ -15,7 +15,7 @@ from user_billing.accounts import audit, directory, key_format, repository, rule
 from user_billing.accounts.directory import SetUp
 from user_billing.accounts.identifiers import new_id
 from user_billing.accounts.keyring import PEPPER_VERSION, Keyring
-from user_billing.accounts.members import found_organisation
+from user_billing.accounts.members import create_organisation
 from user_billing.accounts.passwords import Passwords
 from user_billing.accounts.sessions import OpenSession, Sessions
 from user_billing.accounts.throttle import Throttle
@@ -97,10 +97,10 @@ class FirstStart:
             assert state is not None, "the row was ensured a line above"
             home = state.home_organisation_id
             if wanted.api_key is not None:
-                home = home or self._found_home(session, wanted.organisation)
+                home = home or self._create_home(session, wanted.organisation)
                 self._ensure_key(session, home, wanted.api_key)
             if wanted.email is not None and password_hash is not None and not state.completed_at:
-                home = home or self._found_home(session, wanted.organisation)
+                home = home or self._create_home(session, wanted.organisation)
                 self._ensure_owner(session, home, wanted.email, password_hash)
                 directory.mark_set_up(session, now)
                 return None
@@ -134,7 +134,7 @@ class FirstStart:
             actor = Actor(f"user:{person.id}", request_id)
             home = state.home_organisation_id
             if home is None:
-                home = found_organisation(
+                home = create_organisation(
                     session, name=name, owner_id=person.id, actor=actor, clock=self._clock
                 ).id
                 directory.mark_home(session, home)
@@ -184,8 +184,8 @@ class FirstStart:
             return None
         return self._passwords.hash(wanted.password)
 
-    def _found_home(self, session: BoundSession, name: str) -> UUID:
-        home: Organisation = found_organisation(
+    def _create_home(self, session: BoundSession, name: str) -> UUID:
+        home: Organisation = create_organisation(
             session,
             name=rules.normalise_name(name, field="organisation"),
             owner_id=None,

@@ -60,14 +60,14 @@ class SigningKeys:
         self._clock = clock
         self._keyring = keyring
         self._rotate_after = rotate_after
-        self._held: KeySet | None = None
+        self._keys: KeySet | None = None
         self._refreshing = threading.Lock()
 
     def sign(self, payload: dict[str, Any]) -> str:
         """A compact JWS with the active key's `kid`."""
-        held = self.current()
-        headers = {"kid": held.active_kid}
-        return jwt.encode(payload, held.private_key, algorithm=ALGORITHM, headers=headers)
+        keys = self.current()
+        headers = {"kid": keys.active_kid}
+        return jwt.encode(payload, keys.private_key, algorithm=ALGORITHM, headers=headers)
 
     def verify(self, token: str, audience: Audience) -> dict[str, Any]:
         """The claims of a token of ours for `audience`. Raises NotAuthenticated."""
@@ -96,24 +96,24 @@ class SigningKeys:
 
     def current(self) -> KeySet:
         """The keys now; those held go on serving when the database does not answer."""
-        held, now = self._held, self._clock.now()
-        if held is not None and now - held.read_at < REFRESH:
-            return held
-        if held is not None and self._refreshing.locked():
-            return held
+        keys, now = self._keys, self._clock.now()
+        if keys is not None and now - keys.read_at < REFRESH:
+            return keys
+        if keys is not None and self._refreshing.locked():
+            return keys
         with self._refreshing:
-            held = self._held
-            if held is not None and now - held.read_at < REFRESH:
-                return held
+            keys = self._keys
+            if keys is not None and now - keys.read_at < REFRESH:
+                return keys
             try:
                 with self._database.directory() as session:
                     stored = directory.signing_keys(session)
-                self._held = self._opened(stored, now)
+                self._keys = self._opened(stored, now)
             except DatabaseUnavailable:
-                if held is None:
+                if keys is None:
                     raise
-                return held
-            return self._held
+                return keys
+            return self._keys
 
     def _opened(self, stored: list[StoredSigningKey], now: datetime) -> KeySet:
         active = next((key for key in stored if key.state is KeyState.ACTIVE), None)
@@ -160,9 +160,9 @@ class SigningKeys:
             if following is None:
                 self._made(session, now)
                 changed = True
-        held = self._held
-        if changed and held is not None:
-            self._held = replace(held, read_at=held.read_at - REFRESH)
+        keys = self._keys
+        if changed and keys is not None:
+            self._keys = replace(keys, read_at=keys.read_at - REFRESH)
         return changed
 
     def _made(self, session: BoundSession, now: datetime) -> StoredSigningKey:

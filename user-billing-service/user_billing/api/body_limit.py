@@ -28,11 +28,11 @@ class BodyLimit:
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         too_large = declared.isdigit() and int(declared[:20]) > BODY_BYTES_MAX
-        held: list[Message] = []
+        messages: list[Message] = []
         taken, more = 0, not too_large
         while more:
             message = await receive()
-            held.append(message)
+            messages.append(message)
             taken += len(message.get("body", b""))
             too_large = taken > BODY_BYTES_MAX
             more = bool(message.get("more_body")) and not too_large
@@ -42,9 +42,9 @@ class BodyLimit:
             # body that is on its way would take the answer along.
             await problems.render(error, scope["path"])(scope, receive, send)
             return
-        held.reverse()
+        messages.reverse()
 
         async def replay() -> Message:
-            return held.pop() if held else await receive()
+            return messages.pop() if messages else await receive()
 
         await self.app(scope, replay, send)

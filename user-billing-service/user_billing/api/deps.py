@@ -63,8 +63,8 @@ ServicesDep = Annotated[Services, Depends(services_of)]
 
 def request_id() -> str | None:
     """The id that the request log gave this request."""
-    found = structlog.contextvars.get_contextvars().get("request_id")
-    return None if found is None else str(found)
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return None if request_id is None else str(request_id)
 
 
 RequestId = Annotated[str | None, Depends(request_id)]
@@ -129,13 +129,13 @@ def _header_secret(request: Request) -> str | None:
 
 
 def _by_key(services: Services, text: str, rid: str | None) -> Principal:
-    known = services.keys.introspect(text)
-    if not isinstance(known, KnownKey):
-        raise NotAuthenticated(detail=f"the API key is {known}")
+    key = services.keys.introspect(text)
+    if not isinstance(key, KnownKey):
+        raise NotAuthenticated(detail=f"the API key is {key}")
     return Principal(
-        tenant=known.organisation_id,
-        actor=Actor(f"key:{known.id}", rid),
-        scopes=frozenset(known.scopes),
+        tenant=key.organisation_id,
+        actor=Actor(f"key:{key.id}", rid),
+        scopes=frozenset(key.scopes),
         credential="key",
     )
 

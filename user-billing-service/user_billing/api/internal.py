@@ -27,18 +27,18 @@ def rfc3339(at: datetime) -> str:
 @router.post("/introspect")
 def introspect(body: IntrospectBody, services: ServicesDep) -> JSONResponse:
     """What a key may do now, and for how long the answer may be used when this service is down."""
-    known = services.keys.introspect(body.key)
-    if not isinstance(known, KnownKey):
-        return JSONResponse({"active": False, "reason": known})
+    key = services.keys.introspect(body.key)
+    if not isinstance(key, KnownKey):
+        return JSONResponse({"active": False, "reason": key})
     return JSONResponse(
         {
             "active": True,
-            "key_id": str(known.id),
-            "tenant": str(known.organisation_id),
-            "scopes": [scope.value for scope in known.scopes],
-            "expires_at": None if known.expires_at is None else rfc3339(known.expires_at),
+            "key_id": str(key.id),
+            "tenant": str(key.organisation_id),
+            "scopes": [scope.value for scope in key.scopes],
+            "expires_at": None if key.expires_at is None else rfc3339(key.expires_at),
             "ttl_s": services.settings.introspection_ttl_s,
-            "limits": asdict(known.limits),
+            "limits": asdict(key.limits),
         }
     )
 
@@ -51,12 +51,12 @@ def revocations(
     with services.database.directory() as session:
         if after is None:
             return {"seq": directory.last_revocation(session), "revocations": []}
-        found = directory.revocations_after(session, after, REVOCATIONS_PAGE)
+        revocations = directory.revocations_after(session, after, REVOCATIONS_PAGE)
     return {
-        "seq": found[-1].seq if found else after,
+        "seq": revocations[-1].seq if revocations else after,
         "revocations": [
             {"seq": r.seq, "kind": r.kind.value, "ref": str(r.ref), "at": rfc3339(r.at)}
-            for r in found
+            for r in revocations
         ],
     }
 
@@ -84,9 +84,9 @@ def home_organisation(services: ServicesDep) -> dict[str, str | None]:
 @public_router.get("/.well-known/jwks.json")
 def jwks(request: Request, services: ServicesDep) -> Response:
     """The public keys: next, active and retired."""
-    held = services.signing.current()
-    headers = {"ETag": held.etag, "Cache-Control": "public, max-age=300"}
+    keys = services.signing.current()
+    headers = {"ETag": keys.etag, "Cache-Control": "public, max-age=300"}
     given = {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}
-    if held.etag in given or "*" in given:
+    if keys.etag in given or "*" in given:
         return Response(status_code=304, headers=headers)
-    return Response(held.jwks, media_type="application/jwk-set+json", headers=headers)
+    return Response(keys.jwks, media_type="application/jwk-set+json", headers=headers)

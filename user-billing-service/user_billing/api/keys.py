@@ -13,8 +13,8 @@ router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 @router.get("")
 def list_keys(caller: AdminCaller, services: ServicesDep) -> KeysView:
     """Every key, newest first, without its secret."""
-    found = services.keys.all(caller.tenant)
-    return KeysView(keys=[KeyView(**KeyView.facts(key, found.members)) for key in found.keys])
+    listed = services.keys.all(caller.tenant)
+    return KeysView(keys=[KeyView(**KeyView.facts(key, listed.members)) for key in listed.keys])
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)

@@ -60,9 +60,9 @@ def remove_member(user_id: UUID, caller: AdminCaller, services: ServicesDep) -> 
 @router.get("/invitations")
 def list_invitations(caller: AdminCaller, services: ServicesDep) -> InvitationsView:
     """The open invitations, newest first, without their links."""
-    found = services.members.invitations(caller.tenant)
+    invitations = services.members.invitations(caller.tenant)
     return InvitationsView(
-        invitations=[InvitationView(**InvitationView.facts(one)) for one in found]
+        invitations=[InvitationView(**InvitationView.facts(one)) for one in invitations]
     )
 
 
@@ -102,9 +102,9 @@ def accept_invitation(
 
 
 @router.post("/organisations", status_code=status.HTTP_201_CREATED)
-def found_organisation(
+def create_organisation(
     body: OrganisationBody, person_id: PersonId, caller: Caller, services: ServicesDep
 ) -> OrganisationView:
     """A further organisation, owned by the caller."""
-    made = services.members.found(person_id, name=body.name, actor=caller.actor)
+    made = services.members.create_organisation(person_id, name=body.name, actor=caller.actor)
     return OrganisationView.of(made)

@@ -296,5 +296,5 @@ class AuditView(BaseModel):
 
 def display_name(subject: str, members: Iterable[Member]) -> str:
     """The address of `user:<id>` when it is a member's; any other subject as it is stored."""
-    known = {f"user:{member.user_id}": member.email for member in members}
-    return known.get(subject, subject)
+    emails = {f"user:{member.user_id}": member.email for member in members}
+    return emails.get(subject, subject)

@@ -63,7 +63,8 @@ class Database:
     def directory(self) -> Iterator[BoundSession]:
         """One transaction across organisations: log-in, look-ups by secret, keys to sign with.
 
-        The narrow path: used by accounts/directory.py and nothing else.
+        The narrow path: few columns, no row-level security; whoever may stay in one organisation
+        uses `organisation`.
         """
         with self._transaction(None) as session:
             yield session
@@ -108,5 +109,5 @@ def within(session: BoundSession, organisation_id: UUID) -> Iterator[BoundSessio
 def revision(engine: Engine) -> str:
     """The migration the database stands at. Raises DatabaseUnavailable without one."""
     with translating(SCHEMA), engine.connect() as connection:
-        found = connection.execute(text("SELECT version_num FROM billing.alembic_version"))
-        return str(found.scalar_one_or_none() or "none")
+        row = connection.execute(text("SELECT version_num FROM billing.alembic_version"))
+        return str(row.scalar_one_or_none() or "none")

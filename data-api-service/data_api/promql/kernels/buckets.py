@@ -1,9 +1,12 @@
 """Classic histograms: cumulative buckets to quantiles and fractions.
 
-count ▲        ┌──── +Inf         Buckets of one group are given sorted by upper bound; counts
-      │    ┌───┘                  grow with the bound, except for what scraping and rounding do.
-      │ ┌──┘
-      └─┴──┴───┴──▶ upper bound
+    count ▲        ┌──── +Inf
+          │    ┌───┘
+          │ ┌──┘
+          └─┴──┴───┴──▶ upper bound
+
+Buckets of one group are given sorted by upper bound; counts grow with the bound, except for what
+scraping and rounding do.
 """
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
 

@@ -1,7 +1,7 @@
 """Functions over time windows, each series and step at once.
 
        start           end            A window is left-open: start < timestamp <= end.
-    ────(────●────●─────]──▶ t        Ends ascend: one pair of cursors serves a series.
+    ────(────●────●─────]──▶ t        Ends ascend, so one pass finds all of a series.
 
 Every entry takes compressed sparse rows (`Columns` without stale markers), the windows' ends
 (m,) and their common length, and fills `out` and `present`, both (n, m). Offsets may be those of a
@@ -19,6 +19,7 @@ from data_api.chassis.jit import (
     F64S_OUT,
     I64_ROWS_OUT,
     I64S,
+    I64S_OUT,
     float64,
     int64,
     kernel,
@@ -40,6 +41,22 @@ def longest(offsets: I64) -> int:
     return most
 
 
+@kernel(void(I64S, int64, int64, I64S, int64, I64S_OUT, I64S_OUT))
+def find_windows(
+    times: I64, first: int, last: int, ends: I64, length: int, starts: I64, stops: I64
+) -> None:
+    """Of the samples ``first:last`` of a series, each window holds ``starts[step]:stops[step]``."""
+    lo = first
+    hi = first
+    for step in range(ends.size):
+        while hi < last and times[hi] <= ends[step]:
+            hi += 1
+        while lo < hi and times[lo] <= ends[step] - length:
+            lo += 1
+        starts[step] = lo
+        stops[step] = hi
+
+
 @kernel(void(I64S, I64S, I64S, I64S, int64, I64_ROWS_OUT))
 def newest(offsets: I64, times: I64, bits: I64, steps: I64, lookback: int, indexes: I64) -> None:
     """Index of each series' newest sample in ``(step - lookback, step]``, or -1.
@@ -52,11 +69,9 @@ def newest(offsets: I64, times: I64, bits: I64, steps: I64, lookback: int, index
         for step in range(steps.size):
             while i < end and times[i] <= steps[step]:
                 i += 1
-            found = -1
-            fresh = i > offsets[row] and times[i - 1] > steps[step] - lookback
-            if fresh and bits[i - 1] != STALE_BITS:
-                found = i - 1
-            indexes[row, step] = found
+            is_fresh = i > offsets[row] and times[i - 1] > steps[step] - lookback
+            is_shown = is_fresh and bits[i - 1] != STALE_BITS
+            indexes[row, step] = i - 1 if is_shown else -1
 
 
 @kernel(float64(F64S, int64, int64))
@@ -80,7 +95,7 @@ def largest(values: F64, start: int, end: int) -> float:
 
 
 @kernel(float64(F64S, int64, int64, int64))
-def turns(values: F64, start: int, end: int, op: int) -> float:
+def count_turns(values: F64, start: int, end: int, op: int) -> float:
     """How often neighbours differ (CHANGES; NaN equals NaN) or fall (RESETS)."""
     count = 0.0
     for i in range(start + 1, end):
@@ -96,7 +111,7 @@ def turns(values: F64, start: int, end: int, op: int) -> float:
 
 @kernel(float64(F64S, I64S, int64, int64, int64))
 def time_of_extreme(values: F64, times: I64, start: int, end: int, op: int) -> float:
-    """Seconds at which the last smallest or largest value of a window stood."""
+    """Seconds of a window's smallest or largest value; of equal ones, of the last."""
     best = values[start]
     at = start
     for i in range(start + 1, end):
@@ -135,15 +150,13 @@ def fold(
     Absent where the window is empty, and for IRATE and IDELTA below two samples.
     """
     scratch = np.empty(longest(offsets) if op == MAD else 0, np.float64)
+    starts = np.empty(ends.size, np.int64)
+    stops = np.empty(ends.size, np.int64)
     for row in range(offsets.size - 1):
-        last = offsets[row + 1]
-        lo = offsets[row]
-        hi = offsets[row]
+        find_windows(times, offsets[row], offsets[row + 1], ends, length, starts, stops)
         for step in range(ends.size):
-            while hi < last and times[hi] <= ends[step]:
-                hi += 1
-            while lo < hi and times[lo] <= ends[step] - length:
-                lo += 1
+            lo = starts[step]
+            hi = stops[step]
             if lo == hi:
                 continue
             result = 1.0
@@ -166,7 +179,7 @@ def fold(
             elif op == STDVAR:
                 result = variance(values, lo, hi)
             elif op in (CHANGES, RESETS):
-                result = turns(values, lo, hi, op)
+                result = count_turns(values, lo, hi, op)
             elif op in (TS_OF_MIN, TS_OF_MAX):
                 result = time_of_extreme(values, times, lo, hi, op)
             elif op == TS_OF_LAST:
@@ -203,32 +216,32 @@ def growth(
     """Growth over each window, extrapolated to its edges: rate, increase (counter) and delta.
 
     Absent below two samples: one says nothing about growth. A counter never extrapolates below
-    zero. Each series' resets are found once, so that a window costs what it holds of them, however
-    long it is. Source: Prometheus `extrapolatedRate`; docs/adr/0005-promql-engine.md.
+    zero. Each series' resets are listed once, so that a window costs only the resets inside it,
+    however long it is. Source: Prometheus `extrapolatedRate`; docs/adr/0005-promql-engine.md.
     """
     resets = np.empty(longest(offsets) if is_counter else 0, np.int64)
+    starts = np.empty(ends.size, np.int64)
+    stops = np.empty(ends.size, np.int64)
     for row in range(offsets.size - 1):
+        first = offsets[row]
         last = offsets[row + 1]
-        lo = offsets[row]
-        hi = offsets[row]
-        found = 0
+        find_windows(times, first, last, ends, length, starts, stops)
+        reset_count = 0
         if is_counter:
-            for i in range(lo + 1, last):
+            for i in range(first + 1, last):
                 if values[i] < values[i - 1]:
-                    resets[found] = i
-                    found += 1
+                    resets[reset_count] = i
+                    reset_count += 1
         first_reset = 0
         for step in range(ends.size):
-            while hi < last and times[hi] <= ends[step]:
-                hi += 1
-            while lo < hi and times[lo] <= ends[step] - length:
-                lo += 1
+            lo = starts[step]
+            hi = stops[step]
             if hi - lo < 2:
                 continue
             result = values[hi - 1] - values[lo]
-            while first_reset < found and resets[first_reset] <= lo:
+            while first_reset < reset_count and resets[first_reset] <= lo:
                 first_reset += 1
-            for i in range(first_reset, found):
+            for i in range(first_reset, reset_count):
                 if resets[i] >= hi:
                     break
                 result += values[resets[i] - 1]
@@ -307,15 +320,13 @@ def line(
     origins: ms (m,), where `ahead` counts from; the slope alone is measured from the first sample,
     which keeps its numbers small. Absent below two samples.
     """
+    starts = np.empty(ends.size, np.int64)
+    stops = np.empty(ends.size, np.int64)
     for row in range(offsets.size - 1):
-        last = offsets[row + 1]
-        lo = offsets[row]
-        hi = offsets[row]
+        find_windows(times, offsets[row], offsets[row + 1], ends, length, starts, stops)
         for step in range(ends.size):
-            while hi < last and times[hi] <= ends[step]:
-                hi += 1
-            while lo < hi and times[lo] <= ends[step] - length:
-                lo += 1
+            lo = starts[step]
+            hi = stops[step]
             if hi - lo < 2:
                 continue
             origin = origins[step] if predict else times[lo]
@@ -337,15 +348,13 @@ def quantile(
 ) -> None:
     """The `quantiles[step]`-quantile of each window that holds a sample."""
     scratch = np.empty(longest(offsets), np.float64)
+    starts = np.empty(ends.size, np.int64)
+    stops = np.empty(ends.size, np.int64)
     for row in range(offsets.size - 1):
-        last = offsets[row + 1]
-        lo = offsets[row]
-        hi = offsets[row]
+        find_windows(times, offsets[row], offsets[row + 1], ends, length, starts, stops)
         for step in range(ends.size):
-            while hi < last and times[hi] <= ends[step]:
-                hi += 1
-            while lo < hi and times[lo] <= ends[step] - length:
-                lo += 1
+            lo = starts[step]
+            hi = stops[step]
             if lo == hi:
                 continue
             for i in range(lo, hi):
@@ -370,15 +379,13 @@ def smoothing(
 
     Source: Prometheus `funcDoubleExponentialSmoothing`.
     """
+    starts = np.empty(ends.size, np.int64)
+    stops = np.empty(ends.size, np.int64)
     for row in range(offsets.size - 1):
-        last = offsets[row + 1]
-        lo = offsets[row]
-        hi = offsets[row]
+        find_windows(times, offsets[row], offsets[row + 1], ends, length, starts, stops)
         for step in range(ends.size):
-            while hi < last and times[hi] <= ends[step]:
-                hi += 1
-            while lo < hi and times[lo] <= ends[step] - length:
-                lo += 1
+            lo = starts[step]
+            hi = stops[step]
             if hi - lo < 2:
                 continue
             sf = smoothing_factors[step]

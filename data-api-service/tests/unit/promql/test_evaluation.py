@@ -11,8 +11,7 @@ from promql_script import MemoryStore, Series, duration_ms, parse_values, run_qu
 from data_api import promql
 from data_api.errors import InvalidParameter, TooManySamples
 from data_api.model import STALE_BITS, Columns, InstantVector, QueryLimits, RangeMatrix
-from data_api.promql.functions import FUNCTIONS
-from data_api.promql.nodes import ValueType
+from data_api.promql.functions import FUNCTIONS, ValueType
 from data_api.promql.numerals import format_value
 
 

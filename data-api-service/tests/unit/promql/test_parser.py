@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from data_api import promql
 from data_api.model import METRIC_NAME, Matcher, MatchOp
+from data_api.promql.cursor import DEPTH_MAX, NESTING_MAX
 from data_api.promql.nodes import (
     Aggregate,
     Binary,
@@ -22,10 +23,8 @@ from data_api.promql.nodes import (
     StringLiteral,
     Subquery,
     Unary,
-    ValueType,
     VectorSelector,
 )
-from data_api.promql.parser import DEPTH_MAX, NESTING_MAX
 
 REFUSED = {
     "": "1:1: parse error: no expression found in input",
@@ -186,7 +185,7 @@ def test_keywords_may_be_names():
     """Most words of the language are names where a name stands; all are names of labels."""
     for name in ("sum", "by", "start", "offset", "fill", "rate"):
         assert promql.parse(f"{name} + 1") == promql.parse(f"{name}{{}} + 1"), name
-    assert promql.value_type(promql.parse("sum by (by, on, bool) (rate)")) is ValueType.VECTOR
+    assert promql.parse("sum by (by, on, bool) (rate)").value_type is promql.ValueType.VECTOR
 
 
 def test_positions():

@@ -6,7 +6,7 @@ from strategies import MS, SERIES
 from data_api.store import head as heads
 from data_api.store.batch import SampleColumns
 from data_api.store.fragments import merge
-from data_api.store.head import FAN_IN, BatchRef, Head, pages, split, stable_order, wanted
+from data_api.store.head import FAN_IN, BatchRef, Head, missing, pages, split, stable_order
 
 BATCHES = st.lists(
     st.tuples(st.integers(1, 20), st.lists(st.tuples(SERIES, MS), min_size=1, max_size=8)),
@@ -69,13 +69,13 @@ def test_batches_take_precedence_by_commit_order_however_they_arrive(batches, ra
 
 @given(BATCHES, st.sets(st.integers(1, 30)))
 def test_only_live_batches_count(batches, dead):
-    """After `keep`, the head reads as if the others had never been there."""
+    """After `only`, the head reads as if the others had never been there."""
     made = make(batches)
     head = Head()
     for ref, rows in sorted(made, key=lambda one: one[0]):
         head = head.add({ref: columns(rows)})
     left = [(ref, rows) for ref, rows in made if ref.batch_id not in dead]
-    kept = head.keep(frozenset(ref for ref, _ in left))
+    kept = head.only(frozenset(ref for ref, _ in left))
     assert read(kept) == oracle(left)
     assert kept.batches == {ref for ref, _ in left}
 
@@ -109,7 +109,7 @@ def test_the_order_is_stable(ids, spread):
 def test_wanted_batches_are_those_that_overlap():
     """Both ends of a span are inclusive; held ones are not asked for again."""
     refs = [BatchRef(n, n, n * 10, n * 10 + 5, 1) for n in range(1, 6)]
-    assert wanted(refs, frozenset(refs[2:3]), (25, 40)) == [refs[1], refs[3]]
+    assert missing(refs, frozenset(refs[2:3]), (25, 40)) == [refs[1], refs[3]]
 
 
 def test_the_newest_batches_fill_the_room():

@@ -1,0 +1,227 @@
+"""Calls × steps → columns: which function gets which arguments; other modules compute."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+
+from data_api.model import F64
+from data_api.promql import histogram, label_functions, range_functions, vector_functions
+from data_api.promql.errors import EvaluationError, UnsupportedFeature
+from data_api.promql.functions import FUNCTIONS, ValueType
+from data_api.promql.nodes import Call, VectorSelector, unwrap
+from data_api.promql.numerals import format_value
+from data_api.promql.tree_evaluator import TreeEvaluator
+from data_api.promql.values import Value, Vector, Windows, empty, merge_equal, one_row
+
+SORTS = frozenset({"sort", "sort_desc", "sort_by_label", "sort_by_label_desc"})
+
+
+class Evaluator(TreeEvaluator):
+    """Evaluates whole expressions, calls included."""
+
+    def call(self, expr: Call) -> Value:
+        """The value of a function at all steps. Raises UnsupportedFeature."""
+        name = expr.name
+        if not FUNCTIONS[name].supported:
+            raise UnsupportedFeature(reason=f"function {name}() is experimental and not supported")
+        if name in range_functions.NAMES:
+            return self._range_function(expr)
+        if name in vector_functions.ELEMENTWISE:
+            value = self.vector(expr.args[0])
+            function = vector_functions.ELEMENTWISE[name]
+            return self.renamed(value.with_values(function(value.values)))
+        if name in vector_functions.CALENDAR:
+            value = self.vector(expr.args[0]) if expr.args else one_row(self._now())
+            return self.renamed(value.with_values(vector_functions.calendar(name, value.values)))
+        if name in SORTS:
+            return self._sorted(expr)
+        if name.startswith("histogram_"):
+            return self._histogram(expr)
+        return self._OTHERS[name](self, expr)
+
+    def _now(self) -> F64:
+        return self.steps_ms / 1000.0
+
+    def _constant(self, value: float) -> F64:
+        return np.full(self.steps_ms.size, value)
+
+    def _range_function(self, expr: Call) -> Vector:
+        windows: Windows | None = None
+        scalars: list[F64] = []
+        for arg in expr.args:
+            value = self.evaluate(arg)
+            if isinstance(value, Windows):
+                windows = value
+            else:
+                assert isinstance(value, np.ndarray)
+                scalars.append(value)
+        assert windows is not None
+        if expr.name == "quantile_over_time" and (
+            problem := range_functions.quantile_problem(scalars[0])
+        ):
+            self.query.notes.warn(problem, expr.args[0].span)
+        self.query.budget.check(len(windows.columns.labels) * self.steps_ms.size)
+        result = range_functions.evaluate(
+            expr.name, windows, scalars, self.steps_ms, self.query.budget.limits.checkpoint
+        ).compact()
+        for metric in range_functions.suspicious_counters(expr, result):
+            self.query.notes.info(
+                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
+                f'"{metric}"',
+                expr.args[0].span,
+            )
+        return result if expr.name in range_functions.KEEP_NAME else self.renamed(result)
+
+    def _sorted(self, expr: Call) -> Vector:
+        value = self.vector(expr.args[0])
+        if not self.query.instant:
+            self.query.notes.warn(
+                "sort is ineffective for range queries since results are always ordered by labels",
+                expr.span,
+            )
+            return value
+        descending = expr.name.endswith("_desc")
+        if expr.name in {"sort", "sort_desc"}:
+            if self.steps_ms.size != 1:
+                return value
+            return label_functions.sort_by_value(value.compact(), descending=descending)
+        names = [self.text(arg) for arg in expr.args[1:]]
+        return label_functions.sort_by_label(value, names, descending=descending)
+
+    def _histogram(self, expr: Call) -> Vector:
+        match expr.name:
+            case "histogram_quantile":
+                q = self.scalar(expr.args[0])
+                if problem := range_functions.quantile_problem(q):
+                    self.query.notes.warn(problem, expr.args[0].span)
+                return self._classic(expr, self.vector(expr.args[1]), q, None)
+            case "histogram_fraction":
+                low, high = self.scalar(expr.args[0]), self.scalar(expr.args[1])
+                return self._classic(expr, self.vector(expr.args[2]), low, high)
+            case "histogram_quantiles":
+                return self._quantiles(expr)
+            case _:
+                # Parts of native histograms: floats have none.
+                self.vector(expr.args[0])
+                return empty(self.steps_ms.size)
+
+    def _classic(self, expr: Call, value: Vector, first: F64, second: F64 | None) -> Vector:
+        notes = self.query.notes
+        vector_arg = next(a for a in expr.args if a.value_type is ValueType.VECTOR)
+        result = histogram.classic(
+            value,
+            first,
+            second,
+            function=expr.name,
+            warn=lambda message: notes.warn(message, vector_arg.span),
+            info=lambda message: notes.info(message, vector_arg.span),
+        )
+        return self.renamed(result)
+
+    def _quantiles(self, expr: Call) -> Vector:
+        """One row a quantile; the second argument names the label that says which."""
+        value = self.vector(expr.args[0])
+        label = self.text(expr.args[1])
+        if any(label in labels for labels in value.labels):
+            raise EvaluationError(
+                reason=f'label "{label}" of histogram_quantiles() exists in its input already'
+            )
+        parts: list[Vector] = []
+        for arg in expr.args[2:]:
+            q = self.scalar(arg)
+            if problem := range_functions.quantile_problem(q):
+                self.query.notes.warn(problem, arg.span)
+            part = self._classic(expr, value, q, None)
+            name = _quantile_label(float(q[0]))
+            parts.append(replace(part, labels=[{**labels, label: name} for labels in part.labels]))
+        joined = Vector(
+            [labels for part in parts for labels in part.labels],
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.present for part in parts]),
+            np.concatenate([part.unnamed for part in parts]),
+        )
+        return merge_equal(joined)
+
+    def _scalar_of(self, expr: Call) -> F64:
+        """The only sample's value at each step, NaN where there is none or several."""
+        value = self.vector(expr.args[0])
+        single = value.present.sum(axis=0) == 1
+        only: F64 = np.where(value.present, value.values, 0).sum(axis=0)
+        return np.where(single, only, np.nan)
+
+    def _timestamp(self, expr: Call) -> Vector:
+        """When a selector's samples are from; anything computed is from its step."""
+        inner = unwrap(expr.args[0])
+        if isinstance(inner, VectorSelector):
+            columns, indexes = self.select(inner)
+            seconds = columns.timestamps_ms / 1000.0
+            return self.renamed(self.picked(columns.labels, seconds, indexes))
+        value = self.vector(inner)
+        now = np.broadcast_to(self._now(), value.values.shape)
+        return self.renamed(value.with_values(now))
+
+    def _round(self, expr: Call) -> Vector:
+        value = self.vector(expr.args[0])
+        nearest = self.scalar(expr.args[1]) if len(expr.args) > 1 else self._constant(1.0)
+        return self.renamed(value.with_values(vector_functions.round_to(value.values, nearest)))
+
+    def _clamp(self, expr: Call) -> Vector:
+        value = self.vector(expr.args[0])
+        bounded_below = expr.name != "clamp_max"
+        bounded_above = expr.name != "clamp_min"
+        low = self.scalar(expr.args[1]) if bounded_below else self._constant(-np.inf)
+        high = self.scalar(expr.args[-1]) if bounded_above else self._constant(np.inf)
+        return self.renamed(vector_functions.clamp(value, low, high))
+
+    def _absent_over_time(self, expr: Call) -> Vector:
+        windows = self.evaluate(expr.args[0])
+        assert isinstance(windows, Windows)
+        seen = range_functions.evaluate(
+            "present_over_time", windows, [], self.steps_ms, self.query.budget.limits.checkpoint
+        )
+        return label_functions.absent(seen, expr.args[0])
+
+    def _label_replace(self, expr: Call) -> Vector:
+        destination, replacement, source, pattern = (self.text(arg) for arg in expr.args[1:])
+        return label_functions.label_replace(
+            self.vector(expr.args[0]), destination, replacement, source, pattern
+        )
+
+    def _label_join(self, expr: Call) -> Vector:
+        destination, separator, *sources = (self.text(arg) for arg in expr.args[1:])
+        return label_functions.label_join(
+            self.vector(expr.args[0]), destination, separator, sources
+        )
+
+    _OTHERS: ClassVar[dict[str, Callable[["Evaluator", Call], Value]]] = {
+        "absent": lambda self, expr: label_functions.absent(
+            self.vector(expr.args[0]), expr.args[0]
+        ),
+        "absent_over_time": _absent_over_time,
+        "clamp": _clamp,
+        "clamp_max": _clamp,
+        "clamp_min": _clamp,
+        "end": lambda self, _: self._constant(self.query.end_ms / 1000),
+        "label_join": _label_join,
+        "label_replace": _label_replace,
+        "max_of": lambda self, expr: np.maximum(*map(self.scalar, expr.args)),
+        "min_of": lambda self, expr: np.minimum(*map(self.scalar, expr.args)),
+        "pi": lambda self, _: self._constant(np.pi),
+        "range": lambda self, _: self._constant((self.query.end_ms - self.query.start_ms) / 1000),
+        "round": _round,
+        "scalar": _scalar_of,
+        "start": lambda self, _: self._constant(self.query.start_ms / 1000),
+        "step": lambda self, _: self._constant(
+            0.0 if self.query.instant else self.query.step_ms / 1000
+        ),
+        "time": lambda self, _: self._now(),
+        "timestamp": _timestamp,
+        "vector": lambda self, expr: one_row(self.scalar(expr.args[0])),
+    }
+
+
+def _quantile_label(q: float) -> str:
+    text = format_value(q)
+    return f"{text}.0" if text.lstrip("-").isdigit() else text

@@ -1,0 +1,125 @@
+"""The tokens of one query and the place that parsing has reached; what all parts of the parser use.
+
+A tenant writes the text, so the bounds are kept here: characters, tokens, levels of nesting, and
+levels of the finished tree, which every later walk over it relies on.
+"""
+
+from typing import NoReturn, TypeVar
+
+from data_api.promql import lexer
+from data_api.promql.errors import UnsupportedSyntax
+from data_api.promql.lexer import Kind, Token
+from data_api.promql.nodes import PRECEDENCE, Node, Span
+
+QUERY_CHARS_MAX = 16 * 1024
+NESTING_MAX = 100
+DEPTH_MAX = 200
+TOKENS_MAX = 8192
+
+N = TypeVar("N", bound=Node)
+
+
+class Cursor:
+    """A query's tokens and the index of the next one."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        if len(text) > QUERY_CHARS_MAX:
+            lexer.fail(
+                text, 0, f"query is {len(text)} characters long, the limit is {QUERY_CHARS_MAX}"
+            )
+        self.tokens: list[Token] = []
+        for token in lexer.tokens(text):
+            self.tokens.append(token)
+            if len(self.tokens) > TOKENS_MAX:
+                self.fail(token, f"query has more than {TOKENS_MAX} tokens")
+        self.index = 0
+        self.nesting = 0
+
+    @property
+    def token(self) -> Token:
+        """The next token."""
+        return self.tokens[self.index]
+
+    def advance(self) -> Token:
+        """The next token, which is then behind; END stays the next one."""
+        token = self.tokens[self.index]
+        self.index += token.kind is not Kind.END
+        return token
+
+    def peek(self) -> Token:
+        """The token after the next one."""
+        return self.tokens[min(self.index + 1, len(self.tokens) - 1)]
+
+    def at_symbol(self, *symbols: str) -> bool:
+        """Whether the next token is one of these symbols."""
+        return self.token.kind is Kind.SYMBOL and self.token.text in symbols
+
+    def at_word(self, *words: str) -> bool:
+        """Whether the next token is one of these words, in any case."""
+        return self.token.kind is Kind.IDENTIFIER and self.token.text.lower() in words
+
+    def take(self, symbol: str) -> bool:
+        """Advance if the next token is this symbol; whether it was."""
+        if self.at_symbol(symbol):
+            self.index += 1
+            return True
+        return False
+
+    def expect(self, symbol: str, context: str) -> Token:
+        """Advance over this symbol, or fail."""
+        if not self.at_symbol(symbol):
+            self.unexpected(context, f'"{symbol}"')
+        return self.advance()
+
+    def span_from(self, start: int) -> Span:
+        """From `start` to the end of the last token that is behind."""
+        return Span(start, self.tokens[self.index - 1].end)
+
+    def fail(self, place: Token | Span, reason: str) -> NoReturn:
+        """Raise the parse error that points at the beginning of `place`."""
+        lexer.fail(self.text, place.start, reason)
+
+    def unexpected(self, context: str, expected: str = "") -> NoReturn:
+        """Raise the parse error about the next token."""
+        reason = f"unexpected {_describe(self.token)}"
+        if context:
+            reason += f" in {context}"
+        if expected:
+            reason += f", expected {expected}"
+        self.fail(self.token, reason)
+
+    def unsupported(self, token: Token, what: str) -> NoReturn:
+        """Raise the error about experimental syntax."""
+        raise UnsupportedSyntax(
+            reason=f"{what} is experimental and not supported",
+            where=lexer.where(self.text, token.start),
+            position=token.start,
+        )
+
+    def enter(self) -> None:
+        """One more level of nesting, or fail; `leave` ends it."""
+        self.nesting += 1
+        if self.nesting > NESTING_MAX:
+            self.fail(self.token, f"query is nested more than {NESTING_MAX} levels deep")
+
+    def leave(self) -> None:
+        """One level of nesting is done."""
+        self.nesting -= 1
+
+    def bounded(self, node: N) -> N:
+        """The same node; fails if its tree is too deep."""
+        if node.depth > DEPTH_MAX:
+            self.fail(node.span, f"query is nested more than {DEPTH_MAX} levels deep")
+        return node
+
+
+def _describe(token: Token) -> str:
+    """A token in Prometheus's words."""
+    if token.kind is Kind.END:
+        return "end of input"
+    if token.kind in {Kind.IDENTIFIER, Kind.SYMBOL} and token.text.lower() in PRECEDENCE:
+        return f"<op:{token.text.lower()}>"
+    if token.kind is Kind.SYMBOL:
+        return f'"{token.text}"'
+    return f'{token.kind.name.lower()} "{token.text}"'

@@ -1,0 +1,221 @@
+"""Nodes of the tree × steps → columns; what a function computes is left to a subclass.
+
+Each node is evaluated once for all steps of the query. A subquery evaluates its expression at steps
+of its own; the result becomes samples, over which windows lie as over stored ones.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from data_api.model import F64, I64, Bools, Columns, Labels
+from data_api.promql import aggregations, binary, range_functions
+from data_api.promql.context import Annotations, Budget, Options
+from data_api.promql.kernels import windows as kernels
+from data_api.promql.nodes import (
+    SET_OPERATORS,
+    Aggregate,
+    Binary,
+    Call,
+    Expr,
+    MatrixSelector,
+    NumberLiteral,
+    Paren,
+    StringLiteral,
+    Subquery,
+    Unary,
+    VectorSelector,
+)
+from data_api.promql.selectors import resolve, subquery_times
+from data_api.promql.values import Value, Vector, Windows, drop_names, drop_stale, empty, to_columns
+
+
+@dataclass(slots=True)
+class Query:
+    """What all evaluators of one query share: its own times, its samples, its notes.
+
+    samples: by the selector's place in the text.
+    """
+
+    start_ms: int
+    end_ms: int
+    step_ms: int
+    lookback_ms: int
+    options: Options
+    samples: Mapping[int, Columns]
+    notes: Annotations
+    budget: Budget
+
+    @property
+    def instant(self) -> bool:
+        """Whether the query asks for one time."""
+        return self.start_ms == self.end_ms
+
+
+class TreeEvaluator(ABC):
+    """Evaluates expressions at one set of steps."""
+
+    def __init__(self, query: Query, steps_ms: I64) -> None:
+        self.query = query
+        self.steps_ms = steps_ms
+
+    # --- nodes
+
+    def evaluate(self, expr: Expr) -> Value:  # noqa: C901, PLR0911 - a case a node
+        """The value of an expression at all steps."""
+        match expr:
+            case NumberLiteral():
+                return np.full(self.steps_ms.size, expr.value)
+            case StringLiteral():
+                return expr.value
+            case Paren():
+                return self.evaluate(expr.expr)
+            case Unary():
+                return self._unary(expr)
+            case Binary():
+                return self._binary(expr, self.evaluate(expr.lhs), self.evaluate(expr.rhs))
+            case Aggregate():
+                return self._aggregate(expr)
+            case VectorSelector():
+                columns, indexes = self.select(expr)
+                return self.picked(columns.labels, columns.values, indexes)
+            case MatrixSelector():
+                return self._windows(expr)
+            case Subquery():
+                return self._subquery(expr)
+            case Call():
+                return self.call(expr)
+
+    @abstractmethod
+    def call(self, expr: Call) -> Value:
+        """The value of a function at all steps."""
+
+    def vector(self, expr: Expr) -> Vector:
+        """The value of an expression known to be an instant vector."""
+        value = self.evaluate(expr)
+        assert isinstance(value, Vector)
+        return value
+
+    def scalar(self, expr: Expr) -> F64:
+        """The value of an expression known to be a scalar."""
+        value = self.evaluate(expr)
+        assert isinstance(value, np.ndarray)
+        return value
+
+    def text(self, expr: Expr) -> str:
+        """The value of an expression known to be a string."""
+        value = self.evaluate(expr)
+        assert isinstance(value, str)
+        return value
+
+    def renamed(self, value: Vector) -> Vector:
+        """A vector that is no longer the metric it came from: unnamed now, or at the end."""
+        if self.query.options.delayed_name_removal:
+            return replace(value, unnamed=np.ones(value.rows, np.bool_))
+        return drop_names(value)
+
+    def _unary(self, expr: Unary) -> Value:
+        value = self.evaluate(expr.expr)
+        if expr.op == "+":
+            return value
+        if isinstance(value, Vector):
+            return self.renamed(value.with_values(-value.values))
+        assert isinstance(value, np.ndarray)
+        return -value
+
+    def _binary(self, expr: Binary, lhs: Value, rhs: Value) -> Value:
+        if isinstance(lhs, Vector) and isinstance(rhs, Vector):
+            if expr.op in SET_OPERATORS:
+                return binary.sets(expr, lhs, rhs)
+            delayed = self.query.options.delayed_name_removal
+            return binary.vectors(expr, lhs, rhs, delayed=delayed, check=self.query.budget.check)
+        if isinstance(lhs, Vector):
+            assert isinstance(rhs, np.ndarray)
+            result = binary.vector_scalar(expr, lhs, rhs, swapped=False)
+        elif isinstance(rhs, Vector):
+            assert isinstance(lhs, np.ndarray)
+            result = binary.vector_scalar(expr, rhs, lhs, swapped=True)
+        else:
+            assert isinstance(lhs, np.ndarray)
+            assert isinstance(rhs, np.ndarray)
+            return binary.scalars(expr.op, lhs, rhs)
+        return self.renamed(result) if binary.changes_meaning(expr) else result
+
+    def _aggregate(self, expr: Aggregate) -> Vector:
+        param: F64 | str | None = None
+        if expr.param is not None:
+            value = self.evaluate(expr.param)
+            assert isinstance(value, str | np.ndarray)
+            param = value
+        if expr.op == "quantile":
+            assert expr.param is not None
+            assert isinstance(param, np.ndarray)
+            if problem := range_functions.quantile_problem(param):
+                self.query.notes.warn(problem, expr.param.span)
+        value = self.vector(expr.expr)
+        self.query.budget.check(value.values.size)
+        return aggregations.evaluate(expr, value, param, self.query.budget.check)
+
+    # --- samples
+
+    def _times(self, at: int | str | None, offset_ms: int) -> I64:
+        """The time at which each step reads its samples, by `@` and offset."""
+        fixed = resolve(at, self.query.start_ms, self.query.end_ms)  # type: ignore[arg-type]
+        if fixed is None:
+            return self.steps_ms - offset_ms
+        return np.full(self.steps_ms.size, fixed - offset_ms, np.int64)
+
+    def select(self, expr: VectorSelector) -> tuple[Columns, I64]:
+        """A selector's samples, and the index of each series' sample at each step, -1 for none."""
+        columns = self.query.samples[expr.span.start]
+        times = self._times(expr.at, expr.offset_ms)
+        rows = len(columns.labels)
+        self.query.budget.check(rows * times.size)
+        fixed = times.size > 1 and bool((times == times[0]).all())
+        steps = np.ascontiguousarray(times[:1] if fixed else times)
+        indexes = np.empty((rows, steps.size), np.int64)
+        kernels.newest(
+            columns.offsets,
+            columns.timestamps_ms,
+            columns.values.view(np.int64),
+            steps,
+            self.query.lookback_ms,
+            indexes,
+        )
+        return columns, np.repeat(indexes, times.size, axis=1) if fixed else indexes
+
+    @staticmethod
+    def picked(labels: Sequence[Labels], values: F64, indexes: I64) -> Vector:
+        """The chosen samples' values; series that show none are left out."""
+        present: Bools = indexes >= 0
+        is_shown = present.any(axis=1)
+        if not is_shown.all():
+            indexes, present = indexes[is_shown], present[is_shown]
+            labels = [labels[i] for i in np.flatnonzero(is_shown).tolist()]
+        if not indexes.size:
+            return empty(indexes.shape[1])
+        return Vector(labels, values[indexes], present, np.zeros(len(labels), np.bool_))
+
+    def _windows(self, expr: MatrixSelector) -> Windows:
+        columns = drop_stale(self.query.samples[expr.selector.span.start])
+        ends = self._times(expr.selector.at, expr.selector.offset_ms)
+        return Windows(columns, ends, expr.range_ms, np.zeros(len(columns.labels), np.bool_))
+
+    def _subquery(self, expr: Subquery) -> Windows:
+        ends = self._times(expr.at, 0)
+        default_ms = self.query.options.subquery_step_ms
+        first_ms, last_ms, step_ms = subquery_times(
+            int(ends.min()), int(ends.max()), expr, default_ms
+        )
+        if first_ms > last_ms:
+            return Windows(
+                Columns.empty(), ends - expr.offset_ms, expr.range_ms, np.zeros(0, np.bool_)
+            )
+        self.query.budget.check((last_ms - first_ms) // step_ms + 1)
+        steps = np.arange(first_ms, last_ms + 1, step_ms, dtype=np.int64)
+        inner = type(self)(self.query, steps).vector(expr.expr).compact()
+        self.query.budget.check(inner.values.size)
+        columns = to_columns(inner, steps)
+        return Windows(columns, ends - expr.offset_ms, expr.range_ms, inner.unnamed)
