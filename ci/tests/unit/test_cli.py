@@ -1,10 +1,12 @@
 """The command line: every command can be tried dry and read by a program, and exits by class."""
 
+import contextlib
+import functools
+import io
 import json
 import os
 import re
 import subprocess
-import sys
 
 import click
 import pytest
@@ -43,15 +45,12 @@ def test_a_usage_can_be_copied_and_every_argument_says_what_it_is(name):
             assert f"{said}:" in _help(name), parameter.name
 
 
+@functools.cache
 def _help(*name):
-    words = [*name, "--help"]
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; from ci import cli; sys.exit(cli.main())", *words],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written):
+        assert cli.main([*name, "--help"]) == 0
+    return written.getvalue()
 
 
 @pytest.mark.parametrize(
