@@ -20,7 +20,6 @@ from analysis_processing.analyses.parameters import season_steps
 from analysis_processing.errors import IsCounter
 from analysis_processing.frames import labels_of, to_block
 from analysis_processing.kernels import baseline
-from analysis_processing.kernels.baseline import Scored, State
 from analysis_processing.kernels.residuals import WINDOW
 from analysis_processing.model import Anomaly
 
@@ -75,19 +74,16 @@ class Detector:
     def __init__(self, series: int, seasons: tuple[int, ...], warm_up: int) -> None:
         models = len(seasons) + 1
         self.warm_up = warm_up
-        periods: I64 = np.array([0, *seasons], dtype=np.int64)
-        phases = max(int(periods.sum()), 1)
-        self.state = State(
-            periods=periods,
-            phase_starts=np.array([0, *np.cumsum([0, *seasons])[:-1]], dtype=np.int64),
-            marks=np.zeros((series, baseline.MARK_FIELDS)),
-            models=np.zeros((series, models, baseline.MODEL_FIELDS)),
-            rings=np.zeros((series, models, WINDOW)),
-            ranks=np.zeros((series, models, WINDOW)),
-            recent=np.zeros((series, 2, baseline.RECENT)),
-            profiles=np.zeros((series, phases)),
-            visits=np.zeros((series, phases)),
-        )
+        self.periods: I64 = np.array([0, *seasons], dtype=np.int64)
+        self.phase_starts: I64 = np.array([0, *np.cumsum([0, *seasons])[:-1]], dtype=np.int64)
+        phases = max(int(self.periods.sum()), 1)
+        self.marks: F64 = np.zeros((series, baseline.MARK_FIELDS))
+        self.models: F64 = np.zeros((series, models, baseline.MODEL_FIELDS))
+        self.rings: F64 = np.zeros((series, models, WINDOW))
+        self.ranks: F64 = np.zeros((series, models, WINDOW))
+        self.recent: F64 = np.zeros((series, 2, baseline.RECENT))
+        self.profiles: F64 = np.zeros((series, phases))
+        self.visits: F64 = np.zeros((series, phases))
 
     def advance(self, values: F64, first_step: int) -> Judgement:
         """The judgement of the next samples; the state has moved past them.
@@ -96,17 +92,32 @@ class Detector:
         the epoch. Releases the GIL while it computes.
         """
         block = np.ascontiguousarray(values, dtype=np.float64)
-        assert block.shape[0] == self.state.marks.shape[0]
-        scored = Scored(*(np.empty(block.shape) for _ in range(3)))
-        baseline.advance(block, first_step, self.warm_up, self.state, scored)
-        return Judgement(*scored)
+        assert block.shape[0] == self.marks.shape[0]
+        expected, scales, scores = (np.empty(block.shape) for _ in range(3))
+        baseline.advance(
+            block,
+            first_step,
+            self.periods,
+            self.phase_starts,
+            self.warm_up,
+            self.marks,
+            self.models,
+            self.rings,
+            self.ranks,
+            self.recent,
+            self.profiles,
+            self.visits,
+            expected,
+            scales,
+            scores,
+        )
+        return Judgement(expected, scales, scores)
 
     def save(self) -> bytes:
         """The whole state as an `.npz` archive of plain arrays."""
         out = io.BytesIO()
-        arrays: dict[str, Any] = self.state._asdict()
         np.savez_compressed(
-            out, format=np.array(self.FORMAT), warm_up=np.array(self.warm_up), **arrays
+            out, format=np.array(self.FORMAT), warm_up=np.array(self.warm_up), **self._arrays()
         )
         return out.getvalue()
 
@@ -120,8 +131,13 @@ class Detector:
                 )
             seasons = tuple(int(period) for period in archive["periods"][1:])
             made = cls(archive["marks"].shape[0], seasons, int(archive["warm_up"]))
-            made.state = State(*(np.ascontiguousarray(archive[name]) for name in State._fields))
+            for name in made._arrays():
+                setattr(made, name, np.ascontiguousarray(archive[name]))
         return made
+
+    def _arrays(self) -> dict[str, Any]:
+        names = ("periods", "phase_starts", "marks", "models", "rings", "ranks")
+        return {name: getattr(self, name) for name in (*names, "recent", "profiles", "visits")}
 
 
 def directed(scores: F64, direction: str) -> F64:
