@@ -105,7 +105,7 @@ def make(root: Path) -> Path:
         if path and used and (ROOT / path).is_file():
             _copy(path, root)
     project = (ROOT / "ci" / "pyproject.toml").read_text(encoding="utf-8")
-    skipping = 'follow_imports = "skip"\nexclude = ["^ci/[a-z]"]'
+    skipping = 'follow_imports = "skip"\nexclude = ["^ci/[a-z]", "^ci/__main__"]'
     files = {
         "ci/ci.toml": configured(services),
         "ci/pyproject.toml": re.sub(
