@@ -203,5 +203,5 @@ class Ledger:
 
     def running(self, environment: str, code: str) -> Deployment | None:
         """What runs now; None when nothing was ever delivered there."""
-        found = self.deployments.get((environment, code), ())
-        return found[0] if found else None
+        deployments = self.deployments.get((environment, code), ())
+        return deployments[0] if deployments else None

@@ -43,8 +43,8 @@ class SourceHistory:
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `newer` contains `older`; a shallow clone cannot say no, and does not."""
-        known = self.knows(older) and self.knows(newer)
-        if known and self._repo.is_ancestor(older, newer):
+        are_here = self.knows(older) and self.knows(newer)
+        if are_here and self._repo.is_ancestor(older, newer):
             return True
         if self._is_shallow:
             text = (
@@ -125,17 +125,19 @@ def recorded(releases: Releases, release: Release) -> Release:
     release.json lies in a workspace where tests and builds have run; what they wrote there must not
     decide what is deployed. The record could only be written with the registry's credentials.
     """
-    known = releases.read_release(release.tag)
-    if known is None:
+    recorded_release = releases.read_release(release.tag)
+    if recorded_release is None:
         text = (
             f"the registry has no record of release {release.tag}; `python -m ci push` comes first"
         )
         raise Refused(text, status="no_release")
-    if known.to_json() != release.to_json():
-        ours, theirs = (json.dumps(each.to_json(), sort_keys=True) for each in (release, known))
+    if recorded_release.to_json() != release.to_json():
+        ours, theirs = (
+            json.dumps(each.to_json(), sort_keys=True) for each in (release, recorded_release)
+        )
         text = f"release.json is not what the registry has on record as {release.tag}:\n"
         raise Refused(f"{text}  here     {ours}\n  recorded {theirs}", status="other_release")
-    return known
+    return recorded_release
 
 
 def refuse_foreign(context: Context, delivery: Delivery, release: Release) -> set[str]:

@@ -224,8 +224,8 @@ def shows(read: Reading, image: ImageRef) -> bool:
         (read.tag, image.tag),
         (read.digest, image.digest),
     ]
-    known = [(theirs, ours) for theirs, ours in said if theirs is not None]
-    return bool(known) and all(theirs == ours for theirs, ours in known)
+    parts = [(theirs, ours) for theirs, ours in said if theirs is not None]
+    return bool(parts) and all(theirs == ours for theirs, ours in parts)
 
 
 def told(handed: Handed, *, dry_run: bool) -> Outcome:

@@ -75,7 +75,7 @@ def trailers(entry: Entry) -> list[tuple[str, str]]:
     """(key, value) in the order of the message; `Refused` for a value that is not one line."""
     assert entry.kind in KINDS
     common = entry.source_commit or _usual([each.source_commit for each in entry.delivered])
-    found: list[tuple[str, str | None]] = [
+    trailers: list[tuple[str, str | None]] = [
         ("Environment", entry.environment),
         ("Kind", entry.kind),
         ("Ci-Run-Id", entry.run_id),
@@ -87,12 +87,12 @@ def trailers(entry: Entry) -> list[tuple[str, str]]:
         ("Source-Committed-At", entry.committed_at.isoformat() if entry.committed_at else None),
     ]
     for each in sorted(entry.delivered, key=lambda each: each.code):
-        found.append((f"Image-{each.code}", str(each.image)))
+        trailers.append((f"Image-{each.code}", str(each.image)))
         if each.source_commit != common:
-            found.append((f"Source-Commit-{each.code}", each.source_commit))
-    found += [(f"Hold-{code}", reason) for code, reason in sorted(entry.holds.items())]
-    found += [(f"Release-{code}", reason) for code, reason in sorted(entry.releases.items())]
-    return [(key, one_line(key, value)) for key, value in found if value]
+            trailers.append((f"Source-Commit-{each.code}", each.source_commit))
+    trailers += [(f"Hold-{code}", reason) for code, reason in sorted(entry.holds.items())]
+    trailers += [(f"Release-{code}", reason) for code, reason in sorted(entry.releases.items())]
+    return [(key, one_line(key, value)) for key, value in trailers if value]
 
 
 def one_line(what: str, value: str) -> str:

@@ -62,13 +62,13 @@ class ManifestRepo(PrivateClone):
         parts = PurePosixPath(path)
         if parts.is_absolute() or not parts.parts or {"..", ".git"} & set(parts.parts):
             raise Refused(f"{path!r} is not a path within the manifest repository", status="path")
-        found = self.folder / path
-        within = [found, *found.parents][: len(parts.parts)]
+        file = self.folder / path
+        within = [file, *file.parents][: len(parts.parts)]
         if any(each.is_symlink() for each in within):
             raise Refused(f"{path} is a symbolic link, or behind one", status="symlink", file=path)
-        if not found.is_file():
+        if not file.is_file():
             raise Refused(f"{path} is not in the manifest repository", status="no_file", file=path)
-        return found
+        return file
 
     def _refuse_links_that_leave(self) -> None:
         """Helm follows links, so one that leaves the clone would show it files of this machine."""

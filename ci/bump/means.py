@@ -26,10 +26,10 @@ def renderer(context: Context, delivery: Delivery) -> Renderer:
     config = delivery.manifests.render
     if config.tool == "none":
         return lambda *_: ()
-    found = helm.find(context.settings.cache_dir, context.environ)
+    helm_program = helm.find(context.settings.cache_dir, context.environ)
 
     def render(folder: Path, service: Service, environment: str, edited: bool) -> Objects:
-        return found.render(folder, config, service, environment, edited=edited)
+        return helm_program.render(folder, config, service, environment, edited=edited)
 
     return render
 

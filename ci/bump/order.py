@@ -86,7 +86,7 @@ def decide(
     if order == OLDER:
         return Verdict(code, "superseded", f"{ours[:12]} is older than {there}")
     if order == DIVERGED and not diverged_too:
-        known = "" if history.knows(running.source_commit) else ", which is not in this clone"
-        text = f"{ours} is neither older nor newer than {running.source_commit}{known} ({there})"
+        where = "" if history.knows(running.source_commit) else ", which is not in this clone"
+        text = f"{ours} is neither older nor newer than {running.source_commit}{where} ({there})"
         return Verdict(code, "diverged", text)
     return Verdict(code, "write", f"newer than {there}")

@@ -192,18 +192,18 @@ def _why_not(
     path: Path, was: Any, now: Any, expected: Expected, tags: Mapping[str, str]
 ) -> str | None:
     """Why this difference is not one of the wanted; None when it is."""
-    told = f"changes from {_shown(was)} to {_shown(now)}"
+    change = f"changes from {_shown(was)} to {_shown(now)}"
     if path[-1] != "image" or ABSENT in (was, now):
         if _holds_new_tag(was, now, tags) or _is_part(now, expected):
             if {"selector", "matchLabels"} & set(path):
-                return f"{told}; the selector of what runs already is immutable"
+                return f"{change}; the selector of what runs already is immutable"
             return None
-        return f"{told}; only images may change; {MAY_CHANGE}"
+        return f"{change}; only images may change; {MAY_CHANGE}"
     is_container = len(path) >= 3 and path[-3] in CONTAINERS
     wanted = _wanted(was, expected.images, is_container=is_container)
     if wanted is None:
-        return f"{told}; that is not an image this edit is about; {MAY_CHANGE}"
-    return None if _is(now, wanted) else f"{told}; wanted is {wanted}"
+        return f"{change}; that is not an image this edit is about; {MAY_CHANGE}"
+    return None if _is(now, wanted) else f"{change}; wanted is {wanted}"
 
 
 def _holds_new_tag(was: Any, now: Any, tags: Mapping[str, str]) -> bool:

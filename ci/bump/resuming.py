@@ -38,14 +38,14 @@ def resume(
     ) as repo:
         means.at("cloned")
         joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
-        known = joined.standing()
+        standing = joined.standing()
         handed, done = [], set[str]()
-        unfinished, left = _unfinished(releases, last, known.ledger, target.name)
+        unfinished, left = _unfinished(releases, last, standing.ledger, target.name)
         for release in unfinished:
             try:
                 gone = bumping.refuse_foreign(context, delivery, release)
                 propose = bumping.proposing(release, history, gone=gone)(target.name)
-                _, entry = propose(known)
+                _, entry = propose(standing)
                 if entry is None or done.issuperset(each.code for each in entry.delivered):
                     continue
                 cleared(release)
@@ -65,7 +65,7 @@ def resume(
                 repo.discard()
             else:
                 repo.refresh()
-                known = joined.standing()
+                standing = joined.standing()
     bumping.keep_diff(context, handed)
     return _resumed(target, handed, left, dry_run=context.dry_run)
 

@@ -51,9 +51,9 @@ def keep(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
     A value in `environ` wins for this run and is not written down.
     """
-    kept = parse(path.read_text()) if path.exists() else {}
-    complete = fresh() | kept
-    if complete != kept:
+    present = parse(path.read_text()) if path.exists() else {}
+    complete = fresh() | present
+    if complete != present:
         partial = path.with_suffix(".partial")
         partial.unlink(missing_ok=True)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -120,9 +120,9 @@ class Follower:
         """
         if self.position < FILE_BYTES_MAX:
             return
-        kept = self.path.with_suffix(self.path.suffix + ".1")
-        kept.write_bytes(self.path.read_bytes()[-FILE_BYTES_MAX:])
-        kept.chmod(0o600)
+        older = self.path.with_suffix(self.path.suffix + ".1")
+        older.write_bytes(self.path.read_bytes()[-FILE_BYTES_MAX:])
+        older.chmod(0o600)
         os.truncate(self.path, 0)
         self.position = 0
 

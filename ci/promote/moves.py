@@ -231,8 +231,8 @@ def _chosen(
         for each in every:
             if each.image.tag == tag:
                 return each
-        known = ", ".join(dict.fromkeys(each.image.tag for each in firsts[:8])) or "none"
-        text = f"{service.folder} never had {tag!r} in {environment}; it had {known}"
+        tags = ", ".join(dict.fromkeys(each.image.tag for each in firsts[:8])) or "none"
+        text = f"{service.folder} never had {tag!r} in {environment}; it had {tags}"
         raise UsageError(text)
     later = [number for number, each in enumerate(firsts) if shows(shown, each.image)]
     older = firsts[later[0] + 1 :] if later else firsts

@@ -61,7 +61,7 @@ def inspect(
     versions: Sequence[str] | None = None,
 ) -> Inspection:
     """All that `validate` looks at, with figures. sets: values that win over the files'."""
-    found = Inspection(versions=tuple(versions or (OLDEST, schemas.versions()[-1])))
+    inspection = Inspection(versions=tuple(versions or (OLDEST, schemas.versions()[-1])))
     render = delivery.manifests.render
     pairs = [
         (each.name, service) for each in delivery.environments for service in catalogue.services
@@ -69,7 +69,7 @@ def inspect(
     for environment, service in pairs:
         target = delivery.target(service, environment).file
         if not (folder / target).is_file():
-            found.faults.append(f"{environment}, {service.folder}: {target} is not there")
+            inspection.faults.append(f"{environment}, {service.folder}: {target} is not there")
     once: dict[tuple[str, ...], tuple[str, Service]] = {}
     for name, service in pairs:
         once.setdefault(render.what_it_shows(service, name), (name, service))
@@ -83,14 +83,16 @@ def inspect(
             once.values(), renderings, strict=True
         ):
             where = f"{environment}, {service.folder}"
-            found.faults += [f"{where}: {fault}" for fault in faults]
-            found.rendered += len(objects)
-            found.faults += [f"{where}: {line}" for item in objects for line in _one(item, found)]
+            inspection.faults += [f"{where}: {fault}" for fault in faults]
+            inspection.rendered += len(objects)
+            inspection.faults += [
+                f"{where}: {line}" for item in objects for line in _one(item, inspection)
+            ]
             together[environment] += objects
     for environment, objects in together.items():
-        found.faults += [f"{environment}: {line}" for line in shape.faults_together(objects)]
-    _look_at_argo(folder, found)
-    return found
+        inspection.faults += [f"{environment}: {line}" for line in shape.faults_together(objects)]
+    _look_at_argo(folder, inspection)
+    return inspection
 
 
 def _rendered(

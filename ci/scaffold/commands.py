@@ -56,22 +56,22 @@ def scaffold(
 def _check(folder: Path, context: Context) -> Outcome:
     delivery = config.load(context.catalogue, context.environ)
     program = helm.find(context.settings.cache_dir, context.environ)
-    found = checking.inspect(folder, delivery, context.catalogue, program)
-    if found.faults:
+    inspection = checking.inspect(folder, delivery, context.catalogue, program)
+    if inspection.faults:
         raise Defect(
-            f"{folder}: {found.told()}\n  " + "\n  ".join(found.faults),
+            f"{folder}: {inspection.told()}\n  " + "\n  ".join(inspection.faults),
             status="invalid",
-            faults=found.faults,
+            faults=inspection.faults,
         )
     return Outcome(
         "valid",
-        f"{folder}: {found.told()}; nothing is wrong",
+        f"{folder}: {inspection.told()}; nothing is wrong",
         {
-            "objects": found.rendered,
-            "checks_by_schema": found.by_schema,
-            "checks_by_shape": found.by_shape,
-            "kubernetes": list(found.versions),
-            "unchecked": dict(found.unknown),
+            "objects": inspection.rendered,
+            "checks_by_schema": inspection.by_schema,
+            "checks_by_shape": inspection.by_shape,
+            "kubernetes": list(inspection.versions),
+            "unchecked": dict(inspection.unknown),
         },
     )
 
@@ -96,12 +96,12 @@ def _write(folder: Path, given: Mapping[str, str], domain: str | None, context: 
         delivery, facts.read(context.catalogue), addresses, write.template()
     )
     planned = write.plan(folder, wanted)
-    told = {"written": list(planned.new), "already_there": len(planned.same)}
+    facts_json = {"written": list(planned.new), "already_there": len(planned.same)}
     if not planned.new:
-        return Outcome("nothing", f"{folder} has all {len(planned.same)} files already", told)
+        return Outcome("nothing", f"{folder} has all {len(planned.same)} files already", facts_json)
     listing = "\n".join(f"  + {path}  {wanted[path].count(chr(10))} lines" for path in planned.new)
     if context.dry_run:
-        return Outcome("would_write", f"would write into {folder}:\n{listing}", told)
+        return Outcome("would_write", f"would write into {folder}:\n{listing}", facts_json)
     write.write(folder, wanted, planned)
     try:
         checked = _check(folder, context).text
@@ -110,5 +110,7 @@ def _write(folder: Path, given: Mapping[str, str], domain: str | None, context: 
     open_ends = [text for text in vars(addresses).values() if ".invalid" in text]
     left = f"\nstill to be named: {', '.join(open_ends)}" if open_ends else ""
     return Outcome(
-        "written", f"{listing}\n{checked}{left}\n{folder}/README.md says what comes next", told
+        "written",
+        f"{listing}\n{checked}{left}\n{folder}/README.md says what comes next",
+        facts_json,
     )

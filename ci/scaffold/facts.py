@@ -41,7 +41,7 @@ class ServiceFacts:
 def read(catalogue: Catalogue) -> tuple[ServiceFacts, ...]:
     """The facts of every service, from its folder."""
     codes = [service.code for service in catalogue.services]
-    found = []
+    listed = []
     for service in catalogue.services:
         folder = catalogue.root / service.folder
         image = image_facts((folder / "Dockerfile").read_text(encoding="utf-8"), service.folder)
@@ -49,8 +49,8 @@ def read(catalogue: Catalogue) -> tuple[ServiceFacts, ...]:
         if service.package:
             files = [folder / service.package / name for name in SETTINGS]
             text = "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
-        found.append(service_facts(service, image, text, codes))
-    return tuple(found)
+        listed.append(service_facts(service, image, text, codes))
+    return tuple(listed)
 
 
 def service_facts(

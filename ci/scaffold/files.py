@@ -72,14 +72,14 @@ class Addresses:
     @property
     def account(self) -> str:
         """The AWS account of the registry; zeros when it is not of ECR."""
-        found = ECR.fullmatch(self.registry)
-        return found["account"] if found else "0" * 12
+        match = ECR.fullmatch(self.registry)
+        return match["account"] if match else "0" * 12
 
     @property
     def region(self) -> str:
         """The AWS region of the registry."""
-        found = ECR.fullmatch(self.registry)
-        return found["region"] if found else "eu-central-1"
+        match = ECR.fullmatch(self.registry)
+        return match["region"] if match else "eu-central-1"
 
     def host(self, environment: Environment, last: Environment) -> str:
         """The name people open: the domain itself in the last environment."""

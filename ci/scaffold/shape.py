@@ -83,14 +83,14 @@ def faults_together(objects: Sequence[Object]) -> list[str]:
     Two of the same name that differ overwrite each other for ever; a selector that its own pods do
     not match is refused by every cluster.
     """
-    told: dict[tuple[str, str, str], set[str]] = {}
+    fields: dict[tuple[str, str, str], set[str]] = {}
     for item in objects:
         group = str(item.get("apiVersion")).partition("/")[0]
         namespace = (item.get("metadata") or {}).get("namespace") or ""
-        told.setdefault((group, namespace, title(item)), set()).add(repr(item))
+        fields.setdefault((group, namespace, title(item)), set()).add(repr(item))
     lines = [
         f"{name} is there {len(texts)} times, each another"
-        for (_, _, name), texts in told.items()
+        for (_, _, name), texts in fields.items()
         if len(texts) > 1
     ]
     for item in objects:

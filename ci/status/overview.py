@@ -70,14 +70,14 @@ def row(service: Service, environment: str, standing: Standing, repo: SourceRepo
     except Refused as refused:
         problem = str(refused).splitlines()[0]
     runs = standing.ledger.running(environment, service.code)
-    known = runs is not None and repo.knows(runs.source_commit)
+    is_here = runs is not None and repo.knows(runs.source_commit)
     return Row(
         service=service,
         shown=shown,
         runs=runs,
         hold=standing.ledger.holds.get((environment, service.code)),
-        subject=repo.subject(runs.source_commit) if runs and known else None,
-        behind=repo.commits_between(runs.source_commit, repo.commit) if runs and known else None,
+        subject=repo.subject(runs.source_commit) if runs and is_here else None,
+        behind=repo.commits_between(runs.source_commit, repo.commit) if runs and is_here else None,
         problem=problem,
     )
 

@@ -64,5 +64,7 @@ def was_race(said: str) -> bool:
 
 def reasons(said: str) -> str:
     """What the server and its hooks said, without git's own ornament."""
-    kept = [line for line in said.splitlines() if line.startswith(("remote:", "!"))]
-    return "\n".join(f"  {line.removeprefix('remote:').strip()}" for line in kept) or said.strip()
+    reasons = [line for line in said.splitlines() if line.startswith(("remote:", "!"))]
+    return (
+        "\n".join(f"  {line.removeprefix('remote:').strip()}" for line in reasons) or said.strip()
+    )

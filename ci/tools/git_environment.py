@@ -172,9 +172,9 @@ def _runs(path: Path) -> bool:
 
 def _ssh_command(environ: Mapping[str, str], account: Account) -> str:
     """How ssh is called: without the person's configuration; without a key file, by the agent."""
-    known = account.known_hosts or Path(environ.get("HOME", "/")) / ".ssh" / "known_hosts"
+    known_hosts = account.known_hosts or Path(environ.get("HOME", "/")) / ".ssh" / "known_hosts"
     words = ["ssh", "-F", os.devnull, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
-    words += ["-o", f'UserKnownHostsFile="{_plain_path(known)}"']
+    words += ["-o", f'UserKnownHostsFile="{_plain_path(known_hosts)}"']
     words += ["-o", f"GlobalKnownHostsFile={os.devnull}"]
     words += ["-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=10"]
     if account.ssh_key:

@@ -13,11 +13,11 @@ def trailers_of(text: str) -> list[tuple[str, str]]:
     paragraphs = re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n").strip("\n \t"))
     if len(paragraphs) < 2:
         return []
-    found: list[tuple[str, str]] = []
+    trailers: list[tuple[str, str]] = []
     for line in paragraphs[-1].split("\n"):
-        if line[:1] in {" ", "\t"} and found:
-            key, value = found[-1]
-            found[-1] = (key, f"{value} {line.strip()}".strip())
+        if line[:1] in {" ", "\t"} and trailers:
+            key, value = trailers[-1]
+            trailers[-1] = (key, f"{value} {line.strip()}".strip())
         elif match := TRAILER.fullmatch(line):
-            found.append((match["key"], match["value"].strip()))
-    return found
+            trailers.append((match["key"], match["value"].strip()))
+    return trailers

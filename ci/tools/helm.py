@@ -206,7 +206,7 @@ def find(cache_dir: Path, environ: Mapping[str, str]) -> Helm:
     """
     unpacked = _unpacked(cache_dir)
     on_path = environ.get("PATH", os.defpath)
-    found: dict[str, Path | None] = {}
+    programs: dict[str, Path | None] = {}
     for name in ("helm", "kubectl"):
         if named := environ.get(name.upper()):
             path = shutil.which(named, path=on_path)
@@ -216,14 +216,14 @@ def find(cache_dir: Path, environ: Mapping[str, str]) -> Helm:
             path = str(unpacked / name)
         else:
             path = shutil.which(name, path=on_path)
-        found[name] = Path(path).absolute() if path else None
-    if found["helm"] is None:
+        programs[name] = Path(path).absolute() if path else None
+    if programs["helm"] is None:
         raise OutsideFault(
             "there is no Helm: set HELM, or put helm on PATH "
             f"(the one in the package {WHEEL} is for Linux on x86_64; this is "
             f"{platform.system()} on {platform.machine()})"
         )
-    return Helm(found["helm"], found["kubectl"])
+    return Helm(programs["helm"], programs["kubectl"])
 
 
 def _unpacked(cache_dir: Path) -> Path | None:

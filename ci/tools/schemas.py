@@ -42,8 +42,10 @@ BUILT_IN = {
 @cache
 def versions() -> tuple[str, ...]:
     """Those there are schemas of, oldest first, as `1.30`."""
-    found = (re.fullmatch(r"v(1\.\d+)\.\d+-local-strict", each.name) for each in _home().iterdir())
-    return tuple(sorted((each[1] for each in found if each), key=lambda text: int(text[2:])))
+    matches = (
+        re.fullmatch(r"v(1\.\d+)\.\d+-local-strict", each.name) for each in _home().iterdir()
+    )
+    return tuple(sorted((each[1] for each in matches if each), key=lambda text: int(text[2:])))
 
 
 def is_custom(item: Mapping[str, Any]) -> bool:

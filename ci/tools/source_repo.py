@@ -123,10 +123,10 @@ def is_shallow(root: Path) -> bool:
 
 def person(root: Path, environ: Mapping[str, str]) -> tuple[str, str] | None:
     """Name and address of who works in the checkout at `root`; None when git was not told."""
-    found = []
+    names = []
     for key in ("user.name", "user.email"):
         named = environ.get(f"GIT_AUTHOR_{key.partition('.')[2].upper()}")
         done = process.run(["git", "config", "--get", key], cwd=root, timeout_s=LOCAL_S)
-        found.append(named or (done.stdout.strip() if done.code == 0 else ""))
-    name, email = found
+        names.append(named or (done.stdout.strip() if done.code == 0 else ""))
+    name, email = names
     return (name, email) if name and email else None

@@ -25,8 +25,8 @@ class Services:
 
 def services(request: Request) -> Services:
     """The app's adapters."""
-    held: Services = request.app.state.services
-    return held
+    services: Services = request.app.state.services
+    return services
 
 
 ServicesDep = Annotated[Services, Depends(services)]
