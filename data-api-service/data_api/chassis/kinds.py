@@ -1,6 +1,6 @@
 """The root of every error tree: what went wrong as a kind, with its numbers, never as HTTP.
 
-A service derives its own tree in `errors.py`. `api/problems.py` is the one place that turns a kind
+A service derives its own tree in `errors.py`. `problems.py` is the one place that turns a kind
 into a status and a body.
 """
 
