@@ -70,7 +70,8 @@ def _seconds_since(unit: str, times: Times) -> I64:
 
 def _days_in_month(times: Times) -> I64:
     months = times.astype("M8[M]")
-    days: I64 = ((months + 1).astype("M8[D]") - months.astype("M8[D]")).astype(np.int64)
+    following = months + np.timedelta64(1, "M")
+    days: I64 = (following.astype("M8[D]") - months.astype("M8[D]")).astype(np.int64)
     return days
 
 
