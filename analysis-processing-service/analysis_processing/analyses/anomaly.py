@@ -20,7 +20,6 @@ from analysis_processing.analyses.parameters import season_steps
 from analysis_processing.errors import IsCounter
 from analysis_processing.frames import labels_of, to_block
 from analysis_processing.kernels import baseline
-from analysis_processing.kernels.residuals import WINDOW
 from analysis_processing.model import Anomaly
 
 F64 = npt.NDArray[np.float64]
@@ -67,23 +66,18 @@ class Judgement:
 
 
 class Detector:
-    """Everything known about a set of series so far; advances through time, never back."""
+    """Everything known about a set of series so far; advances through time, never back.
 
-    FORMAT = 1
+    state: (series, width), see `kernels.baseline`.
+    """
+
+    FORMAT = 2
 
     def __init__(self, series: int, seasons: tuple[int, ...], warm_up: int) -> None:
-        models = len(seasons) + 1
         self.warm_up = warm_up
-        self.periods: I64 = np.array([0, *seasons], dtype=np.int64)
-        self.phase_starts: I64 = np.array([0, *np.cumsum([0, *seasons])[:-1]], dtype=np.int64)
-        phases = max(int(self.periods.sum()), 1)
-        self.marks: F64 = np.zeros((series, baseline.MARK_FIELDS))
-        self.models: F64 = np.zeros((series, models, baseline.MODEL_FIELDS))
-        self.rings: F64 = np.zeros((series, models, WINDOW))
-        self.ranks: F64 = np.zeros((series, models, WINDOW))
-        self.recent: F64 = np.zeros((series, 2, baseline.RECENT))
-        self.profiles: F64 = np.zeros((series, phases))
-        self.visits: F64 = np.zeros((series, phases))
+        self.seasons = seasons
+        width = baseline.state_width(len(seasons) + 1, max(sum(seasons), 1))
+        self.state: F64 = np.zeros((series, width))
 
     def advance(self, values: F64, first_step: int) -> Judgement:
         """The judgement of the next samples; the state has moved past them.
@@ -92,32 +86,24 @@ class Detector:
         the epoch. Releases the GIL while it computes.
         """
         block = np.ascontiguousarray(values, dtype=np.float64)
-        assert block.shape[0] == self.marks.shape[0]
-        expected, scales, scores = (np.empty(block.shape) for _ in range(3))
+        assert block.shape[0] == self.state.shape[0]
+        judgement = np.empty((3, *block.shape))
+        periods = np.array([0, *self.seasons], dtype=np.int64)
+        first_phases = np.cumsum(periods) - periods
         baseline.advance(
-            block,
-            first_step,
-            self.periods,
-            self.phase_starts,
-            self.warm_up,
-            self.marks,
-            self.models,
-            self.rings,
-            self.ranks,
-            self.recent,
-            self.profiles,
-            self.visits,
-            expected,
-            scales,
-            scores,
+            block, first_step, periods, first_phases, self.warm_up, self.state, judgement
         )
-        return Judgement(expected, scales, scores)
+        return Judgement(*judgement)
 
     def save(self) -> bytes:
         """The whole state as an `.npz` archive of plain arrays."""
         out = io.BytesIO()
         np.savez_compressed(
-            out, format=np.array(self.FORMAT), warm_up=np.array(self.warm_up), **self._arrays()
+            out,
+            format=np.array(self.FORMAT),
+            warm_up=np.array(self.warm_up),
+            seasons=np.array(self.seasons, dtype=np.int64),
+            state=self.state,
         )
         return out.getvalue()
 
@@ -129,15 +115,11 @@ class Detector:
                 raise ValueError(
                     f"detector state of format {int(archive['format'])}, not {cls.FORMAT}"
                 )
-            seasons = tuple(int(period) for period in archive["periods"][1:])
-            made = cls(archive["marks"].shape[0], seasons, int(archive["warm_up"]))
-            for name in made._arrays():
-                setattr(made, name, np.ascontiguousarray(archive[name]))
-        return made
-
-    def _arrays(self) -> dict[str, Any]:
-        names = ("periods", "phase_starts", "marks", "models", "rings", "ranks")
-        return {name: getattr(self, name) for name in (*names, "recent", "profiles", "visits")}
+            state: F64 = archive["state"]
+            seasons = tuple(archive["seasons"].tolist())
+            detector = cls(state.shape[0], seasons, int(archive["warm_up"]))
+        detector.state[:] = state
+        return detector
 
 
 def directed(scores: F64, direction: str) -> F64:

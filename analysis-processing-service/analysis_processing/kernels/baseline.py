@@ -10,25 +10,42 @@ on trial for its first full period after its first: while on trial, a sample is 
 model explains it better; afterwards by the model with the smaller (capped, discounted) squared
 error. So the choice of a season is causal too, and a prefix is scored as it will be for ever.
 
-Four habits make it robust: corrections are clipped; a surprise that lasts REBASE samples is
+Four habits make it robust: corrections are clipped; a surprise that lasts RECENT samples is
 accepted as the new level; a phase that surprises in two consecutive periods is believed; surprises
 that keep coming back raise the scale until they are surprises no more.
+
+The state of a series is one row of float64:
+
+    marks | models | rings | ranks | recent samples | profile | visits
 """
+
+# ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
+
+import functools
 
 import numpy as np
 
-from analysis_processing.chassis.jit import float64, int64, kernel, types, void
-from analysis_processing.kernels.residuals import median_of, push, robust_sigma
+from analysis_processing.chassis.jit import (
+    F64_ROWS,
+    F64_ROWS_OUT,
+    I64S,
+    float64,
+    inlined,
+    int64,
+    kernel,
+    types,
+    void,
+)
+from analysis_processing.kernels.residuals import WINDOW, median_of, push, robust_sigma
 
 RECENT = 12  # raw samples remembered; also how long a surprise lasts before it is the new level
-SMOOTHED = (
-    7  # a phase is first learned as the median of this many neighbours: edges stay, spikes go
-)
+NEIGHBOURS = 7  # a phase is first learned as the median of so many: edges stay, spikes go
 SETTLED = 16  # residuals a model needs before its scale means something
 SURPRISE = 4.0  # scales; learning changes its manner here, whatever the caller's alarm threshold
 LEANING = 2.0  # scales; season residuals this far to one side again and again are no noise
 CLIP = 3.0  # scales; a single sample moves a model at most as far as one of this size would
 GAP_RESTART = 32  # missing samples after which the old level is history
+RESTART_SAMPLES = 5.0  # samples after such a gap that the level alone does not judge
 SCORE_MAX = 1000.0
 FLOOR = 1e-4  # of the expected value: a still series may breathe this much
 LEVEL_RATE = 0.15
@@ -39,238 +56,336 @@ MEMORY_SHARE = 0.25  # a surprise of the remembered size scores 1 / this
 MEMORY_DECAY = 1.0 / 2048.0
 ERROR_CAP = 8.0  # scales, in the contest between models
 
-# columns of `models`, one row a (series, model)
+# marks of a series
+SEEN, GAP, RECENT_CURSOR, RECENT_FILLED, RESTARTING = range(5)
+MARK_FIELDS = 5
+# columns of `models`, one row a model: what it has learned
 OFFSET, RUN, FILLED, CURSOR, SIGMA, MEMORY, TRIAL, GAIN, LEAN = range(9)
 MODEL_FIELDS = 9
-# columns of `marks`, one row a series
-SEEN, GAP, RECENT_CURSOR, RECENT_FILLED, SETTLE = range(5)
-MARK_FIELDS = 5
+# columns of `now`, one row a model: what it makes of the sample at hand
+GUESS, ERROR, WIDTH, READY = range(4)
+NOW_FIELDS = 4
+# rows of `recent`
+VALUE, STEP = range(2)
+# rows of `judgement`
+EXPECTED, SCALE, SCORE = range(3)
 # values of `visits`, one a phase
 UNSEEN, CALM, SURPRISED = 0.0, 1.0, 2.0
 
-BLOCK = types.Array(float64, 2, "C")
-CUBE = types.Array(float64, 3, "C")
-INDEX = types.Array(int64, 1, "C")
+JUDGEMENT_OUT = types.Array(float64, 3, "C")
 
 
-@kernel(
-    void(
-        BLOCK,
-        int64,
-        INDEX,
-        INDEX,
-        int64,
-        BLOCK,
-        CUBE,
-        CUBE,
-        CUBE,
-        CUBE,
-        BLOCK,
-        BLOCK,
-        BLOCK,
-        BLOCK,
-        BLOCK,
+# a tenth less CPU than what LLVM inlines by itself (benchmarks/bench_anomaly.py)
+step = functools.partial(inlined, inline="always")
+
+
+def state_width(models: int, phases: int) -> int:
+    """How many float64 the state of one series is."""
+    return MARK_FIELDS + models * (MODEL_FIELDS + 2 * WINDOW) + 2 * RECENT + 2 * phases
+
+
+@step
+def cut(state: np.ndarray, models: int, phases: int) -> tuple[np.ndarray, ...]:
+    """The parts of a series' state, as views, in the order of the drawing above."""
+    a = MARK_FIELDS
+    b = a + models * MODEL_FIELDS
+    c = b + models * WINDOW
+    d = c + models * WINDOW
+    e = d + 2 * RECENT
+    f = e + phases
+    return (
+        state[:a],
+        state[a:b].reshape(models, MODEL_FIELDS),
+        state[b:c].reshape(models, WINDOW),
+        state[c:d].reshape(models, WINDOW),
+        state[d:e].reshape(2, RECENT),
+        state[e:f],
+        state[f:],
     )
-)
-def advance(  # noqa: PLR0917  numba passes by position
+
+
+@step
+def notice_gap(mark: np.ndarray) -> None:
+    """The gap before a sample is closed; after a long one the level is learned anew."""
+    if mark[GAP] >= GAP_RESTART and mark[SEEN] > 0.0:
+        mark[RESTARTING] = RESTART_SAMPLES
+        mark[RECENT_FILLED] = 0.0
+        mark[RECENT_CURSOR] = 0.0
+    mark[GAP] = 0.0
+
+
+@step
+def predict(
+    x: float,
+    any_seen: bool,
+    phases: np.ndarray,
+    models: np.ndarray,
+    profile: np.ndarray,
+    visits: np.ndarray,
+    now: np.ndarray,
+) -> None:
+    """`now` says what each model expected, how wrong it was and how wide its usual errors are."""
+    for m in range(now.shape[0]):
+        base = 0.0
+        now[m, READY] = 1.0 if any_seen else 0.0
+        if m > 0:
+            base = profile[phases[m]]
+            if visits[phases[m]] == UNSEEN:
+                now[m, READY] = 0.0
+        model = models[m]
+        guess = base + model[OFFSET]
+        now[m, GUESS] = guess
+        now[m, ERROR] = x - guess
+        now[m, WIDTH] = max(model[SIGMA], MEMORY_SHARE * model[MEMORY], FLOOR * abs(guess))
+
+
+@step
+def choose_judge(periods: np.ndarray, models: np.ndarray, now: np.ndarray) -> int:
+    """The model that judges this sample: the best of the tried, or a closer one on trial."""
+    judge = 0
+    best = 0.0
+    for m in range(1, periods.size):
+        tried = models[m, TRIAL] >= periods[m]
+        if now[m, READY] == 1.0 and tried and models[m, GAIN] > best:
+            best = models[m, GAIN]
+            judge = m
+    for m in range(1, periods.size):
+        on_trial = (
+            now[m, READY] == 1.0 and models[m, FILLED] >= SETTLED and models[m, TRIAL] < periods[m]
+        )
+        closer = abs(now[m, ERROR]) * now[judge, WIDTH] < abs(now[judge, ERROR]) * now[m, WIDTH]
+        if on_trial and closer:
+            judge = m
+    return judge
+
+
+@step
+def score_of(error: float, width: float) -> float:
+    """`error` in widths, within ±SCORE_MAX; any error at all is beyond a width of 0."""
+    if error == 0.0:
+        return 0.0
+    score = error / width if width > 0.0 else np.inf * np.sign(error)
+    return min(max(score, -SCORE_MAX), SCORE_MAX)
+
+
+@step
+def remember(x: float, at_step: int, mark: np.ndarray, recent: np.ndarray) -> int:
+    """The sample is among the recent ones; where it stands there."""
+    cursor = int(mark[RECENT_CURSOR])
+    recent[VALUE, cursor] = x
+    recent[STEP, cursor] = float(at_step)
+    mark[RECENT_CURSOR] = float((cursor + 1) % RECENT)
+    mark[RECENT_FILLED] = min(mark[RECENT_FILLED] + 1.0, float(RECENT))
+    return cursor
+
+
+@step
+def compete(periods: np.ndarray, models: np.ndarray, now: np.ndarray) -> None:
+    """Each season's gain follows the squared error it avoids, capped, against the level's."""
+    narrowest = now[0, WIDTH]
+    for m in range(1, periods.size):
+        if now[m, READY] == 1.0 and models[m, FILLED] >= SETTLED:
+            narrowest = min(narrowest, now[m, WIDTH])
+    cap = ERROR_CAP * narrowest
+    for m in range(1, periods.size):
+        if now[m, READY] == 1.0 and models[m, FILLED] >= SETTLED:
+            models[m, TRIAL] += 1.0
+            if cap > 0.0:
+                plain = min(abs(now[0, ERROR]), cap) / cap
+                seasonal = min(abs(now[m, ERROR]), cap) / cap
+                avoided = plain * plain - seasonal * seasonal
+                models[m, GAIN] += (avoided - models[m, GAIN]) / periods[m]
+
+
+@step
+def visit_first(
+    cursor: int,
+    first_phase: int,
+    period: int,
+    offset: float,
+    recent: np.ndarray,
+    profile: np.ndarray,
+    visits: np.ndarray,
+    scratch: np.ndarray,
+) -> None:
+    """An unseen phase, NEIGHBOURS // 2 samples ago, is the median of those around it."""
+    centre = int(recent[STEP, (cursor + RECENT - NEIGHBOURS // 2) % RECENT])
+    phase = first_phase + centre % period
+    if visits[phase] != UNSEEN:
+        return
+    newest = int(recent[STEP, cursor])
+    oldest = int(recent[STEP, (cursor + RECENT - NEIGHBOURS + 1) % RECENT])
+    if newest - oldest < 2 * NEIGHBOURS:
+        for j in range(NEIGHBOURS):
+            scratch[j] = recent[VALUE, (cursor + RECENT - j) % RECENT]
+        profile[phase] = median_of(scratch, NEIGHBOURS) - offset
+        visits[phase] = CALM
+
+
+@step
+def run_on(run: float, side: float) -> float:
+    """The length of a run to one side (its sign), one longer or begun anew."""
+    return run + side if run * side > 0.0 else side
+
+
+@step
+def count_runs(error: float, surprising: bool, leaning: bool, model: np.ndarray) -> None:
+    """Runs of surprising and of leaning errors are one longer, or over."""
+    side = 1.0 if error > 0.0 else -1.0
+    model[LEAN] = run_on(model[LEAN], side) if leaning else 0.0
+    if not surprising:
+        model[RUN] = 0.0
+        model[MEMORY] -= MEMORY_DECAY * model[MEMORY]
+        return
+    if model[RUN] * side <= 0.0:
+        model[MEMORY] += MEMORY_RATE * (abs(error) - model[MEMORY])
+    model[RUN] = run_on(model[RUN], side)
+
+
+@step
+def move_level(
+    move: float, mark: np.ndarray, model: np.ndarray, recent: np.ndarray, scratch: np.ndarray
+) -> None:
+    """The level follows the sample; a young or restarting one is the median of the recent."""
+    if mark[SEEN] < RECENT or mark[RESTARTING] > 0.0:
+        n_recent = int(mark[RECENT_FILLED])
+        for j in range(n_recent):
+            scratch[j] = recent[VALUE, j]
+        model[OFFSET] = median_of(scratch, n_recent)
+    else:
+        model[OFFSET] += LEVEL_RATE * move
+
+
+@step
+def move_season(
+    move: float,
+    error: float,
+    surprising: bool,
+    phase: int,
+    model: np.ndarray,
+    profile: np.ndarray,
+    visits: np.ndarray,
+) -> None:
+    """Offset and phase follow the sample; a phase that surprises twice running is believed."""
+    model[OFFSET] += OFFSET_RATE * move
+    if surprising and visits[phase] == SURPRISED:
+        profile[phase] += error
+        visits[phase] = CALM
+    else:
+        profile[phase] += PROFILE_RATE * move
+        visits[phase] = SURPRISED if surprising else CALM
+
+
+@step
+def rebase(
+    m: int,
+    first_phase: int,
+    period: int,
+    model: np.ndarray,
+    recent: np.ndarray,
+    profile: np.ndarray,
+    scratch: np.ndarray,
+) -> None:
+    """A surprise that stayed for RECENT samples is the new level."""
+    for j in range(RECENT):
+        scratch[j] = recent[VALUE, j]
+        if m > 0:
+            scratch[j] -= profile[first_phase + int(recent[STEP, j]) % period]
+    model[OFFSET] = median_of(scratch, RECENT)
+    model[RUN] = 0.0
+
+
+@step
+def widen(residual: float, model: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> None:
+    """The residual is in the window, and SIGMA is of the window."""
+    filled = int(model[FILLED])
+    cursor = int(model[CURSOR])
+    push(ring, ranked, filled, cursor, residual)
+    filled = min(filled + 1, ring.size)
+    model[FILLED] = float(filled)
+    model[CURSOR] = float((cursor + 1) % ring.size)
+    model[SIGMA] = robust_sigma(ranked, filled)
+
+
+@kernel(void(F64_ROWS, int64, I64S, I64S, int64, F64_ROWS_OUT, JUDGEMENT_OUT))
+def advance(
     values: np.ndarray,
     first_step: int,
     periods: np.ndarray,
-    phase_starts: np.ndarray,
+    first_phases: np.ndarray,
     warm_up: int,
-    marks: np.ndarray,
-    models: np.ndarray,
-    rings: np.ndarray,
-    ranks: np.ndarray,
-    recent: np.ndarray,
-    profiles: np.ndarray,
-    visits: np.ndarray,
-    expected: np.ndarray,
-    scales: np.ndarray,
-    scores: np.ndarray,
+    state: np.ndarray,
+    judgement: np.ndarray,
 ) -> None:
-    """`expected`, `scales` and signed `scores` hold the judgement of every sample; state moved on.
+    """`judgement` is of every sample, and `state` has moved past them.
 
     values: (series, time), NaN or infinite = no sample; column i is step `first_step + i` since
-    the epoch. periods: (models,) in steps, [0] = 0. phase_starts: (models,) where each season's
-    phases begin in `profiles` and `visits` (series, phases). marks: (series, MARK_FIELDS).
-    models: (series, models, MODEL_FIELDS). rings, ranks: (series, models, WINDOW).
-    recent: (series, 2, RECENT): values, and their steps. Out arrays have the shape of `values`:
-    NaN where there is no sample, in the warm-up and while a series settles after a long gap.
-    A score is (value - expected) / scale, within +-SCORE_MAX.
+    the epoch. periods: (models,) in steps, [0] = 0. first_phases: (models,) where each season's
+    phases begin in profile and visits. state: (series, state_width). judgement: (3, series, time):
+    what was expected, its scale, and the signed score (value - expected) / scale within
+    ±SCORE_MAX; NaN where there is no sample, in the warm-up and in a restart after a long gap.
     """
     n_models = periods.size
-    guesses = np.zeros(n_models)
-    errors = np.zeros(n_models)
-    widths = np.zeros(n_models)
-    ready = np.zeros(n_models, dtype=np.int64)
+    n_phases = max(periods.sum(), 1)
+    now = np.zeros((n_models, NOW_FIELDS))
+    phases = np.zeros(n_models, dtype=np.int64)
     scratch = np.zeros(RECENT)
+    judgement[:] = np.nan
     for s in range(values.shape[0]):
-        mark = marks[s]
-        profile = profiles[s]
-        visited = visits[s]
+        mark, models, rings, ranks, recent, profile, visits = cut(state[s], n_models, n_phases)
         for i in range(values.shape[1]):
             x = values[s, i]
-            expected[s, i] = np.nan
-            scales[s, i] = np.nan
-            scores[s, i] = np.nan
             if not np.isfinite(x):
                 mark[GAP] += 1.0
                 continue
-            step = first_step + i
-            if mark[GAP] >= GAP_RESTART and mark[SEEN] > 0.0:
-                mark[SETTLE] = 5.0
-                mark[RECENT_FILLED] = 0.0
-                mark[RECENT_CURSOR] = 0.0
-            mark[GAP] = 0.0
+            notice_gap(mark)
+            at_step = first_step + i
+            for m in range(1, n_models):
+                phases[m] = first_phases[m] + at_step % periods[m]
+            predict(x, mark[SEEN] > 0.0, phases, models, profile, visits, now)
 
-            # what each model expected, and how wide its ordinary residuals are
+            judge = choose_judge(periods, models, now)
+            if mark[SEEN] >= warm_up and not (mark[RESTARTING] > 0.0 and judge == 0):
+                judgement[EXPECTED, s, i] = now[judge, GUESS]
+                judgement[SCALE, s, i] = now[judge, WIDTH]
+                judgement[SCORE, s, i] = score_of(now[judge, ERROR], now[judge, WIDTH])
+
+            cursor = remember(x, at_step, mark, recent)
+            compete(periods, models, now)
             for m in range(n_models):
-                base = 0.0
-                ready[m] = 1 if mark[SEEN] > 0.0 else 0
-                if m > 0:
-                    phase = phase_starts[m] + step % periods[m]
-                    base = profile[phase]
-                    if visited[phase] == UNSEEN:
-                        ready[m] = 0
-                guesses[m] = base + models[s, m, OFFSET]
-                errors[m] = x - guesses[m]
-                widths[m] = max(
-                    models[s, m, SIGMA],
-                    MEMORY_SHARE * models[s, m, MEMORY],
-                    FLOOR * abs(guesses[m]),
-                )
-
-            # the model that judges this sample
-            judge = 0
-            best = 0.0
-            for m in range(1, n_models):
-                tried = models[s, m, TRIAL] >= periods[m]
-                if ready[m] == 1 and tried and models[s, m, GAIN] > best:
-                    best = models[s, m, GAIN]
-                    judge = m
-            for m in range(1, n_models):
-                on_trial = (
-                    ready[m] == 1
-                    and models[s, m, FILLED] >= SETTLED
-                    and models[s, m, TRIAL] < periods[m]
-                )
-                if on_trial and abs(errors[m]) * widths[judge] < abs(errors[judge]) * widths[m]:
-                    judge = m
-            width = widths[judge]
-            score = 0.0
-            if errors[judge] != 0.0:
-                score = errors[judge] / width if width > 0.0 else np.inf * np.sign(errors[judge])
-            score = min(max(score, -SCORE_MAX), SCORE_MAX)
-            settling = mark[SETTLE] > 0.0 and judge == 0
-            if mark[SEEN] >= warm_up and not settling:
-                expected[s, i] = guesses[judge]
-                scales[s, i] = width
-                scores[s, i] = score
-
-            # remember the raw sample
-            cursor = int(mark[RECENT_CURSOR])
-            recent[s, 0, cursor] = x
-            recent[s, 1, cursor] = float(step)
-            mark[RECENT_CURSOR] = float((cursor + 1) % RECENT)
-            mark[RECENT_FILLED] = min(mark[RECENT_FILLED] + 1.0, float(RECENT))
-            n_recent = int(mark[RECENT_FILLED])
-
-            # the contest: a season earns its place by the errors it avoids
-            narrowest = widths[0]
-            for m in range(1, n_models):
-                if ready[m] == 1 and models[s, m, FILLED] >= SETTLED:
-                    narrowest = min(narrowest, widths[m])
-            for m in range(1, n_models):
-                if ready[m] == 1 and models[s, m, FILLED] >= SETTLED:
-                    models[s, m, TRIAL] += 1.0
-                    cap = ERROR_CAP * narrowest
-                    if cap > 0.0:
-                        plain = min(abs(errors[0]), cap) / cap
-                        seasonal = min(abs(errors[m]), cap) / cap
-                        avoided = plain * plain - seasonal * seasonal
-                        models[s, m, GAIN] += (avoided - models[s, m, GAIN]) / periods[m]
-
-            # each model learns
-            for m in range(n_models):
-                model = models[s, m]
-                phase = 0
-                if m > 0 and n_recent >= SMOOTHED:  # a first visit, seen with its neighbours
-                    for j in range(SMOOTHED):
-                        scratch[j] = recent[s, 0, (cursor + RECENT - j) % RECENT]
-                    oldest = int(recent[s, 1, (cursor + RECENT - SMOOTHED + 1) % RECENT])
-                    centre = int(recent[s, 1, (cursor + RECENT - SMOOTHED // 2) % RECENT])
-                    phase = phase_starts[m] + centre % periods[m]
-                    if visited[phase] == UNSEEN and step - oldest < 2 * SMOOTHED:
-                        profile[phase] = median_of(scratch, SMOOTHED) - model[OFFSET]
-                        visited[phase] = CALM
-                if ready[m] == 0:
+                model = models[m]
+                if m > 0 and mark[RECENT_FILLED] >= NEIGHBOURS:
+                    visit_first(
+                        cursor,
+                        first_phases[m],
+                        periods[m],
+                        model[OFFSET],
+                        recent,
+                        profile,
+                        visits,
+                        scratch,
+                    )
+                if now[m, READY] == 0.0:
                     if m == 0:
                         model[OFFSET] = x
                     continue
-                if m > 0:
-                    phase = phase_starts[m] + step % periods[m]
-                error = errors[m]
+                error, width = now[m, ERROR], now[m, WIDTH]
                 settled = model[FILLED] >= SETTLED
-                reach = CLIP * widths[m]
-                surprising = settled and abs(error) > SURPRISE * widths[m]
-                move = error
-                residual = abs(error)
+                surprising = settled and abs(error) > SURPRISE * width
+                leaning = m > 0 and settled and abs(error) > LEANING * width
+                move, residual = error, abs(error)
                 if settled:
-                    move = min(max(error, -reach), reach)
-                    residual = min(residual, SURPRISE * widths[m])
-                # a season that is missed for a while leans to one side
-                leaning = m > 0 and settled and abs(error) > LEANING * widths[m]
-                side = 1.0 if error > 0.0 else -1.0
-                if not leaning:
-                    model[LEAN] = 0.0
-                elif model[LEAN] * side > 0.0:
-                    model[LEAN] += side
+                    move = min(max(error, -CLIP * width), CLIP * width)
+                    residual = min(residual, SURPRISE * width)
+                count_runs(error, surprising, leaning, model)
+                if m == 0:
+                    move_level(move, mark, model, recent, scratch)
                 else:
-                    model[LEAN] = side
-                # runs of surprises to one side
-                if surprising:
-                    if model[RUN] * side > 0.0:
-                        model[RUN] += side
-                    else:
-                        model[RUN] = side
-                        model[MEMORY] += MEMORY_RATE * (abs(error) - model[MEMORY])
-                else:
-                    model[RUN] = 0.0
-                    model[MEMORY] -= MEMORY_DECAY * model[MEMORY]
-                # the centre
-                if m == 0 and (mark[SEEN] < RECENT or mark[SETTLE] > 0.0):
-                    for j in range(n_recent):
-                        scratch[j] = recent[s, 0, j]
-                    model[OFFSET] = median_of(scratch, n_recent)
-                elif m == 0:
-                    model[OFFSET] += LEVEL_RATE * move
-                else:
-                    model[OFFSET] += OFFSET_RATE * move
-                    if surprising and visited[phase] == SURPRISED:
-                        profile[phase] += error
-                        visited[phase] = CALM
-                    else:
-                        profile[phase] += PROFILE_RATE * move
-                        visited[phase] = SURPRISED if surprising else CALM
-                # a surprise that stays is the new level
-                if abs(model[RUN]) >= RECENT and n_recent == RECENT:
-                    for j in range(RECENT):
-                        scratch[j] = recent[s, 0, j]
-                        if m > 0:
-                            past = int(recent[s, 1, j])
-                            scratch[j] -= profile[phase_starts[m] + past % periods[m]]
-                    model[OFFSET] = median_of(scratch, RECENT)
-                    model[RUN] = 0.0
-                # the width
+                    move_season(move, error, surprising, phases[m], model, profile, visits)
+                if abs(model[RUN]) >= RECENT and mark[RECENT_FILLED] == RECENT:
+                    rebase(m, first_phases[m], periods[m], model, recent, profile, scratch)
                 # the rest of a streak would widen what it stands out from
                 if abs(model[RUN]) <= 1.0 and abs(model[LEAN]) <= 1.0:
-                    filled = int(model[FILLED])
-                    at = int(model[CURSOR])
-                    push(rings[s, m], ranks[s, m], filled, at, residual)
-                    filled = min(filled + 1, rings.shape[2])
-                    model[FILLED] = float(filled)
-                    model[CURSOR] = float((at + 1) % rings.shape[2])
-                    model[SIGMA] = robust_sigma(ranks[s, m], filled)
+                    widen(residual, model, rings[m], ranks[m])
             mark[SEEN] += 1.0
-            mark[SETTLE] = max(mark[SETTLE] - 1.0, 0.0)
+            mark[RESTARTING] = max(mark[RESTARTING] - 1.0, 0.0)

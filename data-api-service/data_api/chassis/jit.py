@@ -75,13 +75,16 @@ def kernel(*signatures: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return compile_now
 
 
-def inlined(function: Callable[P, R]) -> Callable[P, R]:
-    """A small step of a kernel: compiled with its caller, for whatever types the caller has."""
+def inlined(function: Callable[P, R], inline: str = "never") -> Callable[P, R]:
+    """A small step of a kernel: compiled with its caller, for whatever types the caller has.
+
+    inline: numba's own; "always" copies the step into its caller before LLVM decides, which some
+    kernels run faster with, and all compile slower.
+    """
     if not JIT:
         return _wrapping(function)
-    return cast(
-        "Callable[P, R]", numba.njit(nogil=True, boundscheck=False, error_model="numpy")(function)
-    )
+    options = {"nogil": True, "boundscheck": False, "error_model": "numpy", "inline": inline}
+    return cast("Callable[P, R]", numba.njit(**options)(function))
 
 
 def compile_all(package: ModuleType) -> None:
