@@ -1,0 +1,1 @@
+"""A running hub is killed, frozen and fed nonsense, while a ledger keeps what it acknowledged."""
