@@ -5,7 +5,8 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import psutil
 
 from ci.errors import OutsideFault, Refused, UsageError
 from ci.model import Catalogue
-from ci.native import postgres, probe, state
+from ci.native import net, postgres, state
 from ci.native.logs import Follower, render, tail
 from ci.outcome import Outcome
 from ci.screen import Screen
@@ -23,59 +24,29 @@ STOP_TIMEOUT_S = 45.0
 LOG_LINES_FIRST = 40
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """`rows` in columns, the first row being the heads."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-
-
-def duration(seconds: float) -> str:
-    """`3 h 04 min`, `4 min 05 s`, `12 s`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-def memory_mb(pid: int) -> float | None:
-    """Memory of the process and its children in MB; a shared page counts in parts (PSS)."""
-    try:
-        leader = psutil.Process(pid)
-        group = [leader, *leader.children(recursive=True)]
-    except psutil.Error:
-        return None
-    total = 0
-    for member in group:
-        with contextlib.suppress(psutil.Error):
-            full = member.memory_full_info()
-            total += getattr(full, "pss", 0) or full.uss
-    return total / 1e6
-
-
 def processes(catalogue: Catalogue, settings: Settings) -> Outcome:
     """The table of the run's processes; `OutsideFault` when one is not ready or none runs."""
     run = _state(settings)
     if run is None:
         raise OutsideFault("not running; `make run` starts it", status="not_running")
+    if not run:
+        raise OutsideFault(f"it runs, and could not write {settings.state_file}", status="unknown")
+    probes = {s.code: f"{run['urls'][s.code]}{s.ready}" for s in catalogue.services}
     rows = [("process", "pid", "port", "up for", "memory", "restarts", "ready")]
-    services = {service.code: service for service in catalogue.services}
     facts = []
     for name, process in run["processes"].items():
-        pid, service, port, up, why = process["pid"], services.get(name), "", "", None
-        memory = memory_mb(pid) if pid else None
-        if service:
-            port = run["urls"][name].rsplit(":", 1)[1]
-        if not pid:
-            why = "not running"
-        else:
-            up = duration(time.time() - process["started_at"])
-            if service:
-                why = asyncio.run(probe.not_ready(f"{run['urls'][name]}{service.ready}"))
+        pid, url = process["pid"], probes.get(name)
+        why = not_running(pid, run["launcher"])
+        if why is None and url:
+            why = asyncio.run(net.not_ready(url))
+        memory = None if not_running(pid, run["launcher"]) else memory_mb(pid)
+        up = (
+            ""
+            if memory is None
+            else str(timedelta(seconds=int(time.time() - process["started_at"])))
+        )
         used = "" if memory is None else f"{memory:.0f} MB"
+        port = url.split(":")[2].split("/")[0] if url else ""
         rows.append((name, str(pid or "-"), port, up, used, str(process["restarts"]), why or "yes"))
         facts.append({"process": name, "pid": pid, "memory_mb": memory, "not_ready": why})
     total = sum(fact["memory_mb"] or 0 for fact in facts)
@@ -86,24 +57,55 @@ def processes(catalogue: Catalogue, settings: Settings) -> Outcome:
     return Outcome("ready", text, everything)
 
 
-def _state(settings: Settings) -> dict[str, Any] | None:
+def not_running(pid: int | None, launcher: int) -> str | None:
+    """Why that child of the launcher does not run, whatever a file says; None when it does."""
+    if pid is None:
+        return "not running"
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if process.ppid() == launcher and process.status() != psutil.STATUS_ZOMBIE:
+            return None
+    return "this pid has ended, and no newer one could be written down"
+
+
+def memory_mb(pid: int) -> float:
+    """Memory of the process and its children in MB; a shared page counts in parts (PSS)."""
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        leader = psutil.Process(pid)
+        for member in (leader, *leader.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                full = member.memory_full_info()
+                total += getattr(full, "pss", 0) or full.uss
+    return total / 1e6
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """`rows` in columns, the first row being the heads."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _state(settings: Settings) -> Mapping[str, Any] | None:
     """What the run here tells of itself; None when none runs."""
     return state.read(settings.state_file) if state.is_running(settings.data_dir) else None
 
 
-def logs(settings: Settings, names: Iterable[str], *, follow: bool) -> Outcome:
+def logs(settings: Settings, names: Sequence[str], *, follow: bool) -> Outcome:
     """Print the last lines of the logs, of `names` or all, and then what comes."""
     files = {path.stem: path for path in sorted((settings.data_dir / "logs").glob("*.log"))}
-    chosen = list(names) or list(files)
+    chosen = names or list(files)
     if missing := [name for name in chosen if name not in files]:
         raise UsageError(f"no log of {', '.join(missing)}; there are {', '.join(files) or 'none'}")
     screen = Screen(colour=settings.colour)
     colour = settings.colour and screen.is_terminal
-    followers = []
+    followers = [Follower(name, files[name]) for name in chosen]
     for name in chosen:
         for line in tail(files[name], LOG_LINES_FIRST):
             screen.line(render(line, name, colour=colour))
-        followers.append(Follower(name, files[name], files[name].stat().st_size))
     while follow and state.is_running(settings.data_dir):
         for follower in followers:
             for line in follower.new_lines():
@@ -135,7 +137,13 @@ def clean(catalogue: Catalogue, settings: Settings, *, yes: bool, dry_run: bool 
     """Data, caches and environments are gone, after a yes."""
     if state.is_running(settings.data_dir):
         raise Refused("it is running; `make stop` first")
-    there = [path for path in _belongings(catalogue, settings) if path.exists()]
+    made = [settings.data_dir, settings.cache_dir]
+    if settings.data_dir.exists():
+        server = postgres.Server.of_run(settings.data_dir)
+        made += {server.socket_dir, server.data_dir.parent} - {settings.data_dir}
+    for service in catalogue.services:
+        made += [catalogue.root / service.folder / name for name in (".venv", "dist")]
+    there = [path for path in made if path.exists()]
     if not there:
         return Outcome("nothing", "nothing to delete")
     sizes = "\n".join(f"  {_size_mb(path):8.1f} MB  {path}" for path in there)
@@ -152,24 +160,5 @@ def clean(catalogue: Catalogue, settings: Settings, *, yes: bool, dry_run: bool 
     return Outcome("done", "deleted", {"folders": [str(path) for path in there]})
 
 
-def _belongings(catalogue: Catalogue, settings: Settings) -> list[Path]:
-    """All folders that runs, tests and builds have made, here and elsewhere."""
-    where = [settings.data_dir, settings.cache_dir]
-    if settings.data_dir.exists():
-        place = postgres.place(settings.data_dir)
-        where += [place.socket_dir]
-        if place.data_dir.parent != settings.data_dir:
-            where.append(place.data_dir.parent)
-    for service in catalogue.services:
-        where += [catalogue.root / service.folder / name for name in (".venv", "dist")]
-    return where
-
-
 def _size_mb(folder: Path) -> float:
-    """Size of the files under `folder`, a file with several names counted once."""
-    sizes: dict[tuple[int, int], int] = {}
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            status = path.lstat()
-            sizes[status.st_dev, status.st_ino] = status.st_size
-    return sum(sizes.values()) / 1e6
+    return sum(path.lstat().st_size for path in folder.rglob("*")) / 1e6

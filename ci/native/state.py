@@ -28,54 +28,49 @@ def take(data_dir: Path) -> int:
 
 def is_running(data_dir: Path) -> bool:
     """Whether a run uses `data_dir` now."""
-    try:
-        descriptor = os.open(data_dir / "lock", os.O_RDWR)
-    except OSError:
+    if not (data_dir / "lock").exists():
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        os.close(take(data_dir))
+    except OutsideFault:
         return True
-    finally:
-        os.close(descriptor)
     return False
 
 
-def write(path: Path, state: Mapping[str, Any]) -> None:
-    """`path` holds `state`, whole at every moment, readable by its owner only: it carries a key."""
-    _replace(path, json.dumps(state, indent=1))
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """`path` holds `content`, whole at every moment, readable by its owner only."""
+    replace(path, json.dumps(content, indent=1))
 
 
-def write_pid(path: Path, pid: int | None) -> None:
-    """`path` holds the pid, whole at every moment; there is no such file while nobody has one."""
-    if pid is None:
-        path.unlink(missing_ok=True)
-    else:
-        _replace(path, f"{pid}\n")
-
-
-def _replace(path: Path, text: str) -> None:
+def replace(path: Path, text: str, *, durable: bool = False) -> None:
+    """`path` holds `text`, whole at every moment, readable by its owner only; or what it held."""
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    partial.rename(path)
-
-
-def read(path: Path) -> dict[str, Any] | None:
-    """The state in `path`; None when there is none."""
     try:
-        state: dict[str, Any] = json.loads(path.read_text())
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of `path`; empty when there is none."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
-        return None
-    return state
+        return {}
+    return content
 
 
-def launcher(state: Mapping[str, Any]) -> psutil.Process | None:
-    """The launcher that wrote `state`, if it still runs and its number was not given to another."""
+def launcher(content: Mapping[str, Any]) -> psutil.Process | None:
+    """The launcher that wrote `content`, if it still runs and its pid was not given to another."""
     try:
-        process = psutil.Process(int(state["launcher"]))
-        same = abs(process.create_time() - float(state["launcher_created"])) < 1
+        process = psutil.Process(int(content["launcher"]))
+        same = abs(process.create_time() - float(content["launcher_created"])) < 1
     except (psutil.Error, KeyError, ValueError):
         return None
     return process if same else None
