@@ -1,11 +1,9 @@
 """Leaves no process behind, however the launcher ends. Standard library only.
 
-Run as a script in a session of its own. It reads `+ GROUP SIGNAL` on stdin for each process group
-that starts and `- GROUP` for each that has ended. When stdin ends the launcher is gone, and what is
-still listed is stopped.
+Run as a script in a session of its own. Each line on stdin is the list of process groups that run
+now (`GROUP:SIGNAL …`). When stdin ends the launcher is gone, and what is listed last is stopped.
 """
 
-import contextlib
 import os
 import signal
 import sys
@@ -44,19 +42,13 @@ def stop(groups: Mapping[int, int]) -> set[int]:
 
 
 def main() -> None:
-    """Keep the list until stdin ends, then stop what is on it."""
+    """Keep the last list until stdin ends, then stop what is on it."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    groups: dict[int, int] = {}
+    last = ""
     for line in sys.stdin:
-        sign, *numbers = line.split()
-        with contextlib.suppress(ValueError):
-            if sign == "+":
-                group, number = map(int, numbers)
-                groups[group] = number
-            else:
-                groups.pop(int(numbers[0]), None)
-    stop(groups)
+        last = line
+    stop({int(group): int(number) for group, number in (i.split(":") for i in last.split())})
 
 
 if __name__ == "__main__":

@@ -313,8 +313,9 @@ async def _once(
 
 
 async def _must(argv: list[str | Path], cwd: Path, env: Mapping[str, str] | None = None) -> None:
-    """`argv` has run to its end; `Defect` with its last lines unless it succeeds."""
-    done = await process.run_async(argv, cwd=cwd, env=env)
+    """`argv` has run to its end, its files private; `Defect` with its last lines if it fails."""
+    private = ["/bin/sh", "-c", 'umask 077; exec "$@"', "sh"]
+    done = await process.run_async([*private, *argv], cwd=cwd, env=env)
     if done.code != 0:
         words = " ".join(map(str, argv[1:3]))
         raise Defect(f"{cwd.name}: `{words}` failed ({done.code}):\n{done.last_lines()}")

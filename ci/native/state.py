@@ -37,11 +37,6 @@ def is_running(data_dir: Path) -> bool:
     return False
 
 
-def write(path: Path, content: Mapping[str, Any]) -> None:
-    """`path` holds `content`, whole at every moment, readable by its owner only."""
-    replace(path, json.dumps(content, indent=1))
-
-
 def replace(path: Path, text: str, *, durable: bool = False) -> None:
     """`path` holds `text`, whole at every moment, readable by its owner only; or what it held."""
     partial = path.with_name(f"{path.name}.{os.getpid()}")
@@ -55,6 +50,11 @@ def replace(path: Path, text: str, *, durable: bool = False) -> None:
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """`path` holds `content` in the way of `replace`."""
+    replace(path, json.dumps(content, indent=1))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -63,10 +63,8 @@ def ending(code: int) -> str:
     """An exit code in words."""
     if code >= 0:
         return f"exited with {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
+    known = [each.name for each in signal.Signals if each == -code]
+    return f"was killed by {known[0] if known else f'signal {-code}'}"
 
 
 @dataclass
@@ -136,22 +134,24 @@ class Supervisor:
     async def close(self) -> None:
         """Every child has ended, databases last: by its stop signal, else killed."""
         self.stopping = True
-        running = {child.pid: child for child in self.children.values() if child.pid is not None}
-        tasks = {child.task for child in self.children.values() if child.task is not None}
+        running = self._running()
+        tasks = [child.task for child in self.children.values() if child.task is not None]
         for child in self.children.values():
             if child.pid is None and child.task is not None:  # between two starts
                 child.task.cancel()
         groups = {pid: child.stop_signal for pid, child in running.items()}
         for pid in await asyncio.to_thread(guard.stop, groups):
             self.say(f"{running[pid].name} did not stop and was killed")
-        if tasks:
-            await asyncio.wait(tasks, timeout=guard.STOP_TIMEOUT_S)
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
         if self._guard_task:
             self._guard_task.cancel()
         if self._guard and self._guard.stdin:
             self._guard.stdin.close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._guard.wait(), 5)
+
+    def _running(self) -> dict[int, Child]:
+        return {child.pid: child for child in self.children.values() if child.pid is not None}
 
     async def _keep(self, child: Child) -> None:
         """Start the child again and again until we stop or it proves unable to start."""
@@ -193,14 +193,14 @@ class Supervisor:
         finally:
             os.close(log)
         child.pid, child.started_at = process.pid, time.time()
-        self._tell_guard(f"+ {process.pid} {int(child.stop_signal)}")
+        self._tell_guard()
         self.publish()
         watch = asyncio.create_task(_watch(child, process.pid))
         code = await process.wait()
         watch.cancel()
         guard.signal_group(process.pid, signal.SIGKILL)
-        self._tell_guard(f"- {process.pid}")
         child.pid = None
+        self._tell_guard()
         self.publish()
         return ending(code)
 
@@ -213,7 +213,6 @@ class Supervisor:
                 await self._start_guard()
 
     async def _start_guard(self) -> None:
-        """A guard runs and knows all children."""
         self._guard = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", guard.__file__),
             stdin=asyncio.subprocess.PIPE,
@@ -221,27 +220,25 @@ class Supervisor:
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
-        for child in self.children.values():
-            if child.pid is not None:
-                self._tell_guard(f"+ {child.pid} {int(child.stop_signal)}")
+        self._tell_guard()
 
-    def _tell_guard(self, line: str) -> None:
+    def _tell_guard(self) -> None:
+        """The guard knows all children that run now."""
+        groups = [f"{pid}:{int(child.stop_signal)}" for pid, child in self._running().items()]
         if self._guard and self._guard.stdin and not self._guard.stdin.is_closing():
             with contextlib.suppress(OSError):
-                self._guard.stdin.write(f"{line}\n".encode())
+                self._guard.stdin.write(f"{' '.join(groups)}\n".encode())
 
 
 async def _watch(child: Child, pid: int) -> None:
     """Keep `waits_for` true until the child is ready."""
     if child.not_ready is None:
         await asyncio.sleep(STEADY_S)
-        child.waits_for = None
     else:
         while (waits_for := await child.not_ready(pid)) is not None:
             child.waits_for = waits_for
             await asyncio.sleep(0.1)
-        child.waits_for = None
-    child.was_ready = True
+    child.waits_for, child.was_ready = None, True
 
 
 def explain(child: Child, how: str) -> str:

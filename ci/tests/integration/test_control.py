@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from ci import catalogue
+from ci.context import Context
 from ci.errors import OutsideFault
-from ci.native import control, launcher, logs, state
+from ci.native import commands, launcher, logs, state
 from ci.native.run import Run
 from ci.screen import Screen
 from ci.settings import from_environment
@@ -21,6 +22,11 @@ LISTED = catalogue.load()
 @pytest.fixture
 def settings(tmp_path):
     return from_environment(LISTED, {"CLOUDOPSHUB_DATA_DIR": str(tmp_path)})
+
+
+def processes(settings):
+    """What `make status` does."""
+    return commands.ps.callback(Context(LISTED, settings, {}, Screen(io.StringIO())))
 
 
 def written(settings, pid):
@@ -41,15 +47,15 @@ def test_a_process_that_has_ended_is_not_ready_whatever_the_file_says(settings):
     child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1)
     try:
         written(settings, child.pid)
-        assert control.processes(LISTED, settings).status == "ready"
+        assert processes(settings).status == "ready"
         child.kill()
         child.communicate()
-        with pytest.raises(OutsideFault, match="this pid has ended") as told:
-            control.processes(LISTED, settings)
+        with pytest.raises(OutsideFault, match="not running") as told:
+            processes(settings)
         assert told.value.status == "not_ready"
         written(settings, os.getppid())  # runs, and is nobody's here
-        with pytest.raises(OutsideFault, match="this pid has ended"):
-            control.processes(LISTED, settings)
+        with pytest.raises(OutsideFault, match="not running"):
+            processes(settings)
     finally:
         os.close(lock)
 
@@ -58,10 +64,10 @@ def test_a_run_without_a_state_is_not_taken_for_none(settings):
     """Who holds the lock runs, though a full disk kept it from saying what."""
     lock = state.take(settings.data_dir)
     with pytest.raises(OutsideFault, match="it runs, and could not write"):
-        control.processes(LISTED, settings)
+        processes(settings)
     os.close(lock)
-    with pytest.raises(OutsideFault, match="not running"):
-        control.processes(LISTED, settings)
+    with pytest.raises(OutsideFault, match="make run"):
+        processes(settings)
 
 
 def test_the_log_of_refusals_is_bounded(settings, monkeypatch):
