@@ -50,7 +50,9 @@ def ps(context: Context) -> Outcome:
     for name, process in state_of_run["processes"].items():
         url, port, up, memory = urls.get(name), "", "", None
         alive = _child(process["pid"], state_of_run["launcher"])
-        why = None if alive else "not running"
+        why = None
+        if alive is None:
+            why = f"pid {process['pid']} has ended" if process["pid"] else "not running"
         if url:
             port = url.split(":")[2].split("/")[0]
             why = why or asyncio.run(net.not_ready(url))

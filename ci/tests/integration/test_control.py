@@ -50,11 +50,11 @@ def test_a_process_that_has_ended_is_not_ready_whatever_the_file_says(settings):
         assert processes(settings).status == "ready"
         child.kill()
         child.communicate()
-        with pytest.raises(OutsideFault, match="not running") as told:
+        with pytest.raises(OutsideFault, match="has ended") as told:
             processes(settings)
         assert told.value.status == "not_ready"
         written(settings, os.getppid())  # runs, and is nobody's here
-        with pytest.raises(OutsideFault, match="not running"):
+        with pytest.raises(OutsideFault, match="has ended"):
             processes(settings)
     finally:
         os.close(lock)
