@@ -1,24 +1,22 @@
-"""Runs the checks, two at a time, printing each as it ends and the reasons of failed ones last."""
+"""What must hold of the repository: of its files, found here, and what its tools say."""
 
-import asyncio
+import re
 import shutil
 import sys
-import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ci import environments, process
-from ci.context import Context
-from ci.errors import CiError, Defect, UsageError
-from ci.lint import facts
-from ci.model import Catalogue
-from ci.outcome import Outcome
-from ci.screen import Screen
+from ci.model import Catalogue, Twin
 
-AT_ONCE = 2
 FILES_ONLY = {"twins", "locks", "tree"}  # need no environment
 LAYERS = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+
+ADDRESS = re.compile(
+    r"^\s*(?:-i\b|-f\b|--(?:extra-)?index-url|--find-links)|://|\bfile:", re.MULTILINE
+)
+PIN = re.compile(r"^(?!#|\s|$)(?P<name>[A-Za-z0-9._\[\],-]+)\s*(?P<rest>.*)$", re.MULTILINE)
 
 Check = Callable[[], Sequence[str]] | tuple[Path, Sequence[str]]
 """What finds faults, or a folder and the command that succeeds there when nothing is wrong."""
@@ -64,7 +62,7 @@ def _twin_faults(catalogue: Catalogue) -> list[str]:
     return [
         fault
         for twin in catalogue.twins
-        for fault in facts.twin_faults(
+        for fault in twin_faults(
             twin, {path: _contents(catalogue.root / path) for path in twin.paths}
         )
     ]
@@ -86,7 +84,7 @@ def _lock_faults(root: Path) -> list[str]:
     return [
         fault
         for path in locks
-        for fault in facts.lock_faults(str(path.relative_to(root)), path.read_text())
+        for fault in lock_faults(str(path.relative_to(root)), path.read_text())
     ]
 
 
@@ -94,60 +92,60 @@ def _tree_faults(catalogue: Catalogue) -> list[str]:
     done = process.run(["git", "ls-files", "--cached", "-z"], cwd=catalogue.root)
     if done.code != 0:
         return [done.text]
-    return facts.tree_faults(catalogue, [path for path in done.stdout.split("\0") if path])
+    return tree_faults(catalogue, [path for path in done.stdout.split("\0") if path])
 
 
-def main(context: Context, wanted: Sequence[str]) -> Outcome:
-    """The checks whose name begins with one of `wanted`, or all, hold; `Defect` has the rest."""
-    catalogue, screen = context.catalogue, context.screen
-    if (not wanted or set(wanted) - FILES_ONLY) and not context.dry_run:
-        folders = [*(service.folder for service in catalogue.services), "ci"]
-        asyncio.run(environments.make(catalogue.root, folders, environments.DEV, screen))
-    every = all_checks(catalogue)  # after the tools it names are there
-    checks = {
-        name: check
-        for name, check in every.items()
-        if not wanted or name in wanted or name.split()[0] in wanted
-    }
-    if not checks:
-        raise UsageError(f"no such check; there are {', '.join(every)}")
-    names = list(checks)
-    if context.dry_run:
-        return Outcome("done", f"would check: {', '.join(names)}", {"checks": names})
-    wrong = asyncio.run(_run(screen, checks))
-    for name, text in wrong.items():
-        screen.line(f"\n{screen.paint(name, '31')}\n{text}")
-    if wrong:
-        text = f"{len(checks)} checks, {len(wrong)} failed: {', '.join(wrong)}"
-        raise Defect(text, checks=names, failed=wrong)
-    return Outcome("done", f"\n{len(checks)} checks, all hold", {"checks": names, "failed": {}})
+def twin_faults(twin: Twin, files: Mapping[str, Mapping[str, bytes]]) -> list[str]:
+    """Places where the twin is missing, differs from what most hold, or stands alone in a folder.
+
+    files: by each path of the twin, its files by their path within it; a file that is no folder has
+    one, called "".
+    """
+    faults = [f"{path} is missing (a twin)" for path in twin.paths if not files.get(path)]
+    for name in sorted({name for contents in files.values() for name in contents}):
+        places = {f"{path}{name}": texts[name] for path, texts in files.items() if name in texts}
+        versions = list(places.values())
+        usual = max(versions, key=versions.count)
+        like = next(place for place, content in places.items() if content == usual)
+        faults += [
+            f"{place} differs from its twin {like}"
+            for place, content in places.items()
+            if content != usual
+        ]
+        if name and len(places) == 1:
+            faults.append(f"{like} has no twin: what one service needs is its own")
+    return faults
 
 
-async def _run(screen: Screen, checks: Mapping[str, Check]) -> dict[str, str]:
-    """What is wrong, by the name of the check; each is shown as it ends."""
-    slots, wrong = asyncio.Semaphore(AT_ONCE), dict[str, str]()
-
-    async def run_one(name: str, check: Check) -> None:
-        async with slots:
-            began = time.monotonic()
-            try:
-                text = await _faults(check)
-            except CiError as error:
-                text = str(error)
-            if text:
-                wrong[name] = text
-            mark = screen.paint("✗", "31") if text else screen.paint("✓", "32")
-            screen.line(f"  {mark} {name}  {time.monotonic() - began:.1f} s")
-
-    async with asyncio.TaskGroup() as group:
-        for name, check in checks.items():
-            group.create_task(run_one(name, check))
-    return wrong
+def lock_faults(path: str, text: str) -> list[str]:
+    """Addresses in a lock, pins that are not exact, and pins without a hash."""
+    faults = [
+        f"{path}:{text[: match.start()].count(chr(10)) + 1}: an address has no place in a lock"
+        for match in ADDRESS.finditer(text)
+    ]
+    for match in PIN.finditer(text.replace("\\\n", " ")):
+        if not match["rest"].startswith("=="):
+            faults.append(f"{path}: {match['name']} is not pinned to one version")
+        elif "--hash=sha256:" not in match["rest"]:
+            faults.append(f"{path}: {match['name']} has no hash")
+    return faults
 
 
-async def _faults(check: Check) -> str:
-    if callable(check):
-        return "\n".join(await asyncio.to_thread(check))
-    folder, command = check
-    done = await process.run_async(command, cwd=folder, timeout_s=900)
-    return "" if done.code == 0 else done.text or f"exited with {done.code}"
+def tree_faults(catalogue: Catalogue, tracked: Iterable[str]) -> list[str]:
+    """Top-level names that nobody listed, and services without what every service has."""
+    paths = set(tracked)
+    top = {path.split("/", 1)[0] for path in paths}
+    wanted = []
+    for service in catalogue.services:
+        names = ["Dockerfile", ".dockerignore", "README.md", "pyproject.toml"]
+        names += ["requirements.txt", "requirements-dev.txt"]
+        if service.package:
+            names.append(f"tests/test_{service.code}.py")
+        wanted += [f"{service.folder}/{name}" for name in names]
+    return [
+        *(
+            f"{name}: not among the names of the top level (ci/ci.toml)"
+            for name in sorted(top - catalogue.top_level)
+        ),
+        *(f"{path} is missing" for path in wanted if path not in paths),
+    ]
