@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 import click
 import psutil
@@ -19,7 +20,6 @@ from ci.errors import OutsideFault, Refused, UsageError
 from ci.native import compose, launcher, net, postgres, state
 from ci.native.logs import Follower, render, tail
 from ci.outcome import Outcome
-from ci.settings import Settings
 
 STOP_TIMEOUT_S = 45.0
 LOG_LINES_FIRST = 40
@@ -40,28 +40,27 @@ def run(context: Context) -> Outcome:
 @click.command()
 def ps(context: Context) -> Outcome:
     """What a run here consists of; exit code 4 when a part is not ready or nothing runs."""
-    state_of_run = _state(context.settings)
-    if state_of_run is None:
+    launcher_pid, file = state.launcher(context.settings.data_dir), context.settings.state_file
+    if launcher_pid is None:
         raise OutsideFault("not running; `make run` starts it", status="not_running")
-    if not state_of_run:
-        raise OutsideFault(f"it runs, and could not write {context.settings.state_file}")
-    urls = {s.code: f"{state_of_run['urls'][s.code]}{s.ready}" for s in context.catalogue.services}
+    run_state = state.read(file)
+    if not run_state:
+        raise OutsideFault(f"it runs (pid {launcher_pid}), and has not written {file}")
+    urls = {s.code: f"{run_state['urls'][s.code]}{s.ready}" for s in context.catalogue.services}
     rows, facts, total = [HEADS], [], 0.0
-    for name, process in state_of_run["processes"].items():
-        url, port, up, memory = urls.get(name), "", "", None
-        alive = _child(process["pid"], state_of_run["launcher"])
-        why = None
-        if alive is None:
-            why = f"pid {process['pid']} has ended" if process["pid"] else "not running"
+    for name, process in run_state["processes"].items():
+        pid, url, port, up, memory, why = process["pid"], urls.get(name), "", "", None, None
+        child = _child(pid, launcher_pid)
+        if child is None:
+            why = f"pid {pid} has ended" if pid else "not running"
+        else:
+            memory = _memory_mb(child)
+            total += memory
+            up = str(timedelta(seconds=int(time.time() - process["started_at"])))
         if url:
             port = url.split(":")[2].split("/")[0]
             why = why or asyncio.run(net.not_ready(url))
-        if alive is not None:
-            memory = _memory_mb(alive)
-            total += memory
-            up = str(timedelta(seconds=int(time.time() - process["started_at"])))
         used = "" if memory is None else f"{memory:.0f} MB"
-        pid = process["pid"] if alive else None
         rows.append((name, str(pid or "-"), port, up, used, str(process["restarts"]), why or "yes"))
         facts.append({"process": name, "pid": pid, "memory_mb": memory, "not_ready": why})
     rows.append(("together", "", "", "", f"{total:.0f} MB", "", ""))
@@ -70,16 +69,11 @@ def ps(context: Context) -> Outcome:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    text = "\n".join([*lines, "", f"{state_of_run['url']}/"])
-    everything = {"url": state_of_run["url"], "processes": facts}
+    text, everything = "\n".join(lines), {"url": run_state["url"], "processes": facts}
+    text += f"\n\n{run_state['url']}/"
     if any(fact["not_ready"] for fact in facts):
         raise OutsideFault(text, status="not_ready", **everything)
     return Outcome("ready", text, everything)
-
-
-def _state(settings: Settings) -> dict[str, Any] | None:
-    """What the run here tells of itself; None when none runs."""
-    return state.read(settings.state_file) if state.is_running(settings.data_dir) else None
 
 
 def _child(pid: int | None, launcher_pid: int) -> psutil.Process | None:
@@ -119,7 +113,7 @@ def logs(context: Context, process: Sequence[str], *, no_follow: bool) -> Outcom
     for follower in followers:
         for line in tail(follower.path, LOG_LINES_FIRST):
             screen.line(render(line, follower.name, colour=colour))
-    while not (no_follow or context.dry_run) and state.is_running(data_dir):
+    while not (no_follow or context.dry_run) and state.launcher(data_dir):
         for follower in followers:
             for line in follower.new_lines():
                 screen.line(render(line, follower.name, colour=colour))
@@ -130,19 +124,18 @@ def logs(context: Context, process: Sequence[str], *, no_follow: bool) -> Outcom
 @click.command()
 def stop(context: Context) -> Outcome:
     """Stops a run here, from any terminal, and waits until nothing of it is left."""
-    data_dir, state_of_run = context.settings.data_dir, _state(context.settings)
-    if state_of_run is None:
+    data_dir = context.settings.data_dir
+    pid = state.launcher(data_dir)
+    if pid is None:
         return Outcome("nothing", "not running")
-    process = state.launcher(state_of_run)
-    if process is None:
-        raise OutsideFault(f"a run holds {data_dir}, but its launcher is not there")
     if context.dry_run:
-        return Outcome("done", f"would stop the launcher (pid {process.pid}) and all it runs")
-    process.terminate()
+        return Outcome("done", f"would stop the launcher (pid {pid}) and all it runs")
+    with contextlib.suppress(ProcessLookupError):  # just ended
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while state.is_running(data_dir):
+    while state.launcher(data_dir) == pid:
         if time.monotonic() > deadline:
-            raise OutsideFault(f"the launcher (pid {process.pid}) has not stopped in time")
+            raise OutsideFault(f"the launcher (pid {pid}) has not stopped in time")
         time.sleep(0.1)
     return Outcome("done", "stopped")
 
@@ -152,7 +145,7 @@ def stop(context: Context) -> Outcome:
 def clean(context: Context, *, yes: bool) -> Outcome:
     """Deletes data, caches and environments of this checkout, after asking."""
     data_dir = context.settings.data_dir
-    if state.is_running(data_dir):
+    if state.launcher(data_dir):
         raise Refused("it is running; `make stop` first")
     made = [data_dir, context.settings.cache_dir]
     if data_dir.exists():

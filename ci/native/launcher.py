@@ -4,7 +4,7 @@
     PostgreSQL ────────────────▶ schema ──┘                        ▲
     environment of the page ──▶ page built ──▶ nginx ──────────────┘
 
-The services do so at the same time; what was compiled or migrated before is not looked at again.
+The services do so at the same time; what was compiled before is not looked at again.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -219,9 +219,9 @@ async def _start_page(run: Run, service: Service) -> None:
     where = ["--host", run.settings.host, "--port", str(run.ports["ui"]), "--nginx", nginx]
     for code in ("das", "dis", "aps", "ubs"):
         where += [f"--{code}", run.urls[code]]
-    with run.screen.step("dashboard: page built"):
-        await _must([python, "build.py", "--out", page], folder)
-        await _must([python, "nginx_conf.py", *where, "--out", conf, "--dist", page], folder)
+    await _must(run, "dashboard: page built", [python, "build.py", "--out", page], folder)
+    where += ["--out", str(conf), "--dist", str(page)]
+    await _must(run, "dashboard: nginx configured", [python, "nginx_conf.py", *where], folder)
     argv = [nginx, "-p", str(runtime), "-e", "stderr", "-c", str(conf)]
     _start_process(run, service, "ui", argv, {"PATH": os.defpath})
 
@@ -265,57 +265,40 @@ async def _compile(run: Run, service: Service) -> None:
     """The kernels are compiled; not again while environment and sources are the same."""
     if service.kernels is None:
         return
-    folder, numba = run.catalogue.root / service.folder, run.settings.cache_dir / "numba"
+    folder, known = run.catalogue.root / service.folder, run.settings.cache_dir / "numba/known.json"
     globs = (f"{service.kernels_folder}/*.py", f"{service.package}/chassis/jit.py")
     sources = {str(path): path.stat() for glob in globs for path in folder.glob(glob)}
     # what numba looks at in a source, too
     seen = sorted((path, stat.st_mtime_ns, stat.st_size) for path, stat in sources.items())
-    known_as = fingerprint(environments.fingerprint(folder / environments.RUNTIME), seen)
-    step, file = ("kernels", service.kernels), numba / "known.json"
-    await _once(run, service, step, file=file, known_as=known_as, env=run.inherited())
+    parts = repr((environments.fingerprint(folder / environments.RUNTIME), seen)).encode()
+    fingerprint = hashlib.sha256(parts).hexdigest()
+    if state.read(known).get(service.code) != fingerprint:
+        argv = [str(environments.python_of(folder)), "-m", service.kernels]
+        await _must(run, f"{service.folder}: kernels", argv, folder, run.inherited())
+        state.write(known, state.read(known) | {service.code: fingerprint})
 
 
 async def _migrate(run: Run, service: Service, database: asyncio.Task[str]) -> None:
-    """The schema is current; not looked at again while cluster and migrations are the same."""
+    """The schema is current, also where a database was set back or restored."""
     database_url = await database
-    if service.migrate is None:
-        return
-    folder = run.catalogue.root / service.folder
-    migrations = sorted((str(p), p.read_bytes()) for p in folder.glob("migrations/**/*.py"))
-    known_as = fingerprint(run.server.cluster, migrations) if run.server else None
-    step, file = ("schema", service.migrate), run.settings.data_dir / "schemas.json"
-    env = run.environment(service, database_url)
-    await _once(run, service, step, file=file, known_as=known_as, env=env)
+    if service.migrate is not None:
+        folder = run.catalogue.root / service.folder
+        argv = [str(environments.python_of(folder)), "-m", service.migrate]
+        env = run.environment(service, database_url)
+        await _must(run, f"{service.folder}: schema", argv, folder, env)
 
 
-def fingerprint(*parts: object) -> str:
-    """What these parts, in this order, are known by."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-async def _once(
+async def _must(
     run: Run,
-    service: Service,
-    step: tuple[str, str],
-    *,
-    file: Path,
-    known_as: str | None,
-    env: Mapping[str, str],
+    step: str,
+    argv: Sequence[str | Path],
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
 ) -> None:
-    """The step (its name, its module) has run on what `known_as` stands for, as `file` says."""
-    if known_as is not None and state.read(file).get(service.code) == known_as:
-        return
-    (name, module), folder = step, run.catalogue.root / service.folder
-    with run.screen.step(f"{service.folder}: {name}"):
-        await _must([environments.python_of(folder), "-m", module], folder, env)
-    if known_as is not None:
-        state.write(file, state.read(file) | {service.code: known_as})
-
-
-async def _must(argv: list[str | Path], cwd: Path, env: Mapping[str, str] | None = None) -> None:
     """`argv` has run to its end, its files private; `Defect` with its last lines if it fails."""
     private = ["/bin/sh", "-c", 'umask 077; exec "$@"', "sh"]
-    done = await process.run_async([*private, *argv], cwd=cwd, env=env)
+    with run.screen.step(step):
+        done = await process.run_async([*private, *argv], cwd=cwd, env=env)
     if done.code != 0:
         words = " ".join(map(str, argv[1:3]))
         raise Defect(f"{cwd.name}: `{words}` failed ({done.code}):\n{done.last_lines()}")

@@ -158,12 +158,6 @@ class Server:
         socket_dir = Path("/", "tmp", f"cloudopshub-{who.uid}-{name}")
         return cls(who, parent / "postgres", socket_dir, parent / "postgres-program")
 
-    @property
-    def cluster(self) -> str:
-        """A text that no other cluster has, not even a later one in the same folder."""
-        made = (self.data_dir / "PG_VERSION").stat()
-        return f"{self.data_dir}:{made.st_ino}:{made.st_mtime_ns}"
-
     def url(self, name: str = SUPERUSER) -> str:
         """The libpq URL for the user and database `name`. Reaching the folder is the password."""
         return f"postgresql://{name}@/{name}?host={quote(str(self.socket_dir), safe='/')}"
@@ -174,7 +168,12 @@ class Server:
         version = self.data_dir / "PG_VERSION"
         if not version.exists():
             self.who.make_private(self.data_dir)
-            self._make_cluster(bin_dir)
+            flags = ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
+            flags += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            where = [f"--pgdata={self.data_dir}", f"--username={SUPERUSER}"]
+            done = self.who.run(f"{bin_dir}/initdb", *where, *flags)
+            if done.code != 0:
+                raise OutsideFault(f"initdb failed ({done.code}) as {self.who.name}:\n{done.text}")
         elif (major := version.read_text().strip()) != MAJOR:
             raise OutsideFault(
                 f"{self.data_dir} was made by PostgreSQL {major}, this is {MAJOR}: dump it with "
@@ -182,18 +181,10 @@ class Server:
                 "move it away to start empty"
             )
         self.who.make_private(self.socket_dir)
-        socket = [f"unix_socket_directories={self.socket_dir}", "unix_socket_permissions=0700"]
-        settings = ["listen_addresses=", *socket, *options.split()]
+        sockets = [f"unix_socket_directories={self.socket_dir}", "unix_socket_permissions=0700"]
+        settings = ["listen_addresses=", *sockets, *options.split()]
         flags = [word for setting in settings for word in ("-c", setting)]
         return [f"{bin_dir}/postgres", "-D", str(self.data_dir), *flags]
-
-    def _make_cluster(self, bin_dir: Path) -> None:
-        """The empty data folder holds a fresh cluster: UTF-8, C order, all trusted."""
-        locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        where = [f"--pgdata={self.data_dir}", f"--username={SUPERUSER}", "--locale=C"]
-        done = self.who.run(f"{bin_dir}/initdb", *where, *locale, "--auth=trust", "--no-sync")
-        if done.code != 0:
-            raise OutsideFault(f"initdb failed ({done.code}) as {self.who.name}:\n{done.text}")
 
     def is_ready(self, pid: int) -> bool:
         """Whether the server of that pid takes connections, told by its file as to pg_ctl."""

@@ -3,8 +3,6 @@
 import os
 from dataclasses import dataclass, field
 
-import psutil
-
 from ci.model import Catalogue, Service
 from ci.native import keys, net, state
 from ci.native.postgres import ROLE, Server
@@ -92,7 +90,7 @@ class Run:
         env = {n: v for n, v in env.items() if not n.startswith(others) or n.endswith("_URL")}
         if service.code == "dis":
             own, services = env.get("DIS_SCRAPE_TARGETS"), self.catalogue.services
-            targets = [f"{each.folder}={self.urls[each.code]}{each.metrics}" for each in services]
+            targets = [f"{s.folder}={self.urls[s.code]}{s.metrics}" for s in services]
             env["DIS_SCRAPE_TARGETS"] = ",".join([own, *targets] if own else targets)
             pids = self.settings.data_dir / "run"
             if "," not in str(pids):  # else dis looks at command lines
@@ -116,7 +114,6 @@ class Run:
         content = {
             "phase": self.phase,
             "launcher": os.getpid(),
-            "launcher_created": psutil.Process().create_time(),
             "url": self.public_url,
             "urls": self.urls,
             "key": self.secrets["UBS_BOOTSTRAP_API_KEY"],

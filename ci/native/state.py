@@ -1,4 +1,4 @@
-"""What a run tells other terminals: who runs, where, since when. One file, one lock."""
+"""What a run tells other terminals: who runs, where, since when. One lock, one file."""
 
 import fcntl
 import json
@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from ci.errors import OutsideFault
 
 
 def take(data_dir: Path) -> int:
-    """The descriptor of the lock of `data_dir`; `OutsideFault` when another run has it.
+    """The descriptor of the lock of `data_dir`, which names us; `OutsideFault` if another has it.
 
     The kernel lets go of it however the run ends.
     """
@@ -23,18 +21,23 @@ def take(data_dir: Path) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise OutsideFault(f"a run already uses {data_dir}; `make status` shows it") from None
+    os.pwrite(descriptor, f"{os.getpid():<10}".encode(), 0)
     return descriptor
 
 
-def is_running(data_dir: Path) -> bool:
-    """Whether a run uses `data_dir` now."""
-    if not (data_dir / "lock").exists():
-        return False
+def launcher(data_dir: Path) -> int | None:
+    """The pid of the run that uses `data_dir` now; None when none does."""
     try:
-        os.close(take(data_dir))
-    except OutsideFault:
-        return True
-    return False
+        with (data_dir / "lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read())
+    except (FileNotFoundError, PermissionError):  # none, or another user's
+        pass
+    except ValueError:
+        raise OutsideFault(f"a run in {data_dir} is just starting; ask again") from None
+    return None
 
 
 def replace(path: Path, text: str, *, durable: bool = False) -> None:
@@ -64,13 +67,3 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content
-
-
-def launcher(content: Mapping[str, Any]) -> psutil.Process | None:
-    """The launcher that wrote `content`, if it still runs and its pid was not given to another."""
-    try:
-        process = psutil.Process(int(content["launcher"]))
-        same = abs(process.create_time() - float(content["launcher_created"])) < 1
-    except (psutil.Error, KeyError, ValueError):
-        return None
-    return process if same else None

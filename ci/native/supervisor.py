@@ -63,8 +63,10 @@ def ending(code: int) -> str:
     """An exit code in words."""
     if code >= 0:
         return f"exited with {code}"
-    known = [each.name for each in signal.Signals if each == -code]
-    return f"was killed by {known[0] if known else f'signal {-code}'}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
 
 
 @dataclass
@@ -142,7 +144,8 @@ class Supervisor:
         groups = {pid: child.stop_signal for pid, child in running.items()}
         for pid in await asyncio.to_thread(guard.stop, groups):
             self.say(f"{running[pid].name} did not stop and was killed")
-        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+        if tasks:
+            await asyncio.wait(tasks, timeout=guard.STOP_TIMEOUT_S)
         if self._guard_task:
             self._guard_task.cancel()
         if self._guard and self._guard.stdin:

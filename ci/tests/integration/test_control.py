@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -24,9 +25,14 @@ def settings(tmp_path):
     return from_environment(LISTED, {"CLOUDOPSHUB_DATA_DIR": str(tmp_path)})
 
 
+def call(command, settings):
+    """What the command does, in this process."""
+    return command.callback(Context(LISTED, settings, {}, Screen(io.StringIO())))
+
+
 def processes(settings):
     """What `make status` does."""
-    return commands.ps.callback(Context(LISTED, settings, {}, Screen(io.StringIO())))
+    return call(commands.ps, settings)
 
 
 def written(settings, pid):
@@ -63,11 +69,25 @@ def test_a_process_that_has_ended_is_not_ready_whatever_the_file_says(settings):
 def test_a_run_without_a_state_is_not_taken_for_none(settings):
     """Who holds the lock runs, though a full disk kept it from saying what."""
     lock = state.take(settings.data_dir)
-    with pytest.raises(OutsideFault, match="it runs, and could not write"):
+    with pytest.raises(OutsideFault, match=f"it runs .pid {os.getpid()}., and has not written"):
         processes(settings)
     os.close(lock)
     with pytest.raises(OutsideFault, match="make run"):
         processes(settings)
+
+
+def test_a_run_is_stopped_whatever_its_state_file_says(settings):
+    """Who holds the lock is named by it, so a full disk or another clock hides no run."""
+    code = "import pathlib, signal, sys; from ci.native import state\n"
+    code += "state.take(pathlib.Path(sys.argv[1])); print(flush=True); signal.pause()"
+    assert call(commands.stop, settings).status == "nothing"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, settings.data_dir], cwd=LISTED.root, stdout=-1
+    ) as run:
+        run.stdout.readline()
+        assert call(commands.stop, settings).status == "done"
+        assert run.wait(20) == -signal.SIGTERM
+    assert call(commands.stop, settings).status == "nothing"
 
 
 def test_the_log_of_refusals_is_bounded(settings, monkeypatch):

@@ -1,8 +1,11 @@
 """What a native run hands to its processes, decided from facts alone."""
 
+import asyncio
 import io
+import os
 import re
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -93,15 +96,35 @@ def test_the_closing_words_can_be_pasted():
     assert "setup" not in keys.closing_words("http://localhost:8080", "coh_live_x", None)
 
 
-MIGRATIONS = st.lists(st.tuples(st.text(), st.binary()))
+def test_kernels_are_compiled_again_when_what_numba_looks_at_changes(tmp_path, monkeypatch):
+    """Another lock, a touched, resized or further source; and not again otherwise."""
+    service = LISTED.service("das")
+    folder = tmp_path / service.folder
+    source = folder / service.kernels_folder / "walk.py"
+    source.parent.mkdir(parents=True)
+    (tmp_path / ".cache" / "numba").mkdir(parents=True)
+    run = run_of()
+    run.settings = replace(run.settings, cache_dir=tmp_path / ".cache")
+    run.catalogue = replace(LISTED, root=tmp_path)
+    compiled = []
 
+    async def must(*_):
+        compiled.append(1)
 
-@given(MIGRATIONS, MIGRATIONS)
-def test_schemas_are_told_apart(one, other):
-    """Other migrations have another fingerprint; so has another cluster."""
-    same = launcher.fingerprint("c", one) == launcher.fingerprint("c", other)
-    assert same == (one == other)
-    assert launcher.fingerprint("c", one) != launcher.fingerprint("d", one)
+    monkeypatch.setattr(launcher, "_must", must)
+    for change in (
+        lambda: (folder / "requirements.txt").write_text("a==1\n"),
+        lambda: source.write_text("one"),
+        lambda: os.utime(source, (1, 1)),
+        lambda: (source.write_text("longer"), os.utime(source, (1, 1))),
+        lambda: source.with_name("further.py").touch(),
+        lambda: (folder / "requirements.txt").write_text("a==2\n"),
+    ):
+        change()
+        for expected in (1, 0):
+            compiled.clear()
+            asyncio.run(launcher._compile(run, service))
+            assert len(compiled) == expected
 
 
 @given(st.text(keys.BASE62, min_size=32, max_size=32))
