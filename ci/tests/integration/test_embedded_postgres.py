@@ -7,16 +7,16 @@ import sys
 import time
 from pathlib import Path
 
-import embedded_postgres as pg
 import psutil
 import pytest
 
 from ci.native import postgres, postgres_for_tests
+from ci.tests import embedded_postgres as pg
 
 ROOT = Path(__file__).resolve().parents[3]
 OWNER = """
 import sys, signal
-from embedded_postgres import running_postgres
+from ci.tests.embedded_postgres import running_postgres
 with running_postgres() as url:
     print(url, flush=True)
     signal.pause()
