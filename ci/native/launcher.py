@@ -42,9 +42,8 @@ def main(catalogue: Catalogue, settings: Settings) -> None:
     if "MAKELEVEL" in settings.passed_on:  # `make` died: nobody could stop us any more
         die_with_parent(signal.SIGTERM)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    data_dir.mkdir(parents=True, exist_ok=True)
     # root's stand-in for PostgreSQL passes through, and reads nothing
-    data_dir.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    data_dir.mkdir(0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     lock = state.take(data_dir)
     try:
         _forget(settings)  # a run that was killed
@@ -299,6 +298,6 @@ async def _must(
     private = ["/bin/sh", "-c", 'umask 077; exec "$@"', "sh"]
     with run.screen.step(step):
         done = await process.run_async([*private, *argv], cwd=cwd, env=env)
-    if done.code != 0:
-        words = " ".join(map(str, argv[1:3]))
-        raise Defect(f"{cwd.name}: `{words}` failed ({done.code}):\n{done.last_lines()}")
+        if done.code != 0:
+            words = " ".join(map(str, argv[1:3]))
+            raise Defect(f"{cwd.name}: `{words}` failed ({done.code}):\n{done.last_lines()}")
