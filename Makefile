@@ -65,6 +65,6 @@ up: env ## the platform in containers, on http://localhost:8080
 down: ## stop the containers; their data stays
 	docker compose down
 
-# made once; ci itself keeps it like its lock (ci/environments.py), and never below a run
+# made once, by one of several at once; ci then keeps it like its lock (ci/environments.py)
 $(PYTHON_OF_CI):
 	@sh ci/bootstrap

@@ -1,9 +1,10 @@
-"""The virtual environments of the services, made from their hashed locks and stamped with them.
+"""The virtual environments of the folders, made from their hashed locks and stamped with them.
 
-uv makes them, all at once; it is given what pip is configured with, so a machine that reaches its
-packages through pip's settings (a mirror, a certificate, a folder of wheels) needs no second set.
-Where uv cannot, pip does the same from the same lock. A current environment costs one file read;
-of commands that want the same one at the same time, one makes it and the others wait.
+uv makes them, all at once; it is told what pip is configured with, so a mirror, a certificate or a
+folder of wheels is configured once. Where uv cannot, pip does the same from the same lock: also for
+ci's own environment, which `ci/bootstrap` makes by `python -m ci.environments` before uv is there.
+A current environment costs one file read; of commands that want the same one at the same time one
+makes it, and the others wait and say so.
 """
 
 import asyncio
@@ -18,7 +19,8 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +30,7 @@ from ci.screen import Screen
 
 Lock = Literal["requirements.txt", "requirements-dev.txt"]
 RUNTIME: Lock = "requirements.txt"
-DEV: Lock = "requirements-dev.txt"
+DEV: Lock = "requirements-dev.txt"  # contains the runtime set
 STAMP = ".cloudopshub.json"
 WAIT_S, POLL_S = 1200.0, 0.2
 
@@ -38,9 +40,10 @@ def python_of(folder: Path) -> Path:
     return folder / ".venv" / "bin" / "python"
 
 
-def fingerprint(lock: bytes, python_version: str) -> str:
-    """What an environment made of `lock` for that Python is stamped with."""
-    return hashlib.sha256(python_version.encode() + b"\0" + lock).hexdigest()
+def fingerprint(lock: Path) -> str:
+    """What an environment made of the file `lock` is stamped with; another for another Python."""
+    version = platform.python_version().encode()
+    return hashlib.sha256(version + b"\0" + lock.read_bytes()).hexdigest()
 
 
 def wanted_lock(folder: Path, lock: Lock) -> Lock | None:
@@ -48,19 +51,11 @@ def wanted_lock(folder: Path, lock: Lock) -> Lock | None:
 
     An environment with the development tools serves a run as well, and stays one when it is remade.
     """
-    try:
-        stamp: dict[str, str] = json.loads((folder / ".venv" / STAMP).read_text())
-    except (OSError, ValueError):
-        stamp = {}
-    if not python_of(folder).exists():
-        stamp = {}
-    version = platform.python_version()
-    current = {
-        name: fingerprint((folder / name).read_bytes(), version)
-        for name in (RUNTIME, DEV)
-        if (folder / name).exists()
-    }
-    if stamp.get(lock) == current[lock]:
+    stamp: dict[str, str] = {}
+    if python_of(folder).exists():
+        with contextlib.suppress(OSError, ValueError):
+            stamp = json.loads((folder / ".venv" / STAMP).read_text())
+    if stamp.get(lock) == fingerprint(folder / lock):
         return None
     return DEV if DEV in stamp else lock
 
@@ -77,97 +72,97 @@ async def make(root: Path, folders: Iterable[str], lock: Lock, screen: Screen) -
 
 async def make_one(root: Path, name: str, lock: Lock, screen: Screen) -> None:
     """The folder `name` has an environment that holds what `lock` names."""
-    folder = root / name
+    folder, step = root / name, f"{name}: environment"
     if wanted_lock(folder, lock) is None:
         return
-    with screen.step(f"{name}: environment"):
-        screen.detail(f"{name}: environment", "another command makes it")
-        async with _alone(root / ".cache" / "environments" / name):
-            screen.detail(f"{name}: environment", "")
-            if wanted := wanted_lock(folder, lock):  # unless another has made it
-                stamp = folder / ".venv" / STAMP
-                stamp.unlink(missing_ok=True)
-                if not await _made_by_uv(folder, wanted, screen):
-                    await _made_by_pip(folder, wanted)
-                version = platform.python_version()
-                # the development set contains the runtime set
-                locks = (RUNTIME, DEV) if wanted == DEV else (RUNTIME,)
-                prints = {n: fingerprint((folder / n).read_bytes(), version) for n in locks}
-                stamp.write_text(json.dumps(prints))
+
+    def say_waiting() -> None:
+        screen.line(f"  {step}: another command makes it; waiting for that")
+
+    with screen.step(step):
+        async with _alone(root / ".cache" / "environments" / name, say_waiting):
+            wanted = wanted_lock(folder, lock)
+            if wanted is None:  # another has made it
+                return
+            stamp = folder / ".venv" / STAMP
+            stamp.unlink(missing_ok=True)
+            await _fill(folder, wanted, screen)
+            locks = (RUNTIME, DEV) if wanted == DEV else (RUNTIME,)
+            stamp.write_text(json.dumps({name: fingerprint(folder / name) for name in locks}))
 
 
 @contextlib.asynccontextmanager
-async def _alone(file: Path) -> AsyncIterator[None]:
-    """No other process is in a block on the same `file`; `OutsideFault` when one does not leave.
-
-    On a file system without locks a block is nobody's alone.
-    """
+async def _alone(file: Path, say_waiting: Callable[[], None]) -> AsyncIterator[None]:
+    """No other process is in a block on the same `file`; `OutsideFault` when one does not leave."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as opened:
-        try:
-            async with asyncio.timeout(WAIT_S):
-                while not _locked(opened.fileno()):  # noqa: ASYNC110 - another process tells no event
-                    await asyncio.sleep(POLL_S)
-        except TimeoutError as exc:
-            raise OutsideFault(f"{file}: another command holds it for {WAIT_S:g} s") from exc
+        began = time.monotonic()
+        if not _is_locked(opened.fileno()):
+            say_waiting()
+        while not _is_locked(opened.fileno()):
+            if time.monotonic() - began > WAIT_S:
+                raise OutsideFault(f"{file}: another command holds it for {WAIT_S:g} s")
+            await asyncio.sleep(POLL_S)
         yield
 
 
-def _locked(descriptor: int) -> bool:
-    """Whether this process holds the lock now; the kernel lets go of it with the process."""
+def _is_locked(descriptor: int) -> bool:
+    """Whether this process has the lock now; the kernel lets go of it with the process."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # no locks here
+    except OSError:  # a file system without locks: nobody's block is its alone
         return True
     return True
 
 
-async def _made_by_uv(folder: Path, lock: Lock, screen: Screen) -> bool:
-    env = os.environ | uv_settings(pip_settings(), os.environ)
-    uv = shutil.which("uv", path=str(Path(sys.executable).parent))
-    if uv is None:
-        return False
-    if not await _serves(python_of(folder)):
-        command = [uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder / ".venv")]
-        if (await process.run_async(command, env=env)).code != 0:
-            return False
-    command = [uv, "pip", "sync", "-q", "--python", str(python_of(folder)), "--require-hashes"]
-    done = await process.run_async([*command, str(folder / lock)], cwd=folder, env=env)
-    if done.code != 0:
-        screen.line(f"  {folder.name}: uv could not ({done.last_lines(1).strip()}); trying pip")
-    return done.code == 0
-
-
-async def _made_by_pip(folder: Path, lock: Lock) -> None:
-    python = str(python_of(folder))
-    if await _serves(Path(python)):  # perhaps in use: never cleared; one that uv made has no pip
-        begin = [python, "-m", "ensurepip"]
-    else:
-        begin = [sys.executable, "-m", "venv", "--clear", str(folder / ".venv")]
+async def _fill(folder: Path, lock: Lock, screen: Screen) -> None:
+    """The environment holds what `lock` names; one that serves, perhaps a run, is not cleared."""
+    environment, python = str(folder / ".venv"), str(python_of(folder))
+    serves = await _serves(python)
+    if uv := shutil.which("uv", path=str(Path(sys.executable).parent)):
+        begin = [uv, "venv", "-q", "--clear", "--python", sys.executable, environment]
+        sync = [uv, "pip", "sync", "-q", "--python", python, "--require-hashes", lock]
+        env = os.environ | uv_settings(pip_settings(), os.environ)
+        trouble = await _trouble([sync] if serves else [begin, sync], folder, env)
+        if trouble is None:
+            return
+        screen.line(f"  {folder.name}: uv could not ({trouble.splitlines()[-1]}); trying pip")
+    begin = [python, "-m", "ensurepip"]  # what uv made has no pip
+    if not serves:
+        begin = [sys.executable, "-m", "venv", "--clear", environment]
     install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
-    for command in (begin, [*install, "--require-hashes", "-r", lock]):
-        done = await process.run_async(command, cwd=folder)
+    trouble = await _trouble([begin, [*install, "--require-hashes", "-r", lock]], folder)
+    if trouble is not None:
+        hints = "its settings: pip config list; on Debian: apt install python3-venv"
+        raise OutsideFault(f"{folder.name}: no environment ({hints}):\n{trouble}")
+
+
+async def _trouble(
+    commands: list[list[str]], cwd: Path, env: Mapping[str, str] | None = None
+) -> str | None:
+    """The last lines of the first command that fails; None when all succeed."""
+    for command in commands:
+        done = await process.run_async(command, cwd=cwd, env=env)
         if done.code != 0:
-            hint = "its settings: pip config list"
-            raise OutsideFault(f"{folder.name}: no environment ({hint}):\n{done.last_lines()}")
+            return done.last_lines() or f"exited with {done.code}"
+    return None
 
 
-async def _serves(python: Path) -> bool:
+async def _serves(python: str) -> bool:
     """Whether that interpreter is there, runs, and is the version that runs us."""
     if shutil.which(python) is None:
         return False
-    done = await process.run_async(
-        [python, "-c", "import platform as p; print(p.python_version())"]
-    )
-    return done.code == 0 and done.stdout.strip() == platform.python_version()
+    tell = "import platform; print(platform.python_version())"
+    done = await process.run_async([python, "-c", tell])
+    return done.stdout.strip() == platform.python_version()
 
 
 @functools.cache
 def pip_settings() -> dict[str, list[str]]:
-    """What `pip config list` tells, by option: files first, then the environment, as in pip."""
-    base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}"
+    """What `pip config list` tells, by option."""
+    base = f"{sys.base_prefix}/bin/python{sys.version_info.major}"
     for python in (sys.executable, base):  # an environment made by uv has no pip of its own
         done = process.run([python, "-m", "pip", "config", "list"], timeout_s=60)
         if done.code == 0:
@@ -176,36 +171,45 @@ def pip_settings() -> dict[str, list[str]]:
 
 
 def parse_pip_config(text: str) -> dict[str, list[str]]:
-    """`global.index-url='https://…'` lines → option → values; later sections win over earlier."""
-    weights = {"global": 0, "install": 1, ":env:": 2}
-    options: dict[str, tuple[int, list[str]]] = {}
-    for line in text.splitlines():
-        match = re.fullmatch(r"(global|install|:env:)\.([\w-]+)=(.+)", line.strip())
-        if match is None:
-            continue
-        section, option, quoted = match.groups()
-        values = " ".join(shlex.split(quoted)).replace("\\n", " ").split()
-        if option not in options or weights[section] >= options[option][0]:
-            options[option] = (weights[section], values)
-    return {option: values for option, (_, values) in options.items()}
+    """`global.index-url='https://…'` lines → option → values, weighed as pip weighs them."""
+    sections = ("global", "install", ":env:")  # the later wins
+    lines = re.findall(r"^\s*(global|install|:env:)\.([\w-]+)=(.+)$", text, re.MULTILINE)
+    return {
+        option: " ".join(shlex.split(quoted)).replace("\\n", " ").split()
+        for _, option, quoted in sorted(lines, key=lambda line: sections.index(line[0]))
+    }
 
 
 def uv_settings(pip: Mapping[str, list[str]], environ: Mapping[str, str]) -> dict[str, str]:
     """The variables of uv that say what pip's settings say; one that is set already stays."""
-    names = {
-        "UV_DEFAULT_INDEX": pip.get("index-url", [])[-1:],
-        "UV_INDEX": pip.get("extra-index-url", []),
-        "UV_FIND_LINKS": pip.get("find-links", []),
-        "UV_INSECURE_HOST": pip.get("trusted-host", []),
-        "UV_HTTP_TIMEOUT": pip.get("default-timeout", pip.get("timeout", [])),
-        "SSL_CERT_FILE": pip.get("cert", [])[-1:],
-        "UV_NO_INDEX": ["1"] if pip.get("no-index", ["0"])[-1].lower() in {"1", "true"} else [],
-    }
-    # pip takes the best version of all indexes; hashes decide what may be installed
-    fixed = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "1"}
+    no_index = pip.get("no-index", ["0"])[-1].lower() in {"1", "true"}
     variables = {
-        name: ("," if name == "UV_FIND_LINKS" else " ").join(values)
-        for name, values in names.items()
-        if values
+        "UV_DEFAULT_INDEX": " ".join(pip.get("index-url", [])[-1:]),
+        "UV_INDEX": " ".join(pip.get("extra-index-url", [])),
+        "UV_FIND_LINKS": ",".join(pip.get("find-links", [])),
+        "UV_INSECURE_HOST": " ".join(pip.get("trusted-host", [])),
+        "UV_HTTP_TIMEOUT": " ".join(pip.get("default-timeout", pip.get("timeout", []))),
+        "SSL_CERT_FILE": " ".join(pip.get("cert", [])[-1:]),
+        "UV_NO_INDEX": "1" if no_index else "",
+        # pip takes the best version of all indexes; hashes decide what may be installed
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_NO_PROGRESS": "1",
+        "UV_NO_CONFIG": "1",
     }
-    return {name: value for name, value in (fixed | variables).items() if name not in environ}
+    return {name: text for name, text in variables.items() if text and name not in environ}
+
+
+def main() -> int:
+    """Ci's own environment is there, made by the Python that runs this; the exit code."""
+    screen = Screen(stream=sys.stderr)
+    screen.line(f"  making ci's own environment with Python {platform.python_version()} …")
+    try:
+        asyncio.run(make(Path(__file__).resolve().parents[1], ["ci"], RUNTIME, screen))
+    except CiError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,15 +1,29 @@
-"""The commands of the platform on this machine."""
+"""The commands of the platform on this machine: it is run, seen and ended, from any terminal."""
 
 import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 
 import click
+import psutil
 
 from ci import environments
 from ci.catalogue import find
 from ci.context import Context
-from ci.native import compose, control, launcher
+from ci.errors import OutsideFault, Refused, UsageError
+from ci.native import compose, launcher, net, postgres, state
+from ci.native.logs import Follower, render, tail
 from ci.outcome import Outcome
+
+STOP_TIMEOUT_S = 45.0
+LOG_LINES_FIRST = 40
+HEADS = ("process", "pid", "port", "up for", "memory", "restarts", "ready")
 
 
 @click.command()
@@ -26,7 +40,60 @@ def run(context: Context) -> Outcome:
 @click.command()
 def ps(context: Context) -> Outcome:
     """What a run here consists of; exit code 4 when a part is not ready or nothing runs."""
-    return control.processes(context.catalogue, context.settings)
+    launcher_pid, file = state.launcher(context.settings.data_dir), context.settings.state_file
+    if launcher_pid is None:
+        raise OutsideFault("not running; `make run` starts it", status="not_running")
+    run_state = state.read(file)
+    if not run_state:
+        raise OutsideFault(f"it runs (pid {launcher_pid}), and has not written {file}")
+    urls = {s.code: f"{run_state['urls'][s.code]}{s.ready}" for s in context.catalogue.services}
+    rows, facts, total = [HEADS], [], 0.0
+    for name, process in run_state["processes"].items():
+        pid, url, port, up, memory, why = process["pid"], urls.get(name), "", "", None, None
+        child = _child(pid, launcher_pid)
+        if child is None:
+            why = f"pid {pid} has ended" if pid else "not running"
+        else:
+            memory = _memory_mb(child)
+            total += memory
+            up = str(timedelta(seconds=int(time.time() - process["started_at"])))
+        if url:
+            port = url.split(":")[2].split("/")[0]
+            why = why or asyncio.run(net.not_ready(url))
+        used = "" if memory is None else f"{memory:.0f} MB"
+        rows.append((name, str(pid or "-"), port, up, used, str(process["restarts"]), why or "yes"))
+        facts.append({"process": name, "pid": pid, "memory_mb": memory, "not_ready": why})
+    rows.append(("together", "", "", "", f"{total:.0f} MB", "", ""))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    text, everything = "\n".join(lines), {"url": run_state["url"], "processes": facts}
+    text += f"\n\n{run_state['url']}/"
+    if any(fact["not_ready"] for fact in facts):
+        raise OutsideFault(text, status="not_ready", **everything)
+    return Outcome("ready", text, everything)
+
+
+def _child(pid: int | None, launcher_pid: int) -> psutil.Process | None:
+    """The process, if it runs and the launcher started it: a file may be older than the truth."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid) if pid is not None else None
+        if process and process.ppid() == launcher_pid and process.status() != "zombie":
+            return process
+    return None
+
+
+def _memory_mb(leader: psutil.Process) -> float:
+    """Memory of the process and its children in MB; a shared page counts in parts (PSS)."""
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        for member in (leader, *leader.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                full = member.memory_full_info()
+                total += getattr(full, "pss", 0) or full.uss
+    return total / 1e6
 
 
 @click.command()
@@ -37,21 +104,73 @@ def logs(context: Context, process: Sequence[str], *, no_follow: bool) -> Outcom
 
     PROCESS: das dis aps aps-worker ubs ui postgres (all)
     """
-    follow = not (no_follow or context.dry_run)
-    return control.logs(context.settings, process, follow=follow)
+    data_dir, screen = context.settings.data_dir, context.screen
+    files = {path.stem: path for path in sorted((data_dir / "logs").glob("*.log"))}
+    if missing := [name for name in process if name not in files]:
+        raise UsageError(f"no log of {', '.join(missing)}; there are {', '.join(files) or 'none'}")
+    colour = screen.colour and screen.is_terminal
+    followers = [Follower(name, files[name]) for name in process or files]
+    for follower in followers:
+        for line in tail(follower.path, LOG_LINES_FIRST):
+            screen.line(render(line, follower.name, colour=colour))
+    while not (no_follow or context.dry_run) and state.launcher(data_dir):
+        for follower in followers:
+            for line in follower.new_lines():
+                screen.line(render(line, follower.name, colour=colour))
+        time.sleep(0.2)
+    return Outcome("done", "")
 
 
 @click.command()
 def stop(context: Context) -> Outcome:
     """Stops a run here, from any terminal, and waits until nothing of it is left."""
-    return control.stop(context.settings, dry_run=context.dry_run)
+    data_dir = context.settings.data_dir
+    pid = state.launcher(data_dir)
+    if pid is None:
+        return Outcome("nothing", "not running")
+    if context.dry_run:
+        return Outcome("done", f"would stop the launcher (pid {pid}) and all it runs")
+    with contextlib.suppress(ProcessLookupError):  # just ended
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while state.launcher(data_dir) == pid:
+        if time.monotonic() > deadline:
+            raise OutsideFault(f"the launcher (pid {pid}) has not stopped in time")
+        time.sleep(0.1)
+    return Outcome("done", "stopped")
 
 
 @click.command()
 @click.option("--yes", is_flag=True, help="do not ask")
 def clean(context: Context, *, yes: bool) -> Outcome:
     """Deletes data, caches and environments of this checkout, after asking."""
-    return control.clean(context.catalogue, context.settings, yes=yes, dry_run=context.dry_run)
+    data_dir = context.settings.data_dir
+    if state.launcher(data_dir):
+        raise Refused("it is running; `make stop` first")
+    made = [data_dir, context.settings.cache_dir]
+    if data_dir.exists():
+        server = postgres.Server.of_run(data_dir)
+        made += {server.socket_dir, server.data_dir.parent} - {data_dir}
+    for service in context.catalogue.services:
+        made += [context.root / service.folder / name for name in (".venv", "dist")]
+    there = [path for path in made if path.exists()]
+    if not there:
+        return Outcome("nothing", "nothing to delete")
+    bytes_of = [sum(path.lstat().st_size for path in folder.rglob("*")) for folder in there]
+    sizes = "\n".join(
+        f"  {size / 1e6:8.1f} MB  {path}" for size, path in zip(bytes_of, there, strict=True)
+    )
+    if context.dry_run:
+        return Outcome("done", f"would delete\n{sizes}")
+    print(sizes, file=sys.stderr)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise Refused("this deletes data; say YES=1 to mean it")
+        if input("Delete all of this, measurements and accounts included? [y/N] ").lower() != "y":
+            return Outcome("nothing", "nothing deleted")
+    for path in there:
+        shutil.rmtree(path)
+    return Outcome("done", "deleted", {"folders": [str(path) for path in there]})
 
 
 @click.command()

@@ -10,7 +10,7 @@ from pathlib import Path
 from ci import process
 from ci.context import Context
 from ci.errors import OutsideFault, Refused
-from ci.native import keys, plan, probe
+from ci.native import keys, net
 from ci.outcome import Outcome
 
 PROJECT = "cloudopshub"  # as docker-compose.yml has it
@@ -98,12 +98,12 @@ def ready(context: Context, path: Path) -> Outcome:
     host = values.get("UI_HOST") or "127.0.0.1"
     near = "127.0.0.1" if host == "0.0.0.0" else host
     try:
-        status, body = asyncio.run(probe.get(f"http://{near}:{port}/api/ubs/api/v1/setup"))
+        status, body = asyncio.run(net.get(f"http://{near}:{port}/api/ubs/api/v1/setup"))
     except OSError as exc:
         raise OutsideFault(f"http://{near}:{port} does not answer: {exc}") from exc
     if status != 200:
         raise OutsideFault(f"http://{near}:{port} does not answer as the dashboard: {status}")
-    link = plan.setup_link(public_url, values["UBS_SETUP_TOKEN"])
+    link = keys.setup_link(public_url, values["UBS_SETUP_TOKEN"])
     needed = json.loads(body)["needed"]
     key = values["UBS_BOOTSTRAP_API_KEY"]
-    return Outcome("done", plan.closing_words(public_url, key, link if needed else None, ENDING))
+    return Outcome("done", keys.closing_words(public_url, key, link if needed else None, ENDING))

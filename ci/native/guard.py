@@ -1,18 +1,16 @@
-"""Leaves no process behind, however the launcher ends.
+"""Leaves no process behind, however the launcher ends. Standard library only.
 
-Run as a script in a session of its own. It reads one line on stdin for each process group that
-starts (`+ PID SIGNAL`) or has ended (`- PID`). When stdin ends, the launcher is gone: whatever is
-still listed is asked to stop by its signal, the last started first, and killed if it does not.
-Standard library only: it must start in milliseconds and outlive everything.
+Run as a script in a session of its own. Each line on stdin is the list of process groups that run
+now (`GROUP:SIGNAL …`). When stdin ends the launcher is gone, and what is listed last is stopped.
 """
 
-import contextlib
 import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 12.0
 
 
 def signal_group(group: int, number: int) -> bool:
@@ -26,35 +24,31 @@ def signal_group(group: int, number: int) -> bool:
     return True
 
 
-def stop(groups: dict[int, int]) -> None:
-    """None of `groups` (id → the signal that asks it to stop) is left, databases last."""
+def stop(groups: Mapping[int, int]) -> set[int]:
+    """None of `groups` (id → the signal that asks it to stop) is left, databases last.
+
+    Which had to be killed, because they did not end in time.
+    """
     databases = {group for group, number in groups.items() if number == signal.SIGINT}
+    killed = set()
     for wave in (set(groups) - databases, databases):
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        for group in wave:
-            signal_group(group, groups[group])
-        left = wave
+        left = {group for group in wave if signal_group(group, groups[group])}
         while left and time.monotonic() < deadline:
             time.sleep(0.05)
             left = {group for group in left if signal_group(group, 0)}
-        for group in left:
-            signal_group(group, signal.SIGKILL)
+        killed |= {group for group in left if signal_group(group, signal.SIGKILL)}
+    return killed
 
 
 def main() -> None:
-    """Keep the list until stdin ends, then stop what is on it."""
+    """Keep the last list until stdin ends, then stop what is on it."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    groups: dict[int, int] = {}
+    last = ""
     for line in sys.stdin:
-        sign, _, rest = line.strip().partition(" ")
-        with contextlib.suppress(ValueError):
-            if sign == "+":
-                group, number = map(int, rest.split())
-                groups[group] = number
-            elif sign == "-":
-                groups.pop(int(rest), None)
-    stop(groups)
+        last = line
+    stop({int(group): int(number) for group, number in (i.split(":") for i in last.split())})
 
 
 if __name__ == "__main__":

@@ -1,42 +1,42 @@
-"""The secrets of a native run: made once, kept in one file that only its owner reads."""
+"""The secrets of a run: made once, kept in a file of its owner alone, and said when needed."""
 
-import os
 import secrets
 import string
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
+
+from ci.native import state
 
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
-KEY_PREFIX = "coh_live_"
-
-
-def base62(number: int, width: int) -> str:
-    """`number` in base 62, most significant first, zero-padded to `width`."""
-    digits = ""
-    while number or len(digits) < width:
-        number, digit = divmod(number, 62)
-        digits = BASE62[digit] + digits
-    return digits
+HEAD = "# Secrets of this native run. Keep the file, and keep it to yourself.\n"
+ENDING = """\
+  Ctrl-C stops everything. From another terminal: make status, make logs, make stop.
+  Below: what the processes log; requests that went well only show in `make logs`.
+"""
 
 
 def api_key(body: str) -> str:
-    """The API key with that body of 32 base62 characters: prefix, body, CRC32 of both.
+    """The API key with that body of 32 base62 characters: prefix, body, CRC32 of both in base 62.
 
     Source: docs/contracts.md §2.
     """
-    text = KEY_PREFIX + body
-    return text + base62(zlib.crc32(text.encode()), 6)
+    text, digits = f"coh_live_{body}", ""
+    number = zlib.crc32(text.encode())
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        digits = BASE62[digit] + digits
+    return text + digits
 
 
 def fresh() -> dict[str, str]:
     """A new set of secrets, by the variable that carries each."""
-    body = "".join(secrets.choice(BASE62) for _ in range(32))
     return {
         "SERVICE_TOKEN": secrets.token_urlsafe(32),
         "UBS_SECRET_KEY": secrets.token_urlsafe(48),
         "UBS_SETUP_TOKEN": secrets.token_urlsafe(24),
-        "UBS_BOOTSTRAP_API_KEY": api_key(body),
+        "UBS_BOOTSTRAP_API_KEY": api_key("".join(secrets.choice(BASE62) for _ in range(32))),
     }
 
 
@@ -54,13 +54,33 @@ def keep(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
     present = parse(path.read_text()) if path.exists() else {}
     complete = fresh() | present
     if complete != present:
-        partial = path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write("# Secrets of this native run. Keep the file, and keep it to yourself.\n")
-            file.writelines(f"{name}={value}\n" for name, value in complete.items())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
+        lines = "".join(f"{name}={value}\n" for name, value in complete.items())
+        state.replace(path, HEAD + lines, durable=True)
     return {name: environ.get(name) or value for name, value in complete.items()}
+
+
+def setup_link(public_url: str, token: str) -> str:
+    """The one-time link that makes the first owner (docs/contracts.md §6)."""
+    return f"{public_url}/#/setup/{quote(token, safe='')}"
+
+
+def closing_words(public_url: str, key: str, link: str | None, ending: str = ENDING) -> str:
+    """What a person needs once everything is ready; the set-up link while there is no owner."""
+    first = f"\n  First sign-in  {link}   (once; makes you the owner)" if link else ""
+    return f"""
+  CloudOpsHub is ready
+{first}
+  Dashboard      {public_url}/
+  API key        {key}   (write, read, analyse)
+
+  Ask it something:
+    curl -s -H 'Authorization: Bearer {key}' \\
+      '{public_url}/api/data-api-service/api/v1/query?query=up'
+
+  Send it your Prometheus (prometheus.yml):
+    remote_write:
+      - url: {public_url}/api/data-ingest-service/api/v1/write
+        authorization:
+          credentials: {key}
+
+{ending}"""

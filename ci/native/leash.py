@@ -2,11 +2,13 @@
 
 `python -I leash.py SIGNAL UID GID -- PROGRAM ARGUMENT…`. On Linux the program gets SIGNAL when the
 launcher ends, even by `kill -9` together with the guard; elsewhere the guard alone sees to it.
-UID and GID (-1: stay) are for PostgreSQL, which refuses to run as root.
+UID and GID (-1: stay) are for PostgreSQL, which refuses to run as root. Signals that `nohup` or a
+build server had ignored end the program again.
 """
 
 import ctypes
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -30,6 +32,8 @@ def main(argv: list[str]) -> None:
     number, uid, gid = map(int, argv[:3])
     program = argv[4:]
     launcher = os.getppid()
+    for often_ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(often_ignored, signal.SIG_DFL)
     if uid >= 0:
         os.setgroups([])
         os.setgid(gid)

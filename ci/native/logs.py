@@ -8,12 +8,10 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 FILE_BYTES_MAX = 20_000_000
 READ_BYTES_MAX = 262_144
-HTTP_ERRORS = 400
 COLOURS = {"das": "36", "dis": "32", "aps": "35", "aps-worker": "95", "ubs": "33", "ui": "34"}
 LEVEL_COLOURS = {"warning": "33", "error": "31", "critical": "31;1", "debug": "2"}
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]")
@@ -29,25 +27,35 @@ def render(line: str, name: str, *, colour: bool) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if colour else text
 
     prefix = paint(f"{name:>10} │", COLOURS.get(name, "90"))
-    try:
-        fields = json.loads(line)
-    except ValueError:
-        fields = None
-    if not isinstance(fields, dict):
+    fields = _fields(line)
+    if fields is None:
         return f"{prefix} {printable(line)}"
-    moment = str(fields.pop("timestamp", ""))[11:19]
-    level = str(fields.pop("level", "info"))
-    event = str(fields.pop("event", ""))
-    trace = str(fields.pop("exception", ""))
+    moment, level = str(fields.pop("timestamp", ""))[11:19], str(fields.pop("level", "info"))
+    event, trace = str(fields.pop("event", "")), str(fields.pop("exception", ""))
     fields.pop("request_id", None)
-    facts = " ".join(
-        f"{key}={value if isinstance(value, int | float) else _short(value)}"
-        for key, value in fields.items()
-    )
+    facts = " ".join(f"{key}={_short(value)}" for key, value in fields.items())
     head = " ".join(part for part in (moment, "" if level == "info" else level, event) if part)
     text = paint(printable(head), LEVEL_COLOURS.get(level, "0"))
     rendered = f"{prefix} {text} {printable(facts)}".rstrip()
     return "\n".join([rendered, *(f"{prefix}   {printable(row)}" for row in trace.splitlines())])
+
+
+def _fields(line: str) -> dict[str, object] | None:
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return json.dumps(text) if " " in text or "\n" in text else text
+
+
+def printable(text: str) -> str:
+    """One line without escape sequences, control characters and tabs."""
+    return ESCAPES.sub("", text.expandtabs())
 
 
 def reason_line(line: str) -> str:
@@ -59,72 +67,56 @@ def reason_line(line: str) -> str:
 
 def is_routine(line: str) -> bool:
     """Whether the line tells of a request that went well: counted, kept, but not news."""
-    if '"event": "request"' not in line:
-        return False
-    try:
-        status = json.loads(line).get("status")
-    except (ValueError, AttributeError):
-        return False
-    return isinstance(status, int) and status < HTTP_ERRORS
+    fields = _fields(line) or {}
+    status = fields.get("status")
+    return fields.get("event") == "request" and isinstance(status, int) and status < 400
 
 
-def printable(text: str) -> str:
-    """One line without escape sequences, control characters and tabs."""
-    return ESCAPES.sub("", text.expandtabs())
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return json.dumps(text) if " " in text or "\n" in text else text
-
-
-@dataclass
 class Follower:
-    """Reads what is appended to one file; starts at `position`, survives the file being cut."""
+    """Reads what is appended to a file from now on, and survives the file being cut."""
 
-    name: str
-    path: Path
-    position: int = 0
-    _rest: bytes = b""
+    def __init__(self, name: str, path: Path) -> None:
+        self.name, self.path = name, path
+        self.unfinished = b""  # the line that has no end yet
+        self._position = path.stat().st_size if path.exists() else 0
 
     def new_lines(self) -> Iterator[str]:
         """The whole lines that were appended since the last call, a bounded amount at a time."""
         try:
-            size = self.path.stat().st_size
-            if size < self.position:
-                self.position, self._rest = 0, b""
-            if size == self.position:
-                return
             with self.path.open("rb") as file:
-                file.seek(self.position)
+                if file.seek(0, os.SEEK_END) < self._position:
+                    self._position, self.unfinished = 0, b""
+                file.seek(self._position)
                 data = file.read(READ_BYTES_MAX)
         except OSError:
             return
-        self.position += len(data)
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > READ_BYTES_MAX:
-            lines, self._rest = [*lines, self._rest], b""
+        self._position += len(data)
+        *lines, self.unfinished = (self.unfinished + data).split(b"\n")
+        if len(self.unfinished) > READ_BYTES_MAX:
+            lines, self.unfinished = [*lines, self.unfinished], b""
         for line in lines:
             yield line.decode(errors="replace").rstrip("\r")
 
-    @property
-    def unfinished(self) -> str:
-        """What there is of the line that has no end yet."""
-        return self._rest.decode(errors="replace")
 
-    def bound(self) -> None:
-        """Keep the newest part as `.1` and empty the file once it is too long.
+def bound(path: Path) -> None:
+    """A file that is too long is empty, its newest part kept as `.1` where the disk has room.
 
-        The writer appends (O_APPEND), so it goes on at the start; lines written during the copy may
-        be lost, which is the price of a file that the writer need not reopen.
-        """
-        if self.position < FILE_BYTES_MAX:
+    The writer appends (O_APPEND), so it goes on at the start; lines written during the copy may be
+    lost, which is the price of a file that the writer need not reopen.
+    """
+    try:
+        if path.stat().st_size < FILE_BYTES_MAX:
             return
-        older = self.path.with_suffix(self.path.suffix + ".1")
-        older.write_bytes(self.path.read_bytes()[-FILE_BYTES_MAX:])
-        older.chmod(0o600)
-        os.truncate(self.path, 0)
-        self.position = 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        try:
+            older = os.open(f"{path}.1", flags, 0o600)
+            with path.open("rb") as file, os.fdopen(older, "wb") as copy:
+                file.seek(-FILE_BYTES_MAX, os.SEEK_END)
+                copy.write(file.read(FILE_BYTES_MAX))
+        finally:
+            os.truncate(path, 0)
+    except OSError:  # not there, or a full disk
+        return
 
 
 def tail(path: Path, count: int, start: int = 0) -> list[str]:

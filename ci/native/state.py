@@ -1,4 +1,4 @@
-"""What a run tells other terminals: who runs, where, since when. One file, one lock."""
+"""What a run tells other terminals: who runs, where, since when. One lock, one file."""
 
 import fcntl
 import json
@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from ci.errors import OutsideFault
 
 
 def take(data_dir: Path) -> int:
-    """The descriptor of the lock of `data_dir`; `OutsideFault` when another run has it.
+    """The descriptor of the lock of `data_dir`, which names us; `OutsideFault` if another has it.
 
     The kernel lets go of it however the run ends.
     """
@@ -23,59 +21,49 @@ def take(data_dir: Path) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise OutsideFault(f"a run already uses {data_dir}; `make status` shows it") from None
+    os.pwrite(descriptor, f"{os.getpid():<10}".encode(), 0)
     return descriptor
 
 
-def is_running(data_dir: Path) -> bool:
-    """Whether a run uses `data_dir` now."""
+def launcher(data_dir: Path) -> int | None:
+    """The pid of the run that uses `data_dir` now; None when none does."""
     try:
-        descriptor = os.open(data_dir / "lock", os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+        with (data_dir / "lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read())
+    except (FileNotFoundError, PermissionError):  # none, or another user's
+        pass
+    except ValueError:
+        raise OutsideFault(f"a run in {data_dir} is just starting; ask again") from None
+    return None
 
 
-def write(path: Path, state: Mapping[str, Any]) -> None:
-    """`path` holds `state`, whole at every moment, readable by its owner only: it carries a key."""
-    _replace(path, json.dumps(state, indent=1))
-
-
-def write_pid(path: Path, pid: int | None) -> None:
-    """`path` holds the pid, whole at every moment; there is no such file while nobody has one."""
-    if pid is None:
-        path.unlink(missing_ok=True)
-    else:
-        _replace(path, f"{pid}\n")
-
-
-def _replace(path: Path, text: str) -> None:
+def replace(path: Path, text: str, *, durable: bool = False) -> None:
+    """`path` holds `text`, whole at every moment, readable by its owner only; or what it held."""
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    partial.rename(path)
-
-
-def read(path: Path) -> dict[str, Any] | None:
-    """The state in `path`; None when there is none."""
     try:
-        state: dict[str, Any] = json.loads(path.read_text())
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """`path` holds `content` in the way of `replace`."""
+    replace(path, json.dumps(content, indent=1))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of `path`; empty when there is none."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
-        return None
-    return state
-
-
-def launcher(state: Mapping[str, Any]) -> psutil.Process | None:
-    """The launcher that wrote `state`, if it still runs and its number was not given to another."""
-    try:
-        process = psutil.Process(int(state["launcher"]))
-        same = abs(process.create_time() - float(state["launcher_created"])) < 1
-    except (psutil.Error, KeyError, ValueError):
-        return None
-    return process if same else None
+        return {}
+    return content

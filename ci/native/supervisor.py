@@ -1,6 +1,7 @@
 """Keeps the processes of a native run alive: starts, watches, restarts with backoff, stops.
 
-    starting ──ready──▶ running ──ends──▶ waiting (0.5 s, doubling to 30 s) ──▶ starting
+    starting ──ready──▶ running ──ends──▶ waiting (0.5 s; doubling to 8 s ──▶ starting
+        │                                          while it ends before it is ready)
         │ ends three times before it was ever ready
         ▼
       failed: the run is over, and the last lines of its log are the reason
@@ -14,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,46 +24,38 @@ from ci.native import guard, leash
 from ci.native.logs import reason_line, tail
 
 TRIES = 3
-BACKOFF_FIRST_S = 0.5
-BACKOFF_MAX_S = 30.0
-STEADY_S = 30.0  # who lived this long starts its backoff afresh
-STOP_TIMEOUT_S = 12.0
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 8.0
+STEADY_S = 5.0
 REASON_LINES = 20
-
-NotReady = Callable[[], Awaitable[str | None]]
-
-
-@dataclass(frozen=True)
-class Program:
-    """One process to keep running. `not_ready` answers None once it does its work."""
-
-    name: str
-    argv: tuple[str, ...]
-    cwd: Path
-    env: Mapping[str, str]
-    log: Path
-    not_ready: NotReady
-    stop_signal: int = signal.SIGTERM
-    ids: tuple[int, int] = leash.STAY  # UID and GID
-    tries: int = TRIES
 
 
 @dataclass
 class Child:
-    """A program's process of this moment, and what became of it so far."""
+    """One process to keep running, and what became of it so far.
 
-    program: Program
+    not_ready: given its pid, why it does not do its work yet; None once it does. What cannot be
+    asked is ready after STEADY_S. waits_for: the last answer. ids: UID and GID.
+    """
+
+    name: str
+    argv: Sequence[str]
+    cwd: Path
+    env: Mapping[str, str]
+    log: Path
+    not_ready: Callable[[int], Awaitable[str | None]] | None = None
+    stop_signal: int = signal.SIGTERM
+    ids: tuple[int, int] = leash.STAY
     pid: int | None = None
     started_at: float = 0.0
     log_start: int = 0
+    waits_for: str | None = "starting"
     was_ready: bool = False
     restarts: int = 0
-    failure: str | None = None
     task: asyncio.Task[None] | None = None
 
 
 def backoff_s(failures: int) -> float:
-    """How long to wait before the start that follows `failures` ends in a row."""
+    """How long to wait before the start that follows `failures` ends without being ready."""
     return float(min(BACKOFF_FIRST_S * 2 ** (failures - 1), BACKOFF_MAX_S))
 
 
@@ -78,13 +71,18 @@ def ending(code: int) -> str:
 
 @dataclass
 class Supervisor:
-    """All children of one run. `say` tells a person; `changed` is called when a pid changes."""
+    """All children of one run. `say` tells a person; `write_state` tells others when a pid changes.
+
+    failure: why the run is over, once `failed` is set.
+    """
 
     say: Callable[[str], None]
-    changed: Callable[[], None]
+    write_state: Callable[[], None]
     children: dict[str, Child] = field(default_factory=dict)
     failed: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: str = ""
     stopping: bool = False
+    is_published: bool = True
     _guard: asyncio.subprocess.Process | None = None
     _guard_task: asyncio.Task[None] | None = None
 
@@ -93,52 +91,61 @@ class Supervisor:
         await self._start_guard()
         self._guard_task = asyncio.create_task(self._keep_guard())
 
-    def start(self, program: Program) -> Child:
-        """`program` is kept running from now on."""
-        child = self.children[program.name] = Child(program)
+    def start(self, child: Child) -> Child:
+        """`child` is kept running from now on."""
+        self.children[child.name] = child
         child.task = asyncio.create_task(self._keep(child))
         return child
 
     async def wait_ready(
         self,
-        names: list[str],
+        names: Iterable[str],
         timeout_s: float,
         show: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
-        """All of `names` have been ready; `Defect` with the reason when one is not in time.
+        """All of `names` are ready; `Defect` with the reason when one is not in time.
 
-        show: called with what is not ready yet, and why, each time that was looked at.
+        show: called with what each waits for that is not.
         """
         deadline = time.monotonic() + timeout_s
-        while True:
-            reasons = await asyncio.gather(
-                *(self.children[name].program.not_ready() for name in names)
-            )
-            pending = {
-                name: reason
-                for name, reason in zip(names, reasons, strict=True)
-                if reason is not None or self.children[name].pid is None
-            }
-            for name in set(names) - set(pending):
-                self.children[name].was_ready = True
-            for child in self.children.values():
-                if child.failure:
-                    raise Defect(child.failure)
-            if not pending:
-                return
-            show({name: reason or "starting" for name, reason in pending.items()})
+        children = [self.children[name] for name in names]
+        while pending := {c.name: c.waits_for for c in children if c.waits_for is not None}:
+            self.check()
+            show(pending)
             if time.monotonic() > deadline:
                 name, reason = next(iter(pending.items()))
-                raise Defect(self._explain(self.children[name], f"not ready in time ({reason})"))
-            await asyncio.sleep(0.1)
+                raise Defect(explain(self.children[name], f"not ready in time ({reason})"))
+            await asyncio.sleep(0.05)
+
+    def check(self) -> None:
+        """`Defect` when a child has proved unable to start."""
+        if self.failure:
+            raise Defect(self.failure)
+
+    def publish(self) -> None:
+        """Others are told what runs; a full disk stops nothing, is said, and is tried again."""
+        try:
+            self.write_state()
+        except OSError as error:
+            if self.is_published:
+                self.say(f"`make status` will not know the pids of this moment: {error}")
+            self.is_published = False
+        else:
+            self.is_published = True
 
     async def close(self) -> None:
         """Every child has ended, databases last: by its stop signal, else killed."""
         self.stopping = True
-        databases = [c for c in self.children.values() if c.program.stop_signal == signal.SIGINT]
-        others = [child for child in self.children.values() if child not in databases]
-        for wave in (others, databases):
-            await asyncio.gather(*(self._stop(child) for child in wave))
+        running = self._running()
+        tasks = [child.task for child in self.children.values() if child.task is not None]
+        for child in self.children.values():
+            if child.pid is None and child.task is not None:  # between two starts
+                child.task.cancel()
+        groups = {pid: child.stop_signal for pid, child in running.items()}
+        for pid in await asyncio.to_thread(guard.stop, groups):
+            self.say(f"{running[pid].name} did not stop and was killed")
+        if tasks:
+            await asyncio.wait(tasks, timeout=guard.STOP_TIMEOUT_S)
         if self._guard_task:
             self._guard_task.cancel()
         if self._guard and self._guard.stdin:
@@ -146,98 +153,99 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._guard.wait(), 5)
 
+    def _running(self) -> dict[int, Child]:
+        return {child.pid: child for child in self.children.values() if child.pid is not None}
+
     async def _keep(self, child: Child) -> None:
         """Start the child again and again until we stop or it proves unable to start."""
         failures = 0
         while not self.stopping:
-            process = await self._spawn(child)
-            code = await process.wait()
-            self._forget(child)
+            try:
+                how = await self._run(child)
+            except OSError as error:  # no memory, no room for its log: perhaps later
+                how = f"cannot be started ({error})"
             if self.stopping:
                 return
-            failures = 1 if time.time() - child.started_at > STEADY_S else failures + 1
-            name, how = child.program.name, ending(code)
-            if not child.was_ready and failures >= child.program.tries:
-                child.failure = self._explain(child, how)
+            failures = 1 if child.waits_for is None else failures + 1
+            child.waits_for = "starting again"
+            if not child.was_ready and failures >= TRIES:
+                self.failure = explain(child, how)
                 self.failed.set()
                 return
             delay_s = backoff_s(failures)
             child.restarts += 1
-            self.say(f"{name} {how}; starting it again in {delay_s:g} s")
+            self.say(f"{child.name} {how}; starting it again in {delay_s:g} s")
             await asyncio.sleep(delay_s)
 
-    async def _spawn(self, child: Child) -> asyncio.subprocess.Process:
-        program = child.program
-        program.log.parent.mkdir(parents=True, exist_ok=True)
-        log = os.open(program.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    async def _run(self, child: Child) -> str:
+        """How one start of the child ended; what it left in its group has ended too."""
+        child.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = os.open(child.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             child.log_start = os.fstat(log).st_size
             process = await asyncio.create_subprocess_exec(
-                *leash.command(program.argv, program.stop_signal, program.ids),
-                cwd=program.cwd,
-                env=program.env,
+                *leash.command(child.argv, child.stop_signal, child.ids),
+                cwd=child.cwd,
+                env=child.env,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=0o077,
             )
         finally:
             os.close(log)
         child.pid, child.started_at = process.pid, time.time()
-        self._write_guard(f"+ {process.pid} {int(program.stop_signal)}")
-        self.changed()
-        return process
-
-    def _forget(self, child: Child) -> None:
-        """The leader has ended; what it left in its group ends too."""
-        if child.pid is not None:
-            guard.signal_group(child.pid, signal.SIGKILL)
-            self._write_guard(f"- {child.pid}")
+        self._tell_guard()
+        self.publish()
+        watch = asyncio.create_task(_watch(child, process.pid))
+        code = await process.wait()
+        watch.cancel()
+        guard.signal_group(process.pid, signal.SIGKILL)
         child.pid = None
-        self.changed()
-
-    async def _stop(self, child: Child) -> None:
-        if child.task is None:
-            return
-        if child.pid is None:  # between two starts
-            child.task.cancel()
-        else:
-            guard.signal_group(child.pid, child.program.stop_signal)
-        done, _ = await asyncio.wait({child.task}, timeout=STOP_TIMEOUT_S)
-        if not done and child.pid is not None:
-            self.say(f"{child.program.name} does not stop; killing it")
-            guard.signal_group(child.pid, signal.SIGKILL)
-            await asyncio.wait({child.task}, timeout=STOP_TIMEOUT_S)
-
-    def _explain(self, child: Child, how: str) -> str:
-        rows = tail(child.program.log, 10 * REASON_LINES, child.log_start)
-        texts = list(filter(None, map(reason_line, rows)))[-REASON_LINES:]
-        lines = "\n".join(texts) or "    (nothing)"
-        return f"{child.program.name} {how}. Its last lines ({child.program.log}):\n{lines}"
+        self._tell_guard()
+        self.publish()
+        return ending(code)
 
     async def _keep_guard(self) -> None:
         """A guard that dies is replaced."""
-        while self._guard and not self.stopping:
+        while self._guard:
             await self._guard.wait()
             await asyncio.sleep(BACKOFF_FIRST_S)
-            await self._start_guard()
+            with contextlib.suppress(OSError):
+                await self._start_guard()
 
     async def _start_guard(self) -> None:
-        """A guard runs and knows all children."""
         self._guard = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            guard.__file__,
+            *(sys.executable, "-I", guard.__file__),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
-        for child in self.children.values():
-            if child.pid is not None:
-                self._write_guard(f"+ {child.pid} {int(child.program.stop_signal)}")
+        self._tell_guard()
 
-    def _write_guard(self, line: str) -> None:
+    def _tell_guard(self) -> None:
+        """The guard knows all children that run now."""
+        groups = [f"{pid}:{int(child.stop_signal)}" for pid, child in self._running().items()]
         if self._guard and self._guard.stdin and not self._guard.stdin.is_closing():
             with contextlib.suppress(OSError):
-                self._guard.stdin.write(f"{line}\n".encode())
+                self._guard.stdin.write(f"{' '.join(groups)}\n".encode())
+
+
+async def _watch(child: Child, pid: int) -> None:
+    """Keep `waits_for` true until the child is ready."""
+    if child.not_ready is None:
+        await asyncio.sleep(STEADY_S)
+    else:
+        while (waits_for := await child.not_ready(pid)) is not None:
+            child.waits_for = waits_for
+            await asyncio.sleep(0.1)
+    child.waits_for, child.was_ready = None, True
+
+
+def explain(child: Child, how: str) -> str:
+    """What happened to the child, and its last lines of this start."""
+    rows = map(reason_line, tail(child.log, 10 * REASON_LINES, child.log_start))
+    lines = "\n".join([row for row in rows if row][-REASON_LINES:]) or "    (nothing)"
+    return f"{child.name} {how}. Its last lines ({child.log}):\n{lines}"

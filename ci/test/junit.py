@@ -1,8 +1,9 @@
-"""One JUnit file and one closing line out of the suites' own: pure."""
+"""One JUnit file and one closing line out of the suites' own."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from ci.test.suites import Suite
@@ -23,6 +24,14 @@ class Ended:
     last_lines: str
 
 
+def read_report(path: Path) -> ET.Element | None:
+    """The report of a pytest; None when it wrote none, or not to its end."""
+    try:
+        return ET.parse(path).getroot()  # noqa: S314 (our own pytest wrote it)
+    except (OSError, ET.ParseError):
+        return None
+
+
 def outcome(case: ET.Element) -> str:
     """The word of `OUTCOMES` for a `testcase`."""
     if case.find("error") is not None:
@@ -37,19 +46,15 @@ def outcome(case: ET.Element) -> str:
 
 def oddity(ended: Ended, *, empty_is_fine: bool) -> str | None:
     """Why the end of a suite is a failure of its own; None when its report tells everything."""
-    outcomes = [outcome(case) for case in cases(ended.report)]
+    code, outcomes = ended.code, [outcome(case) for case in cases(ended.report)]
     failed = sum(word in {"failed", "error"} for word in outcomes)
-    code = ended.code
     if code < 0:
         return f"its pytest was killed by signal {-code}"
     if ended.report is None:
         return f"its pytest exited with {code} before it had finished"
-    is_empty = code == NO_TESTS or (code == OK and not outcomes)
-    if (is_empty and empty_is_fine) or (code == INTERRUPTED and failed):
-        return None  # the latter: errors while collecting, which the report has
-    if is_empty:
-        return "it collected no tests"
-    if code != (TESTS_FAILED if failed else OK):
+    if code == NO_TESTS or (code == OK and not outcomes):
+        return None if empty_is_fine else "it collected no tests"
+    if code not in ({TESTS_FAILED, INTERRUPTED} if failed else {OK}):  # interrupted: by collecting
         return f"its pytest exited with {code}, and {failed} failures were reported"
     return None
 
@@ -66,22 +71,20 @@ def merged(all_ended: Iterable[Ended], *, empty_is_fine: bool) -> ET.Element:
     """
     root = ET.Element("testsuites")
     for ended in all_ended:
-        folder = ended.suite.folder.name
-        parts = [] if ended.report is None else list(ended.report.iter("testsuite"))
+        folder, name = ended.suite.folder.name, ended.suite.name
         for case in cases(ended.report):
             case.set("file", f"{folder}/{case.get('file', '')}".rstrip("/"))
             case.set("classname", f"{folder}.{case.get('classname', '')}".rstrip("."))
+        root.extend([] if ended.report is None else ended.report.iter("testsuite"))
         if why := oddity(ended, empty_is_fine=empty_is_fine):
             counts = {"errors": "0", "failures": "1", "skipped": "0", "tests": "1"}
-            parts.append(ET.Element("testsuite", {"name": ended.suite.name, **counts}))
-            name = ended.suite.name.replace(" ", "-")
-            case = ET.SubElement(parts[-1], "testcase", {"classname": folder, "name": name})
-            case.set("file", folder)
-            message = f"{ended.suite.name}: {why}"
-            ET.SubElement(case, "failure", {"message": message}).text = ended.last_lines
-        root.extend(parts)
-    for name in ATTRIBUTES:
-        root.set(name, str(sum(int(part.get(name, 0)) for part in root)))
+            part = ET.SubElement(root, "testsuite", {"name": name, **counts})
+            names = {"file": folder, "classname": folder, "name": name.replace(" ", "-")}
+            failure = ET.SubElement(ET.SubElement(part, "testcase", names), "failure")
+            failure.set("message", f"{name}: {why}")
+            failure.text = ended.last_lines
+    for attribute in ATTRIBUTES:
+        root.set(attribute, str(sum(int(part.get(attribute, 0)) for part in root)))
     return root
 
 

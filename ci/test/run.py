@@ -1,26 +1,38 @@
-"""A test run: environments, PostgreSQL servers, each suite's own pytest, one report of all."""
+"""A test run: environments, PostgreSQL servers, each suite's own pytest, one report of all.
+
+    pytest ──stdout──▶ .cache/tests/SUITE.log ──followed──▶ `das unit │ ......  [ 40%]`
+           ──junit───▶ .cache/tests/SUITE.xml ──merged────▶ one file, one closing line (junit.py)
+
+A suite that crashes, collects nothing or ends oddly is a failed test, its last lines the reason.
+"""
 
 import asyncio
 import contextlib
-import functools
 import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from ci import environments, process
 from ci.context import Context
 from ci.errors import Defect, OutsideFault
+from ci.native import leash
+from ci.native.guard import signal_group
+from ci.native.logs import Follower, printable, tail
 from ci.outcome import Outcome
-from ci.test import running, suites
-from ci.test.embedded_postgres import PostgresError, running_postgres
-from ci.test.junit import closing_lines, merged
+from ci.test import suites
+from ci.test.junit import Ended, closing_lines, merged, read_report
+from ci.test.suites import Suite
 
 AT_ONCE = 2
 """So many suites run together, each with a server of its own: which rows a snapshot may take as
 final depends on every transaction of the server, whatever its database."""
-
+TIMEOUT_S, POLL_S, QUIET_S_MAX = 1200.0, 0.05, 10.0
+LAST_LINES = 40
 NOT_INHERITED = (
     "PYTEST_CURRENT_TEST",
     "PYTEST_PLUGINS",
@@ -39,7 +51,7 @@ def main(
     context: Context, wanted: Sequence[str], junit: Path, keyword: str | None = None
 ) -> Outcome:
     """The tests of `wanted`, or all, pass; `Defect` when one does not or none was collected."""
-    catalogue = context.catalogue
+    catalogue, screen = context.catalogue, context.screen
     chosen = suites.suites(catalogue, wanted)
     folders = {suite.folder.name for suite in chosen} | {"ci"}
     if any(suite.name == suites.E2E for suite in chosen):
@@ -47,40 +59,121 @@ def main(
     names = [suite.name for suite in chosen]
     if context.dry_run:
         return Outcome("done", f"would test: {', '.join(names)}", {"suites": names})
-    made = environments.make(catalogue.root, sorted(folders), environments.DEV, context.screen)
-    asyncio.run(made)
+    asyncio.run(environments.make(catalogue.root, sorted(folders), environments.DEV, screen))
     began = time.monotonic()
-    try:
-        with contextlib.ExitStack() as stack:
-            slots = range(min(AT_ONCE, suites.widest(chosen)))
-            servers = [stack.enter_context(running_postgres()) for _ in slots]
-            # the one that TEST_POSTGRES_URL names has room for one suite at a time
-            distinct = list(dict.fromkeys(servers))
-            all_ended = running.run_all(
-                chosen, distinct, _starter(context, keyword), context.screen.line
-            )
-    except PostgresError as error:
-        raise OutsideFault(str(error)) from error
+    with contextlib.ExitStack() as stack:
+        count = min(AT_ONCE, suites.widest(chosen))
+        servers = [stack.enter_context(running_postgres(catalogue.root)) for _ in range(count)]
+        all_ended = asyncio.run(_run_all(context, chosen, servers, keyword))
     report = merged(all_ended, empty_is_fine=bool(keyword))
     junit.parent.mkdir(parents=True, exist_ok=True)
     ET.ElementTree(report).write(junit, encoding="utf-8", xml_declaration=True)
     for line in closing_lines(report, time.monotonic() - began):
-        context.screen.line(line)
+        screen.line(line)
     if report.get("errors") != "0" or report.get("failures") != "0":
         raise Defect(f"the tests of {', '.join(names)} did not all pass", suites=names)
     return Outcome("done", "", {"suites": names})
 
 
-def _starter(
-    context: Context, keyword: str | None
-) -> Callable[[suites.Suite, str], running.Running]:
-    """What starts a suite on a server."""
-    folder = context.settings.cache_dir / "tests"
-    folder.mkdir(parents=True, exist_ok=True)
+@contextlib.contextmanager
+def running_postgres(root: Path) -> Iterator[str]:
+    """A superuser's libpq URL: TEST_POSTGRES_URL, else of a server that lives for the block."""
+    if given := os.environ.get("TEST_POSTGRES_URL"):
+        yield given
+        return
+    with subprocess.Popen(
+        [sys.executable, "-m", "ci.native.postgres_for_tests"],
+        cwd=root,
+        stdin=subprocess.PIPE,  # its end is the server's end
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as server:
+        assert server.stdout is not None
+        answer = server.stdout.readline().strip()
+        if not answer.startswith("postgresql://"):
+            raise OutsideFault(f"{answer}\n{server.stdout.read()}".strip())
+        yield answer
+
+
+def environment() -> dict[str, str]:
+    """What a suite sees of our environment: no secret, and nothing that would change its end."""
     given = process.without_secrets(os.environ)
-    return functools.partial(
-        running.start,
-        folder=folder,
-        env={name: value for name, value in given.items() if name not in NOT_INHERITED},
-        options=["-p", "no:cacheprovider", *(["-k", keyword] if keyword else [])],
-    )
+    return {name: value for name, value in given.items() if name not in NOT_INHERITED}
+
+
+async def _run_all(
+    context: Context, chosen: Sequence[Suite], servers: Sequence[str], keyword: str | None
+) -> list[Ended]:
+    """How all suites ended, run stage by stage; no two of the same time share a server."""
+    folder, screen = context.settings.cache_dir / "tests", context.screen
+    folder.mkdir(parents=True, exist_ok=True)
+    width = max((len(suite.name) for suite in chosen), default=0)
+    free, all_ended = asyncio.Queue[str](), list[Ended]()
+    for server in set(servers):  # the one of TEST_POSTGRES_URL has room for one suite at a time
+        free.put_nowait(server)
+
+    async def run_one(suite: Suite) -> None:
+        server = await free.get()
+        env = environment() | {"TEST_POSTGRES_URL": server}
+        ended = await _run_suite(
+            suite, folder, env, keyword, lambda text: screen.line(f"{suite.name:>{width}} │ {text}")
+        )
+        all_ended.append(ended)
+        free.put_nowait(server)
+
+    for stage in sorted({suite.stage for suite in chosen}):
+        async with asyncio.TaskGroup() as group:
+            for suite in chosen:
+                if suite.stage == stage:
+                    group.create_task(run_one(suite))
+    return all_ended
+
+
+async def _run_suite(
+    suite: Suite,
+    folder: Path,
+    env: Mapping[str, str],
+    keyword: str | None,
+    say: Callable[[str], None],
+) -> Ended:
+    """How the suite's pytest ended, its lines said; of a long one, every 10 s, what there is."""
+    path = folder / suite.name.replace(" ", "-")
+    report, log = path.with_suffix(".xml"), path.with_suffix(".log")
+    report.unlink(missing_ok=True)
+    command = [str(environments.python_of(suite.folder)), "-m", "pytest", "-q", "-ra"]
+    command += [*suite.targets, "-p", "no:cacheprovider", *(["-k", keyword] if keyword else [])]
+    command += [f"--junitxml={report}", "-ojunit_family=xunit1", f"-ojunit_suite_name={suite.name}"]
+    with log.open("wb") as file:
+        follower = Follower(suite.name, log)
+        pytest = await asyncio.create_subprocess_exec(
+            *leash.command(command, signal.SIGTERM),
+            cwd=suite.folder,
+            env=env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=file,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+    began = said_at = time.monotonic()
+    has_ended = False
+    try:
+        while not has_ended:
+            has_ended = pytest.returncode is not None  # looked at before its last lines are
+            while lines := list(follower.new_lines()):
+                said_at = time.monotonic()
+                for line in lines:
+                    say(printable(line))
+            now = time.monotonic()
+            if now - said_at > QUIET_S_MAX:
+                said_at = now
+                say(f"{follower.unfinished.decode(errors='replace')}… {now - began:.0f} s")
+            if now - began > TIMEOUT_S:
+                signal_group(pytest.pid, signal.SIGKILL)
+            await asyncio.sleep(POLL_S)
+    finally:
+        if pytest.returncode is None:
+            signal_group(pytest.pid, signal.SIGTERM)
+            await asyncio.wait_for(pytest.wait(), 30)
+    last_lines = "\n".join(printable(row) for row in tail(log, LAST_LINES))
+    return Ended(suite, pytest.returncode or 0, read_report(report), last_lines)

@@ -53,7 +53,7 @@ class NativePlatform:
         env |= {f"CLOUDOPSHUB_{code.upper()}_PORT": "0" for code in CODES}
         env |= {"CLOUDOPSHUB_DATA_DIR": str(data_dir), "CLOUDOPSHUB_START_TIMEOUT_S": "150"}
         env |= variables
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
         output = data_dir.parent / f"{data_dir.name}.screen"
         # a test run that is killed takes its platform along
         command = leash.command([sys.executable, "-m", "ci", "run"], signal.SIGTERM)

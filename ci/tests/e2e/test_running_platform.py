@@ -171,6 +171,20 @@ def test_what_cannot_start_says_why_last(new_folder):
     assert "refused" in run.screen()[-3000:].lower()
 
 
+def test_nobody_else_reads_what_a_run_keeps(platform):
+    """Folders and files of the data folder are their owner's; root's stand-in only passes."""
+    assert platform.write({"__name__": "e2e_private", "job": "e2e"}, [(1, 1.0)]) != 0
+    assert httpx.get(f"{platform.url}/api/nowhere").status_code == 404
+    assert platform.data_dir.stat().st_mode & 0o066 == 0
+    kept = {path.name: path for path in platform.data_dir.iterdir()}
+    kept.pop("postgres-program", None)  # programs of the wheel, no data
+    assert {"objects", "logs", "run", "nginx", "secrets.env", "state.json"} <= kept.keys()
+    folders = [path for name, path in kept.items() if name != "postgres"]
+    files = [*kept.values(), *(file for folder in folders for file in folder.rglob("*"))]
+    assert kept["nginx"] / "refusals.log" in files  # what the launcher keeps short
+    assert not [path for path in files if path.exists() and path.stat().st_mode & 0o077]
+
+
 def test_other_terminals_see_it(platform):
     """`ps` shows every process with its readiness; `logs` shows what they said."""
     env = {"CLOUDOPSHUB_DATA_DIR": str(platform.data_dir), "PATH": "/usr/bin:/bin"}

@@ -10,14 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ci.native import postgres_for_tests
-from ci.native import postgres_program as program
-from ci.test import embedded_postgres as pg
+from ci.native import postgres, postgres_for_tests
+from ci.tests import embedded_postgres as pg
 
 ROOT = Path(__file__).resolve().parents[3]
 OWNER = """
 import sys, signal
-from ci.test.embedded_postgres import running_postgres
+from ci.tests.embedded_postgres import running_postgres
 with running_postgres() as url:
     print(url, flush=True)
     signal.pause()
@@ -51,7 +50,7 @@ def test_a_database_lives_for_the_block():
     with pg.running_postgres() as server:
         with pg.fresh_database(server, "Some Name!") as url:
             assert pg.execute(url, "SELECT current_database()").startswith("some_name_")
-            psql = [str(program.installation() / "bin" / "psql"), "-X", url]
+            psql = [str(postgres.installation() / "bin" / "psql"), "-X", url]
             client = subprocess.Popen(psql, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
             name = url.split("@/")[1].split("?")[0]
         assert name not in pg.execute(server, "SELECT datname FROM pg_database").splitlines()
@@ -95,7 +94,7 @@ def test_a_closed_folder_is_not_opened(tmp_path):
         pytest.skip("only root hands the server to another account")
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    who = program.account()
+    who = postgres.account()
     assert who.is_other
     assert not who.can_reach(closed)
     with contextlib.ExitStack() as stack:
@@ -103,7 +102,7 @@ def test_a_closed_folder_is_not_opened(tmp_path):
         stack.callback(subprocess.run, ["rm", "-rf", str(folder)], check=True)
         assert who.can_reach(folder)
         done = who.run(
-            [f"{program.reachable_installation(who, folder / 'wheel')}/bin/postgres", "-V"]
+            f"{postgres.reachable_installation(who, folder / 'wheel')}/bin/postgres", "-V"
         )
         assert (done.code, done.stdout.split()[-1].split(".")[0]) == (0, "18")
     assert closed.stat().st_mode & 0o777 == 0o700

@@ -33,7 +33,7 @@ run.suites.suites = lambda *_: [
 ]
 run.environments.make = lambda *_: asyncio.sleep(0)
 servers = iter(["postgresql://one", "postgresql://two"])
-run.running_postgres = lambda: run.contextlib.nullcontext(next(servers))
+run.running_postgres = lambda _: run.contextlib.nullcontext(next(servers))
 context = SimpleNamespace(
     catalogue=SimpleNamespace(root=root, services=()),
     settings=SimpleNamespace(cache_dir=root / "cache"),
@@ -87,16 +87,24 @@ def test_one_server_that_is_given_has_room_for_one_suite(monkeypatch, tmp_path):
     """Twice the same address would be two suites on one server."""
     monkeypatch.setenv("TEST_POSTGRES_URL", "postgresql://given")
     monkeypatch.setattr(run.environments, "make", lambda *_: asyncio.sleep(0))
-    seen = []
-    monkeypatch.setattr(run.running, "run_all", lambda *given: seen.append(given[1]) or [])
+    running, most = set(), []
+
+    async def run_suite(suite, *_):
+        running.add(suite.name)
+        most.append(len(running))
+        await asyncio.sleep(0)
+        running.remove(suite.name)
+        return Ended(suite, 5, ET.Element("testsuites"), "")
+
+    monkeypatch.setattr(run, "_run_suite", run_suite)
     context = SimpleNamespace(
         catalogue=catalogue.load(ROOT),
         settings=SimpleNamespace(cache_dir=tmp_path),
         screen=Screen(stream=io.StringIO()),
         dry_run=False,
     )
-    run.main(context, ["das", "dis"], tmp_path / "junit.xml")
-    assert seen == [["postgresql://given"]]
+    run.main(context, ["das", "dis"], tmp_path / "junit.xml", keyword="nothing")
+    assert most == [1, 1, 1, 1]
 
 
 def test_there_are_as_many_servers_as_suites_run_together():

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -14,8 +15,9 @@ import psutil
 import pytest
 
 from ci.errors import Defect
+from ci.native import guard
 from ci.native import supervisor as supervisor_module
-from ci.native.supervisor import Program, Supervisor
+from ci.native.supervisor import Child, Supervisor
 
 ROOT = Path(__file__).resolve().parents[3]
 FOREVER = "import signal; signal.pause()"
@@ -26,7 +28,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(supervisor_module, "BACKOFF_FIRST_S", 0.01)
 
 
-async def ready():
+async def ready(_pid):
     return None
 
 
@@ -39,7 +41,7 @@ def program(tmp_path, code, name="child", **changes):
         "log": tmp_path / f"{name}.log",
         "not_ready": ready,
     }
-    return Program(**settings | changes)
+    return Child(**settings | changes)
 
 
 async def until(holds, timeout_s=20):
@@ -55,12 +57,12 @@ def said_by(tmp_path, name):
     return path.read_text() if path.exists() else ""
 
 
-def run(scenario):
+def run(scenario, write_state=lambda: None):
     """Run `scenario(supervisor, said)` and close the supervisor after it."""
 
     async def whole():
         said = []
-        supervisor = Supervisor(said.append, lambda: None)
+        supervisor = Supervisor(said.append, write_state)
         await supervisor.open()
         try:
             return await scenario(supervisor, said)
@@ -86,10 +88,65 @@ def test_who_is_killed_comes_back_and_it_is_said(tmp_path):
     assert not psutil.pid_exists(run(scenario))
 
 
+def test_a_state_that_cannot_be_written_stops_no_supervision(tmp_path):
+    """On a full disk who dies comes back; that others cannot see it is said once, and mended."""
+    is_full = True
+
+    def write_state():
+        if is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def scenario(supervisor, said):
+        nonlocal is_full
+        child = supervisor.start(program(tmp_path, FOREVER))
+        for _ in range(3):
+            await supervisor.wait_ready(["child"], 20)
+            first = child.pid
+            os.kill(first, signal.SIGKILL)
+            await until(lambda first=first: child.pid not in {first, None})
+        assert sum("No space left on device" in text for text in said) == 1
+        assert not supervisor.is_published
+        is_full = False
+        supervisor.publish()
+        assert supervisor.is_published
+
+    run(scenario, write_state)
+
+
+def test_who_was_ready_starts_its_backoff_afresh(tmp_path):
+    """A process killed every few moments, and able to run, never waits for more than the first."""
+
+    async def scenario(supervisor, said):
+        child = supervisor.start(program(tmp_path, FOREVER))
+        for _ in range(6):
+            await supervisor.wait_ready(["child"], 20)
+            first = child.pid
+            os.kill(first, signal.SIGKILL)
+            await until(lambda first=first: child.pid not in {first, None})
+        assert said == ["child was killed by SIGKILL; starting it again in 0.01 s"] * 6
+
+    run(scenario)
+
+
+def test_what_cannot_be_started_now_is_tried_again(tmp_path):
+    """No memory, no room for its log: the keeper goes on, and says what hinders."""
+
+    async def scenario(supervisor, said):
+        child = supervisor.start(program(tmp_path, FOREVER))
+        await supervisor.wait_ready(["child"], 20)
+        folder, child.log = child.log, tmp_path
+        os.kill(child.pid, signal.SIGKILL)
+        await until(lambda: sum("cannot be started" in text for text in said) >= 3)
+        child.log = folder
+        await until(lambda: child.pid is not None)
+
+    run(scenario)
+
+
 def test_who_cannot_start_is_explained(tmp_path):
     """Three ends before it was ever ready: the run is over, and its last words are the reason."""
 
-    async def never():
+    async def never(_pid):
         return "not listening yet"
 
     async def scenario(supervisor, _said):
@@ -106,7 +163,7 @@ def test_who_cannot_start_is_explained(tmp_path):
 def test_who_is_never_ready_is_named(tmp_path):
     """The wait is bounded, and says who was not ready, and why."""
 
-    async def never():
+    async def never(_pid):
         return "postgres: no answer"
 
     async def scenario(supervisor, _said):
@@ -119,7 +176,7 @@ def test_who_is_never_ready_is_named(tmp_path):
 
 def test_who_does_not_stop_is_killed(tmp_path, monkeypatch):
     """A child that ignores its signal has until the bound."""
-    monkeypatch.setattr(supervisor_module, "STOP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(guard, "STOP_TIMEOUT_S", 0.5)
     code = (
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)\n"
     )
@@ -129,7 +186,7 @@ def test_who_does_not_stop_is_killed(tmp_path, monkeypatch):
         await until(lambda: "deaf" in said_by(tmp_path, "child"))
         pid = child.pid
         await supervisor.close()
-        assert said == ["child does not stop; killing it"]
+        assert said == ["child did not stop and was killed"]
         return pid
 
     assert not psutil.pid_exists(run(scenario))
@@ -179,8 +236,8 @@ def is_alive(process):
 LAUNCHER = textwrap.dedent(
     """
     import asyncio, pathlib, sys
-    from ci.native.supervisor import Program, Supervisor
-    async def ready(): return None
+    from ci.native.supervisor import Child, Supervisor
+    async def ready(_pid): return None
     async def main():
         supervisor = Supervisor(print, lambda: None)
         await supervisor.open()
@@ -188,7 +245,7 @@ LAUNCHER = textwrap.dedent(
         deaf = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit()); signal.pause()"
         worker = "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])"
         code = f"import subprocess, sys; {worker}; {deaf}"
-        child = Program("child", (sys.executable, "-c", code), here, {}, here / "log", ready)
+        child = Child("child", (sys.executable, "-c", code), here, {}, here / "log", ready)
         supervisor.start(child)
         await asyncio.sleep(3600)
     asyncio.run(main())

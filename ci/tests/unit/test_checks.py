@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ci.lint import facts
+from ci.lint import checks
 from ci.model import Catalogue, Service, Twin
 
 TWIN = Twin("kinds.py", ("a/kinds.py", "b/kinds.py", "c/kinds.py"))
@@ -13,19 +13,19 @@ GOOD = "a==1.0 \\\n    --hash=sha256:00\nb==2 ; python_version < '3.13' \\\n    
 
 def test_equal_twins_have_no_fault():
     """The same bytes everywhere are what is wanted."""
-    assert facts.twin_faults(TWIN, dict.fromkeys(TWIN.paths, b"x")) == []
+    assert checks.twin_faults(TWIN, {path: {"": b"x"} for path in TWIN.paths}) == []
 
 
 def test_the_odd_twin_is_named():
     """Of three copies the one that differs is at fault, not the two that agree."""
-    contents = {"a/kinds.py": b"x", "b/kinds.py": b"y", "c/kinds.py": b"x"}
-    assert facts.twin_faults(TWIN, contents) == ["b/kinds.py differs from its twin a/kinds.py"]
+    files = {"a/kinds.py": {"": b"x"}, "b/kinds.py": {"": b"y"}, "c/kinds.py": {"": b"x"}}
+    assert checks.twin_faults(TWIN, files) == ["b/kinds.py differs from its twin a/kinds.py"]
 
 
 def test_a_missing_twin_is_named():
     """A place that should hold the file and does not is a fault."""
-    contents = {"a/kinds.py": b"x", "b/kinds.py": None, "c/kinds.py": b"x"}
-    assert facts.twin_faults(TWIN, contents) == ["b/kinds.py is missing (a twin of kinds.py)"]
+    files = {"a/kinds.py": {"": b"x"}, "b/kinds.py": {}, "c/kinds.py": {"": b"x"}}
+    assert checks.twin_faults(TWIN, files) == ["b/kinds.py is missing (a twin)"]
 
 
 FOLDER = Twin("chassis/", ("a/chassis/", "b/chassis/", "c/chassis/"))
@@ -38,7 +38,7 @@ def test_a_folder_of_twins_may_lack_what_its_service_does_not_need():
         "b/chassis/": {"kinds.py": b"x", "identity/keys.py": b"k"},
         "c/chassis/": {"kinds.py": b"x"},
     }
-    assert facts.folder_faults(FOLDER, files) == []
+    assert checks.twin_faults(FOLDER, files) == []
 
 
 def test_each_fault_of_a_folder_of_twins_is_named():
@@ -48,7 +48,7 @@ def test_each_fault_of_a_folder_of_twins_is_named():
         "b/chassis/": {"kinds.py": b"y", "new.py": b"1", "alone.py": b"z"},
         "c/chassis/": {},
     }
-    assert facts.folder_faults(FOLDER, files) == [
+    assert checks.twin_faults(FOLDER, files) == [
         "c/chassis/ is missing (a twin)",
         "b/chassis/alone.py has no twin: what one service needs is its own",
         "b/chassis/kinds.py differs from its twin a/chassis/kinds.py",
@@ -57,7 +57,7 @@ def test_each_fault_of_a_folder_of_twins_is_named():
 
 def test_a_pinned_and_hashed_lock_has_no_fault():
     """Exact versions with hashes, markers allowed, are what is wanted."""
-    assert facts.lock_faults("requirements.txt", GOOD) == []
+    assert checks.lock_faults("requirements.txt", GOOD) == []
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_pinned_and_hashed_lock_has_no_fault():
 )
 def test_a_loose_lock_is_at_fault(text, said):
     """Addresses, ranges and missing hashes are found."""
-    assert any(said in fault for fault in facts.lock_faults("requirements.txt", text))
+    assert any(said in fault for fault in checks.lock_faults("requirements.txt", text))
 
 
 def test_the_tree_is_exactly_the_listed_one():
@@ -82,7 +82,7 @@ def test_the_tree_is_exactly_the_listed_one():
     listed = Catalogue(Path("/nowhere"), (service,), (), frozenset({"s", "README.md"}))
     names = ("Dockerfile", ".dockerignore", "pyproject.toml", "requirements.txt")
     tracked = [f"s/{name}" for name in names] + ["README.md", "notes.txt", "s/tests/test_s.py"]
-    assert facts.tree_faults(listed, tracked) == [
+    assert checks.tree_faults(listed, tracked) == [
         "notes.txt: not among the names of the top level (ci/ci.toml)",
         "s/README.md is missing",
         "s/requirements-dev.txt is missing",

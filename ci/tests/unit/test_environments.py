@@ -29,8 +29,7 @@ def folder(tmp_path):
 
 
 def stamp(folder, *locks):
-    version = platform.python_version()
-    content = {name: fingerprint((folder / name).read_bytes(), version) for name in locks}
+    content = {name: fingerprint(folder / name) for name in locks}
     (folder / ".venv" / environments.STAMP).write_text(json.dumps(content))
 
 
@@ -131,8 +130,8 @@ def test_one_stamp_says_that_an_environment_is_there(tmp_path):
             assert ("ci/bootstrap" not in done.stdout) is there
 
 
-@pytest.mark.parametrize("pip_or_uv", ["pip", "uv"])
-def test_an_environment_that_serves_is_never_cleared(folder, monkeypatch, pip_or_uv):
+@pytest.mark.parametrize("uv", [None, "/bin/uv"], ids=["pip", "uv"])
+def test_an_environment_that_serves_is_never_cleared(folder, monkeypatch, uv):
     """A changed lock is installed into it: a run here may be using it."""
     called = []
 
@@ -142,13 +141,10 @@ def test_an_environment_that_serves_is_never_cleared(folder, monkeypatch, pip_or
 
     monkeypatch.setattr(process, "run_async", done)
     monkeypatch.setattr(environments, "pip_settings", dict)
-    python = environments.python_of(folder)
-    python.write_text("")
-    python.chmod(0o755)
-    if pip_or_uv == "pip":
-        asyncio.run(environments._made_by_pip(folder, RUNTIME))
-    else:
-        screen = Screen(stream=io.StringIO())
-        assert asyncio.run(environments._made_by_uv(folder, RUNTIME, screen))
+    monkeypatch.setattr(shutil, "which", lambda name, **_: uv if name == "uv" else name)
+    environments.python_of(folder).touch()
+    screen = Screen(stream=io.StringIO())
+    asyncio.run(environments.make(folder.parent, [folder.name], RUNTIME, screen))
     assert any("--require-hashes" in words for words in called)
     assert not any("--clear" in words for words in called)
+    assert wanted_lock(folder, RUNTIME) is None

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.native import logs
-from ci.native.logs import Follower, is_routine, reason_line, render, tail
+from ci.native.logs import Follower, bound, is_routine, reason_line, render, tail
 
 LINE = json.dumps(
     {
@@ -61,7 +61,7 @@ def test_whole_lines_are_followed(tmp_path):
     """Half a line waits for its other half; what was there before is left alone on demand."""
     path = tmp_path / "x.log"
     path.write_bytes(b"old\n")
-    follower = Follower("x", path, path.stat().st_size)
+    follower = Follower("x", path)
     with path.open("ab") as file:
         file.write(b"one\ntw")
         file.flush()
@@ -80,11 +80,22 @@ def test_a_long_file_is_cut_and_followed_on(tmp_path, monkeypatch):
         file.write(b"0123456789\n")
         file.flush()
         assert list(follower.new_lines()) == ["0123456789"]
-        follower.bound()
+        bound(path)
         assert (path.stat().st_size, (tmp_path / "x.log.1").stat().st_size) == (0, 10)
         file.write(b"after\n")
         file.flush()
         assert list(follower.new_lines()) == ["after"]
+
+
+def test_a_full_disk_keeps_no_copy_and_is_freed(tmp_path, monkeypatch):
+    """What cannot be copied is cut all the same, and nothing ends for it."""
+    monkeypatch.setattr(logs, "FILE_BYTES_MAX", 10)
+    path = tmp_path / "x.log"
+    path.write_bytes(b"0123456789\n")
+    (tmp_path / "x.log.1").mkdir()  # cannot be written
+    bound(path)
+    assert path.stat().st_size == 0
+    bound(tmp_path / "none.log")
 
 
 def test_the_tail_of_this_start_only(tmp_path):

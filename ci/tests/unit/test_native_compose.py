@@ -108,4 +108,4 @@ def test_a_platform_that_does_not_answer_is_said(context, tmp_path):
 
 def test_a_setup_token_of_a_person_is_escaped_in_the_link():
     """The page decodes it."""
-    assert compose.plan.setup_link("http://x", "a/b?") == "http://x/#/setup/a%2Fb%3F"
+    assert compose.keys.setup_link("http://x", "a/b?") == "http://x/#/setup/a%2Fb%3F"

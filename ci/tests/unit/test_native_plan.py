@@ -1,38 +1,37 @@
 """What a native run hands to its processes, decided from facts alone."""
 
+import asyncio
+import io
+import os
 import re
 import zlib
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci import catalogue
-from ci.native import keys, plan
+from ci import catalogue, settings
+from ci.native import keys, launcher
+from ci.native.run import Run
 from ci.native.supervisor import backoff_s, ending
+from ci.screen import Screen
 
 LISTED = catalogue.parse((catalogue.ROOT / "ci" / "ci.toml").read_text(), catalogue.ROOT)
 URLS = {code: f"http://127.0.0.1:{n}" for n, code in enumerate(("das", "dis", "aps", "ubs", "ui"))}
 SECRETS = keys.fresh()
 
 
-def facts(**changes):
-    known = {
-        "urls": URLS,
-        "public_url": "http://localhost:4",
-        "database_url": "postgresql://x",
-        "object_store_url": "file:///o",
-        "secrets": SECRETS,
-        "cache_dir": Path("/cache"),
-        "pids": Path("/a place/run"),
-        "inherited": {},
-    }
-    return plan.Facts(**known | changes)
+def run_of(*, data_dir="/a place", public_url="http://localhost:4", **environ):
+    chosen = settings.from_environment(LISTED, environ | {"CLOUDOPSHUB_DATA_DIR": data_dir})
+    run = Run(LISTED, chosen, Screen(io.StringIO()))
+    run.secrets, run.urls, run.public_url = SECRETS, URLS, public_url
+    run.ports = dict.fromkeys(URLS, 1234)
+    return run
 
 
 def environment(code, **changes):
-    return plan.environment(LISTED, LISTED.service(code), 1234, facts(**changes))
+    return run_of(**changes).environment(LISTED.service(code), "postgresql://x")
 
 
 @pytest.mark.parametrize("code", ["das", "dis", "aps"])
@@ -66,54 +65,66 @@ def test_dis_counts_the_processes_of_this_run_only():
         "analysis-processing-service=/a place/run/aps.pid",
         "analysis-processing-service=/a place/run/aps-worker.pid",
     ]
-    assert "DIS_HOST_PROCESSES" not in environment("dis", pids=Path("/a,b/run"))
+    assert "DIS_HOST_PROCESSES" not in environment("dis", data_dir="/a,b")
     assert "DIS_HOST_PROCESSES" not in environment("das")
 
 
 def test_a_persons_own_setting_wins_and_reaches_only_its_service():
     """`DIS_…` in the environment reaches dis, and nobody else."""
     chosen = {"DIS_SCRAPE_TARGETS": "mine=http://127.0.0.1:9/metrics", "DIS_X": "1"}
-    targets = environment("dis", inherited=chosen)["DIS_SCRAPE_TARGETS"]
+    targets = environment("dis", **chosen)["DIS_SCRAPE_TARGETS"]
     assert targets == f"{chosen['DIS_SCRAPE_TARGETS']},{environment('dis')['DIS_SCRAPE_TARGETS']}"
-    assert not {"DIS_X", "DIS_SCRAPE_TARGETS"} & set(environment("das", inherited=chosen))
+    for other in ("das", "ubs"):
+        assert not {"DIS_X", "DIS_SCRAPE_TARGETS"} & set(environment(other, **chosen))
 
 
 def test_the_machines_other_variables_stay_outside():
     """A service sees what it needs of the machine and no stranger's secrets."""
-    seen = plan.inherited({"PATH": "/bin", "GITHUB_TOKEN": "x", "DIS_X": "1", "OTEL_Y": "2"})
-    assert seen == {"PATH": "/bin", "DIS_X": "1", "OTEL_Y": "2"}
+    seen = run_of(PATH="/bin", GITHUB_TOKEN="x", DIS_X="1", OTEL_Y="2").inherited()
+    cache = {"NUMBA_CACHE_DIR": str(LISTED.root / ".cache" / "numba")}
+    assert seen == {"PATH": "/bin", "DIS_X": "1", "OTEL_Y": "2"} | cache
 
 
 def test_the_closing_words_can_be_pasted():
     """Address, key, query and snippet are there; the set-up link only while it is needed."""
-    words = plan.closing_words(
+    words = keys.closing_words(
         "http://localhost:8080", "coh_live_x", "http://localhost:8080/#/setup/t"
     )
     assert "http://localhost:8080/#/setup/t" in words
     assert "/api/data-api-service/api/v1/query?query=up" in words
     assert "url: http://localhost:8080/api/data-ingest-service/api/v1/write" in words
-    assert "setup" not in plan.closing_words("http://localhost:8080", "coh_live_x", None)
+    assert "setup" not in keys.closing_words("http://localhost:8080", "coh_live_x", None)
 
 
-@given(st.dictionaries(st.text(), st.binary()), st.dictionaries(st.text(), st.binary()))
-def test_schemas_are_told_apart(one, other):
-    """Other migrations have another print; so has another cluster."""
-    same = plan.schema_print(one, "c") == plan.schema_print(other, "c")
-    assert same == (one == other)
-    assert plan.schema_print(one, "c") != plan.schema_print(one, "d")
+def test_kernels_are_compiled_again_when_what_numba_looks_at_changes(tmp_path, monkeypatch):
+    """Another lock, a touched, resized or further source; and not again otherwise."""
+    service = LISTED.service("das")
+    folder = tmp_path / service.folder
+    source = folder / service.kernels_folder / "walk.py"
+    source.parent.mkdir(parents=True)
+    (tmp_path / ".cache" / "numba").mkdir(parents=True)
+    run = run_of()
+    run.settings = replace(run.settings, cache_dir=tmp_path / ".cache")
+    run.catalogue = replace(LISTED, root=tmp_path)
+    compiled = []
 
+    async def must(*_):
+        compiled.append(1)
 
-def test_kernels_are_known_by_what_numba_looks_at():
-    """Another environment, a touched or resized source, a further one: compiled again."""
-    known = plan.kernels_print("env", {"a.py": (1, 2), "b.py": (3, 4)})
-    assert known == plan.kernels_print("env", {"b.py": (3, 4), "a.py": (1, 2)})
-    others = [
-        plan.kernels_print("other", {"a.py": (1, 2), "b.py": (3, 4)}),
-        plan.kernels_print("env", {"a.py": (1, 2), "b.py": (5, 4)}),
-        plan.kernels_print("env", {"a.py": (1, 2), "b.py": (3, 5)}),
-        plan.kernels_print("env", {"a.py": (1, 2)}),
-    ]
-    assert known not in others
+    monkeypatch.setattr(launcher, "_must", must)
+    for change in (
+        lambda: (folder / "requirements.txt").write_text("a==1\n"),
+        lambda: source.write_text("one"),
+        lambda: os.utime(source, (1, 1)),
+        lambda: (source.write_text("longer"), os.utime(source, (1, 1))),
+        lambda: source.with_name("further.py").touch(),
+        lambda: (folder / "requirements.txt").write_text("a==2\n"),
+    ):
+        change()
+        for expected in (1, 0):
+            compiled.clear()
+            asyncio.run(launcher._compile(run, service))
+            assert len(compiled) == expected
 
 
 @given(st.text(keys.BASE62, min_size=32, max_size=32))
@@ -127,9 +138,9 @@ def test_a_key_carries_its_own_checksum(body):
     assert number == zlib.crc32(key[:-6].encode())
 
 
-def test_backoff_doubles_to_half_a_minute():
-    """0.5 s after the first end, then twice as long each time, never over 30 s."""
-    assert [backoff_s(n) for n in (1, 2, 3, 7, 8, 1000)] == [0.5, 1, 2, 30, 30, 30]
+def test_backoff_is_bounded():
+    """0.5 s after the first end, then twice as long each time, never over 10 s."""
+    assert [backoff_s(n) for n in (1, 2, 3, 5, 6, 1000)] == [0.5, 1, 2, 8, 8, 8]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Programs that deliver nothing are given nothing that could."""
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
 
@@ -18,11 +17,10 @@ GIVEN = {
 }
 
 
-def test_tests_are_given_no_credentials(monkeypatch, tmp_path):
+def test_tests_are_given_no_credentials(monkeypatch):
     """They run the code of a change, on a laptop with everything exported as well."""
     monkeypatch.setattr(run.os, "environ", GIVEN)
-    context = SimpleNamespace(settings=SimpleNamespace(cache_dir=tmp_path))
-    env = run._starter(context, None).keywords["env"]
+    env = run.environment()
     assert "s3cret" not in env.values()
     assert env["AWS_REGION"] == "eu-central-1"
 

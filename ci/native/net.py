@@ -1,0 +1,91 @@
+"""The ports of a run, and what a service answers when it is asked whether it is ready."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+import psutil
+
+from ci.errors import OutsideFault
+from ci.model import Service
+
+UNKNOWN = "a process of another user"
+
+
+def choose_ports(
+    services: Sequence[Service], wanted: Mapping[str, int], hosts: Mapping[str, str]
+) -> dict[str, int]:
+    """A port for each service, by code: the wanted one, or a free one for 0.
+
+    `OutsideFault` tells of all that cannot be had who holds them and what to change.
+    """
+    ports, taken = {}, []
+    with contextlib.ExitStack() as stack:  # all are bound at once, so free ones differ
+        for service in services:
+            port = wanted[service.code]
+            listener = stack.enter_context(socket.socket())
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closing ones are fine
+            try:
+                listener.bind((hosts[service.code], port))
+            except OSError:
+                other = f"{service.port_variable}={port + 100} make run"
+                taken.append(
+                    f"port {port} for {service.folder} is taken by {_holder(port)};\n"
+                    f"    stop that, or choose another: {other}"
+                )
+            else:
+                ports[service.code] = listener.getsockname()[1]
+    if taken:
+        raise OutsideFault("\n".join(taken))
+    return ports
+
+
+def _holder(port: int) -> str:
+    """Who listens on `port`, as far as we are allowed to see."""
+    with contextlib.suppress(psutil.Error):
+        pids = [
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+            and tuple(connection.laddr)[1:2] == (port,)
+            and connection.pid is not None
+        ]
+        if pids:
+            first = psutil.Process(min(pids))  # of a server and its workers, the server
+            return f"pid {first.pid} ({' '.join(' '.join(first.cmdline()).split())[:100]})"
+    return f"{UNKNOWN}, or kept for root" if port < 1024 else UNKNOWN
+
+
+async def get(url: str, timeout_s: float = 3.0) -> tuple[int, bytes]:
+    """Status and body of GET `url` (plain http); `OSError`, `TimeoutError` without an answer."""
+    parts = urlsplit(url)
+    async with asyncio.timeout(timeout_s):
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+        with contextlib.closing(writer):
+            host = f"Host: {parts.netloc}\r\nConnection: close\r\n\r\n"
+            writer.write(f"GET {parts.path or '/'} HTTP/1.0\r\n{host}".encode())
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    words = head.split(None, 2)
+    if len(words) < 2 or not words[1].isdigit():
+        raise ConnectionError("not an HTTP answer")
+    return int(words[1]), body
+
+
+async def not_ready(url: str) -> str | None:
+    """Why `url` is not ready, as it says itself where it does; None when it answers 200."""
+    try:
+        status, body = await get(url)
+    except TimeoutError:
+        return "no answer in time"
+    except OSError:
+        return "not listening yet"
+    if status == 200:
+        return None
+    with contextlib.suppress(ValueError, AttributeError, TypeError, KeyError):
+        checks = json.loads(body)["checks"].items()
+        if failed := [f"{name}: {c.get('detail')}" for name, c in checks if not c.get("ok")]:
+            return "; ".join(failed)
+    return f"answers {status}"
