@@ -38,7 +38,7 @@ class Hub:
     def state(self) -> dict[str, Any]:
         """What the run tells of itself now; `OutsideFault` when nothing runs there."""
         told = state.read(self.data_dir / "state.json")
-        if told is None or state.launcher(told) is None:
+        if told is None or state.launcher(self.data_dir) is None:
             raise OutsideFault(f"nothing runs in {self.data_dir}; `make run` starts it")
         return told
 
