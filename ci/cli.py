@@ -72,7 +72,6 @@ TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "retention": ("retention", "images that no manifest references any more"),
     },
     "by hand, and at home": {
-        "set-image": ("manifests", "one image in one file, every other byte unchanged"),
         "scaffold": ("scaffold", "write a manifest repository to start from, or --check one"),
         # test equipment: nothing else of the product knows it
         "local": ("tests.lab", "the whole pipeline on this machine"),

@@ -12,13 +12,13 @@ changes an immutable selector. None of these shows in the diff of the file.
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ci.model import ImageRef
 
 Object = Mapping[str, Any]
-Key = tuple[str, str, str, str, int]
+Key = tuple[str, str, str, str, int]  # apiVersion, kind, namespace, name, which one of that name
 Path = tuple[str | int, ...]
 
 CONTAINERS = {"containers", "initContainers", "ephemeralContainers"}
@@ -45,7 +45,35 @@ class Expected:
     images: Mapping[str, ImageRef]
     may_change: Sequence[str] = ()
     read_elsewhere: Collection[str] = ()
-    unstable: Collection[tuple[str, str]] = field(default=())
+    unstable: Collection[tuple[str, str]] = ()
+
+    def allows(self, name: str) -> bool:
+        """Whether ci.toml lets this path change, or this object come and go."""
+        patterns = (re.escape(text).replace(r"\*", ".*") for text in self.may_change)
+        return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+    def replacing(self, was: object, path: Path) -> ImageRef | None:
+        """The image that replaces `was` at `path`: by full repository, then by its last part.
+
+        A container may have held anything where there is only one image to bring: a placeholder,
+        the name before a move. With several, nobody could tell which belongs there.
+        """
+        repository = _repository(str(was))
+        for wanted in (repository, repository.rpartition("/")[2]):
+            for name, image in self.images.items():
+                if wanted in {name, image.repository, image.name}:
+                    return image
+        is_container = len(path) >= 3 and path[-3] in CONTAINERS
+        images = list(self.images.values())
+        return images[0] if is_container and len(images) == 1 else None
+
+    def is_part_read_elsewhere(self, now: object) -> bool:
+        """Whether `now` is a part of an image that something else reads: an Application's value."""
+        return any(
+            now in (image.repository, image.tag, image.digest, image.pin, str(image))
+            for image in self.images.values()
+            if image.name in self.read_elsewhere
+        )
 
 
 def refusals(before: Sequence[Object], after: Sequence[Object], expected: Expected) -> list[str]:
@@ -53,21 +81,29 @@ def refusals(before: Sequence[Object], after: Sequence[Object], expected: Expect
 
     Each line names the setting that would allow it, where there is one.
     """
-    tags = _tags(before, expected.images)
-    old, new = _by_key(before), _by_key(after)
+    old, new, tags = _by_key(before), _by_key(after), _tags(before, expected)
     pairs = _pairs(old, new, tags)
-    allowed = [_pattern(text) for text in expected.may_change]
     others = [(_title(key), "is gone") for key in old if key not in pairs]
     others += [(_title(key), "is new") for key in new if key not in pairs.values()]
-    lines = [
-        f"{title} {what}"
-        for title, what in others
-        if not any(pattern.fullmatch(title) for pattern in allowed)
-    ]
-    for key, now_key in pairs.items():
-        lines += _of_object(
-            old[key], new[now_key], now_key, expected=expected, tags=tags, allowed=allowed
-        )
+    lines = [f"{title} {what}" for title, what in others if not expected.allows(title)]
+    for key, new_key in pairs.items():
+        item, title = new[new_key], _title(new_key)
+        for path, was, now in _differences(old[key], item):
+            where = _dotted(path, item)
+            if invalid := _invalid(path, now):
+                lines.append(f"{title}: {where} would be {_shown(now)}; {invalid}; {PIN}")
+                continue
+            why = _why_not(path, was, now, expected, tags)
+            if key == new_key:  # a renamed object is another one, which is made anew
+                why = why or _cannot_change(item)
+            if (title, where) in expected.unstable:
+                why = "is another at each rendering, with or without this edit (a random value, a"
+                why += f" date, a generated certificate); {MAY_CHANGE}"
+            elif why and item.get("kind") == "Secret":
+                why = "changes; only images may change (values of a Secret are not shown);"
+                why += f" {MAY_CHANGE}"
+            if why and not expected.allows(where):
+                lines.append(f"{title}: {where} {why}")
     rendered = {text for item in after for _, text in image_fields(item)}
     lines += [
         f"{image} appears nowhere in the rendering: no template reads the value that was edited"
@@ -77,9 +113,8 @@ def refusals(before: Sequence[Object], after: Sequence[Object], expected: Expect
         and image.name not in expected.read_elsewhere
         and not any(str(image) in line for line in lines)
     ]
-    if len(lines) > SHOWN_MAX:
-        lines = [*lines[:SHOWN_MAX], f"and {len(lines) - SHOWN_MAX} more"]
-    return lines
+    more = [f"and {len(lines) - SHOWN_MAX} more"] if len(lines) > SHOWN_MAX else []
+    return lines[:SHOWN_MAX] + more
 
 
 def unstable(one: Sequence[Object], other: Sequence[Object]) -> set[tuple[str, str]]:
@@ -88,54 +123,33 @@ def unstable(one: Sequence[Object], other: Sequence[Object]) -> set[tuple[str, s
     return {
         (_title(key), _dotted(path, second[key]))
         for key in first.keys() & second.keys()
-        for path, _, _ in _differences(first[key], second[key], ())
+        for path, _, _ in _differences(first[key], second[key])
     }
 
 
-def _of_object(
-    was: Object,
-    now: Object,
-    key: Key,
-    *,
-    expected: Expected,
-    tags: Mapping[str, str],
-    allowed: Sequence[re.Pattern[str]],
-) -> Iterator[str]:
-    """A line for each difference of one object that is not wanted."""
-    is_renamed = _by_key([was]).keys() != _by_key([now]).keys()
-    for path, old, new in _differences(was, now, ()):
-        where = _dotted(path, now)
-        if why := _invalid(path, new):
-            yield f"{_title(key)}: {where} would be {_shown(new)}; {why}; {PIN}"
-            continue
-        if any(pattern.fullmatch(where) for pattern in allowed):
-            continue
-        if (_title(key), where) in expected.unstable:
-            yield (
-                f"{_title(key)}: {where} is another at each rendering, with or without this edit"
-                f" (a random value, a date, a generated certificate); {MAY_CHANGE}"
-            )
-            continue
-        why = _why_not(path, old, new, expected, tags)
-        if why is None and not is_renamed:
-            why = _cannot_change(now)
-        if why and now.get("kind") == "Secret":
-            hidden = "changes; only images may change (values of a Secret are not shown)"
-            why = f"{hidden}; {MAY_CHANGE}"
-        if why:
-            yield f"{_title(key)}: {where} {why}"
+def invalid(objects: Sequence[Object]) -> list[str]:
+    """One line for each label and name that Kubernetes would refuse."""
+    return [
+        f"{_title(key)}: {_dotted(path, item)} is {_shown(value)}; {why}"
+        for key, item in _by_key(objects).items()
+        for path, value in _leaves(item)
+        if (why := _invalid(path, value))
+    ]
 
 
-def _tags(before: Sequence[Object], images: Mapping[str, ImageRef]) -> dict[str, str]:
+def image_fields(item: object) -> Iterator[tuple[Path, Any]]:
+    """Every field called `image`: of containers of any kind of Pod, and of custom resources."""
+    return ((path, value) for path, value in _leaves(item) if path and path[-1] == "image")
+
+
+def _tags(before: Sequence[Object], expected: Expected) -> dict[str, str]:
     """Old tag → new tag of every image that is pinned by its tag alone, as rendered before."""
     tags: dict[str, str] = {}
-    for item in before:
-        for path, text in image_fields(item):
-            is_container = len(path) >= 3 and path[-3] in CONTAINERS
-            wanted = _wanted(text, images, is_container=is_container)
-            old = str(text).partition("@")[0].removeprefix(_repository(str(text))).lstrip(":")
-            if wanted is not None and wanted.digest is None and old and old != wanted.tag:
-                tags[old] = wanted.tag
+    for path, text in (field for item in before for field in image_fields(item)):
+        wanted = expected.replacing(text, path)
+        old = str(text).partition("@")[0].removeprefix(_repository(str(text))).lstrip(":")
+        if wanted and wanted.digest is None and old and old != wanted.tag:
+            tags[old] = wanted.tag
     return tags
 
 
@@ -159,33 +173,18 @@ def _in_name(tag: str) -> str:
 
 def _is(text: object, image: ImageRef) -> bool:
     """Whether a rendered reference is that image: a digest says it all, whatever the tag."""
-    by_digest = f"{image.repository}@{image.digest}" if image.digest else None
-    return text in {str(image), by_digest}
+    return text == str(image) or bool(image.digest and text == f"{image.repository}@{image.digest}")
 
 
 def _invalid(path: Path, value: object) -> str | None:
     """Why Kubernetes would refuse this label or name; None when it would not."""
-    parent = path[-2] if len(path) > 1 else ""
     if not isinstance(value, str):
         return None
-    if parent in {"labels", "matchLabels"} and not LABEL.fullmatch(value):
+    if path[-2:-1] in {("labels",), ("matchLabels",)} and not LABEL.fullmatch(value):
         return "a label holds at most 63 letters, digits, '-', '_' and '.'"
     if path[-2:] == ("metadata", "name") and not NAME.fullmatch(value):
         return "a name holds at most 253 small letters, digits, '-' and '.'"
     return None
-
-
-def image_fields(item: object, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Every field called `image`: of containers of any kind of Pod, and of custom resources."""
-    if isinstance(item, Mapping):
-        for key, value in item.items():
-            if key == "image" and not isinstance(value, Mapping | list):
-                yield (*path, key), value
-            else:
-                yield from image_fields(value, (*path, key))
-    elif isinstance(item, list):
-        for number, value in enumerate(item):
-            yield from image_fields(value, (*path, number))
 
 
 def _why_not(
@@ -193,35 +192,23 @@ def _why_not(
 ) -> str | None:
     """Why this difference is not one of the wanted; None when it is."""
     change = f"changes from {_shown(was)} to {_shown(now)}"
-    if path[-1] != "image" or ABSENT in (was, now):
-        if _holds_new_tag(was, now, tags) or _is_part(now, expected):
-            if {"selector", "matchLabels"} & set(path):
-                return f"{change}; the selector of what runs already is immutable"
-            return None
+    if path[-1] == "image" and ABSENT not in (was, now):
+        wanted = expected.replacing(was, path)
+        if wanted is None:
+            return f"{change}; that is not an image this edit is about; {MAY_CHANGE}"
+        return None if _is(now, wanted) else f"{change}; wanted is {wanted}"
+    if not _holds_new_tag(was, now, tags) and not expected.is_part_read_elsewhere(now):
         return f"{change}; only images may change; {MAY_CHANGE}"
-    is_container = len(path) >= 3 and path[-3] in CONTAINERS
-    wanted = _wanted(was, expected.images, is_container=is_container)
-    if wanted is None:
-        return f"{change}; that is not an image this edit is about; {MAY_CHANGE}"
-    return None if _is(now, wanted) else f"{change}; wanted is {wanted}"
+    if {"selector", "matchLabels"} & set(path):
+        return f"{change}; the selector of what runs already is immutable"
+    return None
 
 
 def _holds_new_tag(was: Any, now: Any, tags: Mapping[str, str]) -> bool:
     """Whether the old tag, and nothing else, became the new one within a text."""
-    if not (isinstance(was, str) and isinstance(now, str)):
-        return False
-    return any(
-        now in {was.replace(old, new), was.replace(_in_name(old), _in_name(new))}
+    return isinstance(was, str) and any(
+        now in (was.replace(old, new), was.replace(_in_name(old), _in_name(new)))
         for old, new in tags.items()
-    )
-
-
-def _is_part(now: Any, expected: Expected) -> bool:
-    """Whether `now` is a part of an image that something else reads (an Application's value)."""
-    return any(
-        now in {image.repository, image.tag, image.digest, image.pin, str(image)}
-        for image in expected.images.values()
-        if image.name in expected.read_elsewhere
     )
 
 
@@ -240,23 +227,6 @@ def _cannot_change(item: Object) -> str | None:
     return "cannot change: a Job's template is immutable, and this one is no hook that is made anew"
 
 
-def _wanted(was: Any, images: Mapping[str, ImageRef], *, is_container: bool) -> ImageRef | None:
-    """The image that replaces `was`: by full repository, then by the last part of its name.
-
-    A container may have held anything where there is only one image to bring: a placeholder, the
-    name before a move. With several, nobody could tell which belongs there.
-    """
-    repository = _repository(str(was))
-    for name, image in images.items():
-        if repository in {name, image.repository}:
-            return image
-    last = repository.rsplit("/", 1)[-1]
-    for name, image in images.items():
-        if last in {name, image.name}:
-            return image
-    return next(iter(images.values())) if is_container and len(images) == 1 else None
-
-
 def _repository(reference: str) -> str:
     """`reference` without tag and digest; a port of the registry is no tag."""
     rest = reference.partition("@")[0]
@@ -266,17 +236,13 @@ def _repository(reference: str) -> str:
 
 def _by_key(objects: Sequence[Object]) -> dict[Key, Object]:
     """Each object by what the cluster knows it as; the last part tells equal ones apart."""
-    seen: Counter[tuple[str, str, str, str]] = Counter()
+    seen: Counter[tuple[str, ...]] = Counter()
     keyed: dict[Key, Object] = {}
     for item in objects:
         metadata = item.get("metadata") or {}
         name = str(metadata.get("name") or metadata.get("generateName"))
-        key = (
-            str(item.get("apiVersion")),
-            str(item.get("kind")),
-            str(metadata.get("namespace") or ""),
-            name,
-        )
+        namespace = str(metadata.get("namespace") or "")
+        key = (str(item.get("apiVersion")), str(item.get("kind")), namespace, name)
         keyed[(*key, seen[key])] = item
         seen[key] += 1
     return keyed
@@ -286,40 +252,44 @@ def _title(key: Key) -> str:
     return f"{key[1]} {key[3]}" + (f" (number {key[4] + 1} of that name)" if key[4] else "")
 
 
-def _differences(was: Any, now: Any, path: Path) -> Iterator[tuple[Path, Any, Any]]:
+def _children(item: Any) -> Mapping[Any, Any] | None:
+    """What a mapping or a list holds, by key or by number; None of anything else."""
+    if isinstance(item, Mapping):
+        return item
+    return dict(enumerate(item)) if isinstance(item, list) else None
+
+
+def _leaves(item: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """(path, value) of every value that holds no others."""
+    children = _children(item)
+    if children is None:
+        yield path, item
+    else:
+        for key, value in children.items():
+            yield from _leaves(value, (*path, key))
+
+
+def _differences(was: Any, now: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
     """(path, was, now) of every leaf that differs, in type as in value; ABSENT where it is not."""
-    if isinstance(was, Mapping) and isinstance(now, Mapping):
-        for key in [*was, *(key for key in now if key not in was)]:
-            yield from _differences(was.get(key, ABSENT), now.get(key, ABSENT), (*path, key))
-    elif isinstance(was, list) and isinstance(now, list):
-        for number in range(max(len(was), len(now))):
-            yield from _differences(
-                was[number] if number < len(was) else ABSENT,
-                now[number] if number < len(now) else ABSENT,
-                (*path, number),
-            )
+    old, new = _children(was), _children(now)
+    if old is not None and new is not None and isinstance(was, list) == isinstance(now, list):
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from _differences(old.get(key, ABSENT), new.get(key, ABSENT), (*path, key))
     elif repr(was) != repr(now):  # 2 is not '2', and NaN is itself
         yield path, was, now
 
 
-def _dotted(path: Path, item: object) -> str:
+def _dotted(path: Path, item: Any) -> str:
     """The path as a person writes it; an item of a list by its name, where it has one."""
-    text, here = "", item
+    text = ""
     for part in path:
-        try:
-            here = here[part]  # type: ignore[index]  # a path into plain values
-        except (KeyError, IndexError, TypeError):
-            here = None
+        item = (_children(item) or {}).get(part)
         if isinstance(part, int):
-            name = here.get("name") if isinstance(here, Mapping) else None
+            name = item.get("name") if isinstance(item, Mapping) else None
             text += f"[{name if isinstance(name, str) else part}]"
         else:
             text += f".{part}" if text else str(part)
     return text
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(re.escape(text).replace(r"\*", ".*"))
 
 
 def _shown(value: object) -> str:

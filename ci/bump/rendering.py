@@ -4,19 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ci.bump import render_gate
 from ci.bump.ledger import Entry
 from ci.bump.manifest_repo import ManifestRepo
-from ci.bump.render_gate import Expected
+from ci.bump.render_gate import Expected, Object
 from ci.config import Delivery
 from ci.errors import Refused
 from ci.model import Catalogue, Service
 from ci.tools.kube_yaml import DoesNotRender
 
 RENDERS_AT_ONCE = 4
-Objects = Sequence[Mapping[str, Any]]
+Objects = Sequence[Object]
 # (folder, service, environment, edited) → what the manifests in the folder make of the service
 Renderer = Callable[[Path, Service, str, bool], Objects]
 
@@ -50,6 +49,37 @@ class Gate:
             text = "\n  ".join(["rendered, this edit does more than change the images:", *lines])
             raise Refused(text, status="rendering", refusals=lines)
 
+    def _groups(self, entry: Entry, edits: Mapping[str, bytes]) -> list[list[Service]]:
+        """The edited services, those together that one rendering shows (an umbrella chart)."""
+        render = self.delivery.manifests.render
+        groups: dict[tuple[str, ...], list[Service]] = {}
+        for change in entry.delivered:
+            service = self.catalogue.service(change.code)
+            if self.delivery.target(service, entry.environment).file in edits:
+                key = render.what_it_shows(service, entry.environment)
+                groups.setdefault(key, []).append(service)
+        return list(groups.values())
+
+    def _rendered(
+        self, groups: Sequence[Sequence[Service]], environment: str, *, edited: bool
+    ) -> list[Objects]:
+        """What each group renders to; one `Refused` names every service whose chart is broken."""
+
+        def one(services: Sequence[Service]) -> Objects | DoesNotRender:
+            try:
+                return self.render(self.repo.folder, services[0], environment, edited)
+            except DoesNotRender as refused:
+                return refused
+
+        with ThreadPoolExecutor(RENDERS_AT_ONCE) as pool:
+            results = list(pool.map(one, groups))
+        broken = [result for result in results if isinstance(result, DoesNotRender)]
+        if broken:
+            codes = [refused.facts.get("service") for refused in broken]
+            text = "\n".join(str(refused) for refused in broken)
+            raise DoesNotRender(text, services=codes, broken_before=not edited)
+        return [result for result in results if not isinstance(result, DoesNotRender)]
+
     def _refusals(
         self, entry: Entry, services: Sequence[Service], old: Objects, new: Objects
     ) -> list[str]:
@@ -66,36 +96,3 @@ class Gate:
         again = self.render(self.repo.folder, services[0], entry.environment, True)
         unstable = render_gate.unstable(new, again)
         return render_gate.refusals(old, new, replace(expected, unstable=unstable))
-
-    def _rendered(
-        self, groups: Sequence[Sequence[Service]], environment: str, *, edited: bool
-    ) -> list[Objects]:
-        """What each group renders to; one `Refused` names every service whose chart is broken."""
-
-        def one(services: Sequence[Service]) -> Objects | DoesNotRender:
-            try:
-                return self.render(self.repo.folder, services[0], environment, edited)
-            except DoesNotRender as refused:
-                return refused
-
-        with ThreadPoolExecutor(RENDERS_AT_ONCE) as pool:
-            results = list(pool.map(one, groups))
-        broken = [result for result in results if isinstance(result, DoesNotRender)]
-        if len(broken) == 1:
-            raise broken[0]
-        if broken:
-            text = "\n".join(str(refused) for refused in broken)
-            codes = [refused.facts.get("service") for refused in broken]
-            raise DoesNotRender(text, services=codes, broken_before=not edited)
-        return [result for result in results if not isinstance(result, DoesNotRender)]
-
-    def _groups(self, entry: Entry, edits: Mapping[str, bytes]) -> list[list[Service]]:
-        """The edited services, those together that one rendering shows (an umbrella chart)."""
-        render = self.delivery.manifests.render
-        groups: dict[tuple[str, ...], list[Service]] = {}
-        for change in entry.delivered:
-            service = self.catalogue.service(change.code)
-            if self.delivery.target(service, entry.environment).file in edits:
-                key = render.what_it_shows(service, entry.environment)
-                groups.setdefault(key, []).append(service)
-        return list(groups.values())

@@ -17,8 +17,7 @@ with a status word and the place in the file:
     unreadable      not YAML, or not to every reader
 """
 
-from ci.manifests.diff import unified
 from ci.manifests.edit import Edit, ScalarChange, current_image, set_image
 from ci.manifests.layouts import Pin, Reading
 
-__all__ = ["Edit", "Pin", "Reading", "ScalarChange", "current_image", "set_image", "unified"]
+__all__ = ["Edit", "Pin", "Reading", "ScalarChange", "current_image", "set_image"]

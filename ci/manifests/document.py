@@ -13,315 +13,266 @@ starts behind its anchor or tag, and behind which `:` or `-` an empty value belo
 import codecs
 import re
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
 from ci.errors import Refused
-from ci.manifests.refusals import Position, refused
+from ci.manifests.key_path import UNSHOWN
 
 BYTES_MAX = 2 * 1024 * 1024  # what a cluster stores in one object is smaller
 DEPTH_MAX = 200
 BOM = "\ufeff"
 LINE = re.compile(r"\r\n|\r|\n")
-NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-BREAKS_OF_YAML_1_1 = re.compile("[\x85\u2028\u2029]")
+NOT_IN_YAML = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\\A\ufeff"
+)  # a byte order mark at the beginning is a second one, about which readers differ
+UNREADABLE = {
+    NOT_IN_YAML: "is not allowed in YAML",
+    re.compile("[\x85\u2028\u2029]"): "ends a line in YAML 1.1 and not in 1.2, so readers differ;"
+    " write it as an escape in double quotes",
+}
 PROPERTIES = re.compile(r"(?:[&!][^ \t\r\n]*(?:[ \t\r\n]+(?:#[^\r\n]*)?)*){1,2}")
-INDICATOR_OR_COMMENT = re.compile(r"#[^\r\n]*|[^ \t\r\n]")
-COMMENT_OR_TAB = re.compile(r"#[^\r\n]*|(\t)")
-TAB = (
-    "not readable as YAML: while scanning for the next token, found character '\\t' that cannot "
-    "start any token"
-)
+COMMENT = re.compile(r"#[^\r\n]*")
+TAB = "while scanning for the next token, found character '\\t' that cannot start any token"
 AFTER_ANCHOR = re.compile(r"[ \t\r\n,\]}]|\Z")
+SAID_BY_EVENTS = ("value", "anchor", "tag", "style", "flow_style", "explicit", "version", "tags")
+NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Node:
-    """start: its first character, with anchor and tag. event: its place in `YamlFile.events`.
+    """One value of a file. start: its first character, with anchor and tag.
 
-    uses: how many aliases stand for it. in_flow: inside `{}` or `[]`.
+    event: its place in `YamlFile.events`. in_flow: inside `{}` or `[]`. uses: how many aliases
+    stand for it; target: what an alias stands for. entries and items are in the file's order,
+    doubled keys and merges included. style of a scalar: `"`, `'`, `|`, `>`, or empty for a bare
+    one; value_start, value_end: the value with its quotes, one place when nothing is written;
+    insertable: a value can be put there then (`tag:` and `- `, but not `{tag}`).
     """
 
     start: int
     event: int
+    in_flow: bool
     anchor: str | None
     tag: str | None
-    in_flow: bool
+    kind: Literal["scalar", "mapping", "sequence", "alias"] = "scalar"
     uses: int = 0
-
-
-@dataclass(eq=False, kw_only=True, slots=True)
-class Scalar(Node):
-    """value_start, value_end: the value with its quotes; one place when nothing is written.
-
-    style: `"`, `'`, `|`, `>`, or empty for a bare one. insertable: when nothing is written, a value
-    can be put there (`tag:` and `- `, but not `{tag}`).
-    """
-
-    value: str
-    style: str
-    value_start: int
-    value_end: int
-    insertable: bool
+    value: str = ""
+    style: str = ""
+    value_start: int = 0
+    value_end: int = 0
+    insertable: bool = True
+    entries: list["Entry"] = field(default_factory=list)
+    items: list["Node"] = field(default_factory=list)
+    target: "Node | None" = None
 
     @property
-    def is_unwritten(self) -> bool:
-        """`tag:` with nothing behind it."""
-        return self.value_start == self.value_end
+    def resolved(self) -> "Node":
+        """The node itself, or what it is an alias of."""
+        return self.target or self
+
+    @property
+    def text(self) -> str:
+        """What a scalar says; empty for a null: nothing, `~`, `null`, or empty quotes."""
+        return "" if not self.style and self.value in NULLS else self.value
 
 
-@dataclass(eq=False, slots=True)
-class Entry:
-    """One key of a mapping; complex: with `?`, or a key that is not a text."""
+class Entry(NamedTuple):
+    """One key of a mapping; complex: written with `?`."""
 
     key: Node
     value: Node
     is_complex: bool
 
+    @property
+    def name(self) -> str | None:
+        """The text of the key, also behind an alias; None when it is none."""
+        return self.key.resolved.value if self.key.resolved.kind == "scalar" else None
 
-@dataclass(eq=False, kw_only=True, slots=True)
-class Mapping(Node):
-    """Entries in the order of the file, doubled keys and merges included."""
-
-    entries: list[Entry] = field(default_factory=list)
-
-
-@dataclass(eq=False, kw_only=True, slots=True)
-class Sequence(Node):
-    """Items in the order of the file."""
-
-    items: list[Node] = field(default_factory=list)
+    @property
+    def is_merge(self) -> bool:
+        """`<<`, which brings in what other mappings have."""
+        return self.key.kind == "scalar" and self.key.value == "<<" and not self.key.style
 
 
-@dataclass(eq=False, kw_only=True, slots=True)
-class Alias(Node):
-    """`*name`, and what it stands for."""
+@dataclass
+class YamlFile:
+    """One file. name: what messages call it. bom: the byte order mark, which `text` is without.
+
+    events: all that each says but where, which must be equal before and after an edit.
+    """
 
     name: str
-    target: Node
-
-
-class EventFacts(NamedTuple):
-    """All an event says but where: what must be equal before and after an edit."""
-
-    kind: str
-    value: str | None
-    anchor: str | None
-    tag: str | None
-    style: object
-
-
-@dataclass(frozen=True)
-class YamlFile:
-    """One file. text: without the byte order mark, which `bom` keeps; documents: their roots."""
-
-    bom: str
-    text: str
-    events: list[EventFacts] = field(default_factory=list)
+    bom: str = ""
+    text: str = ""
+    events: list[tuple[object, ...]] = field(default_factory=list)
     documents: list[Node] = field(default_factory=list)
 
-    def position(self, index: int) -> Position:
-        """Line and column of the character `index`."""
-        ends = [0, *(end.end() for end in LINE.finditer(self.text, 0, index))]
-        return Position(len(ends), index - ends[-1] + 1)
+    def positions(self, *places: int) -> str:
+        """Line and column of the characters, as editors count them: `3:1 and 4:1`."""
+        return " and ".join("{}:{}".format(*self._position(place)) for place in places)
 
-    def refusal(self, index: int, text: str, status: str, **facts: Any) -> Refused:
-        """A refusal about the character `index`."""
-        return refused(text, status, self.position(index), **facts)
+    def refusal(self, text: str, status: str, at: int | None = None) -> Refused:
+        """A refusal about the character `at`, which its text starts with, as compilers do it.
+
+        It is one line that a terminal prints and does not obey: keys are other people's.
+        """
+        text = UNSHOWN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+        where: dict[str, Any] = {"file": self.name} if self.name else {}
+        if at is not None:
+            where["line"], where["column"] = self._position(at)
+        place = ":".join(map(str, where.values()))
+        return Refused(f"{place}: {text}" if place else text, status=status, **where)
+
+    def _position(self, at: int) -> tuple[int, int]:
+        ends = [0, *(end.end() for end in LINE.finditer(self.text, 0, at))]
+        return len(ends), at - ends[-1] + 1
 
 
-def read(content: bytes) -> YamlFile:
+def read(content: bytes, name: str = "") -> YamlFile:
     """The nodes of all documents; `unreadable` when a reader of YAML would stop, and where."""
-    file = _decoded(content)
-    builder = _Builder(file)
+    file = _decoded(content, name)
+    reader = _Reader(file)
     try:
-        for event in yaml.parse(file.text, Loader=yaml.CSafeLoader):
-            builder.take(event)
+        while event := reader.next_event():
+            if isinstance(event, yaml.NodeEvent):
+                file.documents.append(reader.node(event))
     except yaml.YAMLError as exc:
-        raise _unreadable(file, exc) from exc
+        problem, mark = str(exc), None
+        if isinstance(exc, yaml.MarkedYAMLError):
+            problem, mark = ", ".join(filter(None, (exc.context, exc.problem))), exc.problem_mark
+        if re.search(r"^[^#\n\r\"']*\{\{", file.text, re.MULTILINE):
+            problem += "; {{ }} looks like a Helm template: name the values file it reads"
+        at = min(mark.index, len(file.text)) if mark else None
+        raise file.refusal(f"not readable as YAML: {problem}", "unreadable", at) from exc
     return file
 
 
-def _decoded(content: bytes) -> YamlFile:
+def _decoded(content: bytes, name: str) -> YamlFile:
     """The text of `content`, without nodes yet."""
+    file = YamlFile(name)
     if len(content) > BYTES_MAX:
         text = f"{len(content)} bytes; a manifest above {BYTES_MAX} is not read"
-        raise refused(text, "unreadable")
+        raise file.refusal(text, "unreadable")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise refused("the file is UTF-16; only UTF-8 is read", "unreadable")
+        raise file.refusal("the file is UTF-16; only UTF-8 is read", "unreadable")
     try:
         text = content.decode()
     except UnicodeDecodeError as exc:
-        before = YamlFile("", content[: exc.start].decode().removeprefix(BOM))
+        file.text = content[: exc.start].decode().removeprefix(BOM)
         problem = f"not UTF-8: byte {exc.start} is 0x{content[exc.start]:02x}"
-        raise before.refusal(len(before.text), problem, "unreadable") from exc
-    file = YamlFile(BOM if text.startswith(BOM) else "", text.removeprefix(BOM))
-    if file.text.startswith(BOM):
-        raise refused("two byte order marks; readers differ about the second", "unreadable")
-    if found := NOT_IN_YAML.search(file.text):
-        hint = "; is the file UTF-16?" if found.group() == "\0" else ""
-        problem = f"the character U+{ord(found.group()):04X} is not allowed in YAML{hint}"
-        raise file.refusal(found.start(), problem, "unreadable")
-    if found := BREAKS_OF_YAML_1_1.search(file.text):
-        problem = (
-            f"the character U+{ord(found.group()):04X} ends a line in YAML 1.1 and not in 1.2, so "
-            "readers differ; write it as an escape in double quotes"
-        )
-        raise file.refusal(found.start(), problem, "unreadable")
+        raise file.refusal(problem, "unreadable", len(file.text)) from exc
+    file.bom, file.text = BOM if text.startswith(BOM) else "", text.removeprefix(BOM)
+    for pattern, problem in UNREADABLE.items():
+        if bad := pattern.search(file.text):
+            text = f"the character U+{ord(bad[0]):04X} {problem}"
+            raise file.refusal(text, "unreadable", bad.start())
     return file
 
 
-def _unreadable(file: YamlFile, exc: yaml.YAMLError) -> Refused:
-    if not isinstance(exc, yaml.MarkedYAMLError) or exc.problem_mark is None:
-        return refused(f"not readable as YAML: {exc}", "unreadable")
-    index = min(exc.problem_mark.index, len(file.text))
-    problem = ", ".join(part for part in (exc.context, exc.problem) if part)
-    problem = problem.replace("character that", f"character {file.text[index : index + 1]!r} that")
-    if re.search(r"^[^#\n\r\"']*\{\{", file.text, re.MULTILINE):
-        problem += "; {{ }} looks like a Helm template: name the values file it reads"
-    return file.refusal(index, f"not readable as YAML: {problem}", "unreadable")
+class _Reader:
+    """Events in, nodes out. end: of the last event.
 
-
-@dataclass(eq=False, slots=True)
-class _Open:
-    """A container that is not closed yet, and the key that waits for its value."""
-
-    node: Mapping | Sequence
-    in_flow: bool
-    key: Node | None = None
-    is_complex: bool = False
-
-
-class _Builder:
-    """Events in, nodes out; a stack instead of recursion, so depth has a limit of our own."""
+    gap: the characters between the last two events, comments blanked: white space and indicators.
+    """
 
     def __init__(self, file: YamlFile) -> None:
         self.file = file
-        self.stack: list[_Open] = []
+        self.parser = yaml.parse(file.text, Loader=yaml.CSafeLoader)
         self.anchors: dict[str, Node] = {}
-        self.end = 0  # of the last event: between it and the next are blanks, comments, indicators
+        self.gap, self.end = "", 0
 
-    def take(self, event: Any) -> None:
-        """One more event."""
-        kind, start, end = type(event), event.start_mark.index, event.end_mark.index
-        is_bare = kind is yaml.ScalarEvent and not event.style
-        tabs = (m.start() for m in COMMENT_OR_TAB.finditer(self.file.text, self.end, start) if m[1])
-        tab = next(tabs, self.file.text.find("\t", start, end) if is_bare else -1)
+    def next_event(self) -> Any:
+        """The next event, noted in the file; None after the last."""
+        event: Any = next(self.parser, None)
+        if event is None:
+            return None
+        text, start, end = self.file.text, event.start_mark.index, event.end_mark.index
+        self.gap = COMMENT.sub(lambda match: " " * len(match[0]), text[self.end : start])
+        is_bare = isinstance(event, yaml.ScalarEvent) and not event.style
+        tab = text.find("\t", start, end) if is_bare else -1
+        if "\t" in self.gap:
+            tab = self.end + self.gap.index("\t")
         if tab >= 0:  # libyaml goes on, Python's readers stop, in these words
-            raise self.file.refusal(tab, TAB, "unreadable")
-        anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
-        value: str | None = None
-        style: object = None
-        if kind is yaml.ScalarEvent:
-            value, style = event.value, event.style
-        elif kind is yaml.DocumentStartEvent:
+            raise self.file.refusal(f"not readable as YAML: {TAB}", "unreadable", tab)
+        if isinstance(event, yaml.DocumentStartEvent):
             self.anchors = {}
-            style = (event.explicit, event.version, str(event.tags))
-        elif kind is yaml.DocumentEndEvent:
-            style = event.explicit
-        elif kind in {yaml.MappingStartEvent, yaml.SequenceStartEvent}:
-            style = event.flow_style
-        self.file.events.append(EventFacts(kind.__name__, value, anchor, tag, style))
-        if kind in {yaml.MappingEndEvent, yaml.SequenceEndEvent}:
-            self.stack.pop()
-        elif isinstance(event, yaml.NodeEvent):
-            self._take_node(event, start, end)
-            # `[` and the `-` of a list below its key are inside the event, and may come before an
-            # empty value.
-            end = end if kind in {yaml.ScalarEvent, yaml.AliasEvent} else start
-        self.end = end
+        says = (getattr(event, name, None) for name in SAID_BY_EVENTS)
+        self.file.events.append((type(event), *says))
+        # `[` and the `-` of a list below its key are inside the event, and may come before an
+        # empty value
+        self.end = start if isinstance(event, yaml.CollectionStartEvent) else end
+        return event
 
-    def _take_node(self, event: Any, start: int, end: int) -> None:
-        parent = self.stack[-1] if self.stack else None
-        if parent and isinstance(parent.node, Mapping) and "?" in self._indicators(start):
-            parent.is_complex = True
-        common: dict[str, Any] = {
-            "start": start,
-            "event": len(self.file.events) - 1,
-            "anchor": event.anchor,
-            "tag": getattr(event, "tag", None),
-            "in_flow": parent is not None and parent.in_flow,
-        }
-        if event.anchor:
-            self._check_anchor(event, start)
-        if isinstance(event, yaml.AliasEvent):
-            name = str(event.anchor)
-            target = self._anchored(name, start)
-            self._add(Alias(**common | {"anchor": None}, name=name, target=target))
-        elif isinstance(event, yaml.ScalarEvent):
-            self._add(self._scalar(event, common, end))
-        else:
-            self._open(event, common)
-
-    def _indicators(self, end: int) -> str:
-        """What stands between the last event and `end` besides blanks and comments."""
-        return re.sub(r"#[^\r\n]*", "", self.file.text[self.end : end])
-
-    def _scalar(self, event: Any, common: dict[str, Any], end: int) -> Scalar:
-        start, insertable = common["start"], True
-        if event.value or event.style:
-            # No value starts with & or !, so what does is an anchor or a tag.
-            if properties := PROPERTIES.match(self.file.text, start, end):
-                start = properties.end()
-        elif common["anchor"] or common["tag"]:
-            start = end
-        else:
-            marks = list(INDICATOR_OR_COMMENT.finditer(self.file.text, self.end, end))
-            last = next((mark for mark in reversed(marks) if mark[0][0] != "#"), None)
-            insertable = last is not None and last[0] in ":-"
-            start = end = common["start"] = last.end() if last and insertable else end
-        return Scalar(
-            **common,
-            value=event.value,
-            style=event.style or "",
-            value_start=start,
-            value_end=end,
-            insertable=insertable,
+    def node(self, event: Any, in_flow: bool = False, depth: int = 0) -> Node:
+        """The node that begins with `event`, with all that is inside of it."""
+        start, tag, number = (
+            event.start_mark.index,
+            getattr(event, "tag", None),
+            len(self.file.events) - 1,
         )
+        node = Node(start=start, event=number, in_flow=in_flow, anchor=event.anchor, tag=tag)
+        if event.anchor:
+            self._take_anchor(node, event)
+        if isinstance(event, yaml.ScalarEvent):
+            self._fill_scalar(node, event)
+        elif not node.target:
+            self._fill_collection(node, event, depth)
+        return node
 
-    def _check_anchor(self, event: Any, start: int) -> None:
-        """Refused where YAML 1.2 takes more characters into the name than libyaml did."""
-        name = ("*" if isinstance(event, yaml.AliasEvent) else "&") + event.anchor
-        at = self.file.text.index(name, start)
+    def _take_anchor(self, node: Node, event: Any) -> None:
+        """The anchor is known from here on, or the alias knows its target, which has one more use.
+
+        Refused where YAML 1.2 takes more characters into the name than libyaml did.
+        """
+        is_alias = isinstance(event, yaml.AliasEvent)
+        name = f"{'*' if is_alias else '&'}{event.anchor}"
+        at = self.file.text.index(name, node.start)
         if not AFTER_ANCHOR.match(self.file.text, at + len(name)):
             text = f"{name} is followed by another character than a blank, so readers differ"
-            raise self.file.refusal(at, text, "unreadable")
-
-    def _anchored(self, name: str, start: int) -> Node:
-        target = self.anchors.get(name)
-        if target is None:
-            text = f"not readable as YAML: the alias *{name} has no anchor before it"
-            raise self.file.refusal(start, text, "unreadable")
-        target.uses += 1
-        return target
-
-    def _open(self, event: Any, common: dict[str, Any]) -> None:
-        start, in_flow = common["start"], common["in_flow"]
-        if len(self.stack) == DEPTH_MAX:
-            text = f"nested deeper than {DEPTH_MAX} levels; no manifest is"
-            raise self.file.refusal(start, text, "unreadable")
-        if in_flow and self.file.text.startswith("{{", start - 1):
-            text = "{{ }} outside quotes: a Helm template, not YAML; name the values file it reads"
-            raise self.file.refusal(start - 1, text, "unreadable")
-        kind = Mapping if isinstance(event, yaml.MappingStartEvent) else Sequence
-        node = kind(**common)
-        self._add(node)
-        self.stack.append(_Open(node, bool(event.flow_style) or in_flow))
-
-    def _add(self, node: Node) -> None:
-        """Put `node` where the innermost open container expects one."""
-        if node.anchor is not None:
-            self.anchors[node.anchor] = node
-        if not self.stack:
-            self.file.documents.append(node)
-            return
-        parent = self.stack[-1]
-        if isinstance(parent.node, Sequence):
-            parent.node.items.append(node)
-        elif parent.key is None:
-            parent.key = node
+            raise self.file.refusal(text, "unreadable", at)
+        if not is_alias:
+            self.anchors[event.anchor] = node
+        elif target := self.anchors.get(event.anchor):
+            node.kind, node.anchor, node.target = "alias", None, target
+            target.uses += 1
         else:
-            is_complex = parent.is_complex or isinstance(parent.key, Mapping | Sequence)
-            parent.node.entries.append(Entry(parent.key, node, is_complex))
-            parent.key, parent.is_complex = None, False
+            text = f"not readable as YAML: the alias {name} has no anchor before it"
+            raise self.file.refusal(text, "unreadable", node.start)
+
+    def _fill_collection(self, node: Node, start: Any, depth: int) -> None:
+        """All items or entries of `node` are in it."""
+        if depth == DEPTH_MAX:
+            text = f"nested deeper than {DEPTH_MAX} levels; no manifest is"
+            raise self.file.refusal(text, "unreadable", node.start)
+        if node.in_flow and self.file.text.startswith("{{", node.start - 1):
+            text = "{{ }} outside quotes: a Helm template, not YAML; name the values file it reads"
+            raise self.file.refusal(text, "unreadable", node.start - 1)
+        inside = (node.in_flow or bool(start.flow_style), depth + 1)
+        node.kind = "mapping" if isinstance(start, yaml.MappingStartEvent) else "sequence"
+        while isinstance(event := self.next_event(), yaml.NodeEvent):
+            if node.kind == "sequence":
+                node.items.append(self.node(event, *inside))
+                continue
+            is_complex = "?" in self.gap
+            key = self.node(event, *inside)
+            event = self.next_event()
+            is_complex = is_complex or "?" in self.gap
+            node.entries.append(Entry(key, self.node(event, *inside), is_complex))
+
+    def _fill_scalar(self, node: Node, event: Any) -> None:
+        text, start, end = self.file.text, node.start, event.end_mark.index
+        if event.value or event.style:
+            # no value starts with & or !, so what does is an anchor or a tag
+            properties = PROPERTIES.match(text, start, end)
+            start = properties.end() if properties else start
+        elif event.anchor or event.tag:
+            start = end
+        else:
+            indicators = self.gap.rstrip()
+            node.insertable = indicators.endswith((":", "-"))
+            behind = node.start - len(self.gap) + len(indicators)
+            start = end = node.start = behind if node.insertable else end
+        node.value, node.style = event.value, event.style or ""
+        node.value_start, node.value_end = start, end

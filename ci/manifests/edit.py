@@ -6,21 +6,40 @@ The comparison is the promise of this package and runs on every edit, not only i
 file is read from its bytes; each scalar changed must read what was wanted, every other event must
 be what it was, the characters around the splices must be equal, and the same edit once more must
 change nothing. Where it does not hold, nothing is returned: `Defect`.
+
+A scalar keeps its quotes. A bare one stays bare while nobody can mistake the text; the rules are
+the union of YAML 1.1, 1.2 and what go-yaml, PyYAML and ruamel do beyond them, because the file is
+read by Helm, Argo CD and Python alike. Helm 4 prints an unquoted 0123 as 83 and 1.20 as 1.2.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import yaml
-
-from ci.errors import CiError, Defect
-from ci.manifests import document as documents
-from ci.manifests import key_path, layouts, quoting
-from ci.manifests.document import Scalar, YamlFile
-from ci.manifests.find import STR, Place, check_writable, find
-from ci.manifests.layouts import Layout, Pin, Reading, Role
+from ci.errors import CiError, Defect, UsageError
+from ci.manifests import key_path
+from ci.manifests.document import YamlFile, read
+from ci.manifests.find import INHERITED, Place, find
+from ci.manifests.layouts import Layout, Pin, Reading, layout
 from ci.model import ImageRef
+
+# What an image, a tag or a digest is made of; anything else is quoted without a second thought.
+BARE = re.compile(r"[A-Za-z0-9_./@][A-Za-z0-9_./@:+-]*(?<!:)")
+NO_TEXT = re.compile(  # digits may be grouped by underscores, which are gone: 1_000
+    r"""[-+]?(
+      0x[0-9a-f.]*(p[-+]?[0-9]+)?                  # 0x10, and Go's 0x1p-2
+    | 0o?[0-7]* | 0b[01]*                          # 0123 is 83, 0o17 is 15
+    | [0-9]+\.?[0-9]*(e[-+]?[0-9]*)?               # 41, 1.20, 7e3, 12e4567, 00e1
+    | \.[0-9]+(e[-+]?[0-9]*)?
+    | [0-9]+(:[0-9]+)+(\.[0-9]*)?                  # 12:30:45 counts seconds
+    | \.?(inf|infinity|nan)
+    )
+    | [0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(t.*)?         # a date
+    | y|n|yes|no|on|off|true|false|null|nil|none|~|=|<<|\.{0,3}""",
+    re.VERBOSE | re.IGNORECASE,
+)
+STR = "tag:yaml.org,2002:str"
 
 
 class ScalarChange(NamedTuple):
@@ -35,12 +54,11 @@ class ScalarChange(NamedTuple):
 class Edit:
     """A file after the edit, which is the very same when there was nothing to do.
 
-    style: how the file writes the image, `layouts` says which ways there are. before: what it said.
+    before: what the file said of the image.
     """
 
     content: bytes
     changes: tuple[ScalarChange, ...]
-    style: str
     before: Reading
 
 
@@ -51,7 +69,7 @@ class _Splice(NamedTuple):
     end: int
     text: str
     event: int
-    role: Role
+    role: str
     change: ScalarChange
 
 
@@ -72,29 +90,28 @@ def set_image(
     (`other_image`). file: what messages call the file.
     `UsageError` when the key or the image is none; `Refused` with a status word otherwise.
     """
-    layouts.check_image(image)
     path = key_path.parse(key)
+    try:
+        ImageRef.parse(str(image))
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
     image = replace(image, digest=None) if pin == "tag" else image
 
     def plan(old: YamlFile) -> tuple[Layout, list[_Splice]]:
-        layout = layouts.layout(find(old, path, document))
+        there = layout(find(old, path, document))
         if same_image:
-            _check_same(layout, image)
-        texts = layouts.texts(layout, image, pin)
-        splices = [_splice(role, layout.slots[role], text) for role, text in texts.items()]
-        return layout, sorted(filter(None, splices))
+            _check_same(there, image)
+        texts = there.texts(image, pin).items()
+        splices = [_splice(role, there.slots[role], text) for role, text in texts]
+        return there, sorted(filter(None, splices))
 
-    try:
-        old = documents.read(content)
-        layout, splices = plan(old)
-        if not splices:
-            return Edit(content, (), layout.style, layout.reading)
-        new_content = (old.bom + _spliced(old.text, splices)).encode()
-        _verify(old, new_content, splices, plan)
-    except CiError as error:
-        raise _named(error, file) from error.__cause__
-    changes = tuple(splice.change for splice in splices)
-    return Edit(new_content, changes, layout.style, layout.reading)
+    old = read(content, file)
+    there, splices = plan(old)
+    if not splices:
+        return Edit(content, (), there.reading)
+    new_content = (old.bom + _spliced(old.text, splices)).encode()
+    _verify(old, new_content, splices, plan)
+    return Edit(new_content, tuple(splice.change for splice in splices), there.reading)
 
 
 def current_image(
@@ -102,64 +119,75 @@ def current_image(
 ) -> Reading:
     """What `content` says about the image at `key`. document: which one of several, from 0."""
     path = key_path.parse(key)
-    try:
-        old = documents.read(content)
-        return layouts.layout(find(old, path, document)).reading
-    except CiError as error:
-        raise _named(error, file) from error.__cause__
+    return layout(find(read(content, file), path, document)).reading
 
 
-def _named(error: CiError, file: str) -> CiError:
-    """The same error, with the file's name in front."""
-    if not file:
-        return error
-    between = ":" if "line" in error.facts else ": "
-    return type(error)(f"{file}{between}{error}", status=error.status, file=file, **error.facts)
+def _check_same(there: Layout, image: ImageRef) -> None:
+    current = there.reading.repository
+    if current and current.rpartition("/")[2] != image.name:
+        place = there.slots.get("repository") or there.slots.get("reference") or there.at
+        why = f"is about the image {current}, not {image.repository}"
+        raise there.at.refusal(why, "other_image", place.node)
 
 
-def _check_same(layout: Layout, image: ImageRef) -> None:
-    current = layout.reading.repository
-    if current is None or current.rpartition("/")[2] == image.name:
-        return
-    place = layout.slots.get("repository") or layout.slots.get("reference") or layout.at
-    why = f"is about the image {current}, not {image.repository}"
-    raise layout.at.refusal(why, "other_image", place.node, current=current)
-
-
-def _splice(role: Role, slot: Place, value: str) -> _Splice | None:
+def _splice(role: str, slot: Place, value: str) -> _Splice | None:
     """The change that makes `slot` read `value`; None when every reader reads it already."""
-    seen = slot.value
-    assert isinstance(seen, Scalar)
-    is_certain = seen.style or seen.tag == STR or not quoting.is_ambiguous(seen.value)
-    if seen.value == value and is_certain:
+    node = slot.node.resolved
+    is_certain = node.style or node.tag == STR or not is_ambiguous(node.value)
+    if node.value == value and is_certain:
         return None
-    check_writable(slot, seen)
-    old = None if quoting.is_null(seen.value, seen.style) else seen.value
-    change = ScalarChange(slot.name, old, value)
-    text = _written(seen, slot, value)
-    return _Splice(seen.value_start, seen.value_end, text, seen.event, role, change)
+    _check_writable(slot)
+    change = ScalarChange(slot.name, slot.text or None, value)
+    text = _written(slot, value)
+    return _Splice(node.value_start, node.value_end, text, node.event, role, change)
 
 
-def _written(node: Scalar, slot: Place, value: str) -> str:
+def _check_writable(slot: Place) -> None:
+    """Refused unless the scalar can be changed, and nothing else with it."""
+    if slot.is_inherited:
+        raise slot.refusal(INHERITED, "merge")
+    slot.check_no_alias()
+    slot.check_one_line()
+    node = slot.node
+    if node.uses:
+        times = f"{node.uses} alias{'es' * (node.uses > 1)} elsewhere"
+        why = f"has the anchor &{node.anchor}, repeated by {times}; an edit would change those too"
+        raise slot.refusal(why, "anchor")
+    if node.tag not in {None, STR}:
+        raise slot.refusal(f"has the tag {node.tag}; only !!str is kept", "tag")
+    if node.value_start == node.value_end and not node.insertable:
+        raise slot.refusal(f"is a key without a colon; write {slot.name}:", "no_slot")
+
+
+def _written(slot: Place, value: str) -> str:
     """`value` the way the slot is written."""
+    node = slot.node
     if node.style:
-        return quoting.quoted(value, node.style)
-    like_json = node.in_flow and isinstance(slot.key, Scalar) and slot.key.style == '"'
+        return quoted(value, node.style)
+    like_json = node.in_flow and slot.key and slot.key.style == '"'
     colon_in_flow = node.in_flow and ":" in value and ":" not in node.value
-    # `!!str` says the type; what else may be wrong with a bare text stays wrong.
-    is_text = node.tag == STR and quoting.BARE.fullmatch(value) and not value.endswith(":")
-    needs_quotes = quoting.is_ambiguous(value) and not is_text
-    quoted = like_json or colon_in_flow or needs_quotes
-    shown = quoting.quoted(value, '"') if quoted else value
-    return f" {shown}" if node.is_unwritten else shown
+    # `!!str` says the type; what else may be wrong with a bare text stays wrong
+    is_text = BARE.fullmatch(value) if node.tag == STR else not is_ambiguous(value)
+    text = value if is_text and not like_json and not colon_in_flow else quoted(value, '"')
+    return text if node.value_end > node.value_start else f" {text}"
+
+
+def quoted(text: str, style: str) -> str:
+    """`text` in the quotes `style`, which is `'` or `"`."""
+    if style == "'":
+        return "'" + text.replace("'", "''") + "'"
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def is_ambiguous(text: str) -> bool:
+    """Whether some reader takes the bare `text` for anything but this text."""
+    return not BARE.fullmatch(text) or bool(NO_TEXT.fullmatch(text.replace("_", "")))
 
 
 def _spliced(text: str, splices: Sequence[_Splice]) -> str:
-    pieces, at = [], 0
-    for splice in splices:
-        pieces += [text[at : splice.start], splice.text]
-        at = splice.end
-    return "".join([*pieces, text[at:]])
+    for splice in reversed(splices):
+        text = text[: splice.start] + splice.text + text[splice.end :]
+    return text
 
 
 def _verify(
@@ -170,47 +198,25 @@ def _verify(
 ) -> None:
     """`Defect` unless only the scalars in `splices` changed, and read what they shall."""
     try:
-        new = documents.read(new_content)
-        layout, again = plan(new)
+        new = read(new_content, old.name)
+        there, again = plan(new)
     except CiError as exc:
         raise Defect(f"after the edit the file could not be read again: {exc}") from exc
     if again:
-        raise Defect("the same edit once more would change something again")
-    _compare(old, new, {splice.event: splice.change.new for splice in splices})
-    replaced = [(splice.start, splice.end) for splice in splices]
-    written = []
-    for splice in splices:
-        node = layout.slots[splice.role].node
-        assert isinstance(node, Scalar)
-        blank = splice.start == splice.end  # one comes before what is put behind a colon
-        written.append((node.value_start - blank, node.value_end))
-    if old.bom != new.bom or _around(old.text, replaced) != _around(new.text, written):
-        raise Defect("the edit changed bytes outside the image")
-
-
-def _compare(old: YamlFile, new: YamlFile, wanted: Mapping[int, str]) -> None:
-    """`Defect` unless the events are equal, besides the texts in `wanted`, by number."""
-    if len(old.events) != len(new.events):
-        raise Defect("the edit changed how many values the file has")
-    for number, (was, now) in enumerate(zip(old.events, new.events, strict=True)):
-        if number in wanted:
-            value = wanted[number]
-            if now != was._replace(value=value, style=now.style):
-                raise Defect(f"the edit was to write {value} and wrote something else")
-            if not now.style and now.tag != STR and _is_no_text(value):
-                raise Defect(f"{value} is not read as a text everywhere")
-        elif was != now:
-            # Which, and not what: a values file may hold secrets.
-            raise Defect(f"the edit changed another value: event {number}, {was.kind}")
-
-
-def _around(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
-    """The pieces of `text` that are in none of the spans."""
-    edges = [0, *(edge for span in spans for edge in span), len(text)]
-    return [text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _is_no_text(value: str) -> bool:
-    """Whether YAML 1.1, as PyYAML has it, makes a number, a date or a bool of the bare `value`."""
-    resolvers = yaml.SafeLoader.yaml_implicit_resolvers.values()
-    return any(pattern.match(value) for pairs in resolvers for _, pattern in pairs)
+        raise Defect(f"{old.name}: the same edit once more would change something again")
+    changed = {splice.event for splice in splices}
+    before, after = (
+        [event for number, event in enumerate(file.events) if number not in changed]
+        for file in (old, new)
+    )
+    nodes = [there.slots[splice.role].node for splice in splices]
+    back = [  # a blank was put behind the colon of an empty value
+        splice._replace(
+            start=node.value_start - (splice.start == splice.end),
+            end=node.value_end,
+            text=old.text[splice.start : splice.end],
+        )
+        for node, splice in zip(nodes, splices, strict=True)
+    ]
+    if before != after or (old.bom, old.text) != (new.bom, _spliced(new.text, back)):
+        raise Defect(f"{old.name}: the edit changed more than the image")

@@ -7,20 +7,15 @@ obstacle: the value behind it stands once.
 """
 
 import difflib
-from collections.abc import Mapping as Table
 from dataclasses import dataclass
-from typing import Any
 
-from ci.errors import Refused, UsageError
-from ci.manifests import quoting
-from ci.manifests.document import LINE, Alias, Entry, Mapping, Node, Scalar, Sequence, YamlFile
-from ci.manifests.key_path import Item, Key, KeyPath, Named, Step, written
-from ci.manifests.refusals import refused
+from ci.errors import Refused
+from ci.manifests.document import LINE, Entry, Node, YamlFile
+from ci.manifests.key_path import Key, KeyPath, Named, Step, written
 
-MERGE = "<<"
 KEYS_SHOWN = 12
-STR = "tag:yaml.org,2002:str"
 CONTAINER_TAGS = {None, "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+INHERITED = "is inherited by a merge (<<) and not written there"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,58 +35,64 @@ class Place:
         return written(self.path) or "the document"
 
     @property
-    def value(self) -> Node:
-        """The node, or what it is an alias of."""
-        return _resolved(self.node)
-
-    @property
     def text(self) -> str:
-        """The text of a scalar, also behind an alias; empty for a null, or what is no scalar."""
-        node = self.value
-        if not isinstance(node, Scalar) or quoting.is_null(node.value, node.style):
-            return ""
-        return node.value
+        """What a scalar says, also behind an alias; empty for a null, or what is no scalar."""
+        return self.node.resolved.text
 
-    def refusal(self, why: str, status: str, at: Node | None = None, **facts: Any) -> Refused:
+    def refusal(self, why: str, status: str, at: Node | None = None) -> Refused:
         """`Refused` that says why this place, or the node `at`, is not edited."""
-        start = (at or self.node).start
-        return self.file.refusal(start, f"{self.name} {why}", status, **facts)
+        return self.file.refusal(f"{self.name} {why}", status, (at or self.node).start)
 
     def child(self, name: str) -> "Place | None":
-        """What the mapping has under `name`; None when it has nothing."""
-        mapping, here = self.value, (*self.path, Key(name))
-        assert isinstance(mapping, Mapping)
-        own = [entry for entry in mapping.entries if _key_text(entry.key) == name]
-        merged = _merged(mapping, name)
+        """What a mapping has under `name`; None when it has nothing, or is no mapping."""
+        entries, path = self.node.resolved.entries, (*self.path, Key(name))
+        own = [number for number, entry in enumerate(entries) if entry.name == name]
+        merged = _merged(self.node.resolved, name)
         if not own:
             if merged is None:
                 return None
-            return Place(self.file, here, merged.value, self, merged.key, is_inherited=True)
-        entry = own[0]
-        place = Place(self.file, here, entry.value, self, entry.key)
+            return Place(self.file, path, merged.value, self, merged.key, is_inherited=True)
+        entry = entries[own[0]]
+        place = Place(self.file, path, entry.value, self, entry.key)
         if len(own) > 1:
-            places = _places(self.file, [entry.key for entry in own])
-            raise place.refusal(f"stands twice, at {places}", "duplicate_key", entry.key)
+            why = f"stands twice, at {self.file.positions(*(entries[n].key.start for n in own))}"
+            raise place.refusal(why, "duplicate_key", entry.key)
         if entry.is_complex:
             why = "is written with ?; write it as a plain key"
             raise place.refusal(why, "complex_key", entry.key)
-        if merged and any(map(_is_merge, mapping.entries[mapping.entries.index(entry) + 1 :])):
-            why = (
-                "stands before a merge (<<) that brings the same key, "
-                "and readers differ in which one wins; move the merge up"
-            )
-            raise place.refusal(why, "merge", entry.key)
+        if merged and any(other.is_merge for other in entries[own[0] + 1 :]):
+            why = "stands before a merge (<<) that brings the same key, and readers differ in which"
+            raise place.refusal(f"{why} one wins; move the merge up", "merge", entry.key)
         return place
 
-    def scalars(self, keys: Table[str, tuple[str, ...]]) -> "dict[str, Place]":
-        """For each role, what stands under the first of its keys that holds a scalar."""
-        places = {}
-        for role, names in keys.items():
-            children = (self.child(name) for name in names)
-            scalars = (child for child in children if child and isinstance(child.value, Scalar))
-            if place := next(scalars, None):
-                places[role] = place
-        return places
+    def check_alone(self) -> None:
+        """Refused when something inside would be changed in two places."""
+        node = self.node
+        self.check_no_alias()
+        if node.uses:
+            times = "an alias repeats" if node.uses == 1 else f"{node.uses} aliases repeat"
+            why = f"has the anchor &{node.anchor}, which {times} elsewhere; an edit inside it would"
+            raise self.refusal(f"{why} change those places too", "anchor")
+        if node.kind != "scalar" and node.tag not in CONTAINER_TAGS:
+            raise self.refusal(f"has the tag {node.tag}; what that means is not known", "tag")
+
+    def check_one_line(self) -> None:
+        """Refused when a scalar is more than one piece of text in one line."""
+        node = self.node.resolved
+        if node.style in {"|", ">"}:
+            why = f"is a block scalar ({node.style}); write it in one line"
+            raise self.refusal(why, "block_scalar")
+        if LINE.search(self.file.text, node.value_start, node.value_end):
+            raise self.refusal("goes over several lines; write it in one", "multi_line")
+        if "{{" in node.value:
+            raise self.refusal("is a template; name the values it reads", "unreadable")
+
+    def check_no_alias(self) -> None:
+        """Refused when the value is that of another place."""
+        if target := self.node.target:
+            name, at = target.anchor, self.file.positions(target.start)
+            why = f"is the alias *{name} of what stands at {at}; an edit there would change both"
+            raise self.refusal(why, "alias")
 
 
 def find(file: YamlFile, path: KeyPath, document: int | None) -> Place:
@@ -101,182 +102,91 @@ def find(file: YamlFile, path: KeyPath, document: int | None) -> Place:
     """
     place = Place(file, (), _root(file, document))
     for number, step in enumerate(path):
-        _check_alone(place)
-        node = place.node
-        if isinstance(node, Sequence):
-            place = Place(file, path[: number + 1], _item(place, node, step))
-        elif isinstance(node, Mapping) and isinstance(step, Key):
+        place.check_alone()
+        if place.node.kind == "sequence":
+            place = Place(file, path[: number + 1], _item(place, step))
+        elif place.node.kind == "mapping" and isinstance(step, Key):
             child = place.child(step.name)
             if child is None:
-                raise _no_key(place, node, step)
+                raise _no_key(place, step)
             if child.is_inherited:
-                why = (
-                    "is inherited by a merge (<<) and not written there; "
-                    "point to where it is written, or write the key"
-                )
-                raise child.refusal(why, "merge", node)
+                why = f"{INHERITED}; point to where it is written, or write the key"
+                raise child.refusal(why, "merge", place.node)
             place = child
         else:
-            kind = "a mapping, not a list" if isinstance(node, Mapping) else "a single value"
+            kind = "a mapping, not a list" if place.node.kind == "mapping" else "a single value"
             inside = f'no key "{step}"' if isinstance(step, Key) else f"no item {step}"
-            prefix = written(place.path)
-            raise place.refusal(f"is {kind}: {inside} inside it", "no_match", prefix=prefix)
-    if isinstance(place.value, Mapping):
-        _check_alone(place)
-    elif isinstance(place.value, Scalar):
-        _check_one_line(place, place.value)
+            raise place.refusal(f"is {kind}: {inside} inside it", "no_match")
+    if place.node.resolved.kind == "mapping":
+        place.check_alone()
+    place.check_one_line()
     return place
-
-
-def _check_alone(place: Place) -> None:
-    """Refused when something inside `place` would be changed in two places."""
-    node = place.node
-    _check_no_alias(place)
-    if node.uses:
-        times = "an alias repeats" if node.uses == 1 else f"{node.uses} aliases repeat"
-        why = (
-            f"has the anchor &{node.anchor}, which {times} elsewhere; "
-            "an edit inside it would change those places too"
-        )
-        raise place.refusal(why, "anchor")
-    if not isinstance(node, Scalar) and node.tag not in CONTAINER_TAGS:
-        raise place.refusal(f"has the tag {node.tag}; what that means is not known", "tag")
-
-
-def _check_one_line(place: Place, node: Scalar) -> None:
-    """Refused unless `node`, the scalar of `place`, is one piece of text in one line."""
-    if node.style in {"|", ">"}:
-        why = f"is a block scalar ({node.style}); write it in one line"
-        raise place.refusal(why, "block_scalar")
-    if LINE.search(place.file.text, node.value_start, node.value_end):
-        raise place.refusal("goes over several lines; write it in one", "multi_line")
-    if "{{" in node.value:
-        raise place.refusal("is a template; name the values it reads", "unreadable")
-
-
-def check_writable(place: Place, node: Scalar) -> None:
-    """Refused unless `node`, the scalar of `place`, can be changed and nothing else with it."""
-    if place.is_inherited:
-        raise place.refusal("is inherited by a merge (<<) and not written there", "merge")
-    _check_no_alias(place)
-    _check_one_line(place, node)
-    if node.uses:
-        why = (
-            f"has the anchor &{node.anchor}, repeated by {node.uses} alias"
-            f"{'es' * (node.uses > 1)} elsewhere; an edit would change those too"
-        )
-        raise place.refusal(why, "anchor")
-    if node.tag not in {None, STR}:
-        raise place.refusal(f"has the tag {node.tag}; only !!str is kept", "tag")
-    if node.is_unwritten and not node.insertable:
-        raise place.refusal(f"is a key without a colon; write {place.name}:", "no_slot")
-
-
-def _check_no_alias(place: Place) -> None:
-    if isinstance(place.node, Alias):
-        why = (
-            f"is the alias *{place.node.name} of what stands at "
-            f"{place.file.position(place.node.target.start)}; an edit there would change both"
-        )
-        raise place.refusal(why, "alias")
 
 
 def _root(file: YamlFile, document: int | None) -> Node:
     """The document meant: the only one, or the one `document` counts from 0."""
     count = len(file.documents)
-    if document is not None and document < 0:
-        raise UsageError(f"document {document}: documents are counted from 0")
     if count == 0:
-        raise refused("the file is empty: no document in it", "no_match")
+        raise file.refusal("the file is empty: no document in it", "no_match")
     if document is None and count > 1:
         text = f"{count} documents in the file; say which one, from 0 to {count - 1}"
-        raise file.refusal(file.documents[1].start, text, "documents", documents=count)
+        raise file.refusal(text, "documents", file.documents[1].start)
     if (document or 0) >= count:
-        numbers = "only document 0" if count == 1 else f"documents 0 to {count - 1}"
-        text = f"no document {document}: the file has {numbers}"
-        raise refused(text, "documents", documents=count)
+        raise file.refusal(f"no document {document}: the last is number {count - 1}", "documents")
     return file.documents[document or 0]
 
 
-def _resolved(node: Node) -> Node:
-    return node.target if isinstance(node, Alias) else node
-
-
-def _key_text(key: Node) -> str | None:
-    key = _resolved(key)
-    return key.value if isinstance(key, Scalar) else None
-
-
-def _is_merge(entry: Entry) -> bool:
-    return isinstance(entry.key, Scalar) and entry.key.value == MERGE and not entry.key.style
-
-
-def _merged(mapping: Mapping, name: str) -> Entry | None:
+def _merged(mapping: Node, name: str) -> Entry | None:
     """The entry a merge brings in under `name`: of the first mapping that has it."""
     waiting, seen = [mapping], {id(mapping)}
     while waiting:
-        for entry in filter(_is_merge, waiting.pop().entries):
-            value = _resolved(entry.value)
-            sources = value.items if isinstance(value, Sequence) else [value]
-            for source in map(_resolved, sources):
-                if not isinstance(source, Mapping) or id(source) in seen:
-                    continue
-                seen.add(id(source))
-                for candidate in source.entries:
-                    if _key_text(candidate.key) == name:
-                        return candidate
-                waiting.append(source)
+        for value in (entry.value.resolved for entry in waiting.pop().entries if entry.is_merge):
+            for source in (item.resolved for item in value.items or [value]):
+                if id(source) not in seen:
+                    seen.add(id(source))
+                    waiting.append(source)
+                    if own := [entry for entry in source.entries if entry.name == name]:
+                        return own[0]
     return None
 
 
-def _item(place: Place, sequence: Sequence, step: Step) -> Node:
+def _item(place: Place, step: Step) -> Node:
     """The item of the list at `place` that `step` names."""
-    index = step.index if isinstance(step, Key | Item) else None
-    name, count, prefix = place.name, len(sequence.items), written(place.path)
-    if index is not None:
-        if index < count:
-            return sequence.items[index]
-        raise place.refusal(f"has no item {index}: it has {count}", "no_match", prefix=prefix)
-    if not isinstance(step, Named):
-        why = (
-            f'is a list of {count}, which has no key "{step}"; '
-            f"name an item by number, {name}[0], or by a key of its own, {name}[name=…]"
-        )
-        raise place.refusal(why, "no_match", prefix=prefix)
-    texts = [_item_text(place, node, step.key) for node in sequence.items]
-    matching = [number for number, text in enumerate(texts) if text == step.value]
-    if len(matching) == 1:
-        return sequence.items[matching[0]]
-    if matching:
-        places = _places(place.file, [sequence.items[number] for number in matching])
-        why = f"{name}{step} stands {len(matching)} times, at {places}"
-        raise place.file.refusal(sequence.start, why, "duplicate_key")
-    # Names are told; what stands under another key may be a secret.
-    names = {text for text in texts if text is not None} if step.key == "name" else set()
-    shown = sorted(names)[:KEYS_SHOWN]
-    why = f"has no item whose {step.key} is {step.value}"
-    why += f"; there are {', '.join(shown)}" if shown else ""
-    raise place.refusal(why, "no_match", prefix=prefix, keys=shown)
+    items, name = place.node.items, place.name
+    if isinstance(step, Named):
+        texts = [_text_under(Place(place.file, place.path, item), step.key) for item in items]
+        matching = [item for item, text in zip(items, texts, strict=True) if text == step.value]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            starts = place.file.positions(*(item.start for item in matching))
+            why = f"stands {len(matching)} times, at {starts}"
+            named = Place(place.file, (*place.path, step), place.node)
+            raise named.refusal(why, "duplicate_key")
+        # names are told; what stands under another key may be a secret
+        names = sorted({text for text in texts if text}) if step.key == "name" else []
+        why = f"has no item whose {step.key} is {step.value}"
+        why += f"; there are {', '.join(names[:KEYS_SHOWN])}" if names else ""
+    elif step.index is None:
+        why = f'is a list of {len(items)}, which has no key "{step}"; name an item by number,'
+        why += f" {name}[0], or by a key of its own, {name}[name=…]"
+    elif step.index < len(items):
+        return items[step.index]
+    else:
+        why = f"has no item {step.index}: it has {len(items)}"
+    raise place.refusal(why, "no_match")
 
 
-def _item_text(place: Place, node: Node, key: str) -> str | None:
-    """The text the item `node` of the list at `place` has under `key`."""
-    if not isinstance(_resolved(node), Mapping):
-        return None
-    child = Place(place.file, place.path, node).child(key)
-    return _key_text(child.node) if child else None
+def _text_under(item: Place, key: str) -> str | None:
+    child = item.child(key)
+    return child.node.resolved.value if child and child.node.resolved.kind == "scalar" else None
 
 
-def _places(file: YamlFile, nodes: list[Node]) -> str:
-    return " and ".join(str(file.position(node.start)) for node in nodes)
-
-
-def _no_key(place: Place, mapping: Mapping, step: Key) -> Refused:
-    keys = [text for entry in mapping.entries if (text := _key_text(entry.key)) is not None]
-    shown = [str(Key(key)) for key in keys[:KEYS_SHOWN]]
+def _no_key(place: Place, step: Key) -> Refused:
+    keys = [entry.name for entry in place.node.entries if entry.name is not None]
+    shown = ", ".join(str(Key(key)) for key in keys[:KEYS_SHOWN]) or "no key"
     more = f" and {len(keys) - KEYS_SHOWN} more" if len(keys) > KEYS_SHOWN else ""
-    why = f"is not there; {place.name} has {', '.join(shown) or 'no key'}{more}"
-    if near := difflib.get_close_matches(step.name, keys, n=1):
-        why += f". Was {written((*place.path, Key(near[0])))} meant?"
-    missing = Place(place.file, (*place.path, step), mapping)
-    return missing.refusal(why, "no_match", prefix=written(place.path), keys=shown)
+    near = difflib.get_close_matches(step.name, keys, n=1)
+    meant = f". Was {written((*place.path, Key(near[0])))} meant?" if near else ""
+    missing = Place(place.file, (*place.path, step), place.node)
+    return missing.refusal(f"is not there; {place.name} has {shown}{more}{meant}", "no_match")

@@ -13,17 +13,22 @@ any of them, and itself, plain. In quotes, a backslash does the same. Inside `[ 
 
 import re
 from dataclasses import dataclass
-from typing import NoReturn
 
 from ci.errors import UsageError
-from ci.manifests.refusals import UNSHOWN, shown
 
+UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff]")
 SPECIAL = re.compile(r"[\\.\[\]\"'=]|^\s|\s$")
-BARE = {stop: re.compile(rf"""(?s:\\.|[^\\\[\]"'{stop}])+""") for stop in (".", "=", "")}
-QUOTED = re.compile(r"""(?s)"(?:\\.|[^\\"])*"|'(?:\\.|[^\\'])*'""")
 ESCAPED = re.compile(r"(?s)\\(.)")
-NUMBER = re.compile(r"\s*(-?)([0-9]+)\s*\]")
-INDEX_DIGITS_MAX = 9
+QUOTED = r"""(?:"(?:\\.|[^\\"])*"|'(?:\\.|[^\\'])*')"""
+BARE = r"""(?!\s)(?:\\.|[^\\\[\]"'%s])+(?<!\s)"""
+STEP = re.compile(
+    rf"""(?s:
+      \[\s*(?P<index>[0-9]{{1,9}})\s*\]
+    | \[(?P<key>{QUOTED}|{BARE % "="})=(?P<value>{QUOTED}|{BARE % ""})\]
+    | (?:^|(?!^)\.)(?P<name>{QUOTED}|{BARE % "."})
+    )""",
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,7 @@ class Key:
     @property
     def index(self) -> int | None:
         """The number the name is; None when it is none."""
-        short = len(self.name) <= INDEX_DIGITS_MAX
-        return int(self.name) if short and re.fullmatch("[0-9]+", self.name) else None
+        return int(self.name) if re.fullmatch("[0-9]{1,9}", self.name) else None
 
 
 @dataclass(frozen=True)
@@ -70,27 +74,30 @@ KeyPath = tuple[Step, ...]
 def parse(text: str) -> KeyPath:
     """The steps `text` names; `UsageError` says at which character it stops making sense."""
     if bad := UNSHOWN.search(text):
-        _stop(text, bad.start(), f"U+{ord(bad[0]):04X} cannot stand in a key")
+        raise _senseless(text, bad.start(), f"U+{ord(bad[0]):04X} cannot stand in a key")
     steps: list[Step] = []
     at = 0
     while at < len(text) or not steps:
-        if text.startswith("[", at):
-            step, at = _item(text, at)
-            steps.append(step)
-            continue
-        if steps and text[at] != ".":
-            _stop(text, at, '"." or "[" was expected')
-        name, at = _word(text, at + bool(steps), ".", "a key")
-        steps.append(Key(name))
+        match = STEP.match(text, at)
+        if match is None:
+            raise _senseless(text, at, "a key, [number] or [name=value] was expected")
+        index, key, value, name = match.groups()
+        if index:
+            steps.append(Item(int(index)))
+        else:
+            steps.append(Named(_plain(key), _plain(value)) if key else Key(_plain(name)))
+        at = match.end()
     return tuple(steps)
 
 
 def written(path: KeyPath) -> str:
     """The path as `parse` reads it."""
-    return "".join(
-        f".{step}" if number and isinstance(step, Key) else str(step)
-        for number, step in enumerate(path)
-    )
+    text = "".join(f".{step}" if isinstance(step, Key) else str(step) for step in path)
+    return text.removeprefix(".")
+
+
+def _senseless(text: str, at: int, why: str) -> UsageError:
+    return UsageError(f"key {text!r}, character {at + 1}: {why}", key=text, character=at + 1)
 
 
 def _quoted(name: str, plain: str = "") -> str:
@@ -100,42 +107,6 @@ def _quoted(name: str, plain: str = "") -> str:
     return f'"{inside}"'
 
 
-def _item(text: str, at: int) -> tuple[Step, int]:
-    """The step between the brackets that open at `at`, and where the text goes on."""
-    if number := NUMBER.match(text, at + 1):
-        if number[1]:
-            _stop(text, at + 1, "items are counted from 0; from the end there is no counting")
-        if len(number[2]) > INDEX_DIGITS_MAX:
-            _stop(text, at + 1, "no list is that long")
-        return Item(int(number[2])), number.end()
-    name, end = _word(text, at + 1, "=", "a number or name=value")
-    if not text.startswith("=", end):
-        _stop(text, end, "a list item is [number] or [name=value]")
-    value, end = _word(text, end + 1, "", "a value")
-    if not text.startswith("]", end):
-        _stop(text, end, f'"]" was expected, for the "[" at character {at + 1}')
-    return Named(name, value), end + 1
-
-
-def _word(text: str, at: int, stop: str, wanted: str) -> tuple[str, int]:
-    """One bare or quoted word from `at` on, and where it ends; a bare one also ends at `stop`."""
-    if text.startswith(('"', "'"), at):
-        if not (quoted := QUOTED.match(text, at)):
-            _stop(text, at, "a quote is opened and never closed")
-        return ESCAPED.sub(r"\1", quoted[0][1:-1]), quoted.end()
-    bare = BARE[stop].match(text, at)
-    raw, end = (bare[0], bare.end()) if bare else ("", at)
-    if text.startswith("\\", end):
-        _stop(text, end, "a backslash with nothing behind it")
-    if not raw:
-        _stop(text, at, f"{wanted} was expected")
-    if text.startswith(('"', "'"), end):
-        _stop(text, end, "a quote inside a bare key; quote the whole key, or put a backslash")
-    if raw != raw.strip():
-        _stop(text, end, "a blank at the end of a bare key; quote the key")
-    return ESCAPED.sub(r"\1", raw), end
-
-
-def _stop(text: str, at: int, why: str) -> NoReturn:
-    name = shown(text)
-    raise UsageError(f'key "{name}", character {at + 1}: {why}', key=name, character=at + 1)
+def _plain(word: str) -> str:
+    """A bare or quoted word without quotes and backslashes."""
+    return ESCAPED.sub(r"\1", word[1:-1] if word[0] in "\"'" else word)

@@ -27,22 +27,15 @@ renders as `repo:tag@digest` with an unchanged chart, so pinning needs no key of
 """
 
 import re
-from collections.abc import Mapping as Table
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ci.errors import UsageError
-from ci.manifests.document import Mapping, Sequence
 from ci.manifests.find import Place
 from ci.manifests.key_path import Key
 from ci.model import ImageRef
 
-Role = Literal["registry", "repository", "tag", "digest", "reference"]
 Pin = Literal["digest", "tag"]
-HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?"
-PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-REPOSITORY = re.compile(rf"(?:{HOST}/)?{PART}(?:/{PART})*")
-REPOSITORY_CHARS_MAX = 255
 TAG_SHAPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(@sha256:[0-9a-f]*)?")
 HUB = "docker.io"
 KEYS = {  # of an image in a mapping; where several may hold the same, the first that is there
@@ -67,13 +60,6 @@ class Reading:
     tag: str | None
     digest: str | None
 
-    @property
-    def image(self) -> ImageRef | None:
-        """The whole image; None unless repository and tag are known."""
-        if self.repository is None or self.tag is None:
-            return None
-        return ImageRef(self.repository, self.tag, self.digest)
-
     def __str__(self) -> str:
         tag = f"{':' if self.repository else ''}{self.tag}" if self.tag else ""
         digest = f"{'@' if self.repository or tag else ''}{self.digest}" if self.digest else ""
@@ -82,13 +68,14 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The scalars of one image. at: what the key named, or the mapping around it.
+    """The scalars of one image, by role: registry, repository, tag and digest, or reference.
 
-    matched: kustomize's `name`, which is read and never written.
+    at: what the key named, or the mapping around it. matched: kustomize's `name`, which is read and
+    never written.
     """
 
     style: str
-    slots: Table[Role, Place]
+    slots: Mapping[str, Place]
     at: Place
     matched: str = ""
 
@@ -97,7 +84,7 @@ class Layout:
         """What stands there now."""
         texts = {role: place.text for role, place in self.slots.items()}
         if "reference" in texts:
-            repository, tag, digest = _split_reference(texts["reference"])
+            repository, tag, digest = _split(texts["reference"])
         else:
             repository = texts.get("repository") or self.matched
             if repository and texts.get("registry"):
@@ -106,154 +93,126 @@ class Layout:
             digest = texts.get("digest") or digest
         return Reading(self.style, repository or None, tag or None, digest or None)
 
+    def texts(self, image: ImageRef, pin: Pin) -> dict[str, str]:
+        """What each scalar shall read; those that are right already included.
 
-def check_image(image: ImageRef) -> None:
-    """`UsageError` unless `image` is one that a registry could hold."""
-    name = image.repository.encode("unicode_escape").decode()
-    if "://" in image.repository:
-        raise UsageError(f'"{name}" has a scheme; an image is named without one')
-    if "@" in image.repository or ":" in image.name:
-        raise UsageError(f'"{name}" has a tag or a digest; they are given apart')
-    if len(name) > REPOSITORY_CHARS_MAX or not REPOSITORY.fullmatch(image.repository):
-        raise UsageError(
-            f'"{name}" is not a repository: [host[:port]/]name, the name in lower-case letters, '
-            "digits and single . _ - between them"
-        )
-    if image.digest == "":
-        raise UsageError("an empty digest; leave it out")
-    try:
-        ImageRef.parse(str(image))
-    except ValueError as exc:
-        raise UsageError(str(exc)) from exc
+        pin: `tag` leaves no digest where one stood, so that the file renders `repository:tag`.
+        """
+        if "reference" in self.slots:
+            return {"reference": str(image)}
+        values = self._repository_texts(image)
+        digest = self.slots.get("digest")
+        if digest is None:
+            return values | {"tag": image.pin}
+        if image.digest:
+            values["digest"] = image.digest
+        elif pin == "tag" and "tag" not in self.slots:
+            why = "has no key to hold the tag, and is to be pinned by it; add one"
+            raise self.at.refusal(why, "no_slot")
+        elif pin == "tag" and digest.text:
+            values["digest"] = ""
+        elif digest.text or "tag" not in self.slots:
+            why = f"pins a digest, which wins over any tag, and no digest was given for {image}"
+            raise digest.refusal(why, "digest_stays")
+        return values | ({"tag": image.tag} if "tag" in self.slots else {})
+
+    def _repository_texts(self, image: ImageRef) -> dict[str, str]:
+        texts = {
+            role: self.slots[role].text for role in ("registry", "repository") if role in self.slots
+        }
+        current = self.reading.repository
+        if current == image.repository:  # written again only where a bare text is no text to all
+            return {role: text for role, text in texts.items() if text}
+        if "repository" not in texts:
+            if not self.matched:
+                return {}  # a tag alone: nothing says of which image
+            why = f"is about {current} and has no newName to hold {image.repository}; add newName,"
+            raise self.at.refusal(f"{why} or name that image", "no_slot")
+        registry = texts.get("registry")
+        if not registry:
+            return {"repository": image.repository}
+        host, slash, rest = image.repository.partition("/")
+        if image.repository.startswith(f"{registry}/"):
+            host, rest = registry, image.repository.removeprefix(f"{registry}/")
+        elif not slash or not (set(host) & set(".:") or host == "localhost"):
+            host, rest = HUB, image.repository
+        return {"registry": host, "repository": rest}
 
 
 def layout(place: Place) -> Layout:
     """Which scalars hold the image that `place` names; refused by name when none can."""
-    node = place.value
-    if isinstance(node, Mapping):
-        return _of_mapping(place)
-    if isinstance(node, Sequence):
+    kind = place.node.resolved.kind
+    if kind == "sequence":
         raise place.refusal("is a list; name one item: [0], or [name=…]", NO_IMAGE)
+    if kind == "mapping":
+        return _of_mapping(place)
     name = place.path[-1].name if place.path and isinstance(place.path[-1], Key) else ""
-    is_tag_key = name == "version" or name.lower().endswith("tag")
-    if place.parent is not None and (is_tag_key or name == "digest"):
-        return _of_mapping(place.parent, name)
-    return _of_text(place, name)
+    is_part = name in {"version", "digest"} or name.lower().endswith("tag")
+    return _of_mapping(place.parent, name) if place.parent and is_part else _of_text(place, name)
 
 
-def texts(layout: Layout, image: ImageRef, pin: Pin) -> dict[Role, str]:
-    """What each scalar shall read; those that are right already included.
-
-    pin: `tag` leaves no digest where one stood, so that the file renders `repository:tag`.
-    """
-    slots = layout.slots
-    if "reference" in slots:
-        return {"reference": str(image)}
-    values = _repository_texts(layout, image)
-    if "digest" not in slots:
-        return values | {"tag": image.pin}
-    digest = slots["digest"]
-    if image.digest:
-        values["digest"] = image.digest
-    elif pin == "tag" and "tag" not in slots:
-        why = "has no key to hold the tag, and is to be pinned by it; add one"
-        raise layout.at.refusal(why, "no_slot")
-    elif pin == "tag" and digest.text:
-        values["digest"] = ""
-    elif digest.text or "tag" not in slots:
-        why = f"pins a digest, which wins over any tag, and no digest was given for {image}"
-        raise digest.refusal(why, "digest_stays")
-    if "tag" in slots:
-        values["tag"] = image.tag
-    return values
-
-
-def _split_reference(text: str) -> tuple[str, str, str]:
+def _split(reference: str) -> tuple[str, str, str]:
     """Repository, tag and digest of `repo[:tag][@digest]`; empty where there is none."""
-    rest, _, digest = text.partition("@")
+    rest, _, digest = reference.partition("@")
     head, slash, last = rest.rpartition("/")
     name, _, tag = last.partition(":")
     return head + slash + name, tag, digest
 
 
-def _repository_texts(layout: Layout, image: ImageRef) -> dict[Role, str]:
-    slots, current = layout.slots, layout.reading.repository
-    if current == image.repository:  # written again only where a bare text is no text to all
-        parts: tuple[Role, ...] = ("registry", "repository")
-        return {role: slots[role].text for role in parts if role in slots and slots[role].text}
-    if "repository" not in slots:
-        if not layout.matched:
-            return {}  # a tag alone: nothing says of which image
-        why = (
-            f"is about {current} and has no newName to hold "
-            f"{image.repository}; add newName, or name that image"
-        )
-        raise layout.at.refusal(why, "no_slot")
-    registry = slots["registry"].text if "registry" in slots else ""
-    if not registry:
-        return {"repository": image.repository}
-    if image.repository.startswith(f"{registry}/"):
-        return {"repository": image.repository.removeprefix(f"{registry}/")}
-    host, slash, rest = image.repository.partition("/")
-    if not slash or not (set(host) & set(".:") or host == "localhost"):
-        host, rest = HUB, image.repository
-    return {"registry": host, "repository": rest}
-
-
 def _of_mapping(place: Place, named: str = "") -> Layout:
     """The layout of a mapping. named: the tag or digest in it that the key named."""
     keys = KEYS | {"tag": (named, *KEYS["tag"])} if named not in {"", "digest"} else KEYS
-    scalars = place.scalars(keys)
-    tag, digest, repository = (scalars.get(role) for role in ("tag", "digest", "repository"))
-    name, new_name, new_tag = (scalars.get(role) for role in ("name", "newName", "newTag"))
+    parts = {role: _first_scalar(place, names) for role, names in keys.items()}
+    registry, repository, tag, digest, name, new_name, new_tag = parts.values()
     if name and (new_tag or new_name or (digest and not repository and not tag)):
         if new_tag is None and digest is None:
-            why = "has neither newTag nor digest; add one, empty"
-            raise place.refusal(why, "no_slot")
+            raise place.refusal("has neither newTag nor digest; add one, empty", "no_slot")
         slots = _present(repository=new_name, tag=new_tag, digest=digest)
         style = "+".join(str(slot.path[-1]) for slot in slots.values())
         return Layout(f"kustomize {style}", slots, place, name.text)
     if tag is None and digest is None:
         image = place.child("image")
         why = f"holds no tag and no digest{f'; was {image.name} meant?' if image else ''}"
-        named_so = repository is not None and repository.path[-1] == Key("repository")
-        status = "no_slot" if named_so else NO_IMAGE
-        raise place.refusal(why, status)
+        is_named_so = repository is not None and repository.path[-1] == Key("repository")
+        raise place.refusal(why, "no_slot" if is_named_so else NO_IMAGE)
     if repository is None and name is not None and "/" in name.text:
         repository = name
     if repository is None:
         if not named:
             raise place.refusal("holds no repository; name its tag", NO_IMAGE)
-    elif any(_split_reference(repository.text)[1:]):
-        why = "has a tag of its own, beside a tag in the next key"
-        raise repository.refusal(why, "two_tags")
+    elif any(_split(repository.text)[1:]):
+        raise repository.refusal("has a tag of its own, beside a tag in the next key", "two_tags")
     elif "://" in repository.text:
         raise repository.refusal("is a URL, not the repository of an image", NO_IMAGE)
-    registry = scalars.get("registry") if repository else None
+    registry = registry if repository else None
     slots = _present(registry=registry, repository=repository, tag=tag, digest=digest)
     return Layout("+".join(slots), slots, place)
 
 
-def _present(**slots: Place | None) -> dict[Role, Place]:
-    return {role: slot for role, slot in slots.items() if slot is not None}  # type: ignore[misc]
+def _first_scalar(place: Place, names: tuple[str, ...]) -> Place | None:
+    children = (place.child(name) for name in names)
+    return next(
+        (child for child in children if child and child.node.resolved.kind == "scalar"), None
+    )
+
+
+def _present(**slots: Place | None) -> dict[str, Place]:
+    return {role: slot for role, slot in slots.items() if slot is not None}
 
 
 def _of_text(place: Place, name: str) -> Layout:
     """The layout of one text, under the key `name`, with the whole image or the tag in it."""
     value, holds_reference = place.text, name.lower().endswith("image")
-    repository, tag, digest = _split_reference(value)
-    if "://" in value or re.search(r"\s", value):
-        raise place.refusal("holds no image", NO_IMAGE)
-    if not tag and not digest and name in {"repository", "registry", "newName", "name"}:
-        why = "names a repository only; name the mapping it is in"
-        raise place.refusal(why, NO_IMAGE)
-    if value and not holds_reference and "/" not in value and not tag:
-        if not TAG_SHAPE.fullmatch(value):
-            raise place.refusal("holds no image", NO_IMAGE)
-        return Layout("tag", {"tag": place}, place)
+    repository, tag, digest = _split(value)
+    why = "holds no image"
     if not value and not holds_reference:
         why = "is empty, and its name does not say whether a tag or an image belongs there"
-        raise place.refusal(why, NO_IMAGE)
-    if value and not repository:
-        raise place.refusal("holds no image", NO_IMAGE)
-    return Layout("reference", {"reference": place}, place)
+    elif (value and not repository) or "://" in value or re.search(r"\s", value):
+        pass
+    elif not tag and not digest and name in {"repository", "registry", "newName", "name"}:
+        why = "names a repository only; name the mapping it is in"
+    elif holds_reference or "/" in value or tag:
+        return Layout("reference", {"reference": place}, place)
+    elif TAG_SHAPE.fullmatch(value):
+        return Layout("tag", {"tag": place}, place)
+    raise place.refusal(why, NO_IMAGE)

@@ -1,89 +1,64 @@
-"""`ci scaffold`."""
+"""`ci scaffold`: a manifest repository to start from, and the check of one in any layout."""
 
+import os
 import re
-from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
 
 from ci import config
+from ci.bump import render_gate
+from ci.config import Delivery
 from ci.context import Context
-from ci.errors import Defect, OutsideFault, UsageError
+from ci.errors import CiError, Defect, OutsideFault, Refused, UsageError
+from ci.manifests import current_image
+from ci.model import Catalogue, Service
 from ci.outcome import Outcome
-from ci.scaffold import check as checking
-from ci.scaffold import facts, files, write
+from ci.scaffold import files
 from ci.tools import helm
 from ci.tools.git_address import without_credentials
+from ci.tools.helm import Helm
 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--check", is_flag=True, help="render and validate, write nothing")
+@click.option("--check", "is_check", is_flag=True, help="render what is there, write nothing")
 @click.option("--registry", metavar="HOST", help="of the images; else ECR_REGISTRY")
 @click.option("--repo-url", metavar="URL", help="of DIR; else MANIFEST_REPO_URL")
-@click.option("--domain", metavar="NAME", help="where people open the dashboard")
+@click.option("--domain", metavar="NAME", default="cloudopshub.invalid", help="of the dashboard")
 def scaffold(
     context: Context,
     folder: Path,
     registry: str | None,
     repo_url: str | None,
-    domain: str | None,
+    domain: str,
     *,
-    check: bool,
+    is_check: bool,
 ) -> Outcome:
     r"""Writes a manifest repository to start from, or checks one.
 
     \b
     python -m ci scaffold DIR           charts, values, Argo CD's objects, README; never over
                                         a file that says something else; twice is once
-    python -m ci scaffold DIR --check   lint, render and validate what is there, in any layout
-                                        that ci/ci.toml tells of
+    python -m ci scaffold DIR --check   every target holds an image and every environment renders,
+                                        in any layout that ci/ci.toml tells of
 
     What nobody names is left as something that ends in `.invalid`, and told.
 
     DIR: the manifest repository
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder")
-    if check:
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is not there")
-        return _check(folder, context)
+    if (folder.exists() or is_check) and not folder.is_dir():
+        raise UsageError(f"{folder} is not {'a folder' if folder.exists() else 'there'}")
+    if is_check:
+        return _checked(folder, config.load(context.catalogue, context.environ), context)
     given = {"ECR_REGISTRY": registry, "MANIFEST_REPO_URL": repo_url}
-    return _write(folder, {name: text for name, text in given.items() if text}, domain, context)
-
-
-def _check(folder: Path, context: Context) -> Outcome:
-    delivery = config.load(context.catalogue, context.environ)
-    program = helm.find(context.settings.cache_dir, context.environ)
-    inspection = checking.inspect(folder, delivery, context.catalogue, program)
-    if inspection.faults:
-        raise Defect(
-            f"{folder}: {inspection.told()}\n  " + "\n  ".join(inspection.faults),
-            status="invalid",
-            faults=inspection.faults,
-        )
-    return Outcome(
-        "valid",
-        f"{folder}: {inspection.told()}; nothing is wrong",
-        {
-            "objects": inspection.rendered,
-            "checks_by_schema": inspection.by_schema,
-            "checks_by_shape": inspection.by_shape,
-            "kubernetes": list(inspection.versions),
-            "unchecked": dict(inspection.unknown),
-        },
-    )
-
-
-def _write(folder: Path, given: Mapping[str, str], domain: str | None, context: Context) -> Outcome:
-    delivery = config.load(context.catalogue, {**context.environ, **given})
+    named = {name: text for name, text in given.items() if text}
+    delivery = config.load(context.catalogue, {**context.environ, **named})
     url = delivery.manifests.url
     if url != without_credentials(url):
-        raise UsageError(
-            "the URL of the manifest repository carries credentials; Argo CD has its own"
-        )
-    domain = domain or "cloudopshub.invalid"
+        text = "the URL of the manifest repository carries credentials; Argo CD has its own"
+        raise UsageError(text)
     if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain):
         raise UsageError(f"--domain {domain!r} is not a name like hub.example.com")
     addresses = files.Addresses(
@@ -92,25 +67,67 @@ def _write(folder: Path, given: Mapping[str, str], domain: str | None, context: 
         branch=delivery.manifests.branch,
         domain=domain,
     )
-    wanted = files.manifest_repository(
-        delivery, facts.read(context.catalogue), addresses, write.template()
-    )
-    planned = write.plan(folder, wanted)
-    facts_json = {"written": list(planned.new), "already_there": len(planned.same)}
-    if not planned.new:
-        return Outcome("nothing", f"{folder} has all {len(planned.same)} files already", facts_json)
-    listing = "\n".join(f"  + {path}  {wanted[path].count(chr(10))} lines" for path in planned.new)
+    wanted = files.manifest_repository(delivery, context.catalogue.services, addresses)
+    new = files.write(folder, wanted, dry_run=context.dry_run)
+    facts = {"written": new, "already_there": len(wanted) - len(new)}
+    if not new:
+        return Outcome("nothing", f"{folder} has all {len(wanted)} files already", facts)
+    listing = "\n".join(f"  + {path}  {wanted[path].count(chr(10))} lines" for path in new)
     if context.dry_run:
-        return Outcome("would_write", f"would write into {folder}:\n{listing}", facts_json)
-    write.write(folder, wanted, planned)
+        return Outcome("would_write", f"would write into {folder}:\n{listing}", facts)
     try:
-        checked = _check(folder, context).text
+        checked = _checked(folder, delivery, context).text
     except OutsideFault as fault:
         checked = f"not checked: {fault}"
     open_ends = [text for text in vars(addresses).values() if ".invalid" in text]
     left = f"\nstill to be named: {', '.join(open_ends)}" if open_ends else ""
-    return Outcome(
-        "written",
-        f"{listing}\n{checked}{left}\n{folder}/README.md says what comes next",
-        facts_json,
-    )
+    text = f"{listing}\n{checked}{left}\n{folder}/README.md says what comes next"
+    return Outcome("written", text, facts)
+
+
+def _checked(folder: Path, delivery: Delivery, context: Context) -> Outcome:
+    program = helm.find(context.settings.cache_dir, context.environ)
+    objects, faults = check(folder, delivery, context.catalogue, program)
+    if faults:
+        text = "\n  ".join([f"{folder}: {objects} objects rendered", *faults])
+        raise Defect(text, status="invalid", faults=faults)
+    text = f"{folder}: {objects} objects rendered; nothing is wrong"
+    return Outcome("valid", text, {"objects": objects})
+
+
+def check(
+    folder: Path, delivery: Delivery, catalogue: Catalogue, program: Helm
+) -> tuple[int, list[str]]:
+    """How many objects the manifests in `folder` render to, and a line for each thing wrong.
+
+    Every target must hold an image that `bump` can replace, everything must render, and labels and
+    names must be those that Kubernetes takes.
+    """
+    faults: list[str] = []
+    renderings: dict[tuple[str, ...], tuple[Service, str]] = {}
+    for environment in (environment.name for environment in delivery.environments):
+        for service in catalogue.services:
+            shown = delivery.manifests.render.what_it_shows(service, environment)
+            renderings.setdefault(shown, (service, environment))
+            target = delivery.target(service, environment)
+            try:
+                content = (folder / target.file).read_bytes()
+                current_image(content, target.key, target.document, file=target.file)
+            except OSError as exc:
+                faults.append(f"{environment}, {service.folder}: {target.file}: {exc.strerror}")
+            except CiError as error:
+                faults.append(f"{environment}, {service.folder}: {error}")
+
+    def rendered(service: Service, environment: str) -> tuple[int, list[str]]:
+        try:
+            objects = program.render(folder, delivery.manifests.render, service, environment)
+        except Refused as refusal:
+            return 0, [str(refusal)]
+        return len(objects), render_gate.invalid(objects)
+
+    # Helm is a process of its own: as many at once as the machine has cores
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(lambda pair: rendered(*pair), renderings.values()))
+    for (service, environment), (_, lines) in zip(renderings.values(), results, strict=True):
+        faults += [f"{environment}, {service.folder}: {line}" for line in lines]
+    return sum(count for count, _ in results), faults

@@ -27,9 +27,9 @@ def folder(kind: str) -> Iterator[Path]:
                     shutil.rmtree(left, ignore_errors=True)
     made = Path(tempfile.mkdtemp(prefix=prefix))
     try:
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as lock:
             with contextlib.suppress(OSError):  # where folders have no locks, none is swept either
-                held.enter_context(_locked(made))
+                lock.enter_context(_locked(made))
             yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)

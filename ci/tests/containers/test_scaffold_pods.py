@@ -15,7 +15,7 @@ from listed_services import delivery
 
 from ci import catalogue
 from ci.errors import OutsideFault
-from ci.scaffold import facts, files, write
+from ci.scaffold import files
 from ci.settings import from_environment
 from ci.tools import helm as helm_module
 
@@ -56,8 +56,7 @@ def deployments(tmp_path_factory):
         pytest.skip(f"no Helm on this machine: {fault}")
     folder = tmp_path_factory.mktemp("manifests")
     addresses = files.Addresses("registry.example", "https://git.example/m", "main", "hub.example")
-    wanted = files.manifest_repository(DELIVERY, facts.read(LISTED), addresses, write.template())
-    write.write(folder, wanted, write.plan(folder, wanted))
+    files.write(folder, files.manifest_repository(DELIVERY, LISTED.services, addresses))
 
     def of(service):
         objects = helm.render(folder, DELIVERY.manifests.render, service, "staging")

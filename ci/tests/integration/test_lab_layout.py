@@ -8,7 +8,7 @@ from listed_services import configured
 
 from ci import catalogue, config
 from ci.errors import OutsideFault, Refused
-from ci.scaffold import check
+from ci.scaffold.commands import check
 from ci.settings import from_environment
 from ci.tests.lab import layout
 from ci.tools import helm as helm_module
@@ -58,7 +58,9 @@ def test_a_layout_that_ci_toml_tells_of_is_written_and_valid(tmp_path, target, r
         pytest.skip(f"no Helm on this machine: {fault}")
     wanted = delivery(target, render)
     layout.write(tmp_path, wanted, LISTED)
-    assert check.validate(tmp_path, wanted, LISTED, helm) == []
+    objects, faults = check(tmp_path, wanted, LISTED, helm)
+    assert faults == []
+    assert (objects > 0) is (wanted.manifests.render.tool != "none")
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,23 @@ def test_an_image_is_exactly_the_wanted_one(rendered):
     assert any(f"wanted is {NEW}" in line for line in found)
 
 
+def test_an_empty_image_is_not_the_wanted_one_whatever_pins_it():
+    """A field called `image` that holds nothing shows no image, also where no digest is written."""
+    found = refused([deployment(None)], images={"cloudopshub-das": TAG_ONLY})
+    assert any(f"wanted is {TAG_ONLY}" in line for line in found)
+    empty = named("Operand", {"image": None}, api="example.org/v1")
+    (line,) = refused([empty], [empty], {"cloudopshub-das": TAG_ONLY})
+    assert "appears nowhere" in line
+
+
+def test_a_part_read_elsewhere_may_come_as_a_whole_mapping():
+    """What is no text is no part of an image: refused, with its place."""
+    expected = {"read_elsewhere": {"cloudopshub-das"}}
+    before, after = (named("X", {"a": value}) for value in (1, {"b": [2]}))
+    (line,) = refused([after], [before], **expected)
+    assert line.startswith("X das: spec.a changes from 1 to {'b': [2]}")
+
+
 def test_a_value_that_no_template_reads_is_refused():
     """An edit that changes nothing in the cluster is no delivery."""
     found = refused([deployment()])

@@ -3,7 +3,7 @@
 import pytest
 
 from ci.errors import Defect, Refused
-from ci.manifests import current_image, edit, key_path, quoting, set_image
+from ci.manifests import current_image, edit, key_path, set_image
 from ci.manifests.key_path import Item, Key, Named
 from ci.model import ImageRef
 
@@ -262,20 +262,19 @@ def test_an_image_that_is_none_there_yet_is_no_other_image():
 @pytest.mark.parametrize(
     ("name", "broken"),
     [
-        ("quoting.quoted", lambda text, style: f"{style}{text}{style} # more"),
-        ("quoting.quoted", lambda text, style: f"{style}{text}x{style}"),
-        ("quoting.quoted", lambda text, style: f"{style}{text}{style}\nmore: 1"),
-        ("quoting.quoted", lambda text, style: f"{style}{text}"),
-        ("quoting.quoted", lambda text, _: text),
-        ("edit._spliced", lambda text, splices: REAL_SPLICED(text, splices).replace("# c", "#")),
-        ("edit._spliced", lambda text, splices: REAL_SPLICED(text, splices).replace("one", "two")),
-        ("edit._spliced", lambda text, _: text),
+        ("quoted", lambda text, style: f"{style}{text}{style} # more"),
+        ("quoted", lambda text, style: f"{style}{text}x{style}"),
+        ("quoted", lambda text, style: f"{style}{text}{style}\nmore: 1"),
+        ("quoted", lambda text, style: f"{style}{text}"),
+        ("quoted", lambda text, _: text),
+        ("_spliced", lambda text, splices: REAL_SPLICED(text, splices).replace("# c", "#")),
+        ("_spliced", lambda text, splices: REAL_SPLICED(text, splices).replace("one", "two")),
+        ("_spliced", lambda text, _: text),
     ],
 )
 def test_a_fault_in_the_edit_itself_is_found_before_anything_is_written(monkeypatch, name, broken):
     """The proof is made from the new bytes: a planted fault never gets out."""
-    module, function = name.split(".")
-    monkeypatch.setattr({"quoting": quoting, "edit": edit}[module], function, broken)
+    monkeypatch.setattr(edit, name, broken)
     with pytest.raises(Defect):
         set_image(b"tag: 'x'  # c\nother: one\n", "tag", ImageRef("das", "41"))
 

@@ -1,10 +1,10 @@
 """What Dockerfiles and settings say is read as Docker and Python read it."""
 
 import pytest
+import service_facts as facts
 
 from ci import catalogue
 from ci.errors import Defect
-from ci.scaffold import facts
 
 LISTED = catalogue.load()
 TWO_STAGES = """\

@@ -8,17 +8,16 @@ from listed_services import delivery
 
 from ci import catalogue, config
 from ci.errors import Refused
-from ci.scaffold import facts, files, write
+from ci.scaffold import files
 
 LISTED = catalogue.load()
 DELIVERY = delivery(LISTED)
-FACTS = facts.read(LISTED)
 ECR = "123456789012.dkr.ecr.us-east-2.amazonaws.com"
 ADDRESSES = files.Addresses(ECR, "https://git.example/manifests.git", "main", "hub.example")
 
 
 def written(wanted=DELIVERY, addresses=ADDRESSES):
-    return files.manifest_repository(wanted, FACTS, addresses, write.template())
+    return files.manifest_repository(wanted, LISTED.services, addresses)
 
 
 def test_every_service_of_every_environment_has_its_files():
@@ -33,10 +32,9 @@ def test_every_service_of_every_environment_has_its_files():
 
 def test_the_chart_is_taken_word_for_word():
     """Helm's own braces are nobody's holes."""
-    template, found = write.template(), written()
-    charts = [path for path in template if path.startswith("charts/")]
+    charts = {path: text for path, text in written().items() if path.startswith("charts/")}
     assert len(charts) > 10
-    assert all(found[path] == template[path] for path in charts)
+    assert all((files.TEMPLATE / path).read_text() == text for path, text in charts.items())
 
 
 def test_no_hole_is_left_and_everything_is_yaml():
@@ -101,13 +99,22 @@ def test_another_layout_is_refused():
         written(other)
 
 
+def test_a_service_without_values_is_refused():
+    """Its ports, users and calls are nobody's guess; where they belong is told."""
+    more = dataclasses.replace(LISTED.services[0], folder="new-service")
+    with pytest.raises(Refused, match=r"no values for new-service.*ci/scaffold/template"):
+        files.manifest_repository(DELIVERY, [*LISTED.services, more], ADDRESSES)
+
+
 def test_a_file_that_says_something_else_is_never_overwritten(tmp_path):
     """And then nothing is written at all; the same words again are no harm."""
-    found = {"a.yaml": "a: 1\n", "b/c.yaml": "c: 1\n"}
-    planned = write.plan(tmp_path, found)
-    write.write(tmp_path, found, planned)
-    assert write.plan(tmp_path, found) == write.Plan((), ("a.yaml", "b/c.yaml"))
+    wanted = {"a.yaml": "a: 1\n", "b/c.yaml": "c: 1\n"}
+    assert files.write(tmp_path, wanted, dry_run=True) == ["a.yaml", "b/c.yaml"]
+    assert list(tmp_path.iterdir()) == []
+    assert files.write(tmp_path, wanted) == ["a.yaml", "b/c.yaml"]
+    assert {path: (tmp_path / path).read_text() for path in wanted} == wanted
+    assert files.write(tmp_path, wanted) == []
     (tmp_path / "a.yaml").write_text("a: mine\n")
     with pytest.raises(Refused, match=r"a\.yaml"):
-        write.plan(tmp_path, {**found, "d.yaml": ""})
+        files.write(tmp_path, {**wanted, "d.yaml": ""})
     assert not (tmp_path / "d.yaml").exists()

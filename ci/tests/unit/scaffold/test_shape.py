@@ -2,10 +2,8 @@
 
 import copy
 
+import kube_checks
 import pytest
-
-from ci.scaffold import shape
-from ci.tools import schemas
 
 SECRET = {
     "apiVersion": "external-secrets.io/v1",
@@ -29,7 +27,7 @@ def deployment(labels):
 
 def test_a_whole_one_passes():
     """Nothing is said of what is right."""
-    assert shape.faults(SECRET) == []
+    assert kube_checks.shape_faults(SECRET) == []
 
 
 @pytest.mark.parametrize(
@@ -45,46 +43,47 @@ def test_a_misspelt_or_missing_field_is_named(change, said):
     item = copy.deepcopy(SECRET)
     change(item["spec"])
     assert any(
-        line.startswith("ExternalSecret s: ") and said in line for line in shape.faults(item)
+        line.startswith("ExternalSecret s: ") and said in line
+        for line in kube_checks.shape_faults(item)
     )
 
 
 def test_a_selector_matches_its_own_pods():
     """Every cluster refuses it otherwise, but no schema says so."""
-    assert shape.faults_together([deployment({"app": "x", "more": "y"})]) == []
-    assert "does not match" in shape.faults_together([deployment({"app": "y"})])[0]
+    assert kube_checks.faults_together([deployment({"app": "x", "more": "y"})]) == []
+    assert "does not match" in kube_checks.faults_together([deployment({"app": "y"})])[0]
 
 
 def test_two_of_one_name_are_told():
     """Of two that differ, the cluster would keep whichever came last; equal ones do no harm."""
     item, other = deployment({"app": "x"}), deployment({"app": "x", "more": "y"})
-    found = shape.faults_together([item, other])
+    found = kube_checks.faults_together([item, other])
     assert found == ["Deployment d is there 2 times, each another"]
-    assert shape.faults_together([item, item]) == []
+    assert kube_checks.faults_together([item, item]) == []
     elsewhere = {**other, "metadata": {"name": "d", "namespace": "another"}}
-    assert shape.faults_together([item, elsewhere]) == []
+    assert kube_checks.faults_together([item, elsewhere]) == []
 
 
 def test_kubernetes_has_schemas_for_its_own_kinds_only():
     """Its own kind that a version does not know is a fault; a custom one is unknown."""
     gone = {"apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget"}
-    assert not schemas.is_custom(gone)
-    assert schemas.faults(gone, "1.30") == [
+    assert not kube_checks.is_custom(gone)
+    assert kube_checks.schema_faults(gone, "1.30") == [
         "policy/v1beta1 PodDisruptionBudget does not exist there"
     ]
-    assert schemas.is_custom(SECRET)
-    assert not schemas.is_custom({"apiVersion": "v1", "kind": "Service"})
+    assert kube_checks.is_custom(SECRET)
+    assert not kube_checks.is_custom({"apiVersion": "v1", "kind": "Service"})
 
 
 def test_values_of_a_secret_are_not_told():
     """A fault of a Secret names the place alone."""
     item = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"p": 12345}}
-    (line,) = schemas.faults(item, schemas.versions()[-1])
+    (line,) = kube_checks.schema_faults(item, kube_checks.versions()[-1])
     assert line == "data.p: is not what the schema has"
 
 
 def test_strict_schemas_see_a_misspelt_field():
     """The API server would drop it without a word."""
     item = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}, "spec": {"port": []}}
-    (line,) = schemas.faults(item, schemas.versions()[-1])
+    (line,) = kube_checks.schema_faults(item, kube_checks.versions()[-1])
     assert "'port' was unexpected" in line
