@@ -14,7 +14,13 @@ RULES = PlanRules(
     widens_builds=("ci/ci.toml", "Jenkinsfile"),
 )
 DAS = Service(
-    "data-api-service", "das", "data_api", "cloudopshub-das", 1, "/ready", "/m", None, None, {}
+    folder="data-api-service",
+    code="das",
+    image="cloudopshub-das",
+    port=1,
+    ready="/ready",
+    metrics="/m",
+    processes={},
 )
 
 
