@@ -1,15 +1,40 @@
-"""`ci scan`."""
+"""`ci scan`: waits for the registry's findings of a release, and judges them.
 
+The four ways of getting no answer have a status each, and none of them is green.
+Source: Amazon ECR API reference, DescribeImageScanFindings, basic and enhanced.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ci import config
+from ci.config import Delivery
 from ci.context import Context
+from ci.errors import CiError, OutsideFault, Refused
+from ci.model import Release
 from ci.outcome import Outcome
 from ci.plan import planning
 from ci.push import publish
-from ci.scan import gate
+from ci.scan import findings
+from ci.scan.findings import Finding, ScanAnswer
+from ci.tools.ecr import Registry
+
+POLL_S = 2.0
+WORTH_WAITING = {findings.PENDING, findings.NOT_FOUND}  # a scan on push begins a little later
+MEANING = {  # the gravest first
+    findings.FAILED: "could not be scanned",
+    findings.UNSUPPORTED: "is of a kind the scanner does not support",
+    findings.NOT_FOUND: "was never scanned: is scan on push on, and is the registry's scanner?",
+    findings.PENDING: "is still being scanned",
+}
+
+Sleep = Callable[[float], None]
 
 
 @click.command()
@@ -36,4 +61,134 @@ def scan(context: Context, release: Path | None, plan: Path | None) -> Outcome:
             return Outcome("nothing", f"nothing to scan: {why_not}", {})
     delivery = config.load(context.catalogue, context.environ)
     file = release or context.handed_on / "release.json"
-    return gate.main(context, delivery, publish.read_release(file))
+    return judge(context, delivery, publish.read_release(file))
+
+
+def judge(
+    context: Context, delivery: Delivery, release: Release, sleep: Sleep = time.sleep
+) -> Outcome:
+    """Every image of `release` was scanned and nothing in it stops the release."""
+    scan, today = delivery.scan, context.now().date()
+    file = context.root / scan.waivers
+    waivers = findings.waivers(file.read_bytes() if file.exists() else b"", file.name)
+    if expired := [waiver for waiver in waivers if waiver.expires < today]:
+        lines = [
+            f"\n  {waiver.id}: expired {waiver.expires}; {waiver.reason}" for waiver in expired
+        ]
+        text = f"waivers in {scan.waivers} have expired; renew them or take them out:"
+        ids = [waiver.id for waiver in expired]
+        raise Refused(text + "".join(lines), status="expired_waiver", expired=ids)
+    with context.screen.step(f"findings of {len(release.images)} images, tag {release.tag}"):
+        answers = _answers(context, delivery, release, sleep)
+    silent = {code: answer for code, answer in answers.items() if answer.state != findings.ANSWERED}
+    verdict = None if silent else findings.judge(answers, scan.fail_on, waivers, today)
+    facts = {
+        "release": release.tag,
+        "fail_on": scan.fail_on,
+        "images": {
+            code: {"image": str(release.images[code])} | asdict(answer)
+            for code, answer in answers.items()
+        },
+        "blocking": _plain(verdict.blocking) if verdict else None,
+        "waived": _plain(verdict.waived) if verdict else None,
+    }
+    if not context.dry_run:
+        context.handed_on.mkdir(parents=True, exist_ok=True)
+        (context.handed_on / "scan.json").write_text(json.dumps(facts, indent=2))
+    if verdict is None:
+        raise _no_answer(silent, scan.wait_s, facts)
+    if verdict.blocking:
+        text = f"{len(verdict.blocking)} findings of {scan.fail_on} or above, not waived:"
+        raise Refused(text + _lines(verdict.blocking), status="findings", **facts)
+    text = f"{len(answers)} images scanned; nothing of {scan.fail_on} or above but waived"
+    if verdict.waived:
+        text += f"\nwaived:{_lines(verdict.waived)}"
+    unused = [f"\nwaiver {waiver.id} covers nothing any more" for waiver in verdict.unused]
+    return Outcome("waived" if verdict.waived else "clean", text + "".join(unused), facts)
+
+
+def ask(registry: Registry, name: str, digest: str) -> ScanAnswer:
+    """The findings of an image, all pages; or one of the four no-answers."""
+    pages = registry.client.get_paginator("describe_image_scan_findings").paginate(
+        repositoryName=name,
+        imageId={"imageDigest": digest},
+        PaginationConfig={"PageSize": 1000},
+        **registry.account,
+    )
+    collected: list[Finding] = []
+    answer = ScanAnswer(findings.FAILED, "")
+    with registry.calling("ecr:DescribeImageScanFindings", name):
+        try:
+            for page in pages:
+                status, results = page["imageScanStatus"], page.get("imageScanFindings")
+                word, about = status.get("status", ""), status.get("description", "")
+                state = findings.state(word, has_results=bool(results))
+                collected += _findings(results or {})
+                answer = ScanAnswer(state, word, about, collected)
+        except registry.client.exceptions.ScanNotFoundException as exc:
+            return ScanAnswer(findings.NOT_FOUND, "ScanNotFoundException", str(exc))
+    return answer
+
+
+def _findings(results: Mapping[str, Any]) -> Iterator[Finding]:
+    for entry in results.get("findings", ()):
+        named = {pair["key"]: pair.get("value", "") for pair in entry.get("attributes", ())}
+        package, version = named.get("package_name", ""), named.get("package_version", "")
+        yield Finding(entry["name"], entry["severity"], package, version, uri=entry.get("uri"))
+    for entry in results.get("enhancedFindings", ()):
+        details = entry.get("packageVulnerabilityDetails", {})
+        for package in details.get("vulnerablePackages") or [{}]:
+            if entry.get("status", "ACTIVE") == "ACTIVE":  # neither closed nor suppressed
+                yield Finding(
+                    id=details.get("vulnerabilityId") or entry.get("title", ""),
+                    severity=entry["severity"],
+                    package=package.get("name", ""),
+                    version=package.get("version", ""),
+                    fixed_in=package.get("fixedInVersion"),
+                    uri=details.get("sourceUrl"),
+                )
+
+
+def _answers(
+    context: Context, delivery: Delivery, release: Release, sleep: Sleep
+) -> dict[str, ScanAnswer]:
+    """One answer for each image, the last one where the wait ended before there was any."""
+    registry = Registry(delivery.registry.address, context.environ)
+    host = f"{registry.address}/"
+    if other := [
+        str(image) for image in release.images.values() if not str(image).startswith(host)
+    ]:
+        raise Refused(f"not in {registry.address}: {', '.join(other)}", status="other_registry")
+    deadline = time.monotonic() + delivery.scan.wait_s
+    answers: dict[str, ScanAnswer] = {}
+    waiting = sorted(release.images)
+    while True:
+        for code in waiting:
+            image = release.images[code]
+            assert image.digest, image
+            answers[code] = ask(registry, image.repository.removeprefix(host), image.digest)
+        waiting = [code for code in waiting if answers[code].state in WORTH_WAITING]
+        if not waiting or time.monotonic() >= deadline:
+            return answers
+        sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
+
+
+def _no_answer(
+    silent: Mapping[str, ScanAnswer], wait_s: float, facts: Mapping[str, Any]
+) -> CiError:
+    """The error for images without an answer; the gravest state decides."""
+    state = min((answer.state for answer in silent.values()), key=list(MEANING).index)
+    text = f"no findings to judge after {wait_s:g} s; that is not the same as none:"
+    for code, answer in silent.items():
+        words = ": ".join(filter(None, (answer.word, answer.description)))
+        text += f"\n  {code} {MEANING[answer.state]} ({words})"
+    kind: type[CiError] = OutsideFault if state == findings.PENDING else Refused
+    return kind(text, status=f"scan_{state}", **facts)
+
+
+def _plain(named: Sequence[tuple[str, Finding]]) -> list[dict[str, Any]]:
+    return [{"image": code} | asdict(finding) for code, finding in named]
+
+
+def _lines(named: Sequence[tuple[str, Finding]]) -> str:
+    return "".join(f"\n  {code}: {finding}" for code, finding in named)

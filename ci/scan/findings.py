@@ -9,14 +9,16 @@
 "No findings" is good news only from a scan that ended; the four others are never clean.
 """
 
-import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Annotated, Literal
 
-from ci.config import SEVERITIES
+import pydantic.dataclasses
+from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
+
+from ci.config import SEVERITIES, explained
 from ci.errors import Defect
 
 ANSWERED, NOT_FOUND, PENDING = "answered", "not_found", "pending"
@@ -30,10 +32,6 @@ WORDS = {
     "IN_PROGRESS": PENDING,
     "PENDING": PENDING,
     "FAILED": FAILED,
-    "LIMIT_EXCEEDED": FAILED,
-    "SCAN_ELIGIBILITY_EXPIRED": FAILED,
-    "FINDINGS_UNAVAILABLE": FAILED,
-    "IMAGE_ARCHIVED": FAILED,
     "UNSUPPORTED_IMAGE": UNSUPPORTED,
 }
 SAME_SEVERITY = {"UNTRIAGED": "UNDEFINED"}  # the word of enhanced scanning for the same
@@ -65,20 +63,20 @@ class ScanAnswer:
     state: str
     word: str
     description: str = ""
-    findings: tuple[Finding, ...] = ()
+    findings: Sequence[Finding] = ()
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Waiver:
     """A finding that a person accepted for a while. package: None for every package.
 
     expires: the last day it holds.
     """
 
-    id: str
-    reason: str
-    expires: date
-    package: str | None = None
+    id: Annotated[str, Field(pattern=r"^[^\s*?\[\]]+$")]  # one finding, no wildcard
+    reason: Annotated[str, Field(pattern=r"^\S")]
+    expires: Annotated[date, Strict()]  # a date and time is none
+    package: Annotated[str, Field(min_length=1)] | None = None
 
     def covers(self, finding: Finding) -> bool:
         """Whether it is about that finding."""
@@ -89,13 +87,12 @@ class Waiver:
 class Verdict:
     """What stops a release, what was waived, and which waivers nothing needed.
 
-    blocking, waived: (image name, finding). expired: waivers past their day.
+    blocking, waived: (image name, finding).
     """
 
-    blocking: tuple[tuple[str, Finding], ...]
-    waived: tuple[tuple[str, Finding], ...]
-    expired: tuple[Waiver, ...]
-    unused: tuple[Waiver, ...]
+    blocking: Sequence[tuple[str, Finding]]
+    waived: Sequence[tuple[str, Finding]]
+    unused: Sequence[Waiver]
 
 
 def state(word: str, *, has_results: bool) -> str:
@@ -112,59 +109,32 @@ def stops(severity: str, fail_on: str) -> bool:
 
 
 def judge(
-    answers: Iterable[tuple[str, ScanAnswer]],
-    fail_on: str,
-    waivers: Sequence[Waiver],
-    today: date,
+    answers: Mapping[str, ScanAnswer], fail_on: str, waivers: Sequence[Waiver], today: date
 ) -> Verdict:
-    """The verdict over (image name, answer), all of them answered."""
+    """The verdict over the answers by image name, all of which are answered."""
     holding = [waiver for waiver in waivers if waiver.expires >= today]
-    blocking: list[tuple[str, Finding]] = []
-    waived: list[tuple[str, Finding]] = []
-    used: set[Waiver] = set()
-    for name, answer in answers:
+    blocking, waived = list[tuple[str, Finding]](), list[tuple[str, Finding]]()
+    used = set[Waiver]()
+    for name, answer in answers.items():
         assert answer.state == ANSWERED, answer
         for finding in answer.findings:
-            covering = [waiver for waiver in holding if waiver.covers(finding)]
-            used |= set(covering)
-            if not stops(finding.severity, fail_on):
-                continue
-            (waived if covering else blocking).append((name, finding))
-    return Verdict(
-        tuple(blocking),
-        tuple(waived),
-        tuple(waiver for waiver in waivers if waiver.expires < today),
-        tuple(waiver for waiver in holding if waiver not in used),
-    )
+            covering = {waiver for waiver in holding if waiver.covers(finding)}
+            used |= covering
+            if stops(finding.severity, fail_on):
+                (waived if covering else blocking).append((name, finding))
+    return Verdict(blocking, waived, [waiver for waiver in holding if waiver not in used])
 
 
-def waivers(text: str, where: str) -> list[Waiver]:
-    """The waivers that the TOML `text` lists; `Defect` names the entry that is not one."""
+def waivers(content: bytes, where: str) -> Sequence[Waiver]:
+    """The waivers that a TOML file lists; `Defect` names the key that makes no sense."""
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
+        tables = tomllib.loads(content.decode())
+        return (
+            TypeAdapter(dict[Literal["waiver"], list[Waiver]])
+            .validate_python(tables)
+            .get("waiver", [])
+        )
+    except ValidationError as exc:
+        raise Defect(f"{where}:\n  {explained(exc)}") from exc
+    except ValueError as exc:  # no TOML, or no UTF-8
         raise Defect(f"{where}: {exc}") from exc
-    entries = data.pop("waiver", [])
-    if data or not isinstance(entries, list):
-        raise Defect(f"{where}: it holds [[waiver]] tables and nothing else")
-    return [_waiver(entry, f"{where}: waiver {number}") for number, entry in enumerate(entries, 1)]
-
-
-def _waiver(entry: Any, where: str) -> Waiver:
-    if not isinstance(entry, dict):
-        raise Defect(f"{where}: it is no table")
-    if unknown := entry.keys() - {"id", "package", "reason", "expires"}:
-        raise Defect(f"{where}: unknown {', '.join(sorted(unknown))}")
-    for name, kind in (("id", str), ("reason", str), ("expires", date)):
-        # a date and time is a date to isinstance, and not what is meant
-        if type(entry.get(name)) is not kind or not entry[name]:
-            raise Defect(f"{where}: {name} is missing or no {kind.__name__}")
-    for name in ("id", "reason"):
-        if entry[name] != entry[name].strip():
-            raise Defect(f"{where}: {name} {entry[name]!r} has blanks around it")
-    if re.search(r"[*?\[\]\s]", entry["id"]):
-        raise Defect(f"{where}: id {entry['id']!r} is no one finding; each is waived by its own id")
-    package = entry.get("package")
-    if not (package is None or (isinstance(package, str) and package)):
-        raise Defect(f"{where}: package is no str")
-    return Waiver(entry["id"], entry["reason"], entry["expires"], package)

@@ -15,8 +15,7 @@ from ci.errors import Defect, OutsideFault, Refused
 from ci.model import ImageRef, Release
 from ci.push import repositories
 from ci.push.repositories import LIFECYCLE, MUTABLE, UNSCANNED
-from ci.scan import findings, gate
-from ci.scan.answers import ask
+from ci.scan import commands, findings
 from ci.tests.lab.ecr_control import ScanStory
 from ci.tests.lab.ecr_door import LocalEcr, running_ecr
 from ci.tools import oci
@@ -50,8 +49,8 @@ def door(opened: LocalEcr, client) -> Iterator[LocalEcr]:
     yield opened
     opened.faults.clear()
     opened.scans.clear()
-    for each in client.describe_repositories()["repositories"]:
-        client.delete_repository(repositoryName=each["repositoryName"], force=True)
+    for repository in client.describe_repositories()["repositories"]:
+        client.delete_repository(repositoryName=repository["repositoryName"], force=True)
 
 
 @pytest.fixture
@@ -357,11 +356,11 @@ def test_findings_are_read_to_the_last_page(registry: Registry, door: LocalEcr) 
     ensure(registry)
     digest = push(registry)
     door.scans["hub"] = ScanStory(findings=[finding(n) for n in range(2500)])
-    answer = ask(registry, "hub", digest)
+    answer = commands.ask(registry, "hub", digest)
     assert (answer.state, len(answer.findings)) == (findings.ANSWERED, 2500)
     assert answer.findings[0].package == "openssl"
     door.scans["hub"] = ScanStory("ACTIVE", enhanced=[ENHANCED, ENHANCED | {"status": "CLOSED"}])
-    (only,) = ask(registry, "hub", digest).findings
+    (only,) = commands.ask(registry, "hub", digest).findings
     assert (only.id, only.package, only.fixed_in) == ("CVE-2026-9", "zlib", "1.3")
 
 
@@ -378,7 +377,7 @@ def published(registry: Registry, door: LocalEcr) -> Release:
 
 def judged(platform: SmallPlatform, published: Release, waits: list[float] | None = None):
     slept = [] if waits is None else waits
-    return gate.main(platform.context(), platform.delivery(), published, slept.append)
+    return commands.judge(platform.context(), platform.delivery(), published, slept.append)
 
 
 def test_a_clean_scan_lets_a_release_pass(platform, published, door) -> None:
