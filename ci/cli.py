@@ -126,7 +126,9 @@ def command(name: str) -> click.Command:
     """The command `name` of the table; `CiError` when its environment cannot be made."""
     room, _ = ENTRIES[name]
     if room not in LIGHT and COMPLETE not in os.environ:
-        _make_environment()
+        context = _context(in_json=True)  # progress on stderr
+        asyncio.run(environments.make(context.root, ["ci"], environments.DEV, context.screen))
+        importlib.invalidate_caches()
     module = importlib.import_module(f"ci.{room}.commands")
     listed: click.Command = getattr(module, name.replace("-", "_"))
     assert listed.callback
@@ -209,11 +211,3 @@ def _context(*, dry_run: bool = False, in_json: bool = False) -> Context:
     set_to = settings.from_environment(listed)
     screen = Screen(stream=sys.stderr if in_json else sys.stdout, colour=set_to.colour)
     return Context(listed, set_to, os.environ, screen, dry_run)
-
-
-@functools.cache
-def _make_environment() -> None:
-    """Ci's environment holds what delivery needs; `make run` may have made only the smaller one."""
-    context = _context(in_json=True)  # progress on stderr
-    asyncio.run(environments.make(context.root, ["ci"], environments.DEV, context.screen))
-    importlib.invalidate_caches()

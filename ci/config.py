@@ -156,7 +156,7 @@ class Publishing:
     """branch: the one that publishes. tag: of its images; {build}, {sha8}, {sha} and {branch}."""
 
     branch: str
-    tag: str
+    tag: Annotated[str, Field(pattern=r"[{]build[}]")]  # else two builds would claim one tag
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -271,8 +271,6 @@ def _faults(delivery: Delivery, environ: Mapping[str, str]) -> list[str]:
         for place in delivery.environments
         if place.promoted_from not in {None, *names}
     ]
-    if "{build}" not in delivery.tag:
-        faults.append(f"delivery.tag {delivery.tag!r} does not hold {{build}}")
     if "/" in delivery.registry.address:
         where = "ECR_REGISTRY" if environ.get("ECR_REGISTRY") else "registry.address"
         faults.append(f"{where} {delivery.registry.address!r} is not a bare host[:port]")

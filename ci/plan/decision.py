@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from ci.config import PlanRules
+from ci.errors import UsageError
 from ci.model import Service
 
 PATHS_NAMED = 3
@@ -55,8 +56,12 @@ class BuildPlan:
     parts: tuple[Part, ...]
 
     def part(self, name: str) -> Part:
-        """The part with that code or folder; `KeyError` when the plan does not know it."""
-        return {key: part for part in self.parts for key in (part.name, part.folder)}[name]
+        """The part with that code or folder."""
+        for part in self.parts:
+            if name in {part.name, part.folder}:
+                return part
+        listed = ", ".join(part.name for part in self.parts)
+        raise UsageError(f"the plan has no {name!r}; it has {listed}")
 
     @property
     def builds(self) -> list[str]:
@@ -114,11 +119,9 @@ def ci_part(rules: PlanRules, services: Iterable[Service], base: Base) -> Part:
 
 def lint_scope(rules: PlanRules, base: Base) -> str:
     """`none` when nothing changed, `files` when only ignored files did, else `all`."""
-    if base.changed is None:
+    if base.changed is None or not all(_matches(path, rules.ignored) for path in base.changed):
         return "all"
-    if not base.changed:
-        return "none"
-    return "files" if all(_matches(path, rules.ignored) for path in base.changed) else "all"
+    return "files" if base.changed else "none"
 
 
 def _reasons(what: str, rules: PlanRules, base: Base, asks: Callable[[str], bool]) -> list[str]:

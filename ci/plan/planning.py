@@ -78,11 +78,7 @@ def read(file: Path) -> BuildPlan:
 
 def parts(plan: BuildPlan, names: Sequence[str]) -> list[Part]:
     """The parts called `names` (codes, folders, ci), or all."""
-    try:
-        return [plan.part(name) for name in names] or list(plan.parts)
-    except KeyError as exc:
-        listed = ", ".join(part.name for part in plan.parts)
-        raise UsageError(f"the plan has no {exc.args[0]!r}; it has {listed}") from exc
+    return [plan.part(name) for name in names] or list(plan.parts)
 
 
 def chosen(context: Context, names: Sequence[str], file: Path | None) -> tuple[list[Service], str]:

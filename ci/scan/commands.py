@@ -22,7 +22,7 @@ from ci.outcome import Outcome
 from ci.plan import planning
 from ci.push import publish
 from ci.scan import findings
-from ci.scan.findings import Finding, ScanAnswer
+from ci.scan.findings import Finding, Named, ScanAnswer
 from ci.tools.ecr import Registry
 
 POLL_S = 2.0
@@ -80,8 +80,11 @@ def judge(
         raise Refused(text + "".join(lines), status="expired_waiver", expired=ids)
     with context.screen.step(f"findings of {len(release.images)} images, tag {release.tag}"):
         answers = _answers(context, delivery, release, sleep)
-    silent = {code: answer for code, answer in answers.items() if answer.state != findings.ANSWERED}
-    verdict = None if silent else findings.judge(answers, scan.fail_on, waivers, today)
+    answered = {
+        code: answer for code, answer in answers.items() if answer.state == findings.ANSWERED
+    }
+    silent = {code: answer for code, answer in answers.items() if code not in answered}
+    blocking, waived, unused = findings.judge(answered, scan.fail_on, waivers, today)
     facts = {
         "release": release.tag,
         "fail_on": scan.fail_on,
@@ -89,22 +92,28 @@ def judge(
             code: {"image": str(release.images[code])} | asdict(answer)
             for code, answer in answers.items()
         },
-        "blocking": _plain(verdict.blocking) if verdict else None,
-        "waived": _plain(verdict.waived) if verdict else None,
+        "blocking": None if silent else _plain(blocking),
+        "waived": None if silent else _plain(waived),
     }
     if not context.dry_run:
         context.handed_on.mkdir(parents=True, exist_ok=True)
         (context.handed_on / "scan.json").write_text(json.dumps(facts, indent=2))
-    if verdict is None:
-        raise _no_answer(silent, scan.wait_s, facts)
-    if verdict.blocking:
-        text = f"{len(verdict.blocking)} findings of {scan.fail_on} or above, not waived:"
-        raise Refused(text + _lines(verdict.blocking), status="findings", **facts)
+    if silent:
+        state = min((answer.state for answer in silent.values()), key=list(MEANING).index)
+        text = f"no findings to judge after {scan.wait_s:g} s; that is not the same as none:"
+        for code, answer in silent.items():
+            words = ": ".join(filter(None, (answer.word, answer.description)))
+            text += f"\n  {code} {MEANING[answer.state]} ({words})"
+        kind: type[CiError] = OutsideFault if state == findings.PENDING else Refused
+        raise kind(text, status=f"scan_{state}", **facts)
+    if blocking:
+        text = f"{len(blocking)} findings of {scan.fail_on} or above, not waived:"
+        raise Refused(text + _lines(blocking), status="findings", **facts)
     text = f"{len(answers)} images scanned; nothing of {scan.fail_on} or above but waived"
-    if verdict.waived:
-        text += f"\nwaived:{_lines(verdict.waived)}"
-    unused = [f"\nwaiver {waiver.id} covers nothing any more" for waiver in verdict.unused]
-    return Outcome("waived" if verdict.waived else "clean", text + "".join(unused), facts)
+    if waived:
+        text += f"\nwaived:{_lines(waived)}"
+    text += "".join(f"\nwaiver {waiver.id} covers nothing any more" for waiver in unused)
+    return Outcome("waived" if waived else "clean", text, facts)
 
 
 def ask(registry: Registry, name: str, digest: str) -> ScanAnswer:
@@ -173,22 +182,9 @@ def _answers(
         sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
 
 
-def _no_answer(
-    silent: Mapping[str, ScanAnswer], wait_s: float, facts: Mapping[str, Any]
-) -> CiError:
-    """The error for images without an answer; the gravest state decides."""
-    state = min((answer.state for answer in silent.values()), key=list(MEANING).index)
-    text = f"no findings to judge after {wait_s:g} s; that is not the same as none:"
-    for code, answer in silent.items():
-        words = ": ".join(filter(None, (answer.word, answer.description)))
-        text += f"\n  {code} {MEANING[answer.state]} ({words})"
-    kind: type[CiError] = OutsideFault if state == findings.PENDING else Refused
-    return kind(text, status=f"scan_{state}", **facts)
-
-
-def _plain(named: Sequence[tuple[str, Finding]]) -> list[dict[str, Any]]:
+def _plain(named: Sequence[Named]) -> list[dict[str, Any]]:
     return [{"image": code} | asdict(finding) for code, finding in named]
 
 
-def _lines(named: Sequence[tuple[str, Finding]]) -> str:
+def _lines(named: Sequence[Named]) -> str:
     return "".join(f"\n  {code}: {finding}" for code, finding in named)

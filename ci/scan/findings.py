@@ -34,7 +34,6 @@ WORDS = {
     "FAILED": FAILED,
     "UNSUPPORTED_IMAGE": UNSUPPORTED,
 }
-SAME_SEVERITY = {"UNTRIAGED": "UNDEFINED"}  # the word of enhanced scanning for the same
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,9 @@ class Finding:
     def __str__(self) -> str:
         fix = f", fixed in {self.fixed_in}" if self.fixed_in else ""
         return f"{self.severity:8} {self.id} {self.package} {self.version}{fix}"
+
+
+Named = tuple[str, Finding]  # with the name of its image
 
 
 @dataclass(frozen=True)
@@ -83,18 +85,6 @@ class Waiver:
         return self.id == finding.id and self.package in {None, finding.package}
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What stops a release, what was waived, and which waivers nothing needed.
-
-    blocking, waived: (image name, finding).
-    """
-
-    blocking: Sequence[tuple[str, Finding]]
-    waived: Sequence[tuple[str, Finding]]
-    unused: Sequence[Waiver]
-
-
 def state(word: str, *, has_results: bool) -> str:
     """The state that a status word means; ACTIVE before the first results is still pending."""
     if word == "ACTIVE" and not has_results:
@@ -104,25 +94,25 @@ def state(word: str, *, has_results: bool) -> str:
 
 def stops(severity: str, fail_on: str) -> bool:
     """Whether a finding of that severity stops a release; a severity nobody knows does."""
-    name = SAME_SEVERITY.get(severity, severity)
+    name = severity.replace("UNTRIAGED", "UNDEFINED")  # enhanced scanning's word for the same
     return name not in SEVERITIES or SEVERITIES.index(name) >= SEVERITIES.index(fail_on)
 
 
 def judge(
     answers: Mapping[str, ScanAnswer], fail_on: str, waivers: Sequence[Waiver], today: date
-) -> Verdict:
-    """The verdict over the answers by image name, all of which are answered."""
+) -> tuple[list[Named], list[Named], list[Waiver]]:
+    """What stops the release, what would but is waived, and which waivers cover nothing."""
     holding = [waiver for waiver in waivers if waiver.expires >= today]
-    blocking, waived = list[tuple[str, Finding]](), list[tuple[str, Finding]]()
-    used = set[Waiver]()
-    for name, answer in answers.items():
-        assert answer.state == ANSWERED, answer
-        for finding in answer.findings:
-            covering = {waiver for waiver in holding if waiver.covers(finding)}
-            used |= covering
-            if stops(finding.severity, fail_on):
-                (waived if covering else blocking).append((name, finding))
-    return Verdict(blocking, waived, [waiver for waiver in holding if waiver not in used])
+    named = [(name, finding) for name, answer in answers.items() for finding in answer.findings]
+    unused = [
+        waiver for waiver in holding if not any(waiver.covers(finding) for _, finding in named)
+    ]
+    blocking, waived = list[Named](), list[Named]()
+    for name, finding in named:
+        if stops(finding.severity, fail_on):
+            is_waived = any(waiver.covers(finding) for waiver in holding)
+            (waived if is_waived else blocking).append((name, finding))
+    return blocking, waived, unused
 
 
 def waivers(content: bytes, where: str) -> Sequence[Waiver]:

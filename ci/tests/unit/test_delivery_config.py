@@ -38,7 +38,12 @@ def test_exactly_one_environment_comes_first():
         pytest.param('from = "staging"', "", "exactly one", id="two firsts"),
         pytest.param('fail_on = "HIGH"', 'fail_on = "BAD"', "'BAD'", id="severity"),
         pytest.param('tool = "helm"', 'tool = "jsonnet"', "'jsonnet'", id="renderer"),
-        pytest.param('"{build}-{sha8}"', '"{sha8}"', "{build}", id="a tag without its number"),
+        pytest.param(
+            '"{build}-{sha8}"',
+            '"{sha8}"',
+            "delivery.tag is '{sha8}'",
+            id="a tag without its number",
+        ),
         pytest.param("attempts = 20", "attempts = 0", "attempts", id="no attempt"),
         pytest.param('address = ""', 'address = "https://x"', "bare host", id="a scheme"),
         pytest.param("[scan]", "[scam]", "scan", id="a missing table"),
