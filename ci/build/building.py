@@ -1,10 +1,4 @@
-"""`ci build`: looks first, then hadolint, image, checks, smoke run and SBOM, service by service.
-
-An image whose tag the registry has already is not built again: tags never change, and another
-build of the same commit has the same digest only on the same base images and engine; what has
-another could never be pushed. Where nobody may ask the registry, as in a stage without
-credentials, it is built.
-"""
+"""`ci build`: hadolint, image, checks, smoke run and SBOM, service by service."""
 
 import shlex
 import time
@@ -15,10 +9,9 @@ import httpx
 from ci import process
 from ci.build import image_build, image_checks
 from ci.build.image_build import ImageBuild
-from ci.bump.means import CANNOT_ASK
 from ci.config import Delivery
 from ci.context import Context
-from ci.errors import Defect, OutsideFault, Refused
+from ci.errors import Defect, OutsideFault
 from ci.lint.checks import tool
 from ci.model import Service
 from ci.outcome import Outcome
@@ -27,7 +20,6 @@ from ci.plan import facts as build
 from ci.plan.build_facts import BuildFacts
 from ci.tools import sbom
 from ci.tools.docker import Docker
-from ci.tools.ecr import Registry
 
 HEALTH_S, STOP_S, POLL_S = 60.0, 10, 0.1
 PORT, UI_PORT = 8000, 8080
@@ -38,13 +30,10 @@ LAST_LINES = 15
 def main(
     context: Context, delivery: Delivery, services: Sequence[Service], *, cached: bool = True
 ) -> Outcome:
-    """The images of `services` are there and proven; `already` when the registry has them all."""
-    facts = build.gather(context)
-    wanted = [image(delivery, service, facts) for service in services]
-    published = _published(context, delivery, wanted, facts)
-    to_do = [planned for planned in wanted if planned.service.code not in published]
-    lines = [f"{code}: in the registry already, {digest}" for code, digest in published.items()]
-    for planned in to_do:
+    """The images of `services` are there and proven."""
+    facts, lines = build.gather(context), []
+    images = [image(delivery, service, facts) for service in services]
+    for planned in images:
         file = context.handed_on / "sbom" / f"{planned.service.code}.cdx.json"
         listing = sbom.argv(planned.name, planned.service.folder, planned.tag, file)
         if context.dry_run:
@@ -57,9 +46,8 @@ def main(
                 packages = sbom.write(listing, file, context.environ)
             about = f"{size_mb:.0f} MB, {packages} packages, {time.monotonic() - began:.1f} s"
             lines.append(f"{planned.service.code}: {planned.name}, {about}")
-    names = {planned.service.code: planned.name for planned in to_do}
-    told = {"images": names, "already": published, "tag": wanted[0].tag}
-    return Outcome("done" if to_do else "already", "\n".join(lines), told)
+    names = {planned.service.code: planned.name for planned in images}
+    return Outcome("done", "\n".join(lines), {"images": names, "tag": images[0].tag})
 
 
 def image(delivery: Delivery, service: Service, facts: BuildFacts) -> ImageBuild:
@@ -69,27 +57,6 @@ def image(delivery: Delivery, service: Service, facts: BuildFacts) -> ImageBuild
         tag = build_facts.tag(delivery.tag, facts)
     name = f"{delivery.registry.repository(service)}:{tag}"
     return ImageBuild(service, name, tag, facts, PORT if service.package else UI_PORT)
-
-
-def _published(
-    context: Context, delivery: Delivery, wanted: Sequence[ImageBuild], facts: BuildFacts
-) -> dict[str, str]:
-    """Digests, by code, of what the registry has already; asked only where this build publishes."""
-    expected = context.environ.get("GIT_COMMIT")
-    if build_facts.may_not_publish(facts, delivery.branch, expected):
-        return {}
-    digests = {}
-    try:
-        registry = Registry(delivery.registry.address, context.environ)
-        for planned in wanted:
-            name = delivery.registry.repository(planned.service)
-            if stored := registry.find(name, planned.tag):
-                digests[planned.service.code] = stored.digest
-    except Refused as why:  # the stage that builds has no credentials, and needs none
-        if why.status not in {*CANNOT_ASK, "unconfigured"}:
-            raise
-        context.screen.line(f"  … not asked whether the registry has them already: {why}")
-    return digests
 
 
 def _proven(context: Context, planned: ImageBuild, *, cached: bool) -> float:

@@ -25,8 +25,7 @@ def build(
 
     Tagged as ci/ci.toml says when a build server gives a number, else `local-<commit>`. The smoke
     run has a read-only root, no capability and no network peer: /health must answer, SIGTERM must
-    end it. The SBOM (CycloneDX) goes to .cache/ci/sbom/<code>.cdx.json. On the main branch an image
-    whose tag is in the registry already is not built again, because tags never change.
+    end it. The SBOM (CycloneDX) goes to .cache/ci/sbom/<code>.cdx.json.
 
     SERVICE: folders or codes (all; with --plan: its own)
     """
