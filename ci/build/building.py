@@ -27,9 +27,7 @@ KILLED = "137"
 LAST_LINES = 15
 
 
-def main(
-    context: Context, delivery: Delivery, services: Sequence[Service], *, cached: bool = True
-) -> Outcome:
+def main(context: Context, delivery: Delivery, services: Sequence[Service]) -> Outcome:
     """The images of `services` are there and proven."""
     facts, lines = build.gather(context), []
     images = [image(delivery, service, facts) for service in services]
@@ -37,11 +35,11 @@ def main(
         file = context.handed_on / "sbom" / f"{planned.service.code}.cdx.json"
         listing = sbom.argv(planned.name, planned.service.folder, planned.tag, file)
         if context.dry_run:
-            argvs = (planned.argv(cached=cached), planned.smoke_argv(), listing)
+            argvs = (planned.argv(), planned.smoke_argv(), listing)
             lines += [f"would run: {shlex.join(argv)}" for argv in argvs]
         else:
             began = time.monotonic()
-            size_mb = _proven(context, planned, cached=cached)
+            size_mb = _proven(context, planned)
             with context.screen.step(f"{planned.service.code}: SBOM"):
                 packages = sbom.write(listing, file, context.environ)
             about = f"{size_mb:.0f} MB, {packages} packages, {time.monotonic() - began:.1f} s"
@@ -59,7 +57,7 @@ def image(delivery: Delivery, service: Service, facts: BuildFacts) -> ImageBuild
     return ImageBuild(service, name, tag, facts, PORT if service.package else UI_PORT)
 
 
-def _proven(context: Context, planned: ImageBuild, *, cached: bool) -> float:
+def _proven(context: Context, planned: ImageBuild) -> float:
     """The image is built, obeys the rules and was started once; its size in MB."""
     code, docker = planned.service.code, Docker(context.root, context.environ)
     env = process.without_secrets(context.environ)
@@ -70,7 +68,7 @@ def _proven(context: Context, planned: ImageBuild, *, cached: bool) -> float:
             raise Defect(f"hadolint:\n{done.last_lines(40)}")
     context.screen.line(f"  … {code}: building {planned.name}")
     with context.screen.step(f"{code}: image {planned.name}"):
-        docker.build(planned.argv(cached=cached))
+        docker.build(planned.argv())
     inspected = docker.inspect(planned.name)
     if inspected is None:
         raise OutsideFault(f"{planned.name}: built, but the engine does not have it")

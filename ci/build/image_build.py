@@ -57,7 +57,7 @@ class ImageBuild:
             "SOURCE": self.facts.source_repo or "unknown",
         }
 
-    def argv(self, *, cached: bool = True) -> list[str]:
+    def argv(self) -> list[str]:
         """The command line of docker, from the repository's root.
 
         Provenance would wrap the image in an index: the scanner's findings would then stand at
@@ -66,7 +66,7 @@ class ImageBuild:
         arguments = self._arguments
         if not self.facts.dirty:  # else two pages of one date: browsers would keep the first
             arguments["SOURCE_DATE_EPOCH"] = str(int(self.facts.committed_at.timestamp()))
-        options = ["--provenance=false", "--progress=plain", *([] if cached else ["--no-cache"])]
+        options = ["--provenance=false", "--progress=plain"]
         for name, value in arguments.items():
             options += ["--build-arg", f"{name}={value}"]
         return ["docker", "build", *options, "--tag", self.name, self.service.folder]

@@ -39,16 +39,13 @@ Sleep = Callable[[float], None]
 
 @click.command()
 @click.option(
-    "--release", metavar="FILE", type=click.Path(path_type=Path), help="(.cache/ci/release.json)"
-)
-@click.option(
     "--plan",
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="nothing to do when it builds none",
 )
-def scan(context: Context, release: Path | None, plan: Path | None) -> Outcome:
-    """Judges what the registry's scanner found in the images of a release.
+def scan(context: Context, plan: Path | None) -> Outcome:
+    """Judges what the registry's scanner found in the images that `push` handed on.
 
     Findings of scan.fail_on (ci/ci.toml) or above stop the release, unless ci/waivers.toml accepts
     them; a waiver that has expired stops it as well. No findings is good news only from a scan that
@@ -60,8 +57,7 @@ def scan(context: Context, release: Path | None, plan: Path | None) -> Outcome:
         if not services:
             return Outcome("nothing", f"nothing to scan: {why_not}", {})
     delivery = config.load(context.catalogue, context.environ)
-    file = release or context.handed_on / "release.json"
-    return judge(context, delivery, publish.read_release(file))
+    return judge(context, delivery, publish.read_release(context.handed_on / "release.json"))
 
 
 def judge(

@@ -71,7 +71,8 @@ def checked_out(folder: str, root: Path, umask: int, mtime: int) -> None:
 
 def built(name: str, code: str, root: Path) -> dict[str, Any]:
     service = catalogue.load(ROOT).service(code)
-    argv = ImageBuild(service, name, "the-same", FACTS, 8000).argv(cached=False)
+    argv = ImageBuild(service, name, "the-same", FACTS, 8000).argv()
+    argv.insert(2, "--no-cache")
     done = docker(*argv[1:], cwd=root)
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(docker("image", "inspect", name).stdout)[0]
