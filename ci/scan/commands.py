@@ -16,7 +16,7 @@ import click
 from ci import config
 from ci.config import Delivery
 from ci.context import Context
-from ci.errors import CiError, OutsideFault, Refused
+from ci.errors import CiError, Defect, OutsideFault, Refused
 from ci.model import Release
 from ci.outcome import Outcome
 from ci.plan import planning
@@ -121,32 +121,38 @@ def ask(registry: Registry, name: str, digest: str) -> ScanAnswer:
         **registry.account,
     )
     collected: list[Finding] = []
-    answer = ScanAnswer(findings.FAILED, "")
+    word = about = ""
     with registry.calling("ecr:DescribeImageScanFindings", name):
         try:
             for page in pages:
                 status, results = page["imageScanStatus"], page.get("imageScanFindings")
                 word, about = status.get("status", ""), status.get("description", "")
                 state = findings.state(word, has_results=bool(results))
+                if state != findings.ANSWERED:
+                    return ScanAnswer(state, word, about)
                 collected += _findings(results or {})
-                answer = ScanAnswer(state, word, about, collected)
         except registry.client.exceptions.ScanNotFoundException as exc:
             return ScanAnswer(findings.NOT_FOUND, "ScanNotFoundException", str(exc))
-    return answer
+    return ScanAnswer(findings.ANSWERED, word, about, collected)
 
 
 def _findings(results: Mapping[str, Any]) -> Iterator[Finding]:
     for entry in results.get("findings", ()):
         named = {pair["key"]: pair.get("value", "") for pair in entry.get("attributes", ())}
-        package, version = named.get("package_name", ""), named.get("package_version", "")
-        yield Finding(entry["name"], entry["severity"], package, version, uri=entry.get("uri"))
+        yield Finding(
+            id=entry.get("name", ""),
+            severity=entry.get("severity", ""),
+            package=named.get("package_name", ""),
+            version=named.get("package_version", ""),
+            uri=entry.get("uri"),
+        )
     for entry in results.get("enhancedFindings", ()):
         details = entry.get("packageVulnerabilityDetails", {})
         for package in details.get("vulnerablePackages") or [{}]:
             if entry.get("status", "ACTIVE") == "ACTIVE":  # neither closed nor suppressed
                 yield Finding(
                     id=details.get("vulnerabilityId") or entry.get("title", ""),
-                    severity=entry["severity"],
+                    severity=entry.get("severity", ""),
                     package=package.get("name", ""),
                     version=package.get("version", ""),
                     fixed_in=package.get("fixedInVersion"),
@@ -170,7 +176,8 @@ def _answers(
     while True:
         for code in waiting:
             image = release.images[code]
-            assert image.digest, image
+            if image.digest is None:
+                raise Defect(f"{image} has no digest")
             answers[code] = ask(registry, image.repository.removeprefix(host), image.digest)
         waiting = [code for code in waiting if answers[code].state in WORTH_WAITING]
         if not waiting or time.monotonic() >= deadline:

@@ -76,7 +76,7 @@ class Waiver:
     """
 
     id: Annotated[str, Field(pattern=r"^[^\s*?\[\]]+$")]  # one finding, no wildcard
-    reason: Annotated[str, Field(pattern=r"^\S")]
+    reason: Annotated[str, Field(pattern=r"^\S(?s:.*\S)?$")]
     expires: Annotated[date, Strict()]  # a date and time is none
     package: Annotated[str, Field(min_length=1)] | None = None
 

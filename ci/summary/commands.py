@@ -32,7 +32,7 @@ def summary(context: Context) -> Outcome:
         words = line["argv"]
         if line["command"] == "test" and line["exit_code"] and "--junit" in words[:-1]:
             junit = context.root / words[words.index("--junit") + 1]
-            line["message"] = "\n".join([line["message"], *failed_tests(junit)])
+            line["message"] = "\n".join([str(line["message"]), *failed_tests(junit)])
     failed = sum(1 for line in lines if line["exit_code"])
     status = "failures" if failed else "well" if lines else "nothing"
     return Outcome(status, text(lines), {"commands": lines, "failed": failed})
@@ -74,12 +74,12 @@ def _failed(root: ET.Element) -> Iterator[str]:
 
 def _headline(line: Mapping[str, Any]) -> str:
     mark = "✗" if line["exit_code"] else "✓"
-    ended = ": ".join(filter(None, (line["status"], _first_line(line["message"]))))
+    ended = ": ".join(filter(None, (line["status"], _first_line(str(line["message"])))))
     return f"  {mark} {line['took_s']:6.1f} s  {_called(line)}  {ended}"[:200]
 
 
 def _failure(line: Mapping[str, Any]) -> str:
-    rows = line["message"].strip().splitlines()
+    rows = str(line["message"]).strip().splitlines()
     over = len(rows) - MESSAGE_LINES_MAX
     cut = [f"… ({over} lines before)"] if over > 0 else []
     advice = ADVICE.get(line["exit_code"], "the text says why")
@@ -92,4 +92,4 @@ def _first_line(message: str | None) -> str:
 
 
 def _called(line: Mapping[str, Any]) -> str:
-    return " ".join(["python -m ci", *(line["argv"] or [line["command"]])])
+    return " ".join(["python -m ci", *map(str, line["argv"] or [line["command"]])])

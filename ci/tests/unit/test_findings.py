@@ -125,6 +125,7 @@ def test_a_waiver_without_an_end_is_a_defect(line, told):
         ("[[waiver]]\nid = 'CVE-*'\nreason = 'x'\nexpires = 2099-01-01", "id is 'CVE-\\*'"),
         ("[[waiver]]\nid = 'CVE-1 '\nreason = 'x'\nexpires = 2099-01-01", "id is 'CVE-1 '"),
         ("[[waiver]]\nid = 'CVE-1'\nreason = ' '\nexpires = 2099-01-01", "reason is ' '"),
+        ("[[waiver]]\nid = 'CVE-1'\nreason = 'x '\nexpires = 2099-01-01", "reason is 'x '"),
     ],
 )
 def test_a_list_of_something_else_is_a_defect(text, told):
