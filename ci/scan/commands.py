@@ -1,6 +1,5 @@
 """`ci scan`: waits for the registry's findings of a release, and judges them.
 
-The four ways of getting no answer have a status each, and none of them is green.
 Source: Amazon ECR API reference, DescribeImageScanFindings, basic and enhanced.
 """
 
@@ -16,7 +15,7 @@ import click
 from ci import config
 from ci.config import Delivery
 from ci.context import Context
-from ci.errors import CiError, Defect, OutsideFault, Refused
+from ci.errors import Defect, OutsideFault, Refused
 from ci.model import Release
 from ci.outcome import Outcome
 from ci.plan import planning
@@ -26,13 +25,8 @@ from ci.scan.findings import Finding, Named, ScanAnswer
 from ci.tools.ecr import Registry
 
 POLL_S = 2.0
-WORTH_WAITING = {findings.PENDING, findings.NOT_FOUND}  # a scan on push begins a little later
-MEANING = {  # the gravest first
-    findings.FAILED: "could not be scanned",
-    findings.UNSUPPORTED: "is of a kind the scanner does not support",
-    findings.NOT_FOUND: "was never scanned: is scan on push on, and is the registry's scanner?",
-    findings.PENDING: "is still being scanned",
-}
+NEVER_SCANNED = "ScanNotFoundException"
+WORTH_WAITING = {*findings.PENDING, NEVER_SCANNED}  # a scan on push begins a little later
 
 Sleep = Callable[[float], None]
 
@@ -49,8 +43,8 @@ def scan(context: Context, plan: Path | None) -> Outcome:
 
     Findings of scan.fail_on (ci/ci.toml) or above stop the release, unless ci/waivers.toml accepts
     them; a waiver that has expired stops it as well. No findings is good news only from a scan that
-    ended. Four statuses say that none did: scan_not_found, scan_failed, scan_unsupported (refused,
-    3), and scan_pending when it still runs after scan.wait_s (4: run it again).
+    ended: else the status is scan_pending when it still runs after scan.wait_s (4: run it again),
+    or scan_failed (refused, 3).
     """
     if plan:
         services, why_not = planning.chosen(context, [], plan)
@@ -77,9 +71,9 @@ def judge(
     with context.screen.step(f"findings of {len(release.images)} images, tag {release.tag}"):
         answers = _answers(context, delivery, release, sleep)
     answered = {
-        code: answer for code, answer in answers.items() if answer.state == findings.ANSWERED
+        code: answer.findings for code, answer in answers.items() if answer.findings is not None
     }
-    silent = {code: answer for code, answer in answers.items() if code not in answered}
+    silent = {code: answer for code, answer in answers.items() if answer.findings is None}
     blocking, waived, unused = findings.judge(answered, scan.fail_on, waivers, today)
     facts = {
         "release": release.tag,
@@ -95,13 +89,12 @@ def judge(
         context.handed_on.mkdir(parents=True, exist_ok=True)
         (context.handed_on / "scan.json").write_text(json.dumps(facts, indent=2))
     if silent:
-        state = min((answer.state for answer in silent.values()), key=list(MEANING).index)
         text = f"no findings to judge after {scan.wait_s:g} s; that is not the same as none:"
         for code, answer in silent.items():
-            words = ": ".join(filter(None, (answer.word, answer.description)))
-            text += f"\n  {code} {MEANING[answer.state]} ({words})"
-        kind: type[CiError] = OutsideFault if state == findings.PENDING else Refused
-        raise kind(text, status=f"scan_{state}", **facts)
+            text += f"\n  {code}: {answer.word}: {answer.description}"
+        if all(answer.word in findings.PENDING for answer in silent.values()):
+            raise OutsideFault(text, status="scan_pending", **facts)
+        raise Refused(text, status="scan_failed", **facts)
     if blocking:
         text = f"{len(blocking)} findings of {scan.fail_on} or above, not waived:"
         raise Refused(text + _lines(blocking), status="findings", **facts)
@@ -113,7 +106,7 @@ def judge(
 
 
 def ask(registry: Registry, name: str, digest: str) -> ScanAnswer:
-    """The findings of an image, all pages; or one of the four no-answers."""
+    """The findings of an image, all pages; or the word of the registry that there are none yet."""
     pages = registry.client.get_paginator("describe_image_scan_findings").paginate(
         repositoryName=name,
         imageId={"imageDigest": digest},
@@ -127,13 +120,12 @@ def ask(registry: Registry, name: str, digest: str) -> ScanAnswer:
             for page in pages:
                 status, results = page["imageScanStatus"], page.get("imageScanFindings")
                 word, about = status.get("status", ""), status.get("description", "")
-                state = findings.state(word, has_results=bool(results))
-                if state != findings.ANSWERED:
-                    return ScanAnswer(state, word, about)
+                if not findings.is_answer(word, has_results=bool(results)):
+                    return ScanAnswer(word, about)
                 collected += _findings(results or {})
-        except registry.client.exceptions.ScanNotFoundException as exc:
-            return ScanAnswer(findings.NOT_FOUND, "ScanNotFoundException", str(exc))
-    return ScanAnswer(findings.ANSWERED, word, about, collected)
+        except registry.client.exceptions.ScanNotFoundException:
+            return ScanAnswer(NEVER_SCANNED, "is scan on push on, and is the registry's scanner?")
+    return ScanAnswer(word, about, collected)
 
 
 def _findings(results: Mapping[str, Any]) -> Iterator[Finding]:
@@ -179,7 +171,8 @@ def _answers(
             if image.digest is None:
                 raise Defect(f"{image} has no digest")
             answers[code] = ask(registry, image.repository.removeprefix(host), image.digest)
-        waiting = [code for code in waiting if answers[code].state in WORTH_WAITING]
+        silent = [code for code in waiting if answers[code].findings is None]
+        waiting = [code for code in silent if answers[code].word in WORTH_WAITING]
         if not waiting or time.monotonic() >= deadline:
             return answers
         sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))

@@ -1,12 +1,11 @@
 """What a registry's scanner found, and whether a release may pass: PURE.
 
-    answered   COMPLETE, or ACTIVE with results     → judged by severity and waivers
-    not_found  nobody ever scanned the image        → refused (3): scan on push is off, or too new
-    pending    still scanning when the wait is over → outside fault (4): run it again
-    failed     the scanner gave up                  → refused (3)
-    unsupported  it cannot scan such an image       → refused (3)
+    COMPLETE, or ACTIVE with results          an answer  → judged by severity and waivers
+    IN_PROGRESS, PENDING, ACTIVE without any  not yet    → outside fault (4) when the wait is over
+    any other word, or never scanned          none       → refused (3)
 
-"No findings" is good news only from a scan that ended; the four others are never clean.
+"No findings" is good news only from a scan that ended; without an answer no image is clean.
+Source: Amazon ECR API reference, ImageScanStatus.
 """
 
 import tomllib
@@ -21,19 +20,7 @@ from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from ci.config import SEVERITIES, explained
 from ci.errors import Defect
 
-ANSWERED, NOT_FOUND, PENDING = "answered", "not_found", "pending"
-FAILED, UNSUPPORTED = "failed", "unsupported"
-
-# Words of DescribeImageScanFindings, basic and enhanced; any other word is `failed`.
-# Source: Amazon ECR API reference, ImageScanStatus.
-WORDS = {
-    "COMPLETE": ANSWERED,
-    "ACTIVE": ANSWERED,
-    "IN_PROGRESS": PENDING,
-    "PENDING": PENDING,
-    "FAILED": FAILED,
-    "UNSUPPORTED_IMAGE": UNSUPPORTED,
-}
+PENDING = {"IN_PROGRESS", "PENDING", "ACTIVE"}
 
 
 @dataclass(frozen=True)
@@ -57,15 +44,11 @@ Named = tuple[str, Finding]  # with the name of its image
 
 @dataclass(frozen=True)
 class ScanAnswer:
-    """What the registry says about one image. state: `answered`, or one of the four no-answers.
+    """What the registry says about one image. word: its own status. findings: None: no answer."""
 
-    word: the registry's own status. findings: empty unless answered.
-    """
-
-    state: str
     word: str
     description: str = ""
-    findings: Sequence[Finding] = ()
+    findings: Sequence[Finding] | None = None
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -85,11 +68,9 @@ class Waiver:
         return self.id == finding.id and self.package in {None, finding.package}
 
 
-def state(word: str, *, has_results: bool) -> str:
-    """The state that a status word means; ACTIVE before the first results is still pending."""
-    if word == "ACTIVE" and not has_results:
-        return PENDING
-    return WORDS.get(word, FAILED)
+def is_answer(word: str, *, has_results: bool) -> bool:
+    """Whether a status word means that a scan ended; ACTIVE does once there are results."""
+    return word == "COMPLETE" or (word == "ACTIVE" and has_results)
 
 
 def stops(severity: str, fail_on: str) -> bool:
@@ -99,11 +80,14 @@ def stops(severity: str, fail_on: str) -> bool:
 
 
 def judge(
-    answers: Mapping[str, ScanAnswer], fail_on: str, waivers: Sequence[Waiver], today: date
+    answers: Mapping[str, Sequence[Finding]], fail_on: str, waivers: Sequence[Waiver], today: date
 ) -> tuple[list[Named], list[Named], list[Waiver]]:
-    """What stops the release, what would but is waived, and which waivers cover nothing."""
+    """What stops the release, what would but is waived, and which waivers cover nothing.
+
+    answers: the findings of each image, by its name.
+    """
     holding = [waiver for waiver in waivers if waiver.expires >= today]
-    named = [(name, finding) for name, answer in answers.items() for finding in answer.findings]
+    named = [(name, finding) for name, listed in answers.items() for finding in listed]
     unused = [
         waiver for waiver in holding if not any(waiver.covers(finding) for _, finding in named)
     ]

@@ -6,15 +6,15 @@ import pytest
 
 from ci.errors import Defect
 from ci.scan import findings
-from ci.scan.findings import Finding, ScanAnswer, Waiver
+from ci.scan.findings import Finding, Waiver
 
 TODAY = date(2026, 5, 1)
 HIGH = Finding("CVE-2026-1", "HIGH", "openssl", "3.0.1", "3.0.2")
 LOW = Finding("CVE-2026-2", "LOW", "tar", "1.35")
 
 
-def answer(*found: Finding) -> ScanAnswer:
-    return ScanAnswer(findings.ANSWERED, "COMPLETE", "", found)
+def answer(*listed: Finding) -> tuple[Finding, ...]:
+    return listed
 
 
 def read(text: str):
@@ -41,21 +41,22 @@ def test_a_severity_stops_from_the_chosen_one_up(severity, fail_on, expected):
 @pytest.mark.parametrize(
     ("word", "has_results", "expected"),
     [
-        ("COMPLETE", True, findings.ANSWERED),
-        ("ACTIVE", True, findings.ANSWERED),
-        ("ACTIVE", False, findings.PENDING),
-        ("IN_PROGRESS", False, findings.PENDING),
-        ("PENDING", False, findings.PENDING),
-        ("FAILED", False, findings.FAILED),
-        ("SCAN_ELIGIBILITY_EXPIRED", False, findings.FAILED),
-        ("UNSUPPORTED_IMAGE", False, findings.UNSUPPORTED),
-        ("A_WORD_OF_TOMORROW", True, findings.FAILED),
-        ("", False, findings.FAILED),
+        ("COMPLETE", True, True),
+        ("COMPLETE", False, True),
+        ("ACTIVE", True, True),
+        ("ACTIVE", False, False),
+        ("IN_PROGRESS", False, False),
+        ("PENDING", False, False),
+        ("FAILED", False, False),
+        ("SCAN_ELIGIBILITY_EXPIRED", False, False),
+        ("UNSUPPORTED_IMAGE", False, False),
+        ("A_WORD_OF_TOMORROW", True, False),
+        ("", False, False),
     ],
 )
 def test_only_a_scan_that_ended_is_an_answer(word, has_results, expected):
     """No word but COMPLETE, and ACTIVE with results, counts as an answer."""
-    assert findings.state(word, has_results=has_results) == expected
+    assert findings.is_answer(word, has_results=has_results) is expected
 
 
 def test_a_waiver_covers_its_package_until_its_last_day():
