@@ -1,7 +1,6 @@
 """`python -m ci …`: the table of commands, one way to call them, one way they end."""
 
 import asyncio
-import difflib
 import functools
 import importlib
 import io
@@ -90,24 +89,9 @@ COMMON = (
 class Commands(click.Group):
     """The table as click sees it; a command's module is imported when it is named."""
 
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        """All names, in the order of the table."""
-        return list(ENTRIES)
-
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, with what all have; None when there is none of that name."""
         return command(cmd_name) if cmd_name in ENTRIES else None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As in click, and a misspelt name is answered with the probable one."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            for meant in difflib.get_close_matches(args[0], ENTRIES, 1):
-                raise click.UsageError(f"{error.message} Did you mean {meant!r}?", ctx) from None
-            raise
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One line a command, by group; nothing is imported for it."""
@@ -116,7 +100,7 @@ class Commands(click.Group):
                 formatter.write_dl([(name, summary) for name, (_, summary) in entries.items()])
 
 
-@click.group(cls=Commands, epilog=EPILOG)
+@click.group(cls=Commands, commands=[click.Command(name) for name in ENTRIES], epilog=EPILOG)
 @click.version_option(__version__, prog_name="ci")
 def root() -> None:
     """Run, test and deliver CloudOpsHub."""
