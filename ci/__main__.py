@@ -15,10 +15,9 @@ def main() -> int:
     """The exit code of the command."""
     own = Path(__file__).parent / ".venv"
     python = environments.python_of(own.parent)
-    is_own = Path(sys.prefix).resolve() == own.resolve()
-    if not is_own and python.exists():
-        os.execv(python, [str(python), "-m", "ci", *sys.argv[1:]])  # noqa: S606 (no shell is meant)
-    if not is_own:
+    if Path(sys.prefix).resolve() != own.resolve():
+        if python.exists():
+            os.execv(python, [str(python), "-m", "ci", *sys.argv[1:]])  # noqa: S606 (no shell is meant)
         print("ci's environment is not made yet; `make ci` makes it", file=sys.stderr)
         return 4
     if not (own / environments.STAMP).exists():  # made this moment, or half made and interrupted
@@ -29,9 +28,7 @@ def main() -> int:
             print(f"\n{error}", file=sys.stderr)
             return error.exit_code
         importlib.invalidate_caches()
-    from ci.cli import main as cli_main  # noqa: PLC0415 (needs what that environment holds)
-
-    return cli_main()
+    return int(importlib.import_module("ci.cli").main())  # needs what that environment holds
 
 
 sys.exit(main())

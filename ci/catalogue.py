@@ -1,6 +1,8 @@
 """Reads `ci.toml` and holds it against the folders, so that the list can be believed."""
 
 import tomllib
+from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +14,31 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def load(root: Path = ROOT) -> Catalogue:
     """The catalogue of the repository at `root`; `Defect` where it and the folders disagree."""
-    catalogue = parse((root / "ci" / "ci.toml").read_text(encoding="utf-8"), root)
+    try:
+        catalogue = parse((root / "ci" / "ci.toml").read_text(encoding="utf-8"), root)
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as exc:
+        raise Defect(f"ci/ci.toml is no TOML, or lacks a key: {exc}") from exc
     if faults := disagreements(catalogue):
         raise Defect("ci/ci.toml and the folders disagree:\n  " + "\n  ".join(faults))
     return catalogue
 
 
 def parse(text: str, root: Path) -> Catalogue:
-    """The catalogue that the TOML `text` describes; nothing is looked up on disk."""
+    """The catalogue that the TOML `text` describes; nothing is looked up on disk.
+
+    What else a [[service]] may hold is `config`'s to read, and to refuse.
+    """
     data: dict[str, Any] = tomllib.loads(text)
+    keys = [key.name for key in fields(Service)]
     services = tuple(
-        Service(
-            folder=entry["folder"],
-            code=entry["code"],
-            package=entry.get("package"),
-            image=entry["image"],
-            port=entry["port"],
-            ready=entry["ready"],
-            metrics=entry["metrics"],
-            migrate=entry.get("migrate"),
-            kernels=entry.get("kernels"),
-            processes=dict(entry["processes"]),
-        )
-        for entry in data["service"]
+        Service(**{key: entry[key] for key in keys if key in entry}) for entry in data["service"]
     )
-    by_code = {service.code: service for service in services}
+    by_code = {service.code: vars(service) for service in services}
     twins = tuple(
         Twin(
             entry["path"],
             (
-                *(
-                    entry["path"].format(folder=by_code[code].folder, package=by_code[code].package)
-                    for code in entry["in"]
-                ),
+                *(entry["path"].format_map(by_code[code]) for code in entry["in"]),
                 *entry.get("also", ()),
             ),
         )
@@ -58,16 +52,16 @@ def disagreements(catalogue: Catalogue) -> list[str]:
     """One line for each fault: a listed folder or package missing, a folder not listed."""
     faults = []
     for service in catalogue.services:
-        folder = catalogue.root / service.folder
-        wanted = [folder / "pyproject.toml", folder / "requirements.txt"]
+        wanted = ["pyproject.toml", "requirements.txt"]
         if service.package:
-            wanted.append(folder / service.package / "__init__.py")
+            wanted.append(f"{service.package}/__init__.py")
         if service.kernels_folder:
-            wanted.append(folder / service.kernels_folder / "__main__.py")
+            wanted.append(f"{service.kernels_folder}/__main__.py")
+        folder = catalogue.root / service.folder
         faults += [
-            f"{service.folder}: {path.relative_to(catalogue.root)} is missing"
+            f"{service.folder}: {service.folder}/{path} is missing"
             for path in wanted
-            if not path.is_file()
+            if not (folder / path).is_file()
         ]
     listed = {service.folder for service in catalogue.services} | {"ci"}
     faults += [
@@ -76,10 +70,9 @@ def disagreements(catalogue: Catalogue) -> list[str]:
         if path.parent.name not in listed
     ]
     for what in ("folder", "code", "image", "port"):
-        values = [getattr(service, what) for service in catalogue.services]
+        values = Counter(getattr(service, what) for service in catalogue.services)
         faults += [
-            f"{what} {value!r} is listed twice"
-            for value in sorted({value for value in values if values.count(value) > 1})
+            f"{what} {value!r} is listed twice" for value, count in values.items() if count > 1
         ]
     return faults
 

@@ -1,10 +1,10 @@
 """`python -m ci …`: the table of commands, one way to call them, one way they end."""
 
 import asyncio
-import difflib
 import functools
 import importlib
 import io
+import json
 import os
 import sys
 import time
@@ -14,8 +14,7 @@ from typing import Any
 
 import click
 
-from ci import __version__, catalogue, environments
-from ci import settings as settings_module
+from ci import __version__, catalogue, environments, settings
 from ci.context import Context
 from ci.errors import CiError, Defect
 from ci.outcome import Outcome, as_json
@@ -82,43 +81,25 @@ LIGHT = {"native", "summary"}
 ENTRIES = {name: entry for entries in TABLE.values() for name, entry in entries.items()}
 COMMON = (
     click.Option(["--dry-run"], is_flag=True, help="only say what would happen"),
-    click.Option(["--json", "as_json"], is_flag=True, help="one JSON object on stdout"),
+    click.Option(["--json", "in_json"], is_flag=True, help="one JSON object on stdout"),
 )
 
 
 class Commands(click.Group):
     """The table as click sees it; a command's module is imported when it is named."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the order of the table."""
-        del ctx
-        return list(ENTRIES)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, with what all have; None when there is none of that name."""
-        del ctx
         return command(cmd_name) if cmd_name in ENTRIES else None
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As in click, and a misspelt name is answered with the probable one."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            for meant in difflib.get_close_matches(args[0], ENTRIES, 1):
-                raise click.UsageError(f"{error.message} Did you mean {meant!r}?", ctx) from None
-            raise
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One line a command, by group; nothing is imported for it."""
-        del ctx
         for title, entries in TABLE.items():
             with formatter.section(title.capitalize()):
                 formatter.write_dl([(name, summary) for name, (_, summary) in entries.items()])
 
 
-@click.group(cls=Commands, epilog=EPILOG)
+@click.group(cls=Commands, commands=[click.Command(name) for name in ENTRIES], epilog=EPILOG)
 @click.version_option(__version__, prog_name="ci")
 def root() -> None:
     """Run, test and deliver CloudOpsHub."""
@@ -128,15 +109,16 @@ def command(name: str) -> click.Command:
     """The command `name` of the table; `CiError` when its environment cannot be made."""
     room, _ = ENTRIES[name]
     if room not in LIGHT and COMPLETE not in os.environ:
-        _make_environment()
-    listed: click.Command = getattr(
-        importlib.import_module(f"ci.{room}.commands"), name.replace("-", "_")
-    )
-    assert listed.callback is not None
+        context = _context(in_json=True)  # progress on stderr
+        asyncio.run(environments.make(context.root, ["ci"], environments.DEV, context.screen))
+        importlib.invalidate_caches()
+    module = importlib.import_module(f"ci.{room}.commands")
+    listed: click.Command = getattr(module, name.replace("-", "_"))
+    assert listed.callback
     return click.Command(
         name,
-        params=[*listed.params, *COMMON],
         callback=functools.partial(_run, name, listed.callback),
+        params=[*listed.params, *COMMON],
         help=listed.help,
     )
 
@@ -145,7 +127,7 @@ def call(name: str, argv: Sequence[str], context: Context) -> Outcome:
     """What the command does in a context that is made already; errors are raised."""
     wanted = command(name)
     options = wanted.make_context(name, list(argv)).params
-    del options["dry_run"], options["as_json"]
+    del options["dry_run"], options["in_json"]
     function: Callable[..., Outcome] = wanted.callback.args[1]  # type: ignore[union-attr]
     return function(context, **options)
 
@@ -157,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        ended = root.main(
+        exit_code: int = root.main(
             words or ["--help"],
             "ci" if COMPLETE in os.environ else PROGRAM,
             complete_var=COMPLETE,
@@ -168,70 +150,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         error.show()
         return error.exit_code
-    except click.Abort:
+    except click.Abort:  # Ctrl-C
         return 130
     except CiError as error:
         print(f"\n{error}", file=sys.stderr)
         return error.exit_code
-    return int(ended)
+    return exit_code
 
 
 def _run(
-    name: str, function: Callable[..., Outcome], *, dry_run: bool, as_json: bool, **options: Any
+    name: str, function: Callable[..., Outcome], *, dry_run: bool, in_json: bool, **options: Any
 ) -> int:
     """Call the command's function, write the journal of a build, tell; the exit code."""
-    try:
-        context = _context(sys.stderr if as_json else sys.stdout, dry_run=dry_run)
-    except CiError as error:
-        return _report(name, error, dry_run=dry_run, in_json=as_json)
     ended: Outcome | CiError
-    began = time.monotonic()
+    context, began = None, time.monotonic()
     try:
+        context = _context(dry_run=dry_run, in_json=in_json)
         ended = function(context, **options)
     except CiError as error:
         ended = error
-    except KeyboardInterrupt:
-        return 130
     except Exception as error:  # noqa: BLE001 (whatever it is, the exit code has to be a class)
         traceback.print_exc()
         ended = Defect(f"ci itself failed: {error!r}", status="ci_defect")
-    if "BUILD_NUMBER" in context.environ and not dry_run:
+    if context and "BUILD_NUMBER" in context.environ and not dry_run:
         words, took_s = click.get_current_context().obj, time.monotonic() - began
         journal.record(context, name, words, ended, took_s)
-    return _report(name, ended, dry_run=dry_run, in_json=as_json)
-
-
-def _report(name: str, ended: Outcome | CiError, *, dry_run: bool, in_json: bool) -> int:
-    """Say how the command ended; its exit code."""
+    said, stream = str(ended), sys.stdout
+    if in_json:
+        head = as_json(name, ended) | {"dry_run": dry_run}
+        assert not head.keys() & ended.facts.keys()
+        said = json.dumps({**head, **ended.facts}, indent=2, ensure_ascii=False)
+    elif ended.exit_code:
+        said, stream = f"\n{ended}", sys.stderr
     try:
-        if in_json:
-            print(as_json(name, ended, dry_run=dry_run), flush=True)
-        elif isinstance(ended, CiError):
-            print(f"\n{ended}", file=sys.stderr)
-        elif ended.text:
-            print(ended.text, flush=True)
+        print(said, end="\n" if said else "", file=stream, flush=True)
     except BrokenPipeError:  # `| head` has seen enough; Python must not try again at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ended.exit_code if isinstance(ended, CiError) else 0
+    return ended.exit_code
 
 
-def _context(stream: Any, *, dry_run: bool = False) -> Context:
+def _context(*, dry_run: bool = False, in_json: bool = False) -> Context:
     listed = catalogue.load()
-    settings = settings_module.from_environment(listed)
-    return Context(
-        catalogue=listed,
-        settings=settings,
-        environ=os.environ,
-        screen=Screen(stream=stream, colour=settings.colour),
-        dry_run=dry_run,
-    )
-
-
-@functools.cache
-def _make_environment() -> None:
-    """Ci's environment holds what delivery needs; `make run` may have made only the smaller one."""
-    listed = catalogue.load()
-    asyncio.run(
-        environments.make(listed.root, ["ci"], environments.DEV, _context(sys.stderr).screen)
-    )
-    importlib.invalidate_caches()
+    set_to = settings.from_environment(listed)
+    screen = Screen(stream=sys.stderr if in_json else sys.stdout, colour=set_to.colour)
+    return Context(listed, set_to, os.environ, screen, dry_run)

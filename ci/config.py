@@ -5,7 +5,6 @@ server sets `ECR_REGISTRY`, `MANIFEST_REPO_URL` and `MANIFEST_REPO_BRANCH`. The 
 tables of the file: a key that none of them has, and a value of another type, is refused by name.
 """
 
-import dataclasses
 import json
 import tomllib
 from collections.abc import Mapping
@@ -157,14 +156,13 @@ class Publishing:
     """branch: the one that publishes. tag: of its images; {build}, {sha8}, {sha} and {branch}."""
 
     branch: str
-    tag: str
+    tag: Annotated[str, Field(pattern=r"[{]build[}]")]  # else two builds would claim one tag
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
-class Listed:
-    """The one thing a [[service]] says about delivery: a target of its own."""
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class Listed(Service):
+    """One [[service]]: what `catalogue` reads of it, and perhaps a target of its own."""
 
-    code: str
     target: Target | None = None
 
 
@@ -193,17 +191,14 @@ class Delivery:
     @property
     def first(self) -> Environment:
         """The environment that every release of the main branch goes to."""
-        return next(
-            environment for environment in self.environments if environment.promoted_from is None
-        )
+        return next(place for place in self.environments if place.promoted_from is None)
 
     def environment(self, name: str) -> Environment:
         """The environment of that name."""
-        for environment in self.environments:
-            if environment.name == name:
-                return environment
-        names = ", ".join(environment.name for environment in self.environments)
-        raise UsageError(f"no environment {name!r}; there are {names}")
+        by_name = {place.name: place for place in self.environments}
+        if name not in by_name:
+            raise UsageError(f"no environment {name!r}; there are {', '.join(by_name)}")
+        return by_name[name]
 
     def target(self, service: Service, environment: str) -> Target:
         """Where the image of `service` stands in `environment`."""
@@ -246,45 +241,37 @@ def parse(text: str, environ: Mapping[str, str]) -> Delivery:
     except tomllib.TOMLDecodeError as exc:
         raise Defect(f"ci/ci.toml is no TOML: {exc}") from exc
     except ValidationError as exc:
-        lines = [_said(error) for error in exc.errors(include_url=False)]
-        raise Defect("ci/ci.toml makes no sense:\n  " + "\n  ".join(lines)) from exc
-    keys = {field.name for field in dataclasses.fields(Service)} | {"target"}
-    faults = [
-        f"service {entry['code']}: no such key as {key}"
-        for entry in data["service"]
-        for key in entry.keys() - keys
-    ]
-    if faults := [*faults, *_faults(delivery, environ)]:
+        raise Defect(f"ci/ci.toml makes no sense:\n  {explained(exc)}") from exc
+    if faults := _faults(delivery, environ):
         raise Defect("ci/ci.toml makes no sense:\n  " + "\n  ".join(faults))
     return delivery
 
 
-def _said(error: Any) -> str:
-    """One fault as pydantic tells it: which key, what was expected, what is there."""
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    if error["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        return f"{where}: no such key"
-    return f"{where} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+def explained(error: ValidationError) -> str:
+    """A line for each fault that pydantic sees: which key, what is there, what was expected."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        key, message = ".".join(map(str, fault["loc"])), fault["msg"]
+        if fault["type"] == "missing":
+            lines.append(f"{key} is missing")
+        elif fault["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+            lines.append(f"{key}: no such key")
+        else:
+            lines.append(f"{key} is {fault['input']!r}: {message[0].lower()}{message[1:]}")
+    return "\n  ".join(lines)
 
 
 def _faults(delivery: Delivery, environ: Mapping[str, str]) -> list[str]:
-    faults = []
-    names = [environment.name for environment in delivery.environments]
-    if sum(environment.promoted_from is None for environment in delivery.environments) != 1:
+    names = [place.name for place in delivery.environments]
+    faults = [f"environment {name!r} is there twice" for name in {*names} if names.count(name) > 1]
+    if [place.promoted_from for place in delivery.environments].count(None) != 1:
         faults.append("exactly one [[environment]] has no `from`; that is where `bump` writes")
     faults += [
-        f"environment {name!r} comes from {source!r}, which is not there"
-        for name, source in (
-            (listed.name, listed.promoted_from) for listed in delivery.environments
-        )
-        if source is not None and source not in names
+        f"environment {place.name!r} comes from {place.promoted_from!r}, which is not there"
+        for place in delivery.environments
+        if place.promoted_from not in {None, *names}
     ]
-    faults += [f"environment {name!r} is there twice" for name in {*names} if names.count(name) > 1]
-    if "{build}" not in delivery.tag:
-        faults.append(f"delivery.tag {delivery.tag!r} does not hold {{build}}")
-    if "://" in delivery.registry.address or delivery.registry.address.endswith("/"):
+    if "/" in delivery.registry.address:
         where = "ECR_REGISTRY" if environ.get("ECR_REGISTRY") else "registry.address"
         faults.append(f"{where} {delivery.registry.address!r} is not a bare host[:port]")
     return faults

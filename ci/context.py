@@ -10,17 +10,12 @@ from ci.screen import Screen
 from ci.settings import Settings
 
 
-def utc_now() -> datetime:
-    """The machine's clock, aware."""
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class Context:
     """One call of `ci`.
 
     environ: the environment, read nowhere else. screen: progress; stderr when stdout carries JSON.
-    dry_run: nothing outside this process may change.
+    dry_run: nothing outside this process may change. now: the clock, aware.
     """
 
     catalogue: Catalogue
@@ -28,7 +23,7 @@ class Context:
     environ: Mapping[str, str]
     screen: Screen
     dry_run: bool = False
-    now: Callable[[], datetime] = utc_now
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
     def root(self) -> Path:

@@ -21,7 +21,7 @@ class CiError(Exception):
 
     def __init__(self, text: str, *, status: str | None = None, **facts: Any) -> None:
         super().__init__(text)
-        self.status = status or type(self).status
+        self.status = status or self.status
         self.facts = facts
 
 
@@ -48,6 +48,3 @@ class OutsideFault(CiError):
 
 class Defect(CiError):
     """The repository is wrong."""
-
-    exit_code = 5
-    status = "defect"

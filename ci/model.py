@@ -17,19 +17,19 @@ TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Service:
-    """One folder of the platform, as `ci.toml` lists it."""
+    """One folder of the platform, as a [[service]] of `ci.toml` lists it."""
 
     folder: str
     code: str
-    package: str | None
+    package: str | None = None
     image: str
     port: int
     ready: str
     metrics: str
-    migrate: str | None
-    kernels: str | None
+    migrate: str | None = None
+    kernels: str | None = None
     processes: Mapping[str, str]
 
     @property
@@ -117,34 +117,18 @@ class Release:
     images: Mapping[str, ImageRef]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for `release.json` and the record in the registry."""
-        return {
-            "run_id": self.run_id,
-            "tag": self.tag,
-            "build": self.build,
-            "build_url": self.build_url,
-            "source_commit": self.source_commit,
-            "source_repo": self.source_repo,
-            "committed_at": self.committed_at.isoformat(),
-            "images": {code: str(image) for code, image in sorted(self.images.items())},
-        }
+        """Plain values, for `release.json`."""
+        images = {code: str(image) for code, image in sorted(self.images.items())}
+        return vars(self) | {"committed_at": self.committed_at.isoformat(), "images": images}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Release":
-        """The reverse of `to_json`; `ValueError` or `KeyError` when it is not one."""
+        """The reverse of `to_json`; `ValueError`, `KeyError` or `TypeError` when it is not one."""
         committed_at = datetime.fromisoformat(data["committed_at"])
         if committed_at.tzinfo is None:
             raise ValueError(f"{data['committed_at']} is in no time zone")
-        return cls(
-            run_id=data["run_id"],
-            tag=data["tag"],
-            build=data["build"],
-            build_url=data["build_url"],
-            source_commit=data["source_commit"],
-            source_repo=data["source_repo"],
-            committed_at=committed_at,
-            images={code: ImageRef.parse(text) for code, text in data["images"].items()},
-        )
+        images = {code: ImageRef.parse(text) for code, text in data["images"].items()}
+        return cls(**{**data, "committed_at": committed_at, "images": images})
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,10 @@
 """What a command did: one value, told to people as text and to programs as JSON."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ci.errors import CiError
-
-Told = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -15,23 +12,25 @@ class Outcome:
     """The end of a command that did not fail.
 
     status: one word, a name of the command's own: `done`, `nothing`, `bumped`, `already`, …
-    text: for a person, without a final newline. facts: JSON values.
+    text: for a person, without a final newline; its first line is the headline in a summary.
+    facts: JSON values.
     """
+
+    exit_code: ClassVar[int] = 0
 
     status: str
     text: str
-    facts: Told = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.text
 
 
-def as_json(command: str, ended: Outcome | CiError, *, dry_run: bool) -> str:
-    """One JSON object: command, status, exit_code, dry_run, message, and the command's facts."""
-    head = {
+def as_json(command: str, ended: Outcome | CiError) -> dict[str, Any]:
+    """JSON values that tell how a command ended: for `--json`, and for the journal of a build."""
+    return {
         "command": command,
         "status": ended.status,
-        "exit_code": ended.exit_code if isinstance(ended, CiError) else 0,
-        "dry_run": dry_run,
-        "message": str(ended) if isinstance(ended, CiError) else ended.text,
+        "exit_code": ended.exit_code,
+        "message": str(ended),
     }
-    clash = head.keys() & ended.facts.keys()
-    assert not clash, f"facts may not be called {clash}"
-    return json.dumps(head | dict(ended.facts), indent=2, ensure_ascii=False)

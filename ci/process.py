@@ -1,8 +1,9 @@
 """The one place where `ci` runs another program to its end: argument lists, no shell, bounded."""
 
 import asyncio
+import contextlib
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,11 @@ class Done:
     stdout: str
     stderr: str = ""
 
+    @classmethod
+    def of(cls, code: int, *streams: bytes) -> "Done":
+        """The end of a program that wrote these bytes."""
+        return cls(code, *(stream.decode(errors="replace") for stream in streams))
+
     @property
     def text(self) -> str:
         """All it wrote, its complaints last."""
@@ -46,14 +52,6 @@ class Done:
         return "\n".join(row for text in streams for row in text.strip().splitlines()[-count:])
 
 
-def _done(code: int, stdout: bytes, stderr: bytes) -> Done:
-    return Done(code, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
-
-
-def _why(exc: OSError) -> str:
-    return "not found" if isinstance(exc, FileNotFoundError) else str(exc.strerror)
-
-
 def run(
     argv: Sequence[str | Path],
     *,
@@ -63,7 +61,7 @@ def run(
     given: bytes = b"",
 ) -> Done:
     """Run `argv` to its end, `given` on its stdin; `OutsideFault` when not there or too slow."""
-    try:
+    with _outside(argv, timeout_s):
         done = subprocess.run(
             [str(word) for word in argv],
             check=False,
@@ -73,11 +71,7 @@ def run(
             capture_output=True,
             timeout=timeout_s,
         )
-    except OSError as exc:
-        raise OutsideFault(f"{argv[0]}: {_why(exc)}") from exc
-    except subprocess.TimeoutExpired as exc:
-        raise OutsideFault(f"{argv[0]}: did not end within {timeout_s:g} s") from exc
-    return _done(done.returncode, done.stdout, done.stderr)
+    return Done.of(done.returncode, done.stdout, done.stderr)
 
 
 async def run_async(
@@ -88,7 +82,7 @@ async def run_async(
     timeout_s: float = 1800,
 ) -> Done:
     """As `run`, while the event loop goes on; a cancelled or overdue program is killed."""
-    try:
+    with _outside(argv, timeout_s):
         process = await asyncio.create_subprocess_exec(
             *(str(word) for word in argv),
             cwd=cwd,
@@ -97,15 +91,22 @@ async def run_async(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-    except OSError as exc:
-        raise OutsideFault(f"{argv[0]}: {_why(exc)}") from exc
+        try:
+            async with asyncio.timeout(timeout_s):
+                stdout, stderr = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    return Done.of(process.returncode or 0, stdout, stderr)
+
+
+@contextlib.contextmanager
+def _outside(argv: Sequence[str | Path], timeout_s: float) -> Iterator[None]:
     try:
-        async with asyncio.timeout(timeout_s):
-            stdout, stderr = await process.communicate()
-    except TimeoutError as exc:
+        yield
+    except (TimeoutError, subprocess.TimeoutExpired) as exc:
         raise OutsideFault(f"{argv[0]}: did not end within {timeout_s:g} s") from exc
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return _done(process.returncode or 0, stdout, stderr)
+    except OSError as exc:
+        why = "not found" if isinstance(exc, FileNotFoundError) else exc.strerror
+        raise OutsideFault(f"{argv[0]}: {why}") from exc

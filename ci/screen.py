@@ -42,14 +42,12 @@ class Screen:
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Show `name` as under way during the block, and with its duration once done."""
-        began = time.monotonic()
-        self._under_way[name] = began
+        began = self._under_way[name] = time.monotonic()
         try:
             yield
-        except BaseException:
-            self._forget(name)
-            raise
-        self._forget(name)
+        finally:
+            self._under_way.pop(name, None)
+            self._detail.pop(name, None)
         self.line(f"  {self.paint('✓', '32')} {name}  {time.monotonic() - began:.1f} s")
 
     def detail(self, name: str, text: str) -> None:
@@ -73,27 +71,18 @@ class Screen:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(0.25)
-            now = time.monotonic()
-            waits = [
-                f"{name} {now - began:.0f} s" + (f" ({detail})" if detail else "")
-                for name, began in self._under_way.items()
-                for detail in [self._detail.get(name, "")]
-            ]
-            if not waits:
-                continue
-            if self.is_terminal:
+            now, waits = time.monotonic(), []
+            for name, began in self._under_way.items():
+                detail = f" ({self._detail[name]})" if self._detail.get(name) else ""
+                waits.append(f"{name} {now - began:.0f} s{detail}")
+            if waits and self.is_terminal:
                 with contextlib.suppress(OSError):
                     width = os.get_terminal_size(self.stream.fileno()).columns
-                    text = "  … " + " · ".join(waits)
-                    self._write(CLEAR_LINE + text[: width - 1])
+                    self._write(CLEAR_LINE + f"  … {' · '.join(waits)}"[: width - 1])
                     self._live = True
-            elif now - self._said_at > QUIET_S_MAX:
+            elif waits and now - self._said_at > QUIET_S_MAX:
                 for wait in waits:
                     self.line(f"  … {wait}")
-
-    def _forget(self, name: str) -> None:
-        self._under_way.pop(name, None)
-        self._detail.pop(name, None)
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):

@@ -17,16 +17,12 @@ from ci.plan import planning
 @click.option(
     "--plan", metavar="FILE", type=click.Path(path_type=Path), help="only what this plan builds"
 )
-@click.option("--no-cache", is_flag=True, help="without the engine's build cache")
-def build(
-    context: Context, service: Sequence[str], plan: Path | None, *, no_cache: bool
-) -> Outcome:
+def build(context: Context, service: Sequence[str], plan: Path | None) -> Outcome:
     """Builds images with Docker and proves them: hadolint, labels, user, port, smoke run, SBOM.
 
     Tagged as ci/ci.toml says when a build server gives a number, else `local-<commit>`. The smoke
     run has a read-only root, no capability and no network peer: /health must answer, SIGTERM must
-    end it. The SBOM (CycloneDX) goes to .cache/ci/sbom/<code>.cdx.json. On the main branch an image
-    whose tag is in the registry already is not built again, because tags never change.
+    end it. The SBOM (CycloneDX) goes to .cache/ci/sbom/<code>.cdx.json.
 
     SERVICE: folders or codes (all; with --plan: its own)
     """
@@ -34,4 +30,4 @@ def build(
     if not services:
         return Outcome("nothing", why_not, {"images": {}})
     delivery = config.load(context.catalogue, context.environ)
-    return building.main(context, delivery, services, cached=not no_cache)
+    return building.main(context, delivery, services)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ci.model import Service
 from ci.plan.build_facts import BuildFacts
 
+LABEL = "org.opencontainers.image."
 SMOKE = "nobody-believes-this-0000000000000000"
 NOWHERE = "127.0.0.1:9"  # the discard port: connections are refused at once
 
@@ -26,11 +27,9 @@ OF_ITS_OWN: Mapping[str, Mapping[str, str]] = {
     "ubs": {"UBS_SECRET_KEY": f"secret-key-{SMOKE}"},
     "ui": {f"{name}_UPSTREAM": NOWHERE for name in ("UBS", "DAS", "DIS", "APS")},
 }
-TMPFS = ("/tmp:size=256m,mode=1777",)  # noqa: S108 (the container's own)
-TMPFS_OF_ITS_OWN: Mapping[str, tuple[str, ...]] = {
-    # the entry point of the nginx image renders its template into it
-    "ui": ("/etc/nginx/conf.d:size=1m,mode=0775,uid=101,gid=101",),
-}
+TMPFS = "/tmp:size=256m,mode=1777"  # noqa: S108 (the container's own)
+# the entry point of the nginx image renders its template into it
+TMPFS_OF_ITS_OWN = {"ui": ("/etc/nginx/conf.d:size=1m,mode=0775,uid=101,gid=101",)}
 
 
 @dataclass(frozen=True)
@@ -46,44 +45,40 @@ class ImageBuild:
     @property
     def labels(self) -> dict[str, str]:
         """The OCI labels that the image must end up with, beside title and description."""
-        source = self.facts.source_repo
-        return {
-            "org.opencontainers.image.version": self.tag,
-            "org.opencontainers.image.revision": self.facts.commit,
-            "org.opencontainers.image.created": self.created,
-            "org.opencontainers.image.source": source or "unknown",
-        }
+        return {f"{LABEL}{name.lower()}": value for name, value in self._arguments.items()}
 
     @property
-    def created(self) -> str:
-        """When the commit was made: the clock of the building machine is in no image."""
-        return self.facts.committed_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    def _arguments(self) -> dict[str, str]:
+        return {
+            "VERSION": self.tag,
+            "REVISION": self.facts.commit,
+            # when the commit was made: the clock of the building machine is in no image
+            "CREATED": self.facts.committed_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "SOURCE": self.facts.source_repo or "unknown",
+        }
 
-    def argv(self, *, cached: bool = True) -> list[str]:
+    def argv(self) -> list[str]:
         """The command line of docker, from the repository's root.
 
         Provenance would wrap the image in an index: the scanner's findings would then stand at
         another digest than the tag.
         """
-        given = {name.rpartition(".")[2].upper(): value for name, value in self.labels.items()}
+        arguments = self._arguments
         if not self.facts.dirty:  # else two pages of one date: browsers would keep the first
-            given["SOURCE_DATE_EPOCH"] = str(int(self.facts.committed_at.timestamp()))
-        return [
-            *("docker", "build", "--provenance=false", "--progress=plain"),
-            *([] if cached else ["--no-cache"]),
-            *(word for name, value in given.items() for word in ("--build-arg", f"{name}={value}")),
-            *("--tag", self.name, self.service.folder),
-        ]
+            arguments["SOURCE_DATE_EPOCH"] = str(int(self.facts.committed_at.timestamp()))
+        options = ["--provenance=false", "--progress=plain"]
+        for name, value in arguments.items():
+            options += ["--build-arg", f"{name}={value}"]
+        return ["docker", "build", *options, "--tag", self.name, self.service.folder]
 
     def smoke_argv(self) -> list[str]:
         """The command line that starts the image as the cluster would: as little as can be."""
         code = self.service.code
         environment = {**SMOKE_ENVIRONMENT, **OF_ITS_OWN.get(code, {})}
-        tmpfs = (*TMPFS, *TMPFS_OF_ITS_OWN.get(code, ()))
         return [
             *("docker", "run", "--detach", "--pull=never", "--read-only", "--cap-drop=ALL"),
             "--security-opt=no-new-privileges",
-            *(f"--tmpfs={mount}" for mount in tmpfs),
+            *(f"--tmpfs={mount}" for mount in (TMPFS, *TMPFS_OF_ITS_OWN.get(code, ()))),
             *(f"--env={name}={value}" for name, value in environment.items()),
             f"--publish=127.0.0.1::{self.port}",
             self.name,

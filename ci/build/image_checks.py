@@ -12,6 +12,7 @@ SECRET_VALUE = re.compile(
 )
 PUBLIC = {"GPG_KEY"}  # of the Python base image: the fingerprint of a release manager's key
 SHELLS = {"sh", "bash", "dash", "ash"}
+TITLES = ("org.opencontainers.image.title", "org.opencontainers.image.description")
 
 
 def faults(inspected: Mapping[str, Any], port: int, labels: Mapping[str, str]) -> list[str]:
@@ -20,59 +21,43 @@ def faults(inspected: Mapping[str, Any], port: int, labels: Mapping[str, str]) -
     port: what it must expose, alone. labels: what it must say of itself.
     """
     config: Mapping[str, Any] = inspected.get("Config") or {}
-    return [
-        *_user(str(config.get("User") or "")),
-        *_ports(config.get("ExposedPorts") or {}, port),
-        *_entry(config),
-        *_environment(config.get("Env") or ()),
-        *_labels(config.get("Labels") or {}, labels),
-        *([] if config.get("Healthcheck") else ["no HEALTHCHECK"]),
+    user = str(config.get("User") or "").partition(":")[0]
+    exposed = ", ".join(sorted(config.get("ExposedPorts") or ["nothing"]))
+    start = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+    there = config.get("Labels") or {}
+    rules = [
+        (not user, "no USER, so it runs as root"),
+        (user.isdigit() and not int(user), "USER is 0, root"),
+        (
+            user and not user.isdigit(),
+            f"USER {user} is a name: runAsNonRoot cannot know that it is not root",
+        ),
+        (exposed != f"{port}/tcp", f"exposes {exposed}, not {port}/tcp alone"),
+        (not start, "neither ENTRYPOINT nor CMD"),
+        (
+            _hides_signals(start),
+            f"starts through a shell that does not exec: {' '.join(start)}",
+        ),
+        (not config.get("Healthcheck"), "no HEALTHCHECK"),
+        *((not there.get(name), f"label {name} is missing") for name in TITLES),
+        *(
+            (there.get(name) != value, f"label {name} is {there.get(name)!r}, not {value!r}")
+            for name, value in labels.items()
+        ),
+        *(
+            (_is_secret(name, value), f"ENV {name} looks like a secret")
+            for name, _, value in (pair.partition("=") for pair in config.get("Env") or ())
+        ),
     ]
+    return [text for is_broken, text in rules if is_broken]
 
 
-def _user(user: str) -> list[str]:
-    name = user.partition(":")[0]
-    if not name:
-        return ["no USER, so it runs as root"]
-    if not name.isdigit():
-        return [f"USER {user} is a name: runAsNonRoot cannot know that it is not root"]
-    return ["USER is 0, root"] if int(name) == 0 else []
+def _hides_signals(start: list[str]) -> bool:
+    """Whether a shell stays between the engine and the program: one that does not `exec`."""
+    is_shell = start[:1] != [] and start[0].rpartition("/")[2] in SHELLS
+    return is_shell and start[1:2] == ["-c"] and "exec " not in "".join(start[2:3])
 
 
-def _ports(exposed: Mapping[str, Any], port: int) -> list[str]:
-    if set(exposed) == {f"{port}/tcp"}:
-        return []
-    return [f"exposes {', '.join(sorted(exposed)) or 'nothing'}, not {port}/tcp alone"]
-
-
-def _entry(config: Mapping[str, Any]) -> list[str]:
-    """Exec form, so that signals arrive; a shell only where it ends with `exec`."""
-    words = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
-    if not words:
-        return ["neither ENTRYPOINT nor CMD"]
-    is_shell = words[0].rpartition("/")[2] in SHELLS
-    if is_shell and words[1:2] == ["-c"] and "exec " not in "".join(words[2:3]):
-        return [f"starts through a shell that does not exec: {' '.join(words)}"]
-    return []
-
-
-def _environment(pairs: Any) -> list[str]:
-    suspects = []
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        named = bool(SECRET_NAME.search(name.upper())) and name not in PUBLIC and value
-        if named or SECRET_VALUE.search(value):
-            suspects.append(f"ENV {name} looks like a secret")
-    return suspects
-
-
-def _labels(there: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
-    titles = [f"label {name} is missing" for name in _TITLES if not there.get(name)]
-    return titles + [
-        f"label {name} is {there.get(name)!r}, not {value!r}"
-        for name, value in wanted.items()
-        if there.get(name) != value
-    ]
-
-
-_TITLES = ("org.opencontainers.image.title", "org.opencontainers.image.description")
+def _is_secret(name: str, value: str) -> bool:
+    is_named = bool(value and name not in PUBLIC and SECRET_NAME.search(name.upper()))
+    return is_named or SECRET_VALUE.search(value) is not None

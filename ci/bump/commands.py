@@ -9,7 +9,7 @@ from ci.bump import bumping, means, resuming
 from ci.context import Context
 from ci.outcome import Outcome
 from ci.plan import facts
-from ci.scan import gate
+from ci.scan import commands as scan
 
 
 @click.command()
@@ -68,5 +68,5 @@ def resume(context: Context, last: int) -> Outcome:
         means.releases(context, delivery),
         means.real(context, delivery),
         last=last,
-        cleared=lambda release: gate.main(context, at_once, release),
+        cleared=lambda release: scan.judge(context, at_once, release),
     )

@@ -35,12 +35,8 @@ class BuildFacts:
     previous_success: str | None = None
 
     def is_main(self, branch: str) -> bool:
-        """Whether it may be compared with what is deployed from `branch`; a laptop's may.
-
-        A tag that is called main has BRANCH_NAME=main.
-        """
-        elsewhere = self.change is not None or self.tag_name is not None
-        return not elsewhere and self.branch in {None, branch}
+        """Whether it may be compared with what is deployed from `branch`; a laptop's may."""
+        return not self.change and not self.tag_name and self.branch in {None, branch}
 
     @property
     def run_id(self) -> str:
@@ -53,20 +49,24 @@ def read(
     environ: Mapping[str, str], *, commit: str, committed_at: datetime, dirty: bool
 ) -> BuildFacts:
     """The facts in Jenkins' own variables, multibranch or not, beside what git says."""
-    branch = environ.get("BRANCH_NAME") or environ.get("GIT_BRANCH", "").removeprefix("origin/")
+
+    def said(name: str) -> str | None:
+        return environ.get(name) or None
+
+    plain_job = environ.get("GIT_BRANCH", "").removeprefix("origin/")
     return BuildFacts(
         commit=commit,
         committed_at=committed_at,
         dirty=dirty,
-        branch=branch or None,
-        tag_name=environ.get("TAG_NAME") or None,
-        change=environ.get("CHANGE_ID") or None,
-        change_target=environ.get("CHANGE_TARGET") or None,
-        build=environ.get("BUILD_NUMBER") or None,
-        build_url=environ.get("BUILD_URL") or None,
-        job=environ.get("JOB_NAME") or None,
+        branch=said("BRANCH_NAME") or plain_job or None,
+        tag_name=said("TAG_NAME"),
+        change=said("CHANGE_ID"),
+        change_target=said("CHANGE_TARGET"),
+        build=said("BUILD_NUMBER"),
+        build_url=said("BUILD_URL"),
+        job=said("JOB_NAME"),
         source_repo=without_credentials(environ.get("GIT_URL", "")) or None,
-        previous_success=environ.get("GIT_PREVIOUS_SUCCESSFUL_COMMIT") or None,
+        previous_success=said("GIT_PREVIOUS_SUCCESSFUL_COMMIT"),
     )
 
 
@@ -75,25 +75,21 @@ def may_not_publish(facts: BuildFacts, branch: str, expected_commit: str | None)
 
     branch: the one branch that publishes. expected_commit: what the build server says it builds.
     """
+    expected = expected_commit or facts.commit
     rules = (
+        (facts.change, f"this is pull request {facts.change}; pull requests never publish"),
+        # before the branch: a tag that is called main has BRANCH_NAME=main
+        (facts.tag_name, f"this is the tag {facts.tag_name!r}; tags never publish"),
         (
-            facts.change is not None,
-            f"this is pull request {facts.change}; pull requests never publish",
-        ),
-        (
-            facts.tag_name is not None,  # a tag that is called main has BRANCH_NAME=main
-            f"this is the tag {facts.tag_name!r}; tags never publish",
-        ),
-        (
-            facts.branch is None,
+            not facts.branch,
             "no build server says which branch this is (BRANCH_NAME); nobody publishes by hand",
         ),
         (facts.branch != branch, f"this is branch {facts.branch!r}; only {branch!r} publishes"),
         (not facts.build, "BUILD_NUMBER is not set; a tag needs one"),
         (facts.dirty, "files differ from the commit (git status); what is published is in git"),
         (
-            expected_commit not in {None, "", facts.commit},
-            f"the build server builds {(expected_commit or '')[:12]}, here is {facts.commit[:12]}",
+            expected != facts.commit,
+            f"the build server builds {expected[:12]}, here is {facts.commit[:12]}",
         ),
     )
     return next((why for forbidden, why in rules if forbidden), None)
@@ -111,7 +107,6 @@ def tag(template: str, facts: BuildFacts) -> str:
         branch=re.sub(r"[^A-Za-z0-9_.-]+", "-", facts.branch or ""),
     )
     if not TAG.fullmatch(text):
-        raise Refused(
-            f"{text!r}, made of {template!r}, is not an image tag", status="may_not_publish"
-        )
+        why = f"{text!r}, made of {template!r}, is not an image tag"
+        raise Refused(why, status="may_not_publish")
     return text

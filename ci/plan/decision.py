@@ -8,15 +8,14 @@ Every folder has a base, the commit it is compared with:
     pull requests and other branches compare with where they left the main branch
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from ci.config import PlanRules
+from ci.errors import UsageError
 from ci.model import Service
 
-CI = "ci"
 PATHS_NAMED = 3
 
 
@@ -41,8 +40,6 @@ class Part:
     test: bool
     build: bool
     why: tuple[str, ...]
-    base: str | None
-    hold: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,18 +50,18 @@ class BuildPlan:
     """
 
     commit: str
-    run_id: str
     tag: str | None
     may_not_publish: str | None
     lint: str
     parts: tuple[Part, ...]
 
     def part(self, name: str) -> Part:
-        """The part with that code or folder; `KeyError` when the plan does not know it."""
+        """The part with that code or folder."""
         for part in self.parts:
             if name in {part.name, part.folder}:
                 return part
-        raise KeyError(name)
+        listed = ", ".join(part.name for part in self.parts)
+        raise UsageError(f"the plan has no {name!r}; it has {listed}")
 
     @property
     def builds(self) -> list[str]:
@@ -76,98 +73,68 @@ class BuildPlan:
         """Names of the folders to test."""
         return [part.name for part in self.parts if part.test]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for `plan.json`."""
-        return asdict(self) | {"parts": [asdict(part) for part in self.parts]}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "BuildPlan":
-        """The reverse of `to_json`; `KeyError` or `TypeError` when it is not one."""
-        parts = tuple(Part(**(part | {"why": tuple(part["why"])})) for part in data["parts"])
-        return cls(**(dict(data) | {"parts": parts}))
-
-
-@dataclass(frozen=True)
-class Reasons:
-    """Paths that ask for a test and paths that ask for a build."""
-
-    test: tuple[str, ...]
-    build: tuple[str, ...]
-
-
-def reasons(rules: PlanRules, folder: str, changed: Iterable[str]) -> Reasons:
-    """Which of the changed paths concern the service in `folder`, and how."""
-    test, build = [], []
-    for path in changed:
-        if _matches(path, rules.ignored):
-            continue
-        inside = path.startswith(f"{folder}/")
-        for_tests = _matches(path, rules.test_only)
-        if (inside and not for_tests) or _matches(path, rules.widens_builds):
-            build.append(path)
-        elif inside or (_matches(path, rules.widens_tests) and not for_tests):
-            test.append(path)
-    return Reasons(tuple(test), tuple(build))
+    def __str__(self) -> str:
+        words = {"test": self.tests, "build": self.builds, "lint": [self.lint]}
+        doing = "; ".join(
+            f"{word} {', '.join(names) or 'nothing'}" for word, names in words.items()
+        )
+        lines = [f"{doing}; tag {self.tag or '– (no build number)'}"]
+        lines += [f"  {part.name:4} {why}" for part in self.parts for why in part.why]
+        if self.may_not_publish:
+            lines.append(f"  publishes nothing: {self.may_not_publish}")
+        return "\n".join(lines)
 
 
 def service_part(
     service: Service, rules: PlanRules, build_base: Base, test_base: Base, hold: str | None
 ) -> Part:
     """What the service needs; a base that is unknown asks for everything."""
-    why = []
-    build = test = False
-    if build_base.changed is None:
-        build = True
-        why.append(f"build: {build_base}")
-    elif paths := reasons(rules, service.folder, build_base.changed).build:
-        build = True
-        why.append(f"build: {named(paths)} changed since {build_base}")
-    if test_base.changed is None:
-        test = True
-        why.append(f"test: {test_base}")
-    elif build:
-        test = True
-        why.append("test: what is built is tested")
-    else:
-        wanted = reasons(rules, service.folder, test_base.changed)
-        if paths := (*wanted.build, *wanted.test):
-            test = True
-            why.append(f"test: {named(paths)} changed since {test_base}")
-    if not why:
-        why.append(f"nothing of it changed since {build_base}")
+    folder = f"{service.folder}/"
+
+    def changes_image(path: str) -> bool:
+        inside = path.startswith(folder) and not _matches(path, rules.test_only)
+        return inside or _matches(path, rules.widens_builds)
+
+    def changes_tests(path: str) -> bool:
+        widens = _matches(path, rules.widens_tests) and not _matches(path, rules.test_only)
+        return path.startswith(folder) or widens or changes_image(path)
+
+    build = _reasons("build", rules, build_base, changes_image)
+    test = _reasons("test", rules, test_base, changes_tests)
+    if build and test_base.changed is not None:
+        test = ["test: what is built is tested"]
+    why = [*build, *test] or [f"nothing of it changed since {build_base}"]
     if hold:
         why.append(f"held: {hold}; built, but not handed over")
-    return Part(service.code, service.folder, test, build, tuple(why), build_base.commit, hold)
+    return Part(service.code, service.folder, bool(test), bool(build), tuple(why))
 
 
 def ci_part(rules: PlanRules, services: Iterable[Service], base: Base) -> Part:
     """Whether ci's own tests run: they cover everything that is no service's own."""
     folders = tuple(f"{service.folder}/" for service in services)
-    if base.changed is None:
-        return Part(CI, CI, True, False, (f"test: {base}",), base.commit)
-    paths = [
-        path
-        for path in base.changed
-        if not path.startswith(folders) and not _matches(path, rules.ignored)
-    ]
-    why = f"test: {named(paths)} changed since {base}" if paths else f"nothing changed since {base}"
-    return Part(CI, CI, bool(paths), False, (why,), base.commit)
+    test = _reasons("test", rules, base, lambda path: not path.startswith(folders))
+    why = test or [f"nothing changed since {base}"]
+    return Part("ci", "ci", bool(test), build=False, why=tuple(why))
 
 
 def lint_scope(rules: PlanRules, base: Base) -> str:
     """`none` when nothing changed, `files` when only ignored files did, else `all`."""
-    if base.changed is None:
+    if base.changed is None or not all(_matches(path, rules.ignored) for path in base.changed):
         return "all"
-    if not base.changed:
-        return "none"
-    return "files" if all(_matches(path, rules.ignored) for path in base.changed) else "all"
+    return "files" if base.changed else "none"
 
 
-def named(paths: Sequence[str]) -> str:
-    """The first few of `paths`, and how many more there are; what would steer a screen is a `?`."""
-    more = len(paths) - PATHS_NAMED
+def _reasons(what: str, rules: PlanRules, base: Base, asks: Callable[[str], bool]) -> list[str]:
+    """Why to do it: the base is unknown, or these paths ask for it; empty when nothing does."""
+    if base.changed is None:
+        return [f"{what}: {base}"]
+    paths = [path for path in base.changed if asks(path) and not _matches(path, rules.ignored)]
+    if not paths:
+        return []
+    # what would steer a screen is a `?`
     shown = ["".join(c if c.isprintable() else "?" for c in path) for path in paths[:PATHS_NAMED]]
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    more = f" and {len(paths) - PATHS_NAMED} more" if len(paths) > PATHS_NAMED else ""
+    return [f"{what}: {', '.join(shown)}{more} changed since {base}"]
 
 
 def _matches(path: str, patterns: Iterable[str]) -> bool:

@@ -3,61 +3,44 @@
 import contextlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ci.context import Context
 from ci.errors import CiError
-from ci.outcome import Outcome
+from ci.outcome import Outcome, as_json
 
-KEYS = {"build", "at", "command", "argv", "took_s", "status", "exit_code", "message"}
+FILE = "outcomes.jsonl"
+KEYS = {"build", "command", "argv", "took_s", "status", "exit_code", "message"}
 BYTES_MAX = 1_000_000  # of old builds in a workspace that is kept
-
-
-def file(context: Context) -> Path:
-    """Where they stand."""
-    return context.handed_on / "outcomes.jsonl"
 
 
 def record(
     context: Context, command: str, argv: Sequence[str], ended: Outcome | CiError, took_s: float
 ) -> None:
     """Add a line; a disk that is full does not change how the command ended."""
-    line = {
+    line = as_json(command, ended) | {
         "build": context.environ.get("BUILD_NUMBER"),
         "at": context.now().isoformat(timespec="seconds"),
-        "command": command,
         "argv": list(argv),
         "took_s": round(took_s, 1),
-        "status": ended.status,
-        "exit_code": ended.exit_code if isinstance(ended, CiError) else 0,
-        "message": str(ended) if isinstance(ended, CiError) else ended.text,
     }
-    path = file(context)
+    file = context.handed_on / FILE
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.stat().st_size > BYTES_MAX:
-            path.unlink()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        before = file.read_bytes() if file.exists() else b""
         # a line of its own, even where a killed run left half of one
-        between = "\n" if path.exists() and path.read_bytes()[-1:] not in {b"", b"\n"} else ""
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as appended:
-            appended.write(f"{between}{json.dumps(line, ensure_ascii=False)}\n")
+        between = "" if before[-1:] in {b"", b"\n"} else "\n"
+        with file.open("w" if len(before) > BYTES_MAX else "a", encoding="utf-8") as opened:
+            opened.write(f"{between}{json.dumps(line)}\n")
 
 
 def of_build(context: Context) -> list[dict[str, Any]]:
-    """The lines of this build, in the order they came."""
-    try:
-        lines = file(context).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    entries = [entry for line in lines if (entry := _entry(line)) is not None]
-    return [line for line in entries if line["build"] == context.environ.get("BUILD_NUMBER")]
-
-
-def _entry(line: str) -> dict[str, Any] | None:
-    """One line; None where a killed run, or a test that writes anywhere, left something else."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) and entry.keys() >= KEYS else None
+    """The lines of this build, in the order they came; anything else in the file is left out."""
+    entries = []
+    with contextlib.suppress(OSError):
+        for line in (context.handed_on / FILE).read_bytes().splitlines():
+            with contextlib.suppress(ValueError):
+                entries.append(json.loads(line))
+    build = context.environ.get("BUILD_NUMBER")
+    whole = [entry for entry in entries if isinstance(entry, dict) and entry.keys() >= KEYS]
+    return [entry for entry in whole if entry["build"] == build]

@@ -34,7 +34,9 @@ def entries(codes):
 
 def configured(services):
     """A whole ci.toml of these services."""
-    listed = [entry(each.folder, each.code, each.image, each.port) for each in services]
+    listed = [
+        entry(service.folder, service.code, service.image, service.port) for service in services
+    ]
     return "twin = []\n" + "".join(listed) + DELIVERY
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ci import process
@@ -24,15 +24,15 @@ def argv(image: str, name: str, version: str, file: Path) -> list[str]:
     ]
 
 
-def write(image: str, name: str, version: str, file: Path, environ: Mapping[str, str]) -> int:
-    """The SBOM of `image` is in `file`; how many packages it lists. `Defect` when none."""
+def write(argv: Sequence[str], file: Path, environ: Mapping[str, str]) -> int:
+    """The SBOM that `argv` makes is in `file`; how many packages it lists. `Defect` when none."""
     file.parent.mkdir(parents=True, exist_ok=True)
     quiet = {**process.without_secrets(environ), "SYFT_CHECK_FOR_APP_UPDATE": "false"}
-    done = process.run(argv(image, name, version, file), env=quiet, timeout_s=TIMEOUT_S)
+    done = process.run(argv, env=quiet, timeout_s=TIMEOUT_S)
     if done.code != 0:
-        raise OutsideFault(f"syft cannot read {image}:\n{done.last_lines()}")
+        raise OutsideFault(f"syft makes no {file.name}:\n{done.last_lines()}")
     components = json.loads(file.read_text(encoding="utf-8")).get("components", [])
-    packages = len([component for component in components if component.get("type") == "library"])
+    packages = sum(1 for component in components if component.get("type") == "library")
     if not packages:
-        raise Defect(f"{file.name}: syft found no package in {image}")
+        raise Defect(f"{file.name}: syft found no package in the image")
     return packages

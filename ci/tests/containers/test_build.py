@@ -1,7 +1,6 @@
 """An image, built and proven as `ci build` does it: a good one passes, each bad one is found."""
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -57,8 +56,8 @@ def platform(tmp_path: Path) -> Iterator[SmallPlatform]:
     yield made
     names = f"--filter=reference=cloudopshub-one:118-{made.git('rev-parse', 'HEAD')[:8]}"
     ids = subprocess.run(["docker", "images", "--quiet", names], capture_output=True, check=True)
-    for each in ids.stdout.decode().split():
-        subprocess.run(["docker", "rmi", "--force", each], capture_output=True, check=False)
+    for image_id in ids.stdout.decode().split():
+        subprocess.run(["docker", "rmi", "--force", image_id], capture_output=True, check=False)
 
 
 def built(platform: SmallPlatform, docker_file: str, start: str = "") -> str:
@@ -84,7 +83,7 @@ def test_a_good_image_is_built_proven_and_listed(platform: SmallPlatform) -> Non
     assert told.startswith("one: cloudopshub-one:118-")
     sbom = json.loads((platform.root / ".cache/ci/sbom/one.cdx.json").read_text())
     assert sbom["bomFormat"] == "CycloneDX"
-    assert {"pip", "libc6"} <= {each["name"] for each in sbom["components"]}
+    assert {"pip", "libc6"} <= {component["name"] for component in sbom["components"]}
     assert sbom["metadata"]["component"]["name"] == "one-service"
     assert containers(platform) == ""
 
@@ -96,24 +95,6 @@ def test_a_dry_run_prints_the_command_lines_and_builds_nothing(platform: SmallPl
     assert "would run: docker build --provenance=false" in told
     assert "would run: docker run --detach --pull=never --read-only --cap-drop=ALL" in told
     assert not (platform.root / ".cache").exists()
-
-
-def test_a_stage_without_credentials_builds_all_the_same(
-    platform: SmallPlatform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The registry's address is no secret and every stage knows it; only some may ask it."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, os.devnull)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    address = "000000000000.dkr.ecr.eu-central-1.amazonaws.com"
-    context = platform.context(dry_run=True, ECR_REGISTRY=address)
-    delivery = platform.delivery(ECR_REGISTRY=address)
-    outcome = building.main(context, delivery, context.catalogue.services)
-    assert outcome.status == "done"
-    assert "would run: docker build" in outcome.text
-    assert "not asked" in context.screen.stream.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 
 @pytest.fixture
 def names() -> Iterator[list[str]]:
-    made = [f"{NAME}:{secrets.token_hex(4)}-{each}" for each in ("one", "two")]
+    made = [f"{NAME}:{secrets.token_hex(4)}-{time}" for time in ("one", "two")]
     yield made
     docker("rmi", "--force", *made)
 
@@ -65,13 +65,14 @@ def checked_out(folder: str, root: Path, umask: int, mtime: int) -> None:
         shutil.copyfile(ROOT / name, target)
         target.chmod(0o666 & ~umask)
         os.utime(target, (mtime, mtime))
-    for each in [root / folder, *(root / folder).rglob("*/")]:
-        each.chmod(0o777 & ~umask)
+    for directory in [root / folder, *(root / folder).rglob("*/")]:
+        directory.chmod(0o777 & ~umask)
 
 
 def built(name: str, code: str, root: Path) -> dict[str, Any]:
     service = catalogue.load(ROOT).service(code)
-    argv = ImageBuild(service, name, "the-same", FACTS, 8000).argv(cached=False)
+    argv = ImageBuild(service, name, "the-same", FACTS, 8000).argv()
+    argv.insert(2, "--no-cache")
     done = docker(*argv[1:], cwd=root)
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(docker("image", "inspect", name).stdout)[0]

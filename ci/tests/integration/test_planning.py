@@ -1,6 +1,5 @@
 """A plan is made from real commits: what staging runs, what was built, where a branch left."""
 
-import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from ci.screen import Screen
 from ci.tools.source_repo import SourceRepo
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
+NOTHING = Ledger()
 
 
 class Checkout:
@@ -45,7 +45,7 @@ class Checkout:
         self.git("commit", "-q", "--allow-empty", "-m", "a change")
         return self.git("rev-parse", "HEAD")
 
-    def plan(self, deployed=None, **environ):
+    def plan(self, deployed=NOTHING, **environ):
         environ = {"BRANCH_NAME": "main", "BUILD_NUMBER": "7"} | environ
         context = Context(
             catalogue=self.catalogue,
@@ -196,7 +196,7 @@ def test_a_name_that_is_no_utf8_hides_no_change(checkout):
     plan = checkout.plan(GIT_PREVIOUS_SUCCESSFUL_COMMIT=before)
     assert plan.builds == ["das", "ubs"]
     assert plan.part("das").why[0].startswith("build: data-api-service/a??[31mb, ")
-    json.dumps(plan.to_json()).encode()
+    planning.PLAN.dump_json(plan)
 
 
 @pytest.mark.parametrize("target", ["main:x", "@{u}", "main@{9999}", "HEAD~99", "../../x", "-x"])

@@ -15,8 +15,7 @@ from ci.errors import Defect, OutsideFault, Refused
 from ci.model import ImageRef, Release
 from ci.push import repositories
 from ci.push.repositories import LIFECYCLE, MUTABLE, UNSCANNED
-from ci.scan import findings, gate
-from ci.scan.answers import ask
+from ci.scan import commands
 from ci.tests.lab.ecr_control import ScanStory
 from ci.tests.lab.ecr_door import LocalEcr, running_ecr
 from ci.tools import oci
@@ -50,8 +49,8 @@ def door(opened: LocalEcr, client) -> Iterator[LocalEcr]:
     yield opened
     opened.faults.clear()
     opened.scans.clear()
-    for each in client.describe_repositories()["repositories"]:
-        client.delete_repository(repositoryName=each["repositoryName"], force=True)
+    for repository in client.describe_repositories()["repositories"]:
+        client.delete_repository(repositoryName=repository["repositoryName"], force=True)
 
 
 @pytest.fixture
@@ -357,11 +356,11 @@ def test_findings_are_read_to_the_last_page(registry: Registry, door: LocalEcr) 
     ensure(registry)
     digest = push(registry)
     door.scans["hub"] = ScanStory(findings=[finding(n) for n in range(2500)])
-    answer = ask(registry, "hub", digest)
-    assert (answer.state, len(answer.findings)) == (findings.ANSWERED, 2500)
+    answer = commands.ask(registry, "hub", digest)
+    assert (answer.word, len(answer.findings)) == ("COMPLETE", 2500)
     assert answer.findings[0].package == "openssl"
     door.scans["hub"] = ScanStory("ACTIVE", enhanced=[ENHANCED, ENHANCED | {"status": "CLOSED"}])
-    (only,) = ask(registry, "hub", digest).findings
+    (only,) = commands.ask(registry, "hub", digest).findings
     assert (only.id, only.package, only.fixed_in) == ("CVE-2026-9", "zlib", "1.3")
 
 
@@ -378,7 +377,7 @@ def published(registry: Registry, door: LocalEcr) -> Release:
 
 def judged(platform: SmallPlatform, published: Release, waits: list[float] | None = None):
     slept = [] if waits is None else waits
-    return gate.main(platform.context(), platform.delivery(), published, slept.append)
+    return commands.judge(platform.context(), platform.delivery(), published, slept.append)
 
 
 def test_a_clean_scan_lets_a_release_pass(platform, published, door) -> None:
@@ -388,29 +387,30 @@ def test_a_clean_scan_lets_a_release_pass(platform, published, door) -> None:
     assert judged(platform, published, waits).status == "clean"
     assert len(waits) == 2
     told = json.loads((platform.root / ".cache/ci/scan.json").read_text())
-    assert told["images"]["one"]["state"] == "answered"
+    assert told["images"]["one"]["findings"] == []
     assert told["blocking"] == []
 
 
 @pytest.mark.parametrize(
     ("story", "kind", "status"),
     [
-        (ScanStory("NOT_FOUND"), Refused, "scan_not_found"),
+        (ScanStory("NOT_FOUND"), Refused, "scan_failed"),
         (ScanStory("IN_PROGRESS"), OutsideFault, "scan_pending"),
         (ScanStory("ACTIVE", after=10**9), OutsideFault, "scan_pending"),
         (ScanStory("FAILED", description="UnsupportedImageError"), Refused, "scan_failed"),
-        (ScanStory("UNSUPPORTED_IMAGE"), Refused, "scan_unsupported"),
+        (ScanStory("UNSUPPORTED_IMAGE"), Refused, "scan_failed"),
     ],
     ids=["not found", "in progress", "never active", "failed", "unsupported"],
 )
 def test_no_answer_is_never_green(platform, published, door, story, kind, status) -> None:
-    """Each way of getting no findings has a status of its own, and none is `clean`."""
+    """Whether the scan still runs or gives none is told apart, and neither is `clean`."""
     toml = platform.root / "ci" / "ci.toml"
     toml.write_text(toml.read_text().replace("wait_s = 300", "wait_s = 0"))
     door.scans["hub"] = story
     with pytest.raises(kind) as failed:
         judged(platform, published)
     assert failed.value.status == status
+    assert story.description in str(failed.value)
     assert json.loads((platform.root / ".cache/ci/scan.json").read_text())["blocking"] is None
 
 

@@ -84,6 +84,12 @@ def test_a_service_is_read_whole(root):
             "twice",
             id="port",
         ),
+        pytest.param(
+            lambda r: (r / "ci/ci.toml").write_text(TEXT.replace("metrics =", "metric =")),
+            "lacks a key.*'metrics'",
+            id="key",
+        ),
+        pytest.param(lambda r: (r / "ci/ci.toml").write_text("[[service"), "no TOML", id="TOML"),
     ],
 )
 def test_a_list_that_lies_is_refused(root, spoil, said):

@@ -78,7 +78,16 @@ def test_a_loose_lock_is_at_fault(text, said):
 
 def test_the_tree_is_exactly_the_listed_one():
     """A stray name at the top and a service without its README are found."""
-    service = Service("s", "s", "pkg", "x-s", 1, "/r", "/m", None, None, {})
+    service = Service(
+        folder="s",
+        code="s",
+        package="pkg",
+        image="x-s",
+        port=1,
+        ready="/r",
+        metrics="/m",
+        processes={},
+    )
     listed = Catalogue(Path("/nowhere"), (service,), (), frozenset({"s", "README.md"}))
     names = ("Dockerfile", ".dockerignore", "pyproject.toml", "requirements.txt")
     tracked = [f"s/{name}" for name in names] + ["README.md", "notes.txt", "s/tests/test_s.py"]

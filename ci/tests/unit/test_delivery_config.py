@@ -38,13 +38,21 @@ def test_exactly_one_environment_comes_first():
         pytest.param('from = "staging"', "", "exactly one", id="two firsts"),
         pytest.param('fail_on = "HIGH"', 'fail_on = "BAD"', "'BAD'", id="severity"),
         pytest.param('tool = "helm"', 'tool = "jsonnet"', "'jsonnet'", id="renderer"),
-        pytest.param('"{build}-{sha8}"', '"{sha8}"', "{build}", id="a tag without its number"),
+        pytest.param(
+            '"{build}-{sha8}"',
+            '"{sha8}"',
+            "delivery.tag is '{sha8}'",
+            id="a tag without its number",
+        ),
         pytest.param("attempts = 20", "attempts = 0", "attempts", id="no attempt"),
         pytest.param('address = ""', 'address = "https://x"', "bare host", id="a scheme"),
         pytest.param("[scan]", "[scam]", "scan", id="a missing table"),
         pytest.param("wait_s", "wait", "scan.wait: no such key", id="an unknown key"),
         pytest.param(
-            'ready = "/ready"', 'redy = "/"', "das: no such key as redy", id="a service's"
+            'ready = "/ready"', 'redy = "/"', "service.0.redy: no such key", id="a service's"
+        ),
+        pytest.param(
+            "port = 8000", 'port = "8000"', "service.0.port is '8000': input", id="a port's type"
         ),
         pytest.param("keep = 20", 'keep = "20"', "registry.keep is '20': input", id="a text"),
         pytest.param("wait_s = 300", "wait_s = -1", "scan.wait_s is -1", id="a bound"),

@@ -92,7 +92,6 @@ def test_the_same_commit_and_build_give_the_same_command_line():
     assert "SOURCE=https://example.invalid/hub.git" in argv
     assert "--provenance=false" in argv
     assert argv[-1] == "data-api-service"
-    assert "--no-cache" in build().argv(cached=False)
 
 
 def test_files_that_are_no_commits_have_no_commits_date():

@@ -3,8 +3,9 @@
 import pytest
 
 from ci.config import PlanRules
+from ci.errors import Defect
 from ci.model import Service
-from ci.plan import decision
+from ci.plan import decision, planning
 from ci.plan.decision import Base, BuildPlan, Part
 
 RULES = PlanRules(
@@ -14,7 +15,13 @@ RULES = PlanRules(
     widens_builds=("ci/ci.toml", "Jenkinsfile"),
 )
 DAS = Service(
-    "data-api-service", "das", "data_api", "cloudopshub-das", 1, "/ready", "/m", None, None, {}
+    folder="data-api-service",
+    code="das",
+    image="cloudopshub-das",
+    port=1,
+    ready="/ready",
+    metrics="/m",
+    processes={},
 )
 
 
@@ -47,37 +54,37 @@ def part(*changed, tested=None, held=None):
 )
 def test_a_path_asks_for_what_depends_on_it(path, test, build):
     """Code is tested and built, tests are tested, prose is neither; shared files widen the set."""
-    found = part(path)
-    assert (found.test, found.build) == (test, build)
-    assert found.why
-    assert (path in found.why[0]) == (test or build)
+    planned = part(path)
+    assert (planned.test, planned.build) == (test, build)
+    assert planned.why
+    assert (path in planned.why[0]) == (test or build)
 
 
 def test_an_unknown_base_asks_for_everything():
     """Without a commit to compare with, a service is tested and built, and the plan says why."""
     unknown = Base(None, "nothing was ever deployed", None)
-    found = decision.service_part(DAS, RULES, unknown, unknown, None)
-    assert (found.test, found.build, found.base) == (True, True, None)
-    assert "nothing was ever deployed" in found.why[0]
+    planned = decision.service_part(DAS, RULES, unknown, unknown, None)
+    assert (planned.test, planned.build) == (True, True)
+    assert "nothing was ever deployed" in planned.why[0]
 
 
 def test_what_was_tested_since_the_deployment_is_not_tested_again():
     """A change of tests that a good build has seen asks for nothing more."""
-    found = part("data-api-service/tests/test_das.py", tested=())
-    assert (found.test, found.build) == (False, False)
+    planned = part("data-api-service/tests/test_das.py", tested=())
+    assert (planned.test, planned.build) == (False, False)
 
 
 def test_what_is_built_is_tested():
     """An image is never built of code whose tests did not run in the same plan."""
-    found = part("data-api-service/data_api/engine.py", tested=())
-    assert (found.test, found.build) == (True, True)
+    planned = part("data-api-service/data_api/engine.py", tested=())
+    assert (planned.test, planned.build) == (True, True)
 
 
 def test_a_held_service_is_built_and_the_plan_says_that_it_stays():
     """A hold keeps the cluster where it is; it does not keep code untested."""
-    found = part("data-api-service/data_api/engine.py", held="slow queries")
-    assert found.build
-    assert "slow queries" in found.why[-1]
+    planned = part("data-api-service/data_api/engine.py", held="slow queries")
+    assert planned.build
+    assert "slow queries" in planned.why[-1]
 
 
 @pytest.mark.parametrize(
@@ -99,15 +106,26 @@ def test_ci_is_tested_when_something_that_no_service_owns_changes():
     assert decision.ci_part(RULES, [DAS], base("docker-compose.yml")).test
 
 
-def test_a_plan_survives_being_written_and_read():
-    """The next stage reads the plan that was made."""
+def test_a_plan_survives_being_written_and_read(tmp_path):
+    """The next stage reads the plan that was made; a file that is none is told by its keys."""
     made = BuildPlan(
         commit="a" * 40,
-        run_id="main-7-aaaaaaaa",
         tag="7-aaaaaaaa",
         may_not_publish=None,
         lint="all",
-        parts=(Part("das", "data-api-service", True, True, ("because",), "b" * 40, "held"),),
+        parts=(Part("das", "data-api-service", True, True, ("because",)),),
     )
-    assert BuildPlan.from_json(made.to_json()) == made
+    file = tmp_path / "plan.json"
+    file.write_bytes(planning.PLAN.dump_json(made))
+    assert planning.read(file) == made
     assert made.part("das") is made.part("data-api-service")
+    file.write_text('{"parts": []}')
+    with pytest.raises(Defect, match="commit is missing"):
+        planning.read(file)
+
+
+def test_the_first_line_of_a_plan_says_what_will_be_done():
+    """The summary of a build shows that line."""
+    parts = (part("data-api-service/data_api/engine.py"), decision.ci_part(RULES, [DAS], base()))
+    text = str(BuildPlan("a" * 40, "7-aaaaaaaa", None, "all", parts))
+    assert text.splitlines()[0] == "test das; build das; lint all; tag 7-aaaaaaaa"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from ci.bump.handshake import MOVES
 from ci.errors import CiError
-from ci.scan import findings
 
 ROOT = Path(__file__).resolve().parents[3]
 ROOMS = ("plan", "build", "push", "scan", "bump", "promote", "status", "summary", "retention")
@@ -15,8 +14,7 @@ SOURCES.append((ROOT / "ci" / "config.py").read_text())
 TABLE = (ROOT / "docs" / "delivery.md").read_text().partition("| code | status |")[2]
 ROWS = [line.split("|") for line in TABLE.partition("\n## ")[0].splitlines() if line.count("|") > 3]
 NAMED = {word for row in ROWS for word in re.findall(r"`(\w+)`", row[2])}
-COMPOSED = {*MOVES.values(), *(f"scan_{state}" for state in findings.WORDS.values())}
-COMPOSED |= {f"scan_{findings.NOT_FOUND}", *(each.status for each in CiError.__subclasses__())}
+COMPOSED = {*MOVES.values(), *(kind.status for kind in CiError.__subclasses__())}
 
 
 def test_every_status_that_a_command_may_end_with_is_explained():
