@@ -61,7 +61,6 @@ TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "from a release to a cluster": {
         "bump": ("bump", "the handshake: the manifest repository says the new images"),
-        "resume": ("bump", "finish what a killed run had published"),
         "promote": ("promote", "what runs in one environment also runs in the next"),
         "rollback": ("promote", "an earlier image again, held until released"),
         "release": ("promote", "end the hold of a rollback"),
@@ -69,7 +68,6 @@ TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "what is where": {
         "status": ("status", "what runs where, since when, built from what"),
         "summary": ("summary", "how each command of this build ended"),
-        "retention": ("retention", "images that no manifest references any more"),
     },
     "by hand, and at home": {
         "set-image": ("manifests", "one image in one file, every other byte unchanged"),

@@ -74,7 +74,8 @@ def message(entry: Entry) -> str:
 def trailers(entry: Entry) -> list[tuple[str, str]]:
     """(key, value) in the order of the message; `Refused` for a value that is not one line."""
     assert entry.kind in KINDS
-    common = entry.source_commit or _usual([each.source_commit for each in entry.delivered])
+    usual = Counter(change.source_commit for change in entry.delivered).most_common(1)
+    common = entry.source_commit or (usual[0][0] if usual else None)
     trailers: list[tuple[str, str | None]] = [
         ("Environment", entry.environment),
         ("Kind", entry.kind),
@@ -86,10 +87,10 @@ def trailers(entry: Entry) -> list[tuple[str, str]]:
         ("Source-Commit", common),
         ("Source-Committed-At", entry.committed_at.isoformat() if entry.committed_at else None),
     ]
-    for each in sorted(entry.delivered, key=lambda each: each.code):
-        trailers.append((f"Image-{each.code}", str(each.image)))
-        if each.source_commit != common:
-            trailers.append((f"Source-Commit-{each.code}", each.source_commit))
+    for change in sorted(entry.delivered, key=lambda change: change.code):
+        trailers.append((f"Image-{change.code}", str(change.image)))
+        if change.source_commit != common:
+            trailers.append((f"Source-Commit-{change.code}", change.source_commit))
     trailers += [(f"Hold-{code}", reason) for code, reason in sorted(entry.holds.items())]
     trailers += [(f"Release-{code}", reason) for code, reason in sorted(entry.releases.items())]
     return [(key, one_line(key, value)) for key, value in trailers if value]
@@ -181,42 +182,29 @@ def _time(text: str | None) -> datetime | None:
         return None
 
 
-def _usual(commits: Sequence[str]) -> str | None:
-    return Counter(commits).most_common(1)[0][0] if commits else None
-
-
 def _subject(entry: Entry) -> str:
-    moves = [_move(each) for each in entry.delivered]
+    """`staging: das 117-0a1b → 118-1a2b, …`; short of what was where that would be too long."""
+    moves = [_move(change) for change in entry.delivered]
     if entry.kind == "release":
         moves = [f"{code} is no longer held" for code in sorted(entry.releases)]
-    elif not moves:
-        moves = [f"{code} is held" for code in sorted(entry.holds)]
     word = {"promote": "promote ", "rollback": "roll back "}.get(entry.kind, "")
-    full = f"{entry.environment}: {word}{', '.join(moves)}"
-    if len(full) <= SUBJECT_MAX:
-        return full
-    codes = ", ".join(each.code for each in entry.delivered)
-    tags = {each.image.tag for each in entry.delivered}
-    short = f"{entry.environment}: {word}{codes} → {entry.release_tag or ', '.join(sorted(tags))}"
-    return short if len(short) <= SUBJECT_MAX else short[: SUBJECT_MAX - 1] + "…"
+    subject = f"{entry.environment}: {word}{', '.join(moves)}"
+    if len(subject) > SUBJECT_MAX:
+        codes = ", ".join(change.code for change in entry.delivered)
+        tags = entry.release_tag or ", ".join(sorted({c.image.tag for c in entry.delivered}))
+        subject = f"{entry.environment}: {word}{codes} → {tags}"
+    return subject if len(subject) <= SUBJECT_MAX else subject[: SUBJECT_MAX - 1] + "…"
 
 
-def _move(each: Delivered) -> str:
-    before = f"{short(each.was)} → " if each.was else ""
-    return f"{each.code} {before}{each.image.tag}"
-
-
-def short(text: str) -> str:
-    """A reference as people tell it: the tag without repository and digest."""
-    rest = UNPRINTABLE.sub("?", text).partition("@")[0]
-    return rest.rsplit("/", 1)[-1].rpartition(":")[2] or "?"
+def _move(change: Delivered) -> str:
+    """`das 117-0a1b → 118-1a2b`: tags, without repository and digest."""
+    rest = UNPRINTABLE.sub("?", change.was).partition("@")[0]
+    before = f"{rest.rsplit('/', 1)[-1].rpartition(':')[2] or '?'} → " if change.was else ""
+    return f"{change.code} {before}{change.image.tag}"
 
 
 def _body(entry: Entry) -> list[str]:
-    paragraphs = []
-    if entry.delivered:
-        moves = [_move(each) for each in sorted(entry.delivered, key=lambda each: each.code)]
-        paragraphs.append("\n".join(f"- {move}" for move in moves))
+    moves = [_move(change) for change in sorted(entry.delivered, key=lambda change: change.code)]
     notes = [
         f"{code} stays here until `ci release {code}`: {why}" for code, why in entry.holds.items()
     ]
@@ -225,4 +213,4 @@ def _body(entry: Entry) -> list[str]:
         notes.append(f"Built from {entry.source_commit[:12]}")
     if entry.build_url:
         notes.append(f"Built by <{entry.build_url}>")
-    return [*paragraphs, *(["\n".join(f"- {note}" for note in notes)] if notes else [])]
+    return ["\n".join(f"- {line}" for line in lines) for lines in (moves, notes) if lines]

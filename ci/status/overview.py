@@ -1,8 +1,7 @@
 """`ci status`: what runs where, since when, built from what, and how long that took."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from statistics import median
 from typing import Any
 
@@ -11,8 +10,7 @@ from ci.bump.handshake import Standing, shows
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import Refused
-from ci.manifests import Reading
-from ci.model import Deployment, Hold, Ledger, Service
+from ci.model import Deployment, Ledger
 from ci.outcome import Outcome
 from ci.tools.source_repo import SourceRepo
 
@@ -20,168 +18,125 @@ LEAD_TIMES = 10
 COLUMNS = ("service", "runs", "for", "built from", "lead time", "behind", "build, notes")
 
 
-@dataclass(frozen=True)
-class Row:
-    """One service in one environment. shown: what the file says; None when it cannot be read."""
-
-    service: Service
-    shown: Reading | None
-    runs: Deployment | None
-    hold: Hold | None
-    subject: str | None
-    behind: int | None
-    problem: str | None = None
-
-    @property
-    def drifted(self) -> bool:
-        """Whether the file shows what nobody delivered."""
-        if self.runs is None:
-            return False
-        return self.shown is None or not shows(self.shown, self.runs.image)
-
-
 def main(context: Context, delivery: Delivery, names: Sequence[str]) -> Outcome:
     """The status of these environments."""
     repo, now = SourceRepo(context.root), context.now()
+    lines: list[str] = []
+    facts = {}
     with manifest_repo.checkout(delivery.manifests, context.environ) as manifests:
         standing = handshake.standing(manifests, context.catalogue, delivery)
-        tables = {
-            name: [row(service, name, standing, repo) for service in context.catalogue.services]
-            for name in names
-        }
+        for name in names:
+            rows = {
+                service.code: _row(service.code, name, standing, repo, now)
+                for service in context.catalogue.services
+            }
+            lead_time_s = _median_lead_time_s(standing.ledger, name)
+            lines += [*_table(name, rows, lead_time_s), ""]
+            facts[name] = {"median_lead_time_s": lead_time_s, "services": rows}
         head = manifests.head
-    lines, facts = [], {}
-    for name, rows in tables.items():
-        usual = median_lead_time(standing.ledger, name)
-        lines += [*table(name, rows, now, usual), ""]
-        facts[name] = {
-            "median_lead_time_s": usual.total_seconds() if usual else None,
-            "services": {each.service.code: as_facts(each, now) for each in rows},
-        }
     lines.append(f"manifests at {head[:12]}, {delivery.manifests.url}")
     return Outcome("done", "\n".join(lines), {"manifests": head, "environments": facts})
 
 
-def row(service: Service, environment: str, standing: Standing, repo: SourceRepo) -> Row:
-    """What is known of one service in one environment."""
-    problem, shown = None, None
+def _row(
+    code: str, environment: str, standing: Standing, repo: SourceRepo, now: datetime
+) -> dict[str, Any]:
+    """What is known of one service in one environment, as JSON values."""
+    shown, problem = None, None
     try:
-        shown = standing.images(environment, service.code)
+        shown = standing.images(environment, code)
     except Refused as refused:
         problem = str(refused).splitlines()[0]
-    runs = standing.ledger.running(environment, service.code)
-    is_here = runs is not None and repo.knows(runs.source_commit)
-    return Row(
-        service=service,
-        shown=shown,
-        runs=runs,
-        hold=standing.ledger.holds.get((environment, service.code)),
-        subject=repo.subject(runs.source_commit) if runs and is_here else None,
-        behind=repo.commits_between(runs.source_commit, repo.commit) if runs and is_here else None,
-        problem=problem,
-    )
+    hold = standing.ledger.holds.get((environment, code))
+    row: dict[str, Any] = {
+        "image": str(shown) if shown else None,
+        "tag": (shown.tag or shown.digest) if shown else None,
+        "problem": problem,
+        "held": {"since": hold.since.isoformat(), "reason": hold.reason} if hold else None,
+        "delivered": None,
+        "drifted": False,
+    }
+    runs = standing.ledger.running(environment, code)
+    if runs is None:
+        return row
+    is_here = repo.knows(runs.source_commit)
+    return row | {
+        "delivered": str(runs.image),
+        "drifted": shown is None or not shows(shown, runs.image),
+        "kind": runs.kind,
+        "since": runs.at.isoformat(),
+        "age_s": (now - runs.at).total_seconds(),
+        "source_commit": runs.source_commit,
+        "subject": repo.subject(runs.source_commit) if is_here else None,
+        "committed_at": runs.committed_at.isoformat() if runs.committed_at else None,
+        "lead_time_s": _lead_time_s(runs),
+        "behind": repo.commits_between(runs.source_commit, repo.commit) if is_here else None,
+        "build": runs.build,
+        "build_url": runs.build_url,
+        "run_id": runs.run_id,
+        "manifest_commit": runs.manifest_commit,
+    }
 
 
-def lead_time(deployment: Deployment) -> timedelta | None:
-    """From the commit of the source to the commit of the manifests."""
-    return deployment.at - deployment.committed_at if deployment.committed_at else None
+def _lead_time_s(runs: Deployment) -> float | None:
+    """Seconds from the commit of the source to the commit of the manifests."""
+    return (runs.at - runs.committed_at).total_seconds() if runs.committed_at else None
 
 
-def median_lead_time(book: Ledger, environment: str) -> timedelta | None:
+def _median_lead_time_s(book: Ledger, environment: str) -> float | None:
     """The median of the last deliveries' lead times; one value for each commit, no rollbacks."""
     commits = {
-        each.manifest_commit: each
-        for (name, _), every in book.deployments.items()
-        if name == environment
-        for each in every
-        if each.kind != "rollback"
+        runs.manifest_commit: runs
+        for (name, _), deliveries in book.deployments.items()
+        for runs in deliveries
+        if name == environment and runs.kind != "rollback"
     }
-    newest = sorted(commits.values(), key=lambda each: each.at, reverse=True)[:LEAD_TIMES]
-    times = [time.total_seconds() for each in newest if (time := lead_time(each)) is not None]
-    return timedelta(seconds=median(times)) if times else None
+    newest = sorted(commits.values(), key=lambda runs: runs.at, reverse=True)[:LEAD_TIMES]
+    times_s = [time_s for runs in newest if (time_s := _lead_time_s(runs)) is not None]
+    return median(times_s) if times_s else None
 
 
-def table(
-    environment: str, rows: Sequence[Row], now: datetime, usual: timedelta | None
+def _table(
+    environment: str, rows: Mapping[str, Mapping[str, Any]], lead_time_s: float | None
 ) -> list[str]:
-    """The lines of one environment."""
-    cells = [COLUMNS, *(_cells(each, now) for each in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
-    title = environment + (f"   lead time, median of the last: {told(usual)}" if usual else "")
-    return [
-        title,
-        *(
-            "  "
-            + "  ".join(
-                cell.ljust(width) for cell, width in zip(line, widths, strict=True)
-            ).rstrip()
-            for line in cells
-        ),
+    cells = [COLUMNS, *(_cells(code, row) for code, row in rows.items())]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
+    usual = f"   lead time, median of the last: {_span(lead_time_s)}" if lead_time_s else ""
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in cells
     ]
+    return [environment + usual, *(f"  {line}".rstrip() for line in lines)]
 
 
-def told(span: timedelta | None) -> str:
-    """A span of time as people say it: 40 s, 12 min, 5 h, 3 d."""
-    if span is None:
-        return "?"
-    seconds = max(0, int(span.total_seconds()))
-    for unit, size, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
-        if seconds < most:
-            return f"{seconds // size} {unit}"
-    return f"{seconds // 86400} d"
-
-
-def as_facts(each: Row, now: datetime) -> dict[str, Any]:
-    """JSON values of one row."""
-    runs, time = each.runs, lead_time(each.runs) if each.runs else None
-    return {
-        "image": str(each.shown) if each.shown else None,
-        "problem": each.problem,
-        "delivered": str(runs.image) if runs else None,
-        "drifted": each.drifted,
-        "kind": runs.kind if runs else None,
-        "since": runs.at.isoformat() if runs else None,
-        "age_s": (now - runs.at).total_seconds() if runs else None,
-        "source_commit": runs.source_commit if runs else None,
-        "subject": each.subject,
-        "committed_at": runs.committed_at.isoformat() if runs and runs.committed_at else None,
-        "lead_time_s": time.total_seconds() if time is not None else None,
-        "behind": each.behind,
-        "build": runs.build if runs else None,
-        "build_url": runs.build_url if runs else None,
-        "run_id": runs.run_id if runs else None,
-        "manifest_commit": runs.manifest_commit if runs else None,
-        "held": {"since": each.hold.since.isoformat(), "reason": each.hold.reason}
-        if each.hold
-        else None,
-    }
-
-
-def _cells(each: Row, now: datetime) -> tuple[str, ...]:
-    runs = each.runs
-    notes = []
-    if each.problem:
-        notes.append(each.problem)
-    if each.hold:
-        notes.append(f"held: {each.hold.reason}")
-    if each.drifted and each.shown and runs:
-        notes.append(f"by hand; {runs.image.tag} was delivered")
-    if runs and runs.build_url:
-        notes.append(runs.build_url)
-    if runs is None:
-        tag = _tag(each) or "–"
-        return (each.service.code, tag, "–", "never delivered", "–", "–", "; ".join(notes))
-    subject = f" {each.subject[:40]}" if each.subject else ""
+def _cells(code: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    notes = [row["problem"]] if row["problem"] else []
+    if row["held"]:
+        notes.append(f"held: {row['held']['reason']}")
+    if row["delivered"] is None:
+        return code, row["tag"] or "–", "–", "never delivered", "–", "–", "; ".join(notes)
+    delivered_tag = row["delivered"].partition("@")[0].rpartition(":")[2]
+    if row["drifted"] and row["image"]:
+        notes.append(f"by hand; {delivered_tag} was delivered")
+    if row["build_url"]:
+        notes.append(row["build_url"])
     return (
-        each.service.code,
-        _tag(each) or runs.image.tag,
-        told(now - runs.at),
-        f"{runs.source_commit[:8]}{subject}",
-        told(lead_time(runs)),
-        "?" if each.behind is None else str(each.behind),
+        code,
+        row["tag"] or delivered_tag,
+        _span(row["age_s"]),
+        f"{row['source_commit'][:8]} {(row['subject'] or '')[:40]}".rstrip(),
+        _span(row["lead_time_s"]),
+        "?" if row["behind"] is None else str(row["behind"]),
         "; ".join(notes),
     )
 
 
-def _tag(each: Row) -> str | None:
-    return (each.shown.tag or each.shown.digest) if each.shown else None
+def _span(span_s: float | None) -> str:
+    """A span of time as people say it: 40 s, 12 min, 5 h, 3 d."""
+    if span_s is None:
+        return "?"
+    seconds = max(0, int(span_s))
+    for unit, size, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
+        if seconds < most:
+            return f"{seconds // size} {unit}"
+    return f"{seconds // 86400} d"

@@ -1,4 +1,4 @@
-"""Amazon ECR through boto3: one client, images by tag and digest, a login.
+"""Amazon ECR through boto3: one client, images by tag, a login.
 
 What only one room asks (repositories, findings) stands there, and calls `client` in `calling`.
 
@@ -10,9 +10,8 @@ help; an expired token, throttling, a network or a server in trouble is `Outside
 import base64
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -23,13 +22,11 @@ from ci.errors import CiError, OutsideFault, Refused
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr.client import ECRClient
-    from mypy_boto3_ecr.type_defs import ImageDetailTypeDef
 
 HOST = re.compile(
     r"(?P<account>\d{12})\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.(amazonaws\.com(\.cn)?|on\.aws)"
 )
 CONNECT_S, READ_S, TRIES = 5, 20, 4
-DELETED_AT_ONCE = 100  # BatchDeleteImage's own limit
 NOT_ALLOWED = {
     "AccessDenied",
     "AccessDeniedException",
@@ -40,12 +37,6 @@ NOT_ALLOWED = {
     "SignatureDoesNotMatch",
     "MissingAuthenticationToken",
 }
-MANIFESTS = [
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-]
 
 
 @dataclass(frozen=True)
@@ -54,13 +45,11 @@ class StoredImage:
 
     digest: str
     tags: tuple[str, ...]
-    pushed_at: datetime
-    size_bytes: int
 
 
 @dataclass(frozen=True)
 class Login:
-    """What opens the registry's /v2/ API for some hours."""
+    """What lets docker into the registry for some hours."""
 
     username: str
     password: str = field(repr=False)
@@ -99,39 +88,11 @@ class Registry:
                 self.client.exceptions.RepositoryNotFoundException,
             ):
                 return None
-        return _stored(answer["imageDetails"][0])
-
-    def images(self, name: str) -> list[StoredImage]:
-        """All images of the repository, newest first; none when there is no such repository."""
-        with self.calling("ecr:DescribeImages", name):
-            pages = self.client.get_paginator("describe_images").paginate(
-                repositoryName=name, **self.account
-            )
-            try:
-                listed = [_stored(detail) for page in pages for detail in page["imageDetails"]]
-            except self.client.exceptions.RepositoryNotFoundException:
-                return []
-        return sorted(listed, key=lambda image: (image.pushed_at, image.digest), reverse=True)
-
-    def delete(self, name: str, digests: Sequence[str]) -> list[str]:
-        """The images are gone; the digests that the registry would not delete, and why."""
-        failures = []
-        for start in range(0, len(digests), DELETED_AT_ONCE):
-            ids = [{"imageDigest": digest} for digest in digests[start : start + DELETED_AT_ONCE]]
-            with self.calling("ecr:BatchDeleteImage", name):
-                answer = self.client.batch_delete_image(
-                    repositoryName=name,
-                    imageIds=ids,  # type: ignore[arg-type]  # a list of exactly such mappings
-                    **self.account,
-                )
-            failures += [
-                f"{failure.get('imageId', {}).get('imageDigest')}: {failure.get('failureReason')}"
-                for failure in answer.get("failures", [])
-            ]
-        return failures
+        detail = answer["imageDetails"][0]
+        return StoredImage(detail["imageDigest"], tuple(sorted(detail.get("imageTags", ()))))
 
     def login(self) -> Login:
-        """Credentials for docker and the /v2/ API; `Refused` when they are another registry's."""
+        """Credentials for docker; `Refused` when they are another registry's."""
         with self.calling("ecr:GetAuthorizationToken", self.address):
             answer = self.client.get_authorization_token()["authorizationData"][0]
         user, _, password = base64.b64decode(answer["authorizationToken"]).decode().partition(":")
@@ -194,12 +155,3 @@ def _ours(exc: aws.ClientError, action: str, about: str) -> CiError:
     if "Throttl" in code or code in {"LimitExceededException", "TooManyRequestsException"}:
         return OutsideFault(text, status="throttled")
     return Refused(text, status="registry_refused", action=action, code=code)
-
-
-def _stored(detail: "ImageDetailTypeDef") -> StoredImage:
-    return StoredImage(
-        digest=detail["imageDigest"],
-        tags=tuple(sorted(detail.get("imageTags", ()))),
-        pushed_at=detail["imagePushedAt"].astimezone(UTC),
-        size_bytes=detail.get("imageSizeInBytes", 0),
-    )

@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from ci import process
 from ci.errors import OutsideFault, Refused
@@ -22,24 +21,34 @@ PASSED_ON = (
     *("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
 )
-CONFIG = (
-    ("protocol.allow", "never"),
-    ("protocol.file.allow", "always"),
-    ("protocol.https.allow", "always"),
-    ("protocol.ssh.allow", "always"),
-    ("core.hooksPath", os.devnull),
-    ("core.fsmonitor", "false"),
-    ("core.autocrlf", "false"),
-    ("credential.helper", ""),
-    ("http.followRedirects", "false"),  # a password goes where it was meant to go, or nowhere
-    ("http.lowSpeedLimit", "1"),
-    ("http.lowSpeedTime", "30"),
-    ("gc.auto", "0"),
-    ("maintenance.auto", "false"),
-    ("submodule.recurse", "false"),
-    ("fetch.recurseSubmodules", "false"),
-    ("advice.detachedHead", "false"),
-)
+CONFIG = {
+    "protocol.allow": "never",
+    "protocol.file.allow": "always",
+    "protocol.https.allow": "always",
+    "protocol.ssh.allow": "always",
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "core.autocrlf": "false",
+    "credential.helper": "",
+    "http.followRedirects": "false",  # a password goes where it was meant to go, or nowhere
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": "30",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
+    "advice.detachedHead": "false",
+}
+ALONE = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "false",
+    "SSH_ASKPASS": "false",  # a key with a passphrase fails at once instead of asking
+    "SSH_ASKPASS_REQUIRE": "force",
+    "GIT_SSH_VARIANT": "ssh",
+    "LC_ALL": "C",  # texts are matched
+}
 ASKPASS = """\
 #!/bin/sh
 case "$1" in
@@ -47,7 +56,6 @@ Username*) printf '%s\\n' "$CI_GIT_USER" ;;
 *) printf '%s\\n' "$CI_GIT_PASSWORD" ;;
 esac
 """
-RUNS_TRIED = 100
 EXPECTED_HEAD = "CI_EXPECTED_HEAD"
 # What git runs once the server has told its branch and before a commit is sent; the server then
 # takes the commit only while its branch is still what it told. `git.was_race` knows its text.
@@ -59,6 +67,7 @@ while read -r _ _ _ head; do
   exit 1
 done
 """
+RUNS_TRIED = 100
 
 
 @dataclass(frozen=True)
@@ -97,28 +106,21 @@ class Account:
 
 
 def isolated(environ: Mapping[str, str], home: Path, account: Account, url: str) -> dict[str, str]:
-    """All that git sees: nothing of the machine's or the person's configuration, no secret."""
-    config = [*CONFIG]
-    if urlsplit(url).scheme == "http":
-        config.append(("protocol.http.allow", "always"))
+    """The environment of every git call: no configuration but ours, and no secret."""
+    config = dict(CONFIG)
+    if url.startswith("http://"):
+        config["protocol.http.allow"] = "always"
     if account.signing_key:
-        config += [("gpg.format", "ssh"), ("user.signingKey", str(account.signing_key))]
+        config |= {"gpg.format": "ssh", "user.signingKey": str(account.signing_key)}
     numbered = {"GIT_CONFIG_COUNT": str(len(config))}
-    for number, (key, value) in enumerate(config):
+    for number, (key, value) in enumerate(config.items()):
         numbered |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return {
         **{name: environ[name] for name in PASSED_ON if name in environ},
         **numbered,
+        **ALONE,
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home),
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ASKPASS": "false",
-        "SSH_ASKPASS": "false",  # a key with a passphrase fails at once instead of asking
-        "SSH_ASKPASS_REQUIRE": "force",
-        "LC_ALL": "C",
-        "GIT_SSH_VARIANT": "ssh",
         "GIT_SSH_COMMAND": _ssh_command(environ, account),
     }
 
@@ -148,39 +150,40 @@ def hooks(home: Path) -> Path:
 def _script(path: Path, text: str) -> Path:
     path.write_text(text, encoding="ascii")
     path.chmod(0o700)
-    if not _runs(path):
-        raise Refused(
-            f"no program can run in {tempfile.gettempdir()} (noexec?), and git needs one for the"
-            " credentials and one before a push; set TMPDIR to a folder where they can",
-            status="noexec",
-        )
-    return path
-
-
-def _runs(path: Path) -> bool:
     for _ in range(RUNS_TRIED):
         try:
-            return process.run([path], env={}, timeout_s=LOCAL_S).code == 0
+            if process.run([path], env={}, timeout_s=LOCAL_S).code == 0:
+                return path
+            break
         except OutsideFault as fault:
             cause = fault.__cause__
             if not isinstance(cause, OSError) or cause.errno != errno.ETXTBSY:
-                return False
+                break
         # a program that another thread started meanwhile has the file open until it has begun
         time.sleep(0.02)
-    return False
+    raise Refused(
+        f"no program can run in {tempfile.gettempdir()} (noexec?), and git needs one for the"
+        " credentials and one before a push; set TMPDIR to a folder where they can",
+        status="noexec",
+    )
 
 
 def _ssh_command(environ: Mapping[str, str], account: Account) -> str:
     """How ssh is called: without the person's configuration; without a key file, by the agent."""
     known_hosts = account.known_hosts or Path(environ.get("HOME", "/")) / ".ssh" / "known_hosts"
-    words = ["ssh", "-F", os.devnull, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
-    words += ["-o", f'UserKnownHostsFile="{_plain_path(known_hosts)}"']
-    words += ["-o", f"GlobalKnownHostsFile={os.devnull}"]
-    words += ["-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=10"]
+    options = [
+        "BatchMode=yes",
+        "StrictHostKeyChecking=yes",
+        f'UserKnownHostsFile="{_plain_path(known_hosts)}"',
+        f"GlobalKnownHostsFile={os.devnull}",
+        "ConnectTimeout=20",
+        "ServerAliveInterval=10",
+    ]
     if account.ssh_key:
-        words += ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]
-        words += ["-o", f'IdentityFile="{_plain_path(account.ssh_key)}"']
-    return shlex.join(words)
+        options += ["IdentitiesOnly=yes", "IdentityAgent=none"]
+        options.append(f'IdentityFile="{_plain_path(account.ssh_key)}"')
+    words = [word for option in options for word in ("-o", option)]
+    return shlex.join(["ssh", "-F", os.devnull, *words])
 
 
 def _plain_path(path: Path) -> str:

@@ -4,10 +4,10 @@ import delivery_lab
 import pytest
 
 from ci import catalogue
-from ci.bump.bumping import SourceHistory
 from ci.errors import Refused, UsageError
 from ci.promote import moves
 from ci.status import overview
+from ci.tools.source_repo import SourceRepo
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def promote(lab, *codes, dry_run=False):
     services = [catalogue.find(context.catalogue, code) for code in codes]
     propose = moves.promoting(
         "staging", "production", services or context.catalogue.services,
-        SourceHistory(context.root), context.now(),
+        SourceRepo(context.root), context.now(),
     )  # fmt: skip
     return moves.hand_over(
         context, lab.delivery(context), "production", propose, delivery_lab.MEANS
