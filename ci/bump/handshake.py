@@ -90,6 +90,9 @@ def hand_over(
     author: of the commit; None: the one of `ci.toml`. `OutsideFault` (race_lost) after as many
     attempts as are configured.
     """
+    if delivery.manifests.require_signature and not context.environ.get("COMMIT_SIGNING_KEY"):
+        text = "commits must be signed ([manifests] require_signature); set COMMIT_SIGNING_KEY"
+        raise Refused(text, status="unsigned")
     attempts = delivery.manifests.attempts
     own_branch = delivery.environment(environment).own_branch
     races: list[str] = []

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ci.bump import ledger
 from ci.config import ManifestsConfig
-from ci.errors import Refused
 from ci.model import Ledger
 from ci.tools.git import PrivateClone
 
@@ -35,8 +34,5 @@ def checkout(
     with ManifestRepo.opened(
         config.url, config.branch, environ, author=author, own=own_branch, sleep=sleep
     ) as repo:
-        if config.require_signature and not repo.account.signing_key:
-            text = "commits must be signed ([manifests] require_signature); set COMMIT_SIGNING_KEY"
-            raise Refused(text, status="unsigned")
         repo.refresh()
         yield repo

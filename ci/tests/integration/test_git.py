@@ -280,8 +280,12 @@ def test_a_commit_is_signed_with_the_key_that_is_there(lab, signing_key):
 def test_a_signature_that_is_asked_for_is_not_optional(lab):
     """Without a key nothing is begun."""
     lab.text = lab.text.replace("require_signature = false", "require_signature = true")
-    assert failure(lab).status == "unsigned"
+    with pytest.raises(Refused, match="COMMIT_SIGNING_KEY") as refused:
+        lab.bump(1)
+    assert refused.value.status == "unsigned"
     assert lab.server.requests == []
+    with checkout(lab) as repo:  # reading needs none
+        assert repo.history()
 
 
 def test_a_key_with_a_passphrase_fails_at_once(lab, signing_key):
