@@ -3,7 +3,7 @@
 from ci.bump import handshake, order
 from ci.bump.handshake import Means, Standing
 from ci.bump.ledger import Delivered, Entry
-from ci.bump.order import History, Verdict
+from ci.bump.order import Verdict
 from ci.config import Delivery, Environment
 from ci.context import Context
 from ci.errors import Refused
@@ -29,13 +29,29 @@ def bump(
     target = _written_by_bump(delivery, environment).name
     history = SourceRepo(context.root)
 
+    def entry(codes: list[str]) -> Entry:
+        commit = release.source_commit
+        return Entry(
+            environment=target,
+            kind="bump",
+            run_id=release.run_id,
+            delivered=[Delivered(code, release.images[code], commit) for code in codes],
+            release_tag=release.tag,
+            build=release.build,
+            build_url=release.build_url,
+            source_repo=release.source_repo,
+            source_commit=commit,
+            committed_at=release.committed_at,
+        )
+
     def propose(standing: Standing) -> tuple[list[Verdict], Entry | None]:
         verdicts = [
             _verdict(code, release, target, standing, history, diverged_too=diverged_too)
             for code in sorted(release.images)
         ]
         handshake.refuse_diverged(verdicts, "bump")
-        return verdicts, _entry(release, target, [v.code for v in verdicts if v.writes])
+        codes = [verdict.code for verdict in verdicts if verdict.writes]
+        return verdicts, entry(codes) if codes else None
 
     outcome = handshake.hand_over(context, delivery, target, propose, means=means)
     if not context.dry_run:
@@ -96,7 +112,7 @@ def _verdict(
     release: Release,
     environment: str,
     standing: Standing,
-    history: History,
+    history: SourceRepo,
     *,
     diverged_too: bool,
 ) -> Verdict:
@@ -112,21 +128,4 @@ def _verdict(
         hold=standing.ledger.holds.get((environment, code)),
         history=history,
         diverged_too=diverged_too,
-    )
-
-
-def _entry(release: Release, environment: str, codes: list[str]) -> Entry | None:
-    if not codes:
-        return None
-    return Entry(
-        environment=environment,
-        kind="bump",
-        run_id=release.run_id,
-        delivered=[Delivered(code, release.images[code], release.source_commit) for code in codes],
-        release_tag=release.tag,
-        build=release.build,
-        build_url=release.build_url,
-        source_repo=release.source_repo,
-        source_commit=release.source_commit,
-        committed_at=release.committed_at,
     )

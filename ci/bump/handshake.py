@@ -13,7 +13,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ci.bump import ledger, manifest_repo
 from ci.bump.ledger import Entry
@@ -23,10 +23,9 @@ from ci.bump.rendering import Gate, Renderer
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import OutsideFault, Refused
-from ci.manifests import Reading, ScalarChange, current_image, set_image
+from ci.manifests import Reading, current_image, set_image
 from ci.model import Catalogue, Deployment, ImageRef, Ledger
 from ci.outcome import Outcome
-from ci.tools.git import Pushed
 
 FAULTS_MAX = 3  # of the network, before it is somebody else's turn to try again
 BACKOFF_S, BACKOFF_MAX_S = 0.15, 2.5
@@ -71,7 +70,7 @@ class Prepared:
 
     verdicts: Sequence[Verdict]
     entry: Entry | None = None
-    changes: Mapping[str, Sequence[ScalarChange]] = field(default_factory=dict)  # by file
+    paths: Sequence[str] = ()
     diff: str = ""
     message: str = ""
 
@@ -109,9 +108,9 @@ def hand_over(
             facts = {"attempts": attempt, "races": races, "branch": own_branch, "link": None}
             if context.dry_run or ready.entry is None:
                 return _outcome(environment, ready, facts, None)
-            sha = repo.commit(ready.message, sorted(ready.changes))
+            sha = repo.commit(ready.message, ready.paths)
             means.at("committed")
-            pushed = _push(repo)
+            pushed = repo.push()
             means.at("pushed")
             if pushed.landed:
                 link = pushed.link if own_branch else None
@@ -120,8 +119,10 @@ def hand_over(
                 faults += 1
                 if faults >= FAULTS_MAX or not isinstance(pushed.error, OutsideFault):
                     raise pushed.error
-            races.append(_verdict_line(pushed.said))
-            means.sleep(_pause_s(attempt))
+            races.append((pushed.said.splitlines() or [""])[-1][:200])
+            # longer with each attempt, and by chance, so that the same ones do not meet again
+            most_s = min(BACKOFF_MAX_S, BACKOFF_S * 2**attempt)
+            means.sleep(random.uniform(0, most_s))  # noqa: S311 (no secret)
             repo.refresh()
             means.at("fetched")
             if repo.contains(sha):  # it had arrived; only the answer was lost
@@ -164,26 +165,23 @@ def refuse_diverged(verdicts: Sequence[Verdict], kind: str) -> None:
 
 
 def _prepare(gate: Gate, verdicts: Sequence[Verdict], entry: Entry) -> Prepared:
-    edits, changes, entry = _edit(gate, entry)
+    edits, entry = _edit(gate, entry)
     moves = entry.kind in {"bump", "promote"}
     status = "already" if moves and not edits else MOVES[entry.kind]
     verdicts = [replace(v, status=status) if v.writes else v for v in verdicts]
     if status == "already":
         return Prepared(verdicts)
     gate.write(entry, edits)
-    return Prepared(verdicts, entry, changes, gate.repo.diff(), ledger.message(entry))
+    return Prepared(verdicts, entry, sorted(edits), gate.repo.diff(), ledger.message(entry))
 
 
-def _edit(
-    gate: Gate, entry: Entry
-) -> tuple[dict[str, bytes], dict[str, list[ScalarChange]], Entry]:
-    """The files as they are to be, what changes in them, and the entry that knows what was.
+def _edit(gate: Gate, entry: Entry) -> tuple[dict[str, bytes], Entry]:
+    """The files as they are to be, where that is a change, and the entry that knows what was.
 
     All or nothing: a file or a key that is missing ends it before anything is written.
     """
     before: dict[str, bytes] = {}
     after: dict[str, bytes] = {}
-    changes: dict[str, list[ScalarChange]] = {}
     delivered = []
     for change in entry.delivered:
         service = gate.catalogue.service(change.code)
@@ -198,18 +196,9 @@ def _edit(
             pin=target.pin or "digest", same_image=True, file=target.file,
         )  # fmt: skip
         after[target.file] = edited.content
-        if edited.changes:
-            changes.setdefault(target.file, []).extend(edited.changes)
         delivered.append(replace(change, was=str(edited.before)))
     edits = {path: content for path, content in after.items() if content != before[path]}
-    return edits, changes, replace(entry, delivered=delivered)
-
-
-def _push(repo: ManifestRepo) -> Pushed:
-    try:
-        return repo.push()
-    except OutsideFault as fault:
-        return Pushed(landed=False, error=fault, said=str(fault))
+    return edits, replace(entry, delivered=delivered)
 
 
 def _outcome(
@@ -244,11 +233,6 @@ def _outcome(
         {
             "environment": environment,
             "services": {v.code: {"status": v.status, "text": v.text} for v in verdicts},
-            "changes": [
-                {"file": file} | change._asdict()
-                for file, changes in ready.changes.items()
-                for change in changes
-            ],
             "diff": ready.diff,
             "commit_message": ready.message,
             "commit": commit,
@@ -266,15 +250,3 @@ def _headline(entry: Entry) -> str:
     tags = ", ".join(sorted({change.image.tag for change in entry.delivered}))
     held = ", held" if entry.holds else ""
     return f"{what} → {entry.environment} {tags}{held}"
-
-
-def _pause_s(attempt: int) -> float:
-    """Longer with each attempt, and by chance, so that the same ones do not meet again."""
-    most = min(BACKOFF_MAX_S, BACKOFF_S * 2**attempt)
-    return random.uniform(0, most)  # noqa: S311  no secret
-
-
-def _verdict_line(said: str) -> str:
-    """The one line in which a server says that somebody was first."""
-    lines = [line for line in said.splitlines() if line.startswith("!")] or [said]
-    return lines[-1].replace("\t", " ").strip()[:200]

@@ -4,9 +4,7 @@ A delivery is one commit. Its last paragraph are trailers, which is all that is 
 
     staging: das 117-0a1b2c3d → 118-1a2b3c4d, dis 117-… → 118-…
                                                               subject: environment: what moved
-    - das 117-0a1b2c3d → 118-1a2b3c4d                         body, for people
-    - Built from 1a2b3c4d5e6f
-    - Built by <https://…>
+    - das 117-0a1b2c3d → 118-1a2b3c4d                         body: each of them
 
     Environment: staging                                      trailers, for the next run
     Kind: bump | promote | rollback | release
@@ -22,7 +20,7 @@ that could end a line is ever written, so no reason, address or tag can forge a 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ci.errors import Refused
@@ -66,9 +64,10 @@ class Entry:
 
 def message(entry: Entry) -> str:
     """The whole commit message of a delivery."""
-    paragraphs = [_subject(entry), *_body(entry)]
-    paragraphs.append("\n".join(f"{key}: {value}" for key, value in trailers(entry)))
-    return "\n\n".join(paragraphs) + "\n"
+    moves = [f"- {_move(change)}" for change in entry.delivered]
+    lines = [f"{key}: {value}" for key, value in trailers(entry)]
+    paragraphs = ["\n".join(paragraph) for paragraph in (moves, lines) if paragraph]
+    return "\n\n".join([_subject(entry), *paragraphs]) + "\n"
 
 
 def trailers(entry: Entry) -> list[tuple[str, str]]:
@@ -107,15 +106,12 @@ def read(commits: Iterable[ManifestCommit]) -> Ledger:
     """What the history tells; `commits` newest first, as git has them."""
     deployments: dict[tuple[str, str], list[Deployment]] = {}
     holds: dict[tuple[str, str], Hold] = {}
-    runs: dict[str, set[str]] = {}
     origins: dict[str, Deployment] = {}  # image → who first delivered it
     for commit in reversed(list(commits)):
         first = dict(reversed(commit.trailers))  # of a key that comes twice, the first
         environment, kind = first.get("Environment"), first.get("Kind")
         if not environment or kind not in KINDS:
             continue
-        if run_id := first.get("Ci-Run-Id"):
-            runs.setdefault(environment, set()).add(run_id)
         for deployment in _deployments(commit, first, environment, kind, origins):
             origins.setdefault(str(deployment.image), deployment)
             deployments.setdefault((environment, deployment.code), []).insert(0, deployment)
@@ -126,7 +122,7 @@ def read(commits: Iterable[ManifestCommit]) -> Ledger:
                 holds[environment, code] = hold
             elif word == "Release" and code:  # Release-Tag ends the hold of nobody
                 holds.pop((environment, code), None)
-    return Ledger(deployments, holds, {name: frozenset(ids) for name, ids in runs.items()})
+    return Ledger(deployments, holds)
 
 
 def _deployments(
@@ -148,30 +144,23 @@ def _deployments(
         source = first.get(f"Source-Commit-{code}") or first.get("Source-Commit", "")
         if origin and (image.digest or not COMMIT.fullmatch(source)):
             source = origin.source_commit  # one digest has one source, whatever a later commit says
-        source = source if COMMIT.fullmatch(source) else ""
-        if not source:
+        if not COMMIT.fullmatch(source):
             continue
-        made = Deployment(
+        builder = origin if origin and kind != "bump" else None  # says more than who moved it
+        said = first.get
+        yield Deployment(
             environment=environment,
             code=code,
             image=image,
             source_commit=source,
-            committed_at=_time(first.get("Source-Committed-At")),
-            build=first.get("Build-Number"),
-            build_url=first.get("Build-URL"),
-            run_id=first.get("Ci-Run-Id", ""),
+            committed_at=builder.committed_at if builder else _time(said("Source-Committed-At")),
+            build=builder.build if builder else said("Build-Number"),
+            build_url=builder.build_url if builder else said("Build-URL"),
+            run_id=said("Ci-Run-Id", ""),
             manifest_commit=commit.sha,
             at=commit.at,
             kind=kind,
         )
-        if kind != "bump" and origin:  # who built it says more than who moved it
-            made = replace(
-                made,
-                committed_at=origin.committed_at,
-                build=origin.build,
-                build_url=origin.build_url,
-            )
-        yield made
 
 
 def _time(text: str | None) -> datetime | None:
@@ -201,16 +190,3 @@ def _move(change: Delivered) -> str:
     rest = UNPRINTABLE.sub("?", change.was).partition("@")[0]
     before = f"{rest.rsplit('/', 1)[-1].rpartition(':')[2] or '?'} → " if change.was else ""
     return f"{change.code} {before}{change.image.tag}"
-
-
-def _body(entry: Entry) -> list[str]:
-    moves = [_move(change) for change in sorted(entry.delivered, key=lambda change: change.code)]
-    notes = [
-        f"{code} stays here until `ci release {code}`: {why}" for code, why in entry.holds.items()
-    ]
-    notes += [f"{code} follows again: {why}" for code, why in entry.releases.items()]
-    if entry.source_commit:
-        notes.append(f"Built from {entry.source_commit[:12]}")
-    if entry.build_url:
-        notes.append(f"Built by <{entry.build_url}>")
-    return ["\n".join(f"- {line}" for line in lines) for lines in (moves, notes) if lines]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ci.bump import ledger
 from ci.config import ManifestsConfig
 from ci.model import Ledger
+from ci.tools import scratch
 from ci.tools.git import PrivateClone
 
 
@@ -30,9 +31,8 @@ def checkout(
 
     own_branch: where commits go for a pull request; None: to the branch of `ci.toml` itself.
     """
-    author = author or (config.author_name, config.author_email)
-    with ManifestRepo.opened(
-        config.url, config.branch, environ, author=author, own=own_branch, sleep=sleep
-    ) as repo:
+    with scratch.folder("manifests") as kept:
+        repo = ManifestRepo(kept, config, environ, own_branch, sleep)
+        repo.author = author or repo.author
         repo.refresh()
         yield repo

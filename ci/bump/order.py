@@ -6,24 +6,10 @@ the history of the source knows which commit holds the other.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from ci.errors import Refused
 from ci.model import Deployment, Hold
-
-
-class History(Protocol):
-    """The history of the source."""
-
-    @property
-    def is_shallow(self) -> bool:
-        """Whether it was cut off, so that it can say yes and not no."""
-
-    def knows(self, commit: str) -> bool:
-        """Whether that commit is in it."""
-
-    def is_ancestor(self, older: str, newer: str) -> bool:
-        """Whether `newer` contains `older`; False where either is not known."""
+from ci.tools.source_repo import SourceRepo
 
 
 @dataclass(frozen=True)
@@ -47,7 +33,7 @@ def decide(
     *,
     running: Deployment | None,
     hold: Hold | None,
-    history: History,
+    history: SourceRepo,
     diverged_too: bool = False,
 ) -> Verdict:
     """The verdict on a service that is to run an image built from `ours`, committed at `our_time`.

@@ -16,7 +16,7 @@ from datetime import datetime
 from ci.bump import handshake, order
 from ci.bump.handshake import Means, Propose, Standing, shows
 from ci.bump.ledger import Delivered, Entry, one_line
-from ci.bump.order import History, Verdict
+from ci.bump.order import Verdict
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import Refused, UsageError
@@ -73,7 +73,7 @@ def promoting(
     source: str,
     target: str,
     services: Sequence[Service],
-    history: History,
+    history: SourceRepo,
     now: datetime,
     *,
     diverged_too: bool = False,

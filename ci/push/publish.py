@@ -35,7 +35,8 @@ def main(context: Context, delivery: Delivery, services: Sequence[Service]) -> O
     registry = Registry(delivery.registry.address, context.environ)
     for service in services:
         refuse_mutable(registry, delivery.registry.repository(service), tag)
-    run = _Run(context, delivery, facts, registry, Docker(context.root, context.environ))
+    docker = Docker(context.root, context.environ)
+    run = _Run(context, delivery, facts, tag, registry, docker)
     decisions = {service.code: run.look(service) for service in services}
     refused = {code: decision for code, decision in decisions.items() if decision.do == REFUSED}
     if refused:
@@ -100,30 +101,24 @@ def refuse_mutable(registry: Registry, name: str, tag: str) -> None:
 
     Immutable tags are what the rest of delivery believes in.
     """
+    mend = "aws ecr {} --repository-name " + name + " --image-tag-mutability IMMUTABLE"
     with registry.calling("ecr:DescribeRepositories", name):
         try:
             answer: Any = registry.client.describe_repositories(
                 repositoryNames=[name], **registry.account
             )
         except registry.client.exceptions.RepositoryNotFoundException as exc:
-            command = f"aws ecr create-repository --repository-name {name} --image-tag-mutability"
-            command += " IMMUTABLE --image-scanning-configuration scanOnPush=true"
+            command = mend.format("create-repository")
             text = f"the registry has no repository {name}; make it once: {command}"
-            raise Refused(text, status="no_repository", repository=name) from exc
+            text += " --image-scanning-configuration scanOnPush=true"
+            raise Refused(text, status="no_repository") from exc
     described = answer["repositories"][0]
     mutability = described.get("imageTagMutability", "MUTABLE")
     filters = described.get("imageTagMutabilityExclusionFilters") or ()
     if not publication.keeps_tag(mutability, [entry["filter"] for entry in filters], tag):
-        command = (
-            f"aws ecr put-image-tag-mutability --repository-name {name} --image-tag-mutability"
-        )
-        raise Refused(
-            f"tags in repository {name} can be overwritten ({mutability}): what a manifest"
-            f" references could change under it; mend it once: {command} IMMUTABLE",
-            status="mutable_repository",
-            repository=name,
-            mutability=mutability,
-        )
+        text = f"tags in repository {name} can be overwritten ({mutability}): what a manifest"
+        text += f" references could change; mend it once: {mend.format('put-image-tag-mutability')}"
+        raise Refused(text, status="mutable_repository")
 
 
 @dataclass(frozen=True)
@@ -133,29 +128,29 @@ class _Run:
     context: Context
     delivery: Delivery
     facts: BuildFacts
+    tag: str
     registry: Registry
     docker: Docker
 
     def look(self, service: Service) -> Decision:
-        """What to do with the image of the service."""
+        """What to do with the image of the service; a stored one is pulled to be compared."""
         local = self.docker.inspect(image(self.delivery, service, self.facts).name)
-        stored = self._stored(service)
-        tag = self._target(service).tag
-        return publication.decide(local["Id"] if local else None, stored, tag, self.facts.commit)
+        found = self.registry.find(self.delivery.registry.repository(service), self.tag)
+        stored = None
+        if found:
+            repository = self.delivery.registry.image(service, self.tag).repository
+            stored = self._pulled(f"{repository}@{found.digest}", found.digest)
+        local_id = local["Id"] if local else None
+        return publication.decide(local_id, stored, self.tag, self.facts.commit)
 
-    def _stored(self, service: Service) -> Stored | None:
-        target = self._target(service)
-        found = self.registry.find(self.delivery.registry.repository(service), target.tag)
-        if found is None:
-            return None
-        pinned = f"{target.repository}@{found.digest}"
+    def _pulled(self, name: str, digest: str) -> Stored:
         with self.docker.logged_in(self.registry.login()) as docker:
-            docker.good(["docker", "pull", "--quiet", pinned], PUSH_S)
-        pulled = self.docker.inspect(pinned)
-        self.docker.call(["docker", "rmi", pinned])  # the name, and what only it had
+            docker.good(["docker", "pull", "--quiet", name], PUSH_S)
+        pulled = self.docker.inspect(name)
+        self.docker.call(["docker", "rmi", name])  # the name, and what only it had
         if pulled is None:
-            raise OutsideFault(f"{pinned} was pulled, but the engine does not have it")
-        return Stored(found.digest, pulled["Id"], pulled["Config"].get("Labels") or {})
+            raise OutsideFault(f"{name} was pulled, but the engine does not have it")
+        return Stored(digest, pulled["Id"], pulled["Config"].get("Labels") or {})
 
     def push(self, service: Service) -> str:
         """The image is in the registry; its digest, from there.
@@ -163,8 +158,9 @@ class _Run:
         What breaks is tried again, each time with a login of its own, for the fault may have been
         the login's end.
         """
-        local, target = image(self.delivery, service, self.facts).name, str(self._target(service))
-        with self.context.screen.step(f"{service.code}: push {self._target(service).tag}"):
+        local = image(self.delivery, service, self.facts).name
+        target = str(self.delivery.registry.image(service, self.tag))
+        with self.context.screen.step(f"{service.code}: push {self.tag}"):
             for left in reversed(range(TRIES)):
                 try:
                     with self.docker.logged_in(self.registry.login()) as docker:
@@ -189,14 +185,9 @@ class _Run:
         raise OutsideFault(f"docker push {target}, tried {TRIES} times:\n{fault}")
 
     def _read_back(self, service: Service, said: str | None) -> str:
-        target = self._target(service)
-        stored = self.registry.find(self.delivery.registry.repository(service), target.tag)
+        stored = self.registry.find(self.delivery.registry.repository(service), self.tag)
         digest = stored.digest if stored else None
         why = publication.differs(said, digest)
         if why or digest is None:
-            raise Refused(f"{service.code}:{target.tag}: {why}", status="digest_mismatch")
+            raise Refused(f"{service.code}:{self.tag}: {why}", status="digest_mismatch")
         return digest
-
-    def _target(self, service: Service) -> ImageRef:
-        tag = build_facts.tag(self.delivery.tag, self.facts)
-        return self.delivery.registry.image(service, tag)

@@ -27,16 +27,12 @@ HOST = re.compile(
     r"(?P<account>\d{12})\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.(amazonaws\.com(\.cn)?|on\.aws)"
 )
 CONNECT_S, READ_S, TRIES = 5, 20, 4
-NOT_ALLOWED = {
-    "AccessDenied",
-    "AccessDeniedException",
-    "UnauthorizedOperation",
-    "UnrecognizedClientException",
-    "InvalidClientTokenId",
-    "InvalidSignatureException",
-    "SignatureDoesNotMatch",
-    "MissingAuthenticationToken",
-}
+NOT_ALLOWED = re.compile(
+    "AccessDenied|UnauthorizedOperation|UnrecognizedClient|InvalidClientTokenId"
+    "|InvalidSignature|SignatureDoesNotMatch|MissingAuthenticationToken"
+)
+EXPIRED = re.compile("ExpiredToken|RequestExpired")
+THROTTLED = re.compile("Throttl|LimitExceeded|TooManyRequests")
 
 
 @dataclass(frozen=True)
@@ -66,27 +62,22 @@ class Registry:
 
     def __init__(self, address: str, environ: Mapping[str, str]) -> None:
         if not address:
-            raise Refused(
-                "no registry is known: set ECR_REGISTRY, or address under [registry] in ci/ci.toml",
-                status="unconfigured",
-            )
+            text = "no registry is known: set ECR_REGISTRY, or address under [registry] in ci.toml"
+            raise Refused(text, status="unconfigured")
         self.address = address
         named = HOST.fullmatch(address)
         self.account: dict[str, Any] = {"registryId": named["account"]} if named else {}
-        region = named["region"] if named else None
-        self.client = _client(region, environ)
+        self.client = _client(named["region"] if named else None, environ)
 
     def find(self, name: str, tag: str) -> StoredImage | None:
         """The image behind a tag; None when tag or repository is not there."""
+        not_there = self.client.exceptions
         with self.calling("ecr:DescribeImages", name):
             try:
                 answer = self.client.describe_images(
                     repositoryName=name, imageIds=[{"imageTag": tag}], **self.account
                 )
-            except (
-                self.client.exceptions.ImageNotFoundException,
-                self.client.exceptions.RepositoryNotFoundException,
-            ):
+            except (not_there.ImageNotFoundException, not_there.RepositoryNotFoundException):
                 return None
         detail = answer["imageDetails"][0]
         return StoredImage(detail["imageDigest"], tuple(sorted(detail.get("imageTags", ()))))
@@ -98,10 +89,8 @@ class Registry:
         user, _, password = base64.b64decode(answer["authorizationToken"]).decode().partition(":")
         host = answer["proxyEndpoint"].partition("://")[2]
         if host != self.address:
-            raise Refused(
-                f"these AWS credentials are for {host}; images go to {self.address}",
-                status="other_registry",
-            )
+            text = f"these AWS credentials are for {host}; images go to {self.address}"
+            raise Refused(text, status="other_registry")
         return Login(user, password, host)
 
     @contextlib.contextmanager
@@ -120,38 +109,32 @@ class Registry:
 
 
 def _client(region: str | None, environ: Mapping[str, str]) -> "ECRClient":
-    keys = {
-        "aws_access_key_id": environ.get("AWS_ACCESS_KEY_ID"),
-        "aws_secret_access_key": environ.get("AWS_SECRET_ACCESS_KEY"),
-        "aws_session_token": environ.get("AWS_SESSION_TOKEN"),
-    }
-    given = {name: value for name, value in keys.items() if value}
-    region = region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
     endpoint = environ.get("AWS_ENDPOINT_URL_ECR") or environ.get("AWS_ENDPOINT_URL")
-    config = Config(
-        connect_timeout=CONNECT_S,
-        read_timeout=READ_S,
-        retries={"mode": "standard", "total_max_attempts": TRIES},
-    )
+    retries: Any = {"mode": "standard", "total_max_attempts": TRIES}
     try:
-        client: ECRClient = boto3.session.Session(region_name=region, **given).client(  # type: ignore[arg-type]
-            "ecr", endpoint_url=endpoint or None, config=config
+        session = boto3.session.Session(
+            aws_access_key_id=environ.get("AWS_ACCESS_KEY_ID") or None,
+            aws_secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY") or None,
+            aws_session_token=environ.get("AWS_SESSION_TOKEN") or None,
+            region_name=region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"),
         )
+        config = Config(connect_timeout=CONNECT_S, read_timeout=READ_S, retries=retries)
+        return session.client("ecr", endpoint_url=endpoint or None, config=config)
     except aws.NoRegionError as exc:
         raise Refused("no AWS region: set AWS_REGION", status="no_region") from exc
     except (aws.BotoCoreError, ValueError) as exc:
         raise Refused(f"AWS settings make no sense: {exc}", status="no_credentials") from exc
-    return client
 
 
 def _ours(exc: aws.ClientError, action: str, about: str) -> CiError:
-    code = exc.response.get("Error", {}).get("Code", "")
-    text = f"{action} on {about}: {code}: {exc.response.get('Error', {}).get('Message', '')}"
-    if code in NOT_ALLOWED:
-        return Refused(text, status="not_allowed", action=action)
+    error = exc.response.get("Error", {})
+    code = error.get("Code", "")
+    text = f"{action} on {about}: {code}: {error.get('Message', '')}"
     status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-    if code in {"ExpiredTokenException", "ExpiredToken", "RequestExpired"} or status >= 500:
+    if NOT_ALLOWED.match(code):
+        return Refused(text, status="not_allowed", action=action)
+    if EXPIRED.match(code) or status >= 500:
         return OutsideFault(text)
-    if "Throttl" in code or code in {"LimitExceededException", "TooManyRequestsException"}:
+    if THROTTLED.search(code):
         return OutsideFault(text, status="throttled")
     return Refused(text, status="registry_refused", action=action, code=code)

@@ -11,17 +11,16 @@ comes from outside (an address, a branch, a message) is validated first or goes 
 import contextlib
 import errno
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Self
 
 from ci import process
+from ci.config import ManifestsConfig
 from ci.errors import CiError, OutsideFault, Refused
 from ci.model import COMMIT, ManifestCommit
 from ci.process import Done
-from ci.tools import git_environment, scratch
+from ci.tools import git_environment
 from ci.tools.git_address import check_branch, check_url, without_credentials
 from ci.tools.git_answers import (
     PULL_REQUEST,
@@ -32,7 +31,6 @@ from ci.tools.git_answers import (
     trailers_of,
     was_race,
 )
-from ci.tools.git_environment import Account
 from ci.tools.source_repo import LOCAL_S, utc
 
 NETWORK_S = 300.0
@@ -59,59 +57,40 @@ class Pushed:
         return match[1] if match else None
 
 
-@dataclass
 class PrivateClone:
     """A clone in a private temporary folder, of one branch, that only this process knows.
 
-    folder: the working tree. home: what git takes for the person's folder. author: who commits.
-    own: the branch that is pushed, where it is not `branch`. head: what it stands on; tip: where
-    the pushed branch was on the server, None: nowhere.
+    folder: the working tree. author: who commits. own: the branch that is pushed, where it is not
+    the configured one. head: what it stands on; tip: where the pushed branch was on the server,
+    None: nowhere.
     """
 
-    folder: Path
-    home: Path
-    url: str
-    branch: str
-    own: str | None
-    account: Account
-    environ: Mapping[str, str]
-    credentials: Mapping[str, str] = field(repr=False)
-    author: tuple[str, str]
-    sleep: Callable[[float], None] = time.sleep
-    head: str = ""
-    tip: str | None = None
-
-    @classmethod
-    @contextlib.contextmanager
-    def opened(
-        cls,
-        url: str,
-        branch: str,
+    def __init__(
+        self,
+        kept: Path,
+        config: ManifestsConfig,
         environ: Mapping[str, str],
-        *,
-        author: tuple[str, str],
-        own: str | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> Iterator[Self]:
-        """A clone of one branch, empty until its first `refresh`, gone after the block."""
-        account = Account.of(environ)
-        check_url(url, plain_http=account.plain_http)
-        for name in (branch, own or branch):
-            check_branch(name)
-        with scratch.folder("manifests") as kept:
-            home, folder = kept / "home", kept / "clone"
-            home.mkdir()
+        own: str | None,
+        sleep: Callable[[float], None],
+    ) -> None:
+        plain_http = environ.get("MANIFEST_REPO_PLAIN_HTTP", "").lower() in {"1", "true", "yes"}
+        self.url = check_url(config.url, plain_http=plain_http)
+        self.branch, self.own = check_branch(config.branch), own and check_branch(own)
+        self.author = (config.author_name, config.author_email)
+        self.folder, self._home = kept / "clone", kept / "home"
+        self.head = ""
+        self.tip: str | None = None
+        self._sleep = sleep
+        self._signs = bool(environ.get("COMMIT_SIGNING_KEY"))
+        for folder in (self.folder, self._home):
             folder.mkdir()
-            isolated = git_environment.isolated(environ, home, account, url)
-            credentials = git_environment.credentials(home, account)
-            clone = cls(
-                folder, home, url, branch, own, account, isolated, credentials, author, sleep
-            )
-            clone.must("init", "--quiet", "--template=", ".")
-            (folder / ".git" / "info").mkdir(exist_ok=True)
-            (folder / ".git" / "info" / "attributes").write_text(ATTRIBUTES, encoding="ascii")
-            clone.must("remote", "add", "--end-of-options", "origin", url)
-            yield clone
+        self.environ = git_environment.isolated(environ, self._home, self.url)
+        self._credentials = git_environment.credentials(environ, self._home)
+        self.must("init", "--quiet", "--template=", ".")
+        info = self.folder / ".git" / "info"
+        info.mkdir(exist_ok=True)
+        (info / "attributes").write_text(ATTRIBUTES, encoding="ascii")
+        self.must("remote", "add", "--end-of-options", "origin", self.url)
 
     def run(
         self,
@@ -121,12 +100,12 @@ class PrivateClone:
         extra: Mapping[str, str] | None = None,
     ) -> Done:
         """One git command in this clone; its output without the password."""
-        env = {**self.environ, **(self.credentials if network else {}), **(extra or {})}
+        env = {**self.environ, **(self._credentials if network else {}), **(extra or {})}
         timeout_s = NETWORK_S if network else LOCAL_S
         done = process.run(
             ["git", *argv], cwd=self.folder, env=env, timeout_s=timeout_s, given=given
         )
-        if secret := self.account.password:
+        if secret := self._credentials.get("CI_GIT_PASSWORD"):
             texts = (text.replace(secret, "••••") for text in (done.stdout, done.stderr))
             return Done(done.code, *texts)
         return done
@@ -146,7 +125,7 @@ class PrivateClone:
         for pause_s in PAUSES_S:
             with contextlib.suppress(OutsideFault):
                 return self._refresh()
-            self.sleep(pause_s)
+            self._sleep(pause_s)
         return self._refresh()
 
     def _refresh(self) -> str:
@@ -237,7 +216,7 @@ class PrivateClone:
         if paths:
             self.must("add", "--", *(f":(literal){path}" for path in paths))
         flags = [] if paths else ["--allow-empty"]
-        flags.append("--gpg-sign" if self.account.signing_key else "--no-gpg-sign")
+        flags.append("--gpg-sign" if self._signs else "--no-gpg-sign")
         done = self.run(
             "commit", "--quiet", "--no-verify", "--cleanup=verbatim", "--file=-", *flags,
             given=message.encode(), extra=identity,
@@ -257,7 +236,7 @@ class PrivateClone:
         while another push holds the lock. All else was refused or failed. Also a branch that was
         set back is not pushed to: git alone would take our commit for a fast-forward of it.
         """
-        ours, hooks = self.must("rev-parse", "HEAD").strip(), git_environment.hooks(self.home)
+        ours, hooks = self.must("rev-parse", "HEAD").strip(), git_environment.hooks(self._home)
         branch = self.own or self.branch
         try:
             done = self.run(
@@ -273,7 +252,10 @@ class PrivateClone:
             error, said = self._fault(done, "pushing to"), done.text
             if done.code == 0:
                 return Pushed(landed=True, said=said)
-        now = self._remote_head(branch)
+        try:
+            now = self._remote_head(branch)
+        except OutsideFault as fault:
+            return Pushed(landed=False, error=fault, said=str(fault))
         if now == ours:
             return Pushed(landed=True, said=said)  # it arrived, only the answer was lost
         if now != self.tip or was_race(said):
@@ -303,12 +285,11 @@ class PrivateClone:
 
     def history(self) -> list[ManifestCommit]:
         """All commits of the branch, newest first, with their trailers."""
-        listed = self.must("log", "--topo-order", "-z", "--format=%H%n%ct%n%an%n%B", self.head)
+        listed = self.must("log", "--topo-order", "-z", "--format=%H%n%ct%n%B", self.head)
         commits = []
         for entry in listed.rstrip("\0").split("\0"):
-            sha, at, author, message = entry.split("\n", 3)
-            subject = message.partition("\n")[0]
-            commits.append(ManifestCommit(sha, utc(at), author, subject, trailers_of(message)))
+            sha, at, message = entry.split("\n", 2)
+            commits.append(ManifestCommit(sha, utc(at), trailers_of(message)))
         return commits
 
     @property

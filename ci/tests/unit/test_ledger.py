@@ -40,12 +40,9 @@ def entry(**other):
 def commits(*messages):
     """Commits with these messages, given oldest first, as git lists them."""
     made = [
-        ManifestCommit(
-            f"{number:040x}", AT + timedelta(hours=number), "x", text.split("\n")[0],
-            trailers_of(text),
-        )
+        ManifestCommit(f"{number:040x}", AT + timedelta(hours=number), trailers_of(text))
         for number, text in enumerate(messages, 1)
-    ]  # fmt: skip
+    ]
     return made[::-1]
 
 
@@ -57,7 +54,7 @@ def test_a_message_reads_back_as_what_was_delivered():
     runs = book.running("staging", "das")
     assert (runs.image, runs.source_commit, runs.committed_at) == (image("1-a"), A, AT)
     assert (runs.build, runs.build_url, runs.kind) == ("1", "https://jenkins.example/1/", "bump")
-    assert book.runs == {"staging": {"hub-1-aaaaaaaa"}}
+    assert runs.run_id == "hub-1-aaaaaaaa"
     assert book.running("production", "das") is None
 
 
