@@ -29,29 +29,20 @@ def bump(
     target = _written_by_bump(delivery, environment).name
     history = SourceRepo(context.root)
 
-    def entry(codes: list[str]) -> Entry:
-        commit = release.source_commit
-        return Entry(
-            environment=target,
-            kind="bump",
-            run_id=release.run_id,
-            delivered=[Delivered(code, release.images[code], commit) for code in codes],
-            release_tag=release.tag,
-            build=release.build,
-            build_url=release.build_url,
-            source_repo=release.source_repo,
-            source_commit=commit,
-            committed_at=release.committed_at,
-        )
-
     def propose(standing: Standing) -> tuple[list[Verdict], Entry | None]:
         verdicts = [
             _verdict(code, release, target, standing, history, diverged_too=diverged_too)
             for code in sorted(release.images)
         ]
         handshake.refuse_diverged(verdicts, "bump")
-        codes = [verdict.code for verdict in verdicts if verdict.writes]
-        return verdicts, entry(codes) if codes else None
+        delivered = [
+            Delivered(verdict.code, release.images[verdict.code], release.source_commit)
+            for verdict in verdicts
+            if verdict.writes
+        ]
+        if not delivered:
+            return verdicts, None
+        return verdicts, Entry(target, "bump", release.run_id, delivered, release)
 
     outcome = handshake.hand_over(context, delivery, target, propose, means=means)
     if not context.dry_run:

@@ -119,7 +119,7 @@ def hand_over(
                 faults += 1
                 if faults >= FAULTS_MAX or not isinstance(pushed.error, OutsideFault):
                     raise pushed.error
-            races.append((pushed.said.splitlines() or [""])[-1][:200])
+            races.append(pushed.reason)
             # longer with each attempt, and by chance, so that the same ones do not meet again
             most_s = min(BACKOFF_MAX_S, BACKOFF_S * 2**attempt)
             means.sleep(random.uniform(0, most_s))  # noqa: S311 (no secret)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ci.errors import Refused
-from ci.model import COMMIT, Deployment, Hold, ImageRef, Ledger, ManifestCommit
+from ci.model import COMMIT, Deployment, Hold, ImageRef, Ledger, ManifestCommit, Release
 
 KINDS = ("bump", "promote", "rollback", "release")
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -46,18 +46,16 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Entry:
-    """One delivery, before it is a commit. holds, releases: service code → reason."""
+    """One delivery, before it is a commit. holds, releases: service code → reason.
+
+    origin: the build that all images come from; None: from several, or no image moves.
+    """
 
     environment: str
     kind: str
     run_id: str
     delivered: Sequence[Delivered] = ()
-    release_tag: str | None = None
-    build: str | None = None
-    build_url: str | None = None
-    source_repo: str | None = None
-    source_commit: str | None = None
-    committed_at: datetime | None = None
+    origin: Release | Deployment | None = None
     holds: Mapping[str, str] = field(default_factory=dict)
     releases: Mapping[str, str] = field(default_factory=dict)
 
@@ -74,17 +72,19 @@ def trailers(entry: Entry) -> list[tuple[str, str]]:
     """(key, value) in the order of the message; `Refused` for a value that is not one line."""
     assert entry.kind in KINDS
     usual = Counter(change.source_commit for change in entry.delivered).most_common(1)
-    common = entry.source_commit or (usual[0][0] if usual else None)
+    common = usual[0][0] if usual else None
+    origin, tags = entry.origin, {change.image.tag for change in entry.delivered}
+    committed_at = origin.committed_at if origin else None
     trailers: list[tuple[str, str | None]] = [
         ("Environment", entry.environment),
         ("Kind", entry.kind),
         ("Ci-Run-Id", entry.run_id),
-        ("Release-Tag", entry.release_tag),
-        ("Build-Number", entry.build),
-        ("Build-URL", entry.build_url),
-        ("Source-Repo", entry.source_repo),
+        ("Release-Tag", tags.pop() if len(tags) == 1 else None),
+        ("Build-Number", origin.build if origin else None),
+        ("Build-URL", origin.build_url if origin else None),
+        ("Source-Repo", origin.source_repo if isinstance(origin, Release) else None),
         ("Source-Commit", common),
-        ("Source-Committed-At", entry.committed_at.isoformat() if entry.committed_at else None),
+        ("Source-Committed-At", committed_at.isoformat() if committed_at else None),
     ]
     for change in sorted(entry.delivered, key=lambda change: change.code):
         trailers.append((f"Image-{change.code}", str(change.image)))
@@ -180,7 +180,7 @@ def _subject(entry: Entry) -> str:
     subject = f"{entry.environment}: {word}{', '.join(moves)}"
     if len(subject) > SUBJECT_MAX:
         codes = ", ".join(change.code for change in entry.delivered)
-        tags = entry.release_tag or ", ".join(sorted({c.image.tag for c in entry.delivered}))
+        tags = ", ".join(sorted({change.image.tag for change in entry.delivered}))
         subject = f"{entry.environment}: {word}{codes} → {tags}"
     return subject if len(subject) <= SUBJECT_MAX else subject[: SUBJECT_MAX - 1] + "…"
 

@@ -104,7 +104,11 @@ def promoting(
         verdicts = [verdict(service, origins[service.code], standing) for service in services]
         handshake.refuse_diverged(verdicts, "promote")
         moved = [origin for v in verdicts if v.writes and (origin := origins[v.code])]
-        return verdicts, _promotion(run_id, target, moved) if moved else None
+        if not moved:
+            return verdicts, None
+        delivered = [Delivered(o.code, o.image, o.source_commit) for o in moved]
+        one_build = moved[0] if len({origin.run_id for origin in moved}) == 1 else None
+        return verdicts, Entry(target, "promote", run_id, delivered, one_build)
 
     return propose
 
@@ -131,17 +135,9 @@ def rolling_back(
         if why := why_not(chosen.image):
             raise Refused(f"{chosen.image} cannot run again: {why}", status="image_gone")
         text = f"{chosen.image.tag}, built from {chosen.source_commit[:12]}; held: {reason}"
-        entry = Entry(
-            environment=environment,
-            kind="rollback",
-            run_id=run_id,
-            delivered=[Delivered(service.code, chosen.image, chosen.source_commit)],
-            build=chosen.build,
-            build_url=chosen.build_url,
-            source_commit=chosen.source_commit,
-            committed_at=chosen.committed_at,
-            holds={service.code: reason},
-        )
+        back = [Delivered(service.code, chosen.image, chosen.source_commit)]
+        holds = {service.code: reason}
+        entry = Entry(environment, "rollback", run_id, back, chosen, holds=holds)
         return [Verdict(service.code, "write", text)], entry
 
     return propose
@@ -173,22 +169,6 @@ def _refuse_drift(service: Service, environment: str, standing: Standing, runs: 
             " delivered last; somebody changed it by hand, so nobody knows what it was built from"
         )
         raise Refused(text, status="drift", service=service.code)
-
-
-def _promotion(run_id: str, target: str, moved: Sequence[Deployment]) -> Entry:
-    """The entry; what all of the deliveries have in common stands in its trailers."""
-    tags = {origin.image.tag for origin in moved}
-    one = moved[0] if len({origin.run_id for origin in moved}) == 1 else None
-    return Entry(
-        environment=target,
-        kind="promote",
-        run_id=run_id,
-        delivered=[Delivered(origin.code, origin.image, origin.source_commit) for origin in moved],
-        release_tag=tags.pop() if len(tags) == 1 else None,
-        build=one.build if one else None,
-        build_url=one.build_url if one else None,
-        committed_at=one.committed_at if one else None,
-    )
 
 
 def _chosen(

@@ -135,11 +135,11 @@ class _Run:
     def look(self, service: Service) -> Decision:
         """What to do with the image of the service; a stored one is pulled to be compared."""
         local = self.docker.inspect(image(self.delivery, service, self.facts).name)
-        found = self.registry.find(self.delivery.registry.repository(service), self.tag)
+        listed = self.registry.find(self.delivery.registry.repository(service), self.tag)
         stored = None
-        if found:
+        if listed:
             repository = self.delivery.registry.image(service, self.tag).repository
-            stored = self._pulled(f"{repository}@{found.digest}", found.digest)
+            stored = self._pulled(f"{repository}@{listed.digest}", listed.digest)
         local_id = local["Id"] if local else None
         return publication.decide(local_id, stored, self.tag, self.facts.commit)
 

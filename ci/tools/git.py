@@ -51,6 +51,12 @@ class Pushed:
     said: str = ""
 
     @property
+    def reason(self) -> str:
+        """The one line in which the server said no."""
+        lines = [line for line in self.said.splitlines() if line.startswith("!")] or [self.said]
+        return lines[-1].replace("\t", " ").strip()[:200]
+
+    @property
     def link(self) -> str | None:
         """The address that the server told, as hosts do where a pull request may be opened."""
         match = PULL_REQUEST.search(self.said)
