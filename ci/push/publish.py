@@ -167,7 +167,7 @@ class _Run:
                         done = docker.push(local, target)
                     if done.code == 0:
                         return self._read_back(service, pushed_digest(done.stdout))
-                    fault = done.last_lines(5)
+                    fault = done.last_lines(5) or f"exit code {done.code}"
                 except OutsideFault as exc:
                     fault = str(exc)
                 meaning = publication.fault(fault)

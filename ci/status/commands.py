@@ -17,6 +17,10 @@ from ci.outcome import Outcome
 from ci.tools.source_repo import SourceRepo
 
 LEAD_TIMES = 10
+OF_A_DELIVERY = (
+    *("delivered", "kind", "since", "age_s", "source_commit", "subject", "committed_at"),
+    *("lead_time_s", "behind", "build", "build_url", "run_id", "manifest_commit"),
+)
 COLUMNS = ("service", "runs", "for", "built from", "lead time", "behind", "build, notes")
 
 
@@ -66,8 +70,8 @@ def _row(
         "tag": (shown.tag or shown.digest) if shown else None,
         "problem": problem,
         "held": {"since": hold.since.isoformat(), "reason": hold.reason} if hold else None,
-        "delivered": None,
         "drifted": False,
+        **dict.fromkeys(OF_A_DELIVERY),
     }
     runs = standing.ledger.running(environment, code)
     if runs is None:
