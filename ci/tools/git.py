@@ -86,6 +86,7 @@ class PrivateClone:
         self.folder, self._home = kept / "clone", kept / "home"
         self.head = ""
         self.tip: str | None = None
+        self._read: tuple[str, list[ManifestCommit]] = ("", [])
         self._sleep = sleep
         self._signs = bool(environ.get("COMMIT_SIGNING_KEY"))
         for folder in (self.folder, self._home):
@@ -290,13 +291,21 @@ class PrivateClone:
         return self.run("merge-base", "--is-ancestor", sha, self.head).code == 0
 
     def history(self) -> list[ManifestCommit]:
-        """All commits of the branch, newest first, with their trailers."""
-        listed = self.must("log", "--topo-order", "-z", "--format=%H%n%ct%n%B", self.head)
-        commits = []
-        for entry in listed.rstrip("\0").split("\0"):
+        """All commits of the branch, newest first, with their trailers.
+
+        After a lost race only what is new is read, so that the next push is soon.
+        """
+        head, known = self._read
+        if not head or not self.contains(head):
+            head, known = "", []
+        wanted = f"{head}..{self.head}" if head else self.head
+        listed = self.must("log", "--topo-order", "-z", "--format=%H%n%ct%n%B", wanted)
+        newer = []
+        for entry in filter(None, listed.split("\0")):
             sha, at, message = entry.split("\n", 2)
-            commits.append(ManifestCommit(sha, utc(at), trailers_of(message)))
-        return commits
+            newer.append(ManifestCommit(sha, utc(at), trailers_of(message)))
+        self._read = (self.head, newer + known)
+        return [*newer, *known]
 
     @property
     def _shown(self) -> str:

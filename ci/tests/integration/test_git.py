@@ -127,8 +127,8 @@ def test_a_race_is_known_by_the_verdict_not_by_what_a_hook_says(said, is_race):
     assert git_answers.was_race(said) is is_race
 
 
-def test_history_is_that_of_the_head(lab):
-    """After each fetch, and also when the branch was rewritten."""
+def test_history_is_read_on_from_where_it_was_read_to(lab):
+    """And anew when the branch was rewritten."""
     with checkout(lab) as repo:
         first = repo.history()
         lab.bump(1)
