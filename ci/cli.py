@@ -60,7 +60,6 @@ TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "from a release to a cluster": {
         "bump": ("bump", "the handshake: the manifest repository says the new images"),
-        "resume": ("bump", "finish what a killed run had published"),
         "promote": ("promote", "what runs in one environment also runs in the next"),
         "rollback": ("promote", "an earlier image again, held until released"),
         "release": ("promote", "end the hold of a rollback"),
@@ -68,12 +67,12 @@ TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "what is where": {
         "status": ("status", "what runs where, since when, built from what"),
         "summary": ("summary", "how each command of this build ended"),
-        "retention": ("retention", "images that no manifest references any more"),
     },
     "by hand, and at home": {
         "scaffold": ("scaffold", "write a manifest repository to start from, or --check one"),
         # test equipment: nothing else of the product knows it
         "local": ("tests.lab", "the whole pipeline on this machine"),
+        "faults": ("tests.faults", "break the platform that runs here; prove that nothing is lost"),
     },
 }
 LIGHT = {"native", "summary"}

@@ -43,17 +43,10 @@ class PlanRules:
 
 @dataclass(frozen=True, config=STRICT)
 class RegistryConfig:
-    """Where images go. address: the host, without a scheme; empty when nothing was said.
-
-    releases: the repository that holds one record for each published set.
-    keep: how many images of a repository `retention` leaves, used or not.
-    """
+    """Where images go. address: the host, without a scheme; empty when nothing was said."""
 
     address: str
     namespace: str
-    releases: str
-    keep: int
-    untagged_days: int
 
     def repository(self, service: Service) -> str:
         """The name of the service's repository in the registry, without the host."""

@@ -140,8 +140,6 @@ class ManifestCommit:
 
     sha: str
     at: datetime
-    author: str
-    subject: str
     trailers: Sequence[tuple[str, str]]
 
 
@@ -178,12 +176,10 @@ class Ledger:
     """What the history of the manifest repository tells. Keys are (environment, service code).
 
     deployments: newest first; the first runs now, the others are what a rollback may choose.
-    runs: ids of all runs that were handed over, by environment.
     """
 
     deployments: Mapping[tuple[str, str], Sequence[Deployment]] = field(default_factory=dict)
     holds: Mapping[tuple[str, str], Hold] = field(default_factory=dict)
-    runs: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def running(self, environment: str, code: str) -> Deployment | None:
         """What runs now; None when nothing was ever delivered there."""

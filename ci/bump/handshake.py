@@ -11,21 +11,21 @@ answer was lost is recognised by its own commit; a run, by its `Ci-Run-Id`.
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from ci.bump import ledger
+from ci.bump import ledger, manifest_repo
 from ci.bump.ledger import Entry
 from ci.bump.manifest_repo import ManifestRepo
 from ci.bump.order import Verdict
 from ci.bump.rendering import Gate, Renderer
 from ci.config import Delivery
+from ci.context import Context
 from ci.errors import OutsideFault, Refused
-from ci.manifests import Reading, ScalarChange, current_image, set_image
+from ci.manifests import Reading, current_image, set_image
 from ci.model import Catalogue, Deployment, ImageRef, Ledger
 from ci.outcome import Outcome
-from ci.tools.git_answers import Pushed
 
 FAULTS_MAX = 3  # of the network, before it is somebody else's turn to try again
 BACKOFF_S, BACKOFF_MAX_S = 0.15, 2.5
@@ -54,9 +54,9 @@ class Standing:
     def running(self, environment: str, code: str) -> Deployment | None:
         """The delivery that the file still shows; else the last one, whatever the file says."""
         image = self.images(environment, code)
-        for each in self.ledger.deployments.get((environment, code), ()):
-            if shows(image, each.image):
-                return each
+        for deployment in self.ledger.deployments.get((environment, code), ()):
+            if shows(image, deployment.image):
+                return deployment
         return self.ledger.running(environment, code)
 
 
@@ -65,146 +65,70 @@ Propose = Callable[[Standing], tuple[Sequence[Verdict], Entry | None]]
 
 
 @dataclass(frozen=True)
-class Handed:
-    """How a handshake ended. status: bumped, promoted, …, already, superseded, held or nothing.
+class Prepared:
+    """All but the commit: the files are written. entry: None when there is nothing to commit."""
 
-    changes: by file, in the order of the services. branch: where it waits for a pull request, and
-    link: the address the host told for it.
-    """
-
-    status: str
-    environment: str
     verdicts: Sequence[Verdict]
-    changes: Mapping[str, Sequence[ScalarChange]] = field(default_factory=dict)
+    entry: Entry | None = None
+    paths: Sequence[str] = ()
     diff: str = ""
     message: str = ""
-    commit: str | None = None
-    attempts: int = 1
-    races: Sequence[str] = ()
-    branch: str | None = None
-    link: str | None = None
-
-    def facts(self) -> dict[str, Any]:
-        """JSON values."""
-        return {
-            "environment": self.environment,
-            "services": {
-                each.code: {"status": each.status, "text": each.text} for each in self.verdicts
-            },
-            "changes": [
-                {"file": file} | change._asdict()
-                for file, changes in self.changes.items()
-                for change in changes
-            ],
-            "diff": self.diff,
-            "commit_message": self.message,
-            "commit": self.commit,
-            "attempts": self.attempts,
-            "races": list(self.races),
-            "branch": self.branch,
-            "link": self.link,
-        }
 
 
-@dataclass
-class Handshake:
-    """Everything that stays the same from one attempt to the next."""
+def hand_over(
+    context: Context,
+    delivery: Delivery,
+    environment: str,
+    propose: Propose,
+    *,
+    means: Means,
+    author: tuple[str, str] | None = None,
+) -> Outcome:
+    """What `propose` says is in the manifest repository, decided anew as often as races are lost.
 
-    repo: ManifestRepo
-    catalogue: Catalogue
-    delivery: Delivery
-    means: Means
-    dry_run: bool = False
-    races: list[str] = field(default_factory=list)
-
-    def hand_over(self, environment: str, propose: Propose) -> Handed:
-        """Do what `propose` says, deciding again as often as somebody else was first."""
-        faults = 0
-        attempts = self.delivery.manifests.attempts
+    author: of the commit; None: the one of `ci.toml`. `OutsideFault` (race_lost) after as many
+    attempts as are configured.
+    """
+    if delivery.manifests.require_signature and not context.environ.get("COMMIT_SIGNING_KEY"):
+        text = "commits must be signed ([manifests] require_signature); set COMMIT_SIGNING_KEY"
+        raise Refused(text, status="unsigned")
+    attempts = delivery.manifests.attempts
+    own_branch = delivery.environment(environment).own_branch
+    races: list[str] = []
+    faults = 0
+    with manifest_repo.checkout(
+        delivery.manifests, context.environ, author, means.sleep, own_branch
+    ) as repo:
+        means.at("cloned")
+        gate = Gate(repo, context.catalogue, delivery, means.render, means.at)
         for attempt in range(1, attempts + 1):
-            ready = self._prepare(environment, *propose(self.standing()))
-            if self.dry_run or not ready.message:
-                return replace(ready, attempts=attempt, races=self.races)
-            sha = self.repo.commit(ready.message, sorted(ready.changes))
-            self.means.at("committed")
-            pushed = self._push()
-            self.means.at("pushed")
-            landed = replace(ready, commit=sha, attempts=attempt, races=self.races)
+            verdicts, entry = propose(standing(repo, context.catalogue, delivery))
+            means.at("decided")
+            ready = Prepared(verdicts) if entry is None else _prepare(gate, verdicts, entry)
+            facts = {"attempts": attempt, "races": races, "branch": own_branch, "link": None}
+            if context.dry_run or ready.entry is None:
+                return _outcome(environment, ready, facts, None)
+            sha = repo.commit(ready.message, ready.paths)
+            means.at("committed")
+            pushed = repo.push()
+            means.at("pushed")
             if pushed.landed:
-                return replace(landed, link=pushed.link if landed.branch else None)
-            faults += pushed.error is not None
-            if pushed.error and (
-                faults >= FAULTS_MAX or not isinstance(pushed.error, OutsideFault)
-            ):
-                raise pushed.error
-            self.races.append(_reason(pushed))
-            self.means.sleep(_pause_s(attempt))
-            self.repo.refresh()
-            self.means.at("fetched")
-            if self.repo.contains(sha):  # it had arrived; only the answer was lost
-                return landed
-        raise OutsideFault(
-            f"somebody else was first {attempts} times; again later finishes it",
-            status="race_lost",
-            attempts=attempts,
-            races=self.races,
-        )
-
-    def standing(self) -> Standing:
-        """The manifests as they are at the head."""
-        return standing(self.repo, self.catalogue, self.delivery)
-
-    def _prepare(
-        self, environment: str, verdicts: Sequence[Verdict], entry: Entry | None
-    ) -> Handed:
-        """All but the commit: the files are written. No message: there is nothing to commit."""
-        self.means.at("decided")
-        branch = self.repo.own
-        if entry is None:
-            return Handed(_without_writing(verdicts), environment, verdicts, branch=branch)
-        edits, changes, entry = self._edit(entry)
-        if not edits and entry.kind in {"bump", "promote"}:
-            return Handed("already", environment, _with(verdicts, "already"), branch=branch)
-        gate = Gate(self.repo, self.catalogue, self.delivery, self.means.render, self.means.at)
-        gate.write(entry, edits)
-        status = MOVES[entry.kind]
-        diff, text = self.repo.diff(), ledger.message(entry)
-        verdicts = _with(verdicts, status)
-        return Handed(status, environment, verdicts, changes, diff, text, branch=branch)
-
-    def _push(self) -> Pushed:
-        try:
-            return self.repo.push()
-        except OutsideFault as fault:
-            return Pushed(landed=False, error=fault, said=str(fault))
-
-    def _edit(self, entry: Entry) -> tuple[dict[str, bytes], dict[str, list[ScalarChange]], Entry]:
-        """The files as they are to be, what changes in them, and the entry that knows what was.
-
-        All or nothing: a file or a key that is missing ends it before anything is written.
-        """
-        before: dict[str, bytes] = {}
-        after: dict[str, bytes] = {}
-        changes: dict[str, list[ScalarChange]] = {}
-        delivered = []
-        for each in entry.delivered:
-            service = self.catalogue.service(each.code)
-            target = self.delivery.target(service, entry.environment)
-            if each.image.name != service.image:
-                text = f"{each.image} is not an image of {service.folder} ({service.image})"
-                raise Refused(text, status="other_image", service=each.code)
-            if target.file not in before:
-                before[target.file] = after[target.file] = self.repo.read(target.file)
-            edited = set_image(
-                after[target.file], target.key, each.image, document=target.document,
-                pin=target.pin or "digest", same_image=True, file=target.file,
-            )  # fmt: skip
-            after[target.file] = edited.content
-            if edited.changes:
-                changes.setdefault(target.file, []).extend(edited.changes)
-            delivered.append(replace(each, was=str(edited.before)))
-        edits = {path: content for path, content in after.items() if content != before[path]}
-        return edits, changes, replace(entry, delivered=delivered)
+                link = pushed.link if own_branch else None
+                return _outcome(environment, ready, facts | {"link": link}, sha)
+            if pushed.error:
+                faults += 1
+                if faults >= FAULTS_MAX or not isinstance(pushed.error, OutsideFault):
+                    raise pushed.error
+            races.append(pushed.reason)
+            # longer with each attempt, and by chance, so that the same ones do not meet again
+            most_s = min(BACKOFF_MAX_S, BACKOFF_S * 2**attempt)
+            means.sleep(random.uniform(0, most_s))  # noqa: S311 (no secret)
+            repo.refresh()
+            means.at("fetched")
+            if repo.contains(sha):  # it had arrived; only the answer was lost
+                return _outcome(environment, ready, facts, sha)
+    text = f"somebody else was first {attempts} times; again later finishes it"
+    raise OutsideFault(text, status="race_lost", attempts=attempts, races=races)
 
 
 def standing(repo: ManifestRepo, catalogue: Catalogue, delivery: Delivery) -> Standing:
@@ -228,57 +152,101 @@ def shows(read: Reading, image: ImageRef) -> bool:
     return bool(parts) and all(theirs == ours for theirs, ours in parts)
 
 
-def told(handed: Handed, *, dry_run: bool) -> Outcome:
-    """The end of a handshake, for the command line."""
-    lines = []
-    if dry_run and handed.message:
-        lines += [*([handed.diff.rstrip(), ""] if handed.diff else ()), handed.message.rstrip(), ""]
-    lines += [f"  {each.code:4} {each.status:12} {each.text}" for each in handed.verdicts]
-    if handed.commit:
-        tries = f", at attempt {handed.attempts}" if handed.attempts > 1 else ""
-        lines.append(f"{handed.environment}: {handed.status} by {handed.commit[:12]}{tries}")
-    elif dry_run and handed.message:
-        lines.append(f"{handed.environment}: would be {handed.status.replace('_', ' ')}")
-    else:
-        lines.append(f"{handed.environment}: nothing to do")
-    if handed.branch:
-        lines.append(f"  waits on the branch {handed.branch} for a pull request to be merged")
-    if handed.link:
-        lines.append(f"  {handed.link}")
-    return Outcome(handed.status, "\n".join(lines), handed.facts())
-
-
 def refuse_diverged(verdicts: Sequence[Verdict], kind: str) -> None:
     """`Refused` when a history does not meet the one that is deployed; nothing is then written."""
-    if diverged := [each for each in verdicts if each.status == "diverged"]:
-        lines = [f"{each.code}: {each.text}" for each in diverged]
+    if diverged := [verdict for verdict in verdicts if verdict.status == "diverged"]:
+        lines = [f"{verdict.code}: {verdict.text}" for verdict in diverged]
         lines.append(
             "was the history rewritten, or is this clone behind? After a look at both,"
             f" `{kind} --diverged` writes it all the same"
         )
-        raise Refused("\n".join(lines), status="diverged", services=[e.code for e in diverged])
+        codes = [verdict.code for verdict in diverged]
+        raise Refused("\n".join(lines), status="diverged", services=codes)
 
 
-def _with(verdicts: Sequence[Verdict], status: str) -> list[Verdict]:
-    return [replace(each, status=status) if each.writes else each for each in verdicts]
+def _prepare(gate: Gate, verdicts: Sequence[Verdict], entry: Entry) -> Prepared:
+    edits, entry = _edit(gate, entry)
+    moves = entry.kind in {"bump", "promote"}
+    status = "already" if moves and not edits else MOVES[entry.kind]
+    verdicts = [replace(v, status=status) if v.writes else v for v in verdicts]
+    if status == "already":
+        return Prepared(verdicts)
+    gate.write(entry, edits)
+    return Prepared(verdicts, entry, sorted(edits), gate.repo.diff(), ledger.message(entry))
 
 
-def _without_writing(verdicts: Sequence[Verdict]) -> str:
-    """One word for a handshake that had nothing to write."""
-    statuses = {each.status for each in verdicts}
-    for status in ("held", "superseded", "already"):
-        if statuses == {status}:
-            return status
-    return "nothing"
+def _edit(gate: Gate, entry: Entry) -> tuple[dict[str, bytes], Entry]:
+    """The files as they are to be, where that is a change, and the entry that knows what was.
+
+    All or nothing: a file or a key that is missing ends it before anything is written.
+    """
+    before: dict[str, bytes] = {}
+    after: dict[str, bytes] = {}
+    delivered = []
+    for change in entry.delivered:
+        service = gate.catalogue.service(change.code)
+        target = gate.delivery.target(service, entry.environment)
+        if change.image.name != service.image:
+            text = f"{change.image} is not an image of {service.folder} ({service.image})"
+            raise Refused(text, status="other_image", service=change.code)
+        if target.file not in before:
+            before[target.file] = after[target.file] = gate.repo.read(target.file)
+        edited = set_image(
+            after[target.file], target.key, change.image, document=target.document,
+            pin=target.pin or "digest", same_image=True, file=target.file,
+        )  # fmt: skip
+        after[target.file] = edited.content
+        delivered.append(replace(change, was=str(edited.before)))
+    edits = {path: content for path, content in after.items() if content != before[path]}
+    return edits, replace(entry, delivered=delivered)
 
 
-def _pause_s(attempt: int) -> float:
-    """Longer with each attempt, and by chance, so that the same ones do not meet again."""
-    most = min(BACKOFF_MAX_S, BACKOFF_S * 2**attempt)
-    return random.uniform(0, most)  # noqa: S311  no secret
+def _outcome(
+    environment: str, ready: Prepared, facts: Mapping[str, object], commit: str | None
+) -> Outcome:
+    """The end of a handshake: a headline, a line for each service, what a dry run would write."""
+    entry, verdicts = ready.entry, ready.verdicts
+    lines = [f"  {verdict.code:4} {verdict.status:12} {verdict.text}" for verdict in verdicts]
+    counts = Counter(verdict.status for verdict in verdicts)
+    if entry is None:
+        only = {*counts} & {"held", "superseded", "already"}
+        status = only.pop() if only == {*counts} and len(only) == 1 else "nothing"
+        what = ", ".join(f"{count} {word}" for word, count in counts.items())
+        lines.insert(0, f"nothing to write in {environment}" + (f": {what}" if what else ""))
+    else:
+        status = MOVES[entry.kind]
+        end = f", commit {commit[:7]}" if commit else "; a dry run, nothing is written"
+        lines.insert(0, _headline(entry) + end)
+        if commit is None:
+            lines += [
+                "",
+                *([ready.diff.rstrip(), ""] if ready.diff else ()),
+                ready.message.rstrip(),
+            ]
+    if commit and facts["branch"]:
+        lines.append(f"  waits on the branch {facts['branch']} for a pull request to be merged")
+    if facts["link"]:
+        lines.append(f"  {facts['link']}")
+    return Outcome(
+        status,
+        "\n".join(lines),
+        {
+            "environment": environment,
+            "services": {v.code: {"status": v.status, "text": v.text} for v in verdicts},
+            "diff": ready.diff,
+            "commit_message": ready.message,
+            "commit": commit,
+            **facts,
+        },
+    )
 
 
-def _reason(pushed: Pushed) -> str:
-    """The one line in which a server says that somebody was first."""
-    lines = [line for line in pushed.said.splitlines() if line.startswith("!")] or [pushed.said]
-    return lines[-1].replace("\t", " ").strip()[:200]
+def _headline(entry: Entry) -> str:
+    """`5 services → staging 1-e44d63c4`, the one line that a summary shows of a delivery."""
+    codes = [change.code for change in entry.delivered] or [*entry.releases]
+    what = codes[0] if len(codes) == 1 else f"{len(codes)} services"
+    if entry.kind == "release":
+        return f"{what} follows again in {entry.environment}"
+    tags = ", ".join(sorted({change.image.tag for change in entry.delivered}))
+    held = ", held" if entry.holds else ""
+    return f"{what} → {entry.environment} {tags}{held}"

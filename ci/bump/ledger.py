@@ -4,9 +4,7 @@ A delivery is one commit. Its last paragraph are trailers, which is all that is 
 
     staging: das 117-0a1b2c3d → 118-1a2b3c4d, dis 117-… → 118-…
                                                               subject: environment: what moved
-    - das 117-0a1b2c3d → 118-1a2b3c4d                         body, for people
-    - Built from 1a2b3c4d5e6f
-    - Built by <https://…>
+    - das 117-0a1b2c3d → 118-1a2b3c4d                         body: each of them
 
     Environment: staging                                      trailers, for the next run
     Kind: bump | promote | rollback | release
@@ -22,11 +20,11 @@ that could end a line is ever written, so no reason, address or tag can forge a 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ci.errors import Refused
-from ci.model import COMMIT, Deployment, Hold, ImageRef, Ledger, ManifestCommit
+from ci.model import COMMIT, Deployment, Hold, ImageRef, Ledger, ManifestCommit, Release
 
 KINDS = ("bump", "promote", "rollback", "release")
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -48,48 +46,50 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Entry:
-    """One delivery, before it is a commit. holds, releases: service code → reason."""
+    """One delivery, before it is a commit. holds, releases: service code → reason.
+
+    origin: the build that all images come from; None: from several, or no image moves.
+    """
 
     environment: str
     kind: str
     run_id: str
     delivered: Sequence[Delivered] = ()
-    release_tag: str | None = None
-    build: str | None = None
-    build_url: str | None = None
-    source_repo: str | None = None
-    source_commit: str | None = None
-    committed_at: datetime | None = None
+    origin: Release | Deployment | None = None
     holds: Mapping[str, str] = field(default_factory=dict)
     releases: Mapping[str, str] = field(default_factory=dict)
 
 
 def message(entry: Entry) -> str:
     """The whole commit message of a delivery."""
-    paragraphs = [_subject(entry), *_body(entry)]
-    paragraphs.append("\n".join(f"{key}: {value}" for key, value in trailers(entry)))
-    return "\n\n".join(paragraphs) + "\n"
+    moves = [f"- {_move(change)}" for change in entry.delivered]
+    lines = [f"{key}: {value}" for key, value in trailers(entry)]
+    paragraphs = ["\n".join(paragraph) for paragraph in (moves, lines) if paragraph]
+    return "\n\n".join([_subject(entry), *paragraphs]) + "\n"
 
 
 def trailers(entry: Entry) -> list[tuple[str, str]]:
     """(key, value) in the order of the message; `Refused` for a value that is not one line."""
     assert entry.kind in KINDS
-    common = entry.source_commit or _usual([each.source_commit for each in entry.delivered])
+    usual = Counter(change.source_commit for change in entry.delivered).most_common(1)
+    common = usual[0][0] if usual else None
+    origin, tags = entry.origin, {change.image.tag for change in entry.delivered}
+    committed_at = origin.committed_at if origin else None
     trailers: list[tuple[str, str | None]] = [
         ("Environment", entry.environment),
         ("Kind", entry.kind),
         ("Ci-Run-Id", entry.run_id),
-        ("Release-Tag", entry.release_tag),
-        ("Build-Number", entry.build),
-        ("Build-URL", entry.build_url),
-        ("Source-Repo", entry.source_repo),
+        ("Release-Tag", tags.pop() if len(tags) == 1 else None),
+        ("Build-Number", origin.build if origin else None),
+        ("Build-URL", origin.build_url if origin else None),
+        ("Source-Repo", origin.source_repo if isinstance(origin, Release) else None),
         ("Source-Commit", common),
-        ("Source-Committed-At", entry.committed_at.isoformat() if entry.committed_at else None),
+        ("Source-Committed-At", committed_at.isoformat() if committed_at else None),
     ]
-    for each in sorted(entry.delivered, key=lambda each: each.code):
-        trailers.append((f"Image-{each.code}", str(each.image)))
-        if each.source_commit != common:
-            trailers.append((f"Source-Commit-{each.code}", each.source_commit))
+    for change in sorted(entry.delivered, key=lambda change: change.code):
+        trailers.append((f"Image-{change.code}", str(change.image)))
+        if change.source_commit != common:
+            trailers.append((f"Source-Commit-{change.code}", change.source_commit))
     trailers += [(f"Hold-{code}", reason) for code, reason in sorted(entry.holds.items())]
     trailers += [(f"Release-{code}", reason) for code, reason in sorted(entry.releases.items())]
     return [(key, one_line(key, value)) for key, value in trailers if value]
@@ -106,15 +106,12 @@ def read(commits: Iterable[ManifestCommit]) -> Ledger:
     """What the history tells; `commits` newest first, as git has them."""
     deployments: dict[tuple[str, str], list[Deployment]] = {}
     holds: dict[tuple[str, str], Hold] = {}
-    runs: dict[str, set[str]] = {}
     origins: dict[str, Deployment] = {}  # image → who first delivered it
     for commit in reversed(list(commits)):
         first = dict(reversed(commit.trailers))  # of a key that comes twice, the first
         environment, kind = first.get("Environment"), first.get("Kind")
         if not environment or kind not in KINDS:
             continue
-        if run_id := first.get("Ci-Run-Id"):
-            runs.setdefault(environment, set()).add(run_id)
         for deployment in _deployments(commit, first, environment, kind, origins):
             origins.setdefault(str(deployment.image), deployment)
             deployments.setdefault((environment, deployment.code), []).insert(0, deployment)
@@ -125,7 +122,7 @@ def read(commits: Iterable[ManifestCommit]) -> Ledger:
                 holds[environment, code] = hold
             elif word == "Release" and code:  # Release-Tag ends the hold of nobody
                 holds.pop((environment, code), None)
-    return Ledger(deployments, holds, {name: frozenset(ids) for name, ids in runs.items()})
+    return Ledger(deployments, holds)
 
 
 def _deployments(
@@ -147,30 +144,23 @@ def _deployments(
         source = first.get(f"Source-Commit-{code}") or first.get("Source-Commit", "")
         if origin and (image.digest or not COMMIT.fullmatch(source)):
             source = origin.source_commit  # one digest has one source, whatever a later commit says
-        source = source if COMMIT.fullmatch(source) else ""
-        if not source:
+        if not COMMIT.fullmatch(source):
             continue
-        made = Deployment(
+        builder = origin if origin and kind != "bump" else None  # says more than who moved it
+        said = first.get
+        yield Deployment(
             environment=environment,
             code=code,
             image=image,
             source_commit=source,
-            committed_at=_time(first.get("Source-Committed-At")),
-            build=first.get("Build-Number"),
-            build_url=first.get("Build-URL"),
-            run_id=first.get("Ci-Run-Id", ""),
+            committed_at=builder.committed_at if builder else _time(said("Source-Committed-At")),
+            build=builder.build if builder else said("Build-Number"),
+            build_url=builder.build_url if builder else said("Build-URL"),
+            run_id=said("Ci-Run-Id", ""),
             manifest_commit=commit.sha,
             at=commit.at,
             kind=kind,
         )
-        if kind != "bump" and origin:  # who built it says more than who moved it
-            made = replace(
-                made,
-                committed_at=origin.committed_at,
-                build=origin.build,
-                build_url=origin.build_url,
-            )
-        yield made
 
 
 def _time(text: str | None) -> datetime | None:
@@ -181,48 +171,22 @@ def _time(text: str | None) -> datetime | None:
         return None
 
 
-def _usual(commits: Sequence[str]) -> str | None:
-    return Counter(commits).most_common(1)[0][0] if commits else None
-
-
 def _subject(entry: Entry) -> str:
-    moves = [_move(each) for each in entry.delivered]
+    """`staging: das 117-0a1b → 118-1a2b, …`; short of what was where that would be too long."""
+    moves = [_move(change) for change in entry.delivered]
     if entry.kind == "release":
         moves = [f"{code} is no longer held" for code in sorted(entry.releases)]
-    elif not moves:
-        moves = [f"{code} is held" for code in sorted(entry.holds)]
     word = {"promote": "promote ", "rollback": "roll back "}.get(entry.kind, "")
-    full = f"{entry.environment}: {word}{', '.join(moves)}"
-    if len(full) <= SUBJECT_MAX:
-        return full
-    codes = ", ".join(each.code for each in entry.delivered)
-    tags = {each.image.tag for each in entry.delivered}
-    short = f"{entry.environment}: {word}{codes} → {entry.release_tag or ', '.join(sorted(tags))}"
-    return short if len(short) <= SUBJECT_MAX else short[: SUBJECT_MAX - 1] + "…"
+    subject = f"{entry.environment}: {word}{', '.join(moves)}"
+    if len(subject) > SUBJECT_MAX:
+        codes = ", ".join(change.code for change in entry.delivered)
+        tags = ", ".join(sorted({change.image.tag for change in entry.delivered}))
+        subject = f"{entry.environment}: {word}{codes} → {tags}"
+    return subject if len(subject) <= SUBJECT_MAX else subject[: SUBJECT_MAX - 1] + "…"
 
 
-def _move(each: Delivered) -> str:
-    before = f"{short(each.was)} → " if each.was else ""
-    return f"{each.code} {before}{each.image.tag}"
-
-
-def short(text: str) -> str:
-    """A reference as people tell it: the tag without repository and digest."""
-    rest = UNPRINTABLE.sub("?", text).partition("@")[0]
-    return rest.rsplit("/", 1)[-1].rpartition(":")[2] or "?"
-
-
-def _body(entry: Entry) -> list[str]:
-    paragraphs = []
-    if entry.delivered:
-        moves = [_move(each) for each in sorted(entry.delivered, key=lambda each: each.code)]
-        paragraphs.append("\n".join(f"- {move}" for move in moves))
-    notes = [
-        f"{code} stays here until `ci release {code}`: {why}" for code, why in entry.holds.items()
-    ]
-    notes += [f"{code} follows again: {why}" for code, why in entry.releases.items()]
-    if entry.source_commit:
-        notes.append(f"Built from {entry.source_commit[:12]}")
-    if entry.build_url:
-        notes.append(f"Built by <{entry.build_url}>")
-    return [*paragraphs, *(["\n".join(f"- {note}" for note in notes)] if notes else [])]
+def _move(change: Delivered) -> str:
+    """`das 117-0a1b → 118-1a2b`: tags, without repository and digest."""
+    rest = UNPRINTABLE.sub("?", change.was).partition("@")[0]
+    before = f"{rest.rsplit('/', 1)[-1].rpartition(':')[2] or '?'} → " if change.was else ""
+    return f"{change.code} {before}{change.image.tag}"

@@ -4,40 +4,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ci.bump.handshake import Means
-from ci.bump.rendering import Objects, Renderer
+from ci.bump.rendering import Objects
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import CiError, OutsideFault
 from ci.model import ImageRef, Service
 from ci.tools import helm
 from ci.tools.ecr import Registry
-from ci.tools.oci import Releases
 
 CANNOT_ASK = {"no_credentials", "no_region", "not_allowed"}  # a person's laptop, in a hurry
 
 
 def real(context: Context, delivery: Delivery) -> Means:
-    """The renderer that `ci.toml` names."""
-    return Means(render=renderer(context, delivery))
-
-
-def renderer(context: Context, delivery: Delivery) -> Renderer:
-    """Helm or kustomize, found only when something is rendered with it."""
+    """The renderer that `ci.toml` names, found only when something is rendered with it."""
     config = delivery.manifests.render
     if config.tool == "none":
-        return lambda *_: ()
-    helm_program = helm.find(context.settings.cache_dir, context.environ)
+        return Means(render=lambda *_: ())
+    program = helm.find(context.settings.cache_dir, context.environ)
 
     def render(folder: Path, service: Service, environment: str, edited: bool) -> Objects:
-        return helm_program.render(folder, config, service, environment, edited=edited)
+        return program.render(folder, config, service, environment, edited=edited)
 
-    return render
-
-
-def releases(context: Context, delivery: Delivery) -> Releases:
-    """The release records of the registry."""
-    registry = Registry(delivery.registry.address, context.environ)
-    return Releases(registry, delivery.registry.releases)
+    return Means(render)
 
 
 def why_not_again(context: Context, delivery: Delivery) -> Callable[[ImageRef], str | None]:

@@ -6,10 +6,15 @@ import click
 
 from ci import catalogue, config
 from ci.bump import means
-from ci.bump.bumping import SourceHistory
+from ci.bump.handshake import Propose
+from ci.config import Delivery
 from ci.context import Context
 from ci.outcome import Outcome
 from ci.promote import moves
+from ci.tools.source_repo import SourceRepo
+
+ENVIRONMENT = click.option("--environment", metavar="E", help="default: the one that bump writes")
+REASON = click.option("--reason", metavar="TEXT", help="stands in the manifest repository")
 
 
 @click.command()
@@ -28,26 +33,21 @@ def promote(
 
     FROM: an environment, e.g. staging; TO: the one that follows it, e.g. production
     """
-    delivery = config.load(context.catalogue, context.environ)
-    moves.refuse_elsewhere(context, delivery)
+    delivery = _delivery(context)
     moves.check_pair(delivery, source, target)
     chosen = [catalogue.find(context.catalogue, name) for name in service]
+    services, history = chosen or context.catalogue.services, SourceRepo(context.root)
     propose = moves.promoting(
-        source,
-        target,
-        chosen or context.catalogue.services,
-        SourceHistory(context.root),
-        context.now(),
-        diverged_too=diverged,
+        source, target, services, history, context.now(), diverged_too=diverged
     )
-    return moves.hand_over(context, delivery, target, propose, means.real(context, delivery))
+    return _hand_over(context, delivery, target, propose)
 
 
 @click.command()
 @click.argument("service")
 @click.option("--to", metavar="TAG", help="default: what ran before")
-@click.option("--environment", metavar="E", help="default: the one that bump writes")
-@click.option("--reason", metavar="TEXT", help="stands in the manifest repository")
+@ENVIRONMENT
+@REASON
 def rollback(
     context: Context, service: str, to: str | None, environment: str | None, reason: str | None
 ) -> Outcome:
@@ -59,8 +59,7 @@ def rollback(
 
     SERVICE: a folder or its code
     """
-    delivery = config.load(context.catalogue, context.environ)
-    moves.refuse_elsewhere(context, delivery)
+    delivery = _delivery(context)
     name = delivery.environment(environment or delivery.first.name).name
     propose = moves.rolling_back(
         catalogue.find(context.catalogue, service),
@@ -70,13 +69,13 @@ def rollback(
         reason=reason or moves.by_whom(context, "rolled back"),
         why_not=means.why_not_again(context, delivery),
     )
-    return moves.hand_over(context, delivery, name, propose, means.real(context, delivery))
+    return _hand_over(context, delivery, name, propose)
 
 
 @click.command()
 @click.argument("service")
-@click.option("--environment", metavar="E", help="default: the one that bump writes")
-@click.option("--reason", metavar="TEXT", help="stands in the manifest repository")
+@ENVIRONMENT
+@REASON
 def release(context: Context, service: str, environment: str | None, reason: str | None) -> Outcome:
     """Ends the hold of a rollback.
 
@@ -85,13 +84,18 @@ def release(context: Context, service: str, environment: str | None, reason: str
 
     SERVICE: a folder or its code
     """
+    delivery = _delivery(context)
+    name = delivery.environment(environment or delivery.first.name).name
+    chosen, by_whom = catalogue.find(context.catalogue, service), moves.by_whom(context, "released")
+    propose = moves.releasing(chosen, name, context.now(), reason or by_whom)
+    return _hand_over(context, delivery, name, propose)
+
+
+def _delivery(context: Context) -> Delivery:
     delivery = config.load(context.catalogue, context.environ)
     moves.refuse_elsewhere(context, delivery)
-    name = delivery.environment(environment or delivery.first.name).name
-    propose = moves.releasing(
-        catalogue.find(context.catalogue, service),
-        name,
-        context.now(),
-        reason or moves.by_whom(context, "released"),
-    )
+    return delivery
+
+
+def _hand_over(context: Context, delivery: Delivery, name: str, propose: Propose) -> Outcome:
     return moves.hand_over(context, delivery, name, propose, means.real(context, delivery))

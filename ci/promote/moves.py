@@ -13,17 +13,17 @@ import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from ci.bump import handshake, manifest_repo, order
-from ci.bump.handshake import Handshake, Means, Propose, Standing, shows
+from ci.bump import handshake, order
+from ci.bump.handshake import Means, Propose, Standing, shows
 from ci.bump.ledger import Delivered, Entry, one_line
-from ci.bump.order import History, Verdict
+from ci.bump.order import Verdict
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import Refused, UsageError
 from ci.manifests import Reading
 from ci.model import Deployment, ImageRef, Service
 from ci.outcome import Outcome
-from ci.tools.source_repo import person
+from ci.tools.source_repo import SourceRepo
 
 WhyNot = Callable[[ImageRef], str | None]  # why an image cannot run any more; None: it can
 
@@ -49,19 +49,13 @@ def hand_over(
     context: Context, delivery: Delivery, environment: str, propose: Propose, means: Means
 ) -> Outcome:
     """The handshake, as the person whom git knows here."""
-    author = person(context.root, context.environ)
-    own_branch = delivery.environment(environment).own_branch
-    with manifest_repo.checkout(
-        delivery.manifests, context.environ, author, means.sleep, own_branch
-    ) as repo:
-        joined = Handshake(repo, context.catalogue, delivery, means, context.dry_run)
-        handed = joined.hand_over(environment, propose)
-    return handshake.told(handed, dry_run=context.dry_run)
+    author = SourceRepo(context.root).person(context.environ)
+    return handshake.hand_over(context, delivery, environment, propose, means=means, author=author)
 
 
 def by_whom(context: Context, did: str) -> str:
     """The reason, where a person gave none."""
-    who = person(context.root, context.environ)
+    who = SourceRepo(context.root).person(context.environ)
     return f"{did} by {who[0]}" if who else f"{did} by hand"
 
 
@@ -79,7 +73,7 @@ def promoting(
     source: str,
     target: str,
     services: Sequence[Service],
-    history: History,
+    history: SourceRepo,
     now: datetime,
     *,
     diverged_too: bool = False,
@@ -87,24 +81,34 @@ def promoting(
     """The rule of a promotion."""
     run_id = f"promote-{source}-{target}-{_moment(now)}"
 
+    def verdict(service: Service, origin: Deployment | None, standing: Standing) -> Verdict:
+        code = service.code
+        if origin is None:
+            return Verdict(code, "nothing", f"nothing was ever delivered to {source}")
+        _refuse_drift(service, source, standing, origin)
+        decided = order.decide(
+            code,
+            origin.source_commit,
+            origin.committed_at,
+            running=standing.running(target, code),
+            hold=standing.ledger.holds.get((target, code)),
+            history=history,
+            diverged_too=diverged_too,
+        )
+        if decided.status == "already" and not shows(standing.images(target, code), origin.image):
+            return Verdict(code, "write", "delivered before, but the file says another image")
+        return decided
+
     def propose(standing: Standing) -> tuple[Sequence[Verdict], Entry | None]:
-        verdicts, origins = [], {}
-        for service in services:
-            origin = standing.ledger.running(source, service.code)
-            if origin is None:
-                text = f"nothing was ever delivered to {source}"
-                verdicts.append(Verdict(service.code, "nothing", text))
-                continue
-            _refuse_drift(service, source, standing, origin)
-            origins[service.code] = origin
-            verdicts.append(
-                _promotion(
-                    service.code, origin, target, standing, history, diverged_too=diverged_too
-                )
-            )
+        origins = {s.code: standing.ledger.running(source, s.code) for s in services}
+        verdicts = [verdict(service, origins[service.code], standing) for service in services]
         handshake.refuse_diverged(verdicts, "promote")
-        moved = [origins[each.code] for each in verdicts if each.writes]
-        return (verdicts, _promotion_entry(run_id, target, moved) if moved else None)
+        moved = [origin for v in verdicts if v.writes and (origin := origins[v.code])]
+        if not moved:
+            return verdicts, None
+        delivered = [Delivered(o.code, o.image, o.source_commit) for o in moved]
+        one_build = moved[0] if len({origin.run_id for origin in moved}) == 1 else None
+        return verdicts, Entry(target, "promote", run_id, delivered, one_build)
 
     return propose
 
@@ -125,25 +129,16 @@ def rolling_back(
     def propose(standing: Standing) -> tuple[Sequence[Verdict], Entry | None]:
         shown = standing.images(environment, service.code)
         chosen = _chosen(service, environment, standing, shown, tag)
-        is_there = shows(shown, chosen.image)
-        if is_there and (environment, service.code) in standing.ledger.holds:
+        if shows(shown, chosen.image) and (environment, service.code) in standing.ledger.holds:
             text = f"already {chosen.image.tag}, and held there"
-            return ([Verdict(service.code, "already", text)], None)
+            return [Verdict(service.code, "already", text)], None
         if why := why_not(chosen.image):
             raise Refused(f"{chosen.image} cannot run again: {why}", status="image_gone")
         text = f"{chosen.image.tag}, built from {chosen.source_commit[:12]}; held: {reason}"
-        entry = Entry(
-            environment=environment,
-            kind="rollback",
-            run_id=run_id,
-            delivered=[Delivered(service.code, chosen.image, chosen.source_commit)],
-            build=chosen.build,
-            build_url=chosen.build_url,
-            source_commit=chosen.source_commit,
-            committed_at=chosen.committed_at,
-            holds={service.code: reason},
-        )
-        return ([Verdict(service.code, "write", text)], entry)
+        back = [Delivered(service.code, chosen.image, chosen.source_commit)]
+        holds = {service.code: reason}
+        entry = Entry(environment, "rollback", run_id, back, chosen, holds=holds)
+        return [Verdict(service.code, "write", text)], entry
 
     return propose
 
@@ -156,38 +151,14 @@ def releasing(service: Service, environment: str, now: datetime, reason: str) ->
     def propose(standing: Standing) -> tuple[Sequence[Verdict], Entry | None]:
         hold = standing.ledger.holds.get((environment, service.code))
         if hold is None:
-            return ([Verdict(service.code, "already", "it is not held")], None)
+            return [Verdict(service.code, "already", "it is not held")], None
         runs = standing.running(environment, service.code)
         now_runs = f"; until then it runs {runs.image.tag}" if runs else ""
         text = f"was held for: {hold.reason}. The next newer build is what it will run{now_runs}"
         entry = Entry(environment, "release", run_id, releases={service.code: reason})
-        return ([Verdict(service.code, "write", text)], entry)
+        return [Verdict(service.code, "write", text)], entry
 
     return propose
-
-
-def _promotion(
-    code: str,
-    origin: Deployment,
-    target: str,
-    standing: Standing,
-    history: History,
-    *,
-    diverged_too: bool,
-) -> Verdict:
-    verdict = order.decide(
-        code,
-        origin.source_commit,
-        origin.committed_at,
-        running=standing.running(target, code),
-        hold=standing.ledger.holds.get((target, code)),
-        history=history,
-        diverged_too=diverged_too,
-    )
-    shown = standing.images(target, code)
-    if verdict.status == "already" and not shows(shown, origin.image):
-        return Verdict(code, "write", "delivered before, but the file says another image")
-    return verdict
 
 
 def _refuse_drift(service: Service, environment: str, standing: Standing, runs: Deployment) -> None:
@@ -200,45 +171,22 @@ def _refuse_drift(service: Service, environment: str, standing: Standing, runs: 
         raise Refused(text, status="drift", service=service.code)
 
 
-def _promotion_entry(run_id: str, target: str, moved: Sequence[Deployment]) -> Entry:
-    """The entry; what all of the deliveries have in common stands in its trailers."""
-    tags = {each.image.tag for each in moved}
-    runs = {each.run_id for each in moved}
-    one = moved[0] if len(runs) == 1 else None
-    return Entry(
-        environment=target,
-        kind="promote",
-        run_id=run_id,
-        delivered=[Delivered(each.code, each.image, each.source_commit) for each in moved],
-        release_tag=tags.pop() if len(tags) == 1 else None,
-        build=one.build if one else None,
-        build_url=one.build_url if one else None,
-        committed_at=one.committed_at if one else None,
-    )
-
-
 def _chosen(
-    service: Service,
-    environment: str,
-    standing: Standing,
-    shown: Reading,
-    tag: str | None,
+    service: Service, environment: str, standing: Standing, shown: Reading, tag: str | None
 ) -> Deployment:
     """The delivery to go back to. A rollback is none of its own, so a second one goes further."""
-    every = standing.ledger.deployments.get((environment, service.code), ())
-    firsts = [each for each in every if each.kind != "rollback"]
+    deliveries = standing.ledger.deployments.get((environment, service.code), ())
+    firsts = [delivery for delivery in deliveries if delivery.kind != "rollback"]
     if tag is not None:
-        for each in every:
-            if each.image.tag == tag:
-                return each
-        tags = ", ".join(dict.fromkeys(each.image.tag for each in firsts[:8])) or "none"
-        text = f"{service.folder} never had {tag!r} in {environment}; it had {tags}"
-        raise UsageError(text)
-    later = [number for number, each in enumerate(firsts) if shows(shown, each.image)]
-    older = firsts[later[0] + 1 :] if later else firsts
-    for each in older:
-        if not shows(shown, each.image):
-            return each
+        for delivery in deliveries:
+            if delivery.image.tag == tag:
+                return delivery
+        tags = ", ".join(dict.fromkeys(delivery.image.tag for delivery in firsts[:8])) or "none"
+        raise UsageError(f"{service.folder} never had {tag!r} in {environment}; it had {tags}")
+    shown_at = [n for n, delivery in enumerate(firsts) if shows(shown, delivery.image)]
+    for delivery in firsts[shown_at[0] + 1 :] if shown_at else firsts:
+        if not shows(shown, delivery.image):
+            return delivery
     text = f"{service.folder} had nothing else in {environment} before"
     raise Refused(text, status="nothing_before")
 

@@ -17,15 +17,13 @@ from ci.push import publish
 @click.option(
     "--plan", metavar="FILE", type=click.Path(path_type=Path), help="only what this plan builds"
 )
-@click.option("--fix", is_flag=True, help="mend repositories set up differently")
-def push(context: Context, service: Sequence[str], plan: Path | None, *, fix: bool) -> Outcome:
+def push(context: Context, service: Sequence[str], plan: Path | None) -> Outcome:
     """Publishes the built images: looks first, pushes second, reads the digests back third.
 
     The tag is the build's. An equal image under it is success, another one is refused, with both.
-    When all images of the set are in the registry, a release record is written there and
-    release.json here; before that nothing is handed on, and a later run goes on where this one
-    ended. Repositories are created with immutable tags, scan on push and a lifecycle; one that
-    differs is told, and one whose tags could be overwritten is refused, unless --fix mends it.
+    When all images of the set were read back from the registry, release.json is written; before
+    that nothing is handed on. A repository that is missing, or whose tags could be overwritten, is
+    refused with the command that mends it.
 
     SERVICE: folders or codes (all; with --plan: its own)
     """
@@ -33,4 +31,4 @@ def push(context: Context, service: Sequence[str], plan: Path | None, *, fix: bo
     if not services:
         return Outcome("nothing", f"nothing to publish: {why_not}", {"pushed": []})
     delivery = config.load(context.catalogue, context.environ)
-    return publish.main(context, delivery, services, fix=fix)
+    return publish.main(context, delivery, services)

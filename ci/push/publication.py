@@ -1,21 +1,19 @@
-"""What becomes of each image of a set: PURE.
+"""What becomes of each image of a set, and what a registry must be like for it: PURE.
 
-A local image has no digest in the registry's sense before it is pushed, so equality is decided by
-what the stored manifest names as its configuration. That holds every layer's digest and all labels.
+A local image has no digest in the registry's sense before it is pushed, so the stored one is pulled
+and its identity compared, as the engine tells it: of its configuration, which holds every layer's
+digest and all labels, or, with Docker's containerd store, of its manifest.
 
     the registry has no such tag             push it
-    its configuration is the local image     already there
+    the engine has them as one image         already there
     there is no local image, and the stored  already there: an earlier run of this build pushed it,
       one says it is this commit and tag       and `build` did not build it again
     anything else                            refused: tags do not change
-
-With Docker's containerd store the local identity is the manifest's digest, so both are compared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from ci.model import Release
+from fnmatch import fnmatchcase
 
 PUSH, ALREADY, REFUSED = "push", "already", "refused"
 AGAIN, TAKEN, DENIED = "again", "taken", "denied"
@@ -24,10 +22,10 @@ VERSION, REVISION = "org.opencontainers.image.version", "org.opencontainers.imag
 
 @dataclass(frozen=True)
 class Stored:
-    """An image as the registry has it. config: the digest of its configuration."""
+    """An image as the registry has it, pulled. id: what the engine calls it."""
 
     digest: str
-    config: str
+    id: str
     labels: Mapping[str, str]
 
 
@@ -46,7 +44,7 @@ def decide(local_id: str | None, stored: Stored | None, tag: str, commit: str) -
         if local_id is None:
             return Decision(REFUSED, "neither here nor in the registry: `build` comes first")
         return Decision(PUSH, "not in the registry yet")
-    if local_id in {stored.config, stored.digest}:
+    if local_id == stored.id:
         return Decision(ALREADY, "the very same image", stored.digest)
     says = (stored.labels.get(VERSION), stored.labels.get(REVISION))
     if local_id is None and says == (tag, commit):
@@ -54,7 +52,7 @@ def decide(local_id: str | None, stored: Stored | None, tag: str, commit: str) -
     return Decision(
         REFUSED,
         f"the registry has another image with that tag:\n"
-        f"    there {stored.digest}, configuration {stored.config}, of commit {says[1]}\n"
+        f"    there {stored.digest}, image {stored.id}, of commit {says[1]}\n"
         f"    here  {local_id or 'none'}, of commit {commit}",
         stored.digest,
     )
@@ -83,8 +81,9 @@ def fault(output: str) -> str:
     return DENIED if any(words in text for words in hopeless) else AGAIN
 
 
-def is_whole(release: Release, wanted: set[str]) -> bool:
-    """Whether the release holds every wanted service, each pinned."""
-    return wanted <= release.images.keys() and all(
-        image.digest for image in release.images.values()
-    )
+def keeps_tag(mutability: str, exempt: Sequence[str], tag: str) -> bool:
+    """Whether nobody can overwrite `tag` in such a repository; exempt: patterns of its tags."""
+    immutable = mutability.startswith("IMMUTABLE")
+    if not mutability.endswith("_WITH_EXCLUSION"):
+        return immutable
+    return immutable != any(fnmatchcase(tag, pattern) for pattern in exempt)

@@ -1,15 +1,15 @@
 """`ci push`: looks first, pushes second, reads the digest back third; whole or not handed on.
 
-    guard ─▶ repositories ─▶ for each image: look ─▶ push ─▶ read back ─▶ all there: release record
-                                                                          ─▶ .cache/ci/release.json
-A run that dies on the way leaves images and no record. The next one finds them by their tags, goes
-on with the rest and writes the one record, so every step can be repeated.
+    guard ─▶ repositories ─▶ for each image: look ─▶ push ─▶ read back ─▶ all there: release.json
+A run that dies on the way leaves images and nothing else; the next build begins from what runs.
 """
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ci.build.building import image
 from ci.config import Delivery
@@ -20,50 +20,68 @@ from ci.outcome import Outcome
 from ci.plan import build_facts
 from ci.plan import facts as build
 from ci.plan.build_facts import BuildFacts
-from ci.push import publication, repositories
-from ci.push.publication import Decision, Stored
-from ci.push.repositories import Ensured
-from ci.tools.docker import Docker, pushed_digest
+from ci.push import publication
+from ci.push.publication import ALREADY, PUSH, REFUSED, Decision, Stored
+from ci.tools.docker import PUSH_S, Docker, pushed_digest
 from ci.tools.ecr import Registry
-from ci.tools.oci import Distribution, Releases
 
 TRIES, PAUSE_S = 3, 1.0
 
 
-def main(
-    context: Context, delivery: Delivery, services: Sequence[Service], *, fix: bool
-) -> Outcome:
-    """The images of `services` and their release record are in the registry."""
+def main(context: Context, delivery: Delivery, services: Sequence[Service]) -> Outcome:
+    """The images of `services` are in the registry, and release.json names them by digest."""
     facts = build.publishing(context, delivery)
-    run = _Run(context, delivery, facts, services)
-    notes = run.prepare(fix=fix)
-    decisions = run.look()
-    refused = {
-        code: decision for code, decision in decisions.items() if decision.do == publication.REFUSED
-    }
+    tag = build_facts.tag(delivery.tag, facts)
+    registry = Registry(delivery.registry.address, context.environ)
+    for service in services:
+        refuse_mutable(registry, delivery.registry.repository(service), tag)
+    docker = Docker(context.root, context.environ)
+    run = _Run(context, delivery, facts, tag, registry, docker)
+    decisions = {service.code: run.look(service) for service in services}
+    refused = {code: decision for code, decision in decisions.items() if decision.do == REFUSED}
     if refused:
         lines = [f"{code}: {decision.why}" for code, decision in refused.items()]
         missing = all(decision.digest is None for decision in refused.values())
         raise Refused(
-            f"nothing is handed on, tag {run.tag}:\n  " + "\n  ".join(lines),
+            f"nothing is handed on, tag {tag}:\n  " + "\n  ".join(lines),
             status="not_built" if missing else "other_image",
             images={code: {"stored": decision.digest} for code, decision in refused.items()},
         )
+    new = sorted(code for code, decision in decisions.items() if decision.do == PUSH)
+    count = f"{len(services)} images, tag {tag}"
     if context.dry_run:
-        lines = [f"{code}: would {_would(decision)}" for code, decision in decisions.items()]
-        lines.append(f"would write the release record {delivery.registry.releases}:{run.tag}")
-        return Outcome("done", "\n".join([*notes, *lines]), {"tag": run.tag})
-    release = run.release(decisions)
-    run.record(release)
+        lines = [f"  {code}: {decision.do}, {decision.why}" for code, decision in decisions.items()]
+        text = f"{count}: would push {len(new)}, {len(services) - len(new)} are there already"
+        return Outcome("done", "\n".join([text, *lines]), {"tag": tag})
+    images = {
+        s.code: delivery.registry.image(s, tag, decisions[s.code].digest or run.push(s))
+        for s in services
+    }
+    release = release_of(delivery, facts, images)
     file = context.handed_on / "release.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(release.to_json(), indent=2), encoding="utf-8")
-    pushed = sorted(code for code, decision in decisions.items() if decision.do == publication.PUSH)
-    lines = [f"{code}: {ref}" for code, ref in release.images.items()]
+    text = f"{count}: {len(new)} pushed, {len(services) - len(new)} there already"
+    lines = [f"  {code}: {ref}" for code, ref in images.items()]
     return Outcome(
-        "pushed" if pushed else "already",
-        "\n".join([*notes, *lines, f"release {release.tag} is recorded, whole"]),
-        {"release": release.to_json(), "pushed": pushed},
+        "pushed" if new else "already",
+        "\n".join([text, *lines]),
+        {"release": release.to_json(), "pushed": new},
+    )
+
+
+def release_of(delivery: Delivery, facts: BuildFacts, images: Mapping[str, ImageRef]) -> Release:
+    """The release of this build, with these images."""
+    assert facts.build is not None  # `may_not_publish` saw to it
+    return Release(
+        run_id=facts.run_id,
+        tag=build_facts.tag(delivery.tag, facts),
+        build=facts.build,
+        build_url=facts.build_url,
+        source_commit=facts.commit,
+        source_repo=facts.source_repo,
+        committed_at=facts.committed_at,
+        images=images,
     )
 
 
@@ -74,154 +92,102 @@ def read_release(file: Path) -> Release:
     except FileNotFoundError as exc:
         text = f"{file} is not there; `python -m ci push` leaves it once a release is whole"
         raise Refused(text, status="no_release") from exc
-    except (ValueError, KeyError, TypeError, OSError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as exc:
         raise Defect(f"{file} is not a release: {exc!r}") from exc
 
 
+def refuse_mutable(registry: Registry, name: str, tag: str) -> None:
+    """`Refused` unless the repository is there and nobody can overwrite `tag` in it.
+
+    Immutable tags are what the rest of delivery believes in.
+    """
+    mend = "aws ecr {} --repository-name " + name + " --image-tag-mutability IMMUTABLE"
+    with registry.calling("ecr:DescribeRepositories", name):
+        try:
+            answer: Any = registry.client.describe_repositories(
+                repositoryNames=[name], **registry.account
+            )
+        except registry.client.exceptions.RepositoryNotFoundException as exc:
+            command = mend.format("create-repository")
+            text = f"the registry has no repository {name}; make it once: {command}"
+            text += " --image-scanning-configuration scanOnPush=true"
+            raise Refused(text, status="no_repository") from exc
+    described = answer["repositories"][0]
+    mutability = described.get("imageTagMutability", "MUTABLE")
+    filters = described.get("imageTagMutabilityExclusionFilters") or ()
+    if not publication.keeps_tag(mutability, [entry["filter"] for entry in filters], tag):
+        text = f"tags in repository {name} can be overwritten ({mutability}): what a manifest"
+        text += f" references could change; mend it once: {mend.format('put-image-tag-mutability')}"
+        raise Refused(text, status="mutable_repository")
+
+
+@dataclass(frozen=True)
 class _Run:
     """One push of one set."""
 
-    def __init__(
-        self, context: Context, delivery: Delivery, facts: BuildFacts, services: Sequence[Service]
-    ) -> None:
-        self._context, self._delivery, self._facts = context, delivery, facts
-        self._services = services
-        self._registry = Registry(delivery.registry.address, context.environ)
-        self._docker = Docker(context.root, context.environ)
-        self.tag = build_facts.tag(delivery.tag, facts)
+    context: Context
+    delivery: Delivery
+    facts: BuildFacts
+    tag: str
+    registry: Registry
+    docker: Docker
 
-    def prepare(self, *, fix: bool) -> list[str]:
-        """All repositories are there and keep their tags; what there is to say about them."""
-        config = self._delivery.registry
-        names = [*(config.repository(service) for service in self._services), config.releases]
-        dry_run = self._context.dry_run
-        ensured = [
-            repositories.ensure(
-                self._registry, name, config.untagged_days, self.tag, fix=fix, dry_run=dry_run
-            )
-            for name in names
-        ]
-        return [note for repository in ensured if (note := _note(repository, dry_run=dry_run))]
+    def look(self, service: Service) -> Decision:
+        """What to do with the image of the service; a stored one is pulled to be compared."""
+        local = self.docker.inspect(image(self.delivery, service, self.facts).name)
+        listed = self.registry.find(self.delivery.registry.repository(service), self.tag)
+        stored = None
+        if listed:
+            repository = self.delivery.registry.image(service, self.tag).repository
+            stored = self._pulled(f"{repository}@{listed.digest}", listed.digest)
+        local_id = local["Id"] if local else None
+        return publication.decide(local_id, stored, self.tag, self.facts.commit)
 
-    def look(self) -> dict[str, Decision]:
-        """What to do with each image, by code."""
-        api = Distribution(self._registry.login())
-        try:
-            return {
-                service.code: publication.decide(
-                    self._local(service), self._stored(api, service), self.tag, self._facts.commit
-                )
-                for service in self._services
-            }
-        finally:
-            api.close()
+    def _pulled(self, name: str, digest: str) -> Stored:
+        with self.docker.logged_in(self.registry.login()) as docker:
+            docker.good(["docker", "pull", "--quiet", name], PUSH_S)
+        pulled = self.docker.inspect(name)
+        self.docker.call(["docker", "rmi", name])  # the name, and what only it had
+        if pulled is None:
+            raise OutsideFault(f"{name} was pulled, but the engine does not have it")
+        return Stored(digest, pulled["Id"], pulled["Config"].get("Labels") or {})
 
-    def release(self, decisions: dict[str, Decision]) -> Release:
-        """All images are in the registry: the set, each pinned to the registry's own digest."""
-        images = {}
-        for service in self._services:
-            decision = decisions[service.code]
-            digest = decision.digest
-            if decision.do == publication.PUSH:
-                with self._context.screen.step(f"{service.code}: push {self.tag}"):
-                    digest = self._push(service)
-            assert digest is not None
-            images[service.code] = self._ref(service, digest)
-        facts = self._facts
-        assert facts.build is not None  # `may_not_publish` saw to it
-        return Release(
-            run_id=facts.run_id,
-            tag=self.tag,
-            build=facts.build,
-            build_url=facts.build_url,
-            source_commit=facts.commit,
-            source_repo=facts.source_repo,
-            committed_at=facts.committed_at,
-            images=images,
-        )
-
-    def record(self, release: Release) -> None:
-        """The release record is in the registry."""
-        assert publication.is_whole(release, {service.code for service in self._services})
-        with self._context.screen.step(f"release record {release.tag}"):
-            Releases(self._registry, self._delivery.registry.releases).write_release(release)
-
-    def _push(self, service: Service) -> str:
+    def push(self, service: Service) -> str:
         """The image is in the registry; its digest, from there.
 
         What breaks is tried again, each time with a login of its own, for the fault may have been
-        the login's end. Before it is, the registry is asked: a push may have got through.
+        the login's end.
         """
-        local = image(self._delivery, service, self._facts).name
-        target = str(self._ref(service, None))
-        for left in reversed(range(TRIES)):
-            try:
-                with self._docker.logged_in(self._registry.login()) as docker:
-                    done = docker.push(local, target)
-                fault = "" if done.code == 0 else done.last_lines(5)
-            except OutsideFault as exc:
-                if left == 0:
-                    raise
-                fault, done = str(exc), None
-            if done is not None and done.code == 0:
-                return self._read_back(service, pushed_digest(done.stdout))
-            meaning = publication.fault(fault)
-            if meaning == publication.TAKEN:
-                return self._taken(service)
-            if meaning == publication.DENIED:
-                raise Refused(f"docker push {target}:\n{fault}", status="push_denied")
-            if left == 0:
-                raise OutsideFault(f"docker push {target}, tried {TRIES} times:\n{fault}")
-            self._context.screen.line(f"  … {service.code}: {fault.splitlines()[-1]}; once more")
-            time.sleep(PAUSE_S * (TRIES - left))
-        raise AssertionError("the last try returns or raises")
-
-    def _taken(self, service: Service) -> str:
-        """Somebody pushed that tag meanwhile: the same image is fine, another is not."""
-        decision = self.look()[service.code]
-        if decision.do != publication.ALREADY or decision.digest is None:
-            raise Refused(f"{service.code}: {decision.why}", status="other_image")
-        return decision.digest
+        local = image(self.delivery, service, self.facts).name
+        target = str(self.delivery.registry.image(service, self.tag))
+        with self.context.screen.step(f"{service.code}: push {self.tag}"):
+            for left in reversed(range(TRIES)):
+                try:
+                    with self.docker.logged_in(self.registry.login()) as docker:
+                        done = docker.push(local, target)
+                    if done.code == 0:
+                        return self._read_back(service, pushed_digest(done.stdout))
+                    fault = done.last_lines(5) or f"exit code {done.code}"
+                except OutsideFault as exc:
+                    fault = str(exc)
+                meaning = publication.fault(fault)
+                if meaning == publication.TAKEN:  # somebody pushed that tag meanwhile
+                    decision = self.look(service)
+                    if decision.do == ALREADY and decision.digest:
+                        return decision.digest
+                    raise Refused(f"{service.code}: {decision.why}", status="other_image")
+                if meaning == publication.DENIED:
+                    raise Refused(f"docker push {target}:\n{fault}", status="push_denied")
+                if left:
+                    last = fault.splitlines()[-1]
+                    self.context.screen.line(f"  … {service.code}: {last}; once more")
+                    time.sleep(PAUSE_S * (TRIES - left))
+        raise OutsideFault(f"docker push {target}, tried {TRIES} times:\n{fault}")
 
     def _read_back(self, service: Service, said: str | None) -> str:
-        stored = self._registry.find(self._delivery.registry.repository(service), self.tag)
-        if why := publication.differs(said, stored.digest if stored else None):
+        stored = self.registry.find(self.delivery.registry.repository(service), self.tag)
+        digest = stored.digest if stored else None
+        why = publication.differs(said, digest)
+        if why or digest is None:
             raise Refused(f"{service.code}:{self.tag}: {why}", status="digest_mismatch")
-        assert stored is not None
-        return stored.digest
-
-    def _local(self, service: Service) -> str | None:
-        inspected = self._docker.inspect(image(self._delivery, service, self._facts).name)
-        return inspected["Id"] if inspected else None
-
-    def _stored(self, api: Distribution, service: Service) -> Stored | None:
-        name = self._delivery.registry.repository(service)
-        stored = self._registry.find(name, self.tag)
-        if stored is None:
-            return None
-        manifest = api.manifest(name, stored.digest)
-        if manifest is None:
-            raise OutsideFault(f"{name}: the registry lists {stored.digest}, but does not have it")
-        config = manifest[1].get("config", {}).get("digest")
-        if config is None:  # an index: not of ours
-            return Stored(stored.digest, "none, it is an index", {})
-        labels = api.config(name, manifest[1]).get("config", {}).get("Labels") or {}
-        return Stored(stored.digest, config, labels)
-
-    def _ref(self, service: Service, digest: str | None) -> ImageRef:
-        return self._delivery.registry.image(service, self.tag, digest)
-
-
-def _would(decision: Decision) -> str:
-    if decision.do == publication.ALREADY:
-        return f"leave it, {decision.why} ({decision.digest})"
-    return f"push it, {decision.why}"
-
-
-def _note(ensured: Ensured, *, dry_run: bool) -> str | None:
-    """What there is to say about a repository; None when all is well."""
-    drift = ", ".join(ensured.drift)
-    if ensured.did:
-        done = f"would be {ensured.did}" if dry_run else ensured.did
-        return f"repository {ensured.name}: {done}{f' ({drift})' if drift else ''}"
-    return f"repository {ensured.name}: {drift}; `push --fix` mends it" if drift else None
+        return digest

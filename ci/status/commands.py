@@ -1,11 +1,27 @@
-"""`ci status`."""
+"""`ci status`: what runs where, since when, built from what, and how long that took."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from statistics import median
+from typing import Any
 
 import click
 
 from ci import config
+from ci.bump import handshake, manifest_repo
+from ci.bump.handshake import Standing, shows
 from ci.context import Context
+from ci.errors import Refused
+from ci.model import Deployment, Ledger
 from ci.outcome import Outcome
-from ci.status import overview
+from ci.tools.source_repo import SourceRepo
+
+LEAD_TIMES = 10
+OF_A_DELIVERY = (
+    *("delivered", "kind", "since", "age_s", "source_commit", "subject", "committed_at"),
+    *("lead_time_s", "behind", "build", "build_url", "run_id", "manifest_commit"),
+)
+COLUMNS = ("service", "runs", "for", "built from", "lead time", "behind", "build, notes")
 
 
 @click.command()
@@ -21,4 +37,123 @@ def status(context: Context, environment: str | None) -> Outcome:
     names = [listed.name for listed in delivery.environments]
     if environment:
         names = [delivery.environment(environment).name]
-    return overview.main(context, delivery, names)
+    repo, now = SourceRepo(context.root), context.now()
+    lines: list[str] = []
+    facts = {}
+    with manifest_repo.checkout(delivery.manifests, context.environ) as manifests:
+        standing = handshake.standing(manifests, context.catalogue, delivery)
+        for name in names:
+            rows = {
+                service.code: _row(service.code, name, standing, repo, now)
+                for service in context.catalogue.services
+            }
+            lead_time_s = _median_lead_time_s(standing.ledger, name)
+            lines += [*_table(name, rows, lead_time_s), ""]
+            facts[name] = {"median_lead_time_s": lead_time_s, "services": rows}
+        head = manifests.head
+    lines.append(f"manifests at {head[:12]}, {delivery.manifests.url}")
+    return Outcome("done", "\n".join(lines), {"manifests": head, "environments": facts})
+
+
+def _row(
+    code: str, environment: str, standing: Standing, repo: SourceRepo, now: datetime
+) -> dict[str, Any]:
+    """What is known of one service in one environment, as JSON values."""
+    shown, problem = None, None
+    try:
+        shown = standing.images(environment, code)
+    except Refused as refused:
+        problem = str(refused).splitlines()[0]
+    hold = standing.ledger.holds.get((environment, code))
+    row: dict[str, Any] = {
+        "image": str(shown) if shown else None,
+        "tag": (shown.tag or shown.digest) if shown else None,
+        "problem": problem,
+        "held": {"since": hold.since.isoformat(), "reason": hold.reason} if hold else None,
+        "drifted": False,
+        **dict.fromkeys(OF_A_DELIVERY),
+    }
+    runs = standing.ledger.running(environment, code)
+    if runs is None:
+        return row
+    is_here = repo.knows(runs.source_commit)
+    return row | {
+        "delivered": str(runs.image),
+        "drifted": shown is None or not shows(shown, runs.image),
+        "kind": runs.kind,
+        "since": runs.at.isoformat(),
+        "age_s": (now - runs.at).total_seconds(),
+        "source_commit": runs.source_commit,
+        "subject": repo.subject(runs.source_commit) if is_here else None,
+        "committed_at": runs.committed_at.isoformat() if runs.committed_at else None,
+        "lead_time_s": _lead_time_s(runs),
+        "behind": repo.commits_between(runs.source_commit, repo.commit) if is_here else None,
+        "build": runs.build,
+        "build_url": runs.build_url,
+        "run_id": runs.run_id,
+        "manifest_commit": runs.manifest_commit,
+    }
+
+
+def _lead_time_s(runs: Deployment) -> float | None:
+    """Seconds from the commit of the source to the commit of the manifests."""
+    return (runs.at - runs.committed_at).total_seconds() if runs.committed_at else None
+
+
+def _median_lead_time_s(book: Ledger, environment: str) -> float | None:
+    """The median of the last deliveries' lead times; one value for each commit, no rollbacks."""
+    commits = {
+        runs.manifest_commit: runs
+        for (name, _), deliveries in book.deployments.items()
+        for runs in deliveries
+        if name == environment and runs.kind != "rollback"
+    }
+    newest = sorted(commits.values(), key=lambda runs: runs.at, reverse=True)[:LEAD_TIMES]
+    times_s = [time_s for runs in newest if (time_s := _lead_time_s(runs)) is not None]
+    return median(times_s) if times_s else None
+
+
+def _table(
+    environment: str, rows: Mapping[str, Mapping[str, Any]], lead_time_s: float | None
+) -> list[str]:
+    cells = [COLUMNS, *(_cells(code, row) for code, row in rows.items())]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
+    usual = f"   lead time, median of the last: {_span(lead_time_s)}" if lead_time_s else ""
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in cells
+    ]
+    return [environment + usual, *(f"  {line}".rstrip() for line in lines)]
+
+
+def _cells(code: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    notes = [row["problem"]] if row["problem"] else []
+    if row["held"]:
+        notes.append(f"held: {row['held']['reason']}")
+    if row["delivered"] is None:
+        return code, row["tag"] or "–", "–", "never delivered", "–", "–", "; ".join(notes)
+    delivered_tag = row["delivered"].partition("@")[0].rpartition(":")[2]
+    if row["drifted"] and row["image"]:
+        notes.append(f"by hand; {delivered_tag} was delivered")
+    if row["build_url"]:
+        notes.append(row["build_url"])
+    return (
+        code,
+        row["tag"] or delivered_tag,
+        _span(row["age_s"]),
+        f"{row['source_commit'][:8]} {(row['subject'] or '')[:40]}".rstrip(),
+        _span(row["lead_time_s"]),
+        "?" if row["behind"] is None else str(row["behind"]),
+        "; ".join(notes),
+    )
+
+
+def _span(span_s: float | None) -> str:
+    """A span of time as people say it: 40 s, 12 min, 5 h, 3 d."""
+    if span_s is None:
+        return "?"
+    seconds = max(0, int(span_s))
+    for unit, size, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
+        if seconds < most:
+            return f"{seconds // size} {unit}"
+    return f"{seconds // 86400} d"

@@ -8,10 +8,11 @@ import contextlib
 import io
 import os
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import registry_images
 from listed_services import entries
 from plain_git import git
 
@@ -51,9 +52,6 @@ tag = "{build}-{sha8}"
 [registry]
 address = "registry.example"
 namespace = ""
-releases = "cloudopshub-releases"
-keep = 50
-untagged_days = 7
 
 [scan]
 fail_on = "HIGH"
@@ -110,11 +108,14 @@ class Lab:
     def context(self, *, at=-1, build=None, dry_run=False, **environ):
         """A call of `ci` in the source, standing at one of its commits."""
         git(self.source, "checkout", "-q", "--detach", self.commits[at])
+        number = build or 100 + self.commits.index(self.commits[at])
         given = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "BRANCH_NAME": "main",
-            "BUILD_NUMBER": str(build or 100 + self.commits.index(self.commits[at])),
+            "BUILD_NUMBER": str(number),
+            "BUILD_URL": f"https://jenkins.example/job/hub/{number}/",
+            "GIT_URL": "https://git.example/hub.git",
             "JOB_NAME": "hub/main",
             "MANIFEST_REPO_URL": self.server.url("manifests"),
             "MANIFEST_REPO_USR": USER,
@@ -151,6 +152,29 @@ class Lab:
             committed_at=BEGAN + timedelta(hours=number),
             images={code: self.image(code, tag) for code in codes},
         )
+
+    def published(self, registry, at=-1, *, build=None, codes=CODES):
+        """That release, its images really in the registry and under their own digests."""
+        release = self.release(at, build=build, codes=codes)
+        images = {
+            code: replace(
+                image,
+                digest=registry_images.push(registry, image.name, image.tag, str(image).encode()),
+            )
+            for code, image in release.images.items()
+        }
+        return replace(release, images=images)
+
+    def at_registry(self, door):
+        """From now on images are those of the door, which has a repository for each service."""
+        self.text = self.text.replace(self.host, door.registry)
+        self.change(lambda folder: [
+            path.write_text(path.read_text().replace(self.host, door.registry))
+            for path in folder.rglob("*.yaml")
+        ])  # fmt: skip
+        self.host, self.environ = door.registry, dict(door.environ)
+        for code in CODES:
+            door.create_repository(f"cloudopshub-{code}")
 
     def bump(self, at=-1, *, codes=CODES, build=None, means=None, context=None, **options):
         """`ci bump` of the release of that commit."""

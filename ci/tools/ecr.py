@@ -1,4 +1,4 @@
-"""Amazon ECR through boto3: one client, images by tag and digest, a login.
+"""Amazon ECR through boto3: one client, images by tag, a login.
 
 What only one room asks (repositories, findings) stands there, and calls `client` in `calling`.
 
@@ -10,9 +10,8 @@ help; an expired token, throttling, a network or a server in trouble is `Outside
 import base64
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -23,29 +22,17 @@ from ci.errors import CiError, OutsideFault, Refused
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr.client import ECRClient
-    from mypy_boto3_ecr.type_defs import ImageDetailTypeDef
 
 HOST = re.compile(
     r"(?P<account>\d{12})\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.(amazonaws\.com(\.cn)?|on\.aws)"
 )
 CONNECT_S, READ_S, TRIES = 5, 20, 4
-DELETED_AT_ONCE = 100  # BatchDeleteImage's own limit
-NOT_ALLOWED = {
-    "AccessDenied",
-    "AccessDeniedException",
-    "UnauthorizedOperation",
-    "UnrecognizedClientException",
-    "InvalidClientTokenId",
-    "InvalidSignatureException",
-    "SignatureDoesNotMatch",
-    "MissingAuthenticationToken",
-}
-MANIFESTS = [
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-]
+NOT_ALLOWED = re.compile(
+    "AccessDenied|UnauthorizedOperation|UnrecognizedClient|InvalidClientTokenId"
+    "|InvalidSignature|SignatureDoesNotMatch|MissingAuthenticationToken"
+)
+EXPIRED = re.compile("ExpiredToken|RequestExpired")
+THROTTLED = re.compile("Throttl|LimitExceeded|TooManyRequests")
 
 
 @dataclass(frozen=True)
@@ -54,13 +41,11 @@ class StoredImage:
 
     digest: str
     tags: tuple[str, ...]
-    pushed_at: datetime
-    size_bytes: int
 
 
 @dataclass(frozen=True)
 class Login:
-    """What opens the registry's /v2/ API for some hours."""
+    """What lets docker into the registry for some hours."""
 
     username: str
     password: str = field(repr=False)
@@ -77,70 +62,35 @@ class Registry:
 
     def __init__(self, address: str, environ: Mapping[str, str]) -> None:
         if not address:
-            raise Refused(
-                "no registry is known: set ECR_REGISTRY, or address under [registry] in ci/ci.toml",
-                status="unconfigured",
-            )
+            text = "no registry is known: set ECR_REGISTRY, or address under [registry] in ci.toml"
+            raise Refused(text, status="unconfigured")
         self.address = address
         named = HOST.fullmatch(address)
         self.account: dict[str, Any] = {"registryId": named["account"]} if named else {}
-        region = named["region"] if named else None
-        self.client = _client(region, environ)
+        self.client = _client(named["region"] if named else None, environ)
 
     def find(self, name: str, tag: str) -> StoredImage | None:
         """The image behind a tag; None when tag or repository is not there."""
+        not_there = self.client.exceptions
         with self.calling("ecr:DescribeImages", name):
             try:
                 answer = self.client.describe_images(
                     repositoryName=name, imageIds=[{"imageTag": tag}], **self.account
                 )
-            except (
-                self.client.exceptions.ImageNotFoundException,
-                self.client.exceptions.RepositoryNotFoundException,
-            ):
+            except (not_there.ImageNotFoundException, not_there.RepositoryNotFoundException):
                 return None
-        return _stored(answer["imageDetails"][0])
-
-    def images(self, name: str) -> list[StoredImage]:
-        """All images of the repository, newest first; none when there is no such repository."""
-        with self.calling("ecr:DescribeImages", name):
-            pages = self.client.get_paginator("describe_images").paginate(
-                repositoryName=name, **self.account
-            )
-            try:
-                listed = [_stored(detail) for page in pages for detail in page["imageDetails"]]
-            except self.client.exceptions.RepositoryNotFoundException:
-                return []
-        return sorted(listed, key=lambda image: (image.pushed_at, image.digest), reverse=True)
-
-    def delete(self, name: str, digests: Sequence[str]) -> list[str]:
-        """The images are gone; the digests that the registry would not delete, and why."""
-        failures = []
-        for start in range(0, len(digests), DELETED_AT_ONCE):
-            ids = [{"imageDigest": digest} for digest in digests[start : start + DELETED_AT_ONCE]]
-            with self.calling("ecr:BatchDeleteImage", name):
-                answer = self.client.batch_delete_image(
-                    repositoryName=name,
-                    imageIds=ids,  # type: ignore[arg-type]  # a list of exactly such mappings
-                    **self.account,
-                )
-            failures += [
-                f"{failure.get('imageId', {}).get('imageDigest')}: {failure.get('failureReason')}"
-                for failure in answer.get("failures", [])
-            ]
-        return failures
+        detail = answer["imageDetails"][0]
+        return StoredImage(detail["imageDigest"], tuple(sorted(detail.get("imageTags", ()))))
 
     def login(self) -> Login:
-        """Credentials for docker and the /v2/ API; `Refused` when they are another registry's."""
+        """Credentials for docker; `Refused` when they are another registry's."""
         with self.calling("ecr:GetAuthorizationToken", self.address):
             answer = self.client.get_authorization_token()["authorizationData"][0]
         user, _, password = base64.b64decode(answer["authorizationToken"]).decode().partition(":")
         host = answer["proxyEndpoint"].partition("://")[2]
         if host != self.address:
-            raise Refused(
-                f"these AWS credentials are for {host}; images go to {self.address}",
-                status="other_registry",
-            )
+            text = f"these AWS credentials are for {host}; images go to {self.address}"
+            raise Refused(text, status="other_registry")
         return Login(user, password, host)
 
     @contextlib.contextmanager
@@ -159,47 +109,32 @@ class Registry:
 
 
 def _client(region: str | None, environ: Mapping[str, str]) -> "ECRClient":
-    keys = {
-        "aws_access_key_id": environ.get("AWS_ACCESS_KEY_ID"),
-        "aws_secret_access_key": environ.get("AWS_SECRET_ACCESS_KEY"),
-        "aws_session_token": environ.get("AWS_SESSION_TOKEN"),
-    }
-    given = {name: value for name, value in keys.items() if value}
-    region = region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
     endpoint = environ.get("AWS_ENDPOINT_URL_ECR") or environ.get("AWS_ENDPOINT_URL")
-    config = Config(
-        connect_timeout=CONNECT_S,
-        read_timeout=READ_S,
-        retries={"mode": "standard", "total_max_attempts": TRIES},
-    )
+    retries: Any = {"mode": "standard", "total_max_attempts": TRIES}
     try:
-        client: ECRClient = boto3.session.Session(region_name=region, **given).client(  # type: ignore[arg-type]
-            "ecr", endpoint_url=endpoint or None, config=config
+        session = boto3.session.Session(
+            aws_access_key_id=environ.get("AWS_ACCESS_KEY_ID") or None,
+            aws_secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY") or None,
+            aws_session_token=environ.get("AWS_SESSION_TOKEN") or None,
+            region_name=region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"),
         )
+        config = Config(connect_timeout=CONNECT_S, read_timeout=READ_S, retries=retries)
+        return session.client("ecr", endpoint_url=endpoint or None, config=config)
     except aws.NoRegionError as exc:
         raise Refused("no AWS region: set AWS_REGION", status="no_region") from exc
     except (aws.BotoCoreError, ValueError) as exc:
         raise Refused(f"AWS settings make no sense: {exc}", status="no_credentials") from exc
-    return client
 
 
 def _ours(exc: aws.ClientError, action: str, about: str) -> CiError:
-    code = exc.response.get("Error", {}).get("Code", "")
-    text = f"{action} on {about}: {code}: {exc.response.get('Error', {}).get('Message', '')}"
-    if code in NOT_ALLOWED:
-        return Refused(text, status="not_allowed", action=action)
+    error = exc.response.get("Error", {})
+    code = error.get("Code", "")
+    text = f"{action} on {about}: {code}: {error.get('Message', '')}"
     status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-    if code in {"ExpiredTokenException", "ExpiredToken", "RequestExpired"} or status >= 500:
+    if NOT_ALLOWED.match(code):
+        return Refused(text, status="not_allowed", action=action)
+    if EXPIRED.match(code) or status >= 500:
         return OutsideFault(text)
-    if "Throttl" in code or code in {"LimitExceededException", "TooManyRequestsException"}:
+    if THROTTLED.search(code):
         return OutsideFault(text, status="throttled")
     return Refused(text, status="registry_refused", action=action, code=code)
-
-
-def _stored(detail: "ImageDetailTypeDef") -> StoredImage:
-    return StoredImage(
-        digest=detail["imageDigest"],
-        tags=tuple(sorted(detail.get("imageTags", ()))),
-        pushed_at=detail["imagePushedAt"].astimezone(UTC),
-        size_bytes=detail.get("imageSizeInBytes", 0),
-    )

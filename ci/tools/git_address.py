@@ -1,4 +1,4 @@
-"""What git may be given as an address or a branch: nothing that does more than name one."""
+"""What git may be given as an address or a branch: nothing that does more than name one. PURE."""
 
 import re
 from urllib.parse import urlsplit, urlunsplit
@@ -8,48 +8,40 @@ from ci.errors import Refused
 LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|localhost|::1")
 SCP_LIKE = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9][A-Za-z0-9.-]*:[^:\s]+")
 BRANCH = re.compile(r"(?![/.-])(?!.*(//|\.\.|@\{|/\.|\.lock(/|$)))[A-Za-z0-9._/+@#=-]+(?<![./])")
+SCHEMES = {"https", "http", "ssh", "file"}
 
 
 def check_url(url: str, *, plain_http: bool = False) -> str:
     """`url`, when it is an address git may be given; `Refused` says what is wrong with it."""
     if not url:
-        raise Refused(
-            "no manifest repository is known: set MANIFEST_REPO_URL, or url under [manifests] in"
-            " ci/ci.toml",
-            status="unconfigured",
-        )
+        text = "no manifest repository is known: set MANIFEST_REPO_URL, or url under [manifests]"
+        raise Refused(f"{text} in ci/ci.toml", status="unconfigured")
     if SCP_LIKE.fullmatch(url) and not url.startswith("-"):
         return url
     try:
         parts = urlsplit(url)
-        is_torn = parts.port == 0
+        has_port_0 = parts.port == 0
     except ValueError:  # a `/` in a password ends the host, and what is left of it is no port
-        parts, is_torn = urlsplit(""), True
-    web = parts.scheme in {"http", "https"}
+        parts, has_port_0 = urlsplit(""), True
+    host, scheme = parts.hostname or "", parts.scheme
+    in_clear = scheme == "http" and not plain_http and not LOOPBACK.fullmatch(host)
+    credentials = (scheme in {"http", "https"} and "@" in parts.netloc) or parts.password
     faults = (
         (url.startswith("-"), "it looks like an option"),
-        (is_torn, "its host or its port is none"),
+        (has_port_0, "its host or its port is none"),
         (re.search(r"[\x00-\x20\x7f]", url), "it holds blanks or control characters"),
         (
             "::" in url.split("/", 1)[0],
             "it names a transport helper (`ext::` and its like run programs)",
         ),
+        (scheme not in SCHEMES, "only https://, ssh://, file:// and user@host:path are spoken"),
         (
-            parts.scheme not in {"https", "http", "ssh", "file"},
-            "only https://, ssh://, file:// and user@host:path are spoken",
-        ),
-        (
-            (web and "@" in parts.netloc) or parts.password,
+            credentials,
             "it holds credentials; they belong into MANIFEST_REPO_USR and MANIFEST_REPO_PSW",
         ),
+        (scheme != "file" and (not host or host.startswith("-")), "it has no host"),
         (
-            parts.scheme != "file" and (not parts.hostname or parts.hostname.startswith("-")),
-            "it has no host",
-        ),
-        (
-            parts.scheme == "http"
-            and not plain_http
-            and not LOOPBACK.fullmatch(parts.hostname or ""),
+            in_clear,
             "it sends the password in clear; use https://, or MANIFEST_REPO_PLAIN_HTTP=true",
         ),
     )

@@ -1,30 +1,18 @@
-"""What a git server and ssh say, and what it means. PURE; the texts are those of LC_ALL=C."""
+"""What a git server, ssh and a commit message say, and what it means: PURE. As of LC_ALL=C."""
 
 import re
-from dataclasses import dataclass
 
-from ci.errors import CiError
-
-# What the server's or ssh's text means; the first that is found decides.
-MEANINGS = (
-    ("host_key", re.compile(r"host key verification failed|known_hosts", re.IGNORECASE)),
-    (
-        "credentials",
-        re.compile(
-            r"authentication failed|returned error: 40[13]|could not read (username|password)"
-            r"|permission denied|access denied|invalid (username|credentials)|load key|publickey",
-            re.IGNORECASE,
-        ),
+# What the server's or ssh's text means, and what is told; the first that matches decides.
+MEANINGS = {
+    "host_key": r"host key verification failed|known_hosts",
+    "credentials": (
+        r"authentication failed|returned error: 40[13]|could not read (username|password)"
+        r"|permission denied|access denied|invalid (username|credentials)|load key|publickey"
     ),
-    ("moved", re.compile(r"returned error: 30\d|url base from redirection", re.IGNORECASE)),
-    (
-        "not_found",
-        re.compile(
-            r"returned error: 4(04|10)|not found|not appear to be a git|no such repo", re.IGNORECASE
-        ),
-    ),
-)
-SAYING = {
+    "moved": r"returned error: 30\d|url base from redirection",
+    "not_found": r"returned error: 4(04|10)|not found|not appear to be a git|no such repo",
+}
+WORDS = {
     "host_key": "the server's host key is not the one in MANIFEST_REPO_KNOWN_HOSTS",
     "credentials": "the server does not accept the credentials"
     " (MANIFEST_REPO_USR and MANIFEST_REPO_PSW, or MANIFEST_REPO_SSH_KEY)",
@@ -37,24 +25,17 @@ LOST_RACE = re.compile(
     r"|incorrect old value|stale info|remote ref updated|reference already exists",
     re.IGNORECASE,
 )
-LINK = re.compile(r"^remote:.*?(https?://[^\s<>]+)", re.MULTILINE)
+PULL_REQUEST = re.compile(r"^remote:.*?(https?://[^\s<>]+)", re.MULTILINE)
 REMOTE_SAID_NO = re.compile(r"\[remote rejected\]|hook declined|protected branch", re.IGNORECASE)
+TRAILER = re.compile(r"(?P<key>[A-Za-z0-9][A-Za-z0-9-]*):[ \t]*(?P<value>.*)")
 
 
-@dataclass(frozen=True)
-class Pushed:
-    """What a push came to. landed, lost_race, or neither: then `error` says why."""
-
-    landed: bool
-    lost_race: bool = False
-    error: CiError | None = None
-    said: str = ""
-
-    @property
-    def link(self) -> str | None:
-        """The address that the server told, as hosts do where a pull request may be opened."""
-        match = LINK.search(self.said)
-        return match[1] if match else None
+def meaning(text: str) -> str | None:
+    """What went wrong with the server, a key of `WORDS`; None when the text is not known."""
+    for status, pattern in MEANINGS.items():
+        if re.search(pattern, text, re.IGNORECASE):
+            return status
+    return None
 
 
 def was_race(said: str) -> bool:
@@ -62,9 +43,23 @@ def was_race(said: str) -> bool:
     return any(line.startswith("!") and LOST_RACE.search(line) for line in said.splitlines())
 
 
+def trailers_of(text: str) -> list[tuple[str, str]]:
+    """(key, value) of the last paragraph of a commit message; lines that are none are left out.
+
+    A folded line belongs to the one before. A message of one paragraph has no trailers.
+    """
+    paragraphs = re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n").strip("\n \t"))
+    trailers: list[tuple[str, str]] = []
+    for line in paragraphs[-1].split("\n") if len(paragraphs) > 1 else ():
+        if line[:1] in {" ", "\t"} and trailers:
+            key, value = trailers[-1]
+            trailers[-1] = (key, f"{value} {line.strip()}".strip())
+        elif match := TRAILER.fullmatch(line):
+            trailers.append((match["key"], match["value"].strip()))
+    return trailers
+
+
 def reasons(said: str) -> str:
     """What the server and its hooks said, without git's own ornament."""
-    reasons = [line for line in said.splitlines() if line.startswith(("remote:", "!"))]
-    return (
-        "\n".join(f"  {line.removeprefix('remote:').strip()}" for line in reasons) or said.strip()
-    )
+    lines = [line for line in said.splitlines() if line.startswith(("remote:", "!"))]
+    return "\n".join(f"  {line.removeprefix('remote:').strip()}" for line in lines) or said.strip()

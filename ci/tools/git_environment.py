@@ -10,9 +10,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from ci import process
 from ci.errors import OutsideFault, Refused
@@ -22,24 +20,34 @@ PASSED_ON = (
     *("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
 )
-CONFIG = (
-    ("protocol.allow", "never"),
-    ("protocol.file.allow", "always"),
-    ("protocol.https.allow", "always"),
-    ("protocol.ssh.allow", "always"),
-    ("core.hooksPath", os.devnull),
-    ("core.fsmonitor", "false"),
-    ("core.autocrlf", "false"),
-    ("credential.helper", ""),
-    ("http.followRedirects", "false"),  # a password goes where it was meant to go, or nowhere
-    ("http.lowSpeedLimit", "1"),
-    ("http.lowSpeedTime", "30"),
-    ("gc.auto", "0"),
-    ("maintenance.auto", "false"),
-    ("submodule.recurse", "false"),
-    ("fetch.recurseSubmodules", "false"),
-    ("advice.detachedHead", "false"),
-)
+CONFIG = {
+    "protocol.allow": "never",
+    "protocol.file.allow": "always",
+    "protocol.https.allow": "always",
+    "protocol.ssh.allow": "always",
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "core.autocrlf": "false",
+    "credential.helper": "",
+    "http.followRedirects": "false",  # a password goes where it was meant to go, or nowhere
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": "30",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
+    "advice.detachedHead": "false",
+}
+ALONE = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "false",
+    "SSH_ASKPASS": "false",  # a key with a passphrase fails at once instead of asking
+    "SSH_ASKPASS_REQUIRE": "force",
+    "GIT_SSH_VARIANT": "ssh",
+    "LC_ALL": "C",  # texts are matched
+}
 ASKPASS = """\
 #!/bin/sh
 case "$1" in
@@ -47,7 +55,6 @@ Username*) printf '%s\\n' "$CI_GIT_USER" ;;
 *) printf '%s\\n' "$CI_GIT_PASSWORD" ;;
 esac
 """
-RUNS_TRIED = 100
 EXPECTED_HEAD = "CI_EXPECTED_HEAD"
 # What git runs once the server has told its branch and before a commit is sent; the server then
 # takes the commit only while its branch is still what it told. `git.was_race` knows its text.
@@ -59,81 +66,42 @@ while read -r _ _ _ head; do
   exit 1
 done
 """
+RUNS_TRIED = 100
 
 
-@dataclass(frozen=True)
-class Account:
-    """As whom git speaks with the server, and with which key commits are signed."""
-
-    user: str = ""
-    password: str = field(default="", repr=False)
-    ssh_key: Path | None = None
-    known_hosts: Path | None = None
-    agent: str | None = None
-    signing_key: Path | None = None
-    plain_http: bool = False
-
-    @classmethod
-    def of(cls, environ: Mapping[str, str]) -> "Account":
-        """The account that the environment describes; a key file that is not there is refused."""
-
-        def file(name: str) -> Path | None:
-            if not environ.get(name):
-                return None
-            path = Path(environ[name]).expanduser().absolute()
-            if not path.is_file():
-                raise Refused(f"{name}={path} is no file", status="credentials")
-            return path
-
-        return cls(
-            user=environ.get("MANIFEST_REPO_USR", ""),
-            password=environ.get("MANIFEST_REPO_PSW", ""),
-            ssh_key=file("MANIFEST_REPO_SSH_KEY"),
-            known_hosts=file("MANIFEST_REPO_KNOWN_HOSTS"),
-            agent=environ.get("SSH_AUTH_SOCK") or None,
-            signing_key=file("COMMIT_SIGNING_KEY"),
-            plain_http=environ.get("MANIFEST_REPO_PLAIN_HTTP", "").lower() in {"1", "true", "yes"},
-        )
+def key_file(environ: Mapping[str, str], name: str) -> Path | None:
+    """The file that the variable names; None where it is not set, `Refused` where there is none."""
+    if not environ.get(name):
+        return None
+    path = Path(environ[name]).expanduser().absolute()
+    if not path.is_file():
+        raise Refused(f"{name}={path} is no file", status="credentials")
+    return path
 
 
-def isolated(environ: Mapping[str, str], home: Path, account: Account, url: str) -> dict[str, str]:
-    """All that git sees: nothing of the machine's or the person's configuration, no secret."""
-    config = [*CONFIG]
-    if urlsplit(url).scheme == "http":
-        config.append(("protocol.http.allow", "always"))
-    if account.signing_key:
-        config += [("gpg.format", "ssh"), ("user.signingKey", str(account.signing_key))]
+def isolated(environ: Mapping[str, str], home: Path, url: str) -> dict[str, str]:
+    """The environment of every git call: no configuration but ours, and no secret."""
+    config = dict(CONFIG)
+    if url.startswith("http://"):
+        config["protocol.http.allow"] = "always"
+    if signing_key := key_file(environ, "COMMIT_SIGNING_KEY"):
+        config |= {"gpg.format": "ssh", "user.signingKey": str(signing_key)}
     numbered = {"GIT_CONFIG_COUNT": str(len(config))}
-    for number, (key, value) in enumerate(config):
+    for number, (key, value) in enumerate(config.items()):
         numbered |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    return {
-        **{name: environ[name] for name in PASSED_ON if name in environ},
-        **numbered,
-        "HOME": str(home),
-        "XDG_CONFIG_HOME": str(home),
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ASKPASS": "false",
-        "SSH_ASKPASS": "false",  # a key with a passphrase fails at once instead of asking
-        "SSH_ASKPASS_REQUIRE": "force",
-        "LC_ALL": "C",
-        "GIT_SSH_VARIANT": "ssh",
-        "GIT_SSH_COMMAND": _ssh_command(environ, account),
-    }
+    passed_on = {name: environ[name] for name in PASSED_ON if name in environ}
+    own = {"HOME": str(home), "XDG_CONFIG_HOME": str(home)}
+    return {**passed_on, **numbered, **ALONE, **own, "GIT_SSH_COMMAND": _ssh_command(environ)}
 
 
-def credentials(home: Path, account: Account) -> dict[str, str]:
+def credentials(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     """What only a call that speaks with the server gets beside that."""
     given: dict[str, str] = {}
-    if account.password:
-        given |= {
-            "GIT_ASKPASS": str(_script(home / "askpass", ASKPASS)),
-            "CI_GIT_USER": account.user,
-            "CI_GIT_PASSWORD": account.password,
-        }
-    if account.agent and not account.ssh_key:
-        given["SSH_AUTH_SOCK"] = account.agent
+    if password := environ.get("MANIFEST_REPO_PSW"):
+        given["GIT_ASKPASS"] = str(_script(home / "askpass", ASKPASS))
+        given |= {"CI_GIT_USER": environ.get("MANIFEST_REPO_USR", ""), "CI_GIT_PASSWORD": password}
+    if environ.get("SSH_AUTH_SOCK") and not environ.get("MANIFEST_REPO_SSH_KEY"):
+        given["SSH_AUTH_SOCK"] = environ["SSH_AUTH_SOCK"]
     return given
 
 
@@ -148,41 +116,43 @@ def hooks(home: Path) -> Path:
 def _script(path: Path, text: str) -> Path:
     path.write_text(text, encoding="ascii")
     path.chmod(0o700)
-    if not _runs(path):
-        raise Refused(
-            f"no program can run in {tempfile.gettempdir()} (noexec?), and git needs one for the"
-            " credentials and one before a push; set TMPDIR to a folder where they can",
-            status="noexec",
-        )
-    return path
-
-
-def _runs(path: Path) -> bool:
     for _ in range(RUNS_TRIED):
         try:
-            return process.run([path], env={}, timeout_s=LOCAL_S).code == 0
+            if process.run([path], env={}, timeout_s=LOCAL_S).code == 0:
+                return path
+            break
         except OutsideFault as fault:
             cause = fault.__cause__
             if not isinstance(cause, OSError) or cause.errno != errno.ETXTBSY:
-                return False
+                break
         # a program that another thread started meanwhile has the file open until it has begun
         time.sleep(0.02)
-    return False
+    raise Refused(
+        f"no program can run in {tempfile.gettempdir()} (noexec?), and git needs one for the"
+        " credentials and one before a push; set TMPDIR to a folder where they can",
+        status="noexec",
+    )
 
 
-def _ssh_command(environ: Mapping[str, str], account: Account) -> str:
+def _ssh_command(environ: Mapping[str, str]) -> str:
     """How ssh is called: without the person's configuration; without a key file, by the agent."""
-    known_hosts = account.known_hosts or Path(environ.get("HOME", "/")) / ".ssh" / "known_hosts"
-    words = ["ssh", "-F", os.devnull, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
-    words += ["-o", f'UserKnownHostsFile="{_plain_path(known_hosts)}"']
-    words += ["-o", f"GlobalKnownHostsFile={os.devnull}"]
-    words += ["-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=10"]
-    if account.ssh_key:
-        words += ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]
-        words += ["-o", f'IdentityFile="{_plain_path(account.ssh_key)}"']
-    return shlex.join(words)
+    key = key_file(environ, "MANIFEST_REPO_SSH_KEY")
+    known_hosts = key_file(environ, "MANIFEST_REPO_KNOWN_HOSTS")
+    known_hosts = known_hosts or Path(environ.get("HOME", "/")) / ".ssh" / "known_hosts"
+    options = [
+        "BatchMode=yes",
+        "StrictHostKeyChecking=yes",
+        f"UserKnownHostsFile={_quoted(known_hosts)}",
+        f"GlobalKnownHostsFile={os.devnull}",
+        "ConnectTimeout=20",
+        "ServerAliveInterval=10",
+    ]
+    if key:
+        options += ["IdentitiesOnly=yes", "IdentityAgent=none", f"IdentityFile={_quoted(key)}"]
+    words = [word for option in options for word in ("-o", option)]
+    return shlex.join(["ssh", "-F", os.devnull, *words])
 
 
-def _plain_path(path: Path) -> str:
+def _quoted(path: Path) -> str:
     """The path as ssh reads it: `%` begins a token there, and Jenkins has `%2F` in workspaces."""
-    return str(path).replace("%", "%%")
+    return '"' + str(path).replace("%", "%%") + '"'

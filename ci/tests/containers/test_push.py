@@ -13,19 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_platform import ROOT, SmallPlatform, why_no_docker, why_no_registry
+import registry_images
+from small_platform import CODES, ROOT, SmallPlatform, why_no_docker, why_no_registry
 
 from ci.build import building
 from ci.errors import OutsideFault, Refused
 from ci.model import Release
 from ci.plan import facts as facts_of
 from ci.plan import planning
-from ci.push import publish, repositories
+from ci.push import publish
 from ci.tests.lab.ecr_door import LocalEcr, running_ecr
 from ci.tools import scratch
 from ci.tools.docker import Docker
 from ci.tools.ecr import Registry
-from ci.tools.oci import Distribution, Releases
 
 REASON = why_no_docker() or why_no_registry()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
@@ -37,12 +37,12 @@ PUSH_SCRIPT = """
 import sys
 from pathlib import Path
 from small_platform import SmallPlatform
-from ci.push import publish, repositories
+from ci.push import publish
 import json
 root, environ = Path(sys.argv[1]), json.load(sys.stdin)
 platform = SmallPlatform(root, environ)
 context = platform.context()
-print(publish.main(context, platform.delivery(), context.catalogue.services, fix=False).status)
+print(publish.main(context, platform.delivery(), context.catalogue.services).status)
 """
 
 
@@ -58,6 +58,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def door(tmp_path: Path) -> Iterator[LocalEcr]:
     with running_ecr(tmp_path / "ecr") as opened:
+        for code in CODES:
+            opened.create_repository(f"cloudopshub-{code}")
         yield opened
 
 
@@ -81,7 +83,7 @@ def build_images(platform: SmallPlatform) -> list[str]:
 
 def push(platform: SmallPlatform, **given):
     context = platform.context(**given)
-    return publish.main(context, platform.delivery(), context.catalogue.services, fix=False)
+    return publish.main(context, platform.delivery(), context.catalogue.services)
 
 
 def push_process(platform: SmallPlatform) -> "subprocess.Popen[bytes]":
@@ -111,14 +113,17 @@ def registry(door: LocalEcr) -> Registry:
     return Registry(door.registry, door.environ)
 
 
-def test_a_set_is_pushed_read_back_and_recorded(platform: SmallPlatform, door: LocalEcr) -> None:
-    """The record in the registry is the file handed on; a second push does nothing."""
+def test_a_set_is_pushed_read_back_and_handed_on(platform: SmallPlatform, door: LocalEcr) -> None:
+    """What the registry has is in the file handed on; a second push does nothing."""
     assert push(platform, dry_run=True).status == "done"
     assert door.faults.calls(r"^(PUT|POST|PATCH) /v2/|ecr/Create") == []
     assert push(platform).status == "pushed"
     release = handed_on(platform)
     assert set(release.images) == {"one", "two"}
-    assert Releases(registry(door), "cloudopshub-releases").read_release(release.tag) == release
+    for image in release.images.values():
+        stored = registry(door).find(image.name, release.tag)
+        assert stored is not None
+        assert stored.digest == image.digest
     before = len(door.faults.calls(MANIFEST_PUT))
     again = push(platform)
     assert again.status == "already"
@@ -181,19 +186,18 @@ def test_a_401_and_a_500_in_the_middle_are_tried_again(
 def test_a_registry_that_stays_in_trouble_is_an_outside_fault(
     platform: SmallPlatform, door: LocalEcr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tries are bounded; nothing is handed on and no record is written."""
+    """The tries are bounded; nothing is handed on."""
     monkeypatch.setattr(publish, "PAUSE_S", 0.0)
     door.inject(MANIFEST_PUT, status=500, times=1000)
     with pytest.raises(OutsideFault, match="tried 3 times"):
         push(platform)
-    assert Releases(registry(door), "cloudopshub-releases").release_tags() == []
     assert not (platform.root / ".cache" / "ci" / "release.json").exists()
 
 
 def test_a_run_killed_between_two_images_is_finished_by_the_next(
     platform: SmallPlatform, door: LocalEcr, temporary: Path
 ) -> None:
-    """Killed after the first image, a run leaves no record; the next pushes the rest, writes it.
+    """Killed after the first image, a run hands nothing on; the next pushes the rest, and does.
 
     And it takes away the login that the killed one left.
     """
@@ -208,15 +212,16 @@ def test_a_run_killed_between_two_images_is_finished_by_the_next(
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     door.faults.clear()
-    releases = Releases(registry(door), "cloudopshub-releases")
-    assert releases.release_tags() == []
-    assert [len(registry(door).images(f"cloudopshub-{code}")) for code in ("one", "two")] == [1, 0]
+    assert not (platform.root / ".cache" / "ci" / "release.json").exists()
+    tag = f"118-{platform.git('rev-parse', 'HEAD')[:8]}"
+    stored = [registry(door).find(f"cloudopshub-{code}", tag) for code in CODES]
+    assert [image is not None for image in stored] == [True, False]
     (left,) = temporary.glob(f"{scratch.PREFIX}docker-*")
     assert (left / "config.json").exists()
     os.utime(left, (1_000_000_000, 1_000_000_000))
     ended = push(platform)
     assert ended.facts["pushed"] == ["two"]
-    assert releases.release_tags() == [handed_on(platform).tag]
+    assert handed_on(platform).tag == tag
     assert not left.exists()
 
 
@@ -255,7 +260,7 @@ def test_nobody_publishes_from_elsewhere(platform: SmallPlatform, door: LocalEcr
     elsewhere = [{"CHANGE_ID": "7"}, {"BRANCH_NAME": "topic"}, {"BRANCH_NAME": ""}]
     for environ in (*elsewhere, {"BUILD_NUMBER": ""}, {"GIT_COMMIT": "f" * 40}):
         with pytest.raises(Refused) as refused:
-            publish.main(platform.context(**environ), platform.delivery(), services, fix=False)
+            publish.main(platform.context(**environ), platform.delivery(), services)
         assert refused.value.status == "may_not_publish"
     (platform.root / "one-service" / "content").write_text("dirty")
     with pytest.raises(Refused, match="git status"):
@@ -272,11 +277,9 @@ def test_the_image_registry_2_stands_in_for_docker_registry(tmp_path: Path, monk
     which = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name: None if "-" in name else which(name))
     with running_ecr(tmp_path / "ecr") as opened:
-        repositories.ensure(registry(opened), "hub", 7, "1-a", fix=False)
-        api = Distribution(registry(opened).login())
-        blob = api.put_blob("hub", b"content")
-        assert api.blob("hub", blob["digest"]) == b"content"
-        api.close()
+        opened.create_repository("hub")
+        digest = registry_images.push(registry(opened), "hub", "1-a", b"content")
+        assert registry_images.manifest_of(registry(opened), "hub", digest).is_success
 
 
 def test_no_secret_is_in_an_argument_list_a_log_or_the_home_folder(

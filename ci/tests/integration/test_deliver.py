@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +10,13 @@ import delivery_lab
 import pytest
 from small_platform import why_no_registry
 
-from ci import catalogue, cli, config
-from ci.bump import bumping, means, resuming
+from ci import cli, config
+from ci.bump import bumping, means
 from ci.errors import CiError, Refused
 from ci.plan import facts
-from ci.promote import moves
-from ci.push import repositories
 from ci.tests.lab.ecr_door import running_ecr
 from ci.tools import helm
 from ci.tools.ecr import Registry
-from ci.tools.oci import MANIFEST_TYPE, Distribution
 
 ROOT = Path(__file__).resolve().parents[3]
 RENDERED = delivery_lab.REST.replace(
@@ -156,43 +154,124 @@ def lab(tmp_path):
         yield lab
 
 
-def handed_on(lab, release, *, builds=None, at=1):
-    """What `bump` finds when the stages before left this."""
-    context = lab.context(at=at)
-    context.handed_on.mkdir(parents=True)
-    if release:
-        (context.handed_on / "release.json").write_text(json.dumps(release.to_json()))
-    if builds is not None:
-        plan = {
-            "commit": lab.commits[at], "run_id": "r", "tag": None, "may_not_publish": None,
-            "lint": "", "parts": builds,
-        }  # fmt: skip
-        (context.handed_on / "plan.json").write_text(json.dumps(plan))
-    return bumping.handed_on(context, facts.publishing(context, lab.delivery(context)))
+needs_registry = pytest.mark.skipif(why_no_registry() is not None, reason=str(why_no_registry()))
 
 
-def test_the_release_of_this_build_is_taken(lab):
-    """As `push` left it."""
-    assert handed_on(lab, lab.release(1)) == lab.release(1)
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    with running_ecr(tmp_path_factory.mktemp("ecr")) as door:
+        yield door
 
 
-def test_a_release_left_from_another_build_is_refused(lab):
-    """A workspace may hold what an earlier build left there."""
-    with pytest.raises(Refused, match="another build") as refused:
-        handed_on(lab, lab.release(0))
-    assert refused.value.status == "stale_release"
+@pytest.fixture
+def door(lab, opened):
+    """The registry that the lab's images are in. No two tests have a tag in common."""
+    lab.at_registry(opened)
+    lab.first_build = 1 + secrets.randbelow(10**9)
+    return opened
+
+
+def registry(door):
+    return Registry(door.registry, door.environ)
+
+
+def build_of(lab, at):
+    return lab.first_build + at
+
+
+def pushed(lab, door, at=1, **environ):
+    """A context at that commit, and the release that `push` of its build has left in it."""
+    build = build_of(lab, at)
+    context = lab.context(at=at, build=build, **environ)
+    release = lab.published(registry(door), at, build=build)
+    leave(context, release.to_json())
+    return context, release
+
+
+def leave(context, release):
+    context.handed_on.mkdir(parents=True, exist_ok=True)
+    (context.handed_on / "release.json").write_text(json.dumps(release))
+
+
+def command(context, name, *argv):
+    """What `python -m ci NAME ARGV` does once the context is made."""
+    return cli.call(name, argv, context)
+
+
+def refusal(lab, context, *argv):
+    """The status that `ci bump` is refused with; no commit was made."""
+    before = lab.log()
+    with pytest.raises(Refused) as refused:
+        command(context, "bump", *argv)
+    assert lab.log() == before
+    return refused.value.status
+
+
+@needs_registry
+def test_the_release_of_this_build_is_taken(lab, door):
+    """As `push` left it and the registry has it; the summary shows what became of it."""
+    context, release = pushed(lab, door)
+    outcome = command(context, "bump")
+    assert outcome.status == "bumped"
+    assert release.images["das"].pin in lab.file("das")
+    headline = f"3 services → staging {release.tag}, commit {lab.log()[0][:7]}"
+    assert outcome.text.splitlines()[0] == headline
+
+
+@needs_registry
+def test_a_release_left_from_another_build_is_refused(lab, door):
+    """A workspace may hold what an earlier build, or a test of this one, left there."""
+    context, release = pushed(lab, door)
+    ours = release.to_json()
+    for other in (
+        {"run_id": "another"},
+        {"tag": "102-00000000"},
+        {"tag": "../../cloudopshub-das/manifests/1"},
+        {"source_commit": lab.commits[2]},
+        {"committed_at": "2030-01-01T00:00:00+00:00"},
+    ):
+        leave(context, ours | other)
+        assert refusal(lab, context) == "stale_release"
+
+
+@needs_registry
+def test_an_image_that_is_not_the_one_in_the_registry_is_refused(lab, door):
+    """Neither one of elsewhere, nor another of ours, nor another digest, nor one never pushed."""
+    context, release = pushed(lab, door)
+    das = release.images["das"]
+    ui = replace(release.images["ui"], tag="1-x")
+    for code, image, status in (
+        ("das", replace(das, repository="evil.example/cloudopshub-das"), "other_registry"),
+        ("das", release.images["dis"], "other_registry"),
+        ("none", das, "other_registry"),
+        ("ui", ui, "other_registry"),
+        ("das", replace(das, digest="sha256:" + "0" * 64), "digest_mismatch"),
+        ("das", replace(das, digest=None), "digest_mismatch"),
+    ):
+        leave(context, release.to_json() | {"images": {code: str(image)}})
+        assert refusal(lab, context) == status
+    registry(door).client.batch_delete_image(
+        repositoryName="cloudopshub-das", imageIds=[{"imageTag": das.tag}]
+    )
+    leave(context, release.to_json())
+    assert refusal(lab, context) == "digest_mismatch"
 
 
 def test_a_release_that_is_missing_is_no_reason_to_be_content(lab):
     """A lost file would otherwise be a lost delivery."""
-    with pytest.raises(Refused, match="push") as refused:
-        handed_on(lab, None)
-    assert refused.value.status == "no_release"
+    assert refusal(lab, lab.context(at=1)) == "no_release"
 
 
 def test_a_plan_without_images_has_nothing_to_hand_over(lab):
     """Even where an earlier build left its release."""
-    assert handed_on(lab, lab.release(0), builds=[]) is None
+    context = lab.context(at=1)
+    leave(context, lab.release(0).to_json())
+    plan = {
+        "commit": lab.commits[1], "run_id": "r", "tag": None, "may_not_publish": None,
+        "lint": "", "parts": [],
+    }  # fmt: skip
+    (context.handed_on / "plan.json").write_text(json.dumps(plan))
+    assert command(context, "bump").status == "nothing"
 
 
 def test_dirty_files_are_never_published(lab):
@@ -212,62 +291,23 @@ def test_the_repository_that_is_configured_is_the_one_of_ci_toml(lab):
     assert refused.value.status == "unconfigured"
 
 
-def published(registry, release, code):
-    """The release with a real image of that service in the registry, and its record there."""
-    image = release.images[code]
-    name = image.repository.partition("/")[2]
-    repositories.ensure(registry, name, 7, release.tag, fix=False)
-    api = Distribution(registry.login())
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json"}
-        | api.put_blob(name, b"{}"),
-        "layers": [
-            {"mediaType": "application/vnd.oci.image.layer.v1.tar"}
-            | api.put_blob(name, release.tag.encode())
-        ],
-    }
-    digest = api.put_manifest(name, release.tag, manifest)
-    api.close()
-    return replace(release, images={code: replace(image, digest=digest)})
-
-
-@pytest.mark.skipif(why_no_registry() is not None, reason=str(why_no_registry()))
-def test_the_registry_knows_what_is_unfinished_and_what_can_run_again(tmp_path):
-    """Records are resumed from it; a rollback needs its image there, under its digest."""
-    with running_ecr(tmp_path / "ecr") as door, delivery_lab.running(tmp_path) as lab:
-        lab.host = door.registry
-        lab.text = lab.text.replace(delivery_lab.HOST, door.registry)
-        lab.environ = dict(door.environ)
-        lab.change(lambda folder: [
-            path.write_text(path.read_text().replace(delivery_lab.HOST, door.registry))
-            for path in folder.rglob("*.yaml")
-        ])  # fmt: skip
-        context = lab.context()
-        delivery = lab.delivery(context)
-        registry = Registry(delivery.registry.address, context.environ)
-        records = means.releases(context, delivery)
-        repositories.ensure(registry, delivery.registry.releases, 7, "x", fix=False)
-        made = [published(registry, lab.release(at), "das") for at in (1, 2)]
-        for each in made:
-            records.write_release(each)
-            outcome = resuming.resume(context, delivery, records, delivery_lab.MEANS)
-            assert outcome.status == "resumed"
-        assert made[1].images["das"].pin in lab.file("das")
-        assert bumping.find_release(records, made[0].tag) == made[0]
-
-        why_not = means.why_not_again(context, delivery)
-        assert why_not(made[0].images["das"]) is None
-        other = replace(made[0].images["das"], digest="sha256:" + "0" * 64)
-        assert "under this tag" in why_not(other)
-        registry.delete("cloudopshub-das", [made[0].images["das"].digest])
-        das = catalogue.find(context.catalogue, "das")
-        back = moves.rolling_back(
-            das, "staging", context.now(), tag=None, reason="it leaks", why_not=why_not
-        )
-        with pytest.raises(Refused, match="does not have it any more"):
-            moves.hand_over(context, delivery, "staging", back, delivery_lab.MEANS)
+@needs_registry
+def test_a_rollback_needs_its_image_in_the_registry(lab, door):
+    """Under its tag, and with its digest."""
+    releases = [lab.published(registry(door), at, build=build_of(lab, at)) for at in (1, 2)]
+    context = lab.context()
+    delivery = lab.delivery(context)
+    for release in releases:
+        bumping.bump(context, delivery, release, delivery_lab.MEANS)
+    image = releases[0].images["das"]
+    why_not = means.why_not_again(context, delivery)
+    assert why_not(image) is None
+    assert "under this tag" in why_not(replace(image, digest="sha256:" + "0" * 64))
+    registry(door).client.batch_delete_image(
+        repositoryName="cloudopshub-das", imageIds=[{"imageDigest": image.digest}]
+    )
+    with pytest.raises(Refused, match="does not have it any more"):
+        command(lab.context(), "rollback", "das")
 
 
 def test_a_registry_that_cannot_be_asked_does_not_stop_a_rollback(lab):
@@ -280,74 +320,13 @@ def test_a_registry_that_cannot_be_asked_does_not_stop_a_rollback(lab):
     assert "not verified" in context.screen.stream.getvalue()
 
 
-def command(context, name, *argv):
-    """What `python -m ci NAME ARGV` does once the context is made."""
-    return cli.call(name, argv, context)
-
-
-class Recorded:
-    """A registry with the records of these releases."""
-
-    def __init__(self, *releases):
-        self.releases = {each.tag: each for each in releases}
-
-    def release_tags(self):
-        return list(self.releases)
-
-    def read_release(self, tag):
-        return self.releases.get(tag)
-
-
-@pytest.fixture
-def records(lab, monkeypatch):
-    """The records that the commands find: of the first three commits."""
-    found = Recorded(*(lab.release(at) for at in (0, 1, 2)))
-    monkeypatch.setattr(means, "releases", lambda *_: found)
-    return found
-
-
-def forged(lab, **other):
-    """`ci bump` of a release.json that somebody else wrote into the workspace."""
-    context = lab.context(at=1)
-    context.handed_on.mkdir(parents=True, exist_ok=True)
-    release = json.dumps(lab.release(1).to_json() | other)
-    (context.handed_on / "release.json").write_text(release)
-    with pytest.raises(Refused) as refused:
-        command(context, "bump")
-    assert len(lab.log()) == 1
-    return refused.value.status
-
-
-@pytest.mark.usefixtures("records")
-def test_a_release_that_was_written_by_a_test_is_not_handed_over(lab):
-    """What lies in the workspace must be what the registry has on record, to the letter."""
-    foreign = f"evil.example/cloudopshub-das:1@sha256:{'0' * 64}"
-    assert forged(lab, images={"das": foreign}) == "other_release"
-    assert forged(lab, run_id="another") == "other_release"
-    assert forged(lab, tag="102-00000000") == "no_release"
-    assert forged(lab, tag="../../cloudopshub-das/manifests/1") == "no_release"
-    assert forged(lab, source_commit=lab.commits[2]) == "stale_release"
-
-
-def test_a_record_of_foreign_images_is_not_handed_over_either(lab, records):
-    """Images come from the repository that `push` writes to, and from nowhere else."""
-    foreign = replace(lab.image("das", "1"), repository="evil.example/cloudopshub-das")
-    bad = replace(lab.release(1), tag="bad", images={"das": foreign})
-    records.releases["bad"] = bad
-    with pytest.raises(Refused, match="evil") as refused:
-        command(lab.context(at=1), "bump", "--release", "bad")
-    assert refused.value.status == "other_registry"
-    assert lab.server.requests == []
-
-
-@pytest.mark.usefixtures("records")
-def test_a_release_goes_its_way_by_the_commands(lab):
+@needs_registry
+def test_a_release_goes_its_way_by_the_commands(lab, door):
     """Bump, promote, roll back, release, and what status says of it in the end."""
+    releases = []
     for at in (1, 2):
-        context = lab.context(at=at)
-        context.handed_on.mkdir(parents=True, exist_ok=True)
-        file = context.handed_on / "release.json"
-        file.write_text(json.dumps(lab.release(at).to_json()))
+        context, release = pushed(lab, door, at)
+        releases.append(release)
         assert command(context, "bump").status == "bumped"
     context = lab.context()
     assert command(context, "promote", "staging", "production").status == "promoted"
@@ -356,7 +335,7 @@ def test_a_release_goes_its_way_by_the_commands(lab):
     outcome = command(context, "rollback", "das-service", "--reason", "it leaks")
     assert outcome.status == "rolled_back"
     told = command(context, "status", "--environment", "staging").text
-    assert f"das      {lab.release(1).tag}" in told
+    assert f"das      {releases[0].tag}" in told
     assert "held: it leaks" in told
     assert "production" not in told
     dry = command(lab.context(dry_run=True), "release", "das")
@@ -365,26 +344,28 @@ def test_a_release_goes_its_way_by_the_commands(lab):
     assert "held" not in command(context, "status").text
 
 
-@pytest.mark.usefixtures("records")
-@pytest.mark.parametrize("argv", [["bump"], ["bump", "--release", "TAG"], ["resume"]])
-def test_a_dry_run_needs_no_build_server(lab, argv):
-    """A person on a laptop sees what the newest release would change; nothing is written."""
-    context = lab.context(dry_run=True, BRANCH_NAME="", BUILD_NUMBER="", JOB_NAME="")
-    argv = [lab.release(1).tag if word == "TAG" else word for word in argv]
-    outcome = command(context, *argv)
-    if argv == ["bump"]:
-        assert lab.release(0).tag in outcome.text
-    assert outcome.status in {"bumped", "nothing"}
-    assert len(lab.log()) == 1
-    with pytest.raises(Refused, match="nobody publishes by hand"):
-        command(replace(context, dry_run=False), *argv)
+LAPTOP = {"BRANCH_NAME": "", "BUILD_NUMBER": "", "JOB_NAME": ""}
 
 
-@pytest.mark.parametrize("name", ["bump", "resume"])
-def test_a_pull_request_gets_nowhere_by_any_command(lab, name):
-    """The first thing that is looked at."""
+@needs_registry
+def test_a_dry_run_needs_no_build_server(lab, door):
+    """A person on a laptop sees what a release would change; nothing is written."""
+    _, release = pushed(lab, door)
+    context = lab.context(dry_run=True, **LAPTOP)
+    outcome = command(context, "bump")
+    assert outcome.status == "bumped"
+    assert f"+  tag: '{release.images['das'].pin}'" in outcome.text
+    assert outcome.text.splitlines()[0] == (
+        f"3 services → staging {release.tag}; a dry run, nothing is written"
+    )
+    assert refusal(lab, replace(context, dry_run=False)) == "may_not_publish"
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_pull_request_gets_nowhere_by_any_command(lab, dry_run):
+    """The first thing that is looked at, also where nothing would be written."""
     with pytest.raises(Refused, match="pull request 7"):
-        command(lab.context(CHANGE_ID="7"), name)
+        command(lab.context(CHANGE_ID="7", dry_run=dry_run), "bump")
     assert lab.server.requests == []
 
 
@@ -402,7 +383,6 @@ def test_a_pull_request_gets_nowhere_by_any_command(lab, name):
         ("promote", ["staging", "production"]),
         ("rollback", ["das"]),
         ("release", ["das"]),
-        ("retention", ["--delete"]),
     ],
 )
 def test_what_people_decide_is_not_decided_in_a_build_of_others(lab, name, argv, environ, said):

@@ -19,7 +19,7 @@ CREDENTIALS = {
     ),
     "cloudopshub-aws-id-token": Credential("file", {"content": "token-of-the-robot"}),
 }
-PUBLISHING = {"resume", "push", "scan", "bump"}
+PUBLISHING = {"push", "scan", "bump"}
 PLACES = {
     "main": {"BRANCH_NAME": "main"},
     "pull request": {"BRANCH_NAME": "PR-7", "CHANGE_ID": "7", "CHANGE_TARGET": "main"},
@@ -104,11 +104,11 @@ def test_what_publishes_has_agents_of_its_own(readings, place):
 
 
 def test_main_runs_every_command_in_order(run):
-    """Resume before plan; push, scan and bump last, each with the password in its environment."""
+    """Plan first; push, scan and bump last, each with the password in its environment."""
     ran, calls = run(PLACES["main"])
     assert ran.ok, ran.console.read_text()
     tests, builds = ["test"] * 6, ["build"] * 5
-    order = ["resume", "plan", "lint", *tests, *builds, "push", "scan", "bump", "summary"]
+    order = ["plan", "lint", *tests, *builds, "push", "scan", "bump", "summary"]
     assert commands(calls) == order
     seeing = {call.split()[3] for call, seen in calls if seen == "pass-of-the-robot"}
     assert seeing == PUBLISHING | {"plan"}

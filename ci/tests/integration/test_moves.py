@@ -3,11 +3,10 @@
 import delivery_lab
 import pytest
 
-from ci import catalogue
-from ci.bump.bumping import SourceHistory
+from ci import catalogue, cli
 from ci.errors import Refused, UsageError
 from ci.promote import moves
-from ci.status import overview
+from ci.tools.source_repo import SourceRepo
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def promote(lab, *codes, dry_run=False):
     services = [catalogue.find(context.catalogue, code) for code in codes]
     propose = moves.promoting(
         "staging", "production", services or context.catalogue.services,
-        SourceHistory(context.root), context.now(),
+        SourceRepo(context.root), context.now(),
     )  # fmt: skip
     return moves.hand_over(
         context, lab.delivery(context), "production", propose, delivery_lab.MEANS
@@ -196,7 +195,7 @@ def test_status_tells_what_runs_where_since_when_and_from_what(lab):
     lab.bump(2)
     roll_back(lab)
     context = lab.context(at=5)
-    outcome = overview.main(context, lab.delivery(context), ["staging", "production"])
+    outcome = cli.call("status", [], context)
     staging = outcome.facts["environments"]["staging"]["services"]
     assert staging["das"]["image"] == str(lab.release(1).images["das"])
     assert staging["das"]["held"]["reason"] == "it leaks"

@@ -9,23 +9,20 @@ from pathlib import Path
 import boto3
 import httpx
 import pytest
+import registry_images
+from registry_images import MANIFEST_TYPE
 from small_platform import SmallPlatform, why_no_registry
 
-from ci.errors import Defect, OutsideFault, Refused
+from ci.errors import OutsideFault, Refused
 from ci.model import ImageRef, Release
-from ci.push import repositories
-from ci.push.repositories import LIFECYCLE, MUTABLE, UNSCANNED
+from ci.push import publish
 from ci.scan import commands
 from ci.tests.lab.ecr_control import ScanStory
 from ci.tests.lab.ecr_door import LocalEcr, running_ecr
-from ci.tools import oci
 from ci.tools.ecr import Registry
-from ci.tools.oci import MANIFEST_TYPE, Distribution, Releases, base_url
 
 pytestmark = pytest.mark.skipif(why_no_registry() is not None, reason=str(why_no_registry()))
-UNTAGGED_DAYS = 7
 TAG = "118-1a2b3c4d"
-RELEASES = "cloudopshub-releases"
 
 
 @pytest.fixture(scope="module")
@@ -69,24 +66,8 @@ def ecr(door: LocalEcr):
     )
 
 
-def ensure(registry: Registry, name: str = "hub", **given):
-    return repositories.ensure(registry, name, UNTAGGED_DAYS, TAG, **({"fix": False} | given))
-
-
 def push(registry: Registry, name: str = "hub", tag: str = TAG, content: bytes = b"one") -> str:
-    api = Distribution(registry.login())
-    config = api.put_blob(name, json.dumps({"config": {"Labels": {"a": "b"}}}).encode())
-    layer = api.put_blob(name, content)
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json"} | config,
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar"} | layer],
-    }
-    try:
-        return api.put_manifest(name, tag, manifest)
-    finally:
-        api.close()
+    return registry_images.push(registry, name, tag, content)
 
 
 def release(door: LocalEcr, **images: str) -> Release:
@@ -102,60 +83,49 @@ def release(door: LocalEcr, **images: str) -> Release:
     )
 
 
-def test_a_repository_is_created_as_it_must_be(registry: Registry) -> None:
-    """Immutable, scanned on push, with a lifecycle; the second time nothing is done."""
-    assert ensure(registry, dry_run=True).did == "created"
-    assert ensure(registry, dry_run=True).did == "created"  # a dry run creates nothing
-    assert ensure(registry).did == "created"
-    again = ensure(registry)
-    assert (again.did, again.drift) == ("", ())
-
-
-def test_a_repository_with_mutable_tags_is_refused_until_it_is_mended(
+def test_a_repository_that_is_missing_or_mutable_is_refused_until_it_is_mended(
     registry: Registry, client
 ) -> None:
-    """What someone made by hand is told in all its parts, and made right on request."""
+    """The refusal names the command of `aws` that mends it; what that makes is taken."""
+    with pytest.raises(Refused, match="aws ecr create-repository --repository-name hub") as refused:
+        publish.refuse_mutable(registry, "hub", TAG)
+    assert refused.value.status == "no_repository"
     client.create_repository(repositoryName="hub")
-    with pytest.raises(Refused, match="can be overwritten") as refused:
-        ensure(registry)
+    with pytest.raises(Refused, match="aws ecr put-image-tag-mutability") as refused:
+        publish.refuse_mutable(registry, "hub", TAG)
     assert refused.value.status == "mutable_repository"
-    mended = ensure(registry, fix=True)
-    assert mended.did == "repaired"
-    assert mended.drift == (MUTABLE, UNSCANNED, LIFECYCLE)
-    assert ensure(registry).drift == ()
+    client.put_image_tag_mutability(repositoryName="hub", imageTagMutability="IMMUTABLE")
+    publish.refuse_mutable(registry, "hub", TAG)
 
 
 def test_an_image_is_found_by_tag_with_its_true_digest(registry: Registry, door: LocalEcr) -> None:
     """API and data plane agree on the digest: the manifest's own SHA-256; sizes add up."""
-    ensure(registry)
+    door.create_repository("hub")
     assert registry.find("hub", TAG) is None
     assert registry.find("nowhere", TAG) is None
     digest = push(registry)
-    found = registry.find("hub", TAG)
-    assert found is not None
-    assert (found.digest, found.tags) == (digest, (TAG,))
-    assert found.size_bytes == len(b"one") + len(json.dumps({"config": {"Labels": {"a": "b"}}}))
-    api = Distribution(registry.login())
-    known = api.manifest("hub", TAG)
-    assert known is not None
-    assert known[0] == digest
-    assert api.config("hub", known[1]) == {"config": {"Labels": {"a": "b"}}}
-    api.close()
+    stored = registry.find("hub", TAG)
+    assert stored is not None
+    assert (stored.digest, stored.tags) == (digest, (TAG,))
+    served = registry_images.manifest_of(registry, "hub", TAG)
+    assert f"sha256:{hashlib.sha256(served.content).hexdigest()}" == digest
+    described = ecr(door).describe_images(repositoryName="hub")["imageDetails"][0]
+    assert described["imageSizeInBytes"] == len(b"one") + len(b"{}")
 
 
-def test_a_tag_never_changes(registry: Registry) -> None:
+def test_a_tag_never_changes(registry: Registry, door: LocalEcr) -> None:
     """Other content, and even the same again, is refused in ECR's words."""
-    ensure(registry)
+    door.create_repository("hub")
     push(registry)
     for content in (b"other", b"one"):
-        with pytest.raises(Refused) as refused:
-            push(registry, content=content)
-        assert refused.value.status == "tag_taken"
+        answer = registry_images.put(registry, "hub", TAG, content)
+        assert answer.status_code == 400
+        assert "immutable" in answer.text
 
 
-def test_the_api_calls_a_taken_tag_by_awss_name(registry: Registry, client) -> None:
+def test_the_api_calls_a_taken_tag_by_awss_name(registry: Registry, door: LocalEcr, client) -> None:
     """PutImage under a taken tag: another image and the same one have two names at AWS."""
-    ensure(registry)
+    door.create_repository("hub")
     push(registry)
     stored = client.batch_get_image(repositoryName="hub", imageIds=[{"imageTag": TAG}])
     manifest = stored["images"][0]["imageManifest"]
@@ -183,7 +153,7 @@ def test_the_door_lets_nobody_in_without_a_token(registry: Registry, door: Local
 
 def test_accept_headers_arrive_one_by_one(registry: Registry, door: LocalEcr) -> None:
     """The same manifest is served to whoever lists the types in one header or in several."""
-    ensure(registry)
+    door.create_repository("hub")
     digest = push(registry)
     login = registry.login()
     for headers in (
@@ -198,26 +168,24 @@ def test_accept_headers_arrive_one_by_one(registry: Registry, door: LocalEcr) ->
         assert f"sha256:{hashlib.sha256(answer.content).hexdigest()}" == digest
 
 
-def test_an_index_is_stored_with_its_own_digest(registry: Registry) -> None:
+def test_an_index_is_stored_with_its_own_digest(registry: Registry, door: LocalEcr) -> None:
     """A manifest list, and its children by digest, are images too."""
-    ensure(registry)
+    door.create_repository("hub")
     child = push(registry, tag="child")
-    api = Distribution(registry.login())
     index = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [{"mediaType": MANIFEST_TYPE, "digest": child, "size": 1}],
     }
-    digest = api.put_manifest("hub", TAG, index)
-    api.close()
-    found = registry.find("hub", TAG)
-    assert found is not None
-    assert found.digest == digest
+    answer = registry_images.put_manifest(registry, "hub", TAG, index)
+    stored = registry.find("hub", TAG)
+    assert stored is not None
+    assert stored.digest == answer.headers["Docker-Content-Digest"]
 
 
 def test_a_large_layer_flows_through(registry: Registry, door: LocalEcr) -> None:
     """Chunked uploads of many pieces arrive whole."""
-    ensure(registry)
+    door.create_repository("hub")
     login, piece = registry.login(), bytes(range(256)) * 4096
     whole = hashlib.sha256(piece * 24).hexdigest()
     auth = (login.username, login.password)
@@ -231,39 +199,14 @@ def test_a_large_layer_flows_through(registry: Registry, door: LocalEcr) -> None
         assert hashlib.sha256(read.content).hexdigest() == whole
 
 
-def test_deleted_images_are_gone_from_both_planes(registry: Registry) -> None:
-    """What retention deletes can be pulled no longer; the rest stays."""
-    ensure(registry)
-    first, second = push(registry, tag="1-a"), push(registry, tag="2-b", content=b"two")
-    assert registry.delete("hub", [first]) == []
-    assert [each.digest for each in registry.images("hub")] == [second]
-    api = Distribution(registry.login())
-    assert api.manifest("hub", "1-a") is None
-    assert api.manifest("hub", "2-b") is not None
-    api.close()
-
-
-def test_a_release_record_is_written_once(registry: Registry, door: LocalEcr) -> None:
-    """Written and read back equal; again is success; another under its tag is refused."""
-    ensure(registry, RELEASES)
-    releases = Releases(registry, RELEASES)
-    one = release(door, das="sha256:" + "1" * 64)
-    assert releases.read_release(TAG) is None
-    digest = releases.write_release(one)
-    assert releases.read_release(TAG) == one
-    assert releases.write_release(one) == digest
-    with pytest.raises(Refused, match="says otherwise") as refused:
-        releases.write_release(release(door, das="sha256:" + "2" * 64))
-    assert refused.value.status == "other_release"
-    assert releases.release_tags() == [TAG]
-
-
-def test_an_image_is_no_release_record(registry: Registry) -> None:
-    """Whatever else is in the repository is refused, not guessed at."""
-    ensure(registry, RELEASES)
-    push(registry, RELEASES, "999-image")
-    with pytest.raises(Refused, match="no release record"):
-        Releases(registry, RELEASES).read_release("999-image")
+def test_deleted_images_are_gone_from_both_planes(registry: Registry, door: LocalEcr) -> None:
+    """What the API deletes can be pulled no longer; the rest stays."""
+    door.create_repository("hub")
+    first, _ = push(registry, tag="1-a"), push(registry, tag="2-b", content=b"two")
+    registry.client.batch_delete_image(repositoryName="hub", imageIds=[{"imageDigest": first}])
+    assert registry.find("hub", "1-a") is None
+    assert registry_images.manifest_of(registry, "hub", "1-a").status_code == 404
+    assert registry_images.manifest_of(registry, "hub", "2-b").is_success
 
 
 @pytest.mark.parametrize(
@@ -288,17 +231,15 @@ def test_what_aws_says_becomes_ours(registry, door, fault, kind, status) -> None
 
 
 def test_a_fault_that_passes_is_not_noticed(registry: Registry, door: LocalEcr) -> None:
-    """One 500, one dropped connection and one slow answer cost time and nothing else."""
-    ensure(registry)
-    door.inject("ecr/DescribeRepositories", status=500)
-    assert ensure(registry, dry_run=True).did == ""
-    door.inject("^PUT .*manifests", status=500)
-    door.inject("^POST .*uploads", drop=True)
-    door.inject("^GET .*manifests", delay_s=0.2)
+    """One 500 and one dropped connection cost time and nothing else."""
+    door.create_repository("hub")
     digest = push(registry)
-    api = Distribution(registry.login())
-    assert api.manifest("hub", digest) is not None
-    api.close()
+    door.inject("ecr/DescribeImages", status=500)
+    door.inject("ecr/DescribeImages", drop=True, skip=1)
+    for _ in range(2):
+        stored = registry.find("hub", TAG)
+        assert stored is not None
+        assert stored.digest == digest
 
 
 def test_credentials_of_another_registry_are_refused(registry: Registry, door: LocalEcr) -> None:
@@ -306,31 +247,6 @@ def test_credentials_of_another_registry_are_refused(registry: Registry, door: L
     with pytest.raises(Refused, match="images go to") as refused:
         Registry("localhost:1", door.environ).login()
     assert refused.value.status == "other_registry"
-
-
-def test_plain_http_is_for_this_machine_only() -> None:
-    """Loopback by number or name; everything else gets TLS."""
-    assert base_url("127.0.0.1:5000") == "http://127.0.0.1:5000"
-    assert base_url("localhost:5000") == "http://localhost:5000"
-    for host in (
-        "000000000000.dkr.ecr.eu-central-1.amazonaws.com",
-        "10.0.0.1:5000",
-        "127.0.0.1.io",
-    ):
-        assert base_url(host) == f"https://{host}"
-
-
-def test_a_blob_with_other_content_is_noticed(registry: Registry) -> None:
-    """Content that does not fit its digest is never believed."""
-    with pytest.raises(Defect, match="other content"):
-        _fake(registry, b"something").blob("hub", "sha256:" + "0" * 64)
-    with pytest.raises(Defect, match="the registry sent"):
-        _fake(registry, b"{}").manifest("hub", "sha256:" + "0" * 64)
-
-
-def _fake(registry: Registry, body: bytes) -> Distribution:
-    transport = httpx.MockTransport(lambda _request: httpx.Response(200, content=body))
-    return oci.Distribution(registry.login(), transport)
 
 
 def finding(number: int, severity: str = "HIGH") -> dict[str, object]:
@@ -353,7 +269,7 @@ ENHANCED = {
 
 def test_findings_are_read_to_the_last_page(registry: Registry, door: LocalEcr) -> None:
     """More findings than a page holds, basic or enhanced; closed ones do not count."""
-    ensure(registry)
+    door.create_repository("hub")
     digest = push(registry)
     door.scans["hub"] = ScanStory(findings=[finding(n) for n in range(2500)])
     answer = commands.ask(registry, "hub", digest)
@@ -371,7 +287,7 @@ def platform(tmp_path: Path, door: LocalEcr) -> SmallPlatform:
 
 @pytest.fixture
 def published(registry: Registry, door: LocalEcr) -> Release:
-    ensure(registry)
+    door.create_repository("hub")
     return release(door, one=push(registry))
 
 
@@ -435,14 +351,13 @@ def test_a_door_that_opens_again_remembers(tmp_path: Path) -> None:
     """Repositories, images, deletions and the port are as they were; only logins are new."""
     with running_ecr(tmp_path) as first:
         registry = Registry(first.registry, first.environ)
-        ensure(registry)
+        first.create_repository("hub")
         digest, gone = push(registry), push(registry, tag="gone", content=b"two")
-        registry.delete("hub", [gone])
+        registry.client.batch_delete_image(repositoryName="hub", imageIds=[{"imageDigest": gone}])
     with running_ecr(tmp_path) as second:
         assert second.registry == first.registry
         registry = Registry(second.registry, second.environ)
-        assert ensure(registry).drift == ()
-        assert [each.digest for each in registry.images("hub")] == [digest]
-        api = Distribution(registry.login())
-        assert api.manifest("hub", TAG) is not None
-        api.close()
+        publish.refuse_mutable(registry, "hub", TAG)
+        listed = registry.client.describe_images(repositoryName="hub")["imageDetails"]
+        assert [image["imageDigest"] for image in listed] == [digest]
+        assert registry_images.manifest_of(registry, "hub", TAG).is_success

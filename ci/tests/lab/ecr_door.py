@@ -65,6 +65,12 @@ class LocalEcr:
         """What is answered about scans, by repository or digest; "" is for all others."""
         return self.control.scans
 
+    def create_repository(self, name: str) -> None:
+        """A repository as `push` wants it, its tags immutable, is there."""
+        given = {"repositoryName": name, "imageTagMutability": "IMMUTABLE"}
+        with contextlib.suppress(ApiError):
+            self.control.moto("CreateRepository", **given)
+
     def inject(self, on: str, **what: object) -> Fault:
         """Let a later call go wrong; see `Fault`."""
         return self.faults.inject(on, **what)

@@ -127,8 +127,11 @@ def running(folder: Path) -> Iterator[Site]:
 
 
 def prepare(site: Site, context: Context) -> None:
-    """Both repositories are there, manifests as `ci scaffold` writes them, and a signing key."""
+    """All repositories are there, manifests as `ci scaffold` writes them, and a signing key."""
     site.git.create(SOURCE)
+    for service in context.catalogue.services:
+        registry = config.load(context.catalogue, environ_of(site, context)).registry
+        site.ecr.create_repository(registry.repository(service))
     if not site.git.path(MANIFESTS).is_dir():
         site.git.create(MANIFESTS)
 

@@ -54,7 +54,7 @@ def test_exactly_one_environment_comes_first():
         pytest.param(
             "port = 8000", 'port = "8000"', "service.0.port is '8000': input", id="a port's type"
         ),
-        pytest.param("keep = 20", 'keep = "20"', "registry.keep is '20': input", id="a text"),
+        pytest.param("wait_s = 300", 'wait_s = "300"', "scan.wait_s is '300': input", id="a text"),
         pytest.param("wait_s = 300", "wait_s = -1", "scan.wait_s is -1", id="a bound"),
         pytest.param("[scan]", "[scan", "no TOML", id="no TOML"),
     ],

@@ -13,7 +13,6 @@ from ci.build.image_build import ImageBuild
 from ci.plan.build_facts import BuildFacts
 from ci.push import publication
 from ci.push.publication import ALREADY, PUSH, REFUSED, Stored
-from ci.push.repositories import LIFECYCLE, MUTABLE, UNSCANNED, RepositoryFacts, drift, lifecycle
 from ci.tools.docker import pushed_digest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -142,10 +141,9 @@ RETAGGED = replace(STORED, labels={**STORED.labels, publication.VERSION: "117-01
 @pytest.mark.parametrize(
     ("local", "stored", "commit", "do"),
     [
-        (STORED.config, None, COMMIT, PUSH),
+        (STORED.id, None, COMMIT, PUSH),
         (None, None, COMMIT, REFUSED),
-        (STORED.config, STORED, COMMIT, ALREADY),
-        (STORED.digest, STORED, COMMIT, ALREADY),
+        (STORED.id, STORED, COMMIT, ALREADY),
         ("sha256:" + "d" * 64, STORED, COMMIT, REFUSED),
         (None, STORED, COMMIT, ALREADY),
         (None, STORED, "f" * 40, REFUSED),
@@ -155,7 +153,6 @@ RETAGGED = replace(STORED, labels={**STORED.labels, publication.VERSION: "117-01
         "new",
         "nothing anywhere",
         "the same",
-        "the same, containerd store",
         "another build",
         "pushed by an earlier run",
         "another commit's",
@@ -207,20 +204,16 @@ def test_the_digest_is_found_in_what_docker_prints():
     assert pushed_digest("e1: Pushed") is None
 
 
-POLICY = lifecycle(untagged_days=7)
-
-
 @pytest.mark.parametrize(
-    ("facts", "expected"),
+    ("mutability", "exempt", "keeps"),
     [
-        (RepositoryFacts("IMMUTABLE", (), True, POLICY), ()),
-        (RepositoryFacts("MUTABLE", (), False, None), (MUTABLE, UNSCANNED, LIFECYCLE)),
-        (RepositoryFacts("IMMUTABLE_WITH_EXCLUSION", ("latest*",), True, POLICY), ()),
-        (RepositoryFacts("IMMUTABLE_WITH_EXCLUSION", ("1*",), True, POLICY), (MUTABLE,)),
-        (RepositoryFacts("MUTABLE_WITH_EXCLUSION", ("1*",), True, POLICY), ()),
-        (RepositoryFacts("IMMUTABLE", (), True, lifecycle(9)), (LIFECYCLE,)),
+        ("IMMUTABLE", (), True),
+        ("MUTABLE", (), False),
+        ("IMMUTABLE_WITH_EXCLUSION", ("latest*",), True),
+        ("IMMUTABLE_WITH_EXCLUSION", ("1*",), False),
+        ("MUTABLE_WITH_EXCLUSION", ("1*",), True),
     ],
 )
-def test_where_a_repository_differs(facts, expected):
+def test_where_a_tag_may_be_overwritten(mutability, exempt, keeps):
     """Mutability is judged for the tag at hand, exclusions included."""
-    assert drift(facts, 7, "118-01234567") == expected
+    assert publication.keeps_tag(mutability, exempt, "118-01234567") is keeps

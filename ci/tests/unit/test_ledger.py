@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from ci.bump import ledger
 from ci.bump.ledger import Delivered, Entry
 from ci.errors import Refused
-from ci.model import ImageRef, ManifestCommit
-from ci.tools.git_trailers import trailers_of
+from ci.model import ImageRef, ManifestCommit, Release
+from ci.tools.git_answers import trailers_of
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 A, B = "a" * 40, "b" * 40
@@ -21,18 +21,25 @@ def image(tag, code="das"):
     return ImageRef(f"registry.example/hub/cloudopshub-{code}", tag, DIGEST)
 
 
+RELEASE = Release(
+    run_id="hub-1-aaaaaaaa",
+    tag="1-a",
+    build="1",
+    build_url="https://jenkins.example/1/",
+    source_commit=A,
+    source_repo="https://git.example/hub.git",
+    committed_at=AT,
+    images={},
+)
+
+
 def entry(**other):
     given = {
         "environment": "staging",
         "kind": "bump",
-        "run_id": "hub-1-aaaaaaaa",
+        "run_id": RELEASE.run_id,
         "delivered": [Delivered("das", image("1-a"), A, "registry.example/x:0-z")],
-        "release_tag": "1-a",
-        "build": "1",
-        "build_url": "https://jenkins.example/1/",
-        "source_repo": "https://git.example/hub.git",
-        "source_commit": A,
-        "committed_at": AT,
+        "origin": RELEASE,
     }
     return Entry(**{**given, **other})
 
@@ -40,12 +47,9 @@ def entry(**other):
 def commits(*messages):
     """Commits with these messages, given oldest first, as git lists them."""
     made = [
-        ManifestCommit(
-            f"{number:040x}", AT + timedelta(hours=number), "x", text.split("\n")[0],
-            trailers_of(text),
-        )
+        ManifestCommit(f"{number:040x}", AT + timedelta(hours=number), trailers_of(text))
         for number, text in enumerate(messages, 1)
-    ]  # fmt: skip
+    ]
     return made[::-1]
 
 
@@ -57,7 +61,7 @@ def test_a_message_reads_back_as_what_was_delivered():
     runs = book.running("staging", "das")
     assert (runs.image, runs.source_commit, runs.committed_at) == (image("1-a"), A, AT)
     assert (runs.build, runs.build_url, runs.kind) == ("1", "https://jenkins.example/1/", "bump")
-    assert book.runs == {"staging": {"hub-1-aaaaaaaa"}}
+    assert runs.run_id == "hub-1-aaaaaaaa"
     assert book.running("production", "das") is None
 
 
@@ -72,7 +76,7 @@ def test_trailers_stand_in_one_order():
 
 def test_the_newest_delivery_runs_and_the_older_ones_remain():
     """They are what a rollback may choose from."""
-    newer = entry(delivered=[Delivered("das", image("2-b"), B)], source_commit=B, run_id="r2")
+    newer = entry(delivered=[Delivered("das", image("2-b"), B)], run_id="r2")
     book = ledger.read(commits(ledger.message(entry()), ledger.message(newer)))
     tags = [each.image.tag for each in book.deployments["staging", "das"]]
     assert tags == ["2-b", "1-a"]
@@ -82,9 +86,8 @@ def test_a_promotion_of_two_sources_names_both():
     """The common commit in one trailer, the odd one in its own; who built it is looked up."""
     both = [Delivered("das", image("1-a"), A), Delivered("dis", image("2-b", "dis"), B)]
     promote = entry(
-        environment="production", kind="promote", delivered=both, run_id="p", source_commit=None,
-        build=None, build_url=None, committed_at=None,
-    )  # fmt: skip
+        environment="production", kind="promote", delivered=both, run_id="p", origin=None
+    )
     book = ledger.read(commits(ledger.message(entry()), ledger.message(promote)))
     assert book.running("production", "das").source_commit == A
     assert book.running("production", "dis").source_commit == B
@@ -183,7 +186,7 @@ def test_a_subject_stays_short():
     """Many services are named without what they were."""
     codes = [f"service-{number}" for number in range(4)]
     many = [Delivered(code, image("118-1a2b3c4d", code), A, "r/x:117-0a1b2c3d") for code in codes]
-    subject = ledger.message(entry(delivered=many, release_tag="118-1a2b3c4d")).split("\n")[0]
+    subject = ledger.message(entry(delivered=many)).split("\n")[0]
     assert len(subject) <= 100
     assert subject.endswith("service-3 → 118-1a2b3c4d")
 

@@ -15,6 +15,8 @@ ASIDE, UNKNOWN = "a" * 40, "f" * 40
 class Straight:
     """A history in which LINE is a line, ASIDE another branch, UNKNOWN not there."""
 
+    is_shallow = False
+
     def knows(self, commit):
         return commit != UNKNOWN
 

@@ -7,7 +7,7 @@ from ci.bump.handshake import MOVES
 from ci.errors import CiError
 
 ROOT = Path(__file__).resolve().parents[3]
-ROOMS = ("plan", "build", "push", "scan", "bump", "promote", "status", "summary", "retention")
+ROOMS = ("plan", "build", "push", "scan", "bump", "promote", "status", "summary")
 ROOMS += ("manifests", "scaffold", "tools")
 SOURCES = [path.read_text() for room in ROOMS for path in (ROOT / "ci" / room).glob("*.py")]
 SOURCES.append((ROOT / "ci" / "config.py").read_text())

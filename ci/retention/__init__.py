@@ -1,1 +1,0 @@
-"""Images nobody needs any more."""
