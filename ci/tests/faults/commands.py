@@ -14,8 +14,10 @@ from ci.tests.faults.run import run, table
 
 
 @click.command()
-@click.option("--minutes", type=click.FloatRange(0, 1440), default=10, show_default=True)
-@click.option("--only", type=click.Choice(list(FAULTS)), multiple=True, help="(all faults)")
+@click.option(
+    "--minutes", type=click.FloatRange(0, 1440), default=10, show_default=True, help="how long"
+)
+@click.option("--only", type=click.Choice(list(FAULTS)), multiple=True, help="these faults (all)")
 @click.option("--seed", type=int, help="the order of the faults; a new one unless given")
 def faults(context: Context, minutes: float, only: Sequence[str], seed: int | None) -> Outcome:
     """Break the platform that runs here, again and again, and prove that nothing is lost.
