@@ -99,6 +99,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
     )
     services = Services(
         settings=settings,
+        clock=clock,
         drain=probes.Drain(),
         database=database,
         audit=Audit(database),

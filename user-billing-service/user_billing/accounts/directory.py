@@ -17,7 +17,18 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.orm import Session
@@ -266,11 +277,17 @@ def log_revocation(session: Session, kind: RevocationKind, ref: UUID, now: datet
 
 def revocations_after(session: Session, after: int, limit: int) -> list[Revocation]:
     """The rows above `after`, oldest first."""
+    return _revocations(session, t.revocation.c.seq > after, limit)
+
+
+def revocations_since(session: Session, since: datetime, limit: int) -> list[Revocation]:
+    """The rows of that instant and later, oldest first."""
+    return _revocations(session, t.revocation.c.at >= since, limit)
+
+
+def _revocations(session: Session, condition: ColumnElement[bool], limit: int) -> list[Revocation]:
     rows = session.execute(
-        select(t.revocation)
-        .where(t.revocation.c.seq > after)
-        .order_by(t.revocation.c.seq)
-        .limit(limit)
+        select(t.revocation).where(condition).order_by(t.revocation.c.seq).limit(limit)
     )
     return [Revocation(r.seq, RevocationKind(r.kind), r.ref, r.at) for r in rows]
 
@@ -465,6 +482,16 @@ def add_signing_key(session: Session, key: StoredSigningKey) -> None:
             retired_at=key.retired_at,
         )
     )
+
+
+def signing_key_ids(session: Session) -> list[str]:
+    """The `kid` of every signing key."""
+    return list(session.execute(select(t.signing_key.c.kid)).scalars())
+
+
+def drop_signing_keys(session: Session) -> None:
+    """There is no signing key: nothing that was signed verifies any more."""
+    session.execute(delete(t.signing_key))
 
 
 def move_signing_key(session: Session, kid: str, state: KeyState, now: datetime) -> None:

@@ -26,6 +26,7 @@ from user_billing.accounts.sessions import Sessions
 from user_billing.accounts.setup import FirstStart
 from user_billing.accounts.signing import SigningKeys
 from user_billing.accounts.tokens import Tokens
+from user_billing.chassis.clock import Clock
 from user_billing.chassis.probes import Drain
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
@@ -40,6 +41,7 @@ class Services:
     """Everything the routes call, wired in app.py."""
 
     settings: Settings
+    clock: Clock
     drain: Drain
     database: Database
     audit: Audit

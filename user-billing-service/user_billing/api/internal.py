@@ -1,7 +1,7 @@
 """What the sister services ask: docs/contracts.md §2. nginx never routes `/internal`."""
 
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,6 +14,8 @@ from user_billing.api.views import IntrospectBody, ServiceTokenBody, TokenView
 from user_billing.model import KnownKey
 
 REVOCATIONS_PAGE = 1_000
+REVOCATIONS_FIRST = timedelta(minutes=10)
+"""Over twice a token's life."""
 
 router = APIRouter(prefix="/internal", tags=["internal"], dependencies=[SisterService])
 public_router = APIRouter(tags=["jwks"])
@@ -47,17 +49,29 @@ def introspect(body: IntrospectBody, services: ServicesDep) -> JSONResponse:
 def revocations(
     services: ServicesDep, after: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None
 ) -> dict[str, Any]:
-    """The revocation log above `after`; without it, only where the log stands."""
+    """The revocation log above `after`, and the ids of the signing keys that hold.
+
+    Without `after`, and for one the log has not reached (it was set back), the last ten minutes:
+    all that a living token may be under.
+    """
     with services.database.directory() as session:
-        if after is None:
-            return {"seq": directory.last_revocation(session), "revocations": []}
-        revocations = directory.revocations_after(session, after, REVOCATIONS_PAGE)
+        key_ids = directory.signing_key_ids(session)
+        seq = directory.last_revocation(session)
+        if after is None or after > seq:
+            since = services.clock.now() - REVOCATIONS_FIRST
+            rows = directory.revocations_since(session, since, REVOCATIONS_PAGE)
+        else:
+            rows = directory.revocations_after(session, after, REVOCATIONS_PAGE)
+    if rows:
+        # Rows committed since `seq` was read are among them; a full page ends below it.
+        seq = rows[-1].seq if len(rows) == REVOCATIONS_PAGE else max(seq, rows[-1].seq)
     return {
-        "seq": revocations[-1].seq if revocations else after,
+        "seq": seq,
         "revocations": [
             {"seq": r.seq, "kind": r.kind.value, "ref": str(r.ref), "at": rfc3339(r.at)}
-            for r in revocations
+            for r in rows
         ],
+        "signing_keys": key_ids,
     }
 
 
