@@ -157,6 +157,7 @@ class Invitation:
     email: str
     role: Role
     expires_at: datetime
+    invited_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,7 @@ class Principal:
     """A verified caller of this service.
 
     role: the person's role now; None for API keys. user_id, session: only for people.
+    expires_at: when the API key ends; None: never, or no key.
     """
 
     tenant: UUID
@@ -207,6 +209,7 @@ class Principal:
     role: Role | None = None
     user_id: UUID | None = None
     session: LiveSession | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

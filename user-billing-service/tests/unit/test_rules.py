@@ -1,5 +1,6 @@
 """Roles, names, passwords and waiting times."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -40,6 +41,40 @@ def test_only_an_owner_makes_changes_or_removes_an_owner(who, before, after):
     with pytest.raises(NotAllowed):
         rules.require_may_grant(principal(who), before=before, after=after)
     rules.require_may_grant(principal(Role.OWNER), before=before, after=after)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "scopes", "needs"),
+    [
+        (None, Role.ADMIN, {Scope.ADMIN}, "metrics:write"),
+        (None, Role.VIEWER, {Scope.ADMIN}, "metrics:read"),
+        (Role.VIEWER, Role.ADMIN, {Scope.ADMIN, Scope.METRICS_READ}, "analysis:run"),
+        (None, Role.ADMIN, set(Scope), None),
+        (Role.ADMIN, Role.VIEWER, {Scope.ADMIN}, None),
+        (Role.VIEWER, None, {Scope.ADMIN}, None),
+    ],
+)
+def test_a_key_makes_nobody_who_may_do_more_than_itself(before, after, scopes, needs):
+    """Whoever it invites or promotes gets no scope that the key lacks; taking away is free."""
+    key = replace(principal(None), scopes=frozenset(scopes))
+    if needs is None:
+        rules.require_may_grant(key, before=before, after=after)
+    else:
+        with pytest.raises(NotAllowed, match=needs):
+            rules.require_may_grant(key, before=before, after=after)
+
+
+def test_a_key_that_ends_makes_nothing_that_lives_longer():
+    """No member, no key without an end or with a later one; a key of the same end is made."""
+    key = replace(principal(None), scopes=frozenset(Scope), expires_at=NOW + timedelta(days=7))
+    with pytest.raises(NotAllowed, match="expire"):
+        rules.require_may_grant(key, before=None, after=Role.VIEWER)
+    rules.require_may_grant(key, before=Role.ADMIN, after=Role.VIEWER)
+    for expires_at in (None, NOW + timedelta(days=8)):
+        with pytest.raises(NotAllowed, match="lives as long"):
+            rules.require_no_longer_life(key, expires_at)
+    rules.require_no_longer_life(key, NOW + timedelta(days=7))
+    rules.require_no_longer_life(principal(Role.OWNER), None)
 
 
 def test_a_credential_gives_away_only_what_it_has():

@@ -11,7 +11,7 @@ The role reads only the columns granted in migration 2026-11-22-1200 and writes 
 table but `api_key.last_used_at`. Every other write happens in `within(session, organisation)`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -152,6 +152,11 @@ def memberships(session: Session, user_id: UUID) -> list[Membership]:
     return [Membership(Organisation(r.id, r.name, r.slug), Role(r.role)) for r in rows]
 
 
+def organisation_ids(session: Session) -> list[UUID]:
+    """Every organisation."""
+    return list(session.execute(select(t.organisation.c.id)).scalars())
+
+
 def limits_of(session: Session, organisation_id: UUID) -> Limits | None:
     """The limits of an organisation's plan; None when there is no such organisation."""
     row = session.execute(
@@ -240,8 +245,7 @@ def revoke_session(session: Session, session_id: UUID, now: datetime) -> None:
         .values(revoked_at=now)
         .returning(t.session.c.id)
     ).all()
-    for row in done:
-        log_revocation(session, RevocationKind.SESSION, row.id, now)
+    log_revocations(session, RevocationKind.SESSION, [row.id for row in done], now)
 
 
 def revoke_member_sessions(
@@ -258,21 +262,24 @@ def revoke_member_sessions(
         .values(revoked_at=now)
         .returning(t.session.c.id)
     ).all()
-    for row in done:
-        log_revocation(session, RevocationKind.SESSION, row.id, now)
+    log_revocations(session, RevocationKind.SESSION, [row.id for row in done], now)
 
 
 # The revocation log
 
 
-def log_revocation(session: Session, kind: RevocationKind, ref: UUID, now: datetime) -> None:
-    """One more row, whose `seq` is above every committed one.
+def log_revocations(
+    session: Session, kind: RevocationKind, refs: Iterable[UUID], now: datetime
+) -> None:
+    """A row more for each of `refs`, whose `seq` is above every committed one.
 
     Sequence order is not commit order: without the lock a poller could pass a number whose row
     commits later, and never see it. Held to the end of the transaction, so call it last.
     """
-    session.execute(text("SELECT pg_advisory_xact_lock(hashtext('billing.revocation'))"))
-    session.execute(insert(t.revocation).values(kind=kind.value, ref=ref, at=now))
+    rows = [{"kind": kind.value, "ref": ref, "at": now} for ref in refs]
+    if rows:
+        session.execute(text("SELECT pg_advisory_xact_lock(hashtext('billing.revocation'))"))
+        session.execute(insert(t.revocation), rows)
 
 
 def revocations_after(session: Session, after: int, limit: int) -> list[Revocation]:
@@ -361,7 +368,7 @@ def invitation_by_token(session: Session, token_hash: bytes) -> Invitation | Non
     ).one_or_none()
     if row is None:
         return None
-    return Invitation(row.id, row.org_id, row.email, Role(row.role), row.expires_at)
+    return Invitation(row.id, row.org_id, row.email, Role(row.role), row.expires_at, row.invited_by)
 
 
 # Throttle

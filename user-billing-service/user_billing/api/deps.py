@@ -139,6 +139,7 @@ def _by_key(services: Services, text: str, rid: str | None) -> Principal:
         actor=Actor(f"key:{key.id}", rid),
         scopes=frozenset(key.scopes),
         credential="key",
+        expires_at=key.expires_at,
     )
 
 
