@@ -213,6 +213,14 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class Client:
+    """Where an attempt to log in comes from. device: what an earlier log-in left in the browser."""
+
+    address: str
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Throttled:
     """How long a bucket of login attempts stays closed."""
 

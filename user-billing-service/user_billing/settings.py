@@ -44,6 +44,8 @@ class Settings(ServiceSettings):
         ipaddress.ip_network("::1/128"),
     )
     """Networks whose X-Forwarded-For counts, comma-separated."""
+    proxy_hops: int = Field(default=1, ge=1)
+    """Proxies that write X-Forwarded-For on the way here: 1 is the dashboard's nginx alone."""
 
     setup_token: Annotated[SecretStr | None, AfterValidator(hard_to_guess)] = None
     """Token of the set-up link when the operator chooses it; else one is made, logged once."""

@@ -14,6 +14,7 @@ from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadCredentials, BadInput, Conflict, NotFound
 from user_billing.model import (
     Actor,
+    Client,
     Invitation,
     Member,
     Organisation,
@@ -244,7 +245,7 @@ class Members:
             )
 
     def accept(
-        self, *, token: str, password: str, address: str, request_id: str | None
+        self, *, token: str, password: str, client: Client, request_id: str | None
     ) -> OpenSession:
         """A session in the inviting organisation; the invitation is spent.
 
@@ -257,13 +258,15 @@ class Members:
             if invitation is None or invitation.expires_at <= self._clock.now():
                 raise NotFound(detail="the invitation is unknown, used or expired")
             login = directory.login_of(session, invitation.email)
-        attempt = self._throttle.admit(email=invitation.email, address=address)
-        password_hash = None
-        if login is None:
-            rules.check_password(password, context=[invitation.email])
-            password_hash = self._passwords.hash(password)
-        elif login.is_disabled or not self._passwords.verify(login.password_hash, password):
-            raise BadCredentials
+        email = invitation.email
+        with self._passwords.turn(known=self._throttle.device_of(email, client) is not None):
+            attempt = self._throttle.admit(email=email, client=client)
+            password_hash = None
+            if login is None:
+                rules.check_password(password, context=[email])
+                password_hash = self._passwords.hash(password)
+            elif login.is_disabled or not self._passwords.verify(login.password_hash, password):
+                raise BadCredentials
         now = self._clock.now()
         with self._database.directory() as session:
             attempt.succeeded(session)

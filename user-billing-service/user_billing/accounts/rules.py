@@ -221,9 +221,14 @@ class ThrottlePolicy:
     ceiling_wait_s: int
 
 
-PER_ACCOUNT = ThrottlePolicy(
+PER_DEVICE = ThrottlePolicy(
     free=5, window_s=86_400, wait_s_max=900, ceiling=100, ceiling_wait_s=86_400
 )
+"""A browser that logged in to the account before; also one address at one account."""
+PER_ACCOUNT = ThrottlePolicy(
+    free=30, window_s=86_400, wait_s_max=900, ceiling=100, ceiling_wait_s=86_400
+)
+"""An account, from everywhere but those browsers."""
 PER_ADDRESS = ThrottlePolicy(
     free=30, window_s=900, wait_s_max=900, ceiling=1_000, ceiling_wait_s=900
 )

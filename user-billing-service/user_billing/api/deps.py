@@ -30,9 +30,19 @@ from user_billing.chassis.clock import Clock
 from user_billing.chassis.probes import Drain
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
-from user_billing.model import Actor, Audience, KnownKey, LiveSession, Principal, Role, Scope
+from user_billing.model import (
+    Actor,
+    Audience,
+    Client,
+    KnownKey,
+    LiveSession,
+    Principal,
+    Role,
+    Scope,
+)
 from user_billing.settings import Settings
 
+DEVICE_SUFFIX = "-device"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -72,14 +82,23 @@ def request_id() -> str | None:
 RequestId = Annotated[str | None, Depends(request_id)]
 
 
-def client_address(request: Request, services: ServicesDep) -> str:
-    """The address the request came from, through configured proxies only."""
+def cookie_name(settings: Settings, suffix: str = "") -> str:
+    """`__Host-` binds the cookie to this host and to https; plain http cannot have it."""
+    return f"{'' if settings.plain_http else '__Host-'}cloudopshub{suffix}"
+
+
+def client(request: Request, services: ServicesDep) -> Client:
+    """Where the request came from, through configured proxies only, and from which browser."""
+    settings = services.settings
     peer = request.client.host if request.client else ""
     forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
-    return origins.client_address(peer, forwarded, services.settings.trusted_proxies)
+    return Client(
+        origins.client_address(peer, forwarded, settings.trusted_proxies, settings.proxy_hops),
+        request.cookies.get(cookie_name(settings, DEVICE_SUFFIX)),
+    )
 
 
-ClientAddress = Annotated[str, Depends(client_address)]
+ClientDep = Annotated[Client, Depends(client)]
 
 
 def refuse_other_sites(request: Request, services: ServicesDep) -> None:
@@ -90,11 +109,6 @@ def refuse_other_sites(request: Request, services: ServicesDep) -> None:
 
 
 SameOrigin = Depends(refuse_other_sites)
-
-
-def cookie_name(settings: Settings) -> str:
-    """`__Host-` binds the cookie to this host and to https; plain http cannot have it."""
-    return "cloudopshub" if settings.plain_http else "__Host-cloudopshub"
 
 
 def caller(request: Request, services: ServicesDep, rid: RequestId) -> Principal:
