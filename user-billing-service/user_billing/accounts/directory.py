@@ -139,6 +139,14 @@ def set_password(session: Session, user_id: UUID, *, password_hash: str, now: da
     )
 
 
+def lock_person(session: Session, user_id: UUID) -> None:
+    """Until the transaction ends nobody else who calls this changes what the person has."""
+    session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
+        {"name": f"billing.user_account:{user_id}"},
+    )
+
+
 def memberships(session: Session, user_id: UUID) -> list[Membership]:
     """The organisations of a person, oldest membership first."""
     rows = session.execute(

@@ -303,6 +303,7 @@ class Members:
         """A new organisation that the person owns; a person belongs to a bounded number of them."""
         name = rules.normalise_name(name, field="name")
         with self._database.directory() as session:
+            directory.lock_person(session, user_id)
             if len(directory.memberships(session, user_id)) >= self._organisations_max:
                 raise BadInput(
                     detail="you belong to as many organisations as you may",
