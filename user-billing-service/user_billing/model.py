@@ -35,6 +35,10 @@ class Audience(StrEnum):
     UBS = "ubs"
 
 
+SERVICES = frozenset({Audience.DAS, Audience.DIS, Audience.APS})
+"""The sister services, which call this one."""
+
+
 class KeyState(StrEnum):
     """Life of a signing key: published → signing → published until its last token is dead."""
 

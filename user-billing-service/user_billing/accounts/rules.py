@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from user_billing.errors import BadInput, LoginNotFresh, NotAllowed
-from user_billing.model import Principal, Role, Scope, Throttled
+from user_billing.model import Audience, Principal, Role, Scope, Throttled
 
 ROLE_SCOPES: dict[Role, frozenset[Scope]] = {
     Role.OWNER: frozenset(Scope),
@@ -22,6 +22,13 @@ ROLE_SCOPES: dict[Role, frozenset[Scope]] = {
 }
 ORGANISATIONS_SCOPES = frozenset({Scope.METRICS_WRITE})
 """What a key may do whose maker may do nothing any more."""
+SERVICE_MAY: dict[Audience, dict[Audience, frozenset[Scope]]] = {
+    Audience.APS: {
+        Audience.DAS: frozenset({Scope.METRICS_READ}),
+        Audience.DIS: frozenset({Scope.METRICS_WRITE}),
+    }
+}
+"""Whom a service may address for a tenant, and with which scopes; another asks for nothing."""
 BOOTSTRAP_KEY_SCOPES = (Scope.METRICS_WRITE, Scope.METRICS_READ, Scope.ANALYSIS_RUN)
 
 PASSWORD_CHARACTERS_MIN = 15
@@ -190,6 +197,13 @@ def require_no_longer_life(principal: Principal, expires_at: datetime | None) ->
     ends = principal.expires_at
     if ends is not None and (expires_at is None or expires_at > ends):
         raise NotAllowed(needs="a key that lives as long", this_key_expires_at=ends.isoformat())
+
+
+def require_service_may(service: Audience, audience: Audience, scopes: Iterable[Scope]) -> None:
+    """Passes when `service` needs such a token for its work; raises NotAllowed."""
+    if missing := set(scopes) - SERVICE_MAY.get(service, {}).get(audience, frozenset()):
+        lacking = " and ".join(sorted(missing))
+        raise NotAllowed(needs=f"the right of {service} to ask for {lacking} at {audience}")
 
 
 def may_outlive(scopes: Iterable[Scope], role: Role | None) -> bool:

@@ -30,16 +30,7 @@ from user_billing.chassis.clock import Clock
 from user_billing.chassis.probes import Drain
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
-from user_billing.model import (
-    Actor,
-    Audience,
-    Client,
-    KnownKey,
-    LiveSession,
-    Principal,
-    Role,
-    Scope,
-)
+from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
 from user_billing.settings import Settings
 
 DEVICE_SUFFIX = "-device"
@@ -161,13 +152,7 @@ def _by_token(services: Services, text: str, rid: str | None) -> Principal:
     claims = services.signing.verify(text, Audience.UBS)
     organisation_id = UUID(claims["org"])
     if "sid" not in claims:
-        return Principal(
-            tenant=organisation_id,
-            actor=Actor(claims["sub"], rid),
-            scopes=frozenset(Scope(scope) for scope in claims["scopes"]),
-            credential="token",
-            role=Role(claims["role"]),
-        )
+        raise NotAuthenticated(detail="the token is of no session")
     live = services.sessions.find_by_id(UUID(claims["sid"]))
     if live is None or live.organisation_id != organisation_id:
         raise NotAuthenticated(detail="the session of this token has ended")
@@ -243,13 +228,28 @@ def person_id(principal: Caller) -> UUID:
 PersonId = Annotated[UUID, Depends(person_id)]
 
 
-def sister_service(request: Request, services: ServicesDep) -> None:
-    """Passes for a holder of SERVICE_TOKEN; compared in constant time."""
+def sister_service(request: Request, services: ServicesDep) -> frozenset[Audience]:
+    """The services that the caller may be, by the service token it holds.
+
+    Every token is compared, each in constant time. Raises NotAuthenticated.
+    """
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    expected = services.settings.service_token.get_secret_value()
-    same = hmac.compare_digest(value.strip().encode(), expected.encode())
-    if scheme.lower() != "bearer" or not same:
+    sent, found = value.strip().encode(), frozenset[Audience]()
+    for token, codes in services.settings.callers().items():
+        if hmac.compare_digest(sent, token.encode()):
+            found = codes
+    if scheme.lower() != "bearer" or not found:
         raise NotAuthenticated(detail="internal routes need the service token")
+    return found
 
 
-SisterService = Depends(sister_service)
+SisterService = Annotated[frozenset[Audience], Depends(sister_service)]
+
+
+def only_dis(callers: SisterService) -> None:
+    """Passes for data-ingest-service."""
+    if Audience.DIS not in callers:
+        raise NotAllowed(needs="the service token of dis")
+
+
+OnlyDis = Depends(only_dis)

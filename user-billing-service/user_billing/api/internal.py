@@ -4,12 +4,12 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from user_billing.accounts import directory
 from user_billing.accounts.claims import LIFE_S
-from user_billing.api.deps import ServicesDep, SisterService
+from user_billing.api.deps import OnlyDis, ServicesDep, SisterService, sister_service
 from user_billing.api.views import IntrospectBody, ServiceTokenBody, TokenView
 from user_billing.model import KnownKey
 
@@ -17,7 +17,7 @@ REVOCATIONS_PAGE = 1_000
 REVOCATIONS_FIRST = timedelta(minutes=10)
 """Over twice a token's life."""
 
-router = APIRouter(prefix="/internal", tags=["internal"], dependencies=[SisterService])
+router = APIRouter(prefix="/internal", tags=["internal"], dependencies=[Depends(sister_service)])
 public_router = APIRouter(tags=["jwks"])
 
 
@@ -76,10 +76,13 @@ def revocations(
 
 
 @router.post("/token")
-def service_token(body: ServiceTokenBody, response: Response, services: ServicesDep) -> TokenView:
-    """A token with which a service acts for a tenant."""
+def service_token(
+    body: ServiceTokenBody, callers: SisterService, response: Response, services: ServicesDep
+) -> TokenView:
+    """A token with which a service acts for a tenant, within what the service needs."""
     response.headers["Cache-Control"] = "no-store"
     token = services.tokens.for_service(
+        callers=callers,
         service=body.service,
         organisation_id=body.tenant,
         audience=body.audience,
@@ -88,7 +91,7 @@ def service_token(body: ServiceTokenBody, response: Response, services: Services
     return TokenView(token=token, expires_in_s=LIFE_S)
 
 
-@router.get("/home-organisation")
+@router.get("/home-organisation", dependencies=[OnlyDis])
 def home_organisation(services: ServicesDep) -> dict[str, str | None]:
     """The organisation that the hub's own metrics belong to; null before the first start."""
     home = services.first_start.home_organisation()
