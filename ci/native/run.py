@@ -84,7 +84,7 @@ class Run:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "",
             **{f"{code.upper()}_URL": url for code, url in self.urls.items()},
-            **self.secrets,
+            **keys.of_service(service.code, self.secrets),
         }
         others = tuple(prefix for prefix in OWN_PREFIXES if prefix != f"{service.code.upper()}_")
         env = {n: v for n, v in env.items() if not n.startswith(others) or n.endswith("_URL")}

@@ -12,7 +12,8 @@ from ci.screen import Screen
 from ci.settings import from_environment
 
 SECRETS = {
-    *("SERVICE_TOKEN", "UBS_SECRET_KEY", "UBS_SETUP_TOKEN", "UBS_BOOTSTRAP_API_KEY"),
+    *("SERVICE_TOKEN", "DAS_SERVICE_TOKEN", "DIS_SERVICE_TOKEN", "APS_SERVICE_TOKEN"),
+    *("UBS_SECRET_KEY", "UBS_SETUP_TOKEN", "UBS_BOOTSTRAP_API_KEY"),
     *("POSTGRES_PASSWORD", "POSTGRES_APP_PASSWORD"),
 }
 
