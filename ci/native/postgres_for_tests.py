@@ -1,5 +1,7 @@
 """A PostgreSQL 18 server for tests: prints its URL, and is gone when its owner is.
 
+    python -m ci.native.postgres_for_tests [--copy-of SOCKET_FOLDER [--standby]]
+
     owner (pytest) ──stdin pipe──▶ this process ──▶ postgres
                                    end of file or SIGTERM → fast shutdown, folder removed
 
@@ -7,6 +9,7 @@ The pipe closes however the owner ends, `kill -9` included; should this process 
 kernel tells postgres (Linux). Its clients are the twins `tests/embedded_postgres.py`.
 """
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -51,8 +54,12 @@ def short_folder(who: pg.Account, prefix: str = "coh-pg-") -> Path:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[str]:
-    """A superuser's libpq URL of a fresh server that lives for the block."""
+def server(copy_of: Path | None = None, *, standby: bool = False) -> Iterator[str]:
+    """A superuser's libpq URL of a server that lives for the block.
+
+    copy_of: the socket folder of a server whose state at this instant it begins with; None for an
+    empty one. standby: it follows that server (streaming, asynchronous) until it is promoted.
+    """
     who = pg.account()
     folder = short_folder(who)
     try:
@@ -61,7 +68,10 @@ def server() -> Iterator[str]:
         for path in (data_dir, socket_dir):
             path.mkdir(mode=0o700)
             who.own(path)
-        pg.make_cluster(bin_dir, data_dir, who)
+        if copy_of is None:
+            pg.make_cluster(bin_dir, data_dir, who)
+        else:
+            _copy(bin_dir, data_dir, who, copy_of, standby=standby)
         command = pg.server_command(bin_dir, data_dir, socket_dir, OPTIONS)
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -79,6 +89,14 @@ def server() -> Iterator[str]:
             _stop(process)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy(bin_dir: Path, data_dir: Path, who: pg.Account, source: Path, *, standby: bool) -> None:
+    command = [f"{bin_dir}/pg_basebackup", f"--pgdata={data_dir}", f"--host={source}"]
+    command += [f"--username={pg.SUPERUSER}", "--wal-method=stream", "--checkpoint=fast"]
+    done = who.run([*command, "--no-sync", *(["--write-recovery-conf"] if standby else [])])
+    if done.code != 0:
+        raise OutsideFault(f"pg_basebackup failed ({done.code}):\n{done.stderr.strip()}")
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], data_dir: Path, log: Path) -> None:
@@ -106,8 +124,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def main() -> int:
     """Serve until stdin ends or SIGTERM comes; stdout is the URL, or what failed."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    parser = argparse.ArgumentParser(prog="python -m ci.native.postgres_for_tests")
+    parser.add_argument("--copy-of", type=Path, metavar="SOCKET_FOLDER")
+    parser.add_argument("--standby", action="store_true")
+    options = parser.parse_args()
     try:
-        with server() as url:
+        with server(options.copy_of, standby=options.standby) as url:
             print(url, flush=True)
             sys.stdin.read()
     except OutsideFault as error:

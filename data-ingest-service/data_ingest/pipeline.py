@@ -23,8 +23,9 @@ from data_ingest.errors import InvalidLabels, RateLimited, StoreError, StoreRefu
 from data_ingest.labels import LabelRules, NewSeries, canonical
 from data_ingest.limits import TimeSpan, TokenBucket
 from data_ingest.model import I64, U64, Outcome, SampleBatch
+from data_ingest.store.packing import Write
 from data_ingest.store.series import KnownSeries, SeriesCache
-from data_ingest.store.writer import Write, Writer
+from data_ingest.store.writer import Writer
 
 INVALID_LABELS = "invalid_labels"
 ACTIVE_SERIES = "active_series_limit"

@@ -22,8 +22,9 @@ from data_ingest.labels import LabelRules
 from data_ingest.model import MetricMetadata
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols import remote_write
+from data_ingest.store.packing import Write
 from data_ingest.store.series import SeriesCache
-from data_ingest.store.writer import Write, Writer, WriterBounds
+from data_ingest.store.writer import Writer, WriterBounds
 from tests import wire
 
 BOUNDS = remote_write.Bounds(1 << 24, 100_000)
@@ -498,7 +499,7 @@ async def test_no_partition_is_no_fault_of_the_sender(store_url, monkeypatch):
     async with write_path(store_url) as path:
         for name in await partitions(path.conn):
             await path.conn.execute(f"DROP TABLE metrics.{name}")
-        monkeypatch.setattr("data_ingest.store.writer.ensure_partitions", nothing_made)
+        monkeypatch.setattr("data_ingest.store.transaction.ensure_partitions", nothing_made)
         with pytest.raises(StoreUnavailable):
             await path.send(uuid4(), body(("up", [(now_ms(), 1.0)])))
 
@@ -518,7 +519,7 @@ async def test_a_connection_lost_between_single_commits_answers_everyone(store_u
         async with locked(store_url):
             first = asyncio.create_task(path.send(uuid4(), body(("up", [(at, 0.0)]))))
             await until(lambda: waiting(path.conn))
-            monkeypatch.setattr("data_ingest.store.writer.pack_rows", failing)
+            monkeypatch.setattr("data_ingest.store.packing.pack_rows", failing)
             others = [
                 asyncio.create_task(path.send(uuid4(), body(("up", [(at, 1.0)])))) for _ in range(3)
             ]
