@@ -79,7 +79,7 @@ def lost() -> float:
 async def test_a_database_set_back_to_a_copy_is_noticed(primary, address):
     """After a copy taken earlier has taken the database's place, every acknowledged sample has its
     series, and what the copy does not have is told, though cluster, timeline and tables are the
-    same and the sequences of the copy are ahead of what it has.
+    same.
     """
     tenant, at = uuid4(), now_ms()
     async with write_path(address.url) as path:
