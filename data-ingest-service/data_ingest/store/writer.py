@@ -29,6 +29,7 @@ from data_ingest.store import tables
 from data_ingest.store.history import StoreHistory, identify
 from data_ingest.store.packing import Write
 from data_ingest.store.partitions import ensure_partitions, server_now
+from data_ingest.store.rebase import rebase
 from data_ingest.store.transaction import Transactions, is_partition_missing
 
 log = structlog.get_logger()
@@ -194,6 +195,7 @@ class Writer:
             await ensure_partitions(conn, now)
             if not await self._history.compare(conn, identity, now):
                 self._transactions.forget()
+            await rebase(conn)
             await self._transactions.use(conn)
         except BaseException:
             conn.terminate()
