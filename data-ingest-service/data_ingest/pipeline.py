@@ -28,7 +28,6 @@ from data_ingest.store.series import KnownSeries, SeriesCache
 from data_ingest.store.writer import Writer
 
 INVALID_LABELS = "invalid_labels"
-ACTIVE_SERIES = "active_series_limit"
 RATE_LIMITED = "rate_limited"
 STORE_REFUSED = "store_refused"
 BUCKETS_MAX = 100_000
@@ -148,17 +147,17 @@ class Pipeline:
         if wait_s:
             prepared = prepared.without_samples(RATE_LIMITED)
         try:
-            await self._commit(prepared, series, now_s, store_epoch)
+            outcome = await self._commit(prepared, series, now_s, store_epoch)
         except StoreRefused as refusal:
             prepared = replace(prepared.without_samples(STORE_REFUSED), first_error=str(refusal))
-            await self._commit(prepared, series, now_s, store_epoch)
+            outcome = await self._commit(prepared, series, now_s, store_epoch)
         except StoreError:
             if prepared.write.samples and (bucket := self._buckets.get(tenant)):
                 bucket.give_back(prepared.write.samples)
             raise
-        outcome = Outcome(
-            prepared.write.samples, prepared.write.refused, prepared.skipped, prepared.first_error
-        )
+        over = prepared.write.samples - outcome.accepted
+        if over and (bucket := self._buckets.get(tenant)):
+            bucket.give_back(over)
         _count(protocol, outcome)
         if wait_s:
             raise RateLimited(
@@ -198,11 +197,7 @@ class Pipeline:
         new: list[NewSeries] = []
         new_rows: list[int] = []
         if unknown and timestamps_ms.size:
-            room = None
-            if limits.active_series is not None:
-                active = series.active(_minute(now_s), self._active_minutes)
-                room = limits.active_series - active
-            new, new_rows = self._new_series(batch, row_ids, series_of, room, refusals)
+            new, new_rows = self._new_series(batch, row_ids, series_of, refusals)
         series_ids = row_ids[series_of]
         if refusals.rows:
             for reason, rows in refusals.rows.items():
@@ -213,8 +208,21 @@ class Pipeline:
                 timestamps_ms[valid],
                 values[valid],
             )
+        active_ids = None
+        if limits.active_series is not None and timestamps_ms.size:
+            active_ids = series.active_ids(_minute(now_s), self._active_minutes)
         return Prepared(
-            Write(tenant, series_ids, timestamps_ms, values, new, refusals.counts, batch.metadata),
+            Write(
+                tenant,
+                series_ids,
+                timestamps_ms,
+                values,
+                new,
+                refusals.counts,
+                batch.metadata,
+                limits.active_series,
+                active_ids,
+            ),
             new_keys=batch.keys[new_rows],
             new_at=-1 - row_ids[new_rows],
             skipped=batch.skipped,
@@ -226,13 +234,12 @@ class Pipeline:
         batch: SampleBatch,
         row_ids: I64,
         series_of: I64,
-        room: int | None,
         refusals: Refusals,
     ) -> tuple[list[NewSeries], list[int]]:
         """The series that are not in the cache, each once, and the rows of `batch.keys` with them.
 
         In `row_ids` these rows get -1 - (index into the new series); refused rows, and rows without
-        samples, stay 0. room: how many new series the plan allows; None for any number.
+        samples, stay 0.
         """
         in_use = np.zeros(len(row_ids), bool)
         in_use[series_of] = True
@@ -247,13 +254,6 @@ class Pipeline:
                 continue
             index = index_of.get(series.labels_hash)
             if index is None:
-                if room is not None and len(new) >= room:
-                    refusals.refuse_row(
-                        ACTIVE_SERIES,
-                        row,
-                        f"the plan's active series are used up: {series.labels_json[:200]}",
-                    )
-                    continue
                 index = index_of[series.labels_hash] = len(new)
                 new.append(series)
             row_ids[row] = -1 - index
@@ -280,27 +280,32 @@ class Pipeline:
 
     async def _commit(
         self, prepared: Prepared, series: KnownSeries, now_s: float, store_epoch: int
-    ) -> None:
-        write = prepared.write
-        if not (write.samples or write.refused or write.metadata):
-            return
-        if len(write.new) > self._writer.new_series_max:
-            write, new_ids = await self._register_series(write, store_epoch)
-            await self._writer.commit(write, store_epoch)
-        else:
-            new_ids = await self._writer.commit(write, store_epoch)
-        if prepared.new_at.size:
+    ) -> Outcome:
+        """What became of the samples; the series that have a row now are known from here on."""
+        write, new_ids = prepared.write, np.empty(0, np.int64)
+        if write.samples or write.refused or write.metadata:
+            if len(write.new) > self._writer.new_series_max:
+                new_ids = await self._register_series(write, store_epoch)
+                await self._writer.commit(write.resolved(new_ids), store_epoch)
+            else:
+                new_ids = await self._writer.commit(write, store_epoch)
+        ids = new_ids[prepared.new_at]
+        if (has_row := ids != 0).any():
             # Only now: with an id in the cache whose row has not committed, samples would be
             # acknowledged without their series.
-            ids = new_ids[prepared.new_at]
             rows_max = self._series.rows_max
             await anyio.to_thread.run_sync(
-                series.learn, prepared.new_keys, ids, _minute(now_s), rows_max
+                series.learn, prepared.new_keys[has_row], ids[has_row], _minute(now_s), rows_max
             )
             self._series.enforce_budget(write.tenant)
+        stored, first_error = write.resolved(new_ids), prepared.first_error
+        if not has_row.all() and not first_error:
+            labels = write.new[int(np.flatnonzero(new_ids == 0)[0])].labels_json[:200]
+            first_error = f"the plan's active series are used up: {labels}"
+        return Outcome(stored.samples, stored.refused, prepared.skipped, first_error)
 
-    async def _register_series(self, write: Write, store_epoch: int) -> tuple[Write, I64]:
-        """The same write with the ids of its new series, and these ids; the series are committed.
+    async def _register_series(self, write: Write, store_epoch: int) -> I64:
+        """The ids of the new series, as of `Writer.commit`; the series are committed.
 
         In transactions of the usual size: one with all of them would delay every other sender, or
         time out at each try. Should the rest fail, series without samples do no harm, and the next
@@ -317,13 +322,10 @@ class Pipeline:
                 new=write.new[i : i + at_once],
                 refused={},
                 metadata=(),
+                active_ids=None,
             )
             ids.append(await self._writer.commit(part, store_epoch))
-        new_ids = np.concatenate(ids)
-        is_new = write.series_ids < 0
-        series_ids = write.series_ids.copy()
-        series_ids[is_new] = new_ids[-1 - series_ids[is_new]]
-        return replace(write, series_ids=series_ids, new=()), new_ids
+        return np.concatenate(ids)
 
 
 def _minute(now_s: float) -> int:

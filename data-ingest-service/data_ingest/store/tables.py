@@ -39,6 +39,38 @@ ON CONFLICT (tenant_id, metric_name) DO UPDATE
        IS DISTINCT FROM (excluded.type, excluded.help, excluded.unit)
 """
 
+LAST_SERIES_ID = """
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM metrics.series_id_seq
+"""
+
+# $1 tenant, $2 an id. By the primary key: the ids since then are few, the tenant's series many.
+SERIES_SINCE = """
+SELECT coalesce(array_agg(series_id), '{}')
+  FROM (SELECT series_id, tenant_id FROM metrics.series
+         WHERE series_id > $2 ORDER BY series_id OFFSET 0) AS young
+ WHERE tenant_id = $1
+"""
+
+# $1 tenant, $2 window in seconds.
+ACTIVE_REPORTS = """
+SELECT last_series_id, series_ids FROM metrics.active_series
+ WHERE tenant_id = $1 AND counted_at > now() - make_interval(secs => $2)
+"""
+
+FORGET_REPORTS = """
+DELETE FROM metrics.active_series
+ WHERE tenant_id = $1 AND counted_at <= now() - make_interval(secs => $2)
+"""
+
+# $1 tenant, $2 writer, $3 packed ids.
+REPORT_ACTIVE = """
+INSERT INTO metrics.active_series (tenant_id, writer, last_series_id, series_ids)
+SELECT $1, $2, CASE WHEN is_called THEN last_value ELSE 0 END, $3 FROM metrics.series_id_seq
+ON CONFLICT (tenant_id, writer) DO UPDATE
+   SET counted_at = now(), last_series_id = excluded.last_series_id,
+       series_ids = excluded.series_ids
+"""
+
 # The timeline is that of the WAL written now: a promoted server's last checkpoint still has the old
 # one. Null on a standby. Every role may call these functions.
 STORE = """

@@ -15,6 +15,7 @@ from prometheus_client import Counter
 
 from data_ingest.model import I64, MetricMetadata
 from data_ingest.store import tables
+from data_ingest.store.active_series import ActiveSeries
 from data_ingest.store.history import Acknowledged
 from data_ingest.store.packing import Write, metadata_rows, packed, refused_rows
 from data_ingest.store.partitions import ensure_partitions, server_now
@@ -32,7 +33,8 @@ _NO_IDS: I64 = np.empty(0, np.int64)
 class Transactions:
     """Commits writes on one connection after another; knows what metadata is stored already."""
 
-    def __init__(self) -> None:
+    def __init__(self, active_window_s: float) -> None:
+        self._active = ActiveSeries(active_window_s)
         self._conn: Any = None
         self._insert_batch: Any = None
         self._metadata: OrderedDict[tuple[UUID, str], MetricMetadata] = OrderedDict()
@@ -49,11 +51,13 @@ class Transactions:
     def forget(self) -> None:
         """Nothing is known of what the store holds."""
         self._metadata.clear()
+        self._active.forget()
 
     async def commit(self, writes: Sequence[Write]) -> tuple[list[I64], Acknowledged | None]:
         """All of `writes` are durable: for each the ids of its new series; and the transaction.
 
-        None for a transaction without a batch.
+        An id is 0 where the plan left no room for the series: its samples are counted as refused.
+        The transaction is None when it had no batch.
         """
         for attempt in (1, 2):
             try:
@@ -72,12 +76,17 @@ class Transactions:
             for metadata in write.metadata
             if self._metadata.get((write.tenant, metadata.metric_name)) != metadata
         ]
-        if not changed and not any(write.new or write.refused for write in writes):
-            return [_NO_IDS] * len(writes), await self._insert(await packed(writes, None))
+        reports = [write for write in writes if write.active_ids is not None]
+        if not (changed or reports) and not any(write.new or write.refused for write in writes):
+            return [_NO_IDS] * len(writes), await self._insert(await packed(writes))
         async with self._conn.transaction():
+            for write in sorted(reports, key=lambda write: write.tenant):
+                assert write.active_ids is not None
+                await self._active.report(self._conn, write.tenant, write.active_ids)
             new_ids = await self._resolve(writes)
-            committed = await self._insert(await packed(writes, new_ids))
-            if refused := refused_rows(writes):
+            resolved = [write.resolved(ids) for write, ids in zip(writes, new_ids, strict=True)]
+            committed = await self._insert(await packed(resolved))
+            if refused := refused_rows(resolved):
                 await self._conn.executemany(tables.ADD_REFUSED, refused)
             if changed:
                 await self._conn.executemany(tables.UPSERT_METADATA, metadata_rows(changed))
@@ -101,14 +110,16 @@ class Transactions:
     async def _resolve(self, writes: Sequence[Write]) -> list[I64]:
         """The ids of the new series of each write, in its order; missing rows are inserted."""
         wanted: dict[UUID, dict[bytes, str]] = {}
+        limits: dict[UUID, int | None] = {}
         for write in writes:
             if write.new:
+                limits[write.tenant] = write.active_series_max
                 wanted.setdefault(write.tenant, {}).update(
                     (series.labels_hash, series.labels_json) for series in write.new
                 )
         ids: dict[UUID, dict[bytes, int]] = {}
         for tenant in sorted(wanted):
-            ids[tenant] = await self._series_ids(tenant, wanted[tenant])
+            ids[tenant] = await self._series_ids(tenant, wanted[tenant], limits[tenant])
         return [
             np.array([ids[write.tenant][series.labels_hash] for series in write.new], np.int64)
             if write.new
@@ -116,10 +127,16 @@ class Transactions:
             for write in writes
         ]
 
-    async def _series_ids(self, tenant: UUID, wanted: Mapping[bytes, str]) -> dict[bytes, int]:
+    async def _series_ids(
+        self, tenant: UUID, wanted: Mapping[bytes, str], active_max: int | None
+    ) -> dict[bytes, int]:
         ids = await self._select(tenant, wanted)
         NEW_SERIES.labels("found").inc(len(ids))
         missing = [labels_hash for labels_hash in wanted if labels_hash not in ids]
+        if missing and active_max is not None:
+            room = max(0, active_max - await self._active.count(self._conn, tenant))
+            ids.update(dict.fromkeys(missing[room:], 0))
+            missing = missing[:room]
         if missing:
             texts = [wanted[labels_hash] for labels_hash in missing]
             made = await self._conn.fetch(tables.INSERT_SERIES, tenant, texts, missing)

@@ -76,6 +76,7 @@ class WriterBounds:
     flush_new_series_max: int
     commit_timeout_s: float
     reconnect_delay_s_max: float
+    active_window_s: float
 
 
 class Writer:
@@ -88,7 +89,7 @@ class Writer:
         self._queued_samples = 0
         self._wake = asyncio.Event()
         self._conn: Any = None
-        self._transactions = Transactions()
+        self._transactions = Transactions(bounds.active_window_s)
         self._history = StoreHistory()
         self._trouble = "not connected yet"
         self._closing = False
@@ -126,6 +127,8 @@ class Writer:
 
     async def commit(self, write: Write, store_epoch: int | None = None) -> I64:
         """The ids of `write.new`, once all of the write is durable and visible.
+
+        An id is 0 where the plan left no room: see `Transactions.commit`.
 
         store_epoch: what `self.store_epoch` was when the ids in `write` were looked up; None when
         they cannot be of another epoch.

@@ -22,6 +22,7 @@ from data_ingest.labels import LabelRules
 from data_ingest.model import MetricMetadata
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols import remote_write
+from data_ingest.store.active_series import unpack_ids
 from data_ingest.store.packing import Write
 from data_ingest.store.series import SeriesCache
 from data_ingest.store.writer import Writer, WriterBounds
@@ -35,6 +36,7 @@ WRITER_BOUNDS = WriterBounds(
     flush_new_series_max=10_000,
     commit_timeout_s=5.0,
     reconnect_delay_s_max=2.0,
+    active_window_s=3600.0,
 )
 FREE = Limits()
 WAIT_S = 15.0
@@ -431,6 +433,64 @@ async def test_active_series_have_a_cap(store_url):
         assert await refused(path.conn, tenant) == {"active_series_limit": 2}
 
 
+async def test_a_series_with_a_row_is_not_new(store_url):
+    """At its cap a tenant's series go on after a restart, and in another replica: only a series
+    without a row is refused.
+    """
+    tenant, at = uuid4(), now_ms()
+    limits = Limits(active_series=2)
+    two = body(*[(name, [(at, 1.0)]) for name in ("a", "b")])
+    async with write_path(store_url) as path:
+        await path.send(tenant, body(("b", [(at, 0.0)])), limits)
+        await path.send(tenant, two, limits)
+        async with write_path(store_url) as replica:
+            assert (await replica.send(tenant, two, limits)).refused == {}
+    async with write_path(store_url) as restarted:
+        three = body(*[(name, [(at, 1.0)]) for name in ("new", "a", "b")])
+        outcome = await restarted.send(tenant, three, limits)
+        assert (outcome.accepted, outcome.refused) == (2, {"active_series_limit": 1})
+        assert '"new"' in outcome.first_error
+        assert outcome.refused == await refused(restarted.conn, tenant)
+
+
+async def test_the_cap_of_active_series_is_one_for_all_replicas(store_url):
+    """What one replica makes leaves less room for the others, and after a restart it still does;
+    series that nobody saw in the window leave room again.
+    """
+    tenant, at = uuid4(), now_ms()
+    limits = Limits(active_series=5)
+
+    async def send_new(path, prefix, n):
+        names = [f"{prefix}{i}" for i in range(n)]
+        outcome = await path.send(tenant, body(*((name, [(at, 1.0)]) for name in names)), limits)
+        return outcome.accepted
+
+    async with write_path(store_url) as one, write_path(store_url) as other:
+        assert await send_new(one, "a", 2) == 2
+        assert await send_new(other, "b", 2) == 2
+        assert await send_new(one, "c", 2) == 1
+        assert await send_new(other, "d", 2) == 0
+    async with write_path(store_url) as restarted:
+        assert await send_new(restarted, "e", 1) == 0
+    async with write_path(store_url, active_window_s=0.0) as later:
+        assert await send_new(later, "f", 6) == 5
+
+
+async def test_the_count_of_active_series_survives_a_restart(store_url):
+    """Series that were made long ago and are still seen count as active after a restart, too."""
+    tenant, at = uuid4(), now_ms()
+    known = body(*((name, [(at, 1.0)]) for name in ("a", "b")))
+    limits = Limits(active_series=3)
+    async with write_path(store_url) as path:
+        await path.send(tenant, known)  # without a cap: nothing is reported
+        await path.send(tenant, known, limits)
+        rows = await path.conn.fetch("SELECT * FROM metrics.active_series")
+        assert [unpack_ids(row["series_ids"]).tolist() for row in rows] == [[1, 2]]
+    async with write_path(store_url) as restarted:
+        outcome = await restarted.send(tenant, body(("c", [(at, 1.0)]), ("d", [(at, 1.0)])), limits)
+        assert (outcome.accepted, outcome.refused) == (1, {"active_series_limit": 1})
+
+
 async def test_two_writers_agree_on_ids(store_url):
     """Two processes that meet the same new series at once store them under one id each."""
     async with write_path(store_url) as one, write_path(store_url) as other:
@@ -512,7 +572,7 @@ async def test_a_connection_lost_between_single_commits_answers_everyone(store_u
         # The flush of all three, and then its first write.
         failures = iter([asyncpg.DataError("a value it does not like"), ConnectionError("gone")])
 
-        def failing(writes, new_ids):
+        def failing(writes):
             raise next(failures)
 
         at = now_ms()
