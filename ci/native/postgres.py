@@ -118,7 +118,8 @@ def program(where: Place, log: Path) -> Program:
     elif (major := version.read_text().strip()) != MAJOR:
         raise OutsideFault(
             f"{where.data_dir} was made by PostgreSQL {major}, this is {MAJOR}: dump it with "
-            "the old program and load it here, or move it away to start empty"
+            "the old program and load it here (docs/runbooks/backup-and-restore.md), or move it "
+            "away to start empty"
         )
     private_folder(where.socket_dir, where.who)
 
