@@ -10,88 +10,35 @@ accepted + refused = received, whatever is killed when. A request that fails as 
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
 import anyio.to_thread
 import numpy as np
+import structlog
 from prometheus_client import Counter
 
 from data_ingest.chassis.identity import Limits
 from data_ingest.errors import InvalidLabels, RateLimited, StoreError, StoreRefused
 from data_ingest.labels import LabelRules, NewSeries, canonical
-from data_ingest.limits import TimeSpan, TokenBucket
-from data_ingest.model import I64, U64, Outcome, SampleBatch
+from data_ingest.limits import METADATA_NOT_KEPT, TimeSpan, TokenBucket, storable_metadata
+from data_ingest.model import I64, Outcome, SampleBatch
+from data_ingest.prepared import Prepared, Refusals, added
 from data_ingest.store.packing import Write
 from data_ingest.store.series import KnownSeries, SeriesCache
 from data_ingest.store.writer import Writer
 
 INVALID_LABELS = "invalid_labels"
 RATE_LIMITED = "rate_limited"
-STORE_REFUSED = "store_refused"
 BUCKETS_MAX = 100_000
 
+log = structlog.get_logger()
 SAMPLES = Counter(
     "cloudopshub_ingest_samples_total",
     "Samples received, by what became of them.",
     ["protocol", "outcome"],
 )
-
-
-@dataclass(slots=True)
-class Refusals:
-    """Samples that will not be stored, by reason, and why the first of them.
-
-    rows: by reason, the rows of `SampleBatch.keys` whose samples are still to be counted.
-    """
-
-    counts: dict[str, int]
-    first_error: str
-    rows: dict[str, list[int]] = field(default_factory=dict)
-
-    def add(self, counts: Mapping[str, int], why: str = "") -> None:
-        """Add `counts` (samples by reason) to the refusals."""
-        for reason, samples in counts.items():
-            self.counts[reason] = self.counts.get(reason, 0) + samples
-        self.first_error = self.first_error or why
-
-    def refuse_row(self, reason: str, row: int, why: str) -> None:
-        """All samples of this row are refused; they are counted later, all rows at once."""
-        self.rows.setdefault(reason, []).append(row)
-        self.first_error = self.first_error or why
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A decoded request with its series looked up: what is to be committed, and what is refused.
-
-    new_keys: (k, 2), the cache keys of new series; new_at: (k,), the index of each in `write.new`.
-    """
-
-    write: Write
-    new_keys: U64
-    new_at: I64
-    skipped: Mapping[str, int]
-    first_error: str
-
-    def without_samples(self, reason: str) -> "Prepared":
-        """The same request with all its samples refused: only the count is left to commit."""
-        write, nothing = self.write, slice(0, 0)
-        refused = dict(write.refused)
-        refused[reason] = refused.get(reason, 0) + write.samples
-        return replace(
-            self,
-            write=Write(
-                write.tenant,
-                write.series_ids[nothing],
-                write.timestamps_ms[nothing],
-                write.values[nothing],
-                refused=refused,
-            ),
-            new_keys=self.new_keys[nothing],
-            new_at=self.new_at[nothing],
-        )
 
 
 class Pipeline:
@@ -148,9 +95,6 @@ class Pipeline:
             prepared = prepared.without_samples(RATE_LIMITED)
         try:
             outcome = await self._commit(prepared, series, now_s, store_epoch)
-        except StoreRefused as refusal:
-            prepared = replace(prepared.without_samples(STORE_REFUSED), first_error=str(refusal))
-            outcome = await self._commit(prepared, series, now_s, store_epoch)
         except StoreError:
             if prepared.write.samples and (bucket := self._buckets.get(tenant)):
                 bucket.give_back(prepared.write.samples)
@@ -159,6 +103,8 @@ class Pipeline:
         if over and (bucket := self._buckets.get(tenant)):
             bucket.give_back(over)
         _count(protocol, outcome)
+        if not_kept := outcome.skipped.get(METADATA_NOT_KEPT):
+            log.warning("metadata_not_kept", tenant=str(tenant), descriptions=not_kept)
         if wait_s:
             raise RateLimited(
                 samples=outcome.refused_total,
@@ -208,6 +154,9 @@ class Pipeline:
                 timestamps_ms[valid],
                 values[valid],
             )
+        metadata, skipped = storable_metadata(batch.metadata), batch.skipped
+        if not_kept := len(batch.metadata) - len(metadata):
+            skipped = added(skipped, METADATA_NOT_KEPT, not_kept)
         active_ids = None
         if limits.active_series is not None and timestamps_ms.size:
             active_ids = series.active_ids(_minute(now_s), self._active_minutes)
@@ -219,13 +168,13 @@ class Pipeline:
                 values,
                 new,
                 refusals.counts,
-                batch.metadata,
+                metadata,
                 limits.active_series,
                 active_ids,
             ),
             new_keys=batch.keys[new_rows],
             new_at=-1 - row_ids[new_rows],
-            skipped=batch.skipped,
+            skipped=skipped,
             first_error=refusals.first_error,
         )
 
@@ -279,6 +228,18 @@ class Pipeline:
         return bucket.take(samples, now_s)
 
     async def _commit(
+        self, prepared: Prepared, series: KnownSeries, now_s: float, store_epoch: int
+    ) -> Outcome:
+        """As `_commit_whole`, for as much as Postgres takes: metadata goes first, then samples."""
+        while True:
+            try:
+                return await self._commit_whole(prepared, series, now_s, store_epoch)
+            except StoreRefused as refusal:
+                if not (prepared.write.samples or prepared.write.metadata):
+                    raise
+                prepared = prepared.with_less(refusal)
+
+    async def _commit_whole(
         self, prepared: Prepared, series: KnownSeries, now_s: float, store_epoch: int
     ) -> Outcome:
         """What became of the samples; the series that have a row now are known from here on."""

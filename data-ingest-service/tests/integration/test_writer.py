@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import numpy as np
 import pytest
+import structlog
 from prometheus_client import REGISTRY
 
 from data_ingest import batch, migrate
@@ -516,6 +517,44 @@ async def test_metadata_is_stored_once_it_changes(store_url):
             await path.send(tenant, wire.compressed(wire.field(3, metadata)))
         row = await path.conn.fetchrow("SELECT * FROM metrics.metadata")
         assert (row["metric_name"], row["type"], row["help"]) == ("up", "gauge", "new")
+
+
+async def test_metadata_that_cannot_be_stored_costs_no_sample(store_url):
+    """A description whose name is too long for its index, or whose text Postgres cannot hold, is
+    left out, counted and told; samples and other descriptions of the request are stored.
+    """
+    rng = np.random.default_rng(1)
+    long = bytes(rng.integers(97, 123, 4000, np.uint8))  # Postgres compresses words that repeat
+    about = [
+        wire.field(2, name) + wire.field(4, text)
+        for name, text in ((long, b"x"), (b"nul", b"a\0b"), (b"up", b"y" * 5000))
+    ]
+    async with write_path(store_url) as path:
+        tenant, at = uuid4(), now_ms()
+        sample = wire.series([(b"__name__", b"up")], [(at, 1.0)])
+        request = wire.compressed(sample + b"".join(wire.field(3, one) for one in about))
+        with structlog.testing.capture_logs() as logs:
+            outcome = await path.send(tenant, request)
+        assert (outcome.accepted, outcome.refused) == (1, {})
+        assert outcome.skipped == {"metadata_not_kept": 2}
+        assert [one["descriptions"] for one in logs if one["event"] == "metadata_not_kept"] == [2]
+        assert await stored(path.conn, tenant) == [("up", at, 1.0)]
+        rows = await path.conn.fetch("SELECT metric_name, help FROM metrics.metadata")
+        assert [tuple(row) for row in rows] == [("up", "y" * 4096)]
+
+
+async def test_metadata_that_postgres_refuses_costs_no_sample(store_url):
+    """Whatever Postgres has against a description, the samples beside it are stored."""
+    async with write_path(store_url) as path:
+        await path.conn.execute(
+            "ALTER TABLE metrics.metadata ADD CONSTRAINT no_up CHECK (metric_name <> 'up')"
+        )
+        tenant, at = uuid4(), now_ms()
+        sample = wire.series([(b"__name__", b"up")], [(at, 1.0)])
+        request = wire.compressed(sample + wire.field(3, wire.field(2, b"up")))
+        outcome = await path.send(tenant, request)
+        assert (outcome.accepted, outcome.skipped) == (1, {"metadata_not_kept": 1})
+        assert await stored(path.conn, tenant) == [("up", at, 1.0)]
 
 
 async def test_partitions_that_are_missing_are_made(store_url):
