@@ -32,7 +32,7 @@ from tests.integration.test_writer import (
 SOCKET = ".s.PGSQL.5432"
 LOST = "cloudopshub_ingest_lost_samples_total"
 SENDERS = 4
-PROMOTED_ROUNDS = 20
+SAMPLES_A_PHASE = 200
 
 
 def socket_folder(server_url: str) -> Path:
@@ -187,21 +187,21 @@ async def test_after_an_asynchronous_failover_under_load_no_acknowledged_sample_
         async with write_path(address.url) as path:
             ledger = Ledger(path, tenant)
             sending = [asyncio.create_task(ledger.send_until_stopped(n)) for n in range(SENDERS)]
-            await ledger.grows_by(PROMOTED_ROUNDS)
+            await ledger.grows_by(SAMPLES_A_PHASE)
             standby = servers.enter_context(copy(primary, "--standby"))
-            await ledger.grows_by(PROMOTED_ROUNDS)
+            await ledger.grows_by(SAMPLES_A_PHASE)
             # The replica gets nothing any more; the primary goes on acknowledging.
             execute(standby, "ALTER SYSTEM SET primary_conninfo = ''")
             execute(standby, "SELECT pg_reload_conf()")
             await until(partial(receives_nothing, standby))
-            await ledger.grows_by(PROMOTED_ROUNDS)
+            await ledger.grows_by(SAMPLES_A_PHASE)
             before, epoch = lost(), path.writer.store_epoch
             address.lead_to(standby)
             await kill_writer(path.conn)
             execute(standby, "SELECT pg_promote()")
             await until(partial(is_replaced, path, epoch))
             at_promotion = len(ledger.acknowledged)
-            await ledger.grows_by(PROMOTED_ROUNDS)
+            await ledger.grows_by(SAMPLES_A_PHASE)
             ledger.stopped = True
             await asyncio.gather(*sending)
             async with write_path(address.url) as new:
