@@ -106,25 +106,24 @@ class StoreHistory:
             return True
         self.epoch += 1
         self._acknowledged.clear()
-        _tell(reason, lost, is_all=len(lost) < len(recent))
+        _tell(reason, recent, lost)
         return False
 
 
 async def _missing(conn: Any, transactions: Sequence[Acknowledged]) -> list[Acknowledged]:
     if not transactions:
         return []
-    ids, times = (
-        [one.batch_id for one in transactions],
-        [one.received_at for one in transactions],
-    )
+    ids = [one.batch_id for one in transactions]
+    times = [one.received_at for one in transactions]
     places = await conn.fetch(tables.MISSING_BATCHES, ids, times, min(times), max(times))
     return [transactions[row["place"] - 1] for row in places]
 
 
-def _tell(reason: str, lost: Sequence[Acknowledged], *, is_all: bool) -> None:
+def _tell(reason: str, recent: Sequence[Acknowledged], lost: Sequence[Acknowledged]) -> None:
+    """lost: those of `recent` that are gone. Without any recent one the loss is not known."""
     REPLACED.labels(reason).inc()
     if not lost:
-        log.warning("store_replaced", reason=reason, lost_samples=0)
+        log.warning("store_replaced", reason=reason, lost_samples=0 if recent else None)
         return
     samples = sum(one.samples for one in lost)
     LOST_SAMPLES.inc(samples)
@@ -135,5 +134,5 @@ def _tell(reason: str, lost: Sequence[Acknowledged], *, is_all: bool) -> None:
         lost_transactions=len(lost),
         lost_from=lost[0].received_at.isoformat(),
         lost_to=lost[-1].received_at.isoformat(),
-        may_be_more=not is_all,
+        may_be_more=len(lost) == len(recent),
     )
