@@ -134,6 +134,7 @@ def writer_bounds(settings: Settings) -> WriterBounds:
         flush_new_series_max=settings.flush_new_series_max,
         commit_timeout_s=settings.commit_timeout_s,
         reconnect_delay_s_max=settings.reconnect_delay_s_max,
+        active_window_s=settings.series_active_window_s,
     )
 
 
