@@ -13,10 +13,10 @@ import asyncio
 import functools
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import anyio
@@ -28,7 +28,9 @@ from data_ingest import batch
 from data_ingest.background import compaction_plan as plan
 from data_ingest.batch import Columns
 from data_ingest.chassis.kinds import ServiceError
+from data_ingest.errors import BadPayload
 from data_ingest.store import block, catalogue
+from data_ingest.store.block import SortedSamples
 from data_ingest.store.catalogue import NewBlock
 from data_ingest.store.merging import merge
 from data_ingest.store.objects import ObjectStore
@@ -64,6 +66,13 @@ BACKLOG_BATCHES: Final = Gauge(
 BACKLOG_SAMPLES: Final = Gauge(
     "cloudopshub_compaction_backlog_samples", "Samples that are not in a block yet."
 )
+QUARANTINED: Final = Gauge(
+    "cloudopshub_blocks_quarantined", "Blocks that are kept and not merged: they are corrupt."
+)
+
+
+class CorruptBlock(BadPayload):
+    """A block is not what was written"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,7 @@ async def compact_due(
     batches, samples = await catalogue.backlog(conn)
     BACKLOG_BATCHES.set(batches)
     BACKLOG_SAMPLES.set(samples)
+    QUARANTINED.set(await catalogue.quarantined(conn))
     return is_behind
 
 
@@ -132,7 +142,8 @@ async def compact_batches(
 async def merge_blocks(
     conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings, now_ms: int
 ) -> bool:
-    """The first group of blocks that is due is one block of the next level.
+    """The first group of blocks that is due is one block of the next level, or without the one of
+    them that is corrupt, which is quarantined.
 
     False when none is due or another process compacts this tenant.
     """
@@ -144,12 +155,22 @@ async def merge_blocks(
         if not groups:
             return False
         group = groups[0]
-        merged = await _in_thread(write_merged, objects, tenant, group)
+        try:
+            merged = await _in_thread(write_merged, objects, tenant, group)
+        except CorruptBlock as corrupt:
+            await _quarantine(conn, tenant, corrupt)
+            return True
         run_id = await catalogue.next_run(conn)
         await catalogue.register(conn, tenant, run_id, [merged])
         await catalogue.replace_blocks(conn, tenant, run_id, [ref.block_id for ref in group])
     _record("blocks", tenant, run_id, inputs=len(group), samples=merged.samples, blocks=[merged])
     return True
+
+
+async def _quarantine(conn: Any, tenant: UUID, corrupt: CorruptBlock) -> None:
+    block_id = corrupt.facts["block_id"]
+    await catalogue.quarantine(conn, tenant, block_id)
+    log.error("block_quarantined", tenant=str(tenant), block_id=block_id, reason=str(corrupt))
 
 
 def write_windows(
@@ -171,10 +192,14 @@ def write_windows(
 
 
 def write_merged(objects: ObjectStore, tenant: UUID, group: Sequence[plan.BlockRef]) -> NewBlock:
-    """One durable block with the samples of `group`, in order of precedence; later ones win."""
+    """One durable block with the samples of `group`, in order of precedence; later ones win.
+
+    Raises CorruptBlock, with the `block_id`, when one of them is not what was written; no object is
+    left then.
+    """
     with ExitStack() as opened:
         inputs = [
-            block.read(opened.enter_context(objects.reading(ref.object_key))) for ref in group
+            _pieces(opened.enter_context(objects.reading(ref.object_key)), ref) for ref in group
         ]
         return _write(
             objects,
@@ -186,15 +211,26 @@ def write_merged(objects: ObjectStore, tenant: UUID, group: Sequence[plan.BlockR
         )
 
 
+def _pieces(source: Any, ref: plan.BlockRef) -> Iterator[SortedSamples]:
+    try:
+        yield from block.read(source, ref.tail_sha256)
+    except BadPayload as exc:
+        facts = {**exc.facts, "object": ref.object_key, "block_id": ref.block_id}
+        raise CorruptBlock(**facts) from exc
+
+
 def _write(
     objects: ObjectStore, tenant: UUID, pieces: Any, *, precedence: int, level: int, at_ms: int
 ) -> NewBlock:
     key = catalogue.object_key(tenant, at_ms, uuid.uuid4())
     with objects.writing(key) as sink:
-        counted = _CountedSink(sink)
-        writer = block.BlockWriter(counted, tenant)  # type: ignore[arg-type]  # what pyarrow calls of a file
-        for piece in pieces:
-            writer.write(piece)
+        writer = block.BlockWriter(sink, tenant)
+        try:
+            for piece in pieces:
+                writer.write(piece)
+        except BaseException:
+            writer.discard()
+            raise
         facts = writer.close()
     return NewBlock(
         object_key=key,
@@ -204,42 +240,9 @@ def _write(
         samples=facts.samples,
         min_ts=facts.min_ts,
         max_ts=facts.max_ts,
-        bytes=counted.bytes,
+        bytes=facts.bytes,
+        tail_sha256=facts.tail_sha256,
     )
-
-
-class _CountedSink:
-    """A sink that counts the bytes written; its owner closes the file."""
-
-    def __init__(self, sink: BinaryIO) -> None:
-        self._sink = sink
-        self.bytes = 0
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        """Passed on, counted."""
-        self._sink.write(data)
-        self.bytes += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """The owner flushes when it makes the object durable."""
-
-    def tell(self) -> int:
-        """Bytes so far: pyarrow places its footer by it."""
-        return self.bytes
-
-    def writable(self) -> bool:
-        """Always, until its owner closes it."""
-        return True
-
-    def readable(self) -> bool:
-        """Never."""
-        return False
-
-    def seekable(self) -> bool:
-        """Never: a block is written front to back."""
-        return False
 
 
 async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[plan.BatchRef]) -> Columns:
