@@ -16,7 +16,7 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import write
+from data_ingest.api import body, write
 from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
 from data_ingest.chassis.clock import Clock
@@ -118,9 +118,12 @@ def create_app(
     endpoint = write.RemoteWrite(
         identity,
         pipeline,
-        write.MemoryBudget(settings.inflight_bytes_max),
+        body.MemoryBudget(settings.inflight_bytes_max),
         Bounds(settings.decoded_bytes_max, settings.request_samples_max),
-        settings.body_bytes_max,
+        body_bytes_max=settings.body_bytes_max,
+        pace=body.Pace(
+            settings.body_timeout_s, settings.body_stretch_s, settings.body_bytes_per_s_min
+        ),
     )
     app.router.routes.extend(write.routes(endpoint))
     return app
