@@ -26,6 +26,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from data_ingest import batch
 from data_ingest.background import compaction_plan as plan
+from data_ingest.background.compaction_health import Round
 from data_ingest.batch import Columns
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadPayload
@@ -66,6 +67,12 @@ BACKLOG_BATCHES: Final = Gauge(
 BACKLOG_SAMPLES: Final = Gauge(
     "cloudopshub_compaction_backlog_samples", "Samples that are not in a block yet."
 )
+OLDEST_BATCH: Final = Gauge(
+    "cloudopshub_compaction_oldest_batch_seconds", "Age of the oldest batch not in a block yet."
+)
+FAILED_RUNS: Final = Gauge(
+    "cloudopshub_compaction_failed_runs", "Runs of the last round that failed."
+)
 QUARANTINED: Final = Gauge(
     "cloudopshub_blocks_quarantined", "Blocks that are kept and not merged: they are corrupt."
 )
@@ -86,27 +93,32 @@ class CompactionSettings:
 
 async def compact_due(
     conn: Any, objects: ObjectStore, settings: CompactionSettings, now_ms: Callable[[], int]
-) -> bool:
+) -> Round:
     """One round over all tenants: one run of batches each, and up to MERGES_A_ROUND merges each.
 
-    True when a tenant's share was used up, or more than half of it: the next round is then due now.
+    It is behind when a tenant's share was used up, or more than half of it.
     """
     is_behind = False
+    failures: list[str] = []
     for tenant in await catalogue.tenants_due(conn, settings.delay_s):
         run = compact_batches(conn, objects, tenant, settings)
-        is_behind |= await _measured("batches", conn, tenant, run) > settings.samples_max // 2
+        samples = await _measured("batches", conn, tenant, run, failures)
+        is_behind |= samples > settings.samples_max // 2
     for tenant in await catalogue.tenants_with_blocks(conn):
         for _ in range(MERGES_A_ROUND):
             run = merge_blocks(conn, objects, tenant, settings, now_ms())
-            if not await _measured("blocks", conn, tenant, run):
+            if not await _measured("blocks", conn, tenant, run, failures):
                 break
         else:
             is_behind = True
-    batches, samples = await catalogue.backlog(conn)
+    batches, samples, oldest_s = await catalogue.backlog(conn)
     BACKLOG_BATCHES.set(batches)
     BACKLOG_SAMPLES.set(samples)
-    QUARANTINED.set(await catalogue.quarantined(conn))
-    return is_behind
+    OLDEST_BATCH.set(oldest_s)
+    FAILED_RUNS.set(len(failures))
+    quarantined = await catalogue.quarantined(conn)
+    QUARANTINED.set(quarantined)
+    return Round(is_behind, failures, oldest_s, quarantined)
 
 
 async def compact_batches(
@@ -282,10 +294,13 @@ async def _in_thread(work: Callable[..., T], *args: Any) -> T:
     return await anyio.to_thread.run_sync(functools.partial(work, *args), abandon_on_cancel=True)
 
 
-async def _measured(kind: str, conn: Any, tenant: UUID, run: Awaitable[int]) -> int:
+async def _measured(
+    kind: str, conn: Any, tenant: UUID, run: Awaitable[int], failures: list[str]
+) -> int:
     """The result of `run`; 0 when it fails or takes longer than RUN_TIMEOUT_S.
 
-    Counted and logged; raised only when the connection is closed, so that the next tenants go on.
+    Counted, logged and added to `failures`; raised only when the connection is closed, so that the
+    next tenants go on.
     """
     started_s = time.perf_counter()
     try:
@@ -293,6 +308,7 @@ async def _measured(kind: str, conn: Any, tenant: UUID, run: Awaitable[int]) -> 
             amount = await run
     except Exception as error:
         RUNS.labels(kind, "failed").inc()
+        failures.append(type(error).__name__)
         if conn.is_closed():
             raise
         facts = {"kind": kind, "tenant": str(tenant), "reason": f"{type(error).__name__}: {error}"}

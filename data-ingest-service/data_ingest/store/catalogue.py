@@ -35,7 +35,8 @@ SELECT tenant_id FROM metrics.block WHERE replaced_by IS NULL AND resolution_ms 
  GROUP BY tenant_id HAVING count(*) > 1
 """
 _BACKLOG = """
-SELECT count(*) AS batches, coalesce(sum(samples), 0) AS samples
+SELECT count(*) AS batches, coalesce(sum(samples), 0) AS samples,
+       coalesce(extract(epoch FROM now() - min(received_at)), 0)::float8 AS oldest_s
   FROM metrics.batch WHERE compacted_by IS NULL
 """
 _LIVE_BATCHES = """
@@ -153,10 +154,10 @@ async def tenants_with_blocks(conn: Any) -> list[UUID]:
     return [row["tenant_id"] for row in await conn.fetch(_TENANTS_WITH_BLOCKS)]
 
 
-async def backlog(conn: Any) -> tuple[int, int]:
-    """(live batches, their samples), all tenants."""
+async def backlog(conn: Any) -> tuple[int, int, float]:
+    """(live batches, their samples, age of the oldest in seconds), all tenants."""
     row = await conn.fetchrow(_BACKLOG)
-    return int(row["batches"]), int(row["samples"])
+    return int(row["batches"]), int(row["samples"]), float(row["oldest_s"])
 
 
 async def live_batches(conn: Any, tenant: UUID, delay_s: float) -> list[Any]:
