@@ -1,9 +1,11 @@
 """Bit rot in a block is never an answer: every byte is checked before it is decoded."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from data_api.chassis.objects import Directory
@@ -71,6 +73,30 @@ def test_series_of_a_corrupt_block_are_an_error(tmp_path):
     (tmp_path / BLOCK.object_key).write_bytes(flipped(20))
     with pytest.raises(CorruptData):
         list(BlockReader(Directory(tmp_path), 1 << 20).present(BLOCK, EVER))
+
+
+def test_a_block_written_before_there_were_checks_is_read(tmp_path):
+    """Neither sums nor a digest: as it stands; sums without a digest are held against all the same;
+    a digest without sums is an error.
+    """
+    reader = BlockReader(Directory(tmp_path), 1 << 20)
+    unchecked = replace(BLOCK, object_key="old.parquet", tail_sha256=None)
+    table = pq.read_table(GOLDEN / "block.parquet")
+    keys = {"cloudopshub.format": "block/1"}
+    pq.write_table(table.replace_schema_metadata(keys), tmp_path / "old.parquet")
+    (found,) = reader.fragments(unchecked, IDS, EVER)
+    assert found.timestamps_ms.size == len(WRITTEN)
+    with pytest.raises(CorruptData, match="differs from its digest"):
+        list(
+            BlockReader(Directory(tmp_path), 1 << 20).present(
+                replace(unchecked, tail_sha256=DIGEST), EVER
+            )
+        )
+    for content, is_whole in ((flipped(20), False), (WHOLE, True)):
+        (tmp_path / "new.parquet").write_bytes(content)
+        told: list[str] = []
+        list(reader.fragments(replace(unchecked, object_key="new.parquet"), IDS, EVER, told.append))
+        assert bool(told) is not is_whole
 
 
 def test_a_restored_object_is_read_again(tmp_path):

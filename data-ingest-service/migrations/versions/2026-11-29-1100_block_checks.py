@@ -5,7 +5,7 @@ Source: docs/formats/block.md; docs/contracts.md, section 3.
 
 from alembic import op
 
-revision = "0002"
+revision = "0003_block_checks"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
