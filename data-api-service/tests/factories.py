@@ -58,10 +58,10 @@ CREATE TABLE metrics.block (
   bytes         bigint NOT NULL,
   object_key    text   NOT NULL UNIQUE,
   created_at    timestamptz NOT NULL DEFAULT now(),
-  tail_sha256   bytea NULL,
-  quarantined_at timestamptz NULL,
   replaced_by   bigint NULL,
-  replaced_at   timestamptz NULL);
+  replaced_at   timestamptz NULL,
+  tail_sha256   bytea NULL,
+  quarantined_at timestamptz NULL);
 CREATE INDEX block_live ON metrics.block (tenant_id, min_ts, max_ts) WHERE replaced_by IS NULL;
 CREATE SEQUENCE metrics.compaction_run_seq AS bigint;
 CREATE TABLE metrics.metadata (tenant_id uuid, metric_name text, type text NOT NULL,

@@ -14,9 +14,9 @@ depends_on = None
 def upgrade() -> None:
     """Blocks written before have no digest: they are read unchecked."""
     op.execute(
-        "ALTER TABLE metrics.block"
-        " ADD COLUMN tail_sha256 bytea NULL CHECK (octet_length(tail_sha256) = 32),"
-        " ADD COLUMN quarantined_at timestamptz NULL"
+        """ALTER TABLE metrics.block
+          ADD COLUMN tail_sha256 bytea NULL CHECK (octet_length(tail_sha256) = 32),
+          ADD COLUMN quarantined_at timestamptz NULL"""
     )
 
 
