@@ -30,6 +30,7 @@ from data_api.store.reader import MatcherSets, Store
 RUNNING: Final = Gauge("cloudopshub_queries_running", "Queries in flight, over all tenants.")
 LOADED: Final = Counter("cloudopshub_query_samples_total", "Samples loaded for queries.")
 PARSED_KEPT: Final = 1024  # trees of recent queries
+WARNINGS_MAX: Final = 10
 
 
 @lru_cache(maxsize=PARSED_KEPT)
@@ -237,7 +238,8 @@ class Engine:
         lookback = self.limits.lookback_ms if lookback_ms is None else lookback_ms
         spans = promql.needed(expr, start_ms, end_ms, step_ms, lookback)
         async with self.admitted(tenant, plan, timeout_s) as limits:
-            loaded = await self._load(tenant, spans, limits)
+            partly: list[str] = []
+            loaded = await self._load(tenant, spans, replace(limits, warn=partly.append))
             work = partial(
                 promql.evaluate,
                 expr,
@@ -250,9 +252,10 @@ class Engine:
                 text=text,
                 instant=step_ms == 0,
             )
-            return await anyio.to_thread.run_sync(
+            result = await anyio.to_thread.run_sync(
                 work, limiter=self._threads, abandon_on_cancel=True
             )
+        return replace(result, warnings=(*result.warnings, *shortened(partly)))
 
     async def _load(
         self, tenant: UUID, spans: Sequence[SelectorSpan], limits: QueryLimits
@@ -275,6 +278,13 @@ async def _in_time(bounds: EngineLimits, timeout_s: float | None) -> AsyncIterat
         raise QueryTimeout(timeout_s=allowed_s) from exc
     finally:
         deadline.canceled = True  # a thread that is still at work stops at its next check
+
+
+def shortened(warnings: Sequence[str]) -> list[str]:
+    """Each of them once, at most WARNINGS_MAX, and how many more there are."""
+    once = list(dict.fromkeys(warnings))
+    more = len(once) - WARNINGS_MAX
+    return [*once[:WARNINGS_MAX], f"and {more} more like these"] if more > 0 else once
 
 
 def _lower(own: int, planned: int | None) -> int:

@@ -173,7 +173,9 @@ class QueryLimits:
 
     samples_max: samples loaded plus values held at once, over which the query is refused.
     checkpoint: called between steps of the evaluation; raises when the query should end.
+    warn: told why the answer is partial; where it is None, a partial answer is an error.
     """
 
     samples_max: int = 50_000_000
     checkpoint: Callable[[], None] = lambda: None
+    warn: Callable[[str], None] | None = None

@@ -248,6 +248,7 @@ class Catalogue:
         blocks = map(
             BlockRef, row["block_ids"], row["block_precedences"], row["block_min_ts"],
             row["block_max_ts"], row["block_samples"], row["block_bytes"], row["block_keys"],
+            row["block_digests"],
         )  # fmt: skip
         ordered = sorted(blocks, key=lambda block: (block.precedence, block.block_id))
         return Snapshot(state.index, head, tuple(ordered))

@@ -203,7 +203,7 @@ class Store:
         """Every source's part, lowest precedence first: blocks, then the head."""
         for block in snapshot.blocks:
             if block.min_ts <= span[1] and block.max_ts >= span[0]:
-                for fragment in self._blocks.fragments(block, ids, span):
+                for fragment in self._blocks.fragments(block, ids, span, limits.warn):
                     limits.checkpoint()
                     yield fragment
         yield from snapshot.head.fragments(ids, span)

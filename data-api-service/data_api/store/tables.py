@@ -17,7 +17,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "block": (
         "block_id", "tenant_id", "precedence", "min_ts", "max_ts", "resolution_ms", "samples",
-        "bytes", "object_key", "replaced_by",
+        "bytes", "object_key", "replaced_by", "tail_sha256",
     ),
     "metadata": ("tenant_id", "metric_name", "type", "help", "unit"),
 }  # fmt: skip
@@ -63,7 +63,8 @@ FROM
          coalesce(array_agg(max_ts), '{{}}') AS block_max_ts,
          coalesce(array_agg(samples), '{{}}') AS block_samples,
          coalesce(array_agg(bytes), '{{}}') AS block_bytes,
-         coalesce(array_agg(object_key), '{{}}') AS block_keys
+         coalesce(array_agg(object_key), '{{}}') AS block_keys,
+         coalesce(array_agg(tail_sha256), '{{}}') AS block_digests
   FROM metrics.block
   WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
     AND min_ts <= $4 AND max_ts >= $3) AS blocks

@@ -446,3 +446,32 @@ async def test_an_export_that_is_too_large_is_refused_before_its_first_byte(
     await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0), (NOW_MS + 1, 1.0)])
     answer = await call(client, "/api/v1/export", **{"match[]": "up"})
     assert (answer.status_code, answer.json()["errorType"]) == (422, "execution")
+
+
+async def test_bit_rot_is_told_and_never_answered(filled, objects):
+    """With a flipped bit in the only block, queries answer what the head has and warn, naming the
+    block; what cannot be partial is an error.
+    """
+    (path,) = objects.rglob("*.parquet")
+    whole = path.read_bytes()
+    name = path.relative_to(objects).as_posix()
+    asked = {"query": "requests_total", "start": str(T - 600), "end": str(T), "step": "15"}
+    for at in (len(whole) - 100, 200):  # in this order: a footer once read well is kept
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        answer = await call(filled, "/api/v1/query_range", **asked)
+        assert answer.status_code == 200
+        (warning,) = answer.json()["warnings"]
+        assert name in warning
+        for series in answer.json()["data"]["result"]:
+            assert [value for _, value in series["values"]] == [str(30 * n) for n in range(20, 41)]
+        instant = {"query": "count(requests_total)", "time": str(T - 500)}
+        assert (await call(filled, "/api/v1/query", **instant)).json()["warnings"] == [warning]
+        span = {"match[]": "requests_total", "start": str(T - 600), "end": str(T - 500)}
+        for route in ("series", "export"):
+            refused = await call(filled, f"/api/v1/{route}", **span)
+            assert refused.status_code == 500
+            assert name in refused.json()["error"]
+    path.write_bytes(whole)
+    answer = (await call(filled, "/api/v1/query_range", **asked)).json()
+    assert "warnings" not in answer
+    assert len(answer["data"]["result"][0]["values"]) == 41
