@@ -162,3 +162,22 @@ def test_a_migration_without_a_database_says_so():
     assert done.returncode == 1
     assert "cannot migrate" in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter%002@127.0.0.1:1/x",
+        "postgresql://u@127.0.0.1:1/x?hunter2",
+        "postgresql://u@127.0.0.1:1/x?password=hunter2&x",
+        "postgresql://u:hunter2@127.0.0.1:1/x?unheard_of=1",
+        "postgresql://u:hunter2@127.0.0.1:1/x?sslmode=unheard_of",
+        "host=127.0.0.1 password=hunter2",
+    ],
+)
+def test_a_migration_never_prints_a_malformed_url(url):
+    """One line, without a piece of the password, whatever is wrong with DATABASE_URL."""
+    done = run("user_billing.migrate", DATABASE_URL=url)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "hunter" not in done.stderr + done.stdout

@@ -1,6 +1,7 @@
 """What this service does by itself: first start, key rotation, uses of keys, housekeeping.
 
     until done, each second …   bootstrap (waits for Postgres and for the schema)
+    then, once                  end keys and invitations whose makers may no longer make them
     every 10 s                  flush `last_used_at`
     every 10 min                rotate signing keys when due, sweep
 Every step is idempotent and safe on all replicas at once; a failed one is logged and tried again.
@@ -15,6 +16,7 @@ import structlog
 
 from user_billing.accounts import directory
 from user_billing.accounts.keys import Keys
+from user_billing.accounts.members import Members
 from user_billing.accounts.setup import Bootstrap, FirstStart
 from user_billing.accounts.signing import RETIRED_FOR, SigningKeys
 from user_billing.chassis.clock import Clock
@@ -35,6 +37,7 @@ class Background:
     database: Database
     clock: Clock
     keys: Keys
+    members: Members
     signing: SigningKeys
     first_start: FirstStart
     wanted: Bootstrap
@@ -60,6 +63,7 @@ class Background:
             self.started = await self._attempt("first_start", self.first_steps)
             if not self.started:
                 await asyncio.sleep(RETRY_S)
+        await self._attempt("outgrown_keys", self.members.end_outgrown)
         self._tasks += [
             asyncio.create_task(self._each(FLUSH_S, "key_uses", self.keys.flush_uses)),
             asyncio.create_task(self._each(UPKEEP_S, "upkeep", self.upkeep)),

@@ -35,6 +35,10 @@ class Audience(StrEnum):
     UBS = "ubs"
 
 
+SERVICES = frozenset({Audience.DAS, Audience.DIS, Audience.APS})
+"""The sister services, which call this one."""
+
+
 class KeyState(StrEnum):
     """Life of a signing key: published → signing → published until its last token is dead."""
 
@@ -157,6 +161,7 @@ class Invitation:
     email: str
     role: Role
     expires_at: datetime
+    invited_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +203,7 @@ class Principal:
     """A verified caller of this service.
 
     role: the person's role now; None for API keys. user_id, session: only for people.
+    expires_at: when the API key ends; None: never, or no key.
     """
 
     tenant: UUID
@@ -207,6 +213,15 @@ class Principal:
     role: Role | None = None
     user_id: UUID | None = None
     session: LiveSession | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where an attempt to log in comes from. device: what an earlier log-in left in the browser."""
+
+    address: str
+    device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

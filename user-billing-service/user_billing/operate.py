@@ -1,7 +1,7 @@
 """`python -m user_billing.operate …`: what an operator does by hand, with the service's settings.
 
 setup-link            the set-up link again, while the installation waits for its owner
-rotate-signing-key    a new signing key at once (after a leak; old tokens live 5 minutes more)
+rotate-signing-key    new signing keys, as after a leak: tokens of the old ones are dead within 5 s
 verify-audit ORG      proves an organisation's audit chain, or says where it breaks
 """
 
@@ -23,7 +23,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m user_billing.operate")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("setup-link", help="print the set-up link while it is needed")
-    commands.add_parser("rotate-signing-key", help="replace the signing key now")
+    commands.add_parser(
+        "rotate-signing-key",
+        help="replace the signing keys; every token made before is dead within 5 s",
+    )
     verify = commands.add_parser("verify-audit", help="prove the audit chain of an organisation")
     verify.add_argument("organisation", type=UUID)
     given = parser.parse_args(arguments)
@@ -42,7 +45,7 @@ def run(settings: Settings, command: str, organisation: UUID | None) -> str:
             return "the installation has its owner: log in"
         return f"{settings.ui_public_url}/#/setup/{token}"
     if command == "rotate-signing-key":
-        services.signing.rotate(force=True)
+        services.signing.replace_all()
         return f"signing with {services.signing.current().active_kid} since {datetime.now(UTC)}"
     assert organisation is not None, "argparse asks for it"
     broken = services.audit.first_break(organisation)

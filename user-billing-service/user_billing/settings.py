@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from user_billing.chassis.settings import ServiceSettings, bare, hard_to_guess
+from user_billing.model import SERVICES, Audience
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -14,6 +15,24 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 def _long_enough(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value().encode()) < 32:
         raise ValueError("must have at least 32 bytes")
+    return secret
+
+
+def _by_service(text: str) -> dict[str, str]:
+    """The tokens of `das=…,dis=…,aps=…`, by service."""
+    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    return {name.strip(): token.strip() for name, _, token in pairs}
+
+
+def _one_each(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None:
+        tokens = _by_service(secret.get_secret_value())
+        if tokens.keys() != SERVICES:
+            raise ValueError("must be das=TOKEN,dis=TOKEN,aps=TOKEN")
+        if min(map(len, tokens.values())) < 16:
+            raise ValueError("each token must have at least 16 characters")
+        if len(set(tokens.values())) < len(tokens):
+            raise ValueError("no two services may have one token")
     return secret
 
 
@@ -44,6 +63,12 @@ class Settings(ServiceSettings):
         ipaddress.ip_network("::1/128"),
     )
     """Networks whose X-Forwarded-For counts, comma-separated."""
+    proxy_hops: int = Field(default=1, ge=1)
+    """Proxies that write X-Forwarded-For on the way here: 1 is the dashboard's nginx alone."""
+
+    service_tokens: Annotated[SecretStr | None, AfterValidator(_one_each)] = None
+    """`das=TOKEN,dis=TOKEN,aps=TOKEN`: the SERVICE_TOKEN of each, so that none can act as another.
+    Unset: this service's own SERVICE_TOKEN is everybody's."""
 
     setup_token: Annotated[SecretStr | None, AfterValidator(hard_to_guess)] = None
     """Token of the set-up link when the operator chooses it; else one is made, logged once."""
@@ -66,6 +91,13 @@ class Settings(ServiceSettings):
     signing_key_days: int = Field(default=30, ge=1)
     """Age at which the signing key is replaced."""
     organisations_per_user_max: int = Field(default=10, ge=1)
+
+    def callers(self) -> dict[str, frozenset[Audience]]:
+        """The services that a holder of each service token may be, by token."""
+        if self.service_tokens is None:
+            return {self.service_token.get_secret_value(): SERVICES}
+        tokens = _by_service(self.service_tokens.get_secret_value())
+        return {token: frozenset({Audience(name)}) for name, token in tokens.items()}
 
     @model_validator(mode="before")
     @classmethod

@@ -14,10 +14,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 S = TypeVar("S", bound="DatabaseSettings")
 
 HOST = r"(?:\[[^]@/?#]*\]|[^][@/?#:,]*)(?::\d+)?"
+PARAMETER = r"[A-Za-z_]+=[^@#&=]*"
 DATABASE_URL = re.compile(
-    rf"postgres(?:ql)?://(?:[^@/?#]*@)?{HOST}(?:,{HOST})*(?:/[^@/?#]*)?(?:\?[^@#]*)?"
+    rf"postgres(?:ql)?://(?:[^@/?#]*@)?{HOST}(?:,{HOST})*(?:/[^@/?#]*)?"
+    rf"(?:\?{PARAMETER}(?:&{PARAMETER})*)?"
 )
-NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
 
 
 def bare(name: str) -> Any:
@@ -39,14 +41,15 @@ def hard_to_guess(secret: SecretStr | None) -> SecretStr | None:
 def database_url(url: SecretStr) -> SecretStr:
     """A libpq URL that can be read in one way only.
 
-    A password that holds @ / ? # or % as they are ends or breaks the URL, and the complaint of
-    whoever reads it then quotes pieces of the password.
+    A password that holds @ / ? # or % as they are ends or breaks the URL, and so do parameters
+    that are no name=value and %00; the complaint of whoever reads it then quotes pieces of them.
     """
     text = url.get_secret_value()
     if not DATABASE_URL.fullmatch(text) or NO_ESCAPE.search(text):
         raise ValueError(
             "must be postgresql://user:password@host:port/name, in user and password with %40 for"
-            " @, %2F for /, %3F for ?, %23 for # and %25 for % (or the password in PGPASSWORD)"
+            " @, %2F for /, %3F for ?, %23 for # and %25 for % (or the password in PGPASSWORD);"
+            " parameters as ?name=value&name=value, with %26 for & and %3D for ="
         )
     return url
 

@@ -6,7 +6,7 @@ its `/` redirects to its page, which would lead out of a proxy's prefix: here it
 
 from typing import Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 
@@ -29,8 +29,8 @@ def router(probes: APIRouter) -> APIRouter:
     async def healthy() -> Response:
         return PlainTextResponse("Prometheus Server is Healthy.\n")
 
-    async def ready() -> Response:
-        answer: Response = await check()
+    async def ready(request: Request) -> Response:
+        answer: Response = await check(request)
         if answer.status_code != 200:
             return answer
         return PlainTextResponse("Prometheus Server is Ready.\n")

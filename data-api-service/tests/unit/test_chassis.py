@@ -61,6 +61,7 @@ def test_one_line_names_all_that_is_wrong_and_no_value(environment):
         "postgresql://h1:1,h2:2/d?target_session_attrs=any",
         "postgresql://[::1]:5/d",
         "postgresql://u@%2Frun%2Fx/d",
+        "postgresql:///d?host=/run/x&port=5433&options=-c%20timezone%3DUTC",
     ],
 )
 def test_every_form_of_a_libpq_url_is_taken(url):
@@ -68,7 +69,9 @@ def test_every_form_of_a_libpq_url_is_taken(url):
     assert database_url(SecretStr(url)).get_secret_value() == url
 
 
-@pytest.mark.parametrize("password", ["Pa55@wo/rd", "ab%4zc", "a/b", "1/b", "a?b", "1?b", "a#b"])
+@pytest.mark.parametrize(
+    "password", ["Pa55@wo/rd", "ab%4zc", "a/b", "1/b", "a?b", "1?b", "a#b", "ab%00c"]
+)
 def test_a_password_that_breaks_its_url_is_refused_unseen(monkeypatch, password):
     """The start ends with the name of the variable and the way out, and no piece of the value."""
     for name in ("OBJECT_STORE_URL", "UBS_URL", "SERVICE_TOKEN"):
@@ -78,6 +81,16 @@ def test_a_password_that_breaks_its_url_is_refused_unseen(monkeypatch, password)
         load(Settings)
     assert password not in str(end.value)
     assert "secret-host" not in str(end.value)
+
+
+@pytest.mark.parametrize(
+    "query", ["hunter2", "password=hunter2&x", "password=hunt=er2", "password=hunter%002", "&a=b"]
+)
+def test_parameters_that_no_one_can_read_are_refused_unseen(query):
+    """Libpq's complaint would quote them."""
+    with pytest.raises(ValueError, match="name=value") as refused:
+        database_url(SecretStr(f"postgresql://u@h/d?{query}"))
+    assert "hunt" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -42,20 +42,23 @@ class Ubs:
         self.keys: dict[str, dict[str, Any]] = {}
         self.revocations: list[dict[str, Any]] = []
         self.down = False
+        self.silent: set[str] = set()
         self.asked: list[str] = []
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request.url.path)
-        if self.down:
+        if self.down or request.url.path in self.silent:
             raise httpx.ConnectError("refused")
         match request.url.path:
             case "/internal/introspect":
                 found = self.keys.get(json.loads(request.content)["key"])
                 return httpx.Response(200, json=found or {"active": False, "reason": "unknown"})
             case "/internal/revocations":
-                after = request.url.params.get("after")
-                rows = [] if after is None else self.revocations[int(after) :]
-                return httpx.Response(200, json={"seq": len(self.revocations), "revocations": rows})
+                after = int(request.url.params.get("after", 0))
+                rows = self.revocations[after : after + 1_000]
+                seq = min(after, len(self.revocations)) + len(rows)
+                body = {"seq": seq, "revocations": rows, "signing_keys": [self.kid]}
+                return httpx.Response(200, json=body)
             case "/.well-known/jwks.json":
                 raw = self.private.public_key().public_bytes_raw()
                 x = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
@@ -94,6 +97,7 @@ class Ubs:
             "exp": int(time.time()) + 300,
             **more,
         }
+        claims = {name: value for name, value in claims.items() if value is not None}
         return jwt.encode(claims, self.private, algorithm="EdDSA", headers={"kid": self.kid})
 
 
@@ -217,8 +221,16 @@ def test_keys_outlive_ubs_to_their_ttl(ubs: Ubs) -> None:
         {"iss": "another"},
         {"exp": int(time.time()) - 60},
         {"org": "not-a-uuid"},
+        {"exp": int(time.time()) + 3_600},
+        {"exp": 2_777_000_000},
+        {"iat": None},
+        {"iat": int(time.time()) + 200, "exp": int(time.time()) + 500},
+        {"iat": 1, "exp": float("inf")},
     ],
-    ids=["other-audience", "other-issuer", "expired", "bad-tenant"],
+    ids=[
+        *("other-audience", "other-issuer", "expired", "bad-tenant"),
+        *("an-hour-long", "until-2058", "not-issued", "issued-later", "for-ever"),
+    ],
 )
 def test_a_token_is_refused_for_any_wrong_claim(ubs: Ubs, claims: dict[str, Any]) -> None:
     """A token opens only the service, issuer, time and tenant it was made for."""
@@ -261,6 +273,80 @@ def test_a_revoked_session_ends_its_tokens(ubs: Ubs) -> None:
         return (await client.authenticate(bearer(ubs.token()))).tenant
 
     assert with_client(ubs, scenario) == TENANT
+
+
+@pytest.mark.parametrize("before", [0, 2_500], ids=["alone", "behind two full pages"])
+def test_a_session_that_ended_before_the_start_stays_ended(ubs: Ubs, before: int) -> None:
+    """A process that has just started refuses a token whose session ended before: its first token
+    waits until the log of the last ten minutes was read to its end, however long it is.
+    """
+    for number in range(before):
+        ubs.revoke("session", f"other-{number}")
+    ubs.revoke("session", "gone")
+
+    async def scenario(client: IdentityClient) -> None:
+        with pytest.raises(Unauthenticated, match="ended"):
+            await client.authenticate(bearer(ubs.token(sid="gone")))
+        await client.authenticate(bearer(ubs.token()))
+        await client.revocations.close()
+
+    with_client(ubs, scenario)
+    assert ubs.asked.count("/internal/revocations") == before // 1_000 + 1
+
+
+def test_no_token_is_judged_before_the_log_was_read(ubs: Ubs) -> None:
+    """Until ubs has told what was revoked, a token is unavailable, neither right nor wrong; many
+    that come at once ask once.
+    """
+    ubs.silent.add("/internal/revocations")
+
+    async def scenario(client: IdentityClient) -> None:
+        many = (client.authenticate(bearer(ubs.token())) for _ in range(20))
+        outcomes = await asyncio.gather(*many, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {IdentityUnavailable}
+        assert ubs.asked.count("/internal/revocations") == 1
+        ubs.silent.clear()
+        assert (await client.authenticate(bearer(ubs.token()))).tenant == TENANT
+        ubs.down = True
+        assert (await client.authenticate(bearer(ubs.token()))).tenant == TENANT
+
+    with_client(ubs, scenario)
+
+
+def test_a_log_that_was_set_back_forgets_the_keys(ubs: Ubs) -> None:
+    """When ubs's log is shorter than it was, every cached key is asked for anew."""
+    ubs.grant(make_key())
+    ubs.revoke("key", "another")
+
+    async def scenario(client: IdentityClient) -> None:
+        await client.revocations.read()
+        await client.authenticate(bearer(make_key()))
+        ubs.revocations.clear()
+        ubs.keys[make_key()] = {"active": False, "reason": "revoked"}
+        await client.revocations.read()
+        with pytest.raises(Unauthenticated, match="revoked"):
+            await client.authenticate(bearer(make_key()))
+
+    with_client(ubs, scenario)
+
+
+def test_a_dropped_signing_key_verifies_nothing_after_the_next_poll(ubs: Ubs) -> None:
+    """A key that ubs drops after a leak is refused once the log was read, long before the cached
+    JWKS ends; tokens of the new key are accepted.
+    """
+    now_s = [NOW_S]
+
+    async def scenario(client: IdentityClient) -> None:
+        leaked = ubs.token()
+        await client.authenticate(bearer(leaked))
+        ubs.private, ubs.kid = Ed25519PrivateKey.generate(), "k2"
+        now_s[0] += 6
+        await client.revocations.read()
+        with pytest.raises(Unauthenticated, match="unknown key"):
+            await client.authenticate(bearer(leaked))
+        assert (await client.authenticate(bearer(ubs.token()))).tenant == TENANT
+
+    with_client(ubs, scenario, lambda: now_s[0])
 
 
 def test_a_service_token_is_kept_until_a_minute_before_its_end(ubs: Ubs) -> None:

@@ -182,6 +182,25 @@ def test_a_follower_of_the_log_misses_no_revocation(hub):
     assert position == start_at + len(made)
 
 
+def test_a_first_look_at_the_log_is_told_the_last_ten_minutes(hub):
+    """Who asks without a position, or with one the log has not reached, is told what a living
+    token may be under: ten minutes, no more, and where to go on from.
+    """
+    owner = hub.log_in("founder@example.org")
+    hub.clock.advance(minutes=11)
+    first, second = (owner.new_key("metrics:read")["id"] for _ in range(2))
+    owner.delete(f"/api/v1/keys/{first}")
+    hub.clock.advance(minutes=9, seconds=59)
+    owner.delete(f"/api/v1/keys/{second}")
+    seq = hub.internal("revocations")["seq"]
+    for asked in ({}, {"after": seq + 1_000}):
+        log = hub.internal("revocations", **asked)
+        assert [r["ref"] for r in log["revocations"]] == [first, second]
+        assert log["seq"] == seq
+    hub.clock.advance(seconds=2)
+    assert [r["ref"] for r in hub.internal("revocations")["revocations"]] == [second]
+
+
 def test_old_revocations_are_swept_but_never_the_newest(hub):
     """After a day nobody needs a row; the last one stays, so the log's position never goes back."""
     owner = hub.log_in("founder@example.org")

@@ -1,12 +1,15 @@
 """Log-in, cookies, rotation, CSRF and throttling."""
 
 import threading
+from datetime import timedelta
 
 import httpx
 import pytest
 from conftest import PASSWORD, UI
 
+from user_billing.accounts import directory
 from user_billing.accounts.passwords import Passwords
+from user_billing.model import Throttled
 
 
 @pytest.fixture(scope="module")
@@ -150,14 +153,17 @@ def test_an_unknown_account_costs_the_same_work(hub, monkeypatch):
     assert verified == [True, False]
 
 
-def attempt(hub, email, password="wrong wrong wrong"):
-    return hub.browser().post("/api/v1/login", {"email": email, "password": password})
+def attempt(hub, email, password="wrong wrong wrong", *, address="127.0.0.1", browser=None):
+    """A log-in by somebody whom the proxy in front saw at `address`."""
+    body = {"email": email, "password": password}
+    headers = {"X-Forwarded-For": address}
+    return (browser or hub.browser()).http.post("/api/v1/login", json=body, headers=headers)
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["an account", "no account"])
 def test_an_account_closes_after_five_failures(hub, person, exists):
-    """The seventh attempt waits, with the right password too, whether or not there is an account;
-    after the wait the right password opens it and the count starts again.
+    """The seventh attempt from one address waits, with the right password too, whether or not
+    there is an account; after the wait the right password opens it and the count starts again.
     """
     email = person.session["user"]["email"] if exists else "ghost@example.org"
     statuses = [attempt(hub, email).status_code for _ in range(7)]
@@ -204,6 +210,70 @@ def test_an_address_closes_after_many_accounts(hub):
     assert statuses[:31] == [401] * 31
     assert statuses[31] == 429
     assert attempt(hub, "victim1@example.org").status_code == 401
+    hub.clock.advance(hours=1)
+
+
+def test_an_address_of_a_trusted_network_cannot_choose_another(hub):
+    """What a client writes before its proxy is not its address, even when the client's own is one
+    of those that proxies have.
+    """
+    statuses = [
+        attempt(hub, f"v{n}@example.org", address=f"127.0.1.{n}, 127.0.0.99").status_code
+        for n in range(32)
+    ]
+    assert statuses == [401] * 31 + [429]
+    hub.clock.advance(hours=1)
+
+
+def test_others_failures_do_not_lock_a_person_out(hub, person):
+    """Guesses from one address close the account to that address alone. Guesses from everywhere
+    close it to strangers, but not to a browser that logged in before.
+    """
+    email = person.session["user"]["email"]
+    statuses = [attempt(hub, email, address="198.51.100.1").status_code for _ in range(7)]
+    assert statuses == [401] * 6 + [429]
+    assert attempt(hub, email, PASSWORD, address="198.51.100.2").status_code == 200
+    statuses = [attempt(hub, email, address=f"203.0.113.{n}").status_code for n in range(32)]
+    assert statuses == [401] * 31 + [429]
+    assert attempt(hub, email, PASSWORD, address="198.51.100.3").status_code == 429
+    for address in ("198.51.100.3", "203.0.113.1"):
+        known = attempt(hub, email, PASSWORD, address=address, browser=person)
+        assert known.status_code == 200
+    hub.clock.advance(hours=1)
+
+
+def test_a_flood_of_strangers_does_not_close_a_known_browser(hub, person):
+    """When all log-ins together, or the person's own address, are closed, the browser that logged
+    in before is served, and a stranger is not.
+    """
+    email = person.session["user"]["email"]
+    for n in range(31):
+        attempt(hub, f"w{n}@example.org", address="198.51.100.77")
+    closed = Throttled(5_000, hub.clock.now(), hub.clock.now() + timedelta(seconds=30))
+    with hub.services.database.directory() as session:
+        directory.lock_throttle(session, ["global"], hub.clock.now())
+        directory.save_throttle(session, "global", closed)
+    for browser, status in ((person, 200), (None, 429)):
+        answer = attempt(hub, email, PASSWORD, address="198.51.100.77", browser=browser)
+        assert answer.status_code == status
+    hub.clock.advance(hours=1)
+
+
+def test_a_known_browser_guesses_no_more_than_others(hub, person):
+    """Its own failures close it after five, as they do a stranger; the cookie that makes it known
+    is out of reach of scripts and proves nothing for another account.
+    """
+    email = person.session["user"]["email"]
+    answer = attempt(hub, email, PASSWORD)
+    (cookie,) = (c for c in answer.headers.get_list("set-cookie") if "-device=" in c)
+    assert {"httponly", "path=/", "samesite=lax"} <= set(cookie.lower().split("; "))
+    statuses = [attempt(hub, email, browser=person).status_code for _ in range(7)]
+    assert statuses == [401] * 6 + [429]
+    assert attempt(hub, email, PASSWORD).status_code == 200
+    other = f"other-{email}"
+    statuses = [attempt(hub, other, browser=person).status_code for _ in range(7)]
+    assert statuses == [401] * 6 + [429]
+    assert attempt(hub, other).status_code == 429
     hub.clock.advance(hours=1)
 
 

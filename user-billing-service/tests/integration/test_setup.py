@@ -70,6 +70,26 @@ def test_two_people_with_one_link_make_one_owner(fresh_url):
     }  # fmt: skip
 
 
+def test_organisations_made_at_once_do_not_pass_their_bound(fresh_url):
+    """Twelve requests at one moment end with as many organisations as one after another."""
+    with running_hub(fresh_url, setup_token=SETUP_TOKEN, organisations_per_user_max=3) as hub:
+        owner = hub.browser()
+        owner.adopt(owner.post("/api/v1/setup", {"token": SETUP_TOKEN, **FORM}))
+        start, statuses = threading.Barrier(12), []
+
+        def race(n):
+            start.wait()
+            statuses.append(owner.post("/api/v1/organisations", {"name": f"O{n}"}).status_code)
+
+        threads = [threading.Thread(target=race, args=(n,)) for n in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(statuses) == [201] * 2 + [400] * 10
+    assert counts(fresh_url)["organisation"] == 3
+
+
 @pytest.mark.parametrize(
     ("more", "reason"),
     [

@@ -5,11 +5,14 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from conftest import INTERNAL
+from conftest import INTERNAL, settings_for
 from joserfc import jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import KeySet
 
+from user_billing.accounts.identifiers import new_id
+from user_billing.accounts.setup import Bootstrap
+from user_billing.app import wire
 from user_billing.errors import NotAuthenticated
 from user_billing.model import Audience
 
@@ -119,9 +122,11 @@ def test_the_key_that_will_sign_next_is_published_before_it_does(hub, owner):
     """A verifier that cached the keys before a rotation verifies tokens made after it, and tokens
     made before it go on being valid; after two hours the old key is gone.
     """
+    hub.clock.advance(days=31)
+    owner = hub.log_in(owner.session["user"]["email"])
     cached, old_token = jwks(hub), token_of(owner)
     old_kid = verified(hub, old_token).header["kid"]
-    assert hub.services.signing.rotate(force=True)
+    assert hub.services.signing.rotate()
     new_token = token_of(owner)
     new_kid = verified(hub, new_token, cached).header["kid"]
     assert new_kid != old_kid
@@ -135,6 +140,52 @@ def test_the_key_that_will_sign_next_is_published_before_it_does(hub, owner):
     hub.clock.advance(seconds=31)
     assert old_kid not in {key["kid"] for key in jwks(hub)["keys"]}
     assert new_kid in {key["kid"] for key in jwks(hub)["keys"]}
+
+
+def test_after_a_leak_every_key_is_dropped_at_once(hub):
+    """All keys go, `next` too: no token made before is accepted, here or by another process of
+    this service, and neither JWKS nor the poll of revocations names an old key.
+    """
+    founder = hub.log_in("founder@example.org")
+    old_token, old_kids = token_of(founder, "ubs"), {key["kid"] for key in jwks(hub)["keys"]}
+    database = hub.services.settings.database_url.get_secret_value()
+    other, _ = wire(settings_for(database), hub.clock, Bootstrap())
+    other.signing.verify(old_token, Audience.UBS)
+    assert set(hub.internal("revocations")["signing_keys"]) == old_kids
+    hub.services.signing.replace_all()
+    assert old_kids.isdisjoint(hub.internal("revocations")["signing_keys"])
+    hub.clock.advance(seconds=2)
+    new_kids = {key["kid"] for key in jwks(hub)["keys"]}
+    assert len(new_kids) == 2
+    assert old_kids.isdisjoint(new_kids)
+    for signing in (hub.services.signing, other.signing):
+        with pytest.raises(NotAuthenticated, match="unknown key"):
+            signing.verify(old_token, Audience.UBS)
+    assert verified(hub, token_of(founder)).claims["sub"] == founder.user_id
+    other.database.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"exp": 2_777_000_000},
+        {"iat": 1},
+        {"iat": None},
+        {"iat": 2_777_000_000 - 300, "exp": 2_777_000_000},
+    ],
+    ids=["until 2058", "issued long ago", "never issued", "issued later"],
+)
+def test_a_token_that_lives_over_five_minutes_is_refused(hub, change):
+    """Whatever the signature: exp is at most 300 s after iat, and iat is there and past."""
+    signing, now_s = hub.services.signing, int(hub.clock.now().timestamp())
+    claims = {
+        "iss": "cloudopshub", "aud": "ubs", "sub": "service:das", "org": str(new_id()),
+        "jti": "x", "iat": now_s, "exp": now_s + 300,
+    }  # fmt: skip
+    signing.verify(signing.sign(claims), Audience.UBS)
+    changed = {name: value for name, value in {**claims, **change}.items() if value is not None}
+    with pytest.raises(NotAuthenticated):
+        signing.verify(signing.sign(changed), Audience.UBS)
 
 
 def test_the_signing_key_is_replaced_when_it_is_old(hub):

@@ -37,16 +37,24 @@ def test_a_browser_says_where_a_request_starts(headers, expected):
 
 
 @pytest.mark.parametrize(
-    ("peer", "forwarded", "expected"),
+    ("peer", "forwarded", "hops", "expected"),
     [
-        ("192.0.2.9", "203.0.113.1", "192.0.2.9"),
-        ("10.0.0.2", "203.0.113.1", "203.0.113.1"),
-        ("10.0.0.2", "1.1.1.1, 203.0.113.1, 10.0.0.3", "203.0.113.1"),
-        ("10.0.0.2", None, "10.0.0.2"),
-        ("10.0.0.2", "garbage", "garbage"),
-        ("", "203.0.113.1", ""),
+        ("192.0.2.9", "203.0.113.1", 1, "192.0.2.9"),
+        ("10.0.0.2", "203.0.113.1", 1, "203.0.113.1"),
+        ("::ffff:10.0.0.2", "203.0.113.1", 1, "203.0.113.1"),
+        ("10.0.0.2", "1.1.1.1, 203.0.113.1, 10.0.0.3", 2, "203.0.113.1"),
+        ("10.0.0.2", None, 1, "10.0.0.2"),
+        ("10.0.0.2", "garbage", 1, "garbage"),
+        ("", "203.0.113.1", 1, ""),
+        ("10.0.0.2", "203.0.113.1, 10.9.9.9", 1, "10.9.9.9"),
+        ("10.0.0.2", "10.1.1.1, 10.9.9.9", 1, "10.9.9.9"),
+        ("10.0.0.2", "203.0.113.1, 10.9.9.9, 10.0.0.3", 2, "10.9.9.9"),
+        ("10.0.0.2", "10.9.9.9", 3, "10.9.9.9"),
     ],
 )
-def test_forwarded_addresses_count_from_trusted_proxies_only(peer, forwarded, expected):
-    """The walk from the end of X-Forwarded-For stops at the first hop nobody vouches for."""
-    assert client_address(peer, forwarded, TRUSTED) == expected
+def test_forwarded_addresses_count_from_trusted_proxies_only(peer, forwarded, hops, expected):
+    """The walk from the end of X-Forwarded-For stops at the first address nobody vouches for, and
+    after as many entries as proxies write one: a client whose own address is of a trusted network
+    chooses no other.
+    """
+    assert client_address(peer, forwarded, TRUSTED, hops) == expected

@@ -1,5 +1,6 @@
 """Roles, names, passwords and waiting times."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -40,6 +41,40 @@ def test_only_an_owner_makes_changes_or_removes_an_owner(who, before, after):
     with pytest.raises(NotAllowed):
         rules.require_may_grant(principal(who), before=before, after=after)
     rules.require_may_grant(principal(Role.OWNER), before=before, after=after)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "scopes", "needs"),
+    [
+        (None, Role.ADMIN, {Scope.ADMIN}, "metrics:write"),
+        (None, Role.VIEWER, {Scope.ADMIN}, "metrics:read"),
+        (Role.VIEWER, Role.ADMIN, {Scope.ADMIN, Scope.METRICS_READ}, "analysis:run"),
+        (None, Role.ADMIN, set(Scope), None),
+        (Role.ADMIN, Role.VIEWER, {Scope.ADMIN}, None),
+        (Role.VIEWER, None, {Scope.ADMIN}, None),
+    ],
+)
+def test_a_key_makes_nobody_who_may_do_more_than_itself(before, after, scopes, needs):
+    """Whoever it invites or promotes gets no scope that the key lacks; taking away is free."""
+    key = replace(principal(None), scopes=frozenset(scopes))
+    if needs is None:
+        rules.require_may_grant(key, before=before, after=after)
+    else:
+        with pytest.raises(NotAllowed, match=needs):
+            rules.require_may_grant(key, before=before, after=after)
+
+
+def test_a_key_that_ends_makes_nothing_that_lives_longer():
+    """No member, no key without an end or with a later one; a key of the same end is made."""
+    key = replace(principal(None), scopes=frozenset(Scope), expires_at=NOW + timedelta(days=7))
+    with pytest.raises(NotAllowed, match="expire"):
+        rules.require_may_grant(key, before=None, after=Role.VIEWER)
+    rules.require_may_grant(key, before=Role.ADMIN, after=Role.VIEWER)
+    for expires_at in (None, NOW + timedelta(days=8)):
+        with pytest.raises(NotAllowed, match="lives as long"):
+            rules.require_no_longer_life(key, expires_at)
+    rules.require_no_longer_life(key, NOW + timedelta(days=7))
+    rules.require_no_longer_life(principal(Role.OWNER), None)
 
 
 def test_a_credential_gives_away_only_what_it_has():
@@ -101,13 +136,16 @@ def test_a_password_is_normalised_once(text):
 @given(failures=st.integers(min_value=0, max_value=2_000))
 def test_waiting_never_shrinks_with_more_failures(failures):
     """Each failure closes the door for at least as long as the one before."""
-    for policy in (rules.PER_ACCOUNT, rules.PER_ADDRESS, rules.GLOBAL):
+    for policy in (rules.PER_DEVICE, rules.PER_ACCOUNT, rules.PER_ADDRESS, rules.GLOBAL):
         assert rules.wait_s(policy, failures) <= rules.wait_s(policy, failures + 1)
 
 
-def test_an_account_waits_after_five_failures_and_a_day_after_a_hundred():
-    """Five failures are free, then 1, 2, 4 … 900 s; the hundredth closes for a day (NIST)."""
-    waits = [rules.wait_s(rules.PER_ACCOUNT, n) for n in (5, 6, 7, 8, 20, 99, 100)]
+@pytest.mark.parametrize(("policy", "free"), [(rules.PER_DEVICE, 5), (rules.PER_ACCOUNT, 30)])
+def test_a_door_waits_after_its_free_failures_and_a_day_after_a_hundred(policy, free):
+    """Five failures (an account from everywhere: thirty) are free, then 1, 2, 4 … 900 s; the
+    hundredth closes for a day (NIST).
+    """
+    waits = [rules.wait_s(policy, n) for n in (free, free + 1, free + 2, free + 3, 60, 99, 100)]
     assert waits == [0, 1, 2, 4, 900, 900, 86_400]
 
 

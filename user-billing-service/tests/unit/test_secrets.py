@@ -1,6 +1,10 @@
 """Derived keys, sealed bytes, identifiers, password hashing and its bound."""
 
-import threading
+import contextlib
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -9,7 +13,7 @@ from hypothesis import strategies as st
 
 from user_billing.accounts.identifiers import new_id, new_token, uuid7
 from user_billing.accounts.keyring import Keyring, SealBroken
-from user_billing.accounts.passwords import Passwords
+from user_billing.accounts.passwords import MEMORY_KIB, Passwords
 from user_billing.errors import TooManyAttempts
 
 KEYS = Keyring("k" * 32)
@@ -75,23 +79,67 @@ def test_a_password_verifies_only_against_its_own_hash():
     assert not passwords.needs_rehash(stored)
 
 
-def test_hashing_takes_a_bounded_share_of_the_machine():
-    """When every slot and every place in the queue is taken, the next caller gets 429 at once."""
+@pytest.mark.parametrize("known", [False, True])
+def test_hashing_takes_a_bounded_share_of_the_machine(known):
+    """When every slot and every place in the queue is taken, the next caller gets 429 at once;
+    strangers and browsers that logged in before do not take each other's places.
+    """
     passwords = Passwords(slots=1, queue=1)
-    with passwords._slot():
-        waiter_done = threading.Event()
-
-        def wait() -> None:
-            with passwords._slot():
-                waiter_done.set()
-
-        waiter = threading.Thread(target=wait)
-        waiter.start()
-        while passwords._admitted._value:
+    with contextlib.ExitStack() as turns:
+        for _ in range(2):
+            turns.enter_context(passwords.turn(known=known))
+        with pytest.raises(TooManyAttempts) as refused, passwords.turn(known=known):
             pass
-        with pytest.raises(TooManyAttempts) as refused:
-            passwords.hash("whatever it is, really")
         assert refused.value.facts["retry_after_s"] == 1
-        assert not waiter_done.is_set()
-    waiter.join(5)
-    assert waiter_done.is_set()
+        with passwords.turn(known=not known):
+            pass
+    with passwords.turn(known=known):
+        pass
+
+
+FLOOD = """
+import threading
+from user_billing.accounts.passwords import MEMORY_KIB, Passwords
+
+def resident_kib():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+passwords = Passwords(slots=2, queue=0)
+before, threads = resident_kib(), [
+    threading.Thread(target=passwords.verify, args=(None, "wrong wrong wrong")) for _ in range(30)
+]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(resident_kib() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+def test_the_memory_of_a_flood_is_given_back():
+    """After thirty threads hashed, the process holds less than one hash needs more than before."""
+    done = subprocess.run(
+        [sys.executable, "-c", FLOOD], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert int(done.stdout) < MEMORY_KIB
+
+
+DAY = timedelta(days=1)
+
+
+def test_a_device_is_known_to_one_account_for_ninety_days():
+    """A browser's token names it for the address that logged in, in this installation, in time;
+    changed anywhere it names nobody.
+    """
+    now = datetime(2026, 11, 29, tzinfo=UTC)
+    token = KEYS.device_token("ann@example.org", now)
+    name = KEYS.device_of(token, "ann@example.org", now)
+    assert name == KEYS.device_of(token, "ann@example.org", now + 89 * DAY)
+    assert name != KEYS.device_of(KEYS.device_token("ann@example.org", now), "ann@example.org", now)
+    assert KEYS.device_of(token, "ann@example.org", now + 90 * DAY) is None
+    assert KEYS.device_of(token, "bob@example.org", now) is None
+    assert OTHER.device_of(token, "ann@example.org", now) is None
+    for changed in ("", ".", "..", "x" + token, token[:-1], token.replace(".", "", 1), f"9{token}"):
+        assert KEYS.device_of(changed, "ann@example.org", now) is None

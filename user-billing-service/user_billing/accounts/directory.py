@@ -11,13 +11,24 @@ The role reads only the columns granted in migration 2026-11-22-1200 and writes 
 table but `api_key.last_used_at`. Every other write happens in `within(session, organisation)`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.orm import Session
@@ -128,6 +139,14 @@ def set_password(session: Session, user_id: UUID, *, password_hash: str, now: da
     )
 
 
+def lock_person(session: Session, user_id: UUID) -> None:
+    """Until the transaction ends nobody else who calls this changes what the person has."""
+    session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
+        {"name": f"billing.user_account:{user_id}"},
+    )
+
+
 def memberships(session: Session, user_id: UUID) -> list[Membership]:
     """The organisations of a person, oldest membership first."""
     rows = session.execute(
@@ -139,6 +158,11 @@ def memberships(session: Session, user_id: UUID) -> list[Membership]:
         .order_by(t.membership.c.joined_at, t.organisation.c.id)
     )
     return [Membership(Organisation(r.id, r.name, r.slug), Role(r.role)) for r in rows]
+
+
+def organisation_ids(session: Session) -> list[UUID]:
+    """Every organisation."""
+    return list(session.execute(select(t.organisation.c.id)).scalars())
 
 
 def limits_of(session: Session, organisation_id: UUID) -> Limits | None:
@@ -229,8 +253,7 @@ def revoke_session(session: Session, session_id: UUID, now: datetime) -> None:
         .values(revoked_at=now)
         .returning(t.session.c.id)
     ).all()
-    for row in done:
-        log_revocation(session, RevocationKind.SESSION, row.id, now)
+    log_revocations(session, RevocationKind.SESSION, [row.id for row in done], now)
 
 
 def revoke_member_sessions(
@@ -247,30 +270,39 @@ def revoke_member_sessions(
         .values(revoked_at=now)
         .returning(t.session.c.id)
     ).all()
-    for row in done:
-        log_revocation(session, RevocationKind.SESSION, row.id, now)
+    log_revocations(session, RevocationKind.SESSION, [row.id for row in done], now)
 
 
 # The revocation log
 
 
-def log_revocation(session: Session, kind: RevocationKind, ref: UUID, now: datetime) -> None:
-    """One more row, whose `seq` is above every committed one.
+def log_revocations(
+    session: Session, kind: RevocationKind, refs: Iterable[UUID], now: datetime
+) -> None:
+    """A row more for each of `refs`, whose `seq` is above every committed one.
 
     Sequence order is not commit order: without the lock a poller could pass a number whose row
     commits later, and never see it. Held to the end of the transaction, so call it last.
     """
-    session.execute(text("SELECT pg_advisory_xact_lock(hashtext('billing.revocation'))"))
-    session.execute(insert(t.revocation).values(kind=kind.value, ref=ref, at=now))
+    rows = [{"kind": kind.value, "ref": ref, "at": now} for ref in refs]
+    if rows:
+        session.execute(text("SELECT pg_advisory_xact_lock(hashtext('billing.revocation'))"))
+        session.execute(insert(t.revocation), rows)
 
 
 def revocations_after(session: Session, after: int, limit: int) -> list[Revocation]:
     """The rows above `after`, oldest first."""
+    return _revocations(session, t.revocation.c.seq > after, limit)
+
+
+def revocations_since(session: Session, since: datetime, limit: int) -> list[Revocation]:
+    """The rows of that instant and later, oldest first."""
+    return _revocations(session, t.revocation.c.at >= since, limit)
+
+
+def _revocations(session: Session, condition: ColumnElement[bool], limit: int) -> list[Revocation]:
     rows = session.execute(
-        select(t.revocation)
-        .where(t.revocation.c.seq > after)
-        .order_by(t.revocation.c.seq)
-        .limit(limit)
+        select(t.revocation).where(condition).order_by(t.revocation.c.seq).limit(limit)
     )
     return [Revocation(r.seq, RevocationKind(r.kind), r.ref, r.at) for r in rows]
 
@@ -344,7 +376,7 @@ def invitation_by_token(session: Session, token_hash: bytes) -> Invitation | Non
     ).one_or_none()
     if row is None:
         return None
-    return Invitation(row.id, row.org_id, row.email, Role(row.role), row.expires_at)
+    return Invitation(row.id, row.org_id, row.email, Role(row.role), row.expires_at, row.invited_by)
 
 
 # Throttle
@@ -465,6 +497,16 @@ def add_signing_key(session: Session, key: StoredSigningKey) -> None:
             retired_at=key.retired_at,
         )
     )
+
+
+def signing_key_ids(session: Session) -> list[str]:
+    """The `kid` of every signing key."""
+    return list(session.execute(select(t.signing_key.c.kid)).scalars())
+
+
+def drop_signing_keys(session: Session) -> None:
+    """There is no signing key: nothing that was signed verifies any more."""
+    session.execute(delete(t.signing_key))
 
 
 def move_signing_key(session: Session, kid: str, state: KeyState, now: datetime) -> None:

@@ -4,6 +4,7 @@
                                   ├─ session pepper        HMAC of cookies, invitations at rest
                                   ├─ csrf                  token bound to a session
                                   ├─ throttle              names of accounts in throttle buckets
+                                  ├─ device                cookie of a browser that logged in
                                   ├─ set-up                the one-time link
                                   └─ signing-key seal      AES-256-GCM of private keys at rest
 One label, one purpose: knowing one derived key tells nothing about another.
@@ -12,6 +13,7 @@ One label, one purpose: knowing one derived key tells nothing about another.
 import hashlib
 import hmac
 import secrets
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -20,6 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 PEPPER_VERSION = 1
+DEVICE_LIFE = timedelta(days=90)
 _NONCE_BYTES = 12
 
 
@@ -37,6 +40,7 @@ class Keyring:
         self._sessions = self._derive("session pepper v1")
         self._csrf = self._derive("csrf v1")
         self._throttle = self._derive("throttle v1")
+        self._device = self._derive("device v1")
         self._set_up = self._derive("set-up v1")
         self._seal = AESGCM(self._derive("signing-key seal v1"))
 
@@ -60,6 +64,23 @@ class Keyring:
     def throttle_name(self, email: str) -> str:
         """A bucket name that tells nobody which address is meant."""
         return hmac.new(self._throttle, email.encode(), hashlib.sha256).hexdigest()[:32]
+
+    def device_token(self, email: str, now: datetime) -> str:
+        """What a browser that logged in as `email` may show for DEVICE_LIFE: `time.name.proof`."""
+        body = f"{int(now.timestamp())}.{secrets.token_urlsafe(12)}"
+        return f"{body}.{self._device_proof(email, body)}"
+
+    def device_of(self, token: str, email: str, now: datetime) -> str | None:
+        """The name of the browser that logged in as `email`; None for any other token."""
+        body, _, proof = token.rpartition(".")
+        expected = self._device_proof(email, body)
+        if not hmac.compare_digest(expected.encode(), proof.encode()):
+            return None
+        made_s, _, name = body.partition(".")
+        return name if now.timestamp() - int(made_s) < DEVICE_LIFE.total_seconds() else None
+
+    def _device_proof(self, email: str, body: str) -> str:
+        return hmac.new(self._device, f"{email}\0{body}".encode(), hashlib.sha256).hexdigest()
 
     def set_up_token(self, nonce: bytes) -> str:
         """The one-time set-up token of an installation; the database holds only the nonce."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
-from user_billing.accounts import audit, directory, key_format, repository, rules
+from user_billing.accounts import audit, directory, key_format, repository, rules, standing
 from user_billing.accounts.identifiers import new_api_key, new_id
 from user_billing.accounts.keyring import PEPPER_VERSION, Keyring
 from user_billing.chassis.clock import Clock
@@ -57,7 +57,8 @@ class Keys:
     def create(
         self, principal: Principal, *, name: str, scopes: list[str], expires_in_days: int | None
     ) -> NewKey:
-        """A new key of the caller's organisation, with no more scopes than the caller has.
+        """A new key of the caller's organisation, with no more scopes and no longer life than the
+        caller's.
 
         expires_in_days: None for a key that lives until it is revoked, else 1 to 3,650.
         """
@@ -67,6 +68,8 @@ class Keys:
         rules.require_grantable(principal, granted)
         if expires_in_days is not None and not 1 <= expires_in_days <= EXPIRY_DAYS_MAX:
             raise BadInput(field="expires_in_days", value=expires_in_days, max=EXPIRY_DAYS_MAX)
+        expires_at = None if expires_in_days is None else now + timedelta(days=expires_in_days)
+        rules.require_no_longer_life(principal, expires_at)
         text = new_api_key()
         key = ApiKey(
             id=new_id(),
@@ -76,11 +79,12 @@ class Keys:
             created_at=now,
             created_by=principal.actor.subject,
             last_used_at=None,
-            expires_at=None if expires_in_days is None else now + timedelta(days=expires_in_days),
+            expires_at=expires_at,
             revoked_at=None,
         )
         org = principal.tenant
         with self._database.organisation(org) as session:
+            standing.require(session, principal)
             added = repository.add_key(
                 session,
                 org,
@@ -114,11 +118,14 @@ class Keys:
     def revoke(self, organisation_id: UUID, key_id: UUID, actor: Actor) -> None:
         """The key is dead here at once, and everywhere within the published bound.
 
-        Revoking twice changes nothing. Raises NotFound for a key the organisation does not have.
+        Its open invitations end with it. Revoking twice changes nothing. Raises NotFound for a key
+        the organisation does not have.
         """
         now = self._clock.now()
+        revoked = []
         with self._database.directory() as session:
             with within(session, organisation_id):
+                repository.lock(session, organisation_id)
                 name = repository.revoke_key(session, organisation_id, key_id, now)
                 if name is None and not repository.has_key(session, organisation_id, key_id):
                     raise NotFound(key=key_id)
@@ -127,8 +134,9 @@ class Keys:
                     audit.record(
                         session, organisation_id, actor, "key.revoked", target, now=now, name=name
                     )
-            if name is not None:
-                directory.log_revocation(session, RevocationKind.KEY, key_id, now)
+                    revoked = standing.end_outgrown(session, organisation_id, actor, now)
+                    revoked.append(key_id)
+            directory.log_revocations(session, RevocationKind.KEY, revoked, now)
 
     def introspect(self, text: str) -> KnownKey | Refusal:
         """What a key may do now, or why nothing. Read afresh each time: nothing is cached."""

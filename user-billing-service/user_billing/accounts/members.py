@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from user_billing.accounts import audit, directory, repository, rules
+from user_billing.accounts import audit, directory, repository, rules, standing
 from user_billing.accounts.identifiers import new_id, new_token
 from user_billing.accounts.keyring import Keyring
 from user_billing.accounts.passwords import Passwords
@@ -12,7 +12,19 @@ from user_billing.accounts.throttle import Throttle
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadCredentials, BadInput, Conflict, NotFound
-from user_billing.model import Actor, Invitation, Member, Organisation, Person, Principal, Role
+from user_billing.model import (
+    Actor,
+    Client,
+    Invitation,
+    Member,
+    Organisation,
+    Person,
+    Principal,
+    RevocationKind,
+    Role,
+)
+
+UPKEEP = Actor("upkeep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,10 @@ class Members:
             return repository.members(session, organisation_id)
 
     def change_role(self, principal: Principal, user_id: UUID, role_name: str) -> Member:
-        """The member has another role, and logs in anew. An organisation keeps an owner."""
+        """The member has another role, and logs in anew. An organisation keeps an owner.
+
+        Keys and invitations of theirs that go beyond the new role end.
+        """
         role = rules.parse_role(role_name)
         now = self._clock.now()
         rules.require_fresh(principal, now)
@@ -92,11 +107,17 @@ class Members:
                     before=before.role.value,
                     after=role.value,
                 )
+                revoked = standing.end_outgrown(session, org, principal.actor, now)
             directory.revoke_member_sessions(session, user_id, org, now)
+            directory.log_revocations(session, RevocationKind.KEY, revoked, now)
         return Member(user_id, before.email, role, before.joined_at)
 
     def remove(self, principal: Principal, user_id: UUID) -> None:
-        """The person is no member, and their sessions here end. An organisation keeps an owner."""
+        """The person is no member, and their sessions here end. An organisation keeps an owner.
+
+        Their keys end, but for those that only write metrics, and every open invitation by them
+        or to them.
+        """
         now = self._clock.now()
         rules.require_fresh(principal, now)
         org = principal.tenant
@@ -113,7 +134,29 @@ class Members:
                     now=now,
                     role=before.role.value,
                 )
+                revoked = standing.end_outgrown(
+                    session, org, principal.actor, now, barred=before.email
+                )
             directory.revoke_member_sessions(session, user_id, org, now)
+            directory.log_revocations(session, RevocationKind.KEY, revoked, now)
+
+    def end_outgrown(self) -> int:
+        """How many keys were revoked because their makers had left or been demoted.
+
+        For installations of before this was done with the removal itself; each organisation is
+        one transaction.
+        """
+        now, count = self._clock.now(), 0
+        with self._database.directory() as session:
+            organisations = directory.organisation_ids(session)
+        for org in organisations:
+            with self._database.directory() as session:
+                with within(session, org):
+                    repository.lock(session, org)
+                    revoked = standing.end_outgrown(session, org, UPKEEP, now)
+                directory.log_revocations(session, RevocationKind.KEY, revoked, now)
+            count += len(revoked)
+        return count
 
     @staticmethod
     def _member_for_change(
@@ -125,7 +168,7 @@ class Members:
         after: Role | None,
     ) -> Member:
         """The member as they are, with the organisation locked and the change allowed."""
-        repository.lock(session, org)
+        standing.require(session, principal)
         members = repository.members(session, org)
         member = next((m for m in members if m.user_id == user_id), None)
         if member is None:
@@ -151,18 +194,22 @@ class Members:
         rules.require_may_grant(principal, before=None, after=role)
         org = principal.tenant
         invitation = Invitation(
-            new_id(), org, rules.normalise_email(email), role, now + rules.INVITATION_LIFE
+            new_id(),
+            org,
+            rules.normalise_email(email),
+            role,
+            now + rules.INVITATION_LIFE,
+            principal.actor.subject,
         )
         token = new_token()
         with self._database.organisation(org) as session:
-            repository.lock(session, org)
+            standing.require(session, principal)
             if any(m.email == invitation.email for m in repository.members(session, org)):
                 raise Conflict(detail="this person is a member already")
             repository.add_invitation(
                 session,
                 invitation,
                 token_hash=self._keyring.token_hash("invitation", token),
-                invited_by=principal.actor.subject,
                 now=now,
             )
             audit.record(
@@ -198,7 +245,7 @@ class Members:
             )
 
     def accept(
-        self, *, token: str, password: str, address: str, request_id: str | None
+        self, *, token: str, password: str, client: Client, request_id: str | None
     ) -> OpenSession:
         """A session in the inviting organisation; the invitation is spent.
 
@@ -211,13 +258,15 @@ class Members:
             if invitation is None or invitation.expires_at <= self._clock.now():
                 raise NotFound(detail="the invitation is unknown, used or expired")
             login = directory.login_of(session, invitation.email)
-        attempt = self._throttle.admit(email=invitation.email, address=address)
-        password_hash = None
-        if login is None:
-            rules.check_password(password, context=[invitation.email])
-            password_hash = self._passwords.hash(password)
-        elif login.is_disabled or not self._passwords.verify(login.password_hash, password):
-            raise BadCredentials
+        email = invitation.email
+        with self._passwords.turn(known=self._throttle.device_of(email, client) is not None):
+            attempt = self._throttle.admit(email=email, client=client)
+            password_hash = None
+            if login is None:
+                rules.check_password(password, context=[email])
+                password_hash = self._passwords.hash(password)
+            elif login.is_disabled or not self._passwords.verify(login.password_hash, password):
+                raise BadCredentials
         now = self._clock.now()
         with self._database.directory() as session:
             attempt.succeeded(session)
@@ -254,6 +303,7 @@ class Members:
         """A new organisation that the person owns; a person belongs to a bounded number of them."""
         name = rules.normalise_name(name, field="name")
         with self._database.directory() as session:
+            directory.lock_person(session, user_id)
             if len(directory.memberships(session, user_id)) >= self._organisations_max:
                 raise BadInput(
                     detail="you belong to as many organisations as you may",

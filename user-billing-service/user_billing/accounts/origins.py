@@ -49,16 +49,22 @@ def verdict(headers: Mapping[str, str], *, public_url: str) -> Verdict:
     return "same" if host and origin == origin_of(f"{origin[0]}://{host}") else "cross"
 
 
-def client_address(peer: str, forwarded_for: str | None, trusted: Collection[Network]) -> str:
+def client_address(
+    peer: str, forwarded_for: str | None, trusted: Collection[Network], hops: int
+) -> str:
     """The address a request really came from.
 
-    Walks `X-Forwarded-For` from its end and stops at the first hop that is not a trusted proxy;
-    the header counts only when the peer itself is one.
+    Walks `X-Forwarded-For` from its end, where the nearest proxy wrote, and stops at the first
+    address that is not a trusted proxy's, or after `hops` entries: as many proxies write one, and
+    what stands before them the client may have written, be it an address of a trusted network or
+    not. The header counts only when the peer itself is a trusted proxy.
     """
-    hops = [hop.strip() for hop in (forwarded_for or "").split(",") if hop.strip()]
+    written = [hop.strip() for hop in (forwarded_for or "").split(",") if hop.strip()]
     address = peer
-    while hops and _is_trusted(address, trusted):
-        address = hops.pop()
+    for entry in reversed(written[-hops:]):
+        if not _is_trusted(address, trusted):
+            break
+        address = entry
     return address
 
 
@@ -67,4 +73,6 @@ def _is_trusted(address: str, trusted: Collection[Network]) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    parsed = mapped or parsed
     return any(parsed in network for network in trusted)

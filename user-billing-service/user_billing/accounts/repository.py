@@ -7,6 +7,7 @@ that neither wall alone carries the house.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete, insert, select, update
@@ -84,6 +85,15 @@ def members(session: Session, org: UUID) -> list[Member]:
     return [Member(r.user_id, r.email, Role(r.role), r.joined_at) for r in rows]
 
 
+def role_of(session: Session, org: UUID, user_id: UUID) -> Role | None:
+    """The member's role; None for who is no member."""
+    m = t.membership
+    role = session.execute(
+        select(m.c.role).where(m.c.org_id == org, m.c.user_id == user_id)
+    ).scalar_one_or_none()
+    return None if role is None else Role(role)
+
+
 def add_member(session: Session, org: UUID, user_id: UUID, role: Role, now: datetime) -> bool:
     """Whether the person was added; False when they are a member already."""
     done = session.execute(
@@ -113,12 +123,25 @@ def remove_member(session: Session, org: UUID, user_id: UUID) -> None:
 
 # Invitations
 
+_INVITATION = (
+    t.invitation.c.id,
+    t.invitation.c.org_id,
+    t.invitation.c.email,
+    t.invitation.c.role,
+    t.invitation.c.expires_at,
+    t.invitation.c.invited_by,
+)
+
+
+def _invitation(row: Any) -> Invitation:
+    return Invitation(row.id, row.org_id, row.email, Role(row.role), row.expires_at, row.invited_by)
+
 
 def open_invitations(session: Session, org: UUID, now: datetime) -> list[Invitation]:
     """The invitations that can still be accepted, newest first."""
     i = t.invitation
     rows = session.execute(
-        select(i.c.id, i.c.org_id, i.c.email, i.c.role, i.c.expires_at)
+        select(*_INVITATION)
         .where(
             i.c.org_id == org,
             i.c.accepted_at.is_(None),
@@ -127,11 +150,11 @@ def open_invitations(session: Session, org: UUID, now: datetime) -> list[Invitat
         )
         .order_by(i.c.created_at.desc())
     )
-    return [Invitation(r.id, r.org_id, r.email, Role(r.role), r.expires_at) for r in rows]
+    return [_invitation(row) for row in rows]
 
 
 def add_invitation(
-    session: Session, invitation: Invitation, *, token_hash: bytes, invited_by: str, now: datetime
+    session: Session, invitation: Invitation, *, token_hash: bytes, now: datetime
 ) -> None:
     """One more open invitation; an earlier one for the same address is revoked."""
     i = t.invitation
@@ -152,7 +175,7 @@ def add_invitation(
             email=invitation.email,
             role=invitation.role.value,
             token_hash=token_hash,
-            invited_by=invited_by,
+            invited_by=invitation.invited_by,
             created_at=now,
             expires_at=invitation.expires_at,
         )
@@ -173,11 +196,9 @@ def close_invitation(
             i.c.revoked_at.is_(None),
         )
         .values({"accepted_at" if accepted else "revoked_at": now})
-        .returning(i.c.id, i.c.org_id, i.c.email, i.c.role, i.c.expires_at)
+        .returning(*_INVITATION)
     ).one_or_none()
-    if row is None:
-        return None
-    return Invitation(row.id, row.org_id, row.email, Role(row.role), row.expires_at)
+    return None if row is None else _invitation(row)
 
 
 # API keys
@@ -252,6 +273,13 @@ def revoke_key(session: Session, org: UUID, key_id: UUID, now: datetime) -> str 
         .values(revoked_at=now)
         .returning(t.api_key.c.name)
     ).scalar_one_or_none()
+
+
+def is_key_live(session: Session, org: UUID, key_id: UUID) -> bool:
+    """Whether the organisation has that key and it is not revoked."""
+    k = t.api_key
+    query = select(k.c.id).where(k.c.org_id == org, k.c.id == key_id, k.c.revoked_at.is_(None))
+    return session.execute(query).one_or_none() is not None
 
 
 def has_key(session: Session, org: UUID, key_id: UUID) -> bool:

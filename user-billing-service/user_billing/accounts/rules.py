@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from user_billing.errors import BadInput, LoginNotFresh, NotAllowed
-from user_billing.model import Principal, Role, Scope, Throttled
+from user_billing.model import Audience, Principal, Role, Scope, Throttled
 
 ROLE_SCOPES: dict[Role, frozenset[Scope]] = {
     Role.OWNER: frozenset(Scope),
@@ -20,6 +20,15 @@ ROLE_SCOPES: dict[Role, frozenset[Scope]] = {
     Role.VIEWER: frozenset({Scope.METRICS_READ, Scope.BILLING_READ}),
     Role.SERVICE: frozenset(),
 }
+ORGANISATIONS_SCOPES = frozenset({Scope.METRICS_WRITE})
+"""What a key may do whose maker may do nothing any more."""
+SERVICE_MAY: dict[Audience, dict[Audience, frozenset[Scope]]] = {
+    Audience.APS: {
+        Audience.DAS: frozenset({Scope.METRICS_READ}),
+        Audience.DIS: frozenset({Scope.METRICS_WRITE}),
+    }
+}
+"""Whom a service may address for a tenant, and with which scopes; another asks for nothing."""
 BOOTSTRAP_KEY_SCOPES = (Scope.METRICS_WRITE, Scope.METRICS_READ, Scope.ANALYSIS_RUN)
 
 PASSWORD_CHARACTERS_MIN = 15
@@ -166,16 +175,49 @@ def require_fresh(principal: Principal, now: datetime) -> None:
 def require_may_grant(principal: Principal, *, before: Role | None, after: Role | None) -> None:
     """Passes when the caller may turn role `before` into `after` (None: not a member).
 
-    Only an owner makes, changes or removes an owner; an API key is never an owner.
+    Only an owner makes, changes or removes an owner; an API key is never an owner. A key makes
+    nobody who may do more than itself, or for longer: a member has no end.
     """
     if Role.OWNER in {before, after} and principal.role is not Role.OWNER:
         raise NotAllowed(needs="role owner")
+    gained = _scopes(after) - _scopes(before)
+    require_grantable(principal, gained)
+    if gained and principal.expires_at is not None:
+        raise NotAllowed(needs="a key that does not expire, since members do not")
 
 
 def require_grantable(principal: Principal, scopes: Iterable[Scope]) -> None:
     """Passes when the caller has every scope it would give away: no key makes a stronger key."""
     if missing := set(scopes) - principal.scopes:
         raise NotAllowed(needs=" and ".join(sorted(missing)))
+
+
+def require_no_longer_life(principal: Principal, expires_at: datetime | None) -> None:
+    """Passes when a key that ends then (None: never) does not outlive the key that makes it."""
+    ends = principal.expires_at
+    if ends is not None and (expires_at is None or expires_at > ends):
+        raise NotAllowed(needs="a key that lives as long", this_key_expires_at=ends.isoformat())
+
+
+def require_service_may(service: Audience, audience: Audience, scopes: Iterable[Scope]) -> None:
+    """Passes when `service` needs such a token for its work; raises NotAllowed."""
+    if missing := set(scopes) - SERVICE_MAY.get(service, {}).get(audience, frozenset()):
+        lacking = " and ".join(sorted(missing))
+        raise NotAllowed(needs=f"the right of {service} to ask for {lacking} at {audience}")
+
+
+def may_outlive(scopes: Iterable[Scope], role: Role | None) -> bool:
+    """Whether a key with `scopes` stays when its maker has `role` now (None: left)."""
+    return set(scopes) <= _scopes(role) | ORGANISATIONS_SCOPES
+
+
+def may_invite(role: Role | None, invited: Role) -> bool:
+    """Whether a person of `role` (None: no member) may invite somebody as `invited`."""
+    return Scope.ADMIN in _scopes(role) and (invited is not Role.OWNER or role is Role.OWNER)
+
+
+def _scopes(role: Role | None) -> frozenset[Scope]:
+    return frozenset() if role is None else ROLE_SCOPES[role]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +235,14 @@ class ThrottlePolicy:
     ceiling_wait_s: int
 
 
-PER_ACCOUNT = ThrottlePolicy(
+PER_DEVICE = ThrottlePolicy(
     free=5, window_s=86_400, wait_s_max=900, ceiling=100, ceiling_wait_s=86_400
 )
+"""A browser that logged in to the account before; also one address at one account."""
+PER_ACCOUNT = ThrottlePolicy(
+    free=30, window_s=86_400, wait_s_max=900, ceiling=100, ceiling_wait_s=86_400
+)
+"""An account, from everywhere but those browsers."""
 PER_ADDRESS = ThrottlePolicy(
     free=30, window_s=900, wait_s_max=900, ceiling=1_000, ceiling_wait_s=900
 )

@@ -19,19 +19,20 @@ from user_billing.accounts.throttle import Throttle
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadCredentials, NotAllowed, NotFound
-from user_billing.model import Actor, LiveSession, Membership, Person, Role
+from user_billing.model import Actor, Client, LiveSession, Membership, Person, Role
 
 LOGINS = Counter("cloudopshub_billing_logins_total", "Log-in attempts answered.", ["outcome"])
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """A session as its owner sees it. cookie: set when the browser must store a new one."""
+    """A session as its owner sees it. cookie, device: set when the browser must store new ones."""
 
     live: LiveSession
     memberships: tuple[Membership, ...]
     csrf_token: str
     cookie: str | None = None
+    device: str | None = None
 
 
 class Sessions:
@@ -52,7 +53,7 @@ class Sessions:
         self._throttle = throttle
 
     def log_in(
-        self, *, email: str, password: str, address: str, request_id: str | None
+        self, *, email: str, password: str, client: Client, request_id: str | None
     ) -> OpenSession:
         """A new session in the organisation the person joined first.
 
@@ -60,17 +61,18 @@ class Sessions:
         password and a disabled account; TooManyAttempts when throttled.
         """
         email = rules.normalise_email(email)
-        attempt = self._throttle.admit(email=email, address=address)
-        with self._database.directory() as session:
-            login = directory.login_of(session, email)
-        usable = login is not None and not login.is_disabled
-        stored = login.password_hash if login is not None and usable else None
-        if not self._passwords.verify(stored, password) or login is None:
-            LOGINS.labels("refused").inc()
-            raise BadCredentials
-        renewed = None
-        if stored is not None and self._passwords.needs_rehash(stored):
-            renewed = self._passwords.hash(password)
+        with self._passwords.turn(known=self._throttle.device_of(email, client) is not None):
+            attempt = self._throttle.admit(email=email, client=client)
+            with self._database.directory() as session:
+                login = directory.login_of(session, email)
+            usable = login is not None and not login.is_disabled
+            stored = login.password_hash if login is not None and usable else None
+            if not self._passwords.verify(stored, password) or login is None:
+                LOGINS.labels("refused").inc()
+                raise BadCredentials
+            renewed = None
+            if stored is not None and self._passwords.needs_rehash(stored):
+                renewed = self._passwords.hash(password)
         now = self._clock.now()
         with self._database.directory() as session:
             attempt.succeeded(session)
@@ -115,7 +117,8 @@ class Sessions:
         cookie = new_token()
         directory.add_session(session, live, token_hash=self._keyring.token_hash("session", cookie))
         memberships = tuple(directory.memberships(session, person.id))
-        return OpenSession(live, memberships, self._keyring.csrf_token(live.id), cookie)
+        device = None if continues else self._keyring.device_token(person.email, now)
+        return OpenSession(live, memberships, self._keyring.csrf_token(live.id), cookie, device)
 
     def find(self, cookie: str) -> LiveSession | None:
         """The live session of a cookie; its use is noted at most once a minute."""

@@ -22,7 +22,7 @@ from user_billing.accounts.throttle import Throttle
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadInput, Conflict, NotAuthenticated
-from user_billing.model import Actor, ApiKey, Organisation, Person, Role
+from user_billing.model import Actor, ApiKey, Client, Organisation, Person, Role
 
 BOOTSTRAP = Actor("bootstrap")
 
@@ -110,7 +110,7 @@ class FirstStart:
             return self._keyring.set_up_token(state.nonce)
 
     def complete(
-        self, *, token: str, email: str, password: str, organisation: str, address: str,
+        self, *, token: str, email: str, password: str, organisation: str, client: Client,
         request_id: str | None,
     ) -> OpenSession:  # fmt: skip
         """The owner, with a session; the link is spent. Names the first organisation.
@@ -119,11 +119,12 @@ class FirstStart:
         """
         email = rules.normalise_email(email)
         name = rules.normalise_name(organisation, field="organisation")
-        attempt = self._throttle.admit(email=None, address=address)
-        with self._database.directory() as session:
-            self._check_token(directory.set_up(session), token)
-        rules.check_password(password, context=[email, name])
-        password_hash = self._passwords.hash(password)
+        with self._passwords.turn(known=False):
+            attempt = self._throttle.admit(email=None, client=client)
+            with self._database.directory() as session:
+                self._check_token(directory.set_up(session), token)
+            rules.check_password(password, context=[email, name])
+            password_hash = self._passwords.hash(password)
         now = self._clock.now()
         with self._database.directory() as session:
             state = directory.set_up(session, lock=True)

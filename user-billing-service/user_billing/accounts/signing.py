@@ -4,6 +4,7 @@
     published     signs           published
 Verifiers know `next` long before it signs, and know `retired` until its last token (5 minutes) and
 every cached JWKS (5 minutes) are dead. At most one `next` and one `active` exist: a unique index.
+After a leak nothing waits: all keys are dropped at once, with `next`, which lay beside them.
 """
 
 import base64
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from user_billing.accounts import directory
-from user_billing.accounts.claims import ISSUER, LEEWAY_S
+from user_billing.accounts.claims import ISSUER, LEEWAY_S, LIFE_S
 from user_billing.accounts.directory import StoredSigningKey
 from user_billing.accounts.keyring import Keyring, SealBroken
 from user_billing.chassis.clock import Clock
@@ -35,7 +36,7 @@ from user_billing.model import Audience, KeyState
 
 ALGORITHM = "EdDSA"
 RETIRED_FOR = timedelta(hours=2)
-REFRESH = timedelta(seconds=30)
+REFRESH = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class KeySet:
 
 
 class SigningKeys:
-    """Signs, verifies and publishes; every process reads the keys again each half minute."""
+    """Signs, verifies and publishes; every process reads the keys again each `REFRESH`."""
 
     def __init__(
         self, database: Database, clock: Clock, keyring: Keyring, *, rotate_after: timedelta
@@ -90,8 +91,13 @@ class SigningKeys:
             )
         except jwt.InvalidTokenError as exc:
             raise NotAuthenticated(detail=f"the token is not valid: {exc}") from exc
-        if claims["exp"] + LEEWAY_S <= self._clock.now().timestamp():
+        now_s, issued_s, expires_s = self._clock.now().timestamp(), claims["iat"], claims["exp"]
+        if not (isinstance(issued_s, int) and isinstance(expires_s, int)):
+            raise NotAuthenticated(detail="the token is not valid: iat and exp are integers")
+        if expires_s + LEEWAY_S <= now_s:
             raise NotAuthenticated(detail="the token has expired")
+        if issued_s - LEEWAY_S > now_s or expires_s - issued_s > LIFE_S:
+            raise NotAuthenticated(detail=f"the token lives over {LIFE_S} s")
         return claims
 
     def current(self) -> KeySet:
@@ -139,11 +145,8 @@ class SigningKeys:
             read_at=now,
         )
 
-    def rotate(self, *, force: bool = False) -> bool:
-        """Whether keys were made or moved: there is one active and one next key afterwards.
-
-        force: replace the active key whatever its age, as after a leak.
-        """
+    def rotate(self) -> bool:
+        """Whether keys were made or moved: there is one active and one next key afterwards."""
         now = self._clock.now()
         with self._database.directory() as session:
             directory.lock_signing_keys(session)
@@ -151,7 +154,7 @@ class SigningKeys:
             by_state = {key.state: key for key in stored if key.state is not KeyState.RETIRED}
             active, following = by_state.get(KeyState.ACTIVE), by_state.get(KeyState.NEXT)
             changed = False
-            if active is None or force or now - _since(active) >= self._rotate_after:
+            if active is None or now - _since(active) >= self._rotate_after:
                 promoted = following or self._made(session, now)
                 if active is not None:
                     directory.move_signing_key(session, active.kid, KeyState.RETIRED, now)
@@ -160,10 +163,29 @@ class SigningKeys:
             if following is None:
                 self._made(session, now)
                 changed = True
-        keys = self._keys
-        if changed and keys is not None:
-            self._keys = replace(keys, read_at=keys.read_at - REFRESH)
+        if changed:
+            self._read_again()
         return changed
+
+    def replace_all(self) -> None:
+        """New keys sign, and nothing that was signed before verifies: for after a leak.
+
+        This process follows at once, other ones of this service within `REFRESH`, the others
+        with their next poll of the revocations.
+        """
+        now = self._clock.now()
+        with self._database.directory() as session:
+            directory.lock_signing_keys(session)
+            directory.drop_signing_keys(session)
+            active = self._made(session, now)
+            directory.move_signing_key(session, active.kid, KeyState.ACTIVE, now)
+            self._made(session, now)
+        self._read_again()
+
+    def _read_again(self) -> None:
+        keys = self._keys
+        if keys is not None:
+            self._keys = replace(keys, read_at=keys.read_at - REFRESH)
 
     def _made(self, session: BoundSession, now: datetime) -> StoredSigningKey:
         private_key = Ed25519PrivateKey.generate()

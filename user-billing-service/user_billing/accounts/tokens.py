@@ -1,6 +1,6 @@
 """Access tokens: what a session or a sister service is exchanged for."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from uuid import UUID
 
 from user_billing.accounts import directory, rules
@@ -9,7 +9,7 @@ from user_billing.accounts.identifiers import new_id
 from user_billing.accounts.signing import SigningKeys
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import Database
-from user_billing.errors import BadInput, NotFound
+from user_billing.errors import BadInput, NotAllowed, NotFound
 from user_billing.model import Audience, Limits, LiveSession, Role
 
 
@@ -25,7 +25,7 @@ class Tokens:
         """A token with the role the person has now."""
         return self._signing.sign(
             claims(
-                audience=_parse_audience(audience),
+                audience=_parse(audience, "audience"),
                 subject=str(live.user.id),
                 organisation_id=live.organisation_id,
                 role=live.role,
@@ -38,18 +38,31 @@ class Tokens:
         )
 
     def for_service(
-        self, *, service: str, organisation_id: UUID, audience: str, scopes: Iterable[str]
+        self,
+        *,
+        callers: Collection[Audience],
+        service: str,
+        organisation_id: UUID,
+        audience: str,
+        scopes: Iterable[str],
     ) -> str:
-        """A token with which `service` acts for an organisation, with just these scopes."""
-        if service not in set(Audience):
-            raise BadInput(field="service", value=service, known=[a.value for a in Audience])
+        """A token with which `service` acts for an organisation, with just these scopes.
+
+        callers: the services that whoever asks may be. Raises NotAllowed for another one, and for
+        what `service` does not need (rules.SERVICE_MAY).
+        """
+        acting, addressed = _parse(service, "service"), _parse(audience, "audience")
+        granted = rules.parse_scopes(scopes)
+        if acting not in callers:
+            raise NotAllowed(needs=f"the service token of {acting}")
+        rules.require_service_may(acting, addressed, granted)
         return self._signing.sign(
             claims(
-                audience=_parse_audience(audience),
-                subject=f"service:{service}",
+                audience=addressed,
+                subject=f"service:{acting}",
                 organisation_id=organisation_id,
                 role=Role.SERVICE,
-                scopes=rules.parse_scopes(scopes),
+                scopes=granted,
                 limits=self._limits(organisation_id),
                 now=self._clock.now(),
                 token_id=new_id(),
@@ -64,7 +77,7 @@ class Tokens:
         return limits
 
 
-def _parse_audience(text: str) -> Audience:
+def _parse(text: str, field: str) -> Audience:
     if text not in set(Audience):
-        raise BadInput(field="audience", value=text, known=[a.value for a in Audience])
+        raise BadInput(field=field, value=text, known=[a.value for a in Audience])
     return Audience(text)

@@ -26,12 +26,14 @@ from user_billing.accounts.sessions import Sessions
 from user_billing.accounts.setup import FirstStart
 from user_billing.accounts.signing import SigningKeys
 from user_billing.accounts.tokens import Tokens
+from user_billing.chassis.clock import Clock
 from user_billing.chassis.probes import Drain
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
-from user_billing.model import Actor, Audience, KnownKey, LiveSession, Principal, Role, Scope
+from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
 from user_billing.settings import Settings
 
+DEVICE_SUFFIX = "-device"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -40,6 +42,7 @@ class Services:
     """Everything the routes call, wired in app.py."""
 
     settings: Settings
+    clock: Clock
     drain: Drain
     database: Database
     audit: Audit
@@ -70,14 +73,23 @@ def request_id() -> str | None:
 RequestId = Annotated[str | None, Depends(request_id)]
 
 
-def client_address(request: Request, services: ServicesDep) -> str:
-    """The address the request came from, through configured proxies only."""
+def cookie_name(settings: Settings, suffix: str = "") -> str:
+    """`__Host-` binds the cookie to this host and to https; plain http cannot have it."""
+    return f"{'' if settings.plain_http else '__Host-'}cloudopshub{suffix}"
+
+
+def client(request: Request, services: ServicesDep) -> Client:
+    """Where the request came from, through configured proxies only, and from which browser."""
+    settings = services.settings
     peer = request.client.host if request.client else ""
     forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
-    return origins.client_address(peer, forwarded, services.settings.trusted_proxies)
+    return Client(
+        origins.client_address(peer, forwarded, settings.trusted_proxies, settings.proxy_hops),
+        request.cookies.get(cookie_name(settings, DEVICE_SUFFIX)),
+    )
 
 
-ClientAddress = Annotated[str, Depends(client_address)]
+ClientDep = Annotated[Client, Depends(client)]
 
 
 def refuse_other_sites(request: Request, services: ServicesDep) -> None:
@@ -88,11 +100,6 @@ def refuse_other_sites(request: Request, services: ServicesDep) -> None:
 
 
 SameOrigin = Depends(refuse_other_sites)
-
-
-def cookie_name(settings: Settings) -> str:
-    """`__Host-` binds the cookie to this host and to https; plain http cannot have it."""
-    return "cloudopshub" if settings.plain_http else "__Host-cloudopshub"
 
 
 def caller(request: Request, services: ServicesDep, rid: RequestId) -> Principal:
@@ -137,6 +144,7 @@ def _by_key(services: Services, text: str, rid: str | None) -> Principal:
         actor=Actor(f"key:{key.id}", rid),
         scopes=frozenset(key.scopes),
         credential="key",
+        expires_at=key.expires_at,
     )
 
 
@@ -144,13 +152,7 @@ def _by_token(services: Services, text: str, rid: str | None) -> Principal:
     claims = services.signing.verify(text, Audience.UBS)
     organisation_id = UUID(claims["org"])
     if "sid" not in claims:
-        return Principal(
-            tenant=organisation_id,
-            actor=Actor(claims["sub"], rid),
-            scopes=frozenset(Scope(scope) for scope in claims["scopes"]),
-            credential="token",
-            role=Role(claims["role"]),
-        )
+        raise NotAuthenticated(detail="the token is of no session")
     live = services.sessions.find_by_id(UUID(claims["sid"]))
     if live is None or live.organisation_id != organisation_id:
         raise NotAuthenticated(detail="the session of this token has ended")
@@ -226,13 +228,28 @@ def person_id(principal: Caller) -> UUID:
 PersonId = Annotated[UUID, Depends(person_id)]
 
 
-def sister_service(request: Request, services: ServicesDep) -> None:
-    """Passes for a holder of SERVICE_TOKEN; compared in constant time."""
+def sister_service(request: Request, services: ServicesDep) -> frozenset[Audience]:
+    """The services that the caller may be, by the service token it holds.
+
+    Every token is compared, each in constant time. Raises NotAuthenticated.
+    """
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    expected = services.settings.service_token.get_secret_value()
-    same = hmac.compare_digest(value.strip().encode(), expected.encode())
-    if scheme.lower() != "bearer" or not same:
+    sent, found = value.strip().encode(), frozenset[Audience]()
+    for token, codes in services.settings.callers().items():
+        if hmac.compare_digest(sent, token.encode()):
+            found = codes
+    if scheme.lower() != "bearer" or not found:
         raise NotAuthenticated(detail="internal routes need the service token")
+    return found
 
 
-SisterService = Depends(sister_service)
+SisterService = Annotated[frozenset[Audience], Depends(sister_service)]
+
+
+def only_dis(callers: SisterService) -> None:
+    """Passes for data-ingest-service."""
+    if Audience.DIS not in callers:
+        raise NotAllowed(needs="the service token of dis")
+
+
+OnlyDis = Depends(only_dis)

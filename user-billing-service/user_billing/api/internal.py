@@ -1,21 +1,23 @@
 """What the sister services ask: docs/contracts.md §2. nginx never routes `/internal`."""
 
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from user_billing.accounts import directory
 from user_billing.accounts.claims import LIFE_S
-from user_billing.api.deps import ServicesDep, SisterService
+from user_billing.api.deps import OnlyDis, ServicesDep, SisterService, sister_service
 from user_billing.api.views import IntrospectBody, ServiceTokenBody, TokenView
 from user_billing.model import KnownKey
 
 REVOCATIONS_PAGE = 1_000
+REVOCATIONS_FIRST = timedelta(minutes=10)
+"""Over twice a token's life."""
 
-router = APIRouter(prefix="/internal", tags=["internal"], dependencies=[SisterService])
+router = APIRouter(prefix="/internal", tags=["internal"], dependencies=[Depends(sister_service)])
 public_router = APIRouter(tags=["jwks"])
 
 
@@ -47,25 +49,40 @@ def introspect(body: IntrospectBody, services: ServicesDep) -> JSONResponse:
 def revocations(
     services: ServicesDep, after: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None
 ) -> dict[str, Any]:
-    """The revocation log above `after`; without it, only where the log stands."""
+    """The revocation log above `after`, and the ids of the signing keys that hold.
+
+    Without `after`, and for one the log has not reached (it was set back), the last ten minutes:
+    all that a living token may be under.
+    """
     with services.database.directory() as session:
-        if after is None:
-            return {"seq": directory.last_revocation(session), "revocations": []}
-        revocations = directory.revocations_after(session, after, REVOCATIONS_PAGE)
+        key_ids = directory.signing_key_ids(session)
+        seq = directory.last_revocation(session)
+        if after is None or after > seq:
+            since = services.clock.now() - REVOCATIONS_FIRST
+            rows = directory.revocations_since(session, since, REVOCATIONS_PAGE)
+        else:
+            rows = directory.revocations_after(session, after, REVOCATIONS_PAGE)
+    if rows:
+        # Rows committed since `seq` was read are among them; a full page ends below it.
+        seq = rows[-1].seq if len(rows) == REVOCATIONS_PAGE else max(seq, rows[-1].seq)
     return {
-        "seq": revocations[-1].seq if revocations else after,
+        "seq": seq,
         "revocations": [
             {"seq": r.seq, "kind": r.kind.value, "ref": str(r.ref), "at": rfc3339(r.at)}
-            for r in revocations
+            for r in rows
         ],
+        "signing_keys": key_ids,
     }
 
 
 @router.post("/token")
-def service_token(body: ServiceTokenBody, response: Response, services: ServicesDep) -> TokenView:
-    """A token with which a service acts for a tenant."""
+def service_token(
+    body: ServiceTokenBody, callers: SisterService, response: Response, services: ServicesDep
+) -> TokenView:
+    """A token with which a service acts for a tenant, within what the service needs."""
     response.headers["Cache-Control"] = "no-store"
     token = services.tokens.for_service(
+        callers=callers,
         service=body.service,
         organisation_id=body.tenant,
         audience=body.audience,
@@ -74,7 +91,7 @@ def service_token(body: ServiceTokenBody, response: Response, services: Services
     return TokenView(token=token, expires_in_s=LIFE_S)
 
 
-@router.get("/home-organisation")
+@router.get("/home-organisation", dependencies=[OnlyDis])
 def home_organisation(services: ServicesDep) -> dict[str, str | None]:
     """The organisation that the hub's own metrics belong to; null before the first start."""
     home = services.first_start.home_organisation()

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response, status
 from user_billing.api.deps import (
     AdminCaller,
     Caller,
-    ClientAddress,
+    ClientDep,
     PersonId,
     RequestId,
     SameOrigin,
@@ -91,12 +91,12 @@ def accept_invitation(
     body: AcceptBody,
     response: Response,
     services: ServicesDep,
-    address: ClientAddress,
+    client: ClientDep,
     rid: RequestId,
 ) -> SessionView:
     """A session in the inviting organisation, with a new or an existing account."""
     opened = services.members.accept(
-        token=body.token, password=body.password, address=address, request_id=rid
+        token=body.token, password=body.password, client=client, request_id=rid
     )
     return render(response, services.settings, opened)
 

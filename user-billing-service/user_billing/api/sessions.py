@@ -1,12 +1,16 @@
 """Set-up, log-in, the session and the tokens made from it."""
 
+from datetime import timedelta
+
 from fastapi import APIRouter, Response, status
 
 from user_billing.accounts.claims import LIFE_S
+from user_billing.accounts.keyring import DEVICE_LIFE
 from user_billing.accounts.sessions import OpenSession
 from user_billing.api.deps import (
+    DEVICE_SUFFIX,
     Browser,
-    ClientAddress,
+    ClientDep,
     RequestId,
     SameOrigin,
     ServicesDep,
@@ -27,20 +31,28 @@ router = APIRouter(prefix="/api/v1", tags=["session"])
 
 
 def render(response: Response, settings: Settings, opened: OpenSession) -> SessionView:
-    """The session as body, and its cookie when it is new."""
+    """The session as body, and its cookies when they are new."""
     if opened.cookie is not None:
         remaining = opened.live.expires_at - opened.live.last_seen_at
-        response.set_cookie(
-            cookie_name(settings),
-            opened.cookie,
-            max_age=int(remaining.total_seconds()),
-            path="/",
-            secure=not settings.plain_http,
-            httponly=True,
-            samesite="lax",
-        )
+        _set_cookie(response, settings, "", opened.cookie, remaining)
+    if opened.device is not None:
+        _set_cookie(response, settings, DEVICE_SUFFIX, opened.device, DEVICE_LIFE)
     response.headers["Cache-Control"] = "no-store"
     return SessionView.of(opened)
+
+
+def _set_cookie(
+    response: Response, settings: Settings, suffix: str, value: str, life: timedelta
+) -> None:
+    response.set_cookie(
+        cookie_name(settings, suffix),
+        value,
+        max_age=int(life.total_seconds()),
+        path="/",
+        secure=not settings.plain_http,
+        httponly=True,
+        samesite="lax",
+    )
 
 
 @router.get("/setup")
@@ -54,7 +66,7 @@ def set_up(
     body: SetUpBody,
     response: Response,
     services: ServicesDep,
-    address: ClientAddress,
+    client: ClientDep,
     rid: RequestId,
 ) -> SessionView:
     """The owner and the name of the first organisation, by the one-time link."""
@@ -63,7 +75,7 @@ def set_up(
         email=body.email,
         password=body.password,
         organisation=body.organisation,
-        address=address,
+        client=client,
         request_id=rid,
     )
     return render(response, services.settings, opened)
@@ -74,12 +86,12 @@ def log_in(
     body: LogInBody,
     response: Response,
     services: ServicesDep,
-    address: ClientAddress,
+    client: ClientDep,
     rid: RequestId,
 ) -> SessionView:
     """A session by e-mail address and password."""
     opened = services.sessions.log_in(
-        email=body.email, password=body.password, address=address, request_id=rid
+        email=body.email, password=body.password, client=client, request_id=rid
     )
     return render(response, services.settings, opened)
 

@@ -13,7 +13,7 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from .database import Schema
 from .postgres import open_unbounded
@@ -52,8 +52,11 @@ class Migrations:
         url = settings.database_url.get_secret_value()
         try:
             self.downgrade(url, down) if down else self.upgrade(url)
-        except OperationalError as exc:
-            sys.exit(f"{settings.service} cannot migrate: {str(exc.orig).strip()}")
+        except (OperationalError, ProgrammingError) as exc:
+            # libpq's objection to the URL itself, which has no SQLSTATE, quotes parts of it.
+            unread = isinstance(exc, ProgrammingError) and exc.statement is None
+            reason = "DATABASE_URL is not one that libpq can read" if unread else exc.orig
+            sys.exit(f"{settings.service} cannot migrate: {str(reason).strip()}")
         sys.stdout.write(f"schema {self._schema.name} is current\n" if not down else "")
 
     @contextmanager

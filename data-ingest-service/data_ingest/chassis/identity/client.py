@@ -48,8 +48,10 @@ class IdentityClient:
         clock = clock or Clock()
         self._billing = Billing(ubs_url, service_token, http)
         self._keys = ApiKeys(self._billing, clock, lambda: self.revocations.seq)
-        self.revocations = Revocations(self._billing, clock, self._keys.forget)
-        self._tokens = Tokens(self._billing, clock, audience, self.revocations.covers)
+        self._tokens = Tokens(self._billing, clock, audience, self._is_revoked)
+        self.revocations = Revocations(
+            self._billing, clock, self._keys.forget, self._tokens.keep_signing_keys
+        )
         self._follower: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -62,6 +64,7 @@ class IdentityClient:
             self._follower.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._follower
+        await self.revocations.close()
 
     async def check(self) -> str:
         """A readiness check: ubs answered its health probe just now."""
@@ -100,6 +103,10 @@ class IdentityClient:
         """The tenant that the hub's own metrics belong to; None before there is one."""
         tenant = (await self._billing.ask("GET", "/internal/home-organisation"))["tenant"]
         return None if tenant is None else UUID(tenant)
+
+    async def _is_revoked(self, principal: Principal, issued_s: float) -> bool:
+        await self.revocations.require_known()
+        return self.revocations.covers(principal, issued_s)
 
 
 def credential_of(headers: Mapping[str, str], query: Mapping[str, str] | None = None) -> str | None:

@@ -1,7 +1,7 @@
 """Tokens: those of callers, verified with ubs's public keys; those of this service, from ubs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from .principal import IdentityUnavailable, Limits, Principal, Unauthenticated
 
 JWKS_TTL_S: Final = 300.0
 JWKS_REFETCH_S: Final = 5.0
+TOKEN_LIFE_S_MAX: Final = 300
 RENEWED_BEFORE_END_S: Final = 60.0
 
 
@@ -27,7 +28,7 @@ class Tokens:
         billing: Billing,
         clock: Clock,
         audience: str,
-        is_revoked: Callable[[Principal, float], bool],
+        is_revoked: Callable[[Principal, float], Awaitable[bool]],
     ) -> None:
         self._billing = billing
         self._clock = clock
@@ -52,6 +53,8 @@ class Tokens:
                 leeway=10,
                 options={"require": ["exp", "iat", "aud", "iss", "sub", "org"]},
             )
+            if claims["exp"] - claims["iat"] > TOKEN_LIFE_S_MAX:
+                raise Unauthenticated(detail=f"the token lives over {TOKEN_LIFE_S_MAX} s")
             principal = Principal(
                 tenant=UUID(claims["org"]),
                 subject=str(claims["sub"]),
@@ -63,9 +66,9 @@ class Tokens:
             )
         except jwt.ExpiredSignatureError as exc:
             raise Unauthenticated(detail="the token has expired") from exc
-        except (jwt.PyJWTError, ValueError, KeyError, TypeError) as exc:
+        except (jwt.PyJWTError, ValueError, KeyError, TypeError, OverflowError) as exc:
             raise Unauthenticated(detail=f"the token is not valid: {exc}") from exc
-        if self._is_revoked(principal, float(claims["iat"])):
+        if await self._is_revoked(principal, float(claims["iat"])):
             raise Unauthenticated(detail="the session has ended")
         return principal
 
@@ -93,6 +96,10 @@ class Tokens:
         token = str(answer["token"])
         self._issued[wanted] = (token, now_s + float(answer["expires_in_s"]))
         return token
+
+    def keep_signing_keys(self, key_ids: Collection[str]) -> None:
+        """Other keys than these verify nothing from here on, unless ubs publishes them again."""
+        self._jwks = {key_id: key for key_id, key in self._jwks.items() if key_id in key_ids}
 
     async def _signing_key(self, key_id: str) -> Any:
         now_s = self._clock.now_s()
