@@ -30,7 +30,9 @@ PAUSED_MAX: Final = 28  # threads that stand at a checkpoint, beside those that 
 class Turns:
     """The turns of all tenants; safe from several threads."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, quantum_s: float = QUANTUM_S) -> None:
+        """threads: how many compute at once; quantum_s: how long one may while others wait."""
+        self.quantum_s = quantum_s
         self._lock = threading.Lock()
         self._free = threads
         self._tenant_max = max(1, threads - 1)
@@ -142,7 +144,7 @@ class Turn:
         Raises QueryCanceled and QueryTimeout.
         """
         self._check()
-        is_over = time.monotonic() - self._turn_began_s > QUANTUM_S
+        is_over = time.monotonic() - self._turn_began_s > self._turns.quantum_s
         if is_over and self._is_held and self._turns.is_wanted(self._tenant):
             self._pause()
             self._check()
