@@ -31,7 +31,7 @@ T = TypeVar("T")
 A = TypeVar("A")
 LOADED: Final = Counter("cloudopshub_query_samples_total", "Samples loaded for queries.")
 PARSED_KEPT: Final = 1024  # trees of recent queries
-PARSED_CHARS_MAX: Final = 4096  # of a text whose tree is kept, and that the event loop may parse
+PARSED_CHARS_MAX: Final = 2048  # of a text whose tree is kept, and that the event loop may parse
 SAMPLE_BYTES: Final = 16
 
 Render = Callable[[A, QueryLimits], T]

@@ -19,7 +19,7 @@ from data_api.api.params import Params, unescape_label_name
 from data_api.api.rendering import envelope, list_answer, query_answer
 from data_api.api.routing import readable
 from data_api.chassis.identity import Principal
-from data_api.engine import Engine, parse
+from data_api.engine import Engine, Text, parse
 from data_api.errors import InvalidParameter, NotFound
 from data_api.model import Labels, QueryLimits
 from data_api.store.reader import Cardinality, MatcherSets
@@ -171,9 +171,17 @@ async def exemplars(params: Query) -> Response:
 
 
 @readable(routes, "/format_query", "query")
-async def format_query(params: Query) -> Response:
+async def format_query(
+    request: Request, caller: Caller, params: Query, engine: EngineDep
+) -> Response:
     """The query in Prometheus's own form."""
-    return _answer(promql.to_text(parse(_query_text(params))))
+    text = _query_text(params)
+    printed = Text(len(text), lambda: orjson.dumps(promql.to_text(parse(text))))
+
+    async def work(limits: QueryLimits) -> bytes:
+        return envelope(await printed.parsed(limits))
+
+    return Held(request, engine.reading(caller.tenant, caller.limits, work))
 
 
 @routes.get("/rules")
