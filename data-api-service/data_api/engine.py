@@ -178,11 +178,14 @@ class Engine:
         work: Callable[[QueryLimits], Awaitable[T]],
         timeout_s: float | None = None,
     ) -> AsyncIterator[T]:
-        """What `work` read; the slot and the memory of an answer are held as long as the block."""
+        """What `work` read; the slot, and the memory of an answer in pieces, are held as long as
+        the block.
+        """
         async with self.admitted(tenant, plan, timeout_s) as query:
             async with query.in_time():
                 answer = await work(query.limits)
-            query.holding.keep(len(answer) // SAMPLE_BYTES if isinstance(answer, bytes) else 0)
+            answer_bytes = sum(map(len, answer)) if isinstance(answer, list) else 0
+            query.holding.keep(answer_bytes // SAMPLE_BYTES)
             yield answer
 
     @contextlib.asynccontextmanager

@@ -1,5 +1,6 @@
 """Each environment name this service reads: type, default, unit and why."""
 
+import os
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -33,9 +34,9 @@ class Settings(ServiceSettings):
     """Queries of one tenant in flight, where the plan does not set a lower limit."""
     query_queue: Annotated[int, Field(ge=0)] = 100
     """Queries of one tenant that may wait for others of it; more are refused at once."""
-    query_threads: Annotated[int, Field(gt=0)] = 4
-    """Queries evaluated at once by this process, of one tenant all but one; kernels release the
-    GIL."""
+    query_threads: Annotated[int, Field(gt=0)] = min(4, len(os.sched_getaffinity(0)) + 1)
+    """Queries evaluated at once by this process, of one tenant all but one: it can use every core.
+    More would only wait for each other's Python, and the event loop for theirs."""
     queue_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """Longest a query waits for a slot of its tenant, then for a thread, before it is refused."""
     lookback_s: Annotated[float, Field(gt=0)] = 300.0

@@ -119,7 +119,7 @@ class Held(Response):
     def __init__(
         self,
         request: Request,
-        opened: AbstractAsyncContextManager[bytes | AsyncIterator[bytes]],
+        opened: AbstractAsyncContextManager[list[bytes] | AsyncIterator[bytes]],
         media_type: str = "application/json",
     ) -> None:
         super().__init__(media_type=media_type)
@@ -132,12 +132,12 @@ class Held(Response):
             opening = stack.enter_async_context(self._opened)
             body = await while_connected(self._request, opening)
             del self.headers["content-length"]
-            if isinstance(body, bytes):
-                self.headers["content-length"] = str(len(body))
+            if isinstance(body, list):
+                self.headers["content-length"] = str(sum(map(len, body)))
             start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             await send(start)
             try:
-                async for piece in _pieces(body) if isinstance(body, bytes) else body:
+                async for piece in _joined(body) if isinstance(body, list) else body:
                     async with asyncio.timeout(PIECE_S_MAX):
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
             except TimeoutError:
@@ -146,7 +146,11 @@ class Held(Response):
             await send({"type": "http.response.body", "body": b""})
 
 
-async def _pieces(body: bytes) -> AsyncIterator[bytes]:
-    view = memoryview(body)
-    for start in range(0, len(body), PIECE_BYTES):
-        yield bytes(view[start : start + PIECE_BYTES])
+async def _joined(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in pieces of about PIECE_BYTES."""
+    first, size = 0, 0
+    for end, piece in enumerate(pieces, 1):
+        size += len(piece)
+        if size >= PIECE_BYTES or end == len(pieces):
+            yield b"".join(pieces[first:end])
+            first, size = end, 0

@@ -178,8 +178,8 @@ async def format_query(
     text = _query_text(params)
     printed = Text(len(text), lambda: orjson.dumps(promql.to_text(parse(text))))
 
-    async def work(limits: QueryLimits) -> bytes:
-        return envelope(await printed.parsed(limits))
+    async def work(limits: QueryLimits) -> list[bytes]:
+        return [envelope(await printed.parsed(limits))]
 
     return Held(request, engine.reading(caller.tenant, caller.limits, work))
 
