@@ -6,8 +6,9 @@
 
 The tenant with the fewest turns is next; of equals, the one that was served longest ago. Where
 there are two threads or more, no tenant has the last one, so a tenant that comes alone is served at
-once. A turn belongs to its query until the thread has really ended: work that nobody waits for any
-more still counts, and stops at its next checkpoint.
+once; and while several are active, each has its share of the threads. A turn belongs to its query
+until the thread has really ended: work that nobody waits for any more still counts, and stops at
+its next checkpoint.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from data_api.errors import QueryCanceled, QueryTimeout, QueueTimeout
 
 T = TypeVar("T")
 QUANTUM_S: Final = 0.05  # work between two checkpoints is of this order
+ACTIVE_S: Final = 1.0  # a tenant counts as active for so long after its last turn began
 PAUSED_MAX: Final = 28  # threads that stand at a checkpoint, beside those that compute
 
 
@@ -34,8 +36,8 @@ class Turns:
         """threads: how many compute at once; quantum_s: how long one may while others wait."""
         self.quantum_s = quantum_s
         self._lock = threading.Lock()
-        self._free = threads
-        self._tenant_max = max(1, threads - 1)
+        self._threads = self._free = threads
+        self._active: dict[UUID, float] = {}  # when each tenant's last turn began
         self._paused = 0
         self._running: Counter[UUID] = Counter()
         self._waiting: dict[UUID, deque[Future[None]]] = {}  # the longest unserved first
@@ -57,11 +59,13 @@ class Turns:
             self._grant()
 
     def is_wanted(self, tenant: UUID) -> bool:
-        """Whether a tenant with fewer turns waits for one of `tenant`."""
+        """Whether `tenant` has more than its share, or a tenant with fewer turns waits for one."""
         with self._lock:
+            self._grant()  # shares grow when a tenant is no longer active
             mine = self._running[tenant]
-            return self._paused < PAUSED_MAX and any(
-                self._running[other] < mine for other in self._waiting if other != tenant
+            return self._paused < PAUSED_MAX and (
+                mine > self._share()
+                or any(self._running[other] < mine for other in self._waiting if other != tenant)
             )
 
     def pause(self, tenant: UUID) -> Future[None]:
@@ -97,12 +101,22 @@ class Turns:
             if turn.set_running_or_notify_cancel():
                 self._free -= 1
                 self._running[tenant] += 1
+                self._active[tenant] = time.monotonic()
                 turn.set_result(None)
         self._running += Counter()  # only tenants with turns stay
 
     def _next(self) -> UUID | None:
-        able = [t for t in self._waiting if self._running[t] < self._tenant_max]
+        share = self._share()
+        able = [t for t in self._waiting if self._running[t] < share]
         return min(able, key=self._running.__getitem__, default=None)
+
+    def _share(self) -> int:
+        """Turns that a tenant may have: all but one when it is the only active one."""
+        since_s = time.monotonic() - ACTIVE_S
+        for tenant in [t for t, began_s in self._active.items() if began_s < since_s]:
+            del self._active[tenant]
+        active = len(self._active.keys() | self._waiting.keys() | self._running.keys())
+        return max(1, min(self._threads - 1, self._threads // max(1, active)))
 
 
 class Turn:
