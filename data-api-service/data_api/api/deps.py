@@ -50,11 +50,12 @@ async def reader(request: Request) -> Principal:
     return principal
 
 
-def _engine(request: Request) -> Engine:
+# Coroutines, because FastAPI sends plain functions through a thread.
+async def _engine(request: Request) -> Engine:
     return _services(request).engine
 
 
-def _now_ms(request: Request) -> int:
+async def _now_ms(request: Request) -> int:
     return _services(request).clock.now_ms()
 
 
