@@ -333,43 +333,6 @@ async def test_a_timeout_only_lowers(serve, hub, ingest, tenant):
     assert (await call(client, "/api/v1/query", query="up", timeout="1h")).status_code == 200
 
 
-async def test_a_client_that_leaves_ends_its_query(serve, hub, ingest, tenant):
-    """When the client goes, its query is cancelled, the slot is free, and 499 is told."""
-    await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0)])
-    client = await serve()
-    key = hub.key(tenant, query_concurrency=1)
-    app = client._transport.app
-    await client.get("/api/v1/labels", headers={"X-API-Key": key})
-    lock = app.state.services.engine.store.catalogue._tenants[tenant].lock
-    gone, sent = asyncio.Event(), []
-    scope = {
-        "type": "http", "method": "GET", "path": "/api/v1/query", "raw_path": b"/api/v1/query",
-        "query_string": b"query=up",
-        "headers": [(b"x-api-key", key.encode())], "http_version": "1.1",
-        "scheme": "http", "server": ("das", 80), "client": ("c", 1), "root_path": "",
-    }  # fmt: skip
-    first = True
-
-    async def receive():
-        nonlocal first
-        if first:
-            first = False
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message):
-        sent.append(message)
-
-    async with lock:
-        running = asyncio.create_task(app(scope, receive, send))
-        gone.set()
-        await asyncio.wait_for(running, 5)
-    assert sent[0]["status"] == 499
-    answer = await client.get("/api/v1/query", params={"query": "up"}, headers={"X-API-Key": key})
-    assert answer.status_code == 200
-
-
 async def test_format_query(das):
     """The query in Prometheus's own form."""
     answer = await call(das, "/api/v1/format_query", query="sum(rate(x[5m]))by(job)")

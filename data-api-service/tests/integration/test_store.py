@@ -33,7 +33,6 @@ async def store(database_url, objects):
             Catalogue(database, 1 << 26),
             BlockReader(places, 1 << 26),
             places,
-            anyio.CapacityLimiter(4),
         )
 
 
@@ -222,9 +221,7 @@ async def test_a_head_out_of_budget_is_read_again(database_url, objects, ingest,
     """With no room at all every answer is still whole; the budget only costs time."""
     async with Database(database_url, 4) as database:
         places = open_store(objects.as_uri(), Directory, Bucket)
-        store = Store(
-            Catalogue(database, 0), BlockReader(places, 0), places, anyio.CapacityLimiter(4)
-        )
+        store = Store(Catalogue(database, 0), BlockReader(places, 0), places)
         others = [tenant, uuid.uuid4(), uuid.uuid4()]
         for n in range(1, 4):
             for one in others:
@@ -246,9 +243,7 @@ async def test_a_backlog_of_batches_is_read_within_the_budget(
     one = SelectorSpan((*UP, Matcher("n", MatchOp.EQUAL, "3")), -1, 10_000)
     async with Database(database_url, 4) as database:
         places = open_store(objects.as_uri(), Directory, Bucket)
-        store = Store(
-            Catalogue(database, budget), BlockReader(places, 0), places, anyio.CapacityLimiter(4)
-        )
+        store = Store(Catalogue(database, budget), BlockReader(places, 0), places)
 
         def kept():
             return store.catalogue._tenants[tenant].head.nbytes
@@ -263,16 +258,16 @@ async def test_a_backlog_of_batches_is_read_within_the_budget(
             await load(store, tenant, one, samples_max=399)
         assert await store.label_values(tenant, "n", [], (0, 5), FREE) == list("0123456789")
         assert await store.label_values(tenant, "n", [], (500, 600), FREE) == []
-        shown = await store.cardinality(tenant, 3)
+        shown = await store.cardinality(tenant, 3, FREE)
         assert (shown.head_samples, shown.head_span) == (4000, (0, 380))
         assert kept() <= budget * 1.5
 
 
 async def test_counting_a_tenants_series_reads_no_sample(store, ingest, tenant):
     """Cardinality comes from the catalogue: nothing is decoded or kept for it."""
-    assert (await store.cardinality(tenant, 3)).head_span is None
+    assert (await store.cardinality(tenant, 3, FREE)).head_span is None
     await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0), (5, 2.0)])
-    found = await store.cardinality(tenant, 3)
+    found = await store.cardinality(tenant, 3, FREE)
     assert (found.series, found.head_samples, found.head_span) == (1, 2, (1, 5))
     assert store.catalogue._tenants[tenant].head.runs == ()
 
@@ -340,7 +335,6 @@ async def test_a_store_made_anew_is_followed_from_its_beginning(server_url, obje
                 Catalogue(database, 1 << 26),
                 BlockReader(places, 1 << 26),
                 places,
-                anyio.CapacityLimiter(4),
             )
             for n, ask in enumerate(("samples", "labels", "samples")):
                 connection = await asyncpg.connect(url)
