@@ -4,6 +4,7 @@ ServiceError
 ├── JobNotFound            not_found      no such job of this tenant
 ├── InvalidJob             bad_data       a request that can never be run
 │   └── UnknownKind
+├── BodyTooLarge           too_large      the body is over its bound
 ├── TooManySteps           too_large      the range has more steps than a series may have
 ├── WrongState             conflict       cancel, retry or result at the wrong time
 ├── TooManyJobs            rate_limited   the tenant's queue is full
@@ -33,6 +34,12 @@ class InvalidJob(ServiceError):
 
 class UnknownKind(InvalidJob):
     """There is no analysis of this kind."""
+
+
+class BodyTooLarge(ServiceError):
+    """The request body is larger than any job needs."""
+
+    kind: ClassVar[Kind] = Kind.TOO_LARGE
 
 
 class TooManySteps(ServiceError):

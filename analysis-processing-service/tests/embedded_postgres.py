@@ -29,10 +29,20 @@ def running_postgres() -> Iterator[str]:
     if given := os.environ.get("TEST_POSTGRES_URL"):
         yield given
         return
+    with own_postgres() as url:
+        yield url
+
+
+@contextlib.contextmanager
+def own_postgres(*options: str) -> Iterator[str]:
+    """A superuser's libpq URL of a server that nobody else uses and that lives for the block.
+
+    options: of ci/native/postgres_for_tests.py.
+    """
     if not PYTHON.exists():
         raise PostgresError(f"{PYTHON} is not there: run `make venvs`, or set TEST_POSTGRES_URL")
     with subprocess.Popen(
-        [PYTHON, "-m", "ci.native.postgres_for_tests"],
+        [PYTHON, "-m", "ci.native.postgres_for_tests", *options],
         cwd=ROOT,
         stdin=subprocess.PIPE,  # its end is the server's end
         stdout=subprocess.PIPE,

@@ -5,10 +5,13 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from ci import environments, process
+from ci import config, environments, process
+from ci.lint import advisories
 from ci.model import Catalogue, Twin
+from ci.scan import findings
 
 FILES_ONLY = {"twins", "locks", "tree"}  # need no environment
 LAYERS = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
@@ -27,7 +30,7 @@ def tool(name: str) -> str:
     return shutil.which(name, path=str(Path(sys.executable).parent)) or name
 
 
-def all_checks(catalogue: Catalogue) -> dict[str, Check]:
+def all_checks(catalogue: Catalogue, environ: Mapping[str, str]) -> dict[str, Check]:
     """Every check by its name, the fast ones first."""
     root = catalogue.root
     dockerfiles = [str(path) for path in sorted(root.glob("*/Dockerfile"))]
@@ -38,6 +41,7 @@ def all_checks(catalogue: Catalogue) -> dict[str, Check]:
         "ruff": (root, [tool("ruff"), "check", "--quiet", "."]),
         "format": (root, [tool("ruff"), "format", "--check", "--quiet", "."]),
         "hadolint": (root, [tool("hadolint"), *dockerfiles]),
+        "advisories": lambda: _advisory_faults(catalogue, environ),
     }
     for service in catalogue.services:
         code, folder = service.code, root / service.folder
@@ -86,6 +90,16 @@ def _lock_faults(root: Path) -> list[str]:
         for path in locks
         for fault in lock_faults(str(path.relative_to(root)), path.read_text())
     ]
+
+
+def _advisory_faults(catalogue: Catalogue, environ: Mapping[str, str]) -> list[str]:
+    locks = [f"{service.folder}/requirements.txt" for service in catalogue.services]
+    file = catalogue.root / config.load(catalogue, environ).scan.waivers
+    return advisories.faults(
+        {lock: (catalogue.root / lock).read_text() for lock in locks},
+        findings.waivers(file.read_bytes() if file.exists() else b"", file.name),
+        datetime.now(UTC).date(),
+    )
 
 
 def _tree_faults(catalogue: Catalogue) -> list[str]:

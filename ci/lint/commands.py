@@ -10,6 +10,7 @@ import click
 from ci import environments, process
 from ci.context import Context
 from ci.errors import CiError, Defect, UsageError
+from ci.lint.advisories import NotChecked
 from ci.lint.checks import FILES_ONLY, Check, all_checks
 from ci.outcome import Outcome
 from ci.plan import planning
@@ -50,7 +51,7 @@ def _check(context: Context, wanted: Sequence[str]) -> Outcome:
     if (not wanted or set(wanted) - FILES_ONLY) and not context.dry_run:
         folders = [*(service.folder for service in catalogue.services), "ci"]
         asyncio.run(environments.make(catalogue.root, folders, environments.DEV, screen))
-    every = all_checks(catalogue)  # after the tools it names are there
+    every = all_checks(catalogue, context.environ)  # after the tools it names are there
     chosen = [name for name in every if not wanted or {name, name.split()[0]} & set(wanted)]
     if not chosen:
         raise UsageError(f"no such check; there are {', '.join(every)}")
@@ -74,6 +75,9 @@ async def _faults(screen: Screen, checks: dict[str, Check]) -> dict[str, str]:
             began = time.monotonic()
             try:
                 text = await _fault(check)
+            except NotChecked as error:
+                screen.line(f"  – {name}: {error}")
+                return
             except CiError as error:
                 text = str(error)
             if text:

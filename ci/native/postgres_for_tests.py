@@ -1,5 +1,7 @@
 """A PostgreSQL 18 server for tests: prints its URL, and is gone when its owner is.
 
+    python -m ci.native.postgres_for_tests [--copy-of SOCKET_FOLDER [--standby]]
+
     owner (pytest) ──stdin pipe──▶ this process ──▶ postgres
                                    end of file or SIGTERM → fast shutdown, folder removed
 
@@ -7,6 +9,7 @@ The pipe closes however the owner ends, `kill -9` included; should this process 
 kernel tells postgres (Linux). Its clients are the twins `tests/embedded_postgres.py`.
 """
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -43,13 +46,19 @@ def short_folder(who: postgres.Account) -> Path:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[str]:
-    """A superuser's libpq URL of a fresh server that lives for the block."""
+def running_server(copy_of: Path | None = None, *, standby: bool = False) -> Iterator[str]:
+    """A superuser's libpq URL of a server that lives for the block.
+
+    copy_of: the socket folder of a server whose state at this instant it begins with; None for an
+    empty one. standby: it follows that server (streaming, asynchronous) until it is promoted.
+    """
     who = postgres.account()
     folder = short_folder(who)
     server = postgres.Server(who, folder / "data", folder / "run", folder / "wheel")
     log = folder / "log"
     try:
+        if copy_of is not None:
+            _copy(server, copy_of, standby=standby)
         with log.open("wb") as out:
             process = subprocess.Popen(
                 leash.command(server.command(OPTIONS), signal.SIGINT, who.ids),
@@ -77,11 +86,25 @@ def running_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _copy(server: postgres.Server, source: Path, *, standby: bool) -> None:
+    server.who.make_private(server.data_dir)
+    bin_dir = postgres.reachable_installation(server.who, server.program_copy) / "bin"
+    command = [f"{bin_dir}/pg_basebackup", f"--pgdata={server.data_dir}", f"--host={source}"]
+    command += [f"--username={postgres.SUPERUSER}", "--wal-method=stream", "--checkpoint=fast"]
+    done = server.who.run(*command, "--no-sync", *(["--write-recovery-conf"] if standby else []))
+    if done.code != 0:
+        raise OutsideFault(f"pg_basebackup failed ({done.code}):\n{done.text}")
+
+
 def main() -> int:
     """Serve until stdin ends or SIGTERM comes; stdout is the URL, or what failed."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    parser = argparse.ArgumentParser(prog="python -m ci.native.postgres_for_tests")
+    parser.add_argument("--copy-of", type=Path, metavar="SOCKET_FOLDER")
+    parser.add_argument("--standby", action="store_true")
+    options = parser.parse_args()
     try:
-        with running_server() as url:
+        with running_server(options.copy_of, standby=options.standby) as url:
             print(url, flush=True)
             sys.stdin.read()
     except OutsideFault as error:

@@ -37,24 +37,32 @@ from factories import SCHEMA, Ingest, encode_batch  # noqa: E402
 
 from data_api.chassis.identity.keys import checksum  # noqa: E402
 
-BODY = f"coh_live_{uuid.uuid4().hex}"
-KEY = BODY + checksum(BODY)
-TENANT = uuid.uuid4()
 STEP_MS = 10_000
 
 
+def make_key() -> str:
+    """A well-formed API key."""
+    body = f"coh_live_{uuid.uuid4().hex}"
+    return body + checksum(body)
+
+
+KEY = make_key()
+TENANT = uuid.uuid4()
+TENANTS = {KEY: TENANT}
+
+
 class Ubs(BaseHTTPRequestHandler):
-    """Just enough of user-billing-service: one key, nothing revoked."""
+    """Just enough of user-billing-service: the keys of TENANTS, nothing revoked."""
 
     def _answer(self) -> None:
         length = int(self.headers.get("content-length") or 0)
-        self.rfile.read(length)
+        asked = self.rfile.read(length)
         body: dict[str, Any] = {"status": "ok", "seq": 0, "revocations": []}
         if self.path == "/internal/introspect":
             body = {
                 "active": True,
                 "key_id": str(uuid.uuid4()),
-                "tenant": str(TENANT),
+                "tenant": str(TENANTS[json.loads(asked)["key"]]),
                 "scopes": ["metrics:read"],
                 "expires_at": None,
                 "ttl_s": 3600,

@@ -1,41 +1,52 @@
-"""Plan → one load → evaluate.
+"""Plan → one load → evaluate → render.
 
-    text ─ parse ─▶ tree ─ needed ─▶ spans ─ store.load ─▶ columns ─ evaluate (a thread) ─▶ Result
-                    └────────── slot of the tenant, deadline, cancellation ──────────────┘
+    text ─ parse ─▶ tree ─ needed ─▶ spans ─ store.load ─▶ columns ─ evaluate, render ─▶ answer
+              └── slot and turn of the tenant, deadline, cancellation, samples held ───────┘
 
-The only place that knows both the store and PromQL.
+The only place that knows both the store and PromQL. An answer is held, with its slot and its
+memory, until its reader's block ends: a client that reads slowly holds what its tenant may hold.
 """
 
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Final
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
-import anyio
-import anyio.to_thread
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from data_api import promql
+from data_api.admission import Holding, SamplePool, Slots
 from data_api.chassis.identity import Limits
-from data_api.errors import QueryCanceled, QueryTimeout, TooManyQueries
-from data_api.model import Columns, Labels, Matcher, QueryLimits, Result, SelectorSpan
+from data_api.errors import QueryTimeout
+from data_api.model import Columns, Matcher, QueryLimits, Result, SelectorSpan
 from data_api.promql.nodes import VectorSelector
-from data_api.store.reader import MatcherSets, Store
+from data_api.store.reader import Cardinality, MatcherSets, Store
+from data_api.turns import Turn, Turns
 
-RUNNING: Final = Gauge("cloudopshub_queries_running", "Queries in flight, over all tenants.")
+T = TypeVar("T")
+A = TypeVar("A")
 LOADED: Final = Counter("cloudopshub_query_samples_total", "Samples loaded for queries.")
 PARSED_KEPT: Final = 1024  # trees of recent queries
+WARNINGS_MAX: Final = 10
+PARSED_CHARS_MAX: Final = 2048  # of a text whose tree is kept, and that the event loop may parse
+SAMPLE_BYTES: Final = 16
+
+Render = Callable[[A, QueryLimits], T]
+"""Makes the answer of what was read, in the same thread; obeys the limits' checkpoint and bytes."""
 
 
 @lru_cache(maxsize=PARSED_KEPT)
+def _parse_short(text: str) -> promql.Expr:
+    return promql.parse(text)
+
+
 def parse(text: str) -> promql.Expr:
     """The tree of a query; trees are frozen, so dashboards that repeat themselves share one."""
-    return promql.parse(text)
+    return _parse_short(text) if len(text) <= PARSED_CHARS_MAX else promql.parse(text)
 
 
 def parse_selector(text: str) -> tuple[Matcher, ...]:
@@ -51,167 +62,214 @@ class EngineLimits:
     """This process's own bounds; a tenant's plan may lower them, never raise them."""
 
     samples_max: int
+    answer_bytes_max: int
     concurrency_max: int
     timeout_s: float
     queue_timeout_s: float
     lookback_ms: int
 
 
-@dataclass(slots=True)
-class Deadline:
-    """When a query ends, whoever ends it; `check` is called where a thread can stop."""
+@dataclass(frozen=True, slots=True)
+class Text(Generic[T]):
+    """A text of `chars` characters from a client, and what makes a tree or matchers of it."""
 
-    ends_s: float
-    canceled: bool = False
+    chars: int
+    parse: Callable[[], T]
 
-    def check(self) -> None:
-        """Passes while the query may go on; raises QueryCanceled or QueryTimeout."""
-        if self.canceled:
-            raise QueryCanceled
-        if time.monotonic() > self.ends_s:
-            raise QueryTimeout
+    async def parsed(self, limits: QueryLimits) -> T:
+        """The tree or the matchers; a long text does not hold up the event loop."""
+        return self.parse() if self.chars <= PARSED_CHARS_MAX else await limits.run(self.parse)
 
 
-@dataclass(slots=True)
-class _Queue:
-    running: int = 0
-    waiting: "deque[asyncio.Future[None]]" = field(default_factory=deque)
+Selectors = Text[MatcherSets]
 
 
-class Slots:
-    """Who may run now: so many queries of one tenant at once, others in the order they came."""
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One query in flight: what it obeys and what it holds."""
 
-    def __init__(self, wait_s_max: float) -> None:
-        self._wait_s_max = wait_s_max
-        self._queues: dict[UUID, _Queue] = {}
+    limits: QueryLimits
+    timeout_s: float
+    turn: Turn
+    holding: Holding
 
     @contextlib.asynccontextmanager
-    async def taken(self, tenant: UUID, limit: int) -> AsyncIterator[None]:
-        """A slot is held inside the block; raises TooManyQueries after waiting too long for one."""
-        queue = self._queues.setdefault(tenant, _Queue())
-        if queue.running >= limit or queue.waiting:
-            await self._wait(queue, limit)
-        else:
-            queue.running += 1
-        RUNNING.inc()
+    async def in_time(self) -> AsyncIterator[None]:
+        """The block ends by the deadline; raises QueryTimeout. Then the query computes no more."""
         try:
-            yield
-        finally:
-            RUNNING.dec()
-            _release(queue)
-            if not queue.running and not queue.waiting:
-                self._queues.pop(tenant, None)
+            async with asyncio.timeout(self.timeout_s):
+                yield
+        except TimeoutError as exc:
+            raise QueryTimeout(timeout_s=self.timeout_s) from exc
+        self.turn.rest()
 
-    async def _wait(self, queue: _Queue, limit: int) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue.waiting.append(turn)
-        try:
-            async with asyncio.timeout(self._wait_s_max):
-                await turn
-        except BaseException as exc:
-            if turn.done() and not turn.cancelled():
-                _release(queue)  # the slot came just as the wait ended
-            else:
-                with contextlib.suppress(ValueError):
-                    queue.waiting.remove(turn)
-            if isinstance(exc, TimeoutError):
-                raise TooManyQueries(limit=limit, retry_after_s=1) from exc
-            raise
-
-
-def _release(queue: _Queue) -> None:
-    """The slot goes to whoever waits longest, or is free."""
-    while queue.waiting:
-        turn = queue.waiting.popleft()
-        if not turn.done():
-            turn.set_result(None)
-            return
-    queue.running -= 1
+    async def pieces(self, body: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """The pieces of `body`, each computed in a turn of its own."""
+        while piece := await self.turn.run(lambda: next(body, b"")):
+            self.turn.rest()
+            yield piece
+        self.turn.rest()
 
 
 class Engine:
     """Answers queries of a tenant within its limits."""
 
-    def __init__(self, store: Store, limits: EngineLimits, threads: anyio.CapacityLimiter) -> None:
+    def __init__(
+        self, store: Store, limits: EngineLimits, turns: Turns, pool: SamplePool, waiting_max: int
+    ) -> None:
+        """waiting_max: queries of one tenant that may wait for a slot."""
         self.store = store
-        self.limits = limits
-        self._threads = threads
-        self._slots = Slots(limits.queue_timeout_s)
+        self.limits = replace(limits, samples_max=min(limits.samples_max, pool.tenant_max))
+        self._turns = turns
+        self._pool = pool
+        self._slots = Slots(waiting_max)
+        self._turns_alive: set[Turn] = set()
 
-    async def instant(
-        self,
-        tenant: UUID,
-        plan: Limits,
-        text: str,
-        at_ms: int,
-        *,
-        timeout_s: float | None = None,
-        lookback_ms: int | None = None,
-    ) -> Result:
-        """The query's value at one time."""
-        steps = (at_ms, at_ms, 0)
-        return await self._answer(
-            tenant, plan, text, steps, timeout_s=timeout_s, lookback_ms=lookback_ms
-        )
+    def close(self) -> None:
+        """Every query ends at its next checkpoint; returns when all have."""
+        for turn in self._turns_alive:
+            turn.end(lambda: None)
+        self._turns.close()
 
-    async def range(
+    def query(
         self,
         tenant: UUID,
         plan: Limits,
         text: str,
         steps: tuple[int, int, int],
+        render: Render[Result, T],
         *,
         timeout_s: float | None = None,
         lookback_ms: int | None = None,
-    ) -> Result:
-        """The query's values; `steps` = (start, end, step) in ms, the end inclusive."""
-        return await self._answer(
-            tenant, plan, text, steps, timeout_s=timeout_s, lookback_ms=lookback_ms
-        )
+    ) -> contextlib.AbstractAsyncContextManager[T]:
+        """What `render` makes of the query's values at `steps` = (start, end, step) in ms, the end
+        inclusive; a step of 0 asks for the value at one time.
+        """
+        start_ms, end_ms, step_ms = steps
+        lookback = self.limits.lookback_ms if lookback_ms is None else lookback_ms
+
+        async def work(limits: QueryLimits) -> T:
+            expr = await Text(len(text), partial(parse, text)).parsed(limits)
+            spans = promql.needed(expr, start_ms, end_ms, step_ms, lookback)
+            partly: list[str] = []
+            loaded = await self._load(tenant, spans, replace(limits, warn=partly.append))
+
+            def answer() -> T:
+                result = promql.evaluate(
+                    expr,
+                    dict(zip(spans, loaded, strict=True)),
+                    start_ms,
+                    end_ms,
+                    max(step_ms, 1),
+                    lookback,
+                    limits,
+                    text=text,
+                    instant=step_ms == 0,
+                )
+                warnings = (*result.warnings, *shortened(partly))
+                return render(replace(result, warnings=warnings), limits)
+
+            return await limits.run(answer)
+
+        return self.reading(tenant, plan, work, timeout_s)
+
+    @contextlib.asynccontextmanager
+    async def reading(
+        self,
+        tenant: UUID,
+        plan: Limits,
+        work: Callable[[QueryLimits], Awaitable[T]],
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[T]:
+        """What `work` read; the slot, and the memory of an answer in pieces, are held as long as
+        the block.
+        """
+        async with self.admitted(tenant, plan, timeout_s) as query:
+            async with query.in_time():
+                answer = await work(query.limits)
+            answer_bytes = sum(map(len, answer)) if isinstance(answer, list) else 0
+            query.holding.keep(answer_bytes // SAMPLE_BYTES)
+            yield answer
 
     @contextlib.asynccontextmanager
     async def admitted(
         self, tenant: UUID, plan: Limits, timeout_s: float | None = None
-    ) -> AsyncIterator[QueryLimits]:
-        """A slot and a deadline, which every read of samples holds; yields the bounds to obey."""
+    ) -> AsyncIterator[Running]:
+        """A query in flight, which every read of samples or series is."""
         bounds = self.bounds(plan)
-        async with (
-            _in_time(bounds, timeout_s) as limits,
-            self._slots.taken(tenant, bounds.concurrency_max),
-        ):
-            yield limits
+        allowed_s = min(bounds.timeout_s, timeout_s or bounds.timeout_s)
+        began_s = time.monotonic()
+        wait_s = min(bounds.queue_timeout_s, allowed_s)
+        await self._slots.take(tenant, bounds.concurrency_max, wait_s)
+        turn = Turn(self._turns, tenant, began_s + allowed_s, began_s + bounds.queue_timeout_s)
+        holding = Holding(self._pool, tenant)
+        self._turns_alive.add(turn)
+        limits = QueryLimits(
+            samples_max=bounds.samples_max,
+            answer_bytes_max=bounds.answer_bytes_max,
+            checkpoint=turn.checkpoint,
+            reserve=holding.reserve,
+            run=turn.run,
+        )
+        loop = asyncio.get_running_loop()
 
-    async def series(
-        self, tenant: UUID, plan: Limits, sets: MatcherSets, span: tuple[int, int] | None
-    ) -> list[Labels]:
-        """Label sets that one of `sets` selects, with samples in `span` (None = ever)."""
-        async with self.admitted(tenant, plan) as limits:
-            return await self.store.series(tenant, sets, span, limits)
+        def free() -> None:
+            holding.keep(0)
+            self._turns_alive.discard(turn)
+            self._slots.give(tenant)
 
-    async def label_names(
-        self, tenant: UUID, plan: Limits, sets: MatcherSets, span: tuple[int, int] | None
-    ) -> list[str]:
-        """Sorted label names of those series."""
-        async with self.admitted(tenant, plan) as limits:
-            return await self.store.label_names(tenant, sets, span, limits)
+        def free_later() -> None:
+            loop.call_soon_threadsafe(free)
 
-    async def label_values(
-        self, tenant: UUID, plan: Limits, name: str, sets: MatcherSets, span: tuple[int, int] | None
-    ) -> list[str]:
-        """Sorted values of one label among those series."""
-        async with self.admitted(tenant, plan) as limits:
-            return await self.store.label_values(tenant, name, sets, span, limits)
+        left_s = max(0.0, began_s + allowed_s - time.monotonic())
+        try:
+            yield Running(limits, left_s, turn, holding)
+        finally:
+            # A thread that is still at work holds the slot until it stops, at its next checkpoint.
+            turn.end(free if turn.is_idle else free_later)
+
+    def listed(
+        self,
+        tenant: UUID,
+        plan: Limits,
+        selectors: Selectors,
+        find: Callable[[MatcherSets, QueryLimits], Awaitable[list[A]]],
+        render: Render[list[A], T],
+    ) -> contextlib.AbstractAsyncContextManager[T]:
+        """What `render` makes of the names or series that `find` reads from the store."""
+
+        async def work(limits: QueryLimits) -> T:
+            found = await find(await selectors.parsed(limits), limits)
+            return await limits.run(partial(render, found, limits))
+
+        return self.reading(tenant, plan, work)
+
+    def cardinality(
+        self, tenant: UUID, plan: Limits, limit: int
+    ) -> contextlib.AbstractAsyncContextManager[Cardinality]:
+        """How many series there are, and which metrics, labels and pairs have the most."""
+        return self.reading(
+            tenant, plan, lambda limits: self.store.cardinality(tenant, limit, limits)
+        )
 
     @contextlib.asynccontextmanager
     async def exported(
-        self, tenant: UUID, plan: Limits, spans: Sequence[SelectorSpan]
-    ) -> AsyncIterator[list[Columns]]:
-        """The raw samples of each span, loaded in time; the slot is held as long as they are."""
-        bounds = self.bounds(plan)
-        async with self._slots.taken(tenant, bounds.concurrency_max):
-            async with _in_time(bounds, None) as limits:
-                loaded = await self._load(tenant, spans, limits)
-            yield loaded
+        self,
+        tenant: UUID,
+        plan: Limits,
+        selectors: Selectors,
+        span: tuple[int, int],
+        write: Callable[[list[Columns]], Iterator[bytes]],
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """What `write` makes of the raw samples in `span` (ms, both inclusive), piece by piece;
+        they are loaded in time, and slot and samples are held as long as the block.
+        """
+        async with self.admitted(tenant, plan) as query:
+            async with query.in_time():
+                sets = await selectors.parsed(query.limits)
+                spans = [SelectorSpan(tuple(matchers), span[0] - 1, span[1]) for matchers in sets]
+                loaded = await self._load(tenant, spans, query.limits)
+            yield query.pieces(write(loaded))
 
     def bounds(self, plan: Limits) -> EngineLimits:
         """This process's bounds, lowered to the plan's."""
@@ -222,38 +280,6 @@ class Engine:
             concurrency_max=_lower(own.concurrency_max, plan.query_concurrency),
         )
 
-    async def _answer(
-        self,
-        tenant: UUID,
-        plan: Limits,
-        text: str,
-        steps: tuple[int, int, int],
-        *,
-        timeout_s: float | None,
-        lookback_ms: int | None,
-    ) -> Result:
-        expr = parse(text)
-        start_ms, end_ms, step_ms = steps
-        lookback = self.limits.lookback_ms if lookback_ms is None else lookback_ms
-        spans = promql.needed(expr, start_ms, end_ms, step_ms, lookback)
-        async with self.admitted(tenant, plan, timeout_s) as limits:
-            loaded = await self._load(tenant, spans, limits)
-            work = partial(
-                promql.evaluate,
-                expr,
-                dict(zip(spans, loaded, strict=True)),
-                start_ms,
-                end_ms,
-                max(step_ms, 1),
-                lookback,
-                limits,
-                text=text,
-                instant=step_ms == 0,
-            )
-            return await anyio.to_thread.run_sync(
-                work, limiter=self._threads, abandon_on_cancel=True
-            )
-
     async def _load(
         self, tenant: UUID, spans: Sequence[SelectorSpan], limits: QueryLimits
     ) -> list[Columns]:
@@ -263,18 +289,11 @@ class Engine:
         return loaded
 
 
-@contextlib.asynccontextmanager
-async def _in_time(bounds: EngineLimits, timeout_s: float | None) -> AsyncIterator[QueryLimits]:
-    """The block ends by the deadline; raises QueryTimeout."""
-    allowed_s = min(bounds.timeout_s, timeout_s or bounds.timeout_s)
-    deadline = Deadline(time.monotonic() + allowed_s)
-    try:
-        async with asyncio.timeout(allowed_s):
-            yield QueryLimits(bounds.samples_max, deadline.check)
-    except TimeoutError as exc:
-        raise QueryTimeout(timeout_s=allowed_s) from exc
-    finally:
-        deadline.canceled = True  # a thread that is still at work stops at its next check
+def shortened(warnings: Sequence[str]) -> list[str]:
+    """Each of them once, at most WARNINGS_MAX, and how many more there are."""
+    once = list(dict.fromkeys(warnings))
+    more = len(once) - WARNINGS_MAX
+    return [*once[:WARNINGS_MAX], f"and {more} more like these"] if more > 0 else once
 
 
 def _lower(own: int, planned: int | None) -> int:

@@ -5,9 +5,12 @@ ServiceError
 │   ├── InvalidParameter                    names the parameter and what was wrong with its value
 │   └── QuerySyntax                         the PromQL text does not parse; position in the text
 ├── QueryError                 execution    the query is well formed and cannot be answered
-│   └── TooManySamples                      it would load more samples than the tenant may
+│   ├── TooManySamples                      it would load more samples than the tenant may
+│   └── AnswerTooLarge                      its answer would have more bytes than one may have
 ├── TooManyQueries             rate_limited the tenant's queries in flight are at their limit
+├── SamplesHeld                unavailable  the process holds as many samples as it may
 ├── QueryTimeout               timeout      the deadline passed
+│   └── QueueTimeout                        while it waited for its first turn to compute
 ├── QueryCanceled              canceled     the client went away
 ├── NotFound                   not_found    no such route or rule group
 ├── DatabaseUnavailable        unavailable  Postgres does not answer (chassis/database.py)
@@ -60,20 +63,42 @@ class TooManySamples(QueryError):
     """Query processing would load too many samples into memory in query execution"""
 
 
+class AnswerTooLarge(QueryError):
+    """The answer is too large: narrow the selector, raise the step or set `limit`"""
+
+
 class TooManyQueries(ServiceError):
-    """Too many queries of this tenant are running"""
+    """The tenant has too many queries; facts: `reason`, `running`, `limit`, maybe `waiting`."""
 
     kind: ClassVar[Kind] = Kind.RATE_LIMITED
 
+    def describe(self) -> str:
+        """`query timed out in query queue …`, as Prometheus says it."""
+        waiting = f"{self.facts['waiting']} wait, " if "waiting" in self.facts else ""
+        return (
+            f"{self.facts['reason']}: of this tenant {self.facts['running']} queries run, "
+            f"{waiting}the limit is {self.facts['limit']}"
+        )
+
+
+class SamplesHeld(ServiceError):
+    """Query processing would load too many samples into memory of this process"""
+
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+
 
 class QueryTimeout(ServiceError):
-    """The query timed out"""
+    """query timed out in expression evaluation"""
 
     kind: ClassVar[Kind] = Kind.TIMEOUT
 
 
+class QueueTimeout(QueryTimeout):
+    """query timed out in query queue"""
+
+
 class QueryCanceled(ServiceError):
-    """The query was canceled because its client went away"""
+    """query was canceled in expression evaluation: its client went away"""
 
     kind: ClassVar[Kind] = Kind.CANCELED
 

@@ -8,10 +8,11 @@ Times are int64 milliseconds since the epoch. Arrays are read-only by convention
 another value makes another array. Imports none of our modules.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import Protocol, TypeVar
 
 import numpy as np
 import re2
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+T = TypeVar("T")
 
 Labels = Mapping[str, str]
 """Label names to values, `__name__` included; no empty value; never changed once made."""
@@ -39,7 +41,7 @@ class MatchOp(StrEnum):
     NOT_REGEX = "!~"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=64)  # each may grow to the 8 MiB that RE2 allows; compiling takes microseconds
 def compile_regex(pattern: str) -> re2._Regexp:
     """The RE2 program of `pattern`, matched against the whole value, `.` matching newlines.
 
@@ -167,13 +169,34 @@ class Result:
     infos: tuple[str, ...] = ()
 
 
+class Run(Protocol):
+    """Computes in a thread what would hold up the event loop."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """What `work` returns or raises."""
+
+
+async def run_here(work: Callable[[], T], /) -> T:
+    """A `Run` without a thread: for a caller that has nothing else to do."""
+    return work()
+
+
 @dataclass(frozen=True, slots=True)
 class QueryLimits:
-    """Bounds of one evaluation.
+    """Bounds of one query.
 
     samples_max: samples loaded plus values held at once, over which the query is refused.
-    checkpoint: called between steps of the evaluation; raises when the query should end.
+    answer_bytes_max: bytes of its answer, over which it is refused.
+    checkpoint: called where the work can stop; raises when the query should end.
+    reserve: called with the samples' worth of memory (16 bytes each) that the query is about to
+    hold in all; raises where the process has no room for them.
+    run: where the work is done.
+    warn: told why the answer is partial; where it is None, a partial answer is an error.
     """
 
     samples_max: int = 50_000_000
+    answer_bytes_max: int = 128 * 1024 * 1024
     checkpoint: Callable[[], None] = lambda: None
+    reserve: Callable[[int], None] = lambda _: None
+    run: Run = run_here
+    warn: Callable[[str], None] | None = None

@@ -1,5 +1,6 @@
 """Each environment name this service reads: type, default, unit and why."""
 
+import os
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -25,12 +26,19 @@ class Settings(ServiceSettings):
     """Longest a query may run. At most 120: dropped batches outlive a reader by 15 minutes only."""
     query_samples_max: Annotated[int, Field(gt=0)] = 50_000_000
     """Samples one query may load (16 bytes each), where the plan does not set a lower limit."""
+    samples_held_max: Annotated[int, Field(gt=0)] = 70_000_000
+    """Samples that all queries of this process hold at once; one tenant three quarters of it."""
+    answer_bytes_max: Annotated[int, Field(gt=0)] = 128 * MIB
+    """Bytes of one answer; an export has no such bound, because it is never whole in memory."""
     query_concurrency: Annotated[int, Field(gt=0)] = 20
     """Queries of one tenant in flight, where the plan does not set a lower limit."""
-    query_threads: Annotated[int, Field(gt=0)] = 4
-    """Queries evaluated at once by this process, over all tenants; kernels release the GIL."""
+    query_queue: Annotated[int, Field(ge=0)] = 100
+    """Queries of one tenant that may wait for others of it; more are refused at once."""
+    query_threads: Annotated[int, Field(gt=0)] = min(4, len(os.sched_getaffinity(0)) + 1)
+    """Queries evaluated at once by this process, of one tenant all but one: it can use every core.
+    More would only wait for each other's Python, and the event loop for theirs."""
     queue_timeout_s: Annotated[float, Field(gt=0)] = 10.0
-    """Longest a query waits for its turn before it is refused."""
+    """Longest a query waits for a slot of its tenant, then for a thread, before it is refused."""
     lookback_s: Annotated[float, Field(gt=0)] = 300.0
     """How old the newest sample may be to count as current."""
     head_bytes_max: Annotated[int, Field(gt=0)] = 512 * MIB

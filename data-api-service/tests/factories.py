@@ -4,8 +4,10 @@ It shares no code with data-ingest-service, so that the tests hold the reader ag
 """
 
 import hashlib
+import io
 import struct
 import uuid
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -57,7 +59,9 @@ CREATE TABLE metrics.block (
   object_key    text   NOT NULL UNIQUE,
   created_at    timestamptz NOT NULL DEFAULT now(),
   replaced_by   bigint NULL,
-  replaced_at   timestamptz NULL);
+  replaced_at   timestamptz NULL,
+  tail_sha256   bytea NULL,
+  quarantined_at timestamptz NULL);
 CREATE INDEX block_live ON metrics.block (tenant_id, min_ts, max_ts) WHERE replaced_by IS NULL;
 CREATE SEQUENCE metrics.compaction_run_seq AS bigint;
 CREATE TABLE metrics.metadata (tenant_id uuid, metric_name text, type text NOT NULL,
@@ -115,8 +119,11 @@ def scaled_deltas(values: Sequence[float]) -> tuple[int, list[int]] | None:
 
 def write_block(
     path: Path, tenant: uuid.UUID, samples: Sequence[Sample], *, chunk: int = 8192, group: int = 512
-) -> None:
-    """docs/formats/block.md: chunks sorted by series and time; of equal keys the last one stays."""
+) -> bytes:
+    """docs/formats/block.md: chunks sorted by series and time; of equal keys the last one stays.
+
+    The digest of the tail.
+    """
     latest = {(series_id, ts): value for series_id, ts, value in samples}
     series: dict[int, list[tuple[int, float]]] = {}
     for (series_id, ts), value in sorted(latest.items(), key=lambda one: one[0]):
@@ -138,18 +145,11 @@ def write_block(
                     "values": values if scaled is None else None,
                 }
             )
-    table = pa.Table.from_pylist(rows, BLOCK_SCHEMA).replace_schema_metadata(
-        {
-            "cloudopshub.format": "block/1",
-            "cloudopshub.tenant": str(tenant),
-            "cloudopshub.resolution_ms": "0",
-        }
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(
-        table,
-        path,
-        row_group_size=group,
+    table = pa.Table.from_pylist(rows, BLOCK_SCHEMA)
+    sink = io.BytesIO()
+    writer = pq.ParquetWriter(
+        sink,
+        BLOCK_SCHEMA,
         compression="zstd",
         compression_level=3,
         use_dictionary=False,
@@ -160,6 +160,22 @@ def write_block(
             "values.list.element": "BYTE_STREAM_SPLIT",
         },
     )
+    writer.write_table(table, row_group_size=group)
+    body = sink.getvalue()
+    sums = [zlib.crc32(body[at : at + 65_536]) for at in range(0, len(body), 65_536)]
+    writer.add_key_value_metadata(
+        {
+            "cloudopshub.format": "block/1",
+            "cloudopshub.tenant": str(tenant),
+            "cloudopshub.resolution_ms": "0",
+            "cloudopshub.body_bytes": str(len(body)),
+            "cloudopshub.crc32": "".join(f"{one:08x}" for one in sums),
+        }
+    )
+    writer.close()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(sink.getvalue())
+    return hashlib.sha256(sink.getvalue()[len(body) :]).digest()
 
 
 def labels_hash(labels: Mapping[str, str]) -> bytes:
@@ -218,12 +234,12 @@ class Ingest:
     ) -> int:
         """A block object, then its row; its id."""
         key = f"{tenant}/2026-01-01/{uuid.uuid4()}.parquet"
-        write_block(self.objects / key, tenant, samples, **layout)
+        digest = write_block(self.objects / key, tenant, samples, **layout)
         times = [ts for _, ts, _ in samples]
         return await self.connection.fetchval(
             """INSERT INTO metrics.block (tenant_id, run_id, precedence, min_ts, max_ts, level,
-                 series, samples, bytes, object_key)
-               VALUES ($1, nextval('metrics.compaction_run_seq'), $2, $3, $4, 0, $5, $6, $7, $8)
+                 series, samples, bytes, object_key, tail_sha256)
+               VALUES ($1, nextval('metrics.compaction_run_seq'), $2, $3, $4, 0, $5, $6, $7, $8, $9)
                RETURNING block_id""",
             tenant,
             precedence,
@@ -233,6 +249,7 @@ class Ingest:
             len({sample[:2] for sample in samples}),
             (self.objects / key).stat().st_size,
             key,
+            digest,
         )
 
     async def compact(self, tenant: uuid.UUID) -> None:

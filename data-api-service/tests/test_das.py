@@ -239,7 +239,11 @@ def test_the_schema_is_that_of_the_service_that_owns_it():
             rf"CREATE TABLE metrics\.{table} \((.*?)\)\s*(?:;|\"\"\"|PARTITION)", sql, re.DOTALL
         )
         assert body is not None, table
-        return re.findall(rf"(?:^|,)\s*([a-z_]+)\s+(?:{TYPES})", body[1])
+        added = re.findall(rf"ALTER TABLE metrics\.{table}\s+ADD(.*?)\"\"\"", sql, re.DOTALL)
+        return [
+            *re.findall(rf"(?:^|,)\s*([a-z_0-9]+)\s+(?:{TYPES})", body[1]),
+            *(name for one in added for name in re.findall(r"COLUMN ([a-z_0-9]+)", one)),
+        ]
 
     for table in ("series", "batch", "block", "metadata"):
         assert columns(SCHEMA, table) == columns(text, table), table

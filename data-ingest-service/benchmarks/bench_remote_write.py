@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_ingest.labels import LabelRules, canonical
 from data_ingest.protocols import remote_write
+from data_ingest.store.packing import Write, pack_rows
 from data_ingest.store.series import KnownSeries
-from data_ingest.store.writer import Write, pack_rows
 
 BOUNDS = remote_write.Bounds(64 << 20, 1_000_000)
 TENANT = UUID(int=1)
@@ -91,7 +91,7 @@ def main() -> None:
             "snappy": partial(remote_write.decompress, body, 64 << 20),
             "decode (snappy, walk, hash)": partial(remote_write.decode, body, BOUNDS),
             "look up series, all known": partial(series.find, batch.keys, 1),
-            "pack (delta, shuffle, zstd 1)": partial(pack_rows, [write], None),
+            "pack (delta, shuffle, zstd 1)": partial(pack_rows, [write]),
         }
         for name, run in steps.items():
             us = cost(run, samples)
@@ -99,7 +99,7 @@ def main() -> None:
     rules = LabelRules(128, 1024, 8192)
     us = cost(lambda: [canonical(batch.labels_at(i), rules) for i in range(1_000)], 1_000, 1)
     print(f"{'labels of new series':34}{1_000:>9}{us:>9.1f}{1000 / us:>10.2f}")
-    print(f"payload: {len(pack_rows([write], None)[0][-1]) / samples:.2f} B/sample, random values")
+    print(f"payload: {len(pack_rows([write])[0][-1]) / samples:.2f} B/sample, random values")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import write
+from data_ingest.api import body, write
+from data_ingest.background.compaction_health import LATE_S, CompactionHealth
 from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
 from data_ingest.chassis.clock import Clock
@@ -74,8 +75,9 @@ def create_app(
         clock=clock.now_s,
     )
     objects = open_store(settings.object_store_url, DirectoryObjects, ArrowObjects)
+    compaction = CompactionHealth(settings.compaction_delay_s + LATE_S)
     background = Background(
-        settings, pipeline.ingest, identity.home_organisation, client, objects, clock
+        settings, pipeline.ingest, identity.home_organisation, client, objects, clock, compaction
     )
     drain = Drain()
 
@@ -85,11 +87,11 @@ def create_app(
     checks: Mapping[str, Callable[[], Awaitable[str]]] = {
         "postgres": lambda: _ping(database_url, writer)
     }
-    # Writes need no blocks, only compaction does; without ubs the keys known here still write.
+    # Writes need neither blocks nor compaction; without ubs the keys known here still write.
     partial: Mapping[str, Callable[[], Awaitable[str]]] = {
         "object_store": object_store,
         "user-billing-service": identity.check,
-    }
+    } | ({"compaction": compaction.check} if settings.background else {})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -118,9 +120,12 @@ def create_app(
     endpoint = write.RemoteWrite(
         identity,
         pipeline,
-        write.MemoryBudget(settings.inflight_bytes_max),
+        body.MemoryBudget(settings.inflight_bytes_max),
         Bounds(settings.decoded_bytes_max, settings.request_samples_max),
-        settings.body_bytes_max,
+        body_bytes_max=settings.body_bytes_max,
+        pace=body.Pace(
+            settings.body_timeout_s, settings.body_stretch_s, settings.body_bytes_per_s_min
+        ),
     )
     app.router.routes.extend(write.routes(endpoint))
     return app
@@ -134,6 +139,7 @@ def writer_bounds(settings: Settings) -> WriterBounds:
         flush_new_series_max=settings.flush_new_series_max,
         commit_timeout_s=settings.commit_timeout_s,
         reconnect_delay_s_max=settings.reconnect_delay_s_max,
+        active_window_s=settings.series_active_window_s,
     )
 
 

@@ -7,6 +7,7 @@ ServiceError
 │   ├── SamplesRefused     400  stored the valid rest, refused these; counts and first error
 │   ├── UnsupportedBody    415  another protocol version or encoding
 │   ├── BodyTooLarge       413  over a size limit, before or after decompression
+│   ├── SlowBody           503  the body did not arrive in time; senders come again
 │   └── RateLimited        429  the tenant's samples a second
 ├── StoreError
 │   ├── StoreUnavailable   503  Postgres does not answer, or not in time
@@ -57,6 +58,12 @@ class BodyTooLarge(WriteError):
     """The body is too large."""
 
     kind = Kind.TOO_LARGE
+
+
+class SlowBody(WriteError):
+    """The body arrived too slowly"""
+
+    kind = Kind.TIMEOUT
 
 
 class RateLimited(WriteError):

@@ -1,17 +1,22 @@
-"""What a tenant's plan and the clock allow: samples a second, and times that can be stored."""
+"""What may be stored: samples a second, times, and descriptions of metrics."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from data_ingest.model import I64
+from data_ingest.model import I64, MetricMetadata
 
 DAY_MS = 86_400_000
 CLOCK_STEP_S = 5.0
 """Requests that overtake one another differ by less."""
 TOO_OLD = "too_old"
 TOO_NEW = "too_far_in_future"
+METADATA_NOT_KEPT = "metadata_not_kept"
+METADATA_NAME_BYTES_MAX = 1024
+"""A name is in an index of Postgres, whose rows have at most 2,704 bytes."""
+METADATA_TEXT_MAX = 4096
 
 
 @dataclass(slots=True)
@@ -68,3 +73,15 @@ class TimeSpan:
         old, new = timestamps_ms < self.min_ms, timestamps_ms > self.max_ms
         counts = {TOO_OLD: int(old.sum()), TOO_NEW: int(new.sum())}
         return ~(old | new), {reason: count for reason, count in counts.items() if count}
+
+
+def storable_metadata(metadata: Sequence[MetricMetadata]) -> tuple[MetricMetadata, ...]:
+    """Those that Postgres can hold; help and unit are cut to METADATA_TEXT_MAX characters."""
+    return tuple(
+        one
+        if len(one.help) <= METADATA_TEXT_MAX and len(one.unit) <= METADATA_TEXT_MAX
+        else replace(one, help=one.help[:METADATA_TEXT_MAX], unit=one.unit[:METADATA_TEXT_MAX])
+        for one in metadata
+        if len(one.metric_name.encode()) <= METADATA_NAME_BYTES_MAX
+        and "\0" not in one.metric_name + one.help + one.unit
+    )

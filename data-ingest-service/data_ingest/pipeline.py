@@ -10,88 +10,35 @@ accepted + refused = received, whatever is killed when. A request that fails as 
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
 import anyio.to_thread
 import numpy as np
+import structlog
 from prometheus_client import Counter
 
 from data_ingest.chassis.identity import Limits
 from data_ingest.errors import InvalidLabels, RateLimited, StoreError, StoreRefused
 from data_ingest.labels import LabelRules, NewSeries, canonical
-from data_ingest.limits import TimeSpan, TokenBucket
-from data_ingest.model import I64, U64, Outcome, SampleBatch
+from data_ingest.limits import METADATA_NOT_KEPT, TimeSpan, TokenBucket, storable_metadata
+from data_ingest.model import I64, Outcome, SampleBatch
+from data_ingest.prepared import Prepared, Refusals, added
+from data_ingest.store.packing import Write
 from data_ingest.store.series import KnownSeries, SeriesCache
-from data_ingest.store.writer import Write, Writer
+from data_ingest.store.writer import Writer
 
 INVALID_LABELS = "invalid_labels"
-ACTIVE_SERIES = "active_series_limit"
 RATE_LIMITED = "rate_limited"
-STORE_REFUSED = "store_refused"
 BUCKETS_MAX = 100_000
 
+log = structlog.get_logger()
 SAMPLES = Counter(
     "cloudopshub_ingest_samples_total",
     "Samples received, by what became of them.",
     ["protocol", "outcome"],
 )
-
-
-@dataclass(slots=True)
-class Refusals:
-    """Samples that will not be stored, by reason, and why the first of them.
-
-    rows: by reason, the rows of `SampleBatch.keys` whose samples are still to be counted.
-    """
-
-    counts: dict[str, int]
-    first_error: str
-    rows: dict[str, list[int]] = field(default_factory=dict)
-
-    def add(self, counts: Mapping[str, int], why: str = "") -> None:
-        """Add `counts` (samples by reason) to the refusals."""
-        for reason, samples in counts.items():
-            self.counts[reason] = self.counts.get(reason, 0) + samples
-        self.first_error = self.first_error or why
-
-    def refuse_row(self, reason: str, row: int, why: str) -> None:
-        """All samples of this row are refused; they are counted later, all rows at once."""
-        self.rows.setdefault(reason, []).append(row)
-        self.first_error = self.first_error or why
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A decoded request with its series looked up: what is to be committed, and what is refused.
-
-    new_keys: (k, 2), the cache keys of new series; new_at: (k,), the index of each in `write.new`.
-    """
-
-    write: Write
-    new_keys: U64
-    new_at: I64
-    skipped: Mapping[str, int]
-    first_error: str
-
-    def without_samples(self, reason: str) -> "Prepared":
-        """The same request with all its samples refused: only the count is left to commit."""
-        write, nothing = self.write, slice(0, 0)
-        refused = dict(write.refused)
-        refused[reason] = refused.get(reason, 0) + write.samples
-        return replace(
-            self,
-            write=Write(
-                write.tenant,
-                write.series_ids[nothing],
-                write.timestamps_ms[nothing],
-                write.values[nothing],
-                refused=refused,
-            ),
-            new_keys=self.new_keys[nothing],
-            new_at=self.new_at[nothing],
-        )
 
 
 class Pipeline:
@@ -147,18 +94,17 @@ class Pipeline:
         if wait_s:
             prepared = prepared.without_samples(RATE_LIMITED)
         try:
-            await self._commit(prepared, series, now_s, store_epoch)
-        except StoreRefused as refusal:
-            prepared = replace(prepared.without_samples(STORE_REFUSED), first_error=str(refusal))
-            await self._commit(prepared, series, now_s, store_epoch)
+            outcome = await self._commit(prepared, series, now_s, store_epoch)
         except StoreError:
             if prepared.write.samples and (bucket := self._buckets.get(tenant)):
                 bucket.give_back(prepared.write.samples)
             raise
-        outcome = Outcome(
-            prepared.write.samples, prepared.write.refused, prepared.skipped, prepared.first_error
-        )
+        over = prepared.write.samples - outcome.accepted
+        if over and (bucket := self._buckets.get(tenant)):
+            bucket.give_back(over)
         _count(protocol, outcome)
+        if not_kept := outcome.skipped.get(METADATA_NOT_KEPT):
+            log.warning("metadata_not_kept", tenant=str(tenant), descriptions=not_kept)
         if wait_s:
             raise RateLimited(
                 samples=outcome.refused_total,
@@ -197,11 +143,7 @@ class Pipeline:
         new: list[NewSeries] = []
         new_rows: list[int] = []
         if unknown and timestamps_ms.size:
-            room = None
-            if limits.active_series is not None:
-                active = series.active(_minute(now_s), self._active_minutes)
-                room = limits.active_series - active
-            new, new_rows = self._new_series(batch, row_ids, series_of, room, refusals)
+            new, new_rows = self._new_series(batch, row_ids, series_of, refusals)
         series_ids = row_ids[series_of]
         if refusals.rows:
             for reason, rows in refusals.rows.items():
@@ -212,11 +154,27 @@ class Pipeline:
                 timestamps_ms[valid],
                 values[valid],
             )
+        metadata, skipped = storable_metadata(batch.metadata), batch.skipped
+        if not_kept := len(batch.metadata) - len(metadata):
+            skipped = added(skipped, METADATA_NOT_KEPT, not_kept)
+        active_ids = None
+        if limits.active_series is not None and timestamps_ms.size:
+            active_ids = series.active_ids(_minute(now_s), self._active_minutes)
         return Prepared(
-            Write(tenant, series_ids, timestamps_ms, values, new, refusals.counts, batch.metadata),
+            Write(
+                tenant,
+                series_ids,
+                timestamps_ms,
+                values,
+                new,
+                refusals.counts,
+                metadata,
+                limits.active_series,
+                active_ids,
+            ),
             new_keys=batch.keys[new_rows],
             new_at=-1 - row_ids[new_rows],
-            skipped=batch.skipped,
+            skipped=skipped,
             first_error=refusals.first_error,
         )
 
@@ -225,13 +183,12 @@ class Pipeline:
         batch: SampleBatch,
         row_ids: I64,
         series_of: I64,
-        room: int | None,
         refusals: Refusals,
     ) -> tuple[list[NewSeries], list[int]]:
         """The series that are not in the cache, each once, and the rows of `batch.keys` with them.
 
         In `row_ids` these rows get -1 - (index into the new series); refused rows, and rows without
-        samples, stay 0. room: how many new series the plan allows; None for any number.
+        samples, stay 0.
         """
         in_use = np.zeros(len(row_ids), bool)
         in_use[series_of] = True
@@ -246,13 +203,6 @@ class Pipeline:
                 continue
             index = index_of.get(series.labels_hash)
             if index is None:
-                if room is not None and len(new) >= room:
-                    refusals.refuse_row(
-                        ACTIVE_SERIES,
-                        row,
-                        f"the plan's active series are used up: {series.labels_json[:200]}",
-                    )
-                    continue
                 index = index_of[series.labels_hash] = len(new)
                 new.append(series)
             row_ids[row] = -1 - index
@@ -279,27 +229,44 @@ class Pipeline:
 
     async def _commit(
         self, prepared: Prepared, series: KnownSeries, now_s: float, store_epoch: int
-    ) -> None:
-        write = prepared.write
-        if not (write.samples or write.refused or write.metadata):
-            return
-        if len(write.new) > self._writer.new_series_max:
-            write, new_ids = await self._register_series(write, store_epoch)
-            await self._writer.commit(write, store_epoch)
-        else:
-            new_ids = await self._writer.commit(write, store_epoch)
-        if prepared.new_at.size:
+    ) -> Outcome:
+        """As `_commit_whole`, for as much as Postgres takes: metadata goes first, then samples."""
+        while True:
+            try:
+                return await self._commit_whole(prepared, series, now_s, store_epoch)
+            except StoreRefused as refusal:
+                if not (prepared.write.samples or prepared.write.metadata):
+                    raise
+                prepared = prepared.with_less(refusal)
+
+    async def _commit_whole(
+        self, prepared: Prepared, series: KnownSeries, now_s: float, store_epoch: int
+    ) -> Outcome:
+        """What became of the samples; the series that have a row now are known from here on."""
+        write, new_ids = prepared.write, np.empty(0, np.int64)
+        if write.samples or write.refused or write.metadata:
+            if len(write.new) > self._writer.new_series_max:
+                new_ids = await self._register_series(write, store_epoch)
+                await self._writer.commit(write.resolved(new_ids), store_epoch)
+            else:
+                new_ids = await self._writer.commit(write, store_epoch)
+        ids = new_ids[prepared.new_at]
+        if (has_row := ids != 0).any():
             # Only now: with an id in the cache whose row has not committed, samples would be
             # acknowledged without their series.
-            ids = new_ids[prepared.new_at]
             rows_max = self._series.rows_max
             await anyio.to_thread.run_sync(
-                series.learn, prepared.new_keys, ids, _minute(now_s), rows_max
+                series.learn, prepared.new_keys[has_row], ids[has_row], _minute(now_s), rows_max
             )
             self._series.enforce_budget(write.tenant)
+        stored, first_error = write.resolved(new_ids), prepared.first_error
+        if not has_row.all() and not first_error:
+            labels = write.new[int(np.flatnonzero(new_ids == 0)[0])].labels_json[:200]
+            first_error = f"the plan's active series are used up: {labels}"
+        return Outcome(stored.samples, stored.refused, prepared.skipped, first_error)
 
-    async def _register_series(self, write: Write, store_epoch: int) -> tuple[Write, I64]:
-        """The same write with the ids of its new series, and these ids; the series are committed.
+    async def _register_series(self, write: Write, store_epoch: int) -> I64:
+        """The ids of the new series, as of `Writer.commit`; the series are committed.
 
         In transactions of the usual size: one with all of them would delay every other sender, or
         time out at each try. Should the rest fail, series without samples do no harm, and the next
@@ -316,13 +283,10 @@ class Pipeline:
                 new=write.new[i : i + at_once],
                 refused={},
                 metadata=(),
+                active_ids=None,
             )
             ids.append(await self._writer.commit(part, store_epoch))
-        new_ids = np.concatenate(ids)
-        is_new = write.series_ids < 0
-        series_ids = write.series_ids.copy()
-        series_ids[is_new] = new_ids[-1 - series_ids[is_new]]
-        return replace(write, series_ids=series_ids, new=()), new_ids
+        return np.concatenate(ids)
 
 
 def _minute(now_s: float) -> int:

@@ -31,6 +31,11 @@ class Settings(ServiceSettings):
 
     # One request. Generous, because a 413 is a 4xx and senders drop what it refused.
     body_bytes_max: Annotated[int, Field(gt=0)] = 32 * MIB
+    # A body arrives whole in this time (senders give up after 30 s), and so many bytes a second in
+    # each stretch of it.
+    body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    body_stretch_s: Annotated[float, Field(gt=0)] = 10.0
+    body_bytes_per_s_min: Annotated[int, Field(gt=0)] = 1024
     decoded_bytes_max: Annotated[int, Field(gt=0)] = 64 * MIB
     request_samples_max: Annotated[int, Field(gt=0)] = 1_000_000
     future_ms_max: Annotated[int, Field(ge=0)] = 600_000
@@ -39,7 +44,8 @@ class Settings(ServiceSettings):
     label_name_bytes_max: Annotated[int, Field(gt=0)] = 1024
     label_value_bytes_max: Annotated[int, Field(gt=0)] = 8192
 
-    # All requests together: beyond these the answer is 503, so memory has a bound.
+    # All requests together: beyond these the answer is 503, so memory has a bound. Of the first, a
+    # tenant's requests take at most half (api/body.py).
     inflight_bytes_max: Annotated[int, Field(gt=0)] = 256 * MIB
     queue_samples_max: Annotated[int, Field(gt=0)] = 2_000_000
     # One flush: batches near 50,000 samples cost least (ADR 0001).

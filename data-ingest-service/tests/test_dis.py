@@ -166,7 +166,7 @@ def test_from_a_sample_to_a_stop(service):
     """It answers its probes, stores what a key with metrics:write sends, and stops on SIGTERM."""
     assert httpx.get(f"{service.url}/health").json() == {"status": "ok"}
     checks = httpx.get(f"{service.url}/ready").json()["checks"]
-    assert set(checks) >= {"postgres", "object_store"}
+    assert set(checks) >= {"postgres", "object_store", "compaction"}
     at = now_ms()
     answer = service.write(request((at, 41.5)))
     assert (answer.status_code, answer.content) == (204, b"")

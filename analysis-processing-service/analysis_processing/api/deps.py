@@ -1,15 +1,20 @@
 """What routes ask for, as Annotated aliases."""
 
+import json
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from analysis_processing.chassis.identity import IdentityClient, Principal
 from analysis_processing.chassis.probes import Drain
+from analysis_processing.errors import BodyTooLarge, InvalidJob
 from analysis_processing.jobs.claims import TimeOf
 from analysis_processing.settings import Settings
+
+BODY_BYTES_MAX: Final = 128 * 1024
+"""Above the longest query with each character escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +53,19 @@ async def analyst(request: Request, held: ServicesDep) -> Principal:
 
 Reader = Annotated[Principal, Depends(reader)]
 Analyst = Annotated[Principal, Depends(analyst)]
+
+
+async def posted_json(request: Request, _: Analyst) -> Any:
+    """The body, read only after its sender is known. Raises BodyTooLarge, InvalidJob."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > BODY_BYTES_MAX:
+            raise BodyTooLarge(limit_bytes=BODY_BYTES_MAX)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidJob(detail="the body is not JSON") from exc
+
+
+PostedJson = Annotated[Any, Depends(posted_json)]

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from prometheus_client import Counter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis_processing.analyses import resolved_params
-from analysis_processing.api.deps import Analyst, Reader, Services, ServicesDep
+from analysis_processing.api.deps import Analyst, PostedJson, Reader, Services, ServicesDep
 from analysis_processing.errors import InvalidJob, JobNotFound, TooManySteps
 from analysis_processing.jobs import columns, repository
 from analysis_processing.jobs.database import transaction
@@ -38,6 +39,23 @@ class Submission(BaseModel):
     end_ms: int = Field(ge=0, le=EPOCH_MS_MAX)
     step_ms: int = Field(ge=1_000, le=86_400_000)
     params: dict[str, Any] = Field(default_factory=dict)
+
+
+def submission(posted: PostedJson) -> Submission:
+    """The body of a submit; raises RequestValidationError."""
+    try:
+        return Submission.model_validate(posted)
+    except ValidationError as exc:
+        faults = [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
+        raise RequestValidationError(faults) from exc
+
+
+SUBMIT_DOCUMENT = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": Submission.model_json_schema()}},
+    }
+}
 
 
 def job_id(text: str) -> UUID:
@@ -70,9 +88,12 @@ def checked(asked: Submission, now: datetime, steps_max: int) -> Request:
     return request
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, openapi_extra=SUBMIT_DOCUMENT)
 def submit(
-    asked: Submission, caller: Analyst, held: ServicesDep, answer: Response
+    asked: Annotated[Submission, Depends(submission)],
+    caller: Analyst,
+    held: ServicesDep,
+    answer: Response,
 ) -> dict[str, Any]:
     """202 and a new job, or 200 and the job that asks the same already."""
     with transaction(held.engine) as db:

@@ -20,6 +20,8 @@ WINDOW_STEPS_MAX = 11_000
 WINDOW_STEPS_MIN = 50
 FIRST_WINDOW_STEPS = 500
 ANSWER_POINTS = 200_000
+PROMQL = "PromQL "
+"""How warnings about the query begin; any other is about missing samples, as of a corrupt block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ class DataApi:
                 raise Refused(
                     service=self.door.service, detail=f"a {data['resultType']}, no matrix"
                 )
+            partial = [one for one in said.get("warnings", ()) if not one.startswith(PROMQL)]
+            if partial:
+                raise Refused(service=self.door.service, detail=f"a partial answer: {partial[0]}")
             return [sampled(series) for series in data["result"] if series.get("values")]
         except (ValueError, KeyError, TypeError) as exc:
             shown = body[:80].decode(errors="replace")

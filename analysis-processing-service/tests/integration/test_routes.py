@@ -182,7 +182,31 @@ def test_a_bad_submit_says_what_is_wrong(call, changed, status, words):
     assert words in answer.json()["error"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+@pytest.mark.parametrize(
+    ("key", "status", "read"), [(None, 401, 0), ("r", 403, 0), ("a", 413, 3)], ids=str
+)
+def test_a_long_body_is_not_kept(call, key, status, read):
+    """A body is read only when its sender may submit, and no further than a job can be long."""
+    pieces = 0
+
+    async def long():
+        nonlocal pieces
+        while pieces < 40:
+            pieces += 1
+            yield b" " * 60_000
+
+    answer = call("POST", "/api/v1/jobs", key, content=long())
+    assert (answer.status_code, pieces) == (status, read)
+
+
+def test_the_document_tells_the_body_of_a_submit(app):
+    """OpenAPI has the fields of the body, though it is read by hand."""
+    submit = app.openapi()["paths"]["/api/v1/jobs"]["post"]
+    schema = submit["requestBody"]["content"]["application/json"]["schema"]
+    assert schema["properties"].keys() == {*ASKED, "params"}
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b"null", b"[" * 100_000])
 def test_garbage_is_bad_data(call, body):
     """Bytes that are no submission are refused, never a crash."""
     assert call("POST", "/api/v1/jobs", "a", content=body).status_code == 400

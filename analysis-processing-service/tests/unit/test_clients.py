@@ -150,11 +150,12 @@ def test_an_answer_is_not_asked_for_twice():
         b"[]",
         b'{"data":{"resultType":"vector","result":[]}}',
         b'{"data":{"resultType":"matrix","result":[{"values":[[1]]}]}}',
+        b'{"data":{"resultType":"matrix","result":[]},"warnings":["PromQL x","block y"]}',
     ],
-    ids=["html", "list", "vector", "torn"],
+    ids=["html", "list", "vector", "torn", "partial"],
 )
-def test_what_is_no_matrix_is_refused(body):
-    """Any bytes from a neighbour are a matrix or a clear error."""
+def test_what_is_no_whole_matrix_is_refused(body):
+    """Any bytes from a neighbour are a whole matrix or a clear error."""
     fakes = Neighbours()
     fakes.refuse["/api/v1/query_range"] = [httpx.Response(200, content=body)]
 

@@ -1,11 +1,16 @@
 """What routes are given: caller, engine, time, parameters; and work that ends with its client."""
 
-from collections.abc import Coroutine
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
 import anyio
-from fastapi import Depends, Request
+import structlog
+from fastapi import Depends, Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from data_api.api.params import Params
 from data_api.chassis.clock import Clock
@@ -17,6 +22,10 @@ from data_api.errors import BodyTooLarge, QueryCanceled
 T = TypeVar("T")
 FORM: Final = "application/x-www-form-urlencoded"
 BODY_BYTES_MAX: Final = 1024 * 1024
+PIECE_BYTES: Final = 256 * 1024
+PIECE_S_MAX: Final = 60.0
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +50,12 @@ async def reader(request: Request) -> Principal:
     return principal
 
 
-def _engine(request: Request) -> Engine:
+# Coroutines, because FastAPI sends plain functions through a thread.
+async def _engine(request: Request) -> Engine:
     return _services(request).engine
 
 
-def _now_ms(request: Request) -> int:
+async def _now_ms(request: Request) -> int:
     return _services(request).clock.now_ms()
 
 
@@ -55,10 +65,13 @@ async def _params(request: Request, _: Annotated[Principal, Depends(reader)]) ->
     if request.method != "POST" or not request.headers.get("content-type", "").startswith(FORM):
         return Params.parse(query)
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > BODY_BYTES_MAX:
-            raise BodyTooLarge(limit_bytes=BODY_BYTES_MAX)
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > BODY_BYTES_MAX:
+                raise BodyTooLarge(limit_bytes=BODY_BYTES_MAX)
+    except ClientDisconnect as exc:
+        raise QueryCanceled from exc
     return Params.parse(bytes(body), query)
 
 
@@ -88,9 +101,57 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         except Exception as exc:  # noqa: BLE001 - it leaves the group below, not wrapped in a group
             failure = exc
         group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    if not results:
-        assert has_left
-        raise QueryCanceled
-    return results[0]
+    if results:
+        return results[0]
+    if has_left:  # whatever else its cancellation led to
+        raise QueryCanceled from failure
+    assert failure is not None
+    raise failure
+
+
+class Held(Response):
+    """What a query answers, made while its client is there and held until it is sent.
+
+    The query keeps its slot and its memory until the last byte is handed over, so clients that
+    read slowly hold what their tenant may hold and no more. What fails before the first byte is
+    answered like any other failure.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        opened: AbstractAsyncContextManager[list[bytes] | AsyncIterator[bytes]],
+        media_type: str = "application/json",
+    ) -> None:
+        super().__init__(media_type=media_type)
+        self._request = request
+        self._opened = opened
+
+    async def __call__(self, _: Scope, _receive: Receive, send: Send) -> None:
+        """Makes the answer, then sends it in pieces, each within PIECE_S_MAX."""
+        async with AsyncExitStack() as stack:
+            opening = stack.enter_async_context(self._opened)
+            body = await while_connected(self._request, opening)
+            del self.headers["content-length"]
+            if isinstance(body, list):
+                self.headers["content-length"] = str(sum(map(len, body)))
+            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            await send(start)
+            try:
+                async for piece in _joined(body) if isinstance(body, list) else body:
+                    async with asyncio.timeout(PIECE_S_MAX):
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
+            except TimeoutError:
+                log.warning("answer_not_read", piece_s_max=PIECE_S_MAX)
+                return  # without an end: the server closes the connection
+            await send({"type": "http.response.body", "body": b""})
+
+
+async def _joined(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in pieces of about PIECE_BYTES."""
+    first, size = 0, 0
+    for end, piece in enumerate(pieces, 1):
+        size += len(piece)
+        if size >= PIECE_BYTES or end == len(pieces):
+            yield b"".join(pieces[first:end])
+            first, size = end, 0

@@ -7,23 +7,22 @@ Arrow IPC keeps every bit, one row a series: `metric` (map), `timestamp_ms` (lis
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from itertools import chain, pairwise
 from typing import Final
 
 import numpy as np
 import orjson
 import pyarrow as pa
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
-from starlette.concurrency import iterate_in_threadpool
-from starlette.types import Receive, Scope, Send
 
-from data_api.api.deps import Caller, EngineDep, Query, while_connected
+from data_api.api.deps import PIECE_BYTES, Caller, EngineDep, Held, Query
 from data_api.api.params import TIME_MS_MAX
 from data_api.api.rendering import labels_json, value_tokens
 from data_api.api.routing import readable
 from data_api.errors import InvalidParameter
-from data_api.model import Columns, SelectorSpan
+from data_api.model import F64, I64, Columns
+
+RUN_SAMPLES: Final = 10_000  # written at once: text of a few hundred KB
 
 routes = APIRouter(tags=["export"])
 
@@ -35,72 +34,78 @@ async def export(request: Request, caller: Caller, params: Query, engine: Engine
     if kind not in FORMATS:
         raise InvalidParameter(name="format", reason=f"it must be one of {', '.join(FORMATS)}")
     media_type, write = FORMATS[kind]
-    start_ms, end_ms = params.span() or (-TIME_MS_MAX, TIME_MS_MAX)
-    spans = [
-        SelectorSpan(matchers, start_ms - 1, end_ms) for matchers in params.selectors(required=True)
-    ]
-    opened = engine.exported(caller.tenant, caller.limits, spans)
-    return _Export(request, opened, write, media_type)
+    span = params.span() or (-TIME_MS_MAX, TIME_MS_MAX)
+    opened = engine.exported(
+        caller.tenant, caller.limits, params.selectors(required=True), span, write
+    )
+    return Held(request, opened, media_type)
 
 
-class _Export(StreamingResponse):
-    """Loads, then streams.
+def _runs(part: Columns) -> Iterator[tuple[int, int, int]]:
+    """(row, start, end) of at most RUN_SAMPLES samples of one series each, in order."""
+    for row in range(len(part.labels)):
+        end = int(part.offsets[row + 1])
+        for start in range(int(part.offsets[row]), end, RUN_SAMPLES):
+            yield row, start, min(start + RUN_SAMPLES, end)
 
-    The query keeps its slot until the last byte is sent, because its samples are in memory until
-    then: so clients that read slowly cannot fill it.
-    """
 
-    def __init__(
-        self,
-        request: Request,
-        opened: AbstractAsyncContextManager[list[Columns]],
-        write: "Writer",
-        media_type: str,
-    ) -> None:
-        super().__init__(iter(()), media_type=media_type)
-        self._request = request
-        self._opened = opened
-        self._write = write
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What fails before the first byte is answered like any other failure."""
-        async with AsyncExitStack() as stack:
-            opening = stack.enter_async_context(self._opened)
-            columns = await while_connected(self._request, opening)
-            self.body_iterator = iterate_in_threadpool(self._write(columns))
-            await super().__call__(scope, receive, send)
+def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of at least PIECE_BYTES: each is computed in a turn of its own."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= PIECE_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
 
 
 def _ndjson(columns: list[Columns]) -> Iterator[bytes]:
-    for part in columns:
-        for row, labels in enumerate(part.labels):
-            start, end = int(part.offsets[row]), int(part.offsets[row + 1])
-            tokens = value_tokens(part.values[start:end])
-            for at in np.flatnonzero(~np.isfinite(part.values[start:end])).tolist():
-                value = part.values[start + at]
-                tokens[at] = (
-                    b"null" if math.isnan(value) else b'"Infinity"' if value > 0 else b'"-Infinity"'
-                )
-            times = orjson.dumps(part.timestamps_ms[start:end], option=orjson.OPT_SERIALIZE_NUMPY)
-            yield b'{"metric":%b,"values":[%b],"timestamps":%b}\n' % (
-                labels_json(labels),
-                b",".join(tokens),
-                times,
+    return _joined(piece for part in columns for piece in _lines(part))
+
+
+def _lines(part: Columns) -> Iterator[bytes]:
+    for row, labels in enumerate(part.labels):
+        begin, stop = int(part.offsets[row]), int(part.offsets[row + 1])
+        yield b'{"metric":%b,"values":[' % labels_json(labels)
+        for start in range(begin, stop, RUN_SAMPLES):
+            yield b"," * (start > begin) + b",".join(
+                _json_tokens(part.values[start : min(start + RUN_SAMPLES, stop)])
             )
+        yield b'],"timestamps":['
+        for start in range(begin, stop, RUN_SAMPLES):
+            times = part.timestamps_ms[start : min(start + RUN_SAMPLES, stop)]
+            text = orjson.dumps(times, option=orjson.OPT_SERIALIZE_NUMPY)
+            yield b"," * (start > begin) + text[1:-1]
+        yield b"]}\n"
+
+
+def _json_tokens(values: F64) -> list[bytes]:
+    tokens = value_tokens(values)
+    for at in np.flatnonzero(~np.isfinite(values)).tolist():
+        value = values[at]
+        tokens[at] = (
+            b"null" if math.isnan(value) else b'"Infinity"' if value > 0 else b'"-Infinity"'
+        )
+    return tokens
 
 
 def _csv(columns: list[Columns]) -> Iterator[bytes]:
-    yield b"metric,timestamp_ms,value\n"
-    for part in columns:
-        for row, labels in enumerate(part.labels):
-            start, end = int(part.offsets[row]), int(part.offsets[row + 1])
-            metric = b'"%b"' % labels_json(labels).replace(b'"', b'""')
-            times = part.timestamps_ms[start:end].tolist()
-            tokens = value_tokens(part.values[start:end])
-            yield b"".join(
-                b"%b,%d,%b\n" % (metric, time_ms, token)
-                for time_ms, token in zip(times, tokens, strict=True)
-            )
+    return _joined(chain([b"metric,timestamp_ms,value\n"], *map(_csv_lines, columns)))
+
+
+def _csv_lines(part: Columns) -> Iterator[bytes]:
+    for row, start, end in _runs(part):
+        metric = b'"%b"' % labels_json(part.labels[row]).replace(b'"', b'""')
+        times = part.timestamps_ms[start:end].tolist()
+        tokens = value_tokens(part.values[start:end])
+        yield b"".join(
+            b"%b,%d,%b\n" % (metric, time_ms, token)
+            for time_ms, token in zip(times, tokens, strict=True)
+        )
 
 
 SCHEMA: Final = pa.schema(
@@ -112,23 +117,55 @@ SCHEMA: Final = pa.schema(
 )
 
 
+class _Sink:
+    """A file for Arrow's writer that gives back what was written."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write(self, piece: pa.Buffer | bytes) -> int:
+        """Keeps a copy of `piece`."""
+        self._pieces.append(bytes(piece))
+        return len(self._pieces[-1])
+
+    def flush(self) -> None:
+        """Nothing is buffered elsewhere."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def taken(self) -> bytes:
+        """What was written since the last call."""
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
 def _arrow(columns: list[Columns]) -> Iterator[bytes]:
-    """One row a series, as a stream of record batches."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+    """One row a series, as a stream of record batches of some RUN_SAMPLES samples each."""
+    sink = _Sink()
+    with pa.ipc.new_stream(pa.PythonFile(sink, "w"), SCHEMA) as writer:
         for part in columns:
-            offsets = pa.array(part.offsets.astype(np.int32))
-            writer.write_batch(
-                pa.record_batch(
-                    [
-                        pa.array([list(labels.items()) for labels in part.labels], SCHEMA[0].type),
-                        pa.ListArray.from_arrays(offsets, pa.array(part.timestamps_ms)),
-                        pa.ListArray.from_arrays(offsets, pa.array(part.values)),
-                    ],
-                    schema=SCHEMA,
-                )
-            )
-    yield sink.getvalue().to_pybytes()
+            for first, last in _row_groups(part.offsets):
+                offsets = part.offsets[first : last + 1]
+                samples = slice(int(offsets[0]), int(offsets[-1]))
+                lists = pa.array((offsets - offsets[0]).astype(np.int32))
+                labels = [list(part.labels[row].items()) for row in range(first, last)]
+                arrays = [
+                    pa.array(labels, SCHEMA[0].type),
+                    pa.ListArray.from_arrays(lists, pa.array(part.timestamps_ms[samples])),
+                    pa.ListArray.from_arrays(lists, pa.array(part.values[samples])),
+                ]
+                writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+                yield sink.taken()
+    yield sink.taken()
+
+
+def _row_groups(offsets: I64) -> Iterator[tuple[int, int]]:
+    """First row and end of neighbouring rows with about RUN_SAMPLES samples together."""
+    edges = np.flatnonzero(np.diff(offsets[:-1] // RUN_SAMPLES)) + 1
+    yield from pairwise([0, *edges.tolist(), offsets.size - 1])
 
 
 Writer = Callable[[list[Columns]], Iterator[bytes]]

@@ -7,14 +7,17 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl
 
-from data_api.engine import parse_selector
+from data_api.engine import Selectors, Text, parse_selector
 from data_api.errors import BadRequest, InvalidParameter, QuerySyntax
 from data_api.model import Matcher
 
 POINTS_MAX: Final = 11_000
+PAIRS_MAX: Final = 1000  # parameters of one request
+SELECTORS_MAX: Final = 256  # `match[]` of one request
 TIME_MS_MAX: Final = 2**62  # far beyond any calendar, and sums of two stay inside int64
 MIN_TIME: Final = "-292273086-05-16T16:47:06Z"
 MAX_TIME: Final = "292277025-08-18T07:12:54.999999999Z"
@@ -43,12 +46,17 @@ class Params:
                     pair
                     for text in encoded
                     for pair in parse_qsl(
-                        text.decode("ascii"), keep_blank_values=True, errors="strict"
+                        text.decode("ascii"),
+                        keep_blank_values=True,
+                        errors="strict",
+                        max_num_fields=PAIRS_MAX,
                     )
                 ]
             )
         except ValueError as exc:
-            raise BadRequest(detail="its parameters are not urlencoded UTF-8") from exc
+            raise BadRequest(
+                detail=f"its parameters are not urlencoded UTF-8, or more than {PAIRS_MAX}"
+            ) from exc
 
     def get(self, name: str) -> str:
         """The first value of a parameter; "" when it is absent, as everywhere in this API."""
@@ -103,11 +111,19 @@ class Params:
             raise InvalidParameter(name=name, reason="limit must be non-negative")
         return int(text)
 
-    def selectors(self, *, required: bool = False) -> list[tuple[Matcher, ...]]:
-        """The matchers of each `match[]`, of which a series must match one."""
+    def selectors(self, *, required: bool = False) -> Selectors:
+        """The matchers of each `match[]`, of which a series must match one, not parsed yet."""
         texts = self.all("match[]")
         if required and not texts:
             raise BadRequest(detail="no match[] parameter provided")
+        if len(texts) > SELECTORS_MAX:
+            raise InvalidParameter(
+                name="match[]", reason=f"{len(texts)} selectors, the limit is {SELECTORS_MAX}"
+            )
+        return Text(sum(map(len, texts)), partial(self._parsed, texts))
+
+    @staticmethod
+    def _parsed(texts: Sequence[str]) -> list[tuple[Matcher, ...]]:
         try:
             selectors = [parse_selector(text) for text in texts]
         except QuerySyntax as exc:

@@ -5,28 +5,28 @@ Prometheus would: clients call it at start and would show an error as a broken d
 Source: Prometheus `web/api/v1/api.go`; which calls Grafana makes: docs/architecture.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
-import anyio.to_thread
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from data_api import __version__, promql
-from data_api.api.deps import Caller, EngineDep, NowMs, Query, reader, while_connected
+from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query, reader, while_connected
 from data_api.api.params import Params, unescape_label_name
-from data_api.api.rendering import TRUNCATED, envelope, label_sets_json, query_answer
+from data_api.api.rendering import envelope, list_answer, query_answer
 from data_api.api.routing import readable
 from data_api.chassis.identity import Principal
-from data_api.engine import parse
+from data_api.engine import Engine, Text, parse
 from data_api.errors import InvalidParameter, NotFound
-from data_api.model import Result
+from data_api.model import Labels, QueryLimits
+from data_api.store.reader import Cardinality, MatcherSets
 
 # The version of Prometheus whose API this is: clients choose their calls by it.
 COMPATIBLE_VERSION: Final = "3.5.0"
 EVERY: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-RENDER_IN_THREAD: Final = 10_000  # samples; for fewer a thread costs more than it saves
 TSDB_LIMIT: Final = 10
 TSDB_LIMIT_MAX: Final = 10_000
 STARTED: Final = datetime.now(UTC)
@@ -43,25 +43,13 @@ def _answer(data: Any, warnings: Sequence[str] = ()) -> Response:
     return _json(envelope(orjson.dumps(data), warnings))
 
 
-async def _rendered(result: Result, limit: int) -> Response:
-    values = getattr(result.value, "values", None)
-    if values is not None and values.size > RENDER_IN_THREAD:
-        return _json(await anyio.to_thread.run_sync(query_answer, result, limit))
-    return _json(query_answer(result, limit))
-
-
-def _limited(words: list[str], limit: int) -> Response:
-    if limit and len(words) > limit:
-        return _answer(words[:limit], [TRUNCATED])
-    return _answer(words)
-
-
-def _largest_max(params: Params) -> int:
-    """How many of the largest counts to answer."""
+async def _cardinality(caller: Principal, params: Params, engine: Engine) -> Cardinality:
+    """The caller's counts, as many of the largest as `limit` says."""
     limit = params.limit() or TSDB_LIMIT
     if limit > TSDB_LIMIT_MAX:
         raise InvalidParameter(name="limit", reason=f"limit must not exceed {TSDB_LIMIT_MAX}")
-    return limit
+    async with engine.cardinality(caller.tenant, caller.limits, limit) as totals:
+        return totals
 
 
 def _query_text(params: Params) -> str:
@@ -78,15 +66,8 @@ async def instant_query(
     request: Request, caller: Caller, params: Query, engine: EngineDep, now_ms: NowMs
 ) -> Response:
     """The value of `query` at `time` (default: now). Also `timeout`, `limit`, `lookback_delta`."""
-    work = engine.instant(
-        caller.tenant,
-        caller.limits,
-        _query_text(params),
-        params.time_ms("time", now_ms),
-        timeout_s=params.timeout_s(),
-        lookback_ms=params.lookback_ms(),
-    )
-    return await _rendered(await while_connected(request, work), params.limit())
+    at_ms = params.time_ms("time", now_ms)
+    return _query(request, caller, params, engine, (at_ms, at_ms, 0))
 
 
 @readable(
@@ -96,47 +77,77 @@ async def range_query(
     request: Request, caller: Caller, params: Query, engine: EngineDep
 ) -> Response:
     """The values of `query` from `start` to `end` every `step`; the ends are never moved."""
-    steps = params.steps()
-    work = engine.range(
+    return _query(request, caller, params, engine, params.steps())
+
+
+def _query(
+    request: Request,
+    caller: Principal,
+    params: Params,
+    engine: Engine,
+    steps: tuple[int, int, int],
+) -> Response:
+    opened = engine.query(
         caller.tenant,
         caller.limits,
         _query_text(params),
         steps,
+        partial(query_answer, params.limit()),
         timeout_s=params.timeout_s(),
         lookback_ms=params.lookback_ms(),
     )
-    return await _rendered(await while_connected(request, work), params.limit())
+    return Held(request, opened)
 
 
 @readable(routes, "/labels", "match[]", "start", "end", "limit")
-async def label_names(caller: Caller, params: Query, engine: EngineDep) -> Response:
+async def label_names(
+    request: Request, caller: Caller, params: Query, engine: EngineDep
+) -> Response:
     """Label names of the series that any `match[]` selects; without start and end, of all time."""
-    names = await engine.label_names(
-        caller.tenant, caller.limits, params.selectors(), params.span()
-    )
-    return _limited(names, params.limit())
+    span = params.span()
+
+    def find(sets: MatcherSets, limits: QueryLimits) -> Awaitable[list[str]]:
+        return engine.store.label_names(caller.tenant, sets, span, limits)
+
+    return _listed(request, caller, params, engine, find)
 
 
 @readable(routes, "/label/{name}/values", "match[]", "start", "end", "limit", post=False)
-async def label_values(name: str, caller: Caller, params: Query, engine: EngineDep) -> Response:
+async def label_values(
+    request: Request, name: str, caller: Caller, params: Query, engine: EngineDep
+) -> Response:
     """Values of one label; a UTF-8 name arrives escaped (`U__http_2e_status`)."""
-    label = unescape_label_name(name)
-    values = await engine.label_values(
-        caller.tenant, caller.limits, label, params.selectors(), params.span()
-    )
-    return _limited(values, params.limit())
+    label, span = unescape_label_name(name), params.span()
+
+    def find(sets: MatcherSets, limits: QueryLimits) -> Awaitable[list[str]]:
+        return engine.store.label_values(caller.tenant, label, sets, span, limits)
+
+    return _listed(request, caller, params, engine, find)
 
 
 @readable(routes, "/series", "match[]", "start", "end", "limit")
-async def series(caller: Caller, params: Query, engine: EngineDep) -> Response:
+async def series(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Label sets of the series that any `match[]` selects."""
-    limit = params.limit()
-    label_sets = await engine.series(
-        caller.tenant, caller.limits, params.selectors(required=True), params.span()
-    )
-    shown = label_sets[:limit] if limit else label_sets
-    data = await anyio.to_thread.run_sync(label_sets_json, shown)
-    return _json(envelope(data, [TRUNCATED] if len(shown) < len(label_sets) else ()))
+    span = params.span()
+
+    def find(sets: MatcherSets, limits: QueryLimits) -> Awaitable[list[Labels]]:
+        return engine.store.series(caller.tenant, sets, span, limits)
+
+    return _listed(request, caller, params, engine, find, required=True)
+
+
+def _listed(
+    request: Request,
+    caller: Principal,
+    params: Params,
+    engine: Engine,
+    find: Callable[[MatcherSets, QueryLimits], Awaitable[list[Any]]],
+    *,
+    required: bool = False,
+) -> Response:
+    selectors = params.selectors(required=required)
+    render = partial(list_answer, params.limit())
+    return Held(request, engine.listed(caller.tenant, caller.limits, selectors, find, render))
 
 
 @readable(routes, "/metadata", "metric", "limit", post=False)
@@ -160,9 +171,17 @@ async def exemplars(params: Query) -> Response:
 
 
 @readable(routes, "/format_query", "query")
-async def format_query(params: Query) -> Response:
+async def format_query(
+    request: Request, caller: Caller, params: Query, engine: EngineDep
+) -> Response:
     """The query in Prometheus's own form."""
-    return _answer(promql.to_text(parse(_query_text(params))))
+    text = _query_text(params)
+    printed = Text(len(text), lambda: orjson.dumps(promql.to_text(parse(text))))
+
+    async def work(limits: QueryLimits) -> list[bytes]:
+        return [envelope(await printed.parsed(limits))]
+
+    return Held(request, engine.reading(caller.tenant, caller.limits, work))
 
 
 @routes.get("/rules")
@@ -257,9 +276,9 @@ async def flags(caller: Caller, engine: EngineDep) -> Response:
 
 
 @readable(routes, "/status/tsdb", "limit", post=False)
-async def tsdb(caller: Caller, params: Query, engine: EngineDep) -> Response:
+async def tsdb(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Where the caller's series come from: the largest metrics, labels and pairs."""
-    totals = await engine.store.cardinality(caller.tenant, _largest_max(params))
+    totals = await while_connected(request, _cardinality(caller, params, engine))
     first_ms, last_ms = totals.head_span or (0, 0)
     shown = {
         name: [{"name": word, "value": count} for word, count in counts]
@@ -283,9 +302,11 @@ async def tsdb(caller: Caller, params: Query, engine: EngineDep) -> Response:
 
 
 @readable(routes, "/cardinality", "limit", post=False)
-async def cardinality(caller: Caller, params: Query, engine: EngineDep) -> Response:
+async def cardinality(
+    request: Request, caller: Caller, params: Query, engine: EngineDep
+) -> Response:
     """How many series, labels and samples the caller has, and which are the largest."""
-    totals = await engine.store.cardinality(caller.tenant, _largest_max(params))
+    totals = await while_connected(request, _cardinality(caller, params, engine))
     return _answer(
         {
             "series": totals.series,

@@ -13,12 +13,14 @@ from typing import Final
 import numpy as np
 import orjson
 
+from data_api.errors import AnswerTooLarge
 from data_api.model import (
     F64,
     I64,
     Columns,
     InstantVector,
     Labels,
+    QueryLimits,
     RangeMatrix,
     Result,
     Scalar,
@@ -34,32 +36,78 @@ TRUNCATED: Final = "results truncated due to limit"
 
 def envelope(data: bytes, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> bytes:
     """`{"status":"success","data":…}` around JSON; `warnings` and `infos` where there are some."""
+    return b"".join(_enveloped([data], warnings, infos))
+
+
+def _enveloped(
+    data: list[bytes], warnings: Sequence[str] = (), infos: Sequence[str] = ()
+) -> list[bytes]:
     notes = b""
     if warnings:
         notes += b',"warnings":' + orjson.dumps(list(warnings))
     if infos:
         notes += b',"infos":' + orjson.dumps(list(infos))
-    return b'{"status":"success","data":%b%b}' % (data, notes)
+    return [b'{"status":"success","data":', *data, notes + b"}"]
 
 
-def query_answer(result: Result, limit: int = 0) -> bytes:
-    """The body of query and query_range; `limit` > 0 keeps that many series and says so."""
+def query_answer(limit: int, result: Result, limits: QueryLimits = QueryLimits()) -> list[bytes]:  # noqa: B008 - frozen
+    """The body of query and query_range; `limit` > 0 keeps that many series and says so.
+
+    In pieces that are never joined: copying a large answer would hold up every other thread.
+    Raises AnswerTooLarge.
+    """
     value, warnings = result.value, list(result.warnings)
     if limit and not isinstance(value, Scalar | String) and len(value.labels) > limit:
         value = first_series(value, limit)
         warnings.append(TRUNCATED)
     match value:
         case Scalar():
-            kind, items = b"scalar", _point(value.timestamp_ms, format_value(value.value))
+            kind, items = b"scalar", [_point(value.timestamp_ms, format_value(value.value))]
         case String():
-            kind, items = b"string", _point(value.timestamp_ms, value.value)
+            kind, items = b"string", [_point(value.timestamp_ms, value.value)]
         case InstantVector():
-            kind, items = b"vector", b"[%b]" % b",".join(_vector(value))
+            kind, items = b"vector", _list(_vector(value), limits)
         case RangeMatrix():
-            kind, items = b"matrix", b"[%b]" % b",".join(_matrix(value))
+            kind, items = b"matrix", _list(_matrix(value), limits)
         case Columns():
-            kind, items = b"matrix", b"[%b]" % b",".join(_columns(value))
-    return envelope(b'{"resultType":"%b","result":%b}' % (kind, items), warnings, result.infos)
+            kind, items = b"matrix", _list(_columns(value), limits)
+    data = [b'{"resultType":"%b","result":' % kind, *items, b"}"]
+    return _enveloped(data, warnings, result.infos)
+
+
+def list_answer(
+    limit: int,
+    items: Sequence[str] | Sequence[Labels],
+    limits: QueryLimits = QueryLimits(),  # noqa: B008 - frozen
+) -> list[bytes]:
+    """The body of labels, label values and series; `limit` as in `query_answer`.
+
+    1,000 at a time: each text that orjson returns keeps the buffer it began with, which took 6 GB
+    for a million label sets one by one; and one text of all would hold up every other thread.
+    Raises AnswerTooLarge.
+    """
+    shown = items[:limit] if limit else items
+    runs = (
+        orjson.dumps(list(shown[i : i + 1000]), option=orjson.OPT_SORT_KEYS)[1:-1]
+        for i in range(0, len(shown), 1000)
+    )
+    return _enveloped(_list(runs, limits), [TRUNCATED] if len(shown) < len(items) else ())
+
+
+def _list(items: Iterable[bytes], limits: QueryLimits) -> list[bytes]:
+    """A JSON array of items; raises AnswerTooLarge as soon as it has too many bytes."""
+    pieces = [b"["]
+    size = 0
+    for item in items:
+        limits.checkpoint()
+        size += len(item) + 1
+        if size > limits.answer_bytes_max:
+            raise AnswerTooLarge(bytes=size, limit=limits.answer_bytes_max)
+        if len(pieces) > 1:
+            pieces.append(b",")
+        pieces.append(item)
+    pieces.append(b"]")
+    return pieces
 
 
 def first_series(
@@ -82,19 +130,6 @@ def first_series(
 def labels_json(labels: Labels) -> bytes:
     """A label set as a JSON object, names in order."""
     return orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS)
-
-
-def label_sets_json(label_sets: Sequence[Labels]) -> bytes:
-    """A JSON array of label sets.
-
-    1,000 at a time: each text that orjson returns keeps the buffer it began with, which took 6 GB
-    for a million label sets one by one.
-    """
-    runs = (
-        orjson.dumps([dict(labels) for labels in some], option=orjson.OPT_SORT_KEYS)
-        for some in (label_sets[i : i + 1000] for i in range(0, len(label_sets), 1000))
-    )
-    return b"[%b]" % b",".join(run[1:-1] for run in runs)
 
 
 def value_tokens(values: F64) -> list[bytes]:

@@ -1,19 +1,23 @@
 """Operators that make few series of many: sum, topk, quantile, count_values …"""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from data_api.model import F64, I64, METRIC_NAME, Labels
+from data_api.promql.context import Budget
 from data_api.promql.errors import EvaluationError, UnsupportedFeature
 from data_api.promql.kernels import grouping as kernels
+from data_api.promql.label_functions import with_label
 from data_api.promql.nodes import Aggregate
 from data_api.promql.numerals import format_short, format_value
 from data_api.promql.values import Vector, empty, group_rows, label_keys, merge_equal, without
 
+WORK_MAX = 4_000_000
+"""Values sorted between two checkpoints: a fraction of a second."""
 _FOLDS = {
     "sum": kernels.SUM,
     "avg": kernels.AVG,
@@ -26,12 +30,10 @@ _FOLDS = {
 }
 
 
-def evaluate(
-    expr: Aggregate, value: Vector, param: F64 | str | None, check: Callable[[int], None]
-) -> Vector:
+def evaluate(expr: Aggregate, value: Vector, param: F64 | str | None, budget: Budget) -> Vector:
     """The aggregation of a vector; `param` is the operator's own (m,) or label name.
 
-    check: called with how many values the result will have; raises TooManySamples.
+    Raises EvaluationError, and TooManySamples where the result does not fit `budget`.
     """
     if expr.op == "limit_ratio":
         if isinstance(param, np.ndarray) and np.isnan(param).any():
@@ -41,14 +43,14 @@ def evaluate(
         assert isinstance(param, np.ndarray)
         counts = _whole(param)
         groups, _ = group_rows(label_keys(value.labels, expr.grouping, excluded=expr.without))
-        return _choose(expr.op, value, groups, counts)
+        return _choose(expr.op, value, groups, counts, budget.limits.checkpoint)
     if not value.rows:
         return empty(value.values.shape[1])
     groups, firsts = group_rows(label_keys(value.labels, expr.grouping, excluded=expr.without))
-    labels = [_group_labels(expr, value.labels[row]) for row in firsts]
+    labels = _group_labels(expr, [value.labels[row] for row in firsts], budget)
     if expr.op == "count_values":
         assert isinstance(param, str)
-        return _count_values(param, value, groups, labels, check)
+        return _count_values(param, value, groups, labels, budget)
     shape = (len(firsts), value.values.shape[1])
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
     values = np.ascontiguousarray(value.values)
@@ -57,7 +59,20 @@ def evaluate(
         assert isinstance(param, np.ndarray)
         order = np.argsort(groups, kind="stable")
         bounds = np.searchsorted(groups[order], np.arange(len(firsts) + 1)).astype(np.int64)
-        kernels.quantile(values, given, order, bounds, param, out, present)
+        for steps in _slices(shape[1], value.rows):
+            budget.limits.checkpoint()
+            part = (shape[0], param[steps].size)
+            some, some_present = np.zeros(part), np.zeros(part, np.bool_)
+            kernels.quantile(
+                np.ascontiguousarray(values[:, steps]),
+                np.ascontiguousarray(given[:, steps]),
+                order,
+                bounds,
+                np.ascontiguousarray(param[steps]),
+                some,
+                some_present,
+            )
+            out[:, steps], present[:, steps] = some, some_present
     else:
         kernels.aggregate(_FOLDS[expr.op], values, given, groups, out, present)
     unnamed = np.zeros(len(firsts), np.bool_)
@@ -66,10 +81,25 @@ def evaluate(
     return Vector(labels, out, present, unnamed)
 
 
-def _group_labels(expr: Aggregate, labels: Labels) -> Labels:
-    if expr.without:
-        return without(labels, frozenset(expr.grouping) | {METRIC_NAME})
-    return {name: labels[name] for name in sorted(set(expr.grouping)) if name in labels}
+def _slices(steps: int, rows: int) -> Iterator[slice]:
+    """The steps in slices of about WORK_MAX values: a kernel or a sort cannot be interrupted."""
+    width = max(1, WORK_MAX // max(1, rows))
+    yield from (slice(first, first + width) for first in range(0, steps, width))
+
+
+def _group_labels(expr: Aggregate, labels: Sequence[Labels], budget: Budget) -> list[Labels]:
+    """The labels of each group, given those of one of its rows."""
+    names = sorted(set(expr.grouping))
+    dropped = frozenset(expr.grouping) | {METRIC_NAME}
+    groups = []
+    for row in labels:
+        if expr.without:
+            group = without(row, dropped)
+        else:
+            group = {name: row[name] for name in names if name in row}
+        budget.made(group, 0)
+        groups.append(group)
+    return groups
 
 
 def _whole(param: F64) -> I64:
@@ -82,7 +112,9 @@ def _whole(param: F64) -> I64:
     return np.clip(param, 0, 2**31).astype(np.int64)
 
 
-def _choose(op: str, value: Vector, groups: I64, counts: I64) -> Vector:
+def _choose(
+    op: str, value: Vector, groups: I64, counts: I64, checkpoint: Callable[[], None]
+) -> Vector:
     """The first rows of each group at each step: by value, or for limitk in order of appearance.
 
     At a single step rows come back ordered, group by group: that order is the answer's. One sort
@@ -90,6 +122,27 @@ def _choose(op: str, value: Vector, groups: I64, counts: I64) -> Vector:
     """
     if not value.rows:
         return value
+    shape = value.present.shape
+    # A group has all its rows at every step, the absent ones last, so it begins at one place.
+    begins = np.searchsorted(np.sort(groups), np.arange(int(groups.max()) + 1))
+    is_chosen = np.empty(shape, np.bool_)
+    for steps in _slices(shape[1], value.rows):
+        checkpoint()
+        some = Vector(value.labels, value.values[:, steps], value.present[:, steps], value.unnamed)
+        order = _order(op, some, groups)
+        ranks = np.empty(order.shape, np.int64)
+        np.put_along_axis(
+            ranks, order, np.arange(value.rows)[:, None] - begins[groups[order]], axis=0
+        )
+        is_chosen[:, steps] = ranks < counts[steps]
+    chosen = replace(value, present=is_chosen & value.present)
+    if shape[1] == 1:
+        chosen = chosen.take(order[:, 0])
+    return chosen.compact()
+
+
+def _order(op: str, value: Vector, groups: I64) -> I64:
+    """At each step the rows, group by group, as `op` prefers them; the absent ones last."""
     shape = value.present.shape
     rows = np.arange(value.rows)
     by_group = np.broadcast_to(groups[:, None], shape)
@@ -99,15 +152,8 @@ def _choose(op: str, value: Vector, groups: I64, counts: I64) -> Vector:
     else:
         ranked = -value.values if op == "topk" else value.values
         keys = (ranked, np.isnan(ranked), ~value.present, by_group)
-    order = np.lexsort(keys, axis=0)
-    # A group has all its rows at every step, the absent ones last, so it begins at one place.
-    begins = np.searchsorted(np.sort(groups), np.arange(int(groups.max()) + 1))
-    ranks = np.empty(shape, np.int64)
-    np.put_along_axis(ranks, order, rows[:, None] - begins[groups[order]], axis=0)
-    chosen = replace(value, present=(ranks < counts) & value.present)
-    if shape[1] == 1:
-        chosen = chosen.take(order[:, 0])
-    return chosen.compact()
+    order: I64 = np.lexsort(keys, axis=0)
+    return order
 
 
 def _count_values(
@@ -115,7 +161,7 @@ def _count_values(
     value: Vector,
     groups: I64,
     group_labels: list[Labels],
-    check: Callable[[int], None],
+    budget: Budget,
 ) -> Vector:
     """How many series of a group have each value; the value becomes the label `name`."""
     if not name:
@@ -126,11 +172,16 @@ def _count_values(
     pairs, indexes = np.unique(
         groups[rows] * values.size + inverse.reshape(-1), return_inverse=True
     )
-    check(pairs.size * value.values.shape[1])
+    budget.check(pairs.size * value.values.shape[1])
     out = np.zeros((pairs.size, value.values.shape[1]))
     np.add.at(out, (indexes.reshape(-1), steps), 1.0)
     labels = [
-        {**group_labels[pair // values.size], name: format_value(float(values[pair % values.size]))}
+        with_label(
+            group_labels[pair // values.size],
+            name,
+            format_value(float(values[pair % values.size])),
+            budget,
+        )
         for pair in pairs.tolist()
     ]
     return merge_equal(Vector(labels, out, out > 0, np.zeros(pairs.size, np.bool_)))

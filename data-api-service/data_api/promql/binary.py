@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_api.model import F64, I64, METRIC_NAME, Bools, Labels
+from data_api.promql.context import Budget
 from data_api.promql.errors import EvaluationError
 from data_api.promql.nodes import COMPARISONS, Binary, Cardinality, Matching
 from data_api.promql.values import (
@@ -114,13 +115,11 @@ def _merge_same_flag(value: Vector) -> Vector:
     )
 
 
-def vectors(
-    expr: Binary, lhs: Vector, rhs: Vector, *, delayed: bool, check: Callable[[int], None]
-) -> Vector:
+def vectors(expr: Binary, lhs: Vector, rhs: Vector, budget: Budget, *, delayed: bool) -> Vector:
     """Arithmetic or comparison of the series that match.
 
-    delayed: names go at the end. check: called with how many values the result will have; raises
-    TooManySamples.
+    delayed: names go at the end. Raises EvaluationError, and TooManySamples where the result does
+    not fit `budget`.
     """
     matching = expr.matching
     assert matching is not None
@@ -133,11 +132,11 @@ def vectors(
     many_groups, one_groups = groups[: many.rows], groups[many.rows :]
     _refuse_duplicates(matching, many, one, one_groups, swapped=swapped)
     sizes = np.bincount(one_groups, minlength=int(groups.max(initial=0)) + 1)
-    check(int(sizes[many_groups].sum()) * lhs.values.shape[1])
+    budget.check(int(sizes[many_groups].sum()) * lhs.values.shape[1])
     many_rows, one_rows = _pairs(many_groups, one_groups)
     matched = _Matched(
         [
-            _result_labels(expr, matching, many.labels[i], one.labels[j])
+            _result_labels(expr, matching, many.labels[i], one.labels[j], budget)
             for i, j in zip(many_rows.tolist(), one_rows.tolist(), strict=True)
         ],
         many.values[many_rows],
@@ -147,7 +146,7 @@ def vectors(
         many.unnamed[many_rows],
     )
     if fills:
-        matched = _filled(expr, matched, many, one, groups)
+        matched = _filled(expr, matched, many, one, groups, budget)
     if not matched.labels:
         return empty(lhs.values.shape[1])
     left, right = (matched.one, matched.many) if swapped else (matched.many, matched.one)
@@ -185,7 +184,9 @@ class _Matched:
     unnamed: Bools
 
 
-def _filled(expr: Binary, matched: _Matched, many: Vector, one: Vector, groups: I64) -> _Matched:
+def _filled(  # noqa: PLR0917 - both sides and what is known of them
+    expr: Binary, matched: _Matched, many: Vector, one: Vector, groups: I64, budget: Budget
+) -> _Matched:
     """The pairs, and each series with the fill value at the steps where its group has no other."""
     matching = expr.matching
     assert matching is not None
@@ -198,7 +199,7 @@ def _filled(expr: Binary, matched: _Matched, many: Vector, one: Vector, groups: 
     if for_one is not None:
         on_one = np.zeros(shape, np.bool_)
         np.logical_or.at(on_one, one_groups, one.present)
-        labels = [_result_labels(expr, matching, series, {}) for series in many.labels]
+        labels = [_result_labels(expr, matching, series, {}, budget) for series in many.labels]
         alone = many.present & ~on_one[many_groups]
         fill = np.full(alone.shape, for_one)
         parts.append(_Matched(labels, many.values, fill, alone, many_groups, many.unnamed))
@@ -206,7 +207,7 @@ def _filled(expr: Binary, matched: _Matched, many: Vector, one: Vector, groups: 
         on_many = np.zeros(shape, np.bool_)
         np.logical_or.at(on_many, many_groups, many.present)
         labels = [
-            _result_labels(expr, matching, _group_labels(matching, series), series)
+            _result_labels(expr, matching, _group_labels(matching, series), series, budget)
             for series in one.labels
         ]
         alone = one.present & ~on_many[one_groups]
@@ -253,7 +254,9 @@ def _pairs(many: I64, one: I64) -> tuple[I64, I64]:
     return np.array(left, np.int64), np.array(right, np.int64)
 
 
-def _result_labels(expr: Binary, matching: Matching, many: Labels, one: Labels) -> Labels:
+def _result_labels(
+    expr: Binary, matching: Matching, many: Labels, one: Labels, budget: Budget
+) -> Labels:
     labels = dict(many)
     if expr.op in _ARITHMETIC:
         for name in SCHEMA_LABELS:
@@ -269,6 +272,7 @@ def _result_labels(expr: Binary, matching: Matching, many: Labels, one: Labels) 
             labels[name] = text
         else:
             labels.pop(name, None)
+    budget.made(labels, 0)
     return labels
 
 

@@ -88,7 +88,8 @@ class Evaluator(TreeEvaluator):
                 return value
             return label_functions.sort_by_value(value.compact(), descending=descending)
         names = [self.text(arg) for arg in expr.args[1:]]
-        return label_functions.sort_by_label(value, names, descending=descending)
+        checkpoint = self.query.budget.limits.checkpoint
+        return label_functions.sort_by_label(value, names, checkpoint, descending=descending)
 
     def _histogram(self, expr: Call) -> Vector:
         match expr.name:
@@ -129,13 +130,17 @@ class Evaluator(TreeEvaluator):
                 reason=f'label "{label}" of histogram_quantiles() exists in its input already'
             )
         parts: list[Vector] = []
+        held = 0
         for arg in expr.args[2:]:
             q = self.scalar(arg)
             if problem := range_functions.quantile_problem(q):
                 self.query.notes.warn(problem, arg.span)
             part = self._classic(expr, value, q, None)
-            name = _quantile_label(float(q[0]))
-            parts.append(replace(part, labels=[{**labels, label: name} for labels in part.labels]))
+            name, budget = _quantile_label(float(q[0])), self.query.budget
+            labels = [label_functions.with_label(old, label, name, budget) for old in part.labels]
+            parts.append(replace(part, labels=labels))
+            held += part.values.size
+            budget.check(value.values.size + 2 * held)
         joined = Vector(
             [labels for part in parts for labels in part.labels],
             np.concatenate([part.values for part in parts]),
@@ -181,23 +186,28 @@ class Evaluator(TreeEvaluator):
         seen = range_functions.evaluate(
             "present_over_time", windows, [], self.steps_ms, self.query.budget.limits.checkpoint
         )
-        return label_functions.absent(seen, expr.args[0])
+        return label_functions.absent(seen, expr.args[0], self.query.budget)
 
     def _label_replace(self, expr: Call) -> Vector:
         destination, replacement, source, pattern = (self.text(arg) for arg in expr.args[1:])
         return label_functions.label_replace(
-            self.vector(expr.args[0]), destination, replacement, source, pattern
+            self.vector(expr.args[0]),
+            destination,
+            replacement,
+            source,
+            pattern,
+            self.query.budget,
         )
 
     def _label_join(self, expr: Call) -> Vector:
         destination, separator, *sources = (self.text(arg) for arg in expr.args[1:])
         return label_functions.label_join(
-            self.vector(expr.args[0]), destination, separator, sources
+            self.vector(expr.args[0]), destination, separator, sources, self.query.budget
         )
 
     _OTHERS: ClassVar[dict[str, Callable[["Evaluator", Call], Value]]] = {
         "absent": lambda self, expr: label_functions.absent(
-            self.vector(expr.args[0]), expr.args[0]
+            self.vector(expr.args[0]), expr.args[0], self.query.budget
         ),
         "absent_over_time": _absent_over_time,
         "clamp": _clamp,

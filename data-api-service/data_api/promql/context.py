@@ -1,15 +1,26 @@
 """What all parts of one evaluation share: options, the budget of samples, notes for the user."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from data_api.errors import TooManySamples
-from data_api.model import QueryLimits
+from data_api.model import METRIC_NAME, Labels, QueryLimits
 from data_api.promql import lexer
+from data_api.promql.errors import EvaluationError
 from data_api.promql.nodes import Span
 
 LOOKBACK_MS = 300_000
 SUBQUERY_STEP_MS = 60_000
 NOTES_MAX = 10
+# What a query may make of labels; the first three as data-ingest-service bounds those it takes.
+LABELS_MAX = 128
+LABEL_NAME_BYTES_MAX = 1024
+LABEL_VALUE_BYTES_MAX = 8192
+TEXT_BYTES_MAX = 64 * 1024 * 1024  # of all label values that one query makes
+LABEL_SET_BYTES = 256  # of a set that the query makes, beside that text
+SETS_A_CHECKPOINT = 256
+SAMPLE_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,7 @@ class Annotations:
     text: str
     warnings: dict[str, None] = field(default_factory=dict)
     infos: dict[str, None] = field(default_factory=dict)
+    places: dict[int, str] = field(default_factory=dict)
 
     def warn(self, message: str, span: Span) -> None:
         """Something is wrong with the query or its data."""
@@ -48,7 +60,9 @@ class Annotations:
         return _first(self.warnings, "warning"), _first(self.infos, "info")
 
     def _where(self, span: Span) -> str:
-        return f"({lexer.where(self.text, span.start).rstrip(': ')})"
+        if span.start not in self.places:  # a note for each series, and a long text to count in
+            self.places[span.start] = lexer.where(self.text, span.start).rstrip(": ")
+        return f"({self.places[span.start]})"
 
 
 def _first(notes: dict[str, None], kind: str) -> tuple[str, ...]:
@@ -59,13 +73,16 @@ def _first(notes: dict[str, None], kind: str) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class Budget:
-    """How many samples one evaluation may have in memory.
+    """How many samples one evaluation may have in memory, and which labels it may make.
 
-    loaded: samples that stay until its end.
+    loaded: samples that stay for now. sets, text_bytes: label sets made so far and the text of
+    their new values, which count until the end.
     """
 
     limits: QueryLimits
     loaded: int = 0
+    sets: int = 0
+    text_bytes: int = 0
 
     def check(self, samples: int) -> None:
         """Raise TooManySamples if `samples` do not fit beside the loaded ones."""
@@ -73,8 +90,56 @@ class Budget:
         needed = self.loaded + samples
         if needed > self.limits.samples_max:
             raise TooManySamples(needed=needed, limit=self.limits.samples_max)
+        made_bytes = self.sets * LABEL_SET_BYTES + self.text_bytes
+        self.limits.reserve(needed + made_bytes // SAMPLE_BYTES)
 
     def load(self, samples: int) -> None:
         """Count `samples` as loaded, or raise TooManySamples."""
         self.check(samples)
         self.loaded += samples
+
+    @contextlib.contextmanager
+    def beside(self, samples: int) -> Iterator[None]:
+        """`samples` are held while the block computes others."""
+        self.load(samples)
+        try:
+            yield
+        finally:
+            self.loaded -= samples
+
+    def check_value(self, labels: Labels, name: str, text: str, length: int) -> None:
+        """Raise EvaluationError if a label's value of `length` characters, which `text` begins, or
+        the label's name is too long. Source of the words: Prometheus `verifyLabelLimits`.
+        """
+        metric = labels.get(METRIC_NAME, "")[:50]
+        if max(length, len(text.encode())) > LABEL_VALUE_BYTES_MAX:
+            raise EvaluationError(
+                reason=f"label_value_length_limit exceeded (metric: {metric}, label name: "
+                f'{name[:50]}, value: "{text[:50]}", length: {max(length, len(text.encode()))}, '
+                f"limit: {LABEL_VALUE_BYTES_MAX})"
+            )
+        if len(name.encode()) > LABEL_NAME_BYTES_MAX:
+            raise EvaluationError(
+                reason=f"label_name_length_limit exceeded (metric: {metric}, label name: "
+                f"{name[:50]}, length: {len(name.encode())}, limit: {LABEL_NAME_BYTES_MAX})"
+            )
+
+    def made(self, labels: Labels, text_bytes: int) -> None:
+        """Count a label set that the query made, `text_bytes` of whose text are new.
+
+        Raises EvaluationError when it has too many labels or all new text is too much.
+        """
+        if len(labels) > LABELS_MAX:
+            raise EvaluationError(
+                reason=f"label_limit exceeded (metric: {labels.get(METRIC_NAME, '')[:50]}, number "
+                f"of labels: {len(labels)}, limit: {LABELS_MAX})"
+            )
+        self.sets += 1
+        self.text_bytes += text_bytes
+        if self.text_bytes > TEXT_BYTES_MAX:
+            raise EvaluationError(
+                reason="query processing would make too many bytes of label values in query "
+                f"execution (needed={self.text_bytes}, limit={TEXT_BYTES_MAX})"
+            )
+        if self.sets % SETS_A_CHECKPOINT == 0:
+            self.check(0)

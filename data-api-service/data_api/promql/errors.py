@@ -10,6 +10,13 @@ errors.QueryError
 
 from data_api.errors import QueryError, QuerySyntax
 
+REASON_CHARS_MAX = 4096  # what quotes a tenant's text or labels may be long
+
+
+def shortened(reason: str) -> str:
+    """The reason, cut where it is longer than anybody reads."""
+    return reason if len(reason) <= REASON_CHARS_MAX else f"{reason[:REASON_CHARS_MAX]}…"
+
 
 class ParseError(QuerySyntax):
     """The query does not parse; facts: `reason` and `where` (``line:column: ``, from 1)"""
@@ -29,7 +36,7 @@ class EvaluationError(QueryError):
 
     def describe(self) -> str:
         """Prometheus's words, which people search for."""
-        return str(self.facts["reason"])
+        return shortened(str(self.facts["reason"]))
 
 
 class UnsupportedFeature(EvaluationError):

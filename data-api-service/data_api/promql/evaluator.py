@@ -1,6 +1,6 @@
 """One query from its tree to its answer: budget, evaluation, the shape of the result."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -22,7 +22,15 @@ from data_api.promql.functions import ValueType
 from data_api.promql.nodes import Expr
 from data_api.promql.selectors import spans
 from data_api.promql.tree_evaluator import Query
-from data_api.promql.values import Value, Vector, Windows, drop_marked_names, one_row, sort_key
+from data_api.promql.values import (
+    Value,
+    Vector,
+    Windows,
+    drop_marked_names,
+    one_row,
+    ordered,
+    sort_key,
+)
 
 
 def evaluate(  # noqa: PLR0917 - the package's own call, one line above
@@ -62,7 +70,10 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     steps_ms = np.arange(start_ms, end_ms + 1, max(step_ms, 1), dtype=np.int64)
     with np.errstate(all="ignore"):
         value = Evaluator(query, steps_ms).evaluate(expr)
-        answer = _instant(value, steps_ms) if instant else _range(value, steps_ms)
+        limits.checkpoint()
+        answer = (
+            _instant(value, steps_ms) if instant else _range(value, steps_ms, limits.checkpoint)
+        )
     return Result(answer, *query.notes.shown())
 
 
@@ -97,10 +108,10 @@ def _window_samples(windows: Windows) -> Columns:
     )
 
 
-def _range(value: Value, steps_ms: I64) -> RangeMatrix:
+def _range(value: Value, steps_ms: I64, checkpoint: Callable[[], None]) -> RangeMatrix:
     assert not isinstance(value, str | Windows)
     vector = value if isinstance(value, Vector) else one_row(value)
     vector = drop_marked_names(vector.compact())
-    order = sorted(range(vector.rows), key=lambda row: sort_key(vector.labels[row]))
-    vector = vector.take(np.array(order, np.int64))
+    keys = [sort_key(labels) for labels in vector.labels]
+    vector = vector.take(ordered(keys, checkpoint, descending=False))
     return RangeMatrix(vector.labels, steps_ms, vector.values, vector.present)

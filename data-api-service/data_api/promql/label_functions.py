@@ -1,26 +1,31 @@
 """Functions of labels: replace, join and sort, and the labels of `absent`."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import re2
 
 from data_api.model import F64, METRIC_NAME, Labels, MatchOp, compile_regex
+from data_api.promql.context import Budget
 from data_api.promql.errors import EvaluationError
 from data_api.promql.nodes import Expr, MatrixSelector, VectorSelector, unwrap
-from data_api.promql.values import Vector, merge_equal, sort_key, vector
+from data_api.promql.values import Vector, merge_equal, ordered, sort_key, vector
 
 _REFERENCE = re.compile(r"\$(?:\$|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]+)\})?")
 _DIGITS = re.compile(r"([0-9]+)")
 
 
-def _set(labels: Labels, name: str, value: str) -> Labels:
+def with_label(labels: Labels, name: str, value: str, budget: Budget) -> Labels:
+    """`labels` with one label set, or removed where the value is empty; counted in `budget`."""
+    budget.check_value(labels, name, value, len(value))
     changed = dict(labels)
     if value:
         changed[name] = value
     else:
         changed.pop(name, None)
+    budget.made(changed, len(value))
     return changed
 
 
@@ -29,8 +34,8 @@ def _check_destination(name: str, function: str) -> None:
         raise EvaluationError(reason=f'invalid destination label name in {function}(): "{name}"')
 
 
-def label_replace(
-    value: Vector, destination: str, replacement: str, source: str, pattern: str
+def label_replace(  # noqa: PLR0917 - the function's own arguments
+    value: Vector, destination: str, replacement: str, source: str, pattern: str, budget: Budget
 ) -> Vector:
     """`destination` set to the expanded replacement wherever the whole source value matches."""
     try:
@@ -42,19 +47,36 @@ def label_replace(
     _check_destination(destination, "label_replace")
     labels: list[Labels] = []
     unnamed = value.unnamed.copy()
+    old: Labels = {}
+
+    def check(text: str, length: int) -> None:
+        budget.check_value(old, destination, text, length)
+
     for row, old in enumerate(value.labels):
         match = program.fullmatch(old.get(source, ""))
         if match is None:
             labels.append(old)
             continue
-        labels.append(_set(old, destination, _expand(replacement, match)))
+        text = _expand(replacement, match, check)
+        labels.append(with_label(old, destination, text, budget))
         if destination == METRIC_NAME:
             unnamed[row] = False
     return merge_equal(replace(value, labels=labels, unnamed=unnamed))
 
 
-def _expand(template: str, match: re2._Match) -> str:
-    """Go's `Regexp.Expand`: `$1`, `$name`, `${1}x`, `$$`; an unknown group is empty."""
+def _expand(template: str, match: re2._Match, check: Callable[[str, int], None]) -> str:
+    """Go's `Regexp.Expand`: `$1`, `$name`, `${1}x`, `$$`; an unknown group is empty.
+
+    check: called with each group's text and the length so far, before the whole is made.
+    """
+    length = 0
+
+    def counted(reference: re.Match[str]) -> str:
+        nonlocal length
+        text = group(reference)
+        length += len(text)
+        check(text, length)
+        return text
 
     def group(reference: re.Match[str]) -> str:
         if reference.group() == "$$":
@@ -67,26 +89,34 @@ def _expand(template: str, match: re2._Match) -> str:
             return (match.group(number) or "") if number <= match.re.groups else ""
         return (match.group(name) or "") if name in match.re.groupindex else ""
 
-    return _REFERENCE.sub(group, template)
+    return _REFERENCE.sub(counted, template)
 
 
-def label_join(value: Vector, destination: str, separator: str, sources: list[str]) -> Vector:
+def label_join(
+    value: Vector, destination: str, separator: str, sources: list[str], budget: Budget
+) -> Vector:
     """`destination` set to the values of the sources, joined."""
     _check_destination(destination, "label_join")
-    labels = [
-        _set(old, destination, separator.join(old.get(source, "") for source in sources))
-        for old in value.labels
-    ]
+    labels: list[Labels] = []
+    for old in value.labels:
+        parts = [old.get(source, "") for source in sources]
+        length = sum(map(len, parts)) + len(separator) * (len(parts) - 1)
+        budget.check_value(old, destination, next(iter(parts), ""), length)
+        labels.append(with_label(old, destination, separator.join(parts), budget))
     unnamed = value.unnamed & (destination != METRIC_NAME)
     return merge_equal(replace(value, labels=labels, unnamed=unnamed))
 
 
-def absent(present: Vector, expr: Expr) -> Vector:
+def absent(present: Vector, expr: Expr, budget: Budget) -> Vector:
     """1 at the steps where nothing is present, labelled with the labels that the selector fixes."""
     missing = ~present.present.any(axis=0)
     if not missing.any():
         return vector([], np.empty((0, missing.size)), np.empty((0, missing.size), np.bool_))
-    return vector([_fixed_labels(expr)], np.ones((1, missing.size)), missing.reshape(1, -1))
+    labels = _fixed_labels(expr)
+    for name, text in labels.items():
+        budget.check_value({}, name, text, len(text))
+    budget.made(labels, 0)
+    return vector([labels], np.ones((1, missing.size)), missing.reshape(1, -1))
 
 
 def _fixed_labels(expr: Expr) -> Labels:
@@ -116,17 +146,15 @@ def sort_by_value(value: Vector, *, descending: bool) -> Vector:
     return value.take(order)
 
 
-def sort_by_label(value: Vector, names: list[str], *, descending: bool) -> Vector:
+def sort_by_label(
+    value: Vector, names: list[str], checkpoint: Callable[[], None], *, descending: bool
+) -> Vector:
     """Series by natural order of the named labels, then by all."""
-    order = sorted(
-        range(value.rows),
-        key=lambda row: (
-            [natural(value.labels[row].get(name, "")) for name in names],
-            sort_key(value.labels[row]),
-        ),
-        reverse=descending,
-    )
-    return value.take(np.array(order, np.int64))
+    keys = [
+        ([natural(labels.get(name, "")) for name in names], sort_key(labels))
+        for labels in value.labels
+    ]
+    return value.take(ordered(keys, checkpoint, descending=descending))
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:

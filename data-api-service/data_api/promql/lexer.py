@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from typing import NamedTuple, NoReturn
 
-from data_api.promql.errors import ParseError, UnsupportedSyntax
+from data_api.promql.errors import ParseError, UnsupportedSyntax, shortened
 
 
 class Kind(Enum):
@@ -54,6 +54,7 @@ _UNIT_MS = {
     "ms": 1,
 }
 _DURATION_PART = re.compile(r"([0-9]+)(ms|[ywdhms])")
+_PLAIN = {quote: re.compile(rf"[^{quote}\\\n]+") for quote in "\"'"}
 _ESCAPES = {
     "a": "\a",
     "b": "\b",
@@ -78,7 +79,7 @@ def where(text: str, position: int) -> str:
 
 def fail(text: str, position: int, reason: str) -> NoReturn:
     """Raise the parse error that points at a character of the query."""
-    raise ParseError(reason=reason, where=where(text, position), position=position)
+    raise ParseError(reason=shortened(reason), where=where(text, position), position=position)
 
 
 def parse_duration_ms(text: str) -> int:
@@ -201,9 +202,9 @@ def _string(text: str, position: int) -> Token:
         if char == "\\":
             part, end = _escape(text, end, quote)
             parts.append(part)
-        else:
-            parts.append(char)
-            end += 1
+        elif plain := _PLAIN[quote].match(text, end):
+            parts.append(plain.group())
+            end = plain.end()
 
 
 def _escape(text: str, position: int, quote: str) -> tuple[str, int]:  # noqa: C901 - Go's grammar

@@ -9,7 +9,7 @@ Source: Prometheus `promql/parser/generated_parser.y`, `parse.go`.
 from dataclasses import replace
 
 from data_api.promql import selector_parser
-from data_api.promql.cursor import Cursor
+from data_api.promql.cursor import GROUPING_MAX, Cursor
 from data_api.promql.functions import FUNCTIONS, Function, ValueType
 from data_api.promql.lexer import Kind, Token, numeral_value
 from data_api.promql.nodes import (
@@ -230,6 +230,8 @@ class _Parser(Cursor):
             if token.kind is Kind.IDENTIFIER and ":" in token.text:
                 self.unexpected("grouping opts", "label")
             labels.append(self.advance().text)
+            if len(labels) > GROUPING_MAX:
+                self.fail(token, f"more than {GROUPING_MAX} labels in grouping opts")
             if not self.take(",") and not self.at_symbol(")"):
                 self.unexpected("grouping opts", '"," or ")"')
         self.advance()

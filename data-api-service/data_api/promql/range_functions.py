@@ -1,6 +1,6 @@
 """Functions of range vectors: windows in, one value a step out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -47,10 +47,11 @@ NAMES = frozenset(
 )
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
-WORK_MAX = 50_000_000
+WORK_MAX = 10_000_000
 """Samples read between two checkpoints: a fraction of a second."""
 
-Run = Callable[[I64, I64, F64, Bools], None]
+Run = Callable[[I64, slice, I64, F64, Bools], None]
+"""Called with the offsets of some rows, some steps, the windows' ends there, and the outputs."""
 
 
 def evaluate(
@@ -67,22 +68,36 @@ def evaluate(
     ends = np.ascontiguousarray(windows.ends_ms[:1] if fixed else windows.ends_ms)
     shape = (len(columns.labels), ends.size)
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
-    edges = _blocks(columns.offsets, ends, windows.range_ms)
-    for first, last in pairwise(edges):
+    for first, last, steps_of in _blocks(columns.offsets, ends, windows.range_ms):
         checkpoint()
-        run(columns.offsets[first : last + 1], ends, out[first:last], present[first:last])
+        run(
+            columns.offsets[first : last + 1],
+            steps_of,
+            ends[steps_of],
+            out[first:last, steps_of],
+            present[first:last, steps_of],
+        )
     if fixed:
         out, present = np.repeat(out, steps, axis=1), np.repeat(present, steps, axis=1)
     return Vector(columns.labels, out, present, windows.unnamed)
 
 
-def _blocks(offsets: I64, ends: I64, range_ms: int) -> list[int]:
-    """First row of each block of bounded work, and the end: a kernel cannot be interrupted."""
+def _blocks(offsets: I64, ends: I64, range_ms: int) -> Iterator[tuple[int, int, slice]]:
+    """First row, end and steps of each block of bounded work: a kernel cannot be interrupted.
+
+    Several rows with all their steps; of a row that is too much by itself some steps at a time.
+    """
     step_ms = int(ends[1] - ends[0]) if ends.size > 1 else range_ms
     overlap = min(range_ms // max(step_ms, 1) + 1, ends.size)
-    work = np.cumsum(np.diff(offsets) * overlap + ends.size)
-    edges = np.flatnonzero(np.diff(work // WORK_MAX)) + 1
-    return [0, *edges.tolist(), offsets.size - 1]
+    works = np.diff(offsets) * overlap + ends.size
+    edges = np.flatnonzero(np.diff(np.cumsum(works) // WORK_MAX)) + 1
+    heavy = np.flatnonzero(works > WORK_MAX)
+    every = np.unique(np.concatenate(([0], edges, heavy, heavy + 1, [offsets.size - 1])))
+    for first, last in pairwise(every.tolist()):
+        parts = int(works[first]) // WORK_MAX + 1 if last == first + 1 else 1
+        width = max(1, -(-ends.size // parts))
+        for begin in range(0, ends.size, width):
+            yield first, last, slice(begin, begin + width)
 
 
 def _kernel(name: str, windows: Windows, scalars: list[F64], steps_ms: I64) -> Run:
@@ -91,30 +106,30 @@ def _kernel(name: str, windows: Windows, scalars: list[F64], steps_ms: I64) -> R
     length = windows.range_ms
     if name in _FOLDS:
         op = _FOLDS[name]
-        return lambda offsets, ends, out, present: kernels.fold(
+        return lambda offsets, _, ends, out, present: kernels.fold(
             op, offsets, times, values, ends, length, out, present
         )
     if name in _GROWTHS:
         is_counter, is_rate = _GROWTHS[name]
-        return lambda offsets, ends, out, present: kernels.growth(
+        return lambda offsets, _, ends, out, present: kernels.growth(
             offsets, times, values, ends, length, is_counter, is_rate, out, present
         )
     if name in {"deriv", "predict_linear"}:
         predict = int(name == "predict_linear")
         ahead = scalars[0] if predict else np.zeros(steps_ms.size)
-        return lambda offsets, ends, out, present: kernels.line(
-            offsets, times, values, ends, length, steps_ms, ahead, predict, out, present
+        return lambda offsets, at, ends, out, present: kernels.line(
+            offsets, times, values, ends, length, steps_ms[at], ahead[at], predict, out, present
         )
     if name == "quantile_over_time":
-        return lambda offsets, ends, out, present: kernels.quantile(
-            offsets, times, values, ends, length, scalars[0], out, present
+        return lambda offsets, at, ends, out, present: kernels.quantile(
+            offsets, times, values, ends, length, scalars[0][at], out, present
         )
     assert name == "double_exponential_smoothing"
     smoothing, trend = scalars
     _check_factor("smoothing", smoothing)
     _check_factor("trend", trend)
-    return lambda offsets, ends, out, present: kernels.smoothing(
-        offsets, times, values, ends, length, smoothing, trend, out, present
+    return lambda offsets, at, ends, out, present: kernels.smoothing(
+        offsets, times, values, ends, length, smoothing[at], trend[at], out, present
     )
 
 

@@ -65,6 +65,7 @@ class TreeEvaluator(ABC):
 
     def evaluate(self, expr: Expr) -> Value:  # noqa: C901, PLR0911 - a case a node
         """The value of an expression at all steps."""
+        self.query.budget.limits.checkpoint()
         match expr:
             case NumberLiteral():
                 return np.full(self.steps_ms.size, expr.value)
@@ -75,7 +76,9 @@ class TreeEvaluator(ABC):
             case Unary():
                 return self._unary(expr)
             case Binary():
-                return self._binary(expr, self.evaluate(expr.lhs), self.evaluate(expr.rhs))
+                lhs = self.evaluate(expr.lhs)
+                with self.query.budget.beside(_samples(lhs)):
+                    return self._binary(expr, lhs, self.evaluate(expr.rhs))
             case Aggregate():
                 return self._aggregate(expr)
             case VectorSelector():
@@ -130,7 +133,7 @@ class TreeEvaluator(ABC):
             if expr.op in SET_OPERATORS:
                 return binary.sets(expr, lhs, rhs)
             delayed = self.query.options.delayed_name_removal
-            return binary.vectors(expr, lhs, rhs, delayed=delayed, check=self.query.budget.check)
+            return binary.vectors(expr, lhs, rhs, self.query.budget, delayed=delayed)
         if isinstance(lhs, Vector):
             assert isinstance(rhs, np.ndarray)
             result = binary.vector_scalar(expr, lhs, rhs, swapped=False)
@@ -156,7 +159,7 @@ class TreeEvaluator(ABC):
                 self.query.notes.warn(problem, expr.param.span)
         value = self.vector(expr.expr)
         self.query.budget.check(value.values.size)
-        return aggregations.evaluate(expr, value, param, self.query.budget.check)
+        return aggregations.evaluate(expr, value, param, self.query.budget)
 
     # --- samples
 
@@ -219,3 +222,14 @@ class TreeEvaluator(ABC):
         self.query.budget.check(inner.values.size)
         columns = to_columns(inner, steps)
         return Windows(columns, ends - expr.offset_ms, expr.range_ms, inner.unnamed)
+
+
+def _samples(value: Value) -> int:
+    """How many samples a value holds."""
+    match value:
+        case Vector():
+            return value.values.size
+        case Windows():
+            return value.columns.samples
+        case _:
+            return len(value)

@@ -4,28 +4,40 @@
     row group ── index (series_id, min_ts, max_ts; kept) ──▶ which chunks matter
               └─ columns decoded to arrays (kept) ──▶ Fragment
 
-Format: docs/formats/block.md, version 1.
+Bytes are checked before they are decoded. Format: docs/formats/block.md, version 1.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import structlog
+from prometheus_client import Counter
 
+from data_api.chassis.checked import CorruptObject, Digest, Tail, parquet_file, read_tail
 from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable
 from data_api.errors import CorruptData
 from data_api.model import F64, I64
 from data_api.store.cache import ByteCache
 from data_api.store.fragments import Fragment, Rows, cut, ranges
 
+T = TypeVar("T")
 FORMAT: Final = b"block/1"
 KEYS: Final = ("series_id", "min_ts", "max_ts")
 POWERS_OF_TEN: Final = 10.0 ** np.arange(23)  # each one exact
+NAMED_MAX: Final = 1_000
+
+Warn = Callable[[str], None]
+"""Told why an answer is partial."""
+
+log = structlog.get_logger()
+CORRUPT: Final = Counter(
+    "cloudopshub_block_corruptions_total", "Reads of a block's footer or row group found corrupt."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +51,14 @@ class BlockRef:
     samples: int
     nbytes: int
     object_key: str
+    tail_sha256: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What is kept of a block between queries: Parquet's metadata and each row group's bounds."""
+    """What is kept of a block between queries: its tail and each row group's bounds."""
 
-    metadata: Any  # pyarrow.parquet.FileMetaData
+    tail: Tail
     bounds: I64  # (groups, 6): first and last of series_id, min_ts, max_ts
 
     def groups(self, series_ids: I64 | None, span: tuple[int, int]) -> Iterator[int]:
@@ -102,7 +115,7 @@ class BlockReader:
         self._footers: ByteCache[str, Footer] = ByteCache(
             "block_footer",
             max(1 << 20, bytes_max // 8),
-            lambda footer: footer.metadata.serialized_size,
+            lambda footer: footer.tail.metadata.serialized_size,
         )
         self._indexes: ByteCache[tuple[str, int], ChunkIndex] = ByteCache(
             "block_index", max(1 << 20, bytes_max // 8), lambda index: index.nbytes
@@ -110,60 +123,94 @@ class BlockReader:
         self._columns: ByteCache[tuple[str, int], ChunkColumns] = ByteCache(
             "block_chunk", bytes_max, lambda columns: columns.nbytes
         )
+        self._named: set[str] = set()
 
     def fragments(
-        self, block: BlockRef, series_ids: I64, span: tuple[int, int]
+        self, block: BlockRef, series_ids: I64, span: tuple[int, int], warn: Warn | None = None
     ) -> Iterator[Fragment]:
-        """What the block holds of `series_ids` (ascending) inside `span` (ms, both inclusive)."""
-        for group in self._footer(block).groups(series_ids, span):
-            fragment = _select(self._read(block, group), series_ids, span)
+        """What the block holds of `series_ids` (ascending) inside `span` (ms, both inclusive).
+
+        What is corrupt of it is left out and `warn` told; without `warn` it raises CorruptData.
+        """
+        footer = self._unless_corrupt(block, warn, lambda: self._footer(block))
+        for group in () if footer is None else footer.groups(series_ids, span):
+            columns = self._unless_corrupt(block, warn, partial(self._read, block, group))
+            fragment = None if columns is None else _select(columns, series_ids, span)
             if fragment is not None:
                 yield fragment
 
     def present(self, block: BlockRef, span: tuple[int, int]) -> Iterator[I64]:
         """Ids of series with a chunk that reaches into `span`, ascending, for each row group."""
-        footer = self._footer(block)
+        footer = self._unless_corrupt(block, None, lambda: self._footer(block))
+        assert footer is not None
         for group in footer.groups(None, span):
-            index = self._indexes.get(
-                (block.object_key, group), partial(self._read_index, block, group)
-            )
+            index = self._unless_corrupt(block, None, partial(self._index, block, group))
+            assert index is not None
             reach = (index.min_ts <= span[1]) & (index.max_ts >= span[0])
             yield index.series_ids[reach]
+
+    def _unless_corrupt(
+        self, block: BlockRef, warn: Warn | None, read: Callable[[], T]
+    ) -> T | None:
+        """What `read` gives; None when that is corrupt, which is counted, named and told to `warn`.
+
+        Without `warn` CorruptData is raised.
+        """
+        try:
+            return read()
+        except CorruptData as error:
+            CORRUPT.inc()
+            if block.object_key not in self._named and len(self._named) < NAMED_MAX:
+                self._named.add(block.object_key)
+                log.error("block_corrupt", block_id=block.block_id, reason=str(error))  # noqa: TRY400 - our own error
+            if warn is None:
+                raise
+        warn(
+            f"block {block.object_key} is corrupt: samples from {block.min_ts} to {block.max_ts}"
+            " (ms) are missing, or older than their corrections"
+        )
+        return None
 
     def _footer(self, block: BlockRef) -> Footer:
         return self._footers.get(block.object_key, lambda: self._read_footer(block))
 
     def _read_footer(self, block: BlockRef) -> Footer:
         with self._objects.reading(block.object_key) as source, _translated_errors(block):
-            metadata = pq.read_metadata(source)
-            format_name = (metadata.metadata or {}).get(b"cloudopshub.format")
+            tail = read_tail(source, block.tail_sha256)
+            format_name = (tail.metadata.metadata or {}).get(b"cloudopshub.format")
             if format_name != FORMAT:
                 raise CorruptData(detail="a block of an unknown format", object=block.object_key)
-            return Footer(metadata, _bounds(metadata))
+            return Footer(tail, _bounds(tail.metadata))
 
     def _read(self, block: BlockRef, group: int) -> ChunkColumns:
         return self._columns.get(
             (block.object_key, group), lambda: _decode(self._table(block, group, None))
         )
 
+    def _index(self, block: BlockRef, group: int) -> ChunkIndex:
+        return self._indexes.get((block.object_key, group), partial(self._read_index, block, group))
+
     def _read_index(self, block: BlockRef, group: int) -> ChunkIndex:
         return _index(self._table(block, group, KEYS))
 
     def _table(self, block: BlockRef, group: int, columns: tuple[str, ...] | None) -> pa.Table:
-        metadata = self._footer(block).metadata
+        tail = self._footer(block).tail
         with self._objects.reading(block.object_key) as source, _translated_errors(block):
             # A reader of its own: pyarrow's are not shared between threads.
-            file = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
-            return file.read_row_group(
+            return parquet_file(source, tail, pre_buffer=True).read_row_group(
                 group, columns=None if columns is None else list(columns), use_threads=False
             )
 
 
 @contextlib.contextmanager
 def _translated_errors(block: BlockRef) -> Iterator[None]:
-    """What is not Parquet raises CorruptData, bytes that cannot be read ObjectStoreUnavailable."""
+    """What is not Parquet, or not what was written, raises CorruptData; bytes that cannot be read
+    ObjectStoreUnavailable.
+    """
     try:
         yield
+    except CorruptObject as exc:
+        raise CorruptData(**exc.facts, object=block.object_key) from exc
     except pa.ArrowException as exc:
         raise CorruptData(detail=f"a block: {exc}", object=block.object_key) from exc
     except OSError as exc:

@@ -27,6 +27,7 @@ from data_api.chassis.postgres_async import LOST, translating
 from data_api.store import batch, tables
 from data_api.store.block import BlockRef
 from data_api.store.head import BatchRef, Head, missing, pages, split
+from data_api.store.history import FORGOTTEN, StoreIdentity, reason_to_forget
 from data_api.store.postings import SeriesIndex
 
 SERIES_PAGE: Final = 20_000
@@ -70,14 +71,22 @@ class _Tenant:
     live: dict[int, BatchRef] = field(default_factory=dict)
     series_watermark: int = 0
     batch_watermark: int = 0
-    store_epoch: int = 0
+    identity: StoreIdentity | None = None
     used_s: float = 0.0
 
-    def reset(self, store_epoch: int) -> None:
-        """Everything read of the tenant so far is dropped."""
+    def compare(self, row: Mapping[str, Any]) -> str:
+        """As `reason_to_forget`; the store of `row` is the known one from here on."""
+        watermark = max(self.series_watermark, self.batch_watermark)
+        reason = reason_to_forget(row, self.identity, watermark)
+        self.identity = StoreIdentity.of(row)
+        return reason
+
+    def reset(self, tenant_id: UUID, reason: str) -> None:
+        """Everything read of the tenant so far is dropped, and it is said so."""
+        FORGOTTEN.labels(reason).inc()
+        log.warning("store_epoch_changed", tenant=str(tenant_id), reason=reason)
         self.live, self.head, self.batch_watermark = {}, Head(), 0
         self.index, self.series_watermark = SeriesIndex(), 0
-        self.store_epoch = store_epoch
 
 
 class Database:
@@ -213,8 +222,8 @@ class Catalogue:
         """`state` is brought up to date with the connection's snapshot, which is returned."""
         if picker is None:
             position = await connection.fetchrow(tables.POSITION)
-            if position["store_epoch"] != state.store_epoch:
-                state.reset(position["store_epoch"])
+            if reason := state.compare(position):
+                state.reset(tenant_id, reason)
             await self._update_series(connection, tenant_id, state, position["xmin"])
             return Snapshot(state.index, Head(), ())
         row = await connection.fetchrow(
@@ -225,14 +234,10 @@ class Catalogue:
             for batch_id in row["older_ids"]
             if batch_id in state.live
         }
-        if row["store_epoch"] != state.store_epoch or len(live) != len(row["older_ids"]):
-            is_first = state.store_epoch == 0
-            state.reset(row["store_epoch"])
-            if not is_first:
-                # Not the store that was read before (a restored database): list everything.
-                log.warning("store_epoch_changed", tenant=str(tenant_id))
-                return await self._update(connection, tenant_id, state, span, picker)
-            live = {}
+        is_known = len(live) == len(row["older_ids"])
+        if reason := state.compare(row) or ("" if is_known else "unknown_batches"):
+            state.reset(tenant_id, reason)
+            return await self._update(connection, tenant_id, state, span, picker)
         for ref in map(
             BatchRef, row["xids"], row["ids"], row["min_ts"], row["max_ts"], row["samples"]
         ):
@@ -243,6 +248,7 @@ class Catalogue:
         blocks = map(
             BlockRef, row["block_ids"], row["block_precedences"], row["block_min_ts"],
             row["block_max_ts"], row["block_samples"], row["block_bytes"], row["block_keys"],
+            row["block_digests"],
         )  # fmt: skip
         ordered = sorted(blocks, key=lambda block: (block.precedence, block.block_id))
         return Snapshot(state.index, head, tuple(ordered))

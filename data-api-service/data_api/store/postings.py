@@ -231,7 +231,7 @@ class SeriesIndex:
         return NOTHING if posting is None else posting.places()
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def alternatives(pattern: str) -> frozenset[str] | None:
     """The plain words of `a|b|c`, also in one pair of brackets; None when it is any other regex."""
     if pattern.startswith("(") and pattern.endswith(")"):

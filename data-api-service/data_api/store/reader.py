@@ -12,7 +12,6 @@ from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
-import anyio
 import anyio.to_thread
 import numpy as np
 
@@ -27,6 +26,7 @@ from data_api.store.postings import SeriesIndex, is_in
 
 T = TypeVar("T")
 ALL_TIME: Final = (-(2**63), 2**63 - 1)
+MATCHERS_AT_ONCE: Final = 8
 MatcherSets = Sequence[Sequence[Matcher]]
 
 
@@ -52,12 +52,10 @@ class Store:
         catalogue: Catalogue,
         blocks: BlockReader,
         objects: Directory | Bucket,
-        threads: anyio.CapacityLimiter,
     ) -> None:
         self.catalogue = catalogue
         self._blocks = blocks
         self._objects = objects
-        self._threads = threads
 
     async def load(
         self, tenant: UUID, spans: Sequence[SelectorSpan], limits: QueryLimits
@@ -67,7 +65,7 @@ class Store:
             return []
         whole = (min(span.start_ms for span in spans) + 1, max(span.end_ms for span in spans))
         snapshot = await self.catalogue.snapshot(tenant, whole, _selected(spans, limits))
-        return await self._in_thread(partial(self._load, snapshot, spans, limits))
+        return await limits.run(partial(self._load, snapshot, spans, limits))
 
     async def series(
         self, tenant: UUID, sets: MatcherSets, span: tuple[int, int] | None, limits: QueryLimits
@@ -94,12 +92,12 @@ class Store:
             tenant, sets, span, limits, lambda index, places: index.values_of(name, places)
         )
 
-    async def cardinality(self, tenant: UUID, limit: int) -> Cardinality:
+    async def cardinality(self, tenant: UUID, limit: int, limits: QueryLimits) -> Cardinality:
         """Counts of the tenant's series by metric, label and pair, `limit` of each."""
         index = (await self.catalogue.snapshot(tenant, ALL_TIME, None)).index
         stored = await self.catalogue.stored(tenant)
         span = (stored["head_min_ts"], stored["head_max_ts"])
-        counts = await self._in_thread(partial(index.cardinality, limit))
+        counts = await limits.run(partial(index.cardinality, limit))
         return Cardinality(
             series=len(index),
             label_names=len(index.names()),
@@ -115,9 +113,6 @@ class Store:
         """The object store answers."""
         return await anyio.to_thread.run_sync(self._objects.check)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(work, limiter=self._threads, abandon_on_cancel=True)
-
     async def _select(
         self,
         tenant: UUID,
@@ -131,12 +126,12 @@ class Store:
 
         def work() -> T:
             index = snapshot.index
-            places = index.select_any(sets)
+            places = _select_any(index, sets, limits)
             if span is not None:
                 places = self._with_samples(snapshot, places, span, limits)
             return read(index, places)
 
-        return await self._in_thread(work)
+        return await limits.run(work)
 
     def _with_samples(
         self, snapshot: Snapshot, places: I64, span: tuple[int, int], limits: QueryLimits
@@ -177,7 +172,7 @@ class Store:
     def _load_one(
         self, snapshot: Snapshot, wanted: SelectorSpan, samples_max: int, limits: QueryLimits
     ) -> Columns:
-        places = snapshot.index.select(wanted.matchers)
+        places = _select(snapshot.index, wanted.matchers, limits)
         span = (wanted.start_ms + 1, wanted.end_ms)
         if not places.size or span[0] > span[1]:
             return Columns.empty()
@@ -185,7 +180,7 @@ class Store:
         order = np.argsort(ids, kind="stable")
         places, ids = places[order], ids[order]
         fragments = list(
-            _bounded(self._fragments(snapshot, ids, span, limits), samples_max, limits.samples_max)
+            _bounded(self._fragments(snapshot, ids, span, limits), samples_max, limits)
         )
         merged = merge(fragments, ids.size)
         counts = np.diff(merged.offsets)
@@ -203,7 +198,7 @@ class Store:
         """Every source's part, lowest precedence first: blocks, then the head."""
         for block in snapshot.blocks:
             if block.min_ts <= span[1] and block.max_ts >= span[0]:
-                for fragment in self._blocks.fragments(block, ids, span):
+                for fragment in self._blocks.fragments(block, ids, span, limits.warn):
                     limits.checkpoint()
                     yield fragment
         yield from snapshot.head.fragments(ids, span)
@@ -213,7 +208,7 @@ def _selected(spans: Sequence[SelectorSpan], limits: QueryLimits) -> Picker:
     """Picks the samples that any of `spans` selects; raises TooManySamples as `_bounded` does."""
 
     def make_pick(index: SeriesIndex) -> Pick:
-        chosen = [(np.sort(index.ids(index.select(span.matchers))), span) for span in spans]
+        chosen = [(np.sort(index.ids(_select(index, s.matchers, limits))), s) for s in spans]
         left = limits.samples_max
 
         def pick(columns: SampleColumns) -> SampleColumns:
@@ -226,6 +221,7 @@ def _selected(spans: Sequence[SelectorSpan], limits: QueryLimits) -> Picker:
             left -= int(np.count_nonzero(needed))
             if left < 0:
                 raise TooManySamples(limit=limits.samples_max)
+            limits.reserve(limits.samples_max - left)
             return columns.take(needed)
 
         return pick
@@ -254,11 +250,34 @@ def _first_of_each(span: tuple[int, int], limits: QueryLimits) -> Picker:
     return make_pick
 
 
-def _bounded(fragments: Iterable[Fragment], samples_max: int, limit: int) -> Iterator[Fragment]:
+def _bounded(
+    fragments: Iterable[Fragment], samples_max: int, limits: QueryLimits
+) -> Iterator[Fragment]:
     """The same fragments; raises TooManySamples as soon as they have more than `samples_max`."""
     total = 0
     for fragment in fragments:
         total += fragment.values.size
         if total > samples_max:
-            raise TooManySamples(limit=limit)
+            raise TooManySamples(limit=limits.samples_max)
+        limits.reserve(limits.samples_max - samples_max + total)
         yield fragment
+
+
+def _select_any(index: SeriesIndex, sets: MatcherSets, limits: QueryLimits) -> I64:
+    """Places, ascending, of the series that any set selects; of all when there is none."""
+    if not sets:
+        return index.select_any(())
+    selected = [_select(index, matchers, limits) for matchers in sets]
+    return selected[0] if len(selected) == 1 else np.unique(np.concatenate(selected))
+
+
+def _select(index: SeriesIndex, matchers: Sequence[Matcher], limits: QueryLimits) -> I64:
+    """Places, ascending, of the series for which every matcher holds; a few matchers at a time,
+    because the index is not read by others, nor the query stopped, while it evaluates them.
+    """
+    selected = index.select(matchers[:MATCHERS_AT_ONCE])
+    for start in range(MATCHERS_AT_ONCE, len(matchers), MATCHERS_AT_ONCE):
+        limits.checkpoint()
+        places = index.select(matchers[start : start + MATCHERS_AT_ONCE])
+        selected = selected[is_in(selected, places)]
+    return selected

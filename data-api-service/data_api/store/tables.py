@@ -17,7 +17,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "block": (
         "block_id", "tenant_id", "precedence", "min_ts", "max_ts", "resolution_ms", "samples",
-        "bytes", "object_key", "replaced_by",
+        "bytes", "object_key", "replaced_by", "tail_sha256",
     ),
     "metadata": ("tenant_id", "metric_name", "type", "help", "unit"),
 }  # fmt: skip
@@ -30,39 +30,45 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = 'metrics' AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v')
 """
 
+# What tells one store from another (store/history.py). The timeline is that of the WAL written now:
+# a promoted server's last checkpoint still has the old one. Every role may call these functions.
+_POSITION: Final = """
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
+       (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
+       to_regclass('metrics.series')::oid::bigint AS series_table,
+       CASE WHEN NOT pg_is_in_recovery()
+            THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int
+       END AS timeline,
+       pg_postmaster_start_time() AS started_at"""
+POSITION: Final = f"SELECT {_POSITION}"
+
 # $1 tenant, $2 watermark (xid), $3 and $4 first and last ms of the span.
 # One row: one round trip, and arrays cost a tenth of what thousands of records cost to receive.
-LISTING: Final = """
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
-       to_regclass('metrics.series')::oid::bigint AS store_epoch, older.*, newer.*, blocks.*
+LISTING: Final = f"""
+SELECT {_POSITION}, older.*, newer.*, blocks.*
 FROM
- (SELECT coalesce(array_agg(batch_id), '{}') AS older_ids
+ (SELECT coalesce(array_agg(batch_id), '{{}}') AS older_ids
   FROM metrics.batch
   WHERE tenant_id = $1 AND compacted_by IS NULL AND xid < $2::text::xid8) AS older,
- (SELECT coalesce(array_agg(batch_id), '{}') AS ids,
-         coalesce(array_agg(xid::text::bigint), '{}') AS xids,
-         coalesce(array_agg(min_ts), '{}') AS min_ts,
-         coalesce(array_agg(max_ts), '{}') AS max_ts,
-         coalesce(array_agg(samples), '{}') AS samples
+ (SELECT coalesce(array_agg(batch_id), '{{}}') AS ids,
+         coalesce(array_agg(xid::text::bigint), '{{}}') AS xids,
+         coalesce(array_agg(min_ts), '{{}}') AS min_ts,
+         coalesce(array_agg(max_ts), '{{}}') AS max_ts,
+         coalesce(array_agg(samples), '{{}}') AS samples
   FROM metrics.batch
   WHERE tenant_id = $1 AND compacted_by IS NULL AND xid >= $2::text::xid8) AS newer,
- (SELECT coalesce(array_agg(block_id), '{}') AS block_ids,
-         coalesce(array_agg(precedence), '{}') AS block_precedences,
-         coalesce(array_agg(min_ts), '{}') AS block_min_ts,
-         coalesce(array_agg(max_ts), '{}') AS block_max_ts,
-         coalesce(array_agg(samples), '{}') AS block_samples,
-         coalesce(array_agg(bytes), '{}') AS block_bytes,
-         coalesce(array_agg(object_key), '{}') AS block_keys
+ (SELECT coalesce(array_agg(block_id), '{{}}') AS block_ids,
+         coalesce(array_agg(precedence), '{{}}') AS block_precedences,
+         coalesce(array_agg(min_ts), '{{}}') AS block_min_ts,
+         coalesce(array_agg(max_ts), '{{}}') AS block_max_ts,
+         coalesce(array_agg(samples), '{{}}') AS block_samples,
+         coalesce(array_agg(bytes), '{{}}') AS block_bytes,
+         coalesce(array_agg(object_key), '{{}}') AS block_keys,
+         coalesce(array_agg(tail_sha256), '{{}}') AS block_digests
   FROM metrics.block
   WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
     AND min_ts <= $4 AND max_ts >= $3) AS blocks
-"""
-
-# `store_epoch` is another number after the schema was restored or made anew: ids start again then.
-POSITION: Final = """
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
-       to_regclass('metrics.series')::oid::bigint AS store_epoch
-"""
+"""  # noqa: S608 - a text of ours
 
 # $1 tenant, $2 xids. Found by the index (tenant_id, xid); others of those transactions are dropped.
 PAYLOADS: Final = """

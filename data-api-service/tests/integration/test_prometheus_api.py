@@ -333,43 +333,6 @@ async def test_a_timeout_only_lowers(serve, hub, ingest, tenant):
     assert (await call(client, "/api/v1/query", query="up", timeout="1h")).status_code == 200
 
 
-async def test_a_client_that_leaves_ends_its_query(serve, hub, ingest, tenant):
-    """When the client goes, its query is cancelled, the slot is free, and 499 is told."""
-    await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0)])
-    client = await serve()
-    key = hub.key(tenant, query_concurrency=1)
-    app = client._transport.app
-    await client.get("/api/v1/labels", headers={"X-API-Key": key})
-    lock = app.state.services.engine.store.catalogue._tenants[tenant].lock
-    gone, sent = asyncio.Event(), []
-    scope = {
-        "type": "http", "method": "GET", "path": "/api/v1/query", "raw_path": b"/api/v1/query",
-        "query_string": b"query=up",
-        "headers": [(b"x-api-key", key.encode())], "http_version": "1.1",
-        "scheme": "http", "server": ("das", 80), "client": ("c", 1), "root_path": "",
-    }  # fmt: skip
-    first = True
-
-    async def receive():
-        nonlocal first
-        if first:
-            first = False
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message):
-        sent.append(message)
-
-    async with lock:
-        running = asyncio.create_task(app(scope, receive, send))
-        gone.set()
-        await asyncio.wait_for(running, 5)
-    assert sent[0]["status"] == 499
-    answer = await client.get("/api/v1/query", params={"query": "up"}, headers={"X-API-Key": key})
-    assert answer.status_code == 200
-
-
 async def test_format_query(das):
     """The query in Prometheus's own form."""
     answer = await call(das, "/api/v1/format_query", query="sum(rate(x[5m]))by(job)")
@@ -446,3 +409,32 @@ async def test_an_export_that_is_too_large_is_refused_before_its_first_byte(
     await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0), (NOW_MS + 1, 1.0)])
     answer = await call(client, "/api/v1/export", **{"match[]": "up"})
     assert (answer.status_code, answer.json()["errorType"]) == (422, "execution")
+
+
+async def test_bit_rot_is_told_and_never_answered(filled, objects):
+    """With a flipped bit in the only block, queries answer what the head has and warn, naming the
+    block; what cannot be partial is an error.
+    """
+    (path,) = objects.rglob("*.parquet")
+    whole = path.read_bytes()
+    name = path.relative_to(objects).as_posix()
+    asked = {"query": "requests_total", "start": str(T - 600), "end": str(T), "step": "15"}
+    for at in (len(whole) - 100, 200):  # in this order: a footer once read well is kept
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        answer = await call(filled, "/api/v1/query_range", **asked)
+        assert answer.status_code == 200
+        (warning,) = answer.json()["warnings"]
+        assert name in warning
+        for series in answer.json()["data"]["result"]:
+            assert [value for _, value in series["values"]] == [str(30 * n) for n in range(20, 41)]
+        instant = {"query": "count(requests_total)", "time": str(T - 500)}
+        assert (await call(filled, "/api/v1/query", **instant)).json()["warnings"] == [warning]
+        span = {"match[]": "requests_total", "start": str(T - 600), "end": str(T - 500)}
+        for route in ("series", "export"):
+            refused = await call(filled, f"/api/v1/{route}", **span)
+            assert refused.status_code == 500
+            assert name in refused.json()["error"]
+    path.write_bytes(whole)
+    answer = (await call(filled, "/api/v1/query_range", **asked)).json()
+    assert "warnings" not in answer
+    assert len(answer["data"]["result"][0]["values"]) == 41

@@ -2,12 +2,13 @@
 
 import asyncio
 import uuid
+from pathlib import Path
 
 import anyio
 import asyncpg
 import numpy as np
 import pytest
-from embedded_postgres import execute, fresh_database
+from embedded_postgres import execute, fresh_database, own_postgres
 from factories import SCHEMA, Ingest
 
 from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable, open_store
@@ -32,7 +33,6 @@ async def store(database_url, objects):
             Catalogue(database, 1 << 26),
             BlockReader(places, 1 << 26),
             places,
-            anyio.CapacityLimiter(4),
         )
 
 
@@ -221,9 +221,7 @@ async def test_a_head_out_of_budget_is_read_again(database_url, objects, ingest,
     """With no room at all every answer is still whole; the budget only costs time."""
     async with Database(database_url, 4) as database:
         places = open_store(objects.as_uri(), Directory, Bucket)
-        store = Store(
-            Catalogue(database, 0), BlockReader(places, 0), places, anyio.CapacityLimiter(4)
-        )
+        store = Store(Catalogue(database, 0), BlockReader(places, 0), places)
         others = [tenant, uuid.uuid4(), uuid.uuid4()]
         for n in range(1, 4):
             for one in others:
@@ -245,9 +243,7 @@ async def test_a_backlog_of_batches_is_read_within_the_budget(
     one = SelectorSpan((*UP, Matcher("n", MatchOp.EQUAL, "3")), -1, 10_000)
     async with Database(database_url, 4) as database:
         places = open_store(objects.as_uri(), Directory, Bucket)
-        store = Store(
-            Catalogue(database, budget), BlockReader(places, 0), places, anyio.CapacityLimiter(4)
-        )
+        store = Store(Catalogue(database, budget), BlockReader(places, 0), places)
 
         def kept():
             return store.catalogue._tenants[tenant].head.nbytes
@@ -262,16 +258,16 @@ async def test_a_backlog_of_batches_is_read_within_the_budget(
             await load(store, tenant, one, samples_max=399)
         assert await store.label_values(tenant, "n", [], (0, 5), FREE) == list("0123456789")
         assert await store.label_values(tenant, "n", [], (500, 600), FREE) == []
-        shown = await store.cardinality(tenant, 3)
+        shown = await store.cardinality(tenant, 3, FREE)
         assert (shown.head_samples, shown.head_span) == (4000, (0, 380))
         assert kept() <= budget * 1.5
 
 
 async def test_counting_a_tenants_series_reads_no_sample(store, ingest, tenant):
     """Cardinality comes from the catalogue: nothing is decoded or kept for it."""
-    assert (await store.cardinality(tenant, 3)).head_span is None
+    assert (await store.cardinality(tenant, 3, FREE)).head_span is None
     await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0), (5, 2.0)])
-    found = await store.cardinality(tenant, 3)
+    found = await store.cardinality(tenant, 3, FREE)
     assert (found.series, found.head_samples, found.head_span) == (1, 2, (1, 5))
     assert store.catalogue._tenants[tenant].head.runs == ()
 
@@ -339,7 +335,6 @@ async def test_a_store_made_anew_is_followed_from_its_beginning(server_url, obje
                 Catalogue(database, 1 << 26),
                 BlockReader(places, 1 << 26),
                 places,
-                anyio.CapacityLimiter(4),
             )
             for n, ask in enumerate(("samples", "labels", "samples")):
                 connection = await asyncpg.connect(url)
@@ -352,6 +347,75 @@ async def test_a_store_made_anew_is_followed_from_its_beginning(server_url, obje
                 await connection.execute("DROP SCHEMA metrics CASCADE")
                 await connection.close()
                 execute(url, SCHEMA)
+
+
+@pytest.mark.parametrize("how", ["a copy", "a promoted standby"])
+async def test_rows_of_another_server_are_not_shown(objects, tenant, tmp_path, how):
+    """Where a copy taken earlier, or a standby that lagged, has taken the server's place behind the
+    one address, what only the old one had is forgotten, though the new one gives the same ids and
+    transaction ids to other series and batches.
+    """
+    url = f"postgresql://postgres@/das?host={tmp_path}"
+    socket = tmp_path / ".s.PGSQL.5432"
+    is_standby = how == "a promoted standby"
+
+    def folder(server):
+        return server.split("host=")[1]
+
+    def lead_to(server):
+        socket.unlink(missing_ok=True)
+        socket.symlink_to(Path(folder(server), socket.name))
+
+    async def write(name):
+        """The series' id and transaction id."""
+        connection = await asyncpg.connect(url)
+        await Ingest(connection, objects).write(tenant, {"__name__": "up", "n": name}, [(1, 1.0)])
+        row = await connection.fetchrow(
+            "SELECT series_id, xid::text FROM metrics.series WHERE labels->>'n' = $1", name
+        )
+        await connection.close()
+        return tuple(row)
+
+    async def shown(by_labels, by_samples):
+        loaded = sorted(dict(labels)["n"] for labels in await load(by_samples, tenant))
+        assert await by_labels.label_values(tenant, "n", [UP], None, FREE) == loaded
+        return loaded
+
+    with own_postgres() as old:
+        lead_to(old)
+        execute(old, "CREATE DATABASE das")
+        execute(url, SCHEMA)
+        await write("kept")
+        options = ("--standby",) if is_standby else ()
+        with own_postgres("--copy-of", folder(old), *options) as new:
+            if is_standby:
+                execute(new, "ALTER SYSTEM SET primary_conninfo = ''")
+                execute(new, "SELECT pg_reload_conf()")
+                receivers = "SELECT count(*) FROM pg_stat_wal_receiver"
+                assert any(execute(new, receivers) == "0" for _ in range(1000))
+            async with Database(url, 4) as database:
+                places = open_store(objects.as_uri(), Directory, Bucket)
+                by_labels, by_samples = (
+                    Store(
+                        Catalogue(database, 1 << 26),
+                        BlockReader(places, 1 << 26),
+                        places,
+                        anyio.CapacityLimiter(4),
+                    )
+                    for _ in range(2)
+                )
+                gone = await write("gone")
+                assert await shown(by_labels, by_samples) == ["gone", "kept"]
+                lead_to(new)
+                if is_standby:
+                    execute(new, "SELECT pg_promote()")
+                assert await write("new") == gone
+                execute(
+                    old,
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name = 'data-api-service'",
+                )
+                assert await shown(by_labels, by_samples) == ["kept", "new"]
 
 
 async def test_looking_for_series_ends_with_its_query(store, ingest, tenant):

@@ -1,21 +1,19 @@
 """The write routes: bare ASGI, since they are the ones that must be fast.
 
-authenticate → scope → content type → body within its limits → pipeline → 204 after the commit
+authenticate → scope → content type → body within its bounds → pipeline → 204 after the commit
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import structlog
-from prometheus_client import Gauge
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from data_ingest.api.body import MemoryBudget, Pace, read_body
 from data_ingest.chassis import problems
 from data_ingest.chassis.identity import IdentityClient
 from data_ingest.chassis.kinds import Kind, ServiceError
-from data_ingest.errors import BodyTooLarge, Overloaded, SamplesRefused
+from data_ingest.errors import SamplesRefused, SlowBody
 from data_ingest.model import Outcome, SampleBatch
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols import remote_write
@@ -24,47 +22,6 @@ SCOPE = "metrics:write"
 NO_CONTENT = 204
 
 log = structlog.get_logger()
-INFLIGHT_BYTES = Gauge(
-    "cloudopshub_ingest_inflight_bytes", "Memory that requests in progress have reserved."
-)
-
-
-class Disconnected(ServiceError):
-    """The sender went away before its body had arrived."""
-
-    kind = Kind.CANCELED
-
-
-@dataclass(slots=True)
-class MemoryBudget:
-    """Bytes that all requests in progress may hold together; beyond it `Overloaded`."""
-
-    bytes_max: int
-    reserved: int = 0
-
-    @contextmanager
-    def lease(self) -> Iterator[Callable[[int], None]]:
-        """A function that reserves bytes, which are free again after the block.
-
-        It raises `Overloaded` over the budget, unless nothing is reserved.
-        """
-        leased = 0
-
-        def reserve(size: int) -> None:
-            nonlocal leased
-            if self.reserved + size > self.bytes_max and self.reserved:
-                raise Overloaded(
-                    detail="memory", reserved=self.reserved, limit=self.bytes_max, retry_after_s=1
-                )
-            leased += size
-            self.reserved += size
-            INFLIGHT_BYTES.set(self.reserved)
-
-        try:
-            yield reserve
-        finally:
-            self.reserved -= leased
-            INFLIGHT_BYTES.set(self.reserved)
 
 
 class RemoteWrite:
@@ -76,13 +33,16 @@ class RemoteWrite:
         pipeline: Pipeline,
         memory: MemoryBudget,
         bounds: remote_write.Bounds,
+        *,
         body_bytes_max: int,
+        pace: Pace,
     ) -> None:
         self._identity = identity
         self._pipeline = pipeline
         self._memory = memory
         self._bounds = bounds
         self._body_bytes_max = body_bytes_max
+        self._pace = pace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 204 when every sample is durable, else an error that says what became of them."""
@@ -93,7 +53,9 @@ class RemoteWrite:
         except ServiceError as error:
             if error.kind is Kind.INTERNAL:
                 log.exception("internal_error", error=type(error).__name__)
-            await problems.render(error, scope["path"])(scope, receive, send)
+            # Nobody waits for the rest of a body that does not come.
+            headers = {"Connection": "close"} if isinstance(error, SlowBody) else None
+            await problems.render(error, scope["path"], headers)(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": NO_CONTENT, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -104,8 +66,8 @@ class RemoteWrite:
         remote_write.check_content(
             headers.get("content-type", ""), headers.get("content-encoding", "")
         )
-        with self._memory.lease() as reserve:
-            body = await read_body(headers, receive, self._body_bytes_max, reserve)
+        with self._memory.lease(principal.tenant) as reserve:
+            body = await read_body(headers, receive, self._body_bytes_max, reserve, self._pace)
             # A body that claims more is refused by `decode` before memory is taken for it.
             reserve(min(remote_write.declared_bytes(body), self._bounds.decoded_bytes_max))
             structlog.contextvars.bind_contextvars(tenant=str(principal.tenant))
@@ -127,37 +89,6 @@ def raise_refused(outcome: Outcome) -> None:
             accepted=outcome.accepted,
             first_error=outcome.first_error,
         )
-
-
-async def read_body(
-    headers: Mapping[str, str], receive: Receive, bytes_max: int, reserve: Callable[[int], None]
-) -> bytes | bytearray:
-    """The whole body, at most `bytes_max`; `reserve` is called before bytes are kept."""
-    declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > bytes_max:
-        raise BodyTooLarge(bytes=int(declared), limit=bytes_max)
-    message = await receive()
-    if not message.get("more_body", False) and message["type"] == "http.request":
-        body: bytes = message.get("body", b"")
-        _check_size(len(body), bytes_max)
-        reserve(len(body))
-        return body
-    whole = bytearray()
-    while True:
-        if message["type"] == "http.disconnect":
-            raise Disconnected(bytes=len(whole))
-        chunk = message.get("body", b"")
-        _check_size(len(whole) + len(chunk), bytes_max)
-        reserve(len(chunk))
-        whole += chunk
-        if not message.get("more_body", False):
-            return whole
-        message = await receive()
-
-
-def _check_size(size: int, bytes_max: int) -> None:
-    if size > bytes_max:
-        raise BodyTooLarge(bytes=size, limit=bytes_max)
 
 
 def _headers(scope: Scope) -> dict[str, str]:

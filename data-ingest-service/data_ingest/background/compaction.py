@@ -13,10 +13,10 @@ import asyncio
 import functools
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import anyio
@@ -26,9 +26,12 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from data_ingest import batch
 from data_ingest.background import compaction_plan as plan
+from data_ingest.background.compaction_health import Round
 from data_ingest.batch import Columns
 from data_ingest.chassis.kinds import ServiceError
+from data_ingest.errors import BadPayload
 from data_ingest.store import block, catalogue
+from data_ingest.store.block import SortedSamples
 from data_ingest.store.catalogue import NewBlock
 from data_ingest.store.merging import merge
 from data_ingest.store.objects import ObjectStore
@@ -64,6 +67,19 @@ BACKLOG_BATCHES: Final = Gauge(
 BACKLOG_SAMPLES: Final = Gauge(
     "cloudopshub_compaction_backlog_samples", "Samples that are not in a block yet."
 )
+OLDEST_BATCH: Final = Gauge(
+    "cloudopshub_compaction_oldest_batch_seconds", "Age of the oldest batch not in a block yet."
+)
+FAILED_RUNS: Final = Gauge(
+    "cloudopshub_compaction_failed_runs", "Runs of the last round that failed."
+)
+QUARANTINED: Final = Gauge(
+    "cloudopshub_blocks_quarantined", "Blocks that are kept and not merged: they are corrupt."
+)
+
+
+class CorruptBlock(BadPayload):
+    """A block is not what was written"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +93,32 @@ class CompactionSettings:
 
 async def compact_due(
     conn: Any, objects: ObjectStore, settings: CompactionSettings, now_ms: Callable[[], int]
-) -> bool:
+) -> Round:
     """One round over all tenants: one run of batches each, and up to MERGES_A_ROUND merges each.
 
-    True when a tenant's share was used up, or more than half of it: the next round is then due now.
+    It is behind when a tenant's share was used up, or more than half of it.
     """
     is_behind = False
+    failures: list[str] = []
     for tenant in await catalogue.tenants_due(conn, settings.delay_s):
         run = compact_batches(conn, objects, tenant, settings)
-        is_behind |= await _measured("batches", conn, tenant, run) > settings.samples_max // 2
+        samples = await _measured("batches", conn, tenant, run, failures)
+        is_behind |= samples > settings.samples_max // 2
     for tenant in await catalogue.tenants_with_blocks(conn):
         for _ in range(MERGES_A_ROUND):
             run = merge_blocks(conn, objects, tenant, settings, now_ms())
-            if not await _measured("blocks", conn, tenant, run):
+            if not await _measured("blocks", conn, tenant, run, failures):
                 break
         else:
             is_behind = True
-    batches, samples = await catalogue.backlog(conn)
+    batches, samples, oldest_s = await catalogue.backlog(conn)
     BACKLOG_BATCHES.set(batches)
     BACKLOG_SAMPLES.set(samples)
-    return is_behind
+    OLDEST_BATCH.set(oldest_s)
+    FAILED_RUNS.set(len(failures))
+    quarantined = await catalogue.quarantined(conn)
+    QUARANTINED.set(quarantined)
+    return Round(is_behind, failures, oldest_s, quarantined)
 
 
 async def compact_batches(
@@ -132,7 +154,8 @@ async def compact_batches(
 async def merge_blocks(
     conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings, now_ms: int
 ) -> bool:
-    """The first group of blocks that is due is one block of the next level.
+    """The first group of blocks that is due is one block of the next level, or without the one of
+    them that is corrupt, which is quarantined.
 
     False when none is due or another process compacts this tenant.
     """
@@ -144,12 +167,22 @@ async def merge_blocks(
         if not groups:
             return False
         group = groups[0]
-        merged = await _in_thread(write_merged, objects, tenant, group)
+        try:
+            merged = await _in_thread(write_merged, objects, tenant, group)
+        except CorruptBlock as corrupt:
+            await _quarantine(conn, tenant, corrupt)
+            return True
         run_id = await catalogue.next_run(conn)
         await catalogue.register(conn, tenant, run_id, [merged])
         await catalogue.replace_blocks(conn, tenant, run_id, [ref.block_id for ref in group])
     _record("blocks", tenant, run_id, inputs=len(group), samples=merged.samples, blocks=[merged])
     return True
+
+
+async def _quarantine(conn: Any, tenant: UUID, corrupt: CorruptBlock) -> None:
+    block_id = corrupt.facts["block_id"]
+    await catalogue.quarantine(conn, tenant, block_id)
+    log.error("block_quarantined", tenant=str(tenant), block_id=block_id, reason=str(corrupt))
 
 
 def write_windows(
@@ -171,10 +204,14 @@ def write_windows(
 
 
 def write_merged(objects: ObjectStore, tenant: UUID, group: Sequence[plan.BlockRef]) -> NewBlock:
-    """One durable block with the samples of `group`, in order of precedence; later ones win."""
+    """One durable block with the samples of `group`, in order of precedence; later ones win.
+
+    Raises CorruptBlock, with the `block_id`, when one of them is not what was written; no object is
+    left then.
+    """
     with ExitStack() as opened:
         inputs = [
-            block.read(opened.enter_context(objects.reading(ref.object_key))) for ref in group
+            _pieces(opened.enter_context(objects.reading(ref.object_key)), ref) for ref in group
         ]
         return _write(
             objects,
@@ -186,15 +223,26 @@ def write_merged(objects: ObjectStore, tenant: UUID, group: Sequence[plan.BlockR
         )
 
 
+def _pieces(source: Any, ref: plan.BlockRef) -> Iterator[SortedSamples]:
+    try:
+        yield from block.read(source, ref.tail_sha256)
+    except BadPayload as exc:
+        facts = {**exc.facts, "object": ref.object_key, "block_id": ref.block_id}
+        raise CorruptBlock(**facts) from exc
+
+
 def _write(
     objects: ObjectStore, tenant: UUID, pieces: Any, *, precedence: int, level: int, at_ms: int
 ) -> NewBlock:
     key = catalogue.object_key(tenant, at_ms, uuid.uuid4())
     with objects.writing(key) as sink:
-        counted = _CountedSink(sink)
-        writer = block.BlockWriter(counted, tenant)  # type: ignore[arg-type]  # what pyarrow calls of a file
-        for piece in pieces:
-            writer.write(piece)
+        writer = block.BlockWriter(sink, tenant)
+        try:
+            for piece in pieces:
+                writer.write(piece)
+        except BaseException:
+            writer.discard()
+            raise
         facts = writer.close()
     return NewBlock(
         object_key=key,
@@ -204,42 +252,9 @@ def _write(
         samples=facts.samples,
         min_ts=facts.min_ts,
         max_ts=facts.max_ts,
-        bytes=counted.bytes,
+        bytes=facts.bytes,
+        tail_sha256=facts.tail_sha256,
     )
-
-
-class _CountedSink:
-    """A sink that counts the bytes written; its owner closes the file."""
-
-    def __init__(self, sink: BinaryIO) -> None:
-        self._sink = sink
-        self.bytes = 0
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        """Passed on, counted."""
-        self._sink.write(data)
-        self.bytes += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """The owner flushes when it makes the object durable."""
-
-    def tell(self) -> int:
-        """Bytes so far: pyarrow places its footer by it."""
-        return self.bytes
-
-    def writable(self) -> bool:
-        """Always, until its owner closes it."""
-        return True
-
-    def readable(self) -> bool:
-        """Never."""
-        return False
-
-    def seekable(self) -> bool:
-        """Never: a block is written front to back."""
-        return False
 
 
 async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[plan.BatchRef]) -> Columns:
@@ -279,10 +294,13 @@ async def _in_thread(work: Callable[..., T], *args: Any) -> T:
     return await anyio.to_thread.run_sync(functools.partial(work, *args), abandon_on_cancel=True)
 
 
-async def _measured(kind: str, conn: Any, tenant: UUID, run: Awaitable[int]) -> int:
+async def _measured(
+    kind: str, conn: Any, tenant: UUID, run: Awaitable[int], failures: list[str]
+) -> int:
     """The result of `run`; 0 when it fails or takes longer than RUN_TIMEOUT_S.
 
-    Counted and logged; raised only when the connection is closed, so that the next tenants go on.
+    Counted, logged and added to `failures`; raised only when the connection is closed, so that the
+    next tenants go on.
     """
     started_s = time.perf_counter()
     try:
@@ -290,6 +308,7 @@ async def _measured(kind: str, conn: Any, tenant: UUID, run: Awaitable[int]) -> 
             amount = await run
     except Exception as error:
         RUNS.labels(kind, "failed").inc()
+        failures.append(type(error).__name__)
         if conn.is_closed():
             raise
         facts = {"kind": kind, "tenant": str(tenant), "reason": f"{type(error).__name__}: {error}"}

@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from data_ingest.chassis.checked import Digest
 from data_ingest.model import I64
 
 HOUR_MS: Final = 3_600_000
@@ -53,6 +54,8 @@ class BlockRef:
     bytes: int
     created_ms: int
     object_key: str
+    tail_sha256: Digest | None = None
+    is_quarantined: bool = False
 
 
 def batches_to_take(
@@ -100,11 +103,13 @@ def merges(blocks: Sequence[BlockRef], now_ms: int, bytes_max: int) -> list[list
 
     A group is MERGE_FAN_IN neighbours of the lowest level that has so many, or, in a window that is
     closed and quiet, as many neighbours as fit. A block of another window that overlaps this window
-    separates the neighbours whose precedences are below and above its own.
+    separates the neighbours whose precedences are below and above its own, and so does one that is
+    quarantined, which is never in a group: should it be restored, it has its place.
     """
     by_window: dict[tuple[int, int], list[BlockRef]] = defaultdict(list)
     for block in blocks:
-        by_window[window_of(block)].append(block)
+        if not block.is_quarantined:
+            by_window[window_of(block)].append(block)
     groups: list[list[BlockRef]] = []
     for (start, span_ms), own in sorted(by_window.items()):
         if span_ms == 0 or len(own) < 2:
@@ -114,7 +119,7 @@ def merges(blocks: Sequence[BlockRef], now_ms: int, bytes_max: int) -> list[list
             for block in blocks
             if block.min_ts < start + span_ms
             and block.max_ts >= start
-            and window_of(block) != (start, span_ms)
+            and (block.is_quarantined or window_of(block) != (start, span_ms))
         ]
         runs = _neighbours(
             sorted(own, key=lambda block: block.precedence), sorted(overlapping), bytes_max

@@ -20,6 +20,7 @@ import httpx
 
 from data_ingest.background import compaction, host, processes, scrape, targets, upkeep
 from data_ingest.background.compaction import CompactionSettings
+from data_ingest.background.compaction_health import CompactionHealth
 from data_ingest.background.leadership import lead
 from data_ingest.background.scrape import Ingest, ScrapeResult, ScrapeSettings
 from data_ingest.background.scraped import TargetSeries, from_families
@@ -45,6 +46,7 @@ class Background:
     http: httpx.AsyncClient
     objects: ObjectStore
     clock: Clock
+    compaction_health: CompactionHealth
 
     @property
     def database_url(self) -> str:
@@ -138,13 +140,16 @@ class Background:
         compaction_settings = CompactionSettings(
             settings.compaction_delay_s, settings.compaction_samples_max, settings.block_bytes_max
         )
-        async with catalogue.connected(self.database_url, "compaction") as conn:
-            while not stop.is_set:
-                is_behind = await compaction.compact_due(
-                    conn, self.objects, compaction_settings, self.clock.now_ms
-                )
-                if await stop.wait(CATCH_UP_S if is_behind else settings.compaction_interval_s):
-                    return
+        with self.compaction_health.noting_failure():
+            async with catalogue.connected(self.database_url, "compaction") as conn:
+                while not stop.is_set:
+                    last = await compaction.compact_due(
+                        conn, self.objects, compaction_settings, self.clock.now_ms
+                    )
+                    self.compaction_health.ended(last)
+                    pause_s = CATCH_UP_S if last.is_behind else settings.compaction_interval_s
+                    if await stop.wait(pause_s):
+                        return
 
     async def _upkeep(self, stop: Stop) -> None:
         swept_s = 0.0

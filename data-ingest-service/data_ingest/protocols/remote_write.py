@@ -15,6 +15,7 @@ import numpy as np
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
 from data_ingest.kernels import remote_write as kernel
 from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
+from data_ingest.limits import METADATA_NOT_KEPT
 from data_ingest.model import U8, U64, MetricMetadata, RawLabels, SampleBatch
 
 NAME: Final = "remote_write"
@@ -28,7 +29,6 @@ _RATIO_MAX: Final = 22
 _SNAPPY_LENGTH_BYTES: Final = 5
 _VARINT_BYTES: Final = 10
 _METADATA_MAX: Final = 20_000
-_METADATA_TEXT_MAX: Final = 4096
 _METADATA_FIELDS_MAX: Final = 32
 # Reading labels is Python, a microsecond each, so a series and a request have a bound. Labels with
 # empty values count here; `labels.LabelRules` does not count them.
@@ -108,7 +108,7 @@ def decompress(body: bytes | bytearray | memoryview, decoded_bytes_max: int) -> 
 
 
 def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SEED) -> SampleBatch:
-    """All samples of the request, in order; exemplars are skipped and counted.
+    """All samples of the request, in order; exemplars and bad metadata are skipped and counted.
 
     Native histograms are refused and counted, one sample each. Raises `BadBody`, `BodyTooLarge` or
     `UnsupportedBody` when nothing of the request is taken.
@@ -116,12 +116,13 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     buf, size = decompress(body, bounds.decoded_bytes_max)
     # A TimeSeries with its labels is rarely under 64 bytes; when there are more, the walk says so.
     capacity = min(size // 64 + 16, bounds.samples_max)
+    # One that describes a name has at least 5 bytes.
+    metadata_spans = np.empty(2 * min(size // 5 + 1, _METADATA_MAX), np.int64)
     while True:
         keys = np.empty((capacity, 2), np.uint64)
         series_of, timestamps_ms = np.empty((2, capacity), np.int64)
         series_spans = np.empty(2 * capacity, np.int64)
         value_bits = np.empty(capacity, np.uint64)
-        metadata_spans = np.empty(2 * min(capacity, _METADATA_MAX), np.int64)
         counts = np.zeros(kernel.COUNTS, np.int64)
         status = kernel.walk(
             buf,
@@ -148,7 +149,11 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         raise BadBody(detail="malformed protobuf", offset=int(counts[kernel.OFFSET]), bytes=size)
     series, samples = int(counts[kernel.SERIES]), int(counts[kernel.SAMPLES])
     histograms, exemplars = int(counts[kernel.HISTOGRAMS]), int(counts[kernel.EXEMPLARS])
-    described = metadata_spans[: 2 * int(counts[kernel.METADATA])].reshape(-1, 2)
+    descriptions = int(counts[kernel.METADATA])
+    spans_read = metadata_spans[: 2 * descriptions].reshape(-1, 2).tolist()
+    found = (_metadata(buf[start:end].tobytes()) for start, end in spans_read)
+    metadata = tuple(one for one in found if one is not None)
+    skipped = {EXEMPLAR_REASON: exemplars, METADATA_NOT_KEPT: descriptions - len(metadata)}
 
     spans = np.empty(4 * _LABELS_MAX, np.int64)
     labels_read = 0
@@ -176,13 +181,9 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         timestamps_ms=timestamps_ms[:samples],
         values=value_bits[:samples].view(np.float64),
         labels_at=labels_at,
-        metadata=tuple(
-            metadata
-            for start, end in described.tolist()
-            if (metadata := _metadata(buf[start:end].tobytes())) is not None
-        ),
+        metadata=metadata,
         refused={HISTOGRAM_REASON: histograms} if histograms else {},
-        skipped={EXEMPLAR_REASON: exemplars} if exemplars else {},
+        skipped={reason: count for reason, count in skipped.items() if count},
         first_error="native histograms are not stored" if histograms else "",
     )
 
@@ -220,7 +221,7 @@ def _fields(message: bytes) -> list[tuple[int, int, int | bytes]]:
 
 
 def _metadata(message: bytes) -> MetricMetadata | None:
-    """What the sender says about a metric name; None when the bytes cannot be kept as text."""
+    """What the sender says about a metric name; None when the bytes are not text about one."""
     kind, texts = 0, {2: b"", 4: b"", 5: b""}
     try:
         for field, wire, value in _fields(message):
@@ -231,9 +232,5 @@ def _metadata(message: bytes) -> MetricMetadata | None:
         name, help_text, unit = (texts[field].decode() for field in (2, 4, 5))
     except ValueError:  # malformed, or not UTF-8
         return None
-    if not 0 < len(name) <= _METADATA_TEXT_MAX or "\0" in name + help_text + unit:
-        return None
     type_name = _TYPES[kind] if kind < len(_TYPES) else "unknown"
-    return MetricMetadata(
-        name, type_name, help_text[:_METADATA_TEXT_MAX], unit[:_METADATA_TEXT_MAX]
-    )
+    return MetricMetadata(name, type_name, help_text, unit) if name else None

@@ -3,9 +3,13 @@
     SortedSamples (series, times, values) ── chunks ── row groups ── Parquet
 
 A writer takes samples piece by piece and a reader gives them back row group by row group, so
-neither holds a whole block in memory. Source: docs/formats/block.md, version 1.
+neither holds a whole block in memory. What is written is summed before it leaves the process, and
+what is read is checked before it is decoded. Source: docs/formats/block.md, version 1.
 """
 
+import contextlib
+import hashlib
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
@@ -15,6 +19,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_ingest.chassis.checked import (
+    BYTES_KEY,
+    SEGMENT_BYTES,
+    SUMS_KEY,
+    CorruptObject,
+    Digest,
+    parquet_file,
+    read_tail,
+)
 from data_ingest.errors import BadPayload
 from data_ingest.kernels import chunks
 from data_ingest.model import F64, I64
@@ -68,12 +81,17 @@ class SortedSamples:
 
 @dataclass(frozen=True, slots=True)
 class BlockFacts:
-    """What the catalogue records of a written block; both times inclusive."""
+    """What the catalogue records of a written block; both times inclusive.
+
+    tail_sha256: of the footer, its length and the magic, which end the object.
+    """
 
     series: int
     samples: int
     min_ts: int
     max_ts: int
+    bytes: int
+    tail_sha256: Digest
 
 
 class BlockWriter:
@@ -88,8 +106,9 @@ class BlockWriter:
             "cloudopshub.tenant": str(tenant),
             "cloudopshub.resolution_ms": str(resolution_ms),
         }
+        self._sink = _SummedSink(sink)
         self._parquet = pq.ParquetWriter(
-            sink,
+            self._sink,
             SCHEMA,
             compression="zstd",
             compression_level=3,
@@ -131,24 +150,108 @@ class BlockWriter:
 
     def close(self) -> BlockFacts:
         """The footer is written; the facts of the block, which must have at least one sample."""
+        sums = self._sink.end_body()
+        self._parquet.add_key_value_metadata({BYTES_KEY: str(self._sink.bytes), SUMS_KEY: sums})
         self._parquet.close()
         assert self._min_ms is not None, "a block holds at least one sample"
-        return BlockFacts(self._series, self._samples, self._min_ms, self._max_ms)
+        return BlockFacts(
+            self._series,
+            self._samples,
+            self._min_ms,
+            self._max_ms,
+            self._sink.bytes,
+            self._sink.tail.digest(),
+        )
+
+    def discard(self) -> None:
+        """Nothing more is written: what the sink has is no block."""
+        self._sink.is_open = False
+        with contextlib.suppress(pa.ArrowException, OSError):
+            self._parquet.close()
 
 
-def read(source: BinaryIO | pa.NativeFile) -> Iterator[SortedSamples]:
-    """Row group by row group; `BadPayload` when it is not a block of version 1.
+class _SummedSink:
+    """A sink that counts and sums the bytes written; its owner closes the file."""
 
-    A series may span two pieces.
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink = sink
+        self._sums: list[int] = []
+        self._sum = 0
+        self._is_body = True
+        self.is_open = True
+        self.bytes = 0
+        self.tail = hashlib.sha256()
+        self.closed = False
+
+    def write(self, data: Any) -> int:
+        """Passed on, counted and summed."""
+        if self.is_open:
+            self._sink.write(data)
+        view = memoryview(data)
+        if self._is_body:
+            at = 0
+            while at < len(view):
+                piece = view[at : at + SEGMENT_BYTES - self.bytes % SEGMENT_BYTES]
+                self._sum = zlib.crc32(piece, self._sum)
+                at += len(piece)
+                self.bytes += len(piece)
+                if self.bytes % SEGMENT_BYTES == 0:
+                    self._end_segment()
+        else:
+            self.tail.update(view)
+            self.bytes += len(view)
+        return len(view)
+
+    def end_body(self) -> str:
+        """The sums of all segments, 8 hexadecimal digits each; what comes now is the tail."""
+        if self.bytes % SEGMENT_BYTES:
+            self._end_segment()
+        self._is_body = False
+        return "".join(f"{one:08x}" for one in self._sums)
+
+    def _end_segment(self) -> None:
+        self._sums.append(self._sum)
+        self._sum = 0
+
+    def flush(self) -> None:
+        """The owner flushes when it makes the object durable."""
+
+    def tell(self) -> int:
+        """Bytes so far: pyarrow places its footer by it."""
+        return self.bytes
+
+    def writable(self) -> bool:
+        """Always, until its owner closes it."""
+        return True
+
+    def readable(self) -> bool:
+        """Never."""
+        return False
+
+    def seekable(self) -> bool:
+        """Never: a block is written front to back."""
+        return False
+
+
+def read(
+    source: BinaryIO | pa.NativeFile, tail_sha256: Digest | None = None
+) -> Iterator[SortedSamples]:
+    """Row group by row group; a series may span two pieces.
+
+    tail_sha256: what the catalogue has of it. Raises `BadPayload` when it is not a block of version
+    1, or not the bytes that were written.
     """
     try:
-        parquet = pq.ParquetFile(source, pre_buffer=False, memory_map=False)
-        metadata = parquet.metadata.metadata or {}
+        tail = read_tail(source, tail_sha256)
+        metadata = tail.metadata.metadata or {}
         block_format = metadata.get(b"cloudopshub.format", b"").decode(errors="replace")
         if block_format != FORMAT:
             raise BadPayload(detail=f"not {FORMAT}", format=block_format)
+        parquet = parquet_file(source, tail, pre_buffer=True)
         for group in range(parquet.num_row_groups):
             yield _samples(parquet.read_row_group(group, use_threads=False))
+    except CorruptObject as exc:
+        raise BadPayload(**exc.facts) from exc
     except (pa.ArrowInvalid, KeyError) as exc:
         raise BadPayload(detail=str(exc)) from exc
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from data_ingest.chassis.checked import Digest
 from data_ingest.chassis.kinds import Kind
 from data_ingest.errors import StoreError
 
@@ -34,7 +35,8 @@ SELECT tenant_id FROM metrics.block WHERE replaced_by IS NULL AND resolution_ms 
  GROUP BY tenant_id HAVING count(*) > 1
 """
 _BACKLOG = """
-SELECT count(*) AS batches, coalesce(sum(samples), 0) AS samples
+SELECT count(*) AS batches, coalesce(sum(samples), 0) AS samples,
+       coalesce(extract(epoch FROM now() - min(received_at)), 0)::float8 AS oldest_s
   FROM metrics.batch WHERE compacted_by IS NULL
 """
 _LIVE_BATCHES = """
@@ -63,14 +65,15 @@ counted AS (
 SELECT count(*) FROM marked
 """
 _LIVE_BLOCKS = """
-SELECT block_id, precedence, level, min_ts, max_ts, bytes, object_key,
+SELECT block_id, precedence, level, min_ts, max_ts, bytes, object_key, tail_sha256,
+       quarantined_at IS NOT NULL AS is_quarantined,
        (extract(epoch FROM created_at) * 1000)::bigint AS created_ms
   FROM metrics.block WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
 """
 _INSERT_BLOCK = """
 INSERT INTO metrics.block (tenant_id, run_id, precedence, min_ts, max_ts, resolution_ms, level,
-                           series, samples, bytes, object_key, created_at)
-VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10, clock_timestamp())
+                           series, samples, bytes, object_key, tail_sha256, created_at)
+VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10, $11, clock_timestamp())
 """
 # clock_timestamp: the transaction may have begun minutes ago, and snapshots up to its commit still
 # list the inputs.
@@ -78,6 +81,10 @@ _REPLACE = """
 UPDATE metrics.block SET replaced_by = $3, replaced_at = clock_timestamp()
  WHERE tenant_id = $1 AND block_id = ANY($2::bigint[]) AND replaced_by IS NULL
 """
+_QUARANTINE = """
+UPDATE metrics.block SET quarantined_at = clock_timestamp() WHERE tenant_id = $1 AND block_id = $2
+"""
+_QUARANTINED = "SELECT count(*) FROM metrics.block WHERE quarantined_at IS NOT NULL"
 _REPLACED = """
 SELECT block_id, object_key FROM metrics.block
  WHERE replaced_at < now() - make_interval(secs => $1) ORDER BY replaced_at LIMIT 1000
@@ -101,6 +108,7 @@ class NewBlock:
     min_ts: int
     max_ts: int
     bytes: int
+    tail_sha256: Digest
 
 
 class Superseded(StoreError):
@@ -146,10 +154,10 @@ async def tenants_with_blocks(conn: Any) -> list[UUID]:
     return [row["tenant_id"] for row in await conn.fetch(_TENANTS_WITH_BLOCKS)]
 
 
-async def backlog(conn: Any) -> tuple[int, int]:
-    """(live batches, their samples), all tenants."""
+async def backlog(conn: Any) -> tuple[int, int, float]:
+    """(live batches, their samples, age of the oldest in seconds), all tenants."""
     row = await conn.fetchrow(_BACKLOG)
-    return int(row["batches"]), int(row["samples"])
+    return int(row["batches"]), int(row["samples"]), float(row["oldest_s"])
 
 
 async def live_batches(conn: Any, tenant: UUID, delay_s: float) -> list[Any]:
@@ -189,6 +197,7 @@ async def register(conn: Any, tenant: UUID, run_id: int, blocks: Sequence[NewBlo
                 b.samples,
                 b.bytes,
                 b.object_key,
+                b.tail_sha256,
             )
             for b in blocks
         ],
@@ -217,6 +226,16 @@ async def replace_blocks(conn: Any, tenant: UUID, run_id: int, block_ids: Sequen
     status = await conn.execute(_REPLACE, tenant, list(block_ids), run_id)
     if status != f"UPDATE {len(block_ids)}":
         raise Superseded(status=status, blocks=len(block_ids))
+
+
+async def quarantine(conn: Any, tenant: UUID, block_id: int) -> None:
+    """The block is not merged, and so neither replaced nor deleted, while its row says so."""
+    await conn.execute(_QUARANTINE, tenant, block_id)
+
+
+async def quarantined(conn: Any) -> int:
+    """How many blocks are quarantined, all tenants."""
+    return int(await conn.fetchval(_QUARANTINED))
 
 
 async def replaced_blocks(conn: Any, age_s: float) -> list[tuple[int, str]]:

@@ -17,7 +17,6 @@ from data_ingest.model import I64, U64
 ROW_BYTES = 32
 ROWS_MIN = 256
 _FILL_MAX = 0.6
-_RECOUNT_MINUTES = 1
 
 CACHE_BYTES = Gauge(
     "cloudopshub_ingest_series_cache_bytes", "Memory of the lookup tables of known series."
@@ -31,8 +30,7 @@ class KnownSeries:
     def __init__(self) -> None:
         self._rows: U64 = np.zeros((ROWS_MIN, 4), np.uint64)
         self._used = 0
-        self._active = 0
-        self._counted_at = 0
+        self._listed_at = -1
         self._lock = threading.Lock()
 
     @property
@@ -64,21 +62,16 @@ class KnownSeries:
             self._used += int(
                 table.insert(self._rows, keys[:room], series_ids[:room], np.uint64(minute))
             )
-            self._active += int(np.unique(series_ids[old_ids == 0]).size)
 
-    def active(self, minute: int, window_minutes: int) -> int:
-        """Distinct series seen in the last `window_minutes`.
-
-        Counted anew at most once a minute; between counts it is an upper bound.
-        """
+    def active_ids(self, minute: int, window_minutes: int) -> I64 | None:
+        """Distinct series seen in that window, ascending; None where they were told this minute."""
         with self._lock:
-            if minute - self._counted_at >= _RECOUNT_MINUTES:
-                recent = (self._rows[:, 2] != 0) & (
-                    self._rows[:, 3] >= max(0, minute - window_minutes)
-                )
-                self._active = int(np.unique(self._rows[recent, 2]).size)
-                self._counted_at = minute
-            return self._active
+            if minute == self._listed_at:
+                return None
+            self._listed_at = minute
+            seen = self._rows[:, 3] >= max(0, minute - window_minutes)
+            recent = self._rows[(self._rows[:, 2] != 0) & seen, 2]
+        return np.unique(recent).astype(np.int64)
 
     def _make_room(self, new: int, rows_max: int) -> None:
         wanted = len(self._rows)

@@ -6,6 +6,7 @@ SCHEMA = Schema("metrics", "data_ingest.migrate")
 
 INSERT_BATCH = """
 INSERT INTO metrics.batch (tenant_id, min_ts, max_ts, samples, payload) VALUES ($1, $2, $3, $4, $5)
+RETURNING batch_id, received_at
 """
 
 SELECT_SERIES = """
@@ -38,9 +39,57 @@ ON CONFLICT (tenant_id, metric_name) DO UPDATE
        IS DISTINCT FROM (excluded.type, excluded.help, excluded.unit)
 """
 
-# Identifies the store: after a restore or with a new schema the table is another one, and after a
-# recovery to an earlier point in time the sequence is behind, so that ids are given again.
+LAST_SERIES_ID = """
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM metrics.series_id_seq
+"""
+
+# $1 tenant, $2 an id. By the primary key: the ids since then are few, the tenant's series many.
+SERIES_SINCE = """
+SELECT coalesce(array_agg(series_id), '{}')
+  FROM (SELECT series_id, tenant_id FROM metrics.series
+         WHERE series_id > $2 ORDER BY series_id OFFSET 0) AS young
+ WHERE tenant_id = $1
+"""
+
+# $1 tenant, $2 window in seconds.
+ACTIVE_REPORTS = """
+SELECT last_series_id, series_ids FROM metrics.active_series
+ WHERE tenant_id = $1 AND counted_at > now() - make_interval(secs => $2)
+"""
+
+FORGET_REPORTS = """
+DELETE FROM metrics.active_series
+ WHERE tenant_id = $1 AND counted_at <= now() - make_interval(secs => $2)
+"""
+
+# $1 tenant, $2 writer, $3 packed ids.
+REPORT_ACTIVE = """
+INSERT INTO metrics.active_series (tenant_id, writer, last_series_id, series_ids)
+SELECT $1, $2, CASE WHEN is_called THEN last_value ELSE 0 END, $3 FROM metrics.series_id_seq
+ON CONFLICT (tenant_id, writer) DO UPDATE
+   SET counted_at = now(), last_series_id = excluded.last_series_id,
+       series_ids = excluded.series_ids
+"""
+
+# The timeline is that of the WAL written now: a promoted server's last checkpoint still has the old
+# one. Null on a standby. Every role may call these functions.
 STORE = """
-SELECT to_regclass('metrics.series')::oid::bigint AS series_table,
-       (SELECT last_value FROM metrics.series_id_seq) AS last_series_id
+SELECT (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
+       CASE WHEN NOT pg_is_in_recovery()
+            THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int
+       END AS timeline,
+       to_regclass('metrics.series')::oid::bigint AS series_table,
+       pg_postmaster_start_time() AS started_at
+"""
+
+# $1, $2 batch_id and received_at of some batches, $3, $4 the first and last received_at: only their
+# partitions are read. The places (from 1) of those that are not there.
+MISSING_BATCHES = """
+SELECT place FROM unnest($1::bigint[], $2::timestamptz[])
+       WITH ORDINALITY AS wanted (batch_id, received_at, place)
+ WHERE NOT EXISTS (
+   SELECT FROM metrics.batch AS kept
+    WHERE kept.batch_id = wanted.batch_id AND kept.received_at = wanted.received_at
+      AND kept.received_at BETWEEN $3 AND $4)
+ ORDER BY place
 """

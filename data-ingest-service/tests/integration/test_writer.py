@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import numpy as np
 import pytest
+import structlog
 from prometheus_client import REGISTRY
 
 from data_ingest import batch, migrate
@@ -22,8 +23,10 @@ from data_ingest.labels import LabelRules
 from data_ingest.model import MetricMetadata
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols import remote_write
+from data_ingest.store.active_series import unpack_ids
+from data_ingest.store.packing import Write
 from data_ingest.store.series import SeriesCache
-from data_ingest.store.writer import Write, Writer, WriterBounds
+from data_ingest.store.writer import Writer, WriterBounds
 from tests import wire
 
 BOUNDS = remote_write.Bounds(1 << 24, 100_000)
@@ -34,6 +37,7 @@ WRITER_BOUNDS = WriterBounds(
     flush_new_series_max=10_000,
     commit_timeout_s=5.0,
     reconnect_delay_s_max=2.0,
+    active_window_s=3600.0,
 )
 FREE = Limits()
 WAIT_S = 15.0
@@ -430,6 +434,64 @@ async def test_active_series_have_a_cap(store_url):
         assert await refused(path.conn, tenant) == {"active_series_limit": 2}
 
 
+async def test_a_series_with_a_row_is_not_new(store_url):
+    """At its cap a tenant's series go on after a restart, and in another replica: only a series
+    without a row is refused.
+    """
+    tenant, at = uuid4(), now_ms()
+    limits = Limits(active_series=2)
+    two = body(*[(name, [(at, 1.0)]) for name in ("a", "b")])
+    async with write_path(store_url) as path:
+        await path.send(tenant, body(("b", [(at, 0.0)])), limits)
+        await path.send(tenant, two, limits)
+        async with write_path(store_url) as replica:
+            assert (await replica.send(tenant, two, limits)).refused == {}
+    async with write_path(store_url) as restarted:
+        three = body(*[(name, [(at, 1.0)]) for name in ("new", "a", "b")])
+        outcome = await restarted.send(tenant, three, limits)
+        assert (outcome.accepted, outcome.refused) == (2, {"active_series_limit": 1})
+        assert '"new"' in outcome.first_error
+        assert outcome.refused == await refused(restarted.conn, tenant)
+
+
+async def test_the_cap_of_active_series_is_one_for_all_replicas(store_url):
+    """What one replica makes leaves less room for the others, and after a restart it still does;
+    series that nobody saw in the window leave room again.
+    """
+    tenant, at = uuid4(), now_ms()
+    limits = Limits(active_series=5)
+
+    async def send_new(path, prefix, n):
+        names = [f"{prefix}{i}" for i in range(n)]
+        outcome = await path.send(tenant, body(*((name, [(at, 1.0)]) for name in names)), limits)
+        return outcome.accepted
+
+    async with write_path(store_url) as one, write_path(store_url) as other:
+        assert await send_new(one, "a", 2) == 2
+        assert await send_new(other, "b", 2) == 2
+        assert await send_new(one, "c", 2) == 1
+        assert await send_new(other, "d", 2) == 0
+    async with write_path(store_url) as restarted:
+        assert await send_new(restarted, "e", 1) == 0
+    async with write_path(store_url, active_window_s=0.0) as later:
+        assert await send_new(later, "f", 6) == 5
+
+
+async def test_the_count_of_active_series_survives_a_restart(store_url):
+    """Series that were made long ago and are still seen count as active after a restart, too."""
+    tenant, at = uuid4(), now_ms()
+    known = body(*((name, [(at, 1.0)]) for name in ("a", "b")))
+    limits = Limits(active_series=3)
+    async with write_path(store_url) as path:
+        await path.send(tenant, known)  # without a cap: nothing is reported
+        await path.send(tenant, known, limits)
+        rows = await path.conn.fetch("SELECT * FROM metrics.active_series")
+        assert [unpack_ids(row["series_ids"]).tolist() for row in rows] == [[1, 2]]
+    async with write_path(store_url) as restarted:
+        outcome = await restarted.send(tenant, body(("c", [(at, 1.0)]), ("d", [(at, 1.0)])), limits)
+        assert (outcome.accepted, outcome.refused) == (1, {"active_series_limit": 1})
+
+
 async def test_two_writers_agree_on_ids(store_url):
     """Two processes that meet the same new series at once store them under one id each."""
     async with write_path(store_url) as one, write_path(store_url) as other:
@@ -455,6 +517,44 @@ async def test_metadata_is_stored_once_it_changes(store_url):
             await path.send(tenant, wire.compressed(wire.field(3, metadata)))
         row = await path.conn.fetchrow("SELECT * FROM metrics.metadata")
         assert (row["metric_name"], row["type"], row["help"]) == ("up", "gauge", "new")
+
+
+async def test_metadata_that_cannot_be_stored_costs_no_sample(store_url):
+    """A description whose name is too long for its index, or whose text Postgres cannot hold, is
+    left out, counted and told; samples and other descriptions of the request are stored.
+    """
+    rng = np.random.default_rng(1)
+    long = bytes(rng.integers(97, 123, 4000, np.uint8))  # Postgres compresses words that repeat
+    about = [
+        wire.field(2, name) + wire.field(4, text)
+        for name, text in ((long, b"x"), (b"nul", b"a\0b"), (b"up", b"y" * 5000))
+    ]
+    async with write_path(store_url) as path:
+        tenant, at = uuid4(), now_ms()
+        sample = wire.series([(b"__name__", b"up")], [(at, 1.0)])
+        request = wire.compressed(sample + b"".join(wire.field(3, one) for one in about))
+        with structlog.testing.capture_logs() as logs:
+            outcome = await path.send(tenant, request)
+        assert (outcome.accepted, outcome.refused) == (1, {})
+        assert outcome.skipped == {"metadata_not_kept": 2}
+        assert [one["descriptions"] for one in logs if one["event"] == "metadata_not_kept"] == [2]
+        assert await stored(path.conn, tenant) == [("up", at, 1.0)]
+        rows = await path.conn.fetch("SELECT metric_name, help FROM metrics.metadata")
+        assert [tuple(row) for row in rows] == [("up", "y" * 4096)]
+
+
+async def test_metadata_that_postgres_refuses_costs_no_sample(store_url):
+    """Whatever Postgres has against a description, the samples beside it are stored."""
+    async with write_path(store_url) as path:
+        await path.conn.execute(
+            "ALTER TABLE metrics.metadata ADD CONSTRAINT no_up CHECK (metric_name <> 'up')"
+        )
+        tenant, at = uuid4(), now_ms()
+        sample = wire.series([(b"__name__", b"up")], [(at, 1.0)])
+        request = wire.compressed(sample + wire.field(3, wire.field(2, b"up")))
+        outcome = await path.send(tenant, request)
+        assert (outcome.accepted, outcome.skipped) == (1, {"metadata_not_kept": 1})
+        assert await stored(path.conn, tenant) == [("up", at, 1.0)]
 
 
 async def test_partitions_that_are_missing_are_made(store_url):
@@ -498,7 +598,7 @@ async def test_no_partition_is_no_fault_of_the_sender(store_url, monkeypatch):
     async with write_path(store_url) as path:
         for name in await partitions(path.conn):
             await path.conn.execute(f"DROP TABLE metrics.{name}")
-        monkeypatch.setattr("data_ingest.store.writer.ensure_partitions", nothing_made)
+        monkeypatch.setattr("data_ingest.store.transaction.ensure_partitions", nothing_made)
         with pytest.raises(StoreUnavailable):
             await path.send(uuid4(), body(("up", [(now_ms(), 1.0)])))
 
@@ -511,14 +611,14 @@ async def test_a_connection_lost_between_single_commits_answers_everyone(store_u
         # The flush of all three, and then its first write.
         failures = iter([asyncpg.DataError("a value it does not like"), ConnectionError("gone")])
 
-        def failing(writes, new_ids):
+        def failing(writes):
             raise next(failures)
 
         at = now_ms()
         async with locked(store_url):
             first = asyncio.create_task(path.send(uuid4(), body(("up", [(at, 0.0)]))))
             await until(lambda: waiting(path.conn))
-            monkeypatch.setattr("data_ingest.store.writer.pack_rows", failing)
+            monkeypatch.setattr("data_ingest.store.packing.pack_rows", failing)
             others = [
                 asyncio.create_task(path.send(uuid4(), body(("up", [(at, 1.0)])))) for _ in range(3)
             ]

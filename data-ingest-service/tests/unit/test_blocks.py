@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_ingest.chassis.checked import SEGMENT_BYTES
 from data_ingest.errors import BadPayload
 from data_ingest.kernels import chunks
 from data_ingest.store import block
@@ -86,7 +87,74 @@ def test_a_block_reads_back_what_was_written(rows: Rows) -> None:
     sink, facts = _written(sort_and_deduplicate(*_arrays(rows)))
     assert _as_dict(block.read(sink)) == expected
     times = [at for _, at in expected]
-    assert facts == BlockFacts(len({s for s, _ in expected}), len(expected), min(times), max(times))
+    assert (facts.series, facts.samples) == (len({s for s, _ in expected}), len(expected))
+    assert (facts.min_ts, facts.max_ts) == (min(times), max(times))
+    assert facts.bytes == len(sink.getvalue())
+    assert _as_dict(block.read(sink, facts.tail_sha256)) == expected
+
+
+def test_no_byte_changes_unnoticed() -> None:
+    """A flipped bit in any byte of a block is an error: in data, page headers, footer, its length
+    and the magic at both ends. So is a byte less or more, and another block in its place.
+    """
+    ids, times, values = _arrays(
+        [(s, t, v) for s in range(4) for t, v in enumerate((0.5, s / 3, -0.0, 1e300))]
+    )
+    sink, facts = _written(sort_and_deduplicate(ids, times, values))
+    whole = sink.getvalue()
+    for at in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << at % 8
+        with pytest.raises(BadPayload):
+            list(block.read(io.BytesIO(flipped), facts.tail_sha256))
+    other = _written(sort_and_deduplicate(ids, times, values + 1))[0].getvalue()
+    for changed in (whole[:-1], whole[1:], whole + b"1", whole[:9] + whole[8:], b"", other):
+        with pytest.raises(BadPayload):
+            list(block.read(io.BytesIO(changed), facts.tail_sha256))
+    assert list(block.read(io.BytesIO(whole), facts.tail_sha256))
+
+
+@pytest.fixture(scope="module")
+def large_block() -> tuple[bytes, bytes, dict[int, int]]:
+    """Several segments in several row groups, the digest of its tail, and bits by time."""
+    n = 300_000
+    values = np.random.default_rng(3).normal(size=n)
+    sink, facts = _written(
+        sort_and_deduplicate(np.repeat(np.arange(1, 101), n // 100), np.arange(n), values)
+    )
+    assert facts.bytes > 8 * SEGMENT_BYTES
+    bits = dict(enumerate(values.view(np.uint64).tolist()))
+    return sink.getvalue(), facts.tail_sha256, bits
+
+
+@given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=60, deadline=None)
+def test_no_bit_of_a_large_block_changes_unnoticed(
+    large_block: tuple[bytes, bytes, dict[int, int]], where: float, bit: int
+) -> None:
+    """Wherever the bit lies in its segments, the block is an error before its samples are all read;
+    what was given before it are samples that were written.
+    """
+    whole, digest, expected = large_block
+    flipped = bytearray(whole)
+    flipped[int(where * len(whole))] ^= 1 << bit
+    pieces: list[SortedSamples] = []
+    with pytest.raises(BadPayload):
+        pieces.extend(block.read(io.BytesIO(flipped), digest))
+    for (_, at), bits in _as_dict(pieces).items():
+        assert bits == expected[at]
+
+
+def test_a_block_written_before_there_were_sums_is_read() -> None:
+    """Without a digest in the catalogue, a block without sums is read as it stands."""
+    before = io.BytesIO()
+    with pq.ParquetWriter(before, block.SCHEMA, store_schema=False) as writer:
+        writer.add_key_value_metadata({"cloudopshub.format": "block/1"})
+        for piece in block.read(_written(sort_and_deduplicate(*_arrays([(1, 2, 0.5)])))[0]):
+            writer.write_table(block._table(piece))
+    assert _as_dict(block.read(before)) == _last_wins([(1, 2, 0.5)])
+    with pytest.raises(BadPayload):
+        list(block.read(before, bytes(32)))
 
 
 @given(st.lists(SAMPLES.filter(bool), min_size=1, max_size=4))
@@ -153,7 +221,8 @@ def test_long_series_are_cut_into_chunks_and_groups() -> None:
     ids = np.concatenate([np.full(n, 1), np.arange(2, 1502)]).astype(np.int64)
     times = np.concatenate([np.arange(n), np.zeros(1500)]).astype(np.int64)
     sink, facts = _written(sort_and_deduplicate(ids, times, np.ones(ids.size)))
-    assert facts == BlockFacts(1501, n + 1500, 0, n - 1)
+    assert (facts.series, facts.samples) == (1501, n + 1500)
+    assert (facts.min_ts, facts.max_ts) == (0, n - 1)
     file = pq.ParquetFile(sink)
     lengths = [len(row) for row in file.read(columns=["timestamps"])["timestamps"].to_pylist()]
     assert lengths[:4] == [8192, 8192, n - 2 * 8192, 1]

@@ -5,6 +5,7 @@ The files stand in `tests/golden/store` here and, with the same bytes, in data-a
 `python -m tests.unit.test_golden`, in both places.
 """
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from data_ingest import batch
 from data_ingest.batch import Columns
+from data_ingest.chassis.checked import BYTES_KEY, SUMS_KEY
 from data_ingest.store import block
 from data_ingest.store.block import BlockWriter
 from data_ingest.store.sorting import sort_and_deduplicate
@@ -48,8 +50,8 @@ def samples() -> Columns:
     return Columns(np.array(ids), np.array(times), np.array(values, np.float64))
 
 
-def block_bytes() -> bytes:
-    """Two row groups; series 7 goes on in the second."""
+def written_block() -> tuple[bytes, bytes]:
+    """Two row groups; series 7 goes on in the second. And the digest of its tail."""
     columns = samples()
     sink = io.BytesIO()
     writer = BlockWriter(sink, TENANT)
@@ -62,19 +64,22 @@ def block_bytes() -> bytes:
                 columns.series_ids[chosen], columns.timestamps_ms[chosen], columns.values[chosen]
             )
         )
-    writer.close()
-    return sink.getvalue()
+    facts = writer.close()
+    return sink.getvalue(), facts.tail_sha256
 
 
 def expected() -> bytes:
     """(series_id, timestamp_ms, bits of the value in hexadecimal): of the batch in its order, of
-    the block by series and time.
+    the block by series and time. The digest is that of the file's own tail.
     """
     columns = samples()
     bits = columns.values.view(np.uint64).tolist()
     rows = list(zip(columns.series_ids.tolist(), columns.timestamps_ms.tolist(), bits, strict=True))
     latest = {row[:2]: row for row in rows}
-    lines = {
+    golden = (HERE / "block.parquet").read_bytes()
+    tail = golden[-8 - int.from_bytes(golden[-8:-4], "little") :]
+    lines: dict[str, object] = {"tail_sha256": hashlib.sha256(tail).hexdigest()}
+    lines |= {
         name: [[series_id, at, f"{value:016x}"] for series_id, at, value in listed]
         for name, listed in (
             ("batch", rows),
@@ -86,7 +91,7 @@ def expected() -> bytes:
 
 FILES: Final = {
     "batch.cob1": lambda: batch.pack(samples()),
-    "block.parquet": block_bytes,
+    "block.parquet": lambda: written_block()[0],
     "expected.json": expected,
 }
 
@@ -105,12 +110,13 @@ def test_the_block_is_written_as_it_was() -> None:
     """The object has the same schema, encodings and rows; byte for byte the same where the Parquet
     library is of the version that wrote the file.
     """
-    golden, made = (HERE / "block.parquet").read_bytes(), block_bytes()
+    golden, (made, digest) = (HERE / "block.parquet").read_bytes(), written_block()
     old, new = pq.ParquetFile(io.BytesIO(golden)), pq.ParquetFile(io.BytesIO(made))
     if old.metadata.created_by == new.metadata.created_by:
         assert made == golden
+        assert digest.hex() == json.loads(expected())["tail_sha256"]
     assert new.schema.equals(old.schema)
-    assert new.metadata.metadata == old.metadata.metadata
+    assert _named(new) == _named(old)
     assert new.metadata.num_row_groups == old.metadata.num_row_groups == 2
     assert _encodings(new) == _encodings(old)
     # As text: in Python, as in Arrow, NaN equals nothing.
@@ -122,13 +128,21 @@ def test_both_hold_what_is_expected() -> None:
     assert (HERE / "expected.json").read_bytes() == expected()
     rows = []
     with (HERE / "block.parquet").open("rb") as source:
-        for piece in block.read(source):
+        for piece in block.read(source, bytes.fromhex(json.loads(expected())["tail_sha256"])):
             ids = np.repeat(piece.series_ids, np.diff(piece.starts)).tolist()
             bits = [f"{value:016x}" for value in piece.values.view(np.uint64).tolist()]
             times = piece.timestamps_ms.tolist()
             rows += [list(row) for row in zip(ids, times, bits, strict=True)]
     assert rows == json.loads(expected())["block"]
     assert all((HERE / name).stat().st_size < 20_000 for name in FILES)
+
+
+def _named(file: pq.ParquetFile) -> dict[bytes, bytes]:
+    """The file's own metadata; the sums differ wherever the bytes do."""
+    sums = {BYTES_KEY.encode(), SUMS_KEY.encode()}
+    named: dict[bytes, bytes] = file.metadata.metadata
+    assert sums <= named.keys()
+    return {key: value for key, value in named.items() if key not in sums}
 
 
 def _encodings(file: pq.ParquetFile) -> list[tuple[str, ...]]:

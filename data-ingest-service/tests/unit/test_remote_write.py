@@ -78,7 +78,9 @@ def test_decodes_what_protobuf_decodes(message):
     histograms = sum(len(one.histograms) for one in oracle.timeseries)
     exemplars = sum(len(one.exemplars) for one in oracle.timeseries)
     assert sum(batch.refused.values()) == histograms
-    assert sum(batch.skipped.values()) == exemplars
+    assert batch.skipped.get("exemplar_unsupported", 0) == exemplars
+    not_kept = len(oracle.metadata) - len(batch.metadata)
+    assert batch.skipped.get("metadata_not_kept", 0) == not_kept
     assert len(batch.metadata) == sum(one.metric_family_name == b"up" for one in oracle.metadata)
 
 
@@ -227,9 +229,22 @@ def test_1_0_content_passes(content_type):
 
 
 def test_metadata_is_read():
-    """Type, help and unit of a metric name arrive; what cannot be kept as text is left out."""
+    """Type, help and unit of a metric name arrive; what is not text is left out and counted."""
     good = b"\x08\x01" + wire.field(2, b"up") + wire.field(4, b"Is it.") + wire.field(5, b"s")
     bad = wire.field(2, b"\xff")
     message = wire.field(3, good) + wire.field(3, bad)
     batch = remote_write.decode(wire.compressed(message), BOUNDS)
     assert batch.metadata == (MetricMetadata("up", "counter", "Is it.", "s"),)
+    assert batch.skipped == {"metadata_not_kept": 1}
+
+
+def test_short_metadata_is_read_however_much_there_is():
+    """Every description of a request is read, also where each is a few bytes; beyond the bound they
+    are counted.
+    """
+    descriptions = [wire.field(3, wire.field(2, f"m{n}".encode())) for n in range(20_005)]
+    batch = remote_write.decode(wire.compressed(b"".join(descriptions[:500])), BOUNDS)
+    assert [one.metric_name for one in batch.metadata] == [f"m{n}" for n in range(500)]
+    assert batch.skipped == {}
+    batch = remote_write.decode(wire.compressed(b"".join(descriptions)), BOUNDS)
+    assert (len(batch.metadata), batch.skipped) == (20_000, {"metadata_not_kept": 5})

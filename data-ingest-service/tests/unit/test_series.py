@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_ingest.store.active_series import pack_ids, unpack_ids
 from data_ingest.store.series import ROW_BYTES, ROWS_MIN, KnownSeries, SeriesCache
 
 MANY = 1 << 20
@@ -66,10 +67,18 @@ def test_idle_tenants_make_room():
     assert cache.of(tenants[-1]) is last
 
 
-def test_active_counts_series_not_spellings():
-    """Active is the number of distinct ids seen within the window."""
+def test_active_are_series_not_spellings():
+    """Active are the distinct ids seen within the window, told once a minute."""
     series = KnownSeries()
     series.learn(rows_of([(1, 1), (2, 2), (3, 3)]), np.array([7, 7, 8]), 10, MANY)
-    assert series.active(10, 5) == 2
+    told = [series.active_ids(10, 5), series.active_ids(10, 5)]
     series.find(rows_of([(3, 3)]), 15)
-    assert series.active(16, 3) == 1
+    told.append(series.active_ids(16, 3))
+    assert [ids if ids is None else ids.tolist() for ids in told] == [[7, 8], None, [8]]
+
+
+@given(st.sets(st.integers(1, 2**62)))
+def test_packed_ids_come_back(ids):
+    """Whatever ids are packed, they are unpacked."""
+    ascending = np.array(sorted(ids), np.int64)
+    assert unpack_ids(pack_ids(ascending)).tolist() == ascending.tolist()

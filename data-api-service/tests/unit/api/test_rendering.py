@@ -73,7 +73,7 @@ def test_a_matrix_holds_just_what_is_present(labels, data):
     values = np.arange(len(labels) * 5, dtype=np.float64).reshape(-1, 5)
     values[0, 0] = np.nan
     result = Result(RangeMatrix(labels, steps, values, present), warnings=('"w"',), infos=("i",))
-    answer = json.loads(rendering.query_answer(result))
+    answer = json.loads(b"".join(rendering.query_answer(0, result)))
     assert (answer["warnings"], answer["infos"]) == (['"w"'], ["i"])
     for row, series in enumerate(answer["data"]["result"]):
         assert series["metric"] == labels[row]
@@ -104,10 +104,10 @@ def test_every_kind_of_result():
         ),
     }
     for kind, (value, expected) in shown.items():
-        body = rendering.query_answer(Result(value))
+        body = b"".join(rendering.query_answer(0, Result(value)))
         assert body.startswith(b'{"status":"success","data":{"resultType":"%b"' % kind.encode())
         assert json.loads(body)["data"] == {"resultType": kind, "result": expected}
-    cut = json.loads(rendering.query_answer(Result(columns), limit=1))
+    cut = json.loads(b"".join(rendering.query_answer(1, Result(columns))))
     assert len(cut["data"]["result"]) == 1
     assert cut["warnings"] == [rendering.TRUNCATED]
 
@@ -118,6 +118,6 @@ def test_every_kind_of_result():
 def test_label_sets_are_one_array_however_many(labels, count):
     """Runs of label sets join to the array that one would write, each set's names in order."""
     found = [{**labels, "at": str(i)} for i in range(count)]
-    answer = json.loads(rendering.label_sets_json(found))
+    answer = json.loads(b"".join(rendering.list_answer(0, found)))["data"]
     assert answer == found
     assert all(list(one) == sorted(one, key=str.encode) for one in answer[:3])

@@ -34,7 +34,8 @@ def test_a_batch_of_the_ingest_service_is_read_bit_for_bit(expected):
 
 
 def block_rows(ids, span):
-    block = BlockRef(1, 1, EVER[0], EVER[1], 0, 0, "block.parquet")
+    digest = bytes.fromhex(json.loads((HERE / "expected.json").read_text())["tail_sha256"])
+    block = BlockRef(1, 1, EVER[0], EVER[1], 0, 0, "block.parquet", digest)
     reader = BlockReader(Directory(HERE), 1 << 20)
     rows = []
     for fragment in reader.fragments(block, ids, span):

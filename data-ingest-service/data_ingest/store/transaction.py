@@ -1,0 +1,158 @@
+"""One transaction of the writer: new series, a batch a tenant, refused counts, metadata.
+
+known series only ── one statement, which is a transaction by itself: one round trip
+anything else ────── BEGIN ─ look up and insert series ─ pack ─ insert ─ COMMIT
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import numpy as np
+from prometheus_client import Counter
+
+from data_ingest.model import I64, MetricMetadata
+from data_ingest.store import tables
+from data_ingest.store.active_series import ActiveSeries
+from data_ingest.store.history import Acknowledged
+from data_ingest.store.packing import Write, metadata_rows, packed, refused_rows
+from data_ingest.store.partitions import ensure_partitions, server_now
+
+PAYLOAD_BYTES = Counter(
+    "cloudopshub_ingest_payload_bytes_total", "Bytes of committed batch payloads."
+)
+NEW_SERIES = Counter(
+    "cloudopshub_ingest_series_looked_up_total", "Series that were not in the cache.", ["outcome"]
+)
+METADATA_CACHED_MAX = 50_000
+_NO_IDS: I64 = np.empty(0, np.int64)
+
+
+class Transactions:
+    """Commits writes on one connection after another; knows what metadata is stored already."""
+
+    def __init__(self, active_window_s: float) -> None:
+        self._active = ActiveSeries(active_window_s)
+        self._conn: Any = None
+        self._insert_batch: Any = None
+        self._metadata: OrderedDict[tuple[UUID, str], MetricMetadata] = OrderedDict()
+
+    async def use(self, conn: Any) -> None:
+        """Transactions are on `conn` from here on."""
+        self._insert_batch = await conn.prepare(tables.INSERT_BATCH)
+        # Set here, so that no default of server, database or role weakens an acknowledgement.
+        # After `prepare`, which leaves its transaction, and so a lock on the table, open until
+        # the next statement.
+        await conn.execute("SET synchronous_commit = on")
+        self._conn = conn
+
+    def forget(self) -> None:
+        """Nothing is known of what the store holds."""
+        self._metadata.clear()
+        self._active.forget()
+
+    async def commit(self, writes: Sequence[Write]) -> tuple[list[I64], Acknowledged | None]:
+        """All of `writes` are durable: for each the ids of its new series; and the transaction.
+
+        An id is 0 where the plan left no room for the series: its samples are counted as refused.
+        The transaction is None when it had no batch.
+        """
+        for attempt in (1, 2):
+            try:
+                return await self._attempt(writes)
+            except asyncpg.CheckViolationError as exc:
+                # The clock went past the partitions made ahead: make them, once.
+                if attempt == 2 or not is_partition_missing(exc):
+                    raise
+                await ensure_partitions(self._conn, await server_now(self._conn))
+        raise AssertionError
+
+    async def _attempt(self, writes: Sequence[Write]) -> tuple[list[I64], Acknowledged | None]:
+        changed = [
+            (write.tenant, metadata)
+            for write in writes
+            for metadata in write.metadata
+            if self._metadata.get((write.tenant, metadata.metric_name)) != metadata
+        ]
+        reports = [write for write in writes if write.active_ids is not None]
+        if not (changed or reports) and not any(write.new or write.refused for write in writes):
+            return [_NO_IDS] * len(writes), await self._insert(await packed(writes))
+        async with self._conn.transaction():
+            for write in sorted(reports, key=lambda write: write.tenant):
+                assert write.active_ids is not None
+                await self._active.report(self._conn, write.tenant, write.active_ids)
+            new_ids = await self._resolve(writes)
+            resolved = [write.resolved(ids) for write, ids in zip(writes, new_ids, strict=True)]
+            committed = await self._insert(await packed(resolved))
+            if refused := refused_rows(resolved):
+                await self._conn.executemany(tables.ADD_REFUSED, refused)
+            if changed:
+                await self._conn.executemany(tables.UPSERT_METADATA, metadata_rows(changed))
+        for tenant, metadata in changed:
+            self._metadata[tenant, metadata.metric_name] = metadata
+        while len(self._metadata) > METADATA_CACHED_MAX:
+            self._metadata.popitem(last=False)
+        return new_ids, committed
+
+    async def _insert(self, rows: Sequence[tuple[Any, ...]]) -> Acknowledged | None:
+        if not rows:
+            return None
+        # fetchmany sends all rows before one sync: also one transaction and one round trip.
+        many = len(rows) > 1
+        made = await (
+            self._insert_batch.fetchmany(rows) if many else self._insert_batch.fetch(*rows[0])
+        )
+        PAYLOAD_BYTES.inc(sum(len(row[-1]) for row in rows))
+        return Acknowledged(**made[0], samples=sum(row[3] for row in rows))
+
+    async def _resolve(self, writes: Sequence[Write]) -> list[I64]:
+        """The ids of the new series of each write, in its order; missing rows are inserted."""
+        wanted: dict[UUID, dict[bytes, str]] = {}
+        limits: dict[UUID, int | None] = {}
+        for write in writes:
+            if write.new:
+                limits[write.tenant] = write.active_series_max
+                wanted.setdefault(write.tenant, {}).update(
+                    (series.labels_hash, series.labels_json) for series in write.new
+                )
+        ids: dict[UUID, dict[bytes, int]] = {}
+        for tenant in sorted(wanted):
+            ids[tenant] = await self._series_ids(tenant, wanted[tenant], limits[tenant])
+        return [
+            np.array([ids[write.tenant][series.labels_hash] for series in write.new], np.int64)
+            if write.new
+            else _NO_IDS
+            for write in writes
+        ]
+
+    async def _series_ids(
+        self, tenant: UUID, wanted: Mapping[bytes, str], active_max: int | None
+    ) -> dict[bytes, int]:
+        ids = await self._select(tenant, wanted)
+        NEW_SERIES.labels("found").inc(len(ids))
+        missing = [labels_hash for labels_hash in wanted if labels_hash not in ids]
+        if missing and active_max is not None:
+            room = max(0, active_max - await self._active.count(self._conn, tenant))
+            ids.update(dict.fromkeys(missing[room:], 0))
+            missing = missing[:room]
+        if missing:
+            texts = [wanted[labels_hash] for labels_hash in missing]
+            made = await self._conn.fetch(tables.INSERT_SERIES, tenant, texts, missing)
+            ids.update((row["labels_hash"], row["series_id"]) for row in made)
+            NEW_SERIES.labels("created").inc(len(made))
+            # Another writer may have committed the same series between our select and our insert.
+            if conflicting := [labels_hash for labels_hash in missing if labels_hash not in ids]:
+                ids.update(await self._select(tenant, conflicting))
+        assert len(ids) == len(wanted), (len(ids), len(wanted))
+        return ids
+
+    async def _select(self, tenant: UUID, hashes: Iterable[bytes]) -> dict[bytes, int]:
+        rows = await self._conn.fetch(tables.SELECT_SERIES, tenant, list(hashes))
+        return {row["labels_hash"]: row["series_id"] for row in rows}
+
+
+def is_partition_missing(exc: asyncpg.PostgresError) -> bool:
+    """Whether a batch had no partition: that has no constraint name, which a failed CHECK has."""
+    return isinstance(exc, asyncpg.CheckViolationError) and not exc.constraint_name
