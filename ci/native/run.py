@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ci.model import Catalogue, Service
 from ci.native import keys, net, state
-from ci.native.postgres import ROLE, Server
+from ci.native.postgres import Server
 from ci.native.supervisor import Supervisor
 from ci.screen import Screen
 from ci.settings import Settings
@@ -118,7 +118,7 @@ class Run:
             "urls": self.urls,
             "key": self.secrets["UBS_BOOTSTRAP_API_KEY"],
             "setup_link": self.setup_link,
-            "database": {"url": server.url(ROLE), "superuser_url": server.url()} if server else {},
+            "database": {"superuser_url": server.url()} if server else {},
             "processes": {
                 name: {
                     "pid": child.pid,

@@ -65,7 +65,7 @@ class Stack:
         self.env_file = folder / "env"
         made = [sys.executable, "-m", "ci", "secrets", str(self.env_file)]
         self.env_file.write_text(
-            f"COMPOSE_PROJECT_NAME={self.project}\nPOSTGRES_APP_PASSWORD='{PASSWORD}'\n"
+            f"COMPOSE_PROJECT_NAME={self.project}\nPOSTGRES_DIS_PASSWORD='{PASSWORD}'\n"
         )
         subprocess.run(made, cwd=ROOT, check=True, capture_output=True)
         lines = self.env_file.read_text().splitlines()
@@ -188,7 +188,7 @@ def test_only_the_dashboard_is_published_and_nothing_runs_as_root(stack: Stack) 
         for bindings in (host["PortBindings"] or {}).values():
             assert [each["HostIp"] for each in bindings] == ["127.0.0.1"]
         service = config["Labels"]["com.docker.compose.service"]
-        if service in {"postgres", "object-store"}:  # both begin as root to own their volumes
+        if service in {"postgres", "object-store", "roles"}:  # root to begin with, or for a moment
             continue
         assert config["User"] in {"10001:10001", "101"}, service
         assert host["ReadonlyRootfs"], service
