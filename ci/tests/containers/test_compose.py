@@ -69,9 +69,8 @@ class Stack:
         )
         subprocess.run(made, cwd=ROOT, check=True, capture_output=True)
         lines = self.env_file.read_text().splitlines()
-        self.key = dict(line.split("=", 1) for line in lines if "=" in line)[
-            "UBS_BOOTSTRAP_API_KEY"
-        ]
+        self.secrets = dict(line.split("=", 1) for line in lines if "=" in line)
+        self.key = self.secrets["UBS_BOOTSTRAP_API_KEY"]
 
     def compose(self, *words: str, timeout_s: float = 900) -> str:
         return docker(
@@ -139,6 +138,28 @@ def test_a_password_of_any_characters_works_and_is_in_no_log(stack: Stack) -> No
     logs = stack.compose("logs", "--no-color")
     assert "wo/rd" not in logs
     assert "%4z" not in logs
+
+
+@pytest.mark.parametrize(
+    ("user", "sql", "answer"),
+    [
+        ("das", "SELECT 'it ' || 'reads' FROM (SELECT count(*) FROM metrics.batch) s", "it reads"),
+        ("das", "SELECT secret FROM billing.credential", "permission denied for schema billing"),
+        ("aps", "SELECT secret FROM billing.credential", "permission denied for schema billing"),
+        ("ubs", "SELECT 1", "password authentication failed"),
+    ],
+)
+def test_a_password_opens_one_role(stack: Stack, user: str, sql: str, answer: str) -> None:
+    """With its own password a service is itself and reaches no other's schema; with another's it is
+    nobody.
+    """
+    password = stack.secrets[f"POSTGRES_{'DAS' if user == 'ubs' else user.upper()}_PASSWORD"]
+    url = f"postgresql://cloudopshub_{user}@postgres/cloudopshub"
+    script = f'psql -XAtc "{sql}" {url} 2>&1 || true'
+    told = stack.compose(
+        *("exec", "-T", "-e", f"PGPASSWORD={password}", "postgres", "sh", "-c", script)
+    )
+    assert answer in told
 
 
 def test_services_that_swap_addresses_are_found_again(stack: Stack) -> None:
