@@ -70,13 +70,16 @@ class Ledger:
         for thread in self.threads:
             thread.join(2 * ANSWER_TIMEOUT_S)
 
-    def is_back(self, since_s: float) -> float | None:
-        """When a request that was sent after `since_s` (monotonic) was acknowledged first."""
-        after = [
+    def first_sent_after(self, since_s: float, seen: int) -> float | None:
+        """When a request that was sent after `since_s` (monotonic) was acknowledged first.
+
+        seen: how many had been acknowledged by then.
+        """
+        after = (
             request.acknowledged_s
-            for request in reversed(self.acknowledged[-10 * WRITERS :])
+            for request in self.acknowledged[seen:]
             if request.sent_s >= since_s
-        ]
+        )
         return min(after, default=None)
 
     def _write(self, writer: str) -> None:

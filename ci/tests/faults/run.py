@@ -25,10 +25,12 @@ class Event:
 
 def break_hub(hub: Hub, ledger: Ledger, fault: str) -> Event:
     """The fault is done, writes are back and every service is ready again."""
-    began_ms, began_s = time.time() * 1000, time.monotonic()
+    seen, began_ms, began_s = len(ledger.acknowledged), time.time() * 1000, time.monotonic()
     FAULTS[fault](hub)
-    wait_until(f"writes after {fault!r}", lambda: ledger.is_back(began_s) is not None)
-    back_s = ledger.is_back(began_s) or time.monotonic()
+    wait_until(
+        f"writes after {fault!r}", lambda: ledger.first_sent_after(began_s, seen) is not None
+    )
+    back_s = ledger.first_sent_after(began_s, seen) or time.monotonic()
     wait_until(f"every service is ready after {fault!r}", hub.is_ready)
     return Event(fault, began_ms, time.time() * 1000, back_s - began_s)
 

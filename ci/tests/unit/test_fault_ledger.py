@@ -30,6 +30,7 @@ def test_a_request_sent_before_a_fault_does_not_count_as_back(tmp_path):
     """Writes are back with the first acknowledged request that was sent after the fault began."""
     ledger = Ledger(Hub(tmp_path))
     ledger.acknowledged.append(Request({}, sent_s=9.0, acknowledged_s=11.0))
-    assert ledger.is_back(10.0) is None
+    assert ledger.first_sent_after(10.0, 0) is None
     ledger.acknowledged.append(Request({}, sent_s=10.5, acknowledged_s=12.0))
-    assert ledger.is_back(10.0) == 12.0
+    ledger.acknowledged.append(Request({}, sent_s=12.5, acknowledged_s=13.0))
+    assert ledger.first_sent_after(10.0, 1) == 12.0
