@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import anyio.to_thread
 import structlog
 
-from user_billing.accounts import directory
+from user_billing.accounts import installation
 from user_billing.accounts.keys import Keys
 from user_billing.accounts.members import Members
 from user_billing.accounts.setup import Bootstrap, FirstStart
@@ -101,4 +101,4 @@ class Background:
         if self.signing.rotate():
             log.info("signing_keys_rotated")
         with self.database.directory() as session:
-            directory.sweep(session, self.clock.now(), retired_for=RETIRED_FOR)
+            installation.sweep(session, self.clock.now(), retired_for=RETIRED_FOR)

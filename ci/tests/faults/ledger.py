@@ -15,6 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import httpx
 
@@ -70,14 +71,19 @@ class Ledger:
         for thread in self.threads:
             thread.join(2 * ANSWER_TIMEOUT_S)
 
-    def is_back(self, since_s: float) -> float | None:
-        """When a request that was sent after `since_s` (monotonic) was acknowledged first."""
-        after = [
-            request.acknowledged_s
-            for request in reversed(self.acknowledged[-10 * WRITERS :])
-            if request.sent_s >= since_s
-        ]
-        return min(after, default=None)
+    def is_back(self, since_s: float) -> bool:
+        """Whether a request that was sent after `since_s` (monotonic) is acknowledged."""
+        return any(request.sent_s >= since_s for request in self.acknowledged[-WRITERS:])
+
+    def longest_pause_s(self, since_s: float) -> float:
+        """The longest time after `since_s` (monotonic) without any acknowledgement."""
+        times_s = [since_s]
+        for request in reversed(self.acknowledged):
+            if request.acknowledged_s < since_s:
+                break
+            times_s.append(request.acknowledged_s)
+        times_s.sort()
+        return max((after - before for before, after in pairwise(times_s)), default=0.0)
 
     def _write(self, writer: str) -> None:
         """Send request after request, each again until it is answered for good, as agents do."""

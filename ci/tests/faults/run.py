@@ -15,22 +15,23 @@ COLUMNS = ("times", "acknowledged", "lost", "doubled", "wrong", "foreign", "back
 
 @dataclass(frozen=True)
 class Event:
-    """One fault as it was. began_ms, ended_ms: wall clock; the next one begins after ended_ms."""
+    """One fault as it was. began_ms, ended_ms: wall clock. pause_s: without an acknowledgement."""
 
     fault: str
     began_ms: float
     ended_ms: float
-    back_after_s: float
+    pause_s: float
 
 
 def break_hub(hub: Hub, ledger: Ledger, fault: str) -> Event:
-    """The fault is done, writes are back and every service is ready again."""
+    """The fault is over, writes are back and every service is ready again."""
     began_ms, began_s = time.time() * 1000, time.monotonic()
     FAULTS[fault](hub)
-    wait_until(f"writes after {fault!r}", lambda: ledger.is_back(began_s) is not None)
-    back_s = ledger.is_back(began_s) or time.monotonic()
+    over_s = time.monotonic()
+    wait_until(f"writes after {fault!r}", lambda: ledger.is_back(over_s))
+    pause_s = ledger.longest_pause_s(began_s)
     wait_until(f"every service is ready after {fault!r}", hub.is_ready)
-    return Event(fault, began_ms, time.time() * 1000, back_s - began_s)
+    return Event(fault, began_ms, time.time() * 1000, pause_s)
 
 
 def run(
@@ -46,7 +47,7 @@ def run(
         while not events or time.monotonic() < deadline_s:
             for fault in order.sample(list(faults), len(faults)):
                 events.append(break_hub(hub, ledger, fault))
-                screen.line(f"  {fault}: writes are back after {events[-1].back_after_s:.2f} s")
+                screen.line(f"  {fault}: {events[-1].pause_s:.2f} s without an acknowledgement")
     finally:
         ledger.stop()
     kill("das")(hub)  # what is only in a reader's memory must not count
@@ -65,7 +66,7 @@ def table(events: Sequence[Event], acknowledged: Sequence[Request], verdict: Ver
     for event in events:
         row = rows.setdefault(event.fault, [0.0] * len(COLUMNS))
         row[0] += 1
-        row[-1] = max(row[-1], event.back_after_s)
+        row[-1] = max(row[-1], event.pause_s)
     for request in acknowledged:
         row = rows.setdefault(fault_of(next(iter(request.samples))), [0.0] * len(COLUMNS))
         row[1] += len(request.samples)

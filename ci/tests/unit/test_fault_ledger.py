@@ -26,10 +26,13 @@ def test_the_ledger_sees_each_kind_of_fault(stored, kind):
     assert verdict
 
 
-def test_a_request_sent_before_a_fault_does_not_count_as_back(tmp_path):
-    """Writes are back with the first acknowledged request that was sent after the fault began."""
+def test_writes_are_back_with_a_request_that_was_sent_after_the_fault(tmp_path):
+    """What was sent before counts for nothing; the pause is the longest time without an answer."""
     ledger = Ledger(Hub(tmp_path))
+    ledger.acknowledged.append(Request({}, sent_s=8.0, acknowledged_s=9.9))
     ledger.acknowledged.append(Request({}, sent_s=9.0, acknowledged_s=11.0))
-    assert ledger.is_back(10.0) is None
-    ledger.acknowledged.append(Request({}, sent_s=10.5, acknowledged_s=12.0))
-    assert ledger.is_back(10.0) == 12.0
+    assert not ledger.is_back(10.0)
+    ledger.acknowledged.append(Request({}, sent_s=11.5, acknowledged_s=14.0))
+    ledger.acknowledged.append(Request({}, sent_s=14.1, acknowledged_s=14.5))
+    assert ledger.is_back(10.0)
+    assert ledger.longest_pause_s(10.0) == 3.0

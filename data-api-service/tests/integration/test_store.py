@@ -400,7 +400,6 @@ async def test_rows_of_another_server_are_not_shown(objects, tenant, tmp_path, h
                         Catalogue(database, 1 << 26),
                         BlockReader(places, 1 << 26),
                         places,
-                        anyio.CapacityLimiter(4),
                     )
                     for _ in range(2)
                 )

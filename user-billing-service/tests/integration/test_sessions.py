@@ -7,7 +7,7 @@ import httpx
 import pytest
 from conftest import PASSWORD, UI
 
-from user_billing.accounts import directory
+from user_billing.accounts import installation
 from user_billing.accounts.passwords import Passwords
 from user_billing.model import Throttled
 
@@ -251,8 +251,8 @@ def test_a_flood_of_strangers_does_not_close_a_known_browser(hub, person):
         attempt(hub, f"w{n}@example.org", address="198.51.100.77")
     closed = Throttled(5_000, hub.clock.now(), hub.clock.now() + timedelta(seconds=30))
     with hub.services.database.directory() as session:
-        directory.lock_throttle(session, ["global"], hub.clock.now())
-        directory.save_throttle(session, "global", closed)
+        installation.lock_throttle(session, ["global"], hub.clock.now())
+        installation.save_throttle(session, "global", closed)
     for browser, status in ((person, 200), (None, 429)):
         answer = attempt(hub, email, PASSWORD, address="198.51.100.77", browser=browser)
         assert answer.status_code == status

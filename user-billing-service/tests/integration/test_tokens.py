@@ -133,10 +133,10 @@ def test_the_key_that_will_sign_next_is_published_before_it_does(hub, owner):
     assert verified(hub, old_token).claims["sub"] == owner.user_id
     assert len(jwks(hub)["keys"]) == 3
     hub.clock.advance(hours=2, seconds=31)
-    from user_billing.accounts import directory  # noqa: PLC0415 - beside its one use
+    from user_billing.accounts import installation  # noqa: PLC0415 - beside its one use
 
     with hub.services.database.directory() as session:
-        directory.sweep(session, hub.clock.now(), retired_for=timedelta(hours=2))
+        installation.sweep(session, hub.clock.now(), retired_for=timedelta(hours=2))
     hub.clock.advance(seconds=31)
     assert old_kid not in {key["kid"] for key in jwks(hub)["keys"]}
     assert new_kid in {key["kid"] for key in jwks(hub)["keys"]}

@@ -9,7 +9,15 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
-from user_billing.accounts import audit, directory, key_format, repository, rules, standing
+from user_billing.accounts import (
+    audit,
+    directory,
+    installation,
+    key_format,
+    repository,
+    rules,
+    standing,
+)
 from user_billing.accounts.identifiers import new_api_key, new_id
 from user_billing.accounts.keyring import PEPPER_VERSION, Keyring
 from user_billing.chassis.clock import Clock
@@ -136,7 +144,7 @@ class Keys:
                     )
                     revoked = standing.end_outgrown(session, organisation_id, actor, now)
                     revoked.append(key_id)
-            directory.log_revocations(session, RevocationKind.KEY, revoked, now)
+            installation.log_revocations(session, RevocationKind.KEY, revoked, now)
 
     def introspect(self, text: str) -> KnownKey | Refusal:
         """What a key may do now, or why nothing. Read afresh each time: nothing is cached."""

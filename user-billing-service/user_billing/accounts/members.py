@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from user_billing.accounts import audit, directory, repository, rules, standing
+from user_billing.accounts import audit, directory, installation, repository, rules, standing
 from user_billing.accounts.identifiers import new_id, new_token
 from user_billing.accounts.keyring import Keyring
 from user_billing.accounts.passwords import Passwords
@@ -109,7 +109,7 @@ class Members:
                 )
                 revoked = standing.end_outgrown(session, org, principal.actor, now)
             directory.revoke_member_sessions(session, user_id, org, now)
-            directory.log_revocations(session, RevocationKind.KEY, revoked, now)
+            installation.log_revocations(session, RevocationKind.KEY, revoked, now)
         return Member(user_id, before.email, role, before.joined_at)
 
     def remove(self, principal: Principal, user_id: UUID) -> None:
@@ -138,7 +138,7 @@ class Members:
                     session, org, principal.actor, now, barred=before.email
                 )
             directory.revoke_member_sessions(session, user_id, org, now)
-            directory.log_revocations(session, RevocationKind.KEY, revoked, now)
+            installation.log_revocations(session, RevocationKind.KEY, revoked, now)
 
     def end_outgrown(self) -> int:
         """How many keys were revoked because their makers had left or been demoted.
@@ -154,7 +154,7 @@ class Members:
                 with within(session, org):
                     repository.lock(session, org)
                     revoked = standing.end_outgrown(session, org, UPKEEP, now)
-                directory.log_revocations(session, RevocationKind.KEY, revoked, now)
+                installation.log_revocations(session, RevocationKind.KEY, revoked, now)
             count += len(revoked)
         return count
 

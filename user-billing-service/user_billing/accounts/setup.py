@@ -11,9 +11,9 @@ import secrets
 from dataclasses import dataclass
 from uuid import UUID
 
-from user_billing.accounts import audit, directory, key_format, repository, rules
-from user_billing.accounts.directory import SetUp
+from user_billing.accounts import audit, directory, installation, key_format, repository, rules
 from user_billing.accounts.identifiers import new_id
+from user_billing.accounts.installation import SetUp
 from user_billing.accounts.keyring import PEPPER_VERSION, Keyring
 from user_billing.accounts.members import create_organisation
 from user_billing.accounts.passwords import Passwords
@@ -74,13 +74,13 @@ class FirstStart:
     def is_needed(self) -> bool:
         """Whether the installation still waits for its owner."""
         with self._database.directory() as session:
-            state = directory.set_up(session)
+            state = installation.set_up(session)
         return state is None or state.completed_at is None
 
     def home_organisation(self) -> UUID | None:
         """The first organisation, which the hub's own metrics belong to."""
         with self._database.directory() as session:
-            state = directory.set_up(session)
+            state = installation.set_up(session)
         return None if state is None else state.home_organisation_id
 
     def bootstrap(self, wanted: Bootstrap) -> str | None:
@@ -92,8 +92,8 @@ class FirstStart:
         password_hash = self._hash_if_new(wanted)
         now = self._clock.now()
         with self._database.directory() as session:
-            directory.ensure_set_up(session, secrets.token_bytes(32))
-            state = directory.set_up(session, lock=True)
+            installation.ensure_set_up(session, secrets.token_bytes(32))
+            state = installation.set_up(session, lock=True)
             assert state is not None, "the row was ensured a line above"
             home = state.home_organisation_id
             if wanted.api_key is not None:
@@ -102,11 +102,11 @@ class FirstStart:
             if wanted.email is not None and password_hash is not None and not state.completed_at:
                 home = home or self._create_home(session, wanted.organisation)
                 self._ensure_owner(session, home, wanted.email, password_hash)
-                directory.mark_set_up(session, now)
+                installation.mark_set_up(session, now)
                 return None
             if state.completed_at or state.announced_at or self._chosen_token is not None:
                 return None
-            directory.mark_announced(session, now)
+            installation.mark_announced(session, now)
             return self._keyring.set_up_token(state.nonce)
 
     def complete(
@@ -122,12 +122,12 @@ class FirstStart:
         with self._passwords.turn(known=False):
             attempt = self._throttle.admit(email=None, client=client)
             with self._database.directory() as session:
-                self._check_token(directory.set_up(session), token)
+                self._check_token(installation.set_up(session), token)
             rules.check_password(password, context=[email, name])
             password_hash = self._passwords.hash(password)
         now = self._clock.now()
         with self._database.directory() as session:
-            state = directory.set_up(session, lock=True)
+            state = installation.set_up(session, lock=True)
             self._check_token(state, token)
             assert state is not None, "a token was checked against it"
             attempt.succeeded(session)
@@ -138,7 +138,7 @@ class FirstStart:
                 home = create_organisation(
                     session, name=name, owner_id=person.id, actor=actor, clock=self._clock
                 ).id
-                directory.mark_home(session, home)
+                installation.mark_home(session, home)
             else:
                 with within(session, home):
                     before = repository.organisation(session, home)
@@ -157,14 +157,14 @@ class FirstStart:
             with within(session, home):
                 target = f"user:{person.id}"
                 audit.record(session, home, actor, "setup.completed", target, now=now, email=email)
-            directory.mark_set_up(session, now)
+            installation.mark_set_up(session, now)
             return self._sessions.open(session, person, home, Role.OWNER, now)
 
     def link_token(self) -> str | None:
         """The token of the link, as long as the installation waits for its owner."""
         with self._database.directory() as session:
-            directory.ensure_set_up(session, secrets.token_bytes(32))
-            state = directory.set_up(session)
+            installation.ensure_set_up(session, secrets.token_bytes(32))
+            state = installation.set_up(session)
         assert state is not None, "the row was ensured a line above"
         if state.completed_at is not None:
             return None
@@ -193,7 +193,7 @@ class FirstStart:
             actor=BOOTSTRAP,
             clock=self._clock,
         )
-        directory.mark_home(session, home.id)
+        installation.mark_home(session, home.id)
         return home.id
 
     def _ensure_key(self, session: BoundSession, home: UUID, text: str) -> None:

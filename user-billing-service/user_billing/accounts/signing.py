@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from user_billing.accounts import directory
+from user_billing.accounts import installation
 from user_billing.accounts.claims import ISSUER, LEEWAY_S, LIFE_S
-from user_billing.accounts.directory import StoredSigningKey
+from user_billing.accounts.installation import StoredSigningKey
 from user_billing.accounts.keyring import Keyring, SealBroken
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.database import DatabaseUnavailable
@@ -113,7 +113,7 @@ class SigningKeys:
                 return keys
             try:
                 with self._database.directory() as session:
-                    stored = directory.signing_keys(session)
+                    stored = installation.signing_keys(session)
                 self._keys = self._opened(stored, now)
             except DatabaseUnavailable:
                 if keys is None:
@@ -149,16 +149,16 @@ class SigningKeys:
         """Whether keys were made or moved: there is one active and one next key afterwards."""
         now = self._clock.now()
         with self._database.directory() as session:
-            directory.lock_signing_keys(session)
-            stored = directory.signing_keys(session)
+            installation.lock_signing_keys(session)
+            stored = installation.signing_keys(session)
             by_state = {key.state: key for key in stored if key.state is not KeyState.RETIRED}
             active, following = by_state.get(KeyState.ACTIVE), by_state.get(KeyState.NEXT)
             changed = False
             if active is None or now - _since(active) >= self._rotate_after:
                 promoted = following or self._made(session, now)
                 if active is not None:
-                    directory.move_signing_key(session, active.kid, KeyState.RETIRED, now)
-                directory.move_signing_key(session, promoted.kid, KeyState.ACTIVE, now)
+                    installation.move_signing_key(session, active.kid, KeyState.RETIRED, now)
+                installation.move_signing_key(session, promoted.kid, KeyState.ACTIVE, now)
                 following, changed = None, True
             if following is None:
                 self._made(session, now)
@@ -175,10 +175,10 @@ class SigningKeys:
         """
         now = self._clock.now()
         with self._database.directory() as session:
-            directory.lock_signing_keys(session)
-            directory.drop_signing_keys(session)
+            installation.lock_signing_keys(session)
+            installation.drop_signing_keys(session)
             active = self._made(session, now)
-            directory.move_signing_key(session, active.kid, KeyState.ACTIVE, now)
+            installation.move_signing_key(session, active.kid, KeyState.ACTIVE, now)
             self._made(session, now)
         self._read_again()
 
@@ -201,7 +201,7 @@ class SigningKeys:
             activated_at=None,
             retired_at=None,
         )
-        directory.add_signing_key(session, key)
+        installation.add_signing_key(session, key)
         return key
 
 

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from user_billing.accounts import directory, rules
+from user_billing.accounts import installation, rules
 from user_billing.accounts.keyring import Keyring
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import Database
@@ -31,7 +31,7 @@ class Attempt:
 
     def succeeded(self, session: Session) -> None:
         """The own buckets start again from nothing; the shared ones lose this attempt."""
-        directory.forgive(session, reset=self.own, step_back=self.shared)
+        installation.forgive(session, reset=self.own, step_back=self.shared)
 
 
 class Throttle:
@@ -67,13 +67,13 @@ class Throttle:
             attempt = Attempt(tuple(policies.keys() - set(shared)), shared)
         now = self._clock.now()
         with self._database.directory() as session:
-            states = directory.lock_throttle(session, list(policies), now)
+            states = installation.lock_throttle(session, list(policies), now)
             wait_s = max(_wait_s(state.blocked_until, now) for state in states.values())
             if wait_s > 0:
                 raise TooManyAttempts(retry_after_s=wait_s)
             for bucket, policy in sorted(policies.items()):
                 state = rules.after_attempt(policy, states[bucket], now)
-                directory.save_throttle(session, bucket, state)
+                installation.save_throttle(session, bucket, state)
         return attempt
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from user_billing.accounts import directory
+from user_billing.accounts import installation
 from user_billing.accounts.claims import LIFE_S
 from user_billing.api.deps import OnlyDis, ServicesDep, SisterService, sister_service
 from user_billing.api.views import IntrospectBody, ServiceTokenBody, TokenView
@@ -55,13 +55,13 @@ def revocations(
     all that a living token may be under.
     """
     with services.database.directory() as session:
-        key_ids = directory.signing_key_ids(session)
-        seq = directory.last_revocation(session)
+        key_ids = installation.signing_key_ids(session)
+        seq = installation.last_revocation(session)
         if after is None or after > seq:
             since = services.clock.now() - REVOCATIONS_FIRST
-            rows = directory.revocations_since(session, since, REVOCATIONS_PAGE)
+            rows = installation.revocations_since(session, since, REVOCATIONS_PAGE)
         else:
-            rows = directory.revocations_after(session, after, REVOCATIONS_PAGE)
+            rows = installation.revocations_after(session, after, REVOCATIONS_PAGE)
     if rows:
         # Rows committed since `seq` was read are among them; a full page ends below it.
         seq = rows[-1].seq if len(rows) == REVOCATIONS_PAGE else max(seq, rows[-1].seq)
