@@ -14,7 +14,10 @@ from ci.native import keys, net
 from ci.outcome import Outcome
 
 PROJECT = "cloudopshub"  # as docker-compose.yml has it
-PASSWORDS = ("POSTGRES_PASSWORD", "POSTGRES_APP_PASSWORD")
+PASSWORDS = (
+    "POSTGRES_PASSWORD",
+    *(f"POSTGRES_{code}_PASSWORD" for code in ("DIS", "DAS", "APS", "UBS")),
+)
 OWN_WAY = frozenset("$\\\"' \t#")
 """What compose may read in its own way in a value without quotes."""
 ENDING = """\
@@ -46,7 +49,7 @@ def write_env(context: Context, path: Path) -> Outcome:
     wanted = keys.fresh() | {name: secrets.token_urlsafe(24) for name in PASSWORDS}
     missing = {name: value for name, value in wanted.items() if name not in values}
     project = (values | dict(context.environ)).get("COMPOSE_PROJECT_NAME") or PROJECT
-    check_owner(context.root, context.environ, project, fresh="POSTGRES_APP_PASSWORD" in missing)
+    check_owner(context.root, context.environ, project, fresh="UBS_SECRET_KEY" in missing)
     if not missing:
         return Outcome("nothing", f"{path.name} is complete")
     if context.dry_run:
@@ -62,7 +65,7 @@ def write_env(context: Context, path: Path) -> Outcome:
 def check_owner(root: Path, environ: Mapping[str, str], project: str, *, fresh: bool) -> None:
     """`Refused` when containers or volumes of `project` belong to another folder.
 
-    fresh: the passwords are about to be made, so a database that is there has others. Without an
+    fresh: the secrets are about to be made, so a database that is there has others. Without an
     engine there is nothing to take over.
     """
     folder = '{{.Label "com.docker.compose.project.working_dir"}}'

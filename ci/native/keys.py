@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from ci.native import state
 
+CALLERS = ("das", "dis", "aps")  # each has a token of its own at ubs
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 HEAD = "# Secrets of this native run. Keep the file, and keep it to yourself.\n"
 ENDING = """\
@@ -34,6 +35,7 @@ def fresh() -> dict[str, str]:
     """A new set of secrets, by the variable that carries each."""
     return {
         "SERVICE_TOKEN": secrets.token_urlsafe(32),
+        **{f"{code.upper()}_SERVICE_TOKEN": secrets.token_urlsafe(32) for code in CALLERS},
         "UBS_SECRET_KEY": secrets.token_urlsafe(48),
         "UBS_SETUP_TOKEN": secrets.token_urlsafe(24),
         "UBS_BOOTSTRAP_API_KEY": api_key("".join(secrets.choice(BASE62) for _ in range(32))),
@@ -57,6 +59,15 @@ def keep(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
         lines = "".join(f"{name}={value}\n" for name, value in complete.items())
         state.replace(path, HEAD + lines, durable=True)
     return {name: environ.get(name) or value for name, value in complete.items()}
+
+
+def of_service(code: str, known: Mapping[str, str]) -> dict[str, str]:
+    """The part of a run's secrets that a service gets, by the names it reads: no other's token."""
+    tokens = {caller: known[f"{caller.upper()}_SERVICE_TOKEN"] for caller in CALLERS}
+    if code in tokens:
+        return {"SERVICE_TOKEN": tokens[code]}
+    own = {n: value for n, value in known.items() if n == "SERVICE_TOKEN" or n.startswith("UBS_")}
+    return own | {"UBS_SERVICE_TOKENS": ",".join(f"{n}={token}" for n, token in tokens.items())}
 
 
 def setup_link(public_url: str, token: str) -> str:

@@ -31,6 +31,7 @@ from ci.native.supervisor import Child
 from ci.screen import Screen
 from ci.settings import Settings
 
+Database = asyncio.Task[Mapping[str, str]]  # URLs by service code
 FOLLOW_EVERY_S = 0.15
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FOLDERS = ("logs", "objects", "run", "nginx")  # nobody else looks into one of these
@@ -177,12 +178,12 @@ async def _environment(run: Run, folder: str) -> None:
     await environments.make_one(run.catalogue.root, folder, environments.RUNTIME, run.screen)
 
 
-async def _start_database(run: Run) -> str:
-    """The URL of a database that answers."""
+async def _start_database(run: Run) -> Mapping[str, str]:
+    """The URL of a database that answers, by service code: with a role each where it is ours."""
     settings, screen = run.settings, run.screen
     if settings.database_url is not None:
         screen.line("  database: the server of DATABASE_URL")
-        return settings.database_url
+        return dict.fromkeys((s.code for s in run.catalogue.services), settings.database_url)
     with screen.step("database: PostgreSQL 18"):
         server = await asyncio.to_thread(postgres.Server.of_run, settings.data_dir)
         if server.data_dir.parent != settings.data_dir:
@@ -204,9 +205,9 @@ async def _start_database(run: Run) -> str:
         )
         run.supervisor.start(child)
         await run.supervisor.wait_ready(["postgres"], settings.start_timeout_s)
-        await asyncio.to_thread(server.make_role_and_database)
+        await asyncio.to_thread(server.make_roles)
     run.server = server
-    return server.url(postgres.ROLE)
+    return {s.code: server.url(s.code) for s in run.catalogue.services if s.package}
 
 
 async def _start_page(run: Run, service: Service) -> None:
@@ -235,13 +236,13 @@ def _nginx() -> str:
     return str(of_wheel)
 
 
-async def _start_service(run: Run, service: Service, database: asyncio.Task[str]) -> None:
+async def _start_service(run: Run, service: Service, database: Database) -> None:
     """The processes of the service are started, once they have all that they start from."""
     await _environment(run, service.folder)
     async with asyncio.TaskGroup() as group:
         group.create_task(_compile(run, service))
         group.create_task(_migrate(run, service, database))
-    env = run.environment(service, await database)
+    env = run.environment(service, (await database)[service.code])
     python = environments.python_of(run.catalogue.root / service.folder)
     for name, module in service.processes.items():
         _start_process(run, service, name, [str(python), "-m", module], env)
@@ -277,9 +278,9 @@ async def _compile(run: Run, service: Service) -> None:
         state.write(known, state.read(known) | {service.code: fingerprint})
 
 
-async def _migrate(run: Run, service: Service, database: asyncio.Task[str]) -> None:
+async def _migrate(run: Run, service: Service, database: Database) -> None:
     """The schema is current, also where a database was set back or restored."""
-    database_url = await database
+    database_url = (await database)[service.code]
     if service.migrate is not None:
         folder = run.catalogue.root / service.folder
         argv = [str(environments.python_of(folder)), "-m", service.migrate]

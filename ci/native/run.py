@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ci.model import Catalogue, Service
 from ci.native import keys, net, state
-from ci.native.postgres import ROLE, Server
+from ci.native.postgres import Server
 from ci.native.supervisor import Supervisor
 from ci.screen import Screen
 from ci.settings import Settings
@@ -84,7 +84,7 @@ class Run:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "",
             **{f"{code.upper()}_URL": url for code, url in self.urls.items()},
-            **self.secrets,
+            **keys.of_service(service.code, self.secrets),
         }
         others = tuple(prefix for prefix in OWN_PREFIXES if prefix != f"{service.code.upper()}_")
         env = {n: v for n, v in env.items() if not n.startswith(others) or n.endswith("_URL")}
@@ -118,7 +118,7 @@ class Run:
             "urls": self.urls,
             "key": self.secrets["UBS_BOOTSTRAP_API_KEY"],
             "setup_link": self.setup_link,
-            "database": {"url": server.url(ROLE), "superuser_url": server.url()} if server else {},
+            "database": {"superuser_url": server.url()} if server else {},
             "processes": {
                 name: {
                     "pid": child.pid,

@@ -65,13 +65,12 @@ class Stack:
         self.env_file = folder / "env"
         made = [sys.executable, "-m", "ci", "secrets", str(self.env_file)]
         self.env_file.write_text(
-            f"COMPOSE_PROJECT_NAME={self.project}\nPOSTGRES_APP_PASSWORD='{PASSWORD}'\n"
+            f"COMPOSE_PROJECT_NAME={self.project}\nPOSTGRES_DIS_PASSWORD='{PASSWORD}'\n"
         )
         subprocess.run(made, cwd=ROOT, check=True, capture_output=True)
         lines = self.env_file.read_text().splitlines()
-        self.key = dict(line.split("=", 1) for line in lines if "=" in line)[
-            "UBS_BOOTSTRAP_API_KEY"
-        ]
+        self.secrets = dict(line.split("=", 1) for line in lines if "=" in line)
+        self.key = self.secrets["UBS_BOOTSTRAP_API_KEY"]
 
     def compose(self, *words: str, timeout_s: float = 900) -> str:
         return docker(
@@ -141,6 +140,28 @@ def test_a_password_of_any_characters_works_and_is_in_no_log(stack: Stack) -> No
     assert "%4z" not in logs
 
 
+@pytest.mark.parametrize(
+    ("user", "sql", "answer"),
+    [
+        ("das", "SELECT 'it ' || 'reads' FROM (SELECT count(*) FROM metrics.batch) s", "it reads"),
+        ("das", "SELECT secret FROM billing.credential", "permission denied for schema billing"),
+        ("aps", "SELECT secret FROM billing.credential", "permission denied for schema billing"),
+        ("ubs", "SELECT 1", "password authentication failed"),
+    ],
+)
+def test_a_password_opens_one_role(stack: Stack, user: str, sql: str, answer: str) -> None:
+    """With its own password a service is itself and reaches no other's schema; with another's it is
+    nobody.
+    """
+    password = stack.secrets[f"POSTGRES_{'DAS' if user == 'ubs' else user.upper()}_PASSWORD"]
+    url = f"postgresql://cloudopshub_{user}@postgres/cloudopshub"
+    script = f'psql -XAtc "{sql}" {url} 2>&1 || true'
+    told = stack.compose(
+        *("exec", "-T", "-e", f"PGPASSWORD={password}", "postgres", "sh", "-c", script)
+    )
+    assert answer in told
+
+
 def test_services_that_swap_addresses_are_found_again(stack: Stack) -> None:
     """Two containers made anew in turn: both routes are right within ten seconds, and until then a
     write is told to come back, never that there is no such route.
@@ -188,7 +209,7 @@ def test_only_the_dashboard_is_published_and_nothing_runs_as_root(stack: Stack) 
         for bindings in (host["PortBindings"] or {}).values():
             assert [each["HostIp"] for each in bindings] == ["127.0.0.1"]
         service = config["Labels"]["com.docker.compose.service"]
-        if service in {"postgres", "object-store"}:  # both begin as root to own their volumes
+        if service in {"postgres", "object-store", "roles"}:  # root to begin with, or for a moment
             continue
         assert config["User"] in {"10001:10001", "101"}, service
         assert host["ReadonlyRootfs"], service

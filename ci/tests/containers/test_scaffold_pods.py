@@ -27,6 +27,7 @@ SECRETS = {
     "DATABASE_URL": "postgresql://nobody:nothing@127.0.0.1:1/nowhere",
     "SERVICE_TOKEN": "t" * 43,
     "UBS_SECRET_KEY": "k" * 43,
+    "UBS_SERVICE_TOKENS": ",".join(f"{code}={code * 16}" for code in ("das", "dis", "aps")),
 }
 
 

@@ -12,6 +12,8 @@ import psutil
 import pytest
 from native_platform import ROOT, NativePlatform, all_gone, eventually
 
+from ci.tests import embedded_postgres as pg
+
 PROCESSES = ("das", "dis", "aps", "aps-worker", "ubs", "ui", "postgres")
 
 
@@ -88,6 +90,21 @@ def test_no_metric_without_a_credential(platform, headers, status):
     token = (platform.data_dir / "secrets.env").read_text().split("SERVICE_TOKEN=")[1].split()[0]
     answer = httpx.post(internal, headers={"Authorization": f"Bearer {token}"}, json={"key": "x"})
     assert answer.status_code in {403, 404}
+
+
+def test_each_service_logs_in_as_itself(platform):
+    """Every session of a service is its own role's (what that may: integration/test_roles.py)."""
+    sessions = pg.execute(
+        platform.state["database"]["superuser_url"],
+        "SELECT DISTINCT usename || ' ' || application_name FROM pg_stat_activity"
+        " WHERE datname = 'cloudopshub' AND backend_type = 'client backend'",
+    ).splitlines()
+    named = {"das": "data-api", "dis": "dis", "aps": "analysis-processing", "ubs": "ubs"}
+    for code, name in named.items():
+        own = [session for session in sessions if name in session]
+        assert own
+        assert {session.split()[0] for session in own} == {f"cloudopshub_{code}"}
+    assert {session.split()[0] for session in sessions} == {f"cloudopshub_{c}" for c in named}
 
 
 @pytest.mark.parametrize("victim", PROCESSES)

@@ -461,11 +461,26 @@ def test_no_secret_is_in_a_config_map(rendered, code):
     """What is secret comes out of a Secret, key by key."""
     objects = rendered(code)
     secret = {"DATABASE_URL", "SERVICE_TOKEN", "UBS_SECRET_KEY", "UBS_SETUP_TOKEN"}
+    secret |= {"UBS_SERVICE_TOKENS"}
     secret |= {f"UBS_BOOTSTRAP_{name}" for name in ("API_KEY", "EMAIL", "PASSWORD")}
     for each in objects:
         if each["kind"] == "ConfigMap":
             assert not secret & each["data"].keys()
     assert "Secret" not in {each["kind"] for each in objects}
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda each: each.code)
+def test_a_service_reads_no_other_services_secret(rendered, service):
+    """In the store its secret is its own, by its name; in compose its token is."""
+    (external,) = (each for each in rendered(service.code) if each["kind"] == "ExternalSecret")
+    places = {entry["remoteRef"]["key"] for entry in external["spec"]["data"]}
+    assert {place.split("/")[-1] for place in places} == {service.folder}
+    own = "" if service.code == "ubs" else f"{service.code.upper()}_"
+    for each in COMPOSE.values():
+        if each["image"] == COMPOSE[service.folder]["image"]:
+            said = each.get("environment", {}).get("SERVICE_TOKEN")
+            assert said in {None, f"${{{own}SERVICE_TOKEN:?run `make env`}}"}
+    assert COMPOSE[service.folder]["environment"]["SERVICE_TOKEN"]
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda each: each.code)

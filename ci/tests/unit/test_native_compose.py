@@ -12,8 +12,10 @@ from ci.screen import Screen
 from ci.settings import from_environment
 
 SECRETS = {
-    *("SERVICE_TOKEN", "UBS_SECRET_KEY", "UBS_SETUP_TOKEN", "UBS_BOOTSTRAP_API_KEY"),
-    *("POSTGRES_PASSWORD", "POSTGRES_APP_PASSWORD"),
+    *("SERVICE_TOKEN", "DAS_SERVICE_TOKEN", "DIS_SERVICE_TOKEN", "APS_SERVICE_TOKEN"),
+    *("UBS_SECRET_KEY", "UBS_SETUP_TOKEN", "UBS_BOOTSTRAP_API_KEY"),
+    *("POSTGRES_PASSWORD", "POSTGRES_DIS_PASSWORD", "POSTGRES_DAS_PASSWORD"),
+    *("POSTGRES_APS_PASSWORD", "POSTGRES_UBS_PASSWORD"),
 }
 
 
@@ -65,9 +67,9 @@ def test_a_secret_that_compose_would_misread_is_refused_by_name(context, tmp_pat
 def test_any_other_character_is_fine(tmp_path, value):
     """A secret stands in no URL, so none of its characters is special there."""
     path = tmp_path / "env"
-    path.write_text(f"POSTGRES_APP_PASSWORD={value}\nPOSTGRES_PASSWORD='$x # \\ \"{value}'\n")
+    path.write_text(f"POSTGRES_DIS_PASSWORD={value}\nPOSTGRES_PASSWORD='$x # \\ \"{value}'\n")
     assert compose.variables(path) == {
-        "POSTGRES_APP_PASSWORD": value,
+        "POSTGRES_DIS_PASSWORD": value,
         "POSTGRES_PASSWORD": f'$x # \\ "{value}',
     }
 

@@ -36,18 +36,36 @@ def environment(code, **changes):
 
 @pytest.mark.parametrize("code", ["das", "dis", "aps"])
 def test_a_secret_goes_to_who_needs_it(code):
-    """Only ubs gets what makes keys, cookies and owners."""
-    values = environment(code).values()
-    assert SECRETS["SERVICE_TOKEN"] in values
-    assert not {v for n, v in SECRETS.items() if n.startswith("UBS_")} & set(values)
+    """A service gets its own token, and nothing else of the secrets."""
+    env = environment(code)
+    assert env["SERVICE_TOKEN"] == SECRETS[f"{code.upper()}_SERVICE_TOKEN"]
+    assert set(SECRETS.values()) & set(env.values()) == {env["SERVICE_TOKEN"]}
 
 
 def test_ubs_gets_its_secrets_and_the_mode_of_its_cookie():
     """Over plain http a cookie cannot be Secure, and ubs is told; behind https it is."""
     env = environment("ubs")
     assert env["UBS_SECRET_KEY"] == SECRETS["UBS_SECRET_KEY"]
+    tokens = dict(pair.split("=") for pair in env["UBS_SERVICE_TOKENS"].split(","))
+    assert tokens == {c: environment(c)["SERVICE_TOKEN"] for c in ("das", "dis", "aps")}
+    assert len({env["SERVICE_TOKEN"], *tokens.values()}) == 4
     assert (env["UBS_PLAIN_HTTP"], env["UI_PUBLIC_URL"]) == ("true", "http://localhost:4")
     assert environment("ubs", public_url="https://hub.example")["UBS_PLAIN_HTTP"] == "false"
+
+
+def test_an_older_file_of_secrets_is_completed(tmp_path):
+    """What it holds stays; the tokens it has not yet are made once; a variable wins unwritten."""
+    path = tmp_path / "secrets.env"
+    older = {name: SECRETS[name] for name in SECRETS if name[:3] not in {"DAS", "DIS", "APS"}}
+    path.write_text("".join(f"{name}={value}\n" for name, value in older.items()))
+    kept = keys.keep(path, {"APS_SERVICE_TOKEN": "another"})
+    assert kept.items() >= older.items()
+    assert kept["APS_SERVICE_TOKEN"] == "another"
+    assert kept.keys() == SECRETS.keys()
+    assert keys.keep(path, {}) == kept | {
+        "APS_SERVICE_TOKEN": keys.parse(path.read_text())["APS_SERVICE_TOKEN"]
+    }
+    assert "another" not in path.read_text()
 
 
 def test_dis_scrapes_the_five_services():
