@@ -4,7 +4,7 @@ import { isAbort } from "../api/client.js";
 import { toTable } from "../api/matrix.js";
 import { el, fill } from "../dom.js";
 import { clockTime } from "../format/time.js";
-import { grid } from "../state/time_range.js";
+import { grid } from "../state/sampling.js";
 
 const BARS = 30;
 const BAR_S = 60;
@@ -77,7 +77,7 @@ export class HealthStrip extends HTMLElement {
     const request = new AbortController();
     this.#request = request;
     const { toMs } = this.#pageRange.span();
-    const points = grid({ fromMs: toMs - (BARS - 1) * BAR_S * 1000, toMs }, BAR_S);
+    const points = grid({ fromMs: toMs - (BARS - 1) * BAR_S * 1000, toMs }, BAR_S, Date.now());
     try {
       const { data } = await this.#api.queryRange("min by (job) (min_over_time(up[1m]))", points, request.signal);
       if (request !== this.#request) return;

@@ -10,7 +10,7 @@ import { chartTheme } from "../charts/theme.js";
 import { el, fill } from "../dom.js";
 import { unitOfQuery } from "../format/units.js";
 import { fullName, shortNames } from "../state/query.js";
-import { grid, interpolate, stepFor } from "../state/time_range.js";
+import { plan } from "../state/sampling.js";
 import { themeEvents } from "../state/theme.js";
 import { isolate, keyOf, toggle } from "../state/visibility.js";
 import { Chart } from "./chart.js";
@@ -167,20 +167,19 @@ export class Panel extends HTMLElement {
     this.#request = request;
     const spec = this.#spec;
     const span = this.#pageRange.span();
-    const step = stepFor(span, this.clientWidth || 600);
-    const points = grid(span, step);
+    const nowMs = Date.now();
+    const plans = spec.queries.map(({ query }) => plan(query, span, nowMs));
+    const [{ points }] = plans;
     this.classList.add("busy");
     const startedMs = performance.now();
     try {
-      const answers = await Promise.all(
-        spec.queries.map(({ query }) => this.#api.queryRange(interpolate(query, span, step), points, request.signal)),
-      );
+      const answers = await Promise.all(plans.map(({ query }) => this.#api.queryRange(query, points, request.signal)));
       if (request !== this.#request) return;
       this.#take(spec, answers, points, span);
       this.dispatchEvent(
         new CustomEvent("coh-loaded", {
           bubbles: true,
-          detail: { elapsedMs: performance.now() - startedMs, step, series: this.#entries.length },
+          detail: { elapsedMs: performance.now() - startedMs, step: points.step, series: this.#entries.length },
         }),
       );
     } catch (error) {
@@ -314,7 +313,7 @@ export class Panel extends HTMLElement {
       zone: this.#pageRange.zone,
       title: spec.title,
     };
-    const query = spec.queries.length === 1 ? interpolate(spec.queries[0].query, span, 15) : "";
+    const query = spec.queries.length === 1 ? plan(spec.queries[0].query, span, Date.now()).query : "";
     fill(this.#cover, failedState(error, { query, retry: () => this.reload() }));
   }
 }

@@ -4,7 +4,7 @@ import { isAbort } from "../api/client.js";
 import { summary, toTable } from "../api/matrix.js";
 import { el, fill } from "../dom.js";
 import { format } from "../format/units.js";
-import { grid, interpolate, stepFor } from "../state/time_range.js";
+import { plan } from "../state/sampling.js";
 
 const WIDTH = 120;
 const HEIGHT = 28;
@@ -81,10 +81,9 @@ export class StatTile extends HTMLElement {
     const request = new AbortController();
     this.#request = request;
     const span = this.#pageRange.span();
-    const step = stepFor(span, WIDTH * 1.5);
-    const points = grid(span, step);
+    const { query, points } = plan(this.#spec.query, span, Date.now());
     try {
-      const { data } = await this.#api.queryRange(interpolate(this.#spec.query, span, step), points, request.signal);
+      const { data } = await this.#api.queryRange(query, points, request.signal);
       if (request !== this.#request) return;
       const values = toTable(data, points).series[0]?.values ?? [];
       const { last, max } = summary(values);

@@ -9,6 +9,7 @@ import { sparkPath } from "../elements/stat_tile.js";
 import { format, unitOfMetric } from "../format/units.js";
 import { clockTime } from "../format/time.js";
 import { selector } from "../state/query.js";
+import { grid } from "../state/sampling.js";
 import {
   CURL_METRIC,
   KEY_PLACEHOLDER,
@@ -320,8 +321,8 @@ export class AddDataView extends HTMLElement {
   }
 
   async #row(name, signal) {
-    const end = Math.ceil(Date.now() / 5000) * 5;
-    const points = { start: end - 300, end, step: 5 };
+    const nowMs = Date.now();
+    const points = grid({ fromMs: nowMs - 300_000, toMs: nowMs }, 5, nowMs);
     const { data } = await this.app.prometheus.queryRange(`sum(${selector(name)})`, points, signal);
     const values = toTable(data, points).series[0]?.values ?? [];
     const { last, max } = summary(values);

@@ -10,7 +10,7 @@ import { viewHead } from "../elements/shell.js";
 import { emptyState } from "../elements/states.js";
 import { duration } from "../format/units.js";
 import { OPERATORS, buildQuery, kindOf, packFilters, selector, unpackFilters } from "../state/query.js";
-import { grid, interpolate, stepFor } from "../state/time_range.js";
+import { plan } from "../state/sampling.js";
 import { packHidden, unpackHidden } from "../state/visibility.js";
 import { formatHash } from "../state/url.js";
 
@@ -387,22 +387,19 @@ export class ExploreView extends HTMLElement {
   }
 
   #analyse() {
-    const { fromMs, toMs } = this.#range.pageRange.span();
-    const query = interpolate(this.#query, { fromMs, toMs }, stepFor({ fromMs, toMs }, 600));
+    const { query } = plan(this.#query, this.#range.pageRange.span(), Date.now());
     const { from, to } = this.#range.pageRange.range;
     this.app.go(formatHash({ path: ["analysis"], params: { q: query, from, to, new: "1" } }));
   }
 
   #curl() {
-    const span = this.#range.pageRange.span();
-    const step = stepFor(span, 600);
-    const { start, end } = grid(span, step);
+    const { query, points } = plan(this.#query, this.#range.pageRange.span(), Date.now());
     const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
     return [
       `curl -sS ${location.origin}/api/data-api-service/api/v1/query_range`,
       '  -H "Authorization: Bearer $CLOUDOPSHUB_KEY"',
-      `  --data-urlencode ${shell(`query=${interpolate(this.#query, span, step)}`)}`,
-      `  -d start=${start} -d end=${end} -d step=${step}`,
+      `  --data-urlencode ${shell(`query=${query}`)}`,
+      `  -d start=${points.start} -d end=${points.end} -d step=${points.step}`,
     ].join(" \\\n");
   }
 }

@@ -1,15 +1,11 @@
 import {
-  STEPS_MAX,
   absolute,
   floorTo,
-  grid,
-  interpolate,
   isRelative,
   pan,
   parseBound,
   presetLabel,
   resolve,
-  stepFor,
   zoom,
 } from "../../src/state/time_range.js";
 import { relativeTime } from "../../src/format/time.js";
@@ -57,33 +53,6 @@ test("Zooming keeps the middle, panning keeps the length.", () => {
   equal(pan(span, -0.5), { fromMs: -500_000, toMs: 500_000 });
   const tiny = zoom({ fromMs: 0, toMs: 10 }, 0.1);
   ok(tiny.toMs - tiny.fromMs >= 1000);
-});
-
-test("A step is a nice number and never asks for more points than the API gives.", () => {
-  equal(stepFor({ fromMs: 0, toMs: HOUR }, 1200), 10);
-  equal(stepFor({ fromMs: 0, toMs: 900_000 }, 1200), 5);
-  for (const days of [1, 7, 90, 3650]) {
-    const span = { fromMs: 0, toMs: days * 24 * HOUR };
-    ok((span.toMs - span.fromMs) / 1000 / stepFor(span, 100_000) <= STEPS_MAX, `${days} days`);
-  }
-});
-
-test("Points of the grid stay where they are as time goes on.", () => {
-  const one = grid({ fromMs: 1_000_400, toMs: 1_900_400 }, 15);
-  const later = grid({ fromMs: 1_003_400, toMs: 1_903_400 }, 15);
-  equal(one.start % 15, 0);
-  equal((later.start - one.start) % 15, 0);
-  ok(one.start * 1000 <= 1_000_400 && one.end * 1000 >= 1_900_400);
-});
-
-test("Rate windows cover at least four scrapes, steps and ranges are put in by name.", () => {
-  const span = { fromMs: 0, toMs: HOUR };
-  equal(interpolate("rate(x[$__rate_interval])", span, 5), "rate(x[60s])");
-  equal(interpolate("rate(x[${__rate_interval}])", span, 300), "rate(x[315s])");
-  equal(
-    interpolate("max_over_time(x[$__range]) + avg_over_time(x[$__interval])", span, 10),
-    "max_over_time(x[3600s]) + avg_over_time(x[10s])",
-  );
 });
 
 test("Weeks begin on Monday.", () => {
