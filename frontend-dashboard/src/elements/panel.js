@@ -3,13 +3,14 @@
  * new one starts, keeps what it shows while it refreshes, and fails alone.
  */
 
-import { isAbort } from "../api/client.js";
 import { stack, toTable } from "../api/matrix.js";
 import { withAlpha } from "../charts/options.js";
 import { chartTheme } from "../charts/theme.js";
 import { el, fill } from "../dom.js";
+import { clockTime } from "../format/time.js";
 import { unitOfQuery } from "../format/units.js";
 import { fullName, shortNames } from "../state/query.js";
+import { Refresher } from "../state/refresher.js";
 import { plan } from "../state/sampling.js";
 import { themeEvents } from "../state/theme.js";
 import { isolate, keyOf, toggle } from "../state/visibility.js";
@@ -40,10 +41,14 @@ export class Panel extends HTMLElement {
   #api = null;
   #pageRange = null;
   #ended = null;
-  #request = null;
+  #refresher = new Refresher(
+    (signal) => this.#load(signal),
+    (error) => this.#failed(error, this.#spec),
+  );
   #seen = false;
   #stale = true;
   #loadedOnce = false;
+  #answeredMs = null;
   #table = null;
   #entries = [];
   #hidden = new Set();
@@ -110,17 +115,17 @@ export class Panel extends HTMLElement {
     const visible = new IntersectionObserver(
       (entries) => {
         this.#seen = entries.at(-1).isIntersecting;
-        if (this.#seen && this.#stale) this.#load();
+        if (this.#seen && this.#stale) this.#ask("refresh");
       },
       { rootMargin: "100px" },
     );
     visible.observe(this);
     signal.addEventListener("abort", () => {
       visible.disconnect();
-      this.#request?.abort();
+      this.#refresher.stop();
     });
     this.#pageRange.addEventListener("range", () => this.reload(), { signal });
-    this.#pageRange.addEventListener("tick", () => this.reload(), { signal });
+    this.#pageRange.addEventListener("tick", () => this.reload("refresh"), { signal });
     themeEvents.addEventListener(
       "change",
       () => {
@@ -148,10 +153,17 @@ export class Panel extends HTMLElement {
     this.#stale = true;
   }
 
-  /** Asks again now, or once the panel can be seen. */
-  reload() {
+  /** Asks again now, or once the panel can be seen; `refresh` lets a request that is on its way be answered. */
+  reload(how = "restart") {
     this.#stale = true;
-    if (this.#seen && this.isConnected) this.#load();
+    if (this.#seen && this.isConnected) this.#ask(how);
+  }
+
+  async #ask(how) {
+    this.#stale = false;
+    this.classList.add("busy");
+    await this.#refresher[how]();
+    this.classList.toggle("busy", this.#refresher.busy);
   }
 
   #hide(hidden) {
@@ -160,34 +172,22 @@ export class Panel extends HTMLElement {
     this.dispatchEvent(new CustomEvent("coh-hidden", { bubbles: true }));
   }
 
-  async #load() {
-    this.#stale = false;
-    this.#request?.abort();
-    const request = new AbortController();
-    this.#request = request;
+  async #load(signal) {
     const spec = this.#spec;
     const span = this.#pageRange.span();
     const nowMs = Date.now();
     const plans = spec.queries.map(({ query }) => plan(query, span, nowMs));
     const [{ points }] = plans;
-    this.classList.add("busy");
     const startedMs = performance.now();
-    try {
-      const answers = await Promise.all(plans.map(({ query }) => this.#api.queryRange(query, points, request.signal)));
-      if (request !== this.#request) return;
+    const answers = await Promise.all(plans.map(({ query }) => this.#api.queryRange(query, points, signal)));
+    return () => {
+      this.#pageRange.report();
+      this.#answeredMs = Date.now();
       this.#take(spec, answers, points, span);
-      this.dispatchEvent(
-        new CustomEvent("coh-loaded", {
-          bubbles: true,
-          detail: { elapsedMs: performance.now() - startedMs, step: points.step, series: this.#entries.length },
-        }),
-      );
-    } catch (error) {
-      if (isAbort(error) || request !== this.#request) return;
-      this.#failed(error, spec);
-    } finally {
-      if (request === this.#request) this.classList.remove("busy");
-    }
+      const elapsedMs = performance.now() - startedMs;
+      const detail = { elapsedMs, step: points.step, series: this.#entries.length };
+      this.dispatchEvent(new CustomEvent("coh-loaded", { bubbles: true, detail }));
+    };
   }
 
   #take(spec, answers, points, span) {
@@ -293,8 +293,9 @@ export class Panel extends HTMLElement {
   }
 
   #failed(error, spec) {
+    this.#pageRange.report(error);
     if (this.#loadedOnce && this.#table?.series.length > 0 && error.kind !== "bad_data") {
-      this.#note.textContent = "not refreshed";
+      this.#note.textContent = `not refreshed since ${clockTime(this.#answeredMs, this.#pageRange.zone)}`;
       this.#note.title = error.message;
       this.#note.classList.add("warning");
       return;

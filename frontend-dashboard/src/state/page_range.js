@@ -2,12 +2,28 @@
  * The range all panels of a page share, its history, and the clock that refreshes them.
  *
  * Events: `range` (it was changed, load anew), `tick` (time went on, refresh), `paint` (only its label or liveness
- * changed).
+ * changed), `answer` (a panel was answered, or was not).
  */
 
 import { absolute, isRelative, pan, resolve, zoom } from "./time_range.js";
 
 export const REFRESH_CHOICES_S = [0, 5, 10, 30, 60, 300];
+
+const OVERDUE_MS = 30_000;
+
+/**
+ * What the page may say about its own freshness: `Live` only after an answer, and only while they go on coming.
+ * @param {{live: boolean, refreshS: number, answeredMs: number|null, failedMs: number|null}} state
+ * @param {(ms: number) => string} clock
+ */
+export function liveness({ live, refreshS, answeredMs, failedMs }, nowMs, clock) {
+  if (!live) return { on: false, words: "Paused" };
+  const failed = failedMs !== null && failedMs > (answeredMs ?? 0);
+  if (answeredMs === null) return { on: false, words: failed ? "Not reachable" : "" };
+  if (failed || nowMs - answeredMs > Math.max(3000 * refreshS, OVERDUE_MS))
+    return { on: false, words: `Not refreshed since ${clock(answeredMs)}` };
+  return { on: true, words: "Live" };
+}
 
 export class PageRange extends EventTarget {
   #range;
@@ -16,6 +32,8 @@ export class PageRange extends EventTarget {
   #zone;
   #timer = null;
   #running = false;
+  #answeredMs = null;
+  #failedMs = null;
 
   constructor({ range, refreshS = 10, zone = "local" }) {
     super();
@@ -39,6 +57,20 @@ export class PageRange extends EventTarget {
   /** Whether the page refreshes by itself right now. */
   get live() {
     return this.#refreshS > 0 && isRelative(this.#range) && !document.hidden;
+  }
+
+  get answeredMs() {
+    return this.#answeredMs;
+  }
+  get failedMs() {
+    return this.#failedMs;
+  }
+
+  /** A panel was answered; `error`: it was not. A query that was refused was answered all the same. */
+  report(error = null, nowMs = Date.now()) {
+    if (error && (error.status === 0 || error.status >= 502)) this.#failedMs = nowMs;
+    else this.#answeredMs = nowMs;
+    this.dispatchEvent(new Event("answer"));
   }
 
   /** @returns {{fromMs: number, toMs: number}} */

@@ -7,6 +7,7 @@ import { Panel } from "../elements/panel.js";
 import { RangeBar, rangeKey } from "../elements/range_bar.js";
 import { viewHead } from "../elements/shell.js";
 import { StatTile } from "../elements/stat_tile.js";
+import { duration } from "../format/units.js";
 
 const NODE = 'job="node"';
 const ROUTES = 'route!~"/health|/ready|/metrics"';
@@ -198,21 +199,18 @@ export class OverviewView extends HTMLElement {
     const bar = new RangeBar();
     bar.pageRange = pageRange;
     const verdict = el("span", { class: "verdict", role: "status" });
+    const age = el("span", { class: "verdict-age" });
     this.addEventListener(
       "coh-health",
-      ({ detail: { down, known } }) => {
-        verdict.textContent =
-          known === 0
-            ? "Waiting for the first samples"
-            : down.length > 0
-              ? `${down.join(", ")} ${down.length === 1 ? "is" : "are"} down`
-              : "Everything is up";
-        verdict.dataset.state = known === 0 ? "none" : down.length > 0 ? "down" : "up";
+      ({ detail: { state, words, ageS } }) => {
+        if (verdict.textContent !== words) verdict.textContent = words; // a live region: spoken when it changes
+        verdict.dataset.state = state;
+        age.textContent = ageS === null || state === "none" ? "" : `checked ${duration(ageS)} ago`;
       },
       { signal },
     );
     this.replaceChildren(
-      viewHead("Overview", verdict, bar),
+      viewHead("Overview", [verdict, " ", age], bar),
       new HealthStrip().setup({ prometheus, pageRange }),
       el(
         "div",

@@ -321,7 +321,8 @@ def test_a_failed_refresh_keeps_what_was_there(open_page: Open, state: backend.S
     expect(page.locator("coh-legend tbody tr")).to_have_count(6)
     state.down.add("das")
     page.keyboard.press("r")
-    expect(page.locator(".panel-note")).to_have_text("not refreshed")
+    expect(page.locator(".panel-note")).to_contain_text("not refreshed since")
+    expect(page.locator(".live")).to_contain_text("Not refreshed since")
     expect(page.locator("coh-legend tbody tr")).to_have_count(6)
 
 

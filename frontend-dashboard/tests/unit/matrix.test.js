@@ -1,7 +1,6 @@
 import { parseValue, stack, summary, toCsv, toTable, toVector } from "../../src/api/matrix.js";
 import { firstSampleBase64, snappyLiterals } from "../../src/api/remote_write.js";
 import { lonePoints, timeTicks, valueRange, withAlpha } from "../../src/charts/options.js";
-import { healthRows } from "../../src/elements/health_strip.js";
 import { sparkPath } from "../../src/elements/stat_tile.js";
 import { anomalyColumns, progressWords, stepChoices } from "../../src/state/jobs.js";
 import { curlSnippet, prometheusSnippet, telegrafSnippet } from "../../src/state/snippets.js";
@@ -107,25 +106,6 @@ test("Axis texts tell the day where it changes and seconds only when ticks are t
 
 test("A sparkline breaks at gaps and stays inside of its box.", () => {
   equal(sparkPath([0, null, 2], 1, 100, 28), "M0.0 26.5M100.0 1.5");
-});
-
-test("Health rows put the hub's own services first and tell what share of the time was up.", () => {
-  const rows = healthRows({
-    times: [0, 60],
-    series: [
-      { labels: { job: "zzz" }, values: [1, 1] },
-      { labels: { job: "data-ingest-service" }, values: [1, 0] },
-      { labels: { job: "data-api-service" }, values: [null, null] },
-    ],
-  });
-  equal(
-    rows.map(({ job, now, uptime }) => [job, now, uptime]),
-    [
-      ["data-api-service", "none", null],
-      ["data-ingest-service", "down", 0.5],
-      ["zzz", "up", 1],
-    ],
-  );
 });
 
 test("An analysis keeps its gaps and marks values inside of episodes only.", () => {
