@@ -1,6 +1,7 @@
 /** `<coh-chart>`: one uPlot with tooltip, linked cursor, drag to zoom, and a spoken form of the same data. */
 
 import { moveCursor, joinCursor } from "../charts/cursor_bus.js";
+import { envelopePaths, extentOf } from "../charts/envelope.js";
 import { chartOptions } from "../charts/options.js";
 import { chartTheme } from "../charts/theme.js";
 import { el, fill } from "../dom.js";
@@ -20,6 +21,7 @@ const FAR_PX = -10_000; // above the plot: near no line, so none is singled out
  * @property {import("../charts/options.js").Line[]} lines
  * @property {(number|null)[][]} columns what is drawn, one for each line
  * @property {(number|null)[][]} [values] what is told, where it differs (stacked areas)
+ * @property {{lows: (number|null)[]|null, highs: (number|null)[]|null}[]} [bounds] least and greatest of each step
  * @property {string} unit
  * @property {[number, number]} span seconds
  * @property {object[]} [bands]
@@ -159,6 +161,8 @@ export class Chart extends HTMLElement {
       unit: model.unit,
       mirrored: model.mirrored,
       span: () => this.#model.span,
+      extent: () => this.#extent(),
+      paths: envelopePaths(uPlot.paths.linear(), (line) => this.#boundsOf(line)),
       theme: chartTheme(),
       bands: model.bands,
       zeroBased: model.zeroBased,
@@ -182,6 +186,19 @@ export class Chart extends HTMLElement {
       },
     };
     this.#plot = new uPlot(options, data, this.#host);
+  }
+
+  #boundsOf(line) {
+    return this.#model.bounds?.[line] ?? { lows: null, highs: null };
+  }
+
+  #extent() {
+    const { lines, columns } = this.#model;
+    const shown = columns.map((_, index) => index).filter((index) => !lines[index].hidden);
+    return extentOf(
+      shown.map((index) => columns[index]),
+      shown.map((index) => this.#boundsOf(index)),
+    );
   }
 
   #size() {
@@ -245,13 +262,18 @@ export class Chart extends HTMLElement {
   #rows(idx) {
     const { lines, columns, values } = this.#model;
     return lines
-      .map((line, index) => ({ line, value: (values ?? columns)[index][idx], drawn: columns[index][idx] }))
+      .map((line, index) => {
+        const { lows, highs } = this.#boundsOf(index);
+        const drawn = columns[index][idx];
+        const value = (values ?? columns)[index][idx] ?? drawn;
+        return { line, value, drawn, low: lows?.[idx] ?? null, high: highs?.[idx] ?? null };
+      })
       .filter(({ line, value }) => !line.hidden && value !== null && value !== undefined)
       .sort((a, b) => b.value - a.value);
   }
 
   #showTip(idx, { near: wanted = true } = {}) {
-    const { times, unit, zone, columns } = this.#model;
+    const { times, zone, columns } = this.#model;
     const rows = this.#rows(idx);
     const plot = this.#plot;
     const height = wanted && plot.cursor.top >= 0 ? plot.posToVal(plot.cursor.top, "y") : null;
@@ -277,7 +299,7 @@ export class Chart extends HTMLElement {
               { class: row === near ? "chart-tip-row near" : "chart-tip-row" },
               swatch,
               el("span", { class: "chart-tip-name" }, row.line.name),
-              el("span", { class: "chart-tip-value" }, format(row.value, unit)),
+              el("span", { class: "chart-tip-value" }, this.#told(row)),
             );
           }),
       rows.length > shown.length && el("div", { class: "chart-tip-none" }, `${rows.length - shown.length} more`),
@@ -288,6 +310,15 @@ export class Chart extends HTMLElement {
     const width = this.#tip.offsetWidth;
     const x = left + 14 + width > room ? Math.max(left - width - 14, 0) : left + 14;
     this.#tip.style.transform = `translate(${Math.round(x)}px, 8px)`;
+  }
+
+  /** The value at the point, and in which range it moved within the step. */
+  #told({ value, low, high }) {
+    const { unit, mirrored } = this.#model;
+    const text = format(value, unit);
+    if (low === null || high === null || low === high) return text;
+    const ends = mirrored ? [Math.abs(low), Math.abs(high)].sort((a, b) => a - b) : [low, high];
+    return `${text} (${format(ends[0], unit)} – ${format(ends[1], unit)})`;
   }
 
   #hideTip() {
@@ -323,9 +354,7 @@ export class Chart extends HTMLElement {
     moveCursor(this, times[idx]);
     const rows = this.#rows(idx).slice(0, 5);
     this.#spoken.textContent = `${fullTime(times[idx] * 1000, this.#model.zone)}: ${
-      rows.length === 0
-        ? "no sample"
-        : rows.map(({ line, value }) => `${line.name} ${format(value, this.#model.unit)}`).join(", ")
+      rows.length === 0 ? "no sample" : rows.map((row) => `${row.line.name} ${this.#told(row)}`).join(", ")
     }`;
   }
 

@@ -51,7 +51,7 @@ export class Legend extends HTMLElement {
 
   /** @param {{entries: Entry[], unit: string}} model */
   set model({ entries, unit }) {
-    this.#entries = entries.map((entry) => ({ ...entry, stats: summary(entry.values) }));
+    this.#entries = entries.map((entry) => ({ ...entry, stats: summary(entry.values, entry) }));
     this.#unit = unit;
     if (this.isConnected) this.#rows();
   }

@@ -3,17 +3,18 @@
  * new one starts, keeps what it shows while it refreshes, and fails alone.
  */
 
-import { stack, toTable } from "../api/matrix.js";
+import { isAbort } from "../api/client.js";
+import { stack, timesOf } from "../api/matrix.js";
 import { withAlpha } from "../charts/options.js";
 import { chartTheme } from "../charts/theme.js";
 import { el, fill } from "../dom.js";
 import { clockTime } from "../format/time.js";
-import { unitOfQuery } from "../format/units.js";
-import { fullName, shortNames } from "../state/query.js";
+import { duration, unitOfQuery } from "../format/units.js";
 import { Refresher } from "../state/refresher.js";
 import { plan } from "../state/sampling.js";
+import { drawnOf, infinities, isStackable, seriesOf } from "../state/series.js";
 import { themeEvents } from "../state/theme.js";
-import { isolate, keyOf, toggle } from "../state/visibility.js";
+import { isolate, toggle } from "../state/visibility.js";
 import { Chart } from "./chart.js";
 import { Legend } from "./legend.js";
 import { emptyState, failedState, loadingState } from "./states.js";
@@ -179,7 +180,7 @@ export class Panel extends HTMLElement {
     const plans = spec.queries.map(({ query }) => plan(query, span, nowMs));
     const [{ points }] = plans;
     const startedMs = performance.now();
-    const answers = await Promise.all(plans.map(({ query }) => this.#api.queryRange(query, points, signal)));
+    const answers = await Promise.all(plans.map((one) => this.#answer(one, signal)));
     return () => {
       this.#pageRange.report();
       this.#answeredMs = Date.now();
@@ -190,35 +191,40 @@ export class Panel extends HTMLElement {
     };
   }
 
-  #take(spec, answers, points, span) {
-    const tables = answers.map(({ data }) => toTable(data, points));
-    const warnings = answers.flatMap((answer) => answer.warnings);
-    const series = [];
-    tables.forEach((table, index) => {
-      const query = spec.queries[index];
-      const names = shortNames(
-        table.series.map(({ labels }) => labels),
-        query.name ?? "value",
-      );
-      table.series.forEach(({ labels, values }, at) => {
-        const single = query.name && table.series.length === 1;
-        const name = single ? query.name : query.name ? `${names[at]} ${query.name}` : names[at];
-        if (spec.distinct && series.some((one) => one.name === name)) return;
-        const title = Object.keys(labels).length > 0 ? fullName(labels) : name;
-        series.push({
-          labels,
-          name,
-          title,
-          key: keyOf(`${index} ${title}`),
-          color: query.color,
-          values,
-          drawn: query.negate ? values.map((value) => (value === null ? null : -value)) : values,
-        });
+  /** The points of one query, and what lies between them where that can be told. */
+  async #answer({ query, points, extremes }, signal) {
+    const between = (text) =>
+      text &&
+      this.#api.queryRange(text, points, signal).catch((error) => {
+        if (isAbort(error)) throw error;
+        return null;
       });
-    });
+    const wantsMean = this.#legend.getAttribute("mode") === "table";
+    const [{ data, warnings }, low, high, mean] = await Promise.all([
+      this.#api.queryRange(query, points, signal),
+      between(extremes?.low),
+      between(extremes?.high),
+      between(wantsMean && extremes?.mean),
+    ]);
+    const missed = extremes !== null && !(low && high);
+    return { data, low: low?.data, high: high?.data, mean: mean?.data, warnings, missed };
+  }
+
+  #take(spec, answers, points, span) {
+    const series = seriesOf(spec.queries, answers, points, spec);
+    const warnings = answers.flatMap((answer) => answer.warnings);
+    const each = duration(points.step);
+    const infinite = infinities(series);
+    if (infinite > 0) warnings.push(`${infinite} infinite values are not drawn`);
+    if (answers.some(({ missed }) => missed))
+      warnings.push(`one point each ${each} only: what lies between two points is not seen`);
+    const enveloped = series.some(({ highs }) => highs);
     this.#loadedOnce = true;
-    this.#table = { times: tables[0].times, series, span: [span.fromMs / 1000, span.toMs / 1000] };
-    this.#note.textContent = warnings.length > 0 ? "partial" : (spec.hint ?? "");
+    this.#table = { times: timesOf(points), series, span: [span.fromMs / 1000, span.toMs / 1000] };
+    this.#note.textContent =
+      warnings.length > 0
+        ? warnings[0]
+        : [spec.hint, enveloped && `least to greatest in each ${each}`].filter(Boolean).join(" · ");
     this.#note.title = warnings.join("\n");
     this.#note.classList.toggle("warning", warnings.length > 0);
     this.classList.remove("failed");
@@ -254,12 +260,14 @@ export class Panel extends HTMLElement {
     const shown = this.#entries.filter((entry) => !entry.hidden);
     const values = this.#entries.map((entry) => entry.values);
     const mirrored = spec.queries.some(({ negate }) => negate);
-    let columns = this.#entries.map((entry) => entry.drawn);
+    const drawings = this.#entries.map(drawnOf);
+    let columns = drawings.map(({ drawn }) => drawn);
     const bands = [];
-    if (spec.stacked) {
-      const stacked = stack(shown.map((entry) => entry.values));
+    const stacked = spec.stacked && isStackable(series); // never extremes: those of each do not add up
+    if (stacked) {
+      const sums = stack(shown.map((entry) => entry.values));
       let at = 0;
-      columns = this.#entries.map((entry) => (entry.hidden ? entry.values : stacked[at++]));
+      columns = this.#entries.map((entry) => (entry.hidden ? entry.values : sums[at++]));
       let below = -1;
       this.#entries.forEach((entry, index) => {
         if (entry.hidden) return;
@@ -267,8 +275,8 @@ export class Panel extends HTMLElement {
         below = index;
       });
     }
-    const bottom = spec.stacked ? this.#entries.findIndex((entry) => !entry.hidden) : -1;
-    const lone = this.#entries.length === 1 && !spec.stacked;
+    const bottom = stacked ? this.#entries.findIndex((entry) => !entry.hidden) : -1;
+    const lone = this.#entries.length === 1 && !stacked;
     this.#chart.model = {
       times,
       columns,
@@ -278,13 +286,14 @@ export class Panel extends HTMLElement {
         name: entry.name,
         color: entry.color,
         hidden: entry.hidden,
-        width: spec.stacked ? 1 : 1.5,
+        width: stacked ? 1 : 1.5,
         fill: index === bottom ? withAlpha(entry.color, 0.45) : lone ? withAlpha(entry.color, 0.12) : null,
       })),
-      bands: spec.stacked ? bands : [],
+      bands,
+      bounds: stacked ? [] : drawings,
       unit,
       span,
-      zeroBased: spec.zeroBased || spec.stacked,
+      zeroBased: spec.zeroBased || stacked,
       top: spec.top ?? null,
       zone: this.#pageRange.zone,
       title: spec.title,

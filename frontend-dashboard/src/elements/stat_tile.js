@@ -1,23 +1,24 @@
 /** `<coh-stat-tile>`: one number now, and the line it came along. */
 
-import { summary, toTable } from "../api/matrix.js";
+import { summary, timesOf } from "../api/matrix.js";
 import { el, fill } from "../dom.js";
 import { clockTime, fullTime } from "../format/time.js";
 import { format } from "../format/units.js";
 import { Refresher } from "../state/refresher.js";
 import { plan } from "../state/sampling.js";
+import { seriesOf } from "../state/series.js";
 import { tileOf } from "../state/tile.js";
 
 const WIDTH = 120;
 const HEIGHT = 28;
 const SVG = "http://www.w3.org/2000/svg";
 
-/** The drawn line of a sparkline: gaps break it; `[0, top]` fills the height. Pure. */
+/** The drawn line of a sparkline: gaps and infinities break it; `[0, top]` fills the height. Pure. */
 export function sparkPath(values, top, width = WIDTH, height = HEIGHT) {
   let path = "";
   let pen = false;
   values.forEach((value, index) => {
-    if (value === null) {
+    if (!Number.isFinite(value)) {
       pen = false;
       return;
     }
@@ -84,16 +85,20 @@ export class StatTile extends HTMLElement {
   }
 
   async #load(signal) {
-    const { query, points } = plan(this.#spec.query, this.#pageRange.span(), Date.now());
-    const { data } = await this.#api.queryRange(query, points, signal);
+    const { query, points, extremes } = plan(this.#spec.query, this.#pageRange.span(), Date.now());
+    const [{ data }, high] = await Promise.all([
+      this.#api.queryRange(query, points, signal),
+      extremes && this.#api.queryRange(extremes.high, points, signal).catch(() => null),
+    ]);
     return () => {
       this.#pageRange.report();
       const { zone } = this.#pageRange;
-      const table = toTable(data, points);
+      const series = seriesOf([{}], [{ data, low: high?.data, high: high?.data }], points);
+      const table = { times: timesOf(points), series };
       const { value, values, level, note } = tileOf(table, this.#spec, (seconds) => clockTime(seconds * 1000, zone));
       const { unit, top } = this.#spec;
       fill(this.#value, parts(format(value, unit)));
-      this.#line.setAttribute("d", sparkPath(values, top ?? (summary(values).max ?? 0) * 1.1));
+      this.#line.setAttribute("d", sparkPath(values, top ?? (summary(values.filter(Number.isFinite)).max ?? 0) * 1.1));
       this.dataset.level = level;
       this.#note.textContent = note;
       this.#note.title = note;

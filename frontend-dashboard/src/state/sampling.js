@@ -49,8 +49,32 @@ export function interpolate(query, span, stepS, scrapeS = 15) {
     .replaceAll(/\$__range|\$\{__range\}/g, promDuration((span.toMs - span.fromMs) / 1000));
 }
 
-/** What is asked for `query` over `span`: its text as das reads it, and the grid. */
-export function plan(query, span, nowMs) {
+const PLAIN = /^\s*[a-zA-Z_:][\w:]*\s*(?:\{(?:[^{}"'`]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`)*\})?\s*$/;
+const LOOKS_A_STEP = 60; // bounds what one point of an expression costs
+
+/**
+ * PromQL of the least, greatest and mean value within each step, where a step is longer than a scrape: a point alone
+ * would miss what lies between two of them. A selector is read sample by sample, an expression is looked at every
+ * `looksS` seconds, over windows that leave nothing out.
+ * @returns {{low: string, high: string, mean: string, looksS: number}|null} null: every sample is a point already
+ */
+export function extremes(query, span, stepS, scrapeS = 15) {
+  if (stepS <= scrapeS) return null;
+  const plain = PLAIN.test(query);
+  const looksS = plain ? 0 : Math.ceil(Math.max(scrapeS, stepS / LOOKS_A_STEP));
+  const window = plain
+    ? `${query.trim()}[${promDuration(stepS)}]`
+    : `(${interpolate(query, span, looksS, scrapeS)})[${promDuration(stepS)}:${promDuration(looksS)}]`;
+  const over = (name) => `${name}_over_time(${window})`;
+  return { low: over("min"), high: over("max"), mean: over("avg"), looksS };
+}
+
+/** What is asked for `query` over `span`: its text as das reads it, the grid, and what lies between its points. */
+export function plan(query, span, nowMs, scrapeS = 15) {
   const step = stepFor(span);
-  return { query: interpolate(query, span, step), points: grid(span, step, nowMs) };
+  return {
+    query: interpolate(query, span, step, scrapeS),
+    points: grid(span, step, nowMs),
+    extremes: extremes(query, span, step, scrapeS),
+  };
 }

@@ -21,7 +21,7 @@ export function tileOf({ times, series }, { note = "", worst = false, warnAt = I
     parts.push(current.length === 1 ? placeOf(one.labels) : `${placeOf(one.labels)}, worst of ${current.length}`);
   const silent = series.length - current.length;
   if (silent > 0) parts.push(`${silent} silent`);
-  return { value, values: one.values, level, note: parts.filter(Boolean).join(" · ") };
+  return { value, values: one.highs ?? one.values, level, note: parts.filter(Boolean).join(" · ") };
 }
 
 /** `/data on db-1`, `db-1`. */

@@ -1,4 +1,4 @@
-import { grid, interpolate, plan, stepFor } from "../../src/state/sampling.js";
+import { extremes, grid, interpolate, plan, stepFor } from "../../src/state/sampling.js";
 import { equal, ok, test } from "./harness.js";
 
 const HOUR = 3_600_000;
@@ -46,4 +46,20 @@ test("Rate windows cover at least four scrapes, steps and ranges are put in by n
     interpolate("max_over_time(x[$__range]) + avg_over_time(x[$__interval])", span, 10),
     "max_over_time(x[3600s]) + avg_over_time(x[10s])",
   );
+});
+
+test("Where a step is longer than a scrape, the least and greatest of all samples are asked for.", () => {
+  const span = { fromMs: 0, toMs: 30 * 24 * HOUR };
+  equal(extremes('up{job="a[b]"}', span, 7200).high, 'max_over_time(up{job="a[b]"}[7200s])');
+  equal(extremes("up", span, 15), null);
+  equal(extremes("rate(x[$__rate_interval])", span, 7200).low, "min_over_time((rate(x[135s]))[7200s:120s])");
+  equal(extremes("a / b", span, 60).mean, "avg_over_time((a / b)[60s:15s])");
+});
+
+test("Looks at an expression leave nothing out: its windows are longer than the looks are apart.", () => {
+  for (const stepS of [30, 300, 7200, 86_400])
+    for (const scrapeS of [5, 15, 60]) {
+      const asked = extremes("rate(x[$__rate_interval])", { fromMs: 0, toMs: HOUR }, stepS, scrapeS);
+      if (asked) ok(Number(/x\[(\d+)s\]/.exec(asked.high)[1]) > asked.looksS, `${stepS} ${scrapeS}`);
+    }
 });
