@@ -39,6 +39,7 @@ export class App extends EventTarget {
   /** The session answer is the one in force; the page is drawn for it. */
   signedIn(session) {
     this.session = this.client.adopt(session);
+    this.prometheus.forget();
     this.dispatchEvent(new Event("session"));
   }
 

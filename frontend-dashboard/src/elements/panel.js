@@ -11,7 +11,6 @@ import { el, fill } from "../dom.js";
 import { clockTime } from "../format/time.js";
 import { duration, unitOfQuery } from "../format/units.js";
 import { Refresher } from "../state/refresher.js";
-import { plan } from "../state/sampling.js";
 import { drawnOf, infinities, isStackable, seriesOf } from "../state/series.js";
 import { themeEvents } from "../state/theme.js";
 import { isolate, toggle } from "../state/visibility.js";
@@ -52,6 +51,7 @@ export class Panel extends HTMLElement {
   #answeredMs = null;
   #table = null;
   #entries = [];
+  #asked = null;
   #hidden = new Set();
   #chart = new Chart();
   #legend = new Legend();
@@ -80,6 +80,10 @@ export class Panel extends HTMLElement {
   get table() {
     return this.#table;
   }
+  /** The text and grid of its first query as das was asked. */
+  get asked() {
+    return this.#asked;
+  }
   get names() {
     return this.#entries.map((entry) => entry.title);
   }
@@ -97,6 +101,7 @@ export class Panel extends HTMLElement {
   /** Other queries; what is shown stays until they are answered. */
   set spec(spec) {
     this.#spec = spec;
+    this.#asked = null;
     this.#loadedOnce = false;
     if (this.isConnected) this.#title.textContent = spec.title;
     this.reload();
@@ -177,9 +182,10 @@ export class Panel extends HTMLElement {
     const spec = this.#spec;
     const span = this.#pageRange.span();
     const nowMs = Date.now();
-    const plans = spec.queries.map(({ query }) => plan(query, span, nowMs));
-    const [{ points }] = plans;
     const startedMs = performance.now();
+    const plans = await Promise.all(spec.queries.map(({ query }) => this.#api.plan(query, span, nowMs, signal)));
+    const [{ points }] = plans;
+    this.#asked = plans[0];
     const answers = await Promise.all(plans.map((one) => this.#answer(one, signal)));
     return () => {
       this.#pageRange.report();
@@ -323,7 +329,7 @@ export class Panel extends HTMLElement {
       zone: this.#pageRange.zone,
       title: spec.title,
     };
-    const query = spec.queries.length === 1 ? plan(spec.queries[0].query, span, Date.now()).query : "";
+    const query = spec.queries.length === 1 ? (this.#asked?.query ?? "") : "";
     fill(this.#cover, failedState(error, { query, retry: () => this.reload() }));
   }
 }

@@ -5,7 +5,6 @@ import { el, fill } from "../dom.js";
 import { clockTime, fullTime } from "../format/time.js";
 import { format } from "../format/units.js";
 import { Refresher } from "../state/refresher.js";
-import { plan } from "../state/sampling.js";
 import { seriesOf } from "../state/series.js";
 import { tileOf } from "../state/tile.js";
 
@@ -85,7 +84,8 @@ export class StatTile extends HTMLElement {
   }
 
   async #load(signal) {
-    const { query, points, extremes } = plan(this.#spec.query, this.#pageRange.span(), Date.now());
+    const span = this.#pageRange.span();
+    const { query, points, extremes } = await this.#api.plan(this.#spec.query, span, Date.now(), signal);
     const [{ data }, high] = await Promise.all([
       this.#api.queryRange(query, points, signal),
       extremes && this.#api.queryRange(extremes.high, points, signal).catch(() => null),

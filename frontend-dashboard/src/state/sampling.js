@@ -49,7 +49,11 @@ export function interpolate(query, span, stepS, scrapeS = 15) {
     .replaceAll(/\$__range|\$\{__range\}/g, promDuration((span.toMs - span.fromMs) / 1000));
 }
 
-const PLAIN = /^\s*[a-zA-Z_:][\w:]*\s*(?:\{(?:[^{}"'`]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`)*\})?\s*$/;
+const BRACES = "\\{(?:[^{}\"'`]|\"(?:[^\"\\\\]|\\\\.)*\"|'(?:[^'\\\\]|\\\\.)*'|`[^`]*`)*\\}";
+/** A series selector, as the source of a regular expression. */
+export const SELECTOR = `(?:[a-zA-Z_:][\\w:]*\\s*(?:${BRACES})?|${BRACES})`;
+/** A query that is a selector and nothing else. */
+export const PLAIN = new RegExp(`^\\s*${SELECTOR}\\s*$`);
 const LOOKS_A_STEP = 60; // bounds what one point of an expression costs
 
 /**

@@ -386,14 +386,19 @@ export class ExploreView extends HTMLElement {
     fill(this.#stage, this.#panel);
   }
 
+  /** What the chart shows, as das was asked for it; before its first answer, as it would be. */
+  #asked() {
+    return this.#panel.asked ?? plan(this.#query, this.#range.pageRange.span(), Date.now());
+  }
+
   #analyse() {
-    const { query } = plan(this.#query, this.#range.pageRange.span(), Date.now());
+    const { query } = this.#asked();
     const { from, to } = this.#range.pageRange.range;
     this.app.go(formatHash({ path: ["analysis"], params: { q: query, from, to, new: "1" } }));
   }
 
   #curl() {
-    const { query, points } = plan(this.#query, this.#range.pageRange.span(), Date.now());
+    const { query, points } = this.#asked();
     const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
     return [
       `curl -sS ${location.origin}/api/data-api-service/api/v1/query_range`,
