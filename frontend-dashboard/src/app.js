@@ -12,6 +12,8 @@
 import { Client } from "./api/client.js";
 import { Prometheus } from "./api/prometheus.js";
 import { el } from "./dom.js";
+import { duration } from "./format/units.js";
+import { hubClock } from "./state/clock.js";
 import { PageRange } from "./state/page_range.js";
 import { formatHash, parseHash } from "./state/url.js";
 
@@ -20,11 +22,15 @@ export class App extends EventTarget {
   session = null;
   #toasts = el("div", { class: "toasts", role: "status", "aria-live": "polite" });
 
+  #clockNote = el("div", { class: "clock-note", role: "status", hidden: true });
+
   constructor() {
     super();
-    this.client = new Client({ onSignedOut: () => this.signedOut() });
+    document.body.prepend(this.#clockNote);
+    this.client = new Client({ onSignedOut: () => this.signedOut(), clock: hubClock });
     this.prometheus = new Prometheus(this.client);
     document.body.append(this.#toasts);
+    hubClock.addEventListener("change", () => this.#tellClock());
   }
 
   get route() {
@@ -69,6 +75,15 @@ export class App extends EventTarget {
     const hash = formatHash({ path, params: { ...params, ...changes } });
     if (hash === location.hash) return;
     history[push ? "pushState" : "replaceState"](null, "", hash);
+  }
+
+  /** A browser's clock that is wrong is told as long as it is. */
+  #tellClock() {
+    this.#clockNote.hidden = !hubClock.isOff;
+    const { offsetMs } = hubClock;
+    this.#clockNote.textContent =
+      `This browser's clock is ${duration(Math.round(Math.abs(offsetMs) / 1000))} ` +
+      `${offsetMs > 0 ? "behind" : "ahead of"} the hub's. Times here are the hub's.`;
   }
 
   /** A short word at the edge of the page; failures stay longer. */

@@ -3,6 +3,7 @@
 import { toTable, toVector } from "../api/matrix.js";
 import { el, fill } from "../dom.js";
 import { clockTime, shortTime } from "../format/time.js";
+import { hubClock } from "../state/clock.js";
 import { HUB, healthRows, rowWords, targetsOf, verdict } from "../state/health.js";
 import { Refresher } from "../state/refresher.js";
 import { grid } from "../state/sampling.js";
@@ -62,7 +63,7 @@ export class HealthStrip extends HTMLElement {
   }
 
   async #load(signal) {
-    const nowMs = Date.now();
+    const nowMs = hubClock.now();
     const points = grid({ fromMs: nowMs - BARS * BAR_S * 1000, toMs: nowMs }, BAR_S, nowMs);
     const instant = async (query) => toVector((await this.#api.query(query, nowMs / 1000, signal)).data);
     const [bars, up, seen] = await Promise.all([
@@ -103,7 +104,7 @@ export class HealthStrip extends HTMLElement {
   /** Seconds as a time of day; with the date where that was more than half a day ago. */
   #clock() {
     const { zone } = this.#pageRange;
-    const nowMs = Date.now();
+    const nowMs = hubClock.now();
     return (seconds) =>
       nowMs - seconds * 1000 < (DAY_S / 2) * 1000
         ? clockTime(seconds * 1000, zone)
@@ -117,7 +118,7 @@ export class HealthStrip extends HTMLElement {
       failed: this.#failed,
       refreshS: this.#pageRange.refreshS,
     };
-    const nowS = Date.now() / 1000;
+    const nowS = hubClock.now() / 1000;
     const detail = {
       ...verdict(this.#rows, evidence, nowS, this.#clock()),
       ageS: evidence.answeredS && Math.max(0, Math.round(nowS - evidence.answeredS)),

@@ -10,6 +10,7 @@ import { chartTheme } from "../charts/theme.js";
 import { el, fill } from "../dom.js";
 import { clockTime } from "../format/time.js";
 import { duration, unitOfQuery } from "../format/units.js";
+import { hubClock } from "../state/clock.js";
 import { Refresher } from "../state/refresher.js";
 import { drawnOf, infinities, isStackable, seriesOf } from "../state/series.js";
 import { themeEvents } from "../state/theme.js";
@@ -181,7 +182,7 @@ export class Panel extends HTMLElement {
   async #load(signal) {
     const spec = this.#spec;
     const span = this.#pageRange.span();
-    const nowMs = Date.now();
+    const nowMs = hubClock.now();
     const startedMs = performance.now();
     const plans = await Promise.all(spec.queries.map(({ query }) => this.#api.plan(query, span, nowMs, signal)));
     const [{ points }] = plans;
@@ -189,7 +190,7 @@ export class Panel extends HTMLElement {
     const answers = await Promise.all(plans.map((one) => this.#answer(one, signal)));
     return () => {
       this.#pageRange.report();
-      this.#answeredMs = Date.now();
+      this.#answeredMs = hubClock.now();
       this.#take(spec, answers, points, span);
       const elapsedMs = performance.now() - startedMs;
       const detail = { elapsedMs, step: points.step, series: this.#entries.length };

@@ -2,6 +2,7 @@
 
 import { el, icon } from "../dom.js";
 import { clockTime, fullTime, shortTime } from "../format/time.js";
+import { hubClock } from "../state/clock.js";
 import { REFRESH_CHOICES_S, liveness } from "../state/page_range.js";
 import { PRESETS, isRelative, parseBound, presetLabel, resolve } from "../state/time_range.js";
 import { popover } from "./popover.js";
@@ -101,7 +102,7 @@ export class RangeBar extends HTMLElement {
 
   #paint() {
     const { range, zone, live, refreshS, canGoBack } = this.#pageRange;
-    const nowMs = Date.now();
+    const nowMs = hubClock.now();
     const span = resolve(range, nowMs);
     this.#label.textContent =
       presetLabel(range) ??
@@ -144,7 +145,7 @@ export class RangeBar extends HTMLElement {
         on: {
           submit: (event) => {
             event.preventDefault();
-            const nowMs = Date.now();
+            const nowMs = hubClock.now();
             const wanted = { from: normal(from.value, nowMs), to: normal(to.value, nowMs) };
             if (!resolve(wanted, nowMs)) {
               note.textContent =

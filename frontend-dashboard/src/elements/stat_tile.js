@@ -4,6 +4,7 @@ import { summary, timesOf } from "../api/matrix.js";
 import { el, fill } from "../dom.js";
 import { clockTime, fullTime } from "../format/time.js";
 import { format } from "../format/units.js";
+import { hubClock } from "../state/clock.js";
 import { Refresher } from "../state/refresher.js";
 import { seriesOf } from "../state/series.js";
 import { tileOf } from "../state/tile.js";
@@ -85,7 +86,7 @@ export class StatTile extends HTMLElement {
 
   async #load(signal) {
     const span = this.#pageRange.span();
-    const { query, points, extremes } = await this.#api.plan(this.#spec.query, span, Date.now(), signal);
+    const { query, points, extremes } = await this.#api.plan(this.#spec.query, span, hubClock.now(), signal);
     const [{ data }, high] = await Promise.all([
       this.#api.queryRange(query, points, signal),
       extremes && this.#api.queryRange(extremes.high, points, signal).catch(() => null),
@@ -103,7 +104,7 @@ export class StatTile extends HTMLElement {
       this.#note.textContent = note;
       this.#note.title = note;
       this.title = `at ${fullTime(points.end * 1000, zone)}`;
-      this.#answeredMs = Date.now();
+      this.#answeredMs = hubClock.now();
     };
   }
 

@@ -5,6 +5,7 @@
  * changed), `answer` (a panel was answered, or was not).
  */
 
+import { hubClock } from "./clock.js";
 import { absolute, isRelative, pan, resolve, zoom } from "./time_range.js";
 
 export const REFRESH_CHOICES_S = [0, 5, 10, 30, 60, 300];
@@ -26,6 +27,7 @@ export function liveness({ live, refreshS, answeredMs, failedMs }, nowMs, clock)
 }
 
 export class PageRange extends EventTarget {
+  #clock;
   #range;
   #back = [];
   #refreshS;
@@ -35,8 +37,9 @@ export class PageRange extends EventTarget {
   #answeredMs = null;
   #failedMs = null;
 
-  constructor({ range, refreshS = 10, zone = "local" }) {
+  constructor({ range, refreshS = 10, zone = "local", clock = hubClock }) {
     super();
+    this.#clock = clock;
     this.#range = range;
     this.#refreshS = refreshS;
     this.#zone = zone;
@@ -67,14 +70,14 @@ export class PageRange extends EventTarget {
   }
 
   /** A panel was answered; `error`: it was not. A query that was refused was answered all the same. */
-  report(error = null, nowMs = Date.now()) {
+  report(error = null, nowMs = this.#clock.now()) {
     if (error && (error.status === 0 || error.status >= 502)) this.#failedMs = nowMs;
     else this.#answeredMs = nowMs;
     this.dispatchEvent(new Event("answer"));
   }
 
   /** @returns {{fromMs: number, toMs: number}} */
-  span(nowMs = Date.now()) {
+  span(nowMs = this.#clock.now()) {
     return resolve(this.#range, nowMs) ?? { fromMs: nowMs - 3_600_000, toMs: nowMs };
   }
 

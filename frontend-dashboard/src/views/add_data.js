@@ -8,6 +8,7 @@ import { snippet } from "../elements/snippet.js";
 import { sparkPath } from "../elements/stat_tile.js";
 import { format, unitOfMetric } from "../format/units.js";
 import { clockTime } from "../format/time.js";
+import { hubClock } from "../state/clock.js";
 import { selector } from "../state/query.js";
 import { grid } from "../state/sampling.js";
 import {
@@ -51,7 +52,7 @@ const AGENTS = [
     "curl",
     "One sample, made in this page for this moment: protobuf and snappy are already inside. " +
       "Copy it again for a new time.",
-    (origin, key) => () => curlSnippet(origin, key, Date.now()),
+    (origin, key) => () => curlSnippet(origin, key, hubClock.now()),
   ],
   [
     "grafana",
@@ -233,11 +234,11 @@ export class AddDataView extends HTMLElement {
       el("p", { class: "quiet" }, "It shows here within seconds of arriving at"),
       url,
     );
-    const openedS = Date.now() / 1000;
+    const openedS = hubClock.now() / 1000;
     let before = null;
     for (;;) {
       try {
-        const nowS = Date.now() / 1000;
+        const nowS = hubClock.now() / 1000;
         const seen = await this.#names(nowS, signal);
         if (before === null) {
           before = seen;
@@ -272,12 +273,12 @@ export class AddDataView extends HTMLElement {
   }
 
   async #newer(metric, sinceS, signal) {
-    const { data } = await this.app.prometheus.query(`max(timestamp(${metric}))`, Date.now() / 1000, signal);
+    const { data } = await this.app.prometheus.query(`max(timestamp(${metric}))`, hubClock.now() / 1000, signal);
     return Number(data.result[0]?.value?.[1] ?? 0) >= Math.floor(sinceS);
   }
 
   async #arrived(metrics, jobs, signal) {
-    const atMs = Date.now();
+    const atMs = hubClock.now();
     const list = el("ul", { class: "arrived" });
     const query =
       jobs.length > 0 && metrics.length === 0 ? selector("", [{ label: "job", op: "=", value: jobs[0] }]) : null;
@@ -321,7 +322,7 @@ export class AddDataView extends HTMLElement {
   }
 
   async #row(name, signal) {
-    const nowMs = Date.now();
+    const nowMs = hubClock.now();
     const points = grid({ fromMs: nowMs - 300_000, toMs: nowMs }, 5, nowMs);
     const { data } = await this.app.prometheus.queryRange(`sum(${selector(name)})`, points, signal);
     const values = toTable(data, points).series[0]?.values ?? [];

@@ -9,6 +9,7 @@ import { viewHead } from "../elements/shell.js";
 import { emptyState, failedState, loadingState } from "../elements/states.js";
 import { duration, format, unitOfQuery } from "../format/units.js";
 import { relativeTime, shortTime } from "../format/time.js";
+import { hubClock } from "../state/clock.js";
 import { anomalyColumns, isDone, progressWords, resultNames, stepChoices } from "../state/jobs.js";
 import { PRESETS, resolve } from "../state/time_range.js";
 import { themeEvents } from "../state/theme.js";
@@ -198,8 +199,8 @@ export class AnalysisView extends HTMLElement {
     );
     const step = el("select", { class: "select wide", name: "step" });
     const span = () =>
-      resolve(range.value ? { from: range.value, to: "now" } : asked, Date.now()) ??
-      resolve({ from: "now-24h", to: "now" }, Date.now());
+      resolve(range.value ? { from: range.value, to: "now" } : asked, hubClock.now()) ??
+      resolve({ from: "now-24h", to: "now" }, hubClock.now());
     const fillSteps = () => {
       const { choices, best } = stepChoices(span());
       fill(

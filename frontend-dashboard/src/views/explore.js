@@ -9,6 +9,7 @@ import { RangeBar, rangeKey } from "../elements/range_bar.js";
 import { viewHead } from "../elements/shell.js";
 import { emptyState } from "../elements/states.js";
 import { duration } from "../format/units.js";
+import { hubClock } from "../state/clock.js";
 import { OPERATORS, buildQuery, kindOf, packFilters, selector, unpackFilters } from "../state/query.js";
 import { plan } from "../state/sampling.js";
 import { packHidden, unpackHidden } from "../state/visibility.js";
@@ -388,7 +389,7 @@ export class ExploreView extends HTMLElement {
 
   /** What the chart shows, as das was asked for it; before its first answer, as it would be. */
   #asked() {
-    return this.#panel.asked ?? plan(this.#query, this.#range.pageRange.span(), Date.now());
+    return this.#panel.asked ?? plan(this.#query, this.#range.pageRange.span(), hubClock.now());
   }
 
   #analyse() {
