@@ -1,8 +1,11 @@
 /** The colours of charts: the same tokens the page wears, read once a theme. */
 
+import { SeriesStyles } from "../state/series_style.js";
 import { themeEvents } from "../state/theme.js";
 
-export const PALETTE_SIZE = 10;
+const PALETTE_SIZE = 10;
+/** The styles of all charts of the page. */
+export const seriesStyles = new SeriesStyles(PALETTE_SIZE);
 let cached = null;
 themeEvents.addEventListener("change", () => {
   cached = null;

@@ -8,9 +8,9 @@ import { el, fill } from "../dom.js";
 import { fullTime } from "../format/time.js";
 import { format } from "../format/units.js";
 import { themeEvents } from "../state/theme.js";
+import { boundsOf, rowsAt, tipContent, toldOf } from "./chart_tip.js";
 import uPlot from "../vendor/uplot.js";
 
-const TOOLTIP_ROWS = 10;
 const DRAG_MIN_PX = 5;
 const FAR_PX = -10_000; // above the plot: near no line, so none is singled out
 
@@ -162,7 +162,7 @@ export class Chart extends HTMLElement {
       mirrored: model.mirrored,
       span: () => this.#model.span,
       extent: () => this.#extent(),
-      paths: envelopePaths(uPlot.paths.linear(), (line) => this.#boundsOf(line)),
+      paths: envelopePaths(uPlot.paths.linear(), (line) => boundsOf(this.#model, line)),
       theme: chartTheme(),
       bands: model.bands,
       zeroBased: model.zeroBased,
@@ -188,16 +188,12 @@ export class Chart extends HTMLElement {
     this.#plot = new uPlot(options, data, this.#host);
   }
 
-  #boundsOf(line) {
-    return this.#model.bounds?.[line] ?? { lows: null, highs: null };
-  }
-
   #extent() {
     const { lines, columns } = this.#model;
     const shown = columns.map((_, index) => index).filter((index) => !lines[index].hidden);
     return extentOf(
       shown.map((index) => columns[index]),
-      shown.map((index) => this.#boundsOf(index)),
+      shown.map((index) => boundsOf(this.#model, index)),
     );
   }
 
@@ -259,66 +255,16 @@ export class Chart extends HTMLElement {
     this.#showTip(idx);
   }
 
-  #rows(idx) {
-    const { lines, columns, values } = this.#model;
-    return lines
-      .map((line, index) => {
-        const { lows, highs } = this.#boundsOf(index);
-        const drawn = columns[index][idx];
-        const value = (values ?? columns)[index][idx] ?? drawn;
-        return { line, value, drawn, low: lows?.[idx] ?? null, high: highs?.[idx] ?? null };
-      })
-      .filter(({ line, value }) => !line.hidden && value !== null && value !== undefined)
-      .sort((a, b) => b.value - a.value);
-  }
-
   #showTip(idx, { near: wanted = true } = {}) {
-    const { times, zone, columns } = this.#model;
-    const rows = this.#rows(idx);
     const plot = this.#plot;
     const height = wanted && plot.cursor.top >= 0 ? plot.posToVal(plot.cursor.top, "y") : null;
-    let near = null;
-    if (height !== null && columns.length > 1) {
-      for (const row of rows)
-        if (near === null || Math.abs(row.drawn - height) < Math.abs(near.drawn - height)) near = row;
-    }
-    let first = 0;
-    if (near && rows.length > TOOLTIP_ROWS)
-      first = Math.min(Math.max(rows.indexOf(near) - TOOLTIP_ROWS / 2, 0), rows.length - TOOLTIP_ROWS);
-    const shown = rows.slice(first, first + TOOLTIP_ROWS);
-    fill(
-      this.#tip,
-      el("div", { class: "chart-tip-time" }, fullTime(times[idx] * 1000, zone)),
-      shown.length === 0
-        ? el("div", { class: "chart-tip-none" }, "no sample here")
-        : shown.map((row) => {
-            const swatch = el("span", { class: "swatch" });
-            swatch.style.background = row.line.color;
-            return el(
-              "div",
-              { class: row === near ? "chart-tip-row near" : "chart-tip-row" },
-              swatch,
-              el("span", { class: "chart-tip-name" }, row.line.name),
-              el("span", { class: "chart-tip-value" }, this.#told(row)),
-            );
-          }),
-      rows.length > shown.length && el("div", { class: "chart-tip-none" }, `${rows.length - shown.length} more`),
-    );
+    fill(this.#tip, tipContent(this.#model, idx, height));
     this.#tip.hidden = false;
     const left = plot.cursor.left + plot.over.offsetLeft;
     const room = this.clientWidth;
     const width = this.#tip.offsetWidth;
     const x = left + 14 + width > room ? Math.max(left - width - 14, 0) : left + 14;
     this.#tip.style.transform = `translate(${Math.round(x)}px, 8px)`;
-  }
-
-  /** The value at the point, and in which range it moved within the step. */
-  #told({ value, low, high }) {
-    const { unit, mirrored } = this.#model;
-    const text = format(value, unit);
-    if (low === null || high === null || low === high) return text;
-    const ends = mirrored ? [Math.abs(low), Math.abs(high)].sort((a, b) => a - b) : [low, high];
-    return `${text} (${format(ends[0], unit)} – ${format(ends[1], unit)})`;
   }
 
   #hideTip() {
@@ -352,9 +298,9 @@ export class Chart extends HTMLElement {
     this.#linked = false;
     this.#showTip(idx, { near: false });
     moveCursor(this, times[idx]);
-    const rows = this.#rows(idx).slice(0, 5);
+    const rows = rowsAt(this.#model, idx).slice(0, 5);
     this.#spoken.textContent = `${fullTime(times[idx] * 1000, this.#model.zone)}: ${
-      rows.length === 0 ? "no sample" : rows.map((row) => `${row.line.name} ${this.#told(row)}`).join(", ")
+      rows.length === 0 ? "no sample" : rows.map((row) => `${row.line.name} ${toldOf(this.#model, row)}`).join(", ")
     }`;
   }
 

@@ -5,6 +5,7 @@
 
 import { summary } from "../api/matrix.js";
 import { el, fill } from "../dom.js";
+import { swatchOf } from "./swatch.js";
 import { format } from "../format/units.js";
 
 const CAP = 20;
@@ -142,8 +143,8 @@ export class Legend extends HTMLElement {
   }
 
   #button(entry, withValue) {
-    const swatch = el("span", { class: "swatch" });
-    swatch.style.background = entry.color;
+    const swatch = swatchOf(entry);
+    const ended = entry.stats.last !== null && entry.values.at(-1) === null;
     return el(
       "button",
       {
@@ -158,8 +159,8 @@ export class Legend extends HTMLElement {
         },
       },
       swatch,
-      el("span", { class: "legend-name" }, entry.name),
-      withValue && el("span", { class: "legend-value" }, format(entry.stats.last, this.#unit)),
+      el("span", { class: "legend-name" }, !withValue && ended ? `${entry.name} (ended)` : entry.name),
+      withValue && el("span", { class: "legend-value" }, ended ? "ended" : format(entry.stats.last, this.#unit)),
     );
   }
 

@@ -6,7 +6,7 @@
 import { isAbort } from "../api/client.js";
 import { stack, timesOf } from "../api/matrix.js";
 import { withAlpha } from "../charts/options.js";
-import { chartTheme } from "../charts/theme.js";
+import { chartTheme, seriesStyles } from "../charts/theme.js";
 import { el, fill } from "../dom.js";
 import { clockTime } from "../format/time.js";
 import { duration, unitOfQuery } from "../format/units.js";
@@ -259,9 +259,11 @@ export class Panel extends HTMLElement {
     const spec = this.#spec;
     const theme = chartTheme();
     const unit = spec.unit ?? unitOfQuery(spec.queries[0].query, spec.declaredUnit);
+    const styles = seriesStyles.of(series.map(({ identity }) => identity));
     this.#entries = series.map((one, index) => ({
       ...one,
-      color: one.color ? (theme[one.color] ?? one.color) : theme.series[index % theme.series.length],
+      color: one.color ? (theme[one.color] ?? one.color) : theme.series[styles[index].slot],
+      dash: styles[index].dash,
       hidden: this.#hidden.has(one.key),
     }));
     const shown = this.#entries.filter((entry) => !entry.hidden);
@@ -292,6 +294,7 @@ export class Panel extends HTMLElement {
       lines: this.#entries.map((entry, index) => ({
         name: entry.name,
         color: entry.color,
+        dash: entry.dash ?? undefined,
         hidden: entry.hidden,
         width: stacked ? 1 : 1.5,
         fill: index === bottom ? withAlpha(entry.color, 0.45) : lone ? withAlpha(entry.color, 0.12) : null,

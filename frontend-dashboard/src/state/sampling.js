@@ -39,11 +39,12 @@ export function promDuration(seconds) {
 
 /**
  * The query with Grafana's variables replaced: `$__interval` is the step, `$__rate_interval` at least four scrapes,
- * so that a rate has samples even where one was missed, `$__range` the whole span.
+ * so that a rate has samples even where one was missed, `$__range` the whole span. `$__rate_interval_s` is its number.
  */
 export function interpolate(query, span, stepS, scrapeS = 15) {
   const rateS = Math.max(stepS + scrapeS, 4 * scrapeS);
   return query
+    .replaceAll("$__rate_interval_s", String(Math.round(rateS)))
     .replaceAll(/\$__rate_interval|\$\{__rate_interval\}/g, promDuration(rateS))
     .replaceAll(/\$__interval|\$\{__interval\}/g, promDuration(stepS))
     .replaceAll(/\$__range|\$\{__range\}/g, promDuration((span.toMs - span.fromMs) / 1000));

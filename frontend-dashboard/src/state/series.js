@@ -11,6 +11,7 @@ const NONE = { resultType: "matrix", result: [] };
  * @property {Record<string, string>} labels
  * @property {string} name in a legend
  * @property {string} title in full
+ * @property {string} identity who it is, for its colour
  * @property {string} key for the URL
  * @property {(number|null)[]} values at the points
  * @property {(number|null)[]|null} lows least value of each step; null: every sample is a point
@@ -40,10 +41,19 @@ export function seriesOf(queries, answers, points, { distinct = false } = {}) {
       const name = single ? given : given ? `${names[at]} ${given}` : names[at];
       if (distinct && found.some((one) => one.name === name)) return;
       const title = Object.keys(row.labels).length > 0 ? fullName(row.labels) : name;
-      found.push({ ...row, name, title, key: keyOf(`${index} ${title}`), color, negate });
+      const identity = identityOf(row.labels, given ?? "", found);
+      found.push({ ...row, name, title, identity, key: keyOf(`${index} ${title}`), color, negate });
     });
   });
   return found;
+}
+
+/** Who a series is, whatever was measured of it; with its metric only where that alone tells two apart. */
+function identityOf(labels, given, others) {
+  const { __name__: metric = "", ...rest } = labels;
+  if (Object.keys(rest).length === 0) return given || metric;
+  const identity = `${fullName(rest)} ${given}`;
+  return others.some((other) => other.identity === identity) ? `${metric} ${identity}` : identity;
 }
 
 /** Points with what lies between them; a series that lived between two points only is there too. */

@@ -42,6 +42,7 @@ test("Rate windows cover at least four scrapes, steps and ranges are put in by n
   const span = { fromMs: 0, toMs: HOUR };
   equal(interpolate("rate(x[$__rate_interval])", span, 5), "rate(x[60s])");
   equal(interpolate("rate(x[${__rate_interval}])", span, 300), "rate(x[315s])");
+  equal(interpolate("x[$__rate_interval] / $__rate_interval_s", span, 5), "x[60s] / 60");
   equal(
     interpolate("max_over_time(x[$__range]) + avg_over_time(x[$__interval])", span, 10),
     "max_over_time(x[3600s]) + avg_over_time(x[10s])",
