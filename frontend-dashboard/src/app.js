@@ -24,12 +24,15 @@ export class App extends EventTarget {
 
   #clockNote = el("div", { class: "clock-note", role: "status", hidden: true });
 
+  #tabs = new BroadcastChannel("coh-session"); // the browser's tabs share one session
+
   constructor() {
     super();
     document.body.prepend(this.#clockNote);
     this.client = new Client({ onSignedOut: () => this.signedOut(), clock: hubClock });
     this.prometheus = new Prometheus(this.client);
     document.body.append(this.#toasts);
+    this.#tabs.addEventListener("message", () => this.dispatchEvent(new Event("elsewhere")));
     hubClock.addEventListener("change", () => this.#tellClock());
   }
 
@@ -46,6 +49,29 @@ export class App extends EventTarget {
   signedIn(session) {
     this.session = this.client.adopt(session);
     this.prometheus.forget();
+    this.#tellTabs();
+    this.dispatchEvent(new Event("session"));
+  }
+
+  #tellTabs() {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel is of one origin, and takes none
+    this.#tabs.postMessage("changed");
+  }
+
+  /** What another tab did to the session holds here too: signed out, or in another organisation. */
+  async followSession() {
+    try {
+      const session = await this.client.ubs("GET", "/api/v1/session", undefined, { quiet: true });
+      const same = ({ user, organisation }) =>
+        user.id === session.user.id && organisation.id === session.organisation.id;
+      if (this.session && same(this.session)) return;
+      this.session = this.client.adopt(session);
+      this.prometheus.forget();
+    } catch (error) {
+      if (error.status !== 401 || this.session === null) return;
+      this.session = null;
+      this.client.adopt(null);
+    }
     this.dispatchEvent(new Event("session"));
   }
 
@@ -53,6 +79,7 @@ export class App extends EventTarget {
     if (this.session === null) return;
     this.session = null;
     this.client.adopt(null);
+    this.#tellTabs();
     this.dispatchEvent(new Event("session"));
   }
 

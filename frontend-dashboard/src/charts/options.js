@@ -1,7 +1,7 @@
 /**
  * What uPlot is told, as data. Pure: no DOM, no clock; colours and sizes come in.
  *
- * @typedef {{name: string, color: string, width?: number, fill?: string|null, hidden?: boolean, dash?: number[]}} Line
+ * @typedef {{name: string, color: string, width?: number, fill?: string|null, dash?: number[]}} Line
  */
 
 import { axisTexts, binarySplits } from "../format/units.js";
@@ -140,7 +140,6 @@ export function chartOptions({
       {},
       ...lines.map((line) => ({
         label: line.name,
-        show: !line.hidden,
         stroke: line.color,
         width: line.width ?? 1.5,
         fill: line.fill ?? undefined,

@@ -8,6 +8,7 @@ import { el, fill } from "../dom.js";
 import { fullTime } from "../format/time.js";
 import { format } from "../format/units.js";
 import { themeEvents } from "../state/theme.js";
+import { indexOf, nextIndex } from "../charts/reading.js";
 import { boundsOf, rowsAt, tipContent, toldOf } from "./chart_tip.js";
 import uPlot from "../vendor/uplot.js";
 
@@ -43,6 +44,7 @@ export class Chart extends HTMLElement {
   #pinned = false;
   #dragged = false;
   #linked = false;
+  #readS = null; // the moment that arrow keys stand on, seconds
 
   /** @param {ChartModel} model */
   set model(model) {
@@ -135,14 +137,8 @@ export class Chart extends HTMLElement {
     ]);
     const data = [model.times, ...model.columns];
     if (this.#plot && shape === this.#shape) {
-      // one redraw for all: each setSeries alone would redraw every line
-      this.#plot.batch(() => {
-        model.lines.forEach((line, index) => {
-          if (this.#plot.series[index + 1].show === Boolean(line.hidden))
-            this.#plot.setSeries(index + 1, { show: !line.hidden });
-        });
-        this.#plot.setData(data);
-      });
+      this.#plot.setData(data);
+      this.#stand();
       return;
     }
     this.#plot?.destroy();
@@ -189,11 +185,10 @@ export class Chart extends HTMLElement {
   }
 
   #extent() {
-    const { lines, columns } = this.#model;
-    const shown = columns.map((_, index) => index).filter((index) => !lines[index].hidden);
+    const { columns } = this.#model;
     return extentOf(
-      shown.map((index) => columns[index]),
-      shown.map((index) => boundsOf(this.#model, index)),
+      columns,
+      columns.map((_, index) => boundsOf(this.#model, index)),
     );
   }
 
@@ -268,6 +263,7 @@ export class Chart extends HTMLElement {
   }
 
   #hideTip() {
+    this.#readS = null;
     this.#pin(false);
     this.#tip.hidden = true;
   }
@@ -291,17 +287,24 @@ export class Chart extends HTMLElement {
     this.#pin(false);
     const { times } = this.#model;
     if (times.length === 0) return;
-    const start = plot.cursor.idx ?? (moves[event.key] < 0 ? times.length : -1);
-    const idx = Math.min(Math.max(start + moves[event.key] * (event.shiftKey ? 10 : 1), 0), times.length - 1);
-    this.#linked = true;
-    plot.setCursor({ left: plot.valToPos(times[idx], "x"), top: FAR_PX });
-    this.#linked = false;
-    this.#showTip(idx, { near: false });
+    const idx = nextIndex(times, this.#readS, moves[event.key] * (event.shiftKey ? 10 : 1));
+    this.#readS = times[idx];
+    this.#stand();
     moveCursor(this, times[idx]);
     const rows = rowsAt(this.#model, idx).slice(0, 5);
     this.#spoken.textContent = `${fullTime(times[idx] * 1000, this.#model.zone)}: ${
       rows.length === 0 ? "no sample" : rows.map((row) => `${row.line.name} ${toldOf(this.#model, row)}`).join(", ")
     }`;
+  }
+
+  /** The cursor where arrow keys left it: a refresh moves the points under it, not what is read. */
+  #stand() {
+    const idx = this.#readS === null ? -1 : indexOf(this.#model.times, this.#readS);
+    if (idx < 0) return;
+    this.#linked = true;
+    this.#plot.setCursor({ left: this.#plot.valToPos(this.#model.times[idx], "x"), top: FAR_PX });
+    this.#linked = false;
+    this.#showTip(idx, { near: false });
   }
 
   #summary() {

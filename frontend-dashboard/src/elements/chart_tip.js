@@ -25,7 +25,7 @@ export function rowsAt(model, idx) {
       const value = (values ?? columns)[index][idx] ?? drawn;
       return { line, value, drawn, low: lows?.[idx] ?? null, high: highs?.[idx] ?? null };
     })
-    .filter(({ line, value }) => !line.hidden && value !== null && value !== undefined)
+    .filter(({ value }) => value !== null && value !== undefined)
     .sort((a, b) => b.value - a.value);
 }
 

@@ -9,6 +9,7 @@ import { swatchOf } from "./swatch.js";
 import { format } from "../format/units.js";
 
 const CAP = 20;
+const ROWS_MAX = 500; // more are found by the filter
 const FILTER_FROM = 9;
 const COLUMNS = ["last", "min", "max", "mean"];
 
@@ -88,7 +89,14 @@ export class Legend extends HTMLElement {
     this.#rows();
   }
 
+  /** The rows anew; who had the focus keeps it. */
   #rows() {
+    const focused = this.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    this.#draw();
+    if (focused) this.querySelector(`[data-key="${focused}"]`)?.focus();
+  }
+
+  #draw() {
     if (this.getAttribute("mode") === "inline") {
       fill(
         this,
@@ -116,15 +124,15 @@ export class Legend extends HTMLElement {
       if (this.#sort?.column === name) head.setAttribute("aria-sort", this.#sort.down ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     });
-    const shown = this.#all ? matching : matching.slice(0, CAP);
+    const shown = matching.slice(0, this.#all ? ROWS_MAX : CAP);
     this.#search.hidden = this.#entries.length < FILTER_FROM;
     this.#head.hidden = this.#entries.length < FILTER_FROM;
     this.#count.textContent = this.#filter
       ? `${matching.length} of ${this.#entries.length} series`
       : `${this.#entries.length} series`;
     this.#more.hidden = matching.length <= CAP;
-    this.#more.textContent = this.#all ? `Show ${CAP}` : `Show all ${matching.length}`;
-    const focused = this.#body.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const all = matching.length > ROWS_MAX ? `${ROWS_MAX} of` : "all";
+    this.#more.textContent = this.#all ? `Show ${CAP}` : `Show ${all} ${matching.length}`;
     fill(
       this.#body,
       shown.map((entry) =>
@@ -139,7 +147,6 @@ export class Legend extends HTMLElement {
         ),
       ),
     );
-    if (focused) this.#body.querySelector(`[data-key="${focused}"]`)?.focus();
   }
 
   #button(entry, withValue) {

@@ -12,11 +12,12 @@ import { clockTime } from "../format/time.js";
 import { duration, unitOfQuery } from "../format/units.js";
 import { hubClock } from "../state/clock.js";
 import { Refresher } from "../state/refresher.js";
-import { drawnOf, infinities, isStackable, seriesOf } from "../state/series.js";
+import { drawnOf, greatest, infinities, isStackable, seriesOf } from "../state/series.js";
 import { themeEvents } from "../state/theme.js";
 import { isolate, toggle } from "../state/visibility.js";
 import { Chart } from "./chart.js";
 import { Legend } from "./legend.js";
+import { dataTable } from "./data_table.js";
 import { emptyState, failedState, loadingState } from "./states.js";
 
 /**
@@ -52,13 +53,20 @@ export class Panel extends HTMLElement {
   #answeredMs = null;
   #table = null;
   #entries = [];
+  #lines = []; // the entries that are drawn
   #asked = null;
   #hidden = new Set();
   #chart = new Chart();
   #legend = new Legend();
   #title = el("h2", { class: "panel-title" });
   #note = el("span", { class: "panel-note" });
-  #actions = el("div", { class: "panel-actions" });
+  #drawn = el("span", { class: "panel-note" });
+  #unit = "none";
+  #actions = el(
+    "div",
+    { class: "panel-actions" },
+    el("button", { type: "button", class: "link panel-link", on: { click: () => this.#showTable() } }, "Table"),
+  );
   #cover = el("div", { class: "panel-cover" });
   #body = el("div", { class: "panel-body" }, this.#chart, this.#cover);
 
@@ -111,8 +119,9 @@ export class Panel extends HTMLElement {
   connectedCallback() {
     this.classList.add("panel");
     this.#title.textContent = this.#spec.title;
+    this.#actions.firstChild.setAttribute("aria-label", `${this.#spec.title} as a table`);
     this.replaceChildren(
-      el("div", { class: "panel-head" }, this.#title, this.#note, this.#actions),
+      el("div", { class: "panel-head" }, this.#title, this.#note, this.#drawn, this.#actions),
       this.#body,
       this.#legend,
     );
@@ -149,7 +158,7 @@ export class Panel extends HTMLElement {
     this.addEventListener(
       "coh-focus",
       (event) => {
-        this.#chart.focusLine(event.detail ? this.#entries.findIndex((entry) => entry.key === event.detail.key) : -1);
+        this.#chart.focusLine(event.detail ? this.#lines.findIndex((entry) => entry.key === event.detail.key) : -1);
       },
       { signal },
     );
@@ -266,40 +275,29 @@ export class Panel extends HTMLElement {
       dash: styles[index].dash,
       hidden: this.#hidden.has(one.key),
     }));
-    const shown = this.#entries.filter((entry) => !entry.hidden);
-    const values = this.#entries.map((entry) => entry.values);
-    const mirrored = spec.queries.some(({ negate }) => negate);
-    const drawings = this.#entries.map(drawnOf);
-    let columns = drawings.map(({ drawn }) => drawn);
-    const bands = [];
-    const stacked = spec.stacked && isStackable(series); // never extremes: those of each do not add up
-    if (stacked) {
-      const sums = stack(shown.map((entry) => entry.values));
-      let at = 0;
-      columns = this.#entries.map((entry) => (entry.hidden ? entry.values : sums[at++]));
-      let below = -1;
-      this.#entries.forEach((entry, index) => {
-        if (entry.hidden) return;
-        if (below >= 0) bands.push({ series: [index + 1, below + 1], fill: withAlpha(entry.color, 0.45) });
-        below = index;
-      });
-    }
-    const bottom = stacked ? this.#entries.findIndex((entry) => !entry.hidden) : -1;
+    const visible = this.#entries.filter((entry) => !entry.hidden);
+    const shown = greatest(visible);
+    this.#drawn.textContent = visible.length > shown.length ? `the greatest ${shown.length} of ${visible.length}` : "";
+    this.#lines = shown;
+    const drawings = shown.map(drawnOf);
+    const stacked = spec.stacked && isStackable(shown); // never extremes: those of each do not add up
+    const columns = stacked ? stack(shown.map((entry) => entry.values)) : drawings.map(({ drawn }) => drawn);
     const lone = this.#entries.length === 1 && !stacked;
     this.#chart.model = {
       times,
       columns,
-      values,
-      mirrored,
-      lines: this.#entries.map((entry, index) => ({
+      values: shown.map((entry) => entry.values),
+      mirrored: spec.queries.some(({ negate }) => negate),
+      lines: shown.map((entry, index) => ({
         name: entry.name,
         color: entry.color,
         dash: entry.dash ?? undefined,
-        hidden: entry.hidden,
         width: stacked ? 1 : 1.5,
-        fill: index === bottom ? withAlpha(entry.color, 0.45) : lone ? withAlpha(entry.color, 0.12) : null,
+        fill: stacked && index === 0 ? withAlpha(entry.color, 0.45) : lone ? withAlpha(entry.color, 0.12) : null,
       })),
-      bands,
+      bands: stacked
+        ? shown.slice(1).map(({ color }, index) => ({ series: [index + 2, index + 1], fill: withAlpha(color, 0.45) }))
+        : [],
       bounds: stacked ? [] : drawings,
       unit,
       span,
@@ -309,6 +307,13 @@ export class Panel extends HTMLElement {
       title: spec.title,
     };
     this.#legend.model = { entries: this.#entries, unit };
+    this.#unit = unit;
+  }
+
+  #showTable() {
+    if (!this.#table) return;
+    const { title } = this.#spec;
+    dataTable(this.#table, { title, names: this.names, unit: this.#unit, zone: this.#pageRange.zone });
   }
 
   #failed(error, spec) {

@@ -2,6 +2,7 @@
 
 import { el, fill, icon } from "../dom.js";
 import { chooseTheme, themeChoice } from "../state/theme.js";
+import { keysDialog } from "./keys_dialog.js";
 import { popover } from "./popover.js";
 
 const PLACES = [
@@ -11,45 +12,6 @@ const PLACES = [
   ["add", "Add data", "d"],
   ["settings", "Settings", "s"],
 ];
-const KEYS = [
-  [
-    "Go to",
-    [
-      ["g o", "Overview"],
-      ["g e", "Explore"],
-      ["g a", "Analysis"],
-      ["g d", "Add data"],
-      ["g s", "Settings"],
-    ],
-  ],
-  [
-    "Time",
-    [
-      ["drag", "zoom into a range"],
-      ["Backspace", "the range before"],
-      ["+ / -", "zoom in / out"],
-      ["[ / ]", "move back / forward"],
-      ["r", "refresh now"],
-    ],
-  ],
-  [
-    "Charts",
-    [
-      ["← →", "read the points of a focused chart"],
-      ["click", "pin the tooltip; isolate a series in the legend"],
-      ["Ctrl click", "add or remove a series"],
-    ],
-  ],
-  [
-    "Anywhere",
-    [
-      ["/", "search or edit the query"],
-      ["?", "this help"],
-      ["Esc", "close"],
-    ],
-  ],
-];
-
 export class Shell extends HTMLElement {
   #app = null;
   #main = el("main", { class: "view", id: "view", tabIndex: -1 });
@@ -270,64 +232,7 @@ export class Shell extends HTMLElement {
   }
 
   #showHelp() {
-    if (this.#help?.open) return;
-    this.#help = el(
-      "dialog",
-      {
-        class: "dialog",
-        "aria-label": "Keyboard",
-        on: {
-          close: (event) => event.target.remove(),
-          click: (event) => {
-            if (event.target === this.#help) this.#help.close();
-          },
-        },
-      },
-      el(
-        "div",
-        { class: "dialog-head" },
-        el("h2", {}, "Keyboard"),
-        el(
-          "button",
-          {
-            type: "button",
-            class: "button icon-only plain",
-            "aria-label": "Close",
-            on: { click: () => this.#help.close() },
-          },
-          icon("close"),
-        ),
-      ),
-      el(
-        "div",
-        { class: "help-grid" },
-        KEYS.map(([title, rows]) =>
-          el(
-            "section",
-            {},
-            el("h3", { class: "eyebrow" }, title),
-            el(
-              "dl",
-              {},
-              rows.map(([keys, words]) =>
-                el(
-                  "div",
-                  {},
-                  el(
-                    "dt",
-                    {},
-                    keys.split(" ").map((key) => (key === "/" && keys.includes(" ") ? " / " : el("kbd", {}, key))),
-                  ),
-                  el("dd", {}, words),
-                ),
-              ),
-            ),
-          ),
-        ),
-      ),
-    );
-    document.body.append(this.#help);
-    this.#help.showModal();
+    if (!this.#help?.open) this.#help = keysDialog();
   }
 }
 

@@ -6,7 +6,7 @@
  */
 
 import { hubClock } from "./clock.js";
-import { absolute, isRelative, pan, resolve, zoom } from "./time_range.js";
+import { absolute, isRelative, pan, resolve, zoomed } from "./time_range.js";
 
 export const REFRESH_CHOICES_S = [0, 5, 10, 30, 60, 300];
 
@@ -110,7 +110,7 @@ export class PageRange extends EventTarget {
     this.set(absolute(fromMs, toMs));
   }
   zoomBy(factor) {
-    this.setSpan(zoom(this.span(), factor));
+    this.set(zoomed(this.#range, this.span(), factor, this.#clock.now()));
   }
   panBy(part) {
     this.setSpan(pan(this.span(), part));

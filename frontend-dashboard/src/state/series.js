@@ -108,3 +108,15 @@ export function isStackable(series) {
     ({ values, highs }) => !highs && values.every((value) => value === null || (value >= 0 && Number.isFinite(value))),
   );
 }
+
+const DRAWN_MAX = 100;
+
+/** Of many shown series the greatest hundred: more lines than that are no drawing, and block the page. */
+export function greatest(shown) {
+  if (shown.length <= DRAWN_MAX) return shown;
+  const size = ({ values, highs }) =>
+    (highs ?? values).reduce((most, value) => (value === null ? most : Math.max(most, value)), -Infinity);
+  const ranked = shown.map((one) => ({ one, most: size(one) })).sort((a, b) => b.most - a.most);
+  const kept = new Set(ranked.slice(0, DRAWN_MAX).map(({ one }) => one));
+  return shown.filter((one) => kept.has(one));
+}

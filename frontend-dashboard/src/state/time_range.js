@@ -89,6 +89,33 @@ export function zoom(span, factor) {
   return { fromMs: middle - half, toMs: middle + half };
 }
 
+const ZOOM_MIN_S = 5;
+const ZOOM_MAX_S = 10 * 365 * 86_400;
+
+/** `now-30m`: the largest unit that says it exactly; minutes are near enough for more than a day. */
+function agoOf(seconds) {
+  const bounded = Math.min(Math.max(Math.round(seconds), ZOOM_MIN_S), ZOOM_MAX_S);
+  const whole = bounded > 86_400 ? Math.round(bounded / 60) * 60 : bounded;
+  const [unit, length] =
+    whole % 86_400 === 0 && whole > 86_400
+      ? ["d", 86_400]
+      : ([
+          ["h", 3_600],
+          ["m", 60],
+        ].find(([, size]) => whole % size === 0) ?? ["s", 1]);
+  return `now-${whole / length}${unit}`;
+}
+
+/**
+ * The range seen from further away or nearer. One that ends now goes on ending now: it stays live. A fixed one keeps
+ * its middle, and does not reach further into the future, where there is nothing to see.
+ */
+export function zoomed(range, span, factor, nowMs) {
+  if (range.to === "now") return { from: agoOf(((span.toMs - span.fromMs) / 1000) * factor), to: "now" };
+  const { fromMs, toMs } = zoom(span, factor);
+  return absolute(fromMs, Math.min(toMs, Math.max(span.toMs, nowMs)));
+}
+
 /** The span moved by a part of its length; negative is into the past. */
 export function pan(span, part) {
   const shift = (span.toMs - span.fromMs) * part;

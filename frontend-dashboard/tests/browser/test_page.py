@@ -390,6 +390,22 @@ def test_arrow_keys_read_the_points(open_page: Open) -> None:
     )
 
 
+@pytest.mark.parametrize("width", [360, 640, 1440])
+def test_the_time_picker_is_inside_of_the_window(open_page: Open, width: int) -> None:
+    """At every width the whole picker can be reached; Esc closes it and gives the focus back."""
+    page = open_page("#/explore?q=up", width=width)
+    page.locator("coh-range-bar .popover-host > button").click()
+    page.get_by_label("From").wait_for()
+    box = page.locator("coh-range-bar .popover").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    assert box["y"] >= 0
+    page.keyboard.press("Escape")
+    expect(page.locator("coh-range-bar .popover")).to_be_hidden()
+    until(page, "document.activeElement.matches('coh-range-bar .popover-host > button')")
+
+
 def test_a_range_is_typed(open_page: Open) -> None:
     """Relative and fixed bounds are taken, nonsense is told in place."""
     page = open_page("#/explore?q=up")

@@ -1,6 +1,7 @@
 import { extentOf } from "../../src/charts/envelope.js";
 import { valueRange } from "../../src/charts/options.js";
-import { drawnOf, infinities, isStackable, seriesOf } from "../../src/state/series.js";
+import { drawnOf, greatest, infinities, isStackable, seriesOf } from "../../src/state/series.js";
+import { rowsOf } from "../../src/state/table_rows.js";
 import { equal, ok, test } from "./harness.js";
 
 const POINTS = { start: 0, end: 20, step: 10 };
@@ -65,4 +66,29 @@ test("Only a sum that means something is stacked.", () => {
   ok(!isStackable([{ values: [0, -1], highs: null }]));
   ok(!isStackable([{ values: [0, Infinity], highs: null }]));
   ok(!isStackable([{ values: [0, 1], highs: [1, 2] }]));
+});
+
+test("Of many series the greatest hundred are drawn, in their order.", () => {
+  const many = Array.from({ length: 500 }, (_, index) => ({ values: [index, null], highs: null }));
+  const drawn = greatest(many);
+  equal([drawn.length, drawn[0].values[0], drawn.at(-1).values[0]], [100, 400, 499]);
+  equal(greatest(many.slice(0, 100)).length, 100);
+});
+
+test("A table tells what the chart tells, newest first, and what it leaves out.", () => {
+  const one = { values: [1, null, 3], lows: [1, null, 2], highs: [1, 7, 9] };
+  equal(rowsOf({ times: [0, 10, 20], series: [one] }, ["a"], "none"), {
+    head: ["a"],
+    rows: [
+      { timeS: 20, cells: ["3 (2 – 9)"] },
+      { timeS: 10, cells: ["– (– – 7)"] },
+      { timeS: 0, cells: ["1"] },
+    ],
+    more: "",
+  });
+  const long = {
+    times: Array.from({ length: 200 }, (_, at) => at),
+    series: Array.from({ length: 14 }, () => ({ values: new Array(200).fill(1) })),
+  };
+  equal(rowsOf(long, new Array(14).fill("x"), "none").more, "Not shown here: 2 more series and 80 earlier moments.");
 });

@@ -7,6 +7,7 @@ import {
   presetLabel,
   resolve,
   zoom,
+  zoomed,
 } from "../../src/state/time_range.js";
 import { relativeTime } from "../../src/format/time.js";
 import { equal, ok, test } from "./harness.js";
@@ -65,4 +66,20 @@ test("Times near are told in words.", () => {
     [0, -5, -90, -7200, 86_400 * 2].map((seconds) => relativeTime(NOW + seconds * 1000, NOW)),
     ["just now", "just now", "1 minute ago", "2 hours ago", "in 2 days"],
   );
+});
+
+test("A live range that is zoomed stays live; no zoom reaches into the future.", () => {
+  const at = (range) => resolve(range, NOW);
+  const live = (from) => ({ from, to: "now" });
+  const out = (range, factor = 2) => zoomed(range, at(range), factor, NOW);
+  equal(out(live("now-15m")), live("now-30m"));
+  equal(out(live("now-1h"), 0.5), live("now-30m"));
+  equal(out(live("now-12h")), live("now-24h"));
+  equal(out(live("now-24h")), live("now-2d"));
+  equal(out(live("now-5s"), 0.5), live("now-5s"));
+  let wide = live("now-90d");
+  for (let times = 0; times < 6; times += 1) wide = out(wide);
+  ok(at(wide) !== null, wide.from);
+  const fixed = out(absolute(NOW - 2 * HOUR, NOW - HOUR / 4));
+  ok(Number(fixed.to) <= NOW, fixed.to);
 });
