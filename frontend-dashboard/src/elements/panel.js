@@ -60,7 +60,7 @@ export class Panel extends HTMLElement {
   #legend = new Legend();
   #title = el("h2", { class: "panel-title" });
   #note = el("span", { class: "panel-note" });
-  #drawn = el("span", { class: "panel-note" });
+  #drawn = el("span", { class: "panel-drawn" });
   #unit = "none";
   #actions = el(
     "div",
