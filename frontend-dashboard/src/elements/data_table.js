@@ -36,7 +36,8 @@ export function dataTable(table, { title, names, unit, zone }) {
           el(
             "tr",
             {},
-            ["Time", ...head].map((name) => el("th", { scope: "col" }, name)),
+            el("th", { scope: "col" }, "Time"),
+            head.map((name) => el("th", { scope: "col", class: "number" }, name)),
           ),
         ),
         el(
