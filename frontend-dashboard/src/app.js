@@ -20,6 +20,8 @@ import { formatHash, parseHash } from "./state/url.js";
 export class App extends EventTarget {
   /** @type {Session|null} */
   session = null;
+  /** The key made in Add data, {id, key}: shown until the page is closed or the session is another. */
+  agentKey = null;
   #toasts = el("div", { class: "toasts", role: "status", "aria-live": "polite" });
 
   #clockNote = el("div", { class: "clock-note", role: "status", hidden: true });
@@ -48,9 +50,15 @@ export class App extends EventTarget {
   /** The session answer is the one in force; the page is drawn for it. */
   signedIn(session) {
     this.session = this.client.adopt(session);
-    this.prometheus.forget();
+    this.#forget();
     this.#tellTabs();
     this.dispatchEvent(new Event("session"));
+  }
+
+  /** What was learnt of one organisation is nobody else's. */
+  #forget() {
+    this.agentKey = null;
+    this.prometheus.forget();
   }
 
   #tellTabs() {
@@ -66,11 +74,12 @@ export class App extends EventTarget {
         user.id === session.user.id && organisation.id === session.organisation.id;
       if (this.session && same(this.session)) return;
       this.session = this.client.adopt(session);
-      this.prometheus.forget();
+      this.#forget();
     } catch (error) {
       if (error.status !== 401 || this.session === null) return;
       this.session = null;
       this.client.adopt(null);
+      this.#forget();
     }
     this.dispatchEvent(new Event("session"));
   }
@@ -79,6 +88,7 @@ export class App extends EventTarget {
     if (this.session === null) return;
     this.session = null;
     this.client.adopt(null);
+    this.#forget();
     this.#tellTabs();
     this.dispatchEvent(new Event("session"));
   }

@@ -177,7 +177,7 @@ export class Panel extends HTMLElement {
 
   async #ask(how) {
     this.#stale = false;
-    this.classList.add("busy");
+    if (how === "restart") this.classList.add("busy"); // a tick draws nothing that moves: it cost a third of a core
     await this.#refresher[how]();
     this.classList.toggle("busy", this.#refresher.busy);
   }

@@ -3,6 +3,7 @@
 import { el, fill, icon } from "../dom.js";
 import { chooseTheme, themeChoice } from "../state/theme.js";
 import { keysDialog } from "./keys_dialog.js";
+import { parseHash } from "../state/url.js";
 import { popover } from "./popover.js";
 
 const PLACES = [
@@ -18,6 +19,7 @@ export class Shell extends HTMLElement {
   #links = new Map();
   #afterG = 0;
   #help = null;
+  #ended = null;
 
   /** @param {import("../app.js").App} app */
   set app(app) {
@@ -25,6 +27,8 @@ export class Shell extends HTMLElement {
   }
 
   connectedCallback() {
+    this.#ended = new AbortController();
+    addEventListener("hashchange", ({ oldURL }) => this.#left(new URL(oldURL).hash), { signal: this.#ended.signal });
     this.classList.add("shell");
     const { session } = this.#app;
     const nav = el(
@@ -94,13 +98,27 @@ export class Shell extends HTMLElement {
     );
   }
 
-  /** The view named `name` is the one shown. */
+  disconnectedCallback() {
+    this.#ended?.abort();
+  }
+
+  /** A place that was left keeps its query and range in its link. */
+  #left(hash) {
+    const [name] = parseHash(hash).path;
+    if (name !== this.#app.route.path[0]) this.#links.get(name)?.setAttribute("href", hash);
+  }
+
+  /** The view named `name` is the one shown; its link now leads to it afresh, that of any other to where one was. */
   show(view, name) {
     for (const [place, link] of this.#links) {
-      if (place === name) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
+      if (place === name) {
+        link.setAttribute("aria-current", "page");
+        link.setAttribute("href", `#/${name}`);
+      } else link.removeAttribute("aria-current");
     }
+    const inside = this.#main.contains(document.activeElement);
     this.#main.replaceChildren(view);
+    if (inside) this.#main.focus({ preventScroll: true }); // else it would fall to the body
     scrollTo(0, 0);
   }
 
@@ -127,7 +145,7 @@ export class Shell extends HTMLElement {
       this.#afterG = 0;
       const place = PLACES.find(([, , key]) => key === event.key);
       if (place) {
-        this.#app.go(`#/${place[0]}`);
+        this.#app.go(this.#links.get(place[0]).getAttribute("href"));
         return true;
       }
     }

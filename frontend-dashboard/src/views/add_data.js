@@ -66,7 +66,6 @@ export class AddDataView extends HTMLElement {
   /** @type {import("../app.js").App} */
   app;
   #ended = null;
-  #key = null; // {id, key}
   #agent = "prometheus";
   #keyBox = el("div", { class: "key-box" });
   #tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "Agent" });
@@ -153,8 +152,8 @@ export class AddDataView extends HTMLElement {
     fill(
       this.#paste,
       el("p", { class: "quiet" }, text),
-      snippet(make(location.origin, this.#key?.key ?? KEY_PLACEHOLDER), `${words} configuration`),
-      !this.#key &&
+      snippet(make(location.origin, this.app.agentKey?.key ?? KEY_PLACEHOLDER), `${words} configuration`),
+      !this.app.agentKey &&
         el("p", { class: "field-note" }, `Make a key above and it stands here in place of ${KEY_PLACEHOLDER}`),
     );
   }
@@ -166,11 +165,11 @@ export class AddDataView extends HTMLElement {
   }
 
   #drawKey() {
-    if (this.#key) {
+    if (this.app.agentKey) {
       fill(
         this.#keyBox,
         el("p", { class: "quiet" }, "Shown this once. It is already in the snippet below."),
-        snippet(this.#key.key, "API key"),
+        snippet(this.app.agentKey.key, "API key"),
       );
       return;
     }
@@ -207,7 +206,7 @@ export class AddDataView extends HTMLElement {
   async #makeKey(button, trouble) {
     button.disabled = true;
     try {
-      this.#key = await this.app.client.ubs("POST", "/api/v1/keys", {
+      this.app.agentKey = await this.app.client.ubs("POST", "/api/v1/keys", {
         name: `agent, ${new Date().toISOString().slice(0, 16).replace("T", " ")}`,
         scopes: ["metrics:write", "metrics:read"],
         expires_in_days: null,

@@ -50,7 +50,7 @@ export class ExploreView extends HTMLElement {
   #builder = el("div", { class: "builder" });
   #about = el("p", { class: "metric-about" });
   #stage = el("div", { class: "explore-stage" });
-  #facts = el("span", { class: "facts", role: "status" });
+  #facts = el("span", { class: "facts" }); // not a live region: it changes at each refresh
 
   connectedCallback() {
     this.#ended = new AbortController();

@@ -736,6 +736,51 @@ def test_a_viewer_is_offered_nothing_that_would_be_refused(
 # -- the frame
 
 
+def test_a_place_that_was_left_is_found_as_it_was(open_page: Open) -> None:
+    """Query and range survive a look at another view; the link of the view itself starts afresh."""
+    page = open_page("#/explore?q=up&from=now-6h")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    page.locator(".nav-link", has_text="Overview").click()
+    page.locator("coh-stat-tile").first.wait_for()
+    page.locator(".nav-link", has_text="Explore").click()
+    expect(page.locator(".query-box")).to_have_value("up")
+    until(page, "location.hash.includes('from=now-6h')")
+    page.locator(".nav-link", has_text="Explore").click()
+    expect(page.locator(".query-box")).to_have_value("")
+
+
+def test_signing_out_is_noticed_in_other_tabs(open_page: Open, state: backend.State) -> None:
+    """The tabs of a browser share one session, and its end."""
+    page = open_page("#/overview")
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.locator("coh-stat-tile").first.wait_for()
+    page.locator(".account").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(other.get_by_label("Password")).to_be_visible()
+    assert not state.signed_in
+
+
+def test_single_letters_can_be_turned_off(open_page: Open) -> None:
+    """Then a spoken word changes nothing; the list of keys is still a click away (WCAG 2.1.4)."""
+    page = open_page("#/overview")
+    page.get_by_role("button", name="Keyboard").click()
+    page.get_by_label("Single letters act").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("e")
+    page.keyboard.press("-")
+    assert page.evaluate("location.hash") == "#/overview"
+
+
+def test_every_chart_has_a_table(open_page: Open) -> None:
+    """The same values, newest first, in a dialog."""
+    page = open_page("#/explore?q=node_load1")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(1)
+    page.get_by_role("button", name="Result as a table").click()
+    assert page.locator("dialog tbody tr").count() > 50
+
+
 def test_the_keyboard_goes_everywhere(open_page: Open) -> None:
     """G and a letter go, / edits, Esc leaves."""
     page = open_page("#/overview")
