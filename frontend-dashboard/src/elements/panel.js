@@ -177,7 +177,7 @@ export class Panel extends HTMLElement {
 
   async #ask(how) {
     this.#stale = false;
-    if (how === "restart") this.classList.add("busy"); // a tick draws nothing that moves: it cost a third of a core
+    if (how === "restart") this.classList.add("busy"); // a tick moves nothing but the data
     await this.#refresher[how]();
     this.classList.toggle("busy", this.#refresher.busy);
   }
