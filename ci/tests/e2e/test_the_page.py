@@ -148,6 +148,7 @@ def test_the_link_works_once(platform, browser):
 
 def legend(platform, page, query, length):
     """The figures of the one series of `query` over the last `length`: last, min, max, mean."""
+    page.goto("about:blank")
     page.goto(
         f"{platform.state['url']}/#/explore?{urlencode({'q': query, 'from': f'now-{length}'})}"
     )

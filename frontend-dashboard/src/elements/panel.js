@@ -107,11 +107,13 @@ export class Panel extends HTMLElement {
     if (this.#table) this.#show();
   }
 
-  /** Other queries; what is shown stays until they are answered. */
+  /** Other queries; what was shown answers none of them, and goes. */
   set spec(spec) {
     this.#spec = spec;
     this.#asked = null;
     this.#loadedOnce = false;
+    this.#empty();
+    fill(this.#cover, loadingState());
     if (this.isConnected) this.#title.textContent = spec.title;
     this.reload();
   }
@@ -245,17 +247,7 @@ export class Panel extends HTMLElement {
     this.#note.classList.toggle("warning", warnings.length > 0);
     this.classList.remove("failed");
     if (series.length === 0) {
-      this.#entries = [];
-      this.#legend.model = { entries: [], unit: "none" };
-      this.#chart.model = {
-        times: this.#table.times,
-        lines: [],
-        columns: [],
-        unit: "none",
-        span: this.#table.span,
-        zone: this.#pageRange.zone,
-        title: spec.title,
-      };
+      this.#empty(this.#table);
       fill(this.#cover, emptyState("No samples in this range", spec.empty ?? ""));
       return;
     }
@@ -316,6 +308,24 @@ export class Panel extends HTMLElement {
     dataTable(this.#table, { title, names: this.names, unit: this.#unit, zone: this.#pageRange.zone });
   }
 
+  /** Nothing drawn and nothing in the legend; `table`: the answer that was empty. */
+  #empty(table = null) {
+    const { fromMs, toMs } = this.#pageRange.span();
+    this.#table = table;
+    this.#entries = [];
+    this.#lines = [];
+    this.#legend.model = { entries: [], unit: "none" };
+    this.#chart.model = {
+      times: table?.times ?? [],
+      lines: [],
+      columns: [],
+      unit: "none",
+      span: table?.span ?? [fromMs / 1000, toMs / 1000],
+      zone: this.#pageRange.zone,
+      title: this.#spec.title,
+    };
+  }
+
   #failed(error, spec) {
     this.#pageRange.report(error);
     if (this.#loadedOnce && this.#table?.series.length > 0 && error.kind !== "bad_data") {
@@ -325,19 +335,7 @@ export class Panel extends HTMLElement {
       return;
     }
     this.classList.add("failed");
-    this.#table = null;
-    this.#entries = [];
-    this.#legend.model = { entries: [], unit: "none" };
-    const span = this.#pageRange.span();
-    this.#chart.model = {
-      times: [],
-      lines: [],
-      columns: [],
-      unit: "none",
-      span: [span.fromMs / 1000, span.toMs / 1000],
-      zone: this.#pageRange.zone,
-      title: spec.title,
-    };
+    this.#empty();
     const query = spec.queries.length === 1 ? (this.#asked?.query ?? "") : "";
     fill(this.#cover, failedState(error, { query, retry: () => this.reload() }));
   }

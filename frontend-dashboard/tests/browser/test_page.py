@@ -510,6 +510,17 @@ def test_no_samples_is_said(open_page: Open) -> None:
     expect(page.get_by_text("No samples in this range")).to_be_visible()
 
 
+def test_no_answer_stands_under_another_query(open_page: Open, state: backend.State) -> None:
+    """Once another query is run, the figures of the one before are gone, also while it is slow."""
+    state.query_delay_s["node_load1"] = 3
+    page = open_page("#/explore?q=up")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    page.locator(".query-box").fill("node_load1")
+    page.get_by_role("button", name="Run", exact=True).click()
+    assert page.locator("coh-legend tbody tr:visible").count() == 0
+    expect(page.locator("coh-legend tbody tr")).to_have_count(1)
+
+
 def test_a_late_answer_never_overwrites_a_newer_one(open_page: Open, state: backend.State) -> None:
     """A slow first query that answers after a quick second one changes nothing."""
     state.query_delay_s["node_load1"] = 1.5
