@@ -11,6 +11,7 @@
 
 import { Client } from "./api/client.js";
 import { Prometheus } from "./api/prometheus.js";
+import { seriesStyles } from "./charts/theme.js";
 import { el } from "./dom.js";
 import { duration } from "./format/units.js";
 import { hubClock } from "./state/clock.js";
@@ -58,6 +59,7 @@ export class App extends EventTarget {
   /** What was learnt of one organisation is nobody else's. */
   #forget() {
     this.agentKey = null;
+    seriesStyles.forget();
     this.prometheus.forget();
   }
 

@@ -4,8 +4,29 @@ import { SeriesStyles } from "../state/series_style.js";
 import { themeEvents } from "../state/theme.js";
 
 const PALETTE_SIZE = 10;
-/** The styles of all charts of the page. */
-export const seriesStyles = new SeriesStyles(PALETTE_SIZE);
+const STYLES = "coh-series-styles";
+
+/** The styles of all charts of the page; a reload finds them again. */
+export const seriesStyles = new SeriesStyles(PALETTE_SIZE, {
+  kept: keptStyles(),
+  save: (kept) => {
+    try {
+      sessionStorage.setItem(STYLES, JSON.stringify(kept));
+    } catch {
+      // they hold while the page lives
+    }
+  },
+});
+
+function keptStyles() {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(STYLES) ?? "[]");
+    return Array.isArray(kept) ? kept.filter(Array.isArray) : [];
+  } catch {
+    return [];
+  }
+}
+
 let cached = null;
 themeEvents.addEventListener("change", () => {
   cached = null;

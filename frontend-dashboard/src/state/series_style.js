@@ -1,6 +1,6 @@
-/** The colour and dash of a series: made from who it is, kept while the page lives. Pure but for what it keeps. */
+/** The colour and dash of a series: made from who it is, and kept. Pure but for what it keeps. */
 
-const KEPT_MAX = 2_000;
+const KEPT_MAX = 500;
 export const DASHES = [null, [7, 3], [2, 3], [9, 3, 2, 3]];
 
 function hashOf(text) {
@@ -12,10 +12,19 @@ function hashOf(text) {
 export class SeriesStyles {
   #kept = new Map(); // identity → style, a number: slot + colours × dash
   #colors;
+  #save;
 
-  /** @param {number} colors of the palette */
-  constructor(colors) {
+  /**
+   * @param {number} colors of the palette
+   * @param {{kept?: [string, number][], save?: (kept: [string, number][]) => void}} store what an earlier page kept,
+   * and where this one does
+   */
+  constructor(colors, { kept = [], save = () => {} } = {}) {
     this.#colors = colors;
+    this.#save = save;
+    const styles = colors * DASHES.length;
+    for (const [identity, style] of kept.slice(-KEPT_MAX))
+      if (Number.isInteger(style) && style >= 0 && style < styles) this.#kept.set(String(identity), style);
   }
 
   /**
@@ -26,12 +35,21 @@ export class SeriesStyles {
    */
   of(identities) {
     const taken = new Set(identities.map((identity) => this.#kept.get(identity)));
-    return identities.map((identity) => {
+    const known = identities.every((identity) => this.#kept.has(identity));
+    const styles = identities.map((identity) => {
       const style = this.#kept.get(identity) ?? this.#free(identity, taken);
       taken.add(style);
       this.#keep(identity, style);
       return { slot: style % this.#colors, dash: DASHES[Math.floor(style / this.#colors)] };
     });
+    if (!known) this.#save([...this.#kept]);
+    return styles;
+  }
+
+  /** The names of one organisation's series are nobody else's. */
+  forget() {
+    this.#kept.clear();
+    this.#save([]);
   }
 
   #free(identity, taken) {

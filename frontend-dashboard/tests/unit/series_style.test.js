@@ -21,11 +21,31 @@ test("Series of one chart differ in colour, and where colours end in their dash.
   ok(styled.slice(0, 10).every(({ dash }) => dash === null));
 });
 
+test("A reload finds the colours again; what is no style is left out.", () => {
+  let kept = [];
+  const store = { save: (now) => (kept = now) };
+  const before = new SeriesStyles(10, store).of(["ubs", "das", "dis"]);
+  const after = new SeriesStyles(10, { kept: [...kept, ["x", "red"], ["y", 999]] });
+  equal(
+    after.of(["das", "x", "ubs", "y"]).filter((_, at) => at % 2 === 0),
+    [before[1], before[0]],
+  );
+});
+
+test("What was kept of one organisation is gone with its session.", () => {
+  let kept = null;
+  const styles = new SeriesStyles(10, { save: (now) => (kept = now) });
+  styles.of(["acme"]);
+  styles.forget();
+  equal(kept, []);
+});
+
 test("What is kept is bounded.", () => {
-  const styles = new SeriesStyles(10);
+  let most = 0;
+  const styles = new SeriesStyles(10, { save: (kept) => (most = Math.max(most, kept.length)) });
   for (let index = 0; index < 50; index += 1) styles.of(Array.from({ length: 100 }, (_, at) => `${index} ${at}`));
   const [one] = styles.of(["das"]);
-  ok(one.slot >= 0 && one.slot < 10);
+  ok(one.slot >= 0 && one.slot < 10 && most === 500, `${most}`);
 });
 
 test("One source is one identity in every chart, whatever its metric is and who else is there.", () => {
