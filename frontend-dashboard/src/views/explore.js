@@ -3,17 +3,17 @@
 import { toCsv } from "../api/matrix.js";
 import { listenToCharts } from "../app.js";
 import { copyText, download, el, fill, icon } from "../dom.js";
-import { combobox } from "../elements/combobox.js";
 import { Panel } from "../elements/panel.js";
 import { RangeBar, rangeKey } from "../elements/range_bar.js";
 import { viewHead } from "../elements/shell.js";
 import { emptyState } from "../elements/states.js";
 import { duration } from "../format/units.js";
 import { hubClock } from "../state/clock.js";
-import { OPERATORS, buildQuery, kindOf, packFilters, selector, unpackFilters } from "../state/query.js";
+import { buildQuery, packFilters, unpackFilters } from "../state/query.js";
 import { plan } from "../state/sampling.js";
 import { packHidden, unpackHidden } from "../state/visibility.js";
 import { formatHash } from "../state/url.js";
+import { builderControls } from "./explore_builder.js";
 
 const STARTERS = [
   ["Samples coming in", "sum by (protocol) (rate(cloudopshub_ingest_samples_total[$__rate_interval]))"],
@@ -160,111 +160,18 @@ export class ExploreView extends HTMLElement {
     this.#run(buildQuery({ metric, filters: filters.filter(({ label }) => label), by, type: this.#type(metric).type }));
   }
 
-  /** A control's choice may come late (its list was on its way): it counts unless a newer one was made meanwhile. */
   #drawBuilder() {
-    const { metric, filters, by } = this.#choice;
-    const { prometheus } = this.app;
-    const within = () => {
-      const { fromMs, toMs } = this.#range.pageRange.span();
-      return { start: fromMs / 1000, end: toMs / 1000 };
-    };
-    const without = (skipped) =>
-      selector(
-        metric,
-        filters.filter((filter, index) => index !== skipped && filter.label && filter.value !== ""),
-      );
-    const matching = (skipped) => {
-      const text = without(skipped);
-      return text === "{}" ? undefined : text;
-    };
     fill(
       this.#builder,
-      combobox({
-        label: "Metric",
-        placeholder: "Search metrics…",
-        value: metric,
-        className: "combo-metric",
-        primary: true,
-        load: () => prometheus.labelValues("__name__", within()),
-        describe: (name) => this.#type(name).type || (kindOf(name) === "counter" ? "counter" : ""),
-        choose: (name) => {
-          if (this.#choice.metric === metric)
-            this.#choose(name === metric ? {} : { metric: name, by: "", filters: [] });
-        },
+      builderControls({
+        current: () => this.#choice,
+        prometheus: this.app.prometheus,
+        span: () => this.#range.pageRange.span(),
+        typeOf: (name) => this.#type(name).type,
+        choose: (changes) => this.#choose(changes),
+        addFilter: () => this.#addFilter(),
+        setFilter: (index, change) => this.#setFilter(index, change),
       }),
-      filters.map((filter, index) =>
-        el(
-          "div",
-          { class: "filter-chip" },
-          combobox({
-            label: "Label",
-            placeholder: "label",
-            value: filter.label,
-            free: true,
-            className: "combo-label",
-            load: async () =>
-              (await prometheus.labels({ match: matching(index), ...within() })).filter((name) => name !== "__name__"),
-            choose: (label) => this.#setFilter(index, { label, value: "" }),
-          }),
-          el(
-            "select",
-            {
-              class: "select op",
-              "aria-label": "Operator",
-              on: { change: (event) => this.#setFilter(index, { op: event.target.value }) },
-            },
-            OPERATORS.map((op) => el("option", { value: op, selected: op === filter.op }, op)),
-          ),
-          combobox({
-            label: "Value",
-            placeholder: "value",
-            value: filter.value,
-            free: true,
-            className: "combo-value",
-            load: () =>
-              filter.label
-                ? prometheus.labelValues(filter.label, { match: matching(index), ...within() })
-                : Promise.resolve([]),
-            choose: (value) => this.#setFilter(index, { value }),
-          }),
-          el(
-            "button",
-            {
-              type: "button",
-              class: "button icon-only plain",
-              "aria-label": "Remove the filter",
-              on: { click: () => this.#choose({ filters: filters.filter((_, at) => at !== index) }) },
-            },
-            icon("close"),
-          ),
-        ),
-      ),
-      (metric || filters.length > 0) &&
-        el(
-          "button",
-          { type: "button", class: "button plain", on: { click: () => this.#addFilter() } },
-          icon("add"),
-          "Filter",
-        ),
-      metric &&
-        el(
-          "div",
-          { class: "by" },
-          el("span", {}, "by"),
-          combobox({
-            label: "Break down by",
-            placeholder: "nothing",
-            value: by,
-            className: "combo-label",
-            load: async () =>
-              (await prometheus.labels({ match: matching(-1), ...within() })).filter(
-                (name) => name !== "__name__" && name !== "le",
-              ),
-            choose: (label) => {
-              if (this.#choice.metric === metric && this.#choice.by === by) this.#choose({ by: label });
-            },
-          }),
-        ),
     );
     this.#drawAbout();
   }
