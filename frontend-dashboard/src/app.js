@@ -11,20 +11,32 @@
 
 import { Client } from "./api/client.js";
 import { Prometheus } from "./api/prometheus.js";
+import { seriesStyles } from "./charts/theme.js";
 import { el } from "./dom.js";
+import { duration } from "./format/units.js";
+import { hubClock } from "./state/clock.js";
 import { PageRange } from "./state/page_range.js";
 import { formatHash, parseHash } from "./state/url.js";
 
 export class App extends EventTarget {
   /** @type {Session|null} */
   session = null;
+  /** The key made in Add data, {id, key}: shown until the page is closed or the session is another. */
+  agentKey = null;
   #toasts = el("div", { class: "toasts", role: "status", "aria-live": "polite" });
+
+  #clockNote = el("div", { class: "clock-note", role: "status", hidden: true });
+
+  #tabs = new BroadcastChannel("coh-session"); // the browser's tabs share one session
 
   constructor() {
     super();
-    this.client = new Client({ onSignedOut: () => this.signedOut() });
+    document.body.prepend(this.#clockNote);
+    this.client = new Client({ onSignedOut: () => this.signedOut(), clock: hubClock });
     this.prometheus = new Prometheus(this.client);
     document.body.append(this.#toasts);
+    this.#tabs.addEventListener("message", () => this.dispatchEvent(new Event("elsewhere")));
+    hubClock.addEventListener("change", () => this.#tellClock());
   }
 
   get route() {
@@ -39,6 +51,38 @@ export class App extends EventTarget {
   /** The session answer is the one in force; the page is drawn for it. */
   signedIn(session) {
     this.session = this.client.adopt(session);
+    this.#forget();
+    this.#tellTabs();
+    this.dispatchEvent(new Event("session"));
+  }
+
+  /** What was learnt of one organisation is nobody else's. */
+  #forget() {
+    this.agentKey = null;
+    seriesStyles.forget();
+    this.prometheus.forget();
+  }
+
+  #tellTabs() {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel is of one origin, and takes none
+    this.#tabs.postMessage("changed");
+  }
+
+  /** What another tab did to the session holds here too: signed out, or in another organisation. */
+  async followSession() {
+    try {
+      const session = await this.client.ubs("GET", "/api/v1/session", undefined, { quiet: true });
+      const same = ({ user, organisation }) =>
+        user.id === session.user.id && organisation.id === session.organisation.id;
+      if (this.session && same(this.session)) return;
+      this.session = this.client.adopt(session);
+      this.#forget();
+    } catch (error) {
+      if (error.status !== 401 || this.session === null) return;
+      this.session = null;
+      this.client.adopt(null);
+      this.#forget();
+    }
     this.dispatchEvent(new Event("session"));
   }
 
@@ -46,6 +90,8 @@ export class App extends EventTarget {
     if (this.session === null) return;
     this.session = null;
     this.client.adopt(null);
+    this.#forget();
+    this.#tellTabs();
     this.dispatchEvent(new Event("session"));
   }
 
@@ -68,6 +114,15 @@ export class App extends EventTarget {
     const hash = formatHash({ path, params: { ...params, ...changes } });
     if (hash === location.hash) return;
     history[push ? "pushState" : "replaceState"](null, "", hash);
+  }
+
+  /** A browser's clock that is wrong is told as long as it is. */
+  #tellClock() {
+    this.#clockNote.hidden = !hubClock.isOff;
+    const { offsetMs } = hubClock;
+    this.#clockNote.textContent =
+      `This browser's clock is ${duration(Math.round(Math.abs(offsetMs) / 1000))} ` +
+      `${offsetMs > 0 ? "behind" : "ahead of"} the hub's. Times here are the hub's.`;
   }
 
   /** A short word at the edge of the page; failures stay longer. */

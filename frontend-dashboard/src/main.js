@@ -12,6 +12,7 @@ import { Snippet } from "./elements/snippet.js";
 import { failedState } from "./elements/states.js";
 import { HealthStrip } from "./elements/health_strip.js";
 import { StatTile } from "./elements/stat_tile.js";
+import { lettersAct } from "./state/shortcuts.js";
 import { afterLogin, formatHash } from "./state/url.js";
 import { AddDataView } from "./views/add_data.js";
 import { AnalysisView } from "./views/analysis.js";
@@ -112,6 +113,7 @@ addEventListener("popstate", () => {
   if (shown?.routeChanged && location.hash.startsWith(`#/${app.route.path[0]}`)) route();
 });
 app.addEventListener("route", route);
+app.addEventListener("elsewhere", () => app.followSession());
 app.addEventListener("session", () => {
   shell = null;
   shown = null;
@@ -119,6 +121,7 @@ app.addEventListener("session", () => {
 });
 addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+  if (event.key.length === 1 && !lettersAct()) return;
   if (shell?.key(event) || shown?.key?.(event)) event.preventDefault();
 });
 

@@ -99,10 +99,12 @@ WAVES: tuple[tuple[str, Wave], ...] = (
     ("cloudopshub_http_requests_total", Wave(({},), 24, 6, 0)),
     ("process_resident_memory_bytes", Wave(by("job", *JOBS[:4]), 120e6, 2e6, 0.4)),
     ("sum by (mode)", Wave(by("mode", "user", "system", "iowait", "softirq"), 0.09, 0.05, 0.8)),
-    ("1 - sum(rate(node_cpu", Wave(({},), 0.34, 0.1, 0)),
-    ("1 - node_memory_MemAvailable", Wave(({},), 0.61, 0.01, 0)),
-    ("max(1 - node_filesystem", Wave(({},), 0.885, 0.0005, 0)),
-    ("max by (mountpoint)", Wave(by("mountpoint", "/", "/boot", "/data"), 0.5, 0.001, 0.7)),
+    ("1 - sum by (instance) (rate(node_cpu", Wave(by("instance", "host:0"), 0.34, 0.1, 0)),
+    ("1 - node_memory_MemAvailable", Wave(by("instance", "host:0"), 0.61, 0.01, 0)),
+    (
+        "max by (instance, mountpoint)",
+        Wave(by("mountpoint", "/", "/boot", "/data", instance="host:0"), 0.5, 0.001, 0.7),
+    ),
     ("node_memory_MemTotal", Wave(({},), 9.4 * GIB, 0.3 * GIB, 0)),
     ("node_memory_MemAvailable", Wave(({},), 4.1 * GIB, 0.2 * GIB, 0)),
     ("node_memory_MemFree", Wave(({},), 2.2 * GIB, 0.2 * GIB, 0)),
@@ -353,12 +355,13 @@ class Services:
                 )
             case "/api/v1/query":
                 at_s = float(one.get("time", time.time()))
+                told = 5.0 if "changes(" in one["query"] else at_s  # seconds apart, or a time
                 result = [
                     {
                         "metric": labels,
                         "value": [
                             at_s,
-                            str(at_s if "timestamp(" in one["query"] else wave.value(labels, at_s)),
+                            str(told if "timestamp(" in one["query"] else wave.value(labels, at_s)),
                         ],
                     }
                     for wave in [query_waves(one["query"])]

@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from native_platform import ROOT
@@ -143,3 +144,53 @@ def test_the_link_works_once(platform, browser):
     page.locator(".form-trouble").filter(has_text=re.compile(".")).wait_for()
     context.close()
     assert Path(PICTURES / "overview-dark.png").stat().st_size > 10_000
+
+
+def legend(platform, page, query, length):
+    """The figures of the one series of `query` over the last `length`: last, min, max, mean."""
+    page.goto("about:blank")
+    page.goto(
+        f"{platform.state['url']}/#/explore?{urlencode({'q': query, 'from': f'now-{length}'})}"
+    )
+    row = page.locator("coh-legend tbody tr")
+    row.wait_for()
+    return row.locator("td").all_inner_texts()
+
+
+def test_a_rate_of_one_reads_one_whatever_its_interval(platform, page):
+    """Samples a minute apart make a rate of exactly 1 at every point, the last one too."""
+    minute = int(time.time()) // 60
+    samples = [(60_000 * (minute - age), 60.0 * (100 - age)) for age in range(40, -1, -1)]
+    assert platform.write({"__name__": "e2e_minutes_total", "job": "slow"}, samples) == 204
+    figures = legend(platform, page, "rate(e2e_minutes_total[$__rate_interval])", "15m")
+    assert figures == ["1/s"] * 4
+
+
+@pytest.mark.parametrize("query", ["e2e_spike", "e2e_spike * 1"])
+def test_a_spike_between_two_points_is_seen(platform, page, query):
+    """Half an hour of a hundred times as much, ten days ago, is there at 30 days."""
+    bucket = int(time.time() - 864_000) // 7200 * 7200  # a step of 30 days is 2 h
+    samples = [(1000 * (bucket + 60 * n), 100.0 if 30 <= n < 60 else 1.0) for n in range(119)]
+    assert platform.write({"__name__": "e2e_spike", "job": "slow"}, samples) == 204
+    assert legend(platform, page, query, "30d")[2] == "100"
+
+
+def test_a_source_that_falls_silent_is_told_with_since(platform, page):
+    """Its last sample said 1: it is neither up nor gone."""
+    now_ms = time.time_ns() // 1_000_000
+    samples = [(now_ms - 400_000 + 5000 * n, 1.0) for n in range(60)]
+    assert platform.write({"__name__": "up", "job": "agent", "instance": "a"}, samples) == 204
+    page.goto(f"{platform.state['url']}/#/overview?from=now-5m&to=now&refresh=5")
+    page.get_by_text(re.compile(r"agent: silent since \d\d:\d\d:\d\d")).wait_for()
+    page.get_by_text(re.compile(r"^Silent since")).wait_for()
+
+
+def test_offline_nothing_is_claimed(page):
+    """Neither Live nor a verdict outlives the answers it was made of."""
+    page.context.set_offline(True)
+    try:
+        page.get_by_text(re.compile(r"^Not known since")).wait_for()
+        page.get_by_text(re.compile(r"^Not refreshed since")).wait_for()
+    finally:
+        page.context.set_offline(False)
+    page.get_by_text("Live", exact=True).wait_for()

@@ -58,6 +58,7 @@ export async function errorFrom(response) {
 export class Client {
   #fetch;
   #now;
+  #clock;
   #tokens = new Map(); // audience → {promise, expiresMs}
   #csrf = null;
   #signedOut;
@@ -66,7 +67,7 @@ export class Client {
 
   /**
    * @param {{fetch?: typeof fetch, now?: () => number, onSignedOut?: () => void, ubsBoundMs?: number,
-   * serviceBoundMs?: number}} edges
+   * serviceBoundMs?: number, clock?: {observe: Function}}} edges `clock` is shown when the hub answered
    */
   constructor({
     fetch: fetcher = (...args) => globalThis.fetch(...args),
@@ -74,7 +75,9 @@ export class Client {
     onSignedOut = () => {},
     ubsBoundMs = UBS_BOUND_MS,
     serviceBoundMs = SERVICE_BOUND_MS,
+    clock = null,
   } = {}) {
+    this.#clock = clock;
     this.#ubsBoundMs = ubsBoundMs;
     this.#serviceBoundMs = serviceBoundMs;
     this.#fetch = fetcher;
@@ -170,7 +173,12 @@ export class Client {
   /** The answer, headers and body, is there within `boundMs`, or the request ends in an error that says so. */
   #send(url, { signal, ...init }, boundMs) {
     const bound = AbortSignal.timeout(boundMs);
-    return told(() => this.#fetch(url, { ...init, signal: signal ? AbortSignal.any([signal, bound]) : bound }));
+    return told(async () => {
+      const askedMs = this.#now();
+      const response = await this.#fetch(url, { ...init, signal: signal ? AbortSignal.any([signal, bound]) : bound });
+      this.#clock?.observe(Date.parse(response.headers.get("Date") ?? ""), askedMs, this.#now());
+      return response;
+    });
   }
 }
 

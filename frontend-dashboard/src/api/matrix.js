@@ -13,6 +13,12 @@ export function parseValue(text) {
   return Number(text);
 }
 
+/** The times of a grid, seconds; both ends inclusive. */
+export function timesOf({ start, end, step }) {
+  const length = Math.floor((end - start) / step + 1e-6) + 1;
+  return Array.from({ length }, (_, index) => start + index * step);
+}
+
 /**
  * A range answer laid on its evaluation grid. A step without a sample is null: a gap stays a gap. NaN draws as a gap
  * too.
@@ -21,8 +27,8 @@ export function parseValue(text) {
  * @returns {Table}
  */
 export function toTable(data, grid) {
-  const length = Math.floor((grid.end - grid.start) / grid.step + 1e-6) + 1;
-  const times = Array.from({ length }, (_, index) => grid.start + index * grid.step);
+  const times = timesOf(grid);
+  const { length } = times;
   const rows = data.resultType === "matrix" ? data.result : [];
   const series = rows.map((row) => {
     const values = new Array(length).fill(null);
@@ -45,24 +51,22 @@ export function toVector(data) {
     .map((row) => ({ labels: row.metric, value: parseValue(row.value[1]), time: row.value[0] }));
 }
 
-/** last, min, max and mean of what is there; null where nothing is. */
-export function summary(values) {
-  let last = null;
-  let min = Infinity;
-  let max = -Infinity;
-  let sum = 0;
-  let count = 0;
-  for (const value of values) {
-    if (value === null || value === undefined) continue;
-    last = value;
-    if (value < min) min = value;
-    if (value > max) max = value;
+/**
+ * last, min, max and mean of what is there; null where nothing is. `lows`, `highs` and `means` tell of what lies
+ * between the points, where a point stands for many samples.
+ */
+export function summary(values, { lows = null, highs = null, means = null } = {}) {
+  let [min, max, sum, count] = [Infinity, -Infinity, 0, 0];
+  for (const value of lows ?? values) if (value !== null) min = Math.min(min, value);
+  for (const value of highs ?? values) if (value !== null) max = Math.max(max, value);
+  for (const value of means ?? values) {
+    if (value === null) continue;
     sum += value;
     count += 1;
   }
-  return count === 0
-    ? { last: null, min: null, max: null, mean: null, count }
-    : { last, min, max, mean: sum / count, count };
+  const last = values.findLast((value) => value !== null) ?? null;
+  const some = min <= max;
+  return { last, min: some ? min : null, max: some ? max : null, mean: count === 0 ? null : sum / count, count };
 }
 
 /**
@@ -82,16 +86,21 @@ export function stack(columns) {
   );
 }
 
-/** CSV of a table: ISO time, then one column a series; quotes doubled, gaps empty. */
+/**
+ * CSV of a table: ISO time, then one column a series, and its least and greatest where points stand for many samples;
+ * quotes doubled, gaps empty.
+ */
 export function toCsv(table, names) {
   const cell = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const lines = [["time", ...names].map(cell).join(",")];
+  const columns = table.series.flatMap(({ values, lows, highs }, index) => [
+    [names[index], values],
+    ...(lows ? [[`${names[index]} min`, lows]] : []),
+    ...(highs ? [[`${names[index]} max`, highs]] : []),
+  ]);
+  const lines = [["time", ...columns.map(([name]) => name)].map(cell).join(",")];
   table.times.forEach((time, index) => {
-    lines.push(
-      [new Date(time * 1000).toISOString(), ...table.series.map(({ values }) => (values[index] ?? "").toString())].join(
-        ",",
-      ),
-    );
+    const cells = columns.map(([, values]) => (values[index] ?? "").toString());
+    lines.push([new Date(time * 1000).toISOString(), ...cells].join(","));
   });
   return `${lines.join("\r\n")}\r\n`;
 }

@@ -1,13 +1,30 @@
 /** The Prometheus HTTP API of das, as the page uses it. */
 
+import { plan } from "../state/sampling.js";
+import { ScrapeIntervals } from "../state/scrape.js";
+import { toVector } from "./matrix.js";
+
 /** @typedef {import("./client.js").Client} Client */
 
 export class Prometheus {
   #client;
+  #intervals = new ScrapeIntervals(async (query, timeS) => toVector((await this.query(query, timeS)).data));
 
   /** @param {Client} client */
   constructor(client) {
     this.#client = client;
+  }
+
+  /** What is asked for `query` over `span`, with windows as wide as its samples need them. */
+  async plan(query, span, nowMs, signal) {
+    const scrapeS = await this.#intervals.of(query, Math.min(span.toMs, nowMs), nowMs);
+    signal?.throwIfAborted();
+    return plan(query, span, nowMs, scrapeS);
+  }
+
+  /** Another organisation's samples are others. */
+  forget() {
+    this.#intervals.forget();
   }
 
   /** @returns {Promise<{data: object, warnings: string[]}>} */

@@ -1,10 +1,10 @@
 /**
  * What uPlot is told, as data. Pure: no DOM, no clock; colours and sizes come in.
  *
- * @typedef {{name: string, color: string, width?: number, fill?: string|null, hidden?: boolean, dash?: number[]}} Line
+ * @typedef {{name: string, color: string, width?: number, fill?: string|null, dash?: number[]}} Line
  */
 
-import { binarySplits, format } from "../format/units.js";
+import { axisTexts, binarySplits } from "../format/units.js";
 
 /** `#rrggbb` with an alpha, for fills. */
 export function withAlpha(color, alpha) {
@@ -15,11 +15,18 @@ export function withAlpha(color, alpha) {
     .padStart(2, "0")}`;
 }
 
-/** The value axis: from zero unless the values are far from it; a flat line in the middle of its own room. */
+const NOISE = 1e-9; // a float's rounding, next to the value itself
+const NOTHING = 1e-12;
+
+/**
+ * The value axis: from zero unless the values are far from it; a flat line in the middle of its own room. Values that
+ * differ by rounding only are flat: noise must not fill the axis.
+ */
 export function valueRange(min, max, { zeroBased = false, top = null } = {}) {
   if (min === null || max === null || !Number.isFinite(min) || !Number.isFinite(max)) return [0, 1];
-  let low = min;
-  let high = max;
+  const size = Math.max(Math.abs(min), Math.abs(max));
+  let low = size < NOTHING ? 0 : min;
+  let high = size < NOTHING ? 0 : max - min <= size * NOISE ? low : max;
   if (zeroBased || (low >= 0 && low < high * 0.6) || (low === high && low >= 0)) low = 0;
   if (high <= 0 && high > low * 0.6) high = 0;
   if (low === high) {
@@ -61,6 +68,8 @@ export function lonePoints(values) {
  * @param {Line[]} chart.lines
  * @param {string} chart.unit
  * @param {() => [number, number]} chart.span  seconds; the time axis shows exactly this, data or not
+ * @param {() => [number|null, number|null]} chart.extent  least and greatest of what is drawn
+ * @param {Function} [chart.paths]  how a line is drawn
  * @param {object} chart.theme
  * @param {(timeS: number) => Date} chart.toDate  a Date whose local fields read as the wanted zone
  */
@@ -70,6 +79,8 @@ export function chartOptions({
   lines,
   unit,
   span,
+  extent,
+  paths,
   theme,
   bands = [],
   zeroBased = false,
@@ -103,7 +114,7 @@ export function chartOptions({
     select: { show: true, left: 0, top: 0, width: 0, height: 0 },
     scales: {
       x: { time: true, range: () => span() },
-      y: { range: (_, min, max) => valueRange(min, max, { zeroBased, top }) },
+      y: { range: () => valueRange(...extent(), { zeroBased, top }) },
     },
     axes: [
       {
@@ -119,7 +130,7 @@ export function chartOptions({
         space: compact ? 28 : 34,
         gap: 6,
         size: (_, labels) => axisWidth(labels),
-        values: (_, splits) => splits.map((value) => format(mirrored ? Math.abs(value) : value, unit)),
+        values: (_, splits) => axisTexts(mirrored ? splits.map(Math.abs) : splits, unit),
         ...(binary
           ? { splits: (plot, __, min, max) => binarySplits(min, max, Math.max(2, Math.floor(plot.height / 50))) }
           : {}),
@@ -129,12 +140,12 @@ export function chartOptions({
       {},
       ...lines.map((line) => ({
         label: line.name,
-        show: !line.hidden,
         stroke: line.color,
         width: line.width ?? 1.5,
         fill: line.fill ?? undefined,
         dash: line.dash,
         spanGaps: false,
+        paths,
         points: { show: true, size: 5, fill: line.color, filter: (plot, index) => lonePoints(plot.data[index]) },
       })),
     ],

@@ -1,8 +1,32 @@
 /** The colours of charts: the same tokens the page wears, read once a theme. */
 
+import { SeriesStyles } from "../state/series_style.js";
 import { themeEvents } from "../state/theme.js";
 
-export const PALETTE_SIZE = 10;
+const PALETTE_SIZE = 10;
+const STYLES = "coh-series-styles";
+
+/** The styles of all charts of the page; a reload finds them again. */
+export const seriesStyles = new SeriesStyles(PALETTE_SIZE, {
+  kept: keptStyles(),
+  save: (kept) => {
+    try {
+      sessionStorage.setItem(STYLES, JSON.stringify(kept));
+    } catch {
+      // they hold while the page lives
+    }
+  },
+});
+
+function keptStyles() {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(STYLES) ?? "[]");
+    return Array.isArray(kept) ? kept.filter(Array.isArray) : [];
+  } catch {
+    return [];
+  }
+}
+
 let cached = null;
 themeEvents.addEventListener("change", () => {
   cached = null;

@@ -1,15 +1,17 @@
 /** `<coh-chart>`: one uPlot with tooltip, linked cursor, drag to zoom, and a spoken form of the same data. */
 
 import { moveCursor, joinCursor } from "../charts/cursor_bus.js";
+import { envelopePaths, extentOf } from "../charts/envelope.js";
 import { chartOptions } from "../charts/options.js";
 import { chartTheme } from "../charts/theme.js";
 import { el, fill } from "../dom.js";
 import { fullTime } from "../format/time.js";
 import { format } from "../format/units.js";
 import { themeEvents } from "../state/theme.js";
+import { indexOf, nextIndex } from "../charts/reading.js";
+import { boundsOf, rowsAt, tipContent, toldOf } from "./chart_tip.js";
 import uPlot from "../vendor/uplot.js";
 
-const TOOLTIP_ROWS = 10;
 const DRAG_MIN_PX = 5;
 const FAR_PX = -10_000; // above the plot: near no line, so none is singled out
 
@@ -20,6 +22,7 @@ const FAR_PX = -10_000; // above the plot: near no line, so none is singled out
  * @property {import("../charts/options.js").Line[]} lines
  * @property {(number|null)[][]} columns what is drawn, one for each line
  * @property {(number|null)[][]} [values] what is told, where it differs (stacked areas)
+ * @property {{lows: (number|null)[]|null, highs: (number|null)[]|null}[]} [bounds] least and greatest of each step
  * @property {string} unit
  * @property {[number, number]} span seconds
  * @property {object[]} [bands]
@@ -41,6 +44,7 @@ export class Chart extends HTMLElement {
   #pinned = false;
   #dragged = false;
   #linked = false;
+  #readS = null; // the moment that arrow keys stand on, seconds
 
   /** @param {ChartModel} model */
   set model(model) {
@@ -133,14 +137,8 @@ export class Chart extends HTMLElement {
     ]);
     const data = [model.times, ...model.columns];
     if (this.#plot && shape === this.#shape) {
-      // one redraw for all: each setSeries alone would redraw every line
-      this.#plot.batch(() => {
-        model.lines.forEach((line, index) => {
-          if (this.#plot.series[index + 1].show === Boolean(line.hidden))
-            this.#plot.setSeries(index + 1, { show: !line.hidden });
-        });
-        this.#plot.setData(data);
-      });
+      this.#plot.setData(data);
+      this.#stand();
       return;
     }
     this.#plot?.destroy();
@@ -159,6 +157,8 @@ export class Chart extends HTMLElement {
       unit: model.unit,
       mirrored: model.mirrored,
       span: () => this.#model.span,
+      extent: () => this.#extent(),
+      paths: envelopePaths(uPlot.paths.linear(), (line) => boundsOf(this.#model, line)),
       theme: chartTheme(),
       bands: model.bands,
       zeroBased: model.zeroBased,
@@ -182,6 +182,14 @@ export class Chart extends HTMLElement {
       },
     };
     this.#plot = new uPlot(options, data, this.#host);
+  }
+
+  #extent() {
+    const { columns } = this.#model;
+    return extentOf(
+      columns,
+      columns.map((_, index) => boundsOf(this.#model, index)),
+    );
   }
 
   #size() {
@@ -242,46 +250,10 @@ export class Chart extends HTMLElement {
     this.#showTip(idx);
   }
 
-  #rows(idx) {
-    const { lines, columns, values } = this.#model;
-    return lines
-      .map((line, index) => ({ line, value: (values ?? columns)[index][idx], drawn: columns[index][idx] }))
-      .filter(({ line, value }) => !line.hidden && value !== null && value !== undefined)
-      .sort((a, b) => b.value - a.value);
-  }
-
   #showTip(idx, { near: wanted = true } = {}) {
-    const { times, unit, zone, columns } = this.#model;
-    const rows = this.#rows(idx);
     const plot = this.#plot;
     const height = wanted && plot.cursor.top >= 0 ? plot.posToVal(plot.cursor.top, "y") : null;
-    let near = null;
-    if (height !== null && columns.length > 1) {
-      for (const row of rows)
-        if (near === null || Math.abs(row.drawn - height) < Math.abs(near.drawn - height)) near = row;
-    }
-    let first = 0;
-    if (near && rows.length > TOOLTIP_ROWS)
-      first = Math.min(Math.max(rows.indexOf(near) - TOOLTIP_ROWS / 2, 0), rows.length - TOOLTIP_ROWS);
-    const shown = rows.slice(first, first + TOOLTIP_ROWS);
-    fill(
-      this.#tip,
-      el("div", { class: "chart-tip-time" }, fullTime(times[idx] * 1000, zone)),
-      shown.length === 0
-        ? el("div", { class: "chart-tip-none" }, "no sample here")
-        : shown.map((row) => {
-            const swatch = el("span", { class: "swatch" });
-            swatch.style.background = row.line.color;
-            return el(
-              "div",
-              { class: row === near ? "chart-tip-row near" : "chart-tip-row" },
-              swatch,
-              el("span", { class: "chart-tip-name" }, row.line.name),
-              el("span", { class: "chart-tip-value" }, format(row.value, unit)),
-            );
-          }),
-      rows.length > shown.length && el("div", { class: "chart-tip-none" }, `${rows.length - shown.length} more`),
-    );
+    fill(this.#tip, tipContent(this.#model, idx, height));
     this.#tip.hidden = false;
     const left = plot.cursor.left + plot.over.offsetLeft;
     const room = this.clientWidth;
@@ -291,6 +263,7 @@ export class Chart extends HTMLElement {
   }
 
   #hideTip() {
+    this.#readS = null;
     this.#pin(false);
     this.#tip.hidden = true;
   }
@@ -314,19 +287,24 @@ export class Chart extends HTMLElement {
     this.#pin(false);
     const { times } = this.#model;
     if (times.length === 0) return;
-    const start = plot.cursor.idx ?? (moves[event.key] < 0 ? times.length : -1);
-    const idx = Math.min(Math.max(start + moves[event.key] * (event.shiftKey ? 10 : 1), 0), times.length - 1);
+    const idx = nextIndex(times, this.#readS, moves[event.key] * (event.shiftKey ? 10 : 1));
+    this.#readS = times[idx];
+    this.#stand();
+    moveCursor(this, times[idx]);
+    const rows = rowsAt(this.#model, idx).slice(0, 5);
+    this.#spoken.textContent = `${fullTime(times[idx] * 1000, this.#model.zone)}: ${
+      rows.length === 0 ? "no sample" : rows.map((row) => `${row.line.name} ${toldOf(this.#model, row)}`).join(", ")
+    }`;
+  }
+
+  /** The cursor where arrow keys left it: a refresh moves the points under it, not what is read. */
+  #stand() {
+    const idx = this.#readS === null ? -1 : indexOf(this.#model.times, this.#readS);
+    if (idx < 0) return;
     this.#linked = true;
-    plot.setCursor({ left: plot.valToPos(times[idx], "x"), top: FAR_PX });
+    this.#plot.setCursor({ left: this.#plot.valToPos(this.#model.times[idx], "x"), top: FAR_PX });
     this.#linked = false;
     this.#showTip(idx, { near: false });
-    moveCursor(this, times[idx]);
-    const rows = this.#rows(idx).slice(0, 5);
-    this.#spoken.textContent = `${fullTime(times[idx] * 1000, this.#model.zone)}: ${
-      rows.length === 0
-        ? "no sample"
-        : rows.map(({ line, value }) => `${line.name} ${format(value, this.#model.unit)}`).join(", ")
-    }`;
   }
 
   #summary() {

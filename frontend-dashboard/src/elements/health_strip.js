@@ -1,50 +1,39 @@
-/** `<coh-health-strip>`: each service with its last half hour as bars: up, down, or nobody looked. */
+/** `<coh-health-strip>`: each source with its last half hour as bars, what holds now, and since when it is silent. */
 
-import { isAbort } from "../api/client.js";
-import { toTable } from "../api/matrix.js";
+import { toTable, toVector } from "../api/matrix.js";
 import { el, fill } from "../dom.js";
-import { clockTime } from "../format/time.js";
-import { grid } from "../state/time_range.js";
+import { clockTime, shortTime } from "../format/time.js";
+import { hubClock } from "../state/clock.js";
+import { HUB, healthRows, rowWords, targetsOf, verdict } from "../state/health.js";
+import { Refresher } from "../state/refresher.js";
+import { grid } from "../state/sampling.js";
+import { samplesApart } from "../state/scrape.js";
 
 const BARS = 30;
 const BAR_S = 60;
-const HUB = [
-  "data-api-service",
-  "data-ingest-service",
-  "analysis-processing-service",
-  "user-billing-service",
-  "frontend-dashboard",
-  "node",
-];
+const DAY_S = 86_400;
+const HISTORY_MS = 60_000; // how often the day is looked at for who was there
+const AGE_MS = 5_000; // how often what is said is held against its age
+const BAR_WORDS = { up: "up", down: "down", none: "not seen" };
 
-/** `up` by job over time → what each bar says, the hub's own jobs first. Pure. */
-export function healthRows(table) {
-  return table.series
-    .map(({ labels, values }) => {
-      const states = values.map((value) => (value === null ? "none" : value >= 1 ? "up" : value > 0 ? "part" : "down"));
-      const known = values.filter((value) => value !== null);
-      return {
-        job: labels.job ?? "(no job)",
-        states,
-        now: states.findLast((state) => state !== "none") ?? "none",
-        uptime: known.length === 0 ? null : known.reduce((sum, value) => sum + Math.min(value, 1), 0) / known.length,
-      };
-    })
-    .sort((a, b) => rank(a.job) - rank(b.job) || a.job.localeCompare(b.job));
-}
-
-function rank(job) {
-  const at = HUB.indexOf(job);
-  return at < 0 ? HUB.length : at;
-}
-
-const WORDS = { up: "Up", down: "Down", part: "Partly up", none: "Not seen" };
-
+/** Events: `coh-health` with what may be said of all: `{state, words}`. */
 export class HealthStrip extends HTMLElement {
   #api = null;
   #pageRange = null;
   #ended = null;
-  #request = null;
+  #rows = [];
+  #answeredMs = null;
+  #failed = false;
+  #past = { history: [], intervals: [], jobs: [], atMs: -Infinity };
+  #refresher = new Refresher(
+    (signal) => this.#load(signal),
+    (error) => {
+      this.#failed = true;
+      this.#pageRange.report(error);
+      this.title = error.message;
+      this.#tell();
+    },
+  );
 
   setup({ prometheus, pageRange }) {
     this.#api = prometheus;
@@ -57,74 +46,108 @@ export class HealthStrip extends HTMLElement {
     if (!this.firstChild)
       fill(
         this,
-        HUB.slice(0, 5).map((job) =>
-          card({ job, states: new Array(BARS).fill("none"), now: "none", uptime: null }, [], "local"),
-        ),
+        HUB.slice(0, 5).map((job) => card({ job, states: new Array(BARS).fill("none"), now: "none" }, "", [], "local")),
       );
     this.#ended = new AbortController();
+    const { signal } = this.#ended;
     for (const name of ["range", "tick"])
-      this.#pageRange.addEventListener(name, () => this.#load(), { signal: this.#ended.signal });
-    this.#load();
+      this.#pageRange.addEventListener(name, () => this.#refresher.refresh(), { signal });
+    const timer = setInterval(() => this.#tell(), AGE_MS);
+    signal.addEventListener("abort", () => clearInterval(timer));
+    this.#refresher.restart();
   }
 
   disconnectedCallback() {
     this.#ended?.abort();
-    this.#request?.abort();
+    this.#refresher.stop();
   }
 
-  async #load() {
-    this.#request?.abort();
-    const request = new AbortController();
-    this.#request = request;
-    const { toMs } = this.#pageRange.span();
-    const points = grid({ fromMs: toMs - (BARS - 1) * BAR_S * 1000, toMs }, BAR_S);
-    try {
-      const { data } = await this.#api.queryRange("min by (job) (min_over_time(up[1m]))", points, request.signal);
-      if (request !== this.#request) return;
-      const table = toTable(data, points);
-      const rows = healthRows(table);
-      if (rows.length > 0)
+  async #load(signal) {
+    const nowMs = hubClock.now();
+    const points = grid({ fromMs: nowMs - BARS * BAR_S * 1000, toMs: nowMs }, BAR_S, nowMs);
+    const instant = async (query) => toVector((await this.#api.query(query, nowMs / 1000, signal)).data);
+    const [bars, up, seen] = await Promise.all([
+      this.#api.queryRange("min by (job) (min_over_time(up[1m]))", points, signal),
+      instant("min by (job, instance) (up)"),
+      instant("max by (job, instance) (timestamp(up))"),
+      this.#lookBack(nowMs, instant, signal),
+    ]);
+    return () => {
+      const table = toTable(bars.data, points);
+      this.#answeredMs = nowMs;
+      this.#failed = false;
+      this.#pageRange.report();
+      this.title = "";
+      this.#rows = healthRows(table, targetsOf({ up, seen, ...this.#past }), this.#past.jobs, nowMs / 1000);
+      const clock = this.#clock();
+      if (this.#rows.length > 0)
         fill(
           this,
-          rows.map((row) => card(row, table.times, this.#pageRange.zone)),
+          this.#rows.map((row) => card(row, rowWords(row, clock), table.times, this.#pageRange.zone)),
         );
-      this.dispatchEvent(
-        new CustomEvent("coh-health", {
-          bubbles: true,
-          detail: { down: rows.filter(({ now }) => now === "down").map(({ job }) => job), known: rows.length },
-        }),
-      );
-    } catch (error) {
-      if (isAbort(error) || request !== this.#request) return;
-      this.title = error.message;
-    }
+      this.#tell();
+    };
+  }
+
+  /** Who was there in the last day and week, and how often each is scraped; asked once a minute. */
+  async #lookBack(nowMs, instant, signal) {
+    if (nowMs - this.#past.atMs < HISTORY_MS) return;
+    const nowS = nowMs / 1000;
+    const [history, intervals, jobs] = await Promise.all([
+      instant("max by (job, instance) (max_over_time(timestamp(up)[1d:5m]))"),
+      instant(`max by (job, instance) (${samplesApart("up")})`),
+      this.#api.labelValues("job", { match: "up", start: nowS - 7 * DAY_S, end: nowS }, signal),
+    ]);
+    this.#past = { history, intervals, jobs, atMs: nowMs };
+  }
+
+  /** Seconds as a time of day; with the date where that was more than half a day ago. */
+  #clock() {
+    const { zone } = this.#pageRange;
+    const nowMs = hubClock.now();
+    return (seconds) =>
+      nowMs - seconds * 1000 < (DAY_S / 2) * 1000
+        ? clockTime(seconds * 1000, zone)
+        : shortTime(seconds * 1000, zone, nowMs);
+  }
+
+  /** Says what may be said now: what was answered is no evidence for ever. */
+  #tell() {
+    const evidence = {
+      answeredS: this.#answeredMs === null ? null : this.#answeredMs / 1000,
+      failed: this.#failed,
+      refreshS: this.#pageRange.refreshS,
+    };
+    const nowS = hubClock.now() / 1000;
+    const detail = {
+      ...verdict(this.#rows, evidence, nowS, this.#clock()),
+      ageS: evidence.answeredS && Math.max(0, Math.round(nowS - evidence.answeredS)),
+    };
+    this.classList.toggle("unknown", detail.state === "none");
+    this.dispatchEvent(new CustomEvent("coh-health", { bubbles: true, detail }));
   }
 }
 
-function card(row, times, zone) {
+function card(row, words, times, zone) {
+  const share = (100 * (row.uptime ?? 0)).toFixed(row.uptime === 1 ? 0 : 1);
+  const past = row.seen ? `${share} % up in ${row.seen} of the last ${BARS} minutes` : "not seen in the last half hour";
+  const seen = row.seenS ? `newest sample ${clockTime(row.seenS * 1000, zone)}` : "";
   const bars = el(
     "div",
-    {
-      class: "health-bars",
-      role: "img",
-      "aria-label":
-        row.uptime === null
-          ? "no history yet"
-          : `${(row.uptime * 100).toFixed(row.uptime === 1 ? 0 : 1)} % up over the last half hour`,
-    },
+    { class: "health-bars", role: "img", "aria-label": past },
     row.states.slice(-BARS).map((state, index, shown) =>
       el("span", {
         class: `health-bar ${state}`,
         title:
           times.length > 0
-            ? `${clockTime(times[times.length - shown.length + index] * 1000, zone)} ${WORDS[state].toLowerCase()}`
+            ? `${clockTime(times[times.length - shown.length + index] * 1000, zone)} ${BAR_WORDS[state]}`
             : "",
       }),
     ),
   );
   return el(
     "div",
-    { class: "health-card", "data-state": row.now },
+    { class: "health-card", "data-state": row.now, title: seen },
     el(
       "div",
       { class: "health-head" },
@@ -134,7 +157,7 @@ function card(row, times, zone) {
         { class: "health-job", title: row.job },
         row.job === "node" ? "this host" : row.job.replace(/-service$/, ""),
       ),
-      el("span", { class: "health-now" }, WORDS[row.now]),
+      el("span", { class: "health-now" }, words),
     ),
     bars,
   );

@@ -5,9 +5,11 @@
 
 import { summary } from "../api/matrix.js";
 import { el, fill } from "../dom.js";
+import { swatchOf } from "./swatch.js";
 import { format } from "../format/units.js";
 
 const CAP = 20;
+const ROWS_MAX = 500; // more are found by the filter
 const FILTER_FROM = 9;
 const COLUMNS = ["last", "min", "max", "mean"];
 
@@ -51,7 +53,7 @@ export class Legend extends HTMLElement {
 
   /** @param {{entries: Entry[], unit: string}} model */
   set model({ entries, unit }) {
-    this.#entries = entries.map((entry) => ({ ...entry, stats: summary(entry.values) }));
+    this.#entries = entries.map((entry) => ({ ...entry, stats: summary(entry.values, entry) }));
     this.#unit = unit;
     if (this.isConnected) this.#rows();
   }
@@ -87,7 +89,14 @@ export class Legend extends HTMLElement {
     this.#rows();
   }
 
+  /** The rows anew; who had the focus keeps it. */
   #rows() {
+    const focused = this.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    this.#draw();
+    if (focused) this.querySelector(`[data-key="${focused}"]`)?.focus();
+  }
+
+  #draw() {
     if (this.getAttribute("mode") === "inline") {
       fill(
         this,
@@ -115,15 +124,15 @@ export class Legend extends HTMLElement {
       if (this.#sort?.column === name) head.setAttribute("aria-sort", this.#sort.down ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     });
-    const shown = this.#all ? matching : matching.slice(0, CAP);
+    const shown = matching.slice(0, this.#all ? ROWS_MAX : CAP);
     this.#search.hidden = this.#entries.length < FILTER_FROM;
     this.#head.hidden = this.#entries.length < FILTER_FROM;
     this.#count.textContent = this.#filter
       ? `${matching.length} of ${this.#entries.length} series`
       : `${this.#entries.length} series`;
     this.#more.hidden = matching.length <= CAP;
-    this.#more.textContent = this.#all ? `Show ${CAP}` : `Show all ${matching.length}`;
-    const focused = this.#body.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const all = matching.length > ROWS_MAX ? `${ROWS_MAX} of` : "all";
+    this.#more.textContent = this.#all ? `Show ${CAP}` : `Show ${all} ${matching.length}`;
     fill(
       this.#body,
       shown.map((entry) =>
@@ -138,12 +147,11 @@ export class Legend extends HTMLElement {
         ),
       ),
     );
-    if (focused) this.#body.querySelector(`[data-key="${focused}"]`)?.focus();
   }
 
   #button(entry, withValue) {
-    const swatch = el("span", { class: "swatch" });
-    swatch.style.background = entry.color;
+    const swatch = swatchOf(entry);
+    const ended = entry.stats.last !== null && entry.values.at(-1) === null;
     return el(
       "button",
       {
@@ -158,8 +166,8 @@ export class Legend extends HTMLElement {
         },
       },
       swatch,
-      el("span", { class: "legend-name" }, entry.name),
-      withValue && el("span", { class: "legend-value" }, format(entry.stats.last, this.#unit)),
+      el("span", { class: "legend-name" }, !withValue && ended ? `${entry.name} (ended)` : entry.name),
+      withValue && el("span", { class: "legend-value" }, ended ? "ended" : format(entry.stats.last, this.#unit)),
     );
   }
 

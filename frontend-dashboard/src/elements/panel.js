@@ -4,17 +4,20 @@
  */
 
 import { isAbort } from "../api/client.js";
-import { stack, toTable } from "../api/matrix.js";
+import { stack, timesOf } from "../api/matrix.js";
 import { withAlpha } from "../charts/options.js";
-import { chartTheme } from "../charts/theme.js";
+import { chartTheme, seriesStyles } from "../charts/theme.js";
 import { el, fill } from "../dom.js";
-import { unitOfQuery } from "../format/units.js";
-import { fullName, shortNames } from "../state/query.js";
-import { grid, interpolate, stepFor } from "../state/time_range.js";
+import { clockTime } from "../format/time.js";
+import { duration, unitOfQuery } from "../format/units.js";
+import { hubClock } from "../state/clock.js";
+import { Refresher } from "../state/refresher.js";
+import { drawnOf, greatest, infinities, isStackable, seriesOf } from "../state/series.js";
 import { themeEvents } from "../state/theme.js";
-import { isolate, keyOf, toggle } from "../state/visibility.js";
+import { isolate, toggle } from "../state/visibility.js";
 import { Chart } from "./chart.js";
 import { Legend } from "./legend.js";
+import { dataTable } from "./data_table.js";
 import { emptyState, failedState, loadingState } from "./states.js";
 
 /**
@@ -40,18 +43,30 @@ export class Panel extends HTMLElement {
   #api = null;
   #pageRange = null;
   #ended = null;
-  #request = null;
+  #refresher = new Refresher(
+    (signal) => this.#load(signal),
+    (error) => this.#failed(error, this.#spec),
+  );
   #seen = false;
   #stale = true;
   #loadedOnce = false;
+  #answeredMs = null;
   #table = null;
   #entries = [];
+  #lines = []; // the entries that are drawn
+  #asked = null;
   #hidden = new Set();
   #chart = new Chart();
   #legend = new Legend();
   #title = el("h2", { class: "panel-title" });
   #note = el("span", { class: "panel-note" });
-  #actions = el("div", { class: "panel-actions" });
+  #drawn = el("span", { class: "panel-drawn" });
+  #unit = "none";
+  #actions = el(
+    "div",
+    { class: "panel-actions" },
+    el("button", { type: "button", class: "link panel-link", on: { click: () => this.#showTable() } }, "Table"),
+  );
   #cover = el("div", { class: "panel-cover" });
   #body = el("div", { class: "panel-body" }, this.#chart, this.#cover);
 
@@ -74,6 +89,10 @@ export class Panel extends HTMLElement {
   get table() {
     return this.#table;
   }
+  /** The text and grid of its first query as das was asked. */
+  get asked() {
+    return this.#asked;
+  }
   get names() {
     return this.#entries.map((entry) => entry.title);
   }
@@ -88,10 +107,13 @@ export class Panel extends HTMLElement {
     if (this.#table) this.#show();
   }
 
-  /** Other queries; what is shown stays until they are answered. */
+  /** Other queries; what was shown answers none of them, and goes. */
   set spec(spec) {
     this.#spec = spec;
+    this.#asked = null;
     this.#loadedOnce = false;
+    this.#empty();
+    fill(this.#cover, loadingState());
     if (this.isConnected) this.#title.textContent = spec.title;
     this.reload();
   }
@@ -99,8 +121,9 @@ export class Panel extends HTMLElement {
   connectedCallback() {
     this.classList.add("panel");
     this.#title.textContent = this.#spec.title;
+    this.#actions.firstChild.setAttribute("aria-label", `${this.#spec.title} as a table`);
     this.replaceChildren(
-      el("div", { class: "panel-head" }, this.#title, this.#note, this.#actions),
+      el("div", { class: "panel-head" }, this.#title, this.#note, this.#drawn, this.#actions),
       this.#body,
       this.#legend,
     );
@@ -110,17 +133,17 @@ export class Panel extends HTMLElement {
     const visible = new IntersectionObserver(
       (entries) => {
         this.#seen = entries.at(-1).isIntersecting;
-        if (this.#seen && this.#stale) this.#load();
+        if (this.#seen && this.#stale) this.#ask("refresh");
       },
       { rootMargin: "100px" },
     );
     visible.observe(this);
     signal.addEventListener("abort", () => {
       visible.disconnect();
-      this.#request?.abort();
+      this.#refresher.stop();
     });
     this.#pageRange.addEventListener("range", () => this.reload(), { signal });
-    this.#pageRange.addEventListener("tick", () => this.reload(), { signal });
+    this.#pageRange.addEventListener("tick", () => this.reload("refresh"), { signal });
     themeEvents.addEventListener(
       "change",
       () => {
@@ -137,7 +160,7 @@ export class Panel extends HTMLElement {
     this.addEventListener(
       "coh-focus",
       (event) => {
-        this.#chart.focusLine(event.detail ? this.#entries.findIndex((entry) => entry.key === event.detail.key) : -1);
+        this.#chart.focusLine(event.detail ? this.#lines.findIndex((entry) => entry.key === event.detail.key) : -1);
       },
       { signal },
     );
@@ -148,10 +171,17 @@ export class Panel extends HTMLElement {
     this.#stale = true;
   }
 
-  /** Asks again now, or once the panel can be seen. */
-  reload() {
+  /** Asks again now, or once the panel can be seen; `refresh` lets a request that is on its way be answered. */
+  reload(how = "restart") {
     this.#stale = true;
-    if (this.#seen && this.isConnected) this.#load();
+    if (this.#seen && this.isConnected) this.#ask(how);
+  }
+
+  async #ask(how) {
+    this.#stale = false;
+    if (how === "restart") this.classList.add("busy"); // a tick moves nothing but the data
+    await this.#refresher[how]();
+    this.classList.toggle("busy", this.#refresher.busy);
   }
 
   #hide(hidden) {
@@ -160,81 +190,64 @@ export class Panel extends HTMLElement {
     this.dispatchEvent(new CustomEvent("coh-hidden", { bubbles: true }));
   }
 
-  async #load() {
-    this.#stale = false;
-    this.#request?.abort();
-    const request = new AbortController();
-    this.#request = request;
+  async #load(signal) {
     const spec = this.#spec;
     const span = this.#pageRange.span();
-    const step = stepFor(span, this.clientWidth || 600);
-    const points = grid(span, step);
-    this.classList.add("busy");
+    const nowMs = hubClock.now();
     const startedMs = performance.now();
-    try {
-      const answers = await Promise.all(
-        spec.queries.map(({ query }) => this.#api.queryRange(interpolate(query, span, step), points, request.signal)),
-      );
-      if (request !== this.#request) return;
+    const plans = await Promise.all(spec.queries.map(({ query }) => this.#api.plan(query, span, nowMs, signal)));
+    const [{ points }] = plans;
+    this.#asked = plans[0];
+    const answers = await Promise.all(plans.map((one) => this.#answer(one, signal)));
+    return () => {
+      this.#pageRange.report();
+      this.#answeredMs = hubClock.now();
       this.#take(spec, answers, points, span);
-      this.dispatchEvent(
-        new CustomEvent("coh-loaded", {
-          bubbles: true,
-          detail: { elapsedMs: performance.now() - startedMs, step, series: this.#entries.length },
-        }),
-      );
-    } catch (error) {
-      if (isAbort(error) || request !== this.#request) return;
-      this.#failed(error, spec);
-    } finally {
-      if (request === this.#request) this.classList.remove("busy");
-    }
+      const elapsedMs = performance.now() - startedMs;
+      const detail = { elapsedMs, step: points.step, series: this.#entries.length };
+      this.dispatchEvent(new CustomEvent("coh-loaded", { bubbles: true, detail }));
+    };
+  }
+
+  /** The points of one query, and what lies between them where that can be told. */
+  async #answer({ query, points, extremes }, signal) {
+    const between = (text) =>
+      text &&
+      this.#api.queryRange(text, points, signal).catch((error) => {
+        if (isAbort(error)) throw error;
+        return null;
+      });
+    const wantsMean = this.#legend.getAttribute("mode") === "table";
+    const [{ data, warnings }, low, high, mean] = await Promise.all([
+      this.#api.queryRange(query, points, signal),
+      between(extremes?.low),
+      between(extremes?.high),
+      between(wantsMean && extremes?.mean),
+    ]);
+    const missed = extremes !== null && !(low && high);
+    return { data, low: low?.data, high: high?.data, mean: mean?.data, warnings, missed };
   }
 
   #take(spec, answers, points, span) {
-    const tables = answers.map(({ data }) => toTable(data, points));
+    const series = seriesOf(spec.queries, answers, points, spec);
     const warnings = answers.flatMap((answer) => answer.warnings);
-    const series = [];
-    tables.forEach((table, index) => {
-      const query = spec.queries[index];
-      const names = shortNames(
-        table.series.map(({ labels }) => labels),
-        query.name ?? "value",
-      );
-      table.series.forEach(({ labels, values }, at) => {
-        const single = query.name && table.series.length === 1;
-        const name = single ? query.name : query.name ? `${names[at]} ${query.name}` : names[at];
-        if (spec.distinct && series.some((one) => one.name === name)) return;
-        const title = Object.keys(labels).length > 0 ? fullName(labels) : name;
-        series.push({
-          labels,
-          name,
-          title,
-          key: keyOf(`${index} ${title}`),
-          color: query.color,
-          values,
-          drawn: query.negate ? values.map((value) => (value === null ? null : -value)) : values,
-        });
-      });
-    });
+    const each = duration(points.step);
+    const infinite = infinities(series);
+    if (infinite > 0) warnings.push(`${infinite} infinite values are not drawn`);
+    if (answers.some(({ missed }) => missed))
+      warnings.push(`one point each ${each} only: what lies between two points is not seen`);
+    const enveloped = series.some(({ highs }) => highs);
     this.#loadedOnce = true;
-    this.#table = { times: tables[0].times, series, span: [span.fromMs / 1000, span.toMs / 1000] };
-    this.#note.textContent = warnings.length > 0 ? "partial" : (spec.hint ?? "");
+    this.#table = { times: timesOf(points), series, span: [span.fromMs / 1000, span.toMs / 1000] };
+    this.#note.textContent =
+      warnings.length > 0
+        ? warnings[0]
+        : [spec.hint, enveloped && `least to greatest in each ${each}`].filter(Boolean).join(" · ");
     this.#note.title = warnings.join("\n");
     this.#note.classList.toggle("warning", warnings.length > 0);
     this.classList.remove("failed");
     if (series.length === 0) {
-      this.#entries = [];
-      this.#legend.model = { entries: [], unit: "none" };
-      this.#chart.model = {
-        times: this.#table.times,
-        lines: [],
-        columns: [],
-        unit: "none",
-        span: this.#table.span,
-        zone: this.#pageRange.zone,
-        title: spec.title,
-      };
+      this.#empty(this.#table);
       fill(this.#cover, emptyState("No samples in this range", spec.empty ?? ""));
       return;
     }
@@ -247,74 +260,83 @@ export class Panel extends HTMLElement {
     const spec = this.#spec;
     const theme = chartTheme();
     const unit = spec.unit ?? unitOfQuery(spec.queries[0].query, spec.declaredUnit);
+    const styles = seriesStyles.of(series.map(({ identity }) => identity));
     this.#entries = series.map((one, index) => ({
       ...one,
-      color: one.color ? (theme[one.color] ?? one.color) : theme.series[index % theme.series.length],
+      color: one.color ? (theme[one.color] ?? one.color) : theme.series[styles[index].slot],
+      dash: styles[index].dash,
       hidden: this.#hidden.has(one.key),
     }));
-    const shown = this.#entries.filter((entry) => !entry.hidden);
-    const values = this.#entries.map((entry) => entry.values);
-    const mirrored = spec.queries.some(({ negate }) => negate);
-    let columns = this.#entries.map((entry) => entry.drawn);
-    const bands = [];
-    if (spec.stacked) {
-      const stacked = stack(shown.map((entry) => entry.values));
-      let at = 0;
-      columns = this.#entries.map((entry) => (entry.hidden ? entry.values : stacked[at++]));
-      let below = -1;
-      this.#entries.forEach((entry, index) => {
-        if (entry.hidden) return;
-        if (below >= 0) bands.push({ series: [index + 1, below + 1], fill: withAlpha(entry.color, 0.45) });
-        below = index;
-      });
-    }
-    const bottom = spec.stacked ? this.#entries.findIndex((entry) => !entry.hidden) : -1;
-    const lone = this.#entries.length === 1 && !spec.stacked;
+    const visible = this.#entries.filter((entry) => !entry.hidden);
+    const shown = greatest(visible);
+    this.#drawn.textContent = visible.length > shown.length ? `the greatest ${shown.length} of ${visible.length}` : "";
+    this.#lines = shown;
+    const drawings = shown.map(drawnOf);
+    const stacked = spec.stacked && isStackable(shown); // never extremes: those of each do not add up
+    const columns = stacked ? stack(shown.map((entry) => entry.values)) : drawings.map(({ drawn }) => drawn);
+    const lone = this.#entries.length === 1 && !stacked;
     this.#chart.model = {
       times,
       columns,
-      values,
-      mirrored,
-      lines: this.#entries.map((entry, index) => ({
+      values: shown.map((entry) => entry.values),
+      mirrored: spec.queries.some(({ negate }) => negate),
+      lines: shown.map((entry, index) => ({
         name: entry.name,
         color: entry.color,
-        hidden: entry.hidden,
-        width: spec.stacked ? 1 : 1.5,
-        fill: index === bottom ? withAlpha(entry.color, 0.45) : lone ? withAlpha(entry.color, 0.12) : null,
+        dash: entry.dash ?? undefined,
+        width: stacked ? 1 : 1.5,
+        fill: stacked && index === 0 ? withAlpha(entry.color, 0.45) : lone ? withAlpha(entry.color, 0.12) : null,
       })),
-      bands: spec.stacked ? bands : [],
+      bands: stacked
+        ? shown.slice(1).map(({ color }, index) => ({ series: [index + 2, index + 1], fill: withAlpha(color, 0.45) }))
+        : [],
+      bounds: stacked ? [] : drawings,
       unit,
       span,
-      zeroBased: spec.zeroBased || spec.stacked,
+      zeroBased: spec.zeroBased || stacked,
       top: spec.top ?? null,
       zone: this.#pageRange.zone,
       title: spec.title,
     };
     this.#legend.model = { entries: this.#entries, unit };
+    this.#unit = unit;
+  }
+
+  #showTable() {
+    if (!this.#table) return;
+    const { title } = this.#spec;
+    dataTable(this.#table, { title, names: this.names, unit: this.#unit, zone: this.#pageRange.zone });
+  }
+
+  /** Nothing drawn and nothing in the legend; `table`: the answer that was empty. */
+  #empty(table = null) {
+    const { fromMs, toMs } = this.#pageRange.span();
+    this.#table = table;
+    this.#entries = [];
+    this.#lines = [];
+    this.#legend.model = { entries: [], unit: "none" };
+    this.#chart.model = {
+      times: table?.times ?? [],
+      lines: [],
+      columns: [],
+      unit: "none",
+      span: table?.span ?? [fromMs / 1000, toMs / 1000],
+      zone: this.#pageRange.zone,
+      title: this.#spec.title,
+    };
   }
 
   #failed(error, spec) {
+    this.#pageRange.report(error);
     if (this.#loadedOnce && this.#table?.series.length > 0 && error.kind !== "bad_data") {
-      this.#note.textContent = "not refreshed";
+      this.#note.textContent = `not refreshed since ${clockTime(this.#answeredMs, this.#pageRange.zone)}`;
       this.#note.title = error.message;
       this.#note.classList.add("warning");
       return;
     }
     this.classList.add("failed");
-    this.#table = null;
-    this.#entries = [];
-    this.#legend.model = { entries: [], unit: "none" };
-    const span = this.#pageRange.span();
-    this.#chart.model = {
-      times: [],
-      lines: [],
-      columns: [],
-      unit: "none",
-      span: [span.fromMs / 1000, span.toMs / 1000],
-      zone: this.#pageRange.zone,
-      title: spec.title,
-    };
-    const query = spec.queries.length === 1 ? interpolate(spec.queries[0].query, span, 15) : "";
+    this.#empty();
+    const query = spec.queries.length === 1 ? (this.#asked?.query ?? "") : "";
     fill(this.#cover, failedState(error, { query, retry: () => this.reload() }));
   }
 }

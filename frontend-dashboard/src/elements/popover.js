@@ -1,9 +1,20 @@
 /**
- * A small surface that belongs to a button: opens under it, closes on Esc, on a click elsewhere and when focus
- * leaves.
+ * A small surface that belongs to a button: the platform's popover, so that it is above everything, closes on Esc and
+ * on a click elsewhere, and gives the focus back. It is placed inside of the window, whatever its width.
  */
 
 import { el } from "../dom.js";
+
+const EDGE_PX = 8;
+const GAP_PX = 6;
+
+/** Left and top of a surface beside its button, all of it inside of the window where it fits. Pure; CSS pixels. */
+export function placed(button, surface, view, align) {
+  const left = align === "up" ? button.left : button.right - surface.width;
+  const top = align === "up" ? button.top - GAP_PX - surface.height : button.bottom + GAP_PX;
+  const within = (at, size, room) => Math.max(EDGE_PX, Math.min(at, room - size - EDGE_PX));
+  return { left: within(left, surface.width, view.width), top: within(top, surface.height, view.height) };
+}
 
 /**
  * @param {HTMLButtonElement} button
@@ -11,53 +22,32 @@ import { el } from "../dom.js";
  * @returns {HTMLElement} a wrapper that holds both
  */
 export function popover(button, content, { align = "end", label = "" } = {}) {
-  const surface = el("div", { class: `popover popover-${align}`, hidden: true, role: "dialog", "aria-label": label });
+  const surface = el("div", { class: "popover", popover: "auto", role: "dialog", "aria-label": label });
   const wrapper = el("div", { class: "popover-host" }, button, surface);
+  const close = () => surface.hidePopover();
+  const place = () => {
+    const view = { width: document.documentElement.clientWidth, height: innerHeight };
+    const { left, top } = placed(button.getBoundingClientRect(), surface.getBoundingClientRect(), view, align);
+    surface.style.left = `${left}px`;
+    surface.style.top = `${top}px`;
+  };
+  button.popoverTargetElement = surface;
   button.setAttribute("aria-haspopup", "dialog");
-  button.setAttribute("aria-expanded", "false");
-  let open = null;
-  function close(refocus = true) {
-    if (!open) return;
-    open.abort();
-    open = null;
-    surface.hidden = true;
-    button.setAttribute("aria-expanded", "false");
-    if (refocus) button.focus();
-  }
-  button.addEventListener("click", () => {
-    if (open) {
-      close();
+  surface.addEventListener("beforetoggle", ({ newState }) => {
+    if (newState === "open") surface.replaceChildren(content(close));
+  });
+  surface.addEventListener("toggle", ({ newState }) => {
+    button.setAttribute("aria-expanded", String(newState === "open"));
+    if (newState !== "open") {
+      removeEventListener("resize", place);
       return;
     }
-    open = new AbortController();
-    surface.replaceChildren(content(close));
-    surface.hidden = false;
-    button.setAttribute("aria-expanded", "true");
-    const inside = (event) => wrapper.contains(event.target);
-    addEventListener(
-      "pointerdown",
-      (event) => {
-        if (!inside(event)) close(false);
-      },
-      { signal: open.signal, capture: true },
-    );
-    wrapper.addEventListener(
-      "focusout",
-      (event) => {
-        if (event.relatedTarget && !wrapper.contains(event.relatedTarget)) close(false);
-      },
-      { signal: open.signal },
-    );
-    wrapper.addEventListener(
-      "keydown",
-      (event) => {
-        if (event.key !== "Escape") return;
-        event.stopPropagation();
-        close();
-      },
-      { signal: open.signal },
-    );
+    place();
+    addEventListener("resize", place);
     surface.querySelector("[autofocus], input, button, [tabindex]")?.focus();
+  });
+  surface.addEventListener("focusout", ({ relatedTarget }) => {
+    if (relatedTarget && !wrapper.contains(relatedTarget)) close();
   });
   return wrapper;
 }

@@ -1,8 +1,9 @@
 /** `<coh-range-bar>`: which time a page shows, how often it refreshes, and the way back from a zoom. */
 
 import { el, icon } from "../dom.js";
-import { fullTime, shortTime } from "../format/time.js";
-import { REFRESH_CHOICES_S } from "../state/page_range.js";
+import { clockTime, fullTime, shortTime } from "../format/time.js";
+import { hubClock } from "../state/clock.js";
+import { REFRESH_CHOICES_S, liveness } from "../state/page_range.js";
 import { PRESETS, isRelative, parseBound, presetLabel, resolve } from "../state/time_range.js";
 import { popover } from "./popover.js";
 
@@ -90,7 +91,8 @@ export class RangeBar extends HTMLElement {
       ),
     );
     this.#ended = new AbortController();
-    this.#pageRange.addEventListener("paint", () => this.#paint(), { signal: this.#ended.signal });
+    for (const name of ["paint", "answer", "tick"])
+      this.#pageRange.addEventListener(name, () => this.#paint(), { signal: this.#ended.signal });
     this.#paint();
   }
 
@@ -100,14 +102,16 @@ export class RangeBar extends HTMLElement {
 
   #paint() {
     const { range, zone, live, refreshS, canGoBack } = this.#pageRange;
-    const span = resolve(range, Date.now());
+    const nowMs = hubClock.now();
+    const span = resolve(range, nowMs);
     this.#label.textContent =
       presetLabel(range) ??
       (isRelative(range)
         ? `${range.from} to ${range.to}`
         : `${shortTime(span.fromMs, zone)} – ${shortTime(span.toMs, zone)}`);
-    this.#live.textContent = live ? "Live" : "Paused";
-    this.#live.classList.toggle("on", live);
+    const { on, words } = liveness(this.#pageRange, nowMs, (ms) => clockTime(ms, zone));
+    if (this.#live.textContent !== words) this.#live.textContent = words;
+    this.#live.classList.toggle("on", on);
     this.#live.title = live
       ? `Refreshes every ${refreshS} s`
       : refreshS === 0
@@ -141,7 +145,7 @@ export class RangeBar extends HTMLElement {
         on: {
           submit: (event) => {
             event.preventDefault();
-            const nowMs = Date.now();
+            const nowMs = hubClock.now();
             const wanted = { from: normal(from.value, nowMs), to: normal(to.value, nowMs) };
             if (!resolve(wanted, nowMs)) {
               note.textContent =

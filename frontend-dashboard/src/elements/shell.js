@@ -2,6 +2,8 @@
 
 import { el, fill, icon } from "../dom.js";
 import { chooseTheme, themeChoice } from "../state/theme.js";
+import { keysDialog } from "./keys_dialog.js";
+import { parseHash } from "../state/url.js";
 import { popover } from "./popover.js";
 
 const PLACES = [
@@ -11,51 +13,13 @@ const PLACES = [
   ["add", "Add data", "d"],
   ["settings", "Settings", "s"],
 ];
-const KEYS = [
-  [
-    "Go to",
-    [
-      ["g o", "Overview"],
-      ["g e", "Explore"],
-      ["g a", "Analysis"],
-      ["g d", "Add data"],
-      ["g s", "Settings"],
-    ],
-  ],
-  [
-    "Time",
-    [
-      ["drag", "zoom into a range"],
-      ["Backspace", "the range before"],
-      ["+ / -", "zoom in / out"],
-      ["[ / ]", "move back / forward"],
-      ["r", "refresh now"],
-    ],
-  ],
-  [
-    "Charts",
-    [
-      ["← →", "read the points of a focused chart"],
-      ["click", "pin the tooltip; isolate a series in the legend"],
-      ["Ctrl click", "add or remove a series"],
-    ],
-  ],
-  [
-    "Anywhere",
-    [
-      ["/", "search or edit the query"],
-      ["?", "this help"],
-      ["Esc", "close"],
-    ],
-  ],
-];
-
 export class Shell extends HTMLElement {
   #app = null;
   #main = el("main", { class: "view", id: "view", tabIndex: -1 });
   #links = new Map();
   #afterG = 0;
   #help = null;
+  #ended = null;
 
   /** @param {import("../app.js").App} app */
   set app(app) {
@@ -63,6 +27,8 @@ export class Shell extends HTMLElement {
   }
 
   connectedCallback() {
+    this.#ended = new AbortController();
+    addEventListener("hashchange", ({ oldURL }) => this.#left(new URL(oldURL).hash), { signal: this.#ended.signal });
     this.classList.add("shell");
     const { session } = this.#app;
     const nav = el(
@@ -132,13 +98,27 @@ export class Shell extends HTMLElement {
     );
   }
 
-  /** The view named `name` is the one shown. */
+  disconnectedCallback() {
+    this.#ended?.abort();
+  }
+
+  /** A place that was left keeps its query and range in its link. */
+  #left(hash) {
+    const [name] = parseHash(hash).path;
+    if (name !== this.#app.route.path[0]) this.#links.get(name)?.setAttribute("href", hash);
+  }
+
+  /** The view named `name` is the one shown; its link now leads to it afresh, that of any other to where one was. */
   show(view, name) {
     for (const [place, link] of this.#links) {
-      if (place === name) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
+      if (place === name) {
+        link.setAttribute("aria-current", "page");
+        link.setAttribute("href", `#/${name}`);
+      } else link.removeAttribute("aria-current");
     }
+    const inside = this.#main.contains(document.activeElement);
     this.#main.replaceChildren(view);
+    if (inside) this.#main.focus({ preventScroll: true }); // else it would fall to the body
     scrollTo(0, 0);
   }
 
@@ -165,7 +145,7 @@ export class Shell extends HTMLElement {
       this.#afterG = 0;
       const place = PLACES.find(([, , key]) => key === event.key);
       if (place) {
-        this.#app.go(`#/${place[0]}`);
+        this.#app.go(this.#links.get(place[0]).getAttribute("href"));
         return true;
       }
     }
@@ -270,64 +250,7 @@ export class Shell extends HTMLElement {
   }
 
   #showHelp() {
-    if (this.#help?.open) return;
-    this.#help = el(
-      "dialog",
-      {
-        class: "dialog",
-        "aria-label": "Keyboard",
-        on: {
-          close: (event) => event.target.remove(),
-          click: (event) => {
-            if (event.target === this.#help) this.#help.close();
-          },
-        },
-      },
-      el(
-        "div",
-        { class: "dialog-head" },
-        el("h2", {}, "Keyboard"),
-        el(
-          "button",
-          {
-            type: "button",
-            class: "button icon-only plain",
-            "aria-label": "Close",
-            on: { click: () => this.#help.close() },
-          },
-          icon("close"),
-        ),
-      ),
-      el(
-        "div",
-        { class: "help-grid" },
-        KEYS.map(([title, rows]) =>
-          el(
-            "section",
-            {},
-            el("h3", { class: "eyebrow" }, title),
-            el(
-              "dl",
-              {},
-              rows.map(([keys, words]) =>
-                el(
-                  "div",
-                  {},
-                  el(
-                    "dt",
-                    {},
-                    keys.split(" ").map((key) => (key === "/" && keys.includes(" ") ? " / " : el("kbd", {}, key))),
-                  ),
-                  el("dd", {}, words),
-                ),
-              ),
-            ),
-          ),
-        ),
-      ),
-    );
-    document.body.append(this.#help);
-    this.#help.showModal();
+    if (!this.#help?.open) this.#help = keysDialog();
   }
 }
 

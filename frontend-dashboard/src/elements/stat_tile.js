@@ -1,21 +1,24 @@
 /** `<coh-stat-tile>`: one number now, and the line it came along. */
 
-import { isAbort } from "../api/client.js";
-import { summary, toTable } from "../api/matrix.js";
+import { summary, timesOf } from "../api/matrix.js";
 import { el, fill } from "../dom.js";
+import { clockTime, fullTime } from "../format/time.js";
 import { format } from "../format/units.js";
-import { grid, interpolate, stepFor } from "../state/time_range.js";
+import { hubClock } from "../state/clock.js";
+import { Refresher } from "../state/refresher.js";
+import { seriesOf } from "../state/series.js";
+import { tileOf } from "../state/tile.js";
 
 const WIDTH = 120;
 const HEIGHT = 28;
 const SVG = "http://www.w3.org/2000/svg";
 
-/** The drawn line of a sparkline: gaps break it; `[0, top]` fills the height. Pure. */
+/** The drawn line of a sparkline: gaps and infinities break it; `[0, top]` fills the height. Pure. */
 export function sparkPath(values, top, width = WIDTH, height = HEIGHT) {
   let path = "";
   let pen = false;
   values.forEach((value, index) => {
-    if (value === null) {
+    if (!Number.isFinite(value)) {
       pen = false;
       return;
     }
@@ -32,14 +35,18 @@ export class StatTile extends HTMLElement {
   #api = null;
   #pageRange = null;
   #ended = null;
-  #request = null;
+  #answeredMs = null;
+  #refresher = new Refresher(
+    (signal) => this.#load(signal),
+    (error) => this.#failed(error),
+  );
   #value = el("div", { class: "stat-value" }, "–");
   #note = el("div", { class: "stat-note" });
   #line = document.createElementNS(SVG, "path");
 
   /**
    * @param {{spec: {title: string, query: string, unit: string, top?: number, warnAt?: number, badAt?: number,
-   * note?: string}}} parts
+   * worst?: boolean, note?: string}}} parts
    */
   setup({ spec, prometheus, pageRange }) {
     this.#spec = spec;
@@ -66,39 +73,50 @@ export class StatTile extends HTMLElement {
       this.#note,
     );
     this.#ended = new AbortController();
-    for (const name of ["range", "tick"])
-      this.#pageRange.addEventListener(name, () => this.#load(), { signal: this.#ended.signal });
-    this.#load();
+    const { signal } = this.#ended;
+    this.#pageRange.addEventListener("range", () => this.#refresher.restart(), { signal });
+    this.#pageRange.addEventListener("tick", () => this.#refresher.refresh(), { signal });
+    this.#refresher.restart();
   }
 
   disconnectedCallback() {
     this.#ended?.abort();
-    this.#request?.abort();
+    this.#refresher.stop();
   }
 
-  async #load() {
-    this.#request?.abort();
-    const request = new AbortController();
-    this.#request = request;
+  async #load(signal) {
     const span = this.#pageRange.span();
-    const step = stepFor(span, WIDTH * 1.5);
-    const points = grid(span, step);
-    try {
-      const { data } = await this.#api.queryRange(interpolate(this.#spec.query, span, step), points, request.signal);
-      if (request !== this.#request) return;
-      const values = toTable(data, points).series[0]?.values ?? [];
-      const { last, max } = summary(values);
-      const { unit, top, warnAt = Infinity, badAt = Infinity } = this.#spec;
-      fill(this.#value, parts(format(last, unit)));
-      this.#line.setAttribute("d", sparkPath(values, top ?? (max ?? 0) * 1.1));
-      this.dataset.level = last === null ? "none" : last >= badAt ? "bad" : last >= warnAt ? "warn" : "good";
-      this.#note.textContent = last >= badAt || last >= warnAt ? "high" : (this.#spec.note ?? "");
-      this.title = "";
-    } catch (error) {
-      if (isAbort(error) || request !== this.#request) return;
-      this.#note.textContent = "not refreshed";
-      this.title = error.message;
-    }
+    const { query, points, extremes } = await this.#api.plan(this.#spec.query, span, hubClock.now(), signal);
+    const [{ data }, high] = await Promise.all([
+      this.#api.queryRange(query, points, signal),
+      extremes && this.#api.queryRange(extremes.high, points, signal).catch(() => null),
+    ]);
+    return () => {
+      this.#pageRange.report();
+      const { zone } = this.#pageRange;
+      const series = seriesOf([{}], [{ data, low: high?.data, high: high?.data }], points);
+      const table = { times: timesOf(points), series };
+      const { value, values, level, note } = tileOf(table, this.#spec, (seconds) => clockTime(seconds * 1000, zone));
+      const { unit, top } = this.#spec;
+      fill(this.#value, parts(format(value, unit)));
+      this.#line.setAttribute("d", sparkPath(values, top ?? (summary(values.filter(Number.isFinite)).max ?? 0) * 1.1));
+      this.dataset.level = level;
+      this.#note.textContent = note;
+      this.#note.title = note;
+      this.title = `at ${fullTime(points.end * 1000, zone)}`;
+      this.#answeredMs = hubClock.now();
+    };
+  }
+
+  /** What is shown is no longer of now: it loses its colour and gets its age. */
+  #failed(error) {
+    this.#pageRange.report(error);
+    this.dataset.level = "none";
+    this.#note.textContent =
+      this.#answeredMs === null
+        ? "not reachable"
+        : `not refreshed since ${clockTime(this.#answeredMs, this.#pageRange.zone)}`;
+    this.title = error.message;
   }
 }
 

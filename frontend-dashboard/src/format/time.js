@@ -1,4 +1,6 @@
-/** Times as people read them, in the browser's zone or UTC. Pure but for the zone of the machine. */
+/** Times as people read them, in the browser's zone or UTC. Pure but for the zone of the machine and the hub's now. */
+
+import { hubClock } from "../state/clock.js";
 
 const LOCALE = "en-GB";
 const MINUTE_S = 60;
@@ -24,7 +26,7 @@ export function fullTime(ms, zone = "local") {
 }
 
 /** `22 Nov 14:03`, with the year when it is another one. */
-export function shortTime(ms, zone = "local", nowMs = Date.now()) {
+export function shortTime(ms, zone = "local", nowMs = hubClock.now()) {
   const sameYear = new Date(ms).getFullYear() === new Date(nowMs).getFullYear();
   return new Intl.DateTimeFormat(
     LOCALE,
@@ -49,7 +51,7 @@ export function clockTime(ms, zone = "local") {
 }
 
 /** `just now`, `3 minutes ago`, `in 2 days`. */
-export function relativeTime(ms, nowMs = Date.now()) {
+export function relativeTime(ms, nowMs = hubClock.now()) {
   const seconds = Math.round((ms - nowMs) / 1000);
   const size = Math.abs(seconds);
   if (size < 10) return "just now";

@@ -29,12 +29,12 @@ function scaled(value, base, names) {
   return [Math.sign(value) * size, names[step]];
 }
 
-function bytes(value) {
+function bytes(value, digits = 3) {
   const [size, name] = scaled(value, 1024, IEC);
-  return `${significant(size)} ${name}`;
+  return `${significant(size, digits)} ${name}`;
 }
 
-function plain(value) {
+function plain(value, digits = 3) {
   const size = Math.abs(value);
   if (size !== 0 && size < 0.001) {
     let step = 0;
@@ -43,12 +43,12 @@ function plain(value) {
       grown *= 1000;
       step += 1;
     }
-    return Math.abs(grown) < 1 ? value.toExponential(1) : `${significant(grown)}${SMALL[step]}`;
+    return Math.abs(grown) < 1 ? value.toExponential(digits - 2) : `${significant(grown, digits)}${SMALL[step]}`;
   }
-  if (size < 10_000) return significant(value, 4);
-  if (size >= 1e21) return value.toExponential(2);
+  if (size < 10_000) return significant(value, Math.max(digits, 4));
+  if (size >= 1e21) return value.toExponential(digits - 1);
   const [number, name] = scaled(value, 1000, SI);
-  return `${significant(number)}${name}`;
+  return `${significant(number, digits)}${name}`;
 }
 
 /** A length of time: `850 µs`, `1.2 s`, `3 min 20 s`, `4 d 3 h`. */
@@ -79,34 +79,44 @@ export function duration(seconds) {
 }
 
 /**
- * `value` in `unit`, for an axis, a tooltip or a table. Missing values are a dash, infinities keep their sign.
+ * `value` in `unit`, for a tooltip or a table. Missing values are a dash, infinities keep their sign.
  * @param {number|null|undefined} value
  * @param {Unit} unit
+ * @param {number} [digits] significant ones; a length of time of more than three is told in seconds alone
  */
-export function format(value, unit = "none") {
+export function format(value, unit = "none", digits = 3) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "-Inf";
   switch (unit) {
     case "bytes":
-      return bytes(value);
+      return bytes(value, digits);
     case "bytes_per_s":
-      return `${bytes(value)}/s`;
+      return `${bytes(value, digits)}/s`;
     case "bits_per_s":
-      return `${plain(value)}b/s`;
+      return `${plain(value, digits)}b/s`;
     case "seconds":
-      return duration(value);
+      return digits > 3 ? `${significant(value, digits)} s` : duration(value);
     case "ratio":
-      return `${significant(value * 100)} %`;
+      return `${significant(value * 100, digits)} %`;
     case "percent":
-      return `${significant(value)} %`;
+      return `${significant(value, digits)} %`;
     case "per_second":
-      return `${plain(value)}/s`;
+      return `${plain(value, digits)}/s`;
     case "celsius":
-      return `${significant(value)} °C`;
+      return `${significant(value, digits)} °C`;
     case "timestamp":
       return new Date(value * 1000).toISOString().replace(".000Z", "Z");
     default:
-      return plain(value);
+      return plain(value, digits);
+  }
+}
+
+/** Texts of a value axis with as many digits as it takes for no two different ticks to read alike. */
+export function axisTexts(splits, unit) {
+  const different = new Set(splits).size;
+  for (let digits = 3; ; digits += 1) {
+    const texts = splits.map((value) => format(value, unit, digits));
+    if (digits === 15 || new Set(texts).size === different) return texts;
   }
 }
 
@@ -119,8 +129,8 @@ const NAME = /[a-zA-Z_:][a-zA-Z0-9_:]*/g;
  * @returns {Unit}
  */
 export function unitOfMetric(name, declared = "") {
-  const base = name.replace(/_(?:total|sum|bucket|count|created|min|max)$/, "");
-  if (name.endsWith("_count") || name.endsWith("_info")) return "none";
+  const base = name.replace(/_(?:total|sum|created|min|max)$/, "");
+  if (/_(?:count|bucket|info)$/.test(name)) return "none"; // a bucket counts; what it counts has the unit
   const said = declared.toLowerCase();
   if (said === "bytes" || base.endsWith("_bytes")) return "bytes";
   if (base.endsWith("_timestamp_seconds") || (base.endsWith("_time_seconds") && base.includes("start")))

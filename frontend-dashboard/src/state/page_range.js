@@ -2,23 +2,44 @@
  * The range all panels of a page share, its history, and the clock that refreshes them.
  *
  * Events: `range` (it was changed, load anew), `tick` (time went on, refresh), `paint` (only its label or liveness
- * changed).
+ * changed), `answer` (a panel was answered, or was not).
  */
 
-import { absolute, isRelative, pan, resolve, zoom } from "./time_range.js";
+import { hubClock } from "./clock.js";
+import { absolute, isRelative, pan, resolve, zoomed } from "./time_range.js";
 
 export const REFRESH_CHOICES_S = [0, 5, 10, 30, 60, 300];
 
+const OVERDUE_MS = 30_000;
+
+/**
+ * What the page may say about its own freshness: `Live` only after an answer, and only while they go on coming.
+ * @param {{live: boolean, refreshS: number, answeredMs: number|null, failedMs: number|null}} state
+ * @param {(ms: number) => string} clock
+ */
+export function liveness({ live, refreshS, answeredMs, failedMs }, nowMs, clock) {
+  if (!live) return { on: false, words: "Paused" };
+  const failed = failedMs !== null && failedMs > (answeredMs ?? 0);
+  if (answeredMs === null) return { on: false, words: failed ? "Not reachable" : "" };
+  if (failed || nowMs - answeredMs > Math.max(3000 * refreshS, OVERDUE_MS))
+    return { on: false, words: `Not refreshed since ${clock(answeredMs)}` };
+  return { on: true, words: "Live" };
+}
+
 export class PageRange extends EventTarget {
+  #clock;
   #range;
   #back = [];
   #refreshS;
   #zone;
   #timer = null;
   #running = false;
+  #answeredMs = null;
+  #failedMs = null;
 
-  constructor({ range, refreshS = 10, zone = "local" }) {
+  constructor({ range, refreshS = 10, zone = "local", clock = hubClock }) {
     super();
+    this.#clock = clock;
     this.#range = range;
     this.#refreshS = refreshS;
     this.#zone = zone;
@@ -41,8 +62,22 @@ export class PageRange extends EventTarget {
     return this.#refreshS > 0 && isRelative(this.#range) && !document.hidden;
   }
 
+  get answeredMs() {
+    return this.#answeredMs;
+  }
+  get failedMs() {
+    return this.#failedMs;
+  }
+
+  /** A panel was answered; `error`: it was not. A query that was refused was answered all the same. */
+  report(error = null, nowMs = this.#clock.now()) {
+    if (error && (error.status === 0 || error.status >= 502)) this.#failedMs = nowMs;
+    else this.#answeredMs = nowMs;
+    this.dispatchEvent(new Event("answer"));
+  }
+
   /** @returns {{fromMs: number, toMs: number}} */
-  span(nowMs = Date.now()) {
+  span(nowMs = this.#clock.now()) {
     return resolve(this.#range, nowMs) ?? { fromMs: nowMs - 3_600_000, toMs: nowMs };
   }
 
@@ -75,7 +110,7 @@ export class PageRange extends EventTarget {
     this.set(absolute(fromMs, toMs));
   }
   zoomBy(factor) {
-    this.setSpan(zoom(this.span(), factor));
+    this.set(zoomed(this.#range, this.span(), factor, this.#clock.now()));
   }
   panBy(part) {
     this.setSpan(pan(this.span(), part));

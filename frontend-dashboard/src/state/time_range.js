@@ -16,10 +16,6 @@ const UNITS_MS = {
   y: 31_536_000_000,
 };
 const BOUND = /^now(?:([+-])(\d{1,6})([smhdwMy]))?(?:\/([smhdwMy]))?$/;
-const NICE_STEPS_S = [
-  1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400,
-];
-export const STEPS_MAX = 11_000;
 
 export const PRESETS = [
   ["5m", "5 minutes"],
@@ -93,39 +89,35 @@ export function zoom(span, factor) {
   return { fromMs: middle - half, toMs: middle + half };
 }
 
+const ZOOM_MIN_S = 5;
+const ZOOM_MAX_S = 10 * 365 * 86_400;
+
+/** `now-30m`: the largest unit that says it exactly; minutes are near enough for more than a day. */
+function agoOf(seconds) {
+  const bounded = Math.min(Math.max(Math.round(seconds), ZOOM_MIN_S), ZOOM_MAX_S);
+  const whole = bounded > 86_400 ? Math.round(bounded / 60) * 60 : bounded;
+  const [unit, length] =
+    whole % 86_400 === 0 && whole > 86_400
+      ? ["d", 86_400]
+      : ([
+          ["h", 3_600],
+          ["m", 60],
+        ].find(([, size]) => whole % size === 0) ?? ["s", 1]);
+  return `now-${whole / length}${unit}`;
+}
+
+/**
+ * The range seen from further away or nearer. One that ends now goes on ending now: it stays live. A fixed one keeps
+ * its middle, and does not reach further into the future, where there is nothing to see.
+ */
+export function zoomed(range, span, factor, nowMs) {
+  if (range.to === "now") return { from: agoOf(((span.toMs - span.fromMs) / 1000) * factor), to: "now" };
+  const { fromMs, toMs } = zoom(span, factor);
+  return absolute(fromMs, Math.min(toMs, Math.max(span.toMs, nowMs)));
+}
+
 /** The span moved by a part of its length; negative is into the past. */
 export function pan(span, part) {
   const shift = (span.toMs - span.fromMs) * part;
   return { fromMs: span.fromMs + shift, toMs: span.toMs + shift };
-}
-
-/** Seconds between points: a nice number, about one point for two pixels, never more than the API's 11,000 points. */
-export function stepFor(span, widthPx, minStepS = 5) {
-  const seconds = (span.toMs - span.fromMs) / 1000;
-  const wanted = Math.max(seconds / Math.max(widthPx / 2, 50), minStepS, seconds / STEPS_MAX);
-  return NICE_STEPS_S.find((step) => step >= wanted) ?? Math.ceil(wanted / 86_400) * 86_400;
-}
-
-/** The evaluation grid: bounds moved outwards to whole steps, so that points stay where they are as time goes on. */
-export function grid(span, stepS) {
-  const start = Math.floor(span.fromMs / 1000 / stepS) * stepS;
-  const end = Math.max(Math.ceil(span.toMs / 1000 / stepS) * stepS, start + stepS);
-  return { start, end, step: stepS };
-}
-
-/** A PromQL duration of whole seconds. */
-export function promDuration(seconds) {
-  return `${Math.max(1, Math.round(seconds))}s`;
-}
-
-/**
- * The query with Grafana's variables replaced: `$__interval` is the step, `$__rate_interval` at least four scrapes,
- * so that a rate has samples even where one was missed, `$__range` the whole span.
- */
-export function interpolate(query, span, stepS, scrapeS = 15) {
-  const rateS = Math.max(stepS + scrapeS, 4 * scrapeS);
-  return query
-    .replaceAll(/\$__rate_interval|\$\{__rate_interval\}/g, promDuration(rateS))
-    .replaceAll(/\$__interval|\$\{__interval\}/g, promDuration(stepS))
-    .replaceAll(/\$__range|\$\{__range\}/g, promDuration((span.toMs - span.fromMs) / 1000));
 }

@@ -8,7 +8,9 @@ import { snippet } from "../elements/snippet.js";
 import { sparkPath } from "../elements/stat_tile.js";
 import { format, unitOfMetric } from "../format/units.js";
 import { clockTime } from "../format/time.js";
+import { hubClock } from "../state/clock.js";
 import { selector } from "../state/query.js";
+import { grid } from "../state/sampling.js";
 import {
   CURL_METRIC,
   KEY_PLACEHOLDER,
@@ -50,7 +52,7 @@ const AGENTS = [
     "curl",
     "One sample, made in this page for this moment: protobuf and snappy are already inside. " +
       "Copy it again for a new time.",
-    (origin, key) => () => curlSnippet(origin, key, Date.now()),
+    (origin, key) => () => curlSnippet(origin, key, hubClock.now()),
   ],
   [
     "grafana",
@@ -64,7 +66,6 @@ export class AddDataView extends HTMLElement {
   /** @type {import("../app.js").App} */
   app;
   #ended = null;
-  #key = null; // {id, key}
   #agent = "prometheus";
   #keyBox = el("div", { class: "key-box" });
   #tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "Agent" });
@@ -151,8 +152,8 @@ export class AddDataView extends HTMLElement {
     fill(
       this.#paste,
       el("p", { class: "quiet" }, text),
-      snippet(make(location.origin, this.#key?.key ?? KEY_PLACEHOLDER), `${words} configuration`),
-      !this.#key &&
+      snippet(make(location.origin, this.app.agentKey?.key ?? KEY_PLACEHOLDER), `${words} configuration`),
+      !this.app.agentKey &&
         el("p", { class: "field-note" }, `Make a key above and it stands here in place of ${KEY_PLACEHOLDER}`),
     );
   }
@@ -164,11 +165,11 @@ export class AddDataView extends HTMLElement {
   }
 
   #drawKey() {
-    if (this.#key) {
+    if (this.app.agentKey) {
       fill(
         this.#keyBox,
         el("p", { class: "quiet" }, "Shown this once. It is already in the snippet below."),
-        snippet(this.#key.key, "API key"),
+        snippet(this.app.agentKey.key, "API key"),
       );
       return;
     }
@@ -205,7 +206,7 @@ export class AddDataView extends HTMLElement {
   async #makeKey(button, trouble) {
     button.disabled = true;
     try {
-      this.#key = await this.app.client.ubs("POST", "/api/v1/keys", {
+      this.app.agentKey = await this.app.client.ubs("POST", "/api/v1/keys", {
         name: `agent, ${new Date().toISOString().slice(0, 16).replace("T", " ")}`,
         scopes: ["metrics:write", "metrics:read"],
         expires_in_days: null,
@@ -232,11 +233,11 @@ export class AddDataView extends HTMLElement {
       el("p", { class: "quiet" }, "It shows here within seconds of arriving at"),
       url,
     );
-    const openedS = Date.now() / 1000;
+    const openedS = hubClock.now() / 1000;
     let before = null;
     for (;;) {
       try {
-        const nowS = Date.now() / 1000;
+        const nowS = hubClock.now() / 1000;
         const seen = await this.#names(nowS, signal);
         if (before === null) {
           before = seen;
@@ -271,12 +272,12 @@ export class AddDataView extends HTMLElement {
   }
 
   async #newer(metric, sinceS, signal) {
-    const { data } = await this.app.prometheus.query(`max(timestamp(${metric}))`, Date.now() / 1000, signal);
+    const { data } = await this.app.prometheus.query(`max(timestamp(${metric}))`, hubClock.now() / 1000, signal);
     return Number(data.result[0]?.value?.[1] ?? 0) >= Math.floor(sinceS);
   }
 
   async #arrived(metrics, jobs, signal) {
-    const atMs = Date.now();
+    const atMs = hubClock.now();
     const list = el("ul", { class: "arrived" });
     const query =
       jobs.length > 0 && metrics.length === 0 ? selector("", [{ label: "job", op: "=", value: jobs[0] }]) : null;
@@ -320,8 +321,8 @@ export class AddDataView extends HTMLElement {
   }
 
   async #row(name, signal) {
-    const end = Math.ceil(Date.now() / 5000) * 5;
-    const points = { start: end - 300, end, step: 5 };
+    const nowMs = hubClock.now();
+    const points = grid({ fromMs: nowMs - 300_000, toMs: nowMs }, 5, nowMs);
     const { data } = await this.app.prometheus.queryRange(`sum(${selector(name)})`, points, signal);
     const values = toTable(data, points).series[0]?.values ?? [];
     const { last, max } = summary(values);

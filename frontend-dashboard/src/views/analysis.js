@@ -1,22 +1,19 @@
 /** Analysis: start a job, watch it, and see what it found on the chart. */
 
 import { isAbort } from "../api/client.js";
-import { withAlpha } from "../charts/options.js";
-import { chartTheme } from "../charts/theme.js";
 import { el, fill, icon, wait } from "../dom.js";
-import { Chart } from "../elements/chart.js";
 import { viewHead } from "../elements/shell.js";
 import { emptyState, failedState, loadingState } from "../elements/states.js";
-import { duration, format, unitOfQuery } from "../format/units.js";
+import { duration } from "../format/units.js";
 import { relativeTime, shortTime } from "../format/time.js";
-import { anomalyColumns, isDone, progressWords, resultNames, stepChoices } from "../state/jobs.js";
-import { PRESETS, resolve } from "../state/time_range.js";
+import { isDone, progressWords } from "../state/jobs.js";
 import { themeEvents } from "../state/theme.js";
 import { formatHash } from "../state/url.js";
+import { analysisForm } from "./analysis_form.js";
+import { loudest, resultCards } from "./analysis_result.js";
 
 const POLL_MS = 1000;
 const IDLE_POLL_MS = 10_000;
-const EPISODES_CAP = 50;
 
 export class AnalysisView extends HTMLElement {
   /** @type {import("../app.js").App} */
@@ -177,106 +174,15 @@ export class AnalysisView extends HTMLElement {
       return;
     }
     const analysis = this.#analyses.find(({ kind }) => kind === "anomaly");
-    const query = el("textarea", {
-      class: "input mono",
-      name: "query",
-      rows: 2,
-      required: true,
-      spellcheck: false,
-      value: params.q ?? "",
-      placeholder: "sum(rate(cloudopshub_http_requests_total[5m]))",
-      "data-search": "primary",
-    });
-    const asked = { from: params.from ?? "now-24h", to: params.to ?? "now" };
-    const presets = PRESETS.map(([length, words]) => [`now-${length}`, `last ${words}`]);
-    const known = asked.to === "now" && presets.some(([from]) => from === asked.from);
-    const range = el(
-      "select",
-      { class: "select wide", name: "range" },
-      !known && el("option", { value: "" }, "the range from Explore"),
-      presets.map(([from, words]) => el("option", { value: from, selected: known && from === asked.from }, words)),
-    );
-    const step = el("select", { class: "select wide", name: "step" });
-    const span = () =>
-      resolve(range.value ? { from: range.value, to: "now" } : asked, Date.now()) ??
-      resolve({ from: "now-24h", to: "now" }, Date.now());
-    const fillSteps = () => {
-      const { choices, best } = stepChoices(span());
-      fill(
-        step,
-        choices.map((seconds) =>
-          el("option", { value: String(seconds), selected: seconds === best }, duration(seconds)),
-        ),
-      );
-    };
-    range.addEventListener("change", fillSteps);
-    fillSteps();
-    const parameters = analysis.parameters;
-    const trouble = el("p", { class: "form-trouble", role: "alert" });
-    const submit = el("button", { type: "submit", class: "button primary" }, "Start");
     fill(
       this.#form,
-      el(
-        "form",
-        {
-          class: "card stack",
-          on: {
-            submit: async (event) => {
-              event.preventDefault();
-              trouble.textContent = "";
-              submit.disabled = true;
-              const stepMs = Number(step.value) * 1000;
-              const { fromMs, toMs } = span();
-              try {
-                const job = await this.app.client.service("aps", "/api/v1/jobs", {
-                  method: "POST",
-                  json: {
-                    kind: analysis.kind,
-                    query: query.value.trim(),
-                    start_ms: Math.floor(fromMs / stepMs) * stepMs,
-                    end_ms: Math.floor(toMs / stepMs) * stepMs,
-                    step_ms: stepMs,
-                    params: Object.fromEntries(
-                      parameters.map((parameter) => [parameter.name, valueOf(event.target, parameter)]),
-                    ),
-                  },
-                });
-                this.#wake();
-                this.app.go(`#/analysis/${job.id}`);
-              } catch (error) {
-                trouble.textContent = error.message;
-              } finally {
-                submit.disabled = false;
-              }
-            },
-          },
-        },
-        el(
-          "div",
-          { class: "form-head" },
-          el("h2", {}, analysis.title),
-          el("p", { class: "quiet" }, analysis.description),
-        ),
-        el("label", { class: "field" }, el("span", {}, "Query"), query),
-        el(
-          "div",
-          { class: "fields" },
-          el("label", { class: "field" }, el("span", {}, "Range"), range),
-          el("label", { class: "field" }, el("span", {}, "Step"), step),
-          parameters.slice(0, 2).map(parameterField),
-        ),
-        parameters.length > 2 &&
-          el(
-            "details",
-            {},
-            el("summary", {}, "More settings"),
-            el("div", { class: "fields" }, parameters.slice(2).map(parameterField)),
-          ),
-        trouble,
-        el("div", { class: "form-actions" }, submit, el("a", { class: "button plain", href: "#/analysis" }, "Cancel")),
-      ),
+      analysisForm(analysis, params, async (asked) => {
+        const job = await this.app.client.service("aps", "/api/v1/jobs", { method: "POST", json: asked });
+        this.#wake();
+        this.app.go(`#/analysis/${job.id}`);
+      }),
     );
-    query.focus();
+    this.#form.querySelector("textarea").focus();
   }
 
   // -- one job
@@ -396,205 +302,19 @@ export class AnalysisView extends HTMLElement {
   }
 
   #drawResult() {
-    const { job, result, at } = this.#shown;
-    if (result.series.length === 0) {
-      fill(
-        this.#detail,
-        el(
-          "section",
-          { class: "card" },
-          this.#head(job),
-          emptyState("No series", "The query matched nothing in this range."),
-        ),
-      );
-      return;
-    }
-    const names = resultNames(result);
-    const one = result.series[at];
-    const theme = chartTheme();
-    const columns = anomalyColumns(one, job.step_ms);
-    const unit = unitOfQuery(job.query);
-    const chart = new Chart();
-    chart.classList.add("chart-large");
-    chart.model = {
-      times: columns.times,
-      columns: [columns.upper, columns.lower, columns.expected, columns.values, columns.marked],
-      lines: [
-        { name: "expected at most", color: "transparent", width: 0 },
-        { name: "expected at least", color: "transparent", width: 0 },
-        { name: "expected", color: theme.axis, width: 1, dash: [4, 4] },
-        { name: "value", color: theme.series[0], width: 1.5 },
-        { name: "unusual", color: theme.bad, width: 3 },
-      ],
-      bands: [{ series: [1, 2], fill: withAlpha(theme.band, 0.22) }],
-      regions: one.anomalies.map(({ start_ms: from, end_ms: to }) => ({ from: from / 1000, to: to / 1000 })),
-      unit,
-      span: [job.start_ms / 1000, job.end_ms / 1000],
-      title: names[at],
-    };
-    chart.addEventListener("coh-range", ({ detail }) => {
-      const params = { q: job.query, from: Math.round(detail.fromMs), to: Math.round(detail.toMs) };
-      this.app.go(formatHash({ path: ["explore"], params }));
-    });
-    const picker =
-      result.series.length > 1 &&
-      el(
-        "label",
-        { class: "field inline" },
-        el("span", {}, "Series"),
-        el(
-          "select",
-          {
-            class: "select",
-            on: {
-              change: (event) => {
-                this.#shown.at = Number(event.target.value);
-                this.#drawResult();
-              },
-            },
-          },
-          result.series.map((series, index) =>
-            el(
-              "option",
-              { value: String(index), selected: index === at },
-              `${names[index]}${series.anomalies.length > 0 ? ` (${series.anomalies.length})` : ""}`,
-            ),
-          ),
-        ),
-      );
-    const { summary } = result;
+    const { job } = this.#shown;
     fill(
       this.#detail,
-      el(
-        "section",
-        { class: "card" },
-        this.#head(job),
-        el(
-          "div",
-          { class: "result-facts" },
-          fact(summary.anomalies, summary.anomalies === 1 ? "episode" : "episodes"),
-          fact(summary.series, summary.series === 1 ? "series" : "series"),
-          fact(summary.points, "points"),
-          picker,
-        ),
-        chart,
-        el(
-          "div",
-          { class: "chart-key" },
-          keyItem("key-line", "value"),
-          keyItem("key-dash", "expected"),
-          keyItem("key-band", "expected band"),
-          keyItem("key-bad", "unusual"),
-        ),
-      ),
-      el(
-        "section",
-        { class: "card" },
-        el("h2", { class: "section-title" }, "Episodes"),
-        this.#episodes(result, names, unit),
-      ),
+      resultCards(this.#shown, {
+        head: this.#head(job),
+        pick: (index) => {
+          this.#shown.at = index;
+          this.#drawResult();
+        },
+        explore: (params) => this.app.go(formatHash({ path: ["explore"], params })),
+      }),
     );
   }
-
-  #episodes(result, names, unit) {
-    const episodes = result.series
-      .flatMap((series, index) => series.anomalies.map((anomaly) => ({ ...anomaly, index })))
-      .sort((a, b) => b.peak_score - a.peak_score);
-    if (episodes.length === 0) return el("p", { class: "quiet" }, "Nothing unusual in this range.");
-    const many = result.series.length > 1;
-    return el(
-      "div",
-      { class: "table-scroll" },
-      el(
-        "table",
-        { class: "table" },
-        el(
-          "thead",
-          {},
-          el(
-            "tr",
-            {},
-            [many && "Series", "Began", "Lasted", "Peak", "Expected", "Score"]
-              .filter(Boolean)
-              .map((name) =>
-                el("th", { scope: "col", class: ["Peak", "Expected", "Score"].includes(name) ? "number" : "" }, name),
-              ),
-          ),
-        ),
-        el(
-          "tbody",
-          {},
-          episodes.slice(0, EPISODES_CAP).map((episode) =>
-            el(
-              "tr",
-              {},
-              many &&
-                el(
-                  "td",
-                  {},
-                  el(
-                    "button",
-                    {
-                      type: "button",
-                      class: "link",
-                      on: {
-                        click: () => {
-                          this.#shown.at = episode.index;
-                          this.#drawResult();
-                          scrollTo({ top: 0 });
-                        },
-                      },
-                    },
-                    names[episode.index],
-                  ),
-                ),
-              el("td", { class: "nowrap" }, shortTime(episode.start_ms)),
-              el(
-                "td",
-                { class: "nowrap" },
-                duration(Math.max(episode.end_ms - episode.start_ms, 0) / 1000 || this.#shown.job.step_ms / 1000),
-              ),
-              el(
-                "td",
-                { class: "number" },
-                el(
-                  "span",
-                  {
-                    class: "direction",
-                    title: episode.direction === "up" ? "higher than expected" : "lower than expected",
-                  },
-                  episode.direction === "up" ? "▲ " : "▼ ",
-                ),
-                format(episode.peak_value, unit),
-              ),
-              el("td", { class: "number" }, format(episode.expected, unit)),
-              el("td", { class: "number" }, format(episode.peak_score)),
-            ),
-          ),
-        ),
-      ),
-      episodes.length > EPISODES_CAP &&
-        el("p", { class: "quiet" }, `${episodes.length - EPISODES_CAP} weaker ones are not listed.`),
-    );
-  }
-}
-
-function loudest(result) {
-  let best = 0;
-  let peak = -1;
-  result.series.forEach((series, index) => {
-    const score = Math.max(0, ...series.anomalies.map((anomaly) => anomaly.peak_score));
-    if (score > peak) [best, peak] = [index, score];
-  });
-  return best;
-}
-
-function fact(number, words) {
-  return el("span", { class: "fact" }, el("strong", {}, format(number)), ` ${words}`);
-}
-
-function keyItem(name, words) {
-  return el("span", { class: "key-item" }, el("span", { class: `key-mark ${name}` }), words);
 }
 
 function progressBar(job) {
@@ -605,72 +325,4 @@ function progressBar(job) {
     bar.value = done;
   }
   return bar;
-}
-
-/** One input for one parameter, as its kind describes it. */
-function parameterField(parameter) {
-  const name = `param-${parameter.name}`;
-  const words = parameter.name.replaceAll("_", " ");
-  const note = el("span", { class: "field-note" }, parameter.description ?? "");
-  switch (parameter.type) {
-    case "boolean":
-      return el(
-        "label",
-        { class: "field" },
-        el("span", {}, words),
-        el(
-          "span",
-          { class: "check" },
-          el("input", { type: "checkbox", name, checked: parameter.default === true }),
-          parameter.description ?? "",
-        ),
-      );
-    case "choice":
-      return el(
-        "label",
-        { class: "field" },
-        el("span", {}, words),
-        el(
-          "select",
-          { class: "select wide", name },
-          (parameter.choices ?? []).map((choice) =>
-            el("option", { value: choice, selected: choice === parameter.default }, choice),
-          ),
-        ),
-        note,
-      );
-    case "number":
-    case "integer":
-      return el(
-        "label",
-        { class: "field" },
-        el("span", {}, words),
-        el("input", {
-          class: "input",
-          type: "number",
-          name,
-          required: true,
-          value: String(parameter.default),
-          step: parameter.type === "integer" ? "1" : "any",
-          ...(parameter.minimum === undefined
-            ? {}
-            : { min: String(parameter.minimum), max: String(parameter.maximum) }),
-        }),
-        note,
-      );
-    default:
-      return el(
-        "label",
-        { class: "field" },
-        el("span", {}, words),
-        el("input", { class: "input", name, value: String(parameter.default ?? ""), required: true }),
-        note,
-      );
-  }
-}
-
-function valueOf(form, parameter) {
-  const input = form.elements[`param-${parameter.name}`];
-  if (parameter.type === "boolean") return input.checked;
-  return parameter.type === "number" || parameter.type === "integer" ? Number(input.value) : input.value;
 }

@@ -3,16 +3,17 @@
 import { toCsv } from "../api/matrix.js";
 import { listenToCharts } from "../app.js";
 import { copyText, download, el, fill, icon } from "../dom.js";
-import { combobox } from "../elements/combobox.js";
 import { Panel } from "../elements/panel.js";
 import { RangeBar, rangeKey } from "../elements/range_bar.js";
 import { viewHead } from "../elements/shell.js";
 import { emptyState } from "../elements/states.js";
 import { duration } from "../format/units.js";
-import { OPERATORS, buildQuery, kindOf, packFilters, selector, unpackFilters } from "../state/query.js";
-import { grid, interpolate, stepFor } from "../state/time_range.js";
+import { hubClock } from "../state/clock.js";
+import { buildQuery, packFilters, unpackFilters } from "../state/query.js";
+import { plan } from "../state/sampling.js";
 import { packHidden, unpackHidden } from "../state/visibility.js";
 import { formatHash } from "../state/url.js";
+import { builderControls } from "./explore_builder.js";
 
 const STARTERS = [
   ["Samples coming in", "sum by (protocol) (rate(cloudopshub_ingest_samples_total[$__rate_interval]))"],
@@ -49,7 +50,7 @@ export class ExploreView extends HTMLElement {
   #builder = el("div", { class: "builder" });
   #about = el("p", { class: "metric-about" });
   #stage = el("div", { class: "explore-stage" });
-  #facts = el("span", { class: "facts", role: "status" });
+  #facts = el("span", { class: "facts" }); // not a live region: it changes at each refresh
 
   connectedCallback() {
     this.#ended = new AbortController();
@@ -159,111 +160,18 @@ export class ExploreView extends HTMLElement {
     this.#run(buildQuery({ metric, filters: filters.filter(({ label }) => label), by, type: this.#type(metric).type }));
   }
 
-  /** A control's choice may come late (its list was on its way): it counts unless a newer one was made meanwhile. */
   #drawBuilder() {
-    const { metric, filters, by } = this.#choice;
-    const { prometheus } = this.app;
-    const within = () => {
-      const { fromMs, toMs } = this.#range.pageRange.span();
-      return { start: fromMs / 1000, end: toMs / 1000 };
-    };
-    const without = (skipped) =>
-      selector(
-        metric,
-        filters.filter((filter, index) => index !== skipped && filter.label && filter.value !== ""),
-      );
-    const matching = (skipped) => {
-      const text = without(skipped);
-      return text === "{}" ? undefined : text;
-    };
     fill(
       this.#builder,
-      combobox({
-        label: "Metric",
-        placeholder: "Search metrics…",
-        value: metric,
-        className: "combo-metric",
-        primary: true,
-        load: () => prometheus.labelValues("__name__", within()),
-        describe: (name) => this.#type(name).type || (kindOf(name) === "counter" ? "counter" : ""),
-        choose: (name) => {
-          if (this.#choice.metric === metric)
-            this.#choose(name === metric ? {} : { metric: name, by: "", filters: [] });
-        },
+      builderControls({
+        current: () => this.#choice,
+        prometheus: this.app.prometheus,
+        span: () => this.#range.pageRange.span(),
+        typeOf: (name) => this.#type(name).type,
+        choose: (changes) => this.#choose(changes),
+        addFilter: () => this.#addFilter(),
+        setFilter: (index, change) => this.#setFilter(index, change),
       }),
-      filters.map((filter, index) =>
-        el(
-          "div",
-          { class: "filter-chip" },
-          combobox({
-            label: "Label",
-            placeholder: "label",
-            value: filter.label,
-            free: true,
-            className: "combo-label",
-            load: async () =>
-              (await prometheus.labels({ match: matching(index), ...within() })).filter((name) => name !== "__name__"),
-            choose: (label) => this.#setFilter(index, { label, value: "" }),
-          }),
-          el(
-            "select",
-            {
-              class: "select op",
-              "aria-label": "Operator",
-              on: { change: (event) => this.#setFilter(index, { op: event.target.value }) },
-            },
-            OPERATORS.map((op) => el("option", { value: op, selected: op === filter.op }, op)),
-          ),
-          combobox({
-            label: "Value",
-            placeholder: "value",
-            value: filter.value,
-            free: true,
-            className: "combo-value",
-            load: () =>
-              filter.label
-                ? prometheus.labelValues(filter.label, { match: matching(index), ...within() })
-                : Promise.resolve([]),
-            choose: (value) => this.#setFilter(index, { value }),
-          }),
-          el(
-            "button",
-            {
-              type: "button",
-              class: "button icon-only plain",
-              "aria-label": "Remove the filter",
-              on: { click: () => this.#choose({ filters: filters.filter((_, at) => at !== index) }) },
-            },
-            icon("close"),
-          ),
-        ),
-      ),
-      (metric || filters.length > 0) &&
-        el(
-          "button",
-          { type: "button", class: "button plain", on: { click: () => this.#addFilter() } },
-          icon("add"),
-          "Filter",
-        ),
-      metric &&
-        el(
-          "div",
-          { class: "by" },
-          el("span", {}, "by"),
-          combobox({
-            label: "Break down by",
-            placeholder: "nothing",
-            value: by,
-            className: "combo-label",
-            load: async () =>
-              (await prometheus.labels({ match: matching(-1), ...within() })).filter(
-                (name) => name !== "__name__" && name !== "le",
-              ),
-            choose: (label) => {
-              if (this.#choice.metric === metric && this.#choice.by === by) this.#choose({ by: label });
-            },
-          }),
-        ),
     );
     this.#drawAbout();
   }
@@ -386,23 +294,25 @@ export class ExploreView extends HTMLElement {
     fill(this.#stage, this.#panel);
   }
 
+  /** What the chart shows, as das was asked for it; before its first answer, as it would be. */
+  #asked() {
+    return this.#panel.asked ?? plan(this.#query, this.#range.pageRange.span(), hubClock.now());
+  }
+
   #analyse() {
-    const { fromMs, toMs } = this.#range.pageRange.span();
-    const query = interpolate(this.#query, { fromMs, toMs }, stepFor({ fromMs, toMs }, 600));
+    const { query } = this.#asked();
     const { from, to } = this.#range.pageRange.range;
     this.app.go(formatHash({ path: ["analysis"], params: { q: query, from, to, new: "1" } }));
   }
 
   #curl() {
-    const span = this.#range.pageRange.span();
-    const step = stepFor(span, 600);
-    const { start, end } = grid(span, step);
+    const { query, points } = this.#asked();
     const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
     return [
       `curl -sS ${location.origin}/api/data-api-service/api/v1/query_range`,
       '  -H "Authorization: Bearer $CLOUDOPSHUB_KEY"',
-      `  --data-urlencode ${shell(`query=${interpolate(this.#query, span, step)}`)}`,
-      `  -d start=${start} -d end=${end} -d step=${step}`,
+      `  --data-urlencode ${shell(`query=${query}`)}`,
+      `  -d start=${points.start} -d end=${points.end} -d step=${points.step}`,
     ].join(" \\\n");
   }
 }

@@ -321,7 +321,8 @@ def test_a_failed_refresh_keeps_what_was_there(open_page: Open, state: backend.S
     expect(page.locator("coh-legend tbody tr")).to_have_count(6)
     state.down.add("das")
     page.keyboard.press("r")
-    expect(page.locator(".panel-note")).to_have_text("not refreshed")
+    expect(page.locator(".panel-note")).to_contain_text("not refreshed since")
+    expect(page.locator(".live")).to_contain_text("Not refreshed since")
     expect(page.locator("coh-legend tbody tr")).to_have_count(6)
 
 
@@ -387,6 +388,22 @@ def test_arrow_keys_read_the_points(open_page: Open) -> None:
     expect(chart.locator("[aria-live]")).to_contain_text(
         re.compile(r"\d\d:\d\d:\d\d: node_load1 [\d.]+")
     )
+
+
+@pytest.mark.parametrize("width", [360, 640, 1440])
+def test_the_time_picker_is_inside_of_the_window(open_page: Open, width: int) -> None:
+    """At every width the whole picker can be reached; Esc closes it and gives the focus back."""
+    page = open_page("#/explore?q=up", width=width)
+    page.locator("coh-range-bar .popover-host > button").click()
+    page.get_by_label("From").wait_for()
+    box = page.locator("coh-range-bar .popover").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    assert box["y"] >= 0
+    page.keyboard.press("Escape")
+    expect(page.locator("coh-range-bar .popover")).to_be_hidden()
+    until(page, "document.activeElement.matches('coh-range-bar .popover-host > button')")
 
 
 def test_a_range_is_typed(open_page: Open) -> None:
@@ -491,6 +508,17 @@ def test_no_samples_is_said(open_page: Open) -> None:
     """An empty answer is no error and no empty frame."""
     page = open_page("#/explore?q=nothing_here")
     expect(page.get_by_text("No samples in this range")).to_be_visible()
+
+
+def test_no_answer_stands_under_another_query(open_page: Open, state: backend.State) -> None:
+    """Once another query is run, the figures of the one before are gone, also while it is slow."""
+    state.query_delay_s["node_load1"] = 3
+    page = open_page("#/explore?q=up")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    page.locator(".query-box").fill("node_load1")
+    page.get_by_role("button", name="Run", exact=True).click()
+    assert page.locator("coh-legend tbody tr:visible").count() == 0
+    expect(page.locator("coh-legend tbody tr")).to_have_count(1)
 
 
 def test_a_late_answer_never_overwrites_a_newer_one(open_page: Open, state: backend.State) -> None:
@@ -717,6 +745,51 @@ def test_a_viewer_is_offered_nothing_that_would_be_refused(
 
 
 # -- the frame
+
+
+def test_a_place_that_was_left_is_found_as_it_was(open_page: Open) -> None:
+    """Query and range survive a look at another view; the link of the view itself starts afresh."""
+    page = open_page("#/explore?q=up&from=now-6h")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    page.locator(".nav-link", has_text="Overview").click()
+    page.locator("coh-stat-tile").first.wait_for()
+    page.locator(".nav-link", has_text="Explore").click()
+    expect(page.locator(".query-box")).to_have_value("up")
+    until(page, "location.hash.includes('from=now-6h')")
+    page.locator(".nav-link", has_text="Explore").click()
+    expect(page.locator(".query-box")).to_have_value("")
+
+
+def test_signing_out_is_noticed_in_other_tabs(open_page: Open, state: backend.State) -> None:
+    """The tabs of a browser share one session, and its end."""
+    page = open_page("#/overview")
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.locator("coh-stat-tile").first.wait_for()
+    page.locator(".account").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(other.get_by_label("Password")).to_be_visible()
+    assert not state.signed_in
+
+
+def test_single_letters_can_be_turned_off(open_page: Open) -> None:
+    """Then a spoken word changes nothing; the list of keys is still a click away (WCAG 2.1.4)."""
+    page = open_page("#/overview")
+    page.get_by_role("button", name="Keyboard").click()
+    page.get_by_label("Single letters act").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("e")
+    page.keyboard.press("-")
+    assert page.evaluate("location.hash") == "#/overview"
+
+
+def test_every_chart_has_a_table(open_page: Open) -> None:
+    """The same values, newest first, in a dialog."""
+    page = open_page("#/explore?q=node_load1")
+    expect(page.locator("coh-legend tbody tr")).to_have_count(1)
+    page.get_by_role("button", name="Result as a table").click()
+    assert page.locator("dialog tbody tr").count() > 50
 
 
 def test_the_keyboard_goes_everywhere(open_page: Open) -> None:

@@ -1,7 +1,6 @@
 import { parseValue, stack, summary, toCsv, toTable, toVector } from "../../src/api/matrix.js";
 import { firstSampleBase64, snappyLiterals } from "../../src/api/remote_write.js";
 import { lonePoints, timeTicks, valueRange, withAlpha } from "../../src/charts/options.js";
-import { healthRows } from "../../src/elements/health_strip.js";
 import { sparkPath } from "../../src/elements/stat_tile.js";
 import { anomalyColumns, progressWords, stepChoices } from "../../src/state/jobs.js";
 import { curlSnippet, prometheusSnippet, telegrafSnippet } from "../../src/state/snippets.js";
@@ -60,6 +59,11 @@ test("A summary counts only what is there.", () => {
   equal(summary([null]), { last: null, min: null, max: null, mean: null, count: 0 });
 });
 
+test("Least, greatest and mean are those of all samples where a point stands for many.", () => {
+  const { last, min, max, mean } = summary([1, 1, null], { lows: [0, 1, 1], highs: [1, 100, 1], means: [1, 7, 1] });
+  equal([last, min, max, mean], [1, 0, 100, 3]);
+});
+
 test("Stacked columns add up, a hole in one adds nothing, a hole in all stays.", () => {
   equal(
     stack([
@@ -79,6 +83,20 @@ test("CSV quotes what must be quoted and leaves gaps empty.", () => {
     toCsv({ times: [0, 60], series: [{ values: [1, null] }] }, ['a,"b"']),
     'time,"a,""b"""\r\n1970-01-01T00:00:00.000Z,1\r\n1970-01-01T00:01:00.000Z,\r\n',
   );
+});
+
+test("CSV has the least and the greatest where a point stands for many samples.", () => {
+  equal(
+    toCsv({ times: [0], series: [{ values: [1], lows: [0], highs: [9] }] }, ["a"]),
+    "time,a,a min,a max\r\n1970-01-01T00:00:00.000Z,1,0,9\r\n",
+  );
+});
+
+test("Rounding of floats does not fill the axis.", () => {
+  equal(valueRange(0.3, 0.1 + 0.2), valueRange(0.3, 0.3));
+  equal(valueRange(-1e-17, 2e-17), valueRange(0, 0));
+  const [low, high] = valueRange(1000, 1000.001);
+  ok(high - low < 0.01);
 });
 
 test("The value axis begins at zero unless the values are far from it.", () => {
@@ -107,25 +125,7 @@ test("Axis texts tell the day where it changes and seconds only when ticks are t
 
 test("A sparkline breaks at gaps and stays inside of its box.", () => {
   equal(sparkPath([0, null, 2], 1, 100, 28), "M0.0 26.5M100.0 1.5");
-});
-
-test("Health rows put the hub's own services first and tell what share of the time was up.", () => {
-  const rows = healthRows({
-    times: [0, 60],
-    series: [
-      { labels: { job: "zzz" }, values: [1, 1] },
-      { labels: { job: "data-ingest-service" }, values: [1, 0] },
-      { labels: { job: "data-api-service" }, values: [null, null] },
-    ],
-  });
-  equal(
-    rows.map(({ job, now, uptime }) => [job, now, uptime]),
-    [
-      ["data-api-service", "none", null],
-      ["data-ingest-service", "down", 0.5],
-      ["zzz", "up", 1],
-    ],
-  );
+  equal(sparkPath([0, Infinity, 2], 1, 100, 28), "M0.0 26.5M100.0 1.5");
 });
 
 test("An analysis keeps its gaps and marks values inside of episodes only.", () => {

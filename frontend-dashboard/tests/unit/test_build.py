@@ -70,6 +70,19 @@ def test_text_that_looks_like_an_import_is_left_alone() -> None:
     assert out[built_name(out, "main")].decode() == text
 
 
+def test_doc_comments_are_not_served() -> None:
+    """What explains code to its reader is no part of the page; what stands within a line is."""
+    kept = 'const s = "/** no comment */";\n// short\n'
+    text = f"/** One\n * * two / three.\n */\n{kept}  /** four */\n"
+    out = build.build(files(main=text))
+    assert out[built_name(out, "main")].decode() == kept
+
+
+def test_the_real_page_is_light(dist: Path) -> None:
+    """At most 120 kB gzipped in all."""
+    assert sum(path.stat().st_size for path in dist.rglob("*.gz")) <= 120 * 1024
+
+
 def test_modules_in_a_circle_are_refused() -> None:
     """Two modules that import one another have no hash; the circle is named."""
     with pytest.raises(build.BuildError, match=r"main.js → a.js → main.js"):

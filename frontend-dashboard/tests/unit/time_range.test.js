@@ -1,16 +1,13 @@
 import {
-  STEPS_MAX,
   absolute,
   floorTo,
-  grid,
-  interpolate,
   isRelative,
   pan,
   parseBound,
   presetLabel,
   resolve,
-  stepFor,
   zoom,
+  zoomed,
 } from "../../src/state/time_range.js";
 import { relativeTime } from "../../src/format/time.js";
 import { equal, ok, test } from "./harness.js";
@@ -59,33 +56,6 @@ test("Zooming keeps the middle, panning keeps the length.", () => {
   ok(tiny.toMs - tiny.fromMs >= 1000);
 });
 
-test("A step is a nice number and never asks for more points than the API gives.", () => {
-  equal(stepFor({ fromMs: 0, toMs: HOUR }, 1200), 10);
-  equal(stepFor({ fromMs: 0, toMs: 900_000 }, 1200), 5);
-  for (const days of [1, 7, 90, 3650]) {
-    const span = { fromMs: 0, toMs: days * 24 * HOUR };
-    ok((span.toMs - span.fromMs) / 1000 / stepFor(span, 100_000) <= STEPS_MAX, `${days} days`);
-  }
-});
-
-test("Points of the grid stay where they are as time goes on.", () => {
-  const one = grid({ fromMs: 1_000_400, toMs: 1_900_400 }, 15);
-  const later = grid({ fromMs: 1_003_400, toMs: 1_903_400 }, 15);
-  equal(one.start % 15, 0);
-  equal((later.start - one.start) % 15, 0);
-  ok(one.start * 1000 <= 1_000_400 && one.end * 1000 >= 1_900_400);
-});
-
-test("Rate windows cover at least four scrapes, steps and ranges are put in by name.", () => {
-  const span = { fromMs: 0, toMs: HOUR };
-  equal(interpolate("rate(x[$__rate_interval])", span, 5), "rate(x[60s])");
-  equal(interpolate("rate(x[${__rate_interval}])", span, 300), "rate(x[315s])");
-  equal(
-    interpolate("max_over_time(x[$__range]) + avg_over_time(x[$__interval])", span, 10),
-    "max_over_time(x[3600s]) + avg_over_time(x[10s])",
-  );
-});
-
 test("Weeks begin on Monday.", () => {
   equal(floorTo(Date.UTC(2026, 10, 16), "w"), Date.UTC(2026, 10, 16));
   equal(floorTo(Date.UTC(2026, 10, 15, 23), "w"), Date.UTC(2026, 10, 9));
@@ -96,4 +66,20 @@ test("Times near are told in words.", () => {
     [0, -5, -90, -7200, 86_400 * 2].map((seconds) => relativeTime(NOW + seconds * 1000, NOW)),
     ["just now", "just now", "1 minute ago", "2 hours ago", "in 2 days"],
   );
+});
+
+test("A live range that is zoomed stays live; no zoom reaches into the future.", () => {
+  const at = (range) => resolve(range, NOW);
+  const live = (from) => ({ from, to: "now" });
+  const out = (range, factor = 2) => zoomed(range, at(range), factor, NOW);
+  equal(out(live("now-15m")), live("now-30m"));
+  equal(out(live("now-1h"), 0.5), live("now-30m"));
+  equal(out(live("now-12h")), live("now-24h"));
+  equal(out(live("now-24h")), live("now-2d"));
+  equal(out(live("now-5s"), 0.5), live("now-5s"));
+  let wide = live("now-90d");
+  for (let times = 0; times < 6; times += 1) wide = out(wide);
+  ok(at(wide) !== null, wide.from);
+  const fixed = out(absolute(NOW - 2 * HOUR, NOW - HOUR / 4));
+  ok(Number(fixed.to) <= NOW, fixed.to);
 });

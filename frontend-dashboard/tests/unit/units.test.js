@@ -1,4 +1,12 @@
-import { binarySplits, duration, format, significant, unitOfMetric, unitOfQuery } from "../../src/format/units.js";
+import {
+  axisTexts,
+  binarySplits,
+  duration,
+  format,
+  significant,
+  unitOfMetric,
+  unitOfQuery,
+} from "../../src/format/units.js";
 import { equal, test } from "./harness.js";
 
 test("Bytes are told in powers of 1024, with three digits and without trailing zeros.", () => {
@@ -87,4 +95,28 @@ test("A quantile has the unit of its histogram.", () => {
 test("Ticks of a byte axis are powers of two apart.", () => {
   equal(binarySplits(0, 2 ** 30, 4), [0, 2 ** 28, 2 ** 29, 3 * 2 ** 28, 2 ** 30]);
   equal(binarySplits(5, 5, 4), [5]);
+});
+
+test("Labels of an axis never repeat, however near its ticks are.", () => {
+  for (const unit of ["none", "bytes", "bytes_per_s", "ratio", "percent", "per_second", "celsius", "seconds"])
+    for (const [from, step] of [
+      [0, 1],
+      [1000, 0.01],
+      [123_456_789, 1],
+      [0.1, 1e-7],
+      [3600, 0.5],
+      [2 ** 40, 1024],
+    ]) {
+      const splits = Array.from({ length: 6 }, (_, index) => from + index * step);
+      const texts = axisTexts(splits, unit);
+      equal(new Set(texts).size, 6, `${unit} ${from} ${step}: ${texts}`);
+    }
+  equal(axisTexts([0, 60, 120], "seconds"), ["0 s", "1 min", "2 min"]);
+  equal(axisTexts([5, 5], "none"), ["5", "5"]);
+});
+
+test("Counts of a histogram's buckets are not seconds, and their rate is events a second.", () => {
+  equal(unitOfMetric("http_request_duration_seconds_bucket"), "none");
+  equal(unitOfQuery("sum by (le) (rate(http_request_duration_seconds_bucket[5m]))"), "per_second");
+  equal(unitOfQuery("http_response_size_bytes_bucket"), "none");
 });

@@ -1,0 +1,110 @@
+/** The keys of the page, and the switch that turns single letters off. */
+
+import { el, icon } from "../dom.js";
+import { lettersAct, setLettersAct } from "../state/shortcuts.js";
+
+const KEYS = [
+  [
+    "Go to",
+    [
+      ["g o", "Overview"],
+      ["g e", "Explore"],
+      ["g a", "Analysis"],
+      ["g d", "Add data"],
+      ["g s", "Settings"],
+    ],
+  ],
+  [
+    "Time",
+    [
+      ["drag", "zoom into a range"],
+      ["Backspace", "the range before"],
+      ["+ / -", "zoom in / out"],
+      ["[ / ]", "move back / forward"],
+      ["r", "refresh now"],
+    ],
+  ],
+  [
+    "Charts",
+    [
+      ["← →", "read the points of a focused chart"],
+      ["click", "pin the tooltip; isolate a series in the legend"],
+      ["Ctrl click", "add or remove a series"],
+    ],
+  ],
+  [
+    "Anywhere",
+    [
+      ["/", "search or edit the query"],
+      ["?", "this help"],
+      ["Esc", "close"],
+    ],
+  ],
+];
+
+/** Opens the list of keys; gone when it is closed. */
+export function keysDialog() {
+  const dialog = el(
+    "dialog",
+    {
+      class: "dialog",
+      "aria-label": "Keyboard",
+      on: {
+        close: () => dialog.remove(),
+        click: (event) => {
+          if (event.target === dialog) dialog.close();
+        },
+      },
+    },
+    el(
+      "div",
+      { class: "dialog-head" },
+      el("h2", {}, "Keyboard"),
+      el(
+        "button",
+        { type: "button", class: "button icon-only plain", "aria-label": "Close", on: { click: () => dialog.close() } },
+        icon("close"),
+      ),
+    ),
+    el(
+      "div",
+      { class: "help-grid" },
+      KEYS.map(([title, rows]) =>
+        el(
+          "section",
+          {},
+          el("h3", { class: "eyebrow" }, title),
+          el(
+            "dl",
+            {},
+            rows.map(([keys, words]) =>
+              el(
+                "div",
+                {},
+                el(
+                  "dt",
+                  {},
+                  keys.split(" ").map((key) => (key === "/" && keys.includes(" ") ? " / " : el("kbd", {}, key))),
+                ),
+                el("dd", {}, words),
+              ),
+            ),
+          ),
+        ),
+      ),
+    ),
+    el(
+      "label",
+      { class: "check" },
+      el("input", {
+        type: "checkbox",
+        checked: lettersAct(),
+        on: { change: (event) => setLettersAct(event.target.checked) },
+      }),
+      "Single letters act",
+    ),
+  );
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
