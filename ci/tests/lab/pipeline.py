@@ -2,7 +2,7 @@
 
     checkout ──▶ developer's clone ──push──▶ cloudopshub.git ──▶ the agent's workspace
                                              (HTTP, password)        │ the Jenkinsfile
-                 ECR-shaped door  ◀── images, release record ────────┤ in the harness
+                 ECR-shaped door  ◀── images ────────────────────────┤ in the harness
                  manifests.git    ◀── one signed commit ─────────────┘
 
 docs/jenkins.md says what a real Jenkins has and this has not.
