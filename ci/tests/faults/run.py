@@ -10,7 +10,7 @@ from ci.tests.faults.faults import FAULTS, kill
 from ci.tests.faults.hub import Hub, wait_until
 from ci.tests.faults.ledger import Key, Ledger, Request, Verdict, compare
 
-COLUMNS = ("times", "acknowledged", "lost", "doubled", "wrong", "foreign", "back after")
+COLUMNS = ("times", "acknowledged", "lost", "doubled", "wrong", "foreign", "pause")
 
 
 @dataclass(frozen=True)
