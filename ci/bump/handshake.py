@@ -248,5 +248,5 @@ def _headline(entry: Entry) -> str:
     if entry.kind == "release":
         return f"{what} follows again in {entry.environment}"
     tags = ", ".join(sorted({change.image.tag for change in entry.delivered}))
-    held = ", held" if entry.holds else ""
-    return f"{what} → {entry.environment} {tags}{held}"
+    hold = ", held" if entry.holds else ""
+    return f"{what} → {entry.environment} {tags}{hold}"

@@ -257,8 +257,8 @@ def _start_process(
         return await net.not_ready(f"{run.urls[service.code]}{service.ready}")
 
     folder, log = run.catalogue.root / service.folder, run.settings.data_dir / f"logs/{name}.log"
-    asked = not_ready if name == service.code else None
-    run.supervisor.start(Child(name, argv, folder, env, log, asked))
+    probe = not_ready if name == service.code else None
+    run.supervisor.start(Child(name, argv, folder, env, log, probe))
 
 
 async def _compile(run: Run, service: Service) -> None:

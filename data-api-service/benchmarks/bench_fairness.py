@@ -161,11 +161,11 @@ async def ask_for(base_url: str, calls: Iterator[Call], seconds: float) -> list[
     async with httpx.AsyncClient(
         base_url=base_url, headers={"X-API-Key": VICTIM_KEY}, timeout=TIMEOUT_S, limits=limits
     ) as client:
-        asked = []
+        requests = []
         for _ in range(int(seconds / PACE_S) // len(KINDS) * len(KINDS)):
-            asked.append(asyncio.create_task(one(client, *next(calls))))
+            requests.append(asyncio.create_task(one(client, *next(calls))))
             await asyncio.sleep(PACE_S)
-        return await asyncio.gather(*asked)
+        return await asyncio.gather(*requests)
 
 
 def p95(taken: list[float]) -> float:

@@ -56,13 +56,13 @@ class Ubs(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         length = int(self.headers.get("content-length") or 0)
-        asked = self.rfile.read(length)
+        body = self.rfile.read(length)
         body: dict[str, Any] = {"status": "ok", "seq": 0, "revocations": []}
         if self.path == "/internal/introspect":
             body = {
                 "active": True,
                 "key_id": str(uuid.uuid4()),
-                "tenant": str(TENANTS[json.loads(asked)["key"]]),
+                "tenant": str(TENANTS[json.loads(body)["key"]]),
                 "scopes": ["metrics:read"],
                 "expires_at": None,
                 "ttl_s": 3600,
@@ -198,9 +198,9 @@ async def freshness(client: httpx.Client, database_url: str, repeat: int) -> Non
         now_ms = int(time.time() * 1000)
         await ingest.write(TENANT, {"__name__": "fresh", "n": str(n)}, [(now_ms, float(n))])
         started = time.perf_counter()
-        found = await asyncio.to_thread(ask, client, "query", {"query": f'fresh{{n="{n}"}}'})
+        answer = await asyncio.to_thread(ask, client, "query", {"query": f'fresh{{n="{n}"}}'})
         taken.append((time.perf_counter() - started) * 1000)
-        assert len(found.json()["data"]["result"]) == 1, "a committed sample was not seen"
+        assert len(answer.json()["data"]["result"]) == 1, "a committed sample was not seen"
     await connection.close()
     taken.sort()
     print(

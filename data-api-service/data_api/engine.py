@@ -239,8 +239,8 @@ class Engine:
         """What `render` makes of the names or series that `find` reads from the store."""
 
         async def work(limits: QueryLimits) -> T:
-            found = await find(await selectors.parsed(limits), limits)
-            return await limits.run(partial(render, found, limits))
+            names = await find(await selectors.parsed(limits), limits)
+            return await limits.run(partial(render, names, limits))
 
         return self.reading(tenant, plan, work)
 

@@ -13,8 +13,8 @@ def test_nothing_acknowledged_is_lost_doubled_or_wrong(platform):
     """Through faults of every kind, each acknowledged sample is there once, with its value."""
     hub = Hub(platform.data_dir)
     events, ledger, verdict = fault_run.run(hub, SHORT, 0, 1, Screen(stream=io.StringIO()))
-    told = fault_run.table(events, ledger.acknowledged, verdict)
+    report = fault_run.table(events, ledger.acknowledged, verdict)
     assert {event.fault for event in events} == set(SHORT)
-    assert len(ledger.acknowledged) > len(SHORT), told
-    assert not verdict, told
+    assert len(ledger.acknowledged) > len(SHORT), report
+    assert not verdict, report
     assert not ledger.refused

@@ -32,7 +32,7 @@ def faults(context: Context, minutes: float, only: Sequence[str], seed: int | No
         return Outcome("planned", f"{minutes:g} minutes of: {', '.join(chosen)}")
     context.screen.line(f"{len(chosen)} faults for {minutes:g} minutes, seed {seed}")
     events, ledger, verdict = run(hub, chosen, minutes * 60, seed, context.screen)
-    told = table(events, ledger.acknowledged, verdict)
+    report = table(events, ledger.acknowledged, verdict)
     if verdict:
-        raise Defect(f"the store and the ledger differ (seed {seed}):\n{told}", status="differs")
-    return Outcome("held", told, {"seed": seed, "refused": dict(ledger.refused)})
+        raise Defect(f"the store and the ledger differ (seed {seed}):\n{report}", status="differs")
+    return Outcome("held", report, {"seed": seed, "refused": dict(ledger.refused)})

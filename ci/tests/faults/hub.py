@@ -37,10 +37,10 @@ class Hub:
     @property
     def state(self) -> dict[str, Any]:
         """What the run tells of itself now; `OutsideFault` when nothing runs there."""
-        told = state.read(self.data_dir / "state.json")
-        if told is None or state.launcher(self.data_dir) is None:
+        content = state.read(self.data_dir / "state.json")
+        if not content or state.launcher(self.data_dir) is None:
             raise OutsideFault(f"nothing runs in {self.data_dir}; `make run` starts it")
-        return told
+        return content
 
     def address(self, service: str, path: str) -> str:
         """The public address of `path` of a service."""
@@ -66,13 +66,13 @@ class Hub:
 
     def is_ready(self) -> bool:
         """Every process runs and every service answers that it is ready."""
-        told = self.state
-        if not all(process["pid"] for process in told["processes"].values()):
+        content = self.state
+        if not all(process["pid"] for process in content["processes"].values()):
             return False
         with contextlib.suppress(httpx.HTTPError):
             return all(
                 httpx.get(f"{url}/ready", timeout=ANSWER_TIMEOUT_S).status_code == httpx.codes.OK
-                for code, url in told["urls"].items()
+                for code, url in content["urls"].items()
                 if code in {"das", "dis", "aps", "ubs", "ui"}
             )
         return False

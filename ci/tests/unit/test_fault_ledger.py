@@ -21,8 +21,8 @@ def test_the_ledger_sees_each_kind_of_fault(stored, kind):
     """What is lost, doubled, wrong or foreign is told, each under its own name and no other."""
     sent = {("0", "0", 5): 1.0}
     verdict = compare(sent, [Request(sent, 0.0, 1.0)], stored)
-    told = {name for name in ("lost", "doubled", "wrong", "foreign") if getattr(verdict, name)}
-    assert told == {kind}
+    kinds = {name for name in ("lost", "doubled", "wrong", "foreign") if getattr(verdict, name)}
+    assert kinds == {kind}
     assert verdict
 
 

@@ -130,7 +130,7 @@ class Evaluator(TreeEvaluator):
                 reason=f'label "{label}" of histogram_quantiles() exists in its input already'
             )
         parts: list[Vector] = []
-        held = 0
+        kept_values = 0
         for arg in expr.args[2:]:
             q = self.scalar(arg)
             if problem := range_functions.quantile_problem(q):
@@ -139,8 +139,8 @@ class Evaluator(TreeEvaluator):
             name, budget = _quantile_label(float(q[0])), self.query.budget
             labels = [label_functions.with_label(old, label, name, budget) for old in part.labels]
             parts.append(replace(part, labels=labels))
-            held += part.values.size
-            budget.check(value.values.size + 2 * held)
+            kept_values += part.values.size
+            budget.check(value.values.size + 2 * kept_values)
         joined = Vector(
             [labels for part in parts for labels in part.labels],
             np.concatenate([part.values for part in parts]),

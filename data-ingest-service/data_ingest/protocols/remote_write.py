@@ -151,8 +151,8 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     histograms, exemplars = int(counts[kernel.HISTOGRAMS]), int(counts[kernel.EXEMPLARS])
     descriptions = int(counts[kernel.METADATA])
     spans_read = metadata_spans[: 2 * descriptions].reshape(-1, 2).tolist()
-    found = (_metadata(buf[start:end].tobytes()) for start, end in spans_read)
-    metadata = tuple(one for one in found if one is not None)
+    read = (_metadata(buf[start:end].tobytes()) for start, end in spans_read)
+    metadata = tuple(one for one in read if one is not None)
     skipped = {EXEMPLAR_REASON: exemplars, METADATA_NOT_KEPT: descriptions - len(metadata)}
 
     spans = np.empty(4 * _LABELS_MAX, np.int64)

@@ -54,16 +54,16 @@ class ActiveSeries:
 
     async def count(self, conn: Any, tenant: UUID) -> int:
         """Active series of the tenant, those of this transaction not among them."""
-        known = self._counts.get(tenant)
-        if known is None or time.monotonic() - known.counted_s > RECOUNT_S:
-            known = self._counts[tenant] = await self._count_anew(conn, tenant)
+        count = self._counts.get(tenant)
+        if count is None or time.monotonic() - count.counted_s > RECOUNT_S:
+            count = self._counts[tenant] = await self._count_anew(conn, tenant)
             while len(self._counts) > TENANTS_MAX:
                 self._counts.popitem(last=False)
         else:
-            made = await conn.fetchval(tables.SERIES_SINCE, tenant, known.last_series_id)
-            known.active += len(made)
-            known.last_series_id = max(made, default=known.last_series_id)
-        return known.active
+            made = await conn.fetchval(tables.SERIES_SINCE, tenant, count.last_series_id)
+            count.active += len(made)
+            count.last_series_id = max(made, default=count.last_series_id)
+        return count.active
 
     async def _count_anew(self, conn: Any, tenant: UUID) -> _Count:
         last_series_id = await conn.fetchval(tables.LAST_SERIES_ID)

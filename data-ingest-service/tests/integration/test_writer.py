@@ -584,8 +584,10 @@ async def test_a_clock_that_differs_from_the_servers_loses_no_sample(store_url, 
         await conn.close()
         monkeypatch.setattr(time, "time", lambda off=days_off: clock() + off * 86_400)
         async with write_path(store_url) as path:
-            await path.writer.commit(Write(uuid4(), np.array([1]), np.array([at]), np.array([1.0])))
-            await path.conn.fetchval("SELECT 1")
+            tenant = uuid4()
+            await path.writer.commit(Write(tenant, np.array([1]), np.array([at]), np.array([1.0])))
+            samples = "SELECT sum(samples) FROM metrics.batch WHERE tenant_id = $1"
+            assert await path.conn.fetchval(samples, tenant) == 1
         monkeypatch.undo()
 
 
