@@ -113,7 +113,7 @@ export class Panel extends HTMLElement {
     this.#asked = null;
     this.#loadedOnce = false;
     this.#empty();
-    fill(this.#cover, loadingState());
+    fill(this.#cover);
     if (this.isConnected) this.#title.textContent = spec.title;
     this.reload();
   }
@@ -127,7 +127,6 @@ export class Panel extends HTMLElement {
       this.#body,
       this.#legend,
     );
-    fill(this.#cover, loadingState());
     this.#ended = new AbortController();
     const { signal } = this.#ended;
     const visible = new IntersectionObserver(
@@ -179,6 +178,8 @@ export class Panel extends HTMLElement {
 
   async #ask(how) {
     this.#stale = false;
+    // not before it asks: what moves out of sight costs a frame each 16 ms all the same
+    if (!this.#loadedOnce && !this.#cover.firstChild) fill(this.#cover, loadingState());
     if (how === "restart") this.classList.add("busy"); // a tick moves nothing but the data
     await this.#refresher[how]();
     this.classList.toggle("busy", this.#refresher.busy);
