@@ -38,6 +38,11 @@ export function fill(node, ...children) {
   return node;
 }
 
+/** The node's text is `text`; nothing is laid out anew where it was already. */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 const ICONS = {
   overview: ["M3 13h4l2-7 4 14 3-9 1.5 2H21"],
   explore: ["M10.5 17a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13Z", "m20 20-4.8-4.8"],

@@ -12,7 +12,8 @@ import { clockTime } from "../format/time.js";
 import { duration, unitOfQuery } from "../format/units.js";
 import { hubClock } from "../state/clock.js";
 import { Refresher } from "../state/refresher.js";
-import { drawnOf, greatest, infinities, isStackable, seriesOf } from "../state/series.js";
+import { drawnOf, greatest, infinities, isSame, isStackable, seriesInSteps } from "../state/series.js";
+import { inSteps } from "../state/steps.js";
 import { themeEvents } from "../state/theme.js";
 import { isolate, toggle } from "../state/visibility.js";
 import { Chart } from "./chart.js";
@@ -55,6 +56,7 @@ export class Panel extends HTMLElement {
   #entries = [];
   #lines = []; // the entries that are drawn
   #asked = null;
+  #points = null; // of what is shown
   #hidden = new Set();
   #chart = new Chart();
   #legend = new Legend();
@@ -173,6 +175,7 @@ export class Panel extends HTMLElement {
   /** Asks again now, or once the panel can be seen; `refresh` lets a request that is on its way be answered. */
   reload(how = "restart") {
     this.#stale = true;
+    if (how === "restart") this.#points = null;
     if (this.#seen && this.isConnected) this.#ask(how);
   }
 
@@ -200,10 +203,11 @@ export class Panel extends HTMLElement {
     const [{ points }] = plans;
     this.#asked = plans[0];
     const answers = await Promise.all(plans.map((one) => this.#answer(one, signal)));
+    const series = await inSteps(seriesInSteps(spec.queries, answers, points, spec), signal);
     return () => {
       this.#pageRange.report();
       this.#answeredMs = hubClock.now();
-      this.#take(spec, answers, points, span);
+      if (!this.#isShown(series, points)) this.#take(spec, answers, series, points, span);
       const elapsedMs = performance.now() - startedMs;
       const detail = { elapsedMs, step: points.step, series: this.#entries.length };
       this.dispatchEvent(new CustomEvent("coh-loaded", { bubbles: true, detail }));
@@ -229,8 +233,14 @@ export class Panel extends HTMLElement {
     return { data, low: low?.data, high: high?.data, mean: mean?.data, warnings, missed };
   }
 
-  #take(spec, answers, points, span) {
-    const series = seriesOf(spec.queries, answers, points, spec);
+  /** Whether the chart shows just this: the same series at the same points, and no trouble since. */
+  #isShown(series, points) {
+    const { start, end, step } = this.#points ?? {};
+    const unmoved = start === points.start && end === points.end && step === points.step;
+    return unmoved && isSame(series, this.#table.series);
+  }
+
+  #take(spec, answers, series, points, span) {
     const warnings = answers.flatMap((answer) => answer.warnings);
     const each = duration(points.step);
     const infinite = infinities(series);
@@ -239,6 +249,7 @@ export class Panel extends HTMLElement {
       warnings.push(`one point each ${each} only: what lies between two points is not seen`);
     const enveloped = series.some(({ highs }) => highs);
     this.#loadedOnce = true;
+    this.#points = points;
     this.#table = { times: timesOf(points), series, span: [span.fromMs / 1000, span.toMs / 1000] };
     this.#note.textContent =
       warnings.length > 0
@@ -328,6 +339,7 @@ export class Panel extends HTMLElement {
   }
 
   #failed(error, spec) {
+    this.#points = null;
     this.#pageRange.report(error);
     if (this.#loadedOnce && this.#table?.series.length > 0 && error.kind !== "bad_data") {
       this.#note.textContent = `not refreshed since ${clockTime(this.#answeredMs, this.#pageRange.zone)}`;

@@ -1,7 +1,7 @@
 /** `<coh-stat-tile>`: one number now, and the line it came along. */
 
 import { summary, timesOf } from "../api/matrix.js";
-import { el, fill } from "../dom.js";
+import { el, fill, setText } from "../dom.js";
 import { clockTime, fullTime } from "../format/time.js";
 import { format } from "../format/units.js";
 import { hubClock } from "../state/clock.js";
@@ -36,6 +36,7 @@ export class StatTile extends HTMLElement {
   #pageRange = null;
   #ended = null;
   #answeredMs = null;
+  #text = null;
   #refresher = new Refresher(
     (signal) => this.#load(signal),
     (error) => this.#failed(error),
@@ -98,10 +99,12 @@ export class StatTile extends HTMLElement {
       const table = { times: timesOf(points), series };
       const { value, values, level, note } = tileOf(table, this.#spec, (seconds) => clockTime(seconds * 1000, zone));
       const { unit, top } = this.#spec;
-      fill(this.#value, parts(format(value, unit)));
+      const text = format(value, unit);
+      if (text !== this.#text) fill(this.#value, parts(text));
+      this.#text = text;
       this.#line.setAttribute("d", sparkPath(values, top ?? (summary(values.filter(Number.isFinite)).max ?? 0) * 1.1));
       this.dataset.level = level;
-      this.#note.textContent = note;
+      setText(this.#note, note);
       this.#note.title = note;
       this.title = `at ${fullTime(points.end * 1000, zone)}`;
       this.#answeredMs = hubClock.now();
