@@ -48,7 +48,8 @@ const look = () => {{
   if (!("canvas" in seen) && {CANVAS}) seen.canvas = performance.now();
 }};
 document.addEventListener("DOMContentLoaded", () => {{
-  new MutationObserver(look).observe(document, {{ childList: true, subtree: true, characterData: true }});
+  const all = {{ childList: true, subtree: true, characterData: true }};
+  new MutationObserver(look).observe(document, all);
 }});
 addEventListener("click", (event) => {{
   if (event.target.closest?.("button[type=submit]")) window.clickedMs = performance.now();
@@ -70,9 +71,7 @@ class Bench:
     def new_context(self) -> BrowserContext:
         """A browser that knows nothing yet."""
         # waiting for a condition evaluates text, which the page's policy forbids
-        context = self.browser.new_context(
-            viewport={"width": 1440, "height": 900}, bypass_csp=True
-        )
+        context = self.browser.new_context(viewport={"width": 1440, "height": 900}, bypass_csp=True)
         context.add_init_script(WATCH)
         context.set_default_timeout(60_000)
         return context
@@ -125,7 +124,7 @@ class Bench:
         return {name: round(statistics.median(spent)) for name, spent in runs.items()}
 
     def idle(self) -> dict[str, Any]:
-        """CPU of an Overview that nobody touches, each process as % of a core, and das beside it."""
+        """CPU of an Overview that nobody touches, as % of a core, and of das meanwhile."""
         self.show("overview")
         self.page.wait_for_function(CANVAS)
         self.page.wait_for_timeout(10_000)
@@ -174,8 +173,8 @@ class Bench:
         during("refresh", lambda: page.keyboard.press("r"))
         during("zoom", drag)
         during("back", lambda: page.keyboard.press("Backspace"))
-        during("isolate", lambda: page.locator(".legend-entry").first.click())
-        during("all again", lambda: page.locator(".legend-entry").first.click())
+        during("isolate", page.locator(".legend-entry").first.click)
+        during("all again", page.locator(".legend-entry").first.click)
         return said
 
     def heap(self) -> dict[str, Any]:
@@ -191,12 +190,18 @@ class Bench:
             used.append(round(session.send("Runtime.getHeapUsage")["usedSize"] / 2**20, 2))
         nodes = session.send("Memory.getDOMCounters")
         session.detach()
-        return {"MiB by minute": used, "nodes": nodes["nodes"], "listeners": nodes["jsEventListeners"]}
+        return {
+            "MiB by minute": used,
+            "nodes": nodes["nodes"],
+            "listeners": nodes["jsEventListeners"],
+        }
 
     def bytes(self) -> dict[str, Any]:
         """Kilobytes (1024) of the whole page, gzipped as nginx sends it."""
         files = build.build(
-            build.read_sources(build.HERE / "index.html", build.HERE / "src", build.find_uplot(None))
+            build.read_sources(
+                build.HERE / "index.html", build.HERE / "src", build.find_uplot(None)
+            )
         )
         sizes = [len(gzip.compress(content, 9, mtime=0)) for content in files.values()]
         return {"kB gzipped": round(sum(sizes) / 1024, 1), "files": len(sizes)}
@@ -207,7 +212,9 @@ class Bench:
         asked: list[str] = []
         self.page.on("request", lambda one: "/api/" in one.url and asked.append(one.url))
         for view in VIEWS:
-            self.show(view, refresh=str(REFRESH_S), **({"q": hub.METRIC} if view == "explore" else {}))
+            self.show(
+                view, refresh=str(REFRESH_S), **({"q": hub.METRIC} if view == "explore" else {})
+            )
             self.page.wait_for_timeout(8000)
             asked.clear()
             das_s = self.hub.cpu_s("das")

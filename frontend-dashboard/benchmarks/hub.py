@@ -125,5 +125,3 @@ def snappy(body: bytes) -> bytes:
         run = body[at : at + 0x10000]
         out += struct.pack("<BH", 61 << 2, len(run) - 1) + run
     return bytes(out)
-
-

@@ -19,6 +19,7 @@ import { isolate, toggle } from "../state/visibility.js";
 import { Chart } from "./chart.js";
 import { Legend } from "./legend.js";
 import { dataTable } from "./data_table.js";
+import { whileSeen } from "./seen.js";
 import { emptyState, failedState, loadingState } from "./states.js";
 
 /**
@@ -48,8 +49,6 @@ export class Panel extends HTMLElement {
     (signal) => this.#load(signal),
     (error) => this.#failed(error, this.#spec),
   );
-  #seen = false;
-  #stale = true;
   #loadedOnce = false;
   #answeredMs = null;
   #table = null;
@@ -131,20 +130,10 @@ export class Panel extends HTMLElement {
     );
     this.#ended = new AbortController();
     const { signal } = this.#ended;
-    const visible = new IntersectionObserver(
-      (entries) => {
-        this.#seen = entries.at(-1).isIntersecting;
-        if (this.#seen && this.#stale) this.#ask("refresh");
-      },
-      { rootMargin: "100px" },
-    );
-    visible.observe(this);
-    signal.addEventListener("abort", () => {
-      visible.disconnect();
-      this.#refresher.stop();
-    });
+    whileSeen(this, this.#refresher, signal);
+    this.reload();
     this.#pageRange.addEventListener("range", () => this.reload(), { signal });
-    this.#pageRange.addEventListener("tick", () => this.reload("refresh"), { signal });
+    this.#pageRange.addEventListener("tick", () => this.#refresher.refresh(), { signal });
     themeEvents.addEventListener(
       "change",
       () => {
@@ -169,23 +158,12 @@ export class Panel extends HTMLElement {
 
   disconnectedCallback() {
     this.#ended?.abort();
-    this.#stale = true;
   }
 
-  /** Asks again now, or once the panel can be seen; `refresh` lets a request that is on its way be answered. */
-  reload(how = "restart") {
-    this.#stale = true;
-    if (how === "restart") this.#points = null;
-    if (this.#seen && this.isConnected) this.#ask(how);
-  }
-
-  async #ask(how) {
-    this.#stale = false;
-    // not before it asks: what moves out of sight costs a frame each 16 ms all the same
-    if (!this.#loadedOnce && !this.#cover.firstChild) fill(this.#cover, loadingState());
-    if (how === "restart") this.classList.add("busy"); // a tick moves nothing but the data
-    await this.#refresher[how]();
-    this.classList.toggle("busy", this.#refresher.busy);
+  /** Asks again now, or once the panel can be seen; what is shown is no answer to it. */
+  reload() {
+    this.#points = null;
+    if (this.isConnected) this.#refresher.restart();
   }
 
   #hide(hidden) {
@@ -196,6 +174,9 @@ export class Panel extends HTMLElement {
 
   async #load(signal) {
     const spec = this.#spec;
+    // not before it asks: what moves out of sight costs a frame each 16 ms all the same
+    if (!this.#loadedOnce && !this.#cover.firstChild) fill(this.#cover, loadingState());
+    this.classList.toggle("busy", this.#points === null); // a tick moves nothing but the data
     const span = this.#pageRange.span();
     const nowMs = hubClock.now();
     const startedMs = performance.now();
@@ -205,6 +186,7 @@ export class Panel extends HTMLElement {
     const answers = await Promise.all(plans.map((one) => this.#answer(one, signal)));
     const series = await inSteps(seriesInSteps(spec.queries, answers, points, spec), signal);
     return () => {
+      this.classList.remove("busy");
       this.#pageRange.report();
       this.#answeredMs = hubClock.now();
       if (!this.#isShown(series, points)) this.#take(spec, answers, series, points, span);
@@ -340,6 +322,7 @@ export class Panel extends HTMLElement {
 
   #failed(error, spec) {
     this.#points = null;
+    this.classList.remove("busy");
     this.#pageRange.report(error);
     if (this.#loadedOnce && this.#table?.series.length > 0 && error.kind !== "bad_data") {
       this.#note.textContent = `not refreshed since ${clockTime(this.#answeredMs, this.#pageRange.zone)}`;

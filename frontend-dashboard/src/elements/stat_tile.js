@@ -8,6 +8,7 @@ import { hubClock } from "../state/clock.js";
 import { Refresher } from "../state/refresher.js";
 import { seriesOf } from "../state/series.js";
 import { tileOf } from "../state/tile.js";
+import { whileSeen } from "./seen.js";
 
 const WIDTH = 120;
 const HEIGHT = 28;
@@ -75,6 +76,7 @@ export class StatTile extends HTMLElement {
     );
     this.#ended = new AbortController();
     const { signal } = this.#ended;
+    whileSeen(this, this.#refresher, signal);
     this.#pageRange.addEventListener("range", () => this.#refresher.restart(), { signal });
     this.#pageRange.addEventListener("tick", () => this.#refresher.refresh(), { signal });
     this.#refresher.restart();
@@ -82,7 +84,6 @@ export class StatTile extends HTMLElement {
 
   disconnectedCallback() {
     this.#ended?.abort();
-    this.#refresher.stop();
   }
 
   async #load(signal) {

@@ -1,6 +1,6 @@
 import { parseValue, stack, summary, toCsv, toTable, toVector } from "../../src/api/matrix.js";
 import { firstSampleBase64, snappyLiterals } from "../../src/api/remote_write.js";
-import { lonePoints, timeTicks, valueRange, withAlpha } from "../../src/charts/options.js";
+import { timeTicks, valueRange, withAlpha } from "../../src/charts/options.js";
 import { sparkPath } from "../../src/elements/stat_tile.js";
 import { anomalyColumns, progressWords, stepChoices } from "../../src/state/jobs.js";
 import { curlSnippet, prometheusSnippet, telegrafSnippet } from "../../src/state/snippets.js";
@@ -107,11 +107,6 @@ test("The value axis begins at zero unless the values are far from it.", () => {
   equal(valueRange(0.2, 0.99, { top: 1 })[1], 1);
   const [low, high] = valueRange(-5, -5);
   ok(low < -5 && high > -5);
-});
-
-test("A sample alone between gaps is found, so that it can be drawn as a point.", () => {
-  equal(lonePoints([1, null, 2, null, 3, 4]), [0, 2]);
-  equal(lonePoints([]), []);
 });
 
 test("Axis texts tell the day where it changes and seconds only when ticks are that close.", () => {

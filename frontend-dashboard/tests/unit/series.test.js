@@ -1,4 +1,4 @@
-import { extentOf } from "../../src/charts/envelope.js";
+import { extentOf } from "../../src/charts/lines.js";
 import { valueRange } from "../../src/charts/options.js";
 import { drawnOf, greatest, infinities, isStackable, seriesOf } from "../../src/state/series.js";
 import { rowsOf } from "../../src/state/table_rows.js";
