@@ -137,8 +137,9 @@ def join_styles(path: str, files: Mapping[str, bytes]) -> str:
 
 
 def lighter(text: str) -> str:
-    """The module without what only its reader needs: comments (those with a quote in them stay at
-    the end of a line, where it might be a string) and indentation. Text over several lines (`…`) means its blanks: a module with some stays as it is written.
+    """The module without what only its reader needs: comments and indentation. A comment with a
+    quote in it stays at the end of a line, where it might be a string; a module with text over
+    several lines (`…`), whose blanks mean something, stays as it is written.
     """
     if any(line.count("`") % 2 for line in text.splitlines()):
         return DOC_COMMENT.sub("", text)

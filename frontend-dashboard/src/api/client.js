@@ -85,10 +85,14 @@ export class Client {
     this.#signedOut = onSignedOut;
   }
 
-  /** Keeps the CSRF token of a session answer and gives the answer back; tokens of another session are forgotten. */
+  /**
+   * Keeps the CSRF token of a session answer and gives the answer back; tokens of another session are forgotten, and
+   * the one that every view needs first is asked for at once.
+   */
   adopt(session) {
     this.#csrf = session?.csrf_token ?? null;
     this.#tokens.clear();
+    if (session) this.#token("das").catch(() => {}); // who needs it asks again, and is told
     return session;
   }
 

@@ -10,11 +10,11 @@ import { toVector } from "./matrix.js";
 
 export class Prometheus {
   #client;
-  #batch = new Batch({
-    sendAll: (questions, signal) => this.#all(questions, signal),
-    sendOne: (question, signal) => this.#one(question, signal),
-  });
-  #intervals = new ScrapeIntervals(async (query, timeS) => toVector((await this.query(query, timeS)).data));
+  #batch = this.#newBatch();
+  #learning = this.#newBatch(); // of its own: what needs no interval does not wait for one
+  #intervals = new ScrapeIntervals(async (query, timeS) =>
+    toVector((await this.#at(this.#learning, query, timeS)).data),
+  );
 
   /** @param {Client} client */
   constructor(client) {
@@ -38,13 +38,28 @@ export class Prometheus {
     return this.#batch.ask({ query, start, end, step }, signal);
   }
 
-  /** The values at one time; `alone`: what takes long does not keep others waiting. */
-  async query(query, timeS, signal, { alone = false } = {}) {
-    const question = { query, start: timeS, end: timeS, step: 1 };
-    const { data, warnings } = await (alone ? this.#one(question, signal) : this.#batch.ask(question, signal));
+  /** The values at one time. */
+  query(query, timeS, signal) {
+    return this.#at(this.#batch, query, timeS, signal);
+  }
+
+  /** The same, in a request of its own: what takes long keeps nothing else waiting. */
+  queryAlone(query, timeS, signal) {
+    return this.#one({ query, start: timeS, end: timeS }, signal);
+  }
+
+  async #at(batch, query, timeS, signal) {
+    const { data, warnings } = await batch.ask({ query, start: timeS, end: timeS, step: 1 }, signal);
     if (data.resultType !== "matrix") return { data, warnings };
     const result = data.result.map(({ metric, values }) => ({ metric, value: values[0] }));
     return { data: { resultType: "vector", result }, warnings };
+  }
+
+  #newBatch() {
+    return new Batch({
+      sendAll: (questions, signal) => this.#all(questions, signal),
+      sendOne: (question, signal) => this.#one(question, signal),
+    });
   }
 
   async #one({ query, start, end, step }, signal) {

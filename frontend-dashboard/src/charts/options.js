@@ -7,10 +7,10 @@
 import { axisTexts, binarySplits } from "../format/units.js";
 import { LAYER_LINES } from "./lines.js";
 
-/** `#rrggbb` with an alpha, for fills. */
+/** `#rrggbb` with an alpha, for fills; of a colour by name, which may be a person's own, nothing is filled. */
 export function withAlpha(color, alpha) {
   const match = /^#([0-9a-f]{6})$/i.exec(color);
-  if (!match) return color;
+  if (!match) return "transparent";
   return `#${match[1]}${Math.round(alpha * 255)
     .toString(16)
     .padStart(2, "0")}`;

@@ -66,12 +66,12 @@ export class HealthStrip extends HTMLElement {
   async #load(signal) {
     const nowMs = hubClock.now();
     const points = grid({ fromMs: nowMs - BARS * BAR_S * 1000, toMs: nowMs }, BAR_S, nowMs);
-    const instant = async (query, how) => toVector((await this.#api.query(query, nowMs / 1000, signal, how)).data);
+    const instant = async (query) => toVector((await this.#api.query(query, nowMs / 1000, signal)).data);
     const [bars, up, seen] = await Promise.all([
       this.#api.queryRange("min by (job) (min_over_time(up[1m]))", points, signal),
       instant("min by (job, instance) (up)"),
       instant("max by (job, instance) (timestamp(up))"),
-      this.#lookBack(nowMs, instant, signal),
+      this.#lookBack(nowMs, signal),
     ]);
     return () => {
       const table = toTable(bars.data, points);
@@ -105,12 +105,13 @@ export class HealthStrip extends HTMLElement {
   }
 
   /** Who was there in the last day and week, and how often each is scraped; asked once a minute. */
-  async #lookBack(nowMs, instant, signal) {
+  async #lookBack(nowMs, signal) {
     if (nowMs - this.#past.atMs < HISTORY_MS) return;
     const nowS = nowMs / 1000;
+    const instant = async (query) => toVector((await this.#api.queryAlone(query, nowS, signal)).data);
     const [history, intervals, jobs] = await Promise.all([
-      instant("max by (job, instance) (max_over_time(timestamp(up)[1d:5m]))", { alone: true }),
-      instant(`max by (job, instance) (${samplesApart("up")})`, { alone: true }),
+      instant("max by (job, instance) (max_over_time(timestamp(up)[1d:5m]))"),
+      instant(`max by (job, instance) (${samplesApart("up")})`),
       this.#api.labelValues("job", { match: "up", start: nowS - 7 * DAY_S, end: nowS }, signal),
     ]);
     this.#past = { history, intervals, jobs, atMs: nowMs };

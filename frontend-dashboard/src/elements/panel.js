@@ -254,7 +254,8 @@ export class Panel extends HTMLElement {
     const spec = this.#spec;
     const theme = chartTheme();
     const unit = spec.unit ?? unitOfQuery(spec.queries[0].query, spec.declaredUnit);
-    const styles = seriesStyles.of(series.map(({ identity }) => identity));
+    const identities = series.map(({ identity }) => identity);
+    const styles = seriesStyles.of(identities, { alike: theme.forced });
     this.#entries = series.map((one, index) => ({
       ...one,
       color: one.color ? (theme[one.color] ?? one.color) : theme.series[styles[index].slot],

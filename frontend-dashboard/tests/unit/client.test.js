@@ -83,10 +83,10 @@ test("The CSRF token goes with unsafe cookie calls only, and never to other serv
   equal(
     calls.map(({ url, headers }) => [url, headers["X-CSRF-Token"]]),
     [
+      ["/api/ubs/api/v1/token", "c"],
       ["/api/ubs/a", undefined],
       ["/api/ubs/b", "c"],
       ["/api/ubs/c", "c"],
-      ["/api/ubs/api/v1/token", "c"],
       ["/api/das/x", undefined],
     ],
   );

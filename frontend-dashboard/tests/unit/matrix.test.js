@@ -115,7 +115,7 @@ test("Axis texts tell the day where it changes and seconds only when ticks are t
   equal(timeTicks([day, day + 1800, day + 3600], 1800, toDate), ["23:30", "23 Nov", "00:30"]);
   equal(timeTicks([day], 15, toDate), ["23:30:00"]);
   equal(timeTicks([day], 86_400, toDate), ["22 Nov"]);
-  equal(withAlpha("#0d8c80", 0.5), "#0d8c8080");
+  equal([withAlpha("#0d8c80", 0.5), withAlpha("CanvasText", 0.5)], ["#0d8c8080", "transparent"]);
 });
 
 test("A sparkline breaks at gaps and stays inside of its box.", () => {
