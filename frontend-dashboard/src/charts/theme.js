@@ -36,8 +36,8 @@ forcedColors.addEventListener("change", () => themeEvents.dispatchEvent(new Even
 
 /**
  * `forced`: the person's own colours are in force, and all series have the same one.
- * @returns {{forced: boolean, series: string[], axis: string, grid: string, surface: string, cursor: string, bad: string, warn:
- * string, band: string, font: string}}
+ * @returns {{forced: boolean, series: string[], axis: string, grid: string, surface: string, cursor: string,
+ * bad: string, badWash: string, band: string, font: string}}
  */
 export function chartTheme() {
   if (cached) return cached;
