@@ -22,7 +22,11 @@ const TIMES = [0, 5, 10];
 function drawing(model, numbers, focused = -1) {
   const context = paper();
   const alphas = [];
-  Object.defineProperty(context, "globalAlpha", { set: (alpha) => void alphas.push(alpha) });
+  Object.defineProperty(context, "globalAlpha", {
+    set(alpha) {
+      alphas.push(alpha);
+    },
+  });
   drawLines(context, placesOf(plot, TIMES), model, { numbers, focused, ratio: 1 });
   const of = (...names) => context.drawn.filter(([name]) => names.includes(name));
   return { alphas, of };
