@@ -201,6 +201,8 @@ class Bench:
         during("back", lambda: page.keyboard.press("Backspace"))
         during("isolate", page.locator(".legend-entry").first.click)
         during("all again", page.locator(".legend-entry").first.click)
+        during("legend, 100 rows", page.locator("coh-legend > .link").click)
+        during("refresh of it", lambda: page.keyboard.press("r"))
         return said
 
     def heap(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import { format } from "../format/units.js";
 
 const CAP = 20;
 const INLINE_MAX = 12;
-const ROWS_MAX = 500; // more are found by the filter
+const ROWS_MAX = 100; // more at once would hold the page up; they are found by sorting and by the filter
 const FILTER_FROM = 9;
 const COLUMNS = ["last", "min", "max", "mean"];
 
