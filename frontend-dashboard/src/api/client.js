@@ -5,6 +5,9 @@
  *        └─ Bearer <5-minute JWT> ──► /api/das dis aps   request repeated once; refused again, they sign in anew
  */
 
+import { inSteps } from "../state/steps.js";
+import { parseInSteps } from "./json.js";
+
 const REFRESH_EARLY_MS = 60_000;
 const UBS_BOUND_MS = 15_000; // sessions, tokens, settings: quick or not at all
 const SERVICE_BOUND_MS = 135_000; // the door itself gives a query up after 130 s
@@ -148,7 +151,8 @@ export class Client {
         },
         this.#serviceBoundMs,
       );
-      if (response.ok) return told(() => (response.status === 204 ? null : response.json()));
+      if (response.status === 204) return null;
+      if (response.ok) return told(async () => inSteps(parseInSteps(await response.text()), signal));
       if (response.status === 401) {
         this.#tokens.delete(audience);
         if (attempt === 0) continue;

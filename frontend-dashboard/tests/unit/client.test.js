@@ -146,7 +146,7 @@ test("A hub that never answers, or stops in the middle of its answer, is an erro
     fetch: async (url, { signal }) =>
       url.endsWith("/token")
         ? json({ token: "t", expires_in_s: 300 })
-        : { ok: true, status: 200, json: () => never(signal) },
+        : { ok: true, status: 200, text: () => never(signal) },
     serviceBoundMs: 20,
   });
   await refuses(half.service("das", "/x"), late);
