@@ -117,9 +117,9 @@ class Engine:
                 raise result
             return render(result, limits)
 
-        return self.batch(tenant, plan, [Question(text, steps, lookback)], first, timeout_s)
+        return self.queries(tenant, plan, [Question(text, steps, lookback)], first, timeout_s)
 
-    def batch(
+    def queries(
         self,
         tenant: UUID,
         plan: Limits,

@@ -340,14 +340,14 @@ class Services:
         )
         one = {name: values[0] for name, values in form.items()}
         match request.path:
-            case "/api/v1/query_range_batch":
+            case "/api/v1/query_ranges":
                 columns = [form[name] for name in ("query", "start", "end", "step")]
                 return (
                     200,
                     {
                         "status": "success",
                         "data": [
-                            self._one_of_batch(request, *q) for q in zip(*columns, strict=True)
+                            self._one_of_several(request, *q) for q in zip(*columns, strict=True)
                         ],
                     },
                     {},
@@ -404,7 +404,7 @@ class Services:
                 return 200, {"status": "success", "data": METADATA}, {}
         raise Refused(404, "not_found", f"no route {request.path}")
 
-    def _one_of_batch(
+    def _one_of_several(
         self, request: Request, query: str, start: str, end: str, step: str
     ) -> dict[str, Any]:
         """What query_range answers to it, recorded as if it had been asked alone."""

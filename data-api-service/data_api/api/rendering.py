@@ -76,8 +76,8 @@ def query_answer(limit: int, result: Result, limits: QueryLimits = QueryLimits()
     return _enveloped(data, warnings, result.infos)
 
 
-def batch_answer(results: Iterable[Result | ServiceError], limits: QueryLimits) -> list[bytes]:
-    """The body of query_range_batch: what query_range answers to each, or its error.
+def ranges_answer(results: Iterable[Result | ServiceError], limits: QueryLimits) -> list[bytes]:
+    """The body of query_ranges: what query_range answers to each, or its error.
 
     Raises AnswerTooLarge for all of them together.
     """

@@ -2,7 +2,7 @@
 
 import { plan } from "../state/sampling.js";
 import { ScrapeIntervals } from "../state/scrape.js";
-import { Batch } from "./batch.js";
+import { Questions } from "./questions.js";
 import { ApiError } from "./client.js";
 import { toVector } from "./matrix.js";
 
@@ -10,8 +10,8 @@ import { toVector } from "./matrix.js";
 
 export class Prometheus {
   #client;
-  #batch = this.#newBatch();
-  #learning = this.#newBatch(); // of its own: what needs no interval does not wait for one
+  #questions = this.#newQuestions();
+  #learning = this.#newQuestions(); // of its own: what needs no interval does not wait for one
   #intervals = new ScrapeIntervals(async (query, timeS) =>
     toVector((await this.#at(this.#learning, query, timeS)).data),
   );
@@ -35,28 +35,28 @@ export class Prometheus {
 
   /** @returns {Promise<{data: object, warnings: string[]}>} */
   queryRange(query, { start, end, step }, signal) {
-    return this.#batch.ask({ query, start, end, step }, signal);
+    return this.#questions.ask({ query, start, end, step }, signal);
   }
 
   /** The values at one time. */
   query(query, timeS, signal) {
-    return this.#at(this.#batch, query, timeS, signal);
+    return this.#at(this.#questions, query, timeS, signal);
   }
 
   /** The same, in a request of its own: what takes long keeps nothing else waiting. */
   queryAlone(query, timeS, signal) {
-    return this.#one({ query, start: timeS, end: timeS }, signal);
+    return this.#one({ query, start: timeS, end: timeS, step: null }, signal);
   }
 
-  async #at(batch, query, timeS, signal) {
-    const { data, warnings } = await batch.ask({ query, start: timeS, end: timeS, step: 1 }, signal);
+  async #at(questions, query, timeS, signal) {
+    const { data, warnings } = await questions.ask({ query, start: timeS, end: timeS, step: null }, signal);
     if (data.resultType !== "matrix") return { data, warnings };
     const result = data.result.map(({ metric, values }) => ({ metric, value: values[0] }));
     return { data: { resultType: "vector", result }, warnings };
   }
 
-  #newBatch() {
-    return new Batch({
+  #newQuestions() {
+    return new Questions({
       sendAll: (questions, signal) => this.#all(questions, signal),
       sendOne: (question, signal) => this.#one(question, signal),
     });
@@ -64,14 +64,14 @@ export class Prometheus {
 
   async #one({ query, start, end, step }, signal) {
     const [path, form] =
-      start === end ? ["/api/v1/query", { query, time: start }] : ["/api/v1/query_range", { query, start, end, step }];
+      step === null ? ["/api/v1/query", { query, time: start }] : ["/api/v1/query_range", { query, start, end, step }];
     return answerOf(await this.#client.service("das", path, { method: "POST", form, signal }));
   }
 
   async #all(questions, signal) {
-    const column = (name) => questions.map((question) => question[name]);
+    const column = (name) => questions.map((question) => question[name] ?? 1); // of one moment any step is right
     const form = { query: column("query"), start: column("start"), end: column("end"), step: column("step") };
-    const { data } = await this.#client.service("das", "/api/v1/query_range_batch", { method: "POST", form, signal });
+    const { data } = await this.#client.service("das", "/api/v1/query_ranges", { method: "POST", form, signal });
     return data.map((one) => (one.status === "success" ? answerOf(one) : new ApiError(one.error, errorKind(one))));
   }
 

@@ -11,16 +11,16 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from data_api.api.deps import Caller, EngineDep, Held, Query, reader
 from data_api.api.params import Params
-from data_api.api.rendering import batch_answer
+from data_api.api.rendering import ranges_answer
 from data_api.errors import BadRequest
 from data_api.questions import Question
 
-BATCH_MAX: Final = 64  # queries of one request
+QUERIES_MAX: Final = 64  # queries of one request
 
-routes = APIRouter(tags=["batch"], dependencies=[Depends(reader)])
+routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
 
 
-@routes.post("/query_range_batch")
+@routes.post("/query_ranges")
 async def range_queries(
     request: Request, caller: Caller, params: Query, engine: EngineDep
 ) -> Response:
@@ -28,15 +28,15 @@ async def range_queries(
     repeated, one of each for a query. One that fails has its own error, beside the others' data.
     """
     questions = _questions(params, engine.limits.lookback_ms)
-    return Held(request, engine.batch(caller.tenant, caller.limits, questions, batch_answer))
+    return Held(request, engine.queries(caller.tenant, caller.limits, questions, ranges_answer))
 
 
 def _questions(params: Params, lookback_ms: int) -> list[Question]:
     texts, *bounds = (params.all(name) for name in ("query", "start", "end", "step"))
     if not texts or any(len(bound) != len(texts) for bound in bounds):
         raise BadRequest(detail="each query needs a start, an end and a step")
-    if len(texts) > BATCH_MAX:
-        raise BadRequest(detail="too many queries in one request", limit=BATCH_MAX)
+    if len(texts) > QUERIES_MAX:
+        raise BadRequest(detail="too many queries in one request", limit=QUERIES_MAX)
 
     def question(text: str, start: str, end: str, step: str) -> Question:
         steps = Params([("start", start), ("end", end), ("step", step)]).steps()

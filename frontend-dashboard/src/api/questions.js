@@ -3,12 +3,13 @@
  * request instead of twenty, and its answers are drawn in one frame. The same question is sent once.
  */
 
-const BATCH_MAX = 64; // as das takes them
+const QUERIES_MAX = 64; // as das takes them
 const ALONE = new Set([404, 413, 422]); // an older das; too much for one query, maybe not for each
 
-/** @typedef {{query: string, start: number, end: number, step: number}} Question seconds; both ends inclusive */
+/** @typedef {{query: string, start: number, end: number, step: number|null}} Question seconds; both ends
+ * inclusive; null: the values at one time */
 
-export class Batch {
+export class Questions {
   #sendAll;
   #sendOne;
   #later;
@@ -44,7 +45,7 @@ export class Batch {
   #flush() {
     const wanted = [...this.#waiting.values()].filter(({ askers }) => askers.some(isWaiting));
     this.#waiting.clear();
-    for (let at = 0; at < wanted.length; at += BATCH_MAX) this.#send(wanted.slice(at, at + BATCH_MAX));
+    for (let at = 0; at < wanted.length; at += QUERIES_MAX) this.#send(wanted.slice(at, at + QUERIES_MAX));
   }
 
   async #send(entries) {

@@ -1,15 +1,15 @@
-import { Batch } from "../../src/api/batch.js";
+import { Questions } from "../../src/api/questions.js";
 import { ApiError } from "../../src/api/client.js";
 import { equal, ok, refuses, test } from "./harness.js";
 
 const question = (query) => ({ query, start: 0, end: 10, step: 1 });
 
-/** A batch whose moment ends when `flush` is called; each query is answered by its own text. */
+/** Questions whose moment ends when `flush` is called; each query is answered by its own text. */
 function moment({ sendAll = async (questions) => questions.map(({ query }) => query) } = {}) {
   const sent = [];
   const signals = [];
   let end = null;
-  const batch = new Batch({
+  const asked = new Questions({
     sendAll: (questions, signal) => {
       sent.push(questions.map(({ query }) => query));
       signals.push(signal);
@@ -23,15 +23,15 @@ function moment({ sendAll = async (questions) => questions.map(({ query }) => qu
       end = act;
     },
   });
-  return { batch, sent, signals, flush: () => end() };
+  return { asked, sent, signals, flush: () => end() };
 }
 
 test("What is asked in one moment is one request, the same question once, and each has its own answer.", async () => {
-  const { batch, sent, flush } = moment();
-  const answers = ["a", "b", "a"].map((query) => batch.ask(question(query)));
+  const { asked, sent, flush } = moment();
+  const answers = ["a", "b", "a"].map((query) => asked.ask(question(query)));
   flush();
   equal(await Promise.all(answers), ["a", "b", "a"]);
-  const next = batch.ask(question("a"));
+  const next = asked.ask(question("a"));
   flush();
   equal(await next, "a");
   equal(sent, [["a", "b"], "a"]);
@@ -39,8 +39,8 @@ test("What is asked in one moment is one request, the same question once, and ea
 
 test("One that is refused fails alone.", async () => {
   const failure = new ApiError("no", { kind: "bad_data", status: 400 });
-  const { batch, flush } = moment({ sendAll: async () => ["fine", failure] });
-  const [first, second] = ["a", "b"].map((query) => batch.ask(question(query)));
+  const { asked, flush } = moment({ sendAll: async () => ["fine", failure] });
+  const [first, second] = ["a", "b"].map((query) => asked.ask(question(query)));
   flush();
   equal(await first, "fine");
   await refuses(second, (error) => error === failure);
@@ -56,7 +56,7 @@ test("What is too much together is asked one by one; a hub that is away is not a
     const shown = moment({
       sendAll: () => Promise.reject(failure),
     });
-    const answers = ["a", "b"].map((query) => shown.batch.ask(question(query)));
+    const answers = ["a", "b"].map((query) => shown.asked.ask(question(query)));
     shown.flush();
     const settled = await Promise.allSettled(answers);
     equal(
@@ -68,12 +68,12 @@ test("What is too much together is asked one by one; a hub that is away is not a
 });
 
 test("Who leaves is let go at once; the request is given up when nobody waits for it.", async () => {
-  const { batch, sent, signals, flush } = moment({ sendAll: () => new Promise(() => {}) });
+  const { asked, sent, signals, flush } = moment({ sendAll: () => new Promise(() => {}) });
   const [early, one, other] = [0, 1, 2].map(() => new AbortController());
   const answers = [
-    batch.ask(question("early"), early.signal),
-    batch.ask(question("a"), one.signal),
-    batch.ask(question("b"), other.signal),
+    asked.ask(question("early"), early.signal),
+    asked.ask(question("a"), one.signal),
+    asked.ask(question("b"), other.signal),
   ];
   early.abort();
   flush();
@@ -88,8 +88,8 @@ test("Who leaves is let go at once; the request is given up when nobody waits fo
 });
 
 test("A request has no more queries than das takes.", async () => {
-  const { batch, sent, flush } = moment();
-  const answers = Array.from({ length: 130 }, (_, number) => batch.ask(question(String(number))));
+  const { asked, sent, flush } = moment();
+  const answers = Array.from({ length: 130 }, (_, number) => asked.ask(question(String(number))));
   flush();
   equal((await Promise.all(answers)).length, 130);
   equal(
