@@ -238,7 +238,7 @@ class Bench:
         """Requests, and CPU of das, of one refresh of each view, by the average of six."""
         said: dict[str, Any] = {}
         asked: list[str] = []
-        self.page.on("request", lambda one: "/api/" in one.url and asked.append(one.url))
+        self.page.on("request", lambda one: asked.extend([one.url] if "/api/" in one.url else []))
         for view in VIEWS:
             self.show(
                 view, refresh=str(REFRESH_S), **({"q": hub.METRIC} if view == "explore" else {})
