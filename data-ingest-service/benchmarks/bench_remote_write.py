@@ -20,10 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_ingest.labels import LabelRules, canonical
 from data_ingest.protocols import remote_write
+from data_ingest.protocols.protocol import Bounds
 from data_ingest.store.packing import Write, pack_rows
 from data_ingest.store.series import KnownSeries
 
-BOUNDS = remote_write.Bounds(64 << 20, 1_000_000)
+BOUNDS = Bounds(64 << 20, 1_000_000)
 TENANT = UUID(int=1)
 
 

@@ -27,7 +27,8 @@ from data_ingest.chassis.probes import Drain, router
 from data_ingest.chassis.telemetry import RequestLog
 from data_ingest.labels import LabelRules
 from data_ingest.pipeline import Pipeline
-from data_ingest.protocols.remote_write import Bounds
+from data_ingest.protocols import PROTOCOLS
+from data_ingest.protocols.protocol import Bounds
 from data_ingest.settings import Settings
 from data_ingest.store.objects import ArrowObjects, DirectoryObjects
 from data_ingest.store.series import SeriesCache
@@ -117,17 +118,16 @@ def create_app(
     app.add_middleware(RequestLog, service="dis")
     problems.install(app)
     app.include_router(router(checks, partial=partial, drain=drain))
-    endpoint = write.RemoteWrite(
+    write_path = write.WritePath(
         identity,
         pipeline,
         body.MemoryBudget(settings.inflight_bytes_max),
         Bounds(settings.decoded_bytes_max, settings.request_samples_max),
-        body_bytes_max=settings.body_bytes_max,
-        pace=body.Pace(
-            settings.body_timeout_s, settings.body_stretch_s, settings.body_bytes_per_s_min
-        ),
+        settings.body_bytes_max,
+        body.Pace(settings.body_timeout_s, settings.body_stretch_s, settings.body_bytes_per_s_min),
+        clock.now_s,
     )
-    app.router.routes.extend(write.routes(endpoint))
+    app.router.routes.extend(write.routes(PROTOCOLS, write_path))
     return app
 
 

@@ -6,7 +6,6 @@
 Source: https://prometheus.io/docs/specs/prw/remote_write_spec/ ; snappy's `format_description.txt`.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import cramjam
@@ -17,9 +16,8 @@ from data_ingest.kernels import remote_write as kernel
 from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
 from data_ingest.limits import METADATA_NOT_KEPT
 from data_ingest.model import U8, U64, MetricMetadata, RawLabels, SampleBatch
+from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
 
-NAME: Final = "remote_write"
-PATHS: Final = ("/api/v1/write", "/api/v1/push", "/api/prom/push")
 HISTOGRAM_REASON: Final = "native_histogram_unsupported"
 EXEMPLAR_REASON: Final = "exemplar_unsupported"
 
@@ -47,17 +45,10 @@ _TYPES: Final = (
 _SEED: Final = seed_for(b"remote_write")
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much one request may hold."""
-
-    decoded_bytes_max: int
-    samples_max: int
-
-
-def check_content(content_type: str, content_encoding: str) -> None:
+def check(request: WriteRequest) -> None:
     """Passes for remote_write 1.0 and for absent headers; else `UnsupportedBody` says why not."""
-    media, _, parameters = content_type.partition(";")
+    content_encoding = request.headers.get("content-encoding", "")
+    media, _, parameters = request.headers.get("content-type", "").partition(";")
     if media.strip().lower() not in {"", "application/x-protobuf"}:
         raise UnsupportedBody(
             detail=f"Content-Type {media.strip()[:100]!r}; remote_write is application/x-protobuf"
@@ -234,3 +225,12 @@ def _metadata(message: bytes) -> MetricMetadata | None:
         return None
     type_name = _TYPES[kind] if kind < len(_TYPES) else "unknown"
     return MetricMetadata(name, type_name, help_text, unit) if name else None
+
+
+PROTOCOL: Final = WriteProtocol(
+    name="remote_write",
+    paths=("/api/v1/write", "/api/v1/push", "/api/prom/push"),
+    decode=lambda request, bounds: decode(request.body, bounds),
+    check=check,
+    unpacked_bytes=lambda request: declared_bytes(request.body),
+)

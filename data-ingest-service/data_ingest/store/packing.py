@@ -1,6 +1,6 @@
 """What one request has to commit, and the rows that several of them become."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -63,6 +63,23 @@ class Write:
             values=self.values[stored],
             new=(),
             refused=refused,
+        )
+
+
+def registrations(write: Write, new_max: int) -> Iterator[Write]:
+    """Writes without samples that make the new series of `write`, at most `new_max` each.
+
+    One transaction with all of them would delay every other sender, or time out at each try. Should
+    a later one fail, series without samples do no harm, and the next try finds them.
+    """
+    for i in range(0, len(write.new), new_max):
+        yield Write(
+            write.tenant,
+            write.series_ids[:0],
+            write.timestamps_ms[:0],
+            write.values[:0],
+            write.new[i : i + new_max],
+            active_series_max=write.active_series_max,
         )
 
 
