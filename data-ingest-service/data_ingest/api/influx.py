@@ -72,15 +72,15 @@ def routes(path: WritePath) -> list[Route]:
 
     `/health` itself is the probe that every service has.
     """
-    ways = [
-        ("/ping", ping, ["GET"]),
-        ("/influx/ping", ping, ["GET"]),
-        ("/influx/health", health, ["GET"]),
-        ("/query", partial(query, path), ["GET", "POST"]),
-        ("/influx/query", partial(query, path), ["GET", "POST"]),
-    ]
+    answer_query = partial(query, path)
     return [
-        Route(template + end, endpoint, methods=methods, name=template + end)
-        for template, endpoint, methods in ways
+        route
         for end in ("", "/")
+        for route in (
+            Route(f"/ping{end}", ping),
+            Route(f"/influx/ping{end}", ping),
+            Route(f"/influx/health{end}", health),
+            Route(f"/query{end}", answer_query, methods=["GET", "POST"]),
+            Route(f"/influx/query{end}", answer_query, methods=["GET", "POST"]),
+        )
     ]

@@ -4,7 +4,7 @@ r"""Influx line protocol, as InfluxDB 1.x (`/write`) and 2.x (`/api/v2/write`) t
       ─▶  cpu_usage_user{host="a", db="telegraf"} 1.5      cpu_usage_system{…} 2
 
 A line with k numbers is k samples. Strings are no samples: they are skipped and counted. A line
-that cannot be read is refused alone and counts once, since nobody knows how many it would have been.
+that cannot be read is refused alone and counts once, as nobody knows how many samples it was.
 Source: docs.influxdata.com, "Line protocol"; Telegraf `outputs.influxdb`, `outputs.influxdb_v2`.
 """
 
@@ -12,12 +12,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from data_ingest.errors import BodyTooLarge, InvalidLabels, UnsupportedBody, WriteError
 from data_ingest.kernels import influx as kernel
+from data_ingest.kernels import influx_values as fault
 from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
 from data_ingest.model import I64, RawLabels, SampleBatch
 from data_ingest.protocols import influx_answers
@@ -48,19 +50,16 @@ V1_PRECISIONS: Final[Mapping[str, Scale]] = {
     "h": (3_600_000, 1),
 }
 _FAULTS: Final = {
-    kernel.NO_MEASUREMENT: "missing measurement",
-    kernel.NO_TAG_KEY: "missing tag key",
-    kernel.NO_TAG_VALUE: "missing tag value",
-    kernel.BAD_TAG_VALUE: "invalid tag format: = in a value is escaped",
-    kernel.NO_FIELDS: "missing fields",
-    kernel.NO_FIELD_KEY: "missing field key",
-    kernel.NO_FIELD_VALUE: "missing field value",
-    kernel.BAD_VALUE: "not a number, boolean or string",
-    kernel.BAD_NUMBER: "invalid number",
-    kernel.TOO_LARGE: "the number is too large for its type",
-    kernel.OPEN_QUOTE: "unbalanced quotes",
-    kernel.BAD_TIMESTAMP: "bad timestamp",
-    kernel.LONG_KEY: f"measurement, tags and field key are over {kernel.KEY_BYTES_MAX} bytes",
+    fault.NO_MEASUREMENT: "missing measurement",
+    fault.NO_FIELDS: "missing fields",
+    fault.NO_FIELD_KEY: "missing field key",
+    fault.NO_FIELD_VALUE: "missing field value",
+    fault.BAD_VALUE: "not a number, boolean or string",
+    fault.BAD_NUMBER: "invalid number",
+    fault.TOO_LARGE: "the number is too large for its type",
+    fault.OPEN_QUOTE: "unbalanced quotes",
+    fault.BAD_TIMESTAMP: "bad timestamp",
+    fault.LONG_KEY: f"measurement, tags and field key are over {kernel.KEY_BYTES_MAX} bytes",
 }
 _QUOTED_BYTES: Final = 100
 _LABELS_MAX: Final = 1024
@@ -141,9 +140,10 @@ def decode(
     """
     bytes_max = min(unpacked_bytes(request), bounds.decoded_bytes_max)
     body = decompressed(request.body, request.headers.get("content-encoding", ""), bytes_max)
-    text = body + b"\n" + bytes(SPARE_BYTES)
+    text = b"".join((body, b"\n", bytes(SPARE_BYTES)))
+    buf = np.frombuffer(text, np.uint8)
     # Each field has an equals sign of its own.
-    room = min(body.count(b"="), bounds.samples_max)
+    room = min(kernel.count_byte(buf, ord("=")), bounds.samples_max)
     db = request.query.get("db") or request.query.get("bucket") or ""
     db_label = db.encode(errors="replace") if naming.has_db_label else b""
     keys = np.empty((room, 2), np.uint64)
@@ -152,7 +152,7 @@ def decode(
     counts = np.zeros(kernel.COUNTS, np.int64)
     multiplier, divisor = precisions[request.query.get("precision", "")]
     status = kernel.walk(
-        np.frombuffer(text, np.uint8),
+        buf,
         len(body) + 1,
         seed_for(b"influx " + db_label),
         multiplier,
@@ -164,7 +164,7 @@ def decode(
         values,
         counts,
     )
-    if status == kernel.FULL:
+    if status == fault.FULL:
         raise BodyTooLarge(detail="too many samples in one request", limit=bounds.samples_max)
     n, bad_lines = int(counts[kernel.SAMPLES]), int(counts[kernel.BAD_LINES])
     if counts[kernel.HARD_VALUES]:
@@ -183,7 +183,7 @@ def decode(
 
 
 def _read_hard_values(text: bytes, rows: I64, values: np.ndarray) -> None:
-    """`values` has the numbers too that are so near to a tie of two floats that all digits count."""
+    """`values` also has the numbers so near to a tie of two floats that all digits count."""
     for row in np.flatnonzero(rows[:, kernel.HARD]).tolist():
         number = _NUMBER.match(text, int(rows[row, kernel.HARD]))
         assert number is not None
@@ -193,17 +193,20 @@ def _read_hard_values(text: bytes, rows: I64, values: np.ndarray) -> None:
 def _first_error(body: bytes, counts: I64) -> str:
     start, offset = int(counts[kernel.FIRST_LINE]), int(counts[kernel.FIRST_OFFSET])
     end = body.find(b"\n", start)
-    line = body[start : end if end >= 0 else len(body)].rstrip(b"\r")
-    shown = line[:_QUOTED_BYTES].decode(errors="replace")
-    quoted = repr(shown + ("…" if len(line) > _QUOTED_BYTES else ""))
+    quoted = _quoted(body[start : end if end >= 0 else len(body)].rstrip(b"\r"))
     why = _FAULTS[int(counts[kernel.FIRST_FAULT])]
     number = body.count(b"\n", 0, start) + 1
     return f"unable to parse {quoted}: {why} (line {number}, byte {offset})"
 
 
+def _quoted(line: bytes) -> str:
+    shown = line[:_QUOTED_BYTES].decode(errors="replace")
+    return repr(shown + ("…" if len(line) > _QUOTED_BYTES else ""))
+
+
 @dataclass(slots=True)
 class _Lines:
-    """The labels of each row, read from its line; a line's tags are read once for all its fields."""
+    """The labels of each row, read from its line; its tags are read once for all its fields."""
 
     text: bytes
     rows: I64
@@ -231,7 +234,7 @@ class _Lines:
         return [(b"__name__", self.naming.metric(self.measurement, field_key)), *self.tags]
 
     def read_head(self, start: int) -> None:
-        """Measurement and tags are those of the line that begins at `start`."""
+        """Measurement and tags, or the fault, are those of the line that begins at `start`."""
         end = _SPACE.search(self.text, start)
         assert end is not None
         head = self.text[start : end.start()]
@@ -241,17 +244,39 @@ class _Lines:
             return
         measurement, *tags = _COMMA.split(head)
         self.measurement = _MEASUREMENT_ESCAPE.sub(rb"\1", measurement)
-        pairs = [[_ESCAPE.sub(rb"\1", part) for part in _EQUALS.split(tag, 1)] for tag in tags]
-        if len({key for key, _ in pairs}) < len(pairs):
-            self.fault = f"duplicate tags in {head[:_QUOTED_BYTES].decode(errors='replace')!r}"
+        try:
+            pairs = _tags(tags)
+        except ValueError as exc:
+            self.fault = f"unable to parse {_quoted(head)}: {exc}"
+            return
         labels: dict[bytes, bytes] = {}
-        for key, value in sorted(pairs):
+        for key, value in pairs:
             name = self.naming.label(key)
             # Two tags whose names become one: both values, as OpenTelemetry's rules have it.
             labels[name] = labels[name] + b";" + value if name in labels else value
         if self.db:
             labels.setdefault(b"db", self.db)
         self.tags = list(labels.items())
+
+
+def _tags(texts: list[bytes]) -> RawLabels:
+    """Key and value of each tag, in the order of the keys; ValueError says what is wrong."""
+    pairs = sorted(_tag(text) for text in texts)
+    if any(one[0] == other[0] for one, other in pairwise(pairs)):
+        raise ValueError("duplicate tags")
+    return pairs
+
+
+def _tag(text: bytes) -> tuple[bytes, bytes]:
+    """Key and value of one tag; ValueError says what is wrong with it."""
+    key, *values = (_ESCAPE.sub(rb"\1", part) for part in _EQUALS.split(text))
+    if not key:
+        raise ValueError("missing tag key")
+    if not values or not values[0]:
+        raise ValueError("missing tag value")
+    if len(values) > 1:
+        raise ValueError("invalid tag format: a value has an = that is not escaped")
+    return key, values[0]
 
 
 def protocols(naming: Naming) -> tuple[WriteProtocol, WriteProtocol]:
