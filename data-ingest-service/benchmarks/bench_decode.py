@@ -28,18 +28,6 @@ TAGS: Final = (
     "arch=x64,datacenter=us-east-1b,hostname=host_{},os=Ubuntu16.10,rack=42,region=us-east-1,"
     "service=12,service_environment=production,service_version=1,team=SF"
 )
-FIELDS: Final = (
-    "user",
-    "system",
-    "idle",
-    "nice",
-    "iowait",
-    "irq",
-    "softirq",
-    "steal",
-    "guest",
-    "guest_nice",
-)
 
 
 def influx_lines(samples: int, fields: int, decimals: int | None, head: str = TAGS) -> bytes:
@@ -50,7 +38,7 @@ def influx_lines(samples: int, fields: int, decimals: int | None, head: str = TA
         values = rng.uniform(0, 100, fields)
         values = values if decimals is None else values.round(decimals)
         numbers = [np.format_float_positional(value, trim="-") for value in values]
-        pairs = ",".join(f"usage_{k}={v}" for k, v in zip(FIELDS, numbers, strict=False))
+        pairs = ",".join(f"usage_{field:05}={number}" for field, number in enumerate(numbers))
         at_ns = 1_700_000_000_000_000_000 + host
         lines.append(f"cpu,{head.format(host)} {pairs} {at_ns}\n")
     return "".join(lines).encode()

@@ -95,4 +95,4 @@ def nearest_float(mantissa: Any, exponent: Any) -> Any:
     ):
         kept &= ~_ONE  # exactly half way: to the even one, which is below
     kept = (kept + (kept & _ONE)) >> _ONE
-    return math.ldexp(np.float64(kept), power)
+    return math.ldexp(float(kept), int(power))
