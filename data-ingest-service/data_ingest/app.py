@@ -132,7 +132,7 @@ def create_app(
         settings.influx_db_label, settings.influx_bare_value, settings.influx_utf8_names
     )
     app.router.routes.extend(write.routes(all_protocols(naming), write_path))
-    app.router.routes.extend(influx.routes(write_path))
+    app.include_router(influx.router(write_path))
     return app
 
 

@@ -9,9 +9,8 @@ from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 
 from data_ingest.api.body import read_body
 from data_ingest.api.write import SCOPE, WritePath
@@ -67,20 +66,17 @@ async def _statement(path: WritePath, request: Request) -> str:
     return request.query_params.get("q") or form.get("q", "")
 
 
-def routes(path: WritePath) -> list[Route]:
+def router(path: WritePath) -> APIRouter:
     """The routes, each also below `/influx` and with a slash at its end.
 
     `/health` itself is the probe that every service has.
     """
-    answer_query = partial(query, path)
-    return [
-        route
-        for end in ("", "/")
-        for route in (
-            Route(f"/ping{end}", ping),
-            Route(f"/influx/ping{end}", ping),
-            Route(f"/influx/health{end}", health),
-            Route(f"/query{end}", answer_query, methods=["GET", "POST"]),
-            Route(f"/influx/query{end}", answer_query, methods=["GET", "POST"]),
-        )
-    ]
+    routes = APIRouter(include_in_schema=False)
+    for end in ("", "/"):
+        routes.add_api_route(f"/influx/health{end}", health)
+        for prefix in ("", "/influx"):
+            routes.add_api_route(f"{prefix}/ping{end}", ping, methods=["GET", "HEAD"])
+            routes.add_api_route(
+                f"{prefix}/query{end}", partial(query, path), methods=["GET", "POST"]
+            )
+    return routes

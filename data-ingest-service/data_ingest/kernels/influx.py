@@ -130,7 +130,7 @@ def _key_end(buf: Any, p: Any) -> Any:
         c = buf[p]
         if c == EQUALS and before != BACKSLASH:
             return (NO_FIELD_KEY if p == start else OK), p
-        if c == NEWLINE or (c in (SPACE, COMMA) and before != BACKSLASH):  # noqa: PLR6201 - no sets
+        if c == NEWLINE or (c in (SPACE, COMMA) and before != BACKSLASH):
             return (NO_FIELD_KEY if p == start else NO_FIELD_VALUE), p
         p += 1
 

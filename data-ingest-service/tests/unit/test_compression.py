@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from collections.abc import Callable
 
 import cramjam
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
 from data_ingest.protocols.compression import decompressed
 
-PACK = {
+PACK: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     "identity": bytes,
     "gzip": gzip.compress,

@@ -1,4 +1,4 @@
-"""Laws of decoding Influx line protocol: what can be read is read, each other line refused alone."""
+"""Laws of decoding Influx line protocol: what can be read is read, other lines cost themselves."""
 
 import contextlib
 import gzip
@@ -18,6 +18,7 @@ from data_ingest.protocols.protocol import Bounds, WriteRequest
 from tests import lines
 
 BOUNDS = Bounds(decoded_bytes_max=1 << 20, samples_max=50_000)
+DEFAULTS = Naming()
 RECEIVED_MS = 1_700_000_000_123
 FRAGMENTS = (
     *(b"cpu", b"a", b"=", b"=", b",", b" ", b" ", b"\\", b'"', b"\n", b"\r\n", b"\t", b"#", b"-"),
@@ -39,17 +40,17 @@ values = (
 )
 
 
-def decode(body: bytes, naming: Naming = Naming(), version: int = 1, **query: str) -> SampleBatch:
+def decode(body: bytes, naming: Naming = DEFAULTS, version: int = 1, **query: str) -> SampleBatch:
     request = WriteRequest("/write", {}, query, body=body, received_ms=RECEIVED_MS)
     return influx.protocols(naming)[version - 1].decode(request, BOUNDS)
 
 
-def labels_of(body: bytes, naming: Naming = Naming(), **query: str) -> dict[bytes, bytes]:
+def labels_of(body: bytes, naming: Naming = DEFAULTS, **query: str) -> dict[bytes, bytes]:
     """Those of the first sample."""
-    return dict(decode(body, naming, **query).labels_at(0))
+    return dict(decode(body, naming, 1, **query).labels_at(0))
 
 
-def name_of(body: bytes, naming: Naming = Naming()) -> bytes:
+def name_of(body: bytes, naming: Naming = DEFAULTS) -> bytes:
     return labels_of(body, naming)[b"__name__"]
 
 
