@@ -1,16 +1,15 @@
-"""What decoding costs for known series: microseconds of CPU for 1,000 samples.
+"""What decoding costs when every series is known: microseconds of CPU for 1,000 samples.
 
     python benchmarks/bench_decode.py PROTOCOL
 
-Bodies of 2,000 and 10,000 samples; least and median of 15 rounds. A protocol is a row of CASES.
+PROTOCOLS: name → shapes, each a request and how it is decoded; least and median of 15 runs.
 """
 
 import gzip
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -19,18 +18,20 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_ingest.model import SampleBatch
-from data_ingest.protocols import influx
-from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
+from data_ingest.protocols.influx import Naming, protocols
+from data_ingest.protocols.protocol import Bounds, WriteRequest
 
 BOUNDS: Final = Bounds(64 << 20, 1_000_000)
-ROUNDS, SAMPLES_A_ROUND = 15, 200_000
+AT_NS: Final = 1_795_000_000_000_000_000
+RUNS: Final = 15
 TAGS: Final = (
     "arch=x64,datacenter=us-east-1b,hostname=host_{},os=Ubuntu16.10,rack=42,region=us-east-1,"
     "service=12,service_environment=production,service_version=1,team=SF"
 )
+Shapes = dict[str, Callable[[], SampleBatch]]
 
 
-def influx_lines(samples: int, fields: int, decimals: int | None, head: str = TAGS) -> bytes:
+def influx_lines(samples: int, fields: int, decimals: int | None, tags: str = TAGS) -> bytes:
     """Lines of so many fields; decimals: None = all digits, as Telegraf writes percentages."""
     rng = np.random.default_rng(1)
     lines = []
@@ -39,56 +40,51 @@ def influx_lines(samples: int, fields: int, decimals: int | None, head: str = TA
         values = values if decimals is None else values.round(decimals)
         numbers = [np.format_float_positional(value, trim="-") for value in values]
         pairs = ",".join(f"usage_{field:05}={number}" for field, number in enumerate(numbers))
-        at_ns = 1_700_000_000_000_000_000 + host
-        lines.append(f"cpu,{head.format(host)} {pairs} {at_ns}\n")
+        lines.append(f"cpu,{tags.format(host)} {pairs} {AT_NS + host}\n")
     return "".join(lines).encode()
 
 
-def decoding(protocol: WriteProtocol, body: bytes, **headers: str) -> Callable[[], SampleBatch]:
-    """The call that is timed."""
-    request = WriteRequest(protocol.paths[0], headers, {"db": "bench"}, body=body)
-    return partial(protocol.decode, request, BOUNDS)
+def influx() -> Shapes:
+    """Influx line protocol: fields a line, tags, digits, gzip."""
+    decode = protocols(Naming())[0].decode
 
+    def shape(body: bytes, encoding: str = "") -> Callable[[], SampleBatch]:
+        headers = {"content-encoding": encoding}
+        request = WriteRequest("/write", headers, {"db": "telegraf"}, body=body)
+        return lambda: decode(request, BOUNDS)
 
-INFLUX: Final = influx.protocols(influx.Naming())[0]
-
-CASES: Final[Mapping[str, Mapping[str, Callable[[int], Callable[[], SampleBatch]]]]] = {
-    "influx": {
-        "10 fields a line, 10 tags, 2 decimals": lambda n: decoding(INFLUX, influx_lines(n, 10, 2)),
-        "10 fields a line, 10 tags, all digits": lambda n: decoding(
-            INFLUX, influx_lines(n, 10, None)
-        ),
-        "1 field a line, 10 tags": lambda n: decoding(INFLUX, influx_lines(n, 1, 2)),
-        "10 fields a line, 1 tag, all digits": lambda n: decoding(
-            INFLUX, influx_lines(n, 10, None, "host=host_{}")
-        ),
-        "10 fields a line, 10 tags, 2 decimals, gzip": lambda n: decoding(
-            INFLUX, gzip.compress(influx_lines(n, 10, 2)), **{"content-encoding": "gzip"}
-        ),
+    packed = gzip.compress(influx_lines(10_000, 10, 2))
+    return {
+        "10 fields a line, 10 tags, 2 decimals": shape(influx_lines(2_000, 10, 2)),
+        "the same, larger": shape(influx_lines(10_000, 10, 2)),
+        "the same, larger, gzip": shape(packed, "gzip"),
+        "10 fields, 10 tags, all digits": shape(influx_lines(10_000, 10, None)),
+        "10 fields, 1 tag, all digits": shape(influx_lines(10_000, 10, None, "hostname=host_{}")),
+        "1 field, 10 tags, 2 decimals": shape(influx_lines(2_000, 1, 2)),
+        "1 field, 10 tags, 2 decimals, larger": shape(influx_lines(10_000, 1, 2)),
     }
-}
 
 
-def costs(run: Callable[[], SampleBatch]) -> list[float]:
-    """Microseconds for 1,000 samples, of each round."""
-    samples = run().samples
-    repeats = max(1, SAMPLES_A_ROUND // samples)
-    rounds = []
-    for _ in range(ROUNDS):
+PROTOCOLS: Final[dict[str, Callable[[], Shapes]]] = {"influx": influx}
+
+
+def cost(run: Callable[[], SampleBatch]) -> tuple[int, list[float]]:
+    """Samples, and microseconds of CPU for 1,000 of them in each run."""
+    samples, costs = run().samples, []
+    for _ in range(RUNS):
         started_s = time.process_time()
-        for _ in range(repeats):
+        for _ in range(20):
             run()
-        rounds.append((time.process_time() - started_s) / repeats / samples * 1e9)
-    return rounds
+        costs.append((time.process_time() - started_s) / 20 / samples * 1e9)
+    return samples, costs
 
 
 def main() -> None:
-    """Print one line a case and size."""
-    print(f"{'case':46}{'samples':>9}{'least us/1k':>13}{'median':>9}")
-    for case, made in CASES[sys.argv[1]].items():
-        for samples in (2_000, 10_000):
-            rounds = costs(made(samples))
-            print(f"{case:46}{samples:>9}{min(rounds):>13.1f}{statistics.median(rounds):>9.1f}")
+    """Print one line a shape."""
+    print(f"{'shape':42}{'samples':>9}{'us/1k min':>11}{'median':>9}")
+    for name, run in PROTOCOLS[sys.argv[1]]().items():
+        samples, costs = cost(run)
+        print(f"{name:42}{samples:>9}{min(costs):>11.1f}{statistics.median(costs):>9.1f}")
 
 
 if __name__ == "__main__":

@@ -98,14 +98,14 @@ def _line_end(buf: Any, p: Any) -> Any:
 def _head_end(buf: Any, p: Any) -> Any:
     """Of the measurement and tags that begin at `p`: (status, offset of the space after them).
 
-    The tags are looked at only where they are read, for a series not seen before: none that is
-    malformed gets a name that is known.
+    Tags are checked where labels are read, for series not seen before; a series with malformed
+    tags is refused there, so it never becomes a known one.
     """
     if buf[p] == COMMA:
         return NO_MEASUREMENT, p
     start = p
     while True:
-        # Eight bytes at a time: is there a space or a line end? With it, 1.6 times faster.
+        # Eight bytes at a time: a space or a line end? With one field a line 1.5 times faster.
         word = load_u64(buf, p)
         spaces = word ^ _SPACES
         ends = word ^ _NEWLINES

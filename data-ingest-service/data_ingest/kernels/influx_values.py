@@ -56,8 +56,8 @@ I64_MAX: Final = np.uint64(0x7FFF_FFFF_FFFF_FFFF)
 _TENTH: Final = np.uint64(0xFFFF_FFFF_FFFF_FFFF // 10)
 _LAST_DIGIT: Final = np.uint64(0xFFFF_FFFF_FFFF_FFFF % 10)
 _TEN: Final = np.uint64(10)
-_EXPONENT_LIMIT: Final = 100_000
-"""Far outside what a float64 can be, and small enough to go on adding to."""
+_EXPONENT_LIMIT: Final = 10**15
+"""No body has so many digits, and int64 has room for one more and a sum."""
 
 
 @inlined

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from data_ingest.protocols.protocol import Bounds, WriteRequest
 from tests import lines
 
 BOUNDS = Bounds(decoded_bytes_max=1 << 20, samples_max=50_000)
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "influx"
 DEFAULTS = Naming()
 RECEIVED_MS = 1_700_000_000_123
 FRAGMENTS = (
@@ -128,6 +130,7 @@ def test_a_decimal_is_its_nearest_float(text):
         "1.00000000000000011102230246251565404236316680908203126",
         "0." + "0" * 400 + "1e400",
         "1" + "0" * 400 + "e-400",
+        "1e-99999999999999999999",
     ],
 )
 def test_decimals_that_are_hard_to_round(text):
@@ -135,6 +138,19 @@ def test_decimals_that_are_hard_to_round(text):
     assert bits(decode(f"m v={text},w=-{text}".encode()).values.tolist()) == bits(
         [float(text), -float(text)]
     )
+
+
+def test_lines_as_telegraf_writes_them():
+    """Byte for byte what Telegraf's inputs gave, and the samples that it is."""
+    batch = decode((GOLDEN / "telegraf.lp").read_bytes(), db="telegraf")
+    samples = []
+    for row in range(batch.samples):
+        (_, name), *labels = batch.labels_at(row)
+        pairs = ",".join(f'{key.decode()}="{value.decode()}"' for key, value in labels)
+        at_ms, value = int(batch.timestamps_ms[row]), float(batch.values[row])
+        samples.append(f"{name.decode()}{{{pairs}}} {value!r} {at_ms}\n")
+    assert "".join(samples) == (GOLDEN / "telegraf.txt").read_text()
+    assert (batch.refused, batch.skipped) == ({"malformed_line": 1}, {"string_field": 3})
 
 
 @pytest.mark.parametrize(
@@ -163,6 +179,7 @@ def test_decimals_that_are_hard_to_round(text):
         (b"cpu v=-9223372036854775809i", "too large"),
         (b"cpu v=18446744073709551616u", "too large"),
         (b"cpu v=1e309", "too large"),
+        (b"cpu v=1e99999999999999999999", "too large"),
         (b'cpu v="a', "unbalanced quotes"),
         (b'cpu v="a\\"', "unbalanced quotes"),
         (b'cpu v="a"b', "not a number, boolean or string"),
@@ -337,7 +354,6 @@ def test_gzip():
     protocol = influx.protocols(Naming())[0]
     body = b"m v=1\n" * 100
     request = request_with(gzip.compress(body), "GZIP")
-    protocol.check(request)
     assert protocol.unpacked_bytes(request) == len(body)
     assert protocol.decode(request, BOUNDS).samples == 100
     bomb = request_with(gzip.compress(bytes(2 << 20)), "gzip")
@@ -349,7 +365,7 @@ def test_gzip():
     assert protocol.unpacked_bytes(request_with(b"", "")) == 0
     assert protocol.unpacked_bytes(request_with(b"short", "gzip")) > BOUNDS.decoded_bytes_max
     with pytest.raises(UnsupportedBody, match="'br'"):
-        protocol.check(request_with(b"", "br"))
+        protocol.decode(request_with(b"", "br"), BOUNDS)
 
 
 @given(st.binary(max_size=60), st.sampled_from(["", "gzip", "zstd", "deflate"]), st.booleans())
