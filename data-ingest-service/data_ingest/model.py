@@ -23,6 +23,18 @@ STALE_MARKER_BITS = 0x7FF0_0000_0000_0002
 Source: Prometheus `value.StaleNaN`.
 """
 
+METRIC_TYPES = (
+    "unknown",
+    "counter",
+    "gauge",
+    "histogram",
+    "gaugehistogram",
+    "summary",
+    "info",
+    "stateset",
+)
+"""By the numbers that remote_write gives them. Source: Prometheus `MetricMetadata.MetricType`."""
+
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
