@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -254,6 +255,24 @@ def test_refusals(service):
     error = answer.json()["error"]
     assert "2 samples refused (too_far_in_future=1 too_old=1), 1 stored; first: " in error
     assert stored_values(service.database_url) == [7.0]
+
+
+def test_a_tenant_sees_what_was_refused(service):
+    """By reason and key: how many, an example with its labels, and when; others see nothing."""
+    at = now_ms()
+    for _ in range(2):
+        assert service.write(request((at, 7.0), (at + 10**10, 8.0))).status_code == 400
+    url = f"{service.url}/api/v1/refused"
+    seen = httpx.get(url, headers={"Authorization": f"Bearer {READER}"}).json()["data"]
+    assert [(one["reason"], one["samples"]) for one in seen] == [("too_far_in_future", 2)]
+    assert seen[0]["sender"] == str(UUID(int=1))
+    assert f"timestamp {at + 10**10} is outside" in seen[0]["example"]
+    assert "__name__='up'" in seen[0]["example"]
+    assert at / 1000 - 1 < datetime.fromisoformat(seen[0]["firstTime"]).timestamp()
+    assert seen[0]["firstTime"] < seen[0]["lastTime"]
+    before = httpx.get(url, params={"end": 1}, headers={"Authorization": f"Bearer {READER}"})
+    assert before.json()["data"] == []
+    assert httpx.get(url, headers={"Authorization": f"Bearer {WRITER}"}).status_code == 403
 
 
 @pytest.mark.parametrize(
