@@ -16,7 +16,7 @@ from data_ingest.api.body import MemoryBudget, Pace, read_body
 from data_ingest.chassis.identity import IdentityClient
 from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.errors import SlowBody
-from data_ingest.model import Outcome, SampleBatch
+from data_ingest.model import Outcome, SampleBatch, Sender
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
 
@@ -80,19 +80,19 @@ class WriteEndpoint:
             def decode() -> SampleBatch:
                 return protocol.decode(whole, path.bounds)
 
-            return await path.pipeline.ingest_body(
-                principal.tenant, decode, principal.limits, protocol.name
-            )
+            sender = Sender(principal.tenant, principal.credential_id or principal.subject)
+            return await path.pipeline.ingest_body(sender, decode, principal.limits, protocol.name)
 
 
 def _request(scope: Scope) -> WriteRequest:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    query = scope["query_string"]
+    query = scope["query_string"].decode("latin-1")
     return WriteRequest(
         scope["path"],
         headers,
-        dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {},
+        dict(parse_qsl(query, keep_blank_values=True)) if query else {},
         scope.get("path_params", {}),
+        query,
     )
 
 

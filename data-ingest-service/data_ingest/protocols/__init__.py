@@ -3,10 +3,15 @@
 `all_protocols` is the table: whoever adds a protocol adds a row here, and its routes are there.
 """
 
-from data_ingest.protocols import influx, remote_write
+from data_ingest.protocols import influx, prometheus_push, remote_write
 from data_ingest.protocols.protocol import WriteProtocol
 
 
 def all_protocols(influx_naming: influx.Naming) -> tuple[WriteProtocol, ...]:
-    """The rows; what depends on settings is given."""
-    return (remote_write.PROTOCOL, *influx.protocols(influx_naming))
+    """The rows; what of them depends on settings is given."""
+    return (
+        remote_write.PROTOCOL,
+        prometheus_push.PUSH,
+        prometheus_push.IMPORT,
+        *influx.protocols(influx_naming),
+    )

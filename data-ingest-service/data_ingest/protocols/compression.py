@@ -1,47 +1,54 @@
-"""What `Content-Encoding` says, undone; a body that unpacks to too much takes no memory for it.
+"""Bodies that come compressed: unpacked within a bound, or refused.
 
-gzip · zstd · deflate (in zlib's frame, as HTTP means it)
+The output goes into room of a fixed size, so a bomb takes no more memory than the bound, and pages
+that nothing is written to take none.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import cramjam
 import numpy as np
 
 from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
+from data_ingest.protocols.protocol import WriteRequest
 
-_FORMATS: Final = {
-    "gzip": cramjam.gzip,
-    "x-gzip": cramjam.gzip,
-    "zstd": cramjam.zstd,
-    "deflate": cramjam.zlib,
+_DECOMPRESS: Final[dict[str, Callable[..., Any]]] = {
+    "gzip": cramjam.gzip.decompress_into,
+    "x-gzip": cramjam.gzip.decompress_into,
+    "zstd": cramjam.zstd.decompress_into,
+    "deflate": cramjam.zlib.decompress_into,  # RFC 9110, section 8.4.1.2: the zlib format
 }
-_OUTPUT_FULL: Final = "failed to write whole buffer"
+_RATIO_GUESSED: Final = 10
+ENCODINGS: Final = frozenset({"", "identity", *_DECOMPRESS})
+_ROOM_IS_USED_UP: Final = "failed to write whole buffer"
 
 
 def decompressed(body: bytes | bytearray, encoding: str, bytes_max: int) -> bytes:
-    """The body without its encoding, at most `bytes_max`; as it is where there is none.
+    """The body without its `Content-Encoding`; it has at most `bytes_max` bytes.
 
-    Raises `UnsupportedBody`, `BadBody` or `BodyTooLarge`.
+    Raises `UnsupportedBody` for an encoding not in ENCODINGS, `BodyTooLarge` and `BadBody`.
     """
     encoding = encoding.strip().lower()
-    if encoding in {"", "identity"}:
+    if encoding not in ENCODINGS:
+        raise UnsupportedBody(
+            detail=f"Content-Encoding {encoding[:100]!r}; it can be gzip, zstd or deflate"
+        )
+    if encoding not in _DECOMPRESS:
         if len(body) > bytes_max:
             raise BodyTooLarge(bytes=len(body), limit=bytes_max)
         return bytes(body)
-    if encoding not in _FORMATS:
-        raise UnsupportedBody(
-            detail=f"Content-Encoding {encoding[:100]!r}; taken are gzip, zstd and deflate"
-        )
-    # The system gives memory to pages that are written, so a bomb takes at most the bound, and a
-    # small body little.
-    out = np.empty(bytes_max + 1, np.uint8)
+    room = np.empty(bytes_max, np.uint8)
     try:
-        size = _FORMATS[encoding].decompress_into(body, out)
+        size = _DECOMPRESS[encoding](body, room.data)
     except cramjam.DecompressionError as exc:
-        if _OUTPUT_FULL in str(exc):
+        if _ROOM_IS_USED_UP in str(exc):
             raise BodyTooLarge(detail="decompressed", limit=bytes_max) from exc
         raise BadBody(detail=f"it is not {encoding}: {exc}", bytes=len(body)) from exc
-    if size > bytes_max:
-        raise BodyTooLarge(detail="decompressed", limit=bytes_max)
-    return out[:size].tobytes()
+    return room[:size].tobytes()
+
+
+def unpacked_bytes(request: WriteRequest) -> int:
+    """What to keep free for the body unpacked: a guess, since these formats do not say it first."""
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    return len(request.body) * (_RATIO_GUESSED if encoding in _DECOMPRESS else 1)

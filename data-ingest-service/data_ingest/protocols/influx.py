@@ -17,13 +17,13 @@ from typing import Final
 
 import numpy as np
 
-from data_ingest.errors import BodyTooLarge, InvalidLabels, WriteError
+from data_ingest.errors import BodyTooLarge, InvalidLabels, UnsupportedBody, WriteError
 from data_ingest.kernels import influx as kernel
 from data_ingest.kernels import influx_values as fault
 from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
 from data_ingest.model import I64, RawLabels, SampleBatch
 from data_ingest.protocols import influx_answers
-from data_ingest.protocols.compression import decompressed
+from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_bytes
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
 
 MALFORMED_LINE: Final = "malformed_line"
@@ -63,8 +63,6 @@ _FAULTS: Final = {
 }
 _QUOTED_BYTES: Final = 100
 _LABELS_MAX: Final = 1024
-_GZIP_BYTES_MIN: Final = 18
-_UNKNOWN_BYTES: Final = 1 << 40
 
 _SPACE: Final = re.compile(rb"(?<!\\) ")
 _COMMA: Final = re.compile(rb"(?<!\\),")
@@ -106,28 +104,16 @@ def _replaced(unwanted: re.Pattern[str], name: bytes) -> bytes:
 
 
 def check(precisions: Mapping[str, Scale], request: WriteRequest) -> None:
-    """Passes for precisions that are known; any content type may hold lines.
+    """Passes for encodings and precisions that are known; any content type may hold lines.
 
     (`curl --data-binary` says that it sends a form.)
     """
+    if request.headers.get("content-encoding", "").strip().lower() not in ENCODINGS:
+        raise UnsupportedBody(detail="Content-Encoding can be gzip, zstd or deflate")
     precision = request.query.get("precision", "")
     if precision not in precisions:
         names = ", ".join(name for name in precisions if name)
         raise WriteError(detail=f"precision {precision[:20]!r} is none of {names}")
-
-
-def unpacked_bytes(request: WriteRequest) -> int:
-    """The size of the lines: as the end of a gzip body says, else unknown until it is unpacked."""
-    encoding = _encoding(request)
-    if encoding in {"", "identity"}:
-        return len(request.body)
-    if encoding != "gzip" or len(request.body) < _GZIP_BYTES_MIN:
-        return _UNKNOWN_BYTES
-    return int.from_bytes(request.body[-4:], "little")
-
-
-def _encoding(request: WriteRequest) -> str:
-    return request.headers.get("content-encoding", "").strip().lower()
 
 
 def decode(
@@ -138,8 +124,8 @@ def decode(
     A field that stands twice in a line is two samples of one time, of which the store keeps the
     last. A line without a timestamp has the time of the request.
     """
-    bytes_max = min(unpacked_bytes(request), bounds.decoded_bytes_max)
-    body = decompressed(request.body, _encoding(request), bytes_max)
+    encoding = request.headers.get("content-encoding", "")
+    body = decompressed(request.body, encoding, bounds.decoded_bytes_max)
     text = b"".join((body, b"\n", bytes(SPARE_BYTES)))
     buf = np.frombuffer(text, np.uint8)
     # Each field has an equals sign of its own.

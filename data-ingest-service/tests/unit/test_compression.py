@@ -16,6 +16,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     "identity": bytes,
     "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
     "deflate": zlib.compress,
     "zstd": lambda body: bytes(cramjam.zstd.compress(body)),
 }
