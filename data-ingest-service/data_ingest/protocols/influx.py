@@ -201,7 +201,7 @@ class _Lines:
     head_start: int = -1
     measurement: bytes = b""
     tags: RawLabels = field(default_factory=list)
-    fault: str = ""
+    refusal: str = ""
     labels_read: int = 0
 
     def labels_at(self, row: int) -> RawLabels:
@@ -209,8 +209,8 @@ class _Lines:
         head_start, field_start = self.rows[row, : kernel.FIELD + 1].tolist()
         if head_start != self.head_start:
             self.read_head(head_start)
-        if self.fault:
-            raise InvalidLabels(detail=self.fault)
+        if self.refusal:
+            raise InvalidLabels(detail=self.refusal)
         self.labels_read += len(self.tags) + 1
         if self.labels_read > LABELS_READ_MAX:
             raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
@@ -220,20 +220,20 @@ class _Lines:
         return [(b"__name__", self.naming.metric(self.measurement, field_key)), *self.tags]
 
     def read_head(self, start: int) -> None:
-        """Measurement and tags, or the fault, are those of the line that begins at `start`."""
+        """Measurement and tags, or the refusal, are those of the line that begins at `start`."""
         end = _SPACE.search(self.text, start)
         assert end is not None
         head = self.text[start : end.start()]
-        self.head_start, self.fault = start, ""
+        self.head_start, self.refusal = start, ""
         if head.count(b",") > _LABELS_MAX:
-            self.fault = f"over {_LABELS_MAX} tags"
+            self.refusal = f"over {_LABELS_MAX} tags"
             return
         measurement, *tags = _COMMA.split(head)
         self.measurement = _MEASUREMENT_ESCAPE.sub(rb"\1", measurement)
         try:
             pairs = _tags(tags)
         except ValueError as exc:
-            self.fault = f"unable to parse {_quoted(head)}: {exc}"
+            self.refusal = f"unable to parse {_quoted(head)}: {exc}"
             return
         labels: dict[bytes, bytes] = {}
         for key, value in pairs:
