@@ -20,9 +20,7 @@ from data_ingest.protocols.influx_answers import HEADERS, NO_CONTENT, VERSION, r
 from data_ingest.protocols.protocol import WriteRequest
 
 QUERY_BYTES_MAX: Final = 64 * 1024
-_NOTHING_TO_DO: Final = re.compile(
-    r"\s*(create\s+database\s+[^;]+|show\s+databases)\s*;?\s*", re.IGNORECASE
-)
+_NOTHING_TO_DO: Final = re.compile(r"create\s+database\s[^;]+|show\s+databases", re.IGNORECASE)
 
 
 async def ping(_request: Request) -> Response:
@@ -45,7 +43,8 @@ async def health(_request: Request) -> Response:
 async def query(path: WritePath, request: Request) -> Response:
     """200 for CREATE DATABASE and SHOW DATABASES from whoever may write; else an error as JSON."""
     try:
-        if not _NOTHING_TO_DO.fullmatch(await _statement(path, request)):
+        statement = (await _statement(path, request)).strip().removesuffix(";").rstrip()
+        if not _NOTHING_TO_DO.fullmatch(statement):
             raise WriteError(
                 detail="no InfluxQL but CREATE DATABASE and SHOW DATABASES; read with PromQL"
             )
