@@ -108,7 +108,8 @@ def create_app(
             if http is None:
                 await client.aclose()
 
-    app = FastAPI(
+    app = write.WriteFirst(
+        "dis",
         title="CloudOpsHub data-ingest-service",
         summary="The write side of metrics.",
         version=__version__,
@@ -132,7 +133,7 @@ def create_app(
     naming = Naming(
         settings.influx_db_label, settings.influx_bare_value, settings.influx_utf8_names
     )
-    app.router.routes.extend(write.routes(all_protocols(naming), write_path))
+    app.add_writes(write.routes(all_protocols(naming), write_path))
     app.include_router(influx.router(write_path))
     return app
 

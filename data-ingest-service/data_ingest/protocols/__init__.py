@@ -3,7 +3,7 @@
 `all_protocols` is the table: whoever adds a protocol adds a row here, and its routes are there.
 """
 
-from data_ingest.protocols import influx, prometheus_push, remote_write
+from data_ingest.protocols import firehose, influx, prometheus_push, remote_write
 from data_ingest.protocols.protocol import WriteProtocol
 
 
@@ -13,5 +13,6 @@ def all_protocols(influx_naming: influx.Naming) -> tuple[WriteProtocol, ...]:
         remote_write.PROTOCOL,
         prometheus_push.PUSH,
         prometheus_push.IMPORT,
+        firehose.PROTOCOL,
         *influx.protocols(influx_naming),
     )
