@@ -1,8 +1,9 @@
 /** The data of a chart as a table, for whoever reads better than sees: newest first, in a dialog. */
 
-import { el, icon } from "../dom.js";
+import { el } from "../dom.js";
 import { fullTime } from "../format/time.js";
 import { rowsOf } from "../state/table_rows.js";
+import { openDialog } from "./dialog.js";
 
 /**
  * Opens the table; gone when it is closed.
@@ -11,19 +12,8 @@ import { rowsOf } from "../state/table_rows.js";
  */
 export function dataTable(table, { title, names, unit, zone }) {
   const { head, rows, more } = rowsOf(table, names, unit);
-  const dialog = el(
-    "dialog",
-    { class: "dialog wide", "aria-label": `${title}, as a table`, on: { close: () => dialog.remove() } },
-    el(
-      "div",
-      { class: "dialog-head" },
-      el("h2", {}, title),
-      el(
-        "button",
-        { type: "button", class: "button icon-only plain", "aria-label": "Close", on: { click: () => dialog.close() } },
-        icon("close"),
-      ),
-    ),
+  openDialog(
+    { title, label: `${title}, as a table`, wide: true },
     el(
       "div",
       { class: "table-scroll", tabIndex: 0, role: "region", "aria-label": title },
@@ -56,7 +46,4 @@ export function dataTable(table, { title, names, unit, zone }) {
     ),
     more && el("p", { class: "quiet" }, more),
   );
-  document.body.append(dialog);
-  dialog.showModal();
-  return dialog;
 }
