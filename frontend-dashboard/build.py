@@ -38,7 +38,9 @@ SPECIFIER = re.compile(
 CSS_IMPORT = re.compile(
     r"""^@import\s+["'](?P<path>[^"']+)["'](?P<layer>\s+layer\([\w.-]+\))?;\s*$""", re.MULTILINE
 )
-DOC_COMMENT = re.compile(r"^[ \t]*/\*\*(?:[^*]|\*(?!/))*\*/[ \t]*\n", re.MULTILINE)
+COMMENT = re.compile(
+    r"^[ \t]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)[ \t]*\n", re.MULTILINE
+)
 HTML_ASSET = re.compile(r"""(?P<head>\b(?:src|href)=)"(?P<path>(?!https?:|#|/|data:)[^"]+)\"""")
 COMPRESSED = frozenset({".html", ".js", ".css", ".svg", ".json", ".webmanifest"})
 
@@ -133,8 +135,8 @@ def join_styles(path: str, files: Mapping[str, bytes]) -> str:
 
 
 def build_modules(entry: str, files: Mapping[str, bytes]) -> dict[str, tuple[str, bytes]]:
-    """Source path → (built path, content) of `entry` and all it reaches, leaves first. Doc comments
-    stay behind: a fifth of the bytes. Cycles are refused.
+    """Source path → (built path, content) of `entry` and all it reaches, leaves first. Comments
+    with lines of their own stay behind: a fifth of the bytes. Cycles are refused.
     """
     built: dict[str, tuple[str, bytes]] = {}
     above: list[str] = []
@@ -157,7 +159,7 @@ def build_modules(entry: str, files: Mapping[str, bytes]) -> dict[str, tuple[str
             target = visit(resolve(path, match["path"]))
             return f"{match['head']}{match['quote']}{relative(here, target)}{match['quote']}"
 
-        text = DOC_COMMENT.sub("", files[path].decode())
+        text = COMMENT.sub("", files[path].decode())
         content = SPECIFIER.sub(rewrite, text).encode()
         above.pop()
         built[path] = (hashed_name(path, content), content)

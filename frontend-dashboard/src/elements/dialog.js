@@ -1,12 +1,17 @@
-/** A modal dialog: gone when it is closed, and the focus is where it was, or in the view where that is gone. */
+/** Modal dialogs: gone when they are closed, and the focus is where it was, or in the view where that is gone. */
 
-import { el, icon, rescueFocus } from "../dom.js";
+import { askBeforeLeaving, el, icon, rescueFocus } from "../dom.js";
+import { snippet } from "./snippet.js";
 
 /**
- * @param {{title: string, label?: string, wide?: boolean, held?: boolean, closed?: (dialog: HTMLDialogElement) => void}} parts
- * `held`: neither Esc nor a cross closes it, only what is in it; `closed` is called once it is gone
+ * @param {object} parts
+ * @param {string} parts.title
+ * @param {string} [parts.label]
+ * @param {boolean} [parts.wide]
+ * @param {boolean} [parts.stays] neither Esc nor a cross closes it, only what is in it
+ * @param {(dialog: HTMLDialogElement) => void} [parts.closed] called once it is gone
  */
-export function openDialog({ title, label = title, wide = false, held = false, closed = () => {} }, ...content) {
+export function openDialog({ title, label = title, wide = false, stays = false, closed = () => {} }, ...content) {
   const dialog = el(
     "dialog",
     {
@@ -19,10 +24,10 @@ export function openDialog({ title, label = title, wide = false, held = false, c
           closed(dialog);
         },
         cancel: (event) => {
-          if (held) event.preventDefault();
+          if (stays) event.preventDefault();
         },
         keydown: (event) => {
-          if (held && event.key === "Escape") event.preventDefault(); // a second Esc would not ask `cancel`
+          if (stays && event.key === "Escape") event.preventDefault(); // a second Esc would not ask `cancel`
         },
       },
     },
@@ -30,7 +35,7 @@ export function openDialog({ title, label = title, wide = false, held = false, c
       "div",
       { class: "dialog-head" },
       el("h2", {}, title),
-      !held &&
+      !stays &&
         el(
           "button",
           {
@@ -59,6 +64,21 @@ export function confirmed(title, text, action, act) {
       { method: "dialog", class: "form-actions" },
       el("button", { class: "button", value: "no" }, "Keep"),
       el("button", { class: "button danger-fill", value: "yes" }, action),
+    ),
+  );
+}
+
+/** Shows a secret that is never shown again: it stays until it is confirmed, and leaving the page asks first. */
+export function shownOnce({ title, text, secret, label }) {
+  const letGo = askBeforeLeaving();
+  const dialog = openDialog(
+    { title, stays: true, closed: letGo },
+    el("p", { class: "quiet" }, text),
+    snippet(secret, label),
+    el(
+      "div",
+      { class: "form-actions" },
+      el("button", { type: "button", class: "button primary", on: { click: () => dialog.close() } }, "I have it"),
     ),
   );
 }

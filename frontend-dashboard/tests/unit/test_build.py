@@ -65,15 +65,15 @@ def test_a_change_below_renames_everything_above() -> None:
 
 def test_text_that_looks_like_an_import_is_left_alone() -> None:
     """Only import and export statements at a line's start are rewritten."""
-    text = 'const s = "from ./a.js";\n// import "./nothing.js"\n'
+    text = 'const s = "from ./a.js"; // import "./nothing.js"\n'
     out = build.build(files(main=text))
     assert out[built_name(out, "main")].decode() == text
 
 
-def test_doc_comments_are_not_served() -> None:
+def test_comments_are_not_served() -> None:
     """What explains code to its reader is no part of the page; what stands within a line is."""
-    kept = 'const s = "/** no comment */";\n// short\n'
-    text = f"/** One\n * * two / three.\n */\n{kept}  /** four */\n"
+    kept = 'const s = "/** no comment */"; // short\n'
+    text = f"/** One\n * * two / three.\n */\n{kept}  /** four */\n  // import './five.js'\n"
     out = build.build(files(main=text))
     assert out[built_name(out, "main")].decode() == kept
 

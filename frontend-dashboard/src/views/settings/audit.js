@@ -3,7 +3,7 @@
 import { isAbort } from "../../api/client.js";
 import { el, rescueFocus } from "../../dom.js";
 import { emptyState } from "../../elements/states.js";
-import { addRows, row, table } from "../../elements/table.js";
+import { addRows, row, table } from "../../elements/data_table.js";
 import { fullTime, relativeTime } from "../../format/time.js";
 import { section } from "./section.js";
 

@@ -1,9 +1,8 @@
 /** API keys: made, shown once, revoked. */
 
 import { el } from "../../dom.js";
-import { confirmed } from "../../elements/dialog.js";
-import { shownOnce } from "../../elements/shown_once.js";
-import { row, table } from "../../elements/table.js";
+import { confirmed, shownOnce } from "../../elements/dialog.js";
+import { row, table } from "../../elements/data_table.js";
 import { fullTime, relativeTime } from "../../format/time.js";
 import { card, choice, dangerButton, field, form, notForRole, section, textInput } from "./section.js";
 

@@ -1,11 +1,10 @@
-/** Members of the organisation: who they are, and what they may do. */
+/** Members of the organisation, what each may do, and invitations: links that make one. */
 
 import { el } from "../../dom.js";
-import { confirmed } from "../../elements/dialog.js";
-import { row, table } from "../../elements/table.js";
+import { confirmed, shownOnce } from "../../elements/dialog.js";
+import { row, table } from "../../elements/data_table.js";
 import { fullTime, relativeTime } from "../../format/time.js";
-import { invitations } from "./invitations.js";
-import { choice, dangerButton, notForRole, section } from "./section.js";
+import { choice, dangerButton, field, form, notForRole, section, textInput } from "./section.js";
 
 const ROLES = ["viewer", "admin", "owner"];
 
@@ -51,5 +50,51 @@ function memberRow(app, part, member) {
       : choice({ "aria-label": `Role of ${member.email}`, on: { change: setRole } }, roleOptions(app), member.role),
     ["quiet", relativeTime(joinedMs), fullTime(joinedMs)],
     ["end", !fixed && dangerButton(isMe ? "Leave" : "Remove", remove)],
+  );
+}
+
+/** @param {[string, string][]} roles those that may be given */
+function invitations(app, signal, roles) {
+  const list = section(app, "Invitations", signal, async (part, ended) => {
+    const answer = await app.client.ubs("GET", "/api/v1/invitations", undefined, { signal: ended });
+    return (
+      answer.invitations.length > 0 &&
+      table(
+        ["Email", "Role", "Expires", ""],
+        answer.invitations.map((invitation) => invitationRow(app, part, invitation)),
+      )
+    );
+  });
+  list.card.append(
+    form(
+      async (values, sent) => {
+        const made = await app.client.ubs("POST", "/api/v1/invitations", Object.fromEntries(values));
+        shownOnce({
+          title: `The invitation of ${made.email}`,
+          text: `Send them this link. It is shown this once, and works until ${fullTime(Date.parse(made.expires_at))}.`,
+          secret: new URL(made.link, location.origin).href,
+          label: "Invitation link",
+        });
+        sent.reset();
+        list.reload();
+      },
+      [
+        field("Email", textInput({ type: "email", name: "email" }), { grow: true }),
+        field("Role", choice({ name: "role" }, roles)),
+        el("button", { type: "submit", class: "button primary" }, "Invite"),
+      ],
+    ),
+  );
+  return list.card;
+}
+
+function invitationRow(app, part, { id, email, role, expires_at: expires }) {
+  const withdraw = () =>
+    part.change(() => app.client.ubs("DELETE", `/api/v1/invitations/${id}`), "Invitation withdrawn");
+  return row(
+    email,
+    el("span", { class: "tag" }, role),
+    ["quiet", relativeTime(Date.parse(expires)), fullTime(Date.parse(expires))],
+    ["end", dangerButton("Withdraw", withdraw)],
   );
 }
