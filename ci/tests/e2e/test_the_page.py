@@ -3,9 +3,7 @@
 Screenshots go to .cache/screenshots, in both themes.
 """
 
-import os
 import re
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -13,25 +11,10 @@ from urllib.parse import urlencode
 
 import pytest
 from native_platform import ROOT
-
-sync_api = pytest.importorskip("playwright.sync_api")
+from people import PASSWORD
 
 PICTURES = ROOT / ".cache" / "screenshots"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PASSWORD = "four quiet otters swim"
 WAIT_MS = 30_000
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,8 @@ function keyForm(app, list) {
 }
 
 function keyRow(app, part, key) {
-  const at = (time) => ["quiet", relativeTime(Date.parse(time)), fullTime(Date.parse(time))];
+  const at = (time, what = "") =>
+    time ? ["quiet", `${what}${relativeTime(Date.parse(time))}`, fullTime(Date.parse(time))] : ["quiet", "never"];
   const revoke = () =>
     confirmed(
       `Revoke “${key.name}”?`,
@@ -100,17 +101,16 @@ function keyRow(app, part, key) {
       "Revoke",
       () => part.change(() => app.client.ubs("DELETE", `/api/v1/keys/${key.id}`), "Revoked"),
     );
-  const [name, ends, title] = at(key.revoked_at ?? key.expires_at);
   const made = row(
-    ["", [el("div", {}, key.name), el("code", { class: "quiet" }, `${key.start}…`)]],
+    el("div", {}, key.name, el("code", { class: "quiet under" }, `${key.start}…`)),
     el(
       "div",
       { class: "tags" },
       key.scopes.map((scope) => el("span", { class: "tag" }, scope)),
     ),
     at(key.created_at),
-    key.last_used_at ? at(key.last_used_at) : ["quiet", "never"],
-    key.revoked_at ? [name, `revoked ${ends}`, title] : key.expires_at ? [name, ends, title] : ["quiet", "never"],
+    at(key.last_used_at),
+    at(key.revoked_at ?? key.expires_at, key.revoked_at ? "revoked " : ""),
     ["end", !key.revoked_at && dangerButton("Revoke", revoke)],
   );
   made.classList.toggle("off", Boolean(key.revoked_at));

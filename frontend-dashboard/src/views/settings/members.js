@@ -44,7 +44,7 @@ function memberRow(app, part, member) {
       () => part.change(() => app.client.ubs("DELETE", path), isMe ? "You left" : "Removed"),
     );
   return row(
-    ["", [member.email, isMe && el("span", { class: "tag" }, "you")]],
+    el("div", {}, member.email, isMe && el("span", { class: "tag" }, "you")),
     fixed
       ? el("span", { class: "tag" }, member.role)
       : choice({ "aria-label": `Role of ${member.email}`, on: { change: setRole } }, roleOptions(app), member.role),

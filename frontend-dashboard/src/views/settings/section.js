@@ -55,7 +55,7 @@ export function card(...content) {
 
 /** What a role may not see is said, and not asked for. */
 export function notForRole(app, title, text) {
-  return card(emptyState(title, `${text} You are ${app.session.role} of ${app.session.organisation.name}.`));
+  return card(emptyState(title, `${text} Your role in ${app.session.organisation.name} is ${app.session.role}.`));
 }
 
 /** A form that is sent by `send`; what that throws is told in it. */

@@ -1,0 +1,210 @@
+"""What a person meets on the screens of the page, on real services: focus, words, roles, secrets."""
+
+import re
+from collections import Counter
+from urllib.parse import parse_qs
+
+import pytest
+
+PLACES = (
+    "#/overview",
+    "#/explore",
+    "#/explore?q=up",
+    "#/analysis",
+    "#/analysis?new=1",
+    "#/add",
+    "#/settings/members",
+    "#/settings/keys",
+    "#/settings/audit",
+    "#/settings/organisation",
+)
+IDLE = """new Promise((done) => {
+    let quiet = 0;
+    const look = () => {
+        const busy = [...document.querySelectorAll(".state-loading, .busy")].some((node) => {
+            const box = node.getBoundingClientRect();
+            return box.height > 0 && box.top < innerHeight;
+        });
+        quiet = busy ? 0 : quiet + 1;
+        if (quiet > 10) done(); else requestAnimationFrame(look);
+    };
+    look();
+})"""
+
+
+def go(page, hash_):
+    """The page is at `hash_`, and nothing in its window is loading."""
+    page.evaluate("(hash) => { location.hash = hash; }", hash_)
+    page.locator("h1").wait_for()
+    page.evaluate(IDLE)
+
+
+def focused(page):
+    """What has the focus: BODY is nothing."""
+    return page.evaluate("document.activeElement.tagName")
+
+
+# -- typing
+
+
+def test_what_is_typed_into_a_filled_field_replaces_its_choice(sign_in):
+    """By keyboard or by a click: the next letters are a new search, not the old one's tail."""
+    page = sign_in("#/explore?q=up&m=up")
+    metric = page.get_by_role("combobox", name="Metric")
+    metric.click()
+    page.keyboard.type("node_load1")
+    assert metric.input_value() == "node_load1"
+    page.get_by_role("option", name=re.compile("^node_load1\\b")).click()
+    page.wait_for_url("**m=node_load1*")
+    page.get_by_role("textbox", name="Query").focus()
+    page.keyboard.press("Shift+Tab")
+    while page.evaluate("document.activeElement.ariaLabel") != "Metric":
+        page.keyboard.press("Shift+Tab")
+    page.keyboard.type("node_load5")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**m=node_load5*")
+
+
+def test_a_click_within_the_text_is_a_place_to_type(sign_in):
+    """Whoever is in a field already moves the caret; nothing is selected under it."""
+    page = sign_in("#/explore?q=up&m=up")
+    metric = page.get_by_role("combobox", name="Metric")
+    metric.click()
+    metric.click(position={"x": 20, "y": 10})
+    assert metric.evaluate("(input) => input.selectionEnd - input.selectionStart") == 0
+
+
+def test_a_refresh_takes_nothing_from_what_is_typed(sign_in):
+    """A query that is half written stays while the chart below it goes on."""
+    page = sign_in("#/explore?q=up&refresh=5")
+    box = page.get_by_role("textbox", name="Query")
+    box.fill("up + ")
+    for _ in range(2):
+        with page.expect_response("**/query_range"):
+            pass
+    page.keyboard.type("1")
+    assert box.input_value() == "up + 1"
+
+
+def test_a_change_in_settings_keeps_what_is_typed_beside_it(sign_in):
+    """A role is changed while an address is half written; the select keeps the focus."""
+    viewer = sign_in.viewer()
+    page = sign_in("#/settings/members")
+    page.get_by_label("Email").fill("half@exam")
+    role = page.get_by_label("Role of viewer@example.com")
+    role.focus()
+    with page.expect_response("**/members"):
+        role.select_option("admin")
+    page.get_by_text("viewer@example.com is admin now").wait_for()
+    page.evaluate(IDLE)
+    assert page.get_by_label("Email").input_value() == "half@exam"
+    assert focused(page) == "SELECT"
+    with page.expect_response("**/members"):
+        role.select_option("viewer")
+    viewer.close()
+
+
+# -- widths
+
+
+@pytest.mark.parametrize("place", ["members", "keys", "audit"])
+def test_the_rows_of_settings_are_cards_on_a_phone(sign_in, place):
+    """At 375 pixels every cell is in the window, whole, under the name of its column."""
+    sign_in.viewer()
+    page = sign_in(f"#/settings/{place}", viewport={"width": 375, "height": 812})
+    page.locator("tbody tr").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    cut = page.evaluate(
+        """[...document.querySelectorAll("tbody td")].filter((cell) => cell.offsetParent).filter(
+            (cell) => cell.getBoundingClientRect().right > 375 || cell.scrollWidth > cell.clientWidth
+        ).map((cell) => cell.textContent)"""
+    )
+    assert cut == []
+    names = page.evaluate("""getComputedStyle(document.querySelector("tbody td"), "::before").content""")
+    assert names in {'"Email"', '"Key"', '"When"'}
+
+
+# -- roles
+
+
+def test_a_viewer_is_refused_nothing(sign_in):
+    """No screen asks for what the role may not have; what is not for it is said in words."""
+    page = sign_in.viewer()
+    for place in PLACES:
+        go(page, place)
+        assert page.locator(".state-failed").count() == 0, place
+    assert sign_in.refused == []
+    for place, words in (
+        ("members", "Members are for owners and admins"),
+        ("keys", "API keys are for owners and admins"),
+    ):
+        go(page, f"#/settings/{place}")
+        page.get_by_text(words).wait_for()
+    go(page, "#/add")
+    page.get_by_text("Your role cannot make keys").wait_for()
+    for place in ("#/analysis?new=1", "#/explore?q=up"):
+        go(page, place)
+        assert page.get_by_role("button", name=re.compile("New analysis|Find anomalies|Start")).count() == 0
+
+
+def test_an_empty_organisation_says_what_to_do(sign_in):
+    """No error, no chart of nothing, and nothing told as up: a way to the first sample."""
+    page = sign_in("#/settings/organisation")
+    page.get_by_label("Name").fill("Empty Lake")
+    page.get_by_role("button", name="Create").click()
+    page.get_by_text("You are in Empty Lake now").wait_for()
+    sign_in.refused.clear()  # the session before this one is over
+    for place in PLACES:
+        go(page, place)
+        if re.match("#/(overview|explore|analysis)", place):
+            page.get_by_text("Empty Lake has no samples yet").wait_for()
+            assert page.locator("coh-panel:visible, coh-stat-tile:visible").count() == 0
+        assert page.locator(".state-failed").count() == 0, place
+        assert page.get_by_text(re.compile(r"\bup\b", re.IGNORECASE)).count() == 0, place
+    assert sign_in.refused == []
+    go(page, "#/overview")
+    page.get_by_role("link", name="Add data").last.click()
+    page.get_by_role("button", name="Make a key").wait_for()
+
+
+# -- requests
+
+
+def wanted(request):
+    """What a request asks for, whatever the time it asks at."""
+    asked = parse_qs(request.post_data or "")
+    for name in ("time", "start", "end"):
+        asked.pop(name, None)
+    path = re.sub(r"(start|end)=[\d.]+", "", request.url)
+    return request.method, path, str(sorted(asked.items()))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_is_asked_twice(sign_in, place):
+    """A view that opens asks for each thing once, by a link, by Back and by another range."""
+    page = sign_in("#/add")
+    page.get_by_text("Waiting for the first sample").wait_for()
+    seen = []
+    page.on("request", lambda request: seen.append(wanted(request)) if "/api/" in request.url else None)
+
+    def once(what):
+        page.evaluate(IDLE)
+        watched = "label/__name__/values", "label/job/values", "/jobs?"  # asked again and again
+        twice = [
+            asked
+            for asked, times in Counter(seen).items()
+            if times > 1 and not any(part in asked[1] for part in watched)
+        ]
+        assert twice == [], what
+        seen.clear()
+
+    page.evaluate("(hash) => { location.hash = hash; }", f"{place}{'&' if '?' in place else '?'}refresh=0")
+    page.locator("h1").filter(has_not_text="Add data").or_(page.locator("h1")).first.wait_for()
+    once("opened")
+    go(page, "#/settings/organisation")
+    seen.clear()
+    page.go_back()
+    once("by Back")
+    if page.locator("coh-range-bar").count() > 0 and page.locator("coh-panel").count() > 0:
+        page.get_by_role("button", name="Zoom out").click()
+        once("another range")
