@@ -54,7 +54,7 @@ def test_what_is_typed_into_a_filled_field_replaces_its_choice(sign_in):
     metric.click()
     page.keyboard.type("node_load1")
     assert metric.input_value() == "node_load1"
-    page.get_by_role("option", name=re.compile("^node_load1\\b")).click()
+    page.get_by_role("option", name=re.compile(r"^node_load1\b")).click()
     page.wait_for_url("**m=node_load1*")
     page.get_by_role("textbox", name="Query").focus()
     page.keyboard.press("Shift+Tab")
@@ -160,7 +160,8 @@ def test_an_empty_organisation_says_what_to_do(sign_in):
             page.get_by_text("Empty Lake has no samples yet").wait_for()
             assert page.locator("coh-panel:visible, coh-stat-tile:visible").count() == 0
         assert page.locator(".state-failed").count() == 0, place
-        assert page.get_by_text(re.compile(r"\bup\b", re.IGNORECASE)).count() == 0, place
+        told = page.get_by_text(re.compile(r"\bup\b", re.IGNORECASE)).locator("visible=true")
+        assert told.count() == 0, place
     assert sign_in.refused == []
     go(page, "#/overview")
     page.get_by_role("link", name="Add data").last.click()
@@ -198,8 +199,7 @@ def test_nothing_is_asked_twice(sign_in, place):
         assert twice == [], what
         seen.clear()
 
-    page.evaluate("(hash) => { location.hash = hash; }", f"{place}{'&' if '?' in place else '?'}refresh=0")
-    page.locator("h1").filter(has_not_text="Add data").or_(page.locator("h1")).first.wait_for()
+    go(page, f"{place}{'&' if '?' in place else '?'}refresh=0")
     once("opened")
     go(page, "#/settings/organisation")
     seen.clear()
@@ -208,3 +208,108 @@ def test_nothing_is_asked_twice(sign_in, place):
     if page.locator("coh-range-bar").count() > 0 and page.locator("coh-panel").count() > 0:
         page.get_by_role("button", name="Zoom out").click()
         once("another range")
+
+
+# -- focus
+
+
+def test_the_focus_is_never_lost(sign_in):
+    """After a view, a dialog, a choice and a deletion something in the page has the focus."""
+    page = sign_in("#/overview")
+    assert focused(page) == "MAIN"  # not the form that is gone
+    for place in PLACES:
+        go(page, place)
+        assert focused(page) != "BODY", place
+    page.keyboard.press("?")
+    page.get_by_role("dialog").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="detached")
+    assert focused(page) != "BODY"
+    go(page, "#/settings/keys")
+    page.get_by_label("Name").fill("to be revoked")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="I have it").click()
+    row = page.get_by_role("row").filter(has_text="to be revoked").first
+    row.get_by_role("button", name="Revoke").click()
+    with page.expect_response("**/keys"):
+        page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    page.evaluate(IDLE)
+    assert page.evaluate("document.activeElement.textContent") == "Keys"
+    go(page, "#/add")
+    for agent in ("Telegraf", "curl"):
+        page.get_by_role("tab", name=agent).click()
+        assert page.evaluate("document.activeElement.textContent") == agent
+    page.get_by_role("button", name="Make a key").click()
+    page.locator(".key-box coh-snippet").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "Copy"
+
+
+def test_the_focus_outlives_the_answers_about_a_job(sign_in):
+    """A row of the list and the button that cancels stay what they are, second after second."""
+    page = sign_in("#/analysis?new=1&q=up&from=now-7d&to=now")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url(re.compile(r"#/analysis/[0-9a-f-]+$"))
+    row = page.locator(".job").first
+    row.focus()
+    for _ in range(2):
+        with page.expect_response("**/jobs?*"):
+            pass
+    assert row.evaluate("(node) => node === document.activeElement")
+
+
+# -- charts that are live
+
+
+def test_arrow_keys_read_a_live_chart_and_a_refresh_moves_nothing(sign_in):
+    """The moment that is read stays while samples go on arriving; zooming out stays live."""
+    page = sign_in("#/explore?q=node_load1&from=now-5m&refresh=5")
+    chart = page.locator("coh-chart")
+    page.locator("coh-legend tbody tr").wait_for()
+    chart.focus()
+    page.keyboard.press("ArrowLeft")
+    read = chart.locator("[aria-live]").inner_text()
+    for _ in range(2):
+        with page.expect_response("**/query_range"):
+            pass
+    assert chart.locator("[aria-live]").inner_text() == read
+    page.keyboard.press("ArrowLeft")
+    assert chart.locator("[aria-live]").inner_text() != read
+    page.keyboard.press("-")
+    page.get_by_text("from=now-10m").or_(page.get_by_text("now-10m to now")).wait_for()
+    assert "from=now-10m" in page.url
+    page.get_by_text("Live", exact=True).wait_for()
+
+
+@pytest.mark.parametrize("place", ["#/explore?q=node_load1&refresh=5", "#/add"])
+def test_a_refresh_is_not_spoken(sign_in, place):
+    """What a screen reader would say by itself does not change with every answer."""
+    page = sign_in(place)
+    page.evaluate(IDLE)
+    page.evaluate(
+        """() => {
+            window.spoken = [];
+            for (const node of document.querySelectorAll("[role=status], [role=alert], [aria-live]"))
+                new MutationObserver(() => window.spoken.push(node.textContent))
+                    .observe(node, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    for _ in range(3):
+        with page.expect_response(re.compile(r"/api/(das|aps)/")):
+            pass
+    assert page.evaluate("window.spoken") == []
+
+
+def test_forced_colours_keep_edges_and_series_apart(sign_in):
+    """Where the system chooses the colours, buttons have edges and series their own colours."""
+    page = sign_in("#/explore?q=up", forced_colors="active")
+    page.locator("coh-legend tbody tr").first.wait_for()
+    bare = page.evaluate(
+        """[...document.querySelectorAll(".button")].filter((node) => node.offsetParent)
+            .filter((node) => getComputedStyle(node).borderTopStyle === "none").length"""
+    )
+    assert bare == 0
+    swatches = page.evaluate(
+        """[...document.querySelectorAll("coh-legend .swatch")].map((node) => node.outerHTML + JSON.stringify(
+            [getComputedStyle(node).backgroundColor, getComputedStyle(node).borderTopColor]))"""
+    )
+    assert len(set(swatches)) == len(swatches) > 3

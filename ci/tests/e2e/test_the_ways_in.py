@@ -1,0 +1,108 @@
+"""Signing in and out, new passwords, and secrets that are shown once, on real services."""
+
+import re
+from urllib.parse import quote
+
+import pytest
+from people import OWNER, PASSWORD
+
+WEAK = {  # five: the service slows down whoever fails more often
+    "short": "fourteen chars",
+    "long": "x" * 200 + "yz" * 29,
+    "repeated": "abcabcabcabcabcabc",
+    "alphabet": "zyxwvutsrqponmlk",
+    "product": "cloudopshub-2026",
+}
+GOOD = ("tuesday coffee orbit", "пароль длинный и свой", "🦊🦊🦊 jumps over 12 dogs")
+
+
+def test_a_link_leads_there_after_signing_in(sign_in):
+    """Seen signed out it asks for the password, says a wrong one in words, and then opens."""
+    sign_in()
+    page = sign_in.page("#/explore?q=up")
+    page.get_by_label("Email").fill(OWNER)
+    page.get_by_label("Password").fill("wrong otters swim here")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("alert").filter(has_text=re.compile("password is wrong")).wait_for()
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.locator("coh-legend tbody tr").first.wait_for()
+    assert page.get_by_role("textbox", name="Query").input_value() == "up"
+
+
+def test_tabs_follow_one_another_in_and_out(sign_in):
+    """What one tab does to the session is seen in the others without a touch."""
+    page = sign_in("#/settings/members")
+    other = sign_in.opened(page.context, "#/overview")
+    other.locator("coh-stat-tile").first.wait_for()
+    page.locator(".account").click()
+    page.get_by_role("button", name="Sign out").click()
+    other.get_by_label("Password").wait_for()
+    page.get_by_label("Email").fill(OWNER)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    other.locator("coh-stat-tile").first.wait_for()
+
+
+def test_the_page_and_the_service_agree_on_weak_passwords(sign_in):
+    """What is called weak as it is typed, the service refuses in words; a good one makes a member."""
+    link = sign_in.invite("new@example.com")
+    page = sign_in.page(link[link.index("#") :])
+    field, note = page.get_by_label("Password"), page.locator(".field-note")
+    rule = note.inner_text()
+    for name, password in WEAK.items():
+        field.fill(password)
+        assert note.inner_text() != rule, name
+        page.get_by_role("button", name="Join").click()
+        trouble = page.get_by_role("alert").filter(has_text="This password cannot be used: ")
+        trouble.wait_for()
+        assert "=" not in trouble.inner_text(), name
+        page.get_by_role("alert").evaluate("(node) => { node.textContent = ''; }")
+    for password in GOOD:
+        field.fill(password)
+        assert note.inner_text() == rule, password
+    page.get_by_role("button", name="Join").click()
+    page.locator("coh-shell").wait_for()
+
+
+def test_a_weak_password_is_not_sent(sign_in):
+    """Setting up says what is wrong beside the field, and the limit, before anything is sent."""
+    page = sign_in.page("#/setup/token")
+    page.get_by_label("Organisation").fill("Margarethe Works")
+    page.get_by_label("Email").fill("margarethe@example.com")
+    page.get_by_label("Password").fill("short")
+    page.get_by_text("5 of at least 15 characters").wait_for()
+    page.get_by_role("button", name="Create the hub").click()
+    assert page.evaluate("document.querySelector('form').checkValidity()") is False
+    page.get_by_label("Password").fill("margarethe 1234")
+    page.get_by_text("Mostly “margarethe”").wait_for()
+    page.get_by_label("Email").fill("m@example.com")
+    page.get_by_label("Organisation").fill("Otters")
+    page.get_by_text("at least 15 characters; a few words are fine").wait_for()
+    assert sign_in.refused == [entry for entry in sign_in.refused if "/session" in entry]
+
+
+@pytest.mark.parametrize("leave", ["reload", "close"])
+def test_a_key_stays_until_it_is_confirmed(sign_in, leave):
+    """Esc does not take it away, leaving the page asks first, and afterwards nobody is asked."""
+    page = sign_in("#/overview")
+    page.evaluate("location.hash = '#/settings/keys'")
+    page.get_by_label("Name").fill(f"agent {leave}")
+    page.get_by_role("button", name="Make the key").click()
+    dialog = page.get_by_role("dialog")
+    key = dialog.locator("code").inner_text()
+    assert key.startswith("coh_live_")
+    for _ in range(3):
+        page.keyboard.press("Escape")
+    page.go_back()
+    assert dialog.locator("code").inner_text() == key
+    asked = []
+    page.on("dialog", lambda question: (asked.append(question.type), question.dismiss()))
+    page.close(run_before_unload=True)
+    page.wait_for_timeout(200)
+    assert asked == ["beforeunload"]
+    dialog.get_by_role("button", name="I have it").click()
+    page.reload()
+    page.locator("coh-shell").wait_for()
+    assert key not in page.content()
+    assert asked == ["beforeunload"]
