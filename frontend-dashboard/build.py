@@ -38,9 +38,7 @@ SPECIFIER = re.compile(
 CSS_IMPORT = re.compile(
     r"""^@import\s+["'](?P<path>[^"']+)["'](?P<layer>\s+layer\([\w.-]+\))?;\s*$""", re.MULTILINE
 )
-COMMENT = re.compile(
-    r"^[ \t]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)[ \t]*\n", re.MULTILINE
-)
+COMMENT = re.compile(r"^[ \t]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)[ \t]*\n", re.MULTILINE)
 HTML_ASSET = re.compile(r"""(?P<head>\b(?:src|href)=)"(?P<path>(?!https?:|#|/|data:)[^"]+)\"""")
 COMPRESSED = frozenset({".html", ".js", ".css", ".svg", ".json", ".webmanifest"})
 

@@ -120,7 +120,9 @@ def test_the_rows_of_settings_are_cards_on_a_phone(sign_in, place):
         ).map((cell) => cell.textContent)"""
     )
     assert cut == []
-    names = page.evaluate("""getComputedStyle(document.querySelector("tbody td"), "::before").content""")
+    names = page.evaluate(
+        """getComputedStyle(document.querySelector("tbody td"), "::before").content"""
+    )
     assert names in {'"Email"', '"Key"', '"When"'}
 
 
@@ -144,7 +146,10 @@ def test_a_viewer_is_refused_nothing(sign_in):
     page.get_by_text("Your role cannot make keys").wait_for()
     for place in ("#/analysis?new=1", "#/explore?q=up"):
         go(page, place)
-        assert page.get_by_role("button", name=re.compile("New analysis|Find anomalies|Start")).count() == 0
+        assert (
+            page.get_by_role("button", name=re.compile("New analysis|Find anomalies|Start")).count()
+            == 0
+        )
 
 
 def test_an_empty_organisation_says_what_to_do(sign_in):
@@ -186,7 +191,9 @@ def test_nothing_is_asked_twice(sign_in, place):
     page = sign_in("#/add")
     page.get_by_text("Waiting for the first sample").wait_for()
     seen = []
-    page.on("request", lambda request: seen.append(wanted(request)) if "/api/" in request.url else None)
+    page.on(
+        "request", lambda request: seen.append(wanted(request)) if "/api/" in request.url else None
+    )
 
     def once(what):
         page.evaluate(IDLE)

@@ -1,7 +1,7 @@
 """Signing in and out, new passwords, and secrets that are shown once, on real services."""
 
 import re
-from urllib.parse import quote
+import secrets
 
 import pytest
 from people import OWNER, PASSWORD
@@ -46,7 +46,7 @@ def test_tabs_follow_one_another_in_and_out(sign_in):
 
 def test_the_page_and_the_service_agree_on_weak_passwords(sign_in):
     """What is called weak as it is typed, the service refuses in words; a good one makes a member."""
-    link = sign_in.invite("new@example.com")
+    link = sign_in.invite(f"{secrets.token_hex(4)}@example.com")
     page = sign_in.page(link[link.index("#") :])
     field, note = page.get_by_label("Password"), page.locator(".field-note")
     rule = note.inner_text()

@@ -1,4 +1,4 @@
-/** Tables: of things, whose rows are cards on a phone, and of the data of a chart, for whoever reads better than sees. */
+/** Tables: of things, whose rows are cards on a phone; of a chart, for whoever reads better than sees. */
 
 import { el } from "../dom.js";
 import { fullTime } from "../format/time.js";

@@ -90,7 +90,7 @@ export class Shell extends HTMLElement {
           { class: "rail-foot" },
           el(
             "button",
-            { type: "button", class: "nav-link keys", on: { click: () => this.#showHelp() } },
+            { type: "button", class: "nav-link keys", "aria-label": "Keyboard", on: { click: () => this.#showHelp() } },
             icon("keyboard"),
             el("span", {}, "Keyboard"),
             el("kbd", {}, "?"),

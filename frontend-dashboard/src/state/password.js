@@ -1,4 +1,4 @@
-/** What makes a password weak, in words, as one types it. user-billing-service knows more and has the last word. Pure. */
+/** What makes a password weak, in words, as it is typed. The service knows more and has the last word. Pure. */
 
 export const PASSWORD_MIN = 15;
 const PASSWORD_MAX = 256;
