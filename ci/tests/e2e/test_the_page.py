@@ -45,7 +45,17 @@ def drawing(page):
 
 
 def test_the_setup_link_makes_the_owner(platform, page):
-    """The printed link opens a form; what it asks for makes the owner and leads inside."""
+    """A fresh hub asks for the printed link, says a wrong one, and the right one leads inside."""
+    page.goto(platform.url)
+    page.get_by_role("heading", name="Welcome to your hub").wait_for()
+    page.get_by_label("Set-up link or token").fill(f"{platform.url}/#/setup/wrong")
+    page.get_by_role("button", name="Continue").click()
+    page.fill("[name=organisation]", "Otter Works")
+    page.fill("[name=email]", "owner@example.com")
+    page.fill("[name=password]", PASSWORD)
+    page.click("button[type=submit]")
+    page.get_by_role("alert").filter(has_text=re.compile("set-?up", re.IGNORECASE)).wait_for()
+    page.goto("about:blank")
     page.goto(platform.state["setup_link"])
     page.fill("[name=organisation]", "Otter Works")
     page.fill("[name=email]", "owner@example.com")

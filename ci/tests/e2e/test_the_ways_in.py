@@ -45,7 +45,7 @@ def test_tabs_follow_one_another_in_and_out(sign_in):
 
 
 def test_the_page_and_the_service_agree_on_weak_passwords(sign_in):
-    """What is called weak as it is typed, the service refuses in words; a good one makes a member."""
+    """What is called weak as it is typed, the service refuses in words; a good one is taken."""
     link = sign_in.invite(f"{secrets.token_hex(4)}@example.com")
     page = sign_in.page(link[link.index("#") :])
     field, note = page.get_by_label("Password"), page.locator(".field-note")
@@ -105,4 +105,45 @@ def test_a_key_stays_until_it_is_confirmed(sign_in, leave):
     page.reload()
     page.locator("coh-shell").wait_for()
     assert key not in page.content()
+    assert page.get_by_text(f"{key[:13]}").count() > 0
     assert asked == ["beforeunload"]
+
+
+def test_the_key_of_add_data_stays_until_its_maker_signs_out(sign_in):
+    """It is there again after another view and another organisation; copied, nobody is asked."""
+    page = sign_in("#/add")
+    asked = []
+    page.on("dialog", lambda question: (asked.append(question.type), question.dismiss()))
+    page.get_by_role("button", name="Make a key").click()
+    key = page.locator(".key-box code").inner_text()
+    page.evaluate("location.hash = '#/settings/members'")
+    page.get_by_role("heading", name="Members").wait_for()
+    page.evaluate("location.hash = '#/add'")
+    assert page.locator(".key-box code").inner_text() == key
+    page.close(run_before_unload=True)
+    page.wait_for_timeout(200)
+    assert asked == ["beforeunload"]
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator(".paste").get_by_role("button", name="Copy").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    assert key in page.evaluate("navigator.clipboard.readText()")
+    page.reload()
+    page.get_by_role("button", name="Make a key").wait_for()
+    assert asked == ["beforeunload"]
+
+
+def test_revoking_a_key_asks_first(sign_in):
+    """Keep keeps it; Revoke ends it, and it goes to the revoked ones."""
+    page = sign_in("#/settings/keys")
+    name = secrets.token_hex(4)
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Make the key").click()
+    page.get_by_role("button", name="I have it").click()
+    row = page.get_by_role("row").filter(has_text=name)
+    for answer, left in (("Keep", 1), ("Revoke", 0)):
+        row.get_by_role("button", name="Revoke").click()
+        page.get_by_role("dialog").get_by_role("button", name=answer).click()
+        page.get_by_role("dialog").wait_for(state="detached")
+        if answer == "Revoke":
+            page.get_by_text(re.compile(r"^\d+ revoked$")).wait_for()
+        assert row.get_by_role("button", name="Revoke").count() == left

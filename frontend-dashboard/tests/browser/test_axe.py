@@ -12,7 +12,7 @@ AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
 RUN = """async () => {
     for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
     const { violations } = await axe.run(document, { preload: false, resultTypes: ["violations"] });
-    const texts = violations.map(({ id, nodes }) => [id, ...nodes.map(({ html }) => html)].join(" "));
+    const texts = violations.map(({ id, nodes }) => id + nodes.map(({ html }) => ` ${html}`));
     if (document.documentElement.scrollWidth > innerWidth) texts.push("it scrolls sideways");
     return texts;
 }"""
