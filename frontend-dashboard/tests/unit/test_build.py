@@ -78,6 +78,19 @@ def test_comments_are_not_served() -> None:
     assert out[built_name(out, "main")].decode() == kept
 
 
+@pytest.mark.parametrize(
+    ("text", "served"),
+    [
+        ("if (a) {\n  b(`c`);\n}\n", "if (a) {\nb(`c`);\n}\n"),
+        ("  a = `b\n  c`;\n", "  a = `b\n  c`;\n"),
+    ],
+)
+def test_indentation_is_not_served_but_within_texts(text: str, served: str) -> None:
+    """A text that spans lines keeps its blanks, which belong to it."""
+    out = build.build(files(main=text))
+    assert out[built_name(out, "main")].decode() == served
+
+
 def test_the_real_page_is_light(dist: Path) -> None:
     """At most 120 kB gzipped in all."""
     assert sum(path.stat().st_size for path in dist.rglob("*.gz")) <= 120 * 1024
