@@ -201,7 +201,7 @@ export class AnalysisView extends HTMLElement {
                   json: {},
                 });
                 this.#wake();
-                this.routeChanged();
+                if (this.isConnected) this.routeChanged();
                 rescueFocus();
               } catch (error) {
                 event.target.disabled = false;
