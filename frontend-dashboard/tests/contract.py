@@ -44,7 +44,6 @@ class State:
     signed_in: bool = True
     metrics: list[str] = field(default_factory=lambda: list(METRICS))
     down: set[str] = field(default_factory=set)
-    no_data: bool = False
     query_delay_s: dict[str, float] = field(default_factory=dict)
     refuse_tokens: int = 0
     revoked_token: int = 0  # the number of the token that is refused however often it comes
