@@ -285,25 +285,44 @@ def test_arrow_keys_read_a_live_chart_and_a_refresh_moves_nothing(sign_in):
     page.get_by_text("Live", exact=True).wait_for()
 
 
-@pytest.mark.parametrize("place", ["#/explore?q=node_load1&refresh=5", "#/add"])
-def test_a_refresh_is_not_spoken(sign_in, place):
+LISTEN = """() => {
+    window.spoken = [];
+    const said = ({ target }) => window.spoken.push(target.textContent);
+    const all = { childList: true, characterData: true, subtree: true };
+    const regions = "[role=status], [role=alert], [aria-live]";
+    for (const node of document.querySelectorAll(regions))
+        new MutationObserver((changes) => changes.forEach(said)).observe(node, all);
+}"""
+
+
+def test_a_refresh_is_not_spoken(sign_in):
     """What a screen reader would say by itself does not change with every answer."""
-    page = sign_in(place)
+    page = sign_in("#/explore?q=node_load1&refresh=5")
     page.evaluate(IDLE)
-    page.evaluate(
-        """() => {
-            window.spoken = [];
-            const said = ({ target }) => window.spoken.push(target.textContent);
-            const all = { childList: true, characterData: true, subtree: true };
-            const regions = "[role=status], [role=alert], [aria-live]";
-            for (const node of document.querySelectorAll(regions))
-                new MutationObserver((changes) => changes.forEach(said)).observe(node, all);
-        }"""
-    )
+    page.evaluate(LISTEN)
     for _ in range(3):
-        with page.expect_response(re.compile(r"/api/(das|aps)/")):
+        with page.expect_response("**/query_range*"):
             pass
     assert page.evaluate("window.spoken") == []
+
+
+def test_samples_that_arrive_are_spoken_of_once(sign_in, platform):
+    """The news is told; the figures that follow it every few seconds are not."""
+    page = sign_in("#/add")
+    for _ in range(2):
+        with page.expect_response("**/label/__name__/values*"):
+            pass
+    labels = {"__name__": f"e2e_arrival_{time.time_ns()}", "job": "otters"}
+    assert platform.write(labels, [(time.time_ns() // 1_000_000, 1.0)]) == 204
+    page.get_by_text("Samples are arriving").wait_for()
+    link = page.locator(".arrived a").first
+    link.focus()
+    page.evaluate(LISTEN)
+    for _ in range(2):
+        with page.expect_response("**/query_range*"):
+            pass
+    assert page.evaluate("window.spoken") == []
+    assert link.evaluate("(node) => node === document.activeElement")
 
 
 def test_forced_colours_keep_edges_and_series_apart(sign_in):
