@@ -73,25 +73,31 @@ class SignIn:
             )
             assert answer.status_code == 201, answer.text
 
-    def invite(self, email: str) -> str:
+    def invite(self, email: str, role: str = "viewer") -> str:
         """The link of an invitation by the owner."""
         page = self("#/settings/members")
         page.get_by_label("Email").fill(email)
+        page.locator("[name=role]").select_option(role)
         page.get_by_role("button", name="Invite").click()
         dialog = page.get_by_role("dialog")
         link = dialog.locator("code").inner_text()
         dialog.get_by_role("button", name="I have it").click()
         return str(link)
 
+    def join(self, email: str, role: str = "viewer") -> Any:
+        """The page of somebody whom the owner invited as that, just signed in."""
+        link = self.invite(email, role)
+        page = self.page(link[link.index("#") :])
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Join").click()
+        page.locator("coh-shell").wait_for()
+        SESSIONS[email] = page.context.storage_state()
+        return page
+
     def viewer(self, hash_: str = "", **how: Any) -> Any:
         """A page of somebody who may only look, at `hash_`."""
         if VIEWER not in SESSIONS:
-            link = self.invite(VIEWER)
-            page = self.page(link[link.index("#") :])
-            page.get_by_label("Password").fill(PASSWORD)
-            page.get_by_role("button", name="Join").click()
-            page.locator("coh-shell").wait_for()
-            SESSIONS[VIEWER] = page.context.storage_state()
+            self.join(VIEWER)
         return self(hash_, email=VIEWER, **how)
 
     def close(self) -> None:

@@ -148,3 +148,18 @@ def test_revoking_a_key_asks_first(sign_in):
     row.get_by_role("button", name="Revoke").wait_for(state="detached")
     page.get_by_text(re.compile(r"^\d+ revoked$")).click()
     row.get_by_text("revoked").wait_for()
+
+
+def test_a_role_one_gives_oneself_is_in_force_at_once(sign_in):
+    """The page offers what is left, and what it asks next is not refused for an old session."""
+    name = secrets.token_hex(4)
+    page = sign_in.join(f"{name}@example.com", role="owner")
+    sign_in.refused.clear()
+    page.evaluate("location.hash = '#/settings/members'")
+    page.get_by_label(f"Role of {name}@example.com").select_option("admin")
+    page.locator("td").get_by_text("owner", exact=True).first.wait_for()  # fixed for an admin
+    page.get_by_label("Email").fill(f"guest-of-{name}@example.com")
+    page.get_by_role("button", name="Invite").click()
+    page.get_by_role("button", name="I have it").click()
+    page.get_by_text(f"guest-of-{name}@example.com", exact=True).wait_for()
+    assert sign_in.refused == []
