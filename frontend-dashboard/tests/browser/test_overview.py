@@ -57,7 +57,7 @@ def test_a_hidden_page_rests(open_page: Open, state: State) -> None:
 def test_a_panel_fails_alone(open_page: Open, state: State) -> None:
     """An unreachable das is told in the panels, the frame stays, and trying again works."""
     state.down.add("das")
-    page = open_page("#/overview")
+    page = open_page("#/overview?refresh=0")  # else a refresh may be first to try
     expect(page.locator("coh-panel .state-failed").first).to_contain_text(
         "das is down for the test"
     )
