@@ -1,8 +1,8 @@
 """A small honest stand-in for the four services: contract-shaped answers over real HTTP, and a
-record of what was asked.
+record of the requests.
 
-It is the edge of these tests, for what real services do not do when asked: be slow, be down, have
-431 series. The real services meet the page in the end-to-end tests of `ci`.
+It is here for what real services do not do at a test's wish: be slow, be down, have 431 series.
+The real services meet the page in the end-to-end tests of `ci`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ class Services:
         if request.path in ("/internal/introspect", "/metrics", "/docs"):
             return 200, {"leaked": request.path}, {}
         if request.path == "/echo":
-            told = {"path": request.path, "headers": dict(request.headers)}
-            return 200, {**told, "bytes": len(request.body)}, {}
+            headers = dict(request.headers)
+            echo = {"path": request.path, "headers": headers, "bytes": len(request.body)}
+            return 200, echo, {}
         return SERVICES[request.service](self.state, request)
 
 

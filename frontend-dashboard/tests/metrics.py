@@ -53,13 +53,13 @@ def das(state: State, request: Request) -> Answer:
             )
         case "/api/v1/query":
             at_s = float(one.get("time", time.time()))
-            told = 5.0 if "changes(" in one["query"] else at_s  # seconds apart, or a time
+            stamp = 5.0 if "changes(" in one["query"] else at_s  # seconds apart, or a time
             result = [
                 {
                     "metric": labels,
                     "value": [
                         at_s,
-                        str(told if "timestamp(" in one["query"] else wave.value(labels, at_s)),
+                        str(stamp if "timestamp(" in one["query"] else wave.value(labels, at_s)),
                     ],
                 }
                 for wave in [query_waves(one["query"])]

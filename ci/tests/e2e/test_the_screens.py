@@ -163,8 +163,8 @@ def test_an_empty_organisation_says_what_to_do(sign_in):
             page.get_by_text("Empty Lake has no samples yet").wait_for()
             assert page.locator("coh-panel:visible, coh-stat-tile:visible").count() == 0
         assert page.locator(".state-failed").count() == 0, place
-        told = page.get_by_text(re.compile(r"\bup\b", re.IGNORECASE)).locator("visible=true")
-        assert told.count() == 0, place
+        claims = page.get_by_text(re.compile(r"\bup\b", re.IGNORECASE)).locator("visible=true")
+        assert claims.count() == 0, place
     assert sign_in.refused == []
     go(page, "#/overview")
     page.get_by_role("link", name="Add data").last.click()
@@ -176,11 +176,11 @@ def test_an_empty_organisation_says_what_to_do(sign_in):
 
 def wanted(request):
     """What a request asks for, whatever the time it asks at."""
-    asked = parse_qs(request.post_data or "")
+    fields = parse_qs(request.post_data or "")
     for name in ("time", "start", "end"):
-        asked.pop(name, None)
+        fields.pop(name, None)
     path = re.sub(r"(start|end)=[\d.]+", "", request.url)
-    return request.method, path, str(sorted(asked.items()))
+    return request.method, path, str(sorted(fields.items()))
 
 
 ASKED_AGAIN = "label/__name__/values", "label/job/values", "/jobs?"  # every few seconds
@@ -194,12 +194,12 @@ def test_nothing_is_asked_twice(sign_in):
 
     def asked_twice():
         page.evaluate(IDLE)
-        times = Counter(asked for asked in seen if "/api/" in asked[1])
+        times = Counter(request for request in seen if "/api/" in request[1])
         seen.clear()
         return [
-            asked
-            for asked, count in times.items()
-            if count > 1 and not any(part in asked[1] for part in ASKED_AGAIN)
+            request
+            for request, count in times.items()
+            if count > 1 and not any(part in request[1] for part in ASKED_AGAIN)
         ]
 
     for place in PLACES:

@@ -97,24 +97,24 @@ def test_a_key_stays_until_it_is_confirmed(sign_in):
         page.keyboard.press("Escape")
     page.go_back()
     assert dialog.locator("code").inner_text() == key
-    asked = []
-    page.on("dialog", lambda question: (asked.append(question.type), question.dismiss()))
+    questions = []
+    page.on("dialog", lambda question: (questions.append(question.type), question.dismiss()))
     page.close(run_before_unload=True)
     page.wait_for_timeout(200)
-    assert asked == ["beforeunload"]
+    assert questions == ["beforeunload"]
     dialog.get_by_role("button", name="I have it").click()
     page.go_forward()
     page.reload()
     page.get_by_text(key[:12]).wait_for()
     assert key not in page.content()
-    assert asked == ["beforeunload"]
+    assert questions == ["beforeunload"]
 
 
 def test_the_key_of_add_data_stays_until_its_maker_signs_out(sign_in):
     """It is there again after another view and another organisation; copied, nobody is asked."""
     page = sign_in("#/add")
-    asked = []
-    page.on("dialog", lambda question: (asked.append(question.type), question.dismiss()))
+    questions = []
+    page.on("dialog", lambda question: (questions.append(question.type), question.dismiss()))
     page.get_by_role("button", name="Make a key").click()
     key = page.locator(".key-box code").inner_text()
     page.evaluate("location.hash = '#/settings/members'")
@@ -123,14 +123,14 @@ def test_the_key_of_add_data_stays_until_its_maker_signs_out(sign_in):
     assert page.locator(".key-box code").inner_text() == key
     page.close(run_before_unload=True)
     page.wait_for_timeout(200)
-    assert asked == ["beforeunload"]
+    assert questions == ["beforeunload"]
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator(".paste").get_by_role("button", name="Copy").click()
     page.get_by_role("button", name="Copied").wait_for()
     assert key in page.evaluate("navigator.clipboard.readText()")
     page.reload()
     page.get_by_role("button", name="Make a key").wait_for()
-    assert asked == ["beforeunload"]
+    assert questions == ["beforeunload"]
 
 
 def test_revoking_a_key_asks_first(sign_in):
