@@ -41,7 +41,7 @@ def _digest() -> str:
 DIGEST = _digest()
 # By itself numba compares time and size of the kernel's own file, and so runs old steps after an
 # update of another one. It has no setting for this; test_jit.py of dis says whether it works.
-locator: Any = importlib.import_module("numba.core.caching")._SourceFileBackedLocatorMixin
+locator: Any = importlib.import_module("numba.core.caching")._SourceFileBackedLocatorMixin  # noqa: SLF001
 locator.get_source_stamp = lambda _locator: DIGEST
 void, boolean = types.void, types.boolean
 uint8, int32, int64, uint64, float64 = (
