@@ -137,9 +137,9 @@ def join_styles(path: str, files: Mapping[str, bytes]) -> str:
 
 
 def lighter(text: str) -> str:
-    """The module without what only its reader needs: comments and indentation. A comment with a
-    quote in it stays at the end of a line, where it might be a string; a module with text over
-    several lines (`…`), whose blanks mean something, stays as it is written.
+    """A file without what only its reader needs: comments (one with a quote in it stays at the
+    end of a line, where it might be a string) and indentation. Text over several lines (`…`) means
+    its blanks: a file with some stays as it is written.
     """
     if any(line.count("`") % 2 for line in text.splitlines()):
         return DOC_COMMENT.sub("", text)
@@ -193,7 +193,9 @@ def build(files: Mapping[str, bytes], entry: str = "main.js") -> dict[str, bytes
             return f'{match["head"]}"/{modules[path][0]}"'
         if path not in files:
             raise BuildError(f"index.html names {path}, which does not exist")
-        content = join_styles(path, files).encode() if path.endswith(".css") else files[path]
+        content = files[path]
+        if path.endswith((".css", ".js")):
+            content = lighter(join_styles(path, files)).encode()
         name = hashed_name(path, content)
         out[name] = content
         return f'{match["head"]}"/{name}"'

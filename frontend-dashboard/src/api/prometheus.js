@@ -75,8 +75,8 @@ export class Prometheus {
     return data.map((one) => (one.status === "success" ? answerOf(one) : new ApiError(one.error, errorKind(one))));
   }
 
-  async labels({ match, start, end } = {}, signal) {
-    const params = { "match[]": match, start, end };
+  async labels({ match, start, end, limit } = {}, signal) {
+    const params = { "match[]": match, start, end, limit };
     return (await this.#client.service("das", "/api/v1/labels", { params, signal })).data;
   }
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, Request, expect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import backend
+    import contract
     from playwright.sync_api import Browser
 
 TIMEOUT_S = 30.0
@@ -29,7 +29,7 @@ expect.set_options(timeout=TIMEOUT_S * 1000)
 
 
 @pytest.fixture
-def page(chromium: Browser, state: backend.State) -> Iterator[Page]:
+def page(chromium: Browser, state: contract.State) -> Iterator[Page]:
     """A page of its own; a script error fails the test."""
     trouble: list[str] = []
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
