@@ -16,7 +16,7 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import body, write
+from data_ingest.api import body, targets, write
 from data_ingest.background.compaction_health import LATE_S, CompactionHealth
 from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
@@ -28,6 +28,7 @@ from data_ingest.chassis.telemetry import RequestLog
 from data_ingest.labels import LabelRules
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols.remote_write import Bounds
+from data_ingest.scrape import setup as scrape
 from data_ingest.settings import Settings
 from data_ingest.store.objects import ArrowObjects, DirectoryObjects
 from data_ingest.store.series import SeriesCache
@@ -76,9 +77,10 @@ def create_app(
     )
     objects = open_store(settings.object_store_url, DirectoryObjects, ArrowObjects)
     compaction = CompactionHealth(settings.compaction_delay_s + LATE_S)
-    background = Background(
-        settings, pipeline.ingest, identity.home_organisation, client, objects, clock, compaction
+    scraper = scrape.configured(
+        settings, pipeline.ingest, identity.home_organisation, client, clock
     )
+    background = Background(settings, scraper, objects, clock, compaction)
     drain = Drain()
 
     async def object_store() -> str:
@@ -128,6 +130,7 @@ def create_app(
         ),
     )
     app.router.routes.extend(write.routes(endpoint))
+    app.include_router(targets.routes(identity, database_url))
     return app
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 import psutil
 import structlog
 
-from data_ingest.background.scraped import Family
+from data_ingest.scrape.samples import Family
 
 MEMINFO: Final = Path("/proc/meminfo")
 _IGNORED_FILESYSTEMS: Final = re.compile(

@@ -1,0 +1,153 @@
+"""All scraping of this process: the loops of the targets that there are, and their state.
+
+    targets() ─▶ apply: stop what is gone, start what is new ─▶ publish ─▶ metrics.scrape_target
+
+Each loop is supervised by itself: one that fails stops no other.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+import anyio
+import httpx
+import structlog
+
+from data_ingest.background.supervisor import Stop, Supervisor
+from data_ingest.chassis.clock import Clock
+from data_ingest.chassis.kinds import ServiceError
+from data_ingest.scrape.host import Host
+from data_ingest.scrape.loop import STALE_MARKERS_TIMEOUT_S, Ingest, TargetLoop
+from data_ingest.scrape.page import ScrapeResult, scrape_target
+from data_ingest.scrape.samples import from_families
+from data_ingest.scrape.series import TargetSeries
+from data_ingest.scrape.state import TargetState
+from data_ingest.scrape.targets import Target
+from data_ingest.store import catalogue, scrape_targets
+from data_ingest.store.scrape_targets import Key, Row
+
+HOME_RETRY_S: Final = 1.0
+PUBLISH_S: Final = 1.0
+STOP_TIMEOUT_S: Final = STALE_MARKERS_TIMEOUT_S + 0.5
+
+FindHome = Callable[[], Awaitable[UUID | None]]
+
+log = structlog.get_logger()
+
+
+async def home_tenant(stop: Stop, find: FindHome) -> UUID | None:
+    """The organisation the hub's own metrics belong to, once there is one; None after a stop."""
+    is_logged = False
+    while not stop.is_set:
+        try:
+            tenant = await find()
+        except ServiceError as error:
+            tenant = None
+            if not is_logged:
+                log.info("home_organisation_unknown", reason=str(error))
+                is_logged = True
+        if tenant is not None:
+            return tenant
+        await stop.wait(HOME_RETRY_S)
+    return None
+
+
+@dataclass(slots=True)
+class Loops:
+    """The loops that run, by target; targets that are equal are one."""
+
+    ingest: Ingest
+    http: httpx.AsyncClient
+    clock: Clock
+    home: UUID
+    collector: Host | None
+    _running: dict[Target, tuple[TargetState, Supervisor]] = field(default_factory=dict)
+
+    async def apply(self, targets: Sequence[Target]) -> None:
+        """These targets are scraped and no others; those that were scraped already go on."""
+        wanted = dict.fromkeys(targets)
+        gone = [self._running.pop(target) for target in [*self._running] if target not in wanted]
+        await asyncio.gather(*(supervisor.stop(STOP_TIMEOUT_S) for _, supervisor in gone))
+        for target in wanted:
+            if target not in self._running:
+                self._start(target)
+
+    def rows(self) -> dict[Key, Row]:
+        """The state of each target, as it is published."""
+        states = [state for state, _ in self._running.values()]
+        return {
+            (self.home, state.target.key): Row(False, json.dumps(state.facts())) for state in states
+        }
+
+    def _start(self, target: Target) -> None:
+        scrape = partial(scrape_target, self.http, target)
+        offset_ms = target.offset_ms
+        if not target.url:
+            assert self.collector is not None
+            scrape, offset_ms = partial(_scrape_host, self.collector), 0
+        state = TargetState(target)
+        loop = TargetLoop(
+            state,
+            TargetSeries(target.labels),
+            self.home,
+            scrape,
+            self.ingest,
+            offset_ms,
+            self.clock.now_s,
+        )
+        supervisor = Supervisor()
+        supervisor.start(f"scrape {target.pool}", loop.run)
+        self._running[target] = (state, supervisor)
+
+
+@dataclass(frozen=True, slots=True)
+class Scraper:
+    """Scrapes while `run` runs: every target for the home organisation.
+
+    targets: those of the settings, the host's (without a URL) among them if there is a collector.
+    """
+
+    targets: Sequence[Target]
+    collector: Host | None
+    ingest: Ingest
+    find_home: FindHome
+    http: httpx.AsyncClient
+    clock: Clock
+    database_url: str
+
+    async def run(self, stop: Stop) -> None:
+        """Every target is scraped until stopped; after that all their series have ended."""
+        home = await home_tenant(stop, self.find_home)
+        if home is None:
+            return
+        loops = Loops(self.ingest, self.http, self.clock, home, self.collector)
+        publisher = Supervisor()
+        try:
+            publisher.start("scrape targets", partial(publish, loops.rows, self.database_url))
+            await loops.apply(self.targets)
+            while not await stop.wait(3600):
+                pass
+        finally:
+            await asyncio.gather(loops.apply(()), publisher.stop(STOP_TIMEOUT_S))
+
+
+async def publish(rows: Callable[[], dict[Key, Row]], database_url: str, stop: Stop) -> None:
+    """The table says what `rows` says, about once a second, until stopped."""
+    async with catalogue.connected(database_url, "scrape targets") as conn:
+        await scrape_targets.clear(conn)
+        written: dict[Key, Row] = {}
+        while not await stop.wait(PUBLISH_S):
+            now = rows()
+            await scrape_targets.write(conn, written, now)
+            written = now
+
+
+async def _scrape_host(collector: Host) -> ScrapeResult:
+    started_s = time.perf_counter()
+    samples = from_families(await anyio.to_thread.run_sync(collector.families))
+    return ScrapeResult(samples, time.perf_counter() - started_s)
