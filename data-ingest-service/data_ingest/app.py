@@ -77,9 +77,7 @@ def create_app(
     )
     objects = open_store(settings.object_store_url, DirectoryObjects, ArrowObjects)
     compaction = CompactionHealth(settings.compaction_delay_s + LATE_S)
-    scraper = scrape.configured(
-        settings, pipeline.ingest, identity.home_organisation, client, clock
-    )
+    scraper = scrape.configured(settings, pipeline.ingest, identity.home_organisation, http, clock)
     background = Background(settings, scraper, objects, clock, compaction)
     drain = Drain()
 

@@ -52,7 +52,7 @@ class Background:
         if self.settings.background:
             supervisor.start("upkeep", self._upkeep)
             supervisor.start("compaction", self._compaction)
-            if self.scraper.targets:
+            if self.scraper.has_work:
                 supervisor.start("scrape", self._scrape)
         try:
             yield supervisor

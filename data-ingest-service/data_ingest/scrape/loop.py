@@ -89,17 +89,19 @@ class TargetLoop:
             outcome = await self.ingest(self.tenant, batch, Limits(), "scrape")
             durable = True
         except ServiceError as error:
-            self.state.begin(NOT_STORED, type(error).__name__, str(error))
+            self.state.conditions.begin(NOT_STORED, type(error).__name__, str(error))
             return
         finally:
             scraped = matched.scraped if matched else None
             self.series.finish_scrape(durable=durable, scraped=scraped)
-        self.state.end(NOT_STORED)
+        self.state.conditions.end(NOT_STORED)
         if outcome.refused_total:
             cause, samples = " ".join(sorted(outcome.refused)), outcome.refused_total
-            self.state.begin(REFUSED, cause, outcome.first_error or cause, samples=samples)
+            self.state.conditions.begin(
+                REFUSED, cause, outcome.first_error or cause, samples=samples
+            )
         else:
-            self.state.end(REFUSED)
+            self.state.conditions.end(REFUSED)
 
     def _prepare(
         self, result: ScrapeResult, at_ms: int
@@ -124,12 +126,12 @@ class TargetLoop:
         if matched is None:
             return
         if not matched.duplicates:
-            self.state.end(DUPLICATES)
+            self.state.conditions.end(DUPLICATES)
             return
         pool = self.state.target.pool
         DUPLICATE_SAMPLES.labels(pool).inc(matched.duplicates)
         reason = f"{matched.duplicates} samples repeat an earlier one of the page: the first counts"
-        self.state.begin(DUPLICATES, "repeated", reason, samples=matched.duplicates)
+        self.state.conditions.begin(DUPLICATES, "repeated", reason, samples=matched.duplicates)
 
     def _now_ms(self) -> int:
         return int(self.clock() * 1000)

@@ -8,7 +8,7 @@ Each loop is supervised by itself: one that fails stops no other.
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -21,11 +21,14 @@ import structlog
 from data_ingest.background.supervisor import Stop, Supervisor
 from data_ingest.chassis.clock import Clock
 from data_ingest.chassis.kinds import ServiceError
+from data_ingest.scrape.access import Clients, Network
+from data_ingest.scrape.discovery import Dropped
 from data_ingest.scrape.host import Host
 from data_ingest.scrape.loop import STALE_MARKERS_TIMEOUT_S, Ingest, TargetLoop
 from data_ingest.scrape.page import ScrapeResult, scrape_target
 from data_ingest.scrape.samples import from_families
 from data_ingest.scrape.series import TargetSeries
+from data_ingest.scrape.sources import Jobs
 from data_ingest.scrape.state import TargetState
 from data_ingest.scrape.targets import Target
 from data_ingest.store import catalogue, scrape_targets
@@ -33,6 +36,8 @@ from data_ingest.store.scrape_targets import Key, Row
 
 HOME_RETRY_S: Final = 1.0
 PUBLISH_S: Final = 1.0
+POLL_S: Final = 5.0
+"""How often the files of jobs and targets are looked at."""
 STOP_TIMEOUT_S: Final = STALE_MARKERS_TIMEOUT_S + 0.5
 
 FindHome = Callable[[], Awaitable[UUID | None]]
@@ -62,30 +67,41 @@ class Loops:
     """The loops that run, by target; targets that are equal are one."""
 
     ingest: Ingest
-    http: httpx.AsyncClient
+    clients: Clients
     clock: Clock
     home: UUID
     collector: Host | None
+    dropped: Sequence[Dropped] = ()
     _running: dict[Target, tuple[TargetState, Supervisor]] = field(default_factory=dict)
 
-    async def apply(self, targets: Sequence[Target]) -> None:
+    async def apply(self, targets: Iterable[Target], dropped: Sequence[Dropped] = ()) -> None:
         """These targets are scraped and no others; those that were scraped already go on."""
         wanted = dict.fromkeys(targets)
         gone = [self._running.pop(target) for target in [*self._running] if target not in wanted]
-        await asyncio.gather(*(supervisor.stop(STOP_TIMEOUT_S) for _, supervisor in gone))
         for target in wanted:
             if target not in self._running:
                 self._start(target)
+        self.dropped = dropped
+        await asyncio.gather(*(supervisor.stop(STOP_TIMEOUT_S) for _, supervisor in gone))
 
     def rows(self) -> dict[Key, Row]:
         """The state of each target, as it is published."""
         states = [state for state, _ in self._running.values()]
         return {
-            (self.home, state.target.key): Row(False, json.dumps(state.facts())) for state in states
+            **{
+                (one.tenant or self.home, one.key): Row(True, json.dumps(one.facts()))
+                for one in self.dropped
+            },
+            **{
+                (one.target.tenant or self.home, one.target.key): Row(
+                    False, json.dumps(one.facts())
+                )
+                for one in states
+            },
         }
 
     def _start(self, target: Target) -> None:
-        scrape = partial(scrape_target, self.http, target)
+        scrape = partial(scrape_target, self.clients, target)
         offset_ms = target.offset_ms
         if not target.url:
             assert self.collector is not None
@@ -93,8 +109,8 @@ class Loops:
         state = TargetState(target)
         loop = TargetLoop(
             state,
-            TargetSeries(target.labels),
-            self.home,
+            TargetSeries(target.labels, target.reading.keeping),
+            target.tenant or self.home,
             scrape,
             self.ingest,
             offset_ms,
@@ -107,33 +123,60 @@ class Loops:
 
 @dataclass(frozen=True, slots=True)
 class Scraper:
-    """Scrapes while `run` runs: every target for the home organisation.
+    """Scrapes while `run` runs.
 
     targets: those of the settings, the host's (without a URL) among them if there is a collector.
+    jobs: those of a file, if there is one. http: asks everything instead of clients of our own.
     """
 
     targets: Sequence[Target]
+    jobs: Jobs | None
     collector: Host | None
+    allowed: Sequence[Network]
     ingest: Ingest
     find_home: FindHome
-    http: httpx.AsyncClient
+    http: httpx.AsyncClient | None
     clock: Clock
     database_url: str
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is, or may come to be, anything to scrape."""
+        return bool(self.targets or self.jobs)
 
     async def run(self, stop: Stop) -> None:
         """Every target is scraped until stopped; after that all their series have ended."""
         home = await home_tenant(stop, self.find_home)
         if home is None:
             return
-        loops = Loops(self.ingest, self.http, self.clock, home, self.collector)
+        clients = Clients(self.http, self.allowed)
+        loops = Loops(self.ingest, clients, self.clock, home, self.collector)
         publisher = Supervisor()
         try:
             publisher.start("scrape targets", partial(publish, loops.rows, self.database_url))
-            await loops.apply(self.targets)
-            while not await stop.wait(3600):
-                pass
+            await self._follow(stop, loops)
         finally:
             await asyncio.gather(loops.apply(()), publisher.stop(STOP_TIMEOUT_S))
+            await clients.close()
+
+    async def _follow(self, stop: Stop, loops: Loops) -> None:
+        """What is scraped follows the files and servers that say it, until stopped.
+
+        A server that does not answer delays no file.
+        """
+        while not stop.is_set:
+            if self.jobs is None:
+                await loops.apply(self.targets)
+            else:
+                await anyio.to_thread.run_sync(self.jobs.read_files)
+                await self._apply(loops, self.jobs)
+                await self.jobs.ask_servers(loops.clients, self.clock.now_s())
+                await self._apply(loops, self.jobs)
+            await stop.wait(POLL_S)
+
+    async def _apply(self, loops: Loops, jobs: Jobs) -> None:
+        discovered = jobs.discovered()
+        await loops.apply([*self.targets, *discovered.targets], discovered.dropped)
 
 
 async def publish(rows: Callable[[], dict[Key, Row]], database_url: str, stop: Stop) -> None:

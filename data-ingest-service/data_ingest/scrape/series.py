@@ -15,13 +15,34 @@ from typing import Final
 
 import numpy as np
 
+from data_ingest.chassis.kinds import Kind
+from data_ingest.errors import BadBody, WriteError
 from data_ingest.kernels import hashing
 from data_ingest.labels import labels_hash
 from data_ingest.model import F64, I64, STALE_MARKER_BITS, MetricMetadata, RawLabels, SampleBatch
+from data_ingest.scrape.relabel import Rule, relabel
 from data_ingest.scrape.samples import ScrapedSamples
 
 STALE: Final = float(np.array([STALE_MARKER_BITS], np.uint64).view(np.float64)[0])
+DROPPED: Final = b""
+"""Stands for the identity of what relabelling does not keep."""
 _SEED: Final = hashing.seed_for(b"scrape")
+
+
+class OverLimit(WriteError):
+    """The page is over a limit of its job"""
+
+    kind = Kind.TOO_LARGE
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What of a page is kept, and under which labels. A limit of 0 is none."""
+
+    honor_labels: bool = False
+    relabelling: tuple[Rule, ...] = ()
+    samples_max: int = 0
+    labels_max: int = 0
 
 
 @dataclass(slots=True)
@@ -36,7 +57,8 @@ class Matched:
 
     rows: the samples that are written, as indices into `scraped`. identities, timestamps_ms: of
     each of these. added: series that the last scrape did not have. duplicates: samples left out
-    because an earlier one of the page has the same series and time.
+    because an earlier one of the page has the same series and time. Others that are left out were
+    dropped by relabelling.
     """
 
     scraped: ScrapedSamples
@@ -47,7 +69,7 @@ class Matched:
     duplicates: int
 
     def __len__(self) -> int:
-        """How many samples there were, duplicates included."""
+        """How many samples relabelling kept, duplicates included."""
         return len(self.rows) + self.duplicates
 
     def without_own_time(self) -> set[bytes]:
@@ -61,6 +83,7 @@ class TargetSeries:
     """The series of one target: their labels, and which were alive after the last scrape."""
 
     target_labels: Sequence[tuple[str, str]]
+    keeping: Keeping = field(default_factory=Keeping)
     _identity_of: dict[bytes, bytes] = field(default_factory=dict)
     _types: dict[str, str] = field(default_factory=dict)
     _series: dict[bytes, _Series] = field(default_factory=dict)
@@ -76,7 +99,8 @@ class TargetSeries:
     def match(self, scraped: ScrapedSamples, at_ms: int) -> Matched:
         """The samples of the scrape at `at_ms`, each with its series.
 
-        Raises WriteError when the labels of one cannot be read: the scrape has failed.
+        Raises WriteError when the labels of one cannot be taken, or there are too many samples: the
+        scrape has failed.
         """
         if scraped.types != self._types:
             self._identity_of, self._types = {}, scraped.types
@@ -87,19 +111,22 @@ class TargetSeries:
             if identity is None:
                 identity = identity_of.get(text)
             if identity is None:
-                identity = self._add(self._with_target_labels(scraped.labels(i)))
+                identity = self._identify(scraped.labels(i))
             identity_of[text] = identity
         identities = [identity_of[text] for text in scraped.texts]
         times = np.where(scraped.has_timestamp, scraped.timestamps_ms, at_ms).tolist()
+        kept = len(identities) - identities.count(DROPPED)
+        if 0 < self.keeping.samples_max < kept:
+            raise OverLimit(detail="sample_limit", samples=kept, limit=self.keeping.samples_max)
         rows = _first_of_equals(identities, times)
-        self._identity_of, self._seen = identity_of, set(identities)
+        self._identity_of, self._seen = identity_of, set(identities) - {DROPPED}
         return Matched(
             scraped,
             rows,
             [identities[row] for row in rows],
             [times[row] for row in rows],
             len(self._series) - n_before,
-            len(identities) - len(rows),
+            kept - len(rows),
         )
 
     def batch(
@@ -122,7 +149,8 @@ class TargetSeries:
         of_page = set(zip(identities, times, strict=True))
         reported = []
         for name, value in report:
-            identity = self._add(self._with_target_labels([(b"__name__", name.encode())]))
+            labels = [(b"__name__", name.encode())]
+            identity = self._add(with_target_labels(labels, self.target_labels))
             self._pending.add(identity)
             if (identity, at_ms) not in of_page:
                 identities.append(identity)
@@ -160,8 +188,23 @@ class TargetSeries:
         written = set(self._metadata)
         return tuple(metadata for metadata in scraped.metadata if metadata not in written)
 
-    def _with_target_labels(self, labels: RawLabels) -> RawLabels:
-        return with_target_labels(labels, self.target_labels)
+    def _identify(self, labels: RawLabels) -> bytes:
+        """The identity of a sample with these labels on its page; DROPPED when it is not kept."""
+        keeping = self.keeping
+        full = with_target_labels(labels, self.target_labels, honor=keeping.honor_labels)
+        if keeping.relabelling:
+            relabelled = relabel(
+                {n.decode(): v.decode() for n, v in full if v}, keeping.relabelling
+            )
+            if not relabelled:
+                return DROPPED
+            if "__name__" not in relabelled:
+                raise BadBody(detail="relabelling left a series without a name")
+            full = [(name.encode(), value.encode()) for name, value in relabelled.items()]
+        n_labels = sum(bool(value) for _, value in full)
+        if 0 < keeping.labels_max < n_labels:
+            raise OverLimit(detail="label_limit", labels=n_labels, limit=keeping.labels_max)
+        return self._add(full)
 
     def _add(self, labels: RawLabels) -> bytes:
         """The identity of these labels, whose series is kept from here on."""
@@ -190,14 +233,18 @@ class TargetSeries:
         )
 
 
-def with_target_labels(labels: RawLabels, own: Sequence[tuple[str, str]]) -> RawLabels:
-    """The labels with those of the target, `own`.
+def with_target_labels(
+    labels: RawLabels, own: Sequence[tuple[str, str]], *, honor: bool = False
+) -> RawLabels:
+    """The labels with those of the target, `own`; empty ones are still there.
 
-    The page's own labels of these names get `exported_` in front, more than once when there is such
-    a label already.
+    The page's own labels of these names win with `honor`, even empty ones. Otherwise they get
+    `exported_` in front, more than once when there is such a label already.
     """
     page = dict(labels)
     added = {name.encode(): value.encode() for name, value in own}
+    if honor:
+        return list((added | page).items())
     full = page | added
     for name in sorted((name for name in added if page.get(name)), key=len):
         exported = b"exported_" + name
@@ -208,10 +255,12 @@ def with_target_labels(labels: RawLabels, own: Sequence[tuple[str, str]]) -> Raw
 
 
 def _first_of_equals(identities: Sequence[bytes], times: Sequence[int]) -> list[int]:
-    """The indices of the first samples of each series and time, ascending."""
-    if len(set(identities)) == len(identities):
+    """The indices of the first samples of each series and time, ascending; without DROPPED."""
+    distinct = set(identities)
+    if len(distinct) == len(identities) and DROPPED not in distinct:
         return list(range(len(identities)))
     first: dict[tuple[bytes, int], int] = {}
     for i, sample in enumerate(zip(identities, times, strict=True)):
-        first.setdefault(sample, i)
+        if sample[0] != DROPPED:
+            first.setdefault(sample, i)
     return list(first.values())

@@ -1,19 +1,30 @@
 """The settings of scraping, made into a scraper; what is wrong with them stops the start."""
 
+from pathlib import Path
+
 import httpx
 
 from data_ingest.chassis.clock import Clock
 from data_ingest.scrape import host, processes, targets
+from data_ingest.scrape.access import parse_networks
 from data_ingest.scrape.loop import Ingest
 from data_ingest.scrape.scraper import FindHome, Scraper
+from data_ingest.scrape.sources import Jobs
 from data_ingest.scrape.targets import Reading, Target
 from data_ingest.settings import Settings
 
 
 def configured(
-    settings: Settings, ingest: Ingest, find_home: FindHome, http: httpx.AsyncClient, clock: Clock
+    settings: Settings,
+    ingest: Ingest,
+    find_home: FindHome,
+    http: httpx.AsyncClient | None,
+    clock: Clock,
 ) -> Scraper:
-    """The scraper of these settings. Raises BadTargets and BadProcesses, which name the entry."""
+    """The scraper of these settings.
+
+    Raises BadTargets, BadJobs, BadAllowList and BadProcesses, which name the entry.
+    """
     reading = Reading(
         settings.scrape_interval_s, settings.scrape_timeout_s, settings.scrape_body_bytes_max
     )
@@ -24,9 +35,15 @@ def configured(
         collector = host.Host({"processes": processes.Processes(rules).families})
         labels = (("instance", host.instance()), ("job", "node"))
         listed.append(Target("node", "", labels, (), reading))
+    jobs = None
+    if settings.scrape_config:
+        jobs = Jobs(Path(settings.scrape_config), settings.scrape_body_bytes_max)
+        jobs.load()
     return Scraper(
         listed,
+        jobs,
         collector,
+        parse_networks(settings.scrape_allow),
         ingest,
         find_home,
         http,

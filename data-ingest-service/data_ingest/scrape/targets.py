@@ -14,10 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from uuid import UUID
 
 import httpx
 
 from data_ingest.chassis.kinds import Kind, ServiceError
+from data_ingest.scrape.access import Access, Credential
+from data_ingest.scrape.series import Keeping
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 HIDDEN: Final = "<hidden>"
@@ -39,20 +42,14 @@ class BadTargets(ServiceError):
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
-    """A user and password that came with a URL."""
-
-    user: str = field(repr=False)
-    password: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Reading:
-    """How a target's page is read: how often, and how much it may cost."""
+    """How a target's page is read: how often, how much it may cost, what of it is kept."""
 
     interval_s: float
     timeout_s: float
     body_bytes_max: int
+    honor_timestamps: bool = True
+    keeping: Keeping = field(default_factory=Keeping)
 
     @property
     def interval_ms(self) -> int:
@@ -65,7 +62,7 @@ class Target:
     """One page that is scraped, for one organisation.
 
     pool: the job's name. url: without credentials. labels: what each of its series gets.
-    discovered: what these were made from.
+    discovered: what these were made from. tenant: None is the home organisation.
     """
 
     pool: str
@@ -73,7 +70,8 @@ class Target:
     labels: Labels
     discovered: Labels
     reading: Reading
-    login: Login | None = None
+    access: Access = field(default_factory=Access)
+    tenant: UUID | None = None
 
     @property
     def shown_url(self) -> str:
@@ -83,8 +81,7 @@ class Target:
     @property
     def key(self) -> str:
         """What tells it from the other targets of its organisation."""
-        rest = "\n".join([self.url, *(f"{name}={value}" for name, value in self.labels)])
-        return f"{self.pool[:200]} {hashlib.blake2b(rest.encode(), digest_size=12).hexdigest()}"
+        return key_of(self.pool, self.url, *(f"{name}={value}" for name, value in self.labels))
 
     @property
     def is_stub_status(self) -> bool:
@@ -97,9 +94,15 @@ class Target:
         return zlib.crc32(f"{self.pool} {self.url}".encode()) % self.reading.interval_ms
 
 
+def key_of(pool: str, *rest: str) -> str:
+    """A text of bounded size; those of one pool are neighbours."""
+    digest = hashlib.blake2b("\n".join(rest).encode(), digest_size=12).hexdigest()
+    return f"{pool[:200]} {digest}"
+
+
 def of_url(job: str, url: str, reading: Reading) -> Target:
     """The target at this URL; ValueError, which repeats nothing of the URL, when it is no URL."""
-    url, login = checked_url(url)
+    url, credential = checked_url(url)
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     instance = f"{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
@@ -113,7 +116,7 @@ def of_url(job: str, url: str, reading: Reading) -> Target:
         "job": job,
     }
     labels = (("instance", instance), ("job", job))
-    return Target(job, url, labels, tuple(sorted(discovered.items())), reading, login)
+    return Target(job, url, labels, tuple(sorted(discovered.items())), reading, Access(credential))
 
 
 def parse(text: str, reading: Reading) -> list[Target]:
@@ -151,8 +154,8 @@ def of_services(urls: Mapping[str, str | None], reading: Reading) -> list[Target
     return targets
 
 
-def checked_url(text: str) -> tuple[str, Login | None]:
-    """The URL in one form, and the login that stood in it.
+def checked_url(text: str) -> tuple[str, Credential | None]:
+    """The URL in one form, and the user and password that stood in it.
 
     ValueError, which repeats nothing of it, when it is none that can be asked.
     """
@@ -176,7 +179,8 @@ def checked_url(text: str) -> tuple[str, Login | None]:
         raise ValueError("it is not a URL") from None
     if parts.username is None and parts.password is None:
         return url, None
-    return url, Login(unquote(parts.username or ""), unquote(parts.password or ""))
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return url, Credential("Basic", user, password)
 
 
 def shown_url(url: str) -> str:

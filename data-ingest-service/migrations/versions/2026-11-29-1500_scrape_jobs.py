@@ -12,13 +12,16 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Rows change with each scrape: half of a page is left free, so that they change in place."""
+    """Rows change with each scrape: half of a page is left free, so that they change in place.
+
+    facts: JSON; as jsonb it could not hold all that a label may.
+    """
     op.execute(
         """CREATE TABLE metrics.scrape_target (
           tenant_id  uuid NOT NULL,
           target_key text NOT NULL,
           is_dropped boolean NOT NULL,
-          facts      jsonb NOT NULL,
+          facts      text NOT NULL,
           PRIMARY KEY (tenant_id, target_key)) WITH (fillfactor = 50)"""
     )
 

@@ -178,8 +178,7 @@ async def _assert_targets(app: FastAPI, settings: Settings, hub: Hub) -> None:
         ("node", "", "up"),
         ("thing", "http://thing:9/page", "up"),
     ]
-    reason = "The scrape failed: it answered 404"
-    assert {t["lastError"] for t in active} == {"", reason}
+    assert {t["lastError"] for t in active} == {"", "it answered 404"}
     assert "s3cret" not in str(active)
     client = httpx.AsyncClient(transport=httpx.MockTransport(hub))
     idle = create_app(settings.model_copy(update={"background": False}), http=client)
@@ -190,6 +189,67 @@ async def _assert_targets(app: FastAPI, settings: Settings, hub: Hub) -> None:
     assert (await _targets(app, "?state=other"))["status_code"] == 400
     assert (await _targets(app, key=OTHER))["activeTargets"] == []
     assert (await _targets(app, key=WRITER))["status_code"] == 403
+
+
+JOBS = """
+scrape_configs:
+- job_name: theirs
+  tenant: 00000000-0000-0000-0000-000000000006
+  scrape_interval: 500ms
+  static_configs: [{targets: [thing, other], labels: {zone: eu}}]
+  metrics_path: /page
+  relabel_configs: [{source_labels: [__address__], regex: other, action: drop}]
+  metric_relabel_configs: [{source_labels: [__name__], regex: b, action: drop}]
+"""
+
+
+async def test_the_jobs_of_a_file(database: str, tmp_path: Path) -> None:
+    """A job of a file is scraped for its own organisation, which alone sees it; what its rules drop
+    is not stored, and shown where it is a target.
+    """
+    hub = Hub()
+    hub.has_home = True
+    (tmp_path / "jobs.yml").write_text(JOBS)
+    settings = Settings.model_validate(
+        {
+            "database_url": database,
+            "object_store_url": f"file://{tmp_path}",
+            "service_token": "t" * 43,
+            "ubs_url": "http://ubs",
+            "scrape_targets": "thing=http://thing/page",
+            "scrape_config": str(tmp_path / "jobs.yml"),
+            "scrape_host": False,
+        }
+    )
+    conn = await asyncpg.connect(database)
+    app = create_app(settings, http=httpx.AsyncClient(transport=httpx.MockTransport(hub)))
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
+
+        async def is_up() -> dict[str, Any] | None:
+            seen = await _targets(app, key=OTHER)
+            return seen if [t["health"] for t in seen["activeTargets"]] == ["up"] else None
+
+        seen: dict[str, Any] = await _until(is_up)
+    (active,) = seen["activeTargets"]
+    assert active["labels"] == {"instance": "thing", "job": "theirs", "zone": "eu"}
+    assert active["scrapeUrl"] == "http://thing/page"
+    (dropped,) = seen["droppedTargets"]
+    assert dropped["discoveredLabels"]["__address__"] == "other"
+    assert seen["droppedTargetCounts"] == {"theirs": 1}
+    stored = await conn.fetch(
+        "SELECT labels->>'__name__' AS name FROM metrics.series"
+        " WHERE tenant_id = $1 AND labels->>'job' = 'theirs'",
+        uuid.UUID(int=6),
+    )
+    await conn.close()
+    assert {row["name"] for row in stored} == {
+        "a_total",
+        "up",
+        "scrape_duration_seconds",
+        "scrape_samples_scraped",
+        "scrape_samples_post_metric_relabeling",
+        "scrape_series_added",
+    }
 
 
 async def test_one_replica_leads_and_another_takes_over(database: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from data_ingest.chassis.clock import Clock
 from data_ingest.chassis.identity import Limits
 from data_ingest.model import Outcome, SampleBatch
+from data_ingest.scrape.access import Clients
 from data_ingest.scrape.scraper import Loops
 from data_ingest.scrape.targets import Reading, parse
 from tests.scrapes import rows
@@ -55,7 +56,7 @@ def pages() -> Pages:
 @pytest.fixture
 async def loops(pages: Pages) -> Any:
     async with httpx.AsyncClient(transport=httpx.MockTransport(pages)) as http:
-        made = Loops(pages.ingest, http, Clock(), uuid.UUID(int=1), None)
+        made = Loops(pages.ingest, Clients(http), Clock(), uuid.UUID(int=1), None)
         yield made
         await made.apply(())
 

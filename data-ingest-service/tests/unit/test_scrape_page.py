@@ -9,6 +9,7 @@ import pytest
 
 from data_ingest.protocols.prometheus_text import BadExposition
 from data_ingest.scrape import nginx_status
+from data_ingest.scrape.access import Clients
 from data_ingest.scrape.page import ScrapeResult, scrape_target
 from data_ingest.scrape.targets import Reading
 from tests.scrapes import READING, target
@@ -40,7 +41,7 @@ async def _scrape(
     handler: Any, url: str = "http://h:1/metrics", reading: Reading = READING
 ) -> ScrapeResult:
     async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as http:
-        return await scrape_target(http, target(url, reading))
+        return await scrape_target(Clients(http), target(url, reading))
 
 
 def _names(result: ScrapeResult) -> list[bytes]:
@@ -143,16 +144,16 @@ def _unreachable(request: httpx.Request) -> httpx.Response:
     [
         (lambda _: httpx.Response(500), "status", "it answered 500"),
         (lambda _: httpx.Response(200, text="not { an exposition"), "unreadable", "expected ="),
-        (lambda _: httpx.Response(200, content=b"a 1\n" * 100), "unreadable", "limit=100"),
+        (lambda _: httpx.Response(200, content=b"a 1\n" * 100), "too_large", "limit=100"),
         (lambda _: httpx.Response(302), "status", "it answered 302"),
         (
             lambda _: httpx.Response(302, headers={"Location": "ftp://h/"}),
-            "status",
+            "redirect",
             "http://",
         ),
         (
             lambda _: httpx.Response(302, headers={"Location": "http://h:99999/"}),
-            "status",
+            "redirect",
             "1 to 65535",
         ),
         (_unreachable, "unreachable", "ConnectError: refused"),
