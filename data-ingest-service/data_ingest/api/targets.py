@@ -18,7 +18,7 @@ SCOPE = "metrics:read"
 
 
 def routes(identity: IdentityClient, database_url: str) -> APIRouter:
-    """The route, at both the path of Prometheus and with a slash at its end."""
+    """The one route."""
     router = APIRouter()
 
     @router.get("/api/v1/targets")

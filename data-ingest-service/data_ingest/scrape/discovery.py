@@ -72,7 +72,7 @@ class Dropped:
     @property
     def key(self) -> str:
         """What tells it from the other targets of its organisation."""
-        return key_of(self.pool, *(f"{name}={value}" for name, value in self.discovered))
+        return key_of("dropped", self.pool, *map(str, self.discovered))
 
     def facts(self) -> dict[str, Any]:
         """As `GET /api/v1/targets` shows it."""

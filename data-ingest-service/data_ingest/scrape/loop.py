@@ -113,13 +113,16 @@ class TargetLoop:
                 matched = self.series.match(result.samples, at_ms)
         except WriteError as error:
             failure = unreadable(error)
-        report = report_series(
-            result.duration_s,
-            is_up=failure is None,
-            samples=0 if failure or not matched else len(matched.scraped),
-            kept=0 if failure or not matched else len(matched),
-            added=0 if failure or not matched else matched.added,
-        )
+        if failure or not matched:
+            report = report_series(result.duration_s, is_up=False)
+        else:
+            report = report_series(
+                result.duration_s,
+                is_up=True,
+                samples=len(matched.scraped),
+                kept=matched.kept,
+                added=matched.added,
+            )
         return matched, failure, self.series.batch(matched, at_ms, report)
 
     def _say_duplicates(self, matched: Matched | None) -> None:

@@ -71,33 +71,34 @@ class Loops:
     clock: Clock
     home: UUID
     collector: Host | None
-    dropped: Sequence[Dropped] = ()
     _running: dict[Target, tuple[TargetState, Supervisor]] = field(default_factory=dict)
+    _dropped: dict[Key, Row] = field(default_factory=dict)
 
-    async def apply(self, targets: Iterable[Target], dropped: Sequence[Dropped] = ()) -> None:
+    async def apply(self, targets: Iterable[Target], dropped: Iterable[Dropped] = ()) -> None:
         """These targets are scraped and no others; those that were scraped already go on."""
         wanted = dict.fromkeys(targets)
         gone = [self._running.pop(target) for target in [*self._running] if target not in wanted]
+        taken = {(target.tenant, target.labels) for target in self._running}
         for target in wanted:
-            if target not in self._running:
-                self._start(target)
-        self.dropped = dropped
+            if target in self._running:
+                continue
+            if (target.tenant, target.labels) in taken:
+                # As in Prometheus; its `up` and all that both pages have is one series.
+                labels = dict(target.labels)
+                log.warning("targets_share_labels", url=target.shown_url, labels=labels)
+            taken.add((target.tenant, target.labels))
+            self._start(target)
+        self._dropped = {
+            (one.tenant or self.home, one.key): Row(True, json.dumps(one.facts()))
+            for one in dropped
+        }
         await asyncio.gather(*(supervisor.stop(STOP_TIMEOUT_S) for _, supervisor in gone))
 
     def rows(self) -> dict[Key, Row]:
         """The state of each target, as it is published."""
-        states = [state for state, _ in self._running.values()]
-        return {
-            **{
-                (one.tenant or self.home, one.key): Row(True, json.dumps(one.facts()))
-                for one in self.dropped
-            },
-            **{
-                (one.target.tenant or self.home, one.target.key): Row(
-                    False, json.dumps(one.facts())
-                )
-                for one in states
-            },
+        return self._dropped | {
+            (target.tenant or self.home, target.key): Row(False, json.dumps(state.facts()))
+            for target, (state, _) in self._running.items()
         }
 
     def _start(self, target: Target) -> None:

@@ -11,7 +11,8 @@ Source: Prometheus `scrape/scrape.go` (staleness, conflicting labels, duplicates
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import compress
+from typing import Final, cast
 
 import numpy as np
 
@@ -19,7 +20,15 @@ from data_ingest.chassis.kinds import Kind
 from data_ingest.errors import BadBody, WriteError
 from data_ingest.kernels import hashing
 from data_ingest.labels import labels_hash
-from data_ingest.model import F64, I64, STALE_MARKER_BITS, MetricMetadata, RawLabels, SampleBatch
+from data_ingest.model import (
+    F64,
+    I64,
+    STALE_MARKER_BITS,
+    Array,
+    MetricMetadata,
+    RawLabels,
+    SampleBatch,
+)
 from data_ingest.scrape.relabel import Rule, relabel
 from data_ingest.scrape.samples import ScrapedSamples
 
@@ -55,27 +64,33 @@ class _Series:
 class Matched:
     """A scrape's samples with their series.
 
-    rows: the samples that are written, as indices into `scraped`. identities, timestamps_ms: of
-    each of these. added: series that the last scrape did not have. duplicates: samples left out
-    because an earlier one of the page has the same series and time. Others that are left out were
-    dropped by relabelling.
+    identities: n; values, timestamps_ms, has_own_time: (n,), of the samples that are written.
+    added: series that the last scrape did not have. duplicates: samples left out because an earlier
+    one of the page has the same series and time; what relabelling dropped is left out too.
     """
 
     scraped: ScrapedSamples
-    rows: list[int]
     identities: list[bytes]
-    timestamps_ms: list[int]
+    timestamps_ms: I64
+    values: F64
+    has_own_time: Array
     added: int
     duplicates: int
 
-    def __len__(self) -> int:
+    @property
+    def kept(self) -> int:
         """How many samples relabelling kept, duplicates included."""
-        return len(self.rows) + self.duplicates
+        return len(self.identities) + self.duplicates
 
     def without_own_time(self) -> set[bytes]:
         """The series of samples without a time of their own: these end when they are missing."""
-        has_own = self.scraped.has_timestamp[self.rows].tolist()
-        return {key for key, has in zip(self.identities, has_own, strict=True) if not has}
+        if not self.has_own_time.any():
+            return set(self.identities)
+        return set(compress(self.identities, (~self.has_own_time).tolist()))
+
+    def has(self, identity: bytes, at_ms: int) -> bool:
+        """Whether there is a sample of this series at this time."""
+        return identity in compress(self.identities, (self.timestamps_ms == at_ms).tolist())
 
 
 @dataclass(slots=True)
@@ -105,29 +120,39 @@ class TargetSeries:
         if scraped.types != self._types:
             self._identity_of, self._types = {}, scraped.types
         n_before = len(self._series)
-        identity_of: dict[bytes, bytes] = {}
-        for i, text in enumerate(scraped.texts):
-            identity = self._identity_of.get(text)
-            if identity is None:
-                identity = identity_of.get(text)
-            if identity is None:
-                identity = self._identify(scraped.labels(i))
-            identity_of[text] = identity
-        identities = [identity_of[text] for text in scraped.texts]
-        times = np.where(scraped.has_timestamp, scraped.timestamps_ms, at_ms).tolist()
+        identities = self._identities(scraped)
         kept = len(identities) - identities.count(DROPPED)
         if 0 < self.keeping.samples_max < kept:
             raise OverLimit(detail="sample_limit", samples=kept, limit=self.keeping.samples_max)
-        rows = _first_of_equals(identities, times)
-        self._identity_of, self._seen = identity_of, set(identities) - {DROPPED}
+        self._identity_of = dict(zip(scraped.texts, identities, strict=True))
+        self._seen = set(identities) - {DROPPED}
+        times = np.where(scraped.has_timestamp, scraped.timestamps_ms, at_ms)
+        values, has_own_time = scraped.values, scraped.has_timestamp
+        if len(self._seen) < len(identities):
+            rows = _first_of_equals(identities, times.tolist())
+            identities = [identities[row] for row in rows]
+            times, values, has_own_time = times[rows], values[rows], has_own_time[rows]
         return Matched(
             scraped,
-            rows,
-            [identities[row] for row in rows],
-            [times[row] for row in rows],
-            len(self._series) - n_before,
-            kept - len(rows),
+            identities,
+            times,
+            values,
+            has_own_time,
+            added=len(self._series) - n_before,
+            duplicates=kept - len(identities),
         )
+
+    def _identities(self, scraped: ScrapedSamples) -> list[bytes]:
+        """The identity of each sample's series, or DROPPED; labels are read for new texts alone."""
+        identities = [self._identity_of.get(text) for text in scraped.texts]
+        new: dict[bytes, bytes] = {}
+        if None in identities:
+            for i, text in enumerate(scraped.texts):
+                if identities[i] is None:
+                    if text not in new:
+                        new[text] = self._identify(scraped.labels(i))
+                    identities[i] = new[text]
+        return cast("list[bytes]", identities)
 
     def batch(
         self, matched: Matched | None, at_ms: int, report: Sequence[tuple[str, float]]
@@ -139,28 +164,25 @@ class TargetSeries:
         `finish_scrape` must follow, whether the batch could be written or not.
         """
         identities: list[bytes] = []
-        times: list[int] = []
-        values = np.empty(0)
+        times, values = np.empty(0, np.int64), np.empty(0)
         self._pending = set()
         if matched is not None:
-            identities, times = [*matched.identities], [*matched.timestamps_ms]
-            values = matched.scraped.values[matched.rows]
-            self._pending = matched.without_own_time()
-        of_page = set(zip(identities, times, strict=True))
-        reported = []
+            identities, self._pending = [*matched.identities], matched.without_own_time()
+            times, values = matched.timestamps_ms, matched.values
+        more: list[float] = []
         for name, value in report:
             labels = [(b"__name__", name.encode())]
             identity = self._add(with_target_labels(labels, self.target_labels))
             self._pending.add(identity)
-            if (identity, at_ms) not in of_page:
+            if not (matched and identity in self._seen and matched.has(identity, at_ms)):
                 identities.append(identity)
-                reported.append(value)
+                more.append(value)
         self._seen |= self._pending
         ended = sorted(self._alive.difference(identities))
-        times += [at_ms] * (len(reported) + len(ended))
-        values = np.concatenate([values, reported, np.full(len(ended), STALE)])
+        more += [STALE] * len(ended)
+        times = np.concatenate([times, np.full(len(more), at_ms, np.int64)])
         metadata = () if matched is None else self._changed_metadata(matched.scraped)
-        return self._batch([*identities, *ended], np.array(times, np.int64), values, metadata)
+        return self._batch([*identities, *ended], times, np.concatenate([values, more]), metadata)
 
     def stale_markers(self, at_ms: int) -> SampleBatch:
         """A stale marker for every series that is alive: the target is not scraped any more."""
@@ -177,7 +199,8 @@ class TargetSeries:
         """
         self._alive = self._pending if durable else self._alive | self._pending
         needed = self._alive | self._pending | self._seen
-        self._series = {key: series for key, series in self._series.items() if key in needed}
+        if len(needed) < len(self._series):
+            self._series = {key: self._series[key] for key in needed}
         if durable and scraped is not None:
             self._metadata = scraped.metadata
 
@@ -256,9 +279,6 @@ def with_target_labels(
 
 def _first_of_equals(identities: Sequence[bytes], times: Sequence[int]) -> list[int]:
     """The indices of the first samples of each series and time, ascending; without DROPPED."""
-    distinct = set(identities)
-    if len(distinct) == len(identities) and DROPPED not in distinct:
-        return list(range(len(identities)))
     first: dict[tuple[bytes, int], int] = {}
     for i, sample in enumerate(zip(identities, times, strict=True)):
         if sample[0] != DROPPED:

@@ -36,7 +36,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class BadTargets(ServiceError):
-    """DIS_SCRAPE_TARGETS cannot be used"""
+    """The scrape targets cannot be used"""
 
     kind = Kind.BAD_DATA
 
@@ -81,7 +81,7 @@ class Target:
     @property
     def key(self) -> str:
         """What tells it from the other targets of its organisation."""
-        return key_of(self.pool, self.url, *(f"{name}={value}" for name, value in self.labels))
+        return key_of("active", self.pool, self.url, *map(str, self.labels))
 
     @property
     def is_stub_status(self) -> bool:
@@ -94,14 +94,14 @@ class Target:
         return zlib.crc32(f"{self.pool} {self.url}".encode()) % self.reading.interval_ms
 
 
-def key_of(pool: str, *rest: str) -> str:
-    """A text of bounded size; those of one pool are neighbours."""
-    digest = hashlib.blake2b("\n".join(rest).encode(), digest_size=12).hexdigest()
-    return f"{pool[:200]} {digest}"
+def key_of(*texts: str) -> str:
+    """A short text that stands for these."""
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=16).hexdigest()
 
 
 def of_url(job: str, url: str, reading: Reading) -> Target:
     """The target at this URL; ValueError, which repeats nothing of the URL, when it is no URL."""
+    f"{job}{url}".encode()  # UnicodeError: bytes of the environment that are no text
     url, credential = checked_url(url)
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -127,7 +127,7 @@ def parse(text: str, reading: Reading) -> list[Target]:
     targets: list[Target] = []
     for number, item in enumerate(filter(None, map(str.strip, text.split(","))), 1):
         job, equals, url = (piece.strip() for piece in item.partition("="))
-        entry = f"entry {number}" + (f", {job}" if _JOB.fullmatch(job) else "")
+        entry = f"DIS_SCRAPE_TARGETS, entry {number}" + (f", {job}" if _JOB.fullmatch(job) else "")
         if not equals or not job:
             raise BadTargets(detail=f"{entry}: it is not job=http://host:port/path")
         try:

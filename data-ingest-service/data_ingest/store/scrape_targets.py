@@ -15,7 +15,7 @@ ON CONFLICT (tenant_id, target_key)
   DO UPDATE SET is_dropped = excluded.is_dropped, facts = excluded.facts
 """
 _LIST = """
-SELECT is_dropped, facts FROM metrics.scrape_target WHERE tenant_id = $1 ORDER BY target_key
+SELECT is_dropped, facts FROM metrics.scrape_target WHERE tenant_id = $1
 """
 
 Key = tuple[UUID, str]
@@ -47,6 +47,9 @@ async def write(conn: Any, before: Mapping[Key, Row], now: Mapping[Key, Row]) ->
 
 async def of_tenant(conn: Any, tenant: UUID) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The facts of the tenant's targets that are scraped, and of those that are dropped."""
-    rows = await conn.fetch(_LIST, tenant)
-    active = [json.loads(row["facts"]) for row in rows if not row["is_dropped"]]
-    return active, [json.loads(row["facts"]) for row in rows if row["is_dropped"]]
+    listed = await conn.fetch(_LIST, tenant)
+    rows = [(row["is_dropped"], json.loads(row["facts"])) for row in listed]
+    rows.sort(key=lambda row: (row[1]["scrapePool"], row[1].get("scrapeUrl", "")))
+    return [facts for dropped, facts in rows if not dropped], [
+        facts for dropped, facts in rows if dropped
+    ]

@@ -155,6 +155,14 @@ async def test_the_series_about_a_scrape() -> None:
     assert second["scrape_series_added"] == 0.0
 
 
+async def test_an_empty_page_is_up() -> None:
+    """A page without samples is a scrape that worked."""
+    store = Store()
+    state = await _run(["# TYPE a counter\n"], store)
+    assert store.values()[0] == DOWN | {"up": 1.0}
+    assert state.health == "up"
+
+
 REFUSED = Outcome(1, {"invalid_labels": 1}, first_error="too many labels")
 NO_ANSWER = Failure("timeout", "timeout", "no answer within 4 s")
 CUT = [Failure("unreadable", "cut", f"it was cut (offset={offset})") for offset in (5, 9)]

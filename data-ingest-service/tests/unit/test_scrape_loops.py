@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 from data_ingest.chassis.clock import Clock
 from data_ingest.chassis.identity import Limits
@@ -63,10 +64,15 @@ async def loops(pages: Pages) -> Any:
 
 async def test_one_bad_target_stops_no_other(pages: Pages, loops: Loops) -> None:
     """Two pages of one job and host are read, and so is the one after a target that fails in a way
-    that nobody expected.
+    that nobody expected. That both pages have the same labels is said.
     """
     text = "job=http://h/one,job=http://h/two,job=http://h/defect,last=http://h/last"
-    await loops.apply(parse(text, READING))
+    with structlog.testing.capture_logs() as logged:
+        await loops.apply(parse(text, READING))
+    assert [(entry["event"], entry["url"]) for entry in logged] == [
+        ("targets_share_labels", "http://h/two"),
+        ("targets_share_labels", "http://h/defect"),
+    ]
     await pages.until_asked(3, "http://h/one", "http://h/two", "http://h/last")
     assert len(loops.rows()) == 4
 

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_ingest.errors import BadBody
 from data_ingest.model import SampleBatch
 from data_ingest.protocols.prometheus_text import BadExposition
+from data_ingest.scrape.relabel import Rule
 from data_ingest.scrape.samples import Family, from_families
-from data_ingest.scrape.series import TargetSeries, with_target_labels
+from data_ingest.scrape.series import Keeping, OverLimit, TargetSeries, with_target_labels
 from tests.scrapes import rows, scraped, values
 
 UP = [("up", 1.0)]
@@ -87,7 +89,7 @@ def test_a_series_is_its_labels_not_their_text(writing: tuple[str, str]) -> None
     series.finish_scrape(durable=True)
     assert rows(batch) == {key: (2000, 1.0 if key.startswith("up{") else 2.0) for key in first}
     matched = series.match(scraped(f"{one} 3\n{other} 4\n"), 3000)
-    assert (matched.duplicates, len(matched.rows), len(matched)) == (1, 1, 2)
+    assert (matched.duplicates, len(matched.identities), matched.kept) == (1, 1, 2)
     assert 3.0 in {value for _, value in rows(series.batch(matched, 3000, [])).values()}
 
 
@@ -121,7 +123,8 @@ def test_equal_series_at_other_times_are_other_samples() -> None:
     """A page may bring one series at several times of its own; of equal times the first counts."""
     series = _series()
     matched = series.match(scraped("a 1 10\na 2 20\na 3 20\na 4\na 5 99\n"), 99)
-    assert (matched.rows, matched.timestamps_ms, matched.duplicates) == ([0, 1, 3], [10, 20, 99], 2)
+    assert (matched.values.tolist(), matched.timestamps_ms.tolist()) == ([1, 2, 4], [10, 20, 99])
+    assert matched.duplicates == 2
 
 
 def test_a_page_that_has_up_itself() -> None:
@@ -179,6 +182,61 @@ def test_exported_labels_never_collide() -> None:
         b"job": b"j",
         b"instance": b"i",
     }
+
+
+def _keeping(series: TargetSeries, **keeping: Any) -> TargetSeries:
+    series.keeping = Keeping(**keeping)
+    return series
+
+
+def test_labels_of_the_page_that_are_honoured() -> None:
+    """With `honor_labels` the page's own labels win, and an empty one means that there is none."""
+    series = _keeping(_series(), honor_labels=True)
+    assert rows(_batch(series, 'a{job="own"} 2\nb{instance=""} 3\n', 1, [])) == {
+        "a{instance=h:1,job=own}": (1, 2.0),
+        "b{job=j}": (1, 3.0),
+    }
+
+
+def test_samples_are_relabelled() -> None:
+    """Rules see the target's labels too, drop and rename; what they drop is not stored and never
+    was, and of two series that they make one the first sample counts.
+    """
+    rules = (
+        Rule(action="drop", source_labels=("__name__",), regex="b"),
+        Rule(action="drop", source_labels=("__name__", "instance"), regex="c;h:1"),
+        Rule(action="labeldrop", regex="pod"),
+    )
+    series = _keeping(_series(), relabelling=rules)
+    page = 'a{pod="1"} 1\nb 2\na{pod="2"} 3\nc 4\n'
+    for at in (1, 2):
+        matched = series.match(scraped(page), at)
+        assert (len(matched.scraped), matched.kept, matched.duplicates) == (4, 2, 1)
+        assert matched.added == (at == 1)
+        assert values(series.batch(matched, at, [])) == {"a": 1.0}
+        series.finish_scrape(durable=True)
+    assert series.match(scraped("b 1\n"), 3).kept == 0
+    nameless = _keeping(_series(), relabelling=(Rule(action="labeldrop", regex="__name__"),))
+    with pytest.raises(BadBody, match="without a name"):
+        nameless.match(scraped("a 1\n"), 1)
+
+
+@pytest.mark.parametrize(
+    ("keeping", "page"),
+    [({"samples_max": 2}, "a 1\nb 1\nc 1\n"), ({"labels_max": 3}, 'a 1\nb{x="1"} 1\n')],
+)
+def test_a_page_over_a_limit_fails(keeping: dict[str, int], page: str) -> None:
+    """One sample or label too many, and the scrape has failed as a whole; at the limit it has not.
+
+    The name and the target's labels count; samples that relabelling drops do not.
+    """
+    series = _keeping(_series(), **keeping)
+    with pytest.raises(OverLimit, match="limit"):
+        series.match(scraped(page), 1)
+    _scrape(series, page.rsplit("\n", 2)[0] + "\n", 2)
+    dropping = (Rule(action="drop", source_labels=("__name__",), regex="a"),)
+    relabelled = _keeping(_series(), relabelling=dropping, samples_max=2)
+    assert relabelled.match(scraped("a 1\nb 1\nc 1\n"), 1).kept == 2
 
 
 def test_a_vanished_series_gets_one_stale_marker() -> None:

@@ -39,6 +39,7 @@ def test_targets_of_the_setting() -> None:
         ("a=http://[::1/metrics", "host"),
         ("a=http://1.2.3.999/metrics", "not a URL"),
         ("first=HTTP://h:80", "twice"),
+        ("\udcff=http://h", "utf-8"),
     ],
 )
 def test_bad_targets(entry: str, reason: str) -> None:
@@ -46,7 +47,7 @@ def test_bad_targets(entry: str, reason: str) -> None:
     job = entry.partition("=")[0]
     with pytest.raises(BadTargets, match=reason) as raised:
         targets.parse(f"first=http://h/,{entry},last=http://h:2/", READING)
-    assert f"entry 2{', ' + job if job else ''}: " in str(raised.value)
+    assert f"DIS_SCRAPE_TARGETS, entry 2{', ' + job if job else ''}: " in str(raised.value)
 
 
 @pytest.mark.parametrize(
