@@ -16,7 +16,7 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import body, targets, write
+from data_ingest.api import body, refused, targets, write
 from data_ingest.background.compaction_health import LATE_S, CompactionHealth
 from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
@@ -27,7 +27,8 @@ from data_ingest.chassis.probes import Drain, router
 from data_ingest.chassis.telemetry import RequestLog
 from data_ingest.labels import LabelRules
 from data_ingest.pipeline import Pipeline
-from data_ingest.protocols.remote_write import Bounds
+from data_ingest.protocols import PROTOCOLS
+from data_ingest.protocols.protocol import Bounds
 from data_ingest.scrape import setup as scrape
 from data_ingest.settings import Settings
 from data_ingest.store.objects import ArrowObjects, DirectoryObjects
@@ -106,7 +107,8 @@ def create_app(
             if http is None:
                 await client.aclose()
 
-    app = FastAPI(
+    app = write.WriteFirst(
+        "dis",
         title="CloudOpsHub data-ingest-service",
         summary="The write side of metrics.",
         version=__version__,
@@ -117,18 +119,18 @@ def create_app(
     app.add_middleware(RequestLog, service="dis")
     problems.install(app)
     app.include_router(router(checks, partial=partial, drain=drain))
-    endpoint = write.RemoteWrite(
+    write_path = write.WritePath(
         identity,
         pipeline,
         body.MemoryBudget(settings.inflight_bytes_max),
         Bounds(settings.decoded_bytes_max, settings.request_samples_max),
-        body_bytes_max=settings.body_bytes_max,
-        pace=body.Pace(
-            settings.body_timeout_s, settings.body_stretch_s, settings.body_bytes_per_s_min
-        ),
+        settings.body_bytes_max,
+        body.Pace(settings.body_timeout_s, settings.body_stretch_s, settings.body_bytes_per_s_min),
+        clock.now_s,
     )
-    app.router.routes.extend(write.routes(endpoint))
-    app.include_router(targets.routes(identity, database_url))
+    app.include_router(refused.router(identity, database_url))
+    app.include_router(targets.router(identity, database_url))
+    app.add_writes(write.routes(PROTOCOLS, write_path))
     return app
 
 

@@ -5,8 +5,9 @@ from there.
 """
 
 from collections import Counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
+import anyio
 from fastapi import APIRouter, Query, Request
 
 from data_ingest.chassis.identity import IdentityClient
@@ -14,28 +15,31 @@ from data_ingest.chassis.postgres_async import translating
 from data_ingest.store import catalogue, scrape_targets
 from data_ingest.store.tables import SCHEMA
 
-SCOPE = "metrics:read"
+SCOPE: Final = "metrics:read"
+CONNECTIONS_MAX: Final = 2
+
+State = Literal["active", "dropped", "any"]
+Pool = Annotated[str | None, Query(alias="scrapePool", description="the name of a job")]
 
 
-def routes(identity: IdentityClient, database_url: str) -> APIRouter:
-    """The one route."""
-    router = APIRouter()
+def router(identity: IdentityClient, database_url: str) -> APIRouter:
+    """The route, over CONNECTIONS_MAX connections of its own at most."""
+    routes = APIRouter()
+    connections = anyio.CapacityLimiter(CONNECTIONS_MAX)
 
-    @router.get("/api/v1/targets")
+    @routes.get("/api/v1/targets")
     async def targets(
-        request: Request,
-        state: Literal["active", "dropped", "any"] = "any",
-        pool: Annotated[str | None, Query(alias="scrapePool")] = None,
+        request: Request, state: State = "any", scrape_pool: Pool = None
     ) -> dict[str, Any]:
-        """Targets by state; each with its health, its last error and when it was scraped last."""
+        """Targets by state, each with its health, its last error and when it was scraped last."""
         principal = await identity.authenticate(request.headers)
         principal.require(SCOPE)
         with translating(SCHEMA):
-            async with catalogue.connected(database_url, "targets") as conn:
-                active, dropped = await scrape_targets.of_tenant(conn, principal.tenant)
+            async with connections, catalogue.connected(database_url, "targets") as conn:
+                listed = await scrape_targets.of_tenant(conn, principal.tenant)
         active, dropped = (
-            [facts for facts in listed if pool is None or facts["scrapePool"] == pool]
-            for listed in (active, dropped)
+            [facts for facts in each if scrape_pool in {None, facts["scrapePool"]}]
+            for each in listed
         )
         data = {
             "activeTargets": active if state != "dropped" else [],
@@ -44,4 +48,4 @@ def routes(identity: IdentityClient, database_url: str) -> APIRouter:
         }
         return {"status": "success", "data": data}
 
-    return router
+    return routes

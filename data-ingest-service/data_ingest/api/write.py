@@ -1,104 +1,158 @@
 """The write routes: bare ASGI, since they are the ones that must be fast.
 
-authenticate → scope → content type → body within its bounds → pipeline → 204 after the commit
+authenticate → scope → check → body within its bounds → pipeline → the protocol's own answer
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qsl
 
 import structlog
+from fastapi import FastAPI
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from data_ingest.api.body import MemoryBudget, Pace, read_body
-from data_ingest.chassis import problems
 from data_ingest.chassis.identity import IdentityClient
 from data_ingest.chassis.kinds import Kind, ServiceError
-from data_ingest.errors import SamplesRefused, SlowBody
-from data_ingest.model import Outcome, SampleBatch
+from data_ingest.chassis.telemetry import RequestLog
+from data_ingest.errors import Defect, SlowBody
+from data_ingest.model import Outcome, SampleBatch, Sender
 from data_ingest.pipeline import Pipeline
-from data_ingest.protocols import remote_write
+from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
 
 SCOPE = "metrics:write"
-NO_CONTENT = 204
+SMALL_BYTES = 192 * 1024
+"""About 700 samples of remote_write, which decode in as long as a change of threads takes."""
+SAYS_ITS_SIZE = frozenset({"", "identity", "snappy"})
 
 log = structlog.get_logger()
 
 
-class RemoteWrite:
-    """remote_write 1.0 on one route; an ASGI application."""
+@dataclass(frozen=True, slots=True)
+class WritePath:
+    """What every write route works with."""
 
-    def __init__(
-        self,
-        identity: IdentityClient,
-        pipeline: Pipeline,
-        memory: MemoryBudget,
-        bounds: remote_write.Bounds,
-        *,
-        body_bytes_max: int,
-        pace: Pace,
-    ) -> None:
-        self._identity = identity
-        self._pipeline = pipeline
-        self._memory = memory
-        self._bounds = bounds
-        self._body_bytes_max = body_bytes_max
-        self._pace = pace
+    identity: IdentityClient
+    pipeline: Pipeline
+    memory: MemoryBudget
+    bounds: Bounds
+    body_bytes_max: int
+    pace: Pace
+    clock: Callable[[], float] = time.time
+
+
+class WriteEndpoint:
+    """One protocol on one route; an ASGI application. template: the route's path, for metrics."""
+
+    def __init__(self, protocol: WriteProtocol, template: str, path: WritePath) -> None:
+        self._protocol = protocol
+        self._template = template
+        self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 204 when every sample is durable, else an error that says what became of them."""
-        # One of PATHS, perhaps with a slash at its end: the route's template for the metrics.
-        scope.setdefault("state", {})["route"] = scope["path"].removesuffix("/")
+        """Answers success only when every sample is durable, else says what became of them."""
+        request = _request(scope, int(self._path.clock() * 1000))
+        scope.setdefault("state", {})["route"] = self._template
         try:
-            await self._write(_headers(scope), receive)
+            result: Outcome | ServiceError = await self._write(request, receive)
         except ServiceError as error:
             if error.kind is Kind.INTERNAL:
                 log.exception("internal_error", error=type(error).__name__)
+            result = error
+        except Exception:
+            log.exception("unexpected_error", path=request.path)
+            result = Defect(detail="the log of this service has it under the request id")
+        response = self._protocol.render(request, result)
+        if isinstance(result, SlowBody):
             # Nobody waits for the rest of a body that does not come.
-            headers = {"Connection": "close"} if isinstance(error, SlowBody) else None
-            await problems.render(error, scope["path"], headers)(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": NO_CONTENT, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+            response.headers["Connection"] = "close"
+        await response(scope, receive, send)
 
-    async def _write(self, headers: Mapping[str, str], receive: Receive) -> None:
-        principal = await self._identity.authenticate(headers)
+    async def _write(self, request: WriteRequest, receive: Receive) -> Outcome:
+        path, protocol = self._path, self._protocol
+        query = request.query if protocol.has_key_in_query else None
+        principal = await path.identity.authenticate(request.headers, query)
         principal.require(SCOPE)
-        remote_write.check_content(
-            headers.get("content-type", ""), headers.get("content-encoding", "")
-        )
-        with self._memory.lease(principal.tenant) as reserve:
-            body = await read_body(headers, receive, self._body_bytes_max, reserve, self._pace)
+        protocol.check(request)
+        with path.memory.lease(principal.tenant) as reserve:
+            body = await read_body(
+                request.headers, receive, path.body_bytes_max, reserve, path.pace
+            )
+            whole = replace(request, body=body)
             # A body that claims more is refused by `decode` before memory is taken for it.
-            reserve(min(remote_write.declared_bytes(body), self._bounds.decoded_bytes_max))
+            unpacked_bytes = protocol.unpacked_bytes(whole)
+            reserve(min(unpacked_bytes, path.bounds.decoded_bytes_max))
             structlog.contextvars.bind_contextvars(tenant=str(principal.tenant))
 
             def decode() -> SampleBatch:
-                return remote_write.decode(body, self._bounds)
+                return protocol.decode(whole, path.bounds)
 
-            outcome = await self._pipeline.ingest_body(
-                principal.tenant, decode, principal.limits, remote_write.NAME
+            sender = Sender(principal.tenant, principal.credential_id or principal.subject)
+            # A format that does not say how much it unpacks to may hold far more than it looks.
+            is_small = (
+                unpacked_bytes <= SMALL_BYTES
+                and request.headers.get("content-encoding", "") in SAYS_ITS_SIZE
             )
-        raise_refused(outcome)
+            return await path.pipeline.ingest_body(
+                sender, decode, principal.limits, protocol.name, is_small=is_small
+            )
 
 
-def raise_refused(outcome: Outcome) -> None:
-    """Passes when every sample was stored; else `SamplesRefused`, a 400: senders do not resend."""
-    if outcome.refused_total:
-        raise SamplesRefused(
-            refused=dict(outcome.refused),
-            accepted=outcome.accepted,
-            first_error=outcome.first_error,
-        )
+class WriteFirst(FastAPI):
+    """FastAPI that hands writes to their endpoints before its own layers see them.
+
+    They cost a third of a small request (benchmarks/bench_write_path.py), and a write needs none.
+    """
+
+    def __init__(self, service: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._service = service
+        self._endpoints: dict[tuple[str, str], ASGIApp] = {}
+
+    def add_writes(self, routes: Sequence[Route]) -> None:
+        """These are routes of the app; where the path has no parameters, also in front of it."""
+        self.router.routes.extend(routes)
+        for route in routes:
+            if not route.param_convertors:
+                recorded = RequestLog(route.endpoint, self._service)
+                self._endpoints |= {
+                    (method, route.path): recorded for method in route.methods or ()
+                }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application."""
+        write = None
+        if scope["type"] == "http":
+            write = self._endpoints.get((scope["method"], scope["path"]))
+        await (write or super().__call__)(scope, receive, send)
 
 
-def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+def _request(scope: Scope, received_ms: int) -> WriteRequest:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    query = scope["query_string"].decode("latin-1")
+    return WriteRequest(
+        scope["path"],
+        headers,
+        dict(parse_qsl(query, keep_blank_values=True)) if query else {},
+        scope.get("path_params", {}),
+        query,
+        received_ms=received_ms,
+    )
 
 
-def routes(endpoint: RemoteWrite) -> list[Route]:
-    """One route for each path that senders are set up with, also with a slash at its end."""
+def routes(protocols: Iterable[WriteProtocol], path: WritePath) -> list[Route]:
+    """A route for each path of each protocol, also with a slash at its end."""
     return [
-        Route(path + end, endpoint, methods=["POST"], name=f"remote_write {path}{end}")
-        for path in remote_write.PATHS
+        Route(
+            template + end,
+            WriteEndpoint(protocol, template, path),
+            methods=protocol.methods,
+            name=f"{protocol.name} {template}{end}",
+        )
+        for protocol in protocols
+        for template in protocol.paths
         for end in ("", "/")
     ]

@@ -1,1 +1,16 @@
-"""How bytes become samples: one pure module for each protocol, named like its kernel."""
+"""How bytes become samples: one pure module for each protocol, named like its kernel.
+
+PROTOCOLS is the table: whoever adds a protocol adds a row here, and its routes are there.
+"""
+
+from typing import Final
+
+from data_ingest.protocols import firehose, prometheus_push, remote_write
+from data_ingest.protocols.protocol import WriteProtocol
+
+PROTOCOLS: Final[tuple[WriteProtocol, ...]] = (
+    remote_write.PROTOCOL,
+    prometheus_push.PUSH,
+    prometheus_push.IMPORT,
+    firehose.PROTOCOL,
+)

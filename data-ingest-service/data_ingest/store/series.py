@@ -42,12 +42,12 @@ class KnownSeries:
         """Keys in the table; a series has one for each way its labels were written."""
         return self._used
 
-    def find(self, keys: U64, minute: int) -> tuple[I64, int]:
-        """The id of each key, 0 where unknown, and how many are unknown."""
+    def find(self, keys: U64, minute: int) -> I64:
+        """The id of each key, 0 where unknown."""
         series_ids = np.empty(len(keys), np.int64)
         with self._lock:
-            unknown = table.find(self._rows, keys, np.uint64(minute), series_ids)
-        return series_ids, int(unknown)
+            table.find(self._rows, keys, np.uint64(minute), series_ids)
+        return series_ids
 
     def learn(self, keys: U64, series_ids: I64, minute: int, rows_max: int) -> None:
         """These keys are known from here on; the table stays within `rows_max` rows.

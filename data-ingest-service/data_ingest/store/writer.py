@@ -18,19 +18,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+import numpy as np
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from data_ingest.chassis.kinds import ServiceError
-from data_ingest.chassis.postgres_async import translated
 from data_ingest.errors import Overloaded, StoreRefused, StoreUnavailable
 from data_ingest.model import I64
-from data_ingest.store import tables
+from data_ingest.store.failures import is_about_content, reason, trouble, unavailable
 from data_ingest.store.history import StoreHistory, identify
-from data_ingest.store.packing import Write
+from data_ingest.store.packing import Write, registrations
 from data_ingest.store.partitions import ensure_partitions, server_now
 from data_ingest.store.rebase import rebase
-from data_ingest.store.transaction import Transactions, is_partition_missing
+from data_ingest.store.transaction import Transactions
 
 log = structlog.get_logger()
 
@@ -100,11 +99,6 @@ class Writer:
         """Grows when the store is another one; series ids of another epoch are not valid."""
         return self._history.epoch
 
-    @property
-    def new_series_max(self) -> int:
-        """How many new series one transaction is to hold."""
-        return self._bounds.flush_new_series_max
-
     async def start(self) -> None:
         """It connects from here on, and again whenever the connection is lost."""
         self._task = asyncio.create_task(self._run(), name="writer")
@@ -137,6 +131,18 @@ class Writer:
         the time is up (the write may then still have been committed: senders resend, and the last
         one wins), `StoreRefused` when Postgres refuses what is in this write.
         """
+        if len(write.new) <= self._bounds.flush_new_series_max:
+            return await self._commit_at_once(write, store_epoch)
+        new_ids = np.concatenate(
+            [
+                await self._commit_at_once(part, store_epoch)
+                for part in registrations(write, self._bounds.flush_new_series_max)
+            ]
+        )
+        await self._commit_at_once(write.resolved(new_ids), store_epoch)
+        return new_ids
+
+    async def _commit_at_once(self, write: Write, store_epoch: int | None) -> I64:
         if self._conn is None or self._closing:
             raise StoreUnavailable(detail=self._trouble, retry_after_s=1)
         if store_epoch not in {None, self.store_epoch}:
@@ -248,10 +254,10 @@ class Writer:
         try:
             new_ids, committed = await self._transactions.commit([one.write for one in queued])
         except Exception as exc:
-            FAILED_FLUSHES.labels(_reason(exc)).inc()
-            if not _is_about_content(exc):
+            FAILED_FLUSHES.labels(reason(exc)).inc()
+            if not is_about_content(exc):
                 for one in queued:
-                    _fail(one, _unavailable(exc))
+                    _fail(one, unavailable(exc))
                 raise
             if len(queued) == 1:
                 log.warning(
@@ -279,13 +285,13 @@ class Writer:
                 await self._flush([one])
             except Exception as exc:
                 for untried in queued[i + 1 :]:
-                    _fail(untried, _unavailable(exc))
+                    _fail(untried, unavailable(exc))
                 raise
 
     # -- losing the connection ------------------------------------------------------------------
 
     def _lost(self, exc: Exception) -> None:
-        self._trouble = _trouble(exc)
+        self._trouble = trouble(exc)
         CONNECTED.set(0)
         log.warning("writer_disconnected", reason=self._trouble)
         conn, self._conn = self._conn, None
@@ -311,34 +317,3 @@ class Writer:
 def _fail(queued: _Queued, error: Exception) -> None:
     if not queued.done.done():
         queued.done.set_exception(error)
-
-
-def _is_about_content(exc: Exception) -> bool:
-    """Whether Postgres objects to the content, by SQLSTATE: data, constraint and size errors."""
-    if isinstance(exc, asyncpg.PostgresError):
-        if is_partition_missing(exc):
-            return False  # 23514 like any check, but a 400 would make the sender drop the samples
-        return str(exc.sqlstate or "")[:2] in {"22", "23", "54"}
-    return isinstance(exc, asyncpg.DataError | ValueError | OverflowError)
-
-
-def _unavailable(exc: Exception) -> StoreUnavailable:
-    return StoreUnavailable(detail=_trouble(exc), retry_after_s=1)
-
-
-def _trouble(exc: Exception) -> str:
-    if isinstance(exc, ServiceError):
-        return str(exc.facts.get("detail") or exc)
-    if (error := translated(exc, tables.SCHEMA)) is not None:
-        return str(error.facts.get("detail") or error)
-    return f"{type(exc).__name__}: {exc}".strip().rstrip(":")
-
-
-def _reason(exc: Exception) -> str:
-    return (
-        "content"
-        if _is_about_content(exc)
-        else "timeout"
-        if isinstance(exc, TimeoutError)
-        else "connection"
-    )

@@ -11,11 +11,12 @@ import pytest
 import uvicorn
 
 from data_ingest.api.body import MemoryBudget, Pace, read_body
-from data_ingest.api.write import RemoteWrite
+from data_ingest.api.write import WriteEndpoint, WritePath
 from data_ingest.chassis.identity.principal import Limits, Principal
 from data_ingest.errors import Overloaded, SlowBody
 from data_ingest.model import Outcome
-from data_ingest.protocols.remote_write import Bounds
+from data_ingest.protocols import remote_write
+from data_ingest.protocols.protocol import Bounds
 
 KIB = 1024
 BUDGET = 64 * KIB
@@ -27,7 +28,7 @@ BODY = b"\1" * (12 * KIB)
 class AnyTenant:
     """Every caller is who the header `tenant` says."""
 
-    async def authenticate(self, headers):
+    async def authenticate(self, headers, _query):
         tenant = UUID(int=int(headers["tenant"]))
         return Principal(
             tenant, "key", None, frozenset({"metrics:write"}), Limits(), "api_key", None
@@ -37,7 +38,7 @@ class AnyTenant:
 class Accepting:
     """Everything is stored."""
 
-    async def ingest_body(self, *_):
+    async def ingest_body(self, *_, **_options):
         return Outcome(1, {}, {}, "")
 
 
@@ -45,9 +46,8 @@ class Accepting:
 async def serving(memory: MemoryBudget, pace: Pace) -> AsyncIterator[int]:
     """The port of the write route."""
     identity, pipeline = cast("Any", AnyTenant()), cast("Any", Accepting())
-    endpoint = RemoteWrite(
-        identity, pipeline, memory, Bounds(KIB, 10), body_bytes_max=20 * KIB, pace=pace
-    )
+    path = WritePath(identity, pipeline, memory, Bounds(KIB, 10), 20 * KIB, pace)
+    endpoint = WriteEndpoint(remote_write.PROTOCOL, "/api/v1/write", path)
     server = uvicorn.Server(uvicorn.Config(endpoint, log_config=None, lifespan="off"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server.config.load()

@@ -20,16 +20,17 @@ from data_ingest import batch, migrate
 from data_ingest.chassis.identity import Limits
 from data_ingest.errors import Overloaded, RateLimited, StoreRefused, StoreUnavailable
 from data_ingest.labels import LabelRules
-from data_ingest.model import MetricMetadata
+from data_ingest.model import MetricMetadata, Sender
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols import remote_write
+from data_ingest.protocols.protocol import Bounds
 from data_ingest.store.active_series import unpack_ids
 from data_ingest.store.packing import Write
 from data_ingest.store.series import SeriesCache
 from data_ingest.store.writer import Writer, WriterBounds
 from tests import wire
 
-BOUNDS = remote_write.Bounds(1 << 24, 100_000)
+BOUNDS = Bounds(1 << 24, 100_000)
 RULES = LabelRules(labels_max=128, name_bytes_max=1024, value_bytes_max=8192)
 WRITER_BOUNDS = WriterBounds(
     queue_samples_max=2_000_000,
@@ -70,7 +71,10 @@ async def write_path(url: str, **bounds) -> AsyncIterator[SimpleNamespace]:
 
         async def send(tenant: UUID, request: bytes, limits: Limits = FREE):
             return await pipeline.ingest_body(
-                tenant, lambda: remote_write.decode(request, BOUNDS), limits, "remote_write"
+                Sender(tenant, "key"),
+                lambda: remote_write.decode(request, BOUNDS),
+                limits,
+                "remote_write",
             )
 
         yield SimpleNamespace(writer=writer, pipeline=pipeline, conn=conn, send=send, cache=cache)
@@ -202,8 +206,8 @@ async def test_more_new_series_than_a_transaction_takes_are_registered_in_severa
         )
         assert [row["n"] for row in sizes] == [5, 10, 10, 10]
         keys = remote_write.decode(request, BOUNDS).keys
-        series_ids, unknown = path.cache.of(tenant).find(keys, at // 60_000)
-        assert unknown == 0
+        series_ids = path.cache.of(tenant).find(keys, at // 60_000)
+        assert series_ids.all()
         assert len(set(series_ids.tolist())) == 35
 
 

@@ -12,9 +12,10 @@ from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
 from data_ingest.model import STALE_MARKER_BITS, MetricMetadata
 from data_ingest.protocols import remote_write
+from data_ingest.protocols.protocol import Bounds, WriteRequest
 from tests import wire
 
-BOUNDS = remote_write.Bounds(decoded_bytes_max=1 << 20, samples_max=50_000)
+BOUNDS = Bounds(decoded_bytes_max=1 << 20, samples_max=50_000)
 LABELS = ((b"__name__", b"up"), (b"job", b"x"))
 
 texts = st.binary(max_size=40) | st.binary(min_size=120, max_size=300)
@@ -153,7 +154,7 @@ def test_labels_without_end_refuse_their_series_at_once(inside):
     """Reading labels costs no more than a real series may have, however many a message holds: two
     bytes each, empty, or full of unknown fields.
     """
-    bounds = remote_write.Bounds(decoded_bytes_max=1 << 26, samples_max=50_000)
+    bounds = Bounds(decoded_bytes_max=1 << 26, samples_max=50_000)
     endless = wire.field(1, wire.field(1, inside) * 2_000 + wire.sample(1, 0))
     batch = remote_write.decode(wire.compressed(endless + wire.series(LABELS, [(1, 1.0)])), bounds)
     with pytest.raises(InvalidLabels, match=r"too many labels \(labels=2000, "):
@@ -175,7 +176,7 @@ def test_metadata_without_end_is_left_out():
     """A description of more fields than one has is passed over; the others are kept."""
     endless = wire.field(3, wire.field(2, b"up") + b"\x78\x01" * 2_000)
     message = endless + wire.field(3, wire.field(2, b"up"))
-    batch = remote_write.decode(wire.compressed(message), remote_write.Bounds(1 << 26, 10))
+    batch = remote_write.decode(wire.compressed(message), Bounds(1 << 26, 10))
     assert batch.metadata == (MetricMetadata("up", "unknown"),)
 
 
@@ -203,10 +204,15 @@ def test_a_2_0_body_is_not_an_empty_1_0_request(number):
         remote_write.decode(wire.compressed(wire.field(number, b"up")), BOUNDS)
 
 
+def request_with(content_type, encoding):
+    headers = {"content-type": content_type, "content-encoding": encoding}
+    return WriteRequest("/api/v1/write", headers)
+
+
 @pytest.mark.parametrize(
     ("content_type", "encoding"),
     [
-        ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy"),
+        ("application/x-protobuf;proto=io.prometheus.write.v3.Request", "snappy"),
         ("application/json", "snappy"),
         ("application/x-protobuf", "gzip"),
         ("application/x-protobuf", "zstd"),
@@ -215,7 +221,7 @@ def test_a_2_0_body_is_not_an_empty_1_0_request(number):
 def test_other_content_is_named(content_type, encoding):
     """A content type or encoding of another protocol is refused as unsupported."""
     with pytest.raises(UnsupportedBody):
-        remote_write.check_content(content_type, encoding)
+        remote_write.check(request_with(content_type, encoding))
 
 
 @pytest.mark.parametrize(
@@ -224,8 +230,8 @@ def test_other_content_is_named(content_type, encoding):
 )
 def test_1_0_content_passes(content_type):
     """Absent headers mean 1.0."""
-    remote_write.check_content(content_type, "snappy")
-    remote_write.check_content(content_type, "")
+    remote_write.check(request_with(content_type, "snappy"))
+    remote_write.check(request_with(content_type, ""))
 
 
 def test_metadata_is_read():

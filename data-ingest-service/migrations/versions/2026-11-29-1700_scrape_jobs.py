@@ -5,8 +5,8 @@ Source: docs/contracts.md, section 3; docs/adr/0016-scrape-jobs.md.
 
 from alembic import op
 
-revision = "0004_scrape_jobs"
-down_revision = "0003_block_checks"
+revision = "0006_scrape_jobs"
+down_revision = "0004_refused_by_sender"
 branch_labels = None
 depends_on = None
 

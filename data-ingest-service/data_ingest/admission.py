@@ -1,0 +1,179 @@
+"""What of a decoded request is to be stored, and what is refused and why. Pure.
+
+times outside the tenant's span ─▶ refused by sample
+labels that cannot be stored ────▶ refused by series
+the rest ────────────────────────▶ a `Write`, with the series that have no id yet
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from data_ingest.errors import InvalidLabels, StoreRefused
+from data_ingest.labels import LabelRules, NewSeries, canonical
+from data_ingest.limits import METADATA_NOT_KEPT, TimeSpan, storable_metadata
+from data_ingest.model import I64, U64, SampleBatch, Sender
+from data_ingest.store.packing import Write
+
+INVALID_LABELS = "invalid_labels"
+STORE_REFUSED = "store_refused"
+SERIES_TEXT_MAX = 300
+
+
+@dataclass(slots=True)
+class Refusals:
+    """Samples that will not be stored, by reason, with an example of each.
+
+    rows: by reason, the rows of `SampleBatch.keys` whose samples are still to be counted.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, counts: Mapping[str, int], example: str = "") -> None:
+        """Add `counts` (samples by reason) to the refusals."""
+        for reason, samples in counts.items():
+            self.counts[reason] = self.counts.get(reason, 0) + samples
+            if example:
+                self.examples.setdefault(reason, example)
+
+    def refuse_row(self, reason: str, row: int, why: str) -> None:
+        """All samples of this row are refused; they are counted later, all rows at once."""
+        self.rows.setdefault(reason, []).append(row)
+        self.examples.setdefault(reason, why)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A decoded request with its series looked up: what is to be committed, and what is refused.
+
+    new_keys: (k, 2), the cache keys of new series; new_at: (k,), the index of each in `write.new`.
+    """
+
+    write: Write
+    new_keys: U64
+    new_at: I64
+    skipped: Mapping[str, int]
+
+    def without_samples(self, reason: str, example: str) -> "Prepared":
+        """The same request with all its samples refused: only the count is left to commit."""
+        write, nothing = self.write, slice(0, 0)
+        return replace(
+            self,
+            write=Write(
+                write.tenant,
+                write.series_ids[nothing],
+                write.timestamps_ms[nothing],
+                write.values[nothing],
+                refused=added(write.refused, reason, write.samples),
+                examples={**write.examples, reason: example},
+                sender=write.sender,
+            ),
+            new_keys=self.new_keys[nothing],
+            new_at=self.new_at[nothing],
+        )
+
+    def with_less(self, refusal: StoreRefused) -> "Prepared":
+        """The same without its metadata; where it has none, without its samples."""
+        if described := len(self.write.metadata):
+            skipped = added(self.skipped, METADATA_NOT_KEPT, described)
+            return replace(self, write=replace(self.write, metadata=()), skipped=skipped)
+        return self.without_samples(STORE_REFUSED, str(refusal))
+
+
+def added(counts: Mapping[str, int], reason: str, count: int) -> dict[str, int]:
+    """`counts`, with `count` more of `reason`."""
+    return {**counts, reason: counts.get(reason, 0) + count}
+
+
+def admit(
+    sender: Sender, batch: SampleBatch, row_ids: I64, span: TimeSpan, rules: LabelRules
+) -> Prepared:
+    """The samples inside `span` of series whose labels hold to `rules`; all others are counted.
+
+    row_ids: (s,) int64, the id of each row of `batch.keys`, 0 where unknown. Rows of a new series
+    have -1 - (its index in the write) afterwards.
+    """
+    refusals = Refusals()
+    refusals.add(batch.refused, batch.first_error)
+    series_of, timestamps_ms, values = batch.series_of, batch.timestamps_ms, batch.values
+    if batch.samples and not span.holds(timestamps_ms):
+        inside, counts = span.split(timestamps_ms)
+        first = int(np.flatnonzero(~inside)[0])
+        refusals.add(
+            counts,
+            f"timestamp {timestamps_ms[first]} is outside {span.min_ms}..{span.max_ms} (ms): "
+            + series_text(batch, int(series_of[first])),
+        )
+        series_of, timestamps_ms, values = series_of[inside], timestamps_ms[inside], values[inside]
+    new: list[NewSeries] = []
+    new_rows: list[int] = []
+    if timestamps_ms.size and not row_ids.all():
+        new, new_rows = _new_series(batch, row_ids, series_of, rules, refusals)
+    series_ids = row_ids[series_of]
+    if refusals.rows:
+        for reason, rows in refusals.rows.items():
+            refusals.add({reason: int(np.isin(series_of, rows).sum())})
+        valid = series_ids != 0
+        series_ids, timestamps_ms, values = series_ids[valid], timestamps_ms[valid], values[valid]
+    metadata, skipped = storable_metadata(batch.metadata), batch.skipped
+    if not_kept := len(batch.metadata) - len(metadata):
+        skipped = added(skipped, METADATA_NOT_KEPT, not_kept)
+    return Prepared(
+        Write(
+            sender.tenant,
+            series_ids,
+            timestamps_ms,
+            values,
+            new,
+            refusals.counts,
+            metadata,
+            examples=refusals.examples,
+            sender=sender.name,
+        ),
+        new_keys=batch.keys[new_rows],
+        new_at=-1 - row_ids[new_rows],
+        skipped=skipped,
+    )
+
+
+def series_text(batch: SampleBatch, row: int) -> str:
+    """The labels of a row, for people: at most SERIES_TEXT_MAX characters."""
+    try:
+        labels = batch.labels_at(row)
+    except InvalidLabels as error:
+        return str(error)
+    text = ", ".join(
+        f"{name.decode(errors='replace')}={value.decode(errors='replace')!r}"
+        for name, value in labels
+    )
+    return text if len(text) <= SERIES_TEXT_MAX else text[:SERIES_TEXT_MAX] + "…"
+
+
+def _new_series(
+    batch: SampleBatch, row_ids: I64, series_of: I64, rules: LabelRules, refusals: Refusals
+) -> tuple[list[NewSeries], list[int]]:
+    """The series that have no id yet, each once, and the rows of `batch.keys` with them.
+
+    In `row_ids` these rows get -1 - (index into the new series); refused rows, and rows without
+    samples, stay 0.
+    """
+    in_use = np.zeros(len(row_ids), bool)
+    in_use[series_of] = True
+    new: list[NewSeries] = []
+    index_of: dict[bytes, int] = {}
+    rows: list[int] = []
+    for row in np.flatnonzero((row_ids == 0) & in_use).tolist():
+        try:
+            series = canonical(batch.labels_at(row), rules)
+        except InvalidLabels as error:
+            refusals.refuse_row(INVALID_LABELS, row, str(error))
+            continue
+        index = index_of.setdefault(series.labels_hash, len(new))
+        if index == len(new):
+            new.append(series)
+        row_ids[row] = -1 - index
+        rows.append(row)
+    return new, rows

@@ -1,0 +1,82 @@
+"""What a write protocol is: a row of the table in `protocols`, from which its routes are made.
+
+    check ─▶ (body is read) ─▶ decode ─▶ (pipeline commits) ─▶ render
+
+One `Outcome` for all protocols, and each tells it to its senders in its own way.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from starlette.responses import Response
+
+from data_ingest.chassis import problems
+from data_ingest.chassis.kinds import ServiceError
+from data_ingest.errors import SamplesRefused
+from data_ingest.model import Outcome, SampleBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much one request may hold."""
+
+    decoded_bytes_max: int
+    samples_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """A request as a protocol sees it: header names in lower case, the body as it was sent.
+
+    query: of a name that comes twice the last. parameters: those of the route's path.
+    received_ms: the time of samples that bring none.
+    """
+
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    query_string: str = ""
+    body: bytes | bytearray = b""
+    received_ms: int = 0
+
+
+NO_CONTENT: Final = Response(status_code=204)
+
+
+def render(request: WriteRequest, result: Outcome | ServiceError) -> Response:
+    """204 when every sample is durable; else an error with counts and the first one's reason."""
+    error = refusal(result) if isinstance(result, Outcome) else result
+    return NO_CONTENT if error is None else problems.render(error, request.path)
+
+
+def refusal(outcome: Outcome) -> SamplesRefused | None:
+    """None when every sample was stored; else a 400, since senders must not send it again."""
+    if not outcome.refused_total:
+        return None
+    return SamplesRefused(
+        refused=dict(outcome.refused), accepted=outcome.accepted, first_error=outcome.first_error
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WriteProtocol:
+    """One way to send samples.
+
+    paths: as senders are set up with them, each served also with a slash at its end.
+    check: passes for content types, encodings and parameters the protocol knows, else raises.
+    unpacked_bytes: what the body will unpack to, as far as it says so itself; at most the bound.
+    decode: all samples of the request; raises a `WriteError` where nothing of it is taken.
+    render: the answer, whatever became of the request; also after an error before `decode`.
+    has_key_in_query: a key may stand in the query (`p`), since its senders can do no better.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    decode: Callable[[WriteRequest, Bounds], SampleBatch]
+    check: Callable[[WriteRequest], None]
+    unpacked_bytes: Callable[[WriteRequest], int]
+    render: Callable[[WriteRequest, Outcome | ServiceError], Response] = render
+    methods: tuple[str, ...] = ("POST",)
+    has_key_in_query: bool = False
