@@ -75,9 +75,16 @@ class Loops:
     _dropped: dict[Key, Row] = field(default_factory=dict)
 
     async def apply(self, targets: Iterable[Target], dropped: Iterable[Dropped] = ()) -> None:
-        """These targets are scraped and no others; those that were scraped already go on."""
+        """These targets are scraped and no others; those that were scraped already go on.
+
+        Of a target that goes the scrape on its way is waited for.
+        """
         wanted = dict.fromkeys(targets)
-        gone = [self._running.pop(target) for target in [*self._running] if target not in wanted]
+        gone = [target for target in self._running if target not in wanted]
+        stopping = [
+            self._running.pop(target)[1].stop(target.reading.timeout_s + STOP_TIMEOUT_S)
+            for target in gone
+        ]
         taken = {(target.tenant, target.labels) for target in self._running}
         for target in wanted:
             if target in self._running:
@@ -92,7 +99,13 @@ class Loops:
             (one.tenant or self.home, one.key): Row(True, json.dumps(one.facts()))
             for one in dropped
         }
-        await asyncio.gather(*(supervisor.stop(STOP_TIMEOUT_S) for _, supervisor in gone))
+        await asyncio.gather(*stopping)
+
+    async def close(self) -> None:
+        """No target is scraped any more."""
+        stopping = [supervisor.stop(STOP_TIMEOUT_S) for _, supervisor in self._running.values()]
+        self._running.clear()
+        await asyncio.gather(*stopping)
 
     def rows(self) -> dict[Key, Row]:
         """The state of each target, as it is published."""
@@ -157,7 +170,7 @@ class Scraper:
             publisher.start("scrape targets", partial(publish, loops.rows, self.database_url))
             await self._follow(stop, loops)
         finally:
-            await asyncio.gather(loops.apply(()), publisher.stop(STOP_TIMEOUT_S))
+            await asyncio.gather(loops.close(), publisher.stop(STOP_TIMEOUT_S))
             await clients.close()
 
     async def _follow(self, stop: Stop, loops: Loops) -> None:

@@ -117,8 +117,8 @@ class TargetSeries:
         Raises WriteError when the labels of one cannot be taken, or there are too many samples: the
         scrape has failed.
         """
-        if scraped.types != self._types:
-            self._identity_of, self._types = {}, scraped.types
+        if (types := scraped.types) != self._types:
+            self._identity_of, self._types = {}, types
         n_before = len(self._series)
         identities = self._identities(scraped)
         kept = len(identities) - identities.count(DROPPED)

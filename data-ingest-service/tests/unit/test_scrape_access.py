@@ -2,13 +2,20 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from data_ingest.scrape import access
 from data_ingest.scrape.access import Access, BadAllowList, Clients, Credential
@@ -78,9 +85,11 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(address: str = "127.0.0.1") -> AsyncIterator[tuple[Server, int]]:
+async def serving(
+    address: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Server, int]]:
     made = Server()
-    async with await asyncio.start_server(made.answer, address, 0) as server:
+    async with await asyncio.start_server(made.answer, address, 0, ssl=tls) as server:
         yield made, server.sockets[0].getsockname()[1]
 
 
@@ -129,6 +138,50 @@ async def test_a_server_that_is_away() -> None:
     result = await _scrape(f"http://127.0.0.1:{port}/", GUARDED, "127.0.0.0/8")
     assert result.failure is not None
     assert result.failure.outcome == "unreachable"
+
+
+def _certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
+    """A file of authorities that trusts this server alone, and the server's side."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    ca_file, key_file = folder / "ca.pem", folder / "key.pem"
+    ca_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ca_file, key_file)
+    return ca_file, context
+
+
+@pytest.mark.parametrize("is_guarded", [False, True])
+async def test_whom_a_server_must_prove_to_be(tmp_path: Path, is_guarded: bool) -> None:
+    """A server is trusted by the authorities of the job under the name that the job gives, or under
+    any when the job says so; not otherwise. A guarded job is no exception.
+    """
+    ca_file, context = _certificate(tmp_path, "exporter.example")
+    way = Access(is_guarded=is_guarded)
+    async with serving(tls=context) as (_, port):
+        url, allowed = f"https://127.0.0.1:{port}/", "127.0.0.0/8"
+        named = replace(way, ca_file=ca_file, server_name="exporter.example")
+        assert (await _scrape(url, named, allowed)).failure is None
+        assert (await _scrape(url, replace(way, verifies=False), allowed)).failure is None
+        for other in (
+            way,
+            replace(way, ca_file=ca_file),
+            replace(named, ca_file=None),
+            replace(named, server_name="other.example"),
+        ):
+            result = await _scrape(url, other, allowed)
+            assert result.failure is not None
+            assert "CERTIFICATE_VERIFY_FAILED" in result.failure.reason
 
 
 async def test_a_credential_of_a_file_is_read_each_time(tmp_path: Path) -> None:

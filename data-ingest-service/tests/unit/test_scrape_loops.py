@@ -59,7 +59,7 @@ async def loops(pages: Pages) -> Any:
     async with httpx.AsyncClient(transport=httpx.MockTransport(pages)) as http:
         made = Loops(pages.ingest, Clients(http), Clock(), uuid.UUID(int=1), None)
         yield made
-        await made.apply(())
+        await made.close()
 
 
 async def test_one_bad_target_stops_no_other(pages: Pages, loops: Loops) -> None:
@@ -97,7 +97,7 @@ async def test_nothing_is_left(pages: Pages, loops: Loops) -> None:
     before = asyncio.all_tasks()
     await loops.apply(parse("job=http://h/one", READING))
     await pages.until_asked(1, "http://h/one")
-    await loops.apply(())
+    await loops.close()
     assert asyncio.all_tasks() == before
     assert loops.rows() == {}
     assert "up{instance=h:80,job=job}" in pages.ended
