@@ -53,7 +53,8 @@ async def fetch(
         if access.credential is not None:
             sent["Authorization"] = _sendable(access.credential.header())
     except OSError as exc:
-        raise FetchFailed(f"{exc.filename} cannot be read: {exc.strerror}", "settings") from None
+        file = exc.filename or access.ca_file
+        raise FetchFailed(f"{file} cannot be read: {exc.strerror}", "settings") from None
     named: dict[str, Any] = {"sni_hostname": access.server_name} if access.server_name else {}
     request = http.build_request("GET", url, headers=sent, timeout=timeout_s, extensions=named)
     try:

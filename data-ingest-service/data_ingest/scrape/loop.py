@@ -62,9 +62,13 @@ class TargetLoop:
     ingest: Ingest
     offset_ms: int
     clock: Clock = time.time
+    ends_series: bool = True
 
     async def run(self, stop: Stop) -> None:
-        """The target is scraped each interval until stopped; its series have ended after that."""
+        """The target is scraped each interval until stopped; after that its series have ended.
+
+        Unless `ends_series` was unset: then another loop goes on with them.
+        """
         interval_ms = self.state.target.reading.interval_ms
         due_ms = next_round_ms(self._now_ms(), interval_ms, self.offset_ms)
         while not await stop.wait((due_ms - self._now_ms()) / 1000):
@@ -72,6 +76,8 @@ class TargetLoop:
             is_on_time = 0 <= started_ms - due_ms <= interval_ms * TOLERANCE
             await self._scrape_once(due_ms if is_on_time else started_ms)
             due_ms = next_round_ms(max(self._now_ms(), due_ms), interval_ms, self.offset_ms)
+        if not self.ends_series:
+            return
         markers = self.series.stale_markers(self._now_ms())
         if markers.samples:
             async with asyncio.timeout(STALE_MARKERS_TIMEOUT_S):

@@ -71,35 +71,43 @@ class Loops:
     clock: Clock
     home: UUID
     collector: Host | None
-    _running: dict[Target, tuple[TargetState, Supervisor]] = field(default_factory=dict)
+    _running: dict[Target, tuple[TargetLoop, Supervisor]] = field(default_factory=dict)
     _dropped: dict[Key, Row] = field(default_factory=dict)
 
     async def apply(self, targets: Iterable[Target], dropped: Iterable[Dropped] = ()) -> None:
         """These targets are scraped and no others; those that were scraped already go on.
 
-        Of a target that goes the scrape on its way is waited for.
+        Where a new target has the labels of one that goes, the series go on without a stale marker.
+        Of each target that goes the scrape on its way is waited for.
         """
         wanted = dict.fromkeys(targets)
-        gone = [target for target in self._running if target not in wanted]
-        stopping = [
-            self._running.pop(target)[1].stop(target.reading.timeout_s + STOP_TIMEOUT_S)
-            for target in gone
-        ]
-        taken = {(target.tenant, target.labels) for target in self._running}
+        new = {target.owner: target for target in wanted if target not in self._running}
+        before: dict[Target, TargetSeries] = {}
+        replaced, ending = [], []
+        for target in [one for one in self._running if one not in wanted]:
+            loop, supervisor = self._running.pop(target)
+            end = supervisor.stop(target.reading.timeout_s + STOP_TIMEOUT_S)
+            if (successor := new.pop(target.owner, None)) is None:
+                ending.append(end)
+            else:
+                loop.ends_series, before[successor] = False, loop.series
+                replaced.append(end)
+        await asyncio.gather(*replaced)
+        taken = {target.owner for target in self._running}
         for target in wanted:
-            if target in self._running:
-                continue
-            if (target.tenant, target.labels) in taken:
-                # As in Prometheus; its `up` and all that both pages have is one series.
-                labels = dict(target.labels)
-                log.warning("targets_share_labels", url=target.shown_url, labels=labels)
-            taken.add((target.tenant, target.labels))
-            self._start(target)
+            if target not in self._running:
+                if target.owner in taken:
+                    # As in Prometheus; `up`, and all that both pages have, is one series.
+                    log.warning(
+                        "targets_share_labels", url=target.shown_url, labels=dict(target.labels)
+                    )
+                taken.add(target.owner)
+                self._start(target, before.get(target))
         self._dropped = {
             (one.tenant or self.home, one.key): Row(True, json.dumps(one.facts()))
             for one in dropped
         }
-        await asyncio.gather(*stopping)
+        await asyncio.gather(*ending)
 
     async def close(self) -> None:
         """No target is scraped any more."""
@@ -110,29 +118,26 @@ class Loops:
     def rows(self) -> dict[Key, Row]:
         """The state of each target, as it is published."""
         return self._dropped | {
-            (target.tenant or self.home, target.key): Row(False, json.dumps(state.facts()))
-            for target, (state, _) in self._running.items()
+            (target.tenant or self.home, target.key): Row(False, json.dumps(loop.state.facts()))
+            for target, (loop, _) in self._running.items()
         }
 
-    def _start(self, target: Target) -> None:
+    def _start(self, target: Target, before: TargetSeries | None) -> None:
+        """The target is scraped from here on; before: the series of the one that it replaces."""
         scrape = partial(scrape_target, self.clients, target)
         offset_ms = target.offset_ms
         if not target.url:
             assert self.collector is not None
             scrape, offset_ms = partial(_scrape_host, self.collector), 0
-        state = TargetState(target)
+        keeping = target.reading.keeping
+        series = before.continued(keeping) if before else TargetSeries(target.labels, keeping)
+        tenant = target.tenant or self.home
         loop = TargetLoop(
-            state,
-            TargetSeries(target.labels, target.reading.keeping),
-            target.tenant or self.home,
-            scrape,
-            self.ingest,
-            offset_ms,
-            self.clock.now_s,
+            TargetState(target), series, tenant, scrape, self.ingest, offset_ms, self.clock.now_s
         )
         supervisor = Supervisor()
         supervisor.start(f"scrape {target.pool}", loop.run)
-        self._running[target] = (state, supervisor)
+        self._running[target] = (loop, supervisor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ Source: Prometheus `scrape/scrape.go` (staleness, conflicting labels, duplicates
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Final, cast
 
@@ -110,6 +110,10 @@ class TargetSeries:
     def __len__(self) -> int:
         """How many series are kept in memory."""
         return len(self._series)
+
+    def continued(self, keeping: Keeping) -> "TargetSeries":
+        """The same series, of which other things are kept from the next scrape on."""
+        return replace(self, keeping=keeping, _identity_of={})
 
     def match(self, scraped: ScrapedSamples, at_ms: int) -> Matched:
         """The samples of the scrape at `at_ms`, each with its series.

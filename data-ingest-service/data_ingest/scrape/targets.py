@@ -29,7 +29,6 @@ _SECRET_NAME: Final = re.compile(
     re.IGNORECASE,
 )
 _JOB: Final = re.compile(r"[^\s:/@,=]+")
-
 _NO_HOST: Final = re.compile(r"[\s%<>\"{}|\\^`]")
 
 Labels = tuple[tuple[str, str], ...]
@@ -82,6 +81,11 @@ class Target:
     def key(self) -> str:
         """What tells it from the other targets of its organisation."""
         return key_of("active", self.pool, self.url, *map(str, self.labels))
+
+    @property
+    def owner(self) -> tuple[UUID | None, Labels]:
+        """Whose series it writes: targets with one owner write the same series."""
+        return self.tenant, self.labels
 
     @property
     def is_stub_status(self) -> bool:

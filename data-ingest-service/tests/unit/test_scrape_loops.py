@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,7 +14,9 @@ from data_ingest.chassis.clock import Clock
 from data_ingest.chassis.identity import Limits
 from data_ingest.model import Outcome, SampleBatch
 from data_ingest.scrape.access import Clients
+from data_ingest.scrape.relabel import Rule
 from data_ingest.scrape.scraper import Loops
+from data_ingest.scrape.series import Keeping
 from data_ingest.scrape.targets import Reading, parse
 from tests.scrapes import rows
 
@@ -81,15 +84,32 @@ async def test_a_change_leaves_the_others_alone(pages: Pages, loops: Loops) -> N
     """A target that stays goes on where it was, one that goes ends its series at once, and one that
     comes starts.
     """
-    await loops.apply(parse("job=http://h/stays,job=http://h/goes", READING))
+    await loops.apply(parse("a=http://h/stays,b=http://h/goes", READING))
     await pages.until_asked(2, "http://h/stays", "http://h/goes")
-    await loops.apply(parse("job=http://h/comes,job=http://h/stays", READING))
+    await loops.apply(parse("c=http://h/comes,a=http://h/stays", READING))
     asked = pages.asked["http://h/goes"]
-    assert "page_goes{instance=h:80,job=job}" in pages.ended
-    assert "page_stays{instance=h:80,job=job}" not in pages.ended
+    assert "page_goes{instance=h:80,job=b}" in pages.ended
+    assert "page_stays{instance=h:80,job=a}" not in pages.ended
     await pages.until_asked(2, "http://h/comes")
     await pages.until_asked(pages.asked["http://h/stays"] + 1, "http://h/stays")
     assert pages.asked["http://h/goes"] == asked
+
+
+async def test_another_way_to_scrape_the_same_goes_on(pages: Pages, loops: Loops) -> None:
+    """When only the way in which a target is scraped changes, no series ends but those that are no
+    longer kept.
+    """
+    (target,) = parse("job=http://h/one", READING)
+    await loops.apply([target])
+    await pages.until_asked(2, "http://h/one")
+    await loops.apply([replace(target, reading=replace(READING, timeout_s=3.0))])
+    await pages.until_asked(pages.asked["http://h/one"] + 2, "http://h/one")
+    assert pages.ended == []
+    drop = Rule(action="drop", source_labels=("__name__",), regex="page_.*")
+    reading = replace(READING, keeping=Keeping(relabelling=(drop,)))
+    await loops.apply([replace(target, reading=reading)])
+    await pages.until_asked(pages.asked["http://h/one"] + 2, "http://h/one")
+    assert pages.ended == ["page_one{instance=h:80,job=job}"]
 
 
 async def test_nothing_is_left(pages: Pages, loops: Loops) -> None:
