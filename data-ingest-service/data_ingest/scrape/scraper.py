@@ -1,6 +1,6 @@
 """All scraping of this process: the loops of the targets that there are, and their state.
 
-    targets() ─▶ apply: stop what is gone, start what is new ─▶ publish ─▶ metrics.scrape_target
+    settings, jobs ─▶ apply: what is gone stops, what is new starts ─▶ publish ─▶ scrape_target
 
 Each loop is supervised by itself: one that fails stops no other.
 """

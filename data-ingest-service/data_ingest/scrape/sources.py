@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,7 +26,7 @@ from data_ingest.scrape.state import CONFIG, UNREAD, Conditions
 from data_ingest.scrape.targets import shown_url
 
 HTTP_SD_TIMEOUT_S: Final = 10.0
-LIST_BYTES_MAX: Final = 32 * 1024 * 1024
+LIST_BYTES_MAX: Final = 8 * 1024 * 1024
 _LISTS: Final = TypeAdapter(tuple[StaticConfig, ...])
 
 log = structlog.get_logger()
@@ -66,7 +67,7 @@ class JobSources:
                 if self._stamps.get(name) != (stamp := stamp_of(Path(name))):
                     self._put(name, read_lists(Path(name)))
                     self._stamps[name] = stamp
-            except (OSError, ValueError, BadJobs) as error:
+            except (OSError, ValueError, RecursionError, BadJobs) as error:
                 self._stamps.setdefault(name, (0, 0))
                 self._conditions.begin(UNREAD, str(error), str(error), source=name)
             else:
@@ -81,20 +82,20 @@ class JobSources:
             self._due_s[source] = now_s + config.refresh_interval
             try:
                 async with asyncio.timeout(HTTP_SD_TIMEOUT_S):
-                    lists = await self._ask(clients, config, source)
+                    answer = await self._ask(clients, config)
+                await anyio.to_thread.run_sync(self._take, source, config, *answer)
             except TimeoutError:
                 reason = f"no answer within {HTTP_SD_TIMEOUT_S:g} s"
                 self._conditions.begin(UNREAD, reason, reason, source)
             except FetchFailed as error:
                 self._conditions.begin(UNREAD, error.cause, error.reason, source)
-            except (BodyTooLarge, ValueError) as error:
-                self._conditions.begin(UNREAD, str(error), str(error), source)
+            except (BodyTooLarge, ValueError, RecursionError) as error:
+                self._conditions.begin(UNREAD, type(error).__name__, str(error), source)
             else:
                 self._conditions.end(UNREAD, source)
-                self._put(source, lists)
 
-    async def _ask(self, clients: Clients, config: HttpSd, source: str) -> list[AddressList]:
-        body, content_type = await fetch(
+    async def _ask(self, clients: Clients, config: HttpSd) -> tuple[bytes, str]:
+        return await fetch(
             clients,
             config.url,
             config.access(self.plan.folder, is_guarded=self.plan.is_guarded),
@@ -105,10 +106,14 @@ class JobSources:
             timeout_s=HTTP_SD_TIMEOUT_S,
             bytes_max=LIST_BYTES_MAX,
         )
+
+    def _take(self, source: str, config: HttpSd, body: bytes, content_type: str) -> None:
+        """The lists of the server are those in its answer; ValueError when it has none. Blocks."""
         if content_type.partition(";")[0].strip().lower() != "application/json":
             raise ValueError("its content type is not application/json")
         about = (("__meta_url", shown_url(config.url)),)
-        return [AddressList(source, one, about) for one in checked_lists(json.loads(body))]
+        lists = checked_lists(json.loads(body))
+        self._put(source, [AddressList(source, one, about) for one in lists])
 
     def _put(self, source: str, lists: list[AddressList]) -> None:
         """The lists from there are these; what is wrong in any is logged."""

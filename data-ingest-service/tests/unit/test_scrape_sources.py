@@ -146,6 +146,7 @@ async def test_a_server_that_lists_targets(write: Writer) -> None:
         httpx.Response(200, text="[]"),
         httpx.Response(200, content=b"{", headers={"Content-Type": "application/json"}),
         httpx.ConnectError("refused"),
+        httpx.Response(200, content=b"[" * 100_000, headers={"Content-Type": "application/json"}),
         httpx.Response(200, json=[]),
     ]
     asked = []
@@ -162,16 +163,16 @@ async def test_a_server_that_lists_targets(write: Writer) -> None:
     found = []
     async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as http:
         with structlog.testing.capture_logs() as logged:
-            for round_ in range(7):
+            for round_ in range(8):
                 await jobs.ask_servers(Clients(http), 60.0 * round_ + 1)
                 await jobs.ask_servers(Clients(http), 60.0 * round_ + 60)
                 found.append(_addresses(jobs))
-    assert found == [["h:1"]] * 6 + [[]]
-    assert len(asked) == 7
+    assert found == [["h:1"]] * 7 + [[]]
+    assert len(asked) == 8
     assert asked[0].headers["Authorization"] == "Bearer x"
     assert asked[0].headers["X-Prometheus-Refresh-Interval-Seconds"] == "60"
     assert [entry["event"] for entry in logged] == [
-        *["scrape_discovery_failed"] * 4,
+        *["scrape_discovery_failed"] * 5,
         "scrape_discovery_works_again",
     ]
     assert "s3cret" not in str(logged)
