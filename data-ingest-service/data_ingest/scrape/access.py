@@ -24,7 +24,8 @@ import psutil
 
 from data_ingest.chassis.kinds import Kind, ServiceError
 
-KEPT_CONNECTIONS_MAX: Final = 100
+KEPT_CONNECTIONS_MAX: Final = 0
+"""A kept connection that its server closes as it is used again would be a failed scrape."""
 CREDENTIAL_BYTES_MAX: Final = 64 * 1024
 NO_COOKIES: Final = DefaultCookiePolicy(allowed_domains=())
 """Each page is asked for as if for the first time."""
@@ -124,6 +125,7 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
         # httpx has no parameter for it; `tests/unit/test_scrape_access.py` notices another name.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=context,
+            max_connections=None,
             max_keepalive_connections=KEPT_CONNECTIONS_MAX,
             network_backend=guard,
         )

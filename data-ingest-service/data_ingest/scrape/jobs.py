@@ -34,6 +34,13 @@ _DURATION: Final = re.compile(
 )
 _DURATION_S: Final = (31_536_000, 604_800, 86_400, 3_600, 60, 1, 0.001)
 _SIZE: Final = re.compile(r"(\d+)([KMGT]?)i?B")
+_NEED_TARGET: Final = {"replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"}
+_USES: Final = {
+    "labeldrop": {"regex"},
+    "labelkeep": {"regex"},
+    "keepequal": {"source_labels", "target_label"},
+    "dropequal": {"source_labels", "target_label"},
+}
 _TEXT_ONLY: Final = {"tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"}
 
 
@@ -105,14 +112,11 @@ class RelabelRule(Strict):
         if self.action not in relabel.ACTIONS:
             raise ValueError(f"action {self.action!r} is none of {', '.join(relabel.ACTIONS)}")
         relabel.compiled(self.regex)
-        needs_target = {"replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"}
-        if self.action in needs_target and not self.target_label:
+        if self.action in _NEED_TARGET and not self.target_label:
             raise ValueError(f"{self.action} needs target_label")
         if self.action == "hashmod" and not self.modulus:
             raise ValueError("hashmod needs modulus")
-        uses = {"labeldrop": {"regex"}, "labelkeep": {"regex"}}.get(self.action)
-        if self.action in {"keepequal", "dropequal"}:
-            uses = {"source_labels", "target_label"}
+        uses = _USES.get(self.action)
         if uses and (spare := self.model_fields_set - uses - {"action"}):
             raise ValueError(f"{self.action} does not use {', '.join(sorted(spare))}")
         return self

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from data_ingest.scrape import access
 from data_ingest.scrape.access import Access, BadAllowList, Clients, Credential
 from data_ingest.scrape.page import ScrapeResult, scrape_target
-from tests.scrapes import target
+from tests.scrapes import READING, target
 
 OWN = access.parse_networks("203.0.113.0/24,93.184.216.0/24")
 
@@ -129,6 +129,31 @@ async def test_a_redirect_is_guarded_too() -> None:
         assert "127.0.0.2 is not a public address" in result.failure.reason
         assert inside.connections == 0
         assert not any("cookie:" in head.lower() for head in outside.heads)
+
+
+@pytest.mark.parametrize("way", [Access(), GUARDED], ids=["trusted", "guarded"])
+async def test_no_target_waits_for_another(way: Access) -> None:
+    """However many targets are slow, the next one is asked at once: here all answer only when all
+    have been asked.
+    """
+    n = 120
+    everyone = asyncio.Barrier(n)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await everyone.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\na 1\n")
+        await writer.drain()
+        writer.close()
+
+    clients = Clients(None, access.parse_networks("127.0.0.0/8"))
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, backlog=n) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        patient = replace(READING, timeout_s=60.0)
+        one = replace(target(url, patient), access=way)
+        results = await asyncio.gather(*(scrape_target(clients, one) for _ in range(n)))
+    await clients.close()
+    assert [result.failure for result in results] == [None] * n
 
 
 async def test_a_server_that_is_away() -> None:
