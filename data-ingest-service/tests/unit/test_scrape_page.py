@@ -83,6 +83,16 @@ async def test_scraping_a_page() -> None:
     assert result.duration_s > 0
 
 
+async def test_times_of_the_page_that_are_not_honoured() -> None:
+    """Without `honor_timestamps` all samples are of the moment of the scrape."""
+    result = await _scrape(
+        lambda _: httpx.Response(200, text="a 1 5\n"),
+        reading=replace(READING, honor_timestamps=False),
+    )
+    assert result.samples is not None
+    assert not result.samples.has_timestamp.any()
+
+
 class Site:
     """Redirects from one page to the next: pages are URLs, in the order in which they are asked."""
 

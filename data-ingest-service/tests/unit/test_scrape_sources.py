@@ -135,6 +135,23 @@ def test_files_of_targets(write: Writer) -> None:
     assert "s3cret" not in str(logged)
 
 
+async def test_a_reload_forgets_nothing(write: Writer) -> None:
+    """What a server said for a job that did not change is still known after the file changed."""
+    source = "http_sd_configs: [{url: 'http://sd/'}]"
+    text = "scrape_configs:\n" + _job("a", source)
+    jobs = _loaded(write("jobs.yml", text))
+
+    def server(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=[{"targets": ["h:1"]}])
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as http:
+        await jobs.ask_servers(Clients(http), 1.0)
+    write("jobs.yml", text + _job("b"))
+    jobs.read_files()
+    assert len(jobs.sources) == 2
+    assert _addresses(jobs) == ["h:1"]
+
+
 async def test_a_server_that_lists_targets(write: Writer) -> None:
     """A server is asked once an interval, with its credential; when it fails, what it said before
     stays, and that is said once.
