@@ -34,3 +34,8 @@ class Context:
     def handed_on(self) -> Path:
         """Where one stage leaves what the next one reads: plan, release, SBOMs, reports."""
         return self.settings.cache_dir / "ci"
+
+    def hand_on(self, name: str, text: str) -> None:
+        """A file of that name is there for the next stage."""
+        self.handed_on.mkdir(parents=True, exist_ok=True)
+        (self.handed_on / name).write_text(text, encoding="utf-8")

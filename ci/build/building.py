@@ -3,10 +3,12 @@
 import shlex
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+import click
 import httpx
 
-from ci import process
+from ci import config, process
 from ci.build import image_build, image_checks
 from ci.build.image_build import ImageBuild
 from ci.config import Delivery
@@ -15,9 +17,10 @@ from ci.errors import Defect, OutsideFault
 from ci.lint.checks import tool
 from ci.model import Service
 from ci.outcome import Outcome
-from ci.plan import build_facts
-from ci.plan import facts as build
+from ci.plan import build_facts, planning
+from ci.plan import facts as facts_of
 from ci.plan.build_facts import BuildFacts
+from ci.plan.planning import PLAN_OPTION
 from ci.tools import sbom
 from ci.tools.docker import Docker
 
@@ -27,9 +30,27 @@ KILLED = "137"
 LAST_LINES = 15
 
 
+@click.command()
+@click.argument("service", nargs=-1)
+@PLAN_OPTION
+def build(context: Context, service: Sequence[str], plan: Path | None) -> Outcome:
+    """Builds images with Docker and proves them: hadolint, labels, user, port, smoke run, SBOM.
+
+    Tagged as ci/ci.toml says when a build server gives a number, else `local-<commit>`. The smoke
+    run has a read-only root, no capability and no network peer: /health must answer, SIGTERM must
+    end it. The SBOM (CycloneDX) goes to .cache/ci/sbom/<code>.cdx.json.
+
+    SERVICE: folders or codes (all; with --plan: its own)
+    """
+    services, why_not = planning.chosen(context, service, plan)
+    if not services:
+        return Outcome("nothing", why_not, {"images": {}})
+    return main(context, config.load(context.catalogue, context.environ), services)
+
+
 def main(context: Context, delivery: Delivery, services: Sequence[Service]) -> Outcome:
     """The images of `services` are there and proven."""
-    facts, lines = build.gather(context), []
+    facts, lines = facts_of.gather(context), []
     images = [image(delivery, service, facts) for service in services]
     for planned in images:
         file = context.handed_on / "sbom" / f"{planned.service.code}.cdx.json"

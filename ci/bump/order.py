@@ -39,7 +39,6 @@ def decide(
     """The verdict on a service that is to run an image built from `ours`, committed at `our_time`.
 
     diverged_too: a person said that the histories need not meet (the source was rewritten).
-    `Refused` (shallow) where the history was cut off before the answer: a guess might be wrong.
 
     A build that was overtaken may not have fetched what overtook it. A commit that is not here and
     was made later than ours is therefore taken to be newer: not writing is the safe side.

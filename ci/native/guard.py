@@ -19,16 +19,11 @@ def signal_group(group: int, number: int) -> bool:
         os.killpg(group, number)
     except ProcessLookupError:
         return False
-    except PermissionError:  # root's stand-in changed user; only a non-root guard could meet this
-        return True
     return True
 
 
 def stop(groups: Mapping[int, int]) -> set[int]:
-    """None of `groups` (id → the signal that asks it to stop) is left, databases last.
-
-    Which had to be killed, because they did not end in time.
-    """
+    """None of `groups` (id → its stop signal) is left, databases last; which had to be killed."""
     databases = {group for group, number in groups.items() if number == signal.SIGINT}
     killed = set()
     for wave in (set(groups) - databases, databases):

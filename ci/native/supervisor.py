@@ -63,17 +63,15 @@ def ending(code: int) -> str:
     """An exit code in words."""
     if code >= 0:
         return f"exited with {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {names.get(-code, f'signal {-code}')}"
 
 
 @dataclass
 class Supervisor:
-    """All children of one run. `say` tells a person; `write_state` tells others when a pid changes.
+    """All children of one run. failure: why it is over, once `failed` is set.
 
-    failure: why the run is over, once `failed` is set.
+    say: told what a person should know; write_state: called when a pid changes.
     """
 
     say: Callable[[str], None]
@@ -97,21 +95,12 @@ class Supervisor:
         child.task = asyncio.create_task(self._keep(child))
         return child
 
-    async def wait_ready(
-        self,
-        names: Iterable[str],
-        timeout_s: float,
-        show: Callable[[Mapping[str, str]], None] = lambda _: None,
-    ) -> None:
-        """All of `names` are ready; `Defect` with the reason when one is not in time.
-
-        show: called with what each waits for that is not.
-        """
+    async def wait_ready(self, names: Iterable[str], timeout_s: float) -> None:
+        """All of `names` are ready; `Defect` with the reason when one is not in time."""
         deadline = time.monotonic() + timeout_s
         children = [self.children[name] for name in names]
         while pending := {c.name: c.waits_for for c in children if c.waits_for is not None}:
             self.check()
-            show(pending)
             if time.monotonic() > deadline:
                 name, reason = next(iter(pending.items()))
                 raise Defect(explain(self.children[name], f"not ready in time ({reason})"))

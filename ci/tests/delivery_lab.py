@@ -180,7 +180,7 @@ class Lab:
         """`ci bump` of the release of that commit."""
         context = context or self.context(at=at)
         release = self.release(at, codes=codes, build=build)
-        return bumping.bump(context, self.delivery(context), release, means or MEANS, **options)
+        return bumping.deliver(context, self.delivery(context), release, means or MEANS, **options)
 
     def file(self, code, environment="staging"):
         """The file of the service as the server has it now."""

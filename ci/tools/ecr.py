@@ -36,14 +36,6 @@ THROTTLED = re.compile("Throttl|LimitExceeded|TooManyRequests")
 
 
 @dataclass(frozen=True)
-class StoredImage:
-    """One image as the registry holds it."""
-
-    digest: str
-    tags: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Login:
     """What lets docker into the registry for some hours."""
 
@@ -69,8 +61,8 @@ class Registry:
         self.account: dict[str, Any] = {"registryId": named["account"]} if named else {}
         self.client = _client(named["region"] if named else None, environ)
 
-    def find(self, name: str, tag: str) -> StoredImage | None:
-        """The image behind a tag; None when tag or repository is not there."""
+    def find(self, name: str, tag: str) -> str | None:
+        """The digest of the image behind a tag; None when tag or repository is not there."""
         not_there = self.client.exceptions
         with self.calling("ecr:DescribeImages", name):
             try:
@@ -79,8 +71,7 @@ class Registry:
                 )
             except (not_there.ImageNotFoundException, not_there.RepositoryNotFoundException):
                 return None
-        detail = answer["imageDetails"][0]
-        return StoredImage(detail["imageDigest"], tuple(sorted(detail.get("imageTags", ()))))
+        return answer["imageDetails"][0]["imageDigest"]
 
     def login(self) -> Login:
         """Credentials for docker; `Refused` when they are another registry's."""

@@ -36,7 +36,7 @@ def run(folder, port, step, commits, text, release):
     lab = delivery_lab.Lab(Path(folder), server, text, commits)
     die = lambda at: os.kill(os.getpid(), signal.SIGKILL) if at == step else None
     context, means = lab.context(at=1), Means(render=lambda *_: (), at=die)
-    bumping.bump(context, lab.delivery(context), Release.from_json(release), means)
+    bumping.deliver(context, lab.delivery(context), Release.from_json(release), means)
 for line in sys.stdin:
     if pid := os.fork():
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)

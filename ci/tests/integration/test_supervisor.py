@@ -77,7 +77,7 @@ def test_who_is_killed_comes_back_and_it_is_said(tmp_path):
 
     async def scenario(supervisor, said):
         child = supervisor.start(program(tmp_path, FOREVER))
-        await supervisor.wait_ready(["child"], 20, lambda _: None)
+        await supervisor.wait_ready(["child"], 20)
         first = child.pid
         os.kill(first, signal.SIGKILL)
         await until(lambda: child.pid not in {first, None})
@@ -153,7 +153,7 @@ def test_who_cannot_start_is_explained(tmp_path):
         code = "import sys; print('first', flush=True); sys.exit('DATABASE_URL is not set')"
         supervisor.start(program(tmp_path, code, not_ready=never))
         with pytest.raises(Defect, match="child exited with 1") as caught:
-            await supervisor.wait_ready(["child"], 20, lambda _: None)
+            await supervisor.wait_ready(["child"], 20)
         assert str(caught.value).endswith("DATABASE_URL is not set")
         assert supervisor.failed.is_set()
 
@@ -169,7 +169,7 @@ def test_who_is_never_ready_is_named(tmp_path):
     async def scenario(supervisor, _said):
         supervisor.start(program(tmp_path, FOREVER, not_ready=never))
         with pytest.raises(Defect, match=r"not ready in time \(postgres: no answer\)"):
-            await supervisor.wait_ready(["child"], 0.5, lambda _: None)
+            await supervisor.wait_ready(["child"], 0.5)
 
     run(scenario)
 
