@@ -21,7 +21,7 @@ from ci import environments, process
 from ci.errors import CiError, Defect
 from ci.model import Catalogue, Service
 from ci.native import keys, net, postgres, state
-from ci.native.guard import signal_group
+from ci.native.groups import signal_group
 from ci.native.leash import die_with_parent
 from ci.native.logs import Follower, bound, is_routine, render
 from ci.native.run import Run
@@ -146,7 +146,6 @@ async def _start(run: Run) -> None:
     run.choose_addresses()
     run.secrets = keys.keep(settings.data_dir / "secrets.env", settings.passed_on)
     (settings.cache_dir / "numba").mkdir(parents=True, exist_ok=True)
-    await run.supervisor.open()
     await _environment(run, "ci")  # its lock names the programs that run
     async with asyncio.TaskGroup() as group:
         database = group.create_task(_start_database(run))

@@ -24,9 +24,7 @@ INHERITED_PREFIXES = (*OWN_PREFIXES, "OTEL_", "AWS_", "NUMBA_", "OBJECT_STORE_")
 
 @dataclass
 class Run:
-    """A run so far. urls: what this machine reaches each service by; public_url: what a browser
-    calls the page by; server: its PostgreSQL, if it has its own.
-    """
+    """A run so far. urls: of each service on this machine; public_url: what browsers call it."""
 
     catalogue: Catalogue
     settings: Settings

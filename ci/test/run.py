@@ -21,7 +21,7 @@ from ci import environments, process
 from ci.context import Context
 from ci.errors import Defect, OutsideFault
 from ci.native import leash
-from ci.native.guard import signal_group
+from ci.native.groups import signal_group
 from ci.native.logs import Follower, printable, tail
 from ci.outcome import Outcome
 from ci.plan import planning

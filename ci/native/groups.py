@@ -1,12 +1,7 @@
-"""Leaves no process behind, however the launcher ends. Standard library only.
-
-Run as a script in a session of its own. Each line on stdin is the list of process groups that run
-now (`GROUP:SIGNAL …`). When stdin ends the launcher is gone, and what is listed last is stopped.
-"""
+"""Process groups: signalled, and ended whole."""
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 
@@ -34,17 +29,3 @@ def stop(groups: Mapping[int, int]) -> set[int]:
             left = {group for group in left if signal_group(group, 0)}
         killed |= {group for group in left if signal_group(group, signal.SIGKILL)}
     return killed
-
-
-def main() -> None:
-    """Keep the last list until stdin ends, then stop what is on it."""
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)
-    last = ""
-    for line in sys.stdin:
-        last = line
-    stop({int(group): int(number) for group, number in (i.split(":") for i in last.split())})
-
-
-if __name__ == "__main__":
-    main()
