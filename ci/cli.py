@@ -48,7 +48,6 @@ TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "plan": ("plan.planning", "which services to test and build, and why"),
         "test": ("test.run", "run tests; one closing summary"),
         "lint": ("lint.commands", "ruff, mypy, layers, Dockerfiles, twins, locks, tree"),
-        "check-twins": ("lint.commands", "files that must be identical are"),
     },
     "from a change to a release": {
         "build": ("build.building", "the images of a plan, with labels, SBOM and a smoke run"),
@@ -111,7 +110,7 @@ def command(name: str) -> click.Command:
         context = _context(in_json=True)  # progress on stderr
         asyncio.run(environments.make(context.root, ["ci"], environments.DEV, context.screen))
         importlib.invalidate_caches()
-    listed = getattr(importlib.import_module(f"ci.{module}"), name.replace("-", "_"))
+    listed = getattr(importlib.import_module(f"ci.{module}"), name)
     return click.Command(
         name,
         callback=functools.partial(_run, name, listed.callback),

@@ -1,4 +1,4 @@
-"""`ci build`: hadolint, image, checks, smoke run and SBOM, service by service."""
+"""`ci build`: image, checks, smoke run and SBOM, service by service."""
 
 import shlex
 import time
@@ -8,13 +8,12 @@ from pathlib import Path
 import click
 import httpx
 
-from ci import config, process
+from ci import config
 from ci.build import image_build, image_checks
 from ci.build.image_build import ImageBuild
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import Defect, OutsideFault
-from ci.lint.checks import tool
 from ci.model import Service
 from ci.outcome import Outcome
 from ci.plan import build_facts, planning
@@ -34,7 +33,7 @@ LAST_LINES = 15
 @click.argument("service", nargs=-1)
 @PLAN_OPTION
 def build(context: Context, service: Sequence[str], plan: Path | None) -> Outcome:
-    """Builds images with Docker and proves them: hadolint, labels, user, port, smoke run, SBOM.
+    """Builds images with Docker and proves them: labels, user, port, smoke run, SBOM.
 
     Tagged as ci/ci.toml says when a build server gives a number, else `local-<commit>`. The smoke
     run has a read-only root, no capability and no network peer: /health must answer, SIGTERM must
@@ -81,13 +80,6 @@ def image(delivery: Delivery, service: Service, facts: BuildFacts) -> ImageBuild
 def _proven(context: Context, planned: ImageBuild) -> float:
     """The image is built, obeys the rules and was started once; its size in MB."""
     code, docker = planned.service.code, Docker(context.root, context.environ)
-    env = process.without_secrets(context.environ)
-    with context.screen.step(f"{code}: Dockerfile"):
-        dockerfile = str(context.root / planned.service.folder / "Dockerfile")
-        done = process.run([tool("hadolint"), dockerfile], env=env, timeout_s=60)
-        if done.code != 0:
-            raise Defect(f"hadolint:\n{done.last_lines(40)}")
-    context.screen.line(f"  … {code}: building {planned.name}")
     with context.screen.step(f"{code}: image {planned.name}"):
         docker.build(planned.argv())
     inspected = docker.inspect(planned.name)

@@ -1,4 +1,4 @@
-"""`ci lint`, `ci check-twins`: two checks at a time, each told as it ends, reasons last."""
+"""`ci lint`: two checks at a time, each told as it ends, reasons last."""
 
 import asyncio
 import time
@@ -31,17 +31,7 @@ def lint(context: Context, check: Sequence[str], plan: Path | None) -> Outcome:
     scope = planning.read(plan).lint if plan else "all"
     if scope == "none":
         return Outcome("nothing", "no file changed", {"checks": []})
-    return _check(context, sorted(FILES_ONLY) if scope == "files" else check)
-
-
-@click.command()
-def check_twins(context: Context) -> Outcome:
-    """The files that must be identical are; ci.toml lists them."""
-    return _check(context, ["twins"])
-
-
-def _check(context: Context, wanted: Sequence[str]) -> Outcome:
-    """The checks whose name begins with one of `wanted`, or all, hold; `Defect` has the rest."""
+    wanted: Sequence[str] = sorted(FILES_ONLY) if scope == "files" else check
     catalogue, screen = context.catalogue, context.screen
     if (not wanted or set(wanted) - FILES_ONLY) and not context.dry_run:
         folders = [*(service.folder for service in catalogue.services), "ci"]
