@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
-from ci import __version__, catalogue, environments, settings
-from ci.context import Context
+from ci import __version__, catalogue, environments
+from ci.context import Context, from_environment
 from ci.errors import CiError, Defect
 from ci.outcome import Outcome, as_json
 from ci.screen import Screen
@@ -186,6 +186,6 @@ def _run(
 
 def _context(*, dry_run: bool = False, in_json: bool = False) -> Context:
     listed = catalogue.load()
-    set_to = settings.from_environment(listed)
+    set_to = from_environment(listed)
     screen = Screen(stream=sys.stderr if in_json else sys.stdout, colour=set_to.colour)
     return Context(listed, set_to, os.environ, screen, dry_run)

@@ -28,15 +28,11 @@ ADDRESSES = {
 
 @dataclass(frozen=True, config=STRICT)
 class PlanRules:
-    """How changed paths become work; patterns as `fnmatch` has them, `*` crossing slashes.
+    """How changed paths become work; patterns as `fnmatch` has them, `*` crossing slashes."""
 
-    ignored: neither tests nor builds. test_only: the image does not hold them.
-    widens_tests, widens_builds: outside every service, and yet all services depend on them.
-    """
-
-    ignored: tuple[str, ...]
-    test_only: tuple[str, ...]
-    widens_tests: tuple[str, ...]
+    ignored: tuple[str, ...]  # neither tests nor builds
+    test_only: tuple[str, ...]  # the image does not hold them
+    widens_tests: tuple[str, ...]  # outside every service, and yet all depend on them
     widens_builds: tuple[str, ...]
 
 

@@ -5,8 +5,7 @@
           └────────── refetch, reset, decide again ◀── somebody was first ─┘   bounded, never forced
 
 A lost race is not rebased: two builds that bump one line would conflict there, and what was right
-to write may no longer be. Everything is decided again from what the server holds now. A push whose
-answer was lost is recognised by its own commit; a run, by its `Ci-Run-Id`.
+to write may no longer be. A push whose answer was lost is known by its own commit.
 """
 
 import random

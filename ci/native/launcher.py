@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ci import environments, process
+from ci.context import Settings
 from ci.errors import CiError, Defect
 from ci.model import Catalogue, Service
 from ci.native import keys, net, postgres, state
@@ -27,7 +28,6 @@ from ci.native.logs import Follower, bound, is_routine, render
 from ci.native.run import Run
 from ci.native.supervisor import Child
 from ci.screen import Screen
-from ci.settings import Settings
 
 Database = asyncio.Task[Mapping[str, str]]  # URLs by service code
 FOLLOW_EVERY_S = 0.15

@@ -3,12 +3,12 @@
 import os
 from dataclasses import dataclass, field
 
+from ci.context import Settings
 from ci.model import Catalogue, Service
 from ci.native import keys, net, state
 from ci.native.postgres import Server
 from ci.native.supervisor import Supervisor
 from ci.screen import Screen
-from ci.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 ANYWHERE = {"0.0.0.0", "::"}

@@ -19,10 +19,9 @@ from plain_git import git
 from ci import catalogue, config
 from ci.bump import bumping
 from ci.bump.handshake import Means
-from ci.context import Context
+from ci.context import Context, from_environment
 from ci.model import ImageRef, Release
 from ci.screen import Screen
-from ci.settings import from_environment
 from ci.tests.lab.git_server import GitServer, running_git_server
 
 PASSWORD = "s3cret-of-the-manifests"  # searched for, so it is like nothing else

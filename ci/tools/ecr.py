@@ -2,9 +2,8 @@
 
 What only one room asks (repositories, findings) stands there, and calls `client` in `calling`.
 
-Everything is bounded: connections 5 s, answers 20 s, four tries of what may be tried again. What
-boto3 raises becomes ours: no permission or no credentials is `Refused`, for trying again will not
-help; an expired token, throttling, a network or a server in trouble is `OutsideFault`.
+Everything is bounded. What boto3 raises becomes ours: no permission or no credentials is `Refused`;
+an expired token, throttling, a network or a server in trouble is `OutsideFault`.
 """
 
 import base64
@@ -47,9 +46,8 @@ class Login:
 class Registry:
     """One registry at `address` (a bare host), with the credentials that `environ` gives.
 
-    The AWS variables of `environ` count, AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL among them;
-    without keys there, boto3's own ways are tried: profile, web identity, the machine's role.
-    account: goes along with every call, so that no other account's repository is meant.
+    Without keys there, boto3's own ways are tried. account: goes along with every call, so that no
+    other account's repository is meant.
     """
 
     def __init__(self, address: str, environ: Mapping[str, str]) -> None:

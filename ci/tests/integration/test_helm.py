@@ -10,8 +10,8 @@ import pytest
 
 from ci import catalogue
 from ci.config import Render
+from ci.context import from_environment
 from ci.errors import CiError, OutsideFault
-from ci.settings import from_environment
 from ci.tools import helm as helm_module
 from ci.tools.helm import Helm
 from ci.tools.kube_yaml import DoesNotRender, parse

@@ -19,13 +19,12 @@ from listed_services import delivery, linked
 from ci import catalogue, cli, config, manifests
 from ci.bump import render_gate
 from ci.bump.render_gate import Expected
-from ci.context import Context
+from ci.context import Context, from_environment
 from ci.errors import Defect, OutsideFault, Refused, UsageError
 from ci.model import ImageRef
 from ci.scaffold import files
 from ci.scaffold.commands import check
 from ci.screen import Screen
-from ci.settings import from_environment
 from ci.tools import helm as helm_module
 from ci.tools import kube_yaml
 

@@ -22,7 +22,6 @@ OUTER = """
 import asyncio, io, os, sys
 from pathlib import Path
 from types import SimpleNamespace
-from ci import settings
 from ci.errors import Defect
 from ci.screen import Screen
 from ci.test import run
