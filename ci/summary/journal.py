@@ -47,9 +47,11 @@ def record(
     }
     with contextlib.suppress(OSError):
         context.handed_on.mkdir(parents=True, exist_ok=True)
-        with (context.handed_on / FILE).open("a", encoding="utf-8") as journal:
+        with (context.handed_on / FILE).open("ab+") as journal:
+            journal.seek(max(0, journal.tell() - 1))
             # a line of its own, even where a killed run left half of one
-            journal.write(f"\n{json.dumps(line)}\n")
+            between = "" if journal.read() in {b"", b"\n"} else "\n"
+            journal.write(f"{between}{json.dumps(line)}\n".encode())
 
 
 def of_build(context: Context) -> list[dict[str, Any]]:
