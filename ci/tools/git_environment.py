@@ -33,7 +33,8 @@ ALONE = {
     "LC_ALL": "C",  # texts are matched
 }
 # A shell of git's own answers, so no file holds the password, nor a program that says it.
-HELPER = """!cat >/dev/null; printf 'username=%s\\npassword=%s\\n' "$CI_GIT_USER" "$CI_GIT_PASSWORD"; :"""
+HELPER = "!cat >/dev/null; printf 'username=%s\\npassword=%s\\n'"
+HELPER += ' "$CI_GIT_USER" "$CI_GIT_PASSWORD"; :'
 
 
 def key_file(environ: Mapping[str, str], name: str) -> Path | None:
