@@ -119,15 +119,6 @@ def command(name: str) -> click.Command:
     )
 
 
-def call(name: str, argv: Sequence[str], context: Context) -> Outcome:
-    """What the command does in a context that is made already; errors are raised."""
-    wanted = command(name)
-    options = wanted.make_context(name, list(argv)).params
-    del options["dry_run"], options["in_json"]
-    function: Callable[..., Outcome] = wanted.callback.args[1]  # type: ignore[union-attr]
-    return function(context, **options)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)

@@ -1,12 +1,12 @@
 """`ci build`: image, checks, smoke run and SBOM, service by service."""
 
+import asyncio
 import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import httpx
 
 from ci import config
 from ci.build import image_build, image_checks
@@ -15,6 +15,7 @@ from ci.config import Delivery
 from ci.context import Context
 from ci.errors import Defect, OutsideFault
 from ci.model import Service
+from ci.native import net
 from ci.outcome import Outcome
 from ci.plan import build_facts, planning
 from ci.plan import facts as facts_of
@@ -114,19 +115,12 @@ def _smoke(docker: Docker, planned: ImageBuild) -> None:
 
 def _wait_healthy(docker: Docker, container: str, url: str) -> None:
     deadline = time.monotonic() + HEALTH_S
-    answer, running = "no answer", "true"
-    while time.monotonic() < deadline and running == "true":
-        try:
-            status = httpx.get(url, timeout=5, trust_env=False).status_code
-        except httpx.HTTPError as exc:
-            answer = repr(exc)
-        else:
-            if status == httpx.codes.OK:
-                return
-            answer = f"HTTP {status}"
+    while why := asyncio.run(net.not_ready(url)):
         inspect = ["docker", "inspect", "--format={{.State.Running}}", container]
-        running = docker.good(inspect).strip()
-        time.sleep(POLL_S)  # between polls, within the bound
-    answer = answer if running == "true" else "it ended"
-    logs = docker.call(["docker", "logs", "--tail", str(LAST_LINES), container]).text
-    raise Defect(f"{url} did not become healthy within {HEALTH_S:g} s: {answer}\n{logs.strip()}")
+        if docker.good(inspect).strip() != "true":
+            why = "it ended"
+        elif time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            continue
+        logs = docker.call(["docker", "logs", "--tail", str(LAST_LINES), container]).text
+        raise Defect(f"{url} did not become healthy in {HEALTH_S:g} s: {why}\n{logs.strip()}")

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import delivery_lab
+import direct_call
 import pytest
 from small_platform import why_no_registry
 
-from ci import cli, config
+from ci import config
 from ci.bump import bumping, handshake
 from ci.errors import CiError, Refused
 from ci.plan import facts
@@ -197,7 +198,7 @@ def leave(context, release):
 
 def command(context, name, *argv):
     """What `python -m ci NAME ARGV` does once the context is made."""
-    return cli.call(name, argv, context)
+    return direct_call.call(name, argv, context)
 
 
 def refusal(lab, context, *argv):

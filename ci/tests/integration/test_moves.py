@@ -1,9 +1,10 @@
 """What people decide: promotions, rollbacks that hold, and the end of a hold."""
 
 import delivery_lab
+import direct_call
 import pytest
 
-from ci import catalogue, cli
+from ci import catalogue
 from ci.errors import Refused, UsageError
 from ci.plan import facts
 from ci.promote import moves
@@ -196,7 +197,7 @@ def test_status_tells_what_runs_where_since_when_and_from_what(lab):
     lab.bump(2)
     roll_back(lab)
     context = lab.context(at=5)
-    outcome = cli.call("status", [], context)
+    outcome = direct_call.call("status", [], context)
     staging = outcome.facts["environments"]["staging"]["services"]
     assert staging["das"]["image"] == str(lab.release(1).images["das"])
     assert staging["das"]["held"]["reason"] == "it leaks"

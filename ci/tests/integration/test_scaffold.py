@@ -10,13 +10,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import direct_call
 import kube_checks
 import pytest
 import service_facts
 import yaml
 from listed_services import delivery, linked
 
-from ci import catalogue, cli, config, manifests
+from ci import catalogue, config, manifests
 from ci.bump import render_gate
 from ci.bump.render_gate import Expected
 from ci.context import Context, from_environment
@@ -783,7 +784,7 @@ def call(folder, own, *, dry_run=False, environ=None, listed=LISTED, **given):
         screen=Screen(stream=io.StringIO()),
         dry_run=dry_run,
     )
-    return cli.call("scaffold", [str(folder), *words], context)
+    return direct_call.call("scaffold", [str(folder), *words], context)
 
 
 def test_a_dry_run_lists_and_writes_nothing(tmp_path, own):
