@@ -1,8 +1,10 @@
 """`make run`: start everything, follow the logs, and leave nothing running, however it ends.
 
-environment of a service ──▶ kernels ─┬──▶ its processes ──▶ all are ready
-PostgreSQL ────────────────▶ schema ──┘                        ▲
-environment of the page ──▶ page built ──▶ nginx ──────────────┘
+    environment of a service ──▶ kernels ─┬──▶ its processes ──▶ all are ready
+    PostgreSQL ────────────────▶ schema ──┘                        ▲
+    environment of the page ──▶ page built ──▶ nginx ──────────────┘
+
+The services do so at the same time; what was compiled before is not looked at again.
 """
 
 import asyncio

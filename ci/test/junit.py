@@ -34,10 +34,11 @@ def read_report(path: Path) -> ET.Element | None:
 
 def outcome(case: ET.Element) -> str:
     """The word of `OUTCOMES` for a `testcase`."""
-    words = {"error": "error", "failure": "failed", "skipped": "skipped"}
-    word = next((words[part.tag] for part in case if part.tag in words), "passed")
-    is_expected = any(part.get("type") == "pytest.xfail" for part in case.iter("skipped"))
-    return "xfailed" if is_expected and word == "skipped" else word
+    for tag, word in (("error", "error"), ("failure", "failed"), ("skipped", "skipped")):
+        part = case.find(tag)
+        if part is not None:
+            return "xfailed" if part.get("type") == "pytest.xfail" else word
+    return "passed"
 
 
 def oddity(ended: Ended, *, empty_is_fine: bool) -> str | None:
@@ -92,12 +93,12 @@ def slowest(report: ET.Element) -> list[str]:
 
 def failures(report: ET.Element) -> list[str]:
     """Each test that failed, and the first line of why."""
-    return [
-        f"{outcome(case).upper()} {_node(case)} - {reason.partition(chr(10))[0]}"[:LINE_MAX]
-        for case in cases(report)
-        for trouble in (*case.iter("failure"), *case.iter("error"))
-        for reason in [trouble.get("message", "")]
-    ]
+    lines = []
+    for case in cases(report):
+        for trouble in (*case.iter("failure"), *case.iter("error")):
+            reason = trouble.get("message", "").partition("\n")[0]
+            lines.append(f"{outcome(case).upper()} {_node(case)} - {reason}"[:LINE_MAX])
+    return lines
 
 
 def closing_line(outcomes: Sequence[str], seconds: float) -> str:

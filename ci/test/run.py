@@ -1,7 +1,9 @@
 """`ci test`: environments, PostgreSQL servers, each suite's own pytest, one report of all.
 
-pytest ──stdout──▶ .cache/tests/SUITE.log ──followed──▶ `das unit │ ......  [ 40%]`
-──junit───▶ .cache/tests/SUITE.xml ──merged────▶ one file, one closing line (junit.py)
+    pytest ──stdout──▶ .cache/tests/SUITE.log ──followed──▶ `das unit │ ......  [ 40%]`
+           ──junit───▶ .cache/tests/SUITE.xml ──merged────▶ one file, one closing line (junit.py)
+
+A suite that crashes, collects nothing or ends oddly is a failed test, its last lines the reason.
 """
 
 import asyncio
