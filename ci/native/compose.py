@@ -1,4 +1,4 @@
-"""Around `docker compose up`: the secrets in .env, and how to go on."""
+"""Around `docker compose up`: the secrets in .env, whose data it is, and how to go on."""
 
 import asyncio
 import json
@@ -9,11 +9,13 @@ from pathlib import Path
 
 import click
 
+from ci import process
 from ci.context import Context
 from ci.errors import OutsideFault, Refused
 from ci.native import keys, net
 from ci.outcome import Outcome
 
+PROJECT = "cloudopshub"  # as docker-compose.yml has it
 PASSWORDS = (
     "POSTGRES_PASSWORD",
     *(f"POSTGRES_{code}_PASSWORD" for code in ("DIS", "DAS", "APS", "UBS")),
@@ -55,10 +57,15 @@ def variables(path: Path) -> dict[str, str]:
 
 
 def write_env(context: Context, path: Path) -> Outcome:
-    """`path` has every secret, for its owner only; what is there stays."""
+    """`path` has every secret, for its owner only; what is there stays.
+
+    `Refused` when the data is another clone's.
+    """
     values = variables(path)
     wanted = keys.fresh() | {name: random_secrets.token_urlsafe(24) for name in PASSWORDS}
     missing = {name: value for name, value in wanted.items() if name not in values}
+    project = (values | dict(context.environ)).get("COMPOSE_PROJECT_NAME") or PROJECT
+    _check_owner(context, project, fresh="UBS_SECRET_KEY" in missing)
     if not missing:
         return Outcome("nothing", f"{path.name} is complete")
     if context.dry_run:
@@ -68,6 +75,32 @@ def write_env(context: Context, path: Path) -> Outcome:
         file.write("\n" if values else "")  # the last line may have no end
         file.writelines(f"{name}={value}\n" for name, value in missing.items())
     return Outcome("done", f"{path.name}: wrote {', '.join(missing)}")
+
+
+def _check_owner(context: Context, project: str, *, fresh: bool) -> None:
+    """No container of `project` is another folder's; no volume, where the secrets are fresh."""
+    label = f"--filter=label=com.docker.compose.project={project}"
+    folder = '--format={{.Label "com.docker.compose.project.working_dir"}}'
+    folders = sorted({*_docker(context, "ps", "--all", label, folder)} - {str(context.root)})
+    volumes = _docker(context, "volume", "ls", label, "--format={{.Name}}") if fresh else []
+    if not folders and not volumes:
+        return
+    whose = f"the volumes {', '.join(volumes)} are there, and this folder has not their .env"
+    if folders:
+        whose = f"its containers were made in {', '.join(folders)} (`make down` there ends them)"
+    raise Refused(
+        f"the compose project {project!r} is another folder's: {whose}.\nTo start here would take "
+        "over its data. Give this one a name of its own, and a port:\n"
+        "  printf 'COMPOSE_PROJECT_NAME=hub2\\nUI_PORT=8081\\n' >> .env"
+    )
+
+
+def _docker(context: Context, *words: str) -> list[str]:
+    try:
+        done = process.run(["docker", *words], env=context.environ, timeout_s=60)
+    except OutsideFault:  # without an engine there is nothing to take over
+        return []
+    return [line for line in done.stdout.splitlines() if line] if done.code == 0 else []
 
 
 def ready(context: Context, path: Path) -> Outcome:

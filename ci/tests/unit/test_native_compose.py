@@ -19,9 +19,17 @@ SECRETS = {
 
 
 @pytest.fixture
-def context():
+def context(tmp_path):
+    """A context whose docker is a script: `ps` and `volume` print what the files of these names
+    hold.
+    """
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\ncat "{tmp_path}/$1" 2>/dev/null || true\n')
+    program.chmod(0o755)
     listed = catalogue.load()
-    return Context(listed, from_environment(listed), {}, Screen(io.StringIO(), colour=False))
+    environ = {"PATH": f"{program.parent}:/usr/bin:/bin"}
+    return Context(listed, from_environment(listed), environ, Screen(io.StringIO(), colour=False))
 
 
 def test_the_secrets_are_written_once(context, tmp_path):
@@ -63,6 +71,32 @@ def test_any_other_character_is_fine(tmp_path, value):
         "POSTGRES_DIS_PASSWORD": value,
         "POSTGRES_PASSWORD": f'$x # \\ "{value}',
     }
+
+
+def test_another_clones_data_is_not_taken_over(context, tmp_path):
+    """Its containers, and volumes without their passwords, are refused with a way out; our own
+    are not.
+    """
+    path = tmp_path / "env"
+    (tmp_path / "ps").write_text(f"{context.root}\n")
+    (tmp_path / "volume").write_text("")
+    assert compose.write_env(context, path).status == "done"
+    (tmp_path / "volume").write_text("cloudopshub_postgres\n")
+    assert compose.write_env(context, path).status == "nothing"
+    path.unlink()
+    with pytest.raises(Refused, match=r"cloudopshub_postgres.*\n.*\n.*COMPOSE_PROJECT_NAME"):
+        compose.write_env(context, path)
+    assert not path.exists()
+    (tmp_path / "ps").write_text("/elsewhere/clone\n/elsewhere/clone\n")
+    with pytest.raises(Refused, match="made in /elsewhere/clone "):
+        compose.write_env(context, path)
+
+
+def test_without_an_engine_there_is_nothing_to_take_over(context, tmp_path):
+    """`make env` works before Docker is installed."""
+    (tmp_path / "bin" / "docker").unlink()
+    context.environ["PATH"] = "/nowhere"
+    assert compose.write_env(context, tmp_path / "env").status == "done"
 
 
 def test_a_platform_that_does_not_answer_is_said(context, tmp_path):
