@@ -36,7 +36,7 @@ lint: $(PYTHON_OF_CI) ## ruff, mypy, layers, Dockerfiles, twins, locks, tree
 	@exec $(CI) lint
 
 check-twins: $(PYTHON_OF_CI) ## the files that must be identical are
-	@exec $(CI) check-twins
+	@exec $(CI) lint twins
 
 venvs: $(PYTHON_OF_CI) ## make the environments of all folders, with the development tools
 	@exec $(CI) venvs --dev

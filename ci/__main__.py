@@ -1,14 +1,11 @@
 """`python -m ci` by any Python 3.11 or newer: ci's own environment does the work."""
 
-import asyncio
 import importlib
 import os
 import sys
 from pathlib import Path
 
 from ci import environments
-from ci.errors import CiError
-from ci.screen import Screen
 
 
 def main() -> int:
@@ -21,12 +18,8 @@ def main() -> int:
         print("ci's environment is not made yet; `make ci` makes it", file=sys.stderr)
         return 4
     if not (own / environments.STAMP).exists():  # made this moment, or half made and interrupted
-        screen = Screen(stream=sys.stderr)
-        try:
-            asyncio.run(environments.make(own.parent.parent, ["ci"], environments.RUNTIME, screen))
-        except CiError as error:
-            print(f"\n{error}", file=sys.stderr)
-            return error.exit_code
+        if exit_code := environments.main():
+            return exit_code
         importlib.invalidate_caches()
     return int(importlib.import_module("ci.cli").main())  # needs what that environment holds
 

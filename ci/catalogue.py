@@ -29,51 +29,38 @@ def parse(text: str, root: Path) -> Catalogue:
     What else a [[service]] may hold is `config`'s to read, and to refuse.
     """
     data: dict[str, Any] = tomllib.loads(text)
-    keys = [key.name for key in fields(Service)]
+    keys = {key.name for key in fields(Service)}
     services = tuple(
-        Service(**{key: entry[key] for key in keys if key in entry}) for entry in data["service"]
+        Service(**{key: value for key, value in entry.items() if key in keys})
+        for entry in data["service"]
     )
     by_code = {service.code: vars(service) for service in services}
-    twins = tuple(
-        Twin(
-            entry["path"],
-            (
-                *(entry["path"].format_map(by_code[code]) for code in entry["in"]),
-                *entry.get("also", ()),
-            ),
-        )
-        for entry in data["twin"]
-    )
+    twins = []
+    for entry in data["twin"]:
+        paths = [entry["path"].format_map(by_code[code]) for code in entry["in"]]
+        twins.append(Twin(entry["path"], (*paths, *entry.get("also", ()))))
     allowed = frozenset(data["top_level"]["allowed"]) | {service.folder for service in services}
-    return Catalogue(root, services, twins, allowed)
+    return Catalogue(root, services, tuple(twins), allowed)
 
 
 def disagreements(catalogue: Catalogue) -> list[str]:
     """One line for each fault: a listed folder or package missing, a folder not listed."""
-    faults = []
-    for service in catalogue.services:
+    faults, services = [], catalogue.services
+    for service in services:
         wanted = ["pyproject.toml", "requirements.txt"]
         if service.package:
             wanted.append(f"{service.package}/__init__.py")
         if service.kernels_folder:
             wanted.append(f"{service.kernels_folder}/__main__.py")
-        folder = catalogue.root / service.folder
-        faults += [
-            f"{service.folder}: {service.folder}/{path} is missing"
-            for path in wanted
-            if not (folder / path).is_file()
-        ]
-    listed = {service.folder for service in catalogue.services} | {"ci"}
-    faults += [
-        f"{path.parent.name} has a pyproject.toml but is not listed"
-        for path in sorted(catalogue.root.glob("*/pyproject.toml"))
-        if path.parent.name not in listed
-    ]
+        paths = [f"{service.folder}/{path}" for path in wanted]
+        missing = [path for path in paths if not (catalogue.root / path).is_file()]
+        faults += [f"{service.folder}: {path} is missing" for path in missing]
+    there = sorted(path.parent.name for path in catalogue.root.glob("*/pyproject.toml"))
+    listed = {service.folder for service in services} | {"ci"}
+    faults += [f"{n} has a pyproject.toml but is not listed" for n in there if n not in listed]
     for what in ("folder", "code", "image", "port"):
-        values = Counter(getattr(service, what) for service in catalogue.services)
-        faults += [
-            f"{what} {value!r} is listed twice" for value, count in values.items() if count > 1
-        ]
+        values = Counter(getattr(service, what) for service in services)
+        faults += [f"{what} {value!r} is listed twice" for value in values if values[value] > 1]
     return faults
 
 

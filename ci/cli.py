@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
-from ci import __version__, catalogue, environments, settings
-from ci.context import Context
+from ci import __version__, catalogue, environments
+from ci.context import Context, from_environment
 from ci.errors import CiError, Defect
 from ci.outcome import Outcome, as_json
 from ci.screen import Screen
@@ -33,46 +33,45 @@ Every command has --dry-run (what would happen, with the diff) and --json (one o
 progress on stderr). ci/ci.toml says what the repository is made of and where it goes; ci/README.md
 says the rest, docs/delivery.md what each status word asks of you. `make` has the daily ones under
 short names."""
-
-
-# name → room, what it is for. Its function has its name, in `ci/<room>/commands.py`, which is
-# imported when the command is called.
+# name → the module of its function, which has its name; what it is for
 TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "the platform on this machine": {
-        "run": ("native", "run the platform here until Ctrl-C"),
-        "ps": ("native", "what runs here: pid, port, uptime, memory, readiness"),
-        "logs": ("native", "show and follow the logs of a run here"),
-        "stop": ("native", "stop the run here, from any terminal"),
-        "clean": ("native", "delete data, caches and environments, after asking"),
-        "venvs": ("native", "make the folders' environments"),
-        "secrets": ("native", "write the .env of `docker compose up`, once"),
+        "run": ("native.commands", "run the platform here until Ctrl-C"),
+        "ps": ("native.commands", "what runs here: pid, port, uptime, memory, readiness"),
+        "logs": ("native.commands", "show and follow the logs of a run here"),
+        "stop": ("native.commands", "stop the run here, from any terminal"),
+        "clean": ("native.commands", "delete data, caches and environments, after asking"),
+        "venvs": ("native.commands", "make the folders' environments"),
+        "secrets": ("native.compose", "write the .env of `docker compose up`, once"),
     },
     "a change": {
-        "plan": ("plan", "which services to test and build, and why"),
-        "test": ("test", "run tests; one closing summary"),
-        "lint": ("lint", "ruff, mypy, layers, Dockerfiles, twins, locks, tree"),
-        "check-twins": ("lint", "files that must be identical are"),
+        "plan": ("plan.planning", "which services to test and build, and why"),
+        "test": ("test.run", "run tests; one closing summary"),
+        "lint": ("lint.commands", "ruff, mypy, layers, Dockerfiles, twins, locks, tree"),
     },
     "from a change to a release": {
-        "build": ("build", "the images of a plan, with labels, SBOM and a smoke run"),
-        "push": ("push", "images into the registry, whole or not handed on"),
-        "scan": ("scan", "the registry's findings, as a gate"),
+        "build": ("build.building", "the images of a plan, with labels, SBOM and a smoke run"),
+        "push": ("push.publish", "images into the registry, whole or not handed on"),
+        "scan": ("scan.commands", "the registry's findings, as a gate"),
     },
     "from a release to a cluster": {
-        "bump": ("bump", "the handshake: the manifest repository says the new images"),
-        "promote": ("promote", "what runs in one environment also runs in the next"),
-        "rollback": ("promote", "an earlier image again, held until released"),
-        "release": ("promote", "end the hold of a rollback"),
+        "bump": ("bump.bumping", "the handshake: the manifest repository says the new images"),
+        "promote": ("promote.moves", "what runs in one environment also runs in the next"),
+        "rollback": ("promote.moves", "an earlier image again, held until released"),
+        "release": ("promote.moves", "end the hold of a rollback"),
     },
     "what is where": {
-        "status": ("status", "what runs where, since when, built from what"),
-        "summary": ("summary", "how each command of this build ended"),
+        "status": ("status.commands", "what runs where, since when, built from what"),
+        "summary": ("summary.journal", "how each command of this build ended"),
     },
     "by hand, and at home": {
-        "scaffold": ("scaffold", "write a manifest repository to start from, or --check one"),
+        "scaffold": (
+            "scaffold.commands",
+            "write a manifest repository, or --check one",
+        ),
         # test equipment: nothing else of the product knows it
-        "local": ("tests.lab", "the whole pipeline on this machine"),
-        "faults": ("tests.faults", "break the platform that runs here; prove that nothing is lost"),
+        "local": ("tests.lab.commands", "the whole pipeline on this machine"),
+        "faults": ("tests.faults.commands", "break the platform that runs here; nothing is lost"),
     },
 }
 LIGHT = {"native", "summary"}
@@ -106,29 +105,18 @@ def root() -> None:
 
 def command(name: str) -> click.Command:
     """The command `name` of the table; `CiError` when its environment cannot be made."""
-    room, _ = ENTRIES[name]
-    if room not in LIGHT and COMPLETE not in os.environ:
+    module = ENTRIES[name][0]
+    if module.partition(".")[0] not in LIGHT and COMPLETE not in os.environ:
         context = _context(in_json=True)  # progress on stderr
         asyncio.run(environments.make(context.root, ["ci"], environments.DEV, context.screen))
         importlib.invalidate_caches()
-    module = importlib.import_module(f"ci.{room}.commands")
-    listed: click.Command = getattr(module, name.replace("-", "_"))
-    assert listed.callback
+    listed = getattr(importlib.import_module(f"ci.{module}"), name)
     return click.Command(
         name,
         callback=functools.partial(_run, name, listed.callback),
         params=[*listed.params, *COMMON],
         help=listed.help,
     )
-
-
-def call(name: str, argv: Sequence[str], context: Context) -> Outcome:
-    """What the command does in a context that is made already; errors are raised."""
-    wanted = command(name)
-    options = wanted.make_context(name, list(argv)).params
-    del options["dry_run"], options["in_json"]
-    function: Callable[..., Outcome] = wanted.callback.args[1]  # type: ignore[union-attr]
-    return function(context, **options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -176,9 +164,8 @@ def _run(
         journal.record(context, name, words, ended, took_s)
     said, stream = str(ended), sys.stdout
     if in_json:
-        head = as_json(name, ended) | {"dry_run": dry_run}
-        assert not head.keys() & ended.facts.keys()
-        said = json.dumps({**head, **ended.facts}, indent=2, ensure_ascii=False)
+        facts = {**as_json(name, ended), "dry_run": dry_run, **ended.facts}
+        said = json.dumps(facts, indent=2, ensure_ascii=False)
     elif ended.exit_code:
         said, stream = f"\n{ended}", sys.stderr
     try:
@@ -190,6 +177,6 @@ def _run(
 
 def _context(*, dry_run: bool = False, in_json: bool = False) -> Context:
     listed = catalogue.load()
-    set_to = settings.from_environment(listed)
+    set_to = from_environment(listed)
     screen = Screen(stream=sys.stderr if in_json else sys.stdout, colour=set_to.colour)
     return Context(listed, set_to, os.environ, screen, dry_run)

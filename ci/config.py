@@ -1,8 +1,7 @@
 """The delivery half of `ci.toml`, with the addresses that the environment may give: PURE.
 
-Addresses differ from one installation to the next, so `ci.toml` may leave them empty and the build
-server sets `ECR_REGISTRY`, `MANIFEST_REPO_URL` and `MANIFEST_REPO_BRANCH`. The classes are the
-tables of the file: a key that none of them has, and a value of another type, is refused by name.
+The classes are the tables of the file: a key that none of them has, and a value of another type, is
+refused by name. Addresses differ from one installation to the next: the environment may set them.
 """
 
 import json
@@ -29,21 +28,17 @@ ADDRESSES = {
 
 @dataclass(frozen=True, config=STRICT)
 class PlanRules:
-    """How changed paths become work; patterns as `fnmatch` has them, `*` crossing slashes.
+    """How changed paths become work; patterns as `fnmatch` has them, `*` crossing slashes."""
 
-    ignored: neither tests nor builds. test_only: the image does not hold them.
-    widens_tests, widens_builds: outside every service, and yet all services depend on them.
-    """
-
-    ignored: tuple[str, ...]
-    test_only: tuple[str, ...]
-    widens_tests: tuple[str, ...]
+    ignored: tuple[str, ...]  # neither tests nor builds
+    test_only: tuple[str, ...]  # the image does not hold them
+    widens_tests: tuple[str, ...]  # outside every service, and yet all depend on them
     widens_builds: tuple[str, ...]
 
 
 @dataclass(frozen=True, config=STRICT)
 class RegistryConfig:
-    """Where images go. address: the host, without a scheme; empty when nothing was said."""
+    """Where images go. address: a bare host; empty when nothing was said."""
 
     address: str
     namespace: str
@@ -70,9 +65,8 @@ class ScanConfig:
 class Target:
     """Where one service's image stands: a file and the path of a key in it, as templates.
 
-    Both may hold {environment}, {folder}, {code} and {image}. document: which one of several in the
-    file, from 0. pin: how the image is written; None: as [manifests] says. read_elsewhere: the
-    chart of the service does not show the image (a file of tags, an app of apps).
+    document: which one of several, from 0. pin: how the image is written; None: as [manifests]
+    says. read_elsewhere: the chart of the service does not show the image (an app of apps).
     """
 
     file: str
@@ -88,11 +82,10 @@ class Target:
 
 @dataclass(frozen=True, config=STRICT)
 class Render:
-    """How manifests are rendered before and after an edit.
+    """How manifests are rendered before and after an edit. path: the folder kustomize builds.
 
-    values: files given to Helm in this order, those that exist. path: the folder kustomize builds.
-    may_change: what may change beside the images, `*` for anything: paths within an object, or
-    `Kind name` of an object that comes or goes.
+    values: files given to Helm in this order, those that exist. may_change: what may change beside
+    the images: paths within an object, or `Kind name` of one that comes or goes, `*` for anything.
     """
 
     tool: Literal["helm", "kustomize", "none"]
@@ -111,10 +104,7 @@ class Render:
 
 @dataclass(frozen=True, config=STRICT)
 class ManifestsConfig:
-    """The repository that Argo CD follows. attempts: pushes before a lost race is given up.
-
-    pin: `digest` writes tag and digest, `tag` the tag alone, which `push` never moves.
-    """
+    """The repository that Argo CD follows. attempts: pushes before a lost race is given up."""
 
     url: str
     branch: str
@@ -129,10 +119,7 @@ class ManifestsConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class Environment:
-    """One place that runs the platform. promoted_from: None where `bump` itself writes.
-
-    pull_request: its deliveries wait on a branch of their own until somebody merges them.
-    """
+    """One place that runs the platform. promoted_from: None where `bump` itself writes."""
 
     name: str
     promoted_from: Annotated[str | None, Field(alias="from")] = None
@@ -154,7 +141,7 @@ class Publishing:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class Listed(Service):
-    """One [[service]]: what `catalogue` reads of it, and perhaps a target of its own."""
+    """One [[service]], perhaps with a target of its own."""
 
     target: Target | None = None
 
@@ -197,12 +184,8 @@ class Delivery:
         """Where the image of `service` stands in `environment`."""
         own = (listed.target for listed in self.services if listed.code == service.code)
         template = next(own, None) or self.manifests.target
-        return replace(
-            template,
-            file=fill(template.file, service, environment),
-            key=fill(template.key, service, environment),
-            pin=template.pin or self.manifests.pin,
-        )
+        file, key = (fill(text, service, environment) for text in (template.file, template.key))
+        return replace(template, file=file, key=key, pin=template.pin or self.manifests.pin)
 
 
 def fill(template: str, service: Service, environment: str) -> str:

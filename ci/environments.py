@@ -1,10 +1,8 @@
 """The virtual environments of the folders, made from their hashed locks and stamped with them.
 
-uv makes them, all at once; it is told what pip is configured with, so a mirror, a certificate or a
-folder of wheels is configured once. Where uv cannot, pip does the same from the same lock: also for
-ci's own environment, which `ci/bootstrap` makes by `python -m ci.environments` before uv is there.
-A current environment costs one file read; of commands that want the same one at the same time one
-makes it, and the others wait and say so.
+uv makes them, all at once, told what pip is configured with: a mirror, a certificate, a folder of
+wheels. Where uv is not yet there (ci's own, made by `ci/bootstrap`) pip does the same.
+Of commands that want the same environment at the same time one makes it, and the others wait.
 """
 
 import asyncio
@@ -19,7 +17,6 @@ import re
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -63,7 +60,7 @@ def wanted_lock(folder: Path, lock: Lock) -> Lock | None:
 async def make(root: Path, folders: Iterable[str], lock: Lock, screen: Screen) -> None:
     """Each of `folders` has an environment that holds what `lock` names; made ones are shown."""
     try:
-        async with screen.ticking(), asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             for name in folders:
                 group.create_task(make_one(root, name, lock, screen))
     except* CiError as errors:
@@ -86,68 +83,47 @@ async def make_one(root: Path, name: str, lock: Lock, screen: Screen) -> None:
                 return
             stamp = folder / ".venv" / STAMP
             stamp.unlink(missing_ok=True)
-            await _fill(folder, wanted, screen)
+            await _fill(folder, wanted)
             locks = (RUNTIME, DEV) if wanted == DEV else (RUNTIME,)
             stamp.write_text(json.dumps({name: fingerprint(folder / name) for name in locks}))
 
 
 @contextlib.asynccontextmanager
 async def _alone(file: Path, say_waiting: Callable[[], None]) -> AsyncIterator[None]:
-    """No other process is in a block on the same `file`; `OutsideFault` when one does not leave."""
+    """No other process is in a block on the same `file`; the kernel ends the lock of a dead one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as opened:
-        began = time.monotonic()
-        if not _is_locked(opened.fileno()):
-            say_waiting()
-        while not _is_locked(opened.fileno()):
-            if time.monotonic() - began > WAIT_S:
-                raise OutsideFault(f"{file}: another command holds it for {WAIT_S:g} s")
-            await asyncio.sleep(POLL_S)
+        for turn in range(int(WAIT_S / POLL_S)):
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if turn == 0:
+                    say_waiting()
+                await asyncio.sleep(POLL_S)
+        else:
+            raise OutsideFault(f"{file}: another command holds it for {WAIT_S:g} s")
         yield
 
 
-def _is_locked(descriptor: int) -> bool:
-    """Whether this process has the lock now; the kernel lets go of it with the process."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: nobody's block is its alone
-        return True
-    return True
-
-
-async def _fill(folder: Path, lock: Lock, screen: Screen) -> None:
+async def _fill(folder: Path, lock: Lock) -> None:
     """The environment holds what `lock` names; one that serves, perhaps a run, is not cleared."""
     environment, python = str(folder / ".venv"), str(python_of(folder))
-    serves = await _serves(python)
+    env: Mapping[str, str] | None = None
     if uv := shutil.which("uv", path=str(Path(sys.executable).parent)):
         begin = [uv, "venv", "-q", "--clear", "--python", sys.executable, environment]
-        sync = [uv, "pip", "sync", "-q", "--python", python, "--require-hashes", lock]
+        fill = [uv, "pip", "sync", "-q", "--python", python, "--require-hashes", lock]
         env = os.environ | uv_settings(pip_settings(), os.environ)
-        trouble = await _trouble([sync] if serves else [begin, sync], folder, env)
-        if trouble is None:
-            return
-        screen.line(f"  {folder.name}: uv could not ({trouble.splitlines()[-1]}); trying pip")
-    begin = [python, "-m", "ensurepip"]  # what uv made has no pip
-    if not serves:
+    else:
         begin = [sys.executable, "-m", "venv", "--clear", environment]
-    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
-    trouble = await _trouble([begin, [*install, "--require-hashes", "-r", lock]], folder)
-    if trouble is not None:
-        hints = "its settings: pip config list; on Debian: apt install python3-venv"
-        raise OutsideFault(f"{folder.name}: no environment ({hints}):\n{trouble}")
-
-
-async def _trouble(
-    commands: list[list[str]], cwd: Path, env: Mapping[str, str] | None = None
-) -> str | None:
-    """The last lines of the first command that fails; None when all succeed."""
-    for command in commands:
-        done = await process.run_async(command, cwd=cwd, env=env)
+        fill = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
+        fill += ["--require-hashes", "-r", lock]
+    for command in [fill] if await _serves(python) else [begin, fill]:
+        done = await process.run_async(command, cwd=folder, env=env)
         if done.code != 0:
-            return done.last_lines() or f"exited with {done.code}"
-    return None
+            hints = "its settings: pip config list; on Debian: apt install python3-venv"
+            text = done.last_lines() or f"exited with {done.code}"
+            raise OutsideFault(f"{folder.name}: no environment ({hints}):\n{text}")
 
 
 async def _serves(python: str) -> bool:
@@ -193,7 +169,6 @@ def uv_settings(pip: Mapping[str, list[str]], environ: Mapping[str, str]) -> dic
         "UV_NO_INDEX": "1" if no_index else "",
         # pip takes the best version of all indexes; hashes decide what may be installed
         "UV_INDEX_STRATEGY": "unsafe-best-match",
-        "UV_NO_PROGRESS": "1",
         "UV_NO_CONFIG": "1",
     }
     return {name: text for name, text in variables.items() if text and name not in environ}
@@ -202,11 +177,10 @@ def uv_settings(pip: Mapping[str, list[str]], environ: Mapping[str, str]) -> dic
 def main() -> int:
     """Ci's own environment is there, made by the Python that runs this; the exit code."""
     screen = Screen(stream=sys.stderr)
-    screen.line(f"  making ci's own environment with Python {platform.python_version()} …")
     try:
         asyncio.run(make(Path(__file__).resolve().parents[1], ["ci"], RUNTIME, screen))
     except CiError as error:
-        print(f"\n{error}", file=sys.stderr)
+        screen.line(f"\n{error}")
         return error.exit_code
     return 0
 

@@ -6,8 +6,8 @@
     ├── OutsideFault    4  a tool, a port, a server; trying again may help
     └── Defect          5  the repository itself is wrong: a failed check, test or start
 
-Jenkins and people read the exit code, so it belongs to the class and to nothing else. `status` is
-the word for the same in `--json`; facts are what a program would want to know besides the text.
+The exit code belongs to the class and to nothing else. `status` is the word for the same in
+`--json`; facts are what a program would want to know besides the text.
 """
 
 from typing import Any

@@ -102,10 +102,7 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class Release:
-    """Images one run published together; whole, or not there at all.
-
-    images: by service code, each with its digest. tag: what all of them are tagged with.
-    """
+    """Images one run published together, by service code; whole, or not there at all."""
 
     run_id: str
     tag: str
@@ -133,10 +130,7 @@ class Release:
 
 @dataclass(frozen=True)
 class ManifestCommit:
-    """One commit of the manifest repository, as far as its trailers tell of deliveries.
-
-    trailers: (key, value) in the order of the message; a key may come more than once.
-    """
+    """One commit of the manifest repository; a key of its trailers may come more than once."""
 
     sha: str
     at: datetime
@@ -173,10 +167,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What the history of the manifest repository tells. Keys are (environment, service code).
-
-    deployments: newest first; the first runs now, the others are what a rollback may choose.
-    """
+    """What the history of manifests tells, by environment and code; deployments newest first."""
 
     deployments: Mapping[tuple[str, str], Sequence[Deployment]] = field(default_factory=dict)
     holds: Mapping[tuple[str, str], Hold] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """What a command did: one value, told to people as text and to programs as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -9,11 +9,10 @@ from ci.errors import CiError
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a command that did not fail.
+    """The end of a command that did not fail. facts: JSON values.
 
     status: one word, a name of the command's own: `done`, `nothing`, `bumped`, `already`, …
     text: for a person, without a final newline; its first line is the headline in a summary.
-    facts: JSON values.
     """
 
     exit_code: ClassVar[int] = 0
@@ -34,3 +33,10 @@ def as_json(command: str, ended: Outcome | CiError) -> dict[str, Any]:
         "exit_code": ended.exit_code,
         "message": str(ended),
     }
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as lines, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return ["  ".join(row).rstrip() for row in padded]

@@ -36,11 +36,6 @@ class Done:
     stdout: str
     stderr: str = ""
 
-    @classmethod
-    def of(cls, code: int, *streams: bytes) -> "Done":
-        """The end of a program that wrote these bytes."""
-        return cls(code, *(stream.decode(errors="replace") for stream in streams))
-
     @property
     def text(self) -> str:
         """All it wrote, its complaints last."""
@@ -61,9 +56,10 @@ def run(
     given: bytes = b"",
 ) -> Done:
     """Run `argv` to its end, `given` on its stdin; `OutsideFault` when not there or too slow."""
+    words = [str(word) for word in argv]
     with _outside(argv, timeout_s):
         done = subprocess.run(
-            [str(word) for word in argv],
+            words,
             check=False,
             cwd=cwd,
             env=env,
@@ -71,7 +67,7 @@ def run(
             capture_output=True,
             timeout=timeout_s,
         )
-    return Done.of(done.returncode, done.stdout, done.stderr)
+    return Done(done.returncode, _text(done.stdout), _text(done.stderr))
 
 
 async def run_async(
@@ -98,7 +94,11 @@ async def run_async(
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-    return Done.of(process.returncode or 0, stdout, stderr)
+    return Done(process.returncode or 0, _text(stdout), _text(stderr))
+
+
+def _text(stream: bytes) -> str:
+    return stream.decode(errors="replace")
 
 
 @contextlib.contextmanager

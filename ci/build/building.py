@@ -1,23 +1,26 @@
-"""`ci build`: hadolint, image, checks, smoke run and SBOM, service by service."""
+"""`ci build`: image, checks, smoke run and SBOM, service by service."""
 
+import asyncio
 import shlex
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
-import httpx
+import click
 
-from ci import process
+from ci import config
 from ci.build import image_build, image_checks
 from ci.build.image_build import ImageBuild
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import Defect, OutsideFault
-from ci.lint.checks import tool
 from ci.model import Service
+from ci.native import net
 from ci.outcome import Outcome
-from ci.plan import build_facts
-from ci.plan import facts as build
+from ci.plan import build_facts, planning
+from ci.plan import facts as facts_of
 from ci.plan.build_facts import BuildFacts
+from ci.plan.planning import PLAN_OPTION
 from ci.tools import sbom
 from ci.tools.docker import Docker
 
@@ -27,9 +30,27 @@ KILLED = "137"
 LAST_LINES = 15
 
 
+@click.command()
+@click.argument("service", nargs=-1)
+@PLAN_OPTION
+def build(context: Context, service: Sequence[str], plan: Path | None) -> Outcome:
+    """Builds images with Docker and proves them: labels, user, port, smoke run, SBOM.
+
+    Tagged as ci/ci.toml says when a build server gives a number, else `local-<commit>`. The smoke
+    run has a read-only root, no capability and no network peer: /health must answer, SIGTERM must
+    end it. The SBOM (CycloneDX) goes to .cache/ci/sbom/<code>.cdx.json.
+
+    SERVICE: folders or codes (all; with --plan: its own)
+    """
+    services, why_not = planning.chosen(context, service, plan)
+    if not services:
+        return Outcome("nothing", why_not, {"images": {}})
+    return main(context, config.load(context.catalogue, context.environ), services)
+
+
 def main(context: Context, delivery: Delivery, services: Sequence[Service]) -> Outcome:
     """The images of `services` are there and proven."""
-    facts, lines = build.gather(context), []
+    facts, lines = facts_of.gather(context), []
     images = [image(delivery, service, facts) for service in services]
     for planned in images:
         file = context.handed_on / "sbom" / f"{planned.service.code}.cdx.json"
@@ -60,13 +81,6 @@ def image(delivery: Delivery, service: Service, facts: BuildFacts) -> ImageBuild
 def _proven(context: Context, planned: ImageBuild) -> float:
     """The image is built, obeys the rules and was started once; its size in MB."""
     code, docker = planned.service.code, Docker(context.root, context.environ)
-    env = process.without_secrets(context.environ)
-    with context.screen.step(f"{code}: Dockerfile"):
-        dockerfile = str(context.root / planned.service.folder / "Dockerfile")
-        done = process.run([tool("hadolint"), dockerfile], env=env, timeout_s=60)
-        if done.code != 0:
-            raise Defect(f"hadolint:\n{done.last_lines(40)}")
-    context.screen.line(f"  … {code}: building {planned.name}")
     with context.screen.step(f"{code}: image {planned.name}"):
         docker.build(planned.argv())
     inspected = docker.inspect(planned.name)
@@ -101,19 +115,12 @@ def _smoke(docker: Docker, planned: ImageBuild) -> None:
 
 def _wait_healthy(docker: Docker, container: str, url: str) -> None:
     deadline = time.monotonic() + HEALTH_S
-    answer, running = "no answer", "true"
-    while time.monotonic() < deadline and running == "true":
-        try:
-            status = httpx.get(url, timeout=5, trust_env=False).status_code
-        except httpx.HTTPError as exc:
-            answer = repr(exc)
-        else:
-            if status == httpx.codes.OK:
-                return
-            answer = f"HTTP {status}"
+    while why := asyncio.run(net.not_ready(url)):
         inspect = ["docker", "inspect", "--format={{.State.Running}}", container]
-        running = docker.good(inspect).strip()
-        time.sleep(POLL_S)  # between polls, within the bound
-    answer = answer if running == "true" else "it ended"
-    logs = docker.call(["docker", "logs", "--tail", str(LAST_LINES), container]).text
-    raise Defect(f"{url} did not become healthy within {HEALTH_S:g} s: {answer}\n{logs.strip()}")
+        if docker.good(inspect).strip() != "true":
+            why = "it ended"
+        elif time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            continue
+        logs = docker.call(["docker", "logs", "--tail", str(LAST_LINES), container]).text
+        raise Defect(f"{url} did not become healthy in {HEALTH_S:g} s: {why}\n{logs.strip()}")

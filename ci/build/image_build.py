@@ -1,8 +1,7 @@
 """How an image is built and tried out: the command lines, and what a service starts with. PURE.
 
-Everything that goes into an image comes from the commit: its version is the tag, its date the
-commit's. So the same commit and build give the same command line; and that, on the same base
-images, the same image byte for byte.
+All that goes into an image comes from the commit: its version is the tag, its date the commit's. So
+a commit gives the same command line, and on the same base images the same image byte for byte.
 """
 
 from collections.abc import Mapping
@@ -58,14 +57,11 @@ class ImageBuild:
         }
 
     def argv(self) -> list[str]:
-        """The command line of docker, from the repository's root.
-
-        Provenance would wrap the image in an index: the scanner's findings would then stand at
-        another digest than the tag.
-        """
+        """The command line of docker, from the repository's root."""
         arguments = self._arguments
         if not self.facts.dirty:  # else two pages of one date: browsers would keep the first
             arguments["SOURCE_DATE_EPOCH"] = str(int(self.facts.committed_at.timestamp()))
+        # provenance would wrap the image in an index, and findings stand at another digest
         options = ["--provenance=false", "--progress=plain"]
         for name, value in arguments.items():
             options += ["--build-arg", f"{name}={value}"]

@@ -1,54 +1,94 @@
-"""`ci bump`: a release becomes what the first environment runs."""
+"""`ci bump`: the release of this build becomes what the first environment runs."""
 
+import click
+
+from ci import config
 from ci.bump import handshake, order
 from ci.bump.handshake import Means, Standing
 from ci.bump.ledger import Delivered, Entry
 from ci.bump.order import Verdict
-from ci.config import Delivery, Environment
+from ci.config import Delivery
 from ci.context import Context
 from ci.errors import Refused
 from ci.model import Release
 from ci.outcome import Outcome
-from ci.plan import planning
+from ci.plan import facts, planning
 from ci.plan.build_facts import BuildFacts
 from ci.push import publish
 from ci.tools.ecr import Registry
 from ci.tools.source_repo import SourceRepo
 
 
-def bump(
+@click.command()
+@click.option("--environment", metavar="E", help="default: the one that bump writes")
+@click.option("--diverged", is_flag=True, help="also over a commit whose history is another")
+def bump(context: Context, environment: str | None, *, diverged: bool) -> Outcome:
+    """Writes the new images into the manifest repository: the handshake.
+
+    Reads the release that `push` left and asks the registry again for each digest; clones the
+    manifest repository, and edits nothing but the image scalars, byte for byte; renders before and
+    after, commits once for all services, pushes. When somebody else was first it decides again from
+    what is there now, a bounded number of times, never by force. A service that is held, or that
+    already runs a newer commit, is named and left as it is.
+
+    With --dry-run it needs no build server: it shows what a release.json would change.
+    """
+    delivery = config.load(context.catalogue, context.environ)
+    if context.dry_run:
+        facts.refuse_elsewhere(context, delivery)
+        build = facts.gather(context)
+    else:
+        build = facts.publishing(context, delivery)
+    release = handed_on(context, delivery, build)
+    if release is None:
+        return Outcome("nothing", "nothing was to be built, so nothing changes what runs")
+    means = handshake.real(context, delivery)
+    return deliver(context, delivery, release, means, environment, diverged_too=diverged)
+
+
+def deliver(
     context: Context,
     delivery: Delivery,
     release: Release,
     means: Means,
-    *,
     environment: str | None = None,
+    *,
     diverged_too: bool = False,
 ) -> Outcome:
     """The release is what the environment runs, or it is told why not; `bump.diff` is written."""
-    target = _written_by_bump(delivery, environment).name
+    target = delivery.environment(environment) if environment else delivery.first
+    if source := target.promoted_from:
+        text = f"{target.name} is promoted from {source}, never bumped"
+        command = f"python -m ci promote {source} {target.name}"
+        raise Refused(f"{text}; `{command}`", status="wrong_environment")
     history = SourceRepo(context.root)
 
-    def propose(standing: Standing) -> tuple[list[Verdict], Entry | None]:
-        verdicts = [
-            _verdict(code, release, target, standing, history, diverged_too=diverged_too)
-            for code in sorted(release.images)
-        ]
-        handshake.refuse_diverged(verdicts, "bump")
-        delivered = [
-            Delivered(verdict.code, release.images[verdict.code], release.source_commit)
-            for verdict in verdicts
-            if verdict.writes
-        ]
-        if not delivered:
-            return verdicts, None
-        return verdicts, Entry(target, "bump", release.run_id, delivered, release)
+    def verdict(code: str, standing: Standing) -> Verdict:
+        for deployment in standing.ledger.deployments.get((target.name, code), ()):
+            if deployment.run_id == release.run_id and deployment.kind == "bump":
+                text = f"this run delivered it in {deployment.manifest_commit[:12]}"
+                return Verdict(code, "already", text)
+        return order.decide(
+            code,
+            release.source_commit,
+            release.committed_at,
+            running=standing.running(target.name, code),
+            hold=standing.ledger.holds.get((target.name, code)),
+            history=history,
+            diverged_too=diverged_too,
+        )
 
-    outcome = handshake.hand_over(context, delivery, target, propose, means=means)
+    def propose(standing: Standing) -> tuple[list[Verdict], Entry | None]:
+        verdicts = [verdict(code, standing) for code in sorted(release.images)]
+        handshake.refuse_diverged(verdicts, "bump")
+        codes = [verdict.code for verdict in verdicts if verdict.writes]
+        delivered = [Delivered(c, release.images[c], release.source_commit) for c in codes]
+        entry = Entry(target.name, "bump", release.run_id, delivered, release)
+        return verdicts, entry if delivered else None
+
+    outcome = handshake.hand_over(context, delivery, target.name, propose, means=means)
     if not context.dry_run:
-        context.handed_on.mkdir(parents=True, exist_ok=True)
-        diff = str(outcome.facts["diff"])
-        (context.handed_on / "bump.diff").write_text(diff, encoding="utf-8")
+        context.hand_on("bump.diff", str(outcome.facts["diff"]))
     return outcome
 
 
@@ -67,56 +107,20 @@ def handed_on(context: Context, delivery: Delivery, facts: BuildFacts) -> Releas
     file = context.handed_on / "release.json"
     release = publish.read_release(file)
     if facts.build is not None:
-        ours = publish.release_of(delivery, facts, release.images)
-        if release != ours:
-            there, here = release.to_json(), ours.to_json()
-            keys = ", ".join(key for key in here if there[key] != here[key])
+        there = release.to_json()
+        here = publish.release_of(delivery, facts, release.images).to_json()
+        if keys := ", ".join(key for key in here if there[key] != here[key]):
             text = f"{file} is left from another build: it has another {keys} than this one"
             raise Refused(text, status="stale_release")
     registry = Registry(delivery.registry.address, context.environ)
     services = {service.code: service for service in context.catalogue.services}
     for code, image in release.images.items():
-        ours_of = delivery.registry.image(services[code], release.tag) if code in services else None
-        if ours_of is None or (image.repository, image.tag) != (ours_of.repository, ours_of.tag):
-            text = f"{release.tag}: {image} is not {ours_of}, where images of {code} are pushed"
+        ours = delivery.registry.image(services[code], release.tag) if code in services else None
+        if ours is None or (image.repository, image.tag) != (ours.repository, ours.tag):
+            text = f"{release.tag}: {image} is not {ours}, where images of {code} are pushed"
             raise Refused(text, status="other_registry")
         stored = registry.find(delivery.registry.repository(services[code]), image.tag)
-        if stored is None or stored.digest != image.digest:
-            text = f"{image} is not what the registry has under that tag: "
-            text += stored.digest if stored else "nothing"
+        if stored != image.digest:
+            text = f"{image} is not what the registry has under that tag: {stored or 'nothing'}"
             raise Refused(f"{text}; `python -m ci push` comes first", status="digest_mismatch")
     return release
-
-
-def _written_by_bump(delivery: Delivery, name: str | None) -> Environment:
-    """The environment of that name, or the first; `Refused` when it is one to promote to."""
-    environment = delivery.environment(name) if name else delivery.first
-    if environment.promoted_from:
-        text = f"{environment.name} is promoted from {environment.promoted_from}, never bumped"
-        command = f"python -m ci promote {environment.promoted_from} {environment.name}"
-        raise Refused(f"{text}; `{command}`", status="wrong_environment")
-    return environment
-
-
-def _verdict(
-    code: str,
-    release: Release,
-    environment: str,
-    standing: Standing,
-    history: SourceRepo,
-    *,
-    diverged_too: bool,
-) -> Verdict:
-    for deployment in standing.ledger.deployments.get((environment, code), ()):
-        if deployment.run_id == release.run_id and deployment.kind == "bump":
-            text = f"this run delivered it in {deployment.manifest_commit[:12]}"
-            return Verdict(code, "already", text)
-    return order.decide(
-        code,
-        release.source_commit,
-        release.committed_at,
-        running=standing.running(environment, code),
-        hold=standing.ledger.holds.get((environment, code)),
-        history=history,
-        diverged_too=diverged_too,
-    )

@@ -5,8 +5,7 @@
           └────────── refetch, reset, decide again ◀── somebody was first ─┘   bounded, never forced
 
 A lost race is not rebased: two builds that bump one line would conflict there, and what was right
-to write may no longer be. Everything is decided again from what the server holds now. A push whose
-answer was lost is recognised by its own commit; a run, by its `Ci-Run-Id`.
+to write may no longer be. A push whose answer was lost is known by its own commit.
 """
 
 import random
@@ -15,9 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ci.bump import ledger, manifest_repo
+from ci.bump import ledger
 from ci.bump.ledger import Entry
-from ci.bump.manifest_repo import ManifestRepo
 from ci.bump.order import Verdict
 from ci.bump.rendering import Gate, Renderer
 from ci.config import Delivery
@@ -26,6 +24,8 @@ from ci.errors import OutsideFault, Refused
 from ci.manifests import Reading, current_image, set_image
 from ci.model import Catalogue, Deployment, ImageRef, Ledger
 from ci.outcome import Outcome
+from ci.tools import git, helm
+from ci.tools.git import PrivateClone
 
 FAULTS_MAX = 3  # of the network, before it is somebody else's turn to try again
 BACKOFF_S, BACKOFF_MAX_S = 0.15, 2.5
@@ -34,10 +34,7 @@ MOVES = {"bump": "bumped", "promote": "promoted", "rollback": "rolled_back", "re
 
 @dataclass(frozen=True)
 class Means:
-    """What the handshake works with beside git; the commands give the real ones.
-
-    at: told of each step once it is done.
-    """
+    """What the handshake works with beside git. at: told of each step once it is done."""
 
     render: Renderer
     at: Callable[[str], None] = lambda _: None
@@ -58,6 +55,19 @@ class Standing:
             if shows(image, deployment.image):
                 return deployment
         return self.ledger.running(environment, code)
+
+
+def real(context: Context, delivery: Delivery) -> Means:
+    """What a command gives it: the renderer that `ci.toml` names."""
+    config = delivery.manifests.render
+    if config.tool == "none":
+        return Means(render=lambda *_: ())
+    program = helm.find(context.settings.cache_dir, context.environ)
+    return Means(
+        lambda folder, service, environment, edited: program.render(
+            folder, config, service, environment, edited=edited
+        )
+    )
 
 
 # A rule: what happens to each service, and the delivery; None when there is nothing to write.
@@ -84,10 +94,9 @@ def hand_over(
     means: Means,
     author: tuple[str, str] | None = None,
 ) -> Outcome:
-    """What `propose` says is in the manifest repository, decided anew as often as races are lost.
+    """What `propose` says is in the manifest repository, decided anew after each lost race.
 
-    author: of the commit; None: the one of `ci.toml`. `OutsideFault` (race_lost) after as many
-    attempts as are configured.
+    author: of the commit; None: the one of `ci.toml`.
     """
     if delivery.manifests.require_signature and not context.environ.get("COMMIT_SIGNING_KEY"):
         text = "commits must be signed ([manifests] require_signature); set COMMIT_SIGNING_KEY"
@@ -96,9 +105,7 @@ def hand_over(
     own_branch = delivery.environment(environment).own_branch
     races: list[str] = []
     faults = 0
-    with manifest_repo.checkout(
-        delivery.manifests, context.environ, author, means.sleep, own_branch
-    ) as repo:
+    with git.checkout(delivery.manifests, context.environ, author, means.sleep, own_branch) as repo:
         means.at("cloned")
         gate = Gate(repo, context.catalogue, delivery, means.render, means.at)
         for attempt in range(1, attempts + 1):
@@ -131,25 +138,21 @@ def hand_over(
     raise OutsideFault(text, status="race_lost", attempts=attempts, races=races)
 
 
-def standing(repo: ManifestRepo, catalogue: Catalogue, delivery: Delivery) -> Standing:
+def standing(repo: PrivateClone, catalogue: Catalogue, delivery: Delivery) -> Standing:
     """The manifests as they are at the head of `repo`."""
 
     def image(environment: str, code: str) -> Reading:
         target = delivery.target(catalogue.service(code), environment)
         return current_image(repo.read(target.file), target.key, target.document, file=target.file)
 
-    return Standing(repo.ledger(), image)
+    return Standing(ledger.read(repo.history()), image)
 
 
 def shows(read: Reading, image: ImageRef) -> bool:
     """Whether a file that reads as `read` shows `image`; a file may leave a part of it unsaid."""
-    said = [
-        (read.repository, image.repository),
-        (read.tag, image.tag),
-        (read.digest, image.digest),
-    ]
-    parts = [(theirs, ours) for theirs, ours in said if theirs is not None]
-    return bool(parts) and all(theirs == ours for theirs, ours in parts)
+    parts = ("repository", "tag", "digest")
+    said = [part for part in parts if getattr(read, part) is not None]
+    return bool(said) and all(getattr(read, part) == getattr(image, part) for part in said)
 
 
 def refuse_diverged(verdicts: Sequence[Verdict], kind: str) -> None:
@@ -176,10 +179,7 @@ def _prepare(gate: Gate, verdicts: Sequence[Verdict], entry: Entry) -> Prepared:
 
 
 def _edit(gate: Gate, entry: Entry) -> tuple[dict[str, bytes], Entry]:
-    """The files as they are to be, where that is a change, and the entry that knows what was.
-
-    All or nothing: a file or a key that is missing ends it before anything is written.
-    """
+    """The files that change, and the entry that knows what was; nothing is written yet."""
     before: dict[str, bytes] = {}
     after: dict[str, bytes] = {}
     delivered = []
@@ -209,8 +209,8 @@ def _outcome(
     lines = [f"  {verdict.code:4} {verdict.status:12} {verdict.text}" for verdict in verdicts]
     counts = Counter(verdict.status for verdict in verdicts)
     if entry is None:
-        only = {*counts} & {"held", "superseded", "already"}
-        status = only.pop() if only == {*counts} and len(only) == 1 else "nothing"
+        only = next(iter(counts), "nothing")
+        status = only if len(counts) == 1 and only != "write" else "nothing"
         what = ", ".join(f"{count} {word}" for word, count in counts.items())
         lines.insert(0, f"nothing to write in {environment}" + (f": {what}" if what else ""))
     else:
@@ -218,11 +218,8 @@ def _outcome(
         end = f", commit {commit[:7]}" if commit else "; a dry run, nothing is written"
         lines.insert(0, _headline(entry) + end)
         if commit is None:
-            lines += [
-                "",
-                *([ready.diff.rstrip(), ""] if ready.diff else ()),
-                ready.message.rstrip(),
-            ]
+            shown = (ready.diff.rstrip(), ready.message.rstrip())
+            lines += [line for text in shown if text for line in ("", text)]
     if commit and facts["branch"]:
         lines.append(f"  waits on the branch {facts['branch']} for a pull request to be merged")
     if facts["link"]:

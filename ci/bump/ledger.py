@@ -13,8 +13,8 @@ A delivery is one commit. Its last paragraph are trailers, which is all that is 
     Image-das: <host>/cloudopshub-das:118-1a2b3c4d@sha256:…
     Hold-das: the reason                                      until a Release-das
 
-Commits of others have no such trailers, or odd ones; they are stepped over, never an error. Nothing
-that could end a line is ever written, so no reason, address or tag can forge a trailer.
+Commits of others are stepped over. Nothing that could end a line is ever written, so no reason,
+address or tag can forge a trailer.
 """
 
 import re
@@ -33,10 +33,7 @@ SUBJECT_MAX = 100
 
 @dataclass(frozen=True)
 class Delivered:
-    """One service of a delivery: its image, and where that came from.
-
-    was: what stood there before, as people read it.
-    """
+    """One service of a delivery: its image, where that came from, and what stood there before."""
 
     code: str
     image: ImageRef

@@ -1,7 +1,6 @@
 """Which of two source commits is newer, and what a release may therefore do to a service: PURE.
 
-Build numbers begin again at 1 when a job is made anew, and two builds may end in any order; only
-the history of the source knows which commit holds the other.
+Build numbers begin again when a job is made anew; only the history knows which commit is newer.
 """
 
 from dataclasses import dataclass
@@ -39,10 +38,6 @@ def decide(
     """The verdict on a service that is to run an image built from `ours`, committed at `our_time`.
 
     diverged_too: a person said that the histories need not meet (the source was rewritten).
-    `Refused` (shallow) where the history was cut off before the answer: a guess might be wrong.
-
-    A build that was overtaken may not have fetched what overtook it. A commit that is not here and
-    was made later than ours is therefore taken to be newer: not writing is the safe side.
     """
     if hold:
         text = f"held since {hold.since:%Y-%m-%d %H:%M} UTC ({hold.reason}); `ci release {code}`"
@@ -61,6 +56,7 @@ def decide(
         text += " fetch the full history (`git fetch --unshallow`; in Jenkins: no shallow clone)"
         raise Refused(text, status="shallow", older=theirs, newer=ours)
     is_here = history.knows(theirs)
+    # who was overtaken may not have fetched by what: not writing is the safe side
     if not is_here and our_time and running.committed_at and running.committed_at > our_time:
         is_older = True
     if is_older:

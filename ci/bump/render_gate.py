@@ -4,9 +4,8 @@
                               ├─▶ refusals ─▶ [] or why not
     after ── helm ─▶ objects ─┘
 
-A values file says what somebody meant, only the rendering says what the cluster will get. A bare
-tag 1e10 comes out as 1e+10, a key that no template reads comes out nowhere, a tag in a label
-changes an immutable selector. None of these shows in the diff of the file.
+Only the rendering says what the cluster will get: a bare tag 1e10 comes out as 1e+10, a key that no
+template reads comes out nowhere, a tag in a label changes an immutable selector.
 """
 
 import re
@@ -34,18 +33,12 @@ PIN = 'pin = "tag" of the target, or of [manifests], writes no digest'
 
 @dataclass(frozen=True)
 class Expected:
-    """What an edit is to bring.
-
-    images: by the name or the full repository of what each replaces. may_change: paths within an
-    object that may change besides, or `Kind name` of one that may come or go, `*` for anything.
-    read_elsewhere: names of images that no rendering here needs to show. unstable: (object, path)
-    of what each rendering makes anew.
-    """
+    """What an edit is to bring. images: by the name or repository of what each replaces."""
 
     images: Mapping[str, ImageRef]
-    may_change: Sequence[str] = ()
-    read_elsewhere: Collection[str] = ()
-    unstable: Collection[tuple[str, str]] = ()
+    may_change: Sequence[str] = ()  # as `config.Render` has it
+    read_elsewhere: Collection[str] = ()  # names of images that no rendering here needs to show
+    unstable: Collection[tuple[str, str]] = ()  # object and path of what each rendering makes anew
 
     def allows(self, name: str) -> bool:
         """Whether ci.toml lets this path change, or this object come and go."""
@@ -53,10 +46,9 @@ class Expected:
         return any(re.fullmatch(pattern, name) for pattern in patterns)
 
     def replacing(self, was: object, path: Path) -> ImageRef | None:
-        """The image that replaces `was` at `path`: by full repository, then by its last part.
+        """The image that replaces `was` at `path`: by repository, by name, or as the only one.
 
-        A container may have held anything where there is only one image to bring: a placeholder,
-        the name before a move. With several, nobody could tell which belongs there.
+        Where there is only one image to bring, a container may have held a placeholder.
         """
         repository = _repository(str(was))
         for wanted in (repository, repository.rpartition("/")[2]):
@@ -77,10 +69,7 @@ class Expected:
 
 
 def refusals(before: Sequence[Object], after: Sequence[Object], expected: Expected) -> list[str]:
-    """One line for each thing that the edit must not have done; empty when it may go ahead.
-
-    Each line names the setting that would allow it, where there is one.
-    """
+    """A line for each thing that the edit must not have done, and which setting allows it."""
     old, new, tags = _by_key(before), _by_key(after), _tags(before, expected)
     pairs = _pairs(old, new, tags)
     others = [(_title(key), "is gone") for key in old if key not in pairs]
@@ -215,8 +204,7 @@ def _holds_new_tag(was: Any, now: Any, tags: Mapping[str, str]) -> bool:
 def _cannot_change(item: Object) -> str | None:
     """Why a cluster would refuse another image in this object; None when it would not.
 
-    The template of a Job is immutable. A hook is made anew each time, and so is what Argo CD is
-    told to replace; a Job with a time to live is gone by then.
+    A hook is made anew each time, as is what Argo CD replaces; a Job with a time to live is gone.
     """
     if item.get("kind") != "Job" or "ttlSecondsAfterFinished" in (item.get("spec") or {}):
         return None

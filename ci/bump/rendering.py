@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ci.bump import render_gate
 from ci.bump.ledger import Entry
-from ci.bump.manifest_repo import ManifestRepo
 from ci.bump.render_gate import Expected, Object
 from ci.config import Delivery
 from ci.errors import Refused
 from ci.model import Catalogue, Service
+from ci.tools.git import PrivateClone
 from ci.tools.kube_yaml import DoesNotRender
 
 RENDERS_AT_ONCE = 4
@@ -24,7 +24,7 @@ Renderer = Callable[[Path, Service, str, bool], Objects]
 class Gate:
     """What an edit is rendered with. at: told of each step once it is done."""
 
-    repo: ManifestRepo
+    repo: PrivateClone
     catalogue: Catalogue
     delivery: Delivery
     render: Renderer

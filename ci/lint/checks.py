@@ -5,17 +5,13 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-from ci import config, environments, process
-from ci.lint import advisories
+from ci import environments, process
 from ci.model import Catalogue, Twin
-from ci.scan import findings
 
 FILES_ONLY = {"twins", "locks", "tree"}  # need no environment
 LAYERS = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
-
 ADDRESS = re.compile(
     r"^\s*(?:-i\b|-f\b|--(?:extra-)?index-url|--find-links)|://|\bfile:", re.MULTILINE
 )
@@ -30,18 +26,19 @@ def tool(name: str) -> str:
     return shutil.which(name, path=str(Path(sys.executable).parent)) or name
 
 
-def all_checks(catalogue: Catalogue, environ: Mapping[str, str]) -> dict[str, Check]:
+def all_checks(catalogue: Catalogue) -> dict[str, Check]:
     """Every check by its name, the fast ones first."""
-    root = catalogue.root
+    root, config = catalogue.root, "ci/pyproject.toml"
     dockerfiles = [str(path) for path in sorted(root.glob("*/Dockerfile"))]
     checks: dict[str, Check] = {
-        "twins": lambda: _twin_faults(catalogue),
-        "locks": lambda: _lock_faults(root),
-        "tree": lambda: _tree_faults(catalogue),
+        "twins": lambda: [fault for twin in catalogue.twins for fault in _twin(root, twin)],
+        "locks": lambda: _locks(root),
+        "tree": lambda: _tree(catalogue),
         "ruff": (root, [tool("ruff"), "check", "--quiet", "."]),
         "format": (root, [tool("ruff"), "format", "--check", "--quiet", "."]),
         "hadolint": (root, [tool("hadolint"), *dockerfiles]),
-        "advisories": lambda: _advisory_faults(catalogue, environ),
+        "mypy ci": (root, [sys.executable, "-m", "mypy", "--config-file", config, "ci"]),
+        "layers ci": (root, [tool("lint-imports"), "--config", config]),
     }
     for service in catalogue.services:
         code, folder = service.code, root / service.folder
@@ -53,23 +50,14 @@ def all_checks(catalogue: Catalogue, environ: Mapping[str, str]) -> dict[str, Ch
             checks[f"js-format {code}"] = (folder, [f"{ox}fmt", "--check", "src", "tests"])
         if "importlinter" in configured:
             checks[f"layers {code}"] = (folder, [python, "-c", LAYERS])
-        named = "files" in configured.get("mypy", {})
-        targets = [] if named or not service.package else [service.package]
+        is_named = "files" in configured.get("mypy", {})
+        targets = [] if is_named or not service.package else [service.package]
         checks[f"mypy {code}"] = (folder, [python, "-m", "mypy", *targets])
-    config = "ci/pyproject.toml"
-    checks["mypy ci"] = (root, [sys.executable, "-m", "mypy", "--config-file", config, "ci"])
-    checks["layers ci"] = (root, [tool("lint-imports"), "--config", config])
     return checks
 
 
-def _twin_faults(catalogue: Catalogue) -> list[str]:
-    return [
-        fault
-        for twin in catalogue.twins
-        for fault in twin_faults(
-            twin, {path: _contents(catalogue.root / path) for path in twin.paths}
-        )
-    ]
+def _twin(root: Path, twin: Twin) -> list[str]:
+    return twin_faults(twin, {path: _contents(root / path) for path in twin.paths})
 
 
 def _contents(place: Path) -> dict[str, bytes]:
@@ -83,26 +71,14 @@ def _contents(place: Path) -> dict[str, bytes]:
     }
 
 
-def _lock_faults(root: Path) -> list[str]:
-    locks = sorted(root.glob("*/requirements*.txt"))
-    return [
-        fault
-        for path in locks
-        for fault in lock_faults(str(path.relative_to(root)), path.read_text())
-    ]
+def _locks(root: Path) -> list[str]:
+    faults = []
+    for path in sorted(root.glob("*/requirements*.txt")):
+        faults += lock_faults(str(path.relative_to(root)), path.read_text())
+    return faults
 
 
-def _advisory_faults(catalogue: Catalogue, environ: Mapping[str, str]) -> list[str]:
-    locks = [f"{service.folder}/requirements.txt" for service in catalogue.services]
-    file = catalogue.root / config.load(catalogue, environ).scan.waivers
-    return advisories.faults(
-        {lock: (catalogue.root / lock).read_text() for lock in locks},
-        findings.waivers(file.read_bytes() if file.exists() else b"", file.name),
-        datetime.now(UTC).date(),
-    )
-
-
-def _tree_faults(catalogue: Catalogue) -> list[str]:
+def _tree(catalogue: Catalogue) -> list[str]:
     done = process.run(["git", "ls-files", "--cached", "-z"], cwd=catalogue.root)
     if done.code != 0:
         return [done.text]
@@ -121,11 +97,8 @@ def twin_faults(twin: Twin, files: Mapping[str, Mapping[str, bytes]]) -> list[st
         versions = list(places.values())
         usual = max(versions, key=versions.count)
         like = next(place for place, content in places.items() if content == usual)
-        faults += [
-            f"{place} differs from its twin {like}"
-            for place, content in places.items()
-            if content != usual
-        ]
+        different = [place for place, content in places.items() if content != usual]
+        faults += [f"{place} differs from its twin {like}" for place in different]
         if name and len(places) == 1:
             faults.append(f"{like} has no twin: what one service needs is its own")
     return faults
@@ -148,18 +121,13 @@ def lock_faults(path: str, text: str) -> list[str]:
 def tree_faults(catalogue: Catalogue, tracked: Iterable[str]) -> list[str]:
     """Top-level names that nobody listed, and services without what every service has."""
     paths = set(tracked)
-    top = {path.split("/", 1)[0] for path in paths}
-    wanted = []
+    strange = sorted({path.split("/", 1)[0] for path in paths} - catalogue.top_level)
+    faults = [f"{name}: not among the names of the top level (ci/ci.toml)" for name in strange]
     for service in catalogue.services:
         names = ["Dockerfile", ".dockerignore", "README.md", "pyproject.toml"]
         names += ["requirements.txt", "requirements-dev.txt"]
         if service.package:
             names.append(f"tests/test_{service.code}.py")
-        wanted += [f"{service.folder}/{name}" for name in names]
-    return [
-        *(
-            f"{name}: not among the names of the top level (ci/ci.toml)"
-            for name in sorted(top - catalogue.top_level)
-        ),
-        *(f"{path} is missing" for path in wanted if path not in paths),
-    ]
+        wanted = [f"{service.folder}/{name}" for name in names]
+        faults += [f"{path} is missing" for path in wanted if path not in paths]
+    return faults

@@ -2,12 +2,10 @@
 
     bytes ─ decode ─► text ─ libyaml ─► events ─ here ─► nodes
 
-libyaml is what go-yaml, and so Helm, kubectl and Argo CD, are ported from. Values are never loaded
-into Python's types: `12e4567`, a short commit hash, would come back as infinity. Events, not
-composed nodes: composed, an alias *is* the node of its anchor.
-
-libyaml's marks count characters. Two things they do not say are read from the text: where a value
-starts behind its anchor or tag, and behind which `:` or `-` an empty value belongs.
+libyaml is what go-yaml, and so Helm and Argo CD, are ported from. Values are never loaded: a short
+commit hash, `12e4567`, would come back as infinity. Events, not composed nodes: composed, an alias
+*is* the node of its anchor. Two things are read from the text: where a value starts behind its
+anchor or tag, and behind which `:` or `-` an empty value belongs.
 """
 
 import codecs
@@ -98,13 +96,10 @@ class Entry(NamedTuple):
 
 @dataclass
 class YamlFile:
-    """One file. name: what messages call it. bom: the byte order mark, which `text` is without.
-
-    events: all that each says but where, which must be equal before and after an edit.
-    """
+    """One file. name: what messages call it. events: all that each says but where."""
 
     name: str
-    bom: str = ""
+    bom: str = ""  # the byte order mark, which `text` is without
     text: str = ""
     events: list[tuple[object, ...]] = field(default_factory=list)
     documents: list[Node] = field(default_factory=list)
@@ -114,10 +109,7 @@ class YamlFile:
         return " and ".join("{}:{}".format(*self._position(place)) for place in places)
 
     def refusal(self, text: str, status: str, at: int | None = None) -> Refused:
-        """A refusal about the character `at`, which its text starts with, as compilers do it.
-
-        It is one line that a terminal prints and does not obey: keys are other people's.
-        """
+        """A refusal about the character `at`, in one line that a terminal does not obey."""
         text = UNSHOWN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
         where: dict[str, Any] = {"file": self.name} if self.name else {}
         if at is not None:
@@ -172,10 +164,7 @@ def _decoded(content: bytes, name: str) -> YamlFile:
 
 
 class _Reader:
-    """Events in, nodes out. end: of the last event.
-
-    gap: the characters between the last two events, comments blanked: white space and indicators.
-    """
+    """Events in, nodes out. gap: what is between the last two events, comments blanked."""
 
     def __init__(self, file: YamlFile) -> None:
         self.file = file
@@ -207,11 +196,8 @@ class _Reader:
 
     def node(self, event: Any, in_flow: bool = False, depth: int = 0) -> Node:
         """The node that begins with `event`, with all that is inside of it."""
-        start, tag, number = (
-            event.start_mark.index,
-            getattr(event, "tag", None),
-            len(self.file.events) - 1,
-        )
+        start, tag = event.start_mark.index, getattr(event, "tag", None)
+        number = len(self.file.events) - 1
         node = Node(start=start, event=number, in_flow=in_flow, anchor=event.anchor, tag=tag)
         if event.anchor:
             self._take_anchor(node, event)
@@ -222,10 +208,7 @@ class _Reader:
         return node
 
     def _take_anchor(self, node: Node, event: Any) -> None:
-        """The anchor is known from here on, or the alias knows its target, which has one more use.
-
-        Refused where YAML 1.2 takes more characters into the name than libyaml did.
-        """
+        """The anchor is known from here on, or the alias knows its target."""
         is_alias = isinstance(event, yaml.AliasEvent)
         name = f"{'*' if is_alias else '&'}{event.anchor}"
         at = self.file.text.index(name, node.start)

@@ -2,14 +2,12 @@
 
     find ─► layout ─► texts ─► splices ─► new bytes ─► read again ─► compare
 
-The comparison is the promise of this package and runs on every edit, not only in tests: the new
-file is read from its bytes; each scalar changed must read what was wanted, every other event must
-be what it was, the characters around the splices must be equal, and the same edit once more must
-change nothing. Where it does not hold, nothing is returned: `Defect`.
+The comparison runs on every edit: each scalar changed must read what was wanted, every other event
+must be what it was, the characters around the splices must be equal, and the same edit once more
+must change nothing. Where it does not hold, nothing is returned: `Defect`.
 
-A scalar keeps its quotes. A bare one stays bare while nobody can mistake the text; the rules are
-the union of YAML 1.1, 1.2 and what go-yaml, PyYAML and ruamel do beyond them, because the file is
-read by Helm, Argo CD and Python alike. Helm 4 prints an unquoted 0123 as 83 and 1.20 as 1.2.
+A scalar keeps its quotes. A bare one stays bare while no reader can mistake the text: YAML 1.1, 1.2
+and what go-yaml, PyYAML and ruamel do beyond them. Helm 4 prints an unquoted 0123 as 83.
 """
 
 import re
@@ -52,10 +50,7 @@ class ScalarChange(NamedTuple):
 
 @dataclass(frozen=True)
 class Edit:
-    """A file after the edit, which is the very same when there was nothing to do.
-
-    before: what the file said of the image.
-    """
+    """A file after the edit; before: what it said of the image."""
 
     content: bytes
     changes: tuple[ScalarChange, ...]
@@ -86,9 +81,7 @@ def set_image(
     """`content` with `image` at `key`, and every other byte as it was.
 
     document: which one of several, from 0. pin: `tag` writes no digest, and empties one that stands
-    there. same_image: refuse when the last part of the repository that stands there is another
-    (`other_image`). file: what messages call the file.
-    `UsageError` when the key or the image is none; `Refused` with a status word otherwise.
+    there. same_image: refuse where another image stands. file: what messages call the file.
     """
     path = key_path.parse(key)
     try:

@@ -1,9 +1,7 @@
 """From a key path to the node it names, and what lies beside it.
 
-Every container on the way must be written here and only here: an edit inside a container that an
-alias repeats, or that a merge brings in, would change more than one place, so it is refused by
-name. So are keys that stand twice and keys written with `?`. An alias as a key (`*app :`) is no
-obstacle: the value behind it stands once.
+Every container on the way must be written here and only here: an edit inside one that an alias
+repeats, or a merge brings in, would change more than one place, so it is refused by name.
 """
 
 import difflib
@@ -96,10 +94,7 @@ class Place:
 
 
 def find(file: YamlFile, path: KeyPath, document: int | None) -> Place:
-    """What stands at `path`, a mapping of its own, a list, or a text in one line.
-
-    document: which one of several, from 0.
-    """
+    """What stands at `path`: a mapping of its own, a list, or a text in one line."""
     place = Place(file, (), _root(file, document))
     for number, step in enumerate(path):
         place.check_alone()

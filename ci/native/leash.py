@@ -1,9 +1,8 @@
 """Turns itself into another program that the kernel stops when the launcher dies.
 
 `python -I leash.py SIGNAL UID GID -- PROGRAM ARGUMENT…`. On Linux the program gets SIGNAL when the
-launcher ends, even by `kill -9` together with the guard; elsewhere the guard alone sees to it.
-UID and GID (-1: stay) are for PostgreSQL, which refuses to run as root. Signals that `nohup` or a
-build server had ignored end the program again.
+launcher ends, even by `kill -9`. UID and GID (-1: stay) are for PostgreSQL, which refuses to run as
+root. Signals that `nohup` or a build server had ignored end the program again.
 """
 
 import ctypes
@@ -30,8 +29,7 @@ def die_with_parent(number: int) -> None:
 def main(argv: list[str]) -> None:
     """Become the program; nothing returns."""
     number, uid, gid = map(int, argv[:3])
-    program = argv[4:]
-    launcher = os.getppid()
+    program, launcher = argv[4:], os.getppid()
     for often_ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(often_ignored, signal.SIG_DFL)
     if uid >= 0:

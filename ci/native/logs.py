@@ -4,6 +4,7 @@ Processes append to their files themselves, so a stopped or suspended launcher n
 and what a process said last is there even after the launcher is gone.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -18,10 +19,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]")
 
 
 def render(line: str, name: str, *, colour: bool) -> str:
-    """One line of the process `name` for a person: a JSON line unfolded, others as they are.
-
-    Control characters are taken out: a log may quote what a client sent.
-    """
+    """One line of `name` for a person: a JSON line unfolded, others as they are, no controls."""
 
     def paint(text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if colour else text
@@ -101,22 +99,18 @@ class Follower:
 def bound(path: Path) -> None:
     """A file that is too long is empty, its newest part kept as `.1` where the disk has room.
 
-    The writer appends (O_APPEND), so it goes on at the start; lines written during the copy may be
-    lost, which is the price of a file that the writer need not reopen.
+    The writer appends (O_APPEND), so it goes on at the start; what it writes meanwhile is lost.
     """
-    try:
+    with contextlib.suppress(OSError):  # not there, or a full disk
         if path.stat().st_size < FILE_BYTES_MAX:
             return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         try:
-            older = os.open(f"{path}.1", flags, 0o600)
+            older = os.open(f"{path}.1", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with path.open("rb") as file, os.fdopen(older, "wb") as copy:
                 file.seek(-FILE_BYTES_MAX, os.SEEK_END)
                 copy.write(file.read(FILE_BYTES_MAX))
         finally:
             os.truncate(path, 0)
-    except OSError:  # not there, or a full disk
-        return
 
 
 def tail(path: Path, count: int, start: int = 0) -> list[str]:

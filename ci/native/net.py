@@ -18,10 +18,7 @@ UNKNOWN = "a process of another user"
 def choose_ports(
     services: Sequence[Service], wanted: Mapping[str, int], hosts: Mapping[str, str]
 ) -> dict[str, int]:
-    """A port for each service, by code: the wanted one, or a free one for 0.
-
-    `OutsideFault` tells of all that cannot be had who holds them and what to change.
-    """
+    """A port for each service, by code: the wanted one, or a free one for 0."""
     ports, taken = {}, []
     with contextlib.ExitStack() as stack:  # all are bound at once, so free ones differ
         for service in services:
@@ -46,13 +43,8 @@ def choose_ports(
 def _holder(port: int) -> str:
     """Who listens on `port`, as far as we are allowed to see."""
     with contextlib.suppress(psutil.Error):
-        pids = [
-            connection.pid
-            for connection in psutil.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN
-            and tuple(connection.laddr)[1:2] == (port,)
-            and connection.pid is not None
-        ]
+        listening = (c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
+        pids = [c.pid for c in listening if tuple(c.laddr)[1:2] == (port,) and c.pid]
         if pids:
             first = psutil.Process(min(pids))  # of a server and its workers, the server
             return f"pid {first.pid} ({' '.join(' '.join(first.cmdline()).split())[:100]})"

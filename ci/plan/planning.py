@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import click
 from pydantic import TypeAdapter, ValidationError
 
-from ci.bump import manifest_repo
+from ci import config
+from ci.bump import ledger
 from ci.catalogue import find
 from ci.config import Delivery, explained
 from ci.context import Context
@@ -18,9 +20,26 @@ from ci.plan import build_facts, decision
 from ci.plan import facts as build
 from ci.plan.build_facts import BuildFacts
 from ci.plan.decision import Base, BuildPlan, Part
+from ci.tools import git
 from ci.tools.source_repo import SourceRepo
 
 PLAN = TypeAdapter(BuildPlan)
+FILE = click.Path(path_type=Path)
+PLAN_OPTION = click.option("--plan", metavar="FILE", type=FILE, help="only what this plan asks for")
+
+
+@click.command()
+@click.option("--out", metavar="FILE", type=FILE, help="(.cache/ci/plan.json)")
+def plan(context: Context, out: Path | None) -> Outcome:
+    """Decides which folders to test and which images to build, says why, and writes the plan.
+
+    On the main branch a service is compared with the commit its deployed image was built from,
+    which the trailers of the manifest repository tell; else with the last successful build; else
+    everything is done. Pull requests and branches compare with where they left the main branch, and
+    need no credentials. Files that all services depend on widen the plan: [plan] in ci/ci.toml.
+    """
+    delivery = config.load(context.catalogue, context.environ)
+    return main(context, delivery, out or context.handed_on / "plan.json")
 
 
 def main(context: Context, delivery: Delivery, file: Path) -> Outcome:
@@ -28,14 +47,14 @@ def main(context: Context, delivery: Delivery, file: Path) -> Outcome:
     facts, deployed = build.gather(context), Ledger()
     # off the main branch nothing is compared with what runs, and there are no credentials to ask
     if facts.is_main(delivery.branch) and delivery.manifests.url:
-        with manifest_repo.checkout(delivery.manifests, context.environ) as manifests:
-            deployed = manifests.ledger()
-    plan = decide(context, delivery, deployed, facts, SourceRepo(context.root))
+        with git.checkout(delivery.manifests, context.environ) as manifests:
+            deployed = ledger.read(manifests.history())
+    decided = decide(context, delivery, deployed, facts, SourceRepo(context.root))
     if not context.dry_run:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(PLAN.dump_json(plan, indent=2))
-    status = "planned" if plan.tests or plan.builds else "nothing"
-    return Outcome(status, str(plan), {"plan": asdict(plan)})
+        file.write_bytes(PLAN.dump_json(decided, indent=2))
+    status = "planned" if decided.tests or decided.builds else "nothing"
+    return Outcome(status, str(decided), {"plan": asdict(decided)})
 
 
 def decide(
@@ -76,9 +95,9 @@ def read(file: Path) -> BuildPlan:
         raise Defect(f"{file} is not a plan:\n  {explained(exc)}") from exc
 
 
-def parts(plan: BuildPlan, names: Sequence[str]) -> list[Part]:
+def parts(decided: BuildPlan, names: Sequence[str]) -> list[Part]:
     """The parts called `names` (codes, folders, ci), or all."""
-    return [plan.part(name) for name in names] or list(plan.parts)
+    return [decided.part(name) for name in names] or list(decided.parts)
 
 
 def chosen(context: Context, names: Sequence[str], file: Path | None) -> tuple[list[Service], str]:
@@ -86,11 +105,11 @@ def chosen(context: Context, names: Sequence[str], file: Path | None) -> tuple[l
     if file is None:
         services = [find(context.catalogue, name) for name in names]
         return services or list(context.catalogue.services), ""
-    plan, commit = read(file), SourceRepo(context.root).commit
-    if plan.commit != commit:
-        text = f"{file} is for commit {plan.commit[:12]}, here is {commit[:12]}; plan again"
+    decided, commit = read(file), SourceRepo(context.root).commit
+    if decided.commit != commit:
+        text = f"{file} is for commit {decided.commit[:12]}, here is {commit[:12]}; plan again"
         raise Refused(text, status="stale_plan")
-    wanted = parts(plan, names)
+    wanted = parts(decided, names)
     services = [context.catalogue.service(part.name) for part in wanted if part.build]
     whys = [f"{part.name}: {why}" for part in wanted for why in part.why]
     return services, "\n".join(["the plan builds no image", *whys])

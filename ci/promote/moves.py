@@ -4,57 +4,121 @@
     rollback  an earlier delivery again; the service is held there, whatever is built meanwhile
     release   the hold ends; the next bump or promotion brings the service along again
 
-A person does these with credentials of their own, on a laptop as well as in a parameterised job, so
-half of the rules of publishing do not apply; a build of a pull request, of a tag or of another
-branch may never.
+A person does these with credentials of their own, on a laptop as well as in a parameterised job.
 """
 
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+import click
+
+from ci import catalogue, config
 from ci.bump import handshake, order
 from ci.bump.handshake import Means, Propose, Standing, shows
 from ci.bump.ledger import Delivered, Entry, one_line
 from ci.bump.order import Verdict
 from ci.config import Delivery
 from ci.context import Context
-from ci.errors import Refused, UsageError
+from ci.errors import CiError, OutsideFault, Refused, UsageError
 from ci.manifests import Reading
 from ci.model import Deployment, ImageRef, Service
 from ci.outcome import Outcome
+from ci.plan import facts
+from ci.tools.ecr import Registry
 from ci.tools.source_repo import SourceRepo
 
 WhyNot = Callable[[ImageRef], str | None]  # why an image cannot run any more; None: it can
+CANNOT_ASK = {"no_credentials", "no_region", "not_allowed"}  # a person's laptop, in a hurry
+ENVIRONMENT = click.option("--environment", metavar="E", help="default: the one that bump writes")
+REASON = click.option("--reason", metavar="TEXT", help="stands in the manifest repository")
 
 
-def refuse_elsewhere(context: Context, delivery: Delivery) -> None:
-    """People's commands have no place in a build of what nobody has merged yet.
+@click.command()
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--service", multiple=True, metavar="S", help="only these; default all")
+@click.option("--diverged", is_flag=True, help="also over a commit whose history is another")
+def promote(
+    context: Context, source: str, target: str, service: Sequence[str], *, diverged: bool
+) -> Outcome:
+    """Brings what runs in one environment into the next.
 
-    A laptop and a parameterised job are no multibranch builds: they have no BRANCH_NAME.
+    Takes the images that FROM runs into TO, by the same handshake as `bump`. Which environments
+    follow which stands in ci/ci.toml. A service that is held in TO, or newer there, is named and
+    left.
+
+    FROM: an environment, e.g. staging; TO: the one that follows it, e.g. production
     """
-    if change := context.environ.get("CHANGE_ID"):
-        text = f"this is pull request {change}; pull requests never change what runs"
-        raise Refused(text, status="pull_request")
-    if tag := context.environ.get("TAG_NAME"):
-        text = f"this is the build of the tag {tag!r}; tags never change what runs"
-        raise Refused(text, status="may_not_publish")
-    branch = context.environ.get("BRANCH_NAME")
-    if branch and branch != delivery.branch:
-        text = f"this is a build of branch {branch!r}; only {delivery.branch!r} changes what runs"
-        raise Refused(text, status="may_not_publish")
+    delivery = _delivery(context)
+    check_pair(delivery, source, target)
+    chosen = [catalogue.find(context.catalogue, name) for name in service]
+    services, history = chosen or context.catalogue.services, SourceRepo(context.root)
+    rule = promoting(source, target, services, history, context.now(), diverged_too=diverged)
+    return hand_over(context, delivery, target, rule)
+
+
+@click.command()
+@click.argument("service")
+@click.option("--to", metavar="TAG", help="default: what ran before")
+@ENVIRONMENT
+@REASON
+def rollback(
+    context: Context, service: str, to: str | None, environment: str | None, reason: str | None
+) -> Outcome:
+    """Runs an earlier image again, held until released.
+
+    Goes back to the delivery before the one that runs, or to the one with that tag, when the
+    registry still has its image. The service then stays there, whatever is built meanwhile, until
+    `ci release SERVICE`.
+
+    SERVICE: a folder or its code
+    """
+    delivery, chosen = _delivery(context), catalogue.find(context.catalogue, service)
+    name = delivery.environment(environment or delivery.first.name).name
+    reason, why_not = reason or _by_whom(context, "rolled back"), why_not_again(context, delivery)
+    rule = rolling_back(chosen, name, context.now(), tag=to, reason=reason, why_not=why_not)
+    return hand_over(context, delivery, name, rule)
+
+
+@click.command()
+@click.argument("service")
+@ENVIRONMENT
+@REASON
+def release(context: Context, service: str, environment: str | None, reason: str | None) -> Outcome:
+    """Ends the hold of a rollback.
+
+    Nothing changes at once: a commit without files says that the service follows again, and the
+    next newer build, or promotion, is what it will run.
+
+    SERVICE: a folder or its code
+    """
+    delivery, chosen = _delivery(context), catalogue.find(context.catalogue, service)
+    name = delivery.environment(environment or delivery.first.name).name
+    rule = releasing(chosen, name, context.now(), reason or _by_whom(context, "released"))
+    return hand_over(context, delivery, name, rule)
+
+
+def _delivery(context: Context) -> Delivery:
+    delivery = config.load(context.catalogue, context.environ)
+    facts.refuse_elsewhere(context, delivery)
+    return delivery
 
 
 def hand_over(
-    context: Context, delivery: Delivery, environment: str, propose: Propose, means: Means
+    context: Context,
+    delivery: Delivery,
+    environment: str,
+    propose: Propose,
+    means: Means | None = None,
 ) -> Outcome:
     """The handshake, as the person whom git knows here."""
     author = SourceRepo(context.root).person(context.environ)
+    means = means or handshake.real(context, delivery)
     return handshake.hand_over(context, delivery, environment, propose, means=means, author=author)
 
 
-def by_whom(context: Context, did: str) -> str:
-    """The reason, where a person gave none."""
+def _by_whom(context: Context, did: str) -> str:
     who = SourceRepo(context.root).person(context.environ)
     return f"{did} by {who[0]}" if who else f"{did} by hand"
 
@@ -85,7 +149,10 @@ def promoting(
         code = service.code
         if origin is None:
             return Verdict(code, "nothing", f"nothing was ever delivered to {source}")
-        _refuse_drift(service, source, standing, origin)
+        if not shows(shown := standing.images(source, code), origin.image):
+            text = f"{service.folder} in {source}: the file says {shown}, but {origin.image} was"
+            text += " delivered last; somebody changed it by hand, so nobody knows what it was"
+            raise Refused(f"{text} built from", status="drift", service=code)
         decided = order.decide(
             code,
             origin.source_commit,
@@ -161,16 +228,6 @@ def releasing(service: Service, environment: str, now: datetime, reason: str) ->
     return propose
 
 
-def _refuse_drift(service: Service, environment: str, standing: Standing, runs: Deployment) -> None:
-    shown = standing.images(environment, service.code)
-    if not shows(shown, runs.image):
-        text = f"{service.folder} in {environment}: the file says {shown}, but {runs.image} was"
-        text += (
-            " delivered last; somebody changed it by hand, so nobody knows what it was built from"
-        )
-        raise Refused(text, status="drift", service=service.code)
-
-
 def _chosen(
     service: Service, environment: str, standing: Standing, shown: Reading, tag: str | None
 ) -> Deployment:
@@ -189,6 +246,28 @@ def _chosen(
             return delivery
     text = f"{service.folder} had nothing else in {environment} before"
     raise Refused(text, status="nothing_before")
+
+
+def why_not_again(context: Context, delivery: Delivery) -> WhyNot:
+    """Whether the registry still has an image; one that cannot be asked stops no rollback."""
+
+    def why_not(image: ImageRef) -> str | None:
+        host, _, name = image.repository.partition("/")
+        try:
+            if host != delivery.registry.address:
+                raise OutsideFault(f"{host} is not the one that is configured")
+            stored = Registry(host, context.environ).find(name, image.tag)
+        except CiError as error:
+            if not isinstance(error, OutsideFault) and error.status not in CANNOT_ASK:
+                raise
+            context.screen.line(f"  not verified, the registry was not asked for {image}: {error}")
+            return None
+        if stored is None:
+            return "the registry does not have it any more"
+        is_other = image.digest and stored != image.digest
+        return f"under this tag the registry has {stored}" if is_other else None
+
+    return why_not
 
 
 def _moment(now: datetime) -> str:

@@ -68,14 +68,11 @@ def differs(said: str | None, read: str | None) -> str | None:
 
 
 def fault(output: str) -> str:
-    """What a failed `docker push` means: `taken` (the tag), `denied` (for good) or `again`.
-
-    ECR says "denied" of a login whose hours are over, too; a new login helps that one.
-    """
+    """What a failed `docker push` means: `taken` (the tag), `denied` (for good) or `again`."""
     text = output.lower()
     if "immutable" in text or "tag invalid" in text:
         return TAKEN
-    if "token has expired" in text:
+    if "token has expired" in text:  # ECR says "denied" of that too, and a new login helps
         return AGAIN
     hopeless = ("denied", "forbidden", "name unknown", "does not exist")
     return DENIED if any(words in text for words in hopeless) else AGAIN

@@ -11,21 +11,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
+from ci import config
 from ci.build.building import image
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import Defect, OutsideFault, Refused
 from ci.model import ImageRef, Release, Service
 from ci.outcome import Outcome
-from ci.plan import build_facts
+from ci.plan import build_facts, planning
 from ci.plan import facts as build
 from ci.plan.build_facts import BuildFacts
+from ci.plan.planning import PLAN_OPTION
 from ci.push import publication
 from ci.push.publication import ALREADY, PUSH, REFUSED, Decision, Stored
 from ci.tools.docker import PUSH_S, Docker, pushed_digest
 from ci.tools.ecr import Registry
 
 TRIES, PAUSE_S = 3, 1.0
+
+
+@click.command()
+@click.argument("service", nargs=-1)
+@PLAN_OPTION
+def push(context: Context, service: Sequence[str], plan: Path | None) -> Outcome:
+    """Publishes the built images: looks first, pushes second, reads the digests back third.
+
+    The tag is the build's. An equal image under it is success, another one is refused, with both.
+    When all images of the set were read back from the registry, release.json is written; before
+    that nothing is handed on. A repository that is missing, or whose tags could be overwritten, is
+    refused with the command that mends it.
+
+    SERVICE: folders or codes (all; with --plan: its own)
+    """
+    services, why_not = planning.chosen(context, service, plan)
+    if not services:
+        return Outcome("nothing", f"nothing to publish: {why_not}", {"pushed": []})
+    delivery = config.load(context.catalogue, context.environ)
+    return main(context, delivery, services)
 
 
 def main(context: Context, delivery: Delivery, services: Sequence[Service]) -> Outcome:
@@ -38,8 +62,7 @@ def main(context: Context, delivery: Delivery, services: Sequence[Service]) -> O
     docker = Docker(context.root, context.environ)
     run = _Run(context, delivery, facts, tag, registry, docker)
     decisions = {service.code: run.look(service) for service in services}
-    refused = {code: decision for code, decision in decisions.items() if decision.do == REFUSED}
-    if refused:
+    if refused := {code: made for code, made in decisions.items() if made.do == REFUSED}:
         lines = [f"{code}: {decision.why}" for code, decision in refused.items()]
         missing = all(decision.digest is None for decision in refused.values())
         raise Refused(
@@ -57,16 +80,14 @@ def main(context: Context, delivery: Delivery, services: Sequence[Service]) -> O
         s.code: delivery.registry.image(s, tag, decisions[s.code].digest or run.push(s))
         for s in services
     }
-    release = release_of(delivery, facts, images)
-    file = context.handed_on / "release.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(release.to_json(), indent=2), encoding="utf-8")
+    release = release_of(delivery, facts, images).to_json()
+    context.hand_on("release.json", json.dumps(release, indent=2))
     text = f"{count}: {len(new)} pushed, {len(services) - len(new)} there already"
     lines = [f"  {code}: {ref}" for code, ref in images.items()]
     return Outcome(
         "pushed" if new else "already",
         "\n".join([text, *lines]),
-        {"release": release.to_json(), "pushed": new},
+        {"release": release, "pushed": new},
     )
 
 
@@ -97,10 +118,7 @@ def read_release(file: Path) -> Release:
 
 
 def refuse_mutable(registry: Registry, name: str, tag: str) -> None:
-    """`Refused` unless the repository is there and nobody can overwrite `tag` in it.
-
-    Immutable tags are what the rest of delivery believes in.
-    """
+    """`Refused` unless the repository is there and nobody can overwrite `tag` in it."""
     mend = "aws ecr {} --repository-name " + name + " --image-tag-mutability IMMUTABLE"
     with registry.calling("ecr:DescribeRepositories", name):
         try:
@@ -135,15 +153,17 @@ class _Run:
     def look(self, service: Service) -> Decision:
         """What to do with the image of the service; a stored one is pulled to be compared."""
         local = self.docker.inspect(image(self.delivery, service, self.facts).name)
-        listed = self.registry.find(self.delivery.registry.repository(service), self.tag)
-        stored = None
-        if listed:
-            repository = self.delivery.registry.image(service, self.tag).repository
-            stored = self._pulled(f"{repository}@{listed.digest}", listed.digest)
+        digest, stored = self._stored(service), None
+        if digest:
+            stored = self._pulled(self.delivery.registry.image(service, self.tag), digest)
         local_id = local["Id"] if local else None
         return publication.decide(local_id, stored, self.tag, self.facts.commit)
 
-    def _pulled(self, name: str, digest: str) -> Stored:
+    def _stored(self, service: Service) -> str | None:
+        return self.registry.find(self.delivery.registry.repository(service), self.tag)
+
+    def _pulled(self, image: ImageRef, digest: str) -> Stored:
+        name = f"{image.repository}@{digest}"
         with self.docker.logged_in(self.registry.login()) as docker:
             docker.good(["docker", "pull", "--quiet", name], PUSH_S)
         pulled = self.docker.inspect(name)
@@ -153,11 +173,7 @@ class _Run:
         return Stored(digest, pulled["Id"], pulled["Config"].get("Labels") or {})
 
     def push(self, service: Service) -> str:
-        """The image is in the registry; its digest, from there.
-
-        What breaks is tried again, each time with a login of its own, for the fault may have been
-        the login's end.
-        """
+        """The image is in the registry; its digest, from there. Each try has a login of its own."""
         local = image(self.delivery, service, self.facts).name
         target = str(self.delivery.registry.image(service, self.tag))
         with self.context.screen.step(f"{service.code}: push {self.tag}"):
@@ -185,8 +201,7 @@ class _Run:
         raise OutsideFault(f"docker push {target}, tried {TRIES} times:\n{fault}")
 
     def _read_back(self, service: Service, said: str | None) -> str:
-        stored = self.registry.find(self.delivery.registry.repository(service), self.tag)
-        digest = stored.digest if stored else None
+        digest = self._stored(service)
         why = publication.differs(said, digest)
         if why or digest is None:
             raise Refused(f"{service.code}:{self.tag}: {why}", status="digest_mismatch")

@@ -57,8 +57,7 @@ def scaffold(
     delivery = config.load(context.catalogue, {**context.environ, **named})
     url = delivery.manifests.url
     if url != without_credentials(url):
-        text = "the URL of the manifest repository carries credentials; Argo CD has its own"
-        raise UsageError(text)
+        raise UsageError("the URL of the manifest repository carries credentials")
     if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain):
         raise UsageError(f"--domain {domain!r} is not a name like hub.example.com")
     addresses = files.Addresses(
@@ -86,6 +85,7 @@ def scaffold(
 
 
 def _checked(folder: Path, delivery: Delivery, context: Context) -> Outcome:
+    """Every target holds an image, everything renders, labels and names are Kubernetes'."""
     program = helm.find(context.settings.cache_dir, context.environ)
     objects, faults = check(folder, delivery, context.catalogue, program)
     if faults:
@@ -98,11 +98,7 @@ def _checked(folder: Path, delivery: Delivery, context: Context) -> Outcome:
 def check(
     folder: Path, delivery: Delivery, catalogue: Catalogue, program: Helm
 ) -> tuple[int, list[str]]:
-    """How many objects the manifests in `folder` render to, and a line for each thing wrong.
-
-    Every target must hold an image that `bump` can replace, everything must render, and labels and
-    names must be those that Kubernetes takes.
-    """
+    """How many objects the manifests in `folder` render to, and a line for each thing wrong."""
     faults: list[str] = []
     renderings: dict[tuple[str, ...], tuple[Service, str]] = {}
     for environment in (environment.name for environment in delivery.environments):

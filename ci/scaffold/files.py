@@ -4,10 +4,9 @@
     environments/         once for each environment
     argocd/, README.md    once
 
-`services/` repeats what Dockerfiles and settings say (ports, users, calls, variables), and tests
-hold the two together. Memory has a limit and CPU has none: a limit on CPU only makes idle cores
-useless. Memory asked for is what caches hold when full and the process itself, over the
-autoscaler's 0.8; the limit has room for the largest request.
+`services/` repeats what Dockerfiles and settings say, and tests hold the two together. Memory asked
+for is what full caches and the process hold, over the autoscaler's 0.8; the limit has room for the
+largest request. A limit on CPU would only make idle cores useless.
 """
 
 import re
@@ -99,11 +98,7 @@ def manifest_repository(
 
 
 def write(folder: Path, files: Mapping[str, str], *, dry_run: bool = False) -> list[str]:
-    """The paths that were not there; unless it is a dry run, they are now, as `files` has them.
-
-    `Refused` names the files that would have to be overwritten, and nothing is written. Cut short,
-    it is finished by the next call.
-    """
+    """The paths that were not there; unless it is a dry run, they are now, as `files` has them."""
     new, other = [], []
     for path, text in files.items():
         place = folder / path

@@ -19,6 +19,7 @@ from ci.errors import Defect, OutsideFault, Refused
 from ci.model import Release
 from ci.outcome import Outcome
 from ci.plan import planning
+from ci.plan.planning import PLAN_OPTION
 from ci.push import publish
 from ci.scan import findings
 from ci.scan.findings import Finding, Named, ScanAnswer
@@ -32,12 +33,7 @@ Sleep = Callable[[float], None]
 
 
 @click.command()
-@click.option(
-    "--plan",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="nothing to do when it builds none",
-)
+@PLAN_OPTION
 def scan(context: Context, plan: Path | None) -> Outcome:
     """Judges what the registry's scanner found in the images that `push` handed on.
 
@@ -62,32 +58,24 @@ def judge(
     file = context.root / scan.waivers
     waivers = findings.waivers(file.read_bytes() if file.exists() else b"", file.name)
     if expired := [waiver for waiver in waivers if waiver.expires < today]:
-        lines = [
-            f"\n  {waiver.id}: expired {waiver.expires}; {waiver.reason}" for waiver in expired
-        ]
         text = f"waivers in {scan.waivers} have expired; renew them or take them out:"
-        ids = [waiver.id for waiver in expired]
-        raise Refused(text + "".join(lines), status="expired_waiver", expired=ids)
+        text += "".join(f"\n  {w.id}: expired {w.expires}; {w.reason}" for w in expired)
+        raise Refused(text, status="expired_waiver", expired=[waiver.id for waiver in expired])
     with context.screen.step(f"findings of {len(release.images)} images, tag {release.tag}"):
         answers = _answers(context, delivery, release, sleep)
-    answered = {
-        code: answer.findings for code, answer in answers.items() if answer.findings is not None
-    }
-    silent = {code: answer for code, answer in answers.items() if answer.findings is None}
+    answered = {code: a.findings for code, a in answers.items() if a.findings is not None}
+    silent = {code: answer for code, answer in answers.items() if code not in answered}
     blocking, waived, unused = findings.judge(answered, scan.fail_on, waivers, today)
+    images = {c: {"image": str(release.images[c])} | asdict(answers[c]) for c in answers}
     facts = {
         "release": release.tag,
         "fail_on": scan.fail_on,
-        "images": {
-            code: {"image": str(release.images[code])} | asdict(answer)
-            for code, answer in answers.items()
-        },
+        "images": images,
         "blocking": None if silent else _plain(blocking),
         "waived": None if silent else _plain(waived),
     }
     if not context.dry_run:
-        context.handed_on.mkdir(parents=True, exist_ok=True)
-        (context.handed_on / "scan.json").write_text(json.dumps(facts, indent=2))
+        context.hand_on("scan.json", json.dumps(facts, indent=2))
     if silent:
         text = f"no findings to judge after {scan.wait_s:g} s; that is not the same as none:"
         for code, answer in silent.items():
@@ -157,10 +145,8 @@ def _answers(
 ) -> dict[str, ScanAnswer]:
     """One answer for each image, the last one where the wait ended before there was any."""
     registry = Registry(delivery.registry.address, context.environ)
-    host = f"{registry.address}/"
-    if other := [
-        str(image) for image in release.images.values() if not str(image).startswith(host)
-    ]:
+    host, named = f"{registry.address}/", list(map(str, release.images.values()))
+    if other := [image for image in named if not image.startswith(host)]:
         raise Refused(f"not in {registry.address}: {', '.join(other)}", status="other_registry")
     deadline = time.monotonic() + delivery.scan.wait_s
     answers: dict[str, ScanAnswer] = {}

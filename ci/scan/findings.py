@@ -53,10 +53,7 @@ class ScanAnswer:
 
 @pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Waiver:
-    """A finding that a person accepted for a while. package: None for every package.
-
-    expires: the last day it holds.
-    """
+    """A finding that a person accepted up to a day. package: None for every package."""
 
     id: Annotated[str, Field(pattern=r"^[^\s*?\[\]]+$")]  # one finding, no wildcard
     reason: Annotated[str, Field(pattern=r"^\S(?s:.*\S)?$")]
@@ -82,15 +79,10 @@ def stops(severity: str, fail_on: str) -> bool:
 def judge(
     answers: Mapping[str, Sequence[Finding]], fail_on: str, waivers: Sequence[Waiver], today: date
 ) -> tuple[list[Named], list[Named], list[Waiver]]:
-    """What stops the release, what would but is waived, and which waivers cover nothing.
-
-    answers: the findings of each image, by its name.
-    """
+    """What stops the release, what would but is waived, and which waivers cover nothing."""
     holding = [waiver for waiver in waivers if waiver.expires >= today]
     named = [(name, finding) for name, listed in answers.items() for finding in listed]
-    unused = [
-        waiver for waiver in holding if not any(waiver.covers(finding) for _, finding in named)
-    ]
+    unused = [w for w in holding if not any(w.covers(finding) for _, finding in named)]
     blocking, waived = list[Named](), list[Named]()
     for name, finding in named:
         if stops(finding.severity, fail_on):
@@ -102,12 +94,8 @@ def judge(
 def waivers(content: bytes, where: str) -> Sequence[Waiver]:
     """The waivers that a TOML file lists; `Defect` names the key that makes no sense."""
     try:
-        tables = tomllib.loads(content.decode())
-        return (
-            TypeAdapter(dict[Literal["waiver"], list[Waiver]])
-            .validate_python(tables)
-            .get("waiver", [])
-        )
+        adapter = TypeAdapter(dict[Literal["waiver"], list[Waiver]])
+        return adapter.validate_python(tomllib.loads(content.decode())).get("waiver", [])
     except ValidationError as exc:
         raise Defect(f"{where}:\n  {explained(exc)}") from exc
     except ValueError as exc:  # no TOML, or no UTF-8

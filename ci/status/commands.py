@@ -8,20 +8,17 @@ from typing import Any
 import click
 
 from ci import config
-from ci.bump import handshake, manifest_repo
+from ci.bump import handshake
 from ci.bump.handshake import Standing, shows
 from ci.context import Context
 from ci.errors import Refused
 from ci.model import Deployment, Ledger
-from ci.outcome import Outcome
+from ci.outcome import Outcome, columns
+from ci.tools import git
 from ci.tools.source_repo import SourceRepo
 
 LEAD_TIMES = 10
-OF_A_DELIVERY = (
-    *("delivered", "kind", "since", "age_s", "source_commit", "subject", "committed_at"),
-    *("lead_time_s", "behind", "build", "build_url", "run_id", "manifest_commit"),
-)
-COLUMNS = ("service", "runs", "for", "built from", "lead time", "behind", "build, notes")
+HEADS = ("service", "runs", "for", "built from", "lead time", "behind", "build, notes")
 
 
 @click.command()
@@ -37,18 +34,17 @@ def status(context: Context, environment: str | None) -> Outcome:
     names = [listed.name for listed in delivery.environments]
     if environment:
         names = [delivery.environment(environment).name]
-    repo, now = SourceRepo(context.root), context.now()
+    repo, now, codes = SourceRepo(context.root), context.now(), context.catalogue.services
     lines: list[str] = []
     facts = {}
-    with manifest_repo.checkout(delivery.manifests, context.environ) as manifests:
+    with git.checkout(delivery.manifests, context.environ) as manifests:
         standing = handshake.standing(manifests, context.catalogue, delivery)
         for name in names:
-            rows = {
-                service.code: _row(service.code, name, standing, repo, now)
-                for service in context.catalogue.services
-            }
+            rows = {s.code: _row(s.code, name, standing, repo, now) for s in codes}
             lead_time_s = _median_lead_time_s(standing.ledger, name)
-            lines += [*_table(name, rows, lead_time_s), ""]
+            usual = f"   lead time, median of the last: {_span(lead_time_s)}" if lead_time_s else ""
+            table = columns([HEADS, *(_cells(code, row) for code, row in rows.items())])
+            lines += [name + usual, *(f"  {line}" for line in table), ""]
             facts[name] = {"median_lead_time_s": lead_time_s, "services": rows}
         head = manifests.head
     lines.append(f"manifests at {head[:12]}, {delivery.manifests.url}")
@@ -70,8 +66,7 @@ def _row(
         "tag": (shown.tag or shown.digest) if shown else None,
         "problem": problem,
         "held": {"since": hold.since.isoformat(), "reason": hold.reason} if hold else None,
-        "drifted": False,
-        **dict.fromkeys(OF_A_DELIVERY),
+        "delivered": None,
     }
     runs = standing.ledger.running(environment, code)
     if runs is None:
@@ -111,19 +106,6 @@ def _median_lead_time_s(book: Ledger, environment: str) -> float | None:
     newest = sorted(commits.values(), key=lambda runs: runs.at, reverse=True)[:LEAD_TIMES]
     times_s = [time_s for runs in newest if (time_s := _lead_time_s(runs)) is not None]
     return median(times_s) if times_s else None
-
-
-def _table(
-    environment: str, rows: Mapping[str, Mapping[str, Any]], lead_time_s: float | None
-) -> list[str]:
-    cells = [COLUMNS, *(_cells(code, row) for code, row in rows.items())]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
-    usual = f"   lead time, median of the last: {_span(lead_time_s)}" if lead_time_s else ""
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        for line in cells
-    ]
-    return [environment + usual, *(f"  {line}".rstrip() for line in lines)]
 
 
 def _cells(code: str, row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
-"""The journal of a build: how each command ended, a line each, so that it can be summed up."""
+"""`ci summary`: what each command of a build came to, from a journal with a line for each."""
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import click
 
 from ci.context import Context
 from ci.errors import CiError
@@ -11,7 +13,26 @@ from ci.outcome import Outcome, as_json
 
 FILE = "outcomes.jsonl"
 KEYS = {"build", "command", "argv", "took_s", "status", "exit_code", "message"}
-BYTES_MAX = 1_000_000  # of old builds in a workspace that is kept
+ADVICE = {
+    2: "usage: the Jenkinsfile or the call asks for something that does not exist",
+    3: "refused by a rule: running it again will not help; the text says which rule",
+    4: "outside fault: a registry, repository or engine failed; running it again may help",
+    5: "defect: the change is wrong: a test, a check or a build failed",
+}
+MESSAGE_LINES_MAX = 40
+
+
+@click.command()
+def summary(context: Context) -> Outcome:
+    """Says how each command of this build ended, failed ones last and in full, and what to do next.
+
+    A test run is told with its failed tests. The Jenkinsfile prints it whatever happened, so that
+    the end of a console holds the reason.
+    """
+    lines = [line for line in of_build(context) if line["command"] != "summary"]
+    failed = sum(1 for line in lines if line["exit_code"])
+    status = "failures" if failed else "well" if lines else "nothing"
+    return Outcome(status, text(lines), {"commands": lines, "failed": failed})
 
 
 def record(
@@ -24,14 +45,13 @@ def record(
         "argv": list(argv),
         "took_s": round(took_s, 1),
     }
-    file = context.handed_on / FILE
     with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        before = file.read_bytes() if file.exists() else b""
-        # a line of its own, even where a killed run left half of one
-        between = "" if before[-1:] in {b"", b"\n"} else "\n"
-        with file.open("w" if len(before) > BYTES_MAX else "a", encoding="utf-8") as opened:
-            opened.write(f"{between}{json.dumps(line)}\n")
+        context.handed_on.mkdir(parents=True, exist_ok=True)
+        with (context.handed_on / FILE).open("ab+") as journal:
+            journal.seek(max(0, journal.tell() - 1))
+            # a line of its own, even where a killed run left half of one
+            between = "" if journal.read() in {b"", b"\n"} else "\n"
+            journal.write(f"{between}{json.dumps(line)}\n".encode())
 
 
 def of_build(context: Context) -> list[dict[str, Any]]:
@@ -44,3 +64,36 @@ def of_build(context: Context) -> list[dict[str, Any]]:
     build = context.environ.get("BUILD_NUMBER")
     whole = [entry for entry in entries if isinstance(entry, dict) and entry.keys() >= KEYS]
     return [entry for entry in whole if entry["build"] == build]
+
+
+def text(lines: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each command in the order they ended; then each failed one with its message."""
+    if not lines:
+        return "no command of `ci` ended in this build; the console above says how far it came"
+    failed = [line for line in lines if line["exit_code"]]
+    count = f"{len(failed)} of {len(lines)} commands failed"
+    paragraphs = [
+        "\n".join(_headline(line) for line in lines),
+        *(_failure(line) for line in failed),
+        count if failed else "all commands ended well",
+    ]
+    return "\n\n".join(paragraphs)
+
+
+def _headline(line: Mapping[str, Any]) -> str:
+    mark, message = "✗" if line["exit_code"] else "✓", str(line["message"]).strip()
+    ended = ": ".join(filter(None, (line["status"], message.partition("\n")[0])))
+    return f"  {mark} {line['took_s']:6.1f} s  {_called(line)}  {ended}"[:200]
+
+
+def _failure(line: Mapping[str, Any]) -> str:
+    rows = str(line["message"]).strip().splitlines()
+    over = len(rows) - MESSAGE_LINES_MAX
+    cut = [f"… ({over} lines before)"] if over > 0 else []
+    advice = ADVICE.get(line["exit_code"], "the text says why")
+    body = [f"    {row}" for row in [*cut, *rows[-MESSAGE_LINES_MAX:]]]
+    return "\n".join([f"✗ {_called(line)}", f"  exit code {line['exit_code']}, {advice}", *body])
+
+
+def _called(line: Mapping[str, Any]) -> str:
+    return " ".join(["python -m ci", *map(str, line["argv"] or [line["command"]])])

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from ci.test.suites import Suite
 
-SLOWEST = 10
+SLOWEST, LINE_MAX = 10, 160
 ATTRIBUTES = ("errors", "failures", "skipped", "tests")
 OUTCOMES = ("failed", "passed", "skipped", "xfailed", "error")
 OK, TESTS_FAILED, INTERRUPTED, NO_TESTS = 0, 1, 2, 5  # pytest's exit codes
@@ -34,14 +34,11 @@ def read_report(path: Path) -> ET.Element | None:
 
 def outcome(case: ET.Element) -> str:
     """The word of `OUTCOMES` for a `testcase`."""
-    if case.find("error") is not None:
-        return "error"
-    if case.find("failure") is not None:
-        return "failed"
-    skipped = case.find("skipped")
-    if skipped is None:
-        return "passed"
-    return "xfailed" if skipped.get("type") == "pytest.xfail" else "skipped"
+    for tag, word in (("error", "error"), ("failure", "failed"), ("skipped", "skipped")):
+        part = case.find(tag)
+        if part is not None:
+            return "xfailed" if part.get("type") == "pytest.xfail" else word
+    return "passed"
 
 
 def oddity(ended: Ended, *, empty_is_fine: bool) -> str | None:
@@ -88,16 +85,20 @@ def merged(all_ended: Iterable[Ended], *, empty_is_fine: bool) -> ET.Element:
     return root
 
 
-def closing_lines(report: ET.Element, seconds: float) -> list[str]:
-    """The slowest tests, what failed and why, and pytest's closing line over all of `report`."""
-    everything = list(cases(report))
-    slowest = sorted(everything, key=lambda case: -float(case.get("time", 0)))[:SLOWEST]
-    lines = [f"{float(case.get('time', 0)):8.2f} s  {_node(case)}" for case in slowest]
-    for case in everything:
+def slowest(report: ET.Element) -> list[str]:
+    """The tests that took longest."""
+    ordered = sorted(cases(report), key=lambda case: -float(case.get("time", 0)))[:SLOWEST]
+    return [f"{float(case.get('time', 0)):8.2f} s  {_node(case)}" for case in ordered]
+
+
+def failures(report: ET.Element) -> list[str]:
+    """Each test that failed, and the first line of why."""
+    lines = []
+    for case in cases(report):
         for trouble in (*case.iter("failure"), *case.iter("error")):
-            reason = trouble.get("message", "").split("\n", 1)[0]
-            lines.append(f"{outcome(case).upper()} {_node(case)} - {reason}")
-    return [*lines, closing_line([outcome(case) for case in everything], seconds)]
+            reason = trouble.get("message", "").partition("\n")[0]
+            lines.append(f"{outcome(case).upper()} {_node(case)} - {reason}"[:LINE_MAX])
+    return lines
 
 
 def closing_line(outcomes: Sequence[str], seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""A test run: environments, PostgreSQL servers, each suite's own pytest, one report of all.
+"""`ci test`: environments, PostgreSQL servers, each suite's own pytest, one report of all.
 
     pytest ──stdout──▶ .cache/tests/SUITE.log ──followed──▶ `das unit │ ......  [ 40%]`
            ──junit───▶ .cache/tests/SUITE.xml ──merged────▶ one file, one closing line (junit.py)
@@ -17,34 +17,66 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import click
+
 from ci import environments, process
 from ci.context import Context
 from ci.errors import Defect, OutsideFault
 from ci.native import leash
-from ci.native.guard import signal_group
+from ci.native.groups import signal_group
 from ci.native.logs import Follower, printable, tail
 from ci.outcome import Outcome
+from ci.plan import planning
+from ci.plan.planning import FILE, PLAN_OPTION
+from ci.test import junit as reports
 from ci.test import suites
-from ci.test.junit import Ended, closing_lines, merged, read_report
+from ci.test.junit import Ended
 from ci.test.suites import Suite
 
 AT_ONCE = 2
 """So many suites run together, each with a server of its own: which rows a snapshot may take as
 final depends on every transaction of the server, whatever its database."""
 TIMEOUT_S, POLL_S, QUIET_S_MAX = 1200.0, 0.05, 10.0
-LAST_LINES = 40
+LAST_LINES, FAILURES_TOLD = 40, 10
 NOT_INHERITED = (
-    "PYTEST_CURRENT_TEST",
-    "PYTEST_PLUGINS",
-    "PYTHONPATH",
-    "VIRTUAL_ENV",
-    "DATABASE_URL",
+    *("PYTEST_CURRENT_TEST", "PYTEST_PLUGINS", "PYTHONPATH", "VIRTUAL_ENV", "DATABASE_URL"),
     # what a build server says of itself: tests end the same wherever they run
     *("BUILD_NUMBER", "BUILD_URL", "JOB_NAME", "BRANCH_NAME", "TAG_NAME", "CHANGE_ID"),
     *("CHANGE_TARGET", "GIT_BRANCH", "GIT_COMMIT", "GIT_URL", "GIT_PREVIOUS_SUCCESSFUL_COMMIT"),
     *(f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")),
     *("ECR_REGISTRY", "MANIFEST_REPO_URL", "MANIFEST_REPO_BRANCH", "AWS_ENDPOINT_URL"),
 )
+
+
+@click.command()
+@click.argument("suite", nargs=-1)
+@click.option("--junit", metavar="FILE", type=FILE, help="(.cache/ci/junit/NAMES.xml)")
+@PLAN_OPTION
+@click.option("-k", "keyword", metavar="EXPRESSION", help="pytest's -k")
+def test(
+    context: Context,
+    suite: Sequence[str],
+    junit: Path | None,
+    plan: Path | None,
+    keyword: str | None,
+) -> Outcome:
+    """Runs tests as each folder's own pytest, in the environment its lock makes.
+
+    Without names: everything, units first, the running platform last. With --plan, a folder that
+    the plan does not ask for is nothing to do. A suite that collects no test has failed. JUnit XML
+    is always written.
+
+    SUITE: folders or codes, ci, e2e (everything)
+    """
+    wanted = list(suite)
+    if plan:
+        parts = planning.parts(planning.read(plan), wanted)
+        wanted = [part.name for part in parts if part.test]
+        if not wanted:
+            lines = [f"{part.name}: {why}" for part in parts for why in part.why]
+            return Outcome("nothing", "\n".join(lines), {"suites": []})
+    junit = junit or context.handed_on / "junit" / f"{'-'.join(wanted) or 'all'}.xml"
+    return main(context, wanted, junit, keyword)
 
 
 def main(
@@ -65,13 +97,17 @@ def main(
         count = min(AT_ONCE, suites.widest(chosen))
         servers = [stack.enter_context(running_postgres(catalogue.root)) for _ in range(count)]
         all_ended = asyncio.run(_run_all(context, chosen, servers, keyword))
-    report = merged(all_ended, empty_is_fine=bool(keyword))
+    report = reports.merged(all_ended, empty_is_fine=bool(keyword))
     junit.parent.mkdir(parents=True, exist_ok=True)
     ET.ElementTree(report).write(junit, encoding="utf-8", xml_declaration=True)
-    for line in closing_lines(report, time.monotonic() - began):
+    failed, outcomes = reports.failures(report), list(map(reports.outcome, reports.cases(report)))
+    for line in (*reports.slowest(report), *failed):
         screen.line(line)
-    if report.get("errors") != "0" or report.get("failures") != "0":
-        raise Defect(f"the tests of {', '.join(names)} did not all pass", suites=names)
+    screen.line(reports.closing_line(outcomes, time.monotonic() - began))
+    if failed:
+        more = [f"… and {len(failed) - FAILURES_TOLD} more"] if len(failed) > FAILURES_TOLD else []
+        text = f"the tests of {', '.join(names)} did not all pass"
+        raise Defect("\n".join([text, *failed[:FAILURES_TOLD], *more]), suites=names)
     return Outcome("done", "", {"suites": names})
 
 
@@ -176,4 +212,4 @@ async def _run_suite(
             signal_group(pytest.pid, signal.SIGTERM)
             await asyncio.wait_for(pytest.wait(), 30)
     last_lines = "\n".join(printable(row) for row in tail(log, LAST_LINES))
-    return Ended(suite, pytest.returncode or 0, read_report(report), last_lines)
+    return Ended(suite, pytest.returncode or 0, reports.read_report(report), last_lines)

@@ -30,7 +30,7 @@ def widest(suites: Sequence[Suite]) -> int:
 
 
 def suites(catalogue: Catalogue, wanted: Sequence[str]) -> list[Suite]:
-    """The suites of `wanted` (folders, codes, ci, e2e), or all: units, services, ci, end to end."""
+    """The suites of `wanted` (folders, codes, ci, e2e), or all: units, the rest, end to end."""
     root = catalogue.root
     names = {service.code: service.folder for service in catalogue.services}
     codes = {folder: code for code, folder in names.items()}
@@ -50,11 +50,11 @@ def suites(catalogue: Catalogue, wanted: Sequence[str]) -> list[Suite]:
     if CI in folders:
         chosen += [
             Suite(f"ci {kind}", root / "ci", (f"tests/{kind}",), stage)
-            for kind, stage in (("unit", 1), ("integration", 3), ("containers", 3))
+            for kind, stage in (("unit", 1), ("containers", 2), ("integration", 2))
             if any((root / "ci" / "tests" / kind).rglob("test_*.py"))
         ]
     if E2E in folders:
-        chosen.append(Suite(E2E, root / "ci", ("tests/e2e",), 4))
+        chosen.append(Suite(E2E, root / "ci", ("tests/e2e",), 3))
     empty = set(folders) - {suite.folder.name for suite in chosen} - {E2E}
     if empty:
         raise UsageError(f"no test file in {', '.join(sorted(empty))}")

@@ -19,10 +19,9 @@ from plain_git import git
 from ci import catalogue, config
 from ci.bump import bumping
 from ci.bump.handshake import Means
-from ci.context import Context
+from ci.context import Context, from_environment
 from ci.model import ImageRef, Release
 from ci.screen import Screen
-from ci.settings import from_environment
 from ci.tests.lab.git_server import GitServer, running_git_server
 
 PASSWORD = "s3cret-of-the-manifests"  # searched for, so it is like nothing else
@@ -180,7 +179,7 @@ class Lab:
         """`ci bump` of the release of that commit."""
         context = context or self.context(at=at)
         release = self.release(at, codes=codes, build=build)
-        return bumping.bump(context, self.delivery(context), release, means or MEANS, **options)
+        return bumping.deliver(context, self.delivery(context), release, means or MEANS, **options)
 
     def file(self, code, environment="staging"):
         """The file of the service as the server has it now."""

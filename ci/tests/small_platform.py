@@ -14,9 +14,8 @@ from plain_git import git
 
 from ci import catalogue, config
 from ci.config import Delivery
-from ci.context import Context
+from ci.context import Context, from_environment
 from ci.screen import Screen
-from ci.settings import from_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRATCH = """\

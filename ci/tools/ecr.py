@@ -2,9 +2,8 @@
 
 What only one room asks (repositories, findings) stands there, and calls `client` in `calling`.
 
-Everything is bounded: connections 5 s, answers 20 s, four tries of what may be tried again. What
-boto3 raises becomes ours: no permission or no credentials is `Refused`, for trying again will not
-help; an expired token, throttling, a network or a server in trouble is `OutsideFault`.
+Everything is bounded. What boto3 raises becomes ours: no permission or no credentials is `Refused`;
+an expired token, throttling, a network or a server in trouble is `OutsideFault`.
 """
 
 import base64
@@ -36,14 +35,6 @@ THROTTLED = re.compile("Throttl|LimitExceeded|TooManyRequests")
 
 
 @dataclass(frozen=True)
-class StoredImage:
-    """One image as the registry holds it."""
-
-    digest: str
-    tags: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Login:
     """What lets docker into the registry for some hours."""
 
@@ -55,9 +46,8 @@ class Login:
 class Registry:
     """One registry at `address` (a bare host), with the credentials that `environ` gives.
 
-    The AWS variables of `environ` count, AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL among them;
-    without keys there, boto3's own ways are tried: profile, web identity, the machine's role.
-    account: goes along with every call, so that no other account's repository is meant.
+    Without keys there, boto3's own ways are tried. account: goes along with every call, so that no
+    other account's repository is meant.
     """
 
     def __init__(self, address: str, environ: Mapping[str, str]) -> None:
@@ -69,8 +59,8 @@ class Registry:
         self.account: dict[str, Any] = {"registryId": named["account"]} if named else {}
         self.client = _client(named["region"] if named else None, environ)
 
-    def find(self, name: str, tag: str) -> StoredImage | None:
-        """The image behind a tag; None when tag or repository is not there."""
+    def find(self, name: str, tag: str) -> str | None:
+        """The digest of the image behind a tag; None when tag or repository is not there."""
         not_there = self.client.exceptions
         with self.calling("ecr:DescribeImages", name):
             try:
@@ -79,8 +69,7 @@ class Registry:
                 )
             except (not_there.ImageNotFoundException, not_there.RepositoryNotFoundException):
                 return None
-        detail = answer["imageDetails"][0]
-        return StoredImage(detail["imageDigest"], tuple(sorted(detail.get("imageTags", ()))))
+        return answer["imageDetails"][0]["imageDigest"]
 
     def login(self) -> Login:
         """Credentials for docker; `Refused` when they are another registry's."""

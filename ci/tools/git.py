@@ -9,9 +9,10 @@ comes from outside (an address, a branch, a message) is validated first or goes 
 """
 
 import contextlib
-import errno
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -20,12 +21,11 @@ from ci.config import ManifestsConfig
 from ci.errors import CiError, OutsideFault, Refused
 from ci.model import COMMIT, ManifestCommit
 from ci.process import Done
-from ci.tools import git_environment
+from ci.tools import git_environment, scratch
 from ci.tools.git_address import check_branch, check_url, without_credentials
 from ci.tools.git_answers import (
     PULL_REQUEST,
     REMOTE_SAID_NO,
-    WORDS,
     meaning,
     reasons,
     trailers_of,
@@ -64,11 +64,10 @@ class Pushed:
 
 
 class PrivateClone:
-    """A clone in a private temporary folder, of one branch, that only this process knows.
+    """One branch of the manifest repository, in a private temporary folder.
 
     folder: the working tree. author: who commits. own: the branch that is pushed, where it is not
-    the configured one. head: what it stands on; tip: where the pushed branch was on the server,
-    None: nowhere.
+    the configured one. head: what it stands on; tip: where the pushed branch was, None: nowhere.
     """
 
     def __init__(
@@ -91,8 +90,8 @@ class PrivateClone:
         self._signs = bool(environ.get("COMMIT_SIGNING_KEY"))
         for folder in (self.folder, self._home):
             folder.mkdir()
-        self.environ = git_environment.isolated(environ, self._home, self.url)
-        self._credentials = git_environment.credentials(environ, self._home)
+        self.environ = git_environment.isolated(environ, self._home)
+        self._credentials = git_environment.credentials(environ)
         self.must("init", "--quiet", "--template=", ".")
         info = self.folder / ".git" / "info"
         info.mkdir(exist_ok=True)
@@ -125,10 +124,7 @@ class PrivateClone:
         return done.stdout
 
     def refresh(self) -> str:
-        """Stand where the server stands now, whatever was written or committed here; the new head.
-
-        A fetch changes nothing, so one that fails for reasons of the network is tried again.
-        """
+        """Stand where the server stands, whatever was written or committed here; the new head."""
         for pause_s in PAUSES_S:
             with contextlib.suppress(OutsideFault):
                 return self._refresh()
@@ -136,10 +132,9 @@ class PrivateClone:
         return self._refresh()
 
     def _refresh(self) -> str:
-        """With a branch of our own, stand on that one with all that the branch has.
+        """With a branch of our own: what waits there for its pull request, and all of the other.
 
-        What waits there for its pull request is what the next delivery goes on from. It is merged,
-        never forced, so a pull request that was squashed does no harm.
+        It is merged, never forced, so a pull request that was squashed does no harm.
         """
         base = self.tip = self._fetch(self.branch)
         if base is None:
@@ -210,10 +205,10 @@ class PrivateClone:
             mode_and_blob, _, path = entry.partition("\t")
             if not mode_and_blob.startswith(LINK):
                 continue
-            link = self.folder / path
-            if _is_endless(link) or not link.resolve().is_relative_to(self.folder.resolve()):
+            leads = Path(os.path.realpath(self.folder / path))  # of an endless one: a link
+            if leads.is_symlink() or not leads.is_relative_to(self.folder.resolve()):
                 text = f"{path} is a symbolic link that leaves the repository, or itself"
-                raise Refused(f"{text} ({link.readlink()})", status="symlink", file=path)
+                raise Refused(f"{text} ({leads})", status="symlink", file=path)
 
     def commit(self, message: str, paths: Sequence[str]) -> str:
         """A commit of exactly `paths`, or of none, signed when there is a key; its id."""
@@ -240,25 +235,24 @@ class PrivateClone:
         """Offer HEAD to the server, whose branch is at `tip`; what it came to, by comparing heads.
 
         A head that moved, in whatever direction, is a lost race; so are the texts that servers send
-        while another push holds the lock. All else was refused or failed. Also a branch that was
-        set back is not pushed to: git alone would take our commit for a fast-forward of it.
+        while another push holds the lock. All else was refused or failed. The lease forces nothing,
+        for HEAD contains `tip`: it keeps git from taking our commit for a fast-forward of a branch
+        that was set back.
         """
-        ours, hooks = self.must("rev-parse", "HEAD").strip(), git_environment.hooks(self._home)
-        branch = self.own or self.branch
+        ours, branch = self.must("rev-parse", "HEAD").strip(), self.own or self.branch
+        ref = f"refs/heads/{branch}"
+        assert self.tip is None or self.run("merge-base", "--is-ancestor", self.tip, ours).code == 0
         try:
             done = self.run(
-                "-c", f"core.hooksPath={hooks}", "push", "--quiet", "--porcelain",
-                "--no-follow-tags", "--recurse-submodules=no", "--end-of-options", "origin",
-                f"HEAD:refs/heads/{branch}",
-                network=True, extra={git_environment.EXPECTED_HEAD: self.tip or "0" * len(ours)},
+                "push", "--quiet", "--porcelain", "--no-follow-tags", "--recurse-submodules=no",
+                f"--force-with-lease={ref}:{self.tip or ''}", "--end-of-options", "origin",
+                f"HEAD:{ref}", network=True,
             )  # fmt: skip
-        except OutsideFault as overdue:
-            error: CiError = overdue
-            said = str(overdue)
-        else:
-            error, said = self._fault(done, "pushing to"), done.text
             if done.code == 0:
-                return Pushed(landed=True, said=said)
+                return Pushed(landed=True, said=done.text)
+            error, said = self._fault(done, "pushing to"), done.text
+        except OutsideFault as overdue:
+            error, said = overdue, str(overdue)
         try:
             now = self._remote_head(branch)
         except OutsideFault as fault:
@@ -291,10 +285,7 @@ class PrivateClone:
         return self.run("merge-base", "--is-ancestor", sha, self.head).code == 0
 
     def history(self) -> list[ManifestCommit]:
-        """All commits of the branch, newest first, with their trailers.
-
-        After a lost race only what is new is read, so that the next push is soon.
-        """
+        """All commits of the branch, newest first; after a lost race only the new ones are read."""
         head, known = self._read
         if not head or not self.contains(head):
             head, known = "", []
@@ -313,8 +304,9 @@ class PrivateClone:
 
     def _fault(self, done: Done, doing: str) -> CiError:
         text = f"{doing} {self._shown}: "
-        if status := meaning(done.text):
-            return Refused(f"{text}{WORDS[status]}\n{done.last_lines(8)}", status=status)
+        if known_as := meaning(done.text):
+            status, words = known_as
+            return Refused(f"{text}{words}\n{done.last_lines(8)}", status=status)
         return OutsideFault(text + done.last_lines(), status="unreachable")
 
     def _no_branch(self) -> CiError:
@@ -329,10 +321,20 @@ class PrivateClone:
         return Refused(text, status="no_branch")
 
 
-def _is_endless(link: Path) -> bool:
-    """Whether following the link never ends, which Helm does not survive either."""
-    try:
-        link.stat()
-    except OSError as exc:
-        return exc.errno == errno.ELOOP
-    return False
+@contextlib.contextmanager
+def checkout(
+    config: ManifestsConfig,
+    environ: Mapping[str, str],
+    author: tuple[str, str] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    own_branch: str | None = None,
+) -> Iterator[PrivateClone]:
+    """A fresh private clone; author: who commits, the one in `ci.toml` when not said.
+
+    own_branch: where commits go for a pull request; None: to the branch of `ci.toml` itself.
+    """
+    with scratch.folder("manifests") as kept:
+        repo = PrivateClone(kept, config, environ, own_branch, sleep)
+        repo.author = author or repo.author
+        repo.refresh()
+        yield repo

@@ -5,10 +5,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ci.errors import Refused
 
-LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|localhost|::1")
-SCP_LIKE = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9][A-Za-z0-9.-]*:[^:\s]+")
+HOST = r"(?P<{}>\[[0-9a-fA-F:]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[1-9]\d*)?"
+ADDRESS = re.compile(
+    rf"https?://{HOST.format('host')}/\S*|ssh://(\w[\w.-]*@)?{HOST.format('ssh')}/\S*"
+    r"|file:///\S*|\w[\w.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^:\s]+",
+    re.ASCII,
+)
+LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|localhost|\[::1\]")
 BRANCH = re.compile(r"(?![/.-])(?!.*(//|\.\.|@\{|/\.|\.lock(/|$)))[A-Za-z0-9._/+@#=-]+(?<![./])")
-SCHEMES = {"https", "http", "ssh", "file"}
 
 
 def check_url(url: str, *, plain_http: bool = False) -> str:
@@ -16,40 +20,16 @@ def check_url(url: str, *, plain_http: bool = False) -> str:
     if not url:
         text = "no manifest repository is known: set MANIFEST_REPO_URL, or url under [manifests]"
         raise Refused(f"{text} in ci/ci.toml", status="unconfigured")
-    if SCP_LIKE.fullmatch(url) and not url.startswith("-"):
-        return url
-    try:
-        parts = urlsplit(url)
-        has_port_0 = parts.port == 0
-    except ValueError:  # a `/` in a password ends the host, and what is left of it is no port
-        parts, has_port_0 = urlsplit(""), True
-    host, scheme = parts.hostname or "", parts.scheme
-    in_clear = scheme == "http" and not plain_http and not LOOPBACK.fullmatch(host)
-    credentials = (scheme in {"http", "https"} and "@" in parts.netloc) or parts.password
-    faults = (
-        (url.startswith("-"), "it looks like an option"),
-        (has_port_0, "its host or its port is none"),
-        (re.search(r"[\x00-\x20\x7f]", url), "it holds blanks or control characters"),
-        (
-            "::" in url.split("/", 1)[0],
-            "it names a transport helper (`ext::` and its like run programs)",
-        ),
-        (scheme not in SCHEMES, "only https://, ssh://, file:// and user@host:path are spoken"),
-        (
-            credentials,
-            "it holds credentials; they belong into MANIFEST_REPO_USR and MANIFEST_REPO_PSW",
-        ),
-        (scheme != "file" and (not host or host.startswith("-")), "it has no host"),
-        (
-            in_clear,
-            "it sends the password in clear; use https://, or MANIFEST_REPO_PLAIN_HTTP=true",
-        ),
-    )
-    for is_so, why in faults:
-        if is_so:
-            # all before the last `@` may be a password, whatever it holds
-            shown = re.sub(r"//.*@", "//", url, flags=re.DOTALL)
-            raise Refused(f"{shown!r} is not used as an address: {why}", status="address")
+    match, why = ADDRESS.fullmatch(url), ""
+    if match is None:
+        why = "it is none of https://host/path, ssh://user@host/path, file:///path and"
+        why += " user@host:path (credentials belong into MANIFEST_REPO_USR and MANIFEST_REPO_PSW)"
+    elif url.startswith("http:") and not plain_http and not LOOPBACK.fullmatch(match["host"]):
+        why = "it sends the password in clear; use https://, or MANIFEST_REPO_PLAIN_HTTP=true"
+    if why:
+        # all before the last `@` may be a password, whatever it holds
+        shown = re.sub(r"//.*@", "//", url, flags=re.DOTALL)
+        raise Refused(f"{shown!r} is not used as an address: {why}", status="address")
     return url
 
 

@@ -2,23 +2,24 @@
 
 import re
 
-# What the server's or ssh's text means, and what is told; the first that matches decides.
+# status → what the server's or ssh's text holds, and what is told; the first that matches decides
 MEANINGS = {
-    "host_key": r"host key verification failed|known_hosts",
-    "credentials": (
-        r"authentication failed|returned error: 40[13]|could not read (username|password)"
-        r"|permission denied|access denied|invalid (username|credentials)|load key|publickey"
+    "host_key": (
+        r"host key verification failed|known_hosts",
+        "the server's host key is not the one in MANIFEST_REPO_KNOWN_HOSTS",
     ),
-    "moved": r"returned error: 30\d|url base from redirection",
-    "not_found": r"returned error: 4(04|10)|not found|not appear to be a git|no such repo",
-}
-WORDS = {
-    "host_key": "the server's host key is not the one in MANIFEST_REPO_KNOWN_HOSTS",
-    "credentials": "the server does not accept the credentials"
-    " (MANIFEST_REPO_USR and MANIFEST_REPO_PSW, or MANIFEST_REPO_SSH_KEY)",
-    "moved": "the repository has moved; credentials are not sent after it:"
-    " set MANIFEST_REPO_URL to its new address",
-    "not_found": "no repository is there, or not for these credentials; check MANIFEST_REPO_URL",
+    "credentials": (
+        r"authentication failed|error: 40[13]|could not read (user|pass)|denied|load key|publickey",
+        "the server accepts neither MANIFEST_REPO_USR and _PSW nor MANIFEST_REPO_SSH_KEY",
+    ),
+    "moved": (
+        r"returned error: 30\d|url base from redirection",
+        "it has moved, and credentials are not sent after it: set MANIFEST_REPO_URL anew",
+    ),
+    "not_found": (
+        r"returned error: 4(04|10)|not found|not appear to be a git|no such repo",
+        "no repository is there, or not for these credentials; check MANIFEST_REPO_URL",
+    ),
 }
 LOST_RACE = re.compile(
     r"fetch first|non-fast-forward|failed to (update|lock)|cannot lock ref|unable to (create|lock)"
@@ -30,11 +31,11 @@ REMOTE_SAID_NO = re.compile(r"\[remote rejected\]|hook declined|protected branch
 TRAILER = re.compile(r"(?P<key>[A-Za-z0-9][A-Za-z0-9-]*):[ \t]*(?P<value>.*)")
 
 
-def meaning(text: str) -> str | None:
-    """What went wrong with the server, a key of `WORDS`; None when the text is not known."""
-    for status, pattern in MEANINGS.items():
+def meaning(text: str) -> tuple[str, str] | None:
+    """What went wrong with the server, as status and words; None when the text is not known."""
+    for status, (pattern, words) in MEANINGS.items():
         if re.search(pattern, text, re.IGNORECASE):
-            return status
+            return status, words
     return None
 
 
@@ -43,11 +44,14 @@ def was_race(said: str) -> bool:
     return any(line.startswith("!") and LOST_RACE.search(line) for line in said.splitlines())
 
 
-def trailers_of(text: str) -> list[tuple[str, str]]:
-    """(key, value) of the last paragraph of a commit message; lines that are none are left out.
+def reasons(said: str) -> str:
+    """What the server and its hooks said, without git's own ornament."""
+    lines = [line for line in said.splitlines() if line.startswith(("remote:", "!"))]
+    return "\n".join(f"  {line.removeprefix('remote:').strip()}" for line in lines) or said.strip()
 
-    A folded line belongs to the one before. A message of one paragraph has no trailers.
-    """
+
+def trailers_of(text: str) -> list[tuple[str, str]]:
+    """(key, value) of the last of several paragraphs; folded lines joined, others left out."""
     paragraphs = re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n").strip("\n \t"))
     trailers: list[tuple[str, str]] = []
     for line in paragraphs[-1].split("\n") if len(paragraphs) > 1 else ():
@@ -57,9 +61,3 @@ def trailers_of(text: str) -> list[tuple[str, str]]:
         elif match := TRAILER.fullmatch(line):
             trailers.append((match["key"], match["value"].strip()))
     return trailers
-
-
-def reasons(said: str) -> str:
-    """What the server and its hooks said, without git's own ornament."""
-    lines = [line for line in said.splitlines() if line.startswith(("remote:", "!"))]
-    return "\n".join(f"  {line.removeprefix('remote:').strip()}" for line in lines) or said.strip()

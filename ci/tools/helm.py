@@ -4,13 +4,9 @@
     PyPI's wheel ──┼─▶ find ─▶ Helm ─▶ objects, parsed as Kubernetes parses them
     PATH ──────────┘
 
-Argo CD tells Helm the version and the kinds of its cluster; here Helm believes in its own newest. A
-chart that asks for them may render otherwise there, but before and after an edit alike.
-
-Both are started in an environment of their own: empty homes, no plugins, no cluster, no PATH (so no
-chart can make them fetch anything with git), and a bound on time. All that Helm may fetch are
-dependencies that a Chart.lock pins. What they write goes to files, because their warnings share the
-streams.
+Argo CD tells Helm the version and the kinds of its cluster; here Helm believes in its own newest.
+Both are started with empty homes, no plugins, no cluster and no PATH, so all that Helm may fetch
+are dependencies that a Chart.lock pins. They write to files: their warnings share the streams.
 """
 
 import contextlib
@@ -45,13 +41,10 @@ RESTRICTED = {"PATH": "/nonexistent", "LC_ALL": "C", "KUBECONFIG": os.devnull}
 
 @dataclass(frozen=True)
 class Helm:
-    """The two programs. kubectl: None where only Helm was found; kustomize then says so.
-
-    network: the variables with which a chart's dependencies are fetched.
-    """
+    """The two programs; network: the variables with which a chart's dependencies are fetched."""
 
     helm: Path
-    kubectl: Path | None
+    kubectl: Path | None  # kustomize says that it is missing
     network: Mapping[str, str] = field(default_factory=dict)
 
     def render(
@@ -81,24 +74,14 @@ class Helm:
                 namespace=fill(render.namespace, service, environment),
             )
         except DoesNotRender as refused:
-            when = {
-                None: "",
-                True: ", after the edit",
-                False: ", and did not before this edit either",
-            }
-            raise DoesNotRender(
-                f"{service.folder} in {environment} does not render{when[edited]}:\n{refused}",
-                service=service.code,
-                broken_before=edited is False,
-            ) from refused
+            when = {None: "", True: ", after the edit", False: ", and did not before this edit"}
+            text = f"{service.folder} in {environment} does not render{when[edited]}:\n{refused}"
+            raise DoesNotRender(text, service=service.code) from refused
 
     def template(
         self, folder: Path, chart: str, values: Sequence[str], *, release: str, namespace: str
     ) -> list[Object]:
-        """The objects that the chart makes of these values, hooks among them.
-
-        chart and the values files are paths within `folder`.
-        """
+        """The objects that the chart makes of these values files, hooks among them."""
         with _room() as (room, env):
             argv = ["template", release, f"./{_inside(folder, chart)}", f"--namespace={namespace}"]
             argv += ["--include-crds", "--skip-tests", f"--output-dir={room / 'out'}"]
@@ -120,19 +103,14 @@ class Helm:
     def _with_dependencies(
         self, folder: Path, chart: str, room: Path, env: Mapping[str, str]
     ) -> Path:
-        """`folder`, or a copy of it in `room` where the chart's missing dependencies were built.
-
-        As Argo CD does it: `helm dependency build`, of `file://` charts and what Chart.lock pins.
-        """
+        """`folder`, or a copy in `room` with what `helm dependency build` adds, as Argo CD does."""
         text = (folder / chart / "Chart.yaml").read_text(encoding="utf-8")
         listed = (yaml.safe_load(text) or {}).get("dependencies") or ()
-        there = [path.name for path in (folder / chart / "charts").glob("*")]
+        there = tuple(f"{path.name}-" for path in (folder / chart / "charts").glob("*"))
         missing = {
             entry["name"]: str(entry.get("repository"))
             for entry in listed
-            if not any(
-                name == entry["name"] or name.startswith(f"{entry['name']}-") for name in there
-            )
+            if not any(name.startswith(f"{entry['name']}-") for name in there)
         }
         if not missing:
             return folder
@@ -163,39 +141,26 @@ def find(cache_dir: Path, environ: Mapping[str, str]) -> Helm:
 
     cache_dir: where the wheel's programs are unpacked, once. kubectl: likewise, by KUBECTL.
     """
-    unpacked = _unpacked(cache_dir)
-    on_path = environ.get("PATH", os.defpath)
+    is_known = platform.system() == "Linux" and platform.machine().lower() in {"x86_64", "amd64"}
     programs: dict[str, Path | None] = {}
     for name in ("helm", "kubectl"):
         named = environ.get(name.upper())
-        path = shutil.which(named or name, path=on_path)
+        path = shutil.which(named or name, path=environ.get("PATH", os.defpath))
         if named and path is None:
             raise OutsideFault(f"{name.upper()}={named} is not a program")
-        if unpacked and not named:
-            path = str(unpacked / name)
+        if is_known and not named:
+            path = str(_unpacked(cache_dir) / name)
         programs[name] = Path(path).absolute() if path else None
     if programs["helm"] is None:
-        raise OutsideFault(
-            "there is no Helm: set HELM, or put helm on PATH "
-            f"(the one in the package {WHEEL} is for Linux on x86_64; this is "
-            f"{platform.system()} on {platform.machine()})"
-        )
+        text = f"there is no Helm: set HELM, or put helm on PATH (the one in the package {WHEEL}"
+        raise OutsideFault(f"{text} is for Linux on x86_64)")
     network = {name: environ[name] for name in NETWORK if name in environ}
     return Helm(programs["helm"], programs["kubectl"], network)
 
 
-def _unpacked(cache_dir: Path) -> Path | None:
-    """The folder with the wheel's helm and kubectl; None where the wheel is not, or not for here.
-
-    Unpacked beside its place and moved there whole, so that of two at once one wins and neither
-    ever sees half a program.
-    """
-    if platform.system() != "Linux" or platform.machine().lower() not in {"x86_64", "amd64"}:
-        return None
-    try:
-        wheel = importlib.metadata.distribution(WHEEL)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _unpacked(cache_dir: Path) -> Path:
+    """The folder with the wheel's helm and kubectl: unpacked beside its place, and moved whole."""
+    wheel = importlib.metadata.distribution(WHEEL)
     place = cache_dir / "tools" / f"helm-{WHEEL.rpartition('-')[2]}-{wheel.version}"
     if place.is_dir():
         return place

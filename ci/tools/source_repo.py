@@ -58,10 +58,7 @@ class SourceRepo:
         return self._git("log", "-1", "--format=%s", commit, "--").strip()
 
     def changed_since(self, commit: str) -> list[str] | None:
-        """Paths that differ between `commit` and the checkout's, both names of a renamed file.
-
-        None when `commit` is not here. A name that is not UTF-8 has � in it.
-        """
+        """Paths that differ since `commit`, both names of a renamed file; None: it is not here."""
         if not self.knows(commit):
             return None
         names = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", commit, self.commit)

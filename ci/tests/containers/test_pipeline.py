@@ -115,7 +115,9 @@ def test_a_failing_test_stops_it(local):
     told = local("--break-test", "dis")
     assert (told["result"], told["published"]) == ("FAILURE", False)
     assert ran(told)["Publish"] == ran(told)["Build"] == "NOT_BUILT"
-    assert "python -m ci test" in told["console_text"].rpartition("make -s summary")[2]
+    summary = told["console_text"].rpartition("make -s summary")[2]
+    assert "python -m ci test" in summary
+    assert "FAILED data-ingest-service/" in summary
 
 
 @pytest.mark.usefixtures("first")

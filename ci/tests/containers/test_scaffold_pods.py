@@ -14,9 +14,9 @@ import pytest
 from listed_services import delivery
 
 from ci import catalogue
+from ci.context import from_environment
 from ci.errors import OutsideFault
 from ci.scaffold import files
-from ci.settings import from_environment
 from ci.tools import helm as helm_module
 
 LISTED = catalogue.load()

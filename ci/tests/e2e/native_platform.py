@@ -146,7 +146,7 @@ class NativePlatform:
         return result
 
     def family(self) -> list[psutil.Process]:
-        """All processes of the run: the launcher, its guard, and everything below."""
+        """All processes of the run: the launcher and everything below."""
         try:
             launcher = psutil.Process(self.launcher.pid)
             return [launcher, *launcher.children(recursive=True)]

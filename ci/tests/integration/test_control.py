@@ -10,12 +10,11 @@ import sys
 import pytest
 
 from ci import catalogue
-from ci.context import Context
+from ci.context import Context, from_environment
 from ci.errors import OutsideFault
 from ci.native import commands, launcher, logs, state
 from ci.native.run import Run
 from ci.screen import Screen
-from ci.settings import from_environment
 
 LISTED = catalogue.load()
 

@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import delivery_lab
+import direct_call
 import pytest
 from small_platform import why_no_registry
 
-from ci import cli, config
-from ci.bump import bumping, means
+from ci import config
+from ci.bump import bumping, handshake
 from ci.errors import CiError, Refused
 from ci.plan import facts
+from ci.promote import moves
 from ci.tests.lab.ecr_door import running_ecr
 from ci.tools import helm
 from ci.tools.ecr import Registry
@@ -58,9 +60,10 @@ def files(labels="{}", chart="apiVersion: v2\nname: x\nversion: 0.0.1\n"):
 
 def bump(lab):
     """`ci bump` as the command does it, with the renderer that is configured."""
-    context = lab.context(at=1, HELM=str(helm.find(ROOT / ".cache", os.environ).helm))
+    unpacked = helm.find(ROOT / ".cache", os.environ)  # else each lab unpacks its own 120 MB
+    context = lab.context(at=1, HELM=str(unpacked.helm), KUBECTL=str(unpacked.kubectl))
     delivery = lab.delivery(context)
-    return bumping.bump(context, delivery, lab.release(1), means.real(context, delivery))
+    return bumping.deliver(context, delivery, lab.release(1), handshake.real(context, delivery))
 
 
 def test_a_bump_that_renders_to_the_new_images_goes_through(tmp_path):
@@ -195,7 +198,7 @@ def leave(context, release):
 
 def command(context, name, *argv):
     """What `python -m ci NAME ARGV` does once the context is made."""
-    return cli.call(name, argv, context)
+    return direct_call.call(name, argv, context)
 
 
 def refusal(lab, context, *argv):
@@ -287,7 +290,7 @@ def test_the_repository_that_is_configured_is_the_one_of_ci_toml(lab):
     context = lab.context(at=1, MANIFEST_REPO_URL="")
     delivery = config.parse(lab.text, context.environ)
     with pytest.raises(Refused, match="MANIFEST_REPO_URL") as refused:
-        bumping.bump(context, delivery, lab.release(1), delivery_lab.MEANS)
+        bumping.deliver(context, delivery, lab.release(1), delivery_lab.MEANS)
     assert refused.value.status == "unconfigured"
 
 
@@ -298,9 +301,9 @@ def test_a_rollback_needs_its_image_in_the_registry(lab, door):
     context = lab.context()
     delivery = lab.delivery(context)
     for release in releases:
-        bumping.bump(context, delivery, release, delivery_lab.MEANS)
+        bumping.deliver(context, delivery, release, delivery_lab.MEANS)
     image = releases[0].images["das"]
-    why_not = means.why_not_again(context, delivery)
+    why_not = moves.why_not_again(context, delivery)
     assert why_not(image) is None
     assert "under this tag" in why_not(replace(image, digest="sha256:" + "0" * 64))
     registry(door).client.batch_delete_image(
@@ -315,7 +318,7 @@ def test_a_registry_that_cannot_be_asked_does_not_stop_a_rollback(lab):
     context = lab.context(AWS_EC2_METADATA_DISABLED="true", ECR_REGISTRY="")
     ref = lab.image("das", "1-a")
     assert (
-        means.why_not_again(context, lab.delivery(context))(replace(ref, repository="x/y")) is None
+        moves.why_not_again(context, lab.delivery(context))(replace(ref, repository="x/y")) is None
     )
     assert "not verified" in context.screen.stream.getvalue()
 

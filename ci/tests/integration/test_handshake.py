@@ -181,7 +181,7 @@ def test_the_registry_has_the_image_of_another_service_by_mistake(lab):
     context = lab.context(at=1)
     mixed = type(release)(**{**vars(release), "images": images})
     with pytest.raises(Refused, match="not an image of das-service"):
-        delivery_lab.bumping.bump(context, lab.delivery(context), mixed, delivery_lab.MEANS)
+        delivery_lab.bumping.deliver(context, lab.delivery(context), mixed, delivery_lab.MEANS)
 
 
 def test_a_hook_that_refuses_is_policy_and_is_asked_once(lab):

@@ -10,8 +10,8 @@ import pytest
 
 from ci import catalogue
 from ci.config import Render
+from ci.context import from_environment
 from ci.errors import CiError, OutsideFault
-from ci.settings import from_environment
 from ci.tools import helm as helm_module
 from ci.tools.helm import Helm
 from ci.tools.kube_yaml import DoesNotRender, parse
@@ -104,7 +104,6 @@ def test_a_broken_chart_is_refused_in_helms_words(helm, folder, edited, words):
     assert words in str(refused.value)
     assert "nil pointer" in str(refused.value)
     assert refused.value.status == "does_not_render"
-    assert refused.value.facts["broken_before"] is not edited
     assert "--debug" not in str(refused.value)
 
 
@@ -183,7 +182,7 @@ def test_a_named_helm_that_is_none_says_so(tmp_path):
 def test_where_there_is_no_helm_the_fault_says_what_to_do(monkeypatch, tmp_path):
     """On a machine that the wheel is not made for, HELM or PATH must have one."""
     monkeypatch.setattr(helm_module.platform, "system", lambda: "Darwin")
-    with pytest.raises(OutsideFault, match=r"set HELM, or put helm on PATH.*Darwin"):
+    with pytest.raises(OutsideFault, match=r"set HELM, or put helm on PATH"):
         helm_module.find(tmp_path, {"PATH": str(tmp_path)})
     (tmp_path / "helm").write_text("#!/bin/sh\n")
     (tmp_path / "helm").chmod(0o755)

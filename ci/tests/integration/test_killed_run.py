@@ -8,10 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import delivery_lab
+import direct_call
 import pytest
 from small_platform import why_no_registry
 
-from ci import cli
 from ci.tests.lab.ecr_door import running_ecr
 from ci.tools.ecr import Registry
 
@@ -36,7 +36,7 @@ def run(folder, port, step, commits, text, release):
     lab = delivery_lab.Lab(Path(folder), server, text, commits)
     die = lambda at: os.kill(os.getpid(), signal.SIGKILL) if at == step else None
     context, means = lab.context(at=1), Means(render=lambda *_: (), at=die)
-    bumping.bump(context, lab.delivery(context), Release.from_json(release), means)
+    bumping.deliver(context, lab.delivery(context), Release.from_json(release), means)
 for line in sys.stdin:
     if pid := os.fork():
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
@@ -84,7 +84,7 @@ def registry(lab, tmp_path):
 
 def planned(lab, at):
     """The services that a build of that commit would make anew."""
-    parts = cli.call("plan", [], lab.context(at=at)).facts["plan"]["parts"]
+    parts = direct_call.call("plan", [], lab.context(at=at)).facts["plan"]["parts"]
     return [part["name"] for part in parts if part["build"]]
 
 
@@ -116,8 +116,8 @@ def test_a_run_killed_at_any_step_is_made_up_for_once(lab, registry, killed, ste
         context = lab.context(at=2)
         context.handed_on.mkdir(parents=True, exist_ok=True)
         (context.handed_on / "release.json").write_text(json.dumps(again.to_json()))
-        assert cli.call("bump", [], context).status == "bumped"
+        assert direct_call.call("bump", [], context).status == "bumped"
         assert again.images["das"].pin in lab.file("das")
-        assert cli.call("bump", [], context).status == "already"
+        assert direct_call.call("bump", [], context).status == "already"
         assert planned(lab, 2) == []
     assert len(lab.log()) == before + 1

@@ -7,9 +7,9 @@ import pytest
 from listed_services import configured
 
 from ci import catalogue, config
+from ci.context import from_environment
 from ci.errors import OutsideFault, Refused
 from ci.scaffold.commands import check
-from ci.settings import from_environment
 from ci.tests.lab import layout
 from ci.tools import helm as helm_module
 

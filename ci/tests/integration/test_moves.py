@@ -1,10 +1,12 @@
 """What people decide: promotions, rollbacks that hold, and the end of a hold."""
 
 import delivery_lab
+import direct_call
 import pytest
 
-from ci import catalogue, cli
+from ci import catalogue
 from ci.errors import Refused, UsageError
+from ci.plan import facts
 from ci.promote import moves
 from ci.tools.source_repo import SourceRepo
 
@@ -184,9 +186,9 @@ def test_what_is_not_held_is_released_already(lab):
 def test_the_build_of_a_pull_request_decides_nothing(lab):
     """A laptop may, a pull request may not."""
     laptop, request = lab.context(BRANCH_NAME=""), lab.context(CHANGE_ID="7")
-    moves.refuse_elsewhere(laptop, lab.delivery(laptop))
+    facts.refuse_elsewhere(laptop, lab.delivery(laptop))
     with pytest.raises(Refused, match="pull request 7"):
-        moves.refuse_elsewhere(request, lab.delivery(request))
+        facts.refuse_elsewhere(request, lab.delivery(request))
 
 
 def test_status_tells_what_runs_where_since_when_and_from_what(lab):
@@ -195,7 +197,7 @@ def test_status_tells_what_runs_where_since_when_and_from_what(lab):
     lab.bump(2)
     roll_back(lab)
     context = lab.context(at=5)
-    outcome = cli.call("status", [], context)
+    outcome = direct_call.call("status", [], context)
     staging = outcome.facts["environments"]["staging"]["services"]
     assert staging["das"]["image"] == str(lab.release(1).images["das"])
     assert staging["das"]["held"]["reason"] == "it leaks"

@@ -9,8 +9,8 @@ import pytest
 from listed_services import configured
 from plain_git import git
 
-from ci import catalogue, config, settings
-from ci.context import Context
+from ci import catalogue, config
+from ci.context import Context, from_environment
 from ci.model import Deployment, Hold, ImageRef, Ledger
 from ci.plan import facts, planning
 from ci.screen import Screen
@@ -49,7 +49,7 @@ class Checkout:
         environ = {"BRANCH_NAME": "main", "BUILD_NUMBER": "7"} | environ
         context = Context(
             catalogue=self.catalogue,
-            settings=settings.from_environment(self.catalogue, {}),
+            settings=from_environment(self.catalogue, {}),
             environ=environ,
             screen=Screen(stream=StringIO()),
         )

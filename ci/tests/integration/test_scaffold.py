@@ -10,22 +10,22 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import direct_call
 import kube_checks
 import pytest
 import service_facts
 import yaml
 from listed_services import delivery, linked
 
-from ci import catalogue, cli, config, manifests
+from ci import catalogue, config, manifests
 from ci.bump import render_gate
 from ci.bump.render_gate import Expected
-from ci.context import Context
+from ci.context import Context, from_environment
 from ci.errors import Defect, OutsideFault, Refused, UsageError
 from ci.model import ImageRef
 from ci.scaffold import files
 from ci.scaffold.commands import check
 from ci.screen import Screen
-from ci.settings import from_environment
 from ci.tools import helm as helm_module
 from ci.tools import kube_yaml
 
@@ -784,7 +784,7 @@ def call(folder, own, *, dry_run=False, environ=None, listed=LISTED, **given):
         screen=Screen(stream=io.StringIO()),
         dry_run=dry_run,
     )
-    return cli.call("scaffold", [str(folder), *words], context)
+    return direct_call.call("scaffold", [str(folder), *words], context)
 
 
 def test_a_dry_run_lists_and_writes_nothing(tmp_path, own):

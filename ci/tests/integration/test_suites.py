@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import re
 import subprocess
 import sys
@@ -22,7 +23,6 @@ OUTER = """
 import asyncio, io, os, sys
 from pathlib import Path
 from types import SimpleNamespace
-from ci import settings
 from ci.errors import Defect
 from ci.screen import Screen
 from ci.test import run
@@ -43,6 +43,7 @@ context = SimpleNamespace(
 try:
     run.main(context, [], root / "junit.xml")
 except Defect as error:
+    print(error, file=sys.stderr)
     sys.exit(error.exit_code)
 """
 
@@ -59,9 +60,11 @@ def outer(tmp_path):
             (tmp_path / name / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
             (tmp_path / name / ".venv").symlink_to(ROOT / "ci" / ".venv")
         command = [*before, sys.executable, "-c", OUTER, str(tmp_path)]
+        env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # the suites here need none
         done = subprocess.run(
-            command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=120
+            command, cwd=ROOT, env=env, check=False, capture_output=True, text=True, timeout=120
         )
+        run.error = done.stderr
         return done.returncode, done.stdout
 
     return run
@@ -113,7 +116,7 @@ def test_there_are_as_many_servers_as_suites_run_together():
     assert [suites.widest(suites.suites(listed, names)) for names in (["das"], ["ci"], [])] == [
         1,
         2,
-        6,
+        7,
     ]
     assert suites.widest([]) == 0
 
@@ -140,6 +143,16 @@ def test_reports_of_all_suites_are_summed(outer, tmp_path):
     junit = (tmp_path / "junit.xml").read_text()
     assert 'errors="0" failures="1" skipped="2" tests="4"' in junit
     assert 'classname="two.tests.test_it" name="test_a"' in junit
+
+
+def test_the_error_of_a_run_names_the_failed_tests(outer):
+    """With the first line of why, ten at most; it is what `ci summary` shows of the run."""
+    tests = "".join(f"def test_{n:02}(): assert {n} == 99, 'no\\nmore'\n" for n in range(12))
+    code, _ = outer(one=tests)
+    first, *named, last = outer.error.strip().splitlines()
+    assert (code, first) == (FAILED, "the tests of one did not all pass")
+    assert named[0] == "FAILED one/tests/test_it.py::test_00 - AssertionError: no"
+    assert (len(named), last) == (10, "… and 2 more")
 
 
 def test_all_green_is_green(outer):

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from ci.errors import Defect
-from ci.native import guard
+from ci.native import groups
 from ci.native import supervisor as supervisor_module
 from ci.native.supervisor import Child, Supervisor
 
@@ -63,7 +63,6 @@ def run(scenario, write_state=lambda: None):
     async def whole():
         said = []
         supervisor = Supervisor(said.append, write_state)
-        await supervisor.open()
         try:
             return await scenario(supervisor, said)
         finally:
@@ -77,7 +76,7 @@ def test_who_is_killed_comes_back_and_it_is_said(tmp_path):
 
     async def scenario(supervisor, said):
         child = supervisor.start(program(tmp_path, FOREVER))
-        await supervisor.wait_ready(["child"], 20, lambda _: None)
+        await supervisor.wait_ready(["child"], 20)
         first = child.pid
         os.kill(first, signal.SIGKILL)
         await until(lambda: child.pid not in {first, None})
@@ -153,7 +152,7 @@ def test_who_cannot_start_is_explained(tmp_path):
         code = "import sys; print('first', flush=True); sys.exit('DATABASE_URL is not set')"
         supervisor.start(program(tmp_path, code, not_ready=never))
         with pytest.raises(Defect, match="child exited with 1") as caught:
-            await supervisor.wait_ready(["child"], 20, lambda _: None)
+            await supervisor.wait_ready(["child"], 20)
         assert str(caught.value).endswith("DATABASE_URL is not set")
         assert supervisor.failed.is_set()
 
@@ -169,14 +168,14 @@ def test_who_is_never_ready_is_named(tmp_path):
     async def scenario(supervisor, _said):
         supervisor.start(program(tmp_path, FOREVER, not_ready=never))
         with pytest.raises(Defect, match=r"not ready in time \(postgres: no answer\)"):
-            await supervisor.wait_ready(["child"], 0.5, lambda _: None)
+            await supervisor.wait_ready(["child"], 0.5)
 
     run(scenario)
 
 
 def test_who_does_not_stop_is_killed(tmp_path, monkeypatch):
     """A child that ignores its signal has until the bound."""
-    monkeypatch.setattr(guard, "STOP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(groups, "STOP_TIMEOUT_S", 0.5)
     code = (
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)\n"
     )
@@ -240,52 +239,25 @@ LAUNCHER = textwrap.dedent(
     async def ready(_pid): return None
     async def main():
         supervisor = Supervisor(print, lambda: None)
-        await supervisor.open()
         here = pathlib.Path(sys.argv[1])
-        deaf = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit()); signal.pause()"
-        worker = "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])"
-        code = f"import subprocess, sys; {worker}; {deaf}"
-        child = Child("child", (sys.executable, "-c", code), here, {}, here / "log", ready)
-        supervisor.start(child)
+        code = "import signal; print('up', flush=True); signal.pause()"
+        log = here / "child.log"
+        supervisor.start(Child("child", (sys.executable, "-c", code), here, {}, log, ready))
         await asyncio.sleep(3600)
     asyncio.run(main())
     """
 )
 
 
-@pytest.mark.parametrize("guard_too", [False, True], ids=["launcher", "launcher and guard"])
-def test_kill_9_of_the_launcher_leaves_nothing(tmp_path, guard_too):
-    """The guard ends whole groups; killed together with the launcher, the kernel ends the child."""
-    if guard_too and sys.platform != "linux":
-        pytest.skip("without a guard only Linux tells a child that its parent died")
-    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, str(tmp_path)], cwd=ROOT)
-    try:
-        family = wait_for(lambda: family_of(launcher.pid))
-        children = [p for p in family if "guard.py" not in " ".join(p.cmdline())]
-        if guard_too:
-            for process in family:
-                if process not in children:
-                    process.kill()
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells that a parent died")
+def test_kill_9_of_the_launcher_leaves_nothing(tmp_path):
+    """The kernel ends each child, which ends what it has started."""
+    with subprocess.Popen([sys.executable, "-c", LAUNCHER, str(tmp_path)], cwd=ROOT) as launcher:
+        wait_for(lambda: said_by(tmp_path, "child") or None)
+        (child,) = psutil.Process(launcher.pid).children()
         launcher.kill()
         launcher.wait()
-        # without the guard the kernel reaches the child itself, not what it started
-        watched = children[:1] if guard_too else children
-        wait_for(lambda: not any(map(is_alive, watched)) or None)
-        for process in children:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-    finally:
-        if launcher.poll() is None:
-            launcher.kill()
-            launcher.wait()
-
-
-def family_of(pid):
-    """Guard, child and grandchild, once all three run."""
-    family = psutil.Process(pid).children(recursive=True)
-    words = [" ".join(process.cmdline()) for process in family]
-    settled = len(family) == 3 and not any("leash.py" in text for text in words)
-    return sorted(family, key=lambda p: p.create_time()) if settled else None
+        wait_for(lambda: not is_alive(child) or None)
 
 
 def wait_for(probe, timeout_s=30):

@@ -5,11 +5,10 @@ import io
 import pytest
 
 from ci import catalogue
-from ci.context import Context
+from ci.context import Context, from_environment
 from ci.errors import OutsideFault, Refused
 from ci.native import compose
 from ci.screen import Screen
-from ci.settings import from_environment
 
 SECRETS = {
     *("SERVICE_TOKEN", "DAS_SERVICE_TOKEN", "DIS_SERVICE_TOKEN", "APS_SERVICE_TOKEN"),

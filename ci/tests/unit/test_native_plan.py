@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci import catalogue, settings
+from ci import catalogue, context
 from ci.native import keys, launcher
 from ci.native.run import Run
 from ci.native.supervisor import backoff_s, ending
@@ -23,7 +23,7 @@ SECRETS = keys.fresh()
 
 
 def run_of(*, data_dir="/a place", public_url="http://localhost:4", **environ):
-    chosen = settings.from_environment(LISTED, environ | {"CLOUDOPSHUB_DATA_DIR": data_dir})
+    chosen = context.from_environment(LISTED, environ | {"CLOUDOPSHUB_DATA_DIR": data_dir})
     run = Run(LISTED, chosen, Screen(io.StringIO()))
     run.secrets, run.urls, run.public_url = SECRETS, URLS, public_url
     run.ports = dict.fromkeys(URLS, 1234)

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ci.errors import Defect
 from ci.outcome import Outcome
-from ci.summary import commands, journal
+from ci.summary import journal
 
 
 def line(command, code=0, message="", status="done"):
@@ -25,7 +24,7 @@ def line(command, code=0, message="", status="done"):
 
 def test_all_well_is_a_line_for_each_command():
     """Nobody reads on when nothing failed."""
-    text = commands.text([line("plan", message="das test\nmore"), line("lint")])
+    text = journal.text([line("plan", message="das test\nmore"), line("lint")])
     assert text.splitlines() == [
         "  ✓   61.2 s  python -m ci plan --plan p.json  done: das test",
         "  ✓   61.2 s  python -m ci lint --plan p.json  done",
@@ -37,7 +36,7 @@ def test_all_well_is_a_line_for_each_command():
 @pytest.mark.parametrize(("code", "word"), [(2, "usage"), (3, "rule"), (4, "again may help")])
 def test_a_failure_is_told_last_with_its_class(code, word):
     """What to do follows from the class of the exit code."""
-    text = commands.text([line("push", code, "first\nsecond", "refused"), line("summary")])
+    text = journal.text([line("push", code, "first\nsecond", "refused"), line("summary")])
     tail = text.split("\n\n✗ ")[1]
     assert f"exit code {code}" in tail
     assert word in tail.replace("running it again may help", "again may help")
@@ -47,7 +46,7 @@ def test_a_failure_is_told_last_with_its_class(code, word):
 
 def test_a_long_message_keeps_its_end():
     """The reason of a failure stands last."""
-    text = commands.text([line("test", 5, "\n".join(f"row {n}" for n in range(99)))])
+    text = journal.text([line("test", 5, "\n".join(f"row {n}" for n in range(99)))])
     assert "row 98" in text
     assert "row 58" not in text
     assert "(59 lines before)" in text
@@ -55,7 +54,7 @@ def test_a_long_message_keeps_its_end():
 
 def test_a_build_without_a_command_says_so():
     """`make ci` itself may have failed."""
-    assert "no command" in commands.text([])
+    assert "no command" in journal.text([])
 
 
 def test_a_line_that_is_none_is_left_out(tmp_path):
@@ -69,48 +68,3 @@ def test_a_line_that_is_none_is_left_out(tmp_path):
     assert [entry["command"] for entry in journal.of_build(context)] == ["push"]
     journal.record(context, "bump", ["bump"], Outcome("bumped", "well"), 1)
     assert [entry["command"] for entry in journal.of_build(context)] == ["push", "bump"]
-
-
-JUNIT = """<testsuites><testsuite>
-<testcase classname="tests.unit.test_a" name="test_one" />
-<testcase classname="tests.unit.test_a" name="test_two">
-<failure message="assert 1 == 2&#10; where 1 = f()">long traceback</failure></testcase>
-<testcase classname="" name="tests/test_b.py">
-<error message="collection failure">why</error></testcase>
-</testsuite></testsuites>"""
-
-
-def test_the_failing_tests_are_named_with_their_first_assertion(tmp_path):
-    """So nobody scrolls a console for them; a file that was never finished names none."""
-    file = tmp_path / "das.xml"
-    assert commands.failed_tests(file) == []
-    file.write_text(JUNIT)
-    assert commands.failed_tests(file) == [
-        "tests.unit.test_a::test_two: assert 1 == 2",
-        "tests/test_b.py: collection failure",
-    ]
-    file.write_text(JUNIT[:-20])
-    assert commands.failed_tests(file) == []
-
-
-def test_many_failing_tests_are_counted(tmp_path):
-    """Ten are named."""
-    case = '<testcase classname="t" name="n{}"><failure message="x"/></testcase>'
-    file = tmp_path / "all.xml"
-    file.write_text("<s>" + "".join(case.format(n) for n in range(13)) + "</s>")
-    assert commands.failed_tests(file)[9:] == ["t::n9: x", "… and 3 more"]
-
-
-def test_the_summary_reads_the_file_that_the_test_run_named(tmp_path):
-    """By the command line in the journal."""
-    context = SimpleNamespace(
-        handed_on=tmp_path,
-        root=tmp_path,
-        environ={"BUILD_NUMBER": "7"},
-        now=lambda: datetime.now(UTC),
-    )
-    (tmp_path / "das.xml").write_text(JUNIT)
-    argv = ["test", "--junit", "das.xml", "das"]
-    journal.record(context, "test", argv, Defect("did not pass"), 3)
-    text = commands.summary.callback(context).text
-    assert "    did not pass\n    tests.unit.test_a::test_two: assert 1 == 2\n" in text
