@@ -5,10 +5,13 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from ci import environments, process
+from ci import config, environments, process
+from ci.lint import advisories
 from ci.model import Catalogue, Twin
+from ci.scan import findings
 
 FILES_ONLY = {"twins", "locks", "tree"}  # need no environment
 LAYERS = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
@@ -26,9 +29,9 @@ def tool(name: str) -> str:
     return shutil.which(name, path=str(Path(sys.executable).parent)) or name
 
 
-def all_checks(catalogue: Catalogue) -> dict[str, Check]:
+def all_checks(catalogue: Catalogue, environ: Mapping[str, str]) -> dict[str, Check]:
     """Every check by its name, the fast ones first."""
-    root, config = catalogue.root, "ci/pyproject.toml"
+    root, settings = catalogue.root, "ci/pyproject.toml"
     dockerfiles = [str(path) for path in sorted(root.glob("*/Dockerfile"))]
     checks: dict[str, Check] = {
         "twins": lambda: [fault for twin in catalogue.twins for fault in _twin(root, twin)],
@@ -37,8 +40,9 @@ def all_checks(catalogue: Catalogue) -> dict[str, Check]:
         "ruff": (root, [tool("ruff"), "check", "--quiet", "."]),
         "format": (root, [tool("ruff"), "format", "--check", "--quiet", "."]),
         "hadolint": (root, [tool("hadolint"), *dockerfiles]),
-        "mypy ci": (root, [sys.executable, "-m", "mypy", "--config-file", config, "ci"]),
-        "layers ci": (root, [tool("lint-imports"), "--config", config]),
+        "advisories": lambda: _advisories(catalogue, environ),
+        "mypy ci": (root, [sys.executable, "-m", "mypy", "--config-file", settings, "ci"]),
+        "layers ci": (root, [tool("lint-imports"), "--config", settings]),
     }
     for service in catalogue.services:
         code, folder = service.code, root / service.folder
@@ -76,6 +80,15 @@ def _locks(root: Path) -> list[str]:
     for path in sorted(root.glob("*/requirements*.txt")):
         faults += lock_faults(str(path.relative_to(root)), path.read_text())
     return faults
+
+
+def _advisories(catalogue: Catalogue, environ: Mapping[str, str]) -> list[str]:
+    root = catalogue.root
+    locks = [f"{service.folder}/requirements.txt" for service in catalogue.services]
+    file = root / config.load(catalogue, environ).scan.waivers
+    waivers = findings.waivers(file.read_bytes() if file.exists() else b"", file.name)
+    texts = {lock: (root / lock).read_text() for lock in locks}
+    return advisories.faults(texts, waivers, datetime.now(UTC).date())
 
 
 def _tree(catalogue: Catalogue) -> list[str]:

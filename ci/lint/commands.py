@@ -11,6 +11,7 @@ import click
 from ci import environments, process
 from ci.context import Context
 from ci.errors import CiError, Defect, UsageError
+from ci.lint.advisories import NotChecked
 from ci.lint.checks import FILES_ONLY, Check, all_checks
 from ci.outcome import Outcome
 from ci.plan import planning
@@ -36,7 +37,7 @@ def lint(context: Context, check: Sequence[str], plan: Path | None) -> Outcome:
     if (not wanted or set(wanted) - FILES_ONLY) and not context.dry_run:
         folders = [*(service.folder for service in catalogue.services), "ci"]
         asyncio.run(environments.make(catalogue.root, folders, environments.DEV, screen))
-    every = all_checks(catalogue)  # after the tools it names are there
+    every = all_checks(catalogue, context.environ)  # after the tools it names are there
     chosen = [name for name in every if not wanted or {name, name.split()[0]} & set(wanted)]
     if not chosen:
         raise UsageError(f"no such check; there are {', '.join(every)}")
@@ -62,6 +63,9 @@ def _fault(screen: Screen, name: str, check: Check) -> str:
         else:
             done = process.run(check[1], cwd=check[0], timeout_s=900)
             text = "" if done.code == 0 else done.text or f"exited with {done.code}"
+    except NotChecked as error:
+        screen.line(f"  – {name}: {error}")
+        return ""
     except CiError as error:
         text = str(error)
     mark = screen.paint("✗", "31") if text else screen.paint("✓", "32")
