@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from stored_values import stored
 
 SCHEMA = """
 CREATE SCHEMA metrics;
@@ -120,14 +121,13 @@ def scaled_deltas(values: Sequence[float]) -> tuple[int, list[int]] | None:
 def write_block(
     path: Path, tenant: uuid.UUID, samples: Sequence[Sample], *, chunk: int = 8192, group: int = 512
 ) -> bytes:
-    """docs/formats/block.md: chunks sorted by series and time; of equal keys the last one stays.
+    """docs/formats/block.md: chunks sorted by series and time; of equal keys the last value stays.
 
     The digest of the tail.
     """
-    latest = {(series_id, ts): value for series_id, ts, value in samples}
     series: dict[int, list[tuple[int, float]]] = {}
-    for (series_id, ts), value in sorted(latest.items(), key=lambda one: one[0]):
-        series.setdefault(series_id, []).append((ts, value))
+    for (series_id, ts), bits in sorted(stored(samples).items()):
+        series.setdefault(series_id, []).append((ts, float(np.uint64(bits).view(np.float64))))
     rows = []
     for series_id, points in series.items():
         for start in range(0, len(points), chunk):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from embedded_postgres import execute, fresh_database, own_postgres
 from factories import SCHEMA, Ingest
+from stored_values import STALE
 
 from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable, open_store
 from data_api.errors import CorruptData, QueryCanceled, TooManySamples
@@ -96,6 +97,20 @@ async def test_of_two_samples_at_one_time_the_last_committed_wins(store, ingest,
     await ingest.batch(tenant, [(up, 3, 1.0), (up, 3, 2.0)])
     await ingest.batch(tenant, [(up, 4, 3.0)])
     assert await load(store, tenant) == {key(): [(1, 9.0), (2, 7.0), (3, 2.0), (4, 3.0), (5, 5.0)]}
+
+
+@pytest.mark.parametrize("arrived", [(2.0, STALE), (STALE, 2.0)], ids=["value", "marker"])
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+async def test_a_value_beats_a_stale_marker(store, ingest, tenant, arrived, blocks):
+    """Whichever of the two came first, in whatever of batches and blocks they are."""
+    up = await ingest.series(tenant, __name__="up")
+    for precedence, value in enumerate(arrived):
+        if precedence < blocks:
+            await ingest.block(tenant, [(up, 1, value)], precedence)
+        else:
+            await ingest.batch(tenant, [(up, 1, value)])
+    await ingest.batch(tenant, [(up, 2, value) for value in arrived])
+    assert await load(store, tenant) == {key(): [(1, 2.0), (2, 2.0)]}
 
 
 async def test_moving_batches_to_blocks_changes_no_answer(

@@ -26,6 +26,7 @@ from data_ingest.store import block, catalogue
 from data_ingest.store.objects import DirectoryObjects
 from data_ingest.store.partitions import ensure_partitions, partition_name
 from tests.embedded_postgres import fresh_database, running_postgres
+from tests.stored_values import STALE, STALE_BITS, bits_of, stored
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_795_000_000_000
@@ -33,7 +34,6 @@ AT_ONCE = CompactionSettings(
     delay_s=-60.0, samples_max=2_000_000, block_bytes_max=512 * 1024 * 1024
 )
 """Every batch is due, also when the machine's clock is set back between its commit and the run."""
-STALE_BITS = 0x7FF0_0000_0000_0002
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,8 @@ def _add(seen: dict[tuple[int, int], int], samples: Columns) -> None:
     for series_id, at, value in zip(
         samples.series_ids.tolist(), samples.timestamps_ms.tolist(), bits.tolist(), strict=True
     ):
-        seen[series_id, at] = value
+        if value != STALE_BITS or (series_id, at) not in seen:
+            seen[series_id, at] = value
 
 
 @contextlib.asynccontextmanager
@@ -158,32 +159,45 @@ async def _store(database: str, folder: Path) -> AsyncIterator[Store]:
         await conn.close()
 
 
-def _bits(value: float) -> int:
-    return int(np.float64(value).view(np.uint64))
-
-
 async def test_batches_become_blocks_and_read_the_same(database: str, tmp_path: Path) -> None:
     """What was committed is read back from blocks bit for bit, the last of two samples of one
     instant wins, usage counts both.
     """
     async with _store(database, tmp_path) as store:
-        stale = float(np.array([STALE_BITS], np.uint64).view(np.float64)[0])
-        await store.commit((7, NOW_MS, 1.5), (3, NOW_MS, -0.0), (7, NOW_MS + 10, stale))
+        await store.commit((7, NOW_MS, 1.5), (3, NOW_MS, -0.0), (7, NOW_MS + 10, STALE))
         await store.commit(
             (7, NOW_MS, 2.5), (7, NOW_MS - 3 * HOUR_MS, float("inf")), (3, NOW_MS + 1, 0.1)
         )
         before = await store.read()
         assert await store.compact()
         assert await store.read() == before
-        assert before[7, NOW_MS] == _bits(2.5)
+        assert before[7, NOW_MS] == bits_of(2.5)
         assert before[7, NOW_MS + 10] == STALE_BITS
-        assert before[3, NOW_MS] == _bits(-0.0)
+        assert before[3, NOW_MS] == bits_of(-0.0)
         assert await store.used() == 6
         blocks = await store.blocks()
         assert [b["samples"] for b in blocks] == [1, 4]
         assert all((tmp_path / b["object_key"]).stat().st_size == b["bytes"] for b in blocks)
         assert all(b["object_key"].startswith(f"{store.tenant}/2026-") for b in blocks)
         assert not await store.compact()
+
+
+@pytest.mark.parametrize("compacted", ["never", "between", "after"])
+@pytest.mark.parametrize("arrived", [(2.0, STALE), (STALE, 2.0)], ids=["value", "marker"])
+async def test_a_value_beats_a_stale_marker(
+    database: str, tmp_path: Path, arrived: tuple[float, float], compacted: str
+) -> None:
+    """Whichever came first, in one block, in two that are merged, and in batches."""
+    rows = [(1, NOW_MS, value) for value in arrived]
+    async with _store(database, tmp_path) as store:
+        for row in rows:
+            await store.commit(row)
+            if compacted == "between":
+                await store.compact()
+        if compacted == "after":
+            await store.compact()
+        await store.merge(NOW_MS + 100 * HOUR_MS)
+        assert await store.read() == stored(rows) == {(1, NOW_MS): bits_of(2.0)}
 
 
 async def test_a_batch_below_a_running_transaction_waits(database: str, tmp_path: Path) -> None:
