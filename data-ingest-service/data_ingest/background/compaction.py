@@ -12,9 +12,7 @@ Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
 import asyncio
 import functools
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -29,13 +27,15 @@ from data_ingest.background import compaction_plan as plan
 from data_ingest.background.compaction_health import Round
 from data_ingest.batch import Columns
 from data_ingest.chassis.kinds import ServiceError
-from data_ingest.errors import BadPayload
-from data_ingest.store import block, catalogue
-from data_ingest.store.block import SortedSamples
+from data_ingest.store import catalogue
 from data_ingest.store.catalogue import NewBlock
-from data_ingest.store.merging import merge
 from data_ingest.store.objects import ObjectStore
+from data_ingest.store.refs import BatchRef
+from data_ingest.store.rewriting import CorruptBlock, write_block, write_merged
 from data_ingest.store.sorting import sort_and_deduplicate
+from data_ingest.usage import record
+from data_ingest.usage.counting import Counting
+from data_ingest.usage.lookup import StoredSamples
 
 T = TypeVar("T")
 
@@ -76,10 +76,6 @@ FAILED_RUNS: Final = Gauge(
 QUARANTINED: Final = Gauge(
     "cloudopshub_blocks_quarantined", "Blocks that are kept and not merged: they are corrupt."
 )
-
-
-class CorruptBlock(BadPayload):
-    """A block is not what was written"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,22 +127,22 @@ async def compact_batches(
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
             return 0
-        rows = await catalogue.live_batches(conn, tenant, settings.delay_s)
-        refs = [
-            plan.BatchRef(row["batch_id"], row["xid"], row["samples"], row["is_due"])
-            for row in rows
-        ]
+        refs = await catalogue.live_batches(conn, tenant, settings.delay_s)
         taken = plan.batches_to_take(
-            refs, settings.samples_max, is_complete=len(rows) < catalogue.LISTED_MAX
+            refs, settings.samples_max, is_complete=len(refs) < catalogue.LISTED_MAX
         )
         if not taken:
             return 0
         xid_max = taken[-1].xid
         samples = await _load(conn, tenant, xid_max, taken)
-        blocks = await _in_thread(write_windows, objects, tenant, samples, xid_max)
+        hours_ms = np.repeat([ref.hour_ms for ref in taken], [ref.samples for ref in taken])
+        stored = StoredSamples(objects, await catalogue.live_blocks(conn, tenant))
+        counting = Counting(hours_ms, stored.mark)
+        blocks = await _in_thread(write_windows, objects, tenant, samples, xid_max, counting)
         run_id = await catalogue.next_run(conn)
         await catalogue.register(conn, tenant, run_id, blocks)
         await catalogue.mark_batches(conn, tenant, run_id, xid_max, [ref.batch_id for ref in taken])
+        await record.add(conn, tenant, counting.usage)
     _record("batches", tenant, run_id, inputs=len(taken), samples=len(samples), blocks=blocks)
     return len(samples)
 
@@ -162,7 +158,7 @@ async def merge_blocks(
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
             return False
-        blocks = [plan.BlockRef(**row) for row in await catalogue.live_blocks(conn, tenant)]
+        blocks = await catalogue.live_blocks(conn, tenant)
         groups = plan.merges(blocks, now_ms, settings.block_bytes_max)
         if not groups:
             return False
@@ -186,78 +182,26 @@ async def _quarantine(conn: Any, tenant: UUID, corrupt: CorruptBlock) -> None:
 
 
 def write_windows(
-    objects: ObjectStore, tenant: UUID, samples: Columns, precedence: int
+    objects: ObjectStore, tenant: UUID, samples: Columns, precedence: int, counting: Counting
 ) -> list[NewBlock]:
-    """One durable level 0 block for each window that has samples; `samples` in order of arrival."""
+    """One durable level 0 block for each window that has samples, which `counting` has counted.
+
+    samples: in order of arrival.
+    """
     starts, _ = plan.window_starts(samples.timestamps_ms)
     blocks = []
-    windows = np.unique(starts)
-    for window in windows:
-        chosen = slice(None) if windows.size == 1 else starts == window
-        piece = sort_and_deduplicate(
-            samples.series_ids[chosen], samples.timestamps_ms[chosen], samples.values[chosen]
-        )
+    for window in np.unique(starts).tolist():
+        chosen = np.flatnonzero(starts == window)
+        part = samples.take(chosen)
+        piece = sort_and_deduplicate(part.series_ids, part.timestamps_ms, part.values)
+        counting.add(part, counting.hours_ms[chosen], piece)
         blocks.append(
-            _write(objects, tenant, [piece], precedence=precedence, level=0, at_ms=int(window))
+            write_block(objects, tenant, [piece], precedence=precedence, level=0, at_ms=window)
         )
     return blocks
 
 
-def write_merged(objects: ObjectStore, tenant: UUID, group: Sequence[plan.BlockRef]) -> NewBlock:
-    """One durable block with the samples of `group`, in order of precedence; later ones win.
-
-    Raises CorruptBlock, with the `block_id`, when one of them is not what was written; no object is
-    left then.
-    """
-    with ExitStack() as opened:
-        inputs = [
-            _pieces(opened.enter_context(objects.reading(ref.object_key)), ref) for ref in group
-        ]
-        return _write(
-            objects,
-            tenant,
-            merge(inputs),
-            precedence=group[-1].precedence,
-            level=min(max(ref.level for ref in group) + 1, 32_767),
-            at_ms=group[0].min_ts,
-        )
-
-
-def _pieces(source: Any, ref: plan.BlockRef) -> Iterator[SortedSamples]:
-    try:
-        yield from block.read(source, ref.tail_sha256)
-    except BadPayload as exc:
-        facts = {**exc.facts, "object": ref.object_key, "block_id": ref.block_id}
-        raise CorruptBlock(**facts) from exc
-
-
-def _write(
-    objects: ObjectStore, tenant: UUID, pieces: Any, *, precedence: int, level: int, at_ms: int
-) -> NewBlock:
-    key = catalogue.object_key(tenant, at_ms, uuid.uuid4())
-    with objects.writing(key) as sink:
-        writer = block.BlockWriter(sink, tenant)
-        try:
-            for piece in pieces:
-                writer.write(piece)
-        except BaseException:
-            writer.discard()
-            raise
-        facts = writer.close()
-    return NewBlock(
-        object_key=key,
-        precedence=precedence,
-        level=level,
-        series=facts.series,
-        samples=facts.samples,
-        min_ts=facts.min_ts,
-        max_ts=facts.max_ts,
-        bytes=facts.bytes,
-        tail_sha256=facts.tail_sha256,
-    )
-
-
-async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[plan.BatchRef]) -> Columns:
+async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[BatchRef]) -> Columns:
     """The samples of these batches in their order: xid, batch_id, position."""
     n = sum(ref.samples for ref in taken)
     samples = Columns(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float64))
