@@ -7,41 +7,42 @@ the rest ───────────────────────�
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from uuid import UUID
 
 import numpy as np
 
 from data_ingest.errors import InvalidLabels, StoreRefused
 from data_ingest.labels import LabelRules, NewSeries, canonical
 from data_ingest.limits import METADATA_NOT_KEPT, TimeSpan, storable_metadata
-from data_ingest.model import I64, U64, SampleBatch
+from data_ingest.model import I64, U64, SampleBatch, Sender
 from data_ingest.store.packing import Write
 
 INVALID_LABELS = "invalid_labels"
 STORE_REFUSED = "store_refused"
+SERIES_TEXT_MAX = 300
 
 
 @dataclass(slots=True)
 class Refusals:
-    """Samples that will not be stored, by reason, and why the first of them.
+    """Samples that will not be stored, by reason, with an example of each.
 
     rows: by reason, the rows of `SampleBatch.keys` whose samples are still to be counted.
     """
 
-    counts: dict[str, int]
-    first_error: str
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
     rows: dict[str, list[int]] = field(default_factory=dict)
 
-    def add(self, counts: Mapping[str, int], why: str = "") -> None:
+    def add(self, counts: Mapping[str, int], example: str = "") -> None:
         """Add `counts` (samples by reason) to the refusals."""
         for reason, samples in counts.items():
             self.counts[reason] = self.counts.get(reason, 0) + samples
-        self.first_error = self.first_error or why
+            if example:
+                self.examples.setdefault(reason, example)
 
     def refuse_row(self, reason: str, row: int, why: str) -> None:
         """All samples of this row are refused; they are counted later, all rows at once."""
         self.rows.setdefault(reason, []).append(row)
-        self.first_error = self.first_error or why
+        self.examples.setdefault(reason, why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,8 @@ class Prepared:
     new_keys: U64
     new_at: I64
     skipped: Mapping[str, int]
-    first_error: str
 
-    def without_samples(self, reason: str) -> "Prepared":
+    def without_samples(self, reason: str, example: str) -> "Prepared":
         """The same request with all its samples refused: only the count is left to commit."""
         write, nothing = self.write, slice(0, 0)
         return replace(
@@ -68,6 +68,8 @@ class Prepared:
                 write.timestamps_ms[nothing],
                 write.values[nothing],
                 refused=added(write.refused, reason, write.samples),
+                examples={**write.examples, reason: example},
+                sender=write.sender,
             ),
             new_keys=self.new_keys[nothing],
             new_at=self.new_at[nothing],
@@ -78,7 +80,7 @@ class Prepared:
         if described := len(self.write.metadata):
             skipped = added(self.skipped, METADATA_NOT_KEPT, described)
             return replace(self, write=replace(self.write, metadata=()), skipped=skipped)
-        return replace(self.without_samples(STORE_REFUSED), first_error=str(refusal))
+        return self.without_samples(STORE_REFUSED, str(refusal))
 
 
 def added(counts: Mapping[str, int], reason: str, count: int) -> dict[str, int]:
@@ -87,19 +89,24 @@ def added(counts: Mapping[str, int], reason: str, count: int) -> dict[str, int]:
 
 
 def admit(
-    tenant: UUID, batch: SampleBatch, row_ids: I64, span: TimeSpan, rules: LabelRules
+    sender: Sender, batch: SampleBatch, row_ids: I64, span: TimeSpan, rules: LabelRules
 ) -> Prepared:
     """The samples inside `span` of series whose labels hold to `rules`; all others are counted.
 
     row_ids: (s,) int64, the id of each row of `batch.keys`, 0 where unknown. Rows of a new series
     have -1 - (its index in the write) afterwards.
     """
-    refusals = Refusals(dict(batch.refused), batch.first_error)
+    refusals = Refusals()
+    refusals.add(batch.refused, batch.first_error)
     series_of, timestamps_ms, values = batch.series_of, batch.timestamps_ms, batch.values
     if batch.samples and not span.holds(timestamps_ms):
         inside, counts = span.split(timestamps_ms)
-        first = int(timestamps_ms[~inside][0])
-        refusals.add(counts, f"timestamp {first} is outside {span.min_ms}..{span.max_ms} (ms)")
+        first = int(np.flatnonzero(~inside)[0])
+        refusals.add(
+            counts,
+            f"timestamp {timestamps_ms[first]} is outside {span.min_ms}..{span.max_ms} (ms): "
+            + series_text(batch, int(series_of[first])),
+        )
         series_of, timestamps_ms, values = series_of[inside], timestamps_ms[inside], values[inside]
     new: list[NewSeries] = []
     new_rows: list[int] = []
@@ -115,12 +122,34 @@ def admit(
     if not_kept := len(batch.metadata) - len(metadata):
         skipped = added(skipped, METADATA_NOT_KEPT, not_kept)
     return Prepared(
-        Write(tenant, series_ids, timestamps_ms, values, new, refusals.counts, metadata),
+        Write(
+            sender.tenant,
+            series_ids,
+            timestamps_ms,
+            values,
+            new,
+            refusals.counts,
+            metadata,
+            examples=refusals.examples,
+            sender=sender.name,
+        ),
         new_keys=batch.keys[new_rows],
         new_at=-1 - row_ids[new_rows],
         skipped=skipped,
-        first_error=refusals.first_error,
     )
+
+
+def series_text(batch: SampleBatch, row: int) -> str:
+    """The labels of a row, for people: at most SERIES_TEXT_MAX characters."""
+    try:
+        labels = batch.labels_at(row)
+    except InvalidLabels as error:
+        return str(error)
+    text = ", ".join(
+        f"{name.decode(errors='replace')}={value.decode(errors='replace')!r}"
+        for name, value in labels
+    )
+    return text if len(text) <= SERIES_TEXT_MAX else text[:SERIES_TEXT_MAX] + "…"
 
 
 def _new_series(

@@ -16,7 +16,7 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import body, write
+from data_ingest.api import body, refused, write
 from data_ingest.background.compaction_health import LATE_S, CompactionHealth
 from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
@@ -127,6 +127,7 @@ def create_app(
         body.Pace(settings.body_timeout_s, settings.body_stretch_s, settings.body_bytes_per_s_min),
         clock.now_s,
     )
+    app.include_router(refused.router(identity, database_url))
     app.router.routes.extend(write.routes(PROTOCOLS, write_path))
     return app
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,18 @@ STALE_MARKER_BITS = 0x7FF0_0000_0000_0002
 
 Source: Prometheus `value.StaleNaN`.
 """
+
+METRIC_TYPES = (
+    "unknown",
+    "counter",
+    "gauge",
+    "histogram",
+    "gaugehistogram",
+    "summary",
+    "info",
+    "stateset",
+)
+"""By the numbers that remote_write gives them. Source: Prometheus `MetricMetadata.MetricType`."""
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
@@ -65,6 +78,14 @@ class SampleBatch:
     def samples(self) -> int:
         """How many samples were decoded; those in `refused` come on top."""
         return int(self.timestamps_ms.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whose samples a request brings; name: the id of its key, or what in the hub made them."""
+
+    tenant: UUID
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from data_ingest.chassis.identity import Limits
 from data_ingest.errors import RateLimited, StoreError, StoreRefused
 from data_ingest.labels import LabelRules
 from data_ingest.limits import METADATA_NOT_KEPT, RateLimits, TimeSpan
-from data_ingest.model import Outcome, SampleBatch
+from data_ingest.model import Outcome, SampleBatch, Sender
 from data_ingest.store.series import KnownSeries, SeriesCache
 from data_ingest.store.writer import Writer
 
@@ -62,35 +62,37 @@ class Pipeline:
     async def ingest(
         self, tenant: UUID, decoded: SampleBatch, limits: Limits, protocol: str
     ) -> Outcome:
-        """What became of the samples, once that is durable.
+        """What became of the samples, once that is durable; the hub itself is their sender.
 
         Raises `RateLimited` (all counted as refused, none stored), `StoreUnavailable` or
         `Overloaded` (nothing stored).
         """
-        return await self.ingest_body(tenant, lambda: decoded, limits, protocol)
+        return await self.ingest_body(Sender(tenant, protocol), lambda: decoded, limits, protocol)
 
     async def ingest_body(
-        self, tenant: UUID, decode: Callable[[], SampleBatch], limits: Limits, protocol: str
+        self, sender: Sender, decode: Callable[[], SampleBatch], limits: Limits, protocol: str
     ) -> Outcome:
         """As `ingest`, for bytes still to be decoded.
 
         `decode` runs in the same worker thread as the look-up, so that the event loop is free and
         one request costs one change of threads.
         """
+        tenant = sender.tenant
         now_s, store_epoch = self._clock(), self._writer.store_epoch
         if store_epoch != self._store_epoch:
             self._series.clear()
             self._store_epoch = store_epoch
         series = self._series.of(tenant)
         prepared = await anyio.to_thread.run_sync(
-            self._prepare, tenant, decode, series, limits, now_s
+            self._prepare, sender, decode, series, limits, now_s
         )
         samples, wait_s = prepared.write.samples, 0.0
         if limits.samples_per_s is not None and samples:
             rate = float(limits.samples_per_s), float(limits.burst_samples or limits.samples_per_s)
             wait_s = self._rates.take(tenant, rate, samples, now_s)
         if wait_s:
-            prepared, samples = prepared.without_samples(RATE_LIMITED), 0
+            example = f"over {limits.samples_per_s} samples/s"
+            prepared, samples = prepared.without_samples(RATE_LIMITED, example), 0
         try:
             outcome = await self._commit(prepared, series, now_s, store_epoch)
         except StoreError:
@@ -108,7 +110,7 @@ class Pipeline:
 
     def _prepare(
         self,
-        tenant: UUID,
+        sender: Sender,
         decode: Callable[[], SampleBatch],
         series: KnownSeries,
         limits: Limits,
@@ -118,7 +120,7 @@ class Pipeline:
         batch = decode()
         row_ids = series.find(batch.keys, _minute(now_s))
         span = TimeSpan.at(int(now_s * 1000), limits.retention_days, self._future_ms_max)
-        prepared = admit(tenant, batch, row_ids, span, self._rules)
+        prepared = admit(sender, batch, row_ids, span, self._rules)
         if limits.active_series is None or not prepared.write.samples:
             return prepared
         active_ids = series.active_ids(_minute(now_s), self._active_minutes)
@@ -155,10 +157,8 @@ class Pipeline:
                 series.learn, prepared.new_keys[has_row], ids[has_row], _minute(now_s), rows_max
             )
             self._series.enforce_budget(write.tenant)
-        stored, first_error = write.resolved(new_ids), prepared.first_error
-        if not has_row.all() and not first_error:
-            labels = write.new[int(np.flatnonzero(new_ids == 0)[0])].labels_json[:200]
-            first_error = f"the plan's active series are used up: {labels}"
+        stored = write.resolved(new_ids)
+        first_error = next(iter(stored.examples.values()), "")
         return Outcome(stored.samples, stored.refused, prepared.skipped, first_error)
 
 

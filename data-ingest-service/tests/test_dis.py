@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -144,14 +145,18 @@ def wait_until_ready(service: Service, log: Path) -> None:
         threading.Event().wait(0.05)
 
 
-def stored_values(database_url: str) -> list[float]:
-    async def read() -> list[float]:
+def stored_batches(database_url: str) -> list[batch.Columns]:
+    async def read() -> list[batch.Columns]:
         conn = await asyncpg.connect(database_url)
         rows = await conn.fetch("SELECT payload FROM metrics.batch ORDER BY batch_id")
         await conn.close()
-        return [value for row in rows for value in batch.unpack(row["payload"]).values.tolist()]
+        return [batch.unpack(row["payload"]) for row in rows]
 
     return asyncio.run(read())
+
+
+def stored_values(database_url: str) -> list[float]:
+    return [value for one in stored_batches(database_url) for value in one.values.tolist()]
 
 
 def now_ms() -> int:
@@ -178,6 +183,23 @@ def test_from_a_sample_to_a_stop(service):
     service.process.send_signal(signal.SIGTERM)
     assert service.process.wait(20) in {0, -signal.SIGTERM}
     assert stored_values(service.database_url) == [41.5]
+
+
+def test_both_versions_of_remote_write_write_one_series(service):
+    """A sender that learns 2.0 goes on with its series, and is told what was written."""
+    at = now_ms()
+    message = wire.Request2(symbols=[b"", b"__name__", b"up"])
+    message.timeseries.add(labels_refs=[1, 2], samples=[{"timestamp": at, "value": 2.0}])
+    assert service.write(request((at - 1, 1.0))).status_code == 204
+    content_type = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
+    body = wire.compressed(message.SerializeToString())
+    for _ in range(2):
+        answer = service.write(body, **{"Content-Type": content_type})
+        assert answer.status_code == 204
+        assert answer.headers["x-prometheus-remote-write-samples-written"] == "1"
+    assert stored_values(service.database_url) == [1.0, 2.0, 2.0]
+    batches = stored_batches(service.database_url)
+    assert len({series_id for one in batches for series_id in one.series_ids.tolist()}) == 1
 
 
 def test_requests_that_took_a_wrong_turn(service):
@@ -217,7 +239,7 @@ def test_refusals(service):
         (good, {"Content-Encoding": "gzip"}, 415, "unsupported"),
         (
             wire.compressed(wire.field(4, b"") + wire.field(5, b"x")),
-            {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"},
+            {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v3.Request"},
             415,
             "unsupported",
         ),
@@ -233,6 +255,24 @@ def test_refusals(service):
     error = answer.json()["error"]
     assert "2 samples refused (too_far_in_future=1 too_old=1), 1 stored; first: " in error
     assert stored_values(service.database_url) == [7.0]
+
+
+def test_a_tenant_sees_what_was_refused(service):
+    """By reason and key: how many, an example with its labels, and when; others see nothing."""
+    at = now_ms()
+    for _ in range(2):
+        assert service.write(request((at, 7.0), (at + 10**10, 8.0))).status_code == 400
+    url = f"{service.url}/api/v1/refused"
+    seen = httpx.get(url, headers={"Authorization": f"Bearer {READER}"}).json()["data"]
+    assert [(one["reason"], one["samples"]) for one in seen] == [("too_far_in_future", 2)]
+    assert seen[0]["sender"] == str(UUID(int=1))
+    assert f"timestamp {at + 10**10} is outside" in seen[0]["example"]
+    assert "__name__='up'" in seen[0]["example"]
+    assert at / 1000 - 1 < datetime.fromisoformat(seen[0]["firstTime"]).timestamp()
+    assert seen[0]["firstTime"] < seen[0]["lastTime"]
+    before = httpx.get(url, params={"end": 1}, headers={"Authorization": f"Bearer {READER}"})
+    assert before.json()["data"] == []
+    assert httpx.get(url, headers={"Authorization": f"Bearer {WRITER}"}).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -10,50 +10,81 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 Labels = Sequence[tuple[bytes, bytes]]
 
 
-def _write_request() -> Any:
-    """The message class of `prometheus.WriteRequest`; labels are bytes, valid UTF-8 or not."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="remote.proto", package="prometheus", syntax="proto3"
-    )
-    kinds = {"double": 1, "int64": 3, "bytes": 12, "uint32": 13}
+Fields = tuple[int, str, str, bool]
+_KINDS = {"double": 1, "int64": 3, "bytes": 12, "uint32": 13}
 
-    def message(name: str, *fields: tuple[int, str, str, bool]) -> None:
-        made = file.message_type.add(name=name)
+
+def _message_class(package: str, messages: dict[str, list[Fields]], name: str) -> Any:
+    """The class of one of the messages; text is bytes, valid UTF-8 or not."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"{package}.proto", package=package, syntax="proto3"
+    )
+    for message, fields in messages.items():
+        made = file.message_type.add(name=message)
         for number, field, kind, repeated in fields:
             one = made.field.add(name=field, number=number, label=3 if repeated else 1)
-            if kind in kinds:
-                one.type = kinds[kind]
+            if kind in _KINDS:
+                one.type = _KINDS[kind]
             else:
-                one.type, one.type_name = 11, f".prometheus.{kind}"
-
-    message("Label", (1, "name", "bytes", False), (2, "value", "bytes", False))
-    message("Sample", (1, "value", "double", False), (2, "timestamp", "int64", False))
-    message("Anything", (15, "count", "uint32", False))
-    message(
-        "TimeSeries",
-        (1, "labels", "Label", True),
-        (2, "samples", "Sample", True),
-        (3, "exemplars", "Anything", True),
-        (4, "histograms", "Anything", True),
-    )
-    message(
-        "MetricMetadata",
-        (1, "type", "uint32", False),
-        (2, "metric_family_name", "bytes", False),
-        (4, "help", "bytes", False),
-        (5, "unit", "bytes", False),
-    )
-    message(
-        "WriteRequest",
-        (1, "timeseries", "TimeSeries", True),
-        (3, "metadata", "MetricMetadata", True),
-    )
+                one.type, one.type_name = 11, f".{package}.{kind}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("prometheus.WriteRequest"))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
 
 
-WriteRequest = _write_request()
+WriteRequest = _message_class(
+    "prometheus",
+    {
+        "Label": [(1, "name", "bytes", False), (2, "value", "bytes", False)],
+        "Sample": [(1, "value", "double", False), (2, "timestamp", "int64", False)],
+        "Anything": [(15, "count", "uint32", False)],
+        "TimeSeries": [
+            (1, "labels", "Label", True),
+            (2, "samples", "Sample", True),
+            (3, "exemplars", "Anything", True),
+            (4, "histograms", "Anything", True),
+        ],
+        "MetricMetadata": [
+            (1, "type", "uint32", False),
+            (2, "metric_family_name", "bytes", False),
+            (4, "help", "bytes", False),
+            (5, "unit", "bytes", False),
+        ],
+        "WriteRequest": [
+            (1, "timeseries", "TimeSeries", True),
+            (3, "metadata", "MetricMetadata", True),
+        ],
+    },
+    "WriteRequest",
+)
+"""Of remote_write 1.0."""
+
+Request2 = _message_class(
+    "io.prometheus.write.v2",
+    {
+        "Sample": [
+            (1, "value", "double", False),
+            (2, "timestamp", "int64", False),
+            (3, "start_timestamp", "int64", False),
+        ],
+        "Anything": [(20, "count", "uint32", False)],
+        "Metadata": [
+            (1, "type", "uint32", False),
+            (3, "help_ref", "uint32", False),
+            (4, "unit_ref", "uint32", False),
+        ],
+        "TimeSeries": [
+            (1, "labels_refs", "uint32", True),
+            (2, "samples", "Sample", True),
+            (3, "histograms", "Anything", True),
+            (4, "exemplars", "Anything", True),
+            (5, "metadata", "Metadata", False),
+        ],
+        "Request": [(4, "symbols", "bytes", True), (5, "timeseries", "TimeSeries", True)],
+    },
+    "Request",
+)
+"""Of remote_write 2.0."""
 
 
 def varint(value: int) -> bytes:

@@ -16,7 +16,7 @@ from data_ingest.api.body import MemoryBudget, Pace, read_body
 from data_ingest.chassis.identity import IdentityClient
 from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.errors import SlowBody
-from data_ingest.model import Outcome, SampleBatch
+from data_ingest.model import Outcome, SampleBatch, Sender
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
 
@@ -80,9 +80,8 @@ class WriteEndpoint:
             def decode() -> SampleBatch:
                 return protocol.decode(whole, path.bounds)
 
-            return await path.pipeline.ingest_body(
-                principal.tenant, decode, principal.limits, protocol.name
-            )
+            sender = Sender(principal.tenant, principal.credential_id or principal.subject)
+            return await path.pipeline.ingest_body(sender, decode, principal.limits, protocol.name)
 
 
 def _request(scope: Scope) -> WriteRequest:

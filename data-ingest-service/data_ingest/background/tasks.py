@@ -27,7 +27,7 @@ from data_ingest.background.scraped import TargetSeries, from_families
 from data_ingest.background.supervisor import Stop, Supervisor, every
 from data_ingest.chassis.clock import Clock
 from data_ingest.settings import Settings
-from data_ingest.store import catalogue
+from data_ingest.store import catalogue, tables
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.partitions import server_now
 
@@ -159,6 +159,7 @@ class Background:
             async with catalogue.connected(self.database_url, "upkeep") as conn:
                 await upkeep.keep_partitions(conn, await server_now(conn))
                 await upkeep.delete_replaced(conn, self.objects)
+                await conn.execute(tables.DELETE_REFUSED)
                 if time.monotonic() - swept_s >= self.settings.objects_sweep_interval_s:
                     await upkeep.sweep_orphans(conn, self.objects, self.clock.now_ms())
                     swept_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""Prometheus remote_write 1.0: a snappy block of protobuf becomes a `SampleBatch`.
+"""Prometheus remote_write: a snappy block of protobuf becomes a `SampleBatch`. 1.0 is here.
 
     body ── declared length checked ── snappy ── kernels.remote_write.walk ── SampleBatch
                                                   labels are read only for series not seen before
@@ -8,94 +8,51 @@ Source: https://prometheus.io/docs/specs/prw/remote_write_spec/ ; snappy's `form
 
 from typing import Final
 
-import cramjam
 import numpy as np
+from starlette.responses import Response
 
+from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
 from data_ingest.kernels import remote_write as kernel
-from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
-from data_ingest.limits import METADATA_NOT_KEPT
-from data_ingest.model import U8, U64, MetricMetadata, RawLabels, SampleBatch
-from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
+from data_ingest.kernels.hashing import seed_for
+from data_ingest.limits import EXEMPLAR, METADATA_NOT_KEPT, NATIVE_HISTOGRAM
+from data_ingest.model import METRIC_TYPES, U64, MetricMetadata, Outcome, RawLabels, SampleBatch
+from data_ingest.protocols import remote_write_2
+from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, render
+from data_ingest.protocols.snappy import declared_bytes, decompress, varint
 
-HISTOGRAM_REASON: Final = "native_histogram_unsupported"
-EXEMPLAR_REASON: Final = "exemplar_unsupported"
-
-# The densest element of a snappy block: a copy of 64 bytes in 3 (2-byte offset). A block that
-# claims more than this is refused before anything is allocated for it.
-_RATIO_MAX: Final = 22
-_SNAPPY_LENGTH_BYTES: Final = 5
-_VARINT_BYTES: Final = 10
+MESSAGES: Final = ("prometheus.WriteRequest", remote_write_2.MESSAGE)
+MEDIA_2: Final = f"application/x-protobuf;proto={remote_write_2.MESSAGE}"
 _METADATA_MAX: Final = 20_000
 _METADATA_FIELDS_MAX: Final = 32
 # Reading labels is Python, a microsecond each, so a series and a request have a bound. Labels with
 # empty values count here; `labels.LabelRules` does not count them.
 _LABELS_MAX: Final = 1024
 LABELS_READ_MAX: Final = 4_000_000
-_TYPES: Final = (
-    "unknown",
-    "counter",
-    "gauge",
-    "histogram",
-    "gaugehistogram",
-    "summary",
-    "info",
-    "stateset",
-)
 _SEED: Final = seed_for(b"remote_write")
 
 
 def check(request: WriteRequest) -> None:
-    """Passes for remote_write 1.0 and for absent headers; else `UnsupportedBody` says why not."""
-    content_encoding = request.headers.get("content-encoding", "")
-    media, _, parameters = request.headers.get("content-type", "").partition(";")
-    if media.strip().lower() not in {"", "application/x-protobuf"}:
+    """Passes for 1.0 and 2.0, and for absent headers; else `UnsupportedBody` says why not."""
+    encoding = request.headers.get("content-encoding", "").strip()
+    media = request.headers.get("content-type", "").partition(";")[0].strip()
+    if media.lower() not in {"", "application/x-protobuf"}:
         raise UnsupportedBody(
-            detail=f"Content-Type {media.strip()[:100]!r}; remote_write is application/x-protobuf"
+            detail=f"Content-Type {media[:100]!r}; remote_write is application/x-protobuf"
         )
-    for parameter in parameters.split(";"):
+    if (message := message_of(request)) not in MESSAGES:
+        raise UnsupportedBody(detail=f"message {message[:100]!r}; known: {', '.join(MESSAGES)}")
+    if encoding.lower() not in {"", "snappy"}:
+        raise UnsupportedBody(detail=f"Content-Encoding {encoding[:100]!r}; remote_write is snappy")
+
+
+def message_of(request: WriteRequest) -> str:
+    """The protobuf message that the content type names; 1.0's where it names none."""
+    for parameter in request.headers.get("content-type", "").split(";")[1:]:
         name, _, value = parameter.partition("=")
-        message = value.strip().strip('"')
-        if name.strip().lower() == "proto" and message != "prometheus.WriteRequest":
-            raise UnsupportedBody(
-                detail=f"message {message[:100]!r}; this receiver takes remote_write 1.0"
-            )
-    if content_encoding.strip().lower() not in {"", "snappy"}:
-        raise UnsupportedBody(
-            detail=f"Content-Encoding {content_encoding.strip()[:100]!r}; remote_write is snappy"
-        )
-
-
-def declared_bytes(body: bytes | bytearray | memoryview) -> int:
-    """What the snappy block says it will unpack to: at most 2**32 - 1."""
-    size, after = _varint(body[:_SNAPPY_LENGTH_BYTES], 0)
-    if after < 0 or size > 0xFFFF_FFFF:
-        raise BadBody(detail="it is not a snappy block: no length at its start", bytes=len(body))
-    return size
-
-
-def decompress(body: bytes | bytearray | memoryview, decoded_bytes_max: int) -> tuple[U8, int]:
-    """The message and its size; the buffer has `SPARE_BYTES` zeros after the message."""
-    size = declared_bytes(body)
-    if size > decoded_bytes_max:
-        raise BodyTooLarge(detail="decompressed", bytes=size, limit=decoded_bytes_max)
-    if size > _RATIO_MAX * len(body):
-        raise BadBody(
-            detail="the snappy block claims more than its bytes can hold",
-            claimed=size,
-            bytes=len(body),
-        )
-    buf = np.empty(size + SPARE_BYTES, np.uint8)
-    buf[size:] = 0
-    try:
-        written = cramjam.snappy.decompress_raw_into(body, buf[:size].data) if size else 0
-    except cramjam.DecompressionError as exc:
-        raise BadBody(detail=f"it is not a snappy block: {exc}") from exc
-    if written != size:
-        raise BadBody(
-            detail="the snappy block is shorter than it claims", claimed=size, got=written
-        )
-    return buf, size
+        if name.strip().lower() == "proto":
+            return value.strip().strip('"')
+    return MESSAGES[0]
 
 
 def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SEED) -> SampleBatch:
@@ -133,9 +90,7 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
             raise BodyTooLarge(detail="too many samples in one request", limit=bounds.samples_max)
         capacity = min(capacity * 8, bounds.samples_max)
     if status == kernel.VERSION_2:
-        raise UnsupportedBody(
-            detail="the message has the fields of remote_write 2.0; this receiver takes 1.0"
-        )
+        raise UnsupportedBody(detail=f"the message is of remote_write 2.0, whose type is {MEDIA_2}")
     if status != kernel.OK:
         raise BadBody(detail="malformed protobuf", offset=int(counts[kernel.OFFSET]), bytes=size)
     series, samples = int(counts[kernel.SERIES]), int(counts[kernel.SAMPLES])
@@ -144,7 +99,7 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     spans_read = metadata_spans[: 2 * descriptions].reshape(-1, 2).tolist()
     read = (_metadata(buf[start:end].tobytes()) for start, end in spans_read)
     metadata = tuple(one for one in read if one is not None)
-    skipped = {EXEMPLAR_REASON: exemplars, METADATA_NOT_KEPT: descriptions - len(metadata)}
+    skipped = {EXEMPLAR: exemplars, METADATA_NOT_KEPT: descriptions - len(metadata)}
 
     spans = np.empty(4 * _LABELS_MAX, np.int64)
     labels_read = 0
@@ -173,20 +128,10 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         values=value_bits[:samples].view(np.float64),
         labels_at=labels_at,
         metadata=metadata,
-        refused={HISTOGRAM_REASON: histograms} if histograms else {},
+        refused={NATIVE_HISTOGRAM: histograms} if histograms else {},
         skipped={reason: count for reason, count in skipped.items() if count},
         first_error="native histograms are not stored" if histograms else "",
     )
-
-
-def _varint(data: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
-    """(value, position after it); position -1 when it ends early or is longer than 10 bytes."""
-    value = 0
-    for i, byte in enumerate(data[at : at + _VARINT_BYTES]):
-        value |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            return value & 0xFFFF_FFFF_FFFF_FFFF, at + i + 1
-    return 0, -1
 
 
 def _fields(message: bytes) -> list[tuple[int, int, int | bytes]]:
@@ -196,12 +141,12 @@ def _fields(message: bytes) -> list[tuple[int, int, int | bytes]]:
     while p < end:
         if len(fields) == _METADATA_FIELDS_MAX:
             raise ValueError("too many fields")
-        tag, p = _varint(message, p)
+        tag, p = varint(message, p)
         wire = tag & 7
         value: int | bytes = 0
         size = {1: 8, 5: 4}.get(wire, 0)
         if p >= 0 and wire in {0, 2}:
-            value, p = _varint(message, p)
+            value, p = varint(message, p)
             size = value if wire == 2 else 0
         if p < 0 or p + size > end or wire not in {0, 1, 2, 5}:
             raise ValueError("malformed protobuf")
@@ -223,14 +168,26 @@ def _metadata(message: bytes) -> MetricMetadata | None:
         name, help_text, unit = (texts[field].decode() for field in (2, 4, 5))
     except ValueError:  # malformed, or not UTF-8
         return None
-    type_name = _TYPES[kind] if kind < len(_TYPES) else "unknown"
+    type_name = METRIC_TYPES[kind] if kind < len(METRIC_TYPES) else "unknown"
     return MetricMetadata(name, type_name, help_text, unit) if name else None
+
+
+def _decode(request: WriteRequest, bounds: Bounds) -> SampleBatch:
+    is_version_2 = message_of(request) == remote_write_2.MESSAGE
+    version = remote_write_2.decode if is_version_2 else decode
+    return version(request.body, bounds)
+
+
+def _render(request: WriteRequest, result: Outcome | ServiceError) -> Response:
+    is_version_2 = message_of(request) == remote_write_2.MESSAGE
+    return (remote_write_2.answer if is_version_2 else render)(request, result)
 
 
 PROTOCOL: Final = WriteProtocol(
     name="remote_write",
     paths=("/api/v1/write", "/api/v1/push", "/api/prom/push"),
-    decode=lambda request, bounds: decode(request.body, bounds),
+    decode=_decode,
     check=check,
     unpacked_bytes=lambda request: declared_bytes(request.body),
+    render=_render,
 )

@@ -13,6 +13,7 @@ from data_ingest.labels import NewSeries
 from data_ingest.model import F64, I64, MetricMetadata
 
 ACTIVE_SERIES = "active_series_limit"
+EXAMPLE_MAX = 1000
 INLINE_SAMPLES_MAX = 10_000
 """Packing this many takes 0.3 ms: as long as waking a thread on a busy machine."""
 
@@ -24,7 +25,8 @@ class Write:
     series_ids: (n,) int64; -1 - i stands for the series `new[i]`, which has no id yet.
     refused: counted in the same transaction, so that accepted + refused = received after any crash.
     active_series_max: what the plan allows; None for any number. active_ids: ascending, the series
-    this process saw in the window; None when it need not be said now.
+    this process saw in the window; None when it need not be said now. examples: why the first was
+    refused, by reason. sender: the id of the key that it came with, or what in the hub made it.
     """
 
     tenant: UUID
@@ -36,6 +38,8 @@ class Write:
     metadata: Sequence[MetricMetadata] = ()
     active_series_max: int | None = None
     active_ids: I64 | None = None
+    examples: Mapping[str, str] = field(default_factory=dict)
+    sender: str = ""
 
     @property
     def samples(self) -> int:
@@ -53,9 +57,11 @@ class Write:
         series_ids = np.where(
             is_new, new_ids[-1 - np.minimum(self.series_ids, -1)], self.series_ids
         )
-        refused, stored = dict(self.refused), series_ids != 0
+        refused, examples, stored = dict(self.refused), dict(self.examples), series_ids != 0
         if over := int(np.count_nonzero(~stored)):
             refused[ACTIVE_SERIES] = refused.get(ACTIVE_SERIES, 0) + over
+            first = self.new[int(np.flatnonzero(new_ids == 0)[0])].labels_json
+            examples[ACTIVE_SERIES] = f"the plan's active series are used up: {first[:200]}"
         return replace(
             self,
             series_ids=series_ids[stored],
@@ -63,6 +69,7 @@ class Write:
             values=self.values[stored],
             new=(),
             refused=refused,
+            examples=examples,
         )
 
 
@@ -115,13 +122,18 @@ def pack_rows(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
     return rows
 
 
-def refused_rows(writes: Sequence[Write]) -> list[tuple[UUID, str, int]]:
-    """(tenant, reason, samples), in one order: two writers cannot wait for each other's rows."""
-    totals: dict[tuple[UUID, str], int] = {}
+def refused_rows(writes: Sequence[Write]) -> list[tuple[UUID, str, str, int, str]]:
+    """(tenant, reason, sender, samples, example of the last), in one order: two writers cannot
+    wait for each other's rows.
+    """
+    totals: dict[tuple[UUID, str, str], tuple[int, str]] = {}
     for write in writes:
         for reason, samples in write.refused.items():
-            totals[write.tenant, reason] = totals.get((write.tenant, reason), 0) + samples
-    return [(tenant, reason, samples) for (tenant, reason), samples in sorted(totals.items())]
+            key = write.tenant, reason, write.sender
+            before, _ = totals.get(key, (0, ""))
+            example = write.examples.get(reason, "")[:EXAMPLE_MAX].replace("\0", "�")
+            totals[key] = before + samples, example
+    return [(*key, *total) for key, total in sorted(totals.items())]
 
 
 def metadata_rows(changed: Sequence[tuple[UUID, MetricMetadata]]) -> list[tuple[Any, ...]]:

@@ -25,10 +25,22 @@ RETURNING labels_hash, series_id
 """
 
 ADD_REFUSED = """
-INSERT INTO metrics.refused_hour AS kept (tenant_id, hour, reason, samples)
-VALUES ($1, date_trunc('hour', now(), 'UTC'), $2, $3)
-ON CONFLICT (tenant_id, hour, reason) DO UPDATE SET samples = kept.samples + excluded.samples
+INSERT INTO metrics.refused_hour AS kept
+       (tenant_id, hour, reason, sender, samples, example, first_at, last_at)
+VALUES ($1, date_trunc('hour', now(), 'UTC'), $2, $3, $4, $5, now(), now())
+ON CONFLICT (tenant_id, hour, reason, sender) DO UPDATE
+   SET samples = kept.samples + excluded.samples, example = excluded.example, last_at = now()
 """
+
+SELECT_REFUSED = """
+SELECT reason, sender, sum(samples)::bigint AS samples, min(first_at) AS first_at,
+       max(last_at) AS last_at, (array_agg(example ORDER BY last_at DESC))[1] AS example
+  FROM metrics.refused_hour
+ WHERE tenant_id = $1 AND last_at >= $2 AND first_at <= $3
+ GROUP BY reason, sender ORDER BY last_at DESC, reason, sender LIMIT 1000
+"""
+
+DELETE_REFUSED = "DELETE FROM metrics.refused_hour WHERE hour < now() - interval '32 days'"
 
 UPSERT_METADATA = """
 INSERT INTO metrics.metadata AS kept (tenant_id, metric_name, type, help, unit)

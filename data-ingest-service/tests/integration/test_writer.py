@@ -20,7 +20,7 @@ from data_ingest import batch, migrate
 from data_ingest.chassis.identity import Limits
 from data_ingest.errors import Overloaded, RateLimited, StoreRefused, StoreUnavailable
 from data_ingest.labels import LabelRules
-from data_ingest.model import MetricMetadata
+from data_ingest.model import MetricMetadata, Sender
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols import remote_write
 from data_ingest.protocols.protocol import Bounds
@@ -71,7 +71,10 @@ async def write_path(url: str, **bounds) -> AsyncIterator[SimpleNamespace]:
 
         async def send(tenant: UUID, request: bytes, limits: Limits = FREE):
             return await pipeline.ingest_body(
-                tenant, lambda: remote_write.decode(request, BOUNDS), limits, "remote_write"
+                Sender(tenant, "key"),
+                lambda: remote_write.decode(request, BOUNDS),
+                limits,
+                "remote_write",
             )
 
         yield SimpleNamespace(writer=writer, pipeline=pipeline, conn=conn, send=send, cache=cache)

@@ -212,7 +212,7 @@ def request_with(content_type, encoding):
 @pytest.mark.parametrize(
     ("content_type", "encoding"),
     [
-        ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy"),
+        ("application/x-protobuf;proto=io.prometheus.write.v3.Request", "snappy"),
         ("application/json", "snappy"),
         ("application/x-protobuf", "gzip"),
         ("application/x-protobuf", "zstd"),

@@ -1,0 +1,169 @@
+"""Prometheus remote_write 2.0: labels are numbers of symbols, and metadata comes with its series.
+
+    body ── snappy ── kernels.remote_write_2: outline, read_symbols, walk ── SampleBatch
+
+Source: https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/.
+"""
+
+from typing import Final
+
+import numpy as np
+from starlette.responses import Response
+
+from data_ingest.chassis.kinds import ServiceError
+from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels
+from data_ingest.kernels import remote_write_2 as kernel
+from data_ingest.kernels.hashing import seed_for
+from data_ingest.limits import EXEMPLAR, METADATA_NOT_KEPT, NATIVE_HISTOGRAM
+from data_ingest.model import (
+    I64,
+    METRIC_TYPES,
+    U8,
+    U64,
+    MetricMetadata,
+    Outcome,
+    RawLabels,
+    SampleBatch,
+)
+from data_ingest.protocols.protocol import Bounds, WriteRequest, render
+from data_ingest.protocols.snappy import decompress
+
+MESSAGE: Final = "io.prometheus.write.v2.Request"
+LABELS_MAX: Final = 1024
+LABELS_READ_MAX: Final = 4_000_000
+_SEED: Final = seed_for(b"remote_write_2")
+
+
+def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SEED) -> SampleBatch:
+    """All samples of the request, in order; as `remote_write.decode`, with the same refusals."""
+    buf, size = decompress(body, bounds.decoded_bytes_max)
+    counts = np.zeros(kernel.COUNTS, np.int64)
+    _raise_for(kernel.outline(buf, size, counts), counts, size)
+    symbols, series = int(counts[kernel.SYMBOLS]), int(counts[kernel.SERIES])
+    if max(symbols, series) > bounds.samples_max:
+        raise BodyTooLarge(
+            detail="too many symbols or series in one request",
+            symbols=symbols,
+            series=series,
+            limit=bounds.samples_max,
+        )
+    spans, hashes = np.empty(2 * symbols, np.int64), np.empty((symbols, 2), np.uint64)
+    kernel.read_symbols(buf, size, seed, spans, hashes, counts)
+    if symbols and spans[0] != spans[1]:
+        raise BadBody(detail="symbol 0 is not empty", offset=int(spans[0]))
+    keys = np.empty((series, 2), np.uint64)
+    series_spans = np.empty(2 * series, np.int64)
+    descriptions = np.empty(4 * symbols, np.int64)
+    capacity = min(series + series // 4 + 16, bounds.samples_max)
+    while True:
+        series_of, timestamps_ms = np.empty((2, capacity), np.int64)
+        value_bits = np.empty(capacity, np.uint64)
+        status = kernel.walk(
+            buf,
+            size,
+            seed,
+            hashes,
+            keys,
+            series_spans,
+            series_of,
+            timestamps_ms,
+            value_bits,
+            np.zeros(symbols, np.int64),
+            descriptions,
+            counts,
+        )
+        if status != kernel.SAMPLES_FULL:
+            break
+        if capacity >= bounds.samples_max:
+            raise BodyTooLarge(detail="too many samples in one request", limit=bounds.samples_max)
+        capacity = min(capacity * 8, bounds.samples_max)
+    _raise_for(status, counts, size)
+    series, samples = int(counts[kernel.SERIES]), int(counts[kernel.SAMPLES])
+    histograms, exemplars = int(counts[kernel.HISTOGRAMS]), int(counts[kernel.EXEMPLARS])
+    described = descriptions[: 4 * int(counts[kernel.DESCRIBED])].reshape(-1, 4)
+    metadata = _metadata(buf, spans, described)
+    skipped = {EXEMPLAR: exemplars, METADATA_NOT_KEPT: len(described) - len(metadata)}
+    labels = _Labels(buf, series_spans, spans)
+    return SampleBatch(
+        keys=keys[:series],
+        series_of=series_of[:samples],
+        timestamps_ms=timestamps_ms[:samples],
+        values=value_bits[:samples].view(np.float64),
+        labels_at=labels.of,
+        metadata=metadata,
+        refused={NATIVE_HISTOGRAM: histograms} if histograms else {},
+        skipped={reason: count for reason, count in skipped.items() if count},
+        first_error="native histograms are not stored" if histograms else "",
+    )
+
+
+def answer(request: WriteRequest, result: Outcome | ServiceError) -> Response:
+    """The usual answer with what was written; without these headers senders fall back to 1.0."""
+    samples = result.accepted if isinstance(result, Outcome) else 0
+    usual = render(request, result)
+    written = {
+        "X-Prometheus-Remote-Write-Samples-Written": str(samples),
+        "X-Prometheus-Remote-Write-Histograms-Written": "0",
+        "X-Prometheus-Remote-Write-Exemplars-Written": "0",
+    }
+    headers = {name: value for name, value in usual.headers.items() if name != "content-length"}
+    return Response(usual.body, usual.status_code, headers | written)
+
+
+class _Labels:
+    """Labels of the request's series, read one series at a time."""
+
+    def __init__(self, buf: U8, series_spans: I64, symbol_spans: I64) -> None:
+        self._buf = buf
+        self._series_spans = series_spans
+        self._symbol_spans = symbol_spans
+        self._references = np.empty(2 * LABELS_MAX, np.int64)
+        self._read = 0
+
+    def of(self, row: int) -> RawLabels:
+        """The labels of one row of `keys`; `InvalidLabels` where a reference leads nowhere."""
+        start, end = self._series_spans[2 * row : 2 * row + 2].tolist()
+        size = int(kernel.read_references(self._buf, start, end, self._references))
+        symbols = self._symbol_spans.size // 2
+        if size < 0 or size % 2:
+            raise InvalidLabels(detail="label references do not come in pairs", references=size)
+        if size > 2 * LABELS_MAX:
+            raise InvalidLabels(detail="too many labels", labels=size // 2, limit=LABELS_MAX)
+        references = self._references[:size]
+        if size and not (references.min() >= 0 and references.max() < symbols):
+            raise InvalidLabels(
+                detail=f"label reference {references.max()} leads nowhere", symbols=symbols
+            )
+        self._read += size // 2
+        if self._read > LABELS_READ_MAX:
+            raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
+        texts = [_text(self._buf, self._symbol_spans, at) for at in references.tolist()]
+        return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _text(buf: U8, spans: I64, symbol: int) -> bytes:
+    return buf[spans[2 * symbol] : spans[2 * symbol + 1]].tobytes()
+
+
+def _metadata(buf: U8, spans: I64, described: I64) -> tuple[MetricMetadata, ...]:
+    """What is text of the descriptions; rows are the symbols of name, help and unit, and type."""
+    metadata: list[MetricMetadata] = []
+    for name, help_text, unit, kind in described.tolist():
+        try:
+            texts = [_text(buf, spans, symbol).decode() for symbol in (name, help_text, unit)]
+        except UnicodeDecodeError:
+            continue
+        if texts[0] and (kind or texts[1] or texts[2]):
+            type_name = METRIC_TYPES[kind] if kind < len(METRIC_TYPES) else METRIC_TYPES[0]
+            metadata.append(MetricMetadata(texts[0], type_name, texts[1], texts[2]))
+    return tuple(metadata)
+
+
+def _raise_for(status: int, counts: I64, size: int) -> None:
+    if status == kernel.VERSION_1:
+        raise BadBody(
+            detail="the message has the fields of remote_write 1.0, the content type says 2.0",
+            offset=int(counts[kernel.OFFSET]),
+        )
+    if status != kernel.OK:
+        raise BadBody(detail="malformed protobuf", offset=int(counts[kernel.OFFSET]), bytes=size)
