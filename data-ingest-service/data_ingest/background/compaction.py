@@ -135,9 +135,10 @@ async def compact_batches(
             return 0
         xid_max = taken[-1].xid
         samples = await _load(conn, tenant, xid_max, taken)
-        hours_ms = np.repeat([ref.hour_ms for ref in taken], [ref.samples for ref in taken])
         stored = StoredSamples(objects, await catalogue.live_blocks(conn, tenant))
-        counting = Counting(hours_ms, stored.mark)
+        counting = Counting(
+            [ref.hour_ms for ref in taken], [ref.samples for ref in taken], stored.mark
+        )
         blocks = await _in_thread(write_windows, objects, tenant, samples, xid_max, counting)
         run_id = await catalogue.next_run(conn)
         await catalogue.register(conn, tenant, run_id, blocks)
@@ -190,11 +191,12 @@ def write_windows(
     """
     starts, _ = plan.window_starts(samples.timestamps_ms)
     blocks = []
-    for window in np.unique(starts).tolist():
-        chosen = np.flatnonzero(starts == window)
+    windows = np.unique(starts).tolist()
+    for window in windows:
+        chosen = slice(None) if len(windows) == 1 else np.flatnonzero(starts == window)
         part = samples.take(chosen)
         piece = sort_and_deduplicate(part.series_ids, part.timestamps_ms, part.values)
-        counting.add(part, counting.hours_ms[chosen], piece)
+        counting.add(part, chosen, piece)
         blocks.append(
             write_block(objects, tenant, [piece], precedence=precedence, level=0, at_ms=window)
         )

@@ -2,7 +2,7 @@
 
     scrape       one replica: every target and the host, for the home organisation
     compaction   every replica; a tenant is compacted by one at a time
-    upkeep       partitions; replaced and orphaned objects
+    upkeep       partitions; replaced and orphaned objects; readings of what is stored
 
 Each has a Postgres connection of its own; the writer's is never shared.
 """
@@ -30,6 +30,7 @@ from data_ingest.settings import Settings
 from data_ingest.store import catalogue, tables
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.partitions import server_now
+from data_ingest.usage import record
 
 STOP_TIMEOUT_S: Final = 5.0
 CATCH_UP_S: Final = 0.1
@@ -159,6 +160,7 @@ class Background:
             async with catalogue.connected(self.database_url, "upkeep") as conn:
                 await upkeep.keep_partitions(conn, await server_now(conn))
                 await upkeep.delete_replaced(conn, self.objects)
+                await record.read_stored_bytes(conn)
                 await conn.execute(tables.DELETE_REFUSED)
                 if time.monotonic() - swept_s >= self.settings.objects_sweep_interval_s:
                     await upkeep.sweep_orphans(conn, self.objects, self.clock.now_ms())

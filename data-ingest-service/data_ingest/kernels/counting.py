@@ -9,7 +9,7 @@ Source: docs/adr/0018-usage-and-retention.md.
 
 from typing import Any, Final
 
-from data_ingest.chassis.jit import BYTES_OUT, I64S, inlined, kernel, void
+from data_ingest.chassis.jit import BYTES, BYTES_OUT, I64S, I64S_OUT, inlined, int64, kernel, void
 from data_ingest.model import I64, U8
 
 MINUTE_MS: Final = 60_000
@@ -92,3 +92,22 @@ def reaches_between(  # noqa: PLR0917 - compiled by position
             i = _first_not_before(times, starts[p], starts[p + 1], first_ms[c] + 1)
             if i < starts[p + 1] and times[i] < last_ms[c]:
                 reaches[c] = 1
+
+
+@kernel(int64(I64S, I64S, BYTES, int64, I64S_OUT))
+def count_unmarked(starts: I64, times: I64, marks: U8, first_minute: int, active: I64) -> int:
+    """How many samples are not STORED; `active[m - first_minute]` has one more for each series with
+    samples in minute m (since the epoch) that are not COUNTED. starts, times, marks: as for `mark`.
+    """
+    new = 0
+    for s in range(starts.size - 1):
+        next_ms = times[starts[s]]
+        for i in range(starts[s], starts[s + 1]):
+            if marks[i] & STORED == 0:
+                new += 1
+            if times[i] >= next_ms:
+                minute = times[i] // MINUTE_MS
+                next_ms = (minute + 1) * MINUTE_MS
+                if marks[i] & COUNTED == 0:
+                    active[minute - first_minute] += 1
+    return new

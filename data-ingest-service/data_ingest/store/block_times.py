@@ -1,6 +1,8 @@
 """When a block has samples of which series, without reading a value.
 
     statistics ──▶ row groups in a span ──▶ chunks (series, first, last) ──▶ timestamps
+
+Source: docs/formats/block.md, version 1.
 """
 
 import contextlib
@@ -50,7 +52,7 @@ class BlockTimes:
             self._parquet = parquet_file(source, tail, pre_buffer=True)
 
     def chunks(self, first_ms: int, last_ms: int) -> Chunks:
-        """The chunks of all row groups that reach into [first_ms, last_ms]."""
+        """The chunks that reach into [first_ms, last_ms]."""
         groups = [
             group
             for group in range(self._metadata.num_row_groups)
@@ -58,7 +60,9 @@ class BlockTimes:
         ]
         series_ids, first, last = self._integers(groups)
         rows = [self._metadata.row_group(group).num_rows for group in groups]
-        return Chunks(series_ids, first, last, np.repeat(np.array(groups, np.int64), rows))
+        in_groups = np.repeat(np.array(groups, np.int64), rows)
+        reach = np.flatnonzero((first <= last_ms) & (last >= first_ms))
+        return Chunks(series_ids[reach], first[reach], last[reach], in_groups[reach])
 
     def samples(self, group: int) -> int:
         """How many samples the row group has."""

@@ -9,9 +9,9 @@ chunks. Source: docs/adr/0018-usage-and-retention.md.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -28,8 +28,10 @@ MINUTES: Final = 60
 BLOCK_COST: Final = 20_000
 """Of one block that is opened, in timestamps that could be decoded in that time."""
 
-MarkStored = Callable[[SortedSamples, U8], None]
-"""Marks what is stored of a piece."""
+Span: TypeAlias = tuple[int, int]
+"""First and last ms, both inclusive."""
+MarkStored = Callable[[SortedSamples, Span, U8], None]
+"""Marks what is stored of a piece; the span is that of its minutes."""
 
 
 @dataclass(slots=True)
@@ -43,17 +45,16 @@ class Usage:
         default_factory=lambda: defaultdict(lambda: np.zeros(MINUTES, np.int64))
     )
 
-    def add(self, hour_ms: int, piece: SortedSamples, marks: U8) -> None:
+    def add(self, hour_ms: int, piece: SortedSamples, span: Span, marks: U8) -> None:
         """What is not marked in `piece`, received in that hour, is counted."""
-        self.samples[hour_ms] += int(np.count_nonzero(~marks & STORED))
-        minutes = piece.timestamps_ms // MINUTE_MS
-        is_first = np.ones(len(piece), bool)
-        is_first[1:] = minutes[1:] != minutes[:-1]
-        is_first[piece.starts[:-1]] = True
-        counted, series = np.unique(minutes[is_first & (marks & COUNTED == 0)], return_counts=True)
-        for minute, active in zip(counted.tolist(), series.tolist(), strict=True):
-            hour, place = divmod(minute, MINUTES)
-            self.active_series[hour * HOUR_MS][place] += active
+        first_hour, last_hour = span[0] // HOUR_MS, span[1] // HOUR_MS
+        active = np.zeros((last_hour - first_hour + 1) * MINUTES, np.int64)
+        self.samples[hour_ms] += counting.count_unmarked(
+            piece.starts, piece.timestamps_ms, marks, first_hour * MINUTES, active
+        )
+        for hour, series in enumerate(active.reshape(-1, MINUTES), first_hour):
+            if series.any():
+                self.active_series[hour * HOUR_MS] += series
 
     def rows(self) -> list[tuple[int, int, list[int]]]:
         """(hour, samples, active series by minute) of each hour that has any, ascending."""
@@ -64,32 +65,40 @@ class Usage:
         ]
 
 
-@dataclass(slots=True)
 class Counting:
-    """Counts the usage of one run; hours_ms: (n,), the hour each of its samples was received in."""
+    """Counts the usage of one run: `usage`.
 
-    hours_ms: I64
-    mark_stored: MarkStored
-    usage: Usage = field(default_factory=Usage)
+    hours_ms, sizes: of each batch, in order of arrival, the hour it was received in and its
+    samples.
+    """
 
-    def add(self, samples: Columns, hours_ms: I64, whole: SortedSamples) -> None:
-        """`usage` has what these samples of one window add to what is stored.
+    def __init__(
+        self, hours_ms: Sequence[int], sizes: Sequence[int], mark_stored: MarkStored
+    ) -> None:
+        self.usage = Usage()
+        self._hours = sorted(set(hours_ms))
+        self._hours_ms = np.repeat(hours_ms, sizes) if len(self._hours) > 1 else None
+        self._mark_stored = mark_stored
 
-        samples: in order of arrival, with their hours; whole: the same, sorted. A sample that came
-        in two hours belongs to the earlier.
+    def add(self, samples: Columns, places: I64 | slice, whole: SortedSamples) -> None:
+        """What these samples of one window add to what is stored is counted.
+
+        samples: in order of arrival; places: theirs among all of the run; whole: the same, sorted.
+        A sample that came in two hours belongs to the earlier.
         """
-        hours = np.unique(hours_ms).tolist()
         earlier: list[SortedSamples] = []
-        for hour_ms in hours:
+        for hour_ms in self._hours:
             piece = whole
-            if len(hours) > 1:
-                part = samples.take(np.flatnonzero(hours_ms == hour_ms))
+            if self._hours_ms is not None:
+                part = samples.take(np.flatnonzero(self._hours_ms[places] == hour_ms))
+                if not len(part):
+                    continue
                 piece = sort_and_deduplicate(part.series_ids, part.timestamps_ms, part.values)
-            marks = np.zeros(len(piece), np.uint8)
-            self.mark_stored(piece, marks)
+            span, marks = minutes_of(piece), np.zeros(len(piece), np.uint8)
+            self._mark_stored(piece, span, marks)
             for one in earlier:
                 mark(piece, Times(one.series_ids, one.starts, one.timestamps_ms), marks)
-            self.usage.add(hour_ms, piece, marks)
+            self.usage.add(hour_ms, piece, span, marks)
             earlier.append(piece)
 
 
@@ -115,14 +124,15 @@ class Budget:
         return True
 
 
-def mark_block(piece: SortedSamples, block: BlockTimes, marks: U8, budget: Budget) -> bool:
+def mark_block(
+    piece: SortedSamples, span: Span, block: BlockTimes, marks: U8, budget: Budget
+) -> bool:
     """What the block has of `piece` is marked; False, and only some of it, when that would cost
     more than `budget` has left. Raises `BadPayload`.
     """
     if not budget.take(BLOCK_COST):
         return False
-    first, last = minutes_of(piece)
-    chunks = block.chunks(first, last)
+    chunks = block.chunks(*span)
     edges = np.empty(2 * chunks.series_ids.size, np.int64)
     edges[::2], edges[1::2] = chunks.first_ms, chunks.last_ms
     mark(piece, Times(chunks.series_ids, np.arange(0, edges.size + 1, 2), edges), marks)
@@ -138,13 +148,13 @@ def mark_block(piece: SortedSamples, block: BlockTimes, marks: U8, budget: Budge
     return True
 
 
-def mark_span(piece: SortedSamples, first_ms: int, last_ms: int, marks: U8) -> None:
-    """All of `piece` from `first_ms` to `last_ms`, both inclusive, is marked."""
-    inside = (piece.timestamps_ms >= first_ms) & (piece.timestamps_ms <= last_ms)
+def mark_span(piece: SortedSamples, span: Span, marks: U8) -> None:
+    """All of `piece` that lies in `span` is marked."""
+    inside = (piece.timestamps_ms >= span[0]) & (piece.timestamps_ms <= span[1])
     marks[inside] = STORED | COUNTED
 
 
-def minutes_of(piece: SortedSamples) -> tuple[int, int]:
-    """The first and last ms of the minutes in which `piece`, which is not empty, has samples."""
+def minutes_of(piece: SortedSamples) -> Span:
+    """That of the minutes in which `piece`, which is not empty, has samples."""
     low, high = int(piece.timestamps_ms.min()), int(piece.timestamps_ms.max())
     return low - low % MINUTE_MS, high - high % MINUTE_MS + MINUTE_MS - 1

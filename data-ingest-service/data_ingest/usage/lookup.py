@@ -16,7 +16,7 @@ from data_ingest.store.block import SortedSamples
 from data_ingest.store.block_times import BlockTimes
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.refs import BlockRef
-from data_ingest.usage.counting import Budget, mark_block, mark_span, minutes_of
+from data_ingest.usage.counting import Budget, Span, mark_block, mark_span
 
 TIMESTAMPS_MAX: Final = 200_000_000
 """Decoded in one run: about a second of CPU."""
@@ -37,22 +37,21 @@ class StoredSamples:
         self._blocks = blocks
         self._budget = Budget(TIMESTAMPS_MAX)
 
-    def mark(self, piece: SortedSamples, marks: U8) -> None:
-        """What the blocks have of `piece` is marked."""
-        first_ms, last_ms = minutes_of(piece)
+    def mark(self, piece: SortedSamples, span: Span, marks: U8) -> None:
+        """What the blocks have of `piece`, in `span`, is marked."""
         for ref in self._blocks:
-            if ref.min_ts <= last_ms and ref.max_ts >= first_ms:
-                why = self._look_up(ref, piece, marks)
+            if ref.min_ts <= span[1] and ref.max_ts >= span[0]:
+                why = self._look_up(ref, piece, span, marks)
                 if why:
                     NOT_LOOKED_UP.labels(why).inc()
                     log.warning("usage_not_looked_up", block_id=ref.block_id, why=why)
-                    mark_span(piece, ref.min_ts, ref.max_ts, marks)
+                    mark_span(piece, (ref.min_ts, ref.max_ts), marks)
 
-    def _look_up(self, ref: BlockRef, piece: SortedSamples, marks: U8) -> str:
+    def _look_up(self, ref: BlockRef, piece: SortedSamples, span: Span, marks: U8) -> str:
         """Why not all that the block has of `piece` is marked; empty when it is."""
         try:
             with self._objects.reading(ref.object_key) as source:
                 block = BlockTimes(source, ref.tail_sha256)
-                return "" if mark_block(piece, block, marks, self._budget) else "budget"
+                return "" if mark_block(piece, span, block, marks, self._budget) else "budget"
         except ServiceError:
             return "unreadable"
