@@ -202,6 +202,22 @@ def test_both_versions_of_remote_write_write_one_series(service):
     assert len({series_id for one in batches for series_id in one.series_ids.tolist()}) == 1
 
 
+def test_a_batch_job_pushes(service):
+    """Pushgateway's path stores what a job pushes, and `/metrics` is still the service's own."""
+    headers = {"Authorization": f"Bearer {WRITER}"}
+    url = f"{service.url}/metrics/job/nightly/zone/eu"
+    answer = httpx.put(url, content=b"rows 5\n", headers=headers, timeout=20)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert stored_values(service.database_url)[0] == 5.0
+    imported = f"{service.url}/api/v1/import/prometheus"
+    answer = httpx.post(imported, content=b"rows 6\n", headers=headers, timeout=20)
+    assert (answer.status_code, stored_values(service.database_url)[-1]) == (204, 6.0)
+    assert httpx.post(url, content=b"rows 5\n", timeout=20).status_code == 401
+    page = httpx.get(f"{service.url}/metrics").text
+    assert 'route="/metrics/{group:path}"' in page
+    assert "nightly" not in page
+
+
 def test_requests_that_took_a_wrong_turn(service):
     """A write with a slash at its end is a write; HEAD of a probe answers; what is meant for
     another service is told to come back, since a 404 would make its sender drop it; a slash too

@@ -86,12 +86,13 @@ class WriteEndpoint:
 
 def _request(scope: Scope) -> WriteRequest:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    query = scope["query_string"]
+    query = scope["query_string"].decode("latin-1")
     return WriteRequest(
         scope["path"],
         headers,
-        dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {},
+        dict(parse_qsl(query, keep_blank_values=True)) if query else {},
         scope.get("path_params", {}),
+        query,
     )
 
 

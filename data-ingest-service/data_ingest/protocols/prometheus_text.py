@@ -78,7 +78,7 @@ class Exposition:
 
     rows: (n, SAMPLE_COLUMNS) and label_rows: (l, LABEL_COLUMNS) int64, offsets into `body`.
     values: (n,) float64, every NaN NORMAL_NAN_BITS.
-    timestamps_ms: (n,) int64, meaningful where has_timestamp (n,) bool.
+    timestamps_ms: (n,) int64, meaningful where has_timestamp (n,) bool. types: of families.
     """
 
     body: bytes
@@ -88,7 +88,7 @@ class Exposition:
     timestamps_ms: I64
     has_timestamp: np.ndarray[tuple[int], np.dtype[np.bool_]]
     metadata: tuple[MetricMetadata, ...]
-    _types: dict[bytes, str] = field(default_factory=dict)
+    types: dict[bytes, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])
@@ -125,12 +125,12 @@ class Exposition:
         return labels
 
     def _boundary_label(self, name: bytes) -> bytes | None:
-        if name.endswith(b"_bucket") and self._types.get(name[:-7]) in {
+        if name.endswith(b"_bucket") and self.types.get(name[:-7]) in {
             "histogram",
             "gaugehistogram",
         }:
             return b"le"
-        return b"quantile" if self._types.get(name) == "summary" else None
+        return b"quantile" if self.types.get(name) == "summary" else None
 
     def _unescaped(self, start: int, end: int, escaped: bool) -> bytes:
         text = self.body[start:end]
@@ -179,7 +179,7 @@ def decode(body: bytes, *, openmetrics: bool = False) -> Exposition:
         timestamps_ms=_timestamps(body, samples, openmetrics=openmetrics),
         has_timestamp=samples[:, kernel.TIME_START] >= 0,
         metadata=tuple(described.values()),
-        _types={name.encode(): metric.type for name, metric in described.items()},
+        types={name.encode(): metric.type for name, metric in described.items()},
     )
 
 

@@ -29,13 +29,15 @@ class Bounds:
 class WriteRequest:
     """A request as a protocol sees it: header names in lower case, the body as it was sent.
 
-    parameters: those of the route's path. received_ms: the time of samples that bring none.
+    query: of a name that comes twice the last. parameters: those of the route's path.
+    received_ms: the time of samples that bring none.
     """
 
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
+    query_string: str = ""
     body: bytes | bytearray = b""
     received_ms: int = 0
 

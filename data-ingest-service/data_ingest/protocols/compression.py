@@ -1,0 +1,54 @@
+"""Bodies that come compressed: unpacked within a bound, or refused.
+
+The output goes into room of a fixed size, so a bomb takes no more memory than the bound, and pages
+that nothing is written to take none.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import cramjam
+import numpy as np
+
+from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
+from data_ingest.protocols.protocol import WriteRequest
+
+_DECOMPRESS: Final[dict[str, Callable[..., Any]]] = {
+    "gzip": cramjam.gzip.decompress_into,
+    "x-gzip": cramjam.gzip.decompress_into,
+    "zstd": cramjam.zstd.decompress_into,
+    "deflate": cramjam.zlib.decompress_into,  # RFC 9110, section 8.4.1.2: the zlib format
+}
+_RATIO_GUESSED: Final = 10
+ENCODINGS: Final = frozenset({"", "identity", *_DECOMPRESS})
+_ROOM_IS_USED_UP: Final = "failed to write whole buffer"
+
+
+def decompressed(body: bytes | bytearray, encoding: str, bytes_max: int) -> bytes:
+    """The body without its `Content-Encoding`; it has at most `bytes_max` bytes.
+
+    Raises `UnsupportedBody` for an encoding not in ENCODINGS, `BodyTooLarge` and `BadBody`.
+    """
+    encoding = encoding.strip().lower()
+    if encoding not in ENCODINGS:
+        raise UnsupportedBody(
+            detail=f"Content-Encoding {encoding[:100]!r}; it can be gzip, zstd or deflate"
+        )
+    if encoding not in _DECOMPRESS:
+        if len(body) > bytes_max:
+            raise BodyTooLarge(bytes=len(body), limit=bytes_max)
+        return bytes(body)
+    room = np.empty(bytes_max, np.uint8)
+    try:
+        size = _DECOMPRESS[encoding](body, room.data)
+    except cramjam.DecompressionError as exc:
+        if _ROOM_IS_USED_UP in str(exc):
+            raise BodyTooLarge(detail="decompressed", limit=bytes_max) from exc
+        raise BadBody(detail=f"it is not {encoding}: {exc}", bytes=len(body)) from exc
+    return room[:size].tobytes()
+
+
+def unpacked_bytes(request: WriteRequest) -> int:
+    """What to keep free for the body unpacked: a guess, since these formats do not say it first."""
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    return len(request.body) * (_RATIO_GUESSED if encoding in _DECOMPRESS else 1)
