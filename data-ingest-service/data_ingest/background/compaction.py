@@ -27,6 +27,8 @@ from data_ingest.background import compaction_plan as plan
 from data_ingest.background.compaction_health import Round
 from data_ingest.batch import Columns
 from data_ingest.chassis.kinds import ServiceError
+from data_ingest.model import I64
+from data_ingest.retention.series import Reach
 from data_ingest.store import catalogue
 from data_ingest.store.catalogue import NewBlock
 from data_ingest.store.objects import ObjectStore
@@ -88,7 +90,11 @@ class CompactionSettings:
 
 
 async def compact_due(
-    conn: Any, objects: ObjectStore, settings: CompactionSettings, now_ms: Callable[[], int]
+    conn: Any,
+    objects: ObjectStore,
+    settings: CompactionSettings,
+    now_ms: Callable[[], int],
+    reach: Reach | None = None,
 ) -> Round:
     """One round over all tenants: one run of batches each, and up to MERGES_A_ROUND merges each.
 
@@ -97,7 +103,7 @@ async def compact_due(
     is_behind = False
     failures: list[str] = []
     for tenant in await catalogue.tenants_due(conn, settings.delay_s):
-        run = compact_batches(conn, objects, tenant, settings)
+        run = compact_batches(conn, objects, tenant, settings, reach)
         samples = await _measured("batches", conn, tenant, run, failures)
         is_behind |= samples > settings.samples_max // 2
     for tenant in await catalogue.tenants_with_blocks(conn):
@@ -118,11 +124,16 @@ async def compact_due(
 
 
 async def compact_batches(
-    conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings
+    conn: Any,
+    objects: ObjectStore,
+    tenant: UUID,
+    settings: CompactionSettings,
+    reach: Reach | None = None,
 ) -> int:
     """The oldest due batches are blocks; how many samples that were.
 
-    0 when none is due or another process compacts this tenant.
+    0 when none is due or another process compacts this tenant. reach: what `conn` was told of how
+    far series reach; None: nothing.
     """
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
@@ -139,11 +150,17 @@ async def compact_batches(
         counting = Counting(
             [ref.hour_ms for ref in taken], [ref.samples for ref in taken], stored.mark
         )
-        blocks = await _in_thread(write_windows, objects, tenant, samples, xid_max, counting)
+        blocks, series_ids = await _in_thread(
+            write_windows, objects, tenant, samples, xid_max, counting
+        )
+        remember = await (reach or Reach()).extend(
+            conn, tenant, series_ids, max(made.max_ts for made in blocks)
+        )
         run_id = await catalogue.next_run(conn)
         await catalogue.register(conn, tenant, run_id, blocks)
         await catalogue.mark_batches(conn, tenant, run_id, xid_max, [ref.batch_id for ref in taken])
         await record.add(conn, tenant, counting.usage)
+    remember()
     _record("batches", tenant, run_id, inputs=len(taken), samples=len(samples), blocks=blocks)
     return len(samples)
 
@@ -184,23 +201,26 @@ async def _quarantine(conn: Any, tenant: UUID, corrupt: CorruptBlock) -> None:
 
 def write_windows(
     objects: ObjectStore, tenant: UUID, samples: Columns, precedence: int, counting: Counting
-) -> list[NewBlock]:
-    """One durable level 0 block for each window that has samples, which `counting` has counted.
+) -> tuple[list[NewBlock], I64]:
+    """One durable level 0 block for each window that has samples, which `counting` has counted; and
+    the series, ascending.
 
     samples: in order of arrival.
     """
     starts, _ = plan.window_starts(samples.timestamps_ms)
-    blocks = []
+    blocks: list[NewBlock] = []
+    series_ids = samples.series_ids[:0]
     windows = np.unique(starts).tolist()
     for window in windows:
         chosen = slice(None) if len(windows) == 1 else np.flatnonzero(starts == window)
         part = samples.take(chosen)
         piece = sort_and_deduplicate(part.series_ids, part.timestamps_ms, part.values)
         counting.add(part, chosen, piece)
+        series_ids = np.union1d(series_ids, piece.series_ids)
         blocks.append(
             write_block(objects, tenant, [piece], precedence=precedence, level=0, at_ms=window)
         )
-    return blocks
+    return blocks, series_ids
 
 
 async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[BatchRef]) -> Columns:
