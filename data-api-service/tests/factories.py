@@ -65,6 +65,8 @@ CREATE TABLE metrics.block (
   quarantined_at timestamptz NULL);
 CREATE INDEX block_live ON metrics.block (tenant_id, min_ts, max_ts) WHERE replaced_by IS NULL;
 CREATE SEQUENCE metrics.compaction_run_seq AS bigint;
+CREATE TABLE metrics.tenant (tenant_id uuid PRIMARY KEY, retention_days integer NULL,
+  series_deletions bigint NOT NULL DEFAULT 0);
 CREATE TABLE metrics.metadata (tenant_id uuid, metric_name text, type text NOT NULL,
   help text NOT NULL, unit text NOT NULL, updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, metric_name));
@@ -251,6 +253,18 @@ class Ingest:
             key,
             digest,
         )
+
+    async def delete_series(self, tenant: uuid.UUID, series_id: int) -> None:
+        """As retention does, in one transaction."""
+        async with self.connection.transaction():
+            await self.connection.execute(
+                "INSERT INTO metrics.tenant AS kept VALUES ($1, NULL, 1) ON CONFLICT (tenant_id)"
+                " DO UPDATE SET series_deletions = kept.series_deletions + 1",
+                tenant,
+            )
+            await self.connection.execute(
+                "DELETE FROM metrics.series WHERE series_id = $1", series_id
+            )
 
     async def compact(self, tenant: uuid.UUID) -> None:
         """Every live batch that no running transaction precedes becomes one block, at once."""
