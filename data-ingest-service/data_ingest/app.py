@@ -107,7 +107,8 @@ def create_app(
             if http is None:
                 await client.aclose()
 
-    app = FastAPI(
+    app = write.WriteFirst(
+        "dis",
         title="CloudOpsHub data-ingest-service",
         summary="The write side of metrics.",
         version=__version__,
@@ -128,7 +129,7 @@ def create_app(
         clock.now_s,
     )
     app.include_router(refused.router(identity, database_url))
-    app.router.routes.extend(write.routes(PROTOCOLS, write_path))
+    app.add_writes(write.routes(PROTOCOLS, write_path))
     return app
 
 

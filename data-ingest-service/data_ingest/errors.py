@@ -9,6 +9,7 @@ ServiceError
 │   ├── BodyTooLarge       413  over a size limit, before or after decompression
 │   ├── SlowBody           503  the body did not arrive in time; senders come again
 │   └── RateLimited        429  the tenant's samples a second
+├── Defect                500  an error of ours that nobody expected
 ├── StoreError
 │   ├── StoreUnavailable   503  Postgres does not answer, or not in time
 │   │   └── SeriesOutdated 503  series ids of the write are not valid any more
@@ -71,6 +72,12 @@ class RateLimited(WriteError):
     """The tenant sends more samples a second than its plan allows."""
 
     kind = Kind.RATE_LIMITED
+
+
+class Defect(ServiceError):
+    """An unexpected error"""
+
+    kind = Kind.INTERNAL
 
 
 class StoreError(ServiceError):

@@ -24,7 +24,7 @@ from data_ingest.chassis.identity import Limits
 from data_ingest.errors import RateLimited, SeriesOutdated, StoreError, StoreRefused
 from data_ingest.labels import LabelRules
 from data_ingest.limits import METADATA_NOT_KEPT, RateLimits, TimeSpan
-from data_ingest.model import Outcome, SampleBatch, Sender
+from data_ingest.model import I64, Outcome, SampleBatch, Sender
 from data_ingest.store.series import KnownSeries, SeriesCache
 from data_ingest.store.writer import Writer
 
@@ -75,16 +75,24 @@ class Pipeline:
         )
 
     async def ingest_body(
-        self, sender: Sender, decode: Callable[[], SampleBatch], limits: Limits, protocol: str
+        self,
+        sender: Sender,
+        decode: Callable[[], SampleBatch],
+        limits: Limits,
+        protocol: str,
+        *,
+        is_small: bool = False,
     ) -> Outcome:
         """As `ingest`, for bytes still to be decoded, with the limits of the tenant's plan.
 
-        `decode` runs in the same worker thread as the look-up, so that the event loop is free and
-        one request costs one change of threads. It runs again when series were deleted meanwhile.
+        is_small: that costs less than a thread. `decode` runs again when series were deleted
+        meanwhile.
         """
         days = limits.retention_days or 0
         return await _repeated(
-            lambda: self._ingest(sender, decode, limits, protocol, retention_days=days)
+            lambda: self._ingest(
+                sender, decode, limits, protocol, retention_days=days, is_small=is_small
+            )
         )
 
     async def _ingest(
@@ -95,13 +103,12 @@ class Pipeline:
         protocol: str,
         *,
         retention_days: int | None,
+        is_small: bool = False,
     ) -> Outcome:
         tenant = sender.tenant
         now_s = self._clock()
         series = self._series.of(tenant, self._writer.series_epoch(tenant))
-        prepared = await anyio.to_thread.run_sync(
-            self._prepare, sender, decode, series, limits, now_s
-        )
+        prepared = await self._prepare(sender, decode, series, limits, now_s, is_small=is_small)
         prepared.write.retention_days = retention_days
         samples, wait_s = prepared.write.samples, 0.0
         if limits.samples_per_s is not None and samples:
@@ -125,19 +132,40 @@ class Pipeline:
             )
         return outcome
 
-    def _prepare(
+    async def _prepare(
         self,
         sender: Sender,
         decode: Callable[[], SampleBatch],
         series: KnownSeries,
         limits: Limits,
         now_s: float,
+        *,
+        is_small: bool,
     ) -> Prepared:
-        """In a worker thread: what is to be committed."""
-        batch = decode()
-        row_ids = series.find(batch.keys, _minute(now_s))
+        """What is to be committed. All of it happens in one worker thread, so that the event loop
+        is free; of a small request only what new series cost.
+        """
         span = TimeSpan.at(int(now_s * 1000), limits.retention_days, self._future_ms_max)
-        prepared = admit(sender, batch, row_ids, span, self._rules)
+
+        def look_up() -> tuple[SampleBatch, I64]:
+            batch = decode()
+            return batch, series.find(batch.keys, _minute(now_s))
+
+        def admitted(batch: SampleBatch, row_ids: I64) -> Prepared:
+            prepared = admit(sender, batch, row_ids, span, self._rules)
+            return self._capped(prepared, series, limits, now_s)
+
+        if not is_small:
+            return await anyio.to_thread.run_sync(lambda: admitted(*look_up()))
+        batch, row_ids = look_up()
+        if row_ids.all():
+            return admitted(batch, row_ids)
+        return await anyio.to_thread.run_sync(admitted, batch, row_ids)
+
+    def _capped(
+        self, prepared: Prepared, series: KnownSeries, limits: Limits, now_s: float
+    ) -> Prepared:
+        """With the plan's cap of active series, and from time to time with which are."""
         if limits.active_series is None or not prepared.write.samples:
             return prepared
         active_ids = series.active_ids(_minute(now_s), self._active_minutes)

@@ -5,11 +5,12 @@ PROTOCOLS is the table: whoever adds a protocol adds a row here, and its routes 
 
 from typing import Final
 
-from data_ingest.protocols import prometheus_push, remote_write
+from data_ingest.protocols import firehose, prometheus_push, remote_write
 from data_ingest.protocols.protocol import WriteProtocol
 
 PROTOCOLS: Final[tuple[WriteProtocol, ...]] = (
     remote_write.PROTOCOL,
     prometheus_push.PUSH,
     prometheus_push.IMPORT,
+    firehose.PROTOCOL,
 )

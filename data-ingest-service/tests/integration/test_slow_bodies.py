@@ -38,7 +38,7 @@ class AnyTenant:
 class Accepting:
     """Everything is stored."""
 
-    async def ingest_body(self, *_):
+    async def ingest_body(self, *_, **_options):
         return Outcome(1, {}, {}, "")
 
 

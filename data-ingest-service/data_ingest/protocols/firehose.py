@@ -1,0 +1,192 @@
+"""CloudWatch metric streams through Amazon Data Firehose's HTTP endpoint, format JSON.
+
+    {"requestId", "timestamp", "records": [{"data": base64 of lines}]}
+    a line: {"namespace": "AWS/EC2", "metric_name", "dimensions", "timestamp", "value": {"sum": …}}
+            ─▶ aws_ec2_cpuutilization_sum, …_count, …_min, …_max: gauges of one period each
+
+What cannot be read is counted and not answered with an error: Firehose would send all of it again
+for hours. A request that comes twice writes the same samples again, which are stored once.
+Source: Data Firehose developer guide, "HTTP endpoint delivery specifications"; CloudWatch user
+guide, "Metric streams output in JSON format".
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+from starlette.responses import JSONResponse, Response
+
+from data_ingest.chassis.kinds import Kind, ServiceError
+from data_ingest.chassis.problems import STATUS
+from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
+from data_ingest.kernels.hashing import hash_bytes, seed_for
+from data_ingest.model import Outcome, RawLabels, SampleBatch
+from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_bytes
+from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
+
+BAD_RECORD: Final = "bad_record"
+REQUEST_ID: Final = "x-amz-firehose-request-id"
+COMMON_ATTRIBUTES: Final = "x-amz-firehose-common-attributes"
+_STATISTICS: Final = re.compile(
+    r"min|max|sum|count|(?:p|tm|tc|ts|wm)[0-9.]{1,10}|iqm", re.IGNORECASE
+)
+_NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_]+")
+_MS_MAX: Final = 2**53
+_SEED: Final = seed_for(b"firehose")
+
+
+def check(request: WriteRequest) -> None:
+    """Passes for JSON in an encoding that can be undone."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media not in {"", "application/json"}:
+        raise UnsupportedBody(detail=f"Content-Type {media[:100]!r}; Firehose sends JSON")
+    if request.headers.get("content-encoding", "").strip().lower() not in ENCODINGS:
+        raise UnsupportedBody(detail="Content-Encoding can be gzip, zstd or deflate")
+
+
+def decode(request: WriteRequest, bounds: Bounds) -> SampleBatch:
+    """Every statistic of every line, in order; lines that cannot be read are refused, one each."""
+    encoding = request.headers.get("content-encoding", "")
+    body = decompressed(request.body, encoding, bounds.decoded_bytes_max)
+    common = _common_labels(request.headers.get(COMMON_ATTRIBUTES, ""))
+    labels: list[RawLabels] = []
+    times: list[int] = []
+    values: list[float] = []
+    refused, first_error = 0, ""
+    for line in _lines(_records(body), bounds):
+        try:
+            at_ms, statistics, of_line = _metric(line)
+        except ValueError as error:
+            refused += 1
+            first_error = first_error or f"{error}: {line[:200].decode(errors='replace')}"
+            continue
+        for statistic, value in statistics:
+            labels.append(_labels(statistic, of_line, common))
+            times.append(at_ms)
+            values.append(value)
+        if len(values) > bounds.samples_max:
+            raise BodyTooLarge(detail="too many samples in one request", limit=bounds.samples_max)
+    keys = np.empty((len(labels), 2), np.uint64)
+    for row, pairs in enumerate(labels):
+        keys[row] = hash_bytes(b"\xff".join(text for pair in pairs for text in pair), _SEED)
+    return SampleBatch(
+        keys=keys,
+        series_of=np.arange(len(labels), dtype=np.int64),
+        timestamps_ms=np.array(times, np.int64),
+        values=np.array(values, np.float64),
+        labels_at=labels.__getitem__,
+        refused={BAD_RECORD: refused} if refused else {},
+        first_error=first_error,
+    )
+
+
+def render(request: WriteRequest, result: Outcome | ServiceError) -> Response:
+    """The request's own id and a time, with `errorMessage` where all of it should come again."""
+    answer = {
+        "requestId": request.headers.get(REQUEST_ID, ""),
+        "timestamp": request.received_ms,
+    }
+    if isinstance(result, Outcome):
+        return JSONResponse(answer)
+    # 413 goes to the error bucket at once, and so shall what no repetition can mend.
+    status = 413 if result.kind in {Kind.BAD_DATA, Kind.UNSUPPORTED} else STATUS[result.kind]
+    return JSONResponse(answer | {"errorMessage": result.describe()[:8192]}, status)
+
+
+def _records(body: bytes) -> list[bytes]:
+    """The data of each record; BadBody when the envelope is not Firehose's."""
+    try:
+        records = json.loads(body)["records"]
+        return [base64.b64decode(record["data"], validate=True) for record in records]
+    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as exc:
+        raise BadBody(detail=f"it is not a request of Firehose: {exc!r}"[:300]) from exc
+
+
+def _lines(records: list[bytes], bounds: Bounds) -> Iterator[bytes]:
+    lines = 0
+    for record in records:
+        for line in record.split(b"\n"):
+            if line.strip():
+                lines += 1
+                if lines > bounds.samples_max:
+                    raise BodyTooLarge(detail="too many lines", limit=bounds.samples_max)
+                yield line
+
+
+def _metric(line: bytes) -> tuple[int, list[tuple[str, float]], Mapping[str, Any]]:
+    """(time in ms, statistics, the line's object); ValueError for what cannot be stored."""
+    if not line.lstrip().startswith(b"{"):
+        raise ValueError("not JSON; set the stream's output format to JSON")
+    try:
+        metric = json.loads(line)
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"not JSON ({exc})") from exc
+    at_ms, value = metric.get("timestamp"), metric.get("value")
+    names = [metric.get(name) for name in ("namespace", "metric_name")]
+    if not all(isinstance(name, str) and name for name in names):
+        raise ValueError("no namespace or metric_name")
+    if type(at_ms) is not int or abs(at_ms) > _MS_MAX:
+        raise ValueError("timestamp is not milliseconds since the epoch")
+    is_object = isinstance(value, dict) and isinstance(metric.get("dimensions", {}), dict)
+    statistics = [
+        (name, _float(number))
+        for name, number in (value.items() if is_object else ())
+        if type(number) in {int, float} and _STATISTICS.fullmatch(name)
+    ]
+    if not statistics:
+        raise ValueError("no statistics that are numbers, or dimensions that are no object")
+    return at_ms, statistics, metric
+
+
+def _float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError as exc:
+        raise ValueError("a number is too large") from exc
+
+
+def _labels(statistic: str, metric: Mapping[str, Any], common: RawLabels) -> RawLabels:
+    """Labels of one statistic; characters that no Prometheus label has become `_`."""
+    texts = [metric["namespace"], metric["metric_name"], statistic]
+    name = "_".join(_NOT_IN_NAMES.sub("_", text).strip("_").lower() for text in texts)
+    if name[:1].isdigit():
+        name = f"_{name}"
+    labels = {b"__name__": name.encode(), b"namespace": str(metric["namespace"]).encode()}
+    labels.update(common)
+    for place in ("account_id", "region"):
+        if text := metric.get(place):
+            labels[place.encode()] = str(text).encode()
+    for dimension, text in metric.get("dimensions", {}).items():
+        labels[_label_name(str(dimension))] = str(text).encode("utf-8", "replace")
+    return list(labels.items())
+
+
+def _common_labels(header: str) -> RawLabels:
+    """Of the common attributes that the stream's owner has set."""
+    if not header:
+        return []
+    try:
+        attributes = json.loads(header)["commonAttributes"]
+        pairs = [(_label_name(str(name)), str(text).encode()) for name, text in attributes.items()]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+        raise BadBody(detail=f"common attributes are not an object: {header[:100]!r}") from exc
+    return [pair for pair in pairs if pair[0] != b"__name__"]
+
+
+def _label_name(text: str) -> bytes:
+    name = _NOT_IN_NAMES.sub("_", text)
+    return (f"_{name}" if name[:1].isdigit() else name).encode()
+
+
+PROTOCOL: Final = WriteProtocol(
+    name="firehose",
+    paths=("/firehose/v1/metrics",),
+    decode=decode,
+    check=check,
+    unpacked_bytes=unpacked_bytes,
+    render=render,
+)
