@@ -29,6 +29,7 @@ CREATE TABLE metrics.series (
   labels_hash bytea  NOT NULL,
   xid         xid8   NOT NULL DEFAULT pg_current_xact_id(),
   created_at  timestamptz NOT NULL DEFAULT now(),
+  last_ms     bigint NOT NULL DEFAULT 0,
   UNIQUE (tenant_id, labels_hash));
 CREATE INDEX series_follow ON metrics.series (tenant_id, xid);
 CREATE TABLE metrics.batch (

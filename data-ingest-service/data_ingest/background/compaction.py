@@ -36,7 +36,7 @@ from data_ingest.store.refs import BatchRef
 from data_ingest.store.rewriting import CorruptBlock, write_block, write_merged
 from data_ingest.store.sorting import sort_and_deduplicate
 from data_ingest.usage import record
-from data_ingest.usage.counting import Counting
+from data_ingest.usage.counting import Counting, minutes_of
 from data_ingest.usage.lookup import StoredSamples
 
 T = TypeVar("T")
@@ -146,7 +146,8 @@ async def compact_batches(
             return 0
         xid_max = taken[-1].xid
         samples = await _load(conn, tenant, xid_max, taken)
-        stored = StoredSamples(objects, await catalogue.live_blocks(conn, tenant))
+        span = minutes_of(samples.timestamps_ms)
+        stored = StoredSamples(objects, await catalogue.live_blocks(conn, tenant, span))
         counting = Counting(
             [ref.hour_ms for ref in taken], [ref.samples for ref in taken], stored.mark
         )

@@ -63,7 +63,9 @@ _LIVE_BLOCKS = """
 SELECT block_id, precedence, level, min_ts, max_ts, bytes, object_key, tail_sha256,
        quarantined_at IS NOT NULL AS is_quarantined,
        (extract(epoch FROM created_at) * 1000)::bigint AS created_ms
-  FROM metrics.block WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
+  FROM metrics.block
+ WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
+   AND max_ts >= $2 AND min_ts <= $3
 """
 _INSERT_BLOCK = """
 INSERT INTO metrics.block (tenant_id, run_id, precedence, min_ts, max_ts, resolution_ms, level,
@@ -209,9 +211,11 @@ async def mark_batches(
         raise Superseded(status=status, batches=len(batch_ids))
 
 
-async def live_blocks(conn: Any, tenant: UUID) -> list[BlockRef]:
-    """The tenant's live raw blocks."""
-    return [BlockRef(**row) for row in await conn.fetch(_LIVE_BLOCKS, tenant)]
+async def live_blocks(
+    conn: Any, tenant: UUID, span: tuple[int, int] = (-(2**63), 2**63 - 1)
+) -> list[BlockRef]:
+    """The tenant's live raw blocks that reach into `span`: ms, both ends inclusive."""
+    return [BlockRef(**row) for row in await conn.fetch(_LIVE_BLOCKS, tenant, *span)]
 
 
 async def replace_blocks(conn: Any, tenant: UUID, run_id: int, block_ids: Sequence[int]) -> None:

@@ -94,7 +94,7 @@ class Counting:
                 if not len(part):
                     continue
                 piece = sort_and_deduplicate(part.series_ids, part.timestamps_ms, part.values)
-            span, marks = minutes_of(piece), np.zeros(len(piece), np.uint8)
+            span, marks = minutes_of(piece.timestamps_ms), np.zeros(len(piece), np.uint8)
             self._mark_stored(piece, span, marks)
             for one in earlier:
                 mark(piece, Times(one.series_ids, one.starts, one.timestamps_ms), marks)
@@ -154,7 +154,7 @@ def mark_span(piece: SortedSamples, span: Span, marks: U8) -> None:
     marks[inside] = STORED | COUNTED
 
 
-def minutes_of(piece: SortedSamples) -> Span:
-    """That of the minutes in which `piece`, which is not empty, has samples."""
-    low, high = int(piece.timestamps_ms.min()), int(piece.timestamps_ms.max())
+def minutes_of(timestamps_ms: I64) -> Span:
+    """That of the minutes of these timestamps, at least one."""
+    low, high = int(timestamps_ms.min()), int(timestamps_ms.max())
     return low - low % MINUTE_MS, high - high % MINUTE_MS + MINUTE_MS - 1

@@ -28,7 +28,7 @@ UP = (
       tenant_id uuid PRIMARY KEY,
       retention_days integer NULL CHECK (retention_days >= 0),
       series_deletions bigint NOT NULL DEFAULT 0)""",
-    f"ALTER TABLE metrics.series ADD COLUMN last_ms bigint NOT NULL DEFAULT {LAST_MS}",
+    f"""ALTER TABLE metrics.series ADD COLUMN last_ms bigint NOT NULL DEFAULT {LAST_MS}""",
     "CREATE INDEX series_last ON metrics.series (tenant_id, last_ms)",
     # Volatile: each statement in it sees what was committed while the lock was waited for.
     """CREATE FUNCTION metrics.hold_series(of_tenant uuid, deletions bigint) RETURNS void

@@ -133,7 +133,7 @@ def test_a_look_up_that_costs_too_much_says_so(
     columns, _ = columns_of([sent])
     piece = sort_and_deduplicate(columns.series_ids, columns.timestamps_ms, columns.values)
     marks = np.zeros(len(piece), np.uint8)
-    stored.mark(piece, minutes_of(piece), marks)
+    stored.mark(piece, minutes_of(piece.timestamps_ms), marks)
     ids = np.repeat(piece.series_ids, np.diff(piece.starts)).tolist()
     marked = {
         key
