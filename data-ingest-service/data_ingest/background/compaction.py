@@ -210,18 +210,18 @@ def write_windows(
     """
     starts, _ = plan.window_starts(samples.timestamps_ms)
     blocks: list[NewBlock] = []
-    series_ids = samples.series_ids[:0]
+    series: list[I64] = []
     windows = np.unique(starts).tolist()
     for window in windows:
         chosen = slice(None) if len(windows) == 1 else np.flatnonzero(starts == window)
         part = samples.take(chosen)
         piece = sort_and_deduplicate(part.series_ids, part.timestamps_ms, part.values)
         counting.add(part, chosen, piece)
-        series_ids = np.union1d(series_ids, piece.series_ids)
+        series.append(piece.series_ids)
         blocks.append(
             write_block(objects, tenant, [piece], precedence=precedence, level=0, at_ms=window)
         )
-    return blocks, series_ids
+    return blocks, series[0] if len(series) == 1 else np.unique(np.concatenate(series))
 
 
 async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[BatchRef]) -> Columns:

@@ -11,18 +11,15 @@ as large as before.
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 from data_ingest.limits import DAY_MS
 from data_ingest.store.refs import BlockRef
-
-UNLIMITED: Final = 0
 
 
 def cutoff_ms(now_ms: int, plan_days: int | None, default_days: int | None) -> int | None:
     """The first ms that is kept; None when all is.
 
-    plan_days: of the tenant's plan, UNLIMITED or None where it is not known; then `default_days`.
+    plan_days: of the tenant's plan, 0 for no limit; None, where it is not known: `default_days`.
     """
     days = default_days if plan_days is None else plan_days
     return now_ms - days * DAY_MS if days else None

@@ -1,5 +1,6 @@
 """One round of retention over all tenants, each by its plan's days."""
 
+import asyncio
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from prometheus_client import Counter
 from data_ingest.retention import blocks, plan, series
 from data_ingest.store.objects import ObjectStore
 
+TENANT_TIMEOUT_S: Final = 900.0
 REWRITES_A_ROUND: Final = 4
 SERIES_ROUNDS_MAX: Final = 100
 """Transactions of one tenant in a round, so that the others have their turn."""
@@ -41,7 +43,8 @@ async def keep_retention(
         if cutoff is None:
             continue
         try:
-            await _keep(conn, objects, row["tenant_id"], cutoff)
+            async with asyncio.timeout(TENANT_TIMEOUT_S):
+                await _keep(conn, objects, row["tenant_id"], cutoff)
         except Exception:
             FAILURES.inc()
             if conn.is_closed():

@@ -264,9 +264,9 @@ class Writer:
         started_s = time.perf_counter()
         try:
             new_ids, committed = await self._transactions.commit([one.write for one in queued])
-        except SeriesOutdated as exc:
+        except SeriesOutdated:
             for one in queued:
-                _fail(one, exc)
+                _fail(one, _outdated())
             return
         except Exception as exc:
             FAILED_FLUSHES.labels(reason(exc)).inc()

@@ -10,7 +10,8 @@ from typing import Final
 import structlog
 from prometheus_client import Counter
 
-from data_ingest.chassis.kinds import ServiceError
+from data_ingest.chassis.objects import ObjectStoreUnavailable
+from data_ingest.errors import BadPayload
 from data_ingest.model import U8
 from data_ingest.store.block import SortedSamples
 from data_ingest.store.block_times import BlockTimes
@@ -53,5 +54,9 @@ class StoredSamples:
             with self._objects.reading(ref.object_key) as source:
                 block = BlockTimes(source, ref.tail_sha256)
                 return "" if mark_block(piece, span, block, marks, self._budget) else "budget"
-        except ServiceError:
-            return "unreadable"
+        except BadPayload:
+            return "corrupt"
+        except ObjectStoreUnavailable as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise  # the run fails and comes again
+            return "missing"
