@@ -80,8 +80,9 @@ class Transactions:
             except asyncpg.PostgresError as exc:
                 if exc.sqlstate != tables.SERIES_DELETED:
                     raise
-                tenants = list({write.tenant for write in writes})
-                rows = await self._conn.fetch(tables.SERIES_DELETIONS, tenants)
+                tenants = {write.tenant for write in writes}
+                rows = await self._conn.fetch(tables.SERIES_DELETIONS, list(tenants))
+                self._deletions.update(dict.fromkeys(tenants, 0))
                 self._deletions.update((row["tenant_id"], row["series_deletions"]) for row in rows)
                 raise SeriesOutdated(detail="series were deleted", retry_after_s=1) from exc
         raise AssertionError

@@ -40,6 +40,21 @@ def test_many_at_once(postgres):
         assert execute(url, TABLES) == "9"
 
 
+def test_what_was_stored_before_there_was_retention_is_not_old(postgres):
+    """The samples of a series from before may reach up to its upgrade, and ten minutes beyond."""
+    with fresh_database(postgres, "before") as url:
+        migrate.upgrade(url)
+        migrate.downgrade(url, "0004_refused_by_sender")
+        execute(
+            url,
+            "INSERT INTO metrics.series (tenant_id, labels, labels_hash)"
+            " VALUES (gen_random_uuid(), '{}', decode(repeat('00', 16), 'hex'))",
+        )
+        migrate.upgrade(url)
+        ahead = "SELECT last_ms - extract(epoch FROM now()) * 1000 >= 86400000 FROM metrics.series"
+        assert execute(url, ahead) == "t"
+
+
 def test_payloads_are_not_compressed_twice(store_url):
     """The payload column is EXTERNAL in the parent, where partitions take it from."""
     storage = "SELECT attstorage FROM pg_attribute WHERE attrelid = 'metrics.batch'::regclass"

@@ -233,6 +233,19 @@ async def test_a_series_that_comes_back_gets_a_row_again(store_url: str, tmp_pat
         assert await live_samples(store) == [("up", 2.0)] * 3
 
 
+async def test_a_count_of_deletions_that_is_set_back_is_noticed(store_url: str) -> None:
+    """After a restore it may be any number, or none: writers take what the store says."""
+    async with write_path(store_url) as path:
+        tenant, at = uuid.uuid4(), now_ms()
+        for count in (3, 2, 0):
+            await path.conn.execute("DELETE FROM metrics.tenant")
+            if count:
+                await path.conn.execute(
+                    "INSERT INTO metrics.tenant VALUES ($1, 0, $2)", tenant, count
+                )
+            assert (await path.send(tenant, body(("up", [(at, 1.0)])))).accepted == 1
+
+
 async def test_a_write_on_its_way_does_not_outlive_its_series(
     store_url: str, tmp_path: Path
 ) -> None:
