@@ -16,7 +16,7 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import body, refused, write
+from data_ingest.api import body, influx, refused, write
 from data_ingest.background.compaction_health import LATE_S, CompactionHealth
 from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
@@ -27,7 +27,8 @@ from data_ingest.chassis.probes import Drain, router
 from data_ingest.chassis.telemetry import RequestLog
 from data_ingest.labels import LabelRules
 from data_ingest.pipeline import Pipeline
-from data_ingest.protocols import PROTOCOLS
+from data_ingest.protocols import all_protocols
+from data_ingest.protocols.influx import Naming
 from data_ingest.protocols.protocol import Bounds
 from data_ingest.settings import Settings
 from data_ingest.store.objects import ArrowObjects, DirectoryObjects
@@ -129,7 +130,11 @@ def create_app(
         clock.now_s,
     )
     app.include_router(refused.router(identity, database_url))
-    app.add_writes(write.routes(PROTOCOLS, write_path))
+    naming = Naming(
+        settings.influx_db_label, settings.influx_bare_value, settings.influx_utf8_names
+    )
+    app.add_writes(write.routes(all_protocols(naming), write_path))
+    app.include_router(influx.router(write_path))
     return app
 
 

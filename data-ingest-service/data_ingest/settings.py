@@ -44,6 +44,13 @@ class Settings(ServiceSettings):
     label_name_bytes_max: Annotated[int, Field(gt=0)] = 1024
     label_value_bytes_max: Annotated[int, Field(gt=0)] = 8192
 
+    # Influx line protocol. The defaults name series as VictoriaMetrics and Telegraf's Prometheus
+    # outputs do: `db` or `bucket`, where given, is the label `db`; the field `value` of `cpu` is
+    # `cpu_value` (bare: `cpu`); without UTF-8 names, other characters than [a-zA-Z0-9_:] are `_`.
+    influx_db_label: bool = True
+    influx_bare_value: bool = False
+    influx_utf8_names: bool = False
+
     # All requests together: beyond these the answer is 503, so memory has a bound. Of the first, a
     # tenant's requests take at most half (api/body.py).
     inflight_bytes_max: Annotated[int, Field(gt=0)] = 256 * MIB

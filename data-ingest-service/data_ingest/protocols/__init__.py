@@ -1,16 +1,18 @@
 """How bytes become samples: one pure module for each protocol, named like its kernel.
 
-PROTOCOLS is the table: whoever adds a protocol adds a row here, and its routes are there.
+`all_protocols` is the table: whoever adds a protocol adds a row here, and its routes are there.
 """
 
-from typing import Final
-
-from data_ingest.protocols import firehose, prometheus_push, remote_write
+from data_ingest.protocols import firehose, influx, prometheus_push, remote_write
 from data_ingest.protocols.protocol import WriteProtocol
 
-PROTOCOLS: Final[tuple[WriteProtocol, ...]] = (
-    remote_write.PROTOCOL,
-    prometheus_push.PUSH,
-    prometheus_push.IMPORT,
-    firehose.PROTOCOL,
-)
+
+def all_protocols(influx_naming: influx.Naming) -> tuple[WriteProtocol, ...]:
+    """The rows; what of them depends on settings is given."""
+    return (
+        remote_write.PROTOCOL,
+        prometheus_push.PUSH,
+        prometheus_push.IMPORT,
+        firehose.PROTOCOL,
+        *influx.protocols(influx_naming),
+    )
