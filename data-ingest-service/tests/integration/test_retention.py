@@ -137,7 +137,7 @@ async def test_last_ms_is_not_before_any_sample_of_a_block(store_url: str, tmp_p
     """
     chance = random.Random(7)
     async with opened_store(store_url, tmp_path) as store:
-        ids = [await add_series(store, str(i), 0) for i in range(6)]
+        ids = [await add_series(store, str(i), 0) for i in range(150)]
         conns = [store.conn, await catalogue.connect(store_url, "other")]
         reaches = [Reach(), Reach()]
         for step in range(40):
@@ -150,7 +150,7 @@ async def test_last_ms_is_not_before_any_sample_of_a_block(store_url: str, tmp_p
             run = compaction.compact_batches(
                 conns[which], store.objects, store.tenant, AT_ONCE, reaches[which]
             )
-            if step % 5 == 4:
+            if step % 3 == 1:
                 with pytest.raises(asyncpg.CheckViolationError):
                     async with refusing(store.conn):
                         await run
