@@ -39,6 +39,10 @@ CSS_IMPORT = re.compile(
     r"""^@import\s+["'](?P<path>[^"']+)["'](?P<layer>\s+layer\([\w.-]+\))?;\s*$""", re.MULTILINE
 )
 DOC_COMMENT = re.compile(r"^[ \t]*/\*\*(?:[^*]|\*(?!/))*\*/[ \t]*\n", re.MULTILINE)
+COMMENT = re.compile(
+    DOC_COMMENT.pattern + r"|^[ \t]*// [^\n]*\n|[ \t]+// [^\n\"'`]*$", re.MULTILINE
+)
+INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
 HTML_ASSET = re.compile(r"""(?P<head>\b(?:src|href)=)"(?P<path>(?!https?:|#|/|data:)[^"]+)\"""")
 COMPRESSED = frozenset({".html", ".js", ".css", ".svg", ".json", ".webmanifest"})
 
@@ -132,9 +136,19 @@ def join_styles(path: str, files: Mapping[str, bytes]) -> str:
     return CSS_IMPORT.sub(inline, files[path].decode())
 
 
+def lighter(text: str) -> str:
+    """A file without what only its reader needs: comments (one with a quote in it stays at the
+    end of a line, where it might be a string) and indentation. Text over several lines (`…`) means
+    its blanks: a file with some stays as it is written.
+    """
+    if any(line.count("`") % 2 for line in text.splitlines()):
+        return DOC_COMMENT.sub("", text)
+    return INDENT.sub("", COMMENT.sub("", text))
+
+
 def build_modules(entry: str, files: Mapping[str, bytes]) -> dict[str, tuple[str, bytes]]:
-    """Source path → (built path, content) of `entry` and all it reaches, leaves first. Doc comments
-    stay behind: a fifth of the bytes. Cycles are refused.
+    """Source path → (built path, content) of `entry` and all it reaches, leaves first. Cycles
+    are refused.
     """
     built: dict[str, tuple[str, bytes]] = {}
     above: list[str] = []
@@ -157,7 +171,7 @@ def build_modules(entry: str, files: Mapping[str, bytes]) -> dict[str, tuple[str
             target = visit(resolve(path, match["path"]))
             return f"{match['head']}{match['quote']}{relative(here, target)}{match['quote']}"
 
-        text = DOC_COMMENT.sub("", files[path].decode())
+        text = lighter(files[path].decode())
         content = SPECIFIER.sub(rewrite, text).encode()
         above.pop()
         built[path] = (hashed_name(path, content), content)
@@ -179,7 +193,9 @@ def build(files: Mapping[str, bytes], entry: str = "main.js") -> dict[str, bytes
             return f'{match["head"]}"/{modules[path][0]}"'
         if path not in files:
             raise BuildError(f"index.html names {path}, which does not exist")
-        content = join_styles(path, files).encode() if path.endswith(".css") else files[path]
+        content = files[path]
+        if path.endswith((".css", ".js")):
+            content = lighter(join_styles(path, files)).encode()
         name = hashed_name(path, content)
         out[name] = content
         return f'{match["head"]}"/{name}"'

@@ -12,7 +12,7 @@
 import { Client } from "./api/client.js";
 import { Prometheus } from "./api/prometheus.js";
 import { seriesStyles } from "./charts/theme.js";
-import { el } from "./dom.js";
+import { askBeforeLeaving, el } from "./dom.js";
 import { duration } from "./format/units.js";
 import { hubClock } from "./state/clock.js";
 import { PageRange } from "./state/page_range.js";
@@ -21,8 +21,7 @@ import { formatHash, parseHash } from "./state/url.js";
 export class App extends EventTarget {
   /** @type {Session|null} */
   session = null;
-  /** The key made in Add data, {id, key}: shown until the page is closed or the session is another. */
-  agentKey = null;
+  #agentKeys = new Map(); // organisation → {id, key, letGo}
   #toasts = el("div", { class: "toasts", role: "status", "aria-live": "polite" });
 
   #clockNote = el("div", { class: "clock-note", role: "status", hidden: true });
@@ -48,51 +47,60 @@ export class App extends EventTarget {
     return this.session?.scopes.includes(scope) ?? false;
   }
 
-  /** The session answer is the one in force; the page is drawn for it. */
-  signedIn(session) {
-    this.session = this.client.adopt(session);
-    this.#forget();
-    this.#tellTabs();
-    this.dispatchEvent(new Event("session"));
+  /** The key made in Add data for this organisation, {id, key}; kept until its maker signs out. */
+  get agentKey() {
+    return this.#agentKeys.get(this.session.organisation.id) ?? null;
   }
 
-  /** What was learnt of one organisation is nobody else's. */
-  #forget() {
-    this.agentKey = null;
+  /** Leaving the page asks first, until the key is copied. */
+  set agentKey(made) {
+    this.#agentKeys.set(this.session.organisation.id, { ...made, letGo: askBeforeLeaving() });
+  }
+
+  agentKeyCopied() {
+    this.agentKey?.letGo();
+  }
+
+  /** The session answer is the one in force; the page is drawn for it, at `hash` where one is given. */
+  signedIn(session, hash = "") {
+    if (hash) history.replaceState(null, "", hash);
+    this.#become(session);
+    this.#tellTabs();
+  }
+
+  signedOut() {
+    if (this.session === null) return;
+    this.#become(null);
+    this.#tellTabs();
+  }
+
+  /** What another tab or an answer did to the session holds here too: signed out, another organisation or role. */
+  async followSession() {
+    const fact = (session) => JSON.stringify([session?.user.id, session?.organisation.id, session?.role]);
+    try {
+      const session = await this.client.ubs("GET", "/api/v1/session", undefined, { quiet: true });
+      if (fact(session) === fact(this.session)) this.session = this.client.adopt(session);
+      else this.#become(session);
+    } catch (error) {
+      if (error.status === 401 && this.session !== null) this.#become(null);
+    }
+  }
+
+  /** The page is this session's, or nobody's; what was learnt of another's organisation is forgotten. */
+  #become(session) {
+    if (session?.user.id !== this.session?.user.id) {
+      for (const { letGo } of this.#agentKeys.values()) letGo();
+      this.#agentKeys.clear();
+    }
+    this.session = this.client.adopt(session);
     seriesStyles.forget();
     this.prometheus.forget();
+    this.dispatchEvent(new Event("session"));
   }
 
   #tellTabs() {
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel is of one origin, and takes none
     this.#tabs.postMessage("changed");
-  }
-
-  /** What another tab did to the session holds here too: signed out, or in another organisation. */
-  async followSession() {
-    try {
-      const session = await this.client.ubs("GET", "/api/v1/session", undefined, { quiet: true });
-      const same = ({ user, organisation }) =>
-        user.id === session.user.id && organisation.id === session.organisation.id;
-      if (this.session && same(this.session)) return;
-      this.session = this.client.adopt(session);
-      this.#forget();
-    } catch (error) {
-      if (error.status !== 401 || this.session === null) return;
-      this.session = null;
-      this.client.adopt(null);
-      this.#forget();
-    }
-    this.dispatchEvent(new Event("session"));
-  }
-
-  signedOut() {
-    if (this.session === null) return;
-    this.session = null;
-    this.client.adopt(null);
-    this.#forget();
-    this.#tellTabs();
-    this.dispatchEvent(new Event("session"));
   }
 
   /** Goes to `hash`, as a click on a link would. */

@@ -38,6 +38,18 @@ export function fill(node, ...children) {
   return node;
 }
 
+/** Where the focus fell to the body, because what had it is gone, the view has it. */
+export function rescueFocus() {
+  if (document.activeElement === document.body) document.querySelector("main")?.focus({ preventScroll: true });
+}
+
+/** Leaving the page asks first, until the function that is returned is called. */
+export function askBeforeLeaving() {
+  const ask = (event) => event.preventDefault();
+  addEventListener("beforeunload", ask);
+  return () => removeEventListener("beforeunload", ask);
+}
+
 const ICONS = {
   overview: ["M3 13h4l2-7 4 14 3-9 1.5 2H21"],
   explore: ["M10.5 17a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13Z", "m20 20-4.8-4.8"],
@@ -88,7 +100,7 @@ export function icon(name) {
   return svg;
 }
 
-/** `condition` holds or `signal` ends: resolves after `ms` either way it can. */
+/** Resolves after `ms`; rejects with its reason once `signal` ends. */
 export function wait(ms, signal) {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {

@@ -2,7 +2,7 @@
 
 import { App } from "./app.js";
 import { isAbort } from "./api/client.js";
-import { el } from "./dom.js";
+import { el, rescueFocus } from "./dom.js";
 import { Chart } from "./elements/chart.js";
 import { Legend } from "./elements/legend.js";
 import { Panel } from "./elements/panel.js";
@@ -64,6 +64,7 @@ const app = new App();
 const root = document.getElementById("app");
 let shell = null;
 let shown = null;
+let isStarted = false;
 
 /** Draws what the URL asks for, for whoever is signed in. */
 function route() {
@@ -79,6 +80,7 @@ function route() {
   } else {
     app.go(name === "login" ? afterLogin(app.route.params.next) : "#/overview", { replace: true });
   }
+  if (isStarted) rescueFocus(); // at the start the first Tab is for "Skip to the content"
 }
 
 function showDoor(name) {
@@ -109,12 +111,10 @@ function showView(name) {
 }
 
 addEventListener("hashchange", route);
-addEventListener("popstate", () => {
-  if (shown?.routeChanged && location.hash.startsWith(`#/${app.route.path[0]}`)) route();
-});
 app.addEventListener("route", route);
 app.addEventListener("elsewhere", () => app.followSession());
 app.addEventListener("session", () => {
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close(); // of whoever was here before
   shell = null;
   shown = null;
   route();
@@ -150,6 +150,7 @@ async function start() {
 
 /** Tells start_watch.js that the page speaks for itself from here on. */
 function started() {
+  isStarted = true;
   document.dispatchEvent(new Event("coh-started"));
 }
 

@@ -5,21 +5,26 @@ their reason.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import backend
 import build
 import door
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from contract import State
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from page import Open
+
 ROOT = Path(__file__).resolve().parents[1]
+Theme = Literal["light", "dark"]
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +66,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def standing(nginx: str, dist: Path) -> Iterator[tuple[str, backend.Services]]:
     """A real nginx in front of the stand-in services; its runtime folder has a space in it."""
-    services = backend.Services(backend.State())
+    services = backend.Services(State())
     with (
         tempfile.TemporaryDirectory(prefix="run time ") as runtime,
         backend.running_services(services) as urls,
@@ -71,13 +76,49 @@ def standing(nginx: str, dist: Path) -> Iterator[tuple[str, backend.Services]]:
 
 
 @pytest.fixture
-def state(standing: tuple[str, backend.Services]) -> backend.State:
+def state(standing: tuple[str, backend.Services]) -> State:
     """The stand-in's memory, fresh for each test."""
-    standing[1].state = backend.State()
+    standing[1].state = State()
     return standing[1].state
 
 
 @pytest.fixture
-def base(standing: tuple[str, backend.Services], state: backend.State) -> str:
+def base(standing: tuple[str, backend.Services], state: State) -> str:
     """The door's URL."""
     return standing[0]
+
+
+@pytest.fixture
+def open_page(chromium: Browser, base: str) -> Iterator[Open]:
+    """Opens a hash of the page in a fresh context; any script error or policy violation fails the
+    test.
+    """
+    contexts: list[BrowserContext] = []
+    trouble: list[str] = []
+
+    def opened(
+        hash_: str = "", *, width: int = 1280, height: int = 800, theme: Theme = "light"
+    ) -> Page:
+        context = chromium.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=theme,
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                trouble.append(message.text)
+                if re.search("Content Security|TrustedHTML|Refused to", message.text)
+                else None
+            ),
+        )
+        page.goto(f"{base}/{hash_}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not trouble

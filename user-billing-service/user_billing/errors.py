@@ -8,6 +8,7 @@ ServiceError (kinds.py)
 │   ├── LoginNotFresh         403   the deed needs a login within the last hour
 │   ├── CrossSiteRefused      403   an unsafe request that does not come from our own page
 │   ├── BadInput              400   a value that breaks a rule, with the rule
+│   │   └── WeakPassword      400   why a password cannot be used, for whoever chose it
 │   ├── NotFound              404   also everything of other organisations
 │   ├── Conflict              409   the state does not allow it
 │   └── TooManyAttempts       429   throttled, or every hashing slot is taken
@@ -58,6 +59,10 @@ class BadInput(AccountError):
     """A value breaks a rule."""
 
     kind = Kind.BAD_DATA
+
+
+class WeakPassword(BadInput):
+    """This password cannot be used."""
 
 
 class NotFound(AccountError):

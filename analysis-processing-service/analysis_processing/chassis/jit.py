@@ -9,12 +9,14 @@ Arrays are contiguous. A plain name is read-only (writable arrays fit too), `_OU
 """
 
 import functools
+import hashlib
 import importlib
 import pkgutil
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -27,6 +29,20 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 JIT = not numba.config.DISABLE_JIT
+
+
+def _digest() -> str:
+    """Of every kernel's text: a step that is inlined may stand in another file than its kernel."""
+    door = Path(__file__)
+    sources = (door, *sorted(door.parent.parent.rglob("kernels/*.py")))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+
+
+DIGEST = _digest()
+# By itself numba compares time and size of the kernel's own file, and so runs old steps after an
+# update of another one. It has no setting for this; test_jit.py of dis says whether it works.
+locator: Any = importlib.import_module("numba.core.caching")._SourceFileBackedLocatorMixin  # noqa: SLF001
+locator.get_source_stamp = lambda _locator: DIGEST
 void, boolean = types.void, types.boolean
 uint8, int32, int64, uint64, float64 = (
     types.uint8,

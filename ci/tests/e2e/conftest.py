@@ -1,11 +1,15 @@
 """One platform for all end-to-end tests, started as `make run` starts it, on free ports."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
+import people
 import pytest
 from native_platform import NativePlatform, all_gone, eventually
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pytest_collection_modifyitems(items):
@@ -40,3 +44,26 @@ def platform(new_folder):
     finally:
         if run.launcher.poll() is None:
             run.launcher.kill()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The machine's Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def sign_in(browser, platform):
+    """Signs somebody in, in a browser of their own; a script that fails there fails the test."""
+    opened = people.SignIn(browser, platform)
+    yield opened
+    opened.close()
+    assert not opened.errors

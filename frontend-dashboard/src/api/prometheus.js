@@ -46,8 +46,8 @@ export class Prometheus {
     return { data: answer.data, warnings: answer.warnings ?? [] };
   }
 
-  async labels({ match, start, end } = {}, signal) {
-    const params = { "match[]": match, start, end };
+  async labels({ match, start, end, limit } = {}, signal) {
+    const params = { "match[]": match, start, end, limit };
     return (await this.#client.service("das", "/api/v1/labels", { params, signal })).data;
   }
 

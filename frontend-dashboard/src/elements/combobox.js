@@ -142,8 +142,17 @@ export function combobox({
     choose(name);
   }
 
-  input.addEventListener("focus", open);
+  let entering = false; // by a click: its end puts the caret somewhere
+  input.addEventListener("pointerdown", () => {
+    entering = document.activeElement !== input;
+  });
+  input.addEventListener("focus", () => {
+    input.select(); // what is typed replaces the choice
+    open();
+  });
   input.addEventListener("click", () => {
+    if (entering && input.selectionStart === input.selectionEnd) input.select();
+    entering = false;
     if (list.hidden) open();
   });
   input.addEventListener("input", () => {
@@ -178,9 +187,5 @@ export function combobox({
       close();
     }
   });
-  host.setValue = (next) => {
-    chosen = next;
-    input.value = next;
-  };
   return host;
 }

@@ -1,29 +1,19 @@
-/** The data of a chart as a table, for whoever reads better than sees: newest first, in a dialog. */
+/** Tables: of things, whose rows are cards on a phone; of a chart, for whoever reads better than sees. */
 
-import { el, icon } from "../dom.js";
+import { el } from "../dom.js";
 import { fullTime } from "../format/time.js";
 import { rowsOf } from "../state/table_rows.js";
+import { openDialog } from "./dialog.js";
 
 /**
- * Opens the table; gone when it is closed.
- * @param {{times: number[], series: object[]}} table
+ * Opens the data of a chart as a table, newest first; gone when it is closed.
+ * @param {{times: number[], series: object[]}} data
  * @param {{title: string, names: string[], unit: string, zone: "local"|"utc"}} words
  */
-export function dataTable(table, { title, names, unit, zone }) {
-  const { head, rows, more } = rowsOf(table, names, unit);
-  const dialog = el(
-    "dialog",
-    { class: "dialog wide", "aria-label": `${title}, as a table`, on: { close: () => dialog.remove() } },
-    el(
-      "div",
-      { class: "dialog-head" },
-      el("h2", {}, title),
-      el(
-        "button",
-        { type: "button", class: "button icon-only plain", "aria-label": "Close", on: { click: () => dialog.close() } },
-        icon("close"),
-      ),
-    ),
+export function dataTable(data, { title, names, unit, zone }) {
+  const { head, rows, more } = rowsOf(data, names, unit);
+  openDialog(
+    { title, label: `${title}, as a table`, wide: true },
     el(
       "div",
       { class: "table-scroll", tabIndex: 0, role: "region", "aria-label": title },
@@ -56,7 +46,43 @@ export function dataTable(table, { title, names, unit, zone }) {
     ),
     more && el("p", { class: "quiet" }, more),
   );
-  document.body.append(dialog);
-  dialog.showModal();
-  return dialog;
+}
+
+/**
+ * Every cell carries the name of its column.
+ * @param {string[]} heads an empty one is a column of buttons
+ * @param {HTMLTableRowElement[]} rows
+ */
+export function table(heads, rows) {
+  const head = el(
+    "tr",
+    {},
+    heads.map((name) => (name ? el("th", { scope: "col" }, name) : el("td"))),
+  );
+  const shown = el(
+    "div",
+    { class: "table-scroll" },
+    el("table", { class: "table cards" }, el("thead", {}, head), el("tbody")),
+  );
+  addRows(shown, rows);
+  return shown;
+}
+
+/** The table `shown` ends with these rows. */
+export function addRows(shown, rows) {
+  const heads = [...shown.querySelectorAll("thead tr > *")].map((cell) => cell.textContent);
+  for (const one of rows) heads.forEach((name, index) => one.cells[index].setAttribute("data-head", name));
+  shown.querySelector("tbody").append(...rows);
+}
+
+/** A row of these cells; one is its content, or `[class, content, title]`. */
+export function row(...cells) {
+  return el(
+    "tr",
+    {},
+    cells.map((cell) => {
+      const [name, content, title] = Array.isArray(cell) ? cell : ["", cell];
+      return el("td", { class: name, title }, content);
+    }),
+  );
 }

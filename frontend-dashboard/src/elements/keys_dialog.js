@@ -1,7 +1,8 @@
 /** The keys of the page, and the switch that turns single letters off. */
 
-import { el, icon } from "../dom.js";
+import { el } from "../dom.js";
 import { lettersAct, setLettersAct } from "../state/shortcuts.js";
+import { openDialog } from "./dialog.js";
 
 const KEYS = [
   [
@@ -44,28 +45,8 @@ const KEYS = [
 
 /** Opens the list of keys; gone when it is closed. */
 export function keysDialog() {
-  const dialog = el(
-    "dialog",
-    {
-      class: "dialog",
-      "aria-label": "Keyboard",
-      on: {
-        close: () => dialog.remove(),
-        click: (event) => {
-          if (event.target === dialog) dialog.close();
-        },
-      },
-    },
-    el(
-      "div",
-      { class: "dialog-head" },
-      el("h2", {}, "Keyboard"),
-      el(
-        "button",
-        { type: "button", class: "button icon-only plain", "aria-label": "Close", on: { click: () => dialog.close() } },
-        icon("close"),
-      ),
-    ),
+  const dialog = openDialog(
+    { title: "Keyboard" },
     el(
       "div",
       { class: "help-grid" },
@@ -104,7 +85,8 @@ export function keysDialog() {
       "Single letters act",
     ),
   );
-  document.body.append(dialog);
-  dialog.showModal();
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
   return dialog;
 }

@@ -2,6 +2,7 @@
 
 import { el, fill, icon } from "../dom.js";
 import { chooseTheme, themeChoice } from "../state/theme.js";
+import { firstSteps, watchFirstSample } from "./first_steps.js";
 import { keysDialog } from "./keys_dialog.js";
 import { parseHash } from "../state/url.js";
 import { popover } from "./popover.js";
@@ -17,6 +18,7 @@ export class Shell extends HTMLElement {
   #app = null;
   #main = el("main", { class: "view", id: "view", tabIndex: -1 });
   #links = new Map();
+  #steps = null;
   #afterG = 0;
   #help = null;
   #ended = null;
@@ -29,6 +31,8 @@ export class Shell extends HTMLElement {
   connectedCallback() {
     this.#ended = new AbortController();
     addEventListener("hashchange", ({ oldURL }) => this.#left(new URL(oldURL).hash), { signal: this.#ended.signal });
+    this.#steps = firstSteps(this.#app);
+    watchFirstSample(this.#app, this.#main, this.#ended.signal);
     this.classList.add("shell");
     const { session } = this.#app;
     const nav = el(
@@ -86,7 +90,7 @@ export class Shell extends HTMLElement {
           { class: "rail-foot" },
           el(
             "button",
-            { type: "button", class: "nav-link keys", on: { click: () => this.#showHelp() } },
+            { type: "button", class: "nav-link keys", "aria-label": "Keyboard", on: { click: () => this.#showHelp() } },
             icon("keyboard"),
             el("span", {}, "Keyboard"),
             el("kbd", {}, "?"),
@@ -116,9 +120,7 @@ export class Shell extends HTMLElement {
         link.setAttribute("href", `#/${name}`);
       } else link.removeAttribute("aria-current");
     }
-    const inside = this.#main.contains(document.activeElement);
-    this.#main.replaceChildren(view);
-    if (inside) this.#main.focus({ preventScroll: true }); // else it would fall to the body
+    this.#main.replaceChildren(view, this.#steps);
     scrollTo(0, 0);
   }
 

@@ -30,6 +30,7 @@ export class Snippet extends HTMLElement {
     const text = typeof this.#text === "function" ? this.#text() : this.#text;
     this.#code.textContent = text;
     const copied = await copyText(text);
+    if (copied) this.dispatchEvent(new Event("coh-copied", { bubbles: true }));
     fill(button, icon(copied ? "check" : "warning"), copied ? "Copied" : "Select and copy");
     setTimeout(() => fill(button, icon("copy"), "Copy"), 1800);
   }

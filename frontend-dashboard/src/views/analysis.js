@@ -1,15 +1,16 @@
 /** Analysis: start a job, watch it, and see what it found on the chart. */
 
 import { isAbort } from "../api/client.js";
-import { el, fill, icon, wait } from "../dom.js";
+import { el, fill, icon, rescueFocus, wait } from "../dom.js";
 import { viewHead } from "../elements/shell.js";
 import { emptyState, failedState, loadingState } from "../elements/states.js";
 import { duration } from "../format/units.js";
-import { relativeTime, shortTime } from "../format/time.js";
+import { shortTime } from "../format/time.js";
 import { isDone, progressWords } from "../state/jobs.js";
 import { themeEvents } from "../state/theme.js";
 import { formatHash } from "../state/url.js";
 import { analysisForm } from "./analysis_form.js";
+import { JobList, progressBar } from "./analysis_list.js";
 import { loudest, resultCards } from "./analysis_result.js";
 
 const POLL_MS = 1000;
@@ -21,9 +22,7 @@ export class AnalysisView extends HTMLElement {
   #ended = null;
   #opened = null; // AbortController of the shown job
   #jobs = [];
-  #listed = false; // the first answer is here
-  #analyses = [];
-  #list = el("div", { class: "job-list" }, loadingState());
+  #list = new JobList();
   #detail = el("div", { class: "job-detail" });
   #form = el("div", { class: "job-form" });
   #wake = () => {};
@@ -31,15 +30,8 @@ export class AnalysisView extends HTMLElement {
   connectedCallback() {
     this.#ended = new AbortController();
     const { signal } = this.#ended;
-    const start = el(
-      "button",
-      { type: "button", class: "button primary", on: { click: () => this.app.go("#/analysis?new=1") } },
-      icon("add"),
-      "New analysis",
-    );
-    start.hidden = !this.app.can("analysis:run");
     this.replaceChildren(
-      viewHead("Analysis", "", start),
+      viewHead("Analysis", "", this.app.can("analysis:run") && this.#startButton(icon("add"))),
       el(
         "div",
         { class: "analysis" },
@@ -47,7 +39,7 @@ export class AnalysisView extends HTMLElement {
           "section",
           { class: "card jobs", "aria-label": "Jobs" },
           el("h2", { class: "section-title" }, "Jobs"),
-          this.#list,
+          this.#list.node,
         ),
         el("div", { class: "analysis-main" }, this.#form, this.#detail),
       ),
@@ -73,8 +65,10 @@ export class AnalysisView extends HTMLElement {
     const { path, params } = this.app.route;
     const id = path[1] ?? "";
     this.#opened?.abort();
+    this.#opened = new AbortController();
     this.#shown = null;
-    if (params.new) {
+    const mayRun = this.app.can("analysis:run");
+    if (params.new && mayRun) {
       fill(this.#detail);
       this.#showForm(params);
     } else {
@@ -90,17 +84,17 @@ export class AnalysisView extends HTMLElement {
               "What was out of the ordinary?",
               "An analysis reads a query over a range and marks where a series left what its own past, " +
                 "hour, day and week led to expect.",
-              this.app.can("analysis:run") &&
-                el(
-                  "button",
-                  { type: "button", class: "button primary", on: { click: () => this.app.go("#/analysis?new=1") } },
-                  "New analysis",
-                ),
+              mayRun ? this.#startButton("") : el("p", { class: "quiet" }, "Owners and admins start one."),
             ),
           ),
         );
     }
-    this.#drawList();
+    this.#list.mark(id);
+  }
+
+  #startButton(drawing) {
+    const open = () => this.app.go("#/analysis?new=1");
+    return el("button", { type: "button", class: "button primary", on: { click: open } }, drawing, "New analysis");
   }
 
   // -- the list
@@ -111,12 +105,11 @@ export class AnalysisView extends HTMLElement {
         if (!document.hidden) {
           const answer = await this.app.client.service("aps", "/api/v1/jobs", { params: { limit: 50 }, signal });
           this.#jobs = answer.jobs;
-          this.#listed = true;
-          this.#drawList();
+          this.#list.show(answer.jobs, this.app.route.path[1]);
         }
       } catch (error) {
         if (isAbort(error) || signal.aborted) return;
-        if (this.#jobs.length === 0) fill(this.#list, failedState(error, { retry: () => this.#wake() }));
+        this.#list.fail(failedState(error, { retry: () => this.#wake() }));
       }
       try {
         await this.#pause(this.#jobs.some((job) => !isDone(job)) ? POLL_MS : IDLE_POLL_MS, signal);
@@ -135,45 +128,21 @@ export class AnalysisView extends HTMLElement {
     ]);
   }
 
-  #drawList() {
-    if (this.#jobs.length === 0) {
-      if (this.#listed) fill(this.#list, el("p", { class: "quiet" }, "No jobs yet."));
-      return;
-    }
-    const id = this.app.route.path[1];
-    fill(
-      this.#list,
-      this.#jobs.map((job) =>
-        el(
-          "a",
-          { class: "job", href: `#/analysis/${job.id}`, "aria-current": job.id === id ? "true" : false },
-          el(
-            "span",
-            { class: "job-top" },
-            el("span", { class: `pill ${job.state}` }, job.state),
-            el("time", {}, relativeTime(Date.parse(job.created_at))),
-          ),
-          el("code", { class: "job-query" }, job.query),
-          el("span", { class: "job-range" }, `${shortTime(job.start_ms)} – ${shortTime(job.end_ms)}`),
-          !isDone(job) && progressBar(job),
-        ),
-      ),
-    );
-  }
-
   // -- a new one
 
   async #showForm(params) {
+    const { signal } = this.#opened;
     fill(this.#form, el("section", { class: "card" }, loadingState()));
+    let analyses;
     try {
-      const answer = await this.app.client.service("aps", "/api/v1/analyses", { signal: this.#ended.signal });
-      this.#analyses = answer.analyses;
+      ({ analyses } = await this.app.client.service("aps", "/api/v1/analyses", { signal }));
     } catch (error) {
-      if (isAbort(error)) return;
+      if (isAbort(error) || signal.aborted) return;
       fill(this.#form, el("section", { class: "card" }, failedState(error, { retry: () => this.#showForm(params) })));
       return;
     }
-    const analysis = this.#analyses.find(({ kind }) => kind === "anomaly");
+    if (signal.aborted) return; // another place was chosen meanwhile
+    const analysis = analyses.find(({ kind }) => kind === "anomaly");
     fill(
       this.#form,
       analysisForm(analysis, params, async (asked) => {
@@ -190,22 +159,23 @@ export class AnalysisView extends HTMLElement {
   #shown = null; // {job, result, at}
 
   async #open(id) {
-    const opened = new AbortController();
-    this.#opened = opened;
-    const { signal } = opened;
+    const { signal } = this.#opened;
+    const path = `/api/v1/jobs/${encodeURIComponent(id)}`;
+    let drawn = { state: null, update: () => {} };
     fill(this.#detail, el("section", { class: "card" }, loadingState()));
     try {
       for (;;) {
-        const job = await this.app.client.service("aps", `/api/v1/jobs/${encodeURIComponent(id)}`, { signal });
-        this.#drawJob(job);
+        const job = await this.app.client.service("aps", path, { signal });
         if (job.state === "succeeded") {
-          const result = await this.app.client.service("aps", `/api/v1/jobs/${encodeURIComponent(id)}/result`, {
-            signal,
-          });
+          const result = await this.app.client.service("aps", `${path}/result`, { signal });
           this.#shown = { job, result, at: loudest(result) };
+          if (drawn.state !== null) this.app.toast("The analysis is done");
           this.#drawResult();
+          rescueFocus();
           return;
         }
+        if (job.state !== drawn.state) drawn = { state: job.state, update: this.#drawJob(job) };
+        drawn.update(job);
         if (isDone(job)) return;
         await wait(POLL_MS, signal);
       }
@@ -231,8 +201,8 @@ export class AnalysisView extends HTMLElement {
                   json: {},
                 });
                 this.#wake();
-                this.#opened?.abort();
-                this.#open(job.id);
+                if (this.isConnected) this.routeChanged();
+                rescueFocus();
               } catch (error) {
                 event.target.disabled = false;
                 this.app.toast(error.message, { bad: true });
@@ -278,23 +248,30 @@ export class AnalysisView extends HTMLElement {
     );
   }
 
+  /**
+   * The job as it is in this state.
+   * @returns {(job: object) => void} shows a later answer in the same state: nothing else is made anew
+   */
   #drawJob(job) {
-    const body = [];
-    if (job.state === "failed")
-      body.push(
-        el(
-          "div",
-          { class: "state state-failed", role: "alert" },
-          el("p", { class: "state-title" }, icon("warning"), "The analysis failed"),
-          el("p", { class: "state-text" }, job.error ?? "No reason was recorded."),
-        ),
-      );
-    else if (job.state === "cancelled") body.push(emptyState("Cancelled", "Nothing was kept of it."));
-    else
-      body.push(
-        el("div", { class: "job-progress" }, progressBar(job), el("p", { role: "status" }, progressWords(job))),
-      );
-    fill(this.#detail, el("section", { class: "card" }, this.#head(job), body));
+    const progress = progressBar();
+    const words = el("p"); // not a live region: it changes each second
+    const body =
+      {
+        failed: () =>
+          el(
+            "div",
+            { class: "state state-failed", role: "alert" },
+            el("p", { class: "state-title" }, icon("warning"), "The analysis failed"),
+            el("p", { class: "state-text" }, job.error ?? "No reason was recorded."),
+          ),
+        cancelled: () => emptyState("Cancelled", "Nothing was kept of it."),
+      }[job.state] ?? (() => el("div", { class: "job-progress" }, progress.bar, words));
+    fill(this.#detail, el("section", { class: "card" }, this.#head(job), body()));
+    rescueFocus();
+    return (later) => {
+      progress.update(later);
+      words.textContent = progressWords(later);
+    };
   }
 
   #redraw() {
@@ -310,19 +287,10 @@ export class AnalysisView extends HTMLElement {
         pick: (index) => {
           this.#shown.at = index;
           this.#drawResult();
+          this.#detail.querySelector("select").focus();
         },
         explore: (params) => this.app.go(formatHash({ path: ["explore"], params })),
       }),
     );
   }
-}
-
-function progressBar(job) {
-  const { done = 0, total = 0 } = job.progress ?? {};
-  const bar = el("progress", { class: "progress", "aria-label": "Progress" });
-  if (total > 0) {
-    bar.max = total;
-    bar.value = done;
-  }
-  return bar;
 }

@@ -4,6 +4,7 @@ import { withAlpha } from "../charts/options.js";
 import { chartTheme } from "../charts/theme.js";
 import { el } from "../dom.js";
 import { Chart } from "../elements/chart.js";
+import { dataTable } from "../elements/data_table.js";
 import { emptyState } from "../elements/states.js";
 import { shortTime } from "../format/time.js";
 import { duration, format, unitOfQuery } from "../format/units.js";
@@ -47,6 +48,14 @@ export function resultCards({ job, result, at }, { head, pick, explore }) {
     const params = { q: job.query, from: Math.round(detail.fromMs), to: Math.round(detail.toMs) };
     explore(params);
   });
+  const showTable = () =>
+    dataTable(
+      {
+        times: columns.times,
+        series: [columns.values, columns.expected, columns.lower, columns.upper].map((values) => ({ values })),
+      },
+      { title: names[at], names: ["value", "expected", "expected at least", "expected at most"], unit, zone: "local" },
+    );
   const picker =
     result.series.length > 1 &&
     el(
@@ -82,6 +91,11 @@ export function resultCards({ job, result, at }, { head, pick, explore }) {
         fact(summary.anomalies, summary.anomalies === 1 ? "episode" : "episodes"),
         fact(summary.series, summary.series === 1 ? "series" : "series"),
         fact(summary.points, "points"),
+        el(
+          "button",
+          { type: "button", class: "link", "aria-label": `${names[at]} as a table`, on: { click: showTable } },
+          "Table",
+        ),
         picker,
       ),
       chart,

@@ -2,9 +2,8 @@
 
 import { el, fill } from "../dom.js";
 import { logo } from "../elements/shell.js";
+import { PASSWORD_MIN, passwordTrouble } from "../state/password.js";
 import { afterLogin } from "../state/url.js";
-
-const PASSWORD_MIN = 15; // as user-billing-service asks; it has the last word
 
 /** A labelled input of a form. */
 function field(label, properties, note = "") {
@@ -16,6 +15,25 @@ function field(label, properties, note = "") {
     input,
     note && el("span", { class: "field-note" }, note),
   );
+}
+
+/**
+ * A field for a new password. `judge` says what is wrong with it; it is called as anything in its form is typed.
+ * @param {{strict: boolean}} parts `strict`: a weak one is not sent; without it an old one may be meant
+ */
+function newPassword(rule, { strict }) {
+  const node = field("Password", { name: "password", type: "password", autocomplete: "new-password" }, rule);
+  const input = node.querySelector("input");
+  const note = node.querySelector(".field-note");
+  const judge = () => {
+    const { email, organisation } = input.form.elements;
+    const context = [email?.value ?? "", organisation?.value ?? ""];
+    const trouble = input.value && passwordTrouble(input.value, context);
+    note.textContent = trouble || rule;
+    note.classList.toggle("bad", strict && trouble !== "");
+    if (strict) input.setCustomValidity(trouble);
+  };
+  return { node, judge };
 }
 
 /** What one form of a door does: fields in, a session out; failures stay beside the button. */
@@ -43,7 +61,7 @@ class Door extends HTMLElement {
     this.querySelector("input")?.focus();
   }
 
-  form(fields, action, submit) {
+  form(fields, action, submit, judge = () => {}) {
     const trouble = el("p", { class: "form-trouble", role: "alert" });
     const button = el("button", { class: "button primary wide", type: "submit" }, action);
     return el(
@@ -51,14 +69,14 @@ class Door extends HTMLElement {
       {
         class: "stack",
         on: {
+          input: judge,
           submit: async (event) => {
             event.preventDefault();
             trouble.textContent = "";
             button.disabled = true;
             try {
               const session = await submit(Object.fromEntries(new FormData(event.target)));
-              this.app.session = this.app.client.adopt(session);
-              this.app.go(afterLogin(this.app.route.params.next), { replace: true });
+              this.app.signedIn(session, afterLogin(this.app.route.params.next));
             } catch (error) {
               trouble.textContent = error.message;
             } finally {
@@ -129,6 +147,7 @@ export class LoginView extends Door {
 export class SetupView extends Door {
   render() {
     const token = this.app.route.path[1] ?? "";
+    const password = newPassword(`at least ${PASSWORD_MIN} characters; a few words are fine`, { strict: true });
     this.card(
       "Set up your hub",
       "You become its owner. This link works once.",
@@ -136,14 +155,11 @@ export class SetupView extends Door {
         [
           field("Organisation", { name: "organisation", autocomplete: "organization", maxLength: 100 }),
           field("Email", { name: "email", type: "email", autocomplete: "username" }),
-          field(
-            "Password",
-            { name: "password", type: "password", autocomplete: "new-password", minLength: PASSWORD_MIN },
-            `at least ${PASSWORD_MIN} characters; a few words are fine`,
-          ),
+          password.node,
         ],
         "Create the hub",
         (values) => this.app.client.ubs("POST", "/api/v1/setup", { token, ...values }, { quiet: true }),
+        password.judge,
       ),
     );
   }
@@ -152,19 +168,16 @@ export class SetupView extends Door {
 export class InvitationView extends Door {
   render() {
     const token = this.app.route.path[1] ?? "";
+    const rule = `a new one has at least ${PASSWORD_MIN} characters; a few words are fine`;
+    const password = newPassword(rule, { strict: false });
     this.card(
       "Join the team",
       "You were invited to an organisation on this hub. With an account here already, give its password.",
       this.form(
-        [
-          field(
-            "Password",
-            { name: "password", type: "password", autocomplete: "new-password" },
-            `a new one has at least ${PASSWORD_MIN} characters; a few words are fine`,
-          ),
-        ],
+        [password.node],
         "Join",
         (values) => this.app.client.ubs("POST", "/api/v1/invitations/accept", { token, ...values }, { quiet: true }),
+        password.judge,
       ),
     );
   }

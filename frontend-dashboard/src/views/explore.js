@@ -259,21 +259,14 @@ export class ExploreView extends HTMLElement {
       );
     this.#panel.actions.append(
       this.#facts,
-      el(
-        "a",
-        {
-          class: "button plain small",
-          href: "#/analysis",
-          on: {
-            click: (event) => {
-              event.preventDefault();
-              this.#analyse();
-            },
-          },
-        },
-        icon("analysis"),
-        "Find anomalies",
-      ),
+      this.app.can("analysis:run")
+        ? el(
+            "button",
+            { type: "button", class: "button plain small", on: { click: () => this.#analyse() } },
+            icon("analysis"),
+            "Find anomalies",
+          )
+        : "",
       action("share", "Copy the link to exactly this", async () => {
         const { fromMs, toMs } = this.#range.pageRange.span();
         const link = new URL(location.href);

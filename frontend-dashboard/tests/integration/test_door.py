@@ -20,7 +20,7 @@ from nginx_conf import modules_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import backend
+    from contract import State
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -68,7 +68,7 @@ def ask(
     ],
 )
 def test_every_service_has_its_name_and_its_code(
-    base: str, state: backend.State, prefix: str, service: str
+    base: str, state: State, prefix: str, service: str
 ) -> None:
     """/api/<name>/x and /api/<code>/x are that service's /x."""
     status, _, body = ask(base, "GET", f"/api/{prefix}/echo?a=b%2Fc&a=d")
@@ -78,7 +78,7 @@ def test_every_service_has_its_name_and_its_code(
     assert request.query == {"a": ["b/c", "d"]}
 
 
-def test_the_services_learn_where_a_request_came_from(base: str, state: backend.State) -> None:
+def test_the_services_learn_where_a_request_came_from(base: str, state: State) -> None:
     """Host, scheme, client, prefix and a request id travel with it; a caller's own id is kept."""
     ask(
         base,
@@ -101,7 +101,7 @@ def test_the_services_learn_where_a_request_came_from(base: str, state: backend.
     assert len(state.asked("das", "/echo")[1].headers["x-request-id"]) == 32
 
 
-def test_credentials_and_cookies_pass_untouched(base: str, state: backend.State) -> None:
+def test_credentials_and_cookies_pass_untouched(base: str, state: State) -> None:
     """What a service verifies is what the caller sent."""
     ask(
         base,
@@ -153,7 +153,7 @@ def test_credentials_and_cookies_pass_untouched(base: str, state: backend.State)
         "prometheus/metrics",
     ],
 )
-def test_internal_routes_are_never_reached(base: str, state: backend.State, path: str) -> None:
+def test_internal_routes_are_never_reached(base: str, state: State, path: str) -> None:
     """/internal, /metrics and /docs of a service do not exist from outside, however they are
     spelled.
     """
@@ -184,9 +184,7 @@ def test_odd_spellings_do_not_turn_into_internal_routes(base: str, path: str) ->
     assert b"leaked" not in body
 
 
-def test_label_values_named_like_internal_routes_still_work(
-    base: str, state: backend.State
-) -> None:
+def test_label_values_named_like_internal_routes_still_work(base: str, state: State) -> None:
     """Only the first part of a path is reserved: a label called `metrics` is a label, /v1/metrics
     is OTLP's.
     """
@@ -198,7 +196,7 @@ def test_label_values_named_like_internal_routes_still_work(
     ]
 
 
-def test_no_service_of_that_name(base: str, state: backend.State) -> None:
+def test_no_service_of_that_name(base: str, state: State) -> None:
     """An unknown name under /api is a JSON 404, not the page."""
     for path in ("/api/nobody/x", "/api/", "/api/das", "/api"):
         status, headers, _ = ask(base, "GET", path)
@@ -207,7 +205,7 @@ def test_no_service_of_that_name(base: str, state: backend.State) -> None:
     assert not state.requests
 
 
-def test_a_request_body_streams_through(base: str, state: backend.State) -> None:
+def test_a_request_body_streams_through(base: str, state: State) -> None:
     """The service has the first part of a chunked body before the last one is sent."""
     host, port = urlsplit(base).hostname, urlsplit(base).port
     with socket.create_connection((host, port), timeout=20) as client:
@@ -226,7 +224,7 @@ def test_a_request_body_streams_through(base: str, state: backend.State) -> None
 
 
 def test_a_large_write_passes_and_an_oversized_body_is_refused_in_json(
-    base: str, state: backend.State
+    base: str, state: State
 ) -> None:
     """Dis takes 64 MiB bodies; elsewhere 2 MiB is the end, told with the limit's name and before
     the service sees it.
@@ -283,7 +281,7 @@ def test_a_large_write_passes_and_an_oversized_body_is_refused_in_json(
     ],
 )
 def test_what_nginx_itself_refuses_is_json(
-    base: str, state: backend.State, request_bytes: bytes, status: int, error_type: str
+    base: str, state: State, request_bytes: bytes, status: int, error_type: str
 ) -> None:
     """Whatever is wrong with a request, a client of the API reads the shape of the API."""
     at = urlsplit(base)
@@ -342,16 +340,14 @@ def test_a_query_string_of_64_kib_passes(nginx: str, dist: Path, tmp_path: Path)
         ("", "/"),
     ],
 )
-def test_a_path_keeps_what_it_means(
-    base: str, state: backend.State, path: str, arrives: str
-) -> None:
+def test_a_path_keeps_what_it_means(base: str, state: State, path: str, arrives: str) -> None:
     """What is behind the prefix arrives normalised and escaped anew, whatever it is made of."""
     ask(base, "GET", f"/api/das/{path}")
     (request,) = state.requests
     assert request.target == arrives
 
 
-def test_a_service_is_told_for_whom_a_request_is(base: str, state: backend.State) -> None:
+def test_a_service_is_told_for_whom_a_request_is(base: str, state: State) -> None:
     """Behind an address that has moved another service may answer: it must be able to refuse."""
     for code in ("das", "dis", "aps", "ubs"):
         ask(base, "GET", f"/api/{code}/echo", headers={"X-CloudOpsHub-Service": "other"})
@@ -359,7 +355,7 @@ def test_a_service_is_told_for_whom_a_request_is(base: str, state: backend.State
         assert request.headers["x-cloudopshub-service"] == code
 
 
-def test_connections_to_services_are_kept(base: str, state: backend.State) -> None:
+def test_connections_to_services_are_kept(base: str, state: State) -> None:
     """Requests go upstream as HTTP/1.1 without `Connection: close`."""
     for _ in range(3):
         ask(base, "GET", "/api/das/echo")
@@ -386,7 +382,7 @@ def test_a_service_that_is_down_is_a_clean_503(nginx: str, dist: Path, tmp_path:
         assert ask(base, "GET", "/")[0] == 200
 
 
-def test_a_services_own_error_passes_through(base: str, state: backend.State) -> None:
+def test_a_services_own_error_passes_through(base: str, state: State) -> None:
     """A 503 that a service answers keeps its body."""
     state.down.add("das")
     status, _, body = ask(base, "GET", "/api/das/api/v1/query")
@@ -468,7 +464,7 @@ def test_text_travels_compressed(base: str, dist: Path) -> None:
     assert len(body) < asset.stat().st_size / 2
 
 
-def test_nginx_answers_probes_itself(base: str, state: backend.State) -> None:
+def test_nginx_answers_probes_itself(base: str, state: State) -> None:
     """/health and /ready do not depend on any service."""
     state.down |= {"das", "dis", "aps", "ubs"}
     assert json.loads(ask(base, "GET", "/health")[2]) == {"status": "ok"}

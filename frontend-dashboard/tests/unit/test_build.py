@@ -65,16 +65,32 @@ def test_a_change_below_renames_everything_above() -> None:
 
 def test_text_that_looks_like_an_import_is_left_alone() -> None:
     """Only import and export statements at a line's start are rewritten."""
-    text = 'const s = "from ./a.js";\n// import "./nothing.js"\n'
+    text = 'const s = "from ./a.js";\nconst t = `import "./nothing.js"`;\n'
     out = build.build(files(main=text))
     assert out[built_name(out, "main")].decode() == text
 
 
-def test_doc_comments_are_not_served() -> None:
-    """What explains code to its reader is no part of the page; what stands within a line is."""
-    kept = 'const s = "/** no comment */";\n// short\n'
-    text = f"/** One\n * * two / three.\n */\n{kept}  /** four */\n"
+def test_what_only_a_reader_needs_is_not_served() -> None:
+    """Comments and indentation stay behind; what stands within a string does not."""
+    text = (
+        "/** One\n * * two / three.\n */\n"
+        'const s = "/** no comment */ // nor this";\n'
+        "  // short\n"
+        "  const n = 1; // at a line's end\n"
+        "  const m = 2; // at its end\n"
+    )
     out = build.build(files(main=text))
+    assert out[built_name(out, "main")].decode() == (
+        'const s = "/** no comment */ // nor this";\n'
+        "const n = 1; // at a line's end\n"
+        "const m = 2;\n"
+    )
+
+
+def test_text_over_several_lines_keeps_its_blanks() -> None:
+    """A snippet in YAML is nothing without them: its module keeps all but its doc comments."""
+    kept = "const s = `a:\n  b: 1 // no comment\n`;\n  // short\n"
+    out = build.build(files(main=f"/** Gone. */\n{kept}"))
     assert out[built_name(out, "main")].decode() == kept
 
 

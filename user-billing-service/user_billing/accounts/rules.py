@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from user_billing.errors import BadInput, LoginNotFresh, NotAllowed
+from user_billing.errors import BadInput, LoginNotFresh, NotAllowed, WeakPassword
 from user_billing.model import Audience, Principal, Role, Scope, Throttled
 
 ROLE_SCOPES: dict[Role, frozenset[Scope]] = {
@@ -88,24 +88,29 @@ def normalise_password(text: str) -> str:
 
 
 def check_password(password: str, *, context: Iterable[str]) -> None:
-    """Passes for a password that may be used; raises BadInput with the broken rule.
+    """Passes for a password that may be used; raises WeakPassword with the reason in words.
 
     context: words an attacker would try first (e-mail address, organisation). No composition rules
     and no expiry; length, a block-list and obvious patterns. Source: NIST SP 800-63B-4 §3.1.1.2.
     """
     text = normalise_password(password)
     if len(text) < PASSWORD_CHARACTERS_MIN:
-        raise BadInput(field="password", rule="at least 15 characters", characters=len(text))
+        raise WeakPassword(
+            detail=f"it has {len(text)} of at least {PASSWORD_CHARACTERS_MIN} characters"
+        )
     if len(text) > PASSWORD_CHARACTERS_MAX:
-        raise BadInput(field="password", rule="at most 256 characters", characters=len(text))
+        raise WeakPassword(
+            detail=f"it has {len(text)} characters, and may have {PASSWORD_CHARACTERS_MAX}"
+        )
     folded = text.casefold()
     if folded in _COMMON or _is_pattern(folded):
-        raise BadInput(field="password", rule="not a common password or an obvious pattern")
+        raise WeakPassword(
+            detail="it is a common password or an obvious pattern, which is guessed early"
+        )
     for word in _context_words(context):
         if word in folded and len(folded.replace(word, "")) < _LEFT_OVER_MIN:
-            raise BadInput(
-                field="password",
-                rule="not mainly your address, your organisation or the product's name",
+            raise WeakPassword(
+                detail="it is mostly your address, your organisation or the product's name"
             )
 
 
