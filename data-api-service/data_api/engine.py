@@ -12,50 +12,29 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from typing import Final, Generic, TypeVar
+from functools import partial
+from typing import Final, TypeVar
 from uuid import UUID
 
 from prometheus_client import Counter
 
-from data_api import promql
 from data_api.admission import Holding, SamplePool, Slots
 from data_api.chassis.identity import Limits
+from data_api.chassis.kinds import ServiceError
 from data_api.errors import QueryTimeout
-from data_api.model import EVER_MS, Columns, Matcher, QueryLimits, Result, SelectorSpan
-from data_api.promql.nodes import VectorSelector
+from data_api.model import EVER_MS, Columns, QueryLimits, Result, SelectorSpan
+from data_api.questions import Plan, Question, Selectors, answered, planned
 from data_api.store.reader import Cardinality, MatcherSets, Store
 from data_api.turns import Turn, Turns
 
 T = TypeVar("T")
 A = TypeVar("A")
 LOADED: Final = Counter("cloudopshub_query_samples_total", "Samples loaded for queries.")
-PARSED_KEPT: Final = 1024  # trees of recent queries
-WARNINGS_MAX: Final = 10
-PARSED_CHARS_MAX: Final = 2048  # of a text whose tree is kept, and that the event loop may parse
 SAMPLE_BYTES: Final = 16
 DAY_MS: Final = 86_400_000
 
 Render = Callable[[A, QueryLimits], T]
 """Makes the answer of what was read, in the same thread; obeys the limits' checkpoint and bytes."""
-
-
-@lru_cache(maxsize=PARSED_KEPT)
-def _parse_short(text: str) -> promql.Expr:
-    return promql.parse(text)
-
-
-def parse(text: str) -> promql.Expr:
-    """The tree of a query; trees are frozen, so dashboards that repeat themselves share one."""
-    return _parse_short(text) if len(text) <= PARSED_CHARS_MAX else promql.parse(text)
-
-
-def parse_selector(text: str) -> tuple[Matcher, ...]:
-    """The matchers of `name{…}`, as `match[]` takes it; any other expression is a ParseError."""
-    expr = parse(text)
-    if not isinstance(expr, VectorSelector) or expr.offset_ms or expr.at is not None:
-        raise promql.ParseError(reason="expected a metric selector", where="1:1: ")
-    return expr.matchers
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +47,6 @@ class EngineLimits:
     timeout_s: float
     queue_timeout_s: float
     lookback_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Text(Generic[T]):
-    """A text of `chars` characters from a client, and what makes a tree or matchers of it."""
-
-    chars: int
-    parse: Callable[[], T]
-
-    async def parsed(self, limits: QueryLimits) -> T:
-        """The tree or the matchers; a long text does not hold up the event loop."""
-        return self.parse() if self.chars <= PARSED_CHARS_MAX else await limits.run(self.parse)
-
-
-Selectors = Text[MatcherSets]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,31 +118,38 @@ class Engine:
         """What `render` makes of the query's values at `steps` = (start, end, step) in ms, the end
         inclusive; a step of 0 asks for the value at one time.
         """
-        start_ms, end_ms, step_ms = steps
         lookback = self.limits.lookback_ms if lookback_ms is None else lookback_ms
 
+        def first(results: Iterator[Result | ServiceError], limits: QueryLimits) -> T:
+            result = next(results)
+            if isinstance(result, ServiceError):
+                raise result
+            return render(result, limits)
+
+        return self.queries(tenant, plan, [Question(text, steps, lookback)], first, timeout_s)
+
+    def queries(
+        self,
+        tenant: UUID,
+        plan: Limits,
+        questions: Sequence[Question],
+        render: Render[Iterator[Result | ServiceError], T],
+        timeout_s: float | None = None,
+    ) -> contextlib.AbstractAsyncContextManager[T]:
+        """What `render` makes of the answers, in the order of the questions, each evaluated as it
+        is asked for; one that cannot be answered is its error. In all they are one query: one slot,
+        one deadline, and samples that several of them need are loaded once.
+        """
+
         async def work(limits: QueryLimits) -> T:
-            expr = await Text(len(text), partial(parse, text)).parsed(limits)
-            spans = promql.needed(expr, start_ms, end_ms, step_ms, lookback)
+            plans = [await planned(question, limits) for question in questions]
+            spans = dict.fromkeys(s for one in plans if isinstance(one, Plan) for s in one.spans)
             partly: list[str] = []
-            loaded = await self._load(tenant, spans, replace(limits, warn=partly.append))
-
-            def answer() -> T:
-                result = promql.evaluate(
-                    expr,
-                    dict(zip(spans, loaded, strict=True)),
-                    start_ms,
-                    end_ms,
-                    max(step_ms, 1),
-                    lookback,
-                    limits,
-                    text=text,
-                    instant=step_ms == 0,
-                )
-                warnings = (*result.warnings, *shortened(partly))
-                return render(replace(result, warnings=warnings), limits)
-
-            return await limits.run(answer)
+            columns = await self._load(tenant, [*spans], replace(limits, warn=partly.append))
+            loaded = dict(zip(spans, columns, strict=True))
+            return await limits.run(
+                lambda: render((answered(one, loaded, limits, partly) for one in plans), limits)
+            )
 
         return self.reading(tenant, plan, work, timeout_s)
 
@@ -302,13 +273,6 @@ class Engine:
         loaded = await self.store.load(tenant, spans, limits)
         LOADED.inc(sum(columns.samples for columns in loaded))
         return loaded
-
-
-def shortened(warnings: Sequence[str]) -> list[str]:
-    """Each of them once, at most WARNINGS_MAX, and how many more there are."""
-    once = list(dict.fromkeys(warnings))
-    more = len(once) - WARNINGS_MAX
-    return [*once[:WARNINGS_MAX], f"and {more} more like these"] if more > 0 else once
 
 
 def _lower(own: int, planned: int | None) -> int:

@@ -16,7 +16,7 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import body, influx, refused, write
+from data_ingest.api import body, influx, refused, targets, write
 from data_ingest.background.compaction_health import LATE_S, CompactionHealth
 from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
@@ -30,6 +30,7 @@ from data_ingest.pipeline import Pipeline
 from data_ingest.protocols import all_protocols
 from data_ingest.protocols.influx import Naming
 from data_ingest.protocols.protocol import Bounds
+from data_ingest.scrape import setup as scrape
 from data_ingest.settings import Settings
 from data_ingest.store.objects import ArrowObjects, DirectoryObjects
 from data_ingest.store.series import SeriesCache
@@ -78,9 +79,8 @@ def create_app(
     )
     objects = open_store(settings.object_store_url, DirectoryObjects, ArrowObjects)
     compaction = CompactionHealth(settings.compaction_delay_s + LATE_S)
-    background = Background(
-        settings, pipeline.ingest, identity.home_organisation, client, objects, clock, compaction
-    )
+    scraper = scrape.configured(settings, pipeline.ingest, identity.home_organisation, http, clock)
+    background = Background(settings, scraper, objects, clock, compaction)
     drain = Drain()
 
     async def object_store() -> str:
@@ -130,6 +130,7 @@ def create_app(
         clock.now_s,
     )
     app.include_router(refused.router(identity, database_url))
+    app.include_router(targets.router(identity, database_url))
     naming = Naming(
         settings.influx_db_label, settings.influx_bare_value, settings.influx_utf8_names
     )

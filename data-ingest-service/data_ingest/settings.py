@@ -67,6 +67,10 @@ class Settings(ServiceSettings):
     background: bool = True
     # `job=url,job=url`; empty = /metrics of the five services, as far as their URLs are set.
     scrape_targets: str = ""
+    # A file of scrape jobs in Prometheus' words, besides; read again when it changes.
+    scrape_config: str = ""
+    # `network,network` that a tenant's job may reach besides public addresses.
+    scrape_allow: str = ""
     scrape_interval_s: Annotated[float, Field(gt=0)] = 5.0
     scrape_timeout_s: Annotated[float, Field(gt=0)] = 4.0
     scrape_body_bytes_max: Annotated[int, Field(gt=0)] = 32 * MIB

@@ -317,3 +317,30 @@ def test_a_missing_setting_is_named(missing):
     assert done.stderr.strip().splitlines() == [
         f"data-ingest-service cannot start: {missing} is missing"
     ]
+
+
+def test_a_wrong_scrape_target_is_named(tmp_path):
+    """A target that cannot be scraped stops the start with one line that names its entry."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": "postgresql://x@/x",
+        "OBJECT_STORE_URL": f"file://{tmp_path}",
+        "UBS_URL": "http://127.0.0.1:1",
+        "SERVICE_TOKEN": "t" * 43,
+        "DIS_SCRAPE_TARGETS": "first=http://127.0.0.1:9100/metrics,typo=http://127.0.0.1:99999/",
+    }
+    command = [sys.executable, "-m", "data_ingest"]
+    done = subprocess.run(
+        command,
+        cwd=HERE,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "data-ingest-service cannot start: The scrape targets cannot be used: DIS_SCRAPE_TARGETS,"
+        " entry 2, typo: the port is not one of 1 to 65535, or the host is none"
+    )

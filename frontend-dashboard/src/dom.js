@@ -38,6 +38,11 @@ export function fill(node, ...children) {
   return node;
 }
 
+/** The node's text is `text`; nothing is laid out anew where it was already. */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 /** Where the focus fell to the body, because what had it is gone, the view has it. */
 export function rescueFocus() {
   if (document.activeElement === document.body) document.querySelector("main")?.focus({ preventScroll: true });

@@ -34,9 +34,9 @@ def das(state: State, request: Request) -> Answer:
     if request.path in NAMES:
         return 200, {"status": "success", "data": NAMES[request.path]}, {}
     match request.path:
-        case "/api/v1/query_range_batch":
+        case "/api/v1/query_ranges":
             columns = [form[name] for name in ("query", "start", "end", "step")]
-            answers = [_one_of_batch(state, request, *q) for q in zip(*columns, strict=True)]
+            answers = [_one_of_several(state, request, *q) for q in zip(*columns, strict=True)]
             return 200, {"status": "success", "data": answers}, {}
         case "/api/v1/query_range":
             for piece, delay_s in state.query_delay_s.items():
@@ -79,7 +79,7 @@ def das(state: State, request: Request) -> Answer:
     raise Refused(404, "not_found", f"no route {request.path}")
 
 
-def _one_of_batch(
+def _one_of_several(
     state: State, request: Request, query: str, start: str, end: str, step: str
 ) -> dict[str, Any]:
     """What query_range answers to it, recorded as if it had been asked alone."""

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl
 
-from data_api.engine import Selectors, Text, parse_selector
 from data_api.errors import BadRequest, InvalidParameter, QuerySyntax
 from data_api.model import Matcher
+from data_api.questions import Selectors, Text, parse_selector
 
 POINTS_MAX: Final = 11_000
 PAIRS_MAX: Final = 1000  # parameters of one request

@@ -19,9 +19,10 @@ from data_api.api.params import Params, unescape_label_name
 from data_api.api.rendering import envelope, list_answer, query_answer
 from data_api.api.routing import readable
 from data_api.chassis.identity import Principal
-from data_api.engine import Engine, Text, parse
+from data_api.engine import Engine
 from data_api.errors import InvalidParameter, NotFound
 from data_api.model import Labels, QueryLimits
+from data_api.questions import Text, parse
 from data_api.store.reader import Cardinality, MatcherSets
 
 # The version of Prometheus whose API this is: clients choose their calls by it.

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import orjson
 
+from data_api.chassis.kinds import ServiceError
 from data_api.errors import AnswerTooLarge
 from data_api.model import (
     F64,
@@ -73,6 +74,32 @@ def query_answer(limit: int, result: Result, limits: QueryLimits = QueryLimits()
             kind, items = b"matrix", _list(_columns(value), limits)
     data = [b'{"resultType":"%b","result":' % kind, *items, b"}"]
     return _enveloped(data, warnings, result.infos)
+
+
+def ranges_answer(results: Iterable[Result | ServiceError], limits: QueryLimits) -> list[bytes]:
+    """The body of query_ranges: what query_range answers to each, or its error.
+
+    Raises AnswerTooLarge for all of them together.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    for result in results:
+        answer = _one_answer(result, limits)
+        size += sum(map(len, answer))
+        if size > limits.answer_bytes_max:
+            raise AnswerTooLarge(bytes=size, limit=limits.answer_bytes_max)
+        pieces += [b"," if pieces else b"[", *answer]
+    return _enveloped([*pieces, b"]"])
+
+
+def _one_answer(result: Result | ServiceError, limits: QueryLimits) -> list[bytes]:
+    if not isinstance(result, ServiceError):
+        try:
+            return query_answer(0, result, limits)
+        except AnswerTooLarge as exc:
+            result = exc
+    failure = {"status": "error", "errorType": str(result.kind), "error": result.describe()}
+    return [orjson.dumps(failure)]
 
 
 def list_answer(

@@ -9,25 +9,19 @@ Each has a Postgres connection of its own; the writer's is never shared.
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
-from uuid import UUID
 
-import anyio
-import httpx
-
-from data_ingest.background import compaction, host, processes, scrape, targets, upkeep
+from data_ingest.background import compaction, upkeep
 from data_ingest.background.compaction import CompactionSettings
 from data_ingest.background.compaction_health import CompactionHealth
 from data_ingest.background.leadership import lead
-from data_ingest.background.scrape import Ingest, ScrapeResult, ScrapeSettings
-from data_ingest.background.scraped import TargetSeries, from_families
 from data_ingest.background.supervisor import Stop, Supervisor, every
 from data_ingest.chassis.clock import Clock
 from data_ingest.retention.rounds import keep_retention
 from data_ingest.retention.series import Reach
+from data_ingest.scrape.scraper import Scraper
 from data_ingest.settings import Settings
 from data_ingest.store import catalogue, tables
 from data_ingest.store.objects import ObjectStore
@@ -44,9 +38,7 @@ class Background:
     """What the tasks work with; made by `app`."""
 
     settings: Settings
-    ingest: Ingest
-    find_home: Callable[[], Awaitable[UUID | None]]
-    http: httpx.AsyncClient
+    scraper: Scraper
     objects: ObjectStore
     clock: Clock
     compaction_health: CompactionHealth
@@ -59,84 +51,19 @@ class Background:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Supervisor]:
         """The tasks run inside the block and have ended after it; none if DIS_BACKGROUND is off."""
-        scraped, rules = self._targets(), self._process_rules()
         supervisor = Supervisor()
         if self.settings.background:
             supervisor.start("upkeep", self._upkeep)
             supervisor.start("compaction", self._compaction)
-            if scraped or self.settings.scrape_host:
-                supervisor.start("scrape", lambda stop: self._scrape(stop, scraped, rules))
+            if self.scraper.has_work:
+                supervisor.start("scrape", self._scrape)
         try:
             yield supervisor
         finally:
             await supervisor.stop(STOP_TIMEOUT_S)
 
-    def _targets(self) -> list[targets.Target]:
-        settings = self.settings
-        if settings.scrape_targets.strip():
-            return targets.parse(settings.scrape_targets)
-        urls = {
-            "data-api-service": settings.das_url,
-            "data-ingest-service": settings.dis_url,
-            "analysis-processing-service": settings.aps_url,
-            "user-billing-service": settings.ubs_url,
-            "frontend-dashboard": settings.ui_url,
-        }
-        return targets.of_services(urls)
-
-    def _process_rules(self) -> list[processes.Rule]:
-        return processes.parse(self.settings.host_processes or processes.DEFAULT)
-
-    async def _scrape(
-        self, stop: Stop, scraped: list[targets.Target], rules: list[processes.Rule]
-    ) -> None:
-        await lead(
-            stop, self.database_url, "scrape", lambda stop: self._scrape_all(stop, scraped, rules)
-        )
-
-    async def _scrape_all(
-        self, stop: Stop, scraped: list[targets.Target], rules: list[processes.Rule]
-    ) -> None:
-        tenant = await scrape.home_tenant(stop, self.find_home)
-        if tenant is None:
-            return
-        settings = self.settings
-        scrape_settings = ScrapeSettings(
-            settings.scrape_interval_s, settings.scrape_timeout_s, settings.scrape_body_bytes_max
-        )
-        supervisor = Supervisor()
-
-        def start(
-            series: TargetSeries, scrape_once: Callable[[], Awaitable[ScrapeResult]], offset_ms: int
-        ) -> None:
-            supervisor.start(
-                f"scrape {series.job} {series.instance}",
-                lambda stop: scrape.scrape_loop(
-                    stop,
-                    series,
-                    scrape_once,
-                    tenant=tenant,
-                    ingest=self.ingest,
-                    settings=scrape_settings,
-                    offset_ms=offset_ms,
-                    clock=self.clock.now_s,
-                ),
-            )
-
-        for target in scraped:
-            start(
-                TargetSeries(target.job, target.instance),
-                partial(scrape.scrape_target, self.http, target, scrape_settings),
-                target.offset_ms(scrape_settings.interval_ms),
-            )
-        if settings.scrape_host:
-            collector = host.Host({"processes": processes.Processes(rules).families})
-            start(TargetSeries("node", host.instance()), partial(_scrape_host, collector), 0)
-        try:
-            while not await stop.wait(3600):
-                pass
-        finally:
-            await supervisor.stop(scrape.STALE_MARKERS_TIMEOUT_S + 0.5)
+    async def _scrape(self, stop: Stop) -> None:
+        await lead(stop, self.database_url, "scrape", self.scraper.run)
 
     async def _compaction(self, stop: Stop) -> None:
         settings = self.settings
@@ -174,9 +101,3 @@ class Background:
                     swept_s = time.monotonic()
 
         await every(stop, self.settings.partition_interval_s, once)
-
-
-async def _scrape_host(collector: host.Host) -> ScrapeResult:
-    started_s = time.perf_counter()
-    scraped = from_families(await anyio.to_thread.run_sync(collector.families))
-    return ScrapeResult(scraped, scrape.report_series(scraped, time.perf_counter() - started_s))

@@ -101,7 +101,8 @@ class Exposition:
     def labels(self, sample: int) -> RawLabels:
         """Labels of one sample, `__name__` first, values unescaped, `le` and `quantile` normalised.
 
-        Raises BadExposition for a value that is not UTF-8 or a label given twice.
+        Empty values are kept: with `honor_labels` they say that there is no such label. Raises
+        BadExposition for a value that is not UTF-8 or a label given twice.
         """
         row = self.rows[sample].tolist()
         name = self._unescaped(
@@ -120,8 +121,7 @@ class Exposition:
             names.add(label)
             if label == boundary:
                 value = normalised_boundary(value)
-            if value:
-                labels.append((label, value))
+            labels.append((label, value))
         return labels
 
     def _boundary_label(self, name: bytes) -> bytes | None:

@@ -12,11 +12,13 @@ import httpx
 import numpy as np
 import pytest
 from asgi_lifespan import LifespanManager
+from fastapi import FastAPI
 
 from data_ingest import batch, migrate
 from data_ingest.app import create_app
 from data_ingest.background.leadership import lead
 from data_ingest.background.supervisor import Stop
+from data_ingest.chassis.identity.keys import checksum
 from data_ingest.model import STALE_MARKER_BITS
 from data_ingest.settings import Settings
 from data_ingest.store import catalogue
@@ -46,9 +48,38 @@ class Hub:
             return httpx.Response(200, json={"tenant": str(HOME) if self.has_home else None})
         if request.url.path == "/internal/revocations":
             return httpx.Response(200, json={"seq": 0, "revocations": []})
+        if request.url.path == "/internal/introspect":
+            return httpx.Response(200, json=KEYS[json.loads(request.content)["key"]])
         if request.url.path == "/page":
             return httpx.Response(200, text=self.page)
         return httpx.Response(404)
+
+
+def _key_of(letter: str) -> str:
+    start = "coh_live_" + letter * 32
+    return start + checksum(start)
+
+
+def _principal(tenant: uuid.UUID, scope: str) -> dict[str, Any]:
+    facts = {"key_id": str(uuid.UUID(int=1)), "tenant": str(tenant), "scopes": [scope]}
+    return {"active": True, "expires_at": None, "ttl_s": 60, "limits": None, **facts}
+
+
+OWN, OTHER, WRITER = map(_key_of, "oxw")
+KEYS = {
+    OWN: _principal(HOME, "metrics:read"),
+    OTHER: _principal(uuid.UUID(int=6), "metrics:read"),
+    WRITER: _principal(HOME, "metrics:write"),
+}
+
+
+async def _targets(app: FastAPI, query: str = "", key: str = OWN) -> dict[str, Any]:
+    """What `GET /api/v1/targets` answers."""
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://dis") as http:
+        answer = await http.get(f"/api/v1/targets{query}", headers={"X-API-Key": key})
+    body: dict[str, Any] = answer.json()
+    return body["data"] if answer.status_code == 200 else {"status_code": answer.status_code}
 
 
 async def _samples(conn: asyncpg.Connection) -> dict[str, list[tuple[int, int]]]:
@@ -91,7 +122,7 @@ async def test_the_hub_watches_itself(database: str, tmp_path: Path) -> None:
             "object_store_url": f"file://{tmp_path}",
             "service_token": "t" * 43,
             "ubs_url": "http://ubs",
-            "scrape_targets": "thing=http://thing:9/page,gone=http://gone:9/metrics",
+            "scrape_targets": "thing=http://thing:9/page,gone=http://u:s3cret@gone:9/metrics",
             "scrape_interval_s": 0.5,
             "scrape_timeout_s": 0.4,
         }
@@ -115,6 +146,7 @@ async def test_the_hub_watches_itself(database: str, tmp_path: Path) -> None:
             return (await _samples(conn))["b thing"][-1][1] == STALE_MARKER_BITS
 
         await _until(has_ended)
+        await _assert_targets(app, settings, hub)
     seen = await _samples(conn)
     for name, samples in seen.items():  # one life each, which has ended
         assert samples[-1][1] == STALE_MARKER_BITS, name
@@ -128,6 +160,97 @@ async def test_the_hub_watches_itself(database: str, tmp_path: Path) -> None:
     )
     assert tuple(described) == ("counter", "")
     await conn.close()
+
+
+async def _assert_targets(app: FastAPI, settings: Settings, hub: Hub) -> None:
+    """Each target is listed once, with its health and why, to its own organisation alone; a replica
+    that scrapes nothing says the same.
+    """
+
+    async def have_settled() -> list[dict[str, Any]] | None:
+        """What is listed is a second old, and the first scrapes may come before the store."""
+        active = (await _targets(app))["activeTargets"]
+        errors = {facts["lastError"] for facts in active}
+        return active if errors == {"", "it answered 404"} else None
+
+    active: list[dict[str, Any]] = await _until(have_settled)
+    shown = [(t["scrapePool"], t["scrapeUrl"], t["health"]) for t in active]
+    assert sorted(shown) == [
+        ("gone", "http://gone:9/metrics", "down"),
+        ("node", "", "up"),
+        ("thing", "http://thing:9/page", "up"),
+    ]
+    assert "s3cret" not in str(active)
+    client = httpx.AsyncClient(transport=httpx.MockTransport(hub))
+    idle = create_app(settings.model_copy(update={"background": False}), http=client)
+    urls = {facts["scrapeUrl"] for facts in (await _targets(idle))["activeTargets"]}
+    assert urls == {facts["scrapeUrl"] for facts in active}
+    assert len((await _targets(app, "?scrapePool=thing"))["activeTargets"]) == 1
+    assert (await _targets(app, "?state=dropped"))["activeTargets"] == []
+    assert (await _targets(app, "?state=other"))["status_code"] == 400
+    assert (await _targets(app, key=OTHER))["activeTargets"] == []
+    assert (await _targets(app, key=WRITER))["status_code"] == 403
+
+
+JOBS = """
+scrape_configs:
+- job_name: theirs
+  tenant: 00000000-0000-0000-0000-000000000006
+  scrape_interval: 500ms
+  static_configs: [{targets: [thing, other], labels: {zone: eu}}]
+  metrics_path: /page
+  relabel_configs: [{source_labels: [__address__], regex: other, action: drop}]
+  metric_relabel_configs: [{source_labels: [__name__], regex: b, action: drop}]
+"""
+
+
+async def test_the_jobs_of_a_file(database: str, tmp_path: Path) -> None:
+    """A job of a file is scraped for its own organisation, which alone sees it; what its rules drop
+    is not stored, and shown where it is a target.
+    """
+    hub = Hub()
+    hub.has_home = True
+    (tmp_path / "jobs.yml").write_text(JOBS)
+    settings = Settings.model_validate(
+        {
+            "database_url": database,
+            "object_store_url": f"file://{tmp_path}",
+            "service_token": "t" * 43,
+            "ubs_url": "http://ubs",
+            "scrape_targets": "thing=http://thing/page",
+            "scrape_config": str(tmp_path / "jobs.yml"),
+            "scrape_host": False,
+        }
+    )
+    conn = await asyncpg.connect(database)
+    app = create_app(settings, http=httpx.AsyncClient(transport=httpx.MockTransport(hub)))
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
+
+        async def is_up() -> dict[str, Any] | None:
+            seen = await _targets(app, key=OTHER)
+            return seen if [t["health"] for t in seen["activeTargets"]] == ["up"] else None
+
+        seen: dict[str, Any] = await _until(is_up)
+    (active,) = seen["activeTargets"]
+    assert active["labels"] == {"instance": "thing", "job": "theirs", "zone": "eu"}
+    assert active["scrapeUrl"] == "http://thing/page"
+    (dropped,) = seen["droppedTargets"]
+    assert dropped["discoveredLabels"]["__address__"] == "other"
+    assert seen["droppedTargetCounts"] == {"theirs": 1}
+    stored = await conn.fetch(
+        "SELECT labels->>'__name__' AS name FROM metrics.series"
+        " WHERE tenant_id = $1 AND labels->>'job' = 'theirs'",
+        uuid.UUID(int=6),
+    )
+    await conn.close()
+    assert {row["name"] for row in stored} == {
+        "a_total",
+        "up",
+        "scrape_duration_seconds",
+        "scrape_samples_scraped",
+        "scrape_samples_post_metric_relabeling",
+        "scrape_series_added",
+    }
 
 
 async def test_one_replica_leads_and_another_takes_over(database: str) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import psutil
 import pytest
 
-from data_ingest.background import host, processes
-from data_ingest.background.host import Host
-from data_ingest.background.processes import BadProcesses, Processes, Rule
-from data_ingest.background.scraped import Family
+from data_ingest.scrape import host, processes
+from data_ingest.scrape.host import Host
+from data_ingest.scrape.processes import BadProcesses, Processes, Rule
+from data_ingest.scrape.samples import Family
 
 
 def test_the_host_has_node_exporters_families() -> None:

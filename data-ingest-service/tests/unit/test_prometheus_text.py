@@ -48,7 +48,7 @@ def test_whatever_is_written_is_read_back(rows: list[Any]) -> None:
     exposition = decode(body)
     assert len(exposition) == len(rows)
     for i, ((name, labels), value, at) in enumerate(rows):
-        expected = {"__name__": name, **{label: text for label, text in labels.items() if text}}
+        expected = {"__name__": name} | labels
         assert {n.decode(): v.decode() for n, v in exposition.labels(i)} == expected
         if math.isnan(value):
             assert exposition.values.view(np.uint64)[i] == prometheus_text.NORMAL_NAN_BITS
@@ -131,7 +131,7 @@ def test_prometheus_client_agrees(series: list[Any]) -> None:
     ours = [
         {n.decode(): v.decode() for n, v in exposition.labels(i)} for i in range(len(exposition))
     ]
-    expected = [{"__name__": s.name, **{n: v for n, v in s.labels.items() if v}} for s in theirs]
+    expected = [{"__name__": s.name} | s.labels for s in theirs]
     assert sorted(map(str, ours)) == sorted(map(str, expected)) or any(
         name.endswith(("_total", "_created", "_info")) for name, _ in series
     )

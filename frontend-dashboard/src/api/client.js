@@ -5,6 +5,9 @@
  *        └─ Bearer <5-minute JWT> ──► /api/das dis aps   request repeated once; refused again, they sign in anew
  */
 
+import { inSteps } from "../state/steps.js";
+import { parseInSteps } from "./json.js";
+
 const REFRESH_EARLY_MS = 60_000;
 const UBS_BOUND_MS = 15_000; // sessions, tokens, settings: quick or not at all
 const SERVICE_BOUND_MS = 135_000; // the door itself gives a query up after 130 s
@@ -85,10 +88,14 @@ export class Client {
     this.#signedOut = onSignedOut;
   }
 
-  /** Keeps the CSRF token of a session answer and gives the answer back; tokens of another session are forgotten. */
+  /**
+   * Keeps the CSRF token of a session answer and gives the answer back; tokens of another session are forgotten, and
+   * the one that every view needs first is asked for at once.
+   */
   adopt(session) {
     this.#csrf = session?.csrf_token ?? null;
     this.#tokens.clear();
+    if (session) this.#token("das").catch(() => {}); // who needs it asks again, and is told
     return session;
   }
 
@@ -144,7 +151,8 @@ export class Client {
         },
         this.#serviceBoundMs,
       );
-      if (response.ok) return told(() => (response.status === 204 ? null : response.json()));
+      if (response.status === 204) return null;
+      if (response.ok) return told(async () => inSteps(parseInSteps(await response.text()), signal));
       if (response.status === 401) {
         this.#tokens.delete(audience);
         if (attempt === 0) continue;

@@ -6,6 +6,10 @@
  * null = no sample
  */
 
+import { atOnce } from "../state/steps.js";
+
+export const ROWS_A_STEP = 100; // some 36,000 values
+
 /** A sample value: Prometheus writes numbers as strings, NaN and infinities included. */
 export function parseValue(text) {
   if (text === "+Inf" || text === "Inf") return Infinity;
@@ -27,19 +31,29 @@ export function timesOf({ start, end, step }) {
  * @returns {Table}
  */
 export function toTable(data, grid) {
+  return atOnce(tableInSteps(data, grid));
+}
+
+/** The same, with a `yield` after each ROWS_A_STEP series. */
+export function* tableInSteps(data, grid) {
   const times = timesOf(grid);
-  const { length } = times;
   const rows = data.resultType === "matrix" ? data.result : [];
-  const series = rows.map((row) => {
-    const values = new Array(length).fill(null);
-    for (const [time, text] of row.values ?? []) {
-      const index = Math.round((time - grid.start) / grid.step);
-      const value = parseValue(text);
-      if (index >= 0 && index < length && !Number.isNaN(value)) values[index] = value;
-    }
-    return { labels: row.metric, values };
-  });
+  const series = [];
+  for (const row of rows) {
+    series.push({ labels: row.metric, values: columnOf(row, grid, times.length) });
+    if (series.length % ROWS_A_STEP === 0) yield;
+  }
   return { times, series };
+}
+
+function columnOf(row, { start, step }, length) {
+  const values = new Array(length).fill(null);
+  for (const [time, text] of row.values ?? []) {
+    const index = Math.round((time - start) / step);
+    const value = parseValue(text);
+    if (index >= 0 && index < length && !Number.isNaN(value)) values[index] = value;
+  }
+  return values;
 }
 
 /** An instant answer (vector or scalar) as `[{labels, value, time}]`. */

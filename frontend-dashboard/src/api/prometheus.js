@@ -2,13 +2,19 @@
 
 import { plan } from "../state/sampling.js";
 import { ScrapeIntervals } from "../state/scrape.js";
+import { Questions } from "./questions.js";
+import { ApiError } from "./client.js";
 import { toVector } from "./matrix.js";
 
 /** @typedef {import("./client.js").Client} Client */
 
 export class Prometheus {
   #client;
-  #intervals = new ScrapeIntervals(async (query, timeS) => toVector((await this.query(query, timeS)).data));
+  #questions = this.#newQuestions();
+  #learning = this.#newQuestions(); // of its own: what needs no interval does not wait for one
+  #intervals = new ScrapeIntervals(async (query, timeS) =>
+    toVector((await this.#at(this.#learning, query, timeS)).data),
+  );
 
   /** @param {Client} client */
   constructor(client) {
@@ -28,22 +34,45 @@ export class Prometheus {
   }
 
   /** @returns {Promise<{data: object, warnings: string[]}>} */
-  async queryRange(query, { start, end, step }, signal) {
-    const answer = await this.#client.service("das", "/api/v1/query_range", {
-      method: "POST",
-      form: { query, start, end, step },
-      signal,
-    });
-    return { data: answer.data, warnings: [...(answer.warnings ?? []), ...(answer.infos ?? [])] };
+  queryRange(query, { start, end, step }, signal) {
+    return this.#questions.ask({ query, start, end, step }, signal);
   }
 
-  async query(query, timeS, signal) {
-    const answer = await this.#client.service("das", "/api/v1/query", {
-      method: "POST",
-      form: { query, time: timeS },
-      signal,
+  /** The values at one time. */
+  query(query, timeS, signal) {
+    return this.#at(this.#questions, query, timeS, signal);
+  }
+
+  /** The same, in a request of its own: what takes long keeps nothing else waiting. */
+  queryAlone(query, timeS, signal) {
+    return this.#one({ query, start: timeS, end: timeS, step: null }, signal);
+  }
+
+  async #at(questions, query, timeS, signal) {
+    const { data, warnings } = await questions.ask({ query, start: timeS, end: timeS, step: null }, signal);
+    if (data.resultType !== "matrix") return { data, warnings };
+    const result = data.result.map(({ metric, values }) => ({ metric, value: values[0] }));
+    return { data: { resultType: "vector", result }, warnings };
+  }
+
+  #newQuestions() {
+    return new Questions({
+      sendAll: (questions, signal) => this.#all(questions, signal),
+      sendOne: (question, signal) => this.#one(question, signal),
     });
-    return { data: answer.data, warnings: answer.warnings ?? [] };
+  }
+
+  async #one({ query, start, end, step }, signal) {
+    const [path, form] =
+      step === null ? ["/api/v1/query", { query, time: start }] : ["/api/v1/query_range", { query, start, end, step }];
+    return answerOf(await this.#client.service("das", path, { method: "POST", form, signal }));
+  }
+
+  async #all(questions, signal) {
+    const column = (name) => questions.map((question) => question[name] ?? 1); // of one moment any step is right
+    const form = { query: column("query"), start: column("start"), end: column("end"), step: column("step") };
+    const { data } = await this.#client.service("das", "/api/v1/query_ranges", { method: "POST", form, signal });
+    return data.map((one) => (one.status === "success" ? answerOf(one) : new ApiError(one.error, errorKind(one))));
   }
 
   async labels({ match, start, end, limit } = {}, signal) {
@@ -60,6 +89,15 @@ export class Prometheus {
   async metadata(signal) {
     return (await this.#client.service("das", "/api/v1/metadata", { signal })).data;
   }
+}
+
+function answerOf({ data, warnings = [], infos = [] }) {
+  return { data, warnings: [...warnings, ...infos] };
+}
+
+/** One of several that was refused: the hub did answer, so it can be reached. */
+function errorKind({ errorType }) {
+  return { kind: errorType, status: errorType === "bad_data" ? 400 : 422 };
 }
 
 /** A label name as it may stand in a path: classic names as they are, others in Prometheus's `U__` escaping. */

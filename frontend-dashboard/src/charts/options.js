@@ -5,11 +5,12 @@
  */
 
 import { axisTexts, binarySplits } from "../format/units.js";
+import { LAYER_LINES } from "./lines.js";
 
-/** `#rrggbb` with an alpha, for fills. */
+/** `#rrggbb` with an alpha, for fills; of a colour by name, which may be a person's own, nothing is filled. */
 export function withAlpha(color, alpha) {
   const match = /^#([0-9a-f]{6})$/i.exec(color);
-  if (!match) return color;
+  if (!match) return "transparent";
   return `#${match[1]}${Math.round(alpha * 255)
     .toString(16)
     .padStart(2, "0")}`;
@@ -49,18 +50,6 @@ export function axisWidth(labels) {
   return Math.max(44, Math.ceil(longest * 6.4) + 14);
 }
 
-/** A sample alone between gaps, which a line would not show. */
-export function lonePoints(values) {
-  const found = [];
-  for (let index = 0; index < values.length; index += 1) {
-    if (values[index] === null || values[index] === undefined) continue;
-    const before = index > 0 ? values[index - 1] : null;
-    const after = index < values.length - 1 ? values[index + 1] : null;
-    if ((before === null || before === undefined) && (after === null || after === undefined)) found.push(index);
-  }
-  return found;
-}
-
 /**
  * @param {object} chart
  * @param {number} chart.width
@@ -69,7 +58,6 @@ export function lonePoints(values) {
  * @param {string} chart.unit
  * @param {() => [number, number]} chart.span  seconds; the time axis shows exactly this, data or not
  * @param {() => [number|null, number|null]} chart.extent  least and greatest of what is drawn
- * @param {Function} [chart.paths]  how a line is drawn
  * @param {object} chart.theme
  * @param {(timeS: number) => Date} chart.toDate  a Date whose local fields read as the wanted zone
  */
@@ -80,12 +68,9 @@ export function chartOptions({
   unit,
   span,
   extent,
-  paths,
   theme,
-  bands = [],
   zeroBased = false,
   top = null,
-  plugins = [],
   hooks = {},
   toDate,
   compact = false,
@@ -98,11 +83,13 @@ export function chartOptions({
     height,
     padding: [8, compact ? 4 : 12, 0, 0],
     legend: { show: false },
-    focus: { alpha: 0.25 },
+    drawOrder: ["axes"], // lines are drawn by layers.js
+    focus: { alpha: 1 }, // who stands out, too: nothing is drawn anew for it
     cursor: {
       x: true,
       y: false,
       points: {
+        one: lines.length > LAYER_LINES,
         size: 7,
         width: 2,
         stroke: (plot, index) => plot.series[index].stroke(plot, index),
@@ -136,21 +123,7 @@ export function chartOptions({
           : {}),
       },
     ],
-    series: [
-      {},
-      ...lines.map((line) => ({
-        label: line.name,
-        stroke: line.color,
-        width: line.width ?? 1.5,
-        fill: line.fill ?? undefined,
-        dash: line.dash,
-        spanGaps: false,
-        paths,
-        points: { show: true, size: 5, fill: line.color, filter: (plot, index) => lonePoints(plot.data[index]) },
-      })),
-    ],
-    bands,
-    plugins,
+    series: [{}, ...lines.map(({ name, color }) => ({ label: name, stroke: color, points: { show: false } }))],
     hooks,
     tzDate: toDate,
   };

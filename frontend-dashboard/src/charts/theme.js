@@ -3,7 +3,7 @@
 import { SeriesStyles } from "../state/series_style.js";
 import { themeEvents } from "../state/theme.js";
 
-const PALETTE_SIZE = 10;
+const PALETTE_SIZE = 8;
 const STYLES = "coh-series-styles";
 
 /** The styles of all charts of the page; a reload finds them again. */
@@ -27,20 +27,24 @@ function keptStyles() {
   }
 }
 
+const forcedColors = matchMedia("(forced-colors: active)");
 let cached = null;
 themeEvents.addEventListener("change", () => {
   cached = null;
 });
+forcedColors.addEventListener("change", () => themeEvents.dispatchEvent(new Event("change")));
 
 /**
- * @returns {{series: string[], axis: string, grid: string, surface: string, cursor: string, bad: string, warn:
- * string, band: string, font: string}}
+ * `forced`: the person's own colours are in force, and all series have the same one.
+ * @returns {{forced: boolean, series: string[], axis: string, grid: string, surface: string, cursor: string,
+ * bad: string, badWash: string, band: string, font: string}}
  */
 export function chartTheme() {
   if (cached) return cached;
   const style = getComputedStyle(document.documentElement);
   const token = (name) => style.getPropertyValue(name).trim();
   cached = {
+    forced: forcedColors.matches,
     series: Array.from({ length: PALETTE_SIZE }, (_, index) => token(`--series-${index + 1}`)),
     axis: token("--ink-3"),
     grid: token("--chart-grid"),

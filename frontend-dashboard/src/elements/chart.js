@@ -1,7 +1,8 @@
 /** `<coh-chart>`: one uPlot with tooltip, linked cursor, drag to zoom, and a spoken form of the same data. */
 
 import { moveCursor, joinCursor } from "../charts/cursor_bus.js";
-import { envelopePaths, extentOf } from "../charts/envelope.js";
+import { LineLayers } from "../charts/layers.js";
+import { extentOf } from "../charts/lines.js";
 import { chartOptions } from "../charts/options.js";
 import { chartTheme } from "../charts/theme.js";
 import { el, fill } from "../dom.js";
@@ -9,10 +10,11 @@ import { fullTime } from "../format/time.js";
 import { format } from "../format/units.js";
 import { themeEvents } from "../state/theme.js";
 import { indexOf, nextIndex } from "../charts/reading.js";
-import { boundsOf, rowsAt, tipContent, toldOf } from "./chart_tip.js";
+import { rowsAt, tipContent, toldOf } from "./chart_tip.js";
 import uPlot from "../vendor/uplot.js";
 
 const DRAG_MIN_PX = 5;
+const TIP_APART_PX = 14;
 const FAR_PX = -10_000; // above the plot: near no line, so none is singled out
 
 /**
@@ -37,6 +39,7 @@ export class Chart extends HTMLElement {
   #model = null;
   #plot = null;
   #shape = "";
+  #layers = new LineLayers();
   #host = el("div", { class: "chart-plot" });
   #tip = el("div", { class: "chart-tip", hidden: true });
   #spoken = el("div", { class: "offscreen", "aria-live": "polite" });
@@ -107,19 +110,6 @@ export class Chart extends HTMLElement {
     this.#plot?.setSeries(index < 0 ? null : index + 1, { focus: index >= 0 });
   }
 
-  /** The drawing as a PNG on the page's own background. */
-  async toBlob() {
-    const source = this.#plot.ctx.canvas;
-    const canvas = el("canvas", { width: source.width, height: source.height });
-    const context = canvas.getContext("2d");
-    context.fillStyle = chartTheme().surface;
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.drawImage(source, 0, 0);
-    return new Promise((resolve) => {
-      canvas.toBlob(resolve, "image/png");
-    });
-  }
-
   #rebuild() {
     this.#shape = "";
     if (this.#model) this.#draw();
@@ -129,11 +119,10 @@ export class Chart extends HTMLElement {
     const model = this.#model;
     this.setAttribute("aria-label", this.#summary());
     const shape = JSON.stringify([
-      model.lines.map(({ name, color, dash, fill: filled }) => [name, color, dash, filled]),
+      model.lines.map(({ name, color }) => [name, color]),
       model.unit,
       model.zone,
       model.mirrored,
-      model.bands,
     ]);
     const data = [model.times, ...model.columns];
     if (this.#plot && shape === this.#shape) {
@@ -157,10 +146,8 @@ export class Chart extends HTMLElement {
       unit: model.unit,
       mirrored: model.mirrored,
       span: () => this.#model.span,
-      extent: () => this.#extent(),
-      paths: envelopePaths(uPlot.paths.linear(), (line) => boundsOf(this.#model, line)),
+      extent: () => extentOf(this.#model.columns, this.#model.bounds ?? []),
       theme: chartTheme(),
-      bands: model.bands,
       zeroBased: model.zeroBased,
       top: model.top ?? null,
       compact: width < 420,
@@ -171,7 +158,9 @@ export class Chart extends HTMLElement {
       hooks: {
         setCursor: [() => this.#cursorMoved()],
         setSelect: [() => this.#selected()],
+        setSeries: [(_, index) => this.#layers.focus(index === null ? -1 : index - 1)],
         drawAxes: [(plot) => this.#drawRegions(plot)],
+        draw: [(plot) => this.#layers.draw(plot, this.#model)],
       },
     });
     options.cursor.bind = {
@@ -182,14 +171,6 @@ export class Chart extends HTMLElement {
       },
     };
     this.#plot = new uPlot(options, data, this.#host);
-  }
-
-  #extent() {
-    const { columns } = this.#model;
-    return extentOf(
-      columns,
-      columns.map((_, index) => boundsOf(this.#model, index)),
-    );
   }
 
   #size() {
@@ -255,11 +236,7 @@ export class Chart extends HTMLElement {
     const height = wanted && plot.cursor.top >= 0 ? plot.posToVal(plot.cursor.top, "y") : null;
     fill(this.#tip, tipContent(this.#model, idx, height));
     this.#tip.hidden = false;
-    const left = plot.cursor.left + plot.over.offsetLeft;
-    const room = this.clientWidth;
-    const width = this.#tip.offsetWidth;
-    const x = left + 14 + width > room ? Math.max(left - width - 14, 0) : left + 14;
-    this.#tip.style.transform = `translate(${Math.round(x)}px, 8px)`;
+    this.#tip.style.transform = `translate(${tipPlace(plot)}, 8px)`;
   }
 
   #hideTip() {
@@ -316,4 +293,12 @@ export class Chart extends HTMLElement {
     const more = lines.length > 4 ? ` and ${lines.length - 4} more` : "";
     return `${title}: ${lines.length} series; last values ${said.join(", ")}${more}. Arrow keys read the points.`;
   }
+}
+
+/** Left edge of the tooltip: beside the cursor, on the side with more room. CSS knows its width: none is measured. */
+function tipPlace({ cursor, bbox, width }) {
+  const left = Math.round(cursor.left + bbox.left / devicePixelRatio);
+  return left < width / 2
+    ? `min(${left + TIP_APART_PX}px, ${width}px - 100%)`
+    : `max(${left - TIP_APART_PX}px - 100%, 0px)`;
 }

@@ -22,6 +22,7 @@ export class HealthStrip extends HTMLElement {
   #pageRange = null;
   #ended = null;
   #rows = [];
+  #cards = new Map(); // what it says → card
   #answeredMs = null;
   #failed = false;
   #past = { history: [], intervals: [], jobs: [], atMs: -Infinity };
@@ -70,7 +71,7 @@ export class HealthStrip extends HTMLElement {
       this.#api.queryRange("min by (job) (min_over_time(up[1m]))", points, signal),
       instant("min by (job, instance) (up)"),
       instant("max by (job, instance) (timestamp(up))"),
-      this.#lookBack(nowMs, instant, signal),
+      this.#lookBack(nowMs, signal),
     ]);
     return () => {
       const table = toTable(bars.data, points);
@@ -79,20 +80,35 @@ export class HealthStrip extends HTMLElement {
       this.#pageRange.report();
       this.title = "";
       this.#rows = healthRows(table, targetsOf({ up, seen, ...this.#past }), this.#past.jobs, nowMs / 1000);
-      const clock = this.#clock();
-      if (this.#rows.length > 0)
-        fill(
-          this,
-          this.#rows.map((row) => card(row, rowWords(row, clock), table.times, this.#pageRange.zone)),
-        );
+      if (this.#rows.length > 0) this.#draw(table.times);
       this.#tell();
     };
   }
 
+  /** The cards of rows that say something new are made anew. */
+  #draw(times) {
+    const { zone } = this.#pageRange;
+    const clock = this.#clock();
+    const before = this.#cards;
+    this.#cards = new Map(
+      this.#rows.map((row) => {
+        const words = rowWords(row, clock);
+        const key = JSON.stringify([row.job, row.states, row.now, row.uptime, row.seen, words, times, zone]);
+        return [key, before.get(key) ?? card(row, words, times, zone)];
+      }),
+    );
+    [...this.#cards.values()].forEach((node, at) => {
+      const { seenS } = this.#rows[at];
+      node.title = seenS ? `newest sample ${clockTime(seenS * 1000, zone)}` : "";
+    });
+    if ([...this.#cards.keys()].join() !== [...before.keys()].join()) fill(this, [...this.#cards.values()]);
+  }
+
   /** Who was there in the last day and week, and how often each is scraped; asked once a minute. */
-  async #lookBack(nowMs, instant, signal) {
+  async #lookBack(nowMs, signal) {
     if (nowMs - this.#past.atMs < HISTORY_MS) return;
     const nowS = nowMs / 1000;
+    const instant = async (query) => toVector((await this.#api.queryAlone(query, nowS, signal)).data);
     const [history, intervals, jobs] = await Promise.all([
       instant("max by (job, instance) (max_over_time(timestamp(up)[1d:5m]))"),
       instant(`max by (job, instance) (${samplesApart("up")})`),
@@ -131,7 +147,6 @@ export class HealthStrip extends HTMLElement {
 function card(row, words, times, zone) {
   const share = (100 * (row.uptime ?? 0)).toFixed(row.uptime === 1 ? 0 : 1);
   const past = row.seen ? `${share} % up in ${row.seen} of the last ${BARS} minutes` : "not seen in the last half hour";
-  const seen = row.seenS ? `newest sample ${clockTime(row.seenS * 1000, zone)}` : "";
   const bars = el(
     "div",
     { class: "health-bars", role: "img", "aria-label": past },
@@ -147,7 +162,7 @@ function card(row, words, times, zone) {
   );
   return el(
     "div",
-    { class: "health-card", "data-state": row.now, title: seen },
+    { class: "health-card", "data-state": row.now },
     el(
       "div",
       { class: "health-head" },

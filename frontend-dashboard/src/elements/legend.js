@@ -4,12 +4,13 @@
  */
 
 import { summary } from "../api/matrix.js";
-import { el, fill } from "../dom.js";
+import { el, fill, setText } from "../dom.js";
 import { swatchOf } from "./swatch.js";
 import { format } from "../format/units.js";
 
 const CAP = 20;
-const ROWS_MAX = 500; // more are found by the filter
+const INLINE_MAX = 12;
+const ROWS_MAX = 100; // more at once would hold the page up; they are found by sorting and by the filter
 const FILTER_FROM = 9;
 const COLUMNS = ["last", "min", "max", "mean"];
 
@@ -50,6 +51,8 @@ export class Legend extends HTMLElement {
   });
   #head = el("div", { class: "legend-head" }, this.#search, this.#count);
   #heads = [];
+  #shape = ""; // what its rows were made from
+  #figures = []; // [column, node], row by row
 
   /** @param {{entries: Entry[], unit: string}} model */
   set model({ entries, unit }) {
@@ -60,6 +63,7 @@ export class Legend extends HTMLElement {
 
   connectedCallback() {
     const inline = this.getAttribute("mode") === "inline";
+    this.#shape = "";
     if (inline) {
       this.replaceChildren();
     } else if (!this.firstChild) {
@@ -98,10 +102,14 @@ export class Legend extends HTMLElement {
 
   #draw() {
     if (this.getAttribute("mode") === "inline") {
-      fill(
-        this,
-        this.#entries.slice(0, 12).map((entry) => this.#button(entry, true)),
-        this.#entries.length > 12 && el("span", { class: "legend-count" }, `and ${this.#entries.length - 12} more`),
+      const shown = this.#entries.slice(0, INLINE_MAX);
+      this.#fill(shown, () =>
+        fill(
+          this,
+          shown.map((entry) => this.#button(entry, this.#figure("now"))),
+          this.#entries.length > INLINE_MAX &&
+            el("span", { class: "legend-count" }, `and ${this.#entries.length - INLINE_MAX} more`),
+        ),
       );
       return;
     }
@@ -133,25 +141,60 @@ export class Legend extends HTMLElement {
     this.#more.hidden = matching.length <= CAP;
     const all = matching.length > ROWS_MAX ? `${ROWS_MAX} of` : "all";
     this.#more.textContent = this.#all ? `Show ${CAP}` : `Show ${all} ${matching.length}`;
-    fill(
-      this.#body,
-      shown.map((entry) =>
-        el(
-          "tr",
-          {
-            class: entry.hidden ? "off" : "",
-            on: { mouseenter: () => this.#say("coh-focus", entry), mouseleave: () => this.#say("coh-focus", null) },
-          },
-          el("th", { scope: "row" }, this.#button(entry, false)),
-          COLUMNS.map((column) => el("td", { class: "number" }, format(entry.stats[column], this.#unit))),
+    this.#fill(shown, () =>
+      fill(
+        this.#body,
+        shown.map((entry) =>
+          el(
+            "tr",
+            {
+              class: entry.hidden ? "off" : "",
+              on: { mouseenter: () => this.#say("coh-focus", entry), mouseleave: () => this.#say("coh-focus", null) },
+            },
+            el("th", { scope: "row" }, this.#button(entry)),
+            COLUMNS.map((column) => el("td", { class: "number" }, this.#figure(column))),
+          ),
         ),
       ),
     );
   }
 
-  #button(entry, withValue) {
-    const swatch = swatchOf(entry);
-    const ended = entry.stats.last !== null && entry.values.at(-1) === null;
+  /** The rows of these entries: made anew where they are others or look otherwise; figures that changed are written. */
+  #fill(shown, make) {
+    const shape = JSON.stringify([
+      this.#entries.length,
+      shown.map((entry) => [
+        entry.key,
+        entry.name,
+        entry.title,
+        entry.color,
+        entry.dash,
+        entry.hidden,
+        hasEnded(entry),
+      ]),
+    ]);
+    if (shape !== this.#shape) {
+      this.#figures = [];
+      make();
+    }
+    this.#shape = shape;
+    this.#figures.forEach(([column, node], at) => {
+      setText(node, this.#textOf(shown[Math.floor((at * shown.length) / this.#figures.length)], column));
+    });
+  }
+
+  #figure(column) {
+    const node = el("span", column === "now" ? { class: "legend-value" } : {});
+    this.#figures.push([column, node]);
+    return node;
+  }
+
+  #textOf(entry, column) {
+    if (column === "now") return hasEnded(entry) ? "ended" : format(entry.stats.last, this.#unit);
+    return format(entry.stats[column], this.#unit);
+  }
+
+  #button(entry, figure = null) {
     return el(
       "button",
       {
@@ -165,9 +208,9 @@ export class Legend extends HTMLElement {
             this.#say(event.ctrlKey || event.metaKey || event.shiftKey ? "coh-toggle" : "coh-isolate", entry),
         },
       },
-      swatch,
-      el("span", { class: "legend-name" }, !withValue && ended ? `${entry.name} (ended)` : entry.name),
-      withValue && el("span", { class: "legend-value" }, ended ? "ended" : format(entry.stats.last, this.#unit)),
+      swatchOf(entry),
+      el("span", { class: "legend-name" }, !figure && hasEnded(entry) ? `${entry.name} (ended)` : entry.name),
+      figure,
     );
   }
 
@@ -175,3 +218,5 @@ export class Legend extends HTMLElement {
     this.dispatchEvent(new CustomEvent(name, { detail: entry && { key: entry.key }, bubbles: true }));
   }
 }
+
+const hasEnded = ({ stats, values }) => stats.last !== null && values.at(-1) === null;

@@ -12,12 +12,14 @@ import { clockTime } from "../format/time.js";
 import { duration, unitOfQuery } from "../format/units.js";
 import { hubClock } from "../state/clock.js";
 import { Refresher } from "../state/refresher.js";
-import { drawnOf, greatest, infinities, isStackable, seriesOf } from "../state/series.js";
+import { drawnOf, greatest, infinities, isSame, isStackable, seriesInSteps } from "../state/series.js";
+import { inSteps } from "../state/steps.js";
 import { themeEvents } from "../state/theme.js";
 import { isolate, toggle } from "../state/visibility.js";
 import { Chart } from "./chart.js";
 import { Legend } from "./legend.js";
 import { dataTable } from "./data_table.js";
+import { whileSeen } from "./seen.js";
 import { emptyState, failedState, loadingState } from "./states.js";
 
 /**
@@ -47,14 +49,13 @@ export class Panel extends HTMLElement {
     (signal) => this.#load(signal),
     (error) => this.#failed(error, this.#spec),
   );
-  #seen = false;
-  #stale = true;
   #loadedOnce = false;
   #answeredMs = null;
   #table = null;
   #entries = [];
   #lines = []; // the entries that are drawn
   #asked = null;
+  #points = null; // of what is shown
   #hidden = new Set();
   #chart = new Chart();
   #legend = new Legend();
@@ -113,7 +114,7 @@ export class Panel extends HTMLElement {
     this.#asked = null;
     this.#loadedOnce = false;
     this.#empty();
-    fill(this.#cover, loadingState());
+    fill(this.#cover);
     if (this.isConnected) this.#title.textContent = spec.title;
     this.reload();
   }
@@ -127,23 +128,12 @@ export class Panel extends HTMLElement {
       this.#body,
       this.#legend,
     );
-    fill(this.#cover, loadingState());
     this.#ended = new AbortController();
     const { signal } = this.#ended;
-    const visible = new IntersectionObserver(
-      (entries) => {
-        this.#seen = entries.at(-1).isIntersecting;
-        if (this.#seen && this.#stale) this.#ask("refresh");
-      },
-      { rootMargin: "100px" },
-    );
-    visible.observe(this);
-    signal.addEventListener("abort", () => {
-      visible.disconnect();
-      this.#refresher.stop();
-    });
+    whileSeen(this, this.#refresher, signal);
+    this.reload();
     this.#pageRange.addEventListener("range", () => this.reload(), { signal });
-    this.#pageRange.addEventListener("tick", () => this.reload("refresh"), { signal });
+    this.#pageRange.addEventListener("tick", () => this.#refresher.refresh(), { signal });
     themeEvents.addEventListener(
       "change",
       () => {
@@ -168,20 +158,12 @@ export class Panel extends HTMLElement {
 
   disconnectedCallback() {
     this.#ended?.abort();
-    this.#stale = true;
   }
 
-  /** Asks again now, or once the panel can be seen; `refresh` lets a request that is on its way be answered. */
-  reload(how = "restart") {
-    this.#stale = true;
-    if (this.#seen && this.isConnected) this.#ask(how);
-  }
-
-  async #ask(how) {
-    this.#stale = false;
-    if (how === "restart") this.classList.add("busy"); // a tick moves nothing but the data
-    await this.#refresher[how]();
-    this.classList.toggle("busy", this.#refresher.busy);
+  /** Asks again now, or once the panel can be seen; what is shown is no answer to it. */
+  reload() {
+    this.#points = null;
+    if (this.isConnected) this.#refresher.restart();
   }
 
   #hide(hidden) {
@@ -192,6 +174,9 @@ export class Panel extends HTMLElement {
 
   async #load(signal) {
     const spec = this.#spec;
+    // not before it asks: what moves out of sight costs a frame each 16 ms all the same
+    if (!this.#loadedOnce && !this.#cover.firstChild) fill(this.#cover, loadingState());
+    this.classList.toggle("busy", this.#points === null); // a tick moves nothing but the data
     const span = this.#pageRange.span();
     const nowMs = hubClock.now();
     const startedMs = performance.now();
@@ -199,10 +184,12 @@ export class Panel extends HTMLElement {
     const [{ points }] = plans;
     this.#asked = plans[0];
     const answers = await Promise.all(plans.map((one) => this.#answer(one, signal)));
+    const series = await inSteps(seriesInSteps(spec.queries, answers, points, spec), signal);
     return () => {
+      this.classList.remove("busy");
       this.#pageRange.report();
       this.#answeredMs = hubClock.now();
-      this.#take(spec, answers, points, span);
+      if (!this.#isShown(series, points)) this.#take(spec, answers, series, points, span);
       const elapsedMs = performance.now() - startedMs;
       const detail = { elapsedMs, step: points.step, series: this.#entries.length };
       this.dispatchEvent(new CustomEvent("coh-loaded", { bubbles: true, detail }));
@@ -228,8 +215,14 @@ export class Panel extends HTMLElement {
     return { data, low: low?.data, high: high?.data, mean: mean?.data, warnings, missed };
   }
 
-  #take(spec, answers, points, span) {
-    const series = seriesOf(spec.queries, answers, points, spec);
+  /** Whether the chart shows just this: the same series at the same points, and no trouble since. */
+  #isShown(series, points) {
+    const { start, end, step } = this.#points ?? {};
+    const unmoved = start === points.start && end === points.end && step === points.step;
+    return unmoved && isSame(series, this.#table.series);
+  }
+
+  #take(spec, answers, series, points, span) {
     const warnings = answers.flatMap((answer) => answer.warnings);
     const each = duration(points.step);
     const infinite = infinities(series);
@@ -238,6 +231,7 @@ export class Panel extends HTMLElement {
       warnings.push(`one point each ${each} only: what lies between two points is not seen`);
     const enveloped = series.some(({ highs }) => highs);
     this.#loadedOnce = true;
+    this.#points = points;
     this.#table = { times: timesOf(points), series, span: [span.fromMs / 1000, span.toMs / 1000] };
     this.#note.textContent =
       warnings.length > 0
@@ -260,7 +254,8 @@ export class Panel extends HTMLElement {
     const spec = this.#spec;
     const theme = chartTheme();
     const unit = spec.unit ?? unitOfQuery(spec.queries[0].query, spec.declaredUnit);
-    const styles = seriesStyles.of(series.map(({ identity }) => identity));
+    const identities = series.map(({ identity }) => identity);
+    const styles = seriesStyles.of(identities, { alike: theme.forced });
     this.#entries = series.map((one, index) => ({
       ...one,
       color: one.color ? (theme[one.color] ?? one.color) : theme.series[styles[index].slot],
@@ -327,6 +322,8 @@ export class Panel extends HTMLElement {
   }
 
   #failed(error, spec) {
+    this.#points = null;
+    this.classList.remove("busy");
     this.#pageRange.report(error);
     if (this.#loadedOnce && this.#table?.series.length > 0 && error.kind !== "bad_data") {
       this.#note.textContent = `not refreshed since ${clockTime(this.#answeredMs, this.#pageRange.zone)}`;

@@ -1,6 +1,6 @@
 /** `<coh-range-bar>`: which time a page shows, how often it refreshes, and the way back from a zoom. */
 
-import { el, icon } from "../dom.js";
+import { el, icon, setText } from "../dom.js";
 import { clockTime, fullTime, shortTime } from "../format/time.js";
 import { hubClock } from "../state/clock.js";
 import { REFRESH_CHOICES_S, liveness } from "../state/page_range.js";
@@ -104,13 +104,15 @@ export class RangeBar extends HTMLElement {
     const { range, zone, live, refreshS, canGoBack } = this.#pageRange;
     const nowMs = hubClock.now();
     const span = resolve(range, nowMs);
-    this.#label.textContent =
+    setText(
+      this.#label,
       presetLabel(range) ??
-      (isRelative(range)
-        ? `${range.from} to ${range.to}`
-        : `${shortTime(span.fromMs, zone)} – ${shortTime(span.toMs, zone)}`);
+        (isRelative(range)
+          ? `${range.from} to ${range.to}`
+          : `${shortTime(span.fromMs, zone)} – ${shortTime(span.toMs, zone)}`),
+    );
     const { on, words } = liveness(this.#pageRange, nowMs, (ms) => clockTime(ms, zone));
-    if (this.#live.textContent !== words) this.#live.textContent = words;
+    setText(this.#live, words);
     this.#live.classList.toggle("on", on);
     this.#live.title = live
       ? `Refreshes every ${refreshS} s`

@@ -1,13 +1,14 @@
 /** `<coh-stat-tile>`: one number now, and the line it came along. */
 
 import { summary, timesOf } from "../api/matrix.js";
-import { el, fill } from "../dom.js";
+import { el, fill, setText } from "../dom.js";
 import { clockTime, fullTime } from "../format/time.js";
 import { format } from "../format/units.js";
 import { hubClock } from "../state/clock.js";
 import { Refresher } from "../state/refresher.js";
 import { seriesOf } from "../state/series.js";
 import { tileOf } from "../state/tile.js";
+import { whileSeen } from "./seen.js";
 
 const WIDTH = 120;
 const HEIGHT = 28;
@@ -36,6 +37,7 @@ export class StatTile extends HTMLElement {
   #pageRange = null;
   #ended = null;
   #answeredMs = null;
+  #text = null;
   #refresher = new Refresher(
     (signal) => this.#load(signal),
     (error) => this.#failed(error),
@@ -74,6 +76,7 @@ export class StatTile extends HTMLElement {
     );
     this.#ended = new AbortController();
     const { signal } = this.#ended;
+    whileSeen(this, this.#refresher, signal);
     this.#pageRange.addEventListener("range", () => this.#refresher.restart(), { signal });
     this.#pageRange.addEventListener("tick", () => this.#refresher.refresh(), { signal });
     this.#refresher.restart();
@@ -81,7 +84,6 @@ export class StatTile extends HTMLElement {
 
   disconnectedCallback() {
     this.#ended?.abort();
-    this.#refresher.stop();
   }
 
   async #load(signal) {
@@ -98,10 +100,12 @@ export class StatTile extends HTMLElement {
       const table = { times: timesOf(points), series };
       const { value, values, level, note } = tileOf(table, this.#spec, (seconds) => clockTime(seconds * 1000, zone));
       const { unit, top } = this.#spec;
-      fill(this.#value, parts(format(value, unit)));
+      const text = format(value, unit);
+      if (text !== this.#text) fill(this.#value, parts(text));
+      this.#text = text;
       this.#line.setAttribute("d", sparkPath(values, top ?? (summary(values.filter(Number.isFinite)).max ?? 0) * 1.1));
       this.dataset.level = level;
-      this.#note.textContent = note;
+      setText(this.#note, note);
       this.#note.title = note;
       this.title = `at ${fullTime(points.end * 1000, zone)}`;
       this.#answeredMs = hubClock.now();

@@ -5,10 +5,17 @@ import { el } from "../dom.js";
 /** @param {{color: string, dash?: number[]|null}} line */
 export function swatchOf({ color, dash }) {
   const swatch = el("span", { class: "swatch", "aria-hidden": "true" });
-  if (dash) {
-    const [drawn, gap] = dash.slice(0, 2).map((length) => Math.min(length, 4));
-    const stops = `${color} 0 ${drawn}px, transparent ${drawn}px ${drawn + gap}px`;
-    swatch.style.background = `repeating-linear-gradient(90deg, ${stops})`;
-  } else swatch.style.background = color;
+  if (!dash) {
+    swatch.style.background = color;
+    return swatch;
+  }
+  let at = 0;
+  const stops = dash.map((length, index) => {
+    const stop = `${index % 2 === 0 ? color : "transparent"} ${at}px ${at + length}px`;
+    at += length;
+    return stop;
+  });
+  swatch.classList.add("dashed");
+  swatch.style.background = `repeating-linear-gradient(90deg, ${stops.join(", ")})`;
   return swatch;
 }

@@ -3,6 +3,7 @@
  *
  *   tick  ──► refresh()  asks, unless an earlier request is still on its way: a slow answer is waited for
  *   range ──► restart()  gives up what is on its way, which nobody wants any more, and asks anew
+ *   unseen ─► either     asks nothing; once, when it is seen
  */
 
 import { isAbort } from "../api/client.js";
@@ -11,6 +12,8 @@ export class Refresher {
   #load;
   #failed;
   #request = null;
+  #seen = true;
+  #stale = false; // it should have asked, and was not seen
 
   /**
    * @param {(signal: AbortSignal) => Promise<(() => void)|void>} load  asks; what it gives draws the answer, and is
@@ -26,6 +29,11 @@ export class Refresher {
     return this.#request !== null;
   }
 
+  set seen(seen) {
+    this.#seen = seen;
+    if (seen && this.#stale) this.refresh();
+  }
+
   /** @returns {Promise<void>} settled when this request is */
   async refresh() {
     if (!this.busy) await this.restart();
@@ -33,6 +41,8 @@ export class Refresher {
 
   async restart() {
     this.stop();
+    this.#stale = !this.#seen;
+    if (this.#stale) return;
     const request = new AbortController();
     this.#request = request;
     try {

@@ -1,7 +1,8 @@
 /** Answers of a panel's queries → the series it draws, tells and names. Pure. */
 
-import { toTable } from "../api/matrix.js";
+import { ROWS_A_STEP, tableInSteps } from "../api/matrix.js";
 import { fullName, shortNames } from "./query.js";
+import { atOnce } from "./steps.js";
 import { keyOf } from "./visibility.js";
 
 const NONE = { resultType: "matrix", result: [] };
@@ -27,42 +28,55 @@ const NONE = { resultType: "matrix", result: [] };
  * @param {{distinct?: boolean}} options distinct: a later query adds only names that the ones before it have not
  * @returns {DrawnSeries[]}
  */
-export function seriesOf(queries, answers, points, { distinct = false } = {}) {
-  const found = [];
-  answers.forEach((answer, index) => {
+export function seriesOf(queries, answers, points, options) {
+  return atOnce(seriesInSteps(queries, answers, points, options));
+}
+
+/** The same, with a `yield` wherever ROWS_A_STEP series are done. */
+export function* seriesInSteps(queries, answers, points, { distinct = false } = {}) {
+  const drawn = [];
+  const taken = { names: new Set(), identities: new Set() };
+  for (const [index, answer] of answers.entries()) {
     const { name: given, negate = false, color } = queries[index];
-    const rows = withExtremes(answer, points);
+    const rows = yield* withExtremes(answer, points);
     const names = shortNames(
       rows.map(({ labels }) => labels),
       given ?? "value",
     );
-    rows.forEach((row, at) => {
+    for (const [at, row] of rows.entries()) {
       const single = given && rows.length === 1;
       const name = single ? given : given ? `${names[at]} ${given}` : names[at];
-      if (distinct && found.some((one) => one.name === name)) return;
+      if (distinct && taken.names.has(name)) continue;
       const title = Object.keys(row.labels).length > 0 ? fullName(row.labels) : name;
-      const identity = identityOf(row.labels, given ?? "", found);
-      found.push({ ...row, name, title, identity, key: keyOf(`${index} ${title}`), color, negate });
-    });
-  });
-  return found;
+      const identity = identityOf(row.labels, given ?? "", taken.identities);
+      taken.names.add(name);
+      taken.identities.add(identity);
+      drawn.push({ ...row, name, title, identity, key: keyOf(`${index} ${title}`), color, negate });
+      if (at % ROWS_A_STEP === ROWS_A_STEP - 1) yield;
+    }
+  }
+  return drawn;
 }
 
 /** Who a series is, whatever was measured of it; with its metric only where that alone tells two apart. */
-function identityOf(labels, given, others) {
+function identityOf(labels, given, taken) {
   const { __name__: metric = "", ...rest } = labels;
   if (Object.keys(rest).length === 0) return given || metric;
   const identity = `${fullName(rest)} ${given}`;
-  return others.some((other) => other.identity === identity) ? `${metric} ${identity}` : identity;
+  return taken.has(identity) ? `${metric} ${identity}` : identity;
 }
 
 /** Points with what lies between them; a series that lived between two points only is there too. */
-function withExtremes({ data, low, high, mean }, points) {
-  const rows = toTable(data, points).series;
+function* withExtremes({ data, low, high, mean }, points) {
+  const { series: rows } = yield* tableInSteps(data, points);
   if (!low || !high) return rows.map((row) => ({ ...row, lows: null, highs: null, means: null }));
   const identity = (labels) => fullName({ ...labels, __name__: "" });
-  const column = (answer) => new Map(toTable(answer ?? NONE, points).series.map((row) => [identity(row.labels), row]));
-  const [lows, highs, means] = [column(low), column(high), column(mean)];
+  const columns = [];
+  for (const answer of [low, high, mean ?? NONE]) {
+    const { series } = yield* tableInSteps(answer, points);
+    columns.push(new Map(series.map((row) => [identity(row.labels), row])));
+  }
+  const [lows, highs, means] = columns;
   const empty = () => new Array(Math.round((points.end - points.start) / points.step) + 1).fill(null);
   const known = new Set(rows.map(({ labels }) => identity(labels)));
   const between = [...highs].filter(([key]) => !known.has(key)).map(([, { labels }]) => ({ labels, values: empty() }));
@@ -75,6 +89,25 @@ function withExtremes({ data, low, high, mean }, points) {
       means: means.get(key)?.values ?? null,
     };
   });
+}
+
+const sameValues = (some, others) =>
+  some === others ||
+  (some?.length === others?.length &&
+    some !== null &&
+    others !== null &&
+    some.every((value, at) => value === others[at]));
+
+/** Whether two answers draw the same picture. */
+export function isSame(series, others) {
+  return (
+    series.length === others.length &&
+    series.every(
+      (one, at) =>
+        one.key === others[at].key &&
+        ["values", "lows", "highs", "means"].every((column) => sameValues(one[column], others[at][column])),
+    )
+  );
 }
 
 const finite = (value) => (value !== null && Number.isFinite(value) ? value : null);

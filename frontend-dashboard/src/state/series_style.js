@@ -1,7 +1,7 @@
 /** The colour and dash of a series: made from who it is, and kept. Pure but for what it keeps. */
 
 const KEPT_MAX = 500;
-export const DASHES = [null, [7, 3], [2, 3], [9, 3, 2, 3]];
+export const DASHES = [null, [7, 3], [2, 3], [9, 3, 2, 3], [14, 4], [4, 2], [9, 3, 2, 3, 2, 3], [1, 5]];
 
 function hashOf(text) {
   let hash = 0x811c9dc5;
@@ -31,16 +31,18 @@ export class SeriesStyles {
    * One style each. A series that was styled before keeps its own, on whichever chart; a new one takes the first style
    * from its own place on that no other series of this chart has: colours first, then dashes.
    * @param {string[]} identities of the series of one chart
+   * @param {{alike?: boolean}} how alike: colours are all the same, so it is the dash that differs
    * @returns {{slot: number, dash: number[]|null}[]}
    */
-  of(identities) {
+  of(identities, { alike = false } = {}) {
     const taken = new Set(identities.map((identity) => this.#kept.get(identity)));
     const known = identities.every((identity) => this.#kept.has(identity));
     const styles = identities.map((identity) => {
       const style = this.#kept.get(identity) ?? this.#free(identity, taken);
       taken.add(style);
       this.#keep(identity, style);
-      return { slot: style % this.#colors, dash: DASHES[Math.floor(style / this.#colors)] };
+      const slot = style % this.#colors;
+      return { slot, dash: DASHES[alike ? slot % DASHES.length : Math.floor(style / this.#colors)] };
     });
     if (!known) this.#save([...this.#kept]);
     return styles;

@@ -1,7 +1,7 @@
 /** Overview: the hub and its host, live, from the first second. */
 
 import { listenToCharts } from "../app.js";
-import { el } from "../dom.js";
+import { el, setText } from "../dom.js";
 import { HealthStrip } from "../elements/health_strip.js";
 import { Panel } from "../elements/panel.js";
 import { RangeBar, rangeKey } from "../elements/range_bar.js";
@@ -30,9 +30,9 @@ export class OverviewView extends HTMLElement {
     this.addEventListener(
       "coh-health",
       ({ detail: { state, words, ageS } }) => {
-        if (verdict.textContent !== words) verdict.textContent = words; // a live region: spoken when it changes
+        setText(verdict, words); // a live region: spoken when it changes
         verdict.dataset.state = state;
-        age.textContent = ageS === null || state === "none" ? "" : `checked ${duration(ageS)} ago`;
+        setText(age, ageS === null || state === "none" ? "" : `checked ${duration(ageS)} ago`);
       },
       { signal },
     );

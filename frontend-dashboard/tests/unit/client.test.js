@@ -83,10 +83,10 @@ test("The CSRF token goes with unsafe cookie calls only, and never to other serv
   equal(
     calls.map(({ url, headers }) => [url, headers["X-CSRF-Token"]]),
     [
+      ["/api/ubs/api/v1/token", "c"],
       ["/api/ubs/a", undefined],
       ["/api/ubs/b", "c"],
       ["/api/ubs/c", "c"],
-      ["/api/ubs/api/v1/token", "c"],
       ["/api/das/x", undefined],
     ],
   );
@@ -146,7 +146,7 @@ test("A hub that never answers, or stops in the middle of its answer, is an erro
     fetch: async (url, { signal }) =>
       url.endsWith("/token")
         ? json({ token: "t", expires_in_s: 300 })
-        : { ok: true, status: 200, json: () => never(signal) },
+        : { ok: true, status: 200, text: () => never(signal) },
     serviceBoundMs: 20,
   });
   await refuses(half.service("das", "/x"), late);

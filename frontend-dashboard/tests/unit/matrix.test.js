@@ -1,6 +1,6 @@
 import { parseValue, stack, summary, toCsv, toTable, toVector } from "../../src/api/matrix.js";
 import { firstSampleBase64, snappyLiterals } from "../../src/api/remote_write.js";
-import { lonePoints, timeTicks, valueRange, withAlpha } from "../../src/charts/options.js";
+import { timeTicks, valueRange, withAlpha } from "../../src/charts/options.js";
 import { sparkPath } from "../../src/elements/stat_tile.js";
 import { anomalyColumns, progressWords, stepChoices } from "../../src/state/jobs.js";
 import { curlSnippet, prometheusSnippet, telegrafSnippet } from "../../src/state/snippets.js";
@@ -109,18 +109,13 @@ test("The value axis begins at zero unless the values are far from it.", () => {
   ok(low < -5 && high > -5);
 });
 
-test("A sample alone between gaps is found, so that it can be drawn as a point.", () => {
-  equal(lonePoints([1, null, 2, null, 3, 4]), [0, 2]);
-  equal(lonePoints([]), []);
-});
-
 test("Axis texts tell the day where it changes and seconds only when ticks are that close.", () => {
   const day = new Date(2026, 10, 22, 23, 30).getTime() / 1000;
   const toDate = (time) => new Date(time * 1000);
   equal(timeTicks([day, day + 1800, day + 3600], 1800, toDate), ["23:30", "23 Nov", "00:30"]);
   equal(timeTicks([day], 15, toDate), ["23:30:00"]);
   equal(timeTicks([day], 86_400, toDate), ["22 Nov"]);
-  equal(withAlpha("#0d8c80", 0.5), "#0d8c8080");
+  equal([withAlpha("#0d8c80", 0.5), withAlpha("CanvasText", 0.5)], ["#0d8c8080", "transparent"]);
 });
 
 test("A sparkline breaks at gaps and stays inside of its box.", () => {

@@ -51,3 +51,16 @@ test("A failure is told once, and the next tick asks again.", async () => {
   refresher.refresh();
   equal(asked.length, 2);
 });
+
+test("What cannot be seen asks nothing, and once as soon as it is seen.", async () => {
+  const { refresher, asked } = slow();
+  refresher.seen = false;
+  refresher.restart();
+  for (let tick = 0; tick < 5; tick += 1) refresher.refresh();
+  equal(asked.length, 0);
+  refresher.seen = true;
+  equal(asked.length, 1);
+  refresher.seen = false;
+  refresher.seen = true;
+  equal(asked.length, 1);
+});

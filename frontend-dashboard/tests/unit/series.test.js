@@ -1,6 +1,7 @@
-import { extentOf } from "../../src/charts/envelope.js";
+import { extentOf } from "../../src/charts/lines.js";
 import { valueRange } from "../../src/charts/options.js";
-import { drawnOf, greatest, infinities, isStackable, seriesOf } from "../../src/state/series.js";
+import { ROWS_A_STEP } from "../../src/api/matrix.js";
+import { drawnOf, greatest, infinities, isSame, isStackable, seriesInSteps, seriesOf } from "../../src/state/series.js";
 import { rowsOf } from "../../src/state/table_rows.js";
 import { equal, ok, test } from "./harness.js";
 
@@ -91,4 +92,45 @@ test("A table tells what the chart tells, newest first, and what it leaves out."
     series: Array.from({ length: 14 }, () => ({ values: new Array(200).fill(1) })),
   };
   equal(rowsOf(long, new Array(14).fill("x"), "none").more, "Not shown here: 2 more series and 80 earlier moments.");
+});
+
+test("Between two pauses at most so many series are worked on, and the pauses change nothing.", () => {
+  let touched = 0;
+  const counted = (number) => ({
+    get metric() {
+      touched += 1;
+      return { n: String(number) };
+    },
+    values: [[0, "1"]],
+  });
+  const result = Array.from({ length: 1050 }, (_, number) => counted(number));
+  const data = { resultType: "matrix", result };
+  const steps = seriesInSteps([{ query: "x" }], [{ data }], POINTS);
+  let [before, done, value] = [0, false, null];
+  while (!done) {
+    ({ done, value } = steps.next());
+    ok(touched - before <= ROWS_A_STEP, `${touched - before} series at once`);
+    before = touched;
+  }
+  equal(value, seriesOf([{ query: "x" }], [{ data }], POINTS));
+  equal(value.length, 1050);
+});
+
+test("Two answers are the same when every series, value and bound is.", () => {
+  const of = (...rows) => seriesOf([{ query: "x" }], [{ data: answer(...rows) }], POINTS);
+  const between = (low) => {
+    const [data, lows, highs] = [
+      [up, 2],
+      [up, low],
+      [up, 3],
+    ].map((row) => answer(row));
+    return seriesOf([{ query: "x" }], [{ data, low: lows, high: highs }], POINTS);
+  };
+  ok(isSame(of([up, 1, null, 3]), of([up, 1, null, 3])));
+  ok(!isSame(of([up, 1, null, 3]), of([up, 1, 2, 3])));
+  ok(!isSame(of([up, 1]), of([up, 1], [{ job: "b" }, 1])));
+  ok(!isSame(of([up, 1]), of([{ job: "b" }, 1])));
+  ok(isSame(between(1), between(1)));
+  ok(!isSame(between(1), between(0)));
+  ok(!isSame(between(1), of([up, 2])));
 });

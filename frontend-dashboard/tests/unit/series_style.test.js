@@ -21,6 +21,12 @@ test("Series of one chart differ in colour, and where colours end in their dash.
   ok(styled.slice(0, 10).every(({ dash }) => dash === null));
 });
 
+test("Where colours are all the same, series differ in their dash.", () => {
+  const names = Array.from({ length: 8 }, (_, index) => `series ${index}`);
+  const styled = new SeriesStyles(8).of(names, { alike: true });
+  equal(new Set(styled.map(({ dash }) => JSON.stringify(dash))).size, 8);
+});
+
 test("A reload finds the colours again; what is no style is left out.", () => {
   let kept = [];
   const store = { save: (now) => (kept = now) };

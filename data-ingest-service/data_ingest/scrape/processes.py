@@ -15,7 +15,8 @@ from typing import Final
 
 import psutil
 
-from data_ingest.background.scraped import Family
+from data_ingest.chassis.kinds import Kind, ServiceError
+from data_ingest.scrape.samples import Family
 
 PACKAGES: Final = {
     "data-api-service": "data_api",
@@ -31,8 +32,10 @@ DEFAULT: Final = ",".join(
 )
 
 
-class BadProcesses(ValueError):
-    """DIS_HOST_PROCESSES does not say which processes; the text says why."""
+class BadProcesses(ServiceError):
+    """DIS_HOST_PROCESSES cannot be used"""
+
+    kind = Kind.BAD_DATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +64,12 @@ def parse(text: str) -> list[Rule]:
     for item in filter(None, (piece.strip() for piece in text.split(","))):
         service, equals, how = item.partition("=")
         if not equals or not service or not how:
-            raise BadProcesses(
-                f"DIS_HOST_PROCESSES: not service=/path/of.pid or service=~pattern: {item!r}"
-            )
+            raise BadProcesses(detail=f"{item!r} is not service=/path/of.pid or service=~pattern")
         if how.startswith("~"):
             try:
                 rules.append(Rule(service, pattern=re.compile(how[1:])))
             except re.error as exc:
-                raise BadProcesses(
-                    f"DIS_HOST_PROCESSES: {how[1:]!r} is not a pattern: {exc}"
-                ) from exc
+                raise BadProcesses(detail=f"{how[1:]!r} is not a pattern: {exc}") from exc
         else:
             rules.append(Rule(service, pid_file=Path(how)))
     return rules

@@ -9,8 +9,8 @@ Reading: 0 Writing: 1 Waiting: 1
 import re
 from typing import Final
 
-from data_ingest.background.scraped import Family
 from data_ingest.protocols.prometheus_text import BadExposition
+from data_ingest.scrape.samples import Family
 
 WITHOUT_MODULE: Final = b""
 """Stands for the page of an nginx built without stub_status: it answers, without numbers."""

@@ -19,7 +19,7 @@ from typing import Any, Final
 import psutil
 import structlog
 
-from data_ingest.background.scraped import Family
+from data_ingest.scrape.samples import Family
 
 MEMINFO: Final = Path("/proc/meminfo")
 _IGNORED_FILESYSTEMS: Final = re.compile(
@@ -38,37 +38,29 @@ _MEMINFO_KEPT: Final = re.compile(
     r"|Writeback|AnonPages|Mapped|Shmem|KReclaimable|Slab|SReclaimable|SUnreclaim|KernelStack"
     r"|PageTables|CommitLimit|Committed_AS"
 )
-# (suffix, psutil's field, scale, help)
+# (suffix, psutil's field, help); psutil's times are milliseconds
 _DISK: Final = (
     (
         "reads_completed_total",
         "read_count",
-        1.0,
         "The total number of reads completed successfully.",
     ),
-    ("reads_merged_total", "read_merged_count", 1.0, "The total number of reads merged."),
-    ("read_bytes_total", "read_bytes", 1.0, "The total number of bytes read successfully."),
-    (
-        "read_time_seconds_total",
-        "read_time",
-        0.001,
-        "The total number of seconds spent by all reads.",
-    ),
+    ("reads_merged_total", "read_merged_count", "The total number of reads merged."),
+    ("read_bytes_total", "read_bytes", "The total number of bytes read successfully."),
+    ("read_time_seconds_total", "read_time", "The total number of seconds spent by all reads."),
     (
         "writes_completed_total",
         "write_count",
-        1.0,
         "The total number of writes completed successfully.",
     ),
-    ("writes_merged_total", "write_merged_count", 1.0, "The number of writes merged."),
-    ("written_bytes_total", "write_bytes", 1.0, "The total number of bytes written successfully."),
+    ("writes_merged_total", "write_merged_count", "The number of writes merged."),
+    ("written_bytes_total", "write_bytes", "The total number of bytes written successfully."),
     (
         "write_time_seconds_total",
         "write_time",
-        0.001,
         "This is the total number of seconds spent by all writes.",
     ),
-    ("io_time_seconds_total", "busy_time", 0.001, "Total seconds spent doing I/Os."),
+    ("io_time_seconds_total", "busy_time", "Total seconds spent doing I/Os."),
 )
 _NETWORK: Final = (
     ("receive_bytes_total", "bytes_recv"),
@@ -258,12 +250,15 @@ def disks() -> list[Family]:
             "counter",
             text,
             [
-                ((("device", name),), float(getattr(counted, field)) * scale)
+                (
+                    (("device", name),),
+                    float(getattr(counted, field)) * (0.001 if "_seconds_" in suffix else 1.0),
+                )
                 for name, counted in counters.items()
                 if hasattr(counted, field)
             ],
         )
-        for suffix, field, scale, text in _DISK
+        for suffix, field, text in _DISK
     ]
 
 

@@ -1,0 +1,215 @@
+"""All scraping of this process: the loops of the targets that there are, and their state.
+
+    settings, jobs ─▶ apply: what is gone stops, what is new starts ─▶ publish ─▶ scrape_target
+
+Each loop is supervised by itself: one that fails stops no other.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+import anyio
+import httpx
+import structlog
+
+from data_ingest.background.supervisor import Stop, Supervisor
+from data_ingest.chassis.clock import Clock
+from data_ingest.chassis.kinds import ServiceError
+from data_ingest.scrape.access import Clients, Network
+from data_ingest.scrape.discovery import Dropped
+from data_ingest.scrape.host import Host
+from data_ingest.scrape.loop import STALE_MARKERS_TIMEOUT_S, Ingest, TargetLoop
+from data_ingest.scrape.page import ScrapeResult, scrape_target
+from data_ingest.scrape.samples import from_families
+from data_ingest.scrape.series import TargetSeries
+from data_ingest.scrape.sources import Jobs
+from data_ingest.scrape.state import TargetState
+from data_ingest.scrape.targets import Target
+from data_ingest.store import catalogue, scrape_targets
+from data_ingest.store.scrape_targets import Key, Row
+
+HOME_RETRY_S: Final = 1.0
+PUBLISH_S: Final = 1.0
+POLL_S: Final = 5.0
+"""How often the files of jobs and targets are looked at."""
+STOP_TIMEOUT_S: Final = STALE_MARKERS_TIMEOUT_S + 0.5
+
+FindHome = Callable[[], Awaitable[UUID | None]]
+
+log = structlog.get_logger()
+
+
+async def home_tenant(stop: Stop, find: FindHome) -> UUID | None:
+    """The organisation the hub's own metrics belong to, once there is one; None after a stop."""
+    is_logged = False
+    while not stop.is_set:
+        try:
+            tenant = await find()
+        except ServiceError as error:
+            tenant = None
+            if not is_logged:
+                log.info("home_organisation_unknown", reason=str(error))
+                is_logged = True
+        if tenant is not None:
+            return tenant
+        await stop.wait(HOME_RETRY_S)
+    return None
+
+
+@dataclass(slots=True)
+class Loops:
+    """The loops that run, by target; targets that are equal are one."""
+
+    ingest: Ingest
+    clients: Clients
+    clock: Clock
+    home: UUID
+    collector: Host | None
+    _running: dict[Target, tuple[TargetLoop, Supervisor]] = field(default_factory=dict)
+    _dropped: dict[Key, Row] = field(default_factory=dict)
+
+    async def apply(self, targets: Iterable[Target], dropped: Iterable[Dropped] = ()) -> None:
+        """These targets are scraped and no others; those that were scraped already go on.
+
+        Where a new target has the labels of one that goes, the series go on without a stale marker.
+        Of each target that goes the scrape on its way is waited for.
+        """
+        wanted = dict.fromkeys(targets)
+        new = {target.owner: target for target in wanted if target not in self._running}
+        before: dict[Target, TargetSeries] = {}
+        replaced, ending = [], []
+        for target in [one for one in self._running if one not in wanted]:
+            loop, supervisor = self._running.pop(target)
+            end = supervisor.stop(target.reading.timeout_s + STOP_TIMEOUT_S)
+            if (successor := new.pop(target.owner, None)) is None:
+                ending.append(end)
+            else:
+                loop.ends_series, before[successor] = False, loop.series
+                replaced.append(end)
+        await asyncio.gather(*replaced)
+        taken = {target.owner for target in self._running}
+        for target in wanted:
+            if target not in self._running:
+                if target.owner in taken:
+                    # As in Prometheus; `up`, and all that both pages have, is one series.
+                    log.warning(
+                        "targets_share_labels", url=target.shown_url, labels=dict(target.labels)
+                    )
+                taken.add(target.owner)
+                self._start(target, before.get(target))
+        self._dropped = {
+            (one.tenant or self.home, one.key): Row(True, json.dumps(one.facts()))
+            for one in dropped
+        }
+        await asyncio.gather(*ending)
+
+    async def close(self) -> None:
+        """No target is scraped any more."""
+        stopping = [supervisor.stop(STOP_TIMEOUT_S) for _, supervisor in self._running.values()]
+        self._running.clear()
+        await asyncio.gather(*stopping)
+
+    def rows(self) -> dict[Key, Row]:
+        """The state of each target, as it is published."""
+        return self._dropped | {
+            (target.tenant or self.home, target.key): Row(False, json.dumps(loop.state.facts()))
+            for target, (loop, _) in self._running.items()
+        }
+
+    def _start(self, target: Target, before: TargetSeries | None) -> None:
+        """The target is scraped from here on; before: the series of the one that it replaces."""
+        scrape = partial(scrape_target, self.clients, target)
+        offset_ms = target.offset_ms
+        if not target.url:
+            assert self.collector is not None
+            scrape, offset_ms = partial(_scrape_host, self.collector), 0
+        keeping = target.reading.keeping
+        series = before.continued(keeping) if before else TargetSeries(target.labels, keeping)
+        tenant = target.tenant or self.home
+        loop = TargetLoop(
+            TargetState(target), series, tenant, scrape, self.ingest, offset_ms, self.clock.now_s
+        )
+        supervisor = Supervisor()
+        supervisor.start(f"scrape {target.pool}", loop.run)
+        self._running[target] = (loop, supervisor)
+
+
+@dataclass(frozen=True, slots=True)
+class Scraper:
+    """Scrapes while `run` runs.
+
+    targets: those of the settings, the host's (without a URL) among them if there is a collector.
+    jobs: those of a file, if there is one. http: asks everything instead of clients of our own.
+    """
+
+    targets: Sequence[Target]
+    jobs: Jobs | None
+    collector: Host | None
+    allowed: Sequence[Network]
+    ingest: Ingest
+    find_home: FindHome
+    http: httpx.AsyncClient | None
+    clock: Clock
+    database_url: str
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is, or may come to be, anything to scrape."""
+        return bool(self.targets or self.jobs)
+
+    async def run(self, stop: Stop) -> None:
+        """Every target is scraped until stopped; after that all their series have ended."""
+        home = await home_tenant(stop, self.find_home)
+        if home is None:
+            return
+        clients = Clients(self.http, self.allowed)
+        loops = Loops(self.ingest, clients, self.clock, home, self.collector)
+        publisher = Supervisor()
+        try:
+            publisher.start("scrape targets", partial(publish, loops.rows, self.database_url))
+            await self._follow(stop, loops)
+        finally:
+            await asyncio.gather(loops.close(), publisher.stop(STOP_TIMEOUT_S))
+            await clients.close()
+
+    async def _follow(self, stop: Stop, loops: Loops) -> None:
+        """What is scraped follows the files and servers that say it, until stopped.
+
+        A server that does not answer delays no file.
+        """
+        while not stop.is_set:
+            if self.jobs is None:
+                await loops.apply(self.targets)
+            else:
+                await anyio.to_thread.run_sync(self.jobs.read_files)
+                await self._apply(loops, self.jobs)
+                await self.jobs.ask_servers(loops.clients, self.clock.now_s())
+                await self._apply(loops, self.jobs)
+            await stop.wait(POLL_S)
+
+    async def _apply(self, loops: Loops, jobs: Jobs) -> None:
+        discovered = jobs.discovered()
+        await loops.apply([*self.targets, *discovered.targets], discovered.dropped)
+
+
+async def publish(rows: Callable[[], dict[Key, Row]], database_url: str, stop: Stop) -> None:
+    """The table says what `rows` says, about once a second, until stopped."""
+    async with catalogue.connected(database_url, "scrape targets") as conn:
+        await scrape_targets.clear(conn)
+        written: dict[Key, Row] = {}
+        while not await stop.wait(PUBLISH_S):
+            now = rows()
+            await scrape_targets.write(conn, written, now)
+            written = now
+
+
+async def _scrape_host(collector: Host) -> ScrapeResult:
+    started_s = time.perf_counter()
+    samples = from_families(await anyio.to_thread.run_sync(collector.families))
+    return ScrapeResult(samples, time.perf_counter() - started_s)

@@ -1,0 +1,290 @@
+"""Which series the samples of a scrape belong to, and which have ended since the last one.
+
+    text of a sample ── seen before? ──▶ identity ──▶ rows of the batch
+          └─ labels, target's labels added, relabelled, sorted ─┘
+      series of the last scrape that are missing now ──▶ a stale marker each
+
+A series is its labels, never their text: `a{x="1",y="2"}` and `a{y="2", x="1"}` are one. The text
+is only a cache in front of that. Pure: no clock, no network.
+Source: Prometheus `scrape/scrape.go` (staleness, conflicting labels, duplicates, limits).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from typing import Final, cast
+
+import numpy as np
+
+from data_ingest.chassis.kinds import Kind
+from data_ingest.errors import BadBody, WriteError
+from data_ingest.kernels import hashing
+from data_ingest.labels import labels_hash
+from data_ingest.model import (
+    F64,
+    I64,
+    STALE_MARKER_BITS,
+    Array,
+    MetricMetadata,
+    RawLabels,
+    SampleBatch,
+)
+from data_ingest.scrape.relabel import Rule, relabel
+from data_ingest.scrape.samples import ScrapedSamples
+
+STALE: Final = float(np.array([STALE_MARKER_BITS], np.uint64).view(np.float64)[0])
+DROPPED: Final = b""
+"""Stands for the identity of what relabelling does not keep."""
+_SEED: Final = hashing.seed_for(b"scrape")
+
+
+class OverLimit(WriteError):
+    """The page is over a limit of its job"""
+
+    kind = Kind.TOO_LARGE
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What of a page is kept, and under which labels. A limit of 0 is none."""
+
+    honor_labels: bool = False
+    relabelling: tuple[Rule, ...] = ()
+    samples_max: int = 0
+    labels_max: int = 0
+
+
+@dataclass(slots=True)
+class _Series:
+    key: tuple[int, int]
+    labels: RawLabels
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """A scrape's samples with their series.
+
+    identities: n; values, timestamps_ms, has_own_time: (n,), of the samples that are written.
+    added: series that the last scrape did not have. duplicates: samples left out because an earlier
+    one of the page has the same series and time; what relabelling dropped is left out too.
+    """
+
+    scraped: ScrapedSamples
+    identities: list[bytes]
+    timestamps_ms: I64
+    values: F64
+    has_own_time: Array
+    added: int
+    duplicates: int
+
+    @property
+    def kept(self) -> int:
+        """How many samples relabelling kept, duplicates included."""
+        return len(self.identities) + self.duplicates
+
+    def without_own_time(self) -> set[bytes]:
+        """The series of samples without a time of their own: these end when they are missing."""
+        if not self.has_own_time.any():
+            return set(self.identities)
+        return set(compress(self.identities, (~self.has_own_time).tolist()))
+
+    def has(self, identity: bytes, at_ms: int) -> bool:
+        """Whether there is a sample of this series at this time."""
+        return identity in compress(self.identities, (self.timestamps_ms == at_ms).tolist())
+
+
+@dataclass(slots=True)
+class TargetSeries:
+    """The series of one target: their labels, and which were alive after the last scrape."""
+
+    target_labels: Sequence[tuple[str, str]]
+    keeping: Keeping = field(default_factory=Keeping)
+    _identity_of: dict[bytes, bytes] = field(default_factory=dict)
+    _types: dict[str, str] = field(default_factory=dict)
+    _series: dict[bytes, _Series] = field(default_factory=dict)
+    _alive: set[bytes] = field(default_factory=set)
+    _pending: set[bytes] = field(default_factory=set)
+    _seen: set[bytes] = field(default_factory=set)
+    _metadata: tuple[MetricMetadata, ...] = ()
+
+    def __len__(self) -> int:
+        """How many series are kept in memory."""
+        return len(self._series)
+
+    def continued(self, keeping: Keeping) -> "TargetSeries":
+        """The same series, of which other things are kept from the next scrape on."""
+        return replace(self, keeping=keeping, _identity_of={})
+
+    def match(self, scraped: ScrapedSamples, at_ms: int) -> Matched:
+        """The samples of the scrape at `at_ms`, each with its series.
+
+        Raises WriteError when the labels of one cannot be taken, or there are too many samples: the
+        scrape has failed.
+        """
+        if (types := scraped.types) != self._types:
+            self._identity_of, self._types = {}, types
+        n_before = len(self._series)
+        identities = self._identities(scraped)
+        kept = len(identities) - identities.count(DROPPED)
+        if 0 < self.keeping.samples_max < kept:
+            raise OverLimit(detail="sample_limit", samples=kept, limit=self.keeping.samples_max)
+        self._identity_of = dict(zip(scraped.texts, identities, strict=True))
+        self._seen = set(identities) - {DROPPED}
+        times = np.where(scraped.has_timestamp, scraped.timestamps_ms, at_ms)
+        values, has_own_time = scraped.values, scraped.has_timestamp
+        if len(self._seen) < len(identities):
+            rows = _first_of_equals(identities, times.tolist())
+            identities = [identities[row] for row in rows]
+            times, values, has_own_time = times[rows], values[rows], has_own_time[rows]
+        return Matched(
+            scraped,
+            identities,
+            times,
+            values,
+            has_own_time,
+            added=len(self._series) - n_before,
+            duplicates=kept - len(identities),
+        )
+
+    def _identities(self, scraped: ScrapedSamples) -> list[bytes]:
+        """The identity of each sample's series, or DROPPED; labels are read for new texts alone."""
+        identities = [self._identity_of.get(text) for text in scraped.texts]
+        new: dict[bytes, bytes] = {}
+        if None in identities:
+            for i, text in enumerate(scraped.texts):
+                if identities[i] is None:
+                    if text not in new:
+                        new[text] = self._identify(scraped.labels(i))
+                    identities[i] = new[text]
+        return cast("list[bytes]", identities)
+
+    def batch(
+        self, matched: Matched | None, at_ms: int, report: Sequence[tuple[str, float]]
+    ) -> SampleBatch:
+        """Everything to write of the scrape at `at_ms`; `matched` is None when it failed.
+
+        report: series about the scrape itself (`up` …), which end only with the target. Of a page
+        that brings one of these itself, the page's sample is written.
+        `finish_scrape` must follow, whether the batch could be written or not.
+        """
+        identities: list[bytes] = []
+        times, values = np.empty(0, np.int64), np.empty(0)
+        self._pending = set()
+        if matched is not None:
+            identities, self._pending = [*matched.identities], matched.without_own_time()
+            times, values = matched.timestamps_ms, matched.values
+        more: list[float] = []
+        for name, value in report:
+            labels = [(b"__name__", name.encode())]
+            identity = self._add(with_target_labels(labels, self.target_labels))
+            self._pending.add(identity)
+            if not (matched and identity in self._seen and matched.has(identity, at_ms)):
+                identities.append(identity)
+                more.append(value)
+        self._seen |= self._pending
+        ended = sorted(self._alive.difference(identities))
+        more += [STALE] * len(ended)
+        times = np.concatenate([times, np.full(len(more), at_ms, np.int64)])
+        metadata = () if matched is None else self._changed_metadata(matched.scraped)
+        return self._batch([*identities, *ended], times, np.concatenate([values, more]), metadata)
+
+    def stale_markers(self, at_ms: int) -> SampleBatch:
+        """A stale marker for every series that is alive: the target is not scraped any more."""
+        ended = sorted(self._alive)
+        self._pending, self._seen = set(), set()
+        times, values = np.full(len(ended), at_ms, np.int64), np.full(len(ended), STALE)
+        return self._batch(ended, times, values, ())
+
+    def finish_scrape(self, *, durable: bool, scraped: ScrapedSamples | None = None) -> None:
+        """The series of the batch are alive if it is `durable`.
+
+        Otherwise both those that were alive and those of the batch are, as the write may still have
+        been committed: their stale markers are then written later.
+        """
+        self._alive = self._pending if durable else self._alive | self._pending
+        needed = self._alive | self._pending | self._seen
+        if len(needed) < len(self._series):
+            self._series = {key: self._series[key] for key in needed}
+        if durable and scraped is not None:
+            self._metadata = scraped.metadata
+
+    def _changed_metadata(self, scraped: ScrapedSamples) -> tuple[MetricMetadata, ...]:
+        """The target's metadata that differs from what was last written."""
+        if scraped.metadata == self._metadata:
+            return ()
+        written = set(self._metadata)
+        return tuple(metadata for metadata in scraped.metadata if metadata not in written)
+
+    def _identify(self, labels: RawLabels) -> bytes:
+        """The identity of a sample with these labels on its page; DROPPED when it is not kept."""
+        keeping = self.keeping
+        full = with_target_labels(labels, self.target_labels, honor=keeping.honor_labels)
+        if keeping.relabelling:
+            relabelled = relabel(
+                {n.decode(): v.decode() for n, v in full if v}, keeping.relabelling
+            )
+            if not relabelled:
+                return DROPPED
+            if "__name__" not in relabelled:
+                raise BadBody(detail="relabelling left a series without a name")
+            full = [(name.encode(), value.encode()) for name, value in relabelled.items()]
+        n_labels = sum(bool(value) for _, value in full)
+        if 0 < keeping.labels_max < n_labels:
+            raise OverLimit(detail="label_limit", labels=n_labels, limit=keeping.labels_max)
+        return self._add(full)
+
+    def _add(self, labels: RawLabels) -> bytes:
+        """The identity of these labels, whose series is kept from here on."""
+        ordered = sorted((name, value) for name, value in labels if value)
+        identity = labels_hash(ordered)
+        if identity not in self._series:
+            lanes = hashing.hash_bytes(identity, _SEED)
+            self._series[identity] = _Series((int(lanes[0]), int(lanes[1])), ordered)
+        return identity
+
+    def _batch(
+        self,
+        identities: Sequence[bytes],
+        times: I64,
+        values: F64,
+        metadata: tuple[MetricMetadata, ...],
+    ) -> SampleBatch:
+        series = [self._series[identity] for identity in identities]
+        return SampleBatch(
+            keys=np.array([member.key for member in series], np.uint64).reshape(-1, 2),
+            series_of=np.arange(len(series), dtype=np.int64),
+            timestamps_ms=times,
+            values=values,
+            labels_at=lambda row: series[row].labels,
+            metadata=metadata,
+        )
+
+
+def with_target_labels(
+    labels: RawLabels, own: Sequence[tuple[str, str]], *, honor: bool = False
+) -> RawLabels:
+    """The labels with those of the target, `own`; empty ones are still there.
+
+    The page's own labels of these names win with `honor`, even empty ones. Otherwise they get
+    `exported_` in front, more than once when there is such a label already.
+    """
+    page = dict(labels)
+    added = {name.encode(): value.encode() for name, value in own}
+    if honor:
+        return list((added | page).items())
+    full = page | added
+    for name in sorted((name for name in added if page.get(name)), key=len):
+        exported = b"exported_" + name
+        while full.get(exported):
+            exported = b"exported_" + exported
+        full[exported] = page[name]
+    return list(full.items())
+
+
+def _first_of_equals(identities: Sequence[bytes], times: Sequence[int]) -> list[int]:
+    """The indices of the first samples of each series and time, ascending; without DROPPED."""
+    first: dict[tuple[bytes, int], int] = {}
+    for i, sample in enumerate(zip(identities, times, strict=True)):
+        if sample[0] != DROPPED:
+            first.setdefault(sample, i)
+    return list(first.values())

@@ -1,0 +1,215 @@
+"""What a target is, and the short form that names targets in a setting: pure.
+
+DIS_SCRAPE_TARGETS = job=url,job=url   these and no others
+empty                                  /metrics of every service whose URL is set, and
+                                       nginx's /stub_status of the dashboard
+
+A credential in a URL is taken out of it at once: it is sent, and never shown.
+"""
+
+import hashlib
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from uuid import UUID
+
+import httpx
+
+from data_ingest.chassis.kinds import Kind, ServiceError
+from data_ingest.scrape.access import Access, Credential
+from data_ingest.scrape.series import Keeping
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+HIDDEN: Final = "<hidden>"
+_SECRET_NAME: Final = re.compile(
+    r"token|secret|passw|pwd|(api|access).?key|signature|credential|(^|_)(key|sig|pass|auth)$",
+    re.IGNORECASE,
+)
+_JOB: Final = re.compile(r"[^\s:/@,=]+")
+_NO_HOST: Final = re.compile(r"[\s%<>\"{}|\\^`]")
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class BadTargets(ServiceError):
+    """The scrape targets cannot be used"""
+
+    kind = Kind.BAD_DATA
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a target's page is read: how often, how much it may cost, what of it is kept."""
+
+    interval_s: float
+    timeout_s: float
+    body_bytes_max: int
+    honor_timestamps: bool = True
+    keeping: Keeping = field(default_factory=Keeping)
+
+    @property
+    def interval_ms(self) -> int:
+        """At least one."""
+        return max(1, int(self.interval_s * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One page that is scraped, for one organisation.
+
+    pool: the job's name. url: without credentials. labels: what each of its series gets.
+    discovered: what these were made from. tenant: None is the home organisation.
+    """
+
+    pool: str
+    url: str
+    labels: Labels
+    discovered: Labels
+    reading: Reading
+    access: Access = field(default_factory=Access)
+    tenant: UUID | None = None
+
+    @property
+    def shown_url(self) -> str:
+        """The URL as logs and answers may have it."""
+        return shown_url(self.url)
+
+    @property
+    def key(self) -> str:
+        """What tells it from the other targets of its organisation."""
+        return key_of("active", self.pool, self.url, *map(str, self.labels))
+
+    @property
+    def owner(self) -> tuple[UUID | None, Labels]:
+        """Whose series it writes: targets with one owner write the same series."""
+        return self.tenant, self.labels
+
+    @property
+    def is_stub_status(self) -> bool:
+        """Whether the page is nginx's stub_status, which is no exposition."""
+        return urlsplit(self.url).path.rstrip("/").endswith("stub_status")
+
+    @property
+    def offset_ms(self) -> int:
+        """Where in the interval it is scraped: fixed for a target, different targets are spread."""
+        return zlib.crc32(f"{self.pool} {self.url}".encode()) % self.reading.interval_ms
+
+
+def key_of(*texts: str) -> str:
+    """A short text that stands for these."""
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=16).hexdigest()
+
+
+def of_url(job: str, url: str, reading: Reading) -> Target:
+    """The target at this URL; ValueError, which repeats nothing of the URL, when it is no URL."""
+    f"{job}{url}".encode()  # UnicodeError: bytes of the environment that are no text
+    url, credential = checked_url(url)
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    instance = f"{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
+    discovered = {
+        "__address__": instance,
+        "__metrics_path__": parts.path or "/",
+        "__scheme__": parts.scheme,
+        "__scrape_interval__": duration_text(reading.interval_s),
+        "__scrape_timeout__": duration_text(reading.timeout_s),
+        **{f"__param_{name}": value for name, value in reversed(parse_qsl(parts.query))},
+        "job": job,
+    }
+    labels = (("instance", instance), ("job", job))
+    return Target(job, url, labels, tuple(sorted(discovered.items())), reading, Access(credential))
+
+
+def parse(text: str, reading: Reading) -> list[Target]:
+    """The targets of `job=url,job=url`; BadTargets names the entry that is wrong.
+
+    The entry is named by its number and job: what else stands there may be part of a password.
+    """
+    targets: list[Target] = []
+    for number, item in enumerate(filter(None, map(str.strip, text.split(","))), 1):
+        job, equals, url = (piece.strip() for piece in item.partition("="))
+        entry = f"DIS_SCRAPE_TARGETS, entry {number}" + (f", {job}" if _JOB.fullmatch(job) else "")
+        if not equals or not job:
+            raise BadTargets(detail=f"{entry}: it is not job=http://host:port/path")
+        try:
+            target = of_url(job, url, reading)
+        except ValueError as exc:
+            raise BadTargets(detail=f"{entry}: {exc}") from None
+        if any((other.pool, other.url) == (target.pool, target.url) for other in targets):
+            raise BadTargets(detail=f"{entry}: {target.shown_url} stands there twice")
+        targets.append(target)
+    return targets
+
+
+def of_services(urls: Mapping[str, str | None], reading: Reading) -> list[Target]:
+    """`/metrics` of each service that has a URL; the dashboard is nginx and has `/stub_status`."""
+    pages = {"frontend-dashboard": "/stub_status"}
+    targets = []
+    for job, url in urls.items():
+        if url:
+            try:
+                page = url.rstrip("/") + pages.get(job, "/metrics")
+                targets.append(of_url(job, page, reading))
+            except ValueError as exc:
+                raise BadTargets(detail=f"the URL of {job}: {exc}") from None
+    return targets
+
+
+def checked_url(text: str) -> tuple[str, Credential | None]:
+    """The URL in one form, and the user and password that stood in it.
+
+    ValueError, which repeats nothing of it, when it is none that can be asked.
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError("the port is not one of 1 to 65535, or the host is none") from None
+    if parts.scheme not in DEFAULT_PORTS:
+        raise ValueError("it does not begin with http:// or https://")
+    if port == 0:
+        raise ValueError("the port is not one of 1 to 65535")
+    if not parts.hostname or _NO_HOST.search(parts.hostname):
+        raise ValueError("it names no host")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    shown_port = "" if port in {None, DEFAULT_PORTS[parts.scheme]} else f":{port}"
+    url = urlunsplit((parts.scheme, host + shown_port, parts.path or "/", parts.query, ""))
+    try:
+        httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError):
+        raise ValueError("it is not a URL") from None
+    if parts.username is None and parts.password is None:
+        return url, None
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return url, Credential("Basic", user, password)
+
+
+def shown_url(url: str) -> str:
+    """The URL without user and password, and with the values of secret parameters hidden."""
+    parts = urlsplit(url)
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    shown = shown_labels(pairs)
+    query = parts.query if shown == pairs else urlencode(shown, safe="<>")
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query))
+
+
+def shown_labels(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The pairs, with the values of those hidden whose name says that they are secret."""
+    return [(name, HIDDEN if _SECRET_NAME.search(name) else value) for name, value in pairs]
+
+
+def duration_text(seconds: float) -> str:
+    """As Prometheus writes it: `1m30s`, `250ms`."""
+    left_ms, text = round(seconds * 1000), ""
+    for unit, unit_ms in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, left_ms = divmod(left_ms, unit_ms)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def next_round_ms(now_ms: int, interval_ms: int, offset_ms: int) -> int:
+    """The first instant after `now_ms` that is `offset_ms` after a multiple of `interval_ms`."""
+    return now_ms + interval_ms - (now_ms - offset_ms) % interval_ms

@@ -1,0 +1,41 @@
+"""What tests of scraping share: pages, targets, and batches as a person reads them."""
+
+from typing import Any
+
+import numpy as np
+
+from data_ingest.model import STALE_MARKER_BITS, SampleBatch
+from data_ingest.protocols.prometheus_text import decode
+from data_ingest.scrape.samples import ScrapedSamples, from_exposition
+from data_ingest.scrape.targets import Reading, Target, of_url
+
+READING = Reading(interval_s=5.0, timeout_s=4.0, body_bytes_max=1_000_000)
+
+
+def target(url: str = "http://h:1/metrics", reading: Reading = READING) -> Target:
+    return of_url("j", url, reading)
+
+
+def scraped(text: str) -> ScrapedSamples:
+    return from_exposition(decode(text.encode()))
+
+
+def rows(batch: SampleBatch) -> dict[str, tuple[int, Any]]:
+    """Series → (timestamp, value), a stale marker as 'stale'; no series is there twice."""
+    bits = batch.values.view(np.uint64).tolist()
+    shown = {}
+    for i, row in enumerate(batch.series_of.tolist()):
+        labels = {name.decode(): value.decode() for name, value in batch.labels_at(row)}
+        name = labels.pop("__name__")
+        text = name + "{" + ",".join(f"{n}={v}" for n, v in sorted(labels.items())) + "}"
+        value = "stale" if bits[i] == STALE_MARKER_BITS else float(batch.values[i])
+        shown[text] = (int(batch.timestamps_ms[i]), value)
+    assert len(shown) == batch.samples
+    return shown
+
+
+def values(batch: SampleBatch) -> dict[str, Any]:
+    """Metric name → value, of batches in which no two series have one name."""
+    named = {series.split("{")[0]: value for series, (_, value) in rows(batch).items()}
+    assert len(named) == batch.samples
+    return named
