@@ -65,6 +65,7 @@ def create_app(
         Turns(settings.query_threads),
         SamplePool(settings.samples_held_max),
         settings.query_queue,
+        now_ms=clock.now_ms,
     )
     identity = IdentityClient(
         settings.ubs_url, settings.service_token.get_secret_value(), "das", client, clock

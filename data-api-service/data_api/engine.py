@@ -22,7 +22,7 @@ from data_api.admission import Holding, SamplePool, Slots
 from data_api.chassis.identity import Limits
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import QueryTimeout
-from data_api.model import Columns, QueryLimits, Result, SelectorSpan
+from data_api.model import EVER_MS, Columns, QueryLimits, Result, SelectorSpan
 from data_api.questions import Plan, Question, Selectors, answered, planned
 from data_api.store.reader import Cardinality, MatcherSets, Store
 from data_api.turns import Turn, Turns
@@ -31,6 +31,7 @@ T = TypeVar("T")
 A = TypeVar("A")
 LOADED: Final = Counter("cloudopshub_query_samples_total", "Samples loaded for queries.")
 SAMPLE_BYTES: Final = 16
+DAY_MS: Final = 86_400_000
 
 Render = Callable[[A, QueryLimits], T]
 """Makes the answer of what was read, in the same thread; obeys the limits' checkpoint and bytes."""
@@ -79,13 +80,21 @@ class Engine:
     """Answers queries of a tenant within its limits."""
 
     def __init__(
-        self, store: Store, limits: EngineLimits, turns: Turns, pool: SamplePool, waiting_max: int
+        self,
+        store: Store,
+        limits: EngineLimits,
+        turns: Turns,
+        pool: SamplePool,
+        waiting_max: int,
+        *,
+        now_ms: Callable[[], int],
     ) -> None:
         """waiting_max: queries of one tenant that may wait for a slot."""
         self.store = store
         self.limits = replace(limits, samples_max=min(limits.samples_max, pool.tenant_max))
         self._turns = turns
         self._pool = pool
+        self._now_ms = now_ms
         self._slots = Slots(waiting_max)
         self._turns_alive: set[Turn] = set()
 
@@ -177,6 +186,7 @@ class Engine:
         self._turns_alive.add(turn)
         limits = QueryLimits(
             samples_max=bounds.samples_max,
+            kept_since_ms=self._kept_since_ms(plan),
             answer_bytes_max=bounds.answer_bytes_max,
             checkpoint=turn.checkpoint,
             reserve=holding.reserve,
@@ -250,6 +260,11 @@ class Engine:
             samples_max=_lower(own.samples_max, plan.query_samples),
             concurrency_max=_lower(own.concurrency_max, plan.query_concurrency),
         )
+
+    def _kept_since_ms(self, plan: Limits) -> int:
+        """The first ms that the plan keeps."""
+        days = plan.retention_days
+        return EVER_MS if days is None else self._now_ms() - days * DAY_MS
 
     async def _load(
         self, tenant: UUID, spans: Sequence[SelectorSpan], limits: QueryLimits

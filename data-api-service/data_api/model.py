@@ -9,10 +9,10 @@ another value makes another array. Imports none of our modules.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 import re2
@@ -93,6 +93,10 @@ class SelectorSpan:
     matchers: tuple[Matcher, ...]
     start_ms: int
     end_ms: int
+
+    def since(self, first_ms: int) -> "SelectorSpan":
+        """The same without what is before `first_ms`."""
+        return replace(self, start_ms=max(self.start_ms, first_ms - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +185,16 @@ async def run_here(work: Callable[[], T], /) -> T:
     return work()
 
 
+EVER_MS: Final = -(2**62)
+"""Before every timestamp."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueryLimits:
     """Bounds of one query.
 
     samples_max: samples loaded plus values held at once, over which the query is refused.
+    kept_since_ms: samples before are past the tenant's retention, and read as deleted.
     answer_bytes_max: bytes of its answer, over which it is refused.
     checkpoint: called where the work can stop; raises when the query should end.
     reserve: called with the samples' worth of memory (16 bytes each) that the query is about to
@@ -195,6 +204,7 @@ class QueryLimits:
     """
 
     samples_max: int = 50_000_000
+    kept_since_ms: int = EVER_MS
     answer_bytes_max: int = 128 * 1024 * 1024
     checkpoint: Callable[[], None] = lambda: None
     reserve: Callable[[int], None] = lambda _: None

@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from stored_values import stored
 
 SCHEMA = """
 CREATE SCHEMA metrics;
@@ -28,6 +29,7 @@ CREATE TABLE metrics.series (
   labels_hash bytea  NOT NULL,
   xid         xid8   NOT NULL DEFAULT pg_current_xact_id(),
   created_at  timestamptz NOT NULL DEFAULT now(),
+  last_ms     bigint NOT NULL DEFAULT 0,
   UNIQUE (tenant_id, labels_hash));
 CREATE INDEX series_follow ON metrics.series (tenant_id, xid);
 CREATE TABLE metrics.batch (
@@ -64,6 +66,8 @@ CREATE TABLE metrics.block (
   quarantined_at timestamptz NULL);
 CREATE INDEX block_live ON metrics.block (tenant_id, min_ts, max_ts) WHERE replaced_by IS NULL;
 CREATE SEQUENCE metrics.compaction_run_seq AS bigint;
+CREATE TABLE metrics.tenant (tenant_id uuid PRIMARY KEY, retention_days integer NULL,
+  series_deletions bigint NOT NULL DEFAULT 0);
 CREATE TABLE metrics.metadata (tenant_id uuid, metric_name text, type text NOT NULL,
   help text NOT NULL, unit text NOT NULL, updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, metric_name));
@@ -120,14 +124,13 @@ def scaled_deltas(values: Sequence[float]) -> tuple[int, list[int]] | None:
 def write_block(
     path: Path, tenant: uuid.UUID, samples: Sequence[Sample], *, chunk: int = 8192, group: int = 512
 ) -> bytes:
-    """docs/formats/block.md: chunks sorted by series and time; of equal keys the last one stays.
+    """docs/formats/block.md: chunks sorted by series and time; of equal keys the last value stays.
 
     The digest of the tail.
     """
-    latest = {(series_id, ts): value for series_id, ts, value in samples}
     series: dict[int, list[tuple[int, float]]] = {}
-    for (series_id, ts), value in sorted(latest.items(), key=lambda one: one[0]):
-        series.setdefault(series_id, []).append((ts, value))
+    for (series_id, ts), bits in sorted(stored(samples).items()):
+        series.setdefault(series_id, []).append((ts, float(np.uint64(bits).view(np.float64))))
     rows = []
     for series_id, points in series.items():
         for start in range(0, len(points), chunk):
@@ -251,6 +254,18 @@ class Ingest:
             key,
             digest,
         )
+
+    async def delete_series(self, tenant: uuid.UUID, series_id: int) -> None:
+        """As retention does, in one transaction."""
+        async with self.connection.transaction():
+            await self.connection.execute(
+                "INSERT INTO metrics.tenant AS kept VALUES ($1, NULL, 1) ON CONFLICT (tenant_id)"
+                " DO UPDATE SET series_deletions = kept.series_deletions + 1",
+                tenant,
+            )
+            await self.connection.execute(
+                "DELETE FROM metrics.series WHERE series_id = $1", series_id
+            )
 
     async def compact(self, tenant: uuid.UUID) -> None:
         """Every live batch that no running transaction precedes becomes one block, at once."""

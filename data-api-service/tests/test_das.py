@@ -245,7 +245,7 @@ def test_the_schema_is_that_of_the_service_that_owns_it():
             *(name for one in added for name in re.findall(r"COLUMN ([a-z_0-9]+)", one)),
         ]
 
-    for table in ("series", "batch", "block", "metadata"):
+    for table in ("series", "batch", "block", "metadata", "tenant"):
         assert columns(SCHEMA, table) == columns(text, table), table
 
 

@@ -1,9 +1,12 @@
-"""What compaction costs: payloads → sorted samples → Parquet, and merging, with bytes a sample.
+"""What compaction costs: payloads → sorted samples → counted → Parquet, and merging, with bytes a
+sample.
 
     python -m benchmarks.bench_compaction [--series 10000] [--steps 200]
 
-CPU seconds of this one thread; no Postgres. The gauges are TSBS-like: 10 s steps, 3 ms of jitter on
-three samples in ten, a random walk of integers, of two decimals, a counter, and full floats.
+CPU seconds of this one thread; no Postgres. Usage is counted beside a block of the samples before
+("count") and beside one of the same samples ("resend"). The gauges are TSBS-like: 10 s steps, 3 ms
+of jitter on three samples in ten, a random walk of integers, of two decimals, a counter, and full
+floats.
 """
 
 import argparse
@@ -18,14 +21,18 @@ import numpy as np
 
 from data_ingest import batch
 from data_ingest.batch import Columns
+from data_ingest.model import U8
 from data_ingest.store import block
 from data_ingest.store.block import BlockWriter, SortedSamples
+from data_ingest.store.block_times import BlockTimes
 from data_ingest.store.merging import merge
 from data_ingest.store.sorting import sort_and_deduplicate
+from data_ingest.usage.counting import Budget, Counting, Span, mark_block
 
 BATCH_SAMPLES = 50_000
 TENANT = uuid.UUID(int=1)
 START_MS = 1_795_000_000_000
+STEP_MS = 10_000
 KINDS: dict[str, Callable[[Any, int, int], Any]] = {
     "integer gauge": lambda rng, t, s: np.cumsum(rng.integers(-1, 2, (t, s)), axis=0) + 50.0,
     "gauge, 2 decimals": lambda rng, t, s: np.round(
@@ -39,7 +46,7 @@ KINDS: dict[str, Callable[[Any, int, int], Any]] = {
 def arrival(kind: str, series: int, steps: int) -> Columns:
     """Samples as scrapes bring them: all series of one step, then the next step."""
     rng = np.random.default_rng(7)
-    times = START_MS + np.repeat(np.arange(steps) * 10_000, series)
+    times = START_MS + np.repeat(np.arange(steps) * STEP_MS, series)
     times += rng.integers(-3, 4, times.size) * (rng.random(times.size) < 0.3)
     ids = np.tile(np.arange(1, series + 1), steps)
     return Columns(ids, times, np.ascontiguousarray(KINDS[kind](rng, steps, series).ravel()))
@@ -62,6 +69,18 @@ def written(pieces: Any) -> bytes:
     return sink.getvalue()
 
 
+def counted(samples: Columns, whole: SortedSamples, stored: bytes) -> int:
+    """How many of the samples the block does not have."""
+
+    def mark_stored(piece: SortedSamples, span: Span, marks: U8) -> None:
+        opened = BlockTimes(io.BytesIO(stored), None)
+        assert mark_block(piece, span, opened, marks, Budget(10**9))
+
+    counting = Counting([0], [len(samples)], mark_stored)
+    counting.add(samples, slice(None), whole)
+    return sum(new for _, new, _ in counting.usage.rows())
+
+
 def main() -> None:
     """One line for each kind of values."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -70,8 +89,8 @@ def main() -> None:
     args = parser.parse_args()
     n = args.series * args.steps
     print(f"{args.series:,} series × {args.steps} steps = {n:,} samples; CPU seconds a million")
-    head = ("values", "unpack", "sort", "write", "in all", "M/s", "read", "merge 4", "B/sample")
-    print(("{:>18}" + "{:>10}" * 8).format(*head))
+    head = ("values", "unpack", "sort", "count", "write", "in all", "M/s", "resend", "read")
+    print(("{:>18}" + "{:>10}" * 10).format(*head, "merge 4", "B/sample"))
     for kind in KINDS:
         samples = arrival(kind, args.series, args.steps)
         payloads = [
@@ -84,10 +103,10 @@ def main() -> None:
             )
             for at in range(0, n, BATCH_SAMPLES)
         ]
-        report(kind, n, payloads)
+        report(kind, n, args.steps, payloads)
 
 
-def report(kind: str, n: int, payloads: list[bytes]) -> None:
+def report(kind: str, n: int, steps: int, payloads: list[bytes]) -> None:
     """Measures and prints one line."""
 
     def unpack() -> Columns:
@@ -102,6 +121,13 @@ def report(kind: str, n: int, payloads: list[bytes]) -> None:
     sort_s, whole = cpu_s(
         lambda: sort_and_deduplicate(samples.series_ids, samples.timestamps_ms, samples.values)
     )
+    body = written([whole])
+    resend_s, _ = cpu_s(lambda: counted(samples, whole, body))
+    earlier = Columns(samples.series_ids, samples.timestamps_ms - steps * STEP_MS, samples.values)
+    before = written(
+        [sort_and_deduplicate(earlier.series_ids, earlier.timestamps_ms, earlier.values)]
+    )
+    count_s, _ = cpu_s(lambda: counted(samples, whole, before))
     write_s, body = cpu_s(lambda: written([whole]))
     read_s, _ = cpu_s(lambda: list(block.read(io.BytesIO(body))))
     parts = [written([part]) for part in quarters(samples)]
@@ -110,10 +136,11 @@ def report(kind: str, n: int, payloads: list[bytes]) -> None:
     )
     assert sum(len(piece) for piece in block.read(io.BytesIO(merged))) == n
     million = n / 1e6
-    total_s = unpack_s + sort_s + write_s
-    costs = [second / million for second in (unpack_s, sort_s, write_s, total_s)]
+    total_s = unpack_s + sort_s + count_s + write_s
+    costs = [seconds / million for seconds in (unpack_s, sort_s, count_s, write_s, total_s)]
     line = [f"{cost:10.3f}" for cost in costs] + [f"{million / total_s:10.1f}"]
-    line += [f"{read_s / million:10.3f}", f"{merge_s / million:10.3f}", f"{len(body) / n:10.3f}"]
+    after = (resend_s / million, read_s / million, merge_s / million, len(body) / n)
+    line += [f"{cost:10.3f}" for cost in after]
     print(f"{kind:>18}" + "".join(line))
 
 

@@ -36,6 +36,10 @@ class Columns:
     def __len__(self) -> int:
         return int(self.series_ids.size)
 
+    def take(self, chosen: I64 | slice) -> "Columns":
+        """The samples at these places, in their order."""
+        return Columns(self.series_ids[chosen], self.timestamps_ms[chosen], self.values[chosen])
+
 
 def pack(samples: Columns) -> bytes:
     """The payload of these samples, 1 <= n <= SAMPLES_MAX. Runs mostly without the GIL."""

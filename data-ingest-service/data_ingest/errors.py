@@ -12,6 +12,7 @@ ServiceError
 ├── Defect                500  an error of ours that nobody expected
 ├── StoreError
 │   ├── StoreUnavailable   503  Postgres does not answer, or not in time
+│   │   └── SeriesOutdated 503  series ids of the write are not valid any more
 │   ├── Overloaded         503  a queue or the memory budget is full
 │   ├── StoreRefused       400  Postgres refuses what is in one write
 │   └── BadPayload         500  stored bytes that do not decode
@@ -87,6 +88,10 @@ class StoreError(ServiceError):
 
 class StoreUnavailable(StoreError):
     """The metric store does not answer; nothing of this request was acknowledged."""
+
+
+class SeriesOutdated(StoreUnavailable):
+    """Series were deleted, or the store was replaced, since the ids of a write were looked up."""
 
 
 class Overloaded(StoreError):

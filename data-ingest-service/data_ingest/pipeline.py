@@ -8,8 +8,9 @@ accepted + refused = received, whatever is killed when. A request that fails as 
 400 for bytes that do not decode) has left nothing behind.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from prometheus_client import Counter
 
 from data_ingest.admission import Prepared, admit
 from data_ingest.chassis.identity import Limits
-from data_ingest.errors import RateLimited, StoreError, StoreRefused
+from data_ingest.errors import RateLimited, SeriesOutdated, StoreError, StoreRefused
 from data_ingest.labels import LabelRules
 from data_ingest.limits import METADATA_NOT_KEPT, RateLimits, TimeSpan
 from data_ingest.model import I64, Outcome, SampleBatch, Sender
@@ -28,6 +29,8 @@ from data_ingest.store.series import KnownSeries, SeriesCache
 from data_ingest.store.writer import Writer
 
 RATE_LIMITED = "rate_limited"
+OUTDATED_MAX = 2
+"""How often a request looks its series up anew because some were deleted meanwhile."""
 
 log = structlog.get_logger()
 SAMPLES = Counter(
@@ -56,7 +59,6 @@ class Pipeline:
         self._future_ms_max = future_ms_max
         self._active_minutes = max(1, active_window_s // 60)
         self._clock = clock
-        self._store_epoch = writer.store_epoch
         self._rates = RateLimits()
 
     async def ingest(
@@ -67,7 +69,10 @@ class Pipeline:
         Raises `RateLimited` (all counted as refused, none stored), `StoreUnavailable` or
         `Overloaded` (nothing stored).
         """
-        return await self.ingest_body(Sender(tenant, protocol), lambda: decoded, limits, protocol)
+        sender = Sender(tenant, protocol)
+        return await _repeated(
+            lambda: self._ingest(sender, lambda: decoded, limits, protocol, retention_days=None)
+        )
 
     async def ingest_body(
         self,
@@ -78,14 +83,33 @@ class Pipeline:
         *,
         is_small: bool = False,
     ) -> Outcome:
-        """As `ingest`, for bytes still to be decoded; is_small: that costs less than a thread."""
+        """As `ingest`, for bytes still to be decoded, with the limits of the tenant's plan.
+
+        is_small: that costs less than a thread. `decode` runs again when series were deleted
+        meanwhile.
+        """
+        days = limits.retention_days or 0
+        return await _repeated(
+            lambda: self._ingest(
+                sender, decode, limits, protocol, retention_days=days, is_small=is_small
+            )
+        )
+
+    async def _ingest(
+        self,
+        sender: Sender,
+        decode: Callable[[], SampleBatch],
+        limits: Limits,
+        protocol: str,
+        *,
+        retention_days: int | None,
+        is_small: bool = False,
+    ) -> Outcome:
         tenant = sender.tenant
-        now_s, store_epoch = self._clock(), self._writer.store_epoch
-        if store_epoch != self._store_epoch:
-            self._series.clear()
-            self._store_epoch = store_epoch
-        series = self._series.of(tenant)
+        now_s = self._clock()
+        series = self._series.of(tenant, self._writer.series_epoch(tenant))
         prepared = await self._prepare(sender, decode, series, limits, now_s, is_small=is_small)
+        prepared.write.retention_days = retention_days
         samples, wait_s = prepared.write.samples, 0.0
         if limits.samples_per_s is not None and samples:
             rate = float(limits.samples_per_s), float(limits.burst_samples or limits.samples_per_s)
@@ -94,7 +118,7 @@ class Pipeline:
             example = f"over {limits.samples_per_s} samples/s"
             prepared, samples = prepared.without_samples(RATE_LIMITED, example), 0
         try:
-            outcome = await self._commit(prepared, series, now_s, store_epoch)
+            outcome = await self._commit(prepared, series, now_s)
         except StoreError:
             self._rates.give_back(tenant, samples)
             raise
@@ -150,25 +174,21 @@ class Pipeline:
         )
         return replace(prepared, write=capped)
 
-    async def _commit(
-        self, prepared: Prepared, series: KnownSeries, now_s: float, store_epoch: int
-    ) -> Outcome:
+    async def _commit(self, prepared: Prepared, series: KnownSeries, now_s: float) -> Outcome:
         """As `_commit_whole`, for as much as Postgres takes: metadata goes first, then samples."""
         while True:
             try:
-                return await self._commit_whole(prepared, series, now_s, store_epoch)
+                return await self._commit_whole(prepared, series, now_s)
             except StoreRefused as refusal:
                 if not (prepared.write.samples or prepared.write.metadata):
                     raise
                 prepared = prepared.with_less(refusal)
 
-    async def _commit_whole(
-        self, prepared: Prepared, series: KnownSeries, now_s: float, store_epoch: int
-    ) -> Outcome:
+    async def _commit_whole(self, prepared: Prepared, series: KnownSeries, now_s: float) -> Outcome:
         """What became of the samples; the series that have a row now are known from here on."""
         write, new_ids = prepared.write, np.empty(0, np.int64)
         if write.samples or write.refused or write.metadata:
-            new_ids = await self._writer.commit(write, store_epoch)
+            new_ids = await self._writer.commit(write, series.epoch)
         ids = new_ids[prepared.new_at]
         if (has_row := ids != 0).any():
             # Only now: with an id in the cache whose row has not committed, samples would be
@@ -181,6 +201,14 @@ class Pipeline:
         stored = write.resolved(new_ids)
         first_error = next(iter(stored.examples.values()), "")
         return Outcome(stored.samples, stored.refused, prepared.skipped, first_error)
+
+
+async def _repeated(ingest: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    """What `ingest` gives, which looks series up anew when some were deleted meanwhile."""
+    for _ in range(OUTDATED_MAX):
+        with contextlib.suppress(SeriesOutdated):
+            return await ingest()
+    return await ingest()
 
 
 def _minute(now_s: float) -> int:

@@ -9,9 +9,8 @@ higher one.
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from uuid import UUID
@@ -71,6 +70,7 @@ class _Tenant:
     live: dict[int, BatchRef] = field(default_factory=dict)
     series_watermark: int = 0
     batch_watermark: int = 0
+    series_deletions: int = 0
     identity: StoreIdentity | None = None
     used_s: float = 0.0
 
@@ -197,18 +197,13 @@ class Catalogue:
             raise DatabaseUnavailable(detail="schema metrics is not migrated", missing=missing[0])
         return "schema metrics is complete"
 
-    @contextlib.asynccontextmanager
-    async def _reader(self) -> AsyncIterator[Any]:
+    async def _read(
+        self, tenant_id: UUID, state: _Tenant, span: tuple[int, int], picker: Picker | None
+    ) -> Snapshot:
         async with (
             self._database.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            yield connection
-
-    async def _read(
-        self, tenant_id: UUID, state: _Tenant, span: tuple[int, int], picker: Picker | None
-    ) -> Snapshot:
-        async with self._reader() as connection:
             return await self._update(connection, tenant_id, state, span, picker)
 
     async def _update(
@@ -221,10 +216,10 @@ class Catalogue:
     ) -> Snapshot:
         """`state` is brought up to date with the connection's snapshot, which is returned."""
         if picker is None:
-            position = await connection.fetchrow(tables.POSITION)
+            position = await connection.fetchrow(tables.POSITION, tenant_id)
             if reason := state.compare(position):
                 state.reset(tenant_id, reason)
-            await self._update_series(connection, tenant_id, state, position["xmin"])
+            await self._update_series(connection, tenant_id, state, position)
             return Snapshot(state.index, Head(), ())
         row = await connection.fetchrow(
             tables.LISTING, tenant_id, str(state.batch_watermark), span[0], span[1]
@@ -242,7 +237,7 @@ class Catalogue:
             BatchRef, row["xids"], row["ids"], row["min_ts"], row["max_ts"], row["samples"]
         ):
             live[ref.batch_id] = ref
-        await self._update_series(connection, tenant_id, state, row["xmin"])
+        await self._update_series(connection, tenant_id, state, row)
         head = await self._update_head(connection, tenant_id, state, live, span, picker=picker)
         state.live, state.batch_watermark = live, row["xmin"]
         blocks = map(
@@ -254,9 +249,14 @@ class Catalogue:
         return Snapshot(state.index, head, tuple(ordered))
 
     async def _update_series(
-        self, connection: Any, tenant_id: UUID, state: _Tenant, xmin: int
+        self, connection: Any, tenant_id: UUID, state: _Tenant, position: Mapping[str, Any]
     ) -> None:
-        """Every series that the snapshot shows is in the index."""
+        """The series that the snapshot shows are in the index, and no others: once some were
+        deleted, all are read again.
+        """
+        if state.series_deletions != position["series_deletions"]:
+            state.index, state.series_watermark = SeriesIndex(), 0
+            state.series_deletions = position["series_deletions"]
         if state.series_watermark:
             listed = await connection.fetchval(
                 tables.NEW_SERIES_IDS, tenant_id, str(state.series_watermark)
@@ -271,7 +271,7 @@ class Catalogue:
             cursor = await connection.cursor(tables.ALL_SERIES, tenant_id)
             while rows := await cursor.fetch(SERIES_PAGE):
                 await anyio.to_thread.run_sync(_add_series, state.index, rows)
-        state.series_watermark = xmin
+        state.series_watermark = position["xmin"]
 
     async def _update_head(
         self,

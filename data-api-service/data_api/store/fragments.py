@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from data_api.model import F64, I64
+from data_api.model import F64, I64, STALE_BITS
 
 VIEW_SHARE: Final = 1 / 2  # of its source; a part of at least this is a view, not a copy
 
@@ -100,7 +100,8 @@ def ranges(starts: I64, counts: I64) -> I64:
 def merge(fragments: Sequence[Fragment], series: int) -> Rows:
     """One bundle over `series` selected series; `fragments` from lowest precedence to highest.
 
-    Of equal (series, timestamp) the value of the latest fragment, and in it the latest row, stays.
+    Of equal (series, timestamp) the value of the latest fragment, and in it the latest row, stays;
+    a stale marker only where there is no value.
     """
     totals = np.zeros(series, np.int64)
     for fragment in fragments:
@@ -118,7 +119,9 @@ def merge(fragments: Sequence[Fragment], series: int) -> Rows:
 
 
 def _sort_and_deduplicate(offsets: I64, timestamps_ms: I64, values: F64) -> Rows:
-    """Times strictly ascend within each series; rows come in precedence order and the last wins."""
+    """Times strictly ascend within each series; rows come in precedence order and the last value
+    wins, over stale markers in any order.
+    """
     n = timestamps_ms.size
     if n < 2:
         return Rows(offsets, timestamps_ms, values)
@@ -134,7 +137,9 @@ def _sort_and_deduplicate(offsets: I64, timestamps_ms: I64, values: F64) -> Rows
     is_unsorted[np.searchsorted(offsets, np.flatnonzero(backwards), side="right") - 1] = True
     rows = ranges(firsts[is_unsorted], counts[is_unsorted])
     owners = np.repeat(np.flatnonzero(is_unsorted), counts[is_unsorted])
-    order = np.lexsort((timestamps_ms[rows], owners))  # stable: precedence order stays
+    is_value = values[rows].view(np.int64) != STALE_BITS
+    # Stable: among the values of one time the order of precedence stays.
+    order = np.lexsort((is_value, timestamps_ms[rows], owners))
     sorted_ms, sorted_values = timestamps_ms[rows][order], values[rows][order]
     last = np.ones(rows.size, bool)
     last[:-1] = (sorted_ms[1:] != sorted_ms[:-1]) | (owners[1:] != owners[:-1])

@@ -2,7 +2,7 @@
 
 A series has a *place*: its position in the order in which this process read it. A posting is
 the ascending places of the series with one label pair; matchers are set algebra over postings.
-Series are never removed: one without samples in a query's span adds nothing to its answer.
+No series is removed: once retention deletes some, the tenant gets an index anew.
 """
 
 import threading

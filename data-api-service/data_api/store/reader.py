@@ -63,6 +63,7 @@ class Store:
         """The samples of each selector, all from one snapshot. Raises TooManySamples."""
         if not spans:
             return []
+        spans = [span.since(limits.kept_since_ms) for span in spans]
         whole = (min(span.start_ms for span in spans) + 1, max(span.end_ms for span in spans))
         snapshot = await self.catalogue.snapshot(tenant, whole, _selected(spans, limits))
         return await limits.run(partial(self._load, snapshot, spans, limits))
@@ -121,6 +122,8 @@ class Store:
         limits: QueryLimits,
         read: Callable[[SeriesIndex, I64], T],
     ) -> T:
+        if span is not None:
+            span = max(span[0], limits.kept_since_ms), span[1]
         picker = None if span is None else _first_of_each(span, limits)
         snapshot = await self.catalogue.snapshot(tenant, span or ALL_TIME, picker)
 

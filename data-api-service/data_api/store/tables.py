@@ -20,6 +20,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
         "bytes", "object_key", "replaced_by", "tail_sha256",
     ),
     "metadata": ("tenant_id", "metric_name", "type", "help", "unit"),
+    "tenant": ("tenant_id", "series_deletions"),
 }  # fmt: skip
 
 PRESENT_COLUMNS: Final = """
@@ -39,7 +40,10 @@ _POSITION: Final = """
        CASE WHEN NOT pg_is_in_recovery()
             THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int
        END AS timeline,
-       pg_postmaster_start_time() AS started_at"""
+       pg_postmaster_start_time() AS started_at,
+       coalesce((SELECT series_deletions FROM metrics.tenant WHERE tenant_id = $1), 0)
+         AS series_deletions"""
+# $1 tenant.
 POSITION: Final = f"SELECT {_POSITION}"
 
 # $1 tenant, $2 watermark (xid), $3 and $4 first and last ms of the span.

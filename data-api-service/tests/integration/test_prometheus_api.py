@@ -1,6 +1,7 @@
 """The Prometheus HTTP API, as Grafana and other clients use it."""
 
 import asyncio
+import json
 import uuid
 
 import httpx  # noqa: TC002 - fixtures say what they are
@@ -47,6 +48,24 @@ async def test_save_and_test(das, base, method):
     assert answer.status_code == 200
     assert answer.text == '{"status":"success","data":{"resultType":"scalar","result":[4,"2"]}}'
     assert answer.headers["content-type"] == "application/json"
+
+
+async def test_no_answer_has_samples_past_the_plans_retention(das, ingest, hub, tenant):
+    """Queries, exports and lists end where the caller's plan ends, whatever is still stored."""
+    day_ms = 86_400_000
+    times = [NOW_MS - 2 * day_ms, NOW_MS - day_ms - 1, NOW_MS - day_ms, NOW_MS]
+    await ingest.write(tenant, {"__name__": "up"}, [(ms, 1.0) for ms in times])
+    await ingest.write(tenant, {"__name__": "up", "job": "old"}, [(times[0], 1.0)])
+    counts = []
+    for days in (1, None):
+        das.headers["X-API-Key"] = hub.key(tenant, retention_days=days)
+        query = await call(das, "/api/v1/query", query="sum(count_over_time(up[9d]))", time=T)
+        export = await call(das, "/api/v1/export", **{"match[]": "up"}, start=T - 864_000, end=T)
+        series = await call(das, "/api/v1/series", **{"match[]": "up"}, start=T - 864_000, end=T)
+        values = [one for line in export.text.splitlines() for one in json.loads(line)["values"]]
+        told = query.json()["data"]["result"][0]["value"][1]
+        counts.append((told, len(values), len(series.json()["data"])))
+    assert counts == [("2", 2, 1), ("5", 5, 2)]
 
 
 @METHODS

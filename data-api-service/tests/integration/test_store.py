@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from embedded_postgres import execute, fresh_database, own_postgres
 from factories import SCHEMA, Ingest
+from stored_values import STALE
 
 from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable, open_store
 from data_api.errors import CorruptData, QueryCanceled, TooManySamples
@@ -96,6 +97,53 @@ async def test_of_two_samples_at_one_time_the_last_committed_wins(store, ingest,
     await ingest.batch(tenant, [(up, 3, 1.0), (up, 3, 2.0)])
     await ingest.batch(tenant, [(up, 4, 3.0)])
     assert await load(store, tenant) == {key(): [(1, 9.0), (2, 7.0), (3, 2.0), (4, 3.0), (5, 5.0)]}
+
+
+@pytest.mark.parametrize("arrived", [(2.0, STALE), (STALE, 2.0)], ids=["value", "marker"])
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+async def test_a_value_beats_a_stale_marker(store, ingest, tenant, arrived, blocks):
+    """Whichever of the two came first, in whatever of batches and blocks they are."""
+    up = await ingest.series(tenant, __name__="up")
+    for precedence, value in enumerate(arrived):
+        if precedence < blocks:
+            await ingest.block(tenant, [(up, 1, value)], precedence)
+        else:
+            await ingest.batch(tenant, [(up, 1, value)])
+    await ingest.batch(tenant, [(up, 2, value) for value in arrived])
+    assert await load(store, tenant) == {key(): [(1, 2.0), (2, 2.0)]}
+
+
+async def test_samples_past_retention_are_read_as_deleted(store, ingest, tenant):
+    """Whether their blocks are still there or not, in the head and in blocks: the first ms that is
+    kept is read, the one before is not, and a series with older samples alone is not listed.
+    """
+    up = await ingest.series(tenant, __name__="up")
+    old = await ingest.series(tenant, __name__="up", is_old="yes")
+    await ingest.block(tenant, [(up, ms, 1.0) for ms in (99, 100, 101)] + [(old, 99, 1.0)], 1)
+    await ingest.batch(tenant, [(up, 98, 2.0), (up, 102, 2.0)])
+    limits = {"kept_since_ms": 100}
+    assert await load(store, tenant, **limits) == {key(): [(100, 1.0), (101, 1.0), (102, 2.0)]}
+    assert await load(store, tenant, SelectorSpan(UP, 0, 99), **limits) == {}
+    listed = await store.series(tenant, [UP], (0, 200), QueryLimits(**limits))
+    assert [dict(labels) for labels in listed] == [{"__name__": "up"}]
+
+
+async def test_a_deleted_series_is_not_listed_and_comes_back_as_another(store, ingest, tenant):
+    """The next snapshot has it in no posting, whoever held it in memory; its name again is one
+    series with the new samples, also while a block still has samples of the old one.
+    """
+    labels = {"__name__": "up", "job": "gone"}
+    old = await ingest.write(tenant, labels, [(1, 1.0)])
+    await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0)])
+    await ingest.compact(tenant)
+    assert len(await load(store, tenant)) == 2
+    await ingest.delete_series(tenant, old)
+    assert list(await load(store, tenant)) == [key()]
+    assert await store.label_values(tenant, "job", [], None, FREE) == []
+    new = await ingest.write(tenant, labels, [(2, 2.0)])
+    assert new != old
+    assert (await load(store, tenant))[key(job="gone")] == [(2, 2.0)]
+    assert len(await store.series(tenant, [UP], None, FREE)) == 2
 
 
 async def test_moving_batches_to_blocks_changes_no_answer(

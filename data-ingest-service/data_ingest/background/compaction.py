@@ -12,9 +12,7 @@ Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
 import asyncio
 import functools
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -29,13 +27,17 @@ from data_ingest.background import compaction_plan as plan
 from data_ingest.background.compaction_health import Round
 from data_ingest.batch import Columns
 from data_ingest.chassis.kinds import ServiceError
-from data_ingest.errors import BadPayload
-from data_ingest.store import block, catalogue
-from data_ingest.store.block import SortedSamples
+from data_ingest.model import I64
+from data_ingest.retention.series import Reach
+from data_ingest.store import catalogue
 from data_ingest.store.catalogue import NewBlock
-from data_ingest.store.merging import merge
 from data_ingest.store.objects import ObjectStore
+from data_ingest.store.refs import BatchRef
+from data_ingest.store.rewriting import CorruptBlock, write_block, write_merged
 from data_ingest.store.sorting import sort_and_deduplicate
+from data_ingest.usage import record
+from data_ingest.usage.counting import Counting, minutes_of
+from data_ingest.usage.lookup import StoredSamples
 
 T = TypeVar("T")
 
@@ -78,10 +80,6 @@ QUARANTINED: Final = Gauge(
 )
 
 
-class CorruptBlock(BadPayload):
-    """A block is not what was written"""
-
-
 @dataclass(frozen=True, slots=True)
 class CompactionSettings:
     """When and how much (see `settings`); the sizes bound the memory of a run."""
@@ -92,7 +90,11 @@ class CompactionSettings:
 
 
 async def compact_due(
-    conn: Any, objects: ObjectStore, settings: CompactionSettings, now_ms: Callable[[], int]
+    conn: Any,
+    objects: ObjectStore,
+    settings: CompactionSettings,
+    now_ms: Callable[[], int],
+    reach: Reach | None = None,
 ) -> Round:
     """One round over all tenants: one run of batches each, and up to MERGES_A_ROUND merges each.
 
@@ -101,7 +103,7 @@ async def compact_due(
     is_behind = False
     failures: list[str] = []
     for tenant in await catalogue.tenants_due(conn, settings.delay_s):
-        run = compact_batches(conn, objects, tenant, settings)
+        run = compact_batches(conn, objects, tenant, settings, reach)
         samples = await _measured("batches", conn, tenant, run, failures)
         is_behind |= samples > settings.samples_max // 2
     for tenant in await catalogue.tenants_with_blocks(conn):
@@ -122,31 +124,44 @@ async def compact_due(
 
 
 async def compact_batches(
-    conn: Any, objects: ObjectStore, tenant: UUID, settings: CompactionSettings
+    conn: Any,
+    objects: ObjectStore,
+    tenant: UUID,
+    settings: CompactionSettings,
+    reach: Reach | None = None,
 ) -> int:
     """The oldest due batches are blocks; how many samples that were.
 
-    0 when none is due or another process compacts this tenant.
+    0 when none is due or another process compacts this tenant. reach: what `conn` was told of how
+    far series reach; None: nothing.
     """
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
             return 0
-        rows = await catalogue.live_batches(conn, tenant, settings.delay_s)
-        refs = [
-            plan.BatchRef(row["batch_id"], row["xid"], row["samples"], row["is_due"])
-            for row in rows
-        ]
+        refs = await catalogue.live_batches(conn, tenant, settings.delay_s)
         taken = plan.batches_to_take(
-            refs, settings.samples_max, is_complete=len(rows) < catalogue.LISTED_MAX
+            refs, settings.samples_max, is_complete=len(refs) < catalogue.LISTED_MAX
         )
         if not taken:
             return 0
         xid_max = taken[-1].xid
         samples = await _load(conn, tenant, xid_max, taken)
-        blocks = await _in_thread(write_windows, objects, tenant, samples, xid_max)
+        span = minutes_of(samples.timestamps_ms)
+        stored = StoredSamples(objects, await catalogue.live_blocks(conn, tenant, span))
+        counting = Counting(
+            [ref.hour_ms for ref in taken], [ref.samples for ref in taken], stored.mark
+        )
+        blocks, series_ids = await _in_thread(
+            write_windows, objects, tenant, samples, xid_max, counting
+        )
+        remember = await (reach or Reach()).extend(
+            conn, tenant, series_ids, max(made.max_ts for made in blocks)
+        )
         run_id = await catalogue.next_run(conn)
         await catalogue.register(conn, tenant, run_id, blocks)
         await catalogue.mark_batches(conn, tenant, run_id, xid_max, [ref.batch_id for ref in taken])
+        await record.add(conn, tenant, counting.usage)
+    remember()
     _record("batches", tenant, run_id, inputs=len(taken), samples=len(samples), blocks=blocks)
     return len(samples)
 
@@ -162,7 +177,7 @@ async def merge_blocks(
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
             return False
-        blocks = [plan.BlockRef(**row) for row in await catalogue.live_blocks(conn, tenant)]
+        blocks = await catalogue.live_blocks(conn, tenant)
         groups = plan.merges(blocks, now_ms, settings.block_bytes_max)
         if not groups:
             return False
@@ -186,78 +201,30 @@ async def _quarantine(conn: Any, tenant: UUID, corrupt: CorruptBlock) -> None:
 
 
 def write_windows(
-    objects: ObjectStore, tenant: UUID, samples: Columns, precedence: int
-) -> list[NewBlock]:
-    """One durable level 0 block for each window that has samples; `samples` in order of arrival."""
-    starts, _ = plan.window_starts(samples.timestamps_ms)
-    blocks = []
-    windows = np.unique(starts)
-    for window in windows:
-        chosen = slice(None) if windows.size == 1 else starts == window
-        piece = sort_and_deduplicate(
-            samples.series_ids[chosen], samples.timestamps_ms[chosen], samples.values[chosen]
-        )
-        blocks.append(
-            _write(objects, tenant, [piece], precedence=precedence, level=0, at_ms=int(window))
-        )
-    return blocks
+    objects: ObjectStore, tenant: UUID, samples: Columns, precedence: int, counting: Counting
+) -> tuple[list[NewBlock], I64]:
+    """One durable level 0 block for each window that has samples, which `counting` has counted; and
+    the series, ascending.
 
-
-def write_merged(objects: ObjectStore, tenant: UUID, group: Sequence[plan.BlockRef]) -> NewBlock:
-    """One durable block with the samples of `group`, in order of precedence; later ones win.
-
-    Raises CorruptBlock, with the `block_id`, when one of them is not what was written; no object is
-    left then.
+    samples: in order of arrival.
     """
-    with ExitStack() as opened:
-        inputs = [
-            _pieces(opened.enter_context(objects.reading(ref.object_key)), ref) for ref in group
-        ]
-        return _write(
-            objects,
-            tenant,
-            merge(inputs),
-            precedence=group[-1].precedence,
-            level=min(max(ref.level for ref in group) + 1, 32_767),
-            at_ms=group[0].min_ts,
+    starts, _ = plan.window_starts(samples.timestamps_ms)
+    blocks: list[NewBlock] = []
+    series: list[I64] = []
+    windows = np.unique(starts).tolist()
+    for window in windows:
+        chosen = slice(None) if len(windows) == 1 else np.flatnonzero(starts == window)
+        part = samples.take(chosen)
+        piece = sort_and_deduplicate(part.series_ids, part.timestamps_ms, part.values)
+        counting.add(part, chosen, piece)
+        series.append(piece.series_ids)
+        blocks.append(
+            write_block(objects, tenant, [piece], precedence=precedence, level=0, at_ms=window)
         )
+    return blocks, series[0] if len(series) == 1 else np.unique(np.concatenate(series))
 
 
-def _pieces(source: Any, ref: plan.BlockRef) -> Iterator[SortedSamples]:
-    try:
-        yield from block.read(source, ref.tail_sha256)
-    except BadPayload as exc:
-        facts = {**exc.facts, "object": ref.object_key, "block_id": ref.block_id}
-        raise CorruptBlock(**facts) from exc
-
-
-def _write(
-    objects: ObjectStore, tenant: UUID, pieces: Any, *, precedence: int, level: int, at_ms: int
-) -> NewBlock:
-    key = catalogue.object_key(tenant, at_ms, uuid.uuid4())
-    with objects.writing(key) as sink:
-        writer = block.BlockWriter(sink, tenant)
-        try:
-            for piece in pieces:
-                writer.write(piece)
-        except BaseException:
-            writer.discard()
-            raise
-        facts = writer.close()
-    return NewBlock(
-        object_key=key,
-        precedence=precedence,
-        level=level,
-        series=facts.series,
-        samples=facts.samples,
-        min_ts=facts.min_ts,
-        max_ts=facts.max_ts,
-        bytes=facts.bytes,
-        tail_sha256=facts.tail_sha256,
-    )
-
-
-async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[plan.BatchRef]) -> Columns:
+async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[BatchRef]) -> Columns:
     """The samples of these batches in their order: xid, batch_id, position."""
     n = sum(ref.samples for ref in taken)
     samples = Columns(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float64))

@@ -12,13 +12,12 @@ Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from data_ingest.chassis.checked import Digest
 from data_ingest.model import I64
+from data_ingest.store.refs import BatchRef, BlockRef
 
 HOUR_MS: Final = 3_600_000
 SPANS_MS: Final = (2 * HOUR_MS, 24 * HOUR_MS, 32 * 24 * HOUR_MS)
@@ -30,32 +29,6 @@ CLOSED_AFTER_MS: Final = 10 * 60_000
 """A window is closed this long after its end: its blocks are then merged, however few."""
 QUIET_MS: Final = 10 * 60_000
 """A closed window is merged when its newest block is this old: late samples have then ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRef:
-    """A live batch as the catalogue lists it."""
-
-    batch_id: int
-    xid: int
-    samples: int
-    is_due: bool
-
-
-@dataclass(frozen=True, slots=True)
-class BlockRef:
-    """A live block as the catalogue lists it; both times inclusive."""
-
-    block_id: int
-    precedence: int
-    level: int
-    min_ts: int
-    max_ts: int
-    bytes: int
-    created_ms: int
-    object_key: str
-    tail_sha256: Digest | None = None
-    is_quarantined: bool = False
 
 
 def batches_to_take(

@@ -2,7 +2,7 @@
 
     scrape       one replica: every target and the host, for the home organisation
     compaction   every replica; a tenant is compacted by one at a time
-    upkeep       partitions; replaced and orphaned objects
+    upkeep       partitions; replaced and orphaned objects; retention; readings of usage
 
 Each has a Postgres connection of its own; the writer's is never shared.
 """
@@ -19,11 +19,14 @@ from data_ingest.background.compaction_health import CompactionHealth
 from data_ingest.background.leadership import lead
 from data_ingest.background.supervisor import Stop, Supervisor, every
 from data_ingest.chassis.clock import Clock
+from data_ingest.retention.rounds import keep_retention
+from data_ingest.retention.series import Reach
 from data_ingest.scrape.scraper import Scraper
 from data_ingest.settings import Settings
 from data_ingest.store import catalogue, tables
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.partitions import server_now
+from data_ingest.usage import record
 
 STOP_TIMEOUT_S: Final = 5.0
 CATCH_UP_S: Final = 0.1
@@ -69,9 +72,10 @@ class Background:
         )
         with self.compaction_health.noting_failure():
             async with catalogue.connected(self.database_url, "compaction") as conn:
+                reach = Reach()
                 while not stop.is_set:
                     last = await compaction.compact_due(
-                        conn, self.objects, compaction_settings, self.clock.now_ms
+                        conn, self.objects, compaction_settings, self.clock.now_ms, reach
                     )
                     self.compaction_health.ended(last)
                     pause_s = CATCH_UP_S if last.is_behind else settings.compaction_interval_s
@@ -84,8 +88,13 @@ class Background:
         async def once() -> None:
             nonlocal swept_s
             async with catalogue.connected(self.database_url, "upkeep") as conn:
-                await upkeep.keep_partitions(conn, await server_now(conn))
+                now = await server_now(conn)
+                await upkeep.keep_partitions(conn, now)
                 await upkeep.delete_replaced(conn, self.objects)
+                # Of two clocks the earlier: one that is years ahead must not delete.
+                now_ms = min(int(now.timestamp() * 1000), self.clock.now_ms())
+                await keep_retention(conn, self.objects, self.settings.retention_days, now_ms)
+                await record.read_stored_bytes(conn)
                 await conn.execute(tables.DELETE_REFUSED)
                 if time.monotonic() - swept_s >= self.settings.objects_sweep_interval_s:
                     await upkeep.sweep_orphans(conn, self.objects, self.clock.now_ms())

@@ -16,6 +16,7 @@ import asyncpg
 from data_ingest.chassis.checked import Digest
 from data_ingest.chassis.kinds import Kind
 from data_ingest.errors import StoreError
+from data_ingest.store.refs import BatchRef, BlockRef
 
 LISTED_MAX = 10_000
 CLOSE_TIMEOUT_S = 1.0
@@ -41,6 +42,7 @@ SELECT count(*) AS batches, coalesce(sum(samples), 0) AS samples,
 """
 _LIVE_BATCHES = """
 SELECT batch_id, xid::text::bigint AS xid, samples,
+       (extract(epoch FROM date_trunc('hour', received_at, 'UTC')) * 1000)::bigint AS hour_ms,
        received_at < now() - make_interval(secs => $2)
          OR received_at > now() + interval '1 minute' AS is_due
   FROM metrics.batch
@@ -53,22 +55,17 @@ SELECT batch_id, payload FROM metrics.batch
    AND batch_id = ANY($3::bigint[])
 """
 _MARK = """
-WITH marked AS (
-  UPDATE metrics.batch SET compacted_by = $3
-   WHERE tenant_id = $1 AND compacted_by IS NULL AND xid <= $2::text::xid8
-     AND batch_id = ANY($4::bigint[])
-  RETURNING received_at, samples),
-counted AS (
-  INSERT INTO metrics.usage_hour AS kept (tenant_id, hour, samples)
-  SELECT $1, date_trunc('hour', received_at, 'UTC'), sum(samples) FROM marked GROUP BY 2
-  ON CONFLICT (tenant_id, hour) DO UPDATE SET samples = kept.samples + excluded.samples)
-SELECT count(*) FROM marked
+UPDATE metrics.batch SET compacted_by = $3
+ WHERE tenant_id = $1 AND compacted_by IS NULL AND xid <= $2::text::xid8
+   AND batch_id = ANY($4::bigint[])
 """
 _LIVE_BLOCKS = """
 SELECT block_id, precedence, level, min_ts, max_ts, bytes, object_key, tail_sha256,
        quarantined_at IS NOT NULL AS is_quarantined,
        (extract(epoch FROM created_at) * 1000)::bigint AS created_ms
-  FROM metrics.block WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
+  FROM metrics.block
+ WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
+   AND max_ts >= $2 AND min_ts <= $3
 """
 _INSERT_BLOCK = """
 INSERT INTO metrics.block (tenant_id, run_id, precedence, min_ts, max_ts, resolution_ms, level,
@@ -160,12 +157,13 @@ async def backlog(conn: Any) -> tuple[int, int, float]:
     return int(row["batches"]), int(row["samples"]), float(row["oldest_s"])
 
 
-async def live_batches(conn: Any, tenant: UUID, delay_s: float) -> list[Any]:
-    """Rows (batch_id, xid, samples, is_due), ordered by xid and batch_id; at most LISTED_MAX.
+async def live_batches(conn: Any, tenant: UUID, delay_s: float) -> list[BatchRef]:
+    """Live batches ordered by xid and batch_id; at most LISTED_MAX.
 
     Only batches whose xid is below every running transaction.
     """
-    return list(await conn.fetch(_LIVE_BATCHES, tenant, delay_s, LISTED_MAX))
+    rows = await conn.fetch(_LIVE_BATCHES, tenant, delay_s, LISTED_MAX)
+    return [BatchRef(**row) for row in rows]
 
 
 async def payloads(
@@ -207,18 +205,17 @@ async def register(conn: Any, tenant: UUID, run_id: int, blocks: Sequence[NewBlo
 async def mark_batches(
     conn: Any, tenant: UUID, run_id: int, xid_max: int, batch_ids: Sequence[int]
 ) -> None:
-    """The batches are not live any more; their samples are counted as used in the hours received.
-
-    Raises `Superseded` when one of them was not live.
-    """
-    marked = await conn.fetchval(_MARK, tenant, str(xid_max), run_id, list(batch_ids))
-    if marked != len(batch_ids):
-        raise Superseded(marked=marked, batches=len(batch_ids))
+    """The batches are not live any more; `Superseded` when one of them was not."""
+    status = await conn.execute(_MARK, tenant, str(xid_max), run_id, list(batch_ids))
+    if status != f"UPDATE {len(batch_ids)}":
+        raise Superseded(status=status, batches=len(batch_ids))
 
 
-async def live_blocks(conn: Any, tenant: UUID) -> list[Any]:
-    """The tenant's live raw blocks."""
-    return list(await conn.fetch(_LIVE_BLOCKS, tenant))
+async def live_blocks(
+    conn: Any, tenant: UUID, span: tuple[int, int] = (-(2**63), 2**63 - 1)
+) -> list[BlockRef]:
+    """The tenant's live raw blocks that reach into `span`: ms, both ends inclusive."""
+    return [BlockRef(**row) for row in await conn.fetch(_LIVE_BLOCKS, tenant, *span)]
 
 
 async def replace_blocks(conn: Any, tenant: UUID, run_id: int, block_ids: Sequence[int]) -> None:

@@ -27,6 +27,7 @@ class Write:
     active_series_max: what the plan allows; None for any number. active_ids: ascending, the series
     this process saw in the window; None when it need not be said now. examples: why the first was
     refused, by reason. sender: the id of the key that it came with, or what in the hub made it.
+    retention_days: of the plan, 0 for no limit; None where the plan is not known.
     """
 
     tenant: UUID
@@ -40,6 +41,7 @@ class Write:
     active_ids: I64 | None = None
     examples: Mapping[str, str] = field(default_factory=dict)
     sender: str = ""
+    retention_days: int | None = None
 
     @property
     def samples(self) -> int:

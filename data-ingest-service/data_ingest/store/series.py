@@ -6,6 +6,7 @@ dropped, which costs its next sample one look-up in Postgres.
 
 import threading
 from collections import OrderedDict
+from typing import TypeAlias
 from uuid import UUID
 
 import numpy as np
@@ -14,6 +15,8 @@ from prometheus_client import Gauge
 from data_ingest.kernels import table
 from data_ingest.model import I64, U64
 
+Epoch: TypeAlias = tuple[int, int]
+"""Which series ids of a tenant are valid: the store's epoch, and deletions of its series so far."""
 ROW_BYTES = 32
 ROWS_MIN = 256
 _FILL_MAX = 0.6
@@ -25,9 +28,13 @@ CACHE_TENANTS = Gauge("cloudopshub_ingest_series_cache_tenants", "Tenants with a
 
 
 class KnownSeries:
-    """One tenant's table. Safe to use from several threads; `minute` is minutes since the epoch."""
+    """One tenant's table. Safe to use from several threads; `minute` is minutes since the epoch.
 
-    def __init__(self) -> None:
+    epoch: the one its ids are of (`Writer.series_epoch`).
+    """
+
+    def __init__(self, epoch: Epoch | None = None) -> None:
+        self.epoch = epoch
         self._rows: U64 = np.zeros((ROWS_MIN, 4), np.uint64)
         self._used = 0
         self._listed_at = -1
@@ -105,18 +112,17 @@ class SeriesCache:
         """Memory of all tables."""
         return sum(series.bytes for series in self._tenants.values())
 
-    def of(self, tenant: UUID) -> KnownSeries:
-        """The table of this tenant, which is the most recently used one from here on."""
+    def of(self, tenant: UUID, epoch: Epoch | None = None) -> KnownSeries:
+        """The table of this tenant, which is the most recently used one from here on.
+
+        One of another epoch is dropped; a request that still has it does not use it again.
+        """
         series = self._tenants.get(tenant)
-        if series is None:
-            series = self._tenants[tenant] = KnownSeries()
+        if series is None or series.epoch != epoch:
+            series = self._tenants[tenant] = KnownSeries(epoch)
             self.enforce_budget(tenant)
         self._tenants.move_to_end(tenant)
         return series
-
-    def clear(self) -> None:
-        """No series is known any more; a table that a request still holds is not used after it."""
-        self._tenants.clear()
 
     @property
     def rows_max(self) -> int:

@@ -15,6 +15,8 @@ SPARSE: Final = 4
 def sort_and_deduplicate(series_ids: I64, timestamps_ms: I64, values: F64) -> SortedSamples:
     """Samples by series and time; of one (series, timestamp) the last arrived wins, bit for bit.
 
+    A value wins over a stale marker whichever came last (docs/adr/0018-usage-and-retention.md).
+
     All three arrays are (n,), in arrival order; n may be 0. O(n), but n log n within a series
     whose samples are out of order.
     """

@@ -4,9 +4,24 @@ from data_ingest.chassis.database import Schema
 
 SCHEMA = Schema("metrics", "data_ingest.migrate")
 
+# $6 how often series of the tenant had been deleted when the ids in the payload were looked up. It
+# fails with SERIES_DELETED where that is not so any more; until it commits, none is deleted.
 INSERT_BATCH = """
-INSERT INTO metrics.batch (tenant_id, min_ts, max_ts, samples, payload) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO metrics.batch (tenant_id, min_ts, max_ts, samples, payload)
+SELECT $1, $2, $3, $4, $5 FROM metrics.hold_series($1, $6)
 RETURNING batch_id, received_at
+"""
+SERIES_DELETED = "CH001"
+
+SERIES_DELETIONS = """
+SELECT tenant_id, series_deletions FROM metrics.tenant WHERE tenant_id = ANY($1::uuid[])
+"""
+
+# $1 tenant, $2 days, 0 for no limit.
+SET_RETENTION = """
+INSERT INTO metrics.tenant AS kept (tenant_id, retention_days) VALUES ($1, $2)
+ON CONFLICT (tenant_id) DO UPDATE SET retention_days = excluded.retention_days
+ WHERE kept.retention_days IS DISTINCT FROM excluded.retention_days
 """
 
 SELECT_SERIES = """

@@ -1,4 +1,4 @@
-"""One transaction of the writer: new series, a batch a tenant, refused counts, metadata.
+"""One transaction of the writer: new series, a batch a tenant, refused counts, metadata, retention.
 
 known series only ── one statement, which is a transaction by itself: one round trip
 anything else ────── BEGIN ─ look up and insert series ─ pack ─ insert ─ COMMIT
@@ -13,6 +13,7 @@ import asyncpg
 import numpy as np
 from prometheus_client import Counter
 
+from data_ingest.errors import SeriesOutdated
 from data_ingest.model import I64, MetricMetadata
 from data_ingest.store import tables
 from data_ingest.store.active_series import ActiveSeries
@@ -27,6 +28,7 @@ NEW_SERIES = Counter(
     "cloudopshub_ingest_series_looked_up_total", "Series that were not in the cache.", ["outcome"]
 )
 METADATA_CACHED_MAX = 50_000
+TENANTS_MAX = 100_000
 _NO_IDS: I64 = np.empty(0, np.int64)
 
 
@@ -38,6 +40,8 @@ class Transactions:
         self._conn: Any = None
         self._insert_batch: Any = None
         self._metadata: OrderedDict[tuple[UUID, str], MetricMetadata] = OrderedDict()
+        self._retention_days: OrderedDict[UUID, int] = OrderedDict()
+        self._deletions: dict[UUID, int] = {}
 
     async def use(self, conn: Any) -> None:
         """Transactions are on `conn` from here on."""
@@ -51,13 +55,19 @@ class Transactions:
     def forget(self) -> None:
         """Nothing is known of what the store holds."""
         self._metadata.clear()
+        self._retention_days.clear()
         self._active.forget()
+
+    def deletions(self, tenant: UUID) -> int:
+        """How often series of the tenant had been deleted, as far as this process knows."""
+        return self._deletions.get(tenant, 0)
 
     async def commit(self, writes: Sequence[Write]) -> tuple[list[I64], Acknowledged | None]:
         """All of `writes` are durable: for each the ids of its new series; and the transaction.
 
         An id is 0 where the plan left no room for the series: its samples are counted as refused.
-        The transaction is None when it had no batch.
+        The transaction is None when it had no batch. Raises `SeriesOutdated` where series of one of
+        the tenants were deleted since their ids were looked up: `deletions` is right from then on.
         """
         for attempt in (1, 2):
             try:
@@ -67,6 +77,14 @@ class Transactions:
                 if attempt == 2 or not is_partition_missing(exc):
                     raise
                 await ensure_partitions(self._conn, await server_now(self._conn))
+            except asyncpg.PostgresError as exc:
+                if exc.sqlstate != tables.SERIES_DELETED:
+                    raise
+                tenants = {write.tenant for write in writes}
+                rows = await self._conn.fetch(tables.SERIES_DELETIONS, list(tenants))
+                self._deletions.update(dict.fromkeys(tenants, 0))
+                self._deletions.update((row["tenant_id"], row["series_deletions"]) for row in rows)
+                raise SeriesOutdated(detail="series were deleted", retry_after_s=1) from exc
         raise AssertionError
 
     async def _attempt(self, writes: Sequence[Write]) -> tuple[list[I64], Acknowledged | None]:
@@ -77,9 +95,18 @@ class Transactions:
             if self._metadata.get((write.tenant, metadata.metric_name)) != metadata
         ]
         reports = [write for write in writes if write.active_ids is not None]
-        if not (changed or reports) and not any(write.new or write.refused for write in writes):
+        retention_days = {
+            write.tenant: write.retention_days
+            for write in writes
+            if write.retention_days not in {None, self._retention_days.get(write.tenant)}
+        }
+        is_simple = not (changed or reports or retention_days)
+        if is_simple and not any(write.new or write.refused for write in writes):
             return [_NO_IDS] * len(writes), await self._insert(await packed(writes))
         async with self._conn.transaction():
+            # Before any batch: who deletes series takes the row of the tenant, then waits for them.
+            if retention_days:
+                await self._conn.executemany(tables.SET_RETENTION, sorted(retention_days.items()))
             for write in sorted(reports, key=lambda write: write.tenant):
                 assert write.active_ids is not None
                 await self._active.report(self._conn, write.tenant, write.active_ids)
@@ -92,19 +119,25 @@ class Transactions:
                 await self._conn.executemany(tables.UPSERT_METADATA, metadata_rows(changed))
         for tenant, metadata in changed:
             self._metadata[tenant, metadata.metric_name] = metadata
-        while len(self._metadata) > METADATA_CACHED_MAX:
-            self._metadata.popitem(last=False)
+        self._retention_days.update(retention_days)
+        for cached, size_max in (
+            (self._metadata, METADATA_CACHED_MAX),
+            (self._retention_days, TENANTS_MAX),
+        ):
+            while len(cached) > size_max:
+                cached.popitem(last=False)
         return new_ids, committed
 
     async def _insert(self, rows: Sequence[tuple[Any, ...]]) -> Acknowledged | None:
         if not rows:
             return None
+        rows = [(*row, self.deletions(row[0])) for row in rows]
         # fetchmany sends all rows before one sync: also one transaction and one round trip.
         many = len(rows) > 1
         made = await (
             self._insert_batch.fetchmany(rows) if many else self._insert_batch.fetch(*rows[0])
         )
-        PAYLOAD_BYTES.inc(sum(len(row[-1]) for row in rows))
+        PAYLOAD_BYTES.inc(sum(len(row[4]) for row in rows))
         return Acknowledged(**made[0], samples=sum(row[3] for row in rows))
 
     async def _resolve(self, writes: Sequence[Write]) -> list[I64]:

@@ -16,19 +16,21 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import numpy as np
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from data_ingest.errors import Overloaded, StoreRefused, StoreUnavailable
+from data_ingest.errors import Overloaded, SeriesOutdated, StoreRefused, StoreUnavailable
 from data_ingest.model import I64
 from data_ingest.store.failures import is_about_content, reason, trouble, unavailable
 from data_ingest.store.history import StoreHistory, identify
 from data_ingest.store.packing import Write, registrations
 from data_ingest.store.partitions import ensure_partitions, server_now
 from data_ingest.store.rebase import rebase
+from data_ingest.store.series import Epoch
 from data_ingest.store.transaction import Transactions
 
 log = structlog.get_logger()
@@ -63,6 +65,7 @@ RECONNECT_DELAY_S_MIN = 0.05
 @dataclass(slots=True, eq=False)
 class _Queued:
     write: Write
+    epoch: Epoch | None
     done: asyncio.Future[I64]
 
 
@@ -99,6 +102,10 @@ class Writer:
         """Grows when the store is another one; series ids of another epoch are not valid."""
         return self._history.epoch
 
+    def series_epoch(self, tenant: UUID) -> Epoch:
+        """Grows when series ids of the tenant may not be valid any more."""
+        return self.store_epoch, self._transactions.deletions(tenant)
+
     async def start(self) -> None:
         """It connects from here on, and again whenever the connection is lost."""
         self._task = asyncio.create_task(self._run(), name="writer")
@@ -119,34 +126,35 @@ class Writer:
             raise StoreUnavailable(detail=self._trouble)
         return "connected, schema metrics is there"
 
-    async def commit(self, write: Write, store_epoch: int | None = None) -> I64:
+    async def commit(self, write: Write, epoch: Epoch | None = None) -> I64:
         """The ids of `write.new`, once all of the write is durable and visible.
 
         An id is 0 where the plan left no room: see `Transactions.commit`.
 
-        store_epoch: what `self.store_epoch` was when the ids in `write` were looked up; None when
-        they cannot be of another epoch.
+        epoch: what `series_epoch` of its tenant was when the ids in `write` were looked up; None
+        when they cannot be of another epoch.
 
         Raises `Overloaded` when too much is waiting, `StoreUnavailable` when Postgres is away or
         the time is up (the write may then still have been committed: senders resend, and the last
-        one wins), `StoreRefused` when Postgres refuses what is in this write.
+        one wins), `SeriesOutdated` when the epoch is another one, nothing being stored then, and
+        `StoreRefused` when Postgres refuses what is in this write.
         """
         if len(write.new) <= self._bounds.flush_new_series_max:
-            return await self._commit_at_once(write, store_epoch)
+            return await self._commit_at_once(write, epoch)
         new_ids = np.concatenate(
             [
-                await self._commit_at_once(part, store_epoch)
+                await self._commit_at_once(part, epoch)
                 for part in registrations(write, self._bounds.flush_new_series_max)
             ]
         )
-        await self._commit_at_once(write.resolved(new_ids), store_epoch)
+        await self._commit_at_once(write.resolved(new_ids), epoch)
         return new_ids
 
-    async def _commit_at_once(self, write: Write, store_epoch: int | None) -> I64:
+    async def _commit_at_once(self, write: Write, epoch: Epoch | None) -> I64:
         if self._conn is None or self._closing:
             raise StoreUnavailable(detail=self._trouble, retry_after_s=1)
-        if store_epoch not in {None, self.store_epoch}:
-            raise StoreUnavailable(detail="the store has been replaced", retry_after_s=1)
+        if epoch not in {None, self.series_epoch(write.tenant)}:
+            raise _outdated()
         if self._queue and (
             self._queued_samples + write.samples > self._bounds.queue_samples_max
             or len(self._queue) >= QUEUE_WRITES_MAX
@@ -154,7 +162,7 @@ class Writer:
             raise Overloaded(
                 queued=self._queued_samples, limit=self._bounds.queue_samples_max, retry_after_s=1
             )
-        queued = _Queued(write, asyncio.get_running_loop().create_future())
+        queued = _Queued(write, epoch, asyncio.get_running_loop().create_future())
         self._queue.append(queued)
         self._queued_samples += write.samples
         QUEUED_SAMPLES.set(self._queued_samples)
@@ -242,6 +250,9 @@ class Writer:
             self._queued_samples -= write.samples
             if queued.done.done():
                 continue  # its request was cancelled or timed out
+            if queued.epoch not in {None, self.series_epoch(queued.write.tenant)}:
+                _fail(queued, _outdated())
+                continue
             taken.append(queued)
             samples += write.samples
             new += len(write.new)
@@ -253,6 +264,10 @@ class Writer:
         started_s = time.perf_counter()
         try:
             new_ids, committed = await self._transactions.commit([one.write for one in queued])
+        except SeriesOutdated:
+            for one in queued:
+                _fail(one, _outdated())
+            return
         except Exception as exc:
             FAILED_FLUSHES.labels(reason(exc)).inc()
             if not is_about_content(exc):
@@ -312,6 +327,10 @@ class Writer:
             self._queued_samples -= queued.write.samples
             _fail(queued, StoreUnavailable(detail=trouble, retry_after_s=1))
         QUEUED_SAMPLES.set(self._queued_samples)
+
+
+def _outdated() -> SeriesOutdated:
+    return SeriesOutdated(detail="its series were deleted, or the store replaced", retry_after_s=1)
 
 
 def _fail(queued: _Queued, error: Exception) -> None:

@@ -18,22 +18,14 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from data_ingest import batch, migrate
+from data_ingest import migrate
 from data_ingest.background import compaction, upkeep
-from data_ingest.background.compaction import CompactionSettings
-from data_ingest.batch import Columns
-from data_ingest.store import block, catalogue
+from data_ingest.store import catalogue
 from data_ingest.store.objects import DirectoryObjects
 from data_ingest.store.partitions import ensure_partitions, partition_name
 from tests.embedded_postgres import fresh_database, running_postgres
-
-HOUR_MS = 3_600_000
-NOW_MS = 1_795_000_000_000
-AT_ONCE = CompactionSettings(
-    delay_s=-60.0, samples_max=2_000_000, block_bytes_max=512 * 1024 * 1024
-)
-"""Every batch is due, also when the machine's clock is set back between its commit and the run."""
-STALE_BITS = 0x7FF0_0000_0000_0002
+from tests.metric_store import AT_ONCE, HOUR_MS, NOW_MS, Store, merge_all, opened_store
+from tests.stored_values import STALE, STALE_BITS, bits_of, stored
 
 
 @pytest.fixture(scope="module")
@@ -54,131 +46,21 @@ def _migrated(url: str) -> Iterator[None]:
     yield
 
 
-class Store:
-    """The metric store of one tenant, as a test writes and reads it."""
-
-    def __init__(self, conn: asyncpg.Connection, objects: DirectoryObjects) -> None:
-        self.conn = conn
-        self.objects = objects
-        self.tenant = uuid.uuid4()
-
-    async def commit(
-        self, *rows: tuple[int, int, float], received_at: datetime | None = None
-    ) -> None:
-        """One batch of (series_id, timestamp_ms, value) in one transaction."""
-        ids, times, values = zip(*rows, strict=True)
-        await self.commit_columns(
-            Columns(
-                np.array(ids, np.int64), np.array(times, np.int64), np.array(values, np.float64)
-            ),
-            received_at,
-        )
-
-    async def commit_columns(self, samples: Columns, received_at: datetime | None = None) -> None:
-        await self.conn.execute(
-            "INSERT INTO metrics.batch (tenant_id, min_ts, max_ts, samples, payload, received_at)"
-            " VALUES ($1, $2, $3, $4, $5, coalesce($6, clock_timestamp()))",
-            self.tenant,
-            int(samples.timestamps_ms.min()),
-            int(samples.timestamps_ms.max()),
-            len(samples),
-            batch.pack(samples),
-            received_at,
-        )
-
-    async def compact(self, conn: asyncpg.Connection | None = None) -> int:
-        return await compaction.compact_batches(
-            conn or self.conn, self.objects, self.tenant, AT_ONCE
-        )
-
-    async def merge(self, now_ms: int = NOW_MS) -> bool:
-        """All groups that are due are merged; whether there was one."""
-        return await merge_all(self.conn, self.objects, self.tenant, now_ms)
-
-    async def read(self) -> dict[tuple[int, int], int]:
-        """(series, timestamp) → bits, as das sees it: blocks by precedence, then batches."""
-        seen: dict[tuple[int, int], int] = {}
-        rows = await self.conn.fetch(
-            "SELECT object_key, tail_sha256 FROM metrics.block"
-            " WHERE tenant_id = $1 AND replaced_by IS NULL ORDER BY precedence",
-            self.tenant,
-        )
-        for row in rows:
-            with self.objects.reading(row["object_key"]) as source:
-                for piece in block.read(source, row["tail_sha256"]):
-                    ids = np.repeat(piece.series_ids, np.diff(piece.starts))
-                    _add(seen, Columns(ids, piece.timestamps_ms, piece.values))
-        for row in await self.conn.fetch(
-            "SELECT payload FROM metrics.batch"
-            " WHERE tenant_id = $1 AND compacted_by IS NULL ORDER BY xid, batch_id",
-            self.tenant,
-        ):
-            _add(seen, batch.unpack(row["payload"]))
-        return seen
-
-    async def used(self) -> int:
-        return int(
-            await self.conn.fetchval(
-                "SELECT coalesce(sum(samples), 0) FROM metrics.usage_hour WHERE tenant_id = $1",
-                self.tenant,
-            )
-        )
-
-    async def blocks(self) -> Any:
-        return await self.conn.fetch(
-            "SELECT * FROM metrics.block"
-            " WHERE tenant_id = $1 AND replaced_by IS NULL ORDER BY min_ts, precedence",
-            self.tenant,
-        )
-
-
-async def merge_all(conn: Any, objects: DirectoryObjects, tenant: uuid.UUID, now_ms: int) -> bool:
-    """All groups of blocks that are due are merged; whether there was one."""
-    merged = False
-    while await compaction.merge_blocks(conn, objects, tenant, AT_ONCE, now_ms):
-        merged = True
-    return merged
-
-
-def _add(seen: dict[tuple[int, int], int], samples: Columns) -> None:
-    bits = np.ascontiguousarray(samples.values).view(np.uint64)
-    for series_id, at, value in zip(
-        samples.series_ids.tolist(), samples.timestamps_ms.tolist(), bits.tolist(), strict=True
-    ):
-        seen[series_id, at] = value
-
-
-@contextlib.asynccontextmanager
-async def _store(database: str, folder: Path) -> AsyncIterator[Store]:
-    conn = await catalogue.connect(database, "test")
-    await ensure_partitions(conn, datetime.now(UTC))
-    try:
-        yield Store(conn, DirectoryObjects(folder))
-    finally:
-        await conn.close()
-
-
-def _bits(value: float) -> int:
-    return int(np.float64(value).view(np.uint64))
-
-
 async def test_batches_become_blocks_and_read_the_same(database: str, tmp_path: Path) -> None:
     """What was committed is read back from blocks bit for bit, the last of two samples of one
-    instant wins, usage counts both.
+    instant wins.
     """
-    async with _store(database, tmp_path) as store:
-        stale = float(np.array([STALE_BITS], np.uint64).view(np.float64)[0])
-        await store.commit((7, NOW_MS, 1.5), (3, NOW_MS, -0.0), (7, NOW_MS + 10, stale))
+    async with opened_store(database, tmp_path) as store:
+        await store.commit((7, NOW_MS, 1.5), (3, NOW_MS, -0.0), (7, NOW_MS + 10, STALE))
         await store.commit(
             (7, NOW_MS, 2.5), (7, NOW_MS - 3 * HOUR_MS, float("inf")), (3, NOW_MS + 1, 0.1)
         )
         before = await store.read()
         assert await store.compact()
         assert await store.read() == before
-        assert before[7, NOW_MS] == _bits(2.5)
+        assert before[7, NOW_MS] == bits_of(2.5)
         assert before[7, NOW_MS + 10] == STALE_BITS
-        assert before[3, NOW_MS] == _bits(-0.0)
-        assert await store.used() == 6
+        assert before[3, NOW_MS] == bits_of(-0.0)
         blocks = await store.blocks()
         assert [b["samples"] for b in blocks] == [1, 4]
         assert all((tmp_path / b["object_key"]).stat().st_size == b["bytes"] for b in blocks)
@@ -186,11 +68,29 @@ async def test_batches_become_blocks_and_read_the_same(database: str, tmp_path: 
         assert not await store.compact()
 
 
+@pytest.mark.parametrize("compacted", ["never", "between", "after"])
+@pytest.mark.parametrize("arrived", [(2.0, STALE), (STALE, 2.0)], ids=["value", "marker"])
+async def test_a_value_beats_a_stale_marker(
+    database: str, tmp_path: Path, arrived: tuple[float, float], compacted: str
+) -> None:
+    """Whichever came first, in one block, in two that are merged, and in batches."""
+    rows = [(1, NOW_MS, value) for value in arrived]
+    async with opened_store(database, tmp_path) as store:
+        for row in rows:
+            await store.commit(row)
+            if compacted == "between":
+                await store.compact()
+        if compacted == "after":
+            await store.compact()
+        await store.merge(NOW_MS + 100 * HOUR_MS)
+        assert await store.read() == stored(rows) == {(1, NOW_MS): bits_of(2.0)}
+
+
 async def test_a_batch_below_a_running_transaction_waits(database: str, tmp_path: Path) -> None:
     """A batch is compacted only when every transaction that began before it has ended, so
     precedence stays the order of commits.
     """
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         other = await catalogue.connect(database, "other")
         transaction = other.transaction()
         await transaction.start()
@@ -204,7 +104,7 @@ async def test_a_batch_below_a_running_transaction_waits(database: str, tmp_path
 
 async def test_one_compactor_a_tenant(database: str, tmp_path: Path) -> None:
     """While one process compacts a tenant, another leaves it alone."""
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         await store.commit((1, NOW_MS, 1.0))
         other = await catalogue.connect(database, "other")
         async with other.transaction():
@@ -218,7 +118,7 @@ async def test_merging_keeps_every_sample_and_the_later_wins(database: str, tmp_
     """Eight small blocks of one window become one of the next level that reads the same; the
     replaced go 15 minutes later.
     """
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         for i in range(8):
             await store.commit(
                 *((series, NOW_MS + step, series + i / 10) for series in (1, 2) for step in (0, i))
@@ -232,7 +132,7 @@ async def test_merging_keeps_every_sample_and_the_later_wins(database: str, tmp_
         assert merged["precedence"] == await store.conn.fetchval(
             "SELECT max(precedence) FROM metrics.block"
         )
-        assert await store.used() == 32
+        assert await store.used() == len(before)
         assert await upkeep.delete_replaced(store.conn, store.objects) == 0
         await store.conn.execute(
             "UPDATE metrics.block SET replaced_at = replaced_at - interval '16 minutes'"
@@ -248,7 +148,7 @@ async def test_a_corrupt_block_is_kept_apart(database: str, tmp_path: Path) -> N
     what is below and above it is. Restored and freed by hand, it is merged as if nothing had been.
     """
     later_ms = int(datetime.now(UTC).timestamp() * 1000) + HOUR_MS
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         for i in range(8):
             await store.commit((1, NOW_MS, i), (2, NOW_MS + i, 0.5))
             assert await store.compact()
@@ -350,14 +250,10 @@ class Victim:
     what: str
     after: bool
 
-    @property
-    def committed(self) -> int:
-        return 24 if self.what == "blocks" else 9
-
     async def fill(self, i: int) -> None:
         """Batches, or blocks of one window; in both a later sample replaces an earlier one."""
         self.store.tenant = uuid.uuid4()
-        for k in range(self.committed // 3):
+        for k in range(8 if self.what == "blocks" else 3):
             shift = -3 * HOUR_MS if self.what == "batches" and k == 1 else 0
             at = NOW_MS + shift + i
             await self.store.commit((1, at, k), (1, at, k + 0.25), (2, NOW_MS + k, i))
@@ -389,7 +285,7 @@ class Victim:
         assert await self.store.read() == before, where
         await self.run(self.store.conn, self.store.objects)
         assert await self.store.read() == before, where
-        assert await self.store.used() == self.committed, where
+        assert await self.store.used() == len(before), where
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -398,7 +294,7 @@ async def test_killed_at_any_step(database: str, tmp_path: Path, what: str, afte
     """Killed before or after any round trip or object, compaction leaves a store that reads and
     counts the same, and goes on; what it left over is swept an hour later.
     """
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         victim = Victim(store, database, what, after)
         deaths = 0
         for kind, n in itertools.chain(
@@ -435,7 +331,7 @@ async def _gone(conn: asyncpg.Connection, name: str) -> None:
 
 async def test_partitions_go_when_all_is_compacted(database: str, tmp_path: Path) -> None:
     """A past partition is dropped once all its batches are compacted; the day ahead is there."""
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         now = datetime.now(UTC)
         old = now - timedelta(hours=5)
         await ensure_partitions(store.conn, old)
@@ -457,7 +353,7 @@ async def test_partitions_go_when_all_is_compacted(database: str, tmp_path: Path
 
 async def test_a_partition_left_half_detached_is_finished(database: str, tmp_path: Path) -> None:
     """Upkeep that was killed between detaching and dropping is finished by the next one."""
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         now = datetime.now(UTC)
         old = now - timedelta(hours=5)
         await ensure_partitions(store.conn, old)
@@ -471,7 +367,7 @@ async def test_a_partition_left_half_detached_is_finished(database: str, tmp_pat
 
 async def test_any_parquet_reader_reads_a_block(database: str, tmp_path: Path) -> None:
     """The object is plain Parquet whose columns and metadata are those of the format document."""
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         await store.commit(*((5, NOW_MS + i * 1000, i / 4) for i in range(9000)))
         assert await store.compact()
         block_row = (await store.blocks())[0]
@@ -498,7 +394,7 @@ async def test_any_parquet_reader_reads_a_block(database: str, tmp_path: Path) -
 
 async def test_the_sweep_leaves_a_run_under_way_alone(database: str, tmp_path: Path) -> None:
     """However old its object looks (the machine slept), a run that is not over keeps it."""
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         await store.commit((1, NOW_MS, 1.0))
         assert await store.compact()
         runs = await catalogue.connect(database, "other")
@@ -538,7 +434,7 @@ async def test_one_tenants_failure_is_its_own(
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         tenants = sorted(uuid.uuid4() for _ in range(4))
         for store.tenant in tenants:
             await store.commit((1, NOW_MS, 1.0))
@@ -570,7 +466,7 @@ async def test_a_batch_from_the_future_holds_nothing_back(database: str, tmp_pat
     """After the server's clock was set back, batches stamped ahead of it are compacted like
     others, and so is what came after them.
     """
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         ahead = datetime.now(UTC) + timedelta(hours=20)
         await store.commit((1, NOW_MS, 1.0), received_at=ahead)
         await store.commit(
@@ -590,7 +486,7 @@ async def test_a_partition_that_is_being_read_holds_nothing_up(
     """
     monkeypatch.setattr(upkeep, "DETACH_TIMEOUT_S", 1)
 
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         now = datetime.now(UTC)
         old = now - timedelta(hours=5)
         await ensure_partitions(store.conn, old)
@@ -614,7 +510,7 @@ async def test_a_partition_that_stands_apart_is_attached_again(
     database: str, tmp_path: Path
 ) -> None:
     """One that was detached and not dropped, and is needed again, takes samples as any other."""
-    async with _store(database, tmp_path) as store:
+    async with opened_store(database, tmp_path) as store:
         now = datetime.now(UTC)
         name = partition_name(now)
         await store.conn.execute(f"ALTER TABLE metrics.batch DETACH PARTITION metrics.{name}")

@@ -123,7 +123,7 @@ async def test_a_standby_takes_no_writes_until_it_is_promoted(primary, address):
             await until(partial(is_refused_as_standby, path))
             execute(standby, "SELECT pg_promote()")
             await until(partial(is_replaced, path, epoch))
-            assert len(path.cache.of(tenant)) == 1
+            assert len(path.cache.of(tenant, (epoch, 0))) == 1
             await path.send(tenant, body(("up", [(at + 1, 2.0)])))
             assert lost() == before
             assert execute(socket_of(standby), "SELECT count(*) FROM metrics.series") == "1"

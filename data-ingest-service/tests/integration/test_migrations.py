@@ -16,12 +16,12 @@ def test_up_down_and_up_again(postgres):
     """Going down leaves nothing of the store but its version table, and up works again."""
     with fresh_database(postgres, "updown") as url:
         migrate.upgrade(url)
-        assert execute(url, TABLES) == "9"
+        assert execute(url, TABLES) == "10"
         migrate.upgrade(url)
         migrate.downgrade(url, "base")
         assert execute(url, TABLES) == "1"
         migrate.upgrade(url)
-        assert execute(url, TABLES) == "9"
+        assert execute(url, TABLES) == "10"
 
 
 def test_many_at_once(postgres):
@@ -37,7 +37,22 @@ def test_many_at_once(postgres):
             )
         )
         assert [done.returncode for done in runs] == [0, 0, 0]
-        assert execute(url, TABLES) == "9"
+        assert execute(url, TABLES) == "10"
+
+
+def test_what_was_stored_before_there_was_retention_is_not_old(postgres):
+    """The samples of a series from before may reach up to its upgrade, and ten minutes beyond."""
+    with fresh_database(postgres, "before") as url:
+        migrate.upgrade(url)
+        migrate.downgrade(url, "0006_scrape_jobs")
+        execute(
+            url,
+            "INSERT INTO metrics.series (tenant_id, labels, labels_hash)"
+            " VALUES (gen_random_uuid(), '{}', decode(repeat('00', 16), 'hex'))",
+        )
+        migrate.upgrade(url)
+        ahead = "SELECT last_ms - extract(epoch FROM now()) * 1000 >= 86400000 FROM metrics.series"
+        assert execute(url, ahead) == "t"
 
 
 def test_payloads_are_not_compressed_twice(store_url):

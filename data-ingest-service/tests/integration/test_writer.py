@@ -206,7 +206,9 @@ async def test_more_new_series_than_a_transaction_takes_are_registered_in_severa
         )
         assert [row["n"] for row in sizes] == [5, 10, 10, 10]
         keys = remote_write.decode(request, BOUNDS).keys
-        series_ids = path.cache.of(tenant).find(keys, at // 60_000)
+        series_ids = path.cache.of(tenant, path.writer.series_epoch(tenant)).find(
+            keys, at // 60_000
+        )
         assert series_ids.all()
         assert len(set(series_ids.tolist())) == 35
 
@@ -282,7 +284,7 @@ async def test_killed_connection_is_not_an_acknowledgement(store_url):
             assert await kill_writer(path.conn) == 1
             with pytest.raises(StoreUnavailable):
                 await sending
-        assert len(path.cache.of(tenant)) == 0
+        assert len(path.cache.of(tenant, path.writer.series_epoch(tenant))) == 0
         assert await stored(path.conn, tenant) == []
         await until(lambda: is_up(path.writer))
         assert (await path.send(tenant, request)).accepted == 1
@@ -652,7 +654,7 @@ async def test_a_store_that_was_replaced_is_noticed(store_url, how):
         tenant, at = uuid4(), now_ms()
         await path.send(tenant, body(("kept", [(at, 0.0)])))
         await path.send(tenant, body(("up", [(at, 1.0)])))
-        old, before = path.writer.store_epoch, await writer_pid(path.conn)
+        old, before = path.writer.series_epoch(tenant), await writer_pid(path.conn)
         if how == "made anew":
             await path.conn.execute("DROP SCHEMA metrics CASCADE")
             await asyncio.to_thread(migrate.upgrade, store_url)
@@ -673,4 +675,4 @@ async def test_a_store_that_was_replaced_is_noticed(store_url, how):
         await kill_writer(path.conn)
         await until(partial(has_reconnected, path, before))
         assert path.writer.store_epoch == now
-        assert len(path.cache.of(tenant)) == 1
+        assert len(path.cache.of(tenant, path.writer.series_epoch(tenant))) == 1

@@ -19,6 +19,7 @@ from data_ingest.store import block
 from data_ingest.store.block import BlockFacts, BlockWriter, SortedSamples
 from data_ingest.store.merging import merge
 from data_ingest.store.sorting import sort_and_deduplicate
+from tests.stored_values import REQUESTS, stored
 
 Rows: TypeAlias = list[tuple[int, int, float]]
 TENANT = uuid.UUID(int=7)
@@ -38,13 +39,6 @@ SAMPLES = st.lists(
 def _arrays(rows: Rows) -> tuple[Any, Any, Any]:
     ids, times, values = zip(*rows, strict=True) if rows else ((), (), ())
     return np.array(ids, np.int64), np.array(times, np.int64), np.array(values, np.float64)
-
-
-def _last_wins(rows: Rows) -> dict[tuple[int, int], int]:
-    """The slow, obvious way: a dictionary."""
-    _, _, values = _arrays(rows)
-    bits = values.view(np.uint64).tolist()
-    return {(row[0], row[1]): bits[i] for i, row in enumerate(rows)}
 
 
 def _as_dict(pieces: Iterable[SortedSamples]) -> dict[tuple[int, int], int]:
@@ -73,9 +67,9 @@ def _written(*pieces: SortedSamples) -> tuple[io.BytesIO, BlockFacts]:
 
 
 @given(SAMPLES)
-def test_settling_sorts_and_the_last_wins(rows: Rows) -> None:
-    """By series, then time; of one (series, timestamp) the last arrived stays, bit for bit."""
-    assert _as_dict([sort_and_deduplicate(*_arrays(rows))]) == _last_wins(rows)
+def test_sorted_samples_are_what_is_stored(rows: Rows) -> None:
+    """By series, then time; of one (series, timestamp) the last value stays, bit for bit."""
+    assert _as_dict([sort_and_deduplicate(*_arrays(rows))]) == stored(rows)
 
 
 @given(SAMPLES.filter(bool))
@@ -83,7 +77,7 @@ def test_a_block_reads_back_what_was_written(rows: Rows) -> None:
     """Every bit of every value comes back, NaN payloads, stale markers and -0.0 among them, and
     the facts are true.
     """
-    expected = _last_wins(rows)
+    expected = stored(rows)
     sink, facts = _written(sort_and_deduplicate(*_arrays(rows)))
     assert _as_dict(block.read(sink)) == expected
     times = [at for _, at in expected]
@@ -152,7 +146,7 @@ def test_a_block_written_before_there_were_sums_is_read() -> None:
         writer.add_key_value_metadata({"cloudopshub.format": "block/1"})
         for piece in block.read(_written(sort_and_deduplicate(*_arrays([(1, 2, 0.5)])))[0]):
             writer.write_table(block._table(piece))
-    assert _as_dict(block.read(before)) == _last_wins([(1, 2, 0.5)])
+    assert _as_dict(block.read(before)) == stored([(1, 2, 0.5)])
     with pytest.raises(BadPayload):
         list(block.read(before, bytes(32)))
 
@@ -162,8 +156,23 @@ def test_merging_blocks_is_settling_their_samples(inputs: list[Rows]) -> None:
     """Blocks merged in order of precedence hold what one block of all their samples would."""
     blocks = [_written(sort_and_deduplicate(*_arrays(rows)))[0] for rows in inputs]
     merged = list(merge([block.read(sink) for sink in blocks]))
-    assert _as_dict(merged) == _last_wins([row for rows in inputs for row in rows])
+    assert _as_dict(merged) == stored([row for rows in inputs for row in rows])
     assert _as_dict(block.read(_written(*merged)[0])) == _as_dict(merged)
+
+
+@given(REQUESTS, st.data())
+def test_a_value_beats_a_stale_marker_however_they_are_compacted(
+    requests: list[Rows], data: st.DataObject
+) -> None:
+    """Before or after the marker, in one request, one run or several, merged in any steps: the last
+    value is stored, and the marker only where there is no value.
+    """
+    pieces = [sort_and_deduplicate(*_arrays(rows)) for rows in requests]
+    while len(pieces) > 1:
+        first = data.draw(st.integers(0, len(pieces) - 2))
+        end = data.draw(st.integers(first + 2, len(pieces)))
+        pieces[first:end] = list(merge([iter([piece]) for piece in pieces[first:end]]))
+    assert _as_dict(pieces) == stored(row for rows in requests for row in rows)
 
 
 @given(SAMPLES.filter(bool), st.integers(1, 5))
@@ -177,7 +186,7 @@ def test_merging_small_pieces(rows: Rows, size: int) -> None:
         )
         for at in range(0, len(whole), size)
     ]
-    assert _as_dict(merge([iter(pieces), iter([whole])])) == _last_wins(rows)
+    assert _as_dict(merge([iter(pieces), iter([whole])])) == stored(rows)
 
 
 @given(st.lists(VALUES, min_size=1, max_size=50))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_ingest.background import compaction_plan as plan
-from data_ingest.background.compaction_plan import BatchRef, BlockRef
+from data_ingest.store.refs import BatchRef, BlockRef
 
 H = plan.HOUR_MS
 NOW = 1_795_000_000_000

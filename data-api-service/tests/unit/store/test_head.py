@@ -1,6 +1,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from stored_values import REQUESTS, bits_of, stored
 from strategies import MS, SERIES
 
 from data_api.store import head as heads
@@ -65,6 +66,29 @@ def test_batches_take_precedence_by_commit_order_however_they_arrive(batches, ra
         some = [shuffled.pop() for _ in range(random.randint(1, len(shuffled)))]
         head = head.add({ref: columns(rows) for ref, rows in some})
     assert read(head) == oracle(made)
+
+
+@given(REQUESTS, st.randoms(use_true_random=False))
+def test_a_value_beats_a_stale_marker_wherever_they_lie(requests, random):
+    """Before or after the marker, in one request or several, in blocks or in the head: the last
+    value is read, and the marker only where there is no value.
+    """
+    ids, head, fragments = np.arange(8), Head(), []
+    in_blocks = random.randint(0, len(requests))
+    for number, rows in enumerate(requests, 1):
+        times = [ms for _, ms, _ in rows]
+        ref = BatchRef(number, number, min(times), max(times), len(rows))
+        if number <= in_blocks:
+            block = [(*key, np.uint64(bits).view(np.float64)) for key, bits in stored(rows).items()]
+            fragments += Head().add({ref: columns(block)}).fragments(ids, ALL)
+        else:
+            head = head.add({ref: columns(rows)})
+    merged = merge([*fragments, *head.fragments(ids, ALL)], ids.size)
+    series = np.repeat(ids, np.diff(merged.offsets)).tolist()
+    read_keys = list(zip(series, merged.timestamps_ms.tolist(), strict=True))
+    expected = stored(sample for rows in requests for sample in rows)
+    assert read_keys == sorted(expected)
+    assert dict(zip(read_keys, map(bits_of, merged.values), strict=True)) == expected
 
 
 @given(BATCHES, st.sets(st.integers(1, 30)))

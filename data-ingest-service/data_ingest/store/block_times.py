@@ -1,0 +1,103 @@
+"""When a block has samples of which series, without reading a value.
+
+    statistics ──▶ row groups in a span ──▶ chunks (series, first, last) ──▶ timestamps
+
+Source: docs/formats/block.md, version 1.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from data_ingest.chassis.checked import CorruptObject, Digest, parquet_file, read_tail
+from data_ingest.errors import BadPayload
+from data_ingest.model import I64
+
+KEYS: Final = ("series_id", "min_ts", "max_ts")
+_TIMESTAMPS_COLUMN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """Chunks by series, then time: which series, the first and the last timestamp, the row group;
+    each (c,).
+    """
+
+    series_ids: I64
+    first_ms: I64
+    last_ms: I64
+    groups: I64
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Timestamps row by row: row i, of `series_ids[i]`, owns [starts[i], starts[i + 1])."""
+
+    series_ids: I64
+    starts: I64
+    timestamps_ms: I64
+
+
+class BlockTimes:
+    """One block, open for reading. Every call may raise `BadPayload`."""
+
+    def __init__(self, source: Any, tail_sha256: Digest | None) -> None:
+        with _translated():
+            tail = read_tail(source, tail_sha256)
+            self._metadata = tail.metadata
+            self._parquet = parquet_file(source, tail, pre_buffer=True)
+
+    def chunks(self, first_ms: int, last_ms: int) -> Chunks:
+        """The chunks that reach into [first_ms, last_ms]."""
+        groups = [
+            group
+            for group in range(self._metadata.num_row_groups)
+            if self._bound(group, 1, "min") <= last_ms and self._bound(group, 2, "max") >= first_ms
+        ]
+        series_ids, first, last = self._integers(groups)
+        rows = [self._metadata.row_group(group).num_rows for group in groups]
+        in_groups = np.repeat(np.array(groups, np.int64), rows)
+        reach = np.flatnonzero((first <= last_ms) & (last >= first_ms))
+        return Chunks(series_ids[reach], first[reach], last[reach], in_groups[reach])
+
+    def samples(self, group: int) -> int:
+        """How many samples the row group has."""
+        return int(self._metadata.row_group(group).column(_TIMESTAMPS_COLUMN).num_values)
+
+    def times(self, group: int) -> Times:
+        """All timestamps of a row group."""
+        with _translated():
+            table = self._parquet.read_row_group(
+                group, columns=["series_id", "timestamps"], use_threads=False
+            ).combine_chunks()
+            rows = table.to_batches()[0]
+        lists: pa.ListArray = rows["timestamps"]
+        starts = lists.offsets.to_numpy().astype(np.int64)
+        return Times(rows["series_id"].to_numpy(), starts - starts[0], lists.flatten().to_numpy())
+
+    def _bound(self, group: int, column: int, end: str) -> int:
+        statistics = self._metadata.row_group(group).column(column).statistics
+        if statistics is None or not statistics.has_min_max:
+            return -(2**63) if end == "min" else 2**63 - 1
+        return int(getattr(statistics, end))
+
+    def _integers(self, groups: Sequence[int]) -> list[I64]:
+        if not groups:
+            return [np.empty(0, np.int64)] * len(KEYS)
+        with _translated():
+            table = self._parquet.read_row_groups(groups, columns=list(KEYS), use_threads=False)
+        return [table.column(name).to_numpy() for name in KEYS]
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except CorruptObject as exc:
+        raise BadPayload(**exc.facts) from exc
+    except (pa.ArrowException, KeyError) as exc:
+        raise BadPayload(detail=str(exc)) from exc
