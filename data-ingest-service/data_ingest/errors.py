@@ -8,7 +8,8 @@ ServiceError
 │   ├── UnsupportedBody    415  another protocol version or encoding
 │   ├── BodyTooLarge       413  over a size limit, before or after decompression
 │   ├── SlowBody           503  the body did not arrive in time; senders come again
-│   └── RateLimited        429  the tenant's samples a second
+│   ├── RateLimited        429  the tenant's samples a second
+│   └── Defect             500  a mistake of ours, which the protocol tells in its own way
 ├── StoreError
 │   ├── StoreUnavailable   503  Postgres does not answer, or not in time
 │   ├── Overloaded         503  a queue or the memory budget is full
@@ -70,6 +71,12 @@ class RateLimited(WriteError):
     """The tenant sends more samples a second than its plan allows."""
 
     kind = Kind.RATE_LIMITED
+
+
+class Defect(WriteError):
+    """An unexpected error; the log of this service has it under the request id."""
+
+    kind = Kind.INTERNAL
 
 
 class StoreError(ServiceError):

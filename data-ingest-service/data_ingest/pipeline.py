@@ -159,7 +159,10 @@ class Pipeline:
         if not has_row.all() and not first_error:
             labels = write.new[int(np.flatnonzero(new_ids == 0)[0])].labels_json[:200]
             first_error = f"the plan's active series are used up: {labels}"
-        return Outcome(stored.samples, stored.refused, prepared.skipped, first_error)
+        refused_points = prepared.refused_points(new_ids)
+        return Outcome(
+            stored.samples, stored.refused, prepared.skipped, first_error, refused_points
+        )
 
 
 def _minute(now_s: float) -> int:

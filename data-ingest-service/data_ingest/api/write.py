@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from data_ingest.api.body import MemoryBudget, Pace, read_body
 from data_ingest.chassis.identity import IdentityClient
 from data_ingest.chassis.kinds import Kind, ServiceError
-from data_ingest.errors import SlowBody
+from data_ingest.errors import Defect, SlowBody
 from data_ingest.model import Outcome, SampleBatch
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
@@ -56,8 +56,11 @@ class WriteEndpoint:
             if error.kind is Kind.INTERNAL:
                 log.exception("internal_error", error=type(error).__name__)
             result = error
+        except Exception:
+            log.exception("unexpected_error", path=request.path)
+            result = Defect()
         response = self._protocol.render(request, result)
-        if isinstance(result, SlowBody):
+        if isinstance(result, SlowBody | Defect):
             # Nobody waits for the rest of a body that does not come.
             response.headers["Connection"] = "close"
         await response(scope, receive, send)
@@ -72,7 +75,8 @@ class WriteEndpoint:
             body = await read_body(
                 request.headers, receive, path.body_bytes_max, reserve, path.pace
             )
-            whole = replace(request, body=body, received_ms=int(path.clock() * 1000))
+            now_ms = int(path.clock() * 1000)
+            whole = replace(request, body=body, received_ms=now_ms, tenant=principal.tenant)
             # A body that claims more is refused by `decode` before memory is taken for it.
             reserve(min(protocol.unpacked_bytes(whole), path.bounds.decoded_bytes_max))
             structlog.contextvars.bind_contextvars(tenant=str(principal.tenant))
