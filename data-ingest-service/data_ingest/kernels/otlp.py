@@ -16,18 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from data_ingest.chassis.jit import (
-    BYTES,
-    F64S_OUT,
-    I64_ROWS_OUT,
-    I64S_OUT,
-    U64_ROWS_OUT,
-    U64S,
-    U64S_OUT,
-    inlined,
-    int64,
-    kernel,
-)
+from data_ingest.chassis.jit import BYTES, I64_ROWS_OUT, I64S_OUT, U64S, inlined, int64, kernel
 from data_ingest.kernels.hashing import hash_step
 from data_ingest.kernels.instructions import load_u64
 from data_ingest.kernels.otlp_histograms import histogram_points
@@ -57,12 +46,12 @@ from data_ingest.kernels.otlp_points import (
     TWICE,
     UNIT,
     UP_DOWN,
-    Arrays,
+    next_message,
     number_points,
     refuse,
 )
 from data_ingest.kernels.varint import BYTES_FIELD, VARINT, next_field, read_varint
-from data_ingest.model import F64, I64, U8, U64
+from data_ingest.model import I64, U8, U64
 
 FIRST = np.uint64(1 << 3 | BYTES_FIELD)
 """Field 1: ResourceMetrics, resource, scope, name, data point, attribute, key."""
@@ -100,7 +89,7 @@ def _only(buf: Any, p: Any, end: Any, wanted: Any) -> Any:
     """
     only_start, only_end, times = end, end, 0
     while p < end:
-        tag, start, after = next_field(buf, p, end)
+        tag, start, after = next_message(buf, p, end)
         if after < 0:
             return MALFORMED, p, p
         if tag == wanted:
@@ -137,15 +126,24 @@ def _names_a_target(buf: Any, p: Any, end: Any) -> Any:
 
 @inlined
 def _metric(  # noqa: PLR0917 - compiled by position
-    buf: Any, p: Any, end: Any, lane0: Any, lane1: Any, takes_delta: Any, work: Any
+    buf: Any,
+    p: Any,
+    end: Any,
+    lane0: Any,
+    lane1: Any,
+    takes_delta: Any,
+    seed: Any,
+    rows: Any,
+    metrics: Any,
+    elements: Any,
+    counts: Any,
 ) -> Any:
-    seed, counts = work.seed, work.counts
     for at in (NAME, UNIT, DESCRIPTION):
         counts[at] = counts[at + 1] = end
     data_tag = np.uint64(0)
     data = data_end = end
     while p < end:
-        tag, start, after = next_field(buf, p, end)
+        tag, start, after = next_message(buf, p, end)
         if after < 0:
             counts[OFFSET] = p
             return MALFORMED
@@ -168,7 +166,7 @@ def _metric(  # noqa: PLR0917 - compiled by position
         temporality = np.uint64(0)
         p = data
         while p < data_end:
-            tag, start, after = next_field(buf, p, data_end)
+            tag, start, after = next_message(buf, p, data_end)
             if after < 0:
                 counts[OFFSET] = p
                 return MALFORMED
@@ -203,15 +201,26 @@ def _metric(  # noqa: PLR0917 - compiled by position
         lane0, lane1 = hash_step(buf, counts[at], counts[at + 1], lane0, lane1, seed[2], seed[3])
     lane0 ^= np.uint64(kind) << KIND_SHIFT
     if kind in OF_PARTS:
-        return histogram_points(buf, data, data_end, lane0, lane1, work)
-    return number_points(buf, data, data_end, lane0, lane1, work)
+        return histogram_points(
+            buf, data, data_end, lane0, lane1, seed, rows, metrics, elements, counts
+        )
+    return number_points(buf, data, data_end, lane0, lane1, seed, rows, metrics, counts)
 
 
 @inlined
 def _scope_metrics(  # noqa: PLR0917 - compiled by position
-    buf: Any, p: Any, end: Any, lane0: Any, lane1: Any, takes_delta: Any, work: Any
+    buf: Any,
+    p: Any,
+    end: Any,
+    lane0: Any,
+    lane1: Any,
+    takes_delta: Any,
+    seed: Any,
+    rows: Any,
+    metrics: Any,
+    elements: Any,
+    counts: Any,
 ) -> Any:
-    seed, counts = work.seed, work.counts
     for at, wanted in ((SCOPE, FIRST), (SCHEMA_URL, THIRD)):
         status, start, after = _only(buf, p, end, wanted)
         if status != OK:
@@ -220,9 +229,11 @@ def _scope_metrics(  # noqa: PLR0917 - compiled by position
         counts[at], counts[at + 1] = start, after
         lane0, lane1 = hash_step(buf, start, after, lane0, lane1, seed[2], seed[3])
     while p < end:
-        tag, start, after = next_field(buf, p, end)
+        tag, start, after = next_message(buf, p, end)
         if tag == SECOND:
-            status = _metric(buf, start, after, lane0, lane1, takes_delta, work)
+            status = _metric(
+                buf, start, after, lane0, lane1, takes_delta, seed, rows, metrics, elements, counts
+            )
             if status != OK:
                 return status
         p = after
@@ -230,8 +241,17 @@ def _scope_metrics(  # noqa: PLR0917 - compiled by position
 
 
 @inlined
-def _resource_metrics(buf: Any, p: Any, end: Any, takes_delta: Any, work: Any) -> Any:
-    seed, counts = work.seed, work.counts
+def _resource_metrics(  # noqa: PLR0917 - compiled by position
+    buf: Any,
+    p: Any,
+    end: Any,
+    takes_delta: Any,
+    seed: Any,
+    rows: Any,
+    metrics: Any,
+    elements: Any,
+    counts: Any,
+) -> Any:
     status, start, after = _only(buf, p, end, FIRST)
     if status != OK:
         counts[OFFSET] = start
@@ -248,72 +268,39 @@ def _resource_metrics(buf: Any, p: Any, end: Any, takes_delta: Any, work: Any) -
     while p < end:
         tag, start, after = next_field(buf, p, end)
         if tag == SECOND:
-            status = _scope_metrics(buf, start, after, lane0, lane1, takes_delta, work)
+            status = _scope_metrics(
+                buf, start, after, lane0, lane1, takes_delta, seed, rows, metrics, elements, counts
+            )
             if status != OK:
                 return status
         p = after
     return OK
 
 
-@kernel(
-    int64(
-        BYTES,
-        int64,
-        U64S,
-        int64,
-        U64_ROWS_OUT,
-        I64_ROWS_OUT,
-        I64S_OUT,
-        F64S_OUT,
-        U64S_OUT,
-        I64_ROWS_OUT,
-        U64_ROWS_OUT,
-        I64S_OUT,
-        I64S_OUT,
-    )
-)
+@kernel(int64(BYTES, int64, U64S, int64, I64_ROWS_OUT, I64_ROWS_OUT, I64S_OUT, I64S_OUT))
 def walk(  # noqa: PLR0917 - compiled by position
     buf: U8,
     end: int,
     seed: U64,
     takes_delta: int,
-    keys: U64,
     rows: I64,
-    timestamps_ms: I64,
-    values: F64,
-    value_bits: U64,
     metrics: I64,
-    metric_keys: U64,
     elements: I64,
     counts: I64,
 ) -> int:
-    """The status; on OK `counts` says how many samples and metrics the arrays hold.
+    """The status; on OK `counts` says how many samples and metrics there are.
 
     buf: the message in [0, end), with spare bytes after it (see `varint`).
     takes_delta: 1 when counters and histograms of delta temporality are taken; they are marked.
-    keys: (n, 2), the hash of each sample's series.
-    rows: (n, ROW_COLUMNS), of each sample: its data point's bytes (-1 for `target_info`), the row
-        of `metrics`, and which part of the point it is.
-    timestamps_ms: (n,). values, value_bits: (n,), the same memory.
-    metrics: (n, METRIC_COLUMNS), where each metric with samples, its scope and its resource stand.
-    metric_keys: (n, 2), the hash of what describes a metric: name, unit, description, kind.
+    rows: (n, ROW_COLUMNS), of each sample: its series' key, its time and value, where its data
+        point stands (-1 for `target_info`), the row of `metrics`, and which part of the point.
+    metrics: (m, METRIC_COLUMNS), where each metric with samples, its scope and its resource stand,
+        and the hash of what describes it: name, unit, description, kind.
     elements: (2 b,), working space for the buckets of one histogram: b bounds its buckets.
     counts: (COUNTS,); refused data points by reason, see `otlp_points`. On MALFORMED and TWICE
         `counts[OFFSET]` is where. On FULL an output is too small and no output may be used.
     """
     counts[:] = 0
-    work = Arrays(
-        seed,
-        keys,
-        rows,
-        timestamps_ms,
-        values,
-        value_bits,
-        metrics,
-        metric_keys,
-        elements,
-        counts,
-    )
     p = 0
     while p < end:
         tag, start, after = next_field(buf, p, end)
@@ -321,7 +308,9 @@ def walk(  # noqa: PLR0917 - compiled by position
             counts[OFFSET] = p
             return MALFORMED
         if tag == FIRST:
-            status: int = _resource_metrics(buf, start, after, takes_delta, work)
+            status: int = _resource_metrics(
+                buf, start, after, takes_delta, seed, rows, metrics, elements, counts
+            )
             if status != OK:
                 return status
         p = after

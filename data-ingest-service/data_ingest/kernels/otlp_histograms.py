@@ -37,8 +37,10 @@ from data_ingest.kernels.otlp_points import (
     STALE,
     SUMMARY,
     TIME_TAG,
+    VALUE,
     add_sample,
     begin_point,
+    bits_of,
     refuse,
 )
 from data_ingest.kernels.varint import BYTES_FIELD, FIXED64, VARINT, next_field, read_varint
@@ -72,25 +74,32 @@ def _add_elements(elements: Any, at: Any, size: Any, start: Any, end: Any) -> An
 
 
 @inlined
-def _are_ascending(buf: Any, work: Any, at: Any, size: Any) -> Any:
-    """Whether the bounds are finite and grow; uses an output as working space."""
-    values, elements = work.values, work.elements
+def _are_ascending(buf: Any, elements: Any, at: Any, size: Any) -> Any:
+    """Whether the bounds are finite and grow."""
     previous = -np.inf
-    n = values.size - 1
     for i in range(size):
-        work.value_bits[n] = load_u64(buf, elements[at + i])
-        if not previous < values[n] < np.inf:
+        bound = np.uint64(load_u64(buf, elements[at + i])).view(np.float64)
+        if not previous < bound < np.inf:
             return False
-        previous = values[n]
+        previous = bound
     return True
 
 
 @inlined
 def histogram_points(  # noqa: PLR0917 - compiled by position
-    buf: Any, p: Any, end: Any, metric0: Any, metric1: Any, work: Any
+    buf: Any,
+    p: Any,
+    end: Any,
+    metric0: Any,
+    metric1: Any,
+    seed: Any,
+    rows: Any,
+    metrics: Any,
+    elements: Any,
+    counts: Any,
 ) -> Any:
     """The samples of a histogram's or a summary's data points in [p, end); returns the status."""
-    key0, key1, counts, elements = work.seed[2], work.seed[3], work.counts, work.elements
+    key0, key1 = seed[2], seed[3]
     is_summary = counts[KIND] == SUMMARY
     attribute_tag = NUMBER_ATTRIBUTE_TAG if is_summary else HISTOGRAM_ATTRIBUTE_TAG
     flags_tag = NUMBER_FLAGS_TAG if is_summary else HISTOGRAM_FLAGS_TAG
@@ -147,7 +156,7 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
             continue
         if not is_summary:
             fits = buckets == bounds + 1 or (buckets == 0 and bounds == 0)
-            if not (fits and bounds >= 0 and _are_ascending(buf, work, half, bounds)):
+            if not (fits and bounds >= 0 and _are_ascending(buf, elements, half, bounds)):
                 refuse(counts, REFUSED_BUCKETS, 1)
                 continue
             # The last bucket is +Inf's, which every histogram has: its number is the count.
@@ -157,39 +166,36 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
             continue
         time_ms = np.int64(time_ns // NS_PER_MS)
         parts = buckets + (1 if is_summary else 2) + (1 if has_sum else 0)
-        n = begin_point(buf, time_ms, parts, work)
+        n = begin_point(buf, time_ms, parts, seed, rows, metrics, counts)
         if n < 0:
             return FULL
-        values, value_bits = work.values, work.value_bits
-        span = (point, after, counts[METRIC_ROW])
-        first = n
-        add_sample(span, COUNT_PART, lane0, lane1, time_ms, work, n)
-        values[n] = np.float64(count)
+        first, span = n, (point, after, counts[METRIC_ROW])
+        count_bits = bits_of(count)
+        add_sample(span, COUNT_PART, lane0, lane1, time_ms, count_bits, rows, n)
         n += 1
         if has_sum:
-            add_sample(span, SUM_PART, lane0, lane1, time_ms, work, n)
-            value_bits[n] = sum_bits
+            add_sample(span, SUM_PART, lane0, lane1, time_ms, sum_bits, rows, n)
             n += 1
         if not is_summary:
-            add_sample(span, INFINITY_PART, lane0, lane1, time_ms, work, n)
-            values[n] = np.float64(count)
+            add_sample(span, INFINITY_PART, lane0, lane1, time_ms, count_bits, rows, n)
             n += 1
         cumulative = np.uint64(0)
         for i in range(buckets):
             part0, part1 = lane0, lane1
             if is_summary:
-                quantile, value_bits[n], q = _quantile(buf, elements[i], elements[half + i])
+                quantile, bits, q = _quantile(buf, elements[i], elements[half + i])
                 if q < 0:
                     counts[OFFSET] = elements[i]
                     return MALFORMED
                 part0, part1 = hash_step(buf, quantile, q, lane0, lane1, key0, key1)
             else:
                 cumulative += load_u64(buf, elements[i])
-                values[n] = np.float64(cumulative)
-            add_sample(span, FIRST_PART + i, part0, part1, time_ms, work, n)
+                bits = np.uint64(bits_of(cumulative))
+            add_sample(span, FIRST_PART + i, part0, part1, time_ms, bits, rows, n)
             n += 1
         if flags & NO_RECORDED_VALUE != np.uint64(0):
-            value_bits[first:n] = STALE
+            for i in range(first, n):
+                rows[i, VALUE] = np.int64(STALE)
         if counts[KIND] >= DELTA:
             counts[DELTAS] += n - first
     return OK

@@ -15,7 +15,7 @@ from data_ingest.kernels import otlp as kernel
 from data_ingest.kernels import otlp_points as layout
 from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
 from data_ingest.limits import METADATA_NOT_KEPT
-from data_ingest.model import F64, I64, STALE_MARKER_BITS, U8, U64, MetricMetadata, SampleBatch
+from data_ingest.model import I64, STALE_MARKER_BITS, U8, MetricMetadata, SampleBatch
 from data_ingest.protocols.compression import decompressed
 from data_ingest.protocols.otlp import answers
 from data_ingest.protocols.otlp.delta import OUT_OF_ORDER, DeltaTotals, point_times_ns
@@ -55,25 +55,13 @@ class _Walked:
     """What the kernel made of one message; see `kernels.otlp.walk`."""
 
     buf: U8
-    keys: U64
     rows: I64
-    timestamps_ms: I64
-    values: F64
     metrics: I64
-    metric_keys: U64
     counts: I64
 
-    def without(self, dropped: list[int]) -> "_Walked":
-        """The same without the samples at these places."""
-        kept = np.ones(len(self.rows), bool)
-        kept[dropped] = False
-        return replace(
-            self,
-            keys=self.keys[kept],
-            rows=self.rows[kept],
-            timestamps_ms=self.timestamps_ms[kept],
-            values=self.values[kept],
-        )
+    def column(self, column: int) -> I64:
+        """One column of `rows`, contiguous."""
+        return np.ascontiguousarray(self.rows[:, column])
 
 
 class Decoder:
@@ -103,7 +91,8 @@ class Decoder:
                 refused[OUT_OF_ORDER] = overlapping
                 first_error = first_error or "a delta ends before the last one, or overlaps it"
         series = RequestSeries(walked.buf, walked.rows, walked.metrics, self._labels)
-        new = self._described.add(walked.metric_keys, request.tenant, request.received_ms)
+        described_by = walked.metrics[:, layout.METRIC_KEY : layout.METRIC_KEY + 2]
+        new = self._described.add(described_by, request.tenant, request.received_ms)
         described = [series.metadata_of(metric) for metric in new]
         metadata = tuple(one for one in described if isinstance(one, MetricMetadata))
         skipped = {
@@ -111,10 +100,10 @@ class Decoder:
             METADATA_NOT_KEPT: len(described) - len(metadata),
         }
         return SampleBatch(
-            keys=walked.keys,
+            keys=np.ascontiguousarray(walked.rows[:, layout.KEY : layout.KEY + 2]).view(np.uint64),
             series_of=np.arange(len(walked.rows)),
-            timestamps_ms=walked.timestamps_ms,
-            values=walked.values,
+            timestamps_ms=walked.column(layout.TIME),
+            values=walked.column(layout.VALUE).view(np.float64),
             labels_at=series.labels_at,
             metadata=metadata,
             refused=refused,
@@ -187,25 +176,9 @@ def _walk(message: bytes, samples_max: int, takes_delta: bool) -> _Walked:
     # A data point is rarely under 64 bytes; when there are more samples, the walk says so.
     capacity = min(size // 64 + 16, samples_max)
     while True:
-        keys, metric_keys = np.empty((2, capacity, 2), np.uint64)
         rows = np.empty((capacity, layout.ROW_COLUMNS), np.int64)
-        timestamps_ms, values = np.empty(capacity, np.int64), np.empty(capacity)
         metrics = np.empty((capacity, layout.METRIC_COLUMNS), np.int64)
-        status = kernel.walk(
-            buf,
-            size,
-            _SEED,
-            int(takes_delta),
-            keys,
-            rows,
-            timestamps_ms,
-            values,
-            values.view(np.uint64),
-            metrics,
-            metric_keys,
-            elements,
-            counts,
-        )
+        status = kernel.walk(buf, size, _SEED, int(takes_delta), rows, metrics, elements, counts)
         if status != layout.FULL:
             break
         if capacity >= samples_max:
@@ -214,10 +187,7 @@ def _walk(message: bytes, samples_max: int, takes_delta: bool) -> _Walked:
     if status != layout.OK:
         detail = "malformed protobuf" if status == layout.MALFORMED else "a message given twice"
         raise BadBody(detail=detail, offset=int(counts[layout.OFFSET]), bytes=size)
-    n, m = int(counts[layout.SAMPLES]), int(counts[layout.METRICS])
-    return _Walked(
-        buf, keys[:n], rows[:n], timestamps_ms[:n], values[:n], metrics[:m], metric_keys[:m], counts
-    )
+    return _Walked(buf, rows[: counts[layout.SAMPLES]], metrics[: counts[layout.METRICS]], counts)
 
 
 def _first_error(walked: _Walked) -> str:
@@ -231,25 +201,20 @@ def _first_error(walked: _Walked) -> str:
 
 def _accumulated(walked: _Walked, totals: DeltaTotals, tenant: UUID) -> tuple[_Walked, int]:
     """The same with totals instead of deltas, and how many data points had to be left out."""
-    is_delta = walked.metrics[walked.rows[:, layout.METRIC], layout.KIND] >= layout.DELTA
-    is_delta &= walked.values.view(np.uint64) != STALE_MARKER_BITS
-    at = np.flatnonzero(is_delta).tolist()
-    times_ns = {
-        point: point_times_ns(walked.buf[point:end].tobytes())
-        for point, end in walked.rows[at, : layout.POINT_END + 1].tolist()
-    }
-    points = walked.rows[at, layout.POINT].tolist()
+    rows = walked.rows
+    is_delta = walked.metrics[rows[:, layout.METRIC], layout.KIND] >= layout.DELTA
+    at = np.flatnonzero(is_delta & (rows[:, layout.VALUE] != STALE_MARKER_BITS))
+    values = rows.view(np.float64)[:, layout.VALUE]
+    spans = rows[at, layout.POINT : layout.POINT_END + 1].tolist()
+    times_ns = {start: point_times_ns(walked.buf[start:end].tobytes()) for start, end in spans}
     added = totals.add(
         [
-            (tenant.bytes + walked.keys[i].tobytes(), *times_ns[point], float(walked.values[i]))
-            for i, point in zip(at, points, strict=True)
+            (tenant.bytes + rows[i, layout.KEY : layout.KEY + 2].tobytes(), *times_ns[start], value)
+            for i, (start, _), value in zip(at, spans, values[at].tolist(), strict=True)
         ]
     )
-    dropped = []
-    for i, total in zip(at, added, strict=True):
-        if total is None:
-            dropped.append(i)
-        else:
-            walked.values[i] = total
-    refused_points = {int(walked.rows[i, layout.POINT]) for i in dropped}
-    return (walked.without(dropped) if dropped else walked), len(refused_points)
+    values[at] = [np.nan if total is None else total for total in added]
+    if not (dropped := [i for i, total in zip(at, added, strict=True) if total is None]):
+        return walked, 0
+    refused_points = np.unique(rows[dropped, layout.POINT]).size
+    return replace(walked, rows=np.delete(rows, dropped, axis=0)), refused_points

@@ -104,7 +104,7 @@ class RequestSeries:
 
     def labels_at(self, row: int) -> RawLabels:
         """The labels of one sample's series; `InvalidLabels` where they cannot be read."""
-        point, end, metric, part = self.rows[row].tolist()
+        point, end, metric, part = self.rows[row, kernel.POINT :].tolist()
         if self.metrics[metric, kernel.KIND] == kernel.INFO:
             own = self._resource(metric).info
         else:
