@@ -27,7 +27,7 @@ from data_ingest.chassis.probes import Drain, router
 from data_ingest.chassis.telemetry import RequestLog
 from data_ingest.labels import LabelRules
 from data_ingest.pipeline import Pipeline
-from data_ingest.protocols import PROTOCOLS
+from data_ingest.protocols import PROTOCOLS, otlp
 from data_ingest.protocols.protocol import Bounds
 from data_ingest.settings import Settings
 from data_ingest.store.objects import ArrowObjects, DirectoryObjects
@@ -127,7 +127,8 @@ def create_app(
         body.Pace(settings.body_timeout_s, settings.body_stretch_s, settings.body_bytes_per_s_min),
         clock.now_s,
     )
-    app.router.routes.extend(write.routes(PROTOCOLS, write_path))
+    protocols = (*PROTOCOLS, otlp.protocol(otlp_options(settings)))
+    app.router.routes.extend(write.routes(protocols, write_path))
     return app
 
 
@@ -140,6 +141,17 @@ def writer_bounds(settings: Settings) -> WriterBounds:
         commit_timeout_s=settings.commit_timeout_s,
         reconnect_delay_s_max=settings.reconnect_delay_s_max,
         active_window_s=settings.series_active_window_s,
+    )
+
+
+def otlp_options(settings: Settings) -> otlp.Options:
+    """The settings that concern OTLP."""
+    promoted = filter(None, map(str.strip, settings.otlp_promote.split(",")))
+    return otlp.Options(
+        otlp.LabelOptions(
+            otlp.STYLES[settings.otlp_names], frozenset(promoted), settings.otlp_scope_labels
+        ),
+        settings.otlp_delta_series_max if settings.otlp_delta == "cumulative" else 0,
     )
 
 

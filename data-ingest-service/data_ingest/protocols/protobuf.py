@@ -9,11 +9,14 @@ from typing import Final
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES: Final = {FIXED64: 8, FIXED32: 4}
 _VARINT_BYTES: Final = 10
+_ONE_BYTE: Final = [bytes([value]) for value in range(128)]
 _U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
 def varint(value: int) -> bytes:
     """A number; negative ones as 64-bit two's complement."""
+    if 0 <= value < 128:
+        return _ONE_BYTE[value]
     value &= _U64
     out = bytearray()
     while value > 127:

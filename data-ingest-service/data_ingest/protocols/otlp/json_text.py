@@ -6,6 +6,7 @@ Source: OTLP specification, "JSON Protobuf Encoding"; protobuf's ProtoJSON for w
 """
 
 import base64
+import functools
 import json
 import math
 import re
@@ -19,6 +20,7 @@ from data_ingest.protocols.protobuf import FIXED64, VARINT, field, varint
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|-?Infinity|NaN")
 _QUOTED_MAX: Final = 60
+_USUAL_ATTRIBUTE: Final = {"key", "value"}
 
 
 def to_protobuf(body: bytes | bytearray) -> bytes:
@@ -97,6 +99,24 @@ def _many(name: str) -> "_Writer":
     )
 
 
+def _attributes(number: int, value: Any) -> bytes:
+    return b"".join(_attribute(number, one) for one in _array(value))
+
+
+def _attribute(number: int, one: Any) -> bytes:
+    """Text, as nearly all are, is remembered: it is most of a request."""
+    if type(one) is dict and one.keys() == _USUAL_ATTRIBUTE and type(one["value"]) is dict:
+        key, text = one["key"], one["value"].get("stringValue")
+        if type(key) is type(text) is str and len(one["value"]) == 1:
+            return _text_attribute(number, key, text)
+    return field(number, _message("attribute", one))
+
+
+@functools.lru_cache(4096)
+def _text_attribute(number: int, key: str, text: str) -> bytes:
+    return field(number, field(1, key.encode()) + field(2, field(1, text.encode())))
+
+
 def _array(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise _wrong("an array", value)
@@ -132,7 +152,7 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, _Writer]]]] = {
         "resource": (1, _one("resource")),
         "scopeMetrics": (2, _many("scope metrics")),
     },
-    "resource": {"attributes": (1, _many("attribute"))},
+    "resource": {"attributes": (1, _attributes)},
     "attribute": {"key": (1, _STRING), "value": (2, _one("value"))},
     "value": {
         "stringValue": (1, _STRING),
@@ -153,7 +173,7 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, _Writer]]]] = {
     "scope": {
         "name": (1, _STRING),
         "version": (2, _STRING),
-        "attributes": (3, _many("attribute")),
+        "attributes": (3, _attributes),
     },
     "metric": {
         "name": (1, _STRING),
@@ -175,7 +195,7 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, _Writer]]]] = {
         "asDouble": (4, _fixed(_double)),
         "asInt": (6, _fixed(_i64)),
         "exemplars": (5, _many("exemplar")),
-        "attributes": (7, _many("attribute")),
+        "attributes": (7, _attributes),
         "flags": (8, _whole),
     },
     "histogram": {
@@ -189,7 +209,7 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, _Writer]]]] = {
         "bucketCounts": (6, _packed(_u64)),
         "explicitBounds": (7, _packed(_double)),
         "exemplars": (8, _many("exemplar")),
-        "attributes": (9, _many("attribute")),
+        "attributes": (9, _attributes),
         "flags": (10, _whole),
     },
     "exponential histogram": {
@@ -202,7 +222,7 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, _Writer]]]] = {
         "count": (4, _fixed(_u64)),
         "sum": (5, _fixed(_double)),
         "quantileValues": (6, _many("quantile")),
-        "attributes": (7, _many("attribute")),
+        "attributes": (7, _attributes),
         "flags": (8, _whole),
     },
     "quantile": {"quantile": (1, _fixed(_double)), "value": (2, _fixed(_double))},
