@@ -155,7 +155,9 @@ class Meaning:
             return "" if has_value else "no_value"
         if kind == "histogram":
             bounds, counts = list(point.explicit_bounds), list(point.bucket_counts)
-            grows = all(a < b for a, b in zip([-math.inf, *bounds], [*bounds, math.inf], strict=True))
+            grows = all(
+                a < b for a, b in zip([-math.inf, *bounds], [*bounds, math.inf], strict=True)
+            )
             fits = len(counts) == len(bounds) + 1 or not (counts or bounds)
             return "" if grows and fits else "invalid_histogram"
         return ""
@@ -163,7 +165,7 @@ class Meaning:
     def _point(self, kind: str, name: str, point: Any) -> None:
         base = {**self._around, **labels_of(point.attributes, self._style), **self._target}
 
-        def add(suffix: str, value: float | int, **labels: str) -> None:
+        def add(suffix: str, value: float, **labels: str) -> None:
             whole = {**base, **labels, "__name__": name + suffix}
             kept = frozenset((k, v) for k, v in whole.items() if v) if name else None
             bits = STALE if point.flags & 1 else bits_of(float(value))

@@ -79,7 +79,9 @@ def number(points, draw) -> None:
 
 
 def buckets(points, draw) -> None:
-    point = points.add(time_unix_nano=draw(times), flags=draw(flags), count=draw(st.integers(0, 99)))
+    point = points.add(
+        time_unix_nano=draw(times), flags=draw(flags), count=draw(st.integers(0, 99))
+    )
     bounds = draw(st.lists(st.floats(-9, 9), max_size=4))
     if draw(st.booleans()):
         bounds = sorted(set(bounds))
@@ -171,9 +173,7 @@ def samples(batch) -> list[otlp.Sample]:
     bits = batch.values.view(np.uint64).tolist()
     rows = zip(batch.timestamps_ms.tolist(), bits, batch.points.tolist(), strict=True)
     return [
-        (labels(batch, row), at, value)
-        for row, (at, value, point) in enumerate(rows)
-        if point >= 0
+        (labels(batch, row), at, value) for row, (at, value, point) in enumerate(rows) if point >= 0
     ]
 
 
@@ -306,7 +306,7 @@ def test_no_recorded_value_is_a_stale_marker():
 
 
 def test_labels_come_from_point_resource_and_scope():
-    """job and instance are the service's; promoted attributes and the scope are labels where the
+    """Job and instance are the service's; promoted attributes and the scope are labels where the
     point has none of that name; colliding keys are joined in their order.
     """
     request, scope_metrics = otlp.request(
@@ -333,7 +333,9 @@ def test_labels_come_from_point_resource_and_scope():
     }
     plain = dict(labels(decode(body, Options(LabelOptions(scope_labels=False))), 1))
     assert plain == {
-        key: value for key, value in gauge.items() if key not in {"host_name"} and "scope" not in key
+        key: value
+        for key, value in gauge.items()
+        if key not in {"host_name"} and "scope" not in key
     }
 
 
