@@ -1,6 +1,7 @@
 """OTLP requests, and what they mean, slow and obvious: protobuf's own library and its objects."""
 
 import base64
+import itertools
 import json
 import math
 import struct
@@ -155,9 +156,8 @@ class Meaning:
             return "" if has_value else "no_value"
         if kind == "histogram":
             bounds, counts = list(point.explicit_bounds), list(point.bucket_counts)
-            grows = all(
-                a < b for a, b in zip([-math.inf, *bounds], [*bounds, math.inf], strict=True)
-            )
+            ends = [-math.inf, *bounds, math.inf]
+            grows = all(a < b for a, b in itertools.pairwise(ends))
             fits = len(counts) == len(bounds) + 1 or not (counts or bounds)
             return "" if grows and fits else "invalid_histogram"
         return ""

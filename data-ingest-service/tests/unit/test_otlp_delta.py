@@ -26,7 +26,7 @@ def request(end: int, value: float, start: int | None = None, **room: str) -> by
     point = metric.sum.data_points.add(time_unix_nano=AT_NS + end * STEP_NS, as_double=value)
     point.start_time_unix_nano = AT_NS + (end - 1 if start is None else start) * STEP_NS
     otlp.fill(point.attributes, **room)
-    return made.SerializeToString()
+    return bytes(made.SerializeToString())
 
 
 def receiver(series_max: int = 100):

@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -51,8 +52,6 @@ def test_json_is_the_message_it_stands_for(request):
     text = json.dumps(MessageToDict(request, use_integers_for_enums=True))
     read = Request.FromString(to_protobuf(text.encode()))
     wanted = without_exemplars(Request.FromString(request.SerializeToString()))
-    if not read.resource_metrics:
-        wanted.ClearField("resource_metrics")
     # NaN is not equal to itself; its text is.
     assert str(read) == str(wanted)
 
@@ -103,8 +102,8 @@ def test_numbers_as_senders_write_them(fields, value):
         (b'{"resourceMetrics": {}}', "resourceMetrics: expected an array"),
         (b"\xff", "utf-8"),
         (b'{"a": NaN}', "NaN is no JSON"),
-        (b"[" * 100_000, "too deep"),
-        (b'{"resourceMetrics":' + b"[" * 100_000, "too deep"),
+        (b"[" * 50_000, "too deep"),
+        (b'{"resourceMetrics":' + b"[" * 50_000, "too deep"),
         (point(asInt=str(2**63)), "asInt: expected an integer"),
         (point(asInt=True), "asInt"),
         (point(asInt="0x7"), "asInt"),
@@ -116,8 +115,7 @@ def test_numbers_as_senders_write_them(fields, value):
         (point(attributes=[{"key": 5}]), "key: expected a string"),
         (point(attributes=[{"key": "k", "value": {"bytesValue": "!"}}]), "bytesValue"),
         (
-            b'{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"sum":'
-            b'{"aggregationTemporality":"AGGREGATION_TEMPORALITY_DELTA"}}]}]}]}',
+            point(asInt=1).replace(b'"gauge": {', b'"sum": {"aggregationTemporality": "DELTA",'),
             "aggregationTemporality: expected an integer",
         ),
     ],
@@ -158,7 +156,7 @@ def test_attributes_of_every_kind():
 def test_values_inside_values_have_a_bound():
     """An attribute nested without end refuses its series, and a recursion that deep the request."""
     for depth, error in ((17, None), (2_000, BadBody)):
-        value = {"stringValue": "x"}
+        value: dict[str, Any] = {"stringValue": "x"}
         for _ in range(depth):
             value = {"arrayValue": {"values": [value]}}
         text = json.dumps if depth < 100 else _deep
