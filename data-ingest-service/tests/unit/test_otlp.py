@@ -176,11 +176,11 @@ def samples(batch) -> list[otlp.Sample]:
     ]
 
 
-def quieted(found: list[otlp.Sample]) -> list[otlp.Sample]:
+def quieted(samples_read: list[otlp.Sample]) -> list[otlp.Sample]:
     """NaN that is not a stale marker with its quiet bit set, as Python's float keeps it."""
     return [
         (one, at, bits | QUIET if bits & (0x7FF << 52) == 0x7FF << 52 and bits != STALE else bits)
-        for one, at, bits in found
+        for one, at, bits in samples_read
     ]
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LAWS = ("test_remote_write.py", "test_batch.py", "test_series.py")
+LAWS = ("test_remote_write.py", "test_otlp.py", "test_batch.py", "test_series.py")
 
 
 def test_kernels_run_as_python():
