@@ -19,7 +19,7 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench_decode import BOUNDS, otlp_request
+from benchmarks.bench_decode import BOUNDS, otlp_request
 from google.protobuf.json_format import MessageToJson
 
 from data_ingest.chassis.kinds import ServiceError
