@@ -19,9 +19,9 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.bench_decode import BOUNDS, otlp_request
 from google.protobuf.json_format import MessageToJson
 
+from benchmarks.bench_decode import BOUNDS, otlp_request
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import InvalidLabels
 from data_ingest.model import SampleBatch

@@ -6,9 +6,9 @@
            one of 5 gauge, 7 sum, 9 histogram, 10 exponential histogram, 11 summary ─┘
                   └─ 1 data points, 2 temporality, 3 is_monotonic
 
-A sample's key covers the bytes of resource, scope, metric name and unit, the kind, the attributes
-(and bounds) of its data point, and which part of the point it is. The data points themselves are
-read in `otlp_points`.
+A sample's key covers the bytes of resource, scope and metric, the kind, the attributes (and bounds)
+of its data point, and which part of the point it is. The data points themselves are read in
+`otlp_points` and `otlp_histograms`.
 Source: opentelemetry-proto `metrics/v1/metrics.proto`, `resource/v1/resource.proto`.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from data_ingest.chassis.jit import BYTES, I64_ROWS_OUT, I64S_OUT, U64S, inlined, int64, kernel
-from data_ingest.kernels.hashing import hash_step
+from data_ingest.kernels.hashing import fold, hash_step
 from data_ingest.kernels.instructions import load_u64
 from data_ingest.kernels.otlp_histograms import histogram_points
 from data_ingest.kernels.otlp_points import (
@@ -32,6 +32,7 @@ from data_ingest.kernels.otlp_points import (
     INFO_ROW,
     KIND,
     MALFORMED,
+    METRIC_KEY,
     METRIC_ROW,
     NAME,
     OFFSET,
@@ -141,7 +142,7 @@ def _metric(  # noqa: PLR0917 - compiled by position
     for at in (NAME, UNIT, DESCRIPTION):
         counts[at] = counts[at + 1] = end
     data_tag = np.uint64(0)
-    data = data_end = end
+    begin, data_field, data, data_end = p, end, end, end
     while p < end:
         tag, start, after = next_message(buf, p, end)
         if after < 0:
@@ -157,7 +158,7 @@ def _metric(  # noqa: PLR0917 - compiled by position
             if data_tag != np.uint64(0):
                 counts[OFFSET] = p
                 return TWICE
-            data_tag, data, data_end = tag, start, after
+            data_tag, data_field, data, data_end = tag, p, start, after
         p = after
     if data_tag == np.uint64(0):
         return OK
@@ -197,9 +198,13 @@ def _metric(  # noqa: PLR0917 - compiled by position
         refuse(counts, REFUSED_TEMPORALITY, points)
         return OK
     counts[KIND], counts[METRIC_ROW] = kind, -1
-    for at in (NAME, UNIT):
-        lane0, lane1 = hash_step(buf, counts[at], counts[at + 1], lane0, lane1, seed[2], seed[3])
-    lane0 ^= np.uint64(kind) << KIND_SHIFT
+    # All of the metric but its data points, hashed once for what describes it and for its series.
+    own0, own1 = hash_step(buf, begin, data_field, seed[0], seed[1], seed[2], seed[3])
+    if data_end < end:
+        own0, own1 = hash_step(buf, data_end, end, own0, own1, seed[2], seed[3])
+    own0 ^= np.uint64(kind) << KIND_SHIFT
+    counts[METRIC_KEY], counts[METRIC_KEY + 1] = np.int64(own0), np.int64(own1)
+    lane0, lane1 = fold(own0 ^ seed[2], own1 ^ lane0), fold(own0 ^ lane1, own1 ^ seed[3])
     if kind in OF_PARTS:
         return histogram_points(
             buf, data, data_end, lane0, lane1, seed, rows, metrics, elements, counts
@@ -295,7 +300,7 @@ def walk(  # noqa: PLR0917 - compiled by position
     rows: (n, ROW_COLUMNS), of each sample: its series' key, its time and value, where its data
         point stands (-1 for `target_info`), the row of `metrics`, and which part of the point.
     metrics: (m, METRIC_COLUMNS), where each metric with samples, its scope and its resource stand,
-        and the hash of what describes it: name, unit, description, kind.
+        and the hash of what describes it.
     elements: (2 b,), working space for the buckets of one histogram: b bounds its buckets.
     counts: (COUNTS,); refused data points by reason, see `otlp_points`. On MALFORMED and TWICE
         `counts[OFFSET]` is where. On FULL an output is too small and no output may be used.

@@ -166,7 +166,7 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
             continue
         time_ms = np.int64(time_ns // NS_PER_MS)
         parts = buckets + (1 if is_summary else 2) + (1 if has_sum else 0)
-        n = begin_point(buf, time_ms, parts, seed, rows, metrics, counts)
+        n = begin_point(time_ms, parts, rows, metrics, counts)
         if n < 0:
             return FULL
         first, span = n, (point, after, counts[METRIC_ROW])

@@ -90,19 +90,11 @@ def refuse(counts: Any, reason: Any, points: Any) -> Any:
 
 
 @inlined
-def _add_metric(buf: Any, kind: Any, seed: Any, metrics: Any, counts: Any) -> Any:
-    """A row of `metrics` for the metric being read, or for the `target_info` of its resource."""
+def _add_metric(metrics: Any, counts: Any) -> Any:
+    """A row of `metrics` for the metric being read."""
     row = counts[METRICS]
-    for column in range(METRIC_KEY):
+    for column in range(METRIC_COLUMNS):
         metrics[row, column] = counts[column]
-    metrics[row, KIND] = kind
-    lane0, lane1 = seed[0] ^ np.uint64(kind), seed[1]
-    if kind != INFO:
-        for at in (NAME, UNIT, DESCRIPTION):
-            lane0, lane1 = hash_step(
-                buf, counts[at], counts[at + 1], lane0, lane1, seed[2], seed[3]
-            )
-    metrics[row, METRIC_KEY], metrics[row, METRIC_KEY + 1] = np.int64(lane0), np.int64(lane1)
     counts[METRICS] = row + 1
     return row
 
@@ -119,9 +111,7 @@ def add_sample(  # noqa: PLR0917 - compiled by position
 
 
 @inlined
-def begin_point(  # noqa: PLR0917 - compiled by position
-    buf: Any, time_ms: Any, samples: Any, seed: Any, rows: Any, metrics: Any, counts: Any
-) -> Any:
+def begin_point(time_ms: Any, samples: Any, rows: Any, metrics: Any, counts: Any) -> Any:
     """Where the samples of a point start: its metric has a row, its resource a `target_info`.
 
     -1 when `samples` of them, and those rows, do not fit.
@@ -131,7 +121,9 @@ def begin_point(  # noqa: PLR0917 - compiled by position
         return -1
     if time_ms < counts[INFO_LOW] or time_ms >= counts[INFO_HIGH]:
         if counts[INFO_ROW] < 0:
-            counts[INFO_ROW] = _add_metric(buf, INFO, seed, metrics, counts)
+            row = counts[INFO_ROW] = _add_metric(metrics, counts)
+            metrics[row, KIND], metrics[row, METRIC_KEY] = INFO, INFO
+            metrics[row, METRIC_KEY + 1] = 0
         counts[INFO_LOW] = min(counts[INFO_LOW], time_ms)
         counts[INFO_HIGH] = max(counts[INFO_HIGH], time_ms + INFO_INTERVAL_MS)
         lane0 = np.uint64(counts[INFO_LANES]) ^ (np.uint64(INFO) << KIND_SHIFT)
@@ -139,7 +131,7 @@ def begin_point(  # noqa: PLR0917 - compiled by position
         add_sample((-1, -1, counts[INFO_ROW]), 0, lane0, lane1, time_ms, ONE, rows, n)
         n += 1
     if counts[METRIC_ROW] < 0:
-        counts[METRIC_ROW] = _add_metric(buf, counts[KIND], seed, metrics, counts)
+        counts[METRIC_ROW] = _add_metric(metrics, counts)
     counts[SAMPLES] = n + samples
     return n
 
@@ -227,7 +219,7 @@ def number_points(  # noqa: PLR0917 - compiled by position
         n = counts[SAMPLES]
         is_new = counts[METRIC_ROW] < 0 or n == rows.shape[0]
         if is_new or time_ms < counts[INFO_LOW] or time_ms >= counts[INFO_HIGH]:
-            n = begin_point(buf, time_ms, 1, seed, rows, metrics, counts)
+            n = begin_point(time_ms, 1, rows, metrics, counts)
             if n < 0:
                 return FULL
         else:
