@@ -1,7 +1,9 @@
 """OTLP metrics: one request, protobuf or JSON, becomes a `SampleBatch`.
 
-body ─ unpacked ─ (JSON → protobuf) ─ kernels.otlp.walk ─ deltas made cumulative ─ SampleBatch
-labels are read only for series not seen before
+    body ─ unpacked ─ (JSON → protobuf) ─ kernels.otlp.walk ─ deltas made cumulative ─ SampleBatch
+                                         labels are read only for series not seen before
+
+Source: OTLP specification, "OTLP/HTTP Request"; docs/adr/0017-otlp-metrics.md.
 """
 
 from dataclasses import dataclass, field, replace

@@ -1,9 +1,11 @@
 """Labels and descriptions of one OTLP request's samples, read when a series is new.
 
-job       service.namespace/service.name        instance  service.instance.id
-labels    attributes of the data point, then promoted attributes of the resource,
-then otel_scope_…, where the data point has no such label itself
-the rest  target_info{job, instance, …} 1
+    job       service.namespace/service.name        instance  service.instance.id
+    labels    attributes of the data point, then promoted attributes of the resource,
+              then otel_scope_…, where the data point has no such label itself
+    the rest  target_info{job, instance, …} 1
+
+Source: OpenTelemetry specification, compatibility/prometheus_and_openmetrics.md.
 """
 
 import struct
