@@ -15,8 +15,11 @@ from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_ingest.admission import admit
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
+from data_ingest.labels import LabelRules
+from data_ingest.limits import TimeSpan
 from data_ingest.model import MetricMetadata
 from data_ingest.protocols.otlp import STYLES, LabelOptions, Options, protocol
 from data_ingest.protocols.otlp import decoder as decoding
@@ -216,6 +219,56 @@ def test_a_key_stands_for_one_series(one, other):
         for row, key in enumerate(map(tuple, batch.keys.tolist())):
             own = labels(batch, row)
             assert by_key.setdefault(key, own) == own
+
+
+def test_whatever_decides_labels_is_in_the_key():
+    """Two requests that differ in one thing share no key but for the same labels."""
+
+    def whole(change):
+        request, scope_metrics = otlp.request(AT_NS, **TARGET)
+        otlp.add_histogram(scope_metrics, AT_NS)
+        summary = scope_metrics.metrics.add(name="s").summary.data_points.add(time_unix_nano=AT_NS)
+        summary.quantile_values.add(quantile=0.5)
+        total = scope_metrics.metrics.add(name="n").sum
+        total.aggregation_temporality = 2
+        total.data_points.add(time_unix_nano=AT_NS, as_int=1)
+        change(request.resource_metrics[0])
+        return decode(request.SerializeToString())
+
+    def metric(resource_metrics, at):
+        return resource_metrics.scope_metrics[0].metrics[at]
+
+    def first(resource_metrics, at, kind):
+        return getattr(metric(resource_metrics, at), kind).data_points[0]
+
+    def to_sum(resource_metrics):
+        point = first(resource_metrics, 0, "gauge")
+        total = metric(resource_metrics, 0).sum
+        total.data_points.add().CopyFrom(point)
+        total.aggregation_temporality, total.is_monotonic = 2, True
+
+    changes = [
+        str,
+        lambda r: setattr(r.resource.attributes[0].value, "string_value", "web"),
+        lambda r: setattr(r.scope_metrics[0].scope, "name", "lib"),
+        lambda r: setattr(r.scope_metrics[0].scope, "version", "lib"),
+        lambda r: setattr(r.scope_metrics[0], "schema_url", "lib"),
+        lambda r: setattr(metric(r, 0), "name", "other"),
+        lambda r: setattr(metric(r, 0), "unit", "other"),
+        lambda r: otlp.fill(first(r, 0, "gauge").attributes, room="b"),
+        lambda r: otlp.fill(first(r, 1, "histogram").attributes, room="b"),
+        lambda r: first(r, 1, "histogram").explicit_bounds.__setitem__(0, 0.25),
+        lambda r: setattr(first(r, 2, "summary").quantile_values[0], "quantile", 0.9),
+        lambda r: setattr(metric(r, 3).sum, "is_monotonic", True),
+        to_sum,
+    ]
+    labels_of: dict[tuple[int, ...], object] = {}
+    for change in changes:
+        batch = whole(change)
+        assert len(set(map(tuple, batch.keys.tolist()))) == batch.samples
+        for row, key in enumerate(map(tuple, batch.keys.tolist())):
+            own = labels(batch, row)
+            assert labels_of.setdefault(key, own) == own
 
 
 def decode_or_refuse(body: bytes, headers) -> None:
@@ -538,3 +591,17 @@ def test_many_refusals_count_once_each():
             data.data_points.add(time_unix_nano=AT_NS)
     refused = Counter(decode(request.SerializeToString()).refused)
     assert refused == {"native_histogram_unsupported": 2, "no_temporality": 3}
+
+
+def test_points_of_samples_that_are_all_refused_later_are_counted():
+    """When the store takes none of the samples, every data point is refused, once."""
+    request, scope_metrics = otlp.request(AT_NS, **TARGET)
+    otlp.add_histogram(scope_metrics, AT_NS)
+    scope_metrics.metrics.add(name="e").exponential_histogram.data_points.add(time_unix_nano=AT_NS)
+    batch = decode(request.SerializeToString())
+    row_ids = np.arange(1, batch.samples + 1)
+    span = TimeSpan(0, 2 * AT_MS)
+    prepared = admit(UUID(int=1), batch, row_ids, span, LabelRules(128, 1024, 8192))
+    nothing = np.empty(0, np.int64)
+    assert prepared.refused_points(nothing) == 1
+    assert prepared.without_samples("store_refused").refused_points(nothing) == 3

@@ -179,7 +179,7 @@ def _deep(value) -> str:
 
 
 def test_json_has_a_tighter_bound():
-    """Parsed JSON takes sixteen times its size, and is refused by that."""
+    """Parsed JSON takes many times its size: its bound is a sixteenth."""
     bounds = Bounds(decoded_bytes_max=16 * 1000, samples_max=100)
     assert decode(b'{"a":"' + b"x" * 992 + b'"}', headers=JSON, bounds=bounds).samples == 0
     with pytest.raises(BodyTooLarge):
