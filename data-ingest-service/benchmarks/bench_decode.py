@@ -6,19 +6,24 @@ PROTOCOLS: name → shapes, each a request and how it is decoded; least and medi
 """
 
 import gzip
+import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from google.protobuf.json_format import MessageToDict
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+
 from data_ingest.model import SampleBatch
 from data_ingest.protocols.influx import Naming, protocols
+from data_ingest.protocols.otlp import Options, protocol
 from data_ingest.protocols.protocol import Bounds, WriteRequest
 
 BOUNDS: Final = Bounds(64 << 20, 1_000_000)
@@ -65,7 +70,67 @@ def influx() -> Shapes:
     }
 
 
-PROTOCOLS: Final[dict[str, Callable[[], Shapes]]] = {"influx": influx}
+def otlp_request(metrics: int, points: int, attributes: int, buckets: int = 0) -> Any:
+    """One resource, with counters, or histograms where there are buckets."""
+    request = metrics_service_pb2.ExportMetricsServiceRequest()
+    resource_metrics = request.resource_metrics.add()
+    for key in ("service.name", "service.instance.id", "host.name", "k8s.pod.name", "os.type"):
+        resource_metrics.resource.attributes.add(key=key).value.string_value = f"value of {key}"
+    scope_metrics = resource_metrics.scope_metrics.add()
+    scope_metrics.scope.name = "io.opentelemetry.runtime"
+    for i in range(metrics):
+        metric = scope_metrics.metrics.add(name=f"process.work.done.{i}", unit="By")
+        metric.description = "Bytes that this process has worked through."
+        data = metric.histogram if buckets else metric.sum
+        data.aggregation_temporality = 2
+        for j in range(points):
+            point = data.data_points.add(start_time_unix_nano=AT_NS - 10**12, time_unix_nano=AT_NS)
+            if buckets:
+                point.count, point.sum = buckets, 1.5 * i
+                point.explicit_bounds.extend(0.005 * 2**k for k in range(buckets - 1))
+                point.bucket_counts.extend([1] * buckets)
+            else:
+                point.as_double = i + j / 7
+            for k in range(attributes):
+                point.attributes.add(key=f"attribute.{k}").value.string_value = f"value-{j}-{k}"
+    return request
+
+
+def otlp() -> Shapes:
+    """OTLP: data points with few and many attributes, histograms, gzip, JSON."""
+    decode = protocol(Options()).decode
+
+    def shape(body: bytes, **headers: str) -> Callable[[], SampleBatch]:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = WriteRequest("/v1/metrics", sent, body=body)
+        return lambda: decode(request, BOUNDS)
+
+    protobuf = "application/x-protobuf"
+    wide, narrow = otlp_request(10, 200, 11), otlp_request(200, 10, 4)
+    document = MessageToDict(narrow, use_integers_for_enums=True)
+    return {
+        "11 attributes, 200 points a metric": shape(
+            wide.SerializeToString(), content_type=protobuf
+        ),
+        "the same, gzip": shape(
+            gzip.compress(wide.SerializeToString()), content_type=protobuf, content_encoding="gzip"
+        ),
+        "4 attributes, 10 points a metric": shape(
+            narrow.SerializeToString(), content_type=protobuf
+        ),
+        "4 attributes, 1 point a metric": shape(
+            otlp_request(2_000, 1, 4).SerializeToString(), content_type=protobuf
+        ),
+        "histograms of 16 buckets": shape(
+            otlp_request(10, 12, 4, buckets=16).SerializeToString(), content_type=protobuf
+        ),
+        "4 attributes, 10 points a metric, JSON": shape(
+            json.dumps(document, separators=(",", ":")).encode(), content_type="application/json"
+        ),
+    }
+
+
+PROTOCOLS: Final[dict[str, Callable[[], Shapes]]] = {"influx": influx, "otlp": otlp}
 
 
 def cost(run: Callable[[], SampleBatch]) -> tuple[int, list[float]]:

@@ -18,10 +18,13 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from google.protobuf.json_format import MessageToJson
+
+from benchmarks.bench_decode import otlp_request
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import InvalidLabels
 from data_ingest.model import SampleBatch
-from data_ingest.protocols import influx, remote_write
+from data_ingest.protocols import influx, otlp, remote_write
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
 from tests import wire
 
@@ -34,6 +37,26 @@ def with_headers(protocol: WriteProtocol, **headers: str) -> Callable[[bytes], S
     return lambda body: protocol.decode(WriteRequest(protocol.paths[0], headers, body=body), BOUNDS)
 
 
+def otlp_bodies() -> list[bytes]:
+    """Protobuf and JSON of all kinds of metrics."""
+    messages = [otlp_request(2, 2, 2), otlp_request(2, 1, 1, buckets=3)]
+    messages[0].resource_metrics[0].scope_metrics[0].metrics[0].sum.aggregation_temporality = 1
+    summary = messages[1].resource_metrics[0].scope_metrics[0].metrics.add(name="s").summary
+    summary.data_points.add(time_unix_nano=1, count=1).quantile_values.add(quantile=0.5, value=1)
+    texts = [MessageToJson(one, use_integers_for_enums=True, indent=None) for one in messages]
+    return [one.SerializeToString() for one in messages] + [text.encode() for text in texts]
+
+
+OTLP: Final = [otlp.protocol(otlp.Options(delta_series_max=size)) for size in (0, 100)]
+
+
+def otlp_decode(body: bytes) -> SampleBatch:
+    """JSON or protobuf by the first byte; every second body with deltas added up."""
+    media = "application/json" if body[:1] == b"{" else "application/x-protobuf"
+    request = WriteRequest("/v1/metrics", {"content-type": media}, body=body)
+    return OTLP[len(body) % 2].decode(request, BOUNDS)
+
+
 TARGETS: Final[Mapping[str, tuple[Sequence[bytes], Callable[[bytes], SampleBatch]]]] = {
     "influx": (
         (
@@ -43,6 +66,7 @@ TARGETS: Final[Mapping[str, tuple[Sequence[bytes], Callable[[bytes], SampleBatch
         ),
         with_headers(influx.protocols(influx.Naming())[0]),
     ),
+    "otlp": (otlp_bodies(), otlp_decode),
     "remote_write": (
         (
             wire.compressed(

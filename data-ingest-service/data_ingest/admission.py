@@ -50,12 +50,25 @@ class Prepared:
     """A decoded request with its series looked up: what is to be committed, and what is refused.
 
     new_keys: (k, 2), the cache keys of new series; new_at: (k,), the index of each in `write.new`.
+    points: of the write's samples, as in `SampleBatch`; lost_points: of those refused so far.
+    refused_whole: data points that the decoder refused.
     """
 
     write: Write
     new_keys: U64
     new_at: I64
     skipped: Mapping[str, int]
+    points: I64 | None = None
+    lost_points: tuple[I64, ...] = ()
+    refused_whole: int = 0
+
+    def refused_points(self, new_ids: I64) -> int:
+        """Data points with a refused sample, when the new series have `new_ids`, 0 for none."""
+        if self.points is None:
+            return 0
+        over = np.isin(self.write.series_ids, -1 - np.flatnonzero(new_ids == 0))
+        lost = np.unique(np.concatenate([*self.lost_points, self.points[over]]))
+        return int(np.count_nonzero(lost >= 0)) + self.refused_whole
 
     def without_samples(self, reason: str, example: str) -> "Prepared":
         """The same request with all its samples refused: only the count is left to commit."""
@@ -73,6 +86,8 @@ class Prepared:
             ),
             new_keys=self.new_keys[nothing],
             new_at=self.new_at[nothing],
+            points=None if self.points is None else self.points[nothing],
+            lost_points=() if self.points is None else (*self.lost_points, self.points),
         )
 
     def with_less(self, refusal: StoreRefused) -> "Prepared":
@@ -99,6 +114,7 @@ def admit(
     refusals = Refusals()
     refusals.add(batch.refused, batch.first_error)
     series_of, timestamps_ms, values = batch.series_of, batch.timestamps_ms, batch.values
+    points, lost_points = batch.points, list[I64]()
     if batch.samples and not span.holds(timestamps_ms):
         inside, counts = span.split(timestamps_ms)
         first = int(np.flatnonzero(~inside)[0])
@@ -108,6 +124,9 @@ def admit(
             + series_text(batch, int(series_of[first])),
         )
         series_of, timestamps_ms, values = series_of[inside], timestamps_ms[inside], values[inside]
+        if points is not None:
+            lost_points.append(points[~inside])
+            points = points[inside]
     new: list[NewSeries] = []
     new_rows: list[int] = []
     if timestamps_ms.size and not row_ids.all():
@@ -118,6 +137,9 @@ def admit(
             refusals.add({reason: int(np.isin(series_of, rows).sum())})
         valid = series_ids != 0
         series_ids, timestamps_ms, values = series_ids[valid], timestamps_ms[valid], values[valid]
+        if points is not None:
+            lost_points.append(points[~valid])
+            points = points[valid]
     metadata, skipped = storable_metadata(batch.metadata), batch.skipped
     if not_kept := len(batch.metadata) - len(metadata):
         skipped = added(skipped, METADATA_NOT_KEPT, not_kept)
@@ -136,6 +158,9 @@ def admit(
         new_keys=batch.keys[new_rows],
         new_at=-1 - row_ids[new_rows],
         skipped=skipped,
+        points=points,
+        lost_points=tuple(lost_points),
+        refused_whole=sum(batch.refused.values()),
     )
 
 

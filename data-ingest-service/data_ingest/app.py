@@ -27,7 +27,7 @@ from data_ingest.chassis.probes import Drain, router
 from data_ingest.chassis.telemetry import RequestLog
 from data_ingest.labels import LabelRules
 from data_ingest.pipeline import Pipeline
-from data_ingest.protocols import all_protocols
+from data_ingest.protocols import all_protocols, otlp
 from data_ingest.protocols.influx import Naming
 from data_ingest.protocols.protocol import Bounds
 from data_ingest.scrape import setup as scrape
@@ -134,7 +134,7 @@ def create_app(
     naming = Naming(
         settings.influx_db_label, settings.influx_bare_value, settings.influx_utf8_names
     )
-    app.add_writes(write.routes(all_protocols(naming), write_path))
+    app.add_writes(write.routes(all_protocols(naming, otlp_options(settings)), write_path))
     app.include_router(influx.router(write_path))
     return app
 
@@ -148,6 +148,17 @@ def writer_bounds(settings: Settings) -> WriterBounds:
         commit_timeout_s=settings.commit_timeout_s,
         reconnect_delay_s_max=settings.reconnect_delay_s_max,
         active_window_s=settings.series_active_window_s,
+    )
+
+
+def otlp_options(settings: Settings) -> otlp.Options:
+    """The settings that concern OTLP."""
+    promoted = filter(None, map(str.strip, settings.otlp_promote.split(",")))
+    return otlp.Options(
+        otlp.LabelOptions(
+            otlp.STYLES[settings.otlp_names], frozenset(promoted), settings.otlp_scope_labels
+        ),
+        settings.otlp_delta_series_max if settings.otlp_delta == "cumulative" else 0,
     )
 
 

@@ -8,8 +8,8 @@ ServiceError
 │   ├── UnsupportedBody    415  another protocol version or encoding
 │   ├── BodyTooLarge       413  over a size limit, before or after decompression
 │   ├── SlowBody           503  the body did not arrive in time; senders come again
-│   └── RateLimited        429  the tenant's samples a second
-├── Defect                500  an error of ours that nobody expected
+│   ├── RateLimited        429  the tenant's samples a second
+│   └── Defect             500  a mistake of ours, which the protocol tells in its own way
 ├── StoreError
 │   ├── StoreUnavailable   503  Postgres does not answer, or not in time
 │   │   └── SeriesOutdated 503  series ids of the write are not valid any more
@@ -74,8 +74,8 @@ class RateLimited(WriteError):
     kind = Kind.RATE_LIMITED
 
 
-class Defect(ServiceError):
-    """An unexpected error"""
+class Defect(WriteError):
+    """An unexpected error; the log of this service has it under the request id."""
 
     kind = Kind.INTERNAL
 

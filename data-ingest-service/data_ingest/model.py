@@ -62,6 +62,8 @@ class SampleBatch:
     refused: samples the decoder could read but not take, by reason.
     skipped: things that are not samples and are not kept (exemplars), by reason.
     first_error: why the first of `refused` was; empty when there is none.
+    points: (n,) int64, which data point of the protocol each sample is part of, -1 for none; None
+        where senders count samples themselves.
     """
 
     keys: U64
@@ -73,6 +75,7 @@ class SampleBatch:
     refused: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     skipped: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     first_error: str = ""
+    points: I64 | None = None
 
     @property
     def samples(self) -> int:
@@ -90,12 +93,16 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request after its commit: accepted + refused = received."""
+    """What became of one request after its commit: accepted + refused = received.
+
+    refused_points: of a batch with `points`, how many had a sample refused, or were it as a whole.
+    """
 
     accepted: int
     refused: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     skipped: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     first_error: str = ""
+    refused_points: int = 0
 
     @property
     def refused_total(self) -> int:

@@ -199,8 +199,13 @@ class Pipeline:
             )
             self._series.enforce_budget(write.tenant)
         stored = write.resolved(new_ids)
-        first_error = next(iter(stored.examples.values()), "")
-        return Outcome(stored.samples, stored.refused, prepared.skipped, first_error)
+        return Outcome(
+            stored.samples,
+            stored.refused,
+            prepared.skipped,
+            first_error=next(iter(stored.examples.values()), ""),
+            refused_points=prepared.refused_points(new_ids),
+        )
 
 
 async def _repeated(ingest: Callable[[], Awaitable[Outcome]]) -> Outcome:

@@ -3,7 +3,7 @@
 Deployment names are bare (docs/contracts.md, section 1); the service's own carry `DIS_`.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
@@ -62,6 +62,24 @@ class Settings(ServiceSettings):
     reconnect_delay_s_max: Annotated[float, Field(gt=0)] = 2.0
     series_cache_bytes_max: Annotated[int, Field(ge=64 * 1024)] = 128 * MIB
     series_active_window_s: Annotated[int, Field(ge=60)] = 3600
+
+    # OTLP (ADR 0017). Names: one of Prometheus's translation strategies.
+    otlp_names: Literal[
+        "UnderscoreEscapingWithSuffixes",
+        "UnderscoreEscapingWithoutSuffixes",
+        "NoUTF8EscapingWithSuffixes",
+        "NoTranslation",
+    ] = "UnderscoreEscapingWithSuffixes"
+    # Attributes of resources that become labels of every series: those without which two hosts or
+    # two pods would be one series where the sender sets no service.instance.id.
+    otlp_promote: str = (
+        "host.name,container.name,cloud.region,cloud.availability_zone,deployment.environment.name,"
+        "k8s.cluster.name,k8s.namespace.name,k8s.node.name,k8s.pod.name,k8s.container.name"
+    )
+    otlp_scope_labels: bool = True
+    # `cumulative` adds deltas up in this process: right with one replica, or senders that stick.
+    otlp_delta: Literal["reject", "cumulative"] = "reject"
+    otlp_delta_series_max: Annotated[int, Field(gt=0)] = 200_000
 
     # Background work.
     background: bool = True

@@ -64,9 +64,9 @@ class WriteEndpoint:
             result = error
         except Exception:
             log.exception("unexpected_error", path=request.path)
-            result = Defect(detail="the log of this service has it under the request id")
+            result = Defect()
         response = self._protocol.render(request, result)
-        if isinstance(result, SlowBody):
+        if isinstance(result, SlowBody | Defect):
             # Nobody waits for the rest of a body that does not come.
             response.headers["Connection"] = "close"
         await response(scope, receive, send)
@@ -81,7 +81,7 @@ class WriteEndpoint:
             body = await read_body(
                 request.headers, receive, path.body_bytes_max, reserve, path.pace
             )
-            whole = replace(request, body=body)
+            whole = replace(request, body=body, tenant=principal.tenant)
             # A body that claims more is refused by `decode` before memory is taken for it.
             unpacked_bytes = protocol.unpacked_bytes(whole)
             reserve(min(unpacked_bytes, path.bounds.decoded_bytes_max))

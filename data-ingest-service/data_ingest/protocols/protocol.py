@@ -8,6 +8,7 @@ One `Outcome` for all protocols, and each tells it to its senders in its own way
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from uuid import UUID
 
 from starlette.responses import Response
 
@@ -25,12 +26,15 @@ class Bounds:
     samples_max: int
 
 
+NOBODY: Final = UUID(int=0)
+
+
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
     """A request as a protocol sees it: header names in lower case, the body as it was sent.
 
     query: of a name that comes twice the last. parameters: those of the route's path.
-    received_ms: the time of samples that bring none.
+    received_ms: the time of samples that bring none. tenant: whose request it is, once proved.
     """
 
     path: str
@@ -40,6 +44,7 @@ class WriteRequest:
     query_string: str = ""
     body: bytes | bytearray = b""
     received_ms: int = 0
+    tenant: UUID = NOBODY
 
 
 NO_CONTENT: Final = Response(status_code=204)

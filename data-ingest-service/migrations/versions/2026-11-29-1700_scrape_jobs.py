@@ -5,7 +5,7 @@ Source: docs/contracts.md, section 3; docs/adr/0016-scrape-jobs.md.
 
 from alembic import op
 
-revision = "0006_scrape_jobs"
+revision = "0005_scrape_jobs"
 down_revision = "0004_refused_by_sender"
 branch_labels = None
 depends_on = None

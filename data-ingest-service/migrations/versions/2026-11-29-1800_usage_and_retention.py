@@ -6,8 +6,8 @@ Source: docs/contracts.md, section 3; docs/adr/0018-usage-and-retention.md.
 
 from alembic import op
 
-revision = "0007_usage_and_retention"
-down_revision = "0006_scrape_jobs"
+revision = "0006_usage_and_retention"
+down_revision = "0005_scrape_jobs"
 branch_labels = None
 depends_on = None
 

@@ -44,7 +44,7 @@ def test_what_was_stored_before_there_was_retention_is_not_old(postgres):
     """The samples of a series from before may reach up to its upgrade, and ten minutes beyond."""
     with fresh_database(postgres, "before") as url:
         migrate.upgrade(url)
-        migrate.downgrade(url, "0006_scrape_jobs")
+        migrate.downgrade(url, "0005_scrape_jobs")
         execute(
             url,
             "INSERT INTO metrics.series (tenant_id, labels, labels_hash)"

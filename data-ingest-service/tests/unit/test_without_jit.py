@@ -6,7 +6,14 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LAWS = ("test_remote_write.py", "test_batch.py", "test_series.py", "test_influx.py")
+LAWS = (
+    "test_remote_write.py",
+    "test_remote_write_2.py",
+    "test_influx.py",
+    "test_otlp.py",
+    "test_batch.py",
+    "test_series.py",
+)
 
 
 def test_kernels_run_as_python():

@@ -1,0 +1,221 @@
+"""The data points of OTLP histograms and summaries, each several samples: steps of `otlp.walk`.
+
+    histogram  2 start, 3 time, 4 count, 5 sum, 6 bucket counts, 7 bounds, 8 exemplars,
+               9 attributes, 10 flags                   ─▶ _count, _sum, +Inf, a bucket each
+    summary    2 start, 3 time, 4 count, 5 sum, 6 quantiles, 7 attributes, 8 flags
+                                                        ─▶ _count, _sum, a quantile each
+
+Source: opentelemetry-proto `metrics/v1/metrics.proto`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from data_ingest.chassis.jit import inlined
+from data_ingest.kernels.hashing import hash_step
+from data_ingest.kernels.instructions import load_u64
+from data_ingest.kernels.otlp_points import (
+    DELTA,
+    DELTAS,
+    EXEMPLARS,
+    FOURTH_TAG,
+    FULL,
+    INTEGER_TAG,
+    KIND,
+    MALFORMED,
+    METRIC_ROW,
+    NO_RECORDED_VALUE,
+    NS_PER_MS,
+    NUMBER_ATTRIBUTE_TAG,
+    NUMBER_FLAGS_TAG,
+    OFFSET,
+    OK,
+    POINT_TAG,
+    REFUSED_BUCKETS,
+    REFUSED_TIMESTAMP,
+    STALE,
+    SUMMARY,
+    TIME_TAG,
+    VALUE,
+    add_sample,
+    begin_point,
+    bits_of,
+    refuse,
+)
+from data_ingest.kernels.varint import BYTES_FIELD, FIXED64, VARINT, next_field, read_varint
+
+COUNT_PART, SUM_PART, INFINITY_PART, FIRST_PART = 0, 1, 2, 3
+"""Parts of a data point; buckets and quantiles are FIRST_PART and on."""
+SUM_TAG = np.uint64(5 << 3 | FIXED64)
+COUNTS_TAG = np.uint64(6 << 3 | BYTES_FIELD)
+BOUNDS_TAG = np.uint64(7 << 3 | BYTES_FIELD)
+BOUND_TAG = np.uint64(7 << 3 | FIXED64)
+BOTH_BOUNDS = (BOUNDS_TAG, BOUND_TAG)
+HISTOGRAM_EXEMPLAR_TAG = np.uint64(8 << 3 | BYTES_FIELD)
+HISTOGRAM_ATTRIBUTE_TAG = np.uint64(9 << 3 | BYTES_FIELD)
+HISTOGRAM_FLAGS_TAG = np.uint64(10 << 3 | VARINT)
+QUANTILE_TAG = np.uint64(1 << 3 | FIXED64)
+QUANTILE_VALUE_TAG = np.uint64(2 << 3 | FIXED64)
+
+
+@inlined
+def _add_elements(elements: Any, at: Any, size: Any, start: Any, end: Any) -> Any:
+    """The new `size`: places of the 8-byte numbers in [start, end) from `elements[at + size]` on.
+
+    -1 when there are too many, or the bytes are not whole numbers; size -1 stays so.
+    """
+    added = (end - start) // 8
+    if size < 0 or added * 8 != end - start or size + added > elements.size // 2:
+        return -1
+    for i in range(added):
+        elements[at + size + i] = start + 8 * i
+    return size + added
+
+
+@inlined
+def _are_ascending(buf: Any, elements: Any, at: Any, size: Any) -> Any:
+    """Whether the bounds are finite and grow."""
+    previous = -np.inf
+    for i in range(size):
+        bound = np.uint64(load_u64(buf, elements[at + i])).view(np.float64)
+        if not previous < bound < np.inf:
+            return False
+        previous = bound
+    return True
+
+
+@inlined
+def histogram_points(  # noqa: PLR0917 - compiled by position
+    buf: Any,
+    p: Any,
+    end: Any,
+    metric0: Any,
+    metric1: Any,
+    seed: Any,
+    rows: Any,
+    metrics: Any,
+    elements: Any,
+    counts: Any,
+) -> Any:
+    """The samples of a histogram's or a summary's data points in [p, end); returns the status."""
+    key0, key1 = seed[2], seed[3]
+    is_summary = counts[KIND] == SUMMARY
+    attribute_tag = NUMBER_ATTRIBUTE_TAG if is_summary else HISTOGRAM_ATTRIBUTE_TAG
+    flags_tag = NUMBER_FLAGS_TAG if is_summary else HISTOGRAM_FLAGS_TAG
+    half = elements.size // 2
+    while p < end:
+        tag, point, after = next_field(buf, p, end)
+        if after < 0:
+            counts[OFFSET] = p
+            return MALFORMED
+        p = after
+        if tag != POINT_TAG:
+            continue
+        lane0, lane1 = metric0, metric1
+        time_ns, count, sum_bits, flags = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+        has_sum = is_summary
+        buckets = bounds = 0
+        q = run_start = run_end = point
+        while q < after:
+            tag, start, next_q = next_field(buf, q, after)
+            if next_q < 0:
+                counts[OFFSET] = q
+                return MALFORMED
+            is_bounds = not is_summary and tag in BOTH_BOUNDS
+            if tag == attribute_tag or is_bounds:
+                if q != run_end:
+                    lane0, lane1 = hash_step(buf, run_start, run_end, lane0, lane1, key0, key1)
+                    run_start = q
+                run_end = next_q
+                if is_bounds:
+                    bounds = _add_elements(elements, half, bounds, start, next_q)
+            elif tag == TIME_TAG:
+                time_ns = load_u64(buf, start)
+            elif tag == FOURTH_TAG:
+                count = load_u64(buf, start)
+            elif tag == SUM_TAG:
+                sum_bits, has_sum = load_u64(buf, start), True
+            elif tag == flags_tag:
+                flags, _ = read_varint(buf, start)
+            elif tag == COUNTS_TAG and is_summary:
+                # One quantile: elements has the places of its message.
+                if buckets >= half or buckets < 0:
+                    buckets = -1
+                else:
+                    elements[buckets], elements[half + buckets] = start, next_q
+                    buckets += 1
+            elif tag == COUNTS_TAG or (tag == INTEGER_TAG and not is_summary):
+                buckets = _add_elements(elements, 0, buckets, start, next_q)
+            elif tag == HISTOGRAM_EXEMPLAR_TAG and not is_summary:
+                counts[EXEMPLARS] += 1
+            q = next_q
+        lane0, lane1 = hash_step(buf, run_start, run_end, lane0, lane1, key0, key1)
+        if time_ns == np.uint64(0):
+            refuse(counts, REFUSED_TIMESTAMP, 1)
+            continue
+        if not is_summary:
+            fits = buckets == bounds + 1 or (buckets == 0 and bounds == 0)
+            if not (fits and bounds >= 0 and _are_ascending(buf, elements, half, bounds)):
+                refuse(counts, REFUSED_BUCKETS, 1)
+                continue
+            # The last bucket is +Inf's, which every histogram has: its number is the count.
+            buckets = bounds
+        elif buckets < 0:
+            refuse(counts, REFUSED_BUCKETS, 1)
+            continue
+        time_ms = np.int64(time_ns // NS_PER_MS)
+        parts = buckets + (1 if is_summary else 2) + (1 if has_sum else 0)
+        n = begin_point(time_ms, parts, rows, metrics, counts)
+        if n < 0:
+            return FULL
+        first, span = n, (point, after, counts[METRIC_ROW])
+        count_bits = bits_of(count)
+        add_sample(span, COUNT_PART, lane0, lane1, time_ms, count_bits, rows, n)
+        n += 1
+        if has_sum:
+            add_sample(span, SUM_PART, lane0, lane1, time_ms, sum_bits, rows, n)
+            n += 1
+        if not is_summary:
+            add_sample(span, INFINITY_PART, lane0, lane1, time_ms, count_bits, rows, n)
+            n += 1
+        cumulative = np.uint64(0)
+        for i in range(buckets):
+            part0, part1 = lane0, lane1
+            if is_summary:
+                quantile, bits, q = _quantile(buf, elements[i], elements[half + i])
+                if q < 0:
+                    counts[OFFSET] = elements[i]
+                    return MALFORMED
+                part0, part1 = hash_step(buf, quantile, q, lane0, lane1, key0, key1)
+            else:
+                cumulative += load_u64(buf, elements[i])
+                bits = np.uint64(bits_of(cumulative))
+            add_sample(span, FIRST_PART + i, part0, part1, time_ms, bits, rows, n)
+            n += 1
+        if flags & NO_RECORDED_VALUE != np.uint64(0):
+            for i in range(first, n):
+                rows[i, VALUE] = np.int64(STALE)
+        if counts[KIND] >= DELTA:
+            counts[DELTAS] += n - first
+    return OK
+
+
+@inlined
+def _quantile(buf: Any, p: Any, end: Any) -> Any:
+    """Of a ValueAtQuantile: start of the quantile's bytes, bits of the value, end of the quantile.
+
+    An absent quantile has no bytes and is 0. The end is -1 when the message is malformed.
+    """
+    quantile = quantile_end = p
+    bits = np.uint64(0)
+    while p < end:
+        tag, start, after = next_field(buf, p, end)
+        if after < 0:
+            return p, bits, -1
+        if tag == QUANTILE_TAG:
+            quantile, quantile_end = start, after
+        elif tag == QUANTILE_VALUE_TAG:
+            bits = load_u64(buf, start)
+        p = after
+    return quantile, bits, quantile_end

@@ -1,0 +1,222 @@
+"""OTLP metrics: one request, protobuf or JSON, becomes a `SampleBatch`.
+
+    body ─ unpacked ─ (JSON → protobuf) ─ kernels.otlp.walk ─ deltas made cumulative ─ SampleBatch
+                                         labels are read only for series not seen before
+
+Source: OTLP specification, "OTLP/HTTP Request"; docs/adr/0017-otlp-metrics.md.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+
+from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
+from data_ingest.kernels import otlp as kernel
+from data_ingest.kernels import otlp_points as layout
+from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
+from data_ingest.limits import METADATA_NOT_KEPT
+from data_ingest.model import I64, STALE_MARKER_BITS, U8, MetricMetadata, SampleBatch
+from data_ingest.protocols.compression import decompressed
+from data_ingest.protocols.otlp import answers
+from data_ingest.protocols.otlp.delta import OUT_OF_ORDER, DeltaTotals, point_times_ns
+from data_ingest.protocols.otlp.described import DescribedMetrics
+from data_ingest.protocols.otlp.json_text import to_protobuf
+from data_ingest.protocols.otlp.series import LabelOptions, RequestSeries
+from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
+
+EXEMPLAR_REASON: Final = "exemplar_unsupported"
+REFUSALS: Final = (
+    ("delta_temporality", "delta temporality is not taken, cumulative is"),
+    ("no_temporality", "neither cumulative nor delta temporality"),
+    ("native_histogram_unsupported", "exponential histograms are not stored"),
+    ("no_timestamp", "a data point has no time"),
+    ("no_value", "a data point has no value"),
+    ("invalid_histogram", "the bounds do not grow, or do not fit the bucket counts"),
+)
+"""By the kernel's numbers: why data points are refused, as a reason and in words."""
+JSON_MEMORY: Final = 16
+"""Memory kept for each byte of JSON: parsed requests take 7, the worst there is takes 24."""
+_UNDECLARED_RATIO: Final = 100
+_UNDECLARED_MIN: Final = 1 << 20
+_BUCKETS_MAX: Final = 4096
+_SEED: Final = seed_for(b"otlp")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the settings say about OTLP. delta_series_max: 0 refuses delta temporality."""
+
+    labels: LabelOptions = field(default_factory=LabelOptions)
+    delta_series_max: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Walked:
+    """What the kernel made of one message; see `kernels.otlp.walk`."""
+
+    buf: U8
+    rows: I64
+    metrics: I64
+    counts: I64
+
+    def column(self, column: int) -> I64:
+        """One column of `rows`, contiguous."""
+        return np.ascontiguousarray(self.rows[:, column])
+
+
+class Decoder:
+    """Decodes requests of any tenant; keeps delta totals and which metrics were described."""
+
+    def __init__(self, options: Options) -> None:
+        self._labels = options.labels
+        self._totals = DeltaTotals(options.delta_series_max) if options.delta_series_max else None
+        self._described = DescribedMetrics()
+
+    def decode(self, request: WriteRequest, bounds: Bounds) -> SampleBatch:
+        """All samples of the request, and a `target_info` for each resource that names a service.
+
+        Data points that cannot be taken are counted as refused, one each, exemplars as skipped.
+        Raises `BadBody`, `BodyTooLarge` or `UnsupportedBody` when nothing of the request is taken.
+        """
+        walked = _walk(_message(request, bounds), bounds.samples_max, self._totals is not None)
+        refused = {
+            reason: int(count)
+            for (reason, _), count in zip(REFUSALS, walked.counts[layout.REFUSED :], strict=True)
+            if count
+        }
+        first_error = _first_error(walked)
+        if walked.counts[layout.DELTAS] and self._totals is not None:
+            walked, overlapping = _accumulated(walked, self._totals, request.tenant)
+            if overlapping:
+                refused[OUT_OF_ORDER] = overlapping
+                first_error = first_error or "a delta ends before the last one, or overlaps it"
+        series = RequestSeries(walked.buf, walked.rows, walked.metrics, self._labels)
+        described_by = walked.metrics[:, layout.METRIC_KEY : layout.METRIC_KEY + 2]
+        new = self._described.add(described_by, request.tenant, request.received_ms)
+        described = [series.metadata_of(metric) for metric in new]
+        metadata = tuple(one for one in described if isinstance(one, MetricMetadata))
+        skipped = {
+            EXEMPLAR_REASON: int(walked.counts[layout.EXEMPLARS]),
+            METADATA_NOT_KEPT: len(described) - len(metadata),
+        }
+        return SampleBatch(
+            keys=np.ascontiguousarray(walked.rows[:, layout.KEY : layout.KEY + 2]).view(np.uint64),
+            series_of=np.arange(len(walked.rows)),
+            timestamps_ms=walked.column(layout.TIME),
+            values=walked.column(layout.VALUE).view(np.float64),
+            labels_at=series.labels_at,
+            metadata=metadata,
+            refused=refused,
+            skipped={reason: count for reason, count in skipped.items() if count},
+            first_error=first_error,
+            points=walked.rows[:, layout.POINT],
+        )
+
+
+def protocol(options: Options) -> WriteProtocol:
+    """OTLP's row of the table of protocols."""
+    return WriteProtocol(
+        name="otlp",
+        paths=("/v1/metrics", "/api/v1/otlp/v1/metrics"),
+        decode=Decoder(options).decode,
+        check=check,
+        unpacked_bytes=unpacked_bytes,
+        render=answers.render,
+    )
+
+
+def check(request: WriteRequest) -> None:
+    """Passes for protobuf and JSON; else `UnsupportedBody`."""
+    media = answers.media_type(request)
+    if media not in {answers.PROTOBUF, answers.JSON}:
+        raise UnsupportedBody(
+            detail=f"Content-Type {media[:100]!r}; OTLP is {answers.PROTOBUF} or {answers.JSON}"
+        )
+
+
+def unpacked_bytes(request: WriteRequest) -> int:
+    """What the body may take unpacked and, if it is JSON, parsed; `decode` keeps to it."""
+    return _unpacked_max(request) * (JSON_MEMORY if _is_json(request) else 1)
+
+
+def _is_json(request: WriteRequest) -> bool:
+    return answers.media_type(request) == answers.JSON
+
+
+def _encoding(request: WriteRequest) -> str:
+    return request.headers.get("content-encoding", "").strip().lower()
+
+
+def _unpacked_max(request: WriteRequest) -> int:
+    """Gzip says its size at its end; the others may hold as much as telemetry ever does."""
+    encoding, size = _encoding(request), len(request.body)
+    if encoding in {"", "identity"}:
+        return size
+    if encoding == "gzip":
+        return int.from_bytes(request.body[-4:], "little")
+    return max(_UNDECLARED_MIN, size * _UNDECLARED_RATIO)
+
+
+def _message(request: WriteRequest, bounds: Bounds) -> bytes:
+    """The protobuf message that the body is, or stands for."""
+    is_json, says = _is_json(request), _unpacked_max(request)
+    bytes_max = bounds.decoded_bytes_max // (JSON_MEMORY if is_json else 1)
+    if says > bytes_max and _encoding(request) == "gzip":
+        raise BodyTooLarge(detail="decompressed", bytes=says, limit=bytes_max)
+    body = decompressed(request.body, _encoding(request), min(says, bytes_max))
+    return to_protobuf(body) if is_json else body
+
+
+def _walk(message: bytes, samples_max: int, takes_delta: bool) -> _Walked:
+    size = len(message)
+    buf = np.empty(size + SPARE_BYTES, np.uint8)
+    buf[:size] = np.frombuffer(message, np.uint8)
+    buf[size:] = 0
+    elements, counts = np.empty(2 * _BUCKETS_MAX, np.int64), np.empty(layout.COUNTS, np.int64)
+    # A data point is rarely under 64 bytes; when there are more samples, the walk says so.
+    capacity = min(size // 64 + 16, samples_max)
+    while True:
+        rows = np.empty((capacity, layout.ROW_COLUMNS), np.int64)
+        metrics = np.empty((capacity, layout.METRIC_COLUMNS), np.int64)
+        status = kernel.walk(buf, size, _SEED, int(takes_delta), rows, metrics, elements, counts)
+        if status != layout.FULL:
+            break
+        if capacity >= samples_max:
+            raise BodyTooLarge(detail="too many samples in one request", limit=samples_max)
+        capacity = min(capacity * 8, samples_max)
+    if status != layout.OK:
+        detail = "malformed protobuf" if status == layout.MALFORMED else "a message given twice"
+        raise BadBody(detail=detail, offset=int(counts[layout.OFFSET]), bytes=size)
+    return _Walked(buf, rows[: counts[layout.SAMPLES]], metrics[: counts[layout.METRICS]], counts)
+
+
+def _first_error(walked: _Walked) -> str:
+    """Why the first refused data point was; empty when there is none."""
+    if not (reason := int(walked.counts[layout.FIRST_REFUSED])):
+        return ""
+    start, end = walked.counts[layout.REFUSED_NAME : layout.REFUSED_NAME + 2].tolist()
+    name = walked.buf[start:end][:100].tobytes().decode(errors="replace")
+    return f"metric {name!r}: {REFUSALS[reason - 1][1]}"
+
+
+def _accumulated(walked: _Walked, totals: DeltaTotals, tenant: UUID) -> tuple[_Walked, int]:
+    """The same with totals instead of deltas, and how many data points had to be left out."""
+    rows = walked.rows
+    is_delta = walked.metrics[rows[:, layout.METRIC], layout.KIND] >= layout.DELTA
+    at = np.flatnonzero(is_delta & (rows[:, layout.VALUE] != STALE_MARKER_BITS))
+    values = rows.view(np.float64)[:, layout.VALUE]
+    spans = rows[at, layout.POINT : layout.POINT_END + 1].tolist()
+    times_ns = {start: point_times_ns(walked.buf[start:end].tobytes()) for start, end in spans}
+    added = totals.add(
+        [
+            (tenant.bytes + rows[i, layout.KEY : layout.KEY + 2].tobytes(), *times_ns[start], value)
+            for i, (start, _), value in zip(at, spans, values[at].tolist(), strict=True)
+        ]
+    )
+    values[at] = [np.nan if total is None else total for total in added]
+    if not (dropped := [i for i, total in zip(at, added, strict=True) if total is None]):
+        return walked, 0
+    refused_points = np.unique(rows[dropped, layout.POINT]).size
+    return replace(walked, rows=np.delete(rows, dropped, axis=0)), refused_points

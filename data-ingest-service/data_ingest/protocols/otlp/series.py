@@ -1,0 +1,243 @@
+"""Labels and descriptions of one OTLP request's samples, read when a series is new.
+
+    job       service.namespace/service.name        instance  service.instance.id
+    labels    attributes of the data point, then promoted attributes of the resource,
+              then otel_scope_…, where the data point has no such label itself
+    the rest  target_info{job, instance, …} 1
+
+Source: OpenTelemetry specification, compatibility/prometheus_and_openmetrics.md.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+from data_ingest.errors import BodyTooLarge, InvalidLabels
+from data_ingest.kernels import otlp_histograms
+from data_ingest.kernels import otlp_points as kernel
+from data_ingest.model import I64, U8, MetricMetadata, RawLabels
+from data_ingest.protocols.otlp import names
+from data_ingest.protocols.otlp.attributes import Attributes, attributes, labels
+from data_ingest.protocols.prometheus_text import normalised_boundary
+from data_ingest.protocols.protobuf import BYTES, FIXED64, fields
+
+TARGET_INFO: Final = "target_info"
+LABELS_READ_MAX: Final = 4_000_000
+"""Of one request: reading labels is Python, about a microsecond each."""
+_IDENTIFYING: Final = frozenset({"service.namespace", "service.name", "service.instance.id"})
+_TYPES: Final = {
+    kernel.GAUGE: "gauge",
+    kernel.COUNTER: "counter",
+    kernel.UP_DOWN: "gauge",
+    kernel.HISTOGRAM: "histogram",
+    kernel.SUMMARY: "summary",
+    kernel.INFO: "gauge",
+}
+_RESOURCE_ATTRIBUTE: Final = 1 << 3 | BYTES
+_SCOPE_NAME: Final = 1 << 3 | BYTES
+_SCOPE_VERSION: Final = 2 << 3 | BYTES
+_SCOPE_TEXTS: Final = {_SCOPE_NAME, _SCOPE_VERSION}
+_SCOPE_ATTRIBUTE: Final = 3 << 3 | BYTES
+_NUMBER_ATTRIBUTE: Final = 7 << 3 | BYTES
+_HISTOGRAM_ATTRIBUTE: Final = 9 << 3 | BYTES
+_BOUNDS: Final = (7 << 3 | BYTES, 7 << 3 | FIXED64)
+_QUANTILES: Final = 6 << 3 | BYTES
+_QUANTILE: Final = 1 << 3 | FIXED64
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """What becomes a label, and how names are written.
+
+    promoted: attributes of resources that are labels of every series.
+    """
+
+    style: names.NameStyle = names.STYLES["UnderscoreEscapingWithSuffixes"]
+    promoted: frozenset[str] = frozenset()
+    scope_labels: bool = True
+
+
+@dataclass(frozen=True)
+class _Resource:
+    attributes: Attributes
+    options: LabelOptions
+
+    @cached_property
+    def target(self) -> Attributes:
+        """`job` and `instance`, as far as the resource says."""
+        own = self.attributes
+        target = {}
+        if name := own.get("service.name"):
+            namespace = own.get("service.namespace")
+            target["job"] = f"{namespace}/{name}" if namespace else name
+        if instance := own.get("service.instance.id"):
+            target["instance"] = instance
+        return target
+
+    @cached_property
+    def promoted(self) -> Attributes:
+        chosen = {k: v for k, v in self.attributes.items() if k in self.options.promoted}
+        return labels(chosen, escape=self.options.style.escape)
+
+    @cached_property
+    def info(self) -> Attributes:
+        """The labels of its `target_info`."""
+        rest = {k: v for k, v in self.attributes.items() if k not in _IDENTIFYING}
+        described = labels(rest, escape=self.options.style.escape)
+        return {**described, **self.target, "__name__": TARGET_INFO}
+
+
+@dataclass(slots=True)
+class RequestSeries:
+    """The series of one request: `buf` as it was walked, with `rows` and `metrics` of the walk."""
+
+    buf: U8
+    rows: I64
+    metrics: I64
+    options: LabelOptions
+    _labels_read: int = 0
+    _resources: dict[int, _Resource] = field(default_factory=dict)
+    _scopes: dict[tuple[int, int], Attributes] = field(default_factory=dict)
+    _names: dict[int, str] = field(default_factory=dict)
+    _point: int = -1
+    _point_labels: Attributes = field(default_factory=dict)
+    _boundaries: list[str] = field(default_factory=list)
+
+    def labels_at(self, row: int) -> RawLabels:
+        """The labels of one sample's series; `InvalidLabels` where they cannot be read."""
+        point, end, metric, part = self.rows[row, kernel.POINT :].tolist()
+        if self.metrics[metric, kernel.KIND] == kernel.INFO:
+            own = self._resource(metric).info
+        else:
+            if point != self._point:
+                self._read_point(point, end, metric)
+            own = {**self._point_labels, **self._part(metric, part)}
+        self._labels_read += len(own)
+        if self._labels_read > LABELS_READ_MAX:
+            raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
+        return [(name.encode(), value.encode()) for name, value in own.items()]
+
+    def metadata_of(self, metric: int) -> MetricMetadata | None:
+        """What the sender says of this row of `metrics`; None where its name is not valid."""
+        kind = self._kind(metric)
+        if kind == kernel.INFO:
+            return MetricMetadata(TARGET_INFO, "gauge", "Target metadata")
+        try:
+            name = self._name(metric)
+            about, unit = self._text(metric, kernel.DESCRIPTION), self._text(metric, kernel.UNIT)
+        except InvalidLabels:
+            return None
+        return MetricMetadata(name, _TYPES[kind], about, names.unit_name(unit))
+
+    def _kind(self, metric: int) -> int:
+        return int(self.metrics[metric, kernel.KIND]) & ~kernel.DELTA
+
+    def _bytes(self, metric: int, column: int) -> bytes:
+        start, end = self.metrics[metric, column : column + 2].tolist()
+        return self.buf[start:end].tobytes()
+
+    def _text(self, metric: int, column: int) -> str:
+        try:
+            return self._bytes(metric, column).decode()
+        except UnicodeDecodeError as exc:
+            raise InvalidLabels(detail=f"not UTF-8: {exc.object[:100]!r}") from exc
+
+    def _resource(self, metric: int) -> _Resource:
+        start = int(self.metrics[metric, kernel.RESOURCE])
+        if start not in self._resources:
+            message = self._bytes(metric, kernel.RESOURCE)
+            self._resources[start] = _Resource(
+                attributes(message, _RESOURCE_ATTRIBUTE), self.options
+            )
+        return self._resources[start]
+
+    def _scope(self, metric: int) -> Attributes:
+        """`otel_scope_…` of the metric's scope; nothing where it has no name."""
+        if not self.options.scope_labels:
+            return {}
+        start = int(self.metrics[metric, kernel.SCOPE])
+        key = start, int(self.metrics[metric, kernel.SCHEMA_URL])
+        if key not in self._scopes:
+            message = self._bytes(metric, kernel.SCOPE)
+            try:
+                texts = {
+                    tag: text.decode()
+                    for tag, text in fields(message)
+                    if tag in _SCOPE_TEXTS and isinstance(text, bytes)
+                }
+            except ValueError as exc:  # malformed, or not UTF-8
+                raise InvalidLabels(detail=f"scope: {exc}") from exc
+            self._scopes[key] = {
+                **labels(
+                    attributes(message, _SCOPE_ATTRIBUTE),
+                    escape=self.options.style.escape,
+                    prefix="otel_scope_",
+                ),
+                "otel_scope_name": texts.get(_SCOPE_NAME, ""),
+                "otel_scope_version": texts.get(_SCOPE_VERSION, ""),
+                "otel_scope_schema_url": self._text(metric, kernel.SCHEMA_URL),
+            }
+        return self._scopes[key]
+
+    def _name(self, metric: int) -> str:
+        if metric not in self._names:
+            kind, name = self._kind(metric), self._text(metric, kernel.NAME)
+            self._names[metric] = names.metric_name(
+                name,
+                self._text(metric, kernel.UNIT),
+                self.options.style,
+                is_counter=kind == kernel.COUNTER,
+                is_gauge=kind == kernel.GAUGE,
+            )
+            if not self._names[metric]:
+                del self._names[metric]
+                raise InvalidLabels(detail=f"nothing is left of the metric name {name[:100]!r}")
+        return self._names[metric]
+
+    def _read_point(self, point: int, end: int, metric: int) -> None:
+        """`_point_labels` and `_boundaries` are those of the data point in [point, end)."""
+        message, kind = self.buf[point:end].tobytes(), self._kind(metric)
+        tag = _HISTOGRAM_ATTRIBUTE if kind == kernel.HISTOGRAM else _NUMBER_ATTRIBUTE
+        resource = self._resource(metric)
+        self._point = -1
+        self._point_labels = {
+            **self._scope(metric),
+            **resource.promoted,
+            **labels(attributes(message, tag), escape=self.options.style.escape),
+            **resource.target,
+        }
+        self._boundaries = _boundaries(message, kind)
+        self._point = point
+
+    def _part(self, metric: int, part: int) -> Attributes:
+        """`__name__`, and `le` or `quantile`, of one part of the data point."""
+        name, kind = self._name(metric), self._kind(metric)
+        if kind not in {kernel.HISTOGRAM, kernel.SUMMARY}:
+            return {"__name__": name}
+        if part == otlp_histograms.COUNT_PART:
+            return {"__name__": f"{name}_count"}
+        if part == otlp_histograms.SUM_PART:
+            return {"__name__": f"{name}_sum"}
+        boundary = (
+            "+Inf"
+            if part == otlp_histograms.INFINITY_PART
+            else self._boundaries[part - otlp_histograms.FIRST_PART]
+        )
+        if kind == kernel.SUMMARY:
+            return {"__name__": name, "quantile": boundary}
+        return {"__name__": f"{name}_bucket", "le": boundary}
+
+
+def _boundaries(message: bytes, kind: int) -> list[str]:
+    """Bounds or quantiles of a data point as labels write them, in their order."""
+    parts = b""
+    for tag, value in fields(message):
+        if not isinstance(value, bytes):
+            continue
+        if kind == kernel.HISTOGRAM and tag in _BOUNDS:
+            parts += value
+        elif kind == kernel.SUMMARY and tag == _QUANTILES:
+            parts += dict(fields(value)).get(_QUANTILE, bytes(8))  # type: ignore[operator]
+    numbers = struct.unpack(f"<{len(parts) // 8}d", parts)
+    return [normalised_boundary(repr(number).encode()).decode() for number in numbers]

@@ -1,0 +1,63 @@
+"""Protobuf in Python, for what is read or written once in a while; requests go through kernels.
+
+Source: protobuf encoding guide, https://protobuf.dev/programming-guides/encoding/.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_FIXED_BYTES: Final = {FIXED64: 8, FIXED32: 4}
+_VARINT_BYTES: Final = 10
+_ONE_BYTE: Final = [bytes([value]) for value in range(128)]
+_U64: Final = 0xFFFF_FFFF_FFFF_FFFF
+
+
+def varint(value: int) -> bytes:
+    """A number; negative ones as 64-bit two's complement."""
+    if 0 <= value < 128:
+        return _ONE_BYTE[value]
+    value &= _U64
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def field(number: int, body: bytes) -> bytes:
+    """A field of text, bytes or a message."""
+    return varint(number << 3 | BYTES) + varint(len(body)) + body
+
+
+def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """(number << 3 | wire type, value) of each field: a number for VARINT, else its bytes.
+
+    Raises ValueError where the message is malformed.
+    """
+    p, end = 0, len(message)
+    while p < end:
+        tag, p = _read_varint(message, p)
+        wire = tag & 7
+        if wire == VARINT:
+            value, p = _read_varint(message, p)
+            yield tag, value
+            continue
+        if wire == BYTES:
+            size, p = _read_varint(message, p)
+        else:
+            size = _FIXED_BYTES.get(wire, end)
+        if p + size > end or tag < 8:
+            raise ValueError("malformed protobuf")
+        yield tag, message[p : p + size]
+        p += size
+
+
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for i, byte in enumerate(message[at : at + _VARINT_BYTES]):
+        value |= (byte & 0x7F) << (7 * i)
+        if byte < 0x80:
+            return value & _U64, at + i + 1
+    raise ValueError("malformed protobuf")

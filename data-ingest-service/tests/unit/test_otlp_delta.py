@@ -1,0 +1,134 @@
+"""Laws of deltas made cumulative: nothing is counted twice, and what is lost shows as a reset."""
+
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_ingest.protocols.otlp import Options, protocol
+from data_ingest.protocols.otlp.delta import EVICTED, DeltaTotals
+from data_ingest.protocols.protocol import WriteRequest
+from tests import otlp
+from tests.otlp import PROTOBUF, Request
+from tests.unit.test_otlp import BOUNDS, by_name
+
+STEP_NS = 10_000_000_000
+AT_NS = 1_795_000_000_000_000_000
+
+
+def request(end: int, value: float, start: int | None = None, **room: str) -> bytes:
+    """A counter's delta of the step that ends at `end`."""
+    made = Request()
+    metric = made.resource_metrics.add().scope_metrics.add().metrics.add(name="work")
+    metric.sum.aggregation_temporality, metric.sum.is_monotonic = 1, True
+    point = metric.sum.data_points.add(time_unix_nano=AT_NS + end * STEP_NS, as_double=value)
+    point.start_time_unix_nano = AT_NS + (end - 1 if start is None else start) * STEP_NS
+    otlp.fill(point.attributes, **room)
+    return bytes(made.SerializeToString())
+
+
+def receiver(series_max: int = 100):
+    """Decodes with totals; the values of each request."""
+    row = protocol(Options(delta_series_max=series_max))
+
+    def receive(body: bytes, tenant: int = 1):
+        sent = WriteRequest("/", PROTOBUF, body=body, tenant=UUID(int=tenant))
+        batch = row.decode(sent, BOUNDS)
+        return batch.values.tolist(), dict(batch.refused)
+
+    return receive
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=8))
+def test_deltas_add_up(values):
+    """The sample after each delta is the sum of all of them."""
+    receive = receiver()
+    totals = [receive(request(end, value))[0][0] for end, value in enumerate(values, 1)]
+    assert totals == np.cumsum(values).tolist()
+
+
+def test_a_request_sent_twice_counts_once():
+    """A sender that got no answer sends the same again: the total stays."""
+    receive = receiver()
+    assert receive(request(1, 5))[0] == [5.0]
+    assert receive(request(1, 5))[0] == [5.0]
+    assert receive(request(2, 3))[0] == [8.0]
+
+
+@pytest.mark.parametrize(("end", "start"), [(1, 0), (3, 1)], ids=["older", "overlapping"])
+def test_what_would_count_twice_is_refused(end, start):
+    """A point before the last one, or one that overlaps it, is refused and counted."""
+    receive = receiver()
+    receive(request(2, 5))
+    assert receive(request(end, 7, start)) == ([], {"delta_out_of_order": 1})
+    assert receive(request(4, 1))[0] == [6.0]
+
+
+def test_a_gap_adds_nothing():
+    """Steps that never came are not guessed: the total goes on from where it was."""
+    receive = receiver()
+    receive(request(1, 5))
+    assert receive(request(9, 2))[0] == [7.0]
+
+
+def test_nan_is_refused():
+    """It would make the total NaN for ever."""
+    receive = receiver()
+    assert receive(request(1, float("nan"))) == ([], {"delta_out_of_order": 1})
+    assert receive(request(1, 5))[0] == [5.0]
+
+
+def test_series_and_tenants_have_totals_of_their_own():
+    """Another attribute or another tenant is another total."""
+    receive = receiver()
+    receive(request(1, 5, room="a"))
+    assert receive(request(1, 1, room="b"))[0] == [1.0]
+    assert receive(request(1, 2, room="a"), tenant=2)[0] == [2.0]
+    assert receive(request(2, 1, room="a"))[0] == [6.0]
+
+
+def test_totals_have_a_bound():
+    """The series not written for longest starts again at zero, a reset, and is counted."""
+    before = EVICTED._value.get()
+    receive = receiver(series_max=2)
+    for room in ("a", "b"):
+        receive(request(1, 5, room=room))
+    receive(request(2, 5, room="a"))
+    receive(request(1, 5, room="c"))
+    assert EVICTED._value.get() == before + 1
+    assert receive(request(3, 1, room="a"))[0] == [11.0]
+    assert receive(request(2, 1, room="b"))[0] == [1.0]
+
+
+def test_every_part_of_a_histogram_adds_up():
+    """Count, sum and buckets of a delta histogram are totals; the flag for no value ends them."""
+    made = Request()
+    scope_metrics = made.resource_metrics.add().scope_metrics.add()
+    point = otlp.add_histogram(scope_metrics, AT_NS, temporality=1)
+    row = protocol(Options(delta_series_max=100))
+
+    def receive():
+        return row.decode(WriteRequest("/", PROTOBUF, body=made.SerializeToString()), BOUNDS)
+
+    first = by_name(receive())
+    point.time_unix_nano += STEP_NS
+    assert by_name(receive()) == {name: 2 * value for name, value in first.items()}
+    point.time_unix_nano += STEP_NS
+    point.flags = 1
+    assert set(receive().values.view(np.uint64).tolist()) == {otlp.STALE}
+
+
+def test_a_delta_that_may_fall_is_refused():
+    """Its total would be relative to whenever this process began: wrong without a sign of it."""
+    made = Request.FromString(request(1, 5))
+    made.resource_metrics[0].scope_metrics[0].metrics[0].sum.is_monotonic = False
+    assert receiver()(made.SerializeToString()) == ([], {"delta_temporality": 1})
+
+
+def test_totals_at_once_are_exact():
+    """Several points of one series in one request are added in their order."""
+    totals = DeltaTotals(10)
+    points = [(b"k", i, i + 1, 1.0) for i in range(5)]
+    assert totals.add(points) == [1.0, 2.0, 3.0, 4.0, 5.0]
