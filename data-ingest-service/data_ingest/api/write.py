@@ -24,8 +24,6 @@ from data_ingest.pipeline import Pipeline
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
 
 SCOPE = "metrics:write"
-SMALL_BYTES = 192 * 1024
-"""About 700 samples of remote_write, which decode in as long as a change of threads takes."""
 SAYS_ITS_SIZE = frozenset({"", "identity", "snappy"})
 
 log = structlog.get_logger()
@@ -93,7 +91,7 @@ class WriteEndpoint:
             sender = Sender(principal.tenant, principal.credential_id or principal.subject)
             # A format that does not say how much it unpacks to may hold far more than it looks.
             is_small = (
-                unpacked_bytes <= SMALL_BYTES
+                unpacked_bytes <= protocol.small_bytes
                 and request.headers.get("content-encoding", "") in SAYS_ITS_SIZE
             )
             return await path.pipeline.ingest_body(

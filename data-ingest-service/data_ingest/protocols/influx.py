@@ -30,6 +30,8 @@ MALFORMED_LINE: Final = "malformed_line"
 STRING_FIELD: Final = "string_field"
 LABELS_READ_MAX: Final = 4_000_000
 """Of one request: reading labels is Python, a microsecond each."""
+SMALL_BYTES: Final = 48 * 1024
+"""About 1,300 values of ten a line; of one a line, 300."""
 
 Scale = tuple[int, int]
 """A timestamp × the first // the second is in milliseconds."""
@@ -275,6 +277,7 @@ def protocols(naming: Naming) -> tuple[WriteProtocol, WriteProtocol]:
             check=partial(check, V1_PRECISIONS),
             unpacked_bytes=unpacked_bytes,
             render=influx_answers.render_v1,
+            small_bytes=SMALL_BYTES,
             has_key_in_query=True,
         ),
         WriteProtocol(
@@ -284,6 +287,7 @@ def protocols(naming: Naming) -> tuple[WriteProtocol, WriteProtocol]:
             check=partial(check, V2_PRECISIONS),
             unpacked_bytes=unpacked_bytes,
             render=influx_answers.render_v2,
+            small_bytes=SMALL_BYTES,
             has_key_in_query=True,
         ),
     )

@@ -74,6 +74,7 @@ class WriteProtocol:
     unpacked_bytes: what the body will unpack to, as far as it says so itself; at most the bound.
     decode: all samples of the request; raises a `WriteError` where nothing of it is taken.
     render: the answer, whatever became of the request; also after an error before `decode`.
+    small_bytes: what is decoded in less time than a change of threads takes, once unpacked.
     has_key_in_query: a key may stand in the query (`p`), since its senders can do no better.
     """
 
@@ -84,4 +85,5 @@ class WriteProtocol:
     unpacked_bytes: Callable[[WriteRequest], int]
     render: Callable[[WriteRequest, Outcome | ServiceError], Response] = render
     methods: tuple[str, ...] = ("POST",)
+    small_bytes: int = 0
     has_key_in_query: bool = False

@@ -190,4 +190,5 @@ PROTOCOL: Final = WriteProtocol(
     check=check,
     unpacked_bytes=lambda request: declared_bytes(request.body),
     render=_render,
+    small_bytes=192 * 1024,  # about 700 samples
 )
