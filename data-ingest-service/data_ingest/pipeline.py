@@ -143,7 +143,7 @@ class Pipeline:
         is_small: bool,
     ) -> Prepared:
         """What is to be committed. All of it happens in one worker thread, so that the event loop
-        is free; of a small request only what new series cost.
+        is free; of a small request only what new series and the list of active ones cost.
         """
         span = TimeSpan.at(int(now_s * 1000), limits.retention_days, self._future_ms_max)
 
@@ -158,7 +158,8 @@ class Pipeline:
         if not is_small:
             return await anyio.to_thread.run_sync(lambda: admitted(*look_up()))
         batch, row_ids = look_up()
-        if row_ids.all():
+        is_listed = limits.active_series is None or series.is_listed(_minute(now_s))
+        if row_ids.all() and is_listed:
             return admitted(batch, row_ids)
         return await anyio.to_thread.run_sync(admitted, batch, row_ids)
 

@@ -1,7 +1,7 @@
 """Bodies that come compressed: unpacked within a bound, or refused.
 
-The output goes into room of a fixed size, so a bomb takes no more memory than the bound, and pages
-that nothing is written to take none.
+The output goes into room of a fixed size, so a bomb takes no more memory than was kept free for it,
+and pages that nothing is written to take none.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,9 @@ _DECOMPRESS: Final[dict[str, Callable[..., Any]]] = {
     "zstd": cramjam.zstd.decompress_into,
     "deflate": cramjam.zlib.decompress_into,  # RFC 9110, section 8.4.1.2: the zlib format
 }
-_RATIO_GUESSED: Final = 10
+RATIO_MAX: Final = 100
+"""What is unpacked is at most so many times larger, or SMALL_MAX; real requests are 5 to 20."""
+SMALL_MAX: Final = 1 << 20
 ENCODINGS: Final = frozenset({"", "identity", *_DECOMPRESS})
 _ROOM_IS_USED_UP: Final = "failed to write whole buffer"
 
@@ -38,17 +40,23 @@ def decompressed(body: bytes | bytearray, encoding: str, bytes_max: int) -> byte
         if len(body) > bytes_max:
             raise BodyTooLarge(bytes=len(body), limit=bytes_max)
         return bytes(body)
-    room = np.empty(bytes_max, np.uint8)
+    limit = min(bytes_max, room_for(len(body)))
+    room = np.empty(limit, np.uint8)
     try:
         size = _DECOMPRESS[encoding](body, room.data)
     except cramjam.DecompressionError as exc:
         if _ROOM_IS_USED_UP in str(exc):
-            raise BodyTooLarge(detail="decompressed", limit=bytes_max) from exc
+            raise BodyTooLarge(detail="decompressed", limit=limit) from exc
         raise BadBody(detail=f"it is not {encoding}: {exc}", bytes=len(body)) from exc
     return room[:size].tobytes()
 
 
+def room_for(packed_bytes: int) -> int:
+    """How large a body of so many bytes may become: these formats do not say it first."""
+    return max(SMALL_MAX, RATIO_MAX * packed_bytes)
+
+
 def unpacked_bytes(request: WriteRequest) -> int:
-    """What to keep free for the body unpacked: a guess, since these formats do not say it first."""
+    """What to keep free for the body unpacked."""
     encoding = request.headers.get("content-encoding", "").strip().lower()
-    return len(request.body) * (_RATIO_GUESSED if encoding in _DECOMPRESS else 1)
+    return room_for(len(request.body)) if encoding in _DECOMPRESS else len(request.body)

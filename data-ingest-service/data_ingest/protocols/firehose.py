@@ -29,6 +29,9 @@ from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
 
 BAD_RECORD: Final = "bad_record"
+DIMENSIONS_MAX: Final = 100
+"""CloudWatch allows 30."""
+LABEL_BYTES_MAX: Final = 64 << 20
 REQUEST_ID: Final = "x-amz-firehose-request-id"
 COMMON_ATTRIBUTES: Final = "x-amz-firehose-common-attributes"
 _STATISTICS: Final = re.compile(
@@ -56,20 +59,25 @@ def decode(request: WriteRequest, bounds: Bounds) -> SampleBatch:
     labels: list[RawLabels] = []
     times: list[int] = []
     values: list[float] = []
-    refused, first_error = 0, ""
+    refused, first_error, label_bytes = 0, "", 0
     for line in _lines(_records(body), bounds):
         try:
-            at_ms, statistics, of_line = _metric(line)
+            at_ms, statistics, name, of_line = _metric(line, common)
         except ValueError as error:
             refused += 1
             first_error = first_error or f"{error}: {line[:200].decode(errors='replace')}"
             continue
+        label_bytes += len(statistics) * sum(len(text) + 50 for pair in of_line for text in pair)
+        if len(values) + len(statistics) > bounds.samples_max or label_bytes > LABEL_BYTES_MAX:
+            raise BodyTooLarge(
+                detail="too many samples or labels in one request",
+                limit=bounds.samples_max,
+                bytes_limit=LABEL_BYTES_MAX,
+            )
         for statistic, value in statistics:
-            labels.append(_labels(statistic, of_line, common))
+            labels.append([(b"__name__", _metric_name(name, statistic)), *of_line])
             times.append(at_ms)
             values.append(value)
-        if len(values) > bounds.samples_max:
-            raise BodyTooLarge(detail="too many samples in one request", limit=bounds.samples_max)
     keys = np.empty((len(labels), 2), np.uint64)
     for row, pairs in enumerate(labels):
         keys[row] = hash_bytes(b"\xff".join(text for pair in pairs for text in pair), _SEED)
@@ -117,8 +125,8 @@ def _lines(records: list[bytes], bounds: Bounds) -> Iterator[bytes]:
                 yield line
 
 
-def _metric(line: bytes) -> tuple[int, list[tuple[str, float]], Mapping[str, Any]]:
-    """(time in ms, statistics, the line's object); ValueError for what cannot be stored."""
+def _metric(line: bytes, common: RawLabels) -> tuple[int, list[tuple[str, float]], str, RawLabels]:
+    """(time in ms, statistics, name, labels but the name); ValueError for what is no metric."""
     if not line.lstrip().startswith(b"{"):
         raise ValueError("not JSON; set the stream's output format to JSON")
     try:
@@ -139,7 +147,10 @@ def _metric(line: bytes) -> tuple[int, list[tuple[str, float]], Mapping[str, Any
     ]
     if not statistics:
         raise ValueError("no statistics that are numbers, or dimensions that are no object")
-    return at_ms, statistics, metric
+    dimensions = metric.get("dimensions", {})
+    if len(dimensions) > DIMENSIONS_MAX:
+        raise ValueError(f"over {DIMENSIONS_MAX} dimensions")
+    return at_ms, statistics, f"{names[0]}_{names[1]}", _labels(metric, dimensions, common)
 
 
 def _float(number: float) -> float:
@@ -149,19 +160,26 @@ def _float(number: float) -> float:
         raise ValueError("a number is too large") from exc
 
 
-def _labels(statistic: str, metric: Mapping[str, Any], common: RawLabels) -> RawLabels:
-    """Labels of one statistic; characters that no Prometheus label has become `_`."""
-    texts = [metric["namespace"], metric["metric_name"], statistic]
-    name = "_".join(_NOT_IN_NAMES.sub("_", text).strip("_").lower() for text in texts)
-    if name[:1].isdigit():
-        name = f"_{name}"
-    labels = {b"__name__": name.encode(), b"namespace": str(metric["namespace"]).encode()}
-    labels.update(common)
-    for place in ("account_id", "region"):
-        if text := metric.get(place):
-            labels[place.encode()] = str(text).encode()
-    for dimension, text in metric.get("dimensions", {}).items():
-        labels[_label_name(str(dimension))] = str(text).encode("utf-8", "replace")
+def _metric_name(name: str, statistic: str) -> bytes:
+    parts = (_NOT_IN_NAMES.sub("_", text).strip("_").lower() for text in (name, statistic))
+    text = "_".join(parts)
+    return (f"_{text}" if text[:1].isdigit() else text).encode()
+
+
+def _labels(
+    metric: Mapping[str, Any], dimensions: Mapping[str, Any], common: RawLabels
+) -> RawLabels:
+    """Labels of a line but its name; characters that no Prometheus label has become `_`.
+
+    Dimensions that become one label are joined with `;`, and none replaces where a metric is from.
+    """
+    joined: dict[bytes, list[bytes]] = {}
+    for dimension, text in dimensions.items():
+        joined.setdefault(_label_name(dimension), []).append(_text(text))
+    labels = dict(common) | {name: b";".join(texts) for name, texts in joined.items()}
+    places = ("namespace", "account_id", "region")
+    labels |= {place.encode(): _text(metric[place]) for place in places if metric.get(place)}
+    labels.pop(b"__name__", None)
     return list(labels.items())
 
 
@@ -171,10 +189,15 @@ def _common_labels(header: str) -> RawLabels:
         return []
     try:
         attributes = json.loads(header)["commonAttributes"]
-        pairs = [(_label_name(str(name)), str(text).encode()) for name, text in attributes.items()]
+        pairs = [(_label_name(name), _text(text)) for name, text in attributes.items()]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
         raise BadBody(detail=f"common attributes are not an object: {header[:100]!r}") from exc
     return [pair for pair in pairs if pair[0] != b"__name__"]
+
+
+def _text(value: object) -> bytes:
+    """UTF-8, with `?` for what has no encoding (half of a surrogate pair)."""
+    return str(value).encode("utf-8", "replace")
 
 
 def _label_name(text: str) -> bytes:

@@ -27,6 +27,7 @@ from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, render
 
 PUSH_TIME: Final = b"push_time_seconds"
+DESCRIPTIONS_MAX: Final = 50_000
 _BASE64: Final = "@base64"
 _MILLISECONDS: Final = re.compile(r"-?[0-9]{1,15}")
 
@@ -86,6 +87,15 @@ def decode_import(request: WriteRequest, bounds: Bounds) -> SampleBatch:
 def _exposition(request: WriteRequest, bounds: Bounds) -> prometheus_text.Exposition:
     encoding = request.headers.get("content-encoding", "")
     body = decompressed(request.body, encoding, bounds.decoded_bytes_max)
+    # Before memory is taken for each: a sample needs a line, a description a `#`.
+    lines, descriptions = body.count(b"\n") + 1, body.count(b"#")
+    if lines > bounds.samples_max + descriptions or descriptions > DESCRIPTIONS_MAX:
+        raise BodyTooLarge(
+            detail="too many lines in one request",
+            lines=lines,
+            limit=bounds.samples_max,
+            descriptions_limit=DESCRIPTIONS_MAX,
+        )
     openmetrics = prometheus_text.is_openmetrics(request.headers.get("content-type", ""))
     exposition = prometheus_text.decode(body, openmetrics=openmetrics)
     if len(exposition) > bounds.samples_max:

@@ -23,7 +23,7 @@ from data_ingest.protocols.snappy import declared_bytes, decompress, varint
 
 MESSAGES: Final = ("prometheus.WriteRequest", remote_write_2.MESSAGE)
 MEDIA_2: Final = f"application/x-protobuf;proto={remote_write_2.MESSAGE}"
-_METADATA_MAX: Final = 20_000
+_METADATA_MAX: Final = 5_000
 _METADATA_FIELDS_MAX: Final = 32
 # Reading labels is Python, a microsecond each, so a series and a request have a bound. Labels with
 # empty values count here; `labels.LabelRules` does not count them.

@@ -14,7 +14,7 @@ from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels
 from data_ingest.kernels import remote_write_2 as kernel
 from data_ingest.kernels.hashing import seed_for
-from data_ingest.limits import EXEMPLAR, METADATA_NOT_KEPT, NATIVE_HISTOGRAM
+from data_ingest.limits import EXEMPLAR, METADATA_NOT_KEPT, METADATA_TEXT_MAX, NATIVE_HISTOGRAM
 from data_ingest.model import (
     I64,
     METRIC_TYPES,
@@ -31,6 +31,11 @@ from data_ingest.protocols.snappy import decompress
 MESSAGE: Final = "io.prometheus.write.v2.Request"
 LABELS_MAX: Final = 1024
 LABELS_READ_MAX: Final = 4_000_000
+# A symbol may be large and stand for any number of labels, so bytes have bounds too.
+SERIES_BYTES_MAX: Final = 1 << 20
+LABEL_BYTES_READ_MAX: Final = 64 << 20
+_DESCRIPTIONS_MAX: Final = 5_000
+_TEXT_BYTES_MAX: Final = 4 * METADATA_TEXT_MAX
 _SEED: Final = seed_for(b"remote_write_2")
 
 
@@ -119,6 +124,7 @@ class _Labels:
         self._symbol_spans = symbol_spans
         self._references = np.empty(2 * LABELS_MAX, np.int64)
         self._read = 0
+        self._bytes_read = 0
 
     def of(self, row: int) -> RawLabels:
         """The labels of one row of `keys`; `InvalidLabels` where a reference leads nowhere."""
@@ -134,9 +140,22 @@ class _Labels:
             raise InvalidLabels(
                 detail=f"label reference {references.max()} leads nowhere", symbols=symbols
             )
+        spans = self._symbol_spans.reshape(-1, 2)[references]
+        label_bytes = int((spans[:, 1] - spans[:, 0]).sum())
+        if label_bytes > SERIES_BYTES_MAX:
+            raise InvalidLabels(
+                detail="labels are too large", bytes=label_bytes, limit=SERIES_BYTES_MAX
+            )
         self._read += size // 2
-        if self._read > LABELS_READ_MAX:
-            raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
+        self._bytes_read += label_bytes
+        if self._read > LABELS_READ_MAX or self._bytes_read > LABEL_BYTES_READ_MAX:
+            raise BodyTooLarge(
+                detail="too many labels in one request",
+                labels=self._read,
+                bytes=self._bytes_read,
+                limit=LABELS_READ_MAX,
+                bytes_limit=LABEL_BYTES_READ_MAX,
+            )
         texts = [_text(self._buf, self._symbol_spans, at) for at in references.tolist()]
         return list(zip(texts[::2], texts[1::2], strict=True))
 
@@ -145,12 +164,20 @@ def _text(buf: U8, spans: I64, symbol: int) -> bytes:
     return buf[spans[2 * symbol] : spans[2 * symbol + 1]].tobytes()
 
 
+def _short_text(buf: U8, spans: I64, symbol: int) -> str:
+    """As much of a description as is kept, with some to spare; the rest is not read."""
+    start, end = spans[2 * symbol : 2 * symbol + 2].tolist()
+    if end - start <= _TEXT_BYTES_MAX:
+        return buf[start:end].tobytes().decode()
+    return buf[start : start + _TEXT_BYTES_MAX].tobytes().decode(errors="ignore")
+
+
 def _metadata(buf: U8, spans: I64, described: I64) -> tuple[MetricMetadata, ...]:
     """What is text of the descriptions; rows are the symbols of name, help and unit, and type."""
     metadata: list[MetricMetadata] = []
-    for name, help_text, unit, kind in described.tolist():
+    for name, help_text, unit, kind in described[:_DESCRIPTIONS_MAX].tolist():
         try:
-            texts = [_text(buf, spans, symbol).decode() for symbol in (name, help_text, unit)]
+            texts = [_short_text(buf, spans, symbol) for symbol in (name, help_text, unit)]
         except UnicodeDecodeError:
             continue
         if texts[0] and (kind or texts[1] or texts[2]):

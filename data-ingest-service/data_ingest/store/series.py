@@ -70,6 +70,10 @@ class KnownSeries:
                 table.insert(self._rows, keys[:room], series_ids[:room], np.uint64(minute))
             )
 
+    def is_listed(self, minute: int) -> bool:
+        """Whether `active_ids` has nothing to do in this minute."""
+        return minute == self._listed_at
+
     def active_ids(self, minute: int, window_minutes: int) -> I64 | None:
         """Distinct series seen in that window, ascending; None where they were told this minute."""
         with self._lock:
@@ -78,6 +82,7 @@ class KnownSeries:
             self._listed_at = minute
             seen = self._rows[:, 3] >= max(0, minute - window_minutes)
             recent = self._rows[(self._rows[:, 2] != 0) & seen, 2]
+        # Sorting takes longest, and others need the table.
         return np.unique(recent).astype(np.int64)
 
     def _make_room(self, new: int, rows_max: int) -> None:

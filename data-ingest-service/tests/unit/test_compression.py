@@ -1,6 +1,7 @@
 """Laws of unpacking: what was packed comes back, within a bound, or is refused."""
 
 import gzip
+import random
 import zlib
 from collections.abc import Callable
 
@@ -37,9 +38,11 @@ def test_a_body_comes_back(body, encoding):
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
 def test_bombs_and_damage(encoding):
     """A bomb is too large; what is cut or is something else is no body."""
-    packed = PACK[encoding](bytes(8 << 20))
-    with pytest.raises(BodyTooLarge):
-        decompressed(packed, encoding, 1 << 20)
+    bomb = PACK[encoding](bytes(8 << 20))
+    for bytes_max in (1 << 20, 64 << 20):  # over the bound; over what so few bytes may become
+        with pytest.raises(BodyTooLarge):
+            decompressed(bomb, encoding, bytes_max)
+    packed = PACK[encoding](random.Random(1).randbytes(1 << 20))
     for damaged in (packed[:-5], packed[:20], b"not compressed at all"):
         with pytest.raises(BadBody, match=f"it is not {encoding}"):
             decompressed(damaged, encoding, 16 << 20)

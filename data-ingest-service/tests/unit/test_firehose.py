@@ -106,6 +106,32 @@ def test_a_bad_line_costs_itself(bad):
     assert batch.first_error
 
 
+def test_dimensions_never_replace_one_another_or_the_place():
+    """Two that become one label are joined; none is the metric's name, account or region."""
+    dimensions = {"a.b": "1", "a_b": "2", "__name__": "x", "region": "moon", "h": "\ud800"}
+    labels = dict(
+        firehose.decode(request(lines({**METRIC, "dimensions": dimensions})), BOUNDS).labels_at(0)
+    )
+    assert labels[b"a_b"] == b"1;2"
+    assert labels[b"region"] == b"eu-central-1"
+    assert labels[b"__name__"] == b"aws_ec2_cpuutilization_max"
+    assert labels[b"h"] == b"?"
+    odd = lines({**METRIC, "namespace": "AWS/\ud800", "account_id": "\ud800"})
+    assert dict(firehose.decode(request(odd), BOUNDS).labels_at(0))[b"account_id"] == b"?"
+
+
+def test_a_line_is_not_multiplied():
+    """Statistics times dimensions of one line are bounded."""
+    wide = {**METRIC, "dimensions": {f"d{i}": "x" for i in range(101)}}
+    assert firehose.decode(request(lines(wide)), BOUNDS).refused == {"bad_record": 1}
+    long = {**METRIC, "dimensions": {f"d{i}": "x" * 40_000 for i in range(100)}}
+    values = {f"p{i}": 1.0 for i in range(17)}
+    bounds = Bounds(decoded_bytes_max=64 << 20, samples_max=100_000)
+    assert firehose.decode(request(lines({**long, "value": {"sum": 1}})), bounds).samples == 1
+    with pytest.raises(BodyTooLarge):
+        firehose.decode(request(lines({**long, "value": values})), bounds)
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"[" * 50_000, b'{"records": [{"data": "%"}]}'])
 def test_another_envelope_is_refused(body):
     """Nothing of it can be taken."""

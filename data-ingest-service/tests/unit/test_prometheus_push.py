@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+from dataclasses import replace
 
 import pytest
 
@@ -107,16 +108,19 @@ def test_bodies_are_bounded():
         push("job/a", gzip.compress(PAGE), **{"content-encoding": "gzip"}), BOUNDS
     )
     assert zipped.samples == 3
-    bomb = gzip.compress(b"#" * 10_001)
+    bomb = gzip.compress(b"#" * (1 << 20) + b"#")
     cases = [
         (push("job/a", bomb, **{"content-encoding": "gzip"}), BodyTooLarge),
         (push("job/a", b"a 1\n" * 101), BodyTooLarge),
+        (importing({}, "", b"# HELP a b\n" * 50_001), BodyTooLarge),
         (push("job/a", b"a 1 1000\n"), BadBody),
         (push("job/a", b"no text\n"), BadBody),
     ]
     for request, error in cases:
+        bounds = replace(BOUNDS, decoded_bytes_max=1 << 20)
+        decode = prometheus_push.PUSH if request.parameters else prometheus_push.IMPORT
         with pytest.raises(error):
-            prometheus_push.decode_push(request, BOUNDS)
+            decode.decode(request, bounds)
     for name, value in (("content-encoding", "br"), ("content-type", "application/protobuf")):
         with pytest.raises(UnsupportedBody):
             prometheus_push.check(push("job/a", PAGE, **{name: value}))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, RateLimited
+from data_ingest.limits import METADATA_TEXT_MAX
 from data_ingest.model import STALE_MARKER_BITS, MetricMetadata, Outcome
 from data_ingest.protocols import remote_write, remote_write_2
 from data_ingest.protocols.protocol import Bounds, WriteRequest
@@ -163,6 +164,26 @@ def test_bounds_hold():
         decoded(busy)
     del busy.timeseries[0].samples[0]
     assert decoded(busy).samples == 10_000
+
+
+def test_a_large_symbol_is_not_multiplied():
+    """A symbol may stand for any number of labels and descriptions; what is read stays bounded."""
+    request = wire.Request2(symbols=[b"", b"__name__", b"x" * 100_000])
+    for refs in ([1, 2] * 11, [1, 2] * 10):
+        request.timeseries.add(labels_refs=refs, samples=[{"timestamp": 1}])
+    batch = decoded(request)
+    with pytest.raises(InvalidLabels, match="too large"):
+        batch.labels_at(0)
+    with pytest.raises(BodyTooLarge):
+        list(map(batch.labels_at, [1] * 100))
+    names = [f"m{i}".encode() for i in range(50)]
+    request = wire.Request2(symbols=[b"", b"__name__", b"h" * 100_000, *names])
+    for i in range(50):
+        metadata = {"type": 1, "help_ref": 2}
+        request.timeseries.add(
+            labels_refs=[1, 3 + i], samples=[{"timestamp": 1}], metadata=metadata
+        )
+    assert {len(one.help) for one in decoded(request).metadata} == {4 * METADATA_TEXT_MAX}
 
 
 @given(requests(), st.data())
