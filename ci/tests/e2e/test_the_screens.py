@@ -326,7 +326,7 @@ def test_samples_that_arrive_are_spoken_of_once(sign_in, platform):
 
 
 def test_forced_colours_keep_edges_and_series_apart(sign_in):
-    """Where the system chooses the colours, buttons have edges and series their own colours."""
+    """Where the system chooses the colours, buttons have edges and series their own dashes."""
     page = sign_in("#/explore?q=up", forced_colors="active")
     page.locator("coh-legend tbody tr").first.wait_for()
     bare = page.evaluate(
@@ -334,7 +334,7 @@ def test_forced_colours_keep_edges_and_series_apart(sign_in):
             .filter((node) => getComputedStyle(node).borderTopStyle === "none").length"""
     )
     assert bare == 0
-    colours = page.locator("coh-legend .swatch").evaluate_all(
-        """(nodes) => nodes.map((node) => getComputedStyle(node).backgroundColor)"""
+    lines = page.locator("coh-legend .swatch").evaluate_all(
+        """(nodes) => nodes.map((node) => getComputedStyle(node).background)"""
     )
-    assert len(set(colours)) == len(colours) > 3
+    assert len(set(lines)) == len(lines) > 3
