@@ -10,6 +10,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from data_ingest.chassis.identity import IdentityClient
+from data_ingest.chassis.kinds import Kind, ServiceError
+from data_ingest.chassis.postgres_async import translating
 from data_ingest.store import catalogue, tables
 
 SCOPE: Final = "metrics:read"
@@ -17,6 +19,12 @@ DEFAULT_RANGE: Final = timedelta(hours=24)
 CONNECTIONS_MAX: Final = 2
 
 Time = Annotated[datetime | None, Query(description="RFC 3339, or seconds since the epoch")]
+
+
+class BadPeriod(ServiceError):
+    """The start or end is out of range"""
+
+    kind = Kind.BAD_DATA
 
 
 def router(identity: IdentityClient, database_url: str) -> APIRouter:
@@ -34,17 +42,25 @@ def router(identity: IdentityClient, database_url: str) -> APIRouter:
         """By reason and sender, the latest first: samples, an example, first and last time."""
         principal = await identity.authenticate(request.headers)
         principal.require(SCOPE)
-        until = _aware(end or datetime.now(UTC))
-        since = _aware(start) if start else until - DEFAULT_RANGE
-        async with connected() as conn:
-            rows = await conn.fetch(tables.SELECT_REFUSED, principal.tenant, since, until)
+        since, until = _period(start, end)
+        with translating(tables.SCHEMA):
+            async with connected() as conn:
+                rows = await conn.fetch(tables.SELECT_REFUSED, principal.tenant, since, until)
         return JSONResponse({"status": "success", "data": [_rendered(row) for row in rows]})
 
     return routes
 
 
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+def _period(start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
+    try:
+        until = _utc(end or datetime.now(UTC))
+        return (_utc(start) if start else until - DEFAULT_RANGE), until
+    except OverflowError as exc:
+        raise BadPeriod(detail=str(exc)) from None
+
+
+def _utc(time: datetime) -> datetime:
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _rendered(row: Any) -> dict[str, Any]:

@@ -31,10 +31,20 @@ NO_COOKIES: Final = DefaultCookiePolicy(allowed_domains=())
 """Each page is asked for as if for the first time."""
 METADATA: Final = frozenset({ipaddress.ip_address("168.63.129.16")})
 """Metadata servers of clouds at public addresses (Azure); the others are link-local or private."""
-_WITH_V4_AT_END: Final = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96")))
+_WITH_V4_AT_END: Final = ipaddress.IPv6Network("::/96")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+NOT_PUBLIC: Final[tuple[Network, ...]] = (
+    ipaddress.IPv4Network("192.0.0.0/24"),
+    *map(ipaddress.IPv6Network, ("::/3", "4000::/2", "8000::/1")),
+    *map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "3fff::/20")),
+)
+"""For protocols and documentation, and all IPv6 but 2000::/3, which alone is given out: translation
+to IPv4, segment routing, site-local. `is_global` differs on these between versions of Python.
+Source: IANA's special-purpose address registries.
+"""
 
 
 class BadAllowList(ServiceError):
@@ -200,7 +210,8 @@ def refusal(text: str, allowed: Sequence[Network], own: Sequence[Network]) -> st
     address = _meant(ipaddress.ip_address(text.partition("%")[0]))
     if any(address in network for network in allowed):
         return ""
-    if address in METADATA or not address.is_global or address.is_multicast:
+    is_special = address in METADATA or any(address in network for network in NOT_PUBLIC)
+    if is_special or not address.is_global or address.is_multicast:
         return "not a public address"
     return "in the hub's own network" if any(address in network for network in own) else ""
 
@@ -208,6 +219,6 @@ def refusal(text: str, allowed: Sequence[Network], own: Sequence[Network]) -> st
 def _meant(address: Address) -> Address:
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    if any(address in network for network in _WITH_V4_AT_END) and int(address) > 1:
+    if address in _WITH_V4_AT_END and int(address) > 1:
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address.sixtofour or address

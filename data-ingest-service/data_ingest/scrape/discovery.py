@@ -29,6 +29,8 @@ from data_ingest.scrape.targets import (
 
 TARGETS_MAX: Final = 10_000
 """Of one job: a list that another server makes has a bound."""
+GUARDED_INTERVAL_MIN_S: Final = 1.0
+"""Of a tenant's job: whoever writes its list cannot have the hub scrape all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ def target_of(
     interval_s, timeout_s = (
         duration_s(labels.get(name, "")) for name in ("__scrape_interval__", "__scrape_timeout__")
     )
+    if plan.is_guarded and interval_s < GUARDED_INTERVAL_MIN_S:
+        raise ValueError(f"its scrape interval is under {GUARDED_INTERVAL_MIN_S:g}s")
     if timeout_s > interval_s:
         raise ValueError("its scrape timeout is over its interval")
     path = quote(labels.get("__metrics_path__", ""), safe="/:@!$&'()*+,;=~")

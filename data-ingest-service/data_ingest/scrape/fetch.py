@@ -1,8 +1,10 @@
 """One bounded GET, redirects followed: of a target's page, or of a list of targets."""
 
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+import anyio
 import httpx
 
 from data_ingest.chassis.kinds import Kind, ServiceError
@@ -13,6 +15,7 @@ from data_ingest.scrape.targets import checked_url
 REDIRECTS_MAX: Final = 10
 """As in Go's http client, which Prometheus uses."""
 USER_AGENT: Final = "cloudopshub-scrape"
+_GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 class FetchFailed(ServiceError):
@@ -45,6 +48,7 @@ async def fetch(
 ) -> tuple[bytes, str]:
     """Body and content type of the answer. Raises FetchFailed and BodyTooLarge.
 
+    The limit holds for what is sent and for what that inflates to; no more than that is inflated.
     httpx makes the request after a redirect: without the credential when it goes to another origin.
     """
     try:
@@ -92,11 +96,35 @@ async def _read(answer: httpx.Response, bytes_max: int) -> tuple[bytes, str]:
     if answer.status_code != httpx.codes.OK:
         status = answer.status_code
         raise FetchFailed(f"it answered {status}", "status", status=status)
+    encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in {"", "identity", "gzip"}:
+        raise FetchFailed(f"its content encoding is not gzip: {encoding[:40]!r}", "unreadable")
+    assert isinstance(answer.stream, httpx.AsyncByteStream)
     pieces: list[bytes] = []
     body_bytes = 0
-    async for piece in answer.aiter_bytes():
+    # As it was sent: httpx would inflate every layer of a piece before its size can be looked at.
+    async for piece in answer.stream:
         body_bytes += len(piece)
         if body_bytes > bytes_max:
             raise BodyTooLarge(limit=bytes_max)
         pieces.append(piece)
-    return b"".join(pieces), answer.headers.get("Content-Type", "")
+    body = b"".join(pieces)
+    if encoding == "gzip":
+        body = await anyio.to_thread.run_sync(_inflated, body, bytes_max)
+    return body, answer.headers.get("Content-Type", "")
+
+
+def _inflated(body: bytes, bytes_max: int) -> bytes:
+    """What the one gzip member in `body` holds; memory for at most `bytes_max` and one. Blocks."""
+    inflate = zlib.decompressobj(_GZIP)
+    try:
+        inflated = inflate.decompress(body, bytes_max + 1)
+    except zlib.error as exc:
+        raise FetchFailed(f"its body is not gzip: {exc}", "unreadable") from None
+    if len(inflated) > bytes_max:
+        raise BodyTooLarge(limit=bytes_max)
+    if not inflate.eof:
+        raise FetchFailed("its gzip body was cut", "unreadable")
+    if inflate.unused_data:
+        raise FetchFailed("its gzip body goes on after its end", "unreadable")
+    return inflated

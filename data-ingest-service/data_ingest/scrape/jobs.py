@@ -30,7 +30,7 @@ from data_ingest.scrape.targets import checked_url
 
 FAULTS_SHOWN: Final = 5
 _DURATION: Final = re.compile(
-    r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?"
+    "".join(rf"(?:([0-9]{{1,9}}){unit})?" for unit in ("y", "w", "d", "h", "m", "s", "ms"))
 )
 _DURATION_S: Final = (31_536_000, 604_800, 86_400, 3_600, 60, 1, 0.001)
 _SIZE: Final = re.compile(r"(\d+)([KMGT]?)i?B")
@@ -51,15 +51,15 @@ class BadJobs(ServiceError):
 
 
 def duration_s(text: Any) -> float:
-    """Seconds of `1m30s`; at least a millisecond."""
+    """Seconds of `1m30s`; at least a millisecond, at most a year."""
     match = _DURATION.fullmatch(str(text))
     if not match or not text:
         raise ValueError("expected a duration like 15s or 1m30s")
     seconds = sum(
         int(count) * unit for count, unit in zip(match.groups("0"), _DURATION_S, strict=True)
     )
-    if seconds <= 0:
-        raise ValueError("expected a duration over 0")
+    if not 0 < seconds <= _DURATION_S[0]:
+        raise ValueError("expected a duration over 0 and up to 1y")
     return float(seconds)
 
 

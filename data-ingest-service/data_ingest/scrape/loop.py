@@ -19,9 +19,8 @@ from prometheus_client import Counter
 from data_ingest.background.supervisor import Stop
 from data_ingest.chassis.identity import Limits
 from data_ingest.chassis.kinds import ServiceError
-from data_ingest.errors import WriteError
 from data_ingest.model import Outcome, SampleBatch
-from data_ingest.scrape.page import Failure, ScrapeResult, report_series, unreadable
+from data_ingest.scrape.page import Failure, ScrapeResult, failure_of, report_series
 from data_ingest.scrape.series import Matched, TargetSeries
 from data_ingest.scrape.state import DUPLICATES, NOT_STORED, REFUSED, TargetState
 from data_ingest.scrape.targets import next_round_ms
@@ -112,13 +111,13 @@ class TargetLoop:
     def _prepare(
         self, result: ScrapeResult, at_ms: int
     ) -> tuple[Matched | None, Failure | None, SampleBatch]:
-        """What is written of the scrape; labels that cannot be read fail it as a whole."""
+        """What is written of the scrape; samples that cannot be taken fail it as a whole."""
         matched, failure = None, result.failure
         try:
             if result.samples is not None:
                 matched = self.series.match(result.samples, at_ms)
-        except WriteError as error:
-            failure = unreadable(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next scrape is tried
+            failure = failure_of(error)
         if failure or not matched:
             report = report_series(result.duration_s, is_up=False)
         else:

@@ -69,8 +69,8 @@ async def scrape_target(clients: Clients, target: Target) -> ScrapeResult:
         failure = Failure("timeout", "timeout", reason)
     except FetchFailed as error:
         failure = Failure(error.outcome, error.cause, error.reason)
-    except WriteError as error:
-        failure = unreadable(error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the next scrape is tried
+        failure = failure_of(error)
     duration_s = time.perf_counter() - started_s
     SCRAPES.labels(target.pool, failure.outcome if failure else "ok").inc()
     DURATIONS.labels(target.pool).observe(duration_s)
@@ -79,8 +79,11 @@ async def scrape_target(clients: Clients, target: Target) -> ScrapeResult:
     return ScrapeResult(samples, duration_s, failure)
 
 
-def unreadable(error: WriteError) -> Failure:
-    """The page, or the labels of one of its series, cannot be taken."""
+def failure_of(error: Exception) -> Failure:
+    """The page, or the labels of one of its series, cannot be taken; or a mistake of ours."""
+    if not isinstance(error, WriteError):
+        kind = type(error).__name__
+        return Failure("defect", kind, f"{kind}: {error}")
     cause = error.facts.get("detail", type(error).__name__)
     outcome = "too_large" if error.kind is Kind.TOO_LARGE else "unreadable"
     return Failure(outcome, str(cause), str(error))

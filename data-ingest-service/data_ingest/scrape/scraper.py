@@ -25,7 +25,7 @@ from data_ingest.scrape.access import Clients, Network
 from data_ingest.scrape.discovery import Dropped
 from data_ingest.scrape.host import Host
 from data_ingest.scrape.loop import STALE_MARKERS_TIMEOUT_S, Ingest, TargetLoop
-from data_ingest.scrape.page import ScrapeResult, scrape_target
+from data_ingest.scrape.page import ScrapeResult, failure_of, scrape_target
 from data_ingest.scrape.samples import from_families
 from data_ingest.scrape.series import TargetSeries
 from data_ingest.scrape.sources import Jobs
@@ -211,5 +211,8 @@ async def publish(rows: Callable[[], dict[Key, Row]], database_url: str, stop: S
 
 async def _scrape_host(collector: Host) -> ScrapeResult:
     started_s = time.perf_counter()
-    samples = from_families(await anyio.to_thread.run_sync(collector.families))
+    try:
+        samples = from_families(await anyio.to_thread.run_sync(collector.families))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the next scrape is tried
+        return ScrapeResult(None, time.perf_counter() - started_s, failure_of(error))
     return ScrapeResult(samples, time.perf_counter() - started_s)

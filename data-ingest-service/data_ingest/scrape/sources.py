@@ -17,7 +17,6 @@ import anyio
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from data_ingest.errors import BodyTooLarge
 from data_ingest.scrape.access import Clients
 from data_ingest.scrape.discovery import AddressList, Discovered, JobPlan, discover, plans
 from data_ingest.scrape.fetch import FetchFailed, fetch
@@ -67,7 +66,7 @@ class JobSources:
                 if self._stamps.get(name) != (stamp := stamp_of(Path(name))):
                     self._put(name, read_lists(Path(name)))
                     self._stamps[name] = stamp
-            except (OSError, ValueError, RecursionError, BadJobs) as error:
+            except Exception as error:  # noqa: BLE001 - one job's list stops no other's
                 self._stamps.setdefault(name, (0, 0))
                 self._conditions.begin(UNREAD, str(error), str(error), source=name)
             else:
@@ -89,7 +88,7 @@ class JobSources:
                 self._conditions.begin(UNREAD, reason, reason, source)
             except FetchFailed as error:
                 self._conditions.begin(UNREAD, error.cause, error.reason, source)
-            except (BodyTooLarge, ValueError, RecursionError) as error:
+            except Exception as error:  # noqa: BLE001 - one job's answer stops no other's
                 self._conditions.begin(UNREAD, type(error).__name__, str(error), source)
             else:
                 self._conditions.end(UNREAD, source)
@@ -116,13 +115,15 @@ class JobSources:
         self._put(source, [AddressList(source, one, about) for one in lists])
 
     def _put(self, source: str, lists: list[AddressList]) -> None:
-        """The lists from there are these; what is wrong in any is logged."""
+        """The lists from there are these; what is wrong in any is logged.
+
+        Whatever is raised, the lists and targets are those of before.
+        """
         if lists == self._lists.get(source, []):
             return
-        self._lists[source] = lists
-        self.discovered = discover(
-            self.plan, [one for ones in self._lists.values() for one in ones]
-        )
+        all_lists = {**self._lists, source: lists}
+        self.discovered = discover(self.plan, [one for ones in all_lists.values() for one in ones])
+        self._lists = all_lists
         if faults := "; ".join(self.discovered.faults[:5]):
             self._conditions.begin(UNREAD, faults, faults)
         else:

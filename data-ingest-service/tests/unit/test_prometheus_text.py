@@ -198,11 +198,13 @@ def test_faults_say_where(body: bytes, why: str, line: int, offset: int) -> None
         (b"a 1\n", "it was cut"),
         (b"a 1\n# EOF\nb 1\n", "after # EOF"),
         (b"a 1 # x\n# EOF\n", "not an exemplar"),
+        (b"a 1 1e9999\n# EOF\n", "too large"),
+        (b"a 1 1e9999999999999999999\n# EOF\n", "expected a timestamp"),
     ],
-    ids=["cut", "more", "exemplar"],
+    ids=["cut", "more", "exemplar", "large", "exponent"],
 )
 def test_openmetrics_faults(body: bytes, why: str) -> None:
-    """A body without its end was cut; nothing follows the end."""
+    """A body without its end was cut; nothing follows the end; a time is one that can be."""
     with pytest.raises(BadExposition, match=why):
         decode(body, openmetrics=True)
 

@@ -32,19 +32,23 @@ OWN = access.parse_networks("203.0.113.0/24,93.184.216.0/24")
         *("169.254.169.254", "fe80::1", "fe80::1%eth0", "fd00:ec2::254", "168.63.129.16"),
         *("100.100.100.200", "10.0.0.1", "192.168.1.1", "172.17.0.1", "fc00::1"),
         *("224.0.0.1", "255.255.255.255", "ff02::1", "240.0.0.1"),
-        *("64:ff9b::a00:1", "2002:7f00:1::", "2002:a9fe:a9fe::1", "93.184.216.34"),
+        *("192.0.0.8", "192.0.0.255", "64:ff9b::a00:1", "64:ff9b::101:101", "64:ff9b:1::101:101"),
+        *("fec0::1", "::ffff:0:101:101", "5f00::1", "2001::1", "2001:1ff::1", "2001:db8::1"),
+        *("3fff::1", "1fff::1", "4000::1", "2002:7f00:1::", "2002:a9fe:a9fe::1", "93.184.216.34"),
     ],
 )
 def test_where_a_tenant_never_goes(address: str) -> None:
-    """Loopback, link-local, metadata, private and multicast addresses, IPv6 ones that stand for
-    these, and the networks of this machine are refused; a list may allow each of them.
+    """Loopback, link-local, metadata, private, protocols' and multicast addresses, IPv6 ones that
+    stand for these, and the networks of this machine are refused; a list may allow each of them.
     """
     assert access.refusal(address, (), OWN)
     everything = access.parse_networks("0.0.0.0/0,::/0")
     assert not access.refusal(address, everything, OWN)
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "2002:101:101::1"])
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "2606:4700::1111", "2001:200::1", "2002:101:101::1"]
+)
 def test_where_a_tenant_may_go(address: str) -> None:
     """A public address is reached; one that is allowed lets no other in."""
     assert not access.refusal(address, (), OWN)

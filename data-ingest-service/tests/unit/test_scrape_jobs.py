@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -240,3 +241,22 @@ def test_yaml_can_be_shared() -> None:
 def test_durations(given: Any, seconds: float) -> None:
     """Durations are Prometheus'."""
     assert jobs.duration_s(given) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "given", ["", "0s", "2y", "366d", "9" * 400 + "y", "9" * 10 + "ms", "1s1h"]
+)
+def test_what_is_no_duration(given: str) -> None:
+    """A text that is none, or that is over a year, is refused however long it is."""
+    with pytest.raises(ValueError, match="expected a duration"):
+        jobs.duration_s(given)
+
+
+@pytest.mark.parametrize(("tenant", "is_scraped"), [("", True), (f"tenant: {UUID(int=1)}", False)])
+def test_a_tenants_job_has_a_shortest_interval(tenant: str, is_scraped: bool) -> None:
+    """No list of a tenant's job makes the hub scrape more than once a second; the operator may."""
+    plan = _plan(f"scrape_configs: [{{job_name: j, {tenant}}}]")
+    for interval, expected in (("1s", True), ("999ms", is_scraped)):
+        labels = {"__scrape_interval__": interval, "__scrape_timeout__": "500ms"}
+        config = StaticConfig(targets=("h",), labels=labels)
+        assert bool(discover(plan, [AddressList("here", config)]).targets) == expected

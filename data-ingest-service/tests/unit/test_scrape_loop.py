@@ -13,8 +13,9 @@ from data_ingest.errors import StoreUnavailable
 from data_ingest.model import Outcome, SampleBatch
 from data_ingest.scrape.loop import TargetLoop
 from data_ingest.scrape.page import Failure, ScrapeResult
+from data_ingest.scrape.samples import ScrapedSamples
 from data_ingest.scrape.scraper import home_tenant
-from data_ingest.scrape.series import TargetSeries
+from data_ingest.scrape.series import Matched, TargetSeries
 from data_ingest.scrape.state import TargetState
 from tests.scrapes import rows, scraped, target
 
@@ -240,3 +241,24 @@ async def test_the_home_organisation_is_waited_for() -> None:
     clock = Clock()
     assert await home_tenant(PatientStop(clock, 9), find) == TENANT
     assert clock.now_s == 1002.0
+
+
+async def test_a_mistake_of_ours_ends_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples on which our code fails are `up` 0 and said once; the next scrape is made."""
+    match = TargetSeries.match
+
+    def broken(series: TargetSeries, samples: ScrapedSamples, at_ms: int) -> Matched:
+        if samples.values[0] < 3:
+            raise ArithmeticError("odd")
+        return match(series, samples, at_ms)
+
+    monkeypatch.setattr(TargetSeries, "match", broken)
+    store = Store()
+    with structlog.testing.capture_logs() as logged:
+        await _run(["a 1\n", "a 2\n", "a 3\n"], store)
+    assert [batch["up"] for batch in store.values()] == [0.0, 0.0, 1.0, "stale"]
+    assert store.values()[2]["a"] == 3.0
+    assert [(line["event"], line.get("reason")) for line in logged] == [
+        ("target_down", "ArithmeticError: odd"),
+        ("target_up", None),
+    ]

@@ -1,6 +1,10 @@
 """Laws of one scrape: what is asked, what is followed, and what a target may do wrong."""
 
 import asyncio
+import gzip
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +12,7 @@ import httpx
 import pytest
 
 from data_ingest.protocols.prometheus_text import BadExposition
-from data_ingest.scrape import nginx_status
+from data_ingest.scrape import nginx_status, page
 from data_ingest.scrape.access import Clients
 from data_ingest.scrape.page import ScrapeResult, scrape_target
 from data_ingest.scrape.targets import Reading
@@ -69,7 +73,7 @@ async def test_nginx_that_is_down() -> None:
 async def test_scraping_a_page() -> None:
     """A page is asked for in both formats and read by its content type."""
 
-    def page(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx.Request) -> httpx.Response:
         assert "application/openmetrics-text" in request.headers["Accept"]
         assert request.headers["X-Prometheus-Scrape-Timeout-Seconds"] == "4"
         content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -77,7 +81,7 @@ async def test_scraping_a_page() -> None:
             200, text="a_total 1 1.5\n# EOF\n", headers={"Content-Type": content_type}
         )
 
-    result = await _scrape(page)
+    result = await _scrape(answer)
     assert result.samples is not None
     assert result.samples.timestamps_ms.tolist() == [1500]
     assert result.duration_s > 0
@@ -179,3 +183,81 @@ async def test_a_scrape_that_fails(handler: Any, outcome: str, reason: str) -> N
     assert result.failure is not None
     assert result.failure.outcome == outcome
     assert reason in result.failure.reason
+
+
+class Sent(httpx.AsyncByteStream):
+    """A body as it is sent, in pieces of 1000 bytes."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._body), 1000):
+            yield self._body[start : start + 1000]
+
+
+async def _scrape_encoded(body: bytes, encoding: str) -> ScrapeResult:
+    headers = {"Content-Encoding": encoding}
+    return await _scrape(lambda _: httpx.Response(200, headers=headers, stream=Sent(body)))
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "gzip", "GZIP"])
+async def test_a_page_that_is_inflated(encoding: str) -> None:
+    """A page is read as it is or out of gzip, however it is cut into pieces."""
+    text = "".join(f'a{{n="{zlib.crc32(str(i).encode())}"}} 1\n' for i in range(5000)).encode()
+    is_gzip = encoding.lower() == "gzip"
+    result = await _scrape_encoded(gzip.compress(text) if is_gzip else text, encoding)
+    assert result.failure is None
+    assert result.samples is not None
+    assert len(result.samples) == 5000
+
+
+GZIPPED = gzip.compress(b"a 1\n")
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "reason"),
+    [
+        (gzip.compress(GZIPPED), "gzip, gzip", "content encoding"),
+        (zlib.compress(b"a 1\n"), "deflate", "content encoding"),
+        (GZIPPED[:-1], "gzip", "was cut"),
+        (b"", "gzip", "was cut"),
+        (GZIPPED + GZIPPED, "gzip", "after its end"),
+        (b"a 1\n", "gzip", "not gzip"),
+    ],
+    ids=["layers", "deflate", "cut", "empty", "members", "plain"],
+)
+async def test_what_is_not_inflated(body: bytes, encoding: str, reason: str) -> None:
+    """A body that is not one whole gzip member is a failed scrape that says why."""
+    result = await _scrape_encoded(body, encoding)
+    assert result.samples is None
+    assert result.failure is not None
+    assert result.failure.outcome == "unreadable"
+    assert reason in result.failure.reason
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip"])
+async def test_no_more_is_inflated_than_a_page_may_have(encoding: str) -> None:
+    """However small a body is sent, memory is taken for no more than the limit."""
+    body = gzip.compress(bytes(50_000_000))
+    sent = gzip.compress(body) if "," in encoding else body
+    tracemalloc.start()
+    try:
+        result = await _scrape_encoded(sent, encoding)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result.failure is not None
+    assert peak_bytes < 10 * READING.body_bytes_max
+
+
+async def test_a_mistake_of_ours_is_a_failed_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is raised while a page is read, the scrape is a failure that names it."""
+
+    def broken(*_: Any) -> None:
+        raise ArithmeticError("odd")
+
+    monkeypatch.setattr(page, "from_exposition", broken)
+    result = await _scrape(lambda _: httpx.Response(200, text="a 1\n"))
+    assert result.samples is None
+    assert result.failure == page.Failure("defect", "ArithmeticError", "ArithmeticError: odd")

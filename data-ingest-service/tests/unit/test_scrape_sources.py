@@ -3,12 +3,15 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import structlog
 
+from data_ingest.scrape import sources
 from data_ingest.scrape.access import Clients
+from data_ingest.scrape.discovery import AddressList, Discovered, JobPlan, discover
 from data_ingest.scrape.jobs import BadJobs
 from data_ingest.scrape.sources import Jobs
 
@@ -193,3 +196,44 @@ async def test_a_server_that_lists_targets(write: Writer) -> None:
         "scrape_discovery_works_again",
     ]
     assert "s3cret" not in str(logged)
+
+
+async def test_one_jobs_list_stops_no_other(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a server's or a file's list makes our code raise, the targets of its job stay and
+    those of the other jobs come.
+    """
+
+    def broken(plan: JobPlan, lists: list[AddressList]) -> Discovered:
+        if any("odd" in one.config.targets for one in lists):
+            raise ArithmeticError("odd")
+        return discover(plan, lists)
+
+    def server(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=answers[request.url.host])
+
+    monkeypatch.setattr(sources, "discover", broken)
+    served = "http_sd_configs: [{url: 'http://%s/'}]"
+    text = (
+        _job("a", served % "a")
+        + _job("b", served % "b")
+        + _job("c", "file_sd_configs: [{files: [c.json]}]")
+    )
+    jobs = _loaded(write("jobs.yml", "scrape_configs:\n" + text))
+    answers: dict[str, Any] = {"a": [{"targets": ["h:1"]}], "b": []}
+    odd_duration = {"__scrape_interval__": "9" * 400 + "y"}
+    odd = [{"targets": ["odd"]}]
+    async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as http:
+        await jobs.ask_servers(Clients(http), 1.0)
+        write("c.json", json.dumps(answers["a"]))
+        jobs.read_files()
+        answers = {"a": odd, "b": [{"targets": ["h:2"]}]}
+        write("c.json", json.dumps(odd))
+        with structlog.testing.capture_logs() as logged:
+            for round_ in range(1, 3):
+                await jobs.ask_servers(Clients(http), 60.0 * round_ + 1)
+                jobs.read_files()
+        assert _addresses(jobs) == ["h:1", "h:2", "h:1"]
+        assert [line["job"] for line in logged] == ["a", "c"]
+        answers = {"a": [{"targets": ["h:3"], "labels": odd_duration}], "b": odd[:0]}
+        await jobs.ask_servers(Clients(http), 200.0)
+    assert _addresses(jobs) == ["h:1"]
