@@ -23,7 +23,7 @@ from data_ingest.limits import TimeSpan
 from data_ingest.model import MetricMetadata, Sender
 from data_ingest.protocols.otlp import STYLES, LabelOptions, Options, protocol
 from data_ingest.protocols.otlp import decoder as decoding
-from data_ingest.protocols.protobuf import field, fields, varint
+from data_ingest.protocols.protobuf import field, fields, write_varint
 from data_ingest.protocols.protocol import Bounds, WriteRequest
 from tests import otlp
 from tests.otlp import JSON, PROTOBUF, STALE, Meaning, Request
@@ -142,9 +142,9 @@ def shuffled(message: bytes, descriptor, random) -> bytes:
     for tag, value in fields(message):
         inner = descriptor.fields_by_number[tag >> 3]
         if isinstance(value, int):
-            parts.append(varint(tag) + varint(value))
+            parts.append(write_varint(tag) + write_varint(value))
         elif tag & 7 != 2:
-            parts.append(varint(tag) + value)
+            parts.append(write_varint(tag) + value)
         elif inner.type == FieldDescriptor.TYPE_MESSAGE:
             parts.append(field(tag >> 3, shuffled(value, inner.message_type, random)))
         else:
@@ -298,6 +298,13 @@ def test_a_damaged_request_is_decoded_or_refused(request, data):
     if damaged:
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     decode_or_refuse(bytes(damaged), PROTOBUF)
+
+
+@pytest.mark.parametrize("wire", [0, 1, 2, 5])
+def test_no_field_has_number_zero(wire):
+    """Protobuf numbers fields from one: a tag below that is malformed, whatever follows it."""
+    with pytest.raises(ValueError, match="malformed"):
+        list(fields(bytes([wire]) + bytes(8)))
 
 
 def test_an_empty_request_is_a_success():

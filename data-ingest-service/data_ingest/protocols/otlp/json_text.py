@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from data_ingest.errors import BadBody
-from data_ingest.protocols.protobuf import FIXED64, VARINT, field, varint
+from data_ingest.protocols.protobuf import FIXED64, VARINT, field, write_varint
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|-?Infinity|NaN")
@@ -78,7 +78,7 @@ def _base64(value: Any) -> bytes:
 
 
 def _fixed(pack: Callable[[Any], bytes]) -> "_Writer":
-    return lambda number, value: varint(number << 3 | FIXED64) + pack(value)
+    return lambda number, value: write_varint(number << 3 | FIXED64) + pack(value)
 
 
 def _delimited(pack: Callable[[Any], bytes]) -> "_Writer":
@@ -127,17 +127,19 @@ def _whole(number: int, value: Any) -> bytes:
     """An enum or flags: a number, and no string."""
     if isinstance(value, str):
         raise _wrong("an integer", value)
-    return varint(number << 3 | VARINT) + varint(_integer(value, 0, (1 << 32) - 1))
+    return write_varint(number << 3 | VARINT) + write_varint(_integer(value, 0, (1 << 32) - 1))
 
 
 def _int64(number: int, value: Any) -> bytes:
-    return varint(number << 3 | VARINT) + varint(_integer(value, -(1 << 63), (1 << 63) - 1))
+    return write_varint(number << 3 | VARINT) + write_varint(
+        _integer(value, -(1 << 63), (1 << 63) - 1)
+    )
 
 
 def _boolean(number: int, value: Any) -> bytes:
     if not isinstance(value, bool):
         raise _wrong("true or false", value)
-    return varint(number << 3 | VARINT) + varint(int(value))
+    return write_varint(number << 3 | VARINT) + write_varint(int(value))
 
 
 _Writer = Callable[[int, Any], bytes]
