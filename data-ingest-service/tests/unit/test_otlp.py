@@ -23,6 +23,8 @@ from data_ingest.limits import TimeSpan
 from data_ingest.model import MetricMetadata, Sender
 from data_ingest.protocols.otlp import STYLES, LabelOptions, Options, protocol
 from data_ingest.protocols.otlp import decoder as decoding
+from data_ingest.protocols.otlp import series as reading
+from data_ingest.protocols.otlp.attributes import attributes as attributes_by_key
 from data_ingest.protocols.protobuf import field, fields, write_varint
 from data_ingest.protocols.protocol import Bounds, WriteRequest
 from tests import otlp
@@ -498,6 +500,65 @@ def test_a_name_with_nothing_left_refuses_its_points_only():
         batch.labels_at(1)
     assert len(batch.metadata) == 1
     assert batch.skipped == {"metadata_not_kept": 1}
+
+
+def lengthen(where: str, request: Request, text: str) -> None:
+    """Puts `text` where many series share it."""
+    resource_metrics = request.resource_metrics[0]
+    scope_metrics = resource_metrics.scope_metrics[0]
+    if where == "scope":
+        scope_metrics.scope.name = text
+    elif where == "schema":
+        scope_metrics.schema_url = text
+    elif where == "job":
+        otlp.fill(resource_metrics.resource.attributes, service__name=text)
+    elif where == "promoted":
+        otlp.fill(resource_metrics.resource.attributes, zone=text)
+    elif where == "key":
+        scope_metrics.scope.attributes.add(key=text).value.string_value = "x"
+    elif where == "unit":
+        scope_metrics.metrics[0].unit = text
+    else:
+        scope_metrics.metrics[0].name = text
+
+
+@pytest.mark.parametrize("where", ["scope", "schema", "job", "promoted", "key", "name", "unit"])
+def test_a_long_shared_text_refuses_its_series_and_is_read_once(where, monkeypatch):
+    """A text that series share has a bound; beyond it they are refused, at the cost of one read."""
+    request, scope_metrics = otlp.request(AT_NS)
+    for room in range(50):
+        point = scope_metrics.metrics[0].gauge.data_points.add(time_unix_nano=AT_NS, as_int=1)
+        otlp.fill(point.attributes, room=str(room))
+    lengthen(where, request, "x" * 8_193)
+    other = Request.FromString(otlp.request(AT_NS)[0].SerializeToString())
+    request.MergeFrom(other)
+    options = Options(labels=LabelOptions(promoted=frozenset({"zone"})))
+    batch = decode(request.SerializeToString(), options)
+    reads = Counter[str]()
+
+    def counted(message, tag):
+        reads["long"] += len(message) > 8_000
+        return attributes_by_key(message, tag)
+
+    monkeypatch.setattr(reading, "attributes", counted)
+    rows = [labels(batch, int(row)) for row in np.flatnonzero(batch.points >= 0)]
+    assert rows[:51] == [None] * 51
+    assert None not in rows[51:]
+    assert reads["long"] <= 1
+
+
+@pytest.mark.parametrize(("size", "is_taken"), [(600_000, True), (2_000_000, False)])
+def test_label_text_of_a_request_has_a_bound(size, is_taken):
+    """Each series of a data point has all its labels: together they have at most 64 MiB."""
+    request, scope_metrics = otlp.request(AT_NS)
+    point = otlp.add_histogram(scope_metrics, AT_NS)
+    bounds = list(range(40))
+    point.explicit_bounds[:], point.bucket_counts[:] = bounds, [1] * (len(bounds) + 1)
+    otlp.fill(point.attributes, long="x" * size)
+    batch = decode(request.SerializeToString(), bounds=Bounds(1 << 23, 1000))
+    refused = contextlib.nullcontext() if is_taken else pytest.raises(BodyTooLarge)
+    with refused:
+        samples(batch)
 
 
 def test_a_metric_is_described_once_in_a_while():

@@ -142,7 +142,7 @@ def test_other_json_is_refused_in_words(body, message):
 
 
 def test_long_text_is_not_remembered():
-    """What is kept between requests has a bound in bytes: a sender cannot fill it with long text."""
+    """What is kept between requests has a bound: a sender cannot fill it with long text."""
     before = json_text._text_attribute.cache_info().misses, names._escaped.cache_info().misses
     one = {"key": "k" * 300, "value": {"stringValue": "x"}}
     assert samples(decode(point(asInt=1, attributes=[one]), headers=JSON))[0][0] == frozenset(

@@ -109,8 +109,8 @@ def _attribute(number: int, one: Any) -> bytes:
     """Short text, as nearly all are, is remembered: it is most of a request."""
     if type(one) is dict and one.keys() == _USUAL_ATTRIBUTE and type(one["value"]) is dict:
         key, text = one["key"], one["value"].get("stringValue")
-        is_text = type(key) is type(text) is str and len(one["value"]) == 1
-        if is_text and len(key) + len(text) <= _REMEMBERED_MAX:
+        is_text = isinstance(key, str) and isinstance(text, str) and len(one["value"]) == 1
+        if is_text and len(key + text) <= _REMEMBERED_MAX:
             return _text_attribute(number, key, text)
     return field(number, _message("attribute", one))
 
