@@ -571,7 +571,9 @@ def test_a_metric_is_described_once_in_a_while():
     def described(tenant: int, at_ms: int):
         body = request.SerializeToString()
         sent = WriteRequest("/", PROTOBUF, body=body, tenant=UUID(int=tenant), received_ms=at_ms)
-        return row.decode(sent, BOUNDS).metadata
+        batch = row.decode(sent, BOUNDS)
+        batch.committed()
+        return batch.metadata
 
     whole = (
         MetricMetadata("target_info", "gauge", "Target metadata"),
