@@ -102,11 +102,11 @@ class Decoder:
             EXEMPLAR_REASON: int(walked.counts[layout.EXEMPLARS]),
             METADATA_NOT_KEPT: len(described) - len(metadata),
         }
+        newly = described_by[new]
 
         def committed() -> None:
             settle()
-            if new:
-                self._described.add(described_by[new], request.tenant, request.received_ms)
+            self._described.add(newly, request.tenant, request.received_ms)
 
         return SampleBatch(
             keys=np.ascontiguousarray(walked.rows[:, layout.KEY : layout.KEY + 2]).view(np.uint64),
