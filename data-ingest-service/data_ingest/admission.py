@@ -5,7 +5,7 @@ labels that cannot be stored ────▶ refused by series
 the rest ────────────────────────▶ a `Write`, with the series that have no id yet
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -51,7 +51,7 @@ class Prepared:
 
     new_keys: (k, 2), the cache keys of new series; new_at: (k,), the index of each in `write.new`.
     points: of the write's samples, as in `SampleBatch`; lost_points: of those refused so far.
-    refused_whole: data points that the decoder refused.
+    refused_whole: data points that the decoder refused. committed: as in `SampleBatch`.
     """
 
     write: Write
@@ -61,6 +61,7 @@ class Prepared:
     points: I64 | None = None
     lost_points: tuple[I64, ...] = ()
     refused_whole: int = 0
+    committed: Callable[[], None] = lambda: None
 
     def refused_points(self, new_ids: I64) -> int:
         """Data points with a refused sample, when the new series have `new_ids`, 0 for none."""
@@ -161,6 +162,7 @@ def admit(
         points=points,
         lost_points=tuple(lost_points),
         refused_whole=sum(batch.refused.values()),
+        committed=batch.committed,
     )
 
 

@@ -64,6 +64,8 @@ class SampleBatch:
     first_error: why the first of `refused` was; empty when there is none.
     points: (n,) int64, which data point of the protocol each sample is part of, -1 for none; None
         where senders count samples themselves.
+    committed: what the decoder does once the sender will not send this again; not when decoding
+        is repeated, or the sender is told to come again.
     """
 
     keys: U64
@@ -76,6 +78,7 @@ class SampleBatch:
     skipped: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     first_error: str = ""
     points: I64 | None = None
+    committed: Callable[[], None] = lambda: None
 
     @property
     def samples(self) -> int:

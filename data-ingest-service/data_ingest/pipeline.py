@@ -130,6 +130,7 @@ class Pipeline:
                 limit_per_s=limits.samples_per_s,
                 retry_after_s=wait_s,
             )
+        prepared.committed()
         return outcome
 
     async def _prepare(

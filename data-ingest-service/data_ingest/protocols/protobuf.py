@@ -13,7 +13,7 @@ _ONE_BYTE: Final = [bytes([value]) for value in range(128)]
 _U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
-def varint(value: int) -> bytes:
+def write_varint(value: int) -> bytes:
     """A number; negative ones as 64-bit two's complement."""
     if 0 <= value < 128:
         return _ONE_BYTE[value]
@@ -28,7 +28,7 @@ def varint(value: int) -> bytes:
 
 def field(number: int, body: bytes) -> bytes:
     """A field of text, bytes or a message."""
-    return varint(number << 3 | BYTES) + varint(len(body)) + body
+    return write_varint(number << 3 | BYTES) + write_varint(len(body)) + body
 
 
 def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
@@ -40,6 +40,8 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     while p < end:
         tag, p = _read_varint(message, p)
         wire = tag & 7
+        if tag < 8:
+            raise ValueError("malformed protobuf")
         if wire == VARINT:
             value, p = _read_varint(message, p)
             yield tag, value
@@ -48,7 +50,7 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
             size, p = _read_varint(message, p)
         else:
             size = _FIXED_BYTES.get(wire, end)
-        if p + size > end or tag < 8:
+        if p + size > end:
             raise ValueError("malformed protobuf")
         yield tag, message[p : p + size]
         p += size

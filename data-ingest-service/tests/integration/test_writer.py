@@ -426,6 +426,26 @@ async def test_over_the_rate_all_is_refused_and_counted(store_url):
         assert (await path.send(uuid4(), request, limits)).accepted == 2
 
 
+async def test_a_decoder_hears_what_was_stored_and_will_not_come_again(store_url):
+    """Once after the commit; not where the sender is told to send again: 429, 503."""
+    async with write_path(store_url) as path:
+        tenant, at = uuid4(), now_ms()
+        limits = Limits(samples_per_s=1, burst_samples=1)
+        calls = list[int]()
+        decoded = replace(
+            remote_write.decode(body(("up", [(at, 1.0)])), BOUNDS),
+            committed=lambda: calls.append(1),
+        )
+        await path.pipeline.ingest(tenant, decoded, limits, "otlp")
+        assert calls == [1]
+        with pytest.raises(RateLimited):
+            await path.pipeline.ingest(tenant, decoded, limits, "otlp")
+        await path.writer.close()
+        with pytest.raises(StoreUnavailable):
+            await path.pipeline.ingest(tenant, decoded, FREE, "otlp")
+        assert calls == [1]
+
+
 async def test_active_series_have_a_cap(store_url):
     """Series over the plan's cap are refused, known ones go on."""
     async with write_path(store_url) as path:

@@ -23,7 +23,9 @@ from data_ingest.limits import TimeSpan
 from data_ingest.model import MetricMetadata, Sender
 from data_ingest.protocols.otlp import STYLES, LabelOptions, Options, protocol
 from data_ingest.protocols.otlp import decoder as decoding
-from data_ingest.protocols.protobuf import field, fields, varint
+from data_ingest.protocols.otlp import series as reading
+from data_ingest.protocols.otlp.attributes import attributes as attributes_by_key
+from data_ingest.protocols.protobuf import field, fields, write_varint
 from data_ingest.protocols.protocol import Bounds, WriteRequest
 from tests import otlp
 from tests.otlp import JSON, PROTOBUF, STALE, Meaning, Request
@@ -142,9 +144,9 @@ def shuffled(message: bytes, descriptor, random) -> bytes:
     for tag, value in fields(message):
         inner = descriptor.fields_by_number[tag >> 3]
         if isinstance(value, int):
-            parts.append(varint(tag) + varint(value))
+            parts.append(write_varint(tag) + write_varint(value))
         elif tag & 7 != 2:
-            parts.append(varint(tag) + value)
+            parts.append(write_varint(tag) + value)
         elif inner.type == FieldDescriptor.TYPE_MESSAGE:
             parts.append(field(tag >> 3, shuffled(value, inner.message_type, random)))
         else:
@@ -298,6 +300,13 @@ def test_a_damaged_request_is_decoded_or_refused(request, data):
     if damaged:
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     decode_or_refuse(bytes(damaged), PROTOBUF)
+
+
+@pytest.mark.parametrize("wire", [0, 1, 2, 5])
+def test_no_field_has_number_zero(wire):
+    """Protobuf numbers fields from one: a tag below that is malformed, whatever follows it."""
+    with pytest.raises(ValueError, match="malformed"):
+        list(fields(bytes([wire]) + bytes(8)))
 
 
 def test_an_empty_request_is_a_success():
@@ -493,6 +502,65 @@ def test_a_name_with_nothing_left_refuses_its_points_only():
     assert batch.skipped == {"metadata_not_kept": 1}
 
 
+def lengthen(where: str, request: Request, text: str) -> None:
+    """Puts `text` where many series share it."""
+    resource_metrics = request.resource_metrics[0]
+    scope_metrics = resource_metrics.scope_metrics[0]
+    if where == "scope":
+        scope_metrics.scope.name = text
+    elif where == "schema":
+        scope_metrics.schema_url = text
+    elif where == "job":
+        otlp.fill(resource_metrics.resource.attributes, service__name=text)
+    elif where == "promoted":
+        otlp.fill(resource_metrics.resource.attributes, zone=text)
+    elif where == "key":
+        scope_metrics.scope.attributes.add(key=text).value.string_value = "x"
+    elif where == "unit":
+        scope_metrics.metrics[0].unit = text
+    else:
+        scope_metrics.metrics[0].name = text
+
+
+@pytest.mark.parametrize("where", ["scope", "schema", "job", "promoted", "key", "name", "unit"])
+def test_a_long_shared_text_refuses_its_series_and_is_read_once(where, monkeypatch):
+    """A text that series share has a bound; beyond it they are refused, at the cost of one read."""
+    request, scope_metrics = otlp.request(AT_NS)
+    for room in range(50):
+        point = scope_metrics.metrics[0].gauge.data_points.add(time_unix_nano=AT_NS, as_int=1)
+        otlp.fill(point.attributes, room=str(room))
+    lengthen(where, request, "x" * 8_193)
+    other = Request.FromString(otlp.request(AT_NS)[0].SerializeToString())
+    request.MergeFrom(other)
+    options = Options(labels=LabelOptions(promoted=frozenset({"zone"})))
+    batch = decode(request.SerializeToString(), options)
+    reads = Counter[str]()
+
+    def counted(message, tag):
+        reads["long"] += len(message) > 8_000
+        return attributes_by_key(message, tag)
+
+    monkeypatch.setattr(reading, "attributes", counted)
+    rows = [labels(batch, int(row)) for row in np.flatnonzero(batch.points >= 0)]
+    assert rows[:51] == [None] * 51
+    assert None not in rows[51:]
+    assert reads["long"] <= 1
+
+
+@pytest.mark.parametrize(("size", "is_taken"), [(600_000, True), (2_000_000, False)])
+def test_label_text_of_a_request_has_a_bound(size, is_taken):
+    """Each series of a data point has all its labels: together they have at most 64 MiB."""
+    request, scope_metrics = otlp.request(AT_NS)
+    point = otlp.add_histogram(scope_metrics, AT_NS)
+    bounds = list(range(40))
+    point.explicit_bounds[:], point.bucket_counts[:] = bounds, [1] * (len(bounds) + 1)
+    otlp.fill(point.attributes, long="x" * size)
+    batch = decode(request.SerializeToString(), bounds=Bounds(1 << 23, 1000))
+    refused = contextlib.nullcontext() if is_taken else pytest.raises(BodyTooLarge)
+    with refused:
+        samples(batch)
+
+
 def test_a_metric_is_described_once_in_a_while():
     """Name, type, help and unit are handed on with a metric's first request of a tenant in ten
     minutes, and again when the description changes.
@@ -503,7 +571,9 @@ def test_a_metric_is_described_once_in_a_while():
     def described(tenant: int, at_ms: int):
         body = request.SerializeToString()
         sent = WriteRequest("/", PROTOBUF, body=body, tenant=UUID(int=tenant), received_ms=at_ms)
-        return row.decode(sent, BOUNDS).metadata
+        batch = row.decode(sent, BOUNDS)
+        batch.committed()
+        return batch.metadata
 
     whole = (
         MetricMetadata("target_info", "gauge", "Target metadata"),

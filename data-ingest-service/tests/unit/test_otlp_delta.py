@@ -131,4 +131,55 @@ def test_totals_at_once_are_exact():
     """Several points of one series in one request are added in their order."""
     totals = DeltaTotals(10)
     points = [(b"k", i, i + 1, 1.0) for i in range(5)]
-    assert totals.add(points) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert totals.add(b"t", points)[0] == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+def test_what_is_not_stored_comes_again_whole():
+    """Until a request is stored, decoding it again gives the same samples, whatever came between;
+    after that its points count as sent twice.
+    """
+    receive = protocol(Options(delta_series_max=100))
+    first = Request.FromString(request(1, 5))
+    first.MergeFrom(Request.FromString(request(2, 3)))
+
+    def decode(body: bytes):
+        return receive.decode(WriteRequest("/", PROTOBUF, body=body), BOUNDS)
+
+    whole = decode(first.SerializeToString())
+    assert whole.values.tolist() == [5.0, 8.0]
+    assert decode(request(3, 1)).values.tolist() == [9.0]
+    again = decode(first.SerializeToString())
+    assert (again.values.tolist(), again.refused) == ([5.0, 8.0], {})
+    assert again.metadata == whole.metadata != ()
+    again.committed()
+    stored = decode(first.SerializeToString())
+    assert (stored.values.tolist(), stored.refused) == ([], {"delta_out_of_order": 2})
+    assert stored.metadata == ()
+
+
+def test_what_waits_to_be_stored_has_a_bound():
+    """The oldest requests are forgotten when they have more points than series may have totals."""
+    totals = DeltaTotals(3)
+    first = [(b"k", 0, 1, 1.0), (b"k", 1, 2, 1.0)]
+    assert totals.add(b"t", first)[0] == totals.add(b"t", first)[0] == [1.0, 2.0]
+    totals.add(b"t", [(b"k", 2, 3, 1.0), (b"k", 3, 4, 1.0)])
+    assert totals.add(b"t", first)[0] == [None, None]
+
+
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=5))
+def test_no_tenant_takes_the_room_of_others(sizes):
+    """However many series others send, a tenant keeps its totals up to a fair share of the room."""
+    room = 12
+    totals, share = DeltaTotals(room), room // len(sizes)
+
+    def send(tenant: int, series: int, end: int):
+        points = [(str(i).encode(), end - 1, end, 1.0) for i in range(series)]
+        return totals.add(bytes([tenant]), points)[0]
+
+    for tenant, size in enumerate(sizes):
+        send(tenant, min(size, share), 1)
+    send(len(sizes) - 1, 100, 2)
+    for tenant, size in enumerate(sizes[:-1]):
+        own = min(size, share)
+        assert send(tenant, own, 3) == [2.0] * own
+    assert sum(map(len, totals._tenants.values())) <= room

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_ingest.errors import BadBody, BodyTooLarge
+from data_ingest.protocols.otlp import json_text, names
 from data_ingest.protocols.otlp.json_text import to_protobuf
 from data_ingest.protocols.protocol import Bounds
 from tests import otlp
@@ -18,7 +19,12 @@ from tests.otlp import JSON, Meaning, Request
 from tests.unit.test_otlp import AT_NS, decode, requests, samples
 
 ANY_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just(10**400)
+    | st.floats()
+    | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -109,6 +115,15 @@ def test_numbers_as_senders_write_them(fields, value):
         (point(asInt="0x7"), "asInt"),
         (point(asDouble="1_0"), "asDouble: expected a number"),
         (point(asDouble=1e999), "asDouble|JSON"),
+        (point(asDouble=10**400), "asDouble: "),
+        (point(asDouble=-(10**400)), "asDouble: "),
+        (point(asInt=10**400), "asInt: expected"),
+        (point(asInt=1e300), "asInt: expected"),
+        (point(asDouble=1).replace(b"1}", b"1" * 5_000 + b"}"), "JSON"),
+        (point(timeUnixNano=10**400), "timeUnixNano: expected"),
+        (point(asInt=1).replace(b'"m"', b'"\\ud800"'), "surrogates"),
+        (point(attributes=[{"key": "k", "value": {"stringValue": "\udfff"}}]), "surrogates"),
+        (point(attributes=[{"key": "k", "value": {"doubleValue": 10**400}}]), "doubleValue: "),
         (point(flags="1"), "flags: expected an integer"),
         (point(timeUnixNano="-1"), "timeUnixNano"),
         (point(attributes=[{"key": "\ud800", "value": {"stringValue": "x"}}]), "surrogates"),
@@ -124,6 +139,17 @@ def test_other_json_is_refused_in_words(body, message):
     """What is not OTLP's JSON is a 400 that says where; names of enums are not taken."""
     with pytest.raises(BadBody, match=message):
         decode(body, headers=JSON)
+
+
+def test_long_text_is_not_remembered():
+    """What is kept between requests has a bound: a sender cannot fill it with long text."""
+    before = json_text._text_attribute.cache_info().misses, names._escaped.cache_info().misses
+    one = {"key": "k" * 300, "value": {"stringValue": "x"}}
+    assert samples(decode(point(asInt=1, attributes=[one]), headers=JSON))[0][0] == frozenset(
+        {("__name__", "m"), ("k" * 300, "x")}
+    )
+    after = json_text._text_attribute.cache_info().misses, names._escaped.cache_info().misses
+    assert after == before
 
 
 def test_snake_case_keys_are_unknown_keys():

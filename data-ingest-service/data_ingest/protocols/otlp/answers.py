@@ -15,7 +15,7 @@ from starlette.responses import Response
 from data_ingest.chassis import problems
 from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.model import Outcome
-from data_ingest.protocols.protobuf import VARINT, field, varint
+from data_ingest.protocols.protobuf import VARINT, field, write_varint
 from data_ingest.protocols.protocol import WriteRequest, refusal
 
 PROTOBUF: Final = "application/x-protobuf"
@@ -55,7 +55,7 @@ def _success(outcome: Outcome, *, is_json: bool) -> Response:
         return Response(json.dumps(answer), 200, media_type=JSON)
     body = b""
     if message:
-        points = varint(1 << 3 | VARINT) + varint(outcome.refused_points)
+        points = write_varint(1 << 3 | VARINT) + write_varint(outcome.refused_points)
         body = field(
             1,
             (points if outcome.refused_points else b"")
@@ -73,7 +73,7 @@ def _failure(error: ServiceError, path: str, *, is_json: bool) -> Response:
     if is_json:
         body = json.dumps({"code": code, "message": message.decode()}).encode()
     else:
-        body = varint(1 << 3 | VARINT) + varint(code) + field(2, message)
+        body = write_varint(1 << 3 | VARINT) + write_varint(code) + field(2, message)
     response = Response(body, status, media_type=JSON if is_json else PROTOBUF)
     for name in ("Retry-After", "WWW-Authenticate"):
         if name in plain.headers:

@@ -59,10 +59,10 @@ def labels(pairs: Mapping[str, str], *, escape: bool, prefix: str = "") -> Attri
 
 def joined(pairs: Iterable[tuple[str, str]]) -> Attributes:
     """A dictionary of the pairs; the values of equal names are joined with `;`."""
-    by_name: Attributes = {}
+    by_name: dict[str, list[str]] = {}
     for name, value in pairs:
-        by_name[name] = f"{by_name[name]};{value}" if name in by_name else value
-    return by_name
+        by_name.setdefault(name, []).append(value)
+    return {name: ";".join(values) for name, values in by_name.items()}
 
 
 def _pair(message: int | bytes, depth: int) -> tuple[str, Any]:

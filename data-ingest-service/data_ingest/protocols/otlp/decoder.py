@@ -6,6 +6,7 @@
 Source: OTLP specification, "OTLP/HTTP Request"; docs/adr/0017-otlp-metrics.md.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
@@ -86,21 +87,27 @@ class Decoder:
             for (reason, _), count in zip(REFUSALS, walked.counts[layout.REFUSED :], strict=True)
             if count
         }
-        first_error = _first_error(walked)
+        first_error, settle = _first_error(walked), _nothing
         if walked.counts[layout.DELTAS] and self._totals is not None:
-            walked, overlapping = _accumulated(walked, self._totals, request.tenant)
+            walked, overlapping, settle = _accumulated(walked, self._totals, request.tenant)
             if overlapping:
                 refused[OUT_OF_ORDER] = overlapping
                 first_error = first_error or "a delta ends before the last one, or overlaps it"
         series = RequestSeries(walked.buf, walked.rows, walked.metrics, self._labels)
         described_by = walked.metrics[:, layout.METRIC_KEY : layout.METRIC_KEY + 2]
-        new = self._described.add(described_by, request.tenant, request.received_ms)
+        new = self._described.new(described_by, request.tenant, request.received_ms)
         described = [series.metadata_of(metric) for metric in new]
         metadata = tuple(one for one in described if isinstance(one, MetricMetadata))
         skipped = {
             EXEMPLAR_REASON: int(walked.counts[layout.EXEMPLARS]),
             METADATA_NOT_KEPT: len(described) - len(metadata),
         }
+        newly = described_by[new]
+
+        def committed() -> None:
+            settle()
+            self._described.add(newly, request.tenant, request.received_ms)
+
         return SampleBatch(
             keys=np.ascontiguousarray(walked.rows[:, layout.KEY : layout.KEY + 2]).view(np.uint64),
             series_of=np.arange(len(walked.rows)),
@@ -112,6 +119,7 @@ class Decoder:
             skipped={reason: count for reason, count in skipped.items() if count},
             first_error=first_error,
             points=walked.rows[:, layout.POINT],
+            committed=committed,
         )
 
 
@@ -201,22 +209,29 @@ def _first_error(walked: _Walked) -> str:
     return f"metric {name!r}: {REFUSALS[reason - 1][1]}"
 
 
-def _accumulated(walked: _Walked, totals: DeltaTotals, tenant: UUID) -> tuple[_Walked, int]:
-    """The same with totals instead of deltas, and how many data points had to be left out."""
+def _nothing() -> None:
+    """Nothing is left to do."""
+
+
+def _accumulated(
+    walked: _Walked, totals: DeltaTotals, tenant: UUID
+) -> tuple[_Walked, int, Callable[[], None]]:
+    """The same with totals instead of deltas, how many data points had to be left out, and what is
+    to be done once it is stored.
+    """
     rows = walked.rows
     is_delta = walked.metrics[rows[:, layout.METRIC], layout.KIND] >= layout.DELTA
     at = np.flatnonzero(is_delta & (rows[:, layout.VALUE] != STALE_MARKER_BITS))
     values = rows.view(np.float64)[:, layout.VALUE]
     spans = rows[at, layout.POINT : layout.POINT_END + 1].tolist()
     times_ns = {start: point_times_ns(walked.buf[start:end].tobytes()) for start, end in spans}
-    added = totals.add(
-        [
-            (tenant.bytes + rows[i, layout.KEY : layout.KEY + 2].tobytes(), *times_ns[start], value)
-            for i, (start, _), value in zip(at, spans, values[at].tolist(), strict=True)
-        ]
-    )
+    points = [
+        (rows[i, layout.KEY : layout.KEY + 2].tobytes(), *times_ns[start], value)
+        for i, (start, _), value in zip(at, spans, values[at].tolist(), strict=True)
+    ]
+    added, settle = totals.add(tenant.bytes, points)
     values[at] = [np.nan if total is None else total for total in added]
     if not (dropped := [i for i, total in zip(at, added, strict=True) if total is None]):
-        return walked, 0
+        return walked, 0, settle
     refused_points = np.unique(rows[dropped, layout.POINT]).size
-    return replace(walked, rows=np.delete(rows, dropped, axis=0)), refused_points
+    return replace(walked, rows=np.delete(rows, dropped, axis=0)), refused_points, settle

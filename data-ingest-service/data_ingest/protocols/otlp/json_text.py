@@ -15,11 +15,13 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from data_ingest.errors import BadBody
-from data_ingest.protocols.protobuf import FIXED64, VARINT, field, varint
+from data_ingest.protocols.protobuf import FIXED64, VARINT, field, write_varint
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|-?Infinity|NaN")
 _QUOTED_MAX: Final = 60
+_REMEMBERED_MAX: Final = 256
+"""Characters: longer text would fill the memory of all requests after it."""
 _USUAL_ATTRIBUTE: Final = {"key", "value"}
 
 
@@ -29,7 +31,7 @@ def to_protobuf(body: bytes | bytearray) -> bytes:
         return _message("request", json.loads(body.decode(), parse_constant=_refused))
     except RecursionError as exc:
         raise BadBody(detail="JSON: values inside values, too deep") from exc
-    except ValueError as exc:
+    except (ValueError, OverflowError) as exc:  # a number that no double can be overflows
         raise BadBody(detail=f"JSON: {exc}") from exc
 
 
@@ -78,7 +80,7 @@ def _base64(value: Any) -> bytes:
 
 
 def _fixed(pack: Callable[[Any], bytes]) -> "_Writer":
-    return lambda number, value: varint(number << 3 | FIXED64) + pack(value)
+    return lambda number, value: write_varint(number << 3 | FIXED64) + pack(value)
 
 
 def _delimited(pack: Callable[[Any], bytes]) -> "_Writer":
@@ -104,10 +106,11 @@ def _attributes(number: int, value: Any) -> bytes:
 
 
 def _attribute(number: int, one: Any) -> bytes:
-    """Text, as nearly all are, is remembered: it is most of a request."""
+    """Short text, as nearly all are, is remembered: it is most of a request."""
     if type(one) is dict and one.keys() == _USUAL_ATTRIBUTE and type(one["value"]) is dict:
         key, text = one["key"], one["value"].get("stringValue")
-        if type(key) is type(text) is str and len(one["value"]) == 1:
+        is_text = isinstance(key, str) and isinstance(text, str) and len(one["value"]) == 1
+        if is_text and len(key + text) <= _REMEMBERED_MAX:
             return _text_attribute(number, key, text)
     return field(number, _message("attribute", one))
 
@@ -127,17 +130,19 @@ def _whole(number: int, value: Any) -> bytes:
     """An enum or flags: a number, and no string."""
     if isinstance(value, str):
         raise _wrong("an integer", value)
-    return varint(number << 3 | VARINT) + varint(_integer(value, 0, (1 << 32) - 1))
+    return write_varint(number << 3 | VARINT) + write_varint(_integer(value, 0, (1 << 32) - 1))
 
 
 def _int64(number: int, value: Any) -> bytes:
-    return varint(number << 3 | VARINT) + varint(_integer(value, -(1 << 63), (1 << 63) - 1))
+    return write_varint(number << 3 | VARINT) + write_varint(
+        _integer(value, -(1 << 63), (1 << 63) - 1)
+    )
 
 
 def _boolean(number: int, value: Any) -> bytes:
     if not isinstance(value, bool):
         raise _wrong("true or false", value)
-    return varint(number << 3 | VARINT) + varint(int(value))
+    return write_varint(number << 3 | VARINT) + write_varint(int(value))
 
 
 _Writer = Callable[[int, Any], bytes]
@@ -242,7 +247,7 @@ def _message(name: str, value: Any) -> bytes:
                 parts.append(write(number, one))
             except _AtField:
                 raise
-            except ValueError as exc:
+            except (ValueError, OverflowError) as exc:
                 raise _AtField(f"{key}: {exc}") from exc
     return b"".join(parts)
 

@@ -56,6 +56,8 @@ _NOT_IN_TOKEN: Final = re.compile(r"[^a-zA-Z0-9:]+")
 _NOT_IN_NAME: Final = re.compile(r"[^a-zA-Z0-9:_]+")
 _NOT_IN_LABEL: Final = re.compile(r"[^a-zA-Z0-9_]")
 _LABELS_REMEMBERED: Final = 4096
+_REMEMBERED_MAX: Final = 256
+"""Characters: longer keys would fill the memory of all requests after them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,6 @@ def unit_name(unit: str) -> str:
     return "_".join(filter(None, map(_token, unit_words(unit))))
 
 
-@functools.lru_cache(_LABELS_REMEMBERED)
 def label_name(key: str, *, escape: bool = True) -> str:
     """An attribute's key as a label name.
 
@@ -125,6 +126,11 @@ def label_name(key: str, *, escape: bool = True) -> str:
     """
     if not escape:
         return key
+    return _escaped(key) if len(key) <= _REMEMBERED_MAX else _escaped.__wrapped__(key)
+
+
+@functools.lru_cache(_LABELS_REMEMBERED)
+def _escaped(key: str) -> str:
     label = _NOT_IN_LABEL.sub("_", key)
     if label[:1].isdigit():
         return f"key_{label}"

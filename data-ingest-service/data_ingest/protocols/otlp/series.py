@@ -9,9 +9,10 @@ Source: OpenTelemetry specification, compatibility/prometheus_and_openmetrics.md
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 from data_ingest.errors import BodyTooLarge, InvalidLabels
 from data_ingest.kernels import otlp_histograms
@@ -25,6 +26,10 @@ from data_ingest.protocols.protobuf import BYTES, FIXED64, fields
 TARGET_INFO: Final = "target_info"
 LABELS_READ_MAX: Final = 4_000_000
 """Of one request: reading labels is Python, about a microsecond each."""
+LABEL_BYTES_READ_MAX: Final = 64 << 20
+"""Of one request, as `LABELS_READ_MAX`."""
+SHARED_TEXT_MAX: Final = 8192
+"""Characters of a text that many series share: each of them would copy it."""
 _IDENTIFYING: Final = frozenset({"service.namespace", "service.name", "service.instance.id"})
 _TYPES: Final = {
     kernel.GAUGE: "gauge",
@@ -44,6 +49,11 @@ _HISTOGRAM_ATTRIBUTE: Final = 9 << 3 | BYTES
 _BOUNDS: Final = (7 << 3 | BYTES, 7 << 3 | FIXED64)
 _QUANTILES: Final = 6 << 3 | BYTES
 _QUANTILE: Final = 1 << 3 | FIXED64
+
+
+_T = TypeVar("_T")
+_OrRefused: TypeAlias = _T | InvalidLabels
+"""What was read once, or why it cannot be: reading it again would cost every series as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +107,12 @@ class RequestSeries:
     metrics: I64
     options: LabelOptions
     _labels_read: int = 0
-    _resources: dict[int, _Resource] = field(default_factory=dict)
-    _scopes: dict[tuple[int, int], Attributes] = field(default_factory=dict)
-    _names: dict[int, str] = field(default_factory=dict)
+    _label_bytes_read: int = 0
+    _resources: dict[int, _OrRefused[_Resource]] = field(default_factory=dict)
+    _scopes: dict[tuple[int, int], _OrRefused[Attributes]] = field(default_factory=dict)
+    _names: dict[int, _OrRefused[str]] = field(default_factory=dict)
     _point: int = -1
-    _point_labels: Attributes = field(default_factory=dict)
+    _point_labels: _OrRefused[Attributes] = field(default_factory=dict)
     _boundaries: list[str] = field(default_factory=list)
 
     def labels_at(self, row: int) -> RawLabels:
@@ -110,13 +121,18 @@ class RequestSeries:
         if self.metrics[metric, kernel.KIND] == kernel.INFO:
             own = self._resource(metric).info
         else:
+            name = self._name(metric)
             if point != self._point:
                 self._read_point(point, end, metric)
-            own = {**self._point_labels, **self._part(metric, part)}
-        self._labels_read += len(own)
+            own = {**_valid(self._point_labels), **self._part(metric, name, part)}
+        raw = [(name.encode(), value.encode()) for name, value in own.items()]
+        self._labels_read += len(raw)
+        self._label_bytes_read += sum(len(name) + len(value) for name, value in raw)
         if self._labels_read > LABELS_READ_MAX:
             raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
-        return [(name.encode(), value.encode()) for name, value in own.items()]
+        if self._label_bytes_read > LABEL_BYTES_READ_MAX:
+            raise BodyTooLarge(detail="too much label text", limit=LABEL_BYTES_READ_MAX)
+        return raw
 
     def metadata_of(self, metric: int) -> MetricMetadata | None:
         """What the sender says of this row of `metrics`; None where its name is not valid."""
@@ -137,82 +153,95 @@ class RequestSeries:
         start, end = self.metrics[metric, column : column + 2].tolist()
         return self.buf[start:end].tobytes()
 
-    def _text(self, metric: int, column: int) -> str:
+    def _text(self, metric: int, column: int, bytes_max: int | None = None) -> str:
+        text = self._bytes(metric, column)
+        if bytes_max is not None and len(text) > bytes_max:
+            raise InvalidLabels(detail=f"too long: {text[:100]!r}", limit=bytes_max)
         try:
-            return self._bytes(metric, column).decode()
+            return text.decode()
         except UnicodeDecodeError as exc:
             raise InvalidLabels(detail=f"not UTF-8: {exc.object[:100]!r}") from exc
 
     def _resource(self, metric: int) -> _Resource:
         start = int(self.metrics[metric, kernel.RESOURCE])
         if start not in self._resources:
-            message = self._bytes(metric, kernel.RESOURCE)
-            self._resources[start] = _Resource(
-                attributes(message, _RESOURCE_ATTRIBUTE), self.options
-            )
-        return self._resources[start]
+            self._resources[start] = _or_refused(lambda: self._read_resource(metric))
+        return _valid(self._resources[start])
+
+    def _read_resource(self, metric: int) -> _Resource:
+        own = attributes(self._bytes(metric, kernel.RESOURCE), _RESOURCE_ATTRIBUTE)
+        shared = _IDENTIFYING | self.options.promoted
+        _check_sizes({key: text for key, text in own.items() if key in shared})
+        return _Resource(own, self.options)
 
     def _scope(self, metric: int) -> Attributes:
-        """`otel_scope_…` of the metric's scope; nothing where it has no name."""
+        """`otel_scope_…` of the metric's scope; empty where it has no name."""
         if not self.options.scope_labels:
             return {}
         start = int(self.metrics[metric, kernel.SCOPE])
         key = start, int(self.metrics[metric, kernel.SCHEMA_URL])
         if key not in self._scopes:
-            message = self._bytes(metric, kernel.SCOPE)
-            try:
-                texts = {
-                    tag: text.decode()
-                    for tag, text in fields(message)
-                    if tag in _SCOPE_TEXTS and isinstance(text, bytes)
-                }
-            except ValueError as exc:  # malformed, or not UTF-8
-                raise InvalidLabels(detail=f"scope: {exc}") from exc
-            self._scopes[key] = {
-                **labels(
-                    attributes(message, _SCOPE_ATTRIBUTE),
-                    escape=self.options.style.escape,
-                    prefix="otel_scope_",
-                ),
-                "otel_scope_name": texts.get(_SCOPE_NAME, ""),
-                "otel_scope_version": texts.get(_SCOPE_VERSION, ""),
-                "otel_scope_schema_url": self._text(metric, kernel.SCHEMA_URL),
+            self._scopes[key] = _or_refused(lambda: self._read_scope(metric))
+        return _valid(self._scopes[key])
+
+    def _read_scope(self, metric: int) -> Attributes:
+        message = self._bytes(metric, kernel.SCOPE)
+        try:
+            texts = {
+                tag: text.decode()
+                for tag, text in fields(message)
+                if tag in _SCOPE_TEXTS and isinstance(text, bytes)
             }
-        return self._scopes[key]
+        except ValueError as exc:  # malformed, or not UTF-8
+            raise InvalidLabels(detail=f"scope: {str(exc)[:200]}") from exc
+        scope = {
+            **labels(
+                attributes(message, _SCOPE_ATTRIBUTE),
+                escape=self.options.style.escape,
+                prefix="otel_scope_",
+            ),
+            "otel_scope_name": texts.get(_SCOPE_NAME, ""),
+            "otel_scope_version": texts.get(_SCOPE_VERSION, ""),
+            "otel_scope_schema_url": self._text(metric, kernel.SCHEMA_URL, SHARED_TEXT_MAX),
+        }
+        _check_sizes(scope)
+        return scope
 
     def _name(self, metric: int) -> str:
         if metric not in self._names:
-            kind, name = self._kind(metric), self._text(metric, kernel.NAME)
-            self._names[metric] = names.metric_name(
-                name,
-                self._text(metric, kernel.UNIT),
-                self.options.style,
-                is_counter=kind == kernel.COUNTER,
-                is_gauge=kind == kernel.GAUGE,
-            )
-            if not self._names[metric]:
-                del self._names[metric]
-                raise InvalidLabels(detail=f"nothing is left of the metric name {name[:100]!r}")
-        return self._names[metric]
+            self._names[metric] = _or_refused(lambda: self._read_name(metric))
+        return _valid(self._names[metric])
+
+    def _read_name(self, metric: int) -> str:
+        kind, name = self._kind(metric), self._text(metric, kernel.NAME, SHARED_TEXT_MAX)
+        written = names.metric_name(
+            name,
+            self._text(metric, kernel.UNIT, SHARED_TEXT_MAX),
+            self.options.style,
+            is_counter=kind == kernel.COUNTER,
+            is_gauge=kind == kernel.GAUGE,
+        )
+        if not written:
+            raise InvalidLabels(detail=f"nothing is left of the metric name {name[:100]!r}")
+        return written
 
     def _read_point(self, point: int, end: int, metric: int) -> None:
         """`_point_labels` and `_boundaries` are those of the data point in [point, end)."""
         message, kind = self.buf[point:end].tobytes(), self._kind(metric)
-        tag = _HISTOGRAM_ATTRIBUTE if kind == kernel.HISTOGRAM else _NUMBER_ATTRIBUTE
-        resource = self._resource(metric)
-        self._point = -1
-        self._point_labels = {
-            **self._scope(metric),
-            **resource.promoted,
-            **labels(attributes(message, tag), escape=self.options.style.escape),
-            **resource.target,
-        }
+        self._point_labels = _or_refused(lambda: self._labels_of(message, metric))
         self._boundaries = _boundaries(message, kind)
         self._point = point
 
-    def _part(self, metric: int, part: int) -> Attributes:
+    def _labels_of(self, message: bytes, metric: int) -> Attributes:
+        is_histogram = self._kind(metric) == kernel.HISTOGRAM
+        tag = _HISTOGRAM_ATTRIBUTE if is_histogram else _NUMBER_ATTRIBUTE
+        scope, resource = self._scope(metric), self._resource(metric)
+        own = labels(attributes(message, tag), escape=self.options.style.escape)
+        return {**scope, **resource.promoted, **own, **resource.target}
+
+    def _part(self, metric: int, name: str, part: int) -> Attributes:
         """`__name__`, and `le` or `quantile`, of one part of the data point."""
-        name, kind = self._name(metric), self._kind(metric)
+        kind = self._kind(metric)
         if kind not in {kernel.HISTOGRAM, kernel.SUMMARY}:
             return {"__name__": name}
         if part == otlp_histograms.COUNT_PART:
@@ -227,6 +256,26 @@ class RequestSeries:
         if kind == kernel.SUMMARY:
             return {"__name__": name, "quantile": boundary}
         return {"__name__": f"{name}_bucket", "le": boundary}
+
+
+def _or_refused(read: Callable[[], _T]) -> _OrRefused[_T]:
+    try:
+        return read()
+    except InvalidLabels as exc:
+        return exc
+
+
+def _valid(value: _OrRefused[_T]) -> _T:
+    """The value; raises the refusal there is instead."""
+    if isinstance(value, InvalidLabels):
+        raise value.with_traceback(None)  # which would grow with every series
+    return value
+
+
+def _check_sizes(texts: Attributes) -> None:
+    for key, text in texts.items():
+        if max(len(key), len(text)) > SHARED_TEXT_MAX:
+            raise InvalidLabels(detail=f"{key[:100]!r}: too long", limit=SHARED_TEXT_MAX)
 
 
 def _boundaries(message: bytes, kind: int) -> list[str]:
