@@ -11,16 +11,32 @@ from typing import Any
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.common.v1 import common_pb2
 
-from data_ingest.protocols.otlp import STYLES
+from data_ingest.protocols.otlp import STYLES, Options, protocol
 from data_ingest.protocols.otlp.names import NameStyle, label_name, metric_name
 from data_ingest.protocols.prometheus_text import normalised_boundary
+from data_ingest.protocols.protocol import Bounds, WriteRequest
 
 Request = metrics_service_pb2.ExportMetricsServiceRequest
 Response = metrics_service_pb2.ExportMetricsServiceResponse
 PROTOBUF = {"content-type": "application/x-protobuf"}
 JSON = {"content-type": "application/json"}
 STALE = 0x7FF0_0000_0000_0002
+BOUNDS = Bounds(decoded_bytes_max=1 << 20, samples_max=50_000)
+AT_NS = 1_795_000_000_123_456_789
 Sample = tuple[frozenset[tuple[str, str]] | None, int, int]
+
+
+def decode(
+    body: bytes,
+    options: Options | None = None,
+    headers: dict[str, str] | None = None,
+    bounds: Bounds = BOUNDS,
+) -> Any:
+    """The batch of a body as the service would decode it."""
+    row = protocol(options or Options())
+    sent = WriteRequest("/v1/metrics", headers or PROTOBUF, body=body)
+    row.check(sent)
+    return row.decode(sent, bounds)
 
 
 def fill(attributes: Any, **texts: str) -> None:
@@ -167,9 +183,9 @@ class Meaning:
 
         def add(suffix: str, value: float, **labels: str) -> None:
             whole = {**base, **labels, "__name__": name + suffix}
-            kept = frozenset((k, v) for k, v in whole.items() if v) if name else None
+            identity = frozenset((k, v) for k, v in whole.items() if v) if name else None
             bits = STALE if point.flags & 1 else bits_of(float(value))
-            self.samples.append((kept, point.time_unix_nano // 1_000_000, bits))
+            self.samples.append((identity, point.time_unix_nano // 1_000_000, bits))
 
         def boundary(value: float) -> str:
             return normalised_boundary(repr(value).encode()).decode()

@@ -179,8 +179,8 @@ class Bench:
             over = sum(cpu > LONG_MS for _, cpu in tasks)
             said[name] = f"{wall_ms} ms, CPU {cpu_ms} ms; {over} over {LONG_MS} ms of CPU"
 
-        asked = {"q": hub.METRIC, "refresh": "0"}
-        during("open", lambda: self.show("explore", **asked), 6000)
+        search = {"q": hub.METRIC, "refresh": "0"}
+        during("open", lambda: self.show("explore", **search), 6000)
         box = page.locator("coh-panel .u-over").bounding_box()
         assert box is not None, "there is no chart"
         middle = box["y"] + box["height"] / 2
@@ -237,18 +237,18 @@ class Bench:
     def refreshes(self) -> dict[str, Any]:
         """Requests, and CPU of das, of one refresh of each view, by the average of six."""
         said: dict[str, Any] = {}
-        asked: list[str] = []
-        self.page.on("request", lambda one: asked.extend([one.url] if "/api/" in one.url else []))
+        urls: list[str] = []
+        self.page.on("request", lambda one: urls.extend([one.url] if "/api/" in one.url else []))
         for view in VIEWS:
             self.show(
                 view, refresh=str(REFRESH_S), **({"q": hub.METRIC} if view == "explore" else {})
             )
             self.page.wait_for_timeout(8000)
-            asked.clear()
+            urls.clear()
             das_s = self.hub.cpu_s("das")
             self.page.wait_for_timeout(6 * REFRESH_S * 1000)
             das_ms = 1000 * (self.hub.cpu_s("das") - das_s) / 6
-            said[view] = {"requests": round(len(asked) / 6, 1), "das, ms": round(das_ms)}
+            said[view] = {"requests": round(len(urls) / 6, 1), "das, ms": round(das_ms)}
         return said
 
 

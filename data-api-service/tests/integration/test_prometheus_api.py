@@ -63,8 +63,8 @@ async def test_no_answer_has_samples_past_the_plans_retention(das, ingest, hub, 
         export = await call(das, "/api/v1/export", **{"match[]": "up"}, start=T - 864_000, end=T)
         series = await call(das, "/api/v1/series", **{"match[]": "up"}, start=T - 864_000, end=T)
         values = [one for line in export.text.splitlines() for one in json.loads(line)["values"]]
-        told = query.json()["data"]["result"][0]["value"][1]
-        counts.append((told, len(values), len(series.json()["data"])))
+        count = query.json()["data"]["result"][0]["value"][1]
+        counts.append((count, len(values), len(series.json()["data"])))
     assert counts == [("2", 2, 1), ("5", 5, 2)]
 
 

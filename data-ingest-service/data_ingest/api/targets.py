@@ -38,8 +38,8 @@ def router(identity: IdentityClient, database_url: str) -> APIRouter:
             async with connections, catalogue.connected(database_url, "targets") as conn:
                 listed = await scrape_targets.of_tenant(conn, principal.tenant)
         active, dropped = (
-            [facts for facts in each if scrape_pool in {None, facts["scrapePool"]}]
-            for each in listed
+            [facts for facts in targets_of_state if scrape_pool in {None, facts["scrapePool"]}]
+            for targets_of_state in listed
         )
         data = {
             "activeTargets": active if state != "dropped" else [],

@@ -79,20 +79,20 @@ def nearest_float(mantissa: Any, exponent: Any) -> Any:
         if more > low:
             high += _ONE
     top = high >> np.uint64(63)
-    kept = high >> (top + np.uint64(9))  # 53 bits and one to round by
+    significand = high >> (top + np.uint64(9))  # 53 bits and one to round by
     # Of the result's last bit: floor(exponent * log2(10)) + …; 217706 / 2**16 is log2(10).
     power = ((217706 * exponent) >> 16) + np.int64(top) - zeros + 11
     if power < -1074:  # a subnormal number has fewer bits
         if power < -1074 - 54:
             return 0.0
-        kept >>= np.uint64(-1074 - power)
+        significand >>= np.uint64(-1074 - power)
         power = np.int64(-1074)
     elif (
         low <= _ONE
         and -4 <= exponent <= 23
-        and kept & _THREE == _ONE
-        and kept << (top + np.uint64(9)) == high
+        and significand & _THREE == _ONE
+        and significand << (top + np.uint64(9)) == high
     ):
-        kept &= ~_ONE  # exactly half way: to the even one, which is below
-    kept = (kept + (kept & _ONE)) >> _ONE
-    return math.ldexp(float(kept), int(power))
+        significand &= ~_ONE  # exactly half way: to the even one, which is below
+    significand = (significand + (significand & _ONE)) >> _ONE
+    return math.ldexp(float(significand), int(power))

@@ -84,12 +84,12 @@ def write_since(objects: ObjectStore, tenant: UUID, ref: BlockRef, cutoff: int) 
 def samples_since(pieces: Iterator[SortedSamples], cutoff: int) -> Iterator[SortedSamples]:
     """The samples from `cutoff` on, piece by piece; a series without one is left out."""
     for piece in pieces:
-        kept = piece.timestamps_ms >= cutoff
-        starts = np.concatenate(([0], np.cumsum(kept)))[piece.starts]
+        is_kept = piece.timestamps_ms >= cutoff
+        starts = np.concatenate(([0], np.cumsum(is_kept)))[piece.starts]
         has_any = np.flatnonzero(np.diff(starts))
         yield SortedSamples(
             piece.series_ids[has_any],
             np.append(starts[has_any], starts[-1]),
-            piece.timestamps_ms[kept],
-            piece.values[kept],
+            piece.timestamps_ms[is_kept],
+            piece.values[is_kept],
         )

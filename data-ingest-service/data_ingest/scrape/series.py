@@ -125,9 +125,10 @@ class TargetSeries:
             self._identity_of, self._types = {}, types
         n_before = len(self._series)
         identities = self._identities(scraped)
-        kept = len(identities) - identities.count(DROPPED)
-        if 0 < self.keeping.samples_max < kept:
-            raise OverLimit(detail="sample_limit", samples=kept, limit=self.keeping.samples_max)
+        samples_kept = len(identities) - identities.count(DROPPED)
+        if 0 < self.keeping.samples_max < samples_kept:
+            limit = self.keeping.samples_max
+            raise OverLimit(detail="sample_limit", samples=samples_kept, limit=limit)
         self._identity_of = dict(zip(scraped.texts, identities, strict=True))
         self._seen = set(identities) - {DROPPED}
         times = np.where(scraped.has_timestamp, scraped.timestamps_ms, at_ms)
@@ -143,7 +144,7 @@ class TargetSeries:
             values,
             has_own_time,
             added=len(self._series) - n_before,
-            duplicates=kept - len(identities),
+            duplicates=samples_kept - len(identities),
         )
 
     def _identities(self, scraped: ScrapedSamples) -> list[bytes]:

@@ -185,10 +185,10 @@ class Jobs:
 
     def discovered(self) -> Discovered:
         """The targets of all jobs."""
-        each = [sources.discovered for sources in self.sources]
+        discovered_of_jobs = [sources.discovered for sources in self.sources]
         return Discovered(
-            tuple(target for one in each for target in one.targets),
-            tuple(dropped for one in each for dropped in one.dropped),
+            tuple(target for one in discovered_of_jobs for target in one.targets),
+            tuple(dropped for one in discovered_of_jobs for dropped in one.dropped),
         )
 
 

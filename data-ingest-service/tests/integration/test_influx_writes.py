@@ -199,9 +199,9 @@ async def test_a_request_is_refused_whole(client, store_url):
     """Each version tells it in its own JSON, 401 with how to sign in; nothing is stored."""
     challenges = {V1: 'Basic realm="cloudopshub"', V2: 'Token realm="cloudopshub"'}
     for sent, status, code, text in REFUSED:
-        known = {} if status in {401, 403} else token(WRITER)
+        credentials = {} if status in {401, 403} else token(WRITER)
         for path in (V1, V2):
-            headers = {**known, **sent.get("headers", {})}
+            headers = {**credentials, **sent.get("headers", {})}
             answer = await client.post(path, **{"content": b"m v=1", **sent, "headers": headers})
             assert answer.status_code == status, answer.text
             body = answer.json()

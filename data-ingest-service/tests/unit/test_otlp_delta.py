@@ -11,8 +11,8 @@ from data_ingest.protocols.otlp import Options, protocol
 from data_ingest.protocols.otlp.delta import EVICTED, DeltaTotals
 from data_ingest.protocols.protocol import WriteRequest
 from tests import otlp
-from tests.otlp import PROTOBUF, Request
-from tests.unit.test_otlp import BOUNDS, by_name
+from tests.otlp import BOUNDS, PROTOBUF, Request
+from tests.unit.test_otlp import by_name
 
 STEP_NS = 10_000_000_000
 AT_NS = 1_795_000_000_000_000_000

@@ -15,8 +15,8 @@ from data_ingest.protocols.otlp import json_text, names
 from data_ingest.protocols.otlp.json_text import to_protobuf
 from data_ingest.protocols.protocol import Bounds
 from tests import otlp
-from tests.otlp import JSON, Meaning, Request
-from tests.unit.test_otlp import AT_NS, decode, requests, samples
+from tests.otlp import AT_NS, JSON, Meaning, Request, decode
+from tests.unit.test_otlp import requests, samples
 
 ANY_JSON = st.recursive(
     st.none()

@@ -87,12 +87,12 @@ async def test_a_change_leaves_the_others_alone(pages: Pages, loops: Loops) -> N
     await loops.apply(parse("a=http://h/stays,b=http://h/goes", READING))
     await pages.until_asked(2, "http://h/stays", "http://h/goes")
     await loops.apply(parse("c=http://h/comes,a=http://h/stays", READING))
-    asked = pages.asked["http://h/goes"]
+    before = pages.asked["http://h/goes"]
     assert "page_goes{instance=h:80,job=b}" in pages.ended
     assert "page_stays{instance=h:80,job=a}" not in pages.ended
     await pages.until_asked(2, "http://h/comes")
     await pages.until_asked(pages.asked["http://h/stays"] + 1, "http://h/stays")
-    assert pages.asked["http://h/goes"] == asked
+    assert pages.asked["http://h/goes"] == before
 
 
 async def test_another_way_to_scrape_the_same_goes_on(pages: Pages, loops: Loops) -> None:

@@ -169,10 +169,10 @@ async def test_a_server_that_lists_targets(write: Writer) -> None:
         httpx.Response(200, content=b"[" * 100_000, headers={"Content-Type": "application/json"}),
         httpx.Response(200, json=[]),
     ]
-    asked = []
+    requests = []
 
     def server(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        requests.append(request)
         answer: httpx.Response | Exception = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -180,17 +180,17 @@ async def test_a_server_that_lists_targets(write: Writer) -> None:
 
     source = "http_sd_configs: [{url: 'http://sd/?token=s3cret', authorization: {credentials: x}}]"
     jobs = _loaded(write("jobs.yml", "scrape_configs:\n" + _job("a", source)))
-    found = []
+    addresses = []
     async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as http:
         with structlog.testing.capture_logs() as logged:
             for round_ in range(8):
                 await jobs.ask_servers(Clients(http), 60.0 * round_ + 1)
                 await jobs.ask_servers(Clients(http), 60.0 * round_ + 60)
-                found.append(_addresses(jobs))
-    assert found == [["h:1"]] * 7 + [[]]
-    assert len(asked) == 8
-    assert asked[0].headers["Authorization"] == "Bearer x"
-    assert asked[0].headers["X-Prometheus-Refresh-Interval-Seconds"] == "60"
+                addresses.append(_addresses(jobs))
+    assert addresses == [["h:1"]] * 7 + [[]]
+    assert len(requests) == 8
+    assert requests[0].headers["Authorization"] == "Bearer x"
+    assert requests[0].headers["X-Prometheus-Refresh-Interval-Seconds"] == "60"
     assert [entry["event"] for entry in logged] == [
         *["scrape_discovery_failed"] * 5,
         "scrape_discovery_works_again",

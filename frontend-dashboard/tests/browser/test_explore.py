@@ -53,8 +53,8 @@ def test_a_choice_made_before_its_list_came_counts(open_page: Open, *, leaves: b
     goes on to something else.
     """
     page = open_page("#/explore?q=node_load1&m=node_load1")
-    held: list[Route] = []
-    page.route(LABELS, hold(held))
+    stopped: list[Route] = []
+    page.route(LABELS, hold(stopped))
     by = page.get_by_role("combobox", name="Break down by")
     with page.expect_request(LABELS):
         by.fill("mode")
@@ -62,8 +62,8 @@ def test_a_choice_made_before_its_list_came_counts(open_page: Open, *, leaves: b
     if leaves:
         page.get_by_role("textbox", name="Query").focus()
     expect(by).to_have_value("mode")
-    assert len(held) == 1
-    held[0].continue_()
+    assert len(stopped) == 1
+    stopped[0].continue_()
     expect(page.get_by_role("textbox", name="Query")).to_have_value("avg by (mode) (node_load1)")
     until(page, "location.hash.includes('by=mode')")
 
@@ -71,8 +71,8 @@ def test_a_choice_made_before_its_list_came_counts(open_page: Open, *, leaves: b
 def test_a_list_that_comes_late_takes_nothing_back(open_page: Open) -> None:
     """What was entered on a slow list gives way to what was chosen after it."""
     page = open_page("#/explore?q=node_load1&m=node_load1")
-    held: list[Route] = []
-    page.route(LABELS, hold(held), times=1)
+    stopped: list[Route] = []
+    page.route(LABELS, hold(stopped), times=1)
     by = page.get_by_role("combobox", name="Break down by")
     with page.expect_request(LABELS):
         by.fill("mode")
@@ -82,7 +82,7 @@ def test_a_list_that_comes_late_takes_nothing_back(open_page: Open) -> None:
     page.get_by_role("option", name="instance").click()
     until(page, "location.hash.includes('by=instance')")
     with page.expect_response(LABELS):
-        held[0].continue_()
+        stopped[0].continue_()
     expect(by).to_have_value("instance")
     until(page, "location.hash.includes('by=instance')")
 

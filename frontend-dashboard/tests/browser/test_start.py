@@ -73,15 +73,15 @@ def test_a_start_that_keeps_failing_says_so(open_page: Open) -> None:
 def test_a_start_that_hangs_says_so_and_goes_on(open_page: Open) -> None:
     """A module that does not come is told after a while, and still welcome when it does."""
     page = open_page("#/overview")
-    held: list[Route] = []
+    stopped: list[Route] = []
     page.clock.install()
-    page.route("**/assets/elements/chart.*.js", hold(held))
+    page.route("**/assets/elements/chart.*.js", hold(stopped))
     page.reload(wait_until="commit")
     expect(page.locator(".boot")).to_be_visible()
     page.clock.run_for(20_000)
     expect(page.get_by_role("alert")).to_contain_text("It takes very long to load")
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
-    held[0].continue_()
+    stopped[0].continue_()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 
 

@@ -9,11 +9,11 @@ function moment({ sendAll = async (questions) => questions.map(({ query }) => qu
   const sent = [];
   const signals = [];
   let end = null;
-  const asked = new Questions({
-    sendAll: (questions, signal) => {
-      sent.push(questions.map(({ query }) => query));
+  const questions = new Questions({
+    sendAll: (together, signal) => {
+      sent.push(together.map(({ query }) => query));
       signals.push(signal);
-      return sendAll(questions, signal);
+      return sendAll(together, signal);
     },
     sendOne: async ({ query }) => {
       sent.push(query);
@@ -23,15 +23,15 @@ function moment({ sendAll = async (questions) => questions.map(({ query }) => qu
       end = act;
     },
   });
-  return { asked, sent, signals, flush: () => end() };
+  return { questions, sent, signals, flush: () => end() };
 }
 
 test("What is asked in one moment is one request, the same question once, and each has its own answer.", async () => {
-  const { asked, sent, flush } = moment();
-  const answers = ["a", "b", "a"].map((query) => asked.ask(question(query)));
+  const { questions, sent, flush } = moment();
+  const answers = ["a", "b", "a"].map((query) => questions.ask(question(query)));
   flush();
   equal(await Promise.all(answers), ["a", "b", "a"]);
-  const next = asked.ask(question("a"));
+  const next = questions.ask(question("a"));
   flush();
   equal(await next, "a");
   equal(sent, [["a", "b"], "a"]);
@@ -39,8 +39,8 @@ test("What is asked in one moment is one request, the same question once, and ea
 
 test("One that is refused fails alone.", async () => {
   const failure = new ApiError("no", { kind: "bad_data", status: 400 });
-  const { asked, flush } = moment({ sendAll: async () => ["fine", failure] });
-  const [first, second] = ["a", "b"].map((query) => asked.ask(question(query)));
+  const { questions, flush } = moment({ sendAll: async () => ["fine", failure] });
+  const [first, second] = ["a", "b"].map((query) => questions.ask(question(query)));
   flush();
   equal(await first, "fine");
   await refuses(second, (error) => error === failure);
@@ -56,7 +56,7 @@ test("What is too much together is asked one by one; a hub that is away is not a
     const shown = moment({
       sendAll: () => Promise.reject(failure),
     });
-    const answers = ["a", "b"].map((query) => shown.asked.ask(question(query)));
+    const answers = ["a", "b"].map((query) => shown.questions.ask(question(query)));
     shown.flush();
     const settled = await Promise.allSettled(answers);
     equal(
@@ -68,12 +68,12 @@ test("What is too much together is asked one by one; a hub that is away is not a
 });
 
 test("Who leaves is let go at once; the request is given up when nobody waits for it.", async () => {
-  const { asked, sent, signals, flush } = moment({ sendAll: () => new Promise(() => {}) });
+  const { questions, sent, signals, flush } = moment({ sendAll: () => new Promise(() => {}) });
   const [early, one, other] = [0, 1, 2].map(() => new AbortController());
   const answers = [
-    asked.ask(question("early"), early.signal),
-    asked.ask(question("a"), one.signal),
-    asked.ask(question("b"), other.signal),
+    questions.ask(question("early"), early.signal),
+    questions.ask(question("a"), one.signal),
+    questions.ask(question("b"), other.signal),
   ];
   early.abort();
   flush();
@@ -88,8 +88,8 @@ test("Who leaves is let go at once; the request is given up when nobody waits fo
 });
 
 test("A request has no more queries than das takes.", async () => {
-  const { asked, sent, flush } = moment();
-  const answers = Array.from({ length: 130 }, (_, number) => asked.ask(question(String(number))));
+  const { questions, sent, flush } = moment();
+  const answers = Array.from({ length: 130 }, (_, number) => questions.ask(question(String(number))));
   flush();
   equal((await Promise.all(answers)).length, 130);
   equal(

@@ -89,9 +89,9 @@ def test_what_only_a_reader_needs_is_not_served() -> None:
 
 def test_text_over_several_lines_keeps_its_blanks() -> None:
     """A snippet in YAML is nothing without them: its module keeps all but its doc comments."""
-    kept = "const s = `a:\n  b: 1 // no comment\n`;\n  // short\n"
-    out = build.build(files(main=f"/** Gone. */\n{kept}"))
-    assert out[built_name(out, "main")].decode() == kept
+    source = "const s = `a:\n  b: 1 // no comment\n`;\n  // short\n"
+    out = build.build(files(main=f"/** Gone. */\n{source}"))
+    assert out[built_name(out, "main")].decode() == source
 
 
 def test_the_real_page_is_light(dist: Path) -> None:
