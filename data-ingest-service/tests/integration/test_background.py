@@ -196,7 +196,7 @@ JOBS = """
 scrape_configs:
 - job_name: theirs
   tenant: 00000000-0000-0000-0000-000000000006
-  scrape_interval: 500ms
+  scrape_interval: 1s
   static_configs: [{targets: [thing, other], labels: {zone: eu}}]
   metrics_path: /page
   relabel_configs: [{source_labels: [__address__], regex: other, action: drop}]
