@@ -147,6 +147,8 @@ def test_credentials_and_cookies_pass_untouched(base: str, state: State) -> None
         "%6detrics",
         "/metrics",
         "x/../metrics",
+        "metrics/jobs",
+        "metrics/job",
         "docs",
         "docs/",
         "prometheus/internal/introspect",
@@ -186,13 +188,17 @@ def test_odd_spellings_do_not_turn_into_internal_routes(base: str, path: str) ->
 
 def test_label_values_named_like_internal_routes_still_work(base: str, state: State) -> None:
     """Only the first part of a path is reserved: a label called `metrics` is a label, /v1/metrics
-    is OTLP's.
+    is OTLP's, and what is below /metrics/job is pushed.
     """
     ask(base, "GET", "/api/das/api/v1/label/metrics/values")
     ask(base, "POST", "/api/dis/v1/metrics", b"")
+    ask(base, "PUT", "/api/dis/metrics/job/nightly/zone/eu", b"")
+    ask(base, "POST", "/api/dis/metrics/job@base64/YQ", b"")
     assert [request.path for request in state.requests] == [
         "/api/v1/label/metrics/values",
         "/v1/metrics",
+        "/metrics/job/nightly/zone/eu",
+        "/metrics/job@base64/YQ",
     ]
 
 
