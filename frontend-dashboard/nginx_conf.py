@@ -98,9 +98,9 @@ def modules_of(nginx: str | None) -> frozenset[str]:
     """
     if nginx is None:
         return frozenset()
-    told = subprocess.run([nginx, "-V"], capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - a named program
+    version = subprocess.run([nginx, "-V"], capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - a named program
     return frozenset(
-        name for name in OPTIONAL_MODULES if f"--with-{name}" in told.stderr + told.stdout
+        name for name in OPTIONAL_MODULES if f"--with-{name}" in version.stderr + version.stdout
     )
 
 

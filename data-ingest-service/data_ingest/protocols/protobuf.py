@@ -38,16 +38,16 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """
     p, end = 0, len(message)
     while p < end:
-        tag, p = _read_varint(message, p)
+        tag, p = read_varint(message, p)
         wire = tag & 7
         if tag < 8:
             raise ValueError("malformed protobuf")
         if wire == VARINT:
-            value, p = _read_varint(message, p)
+            value, p = read_varint(message, p)
             yield tag, value
             continue
         if wire == BYTES:
-            size, p = _read_varint(message, p)
+            size, p = read_varint(message, p)
         else:
             size = _FIXED_BYTES.get(wire, end)
         if p + size > end:
@@ -56,7 +56,8 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         p += size
 
 
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+def read_varint(message: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
+    """(number, position after it); ValueError when it ends early or is longer than 10 bytes."""
     value = 0
     for i, byte in enumerate(message[at : at + _VARINT_BYTES]):
         value |= (byte & 0x7F) << (7 * i)

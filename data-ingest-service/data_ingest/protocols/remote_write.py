@@ -18,13 +18,16 @@ from data_ingest.kernels.hashing import seed_for
 from data_ingest.limits import EXEMPLAR, METADATA_NOT_KEPT, NATIVE_HISTOGRAM
 from data_ingest.model import METRIC_TYPES, U64, MetricMetadata, Outcome, RawLabels, SampleBatch
 from data_ingest.protocols import remote_write_2
+from data_ingest.protocols.protobuf import BYTES, VARINT, fields
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, render
-from data_ingest.protocols.snappy import declared_bytes, decompress, varint
+from data_ingest.protocols.snappy import declared_bytes, decompress
 
 MESSAGES: Final = ("prometheus.WriteRequest", remote_write_2.MESSAGE)
 MEDIA_2: Final = f"application/x-protobuf;proto={remote_write_2.MESSAGE}"
 _METADATA_MAX: Final = 5_000
 _METADATA_FIELDS_MAX: Final = 32
+_TYPE_TAG: Final = 1 << 3 | VARINT
+_TEXT_TAGS: Final = (2 << 3 | BYTES, 4 << 3 | BYTES, 5 << 3 | BYTES)  # name, help, unit
 # Reading labels is Python, a microsecond each, so a series and a request have a bound. Labels with
 # empty values count here; `labels.LabelRules` does not count them.
 _LABELS_MAX: Final = 1024
@@ -134,38 +137,18 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     )
 
 
-def _fields(message: bytes) -> list[tuple[int, int, int | bytes]]:
-    """(field, wire type, value) of each field; ValueError when malformed or too many."""
-    fields: list[tuple[int, int, int | bytes]] = []
-    p, end = 0, len(message)
-    while p < end:
-        if len(fields) == _METADATA_FIELDS_MAX:
-            raise ValueError("too many fields")
-        tag, p = varint(message, p)
-        wire = tag & 7
-        value: int | bytes = 0
-        size = {1: 8, 5: 4}.get(wire, 0)
-        if p >= 0 and wire in {0, 2}:
-            value, p = varint(message, p)
-            size = value if wire == 2 else 0
-        if p < 0 or p + size > end or wire not in {0, 1, 2, 5}:
-            raise ValueError("malformed protobuf")
-        if wire != 0:
-            value, p = message[p : p + size], p + size
-        fields.append((tag >> 3, wire, value))
-    return fields
-
-
 def _metadata(message: bytes) -> MetricMetadata | None:
     """What the sender says about a metric name; None when the bytes are not text about one."""
-    kind, texts = 0, {2: b"", 4: b"", 5: b""}
+    kind, texts = 0, dict.fromkeys(_TEXT_TAGS, b"")
     try:
-        for field, wire, value in _fields(message):
-            if field == 1 and isinstance(value, int):
+        for read, (tag, value) in enumerate(fields(message)):
+            if read == _METADATA_FIELDS_MAX:
+                return None
+            if tag == _TYPE_TAG and isinstance(value, int):
                 kind = value
-            elif field in texts and wire == 2 and isinstance(value, bytes):
-                texts[field] = value
-        name, help_text, unit = (texts[field].decode() for field in (2, 4, 5))
+            elif tag in texts and isinstance(value, bytes):
+                texts[tag] = value
+        name, help_text, unit = (texts[tag].decode() for tag in _TEXT_TAGS)
     except ValueError:  # malformed, or not UTF-8
         return None
     type_name = METRIC_TYPES[kind] if kind < len(METRIC_TYPES) else "unknown"

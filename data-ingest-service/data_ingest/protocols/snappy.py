@@ -11,18 +11,22 @@ import numpy as np
 from data_ingest.errors import BadBody, BodyTooLarge
 from data_ingest.kernels.hashing import SPARE_BYTES
 from data_ingest.model import U8
+from data_ingest.protocols.protobuf import read_varint
 
 # The densest element of a snappy block: a copy of 64 bytes in 3 (2-byte offset). A block that
 # claims more than this is refused before anything is allocated for it.
 _RATIO_MAX: Final = 22
 _SNAPPY_LENGTH_BYTES: Final = 5
-_VARINT_BYTES: Final = 10
+_SIZE_MAX: Final = 0xFFFF_FFFF
 
 
 def declared_bytes(body: bytes | bytearray | memoryview) -> int:
     """What the snappy block says it will unpack to: at most 2**32 - 1."""
-    size, after = varint(body[:_SNAPPY_LENGTH_BYTES], 0)
-    if after < 0 or size > 0xFFFF_FFFF:
+    try:
+        size, _ = read_varint(body[:_SNAPPY_LENGTH_BYTES], 0)
+    except ValueError:
+        size = _SIZE_MAX + 1
+    if size > _SIZE_MAX:
         raise BadBody(detail="it is not a snappy block: no length at its start", bytes=len(body))
     return size
 
@@ -49,13 +53,3 @@ def decompress(body: bytes | bytearray | memoryview, decoded_bytes_max: int) -> 
             detail="the snappy block is shorter than it claims", claimed=size, got=written
         )
     return buf, size
-
-
-def varint(data: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
-    """(value, position after it); position -1 when it ends early or is longer than 10 bytes."""
-    value = 0
-    for i, byte in enumerate(data[at : at + _VARINT_BYTES]):
-        value |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            return value & 0xFFFF_FFFF_FFFF_FFFF, at + i + 1
-    return 0, -1

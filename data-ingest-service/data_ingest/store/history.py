@@ -93,13 +93,13 @@ class StoreHistory:
         If not, a new epoch has begun, and the samples that are gone have been logged and counted.
         now: the server's time.
         """
-        known = self._identity
+        previous = self._identity
         recent = [one for one in self._acknowledged if one.received_at > now - PROVABLE]
-        lost = await _missing(conn, recent) if known else []
-        reason = "" if known is None else identity.difference(known)
+        lost = await _missing(conn, recent) if previous else []
+        reason = "" if previous is None else identity.difference(previous)
         if not reason and lost:
             reason = "rows_missing"
-        if not reason and known and known.started_at != identity.started_at and not recent:
+        if not reason and previous and previous.started_at != identity.started_at and not recent:
             reason = "restarted_without_proof"
         self._identity = identity
         if not reason:

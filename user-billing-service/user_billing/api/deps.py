@@ -234,13 +234,13 @@ def sister_service(request: Request, services: ServicesDep) -> frozenset[Audienc
     Every token is compared, each in constant time. Raises NotAuthenticated.
     """
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    sent, found = value.strip().encode(), frozenset[Audience]()
+    sent, callers = value.strip().encode(), frozenset[Audience]()
     for token, codes in services.settings.callers().items():
         if hmac.compare_digest(sent, token.encode()):
-            found = codes
-    if scheme.lower() != "bearer" or not found:
+            callers = codes
+    if scheme.lower() != "bearer" or not callers:
         raise NotAuthenticated(detail="internal routes need the service token")
-    return found
+    return callers
 
 
 SisterService = Annotated[frozenset[Audience], Depends(sister_service)]
