@@ -29,6 +29,7 @@ from data_ingest.chassis.jit import (
 )
 from data_ingest.kernels.hashing import fold, hash_step
 from data_ingest.kernels.instructions import load_u64, multiply_high, multiply_low
+from data_ingest.kernels.remote_write import read_sample
 from data_ingest.kernels.varint import BYTES_FIELD, FIXED64, VARINT, next_field, read_varint
 from data_ingest.model import I64, U8, U64
 
@@ -233,19 +234,10 @@ def walk(  # noqa: PLR0917 - compiled by position
             elif tag == SAMPLE_TAG:
                 if samples == timestamps_ms.size:
                     return SAMPLES_FULL
-                value = np.uint64(0)
-                timestamp_ms = np.uint64(0)
-                p = value_start
-                while p < next_p:
-                    tag, value_start, value_end = next_field(buf, p, next_p)
-                    if value_end < 0:
-                        counts[OFFSET] = p
-                        return MALFORMED
-                    if tag == VALUE_TAG:
-                        value = load_u64(buf, value_start)
-                    elif tag == TIMESTAMP_TAG:
-                        timestamp_ms, _ = read_varint(buf, value_start)
-                    p = value_end
+                value, timestamp_ms, fault = read_sample(buf, value_start, next_p)
+                if fault >= 0:
+                    counts[OFFSET] = fault
+                    return MALFORMED
                 series_of[samples] = series
                 timestamps_ms[samples] = np.int64(timestamp_ms)
                 value_bits[samples] = value
