@@ -10,7 +10,8 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 
 @pytest.fixture
 def names() -> Iterator[list[str]]:
-    made = [f"{NAME}:{secrets.token_hex(4)}-{time}" for time in ("one", "two")]
+    made = [f"{NAME}:{secrets.token_hex(4)}-{time}" for time in ("before", "one", "two")]
     yield made
     docker("rmi", "--force", *made)
 
@@ -69,9 +70,11 @@ def checked_out(folder: str, root: Path, umask: int, mtime: int) -> None:
         directory.chmod(0o777 & ~umask)
 
 
-def built(name: str, code: str, root: Path, *options: str) -> dict[str, Any]:
+def built(
+    name: str, code: str, root: Path, *options: str, facts: BuildFacts = FACTS
+) -> dict[str, Any]:
     service = catalogue.load(ROOT).service(code)
-    argv = ImageBuild(service, name, "the-same", FACTS, 8000).argv()
+    argv = ImageBuild(service, name, "the-same", facts, 8000).argv()
     done = docker("build", *options, *argv[2:], cwd=root)
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(docker("image", "inspect", name).stdout)[0]
@@ -80,12 +83,16 @@ def built(name: str, code: str, root: Path, *options: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("code", ["ui", "ubs"])
 def test_built_again_it_is_the_same_image(code: str, names: list[str], tmp_path: Path) -> None:
-    """Neither the clock, nor the checkout's times and umask, nor a hash seed is in it."""
+    """Neither the clock, the checkout's times and umask, a hash seed, nor what the engine kept of
+    an earlier commit is in it.
+    """
     folder = catalogue.load(ROOT).service(code).folder
     checked_out(folder, tmp_path / "one", 0o022, 1_700_000_000)
     checked_out(folder, tmp_path / "two", 0o077, 1_800_000_000)
-    one = built(names[0], code, tmp_path / "one")  # what the engine has of it may be from before
-    two = built(names[1], code, tmp_path / "two", "--no-cache")
+    earlier = replace(FACTS, committed_at=FACTS.committed_at - timedelta(days=9))
+    built(names[0], code, tmp_path / "one", "--no-cache", facts=earlier)
+    one = built(names[1], code, tmp_path / "one")
+    two = built(names[2], code, tmp_path / "two", "--no-cache")
     assert one["RootFS"]["Layers"] == two["RootFS"]["Layers"]
     assert one["Id"] == two["Id"]
     assert one["Created"].startswith("2026-05-01T12:30:00")

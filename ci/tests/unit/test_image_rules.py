@@ -94,7 +94,7 @@ def test_the_same_commit_and_build_give_the_same_command_line():
 
 
 def test_files_that_are_no_commits_have_no_commits_date():
-    """Two pages of one date and size would be one to a browser."""
+    """An image of edited files is as old as its build."""
     edited = replace(build(), facts=replace(FACTS, dirty=True))
     assert "SOURCE_DATE_EPOCH" not in " ".join(edited.argv())
 
