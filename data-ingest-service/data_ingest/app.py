@@ -22,6 +22,7 @@ from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
 from data_ingest.chassis.clock import Clock
 from data_ingest.chassis.identity import IdentityClient
+from data_ingest.chassis.identity.billing import Billing
 from data_ingest.chassis.objects import open_store
 from data_ingest.chassis.probes import Drain, router
 from data_ingest.chassis.telemetry import RequestLog
@@ -80,7 +81,8 @@ def create_app(
     objects = open_store(settings.object_store_url, DirectoryObjects, ArrowObjects)
     compaction = CompactionHealth(settings.compaction_delay_s + LATE_S)
     scraper = scrape.configured(settings, pipeline.ingest, identity.home_organisation, http, clock)
-    background = Background(settings, scraper, objects, clock, compaction)
+    billing = Billing(settings.ubs_url, settings.service_token.get_secret_value(), client)
+    background = Background(settings, scraper, objects, clock, billing, compaction)
     drain = Drain()
 
     async def object_store() -> str:

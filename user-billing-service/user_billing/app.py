@@ -31,6 +31,8 @@ from user_billing.chassis.telemetry import RequestLog
 from user_billing.db.session import Database, revision
 from user_billing.db.tables import SCHEMA_REVISION
 from user_billing.settings import Settings
+from user_billing.usage import endpoints as usage
+from user_billing.usage.service import Usage
 
 
 def create_app(settings: Settings, *, http: None = None, clock: Clock | None = None) -> FastAPI:
@@ -64,7 +66,7 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
     problems.install(app)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
     app.include_router(internal.public_router)
-    for part in (sessions, keys, members, audit, internal):
+    for part in (sessions, keys, members, audit, internal, usage):
         app.include_router(part.router)
     return app
 
@@ -118,6 +120,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         first_start=first_start,
         signing=signing,
         tokens=Tokens(database, clock, signing),
+        usage=Usage(database, clock),
     )
     background = Background(
         database=database,

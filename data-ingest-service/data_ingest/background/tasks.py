@@ -3,6 +3,7 @@
     scrape       one replica: every target and the host, for the home organisation
     compaction   every replica; a tenant is compacted by one at a time
     upkeep       partitions; replaced and orphaned objects; retention; readings of usage
+    usage        one replica: hours of usage, reported to ubs
 
 Each has a Postgres connection of its own; the writer's is never shared.
 """
@@ -19,6 +20,7 @@ from data_ingest.background.compaction_health import CompactionHealth
 from data_ingest.background.leadership import lead
 from data_ingest.background.supervisor import Stop, Supervisor, every
 from data_ingest.chassis.clock import Clock
+from data_ingest.chassis.identity.billing import Billing
 from data_ingest.retention.rounds import keep_retention
 from data_ingest.retention.series import Reach
 from data_ingest.scrape.scraper import Scraper
@@ -26,9 +28,10 @@ from data_ingest.settings import Settings
 from data_ingest.store import catalogue, tables
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.partitions import server_now
-from data_ingest.usage import record
+from data_ingest.usage import delivery, record
 
 STOP_TIMEOUT_S: Final = 5.0
+USAGE_INTERVAL_S: Final = 60.0
 CATCH_UP_S: Final = 0.1
 """The pause between two rounds while there is a backlog."""
 
@@ -41,6 +44,7 @@ class Background:
     scraper: Scraper
     objects: ObjectStore
     clock: Clock
+    billing: Billing
     compaction_health: CompactionHealth
 
     @property
@@ -55,6 +59,7 @@ class Background:
         if self.settings.background:
             supervisor.start("upkeep", self._upkeep)
             supervisor.start("compaction", self._compaction)
+            supervisor.start("usage", self._usage)
             if self.scraper.has_work:
                 supervisor.start("scrape", self._scrape)
         try:
@@ -64,6 +69,15 @@ class Background:
 
     async def _scrape(self, stop: Stop) -> None:
         await lead(stop, self.database_url, "scrape", self.scraper.run)
+
+    async def _usage(self, stop: Stop) -> None:
+        async def once() -> None:
+            async with catalogue.connected(self.database_url, "usage") as conn:
+                await delivery.deliver(conn, self.billing)
+
+        await lead(
+            stop, self.database_url, "usage", lambda mine: every(mine, USAGE_INTERVAL_S, once)
+        )
 
     async def _compaction(self, stop: Stop) -> None:
         settings = self.settings

@@ -1,7 +1,6 @@
 """The hours of usage in Postgres: what compaction adds, and readings of what is stored.
 
-Every change of an hour gives it the next revision and the transaction's xid, by which it can be
-followed as batches are (docs/contracts.md, section 3).
+Every change of an hour gives it the next revision, which is then due at ubs (`delivery`).
 """
 
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ ON CONFLICT (tenant_id, hour) DO UPDATE
        active_series = (SELECT array_agg(coalesce(before, 0) + more ORDER BY minute)
                           FROM unnest(kept.active_series, excluded.active_series)
                                WITH ORDINALITY AS minutes (before, more, minute)),
-       revision = kept.revision + 1, xid = excluded.xid
+       revision = kept.revision + 1
 """
 _READ_STORED_BYTES = """
 INSERT INTO metrics.usage_hour AS kept
@@ -29,7 +28,7 @@ ON CONFLICT (tenant_id, hour) DO UPDATE
    SET stored_bytes_max = greatest(kept.stored_bytes_max, excluded.stored_bytes_max),
        stored_bytes_sum = kept.stored_bytes_sum + excluded.stored_bytes_sum,
        stored_bytes_readings = kept.stored_bytes_readings + 1,
-       revision = kept.revision + 1, xid = excluded.xid
+       revision = kept.revision + 1
 """
 
 

@@ -22,8 +22,9 @@ UP = (
       ADD COLUMN stored_bytes_sum bigint NOT NULL DEFAULT 0,
       ADD COLUMN stored_bytes_readings integer NOT NULL DEFAULT 0,
       ADD COLUMN revision integer NOT NULL DEFAULT 1,
-      ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id()""",
-    "CREATE INDEX usage_follow ON metrics.usage_hour (xid)",
+      ADD COLUMN delivered_revision integer NOT NULL DEFAULT 0""",
+    """CREATE INDEX usage_due ON metrics.usage_hour (hour, tenant_id)
+      WHERE delivered_revision < revision""",
     """CREATE TABLE metrics.tenant (
       tenant_id uuid PRIMARY KEY,
       retention_days integer NULL CHECK (retention_days >= 0),
@@ -48,7 +49,7 @@ DOWN = (
     "DROP TABLE metrics.tenant",
     """ALTER TABLE metrics.usage_hour DROP COLUMN active_series, DROP COLUMN stored_bytes_max,
       DROP COLUMN stored_bytes_sum, DROP COLUMN stored_bytes_readings, DROP COLUMN revision,
-      DROP COLUMN xid""",
+      DROP COLUMN delivered_revision""",
 )
 
 

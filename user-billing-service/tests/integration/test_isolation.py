@@ -16,7 +16,10 @@ from user_billing.chassis.postgres import open_engine
 from user_billing.db import tables as t
 from user_billing.db.session import Database, within
 
-TENANT_TABLES = [t.organisation, t.membership, t.invitation, t.api_key, t.audit_head, t.audit_event]
+TENANT_TABLES = [
+    t.organisation, t.membership, t.invitation, t.api_key, t.audit_head, t.audit_event,
+    t.usage_hour,
+]  # fmt: skip
 PUBLIC = {"/health", "/ready", "/metrics", "/.well-known/jwks.json"}
 
 
@@ -29,6 +32,12 @@ def two(hub):
         invited = owner.post("/api/v1/invitations", {"email": "new@example.org", "role": "viewer"})
         owner.invitation = invited.json()
         owner.viewer = hub.member(owner, "viewer")
+        report = {
+            "tenant": owner.org, "hour": "2026-05-01T12:00:00Z", "revision": 1,
+            "meters": {"samples": {"quantity": "1"}},
+        }  # fmt: skip
+        body = {"source": "dis", "reports": [report]}
+        httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL)
     return mine, theirs
 
 

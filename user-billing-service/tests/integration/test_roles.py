@@ -15,7 +15,7 @@ ADMIN_ROUTES = {
     ("POST", "/api/v1/invitations"),
     ("DELETE", "/api/v1/invitations/{invitation_id}"),
 }
-READER_ROUTES = {("GET", "/api/v1/audit")}
+READER_ROUTES = {("GET", "/api/v1/audit"), ("GET", "/api/v1/usage")}
 BROWSER_ROUTES = {
     ("POST", "/api/v1/logout"),
     ("GET", "/api/v1/session"),
@@ -38,6 +38,7 @@ INTERNAL_ROUTES = {
     ("GET", "/internal/revocations"),
     ("POST", "/internal/token"),
     ("GET", "/internal/home-organisation"),
+    ("POST", "/internal/usage"),
 }
 NOBODY = "00000000-0000-7000-8000-000000000000"
 

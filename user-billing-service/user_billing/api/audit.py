@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from user_billing.accounts.audit import PAGE_MAX
-from user_billing.api.deps import AuditReader, ServicesDep
+from user_billing.api.deps import BillingReader, ServicesDep
 from user_billing.api.views import AuditEventView, AuditView
 
 router = APIRouter(prefix="/api/v1", tags=["audit"])
@@ -13,7 +13,7 @@ router = APIRouter(prefix="/api/v1", tags=["audit"])
 
 @router.get("/audit")
 def read_audit(
-    caller: AuditReader,
+    caller: BillingReader,
     services: ServicesDep,
     before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,

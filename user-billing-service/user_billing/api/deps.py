@@ -32,6 +32,7 @@ from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
 from user_billing.settings import Settings
+from user_billing.usage.service import Usage
 
 DEVICE_SUFFIX = "-device"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -52,6 +53,7 @@ class Services:
     first_start: FirstStart
     signing: SigningKeys
     tokens: Tokens
+    usage: Usage
 
 
 def services_of(request: Request) -> Services:
@@ -197,7 +199,7 @@ def needs(*scopes: Scope) -> Callable[[Principal], Principal]:
 
 
 AdminCaller = Annotated[Principal, Depends(needs(Scope.ADMIN))]
-AuditReader = Annotated[Principal, Depends(needs(Scope.BILLING_READ, Scope.ADMIN))]
+BillingReader = Annotated[Principal, Depends(needs(Scope.BILLING_READ, Scope.ADMIN))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     SmallInteger,
     Table,
     Text,
@@ -25,7 +26,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from user_billing.chassis.database import Schema
 
 SCHEMA: Final = Schema("billing", "user_billing.migrate")
-SCHEMA_REVISION: Final = "202611291000"
+SCHEMA_REVISION: Final = "202611292000"
 """The oldest migration this code works with; revisions sort by their date."""
 
 APP_ROLE: Final = "cloudopshub_billing_app"
@@ -192,4 +193,24 @@ audit_event = Table(
     Column("request_id", Text),
     Column("prev_hash", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
+)
+
+usage_hour = Table(
+    "usage_hour",
+    metadata,
+    Column("org_id", Uuid, primary_key=True),
+    Column("meter", Text, primary_key=True),
+    Column("hour", _Instant, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("quantity", Numeric(38, 9), nullable=False),
+    Column("minutes", ARRAY(Integer), nullable=False),
+    Column("received_at", _Instant, nullable=False),
+)
+
+usage_watermark = Table(
+    "usage_watermark",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("complete_through", _Instant, nullable=False),
 )

@@ -1,0 +1,1 @@
+"""What each organisation used, hour by hour, as the services that serve it report."""

@@ -1,0 +1,101 @@
+"""Usage, taken in from the services and told to the organisations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+from sqlalchemy import Row
+
+from user_billing.accounts import audit, repository
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import Database
+from user_billing.model import Actor, Audience
+from user_billing.usage import rules, sql
+from user_billing.usage.rules import Outcome, Report, Step
+
+log = structlog.get_logger()
+REPORTS = Counter(
+    "cloudopshub_billing_usage_reports_total", "Reports about an hour, by outcome.", ["outcome"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageOfRange:
+    """Rows of (start, meter, sum, max, mean, p95), and until when all sources reported."""
+
+    rows: Sequence[Row[Any]]
+    complete_through: datetime | None
+
+
+class Usage:
+    """The hours of all organisations."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def take(
+        self,
+        source: Audience,
+        reports: Sequence[Report],
+        complete_through: datetime | None,
+        request_id: str | None,
+    ) -> list[Outcome]:
+        """What became of each report, in their order; one transaction for each organisation.
+
+        complete_through: what the source counted before it was reported in this call or earlier.
+        Raises BadInput, and then nothing was taken.
+        """
+        for report in reports:
+            rules.check(source, report)
+        actor = Actor(f"service:{source}", request_id)
+        outcomes: dict[int, Outcome] = {}
+        numbers = sorted(range(len(reports)), key=lambda n: str(reports[n].organisation_id))
+        for org, group in groupby(numbers, key=lambda n: reports[n].organisation_id):
+            places = list(group)
+            taken = self._take(org, source, [reports[n] for n in places], actor)
+            outcomes.update(zip(places, taken, strict=True))
+        for outcome in outcomes.values():
+            REPORTS.labels(outcome.value).inc()
+        if complete_through is not None:
+            with self._database.directory() as session:
+                sql.put_watermark(session, source.value, complete_through)
+        return [outcomes[n] for n in range(len(reports))]
+
+    def _take(
+        self, org: UUID, source: Audience, reports: Sequence[Report], actor: Actor
+    ) -> list[Outcome]:
+        now = self._clock.now()
+        with self._database.organisation(org) as session:
+            if repository.organisation(session, org) is None:
+                return [Outcome.UNKNOWN] * len(reports)
+            sql.put(session, source.value, reports, now)
+            stored = sql.stored(session, org, source.value, [report.hour for report in reports])
+            outcomes = [
+                rules.outcome(
+                    report, {meter: stored[report.hour, meter] for meter in report.readings}
+                )
+                for report in reports
+            ]
+            for report, outcome in zip(reports, outcomes, strict=True):
+                if outcome is Outcome.CONFLICT:
+                    hour = report.hour.isoformat()
+                    log.error("usage_conflict", source=source, hour=hour, revision=report.revision)
+                    audit.record(
+                        session, org, actor, "usage.conflict", f"{source} {hour}",
+                        now=now, revision=report.revision,
+                    )  # fmt: skip
+        return outcomes
+
+    def of_range(self, org: UUID, start: datetime, end: datetime, step: Step) -> UsageOfRange:
+        """The organisation's usage of the hours in [start, end). Raises BadInput."""
+        rules.check_range(start, end, step)
+        with self._database.organisation(org) as session:
+            rows = sql.by_step(session, org, start, end, step)
+        with self._database.directory() as session:
+            return UsageOfRange(rows, sql.complete_through(session))

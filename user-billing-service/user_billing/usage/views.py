@@ -1,0 +1,95 @@
+"""The bodies of requests and answers about usage: docs/contracts.md §2 and §6."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+from user_billing.api.views import Body
+from user_billing.model import Audience
+from user_billing.usage.rules import METERS, Outcome, Reading, Report
+from user_billing.usage.service import UsageOfRange
+
+REPORTS_MAX = 100
+Quantity = Annotated[Decimal, Field(ge=0, max_digits=38, decimal_places=9)]
+
+
+class ReadingBody(Body):
+    """A quantity, or the 60 numbers by minute of which it is the largest."""
+
+    quantity: Quantity = Decimal(0)
+    minutes: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(default=[])
+
+    def reading(self) -> Reading:
+        """As the rules take it."""
+        largest = Decimal(max(self.minutes, default=0))
+        return Reading(largest if self.minutes else self.quantity, tuple(self.minutes))
+
+
+class ReportBody(Body):
+    """One hour of one organisation as it stood at `revision`."""
+
+    tenant: UUID
+    hour: AwareDatetime
+    revision: Annotated[int, Field(ge=1, lt=2**63)]
+    meters: Annotated[dict[str, ReadingBody], Field(min_length=1)]
+
+    def report(self) -> Report:
+        """As the rules take it."""
+        readings = {code: body.reading() for code, body in self.meters.items()}
+        return Report(self.tenant, self.hour, self.revision, readings)
+
+
+class ReportsBody(Body):
+    """What a service counted. complete_through: all that it counted before was reported."""
+
+    source: Audience
+    reports: Annotated[list[ReportBody], Field(max_length=REPORTS_MAX)]
+    complete_through: AwareDatetime | None = None
+
+
+class OutcomesView(BaseModel):
+    """What became of each report, in their order."""
+
+    outcomes: list[Outcome]
+
+
+class BucketView(BaseModel):
+    """One meter in one step. Numbers are decimal text; p95 is over minutes, null without them."""
+
+    start: datetime
+    meter: str
+    unit: str
+    sum: str
+    max: str
+    mean: str
+    p95: str | None
+
+
+class UsageView(BaseModel):
+    """Usage by step and meter, oldest first. complete_through: null before the first report."""
+
+    complete_through: datetime | None
+    usage: list[BucketView]
+
+    @classmethod
+    def of(cls, usage: UsageOfRange) -> Self:
+        """As JSON tells it."""
+        return cls(complete_through=usage.complete_through, usage=list(_buckets(usage)))
+
+
+def _buckets(usage: UsageOfRange) -> Iterator[BucketView]:
+    for row in usage.rows:
+        numbers = {name: text(getattr(row, name)) for name in ("sum", "max", "mean")}
+        p95 = None if row.p95 is None else str(row.p95)
+        unit = METERS[row.meter].unit
+        yield BucketView(start=row.start, meter=row.meter, unit=unit, p95=p95, **numbers)
+
+
+def text(number: Decimal) -> str:
+    """Plain digits, without zeros at the end: 12.5, 300."""
+    plain = f"{number:f}"
+    return plain.rstrip("0").rstrip(".") if "." in plain else plain
