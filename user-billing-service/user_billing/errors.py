@@ -44,7 +44,7 @@ class NotAllowed(AccountError):
 
 
 class LoginNotFresh(AccountError):
-    """This needs a recent login: log in again."""
+    """This needs a log-in within the last hour: log in again."""
 
     kind = Kind.FORBIDDEN
 

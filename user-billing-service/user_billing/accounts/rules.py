@@ -174,7 +174,7 @@ def require_fresh(principal: Principal, now: datetime) -> None:
     """Passes for keys and tokens of machines, and for people who logged in within the last hour."""
     session = principal.session
     if session is not None and now - session.fresh_at > FRESH_FOR:
-        raise LoginNotFresh(fresh_for_s=int(FRESH_FOR.total_seconds()))
+        raise LoginNotFresh
 
 
 def require_may_grant(principal: Principal, *, before: Role | None, after: Role | None) -> None:
