@@ -13,13 +13,24 @@ Source: the structure of wyhash (public domain); docs/adr/0001-metric-store.md.
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from data_ingest.chassis.jit import BYTES, U64S, U64S_OUT, inlined, int64, kernel, void
+from data_ingest.chassis.jit import (
+    BYTES,
+    I64S,
+    U64_ROWS_OUT,
+    U64S,
+    U64S_OUT,
+    inlined,
+    int64,
+    kernel,
+    void,
+)
 from data_ingest.kernels.instructions import load_u64, multiply_high, multiply_low
-from data_ingest.model import U8, U64
+from data_ingest.model import I64, U8, U64
 
 SPARE_BYTES = 32
 """A buffer that is walked or hashed has this many readable bytes after its end: loads are wide."""
@@ -85,4 +96,20 @@ def hash_bytes(data: bytes, seed: U64) -> U64:
     padded = np.frombuffer(data + bytes(SPARE_BYTES), np.uint8)
     out = np.empty(2, np.uint64)
     _hash_into(padded, 0, len(data), seed, out)
+    return out
+
+
+@kernel(void(BYTES, I64S, U64S, U64_ROWS_OUT))
+def _hash_rows(buf: U8, ends: I64, seed: U64, out: U64) -> None:
+    start = np.int64(0)
+    for i in range(ends.size):
+        out[i, 0], out[i, 1] = hash_step(buf, start, ends[i], seed[0], seed[1], seed[2], seed[3])
+        start = ends[i]
+
+
+def hash_texts(texts: Sequence[bytes], seed: U64) -> U64:
+    """The keys of n label sets' bytes, (n, 2) uint64, each as `hash_bytes` has it."""
+    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+    out = np.empty((len(texts), 2), np.uint64)
+    _hash_rows(np.frombuffer(b"".join((*texts, bytes(SPARE_BYTES))), np.uint8), ends, seed, out)
     return out

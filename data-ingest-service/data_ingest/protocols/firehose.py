@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.chassis.problems import STATUS
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
-from data_ingest.kernels.hashing import hash_bytes, seed_for
+from data_ingest.kernels.hashing import hash_texts, seed_for
 from data_ingest.model import U64, Outcome, RawLabels, SampleBatch
 from data_ingest.protocols import firehose_otel
 from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_bytes
@@ -92,11 +92,8 @@ def _decode_lines(records: list[bytes], common: RawLabels, bounds: Bounds) -> Sa
             labels.append([(b"__name__", _metric_name(name, statistic)), *of_line])
             times.append(at_ms)
             values.append(value)
-    keys = np.empty((len(labels), 2), np.uint64)
-    for row, pairs in enumerate(labels):
-        keys[row] = _key(pairs)
     return SampleBatch(
-        keys=keys,
+        keys=_keys(labels),
         series_of=np.arange(len(labels), dtype=np.int64),
         timestamps_ms=np.array(times, np.int64),
         values=np.array(values, np.float64),
@@ -119,7 +116,7 @@ def _with_otel(
     rows = len(lines.keys)
     refused = {**otel.refused, BAD_RECORD: lines.refused.get(BAD_RECORD, 0) + unreadable}
     # Its keys are OTLP's, under which `/v1/metrics` has other labels.
-    own_keys = otel.keys ^ _key([(b"", b"opentelemetry"), *common])
+    own_keys = otel.keys ^ _keys([[(b"", b"opentelemetry"), *common]])
 
     def labels_at(row: int) -> RawLabels:
         if row < rows:
@@ -142,8 +139,10 @@ def _with_otel(
     )
 
 
-def _key(labels: RawLabels) -> U64:
-    return hash_bytes(b"\xff".join(text for pair in labels for text in pair), _SEED)
+def _keys(series: list[RawLabels]) -> U64:
+    return hash_texts(
+        [b"\xff".join(text for pair in labels for text in pair) for labels in series], _SEED
+    )
 
 
 def render(request: WriteRequest, result: Outcome | ServiceError) -> Response:

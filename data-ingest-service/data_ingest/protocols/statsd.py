@@ -1,0 +1,107 @@
+"""StatsD's lines, with DogStatsD's tags and packed values; they are added up in `statsd_totals`.
+
+    page.views:1|c|@0.1|#zone:eu,beta  ─▶  counter page_views_total{zone="eu", beta="true"} + 10
+    api.latency:320:280|ms             ─▶  histogram api_latency_seconds, 0.32 and 0.28
+
+Source: github.com/statsd/statsd, docs/metric_types.md; Datadog, "DogStatsD datagram format".
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from data_ingest.protocols.names import joined, metric_name
+
+Labels = tuple[tuple[bytes, bytes], ...]
+"""Of one metric: `__name__`, then the others in the order of their names."""
+
+_REMEMBERED: Final = 16_384
+_REMEMBERED_BYTES_MAX: Final = 256
+"""A longer name with its tags is read anew with each line."""
+
+
+class MetricType(StrEnum):
+    """What a metric becomes; a set is a gauge of how many different values there were."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    SET = "set"
+
+
+_TYPES: Final = {
+    b"c": (MetricType.COUNTER, b"_total", 1.0),
+    b"g": (MetricType.GAUGE, b"", 1.0),
+    b"ms": (MetricType.HISTOGRAM, b"_seconds", 0.001),
+    b"h": (MetricType.HISTOGRAM, b"", 1.0),
+    b"d": (MetricType.HISTOGRAM, b"", 1.0),
+    b"s": (MetricType.SET, b"", 1.0),
+}
+"""By the letters of a line: its type, what its name ends with, and the factor of its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One line. weight: how many observations each value stands for, from its sampling rate.
+
+    is_change: the gauge moves by the values. members: the values of a set, hashed.
+    """
+
+    type: MetricType
+    labels: Labels
+    values: tuple[float, ...] = ()
+    weight: float = 1.0
+    is_change: bool = False
+    members: tuple[int, ...] = ()
+
+
+def decode(line: bytes) -> Update:
+    """What a line says; ValueError says why it cannot be taken."""
+    head, letters, *sections = *line.strip().split(b"|"), b""
+    name, _, text = head.partition(b":")
+    if letters not in _TYPES or not (name and text):
+        raise ValueError("it is not name:value|type of the types c, g, ms, h, d, s")
+    rate, tags = 1.0, b""
+    for section in sections:
+        if section.startswith(b"@"):
+            rate = _number(section[1:])
+        elif section.startswith(b"#"):
+            tags = section[1:]
+        elif section.startswith(b"T"):
+            raise ValueError("a value with a time of its own cannot be added up")
+    if not 0 < rate <= 1:
+        raise ValueError("a sampling rate is over 0 and at most 1")
+    kind, ending, factor = _TYPES[letters]
+    is_short = len(name) + len(tags) <= _REMEMBERED_BYTES_MAX
+    labels = (_labels if is_short else _labels.__wrapped__)(name, ending, tags)
+    texts = text.split(b":")
+    if kind is MetricType.SET:
+        return Update(kind, labels, members=tuple(map(hash, texts)))
+    values = tuple(_number(one) * factor for one in texts)
+    if kind is MetricType.COUNTER and min(values) < 0:
+        raise ValueError("a counter only grows")
+    is_change = kind is MetricType.GAUGE and text[:1] in b"+-"
+    return Update(kind, labels, values, 1.0 / rate, is_change)
+
+
+def _number(text: bytes) -> float:
+    value = float(text)
+    if b"_" in text or not math.isfinite(value):
+        raise ValueError("a number is not one, or not finite")
+    return value
+
+
+@functools.lru_cache(_REMEMBERED)
+def _labels(name: bytes, ending: bytes, tags: bytes) -> Labels:
+    pairs = [
+        (key, value or b"true")
+        for key, _, value in (t.partition(b":") for t in tags.split(b","))
+        if key
+    ]
+    labels = joined(pairs)
+    if b"__name__" in labels:
+        raise ValueError("a tag is called __name__")
+    whole = metric_name(name).removesuffix(ending) + ending
+    return ((b"__name__", whole), *sorted(labels.items()))
