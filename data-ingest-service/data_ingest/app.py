@@ -96,7 +96,7 @@ def create_app(
         "object_store": object_store,
         "user-billing-service": identity.check,
         **({"compaction": compaction.check} if settings.background else {}),
-        **{f"{one.store.protocol} listener": one.check for one in listeners},
+        **{f"{one.protocol} listener": one.check for one in listeners},
     }
 
     @asynccontextmanager

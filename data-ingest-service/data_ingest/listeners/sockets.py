@@ -5,6 +5,7 @@ datagram ─────────────────────┴─�
 """
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -14,8 +15,6 @@ from prometheus_client import Counter
 
 from data_ingest.protocols.text_lines import LINE_BYTES_MAX, Received
 
-QUIET_S: Final = 60.0
-"""A connection that brought nothing for so long makes room for a new one where there is none."""
 TAKEN_BYTES_MAX: Final = 1 << 20
 """What is decoded at once: some 20,000 lines."""
 CHUNK_BYTES: Final = 200
@@ -79,26 +78,21 @@ class Lines(asyncio.Protocol):
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
         self._rest = b""
-        self.heard_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is read; where there are too many, the one that is quiet for longest ends, or this."""
+        """It is read, unless there are too many."""
         assert isinstance(transport, asyncio.Transport)
         self.transport, inbox = transport, self._inbox
-        self.heard_s = asyncio.get_running_loop().time()
         if len(inbox.connections) >= inbox.connections_max:
             DROPPED.labels(inbox.protocol, "connections").inc()
-            quietest = min(inbox.connections, key=lambda connection: connection.heard_s)
-            if self.heard_s - quietest.heard_s < QUIET_S:
-                transport.abort()
-                return
-            quietest.transport.abort()
-            inbox.connections.discard(quietest)
+            transport.abort()
+            return
+        # A peer that is gone without a word must not keep a place for ever.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         inbox.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Lines are handed on; of one that is too long only so much that it is seen to be."""
-        self.heard_s = asyncio.get_running_loop().time()
         lines, newline, rest = data.rpartition(b"\n")
         if newline:
             self._inbox.put(self._rest + lines + newline)

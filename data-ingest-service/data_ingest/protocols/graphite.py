@@ -28,8 +28,8 @@ def decode(received: Sequence[Received]) -> SampleBatch:
     paths: list[bytes] = []
     numbers: list[float] = []
     times_s: list[float] = []
-    ends: list[int] = []
-    for text, _ in received:
+    arrived_ms: list[int] = []
+    for text, at_ms in received:
         for line in whole_lines(text, refused):
             path, *rest = line.split() or (b"",)
             if not path:
@@ -42,11 +42,8 @@ def decode(received: Sequence[Received]) -> SampleBatch:
             # Python's numbers may have a `_` between digits.
             numbers.append(np.nan if len(rest) > 2 or b"_" in b"".join(rest) else number)
             times_s.append(time_s)
-        ends.append(len(paths))
+        arrived_ms += [at_ms] * (len(paths) - len(arrived_ms))
     values, seconds = np.array(numbers, np.float64), np.array(times_s, np.float64)
-    received_ms = np.repeat(
-        np.array([at_ms for _, at_ms in received], np.int64), np.diff(ends, prepend=0)
-    )
     is_storable = np.isfinite(values) & (np.abs(seconds) <= _S_MAX)
     for row in np.flatnonzero(~is_storable).tolist():
         refused.add(MALFORMED_LINE, paths[row], "no number and seconds after the path")
@@ -55,7 +52,9 @@ def decode(received: Sequence[Received]) -> SampleBatch:
     return SampleBatch(
         keys=hash_texts(paths, _SEED),
         series_of=np.flatnonzero(is_storable),
-        timestamps_ms=np.where(seconds == _NOW, received_ms, own_ms)[is_storable],
+        timestamps_ms=np.where(seconds == _NOW, np.array(arrived_ms, np.int64), own_ms)[
+            is_storable
+        ],
         values=values[is_storable],
         labels_at=lambda row: _labels(paths[row]),
         refused=refused.counts,

@@ -8,9 +8,8 @@ Source: github.com/statsd/statsd, docs/metric_types.md; Datadog, "DogStatsD data
 
 import functools
 import math
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from data_ingest.protocols.names import joined, metric_name
 
@@ -22,39 +21,30 @@ _REMEMBERED_BYTES_MAX: Final = 256
 """A longer name with its tags is read anew with each line."""
 
 
-class MetricType(StrEnum):
-    """What a metric becomes; a set is a gauge of how many different values there were."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-    SET = "set"
-
-
+COUNTER, GAUGE, HISTOGRAM, SET = "counter", "gauge", "histogram", "set"
 _TYPES: Final = {
-    b"c": (MetricType.COUNTER, b"_total", 1.0),
-    b"g": (MetricType.GAUGE, b"", 1.0),
-    b"ms": (MetricType.HISTOGRAM, b"_seconds", 0.001),
-    b"h": (MetricType.HISTOGRAM, b"", 1.0),
-    b"d": (MetricType.HISTOGRAM, b"", 1.0),
-    b"s": (MetricType.SET, b"", 1.0),
+    b"c": (COUNTER, b"_total", 1.0),
+    b"g": (GAUGE, b"", 1.0),
+    b"ms": (HISTOGRAM, b"_seconds", 0.001),
+    b"h": (HISTOGRAM, b"", 1.0),
+    b"d": (HISTOGRAM, b"", 1.0),
+    b"s": (SET, b"", 1.0),
 }
-"""By the letters of a line: its type, what its name ends with, and the factor of its values."""
+"""By the letters of a line: what it is, what its name ends with, and the factor of its values."""
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
-    """One line. weight: how many observations each value stands for, from its sampling rate.
+class Update(NamedTuple):
+    """One line. values: numbers, of a set the hashes of its members.
 
-    is_change: the gauge moves by the values. members: the values of a set, hashed.
+    weight: how many observations each stands for, by the sampling rate. is_change: the gauge moves
+    by the values.
     """
 
-    type: MetricType
+    type: str
     labels: Labels
-    values: tuple[float, ...] = ()
+    values: Sequence[float]
     weight: float = 1.0
     is_change: bool = False
-    members: tuple[int, ...] = ()
 
 
 def decode(line: bytes) -> Update:
@@ -77,13 +67,12 @@ def decode(line: bytes) -> Update:
     is_short = len(name) + len(tags) <= _REMEMBERED_BYTES_MAX
     labels = (_labels if is_short else _labels.__wrapped__)(name, ending, tags)
     texts = text.split(b":")
-    if kind is MetricType.SET:
-        return Update(kind, labels, members=tuple(map(hash, texts)))
-    values = tuple(_number(one) * factor for one in texts)
-    if kind is MetricType.COUNTER and min(values) < 0:
+    if kind == SET:
+        return Update(kind, labels, [hash(one) for one in texts])
+    values = [_number(one) * factor for one in texts]
+    if kind == COUNTER and min(values) < 0:
         raise ValueError("a counter only grows")
-    is_change = kind is MetricType.GAUGE and text[:1] in b"+-"
-    return Update(kind, labels, values, 1.0 / rate, is_change)
+    return Update(kind, labels, values, 1.0 / rate, is_change=text[:1] in b"+-")
 
 
 def _number(text: bytes) -> float:

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from data_ingest.kernels.hashing import hash_texts, seed_for
 from data_ingest.model import MetricMetadata, RawLabels, SampleBatch
 from data_ingest.protocols import statsd
 from data_ingest.protocols.prometheus_text import normalised_boundary
-from data_ingest.protocols.statsd import Labels, MetricType, Update
+from data_ingest.protocols.statsd import COUNTER, GAUGE, HISTOGRAM, SET, Labels, Update
 from data_ingest.protocols.text_lines import MALFORMED_LINE, Received, RefusedLines, whole_lines
 
 RECEIVER: Final = b"statsd_receiver"
@@ -33,25 +33,21 @@ MEMBERS_MAX: Final = 200_000
 _SEED: Final = seed_for(b"statsd")
 
 LINES: Final = Counter("cloudopshub_ingest_statsd_lines_total", "StatsD lines that were taken.")
-SERIES: Final = Gauge("cloudopshub_ingest_statsd_series", "Series that StatsD lines add up to.")
 IDLE: Final = Counter(
     "cloudopshub_ingest_statsd_idle_total", "StatsD series dropped as nothing came for them."
 )
-
-
-_CUMULATIVE: Final = {MetricType.COUNTER, MetricType.HISTOGRAM}
 
 
 @dataclass(slots=True)
 class _Metric:
     """series, numbers: labels and value of each of its series."""
 
-    type: MetricType
+    type: str
     series: list[RawLabels]
     numbers: list[float]
     heard_ms: int = 0
     is_new: bool = True
-    members: set[int] = field(default_factory=set)
+    members: set[float] = field(default_factory=set)
 
 
 class Totals:
@@ -92,7 +88,6 @@ class Totals:
                     self._refused.add(reason, line, why)
                 taken += not reason
         LINES.inc(taken)
-        SERIES.set(self._series)
 
     def batch(self, now_ms: int) -> SampleBatch:
         """A sample of each series, and the refused lines since the last `settle`."""
@@ -101,7 +96,7 @@ class Totals:
         series = [labels for _, metric in metrics for labels in metric.series]
         numbers = [number for _, metric in metrics for number in metric.numbers]
         begins = [
-            metric.is_new and metric.type in _CUMULATIVE
+            metric.is_new and metric.type in {COUNTER, HISTOGRAM}
             for _, metric in metrics
             for _ in metric.series
         ]
@@ -114,7 +109,11 @@ class Totals:
             timestamps_ms=np.repeat([began_ms, now_ms], [new_rows.size, len(series)]),
             values=np.concatenate([np.zeros(new_rows.size), np.array(numbers, np.float64)]),
             labels_at=series.__getitem__,
-            metadata=tuple(_described(labels, one) for labels, one in metrics if one.is_new),
+            metadata=tuple(
+                MetricMetadata(labels[0][1].decode(), metric.type.replace(SET, GAUGE))
+                for labels, metric in metrics
+                if metric.is_new
+            ),
             refused=self._refused.counts,
             first_error=self._refused.first_error,
         )
@@ -124,7 +123,7 @@ class Totals:
         self._refused, self._flushed_ms, self._members = RefusedLines(), now_ms, 0
         for metric in self._metrics.values():
             metric.is_new = False
-            if metric.type is MetricType.SET:
+            if metric.type == SET:
                 metric.members, metric.numbers[0] = set(), 0.0
 
     def _update(self, update: Update, at_ms: int) -> str:
@@ -136,23 +135,23 @@ class Totals:
                 return "statsd_series_limit"
             self._metrics[update.labels] = metric
             self._series += len(metric.series)
-        if metric.type is not update.type:
+        if metric.type != update.type:
             return "statsd_type_conflict"
         metric.heard_ms = at_ms
         numbers = metric.numbers
-        if update.type is MetricType.COUNTER:
+        if update.type == COUNTER:
             numbers[0] += sum(update.values) * update.weight
-        elif update.type is MetricType.GAUGE:
+        elif update.type == GAUGE:
             before = numbers[0] if update.is_change else 0.0
             numbers[0] = before + (sum(update.values) if update.is_change else update.values[-1])
-        elif update.type is MetricType.HISTOGRAM:
+        elif update.type == HISTOGRAM:
             for value in update.values:
                 for bucket in range(bisect_left(self._bounds, value), len(self._bounds)):
                     numbers[bucket] += update.weight
                 numbers[-2] += value * update.weight
                 numbers[-1] += update.weight
         else:
-            new = set(update.members) - metric.members
+            new = set(update.values) - metric.members
             if self._members + len(new) > MEMBERS_MAX:
                 return "statsd_set_limit"
             self._members += len(new)
@@ -162,7 +161,7 @@ class Totals:
 
     def _made(self, update: Update) -> _Metric:
         (_, name), *rest = *update.labels, self._receiver
-        if update.type is not MetricType.HISTOGRAM:
+        if update.type != HISTOGRAM:
             return _Metric(update.type, [[(b"__name__", name), *rest]], [0.0])
         series = [
             [(b"__name__", name + b"_bucket"), (b"le", boundary), *rest]
@@ -173,14 +172,8 @@ class Totals:
 
     def _drop_idle(self, now_ms: int) -> None:
         for labels, metric in list(self._metrics.items()):
-            is_stored = metric.heard_ms <= self._flushed_ms
+            is_stored = metric.heard_ms < self._flushed_ms
             if is_stored and now_ms - metric.heard_ms > self._idle_ms:
                 del self._metrics[labels]
                 self._series -= len(metric.series)
                 IDLE.inc(len(metric.series))
-        SERIES.set(self._series)
-
-
-def _described(labels: Labels, metric: _Metric) -> MetricMetadata:
-    is_set = metric.type is MetricType.SET
-    return MetricMetadata(labels[0][1].decode(), "gauge" if is_set else metric.type)

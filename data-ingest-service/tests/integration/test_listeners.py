@@ -237,7 +237,7 @@ async def test_without_a_store_connections_wait_and_datagrams_are_dropped(store_
 
         async def dropped() -> float:
             await hub.send_datagram("graphite", b"a 1\n")
-            return float(DROPPED.labels("graphite", "datagrams")._value.get())  # noqa: SLF001
+            return float(DROPPED.labels("graphite", "datagrams")._value.get())
 
         await hub.until(bool, dropped)
         assert writer.transport.get_write_buffer_size() > 10_000_000
