@@ -23,13 +23,13 @@ DIMENSIONS = {"InstanceId": "i-1", "a b": "ü"}
 QUANTILES = {0.0: 1.0, 1.0: 4.0, 0.999: 3.9}
 
 
-def message(dimensions=None, account="123456789012", namespace="AWS/EC2"):
+def message(dimensions: dict[str, str] | None = None, namespace: str = "AWS/EC2") -> bytes:
     """A summary as CloudWatch writes it, of the same metric as `METRIC`."""
     made = metrics_service_pb2.ExportMetricsServiceRequest()
     resource_metrics = made.resource_metrics.add()
     texts = {
         "cloud__provider": "aws",
-        "cloud__account__id": account,
+        "cloud__account__id": "123456789012",
         "cloud__region": "eu-central-1",
     }
     fill(resource_metrics.resource.attributes, **texts, aws__exporter__arn="arn:aws:x")
@@ -43,10 +43,10 @@ def message(dimensions=None, account="123456789012", namespace="AWS/EC2"):
     fill(point.attributes, Namespace=namespace, MetricName="CPUUtilization")
     pairs = point.attributes.add(key="Dimensions").value.kvlist_value
     fill(pairs.values, **(DIMENSIONS if dimensions is None else dimensions))
-    return made.SerializeToString()
+    return bytes(made.SerializeToString())
 
 
-def old_message():
+def old_message() -> bytes:
     """The same in OpenTelemetry 0.7: text pairs are field 1 of a data point."""
     pairs = {b"Namespace": b"AWS/EC2", b"MetricName": b"CPUUtilization", b"InstanceId": b"i-1"}
     labels = b"".join(field(1, field(1, key) + field(2, text)) for key, text in pairs.items())
@@ -56,7 +56,7 @@ def old_message():
     return field(1, field(2, field(2, metric)))
 
 
-def record(*messages):
+def record(*messages: bytes) -> bytes:
     return b"".join(varint(len(one)) + one for one in messages)
 
 
