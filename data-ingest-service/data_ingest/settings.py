@@ -8,8 +8,8 @@ import math
 import socket
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from data_ingest.chassis.settings import ServiceSettings, bare, known_store
 
@@ -25,10 +25,11 @@ def host_and_port(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def ascending(bounds: tuple[float, ...]) -> tuple[float, ...]:
-    """The bounds, which are at most 100, finite and grow."""
-    grow = all(low < high for low, high in itertools.pairwise(bounds))
-    if not (grow and all(map(math.isfinite, bounds)) and len(bounds) <= 100):
+def bucket_bounds(text: str) -> list[float]:
+    """The numbers of `0.1,1,10`; ValueError when they are over 100, not finite, or do not grow."""
+    bounds = [float(number) for number in text.split(",")]
+    grow = all(low < high for low, high in itertools.pairwise([-math.inf, *bounds, math.inf]))
+    if not grow or len(bounds) > 100:
         raise ValueError("must be at most 100 numbers, each larger than the one before")
     return bounds
 
@@ -116,12 +117,9 @@ class Settings(ServiceSettings):
     # A metric without lines for so long is not written any more.
     statsd_idle_s: Annotated[float, Field(gt=0)] = 300.0
     # Upper bounds of histograms' buckets; timers are in seconds.
-    statsd_buckets: Annotated[
-        tuple[float, ...],
-        NoDecode,
-        BeforeValidator(lambda text: text.split(",") if isinstance(text, str) else text),
-        AfterValidator(ascending),
-    ] = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+    statsd_buckets: Annotated[str, AfterValidator(lambda text: bucket_bounds(text) and text)] = (
+        "0.005,0.01,0.025,0.05,0.1,0.25,0.5,1,2.5,5,10"
+    )
     # Of each listener: then a new connection is closed, or none is read on and datagrams dropped.
     listener_connections_max: Annotated[int, Field(gt=0)] = 256
     listener_bytes_max: Annotated[int, Field(gt=0)] = 16 * MIB

@@ -25,7 +25,7 @@ from data_ingest.pipeline import Pipeline
 from data_ingest.protocols import graphite
 from data_ingest.protocols.statsd_totals import Totals
 from data_ingest.protocols.text_lines import Received
-from data_ingest.settings import Settings, host_and_port
+from data_ingest.settings import Settings, bucket_bounds, host_and_port
 
 SCOPE: Final = "metrics:write"
 POLL_S: Final = 0.5
@@ -146,7 +146,7 @@ class StatsdListener(Listener):
         self._flushed_s, settings = time.monotonic(), self.settings
         self._totals = Totals(
             settings.statsd_receiver,
-            settings.statsd_buckets,
+            bucket_bounds(settings.statsd_buckets),
             series_max=settings.statsd_series_max,
             idle_ms=int(settings.statsd_idle_s * 1000),
             started_ms=self.clock.now_ms(),

@@ -16,10 +16,10 @@ from data_ingest.protocols.names import joined, metric_name
 Labels = tuple[tuple[bytes, bytes], ...]
 """Of one metric: `__name__`, then the others in the order of their names."""
 
-_REMEMBERED: Final = 16_384
+TAGS_MAX: Final = 100
+_REMEMBERED: Final = 8_192
 _REMEMBERED_BYTES_MAX: Final = 256
 """A longer name with its tags is read anew with each line."""
-
 
 COUNTER, GAUGE, HISTOGRAM, SET = "counter", "gauge", "histogram", "set"
 _TYPES: Final = {
@@ -90,7 +90,7 @@ def _labels(name: bytes, ending: bytes, tags: bytes) -> Labels:
         if key
     ]
     labels = joined(pairs)
-    if b"__name__" in labels:
-        raise ValueError("a tag is called __name__")
+    if b"__name__" in labels or len(pairs) > TAGS_MAX:
+        raise ValueError(f"a tag is called __name__, or there are over {TAGS_MAX}")
     whole = metric_name(name).removesuffix(ending) + ending
     return ((b"__name__", whole), *sorted(labels.items()))

@@ -30,6 +30,8 @@ from data_ingest.protocols.text_lines import MALFORMED_LINE, Received, RefusedLi
 RECEIVER: Final = b"statsd_receiver"
 MEMBERS_MAX: Final = 200_000
 """Of all sets between two flushes."""
+STATE_BYTES_MAX: Final = 128 << 20
+"""Of labels, as if no two series had a text in common."""
 _SEED: Final = seed_for(b"statsd")
 
 LINES: Final = Counter("cloudopshub_ingest_statsd_lines_total", "StatsD lines that were taken.")
@@ -40,11 +42,12 @@ IDLE: Final = Counter(
 
 @dataclass(slots=True)
 class _Metric:
-    """series, numbers: labels and value of each of its series."""
+    """series, numbers: labels and value of each of its series. size: bytes of memory."""
 
     type: str
     series: list[RawLabels]
     numbers: list[float]
+    size: int
     heard_ms: int = 0
     is_new: bool = True
     members: set[float] = field(default_factory=set)
@@ -70,7 +73,7 @@ class Totals:
         self._boundaries = [normalised_boundary(repr(bound).encode()) for bound in self._bounds]
         self._series_max, self._idle_ms = series_max, idle_ms
         self._metrics: dict[Labels, _Metric] = {}
-        self._series, self._members, self._flushed_ms = 0, 0, started_ms
+        self._series, self._bytes, self._members, self._flushed_ms = 0, 0, 0, started_ms
         self._refused = RefusedLines()
 
     def add(self, received: Sequence[Received]) -> None:
@@ -131,10 +134,11 @@ class Totals:
         metric = self._metrics.get(update.labels)
         if metric is None:
             metric = self._made(update)
-            if self._series + len(metric.series) > self._series_max:
+            series, size = self._series + len(metric.series), self._bytes + metric.size
+            if series > self._series_max or size > STATE_BYTES_MAX:
                 return "statsd_series_limit"
             self._metrics[update.labels] = metric
-            self._series += len(metric.series)
+            self._series, self._bytes = series, size
         if metric.type != update.type:
             return "statsd_type_conflict"
         metric.heard_ms = at_ms
@@ -161,14 +165,15 @@ class Totals:
 
     def _made(self, update: Update) -> _Metric:
         (_, name), *rest = *update.labels, self._receiver
-        if update.type != HISTOGRAM:
-            return _Metric(update.type, [[(b"__name__", name), *rest]], [0.0])
-        series = [
-            [(b"__name__", name + b"_bucket"), (b"le", boundary), *rest]
-            for boundary in self._boundaries
-        ]
-        series += [[(b"__name__", name + ending), *rest] for ending in (b"_sum", b"_count")]
-        return _Metric(update.type, series, [0.0] * len(series))
+        series: list[RawLabels] = [[(b"__name__", name), *rest]]
+        if update.type == HISTOGRAM:
+            series = [
+                [(b"__name__", name + b"_bucket"), (b"le", boundary), *rest]
+                for boundary in self._boundaries
+            ]
+            series += [[(b"__name__", name + end), *rest] for end in (b"_sum", b"_count")]
+        size = sum(len(text) + 64 for pair in update.labels for text in pair) * len(series)
+        return _Metric(update.type, series, [0.0] * len(series), size)
 
     def _drop_idle(self, now_ms: int) -> None:
         for labels, metric in list(self._metrics.items()):
@@ -176,4 +181,5 @@ class Totals:
             if is_stored and now_ms - metric.heard_ms > self._idle_ms:
                 del self._metrics[labels]
                 self._series -= len(metric.series)
+                self._bytes -= metric.size
                 IDLE.inc(len(metric.series))

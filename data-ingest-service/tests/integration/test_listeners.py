@@ -262,6 +262,13 @@ async def test_connections_are_bounded(store_url):
         second.close()
 
 
+@pytest.mark.parametrize("bounds", ["", "x", "1,1", "2,1", "nan", "1,inf", "1," * 100 + "1"])
+def test_buckets_grow(bounds):
+    """Bounds that are no numbers, or do not grow, stop the start."""
+    with pytest.raises(ValueError, match="statsd_buckets"):
+        settings("postgresql://x@/x", statsd_buckets=bounds)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_listener_needs_a_key(name):
     """An address without a key stops the start, and the line names both variables."""
