@@ -9,7 +9,7 @@ import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, cast
 
 from prometheus_client import Counter
 
@@ -81,11 +81,11 @@ class Lines(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is read, unless there are too many."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport, inbox = transport, self._inbox
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        inbox = self._inbox
         if len(inbox.connections) >= inbox.connections_max:
             DROPPED.labels(inbox.protocol, "connections").inc()
-            transport.abort()
+            self.transport.abort()
             return
         # A peer that is gone without a word must not keep a place for ever.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

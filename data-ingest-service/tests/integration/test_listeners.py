@@ -32,6 +32,12 @@ def key_of(letter: str) -> str:
 KEY = key_of("w")
 
 
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """The event loop of the service: transports of others differ."""
+    return "asyncio", {"use_uvloop": True}
+
+
 class Billing:
     """The internal routes of user-billing-service; `revoke` ends the key."""
 
