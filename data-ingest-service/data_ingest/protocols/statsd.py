@@ -6,7 +6,6 @@
 Source: github.com/statsd/statsd, docs/metric_types.md; Datadog, "DogStatsD datagram format".
 """
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -17,9 +16,6 @@ Labels = tuple[tuple[bytes, bytes], ...]
 """Of one metric: `__name__`, then the others in the order of their names."""
 
 TAGS_MAX: Final = 100
-_REMEMBERED: Final = 8_192
-_REMEMBERED_BYTES_MAX: Final = 256
-"""A longer name with its tags is read anew with each line."""
 
 COUNTER, GAUGE, HISTOGRAM, SET = "counter", "gauge", "histogram", "set"
 _TYPES: Final = {
@@ -64,8 +60,7 @@ def decode(line: bytes) -> Update:
     if not 0 < rate <= 1:
         raise ValueError("a sampling rate is over 0 and at most 1")
     kind, ending, factor = _TYPES[letters]
-    is_short = len(name) + len(tags) <= _REMEMBERED_BYTES_MAX
-    labels = (_labels if is_short else _labels.__wrapped__)(name, ending, tags)
+    labels = _labels(name, ending, tags)
     texts = text.split(b":")
     if kind == SET:
         return Update(kind, labels, [hash(one) for one in texts])
@@ -82,7 +77,6 @@ def _number(text: bytes) -> float:
     return value
 
 
-@functools.lru_cache(_REMEMBERED)
 def _labels(name: bytes, ending: bytes, tags: bytes) -> Labels:
     pairs = [
         (key, value or b"true")

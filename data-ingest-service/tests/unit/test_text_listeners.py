@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from data_ingest.errors import InvalidLabels
 from data_ingest.listeners.sockets import Inbox, Lines
 from data_ingest.protocols import graphite, statsd
-from data_ingest.protocols.statsd_totals import Totals
+from data_ingest.protocols.statsd_totals import LINES, Totals
 from data_ingest.protocols.text_lines import LINE_BYTES_MAX, Received
 
 NOW_MS = 1_795_000_000_123
@@ -259,9 +259,15 @@ def test_what_statsd_cannot_take_is_said(line):
 
 @given(STATSD_TEXT | st.binary(max_size=60))
 def test_every_statsd_line_is_taken_or_refused(text):
-    """Whatever the bytes; cut into pieces they have the same totals and refusals."""
+    """Whatever the bytes: taken and refused lines are those that are not blank; cut into pieces
+    they have the same totals and refusals.
+    """
     whole, apart = totals(), totals()
+    before = LINES._value.get()
     whole.add([Received(text, NOW_MS)])
+    taken, refused = LINES._value.get() - before, sum(whole.batch(NOW_MS).refused.values())
+    *lines, cut = text.split(b"\n")
+    assert taken + refused == sum(bool(line.strip()) for line in lines) + bool(cut)
     for received in asyncio.run(arrived(text, list(range(0, 60, 7)))):
         apart.add([received])
     assert whole.batch(NOW_MS + 1).refused == apart.batch(NOW_MS + 1).refused
