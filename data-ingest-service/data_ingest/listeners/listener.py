@@ -29,7 +29,7 @@ from data_ingest.settings import Settings, bucket_bounds, host_and_port
 
 SCOPE: Final = "metrics:write"
 POLL_S: Final = 0.5
-TRIES_MAX: Final = 300
+TRIES_MAX: Final = 60
 """How often text is written while the store does not answer, TRY_PAUSE_S apart."""
 TRY_PAUSE_S: Final = 1.0
 STOP_TIMEOUT_S: Final = 5.0
@@ -122,15 +122,16 @@ class GraphiteListener(Listener):
         """As `Listener.take`."""
         for tries_left in reversed(range(TRIES_MAX if received else 0)):
             try:
-                return await self.write(lambda: graphite.decode(received))
+                await self.write(lambda: graphite.decode(received))
             except ServiceError as error:
                 if stop.is_set or not tries_left or error.kind is not Kind.UNAVAILABLE:
                     self.drop(received, str(error))
                     if error.kind in {Kind.UNAUTHENTICATED, Kind.FORBIDDEN}:
                         raise
-                    return None
+                    return
+            else:
+                return
             await stop.wait(TRY_PAUSE_S)
-        return None
 
     async def finish(self) -> None:
         """As `Listener.finish`: all of it is."""
