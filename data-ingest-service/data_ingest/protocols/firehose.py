@@ -117,15 +117,21 @@ def _with_otel(
     refused = {**otel.refused, BAD_RECORD: lines.refused.get(BAD_RECORD, 0) + unreadable}
     # Its keys are OTLP's, under which `/v1/metrics` has other labels.
     own_keys = otel.keys ^ _keys([[(b"", b"opentelemetry"), *common]])
+    label_bytes = 0
 
     def labels_at(row: int) -> RawLabels:
+        nonlocal label_bytes
         if row < rows:
             return lines.labels_at(row)
         metric, statistic = metric_at(row - rows)
         if len(metric["dimensions"]) > DIMENSIONS_MAX:
             raise InvalidLabels(detail=f"over {DIMENSIONS_MAX} dimensions")
         name = _metric_name(f"{metric['namespace']}_{metric['metric_name']}", statistic)
-        return [(b"__name__", name), *_labels(metric, metric["dimensions"], common)]
+        labels = [(b"__name__", name), *_labels(metric, metric["dimensions"], common)]
+        label_bytes += sum(len(text) + 50 for pair in labels for text in pair)
+        if label_bytes > LABEL_BYTES_MAX:
+            raise BodyTooLarge(detail="too many labels in one request", limit=LABEL_BYTES_MAX)
+        return labels
 
     return replace(
         otel,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
-from data_ingest.errors import InvalidLabels
+from data_ingest.errors import BodyTooLarge, InvalidLabels
 from data_ingest.model import Outcome
 from data_ingest.protocols import firehose
 from data_ingest.protocols.otlp import Options, protocol
@@ -124,6 +124,15 @@ def test_what_is_no_metric_of_cloudwatch_is_refused(odd):
     batch = firehose.decode(request(record(message(**odd))), BOUNDS)
     with pytest.raises(InvalidLabels):
         batch.labels_at(0)
+
+
+def test_labels_are_bounded():
+    """Common attributes stand in each series: many of both are too large a request."""
+    attributes = {"commonAttributes": {f"a{i}": "x" * 8000 for i in range(100)}}
+    header = {"x-amz-firehose-common-attributes": json.dumps(attributes)}
+    batch = firehose.decode(request(record(*[message()] * 18), **header), BOUNDS)
+    with pytest.raises(BodyTooLarge):
+        list(map(batch.labels_at, range(90)))
 
 
 @given(st.binary(max_size=60), st.integers(0, 300), st.booleans())
