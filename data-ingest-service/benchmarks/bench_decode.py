@@ -22,9 +22,12 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
 from data_ingest.model import SampleBatch
+from data_ingest.protocols import graphite
 from data_ingest.protocols.influx import Naming, protocols
 from data_ingest.protocols.otlp import Options, protocol
 from data_ingest.protocols.protocol import Bounds, WriteRequest
+from data_ingest.protocols.statsd_totals import Totals
+from data_ingest.protocols.text_lines import Received
 
 BOUNDS: Final = Bounds(64 << 20, 1_000_000)
 AT_NS: Final = 1_795_000_000_000_000_000
@@ -130,7 +133,37 @@ def otlp() -> Shapes:
     }
 
 
-PROTOCOLS: Final[dict[str, Callable[[], Shapes]]] = {"influx": influx, "otlp": otlp}
+def listeners() -> Shapes:
+    """Graphite's lines; StatsD's, and what a flush of 4,000 counters costs."""
+    hosts = [f"servers.web-{host}.cpu.user" for host in range(4_000)]
+    plain = "".join(f"{path} {i / 7:.3f} 1795000000\n" for i, path in enumerate(hosts)).encode()
+    tagged = "".join(
+        f"{path};dc=eu;rack=r{i % 9} {i} -1\n" for i, path in enumerate(hosts)
+    ).encode()
+    counted = "".join(f"{path}:{i % 9}|c|#dc:eu,rack:1\n" for i, path in enumerate(hosts)).encode()
+    totals = Totals("here", (0.1, 1.0), series_max=10_000, idle_ms=60_000, started_ms=0)
+    flushed = Totals("here", (0.1, 1.0), series_max=10_000, idle_ms=60_000, started_ms=0)
+    flushed.add([Received(counted, 0)])
+    flushed.settle(1)
+
+    def add() -> SampleBatch:
+        totals.add([Received(counted, 0)])
+        return done
+
+    done = flushed.batch(1)
+    return {
+        "Graphite": lambda: graphite.decode([Received(plain, 0)]),
+        "Graphite, 2 tags": lambda: graphite.decode([Received(tagged, 0)]),
+        "StatsD counters, 2 tags": add,
+        "StatsD, a flush": lambda: flushed.batch(1),
+    }
+
+
+PROTOCOLS: Final[dict[str, Callable[[], Shapes]]] = {
+    "influx": influx,
+    "listeners": listeners,
+    "otlp": otlp,
+}
 
 
 def cost(run: Callable[[], SampleBatch]) -> tuple[int, list[float]]:

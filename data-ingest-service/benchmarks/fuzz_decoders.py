@@ -24,9 +24,13 @@ from benchmarks.bench_decode import otlp_request
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import InvalidLabels
 from data_ingest.model import SampleBatch
-from data_ingest.protocols import influx, otlp, remote_write
+from data_ingest.protocols import firehose, graphite, influx, otlp, remote_write
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
+from data_ingest.protocols.statsd_totals import Totals
+from data_ingest.protocols.text_lines import Received
 from tests import wire
+from tests.unit import test_firehose as json_lines
+from tests.unit import test_firehose_otel as cloudwatch
 
 BOUNDS: Final = Bounds(1 << 20, 10_000)
 CHANGES_MAX: Final = 6
@@ -57,7 +61,38 @@ def otlp_decode(body: bytes) -> SampleBatch:
     return OTLP[len(body) % 2].decode(request, BOUNDS)
 
 
+def firehose_decode(record: bytes) -> SampleBatch:
+    """The record alone in a request."""
+    return firehose.decode(json_lines.request(record), BOUNDS)
+
+
+def statsd_decode(text: bytes) -> SampleBatch:
+    """What a process that saw this text alone writes."""
+    totals = Totals("x", (0.1, 1.0), series_max=1_000, idle_ms=60_000, started_ms=0)
+    totals.add([Received(text, 1)])
+    return totals.batch(1)
+
+
 TARGETS: Final[Mapping[str, tuple[Sequence[bytes], Callable[[bytes], SampleBatch]]]] = {
+    "firehose": (
+        (
+            cloudwatch.record(cloudwatch.message(), cloudwatch.message({})),
+            cloudwatch.record(cloudwatch.old_message()),
+            json_lines.lines(json_lines.METRIC, json_lines.METRIC),
+        ),
+        firehose_decode,
+    ),
+    "graphite": (
+        (b"a.b-c;dc=eu;x=y 1.5 1700000000\r\nd 2e3 -1\n\ne -3\n", b"a 1 1700000000.5\n"),
+        lambda text: graphite.decode([Received(text, 1)]),
+    ),
+    "statsd": (
+        (
+            b"hits:1|c|@0.5|#a:b,c\nload:7|g\nload:-2|g\nt:100:20.5|ms\ns:a:b|s|c:box\n",
+            b"h:1|h\nd:3|d\n_e{1,1}:a|b\n",
+        ),
+        statsd_decode,
+    ),
     "influx": (
         (
             b"cpu,host=a,region=b usage=1.5,n=2i,u=3u,ok=t 1700000000000000000\n# c\n\n",

@@ -1,6 +1,6 @@
 """Wiring: which parts there are, in which order they start and stop.
 
-    start: writer (connects by itself) ─ identity ─ background       stop: the other way round
+    start: writer (connects by itself) ─ identity ─ background ─ listeners; stop: backwards
 
 Nothing here waits for Postgres: a service that starts before it stays up, says so in /ready and
 recovers by itself.
@@ -27,6 +27,7 @@ from data_ingest.chassis.objects import open_store
 from data_ingest.chassis.probes import Drain, router
 from data_ingest.chassis.telemetry import RequestLog
 from data_ingest.labels import LabelRules
+from data_ingest.listeners import listener
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols import all_protocols, otlp
 from data_ingest.protocols.influx import Naming
@@ -84,6 +85,7 @@ def create_app(
     billing = Billing(settings.ubs_url, settings.service_token.get_secret_value(), client)
     background = Background(settings, scraper, objects, clock, billing, compaction)
     drain = Drain()
+    listeners = listener.configured(settings, identity, pipeline, clock)
 
     async def object_store() -> str:
         return await anyio.to_thread.run_sync(objects.check)
@@ -95,14 +97,16 @@ def create_app(
     partial: Mapping[str, Callable[[], Awaitable[str]]] = {
         "object_store": object_store,
         "user-billing-service": identity.check,
-    } | ({"compaction": compaction.check} if settings.background else {})
+        **({"compaction": compaction.check} if settings.background else {}),
+        **{f"{one.protocol} listener": one.check for one in listeners},
+    }
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await writer.start()
         await identity.start()
         try:
-            async with background.running():
+            async with background.running(), listener.running(listeners):
                 yield
         finally:
             await identity.close()

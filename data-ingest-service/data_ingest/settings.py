@@ -3,14 +3,38 @@
 Deployment names are bare (docs/contracts.md, section 1); the service's own carry `DIS_`.
 """
 
-from typing import Annotated, Literal
+import itertools
+import math
+import socket
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from data_ingest.chassis.settings import ServiceSettings, bare, known_store
 
 MIB = 1024 * 1024
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Both of `host:port`, where the host of IPv6 stands in brackets; ValueError for other text."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (host and port.isdecimal() and int(port) < 65_536):
+        raise ValueError("must be host:port, as 0.0.0.0:2003")
+    return host, int(port)
+
+
+def bucket_bounds(text: str) -> list[float]:
+    """The numbers of `0.1,1,10`; ValueError when they are over 100, not finite, or do not grow."""
+    bounds = [float(number) for number in text.split(",")]
+    grow = all(low < high for low, high in itertools.pairwise([-math.inf, *bounds, math.inf]))
+    if not grow or len(bounds) > 100:
+        raise ValueError("must be at most 100 numbers, each larger than the one before")
+    return bounds
+
+
+Address = Annotated[str, AfterValidator(lambda text: host_and_port(text) and text)]
 
 
 class Settings(ServiceSettings):
@@ -81,6 +105,25 @@ class Settings(ServiceSettings):
     otlp_delta: Literal["reject", "cumulative"] = "reject"
     otlp_delta_series_max: Annotated[int, Field(gt=0)] = 200_000
 
+    # Graphite and StatsD (ADR 23), off without an address. What arrives is the key's tenant's.
+    graphite_listen: Address | None = None
+    graphite_key: SecretStr | None = None
+    statsd_listen: Address | None = None
+    statsd_key: SecretStr | None = None
+    statsd_flush_s: Annotated[float, Field(ge=1)] = 10.0
+    # The label of every StatsD series: two processes must not write one series differently.
+    statsd_receiver: str = Field(default_factory=socket.gethostname)
+    statsd_series_max: Annotated[int, Field(gt=0)] = 100_000
+    # A metric without lines for so long is not written any more.
+    statsd_idle_s: Annotated[float, Field(gt=0)] = 300.0
+    # Upper bounds of histograms' buckets; timers are in seconds.
+    statsd_buckets: Annotated[str, AfterValidator(lambda text: bucket_bounds(text) and text)] = (
+        "0.005,0.01,0.025,0.05,0.1,0.25,0.5,1,2.5,5,10"
+    )
+    # Of each listener: then a new connection is closed, or none is read on and datagrams dropped.
+    listener_connections_max: Annotated[int, Field(gt=0)] = 256
+    listener_bytes_max: Annotated[int, Field(gt=0)] = 16 * MIB
+
     # Background work.
     background: bool = True
     # `job=url,job=url`; empty = /metrics of the five services, as far as their URLs are set.
@@ -105,3 +148,11 @@ class Settings(ServiceSettings):
     retention_days: Annotated[int | None, Field(gt=0)] = None
     partition_interval_s: Annotated[float, Field(gt=0)] = 300.0
     objects_sweep_interval_s: Annotated[float, Field(gt=0)] = 300.0
+
+    @model_validator(mode="after")
+    def _listeners_have_keys(self) -> Self:
+        for listen, key in (("graphite_listen", "graphite_key"), ("statsd_listen", "statsd_key")):
+            if getattr(self, listen) and getattr(self, key) is None:
+                names = f"DIS_{listen.upper()} needs DIS_{key.upper()}"
+                raise ValueError(f"{names}, the API key of the tenant whose samples arrive there")
+        return self

@@ -1,6 +1,7 @@
 """The metric store of one tenant, as tests write it and read it back."""
 
 import contextlib
+import json
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -131,3 +132,20 @@ async def opened_store(database: str, folder: Path) -> AsyncIterator[Store]:
         yield Store(conn, DirectoryObjects(folder))
     finally:
         await conn.close()
+
+
+async def stored_samples(url: str) -> list[tuple[dict[str, str], int, float]]:
+    """Every sample in the order of arrival: labels, time in ms, value."""
+    conn = await asyncpg.connect(url)
+    batches = await conn.fetch("SELECT payload FROM metrics.batch ORDER BY batch_id")
+    rows = await conn.fetch("SELECT series_id, labels FROM metrics.series")
+    await conn.close()
+    labels = {row["series_id"]: json.loads(row["labels"]) for row in rows}
+    unpacked = [batch.unpack(row["payload"]) for row in batches]
+    return [
+        (dict(labels[series_id]), timestamp_ms, value)
+        for one in unpacked
+        for series_id, timestamp_ms, value in zip(
+            one.series_ids.tolist(), one.timestamps_ms.tolist(), one.values.tolist(), strict=True
+        )
+    ]

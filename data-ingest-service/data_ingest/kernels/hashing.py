@@ -13,13 +13,14 @@ Source: the structure of wyhash (public domain); docs/adr/0001-metric-store.md.
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from data_ingest.chassis.jit import BYTES, U64S, U64S_OUT, inlined, int64, kernel, void
+from data_ingest.chassis.jit import BYTES, I64S, U64_ROWS_OUT, U64S, inlined, kernel, void
 from data_ingest.kernels.instructions import load_u64, multiply_high, multiply_low
-from data_ingest.model import U8, U64
+from data_ingest.model import I64, U8, U64
 
 SPARE_BYTES = 32
 """A buffer that is walked or hashed has this many readable bytes after its end: loads are wide."""
@@ -75,14 +76,23 @@ def hash_step(  # noqa: PLR0917 - compiled by position
     return lane0, lane1
 
 
-@kernel(void(BYTES, int64, int64, U64S, U64S_OUT))
-def _hash_into(buf: U8, start: int, end: int, seed: U64, out: U64) -> None:
-    out[0], out[1] = hash_step(buf, start, end, seed[0], seed[1], seed[2], seed[3])
+@kernel(void(BYTES, I64S, U64S, U64_ROWS_OUT))
+def _hash_rows(buf: U8, ends: I64, seed: U64, out: U64) -> None:
+    start = np.int64(0)
+    for i in range(ends.size):
+        out[i, 0], out[i, 1] = hash_step(buf, start, ends[i], seed[0], seed[1], seed[2], seed[3])
+        start = ends[i]
+
+
+def hash_texts(texts: Sequence[bytes], seed: U64) -> U64:
+    """The keys of n label sets' bytes, (n, 2) uint64; copies them."""
+    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+    out = np.empty((len(texts), 2), np.uint64)
+    _hash_rows(np.frombuffer(b"".join((*texts, bytes(SPARE_BYTES))), np.uint8), ends, seed, out)
+    return out
 
 
 def hash_bytes(data: bytes, seed: U64) -> U64:
-    """The key of one label set's bytes, (2,) uint64; copies them, so for paths with few series."""
-    padded = np.frombuffer(data + bytes(SPARE_BYTES), np.uint8)
-    out = np.empty(2, np.uint64)
-    _hash_into(padded, 0, len(data), seed, out)
-    return out
+    """The key of one label set's bytes, (2,) uint64."""
+    key: U64 = hash_texts([data], seed)[0]
+    return key

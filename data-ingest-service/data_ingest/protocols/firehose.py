@@ -1,6 +1,6 @@
-"""CloudWatch metric streams through Amazon Data Firehose's HTTP endpoint, format JSON.
+"""CloudWatch metric streams through Amazon Data Firehose's HTTP endpoint.
 
-    {"requestId", "timestamp", "records": [{"data": base64 of lines}]}
+    {"requestId", "timestamp", "records": [{"data": base64 of lines, or of OpenTelemetry 1.0}]}
     a line: {"namespace": "AWS/EC2", "metric_name", "dimensions", "timestamp", "value": {"sum": …}}
             ─▶ aws_ec2_cpuutilization_sum, …_count, …_min, …_max: gauges of one period each
 
@@ -15,6 +15,7 @@ import binascii
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,13 +23,15 @@ from starlette.responses import JSONResponse, Response
 
 from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.chassis.problems import STATUS
-from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
-from data_ingest.kernels.hashing import hash_bytes, seed_for
-from data_ingest.model import Outcome, RawLabels, SampleBatch
+from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
+from data_ingest.kernels.hashing import hash_texts, seed_for
+from data_ingest.model import U64, Outcome, RawLabels, SampleBatch
+from data_ingest.protocols import firehose_otel
 from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_bytes
-from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
+from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, refusal
 
 BAD_RECORD: Final = "bad_record"
+UNREADABLE: Final = "a message in OpenTelemetry's format is cut or malformed"
 DIMENSIONS_MAX: Final = 100
 """CloudWatch allows 30."""
 LABEL_BYTES_MAX: Final = 64 << 20
@@ -52,15 +55,26 @@ def check(request: WriteRequest) -> None:
 
 
 def decode(request: WriteRequest, bounds: Bounds) -> SampleBatch:
-    """Every statistic of every line, in order; lines that cannot be read are refused, one each."""
+    """Every statistic of every line, then of OpenTelemetry's messages; what cannot be read of
+    either is refused, one each.
+    """
     encoding = request.headers.get("content-encoding", "")
     body = decompressed(request.body, encoding, bounds.decoded_bytes_max)
     common = _common_labels(request.headers.get(COMMON_ATTRIBUTES, ""))
+    texts: list[bytes] = []
+    streamed: list[bytes] = []
+    for record in _records(body):
+        (streamed if firehose_otel.is_otel(record) else texts).append(record)
+    lines = _decode_lines(texts, common, bounds)
+    return _with_otel(lines, streamed, common, request, bounds) if streamed else lines
+
+
+def _decode_lines(records: list[bytes], common: RawLabels, bounds: Bounds) -> SampleBatch:
     labels: list[RawLabels] = []
     times: list[int] = []
     values: list[float] = []
     refused, first_error, label_bytes = 0, "", 0
-    for line in _lines(_records(body), bounds):
+    for line in _lines(records, bounds):
         try:
             at_ms, statistics, name, of_line = _metric(line, common)
         except ValueError as error:
@@ -78,11 +92,8 @@ def decode(request: WriteRequest, bounds: Bounds) -> SampleBatch:
             labels.append([(b"__name__", _metric_name(name, statistic)), *of_line])
             times.append(at_ms)
             values.append(value)
-    keys = np.empty((len(labels), 2), np.uint64)
-    for row, pairs in enumerate(labels):
-        keys[row] = hash_bytes(b"\xff".join(text for pair in pairs for text in pair), _SEED)
     return SampleBatch(
-        keys=keys,
+        keys=_keys(labels),
         series_of=np.arange(len(labels), dtype=np.int64),
         timestamps_ms=np.array(times, np.int64),
         values=np.array(values, np.float64),
@@ -92,15 +103,67 @@ def decode(request: WriteRequest, bounds: Bounds) -> SampleBatch:
     )
 
 
+def _with_otel(
+    lines: SampleBatch,
+    records: list[bytes],
+    common: RawLabels,
+    request: WriteRequest,
+    bounds: Bounds,
+) -> SampleBatch:
+    """The samples of the lines, then those of records in OpenTelemetry's format."""
+    left = replace(bounds, samples_max=bounds.samples_max - lines.samples)
+    otel, unreadable, metric_at = firehose_otel.decode(records, request, left)
+    rows = len(lines.keys)
+    refused = {**otel.refused, BAD_RECORD: lines.refused.get(BAD_RECORD, 0) + unreadable}
+    # Its keys are OTLP's, under which `/v1/metrics` has other labels.
+    own_keys = otel.keys ^ _keys([[(b"", b"opentelemetry"), *common]])
+    label_bytes = 0
+
+    def labels_at(row: int) -> RawLabels:
+        nonlocal label_bytes
+        if row < rows:
+            return lines.labels_at(row)
+        metric, statistic = metric_at(row - rows)
+        if len(metric["dimensions"]) > DIMENSIONS_MAX:
+            raise InvalidLabels(detail=f"over {DIMENSIONS_MAX} dimensions")
+        name = _metric_name(f"{metric['namespace']}_{metric['metric_name']}", statistic)
+        labels = [(b"__name__", name), *_labels(metric, metric["dimensions"], common)]
+        label_bytes += sum(len(text) + 50 for pair in labels for text in pair)
+        if label_bytes > LABEL_BYTES_MAX:
+            raise BodyTooLarge(detail="too many labels in one request", limit=LABEL_BYTES_MAX)
+        return labels
+
+    return replace(
+        otel,
+        keys=np.concatenate([lines.keys, own_keys]),
+        series_of=np.concatenate([lines.series_of, rows + otel.series_of]),
+        timestamps_ms=np.concatenate([lines.timestamps_ms, otel.timestamps_ms]),
+        values=np.concatenate([lines.values, otel.values]),
+        labels_at=labels_at,
+        refused={reason: count for reason, count in refused.items() if count},
+        first_error=lines.first_error or otel.first_error or (unreadable and UNREADABLE) or "",
+    )
+
+
+def _keys(series: list[RawLabels]) -> U64:
+    return hash_texts(
+        [b"\xff".join(text for pair in labels for text in pair) for labels in series], _SEED
+    )
+
+
 def render(request: WriteRequest, result: Outcome | ServiceError) -> Response:
-    """The request's own id and a time, with `errorMessage` where all of it should come again."""
+    """The request's own id and a time, with `errorMessage` where all of it should come again, or
+    be looked at: 413 goes to the error bucket at once, and so shall what no repetition can mend.
+    """
     answer = {
         "requestId": request.headers.get(REQUEST_ID, ""),
         "timestamp": request.received_ms,
     }
     if isinstance(result, Outcome):
-        return JSONResponse(answer)
-    # 413 goes to the error bucket at once, and so shall what no repetition can mend.
+        refused = refusal(result)
+        if refused is None or firehose_otel.OTEL_0_7 not in result.refused:
+            return JSONResponse(answer)
+        result = refused
     status = 413 if result.kind in {Kind.BAD_DATA, Kind.UNSUPPORTED} else STATUS[result.kind]
     return JSONResponse(answer | {"errorMessage": result.describe()[:8192]}, status)
 
@@ -128,7 +191,7 @@ def _lines(records: list[bytes], bounds: Bounds) -> Iterator[bytes]:
 def _metric(line: bytes, common: RawLabels) -> tuple[int, list[tuple[str, float]], str, RawLabels]:
     """(time in ms, statistics, name, labels but the name); ValueError for what is no metric."""
     if not line.lstrip().startswith(b"{"):
-        raise ValueError("not JSON; set the stream's output format to JSON")
+        raise ValueError("not JSON; a stream's format is JSON or OpenTelemetry 1.0")
     try:
         metric = json.loads(line)
     except (ValueError, RecursionError) as exc:

@@ -24,6 +24,7 @@ from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
 from data_ingest.model import I64, RawLabels, SampleBatch
 from data_ingest.protocols import influx_answers
 from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_bytes
+from data_ingest.protocols.names import joined, label_name, metric_name
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
 
 MALFORMED_LINE: Final = "malformed_line"
@@ -72,8 +73,6 @@ _EQUALS: Final = re.compile(rb"(?<!\\)=")
 _MEASUREMENT_ESCAPE: Final = re.compile(rb"\\([, ])")
 _ESCAPE: Final = re.compile(rb"\\([,= ])")
 _NUMBER: Final = re.compile(rb"[-+.0-9eE]+")
-_NO_METRIC_NAME: Final = re.compile("[^a-zA-Z0-9_:]")
-_NO_LABEL_NAME: Final = re.compile("[^a-zA-Z0-9_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +92,11 @@ class Naming:
         """The metric name of one field; both are unescaped."""
         is_bare = self.is_value_bare and field_key == b"value"
         name = measurement if is_bare else measurement + b"_" + field_key
-        return name if self.is_utf8 else _replaced(_NO_METRIC_NAME, name)
+        return name if self.is_utf8 else metric_name(name)
 
     def label(self, tag: bytes) -> bytes:
         """The label name of one unescaped tag key."""
-        return tag if self.is_utf8 else _replaced(_NO_LABEL_NAME, tag)
-
-
-def _replaced(unwanted: re.Pattern[str], name: bytes) -> bytes:
-    text = unwanted.sub("_", name.decode(errors="replace"))
-    return (f"_{text}" if text[0].isdigit() else text).encode()
+        return tag if self.is_utf8 else label_name(tag)
 
 
 def check(precisions: Mapping[str, Scale], request: WriteRequest) -> None:
@@ -237,11 +231,7 @@ class _Lines:
         except ValueError as exc:
             self.refusal = f"unable to parse {_quoted(head)}: {exc}"
             return
-        labels: dict[bytes, bytes] = {}
-        for key, value in pairs:
-            name = self.naming.label(key)
-            # Two tags whose names become one: both values, as OpenTelemetry's rules have it.
-            labels[name] = labels[name] + b";" + value if name in labels else value
+        labels = joined(pairs, self.naming.label)
         if self.db:
             labels.setdefault(b"db", self.db)
         self.tags = list(labels.items())

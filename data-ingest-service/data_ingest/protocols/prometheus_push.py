@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
-from data_ingest.kernels.hashing import hash_bytes, seed_for
+from data_ingest.kernels.hashing import hash_texts, seed_for
 from data_ingest.model import F64, I64, Outcome, RawLabels, SampleBatch
 from data_ingest.protocols import prometheus_text
 from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_bytes
@@ -114,9 +114,6 @@ def _batch(
     # A text means other labels under another group, or where its family has another type.
     seed = seed_for(repr(("push", fixed, sorted(exposition.types.items()))).encode())
     texts = [*exposition.keys(), PUSH_TIME][: len(values)]
-    keys = np.empty((len(texts), 2), np.uint64)
-    for row, text in enumerate(texts):
-        keys[row] = hash_bytes(text, seed)
 
     def labels_at(row: int) -> RawLabels:
         is_push_time = row == len(exposition)
@@ -124,7 +121,7 @@ def _batch(
         return [*(label for label in own if label[0] not in names), *fixed]
 
     return SampleBatch(
-        keys=keys,
+        keys=hash_texts(texts, seed),
         series_of=np.arange(len(texts), dtype=np.int64),
         timestamps_ms=timestamps_ms,
         values=values,

@@ -10,15 +10,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import httpx
 import pytest
 from asgi_lifespan import LifespanManager
 
-from data_ingest import batch
 from data_ingest.app import create_app
 from data_ingest.chassis.identity.keys import checksum
 from data_ingest.settings import Settings
+from tests.metric_store import stored_samples as stored
 
 TENANT = UUID(int=0x1F)
 WAIT_S = 15.0
@@ -87,23 +86,6 @@ async def client(store_url: str) -> AsyncIterator[httpx.AsyncClient]:
             assert time.monotonic() < deadline, "not ready within the bound"
             await asyncio.sleep(0.01)
         yield http
-
-
-async def stored(url: str) -> list[tuple[dict[str, str], int, float]]:
-    """Every sample in the order of arrival: labels, time in ms, value."""
-    conn = await asyncpg.connect(url)
-    rows = await conn.fetch("SELECT series_id, labels FROM metrics.series")
-    labels = {row["series_id"]: json.loads(row["labels"]) for row in rows}
-    batches = await conn.fetch("SELECT payload FROM metrics.batch ORDER BY batch_id")
-    await conn.close()
-    unpacked = [batch.unpack(row["payload"]) for row in batches]
-    return [
-        (labels[series_id], timestamp_ms, value)
-        for one in unpacked
-        for series_id, timestamp_ms, value in zip(
-            one.series_ids.tolist(), one.timestamps_ms.tolist(), one.values.tolist(), strict=True
-        )
-    ]
 
 
 def now_ms() -> int:

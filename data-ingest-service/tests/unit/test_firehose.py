@@ -152,7 +152,7 @@ def test_bounds_hold():
     zipped = gzip.compress(request(lines(METRIC)).body)
     headers = {"content-encoding": "gzip"}
     assert firehose.decode(sent(zipped, **headers), BOUNDS).samples == 5
-    for body in (lines(*[METRIC] * 21), b"x\n" * 101):
+    for body in (lines(*[METRIC] * 21), b"xy\n" * 101):
         with pytest.raises(BodyTooLarge):
             firehose.decode(request(body), BOUNDS)
     with pytest.raises(BodyTooLarge):
