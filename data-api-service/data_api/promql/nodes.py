@@ -29,7 +29,8 @@ At = int | Literal["start", "end"] | None
 class Node:
     """What all nodes share.
 
-    value_type: what the expression evaluates to. depth: levels of its tree, 1 for a leaf.
+    value_type: what the expression evaluates to. depth: levels of its tree, 1 for a leaf; a chain
+    of operators is one level, however long.
     """
 
     span: Span = field(compare=False, repr=False, default=Span(0, 0))
@@ -40,6 +41,8 @@ class Node:
         """Type and depth follow from those of the children."""
         expr = cast("Expr", self)
         below = max((child.depth for child in children(expr)), default=0)
+        if isinstance(expr, Binary) and isinstance(expr.lhs, Binary):  # a chain, `a + b + c`
+            below = max(expr.lhs.depth - 1, expr.rhs.depth)
         object.__setattr__(self, "value_type", _type_of(expr))
         object.__setattr__(self, "depth", below + 1)
 
@@ -225,6 +228,16 @@ def _type_of(expr: Expr) -> ValueType:  # noqa: PLR0911 - a case a node
             return ValueType.VECTOR
         case MatrixSelector() | Subquery():
             return ValueType.MATRIX
+
+
+def chain(expr: Binary) -> list[Binary]:
+    """The operators of `a + b + c`, in the order they are applied: each but the first has the one
+    before it as its left side.
+    """
+    links = [expr]
+    while isinstance(lhs := links[-1].lhs, Binary):
+        links.append(lhs)
+    return links[::-1]
 
 
 def unwrap(expr: Expr) -> Expr:

@@ -9,7 +9,7 @@ Source: Prometheus `promql/parser/generated_parser.y`, `parse.go`.
 from dataclasses import replace
 
 from data_api.promql import selector_parser
-from data_api.promql.cursor import GROUPING_MAX, Cursor
+from data_api.promql.cursor import GROUPING_MAX, Cursor, QueryTimes
 from data_api.promql.functions import FUNCTIONS, Function, ValueType
 from data_api.promql.lexer import Kind, Token, numeral_value
 from data_api.promql.nodes import (
@@ -39,9 +39,12 @@ _NEVER_NAMES = frozenset(
 _NUMERIC = frozenset({ValueType.SCALAR, ValueType.VECTOR})
 
 
-def parse(text: str) -> Expr:
-    """The typed tree of a query. Raises ParseError that says where and what."""
-    return _Parser(text).query()
+def parse(text: str, times: QueryTimes | None = None) -> Expr:
+    """The typed tree of a query. Raises ParseError that says where and what.
+
+    times: those of the query; without them no duration may depend on them.
+    """
+    return _Parser(text, times).query()
 
 
 class _Parser(Cursor):

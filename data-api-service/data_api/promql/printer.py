@@ -21,6 +21,7 @@ from data_api.promql.nodes import (
     Subquery,
     Unary,
     VectorSelector,
+    chain,
 )
 from data_api.promql.numerals import format_value
 
@@ -47,7 +48,9 @@ def to_text(expr: Expr) -> str:  # noqa: C901, PLR0911 - a case a node
         case Unary():
             return f"{expr.op}{to_text(expr.expr)}"
         case Binary():
-            return f"{to_text(expr.lhs)} {_operator(expr)} {to_text(expr.rhs)}"
+            links = chain(expr)
+            rest = (f" {_operator(link)} {to_text(link.rhs)}" for link in links)
+            return to_text(links[0].lhs) + "".join(rest)
         case Aggregate():
             args = to_text(expr.expr)
             if expr.param is not None:

@@ -120,7 +120,8 @@ def offset(cursor: Cursor, expr: Expr) -> Expr:
     """`expr` with the `offset` that is the next token."""
     keyword = cursor.advance()
     start = cursor.token
-    offset_ms = _duration_ms(cursor, start, _duration_term(cursor, "offset"))
+    # One term: `x offset -5m ^ 2` is the square of `x offset -5m`.
+    offset_ms = _duration_ms(cursor, start, _sign(cursor) * _duration_term(cursor, "offset"))
     if _modifiable(cursor, expr, keyword, "offset").offset_ms:
         cursor.fail(expr.span, "offset may not be set multiple times")
     return _modified(cursor, expr, offset_ms=offset_ms)
@@ -201,7 +202,10 @@ def _duration_ms(cursor: Cursor, start: Token, seconds: float) -> int:
 def _duration_sum(cursor: Cursor, context: str, floor: int) -> float:
     """Seconds of `29s + 2 * 15s`, operators binding as they do elsewhere."""
     cursor.enter()
-    seconds = _duration_term(cursor, context)
+    if cursor.at_symbol("-", "+"):
+        seconds = _sign(cursor) * _duration_sum(cursor, context, PRECEDENCE["*"])
+    else:
+        seconds = _duration_term(cursor, context)
     while cursor.at_symbol(*_DURATION_ARITHMETIC) and PRECEDENCE[cursor.token.text] > floor:
         token = cursor.advance()
         op = token.text
@@ -220,15 +224,32 @@ def _duration_term(cursor: Cursor, context: str) -> float:
     token = cursor.token
     if token.kind in {Kind.NUMBER, Kind.DURATION}:
         return numeral_value(cursor.advance())
-    if cursor.at_symbol("-", "+"):
-        return _sign(cursor) * _duration_sum(cursor, context, PRECEDENCE["*"])
     if cursor.take("("):
         seconds = _duration_sum(cursor, context, 0)
         cursor.expect(")", context)
         return seconds
-    if cursor.at_word("step", "range", "min_of", "max_of"):
-        cursor.unsupported(token, f"{token.text}() in a duration")
+    if cursor.at_word("step", "range"):
+        return _of_query(cursor, context)
+    if cursor.at_word("min_of", "max_of"):
+        choose = min if cursor.advance().text.lower() == "min_of" else max
+        cursor.expect("(", context)
+        first = _duration_sum(cursor, context, 0)
+        cursor.expect(",", context)
+        second = _duration_sum(cursor, context, 0)
+        cursor.expect(")", context)
+        return choose(first, second)
     return cursor.unexpected(context, "number or duration")
+
+
+def _of_query(cursor: Cursor, context: str) -> float:
+    """Seconds of `step()` or `range()`, which is the next token."""
+    word = cursor.advance()
+    cursor.expect("(", context)
+    cursor.expect(")", context)
+    if cursor.times is None:
+        cursor.fail(word, f"{word.text}() in a duration is known only to a query with times")
+    is_step = word.text.lower() == "step"
+    return (cursor.times.step_ms if is_step else cursor.times.range_ms) / 1000
 
 
 def _sign(cursor: Cursor) -> int:

@@ -27,6 +27,7 @@ from data_api.promql.nodes import (
     Subquery,
     Unary,
     VectorSelector,
+    chain,
 )
 from data_api.promql.selectors import resolve, subquery_times
 from data_api.promql.values import Value, Vector, Windows, drop_names, drop_stale, empty, to_columns
@@ -76,9 +77,12 @@ class TreeEvaluator(ABC):
             case Unary():
                 return self._unary(expr)
             case Binary():
-                lhs = self.evaluate(expr.lhs)
-                with self.query.budget.beside(_samples(lhs)):
-                    return self._binary(expr, lhs, self.evaluate(expr.rhs))
+                links = chain(expr)
+                value = self.evaluate(links[0].lhs)
+                for link in links:
+                    with self.query.budget.beside(_samples(value)):
+                        value = self._binary(link, value, self.evaluate(link.rhs))
+                return value
             case Aggregate():
                 return self._aggregate(expr)
             case VectorSelector():
