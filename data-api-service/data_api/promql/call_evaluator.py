@@ -7,10 +7,16 @@ from typing import ClassVar
 import numpy as np
 
 from data_api.model import F64
-from data_api.promql import histogram, label_functions, range_functions, vector_functions
+from data_api.promql import (
+    histogram,
+    info_function,
+    label_functions,
+    range_functions,
+    vector_functions,
+)
 from data_api.promql.errors import EvaluationError, UnsupportedFeature
 from data_api.promql.functions import FUNCTIONS, ValueType
-from data_api.promql.nodes import Call, VectorSelector, unwrap
+from data_api.promql.nodes import Call, VectorSelector, info_selector, unwrap
 from data_api.promql.numerals import format_value
 from data_api.promql.tree_evaluator import TreeEvaluator
 from data_api.promql.values import Value, Vector, Windows, empty, merge_equal, one_row
@@ -205,6 +211,14 @@ class Evaluator(TreeEvaluator):
             self.vector(expr.args[0]), destination, separator, sources, self.query.budget
         )
 
+    def _info(self, expr: Call) -> Vector:
+        selector = info_selector(expr)
+        columns, indexes = self.select(selector)
+        with self.query.budget.beside(indexes.size):
+            value = self.vector(expr.args[0])
+            budget = self.query.budget
+            return info_function.enriched(value, columns, indexes, selector.matchers, budget)
+
     _OTHERS: ClassVar[dict[str, Callable[["Evaluator", Call], Value]]] = {
         "absent": lambda self, expr: label_functions.absent(
             self.vector(expr.args[0]), expr.args[0], self.query.budget
@@ -214,6 +228,7 @@ class Evaluator(TreeEvaluator):
         "clamp_max": _clamp,
         "clamp_min": _clamp,
         "end": lambda self, _: self._constant(self.query.end_ms / 1000),
+        "info": _info,
         "label_join": _label_join,
         "label_replace": _label_replace,
         "max_of": lambda self, expr: np.maximum(*map(self.scalar, expr.args)),

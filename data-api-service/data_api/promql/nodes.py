@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple, cast
 
-from data_api.model import Matcher
+from data_api.model import METRIC_NAME, Matcher, MatchOp
 from data_api.promql.functions import FUNCTIONS, ValueType
 
 
@@ -230,6 +230,20 @@ def _type_of(expr: Expr) -> ValueType:  # noqa: PLR0911 - a case a node
             return ValueType.MATRIX
 
 
+def info_selector(call: Call) -> VectorSelector:
+    """The info series that `info()` asks: of the metrics that its second argument names, or of
+    `target_info`.
+    """
+    written = call.args[1] if len(call.args) > 1 else None
+    assert written is None or isinstance(written, VectorSelector)
+    matchers = written.matchers if written else ()
+    names = {matcher.op for matcher in matchers if matcher.name == METRIC_NAME}
+    if names.isdisjoint({MatchOp.EQUAL, MatchOp.REGEX}):
+        matchers += (Matcher(METRIC_NAME, MatchOp.EQUAL, "target_info"),)
+    start = written.span.start if written else call.span.end - 1  # a place of no other selector
+    return VectorSelector("", matchers, span=Span(start, call.span.end))
+
+
 def chain(expr: Binary) -> list[Binary]:
     """The operators of `a + b + c`, in the order they are applied: each but the first has the one
     before it as its left side.
@@ -258,6 +272,8 @@ def children(expr: Expr) -> tuple[Expr, ...]:  # noqa: PLR0911 - a case a node
             return (expr.expr,)
         case Aggregate(param=param) if param is not None:
             return (param, expr.expr)
+        case Call(name="info"):
+            return (expr.args[0], info_selector(expr))
         case Call():
             return expr.args
         case MatrixSelector():

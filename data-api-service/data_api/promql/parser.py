@@ -305,11 +305,12 @@ class _Parser(Cursor):
         without = self.advance().text.lower() == "without"
         return without, self._grouping()
 
-    def _arguments(self, context: str) -> tuple[Expr, ...]:
+    def _arguments(self, context: str, function: str = "") -> tuple[Expr, ...]:
         self.expect("(", context)
         args: list[Expr] = []
         while not self.at_symbol(")"):
-            args.append(self.expression(0))
+            is_of_info = function == "info" and len(args) == 1
+            args.append(self._info_labels() if is_of_info else self.expression(0))
             if self.at_symbol(")"):
                 break
             if self.token.kind is Kind.END:
@@ -320,12 +321,20 @@ class _Parser(Cursor):
         self.advance()
         return tuple(args)
 
+    def _info_labels(self) -> Expr:
+        """The second argument of `info()`: what it says of labels may fit any series."""
+        if not self.at_symbol("{"):
+            self.fail(
+                self.token, "expected label selectors as the second argument to info function"
+            )
+        return selector_parser.vector_selector(self, None, may_match_all=True)
+
     def _call(self) -> Expr:
         name = self.advance()
         function = FUNCTIONS.get(name.text)
         if function is None:
             self.fail(name, f'unknown function with name "{name.text}"')
-        args = self._arguments("function call")
+        args = self._arguments("function call", name.text)
         span = self.span_from(name.start)
         self._check_count(name.text, function, len(args), span)
         for position, arg in enumerate(args):

@@ -34,7 +34,9 @@ _NODE_NAMES = {
 }
 
 
-def vector_selector(cursor: Cursor, name: Token | None) -> VectorSelector:
+def vector_selector(
+    cursor: Cursor, name: Token | None, *, may_match_all: bool = False
+) -> VectorSelector:
     """The selector whose name, if it has one, is behind; its braces may follow."""
     start = (name or cursor.token).start
     matchers = _matchers(cursor) if cursor.at_symbol("{") else []
@@ -47,7 +49,7 @@ def vector_selector(cursor: Cursor, name: Token | None) -> VectorSelector:
                     f'metric name must not be set twice: "{name.text}" or "{matcher.value}"',
                 )
         matchers.append(Matcher(METRIC_NAME, MatchOp.EQUAL, name.text))
-    if all(matcher.matches_absent() for matcher in matchers):
+    if not may_match_all and all(matcher.matches_absent() for matcher in matchers):
         cursor.fail(span, "vector selector must contain at least one non-empty matcher")
     return cursor.bounded(VectorSelector(name.text if name else "", tuple(matchers), span=span))
 

@@ -32,7 +32,8 @@ def test_every_function_of_the_table_is_computed_or_refused():
         ValueType.MATRIX: "x[5m]",
     }
     for name, function in FUNCTIONS.items():
-        query = f"{name}({', '.join(samples[kind] for kind in function.args)})"
+        args = [samples[kind] for kind in function.args]
+        query = f"{name}({', '.join(args[: 1 if name == 'info' else None])})"
         if function.supported:
             run_query(store, query, 300_000, 300_000, 1, instant=True)
         else:
