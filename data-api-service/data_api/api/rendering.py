@@ -27,9 +27,9 @@ from data_api.model import (
     Scalar,
     String,
 )
-from data_api.promql.numerals import format_value
+from data_api.promql.numerals import format_sample
 
-# Outside of these bounds orjson writes an exponent, which Prometheus does not.
+# Outside of these bounds orjson writes an exponent, which Prometheus does elsewhere.
 PLAIN_MIN: Final = 1e-5
 PLAIN_MAX: Final = 1e16
 TRUNCATED: Final = "results truncated due to limit"
@@ -63,7 +63,7 @@ def query_answer(limit: int, result: Result, limits: QueryLimits = QueryLimits()
         warnings.append(TRUNCATED)
     match value:
         case Scalar():
-            kind, items = b"scalar", [_point(value.timestamp_ms, format_value(value.value))]
+            kind, items = b"scalar", [_point(value.timestamp_ms, format_sample(value.value))]
         case String():
             kind, items = b"string", [_point(value.timestamp_ms, value.value)]
         case InstantVector():
@@ -170,7 +170,7 @@ def value_tokens(values: F64) -> list[bytes]:
     plain = (size >= PLAIN_MIN) & (size < PLAIN_MAX) | (values == 0)
     if not plain.all():
         for at in np.flatnonzero(~plain).tolist():
-            tokens[at] = format_value(float(values[at])).encode()
+            tokens[at] = format_sample(float(values[at])).encode()
     return tokens
 
 

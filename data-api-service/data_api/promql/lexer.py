@@ -5,6 +5,7 @@ colon inside brackets stands alone. Keywords are identifiers here: PromQL lets m
 names, and only the parser knows which is which.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from enum import Enum, auto
@@ -181,6 +182,8 @@ def _numeral(text: str, position: int) -> Token:
         fail(text, position, "duration out of range")
     if token.text[:2] in {"0x", "0X"} and int(token.text, 16) > _INTEGER_MAX:
         fail(text, position, "hexadecimal number out of range")
+    if token.kind is Kind.NUMBER and math.isinf(numeral_value(token)):
+        fail(text, position, f'error parsing number: value out of range: "{token.text}"')
     return token
 
 
