@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from data_api.errors import CorruptData
-from data_api.native_histogram import CUSTOM, KEY_OF_BUCKET_0, F64, Hint, Histogram, I64, Layout
+from data_api.native_histogram import CUSTOM, F64, I64, KEY_OF_BUCKET_0, Hint, Histogram, Layout
 
 VARINT, FIXED64, BYTES = 0, 1, 2
 DOUBLE: Final = struct.Struct("<d")
@@ -79,7 +79,7 @@ def _histogram(fields: Fields) -> Histogram:
         counts = np.concatenate((negative[::-1], [zero], counts))
     total = float(_last(fields, 1, _last(fields, 2, 0.0)))
     numbers = np.concatenate(([total, float(_last(fields, 3, 0.0))], counts))
-    hint = Hint(_last(fields, 14, 0))
+    hint = Hint(int(_last(fields, 14, 0)))
     if hint is Hint.NOT_RESET:  # said of the sample before, which may not have arrived: compared
         hint = Hint.UNKNOWN
     return Histogram(Layout(schema, float(_last(fields, 5, 0.0)), bounds), keys, numbers, hint)

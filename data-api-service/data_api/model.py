@@ -40,7 +40,8 @@ INDEX_MASK: Final = 0xFFFFFFFF
 
 def is_histogram(values: F64) -> Bools:
     """Which values are native histograms. Compare bits: arithmetic leaves a NaN's as they are."""
-    return (values.view(np.int64) & ~INDEX_MASK) == HISTOGRAM_BITS
+    mask: Bools = (values.view(np.int64) & ~INDEX_MASK) == HISTOGRAM_BITS
+    return mask
 
 
 class MatchOp(StrEnum):
@@ -164,7 +165,7 @@ class InstantVector:
     labels: Sequence[Labels]
     timestamp_ms: int
     values: F64
-    histograms: Sequence[Histogram] = ()
+    histograms: Sequence[Histogram | bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,7 @@ class RangeMatrix:
     steps_ms: I64
     values: F64
     present: Bools
-    histograms: Sequence[Histogram] = ()
+    histograms: Sequence[Histogram | bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)

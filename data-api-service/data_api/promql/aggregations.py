@@ -168,7 +168,7 @@ def _order(op: str, value: Vector, groups: I64) -> I64:
     return order
 
 
-def _count_values(
+def _count_values(  # noqa: PLR0917 - groups come as two columns
     name: str,
     value: Vector,
     groups: I64,

@@ -58,7 +58,7 @@ def changes_meaning(expr: Binary) -> bool:
     return expr.op not in COMPARISONS or expr.return_bool
 
 
-def _computed(
+def _computed(  # noqa: PLR0917 - both sides and what is known of them
     expr: Binary, lhs: F64, rhs: F64, shown: F64, given: Bools, natives: Operator | None
 ) -> tuple[F64, Bools]:
     """Values and presence of an operator over pairs (n, m); a comparison lets `shown` pass.

@@ -82,7 +82,7 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
             _instant(value, steps_ms) if instant else _range(value, steps_ms, limits.checkpoint)
         )
     if pool and not isinstance(answer, Scalar | String):
-        answer = replace(answer, histograms=pool)
+        answer = replace(answer, histograms=pool.items)
     return Result(answer, *query.notes.shown())
 
 

@@ -36,45 +36,48 @@ def _finite_edges(histogram: Histogram) -> tuple[F64, F64, F64]:
 
 
 def quantile(q: float, histogram: Histogram, info: Note) -> float:
-    """The value below which the share `q` of the observations lies.
+    """The value below which the share `q` of the observations lies: the quantile.
 
-    Between bounds of exponential buckets on a logarithmic scale, else on a linear one. Counted from
-    the nearer end; from below where NaN were observed, which are in no bucket.
+    Counted from the nearer end; from below where NaN were observed, which are in no bucket.
     """
-    if q < 0:
-        return -math.inf
-    if q > 1:
-        return math.inf
     total = histogram.count
-    if total == 0 or math.isnan(q):
-        return math.nan
+    if math.isnan(q) or not 0 <= q <= 1 or total == 0:
+        return -math.inf if q < 0 else math.inf if q > 1 else math.nan
     saw_nan = math.isnan(histogram.sum)
     lowers, uppers, counts = _finite_edges(histogram)
     from_below = saw_nan or q < 0.5
     rank = (q if from_below else 1 - q) * total
     running = np.cumsum(counts if from_below else counts[::-1])
-    if not running.size:
-        return math.nan if saw_nan else 0.0
-    place = min(int(np.searchsorted(running, rank)), running.size - 1)
-    seen = min(float(running[place]), total)
-    bucket = place if from_below else running.size - 1 - place
-    low, high, count = float(lowers[bucket]), float(uppers[bucket]), float(counts[bucket])
-    if saw_nan and seen < rank:
+    if saw_nan and not (running.size and running[-1] >= rank):
         info("input to histogram_quantile has NaN observations, result is NaN")
         return math.nan
     if saw_nan:
         info("input to histogram_quantile has NaN observations, result is skewed higher")
-    if histogram.layout.is_custom and (math.isinf(low) or math.isinf(high)):
-        return high if math.isinf(low) else low
-    if seen < rank:
-        return high
+    if not running.size:
+        return 0.0
+    place = min(int(np.searchsorted(running, rank)), running.size - 1)
+    seen = min(float(running[place]), total)
+    bucket = place if from_below else running.size - 1 - place
+    count = float(counts[bucket])
     share = (rank - (seen - count) if from_below else seen - rank) / count
-    if histogram.layout.is_custom or low <= 0 <= high:
+    if seen < rank:  # rounding: the buckets do not add up to the count
+        share = 1.0
+    return _inside(float(lowers[bucket]), float(uppers[bucket]), share, histogram)
+
+
+def _inside(low: float, high: float, share: float, histogram: Histogram) -> float:
+    """The value at `share` of the way through a bucket: on a logarithmic scale between bounds of
+    exponential buckets, else on a linear one; of an endless bucket its bound.
+    """
+    is_custom = histogram.layout.is_custom
+    if is_custom and (math.isinf(low) or math.isinf(high)):
+        return high if math.isinf(low) else low
+    if is_custom or low <= 0 <= high:
         return low + (high - low) * share
     near, far = math.log2(abs(low)), math.log2(abs(high))
     if low > 0:
-        return 2.0 ** (near + (far - near) * share)
-    return -(2.0 ** (far + (near - far) * (1 - share)))
+        return math.pow(2.0, near + (far - near) * share)
+    return -math.pow(2.0, far + (near - far) * (1 - share))
 
 
 def fraction(lower: float, upper: float, histogram: Histogram, info: Note) -> float:
@@ -84,7 +87,8 @@ def fraction(lower: float, upper: float, histogram: Histogram, info: Note) -> fl
         return math.nan
     if math.isnan(histogram.sum):
         info(
-            "input to histogram_fraction has NaN observations, which are excluded from all fractions"
+            "input to histogram_fraction has NaN observations, which are excluded "
+            "from all fractions"
         )
     if lower >= upper:
         return 0.0

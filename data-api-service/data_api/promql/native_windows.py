@@ -17,7 +17,6 @@ import numpy as np
 
 from data_api.model import F64, I64, METRIC_NAME, Bools, is_histogram
 from data_api.native_histogram import (
-    BUCKETS,
     CUSTOM,
     Aligned,
     Hint,
@@ -95,13 +94,16 @@ def fold_rows(op: int, rows: F64) -> F64:
     """The sum or mean (`kernels.SUM`, `AVG`) of each column of `rows` (k, b), compensated."""
     k, width = rows.shape
     if k == 1:
-        return rows[0]
-    out, present = np.empty((width, 1)), np.empty((width, 1), np.bool_)
+        only: F64 = rows[0]
+        return only
+    out: F64 = np.empty((width, 1))
+    present = np.empty((width, 1), np.bool_)
     offsets = np.arange(width + 1, dtype=np.int64) * k
     times = np.tile(np.arange(k, dtype=np.int64), width)
     ends = np.array([k], np.int64)
     kernels.fold(op, offsets, times, rows.T.ravel(), ends, k + 2, out, present)
-    return out[:, 0]
+    folded: F64 = out[:, 0]
+    return folded
 
 
 def float_windows(windows: Windows, steps: int, notes: Notes) -> Windows:
@@ -126,7 +128,8 @@ def float_windows(windows: Windows, steps: int, notes: Notes) -> Windows:
 
 def _rows_with(is_native: Bools, offsets: I64) -> list[int]:
     before = np.concatenate(([0], np.cumsum(is_native)))
-    return np.flatnonzero(np.diff(before[offsets])).tolist()  # type: ignore[no-any-return]
+    rows: list[int] = np.flatnonzero(np.diff(before[offsets])).tolist()
+    return rows
 
 
 def _edges(times: I64, windows: Windows, steps: int) -> tuple[I64, I64]:
@@ -136,7 +139,7 @@ def _edges(times: I64, windows: Windows, steps: int) -> tuple[I64, I64]:
     return starts, np.searchsorted(times, ends, side="right")
 
 
-def fill(
+def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
     name: str,
     windows: Windows,
     pool: Pool,
@@ -270,7 +273,7 @@ class _Series:
         if before is None or now is None:
             self.notes.mixed()
             return None
-        gauges = [Hint.GAUGE in {h.hint} for h in (before, now)]
+        gauges = [h.hint is Hint.GAUGE for h in (before, now)]
         if name == "irate":
             if any(gauges):
                 self.notes.of_metric("this native histogram metric is not a counter:")

@@ -293,7 +293,8 @@ class MemoryStore:
         times: list[int] = []
         bits: list[int] = []
         histograms: list[Histogram] = []
-        for pairs, samples in self.samples.items():
+        for pairs, written in self.samples.items():
+            samples = written
             each = dict(pairs)
             if not all(test(each.get(name, "")) for name, test in tests):
                 continue
@@ -425,7 +426,9 @@ def _rows(
                 value.labels, value.values, value.present, strict=True
             ):
                 points = _points(value, values[present])
-                rows.append((dict(labels), dict(zip(value.steps_ms[present].tolist(), points, strict=True))))
+                rows.append(
+                    (dict(labels), dict(zip(value.steps_ms[present].tolist(), points, strict=True)))
+                )
             return rows
         case _:
             points = _points(value, value.values)
@@ -468,9 +471,7 @@ def _check_value(ev: Eval, value: object) -> str | None:  # noqa: PLR0911 - a ca
     if [labels for labels, _ in wanted] != [labels for labels, _ in got]:
         return f"gave series {[r[0] for r in got]}, wanted {[r[0] for r in wanted]}"
     for (labels, points), (_, found) in zip(wanted, got, strict=True):
-        same = points.keys() == found.keys() and all(
-            agree(v, found[t]) for t, v in points.items()
-        )
+        same = points.keys() == found.keys() and all(agree(v, found[t]) for t, v in points.items())
         if not same:
             return f"{labels}: gave {found}, wanted {points}"
     return None

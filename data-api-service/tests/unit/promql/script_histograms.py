@@ -11,14 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_api.native_histogram import (
-    CUSTOM,
-    KEY_OF_BUCKET_0,
-    Hint,
-    Histogram,
-    Layout,
-    aligned,
-)
+from data_api.native_histogram import CUSTOM, KEY_OF_BUCKET_0, Hint, Histogram, Layout, aligned
 
 HINTS = {
     "unknown": Hint.UNKNOWN,
