@@ -1,4 +1,4 @@
-"""Native histograms as docs/formats/histogram.md writes them, said plainly; no code of the reader."""
+"""Native histograms as docs/formats/histogram.md writes them, without a line of the reader."""
 
 import struct
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ CUSTOM = -53
 
 @dataclass(frozen=True)
 class Written:
-    """positive, negative: (index, count) of buckets, ascending. is_float: the kind of the counts."""
+    """positive, negative: (index, count) of buckets, ascending. is_float: of their counts."""
 
     schema: int = 0
     positive: tuple[tuple[int, int], ...] = ()

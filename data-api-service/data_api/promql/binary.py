@@ -15,7 +15,7 @@ from data_api.model import F64, I64, METRIC_NAME, Bools, Labels
 from data_api.promql.context import Budget
 from data_api.promql.errors import EvaluationError
 from data_api.promql.native_operators import Operator
-from data_api.promql.nodes import COMPARISONS, Binary, Cardinality, Matching
+from data_api.promql.nodes import COMPARISONS, TRIMS, Binary, Cardinality, Matching
 from data_api.promql.values import (
     SCHEMA_LABELS,
     Vector,
@@ -55,7 +55,7 @@ def scalars(op: str, lhs: F64, rhs: F64) -> F64:
 
 def changes_meaning(expr: Binary) -> bool:
     """Whether the result is no longer the metric it was computed from."""
-    return expr.op not in COMPARISONS or expr.return_bool
+    return expr.op not in COMPARISONS | TRIMS or expr.return_bool
 
 
 def _computed(  # noqa: PLR0917 - both sides and what is known of them
@@ -68,6 +68,8 @@ def _computed(  # noqa: PLR0917 - both sides and what is known of them
     present = given
     if expr.op in _ARITHMETIC:
         values = _ARITHMETIC[expr.op](lhs, rhs)
+    elif expr.op in TRIMS:
+        values, present = shown, np.zeros_like(given)
     else:
         holds = _COMPARISON[expr.op](lhs, rhs)
         values = holds.astype(np.float64) if expr.return_bool else shown

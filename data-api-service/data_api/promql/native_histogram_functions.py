@@ -5,12 +5,13 @@ Source: Prometheus `promql/quantile.go`, `funcHistogram…` in `promql/functions
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
-from data_api.model import F64
-from data_api.native_histogram import Histogram
+from data_api.model import F64, I64
+from data_api.native_histogram import BUCKETS, Histogram
 from data_api.promql.numerals import format_short
 
 Note = Callable[[str], None]
@@ -21,9 +22,9 @@ def _finite_edges(histogram: Histogram) -> tuple[F64, F64, F64]:
     them: the zero bucket on the sides that have others, the lowest custom one from 0.
     """
     keys, _ = histogram.filled()
-    is_filled = histogram.numbers[2:] != 0
+    is_filled = histogram.numbers[BUCKETS] != 0
     lowers, uppers = (edges[is_filled] for edges in histogram.edges())
-    counts = histogram.numbers[2:][is_filled]
+    counts = histogram.numbers[BUCKETS][is_filled]
     if histogram.layout.is_custom:
         lowers = np.where(np.isneginf(lowers) & (uppers > 0), 0.0, lowers)
         return lowers, uppers, counts
@@ -92,45 +93,68 @@ def fraction(lower: float, upper: float, histogram: Histogram, info: Note) -> fl
         )
     if lower >= upper:
         return 0.0
-    buckets = _finite_edges(histogram)
-    below = [
-        _below(bound, buckets, is_custom=histogram.layout.is_custom) for bound in (lower, upper)
-    ]
-    return (min(below[1], total) - min(below[0], total)) / total
+    lowers, uppers, counts = _finite_edges(histogram)
+    edges = lowers, uppers, histogram.layout.is_custom
+    below = [min(float(counts @ _shares_below(bound, *edges)), total) for bound in (lower, upper)]
+    return (below[1] - below[0]) / total
 
 
-def _below(bound: float, buckets: tuple[F64, F64, F64], *, is_custom: bool) -> float:
-    """How many observations lie below `bound`."""
-    lowers, uppers, counts = buckets
-    whole = float(counts[uppers <= bound].sum())
-    at = np.flatnonzero((lowers < bound) & (uppers > bound))
-    if not at.size:
-        return whole
-    low, high, count = float(lowers[at[0]]), float(uppers[at[0]]), float(counts[at[0]])
-    if math.isinf(low):
-        return whole + count
-    if is_custom or low <= 0 <= high:
-        return whole + count * (bound - low) / (high - low)
-    near, far, here = math.log2(abs(low)), math.log2(abs(high)), math.log2(abs(bound))
-    share = (here - near) / (far - near) if bound > 0 else 1 - (here - far) / (near - far)
-    return whole + count * share
+def _shares_below(bound: float, lowers: F64, uppers: F64, is_custom: bool) -> F64:
+    """The share of each bucket's observations below `bound`, spread in it as in `_inside`; of an
+    endless bucket all where it begins at -Inf, none where it ends at +Inf.
+    """
+    shares = (uppers <= bound).astype(np.float64)
+    for at in np.flatnonzero((lowers < bound) & (uppers > bound)).tolist():
+        low, high = float(lowers[at]), float(uppers[at])
+        if math.isinf(low) or math.isinf(high):
+            shares[at] = float(math.isinf(low))
+        elif is_custom or low <= 0 <= high:
+            shares[at] = (bound - low) / (high - low)
+        else:
+            near, far, here = math.log2(abs(low)), math.log2(abs(high)), math.log2(abs(bound))
+            shares[at] = (here - near) / (far - near)
+    return shares
+
+
+def trimmed(bound: float, histogram: Histogram, *, keeps_below: bool) -> Histogram:
+    """Without the observations above `bound`, or below it; the sum is that of the buckets' middles
+    where something is left out. Source: `TrimBuckets`.
+    """
+    lowers, uppers, counts = _finite_edges(histogram)
+    shares = _shares_below(bound, lowers, uppers, histogram.layout.is_custom)
+    left = counts * (shares if keeps_below else 1 - shares)
+    if (left == counts).all():
+        return histogram
+    if keeps_below:
+        uppers = np.minimum(uppers, bound)
+    else:
+        lowers = np.maximum(lowers, bound)
+    keys, is_left = histogram.filled()[0], left > 0
+    middles = _middles(lowers, uppers, keys, histogram)
+    numbers = np.concatenate(([left.sum(), left[is_left] @ middles[is_left]], left))
+    return replace(histogram, keys=keys, numbers=numbers)
+
+
+def _middles(lowers: F64, uppers: F64, keys: I64, histogram: Histogram) -> F64:
+    """The middle of each bucket: geometric, but for the zero bucket and custom bounds; of an
+    endless one its bound.
+    """
+    with np.errstate(all="ignore"):
+        is_linear = histogram.layout.is_custom | (keys == 0)
+        geometric = np.sign(lowers + uppers) * np.sqrt(lowers * uppers)
+        middles = np.where(is_linear, (lowers + uppers) / 2, geometric)
+    return np.where(np.isinf(lowers), uppers, np.where(np.isinf(uppers), lowers, middles))
 
 
 def variance(histogram: Histogram) -> float:
     """Of the observations, each taken for the middle of its bucket."""
-    lowers, uppers = histogram.edges()
-    counts = histogram.numbers[2:]
+    is_filled = histogram.numbers[BUCKETS] != 0
+    keys, counts = histogram.filled()
+    lowers, uppers = (edges[is_filled] for edges in histogram.edges())
+    middles = _middles(lowers, uppers, keys, histogram)
     with np.errstate(all="ignore"):
-        mean = np.float64(histogram.sum) / histogram.count
-        if histogram.layout.is_custom:
-            middles = (lowers + uppers) / 2
-        else:
-            middles = np.where(
-                (lowers <= 0) & (uppers >= 0), 0.0, np.sign(uppers) * np.sqrt(lowers * uppers)
-            )
-        is_filled = counts != 0
-        squares = counts[is_filled] * (middles[is_filled] - mean) ** 2
-        return float(squares.sum() / np.float64(histogram.count))
+        squares = (middles - _average(histogram)) ** 2
+        return float(counts @ squares / np.float64(histogram.count))
 
 
 def _average(histogram: Histogram) -> float:
@@ -162,7 +186,7 @@ def filled_buckets(histogram: Histogram) -> list[tuple[float, float, float, int]
 
     The rule says which bounds belong to it: 0 the upper, 1 the lower, 2 none, 3 both.
     """
-    is_filled = histogram.numbers[2:] != 0
+    is_filled = histogram.numbers[BUCKETS] != 0
     lowers, uppers = (edges[is_filled] for edges in histogram.edges())
     keys, counts = histogram.filled()
     if histogram.layout.is_custom:

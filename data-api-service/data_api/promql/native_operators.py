@@ -20,9 +20,9 @@ from data_api.native_histogram import (
     joined_hint,
 )
 from data_api.promql.kernels import windows as kernels
-from data_api.promql.native_histogram_functions import text
+from data_api.promql.native_histogram_functions import text, trimmed
 from data_api.promql.native_windows import Notes, fold_rows
-from data_api.promql.nodes import Binary
+from data_api.promql.nodes import TRIMS, Binary
 from data_api.promql.pool import Pool
 from data_api.promql.values import Vector
 
@@ -72,7 +72,9 @@ class Operator:
             present[row, step] = result is not None
         return values, present
 
-    def _cell(self, left: Histogram | float, right: Histogram | float) -> Histogram | float | None:
+    def _cell(  # noqa: PLR0911 - a case a pair
+        self, left: Histogram | float, right: Histogram | float
+    ) -> Histogram | float | None:
         """The value of one pair, at least one of which is a histogram; None when it has none."""
         op = self._expr.op
         if isinstance(left, Histogram) and isinstance(right, Histogram):
@@ -87,6 +89,8 @@ class Operator:
             assert isinstance(right, float)
             if op in {"*", "/"}:
                 return left.times(right) if op == "*" else left.divided(right)
+            if op in TRIMS:
+                return trimmed(right, left, keeps_below=op == "</")
         elif op == "*":
             assert isinstance(right, Histogram)
             return right.times(left)

@@ -70,7 +70,7 @@ async def test_rates_and_quantiles_of_stored_histograms(das, ingest, tenant, poi
 
 
 async def test_a_series_may_change_its_kind(das, ingest, tenant):
-    """Floats and histograms of one series are two lists, and the last one written at a time wins."""
+    """Floats and histograms of one series are two lists; of one time the last one written wins."""
     points = [
         (NOW_MS - 3 * MINUTE, 1.5),
         (NOW_MS - 2 * MINUTE, 2.5),
@@ -99,10 +99,8 @@ async def test_no_function_of_floats_takes_a_histogram_for_a_number(das, ingest,
     assert await result(das, "scalar(latency_seconds)") == [T, "NaN"]
     text = "latency_seconds + 1"
     answer = (await das.get("/api/v1/query", params={"query": text, "time": T})).json()
-    assert answer["infos"] == [
-        "PromQL info: incompatible sample types encountered for binary operator"
-        ' "+": histogram + float (1:1)'
-    ]
+    (info,) = answer["infos"]
+    assert info.endswith('encountered for binary operator "+": histogram + float (1:1)')
 
 
 async def test_custom_bounds_gauges_and_float_counts_are_read(das, ingest, tenant):
