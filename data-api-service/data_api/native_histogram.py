@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 CUSTOM: Final = -53
 KEY_OF_BUCKET_0: Final = 1 << 40  # beyond every index of a bucket, which fits int32
@@ -171,8 +172,7 @@ class Histogram:
             before = before.widened(new.zero_threshold)
             if before.layout.zero_threshold != new.zero_threshold:
                 return True
-        rows = aligned([before, self]).rows
-        return bool((rows[1, BUCKETS] < rows[0, BUCKETS]).any())
+        return bool(aligned([before, self]).falls([self.hint, self.hint])[1])
 
 
 def _bounds(schema: int, indexes: I64) -> F64:
@@ -214,6 +214,17 @@ class Aligned:
     def histogram(self, numbers: F64, hint: Hint) -> Histogram:
         """One of these buckets."""
         return Histogram(self.layout, self.keys, numbers, hint)
+
+    def falls(self, hints: Sequence[Hint]) -> Bools:
+        """(k,) whether a counter reset lies between each row and the one before, as `fell_from`
+        says it of histograms of one layout.
+        """
+        lower = self.rows[1:] < self.rows[:-1]
+        lower[:, 1] = False  # the sum may fall
+        falls = np.concatenate(([False], lower.any(axis=1)))
+        falls[[hint is Hint.NOT_RESET for hint in hints]] = False
+        falls[[hint is Hint.RESET for hint in hints]] = True
+        return falls
 
 
 def aligned(histograms: Sequence[Histogram], schema_max: int = CUSTOM) -> Aligned:

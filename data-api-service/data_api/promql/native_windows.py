@@ -211,6 +211,8 @@ class _Series:
     @cached_property
     def fell(self) -> Bools:
         """(n,) whether a counter reset lies between each sample and the one before."""
+        if self.whole is not None:
+            return self.whole.falls([h.hint for h in self.histograms if h is not None])
         differs = np.zeros(self.values.size, np.bool_)
         differs[1:] = self.values[1:] < self.values[:-1]
         return self._compared(differs, Histogram.fell_from)
