@@ -12,6 +12,7 @@ from data_api.promql.context import Budget
 from data_api.promql.errors import EvaluationError, UnsupportedFeature
 from data_api.promql.kernels import grouping as kernels
 from data_api.promql.label_functions import with_label
+from data_api.promql.native_operators import Sums
 from data_api.promql.nodes import Aggregate
 from data_api.promql.numerals import format_short, format_value
 from data_api.promql.values import Vector, empty, group_rows, label_keys, merge_equal, without
@@ -30,8 +31,16 @@ _FOLDS = {
 }
 
 
-def evaluate(expr: Aggregate, value: Vector, param: F64 | str | None, budget: Budget) -> Vector:
+def evaluate(
+    expr: Aggregate,
+    value: Vector,
+    param: F64 | str | None,
+    budget: Budget,
+    natives: Sums | None = None,
+) -> Vector:
     """The aggregation of a vector; `param` is the operator's own (m,) or label name.
+
+    natives: the histograms among the samples, those that `value` has left out included.
 
     Raises EvaluationError, and TooManySamples where the result does not fit `budget`.
     """
@@ -50,7 +59,7 @@ def evaluate(expr: Aggregate, value: Vector, param: F64 | str | None, budget: Bu
     labels = _group_labels(expr, [value.labels[row] for row in firsts], budget)
     if expr.op == "count_values":
         assert isinstance(param, str)
-        return _count_values(param, value, groups, labels, budget)
+        return _count_values(param, value, groups, labels, budget, natives)
     shape = (len(firsts), value.values.shape[1])
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
     values = np.ascontiguousarray(value.values)
@@ -75,10 +84,13 @@ def evaluate(expr: Aggregate, value: Vector, param: F64 | str | None, budget: Bu
             out[:, steps], present[:, steps] = some, some_present
     else:
         kernels.aggregate(_FOLDS[expr.op], values, given, groups, out, present)
+        if natives is not None:
+            natives.complete(expr.op, groups, budget.limits.checkpoint, out, present)
     unnamed = np.zeros(len(firsts), np.bool_)
     if not expr.without and METRIC_NAME in expr.grouping:
         np.logical_or.at(unnamed, groups, value.unnamed)
-    return Vector(labels, out, present, unnamed)
+    result = Vector(labels, out, present, unnamed)
+    return result if natives is None else result.compact()
 
 
 def _slices(steps: int, rows: int) -> Iterator[slice]:
@@ -156,32 +168,30 @@ def _order(op: str, value: Vector, groups: I64) -> I64:
     return order
 
 
-def _count_values(
+def _count_values(  # noqa: PLR0917 - groups come as two columns
     name: str,
     value: Vector,
     groups: I64,
     group_labels: list[Labels],
     budget: Budget,
+    natives: Sums | None,
 ) -> Vector:
     """How many series of a group have each value; the value becomes the label `name`."""
     if not name:
         raise EvaluationError(reason=f'invalid label name "{name}"')
     rows, steps = np.nonzero(value.present)
-    bits = value.values[rows, steps]
-    values, inverse = np.unique(bits, return_inverse=True)
-    pairs, indexes = np.unique(
-        groups[rows] * values.size + inverse.reshape(-1), return_inverse=True
-    )
+    samples = value.values[rows, steps]
+    values, inverse = np.unique(samples, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    texts = [format_value(sample) for sample in values.tolist()]
+    if natives is not None:
+        texts = natives.named(samples, inverse, texts)
+    pairs, indexes = np.unique(groups[rows] * len(texts) + inverse, return_inverse=True)
     budget.check(pairs.size * value.values.shape[1])
     out = np.zeros((pairs.size, value.values.shape[1]))
     np.add.at(out, (indexes.reshape(-1), steps), 1.0)
     labels = [
-        with_label(
-            group_labels[pair // values.size],
-            name,
-            format_value(float(values[pair % values.size])),
-            budget,
-        )
+        with_label(group_labels[pair // len(texts)], name, texts[pair % len(texts)], budget)
         for pair in pairs.tolist()
     ]
     return merge_equal(Vector(labels, out, out > 0, np.zeros(pairs.size, np.bool_)))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from typing import NamedTuple, NoReturn
 
-from data_api.promql.errors import ParseError, UnsupportedSyntax, shortened
+from data_api.promql.errors import ParseError, shortened
 
 
 class Kind(Enum):
@@ -43,8 +43,7 @@ _DURATION = re.compile(
 )
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WORD = re.compile(r"[A-Za-z0-9_.:]")
-_SYMBOL = re.compile(r"==|!=|<=|>=|=~|!~|[-+*/%^<>=(){}\[\],:@]")
-_EXPERIMENTAL = ("</", ">/")
+_SYMBOL = re.compile(r"==|!=|<=|>=|</|>/|=~|!~|[-+*/%^<>=(){}\[\],:@]")
 _UNIT_MS = {
     "y": 365 * 86_400_000,
     "w": 7 * 86_400_000,
@@ -126,9 +125,7 @@ def tokens(text: str) -> Iterator[Token]:
         position = token.end
 
 
-def _next(  # noqa: C901 - a case a kind of token
-    text: str, position: int, *, in_braces: bool, in_brackets: bool
-) -> Token:
+def _next(text: str, position: int, *, in_braces: bool, in_brackets: bool) -> Token:
     char = text[position]
     if char in "\"'`":
         return _string(text, position)
@@ -144,13 +141,6 @@ def _next(  # noqa: C901 - a case a kind of token
             bad = position + word.group().index(":")
             fail(text, bad, "unexpected character inside braces: ':'")
         return Token(Kind.IDENTIFIER, word.group(), position, end)
-    for operator in _EXPERIMENTAL:
-        if text.startswith(operator, position):
-            raise UnsupportedSyntax(
-                reason=f'operator "{operator}" is experimental and not supported',
-                where=where(text, position),
-                position=position,
-            )
     if symbol := _SYMBOL.match(text, position):
         return Token(Kind.SYMBOL, symbol.group(), position, symbol.end())
     inside = " inside braces" if in_braces else ""

@@ -174,12 +174,13 @@ Expr = (
 )
 
 COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
+TRIMS = frozenset({"</", ">/"})  # a native histogram without what is above or below a bound
 SET_OPERATORS = frozenset({"and", "or", "unless"})
 PRECEDENCE = {
     "or": 1,
     "and": 2,
     "unless": 2,
-    **dict.fromkeys(COMPARISONS, 3),
+    **dict.fromkeys(COMPARISONS | TRIMS, 3),
     "+": 4,
     "-": 4,
     "*": 5,

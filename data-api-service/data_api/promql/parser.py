@@ -18,6 +18,7 @@ from data_api.promql.nodes import (
     PARAMETRIC,
     PRECEDENCE,
     SET_OPERATORS,
+    TRIMS,
     Aggregate,
     Binary,
     Call,
@@ -268,6 +269,8 @@ class _Parser(Cursor):
                 if matching != Matching(on=matching.on):
                     self.fail(operator, "vector matching only allowed between instant vectors")
                 matching = None
+            if lhs.value_type is rhs.value_type and op in TRIMS:
+                self.fail(operator, f'operator "{op}" not allowed for Scalar operations')
             if lhs.value_type is rhs.value_type and op in COMPARISONS and not return_bool:
                 self.fail(operator, "comparisons between scalars must use BOOL modifier")
         return self.bounded(Binary(op, lhs, rhs, return_bool, matching, span=span))

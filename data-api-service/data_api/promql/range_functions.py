@@ -6,10 +6,13 @@ from itertools import pairwise
 import numpy as np
 
 from data_api.model import F64, I64, METRIC_NAME, Bools
+from data_api.promql import native_windows
 from data_api.promql.errors import EvaluationError
 from data_api.promql.kernels import windows as kernels
+from data_api.promql.native_windows import Notes
 from data_api.promql.nodes import Call
 from data_api.promql.numerals import format_short
+from data_api.promql.pool import Pool
 from data_api.promql.values import Vector, Windows
 
 _FOLDS = {
@@ -54,18 +57,27 @@ Run = Callable[[I64, slice, I64, F64, Bools], None]
 """Called with the offsets of some rows, some steps, the windows' ends there, and the outputs."""
 
 
-def evaluate(
-    name: str, windows: Windows, scalars: list[F64], steps_ms: I64, checkpoint: Callable[[], None]
+def evaluate(  # noqa: PLR0917 - the function, what it is given, how it is stopped
+    name: str,
+    windows: Windows,
+    scalars: list[F64],
+    steps_ms: I64,
+    checkpoint: Callable[[], None],
+    natives: tuple[Pool, Notes] | None = None,
 ) -> Vector:
-    """The function `name` over all windows; rows keep their names.
+    """The function `name` over all windows; rows keep their names. natives: where there are native
+    histograms among the samples, the query's, and where notes about them go.
 
     Under `@` all windows are one: it is computed once for all steps, unless a parameter may change
     from step to step.
     """
-    columns, steps = windows.columns, windows.ends_ms.size
-    run = _kernel(name, windows, scalars, steps_ms)
+    steps = windows.ends_ms.size
     fixed = steps > 1 and bool((windows.ends_ms == windows.ends_ms[0]).all()) and not scalars
     ends = np.ascontiguousarray(windows.ends_ms[:1] if fixed else windows.ends_ms)
+    if natives is not None and name not in native_windows.NATIVE | native_windows.BOTH_KINDS:
+        windows = native_windows.float_windows(windows, ends.size, natives[1])
+    columns = windows.columns
+    run = _kernel(name, windows, scalars, steps_ms)
     shape = (len(columns.labels), ends.size)
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
     for first, last, steps_of in _blocks(columns.offsets, ends, windows.range_ms):
@@ -77,6 +89,8 @@ def evaluate(
             out[first:last, steps_of],
             present[first:last, steps_of],
         )
+    if natives is not None and name in native_windows.NATIVE:
+        native_windows.fill(name, windows, *natives, checkpoint, out, present)
     if fixed:
         out, present = np.repeat(out, steps, axis=1), np.repeat(present, steps, axis=1)
     return Vector(columns.labels, out, present, windows.unnamed)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_api.model import F64, I64, Bools, Columns, Labels
-from data_api.promql import aggregations, binary, range_functions
+from data_api.promql import aggregations, binary, native_operators, range_functions
 from data_api.promql.context import Annotations, Budget, Options
 from data_api.promql.kernels import windows as kernels
+from data_api.promql.native_operators import Operator
+from data_api.promql.native_windows import Notes
 from data_api.promql.nodes import (
     SET_OPERATORS,
     Aggregate,
@@ -29,6 +31,7 @@ from data_api.promql.nodes import (
     VectorSelector,
     chain,
 )
+from data_api.promql.pool import Pool
 from data_api.promql.selectors import resolve, subquery_times
 from data_api.promql.values import Value, Vector, Windows, drop_names, drop_stale, empty, to_columns
 
@@ -48,6 +51,7 @@ class Query:
     samples: Mapping[int, Columns]
     notes: Annotations
     budget: Budget
+    pool: Pool
 
     @property
     def instant(self) -> bool:
@@ -128,22 +132,36 @@ class TreeEvaluator(ABC):
         if expr.op == "+":
             return value
         if isinstance(value, Vector):
-            return self.renamed(value.with_values(-value.values))
+            negative = value.with_values(-value.values)
+            if (natives := self.query.pool.mask(value)) is not None:
+                histograms = self.query.pool.of(value.values[natives])
+                negative.values.view(np.int64)[natives] = [
+                    self.query.pool.add(histogram.times(-1.0)) for histogram in histograms
+                ]
+            return self.renamed(negative)
         assert isinstance(value, np.ndarray)
         return -value
 
+    def notes_at(self, expr: Expr) -> Notes:
+        """Notes that name the place of `expr`."""
+        return Notes(self.query.notes, expr.span)
+
     def _binary(self, expr: Binary, lhs: Value, rhs: Value) -> Value:
+        natives: Operator | None = None
+        if self.query.pool:
+            checkpoint = self.query.budget.limits.checkpoint
+            natives = Operator(expr, self.query.pool, self.notes_at(expr), checkpoint)
         if isinstance(lhs, Vector) and isinstance(rhs, Vector):
             if expr.op in SET_OPERATORS:
                 return binary.sets(expr, lhs, rhs)
             delayed = self.query.options.delayed_name_removal
-            return binary.vectors(expr, lhs, rhs, self.query.budget, delayed=delayed)
+            return binary.vectors(expr, lhs, rhs, self.query.budget, natives, delayed=delayed)
         if isinstance(lhs, Vector):
             assert isinstance(rhs, np.ndarray)
-            result = binary.vector_scalar(expr, lhs, rhs, swapped=False)
+            result = binary.vector_scalar(expr, lhs, rhs, natives, swapped=False)
         elif isinstance(rhs, Vector):
             assert isinstance(lhs, np.ndarray)
-            result = binary.vector_scalar(expr, rhs, lhs, swapped=True)
+            result = binary.vector_scalar(expr, rhs, lhs, natives, swapped=True)
         else:
             assert isinstance(lhs, np.ndarray)
             assert isinstance(rhs, np.ndarray)
@@ -163,7 +181,13 @@ class TreeEvaluator(ABC):
                 self.query.notes.warn(problem, expr.param.span)
         value = self.vector(expr.expr)
         self.query.budget.check(value.values.size)
-        return aggregations.evaluate(expr, value, param, self.query.budget)
+        natives = self.query.pool.mask(value)
+        if natives is None:
+            return aggregations.evaluate(expr, value, param, self.query.budget)
+        notes, inner = self.notes_at(expr), self.notes_at(expr.expr)
+        floats = native_operators.floats_of(expr.op, value, natives, notes)
+        sums = native_operators.Sums(value, natives, self.query.pool, inner)
+        return aggregations.evaluate(expr, floats, param, self.query.budget, sums)
 
     # --- samples
 
@@ -224,7 +248,7 @@ class TreeEvaluator(ABC):
         steps = np.arange(first_ms, last_ms + 1, step_ms, dtype=np.int64)
         inner = type(self)(self.query, steps).vector(expr.expr).compact()
         self.query.budget.check(inner.values.size)
-        columns = to_columns(inner, steps)
+        columns = self.query.pool.apart(to_columns(inner, steps))
         return Windows(columns, ends - expr.offset_ms, expr.range_ms, inner.unnamed)
 
 

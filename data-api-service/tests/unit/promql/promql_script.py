@@ -9,8 +9,8 @@
       up{job="a"} 1 1 1 1 1 1
 
 Blocks end at a blank line. `1+2x3` is four values. An instant eval is run again as a range query
-around its time, as upstream does. Native histograms are read and set aside: an eval that touches
-one is of the class "native". Source: Prometheus `promql/promqltest/test.go`.
+around its time, as upstream does. An eval that touches a native histogram is of the class "native".
+Source: Prometheus `promql/promqltest/test.go`.
 """
 
 import math
@@ -22,11 +22,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from script_histograms import Literal, literals, of_classic, same, with_hints
 
 from data_api import promql
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import BadRequest, QueryError
 from data_api.model import (
+    HISTOGRAM_BITS,
+    INDEX_MASK,
     METRIC_NAME,
     STALE_BITS,
     Columns,
@@ -37,7 +40,9 @@ from data_api.model import (
     Scalar,
     SelectorSpan,
     String,
+    is_histogram,
 )
+from data_api.native_histogram import Histogram
 from data_api.promql.functions import FUNCTIONS
 from data_api.promql.lexer import Kind, tokens
 from data_api.promql.nodes import Aggregate, Call, Expr, children
@@ -68,16 +73,12 @@ _EXPANDED = re.compile(
 )
 
 
-class Histogram:
-    """A value that is a native histogram: recognised, not understood."""
-
-
 @dataclass
 class Series:
-    """What a script says of one series: a value, None for a gap, or a Histogram each."""
+    """What a script says of one series: a value, None for a gap, or a histogram each."""
 
     labels: dict[str, str]
-    values: list[float | Histogram | None]
+    values: list[float | Literal | None]
 
 
 @dataclass
@@ -161,13 +162,12 @@ def number(text: str) -> float:
     return float(int(text, 16)) if text.lower().startswith("0x") else float(text)
 
 
-def parse_values(text: str) -> list[float | Histogram | None]:
+def parse_values(text: str) -> list[float | Literal | None]:
     """`1 2+1x3 _ _x2 stale` spelled out."""
-    values: list[float | Histogram | None] = []
+    values: list[float | Literal | None] = []
     for item in _VALUE.findall(text):
         if item.startswith("{{"):
-            times = re.search(r"x(\d+)\Z", item)
-            values.extend([Histogram()] * (1 + int(times[1]) if times else 1))
+            values.extend(literals(item))
         elif item == "_":
             values.append(None)
         elif item.startswith("_x"):
@@ -283,32 +283,43 @@ class MemoryStore:
         stored = self.samples.setdefault(tuple(series.labels.items()), {})
         for index, value in enumerate(series.values):
             if value is not None:
-                stored[index * step_ms] = value
+                stored[index * step_ms] = value.histogram if isinstance(value, Literal) else value
 
     def load(self, span: SelectorSpan) -> Columns:
-        """What the span asks for; native histograms are left out and remembered as touched."""
+        """What the span asks for; whether a native histogram was there is remembered."""
         tests = [(m.name, m.predicate()) for m in span.matchers]
         labels: list[dict[str, str]] = []
         offsets: list[int] = [0]
         times: list[int] = []
-        values: list[float] = []
-        for pairs, samples in self.samples.items():
+        bits: list[int] = []
+        histograms: list[Histogram] = []
+        for pairs, written in self.samples.items():
+            samples = written
             each = dict(pairs)
             if not all(test(each.get(name, "")) for name, test in tests):
                 continue
-            chosen = [t for t in sorted(samples) if span.start_ms < t <= span.end_ms]
-            if any(isinstance(samples[t], Histogram) for t in samples):
+            if any(isinstance(sample, Histogram) for sample in samples.values()):
                 self.touched_native = True
-            floats = [t for t in chosen if not isinstance(samples[t], Histogram)]
-            if not floats:
+                samples = with_hints(samples)
+            chosen = [t for t in sorted(samples) if span.start_ms < t <= span.end_ms]
+            if not chosen:
                 continue
             labels.append(each)
-            times.extend(floats)
-            values.extend(v for t in floats if isinstance(v := samples[t], float))
+            times.extend(chosen)
             offsets.append(len(times))
-        bits = np.array([struct.unpack("<q", struct.pack("<d", v))[0] for v in values], np.int64)
+            for t in chosen:
+                value = samples[t]
+                if isinstance(value, Histogram):
+                    bits.append(HISTOGRAM_BITS | len(histograms))
+                    histograms.append(value)
+                else:
+                    bits.append(struct.unpack("<q", struct.pack("<d", value))[0])
         return Columns(
-            labels, np.array(offsets, np.int64), np.array(times, np.int64), bits.view(np.float64)
+            labels,
+            np.array(offsets, np.int64),
+            np.array(times, np.int64),
+            np.array(bits, np.int64).view(np.float64),
+            histograms,
         )
 
 
@@ -387,45 +398,54 @@ def _check_notes(ev: Eval, result: Result) -> str | None:
     return None
 
 
+Point = float | Histogram
+
+
+def _points(value: InstantVector | RangeMatrix | Columns, values: np.ndarray) -> list[Point]:
+    natives = is_histogram(values)
+    places = (values.view(np.int64) & INDEX_MASK).tolist()
+    return [
+        value.histograms[place] if native else float(v)
+        for v, native, place in zip(values, natives, places, strict=True)
+    ]
+
+
 def _rows(
     value: InstantVector | RangeMatrix | Columns,
-) -> list[tuple[dict[str, str], dict[int, float]]]:
+) -> list[tuple[dict[str, str], dict[int, Point]]]:
     match value:
         case InstantVector():
+            points = _points(value, value.values)
             return [
-                (dict(labels), {value.timestamp_ms: float(v)})
-                for labels, v in zip(value.labels, value.values, strict=True)
+                (dict(labels), {value.timestamp_ms: point})
+                for labels, point in zip(value.labels, points, strict=True)
             ]
         case RangeMatrix():
-            return [
-                (
-                    dict(labels),
-                    {
-                        int(t): float(v)
-                        for t, v, p in zip(
-                            value.steps_ms, value.values[i], value.present[i], strict=True
-                        )
-                        if p
-                    },
+            rows = []
+            for labels, values, present in zip(
+                value.labels, value.values, value.present, strict=True
+            ):
+                points = _points(value, values[present])
+                rows.append(
+                    (dict(labels), dict(zip(value.steps_ms[present].tolist(), points, strict=True)))
                 )
-                for i, labels in enumerate(value.labels)
-            ]
+            return rows
         case _:
+            points = _points(value, value.values)
+            times = value.timestamps_ms.tolist()
             return [
-                (
-                    dict(labels),
-                    dict(
-                        zip(
-                            value.timestamps_ms[a:b].tolist(),
-                            value.values[a:b].tolist(),
-                            strict=True,
-                        )
-                    ),
-                )
+                (dict(labels), dict(zip(times[a:b], points[a:b], strict=True)))
                 for labels, a, b in zip(
                     value.labels, value.offsets[:-1], value.offsets[1:], strict=True
                 )
             ]
+
+
+def agree(wanted: float | Literal, got: Point) -> bool:
+    """Whether two samples are of one kind and agree."""
+    if isinstance(wanted, Literal):
+        return isinstance(got, Histogram) and same(wanted, got)
+    return isinstance(got, float) and close(wanted, got)
 
 
 def _check_value(ev: Eval, value: object) -> str | None:  # noqa: PLR0911 - a case a type
@@ -451,9 +471,7 @@ def _check_value(ev: Eval, value: object) -> str | None:  # noqa: PLR0911 - a ca
     if [labels for labels, _ in wanted] != [labels for labels, _ in got]:
         return f"gave series {[r[0] for r in got]}, wanted {[r[0] for r in wanted]}"
     for (labels, points), (_, found) in zip(wanted, got, strict=True):
-        same = points.keys() == found.keys() and all(
-            isinstance(v, float) and close(v, found[t]) for t, v in points.items()
-        )
+        same = points.keys() == found.keys() and all(agree(v, found[t]) for t, v in points.items())
         if not same:
             return f"{labels}: gave {found}, wanted {points}"
     return None
@@ -499,6 +517,7 @@ def check_middle(store: MemoryStore, ev: Eval, options: promql.Options = OPTIONS
         [labels for labels, keep in zip(value.labels, kept, strict=True) if keep],
         ev.start_ms,
         value.values[kept, middle],
+        value.histograms,
     )
     problem = _check_value(ev, single)
     return f"as range: {problem}" if problem else None
@@ -539,7 +558,7 @@ def run_script(path: Path, options: promql.Options = OPTIONS) -> list[Outcome]:
             ev = parse_eval(line, block)
             store.touched_native = False
             problem = check(store, ev, options) or check_middle(store, ev, options)
-            expects_native = any(isinstance(v, Histogram) for s in ev.series for v in s.values)
+            expects_native = any(isinstance(v, Literal) for s in ev.series for v in s.values)
             kind = "native" if store.touched_native or expects_native else "core"
             if kind == "core" and is_experimental(path.stem, ev.query) and not ev.fails:
                 kind = "experimental"
@@ -551,19 +570,38 @@ def run_script(path: Path, options: promql.Options = OPTIONS) -> list[Outcome]:
 
 def _load(store: MemoryStore, block: list[str]) -> None:
     command, step = block[0].split()
-    buckets: set[tuple[tuple[str, str], ...]] = set()
+    classic: dict[tuple[tuple[str, str], ...], dict[str, list[float | Literal | None]]] = {}
     for item in block[1:]:
         if "@st" in item:
             continue  # start timestamps: experimental
         labels, rest = parse_labels(item)
-        store.add(Series(labels, parse_values(rest)), duration_ms(step))
-        name = labels.get(METRIC_NAME, "")
-        if command == "load_with_nhcb" and name.endswith("_bucket"):
-            base = {k: v for k, v in labels.items() if k != "le"}
-            base[METRIC_NAME] = name.removesuffix("_bucket")
-            buckets.add(tuple(base.items()))
-    for pairs in buckets:
-        store.add(Series(dict(pairs), [Histogram()]), duration_ms(step))
+        series = Series(labels, parse_values(rest))
+        store.add(series, duration_ms(step))
+        name, _, part = labels.get(METRIC_NAME, "").rpartition("_")
+        if command == "load_with_nhcb" and part in {"bucket", "sum", "count"}:
+            base = {k: v for k, v in labels.items() if k != "le"} | {METRIC_NAME: name}
+            parts = classic.setdefault(tuple(base.items()), {})
+            parts[labels["le"] if part == "bucket" else part] = series.values
+    for pairs, parts in classic.items():
+        store.add(Series(dict(pairs), _from_classic(parts)), duration_ms(step))
+
+
+def _from_classic(parts: dict[str, list[float | Literal | None]]) -> list[float | Literal | None]:
+    """The histograms of classic series, by `le`, "sum" and "count"."""
+    counts = parts.pop("count", None)
+    sums = parts.pop("sum", None)
+    bounds = {float(le): values for le, values in parts.items()}
+    return [
+        Literal(
+            of_classic(
+                {bound: values[i] for bound, values in bounds.items()},
+                None if sums is None else sums[i],
+                None if counts is None else counts[i],
+            ),
+            says_hint=False,
+        )
+        for i in range(max(map(len, bounds.values())))
+    ]
 
 
 def shared_scripts() -> list[Path]:

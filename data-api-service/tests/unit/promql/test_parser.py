@@ -92,7 +92,7 @@ def test_refusals_say_where_and_what(query):
 
 @pytest.mark.parametrize(
     "query",
-    ["rate(x[5m] smoothed)", "x </ 5"],
+    ["rate(x[5m] smoothed)", "x anchored"],
 )
 def test_experimental_syntax_is_named(query):
     """Syntax that is experimental upstream is refused as such."""
