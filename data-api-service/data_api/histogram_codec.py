@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from data_api.errors import CorruptData
-from data_api.native_histogram import CUSTOM, F64, I64, KEY_OF_BUCKET_0, Hint, Histogram, Layout
+from data_api.native_histogram import F64, I64, KEY_OF_BUCKET_0, Hint, Histogram, Layout
 
 VARINT, FIXED64, BYTES = 0, 1, 2
 DOUBLE: Final = struct.Struct("<d")
@@ -98,7 +98,8 @@ def _last(fields: Fields, number: int) -> int | float:
 def _joined(fields: Fields, number: int) -> tuple[bytes, ...]:
     """The bytes of a repeated field, in order; doubles may stand one by one."""
     return tuple(
-        value if isinstance(value, bytes) else DOUBLE.pack(value) for value in fields.get(number, ())
+        value if isinstance(value, bytes) else DOUBLE.pack(value)
+        for value in fields.get(number, ())
     )
 
 
