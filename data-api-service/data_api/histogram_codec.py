@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from data_api.errors import CorruptData
-from data_api.native_histogram import CUSTOM, F64, I64, KEY_OF_BUCKET_0, Hint, Histogram, Layout
+from data_api.native_histogram import F64, I64, KEY_OF_BUCKET_0, Hint, Histogram, Layout
 
 VARINT, FIXED64, BYTES = 0, 1, 2
 DOUBLE: Final = struct.Struct("<d")
@@ -97,10 +97,8 @@ def _last(fields: Fields, number: int) -> int | float:
 
 def _joined(fields: Fields, number: int) -> tuple[bytes, ...]:
     """The bytes of a repeated field, in order; doubles may stand one by one."""
-    return tuple(
-        value if isinstance(value, bytes) else DOUBLE.pack(value)
-        for value in fields.get(number, ())
-    )
+    values = fields.get(number, ())
+    return tuple(value if isinstance(value, bytes) else DOUBLE.pack(value) for value in values)
 
 
 def _signed(number: float) -> int:
@@ -121,9 +119,9 @@ def _keys(
     keys = _side(positive)
     if negative is not None:
         return np.concatenate((-_side(negative)[::-1], [0], keys))
-    if bounds is not None and keys.size:
-        if keys[0] < KEY_OF_BUCKET_0 or keys[-1] > KEY_OF_BUCKET_0 + bounds:
-            raise ValueError("a bucket without bounds")
+    last = KEY_OF_BUCKET_0 + (bounds or 0)
+    if keys.size and not KEY_OF_BUCKET_0 <= keys[0] <= keys[-1] <= last:
+        raise ValueError("a bucket without bounds")
     return keys
 
 

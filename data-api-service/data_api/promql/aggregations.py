@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from data_api.model import F64, I64, METRIC_NAME, Labels
 from data_api.promql.context import Budget
-from data_api.promql.errors import EvaluationError, UnsupportedFeature
+from data_api.promql.errors import EvaluationError
 from data_api.promql.kernels import grouping as kernels
 from data_api.promql.label_functions import with_label
 from data_api.promql.native_operators import Sums
@@ -18,6 +19,7 @@ from data_api.promql.numerals import format_short, format_value
 from data_api.promql.values import Vector, empty, group_rows, label_keys, merge_equal, without
 
 WORK_MAX = 4_000_000
+LABELS_A_CHECKPOINT = 1024
 """Values sorted between two checkpoints: a fraction of a second."""
 _FOLDS = {
     "sum": kernels.SUM,
@@ -45,9 +47,8 @@ def evaluate(
     Raises EvaluationError, and TooManySamples where the result does not fit `budget`.
     """
     if expr.op == "limit_ratio":
-        if isinstance(param, np.ndarray) and np.isnan(param).any():
-            raise EvaluationError(reason="Ratio value is NaN")
-        raise UnsupportedFeature(reason="limit_ratio is experimental and not supported")
+        assert isinstance(param, np.ndarray)
+        return _share(value, param, budget.limits.checkpoint)
     if expr.op in {"topk", "bottomk", "limitk"}:
         assert isinstance(param, np.ndarray)
         counts = _whole(param)
@@ -122,6 +123,31 @@ def _whole(param: F64) -> I64:
         if not -(2**63) <= k <= 2**63 - 513:
             raise EvaluationError(reason=f"Scalar value {format_short(float(k))} overflows int64")
     return np.clip(param, 0, 2**31).astype(np.int64)
+
+
+def _share(value: Vector, ratios: F64, checkpoint: Callable[[], None]) -> Vector:
+    """The series whose place among all is below the ratio; below zero, those that its complement
+    leaves. A series' place is its labels' hash, so it is the same in each query.
+    """
+    if np.isnan(ratios).any():
+        raise EvaluationError(reason="Ratio value is NaN")
+    places = np.empty((value.rows, 1))
+    for row, labels in enumerate(value.labels):
+        if row % LABELS_A_CHECKPOINT == 0:
+            checkpoint()
+        places[row] = xxhash.xxh64_intdigest(_encoded(labels)) / 2.0**64
+    is_chosen = np.where(ratios >= 0, places < ratios, places >= 1.0 + ratios)
+    return replace(value, present=value.present & is_chosen).compact()
+
+
+def _encoded(labels: Labels) -> bytes:
+    """The bytes that Prometheus hashes. Source: `labels_stringlabels.go`, `encodeSize`."""
+    parts: list[bytes] = []
+    for text in (part for pair in sorted(labels.items()) for part in pair):
+        octets = text.encode()
+        size = len(octets)
+        parts += [bytes([size]) if size < 255 else b"\xff" + size.to_bytes(3, "little"), octets]
+    return b"".join(parts)
 
 
 def _choose(

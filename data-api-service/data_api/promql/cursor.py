@@ -8,7 +8,6 @@ have no bound of their own: a variable's every value in one regex is an ordinary
 from typing import NamedTuple, NoReturn, TypeVar
 
 from data_api.promql import lexer
-from data_api.promql.errors import UnsupportedSyntax
 from data_api.promql.lexer import Kind, Token
 from data_api.promql.nodes import PRECEDENCE, Node, Span
 
@@ -93,14 +92,6 @@ class Cursor:
         if expected:
             reason += f", expected {expected}"
         self.fail(self.token, reason)
-
-    def unsupported(self, token: Token, what: str) -> NoReturn:
-        """Raise the error about experimental syntax."""
-        raise UnsupportedSyntax(
-            reason=f"{what} is experimental and not supported",
-            where=lexer.where(self.text, token.start),
-            position=token.start,
-        )
 
     def enter(self) -> None:
         """One more level of nesting, or fail; `leave` ends it."""

@@ -26,6 +26,7 @@ from data_api.native_histogram import (
     joined_hint,
 )
 from data_api.promql.context import Annotations
+from data_api.promql.kernels import extended
 from data_api.promql.kernels import windows as kernels
 from data_api.promql.nodes import Span
 from data_api.promql.pool import Pool
@@ -139,6 +140,17 @@ def _edges(times: I64, windows: Windows, steps: int) -> tuple[I64, I64]:
     return starts, np.searchsorted(times, ends, side="right")
 
 
+def _far_edges(times: I64, windows: Windows, steps: int) -> tuple[I64, I64]:
+    """The same of windows that are anchored or smoothed, with what tells of their edges."""
+    lefts, rights = np.zeros(steps, np.int64), np.zeros(steps, np.int64)
+    is_smoothed = int(windows.edges == "smoothed")
+    ends = np.ascontiguousarray(windows.ends_ms[:steps])
+    extended.find_edges(
+        times, 0, times.size, ends, windows.range_ms, windows.reach_ms, is_smoothed, lefts, rights
+    )
+    return np.where(rights < 0, 0, lefts), rights + 1
+
+
 def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
     name: str,
     windows: Windows,
@@ -156,7 +168,8 @@ def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
         times, values = columns.timestamps_ms[samples], columns.values[samples]
         metric = columns.labels[row].get(METRIC_NAME, "")
         series = _Series(times, values, pool, replace(notes, metric=metric))
-        starts, stops = _edges(times, windows, out.shape[1])
+        find = _far_edges if windows.edges else _edges
+        starts, stops = find(times, windows, out.shape[1])
         if name in COMPARED:
             differs = series.changed if name == "changes" else series.fell
             before = np.concatenate(([0], np.cumsum(differs)))
@@ -168,7 +181,11 @@ def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
             if step % STEPS_A_CHECKPOINT == 0:
                 checkpoint()
             window = _Window(
-                int(starts[step]), int(stops[step]), int(windows.ends_ms[step]), windows.range_ms
+                int(starts[step]),
+                int(stops[step]),
+                int(windows.ends_ms[step]),
+                windows.range_ms,
+                windows.edges,
             )
             result = series.result(name, window)
             present[row, step] = result is not None
@@ -178,12 +195,15 @@ def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Samples `start:stop` of a series, in ``(end_ms - range_ms, end_ms]``."""
+    """Samples `start:stop` of a series, in ``(end_ms - range_ms, end_ms]``; with edges of its own,
+    those around too.
+    """
 
     start: int
     stop: int
     end_ms: int
     range_ms: int
+    edges: str = ""
 
 
 class _Series:
@@ -248,6 +268,8 @@ class _Series:
                 return None
             if name in SUMS:
                 return self._sum(SUMS[name], natives, window)
+            if window.edges:
+                return self._edge_growth(name, natives, window)
             return self._growth(name, natives, window) if len(natives) > 1 else None
         except IncompatibleBucketsError:
             self.notes.incompatible()
@@ -295,12 +317,7 @@ class _Series:
 
     def _growth(self, name: str, natives: list[Histogram], window: _Window) -> Histogram:
         """rate, increase and delta. Source: `histogramRate` and `extrapolatedRate`."""
-        is_counter = name in COUNTER_FUNCTIONS
-        gauges = [h.hint is Hint.GAUGE for h in natives]
-        if is_counter and any(gauges):
-            self.notes.of_metric("this native histogram metric is not a counter:")
-        elif not is_counter and not (gauges[0] and gauges[-1]):
-            self.notes.of_metric("this native histogram metric is not a gauge:")
+        is_counter = self._is_counter(name, natives)
         resets: list[int] = []
         if is_counter:
             resets = (np.flatnonzero(self.fell[window.start + 1 : window.stop]) + 1).tolist()
@@ -326,6 +343,40 @@ class _Series:
         if name == "rate":
             factor /= window.range_ms / 1000.0
         return whole.histogram(growth * factor, Hint.GAUGE)
+
+    def _is_counter(self, name: str, natives: list[Histogram]) -> bool:
+        """Whether the function is one of counters; a warning when the samples are not."""
+        is_counter = name in COUNTER_FUNCTIONS
+        gauges = [h.hint is Hint.GAUGE for h in natives]
+        if is_counter and any(gauges):
+            self.notes.of_metric("this native histogram metric is not a counter:")
+        elif not is_counter and not (gauges[0] and gauges[-1]):
+            self.notes.of_metric("this native histogram metric is not a gauge:")
+        return is_counter
+
+    def _edge_growth(self, name: str, natives: list[Histogram], window: _Window) -> Histogram:
+        """rate, increase and delta from edge to edge; as `extended.growth`."""
+        is_counter = self._is_counter(name, natives)
+        times = self.times[window.start : window.stop]
+        falls = self.fell[window.start : window.stop] & is_counter
+        whole = aligned(natives)
+        rows, start_ms = whole.rows, window.end_ms - window.range_ms
+        is_cut = window.edges == "smoothed" and times[0] < start_ms
+        low, high = rows[0], rows[-1]
+        if is_cut:
+            share = (start_ms - times[0]) / (times[1] - times[0])
+            low = rows[1] * share if falls[1] else rows[0] + (rows[1] - rows[0]) * share
+        if times[-1] > window.end_ms:
+            before, share = rows[-2], (window.end_ms - times[-2]) / (times[-1] - times[-2])
+            if falls[-1] and is_cut and times.size == 2:
+                before = np.zeros_like(before)
+            high = before + (rows[-1] if falls[-1] else rows[-1] - before) * share
+        counted = falls & (times <= window.end_ms)
+        counted[: 1 + is_cut] = False
+        growth = high - low + rows[np.flatnonzero(counted) - 1].sum(axis=0)
+        if name == "rate":
+            growth = growth / (window.range_ms / 1000.0)
+        return whole.histogram(growth, Hint.GAUGE)
 
     def _extrapolation(
         self, window: _Window, first_count: float, growth: F64, *, is_counter: bool

@@ -25,6 +25,9 @@ At = int | Literal["start", "end"] | None
 """What `@` fixes: milliseconds, the query's own ends, or nothing."""
 
 
+Edges = Literal["anchored", "smoothed"] | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """What all nodes share.
@@ -133,12 +136,16 @@ class Call(Node):
 
 @dataclass(frozen=True, slots=True)
 class VectorSelector(Node):
-    """`name{matchers} offset … @ …`; `matchers` holds the one for the name as well, last."""
+    """`name{matchers} offset … @ …`; `matchers` holds the one for the name as well, last.
+
+    edges: what `anchored` or `smoothed` says of samples beyond a window (experimental upstream).
+    """
 
     name: str
     matchers: tuple[Matcher, ...]
     offset_ms: int = 0
     at: At = None
+    edges: Edges = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,10 @@ from data_api.promql.nodes import (
 _NEVER_NAMES = frozenset(
     {"and", "or", "unless", "atan2", "bool", "on", "ignoring", "group_left", "group_right"}
 )
+EDGE_FUNCTIONS = {
+    "anchored": frozenset({"changes", "delta", "increase", "rate", "resets"}),
+    "smoothed": frozenset({"delta", "increase", "rate"}),
+}
 _NUMERIC = frozenset({ValueType.SCALAR, ValueType.VECTOR})
 
 
@@ -115,7 +119,7 @@ class _Parser(Cursor):
             elif self.at_word("anchored", "smoothed") and isinstance(
                 expr, VectorSelector | MatrixSelector
             ):
-                self.unsupported(self.token, f'modifier "{self.token.text}"')
+                expr = selector_parser.edges(self, expr)
             else:
                 return expr
 
@@ -343,6 +347,13 @@ class _Parser(Cursor):
         for position, arg in enumerate(args):
             wanted = function.args[min(position, len(function.args) - 1)]
             self._expect_type(arg, wanted, f'call to function "{name.text}"')
+            edges = arg.selector.edges if isinstance(arg, MatrixSelector) else None
+            if edges and name.text not in (able := EDGE_FUNCTIONS[edges]):
+                self.fail(
+                    arg.span,
+                    f"{edges} modifier can only be used with: {', '.join(sorted(able))} - not with "
+                    f"{name.text}",
+                )
         return self.bounded(Call(name.text, args, span=span))
 
     def _check_count(self, name: str, function: Function, got: int, span: Span) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from data_api.model import F64, I64, METRIC_NAME, Bools
 from data_api.promql import native_windows
 from data_api.promql.errors import EvaluationError
+from data_api.promql.kernels import extended
 from data_api.promql.kernels import windows as kernels
 from data_api.promql.native_windows import Notes
 from data_api.promql.nodes import Call
@@ -118,6 +119,8 @@ def _kernel(name: str, windows: Windows, scalars: list[F64], steps_ms: I64) -> R
     """The kernel of a function, to be called with a block of rows."""
     times, values = windows.columns.timestamps_ms, windows.columns.values
     length = windows.range_ms
+    if windows.edges:
+        return _edge_kernel(name, windows)
     if name in _FOLDS:
         op = _FOLDS[name]
         return lambda offsets, _, ends, out, present: kernels.fold(
@@ -147,6 +150,21 @@ def _kernel(name: str, windows: Windows, scalars: list[F64], steps_ms: I64) -> R
     )
 
 
+def _edge_kernel(name: str, windows: Windows) -> Run:
+    """The kernel of a function of windows that are anchored or smoothed."""
+    times, values = windows.columns.timestamps_ms, windows.columns.values
+    length, reach, smoothed = windows.range_ms, windows.reach_ms, int(windows.edges == "smoothed")
+    if name in _GROWTHS:
+        is_counter, is_rate = _GROWTHS[name]
+        return lambda offsets, _, ends, out, present: extended.growth(
+            offsets, times, values, ends, length, reach, smoothed, is_counter, is_rate, out, present
+        )
+    op = extended.RESETS if name == "resets" else extended.CHANGES
+    return lambda offsets, _, ends, out, present: extended.count(
+        op, offsets, times, values, ends, length, reach, out, present
+    )
+
+
 def _check_factor(which: str, factors: F64) -> None:
     for factor in factors:
         if factor <= 0 or factor >= 1:
@@ -169,3 +187,19 @@ def quantile_problem(quantiles: F64) -> str | None:
         if not 0 <= q <= 1:
             return f"quantile value should be between 0 and 1, got {format_short(float(q))}"
     return None
+
+
+def ratio_problem(ratios: F64) -> str | None:
+    """What is wrong with the first ratio outside [-1, 1], if one is."""
+    for ratio in ratios:
+        if abs(ratio) > 1:
+            capped = "1" if ratio > 0 else "-1"
+            return (
+                "ratio value should be between -1 and 1, got "
+                f"{format_short(float(ratio))}, capping to {capped}"
+            )
+    return None
+
+
+PARAM_PROBLEMS = {"quantile": quantile_problem, "limit_ratio": ratio_problem}
+"""What is wrong with the parameter of an aggregation."""

@@ -11,7 +11,15 @@ from data_api.model import METRIC_NAME, Matcher, MatchOp, compile_regex
 from data_api.promql.cursor import Cursor
 from data_api.promql.functions import ValueType
 from data_api.promql.lexer import Kind, Token, numeral_value
-from data_api.promql.nodes import PRECEDENCE, At, Expr, MatrixSelector, Subquery, VectorSelector
+from data_api.promql.nodes import (
+    PRECEDENCE,
+    At,
+    Edges,
+    Expr,
+    MatrixSelector,
+    Subquery,
+    VectorSelector,
+)
 
 _AT_MS_MAX = 2**62  # leaves room for offsets and ranges in 64 bits
 _DURATION_S_MAX = 2**53 / 1000
@@ -144,6 +152,18 @@ def at(cursor: Cursor, expr: Expr) -> Expr:
     return _modified(cursor, expr, at=when)
 
 
+def edges(cursor: Cursor, expr: VectorSelector | MatrixSelector) -> Expr:
+    """`expr` with the `anchored` or `smoothed` that is the next token."""
+    token = cursor.advance()
+    is_anchored = token.text.lower() == "anchored"
+    selector = expr.selector if isinstance(expr, MatrixSelector) else expr
+    if is_anchored and selector is expr:
+        cursor.fail(token, "anchored modifier can only be used with range vector selectors")
+    if selector.edges:
+        cursor.fail(token, "anchored and smoothed modifiers may not be set multiple times")
+    return _modified(cursor, expr, edges="anchored" if is_anchored else "smoothed")
+
+
 def _timestamp_ms(cursor: Cursor) -> int:
     sign = _sign(cursor)
     number = cursor.token
@@ -178,7 +198,7 @@ def _modifiable(
             )
 
 
-def _modified(cursor: Cursor, expr: Expr, **changes: At) -> Expr:
+def _modified(cursor: Cursor, expr: Expr, **changes: At | Edges) -> Expr:
     span = cursor.span_from(expr.span.start)
     if isinstance(expr, MatrixSelector):
         selector = replace(expr.selector, **changes)  # type: ignore[arg-type]

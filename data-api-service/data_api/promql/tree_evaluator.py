@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_api.model import F64, I64, Bools, Columns, Labels
+from data_api.model import F64, I64, STALE_BITS, Bools, Columns, Labels, is_histogram
+from data_api.native_histogram import Hint, aligned
 from data_api.promql import aggregations, binary, native_operators, range_functions
 from data_api.promql.context import Annotations, Budget, Options
 from data_api.promql.kernels import windows as kernels
@@ -89,6 +90,8 @@ class TreeEvaluator(ABC):
                 return value
             case Aggregate():
                 return self._aggregate(expr)
+            case VectorSelector(edges="smoothed"):
+                return self._smoothed(expr)
             case VectorSelector():
                 columns, indexes = self.select(expr)
                 return self.picked(columns.labels, columns.values, indexes)
@@ -174,10 +177,10 @@ class TreeEvaluator(ABC):
             value = self.evaluate(expr.param)
             assert isinstance(value, str | np.ndarray)
             param = value
-        if expr.op == "quantile":
+        if (find := range_functions.PARAM_PROBLEMS.get(expr.op)) is not None:
             assert expr.param is not None
             assert isinstance(param, np.ndarray)
-            if problem := range_functions.quantile_problem(param):
+            if problem := find(param):
                 self.query.notes.warn(problem, expr.param.span)
         value = self.vector(expr.expr)
         self.query.budget.check(value.values.size)
@@ -229,10 +232,38 @@ class TreeEvaluator(ABC):
             return empty(indexes.shape[1])
         return Vector(labels, values[indexes], present, np.zeros(len(labels), np.bool_))
 
+    def _smoothed(self, expr: VectorSelector) -> Vector:
+        """A selector's samples, each moved on the line to the next; the last ones stay."""
+        columns, places = self.select(expr)
+        times = self._times(expr.at, expr.offset_ms)
+        present = places >= 0
+        if not present.any():
+            return empty(times.size)
+        after = np.minimum(places + 1, columns.samples - 1)
+        gap_ms = columns.timestamps_ms[after] - columns.timestamps_ms[places]
+        has_next = present & (places + 1 < columns.offsets[1:, np.newaxis])
+        has_next &= columns.timestamps_ms[after] <= times + self.query.lookback_ms
+        has_next &= columns.values.view(np.int64)[after] != STALE_BITS
+        share = (times - columns.timestamps_ms[places]) / np.where(has_next, gap_ms, 1)
+        first, second = columns.values[places], columns.values[after]
+        values = np.where(has_next, first + (second - first) * share, first)
+        if pool := self.query.pool:
+            from_native, to_native = is_histogram(first), is_histogram(second)
+            values = np.where(from_native | to_native, first, values)
+            bits = values.view(np.int64)
+            for row, step in np.argwhere(from_native & to_native & has_next).tolist():
+                both = aligned(pool.of(np.array([first[row, step], second[row, step]])))
+                moved = both.rows[0] + (both.rows[1] - both.rows[0]) * share[row, step]
+                bits[row, step] = pool.add(both.histogram(moved, Hint.GAUGE))
+        labels = columns.labels
+        return Vector(labels, values, present, np.zeros(len(labels), np.bool_)).compact()
+
     def _windows(self, expr: MatrixSelector) -> Windows:
         columns = drop_stale(self.query.samples[expr.selector.span.start])
         ends = self._times(expr.selector.at, expr.selector.offset_ms)
-        return Windows(columns, ends, expr.range_ms, np.zeros(len(columns.labels), np.bool_))
+        named = np.zeros(len(columns.labels), np.bool_)
+        edges = expr.selector.edges or ""
+        return Windows(columns, ends, expr.range_ms, named, edges, self.query.lookback_ms)
 
     def _subquery(self, expr: Subquery) -> Windows:
         ends = self._times(expr.at, 0)

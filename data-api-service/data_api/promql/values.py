@@ -67,13 +67,16 @@ class Vector:
 class Windows:
     """Samples of n series and the windows ``(end - range_ms, end]`` over them, one a step.
 
-    columns: without stale markers. unnamed: as in Vector.
+    columns: without stale markers. unnamed: as in Vector. edges: `anchored` or `smoothed`, for
+    which samples up to `reach_ms` beyond a window are looked at; else "".
     """
 
     columns: Columns
     ends_ms: I64
     range_ms: int
     unnamed: Bools
+    edges: str = ""
+    reach_ms: int = 0
 
 
 Value = F64 | str | Vector | Windows

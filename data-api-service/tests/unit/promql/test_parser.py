@@ -92,16 +92,6 @@ def test_refusals_say_where_and_what(query):
 
 @pytest.mark.parametrize(
     "query",
-    ["rate(x[5m] smoothed)", "x anchored"],
-)
-def test_experimental_syntax_is_named(query):
-    """Syntax that is experimental upstream is refused as such."""
-    with pytest.raises(promql.UnsupportedSyntax, match="experimental and not supported"):
-        promql.parse(query)
-
-
-@pytest.mark.parametrize(
-    "query",
     [
         "(" * 5000 + "1" + ")" * 5000,
         "abs(" * 3000 + "x" + ")" * 3000,
