@@ -160,13 +160,18 @@ class Sums:
             if result is not None:
                 out.view(np.int64)[group, step] = self.pool.add(result)
 
-    def named(self, samples: F64, numbers: I64, texts: list[str]) -> list[str]:
+    def named(
+        self, samples: F64, numbers: I64, texts: list[str], checkpoint: Callable[[], None]
+    ) -> list[str]:
         """`texts` and those of the histograms among `samples`, whose `numbers` become the places of
         their texts.
         """
         places = np.flatnonzero(is_histogram(samples))
         added: dict[str, int] = {}
-        for place, histogram in zip(places.tolist(), self.pool.of(samples[places]), strict=True):
+        histograms = self.pool.of(samples[places])
+        for count, (place, histogram) in enumerate(zip(places.tolist(), histograms, strict=True)):
+            if count % CELLS_A_CHECKPOINT == 0:
+                checkpoint()
             numbers[place] = added.setdefault(text(histogram), len(texts) + len(added))
         return [*texts, *added]
 

@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from data_api.errors import TooManySamples
 from data_api.model import F64, I64, METRIC_NAME, Bools, is_histogram
 from data_api.native_histogram import (
     CUSTOM,
@@ -155,7 +156,7 @@ def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
         samples = slice(int(columns.offsets[row]), int(columns.offsets[row + 1]))
         times, values = columns.timestamps_ms[samples], columns.values[samples]
         metric = columns.labels[row].get(METRIC_NAME, "")
-        series = _Series(times, values, pool, replace(notes, metric=metric))
+        series = _Series(times, values, pool, replace(notes, metric=metric), checkpoint)
         starts, stops = _edges(times, windows, out.shape[1])
         if name in COMPARED:
             differs = series.changed if name == "changes" else series.fell
@@ -189,10 +190,13 @@ class _Window:
 class _Series:
     """The samples of one series, some of which are histograms."""
 
-    def __init__(self, times: I64, values: F64, pool: Pool, notes: Notes) -> None:
+    def __init__(
+        self, times: I64, values: F64, pool: Pool, notes: Notes, checkpoint: Callable[[], None]
+    ) -> None:
         self.times = times
         self.values = values
         self.notes = notes
+        self.checkpoint = checkpoint
         self.is_native = is_histogram(values)
         self.histograms: list[Histogram | None] = [None] * values.size
         places = np.flatnonzero(self.is_native)
@@ -220,6 +224,8 @@ class _Series:
     def _compared(self, differs: Bools, differ: Callable[[Histogram, Histogram], bool]) -> Bools:
         """`differs` of floats, completed: a change of kind is a difference."""
         for place in range(1, self.values.size):
+            if place % STEPS_A_CHECKPOINT == 0:
+                self.checkpoint()
             now, before = self.histograms[place], self.histograms[place - 1]
             if now is not None and before is not None:
                 differs[place] = differ(now, before)
@@ -229,13 +235,16 @@ class _Series:
 
     @cached_property
     def whole(self) -> Aligned | None:
-        """All histograms as the rows of one matrix; None when their layouts differ or there are
-        floats among them.
+        """All histograms as the rows of one matrix; None when their layouts differ, when there are
+        floats among them, or when it is too large.
         """
         natives = [histogram for histogram in self.histograms if histogram is not None]
         if len(natives) < len(self.histograms) or len({h.layout for h in natives}) > 1:
             return None
-        return aligned(natives)
+        try:
+            return aligned(natives)
+        except TooManySamples:
+            return None
 
     def result(self, name: str, window: _Window) -> Histogram | None:
         """The function's value over a window with a histogram; None when it has none."""
