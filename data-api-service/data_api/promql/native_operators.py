@@ -19,9 +19,10 @@ from data_api.native_histogram import (
     aligned,
     joined_hint,
 )
+from data_api.promql.context import Notes
 from data_api.promql.kernels import windows as kernels
 from data_api.promql.native_histogram_functions import text, trimmed
-from data_api.promql.native_windows import Notes, fold_rows
+from data_api.promql.native_windows import fold_rows
 from data_api.promql.nodes import TRIMS, Binary
 from data_api.promql.pool import Pool
 from data_api.promql.values import Vector

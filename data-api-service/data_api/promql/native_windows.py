@@ -26,9 +26,8 @@ from data_api.native_histogram import (
     aligned,
     joined_hint,
 )
-from data_api.promql.context import Annotations
+from data_api.promql.context import Notes
 from data_api.promql.kernels import windows as kernels
-from data_api.promql.nodes import Span
 from data_api.promql.pool import Pool
 from data_api.promql.values import Windows, drop_samples
 
@@ -49,46 +48,6 @@ EXTRAPOLATED: Final = frozenset({"rate", "increase", "delta"})
 COMPARED: Final = frozenset({"changes", "resets"})
 NATIVE: Final = frozenset({*SUMS, *EXTRAPOLATED, *COMPARED, "irate", "idelta"})
 STEPS_A_CHECKPOINT: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Notes:
-    """Where notes about one expression go."""
-
-    annotations: Annotations
-    span: Span
-    metric: str = ""
-
-    def warn(self, message: str) -> None:
-        """Something is wrong with the data."""
-        self.annotations.warn(message, self.span)
-
-    def info(self, message: str) -> None:
-        """Something may be wrong."""
-        self.annotations.info(message, self.span)
-
-    def of_metric(self, message: str) -> None:
-        """A warning that names the metric."""
-        self.warn(f'{message} "{self.metric}"')
-
-    def mixed(self) -> None:
-        """Floats and histograms in one window."""
-        self.of_metric("encountered a mix of histograms and floats for metric name")
-
-    def incompatible(self) -> None:
-        """Exponential buckets and custom bounds in one window."""
-        self.of_metric(
-            "vector contains a mix of histograms with exponential and custom buckets schemas "
-            "for metric name"
-        )
-
-    def reconciled(self, operation: str) -> None:
-        """Custom bounds differed; `operation`: addition, subtraction or aggregation."""
-        self.info(f"mismatched custom buckets were reconciled during {operation}")
-
-    def conflicting(self, operation: str) -> None:
-        """Some hints say that there was a counter reset, others that there was none."""
-        self.warn(f"conflicting counter resets during histogram {operation}")
 
 
 def fold_rows(op: int, rows: F64) -> F64:
