@@ -40,7 +40,8 @@ INDEX_MASK: Final = 0xFFFFFFFF
 
 def is_histogram(values: F64) -> Bools:
     """Which values are native histograms. Compare bits: arithmetic leaves a NaN's as they are."""
-    mask: Bools = (values.view(np.int64) & ~INDEX_MASK) == HISTOGRAM_BITS
+    upper_halves = np.ascontiguousarray(values).view(np.uint32)[..., 1::2]  # little-endian
+    mask: Bools = upper_halves == HISTOGRAM_BITS >> 32
     return mask
 
 

@@ -5,7 +5,7 @@
     custom bounds                           [-Inf, b0]  (b0, b1]  (b1, +Inf]
 
 A key orders a histogram's buckets by value, whichever side they are on. Only the buckets that were
-written are there, so a wide gap costs nothing. Imports none of our modules.
+written are there, so a wide gap costs nothing. Of our modules imports only `errors`.
 Source: Prometheus `model/histogram/float_histogram.go`.
 """
 
@@ -17,6 +17,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from data_api.errors import TooManySamples
+
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -24,6 +26,7 @@ Bools = npt.NDArray[np.bool_]
 CUSTOM: Final = -53
 KEY_OF_BUCKET_0: Final = 1 << 40  # beyond every index of a bucket, which fits int32
 BUCKETS: Final = slice(2, None)  # of `Histogram.numbers`; before them stand count and sum
+ROWS_MAX: Final = 8_000_000  # counts of histograms that are computed together: 64 MB
 FLOAT_MAX: Final = float(np.finfo(np.float64).max)
 EXPONENT_MAX: Final = 5000  # far past any float64, and fits the int32 that ldexp takes
 NO_KEYS: Final[I64] = np.empty(0, np.int64)
@@ -232,12 +235,15 @@ def aligned(histograms: Sequence[Histogram], schema_max: int = CUSTOM) -> Aligne
     largest zero threshold, or the custom bounds that all have. schema_max: no exponential schema
     above it (the default sets no bound).
 
-    Raises IncompatibleBucketsError for a mix of exponential and custom ones.
+    Raises IncompatibleBucketsError for a mix of exponential and custom ones, and TooManySamples for
+    more than ROWS_MAX counts.
     """
     parts, is_reconciled = _same_layout(histograms, schema_max)
     keys = parts[0].keys
     if not all(part.keys is keys or np.array_equal(part.keys, keys) for part in parts):
         keys = np.unique(np.concatenate([part.keys for part in parts]))
+        if len(parts) * keys.size > ROWS_MAX:
+            raise TooManySamples(needed=len(parts) * keys.size, limit=ROWS_MAX)
         rows = np.zeros((len(parts), 2 + keys.size))
         for row, part in zip(rows, parts, strict=True):
             row[:2] = part.numbers[:2]

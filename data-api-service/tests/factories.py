@@ -42,8 +42,8 @@ CREATE TABLE metrics.batch (
   max_ts       bigint NOT NULL,
   samples      integer NOT NULL,
   payload      bytea  NOT NULL,
-  histogram_bytes integer NOT NULL DEFAULT 0,
-  compacted_by bigint NULL)
+  compacted_by bigint NULL,
+  histogram_bytes integer NOT NULL DEFAULT 0)
   PARTITION BY RANGE (received_at);
 ALTER TABLE metrics.batch ALTER COLUMN payload SET STORAGE EXTERNAL;
 CREATE TABLE metrics.batch_all PARTITION OF metrics.batch DEFAULT;

@@ -211,7 +211,7 @@ def _count_values(  # noqa: PLR0917 - groups come as two columns
     inverse = inverse.reshape(-1)
     texts = [format_value(sample) for sample in values.tolist()]
     if natives is not None:
-        texts = natives.named(samples, inverse, texts)
+        texts = natives.named(samples, inverse, texts, budget.limits.checkpoint)
     pairs, indexes = np.unique(groups[rows] * len(texts) + inverse, return_inverse=True)
     budget.check(pairs.size * value.values.shape[1])
     out = np.zeros((pairs.size, value.values.shape[1]))

@@ -66,7 +66,7 @@ class Evaluator(TreeEvaluator):
         for arg in expr.args:
             value = self.evaluate(arg)
             if isinstance(value, Windows):
-                windows = value
+                windows, notes = value, self.notes_at(arg)
             else:
                 assert isinstance(value, np.ndarray)
                 scalars.append(value)
@@ -76,7 +76,7 @@ class Evaluator(TreeEvaluator):
         ):
             self.query.notes.warn(problem, expr.args[0].span)
         self.query.budget.check(len(windows.columns.labels) * self.steps_ms.size)
-        pool, notes = self.query.pool, self.notes_at(expr.args[-1 if len(scalars) == 0 else 0])
+        pool = self.query.pool
         result = range_functions.evaluate(
             expr.name,
             windows,
@@ -85,7 +85,7 @@ class Evaluator(TreeEvaluator):
             self.query.budget.limits.checkpoint,
             (pool, notes) if pool else None,
         ).compact()
-        for metric in range_functions.suspicious_counters(expr, result):
+        for metric in range_functions.suspicious_counters(expr, pool.floats(result)):
             self.query.notes.info(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
                 f'"{metric}"',

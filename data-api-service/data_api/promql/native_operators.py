@@ -19,9 +19,10 @@ from data_api.native_histogram import (
     aligned,
     joined_hint,
 )
+from data_api.promql.context import Notes
 from data_api.promql.kernels import windows as kernels
 from data_api.promql.native_histogram_functions import text, trimmed
-from data_api.promql.native_windows import Notes, fold_rows
+from data_api.promql.native_windows import fold_rows
 from data_api.promql.nodes import TRIMS, Binary
 from data_api.promql.pool import Pool
 from data_api.promql.values import Vector
@@ -160,13 +161,18 @@ class Sums:
             if result is not None:
                 out.view(np.int64)[group, step] = self.pool.add(result)
 
-    def named(self, samples: F64, numbers: I64, texts: list[str]) -> list[str]:
+    def named(
+        self, samples: F64, numbers: I64, texts: list[str], checkpoint: Callable[[], None]
+    ) -> list[str]:
         """`texts` and those of the histograms among `samples`, whose `numbers` become the places of
         their texts.
         """
         places = np.flatnonzero(is_histogram(samples))
         added: dict[str, int] = {}
-        for place, histogram in zip(places.tolist(), self.pool.of(samples[places]), strict=True):
+        histograms = self.pool.of(samples[places])
+        for count, (place, histogram) in enumerate(zip(places.tolist(), histograms, strict=True)):
+            if count % CELLS_A_CHECKPOINT == 0:
+                checkpoint()
             numbers[place] = added.setdefault(text(histogram), len(texts) + len(added))
         return [*texts, *added]
 

@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from data_api.errors import TooManySamples
 from data_api.model import F64, I64, METRIC_NAME, Bools, is_histogram
 from data_api.native_histogram import (
     CUSTOM,
@@ -25,10 +26,9 @@ from data_api.native_histogram import (
     aligned,
     joined_hint,
 )
-from data_api.promql.context import Annotations
+from data_api.promql.context import Notes
 from data_api.promql.kernels import extended
 from data_api.promql.kernels import windows as kernels
-from data_api.promql.nodes import Span
 from data_api.promql.pool import Pool
 from data_api.promql.values import Windows, drop_samples
 
@@ -49,46 +49,6 @@ EXTRAPOLATED: Final = frozenset({"rate", "increase", "delta"})
 COMPARED: Final = frozenset({"changes", "resets"})
 NATIVE: Final = frozenset({*SUMS, *EXTRAPOLATED, *COMPARED, "irate", "idelta"})
 STEPS_A_CHECKPOINT: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Notes:
-    """Where notes about one expression go."""
-
-    annotations: Annotations
-    span: Span
-    metric: str = ""
-
-    def warn(self, message: str) -> None:
-        """Something is wrong with the data."""
-        self.annotations.warn(message, self.span)
-
-    def info(self, message: str) -> None:
-        """Something may be wrong."""
-        self.annotations.info(message, self.span)
-
-    def of_metric(self, message: str) -> None:
-        """A warning that names the metric."""
-        self.warn(f'{message} "{self.metric}"')
-
-    def mixed(self) -> None:
-        """Floats and histograms in one window."""
-        self.of_metric("encountered a mix of histograms and floats for metric name")
-
-    def incompatible(self) -> None:
-        """Exponential buckets and custom bounds in one window."""
-        self.of_metric(
-            "vector contains a mix of histograms with exponential and custom buckets schemas "
-            "for metric name"
-        )
-
-    def reconciled(self, operation: str) -> None:
-        """Custom bounds differed; `operation`: addition, subtraction or aggregation."""
-        self.info(f"mismatched custom buckets were reconciled during {operation}")
-
-    def conflicting(self, operation: str) -> None:
-        """Some hints say that there was a counter reset, others that there was none."""
-        self.warn(f"conflicting counter resets during histogram {operation}")
 
 
 def fold_rows(op: int, rows: F64) -> F64:
@@ -167,7 +127,7 @@ def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
         samples = slice(int(columns.offsets[row]), int(columns.offsets[row + 1]))
         times, values = columns.timestamps_ms[samples], columns.values[samples]
         metric = columns.labels[row].get(METRIC_NAME, "")
-        series = _Series(times, values, pool, replace(notes, metric=metric))
+        series = _Series(times, values, pool, replace(notes, metric=metric), checkpoint)
         find = _far_edges if windows.edges else _edges
         starts, stops = find(times, windows, out.shape[1])
         if name in COMPARED:
@@ -209,10 +169,13 @@ class _Window:
 class _Series:
     """The samples of one series, some of which are histograms."""
 
-    def __init__(self, times: I64, values: F64, pool: Pool, notes: Notes) -> None:
+    def __init__(
+        self, times: I64, values: F64, pool: Pool, notes: Notes, checkpoint: Callable[[], None]
+    ) -> None:
         self.times = times
         self.values = values
         self.notes = notes
+        self.checkpoint = checkpoint
         self.is_native = is_histogram(values)
         self.histograms: list[Histogram | None] = [None] * values.size
         places = np.flatnonzero(self.is_native)
@@ -240,6 +203,8 @@ class _Series:
     def _compared(self, differs: Bools, differ: Callable[[Histogram, Histogram], bool]) -> Bools:
         """`differs` of floats, completed: a change of kind is a difference."""
         for place in range(1, self.values.size):
+            if place % STEPS_A_CHECKPOINT == 0:
+                self.checkpoint()
             now, before = self.histograms[place], self.histograms[place - 1]
             if now is not None and before is not None:
                 differs[place] = differ(now, before)
@@ -249,13 +214,16 @@ class _Series:
 
     @cached_property
     def whole(self) -> Aligned | None:
-        """All histograms as the rows of one matrix; None when their layouts differ or there are
-        floats among them.
+        """All histograms as the rows of one matrix; None when their layouts differ, when there are
+        floats among them, or when it is too large.
         """
         natives = [histogram for histogram in self.histograms if histogram is not None]
         if len(natives) < len(self.histograms) or len({h.layout for h in natives}) > 1:
             return None
-        return aligned(natives)
+        try:
+            return aligned(natives)
+        except TooManySamples:
+            return None
 
     def result(self, name: str, window: _Window) -> Histogram | None:
         """The function's value over a window with a histogram; None when it has none."""

@@ -1,6 +1,6 @@
 """Query text → typed tree: a Pratt parser.
 
-    or < and unless < == != < <= > >= < + - < * / % atan2 (and unary sign) < ^ (right)
+    or < and unless < == != < <= > >= </ >/ < + - < * / % atan2 (and unary sign) < ^ (right)
 
 Bounded in time and depth, see `cursor`. Messages follow Prometheus, whose users search for them.
 Source: Prometheus `promql/parser/generated_parser.y`, `parse.go`.
@@ -18,7 +18,6 @@ from data_api.promql.nodes import (
     PARAMETRIC,
     PRECEDENCE,
     SET_OPERATORS,
-    TRIMS,
     Aggregate,
     Binary,
     Call,
@@ -273,8 +272,6 @@ class _Parser(Cursor):
                 if matching != Matching(on=matching.on):
                     self.fail(operator, "vector matching only allowed between instant vectors")
                 matching = None
-            if lhs.value_type is rhs.value_type and op in TRIMS:
-                self.fail(operator, f'operator "{op}" not allowed for Scalar operations')
             if lhs.value_type is rhs.value_type and op in COMPARISONS and not return_bool:
                 self.fail(operator, "comparisons between scalars must use BOOL modifier")
         return self.bounded(Binary(op, lhs, rhs, return_bool, matching, span=span))

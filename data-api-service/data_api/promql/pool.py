@@ -17,8 +17,8 @@ from data_api.native_histogram import Hint, Histogram
 from data_api.promql.context import SAMPLE_BYTES, Budget
 from data_api.promql.values import Vector
 
-OBJECT_BYTES = 320  # of a histogram, beside its numbers: measured
-CHECKED_EVERY = 1024
+OBJECT_BYTES = 320  # of a histogram, beside its arrays: measured
+COUNTED_BYTES = 1 << 20  # are counted at once
 
 
 class Pool:
@@ -27,6 +27,7 @@ class Pool:
     def __init__(self, budget: Budget) -> None:
         self.items: list[Histogram | bytes] = []
         self._budget = budget
+        self._uncounted_bytes = 0
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -36,10 +37,6 @@ class Pool:
         """The same columns, whose histograms are of this pool."""
         if not columns.histograms:
             return columns
-        nbytes = sum(
-            len(item) if isinstance(item, bytes) else item.nbytes for item in columns.histograms
-        )
-        self._budget.load(nbytes // SAMPLE_BYTES)
         values = columns.values.copy()
         values.view(np.int64)[is_histogram(values)] += len(self.items)
         self.items.extend(columns.histograms)
@@ -48,17 +45,24 @@ class Pool:
     def add(self, histogram: Histogram) -> np.int64:
         """The bits of a value that names a new histogram. Raises TooManySamples."""
         self.items.append(histogram)
-        if len(self.items) % CHECKED_EVERY == 0:
-            self._budget.load(CHECKED_EVERY * (OBJECT_BYTES + histogram.nbytes) // SAMPLE_BYTES)
+        self._count(histogram)
         return np.int64(HISTOGRAM_BITS | (len(self.items) - 1))
 
+    def _count(self, histogram: Histogram) -> None:
+        """Its memory is part of the budget; also a checkpoint, every thousand or so."""
+        self._uncounted_bytes += OBJECT_BYTES + histogram.nbytes
+        if self._uncounted_bytes >= COUNTED_BYTES:
+            self._budget.load(self._uncounted_bytes // SAMPLE_BYTES)
+            self._uncounted_bytes = 0
+
     def of(self, values: F64) -> list[Histogram]:
-        """The histograms that some values name. Raises CorruptData."""
+        """The histograms that some values name. Raises CorruptData, TooManySamples."""
         histograms = []
         for place in (values.view(np.int64) & INDEX_MASK).tolist():
             item = self.items[place]
             if isinstance(item, bytes):
                 item = self.items[place] = histogram_codec.decode(item)
+                self._count(item)
             histograms.append(item)
         return histograms
 

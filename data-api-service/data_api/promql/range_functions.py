@@ -7,10 +7,10 @@ import numpy as np
 
 from data_api.model import F64, I64, METRIC_NAME, Bools
 from data_api.promql import native_windows
+from data_api.promql.context import Notes
 from data_api.promql.errors import EvaluationError
 from data_api.promql.kernels import extended
 from data_api.promql.kernels import windows as kernels
-from data_api.promql.native_windows import Notes
 from data_api.promql.nodes import Call
 from data_api.promql.numerals import format_short
 from data_api.promql.pool import Pool

@@ -13,12 +13,13 @@ import numpy as np
 from data_api.model import F64, I64, STALE_BITS, Bools, Columns, Labels, is_histogram
 from data_api.native_histogram import Hint, aligned
 from data_api.promql import aggregations, binary, native_operators, range_functions
-from data_api.promql.context import Annotations, Budget, Options
+from data_api.promql.context import Annotations, Budget, Notes, Options
+from data_api.promql.errors import EvaluationError
 from data_api.promql.kernels import windows as kernels
 from data_api.promql.native_operators import Operator
-from data_api.promql.native_windows import Notes
 from data_api.promql.nodes import (
     SET_OPERATORS,
+    TRIMS,
     Aggregate,
     Binary,
     Call,
@@ -168,6 +169,8 @@ class TreeEvaluator(ABC):
         else:
             assert isinstance(lhs, np.ndarray)
             assert isinstance(rhs, np.ndarray)
+            if expr.op in TRIMS:
+                raise EvaluationError(reason=f'operator "{expr.op}" not allowed for scalars')
             return binary.scalars(expr.op, lhs, rhs)
         return self.renamed(result) if binary.changes_meaning(expr) else result
 

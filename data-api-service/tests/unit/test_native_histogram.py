@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_api.errors import TooManySamples
 from data_api.native_histogram import (
     CUSTOM,
     FLOAT_MAX,
@@ -108,6 +109,14 @@ def test_exponential_and_custom_buckets_do_not_mix():
     """There is no common layout."""
     with pytest.raises(IncompatibleBucketsError):
         aligned([observed([1.0], 0, 0.0), custom([1.0], [2.0])])
+
+
+def test_histograms_that_share_no_bucket_have_a_bound():
+    """Their common buckets are as many as all of them together."""
+    keys = np.arange(200) + KEY_OF_BUCKET_0
+    apart = [Histogram(Layout(0), keys + 200 * n, np.ones(202)) for n in range(300)]
+    with pytest.raises(TooManySamples):
+        aligned(apart)
 
 
 @given(OBSERVED, OBSERVED, SCHEMAS, SCHEMAS, THRESHOLDS)
