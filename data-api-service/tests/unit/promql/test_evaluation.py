@@ -6,13 +6,15 @@ import sys
 
 import numpy as np
 import pytest
-from promql_script import MemoryStore, Series, duration_ms, parse_values, run_query
 
 from data_api import promql
 from data_api.errors import InvalidParameter, TooManySamples
 from data_api.model import STALE_BITS, Columns, InstantVector, QueryLimits, RangeMatrix
 from data_api.promql.functions import FUNCTIONS, ValueType
 from data_api.promql.numerals import format_value
+from data_api.promqltest.check import run_query
+from data_api.promqltest.memory_store import MemoryStore
+from data_api.promqltest.script import Series, duration_ms, parse_values
 
 
 def store_of(**series):

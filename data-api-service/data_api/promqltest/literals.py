@@ -35,7 +35,8 @@ class Literal:
 def literals(text: str) -> list[Literal]:
     """`{{a}}+{{b}}x2` is a, a + b, a + 2 b."""
     item = _ITEM.fullmatch(text)
-    assert item is not None, text
+    if item is None:
+        raise ValueError(f"no histogram: {text!r}")
     values = [_literal(item["one"])]
     step = _literal(item["delta"]).histogram if item["delta"] is not None else None
     for _ in range(int(item["n"] or 0)):
