@@ -56,11 +56,11 @@ def evaluate(
         return _choose(expr.op, value, groups, counts, budget.limits.checkpoint)
     if not value.rows:
         return empty(value.values.shape[1])
-    groups, firsts = group_rows(label_keys(value.labels, expr.grouping, excluded=expr.without))
-    labels = _group_labels(expr, [value.labels[row] for row in firsts], budget)
     if expr.op == "count_values":
         assert isinstance(param, str)
-        return _count_values(param, value, groups, labels, budget, natives)
+        return _count_values(expr, param, value, budget, natives)
+    groups, firsts = group_rows(label_keys(value.labels, expr.grouping, excluded=expr.without))
+    labels = _group_labels(expr, [value.labels[row] for row in firsts], budget)
     shape = (len(firsts), value.values.shape[1])
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
     values = np.ascontiguousarray(value.values)
@@ -194,17 +194,19 @@ def _order(op: str, value: Vector, groups: I64) -> I64:
     return order
 
 
-def _count_values(  # noqa: PLR0917 - groups come as two columns
-    name: str,
-    value: Vector,
-    groups: I64,
-    group_labels: list[Labels],
-    budget: Budget,
-    natives: Sums | None,
+def _count_values(
+    expr: Aggregate, name: str, value: Vector, budget: Budget, natives: Sums | None
 ) -> Vector:
-    """How many series of a group have each value; the value becomes the label `name`."""
+    """How many series of a group have each value. The value is the label `name` before there are
+    groups: of `by` it is always one more, of `without` it may be what is left out.
+    """
     if not name:
         raise EvaluationError(reason=f'invalid label name "{name}"')
+    is_left_out = expr.without and name in expr.grouping
+    others = {*expr.grouping, name} if expr.without else {*expr.grouping} - {name}
+    by_others = replace(expr, grouping=tuple(sorted(others)))
+    groups, firsts = group_rows(label_keys(value.labels, by_others.grouping, excluded=expr.without))
+    group_labels = _group_labels(by_others, [value.labels[row] for row in firsts], budget)
     rows, steps = np.nonzero(value.present)
     samples = value.values[rows, steps]
     values, inverse = np.unique(samples, return_inverse=True)
@@ -212,6 +214,8 @@ def _count_values(  # noqa: PLR0917 - groups come as two columns
     texts = [format_value(sample) for sample in values.tolist()]
     if natives is not None:
         texts = natives.named(samples, inverse, texts, budget.limits.checkpoint)
+    if is_left_out:
+        texts, inverse = [""], np.zeros_like(inverse)
     pairs, indexes = np.unique(groups[rows] * len(texts) + inverse, return_inverse=True)
     budget.check(pairs.size * value.values.shape[1])
     out = np.zeros((pairs.size, value.values.shape[1]))
