@@ -1,7 +1,7 @@
 """Walker over Prometheus text 0.0.4 and OpenMetrics 1.0: bytes to offsets, and most floats.
 
     name {  label = "value" , … } value timestamp  # { exemplar } …
-    └─── key text ──────────────┘ └─┬─┘ └───┬───┘   └─ skipped ─┘
+    └─── key text ──────────────┘ └─┬─┘ └───┬───┘   └ OpenMetrics ┘
                                     float   ms (0.0.4) or seconds (OpenMetrics)
 
 A number whose digits make less than 2**53 and whose power of ten is at most 22 is exact after one
@@ -73,6 +73,14 @@ META_NAME_END: Final = 2
 META_TEXT_START: Final = 3
 META_TEXT_END: Final = 4
 META_COLUMNS: Final = 5
+
+# Columns of an exemplar row.
+EXEMPLAR_SAMPLE: Final = 0
+EXEMPLAR_LABELS_START: Final = 1
+EXEMPLAR_LABELS_END: Final = 2
+EXEMPLAR_START: Final = 3  # value, and perhaps a time, in the same line
+EXEMPLAR_END: Final = 4
+EXEMPLAR_COLUMNS: Final = 5
 HELP: Final = 1
 TYPE: Final = 2
 UNIT: Final = 3
@@ -254,19 +262,28 @@ def _labels(  # noqa: PLR0917 - compiled by position
             return NO_SEPARATOR, p, count
 
 
-@kernel(int64(BYTES, boolean, I64_ROWS, F64S_OUT, I64_ROWS, I64_ROWS, I64S_OUT))
+@kernel(int64(BYTES, boolean, I64_ROWS, F64S_OUT, I64_ROWS, I64_ROWS, I64_ROWS, I64S_OUT))
 def walk(  # noqa: PLR0917 - compiled by position
-    buf: U8, openmetrics: bool, samples: I64, values: F64, labels: I64, metadata: I64, out: I64
+    buf: U8,
+    openmetrics: bool,
+    samples: I64,
+    values: F64,
+    labels: I64,
+    metadata: I64,
+    exemplars: I64,
+    out: I64,
 ) -> int:
     """Status of the walk; OK when the whole body was read.
 
     samples: (≥ lines, SAMPLE_COLUMNS); values: (≥ lines,).
     labels: (≥ number of `=` + 1, LABEL_COLUMNS); metadata: (≥ number of `#`, META_COLUMNS).
-    out: (samples, labels, metadata, line from 1, offset at fault).
+    exemplars: (EXEMPLAR_COLUMNS each); those that do not fit are only checked.
+    out: (samples, labels, metadata, line from 1, offset at fault, exemplars).
     """
     n_samples = 0
     n_labels = 0
     n_metadata = 0
+    n_exemplars = 0
     line = 0
     p = 0
     size = buf.size
@@ -388,18 +405,27 @@ def walk(  # noqa: PLR0917 - compiled by position
             if not (openmetrics and buf[p] == 35):
                 out[4] = p
                 return TRAILING
-            # An exemplar: its labels are checked, the rest of the line is skipped.
+            # An exemplar: its value and time are read later.
             brace = _skip_blanks(buf, p + 1, end)
             if brace == end or buf[brace] != 123:
                 out[4] = brace
                 return BAD_EXEMPLAR
             name[0] = -1
-            status, p, _count = _labels(buf, brace + 1, end, labels, n_labels, name)
+            first_label = n_labels
+            status, p, n_labels = _labels(buf, brace + 1, end, labels, n_labels, name)
             if status != OK or name[0] >= 0:
                 out[4] = p
                 return BAD_EXEMPLAR
+            if n_exemplars < exemplars.shape[0]:
+                exemplars[n_exemplars, EXEMPLAR_SAMPLE] = row
+                exemplars[n_exemplars, EXEMPLAR_LABELS_START] = first_label
+                exemplars[n_exemplars, EXEMPLAR_LABELS_END] = n_labels
+                exemplars[n_exemplars, EXEMPLAR_START] = p
+                exemplars[n_exemplars, EXEMPLAR_END] = end
+            n_exemplars += 1
         p = next_line
     out[0], out[1], out[2], out[3], out[4] = n_samples, n_labels, n_metadata, line, size
+    out[5] = n_exemplars
     if openmetrics and not ended:
         return NO_EOF
     return OK

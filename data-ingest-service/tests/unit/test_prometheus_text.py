@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from data_ingest.model import NAN_BITS
 from data_ingest.protocols import prometheus_text
 from data_ingest.protocols.prometheus_text import BadExposition, decode
 
@@ -51,7 +52,7 @@ def test_whatever_is_written_is_read_back(rows: list[Any]) -> None:
         expected = {"__name__": name} | labels
         assert {n.decode(): v.decode() for n, v in exposition.labels(i)} == expected
         if math.isnan(value):
-            assert exposition.values.view(np.uint64)[i] == prometheus_text.NORMAL_NAN_BITS
+            assert exposition.values.view(np.uint64)[i] == NAN_BITS
         else:
             assert exposition.values[i] == value
             assert math.copysign(1, exposition.values[i]) == math.copysign(1, value)

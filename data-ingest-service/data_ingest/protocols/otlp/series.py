@@ -38,6 +38,7 @@ _TYPES: Final = {
     kernel.HISTOGRAM: "histogram",
     kernel.SUMMARY: "summary",
     kernel.INFO: "gauge",
+    kernel.EXPONENTIAL: "histogram",
 }
 _RESOURCE_ATTRIBUTE: Final = 1 << 3 | BYTES
 _SCOPE_NAME: Final = 1 << 3 | BYTES
@@ -45,7 +46,7 @@ _SCOPE_VERSION: Final = 2 << 3 | BYTES
 _SCOPE_TEXTS: Final = {_SCOPE_NAME, _SCOPE_VERSION}
 _SCOPE_ATTRIBUTE: Final = 3 << 3 | BYTES
 _NUMBER_ATTRIBUTE: Final = 7 << 3 | BYTES
-_HISTOGRAM_ATTRIBUTE: Final = 9 << 3 | BYTES
+_ATTRIBUTES: Final = {kernel.HISTOGRAM: 9 << 3 | BYTES, kernel.EXPONENTIAL: 1 << 3 | BYTES}
 _BOUNDS: Final = (7 << 3 | BYTES, 7 << 3 | FIXED64)
 _QUANTILES: Final = 6 << 3 | BYTES
 _QUANTILE: Final = 1 << 3 | FIXED64
@@ -229,12 +230,11 @@ class RequestSeries:
         """`_point_labels` and `_boundaries` are those of the data point in [point, end)."""
         message, kind = self.buf[point:end].tobytes(), self._kind(metric)
         self._point_labels = _or_refused(lambda: self._labels_of(message, metric))
-        self._boundaries = _boundaries(message, kind)
+        self._boundaries = boundaries(message, kind)
         self._point = point
 
     def _labels_of(self, message: bytes, metric: int) -> Attributes:
-        is_histogram = self._kind(metric) == kernel.HISTOGRAM
-        tag = _HISTOGRAM_ATTRIBUTE if is_histogram else _NUMBER_ATTRIBUTE
+        tag = _ATTRIBUTES.get(self._kind(metric), _NUMBER_ATTRIBUTE)
         scope, resource = self._scope(metric), self._resource(metric)
         own = labels(attributes(message, tag), escape=self.options.style.escape)
         return {**scope, **resource.promoted, **own, **resource.target}
@@ -278,7 +278,7 @@ def _check_sizes(texts: Attributes) -> None:
             raise InvalidLabels(detail=f"{key[:100]!r}: too long", limit=SHARED_TEXT_MAX)
 
 
-def _boundaries(message: bytes, kind: int) -> list[str]:
+def boundaries(message: bytes, kind: int) -> list[str]:
     """Bounds or quantiles of a data point as labels write them, in their order."""
     parts = b""
     for tag, value in fields(message):
