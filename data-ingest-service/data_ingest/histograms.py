@@ -34,8 +34,13 @@ def are_histograms(values: F64) -> npt.NDArray[np.bool_]:
     return marks
 
 
-def marked(values: F64, places: I64, messages: Sequence[bytes]) -> tuple[F64, Messages]:
-    """Samples of a request: those at `places` are `messages`, an empty one is a stale marker.
+def places(values: F64) -> I64:
+    """Where the histograms are, ascending."""
+    return np.flatnonzero(are_histograms(values))
+
+
+def marked(values: F64, at: I64, messages: Sequence[bytes]) -> tuple[F64, Messages]:
+    """Samples of a request: those at `at` are `messages`, an empty one is a stale marker.
 
     A sender's own NaN that would read as a histogram is the ordinary NaN.
     """
@@ -44,7 +49,7 @@ def marked(values: F64, places: I64, messages: Sequence[bytes]) -> tuple[F64, Me
         return values, NO_MESSAGES
     bits = _bits(values).copy()
     bits[marks] = NAN_BITS
-    bits[places] = [
+    bits[at] = [
         HISTOGRAM_BITS | number if message else ENDED for number, message in enumerate(messages)
     ]
     return bits.view(np.float64), pa.array(messages, pa.large_binary())

@@ -185,5 +185,5 @@ def _check_custom(histogram: Any) -> None:
     ):
         raise InvalidHistogram("custom bounds with a zero bucket or a negative side")
     bounds = np.array([-math.inf, *histogram.custom_values, math.inf])
-    if not (np.diff(bounds) > 0).all():
+    if not (bounds[1:] > bounds[:-1]).all():
         raise InvalidHistogram("custom bounds do not ascend, or are not finite")

@@ -200,10 +200,10 @@ def read(
 def _table(samples: SortedSamples) -> tuple[pa.Table, I64]:
     """A row for each chunk, and what each weighs, in samples."""
     values, messages = histograms.in_order(samples.values, samples.histograms)
-    marks = histograms.are_histograms(values)
-    starts, series_ids = _chunk_starts(samples, marks)
+    places = histograms.places(values) if len(messages) else np.empty(0, np.int64)
+    starts, series_ids = _chunk_starts(samples, places)
     n_chunks = series_ids.size
-    messages_before = np.concatenate(([0], np.cumsum(marks)))[starts]
+    messages_before = np.searchsorted(places, starts)
     message_bytes = np.concatenate(([0], np.cumsum(histograms.lengths(messages))))[messages_before]
     values = np.ascontiguousarray(values)
     scales = np.empty(n_chunks, np.int8)
@@ -232,14 +232,14 @@ def _table(samples: SortedSamples) -> tuple[pa.Table, I64]:
     return table, np.diff(starts) + np.diff(message_bytes) // histograms.BYTES_OF_A_SAMPLE
 
 
-def _chunk_starts(samples: SortedSamples, marks: Any) -> tuple[I64, I64]:
+def _chunk_starts(samples: SortedSamples, places: I64) -> tuple[I64, I64]:
     """Where the chunks start, with the end of the last, (c + 1,); and the series of each, (c,).
 
-    marks: (n,), which samples are histograms.
+    places: of the samples that are histograms, ascending.
     """
     lengths = np.diff(samples.starts)
     samples_max = np.where(
-        np.logical_or.reduceat(marks, samples.starts[:-1]),
+        np.diff(np.searchsorted(places, samples.starts)) > 0,
         HISTOGRAM_CHUNK_SAMPLES_MAX,
         CHUNK_SAMPLES_MAX,
     )
@@ -307,11 +307,10 @@ def _samples(table: pa.Table) -> SortedSamples:
 
 def _messages(rows: Any, starts: I64, values: F64) -> Messages:
     """Those of all chunks; `BadPayload` where a chunk has not one for each histogram sample."""
-    marks = np.concatenate(([0], np.cumsum(histograms.are_histograms(values))))
-    if "histograms" not in rows.schema.names:
-        return NO_MESSAGES
-    lists: pa.ListArray = rows["histograms"]
+    kind = SCHEMA.field("histograms").type
+    is_there = "histograms" in rows.schema.names
+    lists: pa.ListArray = rows["histograms"] if is_there else pa.nulls(len(rows), kind)
     counts = pc.list_value_length(lists).fill_null(0).to_numpy()
-    if not np.array_equal(counts, np.diff(marks[starts])):
+    if not np.array_equal(counts, np.diff(np.searchsorted(histograms.places(values), starts))):
         raise BadPayload(detail="the histograms of a row group do not agree with its values")
     return lists.flatten().cast(pa.large_binary())

@@ -38,13 +38,19 @@ def read_histograms(buf: U8, rows: I64, metrics: I64) -> tuple[list[bytes], list
     is_histogram = kinds[rows[:, layout.METRIC]] == layout.EXPONENTIAL
     at = np.flatnonzero(is_histogram & (rows[:, layout.VALUE] != STALE_MARKER_BITS))
     read, error = [], ""
-    for start, end in rows[at, layout.POINT : layout.POINT_END + 1].tolist():
+    for row in at.tolist():
+        start, end = rows[row, layout.POINT : layout.POINT_END + 1].tolist()
         try:
             read.append(from_otlp(buf[start:end].tobytes()))
         except InvalidHistogram as exc:
             read.append(b"")
-            error = error or f"exponential histogram: {exc}"
+            error = error or f"metric {_name(buf, rows, metrics, row)!r}: {exc}"
     return read, at.tolist(), error
+
+
+def _name(buf: U8, rows: I64, metrics: I64, row: int) -> str:
+    start, end = metrics[rows[row, layout.METRIC], layout.NAME : layout.NAME + 2].tolist()
+    return buf[start:end][:100].tobytes().decode(errors="replace")
 
 
 def read_exemplars(buf: U8, rows: I64, metrics: I64, count: int, *, escape: bool) -> list[Exemplar]:
