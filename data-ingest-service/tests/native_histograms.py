@@ -49,9 +49,9 @@ def histogram(**fields: Any) -> Any:
 
 def stored_form(sent: Any) -> bytes:
     """What is to be stored of a valid histogram."""
-    kept = wire.Histogram.FromString(sent.SerializeToString())
-    kept.ClearField("timestamp")
-    return bytes(kept.SerializeToString(deterministic=True))
+    stored = wire.Histogram.FromString(sent.SerializeToString())
+    stored.ClearField("timestamp")
+    return bytes(stored.SerializeToString(deterministic=True))
 
 
 def meaning(stored: bytes) -> dict[str, Any]:
@@ -61,13 +61,14 @@ def meaning(stored: bytes) -> dict[str, Any]:
     sides = {}
     for side in ("positive", "negative"):
         deltas, counts = getattr(one, f"{side}_deltas"), getattr(one, f"{side}_counts")
-        spans, indices, at = getattr(one, f"{side}_spans"), [], 0
-        for span in spans:
+        indices: list[int] = []
+        at = 0
+        for span in getattr(one, f"{side}_spans"):
             at += span.offset
             indices += range(at, at + span.length)
             at += span.length
-        found = list(counts) if is_float else list(accumulate(deltas))
-        sides[side] = {i: count for i, count in zip(indices, found, strict=True) if count}
+        absolute = list(counts) if is_float else list(accumulate(deltas))
+        sides[side] = {i: count for i, count in zip(indices, absolute, strict=True) if count}
     return {
         "count": one.count_float if is_float else one.count_int,
         "sum": one.sum,

@@ -99,7 +99,7 @@ async def test_remote_write_2_says_exactly_what_is_written(store_url, tmp_path):
 
 
 async def test_an_exponential_histogram_is_one_sample(store_url, tmp_path):
-    """It keeps the metric's name; its exemplars go with it, and an invalid one is a rejected point."""
+    """It keeps the metric's name and has its exemplars; an invalid one is a rejected point."""
     at = now_ms()
     request, scope_metrics = otlp.request(at * 1_000_000)
     metric = scope_metrics.metrics.add(name="latency", unit="s")
@@ -142,13 +142,13 @@ async def test_a_histogram_is_compacted_and_counted_as_a_sample(store_url, tmp_p
         while await store.merge(at + DAY_MS):
             pass
         assert await store.used() == 2
-        found: list[bytes | int] = []
+        values: list[bytes | int] = []
         for row in await store.blocks():
             with store.objects.reading(row["object_key"]) as source:
                 for piece in block.read(source, row["tail_sha256"]):
-                    found += values_of(piece)
+                    values += values_of(piece)
         assert len(await store.blocks()) == 1
-    assert found == [stored_form(histogram(count_int=10, zero_count_int=3)), 7]
+    assert values == [stored_form(histogram(count_int=10, zero_count_int=3)), 7]
 
 
 async def test_a_histogram_ends_and_forges_nothing(store_url):

@@ -1,4 +1,4 @@
-"""Laws of histograms in batches and blocks: they go with their samples, and nothing else changes."""
+"""Laws of histograms in batches and blocks: they go with their samples, the rest is as it was."""
 
 import io
 import uuid
@@ -16,6 +16,7 @@ from data_ingest.background.compaction_plan import batches_to_take
 from data_ingest.batch import Columns
 from data_ingest.errors import BadPayload
 from data_ingest.histograms import HISTOGRAM_BITS
+from data_ingest.kernels.columns import shuffle
 from data_ingest.model import NAN_BITS
 from data_ingest.retention.blocks import samples_since
 from data_ingest.store import block
@@ -54,22 +55,22 @@ def write_of(rows: Rows) -> Write:
 
 def expected(rows: Rows) -> list[tuple[int, int, int | bytes]]:
     """As a reader must find them, in this order."""
-    found: list[tuple[int, int, int | bytes]] = []
+    rows_read: list[tuple[int, int, int | bytes]] = []
     for series_id, at, value in rows:
         if value == b"":
-            found.append((series_id, at, STALE_BITS))
+            rows_read.append((series_id, at, STALE_BITS))
         elif isinstance(value, bytes):
-            found.append((series_id, at, value))
+            rows_read.append((series_id, at, value))
         else:
             is_forged = bits_of(value) == bits_of(FORGED)
-            found.append((series_id, at, NAN_BITS if is_forged else bits_of(value)))
-    return found
+            rows_read.append((series_id, at, NAN_BITS if is_forged else bits_of(value)))
+    return rows_read
 
 
-def last_of(found: list[tuple[int, int, int | bytes]]) -> dict[tuple[int, int], int | bytes]:
+def last_of(rows_read: list[tuple[int, int, int | bytes]]) -> dict[tuple[int, int], int | bytes]:
     """The last value of each series and time; a stale marker only where no value is."""
     last: dict[tuple[int, int], int | bytes] = {}
-    for series_id, at, value in found:
+    for series_id, at, value in rows_read:
         if value != STALE_BITS or (series_id, at) not in last:
             last[series_id, at] = value
     return last
@@ -93,12 +94,12 @@ def read_columns(columns: Any, series_ids: Any) -> list[tuple[int, int, int | by
 
 
 def read_pieces(pieces: Any) -> dict[tuple[int, int], int | bytes]:
-    found: list[tuple[int, int, int | bytes]] = []
+    rows_read: list[tuple[int, int, int | bytes]] = []
     for piece in pieces:
-        found += read_columns(piece, np.repeat(piece.series_ids, np.diff(piece.starts)))
-    keys = [row[:2] for row in found]
+        rows_read += read_columns(piece, np.repeat(piece.series_ids, np.diff(piece.starts)))
+    keys = [row[:2] for row in rows_read]
     assert keys == sorted(set(keys))
-    return {row[:2]: row[2] for row in found}
+    return {row[:2]: row[2] for row in rows_read}
 
 
 def sorted_samples(columns: Columns) -> SortedSamples:
@@ -169,7 +170,7 @@ def _sections() -> list[tuple[bytes, str]]:
     payload = pack_rows([write_of([(1, 1, b"abc"), (1, 2, b"de")])])[0][4]
     columns = batch.unpack(payload)
     raw = np.empty(48, np.uint8)
-    batch.columns.shuffle(
+    shuffle(
         columns.series_ids,
         columns.timestamps_ms,
         histograms.in_order(columns.values, columns.histograms)[0].view(np.uint64),

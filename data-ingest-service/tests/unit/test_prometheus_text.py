@@ -153,7 +153,7 @@ def test_metadata() -> None:
 
 
 def test_openmetrics_seconds_and_exemplars() -> None:
-    """OpenMetrics timestamps are seconds; an exemplar is of the sample in its line and has labels, a
+    """OpenMetrics timestamps are seconds; an exemplar is of the sample in its line: labels, a
     value and perhaps a time; the body ends with # EOF.
     """
     body = b'a_bucket{le="1"} 5 1520879607.789 # {trace_id="x\\\\",b="1"} 0.5 1520879607.1\n'
