@@ -39,8 +39,6 @@ metric, and how many were, by reason."""
 ) = range(5)
 COUNTS = 34
 """Size of `counts`."""
-EXEMPLAR_TAGS = tuple(field and field << 3 | BYTES_FIELD for field in (0, 5, 5, 5, 8, 0, 0, 11))
-"""By kind: the tag of exemplars, 0 for none."""
 
 KEY, TIME, VALUE, POINT, POINT_END, METRIC, PART = 0, 2, 3, 4, 5, 6, 7
 ROW_COLUMNS = 8

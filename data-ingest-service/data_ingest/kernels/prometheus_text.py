@@ -56,7 +56,9 @@ HARD: Final = 8  # 1: the value is for Python's float
 NAME_START: Final = 9
 NAME_END: Final = 10
 NAME_ESCAPED: Final = 11
-SAMPLE_COLUMNS: Final = 12
+EXEMPLAR_LABELS_END: Final = 12  # of the exemplar's labels, which follow the sample's own
+EXEMPLAR_START: Final = 13  # its value, and perhaps a time; -1: no exemplar
+SAMPLE_COLUMNS: Final = 14
 
 # Columns of a label row.
 LABEL_NAME_START: Final = 0
@@ -73,14 +75,6 @@ META_NAME_END: Final = 2
 META_TEXT_START: Final = 3
 META_TEXT_END: Final = 4
 META_COLUMNS: Final = 5
-
-# Columns of an exemplar row.
-EXEMPLAR_SAMPLE: Final = 0
-EXEMPLAR_LABELS_START: Final = 1
-EXEMPLAR_LABELS_END: Final = 2
-EXEMPLAR_START: Final = 3  # value, and perhaps a time, in the same line
-EXEMPLAR_END: Final = 4
-EXEMPLAR_COLUMNS: Final = 5
 HELP: Final = 1
 TYPE: Final = 2
 UNIT: Final = 3
@@ -262,28 +256,19 @@ def _labels(  # noqa: PLR0917 - compiled by position
             return NO_SEPARATOR, p, count
 
 
-@kernel(int64(BYTES, boolean, I64_ROWS, F64S_OUT, I64_ROWS, I64_ROWS, I64_ROWS, I64S_OUT))
+@kernel(int64(BYTES, boolean, I64_ROWS, F64S_OUT, I64_ROWS, I64_ROWS, I64S_OUT))
 def walk(  # noqa: PLR0917 - compiled by position
-    buf: U8,
-    openmetrics: bool,
-    samples: I64,
-    values: F64,
-    labels: I64,
-    metadata: I64,
-    exemplars: I64,
-    out: I64,
+    buf: U8, openmetrics: bool, samples: I64, values: F64, labels: I64, metadata: I64, out: I64
 ) -> int:
     """Status of the walk; OK when the whole body was read.
 
     samples: (≥ lines, SAMPLE_COLUMNS); values: (≥ lines,).
     labels: (≥ number of `=` + 1, LABEL_COLUMNS); metadata: (≥ number of `#`, META_COLUMNS).
-    exemplars: (EXEMPLAR_COLUMNS each); those that do not fit are only checked.
-    out: (samples, labels, metadata, line from 1, offset at fault, exemplars).
+    out: (samples, labels, metadata, line from 1, offset at fault).
     """
     n_samples = 0
     n_labels = 0
     n_metadata = 0
-    n_exemplars = 0
     line = 0
     p = 0
     size = buf.size
@@ -387,6 +372,7 @@ def walk(  # noqa: PLR0917 - compiled by position
         samples[row, NAME_START] = name[0]
         samples[row, NAME_END] = name[1]
         samples[row, NAME_ESCAPED] = name[2]
+        samples[row, EXEMPLAR_START] = -1
         values[row] = value
         p = _skip_blanks(buf, p, end)
         if p < end and buf[p] != 35:
@@ -411,21 +397,14 @@ def walk(  # noqa: PLR0917 - compiled by position
                 out[4] = brace
                 return BAD_EXEMPLAR
             name[0] = -1
-            first_label = n_labels
             status, p, n_labels = _labels(buf, brace + 1, end, labels, n_labels, name)
             if status != OK or name[0] >= 0:
                 out[4] = p
                 return BAD_EXEMPLAR
-            if n_exemplars < exemplars.shape[0]:
-                exemplars[n_exemplars, EXEMPLAR_SAMPLE] = row
-                exemplars[n_exemplars, EXEMPLAR_LABELS_START] = first_label
-                exemplars[n_exemplars, EXEMPLAR_LABELS_END] = n_labels
-                exemplars[n_exemplars, EXEMPLAR_START] = p
-                exemplars[n_exemplars, EXEMPLAR_END] = end
-            n_exemplars += 1
+            samples[row, EXEMPLAR_LABELS_END] = n_labels
+            samples[row, EXEMPLAR_START] = p
         p = next_line
     out[0], out[1], out[2], out[3], out[4] = n_samples, n_labels, n_metadata, line, size
-    out[5] = n_exemplars
     if openmetrics and not ended:
         return NO_EOF
     return OK

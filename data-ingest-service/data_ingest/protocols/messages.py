@@ -25,12 +25,14 @@ _FIELDS: Final = {
     "Label": "name bytes 1, value bytes 2",
     "Exemplar": "labels Label* 1, value double 2, timestamp int64 3",
     "Exemplar2": "labels_refs uint32* 1, value double 2, timestamp int64 3",
-    "OtlpBuckets": "offset sint32 1, counts uint64* 2",
-    "OtlpExponential": """start_ns fixed64 2, count fixed64 4, sum double 5, scale sint32 6,
-        zero_count fixed64 7, positive OtlpBuckets 8, negative OtlpBuckets 9,
-        zero_threshold double 14""",
     "OtlpExemplar": """time_ns fixed64 2, as_double double 3, span_id bytes 4, trace_id bytes 5,
         as_int sfixed64 6""",
+    "OtlpNumber": "exemplars OtlpExemplar* 5",
+    "OtlpHistogram": "bounds double* 7, exemplars OtlpExemplar* 8",
+    "OtlpSide": "offset sint32 1, counts uint64* 2",
+    "OtlpExponential": """start_ns fixed64 2, count fixed64 4, sum double 5, scale sint32 6,
+        zero_count fixed64 7, positive OtlpSide 8, negative OtlpSide 9,
+        exemplars OtlpExemplar* 11, zero_threshold double 14""",
 }
 """By message: name, type and number of each field; `*`: repeated, and packed where that can be."""
 
@@ -63,5 +65,6 @@ _CLASSES: Final = _classes()
 Histogram: Final = _CLASSES["Histogram"]
 Exemplar: Final = _CLASSES["Exemplar"]
 Exemplar2: Final = _CLASSES["Exemplar2"]
+OtlpNumber: Final = _CLASSES["OtlpNumber"]
+OtlpHistogram: Final = _CLASSES["OtlpHistogram"]
 OtlpExponential: Final = _CLASSES["OtlpExponential"]
-OtlpExemplar: Final = _CLASSES["OtlpExemplar"]

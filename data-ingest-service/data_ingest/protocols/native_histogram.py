@@ -28,6 +28,12 @@ _INDEX_MAX: Final = (1 << 31) - 1
 _ZERO_THRESHOLD: Final = 1e-128
 """Where OTLP does not say. Source: Prometheus `defaultZeroThreshold`."""
 _NS_PER_MS: Final = 1_000_000
+_INT_FIELDS: Final = ("count_int", "zero_count_int", "positive_deltas", "negative_deltas")
+_FLOAT_FIELDS: Final = ("count_float", "zero_count_float", "positive_counts", "negative_counts")
+_NOT_CUSTOM: Final = (
+    *("zero_threshold", "zero_count_int", "zero_count_float"),
+    *("negative_spans", "negative_deltas", "negative_counts"),
+)
 
 
 class InvalidHistogram(ValueError):
@@ -129,19 +135,13 @@ def _stored(histogram: Any) -> bytes:
 
 
 def _counts(histogram: Any) -> tuple[list[float], list[float]]:
-    """The count of each bucket of both sides; all counts of the histogram are checked."""
+    """The count of each bucket of both sides; all counts are checked, of one kind only."""
     is_float = histogram.HasField("count_float")
-    kind, other = ("float", "int") if is_float else ("int", "float")
-    lists, others = ("counts", "deltas") if is_float else ("deltas", "counts")
+    kind, lists = ("float", "counts") if is_float else ("int", "deltas")
+    for name in _INT_FIELDS if is_float else _FLOAT_FIELDS:
+        histogram.ClearField(name)
     if not histogram.HasField(f"count_{kind}"):
         raise InvalidHistogram("it has no count")
-    if (
-        histogram.HasField(f"count_{other}")
-        or histogram.HasField(f"zero_count_{other}")
-        or getattr(histogram, f"positive_{others}")
-        or getattr(histogram, f"negative_{others}")
-    ):
-        raise InvalidHistogram("integer and float counts in one histogram")
     positive = list(getattr(histogram, f"positive_{lists}"))
     negative = list(getattr(histogram, f"negative_{lists}"))
     if not is_float:
@@ -151,10 +151,9 @@ def _counts(histogram: Any) -> tuple[list[float], list[float]]:
     for one in (count, zero_count, *positive, *negative):
         if not 0 <= one < math.inf:
             raise InvalidHistogram(f"a count is {one}")
-    if not is_float:
-        total = zero_count + sum(positive) + sum(negative)
-        if total > count or (total < count and not math.isnan(histogram.sum)):
-            raise InvalidHistogram(f"the buckets add up to {total}, the count is {count}")
+    total = zero_count + sum(positive) + sum(negative)
+    if not is_float and (total > count or (total < count and not math.isnan(histogram.sum))):
+        raise InvalidHistogram(f"the buckets add up to {total}, the count is {count}")
     return positive, negative
 
 
@@ -175,14 +174,7 @@ def _check_spans(spans: Any, buckets: int, side: str, histogram: Any) -> None:
 
 
 def _check_custom(histogram: Any) -> None:
-    if (
-        histogram.zero_threshold
-        or histogram.zero_count_int
-        or histogram.zero_count_float
-        or histogram.negative_spans
-        or histogram.negative_deltas
-        or histogram.negative_counts
-    ):
+    if any(getattr(histogram, name) for name in _NOT_CUSTOM):
         raise InvalidHistogram("custom bounds with a zero bucket or a negative side")
     bounds = np.array([-math.inf, *histogram.custom_values, math.inf])
     if not (bounds[1:] > bounds[:-1]).all():

@@ -171,10 +171,8 @@ def decode(body: bytes, *, openmetrics: bool = False) -> Exposition:
     values = np.empty(lines, np.float64)
     labels = np.empty((body.count(b"=") + 1, kernel.LABEL_COLUMNS), np.int64)
     metadata = np.empty((body.count(b"#") + 1, kernel.META_COLUMNS), np.int64)
-    exemplars_max = min(lines, EXEMPLARS_MAX) if openmetrics else 0
-    exemplars = np.empty((exemplars_max, kernel.EXEMPLAR_COLUMNS), np.int64)
-    out = np.zeros(6, np.int64)
-    status = kernel.walk(buf, openmetrics, samples, values, labels, metadata, exemplars, out)
+    out = np.zeros(5, np.int64)
+    status = kernel.walk(buf, openmetrics, samples, values, labels, metadata, out)
     if status != kernel.OK:
         raise _fault(body, int(out[4]), _FAULTS[status])
     n = int(out[0])
@@ -184,7 +182,7 @@ def decode(body: bytes, *, openmetrics: bool = False) -> Exposition:
         values[i] = _parse_value(body, start, end)
     values.view(np.uint64)[np.isnan(values)] = NAN_BITS
     described = _metadata(body, metadata[: int(out[2])])
-    total = int(out[5])
+    exemplars_at = np.flatnonzero(samples[:, kernel.EXEMPLAR_START] >= 0).tolist()
     return Exposition(
         body=body,
         rows=samples,
@@ -194,14 +192,17 @@ def decode(body: bytes, *, openmetrics: bool = False) -> Exposition:
         has_timestamp=samples[:, kernel.TIME_START] >= 0,
         metadata=tuple(described.values()),
         types={name.encode(): metric.type for name, metric in described.items()},
-        exemplars=tuple(_exemplar(body, labels, row) for row in exemplars[:total].tolist()),
-        exemplars_total=total,
+        exemplars=tuple(
+            _exemplar(body, samples, labels, sample) for sample in exemplars_at[:EXEMPLARS_MAX]
+        ),
+        exemplars_total=len(exemplars_at),
     )
 
 
-def _exemplar(body: bytes, label_rows: I64, row: list[int]) -> TextExemplar:
-    sample, first, last, start, end = row
-    texts = body[start:end].split()
+def _exemplar(body: bytes, samples: I64, label_rows: I64, sample: int) -> TextExemplar:
+    first = samples[sample, kernel.LABELS_END]
+    last, start = samples[sample, kernel.EXEMPLAR_LABELS_END :].tolist()
+    texts = body[start : body.find(b"\n", start)].split()
     if not 1 <= len(texts) <= 2:
         raise _fault(body, start, "not an exemplar")
     value_start = body.index(texts[0], start)

@@ -66,8 +66,6 @@ def test_without_a_sum_the_count_may_be_larger():
         ({"zero_threshold": -1.0}, "zero threshold"),
         ({"zero_threshold": math.nan}, "zero threshold"),
         ({"custom_values": [1.0]}, "custom bounds"),
-        ({"positive_counts": [1.0]}, "integer and float"),
-        ({**FLOATS, "zero_count_int": 1}, "integer and float"),
         ({**FLOATS, "positive_counts": [-0.5, 2.5]}, "a count is -0.5"),
         ({**FLOATS, "positive_counts": [math.nan, 2.5]}, "a count is nan"),
         ({**CUSTOM, "positive_spans": [{"offset": 2, "length": 2}]}, "leaves the buckets 0 … 2"),
@@ -83,6 +81,15 @@ def test_an_invalid_histogram_is_refused_by_name(fields, reason):
     base = EXAMPLE if "count_float" not in fields and fields.get("schema") != -53 else {}
     with pytest.raises(InvalidHistogram, match=reason):
         from_prometheus(wire.Histogram(**{**base, **fields}).SerializeToString())
+
+
+def test_counts_are_of_one_kind():
+    """What belongs to the other kind is left out, as Prometheus reads past it."""
+    sent = histogram(positive_counts=[1.0], negative_counts=[2.0])
+    assert from_prometheus(sent.SerializeToString()) == (AT_MS, stored_form(histogram()))
+    sent = wire.Histogram(**FLOATS, positive_deltas=[7])
+    stored = stored_form(wire.Histogram(**FLOATS))
+    assert from_prometheus(sent.SerializeToString()) == (AT_MS, stored)
 
 
 def test_a_histogram_has_a_bound():

@@ -18,8 +18,9 @@ from data_ingest.kernels import otlp as kernel
 from data_ingest.kernels import otlp_points as layout
 from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
 from data_ingest.limits import INVALID_EXEMPLAR, INVALID_HISTOGRAM, METADATA_NOT_KEPT
-from data_ingest.model import I64, STALE_MARKER_BITS, U8, Exemplar, MetricMetadata, SampleBatch
+from data_ingest.model import I64, STALE_MARKER_BITS, U8, MetricMetadata, SampleBatch
 from data_ingest.protocols.compression import decompressed
+from data_ingest.protocols.exemplars import EXEMPLARS_MAX
 from data_ingest.protocols.otlp import answers
 from data_ingest.protocols.otlp.delta import OUT_OF_ORDER, DeltaTotals, point_times_ns
 from data_ingest.protocols.otlp.described import DescribedMetrics
@@ -97,14 +98,20 @@ class Decoder:
         if invalid:
             refused[INVALID_HISTOGRAM] = refused.get(INVALID_HISTOGRAM, 0) + invalid
             first_error = first_error or error
-        exemplars = self._exemplars(walked)
+        exemplars_total = int(walked.counts[layout.EXEMPLARS])
+        exemplars = []
+        if exemplars_total:
+            escape = self._labels.style.escape
+            exemplars = read_exemplars(
+                walked.buf, walked.rows, walked.metrics, EXEMPLARS_MAX, escape=escape
+            )
         series = RequestSeries(walked.buf, walked.rows, walked.metrics, self._labels)
         described_by = walked.metrics[:, layout.METRIC_KEY : layout.METRIC_KEY + 2]
         new = self._described.new(described_by, request.tenant, request.received_ms)
         described = [series.metadata_of(metric) for metric in new]
         metadata = tuple(one for one in described if isinstance(one, MetricMetadata))
         skipped = {
-            INVALID_EXEMPLAR: int(walked.counts[layout.EXEMPLARS]) - len(exemplars),
+            INVALID_EXEMPLAR: exemplars_total - len(exemplars),
             METADATA_NOT_KEPT: len(described) - len(metadata),
         }
         newly = described_by[new]
@@ -129,12 +136,6 @@ class Decoder:
             points=walked.rows[:, layout.POINT],
             committed=committed,
         )
-
-    def _exemplars(self, walked: _Walked) -> list[Exemplar]:
-        if not (count := int(walked.counts[layout.EXEMPLARS])):
-            return []
-        escape = self._labels.style.escape
-        return read_exemplars(walked.buf, walked.rows, walked.metrics, count, escape=escape)
 
 
 def protocol(options: Options) -> WriteProtocol:

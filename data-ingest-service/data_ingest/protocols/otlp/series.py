@@ -230,7 +230,7 @@ class RequestSeries:
         """`_point_labels` and `_boundaries` are those of the data point in [point, end)."""
         message, kind = self.buf[point:end].tobytes(), self._kind(metric)
         self._point_labels = _or_refused(lambda: self._labels_of(message, metric))
-        self._boundaries = boundaries(message, kind)
+        self._boundaries = _boundaries(message, kind)
         self._point = point
 
     def _labels_of(self, message: bytes, metric: int) -> Attributes:
@@ -278,7 +278,7 @@ def _check_sizes(texts: Attributes) -> None:
             raise InvalidLabels(detail=f"{key[:100]!r}: too long", limit=SHARED_TEXT_MAX)
 
 
-def boundaries(message: bytes, kind: int) -> list[str]:
+def _boundaries(message: bytes, kind: int) -> list[str]:
     """Bounds or quantiles of a data point as labels write them, in their order."""
     parts = b""
     for tag, value in fields(message):
