@@ -11,6 +11,8 @@ from data_ingest.model import Exemplar
 
 LABEL_CHARACTERS_MAX: Final = 128
 """Of all names and values of one exemplar."""
+EXEMPLAR_BYTES_MAX: Final = 4096
+"""Of the message that an exemplar is."""
 EXEMPLARS_MAX: Final = 10_000
 """Of one request."""
 

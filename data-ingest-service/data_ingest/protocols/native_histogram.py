@@ -148,9 +148,12 @@ def _counts(histogram: Any) -> tuple[list[float], list[float]]:
         positive, negative = list(accumulate(positive)), list(accumulate(negative))
     count = getattr(histogram, f"count_{kind}")
     zero_count = getattr(histogram, f"zero_count_{kind}")
-    for one in (count, zero_count, *positive, *negative):
-        if not 0 <= one < math.inf:
-            raise InvalidHistogram(f"a count is {one}")
+    if is_float and not all(
+        0 <= one < math.inf for one in (count, zero_count, *positive, *negative)
+    ):
+        raise InvalidHistogram("a count is negative or not finite")
+    if (least := min(positive + negative, default=0)) < 0:
+        raise InvalidHistogram(f"a count is {least}")
     total = zero_count + sum(positive) + sum(negative)
     if not is_float and (total > count or (total < count and not math.isnan(histogram.sum))):
         raise InvalidHistogram(f"the buckets add up to {total}, the count is {count}")

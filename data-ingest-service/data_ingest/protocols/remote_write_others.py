@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from data_ingest.kernels.remote_write import HISTOGRAM
 from data_ingest.limits import INVALID_EXEMPLAR, INVALID_HISTOGRAM
 from data_ingest.model import I64, U8, Exemplar, SampleBatch
-from data_ingest.protocols.exemplars import EXEMPLARS_MAX
+from data_ingest.protocols.exemplars import EXEMPLAR_BYTES_MAX, EXEMPLARS_MAX
 from data_ingest.protocols.native_histogram import InvalidHistogram, from_prometheus
 
 ReadExemplar = Callable[[int, bytes], Exemplar | None]
@@ -64,6 +64,8 @@ def with_others(
 def _exemplars(buf: U8, spans: I64, read: ReadExemplar) -> Sequence[Exemplar]:
     taken = []
     for _, row, start, end in spans.tolist():
+        if end - start > EXEMPLAR_BYTES_MAX:
+            continue
         try:
             one = read(row, buf[start:end].tobytes())
         except (ValueError, DecodeError):
