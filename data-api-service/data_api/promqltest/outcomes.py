@@ -71,16 +71,17 @@ def run_script(path: Path, options: promql.Options = OPTIONS) -> list[Outcome]:
         try:
             if block[0] == "clear":
                 store = MemoryStore()
-            elif block[0].startswith("load"):
+                continue
+            if block[0].startswith("load"):
                 load_block(store, block)
-            else:
-                ev = parse_eval(line, block)
-                store.touched_native = False
-                problem = check(store, ev, options) or check_middle(store, ev, options)
-                kind = _class_of(ev, path.stem, touched_native=store.touched_native)
-                outcomes.append(Outcome(path.stem, line, ev.query, kind, problem))
+                continue
+            ev = parse_eval(line, block)
         except (BadScript, ValueError) as error:
             raise BadScript(f"{path}:{line}: {error}") from error
+        store.touched_native = False
+        problem = check(store, ev, options) or check_middle(store, ev, options)
+        kind = _class_of(ev, path.stem, touched_native=store.touched_native)
+        outcomes.append(Outcome(path.stem, line, ev.query, kind, problem))
     return outcomes
 
 

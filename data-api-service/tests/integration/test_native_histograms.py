@@ -143,7 +143,7 @@ async def test_exemplars_of_the_series_that_a_query_selects(das, ingest, tenant)
     for ago_s, value in ((10, 0.25), (70, float("inf")), (4000, 1.0)):
         await ingest.exemplar(tenant, series_id, NOW_MS - ago_s * 1000, value, trace_id=f"t{ago_s}")
 
-    async def asked(query, method="GET"):
+    async def exemplars_of(query, method="GET"):
         params = {"query": query, "start": str(T - 3600), "end": str(T)}
         where = {"params": params} if method == "GET" else {"data": params}
         answer = await das.request(method, "/api/v1/query_exemplars", **where)
@@ -156,17 +156,17 @@ async def test_exemplars_of_the_series_that_a_query_selects(das, ingest, tenant)
     ]
     wanted = [{"seriesLabels": NAME, "exemplars": exemplars}]
     query = "histogram_quantile(0.9, rate(latency_seconds[5m])) > other"
-    assert await asked(query) == await asked(query, "POST") == wanted
-    assert await asked("other") == await asked("1 + 1") == []
+    assert await exemplars_of(query) == await exemplars_of(query, "POST") == wanted
+    assert await exemplars_of("other") == await exemplars_of("1 + 1") == []
 
 
 async def test_exemplars_are_of_the_caller_and_not_past_retention(das, ingest, hub, tenant):
     """Another tenant sees none; neither does anyone see what the plan no longer keeps."""
     series_id = await ingest.write(tenant, NAME, [(NOW_MS, 1.0)])
     await ingest.exemplar(tenant, series_id, NOW_MS - 2 * 86_400_000, 1.0, trace_id="old")
-    found = []
+    counts = []
     for key in (hub.key(tenant), hub.key(tenant, retention_days=1), hub.key(uuid.uuid4())):
         das.headers["X-API-Key"] = key
         answer = await das.get("/api/v1/query_exemplars", params={"query": "latency_seconds"})
-        found.append(len(answer.json()["data"]))
-    assert found == [1, 0, 0]
+        counts.append(len(answer.json()["data"]))
+    assert counts == [1, 0, 0]

@@ -173,3 +173,13 @@ def test_importing_the_package_does_not_import_numba():
     """An idle service does not pay for kernels it has not needed yet."""
     code = "import sys; import data_api.promql; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_labels_of_any_number_of_digits_are_sorted():
+    """Digits count as a number however many there are, and zeros before them do not."""
+    store = MemoryStore()
+    digits = ["1" * 5001, "9" * 5000, "010", "9"]
+    for text in digits:
+        store.add(Series({"__name__": "x", "a": text}, [1.0]), 1000)
+    result = run_query(store, 'sort_by_label(x, "a")', 0, 0, 1, instant=True)
+    assert [labels["a"] for labels in result.value.labels] == digits[::-1]
