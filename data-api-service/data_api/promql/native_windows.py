@@ -27,10 +27,10 @@ from data_api.native_histogram import (
     joined_hint,
 )
 from data_api.promql.context import Notes
-from data_api.promql.kernels import extended
 from data_api.promql.kernels import windows as kernels
 from data_api.promql.pool import Pool
 from data_api.promql.values import Windows, drop_samples
+from data_api.promql.window_edges import window_edges
 
 BOTH_KINDS: Final = frozenset(
     {
@@ -75,7 +75,7 @@ def float_windows(windows: Windows, steps: int, notes: Notes) -> Windows:
     is_native = is_histogram(columns.values)
     for row in _rows_with(is_native, columns.offsets):
         samples = slice(int(columns.offsets[row]), int(columns.offsets[row + 1]))
-        starts, stops = _edges(columns.timestamps_ms[samples], windows, steps)
+        starts, stops = window_edges(columns.timestamps_ms[samples], windows, steps)
         before = np.concatenate(([0], np.cumsum(is_native[samples])))
         natives = before[stops] - before[starts]
         if ((natives > 0) & (natives < stops - starts)).any():
@@ -91,24 +91,6 @@ def _rows_with(is_native: Bools, offsets: I64) -> list[int]:
     before = np.concatenate(([0], np.cumsum(is_native)))
     rows: list[int] = np.flatnonzero(np.diff(before[offsets])).tolist()
     return rows
-
-
-def _edges(times: I64, windows: Windows, steps: int) -> tuple[I64, I64]:
-    """First sample and end of each window."""
-    ends = windows.ends_ms[:steps]
-    starts = np.searchsorted(times, ends - windows.range_ms, side="right")
-    return starts, np.searchsorted(times, ends, side="right")
-
-
-def _far_edges(times: I64, windows: Windows, steps: int) -> tuple[I64, I64]:
-    """The same of windows that are anchored or smoothed, with what tells of their edges."""
-    lefts, rights = np.zeros(steps, np.int64), np.zeros(steps, np.int64)
-    is_smoothed = int(windows.edges == "smoothed")
-    ends = np.ascontiguousarray(windows.ends_ms[:steps])
-    extended.find_edges(
-        times, 0, times.size, ends, windows.range_ms, windows.reach_ms, is_smoothed, lefts, rights
-    )
-    return np.where(rights < 0, 0, lefts), rights + 1
 
 
 def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
@@ -128,8 +110,7 @@ def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
         times, values = columns.timestamps_ms[samples], columns.values[samples]
         metric = columns.labels[row].get(METRIC_NAME, "")
         series = _Series(times, values, pool, replace(notes, metric=metric), checkpoint)
-        find = _far_edges if windows.edges else _edges
-        starts, stops = find(times, windows, out.shape[1])
+        starts, stops = window_edges(times, windows, out.shape[1])
         if name in COMPARED:
             differs = series.changed if name == "changes" else series.fell
             before = np.concatenate(([0], np.cumsum(differs)))

@@ -8,9 +8,9 @@ Source: Prometheus `promql/parser/generated_parser.y`, `parse.go`.
 
 from dataclasses import replace
 
-from data_api.promql import selector_parser
+from data_api.promql import argument_checks, selector_parser
 from data_api.promql.cursor import GROUPING_MAX, Cursor, QueryTimes
-from data_api.promql.functions import FUNCTIONS, Function, ValueType
+from data_api.promql.functions import FUNCTIONS, ValueType
 from data_api.promql.lexer import Kind, Token, numeral_value
 from data_api.promql.nodes import (
     AGGREGATORS,
@@ -36,10 +36,6 @@ from data_api.promql.nodes import (
 _NEVER_NAMES = frozenset(
     {"and", "or", "unless", "atan2", "bool", "on", "ignoring", "group_left", "group_right"}
 )
-EDGE_FUNCTIONS = {
-    "anchored": frozenset({"changes", "delta", "increase", "rate", "resets"}),
-    "smoothed": frozenset({"delta", "increase", "rate"}),
-}
 _NUMERIC = frozenset({ValueType.SCALAR, ValueType.VECTOR})
 
 
@@ -295,11 +291,11 @@ class _Parser(Cursor):
                 f"got {len(args)}",
             )
         context = "aggregation expression"
-        self._expect_type(args[-1], ValueType.VECTOR, context)
+        argument_checks.expect_type(self, args[-1], ValueType.VECTOR, context)
         param = args[0] if wanted == 2 else None
         if param is not None:
             kind = ValueType.STRING if op == "count_values" else ValueType.SCALAR
-            self._expect_type(param, kind, "aggregation parameter")
+            argument_checks.expect_type(self, param, kind, "aggregation parameter")
         return self.bounded(Aggregate(op, args[-1], param, grouping, without, span=span))
 
     def _by_or_without(self) -> tuple[bool, tuple[str, ...]] | None:
@@ -340,32 +336,5 @@ class _Parser(Cursor):
             self.fail(name, f'unknown function with name "{name.text}"')
         args = self._arguments("function call", name.text)
         span = self.span_from(name.start)
-        self._check_count(name.text, function, len(args), span)
-        for position, arg in enumerate(args):
-            wanted = function.args[min(position, len(function.args) - 1)]
-            self._expect_type(arg, wanted, f'call to function "{name.text}"')
-            edges = arg.selector.edges if isinstance(arg, MatrixSelector) else None
-            if edges and name.text not in (able := EDGE_FUNCTIONS[edges]):
-                self.fail(
-                    arg.span,
-                    f"{edges} modifier can only be used with: {', '.join(sorted(able))} - not with "
-                    f"{name.text}",
-                )
+        argument_checks.of_call(self, name.text, function, args, span)
         return self.bounded(Call(name.text, args, span=span))
-
-    def _check_count(self, name: str, function: Function, got: int, span: Span) -> None:
-        declared = len(function.args)
-        if function.variadic == 0:
-            if got != declared:
-                self.fail(span, f'expected {declared} argument(s) in call to "{name}", got {got}')
-            return
-        least = declared - 1
-        if got < least:
-            self.fail(span, f'expected at least {least} argument(s) in call to "{name}", got {got}')
-        most = declared - 1 + function.variadic
-        if function.variadic > 0 and got > most:
-            self.fail(span, f'expected at most {most} argument(s) in call to "{name}", got {got}')
-
-    def _expect_type(self, expr: Expr, wanted: ValueType, context: str) -> None:
-        if expr.value_type is not wanted:
-            self.fail(expr.span, f"expected type {wanted} in {context}, got {expr.value_type}")
