@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from promql_script import MemoryStore, Series, run_query
+from promql_script import run_query
+from script_series import MemoryStore, Series
 
 from data_api import promql
 from data_api.errors import TooManySamples

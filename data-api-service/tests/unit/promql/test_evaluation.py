@@ -6,7 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from promql_script import MemoryStore, Series, duration_ms, parse_values, run_query
+from promql_script import run_query
+from script_series import MemoryStore, Series, duration_ms, parse_values
 
 from data_api import promql
 from data_api.errors import InvalidParameter, TooManySamples

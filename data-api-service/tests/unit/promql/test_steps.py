@@ -4,7 +4,7 @@ import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from promql_script import STALE, MemoryStore, Series
+from script_series import STALE, MemoryStore, Series
 
 from data_api import promql
 from data_api.errors import QueryError
