@@ -6,7 +6,7 @@ of a series share them, and comparing two begins with `is`.
 
 import struct
 from functools import lru_cache
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
@@ -144,25 +144,20 @@ def _counts(fields: Fields, deltas: int, floats: int) -> F64:
     """Counts of one side's buckets: each as it is, or as the difference to the one before."""
     if deltas not in fields:
         return np.frombuffer(b"".join(_joined(fields, floats)), "<f8")
-    numbers = [
-        _packed(value) if isinstance(value, bytes) else np.array([value], np.uint64)
-        for value in fields[deltas]
-    ]
-    zigzag = np.concatenate(numbers)
-    signed = (zigzag >> np.uint64(1)).astype(np.int64) ^ -(zigzag & np.uint64(1)).astype(np.int64)
-    return np.cumsum(signed).astype(np.float64)
-
-
-def _packed(packed: bytes) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    """Varints one after another, all at once."""
-    octets = np.frombuffer(packed, np.uint8)
-    lasts = np.flatnonzero(octets < 0x80)
-    if lasts.size == octets.size:
-        return octets.astype(np.uint64)
-    starts = np.concatenate(([0], lasts[:-1] + 1))
-    sizes = np.diff(np.concatenate((starts, [octets.size])))
-    if not lasts.size or lasts[-1] + 1 != octets.size or sizes.max() > VARINT_BYTES_MAX:
-        raise ValueError("numbers that are cut off")
-    places = np.arange(octets.size) - np.repeat(starts, sizes)
-    parts = (octets & np.uint8(0x7F)).astype(np.uint64) << (7 * places).astype(np.uint64)
-    return np.add.reduceat(parts, starts)
+    counts: list[int] = []
+    count = number = shift = 0
+    for value in fields[deltas]:
+        if isinstance(value, int):  # not packed
+            count += _signed(value)
+            counts.append(count)
+            continue
+        for byte in cast("bytes", value):  # for tens of buckets faster than numpy
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                count += (number >> 1) ^ -(number & 1)
+                counts.append(count)
+                number = shift = 0
+    if shift:
+        raise ValueError("a number that is cut off")
+    return np.array(counts, np.float64)

@@ -22,7 +22,7 @@ from data_api.native_histogram import (
 from data_api.promql.context import Notes
 from data_api.promql.kernels import windows as kernels
 from data_api.promql.native_histogram_functions import text, trimmed
-from data_api.promql.native_windows import fold_rows
+from data_api.promql.native_windows import summed
 from data_api.promql.nodes import TRIMS, Binary
 from data_api.promql.pool import Pool
 from data_api.promql.values import Vector
@@ -156,10 +156,14 @@ class Sums:
                 self.notes.warn("encountered a mix of histograms and floats for aggregation")
                 present[group, step] = False
                 continue
-            result = _sum_of(op, self.pool.of(self.value.values[rows, step]), self.notes)
-            present[group, step] = result is not None
-            if result is not None:
-                out.view(np.int64)[group, step] = self.pool.add(result)
+            histograms = self.pool.of(self.value.values[rows, step])
+            try:
+                result = summed(SUMS[op], histograms, None, self.notes)
+            except IncompatibleBucketsError:
+                self.notes.incompatible()
+                continue
+            out.view(np.int64)[group, step] = self.pool.add(result)
+            present[group, step] = True
 
     def named(
         self, samples: F64, numbers: I64, texts: list[str], checkpoint: Callable[[], None]
@@ -175,17 +179,3 @@ class Sums:
                 checkpoint()
             numbers[place] = added.setdefault(text(histogram), len(texts) + len(added))
         return [*texts, *added]
-
-
-def _sum_of(op: str, histograms: list[Histogram], notes: Notes) -> Histogram | None:
-    try:
-        whole = aligned(histograms)
-    except IncompatibleBucketsError:
-        notes.incompatible()
-        return None
-    hint, is_conflict = joined_hint(histograms)
-    if is_conflict:
-        notes.conflicting("aggregation")
-    if whole.is_reconciled:
-        notes.reconciled("aggregation")
-    return whole.histogram(fold_rows(SUMS[op], whole.rows), hint)

@@ -8,7 +8,7 @@ Samples of a series are mostly of one layout: then its buckets are the columns o
 its resets are found once for all windows. Source: Prometheus `promql/functions.go`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
@@ -51,7 +51,7 @@ NATIVE: Final = frozenset({*SUMS, *EXTRAPOLATED, *COMPARED, "irate", "idelta"})
 STEPS_A_CHECKPOINT: Final = 64
 
 
-def fold_rows(op: int, rows: F64) -> F64:
+def _folded(op: int, rows: F64) -> F64:
     """The sum or mean (`kernels.SUM`, `AVG`) of each column of `rows` (k, b), compensated."""
     k, width = rows.shape
     if k == 1:
@@ -65,6 +65,22 @@ def fold_rows(op: int, rows: F64) -> F64:
     kernels.fold(op, offsets, times, rows.T.ravel(), ends, k + 2, out, present)
     folded: F64 = out[:, 0]
     return folded
+
+
+def summed(
+    op: int, histograms: Sequence[Histogram], rows: Aligned | None, notes: Notes
+) -> Histogram:
+    """The sum or mean of histograms; rows: all of them aligned, where they are already.
+
+    Raises IncompatibleBucketsError and TooManySamples.
+    """
+    rows = aligned(histograms) if rows is None else rows
+    hint, is_conflict = joined_hint(histograms)
+    if is_conflict:
+        notes.conflicting("aggregation")
+    if rows.is_reconciled:
+        notes.reconciled("aggregation")
+    return rows.histogram(_folded(op, rows.rows), hint)
 
 
 def float_windows(windows: Windows, steps: int, notes: Notes) -> Windows:
@@ -216,7 +232,10 @@ class _Series:
                 self.notes.mixed()
                 return None
             if name in SUMS:
-                return self._sum(SUMS[name], natives, window)
+                rows = None
+                if self.whole is not None:
+                    rows = replace(self.whole, rows=self.whole.rows[window.start : window.stop])
+                return summed(SUMS[name], natives, rows, self.notes)
             if window.edges:
                 return self._edge_growth(name, natives, window)
             return self._growth(name, natives, window) if len(natives) > 1 else None
@@ -224,19 +243,13 @@ class _Series:
             self.notes.incompatible()
             return None
 
-    def _sum(self, op: int, natives: list[Histogram], window: _Window) -> Histogram:
-        whole = self.whole
-        if whole is None:
-            whole = aligned(natives)
-            rows = whole.rows
-        else:
-            rows = whole.rows[window.start : window.stop]
-        hint, is_conflict = joined_hint(natives)
-        if is_conflict:
-            self.notes.conflicting("aggregation")
-        if whole.is_reconciled:
-            self.notes.reconciled("aggregation")
-        return whole.histogram(fold_rows(op, rows), hint)
+    def _check_kind(self, natives: list[Histogram], *, is_counter: bool) -> None:
+        """A note where gauges are taken for a counter, or a counter for a gauge."""
+        gauges = [histogram.hint is Hint.GAUGE for histogram in natives]
+        if is_counter and any(gauges):
+            self.notes.of_metric("this native histogram metric is not a counter:")
+        elif not is_counter and not (gauges[0] and gauges[-1]):
+            self.notes.of_metric("this native histogram metric is not a gauge:")
 
     def _instant(self, name: str, window: _Window) -> Histogram | None:
         """From the last two samples: irate, idelta. Source: `instantValue`."""
@@ -246,12 +259,7 @@ class _Series:
         if before is None or now is None:
             self.notes.mixed()
             return None
-        gauges = [h.hint is Hint.GAUGE for h in (before, now)]
-        if name == "irate":
-            if any(gauges):
-                self.notes.of_metric("this native histogram metric is not a counter:")
-        elif not all(gauges):
-            self.notes.of_metric("this native histogram metric is not a gauge:")
+        self._check_kind([before, now], is_counter=name == "irate")
         if name == "irate" and self.fell[window.stop - 1]:
             result = replace(now, hint=Hint.GAUGE)
         else:
@@ -266,7 +274,8 @@ class _Series:
 
     def _growth(self, name: str, natives: list[Histogram], window: _Window) -> Histogram:
         """rate, increase and delta. Source: `histogramRate` and `extrapolatedRate`."""
-        is_counter = self._is_counter(name, natives)
+        is_counter = name in COUNTER_FUNCTIONS
+        self._check_kind(natives, is_counter=is_counter)
         resets: list[int] = []
         if is_counter:
             resets = (np.flatnonzero(self.fell[window.start + 1 : window.stop]) + 1).tolist()
@@ -293,19 +302,10 @@ class _Series:
             factor /= window.range_ms / 1000.0
         return whole.histogram(growth * factor, Hint.GAUGE)
 
-    def _is_counter(self, name: str, natives: list[Histogram]) -> bool:
-        """Whether the function is one of counters; a warning when the samples are not."""
-        is_counter = name in COUNTER_FUNCTIONS
-        gauges = [h.hint is Hint.GAUGE for h in natives]
-        if is_counter and any(gauges):
-            self.notes.of_metric("this native histogram metric is not a counter:")
-        elif not is_counter and not (gauges[0] and gauges[-1]):
-            self.notes.of_metric("this native histogram metric is not a gauge:")
-        return is_counter
-
     def _edge_growth(self, name: str, natives: list[Histogram], window: _Window) -> Histogram:
         """rate, increase and delta from edge to edge; as `extended.growth`."""
-        is_counter = self._is_counter(name, natives)
+        is_counter = name in COUNTER_FUNCTIONS
+        self._check_kind(natives, is_counter=is_counter)
         times = self.times[window.start : window.stop]
         falls = self.fell[window.start : window.stop] & is_counter
         whole = aligned(natives)

@@ -1,5 +1,7 @@
 """Stored native histograms are read as docs/formats/histogram.md says, or refused."""
 
+import struct
+
 import numpy as np
 import pytest
 from histograms import CUSTOM, Written
@@ -39,6 +41,18 @@ def test_a_stored_histogram_comes_back(written):
     assert (histogram.count, histogram.sum) == (float(written.count), written.total)
     assert histogram.layout.schema == written.schema
     assert histogram.layout.zero_threshold == written.zero_threshold
+
+
+def test_repeated_fields_may_stand_one_by_one():
+    """As protobuf allows: two deltas of the positive side, two custom bounds."""
+    packed = Written(CUSTOM, ((0, 1), (1, 3)), bounds=(0.5, 2.0)).encoded()
+    deltas, bounds = b"\x62\x02\x02\x04", b"\x82\x01\x10" + struct.pack("<2d", 0.5, 2.0)
+    assert deltas in packed
+    assert bounds in packed
+    single = packed.replace(deltas, b"\x60\x02\x60\x04").replace(
+        bounds, b"".join(b"\x81\x01" + struct.pack("<d", bound) for bound in (0.5, 2.0))
+    )
+    assert histogram_codec.decode(single).equals(histogram_codec.decode(packed))
 
 
 @pytest.mark.parametrize("hint", Hint)
