@@ -78,6 +78,7 @@ class SampleBatch:
     refused: samples the decoder could read but not take, by reason.
     histograms: messages of the samples at `histogram_at`, (h,), that are native histograms
         (docs/formats/histogram.md), an empty one for a stale marker. Their values mean nothing.
+    exemplars: of rows of `keys`, which need not have samples.
     skipped: things that are not samples and are not kept (bad exemplars), by reason.
     first_error: why the first of `refused` was; empty when there is none.
     points: (n,) int64, which data point of the protocol each sample is part of, -1 for none; None

@@ -29,7 +29,7 @@ class Write:
     this process saw in the window; None when it need not be said now. examples: why the first was
     refused, by reason. sender: the id of the key that it came with, or what in the hub made it.
     retention_days: of the plan, 0 for no limit; None where the plan is not known.
-    histograms: what values that stand for one have the numbers of.
+    histograms: what values that stand for one have the numbers of. exemplars: committed with it.
     """
 
     tenant: UUID
