@@ -3,6 +3,7 @@
 Run from the service folder: `python benchmarks/bench_promql.py [--series 10000] [--hours 6]`.
 Shape of the default: 10,000 series × 6 h at 10 s = 21.6 M samples, 361 steps of 60 s, one thread.
 Memory: `--memory` prints the resident set before and after the kernels are loaded.
+Native histograms: `--histograms --series 20` has 40 buckets in each sample, as they are stored.
 """
 
 import argparse
@@ -13,9 +14,12 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from histograms import Written
 
 from data_api import promql
-from data_api.model import Columns, QueryLimits
+from data_api.model import HISTOGRAM_BITS, Columns, QueryLimits
 
 QUERIES = (
     "x",
@@ -30,6 +34,32 @@ QUERIES = (
     "histogram_quantile(0.99, sum by (le) (rate(x[5m])))",
     "avg_over_time(x[6h])",
 )
+
+
+NATIVE_QUERIES = (
+    "histogram_count(x)",
+    "sum(x)",
+    "rate(x[5m])",
+    "histogram_quantile(0.9, sum(rate(x[5m])))",
+    "avg_over_time(x[5m])",
+    "resets(x[1h])",
+)
+
+
+def native_columns(series: int, samples: int, interval_ms: int) -> Columns:
+    """Counters of observations, each sample a histogram of schema 3."""
+    rng = np.random.default_rng(7)
+    stored = []
+    for _ in range(series):
+        counts = np.cumsum(rng.integers(0, 5, (samples, 40)), axis=0).tolist()
+        stored += [Written(3, tuple(enumerate(row)), total=float(sum(row))) for row in counts]
+    return Columns(
+        [{"__name__": "x", "host": str(i)} for i in range(series)],
+        np.arange(series + 1, dtype=np.int64) * samples,
+        np.tile(np.arange(samples, dtype=np.int64) * interval_ms, series),
+        (np.arange(series * samples) + HISTOGRAM_BITS).view(np.float64),
+        [written.encoded() for written in stored],
+    )
 
 
 def columns(series: int, samples: int, interval_ms: int) -> Columns:
@@ -64,6 +94,7 @@ def main() -> None:
     arguments.add_argument("--series", type=int, default=10_000)
     arguments.add_argument("--hours", type=float, default=6)
     arguments.add_argument("--memory", action="store_true")
+    arguments.add_argument("--histograms", action="store_true")
     options = arguments.parse_args()
     if options.memory:
         before = resident_mib()
@@ -74,11 +105,12 @@ def main() -> None:
         return
     interval_ms, step_ms = 10_000, 60_000
     samples = int(options.hours * 3_600_000 / interval_ms)
-    data = columns(options.series, samples, interval_ms)
+    made = native_columns if options.histograms else columns
+    data = made(options.series, samples, interval_ms)
     end_ms = samples * interval_ms
     print(f"{data.samples / 1e6:.1f} M samples, {end_ms // step_ms + 1} steps")
     promql.warm_up()
-    for query in QUERIES:
+    for query in NATIVE_QUERIES if options.histograms else QUERIES:
         expr = promql.parse(query)
         loaded = dict.fromkeys(promql.needed(expr, 0, end_ms, step_ms), data)
         best = cpu = float("inf")

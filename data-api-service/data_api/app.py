@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from data_api import __version__, promql
 from data_api.admission import SamplePool
-from data_api.api import deps, export, presence, prometheus, ranges
+from data_api.api import deps, exemplars, export, presence, prometheus, ranges
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
@@ -107,7 +107,7 @@ def create_app(
     app.include_router(probe_routes)
     app.include_router(presence.router(probe_routes))
     for number, prefix in enumerate(PREFIXES):
-        for routes in (ranges.routes, export.routes, prometheus.routes):
+        for routes in (ranges.routes, export.routes, exemplars.routes, prometheus.routes):
             app.include_router(routes, prefix=prefix, include_in_schema=number == 0)
     app.add_middleware(RequestLog, service="das")
     return app

@@ -5,7 +5,7 @@
     times  ──┘
 
 Times are int64 milliseconds since the epoch. Arrays are read-only by convention: whoever needs
-another value makes another array. Imports none of our modules.
+another value makes another array. Imports none of our modules but `native_histogram`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,6 +17,8 @@ from typing import Final, Protocol, TypeVar
 import numpy as np
 import re2
 from numpy.typing import NDArray
+
+from data_api.native_histogram import Histogram
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -30,6 +32,17 @@ METRIC_NAME = "__name__"
 
 STALE_BITS = 0x7FF0000000000002
 """A sample whose value has these bits says that its series ended. Compare bits, never NaN."""
+
+HISTOGRAM_BITS: Final = 0x7FFC0C0B00000000
+"""Of the value of a sample that is a native histogram: a NaN, whose lower half says which one."""
+INDEX_MASK: Final = 0xFFFFFFFF
+
+
+def is_histogram(values: F64) -> Bools:
+    """Which values are native histograms. Compare bits: arithmetic leaves a NaN's as they are."""
+    upper_halves = np.ascontiguousarray(values).view(np.uint32)[..., 1::2]  # little-endian
+    mask: Bools = upper_halves == HISTOGRAM_BITS >> 32
+    return mask
 
 
 class MatchOp(StrEnum):
@@ -106,13 +119,16 @@ class Columns:
     labels: one mapping a series, in the order of the rows, no two equal.
     offsets: int64 (n + 1,); series i owns samples ``offsets[i]:offsets[i + 1]``.
     timestamps_ms: int64, strictly ascending within a series.
-    values: float64; stale markers are kept, bit for bit (`STALE_BITS`).
+    values: float64; stale markers are kept, bit for bit (`STALE_BITS`); a native histogram is a NaN
+    with `HISTOGRAM_BITS` and its index in `histograms`, where each is decoded or as it is stored
+    (docs/formats/histogram.md).
     """
 
     labels: Sequence[Labels]
     offsets: I64
     timestamps_ms: I64
     values: F64
+    histograms: Sequence[Histogram | bytes] = ()
 
     @property
     def samples(self) -> int:
@@ -143,11 +159,14 @@ class String:
 
 @dataclass(frozen=True, slots=True)
 class InstantVector:
-    """At most one sample a series, all at one time. values: float64 (n,), in the answer's order."""
+    """At most one sample a series, all at one time. values: float64 (n,), in the answer's order;
+    native histograms as in `Columns`.
+    """
 
     labels: Sequence[Labels]
     timestamp_ms: int
     values: F64
+    histograms: Sequence[Histogram | bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +174,15 @@ class RangeMatrix:
     """Values of n series at m steps.
 
     steps_ms: int64 (m,). values, present: (n, m). A value counts only where `present` is true, so
-    that NaN stays distinct from absence; every row has at least one present value.
+    that NaN stays distinct from absence; every row has at least one present value. Native
+    histograms as in `Columns`.
     """
 
     labels: Sequence[Labels]
     steps_ms: I64
     values: F64
     present: Bools
+    histograms: Sequence[Histogram | bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What is asked: texts, their trees, and the samples that they need."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -16,16 +17,21 @@ T = TypeVar("T")
 PARSED_KEPT: Final = 1024  # trees of recent queries
 PARSED_CHARS_MAX: Final = 2048  # of a text whose tree is kept, and that the event loop may parse
 WARNINGS_MAX: Final = 10
+_OF_TIMES: Final = re.compile(r"(?i)\b(?:step|range)\s*\(")
 
 
-@lru_cache(maxsize=PARSED_KEPT)
-def _parse_short(text: str) -> promql.Expr:
-    return promql.parse(text)
+_parse_short: Final = lru_cache(maxsize=PARSED_KEPT)(promql.parse)
 
 
-def parse(text: str) -> promql.Expr:
-    """The tree of a query; trees are frozen, so dashboards that repeat themselves share one."""
-    return _parse_short(text) if len(text) <= PARSED_CHARS_MAX else promql.parse(text)
+def parse(text: str, times: promql.QueryTimes | None = None) -> promql.Expr:
+    """The tree of a query; trees are frozen, so dashboards that repeat themselves share one.
+
+    times: of the query, which only a duration such as `step()` depends on.
+    """
+    if _OF_TIMES.search(text) is None:
+        times = None
+    parsed = _parse_short if len(text) <= PARSED_CHARS_MAX else promql.parse
+    return parsed(text, times)
 
 
 def parse_selector(text: str) -> tuple[Matcher, ...]:
@@ -63,7 +69,9 @@ class Question:
 
     async def planned(self, limits: QueryLimits) -> "Plan":
         """Its tree, and the samples that its selectors need."""
-        expr = await Text(len(self.text), partial(parse, self.text)).parsed(limits)
+        start_ms, end_ms, step_ms = self.steps
+        times = promql.QueryTimes(step_ms, end_ms - start_ms)
+        expr = await Text(len(self.text), partial(parse, self.text, times)).parsed(limits)
         return Plan(self, expr, promql.needed(expr, *self.steps, self.lookback_ms))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from histograms import HISTOGRAM_BITS, marked_values, stored_batch
 from stored_values import stored
 
 SCHEMA = """
@@ -41,7 +42,8 @@ CREATE TABLE metrics.batch (
   max_ts       bigint NOT NULL,
   samples      integer NOT NULL,
   payload      bytea  NOT NULL,
-  compacted_by bigint NULL)
+  compacted_by bigint NULL,
+  histogram_bytes integer NOT NULL DEFAULT 0)
   PARTITION BY RANGE (received_at);
 ALTER TABLE metrics.batch ALTER COLUMN payload SET STORAGE EXTERNAL;
 CREATE TABLE metrics.batch_all PARTITION OF metrics.batch DEFAULT;
@@ -71,6 +73,14 @@ CREATE TABLE metrics.tenant (tenant_id uuid PRIMARY KEY, retention_days integer 
 CREATE TABLE metrics.metadata (tenant_id uuid, metric_name text, type text NOT NULL,
   help text NOT NULL, unit text NOT NULL, updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, metric_name));
+CREATE TABLE metrics.exemplar (
+  tenant_id    uuid   NOT NULL,
+  series_id    bigint NOT NULL,
+  timestamp_ms bigint NOT NULL,
+  value        double precision NOT NULL,
+  labels       jsonb  NOT NULL,
+  PRIMARY KEY (tenant_id, series_id, timestamp_ms, value, labels));
+CREATE INDEX exemplar_age ON metrics.exemplar (tenant_id, timestamp_ms);
 """
 
 BLOCK_SCHEMA = pa.schema(
@@ -82,14 +92,18 @@ BLOCK_SCHEMA = pa.schema(
         ("scale", pa.int8()),
         ("deltas", pa.list_(pa.int64())),
         ("values", pa.list_(pa.float64())),
+        ("histograms", pa.list_(pa.binary())),
     ]
 )
 
-Sample = tuple[int, int, float]  # series id, ms, value
+Sample = tuple[int, int, float | bytes]  # series id, ms, value or encoded histogram
 
 
 def encode_batch(
-    series_ids: Iterable[int], timestamps_ms: Iterable[int], values: Iterable[float], codec: int = 1
+    series_ids: Iterable[int],
+    timestamps_ms: Iterable[int],
+    values: Iterable[float | bytes],
+    codec: int = 1,
 ) -> bytes:
     """docs/formats/batch.md, said plainly."""
     planes = []
@@ -100,10 +114,12 @@ def encode_batch(
             items.append(((delta << 1) ^ (delta >> 63)) % 2**64)
             before = item
         planes.append(np.array(items, "<u8"))
-    planes.append(np.array(list(values), "<f8").view("<u8"))
+    floats, beyond = stored_batch(values)
+    planes.append(np.array(floats, "<f8").view("<u8"))
     n = planes[0].size
-    body = b"".join(p.view(np.uint8).reshape(n, 8).T.tobytes() for p in planes)
-    header = struct.pack("<4sB3sII", b"COB1", codec, b"\0\0\0", n, 24 * n)
+    body = b"".join(p.view(np.uint8).reshape(n, 8).T.tobytes() for p in planes) + beyond
+    magic = b"COB2" if beyond else b"COB1"
+    header = struct.pack("<4sB3sII", magic, codec, b"\0\0\0", n, len(body))
     return header + (bytes(cramjam.zstd.compress(body, level=1)) if codec else body)
 
 
@@ -128,14 +144,23 @@ def write_block(
 
     The digest of the tail.
     """
-    series: dict[int, list[tuple[int, float]]] = {}
-    for (series_id, ts), bits in sorted(stored(samples).items()):
-        series.setdefault(series_id, []).append((ts, float(np.uint64(bits).view(np.float64))))
+    histograms = [value for _, _, value in samples if isinstance(value, bytes)]
+    numbered = iter(range(HISTOGRAM_BITS, HISTOGRAM_BITS + len(histograms)))
+    plain = [
+        (series_id, ts, _float(next(numbered)) if isinstance(value, bytes) else value)
+        for series_id, ts, value in samples
+    ]
+    series: dict[int, list[tuple[int, float | bytes]]] = {}
+    for (series_id, ts), bits in sorted(stored(plain).items()):
+        is_histogram = bits >> 32 == HISTOGRAM_BITS >> 32
+        value = histograms[bits - HISTOGRAM_BITS] if is_histogram else _float(bits)
+        series.setdefault(series_id, []).append((ts, value))
     rows = []
     for series_id, points in series.items():
         for start in range(0, len(points), chunk):
             part = points[start : start + chunk]
-            times, values = [ts for ts, _ in part], [value for _, value in part]
+            times = [ts for ts, _ in part]
+            values, beside = marked_values(value for _, value in part)
             scaled = scaled_deltas(values)
             rows.append(
                 {
@@ -146,6 +171,7 @@ def write_block(
                     "scale": None if scaled is None else scaled[0],
                     "deltas": None if scaled is None else scaled[1],
                     "values": values if scaled is None else None,
+                    "histograms": beside or None,
                 }
             )
     table = pa.Table.from_pylist(rows, BLOCK_SCHEMA)
@@ -161,6 +187,7 @@ def write_block(
             "timestamps.list.element": "DELTA_BINARY_PACKED",
             "deltas.list.element": "DELTA_BINARY_PACKED",
             "values.list.element": "BYTE_STREAM_SPLIT",
+            "histograms.list.element": "DELTA_LENGTH_BYTE_ARRAY",
         },
     )
     writer.write_table(table, row_group_size=group)
@@ -179,6 +206,10 @@ def write_block(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(sink.getvalue())
     return hashlib.sha256(sink.getvalue()[len(body) :]).digest()
+
+
+def _float(bits: int) -> float:
+    return float(np.uint64(bits).view(np.float64))
 
 
 def labels_hash(labels: Mapping[str, str]) -> bytes:
@@ -210,17 +241,22 @@ class Ingest:
         """One committed batch (or part of the open transaction); its id."""
         ids, times, values = zip(*samples, strict=True)
         return await self.connection.fetchval(
-            """INSERT INTO metrics.batch (tenant_id, min_ts, max_ts, samples, payload)
-               VALUES ($1, $2, $3, $4, $5) RETURNING batch_id""",
+            """INSERT INTO metrics.batch
+                 (tenant_id, min_ts, max_ts, samples, payload, histogram_bytes)
+               VALUES ($1, $2, $3, $4, $5, $6) RETURNING batch_id""",
             tenant,
             min(times),
             max(times),
             len(samples),
             encode_batch(ids, times, values),
+            sum(len(value) for value in values if isinstance(value, bytes)),
         )
 
     async def write(
-        self, tenant: uuid.UUID, labels: Mapping[str, str], points: Sequence[tuple[int, float]]
+        self,
+        tenant: uuid.UUID,
+        labels: Mapping[str, str],
+        points: Sequence[tuple[int, float | bytes]],
     ) -> int:
         """One batch of one series, which is made where it is new; its id."""
         async with self.connection.transaction():
@@ -255,6 +291,15 @@ class Ingest:
             digest,
         )
 
+    async def exemplar(
+        self, tenant: uuid.UUID, series_id: int, timestamp_ms: int, value: float, **labels: str
+    ) -> None:
+        """An exemplar of a series."""
+        await self.connection.execute(
+            "INSERT INTO metrics.exemplar VALUES ($1, $2, $3, $4, $5)",
+            tenant, series_id, timestamp_ms, value, orjson.dumps(labels).decode(),
+        )  # fmt: skip
+
     async def delete_series(self, tenant: uuid.UUID, series_id: int) -> None:
         """As retention does, in one transaction."""
         async with self.connection.transaction():
@@ -284,11 +329,13 @@ class Ingest:
             samples: list[Sample] = []
             for row in rows:
                 columns = batch.decode(row["payload"])
+                beside = iter(columns.histograms)
+                values = [
+                    next(beside) if bits >> 32 == HISTOGRAM_BITS >> 32 else _float(bits)
+                    for bits in columns.values.view(np.uint64).tolist()
+                ]
                 samples += zip(
-                    columns.series_ids.tolist(),
-                    columns.timestamps_ms.tolist(),
-                    columns.values.tolist(),
-                    strict=True,
+                    columns.series_ids.tolist(), columns.timestamps_ms.tolist(), values, strict=True
                 )
             await self.block(tenant, samples, rows[-1]["xid"])
             await self.connection.execute(

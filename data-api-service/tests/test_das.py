@@ -245,7 +245,7 @@ def test_the_schema_is_that_of_the_service_that_owns_it():
             *(name for one in added for name in re.findall(r"COLUMN ([a-z_0-9]+)", one)),
         ]
 
-    for table in ("series", "batch", "block", "metadata", "tenant"):
+    for table in ("series", "batch", "block", "metadata", "tenant", "exemplar"):
         assert columns(SCHEMA, table) == columns(text, table), table
 
 

@@ -22,12 +22,13 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
 from data_ingest.model import SampleBatch
-from data_ingest.protocols import graphite
+from data_ingest.protocols import graphite, remote_write_2
 from data_ingest.protocols.influx import Naming, protocols
 from data_ingest.protocols.otlp import Options, protocol
 from data_ingest.protocols.protocol import Bounds, WriteRequest
 from data_ingest.protocols.statsd_totals import Totals
 from data_ingest.protocols.text_lines import Received
+from tests import wire
 
 BOUNDS: Final = Bounds(64 << 20, 1_000_000)
 AT_NS: Final = 1_795_000_000_000_000_000
@@ -159,10 +160,62 @@ def listeners() -> Shapes:
     }
 
 
+def native_request(series: int, buckets: int, exemplars: int = 0) -> bytes:
+    """remote_write 2.0: a histogram for each series, or a sample with so many exemplars."""
+    names = [f"name{i}".encode() for i in range(10)]
+    values = [f"value{i}".encode() for i in range(series)]
+    request = wire.Request2(symbols=[b"", b"__name__", b"latency", b"trace_id", *names, *values])
+    for i in range(series):
+        refs = [1, 2, *(ref for n in range(10) for ref in (4 + n, 14 + i))]
+        one = request.timeseries.add(labels_refs=refs)
+        if buckets:
+            one.histograms.add(
+                count_int=3 * buckets,
+                sum=1.5 * i,
+                schema=3,
+                zero_threshold=1e-9,
+                timestamp=AT_NS // 10**6,
+                positive_spans=[{"offset": -8, "length": buckets}],
+                positive_deltas=[3] + [0] * (buckets - 1),
+            )
+        else:
+            one.samples.add(value=1.5 * i, timestamp=AT_NS // 10**6)
+        for _ in range(exemplars):
+            one.exemplars.add(labels_refs=[3, 14 + i], value=0.25, timestamp=AT_NS // 10**6)
+    return wire.compressed(request.SerializeToString())
+
+
+def native() -> Shapes:
+    """Native histograms and exemplars; a histogram, or a sample with its exemplars, is one."""
+
+    def shape(*counts: int) -> Callable[[], SampleBatch]:
+        body = native_request(*counts)
+        return lambda: remote_write_2.decode(body, BOUNDS)
+
+    request = otlp_request(1, 0, 0)
+    metric = request.resource_metrics[0].scope_metrics[0].metrics.add(name="latency")
+    metric.exponential_histogram.aggregation_temporality = 2
+    for i in range(500):
+        point = metric.exponential_histogram.data_points.add(time_unix_nano=AT_NS, scale=3)
+        point.attributes.add(key="host").value.string_value = f"host-{i}"
+        point.positive.bucket_counts.extend([3] * 20)
+        point.count = 60
+    body, decode = request.SerializeToString(), protocol(Options()).decode
+    sent = WriteRequest("/v1/metrics", {"content-type": "application/x-protobuf"}, body=body)
+    return {
+        "remote_write 2.0, samples": shape(500, 0),
+        "the same, an exemplar each": shape(500, 0, 1),
+        "histograms of 20 buckets": shape(500, 20),
+        "histograms of 160 buckets": shape(500, 160),
+        "OTLP, exponential, 20 buckets": lambda: decode(sent, BOUNDS),
+    }
+
+
 PROTOCOLS: Final[dict[str, Callable[[], Shapes]]] = {
     "influx": influx,
     "listeners": listeners,
     "otlp": otlp,
+    "native": native,
 }
 
 

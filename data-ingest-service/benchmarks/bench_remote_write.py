@@ -116,7 +116,7 @@ def main() -> None:
     rules = LabelRules(128, 1024, 8192)
     us = cost(lambda: [canonical(batch.labels_at(i), rules) for i in range(1_000)], 1_000, 1)
     print(f"{'labels of new series':34}{1_000:>9}{us:>9.1f}{1000 / us:>10.2f}")
-    print(f"payload: {len(pack_rows([write])[0][-1]) / samples:.2f} B/sample, random values")
+    print(f"payload: {len(pack_rows([write])[0][4]) / samples:.2f} B/sample, random values")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from data_ingest import histograms
 from data_ingest.errors import InvalidLabels, StoreRefused
 from data_ingest.labels import LabelRules, NewSeries, canonical
-from data_ingest.limits import METADATA_NOT_KEPT, TimeSpan, storable_metadata
-from data_ingest.model import I64, U64, SampleBatch, Sender
+from data_ingest.limits import INVALID_EXEMPLAR, METADATA_NOT_KEPT, TimeSpan, storable_metadata
+from data_ingest.model import I64, U64, Array, SampleBatch, Sender
 from data_ingest.store.packing import Write
 
 INVALID_LABELS = "invalid_labels"
@@ -101,7 +102,7 @@ class Prepared:
 
 def added(counts: Mapping[str, int], reason: str, count: int) -> dict[str, int]:
     """`counts`, with `count` more of `reason`."""
-    return {**counts, reason: counts.get(reason, 0) + count}
+    return {**counts, reason: counts.get(reason, 0) + count} if count else dict(counts)
 
 
 def admit(
@@ -114,7 +115,9 @@ def admit(
     """
     refusals = Refusals()
     refusals.add(batch.refused, batch.first_error)
-    series_of, timestamps_ms, values = batch.series_of, batch.timestamps_ms, batch.values
+    series_of, timestamps_ms = batch.series_of, batch.timestamps_ms
+    values, messages = histograms.marked(batch.values, batch.histogram_at, batch.histograms)
+    exemplars = [one for one in batch.exemplars if span.min_ms <= one.timestamp_ms <= span.max_ms]
     points, lost_points = batch.points, list[I64]()
     if batch.samples and not span.holds(timestamps_ms):
         inside, counts = span.split(timestamps_ms)
@@ -130,18 +133,27 @@ def admit(
             points = points[inside]
     new: list[NewSeries] = []
     new_rows: list[int] = []
-    if timestamps_ms.size and not row_ids.all():
-        new, new_rows = _new_series(batch, row_ids, series_of, rules, refusals)
+    if (timestamps_ms.size or exemplars) and not row_ids.all():
+        in_use = np.zeros(len(row_ids), bool)
+        in_use[series_of] = True
+        in_use[[one.series for one in exemplars]] = True
+        new, new_rows = _new_series(batch, row_ids, in_use, rules, refusals)
     series_ids = row_ids[series_of]
+    exemplars = [
+        replace(one, series=int(row_ids[one.series])) for one in exemplars if row_ids[one.series]
+    ]
     if refusals.rows:
         for reason, rows in refusals.rows.items():
-            refusals.add({reason: int(np.isin(series_of, rows).sum())})
+            if refused := int(np.isin(series_of, rows).sum()):
+                refusals.add({reason: refused})
         valid = series_ids != 0
         series_ids, timestamps_ms, values = series_ids[valid], timestamps_ms[valid], values[valid]
         if points is not None:
             lost_points.append(points[~valid])
             points = points[valid]
     metadata, skipped = storable_metadata(batch.metadata), batch.skipped
+    if not_kept := len(batch.exemplars) - len(exemplars):
+        skipped = added(skipped, INVALID_EXEMPLAR, not_kept)
     if not_kept := len(batch.metadata) - len(metadata):
         skipped = added(skipped, METADATA_NOT_KEPT, not_kept)
     return Prepared(
@@ -155,6 +167,8 @@ def admit(
             metadata,
             examples=refusals.examples,
             sender=sender.name,
+            histograms=messages,
+            exemplars=exemplars,
         ),
         new_keys=batch.keys[new_rows],
         new_at=-1 - row_ids[new_rows],
@@ -180,15 +194,13 @@ def series_text(batch: SampleBatch, row: int) -> str:
 
 
 def _new_series(
-    batch: SampleBatch, row_ids: I64, series_of: I64, rules: LabelRules, refusals: Refusals
+    batch: SampleBatch, row_ids: I64, in_use: Array, rules: LabelRules, refusals: Refusals
 ) -> tuple[list[NewSeries], list[int]]:
     """The series that have no id yet, each once, and the rows of `batch.keys` with them.
 
-    In `row_ids` these rows get -1 - (index into the new series); refused rows, and rows without
-    samples, stay 0.
+    In `row_ids` these rows get -1 - (index into the new series); refused rows, and rows not
+    `in_use`, stay 0.
     """
-    in_use = np.zeros(len(row_ids), bool)
-    in_use[series_of] = True
     new: list[NewSeries] = []
     index_of: dict[bytes, int] = {}
     rows: list[int] = []

@@ -17,8 +17,8 @@ BUCKETS_MAX = 100_000
 TOO_OLD = "too_old"
 TOO_NEW = "too_far_in_future"
 METADATA_NOT_KEPT = "metadata_not_kept"
-NATIVE_HISTOGRAM = "native_histogram_unsupported"
-EXEMPLAR = "exemplar_unsupported"
+INVALID_HISTOGRAM = "invalid_histogram"
+INVALID_EXEMPLAR = "invalid_exemplar"
 METADATA_NAME_BYTES_MAX = 1024
 """A name is in an index of Postgres, whose rows have at most 2,704 bytes."""
 METADATA_TEXT_MAX = 4096

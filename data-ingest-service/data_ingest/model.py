@@ -1,6 +1,6 @@
 """The nouns of the write path: arrays of samples, their labels, and the outcome of a request."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -23,6 +23,9 @@ STALE_MARKER_BITS = 0x7FF0_0000_0000_0002
 
 Source: Prometheus `value.StaleNaN`.
 """
+
+NAN_BITS = 0x7FF8_0000_0000_0001
+"""The NaN that is a value like any other. Source: Prometheus `value.NormalNaN`."""
 
 METRIC_TYPES = (
     "unknown",
@@ -50,6 +53,19 @@ class MetricMetadata:
 
 
 @dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One observation of a series, with the labels (as JSON) of where it came from.
+
+    series: a row of `SampleBatch.keys`; in a `Write` an id, or -1 - i for its series `new[i]`.
+    """
+
+    series: int
+    timestamp_ms: int
+    value: float
+    labels: str
+
+
+@dataclass(frozen=True, slots=True)
 class SampleBatch:
     """One decoded request, columnar: what every protocol module makes and the pipeline takes.
 
@@ -60,7 +76,10 @@ class SampleBatch:
     labels_at: the raw labels of one row of `keys`; called only for series not in the cache.
         May raise `errors.InvalidLabels`, which refuses that series' samples and no others.
     refused: samples the decoder could read but not take, by reason.
-    skipped: things that are not samples and are not kept (exemplars), by reason.
+    histograms: messages of the samples at `histogram_at`, (h,), that are native histograms
+        (docs/formats/histogram.md), an empty one for a stale marker. Their values mean nothing.
+    exemplars: of rows of `keys`, which need not have samples.
+    skipped: things that are not samples and are not kept (bad exemplars), by reason.
     first_error: why the first of `refused` was; empty when there is none.
     points: (n,) int64, which data point of the protocol each sample is part of, -1 for none; None
         where senders count samples themselves.
@@ -74,6 +93,9 @@ class SampleBatch:
     values: F64
     labels_at: Callable[[int], RawLabels]
     metadata: tuple[MetricMetadata, ...] = ()
+    histogram_at: I64 = field(default_factory=lambda: np.empty(0, np.int64))
+    histograms: Sequence[bytes] = ()
+    exemplars: Sequence[Exemplar] = ()
     refused: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     skipped: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     first_error: str = ""
@@ -98,6 +120,7 @@ class Sender:
 class Outcome:
     """What became of one request after its commit: accepted + refused = received.
 
+    histograms: how many of the accepted samples came as histograms. exemplars: how many are stored.
     refused_points: of a batch with `points`, how many had a sample refused, or were it as a whole.
     """
 
@@ -106,6 +129,8 @@ class Outcome:
     skipped: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     first_error: str = ""
     refused_points: int = 0
+    histograms: int = 0
+    exemplars: int = 0
 
     @property
     def refused_total(self) -> int:

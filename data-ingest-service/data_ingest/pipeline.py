@@ -22,6 +22,7 @@ from prometheus_client import Counter
 from data_ingest.admission import Prepared, admit
 from data_ingest.chassis.identity import Limits
 from data_ingest.errors import RateLimited, SeriesOutdated, StoreError, StoreRefused
+from data_ingest.histograms import are_histograms
 from data_ingest.labels import LabelRules
 from data_ingest.limits import METADATA_NOT_KEPT, RateLimits, TimeSpan
 from data_ingest.model import I64, Outcome, SampleBatch, Sender
@@ -110,19 +111,20 @@ class Pipeline:
         series = self._series.of(tenant, self._writer.series_epoch(tenant))
         prepared = await self._prepare(sender, decode, series, limits, now_s, is_small=is_small)
         prepared.write.retention_days = retention_days
-        samples, wait_s = prepared.write.samples, 0.0
-        if limits.samples_per_s is not None and samples:
+        # An exemplar costs as much as a sample.
+        taken, wait_s = prepared.write.samples + len(prepared.write.exemplars), 0.0
+        if limits.samples_per_s is not None and taken:
             rate = float(limits.samples_per_s), float(limits.burst_samples or limits.samples_per_s)
-            wait_s = self._rates.take(tenant, rate, samples, now_s)
+            wait_s = self._rates.take(tenant, rate, taken, now_s)
         if wait_s:
             example = f"over {limits.samples_per_s} samples/s"
-            prepared, samples = prepared.without_samples(RATE_LIMITED, example), 0
+            prepared, taken = prepared.without_samples(RATE_LIMITED, example), 0
         try:
             outcome = await self._commit(prepared, series, now_s)
         except StoreError:
-            self._rates.give_back(tenant, samples)
+            self._rates.give_back(tenant, taken)
             raise
-        self._rates.give_back(tenant, samples - outcome.accepted)
+        self._rates.give_back(tenant, taken - outcome.accepted - outcome.exemplars)
         _count(tenant, protocol, outcome)
         if wait_s:
             raise RateLimited(
@@ -168,7 +170,7 @@ class Pipeline:
         self, prepared: Prepared, series: KnownSeries, limits: Limits, now_s: float
     ) -> Prepared:
         """With the plan's cap of active series, and from time to time with which are."""
-        if limits.active_series is None or not prepared.write.samples:
+        if limits.active_series is None or not (prepared.write.samples or prepared.write.new):
             return prepared
         active_ids = series.active_ids(_minute(now_s), self._active_minutes)
         capped = replace(
@@ -189,7 +191,7 @@ class Pipeline:
     async def _commit_whole(self, prepared: Prepared, series: KnownSeries, now_s: float) -> Outcome:
         """What became of the samples; the series that have a row now are known from here on."""
         write, new_ids = prepared.write, np.empty(0, np.int64)
-        if write.samples or write.refused or write.metadata:
+        if write.samples or write.refused or write.metadata or write.exemplars:
             new_ids = await self._writer.commit(write, series.epoch)
         ids = new_ids[prepared.new_at]
         if (has_row := ids != 0).any():
@@ -207,6 +209,8 @@ class Pipeline:
             prepared.skipped,
             first_error=next(iter(stored.examples.values()), ""),
             refused_points=prepared.refused_points(new_ids),
+            histograms=int(are_histograms(stored.values).sum()) if len(stored.histograms) else 0,
+            exemplars=len(stored.exemplars),
         )
 
 

@@ -141,7 +141,8 @@ class Settings(ServiceSettings):
     # A batch becomes part of a block once it is this old; das follows the younger ones by xid.
     compaction_delay_s: Annotated[float, Field(ge=0)] = 60.0
     compaction_interval_s: Annotated[float, Field(gt=0)] = 30.0
-    # Samples one compaction run holds in memory (about 60 bytes each while it sorts).
+    # Samples one compaction run holds in memory (about 60 bytes each while it sorts; 64 bytes of
+    # histograms weigh as one).
     compaction_samples_max: Annotated[int, Field(gt=0)] = 2_000_000
     block_bytes_max: Annotated[int, Field(gt=0)] = 512 * MIB
     # How long samples are kept for tenants whose plan no write has shown yet; None: for ever.

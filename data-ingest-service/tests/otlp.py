@@ -106,12 +106,16 @@ def labels_of(attributes: Any, style: NameStyle, prefix: str = "") -> dict[str, 
 
 
 class Meaning:
-    """What a receiver makes of a request: samples, refused data points by reason, exemplars."""
+    """What a receiver makes of a request: samples, the counts of those that are native histograms,
+    refused data points by reason, exemplars with their series, and how many of them are not taken.
+    """
 
     def __init__(self, message: Any, style: NameStyle = STYLES["UnderscoreEscapingWithSuffixes"]):
         self.samples: list[Sample] = []
         self.refused: Counter[str] = Counter()
-        self.exemplars = 0
+        self.exemplars: list[tuple[Any, int, int, dict[str, str]]] = []
+        self.exemplars_skipped = 0
+        self.histograms: list[int] = []
         self._style = style
         for resource_metrics in message.resource_metrics:
             own: dict[str, str] = {}
@@ -142,9 +146,10 @@ class Meaning:
             return
         data = getattr(metric, kind)
         reason = ""
-        if kind == "exponential_histogram":
-            reason = "native_histogram_unsupported"
-        elif kind in {"sum", "histogram"} and data.aggregation_temporality != 2:
+        if (
+            kind in {"sum", "histogram", "exponential_histogram"}
+            and data.aggregation_temporality != 2
+        ):
             is_delta = data.aggregation_temporality == 1
             reason = "delta_temporality" if is_delta else "no_temporality"
         name = metric_name(
@@ -156,12 +161,33 @@ class Meaning:
         )
         for point in data.data_points:
             why = reason or self._fault(kind, point)
-            if not reason and kind != "summary":
-                self.exemplars += len(point.exemplars)
+            if not reason and kind != "summary" and why:
+                self.exemplars_skipped += len(point.exemplars)
             if why:
                 self.refused[why] += 1
-            else:
-                self._point(kind, name, point)
+                continue
+            first = len(self.samples)
+            self._point(kind, name, point)
+            if kind != "summary":
+                self._exemplars(kind, point, [one for one, _, _ in self.samples[first:]])
+
+    def _exemplars(self, kind: str, point: Any, identities: list[Any]) -> None:
+        for one in point.exemplars:
+            value = one.as_double if one.HasField("as_double") else float(one.as_int)
+            at = 0
+            if kind == "histogram":
+                fits = [i for i, bound in enumerate(point.explicit_bounds) if value <= bound]
+                bucket = fits[0] - len(point.explicit_bounds) if fits else None
+                infinity = len(identities) - len(point.explicit_bounds) - 1
+                at = infinity if bucket is None else bucket
+            texts = {"trace_id": one.trace_id.hex(), "span_id": one.span_id.hex()}
+            trace = {name: text for name, text in texts.items() if text.strip("0")}
+            whole = {**labels_of(one.filtered_attributes, self._style), **trace}
+            if sum(map(len, "".join((*whole, *whole.values())))) > 128:
+                whole = trace
+            kept = {name: text for name, text in whole.items() if text}
+            ms = one.time_unix_nano // 1_000_000
+            self.exemplars.append((identities[at], ms, bits_of(value), kept))
 
     @staticmethod
     def _fault(kind: str, point: Any) -> str:
@@ -176,6 +202,10 @@ class Meaning:
             grows = all(a < b for a, b in itertools.pairwise(ends))
             fits = len(counts) == len(bounds) + 1 or not (counts or bounds)
             return "" if grows and fits else "invalid_histogram"
+        if kind == "exponential_histogram" and not point.flags & 1:
+            counts = [*point.positive.bucket_counts, *point.negative.bucket_counts]
+            is_whole = point.zero_count + sum(counts) == point.count
+            return "" if point.scale >= -4 and is_whole else "invalid_histogram"
         return ""
 
     def _point(self, kind: str, name: str, point: Any) -> None:
@@ -193,6 +223,11 @@ class Meaning:
         if kind in {"gauge", "sum"}:
             value_kind = point.WhichOneof("value")
             add("", getattr(point, value_kind) if value_kind else 0)
+            return
+        if kind == "exponential_histogram":
+            add("", point.count)
+            if not point.flags & 1:
+                self.histograms.append(point.count)
             return
         add("_count", point.count)
         if kind == "summary" or point.HasField("sum"):

@@ -11,11 +11,16 @@ Labels = Sequence[tuple[bytes, bytes]]
 
 
 Fields = tuple[int, str, str, bool]
-_KINDS = {"double": 1, "int64": 3, "bytes": 12, "uint32": 13}
+_KINDS = {
+    "double": 1, "int64": 3, "uint64": 4, "bytes": 12, "uint32": 13, "sint32": 17, "sint64": 18,
+}  # fmt: skip
 
 
 def _message_class(package: str, messages: dict[str, list[Fields]], name: str) -> Any:
-    """The class of one of the messages; text is bytes, valid UTF-8 or not."""
+    """The class of one of the messages; text is bytes, valid UTF-8 or not.
+
+    Fields `x_int` and `x_float` are one of `x`.
+    """
     file = descriptor_pb2.FileDescriptorProto(
         name=f"{package}.proto", package=package, syntax="proto3"
     )
@@ -23,6 +28,10 @@ def _message_class(package: str, messages: dict[str, list[Fields]], name: str) -
         made = file.message_type.add(name=message)
         for number, field, kind, repeated in fields:
             one = made.field.add(name=field, number=number, label=3 if repeated else 1)
+            if (name_of_one := field.removesuffix("_int").removesuffix("_float")) != field:
+                if name_of_one not in {choice.name for choice in made.oneof_decl}:
+                    made.oneof_decl.add(name=name_of_one)
+                one.oneof_index = len(made.oneof_decl) - 1
             if kind in _KINDS:
                 one.type = _KINDS[kind]
             else:
@@ -32,17 +41,46 @@ def _message_class(package: str, messages: dict[str, list[Fields]], name: str) -
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
 
 
+HISTOGRAM: dict[str, list[Fields]] = {
+    "BucketSpan": [(1, "offset", "sint32", False), (2, "length", "uint32", False)],
+    "Histogram": [
+        (1, "count_int", "uint64", False),
+        (2, "count_float", "double", False),
+        (3, "sum", "double", False),
+        (4, "schema", "sint32", False),
+        (5, "zero_threshold", "double", False),
+        (6, "zero_count_int", "uint64", False),
+        (7, "zero_count_float", "double", False),
+        (8, "negative_spans", "BucketSpan", True),
+        (9, "negative_deltas", "sint64", True),
+        (10, "negative_counts", "double", True),
+        (11, "positive_spans", "BucketSpan", True),
+        (12, "positive_deltas", "sint64", True),
+        (13, "positive_counts", "double", True),
+        (14, "reset_hint", "uint32", False),
+        (15, "timestamp", "int64", False),
+        (16, "custom_values", "double", True),
+        (17, "start_timestamp", "int64", False),
+    ],
+}
+"""Of both versions; only 2.0 has the last field."""
+
 WriteRequest = _message_class(
     "prometheus",
     {
         "Label": [(1, "name", "bytes", False), (2, "value", "bytes", False)],
         "Sample": [(1, "value", "double", False), (2, "timestamp", "int64", False)],
-        "Anything": [(15, "count", "uint32", False)],
+        "Exemplar": [
+            (1, "labels", "Label", True),
+            (2, "value", "double", False),
+            (3, "timestamp", "int64", False),
+        ],
+        **HISTOGRAM,
         "TimeSeries": [
             (1, "labels", "Label", True),
             (2, "samples", "Sample", True),
-            (3, "exemplars", "Anything", True),
-            (4, "histograms", "Anything", True),
+            (3, "exemplars", "Exemplar", True),
+            (4, "histograms", "Histogram", True),
         ],
         "MetricMetadata": [
             (1, "type", "uint32", False),
@@ -67,7 +105,12 @@ Request2 = _message_class(
             (2, "timestamp", "int64", False),
             (3, "start_timestamp", "int64", False),
         ],
-        "Anything": [(20, "count", "uint32", False)],
+        "Exemplar": [
+            (1, "labels_refs", "uint32", True),
+            (2, "value", "double", False),
+            (3, "timestamp", "int64", False),
+        ],
+        **HISTOGRAM,
         "Metadata": [
             (1, "type", "uint32", False),
             (3, "help_ref", "uint32", False),
@@ -76,8 +119,8 @@ Request2 = _message_class(
         "TimeSeries": [
             (1, "labels_refs", "uint32", True),
             (2, "samples", "Sample", True),
-            (3, "histograms", "Anything", True),
-            (4, "exemplars", "Anything", True),
+            (3, "histograms", "Histogram", True),
+            (4, "exemplars", "Exemplar", True),
             (5, "metadata", "Metadata", False),
         ],
         "Request": [(4, "symbols", "bytes", True), (5, "timeseries", "TimeSeries", True)],
@@ -85,6 +128,8 @@ Request2 = _message_class(
     "Request",
 )
 """Of remote_write 2.0."""
+
+Histogram = _message_class("cloudopshub.tests", HISTOGRAM, "Histogram")
 
 
 def varint(value: int) -> bytes:

@@ -3,6 +3,7 @@
 NDJSON is VictoriaMetrics's line form: `{"metric":{…},"values":[…],"timestamps":[ms,…]}`; NaN and
 infinities, which JSON has no numbers for, are null and strings ("Infinity", "-Infinity") there.
 Arrow IPC keeps every bit, one row a series: `metric` (map), `timestamp_ms` (list), `value` (list).
+A native histogram is the object of the query API in NDJSON, its text in CSV, null in Arrow.
 """
 
 import math
@@ -16,11 +17,13 @@ import pyarrow as pa
 from fastapi import APIRouter, Request, Response
 
 from data_api.api.deps import PIECE_BYTES, Caller, EngineDep, Held, Query
+from data_api.api.histogram_json import histogram_csv, histogram_json, named, natives
 from data_api.api.params import TIME_MS_MAX
 from data_api.api.rendering import labels_json, value_tokens
 from data_api.api.routing import readable
 from data_api.errors import InvalidParameter
 from data_api.model import F64, I64, Columns
+from data_api.native_histogram import Histogram
 
 RUN_SAMPLES: Final = 10_000  # written at once: text of a few hundred KB
 
@@ -73,7 +76,7 @@ def _lines(part: Columns) -> Iterator[bytes]:
         yield b'{"metric":%b,"values":[' % labels_json(labels)
         for start in range(begin, stop, RUN_SAMPLES):
             yield b"," * (start > begin) + b",".join(
-                _json_tokens(part.values[start : min(start + RUN_SAMPLES, stop)])
+                _json_tokens(part, slice(start, min(start + RUN_SAMPLES, stop)))
             )
         yield b'],"timestamps":['
         for start in range(begin, stop, RUN_SAMPLES):
@@ -83,13 +86,25 @@ def _lines(part: Columns) -> Iterator[bytes]:
         yield b"]}\n"
 
 
-def _json_tokens(values: F64) -> list[bytes]:
+def _json_tokens(part: Columns, samples: slice) -> list[bytes]:
+    values = part.values[samples]
     tokens = value_tokens(values)
     for at in np.flatnonzero(~np.isfinite(values)).tolist():
         value = values[at]
         tokens[at] = (
             b"null" if math.isnan(value) else b'"Infinity"' if value > 0 else b'"-Infinity"'
         )
+    return _with_histograms(tokens, values, part, histogram_json)
+
+
+def _with_histograms(
+    tokens: list[bytes], values: F64, part: Columns, render: Callable[[Histogram], bytes]
+) -> list[bytes]:
+    """`tokens`, of which those of native histograms are made by `render`."""
+    is_native = natives(values, part.histograms)
+    if is_native is not None:
+        for at in np.flatnonzero(is_native).tolist():
+            tokens[at] = render(named(values[at : at + 1], part.histograms))
     return tokens
 
 
@@ -101,7 +116,8 @@ def _csv_lines(part: Columns) -> Iterator[bytes]:
     for row, start, end in _runs(part):
         metric = b'"%b"' % labels_json(part.labels[row]).replace(b'"', b'""')
         times = part.timestamps_ms[start:end].tolist()
-        tokens = value_tokens(part.values[start:end])
+        values = part.values[start:end]
+        tokens = _with_histograms(value_tokens(values), values, part, histogram_csv)
         yield b"".join(
             b"%b,%d,%b\n" % (metric, time_ms, token)
             for time_ms, token in zip(times, tokens, strict=True)
@@ -150,12 +166,14 @@ def _arrow(columns: list[Columns]) -> Iterator[bytes]:
             for first, last in _row_groups(part.offsets):
                 offsets = part.offsets[first : last + 1]
                 samples = slice(int(offsets[0]), int(offsets[-1]))
+                values = part.values[samples]
+                is_native = natives(values, part.histograms)
                 lists = pa.array((offsets - offsets[0]).astype(np.int32))
                 labels = [list(part.labels[row].items()) for row in range(first, last)]
                 arrays = [
                     pa.array(labels, SCHEMA[0].type),
                     pa.ListArray.from_arrays(lists, pa.array(part.timestamps_ms[samples])),
-                    pa.ListArray.from_arrays(lists, pa.array(part.values[samples])),
+                    pa.ListArray.from_arrays(lists, pa.array(values, mask=is_native)),
                 ]
                 writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
                 yield sink.taken()

@@ -1,6 +1,6 @@
 """The Prometheus HTTP API: each route parses, calls and renders. GET and form POST are the same.
 
-What has no counterpart in this service (rules, targets, exemplars, alerts) answers as an empty
+What has no counterpart in this service (rules, targets, alerts) answers as an empty
 Prometheus would: clients call it at start and would show an error as a broken data source.
 Source: Prometheus `web/api/v1/api.go`; which calls Grafana makes: docs/architecture.md.
 """
@@ -53,7 +53,8 @@ async def _cardinality(caller: Principal, params: Params, engine: Engine) -> Car
         return totals
 
 
-def _query_text(params: Params) -> str:
+def query_text(params: Params) -> str:
+    """The parameter `query`; raises InvalidParameter without one."""
     text = params.get("query")
     if not text:
         raise InvalidParameter(
@@ -91,7 +92,7 @@ def _query(
     opened = engine.query(
         caller.tenant,
         caller.limits,
-        _query_text(params),
+        query_text(params),
         steps,
         partial(query_answer, params.limit()),
         timeout_s=params.timeout_s(),
@@ -164,19 +165,12 @@ async def metadata(caller: Caller, params: Query, engine: EngineDep) -> Response
     )
 
 
-@readable(routes, "/query_exemplars", "query", "start", "end")
-async def exemplars(params: Query) -> Response:
-    """No exemplars are stored. Grafana asks with milliseconds for seconds: any year is fine."""
-    params.span()
-    return _answer([])
-
-
 @readable(routes, "/format_query", "query")
 async def format_query(
     request: Request, caller: Caller, params: Query, engine: EngineDep
 ) -> Response:
     """The query in Prometheus's own form."""
-    text = _query_text(params)
+    text = query_text(params)
     printed = Text(len(text), lambda: orjson.dumps(promql.to_text(parse(text))))
 
     async def work(limits: QueryLimits) -> list[bytes]:

@@ -8,11 +8,13 @@ as the same float, without an exponent (Go's strconv 'f', -1), NaN, +Inf, -Inf b
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import orjson
 
+from data_api.api.histogram_json import histogram_json, named, natives
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import AnswerTooLarge
 from data_api.model import (
@@ -26,10 +28,12 @@ from data_api.model import (
     Result,
     Scalar,
     String,
+    is_histogram,
 )
-from data_api.promql.numerals import format_value
+from data_api.native_histogram import Histogram
+from data_api.promql.numerals import format_sample
 
-# Outside of these bounds orjson writes an exponent, which Prometheus does not.
+# Outside of these bounds orjson writes an exponent, which Prometheus does elsewhere.
 PLAIN_MIN: Final = 1e-5
 PLAIN_MAX: Final = 1e16
 TRUNCATED: Final = "results truncated due to limit"
@@ -37,12 +41,13 @@ TRUNCATED: Final = "results truncated due to limit"
 
 def envelope(data: bytes, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> bytes:
     """`{"status":"success","data":…}` around JSON; `warnings` and `infos` where there are some."""
-    return b"".join(_enveloped([data], warnings, infos))
+    return b"".join(enveloped([data], warnings, infos))
 
 
-def _enveloped(
+def enveloped(
     data: list[bytes], warnings: Sequence[str] = (), infos: Sequence[str] = ()
 ) -> list[bytes]:
+    """`envelope` around JSON in pieces, in pieces."""
     notes = b""
     if warnings:
         notes += b',"warnings":' + orjson.dumps(list(warnings))
@@ -63,17 +68,17 @@ def query_answer(limit: int, result: Result, limits: QueryLimits = QueryLimits()
         warnings.append(TRUNCATED)
     match value:
         case Scalar():
-            kind, items = b"scalar", [_point(value.timestamp_ms, format_value(value.value))]
+            kind, items = b"scalar", [_point(value.timestamp_ms, format_sample(value.value))]
         case String():
             kind, items = b"string", [_point(value.timestamp_ms, value.value)]
         case InstantVector():
-            kind, items = b"vector", _list(_vector(value), limits)
+            kind, items = b"vector", list_pieces(_vector(value), limits)
         case RangeMatrix():
-            kind, items = b"matrix", _list(_matrix(value), limits)
+            kind, items = b"matrix", list_pieces(_matrix(value), limits)
         case Columns():
-            kind, items = b"matrix", _list(_columns(value), limits)
+            kind, items = b"matrix", list_pieces(_columns(value), limits)
     data = [b'{"resultType":"%b","result":' % kind, *items, b"}"]
-    return _enveloped(data, warnings, result.infos)
+    return enveloped(data, warnings, result.infos)
 
 
 def ranges_answer(results: Iterable[Result | ServiceError], limits: QueryLimits) -> list[bytes]:
@@ -89,7 +94,7 @@ def ranges_answer(results: Iterable[Result | ServiceError], limits: QueryLimits)
         if size > limits.answer_bytes_max:
             raise AnswerTooLarge(bytes=size, limit=limits.answer_bytes_max)
         pieces += [b"," if pieces else b"[", *answer]
-    return _enveloped([*pieces, b"]"])
+    return enveloped([*pieces, b"]"])
 
 
 def _one_answer(result: Result | ServiceError, limits: QueryLimits) -> list[bytes]:
@@ -118,10 +123,10 @@ def list_answer(
         orjson.dumps(list(shown[i : i + 1000]), option=orjson.OPT_SORT_KEYS)[1:-1]
         for i in range(0, len(shown), 1000)
     )
-    return _enveloped(_list(runs, limits), [TRUNCATED] if len(shown) < len(items) else ())
+    return enveloped(list_pieces(runs, limits), [TRUNCATED] if len(shown) < len(items) else ())
 
 
-def _list(items: Iterable[bytes], limits: QueryLimits) -> list[bytes]:
+def list_pieces(items: Iterable[bytes], limits: QueryLimits) -> list[bytes]:
     """A JSON array of items; raises AnswerTooLarge as soon as it has too many bytes."""
     pieces = [b"["]
     size = 0
@@ -144,14 +149,12 @@ def first_series(
     labels = value.labels[:limit]
     match value:
         case InstantVector():
-            return InstantVector(labels, value.timestamp_ms, value.values[:limit])
+            return replace(value, labels=labels, values=value.values[:limit])
         case RangeMatrix():
-            return RangeMatrix(labels, value.steps_ms, value.values[:limit], value.present[:limit])
+            present = value.present[:limit]
+            return replace(value, labels=labels, values=value.values[:limit], present=present)
         case Columns():
-            end = value.offsets[limit]
-            return Columns(
-                labels, value.offsets[: limit + 1], value.timestamps_ms[:end], value.values[:end]
-            )
+            return replace(value, labels=labels, offsets=value.offsets[: limit + 1])
 
 
 def labels_json(labels: Labels) -> bytes:
@@ -170,7 +173,7 @@ def value_tokens(values: F64) -> list[bytes]:
     plain = (size >= PLAIN_MIN) & (size < PLAIN_MAX) | (values == 0)
     if not plain.all():
         for at in np.flatnonzero(~plain).tolist():
-            tokens[at] = format_value(float(values[at])).encode()
+            tokens[at] = format_sample(float(values[at])).encode()
     return tokens
 
 
@@ -194,27 +197,60 @@ def _point(timestamp_ms: int, text: str) -> bytes:
 
 def _vector(vector: InstantVector) -> Iterable[bytes]:
     at = time_token(vector.timestamp_ms)
-    for labels, token in zip(vector.labels, value_tokens(vector.values), strict=True):
-        yield b'{"metric":%b,"value":[%b,"%b"]}' % (labels_json(labels), at, token)
+    is_native = natives(vector.values, vector.histograms)
+    for row, (labels, token) in enumerate(
+        zip(vector.labels, value_tokens(vector.values), strict=True)
+    ):
+        metric = labels_json(labels)
+        if is_native is not None and is_native[row]:
+            body = histogram_json(named(vector.values[row : row + 1], vector.histograms))
+            yield b'{"metric":%b,"histogram":[%b,%b]}' % (metric, at, body)
+        else:
+            yield b'{"metric":%b,"value":[%b,"%b"]}' % (metric, at, token)
 
 
 def _matrix(matrix: RangeMatrix) -> Iterable[bytes]:
-    lefts = [b'"],[%b,"' % token for token in time_tokens(matrix.steps_ms)]
+    tokens = time_tokens(matrix.steps_ms)
+    lefts = [b'"],[%b,"' % token for token in tokens]
     whole = np.atleast_1d(matrix.present.all(axis=1))
+    is_native = natives(matrix.values, matrix.histograms)
     for row, labels in enumerate(matrix.labels):
         values = matrix.values[row]
-        if whole[row]:
+        there = np.flatnonzero(matrix.present[row])
+        if is_native is not None and is_native[row][there].any():
+            times = [tokens[at] for at in there.tolist()]
+            yield _mixed_series(labels, times, values[there], matrix.histograms)
+        elif whole[row]:
             yield _series(labels, lefts, values)
         else:
-            there = np.flatnonzero(matrix.present[row])
             yield _series(labels, [lefts[at] for at in there.tolist()], values[there])
 
 
 def _columns(columns: Columns) -> Iterable[bytes]:
     for row, labels in enumerate(columns.labels):
-        start, end = int(columns.offsets[row]), int(columns.offsets[row + 1])
-        lefts = [b'"],[%b,"' % token for token in time_tokens(columns.timestamps_ms[start:end])]
-        yield _series(labels, lefts, columns.values[start:end])
+        samples = slice(int(columns.offsets[row]), int(columns.offsets[row + 1]))
+        times, values = time_tokens(columns.timestamps_ms[samples]), columns.values[samples]
+        if natives(values, columns.histograms) is not None:
+            yield _mixed_series(labels, times, values, columns.histograms)
+        else:
+            yield _series(labels, [b'"],[%b,"' % token for token in times], values)
+
+
+def _mixed_series(
+    labels: Labels, times: list[bytes], values: F64, histograms: Sequence[Histogram | bytes]
+) -> bytes:
+    """A series with native histograms, which stand behind its floats."""
+    is_native = is_histogram(values)
+    floats, points = [], []
+    for at, (time, token) in enumerate(zip(times, value_tokens(values), strict=True)):
+        if is_native[at]:
+            body = histogram_json(named(values[at : at + 1], histograms))
+            points.append(b"[%b,%b]" % (time, body))
+        else:
+            floats.append(b'[%b,"%b"]' % (time, token))
+    before = b'"values":[%b],' % b",".join(floats) if floats else b""
+    rest = b'"histograms":[%b]' % b",".join(points)
+    return b'{"metric":%b,%b%b}' % (labels_json(labels), before, rest)
 
 
 def _series(labels: Mapping[str, str], lefts: list[bytes], values: F64) -> bytes:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from data_api.model import Columns, QueryLimits, Result, SelectorSpan
 from data_api.promql import selectors
 from data_api.promql.context import LOOKBACK_MS, Options
-from data_api.promql.errors import ParseError, UnsupportedFeature, UnsupportedSyntax
+from data_api.promql.cursor import QueryTimes
+from data_api.promql.errors import ParseError, UnsupportedFeature
 from data_api.promql.functions import ValueType
 from data_api.promql.nodes import Expr
 from data_api.promql.parser import parse
@@ -22,8 +23,8 @@ __all__ = [
     "Expr",
     "Options",
     "ParseError",
+    "QueryTimes",
     "UnsupportedFeature",
-    "UnsupportedSyntax",
     "ValueType",
     "evaluate",
     "needed",

@@ -6,17 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from data_api.model import F64, I64, METRIC_NAME, Labels
 from data_api.promql.context import Budget
-from data_api.promql.errors import EvaluationError, UnsupportedFeature
+from data_api.promql.errors import EvaluationError
 from data_api.promql.kernels import grouping as kernels
 from data_api.promql.label_functions import with_label
+from data_api.promql.native_operators import Sums
 from data_api.promql.nodes import Aggregate
 from data_api.promql.numerals import format_short, format_value
 from data_api.promql.values import Vector, empty, group_rows, label_keys, merge_equal, without
 
 WORK_MAX = 4_000_000
+LABELS_A_CHECKPOINT = 1024
 """Values sorted between two checkpoints: a fraction of a second."""
 _FOLDS = {
     "sum": kernels.SUM,
@@ -30,15 +33,22 @@ _FOLDS = {
 }
 
 
-def evaluate(expr: Aggregate, value: Vector, param: F64 | str | None, budget: Budget) -> Vector:
+def evaluate(
+    expr: Aggregate,
+    value: Vector,
+    param: F64 | str | None,
+    budget: Budget,
+    natives: Sums | None = None,
+) -> Vector:
     """The aggregation of a vector; `param` is the operator's own (m,) or label name.
+
+    natives: the histograms among the samples, those that `value` has left out included.
 
     Raises EvaluationError, and TooManySamples where the result does not fit `budget`.
     """
     if expr.op == "limit_ratio":
-        if isinstance(param, np.ndarray) and np.isnan(param).any():
-            raise EvaluationError(reason="Ratio value is NaN")
-        raise UnsupportedFeature(reason="limit_ratio is experimental and not supported")
+        assert isinstance(param, np.ndarray)
+        return _share(value, param, budget.limits.checkpoint)
     if expr.op in {"topk", "bottomk", "limitk"}:
         assert isinstance(param, np.ndarray)
         counts = _whole(param)
@@ -46,11 +56,11 @@ def evaluate(expr: Aggregate, value: Vector, param: F64 | str | None, budget: Bu
         return _choose(expr.op, value, groups, counts, budget.limits.checkpoint)
     if not value.rows:
         return empty(value.values.shape[1])
-    groups, firsts = group_rows(label_keys(value.labels, expr.grouping, excluded=expr.without))
-    labels = _group_labels(expr, [value.labels[row] for row in firsts], budget)
     if expr.op == "count_values":
         assert isinstance(param, str)
-        return _count_values(param, value, groups, labels, budget)
+        return _count_values(expr, param, value, budget, natives)
+    groups, firsts = group_rows(label_keys(value.labels, expr.grouping, excluded=expr.without))
+    labels = _group_labels(expr, [value.labels[row] for row in firsts], budget)
     shape = (len(firsts), value.values.shape[1])
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
     values = np.ascontiguousarray(value.values)
@@ -75,10 +85,13 @@ def evaluate(expr: Aggregate, value: Vector, param: F64 | str | None, budget: Bu
             out[:, steps], present[:, steps] = some, some_present
     else:
         kernels.aggregate(_FOLDS[expr.op], values, given, groups, out, present)
+        if natives is not None:
+            natives.complete(expr.op, groups, budget.limits.checkpoint, out, present)
     unnamed = np.zeros(len(firsts), np.bool_)
     if not expr.without and METRIC_NAME in expr.grouping:
         np.logical_or.at(unnamed, groups, value.unnamed)
-    return Vector(labels, out, present, unnamed)
+    result = Vector(labels, out, present, unnamed)
+    return result if natives is None else result.compact()
 
 
 def _slices(steps: int, rows: int) -> Iterator[slice]:
@@ -110,6 +123,31 @@ def _whole(param: F64) -> I64:
         if not -(2**63) <= k <= 2**63 - 513:
             raise EvaluationError(reason=f"Scalar value {format_short(float(k))} overflows int64")
     return np.clip(param, 0, 2**31).astype(np.int64)
+
+
+def _share(value: Vector, ratios: F64, checkpoint: Callable[[], None]) -> Vector:
+    """The series whose place among all is below the ratio; below zero, those that its complement
+    leaves. A series' place is its labels' hash, so it is the same in each query.
+    """
+    if np.isnan(ratios).any():
+        raise EvaluationError(reason="Ratio value is NaN")
+    places = np.empty((value.rows, 1))
+    for row, labels in enumerate(value.labels):
+        if row % LABELS_A_CHECKPOINT == 0:
+            checkpoint()
+        places[row] = xxhash.xxh64_intdigest(_encoded(labels)) / 2.0**64
+    is_chosen = np.where(ratios >= 0, places < ratios, places >= 1.0 + ratios)
+    return replace(value, present=value.present & is_chosen).compact()
+
+
+def _encoded(labels: Labels) -> bytes:
+    """The bytes that Prometheus hashes. Source: `labels_stringlabels.go`, `encodeSize`."""
+    parts: list[bytes] = []
+    for text in (part for pair in sorted(labels.items()) for part in pair):
+        octets = text.encode()
+        size = len(octets)
+        parts += [bytes([size]) if size < 255 else b"\xff" + size.to_bytes(3, "little"), octets]
+    return b"".join(parts)
 
 
 def _choose(
@@ -157,31 +195,33 @@ def _order(op: str, value: Vector, groups: I64) -> I64:
 
 
 def _count_values(
-    name: str,
-    value: Vector,
-    groups: I64,
-    group_labels: list[Labels],
-    budget: Budget,
+    expr: Aggregate, name: str, value: Vector, budget: Budget, natives: Sums | None
 ) -> Vector:
-    """How many series of a group have each value; the value becomes the label `name`."""
+    """How many series of a group have each value. The value is the label `name` before there are
+    groups: of `by` it is always one more, of `without` it may be what is left out.
+    """
     if not name:
         raise EvaluationError(reason=f'invalid label name "{name}"')
+    is_left_out = expr.without and name in expr.grouping
+    others = {*expr.grouping, name} if expr.without else {*expr.grouping} - {name}
+    by_others = replace(expr, grouping=tuple(sorted(others)))
+    groups, firsts = group_rows(label_keys(value.labels, by_others.grouping, excluded=expr.without))
+    group_labels = _group_labels(by_others, [value.labels[row] for row in firsts], budget)
     rows, steps = np.nonzero(value.present)
-    bits = value.values[rows, steps]
-    values, inverse = np.unique(bits, return_inverse=True)
-    pairs, indexes = np.unique(
-        groups[rows] * values.size + inverse.reshape(-1), return_inverse=True
-    )
+    samples = value.values[rows, steps]
+    values, inverse = np.unique(samples, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    texts = [format_value(sample) for sample in values.tolist()]
+    if natives is not None:
+        texts = natives.named(samples, inverse, texts, budget.limits.checkpoint)
+    if is_left_out:
+        texts, inverse = [""], np.zeros_like(inverse)
+    pairs, indexes = np.unique(groups[rows] * len(texts) + inverse, return_inverse=True)
     budget.check(pairs.size * value.values.shape[1])
     out = np.zeros((pairs.size, value.values.shape[1]))
     np.add.at(out, (indexes.reshape(-1), steps), 1.0)
     labels = [
-        with_label(
-            group_labels[pair // values.size],
-            name,
-            format_value(float(values[pair % values.size])),
-            budget,
-        )
+        with_label(group_labels[pair // len(texts)], name, texts[pair % len(texts)], budget)
         for pair in pairs.tolist()
     ]
     return merge_equal(Vector(labels, out, out > 0, np.zeros(pairs.size, np.bool_)))

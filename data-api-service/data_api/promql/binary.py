@@ -14,7 +14,8 @@ import numpy as np
 from data_api.model import F64, I64, METRIC_NAME, Bools, Labels
 from data_api.promql.context import Budget
 from data_api.promql.errors import EvaluationError
-from data_api.promql.nodes import COMPARISONS, Binary, Cardinality, Matching
+from data_api.promql.native_operators import Operator
+from data_api.promql.nodes import COMPARISONS, TRIMS, Binary, Cardinality, Matching
 from data_api.promql.values import (
     SCHEMA_LABELS,
     Vector,
@@ -54,18 +55,39 @@ def scalars(op: str, lhs: F64, rhs: F64) -> F64:
 
 def changes_meaning(expr: Binary) -> bool:
     """Whether the result is no longer the metric it was computed from."""
-    return expr.op not in COMPARISONS or expr.return_bool
+    return expr.op not in COMPARISONS | TRIMS or expr.return_bool
 
 
-def vector_scalar(expr: Binary, value: Vector, scalar: F64, *, swapped: bool) -> Vector:
+def _computed(  # noqa: PLR0917 - both sides and what is known of them
+    expr: Binary, lhs: F64, rhs: F64, shown: F64, given: Bools, natives: Operator | None
+) -> tuple[F64, Bools]:
+    """Values and presence of an operator over pairs (n, m); a comparison lets `shown` pass.
+
+    natives: what computes pairs with a histogram; None where there are none.
+    """
+    present = given
+    if expr.op in _ARITHMETIC:
+        values = _ARITHMETIC[expr.op](lhs, rhs)
+    elif expr.op in TRIMS:
+        values, present = shown, np.zeros_like(given)
+    else:
+        holds = _COMPARISON[expr.op](lhs, rhs)
+        values = holds.astype(np.float64) if expr.return_bool else shown
+        if not expr.return_bool:
+            present = given & holds
+    return (
+        (values, present) if natives is None else natives.complete(lhs, rhs, given, values, present)
+    )
+
+
+def vector_scalar(
+    expr: Binary, value: Vector, scalar: F64, natives: Operator | None, *, swapped: bool
+) -> Vector:
     """A vector and a scalar (m,); names are left to the caller. `swapped`: the scalar is left."""
     lhs, rhs = (scalar, value.values) if swapped else (value.values, scalar)
-    if expr.op in _ARITHMETIC:
-        return value.with_values(_ARITHMETIC[expr.op](lhs, rhs))
-    holds = np.broadcast_to(_COMPARISON[expr.op](lhs, rhs), value.present.shape)
-    if expr.return_bool:
-        return value.with_values(holds.astype(np.float64))
-    return replace(value, present=value.present & holds).compact()
+    values, present = _computed(expr, lhs, rhs, value.values, value.present, natives)
+    result = replace(value, values=values, present=present)
+    return result if present is value.present else result.compact()
 
 
 def _signatures(matching: Matching, first: Vector, second: Vector) -> list[Hashable]:
@@ -115,8 +137,16 @@ def _merge_same_flag(value: Vector) -> Vector:
     )
 
 
-def vectors(expr: Binary, lhs: Vector, rhs: Vector, budget: Budget, *, delayed: bool) -> Vector:
-    """Arithmetic or comparison of the series that match.
+def vectors(
+    expr: Binary,
+    lhs: Vector,
+    rhs: Vector,
+    budget: Budget,
+    natives: Operator | None,
+    *,
+    delayed: bool,
+) -> Vector:
+    """Arithmetic or comparison of the series that match; `natives` as in `_computed`.
 
     delayed: names go at the end. Raises EvaluationError, and TooManySamples where the result does
     not fit `budget`.
@@ -150,14 +180,7 @@ def vectors(expr: Binary, lhs: Vector, rhs: Vector, budget: Budget, *, delayed: 
     if not matched.labels:
         return empty(lhs.values.shape[1])
     left, right = (matched.one, matched.many) if swapped else (matched.many, matched.one)
-    present = matched.present
-    if expr.op in _ARITHMETIC:
-        values = _ARITHMETIC[expr.op](left, right)
-    else:
-        holds = _COMPARISON[expr.op](left, right)
-        values = holds.astype(np.float64) if expr.return_bool else left
-        if not expr.return_bool:
-            present = present & holds
+    values, present = _computed(expr, left, right, left, matched.present, natives)
     labels, unnamed = matched.labels, matched.unnamed
     distinct = _refuse_ambiguity(matching, matched.groups, labels, present)
     if changes_meaning(expr):

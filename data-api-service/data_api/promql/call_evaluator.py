@@ -7,10 +7,19 @@ from typing import ClassVar
 import numpy as np
 
 from data_api.model import F64
-from data_api.promql import histogram, label_functions, range_functions, vector_functions
+from data_api.native_histogram import Histogram
+from data_api.promql import (
+    classic_histogram,
+    info_function,
+    label_functions,
+    native_histogram_functions,
+    range_functions,
+    vector_functions,
+)
 from data_api.promql.errors import EvaluationError, UnsupportedFeature
 from data_api.promql.functions import FUNCTIONS, ValueType
-from data_api.promql.nodes import Call, VectorSelector, unwrap
+from data_api.promql.native_operators import CELLS_A_CHECKPOINT
+from data_api.promql.nodes import Call, Expr, VectorSelector, info_selector, unwrap
 from data_api.promql.numerals import format_value
 from data_api.promql.tree_evaluator import TreeEvaluator
 from data_api.promql.values import Value, Vector, Windows, empty, merge_equal, one_row
@@ -29,17 +38,21 @@ class Evaluator(TreeEvaluator):
         if name in range_functions.NAMES:
             return self._range_function(expr)
         if name in vector_functions.ELEMENTWISE:
-            value = self.vector(expr.args[0])
+            value = self.floats(expr.args[0])
             function = vector_functions.ELEMENTWISE[name]
             return self.renamed(value.with_values(function(value.values)))
         if name in vector_functions.CALENDAR:
-            value = self.vector(expr.args[0]) if expr.args else one_row(self._now())
+            value = self.floats(expr.args[0]) if expr.args else one_row(self._now())
             return self.renamed(value.with_values(vector_functions.calendar(name, value.values)))
         if name in SORTS:
             return self._sorted(expr)
         if name.startswith("histogram_"):
             return self._histogram(expr)
         return self._OTHERS[name](self, expr)
+
+    def floats(self, expr: Expr) -> Vector:
+        """The samples of an instant vector that are floats."""
+        return self.query.pool.floats(self.vector(expr))
 
     def _now(self) -> F64:
         return self.steps_ms / 1000.0
@@ -53,7 +66,7 @@ class Evaluator(TreeEvaluator):
         for arg in expr.args:
             value = self.evaluate(arg)
             if isinstance(value, Windows):
-                windows = value
+                windows, notes = value, self.notes_at(arg)
             else:
                 assert isinstance(value, np.ndarray)
                 scalars.append(value)
@@ -63,10 +76,16 @@ class Evaluator(TreeEvaluator):
         ):
             self.query.notes.warn(problem, expr.args[0].span)
         self.query.budget.check(len(windows.columns.labels) * self.steps_ms.size)
+        pool = self.query.pool
         result = range_functions.evaluate(
-            expr.name, windows, scalars, self.steps_ms, self.query.budget.limits.checkpoint
+            expr.name,
+            windows,
+            scalars,
+            self.steps_ms,
+            self.query.budget.limits.checkpoint,
+            (pool, notes) if pool else None,
         ).compact()
-        for metric in range_functions.suspicious_counters(expr, result):
+        for metric in range_functions.suspicious_counters(expr, pool.floats(result)):
             self.query.notes.info(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
                 f'"{metric}"',
@@ -75,7 +94,8 @@ class Evaluator(TreeEvaluator):
         return result if expr.name in range_functions.KEEP_NAME else self.renamed(result)
 
     def _sorted(self, expr: Call) -> Vector:
-        value = self.vector(expr.args[0])
+        by_value = expr.name in {"sort", "sort_desc"}
+        value = self.floats(expr.args[0]) if by_value else self.vector(expr.args[0])
         if not self.query.instant:
             self.query.notes.warn(
                 "sort is ineffective for range queries since results are always ordered by labels",
@@ -83,7 +103,7 @@ class Evaluator(TreeEvaluator):
             )
             return value
         descending = expr.name.endswith("_desc")
-        if expr.name in {"sort", "sort_desc"}:
+        if by_value:
             if self.steps_ms.size != 1:
                 return value
             return label_functions.sort_by_value(value.compact(), descending=descending)
@@ -104,22 +124,43 @@ class Evaluator(TreeEvaluator):
             case "histogram_quantiles":
                 return self._quantiles(expr)
             case _:
-                # Parts of native histograms: floats have none.
-                self.vector(expr.args[0])
-                return empty(self.steps_ms.size)
+                part = native_histogram_functions.PARTS[expr.name]
+                value = self.vector(expr.args[0])
+                return self.renamed(self._of_natives(value, lambda histogram, _: part(histogram)))
+
+    def _of_natives(self, value: Vector, function: Callable[[Histogram, int], float]) -> Vector:
+        """What `function` makes of each histogram and its step; floats are left out."""
+        natives = self.query.pool.mask(value)
+        if natives is None:
+            return empty(self.steps_ms.size)
+        values = np.zeros(value.values.shape)
+        cells = np.argwhere(natives)
+        histograms = self.query.pool.of(value.values[natives])
+        for count, ((row, step), one) in enumerate(zip(cells.tolist(), histograms, strict=True)):
+            if count % CELLS_A_CHECKPOINT == 0:
+                self.query.budget.limits.checkpoint()
+            values[row, step] = function(one, step)
+        return replace(value, values=values, present=natives).compact()
 
     def _classic(self, expr: Call, value: Vector, first: F64, second: F64 | None) -> Vector:
-        notes = self.query.notes
-        vector_arg = next(a for a in expr.args if a.value_type is ValueType.VECTOR)
-        result = histogram.classic(
-            value,
-            first,
-            second,
-            function=expr.name,
-            warn=lambda message: notes.warn(message, vector_arg.span),
-            info=lambda message: notes.info(message, vector_arg.span),
+        """Quantile `first`, or the share between both, of classic and of native histograms."""
+        notes = self.notes_at(next(a for a in expr.args if a.value_type is ValueType.VECTOR))
+        floats = self.query.pool.floats(value)
+        classic = classic_histogram.classic(
+            floats, first, second, function=expr.name, warn=notes.warn, info=notes.info
         )
-        return self.renamed(result)
+
+        def one(histogram: Histogram, step: int) -> float:
+            if second is None:
+                return native_histogram_functions.quantile(first[step], histogram, notes.info)
+            return native_histogram_functions.fraction(
+                first[step], second[step], histogram, notes.info
+            )
+
+        natives = self._of_natives(value, one)
+        if natives.rows:
+            classic = classic_histogram.joined(classic, natives, notes.warn)
+        return self.renamed(classic)
 
     def _quantiles(self, expr: Call) -> Vector:
         """One row a quantile; the second argument names the label that says which."""
@@ -150,8 +191,8 @@ class Evaluator(TreeEvaluator):
         return merge_equal(joined)
 
     def _scalar_of(self, expr: Call) -> F64:
-        """The only sample's value at each step, NaN where there is none or several."""
-        value = self.vector(expr.args[0])
+        """The only float at each step, NaN where there is none or several."""
+        value = self.floats(expr.args[0])
         single = value.present.sum(axis=0) == 1
         only: F64 = np.where(value.present, value.values, 0).sum(axis=0)
         return np.where(single, only, np.nan)
@@ -168,12 +209,12 @@ class Evaluator(TreeEvaluator):
         return self.renamed(value.with_values(now))
 
     def _round(self, expr: Call) -> Vector:
-        value = self.vector(expr.args[0])
+        value = self.floats(expr.args[0])
         nearest = self.scalar(expr.args[1]) if len(expr.args) > 1 else self._constant(1.0)
         return self.renamed(value.with_values(vector_functions.round_to(value.values, nearest)))
 
     def _clamp(self, expr: Call) -> Vector:
-        value = self.vector(expr.args[0])
+        value = self.floats(expr.args[0])
         bounded_below = expr.name != "clamp_max"
         bounded_above = expr.name != "clamp_min"
         low = self.scalar(expr.args[1]) if bounded_below else self._constant(-np.inf)
@@ -205,6 +246,14 @@ class Evaluator(TreeEvaluator):
             self.vector(expr.args[0]), destination, separator, sources, self.query.budget
         )
 
+    def _info(self, expr: Call) -> Vector:
+        selector = info_selector(expr)
+        columns, indexes = self.select(selector)
+        with self.query.budget.beside(indexes.size):
+            value = self.vector(expr.args[0])
+            budget = self.query.budget
+            return info_function.enriched(value, columns, indexes, selector.matchers, budget)
+
     _OTHERS: ClassVar[dict[str, Callable[["Evaluator", Call], Value]]] = {
         "absent": lambda self, expr: label_functions.absent(
             self.vector(expr.args[0]), expr.args[0], self.query.budget
@@ -214,6 +263,7 @@ class Evaluator(TreeEvaluator):
         "clamp_max": _clamp,
         "clamp_min": _clamp,
         "end": lambda self, _: self._constant(self.query.end_ms / 1000),
+        "info": _info,
         "label_join": _label_join,
         "label_replace": _label_replace,
         "max_of": lambda self, expr: np.maximum(*map(self.scalar, expr.args)),

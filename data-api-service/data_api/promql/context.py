@@ -71,6 +71,46 @@ def _first(notes: dict[str, None], kind: str) -> tuple[str, ...]:
     return (*shown, f"{rest} more {kind} annotations omitted") if rest > 0 else shown
 
 
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Where notes about one expression go."""
+
+    annotations: Annotations
+    span: Span
+    metric: str = ""
+
+    def warn(self, message: str) -> None:
+        """Something is wrong with the data."""
+        self.annotations.warn(message, self.span)
+
+    def info(self, message: str) -> None:
+        """Something may be wrong."""
+        self.annotations.info(message, self.span)
+
+    def of_metric(self, message: str) -> None:
+        """A warning that names the metric."""
+        self.warn(f'{message} "{self.metric}"')
+
+    def mixed(self) -> None:
+        """Floats and histograms in one window."""
+        self.of_metric("encountered a mix of histograms and floats for metric name")
+
+    def incompatible(self) -> None:
+        """Exponential buckets and custom bounds in one window."""
+        self.of_metric(
+            "vector contains a mix of histograms with exponential and custom buckets schemas "
+            "for metric name"
+        )
+
+    def reconciled(self, operation: str) -> None:
+        """Custom bounds differed; `operation`: addition, subtraction or aggregation."""
+        self.info(f"mismatched custom buckets were reconciled during {operation}")
+
+    def conflicting(self, operation: str) -> None:
+        """Some hints say that there was a counter reset, others that there was none."""
+        self.warn(f"conflicting counter resets during histogram {operation}")
+
+
 @dataclass(slots=True)
 class Budget:
     """How many samples one evaluation may have in memory, and which labels it may make.

@@ -5,10 +5,9 @@ of nesting, and levels of the finished tree, which every later walk over it reli
 have no bound of their own: a variable's every value in one regex is an ordinary query.
 """
 
-from typing import NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 from data_api.promql import lexer
-from data_api.promql.errors import UnsupportedSyntax
 from data_api.promql.lexer import Kind, Token
 from data_api.promql.nodes import PRECEDENCE, Node, Span
 
@@ -20,11 +19,19 @@ GROUPING_MAX = 256  # no series has so many labels
 N = TypeVar("N", bound=Node)
 
 
+class QueryTimes(NamedTuple):
+    """What `step()` and `range()` are in a duration, ms."""
+
+    step_ms: int
+    range_ms: int
+
+
 class Cursor:
     """A query's tokens and the index of the next one."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, times: QueryTimes | None = None) -> None:
         self.text = text
+        self.times = times
         self.tokens: list[Token] = []
         for token in lexer.tokens(text):
             self.tokens.append(token)
@@ -85,14 +92,6 @@ class Cursor:
         if expected:
             reason += f", expected {expected}"
         self.fail(self.token, reason)
-
-    def unsupported(self, token: Token, what: str) -> NoReturn:
-        """Raise the error about experimental syntax."""
-        raise UnsupportedSyntax(
-            reason=f"{what} is experimental and not supported",
-            where=lexer.where(self.text, token.start),
-            position=token.start,
-        )
 
     def enter(self) -> None:
         """One more level of nesting, or fail; `leave` ends it."""

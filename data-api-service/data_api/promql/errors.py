@@ -2,10 +2,9 @@
 
 errors.QuerySyntax
 └── ParseError             bad_data    the text is not PromQL; line and column in the message
-    └── UnsupportedSyntax  bad_data    PromQL we know of and do not answer yet
 errors.QueryError
 ├── EvaluationError        execution   many-to-many match, duplicate series, bad parameter …
-└── UnsupportedFeature     execution   native histograms, experimental functions
+└── UnsupportedFeature     execution   a function of start timestamps, which are not stored
 """
 
 from data_api.errors import QueryError, QuerySyntax
@@ -25,10 +24,6 @@ class ParseError(QuerySyntax):
     def text(self) -> str:
         """Prometheus's words: `1:5: parse error: …`."""
         return f"{self.facts.get('where', '')}parse error: {self.facts['reason']}"
-
-
-class UnsupportedSyntax(ParseError):
-    """The query uses syntax that is not supported here"""
 
 
 class EvaluationError(QueryError):

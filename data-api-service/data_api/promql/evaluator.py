@@ -1,6 +1,7 @@
 """One query from its tree to its answer: budget, evaluation, the shape of the result."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from data_api.promql.call_evaluator import Evaluator
 from data_api.promql.context import Annotations, Budget, Options
 from data_api.promql.functions import ValueType
 from data_api.promql.nodes import Expr
+from data_api.promql.pool import Pool
 from data_api.promql.selectors import spans
 from data_api.promql.tree_evaluator import Query
 from data_api.promql.values import (
@@ -55,17 +57,22 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
         )
     selector_spans = spans(expr, start_ms, end_ms, lookback_ms, options.subquery_step_ms)
     budget = Budget(limits)
-    for columns in {id(loaded[span]): loaded[span] for span in selector_spans.values()}.values():
-        budget.load(columns.samples)
+    pool = Pool(budget)
+    adopted: dict[int, Columns] = {}
+    for columns in (loaded[span] for span in selector_spans.values()):
+        if id(columns) not in adopted:
+            budget.load(columns.samples)
+            adopted[id(columns)] = pool.adopt(columns)
     query = Query(
         start_ms,
         end_ms,
         step_ms,
         lookback_ms,
         options,
-        {place: loaded[span] for place, span in selector_spans.items()},
+        {place: adopted[id(loaded[span])] for place, span in selector_spans.items()},
         Annotations(text),
         budget,
+        pool,
     )
     steps_ms = np.arange(start_ms, end_ms + 1, max(step_ms, 1), dtype=np.int64)
     with np.errstate(all="ignore"):
@@ -74,6 +81,8 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
         answer = (
             _instant(value, steps_ms) if instant else _range(value, steps_ms, limits.checkpoint)
         )
+    if pool and not isinstance(answer, Scalar | String):
+        answer = replace(answer, histograms=pool.items)
     return Result(answer, *query.notes.shown())
 
 

@@ -66,7 +66,7 @@ FUNCTIONS: dict[str, Function] = {
     "histogram_fraction": Function((_S, _S, _V)),
     "histogram_quantile": Function((_S, _V)),
     "histogram_quantiles": Function((_V, _T, _S, _S), variadic=9, experimental=True),
-    "info": Function((_V, _V), variadic=1, experimental=True, supported=False),
+    "info": Function((_V, _V), variadic=1, experimental=True),
     "label_join": Function((_V, _T, _T, _T), variadic=-1),
     "label_replace": Function((_V, _T, _T, _T, _T)),
     "max_of": Function((_S, _S), _S, experimental=True),

@@ -157,10 +157,12 @@ def sort_by_label(
     return value.take(ordered(keys, checkpoint, descending=descending))
 
 
-def natural(text: str) -> list[tuple[int, int, str]]:
+def natural(text: str) -> list[tuple[int, int, str, str]]:
     """Sort key in which digits count as numbers: "2" before "10"."""
     return [
-        (0, int(part), part) if part.isdigit() and part.isascii() else (1, 0, part)
+        (0, len(part.lstrip("0")), part.lstrip("0"), part)
+        if part.isdigit() and part.isascii()
+        else (1, 0, "", part)
         for part in _DIGITS.split(text)
         if part
     ]

@@ -5,12 +5,13 @@ colon inside brackets stands alone. Keywords are identifiers here: PromQL lets m
 names, and only the parser knows which is which.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from enum import Enum, auto
 from typing import NamedTuple, NoReturn
 
-from data_api.promql.errors import ParseError, UnsupportedSyntax, shortened
+from data_api.promql.errors import ParseError, shortened
 
 
 class Kind(Enum):
@@ -42,8 +43,7 @@ _DURATION = re.compile(
 )
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WORD = re.compile(r"[A-Za-z0-9_.:]")
-_SYMBOL = re.compile(r"==|!=|<=|>=|=~|!~|[-+*/%^<>=(){}\[\],:@]")
-_EXPERIMENTAL = ("</", ">/")
+_SYMBOL = re.compile(r"==|!=|<=|>=|</|>/|=~|!~|[-+*/%^<>=(){}\[\],:@]")
 _UNIT_MS = {
     "y": 365 * 86_400_000,
     "w": 7 * 86_400_000,
@@ -125,9 +125,7 @@ def tokens(text: str) -> Iterator[Token]:
         position = token.end
 
 
-def _next(  # noqa: C901 - a case a kind of token
-    text: str, position: int, *, in_braces: bool, in_brackets: bool
-) -> Token:
+def _next(text: str, position: int, *, in_braces: bool, in_brackets: bool) -> Token:
     char = text[position]
     if char in "\"'`":
         return _string(text, position)
@@ -143,13 +141,6 @@ def _next(  # noqa: C901 - a case a kind of token
             bad = position + word.group().index(":")
             fail(text, bad, "unexpected character inside braces: ':'")
         return Token(Kind.IDENTIFIER, word.group(), position, end)
-    for operator in _EXPERIMENTAL:
-        if text.startswith(operator, position):
-            raise UnsupportedSyntax(
-                reason=f'operator "{operator}" is experimental and not supported',
-                where=where(text, position),
-                position=position,
-            )
     if symbol := _SYMBOL.match(text, position):
         return Token(Kind.SYMBOL, symbol.group(), position, symbol.end())
     inside = " inside braces" if in_braces else ""
@@ -181,6 +172,8 @@ def _numeral(text: str, position: int) -> Token:
         fail(text, position, "duration out of range")
     if token.text[:2] in {"0x", "0X"} and int(token.text, 16) > _INTEGER_MAX:
         fail(text, position, "hexadecimal number out of range")
+    if token.kind is Kind.NUMBER and math.isinf(numeral_value(token)):
+        fail(text, position, f'error parsing number: value out of range: "{token.text}"')
     return token
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple, cast
 
-from data_api.model import Matcher
+from data_api.model import METRIC_NAME, Matcher, MatchOp
 from data_api.promql.functions import FUNCTIONS, ValueType
 
 
@@ -25,11 +25,15 @@ At = int | Literal["start", "end"] | None
 """What `@` fixes: milliseconds, the query's own ends, or nothing."""
 
 
+Edges = Literal["anchored", "smoothed"] | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """What all nodes share.
 
-    value_type: what the expression evaluates to. depth: levels of its tree, 1 for a leaf.
+    value_type: what the expression evaluates to. depth: levels of its tree, 1 for a leaf; a chain
+    of operators is one level, however long.
     """
 
     span: Span = field(compare=False, repr=False, default=Span(0, 0))
@@ -40,6 +44,8 @@ class Node:
         """Type and depth follow from those of the children."""
         expr = cast("Expr", self)
         below = max((child.depth for child in children(expr)), default=0)
+        if isinstance(expr, Binary) and isinstance(expr.lhs, Binary):  # a chain, `a + b + c`
+            below = max(expr.lhs.depth - 1, expr.rhs.depth)
         object.__setattr__(self, "value_type", _type_of(expr))
         object.__setattr__(self, "depth", below + 1)
 
@@ -130,12 +136,16 @@ class Call(Node):
 
 @dataclass(frozen=True, slots=True)
 class VectorSelector(Node):
-    """`name{matchers} offset … @ …`; `matchers` holds the one for the name as well, last."""
+    """`name{matchers} offset … @ …`; `matchers` holds the one for the name as well, last.
+
+    edges: what `anchored` or `smoothed` says of samples beyond a window (experimental upstream).
+    """
 
     name: str
     matchers: tuple[Matcher, ...]
     offset_ms: int = 0
     at: At = None
+    edges: Edges = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +181,13 @@ Expr = (
 )
 
 COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
+TRIMS = frozenset({"</", ">/"})  # a native histogram without what is above or below a bound
 SET_OPERATORS = frozenset({"and", "or", "unless"})
 PRECEDENCE = {
     "or": 1,
     "and": 2,
     "unless": 2,
-    **dict.fromkeys(COMPARISONS, 3),
+    **dict.fromkeys(COMPARISONS | TRIMS, 3),
     "+": 4,
     "-": 4,
     "*": 5,
@@ -227,6 +238,30 @@ def _type_of(expr: Expr) -> ValueType:  # noqa: PLR0911 - a case a node
             return ValueType.MATRIX
 
 
+def info_selector(call: Call) -> VectorSelector:
+    """The info series that `info()` asks: of the metrics that its second argument names, or of
+    `target_info`.
+    """
+    written = call.args[1] if len(call.args) > 1 else None
+    assert written is None or isinstance(written, VectorSelector)
+    matchers = written.matchers if written else ()
+    names = {matcher.op for matcher in matchers if matcher.name == METRIC_NAME}
+    if names.isdisjoint({MatchOp.EQUAL, MatchOp.REGEX}):
+        matchers += (Matcher(METRIC_NAME, MatchOp.EQUAL, "target_info"),)
+    start = written.span.start if written else call.span.end - 1  # a place of no other selector
+    return VectorSelector("", matchers, span=Span(start, call.span.end))
+
+
+def chain(expr: Binary) -> list[Binary]:
+    """The operators of `a + b + c`, in the order they are applied: each but the first has the one
+    before it as its left side.
+    """
+    links = [expr]
+    while isinstance(lhs := links[-1].lhs, Binary):
+        links.append(lhs)
+    return links[::-1]
+
+
 def unwrap(expr: Expr) -> Expr:
     """The expression inside any number of parentheses."""
     while isinstance(expr, Paren):
@@ -245,6 +280,8 @@ def children(expr: Expr) -> tuple[Expr, ...]:  # noqa: PLR0911 - a case a node
             return (expr.expr,)
         case Aggregate(param=param) if param is not None:
             return (param, expr.expr)
+        case Call(name="info"):
+            return (expr.args[0], info_selector(expr))
         case Call():
             return expr.args
         case MatrixSelector():

@@ -6,7 +6,7 @@ import math
 def format_value(value: float) -> str:
     """Shortest decimal that reads back as `value`, without an exponent: Go's ``'f', -1``.
 
-    This is how the JSON API and `count_values` write a sample. NaN, +Inf and -Inf by those names.
+    This is how `count_values` writes a sample. NaN, +Inf and -Inf by those names.
     """
     if math.isnan(value):
         return "NaN"
@@ -25,6 +25,15 @@ def format_value(value: float) -> str:
     if point >= len(digits):
         return sign + digits.ljust(point, "0")
     return f"{sign}{digits[:point]}.{digits[point:]}"
+
+
+def format_sample(value: float) -> str:
+    """As the JSON API writes a sample: with an exponent below 1e-6 and from 1e21 on. Source:
+    Prometheus `util/jsonutil`.
+    """
+    if math.isfinite(value) and value and not 1e-6 <= abs(value) < 1e21:
+        return repr(value)
+    return format_value(value)
 
 
 def format_short(value: float) -> str:

@@ -1,6 +1,6 @@
 """Query text → typed tree: a Pratt parser.
 
-    or < and unless < == != < <= > >= < + - < * / % atan2 (and unary sign) < ^ (right)
+    or < and unless < == != < <= > >= </ >/ < + - < * / % atan2 (and unary sign) < ^ (right)
 
 Bounded in time and depth, see `cursor`. Messages follow Prometheus, whose users search for them.
 Source: Prometheus `promql/parser/generated_parser.y`, `parse.go`.
@@ -8,9 +8,9 @@ Source: Prometheus `promql/parser/generated_parser.y`, `parse.go`.
 
 from dataclasses import replace
 
-from data_api.promql import selector_parser
-from data_api.promql.cursor import GROUPING_MAX, Cursor
-from data_api.promql.functions import FUNCTIONS, Function, ValueType
+from data_api.promql import argument_checks, selector_parser
+from data_api.promql.cursor import GROUPING_MAX, Cursor, QueryTimes
+from data_api.promql.functions import FUNCTIONS, ValueType
 from data_api.promql.lexer import Kind, Token, numeral_value
 from data_api.promql.nodes import (
     AGGREGATORS,
@@ -39,9 +39,12 @@ _NEVER_NAMES = frozenset(
 _NUMERIC = frozenset({ValueType.SCALAR, ValueType.VECTOR})
 
 
-def parse(text: str) -> Expr:
-    """The typed tree of a query. Raises ParseError that says where and what."""
-    return _Parser(text).query()
+def parse(text: str, times: QueryTimes | None = None) -> Expr:
+    """The typed tree of a query. Raises ParseError that says where and what.
+
+    times: those of the query; without them no duration may depend on them.
+    """
+    return _Parser(text, times).query()
 
 
 class _Parser(Cursor):
@@ -111,7 +114,7 @@ class _Parser(Cursor):
             elif self.at_word("anchored", "smoothed") and isinstance(
                 expr, VectorSelector | MatrixSelector
             ):
-                self.unsupported(self.token, f'modifier "{self.token.text}"')
+                expr = selector_parser.edges(self, expr)
             else:
                 return expr
 
@@ -288,11 +291,11 @@ class _Parser(Cursor):
                 f"got {len(args)}",
             )
         context = "aggregation expression"
-        self._expect_type(args[-1], ValueType.VECTOR, context)
+        argument_checks.expect_type(self, args[-1], ValueType.VECTOR, context)
         param = args[0] if wanted == 2 else None
         if param is not None:
             kind = ValueType.STRING if op == "count_values" else ValueType.SCALAR
-            self._expect_type(param, kind, "aggregation parameter")
+            argument_checks.expect_type(self, param, kind, "aggregation parameter")
         return self.bounded(Aggregate(op, args[-1], param, grouping, without, span=span))
 
     def _by_or_without(self) -> tuple[bool, tuple[str, ...]] | None:
@@ -302,11 +305,12 @@ class _Parser(Cursor):
         without = self.advance().text.lower() == "without"
         return without, self._grouping()
 
-    def _arguments(self, context: str) -> tuple[Expr, ...]:
+    def _arguments(self, context: str, function: str = "") -> tuple[Expr, ...]:
         self.expect("(", context)
         args: list[Expr] = []
         while not self.at_symbol(")"):
-            args.append(self.expression(0))
+            is_of_info = function == "info" and len(args) == 1
+            args.append(self._info_labels() if is_of_info else self.expression(0))
             if self.at_symbol(")"):
                 break
             if self.token.kind is Kind.END:
@@ -317,32 +321,20 @@ class _Parser(Cursor):
         self.advance()
         return tuple(args)
 
+    def _info_labels(self) -> Expr:
+        """The second argument of `info()`: what it says of labels may fit any series."""
+        if not self.at_symbol("{"):
+            self.fail(
+                self.token, "expected label selectors as the second argument to info function"
+            )
+        return selector_parser.vector_selector(self, None, may_match_all=True)
+
     def _call(self) -> Expr:
         name = self.advance()
         function = FUNCTIONS.get(name.text)
         if function is None:
             self.fail(name, f'unknown function with name "{name.text}"')
-        args = self._arguments("function call")
+        args = self._arguments("function call", name.text)
         span = self.span_from(name.start)
-        self._check_count(name.text, function, len(args), span)
-        for position, arg in enumerate(args):
-            wanted = function.args[min(position, len(function.args) - 1)]
-            self._expect_type(arg, wanted, f'call to function "{name.text}"')
+        argument_checks.of_call(self, name.text, function, args, span)
         return self.bounded(Call(name.text, args, span=span))
-
-    def _check_count(self, name: str, function: Function, got: int, span: Span) -> None:
-        declared = len(function.args)
-        if function.variadic == 0:
-            if got != declared:
-                self.fail(span, f'expected {declared} argument(s) in call to "{name}", got {got}')
-            return
-        least = declared - 1
-        if got < least:
-            self.fail(span, f'expected at least {least} argument(s) in call to "{name}", got {got}')
-        most = declared - 1 + function.variadic
-        if function.variadic > 0 and got > most:
-            self.fail(span, f'expected at most {most} argument(s) in call to "{name}", got {got}')
-
-    def _expect_type(self, expr: Expr, wanted: ValueType, context: str) -> None:
-        if expr.value_type is not wanted:
-            self.fail(expr.span, f"expected type {wanted} in {context}, got {expr.value_type}")

@@ -21,6 +21,7 @@ from data_api.promql.nodes import (
     Subquery,
     Unary,
     VectorSelector,
+    chain,
 )
 from data_api.promql.numerals import format_value
 
@@ -47,7 +48,9 @@ def to_text(expr: Expr) -> str:  # noqa: C901, PLR0911 - a case a node
         case Unary():
             return f"{expr.op}{to_text(expr.expr)}"
         case Binary():
-            return f"{to_text(expr.lhs)} {_operator(expr)} {to_text(expr.rhs)}"
+            links = chain(expr)
+            rest = (f" {_operator(link)} {to_text(link.rhs)}" for link in links)
+            return to_text(links[0].lhs) + "".join(rest)
         case Aggregate():
             args = to_text(expr.expr)
             if expr.param is not None:
@@ -60,11 +63,11 @@ def to_text(expr: Expr) -> str:  # noqa: C901, PLR0911 - a case a node
         case Call():
             return f"{expr.name}({', '.join(to_text(arg) for arg in expr.args)})"
         case VectorSelector():
-            return _selector(expr) + _at(expr.at) + _offset(expr.offset_ms)
+            return _selector(expr) + _modifiers(expr)
         case MatrixSelector():
             inner = expr.selector
             range_text = format_duration(expr.range_ms)
-            return f"{_selector(inner)}[{range_text}]{_at(inner.at)}{_offset(inner.offset_ms)}"
+            return f"{_selector(inner)}[{range_text}]{_modifiers(inner)}"
         case Subquery():
             step = "" if expr.step_ms is None else format_duration(expr.step_ms)
             return (
@@ -112,6 +115,11 @@ def _label(name: str) -> str:
 
 def _labels(names: tuple[str, ...]) -> str:
     return f"({', '.join(_label(name) for name in names)})"
+
+
+def _modifiers(expr: VectorSelector) -> str:
+    edges = f" {expr.edges}" if expr.edges else ""
+    return edges + _at(expr.at) + _offset(expr.offset_ms)
 
 
 def _at(at: At) -> str:

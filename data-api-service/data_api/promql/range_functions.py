@@ -6,10 +6,14 @@ from itertools import pairwise
 import numpy as np
 
 from data_api.model import F64, I64, METRIC_NAME, Bools
+from data_api.promql import native_windows
+from data_api.promql.context import Notes
 from data_api.promql.errors import EvaluationError
+from data_api.promql.kernels import extended
 from data_api.promql.kernels import windows as kernels
 from data_api.promql.nodes import Call
 from data_api.promql.numerals import format_short
+from data_api.promql.pool import Pool
 from data_api.promql.values import Vector, Windows
 
 _FOLDS = {
@@ -54,18 +58,27 @@ Run = Callable[[I64, slice, I64, F64, Bools], None]
 """Called with the offsets of some rows, some steps, the windows' ends there, and the outputs."""
 
 
-def evaluate(
-    name: str, windows: Windows, scalars: list[F64], steps_ms: I64, checkpoint: Callable[[], None]
+def evaluate(  # noqa: PLR0917 - the function, what it is given, how it is stopped
+    name: str,
+    windows: Windows,
+    scalars: list[F64],
+    steps_ms: I64,
+    checkpoint: Callable[[], None],
+    natives: tuple[Pool, Notes] | None = None,
 ) -> Vector:
-    """The function `name` over all windows; rows keep their names.
+    """The function `name` over all windows; rows keep their names. natives: where there are native
+    histograms among the samples, the query's, and where notes about them go.
 
     Under `@` all windows are one: it is computed once for all steps, unless a parameter may change
     from step to step.
     """
-    columns, steps = windows.columns, windows.ends_ms.size
-    run = _kernel(name, windows, scalars, steps_ms)
+    steps = windows.ends_ms.size
     fixed = steps > 1 and bool((windows.ends_ms == windows.ends_ms[0]).all()) and not scalars
     ends = np.ascontiguousarray(windows.ends_ms[:1] if fixed else windows.ends_ms)
+    if natives is not None and name not in native_windows.NATIVE | native_windows.BOTH_KINDS:
+        windows = native_windows.float_windows(windows, ends.size, natives[1])
+    columns = windows.columns
+    run = _kernel(name, windows, scalars, steps_ms)
     shape = (len(columns.labels), ends.size)
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
     for first, last, steps_of in _blocks(columns.offsets, ends, windows.range_ms):
@@ -77,6 +90,8 @@ def evaluate(
             out[first:last, steps_of],
             present[first:last, steps_of],
         )
+    if natives is not None and name in native_windows.NATIVE:
+        native_windows.fill(name, windows, *natives, checkpoint, out, present)
     if fixed:
         out, present = np.repeat(out, steps, axis=1), np.repeat(present, steps, axis=1)
     return Vector(columns.labels, out, present, windows.unnamed)
@@ -104,6 +119,8 @@ def _kernel(name: str, windows: Windows, scalars: list[F64], steps_ms: I64) -> R
     """The kernel of a function, to be called with a block of rows."""
     times, values = windows.columns.timestamps_ms, windows.columns.values
     length = windows.range_ms
+    if windows.edges:
+        return _edge_kernel(name, windows)
     if name in _FOLDS:
         op = _FOLDS[name]
         return lambda offsets, _, ends, out, present: kernels.fold(
@@ -133,6 +150,21 @@ def _kernel(name: str, windows: Windows, scalars: list[F64], steps_ms: I64) -> R
     )
 
 
+def _edge_kernel(name: str, windows: Windows) -> Run:
+    """The kernel of a function of windows that are anchored or smoothed."""
+    times, values = windows.columns.timestamps_ms, windows.columns.values
+    length, reach, smoothed = windows.range_ms, windows.reach_ms, int(windows.edges == "smoothed")
+    if name in _GROWTHS:
+        is_counter, is_rate = _GROWTHS[name]
+        return lambda offsets, _, ends, out, present: extended.growth(
+            offsets, times, values, ends, length, reach, smoothed, is_counter, is_rate, out, present
+        )
+    op = extended.RESETS if name == "resets" else extended.CHANGES
+    return lambda offsets, _, ends, out, present: extended.count(
+        op, offsets, times, values, ends, length, reach, out, present
+    )
+
+
 def _check_factor(which: str, factors: F64) -> None:
     for factor in factors:
         if factor <= 0 or factor >= 1:
@@ -155,3 +187,19 @@ def quantile_problem(quantiles: F64) -> str | None:
         if not 0 <= q <= 1:
             return f"quantile value should be between 0 and 1, got {format_short(float(q))}"
     return None
+
+
+def ratio_problem(ratios: F64) -> str | None:
+    """What is wrong with the first ratio outside [-1, 1], if one is."""
+    for ratio in ratios:
+        if abs(ratio) > 1:
+            capped = "1" if ratio > 0 else "-1"
+            return (
+                "ratio value should be between -1 and 1, got "
+                f"{format_short(float(ratio))}, capping to {capped}"
+            )
+    return None
+
+
+PARAM_PROBLEMS = {"quantile": quantile_problem, "limit_ratio": ratio_problem}
+"""What is wrong with the parameter of an aggregation."""

@@ -11,7 +11,15 @@ from data_api.model import METRIC_NAME, Matcher, MatchOp, compile_regex
 from data_api.promql.cursor import Cursor
 from data_api.promql.functions import ValueType
 from data_api.promql.lexer import Kind, Token, numeral_value
-from data_api.promql.nodes import PRECEDENCE, At, Expr, MatrixSelector, Subquery, VectorSelector
+from data_api.promql.nodes import (
+    PRECEDENCE,
+    At,
+    Edges,
+    Expr,
+    MatrixSelector,
+    Subquery,
+    VectorSelector,
+)
 
 _AT_MS_MAX = 2**62  # leaves room for offsets and ranges in 64 bits
 _DURATION_S_MAX = 2**53 / 1000
@@ -34,7 +42,9 @@ _NODE_NAMES = {
 }
 
 
-def vector_selector(cursor: Cursor, name: Token | None) -> VectorSelector:
+def vector_selector(
+    cursor: Cursor, name: Token | None, *, may_match_all: bool = False
+) -> VectorSelector:
     """The selector whose name, if it has one, is behind; its braces may follow."""
     start = (name or cursor.token).start
     matchers = _matchers(cursor) if cursor.at_symbol("{") else []
@@ -47,7 +57,7 @@ def vector_selector(cursor: Cursor, name: Token | None) -> VectorSelector:
                     f'metric name must not be set twice: "{name.text}" or "{matcher.value}"',
                 )
         matchers.append(Matcher(METRIC_NAME, MatchOp.EQUAL, name.text))
-    if all(matcher.matches_absent() for matcher in matchers):
+    if not may_match_all and all(matcher.matches_absent() for matcher in matchers):
         cursor.fail(span, "vector selector must contain at least one non-empty matcher")
     return cursor.bounded(VectorSelector(name.text if name else "", tuple(matchers), span=span))
 
@@ -120,7 +130,8 @@ def offset(cursor: Cursor, expr: Expr) -> Expr:
     """`expr` with the `offset` that is the next token."""
     keyword = cursor.advance()
     start = cursor.token
-    offset_ms = _duration_ms(cursor, start, _duration_term(cursor, "offset"))
+    # One term: `x offset -5m ^ 2` is the square of `x offset -5m`.
+    offset_ms = _duration_ms(cursor, start, _sign(cursor) * _duration_term(cursor, "offset"))
     if _modifiable(cursor, expr, keyword, "offset").offset_ms:
         cursor.fail(expr.span, "offset may not be set multiple times")
     return _modified(cursor, expr, offset_ms=offset_ms)
@@ -139,6 +150,18 @@ def at(cursor: Cursor, expr: Expr) -> Expr:
     if _modifiable(cursor, expr, keyword, "@").at is not None:
         cursor.fail(expr.span, "@ <timestamp> may not be set multiple times")
     return _modified(cursor, expr, at=when)
+
+
+def edges(cursor: Cursor, expr: VectorSelector | MatrixSelector) -> Expr:
+    """`expr` with the `anchored` or `smoothed` that is the next token."""
+    token = cursor.advance()
+    is_anchored = token.text.lower() == "anchored"
+    selector = expr.selector if isinstance(expr, MatrixSelector) else expr
+    if is_anchored and selector is expr:
+        cursor.fail(token, "anchored modifier can only be used with range vector selectors")
+    if selector.edges:
+        cursor.fail(token, "anchored and smoothed modifiers may not be set multiple times")
+    return _modified(cursor, expr, edges="anchored" if is_anchored else "smoothed")
 
 
 def _timestamp_ms(cursor: Cursor) -> int:
@@ -175,7 +198,7 @@ def _modifiable(
             )
 
 
-def _modified(cursor: Cursor, expr: Expr, **changes: At) -> Expr:
+def _modified(cursor: Cursor, expr: Expr, **changes: At | Edges) -> Expr:
     span = cursor.span_from(expr.span.start)
     if isinstance(expr, MatrixSelector):
         selector = replace(expr.selector, **changes)  # type: ignore[arg-type]
@@ -201,7 +224,10 @@ def _duration_ms(cursor: Cursor, start: Token, seconds: float) -> int:
 def _duration_sum(cursor: Cursor, context: str, floor: int) -> float:
     """Seconds of `29s + 2 * 15s`, operators binding as they do elsewhere."""
     cursor.enter()
-    seconds = _duration_term(cursor, context)
+    if cursor.at_symbol("-", "+"):
+        seconds = _sign(cursor) * _duration_sum(cursor, context, PRECEDENCE["*"])
+    else:
+        seconds = _duration_term(cursor, context)
     while cursor.at_symbol(*_DURATION_ARITHMETIC) and PRECEDENCE[cursor.token.text] > floor:
         token = cursor.advance()
         op = token.text
@@ -220,15 +246,32 @@ def _duration_term(cursor: Cursor, context: str) -> float:
     token = cursor.token
     if token.kind in {Kind.NUMBER, Kind.DURATION}:
         return numeral_value(cursor.advance())
-    if cursor.at_symbol("-", "+"):
-        return _sign(cursor) * _duration_sum(cursor, context, PRECEDENCE["*"])
     if cursor.take("("):
         seconds = _duration_sum(cursor, context, 0)
         cursor.expect(")", context)
         return seconds
-    if cursor.at_word("step", "range", "min_of", "max_of"):
-        cursor.unsupported(token, f"{token.text}() in a duration")
+    if cursor.at_word("step", "range"):
+        return _of_query(cursor, context)
+    if cursor.at_word("min_of", "max_of"):
+        choose = min if cursor.advance().text.lower() == "min_of" else max
+        cursor.expect("(", context)
+        first = _duration_sum(cursor, context, 0)
+        cursor.expect(",", context)
+        second = _duration_sum(cursor, context, 0)
+        cursor.expect(")", context)
+        return choose(first, second)
     return cursor.unexpected(context, "number or duration")
+
+
+def _of_query(cursor: Cursor, context: str) -> float:
+    """Seconds of `step()` or `range()`, which is the next token."""
+    word = cursor.advance()
+    cursor.expect("(", context)
+    cursor.expect(")", context)
+    if cursor.times is None:
+        cursor.fail(word, f"{word.text}() in a duration is known only to a query with times")
+    is_step = word.text.lower() == "step"
+    return (cursor.times.step_ms if is_step else cursor.times.range_ms) / 1000
 
 
 def _sign(cursor: Cursor) -> int:

@@ -52,10 +52,14 @@ def spans(
                 fixed = resolve(selector.at, start_ms, end_ms)
                 if fixed is not None:
                     first_ms = last_ms = fixed
+                after_ms = 0
+                if selector.edges:  # samples beyond a window's edges tell what is at them
+                    reach_ms += lookback_ms if isinstance(node, MatrixSelector) else 0
+                    after_ms = lookback_ms if selector.edges == "smoothed" else 0
                 needed[selector.span.start] = SelectorSpan(
                     selector.matchers,
                     first_ms - selector.offset_ms - reach_ms,
-                    last_ms - selector.offset_ms,
+                    last_ms - selector.offset_ms + after_ms,
                 )
             case Subquery():
                 fixed = resolve(node.at, start_ms, end_ms)

@@ -10,12 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_api.model import F64, I64, Bools, Columns, Labels
-from data_api.promql import aggregations, binary, range_functions
-from data_api.promql.context import Annotations, Budget, Options
+from data_api.model import F64, I64, STALE_BITS, Bools, Columns, Labels, is_histogram
+from data_api.native_histogram import Hint, aligned
+from data_api.promql import aggregations, binary, native_operators, range_functions
+from data_api.promql.context import Annotations, Budget, Notes, Options
+from data_api.promql.errors import EvaluationError
 from data_api.promql.kernels import windows as kernels
+from data_api.promql.native_operators import Operator
 from data_api.promql.nodes import (
     SET_OPERATORS,
+    TRIMS,
     Aggregate,
     Binary,
     Call,
@@ -27,7 +31,9 @@ from data_api.promql.nodes import (
     Subquery,
     Unary,
     VectorSelector,
+    chain,
 )
+from data_api.promql.pool import Pool
 from data_api.promql.selectors import resolve, subquery_times
 from data_api.promql.values import Value, Vector, Windows, drop_names, drop_stale, empty, to_columns
 
@@ -47,6 +53,7 @@ class Query:
     samples: Mapping[int, Columns]
     notes: Annotations
     budget: Budget
+    pool: Pool
 
     @property
     def instant(self) -> bool:
@@ -76,11 +83,16 @@ class TreeEvaluator(ABC):
             case Unary():
                 return self._unary(expr)
             case Binary():
-                lhs = self.evaluate(expr.lhs)
-                with self.query.budget.beside(_samples(lhs)):
-                    return self._binary(expr, lhs, self.evaluate(expr.rhs))
+                links = chain(expr)
+                value = self.evaluate(links[0].lhs)
+                for link in links:
+                    with self.query.budget.beside(_samples(value)):
+                        value = self._binary(link, value, self.evaluate(link.rhs))
+                return value
             case Aggregate():
                 return self._aggregate(expr)
+            case VectorSelector(edges="smoothed"):
+                return self._smoothed(expr)
             case VectorSelector():
                 columns, indexes = self.select(expr)
                 return self.picked(columns.labels, columns.values, indexes)
@@ -124,25 +136,41 @@ class TreeEvaluator(ABC):
         if expr.op == "+":
             return value
         if isinstance(value, Vector):
-            return self.renamed(value.with_values(-value.values))
+            negative = value.with_values(-value.values)
+            if (natives := self.query.pool.mask(value)) is not None:
+                histograms = self.query.pool.of(value.values[natives])
+                negative.values.view(np.int64)[natives] = [
+                    self.query.pool.add(histogram.times(-1.0)) for histogram in histograms
+                ]
+            return self.renamed(negative)
         assert isinstance(value, np.ndarray)
         return -value
 
+    def notes_at(self, expr: Expr) -> Notes:
+        """Notes that name the place of `expr`."""
+        return Notes(self.query.notes, expr.span)
+
     def _binary(self, expr: Binary, lhs: Value, rhs: Value) -> Value:
+        natives: Operator | None = None
+        if self.query.pool:
+            checkpoint = self.query.budget.limits.checkpoint
+            natives = Operator(expr, self.query.pool, self.notes_at(expr), checkpoint)
         if isinstance(lhs, Vector) and isinstance(rhs, Vector):
             if expr.op in SET_OPERATORS:
                 return binary.sets(expr, lhs, rhs)
             delayed = self.query.options.delayed_name_removal
-            return binary.vectors(expr, lhs, rhs, self.query.budget, delayed=delayed)
+            return binary.vectors(expr, lhs, rhs, self.query.budget, natives, delayed=delayed)
         if isinstance(lhs, Vector):
             assert isinstance(rhs, np.ndarray)
-            result = binary.vector_scalar(expr, lhs, rhs, swapped=False)
+            result = binary.vector_scalar(expr, lhs, rhs, natives, swapped=False)
         elif isinstance(rhs, Vector):
             assert isinstance(lhs, np.ndarray)
-            result = binary.vector_scalar(expr, rhs, lhs, swapped=True)
+            result = binary.vector_scalar(expr, rhs, lhs, natives, swapped=True)
         else:
             assert isinstance(lhs, np.ndarray)
             assert isinstance(rhs, np.ndarray)
+            if expr.op in TRIMS:
+                raise EvaluationError(reason=f'operator "{expr.op}" not allowed for scalars')
             return binary.scalars(expr.op, lhs, rhs)
         return self.renamed(result) if binary.changes_meaning(expr) else result
 
@@ -152,14 +180,20 @@ class TreeEvaluator(ABC):
             value = self.evaluate(expr.param)
             assert isinstance(value, str | np.ndarray)
             param = value
-        if expr.op == "quantile":
+        if (find := range_functions.PARAM_PROBLEMS.get(expr.op)) is not None:
             assert expr.param is not None
             assert isinstance(param, np.ndarray)
-            if problem := range_functions.quantile_problem(param):
+            if problem := find(param):
                 self.query.notes.warn(problem, expr.param.span)
         value = self.vector(expr.expr)
         self.query.budget.check(value.values.size)
-        return aggregations.evaluate(expr, value, param, self.query.budget)
+        natives = self.query.pool.mask(value)
+        if natives is None:
+            return aggregations.evaluate(expr, value, param, self.query.budget)
+        notes, inner = self.notes_at(expr), self.notes_at(expr.expr)
+        floats = native_operators.floats_of(expr.op, value, natives, notes)
+        sums = native_operators.Sums(value, natives, self.query.pool, inner)
+        return aggregations.evaluate(expr, floats, param, self.query.budget, sums)
 
     # --- samples
 
@@ -201,10 +235,38 @@ class TreeEvaluator(ABC):
             return empty(indexes.shape[1])
         return Vector(labels, values[indexes], present, np.zeros(len(labels), np.bool_))
 
+    def _smoothed(self, expr: VectorSelector) -> Vector:
+        """A selector's samples, each moved on the line to the next; the last ones stay."""
+        columns, places = self.select(expr)
+        times = self._times(expr.at, expr.offset_ms)
+        present = places >= 0
+        if not present.any():
+            return empty(times.size)
+        after = np.minimum(places + 1, columns.samples - 1)
+        gap_ms = columns.timestamps_ms[after] - columns.timestamps_ms[places]
+        has_next = present & (places + 1 < columns.offsets[1:, np.newaxis])
+        has_next &= columns.timestamps_ms[after] <= times + self.query.lookback_ms
+        has_next &= columns.values.view(np.int64)[after] != STALE_BITS
+        share = (times - columns.timestamps_ms[places]) / np.where(has_next, gap_ms, 1)
+        first, second = columns.values[places], columns.values[after]
+        values = np.where(has_next, first + (second - first) * share, first)
+        if pool := self.query.pool:
+            from_native, to_native = is_histogram(first), is_histogram(second)
+            values = np.where(from_native | to_native, first, values)
+            bits = values.view(np.int64)
+            for row, step in np.argwhere(from_native & to_native & has_next).tolist():
+                both = aligned(pool.of(np.array([first[row, step], second[row, step]])))
+                moved = both.rows[0] + (both.rows[1] - both.rows[0]) * share[row, step]
+                bits[row, step] = pool.add(both.histogram(moved, Hint.GAUGE))
+        labels = columns.labels
+        return Vector(labels, values, present, np.zeros(len(labels), np.bool_)).compact()
+
     def _windows(self, expr: MatrixSelector) -> Windows:
         columns = drop_stale(self.query.samples[expr.selector.span.start])
         ends = self._times(expr.selector.at, expr.selector.offset_ms)
-        return Windows(columns, ends, expr.range_ms, np.zeros(len(columns.labels), np.bool_))
+        named = np.zeros(len(columns.labels), np.bool_)
+        edges = expr.selector.edges or ""
+        return Windows(columns, ends, expr.range_ms, named, edges, self.query.lookback_ms)
 
     def _subquery(self, expr: Subquery) -> Windows:
         ends = self._times(expr.at, 0)
@@ -220,7 +282,7 @@ class TreeEvaluator(ABC):
         steps = np.arange(first_ms, last_ms + 1, step_ms, dtype=np.int64)
         inner = type(self)(self.query, steps).vector(expr.expr).compact()
         self.query.budget.check(inner.values.size)
-        columns = to_columns(inner, steps)
+        columns = self.query.pool.apart(to_columns(inner, steps))
         return Windows(columns, ends - expr.offset_ms, expr.range_ms, inner.unnamed)
 
 

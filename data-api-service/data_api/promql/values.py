@@ -6,7 +6,8 @@
     instant vector   Vector         (n, m) values and presence
     range vector     Windows        samples in rows, the ends of m windows
 
-A value counts only where `present` is true; elsewhere it is unspecified.
+A value counts only where `present` is true; elsewhere it is unspecified. A native histogram is a
+value that names one of the query's `Pool`.
 """
 
 import heapq
@@ -66,13 +67,16 @@ class Vector:
 class Windows:
     """Samples of n series and the windows ``(end - range_ms, end]`` over them, one a step.
 
-    columns: without stale markers. unnamed: as in Vector.
+    columns: without stale markers. unnamed: as in Vector. edges: `anchored` or `smoothed`, for
+    which samples up to `reach_ms` beyond a window are looked at; else "".
     """
 
     columns: Columns
     ends_ms: I64
     range_ms: int
     unnamed: Bools
+    edges: str = ""
+    reach_ms: int = 0
 
 
 Value = F64 | str | Vector | Windows
@@ -198,15 +202,19 @@ def drop_marked_names(value: Vector) -> Vector:
 
 def drop_stale(columns: Columns) -> Columns:
     """The samples that are not stale markers, which no window counts."""
-    stale = columns.values.view(np.int64) == STALE_BITS
-    if not stale.any():
+    return drop_samples(columns, columns.values.view(np.int64) == STALE_BITS)
+
+
+def drop_samples(columns: Columns, is_dropped: Bools) -> Columns:
+    """The samples (n,) but those; a series stays where none of its samples does."""
+    if not is_dropped.any():
         return columns
-    fresh_before = np.concatenate(([0], np.cumsum(~stale)))
+    kept_before = np.concatenate(([0], np.cumsum(~is_dropped)))
     return Columns(
         columns.labels,
-        fresh_before[columns.offsets],
-        columns.timestamps_ms[~stale],
-        columns.values[~stale],
+        kept_before[columns.offsets],
+        columns.timestamps_ms[~is_dropped],
+        columns.values[~is_dropped],
     )
 
 

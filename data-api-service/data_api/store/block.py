@@ -21,12 +21,15 @@ from prometheus_client import Counter
 from data_api.chassis.checked import CorruptObject, Digest, Tail, parquet_file, read_tail
 from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable
 from data_api.errors import CorruptData
-from data_api.model import F64, I64
+from data_api.model import F64, I64, is_histogram
+from data_api.store import beside
+from data_api.store.beside import Histograms
 from data_api.store.cache import ByteCache
 from data_api.store.fragments import Fragment, Rows, cut, ranges
 
 T = TypeVar("T")
 FORMAT: Final = b"block/1"
+HISTOGRAMS: Final = "histograms"
 KEYS: Final = ("series_id", "min_ts", "max_ts")
 POWERS_OF_TEN: Final = 10.0 ** np.arange(23)  # each one exact
 NAMED_MAX: Final = 1_000
@@ -94,13 +97,13 @@ class ChunkColumns:
     offsets: I64
     timestamps_ms: I64
     values: F64
+    histograms: Histograms
 
     @property
     def nbytes(self) -> int:
-        """Memory of the arrays."""
-        return (
-            self.index.nbytes + self.offsets.nbytes + self.timestamps_ms.nbytes + self.values.nbytes
-        )
+        """Memory of the arrays, and of what is beside them."""
+        arrays = (self.offsets, self.timestamps_ms, self.values)
+        return self.index.nbytes + sum(a.nbytes for a in arrays) + beside.nbytes(self.histograms)
 
 
 class BlockReader:
@@ -276,13 +279,28 @@ def _decode(table: pa.Table) -> ChunkColumns:
         values[ranges(starts[is_scaled], sizes)] = _running_sums(
             deltas.flatten().to_numpy(zero_copy_only=False), sizes
         ) / np.repeat(powers, sizes)
+    raw_values: F64 = raws.flatten().to_numpy(zero_copy_only=False)
     if not is_scaled.all():
         is_raw = ~is_scaled
-        values[ranges(starts[is_raw], raw_counts[is_raw])] = raws.flatten().to_numpy(
-            zero_copy_only=False
-        )
+        values[ranges(starts[is_raw], raw_counts[is_raw])] = raw_values
     timestamps_ms: I64 = times.flatten().to_numpy(zero_copy_only=False)
-    return ChunkColumns(_index(table), offsets, timestamps_ms, values)
+    histograms = _histograms(table, offsets, values, raw_values)
+    return ChunkColumns(_index(table), offsets, timestamps_ms, values, histograms)
+
+
+def _histograms(table: pa.Table, offsets: I64, values: F64, raws: F64) -> Histograms:
+    """The native histograms of a row group; `values` carry their places afterwards. raws: those of
+    `values` that are stored as they are, as histograms always are.
+    """
+    column = _column(table, HISTOGRAMS) if HISTOGRAMS in table.column_names else None
+    is_without = column is None or column.null_count == len(column)
+    if is_without and not is_histogram(raws).any():
+        return beside.NONE
+    named = np.diff(np.concatenate(([0], np.cumsum(is_histogram(values))))[offsets])
+    if column is None or not np.array_equal(named, _lengths(column)):
+        raise CorruptData(detail="a block with a chunk that names other histograms than it has")
+    beside.number(values)
+    return beside.of(column.flatten().to_pylist())
 
 
 def _running_sums(deltas: I64, sizes: I64) -> I64:
@@ -306,6 +324,6 @@ def _select(columns: ChunkColumns, series_ids: I64, span: tuple[int, int]) -> Fr
     if not chunks.size:
         return None
     first_ms, last_ms = int(index.min_ts[chunks].min()), int(index.max_ts[chunks].max())
-    source = Rows(columns.offsets, columns.timestamps_ms, columns.values)
+    source = Rows(columns.offsets, columns.timestamps_ms, columns.values, columns.histograms)
     inside = span[0] <= first_ms and last_ms <= span[1]
     return cut(source, chunks, places[chunks], span, inside=inside)

@@ -160,20 +160,22 @@ class Catalogue:
         self, tenant_id: UUID, metric: str | None
     ) -> list[tuple[str, str, str, str]]:
         """(metric name, type, help, unit), by name."""
-        with translating(tables.SCHEMA):
-            async with self._database.acquire() as connection:
-                rows = await connection.fetch(tables.METADATA, tenant_id, metric)
+        rows = await self.rows(tables.METADATA, tenant_id, metric)
         return [(row["metric_name"], row["type"], row["help"], row["unit"]) for row in rows]
 
     async def stored(self, tenant_id: UUID) -> Mapping[str, Any]:
         """Samples and number of the tenant's live blocks; samples, first and last ms of its live
         batches (None without one).
         """
+        (row,) = await self.rows(tables.STORED, tenant_id)
+        return dict(row)
+
+    async def rows(self, statement: str, *values: object) -> Sequence[Mapping[str, Any]]:
+        """What a statement of `tables` gives by itself, outside of a snapshot."""
         with translating(tables.SCHEMA):
             async with self._database.acquire() as connection:
-                row = await connection.fetchrow(tables.STORED, tenant_id)
-        assert row is not None
-        return dict(row)
+                rows: Sequence[Mapping[str, Any]] = await connection.fetch(statement, *values)
+                return rows
 
     async def check_postgres(self) -> str:
         """Postgres answers."""
@@ -183,9 +185,7 @@ class Catalogue:
 
     async def check_schema(self) -> str:
         """Schema metrics has every column this service reads."""
-        with translating(tables.SCHEMA):
-            async with self._database.acquire() as connection:
-                rows = await connection.fetch(tables.PRESENT_COLUMNS)
+        rows = await self.rows(tables.PRESENT_COLUMNS)
         present = {(row["table_name"], row["column_name"]) for row in rows}
         missing = [
             f"metrics.{table}.{column}"
@@ -233,9 +233,8 @@ class Catalogue:
         if reason := state.compare(row) or ("" if is_known else "unknown_batches"):
             state.reset(tenant_id, reason)
             return await self._update(connection, tenant_id, state, span, picker)
-        for ref in map(
-            BatchRef, row["xids"], row["ids"], row["min_ts"], row["max_ts"], row["samples"]
-        ):
+        columns = ("xids", "ids", "min_ts", "max_ts", "samples", "histogram_bytes")
+        for ref in map(BatchRef, *(row[name] for name in columns)):
             live[ref.batch_id] = ref
         await self._update_series(connection, tenant_id, state, row)
         head = await self._update_head(connection, tenant_id, state, live, span, picker=picker)

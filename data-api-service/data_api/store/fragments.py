@@ -10,12 +10,14 @@ Sources mostly do not overlap in time, so `merge` only scatters each one behind 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
 from data_api.model import F64, I64, STALE_BITS
+from data_api.store import beside
+from data_api.store.beside import Histograms
 
 VIEW_SHARE: Final = 1 / 2  # of its source; a part of at least this is a view, not a copy
 
@@ -28,6 +30,7 @@ class Fragment:
     counts: I64  # (k,) samples of each, ≥ 1
     timestamps_ms: I64  # (n,) ascending within a series; equal ones only inside one head run
     values: F64  # (n,)
+    histograms: Histograms = field(default_factory=beside.none)  # those that values name
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,9 @@ class Rows:
     offsets: I64
     timestamps_ms: I64
     values: F64
+    histograms: Histograms = field(
+        default_factory=beside.none
+    )  # those that values name, maybe others
 
 
 def cut(
@@ -72,7 +78,8 @@ def cut(
     if repeated.any():
         firsts = np.flatnonzero(np.concatenate(([True], ~repeated)))
         positions, counts = positions[firsts], np.add.reduceat(counts, firsts)
-    return Fragment(positions, counts, timestamps_ms[chosen], values[chosen])
+    values, histograms = beside.pick(values[chosen], source.histograms)
+    return Fragment(positions, counts, timestamps_ms[chosen], values, histograms)
 
 
 def _first_not_before(starts: I64, ends: I64, timestamps_ms: I64, wanted_ms: int) -> I64:
@@ -110,12 +117,16 @@ def merge(fragments: Sequence[Fragment], series: int) -> Rows:
     cursors = offsets[:-1].copy()
     timestamps_ms = np.empty(offsets[-1], np.int64)
     values = np.empty(offsets[-1], np.float64)
+    histograms = np.concatenate([beside.NONE, *(fragment.histograms for fragment in fragments)])
+    before = 0
     for fragment in fragments:
         places = ranges(cursors[fragment.positions], fragment.counts)
         timestamps_ms[places] = fragment.timestamps_ms
-        values[places] = fragment.values
+        count = fragment.histograms.size
+        values[places] = beside.shifted(fragment.values, before) if count else fragment.values
+        before += count
         cursors[fragment.positions] += fragment.counts
-    return _sort_and_deduplicate(offsets, timestamps_ms, values)
+    return replace(_sort_and_deduplicate(offsets, timestamps_ms, values), histograms=histograms)
 
 
 def _sort_and_deduplicate(offsets: I64, timestamps_ms: I64, values: F64) -> Rows:

@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from data_api.model import F64, I64
+from data_api.store import beside
 from data_api.store.batch import SampleColumns
+from data_api.store.beside import Histograms
 from data_api.store.fragments import Fragment, Rows, cut
 
 FAN_IN: Final = 8
@@ -26,7 +28,7 @@ TIER_BITS: Final = 3  # runs of 8^k to 8^(k+1) - 1 samples are of one tier
 RADIX_SPAN: Final = 1 << 16
 SAMPLE_BYTES: Final = 24
 PAGE_BATCHES: Final = 256
-PAGE_SAMPLES: Final = 1_000_000  # decoded at once, beside the head
+PAGE_BYTES: Final = 24_000_000  # decoded at once, beside the head
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,6 +40,12 @@ class BatchRef:
     min_ts: int = field(compare=False)
     max_ts: int = field(compare=False)
     samples: int = field(compare=False)
+    histogram_bytes: int = field(default=0, compare=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its samples once they are decoded."""
+        return self.samples * SAMPLE_BYTES + self.histogram_bytes
 
     def overlaps(self, first_ms: int, last_ms: int) -> bool:
         """Whether it may hold a sample in [first_ms, last_ms]."""
@@ -54,14 +62,16 @@ class HeadRun:
     timestamps_ms: I64  # (n,)
     values: F64  # (n,)
     origins: npt.NDArray[np.int32]  # (n,) which of `batches` each sample came with
+    histograms: Histograms  # those that values name
     min_ts: int
     max_ts: int
 
     @property
     def nbytes(self) -> int:
-        """Memory of the arrays."""
+        """Memory of the arrays, and of what is beside them."""
         columns = (self.series_ids, self.offsets, self.timestamps_ms, self.values, self.origins)
-        return sum(column.nbytes for column in columns)
+        batches = sum(batch.histogram_bytes for batch in self.batches)
+        return sum(column.nbytes for column in columns) + batches
 
     def select(self, series_ids: I64, span: tuple[int, int]) -> Fragment | None:
         """What it holds of `series_ids` (ascending) inside `span` (ms, both inclusive)."""
@@ -71,7 +81,7 @@ class HeadRun:
         if not positions.size:
             return None
         inside = span[0] <= self.min_ts and self.max_ts <= span[1]
-        source = Rows(self.offsets, self.timestamps_ms, self.values)
+        source = Rows(self.offsets, self.timestamps_ms, self.values, self.histograms)
         return cut(source, rows, positions, span, inside=inside)
 
 
@@ -162,12 +172,14 @@ def _tiered(runs: list[HeadRun]) -> tuple[HeadRun, ...]:
 def _run(batches: Sequence[tuple[BatchRef, SampleColumns]]) -> HeadRun:
     """One run of batches that come in ascending order."""
     sizes = [columns.values.size for _, columns in batches]
+    values, histograms = beside.join([columns for _, columns in batches])
     return _sorted_run(
         tuple(ref for ref, _ in batches),
         np.concatenate([columns.series_ids for _, columns in batches]),
         np.concatenate([columns.timestamps_ms for _, columns in batches]),
-        np.concatenate([columns.values for _, columns in batches]),
+        values,
         np.repeat(np.arange(len(batches), dtype=np.int32), sizes),
+        histograms,
     )
 
 
@@ -177,7 +189,7 @@ def _joined(runs: Sequence[HeadRun]) -> HeadRun:
     place = {batch: index for index, batch in enumerate(batches)}
     series_ids = np.concatenate([np.repeat(run.series_ids, np.diff(run.offsets)) for run in runs])
     timestamps_ms = np.concatenate([run.timestamps_ms for run in runs])
-    values = np.concatenate([run.values for run in runs])
+    values, histograms = beside.join(runs)
     origins = np.concatenate(
         [np.array([place[b] for b in run.batches], np.int32)[run.origins] for run in runs]
     )
@@ -187,15 +199,16 @@ def _joined(runs: Sequence[HeadRun]) -> HeadRun:
         order = np.argsort(origins, kind="stable")
         series_ids, origins = series_ids[order], origins[order]
         timestamps_ms, values = timestamps_ms[order], values[order]
-    return _sorted_run(batches, series_ids, timestamps_ms, values, origins)
+    return _sorted_run(batches, series_ids, timestamps_ms, values, origins, histograms)
 
 
-def _sorted_run(
+def _sorted_run(  # noqa: PLR0917 - a run's columns
     batches: tuple[BatchRef, ...],
     series_ids: I64,
     timestamps_ms: I64,
     values: F64,
     origins: npt.NDArray[np.int32],
+    histograms: Histograms,
 ) -> HeadRun:
     """Rows in order of precedence, sorted by series and time; equal keys keep their order."""
     order = stable_order(series_ids)
@@ -212,6 +225,7 @@ def _sorted_run(
         timestamps_ms,
         values[order],
         origins[order],
+        histograms,
         min(batch.min_ts for batch in batches),
         max(batch.max_ts for batch in batches),
     )
@@ -244,13 +258,15 @@ def _without_dead(run: HeadRun, live: frozenset[BatchRef]) -> HeadRun | None:
     batches = tuple(batch for batch, lives in zip(run.batches, alive, strict=True) if lives)
     counts = np.add.reduceat(is_live, run.offsets[:-1], dtype=np.int64)
     there = counts > 0
+    values, histograms = beside.pick(run.values[is_live], run.histograms)
     return HeadRun(
         batches,
         run.series_ids[there],
         np.concatenate(([0], np.cumsum(counts[there]))),
         run.timestamps_ms[is_live],
-        run.values[is_live],
+        values,
         places[run.origins[is_live]],
+        histograms,
         min(batch.min_ts for batch in batches),
         max(batch.max_ts for batch in batches),
     )
@@ -265,7 +281,7 @@ def missing(
 
 def split(refs: Sequence[BatchRef], bytes_max: int) -> tuple[list[BatchRef], list[BatchRef]]:
     """(those left out, those that fit): as many of the newest as `bytes_max` holds."""
-    nbytes = np.cumsum([ref.samples * SAMPLE_BYTES for ref in reversed(refs)], dtype=np.int64)
+    nbytes = np.cumsum([ref.nbytes for ref in reversed(refs)], dtype=np.int64)
     first = len(refs) - int(np.searchsorted(nbytes, bytes_max, side="right"))
     return list(refs[:first]), list(refs[first:])
 
@@ -273,12 +289,12 @@ def split(refs: Sequence[BatchRef], bytes_max: int) -> tuple[list[BatchRef], lis
 def pages(refs: Sequence[BatchRef]) -> Iterator[list[BatchRef]]:
     """The same batches in pieces that may be decoded at once, each at least one."""
     page: list[BatchRef] = []
-    samples = 0
+    nbytes = 0
     for ref in refs:
-        if page and (samples + ref.samples > PAGE_SAMPLES or len(page) == PAGE_BATCHES):
+        if page and (nbytes + ref.nbytes > PAGE_BYTES or len(page) == PAGE_BATCHES):
             yield page
-            page, samples = [], 0
+            page, nbytes = [], 0
         page.append(ref)
-        samples += ref.samples
+        nbytes += ref.nbytes
     if page:
         yield page

@@ -14,10 +14,12 @@ from uuid import UUID
 
 import anyio.to_thread
 import numpy as np
+import orjson
 
 from data_api.chassis.objects import Bucket, Directory
 from data_api.errors import TooManySamples
 from data_api.model import I64, Columns, Labels, Matcher, QueryLimits, SelectorSpan
+from data_api.store import beside, tables
 from data_api.store.batch import SampleColumns
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Pick, Picker, Snapshot
@@ -27,7 +29,18 @@ from data_api.store.postings import SeriesIndex, is_in
 T = TypeVar("T")
 ALL_TIME: Final = (-(2**63), 2**63 - 1)
 MATCHERS_AT_ONCE: Final = 8
+EXEMPLARS_MAX: Final = 10_000  # of one answer
+SAMPLE_BYTES: Final = 16  # in a query's memory: a time and a value
 MatcherSets = Sequence[Sequence[Matcher]]
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One observation of a series, with labels that say where it came from."""
+
+    timestamp_ms: int
+    value: float
+    labels: Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,27 @@ class Store:
         return await self._select(
             tenant, sets, span, limits, lambda index, places: index.values_of(name, places)
         )
+
+    async def exemplars(
+        self, tenant: UUID, sets: MatcherSets, span: tuple[int, int], limits: QueryLimits
+    ) -> tuple[list[tuple[Labels, list[Exemplar]]], bool]:
+        """The newest exemplars in `span` of the series that any of `sets` selects, by series, the
+        oldest first; and whether EXEMPLARS_MAX left out others.
+        """
+        index = (await self.catalogue.snapshot(tenant, ALL_TIME, None)).index
+        places = await limits.run(lambda: _select_any(index, sets, limits))
+        ids = dict(zip(index.ids(places).tolist(), index.labels(places), strict=True))
+        since_ms = max(span[0], limits.kept_since_ms)
+        rows = await self.catalogue.rows(
+            tables.EXEMPLARS, tenant, [*ids], since_ms, span[1], EXEMPLARS_MAX + 1
+        )
+        by_id: dict[int, list[Exemplar]] = {}
+        for row in reversed(rows[:EXEMPLARS_MAX]):
+            exemplar = Exemplar(row["timestamp_ms"], row["value"], orjson.loads(row["labels"]))
+            by_id.setdefault(row["series_id"], []).append(exemplar)
+        by_series = [(ids[series_id], exemplars) for series_id, exemplars in by_id.items()]
+        by_series.sort(key=lambda pair: sorted(pair[0].items()))
+        return by_series, len(rows) > EXEMPLARS_MAX
 
     async def cardinality(self, tenant: UUID, limit: int, limits: QueryLimits) -> Cardinality:
         """Counts of the tenant's series by metric, label and pair, `limit` of each."""
@@ -193,6 +227,7 @@ class Store:
             np.concatenate(([0], np.cumsum(counts[there]))),
             merged.timestamps_ms,
             merged.values,
+            merged.histograms.tolist(),
         )
 
     def _fragments(
@@ -256,10 +291,12 @@ def _first_of_each(span: tuple[int, int], limits: QueryLimits) -> Picker:
 def _bounded(
     fragments: Iterable[Fragment], samples_max: int, limits: QueryLimits
 ) -> Iterator[Fragment]:
-    """The same fragments; raises TooManySamples as soon as they have more than `samples_max`."""
+    """The same fragments; raises TooManySamples as soon as they have more than `samples_max`, or as
+    much memory: a native histogram is several samples.
+    """
     total = 0
     for fragment in fragments:
-        total += fragment.values.size
+        total += fragment.values.size + beside.nbytes(fragment.histograms) // SAMPLE_BYTES
         if total > samples_max:
             raise TooManySamples(limit=limits.samples_max)
         limits.reserve(limits.samples_max - samples_max + total)

@@ -13,12 +13,14 @@ SCHEMA: Final = Schema("metrics", "data_ingest.migrate")
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "series": ("series_id", "tenant_id", "labels", "xid"),
     "batch": (
-        "batch_id", "tenant_id", "xid", "min_ts", "max_ts", "samples", "payload", "compacted_by",
+        "batch_id", "tenant_id", "xid", "min_ts", "max_ts", "samples", "payload",
+        "histogram_bytes", "compacted_by",
     ),
     "block": (
         "block_id", "tenant_id", "precedence", "min_ts", "max_ts", "resolution_ms", "samples",
         "bytes", "object_key", "replaced_by", "tail_sha256",
     ),
+    "exemplar": ("tenant_id", "series_id", "timestamp_ms", "value", "labels"),
     "metadata": ("tenant_id", "metric_name", "type", "help", "unit"),
     "tenant": ("tenant_id", "series_deletions"),
 }  # fmt: skip
@@ -58,7 +60,8 @@ FROM
          coalesce(array_agg(xid::text::bigint), '{{}}') AS xids,
          coalesce(array_agg(min_ts), '{{}}') AS min_ts,
          coalesce(array_agg(max_ts), '{{}}') AS max_ts,
-         coalesce(array_agg(samples), '{{}}') AS samples
+         coalesce(array_agg(samples), '{{}}') AS samples,
+         coalesce(array_agg(histogram_bytes), '{{}}') AS histogram_bytes
   FROM metrics.batch
   WHERE tenant_id = $1 AND compacted_by IS NULL AND xid >= $2::text::xid8) AS newer,
  (SELECT coalesce(array_agg(block_id), '{{}}') AS block_ids,
@@ -96,6 +99,13 @@ WHERE tenant_id = $1 AND series_id = ANY($2::bigint[])
 # $1 tenant.
 ALL_SERIES: Final = """
 SELECT series_id, labels::text AS labels FROM metrics.series WHERE tenant_id = $1
+"""
+
+# $1 tenant, $2 series ids, $3 and $4 first and last ms, $5 how many at most.
+EXEMPLARS: Final = """
+SELECT series_id, timestamp_ms, value, labels::text AS labels FROM metrics.exemplar
+WHERE tenant_id = $1 AND series_id = ANY($2::bigint[]) AND timestamp_ms BETWEEN $3 AND $4
+ORDER BY timestamp_ms DESC LIMIT $5
 """
 
 METADATA: Final = """

@@ -243,13 +243,14 @@ async def test_metadata(das, ingest, tenant):
 
 
 async def test_values_are_strings_and_order_is_fixed(das, ingest, tenant):
-    """NaN, +Inf, -Inf, shortest decimals without an exponent; resultType stands before result."""
+    """NaN, +Inf, -Inf, shortest decimals, exponents as upstream; resultType before result."""
     shown = {
         "nan": (float("nan"), "NaN"),
         "inf": (float("inf"), "+Inf"),
         "neg": (float("-inf"), "-Inf"),
-        "large": (1e21, "1000000000000000000000"),
-        "small": (2.5e-9, "0.0000000025"),
+        "large": (1e21, "1e+21"),
+        "larger": (1e20, "100000000000000000000"),
+        "small": (2.5e-9, "2.5e-09"),
         "tenth": (0.1, "0.1"),
         "whole": (-3.0, "-3"),
     }

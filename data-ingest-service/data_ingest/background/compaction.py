@@ -13,20 +13,22 @@ import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import anyio
 import numpy as np
+import pyarrow as pa
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from data_ingest import batch
+from data_ingest import batch, histograms
 from data_ingest.background import compaction_plan as plan
 from data_ingest.background.compaction_health import Round
 from data_ingest.batch import Columns
 from data_ingest.chassis.kinds import ServiceError
+from data_ingest.histograms import NO_MESSAGES, Messages
 from data_ingest.model import I64
 from data_ingest.retention.series import Reach
 from data_ingest.store import catalogue
@@ -215,7 +217,9 @@ def write_windows(
     for window in windows:
         chosen = slice(None) if len(windows) == 1 else np.flatnonzero(starts == window)
         part = samples.take(chosen)
-        piece = sort_and_deduplicate(part.series_ids, part.timestamps_ms, part.values)
+        piece = sort_and_deduplicate(
+            part.series_ids, part.timestamps_ms, part.values, part.histograms
+        )
         counting.add(part, chosen, piece)
         series.append(piece.series_ids)
         blocks.append(
@@ -228,18 +232,20 @@ async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[BatchRef]
     """The samples of these batches in their order: xid, batch_id, position."""
     n = sum(ref.samples for ref in taken)
     samples = Columns(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float64))
-    at = 0
+    at, messages = 0, [NO_MESSAGES]
     for first in range(0, len(taken), PAYLOADS_AT_ONCE):
         refs = taken[first : first + PAYLOADS_AT_ONCE]
         payloads = await catalogue.payloads(conn, tenant, xid_max, [ref.batch_id for ref in refs])
-        at = await _in_thread(
-            _fill, samples, at, [(payloads.get(ref.batch_id, b""), ref.samples) for ref in refs]
-        )
+        loaded = [(payloads.get(ref.batch_id, b""), ref.samples) for ref in refs]
+        at = await _in_thread(_fill, samples, at, messages, loaded)
     assert at == n, (at, n)
-    return samples
+    return replace(samples, histograms=pa.concat_arrays(messages))
 
 
-def _fill(samples: Columns, at: int, loaded: Sequence[tuple[bytes, int]]) -> int:
+def _fill(
+    samples: Columns, at: int, messages: list[Messages], loaded: Sequence[tuple[bytes, int]]
+) -> int:
+    before = sum(map(len, messages))
     for payload, expected in loaded:
         piece = batch.unpack(payload)
         if len(piece) != expected:
@@ -248,7 +254,10 @@ def _fill(samples: Columns, at: int, loaded: Sequence[tuple[bytes, int]]) -> int
             )
         samples.series_ids[at : at + expected] = piece.series_ids
         samples.timestamps_ms[at : at + expected] = piece.timestamps_ms
-        samples.values[at : at + expected] = piece.values
+        samples.values[at : at + expected] = histograms.shifted(piece.values, before)
+        if len(piece.histograms):
+            messages.append(piece.histograms)
+            before += len(piece.histograms)
         at += expected
     return at
 

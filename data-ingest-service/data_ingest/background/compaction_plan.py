@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from data_ingest.histograms import BYTES_OF_A_SAMPLE
 from data_ingest.model import I64
 from data_ingest.store.refs import BatchRef, BlockRef
 
@@ -36,13 +37,15 @@ def batches_to_take(
 ) -> list[BatchRef]:
     """The longest prefix of whole transactions that are due, within `samples_max`.
 
-    The first transaction is taken whatever its size.
+    Bytes of histograms count too, as samples. The first transaction is taken whatever its size.
     batches: ordered by (xid, batch_id). is_complete: whether the last transaction is listed whole.
     """
     taken: list[BatchRef] = []
     samples = 0
     for transaction in _transactions(batches, is_complete=is_complete):
-        samples += sum(batch.samples for batch in transaction)
+        samples += sum(
+            batch.samples + batch.histogram_bytes // BYTES_OF_A_SAMPLE for batch in transaction
+        )
         if not all(batch.is_due for batch in transaction) or (taken and samples > samples_max):
             break
         taken += transaction

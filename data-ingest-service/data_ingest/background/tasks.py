@@ -2,7 +2,7 @@
 
     scrape       one replica: every target and the host, for the home organisation
     compaction   every replica; a tenant is compacted by one at a time
-    upkeep       partitions; replaced and orphaned objects; retention; readings of usage
+    upkeep       partitions; replaced and orphaned objects; retention; exemplars; readings of usage
     usage        one replica: hours of usage, reported to ubs
 
 Each has a Postgres connection of its own; the writer's is never shared.
@@ -108,6 +108,7 @@ class Background:
                 # Of two clocks the earlier: one that is years ahead must not delete.
                 now_ms = min(int(now.timestamp() * 1000), self.clock.now_ms())
                 await keep_retention(conn, self.objects, self.settings.retention_days, now_ms)
+                await upkeep.trim_exemplars(conn, now_ms)
                 await record.read_stored_bytes(conn)
                 await conn.execute(tables.DELETE_REFUSED)
                 if time.monotonic() - swept_s >= self.settings.objects_sweep_interval_s:

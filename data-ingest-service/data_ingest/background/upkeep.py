@@ -3,6 +3,7 @@
     partition ── all compacted, 15 minutes past its end ── DETACH CONCURRENTLY ── checked ── DROP
     block ────── replaced 15 minutes ago ─── object deleted ── row deleted
     object ───── in no row, an hour old, no run under way ──── deleted
+    exemplar ─── not among a tenant's newest, or too old ───── deleted
 
 Detaching concurrently waits for every transaction that may still read the partition and holds up
 nobody meanwhile; a plain DROP would block the writers while it waits.
@@ -21,7 +22,7 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
-from data_ingest.store import catalogue
+from data_ingest.store import catalogue, tables
 from data_ingest.store.objects import ObjectFacts, ObjectStore
 from data_ingest.store.partitions import HOUR, ensure_partitions, hours_needed, partition_name
 
@@ -36,6 +37,8 @@ tenant's compaction lock as well.
 KEYS_AT_ONCE: Final = 500
 TENANT_CHARACTERS: Final = 36
 DETACH_TIMEOUT_S: Final = 60
+EXEMPLARS_MAX: Final = 100_000
+EXEMPLAR_DAYS: Final = 30
 _PARTITION_NAME: Final = re.compile(r"batch_(\d{10})")
 
 log = structlog.get_logger()
@@ -150,6 +153,11 @@ async def sweep_orphans(conn: Any, objects: ObjectStore, now_ms: int) -> int:
     if deleted:
         log.info("orphans_swept", objects=deleted)
     return deleted
+
+
+async def trim_exemplars(conn: Any, now_ms: int, exemplars_max: int = EXEMPLARS_MAX) -> None:
+    """Each tenant has its newest `exemplars_max`, none older than EXEMPLAR_DAYS or its plan."""
+    await conn.execute(tables.TRIM_EXEMPLARS, exemplars_max, EXEMPLAR_DAYS, now_ms)
 
 
 async def _sweep(conn: Any, objects: ObjectStore, tenant: UUID, keys: Sequence[str]) -> int:

@@ -24,6 +24,7 @@ from data_ingest.kernels.otlp_points import (
     COUNTER,
     DELTA,
     DESCRIPTION,
+    EXPONENTIAL,
     GAUGE,
     HISTOGRAM,
     INFO_HIGH,
@@ -38,7 +39,6 @@ from data_ingest.kernels.otlp_points import (
     OFFSET,
     OK,
     REFUSED_DELTA,
-    REFUSED_EXPONENTIAL,
     REFUSED_TEMPORALITY,
     RESOURCE,
     SCHEMA_URL,
@@ -67,7 +67,8 @@ EXPONENTIAL_TAG = np.uint64(10 << 3 | BYTES_FIELD)
 SUMMARY_TAG = np.uint64(11 << 3 | BYTES_FIELD)
 DATA_TAGS = (GAUGE_TAG, SUM_TAG, HISTOGRAM_TAG, EXPONENTIAL_TAG, SUMMARY_TAG)
 WITHOUT_TEMPORALITY = (GAUGE_TAG, SUMMARY_TAG)
-OF_PARTS = (HISTOGRAM, HISTOGRAM | DELTA, SUMMARY)
+OF_PARTS = (HISTOGRAM, HISTOGRAM | DELTA, SUMMARY, EXPONENTIAL)
+NEVER_DELTA = (UP_DOWN, EXPONENTIAL)
 TEMPORALITY_TAG = np.uint64(2 << 3 | VARINT)
 MONOTONIC_TAG = np.uint64(3 << 3 | VARINT)
 IS_DELTA, IS_CUMULATIVE = np.uint64(1), np.uint64(2)
@@ -187,10 +188,9 @@ def _metric(  # noqa: PLR0917 - compiled by position
     elif data_tag == SUMMARY_TAG:
         kind = SUMMARY
     elif data_tag == EXPONENTIAL_TAG:
-        refuse(counts, REFUSED_EXPONENTIAL, points)
-        return OK
+        kind = EXPONENTIAL
     if temporality == IS_DELTA:
-        if takes_delta == 0 or kind == UP_DOWN:
+        if takes_delta == 0 or kind in NEVER_DELTA:
             refuse(counts, REFUSED_DELTA, points)
             return OK
         kind |= DELTA

@@ -2,6 +2,8 @@
 
     histogram  2 start, 3 time, 4 count, 5 sum, 6 bucket counts, 7 bounds, 8 exemplars,
                9 attributes, 10 flags                   ─▶ _count, _sum, +Inf, a bucket each
+    exponential  3 time, 4 count, 10 flags, 1 attributes, 11 exemplars
+                                                        ─▶ one, read later as a whole
     summary    2 start, 3 time, 4 count, 5 sum, 6 quantiles, 7 attributes, 8 flags
                                                         ─▶ _count, _sum, a quantile each
 
@@ -19,6 +21,7 @@ from data_ingest.kernels.otlp_points import (
     DELTA,
     DELTAS,
     EXEMPLARS,
+    EXPONENTIAL,
     FOURTH_TAG,
     FULL,
     INTEGER_TAG,
@@ -49,11 +52,14 @@ COUNT_PART, SUM_PART, INFINITY_PART, FIRST_PART = 0, 1, 2, 3
 """Parts of a data point; buckets and quantiles are FIRST_PART and on."""
 SUM_TAG = np.uint64(5 << 3 | FIXED64)
 COUNTS_TAG = np.uint64(6 << 3 | BYTES_FIELD)
+BOTH_COUNTS = (COUNTS_TAG, INTEGER_TAG)
 BOUNDS_TAG = np.uint64(7 << 3 | BYTES_FIELD)
 BOUND_TAG = np.uint64(7 << 3 | FIXED64)
 BOTH_BOUNDS = (BOUNDS_TAG, BOUND_TAG)
 HISTOGRAM_EXEMPLAR_TAG = np.uint64(8 << 3 | BYTES_FIELD)
 HISTOGRAM_ATTRIBUTE_TAG = np.uint64(9 << 3 | BYTES_FIELD)
+EXPONENTIAL_ATTRIBUTE_TAG = np.uint64(1 << 3 | BYTES_FIELD)
+EXPONENTIAL_EXEMPLAR_TAG = np.uint64(11 << 3 | BYTES_FIELD)
 HISTOGRAM_FLAGS_TAG = np.uint64(10 << 3 | VARINT)
 QUANTILE_TAG = np.uint64(1 << 3 | FIXED64)
 QUANTILE_VALUE_TAG = np.uint64(2 << 3 | FIXED64)
@@ -98,10 +104,15 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
     elements: Any,
     counts: Any,
 ) -> Any:
-    """The samples of a histogram's or a summary's data points in [p, end); returns the status."""
+    """The samples of data points in [p, end), of histograms or summaries; returns the status."""
     key0, key1 = seed[2], seed[3]
     is_summary = counts[KIND] == SUMMARY
+    is_exponential = counts[KIND] == EXPONENTIAL
+    has_buckets = not (is_summary or is_exponential)
     attribute_tag = NUMBER_ATTRIBUTE_TAG if is_summary else HISTOGRAM_ATTRIBUTE_TAG
+    exemplar_tag = HISTOGRAM_EXEMPLAR_TAG
+    if is_exponential:
+        attribute_tag, exemplar_tag = EXPONENTIAL_ATTRIBUTE_TAG, EXPONENTIAL_EXEMPLAR_TAG
     flags_tag = NUMBER_FLAGS_TAG if is_summary else HISTOGRAM_FLAGS_TAG
     half = elements.size // 2
     while p < end:
@@ -122,7 +133,7 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
             if next_q < 0:
                 counts[OFFSET] = q
                 return MALFORMED
-            is_bounds = not is_summary and tag in BOTH_BOUNDS
+            is_bounds = has_buckets and tag in BOTH_BOUNDS
             if tag == attribute_tag or is_bounds:
                 if q != run_end:
                     lane0, lane1 = hash_step(buf, run_start, run_end, lane0, lane1, key0, key1)
@@ -134,7 +145,7 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
                 time_ns = load_u64(buf, start)
             elif tag == FOURTH_TAG:
                 count = load_u64(buf, start)
-            elif tag == SUM_TAG:
+            elif tag == SUM_TAG and not is_exponential:
                 sum_bits, has_sum = load_u64(buf, start), True
             elif tag == flags_tag:
                 flags, _ = read_varint(buf, start)
@@ -145,16 +156,16 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
                 else:
                     elements[buckets], elements[half + buckets] = start, next_q
                     buckets += 1
-            elif tag == COUNTS_TAG or (tag == INTEGER_TAG and not is_summary):
+            elif has_buckets and tag in BOTH_COUNTS:
                 buckets = _add_elements(elements, 0, buckets, start, next_q)
-            elif tag == HISTOGRAM_EXEMPLAR_TAG and not is_summary:
+            elif tag == exemplar_tag and not is_summary:
                 counts[EXEMPLARS] += 1
             q = next_q
         lane0, lane1 = hash_step(buf, run_start, run_end, lane0, lane1, key0, key1)
         if time_ns == np.uint64(0):
             refuse(counts, REFUSED_TIMESTAMP, 1)
             continue
-        if not is_summary:
+        if has_buckets:
             fits = buckets == bounds + 1 or (buckets == 0 and bounds == 0)
             if not (fits and bounds >= 0 and _are_ascending(buf, elements, half, bounds)):
                 refuse(counts, REFUSED_BUCKETS, 1)
@@ -165,7 +176,7 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
             refuse(counts, REFUSED_BUCKETS, 1)
             continue
         time_ms = np.int64(time_ns // NS_PER_MS)
-        parts = buckets + (1 if is_summary else 2) + (1 if has_sum else 0)
+        parts = buckets + (2 if has_buckets else 1) + (1 if has_sum else 0)
         n = begin_point(time_ms, parts, rows, metrics, counts)
         if n < 0:
             return FULL
@@ -176,7 +187,7 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
         if has_sum:
             add_sample(span, SUM_PART, lane0, lane1, time_ms, sum_bits, rows, n)
             n += 1
-        if not is_summary:
+        if has_buckets:
             add_sample(span, INFINITY_PART, lane0, lane1, time_ms, count_bits, rows, n)
             n += 1
         cumulative = np.uint64(0)

@@ -16,7 +16,7 @@ from data_ingest.kernels.varint import BYTES_FIELD, FIXED64, VARINT, next_field,
 from data_ingest.model import STALE_MARKER_BITS
 
 OK, MALFORMED, TWICE, FULL = 0, 1, 2, 3
-GAUGE, COUNTER, UP_DOWN, HISTOGRAM, SUMMARY, INFO = 1, 2, 3, 4, 5, 6
+GAUGE, COUNTER, UP_DOWN, HISTOGRAM, SUMMARY, INFO, EXPONENTIAL = 1, 2, 3, 4, 5, 6, 7
 DELTA = 8
 """Added to a kind: its values are to be made cumulative."""
 
@@ -33,12 +33,11 @@ metric, and how many were, by reason."""
 (
     REFUSED_DELTA,
     REFUSED_TEMPORALITY,
-    REFUSED_EXPONENTIAL,
     REFUSED_TIMESTAMP,
     REFUSED_VALUE,
     REFUSED_BUCKETS,
-) = range(6)
-COUNTS = 35
+) = range(5)
+COUNTS = 34
 """Size of `counts`."""
 
 KEY, TIME, VALUE, POINT, POINT_END, METRIC, PART = 0, 2, 3, 4, 5, 6, 7

@@ -1,7 +1,7 @@
 """Walker over Prometheus text 0.0.4 and OpenMetrics 1.0: bytes to offsets, and most floats.
 
     name {  label = "value" , … } value timestamp  # { exemplar } …
-    └─── key text ──────────────┘ └─┬─┘ └───┬───┘   └─ skipped ─┘
+    └─── key text ──────────────┘ └─┬─┘ └───┬───┘   └ OpenMetrics ┘
                                     float   ms (0.0.4) or seconds (OpenMetrics)
 
 A number whose digits make less than 2**53 and whose power of ten is at most 22 is exact after one
@@ -56,7 +56,9 @@ HARD: Final = 8  # 1: the value is for Python's float
 NAME_START: Final = 9
 NAME_END: Final = 10
 NAME_ESCAPED: Final = 11
-SAMPLE_COLUMNS: Final = 12
+EXEMPLAR_LABELS_END: Final = 12  # of the exemplar's labels, which follow the sample's own
+EXEMPLAR_START: Final = 13  # its value, and perhaps a time; -1: no exemplar
+SAMPLE_COLUMNS: Final = 14
 
 # Columns of a label row.
 LABEL_NAME_START: Final = 0
@@ -370,6 +372,7 @@ def walk(  # noqa: PLR0917 - compiled by position
         samples[row, NAME_START] = name[0]
         samples[row, NAME_END] = name[1]
         samples[row, NAME_ESCAPED] = name[2]
+        samples[row, EXEMPLAR_START] = -1
         values[row] = value
         p = _skip_blanks(buf, p, end)
         if p < end and buf[p] != 35:
@@ -388,16 +391,18 @@ def walk(  # noqa: PLR0917 - compiled by position
             if not (openmetrics and buf[p] == 35):
                 out[4] = p
                 return TRAILING
-            # An exemplar: its labels are checked, the rest of the line is skipped.
+            # An exemplar: its value and time are read later.
             brace = _skip_blanks(buf, p + 1, end)
             if brace == end or buf[brace] != 123:
                 out[4] = brace
                 return BAD_EXEMPLAR
             name[0] = -1
-            status, p, _count = _labels(buf, brace + 1, end, labels, n_labels, name)
+            status, p, n_labels = _labels(buf, brace + 1, end, labels, n_labels, name)
             if status != OK or name[0] >= 0:
                 out[4] = p
                 return BAD_EXEMPLAR
+            samples[row, EXEMPLAR_LABELS_END] = n_labels
+            samples[row, EXEMPLAR_START] = p
         p = next_line
     out[0], out[1], out[2], out[3], out[4] = n_samples, n_labels, n_metadata, line, size
     if openmetrics and not ended:

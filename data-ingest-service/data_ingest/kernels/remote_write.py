@@ -2,8 +2,8 @@
 
     WriteRequest   1 timeseries ─┬─ 1 label   (raw bytes are hashed, not read)
                    3 metadata    ├─ 2 sample  1 value double · 2 timestamp int64 ms
-                                 ├─ 3 exemplar    counted
-                                 └─ 4 histogram   counted
+                                 ├─ 3 exemplar    where it stands
+                                 └─ 4 histogram   where it stands
 
 Fields 4 and 5 of the outer message are what a 2.0 request consists of: read as 1.0 it would be an
 empty request without an error, so its presence is a status of its own.
@@ -16,6 +16,7 @@ import numpy as np
 
 from data_ingest.chassis.jit import (
     BYTES,
+    I64_ROWS_OUT,
     I64S_OUT,
     U64_ROWS_OUT,
     U64S,
@@ -30,9 +31,11 @@ from data_ingest.kernels.varint import BYTES_FIELD, FIXED64, VARINT, next_field,
 from data_ingest.model import I64, U8, U64
 
 OK, MALFORMED, SERIES_FULL, SAMPLES_FULL, VERSION_2 = 0, 1, 2, 3, 4
-SERIES, SAMPLES, HISTOGRAMS, EXEMPLARS, METADATA, OFFSET = 0, 1, 2, 3, 4, 5
-COUNTS = 6
+SERIES, SAMPLES, OTHERS, METADATA, OFFSET = 0, 1, 2, 3, 4
+COUNTS = 5
 """Size of `counts`, whose items the names above index."""
+EXEMPLAR, HISTOGRAM = 0, 1
+"""Kinds of `others`."""
 
 # Tags of WriteRequest, of TimeSeries, of Label and of Sample.
 SERIES_TAG = np.uint8(1 << 3 | BYTES_FIELD)
@@ -41,6 +44,7 @@ LABEL_TAG = np.uint8(1 << 3 | BYTES_FIELD)
 SAMPLE_TAG = np.uint8(2 << 3 | BYTES_FIELD)
 EXEMPLAR_TAG = np.uint8(3 << 3 | BYTES_FIELD)
 HISTOGRAM_TAG = np.uint8(4 << 3 | BYTES_FIELD)
+OTHER_TAGS = (EXEMPLAR_TAG, HISTOGRAM_TAG)
 LABEL_NAME_TAG = np.uint8(1 << 3 | BYTES_FIELD)
 LABEL_VALUE_TAG = np.uint8(2 << 3 | BYTES_FIELD)
 VALUE_TAG = np.uint8(1 << 3 | FIXED64)
@@ -71,7 +75,17 @@ def read_sample(buf: Any, start: Any, end: Any) -> Any:
 
 @kernel(
     int64(
-        BYTES, int64, U64S, U64_ROWS_OUT, I64S_OUT, I64S_OUT, I64S_OUT, U64S_OUT, I64S_OUT, I64S_OUT
+        BYTES,
+        int64,
+        U64S,
+        U64_ROWS_OUT,
+        I64S_OUT,
+        I64S_OUT,
+        I64S_OUT,
+        U64S_OUT,
+        I64_ROWS_OUT,
+        I64S_OUT,
+        I64S_OUT,
     )
 )
 def walk(  # noqa: PLR0917 - compiled by position
@@ -83,6 +97,7 @@ def walk(  # noqa: PLR0917 - compiled by position
     series_of: I64,
     timestamps_ms: I64,
     value_bits: U64,
+    others: I64,
     metadata_spans: I64,
     counts: I64,
 ) -> int:
@@ -90,16 +105,16 @@ def walk(  # noqa: PLR0917 - compiled by position
 
     buf: the message in [0, end), with spare bytes after it (see `varint`).
     keys: (s, 2), the hash of each series' label bytes.
-    series_spans: (2 s,), start and end of each TimeSeries with samples.
+    series_spans: (2 s,), start and end of each TimeSeries that has anything.
     series_of: (n,), the row of `keys` each sample belongs to; timestamps_ms, value_bits: (n,).
+    others: (o, 4), of each histogram and exemplar its kind, row of `keys`, start and end.
     metadata_spans: (2 m,), start and end of each MetricMetadata; more than fit are only counted.
     counts: (COUNTS,); on MALFORMED and VERSION_2 `counts[OFFSET]` is where.
     On SERIES_FULL and SAMPLES_FULL an output is too small and no output may be used.
     """
     series = 0
     samples = 0
-    histograms = 0
-    exemplars = 0
+    n_others = 0
     metadata = 0
     p = 0
     while p < end:
@@ -122,6 +137,7 @@ def walk(  # noqa: PLR0917 - compiled by position
         # One TimeSeries in [start, after).
         p = start
         first_sample = samples
+        first_other = n_others
         lane0, lane1, key0, key1 = seed[0], seed[1], seed[2], seed[3]
         run_start = p
         run_end = p
@@ -168,12 +184,16 @@ def walk(  # noqa: PLR0917 - compiled by position
                 timestamps_ms[samples] = np.int64(timestamp_ms)
                 value_bits[samples] = value
                 samples += 1
-            elif tag == EXEMPLAR_TAG:
-                exemplars += 1
-            elif tag == HISTOGRAM_TAG:
-                histograms += 1
+            elif tag in OTHER_TAGS:
+                if n_others == others.shape[0]:
+                    return SAMPLES_FULL
+                others[n_others, 0] = HISTOGRAM if tag == HISTOGRAM_TAG else EXEMPLAR
+                others[n_others, 1] = series
+                others[n_others, 2] = value_start
+                others[n_others, 3] = next_p
+                n_others += 1
             p = next_p
-        if samples > first_sample:
+        if samples > first_sample or n_others > first_other:
             if series == keys.shape[0]:
                 return SERIES_FULL
             lane0, lane1 = hash_step(buf, run_start, run_end, lane0, lane1, key0, key1)
@@ -185,8 +205,7 @@ def walk(  # noqa: PLR0917 - compiled by position
         p = after
     counts[SERIES] = series
     counts[SAMPLES] = samples
-    counts[HISTOGRAMS] = histograms
-    counts[EXEMPLARS] = exemplars
+    counts[OTHERS] = n_others
     counts[METADATA] = metadata
     return OK
 

@@ -3,8 +3,8 @@
     Request   4 symbol        strings, each once; number 0 is empty
               5 timeseries ─┬─ 1 label references   packed pairs of name and value
                             ├─ 2 sample      1 value double · 2 timestamp int64 ms · 3 start
-                            ├─ 3 histogram   counted
-                            ├─ 4 exemplar    counted
+                            ├─ 3 histogram   where it stands
+                            ├─ 4 exemplar    where it stands
                             └─ 5 metadata    1 type · 3 help reference · 4 unit reference
 
 `outline` counts, `read_symbols` hashes each symbol once, `walk` combines the hashes of a series'
@@ -18,6 +18,7 @@ import numpy as np
 
 from data_ingest.chassis.jit import (
     BYTES,
+    I64_ROWS_OUT,
     I64S_OUT,
     U64_ROWS,
     U64_ROWS_OUT,
@@ -29,13 +30,13 @@ from data_ingest.chassis.jit import (
 )
 from data_ingest.kernels.hashing import fold, hash_step
 from data_ingest.kernels.instructions import load_u64, multiply_high, multiply_low
-from data_ingest.kernels.remote_write import read_sample
+from data_ingest.kernels.remote_write import EXEMPLAR, HISTOGRAM, read_sample
 from data_ingest.kernels.varint import BYTES_FIELD, FIXED64, VARINT, next_field, read_varint
 from data_ingest.model import I64, U8, U64
 
 OK, MALFORMED, SAMPLES_FULL, VERSION_1 = 0, 1, 2, 3
-SYMBOLS, SERIES, SAMPLES, HISTOGRAMS, EXEMPLARS, DESCRIBED, NAME, OFFSET = 0, 1, 2, 3, 4, 5, 6, 7
-COUNTS = 8
+SYMBOLS, SERIES, SAMPLES, OTHERS, DESCRIBED, NAME, OFFSET = 0, 1, 2, 3, 4, 5, 6
+COUNTS = 7
 """Size of `counts`, whose items the names above index; NAME is the number of `__name__`."""
 
 SYMBOL_TAG = np.uint8(4 << 3 | BYTES_FIELD)
@@ -44,6 +45,7 @@ REFERENCES_TAG = np.uint8(1 << 3 | BYTES_FIELD)
 SAMPLE_TAG = np.uint8(2 << 3 | BYTES_FIELD)
 HISTOGRAM_TAG = np.uint8(3 << 3 | BYTES_FIELD)
 EXEMPLAR_TAG = np.uint8(4 << 3 | BYTES_FIELD)
+OTHER_TAGS = (EXEMPLAR_TAG, HISTOGRAM_TAG)
 METADATA_TAG = np.uint8(5 << 3 | BYTES_FIELD)
 VALUE_TAG = np.uint8(1 << 3 | FIXED64)
 TIMESTAMP_TAG = np.uint8(2 << 3 | VARINT)
@@ -163,6 +165,7 @@ def metric_name_of(buf: Any, start: Any, end: Any, name: Any, symbols: Any) -> A
         I64S_OUT,
         I64S_OUT,
         U64S_OUT,
+        I64_ROWS_OUT,
         I64S_OUT,
         I64S_OUT,
         I64S_OUT,
@@ -178,6 +181,7 @@ def walk(  # noqa: PLR0917 - compiled by position
     series_of: I64,
     timestamps_ms: I64,
     value_bits: U64,
+    others: I64,
     is_described: I64,
     descriptions: I64,
     counts: I64,
@@ -190,8 +194,7 @@ def walk(  # noqa: PLR0917 - compiled by position
     """
     series = 0
     samples = 0
-    histograms = 0
-    exemplars = 0
+    n_others = 0
     described = 0
     p = 0
     while p < end:
@@ -203,6 +206,7 @@ def walk(  # noqa: PLR0917 - compiled by position
         # One TimeSeries in [start, after).
         p = start
         first_sample = samples
+        first_other = n_others
         refs_start = start
         refs_end = start
         metadata_start = 0
@@ -242,15 +246,19 @@ def walk(  # noqa: PLR0917 - compiled by position
                 timestamps_ms[samples] = np.int64(timestamp_ms)
                 value_bits[samples] = value
                 samples += 1
-            elif tag == HISTOGRAM_TAG:
-                histograms += 1
-            elif tag == EXEMPLAR_TAG:
-                exemplars += 1
+            elif tag in OTHER_TAGS:
+                if n_others == others.shape[0]:
+                    return SAMPLES_FULL
+                others[n_others, 0] = HISTOGRAM if tag == HISTOGRAM_TAG else EXEMPLAR
+                others[n_others, 1] = series
+                others[n_others, 2] = value_start
+                others[n_others, 3] = next_p
+                n_others += 1
             elif tag == METADATA_TAG:
                 metadata_start = value_start
                 metadata_end = next_p
             p = next_p
-        if samples > first_sample:
+        if samples > first_sample or n_others > first_other:
             lane0, lane1 = key_of(buf, refs_start, refs_end, seed, hashes)
             keys[series, 0] = lane0
             keys[series, 1] = lane1
@@ -289,8 +297,7 @@ def walk(  # noqa: PLR0917 - compiled by position
         p = after
     counts[SERIES] = series
     counts[SAMPLES] = samples
-    counts[HISTOGRAMS] = histograms
-    counts[EXEMPLARS] = exemplars
+    counts[OTHERS] = n_others
     counts[DESCRIBED] = described
     return OK
 

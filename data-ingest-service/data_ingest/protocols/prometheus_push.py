@@ -21,9 +21,11 @@ from starlette.responses import Response
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
 from data_ingest.kernels.hashing import hash_texts, seed_for
+from data_ingest.limits import INVALID_EXEMPLAR
 from data_ingest.model import F64, I64, Outcome, RawLabels, SampleBatch
 from data_ingest.protocols import prometheus_text
 from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_bytes
+from data_ingest.protocols.exemplars import exemplar
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, render
 
 PUSH_TIME: Final = b"push_time_seconds"
@@ -120,6 +122,17 @@ def _batch(
         own = [(b"__name__", PUSH_TIME)] if is_push_time else exposition.labels(row)
         return [*(label for label in own if label[0] not in names), *fixed]
 
+    made = [
+        exemplar(
+            one.sample,
+            int(timestamps_ms[one.sample]) if one.timestamp_ms is None else one.timestamp_ms,
+            one.value,
+            one.labels,
+        )
+        for one in exposition.exemplars
+    ]
+    exemplars = [one for one in made if one is not None]
+    not_taken = exposition.exemplars_total - len(exemplars)
     return SampleBatch(
         keys=hash_texts(texts, seed),
         series_of=np.arange(len(texts), dtype=np.int64),
@@ -127,6 +140,8 @@ def _batch(
         values=values,
         labels_at=labels_at,
         metadata=exposition.metadata,
+        exemplars=exemplars,
+        skipped={INVALID_EXEMPLAR: not_taken} if not_taken else {},
     )
 
 

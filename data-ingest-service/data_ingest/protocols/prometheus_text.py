@@ -5,7 +5,7 @@
 
 Both formats go through one walker. OpenMetrics timestamps are seconds and its body ends with
 `# EOF` (so a cut body is noticed); 0.0.4 timestamps are whole milliseconds. `le` and `quantile` are
-written one way (`1` and `1.0` are one series), as Prometheus 3 does. Exemplars are skipped.
+written one way (`1` and `1.0` are one series), as Prometheus 3 does.
 Source: Prometheus `model/textparse`.
 """
 
@@ -19,10 +19,9 @@ import numpy as np
 
 from data_ingest.errors import BadBody
 from data_ingest.kernels import prometheus_text as kernel
-from data_ingest.model import F64, I64, U8, MetricMetadata, RawLabels
+from data_ingest.model import F64, I64, NAN_BITS, U8, MetricMetadata, RawLabels
+from data_ingest.protocols.exemplars import EXEMPLARS_MAX
 
-NORMAL_NAN_BITS: Final = 0x7FF8_0000_0000_0001
-"""Every NaN of an exposition becomes this one. Source: Prometheus `value.NormalNaN`."""
 ACCEPT: Final = (
     "application/openmetrics-text;version=1.0.0;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,"
     "text/plain;version=0.0.4;q=0.4,*/*;q=0.1"
@@ -73,11 +72,21 @@ class BadExposition(BadBody):
 
 
 @dataclass(frozen=True, slots=True)
+class TextExemplar:
+    """An exemplar of one sample of the body; timestamp_ms: None where it has none."""
+
+    sample: int
+    timestamp_ms: int | None
+    value: float
+    labels: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Exposition:
     """One decoded body; a sample's labels are made when `labels` is called.
 
     rows: (n, SAMPLE_COLUMNS) and label_rows: (l, LABEL_COLUMNS) int64, offsets into `body`.
-    values: (n,) float64, every NaN NORMAL_NAN_BITS.
+    values: (n,) float64, every NaN NAN_BITS. exemplars: EXEMPLARS_MAX of exemplars_total.
     timestamps_ms: (n,) int64, meaningful where has_timestamp (n,) bool. types: of families.
     """
 
@@ -89,6 +98,8 @@ class Exposition:
     has_timestamp: np.ndarray[tuple[int], np.dtype[np.bool_]]
     metadata: tuple[MetricMetadata, ...]
     types: dict[bytes, str] = field(default_factory=dict)
+    exemplars: tuple[TextExemplar, ...] = ()
+    exemplars_total: int = 0
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])
@@ -169,8 +180,9 @@ def decode(body: bytes, *, openmetrics: bool = False) -> Exposition:
     for i in np.flatnonzero(samples[:, kernel.HARD]).tolist():
         start, end = samples[i, [kernel.VALUE_START, kernel.VALUE_END]].tolist()
         values[i] = _parse_value(body, start, end)
-    values.view(np.uint64)[np.isnan(values)] = NORMAL_NAN_BITS
+    values.view(np.uint64)[np.isnan(values)] = NAN_BITS
     described = _metadata(body, metadata[: int(out[2])])
+    exemplars_at = np.flatnonzero(samples[:, kernel.EXEMPLAR_START] >= 0).tolist()
     return Exposition(
         body=body,
         rows=samples,
@@ -180,7 +192,35 @@ def decode(body: bytes, *, openmetrics: bool = False) -> Exposition:
         has_timestamp=samples[:, kernel.TIME_START] >= 0,
         metadata=tuple(described.values()),
         types={name.encode(): metric.type for name, metric in described.items()},
+        exemplars=tuple(
+            _exemplar(body, samples, labels, sample) for sample in exemplars_at[:EXEMPLARS_MAX]
+        ),
+        exemplars_total=len(exemplars_at),
     )
+
+
+def _exemplar(body: bytes, samples: I64, label_rows: I64, sample: int) -> TextExemplar:
+    first = samples[sample, kernel.LABELS_END]
+    last, start = samples[sample, kernel.EXEMPLAR_LABELS_END :].tolist()
+    texts = body[start : body.find(b"\n", start)].split()
+    if not 1 <= len(texts) <= 2:
+        raise _fault(body, start, "not an exemplar")
+    value_start = body.index(texts[0], start)
+    value, at_ms = _parse_value(body, value_start, value_start + len(texts[0])), None
+    if len(texts) == 2:
+        at_ms = _seconds_to_ms(texts[1]) if _SECONDS.fullmatch(texts[1]) else _MS_MAX + 1
+        if not -_MS_MAX <= at_ms <= _MS_MAX:
+            raise _fault(body, start, "not an exemplar")
+    labels = []
+    for name, name_end, text, text_end, escaped in label_rows[first:last].tolist():
+        name_text, label = body[name:name_end], body[text:text_end]
+        labels.append(
+            (
+                unescape(name_text) if escaped & 2 else name_text,
+                unescape(label) if escaped & 1 else label,
+            )
+        )
+    return TextExemplar(sample, at_ms, value, tuple(labels))
 
 
 def unescape(text: bytes) -> bytes:

@@ -15,11 +15,21 @@ from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
 from data_ingest.kernels import remote_write as kernel
 from data_ingest.kernels.hashing import seed_for
-from data_ingest.limits import EXEMPLAR, METADATA_NOT_KEPT, NATIVE_HISTOGRAM
-from data_ingest.model import METRIC_TYPES, U64, MetricMetadata, Outcome, RawLabels, SampleBatch
-from data_ingest.protocols import remote_write_2
+from data_ingest.limits import METADATA_NOT_KEPT
+from data_ingest.model import (
+    METRIC_TYPES,
+    U64,
+    Exemplar,
+    MetricMetadata,
+    Outcome,
+    RawLabels,
+    SampleBatch,
+)
+from data_ingest.protocols import messages, remote_write_2
+from data_ingest.protocols.exemplars import exemplar
 from data_ingest.protocols.protobuf import BYTES, VARINT, fields
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, render
+from data_ingest.protocols.remote_write_others import with_others
 from data_ingest.protocols.snappy import declared_bytes, decompress
 
 MESSAGES: Final = ("prometheus.WriteRequest", remote_write_2.MESSAGE)
@@ -59,10 +69,10 @@ def message_of(request: WriteRequest) -> str:
 
 
 def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SEED) -> SampleBatch:
-    """All samples of the request, in order; exemplars and bad metadata are skipped and counted.
+    """All samples of the request, in order, then its native histograms; and its exemplars.
 
-    Native histograms are refused and counted, one sample each. Raises `BadBody`, `BodyTooLarge` or
-    `UnsupportedBody` when nothing of the request is taken.
+    Invalid histograms are refused, bad exemplars and metadata skipped; all are counted. Raises
+    `BadBody`, `BodyTooLarge` or `UnsupportedBody` when nothing of the request is taken.
     """
     buf, size = decompress(body, bounds.decoded_bytes_max)
     # A TimeSeries with its labels is rarely under 64 bytes; when there are more, the walk says so.
@@ -74,6 +84,7 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         series_of, timestamps_ms = np.empty((2, capacity), np.int64)
         series_spans = np.empty(2 * capacity, np.int64)
         value_bits = np.empty(capacity, np.uint64)
+        others = np.empty((capacity, 4), np.int64)
         counts = np.zeros(kernel.COUNTS, np.int64)
         status = kernel.walk(
             buf,
@@ -84,6 +95,7 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
             series_of,
             timestamps_ms,
             value_bits,
+            others,
             metadata_spans,
             counts,
         )
@@ -97,12 +109,12 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     if status != kernel.OK:
         raise BadBody(detail="malformed protobuf", offset=int(counts[kernel.OFFSET]), bytes=size)
     series, samples = int(counts[kernel.SERIES]), int(counts[kernel.SAMPLES])
-    histograms, exemplars = int(counts[kernel.HISTOGRAMS]), int(counts[kernel.EXEMPLARS])
+    others = others[: counts[kernel.OTHERS]]
     descriptions = int(counts[kernel.METADATA])
     spans_read = metadata_spans[: 2 * descriptions].reshape(-1, 2).tolist()
     read = (_metadata(buf[start:end].tobytes()) for start, end in spans_read)
     metadata = tuple(one for one in read if one is not None)
-    skipped = {EXEMPLAR: exemplars, METADATA_NOT_KEPT: descriptions - len(metadata)}
+    not_kept = descriptions - len(metadata)
 
     spans = np.empty(4 * _LABELS_MAX, np.int64)
     labels_read = 0
@@ -124,17 +136,22 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
             for i in range(0, 4 * labels, 4)
         ]
 
-    return SampleBatch(
+    batch = SampleBatch(
         keys=keys[:series],
         series_of=series_of[:samples],
         timestamps_ms=timestamps_ms[:samples],
         values=value_bits[:samples].view(np.float64),
         labels_at=labels_at,
         metadata=metadata,
-        refused={NATIVE_HISTOGRAM: histograms} if histograms else {},
-        skipped={reason: count for reason, count in skipped.items() if count},
-        first_error="native histograms are not stored" if histograms else "",
+        skipped={METADATA_NOT_KEPT: not_kept} if not_kept else {},
     )
+    return with_others(batch, buf, others, _exemplar, may_mix=True) if len(others) else batch
+
+
+def _exemplar(row: int, message: bytes) -> Exemplar | None:
+    one = messages.Exemplar.FromString(message)
+    pairs = ((label.name, label.value) for label in one.labels)
+    return exemplar(row, one.timestamp, one.value, pairs)
 
 
 def _metadata(message: bytes) -> MetricMetadata | None:

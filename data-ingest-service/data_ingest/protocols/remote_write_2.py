@@ -5,6 +5,7 @@
 Source: https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/.
 """
 
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -14,18 +15,22 @@ from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels
 from data_ingest.kernels import remote_write_2 as kernel
 from data_ingest.kernels.hashing import seed_for
-from data_ingest.limits import EXEMPLAR, METADATA_NOT_KEPT, METADATA_TEXT_MAX, NATIVE_HISTOGRAM
+from data_ingest.limits import METADATA_NOT_KEPT, METADATA_TEXT_MAX
 from data_ingest.model import (
     I64,
     METRIC_TYPES,
     U8,
     U64,
+    Exemplar,
     MetricMetadata,
     Outcome,
     RawLabels,
     SampleBatch,
 )
+from data_ingest.protocols import messages
+from data_ingest.protocols.exemplars import LABEL_CHARACTERS_MAX, exemplar
 from data_ingest.protocols.protocol import Bounds, WriteRequest, render
+from data_ingest.protocols.remote_write_others import with_others
 from data_ingest.protocols.snappy import decompress
 
 MESSAGE: Final = "io.prometheus.write.v2.Request"
@@ -63,6 +68,7 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     while True:
         series_of, timestamps_ms = np.empty((2, capacity), np.int64)
         value_bits = np.empty(capacity, np.uint64)
+        others = np.empty((capacity, 4), np.int64)
         status = kernel.walk(
             buf,
             size,
@@ -73,6 +79,7 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
             series_of,
             timestamps_ms,
             value_bits,
+            others,
             np.zeros(symbols, np.int64),
             descriptions,
             counts,
@@ -84,32 +91,51 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         capacity = min(capacity * 8, bounds.samples_max)
     _raise_for(status, counts, size)
     series, samples = int(counts[kernel.SERIES]), int(counts[kernel.SAMPLES])
-    histograms, exemplars = int(counts[kernel.HISTOGRAMS]), int(counts[kernel.EXEMPLARS])
+    others = others[: counts[kernel.OTHERS]]
     described = descriptions[: 4 * int(counts[kernel.DESCRIBED])].reshape(-1, 4)
     metadata = _metadata(buf, spans, described)
-    skipped = {EXEMPLAR: exemplars, METADATA_NOT_KEPT: len(described) - len(metadata)}
+    not_kept = len(described) - len(metadata)
     labels = _Labels(buf, series_spans, spans)
-    return SampleBatch(
+    batch = SampleBatch(
         keys=keys[:series],
         series_of=series_of[:samples],
         timestamps_ms=timestamps_ms[:samples],
         values=value_bits[:samples].view(np.float64),
         labels_at=labels.of,
         metadata=metadata,
-        refused={NATIVE_HISTOGRAM: histograms} if histograms else {},
-        skipped={reason: count for reason, count in skipped.items() if count},
-        first_error="native histograms are not stored" if histograms else "",
+        skipped={METADATA_NOT_KEPT: not_kept} if not_kept else {},
     )
+    if not len(others):
+        return batch
+    return with_others(batch, buf, others, partial(_exemplar, buf, spans), may_mix=False)
+
+
+def _exemplar(buf: U8, symbol_spans: I64, row: int, message: bytes) -> Exemplar | None:
+    one = messages.Exemplar2.FromString(message)
+    references = list(one.labels_refs)
+    if max(references, default=0) >= symbol_spans.size // 2:
+        raise ValueError("label references lead nowhere")
+    texts = [_label_text(buf, symbol_spans, at) for at in references]
+    pairs = zip(texts[::2], texts[1::2], strict=True)
+    return exemplar(row, one.timestamp, one.value, pairs)
+
+
+def _label_text(buf: U8, spans: I64, symbol: int) -> bytes:
+    """As `_text`, but nothing larger than an exemplar's labels may be is read."""
+    start, end = spans[2 * symbol : 2 * symbol + 2].tolist()
+    if end - start > 4 * LABEL_CHARACTERS_MAX:
+        raise ValueError("a label is too long")
+    return buf[start:end].tobytes()
 
 
 def answer(request: WriteRequest, result: Outcome | ServiceError) -> Response:
     """The usual answer with what was written; without these headers senders fall back to 1.0."""
-    samples = result.accepted if isinstance(result, Outcome) else 0
+    outcome = result if isinstance(result, Outcome) else Outcome(0)
     usual = render(request, result)
     written = {
-        "X-Prometheus-Remote-Write-Samples-Written": str(samples),
-        "X-Prometheus-Remote-Write-Histograms-Written": "0",
-        "X-Prometheus-Remote-Write-Exemplars-Written": "0",
+        "X-Prometheus-Remote-Write-Samples-Written": str(outcome.accepted - outcome.histograms),
+        "X-Prometheus-Remote-Write-Histograms-Written": str(outcome.histograms),
+        "X-Prometheus-Remote-Write-Exemplars-Written": str(outcome.exemplars),
     }
     headers = {name: value for name, value in usual.headers.items() if name != "content-length"}
     return Response(usual.body, usual.status_code, headers | written)

@@ -92,4 +92,5 @@ def samples_since(pieces: Iterator[SortedSamples], cutoff: int) -> Iterator[Sort
             np.append(starts[has_any], starts[-1]),
             piece.timestamps_ms[is_kept],
             piece.values[is_kept],
+            piece.histograms,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_ingest.model import F64, I64, Array, MetricMetadata, RawLabels
-from data_ingest.protocols.prometheus_text import Exposition
+from data_ingest.protocols.prometheus_text import Exposition, TextExemplar
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class ScrapedSamples:
     timestamps_ms: I64
     has_timestamp: Array
     metadata: tuple[MetricMetadata, ...] = ()
+    exemplars: tuple[TextExemplar, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -57,6 +58,7 @@ def from_exposition(exposition: Exposition) -> ScrapedSamples:
         exposition.timestamps_ms,
         exposition.has_timestamp,
         exposition.metadata,
+        exposition.exemplars,
     )
 
 

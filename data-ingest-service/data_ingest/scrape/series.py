@@ -12,7 +12,7 @@ Source: Prometheus `scrape/scrape.go` (staleness, conflicting labels, duplicates
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from data_ingest.chassis.kinds import Kind
 from data_ingest.errors import BadBody, WriteError
 from data_ingest.kernels import hashing
 from data_ingest.labels import labels_hash
+from data_ingest.limits import INVALID_EXEMPLAR
 from data_ingest.model import (
     F64,
     I64,
@@ -29,10 +30,13 @@ from data_ingest.model import (
     RawLabels,
     SampleBatch,
 )
+from data_ingest.protocols.exemplars import exemplar
+from data_ingest.protocols.prometheus_text import TextExemplar
 from data_ingest.scrape.relabel import Rule, relabel
 from data_ingest.scrape.samples import ScrapedSamples
 
 STALE: Final = float(np.array([STALE_MARKER_BITS], np.uint64).view(np.float64)[0])
+_ExemplarKey: TypeAlias = tuple[bytes, int | None, float, tuple[tuple[bytes, bytes], ...]]
 DROPPED: Final = b""
 """Stands for the identity of what relabelling does not keep."""
 _SEED: Final = hashing.seed_for(b"scrape")
@@ -65,6 +69,7 @@ class Matched:
     """A scrape's samples with their series.
 
     identities: n; values, timestamps_ms, has_own_time: (n,), of the samples that are written.
+    exemplars: each with the identity of its sample's series.
     added: series that the last scrape did not have. duplicates: samples left out because an earlier
     one of the page has the same series and time; what relabelling dropped is left out too.
     """
@@ -74,6 +79,7 @@ class Matched:
     timestamps_ms: I64
     values: F64
     has_own_time: Array
+    exemplars: list[tuple[bytes, TextExemplar]]
     added: int
     duplicates: int
 
@@ -106,6 +112,7 @@ class TargetSeries:
     _pending: set[bytes] = field(default_factory=set)
     _seen: set[bytes] = field(default_factory=set)
     _metadata: tuple[MetricMetadata, ...] = ()
+    _exemplars: set[_ExemplarKey] = field(default_factory=set)
 
     def __len__(self) -> int:
         """How many series are kept in memory."""
@@ -131,6 +138,7 @@ class TargetSeries:
             raise OverLimit(detail="sample_limit", samples=samples_kept, limit=limit)
         self._identity_of = dict(zip(scraped.texts, identities, strict=True))
         self._seen = set(identities) - {DROPPED}
+        exemplars = [(identities[one.sample], one) for one in scraped.exemplars]
         times = np.where(scraped.has_timestamp, scraped.timestamps_ms, at_ms)
         values, has_own_time = scraped.values, scraped.has_timestamp
         if len(self._seen) < len(identities):
@@ -143,6 +151,7 @@ class TargetSeries:
             times,
             values,
             has_own_time,
+            exemplars,
             added=len(self._series) - n_before,
             duplicates=samples_kept - len(identities),
         )
@@ -186,8 +195,12 @@ class TargetSeries:
         ended = sorted(self._alive.difference(identities))
         more += [STALE] * len(ended)
         times = np.concatenate([times, np.full(len(more), at_ms, np.int64)])
-        metadata = () if matched is None else self._changed_metadata(matched.scraped)
-        return self._batch([*identities, *ended], times, np.concatenate([values, more]), metadata)
+        values = np.concatenate([values, more])
+        if matched is None:
+            return self._batch([*identities, *ended], times, values, ())
+        metadata = self._changed_metadata(matched.scraped)
+        batch = self._batch([*identities, *ended], times, values, metadata)
+        return self._with_exemplars(batch, matched) if matched.exemplars else batch
 
     def stale_markers(self, at_ms: int) -> SampleBatch:
         """A stale marker for every series that is alive: the target is not scraped any more."""
@@ -203,11 +216,34 @@ class TargetSeries:
         been committed: their stale markers are then written later.
         """
         self._alive = self._pending if durable else self._alive | self._pending
+        if not durable:
+            self._exemplars = set()  # they come again with the next scrape
         needed = self._alive | self._pending | self._seen
         if len(needed) < len(self._series):
             self._series = {key: self._series[key] for key in needed}
         if durable and scraped is not None:
             self._metadata = scraped.metadata
+
+    def _with_exemplars(self, batch: SampleBatch, matched: Matched) -> SampleBatch:
+        """The batch with the exemplars that the page of the last scrape did not have."""
+        row_of = {identity: row for row, identity in reversed([*enumerate(matched.identities)])}
+        last, self._exemplars = self._exemplars, set()
+        taken, not_taken = [], 0
+        for identity, one in matched.exemplars:
+            key = identity, one.timestamp_ms, one.value, one.labels
+            self._exemplars.add(key)
+            if identity == DROPPED or key in last:
+                continue
+            row = row_of[identity]
+            own_ms = one.timestamp_ms
+            at_ms = int(batch.timestamps_ms[row]) if own_ms is None else own_ms
+            made = exemplar(row, at_ms, one.value, one.labels)
+            if made is None:
+                not_taken += 1
+            else:
+                taken.append(made)
+        skipped = {INVALID_EXEMPLAR: not_taken} if not_taken else {}
+        return replace(batch, exemplars=taken, skipped=skipped)
 
     def _changed_metadata(self, scraped: ScrapedSamples) -> tuple[MetricMetadata, ...]:
         """The target's metadata that differs from what was last written."""

@@ -8,20 +8,19 @@ what is read is checked before it is decoded. Source: docs/formats/block.md, ver
 """
 
 import contextlib
-import hashlib
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data_ingest import histograms
 from data_ingest.chassis.checked import (
     BYTES_KEY,
-    SEGMENT_BYTES,
     SUMS_KEY,
     CorruptObject,
     Digest,
@@ -29,10 +28,13 @@ from data_ingest.chassis.checked import (
     read_tail,
 )
 from data_ingest.errors import BadPayload
+from data_ingest.histograms import NO_MESSAGES, Messages
 from data_ingest.kernels import chunks
 from data_ingest.model import F64, I64
+from data_ingest.store.summed_sink import SummedSink
 
 CHUNK_SAMPLES_MAX: Final = 8_192
+HISTOGRAM_CHUNK_SAMPLES_MAX: Final = 512
 GROUP_CHUNKS_MAX: Final = 512
 GROUP_SAMPLES_MAX: Final = 262_144
 """Bounds what a reader must decode at once, where chunks are long."""
@@ -48,6 +50,7 @@ SCHEMA: Final = pa.schema(
         pa.field("scale", pa.int8()),
         pa.field("deltas", pa.list_(pa.field("element", pa.int64(), nullable=False))),
         pa.field("values", pa.list_(pa.field("element", pa.float64(), nullable=False))),
+        pa.field("histograms", pa.list_(pa.field("element", pa.binary(), nullable=False))),
     ]
 )
 _ENCODINGS: Final = {
@@ -57,6 +60,7 @@ _ENCODINGS: Final = {
     "timestamps.list.element": "DELTA_BINARY_PACKED",
     "deltas.list.element": "DELTA_BINARY_PACKED",
     "values.list.element": "BYTE_STREAM_SPLIT",
+    "histograms.list.element": "DELTA_LENGTH_BYTE_ARRAY",
 }
 
 
@@ -67,13 +71,14 @@ class SortedSamples:
     series_ids: (s,) int64, strictly ascending.
     starts: (s + 1,) int64, where each series starts; starts[-1] = n.
     timestamps_ms: (n,) int64, strictly ascending within a series.
-    values: (n,) float64, bits kept.
+    values: (n,) float64, bits kept. histograms: as in `batch.Columns`.
     """
 
     series_ids: I64
     starts: I64
     timestamps_ms: I64
     values: F64
+    histograms: Messages = field(default_factory=lambda: NO_MESSAGES)
 
     def __len__(self) -> int:
         return int(self.timestamps_ms.size)
@@ -106,7 +111,7 @@ class BlockWriter:
             "cloudopshub.tenant": str(tenant),
             "cloudopshub.resolution_ms": str(resolution_ms),
         }
-        self._sink = _SummedSink(sink)
+        self._sink = SummedSink(sink)
         self._parquet = pq.ParquetWriter(
             self._sink,
             SCHEMA,
@@ -129,9 +134,8 @@ class BlockWriter:
         """The samples are in the block, in one or more row groups; no samples change nothing."""
         if not len(samples):
             return
-        table = _table(samples)
-        lengths = np.diff(table["timestamps"].chunk(0).offsets.to_numpy())
-        for start, end in _groups(lengths):
+        table, weights = _table(samples)
+        for start, end in _groups(weights):
             self._parquet.write_table(table.slice(start, end - start), row_group_size=end - start)
         first = int(samples.series_ids[0])
         assert self._last_series is None or first >= self._last_series, (
@@ -170,69 +174,6 @@ class BlockWriter:
             self._parquet.close()
 
 
-class _SummedSink:
-    """A sink that counts and sums the bytes written; its owner closes the file."""
-
-    def __init__(self, sink: BinaryIO) -> None:
-        self._sink = sink
-        self._sums: list[int] = []
-        self._sum = 0
-        self._is_body = True
-        self.is_open = True
-        self.bytes = 0
-        self.tail = hashlib.sha256()
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        """Passed on, counted and summed."""
-        if self.is_open:
-            self._sink.write(data)
-        view = memoryview(data)
-        if self._is_body:
-            at = 0
-            while at < len(view):
-                piece = view[at : at + SEGMENT_BYTES - self.bytes % SEGMENT_BYTES]
-                self._sum = zlib.crc32(piece, self._sum)
-                at += len(piece)
-                self.bytes += len(piece)
-                if self.bytes % SEGMENT_BYTES == 0:
-                    self._end_segment()
-        else:
-            self.tail.update(view)
-            self.bytes += len(view)
-        return len(view)
-
-    def end_body(self) -> str:
-        """The sums of all segments, 8 hexadecimal digits each; what comes now is the tail."""
-        if self.bytes % SEGMENT_BYTES:
-            self._end_segment()
-        self._is_body = False
-        return "".join(f"{one:08x}" for one in self._sums)
-
-    def _end_segment(self) -> None:
-        self._sums.append(self._sum)
-        self._sum = 0
-
-    def flush(self) -> None:
-        """The owner flushes when it makes the object durable."""
-
-    def tell(self) -> int:
-        """Bytes so far: pyarrow places its footer by it."""
-        return self.bytes
-
-    def writable(self) -> bool:
-        """Always, until its owner closes it."""
-        return True
-
-    def readable(self) -> bool:
-        """Never."""
-        return False
-
-    def seekable(self) -> bool:
-        """Never: a block is written front to back."""
-        return False
-
-
 def read(
     source: BinaryIO | pa.NativeFile, tail_sha256: Digest | None = None
 ) -> Iterator[SortedSamples]:
@@ -256,16 +197,21 @@ def read(
         raise BadPayload(detail=str(exc)) from exc
 
 
-def _table(samples: SortedSamples) -> pa.Table:
-    starts, series_ids = _chunk_starts(samples)
+def _table(samples: SortedSamples) -> tuple[pa.Table, I64]:
+    """A row for each chunk, and what each weighs, in samples."""
+    values, messages = histograms.in_order(samples.values, samples.histograms)
+    places = histograms.places(values) if len(messages) else np.empty(0, np.int64)
+    starts, series_ids = _chunk_starts(samples, places)
     n_chunks = series_ids.size
-    values = np.ascontiguousarray(samples.values)
+    messages_before = np.searchsorted(places, starts)
+    message_bytes = np.concatenate(([0], np.cumsum(histograms.lengths(messages))))[messages_before]
+    values = np.ascontiguousarray(values)
     scales = np.empty(n_chunks, np.int8)
     deltas = np.empty(values.size, np.int64)
     chunks.scale(starts, values, values.view(np.uint64), scales, deltas)
     is_raw = scales == chunks.RAW
     raw_samples = np.repeat(is_raw, np.diff(starts))
-    return pa.Table.from_arrays(
+    table = pa.Table.from_arrays(
         [
             pa.array(series_ids),
             pa.array(samples.timestamps_ms[starts[:-1]]),
@@ -274,19 +220,34 @@ def _table(samples: SortedSamples) -> pa.Table:
             pa.array(scales, mask=is_raw),
             _lists(starts, deltas[~raw_samples], is_raw, SCHEMA.field("deltas").type),
             _lists(starts, values[raw_samples], ~is_raw, SCHEMA.field("values").type),
+            _lists(
+                messages_before,
+                messages.cast(pa.binary()),
+                np.diff(messages_before) == 0,
+                SCHEMA.field("histograms").type,
+            ),
         ],
         schema=SCHEMA,
     )
+    return table, np.diff(starts) + np.diff(message_bytes) // histograms.BYTES_OF_A_SAMPLE
 
 
-def _chunk_starts(samples: SortedSamples) -> tuple[I64, I64]:
-    """Where the chunks start, with the end of the last, (c + 1,); and the series of each, (c,)."""
+def _chunk_starts(samples: SortedSamples, places: I64) -> tuple[I64, I64]:
+    """Where the chunks start, with the end of the last, (c + 1,); and the series of each, (c,).
+
+    places: of the samples that are histograms, ascending.
+    """
     lengths = np.diff(samples.starts)
-    pieces = -(-lengths // CHUNK_SAMPLES_MAX)
+    samples_max = np.where(
+        np.diff(np.searchsorted(places, samples.starts)) > 0,
+        HISTOGRAM_CHUNK_SAMPLES_MAX,
+        CHUNK_SAMPLES_MAX,
+    )
+    pieces = -(-lengths // samples_max)
     first_piece = np.concatenate(([0], np.cumsum(pieces)))
     of_series = np.repeat(np.arange(lengths.size), pieces)
     nth = np.arange(first_piece[-1]) - first_piece[of_series]
-    starts = samples.starts[of_series] + nth * CHUNK_SAMPLES_MAX
+    starts = samples.starts[of_series] + nth * samples_max[of_series]
     return np.append(starts, samples.starts[-1]), samples.series_ids[of_series]
 
 
@@ -300,17 +261,17 @@ def _lists(starts: I64, flat: Any, absent: Any, kind: pa.DataType) -> pa.ListArr
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), type=kind, mask=mask)
 
 
-def _groups(lengths: Any) -> Iterator[tuple[int, int]]:
-    """Row ranges of at most GROUP_CHUNKS_MAX chunks and GROUP_SAMPLES_MAX samples each."""
+def _groups(weights: I64) -> Iterator[tuple[int, int]]:
+    """Row ranges of at most GROUP_CHUNKS_MAX chunks, which weigh GROUP_SAMPLES_MAX at most."""
     start = 0
     samples = 0
-    for row, length in enumerate(lengths.tolist()):
-        is_full = row - start == GROUP_CHUNKS_MAX or samples + length > GROUP_SAMPLES_MAX
+    for row, weight in enumerate(weights.tolist()):
+        is_full = row - start == GROUP_CHUNKS_MAX or samples + weight > GROUP_SAMPLES_MAX
         if row > start and is_full:
             yield start, row
             start, samples = row, 0
-        samples += length
-    yield start, len(lengths)
+        samples += weight
+    yield start, len(weights)
 
 
 def _samples(table: pa.Table) -> SortedSamples:
@@ -330,8 +291,26 @@ def _samples(table: pa.Table) -> SortedSamples:
     ):
         raise BadPayload(detail="the columns of a row group do not agree")
     chunks.unscale(starts, scales, deltas, raw, values)
+    messages = _messages(rows, starts, values)
+    if len(messages):
+        values = histograms.numbered(values)
     series_ids = rows["series_id"].to_numpy()
     first = np.flatnonzero(np.diff(series_ids, prepend=series_ids[0] - 1))
     return SortedSamples(
-        series_ids[first], np.append(starts[first], starts[-1]), times.flatten().to_numpy(), values
+        series_ids[first],
+        np.append(starts[first], starts[-1]),
+        times.flatten().to_numpy(),
+        values,
+        messages,
     )
+
+
+def _messages(rows: Any, starts: I64, values: F64) -> Messages:
+    """Those of all chunks; `BadPayload` where a chunk has not one for each histogram sample."""
+    kind = SCHEMA.field("histograms").type
+    is_there = "histograms" in rows.schema.names
+    lists: pa.ListArray = rows["histograms"] if is_there else pa.nulls(len(rows), kind)
+    counts = pc.list_value_length(lists).fill_null(0).to_numpy()
+    if not np.array_equal(counts, np.diff(np.searchsorted(histograms.places(values), starts))):
+        raise BadPayload(detail="the histograms of a row group do not agree with its values")
+    return lists.flatten().cast(pa.large_binary())

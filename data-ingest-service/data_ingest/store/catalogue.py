@@ -41,7 +41,7 @@ SELECT count(*) AS batches, coalesce(sum(samples), 0) AS samples,
   FROM metrics.batch WHERE compacted_by IS NULL
 """
 _LIVE_BATCHES = """
-SELECT batch_id, xid::text::bigint AS xid, samples,
+SELECT batch_id, xid::text::bigint AS xid, samples, histogram_bytes,
        (extract(epoch FROM date_trunc('hour', received_at, 'UTC')) * 1000)::bigint AS hour_ms,
        received_at < now() - make_interval(secs => $2)
          OR received_at > now() + interval '1 minute' AS is_due

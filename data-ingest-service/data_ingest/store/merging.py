@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from data_ingest import histograms
+from data_ingest.histograms import NO_MESSAGES
 from data_ingest.store.block import SortedSamples
 from data_ingest.store.sorting import sort_and_deduplicate
 
@@ -26,7 +28,7 @@ def merge(inputs: Sequence[Iterator[SortedSamples]]) -> Iterator[SortedSamples]:
                     [np.repeat(piece.series_ids, np.diff(piece.starts)) for piece in taken]
                 ),
                 np.concatenate([piece.timestamps_ms for piece in taken]),
-                np.concatenate([piece.values for piece in taken]),
+                *histograms.joined([(piece.values, piece.histograms) for piece in taken]),
             )
         if bound is None:
             return
@@ -74,6 +76,7 @@ def _part(piece: SortedSamples, first: int, end: int) -> SortedSamples:
         piece.starts[first : end + 1] - low,
         piece.timestamps_ms[low:high],
         piece.values[low:high],
+        piece.histograms,
     )
 
 
@@ -84,10 +87,15 @@ def _joined(pieces: list[SortedSamples]) -> SortedSamples:
     for piece in pieces:
         starts.append(piece.starts[1:] + samples)
         samples += len(piece)
-    empty_ids, empty_values = np.empty(0, np.int64), np.empty(0, np.float64)
+    empty_ids, empty_values = np.empty(0, np.int64), (np.empty(0, np.float64), NO_MESSAGES)
     return SortedSamples(
         np.concatenate([empty_ids, *(piece.series_ids for piece in pieces)]),
         np.concatenate(starts),
         np.concatenate([empty_ids, *(piece.timestamps_ms for piece in pieces)]),
-        np.concatenate([empty_values, *(piece.values for piece in pieces)]),
+        *histograms.joined(
+            [
+                empty_values,
+                *(histograms.compact(piece.values, piece.histograms) for piece in pieces),
+            ]
+        ),
     )

@@ -8,9 +8,10 @@ from uuid import UUID
 import anyio.to_thread
 import numpy as np
 
-from data_ingest import batch
+from data_ingest import batch, histograms
+from data_ingest.histograms import NO_MESSAGES, Messages
 from data_ingest.labels import NewSeries
-from data_ingest.model import F64, I64, MetricMetadata
+from data_ingest.model import F64, I64, Exemplar, MetricMetadata
 
 ACTIVE_SERIES = "active_series_limit"
 EXAMPLE_MAX = 1000
@@ -28,6 +29,7 @@ class Write:
     this process saw in the window; None when it need not be said now. examples: why the first was
     refused, by reason. sender: the id of the key that it came with, or what in the hub made it.
     retention_days: of the plan, 0 for no limit; None where the plan is not known.
+    histograms: what values that stand for one have the numbers of. exemplars: committed with it.
     """
 
     tenant: UUID
@@ -42,6 +44,8 @@ class Write:
     examples: Mapping[str, str] = field(default_factory=dict)
     sender: str = ""
     retention_days: int | None = None
+    histograms: Messages = field(default_factory=lambda: NO_MESSAGES)
+    exemplars: Sequence[Exemplar] = ()
 
     @property
     def samples(self) -> int:
@@ -69,6 +73,7 @@ class Write:
             series_ids=series_ids[stored],
             timestamps_ms=self.timestamps_ms[stored],
             values=self.values[stored],
+            exemplars=_with_ids(self.exemplars, new_ids),
             new=(),
             refused=refused,
             examples=examples,
@@ -100,28 +105,58 @@ async def packed(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
 
 
 def pack_rows(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
-    """(tenant, min_ts, max_ts, samples, payload) of each tenant that has samples, by tenant.
+    """(tenant, min_ts, max_ts, samples, payload, bytes of its histograms) of each tenant that has
+    samples, by tenant.
 
     One row of `metrics.batch` each, arrival order kept. All series have their ids.
     """
-    parts: dict[UUID, list[tuple[I64, I64, F64]]] = {}
+    parts: dict[UUID, list[Write]] = {}
     for write in writes:
         if write.samples:
-            parts.setdefault(write.tenant, []).append(
-                (write.series_ids, write.timestamps_ms, write.values)
-            )
+            parts.setdefault(write.tenant, []).append(write)
     rows: list[tuple[Any, ...]] = []
     for tenant in sorted(parts):
-        pieces = parts[tenant]
-        whole = (
-            pieces[0]
-            if len(pieces) == 1
-            else tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
-        )
-        columns = batch.Columns(*whole)
-        times = columns.timestamps_ms
-        rows.append((tenant, int(times.min()), int(times.max()), len(columns), batch.pack(columns)))
+        columns = _columns(parts[tenant])
+        times, payload = columns.timestamps_ms, batch.pack(columns)
+        span = int(times.min()), int(times.max())
+        rows.append((tenant, *span, len(columns), payload, batch.histogram_bytes(payload)))
     return rows
+
+
+def _columns(writes: Sequence[Write]) -> batch.Columns:
+    """The samples of all of them."""
+    if len(writes) == 1:
+        write = writes[0]
+        return batch.Columns(write.series_ids, write.timestamps_ms, write.values, write.histograms)
+    return batch.Columns(
+        np.concatenate([write.series_ids for write in writes]),
+        np.concatenate([write.timestamps_ms for write in writes]),
+        *histograms.joined([(write.values, write.histograms) for write in writes]),
+    )
+
+
+def _with_ids(exemplars: Sequence[Exemplar], new_ids: I64) -> list[Exemplar]:
+    """Those whose series has an id, with it."""
+    resolved = [
+        replace(one, series=int(new_ids[-1 - one.series])) if one.series < 0 else one
+        for one in exemplars
+    ]
+    return [one for one in resolved if one.series]
+
+
+def exemplar_rows(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
+    """(tenant, series ids, timestamps, values, labels) of each tenant's exemplars, all in one
+    order: two writers cannot wait for each other's rows.
+    """
+    of_tenant: dict[UUID, set[tuple[int, int, float, str]]] = {}
+    for write in writes:
+        rows = ((one.series, one.timestamp_ms, one.value, one.labels) for one in write.exemplars)
+        of_tenant.setdefault(write.tenant, set()).update(rows)
+    return [
+        (tenant, *map(list, zip(*sorted(rows), strict=True)))
+        for tenant, rows in sorted(of_tenant.items())
+        if rows
+    ]
 
 
 def refused_rows(writes: Sequence[Write]) -> list[tuple[UUID, str, str, int, str]]:

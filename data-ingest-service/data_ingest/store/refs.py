@@ -7,13 +7,17 @@ from data_ingest.chassis.checked import Digest
 
 @dataclass(frozen=True, slots=True)
 class BatchRef:
-    """A live batch; hour_ms: the start of the hour it was received in."""
+    """A live batch; hour_ms: the start of the hour it was received in.
+
+    histogram_bytes: what its histograms take unpacked.
+    """
 
     batch_id: int
     xid: int
     samples: int
     is_due: bool
     hour_ms: int = 0
+    histogram_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

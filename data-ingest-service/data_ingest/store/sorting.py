@@ -4,6 +4,7 @@ from typing import Final
 
 import numpy as np
 
+from data_ingest.histograms import NO_MESSAGES, Messages
 from data_ingest.kernels import chunks
 from data_ingest.model import F64, I64
 from data_ingest.store.block import SortedSamples
@@ -12,12 +13,14 @@ SPARSE: Final = 4
 """Ids spread over this many times the samples or more are numbered anew before the sort."""
 
 
-def sort_and_deduplicate(series_ids: I64, timestamps_ms: I64, values: F64) -> SortedSamples:
+def sort_and_deduplicate(
+    series_ids: I64, timestamps_ms: I64, values: F64, histograms: Messages = NO_MESSAGES
+) -> SortedSamples:
     """Samples by series and time; of one (series, timestamp) the last arrived wins, bit for bit.
 
     A value wins over a stale marker whichever came last (docs/adr/0018-usage-and-retention.md).
 
-    All three arrays are (n,), in arrival order; n may be 0. O(n), but n log n within a series
+    The first three arrays are (n,), in arrival order; n may be 0. O(n), but n log n within a series
     whose samples are out of order.
     """
     n = series_ids.size
@@ -41,6 +44,7 @@ def sort_and_deduplicate(series_ids: I64, timestamps_ms: I64, values: F64) -> So
         np.append(out_starts[present], left),
         times[:left],
         sorted_bits[:left].view(np.float64),
+        histograms,
     )
 
 

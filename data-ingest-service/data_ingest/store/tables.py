@@ -4,11 +4,11 @@ from data_ingest.chassis.database import Schema
 
 SCHEMA = Schema("metrics", "data_ingest.migrate")
 
-# $6 how often series of the tenant had been deleted when the ids in the payload were looked up. It
+# $7 how often series of the tenant had been deleted when the ids in the payload were looked up. It
 # fails with SERIES_DELETED where that is not so any more; until it commits, none is deleted.
 INSERT_BATCH = """
-INSERT INTO metrics.batch (tenant_id, min_ts, max_ts, samples, payload)
-SELECT $1, $2, $3, $4, $5 FROM metrics.hold_series($1, $6)
+INSERT INTO metrics.batch (tenant_id, min_ts, max_ts, samples, payload, histogram_bytes)
+SELECT $1, $2, $3, $4, $5, $6 FROM metrics.hold_series($1, $7)
 RETURNING batch_id, received_at
 """
 SERIES_DELETED = "CH001"
@@ -37,6 +37,26 @@ SELECT $1, labels::jsonb, labels_hash
  ORDER BY labels_hash
 ON CONFLICT (tenant_id, labels_hash) DO NOTHING
 RETURNING labels_hash, series_id
+"""
+
+# The same one again is silent.
+INSERT_EXEMPLARS = """
+INSERT INTO metrics.exemplar (tenant_id, series_id, timestamp_ms, value, labels)
+SELECT $1, series_id, timestamp_ms, value, labels::jsonb
+  FROM unnest($2::bigint[], $3::bigint[], $4::float8[], $5::text[])
+       AS new (series_id, timestamp_ms, value, labels)
+ON CONFLICT DO NOTHING
+"""
+
+# $1 how many a tenant keeps, $2 for how many days, where its plan does not say fewer, $3 now in ms.
+TRIM_EXEMPLARS = """
+DELETE FROM metrics.exemplar AS one USING metrics.tenant AS t CROSS JOIN LATERAL (
+    SELECT ctid FROM (
+        SELECT ctid, timestamp_ms, row_number() OVER (ORDER BY timestamp_ms DESC) AS place
+          FROM metrics.exemplar WHERE tenant_id = t.tenant_id) AS of_tenant
+     WHERE place > $1
+        OR timestamp_ms < $3 - least(nullif(t.retention_days, 0), $2) * 86400000::bigint) AS past
+ WHERE one.ctid = past.ctid
 """
 
 ADD_REFUSED = """

@@ -1,4 +1,5 @@
-"""One transaction of the writer: new series, a batch a tenant, refused counts, metadata, retention.
+"""One transaction of the writer: new series, a batch a tenant, exemplars, refused counts, metadata,
+retention.
 
 known series only ── one statement, which is a transaction by itself: one round trip
 anything else ────── BEGIN ─ look up and insert series ─ pack ─ insert ─ COMMIT
@@ -18,7 +19,7 @@ from data_ingest.model import I64, MetricMetadata
 from data_ingest.store import tables
 from data_ingest.store.active_series import ActiveSeries
 from data_ingest.store.history import Acknowledged
-from data_ingest.store.packing import Write, metadata_rows, packed, refused_rows
+from data_ingest.store.packing import Write, exemplar_rows, metadata_rows, packed, refused_rows
 from data_ingest.store.partitions import ensure_partitions, server_now
 
 PAYLOAD_BYTES = Counter(
@@ -100,7 +101,8 @@ class Transactions:
             for write in writes
             if write.retention_days not in {None, self._retention_days.get(write.tenant)}
         }
-        is_simple = not (changed or reports or retention_days)
+        exemplars = any(write.exemplars for write in writes)
+        is_simple = not (changed or reports or retention_days or exemplars)
         if is_simple and not any(write.new or write.refused for write in writes):
             return [_NO_IDS] * len(writes), await self._insert(await packed(writes))
         async with self._conn.transaction():
@@ -113,6 +115,8 @@ class Transactions:
             new_ids = await self._resolve(writes)
             resolved = [write.resolved(ids) for write, ids in zip(writes, new_ids, strict=True)]
             committed = await self._insert(await packed(resolved))
+            for rows in exemplar_rows(resolved) if exemplars else ():
+                await self._conn.execute(tables.INSERT_EXEMPLARS, *rows)
             if refused := refused_rows(resolved):
                 await self._conn.executemany(tables.ADD_REFUSED, refused)
             if changed:

@@ -380,6 +380,7 @@ async def test_any_parquet_reader_reads_a_block(database: str, tmp_path: Path) -
             "scale",
             "deltas",
             "values",
+            "histograms",
         ]
         row = table.to_pylist()[0]
         assert row["scale"] == 2

@@ -189,18 +189,19 @@ async def test_nothing_sent_is_a_success(store_url, tmp_path):
 
 async def test_partial_success_counts_data_points(store_url, tmp_path):
     """A histogram that is too old is one rejected data point, though it is five samples; so is
-    each point of a kind that is not stored; the rest is stored, and the tenant's count of refused
+    each histogram that is invalid; the rest is stored, and the tenant's count of refused
     samples agrees.
     """
     at = now_ns()
     request, scope_metrics = otlp.request(at)
     otlp.add_histogram(scope_metrics, at - 365 * DAY_NS)
     exponential = scope_metrics.metrics.add(name="e").exponential_histogram
+    exponential.aggregation_temporality = 2
     for _ in range(3):
-        exponential.data_points.add(time_unix_nano=at)
+        exponential.data_points.add(time_unix_nano=at, scale=-5)
     message = (
-        "4 data points: 8 samples refused (native_histogram_unsupported=3 too_old=5), 1 stored;"
-        " first: metric 'e': exponential histograms are not stored"
+        "4 data points: 8 samples refused (invalid_histogram=3 too_old=5), 1 stored;"
+        " first: metric 'e': scale -5 is below -4"
     )
     async with service(store_url, tmp_path) as client:
         answer = await client.post("/v1/metrics", content=request.SerializeToString())
@@ -214,7 +215,7 @@ async def test_partial_success_counts_data_points(store_url, tmp_path):
     assert [labels["__name__"] for labels, _, _ in await stored(store_url)] == [
         "temperature_celsius"
     ] * 2
-    assert await refused(store_url) == {"native_histogram_unsupported": 6, "too_old": 10}
+    assert await refused(store_url) == {"invalid_histogram": 6, "too_old": 10}
 
 
 async def test_a_point_with_a_refused_part_is_rejected_once(store_url, tmp_path):

@@ -286,7 +286,7 @@ async def test_a_batch_that_is_not_committed_yet_keeps_its_series(
         transaction = writer.transaction()
         await transaction.start()
         payload = batch.pack(Columns(np.array([only]), np.array([at]), np.array([2.0])))
-        await writer.fetch(tables.INSERT_BATCH, store.tenant, at, at, 1, payload, 0)
+        await writer.fetch(tables.INSERT_BATCH, store.tenant, at, at, 1, payload, 0, 0)
         assert await delete_all_series(store) == 0
         deleting = asyncio.create_task(delete_all_series(store))
         await until(lambda: waits_for_writers(one.conn))

@@ -405,7 +405,7 @@ async def test_accepted_and_refused_make_received(store_url):
             "too_far_in_future": 1,
             "too_old": 2,
             "invalid_labels": 1,
-            "native_histogram_unsupported": 1,
+            "invalid_histogram": 1,
         }
         assert await stored(path.conn, tenant) == [("ok", at, 1.0)]
         assert await path.conn.fetchval("SELECT count(*) FROM metrics.series") == 1

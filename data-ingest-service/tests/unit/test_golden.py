@@ -9,18 +9,22 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from data_ingest import batch
+from data_ingest import batch, histograms
 from data_ingest.batch import Columns
 from data_ingest.chassis.checked import BYTES_KEY, SUMS_KEY
+from data_ingest.histograms import HISTOGRAM_BITS
 from data_ingest.store import block
 from data_ingest.store.block import BlockWriter
 from data_ingest.store.sorting import sort_and_deduplicate
+from tests import wire
+from tests.native_histograms import CUSTOM, FLOATS, histogram, stored_form
+from tests.stored_values import STALE as STALE_MARKER
 
 HERE: Final = Path(__file__).resolve().parents[1] / "golden" / "store"
 TENANT: Final = UUID(int=0xC0B)
@@ -48,6 +52,59 @@ def samples() -> Columns:
     rows += [(7, AT_MS - 60_000, 1.5), (7, AT_MS, -3.25), (3, AT_MS, 0.5), (9, 0, -1e-9)]
     ids, times, values = zip(*rows, strict=True)
     return Columns(np.array(ids), np.array(times), np.array(values, np.float64))
+
+
+def with_histograms() -> Columns:
+    """In order of arrival: histograms of each kind, one written twice, a float and a stale marker
+    between them, and one that came as a histogram.
+    """
+    sent = [histogram(), wire.Histogram(**FLOATS), wire.Histogram(**CUSTOM), histogram(sum=4.5)]
+    messages = [stored_form(one) for one in sent]
+    at = np.array([0, 2, 3, 5, 6])
+    values, stored = histograms.marked(
+        np.array([0, 1.5, 0, 0, STALE_MARKER, 0, 0]),
+        at,
+        [*messages[:3], messages[3], b""],
+    )
+    times = AT_MS + np.array([0, 15_000, 30_000, 0, 15_000, 0, 45_000])
+    return Columns(np.array([5, 5, 5, 6, 6, 5, 5]), times, values, stored)
+
+
+def written_histograms() -> bytes:
+    """One row group: two series with histograms."""
+    columns, sink = with_histograms(), io.BytesIO()
+    writer = BlockWriter(sink, TENANT)
+    writer.write(
+        sort_and_deduplicate(
+            columns.series_ids, columns.timestamps_ms, columns.values, columns.histograms
+        )
+    )
+    writer.close()
+    return sink.getvalue()
+
+
+def listed(columns: Any, series_ids: Any) -> list[list[Any]]:
+    """(series_id, timestamp_ms, bits in hexadecimal, histogram in hexadecimal or null)."""
+    values, messages = histograms.in_order(columns.values, columns.histograms)
+    left = iter(messages.to_pylist())
+    return [
+        [series_id, at, f"{bits:016x}", next(left).hex() if bits == HISTOGRAM_BITS else None]
+        for series_id, at, bits in zip(
+            series_ids.tolist(),
+            columns.timestamps_ms.tolist(),
+            values.view(np.uint64).tolist(),
+            strict=True,
+        )
+    ]
+
+
+def expected_histograms() -> bytes:
+    """As `expected`, of the files with histograms."""
+    columns = with_histograms()
+    [piece] = block.read(io.BytesIO(written_histograms()))
+    ids = np.repeat(piece.series_ids, np.diff(piece.starts))
+    lines = {"batch": listed(columns, columns.series_ids), "block": listed(piece, ids)}
+    return (json.dumps(lines, separators=(",", ":")) + "\n").encode()
 
 
 def written_block() -> tuple[bytes, bytes]:
@@ -93,6 +150,9 @@ FILES: Final = {
     "batch.cob1": lambda: batch.pack(samples()),
     "block.parquet": lambda: written_block()[0],
     "expected.json": expected,
+    "histograms.cob2": lambda: batch.pack(with_histograms()),
+    "histograms.parquet": written_histograms,
+    "histograms.json": expected_histograms,
 }
 
 
@@ -135,6 +195,19 @@ def test_both_hold_what_is_expected() -> None:
             rows += [list(row) for row in zip(ids, times, bits, strict=True)]
     assert rows == json.loads(expected())["block"]
     assert all((HERE / name).stat().st_size < 20_000 for name in FILES)
+
+
+def test_histograms_are_written_as_they_were() -> None:
+    """The batch is the same byte for byte; batch and block hold what `histograms.json` says."""
+    for name in ("histograms.cob2", "histograms.json"):
+        assert (HERE / name).read_bytes() == FILES[name]()
+    text = json.loads((HERE / "histograms.json").read_bytes())
+    columns = batch.unpack((HERE / "histograms.cob2").read_bytes())
+    assert listed(columns, columns.series_ids) == text["batch"]
+    with (HERE / "histograms.parquet").open("rb") as source:
+        [piece] = block.read(source)
+    assert listed(piece, np.repeat(piece.series_ids, np.diff(piece.starts))) == text["block"]
+    assert [row[3] is not None for row in text["block"]] == [True, False, True, False, True, False]
 
 
 def _named(file: pq.ParquetFile) -> dict[bytes, bytes]:

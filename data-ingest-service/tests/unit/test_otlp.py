@@ -1,6 +1,7 @@
 """Laws of decoding OTLP: what protobuf reads is read, anything else is refused."""
 
 import contextlib
+import json
 import struct
 from collections import Counter
 from uuid import UUID
@@ -24,6 +25,7 @@ from data_ingest.protocols.otlp.attributes import attributes as attributes_by_ke
 from data_ingest.protocols.protobuf import field, fields, write_varint
 from data_ingest.protocols.protocol import Bounds, WriteRequest
 from tests import otlp
+from tests.native_histograms import meaning as stored_meaning
 from tests.otlp import AT_NS, BOUNDS, JSON, PROTOBUF, STALE, Meaning, Request, decode
 
 AT_MS = 1_795_000_000_123
@@ -72,8 +74,34 @@ def number(points, draw) -> None:
         point.as_int = draw(i64)
     elif kind > 1:
         point.as_double = draw(st.floats())
-    for _ in range(draw(st.integers(0, 1))):
-        point.exemplars.add(as_double=1.0)
+    exemplars(point, draw)
+    attributes(point.attributes, draw)
+
+
+def exemplars(point, draw) -> None:
+    for _ in range(draw(st.integers(0, 2))):
+        one = point.exemplars.add(time_unix_nano=draw(st.integers(0, 2**64 - 1)))
+        if draw(st.booleans()):
+            one.as_double = draw(st.floats(-9, 9))
+            one.trace_id = draw(st.sampled_from([b"", bytes(16), bytes(range(16))]))
+            one.span_id = draw(st.sampled_from([b"", b"\x01" * 8]))
+        else:
+            one.as_int = draw(st.integers(-9, 9))
+        if draw(st.booleans()):
+            one.filtered_attributes.add(key="trace.id").value.string_value = draw(texts)
+
+
+def exponential(points, draw) -> None:
+    point = points.add(
+        time_unix_nano=draw(times), flags=draw(flags), scale=draw(st.integers(-5, 9))
+    )
+    point.positive.offset = draw(st.integers(-9, 9))
+    for side in (point.positive, point.negative):
+        side.bucket_counts.extend(draw(st.lists(st.integers(0, 300), max_size=3)))
+    point.zero_count = draw(st.integers(0, 3))
+    counts = [*point.positive.bucket_counts, *point.negative.bucket_counts]
+    point.count = point.zero_count + sum(counts) + draw(st.sampled_from([0, 0, 0, 1]))
+    exemplars(point, draw)
     attributes(point.attributes, draw)
 
 
@@ -88,6 +116,7 @@ def buckets(points, draw) -> None:
     point.bucket_counts.extend(draw(st.integers(0, 2**64 - 1)) for _ in range(count))
     if draw(st.booleans()):
         point.sum = draw(st.floats())
+    exemplars(point, draw)
     attributes(point.attributes, draw)
 
 
@@ -128,7 +157,9 @@ def requests(draw) -> Request:
                 elif kind == 3:
                     quantiles(metric.summary.data_points, draw)
                 elif kind == 4:
-                    metric.exponential_histogram.data_points.add(count=1)
+                    data = metric.exponential_histogram
+                    data.aggregation_temporality = draw(st.sampled_from([2, 2, 2, 1, 0]))
+                    exponential(data.data_points, draw)
     return made
 
 
@@ -195,7 +226,23 @@ def test_decodes_what_protobuf_decodes(request, style, random):
     batch = decode(body, Options(LabelOptions(STYLES[style])))
     assert quieted(samples(batch)) == quieted(meaning.samples)
     assert batch.refused == meaning.refused
-    assert batch.skipped.get("exemplar_unsupported", 0) == meaning.exemplars
+    assert [stored["count"] for stored in map(stored_meaning, batch.histograms)] == (
+        meaning.histograms
+    )
+    rows = batch.histogram_at.tolist()
+    assert batch.values[rows].view(np.int64).tolist() == [
+        otlp.bits_of(float(count)) for count in meaning.histograms
+    ]
+    assert [
+        (
+            labels(batch, one.series),
+            one.timestamp_ms,
+            otlp.bits_of(one.value),
+            json.loads(one.labels),
+        )
+        for one in batch.exemplars
+    ] == meaning.exemplars
+    assert batch.skipped.get("invalid_exemplar", 0) == meaning.exemplars_skipped
     assert bool(batch.first_error) == bool(meaning.refused)
 
 
@@ -425,7 +472,8 @@ def test_target_info_covers_the_time_of_its_points():
         ("sum", {"aggregation_temporality": 1, "is_monotonic": True}, "delta_temporality"),
         ("histogram", {"aggregation_temporality": 1}, "delta_temporality"),
         ("sum", {}, "no_temporality"),
-        ("exponential_histogram", {"aggregation_temporality": 2}, "native_histogram_unsupported"),
+        ("exponential_histogram", {"aggregation_temporality": 1}, "delta_temporality"),
+        ("exponential_histogram", {"aggregation_temporality": 2}, "invalid_histogram"),
         ("gauge", {}, "no_value"),
         ("summary", {}, "no_timestamp"),
     ],
@@ -437,7 +485,9 @@ def test_what_is_refused_is_counted_and_named(kind, change, reason):
     for name, value in change.items():
         setattr(data, name, value)
     for _ in range(2):
-        data.data_points.add(time_unix_nano=0 if reason == "no_timestamp" else AT_NS)
+        point = data.data_points.add(time_unix_nano=0 if reason == "no_timestamp" else AT_NS)
+        if reason == "invalid_histogram":
+            point.zero_count = 1
     batch = decode(request.SerializeToString())
     assert (batch.samples, dict(batch.refused)) == (1, {reason: 2})
     assert batch.first_error.startswith("metric 'odd.one': ")
@@ -582,7 +632,7 @@ def test_many_refusals_count_once_each():
         for _ in range(count):
             data.data_points.add(time_unix_nano=AT_NS)
     refused = Counter(decode(request.SerializeToString()).refused)
-    assert refused == {"native_histogram_unsupported": 2, "no_temporality": 3}
+    assert refused == {"no_temporality": 5}
 
 
 def test_points_of_samples_that_are_all_refused_later_are_counted():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
-from data_ingest.model import Outcome
+from data_ingest.model import Exemplar, Outcome
 from data_ingest.protocols import prometheus_push
 from data_ingest.protocols.protocol import Bounds, WriteRequest
 
@@ -42,6 +42,18 @@ def test_the_groups_labels_replace_those_of_the_body():
     assert batch.values.tolist() == [3.0, 0.5, 5.0]
     assert set(batch.timestamps_ms.tolist()) == {5_000}
     assert batch.metadata[0].type == "counter"
+
+
+def test_pushed_exemplars_are_of_their_sample():
+    """One without a time has the sample's; one whose labels are too long is counted."""
+    body = b'a 1 # {t="x"} 0.5\nb 1 # {t="y"} 2 7.5\nc 1 # {t="%s"} 1\n# EOF\n' % (b"x" * 128)
+    sent = push("job/nightly", body, **{"content-type": "application/openmetrics-text"})
+    batch = prometheus_push.decode_push(sent, BOUNDS)
+    assert batch.exemplars == [
+        Exemplar(0, 5_000, 0.5, '{"t": "x"}'),
+        Exemplar(1, 7_500, 2.0, '{"t": "y"}'),
+    ]
+    assert batch.skipped == {"invalid_exemplar": 1}
 
 
 @pytest.mark.parametrize("value", ["a/b", "", "ünï", "=="])

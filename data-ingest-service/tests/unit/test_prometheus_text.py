@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from data_ingest.model import NAN_BITS
 from data_ingest.protocols import prometheus_text
 from data_ingest.protocols.prometheus_text import BadExposition, decode
 
@@ -51,7 +52,7 @@ def test_whatever_is_written_is_read_back(rows: list[Any]) -> None:
         expected = {"__name__": name} | labels
         assert {n.decode(): v.decode() for n, v in exposition.labels(i)} == expected
         if math.isnan(value):
-            assert exposition.values.view(np.uint64)[i] == prometheus_text.NORMAL_NAN_BITS
+            assert exposition.values.view(np.uint64)[i] == NAN_BITS
         else:
             assert exposition.values[i] == value
             assert math.copysign(1, exposition.values[i]) == math.copysign(1, value)
@@ -152,11 +153,18 @@ def test_metadata() -> None:
 
 
 def test_openmetrics_seconds_and_exemplars() -> None:
-    """OpenMetrics timestamps are seconds; exemplars are read past; the body ends with # EOF."""
-    body = b'a_bucket{le="1"} 5 1520879607.789 # {trace_id="x"} 0.5 1520879607.1\n'
-    body += b"a_total 1 # {} 2\n# EOF\n"
+    """OpenMetrics timestamps are seconds; an exemplar is of the sample in its line: labels, a
+    value and perhaps a time; the body ends with # EOF.
+    """
+    body = b'a_bucket{le="1"} 5 1520879607.789 # {trace_id="x\\\\",b="1"} 0.5 1520879607.1\n'
+    body += b'a_total{c="d"} 1 # {} 2\n# EOF\n'
     exposition = decode(body, openmetrics=True)
     assert exposition.timestamps_ms.tolist() == [1520879607789, 0]
+    first, second = exposition.exemplars
+    assert first.labels == ((b"trace_id", b"x\\"), (b"b", b"1"))
+    assert (first.sample, first.value, first.timestamp_ms) == (0, 0.5, 1520879607100)
+    assert (second.sample, second.value, second.timestamp_ms) == (1, 2.0, None)
+    assert exposition.labels(1) == [(b"__name__", b"a_total"), (b"c", b"d")]
     assert exposition.values.tolist() == [5, 1]
     assert decode(b"# EOF", openmetrics=True).values.size == 0
 
@@ -198,10 +206,14 @@ def test_faults_say_where(body: bytes, why: str, line: int, offset: int) -> None
         (b"a 1\n", "it was cut"),
         (b"a 1\n# EOF\nb 1\n", "after # EOF"),
         (b"a 1 # x\n# EOF\n", "not an exemplar"),
+        (b"a 1 # {}\n# EOF\n", "not an exemplar"),
+        (b"a 1 # {} x\n# EOF\n", "not a number"),
+        (b"a 1 # {} 1 x\n# EOF\n", "not an exemplar"),
+        (b"a 1 # {} 1 2 3\n# EOF\n", "not an exemplar"),
         (b"a 1 1e9999\n# EOF\n", "too large"),
         (b"a 1 1e9999999999999999999\n# EOF\n", "expected a timestamp"),
     ],
-    ids=["cut", "more", "exemplar", "large", "exponent"],
+    ids=["cut", "more", "exemplar", "empty", "text", "time", "rest", "large", "exponent"],
 )
 def test_openmetrics_faults(body: bytes, why: str) -> None:
     """A body without its end was cut; nothing follows the end; a time is one that can be."""

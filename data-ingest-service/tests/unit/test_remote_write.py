@@ -1,6 +1,7 @@
 """Laws of decoding remote_write 1.0: what protobuf reads is read, anything else is refused."""
 
 import contextlib
+import json
 import struct
 
 import numpy as np
@@ -14,6 +15,7 @@ from data_ingest.model import STALE_MARKER_BITS, MetricMetadata
 from data_ingest.protocols import remote_write
 from data_ingest.protocols.protocol import Bounds, WriteRequest
 from tests import wire
+from tests.native_histograms import stored_form, valid_histograms
 
 BOUNDS = Bounds(decoded_bytes_max=1 << 20, samples_max=50_000)
 LABELS = ((b"__name__", b"up"), (b"job", b"x"))
@@ -26,13 +28,29 @@ samples = st.lists(
 unknown = st.sampled_from([b"\x78\x05", b"\x7a\x03abc", b"\x79" + bytes(8), b"\x7d" + bytes(4)])
 
 
+exemplars = st.builds(
+    lambda pairs, value, at: (
+        wire.WriteRequest(
+            timeseries=[{"exemplars": [{"labels": pairs, "value": value, "timestamp": at}]}]
+        )
+        .timeseries[0]
+        .exemplars[0]
+        .SerializeToString()
+    ),
+    st.lists(st.builds(dict, name=texts, value=texts), max_size=2),
+    st.floats(allow_nan=False),
+    st.integers(-(2**63), 2**63 - 1),
+)
+histograms = valid_histograms().map(lambda one: one.SerializeToString()) | st.just(b"")
+
+
 @st.composite
 def time_series(draw) -> bytes:
     """One TimeSeries whose fields come in any order, as protobuf allows."""
     parts = [wire.label(*one) for one in draw(labels)]
     parts += [wire.sample(*one) for one in draw(samples)]
-    parts += [wire.field(3, b"\x78\x01")] * draw(st.integers(0, 2))
-    parts += [wire.field(4, b"")] * draw(st.integers(0, 2))
+    parts += [wire.field(3, one) for one in draw(st.lists(exemplars, max_size=2))]
+    parts += [wire.field(4, one) for one in draw(st.lists(histograms, max_size=2))]
     parts += draw(st.lists(unknown, max_size=2))
     return wire.field(1, b"".join(draw(st.permutations(parts))))
 
@@ -48,7 +66,9 @@ def bits_of(value: float) -> int:
 
 @given(requests)
 def test_decodes_what_protobuf_decodes(message):
-    """Samples, bits, labels in their order and the counts of the rest are what protobuf reads."""
+    """Samples, bits, labels in their order, then histograms, and exemplars are what protobuf reads;
+    those of the two that cannot be stored are counted.
+    """
     oracle = wire.WriteRequest.FromString(message)
     batch = remote_write.decode(wire.compressed(message), BOUNDS)
     expected = [
@@ -69,6 +89,9 @@ def test_decodes_what_protobuf_decodes(message):
             strict=True,
         )
     ]
+    first = len(decoded) - len(batch.histograms)
+    assert batch.histogram_at.tolist() == list(range(first, len(decoded)))
+    of_histograms, decoded = decoded[first:], decoded[:first]
     # Python's float keeps every NaN payload but sets its quiet bit; the decoder keeps even that.
     quiet = 1 << 51
     same = [
@@ -76,13 +99,39 @@ def test_decodes_what_protobuf_decodes(message):
         for mine, theirs in zip(decoded, expected, strict=True)
     ]
     assert all(same)
-    histograms = sum(len(one.histograms) for one in oracle.timeseries)
-    exemplars = sum(len(one.exemplars) for one in oracle.timeseries)
-    assert sum(batch.refused.values()) == histograms
-    assert batch.skipped.get("exemplar_unsupported", 0) == exemplars
+    sent = [(one, each) for one in oracle.timeseries for each in one.histograms]
+    valid = [(one, each) for one, each in sent if each.WhichOneof("count")]
+    assert sum(batch.refused.values()) == len(sent) - len(valid)
+    assert [one[:2] for one in of_histograms] == [
+        (tuple((label.name, label.value) for label in one.labels), each.timestamp)
+        for one, each in valid
+    ]
+    assert [*batch.histograms] == [stored_form(each) for _, each in valid]
+    in_message = [(one, each) for one in oracle.timeseries for each in one.exemplars]
+    storable = [
+        (one, labels) for one, each in in_message if (labels := kept_labels(each)) is not None
+    ]
+    assert [json.loads(one.labels) for one in batch.exemplars] == [labels for _, labels in storable]
+    assert [tuple(batch.labels_at(one.series)) for one in batch.exemplars] == [
+        tuple((label.name, label.value) for label in one.labels) for one, _ in storable
+    ]
+    assert batch.skipped.get("invalid_exemplar", 0) == len(in_message) - len(storable)
     not_kept = len(oracle.metadata) - len(batch.metadata)
     assert batch.skipped.get("metadata_not_kept", 0) == not_kept
     assert len(batch.metadata) == sum(one.metric_family_name == b"up" for one in oracle.metadata)
+
+
+def kept_labels(exemplar):
+    """Labels as they are stored; None where they cannot be: 128 characters, UTF-8, each once."""
+    try:
+        pairs = [(one.name.decode(), one.value.decode()) for one in exemplar.labels]
+    except UnicodeDecodeError:
+        return None
+    names = [name for name, _ in pairs]
+    text = "".join(name + value for name, value in pairs)
+    if len(text) > 128 or "\0" in text or "" in names or len(set(names)) < len(names):
+        return None
+    return {name: value for name, value in pairs if value}
 
 
 def decode_or_refuse(body: bytes) -> None:

@@ -1,6 +1,7 @@
 """remote_write 2.0: decoded is what protobuf reads; bad references cost their series only."""
 
 import contextlib
+import json
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from data_ingest.model import STALE_MARKER_BITS, MetricMetadata, Outcome
 from data_ingest.protocols import remote_write, remote_write_2
 from data_ingest.protocols.protocol import Bounds, WriteRequest
 from tests import wire
+from tests.native_histograms import stored_form, valid_histograms
 
 BOUNDS = Bounds(decoded_bytes_max=1 << 20, samples_max=10_000)
 HEADERS = {
@@ -40,9 +42,10 @@ def requests(draw):
     request = wire.Request2(symbols=SYMBOLS)
     for _ in range(draw(st.integers(0, 5))):
         series = request.timeseries.add(labels_refs=draw(references), samples=draw(samples))
-        for _ in range(draw(st.integers(0, 2))):
-            series.histograms.add(count=1)
-            series.exemplars.add(count=1)
+        for sent in draw(st.lists(valid_histograms(), max_size=2)):
+            series.histograms.add().ParseFromString(sent.SerializeToString())
+        for refs in draw(st.lists(st.sampled_from([[3, 4], [3, 0], [3], [3, 99]]), max_size=2)):
+            series.exemplars.add(labels_refs=refs, value=1.5, timestamp=7)
     return request
 
 
@@ -56,7 +59,9 @@ def decoded(request):
 
 @given(requests())
 def test_decodes_what_protobuf_decodes(request):
-    """Samples, labels in their order and the counts of the rest are what protobuf reads."""
+    """Samples, labels in their order, then histograms of series without samples, and exemplars are
+    what protobuf reads; the others of both are counted.
+    """
     batch = decoded(request)
     expected = [
         (
@@ -75,10 +80,18 @@ def test_decodes_what_protobuf_decodes(request):
     rows = zip(
         batch.series_of.tolist(), batch.timestamps_ms.tolist(), batch.values.tolist(), strict=True
     )
-    assert [(batch.labels_at(row), at, value) for row, at, value in rows] == expected
-    assert sum(batch.refused.values()) == sum(len(one.histograms) for one in request.timeseries)
-    exemplars = sum(len(one.exemplars) for one in request.timeseries)
-    assert batch.skipped.get("exemplar_unsupported", 0) == exemplars
+    first = batch.samples - len(batch.histograms)
+    assert [(batch.labels_at(row), at, value) for row, at, value in [*rows][:first]] == expected
+    sent = [(bool(one.samples), each) for one in request.timeseries for each in one.histograms]
+    assert batch.histogram_at.tolist() == list(range(first, batch.samples))
+    assert [*batch.histograms] == [stored_form(each) for mixed, each in sent if not mixed]
+    assert batch.refused.get("invalid_histogram", 0) == sum(mixed for mixed, _ in sent)
+    in_message = [each.labels_refs for one in request.timeseries for each in one.exemplars]
+    storable = [refs for refs in in_message if len(refs) == 2 and refs[1] < len(SYMBOLS)]
+    assert [json.loads(one.labels) for one in batch.exemplars] == [
+        {"job": "a"} if refs[1] else {} for refs in storable
+    ]
+    assert batch.skipped.get("invalid_exemplar", 0) == len(in_message) - len(storable)
 
 
 @given(references, references, st.permutations(range(1, len(SYMBOLS))))

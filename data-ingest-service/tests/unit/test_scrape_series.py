@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from data_ingest.errors import BadBody
 from data_ingest.model import SampleBatch
-from data_ingest.protocols.prometheus_text import BadExposition
+from data_ingest.protocols.prometheus_text import BadExposition, decode
 from data_ingest.scrape.relabel import Rule
-from data_ingest.scrape.samples import Family, from_families
+from data_ingest.scrape.samples import Family, from_exposition, from_families
 from data_ingest.scrape.series import Keeping, OverLimit, TargetSeries, with_target_labels
 from tests.scrapes import rows, scraped, values
 
@@ -73,6 +73,35 @@ def _writing(draw: Any, name: str, labels: dict[str, str], spare: str) -> str:
 
 def _quoted(name: str) -> str:
     return f'"{name}"'
+
+
+def _exemplars(batch: SampleBatch) -> list[tuple[bytes, int, float, str]]:
+    return [
+        (dict(batch.labels_at(one.series))[b"__name__"], one.timestamp_ms, one.value, one.labels)
+        for one in batch.exemplars
+    ]
+
+
+def test_an_exemplar_is_written_once() -> None:
+    """What the last page had already is not written again; after a failed write it comes again; one
+    of a dropped series goes with it.
+    """
+    drop = Rule(action="drop", source_labels=("__name__",), regex="gone")
+    series = TargetSeries((), Keeping(relabelling=(drop,)))
+    page = 'gone 1 # {t="0"} 1\na 1 # {t="1"} 0.5\nb 1 # {t="2"} 0.5 1.5\n# EOF\n'
+
+    def batch(text: str, at_ms: int) -> SampleBatch:
+        samples = from_exposition(decode(text.encode(), openmetrics=True))
+        return series.batch(series.match(samples, at_ms), at_ms, UP)
+
+    both = [(b"a", 5_000, 0.5, '{"t": "1"}'), (b"b", 1_500, 0.5, '{"t": "2"}')]
+    assert _exemplars(batch(page, 5_000)) == both
+    series.finish_scrape(durable=False)
+    assert _exemplars(batch(page, 5_000)) == both
+    series.finish_scrape(durable=True)
+    assert _exemplars(batch(page.replace('t="1"', 't="3"'), 10_000)) == [
+        (b"a", 10_000, 0.5, '{"t": "3"}')
+    ]
 
 
 @given(writings())

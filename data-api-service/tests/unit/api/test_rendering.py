@@ -14,8 +14,10 @@ LABEL_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 
 
 @given(st.lists(VALUES | BITS, max_size=20))
-def test_values_read_back_bit_for_bit_and_have_no_exponent(values):
-    """Every finite token is a plain decimal that parses to the same float; the rest have names."""
+def test_values_read_back_bit_for_bit_and_are_written_as_upstream(values):
+    """Every finite token parses to the same float, with an exponent where Prometheus has one; the
+    rest have names.
+    """
     tokens = rendering.value_tokens(np.array(values, np.float64))
     assert len(tokens) == len(values)
     for value, token in zip(values, tokens, strict=True):
@@ -27,7 +29,8 @@ def test_values_read_back_bit_for_bit_and_have_no_exponent(values):
         else:
             assert float(text) == value
             assert math.copysign(1, float(text)) == math.copysign(1, value)
-            assert set(text) <= set("-.0123456789")
+            has_exponent = value != 0 and not 1e-6 <= abs(value) < 1e21
+            assert ("e" in text) is has_exponent
             assert not text.endswith(".0")
 
 

@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from promql_script import MemoryStore, Series, run_query
 
 from data_api import promql
 from data_api.errors import TooManySamples
@@ -14,6 +13,9 @@ from data_api.promql.cursor import GROUPING_MAX
 from data_api.promql.errors import REASON_CHARS_MAX, EvaluationError
 from data_api.promql.nodes import Span
 from data_api.promql.values import ordered
+from data_api.promqltest.check import run_query
+from data_api.promqltest.memory_store import MemoryStore
+from data_api.promqltest.script import Series
 
 LONG = "v" * context.LABEL_VALUE_BYTES_MAX
 

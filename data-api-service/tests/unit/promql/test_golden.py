@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from promql_script import run_script
 
 from data_api import promql
+from data_api.promqltest.outcomes import run_script
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "promql"
 SCRIPTS = sorted(GOLDEN.glob("*.test"))

@@ -92,16 +92,6 @@ def test_refusals_say_where_and_what(query):
 
 @pytest.mark.parametrize(
     "query",
-    ["x[step() + 1m]", "rate(x[5m] smoothed)", "x offset range()", "x </ 5"],
-)
-def test_experimental_syntax_is_named(query):
-    """Syntax that is experimental upstream is refused as such."""
-    with pytest.raises(promql.UnsupportedSyntax, match="experimental and not supported"):
-        promql.parse(query)
-
-
-@pytest.mark.parametrize(
-    "query",
     [
         "(" * 5000 + "1" + ")" * 5000,
         "abs(" * 3000 + "x" + ")" * 3000,
@@ -121,14 +111,46 @@ def test_no_text_exhausts_the_parser(query):
         promql.parse(query)
 
 
-def test_the_deepest_tree_can_be_walked():
-    """What the parser lets through, printing and evaluating can walk."""
-    flat = "vector(1)" + " + 1" * (DEPTH_MAX - 2)
+def test_the_deepest_and_the_longest_can_be_walked():
+    """What the parser lets through, printing and evaluating can walk; a sum of any number of terms
+    is not deep.
+    """
+    flat = "vector(1)" + " + 1" * 4000
     nested = "(" * (NESTING_MAX - 1) + "1" + ")" * (NESTING_MAX - 1)
-    for query in (flat, nested):
+    powers = "1" + " ^ 1" * (NESTING_MAX - 2)
+    for query in (flat, nested, powers):
         expr = promql.parse(query)
-        assert promql.parse(promql.to_text(expr)) == expr
+        assert expr.depth <= DEPTH_MAX
+        assert promql.to_text(expr) == query
         promql.evaluate(expr, {}, 0, 0, 1, instant=True)
+
+
+TIMES = promql.QueryTimes(step_ms=30_000, range_ms=600_000)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("x[step() + 1m]", "x[90s]"),
+        ("x[Range()]", "x[10m]"),
+        ("x[max_of(step(), 1m):min_of(step(), 5s)]", "x[1m:5s]"),
+        ("x offset -step()", "x offset -30s"),
+        ("x offset -5m ^ 2", "(x offset -5m) ^ 2"),
+        ("x offset step() * 2", "(x offset 30s) * 2"),
+        ("x offset (-2 ^ 2)", "x offset -4s"),
+    ],
+)
+def test_durations_of_the_query(written, meant):
+    """`step()` and `range()` are the query's; an offset is one term, or what stands in brackets."""
+    wanted = promql.to_text(promql.parse(meant)).replace("(", "").replace(")", "")
+    got = promql.to_text(promql.parse(written, TIMES))
+    assert got.replace("(", "").replace(")", "") == wanted
+
+
+def test_a_duration_of_no_query_says_so():
+    """A text that is only formatted has no step."""
+    with pytest.raises(promql.ParseError, match=r"step\(\) in a duration is known only to"):
+        promql.parse("x[step()]")
 
 
 @pytest.mark.parametrize(

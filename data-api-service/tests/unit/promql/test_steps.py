@@ -4,11 +4,12 @@ import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from promql_script import STALE, MemoryStore, Series
 
 from data_api import promql
 from data_api.errors import QueryError
 from data_api.model import InstantVector, RangeMatrix, SelectorSpan
+from data_api.promqltest.memory_store import MemoryStore
+from data_api.promqltest.script import STALE, Series
 
 MINUTE = 60_000
 QUERIES = (

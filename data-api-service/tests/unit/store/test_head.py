@@ -147,9 +147,9 @@ def test_the_newest_batches_fill_the_room():
 
 
 def test_batches_are_decoded_in_bounded_pages(monkeypatch):
-    """A page is bounded in batches and in samples, and a batch that is larger stands alone."""
+    """A page is bounded in batches and in bytes, and a batch that is larger stands alone."""
     monkeypatch.setattr(heads, "PAGE_BATCHES", 3)
-    monkeypatch.setattr(heads, "PAGE_SAMPLES", 10)
+    monkeypatch.setattr(heads, "PAGE_BYTES", 10 * heads.SAMPLE_BYTES)
     sizes = [1, 1, 1, 1, 50, 4, 6, 1]
     refs = [BatchRef(xid, xid, 0, 0, samples) for xid, samples in enumerate(sizes)]
     found = [[ref.samples for ref in page] for page in pages(refs)]

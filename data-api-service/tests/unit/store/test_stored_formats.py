@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_api import histogram_codec
 from data_api.chassis.objects import Directory
 from data_api.store import batch
 from data_api.store.block import BlockReader, BlockRef
@@ -53,3 +54,31 @@ def test_a_block_of_the_ingest_service_is_read_bit_for_bit(expected):
     span = (times[2], times[-3])
     inside = [row for row in expected["block"] if span[0] <= row[1] <= span[1]]
     assert block_rows(ids, span) == inside
+
+
+def with_histograms(ids, timestamps_ms, values, histograms):
+    """Rows of series, ms, bits as they are stored, and the histogram in hexadecimal."""
+    rows = []
+    for row in rows_of(ids, timestamps_ms, values):
+        is_native = row[2].startswith("7ffc0c0b")
+        message = histograms[int(row[2][8:], 16)].hex() if is_native else None
+        rows.append([*row[:2], row[2][:8] + "00000000" if is_native else row[2], message])
+    return rows
+
+
+def test_histograms_of_the_ingest_service_are_read_byte_for_byte():
+    """Of both kinds of counts and of custom bounds, beside floats and stale markers, in a batch and
+    in a block; each is one that can be decoded.
+    """
+    expected = json.loads((HERE / "histograms.json").read_text())
+    decoded = batch.decode((HERE / "histograms.cob2").read_bytes())
+    columns = (decoded.series_ids, decoded.timestamps_ms, decoded.values, decoded.histograms)
+    assert with_histograms(*columns) == expected["batch"]
+    block = BlockRef(1, 1, EVER[0], EVER[1], 0, 0, "histograms.parquet")
+    ids = np.unique([row[0] for row in expected["block"]])
+    rows = []
+    for part in BlockReader(Directory(HERE), 1 << 20).fragments(block, ids, EVER):
+        owners = np.repeat(ids[part.positions], part.counts)
+        rows += with_histograms(owners, part.timestamps_ms, part.values, part.histograms)
+        assert all(histogram_codec.decode(one).count > 0 for one in part.histograms)
+    assert rows == expected["block"]

@@ -17,24 +17,24 @@ from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
 from data_ingest.kernels import otlp as kernel
 from data_ingest.kernels import otlp_points as layout
 from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
-from data_ingest.limits import METADATA_NOT_KEPT
+from data_ingest.limits import INVALID_EXEMPLAR, INVALID_HISTOGRAM, METADATA_NOT_KEPT
 from data_ingest.model import I64, STALE_MARKER_BITS, U8, MetricMetadata, SampleBatch
 from data_ingest.protocols.compression import decompressed
+from data_ingest.protocols.exemplars import EXEMPLARS_MAX
 from data_ingest.protocols.otlp import answers
 from data_ingest.protocols.otlp.delta import OUT_OF_ORDER, DeltaTotals, point_times_ns
 from data_ingest.protocols.otlp.described import DescribedMetrics
+from data_ingest.protocols.otlp.exponential import read_exemplars, read_histograms
 from data_ingest.protocols.otlp.json_text import to_protobuf
 from data_ingest.protocols.otlp.series import LabelOptions, RequestSeries
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
 
-EXEMPLAR_REASON: Final = "exemplar_unsupported"
 REFUSALS: Final = (
     ("delta_temporality", "delta temporality is not taken, cumulative is"),
     ("no_temporality", "neither cumulative nor delta temporality"),
-    ("native_histogram_unsupported", "exponential histograms are not stored"),
     ("no_timestamp", "a data point has no time"),
     ("no_value", "a data point has no value"),
-    ("invalid_histogram", "the bounds do not grow, or do not fit the bucket counts"),
+    (INVALID_HISTOGRAM, "the bounds do not grow, or do not fit the bucket counts"),
 )
 """By the kernel's numbers: why data points are refused, as a reason and in words."""
 JSON_MEMORY: Final = 16
@@ -78,7 +78,8 @@ class Decoder:
     def decode(self, request: WriteRequest, bounds: Bounds) -> SampleBatch:
         """All samples of the request, and a `target_info` for each resource that names a service.
 
-        Data points that cannot be taken are counted as refused, one each, exemplars as skipped.
+        Data points that cannot be taken are counted as refused, one each, exemplars that cannot as
+        skipped.
         Raises `BadBody`, `BodyTooLarge` or `UnsupportedBody` when nothing of the request is taken.
         """
         walked = _walk(_message(request, bounds), bounds.samples_max, self._totals is not None)
@@ -93,13 +94,24 @@ class Decoder:
             if overlapping:
                 refused[OUT_OF_ORDER] = overlapping
                 first_error = first_error or "a delta ends before the last one, or overlaps it"
+        walked, histogram_at, histograms, invalid, error = _with_histograms(walked)
+        if invalid:
+            refused[INVALID_HISTOGRAM] = refused.get(INVALID_HISTOGRAM, 0) + invalid
+            first_error = first_error or error
+        exemplars_total = int(walked.counts[layout.EXEMPLARS])
+        exemplars = []
+        if exemplars_total:
+            escape = self._labels.style.escape
+            exemplars = read_exemplars(
+                walked.buf, walked.rows, walked.metrics, EXEMPLARS_MAX, escape=escape
+            )
         series = RequestSeries(walked.buf, walked.rows, walked.metrics, self._labels)
         described_by = walked.metrics[:, layout.METRIC_KEY : layout.METRIC_KEY + 2]
         new = self._described.new(described_by, request.tenant, request.received_ms)
         described = [series.metadata_of(metric) for metric in new]
         metadata = tuple(one for one in described if isinstance(one, MetricMetadata))
         skipped = {
-            EXEMPLAR_REASON: int(walked.counts[layout.EXEMPLARS]),
+            INVALID_EXEMPLAR: exemplars_total - len(exemplars),
             METADATA_NOT_KEPT: len(described) - len(metadata),
         }
         newly = described_by[new]
@@ -115,6 +127,9 @@ class Decoder:
             values=walked.column(layout.VALUE).view(np.float64),
             labels_at=series.labels_at,
             metadata=metadata,
+            histogram_at=histogram_at,
+            histograms=histograms,
+            exemplars=exemplars,
             refused=refused,
             skipped={reason: count for reason, count in skipped.items() if count},
             first_error=first_error,
@@ -211,6 +226,20 @@ def _first_error(walked: _Walked) -> str:
 
 def _nothing() -> None:
     """Nothing is left to do."""
+
+
+def _with_histograms(walked: _Walked) -> tuple[_Walked, I64, list[bytes], int, str]:
+    """The same without histograms that are refused; where the others are, and their messages; how
+    many were refused, and why the first was.
+    """
+    read, at, error = read_histograms(walked.buf, walked.rows, walked.metrics)
+    if not read:
+        return walked, np.empty(0, np.int64), [], 0, ""
+    dropped = [row for row, message in zip(at, read, strict=True) if not message]
+    messages = [message for message in read if message]
+    left = np.delete(np.arange(len(walked.rows)), dropped)
+    places = np.flatnonzero(np.isin(left, np.setdiff1d(at, dropped)))
+    return replace(walked, rows=walked.rows[left]), places, messages, len(dropped), error
 
 
 def _accumulated(

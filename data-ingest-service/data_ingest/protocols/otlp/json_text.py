@@ -1,7 +1,7 @@
 """OTLP's JSON becomes the protobuf message it stands for, so that one walker reads both.
 
 Keys are lowerCamelCase, others are ignored; enums are integers; 64-bit integers are strings or
-numbers. Exemplars become empty ones: they are only counted, so their hexadecimal ids are not read.
+numbers; ids of traces are hexadecimal.
 Source: OTLP specification, "JSON Protobuf Encoding"; protobuf's ProtoJSON for what it leaves open.
 """
 
@@ -85,6 +85,23 @@ def _fixed(pack: Callable[[Any], bytes]) -> "_Writer":
 
 def _delimited(pack: Callable[[Any], bytes]) -> "_Writer":
     return lambda number, value: field(number, pack(value))
+
+
+def _hex(value: Any) -> bytes:
+    """The id of a trace or span; none where it is not hexadecimal."""
+    try:
+        return bytes.fromhex(_text(value).decode())
+    except ValueError:
+        return b""
+
+
+def _varint_u64(value: Any) -> bytes:
+    return write_varint(_integer(value, 0, (1 << 64) - 1))
+
+
+def _zigzag(number: int, value: Any) -> bytes:
+    whole = _integer(value, -(1 << 31), (1 << 31) - 1)
+    return write_varint(number << 3 | VARINT) + write_varint(whole << 1 ^ whole >> 31)
 
 
 def _packed(pack: Callable[[Any], bytes]) -> "_Writer":
@@ -218,7 +235,7 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, _Writer]]]] = {
         "flags": (10, _whole),
     },
     "exponential histogram": {
-        "dataPoints": (1, _many("exemplar")),
+        "dataPoints": (1, _many("exponential buckets")),
         "aggregationTemporality": (2, _whole),
     },
     "summary": {"dataPoints": (1, _many("quantiles"))},
@@ -231,8 +248,28 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, _Writer]]]] = {
         "flags": (8, _whole),
     },
     "quantile": {"quantile": (1, _fixed(_double)), "value": (2, _fixed(_double))},
-    # Counted, and not read: exemplars, and the data points of exponential histograms.
-    "exemplar": {},
+    "exponential buckets": {
+        **_TIMES,
+        "attributes": (1, _attributes),
+        "count": (4, _fixed(_u64)),
+        "sum": (5, _fixed(_double)),
+        "scale": (6, _zigzag),
+        "zeroCount": (7, _fixed(_u64)),
+        "positive": (8, _one("side")),
+        "negative": (9, _one("side")),
+        "flags": (10, _whole),
+        "exemplars": (11, _many("exemplar")),
+        "zeroThreshold": (14, _fixed(_double)),
+    },
+    "side": {"offset": (1, _zigzag), "bucketCounts": (2, _packed(_varint_u64))},
+    "exemplar": {
+        "timeUnixNano": (2, _fixed(_u64)),
+        "asDouble": (3, _fixed(_double)),
+        "spanId": (4, _delimited(_hex)),
+        "traceId": (5, _delimited(_hex)),
+        "asInt": (6, _fixed(_i64)),
+        "filteredAttributes": (7, _attributes),
+    },
 }
 
 

@@ -38,6 +38,7 @@ _TYPES: Final = {
     kernel.HISTOGRAM: "histogram",
     kernel.SUMMARY: "summary",
     kernel.INFO: "gauge",
+    kernel.EXPONENTIAL: "histogram",
 }
 _RESOURCE_ATTRIBUTE: Final = 1 << 3 | BYTES
 _SCOPE_NAME: Final = 1 << 3 | BYTES
@@ -45,7 +46,7 @@ _SCOPE_VERSION: Final = 2 << 3 | BYTES
 _SCOPE_TEXTS: Final = {_SCOPE_NAME, _SCOPE_VERSION}
 _SCOPE_ATTRIBUTE: Final = 3 << 3 | BYTES
 _NUMBER_ATTRIBUTE: Final = 7 << 3 | BYTES
-_HISTOGRAM_ATTRIBUTE: Final = 9 << 3 | BYTES
+_ATTRIBUTES: Final = {kernel.HISTOGRAM: 9 << 3 | BYTES, kernel.EXPONENTIAL: 1 << 3 | BYTES}
 _BOUNDS: Final = (7 << 3 | BYTES, 7 << 3 | FIXED64)
 _QUANTILES: Final = 6 << 3 | BYTES
 _QUANTILE: Final = 1 << 3 | FIXED64
@@ -233,8 +234,7 @@ class RequestSeries:
         self._point = point
 
     def _labels_of(self, message: bytes, metric: int) -> Attributes:
-        is_histogram = self._kind(metric) == kernel.HISTOGRAM
-        tag = _HISTOGRAM_ATTRIBUTE if is_histogram else _NUMBER_ATTRIBUTE
+        tag = _ATTRIBUTES.get(self._kind(metric), _NUMBER_ATTRIBUTE)
         scope, resource = self._scope(metric), self._resource(metric)
         own = labels(attributes(message, tag), escape=self.options.style.escape)
         return {**scope, **resource.promoted, **own, **resource.target}

@@ -1,7 +1,6 @@
 """Classic histograms: series with `le` labels → quantiles and fractions.
 
-Native histograms are not stored yet, so a series without `le` is a plain float, which has no
-quantile: it is left out with a warning.
+A float without `le` has no quantile: it is left out with a warning.
 """
 
 from collections.abc import Callable
@@ -10,7 +9,7 @@ import numpy as np
 
 from data_api.model import F64, METRIC_NAME
 from data_api.promql.kernels import buckets as kernels
-from data_api.promql.values import Vector, empty, group_rows, without
+from data_api.promql.values import Vector, empty, group_rows, key, merge_equal, without
 
 BUCKET_LABEL = "le"
 _ONLY_BUCKET = frozenset({BUCKET_LABEL})
@@ -72,6 +71,33 @@ def classic(
             + _of_metric(rest[firsts[group]].get(METRIC_NAME, ""))
         )
     return Vector([rest[i] for i in firsts], out, present, value.unnamed[firsts])
+
+
+def joined(classic: Vector, natives: Vector, warn: Note) -> Vector:
+    """Results of both kinds; where one metric has both at one step, neither counts."""
+    names = [key(labels) for labels in natives.labels]
+    places = {name: row for row, name in enumerate(names)}
+    native_present, classic_present = natives.present.copy(), classic.present.copy()
+    for row, labels in enumerate(classic.labels):
+        other = places.get(key(labels))
+        if other is None:
+            continue
+        both = classic.present[row] & natives.present[other]
+        if both.any():
+            warn(
+                "vector contains a mix of classic and native histograms"
+                + _of_metric(labels.get(METRIC_NAME, ""))
+            )
+        classic_present[row] &= ~both
+        native_present[other] &= ~both
+    return merge_equal(
+        Vector(
+            [*classic.labels, *natives.labels],
+            np.concatenate((classic.values, natives.values)),
+            np.concatenate((classic_present, native_present)),
+            np.concatenate((classic.unnamed, natives.unnamed)),
+        )
+    ).compact()
 
 
 def _of_metric(name: str) -> str:

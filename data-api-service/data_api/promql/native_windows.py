@@ -1,0 +1,345 @@
+"""Functions of windows that hold native histograms; windows of floats alone are the kernels' work.
+
+    a series     h h h │ f f │ h h      h: histogram, f: float
+    windows      └─ h: here  └─ both: most functions drop it, with a warning
+                       └─ f: what the kernel made stays
+
+Samples of a series are mostly of one layout: then its buckets are the columns of one matrix, and
+its resets are found once for all windows. Source: Prometheus `promql/functions.go`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from data_api.errors import TooManySamples
+from data_api.model import F64, I64, METRIC_NAME, Bools, is_histogram
+from data_api.native_histogram import (
+    CUSTOM,
+    Aligned,
+    Hint,
+    Histogram,
+    IncompatibleBucketsError,
+    aligned,
+    joined_hint,
+)
+from data_api.promql.context import Notes
+from data_api.promql.kernels import windows as kernels
+from data_api.promql.pool import Pool
+from data_api.promql.values import Windows, drop_samples
+from data_api.promql.window_edges import window_edges
+
+BOTH_KINDS: Final = frozenset(
+    {
+        "count_over_time",
+        "first_over_time",
+        "last_over_time",
+        "present_over_time",
+        "ts_of_first_over_time",
+        "ts_of_last_over_time",
+    }
+)
+"""These only choose or count samples, of either kind: the kernels do it."""
+SUMS: Final = {"sum_over_time": kernels.SUM, "avg_over_time": kernels.AVG}
+COUNTER_FUNCTIONS: Final = frozenset({"rate", "increase", "irate"})
+EXTRAPOLATED: Final = frozenset({"rate", "increase", "delta"})
+COMPARED: Final = frozenset({"changes", "resets"})
+NATIVE: Final = frozenset({*SUMS, *EXTRAPOLATED, *COMPARED, "irate", "idelta"})
+STEPS_A_CHECKPOINT: Final = 64
+
+
+def _folded(op: int, rows: F64) -> F64:
+    """The sum or mean (`kernels.SUM`, `AVG`) of each column of `rows` (k, b), compensated."""
+    k, width = rows.shape
+    if k == 1:
+        only: F64 = rows[0]
+        return only
+    out: F64 = np.empty((width, 1))
+    present = np.empty((width, 1), np.bool_)
+    offsets = np.arange(width + 1, dtype=np.int64) * k
+    times = np.tile(np.arange(k, dtype=np.int64), width)
+    ends = np.array([k], np.int64)
+    kernels.fold(op, offsets, times, rows.T.ravel(), ends, k + 2, out, present)
+    folded: F64 = out[:, 0]
+    return folded
+
+
+def summed(
+    op: int, histograms: Sequence[Histogram], rows: Aligned | None, notes: Notes
+) -> Histogram:
+    """The sum or mean of histograms; rows: all of them aligned, where they are already.
+
+    Raises IncompatibleBucketsError and TooManySamples.
+    """
+    rows = aligned(histograms) if rows is None else rows
+    hint, is_conflict = joined_hint(histograms)
+    if is_conflict:
+        notes.conflicting("aggregation")
+    if rows.is_reconciled:
+        notes.reconciled("aggregation")
+    return rows.histogram(_folded(op, rows.rows), hint)
+
+
+def float_windows(windows: Windows, steps: int, notes: Notes) -> Windows:
+    """The windows without histograms, for functions that know floats only; an info where a window
+    holds both.
+    """
+    columns = windows.columns
+    is_native = is_histogram(columns.values)
+    for row in _rows_with(is_native, columns.offsets):
+        samples = slice(int(columns.offsets[row]), int(columns.offsets[row + 1]))
+        starts, stops = window_edges(columns.timestamps_ms[samples], windows, steps)
+        before = np.concatenate(([0], np.cumsum(is_native[samples])))
+        natives = before[stops] - before[starts]
+        if ((natives > 0) & (natives < stops - starts)).any():
+            metric = columns.labels[row].get(METRIC_NAME, "")
+            notes.info(
+                "ignored histograms in a range containing both floats and histograms"
+                f' for metric name "{metric}"'
+            )
+    return replace(windows, columns=drop_samples(columns, is_native))
+
+
+def _rows_with(is_native: Bools, offsets: I64) -> list[int]:
+    before = np.concatenate(([0], np.cumsum(is_native)))
+    rows: list[int] = np.flatnonzero(np.diff(before[offsets])).tolist()
+    return rows
+
+
+def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
+    name: str,
+    windows: Windows,
+    pool: Pool,
+    notes: Notes,
+    checkpoint: Callable[[], None],
+    out: F64,
+    present: Bools,
+) -> None:
+    """Replace in `out` and `present` (n, steps) what windows with histograms give."""
+    columns = windows.columns
+    bits = out.view(np.int64)
+    for row in _rows_with(is_histogram(columns.values), columns.offsets):
+        samples = slice(int(columns.offsets[row]), int(columns.offsets[row + 1]))
+        times, values = columns.timestamps_ms[samples], columns.values[samples]
+        metric = columns.labels[row].get(METRIC_NAME, "")
+        series = _Series(times, values, pool, replace(notes, metric=metric), checkpoint)
+        starts, stops = window_edges(times, windows, out.shape[1])
+        if name in COMPARED:
+            differs = series.changed if name == "changes" else series.fell
+            before = np.concatenate(([0], np.cumsum(differs)))
+            present[row] = stops > starts
+            out[row] = before[stops] - before[np.minimum(starts + 1, stops)]
+            continue
+        natives = np.concatenate(([0], np.cumsum(series.is_native)))
+        for step in np.flatnonzero(natives[stops] > natives[starts]).tolist():
+            if step % STEPS_A_CHECKPOINT == 0:
+                checkpoint()
+            window = _Window(
+                int(starts[step]),
+                int(stops[step]),
+                int(windows.ends_ms[step]),
+                windows.range_ms,
+                windows.edges,
+            )
+            result = series.result(name, window)
+            present[row, step] = result is not None
+            if result is not None:
+                bits[row, step] = pool.add(result)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Samples `start:stop` of a series, in ``(end_ms - range_ms, end_ms]``; with edges of its own,
+    those around too.
+    """
+
+    start: int
+    stop: int
+    end_ms: int
+    range_ms: int
+    edges: str = ""
+
+
+class _Series:
+    """The samples of one series, some of which are histograms."""
+
+    def __init__(
+        self, times: I64, values: F64, pool: Pool, notes: Notes, checkpoint: Callable[[], None]
+    ) -> None:
+        self.times = times
+        self.values = values
+        self.notes = notes
+        self.checkpoint = checkpoint
+        self.is_native = is_histogram(values)
+        self.histograms: list[Histogram | None] = [None] * values.size
+        places = np.flatnonzero(self.is_native)
+        for place, histogram in zip(places.tolist(), pool.of(values[places]), strict=True):
+            self.histograms[place] = histogram
+
+    @cached_property
+    def changed(self) -> Bools:
+        """(n,) whether each sample differs from the one before."""
+        values = self.values
+        differs = np.ones(values.size, np.bool_)
+        same = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
+        differs[1:] = ~same
+        return self._compared(differs, lambda now, before: not now.equals(before))
+
+    @cached_property
+    def fell(self) -> Bools:
+        """(n,) whether a counter reset lies between each sample and the one before."""
+        if self.whole is not None:
+            return self.whole.falls([h.hint for h in self.histograms if h is not None])
+        differs = np.zeros(self.values.size, np.bool_)
+        differs[1:] = self.values[1:] < self.values[:-1]
+        return self._compared(differs, Histogram.fell_from)
+
+    def _compared(self, differs: Bools, differ: Callable[[Histogram, Histogram], bool]) -> Bools:
+        """`differs` of floats, completed: a change of kind is a difference."""
+        for place in range(1, self.values.size):
+            if place % STEPS_A_CHECKPOINT == 0:
+                self.checkpoint()
+            now, before = self.histograms[place], self.histograms[place - 1]
+            if now is not None and before is not None:
+                differs[place] = differ(now, before)
+            elif now is not before:
+                differs[place] = True
+        return differs
+
+    @cached_property
+    def whole(self) -> Aligned | None:
+        """All histograms as the rows of one matrix; None when their layouts differ, when there are
+        floats among them, or when it is too large.
+        """
+        natives = [histogram for histogram in self.histograms if histogram is not None]
+        if len(natives) < len(self.histograms) or len({h.layout for h in natives}) > 1:
+            return None
+        try:
+            return aligned(natives)
+        except TooManySamples:
+            return None
+
+    def result(self, name: str, window: _Window) -> Histogram | None:
+        """The function's value over a window with a histogram; None when it has none."""
+        try:
+            if name in {"irate", "idelta"}:
+                return self._instant(name, window)
+            natives = [h for h in self.histograms[window.start : window.stop] if h is not None]
+            if len(natives) < window.stop - window.start:
+                self.notes.mixed()
+                return None
+            if name in SUMS:
+                rows = None
+                if self.whole is not None:
+                    rows = replace(self.whole, rows=self.whole.rows[window.start : window.stop])
+                return summed(SUMS[name], natives, rows, self.notes)
+            if window.edges:
+                return self._edge_growth(name, natives, window)
+            return self._growth(name, natives, window) if len(natives) > 1 else None
+        except IncompatibleBucketsError:
+            self.notes.incompatible()
+            return None
+
+    def _check_kind(self, natives: list[Histogram], *, is_counter: bool) -> None:
+        """A note where gauges are taken for a counter, or a counter for a gauge."""
+        gauges = [histogram.hint is Hint.GAUGE for histogram in natives]
+        if is_counter and any(gauges):
+            self.notes.of_metric("this native histogram metric is not a counter:")
+        elif not is_counter and not (gauges[0] and gauges[-1]):
+            self.notes.of_metric("this native histogram metric is not a gauge:")
+
+    def _instant(self, name: str, window: _Window) -> Histogram | None:
+        """From the last two samples: irate, idelta. Source: `instantValue`."""
+        if window.stop - window.start < 2:
+            return None
+        before, now = self.histograms[window.stop - 2 : window.stop]
+        if before is None or now is None:
+            self.notes.mixed()
+            return None
+        self._check_kind([before, now], is_counter=name == "irate")
+        if name == "irate" and self.fell[window.stop - 1]:
+            result = replace(now, hint=Hint.GAUGE)
+        else:
+            both = aligned([before, now])
+            if both.is_reconciled:
+                self.notes.reconciled("subtraction")
+            result = both.histogram(both.rows[1] - both.rows[0], Hint.GAUGE)
+        if name == "idelta":
+            return result
+        seconds = (self.times[window.stop - 1] - self.times[window.stop - 2]) / 1000.0
+        return result.divided(float(seconds))
+
+    def _growth(self, name: str, natives: list[Histogram], window: _Window) -> Histogram:
+        """rate, increase and delta. Source: `histogramRate` and `extrapolatedRate`."""
+        is_counter = name in COUNTER_FUNCTIONS
+        self._check_kind(natives, is_counter=is_counter)
+        resets: list[int] = []
+        if is_counter:
+            resets = (np.flatnonzero(self.fell[window.start + 1 : window.stop]) + 1).tolist()
+        # What came before a reset of the first sample does not count, so neither do its buckets.
+        starts_at_zero = resets[:1] == [1]
+        before_resets = [at - 1 for at in resets if at > 1]
+        needed = [*([] if starts_at_zero else [0]), *before_resets, len(natives) - 1]
+        whole = self.whole
+        if whole is None:
+            schemas = [h.layout.schema for h in natives[starts_at_zero:]] if is_counter else []
+            if len({schema == CUSTOM for schema in schemas}) > 1:
+                raise IncompatibleBucketsError
+            whole = aligned([natives[at] for at in needed], min(schemas, default=CUSTOM))
+            rows = whole.rows
+        else:
+            rows = whole.rows[window.start + np.array(needed)]
+        if whole.is_reconciled:
+            self.notes.reconciled("subtraction")
+        growth = rows[-1] + rows[(0 if starts_at_zero else 1) : -1].sum(axis=0)
+        if not starts_at_zero:
+            growth -= rows[0]
+        factor = self._extrapolation(window, natives[0].count, growth, is_counter=is_counter)
+        if name == "rate":
+            factor /= window.range_ms / 1000.0
+        return whole.histogram(growth * factor, Hint.GAUGE)
+
+    def _edge_growth(self, name: str, natives: list[Histogram], window: _Window) -> Histogram:
+        """rate, increase and delta from edge to edge; as `extended.growth`."""
+        is_counter = name in COUNTER_FUNCTIONS
+        self._check_kind(natives, is_counter=is_counter)
+        times = self.times[window.start : window.stop]
+        falls = self.fell[window.start : window.stop] & is_counter
+        whole = aligned(natives)
+        rows, start_ms = whole.rows, window.end_ms - window.range_ms
+        is_cut = window.edges == "smoothed" and times[0] < start_ms
+        low, high = rows[0], rows[-1]
+        if is_cut:
+            share = (start_ms - times[0]) / (times[1] - times[0])
+            low = rows[1] * share if falls[1] else rows[0] + (rows[1] - rows[0]) * share
+        if times[-1] > window.end_ms:
+            before, share = rows[-2], (window.end_ms - times[-2]) / (times[-1] - times[-2])
+            if falls[-1] and is_cut and times.size == 2:
+                before = np.zeros_like(before)
+            high = before + (rows[-1] if falls[-1] else rows[-1] - before) * share
+        counted = falls & (times <= window.end_ms)
+        counted[: 1 + is_cut] = False
+        growth = high - low + rows[np.flatnonzero(counted) - 1].sum(axis=0)
+        if name == "rate":
+            growth = growth / (window.range_ms / 1000.0)
+        return whole.histogram(growth, Hint.GAUGE)
+
+    def _extrapolation(
+        self, window: _Window, first_count: float, growth: F64, *, is_counter: bool
+    ) -> float:
+        """By how much growth between samples is growth over the window; as `kernels.growth`."""
+        first_ms, last_ms = self.times[window.start], self.times[window.stop - 1]
+        to_start = (first_ms - (window.end_ms - window.range_ms)) / 1000.0
+        to_end = (window.end_ms - last_ms) / 1000.0
+        sampled = (last_ms - first_ms) / 1000.0
+        between = sampled / (window.stop - window.start - 1)
+        if to_start >= between * 1.1:
+            to_start = between / 2.0
+        if is_counter and growth[0] > 0 and first_count >= 0:
+            to_start = min(to_start, sampled * (first_count / growth[0]))
+        if to_end >= between * 1.1:
+            to_end = between / 2.0
+        return float((sampled + to_start + to_end) / sampled)

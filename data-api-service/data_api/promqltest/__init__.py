@@ -1,0 +1,1 @@
+"""Unit tests of queries in Prometheus's own language: `python -m data_api.promqltest PATH…`."""

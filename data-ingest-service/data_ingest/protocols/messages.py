@@ -1,0 +1,70 @@
+"""The protobuf messages that are read whole: histograms and exemplars, with protobuf's own library.
+
+Requests go through kernels, which say where in them these messages stand. All fields can be asked
+whether they are there (proto2), text is bytes, and a class has only the fields that are used.
+Source: Prometheus `io/prometheus/write/v2/types.proto` (1.0's histogram has the same numbers),
+`prompb/types.proto`; opentelemetry-proto `metrics/v1/metrics.proto`.
+"""
+
+from typing import Any, Final
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+_KINDS: Final = {
+    "double": 1, "int64": 3, "uint64": 4, "int32": 5, "fixed64": 6, "bytes": 12, "uint32": 13,
+    "sfixed64": 16, "sint32": 17, "sint64": 18,
+}  # fmt: skip
+_FIELDS: Final = {
+    "Span": "offset sint32 1, length uint32 2",
+    "Histogram": """count_int uint64 1, count_float double 2, sum double 3, schema sint32 4,
+        zero_threshold double 5, zero_count_int uint64 6, zero_count_float double 7,
+        negative_spans Span* 8, negative_deltas sint64* 9, negative_counts double* 10,
+        positive_spans Span* 11, positive_deltas sint64* 12, positive_counts double* 13,
+        reset_hint int32 14, timestamp int64 15, custom_values double* 16,
+        start_timestamp int64 17""",
+    "Label": "name bytes 1, value bytes 2",
+    "Exemplar": "labels Label* 1, value double 2, timestamp int64 3",
+    "Exemplar2": "labels_refs uint32* 1, value double 2, timestamp int64 3",
+    "OtlpExemplar": """time_ns fixed64 2, as_double double 3, span_id bytes 4, trace_id bytes 5,
+        as_int sfixed64 6""",
+    "OtlpNumber": "exemplars OtlpExemplar* 5",
+    "OtlpHistogram": "bounds double* 7, exemplars OtlpExemplar* 8",
+    "OtlpSide": "offset sint32 1, counts uint64* 2",
+    "OtlpExponential": """start_ns fixed64 2, count fixed64 4, sum double 5, scale sint32 6,
+        zero_count fixed64 7, positive OtlpSide 8, negative OtlpSide 9,
+        exemplars OtlpExemplar* 11, zero_threshold double 14""",
+}
+"""By message: name, type and number of each field; `*`: repeated, and packed where that can be."""
+
+
+def _classes() -> dict[str, Any]:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="cloudopshub.proto", package="cloudopshub", syntax="proto2"
+    )
+    for message, listed in _FIELDS.items():
+        made = file.message_type.add(name=message)
+        for one in listed.split(","):
+            name, kind, number = one.split()
+            is_repeated, kind = kind.endswith("*"), kind.rstrip("*")
+            field = made.field.add(name=name, number=int(number), label=3 if is_repeated else 1)
+            if kind not in _KINDS:
+                field.type, field.type_name = 11, f".cloudopshub.{kind}"
+                continue
+            field.type = _KINDS[kind]
+            if is_repeated:
+                field.options.packed = True
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"cloudopshub.{name}"))
+        for name in _FIELDS
+    }
+
+
+_CLASSES: Final = _classes()
+Histogram: Final = _CLASSES["Histogram"]
+Exemplar: Final = _CLASSES["Exemplar"]
+Exemplar2: Final = _CLASSES["Exemplar2"]
+OtlpNumber: Final = _CLASSES["OtlpNumber"]
+OtlpHistogram: Final = _CLASSES["OtlpHistogram"]
+OtlpExponential: Final = _CLASSES["OtlpExponential"]

@@ -1,0 +1,108 @@
+"""Exponential histograms and exemplars of one OTLP request, read from the messages they are.
+
+Source: OpenTelemetry specification, compatibility/prometheus_and_openmetrics.md, "Exponential
+Histograms" and "Exemplars".
+"""
+
+from bisect import bisect_left
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from data_ingest.errors import InvalidLabels
+from data_ingest.kernels import otlp_points as layout
+from data_ingest.kernels.otlp_histograms import FIRST_PART, INFINITY_PART
+from data_ingest.model import I64, STALE_MARKER_BITS, U8, Exemplar
+from data_ingest.protocols import messages
+from data_ingest.protocols.exemplars import exemplar
+from data_ingest.protocols.native_histogram import InvalidHistogram, from_otlp
+from data_ingest.protocols.otlp.attributes import attributes, labels
+from data_ingest.protocols.protobuf import BYTES
+
+_FILTERED_ATTRIBUTE: Final = 7 << 3 | BYTES
+_NS_PER_MS: Final = 1_000_000
+_POINTS: Final = {
+    layout.GAUGE: messages.OtlpNumber,
+    layout.COUNTER: messages.OtlpNumber,
+    layout.UP_DOWN: messages.OtlpNumber,
+    layout.HISTOGRAM: messages.OtlpHistogram,
+    layout.EXPONENTIAL: messages.OtlpExponential,
+}
+
+
+def read_histograms(buf: U8, rows: I64, metrics: I64) -> tuple[list[bytes], list[int], str]:
+    """The stored messages of the rows that are histograms, empty for one that is refused; these
+    rows; and why the first was refused.
+
+    buf, rows, metrics: see `kernels.otlp.walk`.
+    """
+    kinds = metrics[:, layout.KIND]
+    if not (kinds == layout.EXPONENTIAL).any():
+        return [], [], ""
+    is_histogram = kinds[rows[:, layout.METRIC]] == layout.EXPONENTIAL
+    at = np.flatnonzero(is_histogram & (rows[:, layout.VALUE] != STALE_MARKER_BITS))
+    read, error = [], ""
+    for row in at.tolist():
+        start, end = rows[row, layout.POINT : layout.POINT_END + 1].tolist()
+        try:
+            read.append(from_otlp(buf[start:end].tobytes()))
+        except InvalidHistogram as exc:
+            read.append(b"")
+            error = error or f"metric {_name(buf, rows, metrics, row)!r}: {exc}"
+    return read, at.tolist(), error
+
+
+def _name(buf: U8, rows: I64, metrics: I64, row: int) -> str:
+    start, end = metrics[rows[row, layout.METRIC], layout.NAME : layout.NAME + 2].tolist()
+    return buf[start:end][:100].tobytes().decode(errors="replace")
+
+
+def read_exemplars(
+    buf: U8, rows: I64, metrics: I64, exemplars_max: int, *, escape: bool
+) -> list[Exemplar]:
+    """Those of the first `exemplars_max` that can be stored; each is of the row that it explains.
+
+    An exemplar of a histogram with buckets is of the bucket that its value is in. The ids of the
+    trace win over attributes, which are left out where there is no room for them.
+    """
+    taken: list[Exemplar] = []
+    for row in np.flatnonzero(np.diff(rows[:, layout.POINT], prepend=-1)).tolist():
+        start, end = rows[row, layout.POINT : layout.POINT_END + 1].tolist()
+        kind = _POINTS.get(int(metrics[rows[row, layout.METRIC], layout.KIND]) & ~layout.DELTA)
+        if start < 0 or kind is None:
+            continue
+        try:
+            point = kind.FromString(buf[start:end].tobytes())
+        except DecodeError:
+            continue
+        for one in point.exemplars[: max(0, exemplars_max)]:
+            exemplars_max -= 1
+            value = one.as_double if one.HasField("as_double") else float(one.as_int)
+            part = row if kind is not messages.OtlpHistogram else _bucket(rows, row, value, point)
+            if made := _exemplar(part, value, one, escape=escape):
+                taken.append(made)
+    return taken
+
+
+def _exemplar(row: int, value: float, one: Any, *, escape: bool) -> Exemplar | None:
+    ids = {"trace_id": one.trace_id, "span_id": one.span_id}
+    trace = {name: text.hex() for name, text in ids.items() if any(text)}
+    try:
+        filtered = labels(attributes(one.SerializeToString(), _FILTERED_ATTRIBUTE), escape=escape)
+    except InvalidLabels:
+        return None
+    for chosen in ({**filtered, **trace}, trace):
+        pairs = ((name.encode(), text.encode()) for name, text in chosen.items())
+        if made := exemplar(row, one.time_ns // _NS_PER_MS, value, pairs):
+            return made
+    return None
+
+
+def _bucket(rows: I64, row: int, value: float, point: Any) -> int:
+    """The row of the bucket that `value` is in, of the data point beginning at `row`."""
+    bucket = bisect_left(point.bounds, value)
+    part = FIRST_PART + bucket if bucket < len(point.bounds) else INFINITY_PART
+    while rows[row, layout.PART] != part:
+        row += 1
+    return row
