@@ -9,6 +9,9 @@ ServiceError
 │   ├── BodyTooLarge       413  over a size limit, before or after decompression
 │   ├── SlowBody           503  the body did not arrive in time; senders come again
 │   ├── RateLimited        429  the tenant's samples a second
+│   ├── NoSuchImport       404  another id, another organisation's, or deleted
+│   ├── TooManyImports     429  of the tenant, that have not ended
+│   ├── ImportStuck        500  ends an import whose worker dies or fails again and again
 │   └── Defect             500  a mistake of ours, which the protocol tells in its own way
 ├── StoreError
 │   ├── StoreUnavailable   503  Postgres does not answer, or not in time
@@ -72,6 +75,24 @@ class RateLimited(WriteError):
     """The tenant sends more samples a second than its plan allows."""
 
     kind = Kind.RATE_LIMITED
+
+
+class NoSuchImport(WriteError):
+    """There is no import of this id."""
+
+    kind = Kind.NOT_FOUND
+
+
+class TooManyImports(WriteError):
+    """Too many imports have not ended; wait, cancel or delete some."""
+
+    kind = Kind.RATE_LIMITED
+
+
+class ImportStuck(WriteError):
+    """Its worker died or failed again and again without progress."""
+
+    kind = Kind.INTERNAL
 
 
 class Defect(WriteError):

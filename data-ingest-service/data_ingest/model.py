@@ -37,6 +37,7 @@ METRIC_TYPES = (
 """By the numbers that remote_write gives them. Source: Prometheus `MetricMetadata.MetricType`."""
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
+_NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Outcome:
     """What became of one request after its commit: accepted + refused = received.
 
     refused_points: of a batch with `points`, how many had a sample refused, or were it as a whole.
+    examples: of `refused`, why the first was, by reason.
     """
 
     accepted: int
@@ -106,6 +108,7 @@ class Outcome:
     skipped: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     first_error: str = ""
     refused_points: int = 0
+    examples: Mapping[str, str] = field(default_factory=lambda: _NO_TEXTS)
 
     @property
     def refused_total(self) -> int:

@@ -1,6 +1,7 @@
 """The background of the service: which tasks there are, and what each is given.
 
     scrape       one replica: every target and the host, for the home organisation
+    imports      every replica, `import_workers` at once; an import is worked on by one
     compaction   every replica; a tenant is compacted by one at a time
     upkeep       partitions; replaced and orphaned objects; retention; readings of usage
 
@@ -19,11 +20,12 @@ from data_ingest.background.compaction_health import CompactionHealth
 from data_ingest.background.leadership import lead
 from data_ingest.background.supervisor import Stop, Supervisor, every
 from data_ingest.chassis.clock import Clock
+from data_ingest.imports.worker import Worker
 from data_ingest.retention.rounds import keep_retention
 from data_ingest.retention.series import Reach
 from data_ingest.scrape.scraper import Scraper
 from data_ingest.settings import Settings
-from data_ingest.store import catalogue, tables
+from data_ingest.store import catalogue, imports, tables
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.partitions import server_now
 from data_ingest.usage import record
@@ -42,6 +44,7 @@ class Background:
     objects: ObjectStore
     clock: Clock
     compaction_health: CompactionHealth
+    import_worker: Worker
 
     @property
     def database_url(self) -> str:
@@ -55,6 +58,8 @@ class Background:
         if self.settings.background:
             supervisor.start("upkeep", self._upkeep)
             supervisor.start("compaction", self._compaction)
+            for n in range(self.settings.import_workers):
+                supervisor.start(f"imports {n}", self.import_worker.run)
             if self.scraper.has_work:
                 supervisor.start("scrape", self._scrape)
         try:
@@ -96,6 +101,7 @@ class Background:
                 await keep_retention(conn, self.objects, self.settings.retention_days, now_ms)
                 await record.read_stored_bytes(conn)
                 await conn.execute(tables.DELETE_REFUSED)
+                await conn.execute(imports.FORGET)
                 if time.monotonic() - swept_s >= self.settings.objects_sweep_interval_s:
                     await upkeep.sweep_orphans(conn, self.objects, self.clock.now_ms())
                     swept_s = time.monotonic()
