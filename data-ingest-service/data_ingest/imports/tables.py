@@ -122,7 +122,7 @@ def decode_table(piece: Piece, options: Options) -> Decoded:
 
 def _named(labels: RawLabels, name: str, column: str, options: Options) -> RawLabels:
     """With the metric's name: that of the value column, the row's own, or the column's."""
-    if not name and any(label == b"__name__" for label, _ in labels):
+    if not name and (options.labels_column or options.name_column):
         return labels
     others = [label for label in labels if label[0] != b"__name__"]
     return with_extra([(b"__name__", (name or column).encode()), *others], options)

@@ -29,6 +29,7 @@ NAMES: Final = (b"metric", b"timestamps", b"values")
 _OBJECT: Final = rb'\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}'
 _MEMBER: Final = re.compile(rb'\s*"(\w+)"\s*:\s*(' + _OBJECT + rb"|\[[^\]]*+\])\s*([,}])")
 _OPEN: Final = re.compile(rb"\s*\{")
+_COMMA: Final = re.compile(rb"\s*,\s*")
 _END_OF_FILE: Final = re.compile(rb"^# EOF\r?$", re.MULTILINE)
 
 
@@ -113,7 +114,7 @@ def _numbers(texts: Sequence[bytes], count: int, kind: pa.DataType, nulls: list[
     if not count:
         return pa.array([], kind)
     column = pv.read_csv(
-        pa.BufferReader(b"\n".join(texts).replace(b",", b"\n")),
+        pa.BufferReader(_COMMA.sub(b"\n", b",".join(texts)).strip()),
         pv.ReadOptions(column_names=["number"], use_threads=False),
         pv.ParseOptions(ignore_empty_lines=False),
         pv.ConvertOptions(
