@@ -1,7 +1,7 @@
 """Raw samples out: NDJSON, CSV or Arrow IPC, streamed series by series.
 
-NDJSON is VictoriaMetrics's line form: `{"metric":{…},"values":[…],"timestamps":[ms,…]}`; NaN and
-infinities, which JSON has no numbers for, are null and strings ("Infinity", "-Infinity") there.
+NDJSON is VictoriaMetrics's line form: `{"metric":{…},"values":[…],"timestamps":[ms,…]}`. What JSON
+has no numbers for is null for a stale marker, "NaN", "Infinity" and "-Infinity"; dis imports it.
 Arrow IPC keeps every bit, one row a series: `metric` (map), `timestamp_ms` (list), `value` (list).
 """
 
@@ -20,7 +20,7 @@ from data_api.api.params import TIME_MS_MAX
 from data_api.api.rendering import labels_json, value_tokens
 from data_api.api.routing import readable
 from data_api.errors import InvalidParameter
-from data_api.model import F64, I64, Columns
+from data_api.model import F64, I64, STALE_BITS, Columns
 
 RUN_SAMPLES: Final = 10_000  # written at once: text of a few hundred KB
 
@@ -87,9 +87,10 @@ def _json_tokens(values: F64) -> list[bytes]:
     tokens = value_tokens(values)
     for at in np.flatnonzero(~np.isfinite(values)).tolist():
         value = values[at]
-        tokens[at] = (
-            b"null" if math.isnan(value) else b'"Infinity"' if value > 0 else b'"-Infinity"'
-        )
+        if math.isnan(value):
+            tokens[at] = b"null" if values.view(np.uint64)[at] == STALE_BITS else b'"NaN"'
+        else:
+            tokens[at] = b'"Infinity"' if value > 0 else b'"-Infinity"'
     return tokens
 
 
