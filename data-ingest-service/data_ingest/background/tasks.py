@@ -1,7 +1,7 @@
 """The background of the service: which tasks there are, and what each is given.
 
     scrape       one replica: every target and the host, for the home organisation
-    imports      every replica, `import_workers` at once; an import is worked on by one
+    imports      every replica, `import_workers` at once; one of a tenant at a time
     compaction   every replica; a tenant is compacted by one at a time
     upkeep       partitions; replaced and orphaned objects; retention; readings of usage
 

@@ -6,8 +6,10 @@ import's own counts have it once.
 """
 
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import anyio.to_thread
@@ -45,13 +47,12 @@ class _Step:
     """What became of one piece."""
 
     accepted: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
+    refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
         self.accepted += outcome.accepted
-        for reason, samples in outcome.refused.items():
-            self.refused[reason] = self.refused.get(reason, 0) + samples
+        self.refused.update(outcome.refused)
         self.examples = {**outcome.examples, **self.examples}
 
 
@@ -135,17 +136,14 @@ class _Run:
         tenant, unlimited = job.sender.tenant, replace(job.limits, samples_per_s=None)
         for part in _parts(batch, job.limits.burst_samples or job.limits.samples_per_s):
             if self._options.is_dry_run:
-                step.add(
-                    await anyio.to_thread.run_sync(pipeline.admitted, job.sender, part, job.limits)
-                )
-            else:
-                while wait_s := pipeline.take_spare_rate(tenant, job.limits, part.samples):
-                    await self._stop.wait(min(wait_s, RENEW_S))
-                    if end := await self._ended():
-                        return end
-                step.add(
-                    await pipeline.ingest(tenant, part, unlimited, "import", sender=job.sender)
-                )
+                dry = partial(pipeline.admitted, job.sender, part, job.limits)
+                step.add(await anyio.to_thread.run_sync(dry))
+                continue
+            while wait_s := pipeline.take_spare_rate(tenant, job.limits, part.samples):
+                await self._stop.wait(min(wait_s, RENEW_S))
+                if end := await self._ended():
+                    return end
+            step.add(await pipeline.ingest(tenant, part, unlimited, "import", sender=job.sender))
             if end := await self._ended():
                 return end
         return ""
@@ -168,8 +166,7 @@ class _Run:
         progress.rows, progress.bytes = piece.first_row + piece.rows - 1, piece.bytes_read
         progress.accepted += step.accepted
         progress.reported += len(report)
-        for reason, samples in step.refused.items():
-            progress.refused[reason] = progress.refused.get(reason, 0) + samples
+        progress.refused = dict(step.refused + Counter(progress.refused))
         rows = range(min(len(decoded.batch.keys), SERIES_SHOWN - len(progress.series)))
         progress.series += [_shown(series_text(decoded.batch, row)) for row in rows]
         await imports.advance(self._conn, self._job, report)

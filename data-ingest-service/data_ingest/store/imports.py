@@ -46,15 +46,15 @@ DELETE FROM metrics.import WHERE tenant_id = $1 AND import_id IN (
   SELECT import_id FROM metrics.import WHERE tenant_id = $1 AND finished_at IS NOT NULL
    ORDER BY finished_at DESC OFFSET $2)
 """
-# Fair by tenant: first whoever has the fewest running, then the oldest.
+# One of a tenant at a time: the oldest whose tenant has none running.
 _CLAIM: Final = f"""
 WITH due AS (
   SELECT import_id FROM metrics.import AS one
-   WHERE state IN ('queued', 'running') AND run_after <= now()
-     AND (state = 'queued' OR lease_until < now())
-   ORDER BY (SELECT count(*) FROM metrics.import AS other
-              WHERE other.tenant_id = one.tenant_id AND other.state = 'running'), created_at
-   LIMIT 1 FOR UPDATE SKIP LOCKED)
+   WHERE run_after <= now() AND (state = 'queued' OR state = 'running' AND lease_until < now())
+     AND NOT EXISTS (SELECT FROM metrics.import AS other
+                      WHERE other.tenant_id = one.tenant_id AND other.state = 'running'
+                        AND other.lease_until >= now())
+   ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
 UPDATE metrics.import AS one
    SET state = 'running', claim = $1, lease_until = now() + make_interval(secs => {LEASE_S}),
        attempts = attempts + 1, started_at = coalesce(started_at, now())

@@ -345,20 +345,24 @@ async def test_a_job_that_kills_its_workers_ends(client, store):
     assert "again and again" in job["error"]
 
 
-async def test_the_tenant_with_fewest_is_next(idle, idle_store):
-    """One organisation's imports do not hold up another's; a claimed one is nobody else's."""
+async def test_imports_of_a_tenant_take_turns(idle, idle_store):
+    """One organisation's imports run one after another, the oldest first, and hold up no other's;
+    a claimed one is nobody else's while its lease runs.
+    """
     body = exports.ndjson([series("a", 0)])
     await idle_store.conn.execute("DELETE FROM metrics.import")
-    ids = [(await submit(idle, body))["id"] for _ in range(3)]
+    first, second = [(await submit(idle, body))["id"] for _ in range(2)]
     other = await submit(idle, body, **{"X-API-Key": new_key(uuid4())})
-    claimed = [await imports.claim(idle_store.conn) for _ in range(5)]
-    assert [one and str(one.import_id) for one in claimed] == [
-        ids[0],
-        other["id"],
-        ids[1],
-        ids[2],
-        None,
-    ]
+
+    async def claimed() -> str | None:
+        job = await imports.claim(idle_store.conn)
+        return str(job.import_id) if job else None
+
+    assert [await claimed() for _ in range(3)] == [first, other["id"], None]
+    await idle_store.conn.execute("UPDATE metrics.import SET lease_until = now()")
+    assert {await claimed() for _ in range(2)} == {first, other["id"]}
+    await idle.delete(f"{URL}/{first}")
+    assert await claimed() == second
 
 
 async def test_uploads_without_an_import_are_swept(idle, idle_store):
