@@ -102,7 +102,7 @@ def decode_table(piece: Piece, options: Options) -> Decoded:
         return decoded([], rows, rows, np.empty(0), faults)
     time = batch.column(options.time_column)
     times, has_time = _times(time, options.time_format)
-    _note(faults, rows, ~has_time, time, "not a time")
+    _note(faults, rows, ~has_time, time, f"{options.time_column} is not a time")
     codes, labels, has_labels = _series(batch, options, rows, faults)
     usable = has_time & has_labels[codes]
     parts: list[tuple[I64, I64, F64]] = []
@@ -112,7 +112,8 @@ def decode_table(piece: Piece, options: Options) -> Decoded:
         is_number = _matches(text, _NUMBER)
         values = _cast(text, is_number, pa.float64())
         values.view(np.uint64)[np.isnan(values)] = NORMAL_NAN_BITS
-        _note(faults, rows, ~is_number & _matches(text, r"\S") & usable, text, "not a number")
+        is_bad = usable & ~is_number & _matches(text, r"\S")
+        _note(faults, rows, is_bad, text, f"{column} is not a number")
         chosen = usable & is_number
         parts.append((codes[chosen] + len(series), times[chosen], values[chosen]))
         series += [_named(one, name, column, options) for one in labels]
@@ -228,7 +229,7 @@ def _cast(column: Any, chosen: Bool, kind: pa.DataType) -> Any:
 
 
 def _note(faults: list[Fault], rows: I64, is_bad: Bool, column: Any, why: str) -> None:
-    faults += [
-        Fault(int(rows[i]), why, repr(column[i].as_py())[:200])
-        for i in np.flatnonzero(is_bad).tolist()
-    ]
+    for i in np.flatnonzero(is_bad).tolist():
+        cell = column[i].as_py()
+        text = cell.decode(errors="replace") if isinstance(cell, bytes) else str(cell)
+        faults.append(Fault(int(rows[i]), why, text))

@@ -167,8 +167,9 @@ class _Run:
         progress.accepted += step.accepted
         progress.reported += len(report)
         progress.refused = dict(step.refused + Counter(progress.refused))
-        rows = range(min(len(decoded.batch.keys), SERIES_SHOWN - len(progress.series)))
-        progress.series += [_shown(series_text(decoded.batch, row)) for row in rows]
+        rows = range(min(len(decoded.batch.keys), SERIES_SHOWN))
+        shown = [*progress.series, *(_shown(series_text(decoded.batch, row)) for row in rows)]
+        progress.series = list(dict.fromkeys(shown))[:SERIES_SHOWN]
         await imports.advance(self._conn, self._job, report)
 
 

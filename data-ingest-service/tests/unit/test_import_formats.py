@@ -213,8 +213,8 @@ def test_columns_of_csv():
         key=str,
     )
     assert faults == [
-        (2, "not a number"),
-        (3, "not a time"),
+        (2, "cpu is not a number"),
+        (3, "when is not a time"),
         (4, "2 cells, the header has 4"),
         (5, "5 cells, the header has 4"),
     ]
@@ -238,7 +238,7 @@ def test_times_of_csv(unit, shown, at_ms):
     query = f"time_column=t&time_format={unit}&value_column=v&name_column=n"
     told, faults = of_csv(f"n,t,v\nup,{shown},1\n".encode(), query.replace("%", "%25"))
     assert [at for _, at, _ in told] == ([] if at_ms is None else [at_ms])
-    assert [why for _, why in faults] == (["not a time"] if at_ms is None else [])
+    assert [why for _, why in faults] == (["t is not a time"] if at_ms is None else [])
 
 
 def test_rows_of_long_csv_keep_their_numbers(monkeypatch):
@@ -277,7 +277,7 @@ def test_types_of_parquet():
         ("cpu", "1"): (T, NORMAL_NAN_BITS),
         ("n", "1"): (T, bits_of(2.0**53)),
     }
-    assert [(fault.row, fault.why) for fault in decoded.faults] == [(3, "not a time")]
+    assert [(fault.row, fault.why) for fault in decoded.faults] == [(3, "when is not a time")]
 
 
 def test_parquet_has_bounds(monkeypatch):
