@@ -81,7 +81,7 @@ def create_app(
     objects = open_store(settings.object_store_url, DirectoryObjects, ArrowObjects)
     compaction = CompactionHealth(settings.compaction_delay_s + LATE_S)
     scraper = scrape.configured(settings, pipeline.ingest, identity.home_organisation, http, clock)
-    worker = Worker(database_url, objects, pipeline)
+    worker = Worker(database_url, objects, settings.object_store_url, pipeline)
     background = Background(settings, scraper, objects, clock, compaction, worker)
     drain = Drain()
 

@@ -11,7 +11,6 @@ ServiceError
 │   ├── RateLimited        429  the tenant's samples a second
 │   ├── NoSuchImport       404  another id, another organisation's, or deleted
 │   ├── TooManyImports     429  of the tenant, that have not ended
-│   ├── ImportStuck        500  ends an import whose worker dies or fails again and again
 │   └── Defect             500  a mistake of ours, which the protocol tells in its own way
 ├── StoreError
 │   ├── StoreUnavailable   503  Postgres does not answer, or not in time
@@ -87,12 +86,6 @@ class TooManyImports(WriteError):
     """Too many imports have not ended; wait, cancel or delete some."""
 
     kind = Kind.RATE_LIMITED
-
-
-class ImportStuck(WriteError):
-    """Its worker died or failed again and again without progress."""
-
-    kind = Kind.INTERNAL
 
 
 class Defect(WriteError):

@@ -23,7 +23,6 @@ COLUMN_NAMES: Final = (
     "time_column",
     "time_format",
     "value_column",
-    "name_column",
     "label_column",
     "labels_column",
 )
@@ -36,7 +35,7 @@ class Options:
     """An import's own labels, and of a table which columns are what.
 
     time_format: a unit of PER_S since the epoch, `rfc3339`, or a format of `strptime` (UTC).
-    values: the metric's name by column, "" for the row's name or the column's own.
+    values: the metric's name by column, "" for that of the row's labels, or the column's.
     labels: the label's name by column. labels_column: JSON objects of all labels, "" for none.
     """
 
@@ -46,15 +45,13 @@ class Options:
     time_column: str
     time_format: str
     values: Mapping[str, str]
-    name_column: str
     labels: Mapping[str, str]
     labels_column: str
 
     @property
     def label_columns(self) -> list[str]:
         """The columns that tell one series from another."""
-        named = [column for column in (self.labels_column, self.name_column) if column]
-        return [*named, *(column for column in self.labels if column not in named)]
+        return list(dict.fromkeys([*filter(None, [self.labels_column]), *self.labels]))
 
     @property
     def columns(self) -> list[str]:
@@ -95,7 +92,7 @@ def parse(query: str, content_type: str) -> Options:
     time_format = given.get("time_format", "ms")
     if time_format not in {*PER_S, "rfc3339"} and "%" not in time_format:
         raise BadBody(detail=f"time_format is {', '.join(PER_S)}, rfc3339 or a strptime format")
-    is_own = not {"value_column", "name_column", "label_column", "labels_column"} & set(columns)
+    is_own = not {"value_column", "label_column", "labels_column"} & set(columns)
     options = Options(
         kind,
         given.get("dry_run") == "true",
@@ -103,7 +100,6 @@ def parse(query: str, content_type: str) -> Options:
         given.get("time_column", "timestamp_ms"),
         time_format,
         _renamed(pairs, "value_column") or {"value": ""},
-        given.get("name_column", ""),
         {column: name or column for column, name in _renamed(pairs, "label_column").items()},
         given.get("labels_column", "metric" if is_own else ""),
     )

@@ -89,7 +89,7 @@ def refusals(faults: Sequence[Fault]) -> dict[str, Any]:
     }
 
 
-class Stored(io.RawIOBase):
+class _Stored(io.RawIOBase):
     """An object whose read errors are the store's, told apart from those of what it holds."""
 
     def __init__(self, source: pa.NativeFile) -> None:
@@ -101,11 +101,6 @@ class Stored(io.RawIOBase):
             data: bytes = self._source.read(size)
         return data
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """The next read begins there."""
-        self._source.seek(offset, whence)
-        return self.tell()
-
     def tell(self) -> int:
         """Where the next read begins."""
         return int(self._source.tell())
@@ -114,12 +109,8 @@ class Stored(io.RawIOBase):
         """Always."""
         return True
 
-    def seekable(self) -> bool:
-        """Always."""
-        return True
 
-
-class Upload(Stored):
+class Upload(_Stored):
     """The bytes of an upload as they are read; gzip and zstd, by their first bytes, are undone.
 
     `read` raises ObjectStoreUnavailable where the store fails, BodyTooLarge for a bomb, and OSError
@@ -131,7 +122,7 @@ class Upload(Stored):
         start = super().read(4)
         source.seek(0)
         codec = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
-        self._unpacking = pa.CompressedInputStream(Stored(source), codec) if codec else None
+        self._unpacking = pa.CompressedInputStream(_Stored(source), codec) if codec else None
         self._unpacked_bytes = 0
 
     @property
@@ -152,10 +143,6 @@ class Upload(Stored):
                 unpacked_bytes=self._unpacked_bytes,
             )
         return data
-
-    def seekable(self) -> bool:
-        """Never: it is read front to back."""
-        return False
 
     def tell(self) -> int:
         """How many bytes were given."""

@@ -2,9 +2,13 @@
 
 A row is one sample for each value column; an empty value is none. Cells are read as text, so that
 one bad cell refuses its own sample and no more; Arrow writes numbers so that they come back bit for
-bit.
+bit. CSV is read as Latin-1, in which all bytes are text; its cells get their bytes back.
 """
 
+import contextlib
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,11 +18,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
-import pyarrow.parquet as pq
 
+from data_ingest.chassis.objects import ObjectStoreUnavailable
 from data_ingest.errors import BadBody, BodyTooLarge
 from data_ingest.imports.options import PER_S, Options, with_extra
-from data_ingest.imports.pieces import Decoded, Fault, Piece, Stored, Upload, decoded
+from data_ingest.imports.parquet import ROWS_KEY, STORE_FAILED
+from data_ingest.imports.pieces import Decoded, Fault, Piece, Upload, decoded
 from data_ingest.imports.text import labels_of
 from data_ingest.model import F64, I64, RawLabels
 from data_ingest.protocols.prometheus_text import NORMAL_NAN_BITS
@@ -26,9 +31,7 @@ from data_ingest.protocols.prometheus_text import NORMAL_NAN_BITS
 Bool = npt.NDArray[np.bool_]
 
 CSV_BLOCK_BYTES: Final = 4 << 20
-PIECE_ROWS: Final = 50_000
-COLUMN_BYTES_MAX: Final = 512 << 20
-"""Of one column in one row group, unpacked: a page of it may be as large."""
+PARQUET_MEMORY_BYTES_MAX: Final = 1 << 30
 LABEL_BYTES_MAX: Final = 64 << 20
 _INTEGER: Final = r"^\s*-?[0-8]?[0-9]{1,18}\s*$"
 _NUMBER: Final = (
@@ -46,13 +49,14 @@ def csv_pieces(upload: Upload, options: Options) -> Iterator[Piece]:
         unreadable.append(Fault(row.number - 1, why, str(row.text)[:200]))
         return "skip"
 
+    names = [name.encode().decode("latin1") for name in options.columns]
     reader = pv.open_csv(
         upload,
-        pv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES),
+        pv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES, encoding="latin1"),
         pv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
         pv.ConvertOptions(
-            include_columns=options.columns,
-            column_types=dict.fromkeys(options.columns, pa.binary()),
+            include_columns=names,
+            column_types=dict.fromkeys(names, pa.binary()),
             strings_can_be_null=False,
         ),
     )
@@ -62,35 +66,48 @@ def csv_pieces(upload: Upload, options: Options) -> Iterator[Piece]:
         while unreadable and unreadable[0].row <= first_row + rows:  # it may have read further
             faults.append(unreadable.pop(0))
             rows += 1
-        yield Piece(first_row, rows, upload.bytes_read, batch, tuple(faults))
+        named = batch.rename_columns(options.columns)
+        yield Piece(first_row, rows, upload.bytes_read, named, tuple(faults))
         first_row += rows
     if unreadable:
         yield Piece(first_row, len(unreadable), upload.bytes_read, None, tuple(unreadable))
 
 
-def parquet_pieces(source: Stored, options: Options) -> Iterator[Piece]:
-    """Rows of the named columns; BadBody where one is missing, BodyTooLarge for huge groups."""
-    file = pq.ParquetFile(
-        source,
-        read_dictionary=options.label_columns,  # a long text that repeats takes its room once
-        thrift_string_size_limit=1 << 24,
-        thrift_container_size_limit=1 << 20,
-    )
-    metadata, names = file.metadata, file.schema_arrow.names
-    if b"cloudopshub.format" in (metadata.metadata or {}):
-        raise BadBody(detail="a block of the store has ids and no labels; import an export of das")
-    if missing := [name for name in options.columns if name not in names]:
-        raise BadBody(detail=f"no column {missing[0]!r}; there are {names[:50]}")
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for column in map(group.column, range(group.num_columns)):
-            if (size := column.total_uncompressed_size) > COLUMN_BYTES_MAX:
-                where = f"column {column.path_in_schema} of a row group"
-                raise BodyTooLarge(detail=where, unpacked_bytes=size, limit=COLUMN_BYTES_MAX)
-    first_row, upload_bytes = 1, source.seek(0, 2)
-    for batch in file.iter_batches(PIECE_ROWS, columns=options.columns, use_threads=False):
-        end = first_row + batch.num_rows
-        yield Piece(first_row, batch.num_rows, upload_bytes * (end - 1) // metadata.num_rows, batch)
-        first_row = end
+def parquet_pieces(url: str, key: str, upload_bytes: int, options: Options) -> Iterator[Piece]:
+    """Rows of the named columns, as `imports.parquet` reads them in a process of its own.
+
+    Raises ObjectStoreUnavailable and BadBody, as that process says, also where it was ended.
+    """
+    told: dict[str, Any] = {
+        "url": url,
+        "key": key,
+        "columns": options.columns,
+        "labels": options.label_columns,
+    }
+    told["memory_bytes_max"] = PARQUET_MEMORY_BYTES_MAX
+    command = [sys.executable, "-m", "data_ingest.imports.parquet"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:  # noqa: S603 - ours
+        assert process.stdin and process.stdout and process.stderr  # noqa: PT018 - for the types
+        try:
+            process.stdin.write(json.dumps(told).encode())
+            process.stdin.close()
+            first_row = 1
+            with contextlib.suppress(pa.ArrowInvalid), pa.ipc.open_stream(process.stdout) as stream:
+                rows = int(stream.schema.metadata[ROWS_KEY])
+                for batch in stream:
+                    end = first_row + batch.num_rows
+                    bytes_read = upload_bytes * (end - 1) // rows
+                    yield Piece(first_row, batch.num_rows, bytes_read, batch)
+                    first_row = end
+            why = process.stderr.read(1000).decode(errors="replace").strip()
+            code = process.wait()
+        finally:
+            process.kill()
+    if code == STORE_FAILED:
+        raise ObjectStoreUnavailable(detail=why)
+    if code:
+        raise BadBody(detail=f"it is not parquet: {why or f'its reader ended with {code}'}")
 
 
 def decode_table(piece: Piece, options: Options) -> Decoded:
@@ -123,7 +140,7 @@ def decode_table(piece: Piece, options: Options) -> Decoded:
 
 def _named(labels: RawLabels, name: str, column: str, options: Options) -> RawLabels:
     """With the metric's name: that of the value column, the row's own, or the column's."""
-    if not name and (options.labels_column or options.name_column):
+    if not name and (options.labels_column or "__name__" in options.labels.values()):
         return labels
     others = [label for label in labels if label[0] != b"__name__"]
     return with_extra([(b"__name__", (name or column).encode()), *others], options)
@@ -159,13 +176,11 @@ def _series(
 def _labels(batch: Any, row: int, options: Options) -> RawLabels:
     def cell(column: str) -> bytes:
         value = batch.column(column)[row].as_py()
-        return b"" if value is None else value if isinstance(value, bytes) else str(value).encode()
+        return b"" if value is None else _bytes(value)
 
     labels: RawLabels = []
     if options.labels_column:
         labels = labels_of(cell(options.labels_column), options)
-    if options.name_column:
-        labels.append((b"__name__", cell(options.name_column)))
     named = [(name.encode(), cell(column)) for column, name in options.labels.items()]
     return with_extra([*labels, *named], options)
 
@@ -192,7 +207,7 @@ def _parsed(column: Any, time_format: str) -> tuple[I64, Bool]:
     times, is_time = np.zeros(len(column), np.int64), np.zeros(len(column), bool)
     for i, cell in enumerate(column.to_pylist()):
         try:
-            text = cell.decode() if isinstance(cell, bytes) else str(cell)
+            text = _bytes(cell).decode()
             at = (
                 datetime.fromisoformat(text)
                 if time_format == "rfc3339"
@@ -230,6 +245,10 @@ def _cast(column: Any, chosen: Bool, kind: pa.DataType) -> Any:
 
 def _note(faults: list[Fault], rows: I64, is_bad: Bool, column: Any, why: str) -> None:
     for i in np.flatnonzero(is_bad).tolist():
-        cell = column[i].as_py()
-        text = cell.decode(errors="replace") if isinstance(cell, bytes) else str(cell)
+        text = _bytes(column[i].as_py()).decode(errors="replace")
         faults.append(Fault(int(rows[i]), why, text))
+
+
+def _bytes(cell: Any) -> bytes:
+    """A cell as text; of CSV, which has bytes alone, those that the file has."""
+    return cell.decode().encode("latin1") if isinstance(cell, bytes) else str(cell).encode()

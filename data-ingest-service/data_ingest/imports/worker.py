@@ -20,7 +20,7 @@ import structlog
 from data_ingest.admission import series_text
 from data_ingest.background.supervisor import Stop
 from data_ingest.chassis.kinds import Kind, ServiceError
-from data_ingest.errors import BadBody, ImportStuck
+from data_ingest.errors import BadBody
 from data_ingest.imports import options, pieces, tables, text
 from data_ingest.imports.options import Options
 from data_ingest.imports.pieces import MALFORMED_ROW, Decoded, Piece
@@ -62,6 +62,7 @@ class Worker:
 
     database_url: str
     objects: ObjectStore
+    objects_url: str
     pipeline: Pipeline
 
     async def run(self, stop: Stop) -> None:
@@ -75,26 +76,28 @@ class Worker:
 
     async def _work(self, conn: Any, job: Job, stop: Stop) -> None:
         """The import has ended, or is anybody's again."""
-        state, error = "failed", ""
+        state, error, pause_s = "failed", "", 0.0
         try:
-            state = await _Run(self, conn, job, stop).to_its_end()
+            if job.attempts > imports.ATTEMPTS_MAX:
+                error = f"its worker died or failed again and again after row {job.progress.rows}"
+            else:
+                state = await _Run(self, conn, job, stop).to_its_end()
             if state == "succeeded" and not job.progress.accepted:
                 state, error = "failed", "no sample could be stored"
         except ServiceError as exc:
             error = str(exc)
             if exc.kind in PASSING and job.attempts < imports.ATTEMPTS_MAX:
-                pause_s = min(RETRY_S_MAX, 2.0**job.attempts)
-                await conn.execute(imports.RELEASE, job.import_id, job.claim, pause_s, error)
-                return
+                state, pause_s = "queued", min(RETRY_S_MAX, 2.0**job.attempts)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             raise
         except Exception:
             log.exception("import_failed", import_id=str(job.import_id))
             error = "an unexpected error; the log of the service has it under the import's id"
-        if state == "stopped":
-            await conn.execute(imports.RELEASE, job.import_id, job.claim, 0.0, "")
-        elif state != "lost":
-            await conn.execute(imports.FINISH, job.import_id, job.claim, state, _shown(error))
+        if state == "lost":
+            return
+        left = state, _shown(error), pause_s
+        await conn.execute(imports.LEAVE, job.import_id, job.claim, *left)
+        if state != "queued":
             await anyio.to_thread.run_sync(self.objects.delete, job.object_key)
             log.info("import_ended", import_id=str(job.import_id), state=state, reason=error)
 
@@ -111,10 +114,8 @@ class _Run:
         self._renewed_s = time.monotonic()
 
     async def to_its_end(self) -> str:
-        """`succeeded`, `cancelled`, `stopped`, or `lost` where the claim is another's."""
-        if self._job.attempts > imports.ATTEMPTS_MAX:
-            raise ImportStuck(after_row=self._job.progress.rows, attempts=self._job.attempts - 1)
-        read = _pieces(self._worker.objects, self._job.object_key, self._options)
+        """`succeeded`, `cancelled`, `queued` if stopped, or `lost` where the claim is another's."""
+        read = _pieces(self._worker, self._job, self._options)
         try:
             while piece := await anyio.to_thread.run_sync(next, read, None):
                 last_row = piece.first_row + piece.rows - 1
@@ -151,7 +152,7 @@ class _Run:
     async def _ended(self) -> str:
         """Why the run ends now, or "". The lease is renewed from time to time."""
         if self._stop.is_set:
-            return "stopped"
+            return "queued"
         if time.monotonic() - self._renewed_s < RENEW_S:
             return ""
         self._renewed_s = time.monotonic()
@@ -173,16 +174,17 @@ class _Run:
         await imports.advance(self._conn, self._job, report)
 
 
-def _pieces(objects: ObjectStore, key: str, told: Options) -> Generator[Piece]:
+def _pieces(worker: Worker, job: Job, told: Options) -> Generator[Piece]:
     """The upload in pieces; errors of what it holds are BadBody."""
+    if told.format == "parquet":
+        yield from tables.parquet_pieces(worker.objects_url, job.object_key, job.bytes, told)
+        return
     try:
-        with objects.reading(key) as source:
-            if told.format == "parquet":
-                yield from tables.parquet_pieces(pieces.Stored(source), told)
-            elif told.format == "csv":
-                yield from tables.csv_pieces(pieces.Upload(source), told)
-            else:
-                yield from pieces.lines(pieces.Upload(source))
+        with worker.objects.reading(job.object_key) as source:
+            upload = pieces.Upload(source)
+            yield from (
+                tables.csv_pieces(upload, told) if told.format == "csv" else pieces.lines(upload)
+            )
     except (pa.ArrowException, OSError, KeyError, ValueError, MemoryError) as exc:
         raise BadBody(detail=f"it is not {told.format}: {exc}"[:1000]) from exc
 

@@ -5,7 +5,7 @@
 
 A worker changes a row only under its claim: who lost the lease can change nothing any more. All
 times are the database's. $1 and $2 are the tenant and the import; of a worker's statements, RENEW
-to FINISH, the import and its claim.
+to LEAVE, the import and its claim.
 """
 
 import json
@@ -73,15 +73,12 @@ UPDATE metrics.import
        report = CASE $4::text WHEN '[]' THEN report ELSE report || $4::text::jsonb END
  WHERE import_id = $1 AND claim = $2
 """
-# $3 seconds until a worker may go on with it, $4 why.
-RELEASE: Final = """
-UPDATE metrics.import SET state = 'queued', claim = NULL, lease_until = NULL, error = $4,
-       run_after = now() + make_interval(secs => $3)
- WHERE import_id = $1 AND claim = $2
-"""
-FINISH: Final = """
-UPDATE metrics.import SET state = $3, error = $4, claim = NULL, lease_until = NULL,
-       finished_at = now()
+# $3 the state it is left in, $4 why, $5 seconds until any worker may go on with a queued one.
+LEAVE: Final = """
+UPDATE metrics.import
+   SET state = $3::text, error = $4, run_after = now() + make_interval(secs => $5),
+       finished_at = CASE $3::text WHEN 'queued' THEN NULL ELSE now() END,
+       claim = NULL, lease_until = NULL
  WHERE import_id = $1 AND claim = $2
 """
 CANCEL: Final = f"""

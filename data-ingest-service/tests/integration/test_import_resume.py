@@ -85,7 +85,7 @@ async def test_killed_in_the_middle(postgres, tmp_path):
                 noted, committed = row["noted"], row["committed"]
         await store.conn.execute(SET_PLAN, "{}")
         stop = Stop()
-        worker = Worker(hub.url, store.objects, hub.app.state.services.pipeline)
+        worker = Worker(hub.url, store.objects, "file:///", hub.app.state.services.pipeline)
         working = asyncio.create_task(worker.run(stop))
         job = await ended(client, import_id)
         stop.set()

@@ -316,7 +316,9 @@ async def test_trouble_of_the_store_passes(idle, idle_hub, idle_store, monkeypat
     upload, away = idle_hub.folder / key, idle_hub.folder / "away"
     upload.rename(away)
     stop = Stop()
-    worker = Worker(idle_hub.url, idle_store.objects, idle_hub.app.state.services.pipeline)
+    worker = Worker(
+        idle_hub.url, idle_store.objects, "file:///", idle_hub.app.state.services.pipeline
+    )
     working = asyncio.create_task(worker.run(stop))
     deadline = time.monotonic() + WAIT_S
     while not (await seen(idle, job["id"]))["error"]:

@@ -2,22 +2,25 @@
 
 import contextlib
 import gzip
-import io
 import json
-from collections.abc import Iterator
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cramjam
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_ingest.errors import BodyTooLarge, WriteError
+from data_ingest.chassis.objects import ObjectStoreUnavailable
+from data_ingest.errors import BadBody, BodyTooLarge, WriteError
 from data_ingest.imports import pieces, tables, text, worker
 from data_ingest.imports.options import parse
-from data_ingest.imports.pieces import Decoded, Piece, Stored, Upload
+from data_ingest.imports.pieces import Decoded, Piece, Upload
 from data_ingest.protocols.prometheus_text import NORMAL_NAN_BITS
 from tests import exports
 from tests.stored_values import STALE_BITS, bits_of
@@ -79,12 +82,15 @@ def of_csv(data: bytes, query: str = "") -> tuple[list[Sample], list[tuple[int, 
     return [sample for one in decoded for sample in samples(one)], sorted(faults)
 
 
-def of_parquet(table: pa.Table, query: str = "") -> Iterator[Decoded]:
-    file = io.BytesIO()
-    pq.write_table(table, file)
-    options = parse(query, "application/vnd.apache.parquet")
-    source = Stored(pa.BufferReader(file.getvalue()))
-    yield from (tables.decode_table(p, options) for p in tables.parquet_pieces(source, options))
+def of_parquet(table: pa.Table, query: str = "") -> list[Decoded]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "key")
+        pq.write_table(table, path)
+        options = parse(query, "application/vnd.apache.parquet")
+        size = path.stat().st_size
+        read = list(tables.parquet_pieces(f"file://{folder}", "key", size, options))
+    assert read[-1].bytes_read == size
+    return [tables.decode_table(piece, options) for piece in read]
 
 
 @given(series=series_lists, piece_bytes=st.integers(1, 300), packing=st.sampled_from("-gz"))
@@ -108,7 +114,8 @@ def test_a_csv_export_comes_back(series):
     assert faults == []
 
 
-@given(series=series_lists)
+@settings(max_examples=3)
+@given(series=st.lists(st.tuples(st.just({"a": "é"}), sample_lists), min_size=20, max_size=20))
 def test_parquet_comes_back(series):
     """Numbers of Parquet pass through text and keep their bits."""
     flat = [(labels, at, bits) for labels, them in series for at, bits in them]
@@ -127,17 +134,15 @@ def test_parquet_comes_back(series):
 @given(
     data=st.binary(max_size=300), start=st.sampled_from([b"", b"PAR1", b"\x1f\x8b", b"{", b"a,b\n"])
 )
-@pytest.mark.parametrize("told", ["ndjson", "csv", "parquet", "openmetrics"])
+@pytest.mark.parametrize("told", ["ndjson", "csv", "openmetrics"])
 def test_any_bytes_are_read_or_refused(told, data, start):
     """Nonsense is samples, faults, or an error that ends the import; never anything else."""
-
-    class Objects:
-        def reading(self, _: str) -> pa.NativeFile:
-            return pa.BufferReader(start + data)
-
+    objects = SimpleNamespace(reading=lambda _: pa.BufferReader(start + data))
+    hub: Any = SimpleNamespace(objects=objects)
+    job: Any = SimpleNamespace(object_key="")
     options = parse(f"format={told}", "")
     with contextlib.suppress(WriteError):
-        for piece in worker._pieces(Objects(), "key", options):  # type: ignore[arg-type]
+        for piece in worker._pieces(hub, job, options):
             decoded = worker._decoded(piece, options)
             assert all(
                 piece.first_row <= f.row < piece.first_row + piece.rows for f in decoded.faults
@@ -235,7 +240,7 @@ def test_columns_of_csv():
 )
 def test_times_of_csv(unit, shown, at_ms):
     """A time counts in its unit, what is below a millisecond is cut off; others are faults."""
-    query = f"time_column=t&time_format={unit}&value_column=v&name_column=n"
+    query = f"time_column=t&time_format={unit}&value_column=v&label_column=n=__name__"
     told, faults = of_csv(f"n,t,v\nup,{shown},1\n".encode(), query.replace("%", "%25"))
     assert [at for _, at, _ in told] == ([] if at_ms is None else [at_ms])
     assert [why for _, why in faults] == (["t is not a time"] if at_ms is None else [])
@@ -280,16 +285,28 @@ def test_types_of_parquet():
     assert [(fault.row, fault.why) for fault in decoded.faults] == [(3, "when is not a time")]
 
 
-def test_parquet_has_bounds(monkeypatch):
-    """A column that unpacks to too much, a missing one, and a block of the store are refused."""
-    table = pa.table({"metric": ["{}"], "timestamp_ms": [1], "value": ["x" * 5000]})
-    with pytest.raises(WriteError, match="no column 'v'; there are"):
-        list(of_parquet(table, "value_column=v"))
-    with pytest.raises(WriteError, match="ids and no labels"):
-        list(of_parquet(table.replace_schema_metadata({"cloudopshub.format": "block/1"})))
-    monkeypatch.setattr(tables, "COLUMN_BYTES_MAX", 1000)
-    with pytest.raises(BodyTooLarge, match="column value"):
-        list(of_parquet(table))
+def test_parquet_that_cannot_be_read(tmp_path):
+    """A missing column, a block of the store and no upload are told apart, with their reasons."""
+    table = pa.table({"metric": ["{}"], "timestamp_ms": [1], "value": ["x"]})
+    with pytest.raises(BadBody, match="no column 'v'; there are"):
+        of_parquet(table, "value_column=v")
+    with pytest.raises(BadBody, match="ids and no labels"):
+        of_parquet(table.replace_schema_metadata({"cloudopshub.format": "block/1"}))
+    with pytest.raises(ObjectStoreUnavailable, match="key"):
+        list(tables.parquet_pieces(f"file://{tmp_path}", "key", 1, parse("format=parquet", "")))
+
+
+def test_parquet_has_a_bound_of_memory(monkeypatch, tmp_path):
+    """A file that unpacks to more than its reader may hold ends the reader and the import alone."""
+    monkeypatch.setattr(tables, "PARQUET_MEMORY_BYTES_MAX", 300 << 20)
+    table = pa.table({"metric": ["{}"], "timestamp_ms": [1], "value": ["0" * (32 << 20)]})
+    how = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
+    with pq.ParquetWriter(tmp_path / "key", table.schema, **how) as writer:
+        for _ in range(12):
+            writer.write_table(table)
+    assert (tmp_path / "key").stat().st_size < 1 << 20
+    with pytest.raises(BadBody, match="it is not parquet"):
+        list(tables.parquet_pieces(f"file://{tmp_path}", "key", 1, parse("format=parquet", "")))
 
 
 def test_openmetrics():
