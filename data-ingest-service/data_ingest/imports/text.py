@@ -30,6 +30,7 @@ _OBJECT: Final = rb'\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}'
 _MEMBER: Final = re.compile(rb'\s*"(\w+)"\s*:\s*(' + _OBJECT + rb"|\[[^\]]*+\])\s*([,}])")
 _OPEN: Final = re.compile(rb"\s*\{")
 _COMMA: Final = re.compile(rb"\s*,\s*")
+_WORD: Final = re.compile(rb'"(NaN|-?Infinity)"')
 _END_OF_FILE: Final = re.compile(rb"^# EOF\r?$", re.MULTILINE)
 
 
@@ -113,16 +114,15 @@ def _columns(series: Sequence[_Line]) -> tuple[F64, Any]:
 def _numbers(texts: Sequence[bytes], count: int, kind: pa.DataType, nulls: list[str]) -> Any:
     if not count:
         return pa.array([], kind)
+    rows = _WORD.sub(rb"\1", _COMMA.sub(b"\n", b",".join(texts)).strip())
     column = pv.read_csv(
-        pa.BufferReader(_COMMA.sub(b"\n", b",".join(texts)).strip()),
+        pa.BufferReader(rows),
         pv.ReadOptions(column_names=["number"], use_threads=False),
-        pv.ParseOptions(ignore_empty_lines=False),
-        pv.ConvertOptions(
-            column_types={"number": kind}, null_values=nulls, quoted_strings_can_be_null=False
-        ),
+        pv.ParseOptions(quote_char=False, ignore_empty_lines=False),
+        pv.ConvertOptions(column_types={"number": kind}, null_values=nulls),
     )["number"].combine_chunks()
     if len(column) != count:
-        raise pa.ArrowInvalid("a number holds the end of a line")
+        raise pa.ArrowInvalid("a number is missing")
     return column
 
 
