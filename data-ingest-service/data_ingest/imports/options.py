@@ -1,4 +1,4 @@
-"""What an import is told: its format, and what the columns of a table are. Pure."""
+"""The parameters of an import: its format, and what the columns of a table are. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

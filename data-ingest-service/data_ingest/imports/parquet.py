@@ -24,12 +24,12 @@ STORE_FAILED: Final = 2
 
 def main() -> int:
     """What the process does; its exit code."""
-    told = json.load(sys.stdin)
-    resource.setrlimit(resource.RLIMIT_DATA, (told["memory_bytes_max"],) * 2)
+    request = json.load(sys.stdin)
+    resource.setrlimit(resource.RLIMIT_DATA, (request["memory_bytes_max"],) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        with open_store(told["url"], Directory, Bucket).reading(told["key"]) as source:
-            _copy(source, told["columns"], told["labels"])
+        with open_store(request["url"], Directory, Bucket).reading(request["key"]) as source:
+            _copy(source, request["columns"], request["labels"])
     except ObjectStoreUnavailable as error:
         sys.stderr.write(str(error))
         return STORE_FAILED

@@ -46,7 +46,8 @@ def csv_pieces(upload: Upload, options: Options) -> Iterator[Piece]:
 
     def note(row: Any) -> str:
         why = f"{row.actual_columns} cells, the header has {row.expected_columns}"
-        unreadable.append(Fault(row.number - 1, why, str(row.text)[:200]))
+        text = row.text.encode("latin1").decode(errors="replace")
+        unreadable.append(Fault(row.number - 1, why, text[:200]))
         return "skip"
 
     names = [name.encode().decode("latin1") for name in options.columns]
@@ -78,22 +79,24 @@ def parquet_pieces(url: str, key: str, upload_bytes: int, options: Options) -> I
 
     Raises ObjectStoreUnavailable and BadBody, as that process says, also where it was ended.
     """
-    told: dict[str, Any] = {
+    request = {
         "url": url,
         "key": key,
         "columns": options.columns,
         "labels": options.label_columns,
+        "memory_bytes_max": PARQUET_MEMORY_BYTES_MAX,
     }
-    told["memory_bytes_max"] = PARQUET_MEMORY_BYTES_MAX
     command = [sys.executable, "-m", "data_ingest.imports.parquet"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:  # noqa: S603 - ours
         assert process.stdin and process.stdout and process.stderr  # noqa: PT018 - for the types
         try:
-            process.stdin.write(json.dumps(told).encode())
+            process.stdin.write(json.dumps(request).encode())
             process.stdin.close()
-            first_row = 1
-            with contextlib.suppress(pa.ArrowInvalid), pa.ipc.open_stream(process.stdout) as stream:
+            first_row, rows = 1, 0
+            # A stream that is cut off: the process says why.
+            with contextlib.suppress(pa.ArrowException, OSError):
+                stream = pa.ipc.open_stream(process.stdout)
                 rows = int(stream.schema.metadata[ROWS_KEY])
                 for batch in stream:
                     end = first_row + batch.num_rows
@@ -106,7 +109,7 @@ def parquet_pieces(url: str, key: str, upload_bytes: int, options: Options) -> I
             process.kill()
     if code == STORE_FAILED:
         raise ObjectStoreUnavailable(detail=why)
-    if code:
+    if code or first_row != rows + 1:
         raise BadBody(detail=f"it is not parquet: {why or f'its reader ended with {code}'}")
 
 

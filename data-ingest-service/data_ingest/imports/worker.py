@@ -21,8 +21,8 @@ from data_ingest.admission import series_text
 from data_ingest.background.supervisor import Stop
 from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.errors import BadBody
-from data_ingest.imports import options, pieces, tables, text
-from data_ingest.imports.options import Options
+from data_ingest.imports import pieces, tables, text
+from data_ingest.imports.options import Options, parse
 from data_ingest.imports.pieces import MALFORMED_ROW, Decoded, Piece
 from data_ingest.model import Outcome, SampleBatch
 from data_ingest.pipeline import Pipeline
@@ -110,7 +110,7 @@ class _Run:
         self._conn = conn
         self._job = job
         self._stop = stop
-        self._options = options.parse(job.options, job.content_type)
+        self._options = parse(job.options, job.content_type)
         self._renewed_s = time.monotonic()
 
     async def to_its_end(self) -> str:
@@ -174,24 +174,26 @@ class _Run:
         await imports.advance(self._conn, self._job, report)
 
 
-def _pieces(worker: Worker, job: Job, told: Options) -> Generator[Piece]:
+def _pieces(worker: Worker, job: Job, options: Options) -> Generator[Piece]:
     """The upload in pieces; errors of what it holds are BadBody."""
-    if told.format == "parquet":
-        yield from tables.parquet_pieces(worker.objects_url, job.object_key, job.bytes, told)
+    if options.format == "parquet":
+        yield from tables.parquet_pieces(worker.objects_url, job.object_key, job.bytes, options)
         return
     try:
         with worker.objects.reading(job.object_key) as source:
             upload = pieces.Upload(source)
             yield from (
-                tables.csv_pieces(upload, told) if told.format == "csv" else pieces.lines(upload)
+                tables.csv_pieces(upload, options)
+                if options.format == "csv"
+                else pieces.lines(upload)
             )
     except (pa.ArrowException, OSError, KeyError, ValueError, MemoryError) as exc:
-        raise BadBody(detail=f"it is not {told.format}: {exc}"[:1000]) from exc
+        raise BadBody(detail=f"it is not {options.format}: {exc}"[:1000]) from exc
 
 
-def _decoded(piece: Piece, told: Options) -> Decoded:
+def _decoded(piece: Piece, options: Options) -> Decoded:
     decode = {"ndjson": text.decode_ndjson, "openmetrics": text.decode_openmetrics}
-    return decode.get(told.format, tables.decode_table)(piece, told)
+    return decode.get(options.format, tables.decode_table)(piece, options)
 
 
 def _parts(batch: SampleBatch, burst: int | None) -> Iterator[SampleBatch]:

@@ -325,10 +325,10 @@ async def test_trouble_of_the_store_passes(idle, idle_hub, idle_store, monkeypat
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
     away.rename(upload)
-    told = await ended(idle, job["id"])
+    job = await ended(idle, job["id"])
     stop.set()
     await working
-    assert (told["state"], told["accepted"], told["error"]) == ("succeeded", 1, "")
+    assert (job["state"], job["accepted"], job["error"]) == ("succeeded", 1, "")
 
 
 async def test_a_job_that_kills_its_workers_ends(client, store):
@@ -378,5 +378,5 @@ async def test_uploads_without_an_import_are_swept(idle, idle_store):
     await store.compact()
     in_two_hours_ms = NOW_MS + 7_200_000
     assert await upkeep.sweep_orphans(store.conn, store.objects, in_two_hours_ms) == 1
-    (kept,) = (key for key in uploads(store) if key.endswith(".upload"))
-    assert job["id"] in kept
+    (left,) = (key for key in uploads(store) if key.endswith(".upload"))
+    assert job["id"] in left

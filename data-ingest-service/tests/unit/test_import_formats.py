@@ -108,9 +108,9 @@ def test_an_ndjson_export_comes_back(series, piece_bytes, packing):
 @given(series=series_lists)
 def test_a_csv_export_comes_back(series):
     """Every sample; CSV has one word for NaN and stale markers, so both are NaN."""
-    told, faults = of_csv(exports.csv(series))
+    result, faults = of_csv(exports.csv(series))
     nan = {STALE_BITS: NORMAL_NAN_BITS}
-    assert told == [(labels, at, nan.get(bits, bits)) for labels, at, bits in expected(series)]
+    assert result == [(labels, at, nan.get(bits, bits)) for labels, at, bits in expected(series)]
     assert faults == []
 
 
@@ -126,21 +126,21 @@ def test_parquet_comes_back(series):
             "value": pa.array([exports.value_of(bits) for _, _, bits in flat], pa.float64()),
         }
     )
-    told = [sample for one in of_parquet(table) for sample in samples(one)]
+    result = [sample for one in of_parquet(table) for sample in samples(one)]
     nan = {STALE_BITS: NORMAL_NAN_BITS}
-    assert told == [(labels, at, nan.get(bits, bits)) for labels, at, bits in expected(series)]
+    assert result == [(labels, at, nan.get(bits, bits)) for labels, at, bits in expected(series)]
 
 
 @given(
     data=st.binary(max_size=300), start=st.sampled_from([b"", b"PAR1", b"\x1f\x8b", b"{", b"a,b\n"])
 )
-@pytest.mark.parametrize("told", ["ndjson", "csv", "openmetrics"])
-def test_any_bytes_are_read_or_refused(told, data, start):
+@pytest.mark.parametrize("kind", ["ndjson", "csv", "openmetrics"])
+def test_any_bytes_are_read_or_refused(kind, data, start):
     """Nonsense is samples, faults, or an error that ends the import; never anything else."""
     objects = SimpleNamespace(reading=lambda _: pa.BufferReader(start + data))
     hub: Any = SimpleNamespace(objects=objects)
     job: Any = SimpleNamespace(object_key="")
-    options = parse(f"format={told}", "")
+    options = parse(f"format={kind}", "")
     with contextlib.suppress(WriteError):
         for piece in worker._pieces(hub, job, options):
             decoded = worker._decoded(piece, options)
@@ -206,12 +206,12 @@ def test_columns_of_csv():
         b"1,2\n2023-11-14 22:13:20,d, 2 ,3,4\n2023-11-14 22:13:20,d, 2 ,1e3\n"
     )
     query = "time_column=when&time_format=rfc3339&value_column=cpu=cpu_usage&value_column=mem"
-    told, faults = of_csv(data, query + "&label_column=host=instance&extra_label=job=j")
+    result, faults = of_csv(data, query + "&label_column=host=instance&extra_label=job=j")
 
     def series(name: str, host: str) -> frozenset[tuple[str, str]]:
         return frozenset({("__name__", name), ("instance", host), ("job", "j")})
 
-    assert sorted(told, key=str) == sorted(
+    assert sorted(result, key=str) == sorted(
         [
             (series("cpu_usage", "a"), T, bits_of(1.0)),
             (series("mem", "b"), T + 500, bits_of(float("inf"))),
@@ -244,8 +244,8 @@ def test_columns_of_csv():
 def test_times_of_csv(unit, shown, at_ms):
     """A time counts in its unit, what is below a millisecond is cut off; others are faults."""
     query = f"time_column=t&time_format={unit}&value_column=v&label_column=n=__name__"
-    told, faults = of_csv(f"n,t,v\nup,{shown},1\n".encode(), query.replace("%", "%25"))
-    assert [at for _, at, _ in told] == ([] if at_ms is None else [at_ms])
+    result, faults = of_csv(f"n,t,v\nup,{shown},1\n".encode(), query.replace("%", "%25"))
+    assert [at for _, at, _ in result] == ([] if at_ms is None else [at_ms])
     assert [why for _, why in faults] == (["t is not a time"] if at_ms is None else [])
 
 
@@ -256,9 +256,9 @@ def test_rows_of_long_csv_keep_their_numbers(monkeypatch):
     for row in (7, 8, 200, 500):
         lines[row] = "x"
     lines[400] = f"{T},abc"
-    told, faults = of_csv("\n".join(lines).encode() + b"\n", "time_column=t&value_column=v")
+    result, faults = of_csv("\n".join(lines).encode() + b"\n", "time_column=t&value_column=v")
     assert [row for row, _ in faults] == [7, 8, 200, 400, 500]
-    assert [at - T for _, at, _ in told] == [
+    assert [at - T for _, at, _ in result] == [
         i for i in range(1, 501) if i not in (7, 8, 200, 400, 500)
     ]
 
@@ -276,11 +276,11 @@ def test_types_of_parquet():
     )
     query = "time_column=when&value_column=cpu&value_column=n&label_column=host&label_column=core"
     (decoded,) = of_parquet(table, query)
-    told = {
+    result = {
         (dict(labels)["__name__"], dict(labels)["core"]): (at, bits)
         for labels, at, bits in samples(decoded)
     }
-    assert told == {
+    assert result == {
         ("cpu", "0"): (T, bits_of(0.1)),
         ("cpu", "1"): (T, NORMAL_NAN_BITS),
         ("n", "1"): (T, bits_of(2.0**53)),
@@ -319,8 +319,8 @@ def test_openmetrics():
     )
     read = list(pieces.lines(upload(data), 10))
     decoded = [text.decode_openmetrics(piece, OPENMETRICS) for piece in read]
-    told = [(dict(labels), at, bits) for one in decoded for labels, at, bits in samples(one)]
-    assert told == [
+    result = [(dict(labels), at, bits) for one in decoded for labels, at, bits in samples(one)]
+    assert result == [
         ({"__name__": "a", "x": "1"}, 1500, bits_of(1.0)),
         ({"__name__": "b", "le": "1"}, 2000, bits_of(float("inf"))),
         ({"__name__": "a", "x": "1"}, 2500, bits_of(2.0)),
