@@ -112,7 +112,7 @@ class Imports:
         routes.add_api_route("/{import_id}/cancel", self.cancel, methods=["POST"])
 
     async def create(self, request: Request) -> dict[str, Any]:
-        """The body is kept, and imported in the background."""
+        """The body is an object when this answers, and is imported in the background."""
         principal = await self._caller(request, WRITE)
         self._uploads.check(request)
         tenant, query = principal.tenant, request.url.query
@@ -177,9 +177,9 @@ class Imports:
     async def _delete(self, tenant: UUID, import_id: UUID) -> None:
         async with self._connected() as conn:
             was_there = await conn.fetchval(imports.DELETE, tenant, import_id)
+        await self._uploads.delete(tenant, import_id)
         if not was_there:
             raise NoSuchImport
-        await self._uploads.delete(tenant, import_id)
 
     async def _caller(self, request: Request, scope: str) -> Principal:
         principal = await self._identity.authenticate(request.headers)

@@ -95,6 +95,7 @@ SELECT object_key FROM metrics.block WHERE object_key = ANY($1::text[])
 UNION ALL
 SELECT object_key FROM metrics.import
  WHERE object_key = ANY($1::text[]) AND tenant_id = left(object_key, 36)::uuid
+   AND finished_at IS NULL
 """
 
 
@@ -256,7 +257,7 @@ async def tenants_compacted(conn: Any) -> set[str]:
 
 
 async def known_keys(conn: Any, keys: Sequence[str]) -> set[str]:
-    """Which of these objects the catalogue has, live or replaced, or an import."""
+    """Which of these objects are of blocks, live or replaced, or of imports that have not ended."""
     return {row["object_key"] for row in await conn.fetch(_KNOWN_KEYS, list(keys))}
 
 

@@ -38,7 +38,10 @@ SELECT $1, $2, $3, $4, $5, $6::jsonb, $7
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('imports:' || $1::text, 0))"
 # $3 bytes. No row where it was deleted during the upload.
 ENQUEUE: Final = f"""
-UPDATE metrics.import SET state = 'queued', bytes = $3, run_after = now()
+UPDATE metrics.import
+   SET bytes = $3, run_after = now(),
+       state = CASE WHEN is_cancelled THEN 'cancelled' ELSE 'queued' END,
+       finished_at = CASE WHEN is_cancelled THEN now() END
  WHERE tenant_id = $1 AND import_id = $2 AND state = 'uploading' RETURNING {_COLUMNS}
 """  # noqa: S608 - columns of ours
 TRIM: Final = """
