@@ -291,6 +291,36 @@ async def test_an_upload_has_bounds(idle, idle_store):
     assert uploads(idle_store) == []
 
 
+async def test_uploads_at_once_are_bounded(idle, idle_store):
+    """A tenant uploads two files at a time and is told to come again with more; others are not
+    held up. An upload that breaks off leaves nothing.
+    """
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    body = exports.ndjson([series("a", 0)])
+
+    async def chunks(ending: str) -> AsyncIterator[bytes]:
+        yield body
+        begun.set()
+        await go_on.wait()
+        if ending == "breaks":
+            raise ConnectionResetError
+        yield body
+
+    uploading = []
+    for ending in ("whole", "breaks"):
+        sent = idle.post(URL, content=chunks(ending), headers=NDJSON)
+        uploading.append(asyncio.create_task(sent))
+        await begun.wait()
+        begun.clear()
+    third = await idle.post(URL, content=body, headers=NDJSON)
+    assert (third.status_code, third.headers["retry-after"]) == (503, "10")
+    await submit(idle, body, **{"X-API-Key": new_key(uuid4())})
+    go_on.set()
+    statuses = [answer.status_code for answer in await asyncio.gather(*uploading)]
+    assert statuses == [202, 503]
+    assert len((await idle.get(URL)).json()["data"]) == len(uploads(idle_store)) == 1
+
+
 async def test_imports_of_a_tenant_are_bounded(idle, monkeypatch):
     """Over the bound of unfinished ones 429, until one ends; of those that ended the oldest go."""
     monkeypatch.setattr(imports, "UNFINISHED_MAX", 2)
