@@ -16,7 +16,7 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import body, influx, refused, targets, write
+from data_ingest.api import body, imports, influx, refused, targets, write
 from data_ingest.background.compaction_health import LATE_S, CompactionHealth
 from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
@@ -26,6 +26,7 @@ from data_ingest.chassis.identity.billing import Billing
 from data_ingest.chassis.objects import open_store
 from data_ingest.chassis.probes import Drain, router
 from data_ingest.chassis.telemetry import RequestLog
+from data_ingest.imports.worker import Worker
 from data_ingest.labels import LabelRules
 from data_ingest.listeners import listener
 from data_ingest.pipeline import Pipeline
@@ -83,7 +84,8 @@ def create_app(
     compaction = CompactionHealth(settings.compaction_delay_s + LATE_S)
     scraper = scrape.configured(settings, pipeline.ingest, identity.home_organisation, http, clock)
     billing = Billing(settings.ubs_url, settings.service_token.get_secret_value(), client)
-    background = Background(settings, scraper, objects, clock, billing, compaction)
+    worker = Worker(database_url, objects, settings.object_store_url, pipeline)
+    background = Background(settings, scraper, objects, clock, billing, compaction, worker)
     drain = Drain()
     listeners = listener.configured(settings, identity, pipeline, clock)
 
@@ -126,15 +128,20 @@ def create_app(
     app.add_middleware(RequestLog, service="dis")
     problems.install(app)
     app.include_router(router(checks, partial=partial, drain=drain))
+    pace = body.Pace(
+        settings.body_timeout_s, settings.body_stretch_s, settings.body_bytes_per_s_min
+    )
     write_path = write.WritePath(
         identity,
         pipeline,
         body.MemoryBudget(settings.inflight_bytes_max),
         Bounds(settings.decoded_bytes_max, settings.request_samples_max),
         settings.body_bytes_max,
-        body.Pace(settings.body_timeout_s, settings.body_stretch_s, settings.body_bytes_per_s_min),
+        pace,
         clock.now_s,
     )
+    uploads = imports.Uploads(objects, settings.import_bytes_max, pace)
+    app.include_router(imports.Imports(identity, database_url, uploads).router)
     app.include_router(refused.router(identity, database_url))
     app.include_router(targets.router(identity, database_url))
     naming = Naming(

@@ -9,6 +9,8 @@ ServiceError
 │   ├── BodyTooLarge       413  over a size limit, before or after decompression
 │   ├── SlowBody           503  the body did not arrive in time; senders come again
 │   ├── RateLimited        429  the tenant's samples a second
+│   ├── NoSuchImport       404  another id, another organisation's, or deleted
+│   ├── TooManyImports     429  of the tenant, that have not ended
 │   └── Defect             500  a mistake of ours, which the protocol tells in its own way
 ├── StoreError
 │   ├── StoreUnavailable   503  Postgres does not answer, or not in time
@@ -70,6 +72,18 @@ class SlowBody(WriteError):
 
 class RateLimited(WriteError):
     """The tenant sends more samples a second than its plan allows."""
+
+    kind = Kind.RATE_LIMITED
+
+
+class NoSuchImport(WriteError):
+    """There is no import of this id."""
+
+    kind = Kind.NOT_FOUND
+
+
+class TooManyImports(WriteError):
+    """Too many imports have not ended; wait, cancel or delete some."""
 
     kind = Kind.RATE_LIMITED
 

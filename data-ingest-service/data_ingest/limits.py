@@ -39,13 +39,16 @@ class TokenBucket:
     level: float = 0.0
     at_s: float = float("-inf")
 
-    def take(self, samples: int, now_s: float) -> float:
-        """0.0 when taken; else the seconds until this many may pass, and nothing is taken."""
+    def take(self, samples: int, now_s: float, spare: float = 0.0) -> float:
+        """0.0 when taken; else the seconds until this many may pass, and nothing is taken.
+
+        spare: what must be left to take after it.
+        """
         if now_s < self.at_s - CLOCK_STEP_S:
             self.at_s = now_s  # the clock was set back; waiting for its old time would refuse all
         self.level = min(self.burst, self.level + self.rate_per_s * max(0.0, now_s - self.at_s))
         self.at_s = max(self.at_s, now_s)
-        needed = min(float(samples), self.burst)
+        needed = min(samples + spare, self.burst)
         if self.level < needed:
             return (needed - self.level) / self.rate_per_s
         self.level -= samples
@@ -62,7 +65,14 @@ class RateLimits:
     def __init__(self) -> None:
         self._buckets: OrderedDict[UUID, TokenBucket] = OrderedDict()
 
-    def take(self, tenant: UUID, rate: tuple[float, float], samples: int, now_s: float) -> float:
+    def take(
+        self,
+        tenant: UUID,
+        rate: tuple[float, float],
+        samples: int,
+        now_s: float,
+        spare: float = 0.0,
+    ) -> float:
         """0.0 when the samples may pass; else the seconds to wait. rate: samples/s, burst."""
         bucket = self._buckets.get(tenant)
         if bucket is None or (bucket.rate_per_s, bucket.burst) != rate:
@@ -70,7 +80,7 @@ class RateLimits:
         self._buckets.move_to_end(tenant)
         while len(self._buckets) > BUCKETS_MAX:
             self._buckets.popitem(last=False)
-        return bucket.take(samples, now_s)
+        return bucket.take(samples, now_s, spare)
 
     def give_back(self, tenant: UUID, samples: int) -> None:
         """Samples that were taken and not stored may be taken again."""

@@ -40,6 +40,7 @@ METRIC_TYPES = (
 """By the numbers that remote_write gives them. Source: Prometheus `MetricMetadata.MetricType`."""
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
+_NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class Outcome:
 
     histograms: how many of the accepted samples came as histograms. exemplars: how many are stored.
     refused_points: of a batch with `points`, how many had a sample refused, or were it as a whole.
+    examples: of `refused`, why the first was, by reason.
     """
 
     accepted: int
@@ -131,6 +133,7 @@ class Outcome:
     refused_points: int = 0
     histograms: int = 0
     exemplars: int = 0
+    examples: Mapping[str, str] = field(default_factory=lambda: _NO_TEXTS)
 
     @property
     def refused_total(self) -> int:

@@ -63,17 +63,40 @@ class Pipeline:
         self._rates = RateLimits()
 
     async def ingest(
-        self, tenant: UUID, decoded: SampleBatch, limits: Limits, protocol: str
+        self,
+        tenant: UUID,
+        decoded: SampleBatch,
+        limits: Limits,
+        protocol: str,
+        *,
+        sender: Sender | None = None,
     ) -> Outcome:
-        """What became of the samples, once that is durable; the hub itself is their sender.
+        """What became of the samples, once that is durable; without `sender` the hub is it.
 
         Raises `RateLimited` (all counted as refused, none stored), `StoreUnavailable` or
         `Overloaded` (nothing stored).
         """
-        sender = Sender(tenant, protocol)
+        of = sender or Sender(tenant, protocol)
         return await _repeated(
-            lambda: self._ingest(sender, lambda: decoded, limits, protocol, retention_days=None)
+            lambda: self._ingest(of, lambda: decoded, limits, protocol, retention_days=None)
         )
+
+    def admitted(self, sender: Sender, batch: SampleBatch, limits: Limits) -> Outcome:
+        """What would become of the samples, but for the plan's rate and active series; none is
+        stored or counted.
+        """
+        span = TimeSpan.at(int(self._clock() * 1000), limits.retention_days, self._future_ms_max)
+        row_ids = np.zeros(len(batch.keys), np.int64)
+        write = admit(sender, batch, row_ids, span, self._rules).write
+        return Outcome(write.samples, write.refused, batch.skipped, examples=write.examples)
+
+    def take_spare_rate(self, tenant: UUID, limits: Limits, samples: int) -> float:
+        """0.0 when so many samples may pass and half of the plan's burst is left for what is sent
+        live; else the seconds to wait.
+        """
+        if (rate := _rate(limits)) is None:
+            return 0.0
+        return self._rates.take(tenant, rate, samples, self._clock(), spare=rate[1] / 2)
 
     async def ingest_body(
         self,
@@ -113,8 +136,7 @@ class Pipeline:
         prepared.write.retention_days = retention_days
         # An exemplar costs as much as a sample.
         taken, wait_s = prepared.write.samples + len(prepared.write.exemplars), 0.0
-        if limits.samples_per_s is not None and taken:
-            rate = float(limits.samples_per_s), float(limits.burst_samples or limits.samples_per_s)
+        if (rate := _rate(limits)) and taken:
             wait_s = self._rates.take(tenant, rate, taken, now_s)
         if wait_s:
             example = f"over {limits.samples_per_s} samples/s"
@@ -211,6 +233,7 @@ class Pipeline:
             refused_points=prepared.refused_points(new_ids),
             histograms=int(are_histograms(stored.values).sum()) if len(stored.histograms) else 0,
             exemplars=len(stored.exemplars),
+            examples=stored.examples,
         )
 
 
@@ -220,6 +243,13 @@ async def _repeated(ingest: Callable[[], Awaitable[Outcome]]) -> Outcome:
         with contextlib.suppress(SeriesOutdated):
             return await ingest()
     return await ingest()
+
+
+def _rate(limits: Limits) -> tuple[float, float] | None:
+    """Samples a second and burst; None for any number."""
+    if limits.samples_per_s is None:
+        return None
+    return float(limits.samples_per_s), float(limits.burst_samples or limits.samples_per_s)
 
 
 def _minute(now_s: float) -> int:

@@ -75,6 +75,10 @@ class Settings(ServiceSettings):
     influx_bare_value: bool = False
     influx_utf8_names: bool = False
 
+    # Imports: one upload, and how many are worked on at once by this process.
+    import_bytes_max: Annotated[int, Field(gt=0)] = 1024 * MIB
+    import_workers: Annotated[int, Field(gt=0)] = 2
+
     # All requests together: beyond these the answer is 503, so memory has a bound. Of the first, a
     # tenant's requests take at most half (api/body.py).
     inflight_bytes_max: Annotated[int, Field(gt=0)] = 256 * MIB

@@ -1,7 +1,7 @@
 """Raw samples out: NDJSON, CSV or Arrow IPC, streamed series by series.
 
-NDJSON is VictoriaMetrics's line form: `{"metric":{…},"values":[…],"timestamps":[ms,…]}`; NaN and
-infinities, which JSON has no numbers for, are null and strings ("Infinity", "-Infinity") there.
+NDJSON is VictoriaMetrics's line form: `{"metric":{…},"values":[…],"timestamps":[ms,…]}`. What JSON
+has no numbers for is null for a stale marker, "NaN", "Infinity" and "-Infinity"; dis imports it.
 Arrow IPC keeps every bit, one row a series: `metric` (map), `timestamp_ms` (list), `value` (list).
 A native histogram is the object of the query API in NDJSON, its text in CSV, null in Arrow.
 """
@@ -22,7 +22,7 @@ from data_api.api.params import TIME_MS_MAX
 from data_api.api.rendering import labels_json, value_tokens
 from data_api.api.routing import readable
 from data_api.errors import InvalidParameter
-from data_api.model import F64, I64, Columns
+from data_api.model import F64, I64, STALE_BITS, Columns
 from data_api.native_histogram import Histogram
 
 RUN_SAMPLES: Final = 10_000  # written at once: text of a few hundred KB
@@ -91,9 +91,10 @@ def _json_tokens(part: Columns, samples: slice) -> list[bytes]:
     tokens = value_tokens(values)
     for at in np.flatnonzero(~np.isfinite(values)).tolist():
         value = values[at]
-        tokens[at] = (
-            b"null" if math.isnan(value) else b'"Infinity"' if value > 0 else b'"-Infinity"'
-        )
+        if math.isnan(value):
+            tokens[at] = b"null" if values.view(np.uint64)[at] == STALE_BITS else b'"NaN"'
+        else:
+            tokens[at] = b'"Infinity"' if value > 0 else b'"-Infinity"'
     return _with_histograms(tokens, values, part, histogram_json)
 
 

@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+import math
 import uuid
 
 import httpx  # noqa: TC002 - fixtures say what they are
+import numpy as np
 import pyarrow as pa
 import pytest
 from conftest import NOW_MS
+
+from data_api.model import STALE_BITS
 
 T = NOW_MS // 1000
 BOTH = pytest.mark.parametrize("base", ["/api/v1", "/prometheus/api/v1"])
@@ -373,6 +377,16 @@ async def test_export_gives_raw_samples(filled):
     table = pa.ipc.open_stream(arrow.content).read_all()
     assert table["value"].to_pylist() == [[1140.0, 1170.0, 1200.0]]
     assert dict(table["metric"].to_pylist()[0])["job"] == "api"
+
+
+async def test_an_export_tells_what_json_has_no_numbers_for(das, ingest, tenant):
+    """A stale marker is null, and NaN and the infinities are texts: an import has every bit."""
+    stale = float(np.uint64(STALE_BITS).view(np.float64))
+    values = [1.0, stale, math.nan, math.inf, -math.inf]
+    samples = [(NOW_MS - 4 + i, value) for i, value in enumerate(values)]
+    await ingest.write(tenant, {"__name__": "up"}, samples)
+    told = (await call(das, "/api/v1/export", **{"match[]": "up"})).json()
+    assert told["values"] == [1, None, "NaN", "Infinity", "-Infinity"]
 
 
 async def test_a_form_has_a_size(das):

@@ -105,11 +105,11 @@ async def read_body(
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > bytes_max:
         raise BodyTooLarge(bytes=int(declared), limit=bytes_max)
-    arriving = _Arriving(receive, pace, asyncio.get_running_loop().time())
+    arriving = Arriving(receive, pace, asyncio.get_running_loop().time())
     message = await arriving.next()
     if not message.get("more_body", False) and message["type"] == "http.request":
         body: bytes = message.get("body", b"")
-        _check_size(len(body), bytes_max)
+        check_size(len(body), bytes_max)
         reserve(len(body))
         return body
     whole = bytearray()
@@ -117,7 +117,7 @@ async def read_body(
         if message["type"] == "http.disconnect":
             raise Disconnected(bytes=len(whole))
         chunk = message.get("body", b"")
-        _check_size(len(whole) + len(chunk), bytes_max)
+        check_size(len(whole) + len(chunk), bytes_max)
         reserve(len(chunk))
         whole += chunk
         if not message.get("more_body", False):
@@ -125,7 +125,7 @@ async def read_body(
         message = await arriving.next()
 
 
-class _Arriving:
+class Arriving:
     """The messages of one body, as long as they keep the pace."""
 
     def __init__(self, receive: Receive, pace: Pace, now_s: float) -> None:
@@ -158,6 +158,7 @@ class _Arriving:
         return message
 
 
-def _check_size(size: int, bytes_max: int) -> None:
+def check_size(size: int, bytes_max: int) -> None:
+    """Raises BodyTooLarge over the bound."""
     if size > bytes_max:
         raise BodyTooLarge(bytes=size, limit=bytes_max)

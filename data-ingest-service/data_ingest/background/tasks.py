@@ -1,6 +1,7 @@
 """The background of the service: which tasks there are, and what each is given.
 
     scrape       one replica: every target and the host, for the home organisation
+    imports      every replica, `import_workers` at once; one of a tenant at a time
     compaction   every replica; a tenant is compacted by one at a time
     upkeep       partitions; replaced and orphaned objects; retention; exemplars; readings of usage
     usage        one replica: hours of usage, reported to ubs
@@ -21,11 +22,12 @@ from data_ingest.background.leadership import lead
 from data_ingest.background.supervisor import Stop, Supervisor, every
 from data_ingest.chassis.clock import Clock
 from data_ingest.chassis.identity.billing import Billing
+from data_ingest.imports.worker import Worker
 from data_ingest.retention.rounds import keep_retention
 from data_ingest.retention.series import Reach
 from data_ingest.scrape.scraper import Scraper
 from data_ingest.settings import Settings
-from data_ingest.store import catalogue, tables
+from data_ingest.store import catalogue, imports, tables
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.partitions import server_now
 from data_ingest.usage import delivery, record
@@ -46,6 +48,7 @@ class Background:
     clock: Clock
     billing: Billing
     compaction_health: CompactionHealth
+    import_worker: Worker
 
     @property
     def database_url(self) -> str:
@@ -60,6 +63,8 @@ class Background:
             supervisor.start("upkeep", self._upkeep)
             supervisor.start("compaction", self._compaction)
             supervisor.start("usage", self._usage)
+            for n in range(self.settings.import_workers):
+                supervisor.start(f"imports {n}", self.import_worker.run)
             if self.scraper.has_work:
                 supervisor.start("scrape", self._scrape)
         try:
@@ -111,6 +116,7 @@ class Background:
                 await upkeep.trim_exemplars(conn, now_ms)
                 await record.read_stored_bytes(conn)
                 await conn.execute(tables.DELETE_REFUSED)
+                await conn.execute(imports.FORGET)
                 if time.monotonic() - swept_s >= self.settings.objects_sweep_interval_s:
                     await upkeep.sweep_orphans(conn, self.objects, self.clock.now_ms())
                     swept_s = time.monotonic()

@@ -172,13 +172,15 @@ async def _sweep(conn: Any, objects: ObjectStore, tenant: UUID, keys: Sequence[s
 
 
 def _old(listed: Iterable[ObjectFacts], now_ms: int, tenants: set[str]) -> Iterator[ObjectFacts]:
-    """Objects, finished or not, that compaction of this database wrote over ORPHAN_AGE_MS ago.
+    """Objects, finished or not, that this database's dis wrote over ORPHAN_AGE_MS ago.
 
     A bucket may hold other files, and other databases' blocks.
     """
     for facts in listed:
         tenant, _, name = facts.key[:TENANT_CHARACTERS], *facts.key.rpartition("/")[1:]
-        is_ours = tenant in tenants and (name.endswith(".parquet") or name.startswith(".tmp-"))
+        is_ours = tenant in tenants and (
+            name.endswith((".parquet", ".upload")) or name.startswith(".tmp-")
+        )
         if is_ours and facts.modified_ms < now_ms - ORPHAN_AGE_MS:
             yield facts
 

@@ -40,7 +40,9 @@ def check(request: WriteRequest) -> None:
         raise UnsupportedBody(detail="Content-Encoding can be gzip, zstd or deflate")
     if "protobuf" in request.headers.get("content-type", ""):
         raise UnsupportedBody(detail="protobuf is not taken here; push the text format")
-    extra_labels(request) if "group" not in request.parameters else grouping_labels(request)
+    extra_labels(request.query_string) if "group" not in request.parameters else grouping_labels(
+        request
+    )
 
 
 def grouping_labels(request: WriteRequest) -> RawLabels:
@@ -53,10 +55,10 @@ def grouping_labels(request: WriteRequest) -> RawLabels:
     return _distinct([_grouping_label(name, value) for name, value in pairs])
 
 
-def extra_labels(request: WriteRequest) -> RawLabels:
-    """The labels of `extra_label`; BadBody for what is not name=value."""
+def extra_labels(query: str) -> RawLabels:
+    """The labels of `extra_label` in a query string; BadBody for what is not name=value."""
     labels: RawLabels = []
-    for name, text in parse_qsl(request.query_string, keep_blank_values=True):
+    for name, text in parse_qsl(query, keep_blank_values=True):
         label, equals, value = text.partition("=")
         if name == "extra_label" and not (label and equals):
             raise BadBody(detail=f"extra_label is name=value, not {text[:100]!r}")
@@ -83,7 +85,7 @@ def decode_import(request: WriteRequest, bounds: Bounds) -> SampleBatch:
     if not _MILLISECONDS.fullmatch(text):
         raise BadBody(detail=f"timestamp is milliseconds since the epoch, not {text[:30]!r}")
     times = np.where(exposition.has_timestamp, exposition.timestamps_ms, int(text))
-    return _batch(exposition, extra_labels(request), times, exposition.values)
+    return _batch(exposition, extra_labels(request.query_string), times, exposition.values)
 
 
 def _exposition(request: WriteRequest, bounds: Bounds) -> prometheus_text.Exposition:

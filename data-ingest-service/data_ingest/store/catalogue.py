@@ -90,7 +90,13 @@ _DELETE_BLOCKS = (
     "DELETE FROM metrics.block WHERE block_id = ANY($1::bigint[]) AND replaced_by IS NOT NULL"
 )
 _TENANTS_COMPACTED = "SELECT DISTINCT tenant_id FROM metrics.usage_hour"
-_KNOWN_KEYS = "SELECT object_key FROM metrics.block WHERE object_key = ANY($1::text[])"
+_KNOWN_KEYS = """
+SELECT object_key FROM metrics.block WHERE object_key = ANY($1::text[])
+UNION ALL
+SELECT object_key FROM metrics.import
+ WHERE object_key = ANY($1::text[]) AND tenant_id = left(object_key, 36)::uuid
+   AND finished_at IS NULL
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +257,7 @@ async def tenants_compacted(conn: Any) -> set[str]:
 
 
 async def known_keys(conn: Any, keys: Sequence[str]) -> set[str]:
-    """Which of these objects the catalogue has, live or replaced."""
+    """Which of these objects are of blocks, live or replaced, or of imports that have not ended."""
     return {row["object_key"] for row in await conn.fetch(_KNOWN_KEYS, list(keys))}
 
 

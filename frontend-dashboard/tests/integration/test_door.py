@@ -232,12 +232,15 @@ def test_a_request_body_streams_through(base: str, state: State) -> None:
 def test_a_large_write_passes_and_an_oversized_body_is_refused_in_json(
     base: str, state: State
 ) -> None:
-    """Dis takes 64 MiB bodies; elsewhere 2 MiB is the end, told with the limit's name and before
-    the service sees it.
+    """Dis takes 64 MiB bodies, and larger ones as imports; elsewhere 2 MiB is the end, told with
+    the limit's name and before the service sees it.
     """
     status, _, body = ask(base, "POST", "/api/dis/echo", bytes(64 * 2**20))
     assert status == 200
     assert json.loads(body)["bytes"] == 64 * 2**20
+    ask(base, "POST", "/api/dis/api/v1/imports", bytes(129 * 2**20))
+    (request,) = state.asked("dis", "/api/v1/imports")
+    assert len(request.body) == 129 * 2**20
     status, headers, body = ask(base, "POST", "/api/das/echo", bytes(2 * 2**20 + 1))
     assert status == 413
     assert json.loads(body)["errorType"] == "too_large"
