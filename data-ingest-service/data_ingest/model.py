@@ -96,8 +96,9 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request after its commit: accepted + refused = received.
+    """What became of one request after its commit: accepted + refused + deduplicated = received.
 
+    deduplicated: of a replica that is not the elected one; they are stored from the other.
     refused_points: of a batch with `points`, how many had a sample refused, or were it as a whole.
     """
 
@@ -106,6 +107,7 @@ class Outcome:
     skipped: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     first_error: str = ""
     refused_points: int = 0
+    deduplicated: int = 0
 
     @property
     def refused_total(self) -> int:

@@ -95,7 +95,8 @@ class Background:
                 now_ms = min(int(now.timestamp() * 1000), self.clock.now_ms())
                 await keep_retention(conn, self.objects, self.settings.retention_days, now_ms)
                 await record.read_stored_bytes(conn)
-                await conn.execute(tables.DELETE_REFUSED)
+                for statement in tables.DELETE_OLD:
+                    await conn.execute(statement)
                 if time.monotonic() - swept_s >= self.settings.objects_sweep_interval_s:
                     await upkeep.sweep_orphans(conn, self.objects, self.clock.now_ms())
                     swept_s = time.monotonic()

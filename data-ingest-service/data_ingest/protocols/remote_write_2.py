@@ -104,7 +104,7 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
 
 def answer(request: WriteRequest, result: Outcome | ServiceError) -> Response:
     """The usual answer with what was written; without these headers senders fall back to 1.0."""
-    samples = result.accepted if isinstance(result, Outcome) else 0
+    samples = result.accepted + result.deduplicated if isinstance(result, Outcome) else 0
     usual = render(request, result)
     written = {
         "X-Prometheus-Remote-Write-Samples-Written": str(samples),

@@ -131,9 +131,14 @@ async def connected(database_url: str, name: str) -> AsyncIterator[Any]:
     try:
         yield conn
     finally:
-        with contextlib.suppress(Exception):
-            await conn.close(timeout=CLOSE_TIMEOUT_S)
-        conn.terminate()
+        await close(conn)
+
+
+async def close(conn: Any) -> None:
+    """The connection is closed, or cut after CLOSE_TIMEOUT_S."""
+    with contextlib.suppress(Exception):
+        await conn.close(timeout=CLOSE_TIMEOUT_S)
+    conn.terminate()
 
 
 async def lock_tenant(conn: Any, tenant: UUID) -> bool:
