@@ -16,7 +16,7 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import body, influx, refused, targets, write
+from data_ingest.api import body, delete_series, influx, refused, targets, write
 from data_ingest.background.compaction_health import LATE_S, CompactionHealth
 from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
@@ -139,6 +139,7 @@ def create_app(
     )
     app.include_router(refused.router(identity, database_url))
     app.include_router(targets.router(identity, database_url))
+    app.include_router(delete_series.router(identity, database_url))
     naming = Naming(
         settings.influx_db_label, settings.influx_bare_value, settings.influx_utf8_names
     )

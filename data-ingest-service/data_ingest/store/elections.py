@@ -20,7 +20,7 @@ from data_ingest.replicas import Groups, Recognition, Replica, ReplicaLabels, St
 from data_ingest.store.shared import SharedDecisions
 
 ASK_S: Final = 5.0
-ANSWERS_MAX: Final = 100_000
+ANSWERS_MAX: Final = 10_000
 ELECTIONS: Final = Counter(
     "cloudopshub_ingest_replica_elections_total", "Replicas that became the stored one."
 )

@@ -17,6 +17,10 @@ SERIES_DELETIONS = """
 SELECT tenant_id, series_deletions FROM metrics.tenant WHERE tenant_id = ANY($1::uuid[])
 """
 
+TENANTS_WITH_DELETIONS = """
+SELECT tenant_id, series_deletions FROM metrics.tenant WHERE series_deletions > 0
+"""
+
 # $1 tenant, $2 days, 0 for no limit.
 SET_RETENTION = """
 INSERT INTO metrics.tenant AS kept (tenant_id, retention_days) VALUES ($1, $2)
