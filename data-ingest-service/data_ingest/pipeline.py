@@ -26,7 +26,6 @@ from data_ingest.errors import RateLimited, SeriesOutdated, StoreError, StoreRef
 from data_ingest.labels import LabelRules
 from data_ingest.limits import METADATA_NOT_KEPT, TimeSpan
 from data_ingest.model import I64, Outcome, SampleBatch, Sender
-from data_ingest.replicas import ID_MASK
 from data_ingest.store.elections import Elections
 from data_ingest.store.rate_leases import RateLeases
 from data_ingest.store.series import KnownSeries, SeriesCache
@@ -176,7 +175,7 @@ class Pipeline:
         else:
             batch, cached_ids = look_up()
             is_listed = limits.active_series is None or series.is_listed(_minute(now_s))
-            if is_listed and (cached_ids & ID_MASK).all():
+            if is_listed and recognition.without_groups(cached_ids).all():
                 prepared = admitted(batch, cached_ids)
             else:
                 prepared = await anyio.to_thread.run_sync(admitted, batch, cached_ids)

@@ -88,14 +88,14 @@ class Recognition:
 
     def without_groups(self, cached_ids: I64) -> I64:
         """The series ids of rows: PASSIVE where their replica is, 0 where it is refused."""
+        if not self._groups.replicas:
+            return cached_ids.copy()
         series_ids: I64 = cached_ids & ID_MASK
-        if self._groups.replicas:
-            groups = cached_ids >> GROUP_SHIFT
-            for number in np.unique(groups[groups > 0]).tolist():
-                standing = self._decided(self._groups.replicas[number - 1])
-                if standing is not Standing.ELECTED:
-                    outcome = PASSIVE if standing is Standing.PASSIVE else 0
-                    series_ids[groups == number] = outcome
+        groups = cached_ids >> GROUP_SHIFT
+        for number in np.unique(groups[groups > 0]).tolist():
+            standing = self._decided(self._groups.replicas[number - 1])
+            if standing is not Standing.ELECTED:
+                series_ids[groups == number] = PASSIVE if standing is Standing.PASSIVE else 0
         return series_ids
 
     def recognise(self, raw: RawLabels) -> tuple[RawLabels, int, Standing]:
