@@ -20,8 +20,8 @@ from data_ingest.model import I64, RawLabels
 
 GROUP_SHIFT: Final = 48
 ID_MASK: Final = (1 << GROUP_SHIFT) - 1
-GROUPS_MAX: Final = 4096
-"""(cluster, replica) pairs of one tenant that a process knows."""
+GROUPS_MAX: Final = 1024
+"""(cluster, replica) pairs of one tenant that a process knows, and asks Postgres about."""
 CHARACTERS_MAX: Final = 512
 """Of the two values together."""
 PASSIVE: Final = -(1 << 62)

@@ -70,7 +70,7 @@ def router(identity: IdentityClient, database_url: str) -> APIRouter:
                 log.warning(
                     "series_deletion",
                     tenant=str(tenant),
-                    by=principal.credential_id or principal.subject,
+                    by=principal.subject,
                     series=selection.series_ids.size,
                     selectors=selectors,
                     digest=selection.digest,

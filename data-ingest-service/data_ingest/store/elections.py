@@ -78,16 +78,11 @@ class Elections:
         for replica in recognition.undecided:
             asked_s = self._clock()
             row = await self._ask(tenant, replica) or await self._ask(tenant, replica)
-            standing = (
-                Standing.REFUSED
-                if row is None
-                else Standing.ELECTED
-                if row["replica"] == replica.name
-                else Standing.PASSIVE
-            )
-            before = self._answers.get((tenant, replica))
-            if standing is Standing.ELECTED and (before is None or before[0] is not standing):
-                ELECTIONS.inc()
+            standing = Standing.PASSIVE if row else Standing.REFUSED
+            if row and row["replica"] == replica.name:
+                standing = Standing.ELECTED
+                before, _ = self._answers.get((tenant, replica), (None, 0.0))
+                ELECTIONS.inc(before is not standing)
             self._answers[tenant, replica] = standing, asked_s
             self._answers.move_to_end((tenant, replica))
             recognition.decided[replica] = standing

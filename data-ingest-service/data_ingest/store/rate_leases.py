@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID, uuid4
 
-from data_ingest.store.shared import SharedDecisions
+from data_ingest.chassis.postgres_async import translating
+from data_ingest.store.shared import TIMEOUT_S, SharedDecisions
+from data_ingest.store.tables import SCHEMA
 
 LEASE_S: Final = 2.0
 REFUSED_S: Final = 0.1
@@ -67,24 +69,33 @@ class RateLeases:
         self._leases.move_to_end(tenant)
         while len(self._leases) > LEASES_MAX:
             self._leases.popitem(last=False)
-        async with lease.lock:
-            now_s = self._clock()
-            if samples <= lease.left and now_s < lease.asked_s + LEASE_S:
-                lease.left -= samples
-                lease.taken += samples
-                return 0.0
-            if samples >= lease.refused_samples and now_s < lease.refused_s:
-                return lease.passes_s - now_s
-            return await self._ask(tenant, lease, rate, samples, now_s)
+        if (wait_s := self._decided(lease, samples)) is None:
+            with translating(SCHEMA):
+                async with asyncio.timeout(TIMEOUT_S), lease.lock:
+                    wait_s = self._decided(lease, samples)
+                    if wait_s is None:
+                        wait_s = await self._ask(tenant, lease, rate, samples)
+        return wait_s
 
     def give_back(self, tenant: UUID, samples: int) -> None:
         """Samples that were taken and not stored may be taken again, by any process."""
         if samples and (lease := self._leases.get(tenant)):
             lease.refunded += samples
 
+    def _decided(self, lease: _Lease, samples: int) -> float | None:
+        """What `take` gives, without asking; None where it must ask."""
+        now_s = self._clock()
+        if samples <= lease.left and now_s < lease.asked_s + LEASE_S:
+            lease.left -= samples
+            lease.taken += samples
+            return 0.0
+        is_refused = samples >= lease.refused_samples and now_s < lease.refused_s
+        return lease.passes_s - now_s if is_refused else None
+
     async def _ask(
-        self, tenant: UUID, lease: _Lease, rate: tuple[float, float], samples: int, now_s: float
+        self, tenant: UUID, lease: _Lease, rate: tuple[float, float], samples: int
     ) -> float:
+        now_s = self._clock()
         used_s = max(now_s - lease.asked_s, USE_S_MIN)
         more = min((lease.taken + samples) / used_s * LEASE_S, rate[1] / 4)
         unused, refunded = lease.left, lease.refunded

@@ -29,8 +29,16 @@ class SharedDecisions:
             async with asyncio.timeout(TIMEOUT_S), self._lock:
                 if self._conn is None or self._conn.is_closed():
                     self._conn = await catalogue.connect(self._database_url, "decisions")
-                    await self._conn.execute("SET synchronous_commit = off")
-                return await self._conn.fetchrow(statement, *arguments)
+                    # The server gives up first, so that nothing is decided for nobody.
+                    await self._conn.execute(
+                        "SET synchronous_commit = off;"
+                        f"SET statement_timeout = '{TIMEOUT_S * 400:.0f}ms'"
+                    )
+                try:
+                    return await self._conn.fetchrow(statement, *arguments)
+                except BaseException:
+                    self._conn.terminate()  # perhaps it leads to nobody any more
+                    raise
 
     async def close(self) -> None:
         """The connection is closed."""

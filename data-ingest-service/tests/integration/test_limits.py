@@ -2,23 +2,39 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from random import Random
 from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
+from data_ingest import migrate
+from data_ingest.chassis.database import DatabaseUnavailable
 from data_ingest.chassis.identity import Limits
 from data_ingest.errors import RateLimited
+from data_ingest.store import rate_leases, shared
 from data_ingest.store.rate_leases import LEASE_S, RateLeases
 from data_ingest.store.shared import SharedDecisions
 from tests import wire
-from tests.integration.test_writer import body, now_ms, refused, stored, write_path
+from tests.embedded_postgres import fresh_database
+from tests.integration.test_writer import body, now_ms, refused, stored, until, write_path
 
+DECISIONS = "FROM pg_stat_activity WHERE application_name = 'cloudopshub-dis decisions'"
+LEASED = "SELECT coalesce(sum(samples), 0) FROM metrics.rate_lease WHERE tenant_id = $1"
+SERIES = "SELECT labels::text AS labels FROM metrics.series WHERE tenant_id = $1 ORDER BY 1"
 RATE = (10.0, 1000.0)
 """Samples a second so few that a slow machine gives no more than a handful by itself."""
 SLACK = 300.0
+
+
+@pytest.fixture(scope="module")
+def store_url(postgres: str) -> Iterator[str]:
+    """One database for all tests here, each of which has its own tenant."""
+    with fresh_database(postgres, "limits") as url:
+        migrate.upgrade(url)
+        yield url
 
 
 class TestClock:
@@ -36,7 +52,7 @@ class TestClock:
 @contextlib.asynccontextmanager
 async def processes(url: str, count: int) -> AsyncIterator[SimpleNamespace]:
     """Leases of several processes on one Postgres, whose time `passes` when the test says so."""
-    shared = [SharedDecisions(url) for _ in range(count)]
+    decisions = [SharedDecisions(url) for _ in range(count)]
     clock = TestClock()
     conn = await asyncpg.connect(url)
 
@@ -45,10 +61,10 @@ async def processes(url: str, count: int) -> AsyncIterator[SimpleNamespace]:
         await shift(conn, seconds)
 
     try:
-        leases = [RateLeases(one, clock) for one in shared]
-        yield SimpleNamespace(leases=leases, passes=passes, conn=conn)
+        leases = [RateLeases(one, clock) for one in decisions]
+        yield SimpleNamespace(leases=leases, passes=passes, conn=conn, clock=clock)
     finally:
-        for one in shared:
+        for one in decisions:
             await one.close()
         await conn.close()
 
@@ -95,7 +111,7 @@ async def test_one_process_alone_has_all_of_the_rate(store_url: str) -> None:
         for _ in range(20):
             assert await idle.take(tenant, RATE, 5) == 0.0
             await hub.passes(0.2)
-        leased = await hub.conn.fetchval("SELECT sum(samples) FROM metrics.rate_lease")
+        leased = await hub.conn.fetchval(LEASED, tenant)
         assert leased > 0
         first = await drain([busy], tenant)
         assert first <= RATE[1] - leased
@@ -108,14 +124,70 @@ async def test_a_process_that_dies_gives_its_lease_back_and_no_more(store_url: s
     async with processes(store_url, 2) as hub:
         tenant, taken = uuid4(), 0
         dead, alive = hub.leases
-        while not await hub.conn.fetchval("SELECT count(*) FROM metrics.rate_lease"):
+        while not (lease := await hub.conn.fetchval(LEASED, tenant)):
             assert await dead.take(tenant, RATE, 40) == 0.0
             taken += 40
-        lease = await hub.conn.fetchval("SELECT sum(samples) FROM metrics.rate_lease")
         assert lease <= RATE[1] / 4
         await hub.passes(2 * LEASE_S + 1)
         taken += await drain([alive], tenant)
         assert RATE[1] - 10 <= taken <= RATE[1] + RATE[0] * 30 + lease
+
+
+async def test_whatever_happens_no_more_passes_than_is_stated(store_url: str) -> None:
+    """Takes, samples given back, pauses and deaths of three processes in any order: at most the
+    burst, the rate, and the leases of those that died; at the end the whole burst is there again.
+    """
+    random = Random(24)
+    async with processes(store_url, 3) as hub:
+        tenant, passed, stated = uuid4(), 0.0, RATE[1] + SLACK
+        for _ in range(600):
+            at = random.randrange(3)
+            match random.randrange(12):
+                case 0:
+                    pause_s = random.choice([0.05, 0.5, 3.0, 10.0])
+                    stated += RATE[0] * pause_s
+                    await hub.passes(pause_s)
+                case 1:
+                    stated += await hub.conn.fetchval(LEASED, tenant)
+                    hub.leases[at] = RateLeases(hub.leases[at]._shared, hub.clock)
+                case _:
+                    samples = random.choice([1, 7, 40, 300])
+                    if not await hub.leases[at].take(tenant, RATE, samples):
+                        refund = random.choice([0, 0, samples])
+                        hub.leases[at].give_back(tenant, refund)
+                        passed += samples - refund
+            assert passed <= stated
+        await hub.passes(200.0)
+        assert await hub.leases[0].take(tenant, RATE, int(RATE[1])) == 0.0
+
+
+async def test_a_decision_takes_no_longer_than_its_bound(store_url: str, monkeypatch) -> None:
+    """While Postgres does not answer, senders are told so, however many wait; then it goes on."""
+    monkeypatch.setattr(shared, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(rate_leases, "TIMEOUT_S", 0.2)
+    async with processes(store_url, 1) as hub:
+        tenant, (leases,) = uuid4(), hub.leases
+        assert await leases.take(tenant, RATE, 1) == 0.0
+        async with hub.conn.transaction():
+            await hub.conn.execute("LOCK TABLE metrics.rate IN ACCESS EXCLUSIVE MODE")
+            waiting = [leases.take(tenant, RATE, 500) for _ in range(5)]
+            answers = await asyncio.gather(*waiting, return_exceptions=True)
+            assert all(isinstance(answer, DatabaseUnavailable) for answer in answers)
+
+            async def is_over() -> bool:
+                return not await hub.conn.fetchval(
+                    f"SELECT count(*) {DECISIONS} AND state = 'active'"
+                )
+
+            await until(is_over)
+        await hub.conn.fetch(f"SELECT pg_terminate_backend(pid) {DECISIONS}")
+
+        async def is_taken() -> bool:
+            with contextlib.suppress(DatabaseUnavailable):  # it may notice by the next statement
+                return await leases.take(tenant, RATE, 500) == 0.0
+            return False
+
+        await until(is_taken)
 
 
 async def test_a_known_rate_costs_no_round_trip_a_request(store_url: str) -> None:
@@ -123,19 +195,18 @@ async def test_a_known_rate_costs_no_round_trip_a_request(store_url: str) -> Non
     async with processes(store_url, 1) as hub:
         tenant, rate, asked = uuid4(), (100_000.0, 1_000_000.0), 0
         (leases,) = hub.leases
-        shared = leases._shared
-        fetchrow = shared.fetchrow
+        fetchrow = leases._shared.fetchrow
 
         async def counted(*arguments):
             nonlocal asked
             asked += 1
             return await fetchrow(*arguments)
 
-        shared.fetchrow = counted
+        leases._shared.fetchrow = counted
         for _ in range(1000):
             assert await leases.take(tenant, rate, 100) == 0.0
             await asyncio.sleep(0)
-            hub.leases[0]._clock.now_s += LEASE_S / 1000
+            hub.clock.now_s += LEASE_S / 1000
         assert asked <= 15
 
 
@@ -234,7 +305,7 @@ async def test_one_of_two_replicas_is_stored(store_url: str) -> None:
                 assert (outcome.accepted, outcome.deduplicated) == (0, 3)
                 assert not outcome.refused
         assert {name for name, _, _ in await stored(hub.conn, tenant)} == {"x", "y"}
-        labels = await hub.conn.fetch("SELECT labels::text FROM metrics.series ORDER BY 1")
+        labels = await hub.conn.fetch(SERIES, tenant)
         assert [row["labels"] for row in labels] == [
             '{"cluster": "c", "__name__": "x"}',
             '{"cluster": "c", "__name__": "y"}',
@@ -321,4 +392,4 @@ async def test_a_replica_that_is_dropped_costs_no_series(store_url: str) -> None
         await hub.passes(60.0)
         outcome = await path.send(tenant, pair("b", "x", "y", at=at + 9), limits)
         assert outcome.accepted == 2
-        assert await hub.conn.fetchval("SELECT count(*) FROM metrics.series") == 2
+        assert len(await hub.conn.fetch(SERIES, tenant)) == 2
