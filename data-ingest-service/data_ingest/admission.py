@@ -153,10 +153,10 @@ def admit(
             refusals.add({reason: int(np.isin(series_of, rows).sum())})
         deduplicated = int(np.count_nonzero(series_ids == PASSIVE))
         valid = (series_ids != 0) & (series_ids != PASSIVE)
-        series_ids, timestamps_ms, values = series_ids[valid], timestamps_ms[valid], values[valid]
         if points is not None:
             lost_points.append(points[series_ids == 0])
             points = points[valid]
+        series_ids, timestamps_ms, values = series_ids[valid], timestamps_ms[valid], values[valid]
     metadata, skipped = storable_metadata(batch.metadata), batch.skipped
     if not_kept := len(batch.metadata) - len(metadata):
         skipped = added(skipped, METADATA_NOT_KEPT, not_kept)

@@ -184,7 +184,7 @@ async def test_a_decision_takes_no_longer_than_its_bound(store_url: str, monkeyp
 
         async def is_taken() -> bool:
             with contextlib.suppress(DatabaseUnavailable):  # it may notice by the next statement
-                return await leases.take(tenant, RATE, 500) == 0.0
+                return not float(await leases.take(tenant, RATE, 500))
             return False
 
         await until(is_taken)
