@@ -2,6 +2,7 @@
 
 times outside the tenant's span ─▶ refused by sample
 labels that cannot be stored ────▶ refused by series
+a replica that is not elected ───▶ dropped and counted
 the rest ────────────────────────▶ a `Write`, with the series that have no id yet
 """
 
@@ -15,9 +16,11 @@ from data_ingest.errors import InvalidLabels, StoreRefused
 from data_ingest.labels import LabelRules, NewSeries, canonical
 from data_ingest.limits import INVALID_EXEMPLAR, METADATA_NOT_KEPT, TimeSpan, storable_metadata
 from data_ingest.model import I64, U64, Array, SampleBatch, Sender
+from data_ingest.replicas import GROUP_SHIFT, PASSIVE, TOO_MANY_REPLICAS, Recognition, Standing
 from data_ingest.store.packing import Write
 
 INVALID_LABELS = "invalid_labels"
+_NOTHING_NEW: tuple[list[NewSeries], I64] = [], np.empty((0, 3), np.int64)
 STORE_REFUSED = "store_refused"
 SERIES_TEXT_MAX = 300
 
@@ -50,7 +53,8 @@ class Refusals:
 class Prepared:
     """A decoded request with its series looked up: what is to be committed, and what is refused.
 
-    new_keys: (k, 2), the cache keys of new series; new_at: (k,), the index of each in `write.new`.
+    new_keys: (k, 2), the cache keys of new series; new_at: (k,), the index of each in `write.new`,
+        -1 where it has no id; new_groups: (k,), the replica of each, shifted to its place in an id.
     points: of the write's samples, as in `SampleBatch`; lost_points: of those refused so far.
     refused_whole: data points that the decoder refused. committed: as in `SampleBatch`.
     """
@@ -58,7 +62,9 @@ class Prepared:
     write: Write
     new_keys: U64
     new_at: I64
+    new_groups: I64
     skipped: Mapping[str, int]
+    deduplicated: int = 0
     points: I64 | None = None
     lost_points: tuple[I64, ...] = ()
     refused_whole: int = 0
@@ -88,6 +94,7 @@ class Prepared:
             ),
             new_keys=self.new_keys[nothing],
             new_at=self.new_at[nothing],
+            new_groups=self.new_groups[nothing],
             points=None if self.points is None else self.points[nothing],
             lost_points=() if self.points is None else (*self.lost_points, self.points),
         )
@@ -106,13 +113,19 @@ def added(counts: Mapping[str, int], reason: str, count: int) -> dict[str, int]:
 
 
 def admit(
-    sender: Sender, batch: SampleBatch, row_ids: I64, span: TimeSpan, rules: LabelRules
+    sender: Sender,
+    batch: SampleBatch,
+    cached_ids: I64,
+    span: TimeSpan,
+    rules: LabelRules,
+    *,
+    recognition: Recognition,
 ) -> Prepared:
     """The samples inside `span` of series whose labels hold to `rules`; all others are counted.
 
-    row_ids: (s,) int64, the id of each row of `batch.keys`, 0 where unknown. Rows of a new series
-    have -1 - (its index in the write) afterwards.
+    cached_ids: (s,) int64, the id of each row of `batch.keys` with its group, 0 where unknown.
     """
+    row_ids = recognition.without_groups(cached_ids)
     refusals = Refusals()
     refusals.add(batch.refused, batch.first_error)
     series_of, timestamps_ms = batch.series_of, batch.timestamps_ms
@@ -131,28 +144,34 @@ def admit(
         if points is not None:
             lost_points.append(points[~inside])
             points = points[inside]
-    new: list[NewSeries] = []
-    new_rows: list[int] = []
+    new, learned = _NOTHING_NEW
     if (timestamps_ms.size or exemplars) and not row_ids.all():
         in_use = np.zeros(len(row_ids), bool)
         in_use[series_of] = True
         in_use[[one.series for one in exemplars]] = True
-        new, new_rows = _new_series(batch, row_ids, in_use, rules, refusals)
+        new, learned = _new_series(
+            batch, row_ids, in_use, rules, refusals=refusals, recognition=recognition
+        )
     series_ids = row_ids[series_of]
+    passive_exemplars = sum(row_ids[one.series] == PASSIVE for one in exemplars)
     exemplars = [
-        replace(one, series=int(row_ids[one.series])) for one in exemplars if row_ids[one.series]
+        replace(one, series=int(row_ids[one.series]))
+        for one in exemplars
+        if row_ids[one.series] not in {0, PASSIVE}
     ]
-    if refusals.rows:
+    deduplicated = 0
+    if refusals.rows or recognition.decided:
         for reason, rows in refusals.rows.items():
             if refused := int(np.isin(series_of, rows).sum()):
                 refusals.add({reason: refused})
-        valid = series_ids != 0
-        series_ids, timestamps_ms, values = series_ids[valid], timestamps_ms[valid], values[valid]
+        deduplicated = int(np.count_nonzero(series_ids == PASSIVE))
+        valid = (series_ids != 0) & (series_ids != PASSIVE)
         if points is not None:
-            lost_points.append(points[~valid])
+            lost_points.append(points[series_ids == 0])
             points = points[valid]
+        series_ids, timestamps_ms, values = series_ids[valid], timestamps_ms[valid], values[valid]
     metadata, skipped = storable_metadata(batch.metadata), batch.skipped
-    if not_kept := len(batch.exemplars) - len(exemplars):
+    if not_kept := len(batch.exemplars) - len(exemplars) - passive_exemplars:
         skipped = added(skipped, INVALID_EXEMPLAR, not_kept)
     if not_kept := len(batch.metadata) - len(metadata):
         skipped = added(skipped, METADATA_NOT_KEPT, not_kept)
@@ -170,9 +189,11 @@ def admit(
             histograms=messages,
             exemplars=exemplars,
         ),
-        new_keys=batch.keys[new_rows],
-        new_at=-1 - row_ids[new_rows],
+        new_keys=batch.keys[learned[:, 0]],
+        new_at=learned[:, 1],
+        new_groups=learned[:, 2],
         skipped=skipped,
+        deduplicated=deduplicated,
         points=points,
         lost_points=tuple(lost_points),
         refused_whole=sum(batch.refused.values()),
@@ -194,19 +215,34 @@ def series_text(batch: SampleBatch, row: int) -> str:
 
 
 def _new_series(
-    batch: SampleBatch, row_ids: I64, in_use: Array, rules: LabelRules, refusals: Refusals
-) -> tuple[list[NewSeries], list[int]]:
-    """The series that have no id yet, each once, and the rows of `batch.keys` with them.
+    batch: SampleBatch,
+    row_ids: I64,
+    in_use: Array,
+    rules: LabelRules,
+    *,
+    refusals: Refusals,
+    recognition: Recognition,
+) -> tuple[list[NewSeries], I64]:
+    """The series that have no id yet, each once, and what there is to learn: (k, 3) int64, the row
+    of `batch.keys`, its index into the new series or -1, its group in the place it has in an id.
 
-    In `row_ids` these rows get -1 - (index into the new series); refused rows, and rows not
-    `in_use`, stay 0.
+    In `row_ids` these rows get -1 - (index into the new series), or PASSIVE; refused rows, and rows
+    not `in_use`, stay 0.
     """
     new: list[NewSeries] = []
     index_of: dict[bytes, int] = {}
-    rows: list[int] = []
+    learned: list[tuple[int, int, int]] = []
     for row in np.flatnonzero((row_ids == 0) & in_use).tolist():
         try:
-            series = canonical(batch.labels_at(row), rules)
+            labels, group, standing = recognition.recognise(batch.labels_at(row))
+            if standing is Standing.PASSIVE:
+                row_ids[row] = PASSIVE
+                learned.append((row, -1, group << GROUP_SHIFT))
+                continue
+            if standing is Standing.REFUSED:
+                refusals.refuse_row(TOO_MANY_REPLICAS, row, series_text(batch, row))
+                continue
+            series = canonical(labels, rules)
         except InvalidLabels as error:
             refusals.refuse_row(INVALID_LABELS, row, str(error))
             continue
@@ -214,5 +250,5 @@ def _new_series(
         if index == len(new):
             new.append(series)
         row_ids[row] = -1 - index
-        rows.append(row)
-    return new, rows
+        learned.append((row, index, group << GROUP_SHIFT))
+    return new, np.array(learned, np.int64).reshape(-1, 3)

@@ -16,7 +16,7 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import body, imports, influx, refused, targets, write
+from data_ingest.api import body, delete_series, imports, influx, refused, targets, write
 from data_ingest.background.compaction_health import LATE_S, CompactionHealth
 from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
@@ -33,10 +33,14 @@ from data_ingest.pipeline import Pipeline
 from data_ingest.protocols import all_protocols, otlp
 from data_ingest.protocols.influx import Naming
 from data_ingest.protocols.protocol import Bounds
+from data_ingest.replicas import ReplicaLabels
 from data_ingest.scrape import setup as scrape
 from data_ingest.settings import Settings
+from data_ingest.store.elections import Elections
 from data_ingest.store.objects import ArrowObjects, DirectoryObjects
+from data_ingest.store.rate_leases import RateLeases
 from data_ingest.store.series import SeriesCache
+from data_ingest.store.shared import SharedDecisions
 from data_ingest.store.tables import SCHEMA
 from data_ingest.store.writer import Writer, WriterBounds
 
@@ -70,6 +74,7 @@ def create_app(
         settings.ubs_url, settings.service_token.get_secret_value(), "dis", client, clock
     )
     writer = Writer(database_url, writer_bounds(settings))
+    shared = SharedDecisions(database_url)
     pipeline = Pipeline(
         SeriesCache(settings.series_cache_bytes_max),
         writer,
@@ -78,6 +83,8 @@ def create_app(
         ),
         future_ms_max=settings.future_ms_max,
         active_window_s=settings.series_active_window_s,
+        rates=RateLeases(shared),
+        elections=elections(settings, shared),
         clock=clock.now_s,
     )
     objects = open_store(settings.object_store_url, DirectoryObjects, ArrowObjects)
@@ -113,6 +120,7 @@ def create_app(
         finally:
             await identity.close()
             await writer.close()
+            await shared.close()
             if http is None:
                 await client.aclose()
 
@@ -144,6 +152,7 @@ def create_app(
     app.include_router(imports.Imports(identity, database_url, uploads).router)
     app.include_router(refused.router(identity, database_url))
     app.include_router(targets.router(identity, database_url))
+    app.include_router(delete_series.router(identity, database_url))
     naming = Naming(
         settings.influx_db_label, settings.influx_bare_value, settings.influx_utf8_names
     )
@@ -161,6 +170,17 @@ def writer_bounds(settings: Settings) -> WriterBounds:
         commit_timeout_s=settings.commit_timeout_s,
         reconnect_delay_s_max=settings.reconnect_delay_s_max,
         active_window_s=settings.series_active_window_s,
+    )
+
+
+def elections(settings: Settings, shared: SharedDecisions) -> Elections:
+    """The settings that concern pairs of replicas."""
+    names = settings.ha_cluster_label.encode(), settings.ha_replica_label.encode()
+    return Elections(
+        shared,
+        ReplicaLabels(*names),
+        failover_s=settings.ha_failover_s,
+        clusters_max=settings.ha_clusters_max,
     )
 
 

@@ -1,9 +1,7 @@
-"""What may be stored: samples a second, times, and descriptions of metrics."""
+"""What may be stored: times, and descriptions of metrics."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +9,6 @@ import numpy.typing as npt
 from data_ingest.model import I64, MetricMetadata
 
 DAY_MS = 86_400_000
-CLOCK_STEP_S = 5.0
-"""Requests that overtake one another differ by less."""
-BUCKETS_MAX = 100_000
 TOO_OLD = "too_old"
 TOO_NEW = "too_far_in_future"
 METADATA_NOT_KEPT = "metadata_not_kept"
@@ -22,70 +17,6 @@ INVALID_EXEMPLAR = "invalid_exemplar"
 METADATA_NAME_BYTES_MAX = 1024
 """A name is in an index of Postgres, whose rows have at most 2,704 bytes."""
 METADATA_TEXT_MAX = 4096
-
-
-@dataclass(slots=True)
-class TokenBucket:
-    """Samples a second, with a burst.
-
-        level + rate × seconds passed (at most `burst`) - samples taken
-
-    A request larger than the burst passes when the bucket is full, and takes the level below zero:
-    the requests after it wait until it is above again.
-    """
-
-    rate_per_s: float
-    burst: float
-    level: float = 0.0
-    at_s: float = float("-inf")
-
-    def take(self, samples: int, now_s: float, spare: float = 0.0) -> float:
-        """0.0 when taken; else the seconds until this many may pass, and nothing is taken.
-
-        spare: what must be left to take after it.
-        """
-        if now_s < self.at_s - CLOCK_STEP_S:
-            self.at_s = now_s  # the clock was set back; waiting for its old time would refuse all
-        self.level = min(self.burst, self.level + self.rate_per_s * max(0.0, now_s - self.at_s))
-        self.at_s = max(self.at_s, now_s)
-        needed = min(samples + spare, self.burst)
-        if self.level < needed:
-            return (needed - self.level) / self.rate_per_s
-        self.level -= samples
-        return 0.0
-
-    def give_back(self, samples: int) -> None:
-        """Samples that were taken and could not be stored may be taken again."""
-        self.level = min(self.burst, self.level + samples)
-
-
-class RateLimits:
-    """A bucket for each tenant whose plan has a rate; those not used for longest are dropped."""
-
-    def __init__(self) -> None:
-        self._buckets: OrderedDict[UUID, TokenBucket] = OrderedDict()
-
-    def take(
-        self,
-        tenant: UUID,
-        rate: tuple[float, float],
-        samples: int,
-        now_s: float,
-        spare: float = 0.0,
-    ) -> float:
-        """0.0 when the samples may pass; else the seconds to wait. rate: samples/s, burst."""
-        bucket = self._buckets.get(tenant)
-        if bucket is None or (bucket.rate_per_s, bucket.burst) != rate:
-            bucket = self._buckets[tenant] = TokenBucket(*rate)
-        self._buckets.move_to_end(tenant)
-        while len(self._buckets) > BUCKETS_MAX:
-            self._buckets.popitem(last=False)
-        return bucket.take(samples, now_s, spare)
-
-    def give_back(self, tenant: UUID, samples: int) -> None:
-        """Samples that were taken and not stored may be taken again."""
-        if samples and (bucket := self._buckets.get(tenant)):
-            bucket.give_back(samples)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,9 +119,10 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request after its commit: accepted + refused = received.
+    """What became of one request after its commit: accepted + refused + deduplicated = received.
 
     histograms: how many of the accepted samples came as histograms. exemplars: how many are stored.
+    deduplicated: of a replica that is not the elected one; they are stored from the other.
     refused_points: of a batch with `points`, how many had a sample refused, or were it as a whole.
     examples: of `refused`, why the first was, by reason.
     """
@@ -134,6 +135,7 @@ class Outcome:
     histograms: int = 0
     exemplars: int = 0
     examples: Mapping[str, str] = field(default_factory=lambda: _NO_TEXTS)
+    deduplicated: int = 0
 
     @property
     def refused_total(self) -> int:

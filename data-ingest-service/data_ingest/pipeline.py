@@ -3,9 +3,10 @@
     ingest_body ─▶ thread: decode, look up series, admit ─▶ rate ─▶ commit ─▶ learn ─▶ Outcome
     ingest      ─▶ the same for a batch that is decoded already (scrape, in process)
 
-Every sample of a request is either committed or counted as refused in the same transaction, so
-accepted + refused = received, whatever is killed when. A request that fails as a whole (503, 413,
-400 for bytes that do not decode) has left nothing behind.
+Every sample of a request is either committed or counted as refused in the same transaction, or
+dropped because another replica of its cluster is stored: accepted + refused + deduplicated =
+received, whatever is killed when. A request that fails as a whole (503, 413, 400 for bytes that do
+not decode) has left nothing behind.
 """
 
 import contextlib
@@ -24,8 +25,11 @@ from data_ingest.chassis.identity import Limits
 from data_ingest.errors import RateLimited, SeriesOutdated, StoreError, StoreRefused
 from data_ingest.histograms import are_histograms
 from data_ingest.labels import LabelRules
-from data_ingest.limits import METADATA_NOT_KEPT, RateLimits, TimeSpan
+from data_ingest.limits import METADATA_NOT_KEPT, TimeSpan
 from data_ingest.model import I64, Outcome, SampleBatch, Sender
+from data_ingest.replicas import without_pairs
+from data_ingest.store.elections import Elections
+from data_ingest.store.rate_leases import RateLeases
 from data_ingest.store.series import KnownSeries, SeriesCache
 from data_ingest.store.writer import Writer
 
@@ -52,6 +56,8 @@ class Pipeline:
         *,
         future_ms_max: int,
         active_window_s: int,
+        rates: RateLeases,
+        elections: Elections,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._series = series
@@ -60,7 +66,8 @@ class Pipeline:
         self._future_ms_max = future_ms_max
         self._active_minutes = max(1, active_window_s // 60)
         self._clock = clock
-        self._rates = RateLimits()
+        self._rates = rates
+        self._elections = elections
 
     async def ingest(
         self,
@@ -86,17 +93,21 @@ class Pipeline:
         stored or counted.
         """
         span = TimeSpan.at(int(self._clock() * 1000), limits.retention_days, self._future_ms_max)
-        row_ids = np.zeros(len(batch.keys), np.int64)
-        write = admit(sender, batch, row_ids, span, self._rules).write
+        unknown = np.zeros(len(batch.keys), np.int64)
+        write = admit(sender, batch, unknown, span, self._rules, recognition=without_pairs()).write
         return Outcome(write.samples, write.refused, batch.skipped, examples=write.examples)
 
-    def take_spare_rate(self, tenant: UUID, limits: Limits, samples: int) -> float:
+    async def take_spare_rate(self, tenant: UUID, limits: Limits, samples: int) -> float:
         """0.0 when so many samples may pass and half of the plan's burst is left for what is sent
         live; else the seconds to wait.
         """
         if (rate := _rate(limits)) is None:
             return 0.0
-        return self._rates.take(tenant, rate, samples, self._clock(), spare=rate[1] / 2)
+        with_spare = max(samples, int(min(samples + rate[1] / 2, rate[1])))
+        wait_s = await self._rates.take(tenant, rate, with_spare)
+        if not wait_s:
+            self._rates.give_back(tenant, with_spare - samples)
+        return wait_s
 
     async def ingest_body(
         self,
@@ -137,7 +148,7 @@ class Pipeline:
         # An exemplar costs as much as a sample.
         taken, wait_s = prepared.write.samples + len(prepared.write.exemplars), 0.0
         if (rate := _rate(limits)) and taken:
-            wait_s = self._rates.take(tenant, rate, taken, now_s)
+            wait_s = await self._rates.take(tenant, rate, taken)
         if wait_s:
             example = f"over {limits.samples_per_s} samples/s"
             prepared, taken = prepared.without_samples(RATE_LIMITED, example), 0
@@ -172,21 +183,35 @@ class Pipeline:
         """
         span = TimeSpan.at(int(now_s * 1000), limits.retention_days, self._future_ms_max)
 
+        recognition = self._elections.recognition(sender.tenant, series.groups)
+
         def look_up() -> tuple[SampleBatch, I64]:
             batch = decode()
             return batch, series.find(batch.keys, _minute(now_s))
 
-        def admitted(batch: SampleBatch, row_ids: I64) -> Prepared:
-            prepared = admit(sender, batch, row_ids, span, self._rules)
+        def admitted(batch: SampleBatch, cached_ids: I64) -> Prepared:
+            prepared = admit(sender, batch, cached_ids, span, self._rules, recognition=recognition)
+            if recognition.undecided:
+                return prepared
             return self._capped(prepared, series, limits, now_s)
 
+        def both() -> tuple[SampleBatch, I64, Prepared]:
+            found = look_up()
+            return *found, admitted(*found)
+
         if not is_small:
-            return await anyio.to_thread.run_sync(lambda: admitted(*look_up()))
-        batch, row_ids = look_up()
-        is_listed = limits.active_series is None or series.is_listed(_minute(now_s))
-        if row_ids.all() and is_listed:
-            return admitted(batch, row_ids)
-        return await anyio.to_thread.run_sync(admitted, batch, row_ids)
+            batch, cached_ids, prepared = await anyio.to_thread.run_sync(both)
+        else:
+            batch, cached_ids = look_up()
+            is_listed = limits.active_series is None or series.is_listed(_minute(now_s))
+            if is_listed and recognition.without_groups(cached_ids).all():
+                prepared = admitted(batch, cached_ids)
+            else:
+                prepared = await anyio.to_thread.run_sync(admitted, batch, cached_ids)
+        if recognition.undecided:
+            await self._elections.decide(sender.tenant, recognition)
+            prepared = await anyio.to_thread.run_sync(admitted, batch, cached_ids)
+        return prepared
 
     def _capped(
         self, prepared: Prepared, series: KnownSeries, limits: Limits, now_s: float
@@ -215,7 +240,10 @@ class Pipeline:
         write, new_ids = prepared.write, np.empty(0, np.int64)
         if write.samples or write.refused or write.metadata or write.exemplars:
             new_ids = await self._writer.commit(write, series.epoch)
-        ids = new_ids[prepared.new_at]
+        ids = new_ids[:0]
+        if prepared.new_at.size:
+            # A replica's series is learned with its group, also without an id.
+            ids = np.append(new_ids, 0)[prepared.new_at] | prepared.new_groups
         if (has_row := ids != 0).any():
             # Only now: with an id in the cache whose row has not committed, samples would be
             # acknowledged without their series.
@@ -234,6 +262,7 @@ class Pipeline:
             histograms=int(are_histograms(stored.values).sum()) if len(stored.histograms) else 0,
             exemplars=len(stored.exemplars),
             examples=stored.examples,
+            deduplicated=prepared.deduplicated,
         )
 
 
@@ -259,6 +288,8 @@ def _minute(now_s: float) -> int:
 def _count(tenant: UUID, protocol: str, outcome: Outcome) -> None:
     if outcome.accepted:
         SAMPLES.labels(protocol, "accepted").inc(outcome.accepted)
+    if outcome.deduplicated:
+        SAMPLES.labels(protocol, "deduplicated").inc(outcome.deduplicated)
     for reason, samples in (*outcome.refused.items(), *outcome.skipped.items()):
         SAMPLES.labels(protocol, reason).inc(samples)
     if not_kept := outcome.skipped.get(METADATA_NOT_KEPT):

@@ -68,6 +68,13 @@ class Settings(ServiceSettings):
     label_name_bytes_max: Annotated[int, Field(gt=0)] = 1024
     label_value_bytes_max: Annotated[int, Field(gt=0)] = 8192
 
+    # Pairs of Prometheus that send the same: labels of cluster and replica (none: no pairs). How
+    # long the elected replica may be silent; a service asks every 5 s.
+    ha_cluster_label: Annotated[str, Field(min_length=1)] = "cluster"
+    ha_replica_label: str = "__replica__"
+    ha_failover_s: Annotated[float, Field(ge=10)] = 20.0
+    ha_clusters_max: Annotated[int, Field(gt=0)] = 100
+
     # Influx line protocol. The defaults name series as VictoriaMetrics and Telegraf's Prometheus
     # outputs do: `db` or `bucket`, where given, is the label `db`; the field `value` of `cpu` is
     # `cpu_value` (bare: `cpu`); without UTF-8 names, other characters than [a-zA-Z0-9_:] are `_`.

@@ -184,15 +184,17 @@ async def merge_blocks(
         if not groups:
             return False
         group = groups[0]
+        deleted = await catalogue.deleted_series(conn, tenant)
         try:
-            merged = await _in_thread(write_merged, objects, tenant, group)
+            merged = await _in_thread(write_merged, objects, tenant, group, deleted)
         except CorruptBlock as corrupt:
             await _quarantine(conn, tenant, corrupt)
             return True
         run_id = await catalogue.next_run(conn)
-        await catalogue.register(conn, tenant, run_id, [merged])
+        await catalogue.register(conn, tenant, run_id, merged)
         await catalogue.replace_blocks(conn, tenant, run_id, [ref.block_id for ref in group])
-    _record("blocks", tenant, run_id, inputs=len(group), samples=merged.samples, blocks=[merged])
+    samples = sum(made.samples for made in merged)
+    _record("blocks", tenant, run_id, inputs=len(group), samples=samples, blocks=merged)
     return True
 
 
@@ -222,8 +224,8 @@ def write_windows(
         )
         counting.add(part, chosen, piece)
         series.append(piece.series_ids)
-        blocks.append(
-            write_block(objects, tenant, [piece], precedence=precedence, level=0, at_ms=window)
+        blocks += write_block(
+            objects, tenant, [piece], precedence=precedence, level=0, at_ms=window
         )
     return blocks, series[0] if len(series) == 1 else np.unique(np.concatenate(series))
 

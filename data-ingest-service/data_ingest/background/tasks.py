@@ -115,8 +115,9 @@ class Background:
                 await keep_retention(conn, self.objects, self.settings.retention_days, now_ms)
                 await upkeep.trim_exemplars(conn, now_ms)
                 await record.read_stored_bytes(conn)
-                await conn.execute(tables.DELETE_REFUSED)
                 await conn.execute(imports.FORGET)
+                for statement in tables.DELETE_OLD:
+                    await conn.execute(statement)
                 if time.monotonic() - swept_s >= self.settings.objects_sweep_interval_s:
                     await upkeep.sweep_orphans(conn, self.objects, self.clock.now_ms())
                     swept_s = time.monotonic()

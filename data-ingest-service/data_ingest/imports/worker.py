@@ -140,7 +140,7 @@ class _Run:
                 dry = partial(pipeline.admitted, job.sender, part, job.limits)
                 step.add(await anyio.to_thread.run_sync(dry))
                 continue
-            while wait_s := pipeline.take_spare_rate(tenant, job.limits, part.samples):
+            while wait_s := await pipeline.take_spare_rate(tenant, job.limits, part.samples):
                 await self._stop.wait(min(wait_s, RENEW_S))
                 if end := await self._ended():
                     return end

@@ -131,9 +131,10 @@ def _label_text(buf: U8, spans: I64, symbol: int) -> bytes:
 def answer(request: WriteRequest, result: Outcome | ServiceError) -> Response:
     """The usual answer with what was written; without these headers senders fall back to 1.0."""
     outcome = result if isinstance(result, Outcome) else Outcome(0)
+    samples = outcome.accepted - outcome.histograms + outcome.deduplicated
     usual = render(request, result)
     written = {
-        "X-Prometheus-Remote-Write-Samples-Written": str(outcome.accepted - outcome.histograms),
+        "X-Prometheus-Remote-Write-Samples-Written": str(samples),
         "X-Prometheus-Remote-Write-Histograms-Written": str(outcome.histograms),
         "X-Prometheus-Remote-Write-Exemplars-Written": str(outcome.exemplars),
     }

@@ -3,18 +3,16 @@
 A query that began before still reads them; every later snapshot does not list them.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final
 from uuid import UUID
 
 import anyio.to_thread
-import numpy as np
 import structlog
 from prometheus_client import Counter
 
+from data_ingest.model import I64
 from data_ingest.retention import plan
 from data_ingest.store import catalogue
-from data_ingest.store.block import SortedSamples
 from data_ingest.store.catalogue import NewBlock
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.refs import BlockRef
@@ -52,45 +50,37 @@ async def rewrite_mostly_past(conn: Any, objects: ObjectStore, tenant: UUID, cut
         ref = plan.mostly_past(await catalogue.live_blocks(conn, tenant), cutoff)
         if ref is None:
             return False
+        deleted = await catalogue.deleted_series(conn, tenant)
         try:
             left = await anyio.to_thread.run_sync(
-                write_since, objects, tenant, ref, cutoff, abandon_on_cancel=True
+                write_since, objects, tenant, ref, cutoff, deleted, abandon_on_cancel=True
             )
         except CorruptBlock as corrupt:
             await catalogue.quarantine(conn, tenant, ref.block_id)
             log.error("block_quarantined", tenant=str(tenant), reason=str(corrupt), **corrupt.facts)  # noqa: TRY400 - our own error
             return True
         run_id = await catalogue.next_run(conn)
-        await catalogue.register(conn, tenant, run_id, [left])
+        await catalogue.register(conn, tenant, run_id, left)
         await catalogue.replace_blocks(conn, tenant, run_id, [ref.block_id])
     BLOCKS.labels("written_anew").inc()
-    log.info("block_without_its_past", tenant=str(tenant), bytes=left.bytes, before=ref.bytes)
+    left_bytes = sum(made.bytes for made in left)
+    log.info("block_without_its_past", tenant=str(tenant), bytes=left_bytes, before=ref.bytes)
     return True
 
 
-def write_since(objects: ObjectStore, tenant: UUID, ref: BlockRef, cutoff: int) -> NewBlock:
-    """A durable block of the samples of `ref` from `cutoff` on, of its precedence and level."""
+def write_since(
+    objects: ObjectStore, tenant: UUID, ref: BlockRef, cutoff: int, deleted: I64
+) -> list[NewBlock]:
+    """A durable block of the samples of `ref` from `cutoff` on, but for series that are `deleted`:
+    of its precedence and level, none where nothing is left.
+    """
     with objects.reading(ref.object_key) as source:
+        pieces = pieces_of(source, ref, deleted)
         return write_block(
             objects,
             tenant,
-            samples_since(pieces_of(source, ref), cutoff),
+            (piece.where(piece.timestamps_ms >= cutoff) for piece in pieces),
             precedence=ref.precedence,
             level=ref.level,
             at_ms=cutoff,
-        )
-
-
-def samples_since(pieces: Iterator[SortedSamples], cutoff: int) -> Iterator[SortedSamples]:
-    """The samples from `cutoff` on, piece by piece; a series without one is left out."""
-    for piece in pieces:
-        is_kept = piece.timestamps_ms >= cutoff
-        starts = np.concatenate(([0], np.cumsum(is_kept)))[piece.starts]
-        has_any = np.flatnonzero(np.diff(starts))
-        yield SortedSamples(
-            piece.series_ids[has_any],
-            np.append(starts[has_any], starts[-1]),
-            piece.timestamps_ms[is_kept],
-            piece.values[is_kept],
-            piece.histograms,
         )

@@ -1,4 +1,4 @@
-"""One round of retention over all tenants, each by its plan's days."""
+"""One round over all tenants: what was deleted goes, then what is past by the plan's days."""
 
 import asyncio
 from typing import Any, Final
@@ -7,7 +7,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
-from data_ingest.retention import blocks, plan, series
+from data_ingest.retention import blocks, deletion, plan, series
 from data_ingest.store.objects import ObjectStore
 
 TENANT_TIMEOUT_S: Final = 900.0
@@ -26,7 +26,11 @@ _ENTER = """
 INSERT INTO metrics.tenant (tenant_id) SELECT DISTINCT tenant_id FROM metrics.block
 ON CONFLICT DO NOTHING
 """
-_TENANTS = "SELECT tenant_id, retention_days FROM metrics.tenant ORDER BY tenant_id"
+_TENANTS = """
+SELECT tenant_id, retention_days, EXISTS (SELECT FROM metrics.deleted_series AS noted
+                                           WHERE noted.tenant_id = tenant.tenant_id) AS has_deleted
+  FROM metrics.tenant ORDER BY tenant_id
+"""
 
 
 async def keep_retention(
@@ -40,11 +44,12 @@ async def keep_retention(
     await conn.execute(_ENTER)
     for row in await conn.fetch(_TENANTS):
         cutoff = plan.cutoff_ms(now_ms, row["retention_days"], default_days)
-        if cutoff is None:
-            continue
         try:
             async with asyncio.timeout(TENANT_TIMEOUT_S):
-                await _keep(conn, objects, row["tenant_id"], cutoff)
+                if cutoff is not None:
+                    await _keep(conn, objects, row["tenant_id"], cutoff)
+                if row["has_deleted"]:
+                    await deletion.remove_deleted(conn, objects, row["tenant_id"])
         except Exception:
             FAILURES.inc()
             if conn.is_closed():

@@ -74,17 +74,29 @@ async def delete_past(conn: Any, tenant: UUID, cutoff: int) -> int:
             ids = await _without_live(conn, tenant, ids, seen)
             if not ids.size:
                 return 0
-            await conn.execute(f"SET LOCAL lock_timeout = '{WRITERS_TIMEOUT_S}s'")
-            await conn.execute(_COUNT_DELETION, tenant)
-            await conn.execute(_WAIT_FOR_WRITERS, str(tenant))
+            await stop_writers(conn, tenant)
             ids = await _without_live(conn, tenant, ids, seen)
-            await conn.execute(_DELETE, tenant, ids.tolist())
+            await delete_rows(conn, tenant, ids)
     except asyncpg.LockNotAvailableError:
         log.info("series_kept_for_now", tenant=str(tenant), reason="a writer takes long")
         return 0
     DELETED.inc(ids.size)
     log.info("series_past_retention", tenant=str(tenant), series=ids.size, before_ms=cutoff)
     return int(ids.size)
+
+
+async def stop_writers(conn: Any, tenant: UUID) -> None:
+    """No batch of the tenant commits until this transaction ends, nor later one with ids that were
+    looked up before. Raises LockNotAvailableError when a writer takes over WRITERS_TIMEOUT_S.
+    """
+    await conn.execute(f"SET LOCAL lock_timeout = '{WRITERS_TIMEOUT_S}s'")
+    await conn.execute(_COUNT_DELETION, tenant)
+    await conn.execute(_WAIT_FOR_WRITERS, str(tenant))
+
+
+async def delete_rows(conn: Any, tenant: UUID, series_ids: I64) -> None:
+    """These series have no row any more. conn: after `stop_writers`."""
+    await conn.execute(_DELETE, tenant, series_ids.tolist())
 
 
 async def _without_live(conn: Any, tenant: UUID, ids: I64, seen: set[int]) -> I64:

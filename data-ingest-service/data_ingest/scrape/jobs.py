@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from data_ingest.chassis.kinds import Kind, ServiceError
+from data_ingest.patterns import compiled
 from data_ingest.scrape import relabel
 from data_ingest.scrape.access import Access, Credential
 from data_ingest.scrape.targets import checked_url
@@ -111,7 +112,7 @@ class RelabelRule(Strict):
         """What the action needs is there."""
         if self.action not in relabel.ACTIONS:
             raise ValueError(f"action {self.action!r} is none of {', '.join(relabel.ACTIONS)}")
-        relabel.compiled(self.regex)
+        compiled(self.regex)
         if self.action in _NEED_TARGET and not self.target_label:
             raise ValueError(f"{self.action} needs target_label")
         if self.action == "hashmod" and not self.modulus:

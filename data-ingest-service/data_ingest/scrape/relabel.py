@@ -11,12 +11,10 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
-import re2
+from data_ingest.patterns import compiled
 
-PATTERNS_CACHED_MAX: Final = 1_000
 DEFAULT_REGEX: Final = "(.*)"
 _REFERENCE: Final = re.compile(r"\$(?:(\$)|\{(\w+)\}|(\w+))")
 
@@ -34,20 +32,6 @@ class Rule:
     modulus: int = 0
     target_label: str = ""
     replacement: str = "$1"
-
-
-@lru_cache(PATTERNS_CACHED_MAX)
-def compiled(pattern: str) -> Any:
-    """The pattern; ValueError when it is none."""
-    options = re2.Options()
-    options.dot_nl = True
-    options.log_errors = False
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as exc:
-        reason = exc.args[0]
-        text = reason.decode() if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"{pattern!r} is not a pattern: {text}") from None
 
 
 def relabel(labels: Mapping[str, str], rules: Sequence[Rule]) -> Labels | None:

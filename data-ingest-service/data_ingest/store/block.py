@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -82,6 +83,18 @@ class SortedSamples:
 
     def __len__(self) -> int:
         return int(self.timestamps_ms.size)
+
+    def where(self, is_kept: npt.NDArray[np.bool_]) -> "SortedSamples":
+        """Those samples that are kept, (n,); a series without one is left out."""
+        starts = np.concatenate(([0], np.cumsum(is_kept)))[self.starts]
+        has_any = np.flatnonzero(np.diff(starts))
+        return SortedSamples(
+            self.series_ids[has_any],
+            np.append(starts[has_any], starts[-1]),
+            self.timestamps_ms[is_kept],
+            self.values[is_kept],
+            self.histograms,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,13 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import numpy as np
 
 from data_ingest.chassis.checked import Digest
 from data_ingest.chassis.kinds import Kind
 from data_ingest.errors import StoreError
+from data_ingest.model import I64
+from data_ingest.store.active_series import unpack_ids
 from data_ingest.store.refs import BatchRef, BlockRef
 
 LISTED_MAX = 10_000
@@ -90,6 +93,7 @@ _DELETE_BLOCKS = (
     "DELETE FROM metrics.block WHERE block_id = ANY($1::bigint[]) AND replaced_by IS NOT NULL"
 )
 _TENANTS_COMPACTED = "SELECT DISTINCT tenant_id FROM metrics.usage_hour"
+_DELETED_SERIES = "SELECT series_ids FROM metrics.deleted_series WHERE tenant_id = $1"
 _KNOWN_KEYS = """
 SELECT object_key FROM metrics.block WHERE object_key = ANY($1::text[])
 UNION ALL
@@ -137,9 +141,14 @@ async def connected(database_url: str, name: str) -> AsyncIterator[Any]:
     try:
         yield conn
     finally:
-        with contextlib.suppress(Exception):
-            await conn.close(timeout=CLOSE_TIMEOUT_S)
-        conn.terminate()
+        await close(conn)
+
+
+async def close(conn: Any) -> None:
+    """The connection is closed, or cut after CLOSE_TIMEOUT_S."""
+    with contextlib.suppress(Exception):
+        await conn.close(timeout=CLOSE_TIMEOUT_S)
+    conn.terminate()
 
 
 async def lock_tenant(conn: Any, tenant: UUID) -> bool:
@@ -254,6 +263,13 @@ async def forget_blocks(conn: Any, block_ids: Sequence[int]) -> None:
 async def tenants_compacted(conn: Any) -> set[str]:
     """Tenants that compaction has ever counted samples for."""
     return {str(row["tenant_id"]) for row in await conn.fetch(_TENANTS_COMPACTED)}
+
+
+async def deleted_series(conn: Any, tenant: UUID) -> I64:
+    """Series that were deleted and may still have samples in batches and blocks, ascending."""
+    rows = await conn.fetch(_DELETED_SERIES, tenant)
+    parts = [np.empty(0, np.int64), *(unpack_ids(row["series_ids"]) for row in rows)]
+    return np.unique(np.concatenate(parts))
 
 
 async def known_keys(conn: Any, keys: Sequence[str]) -> set[str]:

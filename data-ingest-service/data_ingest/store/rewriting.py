@@ -3,10 +3,14 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+
 from data_ingest.errors import BadPayload
+from data_ingest.model import I64
 from data_ingest.store import block, catalogue
 from data_ingest.store.block import SortedSamples
 from data_ingest.store.catalogue import NewBlock
@@ -19,30 +23,41 @@ class CorruptBlock(BadPayload):
     """A block is not what was written"""
 
 
-def write_merged(objects: ObjectStore, tenant: UUID, group: Sequence[BlockRef]) -> NewBlock:
-    """One durable block with the samples of `group`, in order of precedence; later ones win.
+def write_merged(
+    objects: ObjectStore, tenant: UUID, group: Sequence[BlockRef], deleted: I64
+) -> list[NewBlock]:
+    """One durable block with the samples of `group`, in order of precedence; later ones win. None
+    where all are of series that are `deleted` (ascending).
 
     Raises CorruptBlock, with the `block_id`, when one of them is not what was written; no object is
     left then.
     """
     with ExitStack() as opened:
         inputs = [
-            pieces_of(opened.enter_context(objects.reading(ref.object_key)), ref) for ref in group
+            pieces_of(opened.enter_context(objects.reading(ref.object_key)), ref, deleted)
+            for ref in group
         ]
         return write_block(
             objects,
             tenant,
             merge(inputs),
             precedence=group[-1].precedence,
-            level=min(max(ref.level for ref in group) + 1, 32_767),
+            level=min(max(ref.level for ref in group) + (len(group) > 1), 32_767),
             at_ms=group[0].min_ts,
         )
 
 
-def pieces_of(source: Any, ref: BlockRef) -> Iterator[SortedSamples]:
-    """The samples of a block, row group by row group. Raises CorruptBlock, with the `block_id`."""
+def pieces_of(source: Any, ref: BlockRef, deleted: I64) -> Iterator[SortedSamples]:
+    """The samples of a block but for those of series that are `deleted`, row group by row group.
+
+    Raises CorruptBlock, with the `block_id`.
+    """
     try:
-        yield from block.read(source, ref.tail_sha256)
+        for piece in block.read(source, ref.tail_sha256):
+            gone = np.isin(piece.series_ids, deleted)
+            left = piece.where(np.repeat(~gone, np.diff(piece.starts))) if gone.any() else piece
+            if len(left):
+                yield left
     except BadPayload as exc:
         facts = {**exc.facts, "object": ref.object_key, "block_id": ref.block_id}
         raise CorruptBlock(**facts) from exc
@@ -50,19 +65,24 @@ def pieces_of(source: Any, ref: BlockRef) -> Iterator[SortedSamples]:
 
 def write_block(
     objects: ObjectStore, tenant: UUID, pieces: Any, *, precedence: int, level: int, at_ms: int
-) -> NewBlock:
-    """One durable block of these pieces; no object is left when one of them raises."""
+) -> list[NewBlock]:
+    """One durable block of these pieces, none where they have no sample; no object is left when one
+    of them raises.
+    """
+    pieces = filter(len, pieces)
+    if (first := next(pieces, None)) is None:
+        return []
     key = catalogue.object_key(tenant, at_ms, uuid.uuid4())
     with objects.writing(key) as sink:
         writer = block.BlockWriter(sink, tenant)
         try:
-            for piece in pieces:
+            for piece in chain([first], pieces):
                 writer.write(piece)
         except BaseException:
             writer.discard()
             raise
         facts = writer.close()
-    return NewBlock(
+    made = NewBlock(
         object_key=key,
         precedence=precedence,
         level=level,
@@ -73,3 +93,4 @@ def write_block(
         bytes=facts.bytes,
         tail_sha256=facts.tail_sha256,
     )
+    return [made]

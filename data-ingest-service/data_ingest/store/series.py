@@ -14,6 +14,7 @@ from prometheus_client import Gauge
 
 from data_ingest.kernels import table
 from data_ingest.model import I64, U64
+from data_ingest.replicas import ID_MASK, Groups
 
 Epoch: TypeAlias = tuple[int, int]
 """Which series ids of a tenant are valid: the store's epoch, and deletions of its series so far."""
@@ -30,11 +31,12 @@ CACHE_TENANTS = Gauge("cloudopshub_ingest_series_cache_tenants", "Tenants with a
 class KnownSeries:
     """One tenant's table. Safe to use from several threads; `minute` is minutes since the epoch.
 
-    epoch: the one its ids are of (`Writer.series_epoch`).
+    epoch: the one its ids are of (`Writer.series_epoch`). groups: of the replicas its ids carry.
     """
 
     def __init__(self, epoch: Epoch | None = None) -> None:
         self.epoch = epoch
+        self.groups = Groups()
         self._rows: U64 = np.zeros((ROWS_MIN, 4), np.uint64)
         self._used = 0
         self._listed_at = -1
@@ -50,7 +52,7 @@ class KnownSeries:
         return self._used
 
     def find(self, keys: U64, minute: int) -> I64:
-        """The id of each key, 0 where unknown."""
+        """The id of each key with its group (`replicas`), 0 where unknown."""
         series_ids = np.empty(len(keys), np.int64)
         with self._lock:
             table.find(self._rows, keys, np.uint64(minute), series_ids)
@@ -81,9 +83,10 @@ class KnownSeries:
                 return None
             self._listed_at = minute
             seen = self._rows[:, 3] >= max(0, minute - window_minutes)
-            recent = self._rows[(self._rows[:, 2] != 0) & seen, 2]
+            recent = self._rows[seen, 2]
         # Sorting takes longest, and others need the table.
-        return np.unique(recent).astype(np.int64)
+        series_ids: I64 = np.unique(recent & np.uint64(ID_MASK)).astype(np.int64)
+        return series_ids[1:] if series_ids.size and not series_ids[0] else series_ids
 
     def _make_room(self, new: int, rows_max: int) -> None:
         wanted = len(self._rows)

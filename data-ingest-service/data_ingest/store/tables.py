@@ -17,6 +17,10 @@ SERIES_DELETIONS = """
 SELECT tenant_id, series_deletions FROM metrics.tenant WHERE tenant_id = ANY($1::uuid[])
 """
 
+TENANTS_WITH_DELETIONS = """
+SELECT tenant_id, series_deletions FROM metrics.tenant WHERE series_deletions > 0
+"""
+
 # $1 tenant, $2 days, 0 for no limit.
 SET_RETENTION = """
 INSERT INTO metrics.tenant AS kept (tenant_id, retention_days) VALUES ($1, $2)
@@ -75,7 +79,13 @@ SELECT reason, sender, sum(samples)::bigint AS samples, min(first_at) AS first_a
  GROUP BY reason, sender ORDER BY last_at DESC, reason, sender LIMIT 1000
 """
 
-DELETE_REFUSED = "DELETE FROM metrics.refused_hour WHERE hour < now() - interval '32 days'"
+# Of what nobody used lately: a bucket is full after a day, a cluster has no replica.
+DELETE_OLD = (
+    "DELETE FROM metrics.refused_hour WHERE hour < now() - interval '32 days'",
+    "DELETE FROM metrics.rate WHERE at < now() - interval '1 day'",
+    "DELETE FROM metrics.rate_lease WHERE until < now() - interval '1 day'",
+    "DELETE FROM metrics.ha_cluster WHERE seen_at < now() - interval '1 day'",
+)
 
 UPSERT_METADATA = """
 INSERT INTO metrics.metadata AS kept (tenant_id, metric_name, type, help, unit)

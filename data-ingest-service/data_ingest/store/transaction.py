@@ -51,6 +51,8 @@ class Transactions:
         # After `prepare`, which leaves its transaction, and so a lock on the table, open until
         # the next statement.
         await conn.execute("SET synchronous_commit = on")
+        rows = await conn.fetch(tables.TENANTS_WITH_DELETIONS)
+        self._deletions = {row["tenant_id"]: row["series_deletions"] for row in rows}
         self._conn = conn
 
     def forget(self) -> None:

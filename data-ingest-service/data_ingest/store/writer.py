@@ -106,6 +106,10 @@ class Writer:
         """Grows when series ids of the tenant may not be valid any more."""
         return self.store_epoch, self._transactions.deletions(tenant)
 
+    def _is_valid(self, tenant: UUID, epoch: Epoch | None) -> bool:
+        """Whether ids that were looked up in this epoch still are their series'."""
+        return epoch in {None, self.series_epoch(tenant)}
+
     async def start(self) -> None:
         """It connects from here on, and again whenever the connection is lost."""
         self._task = asyncio.create_task(self._run(), name="writer")
@@ -153,7 +157,7 @@ class Writer:
     async def _commit_at_once(self, write: Write, epoch: Epoch | None) -> I64:
         if self._conn is None or self._closing:
             raise StoreUnavailable(detail=self._trouble, retry_after_s=1)
-        if epoch not in {None, self.series_epoch(write.tenant)}:
+        if not self._is_valid(write.tenant, epoch):
             raise _outdated()
         if self._queue and (
             self._queued_samples + write.samples > self._bounds.queue_samples_max
@@ -250,7 +254,7 @@ class Writer:
             self._queued_samples -= write.samples
             if queued.done.done():
                 continue  # its request was cancelled or timed out
-            if queued.epoch not in {None, self.series_epoch(queued.write.tenant)}:
+            if not self._is_valid(queued.write.tenant, queued.epoch):
                 _fail(queued, _outdated())
                 continue
             taken.append(queued)
@@ -265,8 +269,7 @@ class Writer:
         try:
             new_ids, committed = await self._transactions.commit([one.write for one in queued])
         except SeriesOutdated:
-            for one in queued:
-                _fail(one, _outdated())
+            await self._flush_valid(queued)
             return
         except Exception as exc:
             FAILED_FLUSHES.labels(reason(exc)).inc()
@@ -290,6 +293,16 @@ class Writer:
         for one, ids in zip(queued, new_ids, strict=True):
             if not one.done.done():
                 one.done.set_result(ids)
+
+    async def _flush_valid(self, queued: list[_Queued]) -> None:
+        """Those fail whose ids are of another epoch, not the tenants that shared a transaction."""
+        valid = [one for one in queued if self._is_valid(one.write.tenant, one.epoch)]
+        if len(valid) == len(queued):
+            valid = []
+        for one in set(queued).difference(valid):
+            _fail(one, _outdated())
+        if valid:
+            await self._flush(valid)
 
     async def _flush_each(self, queued: list[_Queued]) -> None:
         """Each is committed by itself, so that only the bad one fails; otherwise as `_flush`."""

@@ -16,12 +16,12 @@ def test_up_down_and_up_again(postgres):
     """Going down leaves nothing of the store but its version table, and up works again."""
     with fresh_database(postgres, "updown") as url:
         migrate.upgrade(url)
-        assert execute(url, TABLES) == "11"
+        assert execute(url, TABLES) == "16"
         migrate.upgrade(url)
         migrate.downgrade(url, "base")
         assert execute(url, TABLES) == "1"
         migrate.upgrade(url)
-        assert execute(url, TABLES) == "11"
+        assert execute(url, TABLES) == "16"
 
 
 def test_many_at_once(postgres):
@@ -37,7 +37,7 @@ def test_many_at_once(postgres):
             )
         )
         assert [done.returncode for done in runs] == [0, 0, 0]
-        assert execute(url, TABLES) == "11"
+        assert execute(url, TABLES) == "16"
 
 
 def test_what_was_stored_before_there_was_retention_is_not_old(postgres):

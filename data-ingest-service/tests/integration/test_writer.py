@@ -24,9 +24,13 @@ from data_ingest.model import MetricMetadata, Sender
 from data_ingest.pipeline import Pipeline
 from data_ingest.protocols import remote_write
 from data_ingest.protocols.protocol import Bounds
+from data_ingest.replicas import ReplicaLabels
 from data_ingest.store.active_series import unpack_ids
+from data_ingest.store.elections import Elections
 from data_ingest.store.packing import Write
+from data_ingest.store.rate_leases import RateLeases
 from data_ingest.store.series import SeriesCache
+from data_ingest.store.shared import SharedDecisions
 from data_ingest.store.writer import Writer, WriterBounds
 from tests import wire
 
@@ -41,6 +45,7 @@ WRITER_BOUNDS = WriterBounds(
     active_window_s=3600.0,
 )
 FREE = Limits()
+REPLICA_LABELS = ReplicaLabels(b"cluster", b"__replica__")
 WAIT_S = 15.0
 
 
@@ -59,11 +64,25 @@ def body(*series: tuple[str, list[tuple[int, float]]]) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def write_path(url: str, **bounds) -> AsyncIterator[SimpleNamespace]:
-    """A writer and a pipeline that are connected, and a connection of the test's own."""
+async def write_path(
+    url: str, clock: Callable[[], float] = time.monotonic, **bounds
+) -> AsyncIterator[SimpleNamespace]:
+    """A writer and a pipeline that are connected, and a connection of the test's own.
+
+    clock: of rates and elections.
+    """
     writer = Writer(url, replace(WRITER_BOUNDS, **bounds))
     cache = SeriesCache(1 << 20)
-    pipeline = Pipeline(cache, writer, RULES, future_ms_max=600_000, active_window_s=3600)
+    shared = SharedDecisions(url)
+    pipeline = Pipeline(
+        cache,
+        writer,
+        RULES,
+        future_ms_max=600_000,
+        active_window_s=3600,
+        rates=RateLeases(shared, clock),
+        elections=Elections(shared, REPLICA_LABELS, failover_s=20, clusters_max=2, clock=clock),
+    )
     conn = await asyncpg.connect(url)
     await writer.start()
     try:
@@ -80,6 +99,7 @@ async def write_path(url: str, **bounds) -> AsyncIterator[SimpleNamespace]:
         yield SimpleNamespace(writer=writer, pipeline=pipeline, conn=conn, send=send, cache=cache)
     finally:
         await writer.close()
+        await shared.close()
         await conn.close()
 
 

@@ -1,4 +1,4 @@
-"""Laws of what may be stored: labels, times, samples a second."""
+"""Laws of what may be stored: labels, times."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data_ingest.errors import InvalidLabels
 from data_ingest.labels import LabelRules, canonical
-from data_ingest.limits import DAY_MS, TimeSpan, TokenBucket
+from data_ingest.limits import DAY_MS, TimeSpan
 
 RULES = LabelRules(labels_max=4, name_bytes_max=10, value_bytes_max=20)
 words = st.text(
@@ -76,36 +76,3 @@ def test_without_retention_the_epoch_is_the_bound():
     span = TimeSpan.at(1_700_000_000_000, None, 0)
     assert span.holds(np.array([0]))
     assert not span.holds(np.array([-1]))
-
-
-def test_bucket_allows_the_rate_and_the_burst():
-    """A full bucket lets its burst through at once, then the rate, and says how long to wait."""
-    bucket = TokenBucket(rate_per_s=100, burst=200)
-    assert bucket.take(200, 0.0) == 0.0
-    assert bucket.take(50, 0.0) == pytest.approx(0.5)
-    assert bucket.take(50, 0.5) == 0.0
-
-
-def test_a_request_larger_than_the_burst_passes_and_is_paid_for():
-    """It would never pass otherwise; the ones after it wait until it is paid."""
-    bucket = TokenBucket(rate_per_s=100, burst=100)
-    assert bucket.take(1_000, 0.0) == 0.0
-    assert bucket.take(1, 5.0) == pytest.approx(4.01)
-    assert bucket.take(1, 9.02) == 0.0
-
-
-def test_a_clock_that_is_set_back_refuses_for_no_longer_than_the_rate_says():
-    """Tokens come back at the rate from the new time on, and not only when the old one returns."""
-    bucket = TokenBucket(rate_per_s=100, burst=100)
-    assert bucket.take(100, 1_000_000.0) == 0.0
-    assert bucket.take(100, 990_000.0) == 1.0
-    assert bucket.take(100, 990_001.0) == 0.0
-    assert bucket.take(100, 990_000.9) > 0.0, "a request that was overtaken gains nothing"
-
-
-def test_given_back_tokens_can_be_taken():
-    """Samples that we could not store cost nothing."""
-    bucket = TokenBucket(rate_per_s=1, burst=10)
-    bucket.take(10, 0.0)
-    bucket.give_back(10)
-    assert bucket.take(10, 0.0) == 0.0

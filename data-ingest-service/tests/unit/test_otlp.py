@@ -24,6 +24,7 @@ from data_ingest.protocols.otlp import series as reading
 from data_ingest.protocols.otlp.attributes import attributes as attributes_by_key
 from data_ingest.protocols.protobuf import field, fields, write_varint
 from data_ingest.protocols.protocol import Bounds, WriteRequest
+from data_ingest.replicas import Groups, Recognition, ReplicaLabels
 from tests import otlp
 from tests.native_histograms import meaning as stored_meaning
 from tests.otlp import AT_NS, BOUNDS, JSON, PROTOBUF, STALE, Meaning, Request, decode
@@ -643,7 +644,9 @@ def test_points_of_samples_that_are_all_refused_later_are_counted():
     batch = decode(request.SerializeToString())
     row_ids = np.arange(1, batch.samples + 1)
     span = TimeSpan(0, 2 * AT_MS)
-    prepared = admit(Sender(UUID(int=1), "key"), batch, row_ids, span, LabelRules(128, 1024, 8192))
+    nobody = Recognition(ReplicaLabels(), Groups(), lambda _: None)
+    rules = LabelRules(128, 1024, 8192)
+    prepared = admit(Sender(UUID(int=1), "key"), batch, row_ids, span, rules, recognition=nobody)
     nothing = np.empty(0, np.int64)
     assert prepared.refused_points(nothing) == 1
     assert prepared.without_samples("store_refused", "x").refused_points(nothing) == 3
