@@ -14,7 +14,7 @@ from data_ingest import migrate
 from data_ingest.chassis.database import DatabaseUnavailable
 from data_ingest.chassis.identity import Limits
 from data_ingest.errors import RateLimited
-from data_ingest.store import rate_leases, shared
+from data_ingest.store import catalogue, rate_leases, shared
 from data_ingest.store.rate_leases import LEASE_S, RateLeases
 from data_ingest.store.shared import SharedDecisions
 from tests import wire
@@ -174,12 +174,15 @@ async def test_a_decision_takes_no_longer_than_its_bound(store_url: str, monkeyp
             answers = await asyncio.gather(*waiting, return_exceptions=True)
             assert all(isinstance(answer, DatabaseUnavailable) for answer in answers)
 
-            async def is_over() -> bool:
-                return not await hub.conn.fetchval(
-                    f"SELECT count(*) {DECISIONS} AND state = 'active'"
-                )
+            # In a transaction the states of others stay as they were at the first look.
+            async with catalogue.connected(store_url, "watch") as watch:
 
-            await until(is_over)
+                async def is_over() -> bool:
+                    return not await watch.fetchval(
+                        f"SELECT count(*) {DECISIONS} AND state = 'active'"
+                    )
+
+                await until(is_over)
         await hub.conn.fetch(f"SELECT pg_terminate_backend(pid) {DECISIONS}")
 
         async def is_taken() -> bool:
