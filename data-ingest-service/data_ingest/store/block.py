@@ -4,12 +4,10 @@
 
 A writer takes samples piece by piece and a reader gives them back row group by row group, so
 neither holds a whole block in memory. What is written is summed before it leaves the process, and
-what is read is checked before it is decoded. Source: docs/formats/block.md, version 1.
+what is read is checked before it is decoded. Source: docs/formats/block.md.
 """
 
 import contextlib
-import hashlib
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
@@ -21,7 +19,6 @@ import pyarrow.parquet as pq
 
 from data_ingest.chassis.checked import (
     BYTES_KEY,
-    SEGMENT_BYTES,
     SUMS_KEY,
     CorruptObject,
     Digest,
@@ -31,22 +28,25 @@ from data_ingest.chassis.checked import (
 from data_ingest.errors import BadPayload
 from data_ingest.kernels import chunks
 from data_ingest.model import F64, I64
+from data_ingest.store.summed_sink import SummedSink
 
 CHUNK_SAMPLES_MAX: Final = 8_192
 GROUP_CHUNKS_MAX: Final = 512
 GROUP_SAMPLES_MAX: Final = 262_144
 """Bounds what a reader must decode at once, where chunks are long."""
-FORMAT: Final = "block/1"
+FORMAT: Final = "block/2"
+FORMATS_READ: Final = ("block/1", FORMAT)
 SCHEMA: Final = pa.schema(
     [
         pa.field("series_id", pa.int64(), nullable=False),
         pa.field("min_ts", pa.int64(), nullable=False),
         pa.field("max_ts", pa.int64(), nullable=False),
-        pa.field(
-            "timestamps", pa.list_(pa.field("element", pa.int64(), nullable=False)), nullable=False
-        ),
+        pa.field("samples", pa.int32(), nullable=False),
+        pa.field("step_ms", pa.int64(), nullable=False),
+        pa.field("jitter", pa.list_(pa.field("element", pa.int64(), nullable=False))),
         pa.field("scale", pa.int8()),
-        pa.field("deltas", pa.list_(pa.field("element", pa.int64(), nullable=False))),
+        pa.field("base", pa.int64()),
+        pa.field("integers", pa.list_(pa.field("element", pa.int64(), nullable=False))),
         pa.field("values", pa.list_(pa.field("element", pa.float64(), nullable=False))),
     ]
 )
@@ -54,8 +54,11 @@ _ENCODINGS: Final = {
     "series_id": "DELTA_BINARY_PACKED",
     "min_ts": "DELTA_BINARY_PACKED",
     "max_ts": "DELTA_BINARY_PACKED",
-    "timestamps.list.element": "DELTA_BINARY_PACKED",
-    "deltas.list.element": "DELTA_BINARY_PACKED",
+    "samples": "DELTA_BINARY_PACKED",
+    "step_ms": "DELTA_BINARY_PACKED",
+    "jitter.list.element": "DELTA_BINARY_PACKED",
+    "base": "DELTA_BINARY_PACKED",
+    "integers.list.element": "DELTA_BINARY_PACKED",
     "values.list.element": "BYTE_STREAM_SPLIT",
 }
 
@@ -106,7 +109,7 @@ class BlockWriter:
             "cloudopshub.tenant": str(tenant),
             "cloudopshub.resolution_ms": str(resolution_ms),
         }
-        self._sink = _SummedSink(sink)
+        self._sink = SummedSink(sink)
         self._parquet = pq.ParquetWriter(
             self._sink,
             SCHEMA,
@@ -130,8 +133,7 @@ class BlockWriter:
         if not len(samples):
             return
         table = _table(samples)
-        lengths = np.diff(table["timestamps"].chunk(0).offsets.to_numpy())
-        for start, end in _groups(lengths):
+        for start, end in _groups(table["samples"].to_numpy()):
             self._parquet.write_table(table.slice(start, end - start), row_group_size=end - start)
         first = int(samples.series_ids[0])
         assert self._last_series is None or first >= self._last_series, (
@@ -170,83 +172,20 @@ class BlockWriter:
             self._parquet.close()
 
 
-class _SummedSink:
-    """A sink that counts and sums the bytes written; its owner closes the file."""
-
-    def __init__(self, sink: BinaryIO) -> None:
-        self._sink = sink
-        self._sums: list[int] = []
-        self._sum = 0
-        self._is_body = True
-        self.is_open = True
-        self.bytes = 0
-        self.tail = hashlib.sha256()
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        """Passed on, counted and summed."""
-        if self.is_open:
-            self._sink.write(data)
-        view = memoryview(data)
-        if self._is_body:
-            at = 0
-            while at < len(view):
-                piece = view[at : at + SEGMENT_BYTES - self.bytes % SEGMENT_BYTES]
-                self._sum = zlib.crc32(piece, self._sum)
-                at += len(piece)
-                self.bytes += len(piece)
-                if self.bytes % SEGMENT_BYTES == 0:
-                    self._end_segment()
-        else:
-            self.tail.update(view)
-            self.bytes += len(view)
-        return len(view)
-
-    def end_body(self) -> str:
-        """The sums of all segments, 8 hexadecimal digits each; what comes now is the tail."""
-        if self.bytes % SEGMENT_BYTES:
-            self._end_segment()
-        self._is_body = False
-        return "".join(f"{one:08x}" for one in self._sums)
-
-    def _end_segment(self) -> None:
-        self._sums.append(self._sum)
-        self._sum = 0
-
-    def flush(self) -> None:
-        """The owner flushes when it makes the object durable."""
-
-    def tell(self) -> int:
-        """Bytes so far: pyarrow places its footer by it."""
-        return self.bytes
-
-    def writable(self) -> bool:
-        """Always, until its owner closes it."""
-        return True
-
-    def readable(self) -> bool:
-        """Never."""
-        return False
-
-    def seekable(self) -> bool:
-        """Never: a block is written front to back."""
-        return False
-
-
 def read(
     source: BinaryIO | pa.NativeFile, tail_sha256: Digest | None = None
 ) -> Iterator[SortedSamples]:
     """Row group by row group; a series may span two pieces.
 
-    tail_sha256: what the catalogue has of it. Raises `BadPayload` when it is not a block of version
-    1, or not the bytes that were written.
+    tail_sha256: what the catalogue has of it. Raises `BadPayload` when it is not a block, or not
+    the bytes that were written.
     """
     try:
         tail = read_tail(source, tail_sha256)
         metadata = tail.metadata.metadata or {}
         block_format = metadata.get(b"cloudopshub.format", b"").decode(errors="replace")
-        if block_format != FORMAT:
-            raise BadPayload(detail=f"not {FORMAT}", format=block_format)
+        if block_format not in FORMATS_READ:
+            raise BadPayload(detail=f"not {' or '.join(FORMATS_READ)}", format=block_format)
         parquet = parquet_file(source, tail, pre_buffer=True)
         for group in range(parquet.num_row_groups):
             yield _samples(parquet.read_row_group(group, use_threads=False))
@@ -258,21 +197,27 @@ def read(
 
 def _table(samples: SortedSamples) -> pa.Table:
     starts, series_ids = _chunk_starts(samples)
-    n_chunks = series_ids.size
+    n_chunks, times = series_ids.size, np.ascontiguousarray(samples.timestamps_ms)
     values = np.ascontiguousarray(samples.values)
-    scales = np.empty(n_chunks, np.int8)
-    deltas = np.empty(values.size, np.int64)
-    chunks.scale(starts, values, values.view(np.uint64), scales, deltas)
-    is_raw = scales == chunks.RAW
-    raw_samples = np.repeat(is_raw, np.diff(starts))
+    scales, bases = np.empty(n_chunks, np.int8), np.empty(n_chunks, np.int64)
+    integers = np.empty(values.size, np.int64)
+    chunks.scale(starts, values, values.view(np.uint64), scales, bases, integers)
+    steps_ms, jitter = np.empty(n_chunks, np.int64), np.empty(values.size, np.int64)
+    chunks.fit_grid(starts, times, steps_ms, jitter)
+    is_regular, is_raw = ~np.logical_or.reduceat(jitter != 0, starts[:-1]), scales == chunks.RAW
+    lengths = np.diff(starts)
+    has_jitter, raw_samples = np.repeat(~is_regular, lengths), np.repeat(is_raw, lengths)
     return pa.Table.from_arrays(
         [
             pa.array(series_ids),
-            pa.array(samples.timestamps_ms[starts[:-1]]),
-            pa.array(samples.timestamps_ms[starts[1:] - 1]),
-            _lists(starts, samples.timestamps_ms, None, SCHEMA.field("timestamps").type),
+            pa.array(times[starts[:-1]]),
+            pa.array(times[starts[1:] - 1]),
+            pa.array(lengths.astype(np.int32)),
+            pa.array(steps_ms),
+            _lists(starts, jitter[has_jitter], is_regular, SCHEMA.field("jitter").type),
             pa.array(scales, mask=is_raw),
-            _lists(starts, deltas[~raw_samples], is_raw, SCHEMA.field("deltas").type),
+            pa.array(bases, mask=is_raw),
+            _lists(starts, integers[~raw_samples], is_raw, SCHEMA.field("integers").type),
             _lists(starts, values[raw_samples], ~is_raw, SCHEMA.field("values").type),
         ],
         schema=SCHEMA,
@@ -292,12 +237,11 @@ def _chunk_starts(samples: SortedSamples) -> tuple[I64, I64]:
 
 def _lists(starts: I64, flat: Any, absent: Any, kind: pa.DataType) -> pa.ListArray:
     """A list column whose rows are the chunks; `absent` rows are null and own nothing of `flat`."""
-    lengths = np.diff(starts)
-    if absent is not None:
-        lengths = np.where(absent, 0, lengths)
+    lengths = np.where(absent, 0, np.diff(starts))
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    mask = None if absent is None else pa.array(absent)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), type=kind, mask=mask)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), pa.array(flat), type=kind, mask=pa.array(absent)
+    )
 
 
 def _groups(lengths: Any) -> Iterator[tuple[int, int]]:
@@ -315,23 +259,57 @@ def _groups(lengths: Any) -> Iterator[tuple[int, int]]:
 
 def _samples(table: pa.Table) -> SortedSamples:
     rows = table.combine_chunks().to_batches()[0]
-    times: pa.ListArray = rows["timestamps"]
-    starts = times.offsets.to_numpy().astype(np.int64)
-    starts -= starts[0]
-    scale = rows["scale"]
-    scales = scale.fill_null(chunks.RAW).to_numpy(zero_copy_only=False)
+    starts, timestamps_ms = times_of(rows)
+    scales = rows["scale"].fill_null(chunks.RAW).to_numpy(zero_copy_only=False)
+    if scales.max() > chunks.SCALE_MAX:
+        raise BadPayload(detail="a scale is out of range", scale=int(scales.max()))
+    is_raw, lengths = scales == chunks.RAW, np.diff(starts)
+    raw = _items(rows, "values", int(lengths[is_raw].sum()))
+    bases, integers = _integers(rows, np.where(is_raw, 0, lengths))
     values = np.empty(int(starts[-1]), np.float64)
-    deltas, raw = rows["deltas"].flatten().to_numpy(), rows["values"].flatten().to_numpy()
-    is_raw = np.repeat(scales == chunks.RAW, np.diff(starts))
-    if (
-        int(is_raw.sum()) != raw.size
-        or int((~is_raw).sum()) != deltas.size
-        or scales.max() > chunks.SCALE_MAX
-    ):
-        raise BadPayload(detail="the columns of a row group do not agree")
-    chunks.unscale(starts, scales, deltas, raw, values)
+    chunks.unscale(starts, scales, bases, integers, raw, values)
     series_ids = rows["series_id"].to_numpy()
     first = np.flatnonzero(np.diff(series_ids, prepend=series_ids[0] - 1))
     return SortedSamples(
-        series_ids[first], np.append(starts[first], starts[-1]), times.flatten().to_numpy(), values
+        series_ids[first], np.append(starts[first], starts[-1]), timestamps_ms, values
     )
+
+
+def times_of(rows: pa.RecordBatch) -> tuple[I64, I64]:
+    """Where the chunks start, with the end of the last, (c + 1,); and their timestamps, (n,)."""
+    if "timestamps" in rows.schema.names:  # version 1
+        lists: pa.ListArray = rows["timestamps"]
+        starts = lists.offsets.to_numpy().astype(np.int64)
+        return starts - starts[0], lists.flatten().to_numpy()
+    lengths = rows["samples"].to_numpy()
+    if lengths.min() < 1:
+        raise BadPayload(detail="a chunk without samples")
+    starts = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+    is_regular = rows["jitter"].is_null().to_numpy(zero_copy_only=False)
+    jitter = _items(rows, "jitter", int(lengths[~is_regular].sum()))
+    timestamps_ms = np.empty(int(starts[-1]), np.int64)
+    chunks.place_on_grid(
+        starts, rows["min_ts"].to_numpy(), rows["step_ms"].to_numpy(), is_regular, jitter,
+        timestamps_ms,
+    )  # fmt: skip
+    return starts, timestamps_ms
+
+
+def _integers(rows: pa.RecordBatch, lengths: I64) -> tuple[I64, I64]:
+    """The base of each chunk, (c,), and the integers of all; `lengths` as they must be."""
+    if "integers" in rows.schema.names:
+        bases = rows["base"].fill_null(0).to_numpy(zero_copy_only=False)
+        return bases, _items(rows, "integers", int(lengths.sum()))
+    integers = np.cumsum(_items(rows, "deltas", int(lengths.sum())))  # version 1
+    before = np.concatenate(([0], integers))[np.cumsum(lengths) - lengths]
+    return -before, integers
+
+
+def _items(rows: pa.RecordBatch, column: str, expected: int) -> Any:
+    """The items of all lists of a column, one list after another."""
+    items = rows[column].flatten().to_numpy(zero_copy_only=False)
+    if items.size != expected:
+        raise BadPayload(
+            detail="columns disagree", column=column, items=items.size, expected=expected
+        )
+    return items

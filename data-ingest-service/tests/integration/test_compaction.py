@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from prometheus_client import REGISTRY
@@ -376,18 +375,22 @@ async def test_any_parquet_reader_reads_a_block(database: str, tmp_path: Path) -
             "series_id",
             "min_ts",
             "max_ts",
-            "timestamps",
+            "samples",
+            "step_ms",
+            "jitter",
             "scale",
-            "deltas",
+            "base",
+            "integers",
             "values",
         ]
         row = table.to_pylist()[0]
         assert row["scale"] == 2
         assert row["values"] is None
-        assert [int(v) for v in np.cumsum(row["deltas"])[:3]] == [0, 25, 50]
-        assert row["timestamps"][0] == row["min_ts"]
+        assert [row["base"] + integer for integer in row["integers"][:3]] == [0, 25, 50]
+        assert (row["min_ts"], row["step_ms"], row["jitter"]) == (NOW_MS, 1000, None)
+        assert row["samples"] == len(row["integers"])
         metadata = pq.read_metadata(tmp_path / block_row["object_key"]).metadata
-        assert metadata[b"cloudopshub.format"] == b"block/1"
+        assert metadata[b"cloudopshub.format"] == b"block/2"
         assert metadata[b"cloudopshub.tenant"] == str(store.tenant).encode()
         assert json.loads(metadata[b"cloudopshub.resolution_ms"]) == 0
 
