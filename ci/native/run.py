@@ -19,6 +19,8 @@ INHERITED = (
     *("http_proxy", "https_proxy", "no_proxy", "LOG_LEVEL"),
 )
 OWN_PREFIXES = ("DAS_", "DIS_", "APS_", "UBS_")
+# glibc keeps what threads freed in up to 8 arenas a core, Arrow's own pool keeps more: ADR 25
+ALLOCATORS = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 INHERITED_PREFIXES = (*OWN_PREFIXES, "OTEL_", "AWS_", "NUMBA_", "OBJECT_STORE_")
 
 
@@ -67,7 +69,7 @@ class Run:
             name: value
             for name, value in self.settings.passed_on.items()
             if name in INHERITED or name.startswith(INHERITED_PREFIXES)
-        } | {"NUMBA_CACHE_DIR": str(self.settings.cache_dir / "numba")}
+        } | {"NUMBA_CACHE_DIR": str(self.settings.cache_dir / "numba"), **ALLOCATORS}
 
     def environment(self, service: Service, database_url: str) -> dict[str, str]:
         """The environment of a service's processes. A secret goes to who needs it, nobody else."""

@@ -132,9 +132,10 @@ class BlockWriter:
         """The samples are in the block, in one or more row groups; no samples change nothing."""
         if not len(samples):
             return
-        table = _table(samples)
-        for start, end in _groups(table["samples"].to_numpy()):
-            self._parquet.write_table(table.slice(start, end - start), row_group_size=end - start)
+        starts, series_ids = _chunk_starts(samples)
+        for low, high in _groups(np.diff(starts)):
+            table = _table(samples, starts[low : high + 1], series_ids[low:high])
+            self._parquet.write_table(table, row_group_size=high - low)
         first = int(samples.series_ids[0])
         assert self._last_series is None or first >= self._last_series, (
             "pieces come in order of series"
@@ -195,10 +196,11 @@ def read(
         raise BadPayload(detail=str(exc)) from exc
 
 
-def _table(samples: SortedSamples) -> pa.Table:
-    starts, series_ids = _chunk_starts(samples)
-    n_chunks, times = series_ids.size, np.ascontiguousarray(samples.timestamps_ms)
-    values = np.ascontiguousarray(samples.values)
+def _table(samples: SortedSamples, starts: I64, series_ids: I64) -> pa.Table:
+    """The rows of some chunks of `samples`, as `_chunk_starts` has them."""
+    n_chunks, part = series_ids.size, slice(int(starts[0]), int(starts[-1]))
+    times = np.ascontiguousarray(samples.timestamps_ms[part])
+    values, starts = np.ascontiguousarray(samples.values[part]), starts - starts[0]
     scales, bases = np.empty(n_chunks, np.int8), np.empty(n_chunks, np.int64)
     integers = np.empty(values.size, np.int64)
     chunks.scale(starts, values, values.view(np.uint64), scales, bases, integers)
