@@ -216,7 +216,7 @@ def unscale(  # noqa: PLR0917 - compiled by position
 
 @kernel(void(I64S, I64S, I64S_OUT, I64S_OUT))
 def fit_grid(starts: I64, timestamps_ms: I64, steps_ms: I64, jitter: I64) -> None:
-    """Each chunk's times as first + i * step + jitter; the step is the mean one, rounded down.
+    """Each chunk's times as first + i * step + jitter; the step is the mean one, rounded.
 
     starts: (c + 1,). steps_ms: (c,) out. jitter: (n,) out, all 0 where times are regular.
     """
@@ -225,7 +225,8 @@ def fit_grid(starts: I64, timestamps_ms: I64, steps_ms: I64, jitter: I64) -> Non
         last = starts[c + 1] - 1
         step = np.int64(0)
         if last > start:
-            step = (timestamps_ms[last] - timestamps_ms[start]) // (last - start)
+            gaps = last - start
+            step = (timestamps_ms[last] - timestamps_ms[start] + gaps // 2) // gaps
         steps_ms[c] = step
         for i in range(start, last + 1):
             jitter[i] = timestamps_ms[i] - timestamps_ms[start] - step * (i - start)
