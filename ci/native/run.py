@@ -69,12 +69,13 @@ class Run:
             name: value
             for name, value in self.settings.passed_on.items()
             if name in INHERITED or name.startswith(INHERITED_PREFIXES)
-        } | {"NUMBA_CACHE_DIR": str(self.settings.cache_dir / "numba"), **ALLOCATORS}
+        } | {"NUMBA_CACHE_DIR": str(self.settings.cache_dir / "numba")}
 
     def environment(self, service: Service, database_url: str) -> dict[str, str]:
         """The environment of a service's processes. A secret goes to who needs it, nobody else."""
         objects = self.settings.object_store_url or (self.settings.data_dir / "objects").as_uri()
         env = {
+            **ALLOCATORS,
             "LOG_LEVEL": "info",
             **self.inherited(),
             "HOST": LOOPBACK,
