@@ -254,6 +254,19 @@ def test_a_scaled_chunk_keeps_every_bit_or_is_raw(values: list[float]) -> None:
     assert ((integers / 10**scale).view(np.uint64) == array.view(np.uint64)).all()
 
 
+def test_a_base_and_its_integers_add_up_in_64_bits() -> None:
+    """Without wrapping around, so that any reader may add them: also where all chunks of a row
+    group rise as far as they can.
+    """
+    chunks_max, most = block.GROUP_CHUNKS_MAX, 2**53 - 1
+    ids, times = np.repeat(np.arange(chunks_max), 2), np.tile([0, 1], chunks_max)
+    values = np.tile([-float(most), float(most)], chunks_max)
+    sink, _ = _written(sort_and_deduplicate(ids, times, values))
+    rows = pq.read_table(sink, columns=["base", "integers"]).to_pylist()
+    assert len(rows) == chunks_max
+    assert all([row["base"] + i for i in row["integers"]] == [-most, most] for row in rows)
+
+
 def _scaled(values: Any, scale: int) -> list[int] | None:
     """The integers of these values at this scale, or None, by Python's arithmetic."""
     integers = []
