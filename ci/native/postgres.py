@@ -161,14 +161,8 @@ class Server:
         version = self.data_dir / "PG_VERSION"
         if not version.exists():
             self.who.make_private(self.data_dir)
-            flags = [
-                "--auth=trust",
-                "--no-sync",
-                "--wal-segsize=4",
-                "--encoding=UTF8",
-                "--locale=C",
-            ]
-            flags += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            flags = ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
+            flags += ["--wal-segsize=4", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
             where = [f"--pgdata={self.data_dir}", f"--username={SUPERUSER}"]
             done = self.who.run(f"{bin_dir}/initdb", *where, *flags)
             if done.code != 0:

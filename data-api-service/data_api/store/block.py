@@ -298,6 +298,8 @@ def _times(table: pa.Table, index: ChunkIndex) -> tuple[I64, I64]:
         counts = _lengths(_column(table, "timestamps"))
         return counts, _items(table, "timestamps", counts)
     counts = _integers(table, "samples").astype(np.int64)
+    if counts.min() < 1:
+        raise CorruptData(detail="a block with a chunk without samples")
     steps_ms = _integers(table, "step_ms")
     starts = np.cumsum(counts) - counts
     timestamps_ms = np.arange(counts.sum(), dtype=np.int64)
