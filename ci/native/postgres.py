@@ -26,11 +26,13 @@ SUPERUSER, DATABASE, MAJOR = "postgres", "cloudopshub", "18"
 ROLES = Path(__file__).with_name("roles.sql")
 SYSTEM_FOLDER = Path("/var/lib/cloudopshub")
 CLEAN_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+# WAL is at most 256 MB while samples come and small after the next checkpoint (5 min): segments are
+# deleted, not kept for later. Small ones, because a commit may have to wait for a new one. ADR 25.
 RUN_OPTIONS = (
     "synchronous_commit=on fsync=on wal_level=minimal wal_compression=pglz max_wal_senders=0 "
-    "min_wal_size=80MB max_wal_size=1GB checkpoint_completion_target=0.9 "
+    "wal_recycle=off min_wal_size=32MB max_wal_size=256MB checkpoint_completion_target=0.9 "
     "max_connections=100 max_worker_processes=4 autovacuum_max_workers=2 jit=off io_method=sync "
-    "shared_buffers=128MB effective_cache_size=1GB work_mem=8MB maintenance_work_mem=64MB "
+    "shared_buffers=64MB effective_cache_size=1GB work_mem=8MB maintenance_work_mem=64MB "
     "dynamic_shared_memory_type=mmap log_min_messages=warning log_timezone=UTC timezone=UTC"
 )
 
@@ -160,7 +162,7 @@ class Server:
         if not version.exists():
             self.who.make_private(self.data_dir)
             flags = ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
-            flags += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            flags += ["--wal-segsize=4", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
             where = [f"--pgdata={self.data_dir}", f"--username={SUPERUSER}"]
             done = self.who.run(f"{bin_dir}/initdb", *where, *flags)
             if done.code != 0:

@@ -19,6 +19,8 @@ INHERITED = (
     *("http_proxy", "https_proxy", "no_proxy", "LOG_LEVEL"),
 )
 OWN_PREFIXES = ("DAS_", "DIS_", "APS_", "UBS_")
+# glibc keeps what threads freed in up to 8 arenas a core, Arrow's own pool keeps more: ADR 25
+ALLOCATORS = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 INHERITED_PREFIXES = (*OWN_PREFIXES, "OTEL_", "AWS_", "NUMBA_", "OBJECT_STORE_")
 
 
@@ -73,6 +75,7 @@ class Run:
         """The environment of a service's processes. A secret goes to who needs it, nobody else."""
         objects = self.settings.object_store_url or (self.settings.data_dir / "objects").as_uri()
         env = {
+            **ALLOCATORS,
             "LOG_LEVEL": "info",
             **self.inherited(),
             "HOST": LOOPBACK,

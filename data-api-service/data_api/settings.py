@@ -41,9 +41,9 @@ class Settings(ServiceSettings):
     """Longest a query waits for a slot of its tenant, then for a thread, before it is refused."""
     lookback_s: Annotated[float, Field(gt=0)] = 300.0
     """How old the newest sample may be to count as current."""
-    head_bytes_max: Annotated[int, Field(gt=0)] = 512 * MIB
+    head_bytes_max: Annotated[int, Field(gt=0)] = 96 * MIB
     """Decoded newest samples kept, over all tenants (24 bytes a sample)."""
-    block_cache_bytes_max: Annotated[int, Field(gt=0)] = 512 * MIB
+    block_cache_bytes_max: Annotated[int, Field(gt=0)] = 192 * MIB
     """Decoded block chunks kept, over all tenants (16 bytes a sample)."""
     pool_connections: Annotated[int, Field(gt=0)] = 8
     """Connections to Postgres; a query holds one while it lists and fetches, never to evaluate."""

@@ -88,9 +88,12 @@ BLOCK_SCHEMA = pa.schema(
         ("series_id", pa.int64()),
         ("min_ts", pa.int64()),
         ("max_ts", pa.int64()),
-        ("timestamps", pa.list_(pa.int64())),
+        ("samples", pa.int32()),
+        ("step_ms", pa.int64()),
+        ("jitter", pa.list_(pa.int64())),
         ("scale", pa.int8()),
-        ("deltas", pa.list_(pa.int64())),
+        ("base", pa.int64()),
+        ("integers", pa.list_(pa.int64())),
         ("values", pa.list_(pa.float64())),
         ("histograms", pa.list_(pa.binary())),
     ]
@@ -123,8 +126,8 @@ def encode_batch(
     return header + (bytes(cramjam.zstd.compress(body, level=1)) if codec else body)
 
 
-def scaled_deltas(values: Sequence[float]) -> tuple[int, list[int]] | None:
-    """(scale, deltas) of the smallest scale at which every value comes back bit for bit."""
+def scaled_integers(values: Sequence[float]) -> tuple[int, list[int]] | None:
+    """(scale, integers) of the smallest scale at which every value comes back bit for bit."""
     array = np.array(values, np.float64)
     if not np.isfinite(array).all():
         return None
@@ -133,7 +136,7 @@ def scaled_deltas(values: Sequence[float]) -> tuple[int, list[int]] | None:
         if (np.abs(integers) < 2**53).all() and (
             (integers / 10**scale).view("u8") == array.view("u8")
         ).all():
-            return scale, np.diff(integers.astype(np.int64), prepend=0).tolist()
+            return scale, integers.astype(np.int64).tolist()
     return None
 
 
@@ -161,16 +164,21 @@ def write_block(
             part = points[start : start + chunk]
             times = [ts for ts, _ in part]
             values, beside = marked_values(value for _, value in part)
-            scaled = scaled_deltas(values)
+            scale, integers = scaled_integers(values) or (None, None)
+            step = (times[-1] - times[0]) // max(1, len(times) - 1)
+            jitter = [ts - times[0] - step * i for i, ts in enumerate(times)]
             rows.append(
                 {
                     "series_id": series_id,
                     "min_ts": times[0],
                     "max_ts": times[-1],
-                    "timestamps": times,
-                    "scale": None if scaled is None else scaled[0],
-                    "deltas": None if scaled is None else scaled[1],
-                    "values": values if scaled is None else None,
+                    "samples": len(times),
+                    "step_ms": step,
+                    "jitter": jitter if any(jitter) else None,
+                    "scale": scale,
+                    "base": None if integers is None else integers[0] - len(rows),
+                    "integers": integers and [i - integers[0] + len(rows) for i in integers],
+                    "values": values if integers is None else None,
                     "histograms": beside or None,
                 }
             )
@@ -184,8 +192,8 @@ def write_block(
         use_dictionary=False,
         write_statistics=["series_id", "min_ts", "max_ts"],
         column_encoding={
-            "timestamps.list.element": "DELTA_BINARY_PACKED",
-            "deltas.list.element": "DELTA_BINARY_PACKED",
+            "jitter.list.element": "DELTA_BINARY_PACKED",
+            "integers.list.element": "DELTA_BINARY_PACKED",
             "values.list.element": "BYTE_STREAM_SPLIT",
             "histograms.list.element": "DELTA_LENGTH_BYTE_ARRAY",
         },
@@ -195,7 +203,7 @@ def write_block(
     sums = [zlib.crc32(body[at : at + 65_536]) for at in range(0, len(body), 65_536)]
     writer.add_key_value_metadata(
         {
-            "cloudopshub.format": "block/1",
+            "cloudopshub.format": "block/2",
             "cloudopshub.tenant": str(tenant),
             "cloudopshub.resolution_ms": "0",
             "cloudopshub.body_bytes": str(len(body)),

@@ -1,12 +1,13 @@
 """What compaction costs: payloads → sorted samples → counted → Parquet, and merging, with bytes a
 sample.
 
-    python -m benchmarks.bench_compaction [--series 10000] [--steps 200]
+    python -m benchmarks.bench_compaction [--series 10000] [--steps 200] [--jitter 0.3]
 
 CPU seconds of this one thread; no Postgres. Usage is counted beside a block of the samples before
 ("count") and beside one of the same samples ("resend"). The gauges are TSBS-like: 10 s steps, 3 ms
-of jitter on three samples in ten, a random walk of integers, of two decimals, a counter, and full
-floats.
+of jitter on a share of the samples, a random walk of integers, of two decimals (that of the S set
+has steps of 1), a counter, and full floats. "floor" is the entropy of the steps: no code that sees
+only a series' last value needs fewer bytes.
 """
 
 import argparse
@@ -38,16 +39,17 @@ KINDS: dict[str, Callable[[Any, int, int], Any]] = {
     "gauge, 2 decimals": lambda rng, t, s: np.round(
         50 + np.cumsum(rng.normal(0, 0.5, (t, s)), axis=0), 2
     ),
+    "gauge of S": lambda rng, t, s: np.round(50 + np.cumsum(rng.normal(0, 1, (t, s)), axis=0), 2),
     "counter": lambda rng, t, s: np.cumsum(rng.integers(0, 100, (t, s)), axis=0) * 1.0,
     "full float": lambda rng, t, s: rng.normal(50, 10, (t, s)),
 }
 
 
-def arrival(kind: str, series: int, steps: int) -> Columns:
+def arrival(kind: str, series: int, steps: int, jitter: float) -> Columns:
     """Samples as scrapes bring them: all series of one step, then the next step."""
     rng = np.random.default_rng(7)
     times = START_MS + np.repeat(np.arange(steps) * STEP_MS, series)
-    times += rng.integers(-3, 4, times.size) * (rng.random(times.size) < 0.3)
+    times += rng.integers(-3, 4, times.size) * (rng.random(times.size) < jitter)
     ids = np.tile(np.arange(1, series + 1), steps)
     return Columns(ids, times, np.ascontiguousarray(KINDS[kind](rng, steps, series).ravel()))
 
@@ -86,13 +88,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--series", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--jitter", type=float, default=0.3)
     args = parser.parse_args()
     n = args.series * args.steps
     print(f"{args.series:,} series × {args.steps} steps = {n:,} samples; CPU seconds a million")
     head = ("values", "unpack", "sort", "count", "write", "in all", "M/s", "resend", "read")
-    print(("{:>18}" + "{:>10}" * 10).format(*head, "merge 4", "B/sample"))
+    print(("{:>18}" + "{:>10}" * 11).format(*head, "merge 4", "B/sample", "floor"))
     for kind in KINDS:
-        samples = arrival(kind, args.series, args.steps)
+        samples = arrival(kind, args.series, args.steps, args.jitter)
         payloads = [
             batch.pack(
                 Columns(
@@ -139,9 +142,19 @@ def report(kind: str, n: int, steps: int, payloads: list[bytes]) -> None:
     total_s = unpack_s + sort_s + count_s + write_s
     costs = [seconds / million for seconds in (unpack_s, sort_s, count_s, write_s, total_s)]
     line = [f"{cost:10.3f}" for cost in costs] + [f"{million / total_s:10.1f}"]
-    after = (resend_s / million, read_s / million, merge_s / million, len(body) / n)
+    after = (resend_s / million, read_s / million, merge_s / million, len(body) / n, floor(whole))
     line += [f"{cost:10.3f}" for cost in after]
     print(f"{kind:>18}" + "".join(line))
+
+
+def floor(whole: SortedSamples) -> float:
+    """Entropy of the steps between samples, bytes a sample; NaN where hardly any comes twice."""
+    same = np.diff(np.repeat(whole.series_ids, np.diff(whole.starts))) == 0
+    _, counts = np.unique(np.round(np.diff(whole.values), 6)[same], return_counts=True)
+    if counts.size > same.sum() // 100:
+        return float("nan")
+    shares = counts / counts.sum()
+    return float(-(shares * np.log2(shares)).sum() / 8)
 
 
 def quarters(samples: Columns) -> list[SortedSamples]:

@@ -154,7 +154,7 @@ class Settings(ServiceSettings):
     compaction_interval_s: Annotated[float, Field(gt=0)] = 30.0
     # Samples one compaction run holds in memory (about 60 bytes each while it sorts; 64 bytes of
     # histograms weigh as one).
-    compaction_samples_max: Annotated[int, Field(gt=0)] = 2_000_000
+    compaction_samples_max: Annotated[int, Field(gt=0)] = 1_000_000
     block_bytes_max: Annotated[int, Field(gt=0)] = 512 * MIB
     # How long samples are kept for tenants whose plan no write has shown yet; None: for ever.
     retention_days: Annotated[int | None, Field(gt=0)] = None

@@ -4,7 +4,7 @@
     row group ── index (series_id, min_ts, max_ts; kept) ──▶ which chunks matter
               └─ columns decoded to arrays (kept) ──▶ Fragment
 
-Bytes are checked before they are decoded. Format: docs/formats/block.md, version 1.
+Bytes are checked before they are decoded. Format: docs/formats/block.md.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from data_api.store.cache import ByteCache
 from data_api.store.fragments import Fragment, Rows, cut, ranges
 
 T = TypeVar("T")
-FORMAT: Final = b"block/1"
+FORMATS: Final = (b"block/1", b"block/2")
 HISTOGRAMS: Final = "histograms"
 KEYS: Final = ("series_id", "min_ts", "max_ts")
 POWERS_OF_TEN: Final = 10.0 ** np.arange(23)  # each one exact
@@ -181,7 +181,7 @@ class BlockReader:
         with self._objects.reading(block.object_key) as source, _translated_errors(block):
             tail = read_tail(source, block.tail_sha256)
             format_name = (tail.metadata.metadata or {}).get(b"cloudopshub.format")
-            if format_name != FORMAT:
+            if format_name not in FORMATS:
                 raise CorruptData(detail="a block of an unknown format", object=block.object_key)
             return Footer(tail, _bounds(tail.metadata))
 
@@ -257,59 +257,91 @@ def _lengths(lists: pa.Array) -> I64:
     return lengths
 
 
+def _items(table: pa.Table, name: str, counts: I64) -> Any:
+    """The items of all lists; raises CorruptData when a list has not as many as its chunk needs."""
+    lists = _column(table, name)
+    if not np.array_equal(_lengths(lists), counts):
+        raise CorruptData(detail="a block with a chunk whose columns differ in length", column=name)
+    return lists.flatten().to_numpy(zero_copy_only=False)
+
+
+def _spread(of_chunks: Any, counts: I64) -> Any:
+    """Each chunk's number for each of its samples; one number when all chunks have the same."""
+    first = of_chunks[0]
+    return first if (of_chunks == first).all() else np.repeat(of_chunks, counts)
+
+
 def _decode(table: pa.Table) -> ChunkColumns:
     """A row group's columns as arrays; raises CorruptData when a chunk's columns disagree."""
-    times = _column(table, "timestamps")
-    deltas, raws = _column(table, "deltas"), _column(table, "values")
-    counts = _lengths(times)
-    scaled_counts, raw_counts = _lengths(deltas), _lengths(raws)
-    scales = _column(table, "scale")
-    is_scaled = ~scales.is_null().to_numpy(zero_copy_only=False)
-    agree = (scaled_counts == np.where(is_scaled, counts, 0)) & (
-        raw_counts == np.where(is_scaled, 0, counts)
-    )
-    if not agree.all():
-        raise CorruptData(detail="a block with a chunk whose columns differ in length")
+    index = _index(table)
+    counts, timestamps_ms = _times(table, index)
     offsets = np.concatenate(([0], np.cumsum(counts)))
-    values = np.empty(offsets[-1], np.float64)
     starts = offsets[:-1]
-    if is_scaled.any():
-        sizes = scaled_counts[is_scaled]
-        powers = POWERS_OF_TEN[scales.drop_null().to_numpy(zero_copy_only=False)]
-        values[ranges(starts[is_scaled], sizes)] = _running_sums(
-            deltas.flatten().to_numpy(zero_copy_only=False), sizes
-        ) / np.repeat(powers, sizes)
-    raw_values: F64 = raws.flatten().to_numpy(zero_copy_only=False)
-    if not is_scaled.all():
-        is_raw = ~is_scaled
-        values[ranges(starts[is_raw], raw_counts[is_raw])] = raw_values
-    timestamps_ms: I64 = times.flatten().to_numpy(zero_copy_only=False)
-    histograms = _histograms(table, offsets, values, raw_values)
-    return ChunkColumns(_index(table), offsets, timestamps_ms, values, histograms)
+    scales = _column(table, "scale")
+    is_raw = scales.is_null().to_numpy(zero_copy_only=False)
+    raws = _items(table, "values", np.where(is_raw, counts, 0))
+    scaled_counts = np.where(is_raw, 0, counts)
+    bases, integers = _integers_of(table, scaled_counts)
+    values: F64
+    if is_raw.all():
+        values = raws
+    else:
+        powers = POWERS_OF_TEN[scales.fill_null(0).to_numpy(zero_copy_only=False)]
+        values = (integers + _spread(bases, scaled_counts)) / _spread(powers, scaled_counts)
+    if 0 < raws.size < offsets[-1]:
+        scaled, values = values, np.empty(offsets[-1], np.float64)
+        values[ranges(starts[~is_raw], counts[~is_raw])] = scaled
+        values[ranges(starts[is_raw], counts[is_raw])] = raws
+    values, histograms = _histograms(table, offsets, values, raws)
+    return ChunkColumns(index, offsets, timestamps_ms, values, histograms)
 
 
-def _histograms(table: pa.Table, offsets: I64, values: F64, raws: F64) -> Histograms:
-    """The native histograms of a row group; `values` carry their places afterwards. raws: those of
-    `values` that are stored as they are, as histograms always are.
+def _histograms(table: pa.Table, offsets: I64, values: F64, raws: F64) -> tuple[F64, Histograms]:
+    """The values of a row group, which carry the places of its native histograms, and those. raws:
+    those of `values` that are stored as they are, as histograms always are.
     """
     column = _column(table, HISTOGRAMS) if HISTOGRAMS in table.column_names else None
     is_without = column is None or column.null_count == len(column)
     if is_without and not is_histogram(raws).any():
-        return beside.NONE
+        return values, beside.NONE
     named = np.diff(np.concatenate(([0], np.cumsum(is_histogram(values))))[offsets])
     if column is None or not np.array_equal(named, _lengths(column)):
         raise CorruptData(detail="a block with a chunk that names other histograms than it has")
+    values = values.copy()  # Arrow's own memory is not to be written to
     beside.number(values)
-    return beside.of(column.flatten().to_pylist())
+    return values, beside.of(column.flatten().to_pylist())
 
 
-def _running_sums(deltas: I64, sizes: I64) -> I64:
-    """Each chunk's own cumulative sum; chunks lie one after another."""
-    sums = np.cumsum(deltas)
-    ends = np.cumsum(sizes)
-    before = np.where(ends > sizes, sums[np.maximum(ends - sizes - 1, 0)], 0)
-    own: I64 = sums - np.repeat(before, sizes)
-    return own
+def _times(table: pa.Table, index: ChunkIndex) -> tuple[I64, I64]:
+    """Samples of each chunk; all timestamps."""
+    if "timestamps" in table.column_names:  # version 1
+        counts = _lengths(_column(table, "timestamps"))
+        return counts, _items(table, "timestamps", counts)
+    counts = _integers(table, "samples").astype(np.int64)
+    if counts.min() < 1:
+        raise CorruptData(detail="a block with a chunk without samples")
+    steps_ms = _integers(table, "step_ms")
+    starts = np.cumsum(counts) - counts
+    timestamps_ms = np.arange(counts.sum(), dtype=np.int64)
+    timestamps_ms *= _spread(steps_ms, counts)
+    timestamps_ms += np.repeat(index.min_ts - steps_ms * starts, counts)
+    has_jitter = ~_column(table, "jitter").is_null().to_numpy(zero_copy_only=False)
+    if has_jitter.any():
+        jitter = _items(table, "jitter", np.where(has_jitter, counts, 0))
+        if has_jitter.all():
+            timestamps_ms += jitter
+        else:
+            timestamps_ms[ranges(starts[has_jitter], counts[has_jitter])] += jitter
+    return counts, timestamps_ms
+
+
+def _integers_of(table: pa.Table, counts: I64) -> tuple[I64, I64]:
+    """The base of each chunk; the integers of all, of which each has so many (0: none)."""
+    if "integers" in table.column_names:
+        bases = _column(table, "base").fill_null(0).to_numpy(zero_copy_only=False)
+        return bases, _items(table, "integers", counts)
+    integers = np.cumsum(_items(table, "deltas", counts))  # version 1
+    return -np.concatenate(([0], integers))[np.cumsum(counts) - counts], integers
 
 
 def _select(columns: ChunkColumns, series_ids: I64, span: tuple[int, int]) -> Fragment | None:

@@ -28,7 +28,8 @@ TIER_BITS: Final = 3  # runs of 8^k to 8^(k+1) - 1 samples are of one tier
 RADIX_SPAN: Final = 1 << 16
 SAMPLE_BYTES: Final = 24
 PAGE_BATCHES: Final = 256
-PAGE_BYTES: Final = 24_000_000  # decoded at once, beside the head
+PAGE_BYTES: Final = 12_000_000  # decoded at once, beside the head
+RUN_SAMPLES_MAX: Final = 1_000_000  # a sort of so many needs some 70 MiB beside them
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -159,12 +160,15 @@ def _tier(run: HeadRun) -> int:
 
 
 def _tiered(runs: list[HeadRun]) -> tuple[HeadRun, ...]:
-    """The same samples in the same order, in fewer than eight neighbouring runs of one tier."""
+    """The same samples in the same order, in fewer than eight neighbouring runs of one tier, as far
+    as runs stay within RUN_SAMPLES_MAX.
+    """
     for tier in sorted({_tier(run) for run in runs}):
         first = len(runs)
         while first and _tier(runs[first - 1]) <= tier:
             first -= 1
-        if sum(_tier(run) == tier for run in runs[first:]) >= FAN_IN:
+        is_full = sum(_tier(run) == tier for run in runs[first:]) >= FAN_IN
+        if is_full and sum(run.values.size for run in runs[first:]) <= RUN_SAMPLES_MAX:
             return _tiered([*runs[:first], _joined(runs[first:])])
     return tuple(runs)
 

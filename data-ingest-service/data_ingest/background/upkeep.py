@@ -10,9 +10,8 @@ nobody meanwhile; a plain DROP would block the writers while it waits.
 Source: docs/contracts.md, section 3; PostgreSQL manual, ALTER TABLE.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby, islice
 from typing import Any, Final
 from uuid import UUID
@@ -24,7 +23,7 @@ from prometheus_client import Counter
 
 from data_ingest.store import catalogue, tables
 from data_ingest.store.objects import ObjectFacts, ObjectStore
-from data_ingest.store.partitions import HOUR, ensure_partitions, hours_needed, partition_name
+from data_ingest.store.partitions import ensure_partitions, partitions_needed, span_of
 
 GRACE: Final = timedelta(minutes=15)
 """Longer than any query runs, so no snapshot lists what is deleted."""
@@ -39,7 +38,6 @@ TENANT_CHARACTERS: Final = 36
 DETACH_TIMEOUT_S: Final = 60
 EXEMPLARS_MAX: Final = 100_000
 EXEMPLAR_DAYS: Final = 30
-_PARTITION_NAME: Final = re.compile(r"batch_(\d{10})")
 
 log = structlog.get_logger()
 PARTITIONS_DROPPED: Final = Counter(
@@ -57,20 +55,13 @@ SELECT c.relname AS name, i.inhrelid IS NOT NULL AS is_attached,
        coalesce(i.inhdetachpending, false) AS is_pending
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = 'metrics.batch'::regclass
- WHERE n.nspname = 'metrics' AND c.relkind = 'r' AND c.relname ~ '^batch_[0-9]{10}$'
+ WHERE n.nspname = 'metrics' AND c.relkind = 'r' AND c.relname ~ '^batch_[0-9]{10}([0-9]{2})?$'
  ORDER BY c.relname
 """
 
 
-def end_of(partition: str) -> datetime:
-    """The instant up to which the partition holds what was received, exclusive."""
-    match = _PARTITION_NAME.fullmatch(partition)
-    assert match is not None, partition
-    return datetime.strptime(match[1], "%Y%m%d%H").replace(tzinfo=UTC) + HOUR
-
-
 async def keep_partitions(conn: Any, now: datetime) -> list[str]:
-    """The partitions of the day ahead exist; those that are past and compacted are dropped.
+    """The partitions of the next hours exist; those that are past and compacted are dropped.
 
     Returns the names of the dropped ones. conn: outside of a transaction.
     """
@@ -79,9 +70,9 @@ async def keep_partitions(conn: Any, now: datetime) -> list[str]:
         return []
     try:
         dropped = []
-        needed = {partition_name(hour) for hour in hours_needed(now)}
+        needed = set(partitions_needed(now))
         for row in await conn.fetch(_PARTITIONS):
-            is_past = end_of(row["name"]) + GRACE <= now and row["name"] not in needed
+            is_past = span_of(row["name"])[1] + GRACE <= now and row["name"] not in needed
             try:
                 if is_past and await _drop(
                     conn, row["name"], row["is_attached"], row["is_pending"]
@@ -110,7 +101,7 @@ async def _drop(conn: Any, name: str, is_attached: bool, is_pending: bool) -> bo
         await conn.execute("RESET statement_timeout")
     # A transaction as old as the partition may have committed just before it was detached.
     if await _has_live(conn, name):
-        start, end = (end_of(name) - HOUR).isoformat(), end_of(name).isoformat()
+        start, end = (at.isoformat() for at in span_of(name))
         await conn.execute(
             f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name}"
             f" FOR VALUES FROM ('{start}') TO ('{end}')"

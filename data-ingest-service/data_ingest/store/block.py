@@ -4,12 +4,12 @@
 
 A writer takes samples piece by piece and a reader gives them back row group by row group, so
 neither holds a whole block in memory. What is written is summed before it leaves the process, and
-what is read is checked before it is decoded. Source: docs/formats/block.md, version 1.
+what is read is checked before it is decoded. Source: docs/formats/block.md.
 """
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Final
 from uuid import UUID
 
@@ -39,17 +39,19 @@ HISTOGRAM_CHUNK_SAMPLES_MAX: Final = 512
 GROUP_CHUNKS_MAX: Final = 512
 GROUP_SAMPLES_MAX: Final = 262_144
 """Bounds what a reader must decode at once, where chunks are long."""
-FORMAT: Final = "block/1"
+FORMAT: Final = "block/2"
+FORMATS_READ: Final = ("block/1", FORMAT)
 SCHEMA: Final = pa.schema(
     [
         pa.field("series_id", pa.int64(), nullable=False),
         pa.field("min_ts", pa.int64(), nullable=False),
         pa.field("max_ts", pa.int64(), nullable=False),
-        pa.field(
-            "timestamps", pa.list_(pa.field("element", pa.int64(), nullable=False)), nullable=False
-        ),
+        pa.field("samples", pa.int32(), nullable=False),
+        pa.field("step_ms", pa.int64(), nullable=False),
+        pa.field("jitter", pa.list_(pa.field("element", pa.int64(), nullable=False))),
         pa.field("scale", pa.int8()),
-        pa.field("deltas", pa.list_(pa.field("element", pa.int64(), nullable=False))),
+        pa.field("base", pa.int64()),
+        pa.field("integers", pa.list_(pa.field("element", pa.int64(), nullable=False))),
         pa.field("values", pa.list_(pa.field("element", pa.float64(), nullable=False))),
         pa.field("histograms", pa.list_(pa.field("element", pa.binary(), nullable=False))),
     ]
@@ -58,8 +60,11 @@ _ENCODINGS: Final = {
     "series_id": "DELTA_BINARY_PACKED",
     "min_ts": "DELTA_BINARY_PACKED",
     "max_ts": "DELTA_BINARY_PACKED",
-    "timestamps.list.element": "DELTA_BINARY_PACKED",
-    "deltas.list.element": "DELTA_BINARY_PACKED",
+    "samples": "DELTA_BINARY_PACKED",
+    "step_ms": "DELTA_BINARY_PACKED",
+    "jitter.list.element": "DELTA_BINARY_PACKED",
+    "base": "DELTA_BINARY_PACKED",
+    "integers.list.element": "DELTA_BINARY_PACKED",
     "values.list.element": "BYTE_STREAM_SPLIT",
     "histograms.list.element": "DELTA_LENGTH_BYTE_ARRAY",
 }
@@ -147,9 +152,8 @@ class BlockWriter:
         """The samples are in the block, in one or more row groups; no samples change nothing."""
         if not len(samples):
             return
-        table, weights = _table(samples)
-        for start, end in _groups(weights):
-            self._parquet.write_table(table.slice(start, end - start), row_group_size=end - start)
+        for table in _tables(samples):
+            self._parquet.write_table(table, row_group_size=table.num_rows)
         first = int(samples.series_ids[0])
         assert self._last_series is None or first >= self._last_series, (
             "pieces come in order of series"
@@ -192,15 +196,15 @@ def read(
 ) -> Iterator[SortedSamples]:
     """Row group by row group; a series may span two pieces.
 
-    tail_sha256: what the catalogue has of it. Raises `BadPayload` when it is not a block of version
-    1, or not the bytes that were written.
+    tail_sha256: what the catalogue has of it. Raises `BadPayload` when it is not a block, or not
+    the bytes that were written.
     """
     try:
         tail = read_tail(source, tail_sha256)
         metadata = tail.metadata.metadata or {}
         block_format = metadata.get(b"cloudopshub.format", b"").decode(errors="replace")
-        if block_format != FORMAT:
-            raise BadPayload(detail=f"not {FORMAT}", format=block_format)
+        if block_format not in FORMATS_READ:
+            raise BadPayload(detail=f"not {' or '.join(FORMATS_READ)}", format=block_format)
         parquet = parquet_file(source, tail, pre_buffer=True)
         for group in range(parquet.num_row_groups):
             yield _samples(parquet.read_row_group(group, use_threads=False))
@@ -210,28 +214,55 @@ def read(
         raise BadPayload(detail=str(exc)) from exc
 
 
-def _table(samples: SortedSamples) -> tuple[pa.Table, I64]:
-    """A row for each chunk, and what each weighs, in samples."""
+@dataclass(frozen=True, slots=True)
+class _Chunks:
+    """The rows that some samples make. starts: (c + 1,), of each, and the end of the last;
+    series_ids: (c,); messages_before: (c + 1,), histograms before each; weights: (c,), in samples.
+    """
+
+    starts: I64
+    series_ids: I64
+    messages_before: I64
+    weights: I64
+
+
+def _tables(samples: SortedSamples) -> Iterator[pa.Table]:
+    """The row groups of these samples."""
     values, messages = histograms.in_order(samples.values, samples.histograms)
-    places = histograms.places(values) if len(messages) else np.empty(0, np.int64)
-    starts, series_ids = _chunk_starts(samples, places)
-    n_chunks = series_ids.size
-    messages_before = np.searchsorted(places, starts)
-    message_bytes = np.concatenate(([0], np.cumsum(histograms.lengths(messages))))[messages_before]
-    values = np.ascontiguousarray(values)
-    scales = np.empty(n_chunks, np.int8)
-    deltas = np.empty(values.size, np.int64)
-    chunks.scale(starts, values, values.view(np.uint64), scales, deltas)
-    is_raw = scales == chunks.RAW
-    raw_samples = np.repeat(is_raw, np.diff(starts))
-    table = pa.Table.from_arrays(
+    samples = replace(samples, values=values, histograms=messages)
+    rows = _chunks(samples)
+    for low, high in _groups(rows.weights):
+        yield _table(samples, rows, low, high)
+
+
+def _table(samples: SortedSamples, rows: _Chunks, low: int, high: int) -> pa.Table:
+    """The chunks `low:high`."""
+    starts, messages_before = rows.starts[low : high + 1], rows.messages_before[low : high + 1]
+    messages = samples.histograms.slice(
+        messages_before[0], messages_before[-1] - messages_before[0]
+    )
+    n_chunks, part = high - low, slice(int(starts[0]), int(starts[-1]))
+    times = np.ascontiguousarray(samples.timestamps_ms[part])
+    values, starts = np.ascontiguousarray(samples.values[part]), starts - starts[0]
+    scales, bases = np.empty(n_chunks, np.int8), np.empty(n_chunks, np.int64)
+    integers = np.empty(values.size, np.int64)
+    chunks.scale(starts, values, values.view(np.uint64), scales, bases, integers)
+    steps_ms, jitter = np.empty(n_chunks, np.int64), np.empty(values.size, np.int64)
+    chunks.fit_grid(starts, times, steps_ms, jitter)
+    is_regular, is_raw = ~np.logical_or.reduceat(jitter != 0, starts[:-1]), scales == chunks.RAW
+    lengths = np.diff(starts)
+    has_jitter, raw_samples = np.repeat(~is_regular, lengths), np.repeat(is_raw, lengths)
+    return pa.Table.from_arrays(
         [
-            pa.array(series_ids),
-            pa.array(samples.timestamps_ms[starts[:-1]]),
-            pa.array(samples.timestamps_ms[starts[1:] - 1]),
-            _lists(starts, samples.timestamps_ms, None, SCHEMA.field("timestamps").type),
+            pa.array(rows.series_ids[low:high]),
+            pa.array(times[starts[:-1]]),
+            pa.array(times[starts[1:] - 1]),
+            pa.array(lengths.astype(np.int32)),
+            pa.array(steps_ms),
+            _lists(starts, jitter[has_jitter], is_regular, SCHEMA.field("jitter").type),
             pa.array(scales, mask=is_raw),
-            _lists(starts, deltas[~raw_samples], is_raw, SCHEMA.field("deltas").type),
+            pa.array(bases, mask=is_raw),
+            _lists(starts, integers[~raw_samples], is_raw, SCHEMA.field("integers").type),
             _lists(starts, values[raw_samples], ~is_raw, SCHEMA.field("values").type),
             _lists(
                 messages_before,
@@ -242,14 +273,11 @@ def _table(samples: SortedSamples) -> tuple[pa.Table, I64]:
         ],
         schema=SCHEMA,
     )
-    return table, np.diff(starts) + np.diff(message_bytes) // histograms.BYTES_OF_A_SAMPLE
 
 
-def _chunk_starts(samples: SortedSamples, places: I64) -> tuple[I64, I64]:
-    """Where the chunks start, with the end of the last, (c + 1,); and the series of each, (c,).
-
-    places: of the samples that are histograms, ascending.
-    """
+def _chunks(samples: SortedSamples) -> _Chunks:
+    messages = samples.histograms
+    places = histograms.places(samples.values) if len(messages) else np.empty(0, np.int64)
     lengths = np.diff(samples.starts)
     samples_max = np.where(
         np.diff(np.searchsorted(places, samples.starts)) > 0,
@@ -260,18 +288,20 @@ def _chunk_starts(samples: SortedSamples, places: I64) -> tuple[I64, I64]:
     first_piece = np.concatenate(([0], np.cumsum(pieces)))
     of_series = np.repeat(np.arange(lengths.size), pieces)
     nth = np.arange(first_piece[-1]) - first_piece[of_series]
-    starts = samples.starts[of_series] + nth * samples_max[of_series]
-    return np.append(starts, samples.starts[-1]), samples.series_ids[of_series]
+    starts = np.append(samples.starts[of_series] + nth * samples_max[of_series], samples.starts[-1])
+    messages_before = np.searchsorted(places, starts)
+    sizes = np.concatenate(([0], np.cumsum(histograms.lengths(messages))))[messages_before]
+    weights = np.diff(starts) + np.diff(sizes) // histograms.BYTES_OF_A_SAMPLE
+    return _Chunks(starts, samples.series_ids[of_series], messages_before, weights)
 
 
 def _lists(starts: I64, flat: Any, absent: Any, kind: pa.DataType) -> pa.ListArray:
     """A list column whose rows are the chunks; `absent` rows are null and own nothing of `flat`."""
-    lengths = np.diff(starts)
-    if absent is not None:
-        lengths = np.where(absent, 0, lengths)
+    lengths = np.where(absent, 0, np.diff(starts))
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    mask = None if absent is None else pa.array(absent)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), type=kind, mask=mask)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), pa.array(flat), type=kind, mask=pa.array(absent)
+    )
 
 
 def _groups(weights: I64) -> Iterator[tuple[int, int]]:
@@ -289,21 +319,15 @@ def _groups(weights: I64) -> Iterator[tuple[int, int]]:
 
 def _samples(table: pa.Table) -> SortedSamples:
     rows = table.combine_chunks().to_batches()[0]
-    times: pa.ListArray = rows["timestamps"]
-    starts = times.offsets.to_numpy().astype(np.int64)
-    starts -= starts[0]
-    scale = rows["scale"]
-    scales = scale.fill_null(chunks.RAW).to_numpy(zero_copy_only=False)
+    starts, timestamps_ms = times_of(rows)
+    scales = rows["scale"].fill_null(chunks.RAW).to_numpy(zero_copy_only=False)
+    if scales.max() > chunks.SCALE_MAX:
+        raise BadPayload(detail="a scale is out of range", scale=int(scales.max()))
+    is_raw, lengths = scales == chunks.RAW, np.diff(starts)
+    raw = _items(rows, "values", int(lengths[is_raw].sum()))
+    bases, integers = _integers(rows, np.where(is_raw, 0, lengths))
     values = np.empty(int(starts[-1]), np.float64)
-    deltas, raw = rows["deltas"].flatten().to_numpy(), rows["values"].flatten().to_numpy()
-    is_raw = np.repeat(scales == chunks.RAW, np.diff(starts))
-    if (
-        int(is_raw.sum()) != raw.size
-        or int((~is_raw).sum()) != deltas.size
-        or scales.max() > chunks.SCALE_MAX
-    ):
-        raise BadPayload(detail="the columns of a row group do not agree")
-    chunks.unscale(starts, scales, deltas, raw, values)
+    chunks.unscale(starts, scales, bases, integers, raw, values)
     messages = _messages(rows, starts, values)
     if len(messages):
         values = histograms.numbered(values)
@@ -312,10 +336,50 @@ def _samples(table: pa.Table) -> SortedSamples:
     return SortedSamples(
         series_ids[first],
         np.append(starts[first], starts[-1]),
-        times.flatten().to_numpy(),
+        timestamps_ms,
         values,
         messages,
     )
+
+
+def times_of(rows: pa.RecordBatch) -> tuple[I64, I64]:
+    """Where the chunks start, with the end of the last, (c + 1,); and their timestamps, (n,)."""
+    if "timestamps" in rows.schema.names:  # version 1
+        lists: pa.ListArray = rows["timestamps"]
+        starts = lists.offsets.to_numpy().astype(np.int64)
+        return starts - starts[0], lists.flatten().to_numpy()
+    lengths = rows["samples"].to_numpy()
+    if lengths.min() < 1:
+        raise BadPayload(detail="a chunk without samples")
+    starts = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+    is_regular = rows["jitter"].is_null().to_numpy(zero_copy_only=False)
+    jitter = _items(rows, "jitter", int(lengths[~is_regular].sum()))
+    timestamps_ms = np.empty(int(starts[-1]), np.int64)
+    chunks.place_on_grid(
+        starts, rows["min_ts"].to_numpy(), rows["step_ms"].to_numpy(), is_regular, jitter,
+        timestamps_ms,
+    )  # fmt: skip
+    return starts, timestamps_ms
+
+
+def _integers(rows: pa.RecordBatch, lengths: I64) -> tuple[I64, I64]:
+    """The base of each chunk, (c,), and the integers of all; `lengths` as they must be."""
+    if "integers" in rows.schema.names:
+        bases = rows["base"].fill_null(0).to_numpy(zero_copy_only=False)
+        return bases, _items(rows, "integers", int(lengths.sum()))
+    integers = np.cumsum(_items(rows, "deltas", int(lengths.sum())))  # version 1
+    before = np.concatenate(([0], integers))[np.cumsum(lengths) - lengths]
+    return -before, integers
+
+
+def _items(rows: pa.RecordBatch, column: str, expected: int) -> Any:
+    """The items of all lists of a column, one list after another."""
+    items = rows[column].flatten().to_numpy(zero_copy_only=False)
+    if items.size != expected:
+        raise BadPayload(
+            detail="columns disagree", column=column, items=items.size, expected=expected
+        )
+    return items
 
 
 def _messages(rows: Any, starts: I64, values: F64) -> Messages:

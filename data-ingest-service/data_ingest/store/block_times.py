@@ -2,7 +2,7 @@
 
     statistics ──▶ row groups in a span ──▶ chunks (series, first, last) ──▶ timestamps
 
-Source: docs/formats/block.md, version 1.
+Source: docs/formats/block.md.
 """
 
 import contextlib
@@ -16,9 +16,10 @@ import pyarrow as pa
 from data_ingest.chassis.checked import CorruptObject, Digest, parquet_file, read_tail
 from data_ingest.errors import BadPayload
 from data_ingest.model import I64
+from data_ingest.store.block import times_of
 
 KEYS: Final = ("series_id", "min_ts", "max_ts")
-_TIMESTAMPS_COLUMN: Final = 3
+_SINCE_2: Final = ("samples", "step_ms", "jitter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class BlockTimes:
             tail = read_tail(source, tail_sha256)
             self._metadata = tail.metadata
             self._parquet = parquet_file(source, tail, pre_buffer=True)
+            self._is_first_version = "timestamps" in self._parquet.schema_arrow.names
 
     def chunks(self, first_ms: int, last_ms: int) -> Chunks:
         """The chunks that reach into [first_ms, last_ms]."""
@@ -66,18 +68,15 @@ class BlockTimes:
 
     def samples(self, group: int) -> int:
         """How many samples the row group has."""
-        return int(self._metadata.row_group(group).column(_TIMESTAMPS_COLUMN).num_values)
+        if self._is_first_version:
+            return int(self._metadata.row_group(group).column(len(KEYS)).num_values)
+        return int(self._read([group], ["samples"]).column(0).to_numpy().sum())
 
     def times(self, group: int) -> Times:
         """All timestamps of a row group."""
-        with _translated():
-            table = self._parquet.read_row_group(
-                group, columns=["series_id", "timestamps"], use_threads=False
-            ).combine_chunks()
-            rows = table.to_batches()[0]
-        lists: pa.ListArray = rows["timestamps"]
-        starts = lists.offsets.to_numpy().astype(np.int64)
-        return Times(rows["series_id"].to_numpy(), starts - starts[0], lists.flatten().to_numpy())
+        columns = ["timestamps"] if self._is_first_version else ["min_ts", *_SINCE_2]
+        rows = self._read([group], ["series_id", *columns]).combine_chunks().to_batches()[0]
+        return Times(rows["series_id"].to_numpy(), *times_of(rows))
 
     def _bound(self, group: int, column: int, end: str) -> int:
         statistics = self._metadata.row_group(group).column(column).statistics
@@ -88,9 +87,14 @@ class BlockTimes:
     def _integers(self, groups: Sequence[int]) -> list[I64]:
         if not groups:
             return [np.empty(0, np.int64)] * len(KEYS)
-        with _translated():
-            table = self._parquet.read_row_groups(groups, columns=list(KEYS), use_threads=False)
+        table = self._read(groups, KEYS)
         return [table.column(name).to_numpy() for name in KEYS]
+
+    def _read(self, groups: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        with _translated():
+            return self._parquet.read_row_groups(
+                list(groups), columns=list(columns), use_threads=False
+            )
 
 
 @contextlib.contextmanager

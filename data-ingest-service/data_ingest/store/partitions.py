@@ -1,27 +1,43 @@
-"""The hourly partitions of `metrics.batch`: made before a sample needs them.
+"""The partitions of `metrics.batch`, a quarter of an hour each: made before a sample needs them.
 
 They are attached, not created in place: attaching lets writers and readers go on, while
 `CREATE TABLE … PARTITION OF` would wait for all of them and hold up those that come meanwhile.
-The hour of a batch is Postgres's `now()`, so its clock decides what is needed, never ours.
+The quarter of a batch is Postgres's `now()`, so its clock decides what is needed, never ours.
 Source: PostgreSQL manual, 5.12.2.2 "Partition Maintenance".
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 HOUR = timedelta(hours=1)
-HOURS_AHEAD = 24
+WIDTH = timedelta(minutes=15)
+"""The shorter, the sooner compacted payloads are dropped; a query plans over all partitions."""
+AHEAD = timedelta(hours=6)
+NAME = re.compile(r"batch_(\d{10})(\d\d)?")
 
 
-def partition_name(hour: datetime) -> str:
-    """`batch_2026112223` holds what was received from 23:00 UTC to midnight."""
-    return f"batch_{hour.astimezone(UTC):%Y%m%d%H}"
+def partition_name(at: datetime) -> str:
+    """`batch_202611222345` holds what was received from 23:45 UTC to midnight."""
+    at = at.astimezone(UTC)
+    return f"batch_{at - timedelta(minutes=at.minute % 15):%Y%m%d%H%M}"
 
 
-def hours_needed(now: datetime) -> list[datetime]:
-    """The hour before (clocks differ a little), this one, and a day ahead."""
-    first = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
-    return [first + i * HOUR for i in range(HOURS_AHEAD + 2)]
+def span_of(partition: str) -> tuple[datetime, datetime]:
+    """When what the partition holds was received; the end is exclusive.
+
+    A name without minutes is of an older version: the whole hour.
+    """
+    match = NAME.fullmatch(partition)
+    assert match is not None, partition
+    hour, minute = match.groups()
+    start = datetime.strptime(f"{hour}{minute or '00'}+0000", "%Y%m%d%H%M%z")
+    return start, start + (WIDTH if minute else HOUR)
+
+
+def partitions_needed(now: datetime) -> list[str]:
+    """The quarter before (clocks differ a little), this one, and AHEAD."""
+    return [partition_name(now + i * WIDTH) for i in range(-1, AHEAD // WIDTH + 1)]
 
 
 async def server_now(conn: Any) -> datetime:
@@ -31,23 +47,19 @@ async def server_now(conn: Any) -> datetime:
 
 
 async def ensure_partitions(conn: Any, now: datetime) -> list[str]:
-    """Every partition that `now` and the day after it need is there; the names of those made.
+    """Every partition that `now` and the hours after it need is there; the names of those made.
 
     conn: an asyncpg connection outside of a transaction. Many processes may run it at once.
     """
-    names = {partition_name(hour): hour for hour in hours_needed(now)}
-    attached = {row["relname"] for row in await conn.fetch(_PARTITIONS, list(names))}
-    missing = [name for name in names if name not in attached]
     made: list[str] = []
-    for name in missing:
-        hour = names[name]
+    for name in await _missing(conn, partitions_needed(now)):
         async with conn.transaction():
             await conn.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended('metrics.batch partitions', 0))"
             )
-            if await conn.fetch(_PARTITIONS, [name]):
+            if not await _missing(conn, [name]):
                 continue
-            start, end = hour.isoformat(), (hour + HOUR).isoformat()
+            start, end = (at.isoformat() for at in span_of(name))
             # The table may exist detached: upkeep was killed between detaching and dropping it,
             # and then the clock was set back.
             await conn.execute(
@@ -60,6 +72,13 @@ async def ensure_partitions(conn: Any, now: datetime) -> list[str]:
             )
             made.append(name)
     return made
+
+
+async def _missing(conn: Any, names: list[str]) -> list[str]:
+    """Those of `names` that are not attached, and whose hour is not either, as one partition."""
+    hours = [name[:-2] for name in names]
+    attached = {row["relname"] for row in await conn.fetch(_PARTITIONS, names + hours)}
+    return [name for name in names if not attached & {name, name[:-2]}]
 
 
 _PARTITIONS = """

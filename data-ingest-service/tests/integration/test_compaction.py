@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from prometheus_client import REGISTRY
@@ -22,7 +21,7 @@ from data_ingest import migrate
 from data_ingest.background import compaction, upkeep
 from data_ingest.store import catalogue
 from data_ingest.store.objects import DirectoryObjects
-from data_ingest.store.partitions import ensure_partitions, partition_name
+from data_ingest.store.partitions import AHEAD, HOUR, WIDTH, ensure_partitions, partition_name
 from tests.embedded_postgres import fresh_database, running_postgres
 from tests.metric_store import AT_ONCE, HOUR_MS, NOW_MS, Store, merge_all, opened_store
 from tests.stored_values import STALE, STALE_BITS, bits_of, stored
@@ -330,7 +329,7 @@ async def _gone(conn: asyncpg.Connection, name: str) -> None:
 
 
 async def test_partitions_go_when_all_is_compacted(database: str, tmp_path: Path) -> None:
-    """A past partition is dropped once all its batches are compacted; the day ahead is there."""
+    """A past partition is dropped once all its batches are compacted; the hours ahead are there."""
     async with opened_store(database, tmp_path) as store:
         now = datetime.now(UTC)
         old = now - timedelta(hours=5)
@@ -339,16 +338,33 @@ async def test_partitions_go_when_all_is_compacted(database: str, tmp_path: Path
         before = await store.read()
         dropped = await upkeep.keep_partitions(store.conn, now)
         assert partition_name(old) not in dropped
-        assert partition_name(old - timedelta(hours=1)) in dropped
+        assert partition_name(old - WIDTH) in dropped
         assert await store.compact()
         assert partition_name(old) in await upkeep.keep_partitions(store.conn, now)
         assert await store.read() == before
         assert await upkeep.keep_partitions(store.conn, now) == []
-        tomorrow = partition_name(now + timedelta(hours=24))
-        assert (
-            await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{tomorrow}")
-            is not None
+        later = partition_name(now + AHEAD)
+        assert await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{later}")
+
+
+async def test_an_hour_that_is_one_partition_is_enough(database: str, tmp_path: Path) -> None:
+    """Partitions that an older version made for whole hours take their samples and are dropped as
+    the others; no quarter is made within them.
+    """
+    async with opened_store(database, tmp_path) as store:
+        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=20)
+        name = f"batch_{hour:%Y%m%d%H}"
+        await store.conn.execute(
+            f"CREATE TABLE metrics.{name} PARTITION OF metrics.batch"
+            f" FOR VALUES FROM ('{hour.isoformat()}') TO ('{(hour + HOUR).isoformat()}')"
         )
+        made = await ensure_partitions(store.conn, hour)
+        assert partition_name(hour + HOUR) in made
+        assert not {partition_name(hour + i * WIDTH) for i in range(4)} & set(made)
+        await store.commit((1, NOW_MS, 1.0), received_at=hour + 3 * WIDTH)
+        assert name not in await upkeep.keep_partitions(store.conn, datetime.now(UTC))
+        assert await store.compact()
+        assert name in await upkeep.keep_partitions(store.conn, datetime.now(UTC))
 
 
 async def test_a_partition_left_half_detached_is_finished(database: str, tmp_path: Path) -> None:
@@ -376,19 +392,23 @@ async def test_any_parquet_reader_reads_a_block(database: str, tmp_path: Path) -
             "series_id",
             "min_ts",
             "max_ts",
-            "timestamps",
+            "samples",
+            "step_ms",
+            "jitter",
             "scale",
-            "deltas",
+            "base",
+            "integers",
             "values",
             "histograms",
         ]
         row = table.to_pylist()[0]
         assert row["scale"] == 2
         assert row["values"] is None
-        assert [int(v) for v in np.cumsum(row["deltas"])[:3]] == [0, 25, 50]
-        assert row["timestamps"][0] == row["min_ts"]
+        assert [row["base"] + integer for integer in row["integers"][:3]] == [0, 25, 50]
+        assert (row["min_ts"], row["step_ms"], row["jitter"]) == (NOW_MS, 1000, None)
+        assert row["samples"] == len(row["integers"])
         metadata = pq.read_metadata(tmp_path / block_row["object_key"]).metadata
-        assert metadata[b"cloudopshub.format"] == b"block/1"
+        assert metadata[b"cloudopshub.format"] == b"block/2"
         assert metadata[b"cloudopshub.tenant"] == str(store.tenant).encode()
         assert json.loads(metadata[b"cloudopshub.resolution_ms"]) == 0
 
@@ -469,6 +489,7 @@ async def test_a_batch_from_the_future_holds_nothing_back(database: str, tmp_pat
     """
     async with opened_store(database, tmp_path) as store:
         ahead = datetime.now(UTC) + timedelta(hours=20)
+        await ensure_partitions(store.conn, ahead)
         await store.commit((1, NOW_MS, 1.0), received_at=ahead)
         await store.commit(
             (1, NOW_MS + 1, 2.0), received_at=datetime.now(UTC) - timedelta(minutes=2)

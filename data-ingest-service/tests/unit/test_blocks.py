@@ -17,6 +17,7 @@ from data_ingest.errors import BadPayload
 from data_ingest.kernels import chunks
 from data_ingest.store import block
 from data_ingest.store.block import BlockFacts, BlockWriter, SortedSamples
+from data_ingest.store.block_times import BlockTimes
 from data_ingest.store.merging import merge
 from data_ingest.store.sorting import sort_and_deduplicate
 from tests.stored_values import REQUESTS, stored
@@ -31,8 +32,20 @@ VALUES = (
     | st.integers(-(2**54), 2**54).map(float)
     | st.decimals(-10000, 10000, places=3).map(float)
 )
-SAMPLES = st.lists(
-    st.tuples(st.integers(1, 6) | st.integers(1, 2**40), st.integers(0, 12), VALUES), max_size=60
+TIMES = st.integers(0, 12) | st.integers(0, 12).map(lambda i: i * 10_000) | st.integers(0, 2**45)
+SAMPLES = st.lists(st.tuples(st.integers(1, 6) | st.integers(1, 2**40), TIMES, VALUES), max_size=60)
+INTEGERS = pa.list_(pa.int64())
+VERSION_1 = pa.schema(
+    [
+        ("series_id", pa.int64()),
+        ("min_ts", pa.int64()),
+        ("max_ts", pa.int64()),
+        ("timestamps", INTEGERS),
+        ("scale", pa.int8()),
+        ("deltas", INTEGERS),
+        ("values", pa.list_(pa.float64())),
+    ],
+    {"cloudopshub.format": "block/1"},
 )
 
 
@@ -143,12 +156,43 @@ def test_a_block_written_before_there_were_sums_is_read() -> None:
     """Without a digest in the catalogue, a block without sums is read as it stands."""
     before = io.BytesIO()
     with pq.ParquetWriter(before, block.SCHEMA, store_schema=False) as writer:
-        writer.add_key_value_metadata({"cloudopshub.format": "block/1"})
+        writer.add_key_value_metadata({"cloudopshub.format": "block/2"})
         for piece in block.read(_written(sort_and_deduplicate(*_arrays([(1, 2, 0.5)])))[0]):
-            writer.write_table(block._table(piece)[0])
+            writer.write_table(next(block._tables(piece)))
     assert _as_dict(block.read(before)) == stored([(1, 2, 0.5)])
     with pytest.raises(BadPayload):
         list(block.read(before, bytes(32)))
+
+
+@given(SAMPLES.filter(bool), SAMPLES.filter(bool))
+def test_a_block_of_version_1_is_read_and_merged(old: Rows, new: Rows) -> None:
+    """A block written before version 2 holds what it held, alone and merged with a later one."""
+    sink = io.BytesIO()
+    whole = sort_and_deduplicate(*_arrays(old))
+    pq.write_table(_version_1(whole), sink)
+    assert _as_dict(block.read(sink)) == stored(old)
+    times = BlockTimes(sink, None)
+    starts, timestamps_ms = times.times(0).starts, times.times(0).timestamps_ms
+    assert (times.samples(0), timestamps_ms.tolist()) == (len(whole), whole.timestamps_ms.tolist())
+    assert starts[-1] == len(whole)
+    inputs = [block.read(sink), iter([sort_and_deduplicate(*_arrays(new))])]
+    assert _as_dict(merge(inputs)) == stored([*old, *new])
+
+
+def _version_1(samples: SortedSamples) -> pa.Table:
+    """One chunk a series, as version 1 of docs/formats/block.md had it."""
+    rows = []
+    for i, series_id in enumerate(samples.series_ids.tolist()):
+        part = slice(*samples.starts[i : i + 2].tolist())
+        times, values = samples.timestamps_ms[part], samples.values[part]
+        scaled = [(s, ints) for s in range(10) if (ints := _scaled(values, s)) is not None]
+        scale, integers = scaled[0] if scaled else (None, None)
+        deltas = None if integers is None else np.diff(integers, prepend=0).tolist()
+        raw = values.tolist() if scale is None else None
+        rows.append((series_id, *times[[0, -1]].tolist(), times.tolist(), scale, deltas, raw))
+    names = ("series_id", "min_ts", "max_ts", "timestamps", "scale", "deltas", "values")
+    columns = (dict(zip(names, row, strict=True)) for row in rows)
+    return pa.Table.from_pylist(list(columns), VERSION_1)
 
 
 @given(st.lists(SAMPLES.filter(bool), min_size=1, max_size=4))
@@ -195,17 +239,32 @@ def test_a_scaled_chunk_keeps_every_bit_or_is_raw(values: list[float]) -> None:
     no smaller scale would do.
     """
     array = np.array(values, np.float64)
-    scales, deltas = np.empty(1, np.int8), np.zeros(array.size, np.int64)
-    chunks.scale(np.array([0, array.size]), array, array.view(np.uint64), scales, deltas)
+    scales, bases = np.empty(1, np.int8), np.empty(1, np.int64)
+    integers = np.zeros(array.size, np.int64)
+    starts = np.array([0, array.size])
+    chunks.scale(starts, array, array.view(np.uint64), scales, bases, integers)
     scale = int(scales[0])
     if scale == chunks.RAW:
         assert all(_scaled(array, s) is None for s in range(10))
         return
     assert _scaled(array, scale) is not None
     assert all(_scaled(array, s) is None for s in range(scale))
-    integers = np.cumsum(deltas)
+    integers += bases[0]
     assert (np.abs(integers) < 2**53).all()
     assert ((integers / 10**scale).view(np.uint64) == array.view(np.uint64)).all()
+
+
+def test_a_base_and_its_integers_add_up_in_64_bits() -> None:
+    """Without wrapping around, so that any reader may add them: also where all chunks of a row
+    group rise as far as they can.
+    """
+    chunks_max, most = block.GROUP_CHUNKS_MAX, 2**53 - 1
+    ids, times = np.repeat(np.arange(chunks_max), 2), np.tile([0, 1], chunks_max)
+    values = np.tile([-float(most), float(most)], chunks_max)
+    sink, _ = _written(sort_and_deduplicate(ids, times, values))
+    rows = pq.read_table(sink, columns=["base", "integers"]).to_pylist()
+    assert len(rows) == chunks_max
+    assert all([row["base"] + i for i in row["integers"]] == [-most, most] for row in rows)
 
 
 def _scaled(values: Any, scale: int) -> list[int] | None:
@@ -233,37 +292,28 @@ def test_long_series_are_cut_into_chunks_and_groups() -> None:
     assert (facts.series, facts.samples) == (1501, n + 1500)
     assert (facts.min_ts, facts.max_ts) == (0, n - 1)
     file = pq.ParquetFile(sink)
-    lengths = [len(row) for row in file.read(columns=["timestamps"])["timestamps"].to_pylist()]
+    lengths = file.read(columns=["samples"])["samples"].to_pylist()
     assert lengths[:4] == [8192, 8192, n - 2 * 8192, 1]
     groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
     assert all(group.num_rows <= 512 for group in groups)
     assert groups[-1].column(0).statistics.max == 1501
     assert groups[-1].column(0).compression == "ZSTD"
-    encodings = {
-        groups[0].column(i).path_in_schema: groups[0].column(i).encodings for i in range(7)
-    }
-    assert "DELTA_BINARY_PACKED" in encodings["timestamps.list.element"]
-    assert "DELTA_BINARY_PACKED" in encodings["deltas.list.element"]
+    columns = [groups[0].column(i) for i in range(len(block.SCHEMA))]
+    encodings = {column.path_in_schema: column.encodings for column in columns}
+    assert "DELTA_BINARY_PACKED" in encodings["jitter.list.element"]
+    assert "DELTA_BINARY_PACKED" in encodings["integers.list.element"]
     assert "BYTE_STREAM_SPLIT" in encodings["values.list.element"]
-    assert [groups[0].column(i).is_stats_set for i in range(7)] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-        False,
-        False,
-    ]
+    assert [column.is_stats_set for column in columns] == [True] * 3 + [False] * 8
     sink.seek(0)
     assert len(_as_dict(block.read(sink))) == n + 1500
 
 
 def test_another_parquet_file_is_refused() -> None:
-    """What is not a block of version 1 is refused, be it Parquet or not."""
+    """What is not a block is refused, be it Parquet or not."""
     sink = io.BytesIO()
     pq.write_table(pa.table({"a": [1]}), sink)
     sink.seek(0)
-    with pytest.raises(BadPayload, match="not block/1"):
+    with pytest.raises(BadPayload, match="not block/1 or block/2"):
         list(block.read(sink))
     with pytest.raises(BadPayload):
         list(block.read(io.BytesIO(b"no parquet at all")))

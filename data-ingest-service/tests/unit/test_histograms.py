@@ -153,7 +153,7 @@ def test_large_histograms_bound_chunks_and_groups():
     columns = Columns(write.series_ids, write.timestamps_ms, write.values, write.histograms)
     sink = written(sorted_samples(columns))
     file = pq.ParquetFile(sink)
-    lengths = [len(times) for times in file.read()["timestamps"].to_pylist()]
+    lengths = file.read(columns=["samples"])["samples"].to_pylist()
     assert lengths == [512, 512, 176, 1_200]
     assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [2, 2]
     assert read_pieces(block.read(sink)) == {row[:2]: row[2] for row in expected(rows)}

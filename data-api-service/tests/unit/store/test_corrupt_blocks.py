@@ -82,7 +82,7 @@ def test_a_block_written_before_there_were_checks_is_read(tmp_path):
     reader = BlockReader(Directory(tmp_path), 1 << 20)
     unchecked = replace(BLOCK, object_key="old.parquet", tail_sha256=None)
     table = pq.read_table(GOLDEN / "block.parquet")
-    keys = {"cloudopshub.format": "block/1"}
+    keys = {"cloudopshub.format": "block/2"}
     pq.write_table(table.replace_schema_metadata(keys), tmp_path / "old.parquet")
     (found,) = reader.fragments(unchecked, IDS, EVER)
     assert found.timestamps_ms.size == len(WRITTEN)
