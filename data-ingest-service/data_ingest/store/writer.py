@@ -1,8 +1,11 @@
-"""Group commit: what queued while one transaction was in flight goes into the next. No timer.
+"""Group commit: what queued while one transaction was in flight goes into the next.
 
     commit() ─▶ queue ─▶ flush: look up and insert new series ─ pack ─ one batch a tenant ─ COMMIT
               (bounded)   └─ one dedicated connection, one flush at a time ─┘                 │
     commit() returns ◀────────────────────────────────────────────────────────────────────────┘
+
+Small writes wait at most GATHER_S for those whose senders were just answered: a lone sender never
+waits, several make one transaction of what would be two or three (docs/adr/0026-write-cost.md).
 
 The commit is the acknowledgement: durable (`synchronous_commit=on`) and visible to every reader.
 When Postgres refuses a transaction for what is in it, its writes are committed one by one, so that
@@ -59,6 +62,9 @@ FAILED_FLUSHES = Counter(
 )
 
 QUEUE_WRITES_MAX = 10_000
+GATHER_S = 0.001
+GATHER_SAMPLES_MAX = 10_000
+"""With more, a transaction of its own costs little beside its samples."""
 RECONNECT_DELAY_S_MIN = 0.05
 
 
@@ -90,6 +96,7 @@ class Writer:
         self._queue: deque[_Queued] = deque()
         self._queued_samples = 0
         self._wake = asyncio.Event()
+        self._wake_at_writes = 1
         self._conn: Any = None
         self._transactions = Transactions(bounds.active_window_s)
         self._history = StoreHistory()
@@ -166,7 +173,11 @@ class Writer:
         self._queue.append(queued)
         self._queued_samples += write.samples
         QUEUED_SAMPLES.set(self._queued_samples)
-        self._wake.set()
+        if (
+            len(self._queue) >= self._wake_at_writes
+            or self._queued_samples >= GATHER_SAMPLES_MAX
+        ):
+            self._wake.set()
         try:
             async with asyncio.timeout(self._bounds.commit_timeout_s):
                 return await queued.done
@@ -223,16 +234,30 @@ class Writer:
         log.info("writer_connected")
 
     async def _serve(self) -> None:
+        senders = 1
         while not (self._closing and not self._queue):
             if self._conn.is_closed():
                 raise ConnectionError("Postgres closed the connection")
-            queued = self._take()
-            if not queued:
-                self._wake.clear()
-                if not self._queue and not self._closing and not self._conn.is_closed():
-                    await self._wake.wait()
-                continue
-            await self._flush(queued)
+            await self._gather(senders)
+            if queued := self._take():
+                await self._flush(queued)
+                senders = len(queued) + len(self._queue)
+
+    async def _gather(self, senders: int) -> None:
+        """Writes of so many senders are queued, or at least one and GATHER_S is over.
+
+        Ends at once when the writer closes or loses its connection, and with many samples.
+        """
+        self._wake.clear()
+        if not (self._queue or self._closing or self._conn.is_closed()):
+            await self._wake.wait()
+        if len(self._queue) < senders and self._queued_samples < GATHER_SAMPLES_MAX:
+            self._wake.clear()
+            self._wake_at_writes = senders
+            timer = asyncio.get_running_loop().call_later(GATHER_S, self._wake.set)
+            await self._wake.wait()
+            timer.cancel()
+            self._wake_at_writes = 1
 
     def _take(self) -> list[_Queued]:
         """What the next transaction holds: the oldest first, up to the bounds, at least one."""
