@@ -173,5 +173,5 @@ PROTOCOL: Final = WriteProtocol(
     check=check,
     unpacked_bytes=lambda request: declared_bytes(request.body),
     render=_render,
-    small_bytes=192 * 1024,  # about 700 samples
+    small_bytes=640 * 1024,  # about 2,400 samples, 0.3 ms
 )

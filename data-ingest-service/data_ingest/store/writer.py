@@ -173,10 +173,7 @@ class Writer:
         self._queue.append(queued)
         self._queued_samples += write.samples
         QUEUED_SAMPLES.set(self._queued_samples)
-        if (
-            len(self._queue) >= self._wake_at_writes
-            or self._queued_samples >= GATHER_SAMPLES_MAX
-        ):
+        if len(self._queue) >= self._wake_at_writes or self._queued_samples >= GATHER_SAMPLES_MAX:
             self._wake.set()
         try:
             async with asyncio.timeout(self._bounds.commit_timeout_s):
