@@ -19,6 +19,8 @@ from data_ingest.store.packing import Write
 INVALID_LABELS = "invalid_labels"
 STORE_REFUSED = "store_refused"
 SERIES_TEXT_MAX = 300
+NO_KEYS: U64 = np.empty((0, 2), np.uint64)
+NO_ROWS: I64 = np.empty(0, np.int64)
 
 
 @dataclass(slots=True)
@@ -129,9 +131,10 @@ def admit(
             lost_points.append(points[~inside])
             points = points[inside]
     new: list[NewSeries] = []
-    new_rows: list[int] = []
+    new_keys, new_at = NO_KEYS, NO_ROWS
     if timestamps_ms.size and not row_ids.all():
         new, new_rows = _new_series(batch, row_ids, series_of, rules, refusals)
+        new_keys, new_at = batch.keys[new_rows], -1 - row_ids[new_rows]
     series_ids = row_ids[series_of]
     if refusals.rows:
         for reason, rows in refusals.rows.items():
@@ -156,8 +159,8 @@ def admit(
             examples=refusals.examples,
             sender=sender.name,
         ),
-        new_keys=batch.keys[new_rows],
-        new_at=-1 - row_ids[new_rows],
+        new_keys=new_keys,
+        new_at=new_at,
         skipped=skipped,
         points=points,
         lost_points=tuple(lost_points),

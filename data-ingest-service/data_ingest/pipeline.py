@@ -191,8 +191,8 @@ class Pipeline:
         write, new_ids = prepared.write, np.empty(0, np.int64)
         if write.samples or write.refused or write.metadata:
             new_ids = await self._writer.commit(write, series.epoch)
-        ids = new_ids[prepared.new_at]
-        if (has_row := ids != 0).any():
+        ids = new_ids[prepared.new_at] if prepared.new_at.size else new_ids
+        if ids.size and (has_row := ids != 0).any():
             # Only now: with an id in the cache whose row has not committed, samples would be
             # acknowledged without their series.
             rows_max = self._series.rows_max

@@ -6,6 +6,7 @@
 Source: https://prometheus.io/docs/specs/prw/remote_write_spec/ ; snappy's `format_description.txt`.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -51,7 +52,12 @@ def check(request: WriteRequest) -> None:
 
 def message_of(request: WriteRequest) -> str:
     """The protobuf message that the content type names; 1.0's where it names none."""
-    for parameter in request.headers.get("content-type", "").split(";")[1:]:
+    return _message_named(request.headers.get("content-type", ""))
+
+
+@lru_cache(64)
+def _message_named(content_type: str) -> str:
+    for parameter in content_type.split(";")[1:]:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "proto":
             return value.strip().strip('"')

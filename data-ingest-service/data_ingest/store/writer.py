@@ -95,6 +95,7 @@ class Writer:
         self._bounds = bounds
         self._queue: deque[_Queued] = deque()
         self._queued_samples = 0
+        QUEUED_SAMPLES.set_function(lambda: self._queued_samples)
         self._wake = asyncio.Event()
         self._wake_at_writes = 1
         self._conn: Any = None
@@ -172,16 +173,18 @@ class Writer:
         queued = _Queued(write, epoch, asyncio.get_running_loop().create_future())
         self._queue.append(queued)
         self._queued_samples += write.samples
-        QUEUED_SAMPLES.set(self._queued_samples)
         if len(self._queue) >= self._wake_at_writes or self._queued_samples >= GATHER_SAMPLES_MAX:
             self._wake.set()
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._bounds.commit_timeout_s, self._time_out, queued)
         try:
-            async with asyncio.timeout(self._bounds.commit_timeout_s):
-                return await queued.done
-        except TimeoutError:
-            raise StoreUnavailable(
-                detail=f"no commit within {self._bounds.commit_timeout_s:g} s", retry_after_s=1
-            ) from None
+            return await queued.done
+        finally:
+            timer.cancel()
+
+    def _time_out(self, queued: _Queued) -> None:
+        detail = f"no commit within {self._bounds.commit_timeout_s:g} s"
+        _fail(queued, StoreUnavailable(detail=detail, retry_after_s=1))
 
     # -- the one task that uses the connection ------------------------------------------------
 
@@ -278,7 +281,6 @@ class Writer:
             taken.append(queued)
             samples += write.samples
             new += len(write.new)
-        QUEUED_SAMPLES.set(self._queued_samples)
         return taken
 
     async def _flush(self, queued: list[_Queued]) -> None:
@@ -348,7 +350,6 @@ class Writer:
             queued = self._queue.popleft()
             self._queued_samples -= queued.write.samples
             _fail(queued, StoreUnavailable(detail=trouble, retry_after_s=1))
-        QUEUED_SAMPLES.set(self._queued_samples)
 
 
 def _outdated() -> SeriesOutdated:
