@@ -124,11 +124,9 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         labels_read += labels
         if labels_read > LABELS_READ_MAX:
             raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
-        at = spans[: 4 * labels].tolist()
-        return [
-            (buf[at[i] : at[i + 1]].tobytes(), buf[at[i + 2] : at[i + 3]].tobytes())
-            for i in range(0, 4 * labels, 4)
-        ]
+        text = buf[start:end].tobytes()
+        at = (spans[: 4 * labels] - start).reshape(-1, 4).tolist()
+        return [(text[a:b], text[c:d]) for a, b, c, d in at]
 
     return SampleBatch(
         keys=keys[:series],
