@@ -251,7 +251,7 @@ class Writer:
         self._wake.clear()
         if not (self._queue or self._closing or self._conn.is_closed()):
             await self._wake.wait()
-        if len(self._queue) < senders and self._queued_samples < GATHER_SAMPLES_MAX:
+        if 0 < len(self._queue) < senders and self._queued_samples < GATHER_SAMPLES_MAX:
             self._wake.clear()
             self._wake_at_writes = senders
             timer = asyncio.get_running_loop().call_later(GATHER_S, self._wake.set)
