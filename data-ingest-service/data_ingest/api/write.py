@@ -64,6 +64,7 @@ class WriteEndpoint:
             log.exception("unexpected_error", path=request.path)
             result = Defect()
         response = self._protocol.render(request, result)
+        request.body = b""  # its memory is not reserved any more, and the answer may wait
         if isinstance(result, SlowBody | Defect):
             # Nobody waits for the rest of a body that does not come.
             response.headers["Connection"] = "close"
