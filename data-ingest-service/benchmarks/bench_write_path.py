@@ -1,15 +1,15 @@
 """What the whole write path costs: CPU of the service for a million samples, 204 after the durable
-commit.
+commit, for 1, 4 and 16 connections and 500, 2,000 and 10,000 samples a request.
 
     python benchmarks/bench_write_path.py http://127.0.0.1:8001 "$API_KEY" <pid of the service> [pid
     of postgres]
 
-Four connections, 2,000 samples a request with 11 labels each, fresh values in each request.
-Requests are encoded before the clock starts; a first round teaches the service its series and is
-not counted.
+11 labels a series, fresh values in each request. Requests are encoded before the clock starts; a
+first round teaches the service its series and is not counted.
 """
 
 import http.client
+import itertools
 import sys
 import threading
 import time
@@ -22,23 +22,26 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from bench_remote_write import request  # type: ignore[import-not-found]
+from bench_remote_write import request, varint  # type: ignore[import-not-found]
 
-CONNECTIONS, SAMPLES, REQUESTS = 4, 2_000, 40
+CONNECTIONS, SAMPLES = (1, 4, 16), (500, 2_000, 10_000)
+SAMPLES_A_ROW = 800_000
 HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
 
 
-def bodies(connection: int) -> list[bytes]:
-    """One round to learn, then REQUESTS with fresh values and times."""
+def bodies(connection: int, samples: int, requests: int) -> list[bytes]:
+    """One round to learn, then `requests` with fresh values and times."""
     rng = np.random.default_rng(connection)
     now_ms = int(time.time() * 1000)
-    requests = []
-    for i in range(REQUESTS + 1):
-        values = rng.uniform(0, 100, SAMPLES).round(2)
-        times = now_ms - (REQUESTS - i) * 1000 + rng.integers(0, 9, SAMPLES)
-        message = request(values.tolist(), times.tolist(), connection * SAMPLES)
-        requests.append(bytes(cramjam.snappy.compress_raw(message)))
-    return requests
+    # Names of one length, so that each series is a row of bytes that ends with value and time.
+    message = request([0.0] * samples, [now_ms] * samples, 100_000 + connection * samples)
+    rows = np.frombuffer(bytearray(message), np.uint8).reshape(samples, -1)
+    encoded = []
+    for i in range(requests + 1):
+        rows[:, -15:-7] = rng.uniform(0, 100, samples).round(2).view(np.uint8).reshape(-1, 8)
+        rows[:, -6:] = np.frombuffer(varint(now_ms - (requests - i) * 1000), np.uint8)
+        encoded.append(bytes(cramjam.snappy.compress_raw(rows.tobytes())))
+    return encoded
 
 
 def send(url: str, key: str, requests: list[bytes], latencies_s: list[float]) -> None:
@@ -63,30 +66,34 @@ def cpu_s(pids: list[int]) -> float:
 
 
 def main() -> None:
-    """Print one line."""
+    """Print one line for each number of connections and size."""
     url, key, pids = sys.argv[1], sys.argv[2], [int(pid) for pid in sys.argv[3:]]
-    prepared = [bodies(connection) for connection in range(CONNECTIONS)]
-    latencies_s: list[float] = []
-    for learn in (True, False):
-        latencies_s.clear()
+    print(f"{'connections':>11}{'samples':>9}{'CPU s/M':>9}{'M/s':>7}{'p50 ms':>8}{'p99 ms':>8}")
+    for connections, samples in itertools.product(CONNECTIONS, SAMPLES):
+        requests = SAMPLES_A_ROW // connections // samples
+        prepared = [bodies(one, samples, requests) for one in range(connections)]
+        for one in prepared:
+            run(url, key, [one[:1]])
         before_s, started_s = cpu_s(pids), time.perf_counter()
-        threads = [
-            threading.Thread(
-                target=send, args=(url, key, one[:1] if learn else one[1:], latencies_s)
-            )
-            for one in prepared
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    elapsed_s, used_s = time.perf_counter() - started_s, cpu_s(pids) - before_s
-    samples = len(latencies_s) * SAMPLES
-    p50, p99 = np.percentile(latencies_s, [50, 99]) * 1000
-    print(
-        f"{samples:,} samples: {used_s / samples * 1e6:.2f} CPU s a million,"
-        f" {samples / elapsed_s / 1e6:.2f} M/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms"
-    )
+        latencies_s = run(url, key, [one[1:] for one in prepared])
+        elapsed_s, used_s = time.perf_counter() - started_s, cpu_s(pids) - before_s
+        millions = len(latencies_s) * samples / 1e6
+        p50, p99 = np.percentile(latencies_s, [50, 99]) * 1000
+        print(
+            f"{connections:>11}{samples:>9}{used_s / millions:>9.2f}{millions / elapsed_s:>7.2f}"
+            f"{p50:>8.1f}{p99:>8.1f}"
+        )
+
+
+def run(url: str, key: str, prepared: list[list[bytes]]) -> list[float]:
+    """Seconds of each request; a thread and a connection for each list of bodies."""
+    latencies_s: list[float] = []
+    threads = [threading.Thread(target=send, args=(url, key, one, latencies_s)) for one in prepared]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return latencies_s
 
 
 if __name__ == "__main__":

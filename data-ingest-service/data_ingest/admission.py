@@ -23,6 +23,7 @@ INVALID_LABELS = "invalid_labels"
 _NOTHING_NEW: tuple[list[NewSeries], I64] = [], np.empty((0, 3), np.int64)
 STORE_REFUSED = "store_refused"
 SERIES_TEXT_MAX = 300
+NO_KEYS: U64 = np.empty((0, 2), np.uint64)
 
 
 @dataclass(slots=True)
@@ -189,7 +190,7 @@ def admit(
             histograms=messages,
             exemplars=exemplars,
         ),
-        new_keys=batch.keys[learned[:, 0]],
+        new_keys=batch.keys[learned[:, 0]] if learned.size else NO_KEYS,
         new_at=learned[:, 1],
         new_groups=learned[:, 2],
         skipped=skipped,

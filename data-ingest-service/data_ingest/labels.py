@@ -13,6 +13,7 @@ from data_ingest.model import RawLabels
 
 _SEPARATOR = b"\xff"
 _QUOTED_MAX = 100
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def canonical(raw: RawLabels, rules: LabelRules) -> NewSeries:
     A label with an empty value is the same as no label. Names are unique and not empty; names and
     values are UTF-8 without NUL (jsonb cannot hold it); at least one label must be left.
     """
-    labels = sorted((name, value) for name, value in raw if value)
+    labels = sorted([label for label in raw if label[1]])
     if not labels:
         raise InvalidLabels(detail="a series has no labels")
     if len(labels) > rules.labels_max:
@@ -65,7 +66,7 @@ def canonical(raw: RawLabels, rules: LabelRules) -> NewSeries:
         decoded = {name.decode(): value.decode() for name, value in labels}
     except UnicodeDecodeError as exc:
         raise InvalidLabels(detail=f"not UTF-8: {_quoted(exc.object)}") from exc
-    text = json.dumps(decoded, ensure_ascii=False, separators=(",", ":"))
+    text = _json(decoded)
     if "\\u0000" in text and any(b"\0" in name or b"\0" in value for name, value in labels):
         raise InvalidLabels(detail="a label holds a NUL byte")
     return NewSeries(text, labels_hash(labels))
@@ -73,9 +74,7 @@ def canonical(raw: RawLabels, rules: LabelRules) -> NewSeries:
 
 def labels_hash(ordered: RawLabels) -> bytes:
     """16 bytes: the identity of labels that are sorted by name bytes and have no empty values."""
-    joined = b"".join(
-        part for name, value in ordered for part in (name, _SEPARATOR, value, _SEPARATOR)
-    )
+    joined = _SEPARATOR.join([part for label in ordered for part in label] + [b""])
     return hashlib.blake2b(joined, digest_size=16, person=b"coh-series").digest()
 
 

@@ -244,7 +244,7 @@ class Pipeline:
         if prepared.new_at.size:
             # A replica's series is learned with its group, also without an id.
             ids = np.append(new_ids, 0)[prepared.new_at] | prepared.new_groups
-        if (has_row := ids != 0).any():
+        if ids.size and (has_row := ids != 0).any():
             # Only now: with an id in the cache whose row has not committed, samples would be
             # acknowledged without their series.
             rows_max = self._series.rows_max

@@ -42,6 +42,9 @@ class MemoryBudget:
     reserved: int = 0
     of_tenants: dict[UUID, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        INFLIGHT_BYTES.set_function(lambda: self.reserved)
+
     @contextmanager
     def lease(self, tenant: UUID) -> Iterator[Callable[[int], None]]:
         """A function that reserves bytes for the tenant, which are free again after the block.
@@ -77,7 +80,6 @@ class MemoryBudget:
         self.of_tenants[tenant] = self.of_tenants.get(tenant, 0) + size
         if not self.of_tenants[tenant]:
             del self.of_tenants[tenant]
-        INFLIGHT_BYTES.set(self.reserved)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ authenticate → scope → check → body within its bounds → pipeline → the
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -64,6 +64,7 @@ class WriteEndpoint:
             log.exception("unexpected_error", path=request.path)
             result = Defect()
         response = self._protocol.render(request, result)
+        request.body = b""  # its memory is not reserved any more, and the answer may wait
         if isinstance(result, SlowBody | Defect):
             # Nobody waits for the rest of a body that does not come.
             response.headers["Connection"] = "close"
@@ -76,17 +77,17 @@ class WriteEndpoint:
         principal.require(SCOPE)
         protocol.check(request)
         with path.memory.lease(principal.tenant) as reserve:
-            body = await read_body(
+            request.tenant = principal.tenant
+            request.body = await read_body(
                 request.headers, receive, path.body_bytes_max, reserve, path.pace
             )
-            whole = replace(request, body=body, tenant=principal.tenant)
             # A body that claims more is refused by `decode` before memory is taken for it.
-            unpacked_bytes = protocol.unpacked_bytes(whole)
+            unpacked_bytes = protocol.unpacked_bytes(request)
             reserve(min(unpacked_bytes, path.bounds.decoded_bytes_max))
             structlog.contextvars.bind_contextvars(tenant=str(principal.tenant))
 
             def decode() -> SampleBatch:
-                return protocol.decode(whole, path.bounds)
+                return protocol.decode(request, path.bounds)
 
             sender = Sender(principal.tenant, principal.credential_id or principal.subject)
             # A format that does not say how much it unpacks to may hold far more than it looks.

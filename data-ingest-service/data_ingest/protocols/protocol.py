@@ -29,12 +29,13 @@ class Bounds:
 NOBODY: Final = UUID(int=0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WriteRequest:
     """A request as a protocol sees it: header names in lower case, the body as it was sent.
 
     query: of a name that comes twice the last. parameters: those of the route's path.
-    received_ms: the time of samples that bring none. tenant: whose request it is, once proved.
+    received_ms: the time of samples that bring none. tenant: whose request it is, once proved. It
+    and the body are set when they are there.
     """
 
     path: str

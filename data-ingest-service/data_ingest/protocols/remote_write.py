@@ -6,6 +6,7 @@
 Source: https://prometheus.io/docs/specs/prw/remote_write_spec/ ; snappy's `format_description.txt`.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -61,7 +62,12 @@ def check(request: WriteRequest) -> None:
 
 def message_of(request: WriteRequest) -> str:
     """The protobuf message that the content type names; 1.0's where it names none."""
-    for parameter in request.headers.get("content-type", "").split(";")[1:]:
+    return _message_named(request.headers.get("content-type", ""))
+
+
+@lru_cache(64)
+def _message_named(content_type: str) -> str:
+    for parameter in content_type.split(";")[1:]:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "proto":
             return value.strip().strip('"')
@@ -130,11 +136,9 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         labels_read += labels
         if labels_read > LABELS_READ_MAX:
             raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
-        at = spans[: 4 * labels].tolist()
-        return [
-            (buf[at[i] : at[i + 1]].tobytes(), buf[at[i + 2] : at[i + 3]].tobytes())
-            for i in range(0, 4 * labels, 4)
-        ]
+        text = buf[start:end].tobytes()
+        at = (spans[: 4 * labels] - start).reshape(-1, 4).tolist()
+        return [(text[a:b], text[c:d]) for a, b, c, d in at]
 
     batch = SampleBatch(
         keys=keys[:series],
@@ -190,5 +194,5 @@ PROTOCOL: Final = WriteProtocol(
     check=check,
     unpacked_bytes=lambda request: declared_bytes(request.body),
     render=_render,
-    small_bytes=192 * 1024,  # about 700 samples
+    small_bytes=640 * 1024,  # about 2,400 samples, 0.3 ms
 )

@@ -1,8 +1,11 @@
-"""Group commit: what queued while one transaction was in flight goes into the next. No timer.
+"""Group commit: what queued while one transaction was in flight goes into the next.
 
     commit() ─▶ queue ─▶ flush: look up and insert new series ─ pack ─ one batch a tenant ─ COMMIT
               (bounded)   └─ one dedicated connection, one flush at a time ─┘                 │
     commit() returns ◀────────────────────────────────────────────────────────────────────────┘
+
+Small writes wait at most GATHER_S for those whose senders were just answered: a lone sender never
+waits, several make one transaction of what would be two or three (docs/adr/0026-write-cost.md).
 
 The commit is the acknowledgement: durable (`synchronous_commit=on`) and visible to every reader.
 When Postgres refuses a transaction for what is in it, its writes are committed one by one, so that
@@ -59,6 +62,9 @@ FAILED_FLUSHES = Counter(
 )
 
 QUEUE_WRITES_MAX = 10_000
+GATHER_S = 0.001
+GATHER_SAMPLES_MAX = 10_000
+"""With more, a transaction of its own costs little beside its samples."""
 RECONNECT_DELAY_S_MIN = 0.05
 
 
@@ -89,7 +95,9 @@ class Writer:
         self._bounds = bounds
         self._queue: deque[_Queued] = deque()
         self._queued_samples = 0
+        QUEUED_SAMPLES.set_function(lambda: self._queued_samples)
         self._wake = asyncio.Event()
+        self._wake_at_writes = 1
         self._conn: Any = None
         self._transactions = Transactions(bounds.active_window_s)
         self._history = StoreHistory()
@@ -169,15 +177,18 @@ class Writer:
         queued = _Queued(write, epoch, asyncio.get_running_loop().create_future())
         self._queue.append(queued)
         self._queued_samples += write.samples
-        QUEUED_SAMPLES.set(self._queued_samples)
-        self._wake.set()
+        if len(self._queue) >= self._wake_at_writes or self._queued_samples >= GATHER_SAMPLES_MAX:
+            self._wake.set()
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._bounds.commit_timeout_s, self._time_out, queued)
         try:
-            async with asyncio.timeout(self._bounds.commit_timeout_s):
-                return await queued.done
-        except TimeoutError:
-            raise StoreUnavailable(
-                detail=f"no commit within {self._bounds.commit_timeout_s:g} s", retry_after_s=1
-            ) from None
+            return await queued.done
+        finally:
+            timer.cancel()
+
+    def _time_out(self, queued: _Queued) -> None:
+        detail = f"no commit within {self._bounds.commit_timeout_s:g} s"
+        _fail(queued, StoreUnavailable(detail=detail, retry_after_s=1))
 
     # -- the one task that uses the connection ------------------------------------------------
 
@@ -227,16 +238,30 @@ class Writer:
         log.info("writer_connected")
 
     async def _serve(self) -> None:
+        senders = 1
         while not (self._closing and not self._queue):
             if self._conn.is_closed():
                 raise ConnectionError("Postgres closed the connection")
-            queued = self._take()
-            if not queued:
-                self._wake.clear()
-                if not self._queue and not self._closing and not self._conn.is_closed():
-                    await self._wake.wait()
-                continue
-            await self._flush(queued)
+            await self._gather(senders)
+            if queued := self._take():
+                await self._flush(queued)
+                senders = len(queued) + len(self._queue)
+
+    async def _gather(self, senders: int) -> None:
+        """Writes of so many senders are queued, or at least one and GATHER_S is over.
+
+        Ends at once when the writer closes or loses its connection, and with many samples.
+        """
+        self._wake.clear()
+        if not (self._queue or self._closing or self._conn.is_closed()):
+            await self._wake.wait()
+        if 0 < len(self._queue) < senders and self._queued_samples < GATHER_SAMPLES_MAX:
+            self._wake.clear()
+            self._wake_at_writes = senders
+            timer = asyncio.get_running_loop().call_later(GATHER_S, self._wake.set)
+            await self._wake.wait()
+            timer.cancel()
+            self._wake_at_writes = 1
 
     def _take(self) -> list[_Queued]:
         """What the next transaction holds: the oldest first, up to the bounds, at least one."""
@@ -260,7 +285,6 @@ class Writer:
             taken.append(queued)
             samples += write.samples
             new += len(write.new)
-        QUEUED_SAMPLES.set(self._queued_samples)
         return taken
 
     async def _flush(self, queued: list[_Queued]) -> None:
@@ -339,7 +363,6 @@ class Writer:
             queued = self._queue.popleft()
             self._queued_samples -= queued.write.samples
             _fail(queued, StoreUnavailable(detail=trouble, retry_after_s=1))
-        QUEUED_SAMPLES.set(self._queued_samples)
 
 
 def _outdated() -> SeriesOutdated:

@@ -32,6 +32,7 @@ OUTCOMES: Final = Counter(
     "Requests by how their credential was judged.",
     ["credential", "outcome"],
 )
+ACCEPTED: Final = {kind: OUTCOMES.labels(kind, "accepted") for kind in ("key", "token")}
 
 
 class IdentityClient:
@@ -92,7 +93,7 @@ class IdentityClient:
         except ServiceError as error:
             OUTCOMES.labels(kind, str(error.kind)).inc()
             raise
-        OUTCOMES.labels(kind, "accepted").inc()
+        ACCEPTED[kind].inc()
         return principal
 
     async def service_token_for(self, tenant: UUID, audience: str, scopes: list[str]) -> str:

@@ -51,14 +51,14 @@ class ApiKeys:
 
     async def verify(self, key: str) -> Principal:
         """The key's principal. Raises Unauthenticated or IdentityUnavailable."""
-        if not is_well_formed_key(key):
-            raise Unauthenticated(detail="it is not an API key of this hub")
-        digest = hashlib.sha256(key.encode()).digest()
+        digest = hashlib.sha256(key.encode(errors="replace")).digest()
         now_s = self._clock.now_s()
         accepted = self._accepted.get(digest)
         if accepted is not None and accepted.valid_until_s > now_s:
             self._accepted.move_to_end(digest)
             return accepted.principal
+        if not is_well_formed_key(key):
+            raise Unauthenticated(detail="it is not an API key of this hub")
         refused = self._refused.get(digest)
         if refused is not None and refused.valid_until_s > now_s:
             raise Unauthenticated(detail=f"the API key is {refused.reason}")

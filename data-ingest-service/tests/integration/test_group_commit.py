@@ -1,0 +1,91 @@
+"""Laws of which writes one transaction holds, against a real Postgres."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+
+from data_ingest.errors import StoreUnavailable
+from data_ingest.store import writer as writing
+from data_ingest.store.packing import Write
+from data_ingest.store.writer import Writer, WriterBounds
+
+BOUNDS = WriterBounds(2_000_000, 50_000, 10_000, 10.0, 2.0, 3600.0)
+WAIT_S = 15.0
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Writer]:
+    writer = Writer(url, BOUNDS)
+    await writer.start()
+    try:
+        async with asyncio.timeout(WAIT_S):
+            while not await is_up(writer):  # noqa: ASYNC110 - a server's state, bounded
+                await asyncio.sleep(0.01)
+        yield writer
+    finally:
+        await writer.close()
+
+
+async def is_up(writer: Writer) -> bool:
+    with contextlib.suppress(StoreUnavailable):
+        return bool(await writer.check())
+    return False
+
+
+def write(samples: int = 1) -> Write:
+    ones = np.ones(samples, np.int64)
+    return Write(uuid4(), ones, ones, np.ones(samples))
+
+
+def transactions() -> float:
+    return REGISTRY.get_sample_value("cloudopshub_ingest_flush_writes_count") or 0.0
+
+
+async def commit_together(writer: Writer, *writes: Write) -> None:
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.gather(*(writer.commit(one) for one in writes))
+
+
+async def test_senders_that_were_answered_together_share_the_next_transaction(
+    store_url, monkeypatch
+):
+    """The first to come again waits for the others, and no longer than until they are there."""
+    monkeypatch.setattr(writing, "GATHER_S", 2 * WAIT_S)
+    async with connected(store_url) as writer:
+        await commit_together(writer, write(), write())
+        before = transactions()
+        early = asyncio.create_task(writer.commit(write()))
+        await asyncio.sleep(0.05)
+        assert not early.done()
+        await commit_together(writer, write())
+        await early
+        assert transactions() == before + 1
+
+
+async def test_a_lone_sender_waits_for_nobody(store_url, monkeypatch):
+    """What one sender writes is committed at once, however often it writes."""
+    monkeypatch.setattr(writing, "GATHER_S", 2 * WAIT_S)
+    async with connected(store_url) as writer:
+        for _ in range(3):
+            await commit_together(writer, write())
+
+
+async def test_a_large_write_waits_for_nobody(store_url, monkeypatch):
+    """A transaction that has many samples already begins without the senders answered before."""
+    monkeypatch.setattr(writing, "GATHER_S", 2 * WAIT_S)
+    async with connected(store_url) as writer:
+        await commit_together(writer, write(), write())
+        await commit_together(writer, write(writing.GATHER_SAMPLES_MAX))
+
+
+@pytest.mark.parametrize("others", [1, 3])
+async def test_senders_that_do_not_come_again_are_not_waited_for(store_url, others):
+    """The wait for them has an end, after which the write is committed."""
+    async with connected(store_url) as writer:
+        await commit_together(writer, *(write() for _ in range(1 + others)))
+        await commit_together(writer, write())
