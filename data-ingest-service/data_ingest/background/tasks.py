@@ -2,6 +2,7 @@
 
     scrape       one replica: every target and the host, for the home organisation
     compaction   every replica; a tenant is compacted by one at a time
+    rollups      every replica, under the same lock: days that are over
     upkeep       partitions; replaced and orphaned objects; retention; readings of usage
 
 Each has a Postgres connection of its own; the writer's is never shared.
@@ -21,6 +22,7 @@ from data_ingest.background.supervisor import Stop, Supervisor, every
 from data_ingest.chassis.clock import Clock
 from data_ingest.retention.rounds import keep_retention
 from data_ingest.retention.series import Reach
+from data_ingest.rollups.rounds import roll_up_due
 from data_ingest.scrape.scraper import Scraper
 from data_ingest.settings import Settings
 from data_ingest.store import catalogue, tables
@@ -55,6 +57,8 @@ class Background:
         if self.settings.background:
             supervisor.start("upkeep", self._upkeep)
             supervisor.start("compaction", self._compaction)
+            if self.settings.rollup_resolutions_ms:
+                supervisor.start("rollups", self._rollups)
             if self.scraper.has_work:
                 supervisor.start("scrape", self._scrape)
         try:
@@ -81,6 +85,20 @@ class Background:
                     pause_s = CATCH_UP_S if last.is_behind else settings.compaction_interval_s
                     if await stop.wait(pause_s):
                         return
+
+    async def _rollups(self, stop: Stop) -> None:
+        settings = self.settings
+        while not stop.is_set:
+            async with catalogue.connected(self.database_url, "rollups") as conn:
+                is_behind = await roll_up_due(
+                    conn,
+                    self.objects,
+                    settings.rollup_resolutions_ms,
+                    settings.retention_days,
+                    self.clock.now_ms(),
+                )
+            if await stop.wait(CATCH_UP_S if is_behind else settings.rollup_interval_s):
+                return
 
     async def _upkeep(self, stop: Stop) -> None:
         swept_s = 0.0

@@ -106,7 +106,7 @@ class BlockWriter:
             "cloudopshub.tenant": str(tenant),
             "cloudopshub.resolution_ms": str(resolution_ms),
         }
-        self._sink = _SummedSink(sink)
+        self._sink = SummedSink(sink)
         self._parquet = pq.ParquetWriter(
             self._sink,
             SCHEMA,
@@ -170,7 +170,7 @@ class BlockWriter:
             self._parquet.close()
 
 
-class _SummedSink:
+class SummedSink:
     """A sink that counts and sums the bytes written; its owner closes the file."""
 
     def __init__(self, sink: BinaryIO) -> None:
