@@ -7,11 +7,18 @@ from typing import ClassVar
 import numpy as np
 
 from data_api.model import F64
-from data_api.promql import histogram, label_functions, range_functions, vector_functions
+from data_api.promql import (
+    histogram,
+    label_functions,
+    range_functions,
+    rollup_functions,
+    vector_functions,
+)
 from data_api.promql.errors import EvaluationError, UnsupportedFeature
 from data_api.promql.functions import FUNCTIONS, ValueType
-from data_api.promql.nodes import Call, VectorSelector, unwrap
+from data_api.promql.nodes import Call, MatrixSelector, VectorSelector, unwrap
 from data_api.promql.numerals import format_value
+from data_api.promql.rollup_functions import BucketWindows
 from data_api.promql.tree_evaluator import TreeEvaluator
 from data_api.promql.values import Value, Vector, Windows, empty, merge_equal, one_row
 
@@ -48,6 +55,32 @@ class Evaluator(TreeEvaluator):
         return np.full(self.steps_ms.size, value)
 
     def _range_function(self, expr: Call) -> Vector:
+        result = self._of_buckets(expr) or self._of_samples(expr)
+        for metric in range_functions.suspicious_counters(expr, result):
+            self.query.notes.info(
+                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
+                f'"{metric}"',
+                expr.args[0].span,
+            )
+        return result if expr.name in range_functions.KEEP_NAME else self.renamed(result)
+
+    def _of_buckets(self, expr: Call) -> Vector | None:
+        """None where samples were loaded."""
+        windows = expr.args[0]
+        if not isinstance(windows, MatrixSelector):
+            return None
+        buckets = self.query.buckets(windows.selector)
+        if buckets is None:
+            return None
+        self.query.budget.check(len(buckets.labels) * self.steps_ms.size)
+        ends = self.times(windows.selector.at, windows.selector.offset_ms)
+        checkpoint = self.query.budget.limits.checkpoint
+        return rollup_functions.evaluate(
+            expr.name,
+            BucketWindows(buckets, ends, windows.range_ms, self.steps_ms, checkpoint),
+        ).compact()
+
+    def _of_samples(self, expr: Call) -> Vector:
         windows: Windows | None = None
         scalars: list[F64] = []
         for arg in expr.args:
@@ -63,16 +96,9 @@ class Evaluator(TreeEvaluator):
         ):
             self.query.notes.warn(problem, expr.args[0].span)
         self.query.budget.check(len(windows.columns.labels) * self.steps_ms.size)
-        result = range_functions.evaluate(
+        return range_functions.evaluate(
             expr.name, windows, scalars, self.steps_ms, self.query.budget.limits.checkpoint
         ).compact()
-        for metric in range_functions.suspicious_counters(expr, result):
-            self.query.notes.info(
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
-                f'"{metric}"',
-                expr.args[0].span,
-            )
-        return result if expr.name in range_functions.KEEP_NAME else self.renamed(result)
 
     def _sorted(self, expr: Call) -> Vector:
         value = self.vector(expr.args[0])

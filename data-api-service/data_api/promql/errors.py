@@ -31,6 +31,10 @@ class UnsupportedSyntax(ParseError):
     """The query uses syntax that is not supported here"""
 
 
+class InexactRollup(Exception):
+    """Buckets do not prove the answer that the samples give"""
+
+
 class EvaluationError(QueryError):
     """The query cannot be answered"""
 

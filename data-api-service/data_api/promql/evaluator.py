@@ -9,6 +9,7 @@ from data_api.model import (
     I64,
     Columns,
     InstantVector,
+    Loaded,
     QueryLimits,
     RangeMatrix,
     Result,
@@ -36,7 +37,7 @@ from data_api.promql.values import (
 def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     text: str,
     expr: Expr,
-    loaded: Mapping[SelectorSpan, Columns],
+    loaded: Mapping[SelectorSpan, Loaded],
     start_ms: int,
     end_ms: int,
     step_ms: int,
@@ -53,10 +54,12 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
             reason=f'invalid expression type "{expr.value_type}" for range query, '
             "must be Scalar or instant Vector",
         )
-    selector_spans = spans(expr, start_ms, end_ms, lookback_ms, options.subquery_step_ms)
+    selector_spans = spans(
+        expr, start_ms, end_ms, max(step_ms, 1), lookback_ms, options.subquery_step_ms
+    )
     budget = Budget(limits)
-    for columns in {id(loaded[span]): loaded[span] for span in selector_spans.values()}.values():
-        budget.load(columns.samples)
+    for samples in {id(loaded[span]): loaded[span] for span in selector_spans.values()}.values():
+        budget.load(samples.samples)
     query = Query(
         start_ms,
         end_ms,

@@ -5,8 +5,32 @@
 Computed from the tree alone, so that all samples can be read at once.
 """
 
-from data_api.model import SelectorSpan
-from data_api.promql.nodes import At, Expr, MatrixSelector, Subquery, VectorSelector, children
+from collections.abc import Mapping
+from typing import Final
+
+from data_api.model import Rolled, SelectorSpan
+from data_api.promql.nodes import At, Call, Expr, MatrixSelector, Subquery, VectorSelector, children
+
+RESOLUTIONS_MS: Final = (3_600_000, 300_000)
+"""Of rollups, docs/formats/rollup.md."""
+_SUMS: Final = ("count", "sum", "sum_rest", "min", "max", "lowest_bit")
+_ENDS: Final = ("count", "first", "last", "first_ms", "last_ms")
+_GROWTHS: Final = (*_ENDS, "resets", "reset_sum", "min", "max", "lowest_bit")
+ROLLED_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "": ("last", "last_ms", "is_stale"),
+    "count_over_time": ("count",),
+    "present_over_time": ("count",),
+    "min_over_time": ("min",),
+    "max_over_time": ("max",),
+    "first_over_time": ("first",),
+    "last_over_time": ("last",),
+    "sum_over_time": _SUMS,
+    "avg_over_time": _SUMS,
+    "delta": _ENDS,
+    "rate": _GROWTHS,
+    "increase": _GROWTHS,
+}
+"""What a function needs of buckets; "": an instant selector."""
 
 
 def resolve(at: At, start_ms: int, end_ms: int) -> int | None:
@@ -37,32 +61,63 @@ def subquery_times(
     return start_ms, start_ms + (last - start_ms) // step_ms * step_ms, step_ms
 
 
-def spans(
-    expr: Expr, start_ms: int, end_ms: int, lookback_ms: int, subquery_step_ms: int
+def rolled_by(function: str, times: tuple[int, int, int], reach_ms: int) -> Rolled | None:
+    """The longest buckets that make up `function`'s windows at `times` (first, last, step), or of
+    which one has the newest sample that an instant selector looks for; None if there are none.
+
+    function: its name, "" for an instant selector. reach_ms: length of the windows, or lookback.
+    """
+    first_ms, last_ms, step_ms = times
+    columns = ROLLED_COLUMNS.get(function)
+    if columns is None or (not function and first_ms == last_ms):
+        return None
+    for resolution_ms in RESOLUTIONS_MS:
+        is_on_grid = first_ms % resolution_ms == 0 and (
+            first_ms == last_ms or step_ms % resolution_ms == 0
+        )
+        is_whole = reach_ms % resolution_ms == 0 if function else reach_ms <= resolution_ms
+        if is_on_grid and is_whole:
+            return Rolled(resolution_ms, columns)
+    return None
+
+
+def spans(  # noqa: PLR0917 - times in the order that all of Prometheus uses
+    expr: Expr, start_ms: int, end_ms: int, step_ms: int, lookback_ms: int, subquery_step_ms: int
 ) -> dict[int, SelectorSpan]:
     """What each selector needs, by its place in the text (`span.start`)."""
     needed: dict[int, SelectorSpan] = {}
-    stack: list[tuple[Expr, int, int]] = [(expr, start_ms, end_ms)]
+    stack: list[tuple[Expr, int, int, int, str]] = [(expr, start_ms, end_ms, step_ms, "")]
     while stack:
-        node, first_ms, last_ms = stack.pop()
+        node, first_ms, last_ms, step_ms, function = stack.pop()
         match node:
             case VectorSelector() | MatrixSelector():
+                is_instant = isinstance(node, VectorSelector)
                 selector = node if isinstance(node, VectorSelector) else node.selector
                 reach_ms = lookback_ms if isinstance(node, VectorSelector) else node.range_ms
                 fixed = resolve(selector.at, start_ms, end_ms)
                 if fixed is not None:
                     first_ms = last_ms = fixed
+                first_ms, last_ms = first_ms - selector.offset_ms, last_ms - selector.offset_ms
+                rolled = rolled_by(
+                    "" if is_instant else function, (first_ms, last_ms, step_ms), reach_ms
+                )
+                if rolled is not None and is_instant:
+                    reach_ms = rolled.resolution_ms
                 needed[selector.span.start] = SelectorSpan(
-                    selector.matchers,
-                    first_ms - selector.offset_ms - reach_ms,
-                    last_ms - selector.offset_ms,
+                    selector.matchers, first_ms - reach_ms, last_ms, rolled
                 )
             case Subquery():
                 fixed = resolve(node.at, start_ms, end_ms)
                 if fixed is not None:
                     first_ms = last_ms = fixed
-                first_ms, last_ms, _ = subquery_times(first_ms, last_ms, node, subquery_step_ms)
-                stack.append((node.expr, min(first_ms, last_ms), last_ms))
+                first_ms, last_ms, step_ms = subquery_times(
+                    first_ms, last_ms, node, subquery_step_ms
+                )
+                stack.append((node.expr, min(first_ms, last_ms), last_ms, step_ms, ""))
             case _:
-                stack.extend((child, first_ms, last_ms) for child in reversed(children(node)))
+                function = node.name if isinstance(node, Call) else ""
+                stack.extend(
+                    (child, first_ms, last_ms, step_ms, function)
+                    for child in reversed(children(node))
+                )
     return needed

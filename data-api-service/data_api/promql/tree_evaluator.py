@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_api.model import F64, I64, Bools, Columns, Labels
+from data_api.model import F64, I64, Bools, Buckets, Columns, Labels, Loaded
 from data_api.promql import aggregations, binary, range_functions
 from data_api.promql.context import Annotations, Budget, Options
 from data_api.promql.kernels import windows as kernels
@@ -44,9 +44,21 @@ class Query:
     step_ms: int
     lookback_ms: int
     options: Options
-    samples: Mapping[int, Columns]
+    samples: Mapping[int, Loaded]
     notes: Annotations
     budget: Budget
+
+    def buckets(self, selector: VectorSelector) -> Buckets | None:
+        """The buckets that were loaded for a selector, which is noted, or None: samples were."""
+        loaded = self.samples[selector.span.start]
+        if isinstance(loaded, Columns):
+            return None
+        minutes = loaded.resolution_ms // 60_000
+        self.notes.info(
+            f"read from rollups of {minutes} minutes, which give the answer of the samples",
+            selector.span,
+        )
+        return loaded
 
     @property
     def instant(self) -> bool:
@@ -163,7 +175,7 @@ class TreeEvaluator(ABC):
 
     # --- samples
 
-    def _times(self, at: int | str | None, offset_ms: int) -> I64:
+    def times(self, at: int | str | None, offset_ms: int) -> I64:
         """The time at which each step reads its samples, by `@` and offset."""
         fixed = resolve(at, self.query.start_ms, self.query.end_ms)  # type: ignore[arg-type]
         if fixed is None:
@@ -172,8 +184,9 @@ class TreeEvaluator(ABC):
 
     def select(self, expr: VectorSelector) -> tuple[Columns, I64]:
         """A selector's samples, and the index of each series' sample at each step, -1 for none."""
-        columns = self.query.samples[expr.span.start]
-        times = self._times(expr.at, expr.offset_ms)
+        buckets = self.query.buckets(expr)
+        columns = self._samples(expr) if buckets is None else buckets.last_samples()
+        times = self.times(expr.at, expr.offset_ms)
         rows = len(columns.labels)
         self.query.budget.check(rows * times.size)
         fixed = times.size > 1 and bool((times == times[0]).all())
@@ -201,13 +214,18 @@ class TreeEvaluator(ABC):
             return empty(indexes.shape[1])
         return Vector(labels, values[indexes], present, np.zeros(len(labels), np.bool_))
 
+    def _samples(self, expr: VectorSelector) -> Columns:
+        loaded = self.query.samples[expr.span.start]
+        assert isinstance(loaded, Columns)
+        return loaded
+
     def _windows(self, expr: MatrixSelector) -> Windows:
-        columns = drop_stale(self.query.samples[expr.selector.span.start])
-        ends = self._times(expr.selector.at, expr.selector.offset_ms)
+        columns = drop_stale(self._samples(expr.selector))
+        ends = self.times(expr.selector.at, expr.selector.offset_ms)
         return Windows(columns, ends, expr.range_ms, np.zeros(len(columns.labels), np.bool_))
 
     def _subquery(self, expr: Subquery) -> Windows:
-        ends = self._times(expr.at, 0)
+        ends = self.times(expr.at, 0)
         default_ms = self.query.options.subquery_step_ms
         first_ms, last_ms, step_ms = subquery_times(
             int(ends.min()), int(ends.max()), expr, default_ms
