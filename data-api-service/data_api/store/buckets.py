@@ -166,7 +166,7 @@ def joined(parts: Sequence[Part], series: int, names: Sequence[str]) -> tuple[I6
     columns: dict[str, NDArray[Any]] = {"end_ms": rows.timestamps_ms}
     for name in names:
         pieces = [part.columns[name] for part in parts]
-        columns[name] = np.concatenate(pieces)[order] if pieces else np.empty(0)
+        columns[name] = np.concatenate(pieces)[order]
     return rows.offsets, columns
 
 

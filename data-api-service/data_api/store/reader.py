@@ -21,7 +21,7 @@ from data_api.errors import CorruptData, TooManySamples
 from data_api.model import I64, Buckets, Columns, Labels, Loaded, Matcher, QueryLimits, SelectorSpan
 from data_api.store.batch import SampleColumns
 from data_api.store.block import BlockReader
-from data_api.store.buckets import Arrays, Part, joined, part_of_samples, shared, sources_of
+from data_api.store.buckets import Arrays, joined, part_of_samples, shared, sources_of
 from data_api.store.catalogue import Catalogue, Pick, Picker, Snapshot
 from data_api.store.fragments import Fragment, Rows, merge
 from data_api.store.postings import SeriesIndex, is_in
@@ -224,7 +224,8 @@ class Store:
         sources = sources_of(wanted, snapshot.rollups, snapshot.blocks, head_ms)
         if sources is None or self._rollups is None or wanted.rolled is None:
             return None
-        names, parts = wanted.rolled.columns, list[Part]()
+        names = wanted.rolled.columns
+        parts = [part_of_samples(merge([], ids.size), names)]
         try:
             for place in np.unique(sources.rollups[sources.rollups >= 0]).tolist():
                 is_wanted, rollup = sources.rollups == place, snapshot.rollups[place]
