@@ -66,7 +66,9 @@ async def measure(url: str, folder: str, start_ms: int, end_ms: int) -> None:
                 async with engine.query(TENANT, Limits(), query, steps, taken) as said:
                     walls.append(time.perf_counter() - began_s)
             engine.close()
-        print(f"  {query:36} cold {walls[0]:7.3f} s, warm {min(walls[1:]):7.3f} s: {said}", flush=True)
+        print(
+            f"  {query:36} cold {walls[0]:7.3f} s, warm {min(walls[1:]):7.3f} s: {said}", flush=True
+        )
 
 
 if __name__ == "__main__":

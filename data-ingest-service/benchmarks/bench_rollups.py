@@ -92,7 +92,7 @@ async def measure(url: str, folder: Path, kind: str, series: int, days: int) -> 
 
 def ask(url: str, folder: Path, days: int) -> None:
     """Runs the benchmark of the reader's folder with the reader's Python."""
-    subprocess.run(  # noqa: S603 - two folders of this repository
+    subprocess.run(
         [
             READER / ".venv/bin/python", "-m", "benchmarks.bench_rollups",
             url, folder, str(END_MS - days * DAY_MS), str(END_MS),
@@ -109,12 +109,13 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--kind", choices=list(KINDS), default="gauge, 2 decimals")
     arguments = parser.parse_args()
-    with TemporaryDirectory() as folder, running_postgres() as server:
-        with fresh_database(server, "rollups") as url:
-            migrate.upgrade(url)
-            asyncio.run(
-                measure(url, Path(folder), arguments.kind, arguments.series, arguments.days)
-            )
+    with (
+        TemporaryDirectory() as folder,
+        running_postgres() as server,
+        fresh_database(server, "rollups") as url,
+    ):
+        migrate.upgrade(url)
+        asyncio.run(measure(url, Path(folder), arguments.kind, arguments.series, arguments.days))
 
 
 if __name__ == "__main__":

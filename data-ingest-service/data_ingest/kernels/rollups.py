@@ -19,7 +19,6 @@ from data_ingest.chassis.jit import (
     inlined,
     int64,
     kernel,
-    void,
 )
 from data_ingest.model import F64, I64, STALE_MARKER_BITS, U64
 
@@ -79,59 +78,60 @@ def count_buckets(starts: I64, times: I64, resolution: int) -> int:
     return buckets
 
 
-@kernel(void(U64S, F64S, int64, int64, int64, I64_ROWS_OUT, F64_ROWS_OUT))
+@kernel(int64(I64S, U64S, F64S, int64, int64, int64, I64_ROWS_OUT, F64_ROWS_OUT))
 def fill_bucket(  # noqa: PLR0917 - compiled by position
-    bits: U64, values: F64, start: int, end: int, row: int, whole: I64, real: F64
-) -> None:
-    """Column `row` is what the samples [start, end) of one bucket come to, but for times; its COUNT
-    is 0 where they are all stale markers, -1 where one is a histogram.
+    times: I64, bits: U64, values: F64, start: int, end: int, row: int, whole: I64, real: F64
+) -> int:
+    """How many rows the samples [start, end) of one bucket make: 1, which is column `row` of the
+    outputs from then on, or 0 where all are stale markers.
     """
-    count = resets = 0
+    count = resets = is_stale = 0
+    first_ms = last_ms = times[start]
     lowest = NO_BIT
-    is_stale = 0
     low = high = first = last = total = rest = reset_sum = 0.0
     for i in range(start, end):
         if bits[i] >> np.uint64(32) == _HISTOGRAM:
-            whole[COUNT, row] = -1
-            return
+            whole[COUNT, row] = 0
+            return 1
         is_stale = 1 if bits[i] == _STALE else 0
         if is_stale:
             continue
         value = values[i]
         if count == 0:
+            first_ms = times[i]
             low = high = first = value
-        else:
-            if value < last:
-                resets += 1
-                reset_sum += last
-            if value < low or np.isnan(low):
-                low = value
-            if value > high or np.isnan(high):
-                high = value
-        last = value
+        elif value < last:
+            resets += 1
+            reset_sum += last
+        if value < low or np.isnan(low):
+            low = value
+        if value > high or np.isnan(high):
+            high = value
         count += 1
+        last_ms, last = times[i], value
         total, rest = _add(value, total, rest)
         lowest = _lower_bit(bits[i], lowest)
     if resets > RESETS_MAX:
         resets = -1
         reset_sum = 0.0
-    whole[COUNT, row], whole[RESETS, row] = count, resets
-    whole[LOWEST_BIT, row], whole[IS_STALE, row] = lowest, is_stale
+    whole[COUNT, row], whole[FIRST_MS, row], whole[LAST_MS, row] = count, first_ms, last_ms
+    whole[RESETS, row], whole[LOWEST_BIT, row], whole[IS_STALE, row] = resets, lowest, is_stale
     real[MIN, row], real[MAX, row], real[SUM, row], real[SUM_REST, row] = low, high, total, rest
     real[FIRST, row], real[LAST, row], real[RESET_SUM, row] = first, last, reset_sum
+    return 1 if count else 0
 
 
 @kernel(int64(I64S, I64S, U64S, F64S, int64, I64_ROWS_OUT, F64_ROWS_OUT))
 def roll_up(  # noqa: PLR0917 - compiled by position
     starts: I64, times: I64, bits: U64, values: F64, resolution: int, whole: I64, real: F64
 ) -> int:
-    """How many buckets have a sample that is no stale marker; their columns come first in the
+    """How many buckets have a sample that is no stale marker; they are the first columns of the
     outputs, by series, then time.
 
     starts: (s + 1,), where each series starts in times, bits and values, (n,); times ascend within
     a series; bits and values are two views of one array.
     whole: (8, b), SERIES (its place in `starts`), END, … out. real: (7, b), MIN, … out. b: as
-    `count_buckets` says. COUNT is 0 where a sample is a histogram, and the rest then unspecified.
+    `count_buckets` says. COUNT is 0 where a sample is a histogram, and the rest unspecified.
     """
     row = 0
     for series in range(starts.size - 1):
@@ -141,16 +141,9 @@ def roll_up(  # noqa: PLR0917 - compiled by position
             stop = i
             while stop < starts[series + 1] and times[stop] <= end:
                 stop += 1
-            fill_bucket(bits, values, i, stop, row, whole, real)
-            if whole[COUNT, row] != 0:
-                first, last = i, stop - 1
-                while whole[COUNT, row] > 0 and bits[first] == _STALE:
-                    first += 1
-                while whole[COUNT, row] > 0 and bits[last] == _STALE:
-                    last -= 1
-                whole[COUNT, row] = max(0, whole[COUNT, row])
+            has_row = fill_bucket(times, bits, values, i, stop, row, whole, real)
+            if has_row:
                 whole[SERIES, row], whole[END, row] = series, end
-                whole[FIRST_MS, row], whole[LAST_MS, row] = times[first], times[last]
-                row += 1
+                row += has_row
             i = stop
     return row

@@ -76,17 +76,19 @@ def write_since(objects: ObjectStore, tenant: UUID, ref: BlockRef, cutoff: int) 
         return write_block(
             objects,
             tenant,
-            samples_since(pieces_of(source, ref), cutoff),
+            samples_between(pieces_of(source, ref), cutoff, ref.max_ts),
             precedence=ref.precedence,
             level=ref.level,
             at_ms=cutoff,
         )
 
 
-def samples_since(pieces: Iterator[SortedSamples], cutoff: int) -> Iterator[SortedSamples]:
-    """The samples from `cutoff` on, piece by piece; a series without one is left out."""
+def samples_between(
+    pieces: Iterator[SortedSamples], first_ms: int, last_ms: int
+) -> Iterator[SortedSamples]:
+    """The samples in [first_ms, last_ms], piece by piece; a series without one is left out."""
     for piece in pieces:
-        is_kept = piece.timestamps_ms >= cutoff
+        is_kept = (piece.timestamps_ms >= first_ms) & (piece.timestamps_ms <= last_ms)
         starts = np.concatenate(([0], np.cumsum(is_kept)))[piece.starts]
         has_any = np.flatnonzero(np.diff(starts))
         yield SortedSamples(

@@ -7,7 +7,6 @@ As in compaction, whose lock it takes: a kill leaves the old state and perhaps a
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -29,15 +28,13 @@ DAYS_A_ROUND: Final = 16
 
 log = structlog.get_logger()
 DAYS: Final = Counter("cloudopshub_rollup_days_total", "Days rolled up, by outcome.", ["outcome"])
-SAMPLES: Final = Counter("cloudopshub_rollup_samples_total", "Samples read for rollups.")
-BYTES: Final = Counter("cloudopshub_rollup_written_bytes_total", "Bytes of rollups written.")
 
 _TENANTS = """
 SELECT tenant_id, (SELECT retention_days FROM metrics.tenant AS t WHERE t.tenant_id = b.tenant_id)
   FROM metrics.block AS b WHERE replaced_by IS NULL GROUP BY tenant_id ORDER BY tenant_id
 """
 _LIVE = """
-SELECT block_id, resolution_ms, precedence, min_ts, max_ts FROM metrics.block
+SELECT block_id, resolution_ms, precedence, max_ts FROM metrics.block
  WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms > 0
 """
 
@@ -57,13 +54,11 @@ async def roll_up_due(
     is_behind = False
     for row in await conn.fetch(_TENANTS):
         tenant = row["tenant_id"]
-        since_ms = cutoff_ms(now_ms, row["retention_days"], default_days)
+        cutoff = cutoff_ms(now_ms, row["retention_days"], default_days)
         try:
             for _ in range(DAYS_A_ROUND):
                 async with asyncio.timeout(RUN_TIMEOUT_S):
-                    if not await roll_up_day(
-                        conn, objects, tenant, resolutions_ms, now_ms, since_ms
-                    ):
+                    if not await _roll_up(conn, objects, tenant, resolutions_ms, now_ms, cutoff):
                         break
             else:
                 is_behind = True
@@ -75,31 +70,29 @@ async def roll_up_due(
     return is_behind
 
 
-async def roll_up_day(  # noqa: PLR0917 - as the round has them
+async def _roll_up(  # noqa: PLR0917 - as the round has them
     conn: Any,
     objects: ObjectStore,
     tenant: UUID,
     resolutions_ms: Sequence[int],
     now_ms: int,
-    kept_since_ms: int | None,
+    cutoff: int | None,
 ) -> bool:
     """The newest day that is due is rolled up, or a block of it that is corrupt quarantined.
 
     False when none is due or another process compacts this tenant.
     """
-    started_s = time.perf_counter()
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
             return False
         blocks = await catalogue.live_blocks(conn, tenant)
         rollups = [RollupRef(**row) for row in await conn.fetch(_LIVE, tenant)]
-        days = days_due(blocks, rollups, resolutions_ms, now_ms, kept_since_ms)
-        if not days:
+        due = days_due(blocks, rollups, resolutions_ms, now_ms, cutoff)
+        if not due:
             return False
-        day = days[0]
         try:
             made = await anyio.to_thread.run_sync(
-                write_rollups, objects, tenant, day, resolutions_ms, abandon_on_cancel=True
+                write_rollups, objects, tenant, due[0], resolutions_ms, abandon_on_cancel=True
             )
         except CorruptBlock as corrupt:
             await catalogue.quarantine(conn, tenant, corrupt.facts["block_id"])
@@ -107,18 +100,14 @@ async def roll_up_day(  # noqa: PLR0917 - as the round has them
             return True
         run_id = await catalogue.next_run(conn)
         await catalogue.register(conn, tenant, run_id, made)
-        await catalogue.replace_blocks(conn, tenant, run_id, day.replaced)
+        await catalogue.replace_blocks(conn, tenant, run_id, due[0].replaced)
     DAYS.labels("committed").inc()
-    SAMPLES.inc(made[0].samples)
-    BYTES.inc(sum(one.bytes for one in made))
     log.info(
         "rolled_up",
         tenant=str(tenant),
         run_id=run_id,
-        day_ms=day.start_ms,
-        blocks=len(day.blocks),
+        blocks=len(due[0].blocks),
         samples=made[0].samples,
         bytes=sum(one.bytes for one in made),
-        duration_s=round(time.perf_counter() - started_s, 3),
     )
     return True

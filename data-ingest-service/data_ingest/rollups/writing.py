@@ -8,9 +8,9 @@ Source: docs/formats/rollup.md.
 
 import contextlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 from uuid import UUID
 
 import numpy as np
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from data_ingest.chassis.checked import BYTES_KEY, SUMS_KEY
 from data_ingest.kernels import rollups as kernels
+from data_ingest.retention.blocks import samples_between
 from data_ingest.rollups.plan import Day
 from data_ingest.store import catalogue
 from data_ingest.store.block import SortedSamples, SummedSink
@@ -29,24 +30,19 @@ from data_ingest.store.rewriting import pieces_of
 
 FORMAT: Final = "rollup/1"
 GROUP_ROWS: Final = 16_384
-_REAL: Final = ("min", "max", "sum", "sum_rest", "first", "last", "reset_sum")
-SCHEMA: Final = pa.schema(
-    [
-        pa.field(name, kind, nullable=False)
-        for name, kind in (
-            ("series_id", pa.int64()),
-            ("end_ms", pa.int64()),
-            ("count", pa.int32()),
-            ("first_ms", pa.int64()),
-            ("last_ms", pa.int64()),
-            ("resets", pa.int32()),
-            ("lowest_bit", pa.int32()),
-            ("is_stale", pa.bool_()),
-            *((name, pa.float64()) for name in _REAL),
-        )
-    ]
-)
+_KINDS: Final = {
+    "series_id": pa.int64(),
+    "end_ms": pa.int64(),
+    "count": pa.int32(),
+    "first_ms": pa.int64(),
+    "last_ms": pa.int64(),
+    "resets": pa.int32(),
+    "lowest_bit": pa.int32(),
+    "is_stale": pa.bool_(),
+    **dict.fromkeys(("min", "max", "sum", "sum_rest", "first", "last", "reset_sum"), pa.float64()),
+}
 """In the order of the kernel's rows: the whole numbers, then the real ones."""
+SCHEMA: Final = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _KINDS.items()])
 _DELTAS: Final = "series_id", "end_ms", "count", "first_ms", "last_ms", "resets", "lowest_bit"
 
 
@@ -56,7 +52,7 @@ class RollupWriter:
     def __init__(self, sink: BinaryIO, tenant: UUID, resolution_ms: int) -> None:
         self._sink = SummedSink(sink)
         self._resolution_ms = resolution_ms
-        # Plain: decimals that come again and again are what zstd finds, in whole values.
+        # Doubles are plain: decimals that come again and again are what zstd finds, whole.
         self._parquet = pq.ParquetWriter(
             self._sink,
             SCHEMA,
@@ -74,30 +70,19 @@ class RollupWriter:
                 "cloudopshub.resolution_ms": str(resolution_ms),
             }
         )
-        self._waiting: list[pa.Table] = []
-        self._rows = 0
         self.series = 0
         self.samples = 0
 
     def write(self, piece: SortedSamples) -> None:
-        """The buckets of `piece` are in the object, or wait for enough others."""
-        table = buckets(piece, self._resolution_ms)
+        """The buckets of `piece` are in the object."""
         self.series += int(piece.series_ids.size)
         self.samples += len(piece)
-        self._waiting.append(table)
-        self._rows += table.num_rows
-        if self._rows >= GROUP_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._rows:
-            table = pa.concat_tables(self._waiting).combine_chunks()
+        table = buckets(piece, self._resolution_ms)
+        if table.num_rows:
             self._parquet.write_table(table, row_group_size=GROUP_ROWS)
-        self._waiting, self._rows = [], 0
 
     def close(self) -> tuple[int, bytes]:
         """The footer is written; the object's bytes and the digest of its tail."""
-        self._flush()
         sums = self._sink.end_body()
         self._parquet.add_key_value_metadata({BYTES_KEY: str(self._sink.bytes), SUMS_KEY: sums})
         self._parquet.close()
@@ -113,27 +98,16 @@ class RollupWriter:
 def buckets(piece: SortedSamples, resolution_ms: int) -> pa.Table:
     """The buckets of whole series, by series, then time; columns as `SCHEMA`."""
     room = kernels.count_buckets(piece.starts, piece.timestamps_ms, resolution_ms)
-    whole = np.empty((8, room), np.int64)
-    real = np.empty((7, room))
+    whole, real = np.zeros((8, room), np.int64), np.zeros((7, room))
     values = np.ascontiguousarray(piece.values)
+    bits = values.view(np.uint64)
     rows = kernels.roll_up(
-        piece.starts,
-        piece.timestamps_ms,
-        values.view(np.uint64),
-        values,
-        resolution_ms,
-        whole,
-        real,
+        piece.starts, piece.timestamps_ms, bits, values, resolution_ms, whole, real
     )
     whole, real = whole[:, :rows], real[:, :rows]
     whole[kernels.SERIES] = piece.series_ids[whole[kernels.SERIES]]
-    # A row of histograms (count 0) has no numbers.
-    is_empty = whole[kernels.COUNT] == 0
-    whole[kernels.RESETS :, is_empty], real[:, is_empty] = 0, 0.0
-    columns = [
-        pa.array(row).cast(field.type) for row, field in zip([*whole, *real], SCHEMA, strict=True)
-    ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
+    columns = [pa.array(row) for row in (*whole, *real)]
+    return pa.Table.from_arrays(columns, names=SCHEMA.names).cast(SCHEMA)
 
 
 def write_rollups(
@@ -144,7 +118,7 @@ def write_rollups(
     Raises CorruptBlock, with the `block_id`, when a block is not what was written; no object is
     left then.
     """
-    keys = [catalogue.object_key(tenant, day.start_ms, uuid.uuid4()) for _ in resolutions_ms]
+    keys = [catalogue.object_key(tenant, day.first_ms, uuid.uuid4()) for _ in resolutions_ms]
     with ExitStack() as opened:
         writers = [
             RollupWriter(opened.enter_context(objects.writing(key)), tenant, resolution_ms)
@@ -155,7 +129,7 @@ def write_rollups(
             for ref in day.blocks
         ]
         try:
-            for piece in _within(merge(inputs), day.start_ms, day.end_ms):
+            for piece in samples_between(merge(inputs), day.first_ms, day.last_ms):
                 for writer in writers:
                     writer.write(piece)
         except BaseException:
@@ -170,8 +144,8 @@ def write_rollups(
             level=0,
             series=writer.series,
             samples=writer.samples,
-            min_ts=day.start_ms + 1,
-            max_ts=day.end_ms,
+            min_ts=day.first_ms,
+            max_ts=day.last_ms,
             bytes=size,
             tail_sha256=digest,
             resolution_ms=resolution_ms,
@@ -180,17 +154,3 @@ def write_rollups(
             keys, resolutions_ms, writers, ends, strict=True
         )
     ]
-
-
-def _within(pieces: Iterator[SortedSamples], start_ms: int, end_ms: int) -> Iterator[SortedSamples]:
-    """The samples in (start_ms, end_ms], piece by piece; a series without one is left out."""
-    for piece in pieces:
-        is_inside: Any = (piece.timestamps_ms > start_ms) & (piece.timestamps_ms <= end_ms)
-        starts = np.concatenate(([0], np.cumsum(is_inside)))[piece.starts]
-        has_any = np.flatnonzero(np.diff(starts))
-        yield SortedSamples(
-            piece.series_ids[has_any],
-            np.append(starts[has_any], starts[-1]),
-            piece.timestamps_ms[is_inside],
-            piece.values[is_inside],
-        )

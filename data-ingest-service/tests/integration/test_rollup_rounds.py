@@ -123,3 +123,19 @@ async def test_a_corrupt_block_is_quarantined_and_its_day_stays_raw(
         assert [row["block_id"] for row in await store.blocks() if row["quarantined_at"]] == [
             corrupt["block_id"]
         ]
+
+
+async def test_a_day_without_a_sample_has_a_rollup_without_rows(
+    store_url: str, tmp_path: Path
+) -> None:
+    """Where a block reaches over it; so it is not looked at again."""
+    window = MIDNIGHT - MIDNIGHT % (32 * DAY_MS) - 32 * DAY_MS
+    async with opened_store(store_url, tmp_path) as store:
+        far = [(7, window - n * 2 * DAY_MS, 1.0) for n in range(1, 50)]
+        await store.commit((7, window + DAY_MS + 1, 1.0), (7, window + 3 * DAY_MS + 1, 1.0), *far)
+        await store.compact()
+        while await roll_up(store):
+            pass
+        made = [row for row in await rollups(store) if row["min_ts"] > window]
+        assert [row["samples"] for row in made] == [1, 1, 0, 0, 1, 1]
+        assert pq.read_table(tmp_path / made[2]["object_key"]).num_rows == 0

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from data_ingest.limits import DAY_MS
 from data_ingest.retention import plan
-from data_ingest.retention.blocks import samples_since
+from data_ingest.retention.blocks import samples_between
 from data_ingest.store.refs import BlockRef
 from data_ingest.store.sorting import sort_and_deduplicate
 
@@ -80,7 +80,7 @@ def test_what_is_left_of_a_block(rows, cutoff, size):
     ]
     left = [
         sample
-        for piece in samples_since(iter(pieces), cutoff)
+        for piece in samples_between(iter(pieces), cutoff, 2**62)
         for sample in zip(
             np.repeat(piece.series_ids, np.diff(piece.starts)).tolist(),
             piece.timestamps_ms.tolist(),

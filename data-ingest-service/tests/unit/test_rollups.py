@@ -115,7 +115,7 @@ def starts(
     now: int = NOW,
     since: int | None = None,
 ) -> list[int]:
-    return [day.start_ms for day in days_due(blocks, rollups or [], RESOLUTIONS, now, since)]
+    return [day.first_ms - 1 for day in days_due(blocks, rollups or [], RESOLUTIONS, now, since)]
 
 
 def test_a_day_is_due_once_it_is_over_and_quiet() -> None:
@@ -137,9 +137,7 @@ def test_a_day_is_due_again_after_late_samples_only() -> None:
     """Blocks merged since change nothing; one of a higher precedence makes it due, and what there
     was is replaced.
     """
-    made = [
-        RollupRef(8 + i, r, 5, MIDNIGHT + 1, MIDNIGHT + DAY_MS) for i, r in enumerate(RESOLUTIONS)
-    ]
+    made = [RollupRef(8 + i, r, 5, MIDNIGHT + DAY_MS) for i, r in enumerate(RESOLUTIONS)]
     assert starts(block(MIDNIGHT + 1, MIDNIGHT + 2), rollups=made) == []
     assert starts(block(MIDNIGHT + 1, MIDNIGHT + 2), rollups=made[:1]) == [MIDNIGHT]
     late = (block(MIDNIGHT + 1, MIDNIGHT + 2), block(MIDNIGHT + 1, MIDNIGHT + 2, 6))
