@@ -315,20 +315,49 @@ class Ingest:
         key = f"{tenant}/2026-01-01/{uuid.uuid4()}.parquet"
         digest = write_block(self.objects / key, tenant, samples, **layout)
         times = [ts for _, ts, _ in samples]
+        return await self._register(
+            tenant, samples, precedence, key, digest, (min(times), max(times))
+        )
+
+    async def rollup(
+        self,
+        tenant: uuid.UUID,
+        samples: Sequence[Sample],
+        precedence: int,
+        resolution_ms: int,
+        span: tuple[int, int],
+    ) -> str:
+        """A rollup of what blocks up to `precedence` have in `span`, and its row; its key."""
+        key = f"{tenant}/2026-01-01/{uuid.uuid4()}.parquet"
+        digest = write_rollup(self.objects / key, tenant, samples, resolution_ms, span)
+        await self._register(tenant, samples, precedence, key, digest, span, resolution_ms)
+        return key
+
+    async def _register(
+        self,
+        tenant: uuid.UUID,
+        samples: Sequence[Sample],
+        precedence: int,
+        key: str,
+        digest: bytes,
+        span: tuple[int, int],
+        resolution_ms: int = 0,
+    ) -> int:
         return await self.connection.fetchval(
             """INSERT INTO metrics.block (tenant_id, run_id, precedence, min_ts, max_ts, level,
-                 series, samples, bytes, object_key, tail_sha256)
-               VALUES ($1, nextval('metrics.compaction_run_seq'), $2, $3, $4, 0, $5, $6, $7, $8, $9)
+                 series, samples, bytes, object_key, tail_sha256, resolution_ms)
+               VALUES ($1, nextval('metrics.compaction_run_seq'), $2, $3, $4, 0, $5, $6, $7, $8, $9,
+                 $10)
                RETURNING block_id""",
             tenant,
             precedence,
-            min(times),
-            max(times),
+            *span,
             len({series_id for series_id, _, _ in samples}),
             len({sample[:2] for sample in samples}),
             (self.objects / key).stat().st_size,
             key,
             digest,
+            resolution_ms,
         )
 
     async def delete_series(self, tenant: uuid.UUID, series_id: int) -> None:

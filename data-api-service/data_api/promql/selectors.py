@@ -13,24 +13,17 @@ from data_api.promql.nodes import At, Call, Expr, MatrixSelector, Subquery, Vect
 
 RESOLUTIONS_MS: Final = (3_600_000, 300_000)
 """Of rollups, docs/formats/rollup.md."""
-_SUMS: Final = ("count", "sum", "sum_rest", "min", "max", "lowest_bit")
-_ENDS: Final = ("count", "first", "last", "first_ms", "last_ms")
-_GROWTHS: Final = (*_ENDS, "resets", "reset_sum", "min", "max", "lowest_bit")
-ROLLED_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
-    "": ("last", "last_ms", "is_stale"),
-    "count_over_time": ("count",),
-    "present_over_time": ("count",),
-    "min_over_time": ("min",),
-    "max_over_time": ("max",),
-    "first_over_time": ("first",),
-    "last_over_time": ("last",),
-    "sum_over_time": _SUMS,
-    "avg_over_time": _SUMS,
-    "delta": _ENDS,
-    "rate": _GROWTHS,
-    "increase": _GROWTHS,
+INSTANT: Final = ("last", "last_ms", "is_stale")
+ROLLED: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("first_over_time", "last_over_time"), ("first", "last")),
+    **dict.fromkeys(
+        (f"{name}_over_time" for name in ("min", "max", "avg", "sum", "count", "present")),
+        ("count", "min", "max", "sum", "sum_rest", "lowest_bit"),
+    ),
 }
-"""What a function needs of buckets; "": an instant selector."""
+"""Functions that buckets answer, and the columns to load; those that are asked together share them,
+as samples are shared.
+"""
 
 
 def resolve(at: At, start_ms: int, end_ms: int) -> int | None:
@@ -68,14 +61,13 @@ def rolled_by(function: str, times: tuple[int, int, int], reach_ms: int) -> Roll
     function: its name, "" for an instant selector. reach_ms: length of the windows, or lookback.
     """
     first_ms, last_ms, step_ms = times
-    columns = ROLLED_COLUMNS.get(function)
-    if columns is None or (not function and first_ms == last_ms):
-        return None
-    for resolution_ms in RESOLUTIONS_MS:
-        is_on_grid = first_ms % resolution_ms == 0 and (
-            first_ms == last_ms or step_ms % resolution_ms == 0
+    step_ms = step_ms if first_ms < last_ms else 0
+    columns = ROLLED.get(function, ()) if function else INSTANT
+    for resolution_ms in RESOLUTIONS_MS if columns else ():
+        is_on_grid = first_ms % resolution_ms == 0 and step_ms % resolution_ms == 0
+        is_whole = (
+            reach_ms % resolution_ms == 0 if function else 0 < reach_ms <= resolution_ms <= step_ms
         )
-        is_whole = reach_ms % resolution_ms == 0 if function else reach_ms <= resolution_ms
         if is_on_grid and is_whole:
             return Rolled(resolution_ms, columns)
     return None

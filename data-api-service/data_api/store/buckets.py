@@ -9,7 +9,7 @@ Source: docs/formats/rollup.md; docs/adr/0021-rollups.md.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -81,15 +81,20 @@ def sources_of(
     if grid.size > BUCKETS_MAX:
         return None
     sources = np.full(grid.size, -1, np.int64)
+    precedence, first_ms, last_ms = (
+        np.array([(block.precedence, block.min_ts, block.max_ts) for block in blocks], np.int64)
+        .reshape(-1, 3)
+        .T
+    )
     for place, rollup in enumerate(rollups):
         if rollup.resolution_ms != grid.length_ms:
             continue
-        part = grid.part(rollup.min_ts, rollup.max_ts)
-        is_complete = np.ones(grid.size, bool)
-        for block in blocks:
-            if block.precedence > rollup.precedence:
-                is_complete[grid.part(block.min_ts, block.max_ts)] = False
-        sources[part] = np.where(is_complete[part], place, sources[part])
+        sources[grid.part(rollup.min_ts, rollup.max_ts)] = place
+        is_lacking = precedence > rollup.precedence
+        is_lacking &= (first_ms <= rollup.max_ts) & (last_ms >= rollup.min_ts)
+        for lacking in np.flatnonzero(is_lacking).tolist():
+            low, high = blocks[lacking].min_ts, blocks[lacking].max_ts
+            sources[grid.part(max(rollup.min_ts, low), min(rollup.max_ts, high))] = -1
     for times in head_ms:
         sources[grid.bucket(times)] = -1
     # Of the first bucket some samples may not be asked for, or be past retention.
@@ -128,9 +133,9 @@ def part_of_samples(rows: Rows, names: Sequence[str]) -> Part:
         match name:
             case "count":
                 columns[name] = np.ones(values.size, np.int64)
-            case "first_ms" | "last_ms":
+            case "last_ms":
                 columns[name] = times
-            case "sum_rest" | "reset_sum" | "resets":
+            case "sum_rest":
                 columns[name] = np.zeros(values.size)
             case "is_stale":
                 columns[name] = is_stale
@@ -168,21 +173,3 @@ def joined(parts: Sequence[Part], series: int, names: Sequence[str]) -> tuple[I6
         pieces = [part.columns[name] for part in parts]
         columns[name] = np.concatenate(pieces)[order]
     return rows.offsets, columns
-
-
-def shared(spans: Sequence[SelectorSpan]) -> list[SelectorSpan]:
-    """The spans, each asking for all columns that others of the same samples ask for."""
-    names: dict[SelectorSpan, dict[str, None]] = {}
-    for span in spans:
-        if span.rolled is not None:
-            names.setdefault(_bare(span), {}).update(dict.fromkeys(span.rolled.columns))
-    return [
-        replace(span, rolled=replace(span.rolled, columns=tuple(names[_bare(span)])))
-        if span.rolled is not None
-        else span
-        for span in spans
-    ]
-
-
-def _bare(span: SelectorSpan) -> SelectorSpan:
-    return replace(span, rolled=span.rolled and replace(span.rolled, columns=()))

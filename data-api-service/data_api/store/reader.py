@@ -21,7 +21,7 @@ from data_api.errors import CorruptData, TooManySamples
 from data_api.model import I64, Buckets, Columns, Labels, Loaded, Matcher, QueryLimits, SelectorSpan
 from data_api.store.batch import SampleColumns
 from data_api.store.block import BlockReader
-from data_api.store.buckets import Arrays, joined, part_of_samples, shared, sources_of
+from data_api.store.buckets import Arrays, joined, part_of_samples, sources_of
 from data_api.store.catalogue import Catalogue, Pick, Picker, Snapshot
 from data_api.store.fragments import Fragment, Rows, merge
 from data_api.store.postings import SeriesIndex, is_in
@@ -175,7 +175,6 @@ class Store:
     ) -> list[Loaded]:
         left = limits.samples_max
         loaded: dict[SelectorSpan, Loaded] = {}
-        spans = shared(spans)
         for span in dict.fromkeys(spans):
             limits.checkpoint()
             loaded[span] = self._load_one(snapshot, span, left, limits)
