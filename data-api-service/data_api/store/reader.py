@@ -16,7 +16,7 @@ import anyio.to_thread
 import numpy as np
 import structlog
 
-from data_api.chassis.objects import Bucket, Directory
+from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable
 from data_api.errors import CorruptData, TooManySamples
 from data_api.model import I64, Buckets, Columns, Labels, Loaded, Matcher, QueryLimits, SelectorSpan
 from data_api.store.batch import SampleColumns
@@ -233,7 +233,7 @@ class Store:
                     parts.append(part)
                     left -= part.samples
                     _check(left, limits)
-        except CorruptData as error:
+        except (CorruptData, ObjectStoreUnavailable) as error:
             log.warning("rollup_not_read", reason=str(error))
             return None
         for first_ms, last_ms in sources.stretches:

@@ -48,10 +48,14 @@ async def test_what_buckets_cannot_prove_is_answered_by_samples(das, ingest, ten
     assert (await ask(das, "min_over_time(x[1h])"))[1] != []
 
 
-async def test_a_corrupt_rollup_costs_no_answer(das, ingest, tenant, objects):
+@pytest.mark.parametrize("is_there", [True, False], ids=["corrupt", "missing"])
+async def test_a_rollup_that_cannot_be_read_costs_no_answer(das, ingest, tenant, objects, is_there):
     """The samples are read instead."""
     samples = await stored(ingest, tenant, [float(n) for n in range(720)])
     values = await ask(das, "max_over_time(x[1h])")
     path = objects / await ingest.rollup(tenant, samples, 1, HOUR_MS, SPAN)
-    path.write_bytes(path.read_bytes()[:-9] + b"?" + path.read_bytes()[-8:])
+    if is_there:
+        path.write_bytes(path.read_bytes()[:-9] + b"?" + path.read_bytes()[-8:])
+    else:
+        path.unlink()
     assert await ask(das, "max_over_time(x[1h])") == values
