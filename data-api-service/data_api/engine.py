@@ -156,10 +156,9 @@ class Engine:
                     lambda: render((answered(one, loaded, limits, partly) for one in plans), limits)
                 )
 
-            try:
+            with contextlib.suppress(InexactRollup):
                 return await answer({span: span for span in spans})
-            except InexactRollup:
-                return await answer({span: replace(span, rolled=None) for span in spans})
+            return await answer({span: replace(span, rolled=None) for span in spans})
 
         return self.reading(tenant, plan, work, timeout_s)
 

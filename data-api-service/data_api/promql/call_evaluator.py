@@ -55,7 +55,9 @@ class Evaluator(TreeEvaluator):
         return np.full(self.steps_ms.size, value)
 
     def _range_function(self, expr: Call) -> Vector:
-        result = self._of_buckets(expr) or self._of_samples(expr)
+        result = self._of_buckets(expr)
+        if result is None:
+            result = self._of_samples(expr)
         for metric in range_functions.suspicious_counters(expr, result):
             self.query.notes.info(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "

@@ -93,8 +93,6 @@ def spans(  # noqa: PLR0917 - times in the order that all of Prometheus uses
                 rolled = rolled_by(
                     "" if is_instant else function, (first_ms, last_ms, step_ms), reach_ms
                 )
-                if rolled is not None and is_instant:
-                    reach_ms = rolled.resolution_ms
                 needed[selector.span.start] = SelectorSpan(
                     selector.matchers, first_ms - reach_ms, last_ms, rolled
                 )

@@ -23,6 +23,8 @@ BUCKETS_MAX: Final = 1 << 20
 """Of a span; ten years of 5 minutes."""
 STRETCHES_MAX: Final = 64
 """Where late samples lie scattered, reading all samples at once is cheaper."""
+SHARE_MIN: Final = 1 / 2
+"""Of a span, that rollups must have: a sample as a bucket takes three times its memory."""
 NO_BIT: Final = 32_767
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -100,7 +102,8 @@ def sources_of(
     # Of the first bucket some samples may not be asked for, or be past retention.
     sources[: grid.bucket(wanted.start_ms) + 1] = -1
     made = Sources(grid, sources)
-    return made if (sources >= 0).any() and len(made.stretches) <= STRETCHES_MAX else None
+    is_worth_it = np.count_nonzero(sources >= 0) >= SHARE_MIN * grid.size > 0
+    return made if is_worth_it and len(made.stretches) <= STRETCHES_MAX else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,12 +174,13 @@ class Store:
         self, snapshot: Snapshot, spans: Sequence[SelectorSpan], limits: QueryLimits
     ) -> list[Loaded]:
         left = limits.samples_max
-        loaded: dict[SelectorSpan, Loaded] = {}
-        for span in dict.fromkeys(spans):
+        loaded = []
+        for span in spans:
             limits.checkpoint()
-            loaded[span] = self._load_one(snapshot, span, left, limits)
-            left -= loaded[span].samples
-        return [loaded[span] for span in spans]
+            columns = self._load_one(snapshot, span, left, limits)
+            left -= columns.samples
+            loaded.append(columns)
+        return loaded
 
     def _load_one(
         self, snapshot: Snapshot, wanted: SelectorSpan, samples_max: int, limits: QueryLimits
@@ -214,7 +215,8 @@ class Store:
     def _buckets(
         self, snapshot: Snapshot, ids: I64, wanted: SelectorSpan, limits: QueryLimits, left: int
     ) -> tuple[I64, Arrays] | None:
-        """Offsets and columns of buckets of the series; None where samples are to be read.
+        """Offsets and columns of buckets of the series; None where samples are to be read: also
+        where a rollup cannot be, or buckets of single samples take too much memory.
 
         left: how many samples they may be.
         """
@@ -233,14 +235,15 @@ class Store:
                     parts.append(part)
                     left -= part.samples
                     _check(left, limits)
-        except (CorruptData, ObjectStoreUnavailable) as error:
-            log.warning("rollup_not_read", reason=str(error))
+            for first_ms, last_ms in sources.stretches:
+                span = (max(first_ms, wanted.start_ms + 1), min(last_ms, wanted.end_ms))
+                rows = self._merged(snapshot, ids, span, left, limits)
+                parts.append(part_of_samples(rows, names))
+                left -= parts[-1].samples
+                _check(left, limits)
+        except (CorruptData, ObjectStoreUnavailable, TooManySamples) as error:
+            log.warning("rollups_not_read", reason=str(error))
             return None
-        for first_ms, last_ms in sources.stretches:
-            span = (max(first_ms, wanted.start_ms + 1), min(last_ms, wanted.end_ms))
-            rows = self._merged(snapshot, ids, span, left, limits)
-            parts.append(part_of_samples(rows, names))
-            left -= parts[-1].samples
         return joined(parts, ids.size, names)
 
     def _fragments(

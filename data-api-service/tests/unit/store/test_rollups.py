@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 from factories import write_block, write_rollup
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from stored_values import STALE, bits_of, stored
 
@@ -123,8 +123,8 @@ VALUES = st.one_of(
 )
 SAMPLES = st.lists(st.tuples(st.sampled_from([1, 2, 3]), TIMES, VALUES), min_size=1, max_size=12)
 MADE = st.one_of(
-    st.tuples(st.just(R), st.integers(0, 23), st.integers(0, 23)),
-    st.tuples(st.just(HOUR), st.integers(0, 1), st.integers(0, 1)),
+    st.tuples(st.just(R), st.integers(0, 9), st.integers(14, 23)),
+    st.tuples(st.just(HOUR), st.integers(0, 1), st.just(1)),
 )
 FUNCTIONS = [
     *("min", "max", "count", "sum", "avg", "first", "last", "present"),
@@ -140,7 +140,14 @@ QUERIES = st.one_of(
 STEPS = st.sampled_from([(0, END, R), (R, END - 7, 3 * R), (HOUR, 2 * HOUR, HOUR), (END, END, 1)])
 
 
-@settings(deadline=None, max_examples=400)
+@example(
+    [[(1, 60_000, 1.0)], (R, 0, 13), [(1, 80 * 60_000, 1.0), (1, 85 * 60_000, STALE)]],
+    [],
+    "x_total",
+    (0, END, R),
+    -(2**62),
+)
+@settings(deadline=None, max_examples=200)
 @given(
     st.lists(SAMPLES | MADE, min_size=2, max_size=8),
     st.lists(SAMPLES, max_size=2),
@@ -189,7 +196,8 @@ HOURLY = (HOUR, END, HOUR)
     [
         ("max_over_time(x_total[1h])", HOURLY, 1 + 240),
         ("rate(x_total[1h])", HOURLY, None),
-        ("x_total", (HOUR, END, HOUR), 1 + 240),
+        ("x_total", (R, END, R), 12 + 240),
+        ("x_total", HOURLY, None),  # of two hours one is not whole, the other has no rollup
         ("avg_over_time(x_total[5m])", (R, END, R), 12 + 240),
         ("max_over_time(x_total[1h])", (HOUR, HOUR, 1), 1),
         ("max_over_time(x_total[7m])", (HOUR, END, HOUR), None),
