@@ -14,7 +14,7 @@ test("A step is a nice number, never more than 361 points.", () => {
   }
 });
 
-test("A step of five minutes or more is whole rollups of five minutes, one of an hour or more whole rollups of an hour.", () => {
+test("A step of five minutes or more is whole buckets of rollups, one of an hour or more whole hours.", () => {
   for (let hours = 1; hours < 40_000; hours += Math.ceil(hours / 9)) {
     const step = stepFor({ fromMs: 0, toMs: hours * HOUR });
     ok(step < 300 || step % 300 === 0, `${hours} h`);
