@@ -23,6 +23,7 @@ from data_api.settings import Settings
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Database
 from data_api.store.reader import Store
+from data_api.store.rollups import RollupReader
 from data_api.turns import Turns
 
 SWITCH_INTERVAL_S = 0.0005
@@ -51,7 +52,8 @@ def create_app(
     objects = open_store(settings.object_store_url, Directory, Bucket)
     catalogue = Catalogue(database, settings.head_bytes_max)
     blocks = BlockReader(objects, settings.block_cache_bytes_max)
-    store = Store(catalogue, blocks, objects)
+    rollups = RollupReader(objects, settings.block_cache_bytes_max // 4)
+    store = Store(catalogue, blocks, objects, rollups)
     engine = Engine(
         store,
         EngineLimits(

@@ -10,7 +10,7 @@ memory, until its reader's block ends: a client that reads slowly holds what its
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeVar
@@ -22,7 +22,8 @@ from data_api.admission import Holding, SamplePool, Slots
 from data_api.chassis.identity import Limits
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import QueryTimeout
-from data_api.model import EVER_MS, Columns, QueryLimits, Result, SelectorSpan
+from data_api.model import EVER_MS, Columns, Loaded, QueryLimits, Result, SelectorSpan
+from data_api.promql import InexactRollup
 from data_api.questions import Plan, Question, Selectors, answered, planned
 from data_api.store.reader import Cardinality, MatcherSets, Store
 from data_api.turns import Turn, Turns
@@ -143,13 +144,21 @@ class Engine:
 
         async def work(limits: QueryLimits) -> T:
             plans = [await planned(question, limits) for question in questions]
-            spans = dict.fromkeys(s for one in plans if isinstance(one, Plan) for s in one.spans)
-            partly: list[str] = []
-            columns = await self._load(tenant, [*spans], replace(limits, warn=partly.append))
-            loaded = dict(zip(spans, columns, strict=True))
-            return await limits.run(
-                lambda: render((answered(one, loaded, limits, partly) for one in plans), limits)
-            )
+            spans = [s for one in plans if isinstance(one, Plan) for s in one.spans]
+
+            async def answer(asked: Mapping[SelectorSpan, SelectorSpan]) -> T:
+                partly: list[str] = []
+                needed = [*dict.fromkeys(asked.values())]
+                samples = await self._load(tenant, needed, replace(limits, warn=partly.append))
+                of = dict(zip(needed, samples, strict=True))
+                loaded = {span: of[asked[span]] for span in spans}
+                return await limits.run(
+                    lambda: render((answered(one, loaded, limits, partly) for one in plans), limits)
+                )
+
+            with contextlib.suppress(InexactRollup):
+                return await answer({span: span for span in spans})
+            return await answer({span: replace(span, rolled=None) for span in spans})
 
         return self.reading(tenant, plan, work, timeout_s)
 
@@ -250,7 +259,8 @@ class Engine:
                 sets = await selectors.parsed(query.limits)
                 spans = [SelectorSpan(tuple(matchers), span[0] - 1, span[1]) for matchers in sets]
                 loaded = await self._load(tenant, spans, query.limits)
-            yield query.pieces(write(loaded))
+            samples = [columns for columns in loaded if isinstance(columns, Columns)]
+            yield query.pieces(write(samples))
 
     def bounds(self, plan: Limits) -> EngineLimits:
         """This process's bounds, lowered to the plan's."""
@@ -268,8 +278,8 @@ class Engine:
 
     async def _load(
         self, tenant: UUID, spans: Sequence[SelectorSpan], limits: QueryLimits
-    ) -> list[Columns]:
-        """The columns of each span."""
+    ) -> list[Loaded]:
+        """The samples of each span, or buckets instead."""
         loaded = await self.store.load(tenant, spans, limits)
         LOADED.inc(sum(columns.samples for columns in loaded))
         return loaded

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import re2
@@ -100,12 +100,21 @@ class Matcher:
 
 
 @dataclass(frozen=True, slots=True)
+class Rolled:
+    """Which buckets do as well as samples: of this length, and these columns of them."""
+
+    resolution_ms: int
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SelectorSpan:
     """The samples one selector needs: all matchers hold and ``start_ms < timestamp <= end_ms``."""
 
     matchers: tuple[Matcher, ...]
     start_ms: int
     end_ms: int
+    rolled: Rolled | None = None
 
     def since(self, first_ms: int) -> "SelectorSpan":
         """The same without what is before `first_ms`."""
@@ -139,6 +148,43 @@ class Columns:
     def empty() -> "Columns":
         """No series at all."""
         return Columns((), np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """What the samples of several series come to, in rows as those of `Columns`.
+
+    A row is a bucket of a rollup, ``end_ms - resolution_ms < timestamp <= end_ms``, or, where none
+    could be read, one sample as a bucket of its own, whose `end_ms` is its timestamp.
+
+    columns: (n,) each, named as in docs/formats/rollup.md, `end_ms` among them; no stale markers.
+    """
+
+    labels: Sequence[Labels]
+    offsets: I64
+    columns: Mapping[str, NDArray[Any]]
+    resolution_ms: int
+
+    @property
+    def samples(self) -> int:
+        """How many samples take as much memory."""
+        return sum(column.nbytes for column in self.columns.values()) // 16
+
+    def last_samples(self) -> Columns:
+        """The last sample of each bucket, and after it, where there was one, a stale marker at the
+        bucket's end.
+        """
+        is_ended = self.columns["is_stale"].astype(bool)
+        places = np.cumsum(1 + is_ended)
+        timestamps_ms = np.repeat(self.columns["last_ms"], 1 + is_ended)
+        values = np.repeat(self.columns["last"], 1 + is_ended)
+        timestamps_ms[places[is_ended] - 1] = self.columns["end_ms"][is_ended]
+        values.view(np.int64)[places[is_ended] - 1] = STALE_BITS
+        offsets = np.concatenate(([0], places))[self.offsets]
+        return Columns(self.labels, offsets, timestamps_ms, values)
+
+
+Loaded = Columns | Buckets
 
 
 @dataclass(frozen=True, slots=True)

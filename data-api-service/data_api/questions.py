@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 from data_api import promql
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import BadRequest, QueryError
-from data_api.model import Columns, Matcher, QueryLimits, Result, SelectorSpan
+from data_api.model import Loaded, Matcher, QueryLimits, Result, SelectorSpan
 from data_api.promql.nodes import VectorSelector
 from data_api.store.reader import MatcherSets
 
@@ -84,7 +84,7 @@ class Plan:
     spans: Sequence[SelectorSpan]
 
     def evaluated(
-        self, loaded: Mapping[SelectorSpan, Columns], limits: QueryLimits, partly: Sequence[str]
+        self, loaded: Mapping[SelectorSpan, Loaded], limits: QueryLimits, partly: Sequence[str]
     ) -> Result:
         """Its values; `partly` says why what was loaded is not all."""
         start_ms, end_ms, step_ms = self.question.steps
@@ -112,7 +112,7 @@ async def planned(question: Question, limits: QueryLimits) -> Plan | BadRequest:
 
 def answered(
     plan: Plan | BadRequest,
-    loaded: Mapping[SelectorSpan, Columns],
+    loaded: Mapping[SelectorSpan, Loaded],
     limits: QueryLimits,
     partly: Sequence[str],
 ) -> Result | ServiceError:

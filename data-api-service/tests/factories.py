@@ -5,10 +5,13 @@ It shares no code with data-ingest-service, so that the tests hold the reader ag
 
 import hashlib
 import io
+import math
 import struct
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import asyncpg
@@ -18,7 +21,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from histograms import HISTOGRAM_BITS, marked_values, stored_batch
-from stored_values import stored
+from stored_values import STALE_BITS, bits_of, stored
 
 SCHEMA = """
 CREATE SCHEMA metrics;
@@ -134,7 +137,7 @@ def scaled_integers(values: Sequence[float]) -> tuple[int, list[int]] | None:
     for scale in range(10):
         integers = np.rint(array * 10**scale)
         if (np.abs(integers) < 2**53).all() and (
-            (integers / 10**scale).view("u8") == array.view("u8")
+            (integers.astype(np.int64) / 10**scale).view("u8") == array.view("u8")
         ).all():
             return scale, integers.astype(np.int64).tolist()
     return None
@@ -182,15 +185,21 @@ def write_block(
                     "histograms": beside or None,
                 }
             )
-    table = pa.Table.from_pylist(rows, BLOCK_SCHEMA)
+    return write_object(path, tenant, pa.Table.from_pylist(rows, BLOCK_SCHEMA), group)
+
+
+def write_object(
+    path: Path, tenant: uuid.UUID, table: pa.Table, group: int, resolution_ms: int = 0
+) -> bytes:
+    """The checks that blocks and rollups have. The digest of the tail."""
     sink = io.BytesIO()
     writer = pq.ParquetWriter(
         sink,
-        BLOCK_SCHEMA,
+        table.schema,
         compression="zstd",
         compression_level=3,
         use_dictionary=False,
-        write_statistics=["series_id", "min_ts", "max_ts"],
+        write_statistics=["series_id", "min_ts", "max_ts", "end_ms"],
         column_encoding={
             "jitter.list.element": "DELTA_BINARY_PACKED",
             "integers.list.element": "DELTA_BINARY_PACKED",
@@ -203,9 +212,9 @@ def write_block(
     sums = [zlib.crc32(body[at : at + 65_536]) for at in range(0, len(body), 65_536)]
     writer.add_key_value_metadata(
         {
-            "cloudopshub.format": "block/2",
+            "cloudopshub.format": "rollup/1" if resolution_ms else "block/2",
             "cloudopshub.tenant": str(tenant),
-            "cloudopshub.resolution_ms": "0",
+            "cloudopshub.resolution_ms": str(resolution_ms),
             "cloudopshub.body_bytes": str(len(body)),
             "cloudopshub.crc32": "".join(f"{one:08x}" for one in sums),
         }
@@ -214,6 +223,78 @@ def write_block(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(sink.getvalue())
     return hashlib.sha256(sink.getvalue()[len(body) :]).digest()
+
+
+ROLLUP_SCHEMA = pa.schema(
+    [
+        ("series_id", pa.int64()),
+        ("end_ms", pa.int64()),
+        ("count", pa.int32()),
+        ("first_ms", pa.int64()),
+        ("last_ms", pa.int64()),
+        ("resets", pa.int32()),
+        ("lowest_bit", pa.int32()),
+        ("is_stale", pa.bool_()),
+        *(
+            (name, pa.float64())
+            for name in ("min", "max", "sum", "sum_rest", "first", "last", "reset_sum")
+        ),
+    ]
+)
+
+
+def write_rollup(
+    path: Path,
+    tenant: uuid.UUID,
+    samples: Iterable[Sample],
+    resolution_ms: int,
+    span: tuple[int, int],
+    *,
+    group: int = 16_384,
+) -> bytes:
+    """docs/formats/rollup.md: of the samples in `span` (ms, both inclusive). The tail's digest."""
+    buckets: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    for (series_id, ts), bits in sorted(stored(samples).items()):
+        if span[0] <= ts <= span[1]:
+            end_ms = -(-ts // resolution_ms) * resolution_ms
+            value = float(np.uint64(bits).view(np.float64))
+            buckets.setdefault((series_id, end_ms), []).append((ts, value))
+    rows = []
+    for (series_id, end_ms), points in buckets.items():
+        kept = [(ts, value) for ts, value in points if bits_of(value) != STALE_BITS]
+        if kept:
+            is_stale = bits_of(points[-1][1]) == STALE_BITS
+            rows.append(rolled_up(kept) | {"is_stale": is_stale, "series_id": series_id})
+            rows[-1]["end_ms"] = end_ms
+    table = pa.Table.from_pylist(rows, ROLLUP_SCHEMA)
+    return write_object(path, tenant, table, group, resolution_ms)
+
+
+def rolled_up(points: Sequence[tuple[int, float]]) -> dict[str, float]:
+    """The columns of one bucket, but its keys and `is_stale`."""
+    values = [value for _, value in points]
+    numbers = [value for value in values if not math.isnan(value)] or [math.nan]
+    finite = [value for value in values if math.isfinite(value)]
+    ratios = [value.as_integer_ratio() for value in finite if value]
+    falls = [before for before, value in pairwise(values) if value < before]
+    exact = sum(map(Fraction, finite))
+    total = float(exact) if len(finite) == len(values) else math.fsum(numbers) + sum(values)
+    return {
+        "count": len(values),
+        "first_ms": points[0][0],
+        "last_ms": points[-1][0],
+        "resets": len(falls) if len(falls) <= 3 else -1,
+        "reset_sum": sum(falls) if len(falls) <= 3 else 0.0,
+        "lowest_bit": min(
+            ((n & -n).bit_length() - d.bit_length() for n, d in ratios), default=32_767
+        ),
+        "min": min(numbers),
+        "max": max(numbers),
+        "sum": total,
+        "sum_rest": float(exact - Fraction(total)) if math.isfinite(total) else 0.0,
+        "first": values[0],
+        "last": values[-1],
+    }
 
 
 def _float(bits: int) -> float:
@@ -283,20 +364,49 @@ class Ingest:
         key = f"{tenant}/2026-01-01/{uuid.uuid4()}.parquet"
         digest = write_block(self.objects / key, tenant, samples, **layout)
         times = [ts for _, ts, _ in samples]
+        return await self._register(
+            tenant, samples, precedence, key, digest, (min(times), max(times))
+        )
+
+    async def rollup(
+        self,
+        tenant: uuid.UUID,
+        samples: Sequence[Sample],
+        precedence: int,
+        resolution_ms: int,
+        span: tuple[int, int],
+    ) -> str:
+        """A rollup of what blocks up to `precedence` have in `span`, and its row; its key."""
+        key = f"{tenant}/2026-01-01/{uuid.uuid4()}.parquet"
+        digest = write_rollup(self.objects / key, tenant, samples, resolution_ms, span)
+        await self._register(tenant, samples, precedence, key, digest, span, resolution_ms)
+        return key
+
+    async def _register(
+        self,
+        tenant: uuid.UUID,
+        samples: Sequence[Sample],
+        precedence: int,
+        key: str,
+        digest: bytes,
+        span: tuple[int, int],
+        resolution_ms: int = 0,
+    ) -> int:
         return await self.connection.fetchval(
             """INSERT INTO metrics.block (tenant_id, run_id, precedence, min_ts, max_ts, level,
-                 series, samples, bytes, object_key, tail_sha256)
-               VALUES ($1, nextval('metrics.compaction_run_seq'), $2, $3, $4, 0, $5, $6, $7, $8, $9)
+                 series, samples, bytes, object_key, tail_sha256, resolution_ms)
+               VALUES ($1, nextval('metrics.compaction_run_seq'), $2, $3, $4, 0, $5, $6, $7, $8, $9,
+                 $10)
                RETURNING block_id""",
             tenant,
             precedence,
-            min(times),
-            max(times),
+            *span,
             len({series_id for series_id, _, _ in samples}),
             len({sample[:2] for sample in samples}),
             (self.objects / key).stat().st_size,
             key,
             digest,
+            resolution_ms,
         )
 
     async def exemplar(

@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 from data_ingest.chassis.settings import ServiceSettings, bare, known_store
 
 MIB = 1024 * 1024
+RESOLUTIONS_MS = {"5m": 300_000, "1h": 3_600_000}
 
 
 def host_and_port(text: str) -> tuple[str, int]:
@@ -156,10 +157,18 @@ class Settings(ServiceSettings):
     # histograms weigh as one).
     compaction_samples_max: Annotated[int, Field(gt=0)] = 1_000_000
     block_bytes_max: Annotated[int, Field(gt=0)] = 512 * MIB
+    # Buckets that days are rolled up to, which queries of long ranges read (ADR 0021); empty: none.
+    rollups: Literal["", "1h", "5m,1h"] = "5m,1h"
+    rollup_interval_s: Annotated[float, Field(gt=0)] = 300.0
     # How long samples are kept for tenants whose plan no write has shown yet; None: for ever.
     retention_days: Annotated[int | None, Field(gt=0)] = None
     partition_interval_s: Annotated[float, Field(gt=0)] = 300.0
     objects_sweep_interval_s: Annotated[float, Field(gt=0)] = 300.0
+
+    @property
+    def rollup_resolutions_ms(self) -> list[int]:
+        """Lengths of the buckets to roll up to."""
+        return [RESOLUTIONS_MS[name] for name in self.rollups.split(",") if name]
 
     @model_validator(mode="after")
     def _listeners_have_keys(self) -> Self:

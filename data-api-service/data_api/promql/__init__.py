@@ -9,11 +9,11 @@ evaluator and its kernels are loaded by the first `evaluate`, or by `warm_up`
 
 from collections.abc import Mapping
 
-from data_api.model import Columns, QueryLimits, Result, SelectorSpan
+from data_api.model import Loaded, QueryLimits, Result, SelectorSpan
 from data_api.promql import selectors
 from data_api.promql.context import LOOKBACK_MS, Options
 from data_api.promql.cursor import QueryTimes
-from data_api.promql.errors import ParseError, UnsupportedFeature
+from data_api.promql.errors import InexactRollup, ParseError, UnsupportedFeature
 from data_api.promql.functions import ValueType
 from data_api.promql.nodes import Expr
 from data_api.promql.parser import parse
@@ -21,6 +21,7 @@ from data_api.promql.printer import to_text
 
 __all__ = [
     "Expr",
+    "InexactRollup",
     "Options",
     "ParseError",
     "QueryTimes",
@@ -38,18 +39,19 @@ def needed(  # noqa: PLR0917 - times in the order that all of Prometheus uses
     expr: Expr,
     start_ms: int,
     end_ms: int,
-    step_ms: int,  # noqa: ARG001 - steps lie between the ends, and only the ends matter here
+    step_ms: int,
     lookback_ms: int = LOOKBACK_MS,
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> list[SelectorSpan]:
     """Every selector's matchers and time span, each once, known before any IO."""
-    spans = selectors.spans(expr, start_ms, end_ms, lookback_ms, options.subquery_step_ms)
+    step_ms = max(step_ms, 1)
+    spans = selectors.spans(expr, start_ms, end_ms, step_ms, lookback_ms, options.subquery_step_ms)
     return list(dict.fromkeys(spans.values()))
 
 
 def evaluate(  # noqa: PLR0917 - as `needed`
     expr: Expr,
-    loaded: Mapping[SelectorSpan, Columns],
+    loaded: Mapping[SelectorSpan, Loaded],
     start_ms: int,
     end_ms: int,
     step_ms: int,
@@ -66,7 +68,7 @@ def evaluate(  # noqa: PLR0917 - as `needed`
     each span of `needed` for the same times. text: the query as written, for the line and column of
     warnings. instant: one step, answered as Scalar, String, InstantVector or Columns; otherwise the
     answer is a RangeMatrix with rows ordered by labels.
-    Raises EvaluationError and TooManySamples.
+    Raises EvaluationError, TooManySamples, and InexactRollup where `loaded` has buckets.
     """
     from data_api.promql import evaluator  # noqa: PLC0415 - numba costs memory that an idle service can do without
 

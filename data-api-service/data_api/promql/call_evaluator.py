@@ -14,13 +14,15 @@ from data_api.promql import (
     label_functions,
     native_histogram_functions,
     range_functions,
+    rollup_functions,
     vector_functions,
 )
 from data_api.promql.errors import EvaluationError, UnsupportedFeature
 from data_api.promql.functions import FUNCTIONS, ValueType
 from data_api.promql.native_operators import CELLS_A_CHECKPOINT
-from data_api.promql.nodes import Call, Expr, VectorSelector, info_selector, unwrap
+from data_api.promql.nodes import Call, Expr, MatrixSelector, VectorSelector, info_selector, unwrap
 from data_api.promql.numerals import format_value
+from data_api.promql.rollup_functions import BucketWindows
 from data_api.promql.tree_evaluator import TreeEvaluator
 from data_api.promql.values import Value, Vector, Windows, empty, merge_equal, one_row
 
@@ -61,6 +63,34 @@ class Evaluator(TreeEvaluator):
         return np.full(self.steps_ms.size, value)
 
     def _range_function(self, expr: Call) -> Vector:
+        result = self._of_buckets(expr)
+        if result is None:
+            result = self._of_samples(expr)
+        for metric in range_functions.suspicious_counters(expr, result):
+            self.query.notes.info(
+                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
+                f'"{metric}"',
+                expr.args[0].span,
+            )
+        return result if expr.name in range_functions.KEEP_NAME else self.renamed(result)
+
+    def _of_buckets(self, expr: Call) -> Vector | None:
+        """None where samples were loaded."""
+        windows = expr.args[0]
+        if not isinstance(windows, MatrixSelector):
+            return None
+        buckets = self.query.buckets(windows.selector)
+        if buckets is None:
+            return None
+        self.query.budget.check(len(buckets.labels) * self.steps_ms.size)
+        ends = self.times(windows.selector.at, windows.selector.offset_ms)
+        checkpoint = self.query.budget.limits.checkpoint
+        return rollup_functions.evaluate(
+            expr.name,
+            BucketWindows(buckets, ends, windows.range_ms, self.steps_ms, checkpoint),
+        ).compact()
+
+    def _of_samples(self, expr: Call) -> Vector:
         windows: Windows | None = None
         scalars: list[F64] = []
         for arg in expr.args:
@@ -77,7 +107,7 @@ class Evaluator(TreeEvaluator):
             self.query.notes.warn(problem, expr.args[0].span)
         self.query.budget.check(len(windows.columns.labels) * self.steps_ms.size)
         pool = self.query.pool
-        result = range_functions.evaluate(
+        return range_functions.evaluate(
             expr.name,
             windows,
             scalars,
@@ -85,13 +115,6 @@ class Evaluator(TreeEvaluator):
             self.query.budget.limits.checkpoint,
             (pool, notes) if pool else None,
         ).compact()
-        for metric in range_functions.suspicious_counters(expr, pool.floats(result)):
-            self.query.notes.info(
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
-                f'"{metric}"',
-                expr.args[0].span,
-            )
-        return result if expr.name in range_functions.KEEP_NAME else self.renamed(result)
 
     def _sorted(self, expr: Call) -> Vector:
         by_value = expr.name in {"sort", "sort_desc"}

@@ -26,6 +26,10 @@ class ParseError(QuerySyntax):
         return f"{self.facts.get('where', '')}parse error: {self.facts['reason']}"
 
 
+class InexactRollup(Exception):
+    """Buckets do not prove the answer that the samples give"""
+
+
 class EvaluationError(QueryError):
     """The query cannot be answered"""
 

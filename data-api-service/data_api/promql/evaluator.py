@@ -10,6 +10,7 @@ from data_api.model import (
     I64,
     Columns,
     InstantVector,
+    Loaded,
     QueryLimits,
     RangeMatrix,
     Result,
@@ -38,7 +39,7 @@ from data_api.promql.values import (
 def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     text: str,
     expr: Expr,
-    loaded: Mapping[SelectorSpan, Columns],
+    loaded: Mapping[SelectorSpan, Loaded],
     start_ms: int,
     end_ms: int,
     step_ms: int,
@@ -55,14 +56,18 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
             reason=f'invalid expression type "{expr.value_type}" for range query, '
             "must be Scalar or instant Vector",
         )
-    selector_spans = spans(expr, start_ms, end_ms, lookback_ms, options.subquery_step_ms)
+    selector_spans = spans(
+        expr, start_ms, end_ms, max(step_ms, 1), lookback_ms, options.subquery_step_ms
+    )
     budget = Budget(limits)
     pool = Pool(budget)
-    adopted: dict[int, Columns] = {}
-    for columns in (loaded[span] for span in selector_spans.values()):
-        if id(columns) not in adopted:
-            budget.load(columns.samples)
-            adopted[id(columns)] = pool.adopt(columns)
+    adopted: dict[int, Loaded] = {}
+    for samples in (loaded[span] for span in selector_spans.values()):
+        if id(samples) not in adopted:
+            budget.load(samples.samples)
+            adopted[id(samples)] = (
+                pool.adopt(samples) if isinstance(samples, Columns) else samples
+            )
     query = Query(
         start_ms,
         end_ms,

@@ -10,7 +10,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_api.model import F64, I64, STALE_BITS, Bools, Columns, Labels, is_histogram
+from data_api.model import (
+    F64,
+    I64,
+    STALE_BITS,
+    Bools,
+    Buckets,
+    Columns,
+    Labels,
+    Loaded,
+    is_histogram,
+)
 from data_api.native_histogram import Hint, aligned
 from data_api.promql import aggregations, binary, native_operators, range_functions
 from data_api.promql.context import Annotations, Budget, Notes, Options
@@ -50,10 +60,22 @@ class Query:
     step_ms: int
     lookback_ms: int
     options: Options
-    samples: Mapping[int, Columns]
+    samples: Mapping[int, Loaded]
     notes: Annotations
     budget: Budget
     pool: Pool
+
+    def buckets(self, selector: VectorSelector) -> Buckets | None:
+        """The buckets that were loaded for a selector, which is noted, or None: samples were."""
+        loaded = self.samples[selector.span.start]
+        if isinstance(loaded, Columns):
+            return None
+        minutes = loaded.resolution_ms // 60_000
+        self.notes.info(
+            f"read from rollups of {minutes} minutes, which give the answer of the samples",
+            selector.span,
+        )
+        return loaded
 
     @property
     def instant(self) -> bool:
@@ -197,7 +219,7 @@ class TreeEvaluator(ABC):
 
     # --- samples
 
-    def _times(self, at: int | str | None, offset_ms: int) -> I64:
+    def times(self, at: int | str | None, offset_ms: int) -> I64:
         """The time at which each step reads its samples, by `@` and offset."""
         fixed = resolve(at, self.query.start_ms, self.query.end_ms)  # type: ignore[arg-type]
         if fixed is None:
@@ -206,8 +228,9 @@ class TreeEvaluator(ABC):
 
     def select(self, expr: VectorSelector) -> tuple[Columns, I64]:
         """A selector's samples, and the index of each series' sample at each step, -1 for none."""
-        columns = self.query.samples[expr.span.start]
-        times = self._times(expr.at, expr.offset_ms)
+        buckets = self.query.buckets(expr)
+        columns = self._samples(expr) if buckets is None else buckets.last_samples()
+        times = self.times(expr.at, expr.offset_ms)
         rows = len(columns.labels)
         self.query.budget.check(rows * times.size)
         fixed = times.size > 1 and bool((times == times[0]).all())
@@ -238,7 +261,7 @@ class TreeEvaluator(ABC):
     def _smoothed(self, expr: VectorSelector) -> Vector:
         """A selector's samples, each moved on the line to the next; the last ones stay."""
         columns, places = self.select(expr)
-        times = self._times(expr.at, expr.offset_ms)
+        times = self.times(expr.at, expr.offset_ms)
         present = places >= 0
         if not present.any():
             return empty(times.size)
@@ -262,14 +285,19 @@ class TreeEvaluator(ABC):
         return Vector(labels, values, present, np.zeros(len(labels), np.bool_)).compact()
 
     def _windows(self, expr: MatrixSelector) -> Windows:
-        columns = drop_stale(self.query.samples[expr.selector.span.start])
-        ends = self._times(expr.selector.at, expr.selector.offset_ms)
+        columns = drop_stale(self._samples(expr.selector))
+        ends = self.times(expr.selector.at, expr.selector.offset_ms)
         named = np.zeros(len(columns.labels), np.bool_)
         edges = expr.selector.edges or ""
         return Windows(columns, ends, expr.range_ms, named, edges, self.query.lookback_ms)
 
+    def _samples(self, expr: VectorSelector) -> Columns:
+        loaded = self.query.samples[expr.span.start]
+        assert isinstance(loaded, Columns)
+        return loaded
+
     def _subquery(self, expr: Subquery) -> Windows:
-        ends = self._times(expr.at, 0)
+        ends = self.times(expr.at, 0)
         default_ms = self.query.options.subquery_step_ms
         first_ms, last_ms, step_ms = subquery_times(
             int(ends.min()), int(ends.max()), expr, default_ms

@@ -55,6 +55,7 @@ class BlockRef:
     nbytes: int
     object_key: str
     tail_sha256: Digest | None = None
+    resolution_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ class BlockReader:
         return self._footers.get(block.object_key, lambda: self._read_footer(block))
 
     def _read_footer(self, block: BlockRef) -> Footer:
-        with self._objects.reading(block.object_key) as source, _translated_errors(block):
+        with self._objects.reading(block.object_key) as source, translated_errors(block):
             tail = read_tail(source, block.tail_sha256)
             format_name = (tail.metadata.metadata or {}).get(b"cloudopshub.format")
             if format_name not in FORMATS:
@@ -198,7 +199,7 @@ class BlockReader:
 
     def _table(self, block: BlockRef, group: int, columns: tuple[str, ...] | None) -> pa.Table:
         tail = self._footer(block).tail
-        with self._objects.reading(block.object_key) as source, _translated_errors(block):
+        with self._objects.reading(block.object_key) as source, translated_errors(block):
             # A reader of its own: pyarrow's are not shared between threads.
             return parquet_file(source, tail, pre_buffer=True).read_row_group(
                 group, columns=None if columns is None else list(columns), use_threads=False
@@ -206,7 +207,7 @@ class BlockReader:
 
 
 @contextlib.contextmanager
-def _translated_errors(block: BlockRef) -> Iterator[None]:
+def translated_errors(block: BlockRef) -> Iterator[None]:
     """What is not Parquet, or not what was written, raises CorruptData; bytes that cannot be read
     ObjectStoreUnavailable.
     """

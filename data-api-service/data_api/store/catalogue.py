@@ -58,6 +58,7 @@ class Snapshot:
     index: SeriesIndex
     head: Head
     blocks: tuple[BlockRef, ...]  # lowest precedence first
+    rollups: tuple[BlockRef, ...] = ()  # likewise
 
 
 @dataclass(slots=True)
@@ -242,10 +243,12 @@ class Catalogue:
         blocks = map(
             BlockRef, row["block_ids"], row["block_precedences"], row["block_min_ts"],
             row["block_max_ts"], row["block_samples"], row["block_bytes"], row["block_keys"],
-            row["block_digests"],
+            row["block_digests"], row["block_resolutions"],
         )  # fmt: skip
         ordered = sorted(blocks, key=lambda block: (block.precedence, block.block_id))
-        return Snapshot(state.index, head, tuple(ordered))
+        of_samples = tuple(block for block in ordered if not block.resolution_ms)
+        rollups = tuple(block for block in ordered if block.resolution_ms)
+        return Snapshot(state.index, head, of_samples, rollups)
 
     async def _update_series(
         self, connection: Any, tenant_id: UUID, state: _Tenant, position: Mapping[str, Any]

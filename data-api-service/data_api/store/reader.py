@@ -15,22 +15,26 @@ from uuid import UUID
 import anyio.to_thread
 import numpy as np
 import orjson
+import structlog
 
-from data_api.chassis.objects import Bucket, Directory
-from data_api.errors import TooManySamples
-from data_api.model import I64, Columns, Labels, Matcher, QueryLimits, SelectorSpan
+from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable
+from data_api.errors import CorruptData, TooManySamples
+from data_api.model import I64, Buckets, Columns, Labels, Loaded, Matcher, QueryLimits, SelectorSpan
 from data_api.store import beside, tables
 from data_api.store.batch import SampleColumns
 from data_api.store.block import BlockReader
+from data_api.store.buckets import Arrays, joined, part_of_samples, sources_of
 from data_api.store.catalogue import Catalogue, Pick, Picker, Snapshot
-from data_api.store.fragments import Fragment, merge
+from data_api.store.fragments import Fragment, Rows, merge
 from data_api.store.postings import SeriesIndex, is_in
+from data_api.store.rollups import RollupReader
 
 T = TypeVar("T")
 ALL_TIME: Final = (-(2**63), 2**63 - 1)
 MATCHERS_AT_ONCE: Final = 8
 EXEMPLARS_MAX: Final = 10_000  # of one answer
 SAMPLE_BYTES: Final = 16  # in a query's memory: a time and a value
+log = structlog.get_logger()
 MatcherSets = Sequence[Sequence[Matcher]]
 
 
@@ -65,15 +69,21 @@ class Store:
         catalogue: Catalogue,
         blocks: BlockReader,
         objects: Directory | Bucket,
+        rollups: RollupReader | None = None,
     ) -> None:
+        """rollups: None where only samples are to be read."""
         self.catalogue = catalogue
         self._blocks = blocks
+        self._rollups = rollups
         self._objects = objects
 
     async def load(
         self, tenant: UUID, spans: Sequence[SelectorSpan], limits: QueryLimits
-    ) -> list[Columns]:
-        """The samples of each selector, all from one snapshot. Raises TooManySamples."""
+    ) -> list[Loaded]:
+        """The samples of each selector, or buckets instead, all from one snapshot.
+
+        Raises TooManySamples.
+        """
         if not spans:
             return []
         spans = [span.since(limits.kept_since_ms) for span in spans]
@@ -196,7 +206,7 @@ class Store:
 
     def _load(
         self, snapshot: Snapshot, spans: Sequence[SelectorSpan], limits: QueryLimits
-    ) -> list[Columns]:
+    ) -> list[Loaded]:
         left = limits.samples_max
         loaded = []
         for span in spans:
@@ -208,7 +218,7 @@ class Store:
 
     def _load_one(
         self, snapshot: Snapshot, wanted: SelectorSpan, samples_max: int, limits: QueryLimits
-    ) -> Columns:
+    ) -> Loaded:
         places = _select(snapshot.index, wanted.matchers, limits)
         span = (wanted.start_ms + 1, wanted.end_ms)
         if not places.size or span[0] > span[1]:
@@ -216,19 +226,61 @@ class Store:
         ids = snapshot.index.ids(places)
         order = np.argsort(ids, kind="stable")
         places, ids = places[order], ids[order]
-        fragments = list(
-            _bounded(self._fragments(snapshot, ids, span, limits), samples_max, limits)
-        )
-        merged = merge(fragments, ids.size)
-        counts = np.diff(merged.offsets)
-        there = np.flatnonzero(counts)
+        if wanted.rolled is not None and snapshot.rollups:
+            rows = self._buckets(snapshot, ids, wanted, limits, samples_max)
+            if rows is not None:
+                labels, offsets = _filled(snapshot.index, places, rows[0])
+                return Buckets(labels, offsets, rows[1], wanted.rolled.resolution_ms)
+        merged = self._merged(snapshot, ids, span, samples_max, limits)
+        labels, offsets = _filled(snapshot.index, places, merged.offsets)
         return Columns(
-            snapshot.index.labels(places[there]),
-            np.concatenate(([0], np.cumsum(counts[there]))),
-            merged.timestamps_ms,
-            merged.values,
-            merged.histograms.tolist(),
+            labels, offsets, merged.timestamps_ms, merged.values, merged.histograms.tolist()
         )
+
+    def _merged(
+        self,
+        snapshot: Snapshot,
+        ids: I64,
+        span: tuple[int, int],
+        samples_max: int,
+        limits: QueryLimits,
+    ) -> Rows:
+        fragments = self._fragments(snapshot, ids, span, limits)
+        return merge(list(_bounded(fragments, samples_max, limits)), ids.size)
+
+    def _buckets(
+        self, snapshot: Snapshot, ids: I64, wanted: SelectorSpan, limits: QueryLimits, left: int
+    ) -> tuple[I64, Arrays] | None:
+        """Offsets and columns of buckets of the series; None where samples are to be read: also
+        where a rollup cannot be, or buckets of single samples take too much memory.
+
+        left: how many samples they may be.
+        """
+        head = snapshot.head.fragments(ids, (wanted.start_ms + 1, wanted.end_ms))
+        head_ms = [fragment.timestamps_ms for fragment in head]
+        sources = sources_of(wanted, snapshot.rollups, snapshot.blocks, head_ms)
+        if sources is None or self._rollups is None or wanted.rolled is None:
+            return None
+        names = wanted.rolled.columns
+        parts = [part_of_samples(merge([], ids.size), names)]
+        try:
+            for place in np.unique(sources.rollups[sources.rollups >= 0]).tolist():
+                is_wanted, rollup = sources.rollups == place, snapshot.rollups[place]
+                for part in self._rollups.parts(rollup, ids, sources.grid, is_wanted, names):
+                    limits.checkpoint()
+                    parts.append(part)
+                    left -= part.samples
+                    _check(left, limits)
+            for first_ms, last_ms in sources.stretches:
+                span = (max(first_ms, wanted.start_ms + 1), min(last_ms, wanted.end_ms))
+                rows = self._merged(snapshot, ids, span, left, limits)
+                parts.append(part_of_samples(rows, names))
+                left -= parts[-1].samples
+                _check(left, limits)
+        except (CorruptData, ObjectStoreUnavailable, TooManySamples) as error:
+            log.warning("rollups_not_read", reason=str(error))
+            return None
+        return joined(parts, ids.size, names)
 
     def _fragments(
         self, snapshot: Snapshot, ids: I64, span: tuple[int, int], limits: QueryLimits
@@ -240,6 +292,13 @@ class Store:
                     limits.checkpoint()
                     yield fragment
         yield from snapshot.head.fragments(ids, span)
+
+
+def _filled(index: SeriesIndex, places: I64, offsets: I64) -> tuple[Sequence[Labels], I64]:
+    """Labels and offsets of those of `places` that have rows."""
+    counts = np.diff(offsets)
+    there = np.flatnonzero(counts)
+    return index.labels(places[there]), np.concatenate(([0], np.cumsum(counts[there])))
 
 
 def _selected(spans: Sequence[SelectorSpan], limits: QueryLimits) -> Picker:
@@ -297,10 +356,15 @@ def _bounded(
     total = 0
     for fragment in fragments:
         total += fragment.values.size + beside.nbytes(fragment.histograms) // SAMPLE_BYTES
-        if total > samples_max:
-            raise TooManySamples(limit=limits.samples_max)
-        limits.reserve(limits.samples_max - samples_max + total)
+        _check(samples_max - total, limits)
         yield fragment
+
+
+def _check(left: int, limits: QueryLimits) -> None:
+    """Raise TooManySamples where nothing is `left`, or reserve memory for what was read."""
+    if left < 0:
+        raise TooManySamples(limit=limits.samples_max)
+    limits.reserve(limits.samples_max - left)
 
 
 def _select_any(index: SeriesIndex, sets: MatcherSets, limits: QueryLimits) -> I64:

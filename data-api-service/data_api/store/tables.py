@@ -71,9 +71,10 @@ FROM
          coalesce(array_agg(samples), '{{}}') AS block_samples,
          coalesce(array_agg(bytes), '{{}}') AS block_bytes,
          coalesce(array_agg(object_key), '{{}}') AS block_keys,
-         coalesce(array_agg(tail_sha256), '{{}}') AS block_digests
+         coalesce(array_agg(tail_sha256), '{{}}') AS block_digests,
+         coalesce(array_agg(resolution_ms), '{{}}') AS block_resolutions
   FROM metrics.block
-  WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
+  WHERE tenant_id = $1 AND replaced_by IS NULL
     AND min_ts <= $4 AND max_ts >= $3) AS blocks
 """  # noqa: S608 - a text of ours
 

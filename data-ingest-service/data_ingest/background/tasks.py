@@ -3,6 +3,7 @@
     scrape       one replica: every target and the host, for the home organisation
     imports      every replica, `import_workers` at once; one of a tenant at a time
     compaction   every replica; a tenant is compacted by one at a time
+    rollups      every replica, under the same lock: days that are over
     upkeep       partitions; replaced and orphaned objects; retention; exemplars; readings of usage
     usage        one replica: hours of usage, reported to ubs
 
@@ -25,6 +26,7 @@ from data_ingest.chassis.identity.billing import Billing
 from data_ingest.imports.worker import Worker
 from data_ingest.retention.rounds import keep_retention
 from data_ingest.retention.series import Reach
+from data_ingest.rollups.rounds import roll_up_due
 from data_ingest.scrape.scraper import Scraper
 from data_ingest.settings import Settings
 from data_ingest.store import catalogue, imports, tables
@@ -65,6 +67,8 @@ class Background:
             supervisor.start("usage", self._usage)
             for n in range(self.settings.import_workers):
                 supervisor.start(f"imports {n}", self.import_worker.run)
+            if self.settings.rollup_resolutions_ms:
+                supervisor.start("rollups", self._rollups)
             if self.scraper.has_work:
                 supervisor.start("scrape", self._scrape)
         try:
@@ -100,6 +104,20 @@ class Background:
                     pause_s = CATCH_UP_S if last.is_behind else settings.compaction_interval_s
                     if await stop.wait(pause_s):
                         return
+
+    async def _rollups(self, stop: Stop) -> None:
+        settings = self.settings
+        while not stop.is_set:
+            async with catalogue.connected(self.database_url, "rollups") as conn:
+                is_behind = await roll_up_due(
+                    conn,
+                    self.objects,
+                    settings.rollup_resolutions_ms,
+                    settings.retention_days,
+                    self.clock.now_ms(),
+                )
+            if await stop.wait(CATCH_UP_S if is_behind else settings.rollup_interval_s):
+                return
 
     async def _upkeep(self, stop: Stop) -> None:
         swept_s = 0.0

@@ -36,6 +36,7 @@ async def delete_past(conn: Any, tenant: UUID, cutoff: int) -> int:
         if gone:
             run_id = await catalogue.next_run(conn)
             await catalogue.replace_blocks(conn, tenant, run_id, [ref.block_id for ref in gone])
+            await catalogue.replace_rollups(conn, tenant, run_id, cutoff)
     if gone:
         BLOCKS.labels("deleted").inc(len(gone))
         log.info("blocks_past_retention", tenant=str(tenant), blocks=len(gone), before_ms=cutoff)
@@ -62,6 +63,7 @@ async def rewrite_mostly_past(conn: Any, objects: ObjectStore, tenant: UUID, cut
         run_id = await catalogue.next_run(conn)
         await catalogue.register(conn, tenant, run_id, left)
         await catalogue.replace_blocks(conn, tenant, run_id, [ref.block_id])
+        await catalogue.replace_rollups(conn, tenant, run_id, cutoff)
     BLOCKS.labels("written_anew").inc()
     left_bytes = sum(made.bytes for made in left)
     log.info("block_without_its_past", tenant=str(tenant), bytes=left_bytes, before=ref.bytes)

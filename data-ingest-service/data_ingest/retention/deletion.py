@@ -38,6 +38,7 @@ SERIES_MAX: Final = 200_000
 EXAMPLES_MAX: Final = 20
 ROWS_AT_ONCE: Final = 5_000
 BLOCKS_A_ROUND: Final = 1_000
+ALL_TIME_MS: Final = 2**62
 
 log = structlog.get_logger()
 REMOVED: Final = Counter(
@@ -50,7 +51,7 @@ SELECT series_id, labels::text AS labels, last_ms FROM metrics.series
 """
 _BLOCKS = """
 SELECT min_ts, series, samples, bytes FROM metrics.block
- WHERE tenant_id = $1 AND replaced_by IS NULL
+ WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
 """
 # Inside the transaction that deleted the rows, with the lock on writers.
 _NOTE = """
@@ -154,6 +155,8 @@ async def remove_deleted(conn: Any, objects: ObjectStore, tenant: UUID) -> None:
             await conn.execute(_BEGIN, tenant)
             following = await conn.fetchrow(_NEXT, tenant)
             if following is None:
+                run_id = await catalogue.next_run(conn)
+                await catalogue.replace_rollups(conn, tenant, run_id, ALL_TIME_MS)
                 await conn.execute(_END, tenant)
                 return
             block_id, *span = following

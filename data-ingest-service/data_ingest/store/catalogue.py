@@ -73,13 +73,17 @@ SELECT block_id, precedence, level, min_ts, max_ts, bytes, object_key, tail_sha2
 _INSERT_BLOCK = """
 INSERT INTO metrics.block (tenant_id, run_id, precedence, min_ts, max_ts, resolution_ms, level,
                            series, samples, bytes, object_key, tail_sha256, created_at)
-VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10, $11, clock_timestamp())
+VALUES ($1, $2, $3, $4, $5, $12, $6, $7, $8, $9, $10, $11, clock_timestamp())
 """
 # clock_timestamp: the transaction may have begun minutes ago, and snapshots up to its commit still
 # list the inputs.
 _REPLACE = """
 UPDATE metrics.block SET replaced_by = $3, replaced_at = clock_timestamp()
  WHERE tenant_id = $1 AND block_id = ANY($2::bigint[]) AND replaced_by IS NULL
+"""
+_REPLACE_ROLLUPS = """
+UPDATE metrics.block SET replaced_by = $2, replaced_at = clock_timestamp()
+ WHERE tenant_id = $1 AND resolution_ms > 0 AND min_ts < $3 AND replaced_by IS NULL
 """
 _QUARANTINE = """
 UPDATE metrics.block SET quarantined_at = clock_timestamp() WHERE tenant_id = $1 AND block_id = $2
@@ -116,6 +120,7 @@ class NewBlock:
     max_ts: int
     bytes: int
     tail_sha256: Digest
+    resolution_ms: int = 0
 
 
 class Superseded(StoreError):
@@ -211,6 +216,7 @@ async def register(conn: Any, tenant: UUID, run_id: int, blocks: Sequence[NewBlo
                 b.bytes,
                 b.object_key,
                 b.tail_sha256,
+                b.resolution_ms,
             )
             for b in blocks
         ],
@@ -238,6 +244,11 @@ async def replace_blocks(conn: Any, tenant: UUID, run_id: int, block_ids: Sequen
     status = await conn.execute(_REPLACE, tenant, list(block_ids), run_id)
     if status != f"UPDATE {len(block_ids)}":
         raise Superseded(status=status, blocks=len(block_ids))
+
+
+async def replace_rollups(conn: Any, tenant: UUID, run_id: int, before_ms: int) -> None:
+    """Rollups of samples before `before_ms` are not live any more: some of those are deleted."""
+    await conn.execute(_REPLACE_ROLLUPS, tenant, run_id, before_ms)
 
 
 async def quarantine(conn: Any, tenant: UUID, block_id: int) -> None:

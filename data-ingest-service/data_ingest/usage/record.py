@@ -23,7 +23,8 @@ _READ_STORED_BYTES = """
 INSERT INTO metrics.usage_hour AS kept
        (tenant_id, hour, samples, stored_bytes_max, stored_bytes_sum, stored_bytes_readings)
 SELECT tenant_id, date_trunc('hour', now(), 'UTC'), 0, sum(bytes), sum(bytes), 1
-  FROM metrics.block WHERE replaced_by IS NULL GROUP BY tenant_id ORDER BY tenant_id
+  FROM metrics.block WHERE replaced_by IS NULL AND resolution_ms = 0
+ GROUP BY tenant_id ORDER BY tenant_id
 ON CONFLICT (tenant_id, hour) DO UPDATE
    SET stored_bytes_max = greatest(kept.stored_bytes_max, excluded.stored_bytes_max),
        stored_bytes_sum = kept.stored_bytes_sum + excluded.stored_bytes_sum,
@@ -44,5 +45,5 @@ async def add(conn: Any, tenant: UUID, usage: Usage) -> None:
 
 
 async def read_stored_bytes(conn: Any) -> None:
-    """This hour of each tenant with blocks has one more reading of their bytes."""
+    """This hour of each tenant with blocks has one more reading of their bytes, without rollups."""
     await conn.execute(_READ_STORED_BYTES)

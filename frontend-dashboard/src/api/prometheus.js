@@ -91,8 +91,9 @@ export class Prometheus {
   }
 }
 
+/** That rollups were read is no warning: they give the answer of the samples. */
 function answerOf({ data, warnings = [], infos = [] }) {
-  return { data, warnings: [...warnings, ...infos] };
+  return { data, warnings: [...warnings, ...infos.filter((info) => !info.includes("read from rollups"))] };
 }
 
 /** One of several that was refused: the hub did answer, so it can be reached. */

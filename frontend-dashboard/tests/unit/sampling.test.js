@@ -14,6 +14,14 @@ test("A step is a nice number, never more than 361 points.", () => {
   }
 });
 
+test("A step of five minutes or more is whole buckets of rollups, one of an hour or more whole hours.", () => {
+  for (let hours = 1; hours < 40_000; hours += Math.ceil(hours / 9)) {
+    const step = stepFor({ fromMs: 0, toMs: hours * HOUR });
+    ok(step < 300 || step % 300 === 0, `${hours} h`);
+    ok(step < 3600 || step % 3600 === 0, `${hours} h`);
+  }
+});
+
 test("Points of the grid stay where they are as time goes on, and lie inside of the axis.", () => {
   for (const stepS of [1, 5, 15, 7200]) {
     for (let toMs = NOW; toMs < NOW + 20_000; toMs += 700) {

@@ -36,7 +36,9 @@ def total(values: F64, start: int, end: int) -> float:
 def mean(values: F64, start: int, end: int) -> float:
     """Arithmetic mean of ``values[start:end]``, not empty; finite where the sum would overflow.
 
-    Source: Prometheus `funcAvgOverTime`.
+    The sum is rounded before it is divided, so that the mean depends on it alone, and not on the
+    order in which it was added up (docs/adr/0021-rollups.md). Source: Prometheus `funcAvgOverTime`,
+    which divides both parts of the sum: at most the last bit differs.
     """
     s = values[start]
     m = 0.0
@@ -57,8 +59,7 @@ def mean(values: F64, start: int, end: int) -> float:
         m, c = add(values[i] / count, q * m, q * c)
     if incremental:
         return float(m + c)
-    n = float(end - start)
-    return float(s / n + c / n)
+    return float((s + c) / float(end - start))
 
 
 @kernel(float64(F64S, int64, int64))
