@@ -152,7 +152,8 @@ async def test_other_tenants_of_a_transaction_are_not_decoded_again(
     store_url: str, tmp_path: Path
 ) -> None:
     """When series of one tenant were deleted while its commit was on its way."""
-    async with two_writers(store_url, tmp_path) as (one, _, store):
+    # The metric of what is queued is that of the writer made last.
+    async with two_writers(store_url, tmp_path) as (_, one, store):
         at, other, third = now_ms(), uuid.uuid4(), uuid.uuid4()
         decoded: list[UUID] = []
 

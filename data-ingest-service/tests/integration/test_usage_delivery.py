@@ -114,7 +114,7 @@ async def test_complete_through_is_before_what_is_not_counted_yet(
         assert timedelta(minutes=1) < now - settled < timedelta(minutes=3)
         await store.commit((1, NOW_MS, 0.5))
         await store.conn.execute(
-            "UPDATE metrics.batch SET received_at = received_at - interval '30 minutes'"
+            "UPDATE metrics.batch SET received_at = received_at - interval '10 minutes'"
             " WHERE compacted_by IS NULL"
         )
         await deliver(store.conn, ledger.billing)
