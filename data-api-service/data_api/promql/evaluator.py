@@ -65,9 +65,7 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     for samples in (loaded[span] for span in selector_spans.values()):
         if id(samples) not in adopted:
             budget.load(samples.samples)
-            adopted[id(samples)] = (
-                pool.adopt(samples) if isinstance(samples, Columns) else samples
-            )
+            adopted[id(samples)] = pool.adopt(samples) if isinstance(samples, Columns) else samples
     query = Query(
         start_ms,
         end_ms,
