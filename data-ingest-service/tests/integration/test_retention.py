@@ -15,6 +15,7 @@ from data_ingest import batch
 from data_ingest.background import compaction, upkeep
 from data_ingest.batch import Columns
 from data_ingest.chassis.identity import Limits
+from data_ingest.errors import SeriesOutdated
 from data_ingest.labels import canonical
 from data_ingest.limits import DAY_MS
 from data_ingest.model import SampleBatch
@@ -318,7 +319,10 @@ async def test_no_sample_points_at_a_deleted_series(store_url: str, tmp_path: Pa
             while not is_over.is_set():
                 names = chance.sample(range(300), 3)
                 request = body(*((f"up{n}", [(start + sent, 1.0)]) for n in names))
-                outcome = await path.send(store.tenant, request)
+                try:
+                    outcome = await path.send(store.tenant, request)
+                except SeriesOutdated:  # deleted thrice meanwhile: told to send it again
+                    continue
                 sent += outcome.accepted
                 assert outcome.refused_total == 0
             return sent
