@@ -22,7 +22,7 @@ TARGET: Final = ("instance", "job")
 """The labels by which an info metric and a series are of one target."""
 
 
-class _Told:
+class _InfoSeries:
     """What info metrics tell. indexes: (rows, steps), of the sample shown at each step, or -1."""
 
     def __init__(self, columns: Columns, indexes: I64, matchers: Sequence[Matcher]) -> None:
@@ -81,7 +81,7 @@ def enriched(
     columns, indexes: as `select` gives them for the selector of `matchers`. Raises EvaluationError
     where info metrics contradict one another.
     """
-    told = _Told(columns, indexes, matchers)
+    info = _InfoSeries(columns, indexes, matchers)
     of_info = [matcher.predicate() for matcher in matchers if matcher.name == METRIC_NAME]
     rows: list[int] = []
     all_labels: list[Labels] = []
@@ -92,9 +92,9 @@ def enriched(
             parts = iter([(labels, present)])
         else:
             parts = (
-                (told.joined(labels, infos), present & steps)
-                for infos, steps in told.of(labels)
-                if infos or not told.is_needed
+                (info.joined(labels, infos), present & steps)
+                for infos, steps in info.of(labels)
+                if infos or not info.is_needed
             )
         for joined, mask in parts:
             if mask.any():

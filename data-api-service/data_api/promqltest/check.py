@@ -214,14 +214,14 @@ def check_middle(store: MemoryStore, ev: Eval, options: promql.Options = OPTIONS
     if not isinstance(value, RangeMatrix):
         return "as range: not a matrix"
     middle = int(np.flatnonzero(value.steps_ms == ev.start_ms)[0])
-    kept = value.present[:, middle]
+    is_shown = value.present[:, middle]
     if ev.scalar is not None:
         ok = close(float(value.values[0, middle]), ev.scalar)
         return None if ok else f"as range: gave {value.values[0, middle]}"
     single = InstantVector(
-        [labels for labels, keep in zip(value.labels, kept, strict=True) if keep],
+        [labels for labels, keep in zip(value.labels, is_shown, strict=True) if keep],
         ev.start_ms,
-        value.values[kept, middle],
+        value.values[is_shown, middle],
         value.histograms,
     )
     problem = _check_value(ev, single)

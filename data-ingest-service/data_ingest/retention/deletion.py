@@ -104,13 +104,13 @@ class Selection:
 
 async def select(conn: Any, tenant: UUID, selectors: Sequence[Sequence[Matcher]]) -> Selection:
     """The tenant's series that one of the selectors selects. Raises TooManySeries."""
-    found: list[tuple[int, int]] = []
+    selected: list[tuple[int, int]] = []
     examples: list[dict[str, str]] = []
 
     def look(rows: Sequence[Any]) -> None:
         for row in rows:
             if selects(selectors, labels := json.loads(row["labels"])):
-                found.append((row["series_id"], row["last_ms"]))
+                selected.append((row["series_id"], row["last_ms"]))
                 examples.extend([labels] if len(examples) < EXAMPLES_MAX else [])
 
     equal = [
@@ -122,9 +122,9 @@ async def select(conn: Any, tenant: UUID, selectors: Sequence[Sequence[Matcher]]
         cursor = await conn.cursor(_SERIES, tenant, wanted)
         while rows := await cursor.fetch(ROWS_AT_ONCE):
             await anyio.to_thread.run_sync(look, rows)
-            if len(found) > SERIES_MAX:
+            if len(selected) > SERIES_MAX:
                 raise TooManySeries(limit=SERIES_MAX)
-    ids, last_ms = np.array(found, np.int64).reshape(-1, 2).T
+    ids, last_ms = np.array(selected, np.int64).reshape(-1, 2).T
     last_ms, samples, size = np.sort(last_ms), 0.0, 0.0
     for block in await conn.fetch(_BLOCKS, tenant):
         reach = last_ms.size - int(np.searchsorted(last_ms, block["min_ts"]))
