@@ -17,7 +17,7 @@ T = TypeVar("T")
 PARSED_KEPT: Final = 1024  # trees of recent queries
 PARSED_CHARS_MAX: Final = 2048  # of a text whose tree is kept, and that the event loop may parse
 WARNINGS_MAX: Final = 10
-_OF_TIMES: Final = re.compile(r"(?i)\b(?:step|range)\s*\(")
+_OF_TIMES: Final = re.compile(r"(?i)\b(?:step|range)\b")
 
 
 _parse_short: Final = lru_cache(maxsize=PARSED_KEPT)(promql.parse)

@@ -27,7 +27,7 @@ from data_ingest.histograms import are_histograms
 from data_ingest.labels import LabelRules
 from data_ingest.limits import METADATA_NOT_KEPT, TimeSpan
 from data_ingest.model import I64, Outcome, SampleBatch, Sender
-from data_ingest.replicas import without_pairs
+from data_ingest.replicas import Groups, Recognition
 from data_ingest.store.elections import Elections
 from data_ingest.store.rate_leases import RateLeases
 from data_ingest.store.series import KnownSeries, SeriesCache
@@ -77,15 +77,24 @@ class Pipeline:
         protocol: str,
         *,
         sender: Sender | None = None,
+        is_history: bool = False,
     ) -> Outcome:
         """What became of the samples, once that is durable; without `sender` the hub is it.
 
+        is_history: replicas neither drop them nor are elected by them.
         Raises `RateLimited` (all counted as refused, none stored), `StoreUnavailable` or
         `Overloaded` (nothing stored).
         """
         of = sender or Sender(tenant, protocol)
         return await _repeated(
-            lambda: self._ingest(of, lambda: decoded, limits, protocol, retention_days=None)
+            lambda: self._ingest(
+                of,
+                lambda: decoded,
+                limits,
+                protocol,
+                retention_days=None,
+                is_history=is_history,
+            )
         )
 
     def admitted(self, sender: Sender, batch: SampleBatch, limits: Limits) -> Outcome:
@@ -94,7 +103,8 @@ class Pipeline:
         """
         span = TimeSpan.at(int(self._clock() * 1000), limits.retention_days, self._future_ms_max)
         unknown = np.zeros(len(batch.keys), np.int64)
-        write = admit(sender, batch, unknown, span, self._rules, recognition=without_pairs()).write
+        recognition = self._elections.all_elected(Groups())
+        write = admit(sender, batch, unknown, span, self._rules, recognition=recognition).write
         return Outcome(write.samples, write.refused, batch.skipped, examples=write.examples)
 
     async def take_spare_rate(self, tenant: UUID, limits: Limits, samples: int) -> float:
@@ -103,11 +113,7 @@ class Pipeline:
         """
         if (rate := _rate(limits)) is None:
             return 0.0
-        with_spare = max(samples, int(min(samples + rate[1] / 2, rate[1])))
-        wait_s = await self._rates.take(tenant, rate, with_spare)
-        if not wait_s:
-            self._rates.give_back(tenant, with_spare - samples)
-        return wait_s
+        return await self._rates.take(tenant, rate, samples, spare=rate[1] / 2)
 
     async def ingest_body(
         self,
@@ -139,11 +145,19 @@ class Pipeline:
         *,
         retention_days: int | None,
         is_small: bool = False,
+        is_history: bool = False,
     ) -> Outcome:
         tenant = sender.tenant
         now_s = self._clock()
         series = self._series.of(tenant, self._writer.series_epoch(tenant))
-        prepared = await self._prepare(sender, decode, series, limits, now_s, is_small=is_small)
+        recognition = (
+            self._elections.all_elected(series.groups)
+            if is_history
+            else self._elections.recognition(tenant, series.groups)
+        )
+        prepared = await self._prepare(
+            sender, decode, series, limits, now_s, recognition=recognition, is_small=is_small
+        )
         prepared.write.retention_days = retention_days
         # An exemplar costs as much as a sample.
         taken, wait_s = prepared.write.samples + len(prepared.write.exemplars), 0.0
@@ -176,14 +190,13 @@ class Pipeline:
         limits: Limits,
         now_s: float,
         *,
+        recognition: Recognition,
         is_small: bool,
     ) -> Prepared:
         """What is to be committed. All of it happens in one worker thread, so that the event loop
         is free; of a small request only what new series and the list of active ones cost.
         """
         span = TimeSpan.at(int(now_s * 1000), limits.retention_days, self._future_ms_max)
-
-        recognition = self._elections.recognition(sender.tenant, series.groups)
 
         def look_up() -> tuple[SampleBatch, I64]:
             batch = decode()

@@ -132,11 +132,6 @@ class Recognition:
         return standing
 
 
-def without_pairs() -> Recognition:
-    """Of a request in which no series is a replica's."""
-    return Recognition(ReplicaLabels(), Groups(), lambda _: None)
-
-
 def _text(value: bytes) -> str:
     """As Postgres takes it."""
     return value.decode(errors="replace").replace("\0", "\ufffd")

@@ -18,7 +18,7 @@ from data_api.api.rendering import (
     value_tokens,
 )
 from data_api.api.routing import readable
-from data_api.model import Labels, QueryLimits
+from data_api.model import Labels, Matcher, QueryLimits
 from data_api.questions import Text, parse
 from data_api.store.reader import Exemplar
 
@@ -33,7 +33,12 @@ async def query_exemplars(
     for seconds: any year is fine.
     """
     text, span = query_text(params), params.span() or (-TIME_MS_MAX, TIME_MS_MAX)
-    selectors = Text(len(text), lambda: [s.matchers for s in promql.needed(parse(text), 0, 0, 1)])
+
+    def matchers() -> list[Sequence[Matcher]]:
+        expr = parse(text, promql.QueryTimes(1000, 1000))  # no selector's labels depend on them
+        return [span.matchers for span in promql.needed(expr, 0, 0, 1)]
+
+    selectors = Text(len(text), matchers)
 
     async def work(limits: QueryLimits) -> list[bytes]:
         sets = await selectors.parsed(limits)

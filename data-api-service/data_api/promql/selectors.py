@@ -95,7 +95,7 @@ def spans(  # noqa: PLR0917 - times in the order that all of Prometheus uses
                     after_ms = lookback_ms if selector.edges == "smoothed" else 0
                 first_ms, last_ms = first_ms - selector.offset_ms, last_ms - selector.offset_ms
                 rolled = None
-                if not selector.edges:
+                if not selector.edges and (is_instant or function):
                     of = "" if is_instant else function
                     rolled = rolled_by(of, (first_ms, last_ms, step_ms), reach_ms)
                 needed[selector.span.start] = SelectorSpan(

@@ -19,7 +19,17 @@ import structlog
 
 from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable
 from data_api.errors import CorruptData, TooManySamples
-from data_api.model import I64, Buckets, Columns, Labels, Loaded, Matcher, QueryLimits, SelectorSpan
+from data_api.model import (
+    I64,
+    Buckets,
+    Columns,
+    Labels,
+    Loaded,
+    Matcher,
+    QueryLimits,
+    SelectorSpan,
+    is_histogram,
+)
 from data_api.store import beside, tables
 from data_api.store.batch import SampleColumns
 from data_api.store.block import BlockReader
@@ -274,6 +284,8 @@ class Store:
             for first_ms, last_ms in sources.stretches:
                 span = (max(first_ms, wanted.start_ms + 1), min(last_ms, wanted.end_ms))
                 rows = self._merged(snapshot, ids, span, left, limits)
+                if is_histogram(rows.values).any():
+                    return None  # buckets are of floats
                 parts.append(part_of_samples(rows, names))
                 left -= parts[-1].samples
                 _check(left, limits)

@@ -144,7 +144,11 @@ class _Run:
                 await self._stop.wait(min(wait_s, RENEW_S))
                 if end := await self._ended():
                     return end
-            step.add(await pipeline.ingest(tenant, part, unlimited, "import", sender=job.sender))
+            step.add(
+                await pipeline.ingest(
+                    tenant, part, unlimited, "import", sender=job.sender, is_history=True
+                )
+            )
             if end := await self._ended():
                 return end
         return ""

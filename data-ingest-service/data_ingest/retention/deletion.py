@@ -76,7 +76,10 @@ SELECT block_id, min_ts, max_ts FROM metrics.block
 _DONE = """
 UPDATE metrics.deleted_series SET block_max = $2 - 1 WHERE tenant_id = $1 AND block_max >= $2
 """
-_END = "DELETE FROM metrics.deleted_series WHERE tenant_id = $1 AND block_max IS NOT NULL"
+_END = """
+DELETE FROM metrics.deleted_series WHERE tenant_id = $1 AND block_max IS NOT NULL
+RETURNING deletion_id
+"""
 
 
 class TooManySeries(ServiceError):
@@ -155,9 +158,9 @@ async def remove_deleted(conn: Any, objects: ObjectStore, tenant: UUID) -> None:
             await conn.execute(_BEGIN, tenant)
             following = await conn.fetchrow(_NEXT, tenant)
             if following is None:
-                run_id = await catalogue.next_run(conn)
-                await catalogue.replace_rollups(conn, tenant, run_id, ALL_TIME_MS)
-                await conn.execute(_END, tenant)
+                if await conn.fetch(_END, tenant):
+                    run_id = await catalogue.next_run(conn)
+                    await catalogue.replace_rollups(conn, tenant, run_id, ALL_TIME_MS)
                 return
             block_id, *span = following
             blocks = await catalogue.live_blocks(conn, tenant, (span[0], span[1]))

@@ -8,6 +8,7 @@ As in compaction, whose lock it takes: a kill leaves the old state and perhaps a
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -25,6 +26,8 @@ from data_ingest.store.rewriting import CorruptBlock
 RUN_TIMEOUT_S: Final = 900.0
 DAYS_A_ROUND: Final = 16
 """Of one tenant, so that others have their turn."""
+COMPACTION_LATE: Final = timedelta(minutes=3)
+"""Age of a batch that compaction has not come to: then rollups leave the tenant to it."""
 
 log = structlog.get_logger()
 DAYS: Final = Counter("cloudopshub_rollup_days_total", "Days rolled up, by outcome.", ["outcome"])
@@ -32,6 +35,11 @@ DAYS: Final = Counter("cloudopshub_rollup_days_total", "Days rolled up, by outco
 _TENANTS = """
 SELECT tenant_id, (SELECT retention_days FROM metrics.tenant AS t WHERE t.tenant_id = b.tenant_id)
   FROM metrics.block AS b WHERE replaced_by IS NULL GROUP BY tenant_id ORDER BY tenant_id
+"""
+# Compaction takes the same lock, and only tries: it must find it free.
+_WAITS = """
+SELECT EXISTS (SELECT FROM metrics.batch WHERE tenant_id = $1 AND compacted_by IS NULL
+                  AND received_at < now() - $2::interval)
 """
 _LIVE = """
 SELECT block_id, resolution_ms, precedence, max_ts FROM metrics.block
@@ -80,9 +88,11 @@ async def _roll_up(  # noqa: PLR0917 - as the round has them
 ) -> bool:
     """The newest day that is due is rolled up, or a block of it that is corrupt quarantined.
 
-    False when none is due or another process compacts this tenant.
+    False when none is due, batches of the tenant wait for compaction, or another process compacts.
     """
     async with conn.transaction():
+        if await conn.fetchval(_WAITS, tenant, COMPACTION_LATE):
+            return False
         if not await catalogue.lock_tenant(conn, tenant):
             return False
         blocks = await catalogue.live_blocks(conn, tenant)

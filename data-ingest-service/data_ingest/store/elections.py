@@ -73,6 +73,10 @@ class Elections:
 
         return Recognition(self._labels, groups, standing)
 
+    def all_elected(self, groups: Groups) -> Recognition:
+        """For what is stored whoever sends it, as history is; nobody is elected by it."""
+        return Recognition(self._labels, groups, lambda _: Standing.ELECTED)
+
     async def decide(self, tenant: UUID, recognition: Recognition) -> None:
         """Its undecided replicas are decided. Raises `DatabaseUnavailable`."""
         for replica in recognition.undecided:

@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 from data_ingest.chassis.identity import Limits
 from data_ingest.model import Sender
+from data_ingest.store.tables import SET_RETENTION
 
 UNFINISHED_MAX: Final = 20
 """Of one tenant, uploads under way included."""
@@ -138,13 +139,17 @@ def object_key(tenant: UUID, import_id: UUID) -> str:
 async def create(
     conn: Any, sender: Sender, options: str, content_type: str, limits: Limits
 ) -> UUID | None:
-    """The id of a new import, whose upload may begin; None where the tenant has too many."""
+    """The id of a new import, whose upload may begin; None where the tenant has too many.
+
+    The plan's retention holds from now on, or an older one would delete what is imported.
+    """
     import_id = uuid4()
     async with conn.transaction():
         await conn.execute(_LOCK, str(sender.tenant))
         key, plan = object_key(sender.tenant, import_id), json.dumps(asdict(limits))
         facts = import_id, sender.tenant, sender.name, options, content_type, plan, key
         status = await conn.execute(_CREATE, *facts, UNFINISHED_MAX)
+        await conn.execute(SET_RETENTION, sender.tenant, limits.retention_days or 0)
     return import_id if status.endswith(" 1") else None
 
 

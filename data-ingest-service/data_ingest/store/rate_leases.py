@@ -29,7 +29,7 @@ REFUSED_S: Final = 0.1
 USE_S_MIN: Final = 0.1
 LEASES_MAX: Final = 100_000
 
-_LEASE = "SELECT * FROM metrics.lease_rate($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+_LEASE = "SELECT * FROM metrics.lease_rate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 
 @dataclass(slots=True)
@@ -60,8 +60,11 @@ class RateLeases:
         self._process = uuid4()
         self._leases: OrderedDict[UUID, _Lease] = OrderedDict()
 
-    async def take(self, tenant: UUID, rate: tuple[float, float], samples: int) -> float:
-        """0.0 when the samples may pass; else the seconds to wait. rate: samples/s, burst.
+    async def take(
+        self, tenant: UUID, rate: tuple[float, float], samples: int, spare: float = 0.0
+    ) -> float:
+        """0.0 when the samples may pass; else the seconds to wait. rate: samples/s, burst. spare:
+        what must be left in the bucket for others; it is asked each time, and leases nothing.
 
         Raises `DatabaseUnavailable` when the lease is used up and Postgres does not answer.
         """
@@ -69,12 +72,12 @@ class RateLeases:
         self._leases.move_to_end(tenant)
         while len(self._leases) > LEASES_MAX:
             self._leases.popitem(last=False)
-        if (wait_s := self._decided(lease, samples)) is None:
+        if (wait_s := self._decided(lease, samples, spare)) is None:
             with translating(SCHEMA):
                 async with asyncio.timeout(TIMEOUT_S), lease.lock:
-                    wait_s = self._decided(lease, samples)
+                    wait_s = self._decided(lease, samples, spare)
                     if wait_s is None:
-                        wait_s = await self._ask(tenant, lease, rate, samples)
+                        wait_s = await self._ask(tenant, lease, rate, samples, spare)
         return wait_s
 
     def give_back(self, tenant: UUID, samples: int) -> None:
@@ -82,8 +85,10 @@ class RateLeases:
         if samples and (lease := self._leases.get(tenant)):
             lease.refunded += samples
 
-    def _decided(self, lease: _Lease, samples: int) -> float | None:
+    def _decided(self, lease: _Lease, samples: int, spare: float) -> float | None:
         """What `take` gives, without asking; None where it must ask."""
+        if spare:
+            return None
         now_s = self._clock()
         if samples <= lease.left and now_s < lease.asked_s + LEASE_S:
             lease.left -= samples
@@ -93,21 +98,22 @@ class RateLeases:
         return lease.passes_s - now_s if is_refused else None
 
     async def _ask(
-        self, tenant: UUID, lease: _Lease, rate: tuple[float, float], samples: int
+        self, tenant: UUID, lease: _Lease, rate: tuple[float, float], samples: int, spare: float
     ) -> float:
         now_s = self._clock()
         used_s = max(now_s - lease.asked_s, USE_S_MIN)
-        more = min((lease.taken + samples) / used_s * LEASE_S, rate[1] / 4)
+        more = 0.0 if spare else min((lease.taken + samples) / used_s * LEASE_S, rate[1] / 4)
         unused, refunded = lease.left, lease.refunded
         # Before the answer: where it is lost, none is taken twice.
         lease.left = lease.taken = lease.refunded = 0.0
         row = await self._shared.fetchrow(
-            _LEASE, tenant, self._process, *rate, samples, more, unused, refunded, LEASE_S
+            _LEASE, tenant, self._process, *rate, samples, more, unused, refunded, LEASE_S, spare
         )
         lease.asked_s, lease.left = now_s, row["leased"]
-        if wait_s := float(row["wait_s"]):
+        wait_s = float(row["wait_s"])
+        if wait_s and not spare:
             lease.refused_samples, lease.passes_s = samples, now_s + wait_s
             lease.refused_s = now_s + min(wait_s, REFUSED_S)
-        else:
+        elif not wait_s:
             lease.taken = samples
         return wait_s

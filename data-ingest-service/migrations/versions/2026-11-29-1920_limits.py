@@ -23,7 +23,7 @@ UP = (
     """CREATE FUNCTION metrics.lease_rate(of_tenant uuid, of_process uuid, rate double precision,
         burst double precision, needed double precision, more double precision,
         unused double precision, refunded double precision, lease_s double precision,
-        OUT leased double precision, OUT wait_s double precision)
+        spare double precision, OUT leased double precision, OUT wait_s double precision)
       LANGUAGE plpgsql VOLATILE AS $$
       DECLARE
         bucket metrics.rate; moment timestamptz; own double precision; others double precision;
@@ -46,7 +46,8 @@ UP = (
         bucket.level := least(burst - others, bucket.level + ended + refunded
           + coalesce(least(own, unused), 0)
           + rate * greatest(0, extract(epoch FROM moment - bucket.at)::double precision));
-        wait_s := greatest(0, least(needed, full_level) - bucket.level) / greatest(rate, 1e-6);
+        wait_s := greatest(0, least(needed + spare, full_level) - bucket.level)
+          / greatest(rate, 1e-6);
         leased := 0;
         IF wait_s = 0 THEN
           leased := greatest(0, least(more, (bucket.level - needed) / 2));

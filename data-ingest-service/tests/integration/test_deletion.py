@@ -128,6 +128,33 @@ async def test_a_tenant_without_any_series_left_has_no_blocks(
         assert await notes(store) == 0
 
 
+async def test_rollups_go_once_and_when_the_samples_went(store_url: str, tmp_path: Path) -> None:
+    """Not while batches from before the deletion wait for compaction."""
+    async with opened_store(store_url, tmp_path) as store:
+        a, b = await add(store, "a", "b")
+        await store.commit((a, NOW_MS, 1.0), (b, NOW_MS, 1.0))
+        await store.compact()
+        await store.conn.execute(
+            "INSERT INTO metrics.block (tenant_id, run_id, precedence, min_ts, max_ts, series,"
+            " samples, bytes, object_key, resolution_ms, level)"
+            " SELECT tenant_id, run_id, precedence, min_ts, max_ts, series, samples, bytes,"
+            " object_key || '-rollup', 300000, 0 FROM metrics.block WHERE tenant_id = $1",
+            store.tenant,
+        )
+        rollups = (
+            "SELECT count(*) FROM metrics.block WHERE tenant_id = $1"
+            " AND resolution_ms > 0 AND replaced_by IS NULL"
+        )
+        await store.commit((a, NOW_MS + 1, 1.0))
+        assert await delete(store, "a") == 1
+        await upkeep(store)
+        assert await store.conn.fetchval(rollups, store.tenant) == 1
+        await store.compact()
+        await upkeep(store)
+        assert await store.conn.fetchval(rollups, store.tenant) == 0
+        assert await notes(store) == 0
+
+
 async def test_writers_go_on_and_the_series_comes_back_empty(
     store_url: str, tmp_path: Path
 ) -> None:

@@ -14,12 +14,22 @@ from data_ingest import migrate
 from data_ingest.chassis.database import DatabaseUnavailable
 from data_ingest.chassis.identity import Limits
 from data_ingest.errors import RateLimited
+from data_ingest.protocols import remote_write
 from data_ingest.store import catalogue, rate_leases, shared
 from data_ingest.store.rate_leases import LEASE_S, RateLeases
 from data_ingest.store.shared import SharedDecisions
 from tests import wire
 from tests.embedded_postgres import fresh_database
-from tests.integration.test_writer import body, now_ms, refused, stored, until, write_path
+from tests.integration.test_writer import (
+    BOUNDS,
+    FREE,
+    body,
+    now_ms,
+    refused,
+    stored,
+    until,
+    write_path,
+)
 
 DECISIONS = "FROM pg_stat_activity WHERE application_name = 'cloudopshub-dis decisions'"
 LEASED = "SELECT coalesce(sum(samples), 0) FROM metrics.rate_lease WHERE tenant_id = $1"
@@ -225,6 +235,15 @@ async def test_over_the_burst_passes_when_the_bucket_is_full(store_url: str) -> 
         assert await hub.leases[1].take(tenant, RATE, 100) == 0.0
 
 
+async def test_what_is_spared_is_there_for_others_at_once(store_url: str) -> None:
+    """Who leaves some in the bucket takes no more than its own."""
+    async with processes(store_url, 2) as hub:
+        tenant, (importer, live) = uuid4(), hub.leases
+        assert await importer.take(tenant, RATE, 100, spare=500.0) == 0.0
+        assert await live.take(tenant, RATE, 850) == 0.0
+        assert await importer.take(tenant, RATE, 1, spare=500.0) > 0.0
+
+
 async def test_given_back_samples_can_be_taken_by_another(store_url: str) -> None:
     """Samples that we could not store cost nothing."""
     async with processes(store_url, 2) as hub:
@@ -336,6 +355,22 @@ async def test_the_other_replica_takes_over_within_30_seconds(store_url: str) ->
         assert 27 + 15 <= accepted["b"][0] <= 27 + 30
         times = [ts - at for _, ts, _ in await stored(hub.conn, tenant)]
         assert sorted(times) == accepted["a"] + accepted["b"], "none twice"
+
+
+async def test_history_of_any_replica_is_stored_and_elects_nobody(store_url: str) -> None:
+    """Also while no replica sends; the elected one goes on as before."""
+    async with two_services(store_url) as hub:
+        tenant, at = uuid4(), now_ms()
+        one, two = hub.paths
+        assert (await one.send(tenant, pair("a", "x", at=at))).accepted == 1
+        for age in (1, 2):
+            history = remote_write.decode(pair("b", "x", at=at - age), BOUNDS)
+            outcome = await two.pipeline.ingest(tenant, history, FREE, "import", is_history=True)
+            assert (outcome.accepted, outcome.deduplicated) == (1, 0)
+            await hub.passes(60.0)
+        assert (await one.send(tenant, pair("a", "x", at=at + 1))).accepted == 1
+        labels = await hub.conn.fetch(SERIES, tenant)
+        assert [row["labels"] for row in labels] == ['{"cluster": "c", "__name__": "x"}']
 
 
 async def test_a_request_may_mix_replicas_clusters_and_neither(store_url: str) -> None:

@@ -1,7 +1,7 @@
 """Laws of reports about an hour."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
@@ -35,6 +35,8 @@ def test_the_outcome_follows_from_what_stands(revision, quantity, outcome):
     ("changed", "word"),
     [
         ({"hour": HOUR + timedelta(minutes=1)}, "hour"),
+        ({"hour": HOUR.replace(tzinfo=timezone(timedelta(hours=5, minutes=30)))}, "hour"),
+        ({"hour": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))}, "hour"),
         ({"readings": {"beans": Reading(Decimal(1))}}, "beans"),
         ({"readings": {"samples": Reading(Decimal(1), (1,) * 60)}}, "samples"),
         ({"readings": {"active_series": Reading(Decimal(1), (1,) * 59)}}, "active_series"),

@@ -23,6 +23,7 @@ from user_billing.model import Audience
 BUCKETS_MAX: Final = 1_000
 """Of one answer about usage."""
 MINUTES: Final = 60
+FIRST_YEAR: Final = 2000
 
 
 class Step(StrEnum):
@@ -80,8 +81,9 @@ class Report:
 
 def check(source: Audience, report: Report) -> None:
     """Raises BadInput when the report cannot be one of that source."""
-    if report.hour != report.hour.replace(minute=0, second=0, microsecond=0):
-        raise BadInput(field="hour", needs="a whole hour", got=report.hour.isoformat())
+    hour = report.hour
+    if hour.timestamp() % 3600 or hour.year < FIRST_YEAR:
+        raise BadInput(field="hour", needs="a whole hour of UTC", got=hour.isoformat())
     for code, reading in report.readings.items():
         meter = METERS.get(code)
         if meter is None or meter.source is not source:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 from factories import write_block, write_rollup
+from histograms import Written
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from stored_values import STALE, bits_of, stored
@@ -204,6 +205,9 @@ HOURLY = (HOUR, END, HOUR)
         ("max_over_time(x_total[1h])", (HOUR + 1, END, HOUR), None),
         ("stddev_over_time(x_total[1h])", HOURLY, None),
         ("max_over_time(x_total[1h:5m])", HOURLY, 1 + 12 + 240),
+        ("rate((x_total[1h]))", HOURLY, None),
+        ("quantile_over_time(0.5, (x_total[5m]))", (R, END, R), None),
+        ("increase(x_total[1h] anchored)", HOURLY, None),
     ],
 )
 def test_rollups_are_read_where_windows_are_whole_buckets(tmp_path, query, steps, rows):
@@ -218,3 +222,14 @@ def test_rollups_are_read_where_windows_are_whole_buckets(tmp_path, query, steps
     assert any("read from rollups" in info for info in infos) == (rows is not None)
     if isinstance(loaded, Buckets) and ":" not in query:
         assert loaded.columns["end_ms"].size == rows
+
+
+def test_histograms_beside_rollups_are_read_as_samples(tmp_path):
+    """Buckets are of floats: a series that begins to send histograms is none of them."""
+    store = filled(tmp_path)
+    message = Written(positive=((0, 3),), total=1.5).encoded()
+    store.block([(2, END - 60_000, message), (2, END - 30_000, message)])
+    (span,) = promql.needed(promql.parse("last_over_time(x_total[1h])"), *HOURLY)
+    (loaded,) = store.load([span])
+    assert isinstance(loaded, Columns)
+    assert loaded.histograms == [message, message]
