@@ -86,6 +86,23 @@ async def test_late_samples_replace_the_rollups_of_their_day(
         assert {before[block_id] for block_id in before.keys() - after.keys()} == {MIDNIGHT + 1}
 
 
+async def test_compaction_that_is_late_comes_first(store_url: str, tmp_path: Path) -> None:
+    """While a batch waits for long, days are left alone: both need the tenant's lock."""
+    async with opened_store(store_url, tmp_path) as store:
+        await store.commit((7, MIDNIGHT + 1, 1.0))
+        await store.compact()
+        await store.commit((7, MIDNIGHT + DAY_MS + 1, 1.0))
+        await store.conn.execute(
+            "UPDATE metrics.batch SET received_at = received_at - interval '5 minutes'"
+            " WHERE compacted_by IS NULL"
+        )
+        await roll_up(store)
+        assert await rollups(store) == []
+        await store.compact()
+        await roll_up(store)
+        assert len(await rollups(store)) == 4
+
+
 async def test_rollups_go_with_the_samples(store_url: str, tmp_path: Path) -> None:
     """When retention deletes samples of a day, its rollups leave the catalogue with them, and none
     are made of a day that is partly past.
