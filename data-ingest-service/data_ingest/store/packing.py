@@ -106,7 +106,7 @@ def registrations(write: Write, new_max: int) -> Iterator[Write]:
 
 async def packed(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
     """As `pack_rows`, in a thread where it takes long."""
-    if sum(write.samples for write in writes) <= INLINE_SAMPLES_MAX:
+    if sum(write.weight for write in writes) <= INLINE_SAMPLES_MAX:
         return pack_rows(writes)
     return await anyio.to_thread.run_sync(pack_rows, writes)
 
