@@ -56,6 +56,7 @@ class Prepared:
 
     new_keys: (k, 2), the cache keys of new series; new_at: (k,), the index of each in `write.new`,
         -1 where it has no id; new_groups: (k,), the replica of each, shifted to its place in an id.
+    deduplicated, deduplicated_histograms, deduplicated_exemplars: as in `Outcome`.
     points: of the write's samples, as in `SampleBatch`; lost_points: of those refused so far.
     refused_whole: data points that the decoder refused. committed: as in `SampleBatch`.
     """
@@ -66,6 +67,8 @@ class Prepared:
     new_groups: I64
     skipped: Mapping[str, int]
     deduplicated: int = 0
+    deduplicated_histograms: int = 0
+    deduplicated_exemplars: int = 0
     points: I64 | None = None
     lost_points: tuple[I64, ...] = ()
     refused_whole: int = 0
@@ -154,25 +157,27 @@ def admit(
             batch, row_ids, in_use, rules, refusals=refusals, recognition=recognition
         )
     series_ids = row_ids[series_of]
-    passive_exemplars = sum(row_ids[one.series] == PASSIVE for one in exemplars)
+    deduplicated_exemplars = [row_ids[one.series] for one in exemplars].count(PASSIVE)
     exemplars = [
         replace(one, series=int(row_ids[one.series]))
         for one in exemplars
         if row_ids[one.series] not in {0, PASSIVE}
     ]
-    deduplicated = 0
+    deduplicated = deduplicated_histograms = 0
     if refusals.rows or recognition.decided:
         for reason, rows in refusals.rows.items():
             if refused := int(np.isin(series_of, rows).sum()):
                 refusals.add({reason: refused})
-        deduplicated = int(np.count_nonzero(series_ids == PASSIVE))
-        valid = (series_ids != 0) & (series_ids != PASSIVE)
+        is_passive = series_ids == PASSIVE
+        deduplicated = int(np.count_nonzero(is_passive))
+        deduplicated_histograms = histograms.places(values[is_passive]).size
+        valid = (series_ids != 0) & ~is_passive
         if points is not None:
             lost_points.append(points[series_ids == 0])
             points = points[valid]
         series_ids, timestamps_ms, values = series_ids[valid], timestamps_ms[valid], values[valid]
     metadata, skipped = storable_metadata(batch.metadata), batch.skipped
-    if not_kept := len(batch.exemplars) - len(exemplars) - passive_exemplars:
+    if not_kept := len(batch.exemplars) - len(exemplars) - deduplicated_exemplars:
         skipped = added(skipped, INVALID_EXEMPLAR, not_kept)
     if not_kept := len(batch.metadata) - len(metadata):
         skipped = added(skipped, METADATA_NOT_KEPT, not_kept)
@@ -195,6 +200,8 @@ def admit(
         new_groups=learned[:, 2],
         skipped=skipped,
         deduplicated=deduplicated,
+        deduplicated_histograms=deduplicated_histograms,
+        deduplicated_exemplars=deduplicated_exemplars,
         points=points,
         lost_points=tuple(lost_points),
         refused_whole=sum(batch.refused.values()),

@@ -123,6 +123,7 @@ class Outcome:
 
     histograms: how many of the accepted samples came as histograms. exemplars: how many are stored.
     deduplicated: of a replica that is not the elected one; they are stored from the other.
+    deduplicated_histograms: how many of these came as histograms. deduplicated_exemplars: its own.
     refused_points: of a batch with `points`, how many had a sample refused, or were it as a whole.
     examples: of `refused`, why the first was, by reason.
     """
@@ -136,6 +137,8 @@ class Outcome:
     exemplars: int = 0
     examples: Mapping[str, str] = field(default_factory=lambda: _NO_TEXTS)
     deduplicated: int = 0
+    deduplicated_histograms: int = 0
+    deduplicated_exemplars: int = 0
 
     @property
     def refused_total(self) -> int:

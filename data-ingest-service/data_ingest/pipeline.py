@@ -276,6 +276,8 @@ class Pipeline:
             exemplars=len(stored.exemplars),
             examples=stored.examples,
             deduplicated=prepared.deduplicated,
+            deduplicated_histograms=prepared.deduplicated_histograms,
+            deduplicated_exemplars=prepared.deduplicated_exemplars,
         )
 
 

@@ -131,11 +131,11 @@ class Background:
                 # Of two clocks the earlier: one that is years ahead must not delete.
                 now_ms = min(int(now.timestamp() * 1000), self.clock.now_ms())
                 await keep_retention(conn, self.objects, self.settings.retention_days, now_ms)
-                await upkeep.trim_exemplars(conn, now_ms)
                 await record.read_stored_bytes(conn)
                 await conn.execute(imports.FORGET)
                 for statement in tables.DELETE_OLD:
                     await conn.execute(statement)
+                await upkeep.trim_exemplars(conn, now_ms)
                 if time.monotonic() - swept_s >= self.settings.objects_sweep_interval_s:
                     await upkeep.sweep_orphans(conn, self.objects, self.clock.now_ms())
                     swept_s = time.monotonic()

@@ -21,6 +21,7 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
+from data_ingest.limits import DAY_MS
 from data_ingest.store import catalogue, tables
 from data_ingest.store.objects import ObjectFacts, ObjectStore
 from data_ingest.store.partitions import ensure_partitions, partitions_needed, span_of
@@ -147,8 +148,16 @@ async def sweep_orphans(conn: Any, objects: ObjectStore, now_ms: int) -> int:
 
 
 async def trim_exemplars(conn: Any, now_ms: int, exemplars_max: int = EXEMPLARS_MAX) -> None:
-    """Each tenant has its newest `exemplars_max`, none older than EXEMPLAR_DAYS or its plan."""
-    await conn.execute(tables.TRIM_EXEMPLARS, exemplars_max, EXEMPLAR_DAYS, now_ms)
+    """Each tenant has its newest `exemplars_max`, none older than EXEMPLAR_DAYS or its plan.
+
+    What fails for one tenant is logged, and tried again in the next round.
+    """
+    for tenant, plan_days in await conn.fetch(tables.TENANTS_WITH_EXEMPLARS):
+        min_ms = now_ms - min(plan_days or EXEMPLAR_DAYS, EXEMPLAR_DAYS) * DAY_MS
+        try:
+            await conn.execute(tables.TRIM_EXEMPLARS, tenant, exemplars_max, min_ms)
+        except (asyncpg.PostgresError, TimeoutError) as exc:
+            log.warning("exemplars_not_trimmed", tenant=str(tenant), error=str(exc))
 
 
 async def _sweep(conn: Any, objects: ObjectStore, tenant: UUID, keys: Sequence[str]) -> int:

@@ -129,14 +129,18 @@ def _label_text(buf: U8, spans: I64, symbol: int) -> bytes:
 
 
 def answer(request: WriteRequest, result: Outcome | ServiceError) -> Response:
-    """The usual answer with what was written; without these headers senders fall back to 1.0."""
+    """The usual answer with what was written, also by the elected replica in this one's place;
+    without these headers senders fall back to 1.0.
+    """
     outcome = result if isinstance(result, Outcome) else Outcome(0)
-    samples = outcome.accepted - outcome.histograms + outcome.deduplicated
+    histograms = outcome.histograms + outcome.deduplicated_histograms
+    samples = outcome.accepted + outcome.deduplicated - histograms
+    exemplars = outcome.exemplars + outcome.deduplicated_exemplars
     usual = render(request, result)
     written = {
         "X-Prometheus-Remote-Write-Samples-Written": str(samples),
-        "X-Prometheus-Remote-Write-Histograms-Written": str(outcome.histograms),
-        "X-Prometheus-Remote-Write-Exemplars-Written": str(outcome.exemplars),
+        "X-Prometheus-Remote-Write-Histograms-Written": str(histograms),
+        "X-Prometheus-Remote-Write-Exemplars-Written": str(exemplars),
     }
     headers = {name: value for name, value in usual.headers.items() if name != "content-length"}
     return Response(usual.body, usual.status_code, headers | written)

@@ -17,6 +17,7 @@ ACTIVE_SERIES = "active_series_limit"
 EXAMPLE_MAX = 1000
 INLINE_SAMPLES_MAX = 10_000
 """Packing this many takes 0.3 ms: as long as waking a thread on a busy machine."""
+INLINE_EXEMPLARS_MAX = 500
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +52,12 @@ class Write:
     def samples(self) -> int:
         """How many samples it has; may be 0."""
         return int(self.series_ids.size)
+
+    @property
+    def weight(self) -> int:
+        """How many samples cost as much as all of it: an exemplar weighs as one."""
+        messages = self.histograms.nbytes // histograms.BYTES_OF_A_SAMPLE
+        return self.samples + len(self.exemplars) + int(messages)
 
     def resolved(self, new_ids: I64) -> "Write":
         """The same with the ids of its new series; samples of an id 0 are refused.
@@ -99,9 +106,16 @@ def registrations(write: Write, new_max: int) -> Iterator[Write]:
 
 async def packed(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
     """As `pack_rows`, in a thread where it takes long."""
-    if sum(write.samples for write in writes) <= INLINE_SAMPLES_MAX:
+    if sum(write.weight for write in writes) <= INLINE_SAMPLES_MAX:
         return pack_rows(writes)
     return await anyio.to_thread.run_sync(pack_rows, writes)
+
+
+async def packed_exemplars(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
+    """As `exemplar_rows`, in a thread where it takes long."""
+    if sum(len(write.exemplars) for write in writes) <= INLINE_EXEMPLARS_MAX:
+        return exemplar_rows(writes)
+    return await anyio.to_thread.run_sync(exemplar_rows, writes)
 
 
 def pack_rows(writes: Sequence[Write]) -> list[tuple[Any, ...]]:

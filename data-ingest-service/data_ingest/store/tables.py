@@ -52,15 +52,22 @@ SELECT $1, series_id, timestamp_ms, value, labels::jsonb
 ON CONFLICT DO NOTHING
 """
 
-# $1 how many a tenant keeps, $2 for how many days, where its plan does not say fewer, $3 now in ms.
+# The oldest of each by its index; without ORDER BY the planner may read the table for each tenant.
+TENANTS_WITH_EXEMPLARS = """
+SELECT t.tenant_id, t.retention_days
+  FROM metrics.tenant AS t CROSS JOIN LATERAL (
+       SELECT FROM metrics.exemplar
+        WHERE tenant_id = t.tenant_id ORDER BY timestamp_ms LIMIT 1) AS oldest
+"""
+
+# $1 tenant, $2 how many it keeps, $3 the earliest time in ms. The row's place decides among those
+# of one time.
 TRIM_EXEMPLARS = """
-DELETE FROM metrics.exemplar AS one USING metrics.tenant AS t CROSS JOIN LATERAL (
-    SELECT ctid FROM (
-        SELECT ctid, timestamp_ms, row_number() OVER (ORDER BY timestamp_ms DESC) AS place
-          FROM metrics.exemplar WHERE tenant_id = t.tenant_id) AS of_tenant
-     WHERE place > $1
-        OR timestamp_ms < $3 - least(nullif(t.retention_days, 0), $2) * 86400000::bigint) AS past
- WHERE one.ctid = past.ctid
+DELETE FROM metrics.exemplar
+ WHERE tenant_id = $1
+   AND (timestamp_ms < $3 OR (timestamp_ms, ctid) <= (
+        SELECT timestamp_ms, ctid FROM metrics.exemplar WHERE tenant_id = $1
+         ORDER BY timestamp_ms DESC, ctid DESC OFFSET $2 LIMIT 1))
 """
 
 ADD_REFUSED = """

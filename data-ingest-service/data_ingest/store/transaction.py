@@ -19,7 +19,7 @@ from data_ingest.model import I64, MetricMetadata
 from data_ingest.store import tables
 from data_ingest.store.active_series import ActiveSeries
 from data_ingest.store.history import Acknowledged
-from data_ingest.store.packing import Write, exemplar_rows, metadata_rows, packed, refused_rows
+from data_ingest.store.packing import Write, metadata_rows, packed, packed_exemplars, refused_rows
 from data_ingest.store.partitions import ensure_partitions, server_now
 
 PAYLOAD_BYTES = Counter(
@@ -117,7 +117,7 @@ class Transactions:
             new_ids = await self._resolve(writes)
             resolved = [write.resolved(ids) for write, ids in zip(writes, new_ids, strict=True)]
             committed = await self._insert(await packed(resolved))
-            for rows in exemplar_rows(resolved) if exemplars else ():
+            for rows in await packed_exemplars(resolved) if exemplars else ():
                 await self._conn.execute(tables.INSERT_EXEMPLARS, *rows)
             if refused := refused_rows(resolved):
                 await self._conn.executemany(tables.ADD_REFUSED, refused)

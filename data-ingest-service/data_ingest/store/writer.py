@@ -53,7 +53,9 @@ COMMIT_SECONDS = Histogram(
     "Time of one transaction, packing included.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-QUEUED_SAMPLES = Gauge("cloudopshub_ingest_queued_samples", "Samples that wait for a transaction.")
+QUEUED_SAMPLES = Gauge(
+    "cloudopshub_ingest_queued_samples", "What waits for a transaction, by weight in samples."
+)
 CONNECTED = Gauge(
     "cloudopshub_ingest_writer_connected", "1 while the writer has its Postgres connection."
 )
@@ -77,7 +79,10 @@ class _Queued:
 
 @dataclass(frozen=True, slots=True)
 class WriterBounds:
-    """What may wait, what one transaction may hold and how long it may take; see `settings`."""
+    """What may wait, what one transaction may hold and how long it may take; see `settings`.
+
+    Samples are bounded by weight: see `Write.weight`.
+    """
 
     queue_samples_max: int
     flush_samples_max: int
@@ -94,8 +99,8 @@ class Writer:
         self._database_url = database_url
         self._bounds = bounds
         self._queue: deque[_Queued] = deque()
-        self._queued_samples = 0
-        QUEUED_SAMPLES.set_function(lambda: self._queued_samples)
+        self._queued_weight = 0
+        QUEUED_SAMPLES.set_function(lambda: self._queued_weight)
         self._wake = asyncio.Event()
         self._wake_at_writes = 1
         self._conn: Any = None
@@ -168,16 +173,16 @@ class Writer:
         if not self._is_valid(write.tenant, epoch):
             raise _outdated()
         if self._queue and (
-            self._queued_samples + write.samples > self._bounds.queue_samples_max
+            self._queued_weight + write.weight > self._bounds.queue_samples_max
             or len(self._queue) >= QUEUE_WRITES_MAX
         ):
             raise Overloaded(
-                queued=self._queued_samples, limit=self._bounds.queue_samples_max, retry_after_s=1
+                queued=self._queued_weight, limit=self._bounds.queue_samples_max, retry_after_s=1
             )
         queued = _Queued(write, epoch, asyncio.get_running_loop().create_future())
         self._queue.append(queued)
-        self._queued_samples += write.samples
-        if len(self._queue) >= self._wake_at_writes or self._queued_samples >= GATHER_SAMPLES_MAX:
+        self._queued_weight += write.weight
+        if len(self._queue) >= self._wake_at_writes or self._queued_weight >= GATHER_SAMPLES_MAX:
             self._wake.set()
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._bounds.commit_timeout_s, self._time_out, queued)
@@ -255,7 +260,7 @@ class Writer:
         self._wake.clear()
         if not (self._queue or self._closing or self._conn.is_closed()):
             await self._wake.wait()
-        if 0 < len(self._queue) < senders and self._queued_samples < GATHER_SAMPLES_MAX:
+        if 0 < len(self._queue) < senders and self._queued_weight < GATHER_SAMPLES_MAX:
             self._wake.clear()
             self._wake_at_writes = senders
             timer = asyncio.get_running_loop().call_later(GATHER_S, self._wake.set)
@@ -266,24 +271,24 @@ class Writer:
     def _take(self) -> list[_Queued]:
         """What the next transaction holds: the oldest first, up to the bounds, at least one."""
         taken: list[_Queued] = []
-        samples = new = 0
+        weight = new = 0
         while self._queue:
             write = self._queue[0].write
             over = (
-                samples + write.samples > self._bounds.flush_samples_max
+                weight + write.weight > self._bounds.flush_samples_max
                 or new + len(write.new) > self._bounds.flush_new_series_max
             )
             if taken and over:
                 break
             queued = self._queue.popleft()
-            self._queued_samples -= write.samples
+            self._queued_weight -= write.weight
             if queued.done.done():
                 continue  # its request was cancelled or timed out
             if not self._is_valid(queued.write.tenant, queued.epoch):
                 _fail(queued, _outdated())
                 continue
             taken.append(queued)
-            samples += write.samples
+            weight += write.weight
             new += len(write.new)
         return taken
 
@@ -361,7 +366,7 @@ class Writer:
     def _fail_queued(self, trouble: str) -> None:
         while self._queue:
             queued = self._queue.popleft()
-            self._queued_samples -= queued.write.samples
+            self._queued_weight -= queued.write.weight
             _fail(queued, StoreUnavailable(detail=trouble, retry_after_s=1))
 
 

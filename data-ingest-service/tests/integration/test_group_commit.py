@@ -3,13 +3,17 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import uuid4
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from prometheus_client import REGISTRY
 
 from data_ingest.errors import StoreUnavailable
+from data_ingest.histograms import BYTES_OF_A_SAMPLE, HISTOGRAM_BITS
+from data_ingest.model import Exemplar
 from data_ingest.store import writer as writing
 from data_ingest.store.packing import Write
 from data_ingest.store.writer import Writer, WriterBounds
@@ -19,8 +23,8 @@ WAIT_S = 15.0
 
 
 @contextlib.asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Writer]:
-    writer = Writer(url, BOUNDS)
+async def connected(url: str, bounds: WriterBounds = BOUNDS) -> AsyncIterator[Writer]:
+    writer = Writer(url, bounds)
     await writer.start()
     try:
         async with asyncio.timeout(WAIT_S):
@@ -89,3 +93,20 @@ async def test_senders_that_do_not_come_again_are_not_waited_for(store_url, othe
     async with connected(store_url) as writer:
         await commit_together(writer, *(write() for _ in range(1 + others)))
         await commit_together(writer, write())
+
+
+@pytest.mark.parametrize("kind", ["exemplars", "histograms"])
+async def test_exemplars_and_histograms_weigh_in_a_transaction(store_url, kind):
+    """One transaction holds no more of them than of the samples that they weigh as."""
+    writes = [write() for _ in range(4)]
+    for one in writes:
+        if kind == "exemplars":
+            one.exemplars = [Exemplar(1, at, 1.0, "{}") for at in (1, 2)]
+        else:
+            one.values = np.array([HISTOGRAM_BITS], np.uint64).view(np.float64)
+            one.histograms = pa.array([bytes(2 * BYTES_OF_A_SAMPLE)], pa.large_binary())
+        assert one.weight == 3
+    async with connected(store_url, replace(BOUNDS, flush_samples_max=6)) as writer:
+        before = transactions()
+        await commit_together(writer, *writes)
+        assert transactions() == before + 2

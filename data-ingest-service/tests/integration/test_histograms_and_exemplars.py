@@ -209,3 +209,35 @@ async def test_exemplars_are_trimmed_by_number_and_age(store_url):
     await conn.close()
     left = [(row["tenant_id"], row["series_id"]) for row in rows]
     assert left == [(many, 0), (many, 1), (many, 2), (short, 0), (free, 0)]
+
+
+async def test_as_many_exemplars_stay_as_a_tenant_may_have(store_url):
+    """Also where all are of one time."""
+    conn, now, tenant = await asyncpg.connect(store_url), now_ms(), UUID(int=1)
+    await conn.execute(tables.SET_RETENTION, tenant, 0)
+    columns = [list(range(5)), [now] * 5, [1.0] * 5, ["{}"] * 5]
+    await conn.execute(tables.INSERT_EXEMPLARS, tenant, *columns)
+    for _ in range(2):
+        await upkeep.trim_exemplars(conn, now, exemplars_max=3)
+        assert await conn.fetchval("SELECT count(*) FROM metrics.exemplar") == 3
+    await conn.close()
+
+
+async def test_a_tenant_whose_exemplars_cannot_be_trimmed_holds_up_no_other(store_url):
+    """The failure is its own."""
+    conn, now = await asyncpg.connect(store_url), now_ms()
+    tenants = [UUID(int=number) for number in (1, 2, 3)]
+    for tenant in tenants:
+        await conn.execute(tables.SET_RETENTION, tenant, 0)
+        row = [[1], [now - 31 * DAY_MS], [1.0], ["{}"]]
+        await conn.execute(tables.INSERT_EXEMPLARS, tenant, *row)
+    await conn.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'no'; END $$;"
+        "CREATE TRIGGER refuse BEFORE DELETE ON metrics.exemplar FOR EACH ROW"
+        f" WHEN (old.tenant_id = '{tenants[1]}') EXECUTE FUNCTION refuse()"
+    )
+    await upkeep.trim_exemplars(conn, now)
+    rows = await conn.fetch("SELECT tenant_id FROM metrics.exemplar")
+    await conn.close()
+    assert [row["tenant_id"] for row in rows] == [tenants[1]]

@@ -30,6 +30,7 @@ from tests.integration.test_writer import (
     until,
     write_path,
 )
+from tests.native_histograms import histogram
 
 DECISIONS = "FROM pg_stat_activity WHERE application_name = 'cloudopshub-dis decisions'"
 LEASED = "SELECT coalesce(sum(samples), 0) FROM metrics.rate_lease WHERE tenant_id = $1"
@@ -431,3 +432,27 @@ async def test_a_replica_that_is_dropped_costs_no_series(store_url: str) -> None
         outcome = await path.send(tenant, pair("b", "x", "y", at=at + 9), limits)
         assert outcome.accepted == 2
         assert len(await hub.conn.fetch(SERIES, tenant)) == 2
+
+
+async def test_histograms_and_exemplars_of_a_dropped_replica_are_counted(store_url: str) -> None:
+    """Of each kind, so that its sender can be told that all is written."""
+    async with two_services(store_url) as hub:
+        tenant, at, path = uuid4(), now_ms(), hub.paths[0]
+        for replica in (b"a", b"b"):
+            request, labels = wire.WriteRequest(), {"__name__": b"x", "cluster": b"c"}
+            labels["__replica__"] = replica
+            series = request.timeseries.add(
+                labels=[{"name": name.encode(), "value": labels[name]} for name in sorted(labels)],
+                exemplars=[{"value": 1.0, "timestamp": at}],
+            )
+            series.histograms.add().ParseFromString(histogram(timestamp=at).SerializeToString())
+            outcome = await path.send(tenant, wire.compressed(request.SerializeToString()))
+            stored_kinds = outcome.accepted, outcome.histograms, outcome.exemplars
+            dropped_kinds = (
+                outcome.deduplicated,
+                outcome.deduplicated_histograms,
+                outcome.deduplicated_exemplars,
+            )
+            nothing, all_kinds = (0, 0, 0), (1, 1, 1)
+            expected = (all_kinds, nothing) if replica == b"a" else (nothing, all_kinds)
+            assert (stored_kinds, dropped_kinds) == expected

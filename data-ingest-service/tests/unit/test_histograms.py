@@ -1,6 +1,7 @@
 """Laws of histograms in batches and blocks: they go with their samples, the rest is as it was."""
 
 import io
+import threading
 import uuid
 from typing import Any
 
@@ -17,8 +18,8 @@ from data_ingest.batch import Columns
 from data_ingest.errors import BadPayload
 from data_ingest.histograms import HISTOGRAM_BITS
 from data_ingest.kernels.columns import shuffle
-from data_ingest.model import NAN_BITS
-from data_ingest.store import block
+from data_ingest.model import NAN_BITS, Exemplar
+from data_ingest.store import block, packing
 from data_ingest.store.block import BlockWriter, SortedSamples
 from data_ingest.store.merging import merge
 from data_ingest.store.packing import Write, pack_rows
@@ -219,3 +220,24 @@ def test_a_block_that_does_not_add_up_is_refused(how):
     pq.write_table(table.replace_schema_metadata({"cloudopshub.format": "block/1"}), sink)
     with pytest.raises(BadPayload, match="do not agree"):
         list(block.read(sink))
+
+
+async def test_what_costs_much_is_packed_in_a_thread(monkeypatch):
+    """Large histograms, or many exemplars, do not hold up the event loop; small ones need none."""
+    threads = []
+
+    def note_thread(_writes):
+        threads.append(threading.get_ident())
+        return []
+
+    monkeypatch.setattr(packing, "pack_rows", note_thread)
+    monkeypatch.setattr(packing, "exemplar_rows", note_thread)
+    small = write_of([(1, 1, b"abc")])
+    small.exemplars = [Exemplar(1, 1, 1.0, "{}")]
+    large = write_of([(1, 1, bytes(packing.INLINE_SAMPLES_MAX * histograms.BYTES_OF_A_SAMPLE))])
+    large.exemplars = small.exemplars * (packing.INLINE_EXEMPLARS_MAX + 1)
+    for pack in (packing.packed, packing.packed_exemplars):
+        await pack([small])
+        await pack([small, large])
+    here = threading.get_ident()
+    assert [one == here for one in threads] == [True, False, True, False]

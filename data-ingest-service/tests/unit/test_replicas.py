@@ -9,7 +9,9 @@ from data_ingest import replicas
 from data_ingest.admission import admit
 from data_ingest.labels import LabelRules
 from data_ingest.limits import TimeSpan
-from data_ingest.model import SampleBatch, Sender
+from data_ingest.model import Exemplar, Outcome, SampleBatch, Sender
+from data_ingest.protocols import remote_write_2
+from data_ingest.protocols.protocol import WriteRequest
 from data_ingest.replicas import GROUP_SHIFT, Groups, Recognition, Replica, ReplicaLabels, Standing
 
 LABELS = ReplicaLabels(b"cluster", b"__replica__")
@@ -73,3 +75,42 @@ def test_a_process_remembers_a_bounded_number_of_replicas(monkeypatch):
             (2, Standing.ELECTED),
             (0, Standing.REFUSED),
         ]
+
+
+def test_a_dropped_replica_is_told_that_all_kinds_are_written():
+    """Senders of remote_write 2.0 compare what was written of each kind with what they sent."""
+    batch = SampleBatch(
+        keys=np.zeros((2, 2), np.uint64),
+        series_of=np.array([0, 1, 1, 1, 1, 1]),
+        timestamps_ms=np.full(6, 5),
+        values=np.ones(6),
+        labels_at=ROWS.__getitem__,
+        histogram_at=np.array([0, 2, 3, 4]),
+        histograms=[b"message", b"message", b"message", b""],
+        exemplars=[Exemplar(row, 5, 1.0, "{}") for row in (0, 1, 1)],
+    )
+    prepared = admit(
+        Sender(UUID(int=1), "key"),
+        batch,
+        np.zeros(2, np.int64),
+        TimeSpan(0, 10),
+        LabelRules(128, 1024, 8192),
+        recognition=Recognition(LABELS, Groups(), standing),
+    )
+    assert prepared.deduplicated == 5
+    assert prepared.deduplicated_histograms == 3
+    assert prepared.deduplicated_exemplars == 2
+    outcome = Outcome(
+        accepted=1,
+        histograms=1,
+        exemplars=1,
+        deduplicated=prepared.deduplicated,
+        deduplicated_histograms=prepared.deduplicated_histograms,
+        deduplicated_exemplars=prepared.deduplicated_exemplars,
+    )
+    answer = remote_write_2.answer(WriteRequest("/api/v1/write"), outcome)
+    written = [
+        answer.headers[f"x-prometheus-remote-write-{kind}-written"]
+        for kind in ("samples", "histograms", "exemplars")
+    ]
+    assert written == ["2", "4", "3"]
