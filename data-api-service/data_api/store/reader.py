@@ -123,19 +123,26 @@ class Store:
         oldest first; and whether EXEMPLARS_MAX left out others.
         """
         index = (await self.catalogue.snapshot(tenant, ALL_TIME, None)).index
-        places = await limits.run(lambda: _select_any(index, sets, limits))
-        ids = dict(zip(index.ids(places).tolist(), index.labels(places), strict=True))
+
+        def selected() -> dict[int, int]:
+            places = _select_any(index, sets, limits)
+            return dict(zip(index.ids(places).tolist(), places.tolist(), strict=True))
+
+        def by_series() -> list[tuple[Labels, list[Exemplar]]]:
+            by_id: dict[int, list[Exemplar]] = {}
+            for row in reversed(rows[:EXEMPLARS_MAX]):
+                exemplar = Exemplar(row["timestamp_ms"], row["value"], orjson.loads(row["labels"]))
+                by_id.setdefault(row["series_id"], []).append(exemplar)
+            labels = index.labels(np.array([place_of[one] for one in by_id], np.int64))
+            pairs = zip(labels, by_id.values(), strict=True)
+            return sorted(pairs, key=lambda pair: sorted(pair[0].items()))
+
+        place_of = await limits.run(selected)
         since_ms = max(span[0], limits.kept_since_ms)
         rows = await self.catalogue.rows(
-            tables.EXEMPLARS, tenant, [*ids], since_ms, span[1], EXEMPLARS_MAX + 1
+            tables.EXEMPLARS, tenant, [*place_of], since_ms, span[1], EXEMPLARS_MAX + 1
         )
-        by_id: dict[int, list[Exemplar]] = {}
-        for row in reversed(rows[:EXEMPLARS_MAX]):
-            exemplar = Exemplar(row["timestamp_ms"], row["value"], orjson.loads(row["labels"]))
-            by_id.setdefault(row["series_id"], []).append(exemplar)
-        by_series = [(ids[series_id], exemplars) for series_id, exemplars in by_id.items()]
-        by_series.sort(key=lambda pair: sorted(pair[0].items()))
-        return by_series, len(rows) > EXEMPLARS_MAX
+        return await limits.run(by_series), len(rows) > EXEMPLARS_MAX
 
     async def cardinality(self, tenant: UUID, limit: int, limits: QueryLimits) -> Cardinality:
         """Counts of the tenant's series by metric, label and pair, `limit` of each."""
