@@ -19,8 +19,18 @@ import structlog
 
 from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable
 from data_api.errors import CorruptData, TooManySamples
-from data_api.model import I64, Buckets, Columns, Labels, Loaded, Matcher, QueryLimits, SelectorSpan
-from data_api.store import beside, tables
+from data_api.model import (
+    I64,
+    Buckets,
+    Columns,
+    Labels,
+    Loaded,
+    Matcher,
+    QueryLimits,
+    SelectorSpan,
+    sample_cost,
+)
+from data_api.store import tables
 from data_api.store.batch import SampleColumns
 from data_api.store.block import BlockReader
 from data_api.store.buckets import Arrays, joined, part_of_samples, sources_of
@@ -33,7 +43,6 @@ T = TypeVar("T")
 ALL_TIME: Final = (-(2**63), 2**63 - 1)
 MATCHERS_AT_ONCE: Final = 8
 EXEMPLARS_MAX: Final = 10_000  # of one answer
-SAMPLE_BYTES: Final = 16  # in a query's memory: a time and a value
 log = structlog.get_logger()
 MatcherSets = Sequence[Sequence[Matcher]]
 
@@ -219,7 +228,7 @@ class Store:
         for span in spans:
             limits.checkpoint()
             columns = self._load_one(snapshot, span, left, limits)
-            left -= columns.samples
+            left -= columns.cost
             loaded.append(columns)
         return loaded
 
@@ -322,11 +331,10 @@ def _selected(spans: Sequence[SelectorSpan], limits: QueryLimits) -> Picker:
             for ids, span in chosen:
                 inside = (times > span.start_ms) & (times <= span.end_ms)
                 needed |= inside & is_in(columns.series_ids, ids)
-            left -= int(np.count_nonzero(needed))
-            if left < 0:
-                raise TooManySamples(limit=limits.samples_max)
-            limits.reserve(limits.samples_max - left)
-            return columns.take(needed)
+            picked = columns.take(needed)
+            left -= sample_cost(picked.values.size, picked.histograms)
+            _check(left, limits)
+            return picked
 
         return pick
 
@@ -362,7 +370,7 @@ def _bounded(
     """
     total = 0
     for fragment in fragments:
-        total += fragment.values.size + beside.nbytes(fragment.histograms) // SAMPLE_BYTES
+        total += sample_cost(fragment.values.size, fragment.histograms)
         _check(samples_max - total, limits)
         yield fragment
 

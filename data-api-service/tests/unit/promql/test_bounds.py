@@ -8,12 +8,14 @@ import pytest
 from data_api import promql
 from data_api.errors import TooManySamples
 from data_api.model import Columns, QueryLimits
+from data_api.native_histogram import KEY_OF_BUCKET_0, Histogram, Layout
 from data_api.promql import context, range_functions
 from data_api.promql.cursor import GROUPING_MAX
 from data_api.promql.errors import REASON_CHARS_MAX, EvaluationError
 from data_api.promql.nodes import Span
 from data_api.promql.values import ordered
 from data_api.promqltest.check import run_query
+from data_api.promqltest.literals import Literal
 from data_api.promqltest.memory_store import MemoryStore
 from data_api.promqltest.script import Series
 
@@ -209,3 +211,18 @@ def test_columns_of_nothing_are_answered():
     expr = promql.parse('label_replace(sum by (a) (x), "b", "$1", "a", "(.*)")')
     loaded = dict.fromkeys(promql.needed(expr, 0, 0, 1), Columns.empty())
     assert promql.evaluate(expr, loaded, 0, 0, 1, instant=True).value.labels == []
+
+
+def test_a_native_histogram_costs_as_many_samples_as_its_size():
+    """Selectors together hold what their histograms take, not one sample for each."""
+    store = MemoryStore()
+    for name in ("x", "y"):
+        histogram = Histogram(Layout(0), np.arange(1000) + KEY_OF_BUCKET_0, np.ones(1002))
+        store.add(Series({"__name__": name}, [Literal(histogram, says_hint=True)] * 5), 1)
+    expr = promql.parse("count_over_time(x[1s]) + count_over_time(y[1s])")
+    loaded = {span: store.load(span) for span in promql.needed(expr, 10, 10, 1)}
+    cost = sum(columns.cost for columns in loaded.values())
+    assert cost > 10 * 1000
+    promql.evaluate(expr, loaded, 10, 10, 1, limits=QueryLimits(samples_max=cost + 100))
+    with pytest.raises(TooManySamples):
+        promql.evaluate(expr, loaded, 10, 10, 1, limits=QueryLimits(samples_max=cost - 100))
