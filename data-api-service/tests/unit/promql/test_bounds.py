@@ -226,3 +226,17 @@ def test_a_native_histogram_costs_as_many_samples_as_its_size():
     promql.evaluate(expr, loaded, 10, 10, 1, limits=QueryLimits(samples_max=cost + 100))
     with pytest.raises(TooManySamples):
         promql.evaluate(expr, loaded, 10, 10, 1, limits=QueryLimits(samples_max=cost - 100))
+
+
+def test_values_that_cannot_all_be_labels_are_not_written(monkeypatch):
+    """count_values of more values than the budget has room for ends before it makes their texts."""
+    store = MemoryStore()
+    for n in range(30):
+        values = [float(100 * n + at) for at in range(10)]
+        store.add(Series({"__name__": "x", "n": str(n)}, values), 1)
+    expr = promql.parse('count_values("v", x)')
+    loaded = {span: store.load(span) for span in promql.needed(expr, 0, 9, 1)}
+    assert len(promql.evaluate(expr, loaded, 0, 9, 1).value.labels) == 300
+    monkeypatch.setattr("data_api.promql.aggregations.format_value", None)
+    with pytest.raises(TooManySamples):
+        promql.evaluate(expr, loaded, 0, 9, 1, limits=QueryLimits(samples_max=3000))
