@@ -158,14 +158,14 @@ def test_what_a_query_holds_is_told_to_the_process(store):
     [
         "quantile_over_time(0.5, x[1d])", "deriv(x[1d])", "predict_linear(x[1d], 60)",
         "double_exponential_smoothing(x[1d], 0.5, 0.5)", "rate(x[1d])", "max_over_time(x[1d])",
-        "topk(2, x)", "quantile(0.5, x)",
+        "topk(2, x)", "quantile(0.5, x)", "x smoothed",
     ],
 )  # fmt: skip
 def test_work_in_parts_is_the_same_work(monkeypatch, query):
     """Long work is cut between series and steps, where it can stop; its result does not change."""
     store = MemoryStore()
     random = np.random.default_rng(1)
-    for n in range(4):
+    for n in range(8):
         values = random.integers(0, 50, 30 if n else 120).astype(float).tolist()
         store.add(Series({"__name__": "x", "n": str(n)}, values), 60_000)
     expr = promql.parse(query)
@@ -174,6 +174,7 @@ def test_work_in_parts_is_the_same_work(monkeypatch, query):
     def evaluated(work_max):
         monkeypatch.setattr(range_functions, "WORK_MAX", work_max)
         monkeypatch.setattr("data_api.promql.aggregations.WORK_MAX", work_max)
+        monkeypatch.setattr("data_api.promql.tree_evaluator.SMOOTHED_AT_ONCE", work_max)
         stops = []
         limits = QueryLimits(checkpoint=lambda: stops.append(1))
         answer = promql.evaluate(expr, loaded, 0, 7_200_000, 60_000, limits=limits).value
