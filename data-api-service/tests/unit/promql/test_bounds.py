@@ -19,6 +19,7 @@ from data_api.promqltest.literals import Literal
 from data_api.promqltest.memory_store import MemoryStore
 from data_api.promqltest.script import Series
 
+KEYS = np.arange(3) + KEY_OF_BUCKET_0
 LONG = "v" * context.LABEL_VALUE_BYTES_MAX
 
 
@@ -241,3 +242,18 @@ def test_values_that_cannot_all_be_labels_are_not_written(monkeypatch):
     monkeypatch.setattr("data_api.promql.aggregations.format_value", None)
     with pytest.raises(TooManySamples):
         promql.evaluate(expr, loaded, 0, 9, 1, limits=QueryLimits(samples_max=3000))
+
+
+@pytest.mark.parametrize("function", ["sum_over_time", "increase", "delta"])
+def test_histograms_of_other_buckets_are_brought_together_one_at_a_time(function):
+    """A single long window of mixed layouts can stop at each of its histograms."""
+    store = MemoryStore()
+    histograms = [Histogram(Layout(n % 2), KEYS, np.arange(5.0) + n) for n in range(200)]
+    literals = [Literal(histogram, says_hint=True) for histogram in histograms]
+    store.add(Series({"__name__": "x"}, literals), 1)
+    expr = promql.parse(f"{function}(x[1s])")
+    loaded = {span: store.load(span) for span in promql.needed(expr, 199, 199, 1)}
+    stops = []
+    limits = QueryLimits(checkpoint=lambda: stops.append(1))
+    promql.evaluate(expr, loaded, 199, 199, 1, limits=limits)
+    assert len(stops) > (10 if function == "delta" else 200)
