@@ -49,10 +49,15 @@ SAMPLE_BYTES: Final = 16  # in a query's memory: a time and a value
 OBJECT_BYTES: Final = 41  # of a `bytes`, beside its content, with the place that names it
 
 
+def histogram_bytes(histogram: Histogram | bytes) -> int:
+    """Size of its content, as it is stored or decoded."""
+    return len(histogram) if isinstance(histogram, bytes) else histogram.nbytes
+
+
 def sample_cost(samples: int, histograms: Iterable[Histogram | bytes]) -> int:
     """How many samples without histograms take as much memory as these and their histograms."""
-    sizes = (len(one) if isinstance(one, bytes) else one.nbytes for one in histograms)
-    return samples + sum(size + OBJECT_BYTES for size in sizes) // SAMPLE_BYTES
+    nbytes = sum(histogram_bytes(one) + OBJECT_BYTES for one in histograms)
+    return samples + nbytes // SAMPLE_BYTES
 
 
 class MatchOp(StrEnum):
