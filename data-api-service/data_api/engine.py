@@ -22,7 +22,7 @@ from data_api.admission import Holding, SamplePool, Slots
 from data_api.chassis.identity import Limits
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import QueryTimeout
-from data_api.model import EVER_MS, Columns, Loaded, QueryLimits, Result, SelectorSpan
+from data_api.model import EVER_MS, SAMPLE_BYTES, Columns, Loaded, QueryLimits, Result, SelectorSpan
 from data_api.promql import InexactRollup
 from data_api.questions import Plan, Question, Selectors, answered, planned
 from data_api.store.reader import Cardinality, MatcherSets, Store
@@ -31,7 +31,6 @@ from data_api.turns import Turn, Turns
 T = TypeVar("T")
 A = TypeVar("A")
 LOADED: Final = Counter("cloudopshub_query_samples_total", "Samples loaded for queries.")
-SAMPLE_BYTES: Final = 16
 DAY_MS: Final = 86_400_000
 
 Render = Callable[[A, QueryLimits], T]

@@ -8,7 +8,7 @@ Times are int64 milliseconds since the epoch. Arrays are read-only by convention
 another value makes another array. Imports none of our modules but `native_histogram`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -43,6 +43,21 @@ def is_histogram(values: F64) -> Bools:
     upper_halves = np.ascontiguousarray(values).view(np.uint32)[..., 1::2]  # little-endian
     mask: Bools = upper_halves == HISTOGRAM_BITS >> 32
     return mask
+
+
+SAMPLE_BYTES: Final = 16  # in a query's memory: a time and a value
+OBJECT_BYTES: Final = 41  # of a `bytes`, beside its content, with the place that names it
+
+
+def histogram_bytes(histogram: Histogram | bytes) -> int:
+    """Size of its content, as it is stored or decoded."""
+    return len(histogram) if isinstance(histogram, bytes) else histogram.nbytes
+
+
+def sample_cost(samples: int, histograms: Iterable[Histogram | bytes]) -> int:
+    """How many samples without histograms take as much memory as these and their histograms."""
+    nbytes = sum(histogram_bytes(one) + OBJECT_BYTES for one in histograms)
+    return samples + nbytes // SAMPLE_BYTES
 
 
 class MatchOp(StrEnum):
@@ -144,6 +159,11 @@ class Columns:
         """How many samples all series hold together."""
         return int(self.timestamps_ms.size)
 
+    @property
+    def cost(self) -> int:
+        """How many samples without histograms take as much memory."""
+        return sample_cost(self.samples, self.histograms)
+
     @staticmethod
     def empty() -> "Columns":
         """No series at all."""
@@ -168,7 +188,9 @@ class Buckets:
     @property
     def samples(self) -> int:
         """How many samples take as much memory."""
-        return sum(column.nbytes for column in self.columns.values()) // 16
+        return sum(column.nbytes for column in self.columns.values()) // SAMPLE_BYTES
+
+    cost = samples
 
     def last_samples(self) -> Columns:
         """The last sample of each bucket, and after it, where there was one, a stale marker at the

@@ -9,7 +9,7 @@ written are there, so a wide gap costs nothing. Of our modules imports only `err
 Source: Prometheus `model/histogram/float_histogram.go`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
@@ -230,15 +230,19 @@ class Aligned:
         return falls
 
 
-def aligned(histograms: Sequence[Histogram], schema_max: int = CUSTOM) -> Aligned:
+def aligned(
+    histograms: Sequence[Histogram],
+    schema_max: int = CUSTOM,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> Aligned:
     """All of them, not none, in buckets that each can be brought to: the coarsest resolution, the
     largest zero threshold, or the custom bounds that all have. schema_max: no exponential schema
-    above it (the default sets no bound).
+    above it (the default sets no bound). checkpoint: called for each, before it is brought to them.
 
     Raises IncompatibleBucketsError for a mix of exponential and custom ones, and TooManySamples for
     more than ROWS_MAX counts.
     """
-    parts, is_reconciled = _same_layout(histograms, schema_max)
+    parts, is_reconciled = _same_layout(histograms, schema_max, checkpoint)
     keys = parts[0].keys
     if not all(part.keys is keys or np.array_equal(part.keys, keys) for part in parts):
         keys = np.unique(np.concatenate([part.keys for part in parts]))
@@ -246,6 +250,7 @@ def aligned(histograms: Sequence[Histogram], schema_max: int = CUSTOM) -> Aligne
             raise TooManySamples(needed=len(parts) * keys.size, limit=ROWS_MAX)
         rows = np.zeros((len(parts), 2 + keys.size))
         for row, part in zip(rows, parts, strict=True):
+            checkpoint()
             row[:2] = part.numbers[:2]
             row[2 + np.searchsorted(keys, part.keys)] = part.numbers[BUCKETS]
     else:
@@ -254,7 +259,7 @@ def aligned(histograms: Sequence[Histogram], schema_max: int = CUSTOM) -> Aligne
 
 
 def _same_layout(
-    histograms: Sequence[Histogram], schema_max: int
+    histograms: Sequence[Histogram], schema_max: int, checkpoint: Callable[[], None]
 ) -> tuple[Sequence[Histogram], bool]:
     layouts = {histogram.layout for histogram in histograms}
     is_custom = histograms[0].layout.is_custom
@@ -265,7 +270,7 @@ def _same_layout(
             return histograms, False
         shared = set.intersection(*(set(layout.bounds) for layout in layouts))
         bounds = tuple(sorted(shared))
-        return [histogram.rebound(bounds) for histogram in histograms], True
+        return [one.rebound(bounds) for one in _stopping(histograms, checkpoint)], True
     schema = min(layout.schema for layout in layouts)
     if schema_max != CUSTOM:
         schema = min(schema, schema_max)
@@ -273,11 +278,19 @@ def _same_layout(
         return histograms, False
     threshold = max(layout.zero_threshold for layout in layouts)
     while True:  # ends: each round raises it to the upper bound of another filled bucket
-        parts = [histogram.widened(threshold) for histogram in histograms]
+        parts = [one.widened(threshold) for one in _stopping(histograms, checkpoint)]
         widest = max(part.layout.zero_threshold for part in parts)
         if widest == threshold:
-            return [part.coarser(schema) for part in parts], False
+            return [part.coarser(schema) for part in _stopping(parts, checkpoint)], False
         threshold = widest
+
+
+def _stopping(
+    histograms: Sequence[Histogram], checkpoint: Callable[[], None]
+) -> Iterator[Histogram]:
+    for histogram in histograms:
+        checkpoint()
+        yield histogram
 
 
 def joined_hint(histograms: Sequence[Histogram]) -> tuple[Hint, bool]:

@@ -22,10 +22,12 @@ from data_api.api.params import TIME_MS_MAX
 from data_api.api.rendering import labels_json, value_tokens
 from data_api.api.routing import readable
 from data_api.errors import InvalidParameter
-from data_api.model import F64, I64, STALE_BITS, Columns
+from data_api.model import F64, I64, INDEX_MASK, STALE_BITS, Columns, histogram_bytes
 from data_api.native_histogram import Histogram
 
-RUN_SAMPLES: Final = 10_000  # written at once: text of a few hundred KB
+RUN_SAMPLES: Final = 10_000
+"""Written at once: text of a few hundred KB. A stored byte of a histogram is about as much text as
+a sample."""
 
 routes = APIRouter(tags=["export"])
 
@@ -44,12 +46,20 @@ async def export(request: Request, caller: Caller, params: Query, engine: Engine
     return Held(request, opened, media_type)
 
 
-def _runs(part: Columns) -> Iterator[tuple[int, int, int]]:
-    """(row, start, end) of at most RUN_SAMPLES samples of one series each, in order."""
-    for row in range(len(part.labels)):
-        end = int(part.offsets[row + 1])
-        for start in range(int(part.offsets[row]), end, RUN_SAMPLES):
-            yield row, start, min(start + RUN_SAMPLES, end)
+def _runs(part: Columns, row: int) -> Iterator[tuple[int, int]]:
+    """Start and end of runs of a series' samples, in order, each of about as much text."""
+    first, last = int(part.offsets[row]), int(part.offsets[row + 1])
+    values = part.values[first:last]
+    is_native = natives(values, part.histograms)
+    if is_native is None:
+        edges = list(range(first + RUN_SAMPLES, last, RUN_SAMPLES))
+    else:
+        weights = np.ones(values.size, np.int64)
+        places = values[is_native].view(np.int64) & INDEX_MASK
+        weights[is_native] += [histogram_bytes(part.histograms[at]) for at in places.tolist()]
+        before = np.cumsum(weights) - weights
+        edges = (first + 1 + np.flatnonzero(np.diff(before // RUN_SAMPLES))).tolist()
+    yield from pairwise([first, *edges, last])
 
 
 def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -74,10 +84,8 @@ def _lines(part: Columns) -> Iterator[bytes]:
     for row, labels in enumerate(part.labels):
         begin, stop = int(part.offsets[row]), int(part.offsets[row + 1])
         yield b'{"metric":%b,"values":[' % labels_json(labels)
-        for start in range(begin, stop, RUN_SAMPLES):
-            yield b"," * (start > begin) + b",".join(
-                _json_tokens(part, slice(start, min(start + RUN_SAMPLES, stop)))
-            )
+        for start, end in _runs(part, row):
+            yield b"," * (start > begin) + b",".join(_json_tokens(part, slice(start, end)))
         yield b'],"timestamps":['
         for start in range(begin, stop, RUN_SAMPLES):
             times = part.timestamps_ms[start : min(start + RUN_SAMPLES, stop)]
@@ -114,15 +122,16 @@ def _csv(columns: list[Columns]) -> Iterator[bytes]:
 
 
 def _csv_lines(part: Columns) -> Iterator[bytes]:
-    for row, start, end in _runs(part):
-        metric = b'"%b"' % labels_json(part.labels[row]).replace(b'"', b'""')
-        times = part.timestamps_ms[start:end].tolist()
-        values = part.values[start:end]
-        tokens = _with_histograms(value_tokens(values), values, part, histogram_csv)
-        yield b"".join(
-            b"%b,%d,%b\n" % (metric, time_ms, token)
-            for time_ms, token in zip(times, tokens, strict=True)
-        )
+    for row, labels in enumerate(part.labels):
+        metric = b'"%b"' % labels_json(labels).replace(b'"', b'""')
+        for start, end in _runs(part, row):
+            times = part.timestamps_ms[start:end].tolist()
+            values = part.values[start:end]
+            tokens = _with_histograms(value_tokens(values), values, part, histogram_csv)
+            yield b"".join(
+                b"%b,%d,%b\n" % (metric, time_ms, token)
+                for time_ms, token in zip(times, tokens, strict=True)
+            )
 
 
 SCHEMA: Final = pa.schema(

@@ -7,7 +7,7 @@ Numbers: times are JSON numbers in seconds, values are strings, the shortest dec
 as the same float, without an exponent (Go's strconv 'f', -1), NaN, +Inf, -Inf by those names.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -126,18 +126,23 @@ def list_answer(
     return enveloped(list_pieces(runs, limits), [TRUNCATED] if len(shown) < len(items) else ())
 
 
-def list_pieces(items: Iterable[bytes], limits: QueryLimits) -> list[bytes]:
-    """A JSON array of items; raises AnswerTooLarge as soon as it has too many bytes."""
+def list_pieces(items: Iterable[bytes | Iterator[bytes]], limits: QueryLimits) -> list[bytes]:
+    """A JSON array of items, which may come in pieces; raises AnswerTooLarge as soon as it has too
+    many bytes.
+    """
     pieces = [b"["]
     size = 0
     for item in items:
         limits.checkpoint()
-        size += len(item) + 1
-        if size > limits.answer_bytes_max:
-            raise AnswerTooLarge(bytes=size, limit=limits.answer_bytes_max)
+        size += 1
         if len(pieces) > 1:
             pieces.append(b",")
-        pieces.append(item)
+        for piece in (item,) if isinstance(item, bytes) else item:
+            limits.checkpoint()
+            size += len(piece)
+            if size > limits.answer_bytes_max:
+                raise AnswerTooLarge(bytes=size, limit=limits.answer_bytes_max)
+            pieces.append(piece)
     pieces.append(b"]")
     return pieces
 
@@ -209,7 +214,7 @@ def _vector(vector: InstantVector) -> Iterable[bytes]:
             yield b'{"metric":%b,"value":[%b,"%b"]}' % (metric, at, token)
 
 
-def _matrix(matrix: RangeMatrix) -> Iterable[bytes]:
+def _matrix(matrix: RangeMatrix) -> Iterable[bytes | Iterator[bytes]]:
     tokens = time_tokens(matrix.steps_ms)
     lefts = [b'"],[%b,"' % token for token in tokens]
     whole = np.atleast_1d(matrix.present.all(axis=1))
@@ -226,7 +231,7 @@ def _matrix(matrix: RangeMatrix) -> Iterable[bytes]:
             yield _series(labels, [lefts[at] for at in there.tolist()], values[there])
 
 
-def _columns(columns: Columns) -> Iterable[bytes]:
+def _columns(columns: Columns) -> Iterable[bytes | Iterator[bytes]]:
     for row, labels in enumerate(columns.labels):
         samples = slice(int(columns.offsets[row]), int(columns.offsets[row + 1]))
         times, values = time_tokens(columns.timestamps_ms[samples]), columns.values[samples]
@@ -238,19 +243,20 @@ def _columns(columns: Columns) -> Iterable[bytes]:
 
 def _mixed_series(
     labels: Labels, times: list[bytes], values: F64, histograms: Sequence[Histogram | bytes]
-) -> bytes:
-    """A series with native histograms, which stand behind its floats."""
+) -> Iterator[bytes]:
+    """A series with native histograms, which stand behind its floats; a piece for each."""
     is_native = is_histogram(values)
-    floats, points = [], []
-    for at, (time, token) in enumerate(zip(times, value_tokens(values), strict=True)):
-        if is_native[at]:
-            body = histogram_json(named(values[at : at + 1], histograms))
-            points.append(b"[%b,%b]" % (time, body))
-        else:
-            floats.append(b'[%b,"%b"]' % (time, token))
-    before = b'"values":[%b],' % b",".join(floats) if floats else b""
-    rest = b'"histograms":[%b]' % b",".join(points)
-    return b'{"metric":%b,%b%b}' % (labels_json(labels), before, rest)
+    places = np.flatnonzero(~is_native)
+    tokens = zip(places.tolist(), value_tokens(values[places]), strict=True)
+    floats = b",".join(b'[%b,"%b"]' % (times[at], token) for at, token in tokens)
+    yield b'{"metric":%b,' % labels_json(labels)
+    yield b'"values":[%b],' % floats if floats else b""
+    left = b'"histograms":['
+    for at in np.flatnonzero(is_native).tolist():
+        body = histogram_json(named(values[at : at + 1], histograms))
+        yield b"%b[%b,%b]" % (left, times[at], body)
+        left = b","
+    yield b"]}"
 
 
 def _series(labels: Mapping[str, str], lefts: list[bytes], values: F64) -> bytes:

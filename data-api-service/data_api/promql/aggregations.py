@@ -194,6 +194,15 @@ def _order(op: str, value: Vector, groups: I64) -> I64:
     return order
 
 
+def _formatted(values: F64, checkpoint: Callable[[], None]) -> list[str]:
+    texts: list[str] = []
+    for first in range(0, values.size, LABELS_A_CHECKPOINT):
+        checkpoint()
+        some = values[first : first + LABELS_A_CHECKPOINT]
+        texts += [format_value(value) for value in some.tolist()]
+    return texts
+
+
 def _count_values(
     expr: Aggregate, name: str, value: Vector, budget: Budget, natives: Sums | None
 ) -> Vector:
@@ -211,11 +220,14 @@ def _count_values(
     samples = value.values[rows, steps]
     values, inverse = np.unique(samples, return_inverse=True)
     inverse = inverse.reshape(-1)
-    texts = [format_value(sample) for sample in values.tolist()]
-    if natives is not None:
-        texts = natives.named(samples, inverse, texts, budget.limits.checkpoint)
+    texts = [""]
     if is_left_out:
-        texts, inverse = [""], np.zeros_like(inverse)
+        inverse = np.zeros_like(inverse)
+    else:  # each text becomes a label of a row at least
+        budget.check(values.size * value.values.shape[1])
+        texts = _formatted(values, budget.limits.checkpoint)
+        if natives is not None:
+            texts = natives.named(samples, inverse, texts, budget.limits.checkpoint)
     pairs, indexes = np.unique(groups[rows] * len(texts) + inverse, return_inverse=True)
     budget.check(pairs.size * value.values.shape[1])
     out = np.zeros((pairs.size, value.values.shape[1]))

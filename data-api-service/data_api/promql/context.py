@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from data_api.errors import TooManySamples
-from data_api.model import METRIC_NAME, Labels, QueryLimits
+from data_api.model import METRIC_NAME, SAMPLE_BYTES, Labels, QueryLimits
 from data_api.promql import lexer
 from data_api.promql.errors import EvaluationError
 from data_api.promql.nodes import Span
@@ -20,7 +20,6 @@ LABEL_VALUE_BYTES_MAX = 8192
 TEXT_BYTES_MAX = 64 * 1024 * 1024  # of all label values that one query makes
 LABEL_SET_BYTES = 256  # of a set that the query makes, beside that text
 SETS_A_CHECKPOINT = 256
-SAMPLE_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     adopted: dict[int, Loaded] = {}
     for samples in (loaded[span] for span in selector_spans.values()):
         if id(samples) not in adopted:
-            budget.load(samples.samples)
+            budget.load(samples.cost)
             adopted[id(samples)] = pool.adopt(samples) if isinstance(samples, Columns) else samples
     query = Query(
         start_ms,

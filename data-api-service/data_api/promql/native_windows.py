@@ -48,7 +48,6 @@ COUNTER_FUNCTIONS: Final = frozenset({"rate", "increase", "irate"})
 EXTRAPOLATED: Final = frozenset({"rate", "increase", "delta"})
 COMPARED: Final = frozenset({"changes", "resets"})
 NATIVE: Final = frozenset({*SUMS, *EXTRAPOLATED, *COMPARED, "irate", "idelta"})
-STEPS_A_CHECKPOINT: Final = 64
 
 
 def _folded(op: int, rows: F64) -> F64:
@@ -135,8 +134,7 @@ def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
             continue
         natives = np.concatenate(([0], np.cumsum(series.is_native)))
         for step in np.flatnonzero(natives[stops] > natives[starts]).tolist():
-            if step % STEPS_A_CHECKPOINT == 0:
-                checkpoint()
+            checkpoint()
             window = _Window(
                 int(starts[step]),
                 int(stops[step]),
@@ -200,8 +198,7 @@ class _Series:
     def _compared(self, differs: Bools, differ: Callable[[Histogram, Histogram], bool]) -> Bools:
         """`differs` of floats, completed: a change of kind is a difference."""
         for place in range(1, self.values.size):
-            if place % STEPS_A_CHECKPOINT == 0:
-                self.checkpoint()
+            self.checkpoint()
             now, before = self.histograms[place], self.histograms[place - 1]
             if now is not None and before is not None:
                 differs[place] = differ(now, before)
@@ -218,7 +215,7 @@ class _Series:
         if len(natives) < len(self.histograms) or len({h.layout for h in natives}) > 1:
             return None
         try:
-            return aligned(natives)
+            return aligned(natives, checkpoint=self.checkpoint)
         except TooManySamples:
             return None
 
@@ -232,8 +229,9 @@ class _Series:
                 self.notes.mixed()
                 return None
             if name in SUMS:
-                rows = None
-                if self.whole is not None:
+                if self.whole is None:
+                    rows = aligned(natives, checkpoint=self.checkpoint)
+                else:
                     rows = replace(self.whole, rows=self.whole.rows[window.start : window.stop])
                 return summed(SUMS[name], natives, rows, self.notes)
             if window.edges:
@@ -288,7 +286,8 @@ class _Series:
             schemas = [h.layout.schema for h in natives[starts_at_zero:]] if is_counter else []
             if len({schema == CUSTOM for schema in schemas}) > 1:
                 raise IncompatibleBucketsError
-            whole = aligned([natives[at] for at in needed], min(schemas, default=CUSTOM))
+            schema_max = min(schemas, default=CUSTOM)
+            whole = aligned([natives[at] for at in needed], schema_max, self.checkpoint)
             rows = whole.rows
         else:
             rows = whole.rows[window.start + np.array(needed)]
@@ -308,7 +307,7 @@ class _Series:
         self._check_kind(natives, is_counter=is_counter)
         times = self.times[window.start : window.stop]
         falls = self.fell[window.start : window.stop] & is_counter
-        whole = aligned(natives)
+        whole = aligned(natives, checkpoint=self.checkpoint)
         rows, start_ms = whole.rows, window.end_ms - window.range_ms
         is_cut = window.edges == "smoothed" and times[0] < start_ms
         low, high = rows[0], rows[-1]

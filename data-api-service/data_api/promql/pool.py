@@ -12,9 +12,18 @@ from dataclasses import replace
 import numpy as np
 
 from data_api import histogram_codec
-from data_api.model import F64, HISTOGRAM_BITS, I64, INDEX_MASK, Bools, Columns, is_histogram
+from data_api.model import (
+    F64,
+    HISTOGRAM_BITS,
+    I64,
+    INDEX_MASK,
+    SAMPLE_BYTES,
+    Bools,
+    Columns,
+    is_histogram,
+)
 from data_api.native_histogram import Hint, Histogram
-from data_api.promql.context import SAMPLE_BYTES, Budget
+from data_api.promql.context import Budget
 from data_api.promql.values import Vector
 
 OBJECT_BYTES = 320  # of a histogram, beside its arrays: measured

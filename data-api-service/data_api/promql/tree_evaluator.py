@@ -47,6 +47,9 @@ from data_api.promql.pool import Pool
 from data_api.promql.selectors import resolve, subquery_times
 from data_api.promql.values import Value, Vector, Windows, drop_names, drop_stale, empty, to_columns
 
+SMOOTHED_AT_ONCE = 250_000
+"""Values: some 20 MB beside the result."""
+
 
 @dataclass(slots=True)
 class Query:
@@ -265,14 +268,26 @@ class TreeEvaluator(ABC):
         present = places >= 0
         if not present.any():
             return empty(times.size)
+        values = np.empty(places.shape)
+        rows_at_once = max(1, SMOOTHED_AT_ONCE // times.size)
+        for first in range(0, len(values), rows_at_once):
+            self.query.budget.limits.checkpoint()
+            rows = slice(first, first + rows_at_once)
+            values[rows] = self._moved(columns, places[rows], columns.offsets[1:][rows], times)
+        labels = columns.labels
+        return Vector(labels, values, present, np.zeros(len(labels), np.bool_)).compact()
+
+    def _moved(self, columns: Columns, places: I64, row_ends: I64, times: I64) -> F64:
+        """Of some rows, whose samples end at `row_ends`, what `_smoothed` says."""
+        present = places >= 0
         after = np.minimum(places + 1, columns.samples - 1)
         gap_ms = columns.timestamps_ms[after] - columns.timestamps_ms[places]
-        has_next = present & (places + 1 < columns.offsets[1:, np.newaxis])
+        has_next = present & (places + 1 < row_ends[:, np.newaxis])
         has_next &= columns.timestamps_ms[after] <= times + self.query.lookback_ms
         has_next &= columns.values.view(np.int64)[after] != STALE_BITS
         share = (times - columns.timestamps_ms[places]) / np.where(has_next, gap_ms, 1)
         first, second = columns.values[places], columns.values[after]
-        values = np.where(has_next, first + (second - first) * share, first)
+        values: F64 = np.where(has_next, first + (second - first) * share, first)
         if pool := self.query.pool:
             from_native, to_native = is_histogram(first), is_histogram(second)
             values = np.where(from_native | to_native, first, values)
@@ -281,8 +296,7 @@ class TreeEvaluator(ABC):
                 both = aligned(pool.of(np.array([first[row, step], second[row, step]])))
                 moved = both.rows[0] + (both.rows[1] - both.rows[0]) * share[row, step]
                 bits[row, step] = pool.add(both.histogram(moved, Hint.GAUGE))
-        labels = columns.labels
-        return Vector(labels, values, present, np.zeros(len(labels), np.bool_)).compact()
+        return values
 
     def _windows(self, expr: MatrixSelector) -> Windows:
         columns = drop_stale(self._samples(expr.selector))

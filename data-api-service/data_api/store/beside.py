@@ -14,12 +14,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from data_api.model import F64, I64, INDEX_MASK, is_histogram
+from data_api.model import F64, I64, INDEX_MASK, OBJECT_BYTES, is_histogram
 
 Histograms = npt.NDArray[np.object_]
 """(h,) of bytes, each as docs/formats/histogram.md says."""
 NONE: Final[Histograms] = np.empty(0, np.object_)
-OBJECT_BYTES: Final = 41  # of a `bytes`, beside its content, with the place that names it
 
 
 def none() -> Histograms:

@@ -29,8 +29,9 @@ from data_api.model import (
     QueryLimits,
     SelectorSpan,
     is_histogram,
+    sample_cost,
 )
-from data_api.store import beside, tables
+from data_api.store import tables
 from data_api.store.batch import SampleColumns
 from data_api.store.block import BlockReader
 from data_api.store.buckets import Arrays, joined, part_of_samples, sources_of
@@ -43,7 +44,6 @@ T = TypeVar("T")
 ALL_TIME: Final = (-(2**63), 2**63 - 1)
 MATCHERS_AT_ONCE: Final = 8
 EXEMPLARS_MAX: Final = 10_000  # of one answer
-SAMPLE_BYTES: Final = 16  # in a query's memory: a time and a value
 log = structlog.get_logger()
 MatcherSets = Sequence[Sequence[Matcher]]
 
@@ -133,19 +133,26 @@ class Store:
         oldest first; and whether EXEMPLARS_MAX left out others.
         """
         index = (await self.catalogue.snapshot(tenant, ALL_TIME, None)).index
-        places = await limits.run(lambda: _select_any(index, sets, limits))
-        ids = dict(zip(index.ids(places).tolist(), index.labels(places), strict=True))
+
+        def selected() -> dict[int, int]:
+            places = _select_any(index, sets, limits)
+            return dict(zip(index.ids(places).tolist(), places.tolist(), strict=True))
+
+        def by_series() -> list[tuple[Labels, list[Exemplar]]]:
+            by_id: dict[int, list[Exemplar]] = {}
+            for row in reversed(rows[:EXEMPLARS_MAX]):
+                exemplar = Exemplar(row["timestamp_ms"], row["value"], orjson.loads(row["labels"]))
+                by_id.setdefault(row["series_id"], []).append(exemplar)
+            labels = index.labels(np.array([place_of[one] for one in by_id], np.int64))
+            pairs = zip(labels, by_id.values(), strict=True)
+            return sorted(pairs, key=lambda pair: sorted(pair[0].items()))
+
+        place_of = await limits.run(selected)
         since_ms = max(span[0], limits.kept_since_ms)
         rows = await self.catalogue.rows(
-            tables.EXEMPLARS, tenant, [*ids], since_ms, span[1], EXEMPLARS_MAX + 1
+            tables.EXEMPLARS, tenant, [*place_of], since_ms, span[1], EXEMPLARS_MAX + 1
         )
-        by_id: dict[int, list[Exemplar]] = {}
-        for row in reversed(rows[:EXEMPLARS_MAX]):
-            exemplar = Exemplar(row["timestamp_ms"], row["value"], orjson.loads(row["labels"]))
-            by_id.setdefault(row["series_id"], []).append(exemplar)
-        by_series = [(ids[series_id], exemplars) for series_id, exemplars in by_id.items()]
-        by_series.sort(key=lambda pair: sorted(pair[0].items()))
-        return by_series, len(rows) > EXEMPLARS_MAX
+        return await limits.run(by_series), len(rows) > EXEMPLARS_MAX
 
     async def cardinality(self, tenant: UUID, limit: int, limits: QueryLimits) -> Cardinality:
         """Counts of the tenant's series by metric, label and pair, `limit` of each."""
@@ -222,7 +229,7 @@ class Store:
         for span in spans:
             limits.checkpoint()
             columns = self._load_one(snapshot, span, left, limits)
-            left -= columns.samples
+            left -= columns.cost
             loaded.append(columns)
         return loaded
 
@@ -327,11 +334,10 @@ def _selected(spans: Sequence[SelectorSpan], limits: QueryLimits) -> Picker:
             for ids, span in chosen:
                 inside = (times > span.start_ms) & (times <= span.end_ms)
                 needed |= inside & is_in(columns.series_ids, ids)
-            left -= int(np.count_nonzero(needed))
-            if left < 0:
-                raise TooManySamples(limit=limits.samples_max)
-            limits.reserve(limits.samples_max - left)
-            return columns.take(needed)
+            picked = columns.take(needed)
+            left -= sample_cost(picked.values.size, picked.histograms)
+            _check(left, limits)
+            return picked
 
         return pick
 
@@ -367,7 +373,7 @@ def _bounded(
     """
     total = 0
     for fragment in fragments:
-        total += fragment.values.size + beside.nbytes(fragment.histograms) // SAMPLE_BYTES
+        total += sample_cost(fragment.values.size, fragment.histograms)
         _check(samples_max - total, limits)
         yield fragment
 

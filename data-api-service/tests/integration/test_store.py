@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from embedded_postgres import execute, fresh_database, own_postgres
 from factories import SCHEMA, Ingest
+from histograms import Written
 from stored_values import STALE
 
 from data_api.chassis.objects import Bucket, Directory, ObjectStoreUnavailable, open_store
@@ -252,6 +253,20 @@ async def test_the_limit_of_samples_is_exact(store, ingest, tenant):
         await load(store, tenant, samples_max=19)
     with pytest.raises(TooManySamples):
         await store.load(tenant, [ALL, ALL], QueryLimits(samples_max=39))
+
+
+@pytest.mark.parametrize("compacted", [False, True], ids=["head", "block"])
+async def test_histograms_count_by_their_size_over_all_selectors(store, ingest, tenant, compacted):
+    """Two selectors of the same histograms take twice what they cost: no less is enough."""
+    stored = Written(positive=tuple((n, n + 1) for n in range(500))).encoded()
+    await ingest.write(tenant, {"__name__": "up"}, [(ms, stored) for ms in range(10)])
+    if compacted:
+        await ingest.compact(tenant)
+    (columns,) = await store.load(tenant, [ALL], FREE)
+    assert columns.cost > 10 * len(stored) // 16
+    await store.load(tenant, [ALL, ALL], QueryLimits(samples_max=2 * columns.cost))
+    with pytest.raises(TooManySamples):
+        await store.load(tenant, [ALL, ALL], QueryLimits(samples_max=2 * columns.cost - 1))
 
 
 async def test_series_of_a_time_range(store, ingest, tenant):

@@ -3,12 +3,24 @@ import math
 
 import numpy as np
 import pytest
+from histograms import Written
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import BITS, VALUES
 
-from data_api.api import rendering
-from data_api.model import Columns, InstantVector, RangeMatrix, Result, Scalar, String
+from data_api.api import export, rendering
+from data_api.errors import AnswerTooLarge
+from data_api.histogram_codec import decode
+from data_api.model import (
+    HISTOGRAM_BITS,
+    Columns,
+    InstantVector,
+    QueryLimits,
+    RangeMatrix,
+    Result,
+    Scalar,
+    String,
+)
 
 LABEL_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 
@@ -124,3 +136,48 @@ def test_label_sets_are_one_array_however_many(labels, count):
     answer = json.loads(b"".join(rendering.list_answer(0, found)))["data"]
     assert answer == found
     assert all(list(one) == sorted(one, key=str.encode) for one in answer[:3])
+
+
+def mixed_series(samples):
+    """One series: a float, then histograms of 100 buckets each."""
+    stored = Written(positive=tuple((n, n + 1) for n in range(100))).encoded()
+    bits = HISTOGRAM_BITS + np.arange(-1, samples - 1)
+    values = bits.view(np.float64)
+    values[0] = 2.5
+    times = np.arange(samples) * 1000
+    return Columns([{"a": "1"}], np.array([0, samples]), times, values, [stored] * (samples - 1))
+
+
+def test_a_series_of_histograms_is_written_until_the_answer_is_too_large(monkeypatch):
+    """In pieces that are the whole together, with a checkpoint at each; no more than may be."""
+    columns, stops = mixed_series(300), []
+    limits = QueryLimits(checkpoint=lambda: stops.append(1))
+    body = b"".join(rendering.query_answer(0, Result(columns), limits))
+    (series,) = json.loads(body)["data"]["result"]
+    assert (series["metric"], series["values"]) == ({"a": "1"}, [[0, "2.5"]])
+    assert [at for at, _ in series["histograms"]] == list(range(1, 300))
+    assert len({json.dumps(histogram) for _, histogram in series["histograms"]}) == 1
+    assert len(stops) >= 300
+    written = []
+    one = rendering.histogram_json(decode(columns.histograms[0]))
+    monkeypatch.setattr(rendering, "histogram_json", lambda _: written.append(1) or one)
+    with pytest.raises(AnswerTooLarge):
+        rendering.query_answer(0, Result(columns), QueryLimits(answer_bytes_max=10 * len(one)))
+    assert len(written) == 10
+
+
+@pytest.mark.parametrize("kind", ["json", "csv"])
+def test_an_export_of_histograms_comes_in_pieces(kind):
+    """A piece is of so many bytes, not of so many samples; together they are the whole."""
+    columns, write = mixed_series(1000), export.FORMATS[kind][1]
+    pieces = list(write([columns]))
+    assert len(pieces) > 4
+    assert max(map(len, pieces)) < 4 * export.PIECE_BYTES
+    whole = b"".join(pieces)
+    if kind == "json":
+        line = json.loads(whole)
+        assert line["values"][0] == 2.5
+        assert len(line["values"]) == len(line["timestamps"]) == 1000
+        assert all(histogram["count"] == "5050" for histogram in line["values"][1:])
+    else:
+        assert whole.count(b"\n") == 1001

@@ -8,15 +8,18 @@ import pytest
 from data_api import promql
 from data_api.errors import TooManySamples
 from data_api.model import Columns, QueryLimits
+from data_api.native_histogram import KEY_OF_BUCKET_0, Histogram, Layout
 from data_api.promql import context, range_functions
 from data_api.promql.cursor import GROUPING_MAX
 from data_api.promql.errors import REASON_CHARS_MAX, EvaluationError
 from data_api.promql.nodes import Span
 from data_api.promql.values import ordered
 from data_api.promqltest.check import run_query
+from data_api.promqltest.literals import Literal
 from data_api.promqltest.memory_store import MemoryStore
 from data_api.promqltest.script import Series
 
+KEYS = np.arange(3) + KEY_OF_BUCKET_0
 LONG = "v" * context.LABEL_VALUE_BYTES_MAX
 
 
@@ -156,14 +159,14 @@ def test_what_a_query_holds_is_told_to_the_process(store):
     [
         "quantile_over_time(0.5, x[1d])", "deriv(x[1d])", "predict_linear(x[1d], 60)",
         "double_exponential_smoothing(x[1d], 0.5, 0.5)", "rate(x[1d])", "max_over_time(x[1d])",
-        "topk(2, x)", "quantile(0.5, x)",
+        "topk(2, x)", "quantile(0.5, x)", "x smoothed",
     ],
 )  # fmt: skip
 def test_work_in_parts_is_the_same_work(monkeypatch, query):
     """Long work is cut between series and steps, where it can stop; its result does not change."""
     store = MemoryStore()
     random = np.random.default_rng(1)
-    for n in range(4):
+    for n in range(8):
         values = random.integers(0, 50, 30 if n else 120).astype(float).tolist()
         store.add(Series({"__name__": "x", "n": str(n)}, values), 60_000)
     expr = promql.parse(query)
@@ -172,6 +175,7 @@ def test_work_in_parts_is_the_same_work(monkeypatch, query):
     def evaluated(work_max):
         monkeypatch.setattr(range_functions, "WORK_MAX", work_max)
         monkeypatch.setattr("data_api.promql.aggregations.WORK_MAX", work_max)
+        monkeypatch.setattr("data_api.promql.tree_evaluator.SMOOTHED_AT_ONCE", work_max)
         stops = []
         limits = QueryLimits(checkpoint=lambda: stops.append(1))
         answer = promql.evaluate(expr, loaded, 0, 7_200_000, 60_000, limits=limits).value
@@ -209,3 +213,47 @@ def test_columns_of_nothing_are_answered():
     expr = promql.parse('label_replace(sum by (a) (x), "b", "$1", "a", "(.*)")')
     loaded = dict.fromkeys(promql.needed(expr, 0, 0, 1), Columns.empty())
     assert promql.evaluate(expr, loaded, 0, 0, 1, instant=True).value.labels == []
+
+
+def test_a_native_histogram_costs_as_many_samples_as_its_size():
+    """Selectors together hold what their histograms take, not one sample for each."""
+    store = MemoryStore()
+    for name in ("x", "y"):
+        histogram = Histogram(Layout(0), np.arange(1000) + KEY_OF_BUCKET_0, np.ones(1002))
+        store.add(Series({"__name__": name}, [Literal(histogram, says_hint=True)] * 5), 1)
+    expr = promql.parse("count_over_time(x[1s]) + count_over_time(y[1s])")
+    loaded = {span: store.load(span) for span in promql.needed(expr, 10, 10, 1)}
+    cost = sum(columns.cost for columns in loaded.values())
+    assert cost > 10 * 1000
+    promql.evaluate(expr, loaded, 10, 10, 1, limits=QueryLimits(samples_max=cost + 100))
+    with pytest.raises(TooManySamples):
+        promql.evaluate(expr, loaded, 10, 10, 1, limits=QueryLimits(samples_max=cost - 100))
+
+
+def test_values_that_cannot_all_be_labels_are_not_written(monkeypatch):
+    """count_values of more values than the budget has room for ends before it makes their texts."""
+    store = MemoryStore()
+    for n in range(30):
+        values = [float(100 * n + at) for at in range(10)]
+        store.add(Series({"__name__": "x", "n": str(n)}, values), 1)
+    expr = promql.parse('count_values("v", x)')
+    loaded = {span: store.load(span) for span in promql.needed(expr, 0, 9, 1)}
+    assert len(promql.evaluate(expr, loaded, 0, 9, 1).value.labels) == 300
+    monkeypatch.setattr("data_api.promql.aggregations.format_value", None)
+    with pytest.raises(TooManySamples):
+        promql.evaluate(expr, loaded, 0, 9, 1, limits=QueryLimits(samples_max=3000))
+
+
+@pytest.mark.parametrize("function", ["sum_over_time", "increase", "delta"])
+def test_histograms_of_other_buckets_are_brought_together_one_at_a_time(function):
+    """A single long window of mixed layouts can stop at each of its histograms."""
+    store = MemoryStore()
+    histograms = [Histogram(Layout(n % 2), KEYS, np.arange(5.0) + n) for n in range(200)]
+    literals = [Literal(histogram, says_hint=True) for histogram in histograms]
+    store.add(Series({"__name__": "x"}, literals), 1)
+    expr = promql.parse(f"{function}(x[1s])")
+    loaded = {span: store.load(span) for span in promql.needed(expr, 199, 199, 1)}
+    stops = []
+    limits = QueryLimits(checkpoint=lambda: stops.append(1))
+    promql.evaluate(expr, loaded, 199, 199, 1, limits=limits)
+    assert len(stops) > (10 if function == "delta" else 200)

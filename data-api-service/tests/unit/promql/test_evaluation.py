@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from stored_values import STALE
 
 from data_api import promql
 from data_api.errors import InvalidParameter, TooManySamples
@@ -183,3 +184,20 @@ def test_labels_of_any_number_of_digits_are_sorted():
         store.add(Series({"__name__": "x", "a": text}, [1.0]), 1000)
     result = run_query(store, 'sort_by_label(x, "a")', 0, 0, 1, instant=True)
     assert [labels["a"] for labels in result.value.labels] == digits[::-1]
+
+
+def test_info_gives_each_step_the_labels_shown_there():
+    """Whichever of many info metrics are there at a step, a series has the labels of just these."""
+    random = np.random.default_rng(3)
+    shown = random.random((20, 30)) < 0.5
+    store = MemoryStore()
+    target = {"instance": "a", "job": "x"}
+    store.add(Series({"__name__": "x", **target}, [1.0] * 30), 1)
+    for n, there in enumerate(shown):
+        values = [1.0 if one else STALE for one in there.tolist()]
+        store.add(Series({"__name__": f"i{n}_info", f"l{n}": "v", **target}, values), 1)
+    answer = run_query(store, 'info(x, {__name__=~".+_info"})', 0, 29, 1, instant=False).value
+    for step in range(30):
+        (row,) = np.flatnonzero(answer.present[:, step])
+        labels = {name for name in answer.labels[row] if name.startswith("l")}
+        assert labels == {f"l{n}" for n in np.flatnonzero(shown[:, step])}
