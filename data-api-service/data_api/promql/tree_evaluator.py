@@ -4,6 +4,7 @@ Each node is evaluated once for all steps of the query. A subquery evaluates its
 of its own; the result becomes samples, over which windows lie as over stored ones.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from data_api.model import (
     Loaded,
     is_histogram,
 )
-from data_api.native_histogram import Hint, aligned
+from data_api.native_histogram import Hint, IncompatibleBucketsError, aligned
 from data_api.promql import aggregations, binary, native_operators, range_functions
 from data_api.promql.context import Annotations, Budget, Notes, Options
 from data_api.promql.errors import EvaluationError
@@ -262,7 +263,9 @@ class TreeEvaluator(ABC):
         return Vector(labels, values[indexes], present, np.zeros(len(labels), np.bool_))
 
     def _smoothed(self, expr: VectorSelector) -> Vector:
-        """A selector's samples, each moved on the line to the next; the last ones stay."""
+        """A selector's samples, each moved on the line to the next; the last ones stay, and those
+        that no line leads from: to the other kind, or to buckets of another kind.
+        """
         columns, places = self.select(expr)
         times = self.times(expr.at, expr.offset_ms)
         present = places >= 0
@@ -293,9 +296,10 @@ class TreeEvaluator(ABC):
             values = np.where(from_native | to_native, first, values)
             bits = values.view(np.int64)
             for row, step in np.argwhere(from_native & to_native & has_next).tolist():
-                both = aligned(pool.of(np.array([first[row, step], second[row, step]])))
-                moved = both.rows[0] + (both.rows[1] - both.rows[0]) * share[row, step]
-                bits[row, step] = pool.add(both.histogram(moved, Hint.GAUGE))
+                with contextlib.suppress(IncompatibleBucketsError):
+                    both = aligned(pool.of(np.array([first[row, step], second[row, step]])))
+                    moved = both.rows[0] + (both.rows[1] - both.rows[0]) * share[row, step]
+                    bits[row, step] = pool.add(both.histogram(moved, Hint.GAUGE))
         return values
 
     def _windows(self, expr: MatrixSelector) -> Windows:
