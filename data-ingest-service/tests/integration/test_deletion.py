@@ -23,8 +23,8 @@ from data_ingest.retention.rounds import keep_retention
 from data_ingest.selectors import parse
 from data_ingest.settings import Settings
 from tests.integration.test_retention import live_samples, series_rows, two_writers
-from tests.integration.test_writer import BOUNDS, FREE, are_queued, body, now_ms, until, waiting
 from tests.metric_store import NOW_MS, Store, merge_all, opened_store
+from tests.write_path import BOUNDS, FREE, are_queued, body, now_ms, until, waiting
 
 DAY_MS = 86_400_000
 URL = "/api/v1/admin/tsdb/delete_series"

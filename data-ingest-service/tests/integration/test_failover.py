@@ -19,15 +19,7 @@ from prometheus_client import REGISTRY
 from data_ingest import migrate
 from data_ingest.errors import StoreUnavailable
 from tests.embedded_postgres import execute, own_postgres
-from tests.integration.test_writer import (
-    body,
-    is_up,
-    kill_writer,
-    now_ms,
-    stored,
-    until,
-    write_path,
-)
+from tests.write_path import body, is_up, kill_writer, now_ms, stored, until, write_path
 
 SOCKET = ".s.PGSQL.5432"
 LOST = "cloudopshub_ingest_lost_samples_total"

@@ -17,10 +17,10 @@ from data_ingest.limits import DAY_MS
 from data_ingest.store import block, tables
 from tests import otlp, wire
 from tests.integration.test_otlp_http import refused, service
-from tests.integration.test_writer import now_ms, write_path
 from tests.metric_store import opened_store
 from tests.native_histograms import histogram, meaning, stored_form
 from tests.stored_values import STALE, STALE_BITS
+from tests.write_path import now_ms, write_path
 
 VERSION_2 = {
     "content-type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",

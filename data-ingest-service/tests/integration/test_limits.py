@@ -20,17 +20,8 @@ from data_ingest.store.rate_leases import LEASE_S, RateLeases
 from data_ingest.store.shared import SharedDecisions
 from tests import wire
 from tests.embedded_postgres import fresh_database
-from tests.integration.test_writer import (
-    BOUNDS,
-    FREE,
-    body,
-    now_ms,
-    refused,
-    stored,
-    until,
-    write_path,
-)
 from tests.native_histograms import histogram
+from tests.write_path import BOUNDS, FREE, body, now_ms, refused, stored, until, write_path
 
 DECISIONS = "FROM pg_stat_activity WHERE application_name = 'cloudopshub-dis decisions'"
 LEASED = "SELECT coalesce(sum(samples), 0) FROM metrics.rate_lease WHERE tenant_id = $1"

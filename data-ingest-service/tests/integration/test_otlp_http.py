@@ -28,8 +28,8 @@ from data_ingest.protocols.protobuf import fields
 from data_ingest.protocols.protocol import Bounds
 from data_ingest.settings import Settings
 from tests import otlp
-from tests.integration.test_writer import locked
 from tests.otlp import JSON, PROTOBUF, Response
+from tests.write_path import locked
 
 TENANT = UUID(int=0x071)
 DAY_NS = 86_400_000_000_000

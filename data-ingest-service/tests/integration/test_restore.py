@@ -15,8 +15,8 @@ from data_ingest import migrate
 from data_ingest.store.objects import DirectoryObjects
 from data_ingest.store.partitions import ensure_partitions, server_now
 from tests.embedded_postgres import PSQL, ROOT, execute, own_postgres
-from tests.integration.test_writer import write_path
 from tests.metric_store import Store
+from tests.write_path import write_path
 
 RUNBOOK = ROOT / "docs" / "runbooks" / "backup-and-restore.md"
 BATCHES = 103

@@ -23,9 +23,9 @@ from data_ingest.retention import blocks, series
 from data_ingest.retention.rounds import keep_retention
 from data_ingest.retention.series import Reach
 from data_ingest.store import block, catalogue, tables
-from tests.integration.test_writer import RULES, body, now_ms, until, waiting, write_path
 from tests.metric_store import AT_ONCE, NOW_MS, Store, opened_store
 from tests.stored_values import bits_of
+from tests.write_path import RULES, body, now_ms, until, waiting, write_path
 
 DAYS = 30
 CUTOFF = NOW_MS - DAYS * DAY_MS
