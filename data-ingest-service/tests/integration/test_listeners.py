@@ -104,7 +104,9 @@ class Hub:
         return value
 
     async def listens(self) -> None:
-        await self.until(lambda checks: all(one["ok"] for one in checks.values()), self.checks)
+        await self.until(
+            lambda checks: all(checks[f"{name} listener"]["ok"] for name in NAMES), self.checks
+        )
 
 
 def settings(url: str, **given: Any) -> Settings:

@@ -28,7 +28,12 @@ def test_a_step_in_another_file_is_compiled_anew(tmp_path):
     for added in (1, 1, 2):
         (tmp_path / "pkg" / "kernels" / "steps.py").write_text(STEP.format(added))
         done = subprocess.run(
-            [sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True
+            # No byte code: it goes by the second of its source, written twice within one here.
+            [sys.executable, "-B", "-c", script],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
         )
         printed.append(done.stdout.split())
     assert printed == [["2", "0"], ["2", "1"], ["3", "0"]]
