@@ -209,8 +209,8 @@ class Pipeline:
             return self._capped(prepared, series, limits, now_s)
 
         def both() -> tuple[SampleBatch, I64, Prepared]:
-            found = look_up()
-            return *found, admitted(*found)
+            batch, cached_ids = look_up()
+            return batch, cached_ids, admitted(batch, cached_ids)
 
         if not is_small:
             batch, cached_ids, prepared = await anyio.to_thread.run_sync(both)
