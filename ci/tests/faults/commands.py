@@ -8,16 +8,18 @@ import click
 from ci.context import Context
 from ci.errors import Defect
 from ci.outcome import Outcome
-from ci.tests.faults.faults import FAULTS
+from ci.tests.faults.faults import FAULTS, ON_A_SMALL_DISK
 from ci.tests.faults.hub import Hub
 from ci.tests.faults.run import run, table
+
+ONLY = "these faults (all but those that need a data folder on a small disk of its own)"
 
 
 @click.command()
 @click.option(
     "--minutes", type=click.FloatRange(0, 1440), default=10, show_default=True, help="how long"
 )
-@click.option("--only", type=click.Choice(list(FAULTS)), multiple=True, help="these faults (all)")
+@click.option("--only", type=click.Choice([*FAULTS, *ON_A_SMALL_DISK]), multiple=True, help=ONLY)
 @click.option("--seed", type=int, help="the order of the faults; a new one unless given")
 def faults(context: Context, minutes: float, only: Sequence[str], seed: int | None) -> Outcome:
     """Break the platform that runs here, again and again, and prove that nothing is lost.

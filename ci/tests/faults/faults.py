@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import socket
 import time
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
+from ci.errors import OutsideFault
 from ci.tests import remote_write
 from ci.tests.faults.hub import Hub
 
@@ -19,6 +21,8 @@ FROZEN_S = 5.0
 STALLED_UPLOADS = 8
 CUT_UPLOADS = 20
 NONSENSE = 20
+DISK_BYTES_MAX = 8 * 2**30
+PIECE = bytes(2**20)
 
 Fault = Callable[[Hub], None]
 
@@ -88,6 +92,23 @@ def send_nonsense(hub: Hub) -> None:
             httpx.post(address, content=body, headers=hub.headers)
 
 
+def fill_disk(hub: Hub) -> None:
+    """The file system of the data folder, one of its own, has no byte left for FROZEN_S."""
+    if (size := shutil.disk_usage(hub.data_dir).total) > DISK_BYTES_MAX:
+        limit = f"at most {DISK_BYTES_MAX:,}"
+        raise OutsideFault(f"{hub.data_dir} lies on {size:,} bytes, {limit} would be filled")
+    ballast, end_s = hub.data_dir / "ballast", time.monotonic() + FROZEN_S
+    try:
+        with ballast.open("wb", buffering=0) as file:
+            while time.monotonic() < end_s:  # what is deleted meanwhile is filled, too
+                try:
+                    file.write(PIECE)
+                except OSError:
+                    time.sleep(0.05)
+    finally:
+        ballast.unlink()
+
+
 FAULTS: dict[str, Fault] = {
     **{f"kill {name}": kill(name) for name in ("dis", "das", "postgres", "ubs", "ui", "aps")},
     "freeze postgres": freeze("postgres"),
@@ -99,6 +120,7 @@ FAULTS: dict[str, Fault] = {
     "stall uploads": stall_uploads,
     "send nonsense": send_nonsense,
 }
+ON_A_SMALL_DISK: dict[str, Fault] = {"fill the disk": fill_disk}
 
 
 def _signal(processes: list[psutil.Process], number: int) -> None:

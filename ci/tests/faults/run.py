@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ci.screen import Screen
-from ci.tests.faults.faults import FAULTS, kill
+from ci.tests.faults.faults import FAULTS, ON_A_SMALL_DISK, kill
 from ci.tests.faults.hub import Hub, wait_until
 from ci.tests.faults.ledger import Key, Ledger, Request, Verdict, compare
 
@@ -26,7 +26,7 @@ class Event:
 def break_hub(hub: Hub, ledger: Ledger, fault: str) -> Event:
     """The fault is over, writes are back and every service is ready again."""
     began_ms, began_s = time.time() * 1000, time.monotonic()
-    FAULTS[fault](hub)
+    (FAULTS | ON_A_SMALL_DISK)[fault](hub)
     over_s = time.monotonic()
     wait_until(f"writes after {fault!r}", lambda: ledger.is_back(over_s))
     pause_s = ledger.longest_pause_s(began_s)

@@ -5,11 +5,12 @@ request gets an id, one canonical log line and two metrics whose `route` is the 
 no path or label value from outside ever becomes a label.
 """
 
+import contextlib
 import logging
 import sys
 import time
 import uuid
-from typing import Final
+from typing import Final, TextIO, cast
 
 import structlog
 from prometheus_client import Counter, Histogram, Info
@@ -58,7 +59,8 @@ def configure(service: str, level: str, version: str = "unknown") -> None:
         renderers = [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
     else:
         renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    handler = logging.StreamHandler(sys.stdout)
+    output = cast("TextIO", Output(sys.stdout))
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _without_terminal_colours],
@@ -76,11 +78,28 @@ def configure(service: str, level: str, version: str = "unknown") -> None:
     # Our own lines do not pass through `logging`: a request's line costs 13 us so, and 29 with it.
     structlog.configure(
         processors=[*shared, *renderers],
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(output),
         wrapper_class=structlog.make_filtering_bound_logger(root.level),
         cache_logger_on_first_use=True,
     )
     BUILD.labels(service).info({"version": version})
+
+
+class Output:
+    """A stream that loses what it cannot write: a full disk fails no request and ends no task."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """The text is written, or lost."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """What was written has left the process, or is tried again with the next."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def _without_terminal_colours(
