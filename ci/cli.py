@@ -14,12 +14,11 @@ from typing import Any
 
 import click
 
-from ci import __version__, catalogue, environments
+from ci import __version__, catalogue, environments, summary
 from ci.context import Context, from_environment
 from ci.errors import CiError, Defect
 from ci.outcome import Outcome, as_json
 from ci.screen import Screen
-from ci.summary import journal
 
 PROGRAM = "python -m ci"
 COMPLETE = "_CI_COMPLETE"  # set by the shell that completes a line of the program `ci/ci`
@@ -47,22 +46,22 @@ TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "a change": {
         "plan": ("plan.planning", "which services to test and build, and why"),
         "test": ("test.run", "run tests; one closing summary"),
-        "lint": ("lint.commands", "ruff, mypy, layers, Dockerfiles, twins, locks, tree"),
+        "lint": ("lint", "ruff, mypy, layers, Dockerfiles, twins, locks, tree"),
     },
     "from a change to a release": {
         "build": ("build.building", "the images of a plan, with labels, SBOM and a smoke run"),
-        "push": ("push.publish", "images into the registry, whole or not handed on"),
-        "scan": ("scan.commands", "the registry's findings, as a gate"),
+        "push": ("push", "images into the registry, whole or not handed on"),
+        "scan": ("scan", "the registry's findings, as a gate"),
     },
     "from a release to a cluster": {
         "bump": ("bump.bumping", "the handshake: the manifest repository says the new images"),
-        "promote": ("promote.moves", "what runs in one environment also runs in the next"),
-        "rollback": ("promote.moves", "an earlier image again, held until released"),
-        "release": ("promote.moves", "end the hold of a rollback"),
+        "promote": ("promote", "what runs in one environment also runs in the next"),
+        "rollback": ("promote", "an earlier image again, held until released"),
+        "release": ("promote", "end the hold of a rollback"),
     },
     "what is where": {
-        "status": ("status.commands", "what runs where, since when, built from what"),
-        "summary": ("summary.journal", "how each command of this build ended"),
+        "status": ("status", "what runs where, since when, built from what"),
+        "summary": ("summary", "how each command of this build ended"),
     },
     "by hand, and at home": {
         "scaffold": (
@@ -94,7 +93,7 @@ class Commands(click.Group):
         """One line a command, by group; nothing is imported for it."""
         for title, entries in TABLE.items():
             with formatter.section(title.capitalize()):
-                formatter.write_dl([(name, summary) for name, (_, summary) in entries.items()])
+                formatter.write_dl([(name, about) for name, (_, about) in entries.items()])
 
 
 @click.group(cls=Commands, commands=[click.Command(name) for name in ENTRIES], epilog=EPILOG)
@@ -161,7 +160,7 @@ def _run(
         ended = Defect(f"ci itself failed: {error!r}", status="ci_defect")
     if context and "BUILD_NUMBER" in context.environ and not dry_run:
         words, took_s = click.get_current_context().obj, time.monotonic() - began
-        journal.record(context, name, words, ended, took_s)
+        summary.record(context, name, words, ended, took_s)
     said, stream = str(ended), sys.stdout
     if in_json:
         facts = {**as_json(name, ended), "dry_run": dry_run, **ended.facts}

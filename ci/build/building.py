@@ -1,33 +1,36 @@
 """`ci build`: image, checks, smoke run and SBOM, service by service."""
 
 import asyncio
+import json
 import shlex
+import shutil
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
-from ci import config
-from ci.build import image_build, image_checks
-from ci.build.image_build import ImageBuild
+from ci import config, process
+from ci.build import image as images
+from ci.build.image import ImageBuild
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import Defect, OutsideFault
 from ci.model import Service
 from ci.native import net
 from ci.outcome import Outcome
-from ci.plan import build_facts, planning
-from ci.plan import facts as facts_of
-from ci.plan.build_facts import BuildFacts
+from ci.plan import facts as build_facts
+from ci.plan import planning
+from ci.plan.facts import BuildFacts
 from ci.plan.planning import PLAN_OPTION
-from ci.tools import sbom
 from ci.tools.docker import Docker
 
-HEALTH_S, STOP_S, POLL_S = 60.0, 10, 0.1
+HEALTH_S, STOP_S, POLL_S, SBOM_S = 60.0, 10, 0.1, 300.0
 PORT, UI_PORT = 8000, 8080
 KILLED = "137"
-LAST_LINES = 15
+# syft takes the launchers that pip carries for Windows for .NET packages
+LEFT_OUT = "-dotnet-portable-executable-cataloger"
 
 
 @click.command()
@@ -50,28 +53,28 @@ def build(context: Context, service: Sequence[str], plan: Path | None) -> Outcom
 
 def main(context: Context, delivery: Delivery, services: Sequence[Service]) -> Outcome:
     """The images of `services` are there and proven."""
-    facts, lines = facts_of.gather(context), []
-    images = [image(delivery, service, facts) for service in services]
-    for planned in images:
-        file = context.handed_on / "sbom" / f"{planned.service.code}.cdx.json"
-        listing = sbom.argv(planned.name, planned.service.folder, planned.tag, file)
+    facts, lines = build_facts.gather(context), []
+    planned = {service.code: image(delivery, service, facts) for service in services}
+    for code, one in planned.items():
+        file = context.handed_on / "sbom" / f"{code}.cdx.json"
+        listing = _sbom_argv(one, file)
         if context.dry_run:
-            argvs = (planned.argv(), planned.smoke_argv(), listing)
+            argvs = (one.argv(), one.smoke_argv(), listing)
             lines += [f"would run: {shlex.join(argv)}" for argv in argvs]
-        else:
-            began = time.monotonic()
-            size_mb = _proven(context, planned)
-            with context.screen.step(f"{planned.service.code}: SBOM"):
-                packages = sbom.write(listing, file, context.environ)
-            about = f"{size_mb:.0f} MB, {packages} packages, {time.monotonic() - began:.1f} s"
-            lines.append(f"{planned.service.code}: {planned.name}, {about}")
-    names = {planned.service.code: planned.name for planned in images}
-    return Outcome("done", "\n".join(lines), {"images": names, "tag": images[0].tag})
+            continue
+        began = time.monotonic()
+        size_mb = _proven(context, one)
+        with context.screen.step(f"{code}: SBOM"):
+            packages = write_sbom(listing, file, context.environ)
+        about = f"{size_mb:.0f} MB, {packages} packages, {time.monotonic() - began:.1f} s"
+        lines.append(f"{code}: {one.name}, {about}")
+    names, tag = {code: one.name for code, one in planned.items()}, one.tag
+    return Outcome("done", "\n".join(lines), {"images": names, "tag": tag})
 
 
 def image(delivery: Delivery, service: Service, facts: BuildFacts) -> ImageBuild:
     """What is built of the service: tagged as the build is, or as the commit where no build is."""
-    tag = image_build.plain_tag(facts)
+    tag = images.plain_tag(facts)
     if facts.build is not None:
         tag = build_facts.tag(delivery.tag, facts)
     name = f"{delivery.registry.repository(service)}:{tag}"
@@ -86,7 +89,7 @@ def _proven(context: Context, planned: ImageBuild) -> float:
     inspected = docker.inspect(planned.name)
     if inspected is None:
         raise OutsideFault(f"{planned.name}: built, but the engine does not have it")
-    if faults := image_checks.faults(inspected, planned.port, planned.labels):
+    if faults := images.faults(inspected, planned.port, planned.labels):
         raise Defect(f"{planned.name} may not be published:\n  " + "\n  ".join(faults))
     with context.screen.step(f"{code}: /health, on a read-only root, as nobody; SIGTERM"):
         _smoke(docker, planned)
@@ -122,5 +125,29 @@ def _wait_healthy(docker: Docker, container: str, url: str) -> None:
         elif time.monotonic() < deadline:
             time.sleep(POLL_S)
             continue
-        logs = docker.call(["docker", "logs", "--tail", str(LAST_LINES), container]).text
+        logs = docker.call(["docker", "logs", "--tail=15", container]).text
         raise Defect(f"{url} did not become healthy in {HEALTH_S:g} s: {why}\n{logs.strip()}")
+
+
+def _sbom_argv(planned: ImageBuild, file: Path) -> list[str]:
+    """The command line of syft for an image that the engine holds: CycloneDX JSON, offline."""
+    beside = shutil.which("syft", path=str(Path(sys.executable).parent))
+    return [
+        *(beside or "syft", "scan", f"docker:{planned.name}", "--quiet"),
+        *("--source-name", planned.service.folder, "--source-version", planned.tag),
+        *("--select-catalogers", LEFT_OUT, "--output", f"cyclonedx-json={file}"),
+    ]
+
+
+def write_sbom(argv: Sequence[str], file: Path, environ: Mapping[str, str]) -> int:
+    """The SBOM that `argv` makes is in `file`; how many packages it lists. `Defect` when none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    quiet = {**process.without_secrets(environ), "SYFT_CHECK_FOR_APP_UPDATE": "false"}
+    done = process.run(argv, env=quiet, timeout_s=SBOM_S)
+    if done.code != 0:
+        raise OutsideFault(f"syft makes no {file.name}:\n{done.last_lines()}")
+    components = json.loads(file.read_text(encoding="utf-8")).get("components", [])
+    packages = sum(component.get("type") == "library" for component in components)
+    if not packages:
+        raise Defect(f"{file.name}: syft found no package in the image")
+    return packages

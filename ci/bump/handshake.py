@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ci.bump import ledger
+from ci.bump import ledger, order
 from ci.bump.ledger import Entry
 from ci.bump.order import Verdict
 from ci.bump.rendering import Gate, Renderer
@@ -22,10 +22,11 @@ from ci.config import Delivery
 from ci.context import Context
 from ci.errors import OutsideFault, Refused
 from ci.manifests import Reading, current_image, set_image
-from ci.model import Catalogue, Deployment, ImageRef, Ledger
+from ci.model import Catalogue, Deployment, ImageRef, Ledger, Release
 from ci.outcome import Outcome
 from ci.tools import git, helm
 from ci.tools.git import PrivateClone
+from ci.tools.source_repo import SourceRepo
 
 FAULTS_MAX = 3  # of the network, before it is somebody else's turn to try again
 BACKOFF_S, BACKOFF_MAX_S = 0.15, 2.5
@@ -39,6 +40,15 @@ class Means:
     render: Renderer
     at: Callable[[str], None] = lambda _: None
     sleep: Callable[[float], None] = time.sleep
+
+
+def real(context: Context, delivery: Delivery) -> Means:
+    """What a command gives it: the renderer that `ci.toml` names."""
+    config = delivery.manifests.render
+    if config.tool == "none":
+        return Means(render=lambda *_: ())
+    program = helm.find(context.settings.cache_dir, context.environ)
+    return Means(lambda folder, *about: program.render(folder, config, *about))
 
 
 @dataclass(frozen=True)
@@ -56,18 +66,25 @@ class Standing:
                 return deployment
         return self.ledger.running(environment, code)
 
-
-def real(context: Context, delivery: Delivery) -> Means:
-    """What a command gives it: the renderer that `ci.toml` names."""
-    config = delivery.manifests.render
-    if config.tool == "none":
-        return Means(render=lambda *_: ())
-    program = helm.find(context.settings.cache_dir, context.environ)
-    return Means(
-        lambda folder, service, environment, edited: program.render(
-            folder, config, service, environment, edited=edited
+    def verdict(
+        self,
+        environment: str,
+        code: str,
+        origin: Release | Deployment,
+        history: SourceRepo,
+        *,
+        diverged_too: bool,
+    ) -> Verdict:
+        """Whether the service is to run what `origin` brings, by the order of source commits."""
+        return order.decide(
+            code,
+            origin.source_commit,
+            origin.committed_at,
+            running=self.running(environment, code),
+            hold=self.ledger.holds.get((environment, code)),
+            history=history,
+            diverged_too=diverged_too,
         )
-    )
 
 
 # A rule: what happens to each service, and the delivery; None when there is nothing to write.
@@ -158,28 +175,14 @@ def shows(read: Reading, image: ImageRef) -> bool:
 def refuse_diverged(verdicts: Sequence[Verdict], kind: str) -> None:
     """`Refused` when a history does not meet the one that is deployed; nothing is then written."""
     if diverged := [verdict for verdict in verdicts if verdict.status == "diverged"]:
-        lines = [f"{verdict.code}: {verdict.text}" for verdict in diverged]
-        lines.append(
-            "was the history rewritten, or is this clone behind? After a look at both,"
-            f" `{kind} --diverged` writes it all the same"
-        )
-        codes = [verdict.code for verdict in diverged]
-        raise Refused("\n".join(lines), status="diverged", services=codes)
+        text = "".join(f"{verdict.code}: {verdict.text}\n" for verdict in diverged)
+        text += "was the history rewritten, or is this clone behind? After a look at both,"
+        text += f" `{kind} --diverged` writes it all the same"
+        raise Refused(text, status="diverged", services=[verdict.code for verdict in diverged])
 
 
 def _prepare(gate: Gate, verdicts: Sequence[Verdict], entry: Entry) -> Prepared:
-    edits, entry = _edit(gate, entry)
-    moves = entry.kind in {"bump", "promote"}
-    status = "already" if moves and not edits else MOVES[entry.kind]
-    verdicts = [replace(v, status=status) if v.writes else v for v in verdicts]
-    if status == "already":
-        return Prepared(verdicts)
-    gate.write(entry, edits)
-    return Prepared(verdicts, entry, sorted(edits), gate.repo.diff(), ledger.message(entry))
-
-
-def _edit(gate: Gate, entry: Entry) -> tuple[dict[str, bytes], Entry]:
-    """The files that change, and the entry that knows what was; nothing is written yet."""
+    """The files that change are written, through the gate; the entry knows what was."""
     before: dict[str, bytes] = {}
     after: dict[str, bytes] = {}
     delivered = []
@@ -198,7 +201,14 @@ def _edit(gate: Gate, entry: Entry) -> tuple[dict[str, bytes], Entry]:
         after[target.file] = edited.content
         delivered.append(replace(change, was=str(edited.before)))
     edits = {path: content for path, content in after.items() if content != before[path]}
-    return edits, replace(entry, delivered=delivered)
+    is_there = entry.kind in {"bump", "promote"} and not edits
+    status = "already" if is_there else MOVES[entry.kind]
+    verdicts = [replace(v, status=status) if v.writes else v for v in verdicts]
+    if is_there:
+        return Prepared(verdicts)
+    entry = replace(entry, delivered=delivered)
+    gate.write(entry, edits)
+    return Prepared(verdicts, entry, sorted(edits), gate.repo.diff(), ledger.message(entry))
 
 
 def _outcome(
@@ -207,8 +217,8 @@ def _outcome(
     """The end of a handshake: a headline, a line for each service, what a dry run would write."""
     entry, verdicts = ready.entry, ready.verdicts
     lines = [f"  {verdict.code:4} {verdict.status:12} {verdict.text}" for verdict in verdicts]
-    counts = Counter(verdict.status for verdict in verdicts)
     if entry is None:
+        counts = Counter(verdict.status for verdict in verdicts)
         only = next(iter(counts), "nothing")
         status = only if len(counts) == 1 and only != "write" else "nothing"
         what = ", ".join(f"{count} {word}" for word, count in counts.items())
@@ -224,18 +234,14 @@ def _outcome(
         lines.append(f"  waits on the branch {facts['branch']} for a pull request to be merged")
     if facts["link"]:
         lines.append(f"  {facts['link']}")
-    return Outcome(
-        status,
-        "\n".join(lines),
-        {
-            "environment": environment,
-            "services": {v.code: {"status": v.status, "text": v.text} for v in verdicts},
-            "diff": ready.diff,
-            "commit_message": ready.message,
-            "commit": commit,
-            **facts,
-        },
-    )
+    told = {
+        "environment": environment,
+        "services": {v.code: {"status": v.status, "text": v.text} for v in verdicts},
+        "diff": ready.diff,
+        "commit_message": ready.message,
+        "commit": commit,
+    }
+    return Outcome(status, "\n".join(lines), told | dict(facts))
 
 
 def _headline(entry: Entry) -> str:
@@ -245,5 +251,4 @@ def _headline(entry: Entry) -> str:
     if entry.kind == "release":
         return f"{what} follows again in {entry.environment}"
     tags = ", ".join(sorted({change.image.tag for change in entry.delivered}))
-    hold = ", held" if entry.holds else ""
-    return f"{what} → {entry.environment} {tags}{hold}"
+    return f"{what} → {entry.environment} {tags}{', held' if entry.holds else ''}"

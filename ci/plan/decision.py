@@ -55,13 +55,13 @@ class BuildPlan:
     lint: str
     parts: tuple[Part, ...]
 
-    def part(self, name: str) -> Part:
-        """The part with that code or folder."""
-        for part in self.parts:
-            if name in {part.name, part.folder}:
-                return part
-        listed = ", ".join(part.name for part in self.parts)
-        raise UsageError(f"the plan has no {name!r}; it has {listed}")
+    def chosen(self, names: Sequence[str]) -> list[Part]:
+        """The parts called `names` (codes, folders, ci), or all."""
+        by_name = {name: part for part in self.parts for name in (part.folder, part.name)}
+        if unknown := [name for name in names if name not in by_name]:
+            listed = ", ".join(part.name for part in self.parts)
+            raise UsageError(f"the plan has no {unknown[0]!r}; it has {listed}")
+        return [by_name[name] for name in names] or list(self.parts)
 
     @property
     def builds(self) -> list[str]:
@@ -74,11 +74,9 @@ class BuildPlan:
         return [part.name for part in self.parts if part.test]
 
     def __str__(self) -> str:
-        words = {"test": self.tests, "build": self.builds, "lint": [self.lint]}
-        doing = "; ".join(
-            f"{word} {', '.join(names) or 'nothing'}" for word, names in words.items()
-        )
-        lines = [f"{doing}; tag {self.tag or '– (no build number)'}"]
+        test, build = (", ".join(names) or "nothing" for names in (self.tests, self.builds))
+        tag = self.tag or "– (no build number)"
+        lines = [f"test {test}; build {build}; lint {self.lint}; tag {tag}"]
         lines += [f"  {part.name:4} {why}" for part in self.parts for why in part.why]
         if self.may_not_publish:
             lines.append(f"  publishes nothing: {self.may_not_publish}")

@@ -16,10 +16,10 @@ from ci.context import Context
 from ci.errors import Defect, Refused, UsageError
 from ci.model import Ledger, Service
 from ci.outcome import Outcome
-from ci.plan import build_facts, decision
+from ci.plan import decision
 from ci.plan import facts as build
-from ci.plan.build_facts import BuildFacts
-from ci.plan.decision import Base, BuildPlan, Part
+from ci.plan.decision import Base, BuildPlan
+from ci.plan.facts import BuildFacts
 from ci.tools import git
 from ci.tools.source_repo import SourceRepo
 
@@ -78,8 +78,8 @@ def decide(
     expected = context.environ.get("GIT_COMMIT")
     return BuildPlan(
         commit=facts.commit,
-        tag=build_facts.tag(delivery.tag, facts) if facts.build is not None else None,
-        may_not_publish=build_facts.may_not_publish(facts, delivery.branch, expected),
+        tag=build.tag(delivery.tag, facts) if facts.build is not None else None,
+        may_not_publish=build.may_not_publish(facts, delivery.branch, expected),
         lint=decision.lint_scope(rules, newest),
         parts=(*parts, decision.ci_part(rules, services, newest)),
     )
@@ -95,11 +95,6 @@ def read(file: Path) -> BuildPlan:
         raise Defect(f"{file} is not a plan:\n  {explained(exc)}") from exc
 
 
-def parts(decided: BuildPlan, names: Sequence[str]) -> list[Part]:
-    """The parts called `names` (codes, folders, ci), or all."""
-    return [decided.part(name) for name in names] or list(decided.parts)
-
-
 def chosen(context: Context, names: Sequence[str], file: Path | None) -> tuple[list[Service], str]:
     """The services that the command line or the plan asks for; when none, why not."""
     if file is None:
@@ -109,7 +104,7 @@ def chosen(context: Context, names: Sequence[str], file: Path | None) -> tuple[l
     if decided.commit != commit:
         text = f"{file} is for commit {decided.commit[:12]}, here is {commit[:12]}; plan again"
         raise Refused(text, status="stale_plan")
-    wanted = parts(decided, names)
+    wanted = decided.chosen(names)
     services = [context.catalogue.service(part.name) for part in wanted if part.build]
     whys = [f"{part.name}: {why}" for part in wanted for why in part.why]
     return services, "\n".join(["the plan builds no image", *whys])
@@ -121,8 +116,7 @@ def _built_before(repo: SourceRepo, facts: BuildFacts, main_branch: str) -> Base
         target = facts.change_target or main_branch
         if commit := repo.branched_off(target):
             return _base(repo, commit, f"it left {target} at")
-        text = f"this clone does not know {target}, so there is nothing to compare"
-        return Base(None, text, None)
+        return Base(None, f"this clone does not know {target}, so there is nothing to compare", None)
     if facts.previous_success:
         return _base(repo, facts.previous_success, "the last successful build")
     return Base(None, "nothing was ever deployed or built before, as far as is known", None)

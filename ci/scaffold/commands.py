@@ -17,7 +17,7 @@ from ci.model import Catalogue, Service
 from ci.outcome import Outcome
 from ci.scaffold import files
 from ci.tools import helm
-from ci.tools.git_address import without_credentials
+from ci.tools.git_rules import without_credentials
 from ci.tools.helm import Helm
 
 

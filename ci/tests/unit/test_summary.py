@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from ci.outcome import Outcome
-from ci.summary import journal
+from ci import summary as journal
 
 
 def line(command, code=0, message="", status="done"):
