@@ -104,14 +104,14 @@ class Run:
 
     def _write_state(self) -> None:
         """The state file and the pid files say what is true now."""
-        children = self.supervisor.children
+        children, server = self.supervisor.children, self.server
         for name, child in children.items():
             file = self.settings.data_dir / "run" / f"{name}.pid"
             if child.pid is None:
                 file.unlink(missing_ok=True)
             else:
                 state.replace(file, f"{child.pid}\n")
-        server = self.server
+        about = ("pid", "started_at", "restarts")
         content = {
             "phase": self.phase,
             "launcher": os.getpid(),
@@ -121,12 +121,7 @@ class Run:
             "setup_link": self.setup_link,
             "database": {"superuser_url": server.url()} if server else {},
             "processes": {
-                name: {
-                    "pid": child.pid,
-                    "started_at": child.started_at,
-                    "restarts": child.restarts,
-                    "log": str(child.log),
-                }
+                name: {"log": str(child.log)} | {key: getattr(child, key) for key in about}
                 for name, child in children.items()
             },
         }
