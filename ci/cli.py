@@ -8,8 +8,10 @@ import json
 import os
 import sys
 import time
+import tomllib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -32,47 +34,9 @@ Every command has --dry-run (what would happen, with the diff) and --json (one o
 progress on stderr). ci/ci.toml says what the repository is made of and where it goes; ci/README.md
 says the rest, docs/delivery.md what each status word asks of you. `make` has the daily ones under
 short names."""
-# name → the module of its function, which has its name; what it is for
-TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "the platform on this machine": {
-        "run": ("native.commands", "run the platform here until Ctrl-C"),
-        "ps": ("native.commands", "what runs here: pid, port, uptime, memory, readiness"),
-        "logs": ("native.commands", "show and follow the logs of a run here"),
-        "stop": ("native.commands", "stop the run here, from any terminal"),
-        "clean": ("native.commands", "delete data, caches and environments, after asking"),
-        "venvs": ("native.commands", "make the folders' environments"),
-        "secrets": ("native.compose", "write the .env of `docker compose up`, once"),
-    },
-    "a change": {
-        "plan": ("plan.planning", "which services to test and build, and why"),
-        "test": ("test.run", "run tests; one closing summary"),
-        "lint": ("lint", "ruff, mypy, layers, Dockerfiles, twins, locks, tree"),
-    },
-    "from a change to a release": {
-        "build": ("build.building", "the images of a plan, with labels, SBOM and a smoke run"),
-        "push": ("push", "images into the registry, whole or not handed on"),
-        "scan": ("scan", "the registry's findings, as a gate"),
-    },
-    "from a release to a cluster": {
-        "bump": ("bump.bumping", "the handshake: the manifest repository says the new images"),
-        "promote": ("promote", "what runs in one environment also runs in the next"),
-        "rollback": ("promote", "an earlier image again, held until released"),
-        "release": ("promote", "end the hold of a rollback"),
-    },
-    "what is where": {
-        "status": ("status", "what runs where, since when, built from what"),
-        "summary": ("summary", "how each command of this build ended"),
-    },
-    "by hand, and at home": {
-        "scaffold": (
-            "scaffold.commands",
-            "write a manifest repository, or --check one",
-        ),
-        # test equipment: nothing else of the product knows it
-        "local": ("tests.lab.commands", "the whole pipeline on this machine"),
-        "faults": ("tests.faults.commands", "break the platform that runs here; nothing is lost"),
-    },
-}
+TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = tomllib.loads(
+    Path(__file__).with_name("commands.toml").read_text(encoding="utf-8")
+)
 LIGHT = {"native", "summary"}
 """Rooms that ci's smallest environment serves; the others need its development environment."""
 ENTRIES = {name: entry for entries in TABLE.values() for name, entry in entries.items()}

@@ -84,7 +84,7 @@ def push(context: Context, service: Sequence[str], plan: Path | None) -> Outcome
 def main(context: Context, delivery: Delivery, services: Sequence[Service]) -> Outcome:
     """The images of `services` are in the registry, and release.json names them by digest."""
     facts = build.publishing(context, delivery)
-    tag = build.tag(delivery.tag, facts)
+    tag = build.tag(delivery.publishing.tag, facts)
     registry = Registry(delivery.registry.address, context.environ)
     for service in services:
         refuse_mutable(registry, delivery.registry.repository(service), tag)
@@ -154,7 +154,7 @@ def release_of(delivery: Delivery, facts: BuildFacts, images: Mapping[str, Image
     assert facts.build is not None  # `may_not_publish` saw to it
     return Release(
         run_id=facts.run_id,
-        tag=build.tag(delivery.tag, facts),
+        tag=build.tag(delivery.publishing.tag, facts),
         build=facts.build,
         build_url=facts.build_url,
         source_commit=facts.commit,

@@ -203,7 +203,9 @@ def _findings(results: Mapping[str, Any]) -> Iterator[Finding]:
     for entry in results.get("findings", ()):
         named = {pair["key"]: pair.get("value", "") for pair in entry.get("attributes", ())}
         about = (named.get("package_name", ""), named.get("package_version", ""))
-        yield Finding(entry.get("name", ""), entry.get("severity", ""), *about, None, entry.get("uri"))
+        yield Finding(
+            entry.get("name", ""), entry.get("severity", ""), *about, None, entry.get("uri")
+        )
     for entry in results.get("enhancedFindings", ()):
         details = entry.get("packageVulnerabilityDetails", {})
         for package in details.get("vulnerablePackages") or [{}]:

@@ -76,7 +76,7 @@ def image(delivery: Delivery, service: Service, facts: BuildFacts) -> ImageBuild
     """What is built of the service: tagged as the build is, or as the commit where no build is."""
     tag = images.plain_tag(facts)
     if facts.build is not None:
-        tag = build_facts.tag(delivery.tag, facts)
+        tag = build_facts.tag(delivery.publishing.tag, facts)
     name = f"{delivery.registry.repository(service)}:{tag}"
     return ImageBuild(service, name, tag, facts, PORT if service.package else UI_PORT)
 
@@ -147,7 +147,7 @@ def write_sbom(argv: Sequence[str], file: Path, environ: Mapping[str, str]) -> i
     if done.code != 0:
         raise OutsideFault(f"syft makes no {file.name}:\n{done.last_lines()}")
     components = json.loads(file.read_text(encoding="utf-8")).get("components", [])
-    packages = sum(component.get("type") == "library" for component in components)
+    packages = sum(1 for component in components if component.get("type") == "library")
     if not packages:
         raise Defect(f"{file.name}: syft found no package in the image")
     return packages

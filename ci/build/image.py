@@ -107,7 +107,7 @@ def faults(inspected: Mapping[str, Any], port: int, labels: Mapping[str, str]) -
     by_shell = bool(start) and start[0].rpartition("/")[2] in SHELLS and start[1:2] == ["-c"]
     hides_signals = by_shell and "exec " not in "".join(start[2:3])
     named = f"USER {user} is a name: runAsNonRoot cannot know that it is not root"
-    rules = [
+    rules: list[tuple[object, str]] = [
         (not user, "no USER, so it runs as root"),
         (user.isdigit() and not int(user), "USER is 0, root"),
         (user and not user.isdigit(), named),
@@ -116,8 +116,8 @@ def faults(inspected: Mapping[str, Any], port: int, labels: Mapping[str, str]) -
         (hides_signals, f"starts through a shell that does not exec: {' '.join(start)}"),
         (not config.get("Healthcheck"), "no HEALTHCHECK"),
     ]
-    for name in (f"{LABEL}title", f"{LABEL}description"):
-        rules.append((not there.get(name), f"label {name} is missing"))
+    names = (f"{LABEL}title", f"{LABEL}description")
+    rules += [(not there.get(name), f"label {name} is missing") for name in names]
     for name, value in labels.items():
         text = f"label {name} is {there.get(name)!r}, not {value!r}"
         rules.append((there.get(name) != value, text))

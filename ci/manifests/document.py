@@ -192,7 +192,7 @@ class _Reader:
         number = len(self.file.events) - 1
         node = Node(start=start, event=number, in_flow=in_flow, anchor=event.anchor, tag=tag)
         if isinstance(event, yaml.AliasEvent):
-            node.target = self.anchors.get(event.anchor)
+            node.target = self.anchors.get(str(event.anchor))
             if node.target is None:
                 text = f"not readable as YAML: the alias *{event.anchor} has no anchor before it"
                 raise self.file.refusal(text, "unreadable", start)

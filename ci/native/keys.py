@@ -80,4 +80,6 @@ def closing_words(public_url: str, key: str, link: str | None, ending: str = END
     """What a person needs once everything is ready; the set-up link while there is no owner."""
     first = f"\n  First sign-in  {link}   (once; makes you the owner)" if link else ""
     text = WELCOME.read_text(encoding="utf-8")
-    return text.format(first=first, public_url=public_url, key=key, ending=ending).rstrip("\n") + "\n"
+    return (
+        text.format(first=first, public_url=public_url, key=key, ending=ending).rstrip("\n") + "\n"
+    )

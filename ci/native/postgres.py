@@ -57,14 +57,13 @@ class Account:
 
     def can_reach(self, folder: Path) -> bool:
         """Whether each folder down to `folder` lets it through, as permission bits tell."""
-        if not self.is_other:
-            return True
-        for step in (folder, *folder.parents):
-            status = step.stat()
+
+        def lets_through(status: os.stat_result) -> bool:
             shift = 6 if status.st_uid == self.uid else 3 if status.st_gid == self.gid else 0
-            if not status.st_mode >> shift & 0o1:
-                return False
-        return True
+            return bool(status.st_mode >> shift & 0o1)
+
+        steps = (folder, *folder.parents)
+        return not self.is_other or all(lets_through(step.stat()) for step in steps)
 
     def make_private(self, path: Path) -> None:
         """`path` is its folder that nobody else enters; `OutsideFault` when it is a stranger's."""

@@ -77,8 +77,8 @@ def read(
 def gather(context: Context) -> BuildFacts:
     """Who builds what, here and now."""
     repo = SourceRepo(context.root)
-    about = {"commit": repo.commit, "committed_at": repo.committed_at, "dirty": repo.is_dirty}
-    return read(context.environ, **about)
+    at, dirty = repo.committed_at, repo.is_dirty
+    return read(context.environ, commit=repo.commit, committed_at=at, dirty=dirty)
 
 
 def may_not_publish(facts: BuildFacts, branch: str, expected_commit: str | None) -> str | None:
@@ -104,19 +104,22 @@ def may_not_publish(facts: BuildFacts, branch: str, expected_commit: str | None)
 
 def publishing(context: Context, delivery: Delivery) -> BuildFacts:
     """The facts of this build, when it may publish; `Refused` otherwise."""
-    facts = gather(context)
-    if why := may_not_publish(facts, delivery.branch, context.environ.get("GIT_COMMIT")):
+    facts, expected = gather(context), context.environ.get("GIT_COMMIT")
+    if why := may_not_publish(facts, delivery.publishing.branch, expected):
         raise Refused(f"nothing is published: {why}", status="may_not_publish")
     return facts
 
 
 def refuse_elsewhere(context: Context, delivery: Delivery) -> None:
     """`Refused` in a build of what nobody has merged yet; a laptop and a plain job are none."""
-    said, branch = context.environ.get, context.environ.get("BRANCH_NAME")
+    said, main = context.environ.get, delivery.publishing.branch
     rules = (
         (change := said("CHANGE_ID"), f"pull request {change}"),
         (tag := said("TAG_NAME"), f"the tag {tag!r}"),
-        (branch and branch != delivery.branch, f"branch {branch!r}, not of {delivery.branch!r}"),
+        (
+            (branch := said("BRANCH_NAME")) not in {None, "", main},
+            f"branch {branch!r}, not of {main!r}",
+        ),
     )
     if what := next((what for forbidden, what in rules if forbidden), None):
         text = f"this is a build of {what}; it never changes what runs"

@@ -46,7 +46,7 @@ def main(context: Context, delivery: Delivery, file: Path) -> Outcome:
     """The plan of this build, written to `file`; `nothing` when nothing is tested or built."""
     facts, deployed = build.gather(context), Ledger()
     # off the main branch nothing is compared with what runs, and there are no credentials to ask
-    if facts.is_main(delivery.branch) and delivery.manifests.url:
+    if facts.is_main(delivery.publishing.branch) and delivery.manifests.url:
         with git.checkout(delivery.manifests, context.environ) as manifests:
             deployed = ledger.read(manifests.history())
     decided = decide(context, delivery, deployed, facts, SourceRepo(context.root))
@@ -62,7 +62,7 @@ def decide(
 ) -> BuildPlan:
     """The plan, from what is deployed, what was built before, what changed."""
     services, rules, first = context.catalogue.services, delivery.plan, delivery.first.name
-    before = _built_before(repo, facts, delivery.branch)
+    before = _built_before(repo, facts, delivery.publishing.branch)
     parts, tested = [], []
     for service in services:
         build_base = before
@@ -78,8 +78,8 @@ def decide(
     expected = context.environ.get("GIT_COMMIT")
     return BuildPlan(
         commit=facts.commit,
-        tag=build.tag(delivery.tag, facts) if facts.build is not None else None,
-        may_not_publish=build.may_not_publish(facts, delivery.branch, expected),
+        tag=build.tag(delivery.publishing.tag, facts) if facts.build is not None else None,
+        may_not_publish=build.may_not_publish(facts, delivery.publishing.branch, expected),
         lint=decision.lint_scope(rules, newest),
         parts=(*parts, decision.ci_part(rules, services, newest)),
     )
@@ -116,7 +116,9 @@ def _built_before(repo: SourceRepo, facts: BuildFacts, main_branch: str) -> Base
         target = facts.change_target or main_branch
         if commit := repo.branched_off(target):
             return _base(repo, commit, f"it left {target} at")
-        return Base(None, f"this clone does not know {target}, so there is nothing to compare", None)
+        return Base(
+            None, f"this clone does not know {target}, so there is nothing to compare", None
+        )
     if facts.previous_success:
         return _base(repo, facts.previous_success, "the last successful build")
     return Base(None, "nothing was ever deployed or built before, as far as is known", None)

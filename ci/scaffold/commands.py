@@ -78,7 +78,7 @@ def scaffold(
         checked = _checked(folder, delivery, context).text
     except OutsideFault as fault:
         checked = f"not checked: {fault}"
-    open_ends = [text for text in vars(addresses).values() if ".invalid" in text]
+    open_ends = [text for text in addresses if ".invalid" in text]
     left = f"\nstill to be named: {', '.join(open_ends)}" if open_ends else ""
     text = f"{listing}\n{checked}{left}\n{folder}/README.md says what comes next"
     return Outcome("written", text, facts)

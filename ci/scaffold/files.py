@@ -11,11 +11,11 @@ largest request. A limit on CPU would only make idle cores useless.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
-from ci.config import Delivery, Environment
+from ci.config import Delivery
 from ci.errors import Refused
 from ci.model import Service
 
@@ -36,8 +36,7 @@ LAYOUT = {  # of [manifests] in ci.toml
 }
 
 
-@dataclass(frozen=True)
-class Addresses:
+class Addresses(NamedTuple):
     """Where this installation lives. Those that nobody gave end in `.invalid`."""
 
     registry: str
@@ -56,20 +55,24 @@ def manifest_repository(
         if path.is_file()
     }
     _refuse_another_layout(delivery, services, template)
-    environments = delivery.environments
+    environments, namespace = delivery.environments, delivery.manifests.render.namespace
     sources = {environment.promoted_from for environment in environments}
     last = [environment for environment in environments if environment.name not in sources][-1]
     ecr = ECR.fullmatch(addresses.registry)
-    everywhere = {
-        "repo_url": addresses.repo_url,
-        "branch": addresses.branch,
+    there = 'server: "https://kubernetes.default.svc", autoSync: "true"'
+    names = [(e.name, namespace.format(environment=e.name)) for e in environments]
+    elements = [
+        f"                - {{environment: {name}, namespace: {space}, {there}}}"
+        for name, space in names
+    ]
+    everywhere = addresses._asdict() | {
         "first": delivery.first.name,
         "last": last.name,
         "account": ecr["account"] if ecr else "0" * 12,
         "region": ecr["region"] if ecr else "eu-central-1",
-        "namespaces": delivery.manifests.render.namespace.format(environment="*"),
+        "namespaces": namespace.format(environment="*"),
         "environment_list": " → ".join(f"`{environment.name}`" for environment in environments),
-        "environments": "\n".join(_element(delivery, environment) for environment in environments),
+        "environments": "\n".join(elements),
     }
     files = {
         path: text if path.startswith("charts/") else _filled(text, everywhere)
@@ -78,7 +81,7 @@ def manifest_repository(
     }
     for environment in environments:
         is_first, domain = environment.promoted_from is None, addresses.domain
-        there = everywhere | {
+        here = everywhere | {
             "environment": environment.name,
             "host": domain if environment == last else f"{environment.name}.{domain}",
             # no dots: the certificate of S3 does not cover them
@@ -87,13 +90,13 @@ def manifest_repository(
             "autoscaling": "false" if is_first else "true",
         }
         folder = f"environments/{environment.name}"
-        files[f"{folder}/common.yaml"] = _filled(template["environments/common.yaml"], there)
+        files[f"{folder}/common.yaml"] = _filled(template["environments/common.yaml"], here)
         for service in services:
             name = f"{service.folder}.yaml"
             files[f"services/{name}"] = template[f"services/{name}"]
             repository = f"{addresses.registry}/{delivery.registry.repository(service)}"
             text = template[f"environments/{name}"]
-            files[f"{folder}/{name}"] = _filled(text, there | {"repository": repository})
+            files[f"{folder}/{name}"] = _filled(text, here | {"repository": repository})
     return dict(sorted(files.items()))
 
 
@@ -135,13 +138,3 @@ def _refuse_another_layout(
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
     return HOLE.sub(lambda hole: values[hole[1]], text)
-
-
-def _element(delivery: Delivery, environment: Environment) -> str:
-    """One environment of the ApplicationSet."""
-    namespace = delivery.manifests.render.namespace.format(environment=environment.name)
-    fields = (
-        f"environment: {environment.name}, namespace: {namespace}, "
-        'server: "https://kubernetes.default.svc", autoSync: "true"'
-    )
-    return f"                - {{{fields}}}"

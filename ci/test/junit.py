@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from ci.test.suites import Suite
 
-SLOWEST, LINE_MAX = 10, 160
+LINE_MAX = 160
 ATTRIBUTES = ("errors", "failures", "skipped", "tests")
 OUTCOMES = ("failed", "passed", "skipped", "xfailed", "error")
 OK, TESTS_FAILED, INTERRUPTED, NO_TESTS = 0, 1, 2, 5  # pytest's exit codes
@@ -85,19 +85,14 @@ def merged(all_ended: Iterable[Ended], *, empty_is_fine: bool) -> ET.Element:
     return root
 
 
-def slowest(report: ET.Element) -> list[str]:
-    """The tests that took longest."""
-    ordered = sorted(cases(report), key=lambda case: -float(case.get("time", 0)))[:SLOWEST]
-    return [f"{float(case.get('time', 0)):8.2f} s  {_node(case)}" for case in ordered]
-
-
 def failures(report: ET.Element) -> list[str]:
     """Each test that failed, and the first line of why."""
     lines = []
     for case in cases(report):
         for trouble in (*case.iter("failure"), *case.iter("error")):
             reason = trouble.get("message", "").partition("\n")[0]
-            lines.append(f"{outcome(case).upper()} {_node(case)} - {reason}"[:LINE_MAX])
+            node = f"{case.get('file')}::{case.get('name')}"
+            lines.append(f"{outcome(case).upper()} {node} - {reason}"[:LINE_MAX])
     return lines
 
 
@@ -109,7 +104,3 @@ def closing_line(outcomes: Sequence[str], seconds: float) -> str:
     clock = f" ({minutes // 60}:{minutes % 60:02}:{rest:02})" if minutes else ""
     text = f" {', '.join(words) or 'no tests ran'} in {seconds:.2f}s{clock} "
     return text.center(80, "=")
-
-
-def _node(case: ET.Element) -> str:
-    return f"{case.get('file')}::{case.get('name')}"

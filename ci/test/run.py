@@ -100,7 +100,7 @@ def main(
     junit.parent.mkdir(parents=True, exist_ok=True)
     ET.ElementTree(report).write(junit, encoding="utf-8", xml_declaration=True)
     failed, outcomes = reports.failures(report), list(map(reports.outcome, reports.cases(report)))
-    for line in (*reports.slowest(report), *failed):
+    for line in failed:
         screen.line(line)
     screen.line(reports.closing_line(outcomes, time.monotonic() - began))
     if failed:

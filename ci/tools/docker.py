@@ -29,7 +29,9 @@ class Docker:
 
     def call(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> Done:
         """One docker command line to its end, whatever it says."""
-        return process.run(argv, cwd=self._root, env=self._environ, timeout_s=timeout_s, given=given)
+        return process.run(
+            argv, cwd=self._root, env=self._environ, timeout_s=timeout_s, given=given
+        )
 
     def good(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> str:
         """What a command line that must succeed says; `OutsideFault` when it does not."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -33,8 +33,7 @@ class _Loader(yaml.CSafeLoader):
     sexagesimals, and what looks like a time stays text. A key that comes twice is an error.
     """
 
-    yaml_implicit_resolvers: Mapping[str, Any] = {}  # without those of the base
-    bool_values: Mapping[str, bool] = yaml.CSafeLoader.bool_values | {"y": True, "n": False}
+    bool_values: ClassVar[dict[str, bool]] = yaml.CSafeLoader.bool_values | {"y": True, "n": False}
 
 
 def parse(text: str) -> list[Object]:
@@ -70,6 +69,7 @@ def _map(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     return {str(key).lower() if isinstance(key, bool) else str(key): value for key, value in pairs}
 
 
+_Loader.yaml_implicit_resolvers = {}  # without those of the base
 for _name, _pattern in TYPES.items():
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), None

@@ -15,9 +15,9 @@ from pathlib import Path
 import delivery_lab
 import pytest
 
+from ci import process
 from ci.errors import CiError, OutsideFault, Refused
 from ci.tests.lab.git_server import Fault, running_git_server
-from ci import process
 from ci.tools import git, git_rules
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")

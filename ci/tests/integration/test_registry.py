@@ -13,10 +13,10 @@ import registry_images
 from registry_images import MANIFEST_TYPE
 from small_platform import SmallPlatform, why_no_registry
 
-from ci.errors import OutsideFault, Refused
-from ci.model import ImageRef, Release
 from ci import push as publish
 from ci import scan as commands
+from ci.errors import OutsideFault, Refused
+from ci.model import ImageRef, Release
 from ci.tests.lab.ecr_control import ScanStory
 from ci.tests.lab.ecr_door import LocalEcr, running_ecr
 from ci.tools.ecr import Registry

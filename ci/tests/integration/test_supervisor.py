@@ -16,7 +16,6 @@ import pytest
 
 from ci.errors import Defect
 from ci.native import leash
-from ci.native import leash
 from ci.native import supervisor as supervisor_module
 from ci.native.supervisor import Child, Supervisor
 

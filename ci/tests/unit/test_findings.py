@@ -4,8 +4,8 @@ from datetime import date
 
 import pytest
 
-from ci.errors import Defect
 from ci import scan as findings
+from ci.errors import Defect
 from ci.scan import Finding, Waiver
 
 TODAY = date(2026, 5, 1)

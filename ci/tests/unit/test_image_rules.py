@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ci import catalogue
+from ci import push as publication
 from ci.build import image as image_build
 from ci.build.image import ImageBuild
 from ci.plan.facts import BuildFacts
-from ci import push as publication
 from ci.push import ALREADY, PUSH, REFUSED, Stored
 from ci.tools.docker import pushed_digest
 

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from ci import process
+from ci.build import building
 from ci.process import Done
 from ci.test import run
-from ci.build import building
 from ci.tools.docker import Docker
 
 GIVEN = {
