@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ci.errors import OutsideFault
+from ci.errors import CiError, OutsideFault
 
 PRIVATE = "cloudopshub-ci-"  # how temporary folders of ours begin
 # What opens the manifest repository, signs its commits, or opens the registry.
@@ -39,6 +40,13 @@ class Done:
     def text(self) -> str:
         """All it wrote, its complaints last."""
         return f"{self.stdout.strip()}\n{self.stderr.strip()}".strip()
+
+    def good(self, what: str, error: type[CiError] = OutsideFault, **facts: Any) -> str:
+        """What it answered; `error` that says `what`, and its last lines, when it failed."""
+        if self.code != 0:
+            text = f"{what} ({self.code}):\n{self.last_lines()}"
+            raise error(text, **facts)
+        return self.stdout
 
     def last_lines(self, count: int = 15) -> str:
         """The end of both, where the reason of a failure stands."""

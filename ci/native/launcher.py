@@ -270,6 +270,4 @@ async def _must(
     """`argv` has run to its end, its files private; `Defect` with its last lines if it fails."""
     with run.screen.step(step):
         done = await process.run_async([*PRIVATE, *argv], cwd=cwd, env=env)
-        if done.code != 0:
-            words = " ".join(map(str, argv[1:3]))
-            raise Defect(f"{cwd.name}: `{words}` failed ({done.code}):\n{done.last_lines()}")
+        done.good(f"{cwd.name}: `{' '.join(map(str, argv[1:3]))}` failed", Defect)

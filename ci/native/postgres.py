@@ -164,8 +164,7 @@ class Server:
             flags += ["--wal-segsize=4", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
             where = [f"--pgdata={self.data_dir}", f"--username={SUPERUSER}"]
             done = self.who.run(f"{bin_dir}/initdb", *where, *flags)
-            if done.code != 0:
-                raise OutsideFault(f"initdb failed ({done.code}) as {self.who.name}:\n{done.text}")
+            done.good(f"initdb failed as {self.who.name}")
         elif (major := version.read_text().strip()) != MAJOR:
             text = f"{self.data_dir} was made by PostgreSQL {major}, this is {MAJOR}: see"
             raise OutsideFault(f"{text} docs/runbooks/backup-and-restore.md, or move it away")
@@ -186,6 +185,4 @@ class Server:
     def make_roles(self) -> None:
         """The services' database and roles are there, and each schema is its service's."""
         psql = [f"{installation()}/bin/psql", "-XqAt", self.url()]
-        done = process.run(psql, given=ROLES.read_bytes())
-        if done.code != 0:
-            raise OutsideFault(done.stderr.strip())
+        process.run(psql, given=ROLES.read_bytes()).good("the services' roles cannot be made")

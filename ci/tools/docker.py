@@ -35,30 +35,21 @@ class Docker:
 
     def good(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> str:
         """What a command line that must succeed says; `OutsideFault` when it does not."""
-        done = self.call(argv, timeout_s, given)
-        if done.code != 0:
-            raise OutsideFault(f"{' '.join(argv[:3])} failed:\n{done.last_lines()}")
-        return done.stdout
+        return self.call(argv, timeout_s, given).good(f"{' '.join(argv[:3])} failed")
 
     def build(self, argv: Sequence[str]) -> None:
         """The image is built; `Defect` with the end of the log when it cannot be."""
         done = self.call(argv, BUILD_S)
-        if done.code == 0:
-            return
-        text = f"{argv[-1]}: the image cannot be built:\n{done.last_lines(25)}"
-        if "Cannot connect to the Docker daemon" in done.stderr:
-            raise OutsideFault(text)
-        raise Defect(text)
+        is_outside = "Cannot connect to the Docker daemon" in done.stderr
+        done.good(f"{argv[-1]}: the image cannot be built", OutsideFault if is_outside else Defect)
 
     def inspect(self, name: str) -> dict[str, Any] | None:
         """The image as the engine has it; None when it has none of that name."""
         done = self.call(["docker", "image", "inspect", name])
-        if done.code == 0:
-            image: dict[str, Any] = json.loads(done.stdout)[0]
-            return image
-        if "No such image" in done.stderr:
+        if done.code != 0 and "No such image" in done.stderr:
             return None
-        raise OutsideFault(f"docker image inspect {name} failed:\n{done.last_lines()}")
+        image: dict[str, Any] = json.loads(done.good(f"docker image inspect {name} failed"))[0]
+        return image
 
     @contextlib.contextmanager
     def logged_in(self, login: Login) -> Iterator["Docker"]:

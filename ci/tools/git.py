@@ -109,10 +109,7 @@ class PrivateClone:
 
     def must(self, *argv: str) -> str:
         """As `run`, of a local command that has no reason to fail: what it answers."""
-        done = self.run(*argv)
-        if done.code != 0:
-            raise OutsideFault(f"git {argv[0]}: {done.last_lines()}", status="git")
-        return done.stdout
+        return self.run(*argv).good(f"git {argv[0]}", status="git")
 
     def refresh(self) -> str:
         """Stand where the server stands, whatever was written or committed here; the new head."""
@@ -213,9 +210,8 @@ class PrivateClone:
             "commit", "--quiet", "--no-verify", "--cleanup=verbatim", "--file=-", *flags,
             given=message.encode(), extra=identity,
         )  # fmt: skip
-        if done.code != 0:
-            reason = "signing" if re.search(r"sign|load key|passphrase", done.text) else "git"
-            raise OutsideFault(f"git commit: {done.last_lines()}", status=reason)
+        is_key = re.search(r"sign|load key|passphrase", done.text)
+        done.good("git commit", status="signing" if is_key else "git")
         listing = ("diff-tree", "--no-commit-id", "--name-only", "--no-renames", "-r", "-z", "HEAD")
         touched = set(self.must(*listing).split("\0")) - {""}
         assert touched == set(paths), f"the commit touches {touched}, meant were {paths}"
