@@ -15,9 +15,8 @@ import click
 
 from ci import catalogue, config
 from ci.bump import handshake
-from ci.bump.handshake import Means, Propose, Standing, shows
+from ci.bump.handshake import Means, Propose, Standing, Verdict, shows
 from ci.bump.ledger import Delivered, Entry, one_line
-from ci.bump.order import Verdict
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import CiError, OutsideFault, Refused, UsageError

@@ -25,7 +25,7 @@ from typing import Any
 import click
 
 from ci import config
-from ci.build.building import image
+from ci.build import image
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import Defect, OutsideFault, Refused

@@ -4,9 +4,8 @@ import click
 
 from ci import config, push
 from ci.bump import handshake
-from ci.bump.handshake import Means, Standing
+from ci.bump.handshake import Means, Standing, Verdict
 from ci.bump.ledger import Delivered, Entry
-from ci.bump.order import Verdict
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import Refused

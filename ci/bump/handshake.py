@@ -5,7 +5,8 @@
           └────────── refetch, reset, decide again ◀── somebody was first ─┘   bounded, never forced
 
 A lost race is not rebased: two builds that bump one line would conflict there, and what was right
-to write may no longer be. A push whose answer was lost is known by its own commit.
+to write may no longer be. A push whose answer was lost is known by its own commit. Build numbers
+begin again when a job is made anew; only the history of the source knows which commit is newer.
 """
 
 import random
@@ -13,16 +14,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from ci.bump import ledger, order
+from ci.bump import ledger
 from ci.bump.ledger import Entry
-from ci.bump.order import Verdict
 from ci.bump.rendering import Gate, Renderer
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import OutsideFault, Refused
 from ci.manifests import Reading, current_image, set_image
-from ci.model import Catalogue, Deployment, ImageRef, Ledger, Release
+from ci.model import Catalogue, Deployment, Hold, ImageRef, Ledger, Release
 from ci.outcome import Outcome
 from ci.tools import git, helm
 from ci.tools.git import PrivateClone
@@ -52,6 +53,20 @@ def real(context: Context, delivery: Delivery) -> Means:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What happens to one service. status: write, already, superseded, held, diverged, nothing."""
+
+    code: str
+    status: str
+    text: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether the manifest gets the new image."""
+        return self.status == "write"
+
+
+@dataclass(frozen=True)
 class Standing:
     """The manifests at one commit, as a rule may ask about them."""
 
@@ -76,7 +91,7 @@ class Standing:
         diverged_too: bool,
     ) -> Verdict:
         """Whether the service is to run what `origin` brings, by the order of source commits."""
-        return order.decide(
+        return decide(
             code,
             origin.source_commit,
             origin.committed_at,
@@ -163,6 +178,47 @@ def standing(repo: PrivateClone, catalogue: Catalogue, delivery: Delivery) -> St
         return current_image(repo.read(target.file), target.key, target.document, file=target.file)
 
     return Standing(ledger.read(repo.history()), image)
+
+
+def decide(
+    code: str,
+    ours: str,
+    our_time: datetime | None,
+    *,
+    running: Deployment | None,
+    hold: Hold | None,
+    history: SourceRepo,
+    diverged_too: bool = False,
+) -> Verdict:
+    """The verdict on a service that is to run an image built from `ours`, committed at `our_time`.
+
+    diverged_too: a person said that the histories need not meet (the source was rewritten).
+    """
+    if hold:
+        text = f"held since {hold.since:%Y-%m-%d %H:%M} UTC ({hold.reason}); `ci release {code}`"
+        return Verdict(code, "held", text)
+    if running is None:
+        return Verdict(code, "write", "its first delivery")
+    theirs = running.source_commit
+    there = f"{running.image.tag}, built from {theirs[:12]}"
+    if ours == theirs:
+        return Verdict(code, "already", f"already {there}")
+    if history.is_ancestor(theirs, ours):
+        return Verdict(code, "write", f"newer than {there}")
+    is_older = history.is_ancestor(ours, theirs)
+    if history.is_shallow and not is_older:
+        text = f"this clone is shallow and cannot tell whether {ours[:12]} follows {theirs[:12]};"
+        text += " fetch the full history (`git fetch --unshallow`; in Jenkins: no shallow clone)"
+        raise Refused(text, status="shallow", older=theirs, newer=ours)
+    is_here = history.knows(theirs)
+    # who was overtaken may not have fetched by what: not writing is the safe side
+    if not is_here and our_time and running.committed_at and running.committed_at > our_time:
+        is_older = True
+    if is_older:
+        return Verdict(code, "superseded", f"{ours[:12]} is older than {there}")
+    where = "" if is_here else ", which is not in this clone"
+    text = f"{ours} is neither older nor newer than {theirs}{where} ({there})"
+    return Verdict(code, "write" if diverged_too else "diverged", text)
 
 
 def shows(read: Reading, image: ImageRef) -> bool:

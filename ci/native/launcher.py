@@ -167,9 +167,9 @@ async def _environment(run: Run, folder: str) -> None:
 async def _start_database(run: Run) -> Mapping[str, str]:
     """The URL of a database that answers, by service code: with a role each where it is ours."""
     settings, screen, services = run.settings, run.screen, run.catalogue.services
-    if settings.database_url is not None:
+    if given := settings.passed_on.get("DATABASE_URL"):
         screen.line("  database: the server of DATABASE_URL")
-        return dict.fromkeys((service.code for service in services), settings.database_url)
+        return dict.fromkeys((service.code for service in services), given)
     with screen.step("database: PostgreSQL 18"):
         server = await asyncio.to_thread(postgres.Server.of_run, settings.data_dir)
         if server.data_dir.parent != settings.data_dir:

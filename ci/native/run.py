@@ -56,7 +56,7 @@ class Run:
             for code, host in hosts.items()
         }
         public = self.urls["ui"].replace(LOOPBACK, "localhost")
-        self.public_url = (settings.public_url or public).rstrip("/")
+        self.public_url = (settings.passed_on.get("UI_PUBLIC_URL") or public).rstrip("/")
 
     @property
     def setup_link(self) -> str:
@@ -73,7 +73,7 @@ class Run:
 
     def environment(self, service: Service, database_url: str) -> dict[str, str]:
         """The environment of a service's processes. A secret goes to who needs it, nobody else."""
-        objects = self.settings.object_store_url or (self.settings.data_dir / "objects").as_uri()
+        given, objects = self.settings.passed_on, self.settings.data_dir / "objects"
         env = {
             **ALLOCATORS,
             "LOG_LEVEL": "info",
@@ -81,7 +81,7 @@ class Run:
             "HOST": LOOPBACK,
             "PORT": str(self.ports[service.code]),
             "DATABASE_URL": database_url,
-            "OBJECT_STORE_URL": objects,
+            "OBJECT_STORE_URL": given.get("OBJECT_STORE_URL") or objects.as_uri(),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "",
             **{f"{code.upper()}_URL": url for code, url in self.urls.items()},

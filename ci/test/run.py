@@ -1,7 +1,7 @@
 """`ci test`: environments, PostgreSQL servers, each suite's own pytest, one report of all.
 
     pytest ──stdout──▶ .cache/tests/SUITE.log ──followed──▶ `das unit │ ......  [ 40%]`
-           ──junit───▶ .cache/tests/SUITE.xml ──merged────▶ one file, one closing line (junit.py)
+           ──junit───▶ .cache/tests/SUITE.xml ──merged────▶ one file, one closing line (suites.py)
 
 A suite that crashes, collects nothing or ends oddly is a failed test, its last lines the reason.
 """
@@ -28,10 +28,8 @@ from ci.outcome import Outcome
 from ci.plan import planning
 from ci.plan.facts import VARIABLES
 from ci.plan.planning import FILE, PLAN_OPTION
-from ci.test import junit as reports
 from ci.test import suites
-from ci.test.junit import Ended
-from ci.test.suites import Suite
+from ci.test.suites import Ended, Suite
 
 AT_ONCE = 2
 """So many suites run together, each with a server of its own: which rows a snapshot may take as
@@ -96,13 +94,13 @@ def main(
         count = min(AT_ONCE, suites.widest(chosen))
         servers = [stack.enter_context(running_postgres(catalogue.root)) for _ in range(count)]
         all_ended = asyncio.run(_run_all(context, chosen, servers, keyword))
-    report = reports.merged(all_ended, empty_is_fine=bool(keyword))
+    report = suites.merged(all_ended, empty_is_fine=bool(keyword))
     junit.parent.mkdir(parents=True, exist_ok=True)
     ET.ElementTree(report).write(junit, encoding="utf-8", xml_declaration=True)
-    failed, outcomes = reports.failures(report), list(map(reports.outcome, reports.cases(report)))
+    failed, outcomes = suites.failures(report), list(map(suites.outcome, suites.cases(report)))
     for line in failed:
         screen.line(line)
-    screen.line(reports.closing_line(outcomes, time.monotonic() - began))
+    screen.line(suites.closing_line(outcomes, time.monotonic() - began))
     if failed:
         more = [f"… and {len(failed) - FAILURES_TOLD} more"] if len(failed) > FAILURES_TOLD else []
         text = f"the tests of {', '.join(names)} did not all pass"
@@ -207,4 +205,4 @@ async def _run_suite(
             leash.signal_group(pytest.pid, signal.SIGTERM)
             await asyncio.wait_for(pytest.wait(), 30)
     last_lines = "\n".join(printable(row) for row in tail(log, LAST_LINES))
-    return Ended(suite, pytest.returncode or 0, reports.read_report(report), last_lines)
+    return Ended(suite, pytest.returncode or 0, suites.read_report(report), last_lines)

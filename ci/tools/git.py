@@ -35,10 +35,9 @@ LINK = "120000"
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push came to. landed, lost_race, or neither: then `error` says why."""
+    """What a push came to: landed, or a lost race, or `error` says why."""
 
     landed: bool
-    lost_race: bool = False
     error: CiError | None = None
     said: str = ""
 
@@ -246,7 +245,7 @@ class PrivateClone:
         if now == ours:
             return Pushed(landed=True, said=said)  # it arrived, only the answer was lost
         if now != self.tip or rules.was_race(said):
-            return Pushed(landed=False, lost_race=True, said=said)
+            return Pushed(landed=False, said=said)
         if rules.REMOTE_SAID_NO.search(said):
             text = f"{self._shown} refuses the commit (not a race: nobody moved {branch}):\n"
             error = Refused(text + rules.reasons(said), status="policy")

@@ -16,9 +16,9 @@ import pytest
 import registry_images
 from small_platform import CODES, ROOT, SmallPlatform, why_no_docker, why_no_registry
 
+from ci import build as building
 from ci import process as process_module
 from ci import push as publish
-from ci.build import building
 from ci.errors import OutsideFault, Refused
 from ci.model import Release
 from ci.plan import facts as facts_of

@@ -19,7 +19,7 @@ import pytest
 from small_platform import why_no_docker
 
 from ci import catalogue
-from ci.build.image import ImageBuild
+from ci.build import ImageBuild
 from ci.plan.facts import BuildFacts
 
 ROOT = Path(__file__).resolve().parents[3]

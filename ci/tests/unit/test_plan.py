@@ -5,8 +5,9 @@ import pytest
 from ci.config import PlanRules
 from ci.errors import Defect
 from ci.model import Service
-from ci.plan import decision, planning
-from ci.plan.decision import Base, BuildPlan, Part
+from ci.plan import planning
+from ci.plan import planning as decision
+from ci.plan.planning import Base, BuildPlan, Part
 
 RULES = PlanRules(
     ignored=("*.md", "docs/*"),

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from ci import build as building
 from ci import process
-from ci.build import building
 from ci.process import Done
 from ci.test import run
 from ci.tools.docker import Docker

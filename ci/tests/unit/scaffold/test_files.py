@@ -8,7 +8,7 @@ from listed_services import delivery
 
 from ci import catalogue, config
 from ci.errors import Refused
-from ci.scaffold import files
+from ci.scaffold import commands as files
 
 LISTED = catalogue.load()
 DELIVERY = delivery(LISTED)
