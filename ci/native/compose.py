@@ -110,9 +110,6 @@ def ready(context: Context, path: Path) -> Outcome:
         raise OutsideFault(f"{near} does not answer: {exc}") from exc
     if status != 200:
         raise OutsideFault(f"{near} does not answer as the dashboard: {status}")
-    is_needed, link = (
-        json.loads(body)["needed"],
-        keys.setup_link(public_url, values["UBS_SETUP_TOKEN"]),
-    )
-    key = values["UBS_BOOTSTRAP_API_KEY"]
-    return Outcome("done", keys.closing_words(public_url, key, link if is_needed else None, ENDING))
+    link = keys.setup_link(public_url, values["UBS_SETUP_TOKEN"])
+    shown, key = link if json.loads(body)["needed"] else None, values["UBS_BOOTSTRAP_API_KEY"]
+    return Outcome("done", keys.closing_words(public_url, key, shown, ENDING))

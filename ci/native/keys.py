@@ -79,7 +79,5 @@ def setup_link(public_url: str, token: str) -> str:
 def closing_words(public_url: str, key: str, link: str | None, ending: str = ENDING) -> str:
     """What a person needs once everything is ready; the set-up link while there is no owner."""
     first = f"\n  First sign-in  {link}   (once; makes you the owner)" if link else ""
-    text = WELCOME.read_text(encoding="utf-8")
-    return (
-        text.format(first=first, public_url=public_url, key=key, ending=ending).rstrip("\n") + "\n"
-    )
+    text = WELCOME.read_text(encoding="utf-8").rstrip("\n")
+    return text.format(first=first, public_url=public_url, key=key, ending=ending)

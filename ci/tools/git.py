@@ -239,7 +239,7 @@ class PrivateClone:
         except OutsideFault as overdue:
             error, said = overdue, str(overdue)
         try:
-            now = self._remote_head(branch)
+            now = self._heads().get(branch)
         except OutsideFault as fault:
             return Pushed(landed=False, error=fault, said=str(fault))
         if now == ours:
@@ -251,14 +251,14 @@ class PrivateClone:
             error = Refused(text + rules.reasons(said), status="policy")
         return Pushed(landed=False, error=error, said=said)
 
-    def _remote_head(self, branch: str) -> str | None:
-        """Where the branch is on the server now; None when there is no such branch."""
-        ref = f"refs/heads/{branch}"
-        done = self.run("ls-remote", "--quiet", "--end-of-options", "origin", ref, network=True)
+    def _heads(self) -> dict[str, str]:
+        """The branches that the server has now, and where each is."""
+        listing = ("ls-remote", "--quiet", "--heads", "--end-of-options", "origin")
+        done = self.run(*listing, network=True)
         if done.code != 0:
-            raise self._fault(done, "asking for the branch of")
-        heads = (line.partition("\t") for line in done.stdout.splitlines())
-        return next((sha for sha, _, name in heads if name == ref), None)
+            raise self._fault(done, "asking for the branches of")
+        rows = (line.split("\trefs/heads/", 1) for line in done.stdout.splitlines())
+        return {name: sha for sha, name in rows}
 
     def diff(self) -> str:
         """What the working tree has that HEAD has not."""
@@ -291,8 +291,7 @@ class PrivateClone:
         return OutsideFault(text + done.last_lines(), status="unreachable")
 
     def _no_branch(self) -> CiError:
-        listing = ("ls-remote", "--quiet", "--heads", "--end-of-options", "origin")
-        heads = re.findall(r"\trefs/heads/(.+)", self.run(*listing, network=True).stdout)
+        heads = list(self._heads())
         if not heads:
             text = f"{self._shown} is empty; `python -m ci scaffold` writes what it may begin with"
             return Refused(text, status="empty")

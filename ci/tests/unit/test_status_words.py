@@ -7,7 +7,7 @@ from ci.bump.handshake import MOVES
 from ci.errors import CiError
 
 ROOT = Path(__file__).resolve().parents[3]
-PLACES = ("plan/*", "build/*", "push", "scan", "bump/*", "promote", "status", "summary", "config")
+PLACES = ("plan/*", "build", "push", "scan", "bump/*", "promote", "status", "summary", "config")
 PLACES += ("manifests/*", "scaffold/*", "tools/*")
 SOURCES = [path.read_text() for place in PLACES for path in (ROOT / "ci").glob(f"{place}.py")]
 TABLE = (ROOT / "docs" / "delivery.md").read_text().partition("| code | status |")[2]
