@@ -58,22 +58,20 @@ class Gate:
         self, groups: Sequence[Sequence[Service]], environment: str, *, edited: bool
     ) -> list[Objects]:
         """What each group renders to; one `Refused` names every service whose chart is broken."""
-        broken: list[DoesNotRender] = []
 
-        def one(services: Sequence[Service]) -> Objects:
+        def one(services: Sequence[Service]) -> Objects | DoesNotRender:
             try:
                 return self.render(self.repo.folder, services[0], environment, edited)
             except DoesNotRender as refused:
-                broken.append(refused)
-                return ()
+                return refused
 
         with ThreadPoolExecutor(RENDERS_AT_ONCE) as pool:
             results = list(pool.map(one, groups))
-        if broken:
+        if broken := [result for result in results if isinstance(result, DoesNotRender)]:
             codes = [refused.facts.get("service") for refused in broken]
             text = "\n".join(map(str, broken))
             raise DoesNotRender(text, services=codes, broken_before=not edited)
-        return results
+        return [result for result in results if not isinstance(result, DoesNotRender)]
 
     def _refusals(
         self, entry: Entry, services: Sequence[Service], old: Objects, new: Objects
