@@ -8,18 +8,19 @@ import json
 import os
 import sys
 import time
+import tomllib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from ci import __version__, catalogue, environments
+from ci import __version__, catalogue, environments, summary
 from ci.context import Context, from_environment
 from ci.errors import CiError, Defect
 from ci.outcome import Outcome, as_json
 from ci.screen import Screen
-from ci.summary import journal
 
 PROGRAM = "python -m ci"
 COMPLETE = "_CI_COMPLETE"  # set by the shell that completes a line of the program `ci/ci`
@@ -33,47 +34,9 @@ Every command has --dry-run (what would happen, with the diff) and --json (one o
 progress on stderr). ci/ci.toml says what the repository is made of and where it goes; ci/README.md
 says the rest, docs/delivery.md what each status word asks of you. `make` has the daily ones under
 short names."""
-# name → the module of its function, which has its name; what it is for
-TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "the platform on this machine": {
-        "run": ("native.commands", "run the platform here until Ctrl-C"),
-        "ps": ("native.commands", "what runs here: pid, port, uptime, memory, readiness"),
-        "logs": ("native.commands", "show and follow the logs of a run here"),
-        "stop": ("native.commands", "stop the run here, from any terminal"),
-        "clean": ("native.commands", "delete data, caches and environments, after asking"),
-        "venvs": ("native.commands", "make the folders' environments"),
-        "secrets": ("native.compose", "write the .env of `docker compose up`, once"),
-    },
-    "a change": {
-        "plan": ("plan.planning", "which services to test and build, and why"),
-        "test": ("test.run", "run tests; one closing summary"),
-        "lint": ("lint.commands", "ruff, mypy, layers, Dockerfiles, twins, locks, tree"),
-    },
-    "from a change to a release": {
-        "build": ("build.building", "the images of a plan, with labels, SBOM and a smoke run"),
-        "push": ("push.publish", "images into the registry, whole or not handed on"),
-        "scan": ("scan.commands", "the registry's findings, as a gate"),
-    },
-    "from a release to a cluster": {
-        "bump": ("bump.bumping", "the handshake: the manifest repository says the new images"),
-        "promote": ("promote.moves", "what runs in one environment also runs in the next"),
-        "rollback": ("promote.moves", "an earlier image again, held until released"),
-        "release": ("promote.moves", "end the hold of a rollback"),
-    },
-    "what is where": {
-        "status": ("status.commands", "what runs where, since when, built from what"),
-        "summary": ("summary.journal", "how each command of this build ended"),
-    },
-    "by hand, and at home": {
-        "scaffold": (
-            "scaffold.commands",
-            "write a manifest repository, or --check one",
-        ),
-        # test equipment: nothing else of the product knows it
-        "local": ("tests.lab.commands", "the whole pipeline on this machine"),
-        "faults": ("tests.faults.commands", "break the platform that runs here; nothing is lost"),
-    },
-}
+TABLE: Mapping[str, Mapping[str, tuple[str, str]]] = tomllib.loads(
+    Path(__file__).with_name("commands.toml").read_text(encoding="utf-8")
+)
 LIGHT = {"native", "summary"}
 """Rooms that ci's smallest environment serves; the others need its development environment."""
 ENTRIES = {name: entry for entries in TABLE.values() for name, entry in entries.items()}
@@ -94,7 +57,7 @@ class Commands(click.Group):
         """One line a command, by group; nothing is imported for it."""
         for title, entries in TABLE.items():
             with formatter.section(title.capitalize()):
-                formatter.write_dl([(name, summary) for name, (_, summary) in entries.items()])
+                formatter.write_dl([(name, about) for name, (_, about) in entries.items()])
 
 
 @click.group(cls=Commands, commands=[click.Command(name) for name in ENTRIES], epilog=EPILOG)
@@ -161,7 +124,7 @@ def _run(
         ended = Defect(f"ci itself failed: {error!r}", status="ci_defect")
     if context and "BUILD_NUMBER" in context.environ and not dry_run:
         words, took_s = click.get_current_context().obj, time.monotonic() - began
-        journal.record(context, name, words, ended, took_s)
+        summary.record(context, name, words, ended, took_s)
     said, stream = str(ended), sys.stdout
     if in_json:
         facts = {**as_json(name, ended), "dry_run": dry_run, **ended.facts}

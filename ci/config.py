@@ -150,23 +150,13 @@ class Listed(Service):
 class Delivery:
     """All that `ci.toml` says about delivery."""
 
-    delivery: Publishing
+    publishing: Annotated[Publishing, Field(alias="delivery")]
     plan: PlanRules
     registry: RegistryConfig
     scan: ScanConfig
     manifests: ManifestsConfig
     environments: Annotated[tuple[Environment, ...], Field(alias="environment")]
     services: Annotated[tuple[Listed, ...], Field(alias="service")]
-
-    @property
-    def branch(self) -> str:
-        """The one branch that publishes."""
-        return self.delivery.branch
-
-    @property
-    def tag(self) -> str:
-        """The template of the images' tags."""
-        return self.delivery.tag
 
     @property
     def first(self) -> Environment:

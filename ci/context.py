@@ -15,7 +15,7 @@ from ci.screen import Screen
 class Settings:
     """Where a native run listens and keeps its things.
 
-    ports: by service code; 0 asks for a free one. database_url: None means the embedded server.
+    ports: by service code; 0 asks for a free one. passed_on: what else the environment says.
     """
 
     data_dir: Path
@@ -23,9 +23,6 @@ class Settings:
     state_file: Path
     host: str
     ports: Mapping[str, int]
-    database_url: str | None
-    object_store_url: str | None
-    public_url: str | None
     start_timeout_s: float
     colour: bool
     passed_on: Mapping[str, str]
@@ -75,9 +72,6 @@ def from_environment(catalogue: Catalogue, environ: Mapping[str, str] = os.envir
             service.code: int(_number(environ, service.port_variable, service.port, 65535))
             for service in catalogue.services
         },
-        database_url=environ.get("DATABASE_URL") or None,
-        object_store_url=environ.get("OBJECT_STORE_URL") or None,
-        public_url=environ.get("UI_PUBLIC_URL") or None,
         start_timeout_s=_number(environ, "CLOUDOPSHUB_START_TIMEOUT_S", 180, 86400),
         colour="NO_COLOR" not in environ and environ.get("TERM") != "dumb",
         passed_on=dict(environ),

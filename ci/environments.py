@@ -72,12 +72,9 @@ async def make_one(root: Path, name: str, lock: Lock, screen: Screen) -> None:
     folder, step = root / name, f"{name}: environment"
     if wanted_lock(folder, lock) is None:
         return
-
-    def say_waiting() -> None:
-        screen.line(f"  {step}: another command makes it; waiting for that")
-
+    wait = f"  {step}: another command makes it; waiting for that"
     with screen.step(step):
-        async with _alone(root / ".cache" / "environments" / name, say_waiting):
+        async with _alone(root / ".cache" / "environments" / name, lambda: screen.line(wait)):
             wanted = wanted_lock(folder, lock)
             if wanted is None:  # another has made it
                 return
@@ -113,17 +110,15 @@ async def _fill(folder: Path, lock: Lock) -> None:
     if uv := shutil.which("uv", path=str(Path(sys.executable).parent)):
         begin = [uv, "venv", "-q", "--clear", "--python", sys.executable, environment]
         fill = [uv, "pip", "sync", "-q", "--python", python, "--require-hashes", lock]
-        env = os.environ | uv_settings(pip_settings(), os.environ)
+        env = os.environ | uv_settings(await asyncio.to_thread(pip_settings), os.environ)
     else:
         begin = [sys.executable, "-m", "venv", "--clear", environment]
         fill = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
         fill += ["--require-hashes", "-r", lock]
     for command in [fill] if await _serves(python) else [begin, fill]:
         done = await process.run_async(command, cwd=folder, env=env)
-        if done.code != 0:
-            hints = "its settings: pip config list; on Debian: apt install python3-venv"
-            text = done.last_lines() or f"exited with {done.code}"
-            raise OutsideFault(f"{folder.name}: no environment ({hints}):\n{text}")
+        hints = "its settings: pip config list; on Debian: apt install python3-venv"
+        done.good(f"{folder.name}: no environment; {hints}")
 
 
 async def _serves(python: str) -> bool:

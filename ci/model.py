@@ -33,9 +33,9 @@ class Service:
     processes: Mapping[str, str]
 
     @property
-    def kernels_folder(self) -> str | None:
-        """Where the sources of its kernels stand, within its folder."""
-        return self.kernels.replace(".", "/") if self.kernels else None
+    def kernels_folder(self) -> str:
+        """Where the sources of its kernels stand, within its folder; empty when it has none."""
+        return (self.kernels or "").replace(".", "/")
 
     @property
     def port_variable(self) -> str:

@@ -1,14 +1,14 @@
 """The one place where `ci` runs another program to its end: argument lists, no shell, bounded."""
 
 import asyncio
-import contextlib
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ci.errors import OutsideFault
+from ci.errors import CiError, OutsideFault
 
+PRIVATE = "cloudopshub-ci-"  # how temporary folders of ours begin
 # What opens the manifest repository, signs its commits, or opens the registry.
 MANIFEST_SECRETS = frozenset(
     {"MANIFEST_REPO_USR", "MANIFEST_REPO_PSW", "MANIFEST_REPO_SSH_KEY", "COMMIT_SIGNING_KEY"}
@@ -41,6 +41,13 @@ class Done:
         """All it wrote, its complaints last."""
         return f"{self.stdout.strip()}\n{self.stderr.strip()}".strip()
 
+    def good(self, what: str, error: type[CiError] = OutsideFault, **facts: Any) -> str:
+        """What it answered; `error` that says `what`, and its last lines, when it failed."""
+        if self.code != 0:
+            text = f"{what} ({self.code}):\n{self.last_lines()}"
+            raise error(text, **facts)
+        return self.stdout
+
     def last_lines(self, count: int = 15) -> str:
         """The end of both, where the reason of a failure stands."""
         streams = (self.stdout, self.stderr)
@@ -55,19 +62,8 @@ def run(
     timeout_s: float = 600,
     given: bytes = b"",
 ) -> Done:
-    """Run `argv` to its end, `given` on its stdin; `OutsideFault` when not there or too slow."""
-    words = [str(word) for word in argv]
-    with _outside(argv, timeout_s):
-        done = subprocess.run(
-            words,
-            check=False,
-            cwd=cwd,
-            env=env,
-            input=given,
-            capture_output=True,
-            timeout=timeout_s,
-        )
-    return Done(done.returncode, _text(done.stdout), _text(done.stderr))
+    """As `run_async`, for who has nothing else to do meanwhile."""
+    return asyncio.run(run_async(argv, cwd=cwd, env=env, timeout_s=timeout_s, given=given))
 
 
 async def run_async(
@@ -76,37 +72,32 @@ async def run_async(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     timeout_s: float = 1800,
+    given: bytes = b"",
 ) -> Done:
-    """As `run`, while the event loop goes on; a cancelled or overdue program is killed."""
-    with _outside(argv, timeout_s):
+    """`argv` has run to its end, `given` on its stdin; `OutsideFault` when not there or too slow.
+
+    A cancelled or overdue program is killed.
+    """
+    try:
         process = await asyncio.create_subprocess_exec(
             *(str(word) for word in argv),
             cwd=cwd,
             env=env,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         try:
             async with asyncio.timeout(timeout_s):
-                stdout, stderr = await process.communicate()
+                streams = await process.communicate(given)
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-    return Done(process.returncode or 0, _text(stdout), _text(stderr))
-
-
-def _text(stream: bytes) -> str:
-    return stream.decode(errors="replace")
-
-
-@contextlib.contextmanager
-def _outside(argv: Sequence[str | Path], timeout_s: float) -> Iterator[None]:
-    try:
-        yield
-    except (TimeoutError, subprocess.TimeoutExpired) as exc:
+    except TimeoutError as exc:
         raise OutsideFault(f"{argv[0]}: did not end within {timeout_s:g} s") from exc
     except OSError as exc:
         why = "not found" if isinstance(exc, FileNotFoundError) else exc.strerror
         raise OutsideFault(f"{argv[0]}: {why}") from exc
+    stdout, stderr = (text.decode(errors="replace") for text in streams)
+    return Done(process.returncode or 0, stdout, stderr)

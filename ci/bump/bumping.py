@@ -2,27 +2,24 @@
 
 import click
 
-from ci import config
-from ci.bump import handshake, order
-from ci.bump.handshake import Means, Standing
+from ci import config, push
+from ci.bump import handshake
+from ci.bump.handshake import Means, Standing, Verdict
 from ci.bump.ledger import Delivered, Entry
-from ci.bump.order import Verdict
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import Refused
 from ci.model import Release
 from ci.outcome import Outcome
 from ci.plan import facts, planning
-from ci.plan.build_facts import BuildFacts
-from ci.push import publish
+from ci.plan.facts import BuildFacts
 from ci.tools.ecr import Registry
 from ci.tools.source_repo import SourceRepo
 
 
 @click.command()
-@click.option("--environment", metavar="E", help="default: the one that bump writes")
 @click.option("--diverged", is_flag=True, help="also over a commit whose history is another")
-def bump(context: Context, environment: str | None, *, diverged: bool) -> Outcome:
+def bump(context: Context, *, diverged: bool) -> Outcome:
     """Writes the new images into the manifest repository: the handshake.
 
     Reads the release that `push` left and asks the registry again for each digest; clones the
@@ -43,7 +40,7 @@ def bump(context: Context, environment: str | None, *, diverged: bool) -> Outcom
     if release is None:
         return Outcome("nothing", "nothing was to be built, so nothing changes what runs")
     means = handshake.real(context, delivery)
-    return deliver(context, delivery, release, means, environment, diverged_too=diverged)
+    return deliver(context, delivery, release, means, diverged_too=diverged)
 
 
 def deliver(
@@ -51,42 +48,28 @@ def deliver(
     delivery: Delivery,
     release: Release,
     means: Means,
-    environment: str | None = None,
     *,
     diverged_too: bool = False,
 ) -> Outcome:
-    """The release is what the environment runs, or it is told why not; `bump.diff` is written."""
-    target = delivery.environment(environment) if environment else delivery.first
-    if source := target.promoted_from:
-        text = f"{target.name} is promoted from {source}, never bumped"
-        command = f"python -m ci promote {source} {target.name}"
-        raise Refused(f"{text}; `{command}`", status="wrong_environment")
-    history = SourceRepo(context.root)
+    """The release is what the first environment runs, or it is told why not; writes `bump.diff`."""
+    target, history = delivery.first.name, SourceRepo(context.root)
 
     def verdict(code: str, standing: Standing) -> Verdict:
-        for deployment in standing.ledger.deployments.get((target.name, code), ()):
+        for deployment in standing.ledger.deployments.get((target, code), ()):
             if deployment.run_id == release.run_id and deployment.kind == "bump":
                 text = f"this run delivered it in {deployment.manifest_commit[:12]}"
                 return Verdict(code, "already", text)
-        return order.decide(
-            code,
-            release.source_commit,
-            release.committed_at,
-            running=standing.running(target.name, code),
-            hold=standing.ledger.holds.get((target.name, code)),
-            history=history,
-            diverged_too=diverged_too,
-        )
+        return standing.verdict(target, code, release, history, diverged_too=diverged_too)
 
     def propose(standing: Standing) -> tuple[list[Verdict], Entry | None]:
         verdicts = [verdict(code, standing) for code in sorted(release.images)]
         handshake.refuse_diverged(verdicts, "bump")
         codes = [verdict.code for verdict in verdicts if verdict.writes]
         delivered = [Delivered(c, release.images[c], release.source_commit) for c in codes]
-        entry = Entry(target.name, "bump", release.run_id, delivered, release)
+        entry = Entry(target, "bump", release.run_id, delivered, release)
         return verdicts, entry if delivered else None
 
-    outcome = handshake.hand_over(context, delivery, target.name, propose, means=means)
+    outcome = handshake.hand_over(context, delivery, target, propose, means=means)
     if not context.dry_run:
         context.hand_on("bump.diff", str(outcome.facts["diff"]))
     return outcome
@@ -105,10 +88,10 @@ def handed_on(context: Context, delivery: Delivery, facts: BuildFacts) -> Releas
         if decided.commit == facts.commit and not decided.builds:
             return None
     file = context.handed_on / "release.json"
-    release = publish.read_release(file)
+    release = push.read_release(file)
     if facts.build is not None:
         there = release.to_json()
-        here = publish.release_of(delivery, facts, release.images).to_json()
+        here = push.release_of(delivery, facts, release.images).to_json()
         if keys := ", ".join(key for key in here if there[key] != here[key]):
             text = f"{file} is left from another build: it has another {keys} than this one"
             raise Refused(text, status="stale_release")

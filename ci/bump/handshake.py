@@ -5,7 +5,8 @@
           └────────── refetch, reset, decide again ◀── somebody was first ─┘   bounded, never forced
 
 A lost race is not rebased: two builds that bump one line would conflict there, and what was right
-to write may no longer be. A push whose answer was lost is known by its own commit.
+to write may no longer be. A push whose answer was lost is known by its own commit. Build numbers
+begin again when a job is made anew; only the history of the source knows which commit is newer.
 """
 
 import random
@@ -13,19 +14,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from ci.bump import ledger
 from ci.bump.ledger import Entry
-from ci.bump.order import Verdict
 from ci.bump.rendering import Gate, Renderer
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import OutsideFault, Refused
 from ci.manifests import Reading, current_image, set_image
-from ci.model import Catalogue, Deployment, ImageRef, Ledger
+from ci.model import Catalogue, Deployment, Hold, ImageRef, Ledger, Release
 from ci.outcome import Outcome
 from ci.tools import git, helm
 from ci.tools.git import PrivateClone
+from ci.tools.source_repo import SourceRepo
 
 FAULTS_MAX = 3  # of the network, before it is somebody else's turn to try again
 BACKOFF_S, BACKOFF_MAX_S = 0.15, 2.5
@@ -39,6 +41,29 @@ class Means:
     render: Renderer
     at: Callable[[str], None] = lambda _: None
     sleep: Callable[[float], None] = time.sleep
+
+
+def real(context: Context, delivery: Delivery) -> Means:
+    """What a command gives it: the renderer that `ci.toml` names."""
+    config = delivery.manifests.render
+    if config.tool == "none":
+        return Means(render=lambda *_: ())
+    program = helm.find(context.settings.cache_dir, context.environ)
+    return Means(lambda folder, *about: program.render(folder, config, *about))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What happens to one service. status: write, already, superseded, held, diverged, nothing."""
+
+    code: str
+    status: str
+    text: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether the manifest gets the new image."""
+        return self.status == "write"
 
 
 @dataclass(frozen=True)
@@ -56,18 +81,25 @@ class Standing:
                 return deployment
         return self.ledger.running(environment, code)
 
-
-def real(context: Context, delivery: Delivery) -> Means:
-    """What a command gives it: the renderer that `ci.toml` names."""
-    config = delivery.manifests.render
-    if config.tool == "none":
-        return Means(render=lambda *_: ())
-    program = helm.find(context.settings.cache_dir, context.environ)
-    return Means(
-        lambda folder, service, environment, edited: program.render(
-            folder, config, service, environment, edited=edited
+    def verdict(
+        self,
+        environment: str,
+        code: str,
+        origin: Release | Deployment,
+        history: SourceRepo,
+        *,
+        diverged_too: bool,
+    ) -> Verdict:
+        """Whether the service is to run what `origin` brings, by the order of source commits."""
+        return decide(
+            code,
+            origin.source_commit,
+            origin.committed_at,
+            running=self.running(environment, code),
+            hold=self.ledger.holds.get((environment, code)),
+            history=history,
+            diverged_too=diverged_too,
         )
-    )
 
 
 # A rule: what happens to each service, and the delivery; None when there is nothing to write.
@@ -148,6 +180,47 @@ def standing(repo: PrivateClone, catalogue: Catalogue, delivery: Delivery) -> St
     return Standing(ledger.read(repo.history()), image)
 
 
+def decide(
+    code: str,
+    ours: str,
+    our_time: datetime | None,
+    *,
+    running: Deployment | None,
+    hold: Hold | None,
+    history: SourceRepo,
+    diverged_too: bool = False,
+) -> Verdict:
+    """The verdict on a service that is to run an image built from `ours`, committed at `our_time`.
+
+    diverged_too: a person said that the histories need not meet (the source was rewritten).
+    """
+    if hold:
+        text = f"held since {hold.since:%Y-%m-%d %H:%M} UTC ({hold.reason}); `ci release {code}`"
+        return Verdict(code, "held", text)
+    if running is None:
+        return Verdict(code, "write", "its first delivery")
+    theirs = running.source_commit
+    there = f"{running.image.tag}, built from {theirs[:12]}"
+    if ours == theirs:
+        return Verdict(code, "already", f"already {there}")
+    if history.is_ancestor(theirs, ours):
+        return Verdict(code, "write", f"newer than {there}")
+    is_older = history.is_ancestor(ours, theirs)
+    if history.is_shallow and not is_older:
+        text = f"this clone is shallow and cannot tell whether {ours[:12]} follows {theirs[:12]};"
+        text += " fetch the full history (`git fetch --unshallow`; in Jenkins: no shallow clone)"
+        raise Refused(text, status="shallow", older=theirs, newer=ours)
+    is_here = history.knows(theirs)
+    # who was overtaken may not have fetched by what: not writing is the safe side
+    if not is_here and our_time and running.committed_at and running.committed_at > our_time:
+        is_older = True
+    if is_older:
+        return Verdict(code, "superseded", f"{ours[:12]} is older than {there}")
+    where = "" if is_here else ", which is not in this clone"
+    text = f"{ours} is neither older nor newer than {theirs}{where} ({there})"
+    return Verdict(code, "write" if diverged_too else "diverged", text)
+
+
 def shows(read: Reading, image: ImageRef) -> bool:
     """Whether a file that reads as `read` shows `image`; a file may leave a part of it unsaid."""
     parts = ("repository", "tag", "digest")
@@ -158,28 +231,14 @@ def shows(read: Reading, image: ImageRef) -> bool:
 def refuse_diverged(verdicts: Sequence[Verdict], kind: str) -> None:
     """`Refused` when a history does not meet the one that is deployed; nothing is then written."""
     if diverged := [verdict for verdict in verdicts if verdict.status == "diverged"]:
-        lines = [f"{verdict.code}: {verdict.text}" for verdict in diverged]
-        lines.append(
-            "was the history rewritten, or is this clone behind? After a look at both,"
-            f" `{kind} --diverged` writes it all the same"
-        )
-        codes = [verdict.code for verdict in diverged]
-        raise Refused("\n".join(lines), status="diverged", services=codes)
+        text = "".join(f"{verdict.code}: {verdict.text}\n" for verdict in diverged)
+        text += "was the history rewritten, or is this clone behind? After a look at both,"
+        text += f" `{kind} --diverged` writes it all the same"
+        raise Refused(text, status="diverged", services=[verdict.code for verdict in diverged])
 
 
 def _prepare(gate: Gate, verdicts: Sequence[Verdict], entry: Entry) -> Prepared:
-    edits, entry = _edit(gate, entry)
-    moves = entry.kind in {"bump", "promote"}
-    status = "already" if moves and not edits else MOVES[entry.kind]
-    verdicts = [replace(v, status=status) if v.writes else v for v in verdicts]
-    if status == "already":
-        return Prepared(verdicts)
-    gate.write(entry, edits)
-    return Prepared(verdicts, entry, sorted(edits), gate.repo.diff(), ledger.message(entry))
-
-
-def _edit(gate: Gate, entry: Entry) -> tuple[dict[str, bytes], Entry]:
-    """The files that change, and the entry that knows what was; nothing is written yet."""
+    """The files that change are written, through the gate; the entry knows what was."""
     before: dict[str, bytes] = {}
     after: dict[str, bytes] = {}
     delivered = []
@@ -198,7 +257,14 @@ def _edit(gate: Gate, entry: Entry) -> tuple[dict[str, bytes], Entry]:
         after[target.file] = edited.content
         delivered.append(replace(change, was=str(edited.before)))
     edits = {path: content for path, content in after.items() if content != before[path]}
-    return edits, replace(entry, delivered=delivered)
+    is_there = entry.kind in {"bump", "promote"} and not edits
+    status = "already" if is_there else MOVES[entry.kind]
+    verdicts = [replace(v, status=status) if v.writes else v for v in verdicts]
+    if is_there:
+        return Prepared(verdicts)
+    entry = replace(entry, delivered=delivered)
+    gate.write(entry, edits)
+    return Prepared(verdicts, entry, sorted(edits), gate.repo.diff(), ledger.message(entry))
 
 
 def _outcome(
@@ -207,8 +273,8 @@ def _outcome(
     """The end of a handshake: a headline, a line for each service, what a dry run would write."""
     entry, verdicts = ready.entry, ready.verdicts
     lines = [f"  {verdict.code:4} {verdict.status:12} {verdict.text}" for verdict in verdicts]
-    counts = Counter(verdict.status for verdict in verdicts)
     if entry is None:
+        counts = Counter(verdict.status for verdict in verdicts)
         only = next(iter(counts), "nothing")
         status = only if len(counts) == 1 and only != "write" else "nothing"
         what = ", ".join(f"{count} {word}" for word, count in counts.items())
@@ -224,18 +290,14 @@ def _outcome(
         lines.append(f"  waits on the branch {facts['branch']} for a pull request to be merged")
     if facts["link"]:
         lines.append(f"  {facts['link']}")
-    return Outcome(
-        status,
-        "\n".join(lines),
-        {
-            "environment": environment,
-            "services": {v.code: {"status": v.status, "text": v.text} for v in verdicts},
-            "diff": ready.diff,
-            "commit_message": ready.message,
-            "commit": commit,
-            **facts,
-        },
-    )
+    told = {
+        "environment": environment,
+        "services": {v.code: {"status": v.status, "text": v.text} for v in verdicts},
+        "diff": ready.diff,
+        "commit_message": ready.message,
+        "commit": commit,
+    }
+    return Outcome(status, "\n".join(lines), told | dict(facts))
 
 
 def _headline(entry: Entry) -> str:
@@ -245,5 +307,4 @@ def _headline(entry: Entry) -> str:
     if entry.kind == "release":
         return f"{what} follows again in {entry.environment}"
     tags = ", ".join(sorted({change.image.tag for change in entry.delivered}))
-    hold = ", held" if entry.holds else ""
-    return f"{what} → {entry.environment} {tags}{hold}"
+    return f"{what} → {entry.environment} {tags}{', held' if entry.holds else ''}"

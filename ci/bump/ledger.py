@@ -117,7 +117,7 @@ def read(commits: Iterable[ManifestCommit]) -> Ledger:
             if word == "Hold" and code and value:
                 hold = Hold(environment, code, commit.at, value, commit.sha)
                 holds[environment, code] = hold
-            elif word == "Release" and code:  # Release-Tag ends the hold of nobody
+            elif word == "Release":  # Release-Tag ends the hold of nobody
                 holds.pop((environment, code), None)
     return Ledger(deployments, holds)
 
@@ -150,7 +150,9 @@ def _deployments(
             code=code,
             image=image,
             source_commit=source,
-            committed_at=builder.committed_at if builder else _time(said("Source-Committed-At")),
+            committed_at=builder.committed_at
+            if builder
+            else _time(said("Source-Committed-At", "")),
             build=builder.build if builder else said("Build-Number"),
             build_url=builder.build_url if builder else said("Build-URL"),
             run_id=said("Ci-Run-Id", ""),
@@ -160,9 +162,9 @@ def _deployments(
         )
 
 
-def _time(text: str | None) -> datetime | None:
+def _time(text: str) -> datetime | None:
     try:
-        at = datetime.fromisoformat(text or "")
+        at = datetime.fromisoformat(text)
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     except (ValueError, OverflowError):  # the year 1, east of Greenwich
         return None

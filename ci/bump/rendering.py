@@ -32,33 +32,27 @@ class Gate:
 
     def write(self, entry: Entry, edits: Mapping[str, bytes]) -> None:
         """The edits are written; `Refused` when the rendering changes more than the images."""
-        groups = self._groups(entry, edits)
-        before = self._rendered(groups, entry.environment, edited=False)
-        self.repo.write(edits)
-        self.at("written")
-        after = self._rendered(groups, entry.environment, edited=True)
-        self.at("rendered")
-        if self.delivery.manifests.render.tool == "none":
-            return
-        lines = [
-            f"{services[0].folder}: {line}"
-            for services, old, new in zip(groups, before, after, strict=True)
-            for line in self._refusals(entry, services, old, new)
-        ]
-        if lines:
-            text = "\n  ".join(["rendered, this edit does more than change the images:", *lines])
-            raise Refused(text, status="rendering", refusals=lines)
-
-    def _groups(self, entry: Entry, edits: Mapping[str, bytes]) -> list[list[Service]]:
-        """The edited services, those together that one rendering shows (an umbrella chart)."""
-        render = self.delivery.manifests.render
-        groups: dict[tuple[str, ...], list[Service]] = {}
+        groups: dict[tuple[str, ...], list[Service]] = {}  # those that one rendering shows together
         for change in entry.delivered:
             service = self.catalogue.service(change.code)
             if self.delivery.target(service, entry.environment).file in edits:
-                key = render.what_it_shows(service, entry.environment)
-                groups.setdefault(key, []).append(service)
-        return list(groups.values())
+                shows = self.delivery.manifests.render.what_it_shows(service, entry.environment)
+                groups.setdefault(shows, []).append(service)
+        services = list(groups.values())
+        before = self._rendered(services, entry.environment, edited=False)
+        self.repo.write(edits)
+        self.at("written")
+        after = self._rendered(services, entry.environment, edited=True)
+        self.at("rendered")
+        if self.delivery.manifests.render.tool == "none":
+            return
+        if lines := [
+            f"{group[0].folder}: {line}"
+            for group, old, new in zip(services, before, after, strict=True)
+            for line in self._refusals(entry, group, old, new)
+        ]:
+            text = "\n  ".join(["rendered, this edit does more than change the images:", *lines])
+            raise Refused(text, status="rendering", refusals=lines)
 
     def _rendered(
         self, groups: Sequence[Sequence[Service]], environment: str, *, edited: bool
@@ -73,10 +67,9 @@ class Gate:
 
         with ThreadPoolExecutor(RENDERS_AT_ONCE) as pool:
             results = list(pool.map(one, groups))
-        broken = [result for result in results if isinstance(result, DoesNotRender)]
-        if broken:
+        if broken := [result for result in results if isinstance(result, DoesNotRender)]:
             codes = [refused.facts.get("service") for refused in broken]
-            text = "\n".join(str(refused) for refused in broken)
+            text = "\n".join(map(str, broken))
             raise DoesNotRender(text, services=codes, broken_before=not edited)
         return [result for result in results if not isinstance(result, DoesNotRender)]
 

@@ -1,14 +1,14 @@
 """A YAML file as nodes that know which characters they are.
 
-    bytes ─ decode ─► text ─ libyaml ─► events ─ here ─► nodes
+    bytes ─ decode ─► text ─ PyYAML ─► events ─ here ─► nodes
 
-libyaml is what go-yaml, and so Helm and Argo CD, are ported from. Values are never loaded: a short
-commit hash, `12e4567`, would come back as infinity. Events, not composed nodes: composed, an alias
-*is* the node of its anchor. Two things are read from the text: where a value starts behind its
-anchor or tag, and behind which `:` or `-` an empty value belongs.
+libyaml, which go-yaml, and so Helm and Argo CD, are ported from, has to take the text as well; it
+does not say where an empty value belongs. Values are never loaded: a short commit hash, `12e4567`,
+would come back as infinity. Events, not composed nodes: composed, an alias *is* its anchor's node.
 """
 
 import codecs
+import collections
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -32,8 +32,6 @@ UNREADABLE = {
 }
 PROPERTIES = re.compile(r"(?:[&!][^ \t\r\n]*(?:[ \t\r\n]+(?:#[^\r\n]*)?)*){1,2}")
 COMMENT = re.compile(r"#[^\r\n]*")
-TAB = "while scanning for the next token, found character '\\t' that cannot start any token"
-AFTER_ANCHOR = re.compile(r"[ \t\r\n,\]}]|\Z")
 SAID_BY_EVENTS = ("value", "anchor", "tag", "style", "flow_style", "explicit", "version", "tags")
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
@@ -125,12 +123,13 @@ class YamlFile:
 def read(content: bytes, name: str = "") -> YamlFile:
     """The nodes of all documents; `unreadable` when a reader of YAML would stop, and where."""
     file = _decoded(content, name)
-    reader = _Reader(file)
     try:
+        reader = _Reader(file)
         while event := reader.next_event():
             if isinstance(event, yaml.NodeEvent):
                 file.documents.append(reader.node(event))
-    except yaml.YAMLError as exc:
+        collections.deque(yaml.parse(file.text, Loader=yaml.CSafeLoader), maxlen=0)
+    except (yaml.YAMLError, OverflowError, ValueError) as exc:
         problem, mark = str(exc), None
         if isinstance(exc, yaml.MarkedYAMLError):
             problem, mark = ", ".join(filter(None, (exc.context, exc.problem))), exc.problem_mark
@@ -164,11 +163,11 @@ def _decoded(content: bytes, name: str) -> YamlFile:
 
 
 class _Reader:
-    """Events in, nodes out. gap: what is between the last two events, comments blanked."""
+    """Events in, nodes out. gap: what is between the last two events, without comments."""
 
     def __init__(self, file: YamlFile) -> None:
         self.file = file
-        self.parser = yaml.parse(file.text, Loader=yaml.CSafeLoader)
+        self.parser = yaml.parse(file.text, Loader=yaml.SafeLoader)
         self.anchors: dict[str, Node] = {}
         self.gap, self.end = "", 0
 
@@ -177,21 +176,14 @@ class _Reader:
         event: Any = next(self.parser, None)
         if event is None:
             return None
-        text, start, end = self.file.text, event.start_mark.index, event.end_mark.index
-        self.gap = COMMENT.sub(lambda match: " " * len(match[0]), text[self.end : start])
-        is_bare = isinstance(event, yaml.ScalarEvent) and not event.style
-        tab = text.find("\t", start, end) if is_bare else -1
-        if "\t" in self.gap:
-            tab = self.end + self.gap.index("\t")
-        if tab >= 0:  # libyaml goes on, Python's readers stop, in these words
-            raise self.file.refusal(f"not readable as YAML: {TAB}", "unreadable", tab)
+        start = event.start_mark.index
+        self.gap, self.end = COMMENT.sub("", self.file.text[self.end : start]), event.end_mark.index
+        if isinstance(event, yaml.CollectionStartEvent):  # of a block, it ends behind its first `-`
+            self.end = start
         if isinstance(event, yaml.DocumentStartEvent):
             self.anchors = {}
         says = (getattr(event, name, None) for name in SAID_BY_EVENTS)
         self.file.events.append((type(event), *says))
-        # `[` and the `-` of a list below its key are inside the event, and may come before an
-        # empty value
-        self.end = start if isinstance(event, yaml.CollectionStartEvent) else end
         return event
 
     def node(self, event: Any, in_flow: bool = False, depth: int = 0) -> Node:
@@ -199,30 +191,21 @@ class _Reader:
         start, tag = event.start_mark.index, getattr(event, "tag", None)
         number = len(self.file.events) - 1
         node = Node(start=start, event=number, in_flow=in_flow, anchor=event.anchor, tag=tag)
+        if isinstance(event, yaml.AliasEvent):
+            node.target = self.anchors.get(str(event.anchor))
+            if node.target is None:
+                text = f"not readable as YAML: the alias *{event.anchor} has no anchor before it"
+                raise self.file.refusal(text, "unreadable", start)
+            node.kind, node.anchor = "alias", None
+            node.target.uses += 1
+            return node
         if event.anchor:
-            self._take_anchor(node, event)
+            self.anchors[event.anchor] = node
         if isinstance(event, yaml.ScalarEvent):
             self._fill_scalar(node, event)
-        elif not node.target:
+        else:
             self._fill_collection(node, event, depth)
         return node
-
-    def _take_anchor(self, node: Node, event: Any) -> None:
-        """The anchor is known from here on, or the alias knows its target."""
-        is_alias = isinstance(event, yaml.AliasEvent)
-        name = f"{'*' if is_alias else '&'}{event.anchor}"
-        at = self.file.text.index(name, node.start)
-        if not AFTER_ANCHOR.match(self.file.text, at + len(name)):
-            text = f"{name} is followed by another character than a blank, so readers differ"
-            raise self.file.refusal(text, "unreadable", at)
-        if not is_alias:
-            self.anchors[event.anchor] = node
-        elif target := self.anchors.get(event.anchor):
-            node.kind, node.anchor, node.target = "alias", None, target
-            target.uses += 1
-        else:
-            text = f"not readable as YAML: the alias {name} has no anchor before it"
-            raise self.file.refusal(text, "unreadable", node.start)
 
     def _fill_collection(self, node: Node, start: Any, depth: int) -> None:
         """All items or entries of `node` are in it."""
@@ -241,8 +224,10 @@ class _Reader:
             is_complex = "?" in self.gap
             key = self.node(event, *inside)
             event = self.next_event()
-            is_complex = is_complex or "?" in self.gap
-            node.entries.append(Entry(key, self.node(event, *inside), is_complex))
+            has_colon = ":" in self.gap or self.file.text[self.end - 1] == ":"
+            value = self.node(event, *inside)
+            value.insertable = has_colon
+            node.entries.append(Entry(key, value, is_complex))
 
     def _fill_scalar(self, node: Node, event: Any) -> None:
         text, start, end = self.file.text, node.start, event.end_mark.index
@@ -250,12 +235,7 @@ class _Reader:
             # no value starts with & or !, so what does is an anchor or a tag
             properties = PROPERTIES.match(text, start, end)
             start = properties.end() if properties else start
-        elif event.anchor or event.tag:
-            start = end
         else:
-            indicators = self.gap.rstrip()
-            node.insertable = indicators.endswith((":", "-"))
-            behind = node.start - len(self.gap) + len(indicators)
-            start = end = node.start = behind if node.insertable else end
+            start = end
         node.value, node.style = event.value, event.style or ""
         node.value_start, node.value_end = start, end

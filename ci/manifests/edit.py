@@ -92,8 +92,11 @@ def set_image(
 
     def plan(old: YamlFile) -> tuple[Layout, list[_Splice]]:
         there = layout(find(old, path, document))
-        if same_image:
-            _check_same(there, image)
+        current = there.reading.repository
+        if same_image and current and current.rpartition("/")[2] != image.name:
+            place = there.slots.get("repository") or there.slots.get("reference") or there.at
+            why = f"is about the image {current}, not {image.repository}"
+            raise there.at.refusal(why, "other_image", place.node)
         texts = there.texts(image, pin).items()
         splices = [_splice(role, there.slots[role], text) for role, text in texts]
         return there, sorted(filter(None, splices))
@@ -113,14 +116,6 @@ def current_image(
     """What `content` says about the image at `key`. document: which one of several, from 0."""
     path = key_path.parse(key)
     return layout(find(read(content, file), path, document)).reading
-
-
-def _check_same(there: Layout, image: ImageRef) -> None:
-    current = there.reading.repository
-    if current and current.rpartition("/")[2] != image.name:
-        place = there.slots.get("repository") or there.slots.get("reference") or there.at
-        why = f"is about the image {current}, not {image.repository}"
-        raise there.at.refusal(why, "other_image", place.node)
 
 
 def _splice(role: str, slot: Place, value: str) -> _Splice | None:

@@ -149,7 +149,9 @@ def _item(place: Place, step: Step) -> Node:
     """The item of the list at `place` that `step` names."""
     items, name = place.node.items, place.name
     if isinstance(step, Named):
-        texts = [_text_under(Place(place.file, place.path, item), step.key) for item in items]
+        children = [Place(place.file, place.path, item).child(step.key) for item in items]
+        nodes = [child.node.resolved if child else None for child in children]
+        texts = [node.value if node and node.kind == "scalar" else None for node in nodes]
         matching = [item for item, text in zip(items, texts, strict=True) if text == step.value]
         if len(matching) == 1:
             return matching[0]
@@ -170,11 +172,6 @@ def _item(place: Place, step: Step) -> Node:
     else:
         why = f"has no item {step.index}: it has {len(items)}"
     raise place.refusal(why, "no_match")
-
-
-def _text_under(item: Place, key: str) -> str | None:
-    child = item.child(key)
-    return child.node.resolved.value if child and child.node.resolved.kind == "scalar" else None
 
 
 def _no_key(place: Place, step: Key) -> Refused:

@@ -152,7 +152,10 @@ def _split(reference: str) -> tuple[str, str, str]:
 def _of_mapping(place: Place, named: str = "") -> Layout:
     """The layout of a mapping. named: the tag or digest in it that the key named."""
     keys = KEYS | {"tag": (named, *KEYS["tag"])} if named not in {"", "digest"} else KEYS
-    parts = {role: _first_scalar(place, names) for role, names in keys.items()}
+    parts: dict[str, Place | None] = {}
+    for role, names in keys.items():
+        children = filter(None, map(place.child, names))
+        parts[role] = next((c for c in children if c.node.resolved.kind == "scalar"), None)
     registry, repository, tag, digest, name, new_name, new_tag = parts.values()
     if name and (new_tag or new_name or (digest and not repository and not tag)):
         if new_tag is None and digest is None:
@@ -179,13 +182,6 @@ def _of_mapping(place: Place, named: str = "") -> Layout:
     return Layout("+".join(slots), slots, place)
 
 
-def _first_scalar(place: Place, names: tuple[str, ...]) -> Place | None:
-    children = (place.child(name) for name in names)
-    return next(
-        (child for child in children if child and child.node.resolved.kind == "scalar"), None
-    )
-
-
 def _present(**slots: Place | None) -> dict[str, Place]:
     return {role: slot for role, slot in slots.items() if slot is not None}
 
@@ -197,7 +193,7 @@ def _of_text(place: Place, name: str) -> Layout:
     why = "holds no image"
     if not value and not holds_reference:
         why = "is empty, and its name does not say whether a tag or an image belongs there"
-    elif (value and not repository) or "://" in value or re.search(r"\s", value):
+    elif (value and not repository) or re.search(r"\s|://", value):
         pass
     elif not tag and not digest and name in {"repository", "registry", "newName", "name"}:
         why = "names a repository only; name the mapping it is in"

@@ -47,21 +47,20 @@ def ps(context: Context) -> Outcome:
     if not run_state:
         raise OutsideFault(f"it runs (pid {launcher_pid}), and has not written {file}")
     urls = {s.code: f"{run_state['urls'][s.code]}{s.ready}" for s in context.catalogue.services}
-    rows, facts = [HEADS], []
+    rows, facts, total_mb = [HEADS], [], 0.0
     for name, process in run_state["processes"].items():
-        pid, url, port, up, memory_mb, why = process["pid"], urls.get(name), "", "", 0.0, None
+        pid, url, up, memory_mb = process["pid"], urls.get(name), "", 0.0
+        why = f"pid {pid} has ended" if pid else "not running"
         if child := _child(pid, launcher_pid):
             memory_mb = _memory_mb(child)
             up = str(timedelta(seconds=int(time.time() - process["started_at"])))
-        else:
-            why = f"pid {pid} has ended" if pid else "not running"
-        if url:
-            port = url.split(":")[2].split("/")[0]
-            why = why or asyncio.run(net.not_ready(url))
+            why = (asyncio.run(net.not_ready(url)) if url else None) or ""
+        port = url.split(":")[2].split("/")[0] if url else ""
         used, restarts = f"{memory_mb:.0f} MB", str(process["restarts"])
         rows.append((name, str(pid or "-"), port, up, used, restarts, why or "yes"))
-        facts.append({"process": name, "pid": pid, "memory_mb": memory_mb, "not_ready": why})
-    total_mb = sum(float(fact["memory_mb"]) for fact in facts)
+        about = {"process": name, "pid": pid, "memory_mb": memory_mb, "not_ready": why or None}
+        facts.append(about)
+        total_mb += memory_mb
     rows.append(("together", "", "", "", f"{total_mb:.0f} MB", "", ""))
     text = "\n".join([*columns(rows), "", f"{run_state['url']}/"])
     everything = {"url": run_state["url"], "processes": facts}
@@ -82,11 +81,10 @@ def _child(pid: int | None, launcher_pid: int) -> psutil.Process | None:
 def _memory_mb(leader: psutil.Process) -> float:
     """Memory of the process and its children in MB; a shared page counts in parts (PSS)."""
     total = 0
-    with contextlib.suppress(psutil.Error):
+    with contextlib.suppress(psutil.Error):  # one has just ended
         for member in (leader, *leader.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):
-                full = member.memory_full_info()
-                total += getattr(full, "pss", 0) or full.uss
+            full = member.memory_full_info()
+            total += getattr(full, "pss", 0) or full.uss
     return total / 1e6
 
 

@@ -16,10 +16,7 @@ from ci.native import keys, net
 from ci.outcome import Outcome
 
 PROJECT = "cloudopshub"  # as docker-compose.yml has it
-PASSWORDS = (
-    "POSTGRES_PASSWORD",
-    *(f"POSTGRES_{code}_PASSWORD" for code in ("DIS", "DAS", "APS", "UBS")),
-)
+PASSWORDS = tuple(f"POSTGRES_{code}PASSWORD" for code in ("", "DIS_", "DAS_", "APS_", "UBS_"))
 QUOTED = re.compile(r"'((?:[^']*[^'\\])?)'")
 OWN_WAY = frozenset("$\\\"' \t#")
 """What compose may read in its own way in a value without quotes."""
@@ -30,9 +27,7 @@ ENDING = """\
 
 @click.command()
 @click.argument("file", default=".env")
-@click.option(
-    "--show", is_flag=True, help="where the platform is that compose started, and its key"
-)
+@click.option("--show", is_flag=True, help="where the platform of compose is, and its key")
 def secrets(context: Context, file: str, *, show: bool) -> Outcome:
     """Writes what `docker compose up` needs; values that are there already stay.
 
@@ -116,6 +111,5 @@ def ready(context: Context, path: Path) -> Outcome:
     if status != 200:
         raise OutsideFault(f"{near} does not answer as the dashboard: {status}")
     link = keys.setup_link(public_url, values["UBS_SETUP_TOKEN"])
-    needed = json.loads(body)["needed"]
-    key = values["UBS_BOOTSTRAP_API_KEY"]
-    return Outcome("done", keys.closing_words(public_url, key, link if needed else None, ENDING))
+    shown, key = link if json.loads(body)["needed"] else None, values["UBS_BOOTSTRAP_API_KEY"]
+    return Outcome("done", keys.closing_words(public_url, key, shown, ENDING))

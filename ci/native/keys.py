@@ -12,6 +12,7 @@ from ci.native import state
 CALLERS = ("das", "dis", "aps")  # each has a token of its own at ubs
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 HEAD = "# Secrets of this native run. Keep the file, and keep it to yourself.\n"
+WELCOME = Path(__file__).with_name("welcome.txt")
 ENDING = """\
   Ctrl-C stops everything. From another terminal: make status, make logs, make stop.
   Below: what the processes log; requests that went well only show in `make logs`.
@@ -78,20 +79,5 @@ def setup_link(public_url: str, token: str) -> str:
 def closing_words(public_url: str, key: str, link: str | None, ending: str = ENDING) -> str:
     """What a person needs once everything is ready; the set-up link while there is no owner."""
     first = f"\n  First sign-in  {link}   (once; makes you the owner)" if link else ""
-    return f"""
-  CloudOpsHub is ready
-{first}
-  Dashboard      {public_url}/
-  API key        {key}   (write, read, analyse)
-
-  Ask it something:
-    curl -s -H 'Authorization: Bearer {key}' \\
-      '{public_url}/api/data-api-service/api/v1/query?query=up'
-
-  Send it your Prometheus (prometheus.yml):
-    remote_write:
-      - url: {public_url}/api/data-ingest-service/api/v1/write
-        authorization:
-          credentials: {key}
-
-{ending}"""
+    text = WELCOME.read_text(encoding="utf-8").rstrip("\n")
+    return text.format(first=first, public_url=public_url, key=key, ending=ending)

@@ -24,8 +24,7 @@ from ci.context import Settings
 from ci.errors import CiError, Defect
 from ci.model import Catalogue, Service
 from ci.native import keys, net, postgres, state
-from ci.native.groups import signal_group
-from ci.native.leash import die_with_parent
+from ci.native.leash import die_with_parent, signal_group
 from ci.native.logs import Follower, bound, is_routine, render
 from ci.native.run import Run
 from ci.native.supervisor import Child
@@ -35,6 +34,7 @@ Database = asyncio.Task[Mapping[str, str]]  # URLs by service code
 FOLLOW_EVERY_S = 0.15
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FOLDERS = ("logs", "objects", "run", "nginx")  # nobody else looks into one of these
+PRIVATE = ("/bin/sh", "-c", 'umask 077; exec "$@"', "sh")
 
 
 def main(catalogue: Catalogue, settings: Settings) -> None:
@@ -64,12 +64,12 @@ def _forget(settings: Settings) -> None:
 
 
 async def _run(run: Run) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    """Started, followed, and ended by a signal, by a child that failed, or by a start that did."""
+    loop, stop, began = asyncio.get_running_loop(), asyncio.Event(), time.monotonic()
     for number in STOP_SIGNALS:
         # `nohup` means it: a signal that was ignored stays ignored
         if signal.getsignal(number) != signal.SIG_IGN:
             loop.add_signal_handler(number, stop.set)
-    began = time.monotonic()
     starting = asyncio.create_task(_start(run))
     over = [asyncio.create_task(event.wait()) for event in (stop, run.supervisor.failed)]
     try:
@@ -96,10 +96,16 @@ async def _run(run: Run) -> None:
 
 async def _end(run: Run) -> None:
     """No process is left, nor a file that says there is one."""
+
+    def kill_all() -> None:
+        for child in run.supervisor.children.values():
+            if child.pid is not None and child.stop_signal != signal.SIGINT:  # never a database
+                signal_group(child.pid, signal.SIGKILL)
+
     if run.supervisor.children:
         run.screen.line("  stopping …")
     for number in STOP_SIGNALS[:2]:  # the second Ctrl-C does not wait
-        asyncio.get_running_loop().add_signal_handler(number, _kill_all, run)
+        asyncio.get_running_loop().add_signal_handler(number, kill_all)
     await run.supervisor.close()
     if run.server:
         with contextlib.suppress(OSError):
@@ -107,19 +113,12 @@ async def _end(run: Run) -> None:
     _forget(run.settings)
 
 
-def _kill_all(run: Run) -> None:
-    for child in run.supervisor.children.values():
-        if child.pid is not None and child.stop_signal != signal.SIGINT:  # never a database
-            signal_group(child.pid, signal.SIGKILL)
-
-
 async def _greet(run: Run) -> None:
     """Say where everything is; the set-up link only while there is no owner yet."""
     link = None
     with contextlib.suppress(OSError):  # its log says why
         status, body = await net.get(f"{run.urls['ubs']}/api/v1/setup")
-        if status == 200 and b"true" in body:
-            link = run.setup_link
+        link = run.setup_link if status == 200 and b"true" in body else None
     key = run.secrets["UBS_BOOTSTRAP_API_KEY"]
     run.screen.line(keys.closing_words(run.public_url, key, link))
 
@@ -129,13 +128,12 @@ async def _follow(run: Run, stop: asyncio.Event) -> None:
     screen, supervisor = run.screen, run.supervisor
     followers = [Follower(name, child.log) for name, child in supervisor.children.items()]
     refusals = run.settings.data_dir / "nginx" / "refusals.log"  # nginx's own, not shown
-    logs = [refusals, *(follower.path for follower in followers)]
     while not stop.is_set() and not supervisor.failed.is_set():
         for follower in followers:
             for line in follower.new_lines():
                 if not is_routine(line):
                     screen.line(render(line, follower.name, colour=screen.has_colours))
-        for log in logs:
+        for log in (refusals, *(follower.path for follower in followers)):
             bound(log)
         if not supervisor.is_published:
             supervisor.publish()
@@ -152,10 +150,9 @@ async def _start(run: Run) -> None:
     async with asyncio.TaskGroup() as group:
         database = group.create_task(_start_database(run))
         for service in services:
-            if service.code == "ui":
-                group.create_task(_start_page(run, service))
-            else:
-                group.create_task(_start_service(run, service, database))
+            is_page = service.code == "ui"
+            start = _start_page(run, service) if is_page else _start_service(run, service, database)
+            group.create_task(start)
     with run.screen.step("services: ready"):
         codes = [service.code for service in services]
         await run.supervisor.wait_ready(codes, settings.start_timeout_s)
@@ -169,10 +166,10 @@ async def _environment(run: Run, folder: str) -> None:
 
 async def _start_database(run: Run) -> Mapping[str, str]:
     """The URL of a database that answers, by service code: with a role each where it is ours."""
-    settings, screen = run.settings, run.screen
-    if settings.database_url is not None:
+    settings, screen, services = run.settings, run.screen, run.catalogue.services
+    if given := settings.passed_on.get("DATABASE_URL"):
         screen.line("  database: the server of DATABASE_URL")
-        return dict.fromkeys((s.code for s in run.catalogue.services), settings.database_url)
+        return dict.fromkeys((service.code for service in services), given)
     with screen.step("database: PostgreSQL 18"):
         server = await asyncio.to_thread(postgres.Server.of_run, settings.data_dir)
         if server.data_dir.parent != settings.data_dir:
@@ -182,21 +179,15 @@ async def _start_database(run: Run) -> Mapping[str, str]:
         async def not_ready(pid: int) -> str | None:
             return None if server.is_ready(pid) else "not accepting connections yet"
 
-        child = Child(
-            name="postgres",
-            argv=await asyncio.to_thread(server.command, postgres.RUN_OPTIONS),
-            cwd=Path("/"),
-            env=postgres.CLEAN_ENVIRONMENT,
-            log=settings.data_dir / "logs" / "postgres.log",
-            not_ready=not_ready,
-            stop_signal=signal.SIGINT,
-            ids=server.who.ids,
-        )
+        argv = await asyncio.to_thread(server.command, postgres.RUN_OPTIONS)
+        log, env = settings.data_dir / "logs" / "postgres.log", postgres.CLEAN_ENVIRONMENT
+        child = Child("postgres", argv, Path("/"), env, log, not_ready, ids=server.who.ids)
+        child.stop_signal = signal.SIGINT
         run.supervisor.start(child)
         await run.supervisor.wait_ready(["postgres"], settings.start_timeout_s)
         await asyncio.to_thread(server.make_roles)
     run.server = server
-    return {s.code: server.url(s.code) for s in run.catalogue.services if s.package}
+    return {service.code: server.url(service.code) for service in services if service.package}
 
 
 async def _start_page(run: Run, service: Service) -> None:
@@ -225,15 +216,18 @@ def _nginx() -> str:
 
 
 async def _start_service(run: Run, service: Service, database: Database) -> None:
-    """The processes of the service are started, once they have all that they start from."""
+    """The processes of the service are started: its kernels compiled, its schema current."""
     await _environment(run, service.folder)
+    folder = run.catalogue.root / service.folder
+    python = str(environments.python_of(folder))
     async with asyncio.TaskGroup() as group:
         group.create_task(_compile(run, service))
-        group.create_task(_migrate(run, service, database))
-    env = run.environment(service, (await database)[service.code])
-    python = environments.python_of(run.catalogue.root / service.folder)
+        env = run.environment(service, (await database)[service.code])
+        if service.migrate is not None:  # also where a database was set back or restored
+            argv = [python, "-m", service.migrate]
+            await _must(run, f"{service.folder}: schema", argv, folder, env)
     for name, module in service.processes.items():
-        _start_process(run, service, name, [str(python), "-m", module], env)
+        _start_process(run, service, name, [python, "-m", module], env)
 
 
 def _start_process(
@@ -266,16 +260,6 @@ async def _compile(run: Run, service: Service) -> None:
         state.write(known, state.read(known) | {service.code: fingerprint})
 
 
-async def _migrate(run: Run, service: Service, database: Database) -> None:
-    """The schema is current, also where a database was set back or restored."""
-    database_url = (await database)[service.code]
-    if service.migrate is not None:
-        folder = run.catalogue.root / service.folder
-        argv = [str(environments.python_of(folder)), "-m", service.migrate]
-        env = run.environment(service, database_url)
-        await _must(run, f"{service.folder}: schema", argv, folder, env)
-
-
 async def _must(
     run: Run,
     step: str,
@@ -284,9 +268,6 @@ async def _must(
     env: Mapping[str, str] | None = None,
 ) -> None:
     """`argv` has run to its end, its files private; `Defect` with its last lines if it fails."""
-    private = ["/bin/sh", "-c", 'umask 077; exec "$@"', "sh"]
     with run.screen.step(step):
-        done = await process.run_async([*private, *argv], cwd=cwd, env=env)
-        if done.code != 0:
-            words = " ".join(map(str, argv[1:3]))
-            raise Defect(f"{cwd.name}: `{words}` failed ({done.code}):\n{done.last_lines()}")
+        done = await process.run_async([*PRIVATE, *argv], cwd=cwd, env=env)
+        done.good(f"{cwd.name}: `{' '.join(map(str, argv[1:3]))}` failed", Defect)

@@ -5,14 +5,13 @@ import contextlib
 import json
 import socket
 from collections.abc import Mapping, Sequence
+from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
 import psutil
 
 from ci.errors import OutsideFault
 from ci.model import Service
-
-UNKNOWN = "a process of another user"
 
 
 def choose_ports(
@@ -28,10 +27,9 @@ def choose_ports(
             try:
                 listener.bind((hosts[service.code], port))
             except OSError:
-                other = f"{service.port_variable}={port + 100} make run"
                 taken.append(
-                    f"port {port} for {service.folder} is taken by {_holder(port)};\n"
-                    f"    stop that, or choose another: {other}"
+                    f"port {port} for {service.folder} is taken by {_holder(port)};\n    stop that,"
+                    f" or choose another: {service.port_variable}={port + 100} make run"
                 )
             else:
                 ports[service.code] = listener.getsockname()[1]
@@ -48,22 +46,23 @@ def _holder(port: int) -> str:
         if pids:
             first = psutil.Process(min(pids))  # of a server and its workers, the server
             return f"pid {first.pid} ({' '.join(' '.join(first.cmdline()).split())[:100]})"
-    return f"{UNKNOWN}, or kept for root" if port < 1024 else UNKNOWN
+    return "a process of another user" + (", or kept for root" if port < 1024 else "")
 
 
 async def get(url: str, timeout_s: float = 3.0) -> tuple[int, bytes]:
     """Status and body of GET `url` (plain http); `OSError`, `TimeoutError` without an answer."""
-    parts = urlsplit(url)
-    async with asyncio.timeout(timeout_s):
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
-        with contextlib.closing(writer):
-            host = f"Host: {parts.netloc}\r\nConnection: close\r\n\r\n"
-            writer.write(f"GET {parts.path or '/'} HTTP/1.0\r\n{host}".encode())
-            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-    words = head.split(None, 2)
-    if len(words) < 2 or not words[1].isdigit():
-        raise ConnectionError("not an HTTP answer")
-    return int(words[1]), body
+
+    def ask() -> tuple[int, bytes]:
+        parts = urlsplit(url)
+        with contextlib.closing(HTTPConnection(parts.netloc, timeout=timeout_s)) as connection:
+            connection.request("GET", parts.path or "/")
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    try:
+        return await asyncio.to_thread(ask)
+    except HTTPException as exc:
+        raise ConnectionError("not an HTTP answer") from exc
 
 
 async def not_ready(url: str) -> str | None:

@@ -57,14 +57,13 @@ class Account:
 
     def can_reach(self, folder: Path) -> bool:
         """Whether each folder down to `folder` lets it through, as permission bits tell."""
-        if not self.is_other:
-            return True
-        for step in (folder, *folder.parents):
-            status = step.stat()
+
+        def lets_through(status: os.stat_result) -> bool:
             shift = 6 if status.st_uid == self.uid else 3 if status.st_gid == self.gid else 0
-            if not status.st_mode >> shift & 0o1:
-                return False
-        return True
+            return bool(status.st_mode >> shift & 0o1)
+
+        steps = (folder, *folder.parents)
+        return not self.is_other or all(lets_through(step.stat()) for step in steps)
 
     def make_private(self, path: Path) -> None:
         """`path` is its folder that nobody else enters; `OutsideFault` when it is a stranger's."""
@@ -165,8 +164,7 @@ class Server:
             flags += ["--wal-segsize=4", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
             where = [f"--pgdata={self.data_dir}", f"--username={SUPERUSER}"]
             done = self.who.run(f"{bin_dir}/initdb", *where, *flags)
-            if done.code != 0:
-                raise OutsideFault(f"initdb failed ({done.code}) as {self.who.name}:\n{done.text}")
+            done.good(f"initdb failed as {self.who.name}")
         elif (major := version.read_text().strip()) != MAJOR:
             text = f"{self.data_dir} was made by PostgreSQL {major}, this is {MAJOR}: see"
             raise OutsideFault(f"{text} docs/runbooks/backup-and-restore.md, or move it away")
@@ -187,6 +185,4 @@ class Server:
     def make_roles(self) -> None:
         """The services' database and roles are there, and each schema is its service's."""
         psql = [f"{installation()}/bin/psql", "-XqAt", self.url()]
-        done = process.run(psql, given=ROLES.read_bytes())
-        if done.code != 0:
-            raise OutsideFault(done.stderr.strip())
+        process.run(psql, given=ROLES.read_bytes()).good("the services' roles cannot be made")

@@ -89,9 +89,8 @@ def _copy(server: postgres.Server, source: Path, *, standby: bool) -> None:
     bin_dir = postgres.reachable_installation(server.who, server.program_copy) / "bin"
     command = [f"{bin_dir}/pg_basebackup", f"--pgdata={server.data_dir}", f"--host={source}"]
     command += [f"--username={postgres.SUPERUSER}", "--wal-method=stream", "--checkpoint=fast"]
-    done = server.who.run(*command, "--no-sync", *(["--write-recovery-conf"] if standby else []))
-    if done.code != 0:
-        raise OutsideFault(f"pg_basebackup failed ({done.code}):\n{done.text}")
+    command += ["--no-sync", *(["--write-recovery-conf"] if standby else [])]
+    server.who.run(*command).good("pg_basebackup failed")
 
 
 def main() -> int:

@@ -56,7 +56,7 @@ class Run:
             for code, host in hosts.items()
         }
         public = self.urls["ui"].replace(LOOPBACK, "localhost")
-        self.public_url = (settings.public_url or public).rstrip("/")
+        self.public_url = (settings.passed_on.get("UI_PUBLIC_URL") or public).rstrip("/")
 
     @property
     def setup_link(self) -> str:
@@ -73,7 +73,7 @@ class Run:
 
     def environment(self, service: Service, database_url: str) -> dict[str, str]:
         """The environment of a service's processes. A secret goes to who needs it, nobody else."""
-        objects = self.settings.object_store_url or (self.settings.data_dir / "objects").as_uri()
+        given, objects = self.settings.passed_on, self.settings.data_dir / "objects"
         env = {
             **ALLOCATORS,
             "LOG_LEVEL": "info",
@@ -81,7 +81,7 @@ class Run:
             "HOST": LOOPBACK,
             "PORT": str(self.ports[service.code]),
             "DATABASE_URL": database_url,
-            "OBJECT_STORE_URL": objects,
+            "OBJECT_STORE_URL": given.get("OBJECT_STORE_URL") or objects.as_uri(),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "",
             **{f"{code.upper()}_URL": url for code, url in self.urls.items()},
@@ -104,14 +104,14 @@ class Run:
 
     def _write_state(self) -> None:
         """The state file and the pid files say what is true now."""
-        children = self.supervisor.children
+        children, server = self.supervisor.children, self.server
         for name, child in children.items():
             file = self.settings.data_dir / "run" / f"{name}.pid"
             if child.pid is None:
                 file.unlink(missing_ok=True)
             else:
                 state.replace(file, f"{child.pid}\n")
-        server = self.server
+        about = ("pid", "started_at", "restarts")
         content = {
             "phase": self.phase,
             "launcher": os.getpid(),
@@ -121,12 +121,7 @@ class Run:
             "setup_link": self.setup_link,
             "database": {"superuser_url": server.url()} if server else {},
             "processes": {
-                name: {
-                    "pid": child.pid,
-                    "started_at": child.started_at,
-                    "restarts": child.restarts,
-                    "log": str(child.log),
-                }
+                name: {"log": str(child.log)} | {key: getattr(child, key) for key in about}
                 for name, child in children.items()
             },
         }

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ci.errors import Defect
-from ci.native import groups, leash
+from ci.native import leash
 from ci.native.logs import reason_line, tail
 
 TRIES = 3
@@ -51,6 +51,12 @@ class Child:
     restarts: int = 0
     task: asyncio.Task[None] | None = None
 
+    def explained(self, how: str) -> str:
+        """What happened to it, and its last lines of this start."""
+        rows = map(reason_line, tail(self.log, 10 * REASON_LINES, self.log_start))
+        lines = "\n".join([row for row in rows if row][-REASON_LINES:]) or "    (nothing)"
+        return f"{self.name} {how}. Its last lines ({self.log}):\n{lines}"
+
 
 def backoff_s(failures: int) -> float:
     """How long to wait before the start that follows `failures` ends without being ready."""
@@ -59,10 +65,9 @@ def backoff_s(failures: int) -> float:
 
 def ending(code: int) -> str:
     """An exit code in words."""
-    if code >= 0:
-        return f"exited with {code}"
-    names = {number.value: number.name for number in signal.Signals}
-    return f"was killed by {names.get(-code, f'signal {-code}')}"
+    names = {-number.value: number.name for number in signal.Signals}
+    killed = f"was killed by {names.get(code, f'signal {-code}')}"
+    return f"exited with {code}" if code >= 0 else killed
 
 
 @dataclass
@@ -93,8 +98,7 @@ class Supervisor:
         while pending := [child for child in children if child.waits_for is not None]:
             self.check()
             if time.monotonic() > deadline:
-                how = f"not ready in time ({pending[0].waits_for})"
-                raise Defect(explain(pending[0], how))
+                raise Defect(pending[0].explained(f"not ready in time ({pending[0].waits_for})"))
             await asyncio.sleep(0.05)
 
     def check(self) -> None:
@@ -106,12 +110,11 @@ class Supervisor:
         """Others are told what runs; a full disk stops nothing, is said, and is tried again."""
         try:
             self.write_state()
+            self.is_published = True
         except OSError as error:
             if self.is_published:
                 self.say(f"`make status` will not know the pids of this moment: {error}")
             self.is_published = False
-        else:
-            self.is_published = True
 
     async def close(self) -> None:
         """Every child has ended, databases last: by its stop signal, else killed."""
@@ -122,10 +125,10 @@ class Supervisor:
             if child.pid is None and child.task is not None:  # between two starts
                 child.task.cancel()
         signals = {pid: child.stop_signal for pid, child in running.items()}
-        for pid in await asyncio.to_thread(groups.stop, signals):
+        for pid in await asyncio.to_thread(leash.stop, signals):
             self.say(f"{running[pid].name} did not stop and was killed")
         if tasks:
-            await asyncio.wait(tasks, timeout=groups.STOP_TIMEOUT_S)
+            await asyncio.wait(tasks, timeout=leash.STOP_TIMEOUT_S)
 
     async def _keep(self, child: Child) -> None:
         """Start the child again and again until we stop or it proves unable to start."""
@@ -140,13 +143,12 @@ class Supervisor:
             failures = 1 if child.waits_for is None else failures + 1
             child.waits_for = "starting again"
             if not child.was_ready and failures >= TRIES:
-                self.failure = explain(child, how)
+                self.failure = child.explained(how)
                 self.failed.set()
                 return
-            delay_s = backoff_s(failures)
             child.restarts += 1
-            self.say(f"{child.name} {how}; starting it again in {delay_s:g} s")
-            await asyncio.sleep(delay_s)
+            self.say(f"{child.name} {how}; starting it again in {backoff_s(failures):g} s")
+            await asyncio.sleep(backoff_s(failures))
 
     async def _run(self, child: Child) -> str:
         """How one start of the child ended; what it left in its group has ended too."""
@@ -171,7 +173,7 @@ class Supervisor:
         watch = asyncio.create_task(_watch(child, process.pid))
         code = await process.wait()
         watch.cancel()
-        groups.signal_group(process.pid, signal.SIGKILL)
+        leash.signal_group(process.pid, signal.SIGKILL)
         child.pid = None
         self.publish()
         return ending(code)
@@ -186,10 +188,3 @@ async def _watch(child: Child, pid: int) -> None:
             child.waits_for = waits_for
             await asyncio.sleep(0.1)
     child.waits_for, child.was_ready = None, True
-
-
-def explain(child: Child, how: str) -> str:
-    """What happened to the child, and its last lines of this start."""
-    rows = map(reason_line, tail(child.log, 10 * REASON_LINES, child.log_start))
-    lines = "\n".join([row for row in rows if row][-REASON_LINES:]) or "    (nothing)"
-    return f"{child.name} {how}. Its last lines ({child.log}):\n{lines}"

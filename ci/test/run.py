@@ -1,7 +1,7 @@
 """`ci test`: environments, PostgreSQL servers, each suite's own pytest, one report of all.
 
     pytest ──stdout──▶ .cache/tests/SUITE.log ──followed──▶ `das unit │ ......  [ 40%]`
-           ──junit───▶ .cache/tests/SUITE.xml ──merged────▶ one file, one closing line (junit.py)
+           ──junit───▶ .cache/tests/SUITE.xml ──merged────▶ one file, one closing line (suites.py)
 
 A suite that crashes, collects nothing or ends oddly is a failed test, its last lines the reason.
 """
@@ -23,29 +23,26 @@ from ci import environments, process
 from ci.context import Context
 from ci.errors import Defect, OutsideFault
 from ci.native import leash
-from ci.native.groups import signal_group
 from ci.native.logs import Follower, printable, tail
 from ci.outcome import Outcome
 from ci.plan import planning
+from ci.plan.facts import VARIABLES
 from ci.plan.planning import FILE, PLAN_OPTION
-from ci.test import junit as reports
 from ci.test import suites
-from ci.test.junit import Ended
-from ci.test.suites import Suite
+from ci.test.suites import Ended, Suite
 
 AT_ONCE = 2
 """So many suites run together, each with a server of its own: which rows a snapshot may take as
 final depends on every transaction of the server, whatever its database."""
 TIMEOUT_S, POLL_S, QUIET_S_MAX = 1200.0, 0.05, 10.0
 LAST_LINES, FAILURES_TOLD = 40, 10
-NOT_INHERITED = (
+NOT_INHERITED = {
     *("PYTEST_CURRENT_TEST", "PYTEST_PLUGINS", "PYTHONPATH", "VIRTUAL_ENV", "DATABASE_URL"),
     # what a build server says of itself: tests end the same wherever they run
-    *("BUILD_NUMBER", "BUILD_URL", "JOB_NAME", "BRANCH_NAME", "TAG_NAME", "CHANGE_ID"),
-    *("CHANGE_TARGET", "GIT_BRANCH", "GIT_COMMIT", "GIT_URL", "GIT_PREVIOUS_SUCCESSFUL_COMMIT"),
+    *(*VARIABLES.values(), "BRANCH_NAME", "GIT_BRANCH", "GIT_COMMIT", "GIT_URL"),
     *(f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")),
     *("ECR_REGISTRY", "MANIFEST_REPO_URL", "MANIFEST_REPO_BRANCH", "AWS_ENDPOINT_URL"),
-)
+}
 
 
 @click.command()
@@ -70,7 +67,7 @@ def test(
     """
     wanted = list(suite)
     if plan:
-        parts = planning.parts(planning.read(plan), wanted)
+        parts = planning.read(plan).chosen(wanted)
         wanted = [part.name for part in parts if part.test]
         if not wanted:
             lines = [f"{part.name}: {why}" for part in parts for why in part.why]
@@ -97,13 +94,13 @@ def main(
         count = min(AT_ONCE, suites.widest(chosen))
         servers = [stack.enter_context(running_postgres(catalogue.root)) for _ in range(count)]
         all_ended = asyncio.run(_run_all(context, chosen, servers, keyword))
-    report = reports.merged(all_ended, empty_is_fine=bool(keyword))
+    report = suites.merged(all_ended, empty_is_fine=bool(keyword))
     junit.parent.mkdir(parents=True, exist_ok=True)
     ET.ElementTree(report).write(junit, encoding="utf-8", xml_declaration=True)
-    failed, outcomes = reports.failures(report), list(map(reports.outcome, reports.cases(report)))
-    for line in (*reports.slowest(report), *failed):
+    failed, outcomes = suites.failures(report), list(map(suites.outcome, suites.cases(report)))
+    for line in failed:
         screen.line(line)
-    screen.line(reports.closing_line(outcomes, time.monotonic() - began))
+    screen.line(suites.closing_line(outcomes, time.monotonic() - began))
     if failed:
         more = [f"… and {len(failed) - FAILURES_TOLD} more"] if len(failed) > FAILURES_TOLD else []
         text = f"the tests of {', '.join(names)} did not all pass"
@@ -117,13 +114,9 @@ def running_postgres(root: Path) -> Iterator[str]:
     if given := os.environ.get("TEST_POSTGRES_URL"):
         yield given
         return
-    with subprocess.Popen(
-        [sys.executable, "-m", "ci.native.postgres_for_tests"],
-        cwd=root,
-        stdin=subprocess.PIPE,  # its end is the server's end
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    argv, pipe = [sys.executable, "-m", "ci.native.postgres_for_tests"], subprocess.PIPE
+    with subprocess.Popen(  # the end of its stdin is the server's end
+        argv, cwd=root, stdin=pipe, stdout=pipe, text=True, start_new_session=True
     ) as server:
         assert server.stdout is not None
         answer = server.stdout.readline().strip()
@@ -150,12 +143,12 @@ async def _run_all(
         free.put_nowait(server)
 
     async def run_one(suite: Suite) -> None:
+        def say(text: str) -> None:
+            screen.line(f"{suite.name:>{width}} │ {text}")
+
         server = await free.get()
         env = environment() | {"TEST_POSTGRES_URL": server}
-        ended = await _run_suite(
-            suite, folder, env, keyword, lambda text: screen.line(f"{suite.name:>{width}} │ {text}")
-        )
-        all_ended.append(ended)
+        all_ended.append(await _run_suite(suite, folder, env, keyword, say))
         free.put_nowait(server)
 
     for stage in sorted({suite.stage for suite in chosen}):
@@ -205,11 +198,11 @@ async def _run_suite(
                 said_at = now
                 say(f"{follower.unfinished.decode(errors='replace')}… {now - began:.0f} s")
             if now - began > TIMEOUT_S:
-                signal_group(pytest.pid, signal.SIGKILL)
+                leash.signal_group(pytest.pid, signal.SIGKILL)
             await asyncio.sleep(POLL_S)
     finally:
         if pytest.returncode is None:
-            signal_group(pytest.pid, signal.SIGTERM)
+            leash.signal_group(pytest.pid, signal.SIGTERM)
             await asyncio.wait_for(pytest.wait(), 30)
     last_lines = "\n".join(printable(row) for row in tail(log, LAST_LINES))
-    return Ended(suite, pytest.returncode or 0, reports.read_report(report), last_lines)
+    return Ended(suite, pytest.returncode or 0, suites.read_report(report), last_lines)

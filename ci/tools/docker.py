@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from ci import process
 from ci.errors import Defect, OutsideFault
 from ci.model import DIGEST
 from ci.process import Done
-from ci.tools import scratch
 from ci.tools.ecr import Login
 
 BUILD_S, PUSH_S, SHORT_S = 1800.0, 900.0, 60.0
@@ -35,30 +35,21 @@ class Docker:
 
     def good(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> str:
         """What a command line that must succeed says; `OutsideFault` when it does not."""
-        done = self.call(argv, timeout_s, given)
-        if done.code != 0:
-            raise OutsideFault(f"{' '.join(argv[:3])} failed:\n{done.last_lines()}")
-        return done.stdout
+        return self.call(argv, timeout_s, given).good(f"{' '.join(argv[:3])} failed")
 
     def build(self, argv: Sequence[str]) -> None:
         """The image is built; `Defect` with the end of the log when it cannot be."""
         done = self.call(argv, BUILD_S)
-        if done.code == 0:
-            return
-        text = f"{argv[-1]}: the image cannot be built:\n{done.last_lines(25)}"
-        if "Cannot connect to the Docker daemon" in done.stderr:
-            raise OutsideFault(text)
-        raise Defect(text)
+        is_outside = "Cannot connect to the Docker daemon" in done.stderr
+        done.good(f"{argv[-1]}: the image cannot be built", OutsideFault if is_outside else Defect)
 
     def inspect(self, name: str) -> dict[str, Any] | None:
         """The image as the engine has it; None when it has none of that name."""
         done = self.call(["docker", "image", "inspect", name])
-        if done.code == 0:
-            image: dict[str, Any] = json.loads(done.stdout)[0]
-            return image
-        if "No such image" in done.stderr:
+        if done.code != 0 and "No such image" in done.stderr:
             return None
-        raise OutsideFault(f"docker image inspect {name} failed:\n{done.last_lines()}")
+        image: dict[str, Any] = json.loads(done.good(f"docker image inspect {name} failed"))[0]
+        return image
 
     @contextlib.contextmanager
     def logged_in(self, login: Login) -> Iterator["Docker"]:
@@ -66,9 +57,9 @@ class Docker:
 
         The password goes by stdin: it is in no argument list, and ~/.docker is not touched.
         """
-        with scratch.folder("docker") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{process.PRIVATE}docker-") as folder:
             # buildx and compose are looked for in the system's folders too, so builds go on
-            inside = Docker(self._root, {**self._environ, "DOCKER_CONFIG": str(folder)})
+            inside = Docker(self._root, {**self._environ, "DOCKER_CONFIG": folder})
             argv = ["docker", "login", "--username", login.username, "--password-stdin", login.host]
             inside.good(argv, given=login.password.encode())
             yield inside

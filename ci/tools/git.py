@@ -11,6 +11,7 @@ comes from outside (an address, a branch, a message) is validated first or goes 
 import contextlib
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,16 +22,7 @@ from ci.config import ManifestsConfig
 from ci.errors import CiError, OutsideFault, Refused
 from ci.model import COMMIT, ManifestCommit
 from ci.process import Done
-from ci.tools import git_environment, scratch
-from ci.tools.git_address import check_branch, check_url, without_credentials
-from ci.tools.git_answers import (
-    PULL_REQUEST,
-    REMOTE_SAID_NO,
-    meaning,
-    reasons,
-    trailers_of,
-    was_race,
-)
+from ci.tools import git_rules as rules
 from ci.tools.source_repo import LOCAL_S, utc
 
 NETWORK_S = 300.0
@@ -43,10 +35,9 @@ LINK = "120000"
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push came to. landed, lost_race, or neither: then `error` says why."""
+    """What a push came to: landed, or a lost race, or `error` says why."""
 
     landed: bool
-    lost_race: bool = False
     error: CiError | None = None
     said: str = ""
 
@@ -59,7 +50,7 @@ class Pushed:
     @property
     def link(self) -> str | None:
         """The address that the server told, as hosts do where a pull request may be opened."""
-        match = PULL_REQUEST.search(self.said)
+        match = rules.PULL_REQUEST.search(self.said)
         return match[1] if match else None
 
 
@@ -79,19 +70,20 @@ class PrivateClone:
         sleep: Callable[[float], None],
     ) -> None:
         plain_http = environ.get("MANIFEST_REPO_PLAIN_HTTP", "").lower() in {"1", "true", "yes"}
-        self.url = check_url(config.url, plain_http=plain_http)
-        self.branch, self.own = check_branch(config.branch), own and check_branch(own)
+        self.url = rules.check_url(config.url, plain_http=plain_http)
+        self.branch, self.own = rules.check_branch(config.branch), own and rules.check_branch(own)
+        self._shown = rules.without_credentials(self.url)
         self.author = (config.author_name, config.author_email)
-        self.folder, self._home = kept / "clone", kept / "home"
+        self.folder, home = kept / "clone", kept / "home"
         self.head = ""
         self.tip: str | None = None
         self._read: tuple[str, list[ManifestCommit]] = ("", [])
         self._sleep = sleep
-        self._signs = bool(environ.get("COMMIT_SIGNING_KEY"))
-        for folder in (self.folder, self._home):
+        self._key = rules.key_file(environ, "COMMIT_SIGNING_KEY")
+        for folder in (self.folder, home):
             folder.mkdir()
-        self.environ = git_environment.isolated(environ, self._home)
-        self._credentials = git_environment.credentials(environ)
+        self.environ = rules.isolated(environ, home)
+        self._credentials = rules.credentials(environ)
         self.must("init", "--quiet", "--template=", ".")
         info = self.folder / ".git" / "info"
         info.mkdir(exist_ok=True)
@@ -107,10 +99,8 @@ class PrivateClone:
     ) -> Done:
         """One git command in this clone; its output without the password."""
         env = {**self.environ, **(self._credentials if network else {}), **(extra or {})}
-        timeout_s = NETWORK_S if network else LOCAL_S
-        done = process.run(
-            ["git", *argv], cwd=self.folder, env=env, timeout_s=timeout_s, given=given
-        )
+        most_s, words = NETWORK_S if network else LOCAL_S, ["git", *argv]
+        done = process.run(words, cwd=self.folder, env=env, timeout_s=most_s, given=given)
         if secret := self._credentials.get("CI_GIT_PASSWORD"):
             texts = (text.replace(secret, "••••") for text in (done.stdout, done.stderr))
             return Done(done.code, *texts)
@@ -118,10 +108,7 @@ class PrivateClone:
 
     def must(self, *argv: str) -> str:
         """As `run`, of a local command that has no reason to fail: what it answers."""
-        done = self.run(*argv)
-        if done.code != 0:
-            raise OutsideFault(f"git {argv[0]}: {done.last_lines()}", status="git")
-        return done.stdout
+        return self.run(*argv).good(f"git {argv[0]}", status="git")
 
     def refresh(self) -> str:
         """Stand where the server stands, whatever was written or committed here; the new head."""
@@ -212,22 +199,20 @@ class PrivateClone:
 
     def commit(self, message: str, paths: Sequence[str]) -> str:
         """A commit of exactly `paths`, or of none, signed when there is a key; its id."""
-        name, email = self.author
-        identity = {"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email}
-        identity |= {"GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": email}
+        names = zip(("NAME", "EMAIL"), self.author, strict=True)
+        identity = {f"GIT_{who}_{k}": v for k, v in names for who in ("AUTHOR", "COMMITTER")}
         if paths:
             self.must("add", "--", *(f":(literal){path}" for path in paths))
         flags = [] if paths else ["--allow-empty"]
-        flags.append("--gpg-sign" if self._signs else "--no-gpg-sign")
+        flags.append(f"--gpg-sign={self._key}" if self._key else "--no-gpg-sign")
         done = self.run(
             "commit", "--quiet", "--no-verify", "--cleanup=verbatim", "--file=-", *flags,
             given=message.encode(), extra=identity,
         )  # fmt: skip
-        if done.code != 0:
-            reason = "signing" if re.search(r"sign|load key|passphrase", done.text) else "git"
-            raise OutsideFault(f"git commit: {done.last_lines()}", status=reason)
-        names = ["diff-tree", "--no-commit-id", "--name-only", "--no-renames", "-r", "-z", "HEAD"]
-        touched = set(self.must(*names).split("\0")) - {""}
+        is_key = re.search(r"sign|load key|passphrase", done.text)
+        done.good("git commit", status="signing" if is_key else "git")
+        listing = ("diff-tree", "--no-commit-id", "--name-only", "--no-renames", "-r", "-z", "HEAD")
+        touched = set(self.must(*listing).split("\0")) - {""}
         assert touched == set(paths), f"the commit touches {touched}, meant were {paths}"
         return self.must("rev-parse", "HEAD").strip()
 
@@ -254,26 +239,26 @@ class PrivateClone:
         except OutsideFault as overdue:
             error, said = overdue, str(overdue)
         try:
-            now = self._remote_head(branch)
+            now = self._heads().get(branch)
         except OutsideFault as fault:
             return Pushed(landed=False, error=fault, said=str(fault))
         if now == ours:
             return Pushed(landed=True, said=said)  # it arrived, only the answer was lost
-        if now != self.tip or was_race(said):
-            return Pushed(landed=False, lost_race=True, said=said)
-        if REMOTE_SAID_NO.search(said):
+        if now != self.tip or rules.was_race(said):
+            return Pushed(landed=False, said=said)
+        if rules.REMOTE_SAID_NO.search(said):
             text = f"{self._shown} refuses the commit (not a race: nobody moved {branch}):\n"
-            error = Refused(text + reasons(said), status="policy")
+            error = Refused(text + rules.reasons(said), status="policy")
         return Pushed(landed=False, error=error, said=said)
 
-    def _remote_head(self, branch: str) -> str | None:
-        """Where the branch is on the server now; None when there is no such branch."""
-        ref = f"refs/heads/{branch}"
-        done = self.run("ls-remote", "--quiet", "--end-of-options", "origin", ref, network=True)
+    def _heads(self) -> dict[str, str]:
+        """The branches that the server has now, and where each is."""
+        listing = ("ls-remote", "--quiet", "--heads", "--end-of-options", "origin")
+        done = self.run(*listing, network=True)
         if done.code != 0:
-            raise self._fault(done, "asking for the branch of")
-        heads = (line.partition("\t") for line in done.stdout.splitlines())
-        return next((sha for sha, _, name in heads if name == ref), None)
+            raise self._fault(done, "asking for the branches of")
+        rows = (line.split("\trefs/heads/", 1) for line in done.stdout.splitlines())
+        return {name: sha for sha, name in rows}
 
     def diff(self) -> str:
         """What the working tree has that HEAD has not."""
@@ -294,26 +279,19 @@ class PrivateClone:
         newer = []
         for entry in filter(None, listed.split("\0")):
             sha, at, message = entry.split("\n", 2)
-            newer.append(ManifestCommit(sha, utc(at), trailers_of(message)))
+            newer.append(ManifestCommit(sha, utc(at), rules.trailers_of(message)))
         self._read = (self.head, newer + known)
         return [*newer, *known]
 
-    @property
-    def _shown(self) -> str:
-        return without_credentials(self.url)
-
     def _fault(self, done: Done, doing: str) -> CiError:
         text = f"{doing} {self._shown}: "
-        if known_as := meaning(done.text):
+        if known_as := rules.meaning(done.text):
             status, words = known_as
             return Refused(f"{text}{words}\n{done.last_lines(8)}", status=status)
         return OutsideFault(text + done.last_lines(), status="unreachable")
 
     def _no_branch(self) -> CiError:
-        done = self.run(
-            "ls-remote", "--quiet", "--heads", "--end-of-options", "origin", network=True
-        )
-        heads = re.findall(r"\trefs/heads/(.+)", done.stdout)
+        heads = list(self._heads())
         if not heads:
             text = f"{self._shown} is empty; `python -m ci scaffold` writes what it may begin with"
             return Refused(text, status="empty")
@@ -333,8 +311,8 @@ def checkout(
 
     own_branch: where commits go for a pull request; None: to the branch of `ci.toml` itself.
     """
-    with scratch.folder("manifests") as kept:
-        repo = PrivateClone(kept, config, environ, own_branch, sleep)
+    with tempfile.TemporaryDirectory(prefix=f"{process.PRIVATE}manifests-") as kept:
+        repo = PrivateClone(Path(kept), config, environ, own_branch, sleep)
         repo.author = author or repo.author
         repo.refresh()
         yield repo

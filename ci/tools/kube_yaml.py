@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from ci.errors import Refused
 
 Object = Mapping[str, Any]
-TRUE = {"y", "yes", "true", "on"}
 TYPES = {
     "bool": "(?:y|Y|n|N|(?:yes|no|true|false|on|off)|(?:Yes|No|True|False|On|Off)"
     "|(?:YES|NO|TRUE|FALSE|ON|OFF))",
@@ -34,6 +33,8 @@ class _Loader(yaml.CSafeLoader):
     sexagesimals, and what looks like a time stays text. A key that comes twice is an error.
     """
 
+    bool_values: ClassVar[dict[str, bool]] = yaml.CSafeLoader.bool_values | {"y": True, "n": False}
+
 
 def parse(text: str) -> list[Object]:
     """The objects in `text`, empty documents left out; `DoesNotRender` when it is no such thing."""
@@ -52,15 +53,10 @@ def parse(text: str) -> list[Object]:
     return objects
 
 
-def _text(node: yaml.ScalarNode) -> str:
-    return str(node.value).lower()
-
-
-def _int(_: _Loader, node: yaml.ScalarNode) -> int:
-    text = _text(node).replace("_", "")
-    sign, digits = (-1 if text.startswith("-") else 1), text.lstrip("+-")
-    is_octal = digits.startswith("0") and digits.isdigit() and len(digits) > 1
-    return sign * (int(digits, 8) if is_octal else int(digits, 0))
+def _int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    """PyYAML's, and `0o17`."""
+    node.value = node.value.replace("0o", "0")
+    return int(loader.construct_yaml_int(node))
 
 
 def _map(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
@@ -69,24 +65,14 @@ def _map(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
         problem = f"the key {twice[0]!r} comes twice"
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-    loader.flatten_mapping(node)
-    pairs = [
-        (loader.construct_object(key, deep=True), loader.construct_object(value, deep=True))
-        for key, value in node.value
-    ]
+    pairs = loader.construct_mapping(node, deep=True).items()
     return {str(key).lower() if isinstance(key, bool) else str(key): value for key, value in pairs}
 
 
-CONSTRUCTORS: Mapping[str, Any] = {
-    "bool": lambda _, node: _text(node) in TRUE,
-    "int": _int,
-    "float": lambda _, node: float(re.sub(r"\.(?=inf|nan)", "", _text(node))),
-    "map": _map,
-}
 _Loader.yaml_implicit_resolvers = {}  # without those of the base
 for _name, _pattern in TYPES.items():
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), None
     )
-for _name, _constructor in CONSTRUCTORS.items():
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_name}", _constructor)
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
+_Loader.add_constructor("tag:yaml.org,2002:map", _map)

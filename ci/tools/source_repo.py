@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 from ci import process
-from ci.errors import OutsideFault
 from ci.model import COMMIT
 from ci.process import Done
 
@@ -32,9 +31,8 @@ class SourceRepo:
     def __init__(self, root: Path) -> None:
         self._root = root
         done = self._run("log", "-1", "--format=%H %ct", "HEAD", "--")
-        if done.code != 0:
-            raise OutsideFault(f"{root} is no git checkout with a commit: {done.last_lines(3)}")
-        self.commit, _, at = done.stdout.strip().partition(" ")
+        said = done.good(f"{root} is no git checkout with a commit")
+        self.commit, _, at = said.strip().partition(" ")
         self.committed_at = utc(at)
 
     @property
@@ -95,7 +93,4 @@ class SourceRepo:
         return process.run(["git", *QUIET, *argv], cwd=self._root, timeout_s=LOCAL_S)
 
     def _git(self, *argv: str) -> str:
-        done = self._run(*argv)
-        if done.code != 0:
-            raise OutsideFault(f"git {argv[0]}: {done.last_lines()}")
-        return done.stdout
+        return self._run(*argv).good(f"git {argv[0]}")

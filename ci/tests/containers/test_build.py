@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small_platform import SCRATCH, SmallPlatform, why_no_docker
 
-from ci.build import building
+from ci import build as building
 from ci.errors import Defect
 
 BASE = "python:3.13-slim-trixie"

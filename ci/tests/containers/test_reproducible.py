@@ -19,8 +19,8 @@ import pytest
 from small_platform import why_no_docker
 
 from ci import catalogue
-from ci.build.image_build import ImageBuild
-from ci.plan.build_facts import BuildFacts
+from ci.build import ImageBuild
+from ci.plan.facts import BuildFacts
 
 ROOT = Path(__file__).resolve().parents[3]
 BASES = ("python:3.13-slim-trixie", "nginxinc/nginx-unprivileged:1.26")

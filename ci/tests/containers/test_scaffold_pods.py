@@ -16,7 +16,7 @@ from listed_services import delivery
 from ci import catalogue
 from ci.context import from_environment
 from ci.errors import OutsideFault
-from ci.scaffold import files
+from ci.scaffold import commands as files
 from ci.tools import helm as helm_module
 
 LISTED = catalogue.load()

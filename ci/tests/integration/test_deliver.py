@@ -12,10 +12,10 @@ import pytest
 from small_platform import why_no_registry
 
 from ci import config
+from ci import promote as moves
 from ci.bump import bumping, handshake
 from ci.errors import CiError, Refused
 from ci.plan import facts
-from ci.promote import moves
 from ci.tests.lab.ecr_door import running_ecr
 from ci.tools import helm
 from ci.tools.ecr import Registry

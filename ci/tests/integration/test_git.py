@@ -15,9 +15,10 @@ from pathlib import Path
 import delivery_lab
 import pytest
 
+from ci import process
 from ci.errors import CiError, OutsideFault, Refused
 from ci.tests.lab.git_server import Fault, running_git_server
-from ci.tools import git, git_address, git_answers, scratch
+from ci.tools import git, git_rules
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 
@@ -74,7 +75,7 @@ def failure(lab, **environ):
 def test_an_address_that_does_more_than_name_a_repository_is_refused(url, said):
     """By name, before git sees it, and without repeating a password."""
     with pytest.raises(Refused, match=said) as refused:
-        git_address.check_url(url)
+        git_rules.check_url(url)
     assert "pw" not in str(refused.value)
     assert "token" not in str(refused.value)
 
@@ -92,7 +93,7 @@ def test_an_address_that_does_more_than_name_a_repository_is_refused(url, said):
 )
 def test_addresses_that_name_a_repository_are_taken(url):
     """HTTPS, SSH in both spellings, files, and plain HTTP on this machine."""
-    assert git_address.check_url(url) == url
+    assert git_rules.check_url(url) == url
 
 
 @pytest.mark.parametrize(
@@ -101,8 +102,8 @@ def test_addresses_that_name_a_repository_are_taken(url):
 def test_a_branch_is_a_branch_and_nothing_else(name):
     """What git would take for an option, a range or a refspec is refused."""
     with pytest.raises(Refused):
-        git_address.check_branch(name)
-    assert git_address.check_branch("release/2026.1_x-y") == "release/2026.1_x-y"
+        git_rules.check_branch(name)
+    assert git_rules.check_branch("release/2026.1_x-y") == "release/2026.1_x-y"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_a_branch_is_a_branch_and_nothing_else(name):
 )
 def test_a_race_is_known_by_the_verdict_not_by_what_a_hook_says(said, is_race):
     """The texts of git, GitHub, GitLab and Bitbucket, while the head has not moved yet."""
-    assert git_answers.was_race(said) is is_race
+    assert git_rules.was_race(said) is is_race
 
 
 def test_history_is_read_on_from_where_it_was_read_to(lab):
@@ -217,8 +218,8 @@ def test_no_secret_in_argv_log_message_or_clone(lab, tmp_path, caplog, monkeypat
     found, looked = [], []
 
     def look(step):
-        looked.extend(clones.glob(f"{scratch.PREFIX}manifests-*/clone/.git/config"))
-        for clone in clones.glob(f"{scratch.PREFIX}manifests-*"):
+        looked.extend(clones.glob(f"{process.PRIVATE}manifests-*/clone/.git/config"))
+        for clone in clones.glob(f"{process.PRIVATE}manifests-*"):
             files = [path for path in clone.rglob("*") if path.is_file()]
             secret = delivery_lab.PASSWORD.encode()
             found.extend(path for path in files if secret in path.read_bytes())
@@ -421,7 +422,7 @@ def test_a_branch_that_was_set_back_is_not_pushed_to(lab):
         repo.commit("a push that comes too late\n", [path])
         delivery_lab.git(lab.bare, "update-ref", "refs/heads/main", before)
         pushed = repo.push()
-    assert (pushed.landed, pushed.lost_race, pushed.error) == (False, True, None)
+    assert (pushed.landed, pushed.error) == (False, None)
     assert "stale info" in pushed.said
     assert delivery_lab.git(lab.bare, "rev-parse", "main") == before
 

@@ -331,13 +331,6 @@ def test_who_may_not_publish_is_refused_before_anything(lab, environ, said):
     assert lab.server.requests == []
 
 
-def test_a_promoted_environment_is_never_bumped(lab):
-    """Production gets what staging ran."""
-    with pytest.raises(Refused, match="promote staging production") as refused:
-        lab.bump(1, environment="production")
-    assert refused.value.status == "wrong_environment"
-
-
 PULL_REQUEST = delivery_lab.REST.replace(
     'name = "staging"', 'name = "staging"\npull_request = true'
 )

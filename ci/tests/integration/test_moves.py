@@ -5,9 +5,9 @@ import direct_call
 import pytest
 
 from ci import catalogue
+from ci import promote as moves
 from ci.errors import Refused, UsageError
 from ci.plan import facts
-from ci.promote import moves
 from ci.tools.source_repo import SourceRepo
 
 

@@ -125,7 +125,7 @@ def test_a_base_that_is_not_in_the_clone_builds_everything(checkout):
     checkout.commit()
     plan = checkout.plan(running(dict.fromkeys(CODES, "f" * 40)))
     assert sorted(plan.builds) == sorted(CODES)
-    assert "shallow" in plan.part("das").why[0]
+    assert "shallow" in plan.chosen(["das"])[0].why[0]
 
 
 def test_a_pull_request_is_compared_with_where_it_left_its_target(checkout):
@@ -153,7 +153,7 @@ def test_a_held_service_says_so(checkout):
     """The plan tells that a rollback holds a service."""
     deployed = checkout.commit()
     plan = checkout.plan(running(dict.fromkeys(CODES, deployed), holds=["das"]))
-    assert "slow" in plan.part("das").why[-1]
+    assert "slow" in plan.chosen(["das"])[0].why[-1]
 
 
 def test_a_file_that_is_not_in_git_keeps_the_build_from_publishing(checkout):
@@ -195,7 +195,7 @@ def test_a_name_that_is_no_utf8_hides_no_change(checkout):
     checkout.commit(**{"user-billing-service__code.py": "2\n"})
     plan = checkout.plan(GIT_PREVIOUS_SUCCESSFUL_COMMIT=before)
     assert plan.builds == ["das", "ubs"]
-    assert plan.part("das").why[0].startswith("build: data-api-service/a??[31mb, ")
+    assert plan.chosen(["das"])[0].why[0].startswith("build: data-api-service/a??[31mb, ")
     planning.PLAN.dump_json(plan)
 
 

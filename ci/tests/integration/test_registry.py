@@ -13,10 +13,10 @@ import registry_images
 from registry_images import MANIFEST_TYPE
 from small_platform import SmallPlatform, why_no_registry
 
+from ci import push as publish
+from ci import scan as commands
 from ci.errors import OutsideFault, Refused
 from ci.model import ImageRef, Release
-from ci.push import publish
-from ci.scan import commands
 from ci.tests.lab.ecr_control import ScanStory
 from ci.tests.lab.ecr_door import LocalEcr, running_ecr
 from ci.tools.ecr import Registry
@@ -287,7 +287,7 @@ def published(registry: Registry, door: LocalEcr) -> Release:
 
 def judged(platform: SmallPlatform, published: Release, waits: list[float] | None = None):
     slept = [] if waits is None else waits
-    return commands.judge(platform.context(), platform.delivery(), published, slept.append)
+    return commands.gate(platform.context(), platform.delivery(), published, slept.append)
 
 
 def test_a_clean_scan_lets_a_release_pass(platform, published, door) -> None:

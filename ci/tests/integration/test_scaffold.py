@@ -23,7 +23,7 @@ from ci.bump.render_gate import Expected
 from ci.context import Context, from_environment
 from ci.errors import Defect, OutsideFault, Refused, UsageError
 from ci.model import ImageRef
-from ci.scaffold import files
+from ci.scaffold import commands as files
 from ci.scaffold.commands import check
 from ci.screen import Screen
 from ci.tools import helm as helm_module

@@ -15,7 +15,7 @@ import pytest
 from ci import catalogue
 from ci.screen import Screen
 from ci.test import run, suites
-from ci.test.junit import Ended, closing_line, oddity
+from ci.test.suites import Ended, closing_line, oddity
 
 ROOT = Path(__file__).resolve().parents[3]
 FAILED = 5  # what ci exits with when it found a defect

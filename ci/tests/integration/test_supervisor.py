@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from ci.errors import Defect
-from ci.native import groups
+from ci.native import leash
 from ci.native import supervisor as supervisor_module
 from ci.native.supervisor import Child, Supervisor
 
@@ -175,7 +175,7 @@ def test_who_is_never_ready_is_named(tmp_path):
 
 def test_who_does_not_stop_is_killed(tmp_path, monkeypatch):
     """A child that ignores its signal has until the bound."""
-    monkeypatch.setattr(groups, "STOP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(leash, "STOP_TIMEOUT_S", 0.5)
     code = (
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)\n"
     )

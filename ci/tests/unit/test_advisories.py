@@ -7,8 +7,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from ci.lint.advisories import NotChecked, faults
-from ci.scan.findings import Waiver
+from ci.lint import NotChecked
+from ci.lint import advisories as faults
+from ci.scan import Waiver
 
 TODAY = date(2026, 11, 29)
 LOCKS = {"x/requirements.txt": "anyio==4.0 \\\n    --hash=sha256:aa\nuvicorn[standard]==1.2 ; os\n"}

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from ci.errors import Refused
-from ci.plan import build_facts
-from ci.plan.build_facts import BuildFacts
+from ci.plan import facts as build_facts
+from ci.plan.facts import BuildFacts
 
 COMMIT = "1a2b3c4d" * 5
 GOOD = BuildFacts(

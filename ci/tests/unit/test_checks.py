@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ci.lint import checks
+from ci import lint as checks
 from ci.model import Catalogue, Service, Twin
 
 TWIN = Twin("kinds.py", ("a/kinds.py", "b/kinds.py", "c/kinds.py"))

@@ -4,9 +4,9 @@ from datetime import date
 
 import pytest
 
+from ci import scan as findings
 from ci.errors import Defect
-from ci.scan import findings
-from ci.scan.findings import Finding, Waiver
+from ci.scan import Finding, Waiver
 
 TODAY = date(2026, 5, 1)
 HIGH = Finding("CVE-2026-1", "HIGH", "openssl", "3.0.1", "3.0.2")
@@ -17,8 +17,15 @@ def answer(*listed: Finding) -> tuple[Finding, ...]:
     return listed
 
 
-def read(text: str):
-    return findings.waivers(text.encode(), "waivers.toml")
+@pytest.fixture
+def read(tmp_path):
+    """The waivers of a file with that text."""
+
+    def read(text: str):
+        (tmp_path / "waivers.toml").write_text(text)
+        return findings.waivers(tmp_path / "waivers.toml")
+
+    return read
 
 
 @pytest.mark.parametrize(
@@ -78,7 +85,7 @@ def test_a_waiver_that_covers_nothing_is_told():
     assert findings.judge({"das": answer(LOW)}, "HIGH", [waiver], TODAY)[2] == [waiver]
 
 
-def test_waivers_are_read_with_their_dates():
+def test_waivers_are_read_with_their_dates(read):
     """The format that ci/waivers.toml documents."""
     text = """
     [[waiver]]
@@ -109,7 +116,7 @@ def test_waivers_are_read_with_their_dates():
         ("expires = ", "Invalid"),
     ],
 )
-def test_a_waiver_without_an_end_is_a_defect(line, told):
+def test_a_waiver_without_an_end_is_a_defect(read, line, told):
     """Nothing is waived for ever or by a typing error."""
     with pytest.raises(Defect, match=told):
         read(f'[[waiver]]\nid = "CVE-1"\nreason = "why"\n{line}')
@@ -129,7 +136,7 @@ def test_a_waiver_without_an_end_is_a_defect(line, told):
         ("[[waiver]]\nid = 'CVE-1'\nreason = 'x '\nexpires = 2099-01-01", "reason is 'x '"),
     ],
 )
-def test_a_list_of_something_else_is_a_defect(text, told):
+def test_a_list_of_something_else_is_a_defect(read, text, told):
     """A misspelt table would be no waiver, and a wildcard one for everything to come."""
     with pytest.raises(Defect, match=told):
         read(text)

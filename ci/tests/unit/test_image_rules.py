@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ci import build as image_build
 from ci import catalogue
-from ci.build import image_build, image_checks
-from ci.build.image_build import ImageBuild
-from ci.plan.build_facts import BuildFacts
-from ci.push import publication
-from ci.push.publication import ALREADY, PUSH, REFUSED, Stored
+from ci import push as publication
+from ci.build import ImageBuild
+from ci.plan.facts import BuildFacts
+from ci.push import ALREADY, PUSH, REFUSED, Stored
 from ci.tools.docker import pushed_digest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -47,7 +47,7 @@ def build(code: str = "das") -> ImageBuild:
 
 def test_a_good_image_has_no_fault():
     """Numeric user, one port, exec form, no secret, its labels, a HEALTHCHECK."""
-    assert image_checks.faults({"Config": GOOD}, 8000, LABELS) == []
+    assert image_build.rule_faults({"Config": GOOD}, 8000, LABELS) == []
 
 
 @pytest.mark.parametrize(
@@ -71,13 +71,13 @@ def test_a_good_image_has_no_fault():
 )
 def test_each_rule_names_what_it_found(change, told):
     """An image that breaks one rule is refused by that rule's words."""
-    assert told in "\n".join(image_checks.faults({"Config": GOOD | change}, 8000, LABELS))
+    assert told in "\n".join(image_build.rule_faults({"Config": GOOD | change}, 8000, LABELS))
 
 
 def test_a_shell_that_execs_is_no_fault():
     """The entry point that moves numba's cache ends with exec, so signals arrive."""
     entry = ["/bin/sh", "-c", 'cp -R /app/.numba "$NUMBA_CACHE_DIR"; exec "$@"', "sh"]
-    assert image_checks.faults({"Config": GOOD | {"Entrypoint": entry}}, 8000, LABELS) == []
+    assert image_build.rule_faults({"Config": GOOD | {"Entrypoint": entry}}, 8000, LABELS) == []
 
 
 def test_the_same_commit_and_build_give_the_same_command_line():

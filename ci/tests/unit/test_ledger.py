@@ -10,7 +10,7 @@ from ci.bump import ledger
 from ci.bump.ledger import Delivered, Entry
 from ci.errors import Refused
 from ci.model import ImageRef, ManifestCommit, Release
-from ci.tools.git_answers import trailers_of
+from ci.tools.git_rules import trailers_of
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 A, B = "a" * 40, "b" * 40

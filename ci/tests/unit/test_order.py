@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ci.bump.order import decide
+from ci.bump.handshake import decide
 from ci.model import Deployment, Hold, ImageRef
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from ci import build as building
 from ci import process
 from ci.process import Done
 from ci.test import run
-from ci.tools import sbom
 from ci.tools.docker import Docker
 
 GIVEN = {
@@ -35,7 +35,7 @@ def test_syft_and_docker_are_given_none_of_the_manifests(monkeypatch, tmp_path):
         return Done(0, "")
 
     monkeypatch.setattr(process, "run", ran)
-    sbom.write(["syft"], tmp_path / "x.json", GIVEN)
+    building.write_sbom(["syft"], tmp_path / "x.json", GIVEN)
     Docker(tmp_path, GIVEN).call(["docker", "version"])
     syft, docker = seen
     assert "s3cret" not in syft.values()

@@ -7,10 +7,9 @@ from ci.bump.handshake import MOVES
 from ci.errors import CiError
 
 ROOT = Path(__file__).resolve().parents[3]
-ROOMS = ("plan", "build", "push", "scan", "bump", "promote", "status", "summary")
-ROOMS += ("manifests", "scaffold", "tools")
-SOURCES = [path.read_text() for room in ROOMS for path in (ROOT / "ci" / room).glob("*.py")]
-SOURCES.append((ROOT / "ci" / "config.py").read_text())
+PLACES = ("plan/*", "build", "push", "scan", "bump/*", "promote", "status", "summary", "config")
+PLACES += ("manifests/*", "scaffold/*", "tools/*")
+SOURCES = [path.read_text() for place in PLACES for path in (ROOT / "ci").glob(f"{place}.py")]
 TABLE = (ROOT / "docs" / "delivery.md").read_text().partition("| code | status |")[2]
 ROWS = [line.split("|") for line in TABLE.partition("\n## ")[0].splitlines() if line.count("|") > 3]
 NAMED = {word for row in ROWS for word in re.findall(r"`(\w+)`", row[2])}

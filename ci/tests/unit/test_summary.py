@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from ci import summary as journal
 from ci.outcome import Outcome
-from ci.summary import journal
 
 
 def line(command, code=0, message="", status="done"):

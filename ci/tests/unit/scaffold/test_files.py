@@ -8,7 +8,7 @@ from listed_services import delivery
 
 from ci import catalogue, config
 from ci.errors import Refused
-from ci.scaffold import files
+from ci.scaffold import commands as files
 
 LISTED = catalogue.load()
 DELIVERY = delivery(LISTED)
@@ -58,7 +58,7 @@ def test_account_and_region_are_those_of_the_registry():
     prefix = "arn:aws:iam::123456789012:role/cloudopshub-production-"
     assert common["serviceAccount"]["roleArnPrefix"] == prefix
     assert common["environmentConfig"]["AWS_REGION"] == "us-east-2"
-    local = dataclasses.replace(ADDRESSES, registry="127.0.0.1:5000")
+    local = ADDRESSES._replace(registry="127.0.0.1:5000")
     text = written(addresses=local)["environments/production/common.yaml"]
     assert "arn:aws:iam::000000000000:role/" in text
 

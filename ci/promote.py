@@ -14,14 +14,12 @@ from datetime import datetime
 import click
 
 from ci import catalogue, config
-from ci.bump import handshake, order
-from ci.bump.handshake import Means, Propose, Standing, shows
+from ci.bump import handshake
+from ci.bump.handshake import Means, Propose, Standing, Verdict, shows
 from ci.bump.ledger import Delivered, Entry, one_line
-from ci.bump.order import Verdict
 from ci.config import Delivery
 from ci.context import Context
 from ci.errors import CiError, OutsideFault, Refused, UsageError
-from ci.manifests import Reading
 from ci.model import Deployment, ImageRef, Service
 from ci.outcome import Outcome
 from ci.plan import facts
@@ -120,14 +118,13 @@ def hand_over(
 
 def _by_whom(context: Context, did: str) -> str:
     who = SourceRepo(context.root).person(context.environ)
-    return f"{did} by {who[0]}" if who else f"{did} by hand"
+    return f"{did} by {who[0] if who else 'hand'}"
 
 
 def check_pair(delivery: Delivery, source: str, target: str) -> None:
     """`Refused` unless `target` is promoted from `source`."""
     from_ = delivery.environment(target).promoted_from
-    delivery.environment(source)
-    if from_ != source:
+    if from_ != delivery.environment(source).name:
         where = f"is promoted from {from_}" if from_ else "is written by `bump`"
         text = f"{target} {where}, not from {source} (ci/ci.toml)"
         raise Refused(text, status="wrong_environment")
@@ -153,15 +150,7 @@ def promoting(
             text = f"{service.folder} in {source}: the file says {shown}, but {origin.image} was"
             text += " delivered last; somebody changed it by hand, so nobody knows what it was"
             raise Refused(f"{text} built from", status="drift", service=code)
-        decided = order.decide(
-            code,
-            origin.source_commit,
-            origin.committed_at,
-            running=standing.running(target, code),
-            hold=standing.ledger.holds.get((target, code)),
-            history=history,
-            diverged_too=diverged_too,
-        )
+        decided = standing.verdict(target, code, origin, history, diverged_too=diverged_too)
         if decided.status == "already" and not shows(standing.images(target, code), origin.image):
             return Verdict(code, "write", "delivered before, but the file says another image")
         return decided
@@ -190,48 +179,45 @@ def rolling_back(
     why_not: WhyNot,
 ) -> Propose:
     """The rule of a rollback: to the delivery before, or to the one with that tag; then held."""
-    one_line("the reason", reason)
-    run_id = f"rollback-{environment}-{service.code}-{_moment(now)}"
+    code, reason = service.code, one_line("the reason", reason)
+    run_id = f"rollback-{environment}-{code}-{_moment(now)}"
 
     def propose(standing: Standing) -> tuple[Sequence[Verdict], Entry | None]:
-        shown = standing.images(environment, service.code)
-        chosen = _chosen(service, environment, standing, shown, tag)
-        if shows(shown, chosen.image) and (environment, service.code) in standing.ledger.holds:
-            text = f"already {chosen.image.tag}, and held there"
-            return [Verdict(service.code, "already", text)], None
+        chosen = _chosen(service, environment, standing, tag)
+        is_held = (environment, code) in standing.ledger.holds
+        if is_held and shows(standing.images(environment, code), chosen.image):
+            return [Verdict(code, "already", f"already {chosen.image.tag}, and held there")], None
         if why := why_not(chosen.image):
             raise Refused(f"{chosen.image} cannot run again: {why}", status="image_gone")
         text = f"{chosen.image.tag}, built from {chosen.source_commit[:12]}; held: {reason}"
-        back = [Delivered(service.code, chosen.image, chosen.source_commit)]
-        holds = {service.code: reason}
-        entry = Entry(environment, "rollback", run_id, back, chosen, holds=holds)
-        return [Verdict(service.code, "write", text)], entry
+        back = [Delivered(code, chosen.image, chosen.source_commit)]
+        entry = Entry(environment, "rollback", run_id, back, chosen, holds={code: reason})
+        return [Verdict(code, "write", text)], entry
 
     return propose
 
 
 def releasing(service: Service, environment: str, now: datetime, reason: str) -> Propose:
     """The rule of a release: there must be a hold to end."""
-    one_line("the reason", reason)
-    run_id = f"release-{environment}-{service.code}-{_moment(now)}"
+    code, reason = service.code, one_line("the reason", reason)
+    run_id = f"release-{environment}-{code}-{_moment(now)}"
 
     def propose(standing: Standing) -> tuple[Sequence[Verdict], Entry | None]:
-        hold = standing.ledger.holds.get((environment, service.code))
+        hold = standing.ledger.holds.get((environment, code))
         if hold is None:
-            return [Verdict(service.code, "already", "it is not held")], None
-        runs = standing.running(environment, service.code)
+            return [Verdict(code, "already", "it is not held")], None
+        runs = standing.running(environment, code)
         now_runs = f"; until then it runs {runs.image.tag}" if runs else ""
         text = f"was held for: {hold.reason}. The next newer build is what it will run{now_runs}"
-        entry = Entry(environment, "release", run_id, releases={service.code: reason})
-        return [Verdict(service.code, "write", text)], entry
+        entry = Entry(environment, "release", run_id, releases={code: reason})
+        return [Verdict(code, "write", text)], entry
 
     return propose
 
 
-def _chosen(
-    service: Service, environment: str, standing: Standing, shown: Reading, tag: str | None
-) -> Deployment:
+def _chosen(service: Service, environment: str, standing: Standing, tag: str | None) -> Deployment:
     """The delivery to go back to. A rollback is none of its own, so a second one goes further."""
+    shown = standing.images(environment, service.code)
     deliveries = standing.ledger.deployments.get((environment, service.code), ())
     firsts = [delivery for delivery in deliveries if delivery.kind != "rollback"]
     if tag is not None:

@@ -47,11 +47,9 @@ def record(
     }
     with contextlib.suppress(OSError):
         context.handed_on.mkdir(parents=True, exist_ok=True)
-        with (context.handed_on / FILE).open("ab+") as journal:
-            journal.seek(max(0, journal.tell() - 1))
+        with (context.handed_on / FILE).open("ab") as journal:
             # a line of its own, even where a killed run left half of one
-            between = "" if journal.read() in {b"", b"\n"} else "\n"
-            journal.write(f"{between}{json.dumps(line)}\n".encode())
+            journal.write(f"\n{json.dumps(line)}\n".encode())
 
 
 def of_build(context: Context) -> list[dict[str, Any]]:
@@ -70,29 +68,22 @@ def text(lines: Sequence[Mapping[str, Any]]) -> str:
     """A line for each command in the order they ended; then each failed one with its message."""
     if not lines:
         return "no command of `ci` ended in this build; the console above says how far it came"
-    failed = [line for line in lines if line["exit_code"]]
-    count = f"{len(failed)} of {len(lines)} commands failed"
-    paragraphs = [
-        "\n".join(_headline(line) for line in lines),
-        *(_failure(line) for line in failed),
-        count if failed else "all commands ended well",
-    ]
-    return "\n\n".join(paragraphs)
+    paragraphs, failures = ["\n".join(_headline(line) for line in lines)], []
+    for line in (line for line in lines if line["exit_code"]):
+        rows = str(line["message"]).strip().splitlines()
+        over, advice = len(rows) - MESSAGE_LINES_MAX, ADVICE.get(line["exit_code"], "see below")
+        cut = [f"… ({over} lines before)"] if over > 0 else []
+        body = [f"    {row}" for row in [*cut, *rows[-MESSAGE_LINES_MAX:]]]
+        head = [f"✗ {_called(line)}", f"  exit code {line['exit_code']}, {advice}"]
+        failures.append("\n".join([*head, *body]))
+    count = f"{len(failures)} of {len(lines)} commands failed"
+    return "\n\n".join([*paragraphs, *failures, count if failures else "all commands ended well"])
 
 
 def _headline(line: Mapping[str, Any]) -> str:
     mark, message = "✗" if line["exit_code"] else "✓", str(line["message"]).strip()
     ended = ": ".join(filter(None, (line["status"], message.partition("\n")[0])))
     return f"  {mark} {line['took_s']:6.1f} s  {_called(line)}  {ended}"[:200]
-
-
-def _failure(line: Mapping[str, Any]) -> str:
-    rows = str(line["message"]).strip().splitlines()
-    over = len(rows) - MESSAGE_LINES_MAX
-    cut = [f"… ({over} lines before)"] if over > 0 else []
-    advice = ADVICE.get(line["exit_code"], "the text says why")
-    body = [f"    {row}" for row in [*cut, *rows[-MESSAGE_LINES_MAX:]]]
-    return "\n".join([f"✗ {_called(line)}", f"  exit code {line['exit_code']}, {advice}", *body])
 
 
 def _called(line: Mapping[str, Any]) -> str:

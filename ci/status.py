@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from statistics import median
 from typing import Any
 
 import click
@@ -12,12 +11,10 @@ from ci.bump import handshake
 from ci.bump.handshake import Standing, shows
 from ci.context import Context
 from ci.errors import Refused
-from ci.model import Deployment, Ledger
 from ci.outcome import Outcome, columns
 from ci.tools import git
 from ci.tools.source_repo import SourceRepo
 
-LEAD_TIMES = 10
 HEADS = ("service", "runs", "for", "built from", "lead time", "behind", "build, notes")
 
 
@@ -41,11 +38,9 @@ def status(context: Context, environment: str | None) -> Outcome:
         standing = handshake.standing(manifests, context.catalogue, delivery)
         for name in names:
             rows = {s.code: _row(s.code, name, standing, repo, now) for s in codes}
-            lead_time_s = _median_lead_time_s(standing.ledger, name)
-            usual = f"   lead time, median of the last: {_span(lead_time_s)}" if lead_time_s else ""
             table = columns([HEADS, *(_cells(code, row) for code, row in rows.items())])
-            lines += [name + usual, *(f"  {line}" for line in table), ""]
-            facts[name] = {"median_lead_time_s": lead_time_s, "services": rows}
+            lines += [name, *(f"  {line}" for line in table), ""]
+            facts[name] = {"services": rows}
         head = manifests.head
     lines.append(f"manifests at {head[:12]}, {delivery.manifests.url}")
     return Outcome("done", "\n".join(lines), {"manifests": head, "environments": facts})
@@ -71,7 +66,7 @@ def _row(
     runs = standing.ledger.running(environment, code)
     if runs is None:
         return row
-    is_here = repo.knows(runs.source_commit)
+    is_here, began = repo.knows(runs.source_commit), runs.committed_at
     return row | {
         "delivered": str(runs.image),
         "drifted": shown is None or not shows(shown, runs.image),
@@ -80,32 +75,14 @@ def _row(
         "age_s": (now - runs.at).total_seconds(),
         "source_commit": runs.source_commit,
         "subject": repo.subject(runs.source_commit) if is_here else None,
-        "committed_at": runs.committed_at.isoformat() if runs.committed_at else None,
-        "lead_time_s": _lead_time_s(runs),
+        "committed_at": began.isoformat() if began else None,
+        "lead_time_s": (runs.at - began).total_seconds() if began else None,
         "behind": repo.commits_between(runs.source_commit, repo.commit) if is_here else None,
         "build": runs.build,
         "build_url": runs.build_url,
         "run_id": runs.run_id,
         "manifest_commit": runs.manifest_commit,
     }
-
-
-def _lead_time_s(runs: Deployment) -> float | None:
-    """Seconds from the commit of the source to the commit of the manifests."""
-    return (runs.at - runs.committed_at).total_seconds() if runs.committed_at else None
-
-
-def _median_lead_time_s(book: Ledger, environment: str) -> float | None:
-    """The median of the last deliveries' lead times; one value for each commit, no rollbacks."""
-    commits = {
-        runs.manifest_commit: runs
-        for (name, _), deliveries in book.deployments.items()
-        for runs in deliveries
-        if name == environment and runs.kind != "rollback"
-    }
-    newest = sorted(commits.values(), key=lambda runs: runs.at, reverse=True)[:LEAD_TIMES]
-    times_s = [time_s for runs in newest if (time_s := _lead_time_s(runs)) is not None]
-    return median(times_s) if times_s else None
 
 
 def _cells(code: str, row: Mapping[str, Any]) -> tuple[str, ...]:

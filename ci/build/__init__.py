@@ -1,1 +1,0 @@
-"""Images: built with Docker, proven, described."""

@@ -1,1 +1,0 @@
-"""What people decide: promote, roll back, release."""

@@ -1,1 +1,0 @@
-"""Images into the registry, whole or not handed on."""

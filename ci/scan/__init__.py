@@ -1,1 +1,0 @@
-"""The registry's findings as a gate."""
