@@ -41,6 +41,10 @@ class RuleError(QueryError):
         return str(self.facts["reason"])
 
 
+class LimitExceeded(RuleError):
+    """The rule has more alerts or series than it may"""
+
+
 class Phase(StrEnum):
     """Where an alert is; the values are those of the API and of the label `alertstate`."""
 
@@ -99,8 +103,8 @@ def step(
     vector: what the expression selected at ``at_ms - query_offset_ms``, which is also the time of
     the samples: `ALERTS`, `ALERTS_FOR_STATE`, and stale markers of those that are gone. alerts:
     those that fire or were resolved and were not told of in the last RESEND_MS.
-    Raises RuleError: two of the vector get the same labels, or more than `limit` are active. Then
-    nothing has happened but that the caller forgets the alerts (`AlertState(written=…)`) at a limit.
+    Raises RuleError: two of the vector get the same labels; LimitExceeded: more than `limit` are
+    active, and the caller forgets the alerts, as Prometheus does.
     """
     selected = _selected(rule, vector, at_ms, expand)
     alerts: dict[LabelKey, ActiveAlert] = {}
@@ -109,7 +113,7 @@ def step(
             alerts[key] = moved
     active = [alert for alert in alerts.values() if alert.phase is not Phase.INACTIVE]
     if limit and len(active) > limit:
-        raise RuleError(reason=f"exceeded limit of {limit} with {len(active)} alerts")
+        raise LimitExceeded(reason=f"exceeded limit of {limit} with {len(active)} alerts")
     sampled_ms = at_ms - query_offset_ms
     samples = [one for alert in active for one in _samples(alert, sampled_ms)]
     sent: list[Alert] = []
