@@ -172,11 +172,9 @@ def parse_group(text: str, namespace: str, bounds: Bounds = Bounds()) -> Group:
     """The one group that `text` is, as Mimir's ruler takes it. Raises InvalidRules."""
     reading = _Reading(bounds)
     root = _root(text, reading)
-    if root is None:
+    group = Group(namespace, "") if root is None else _group(root, namespace, reading)
+    if root is None and not reading.faults:
         reading.faults.append(Fault(1, 1, "Groupname must not be empty"))
-        _raise(reading)
-        raise AssertionError
-    group = _group(root, namespace, reading)
     _raise(reading)
     return group
 

@@ -205,8 +205,8 @@ async def test_a_bad_rule_harms_no_other(rules, process, world, tenant):
     await put(
         rules, tenant,
         "name: g\nlimit: 1\nrules:\n- {record: none, expr: 'up or down'}\n"
-        "- {record: text, expr: '\"a\"'}\n- {record: ok, expr: '1'}\n- {record: many, expr: >-\n"
-        "    label_replace(vector(1), 'a', 'b', '', '') or vector(2)}\n",
+        "- {record: text, expr: '\"a\"'}\n- {record: ok, expr: '1'}\n- record: many\n"
+        "  expr: label_replace(vector(1), 'a', 'b', '', '') or vector(2)\n",
     )  # fmt: skip
     await process.turn()
     shown = states(await only(rules, tenant))
@@ -219,7 +219,7 @@ async def test_a_bad_rule_harms_no_other(rules, process, world, tenant):
 async def test_what_could_not_be_written_or_told_is_said_and_told_again(
     rules, process, world, ingest, tenant
 ):
-    """When dis refuses, the rule says so; an alert that nobody took is due at the next evaluation."""
+    """When dis refuses, the rule says so; an alert that nobody took is due at the next one."""
     await requests(ingest, tenant, 7.0)
     await put(rules, tenant, "name: g\nrules: [{alert: A, expr: requests}]")
     world.refuse, process.deaf = 400, True
@@ -240,7 +240,8 @@ async def test_plan_limits_hold_and_survive_an_outage_of_ubs(rules, process, wor
     """
     await requests(ingest, tenant, 7.0)
     world.limits = {"query_samples": 1}
-    text = "name: g\nrules: [{record: a, expr: 'count_over_time(requests[1h])'}, {alert: B, expr: '1'}]"
+    counting = "{record: a, expr: 'count_over_time(requests[1h])'}"
+    text = f"name: g\nrules: [{counting}, {{alert: B, expr: '1'}}]"
     await ingest.write(
         tenant,
         {"__name__": "requests", "job": "b"},
