@@ -106,7 +106,8 @@ async def measure(arguments: argparse.Namespace, url: str, folder: Path) -> None
     await connection.close()
     print(
         f"{arguments.rules} rules at 1 min for {elapsed_s:.0f} s:"
-        f" {100 * cpu_s / elapsed_s:.1f} % of a core, {1000 * cpu_s / elapsed_s * 60 / arguments.rules:.2f} ms a rule;"
+        f" {100 * cpu_s / elapsed_s:.1f} % of a core,"
+        f" {1000 * cpu_s / elapsed_s * 60 / arguments.rules:.2f} ms a rule;"
         f" missed {row['missed']}, failing {row['failing']}, oldest evaluation"
         f" {row['oldest'] / 1000:.1f} s; {world.samples - samples} samples written;"
         f" {rss / 2**20:.0f} MiB"
