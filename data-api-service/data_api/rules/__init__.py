@@ -4,6 +4,6 @@
     state ── Postgres ───────┴─ evaluation (pure) ─┼─▶ alerts ── notify
                                                    └─▶ state, committed with the evaluation
 
-`model`, `parsing`, `printing`, `alerting`, `recording`, `schedule`, `evaluation` and `state` are pure. The
-process is `python -m data_api.rules` (docs/adr/0032-rules.md).
+`model`, `parsing`, `printing`, `alerting`, `recording`, `schedule`, `evaluation` and `state` are
+pure. The process is `python -m data_api.rules` (docs/adr/0032-rules.md).
 """
