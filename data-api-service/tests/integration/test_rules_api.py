@@ -6,7 +6,9 @@ import asyncpg
 import pytest
 import yaml
 from conftest import NOW_MS
+from embedded_postgres import execute, fresh_database
 
+from data_api import migrate
 from data_api.rules import state as states
 from data_api.rules.alerting import ActiveAlert, AlertState, Phase
 from data_api.rules.model import label_key
@@ -230,3 +232,15 @@ async def test_rules_are_filtered_and_paged(admin, rows):
 def test_values_of_alerts_have_an_exponent(value, text):
     """Go's shortest form."""
     assert format_exponent(value) == text
+
+
+def test_migrations_run_up_down_and_up_again(server_url):
+    """Up twice is up once; down leaves no table of ours."""
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'rules'"
+    with fresh_database(server_url, "das_migrations") as url:
+        for _ in range(2):
+            migrate.upgrade(url)
+            migrate.upgrade(url)
+            assert {"rule_group", "evaluator"} <= set(execute(url, tables).split())
+            migrate.downgrade(url, "base")
+            assert execute(url, tables).split() == ["alembic_version"]
