@@ -15,6 +15,7 @@ from asgi_lifespan import LifespanManager
 from embedded_postgres import execute, fresh_database, running_postgres
 from factories import SCHEMA, Ingest
 
+from data_api import migrate
 from data_api.app import create_app
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity.keys import checksum
@@ -36,6 +37,7 @@ def server_url() -> Iterator[str]:
 def database_url(server_url: str) -> Iterator[str]:
     with fresh_database(server_url, "das") as url:
         execute(url, SCHEMA)
+        migrate.upgrade(url)
         yield url
 
 
@@ -124,11 +126,11 @@ async def serve(database_url: str, objects: Path, hub: Hub) -> AsyncIterator[Cal
         settings = make_settings(more.pop("database_url", database_url), objects, **more)
         billing = httpx.AsyncClient(transport=httpx.MockTransport(hub.handle))
         app = create_app(settings, http=billing, clock=FixedClock())
-        manager = LifespanManager(app)
+        manager = LifespanManager(app, shutdown_timeout=60)  # it waits for kernels
         await manager.__aenter__()
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = httpx.AsyncClient(transport=transport, base_url="http://das")
-        opened.extend([manager, billing, client])
+        opened.extend([billing, manager, client])
         return client
 
     yield start
