@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from data_api import __version__, promql
 from data_api.admission import SamplePool
-from data_api.api import deps, exemplars, export, presence, prometheus, ranges
+from data_api.api import deps, exemplars, export, presence, prometheus, ranges, remote_read, status
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
@@ -33,6 +33,8 @@ FULL_COLLECTIONS = 1000
 """Garbage collections of the middle generation before one of all objects, which stands still for
 all: 100 ms where a query holds 100,000 label sets. What a query makes has no cycles."""
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
+API = (ranges, export, exemplars, remote_read, status, prometheus)
+"""The modules of the API's routes; the last one answers whatever no other does."""
 
 
 def create_app(
@@ -109,7 +111,7 @@ def create_app(
     app.include_router(probe_routes)
     app.include_router(presence.router(probe_routes))
     for number, prefix in enumerate(PREFIXES):
-        for routes in (ranges.routes, export.routes, exemplars.routes, prometheus.routes):
-            app.include_router(routes, prefix=prefix, include_in_schema=number == 0)
+        for one in API:
+            app.include_router(one.routes, prefix=prefix, include_in_schema=number == 0)
     app.add_middleware(RequestLog, service="das")
     return app

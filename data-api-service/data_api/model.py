@@ -22,6 +22,7 @@ from data_api.native_histogram import Histogram
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
 T = TypeVar("T")
 

@@ -54,7 +54,16 @@ class Text(Generic[T]):
         return self.parse() if self.chars <= PARSED_CHARS_MAX else await limits.run(self.parse)
 
 
-Selectors = Text[MatcherSets]
+@dataclass(frozen=True, slots=True)
+class Selectors(Text[MatcherSets]):
+    """The selectors of `match[]`."""
+
+    def spans(self, start_ms: int, end_ms: int) -> Text[Sequence[SelectorSpan]]:
+        """What each of them selects in [start_ms, end_ms]."""
+        return Text(
+            self.chars,
+            lambda: [SelectorSpan(tuple(one), start_ms - 1, end_ms) for one in self.parse()],
+        )
 
 
 @dataclass(frozen=True, slots=True)

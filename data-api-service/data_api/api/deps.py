@@ -64,6 +64,11 @@ async def _params(request: Request, _: Annotated[Principal, Depends(reader)]) ->
     query = request.url.query.encode()
     if request.method != "POST" or not request.headers.get("content-type", "").startswith(FORM):
         return Params.parse(query)
+    return Params.parse(await body_of(request), query)
+
+
+async def body_of(request: Request) -> bytes:
+    """The whole body. Raises BodyTooLarge."""
     body = bytearray()
     try:
         async for piece in request.stream():
@@ -72,7 +77,7 @@ async def _params(request: Request, _: Annotated[Principal, Depends(reader)]) ->
                 raise BodyTooLarge(limit_bytes=BODY_BYTES_MAX)
     except ClientDisconnect as exc:
         raise QueryCanceled from exc
-    return Params.parse(bytes(body), query)
+    return bytes(body)
 
 
 Caller = Annotated[Principal, Depends(reader)]

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from data_api.errors import BadRequest, InvalidParameter, QuerySyntax
 from data_api.model import Matcher
-from data_api.questions import Selectors, Text, parse_selector
+from data_api.questions import Selectors, parse_selector
 
 POINTS_MAX: Final = 11_000
 PAIRS_MAX: Final = 1000  # parameters of one request
@@ -120,7 +120,7 @@ class Params:
             raise InvalidParameter(
                 name="match[]", reason=f"{len(texts)} selectors, the limit is {SELECTORS_MAX}"
             )
-        return Text(sum(map(len, texts)), partial(self._parsed, texts))
+        return Selectors(sum(map(len, texts)), partial(self._parsed, texts))
 
     @staticmethod
     def _parsed(texts: Sequence[str]) -> list[tuple[Matcher, ...]]:
