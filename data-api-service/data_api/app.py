@@ -12,7 +12,19 @@ from fastapi import FastAPI
 
 from data_api import __version__, promql
 from data_api.admission import SamplePool
-from data_api.api import deps, exemplars, export, presence, prometheus, ranges, remote_read, status
+from data_api.api import (
+    deps,
+    exemplars,
+    export,
+    federate,
+    presence,
+    prometheus,
+    ranges,
+    remote_read,
+    status,
+    syntax,
+    targets,
+)
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
@@ -33,7 +45,7 @@ FULL_COLLECTIONS = 1000
 """Garbage collections of the middle generation before one of all objects, which stands still for
 all: 100 ms where a query holds 100,000 label sets. What a query makes has no cycles."""
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
-API = (ranges, export, exemplars, remote_read, status, prometheus)
+API = (ranges, export, exemplars, remote_read, status, syntax, targets, prometheus)
 """The modules of the API's routes; the last one answers whatever no other does."""
 
 
@@ -100,6 +112,7 @@ def create_app(
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
     app.state.services = deps.Services(engine, identity, clock, drain)
+    app.state.targets = targets.Targets(settings.dis_url, client, identity)
     problems.install(app)
     checks = {
         "postgres": catalogue.check_postgres,
@@ -113,5 +126,7 @@ def create_app(
     for number, prefix in enumerate(PREFIXES):
         for one in API:
             app.include_router(one.routes, prefix=prefix, include_in_schema=number == 0)
+    for prefix in federate.PREFIXES:
+        app.include_router(federate.routes, prefix=prefix, include_in_schema=not prefix)
     app.add_middleware(RequestLog, service="das")
     return app

@@ -13,6 +13,7 @@ ServiceError
 │   └── QueueTimeout                        while it waited for its first turn to compute
 ├── QueryCanceled              canceled     the client went away
 ├── NotFound                   not_found    no such route or rule group
+├── TargetsUnavailable     unavailable  data-ingest-service does not say what it scrapes
 ├── DatabaseUnavailable        unavailable  Postgres does not answer (chassis/database.py)
 ├── ObjectStoreUnavailable     unavailable  the object store does not answer (chassis/objects.py)
 └── StoreError                 internal
@@ -107,6 +108,12 @@ class NotFound(ServiceError):
     """There is nothing of that name"""
 
     kind: ClassVar[Kind] = Kind.NOT_FOUND
+
+
+class TargetsUnavailable(ServiceError):
+    """data-ingest-service does not answer for its scrape targets"""
+
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
 class StoreError(ServiceError):

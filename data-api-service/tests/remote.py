@@ -1,7 +1,7 @@
 """remote_read's messages as Prometheus describes them, said plainly: one bit after the other."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cramjam
 
@@ -157,14 +157,7 @@ def xor_samples(data: bytes) -> Iterator[tuple[int, int]]:
     value, step, lead, length = take(64), 0, 0, 0
     for n in range(count):
         if n:
-            if n == 1:
-                step = take_varint()
-            elif take(1):
-                size = 14 if not take(1) else 17 if not take(1) else 20 if not take(1) else 64
-                raw = take(size)
-                # The largest positive change has the sign bit set: 2**(size - 1).
-                change = raw - 2**size if raw > 2 ** (size - 1) else raw
-                step += signed(raw) if size == 64 else change
+            step = take_varint() if n == 1 else step + step_change(take)
             time_ms += step
             if take(1):
                 if take(1):
@@ -172,3 +165,13 @@ def xor_samples(data: bytes) -> Iterator[tuple[int, int]]:
                 value ^= take(length) << (64 - lead - length)
         yield time_ms, value
     assert len(text) - at < 8
+
+
+def step_change(take: Callable[[int], int]) -> int:
+    """How much longer a step is than the one before."""
+    for size in (0, 14, 17, 20):
+        if not take(1):
+            raw = take(size)
+            # The largest change has the sign bit set: 2**(size - 1).
+            return raw - 2**size if size and raw > 2 ** (size - 1) else raw
+    return signed(take(64))

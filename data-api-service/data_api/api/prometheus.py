@@ -9,19 +9,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
-from data_api import promql
 from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query, reader
 from data_api.api.params import Params, unescape_label_name
-from data_api.api.rendering import envelope, list_answer, query_answer
+from data_api.api.rendering import list_answer, query_answer
 from data_api.api.routing import answer, readable
 from data_api.chassis.identity import Principal
 from data_api.engine import Engine
 from data_api.errors import InvalidParameter, NotFound
 from data_api.model import Labels, QueryLimits
-from data_api.questions import Text, parse
 from data_api.store.reader import MatcherSets
 
 EVERY: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -140,20 +137,6 @@ async def metadata(caller: Caller, params: Query, engine: EngineDep) -> Response
             for name, kind, text, unit in (rows[:limit] if limit else rows)
         }
     )
-
-
-@readable(routes, "/format_query", "query")
-async def format_query(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
-    """The query in Prometheus's own form."""
-    text = query_text(params)
-    printed = Text(len(text), lambda: orjson.dumps(promql.to_text(parse(text))))
-
-    async def work(limits: QueryLimits) -> list[bytes]:
-        return [envelope(await printed.parsed(limits))]
-
-    return Held(request, engine.reading(caller.tenant, caller.limits, work))
 
 
 @routes.get("/rules")

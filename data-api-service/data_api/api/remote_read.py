@@ -174,7 +174,8 @@ def frames(parts: Sequence[Columns], limits: QueryLimits) -> Iterator[bytes]:
         for row in _by_labels(part, limits):
             limits.checkpoint()
             labels = _labels(part.labels[row])
-            chunks, size = [], 0
+            chunks: list[bytes] = []
+            size = 0
             for chunk in _chunks(part, row):
                 if size + len(chunk) > FRAME_BYTES:
                     yield _frame(labels, chunks, query)
@@ -196,7 +197,8 @@ def _frame(labels: bytes, chunks: list[bytes], query: int) -> bytes:
 def _by_labels(part: Columns, limits: QueryLimits) -> list[int]:
     """Rows in the order of their labels, which a reader merges by."""
     keys = [sort_key(labels) for labels in part.labels]
-    return ordered(keys, limits.checkpoint, descending=False).tolist()
+    rows: list[int] = ordered(keys, limits.checkpoint, descending=False).tolist()
+    return rows
 
 
 def _labels(labels: Labels) -> bytes:
