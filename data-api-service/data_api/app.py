@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from data_api import __version__, promql
 from data_api.admission import SamplePool
 from data_api.api import (
+    arrow,
+    chart,
     deps,
     exemplars,
     export,
@@ -45,7 +47,7 @@ FULL_COLLECTIONS = 1000
 """Garbage collections of the middle generation before one of all objects, which stands still for
 all: 100 ms where a query holds 100,000 label sets. What a query makes has no cycles."""
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
-API = (ranges, export, exemplars, remote_read, status, syntax, targets, prometheus)
+API = (ranges, export, arrow, chart, exemplars, remote_read, status, syntax, targets, prometheus)
 """The modules of the API's routes; the last one answers whatever no other does."""
 
 
@@ -124,6 +126,7 @@ def create_app(
     app.include_router(probe_routes)
     app.include_router(presence.router(probe_routes))
     for number, prefix in enumerate(PREFIXES):
+        app.include_router(prometheus.preflights, prefix=prefix)
         for one in API:
             app.include_router(one.routes, prefix=prefix, include_in_schema=number == 0)
     for prefix in federate.PREFIXES:

@@ -115,6 +115,7 @@ class Engine:
         *,
         timeout_s: float | None = None,
         lookback_ms: int | None = None,
+        counts_samples: bool = False,
     ) -> contextlib.AbstractAsyncContextManager[T]:
         """What `render` makes of the query's values at `steps` = (start, end, step) in ms, the end
         inclusive; a step of 0 asks for the value at one time.
@@ -127,7 +128,8 @@ class Engine:
                 raise result
             return render(result, limits)
 
-        return self.queries(tenant, plan, [Question(text, steps, lookback)], first, timeout_s)
+        question = Question(text, steps, lookback, counts_samples)
+        return self.queries(tenant, plan, [question], first, timeout_s)
 
     def queries(
         self,

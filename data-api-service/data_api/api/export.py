@@ -142,7 +142,7 @@ SCHEMA: Final = pa.schema(
 )
 
 
-class _Sink:
+class Sink:
     """A file for Arrow's writer that gives back what was written."""
 
     closed = False
@@ -169,7 +169,7 @@ class _Sink:
 
 def _arrow(columns: list[Columns]) -> Iterator[bytes]:
     """One row a series, as a stream of record batches of some RUN_SAMPLES samples each."""
-    sink = _Sink()
+    sink = Sink()
     with pa.ipc.new_stream(pa.PythonFile(sink, "w"), SCHEMA) as writer:
         for part in columns:
             for first, last in _row_groups(part.offsets):

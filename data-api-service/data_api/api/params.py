@@ -38,11 +38,12 @@ class Params:
         self._pairs = pairs
 
     @classmethod
-    def parse(cls, *encoded: bytes) -> "Params":
-        """From urlencoded texts; the first one has precedence."""
+    def parse(cls, *encoded: bytes, form: Sequence[tuple[str, str]] = ()) -> "Params":
+        """From `form` and from urlencoded texts; what comes first has precedence."""
         try:
             return cls(
-                [
+                [*form]
+                + [
                     pair
                     for text in encoded
                     for pair in parse_qsl(
@@ -111,6 +112,13 @@ class Params:
             raise InvalidParameter(name=name, reason="limit must be non-negative")
         return int(text)
 
+    def whole_number(self, name: str, default: int) -> int:
+        """An integer of at most 18 digits."""
+        text = self.get(name)
+        if text and not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+            raise BadRequest(detail=f"{name} must be a number")
+        return int(text) if text else default
+
     def selectors(self, *, required: bool = False) -> Selectors:
         """The matchers of each `match[]`, of which a series must match one, not parsed yet."""
         texts = self.all("match[]")
@@ -137,7 +145,7 @@ class Params:
                 )
         return selectors
 
-    def steps(self) -> tuple[int, int, int]:
+    def steps(self, steps_max: int = POINTS_MAX) -> tuple[int, int, int]:
         """(start, end, step) in ms of a range query, within Prometheus's resolution limit."""
         start_ms, end_ms = self.time_ms("start"), self.time_ms("end")
         if end_ms < start_ms:
@@ -149,9 +157,9 @@ class Params:
                 reason="zero or negative query resolution step widths are not accepted. "
                 "Try a positive integer",
             )
-        if (end_ms - start_ms) // step_ms > POINTS_MAX:
+        if (end_ms - start_ms) // step_ms > steps_max:
             raise BadRequest(
-                detail="exceeded maximum resolution of 11,000 points per timeseries. "
+                detail=f"exceeded maximum resolution of {steps_max:,} points per timeseries. "
                 "Try decreasing the query resolution (?step=XX)"
             )
         return start_ms, end_ms, step_ms

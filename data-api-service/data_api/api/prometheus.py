@@ -5,6 +5,7 @@ Prometheus would: clients call it at start and would show an error as a broken d
 Source: Prometheus `web/api/v1/api.go`; which calls Grafana makes: docs/architecture.md.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
@@ -15,16 +16,20 @@ from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query, reader
 from data_api.api.params import Params, unescape_label_name
 from data_api.api.rendering import list_answer, query_answer
 from data_api.api.routing import answer, readable
+from data_api.api.stats import stats_json
 from data_api.chassis.identity import Principal
 from data_api.engine import Engine
 from data_api.errors import InvalidParameter, NotFound
 from data_api.model import Labels, QueryLimits
+from data_api.promql.values import by_labels
 from data_api.store.reader import MatcherSets
 
 EVERY: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 # Every route needs a caller who may read, also those that show nothing of a tenant.
 routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
+
+preflights = APIRouter()  # asked without a credential
 
 
 def query_text(params: Params) -> str:
@@ -37,7 +42,10 @@ def query_text(params: Params) -> str:
     return text
 
 
-@readable(routes, "/query", "query", "time", "timeout", "limit", "lookback_delta")
+COMMON: Final = ("query", "timeout", "limit", "lookback_delta", "stats")
+
+
+@readable(routes, "/query", "time", *COMMON)
 async def instant_query(
     request: Request, caller: Caller, params: Query, engine: EngineDep, now_ms: NowMs
 ) -> Response:
@@ -46,9 +54,7 @@ async def instant_query(
     return _query(request, caller, params, engine, (at_ms, at_ms, 0))
 
 
-@readable(
-    routes, "/query_range", "query", "start", "end", "step", "timeout", "limit", "lookback_delta"
-)
+@readable(routes, "/query_range", "start", "end", "step", *COMMON)
 async def range_query(
     request: Request, caller: Caller, params: Query, engine: EngineDep
 ) -> Response:
@@ -63,14 +69,17 @@ def _query(
     engine: Engine,
     steps: tuple[int, int, int],
 ) -> Response:
+    stats = params.get("stats")
+    show = partial(stats_json, time.monotonic(), stats == "all") if stats else None
     opened = engine.query(
         caller.tenant,
         caller.limits,
         query_text(params),
         steps,
-        partial(query_answer, params.limit()),
+        partial(query_answer, params.limit(), show_stats=show),
         timeout_s=params.timeout_s(),
         lookback_ms=params.lookback_ms(),
+        counts_samples=bool(stats),
     )
     return Held(request, opened)
 
@@ -109,7 +118,13 @@ async def series(request: Request, caller: Caller, params: Query, engine: Engine
     def find(sets: MatcherSets, limits: QueryLimits) -> Awaitable[list[Labels]]:
         return engine.store.series(caller.tenant, sets, span, limits)
 
-    return _listed(request, caller, params, engine, find, required=True)
+    return _listed(request, caller, params, engine, find, shown=_in_order, required=True)
+
+
+def _in_order(limit: int, series: list[Labels], limits: QueryLimits) -> list[bytes]:
+    """`list_answer` of label sets by labels, whatever the order of the store."""
+    rows = by_labels(series, limits.checkpoint).tolist()
+    return list_answer(limit, [series[row] for row in rows], limits)
 
 
 def _listed(
@@ -119,22 +134,26 @@ def _listed(
     engine: Engine,
     find: Callable[[MatcherSets, QueryLimits], Awaitable[list[Any]]],
     *,
+    shown: Callable[[int, list[Any], QueryLimits], list[bytes]] = list_answer,
     required: bool = False,
 ) -> Response:
     selectors = params.selectors(required=required)
-    render = partial(list_answer, params.limit())
+    render = partial(shown, params.limit())
     return Held(request, engine.listed(caller.tenant, caller.limits, selectors, find, render))
 
 
-@readable(routes, "/metadata", "metric", "limit", post=False)
+@readable(routes, "/metadata", "metric", "limit", "limit_per_metric", post=False)
 async def metadata(caller: Caller, params: Query, engine: EngineDep) -> Response:
-    """Type, help and unit of metrics, by name."""
-    limit = params.limit()
+    """Type, help and unit of metrics, by name; one description of each. A limit below zero means
+    all of them, as in Prometheus, and 0 none.
+    """
+    limit = params.whole_number("limit", -1)
+    params.whole_number("limit_per_metric", -1)
     rows = await engine.store.catalogue.metadata(caller.tenant, params.get("metric") or None)
     return answer(
         {
             name: [{"type": kind, "help": text, "unit": unit}]
-            for name, kind, text, unit in (rows[:limit] if limit else rows)
+            for name, kind, text, unit in (rows if limit < 0 else rows[:limit])
         }
     )
 
@@ -155,6 +174,12 @@ async def alerts() -> Response:
 async def alertmanagers() -> Response:
     """None is notified from here."""
     return answer({"activeAlertmanagers": [], "droppedAlertmanagers": []})
+
+
+@preflights.options("/{path:path}", include_in_schema=False)
+async def options(path: str) -> Response:  # noqa: ARG001 - of the route
+    """Harmless, and nothing to other origins: no header allows them."""
+    return Response(status_code=204, headers={"Allow": "GET, POST, OPTIONS"})
 
 
 @routes.api_route("/{path:path}", methods=EVERY, include_in_schema=False)

@@ -31,7 +31,7 @@ from data_api.model import (
     SelectorSpan,
     compile_regex,
 )
-from data_api.promql.values import ordered, sort_key
+from data_api.promql.values import by_labels
 from data_api.protobuf import (
     bytes_field,
     fields_of,
@@ -196,8 +196,7 @@ def _frame(labels: bytes, chunks: list[bytes], query: int) -> bytes:
 
 def _by_labels(part: Columns, limits: QueryLimits) -> list[int]:
     """Rows in the order of their labels, which a reader merges by."""
-    keys = [sort_key(labels) for labels in part.labels]
-    rows: list[int] = ordered(keys, limits.checkpoint, descending=False).tolist()
+    rows: list[int] = by_labels(part.labels, limits.checkpoint).tolist()
     return rows
 
 

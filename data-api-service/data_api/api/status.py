@@ -16,12 +16,16 @@ from data_api.api.routing import answer, readable
 from data_api.chassis.identity import Principal
 from data_api.engine import Engine
 from data_api.errors import InvalidParameter
+from data_api.promql.functions import FUNCTIONS
+from data_api.promql.nodes import AGGREGATORS, PRECEDENCE
+from data_api.store import tables
 from data_api.store.reader import Cardinality
 
 # The version of Prometheus whose API this is: clients choose their calls by it.
 COMPATIBLE_VERSION: Final = "3.5.0"
 TSDB_LIMIT: Final = 10
 TSDB_LIMIT_MAX: Final = 10_000
+BLOCKS_MAX: Final = 1000  # of one answer
 STARTED: Final = datetime.now(UTC)
 
 # Every route needs a caller who may read, also those that show nothing of a tenant.
@@ -96,7 +100,7 @@ async def flags(caller: Caller, engine: EngineDep) -> Response:
 async def tsdb(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Where the caller's series come from: the largest metrics, labels and pairs."""
     totals = await while_connected(request, _cardinality(caller, params, engine))
-    first_ms, last_ms = totals.head_span or (0, 0)
+    first_ms, last_ms = totals.span or (0, 0)
     shown = {
         name: [{"name": word, "value": count} for word, count in counts]
         for name, counts in totals.counts.items()
@@ -114,6 +118,45 @@ async def tsdb(request: Request, caller: Caller, params: Query, engine: EngineDe
             "labelValueCountByLabelName": shown["values_by_label"],
             "memoryInBytesByLabelName": shown["bytes_by_label"],
             "seriesCountByLabelValuePair": shown["series_by_pair"],
+        }
+    )
+
+
+@readable(routes, "/status/tsdb/blocks", "limit", post=False)
+async def blocks(caller: Caller, params: Query, engine: EngineDep) -> Response:
+    """The caller's newest blocks, BLOCKS_MAX at most; `maxTime` is exclusive, as in Prometheus."""
+    limit = min(params.limit() or BLOCKS_MAX, BLOCKS_MAX)
+    rows = await engine.store.catalogue.rows(tables.BLOCKS, caller.tenant, limit)
+    shown = [
+        {
+            "ulid": str(row["block_id"]),
+            "minTime": row["min_ts"],
+            "maxTime": row["max_ts"] + 1,
+            "stats": {"numSamples": row["samples"], "numSeries": row["series"]},
+            "compaction": {"level": row["level"] + 1, "sources": []},
+            "version": 1,
+            "bytes": row["bytes"],
+        }
+        for row in rows
+    ]
+    return answer({"blocks": shown})
+
+
+@routes.get("/features")
+async def features() -> Response:
+    """What this API can do. Not in buildinfo, where Grafana would take it for Mimir's."""
+    operators = {*PRECEDENCE, *AGGREGATORS}
+    return answer(
+        {
+            "api": {
+                "query_stats": True,
+                "remote_read": True,
+                "exemplars": True,
+                "federation": True,
+            },
+            "promql": {"at_modifier": True, "negative_offset": True, "subqueries": True},
+            "promql_functions": {name: one.supported for name, one in FUNCTIONS.items()},
+            "promql_operators": dict.fromkeys(sorted(operators), True),
         }
     )
 

@@ -148,6 +148,11 @@ def ordered(keys: Sequence[Any], checkpoint: Callable[[], None], *, descending: 
     return np.fromiter(merged, np.int64, len(keys))
 
 
+def by_labels(labels: Sequence[Labels], checkpoint: Callable[[], None]) -> I64:
+    """Indexes of label sets in their order."""
+    return ordered([sort_key(one) for one in labels], checkpoint, descending=False)
+
+
 def group_rows(keys: Iterable[Hashable]) -> tuple[I64, list[int]]:
     """The group of each row, numbered in order of appearance, and each group's first row."""
     numbers: dict[Hashable, int] = {}
