@@ -30,6 +30,10 @@ class BadRequest(ServiceError):
 
     kind: ClassVar[Kind] = Kind.BAD_DATA
 
+    def describe(self) -> str:
+        """`detail` is Prometheus's words, which stand alone."""
+        return super().describe().removeprefix("The request cannot be understood: ")
+
 
 class InvalidParameter(BadRequest):
     """A parameter has a value that cannot be used; facts: `name`, `reason`."""

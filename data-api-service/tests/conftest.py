@@ -57,6 +57,8 @@ class Hub:
 
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     down: bool = False
+    targets: dict[str, Any] | None = None  # what data-ingest-service scrapes; None: it fails
+    asked: list[Any] = field(default_factory=list)  # of it: whose token, what
 
     def key(
         self, tenant: uuid.UUID, *, scopes: tuple[str, ...] = ("metrics:read",), **limits: Any
@@ -84,6 +86,16 @@ class Hub:
                 return httpx.Response(200, json=found or {"active": False, "reason": "unknown"})
             case "/internal/revocations":
                 return httpx.Response(200, json={"seq": 0, "revocations": []})
+            case "/internal/token":
+                wanted = json.loads(request.content)
+                assert (wanted["audience"], wanted["service"]) == ("dis", "das")
+                token = f"token of {wanted['tenant']}"
+                return httpx.Response(200, json={"token": token, "expires_in_s": 300})
+            case "/api/v1/targets":
+                token = request.headers["authorization"].removeprefix("Bearer ")
+                self.asked.append((token, dict(request.url.params)))
+                status = 500 if self.targets is None else 200
+                return httpx.Response(status, json={"status": "success", "data": self.targets})
             case "/health":
                 return httpx.Response(200, json={"status": "ok"})
             case _:
@@ -128,7 +140,7 @@ async def serve(database_url: str, objects: Path, hub: Hub) -> AsyncIterator[Cal
         await manager.__aenter__()
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = httpx.AsyncClient(transport=transport, base_url="http://das")
-        opened.extend([manager, billing, client])
+        opened.extend([billing, manager, client])
         return client
 
     yield start

@@ -70,9 +70,9 @@ class Params:
     def time_ms(self, name: str, default: int | None = None) -> int:
         """A time as integer ms; raises when it is absent and has no default."""
         text = self.get(name)
-        if not text and default is not None:
-            return default
-        return parse_time(name, text)
+        if default is None:
+            return parse_time(name, text)
+        return parse_time(name, text, f"invalid time value for '{name}': ") if text else default
 
     def span(self) -> tuple[int, int] | None:
         """[start, end] in ms of a metadata call, both inclusive; None when neither is given."""
@@ -97,11 +97,11 @@ class Params:
         return None if timeout_ms is None else timeout_ms / 1000
 
     def lookback_ms(self) -> int | None:
-        """The caller's own lookback; None when absent."""
+        """The caller's own lookback; None when absent or 0."""
         lookback_ms = self.duration_ms("lookback_delta")
-        if lookback_ms is not None and lookback_ms <= 0:
-            raise InvalidParameter(name="lookback_delta", reason="it must be above zero")
-        return lookback_ms
+        if lookback_ms is not None and lookback_ms < 0:
+            raise InvalidParameter(name="lookback_delta", reason="it must not be below zero")
+        return lookback_ms or None
 
     def limit(self, name: str = "limit") -> int:
         """How many answers to keep; 0 = all."""
@@ -165,8 +165,8 @@ class Params:
         return start_ms, end_ms, step_ms
 
 
-def parse_time(name: str, text: str) -> int:
-    """Float seconds or RFC 3339, as integer ms since the epoch."""
+def parse_time(name: str, text: str, prefix: str = "") -> int:
+    """Float seconds or RFC 3339, as integer ms since the epoch; an error begins with `prefix`."""
     if text in (MIN_TIME, MAX_TIME):
         return -TIME_MS_MAX if text == MIN_TIME else TIME_MS_MAX
     try:
@@ -184,7 +184,7 @@ def parse_time(name: str, text: str) -> int:
             pass
         else:
             return int(whole.timestamp()) * 1000 + int((fraction or "").ljust(9, "0")[:3])
-    raise InvalidParameter(name=name, reason=f"cannot parse {text!r} to a valid timestamp")
+    raise InvalidParameter(name=name, reason=f'{prefix}cannot parse "{text}" to a valid timestamp')
 
 
 def parse_duration(name: str, text: str) -> int:
@@ -202,7 +202,7 @@ def parse_duration(name: str, text: str) -> int:
         )
         if duration_ms <= TIME_MS_MAX:
             return duration_ms
-    raise InvalidParameter(name=name, reason=f"cannot parse {text!r} to a valid duration")
+    raise InvalidParameter(name=name, reason=f'cannot parse "{text}" to a valid duration')
 
 
 def unescape_label_name(name: str) -> str:

@@ -15,7 +15,7 @@ from data_api.api.params import Params
 from data_api.api.routing import answer, readable
 from data_api.chassis.identity import Principal
 from data_api.engine import Engine
-from data_api.errors import InvalidParameter
+from data_api.errors import BadRequest, InvalidParameter
 from data_api.promql.functions import FUNCTIONS
 from data_api.promql.nodes import AGGREGATORS, PRECEDENCE
 from data_api.store import tables
@@ -34,7 +34,9 @@ routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
 
 async def _cardinality(caller: Principal, params: Params, engine: Engine) -> Cardinality:
     """The caller's counts, as many of the largest as `limit` says."""
-    limit = params.limit() or TSDB_LIMIT
+    limit = params.whole_number("limit", TSDB_LIMIT)
+    if limit < 1:
+        raise BadRequest(detail="limit must be a positive number")
     if limit > TSDB_LIMIT_MAX:
         raise InvalidParameter(name="limit", reason=f"limit must not exceed {TSDB_LIMIT_MAX}")
     async with engine.cardinality(caller.tenant, caller.limits, limit) as totals:
