@@ -25,7 +25,7 @@ from data_api.model import QueryLimits, RangeMatrix, Result
 
 STEPS_MAX: Final = 1_000_000
 BATCH_VALUES: Final = 131_072  # 1 MiB
-WITHOUT_HISTOGRAMS: Final = "native histograms have no number here and are left out"
+WITHOUT_HISTOGRAMS: Final = "PromQL warning: native histograms have no number here and are left out"
 
 routes = APIRouter(tags=["export"])
 

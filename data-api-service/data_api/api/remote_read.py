@@ -47,6 +47,7 @@ from data_api.questions import Text
 QUERIES_MAX: Final = 64  # of one request
 MATCHERS_MAX: Final = 256  # of one query
 FRAME_BYTES: Final = 1024 * 1024
+MESSAGE_COST: Final = 5  # times the samples' memory: they, their messages, joined, compressed
 SAMPLES, STREAMED_XOR_CHUNKS = 0, 1
 XOR: Final = 1  # the encoding of a chunk
 OPS: Final = (MatchOp.EQUAL, MatchOp.NOT_EQUAL, MatchOp.REGEX, MatchOp.NOT_REGEX)
@@ -155,6 +156,7 @@ def _matcher(message: bytes) -> Matcher:
 
 def one_message(parts: Sequence[Columns], limits: QueryLimits) -> Iterator[bytes]:
     """A ReadResponse, compressed, in one piece. Raises AnswerTooLarge."""
+    limits.reserve(MESSAGE_COST * sum(part.cost for part in parts))
     size, results = 0, []
     for part in parts:
         series = []

@@ -85,7 +85,7 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     if pool and not isinstance(answer, Scalar | String):
         answer = replace(answer, histograms=pool.items)
     counts = query.counts.by_step
-    stats = Stats(steps_ms, counts, budget.peak) if options.counts_samples else None
+    stats = None if counts is None else Stats(steps_ms, counts, budget.peak)
     return Result(answer, *query.notes.shown(), stats)
 
 

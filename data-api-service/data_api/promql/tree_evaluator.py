@@ -45,7 +45,7 @@ from data_api.promql.nodes import (
     chain,
 )
 from data_api.promql.pool import Pool
-from data_api.promql.sample_counts import SampleCounts, Uncounted
+from data_api.promql.sample_counts import SampleCounts
 from data_api.promql.selectors import resolve, subquery_times
 from data_api.promql.values import Value, Vector, Windows, drop_names, drop_stale, empty, to_columns
 
@@ -69,7 +69,7 @@ class Query:
     notes: Annotations
     budget: Budget
     pool: Pool
-    counts: SampleCounts = field(default_factory=Uncounted)
+    counts: SampleCounts = field(default_factory=SampleCounts)
 
     def buckets(self, selector: VectorSelector) -> Buckets | None:
         """The buckets that were loaded for a selector, which is noted, or None: samples were."""
@@ -330,7 +330,7 @@ class TreeEvaluator(ABC):
             return Windows(Columns.empty(), ends, expr.range_ms, np.zeros(0, np.bool_))
         self.query.budget.check((last_ms - first_ms) // step_ms + 1)
         steps = np.arange(first_ms, last_ms + 1, step_ms, dtype=np.int64)
-        query = replace(self.query, counts=Uncounted())
+        query = replace(self.query, counts=SampleCounts())
         inner = type(self)(query, steps).vector(expr.expr).compact()
         self.query.budget.check(inner.values.size)
         columns = self.query.pool.apart(to_columns(inner, steps))
