@@ -331,7 +331,7 @@ async def test_counting_a_tenants_series_reads_no_sample(store, ingest, tenant):
     assert (await store.cardinality(tenant, 3, FREE)).span is None
     await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0), (5, 2.0)])
     found = await store.cardinality(tenant, 3, FREE)
-    assert (found.series, found.head_samples, found.head_span) == (1, 2, (1, 5))
+    assert (found.series, found.head_samples, found.span) == (1, 2, (1, 5))
     assert store.catalogue._tenants[tenant].head.runs == ()
 
 
