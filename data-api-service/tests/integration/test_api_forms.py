@@ -106,7 +106,7 @@ async def test_the_lookback_is_the_callers(das, ingest, tenant):
 
 
 async def test_a_multipart_form_is_a_form(das):
-    """As `curl -F` sends it; what is no such form is refused."""
+    """As `curl -F` sends it, up to 64 KiB; what is no such form is refused."""
     form = {"query": (None, 'vector(1)\r\n+ 1 == 2 or absent(x{a="é"})'), "time": (None, "4")}
     answer = await das.post("/api/v1/query", files=form)
     metrics = [one["metric"] for one in answer.json()["data"]["result"]]
@@ -116,6 +116,9 @@ async def test_a_multipart_form_is_a_form(das):
         refused = await das.post("/api/v1/query", content=body, headers=kind)
         assert refused.status_code == 400, body
         assert refused.json()["errorType"] == "bad_data"
+    large = b"--x\r\n" + b"\n" * 65_536
+    refused = await das.post("/api/v1/query", content=large, headers=kind)
+    assert refused.status_code == 413
 
 
 async def test_a_preflight_is_harmless(serve):
