@@ -12,7 +12,22 @@ from fastapi import FastAPI
 
 from data_api import __version__, promql
 from data_api.admission import SamplePool
-from data_api.api import deps, exemplars, export, presence, prometheus, ranges, rules
+from data_api.api import (
+    arrow,
+    chart,
+    deps,
+    exemplars,
+    export,
+    federate,
+    presence,
+    prometheus,
+    ranges,
+    remote_read,
+    rules,
+    status,
+    syntax,
+    targets,
+)
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
@@ -35,6 +50,20 @@ FULL_COLLECTIONS = 1000
 all: 100 ms where a query holds 100,000 label sets. What a query makes has no cycles."""
 RULES_CONNECTIONS = 2
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
+API = (
+    ranges,
+    export,
+    arrow,
+    chart,
+    exemplars,
+    remote_read,
+    rules,
+    status,
+    syntax,
+    targets,
+    prometheus,
+)
+"""The modules of the API's routes; the last one answers whatever no other does."""
 
 
 def create_app(
@@ -105,6 +134,7 @@ def create_app(
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
     app.state.services = deps.Services(engine, identity, clock, drain, groups)
+    app.state.targets = targets.Targets(settings.dis_url, client, identity)
     problems.install(app)
     checks = {
         "postgres": catalogue.check_postgres,
@@ -120,14 +150,11 @@ def create_app(
     app.include_router(probe_routes)
     app.include_router(presence.router(probe_routes))
     for number, prefix in enumerate(PREFIXES):
-        for routes in (
-            ranges.routes,
-            export.routes,
-            exemplars.routes,
-            rules.routes,
-            prometheus.routes,
-        ):
-            app.include_router(routes, prefix=prefix, include_in_schema=number == 0)
+        app.include_router(prometheus.preflights, prefix=prefix)
+        for one in API:
+            app.include_router(one.routes, prefix=prefix, include_in_schema=number == 0)
+    for prefix in federate.PREFIXES:
+        app.include_router(federate.routes, prefix=prefix, include_in_schema=not prefix)
     app.include_router(rules.config_routes)
     app.include_router(rules.config_routes, prefix="/prometheus", include_in_schema=False)
     app.add_middleware(RequestLog, service="das")

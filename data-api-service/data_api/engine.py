@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -24,7 +25,7 @@ from data_api.chassis.kinds import ServiceError
 from data_api.errors import QueryTimeout
 from data_api.model import EVER_MS, SAMPLE_BYTES, Columns, Loaded, QueryLimits, Result, SelectorSpan
 from data_api.promql import InexactRollup
-from data_api.questions import Plan, Question, Selectors, answered, planned
+from data_api.questions import Plan, Question, Selectors, Text, answered, planned
 from data_api.store.reader import Cardinality, MatcherSets, Store
 from data_api.turns import Turn, Turns
 
@@ -114,6 +115,7 @@ class Engine:
         *,
         timeout_s: float | None = None,
         lookback_ms: int | None = None,
+        counts_samples: bool = False,
     ) -> contextlib.AbstractAsyncContextManager[T]:
         """What `render` makes of the query's values at `steps` = (start, end, step) in ms, the end
         inclusive; a step of 0 asks for the value at one time.
@@ -126,7 +128,8 @@ class Engine:
                 raise result
             return render(result, limits)
 
-        return self.queries(tenant, plan, [Question(text, steps, lookback)], first, timeout_s)
+        question = Question(text, steps, lookback, counts_samples)
+        return self.queries(tenant, plan, [question], first, timeout_s)
 
     def queries(
         self,
@@ -246,20 +249,18 @@ class Engine:
         self,
         tenant: UUID,
         plan: Limits,
-        selectors: Selectors,
-        span: tuple[int, int],
-        write: Callable[[list[Columns]], Iterator[bytes]],
+        spans: Text[Sequence[SelectorSpan]],
+        write: Callable[[list[Columns], QueryLimits], Iterator[bytes]],
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """What `write` makes of the raw samples in `span` (ms, both inclusive), piece by piece;
-        they are loaded in time, and slot and samples are held as long as the block.
+        """What `write` makes of the raw samples of each span, piece by piece; the first is there in
+        time, and slot and samples are held as long as the block.
         """
         async with self.admitted(tenant, plan) as query:
             async with query.in_time():
-                sets = await selectors.parsed(query.limits)
-                spans = [SelectorSpan(tuple(matchers), span[0] - 1, span[1]) for matchers in sets]
-                loaded = await self._load(tenant, spans, query.limits)
-            samples = [columns for columns in loaded if isinstance(columns, Columns)]
-            yield query.pieces(write(samples))
+                loaded = await self._load(tenant, await spans.parsed(query.limits), query.limits)
+                body = write([one for one in loaded if isinstance(one, Columns)], query.limits)
+                first = await query.limits.run(lambda: next(body, b""))
+            yield query.pieces(chain([first], body))
 
     def bounds(self, plan: Limits) -> EngineLimits:
         """This process's bounds, lowered to the plan's."""

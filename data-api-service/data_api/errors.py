@@ -14,6 +14,7 @@ ServiceError
 ├── QueryCanceled              canceled     the client went away
 ├── NotWritten                 unavailable  data-ingest-service did not take a rule's samples
 ├── NotFound                   not_found    no such route or rule group
+├── TargetsUnavailable     unavailable  data-ingest-service does not say what it scrapes
 ├── DatabaseUnavailable        unavailable  Postgres does not answer (chassis/database.py)
 ├── ObjectStoreUnavailable     unavailable  the object store does not answer (chassis/objects.py)
 └── StoreError                 internal
@@ -29,6 +30,10 @@ class BadRequest(ServiceError):
     """The request cannot be understood"""
 
     kind: ClassVar[Kind] = Kind.BAD_DATA
+
+    def describe(self) -> str:
+        """`detail` is Prometheus's words, which stand alone."""
+        return super().describe().removeprefix("The request cannot be understood: ")
 
 
 class InvalidParameter(BadRequest):
@@ -114,6 +119,12 @@ class NotFound(ServiceError):
     """There is nothing of that name"""
 
     kind: ClassVar[Kind] = Kind.NOT_FOUND
+
+
+class TargetsUnavailable(ServiceError):
+    """data-ingest-service does not answer for its scrape targets"""
+
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
 class StoreError(ServiceError):

@@ -12,87 +12,38 @@ import numpy as np
 
 from data_api.errors import CorruptData
 from data_api.native_histogram import F64, I64, KEY_OF_BUCKET_0, Hint, Histogram, Layout
+from data_api.protobuf import DOUBLE, Fields, fields_of, last
 
-VARINT, FIXED64, BYTES = 0, 1, 2
-DOUBLE: Final = struct.Struct("<d")
-VARINT_BYTES_MAX: Final = 10
 BUCKETS_MAX: Final = 16_384  # more than a stored histogram's bytes can hold
 LAYOUTS_KEPT: Final = 1024
-
-Value = int | float | bytes
-Fields = dict[int, list[Value]]
 
 
 def decode(payload: bytes) -> Histogram:
     """The histogram of a stored message. Raises CorruptData for what its format does not allow."""
     try:
-        return _histogram(_fields(payload))
+        return _histogram(fields_of(payload))
     except (ValueError, IndexError, TypeError, OverflowError, struct.error) as exc:
         raise CorruptData(detail=f"a stored histogram: {exc}", bytes=len(payload)) from exc
 
 
-def _varint(payload: bytes, at: int) -> tuple[int, int]:
-    """An unsigned number, and the place behind it."""
-    number = 0
-    for shift in range(0, 7 * VARINT_BYTES_MAX, 7):
-        byte = payload[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-    raise ValueError("a number of too many bytes")
-
-
-def _fields(payload: bytes) -> Fields:
-    """Every value by its field's number, in the order of the message."""
-    fields: Fields = {}
-    at = 0
-    while at < len(payload):
-        tag, at = _varint(payload, at)
-        value: Value
-        if tag & 7 == VARINT:
-            value, at = _varint(payload, at)
-        elif tag & 7 == FIXED64:
-            (value,) = DOUBLE.unpack_from(payload, at)
-            at += DOUBLE.size
-        elif tag & 7 == BYTES:
-            size, at = _varint(payload, at)
-            value = payload[at : at + size]
-            at += size
-        else:
-            raise ValueError(f"wire type {tag & 7}")
-        fields.setdefault(tag >> 3, []).append(value)
-    if at > len(payload):
-        raise ValueError("a field that is cut off")
-    return fields
-
-
 def _histogram(fields: Fields) -> Histogram:
-    schema = _signed(_last(fields, 4))
-    layout = _layout(schema, float(_last(fields, 5)), _joined(fields, 16))
+    schema = _signed(last(fields, 4))
+    layout = _layout(schema, float(last(fields, 5)), _joined(fields, 16))
     counts = _counts(fields, 12, 13)
     if layout.is_custom:
         keys = _keys(None, _joined(fields, 11), len(layout.bounds))
     else:
         keys = _keys(_joined(fields, 8), _joined(fields, 11))
-        zero = float(_last(fields, 6) or _last(fields, 7))
+        zero = float(last(fields, 6) or last(fields, 7))
         counts = np.concatenate((_counts(fields, 9, 10)[::-1], [zero], counts))
     if keys.size != counts.size:
         raise ValueError(f"{counts.size} buckets in spans of {keys.size}")
-    total = float(_last(fields, 1) or _last(fields, 2))
-    hint = Hint(int(_last(fields, 14)))
+    total = float(last(fields, 1) or last(fields, 2))
+    hint = Hint(int(last(fields, 14)))
     if hint is Hint.NOT_RESET:  # said of the sample before, which may not have arrived: compared
         hint = Hint.UNKNOWN
-    numbers = np.concatenate(([total, float(_last(fields, 3))], counts))
+    numbers = np.concatenate(([total, float(last(fields, 3))], counts))
     return Histogram(layout, keys, numbers, hint)
-
-
-def _last(fields: Fields, number: int) -> int | float:
-    """The value of a field that is not repeated; 0 where it is absent."""
-    value = fields.get(number, (0,))[-1]
-    if isinstance(value, bytes):
-        raise TypeError(f"field {number} is no number")
-    return value
 
 
 def _joined(fields: Fields, number: int) -> tuple[bytes, ...]:
@@ -130,8 +81,8 @@ def _side(spans: tuple[bytes, ...]) -> I64:
     indexes: list[int] = []
     following = 0
     for message in spans:
-        span = _fields(message)
-        offset, length = _signed(_last(span, 1)), int(_last(span, 2))
+        span = fields_of(message)
+        offset, length = _signed(last(span, 1)), int(last(span, 2))
         if (indexes and offset < 0) or len(indexes) + length > BUCKETS_MAX:
             raise ValueError(f"a span of {length} buckets at {offset}")
         following += offset

@@ -22,6 +22,7 @@ from data_api.native_histogram import Histogram
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
 T = TypeVar("T")
 
@@ -164,6 +165,19 @@ class Columns:
         """How many samples without histograms take as much memory."""
         return sample_cost(self.samples, self.histograms)
 
+    def take(self, rows: I64) -> "Columns":
+        """The same series in the order of `rows`, which has each once."""
+        counts = np.diff(self.offsets)[rows]
+        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        places = np.arange(self.samples) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts)
+        return replace(
+            self,
+            labels=[self.labels[row] for row in rows.tolist()],
+            offsets=offsets,
+            timestamps_ms=self.timestamps_ms[places],
+            values=self.values[places],
+        )
+
     @staticmethod
     def empty() -> "Columns":
         """No series at all."""
@@ -254,12 +268,27 @@ class RangeMatrix:
 
 
 @dataclass(frozen=True, slots=True)
+class Stats:
+    """What a query cost. looked_at: (m,) samples that each step looked at; peak: the most samples
+    that it held at once; times are of the monotonic clock: it had its slot, its samples, its value.
+    """
+
+    steps_ms: I64
+    looked_at: I64
+    peak: int
+    begun_s: float = 0.0
+    loaded_s: float = 0.0
+    evaluated_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What a query answers. Columns is an instant query's range vector (`up[5m]`)."""
 
     value: Scalar | String | InstantVector | RangeMatrix | Columns
     warnings: tuple[str, ...] = ()
     infos: tuple[str, ...] = ()
+    stats: Stats | None = None
 
 
 class Run(Protocol):

@@ -1,6 +1,7 @@
 """What is asked: texts, their trees, and the samples that they need."""
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -54,39 +55,53 @@ class Text(Generic[T]):
         return self.parse() if self.chars <= PARSED_CHARS_MAX else await limits.run(self.parse)
 
 
-Selectors = Text[MatcherSets]
+@dataclass(frozen=True, slots=True)
+class Selectors(Text[MatcherSets]):
+    """The selectors of `match[]`."""
+
+    def spans(self, start_ms: int, end_ms: int) -> Text[Sequence[SelectorSpan]]:
+        """What each of them selects in [start_ms, end_ms]."""
+        return Text(
+            self.chars,
+            lambda: [SelectorSpan(tuple(one), start_ms - 1, end_ms) for one in self.parse()],
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """A query and its times: (start, end, step) in ms, the end inclusive; a step of 0 asks for the
-    value at one time.
+    value at one time. counts_samples: the result has stats.
     """
 
     text: str
     steps: tuple[int, int, int]
     lookback_ms: int
+    counts_samples: bool = False
 
     async def planned(self, limits: QueryLimits) -> "Plan":
         """Its tree, and the samples that its selectors need."""
+        begun_s = time.monotonic()
         start_ms, end_ms, step_ms = self.steps
         times = promql.QueryTimes(step_ms, end_ms - start_ms)
         expr = await Text(len(self.text), partial(parse, self.text, times)).parsed(limits)
-        return Plan(self, expr, promql.needed(expr, *self.steps, self.lookback_ms))
+        spans = promql.needed(expr, *self.steps, self.lookback_ms)
+        return Plan(self, expr, spans, begun_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A question that was read."""
+    """A question that was read; `begun_s` is when that began, on the monotonic clock."""
 
     question: Question
     expr: promql.Expr
     spans: Sequence[SelectorSpan]
+    begun_s: float
 
     def evaluated(
         self, loaded: Mapping[SelectorSpan, Loaded], limits: QueryLimits, partly: Sequence[str]
     ) -> Result:
         """Its values; `partly` says why what was loaded is not all."""
+        loaded_s = time.monotonic()
         start_ms, end_ms, step_ms = self.question.steps
         result = promql.evaluate(
             self.expr,
@@ -96,10 +111,19 @@ class Plan:
             max(step_ms, 1),
             self.question.lookback_ms,
             limits,
+            promql.Options(counts_samples=self.question.counts_samples),
             text=self.question.text,
             instant=step_ms == 0,
         )
-        return replace(result, warnings=(*result.warnings, *shortened(partly)))
+        if (stats := result.stats) is not None:
+            stats = replace(
+                stats,
+                begun_s=self.begun_s,
+                loaded_s=loaded_s,
+                evaluated_s=time.monotonic(),
+            )
+        warnings = (*result.warnings, *shortened(partly))
+        return replace(result, warnings=warnings, stats=stats)
 
 
 async def planned(question: Question, limits: QueryLimits) -> Plan | BadRequest:

@@ -22,6 +22,8 @@ class Settings(ServiceSettings):
     object_store_url: Annotated[str, bare("OBJECT_STORE_URL"), AfterValidator(known_store)]
     """Where blocks live: `file:///folder` or `s3://bucket/prefix`."""
     ubs_url: Annotated[str, bare("UBS_URL")]  # introspection, JWKS and revocations
+    dis_url: Annotated[str | None, bare("DIS_URL")] = None
+    """data-ingest-service, which knows the scrape targets; without it none are shown."""
 
     query_timeout_s: Annotated[float, Field(gt=0, le=120)] = 120.0
     """Longest a query may run. At most 120: dropped batches outlive a reader by 15 minutes only."""

@@ -59,6 +59,8 @@ class Hub:
 
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     down: bool = False
+    targets: dict[str, Any] | None = None  # what data-ingest-service scrapes; None: it fails
+    asked: list[Any] = field(default_factory=list)  # of it: whose token, what
 
     def key(
         self, tenant: uuid.UUID, *, scopes: tuple[str, ...] = ("metrics:read",), **limits: Any
@@ -86,6 +88,16 @@ class Hub:
                 return httpx.Response(200, json=found or {"active": False, "reason": "unknown"})
             case "/internal/revocations":
                 return httpx.Response(200, json={"seq": 0, "revocations": []})
+            case "/internal/token":
+                wanted = json.loads(request.content)
+                assert (wanted["audience"], wanted["service"]) == ("dis", "das")
+                token = f"token of {wanted['tenant']}"
+                return httpx.Response(200, json={"token": token, "expires_in_s": 300})
+            case "/api/v1/targets":
+                token = request.headers["authorization"].removeprefix("Bearer ")
+                self.asked.append((token, dict(request.url.params)))
+                status = 500 if self.targets is None else 200
+                return httpx.Response(status, json={"status": "success", "data": self.targets})
             case "/health":
                 return httpx.Response(200, json={"status": "ok"})
             case _:

@@ -72,6 +72,20 @@ def test_the_hub_watches_itself(platform):
     eventually("the host is there", lambda: platform.query("node_load1") or None, 45)
 
 
+def test_the_read_side_shows_what_is_scraped(platform):
+    """Clients of a Prometheus ask das for targets; it answers as dis does, for the same caller."""
+    base, headers = f"{platform.url}/api", {"Authorization": f"Bearer {platform.key}"}
+
+    def pools():
+        answer = httpx.get(f"{base}/das/api/v1/scrape_pools", headers=headers, timeout=20)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]["scrapePools"] or None
+
+    shown = eventually("scrape pools", pools, 45)
+    targets = httpx.get(f"{base}/dis/api/v1/targets", headers=headers, timeout=20).json()["data"]
+    assert shown == sorted({one["scrapePool"] for one in targets["activeTargets"]})
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

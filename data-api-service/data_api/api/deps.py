@@ -12,6 +12,7 @@ from fastapi import Depends, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from data_api.api import multipart
 from data_api.api.params import Params
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient, Principal
@@ -64,8 +65,16 @@ async def _now_ms(request: Request) -> int:
 async def _params(request: Request, _: Annotated[Principal, Depends(reader)]) -> Params:
     """URL and form parameters; a form is read only after its sender is known."""
     query = request.url.query.encode()
-    if request.method != "POST" or not request.headers.get("content-type", "").startswith(FORM):
-        return Params.parse(query)
+    kind = request.headers.get("content-type", "")
+    if request.method == "POST" and kind.startswith(FORM):
+        return Params.parse(await body_of(request), query)
+    if request.method == "POST" and kind.startswith(multipart.MEDIA_TYPE):
+        return Params.parse(query, form=multipart.pairs(kind, await body_of(request)))
+    return Params.parse(query)
+
+
+async def body_of(request: Request) -> bytes:
+    """The whole body. Raises BodyTooLarge."""
     body = bytearray()
     try:
         async for piece in request.stream():
@@ -74,7 +83,7 @@ async def _params(request: Request, _: Annotated[Principal, Depends(reader)]) ->
                 raise BodyTooLarge(limit_bytes=BODY_BYTES_MAX)
     except ClientDisconnect as exc:
         raise QueryCanceled from exc
-    return Params.parse(bytes(body), query)
+    return bytes(body)
 
 
 Caller = Annotated[Principal, Depends(reader)]

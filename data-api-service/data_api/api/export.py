@@ -40,9 +40,8 @@ async def export(request: Request, caller: Caller, params: Query, engine: Engine
         raise InvalidParameter(name="format", reason=f"it must be one of {', '.join(FORMATS)}")
     media_type, write = FORMATS[kind]
     span = params.span() or (-TIME_MS_MAX, TIME_MS_MAX)
-    opened = engine.exported(
-        caller.tenant, caller.limits, params.selectors(required=True), span, write
-    )
+    spans = params.selectors(required=True).spans(*span)
+    opened = engine.exported(caller.tenant, caller.limits, spans, lambda parts, _: write(parts))
     return Held(request, opened, media_type)
 
 
@@ -62,7 +61,7 @@ def _runs(part: Columns, row: int) -> Iterator[tuple[int, int]]:
     yield from pairwise([first, *edges, last])
 
 
-def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The same bytes in pieces of at least PIECE_BYTES: each is computed in a turn of its own."""
     held: list[bytes] = []
     size = 0
@@ -77,7 +76,7 @@ def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _ndjson(columns: list[Columns]) -> Iterator[bytes]:
-    return _joined(piece for part in columns for piece in _lines(part))
+    return joined(piece for part in columns for piece in _lines(part))
 
 
 def _lines(part: Columns) -> Iterator[bytes]:
@@ -118,7 +117,7 @@ def _with_histograms(
 
 
 def _csv(columns: list[Columns]) -> Iterator[bytes]:
-    return _joined(chain([b"metric,timestamp_ms,value\n"], *map(_csv_lines, columns)))
+    return joined(chain([b"metric,timestamp_ms,value\n"], *map(_csv_lines, columns)))
 
 
 def _csv_lines(part: Columns) -> Iterator[bytes]:
@@ -143,7 +142,7 @@ SCHEMA: Final = pa.schema(
 )
 
 
-class _Sink:
+class Sink:
     """A file for Arrow's writer that gives back what was written."""
 
     closed = False
@@ -170,7 +169,7 @@ class _Sink:
 
 def _arrow(columns: list[Columns]) -> Iterator[bytes]:
     """One row a series, as a stream of record batches of some RUN_SAMPLES samples each."""
-    sink = _Sink()
+    sink = Sink()
     with pa.ipc.new_stream(pa.PythonFile(sink, "w"), SCHEMA) as writer:
         for part in columns:
             for first, last in _row_groups(part.offsets):

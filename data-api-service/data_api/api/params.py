@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from data_api.errors import BadRequest, InvalidParameter, QuerySyntax
 from data_api.model import Matcher
-from data_api.questions import Selectors, Text, parse_selector
+from data_api.questions import Selectors, parse_selector
 
 POINTS_MAX: Final = 11_000
 PAIRS_MAX: Final = 1000  # parameters of one request
@@ -38,11 +38,12 @@ class Params:
         self._pairs = pairs
 
     @classmethod
-    def parse(cls, *encoded: bytes) -> "Params":
-        """From urlencoded texts; the first one has precedence."""
+    def parse(cls, *encoded: bytes, form: Sequence[tuple[str, str]] = ()) -> "Params":
+        """From `form` and from urlencoded texts; what comes first has precedence."""
         try:
             return cls(
-                [
+                [*form]
+                + [
                     pair
                     for text in encoded
                     for pair in parse_qsl(
@@ -69,9 +70,9 @@ class Params:
     def time_ms(self, name: str, default: int | None = None) -> int:
         """A time as integer ms; raises when it is absent and has no default."""
         text = self.get(name)
-        if not text and default is not None:
-            return default
-        return parse_time(name, text)
+        if default is None:
+            return parse_time(name, text)
+        return parse_time(name, text, f"invalid time value for '{name}': ") if text else default
 
     def span(self) -> tuple[int, int] | None:
         """[start, end] in ms of a metadata call, both inclusive; None when neither is given."""
@@ -96,11 +97,11 @@ class Params:
         return None if timeout_ms is None else timeout_ms / 1000
 
     def lookback_ms(self) -> int | None:
-        """The caller's own lookback; None when absent."""
+        """The caller's own lookback; None when absent or 0."""
         lookback_ms = self.duration_ms("lookback_delta")
-        if lookback_ms is not None and lookback_ms <= 0:
-            raise InvalidParameter(name="lookback_delta", reason="it must be above zero")
-        return lookback_ms
+        if lookback_ms is not None and lookback_ms < 0:
+            raise InvalidParameter(name="lookback_delta", reason="it must not be below zero")
+        return lookback_ms or None
 
     def limit(self, name: str = "limit") -> int:
         """How many answers to keep; 0 = all."""
@@ -111,6 +112,13 @@ class Params:
             raise InvalidParameter(name=name, reason="limit must be non-negative")
         return int(text)
 
+    def whole_number(self, name: str, default: int) -> int:
+        """An integer of at most 18 digits."""
+        text = self.get(name)
+        if text and not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+            raise BadRequest(detail=f"{name} must be a number")
+        return int(text) if text else default
+
     def selectors(self, *, required: bool = False) -> Selectors:
         """The matchers of each `match[]`, of which a series must match one, not parsed yet."""
         texts = self.all("match[]")
@@ -120,7 +128,7 @@ class Params:
             raise InvalidParameter(
                 name="match[]", reason=f"{len(texts)} selectors, the limit is {SELECTORS_MAX}"
             )
-        return Text(sum(map(len, texts)), partial(self._parsed, texts))
+        return Selectors(sum(map(len, texts)), partial(self._parsed, texts))
 
     @staticmethod
     def _parsed(texts: Sequence[str]) -> list[tuple[Matcher, ...]]:
@@ -137,7 +145,7 @@ class Params:
                 )
         return selectors
 
-    def steps(self) -> tuple[int, int, int]:
+    def steps(self, steps_max: int = POINTS_MAX) -> tuple[int, int, int]:
         """(start, end, step) in ms of a range query, within Prometheus's resolution limit."""
         start_ms, end_ms = self.time_ms("start"), self.time_ms("end")
         if end_ms < start_ms:
@@ -149,16 +157,16 @@ class Params:
                 reason="zero or negative query resolution step widths are not accepted. "
                 "Try a positive integer",
             )
-        if (end_ms - start_ms) // step_ms > POINTS_MAX:
+        if (end_ms - start_ms) // step_ms > steps_max:
             raise BadRequest(
-                detail="exceeded maximum resolution of 11,000 points per timeseries. "
+                detail=f"exceeded maximum resolution of {steps_max:,} points per timeseries. "
                 "Try decreasing the query resolution (?step=XX)"
             )
         return start_ms, end_ms, step_ms
 
 
-def parse_time(name: str, text: str) -> int:
-    """Float seconds or RFC 3339, as integer ms since the epoch."""
+def parse_time(name: str, text: str, prefix: str = "") -> int:
+    """Float seconds or RFC 3339, as integer ms since the epoch; an error begins with `prefix`."""
     if text in (MIN_TIME, MAX_TIME):
         return -TIME_MS_MAX if text == MIN_TIME else TIME_MS_MAX
     try:
@@ -176,7 +184,7 @@ def parse_time(name: str, text: str) -> int:
             pass
         else:
             return int(whole.timestamp()) * 1000 + int((fraction or "").ljust(9, "0")[:3])
-    raise InvalidParameter(name=name, reason=f"cannot parse {text!r} to a valid timestamp")
+    raise InvalidParameter(name=name, reason=f'{prefix}cannot parse "{text}" to a valid timestamp')
 
 
 def parse_duration(name: str, text: str) -> int:
@@ -194,7 +202,7 @@ def parse_duration(name: str, text: str) -> int:
         )
         if duration_ms <= TIME_MS_MAX:
             return duration_ms
-    raise InvalidParameter(name=name, reason=f"cannot parse {text!r} to a valid duration")
+    raise InvalidParameter(name=name, reason=f'cannot parse "{text}" to a valid duration')
 
 
 def unescape_label_name(name: str) -> str:

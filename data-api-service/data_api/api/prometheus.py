@@ -5,52 +5,31 @@ Prometheus would: clients call it at start and would show an error as a broken d
 Source: Prometheus `web/api/v1/api.go`; which calls Grafana makes: docs/architecture.md.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
-from data_api import __version__, promql
-from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query, reader, while_connected
+from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query, reader
 from data_api.api.params import Params, unescape_label_name
-from data_api.api.rendering import envelope, list_answer, query_answer
-from data_api.api.routing import readable
+from data_api.api.rendering import list_answer, query_answer
+from data_api.api.routing import answer, readable
+from data_api.api.stats import stats_json
 from data_api.chassis.identity import Principal
 from data_api.engine import Engine
 from data_api.errors import InvalidParameter, NotFound
 from data_api.model import Labels, QueryLimits
-from data_api.questions import Text, parse
-from data_api.store.reader import Cardinality, MatcherSets
+from data_api.promql.values import by_labels
+from data_api.store.reader import MatcherSets
 
-# The version of Prometheus whose API this is: clients choose their calls by it.
-COMPATIBLE_VERSION: Final = "3.5.0"
 EVERY: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-TSDB_LIMIT: Final = 10
-TSDB_LIMIT_MAX: Final = 10_000
-STARTED: Final = datetime.now(UTC)
 
 # Every route needs a caller who may read, also those that show nothing of a tenant.
 routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
 
-
-def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
-
-
-def _answer(data: Any, warnings: Sequence[str] = ()) -> Response:
-    return _json(envelope(orjson.dumps(data), warnings))
-
-
-async def _cardinality(caller: Principal, params: Params, engine: Engine) -> Cardinality:
-    """The caller's counts, as many of the largest as `limit` says."""
-    limit = params.limit() or TSDB_LIMIT
-    if limit > TSDB_LIMIT_MAX:
-        raise InvalidParameter(name="limit", reason=f"limit must not exceed {TSDB_LIMIT_MAX}")
-    async with engine.cardinality(caller.tenant, caller.limits, limit) as totals:
-        return totals
+preflights = APIRouter()  # asked without a credential
 
 
 def query_text(params: Params) -> str:
@@ -63,7 +42,10 @@ def query_text(params: Params) -> str:
     return text
 
 
-@readable(routes, "/query", "query", "time", "timeout", "limit", "lookback_delta")
+COMMON: Final = ("query", "timeout", "limit", "lookback_delta", "stats")
+
+
+@readable(routes, "/query", "time", *COMMON)
 async def instant_query(
     request: Request, caller: Caller, params: Query, engine: EngineDep, now_ms: NowMs
 ) -> Response:
@@ -72,9 +54,7 @@ async def instant_query(
     return _query(request, caller, params, engine, (at_ms, at_ms, 0))
 
 
-@readable(
-    routes, "/query_range", "query", "start", "end", "step", "timeout", "limit", "lookback_delta"
-)
+@readable(routes, "/query_range", "start", "end", "step", *COMMON)
 async def range_query(
     request: Request, caller: Caller, params: Query, engine: EngineDep
 ) -> Response:
@@ -89,14 +69,17 @@ def _query(
     engine: Engine,
     steps: tuple[int, int, int],
 ) -> Response:
+    stats = params.get("stats")
+    show = partial(stats_json, time.monotonic(), stats == "all") if stats else None
     opened = engine.query(
         caller.tenant,
         caller.limits,
         query_text(params),
         steps,
-        partial(query_answer, params.limit()),
+        partial(query_answer, params.limit(), show_stats=show),
         timeout_s=params.timeout_s(),
         lookback_ms=params.lookback_ms(),
+        counts_samples=bool(stats),
     )
     return Held(request, opened)
 
@@ -135,7 +118,13 @@ async def series(request: Request, caller: Caller, params: Query, engine: Engine
     def find(sets: MatcherSets, limits: QueryLimits) -> Awaitable[list[Labels]]:
         return engine.store.series(caller.tenant, sets, span, limits)
 
-    return _listed(request, caller, params, engine, find, required=True)
+    return _listed(request, caller, params, engine, find, shown=_in_order, required=True)
+
+
+def _in_order(limit: int, series: list[Labels], limits: QueryLimits) -> list[bytes]:
+    """`list_answer` of label sets by labels, whatever the order of the store."""
+    rows = by_labels(series, limits.checkpoint).tolist()
+    return list_answer(limit, [series[row] for row in rows], limits)
 
 
 def _listed(
@@ -145,180 +134,43 @@ def _listed(
     engine: Engine,
     find: Callable[[MatcherSets, QueryLimits], Awaitable[list[Any]]],
     *,
+    shown: Callable[[int, list[Any], QueryLimits], list[bytes]] = list_answer,
     required: bool = False,
 ) -> Response:
     selectors = params.selectors(required=required)
-    render = partial(list_answer, params.limit())
+    render = partial(shown, params.limit())
     return Held(request, engine.listed(caller.tenant, caller.limits, selectors, find, render))
 
 
-@readable(routes, "/metadata", "metric", "limit", post=False)
+@readable(routes, "/metadata", "metric", "limit", "limit_per_metric", post=False)
 async def metadata(caller: Caller, params: Query, engine: EngineDep) -> Response:
-    """Type, help and unit of metrics, by name."""
-    limit = params.limit()
+    """Type, help and unit of metrics, by name; one description of each. A limit below zero means
+    all of them, as in Prometheus, and 0 none.
+    """
+    limit = params.whole_number("limit", -1)
+    params.whole_number("limit_per_metric", -1)
     rows = await engine.store.catalogue.metadata(caller.tenant, params.get("metric") or None)
-    return _answer(
+    return answer(
         {
             name: [{"type": kind, "help": text, "unit": unit}]
-            for name, kind, text, unit in (rows[:limit] if limit else rows)
+            for name, kind, text, unit in (rows if limit < 0 else rows[:limit])
         }
     )
-
-
-@readable(routes, "/format_query", "query")
-async def format_query(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
-    """The query in Prometheus's own form."""
-    text = query_text(params)
-    printed = Text(len(text), lambda: orjson.dumps(promql.to_text(parse(text))))
-
-    async def work(limits: QueryLimits) -> list[bytes]:
-        return [envelope(await printed.parsed(limits))]
-
-    return Held(request, engine.reading(caller.tenant, caller.limits, work))
-
-
-@routes.get("/targets")
-async def targets() -> Response:
-    """Scraping belongs to data-ingest-service."""
-    return _answer({"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {}})
-
-
-@routes.get("/targets/metadata")
-async def targets_metadata() -> Response:
-    """Scraping belongs to data-ingest-service."""
-    return _answer([])
-
-
-@routes.get("/scrape_pools")
-async def scrape_pools() -> Response:
-    """Scraping belongs to data-ingest-service."""
-    return _answer({"scrapePools": []})
 
 
 @routes.get("/alertmanagers")
 async def alertmanagers() -> Response:
     """None is notified from here."""
-    return _answer({"activeAlertmanagers": [], "droppedAlertmanagers": []})
+    return answer({"activeAlertmanagers": [], "droppedAlertmanagers": []})
 
 
-@routes.get("/notifications")
-async def notifications() -> Response:
-    """Nothing to notify."""
-    return _answer([])
-
-
-@routes.get("/status/buildinfo")
-async def build_info() -> Response:
-    """The API's version. `features` makes Grafana take it for Mimir, whose ruler API it has."""
-    return _answer(
-        {
-            "version": COMPATIBLE_VERSION,
-            "revision": f"cloudopshub-{__version__}",
-            "branch": "",
-            "buildUser": "",
-            "buildDate": "",
-            "goVersion": "",
-            "features": {"ruler_config_api": "true"},
-        }
-    )
-
-
-@routes.get("/status/runtimeinfo")
-async def runtime_info(caller: Caller) -> Response:
-    """When this process began, and how long the caller's samples are kept."""
-    return _answer(
-        {
-            "startTime": STARTED.isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "reloadConfigSuccess": True,
-            "corruptionCount": 0,
-            "storageRetention": _retention(caller),
-        }
-    )
-
-
-@routes.get("/status/config")
-async def config() -> Response:
-    """Configuration is environment variables, and theirs are not shown."""
-    return _answer({"yaml": ""})
-
-
-@routes.get("/status/flags")
-async def flags(caller: Caller, engine: EngineDep) -> Response:
-    """The bounds of the caller's queries by Prometheus's names."""
-    bounds = engine.bounds(caller.limits)
-    return _answer(
-        {
-            "query.lookback-delta": f"{bounds.lookback_ms // 1000}s",
-            "query.max-concurrency": str(bounds.concurrency_max),
-            "query.max-samples": str(bounds.samples_max),
-            "query.timeout": f"{bounds.timeout_s:g}s",
-            "storage.tsdb.retention.time": _retention(caller),
-        }
-    )
-
-
-@readable(routes, "/status/tsdb", "limit", post=False)
-async def tsdb(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
-    """Where the caller's series come from: the largest metrics, labels and pairs."""
-    totals = await while_connected(request, _cardinality(caller, params, engine))
-    first_ms, last_ms = totals.head_span or (0, 0)
-    shown = {
-        name: [{"name": word, "value": count} for word, count in counts]
-        for name, counts in totals.counts.items()
-    }
-    return _answer(
-        {
-            "headStats": {
-                "numSeries": totals.series,
-                "numLabelPairs": totals.label_pairs,
-                "chunkCount": totals.blocks,
-                "minTime": first_ms,
-                "maxTime": last_ms,
-            },
-            "seriesCountByMetricName": shown["series_by_metric"],
-            "labelValueCountByLabelName": shown["values_by_label"],
-            "memoryInBytesByLabelName": shown["bytes_by_label"],
-            "seriesCountByLabelValuePair": shown["series_by_pair"],
-        }
-    )
-
-
-@readable(routes, "/cardinality", "limit", post=False)
-async def cardinality(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
-    """How many series, labels and samples the caller has, and which are the largest."""
-    totals = await while_connected(request, _cardinality(caller, params, engine))
-    return _answer(
-        {
-            "series": totals.series,
-            "label_names": totals.label_names,
-            "label_pairs": totals.label_pairs,
-            "head_samples": totals.head_samples,
-            "blocks": totals.blocks,
-            "block_samples": totals.block_samples,
-            **{
-                name: [{"name": word, "count": count} for word, count in counts]
-                for name, counts in totals.counts.items()
-            },
-        }
-    )
-
-
-@routes.get("/status/walreplay")
-async def wal_replay() -> Response:
-    """There is no log to replay: Postgres has done so before it answers."""
-    return _answer({"min": 0, "max": 0, "current": 0, "state": "done"})
+@preflights.options("/{path:path}", include_in_schema=False)
+async def options(path: str) -> Response:  # noqa: ARG001 - of the route
+    """Harmless, and nothing to other origins: no header allows them."""
+    return Response(status_code=204, headers={"Allow": "GET, POST, OPTIONS"})
 
 
 @routes.api_route("/{path:path}", methods=EVERY, include_in_schema=False)
 async def unknown(path: str) -> Response:
     """No such route of the API."""
     raise NotFound(path=f"/api/v1/{path}")
-
-
-def _retention(caller: Principal) -> str:
-    days = caller.limits.retention_days
-    return "unlimited" if days is None else f"{days}d"

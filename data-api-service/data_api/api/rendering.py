@@ -7,7 +7,7 @@ Numbers: times are JSON numbers in seconds, values are strings, the shortest dec
 as the same float, without an exponent (Go's strconv 'f', -1), NaN, +Inf, -Inf by those names.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -27,6 +27,7 @@ from data_api.model import (
     RangeMatrix,
     Result,
     Scalar,
+    Stats,
     String,
     is_histogram,
 )
@@ -56,7 +57,13 @@ def enveloped(
     return [b'{"status":"success","data":', *data, notes + b"}"]
 
 
-def query_answer(limit: int, result: Result, limits: QueryLimits = QueryLimits()) -> list[bytes]:  # noqa: B008 - frozen
+def query_answer(
+    limit: int,
+    result: Result,
+    limits: QueryLimits = QueryLimits(),  # noqa: B008 - frozen
+    *,
+    show_stats: Callable[[Stats], bytes] | None = None,
+) -> list[bytes]:
     """The body of query and query_range; `limit` > 0 keeps that many series and says so.
 
     In pieces that are never joined: copying a large answer would hold up every other thread.
@@ -77,7 +84,10 @@ def query_answer(limit: int, result: Result, limits: QueryLimits = QueryLimits()
             kind, items = b"matrix", list_pieces(_matrix(value), limits)
         case Columns():
             kind, items = b"matrix", list_pieces(_columns(value), limits)
-    data = [b'{"resultType":"%b","result":' % kind, *items, b"}"]
+    stats = b""
+    if show_stats is not None and result.stats is not None:
+        stats = b',"stats":' + show_stats(result.stats)
+    data = [b'{"resultType":"%b","result":' % kind, *items, stats + b"}"]
     return enveloped(data, warnings, result.infos)
 
 

@@ -1,9 +1,12 @@
 """Routes that answer GET and form POST alike, with their parameters in the OpenAPI document."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from fastapi import APIRouter
+import orjson
+from fastapi import APIRouter, Response
+
+from data_api.api.rendering import envelope
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -18,6 +21,11 @@ PARAMETERS: Final = {
     "limit": "How many series or names to answer; 0 or absent = all.",
     "match[]": "A series selector; repeatable, a series must match one of them.",
     "metric": "A metric name.",
+    "limit_per_metric": "How many descriptions of a metric; there is one.",
+    "stats": "Whatever is given: the answer has timings and samples; `all`: samples by step, too.",
+    "resolution": "The step at which an expression is evaluated within a bucket.",
+    "state": "active, dropped or any.",
+    "scrapePool": "The name of a scrape job.",
     "format": "json (one line a series), csv or arrow.",
     "type": "alert or record.",
     "rule_name[]": "The name of a rule; repeatable.",
@@ -28,6 +36,11 @@ PARAMETERS: Final = {
     "group_next_token": "`groupNextToken` of the page before.",
 }
 REPEATABLE: Final = frozenset({"match[]", "rule_name[]", "rule_group[]", "file[]"})
+
+
+def answer(data: Any, warnings: Sequence[str] = ()) -> Response:
+    """Small `data` in Prometheus's envelope."""
+    return Response(envelope(orjson.dumps(data), warnings), media_type="application/json")
 
 
 def document(names: tuple[str, ...]) -> dict[str, Any]:

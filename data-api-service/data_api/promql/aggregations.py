@@ -16,7 +16,15 @@ from data_api.promql.label_functions import with_label
 from data_api.promql.native_operators import Sums
 from data_api.promql.nodes import Aggregate
 from data_api.promql.numerals import format_short, format_value
-from data_api.promql.values import Vector, empty, group_rows, label_keys, merge_equal, without
+from data_api.promql.values import (
+    Vector,
+    by_labels,
+    empty,
+    group_rows,
+    label_keys,
+    merge_equal,
+    without,
+)
 
 WORK_MAX = 4_000_000
 LABELS_A_CHECKPOINT = 1024
@@ -52,6 +60,7 @@ def evaluate(
     if expr.op in {"topk", "bottomk", "limitk"}:
         assert isinstance(param, np.ndarray)
         counts = _whole(param)
+        value = value.take(by_labels(value.labels, budget.limits.checkpoint))
         groups, _ = group_rows(label_keys(value.labels, expr.grouping, excluded=expr.without))
         return _choose(expr.op, value, groups, counts, budget.limits.checkpoint)
     if not value.rows:
@@ -153,7 +162,7 @@ def _encoded(labels: Labels) -> bytes:
 def _choose(
     op: str, value: Vector, groups: I64, counts: I64, checkpoint: Callable[[], None]
 ) -> Vector:
-    """The first rows of each group at each step: by value, or for limitk in order of appearance.
+    """The first rows of each group at each step: by value, of equals and for limitk by labels.
 
     At a single step rows come back ordered, group by group: that order is the answer's. One sort
     for all groups: groups are many when they are small.

@@ -84,6 +84,7 @@ class Evaluator(TreeEvaluator):
             return None
         self.query.budget.check(len(buckets.labels) * self.steps_ms.size)
         ends = self.times(windows.selector.at, windows.selector.offset_ms)
+        self.query.counts.windows(buckets.columns["end_ms"], ends, windows.range_ms)
         checkpoint = self.query.budget.limits.checkpoint
         return rollup_functions.evaluate(
             expr.name,
@@ -126,12 +127,12 @@ class Evaluator(TreeEvaluator):
             )
             return value
         descending = expr.name.endswith("_desc")
+        checkpoint = self.query.budget.limits.checkpoint
         if by_value:
             if self.steps_ms.size != 1:
                 return value
-            return label_functions.sort_by_value(value.compact(), descending=descending)
+            return label_functions.sort_by_value(value.compact(), checkpoint, descending=descending)
         names = [self.text(arg) for arg in expr.args[1:]]
-        checkpoint = self.query.budget.limits.checkpoint
         return label_functions.sort_by_label(value, names, checkpoint, descending=descending)
 
     def _histogram(self, expr: Call) -> Vector:

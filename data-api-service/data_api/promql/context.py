@@ -27,11 +27,12 @@ class Options:
     """Switches of the language.
 
     delayed_name_removal: names go at the very end instead of at the first function (Prometheus has
-    it off by default). subquery_step_ms: the step of `[1h:]`.
+    it off by default). subquery_step_ms: the step of `[1h:]`. counts_samples: the result has stats.
     """
 
     delayed_name_removal: bool = False
     subquery_step_ms: int = SUBQUERY_STEP_MS
+    counts_samples: bool = False
 
 
 @dataclass(slots=True)
@@ -114,12 +115,13 @@ class Notes:
 class Budget:
     """How many samples one evaluation may have in memory, and which labels it may make.
 
-    loaded: samples that stay for now. sets, text_bytes: label sets made so far and the text of
-    their new values, which count until the end.
+    loaded: samples that stay for now; peak: the most there were at once. sets, text_bytes: label
+    sets made so far and the text of their new values, which count until the end.
     """
 
     limits: QueryLimits
     loaded: int = 0
+    peak: int = 0
     sets: int = 0
     text_bytes: int = 0
 
@@ -129,6 +131,7 @@ class Budget:
         needed = self.loaded + samples
         if needed > self.limits.samples_max:
             raise TooManySamples(needed=needed, limit=self.limits.samples_max)
+        self.peak = max(self.peak, needed)
         made_bytes = self.sets * LABEL_SET_BYTES + self.text_bytes
         self.limits.reserve(needed + made_bytes // SAMPLE_BYTES)
 

@@ -16,24 +16,18 @@ from data_api.model import (
     Result,
     Scalar,
     SelectorSpan,
+    Stats,
     String,
 )
-from data_api.promql.call_evaluator import Evaluator
+from data_api.promql.call_evaluator import SORTS, Evaluator
 from data_api.promql.context import Annotations, Budget, Options
 from data_api.promql.functions import ValueType
-from data_api.promql.nodes import Expr
+from data_api.promql.nodes import Aggregate, Call, Expr, unwrap
 from data_api.promql.pool import Pool
+from data_api.promql.sample_counts import SampleCounts
 from data_api.promql.selectors import spans
 from data_api.promql.tree_evaluator import Query
-from data_api.promql.values import (
-    Value,
-    Vector,
-    Windows,
-    drop_marked_names,
-    one_row,
-    ordered,
-    sort_key,
-)
+from data_api.promql.values import Value, Vector, Windows, by_labels, drop_marked_names, one_row
 
 
 def evaluate(  # noqa: PLR0917 - the package's own call, one line above
@@ -78,34 +72,51 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
         pool,
     )
     steps_ms = np.arange(start_ms, end_ms + 1, max(step_ms, 1), dtype=np.int64)
+    if options.counts_samples:
+        query.counts = SampleCounts(steps_ms.size)
     with np.errstate(all="ignore"):
         value = Evaluator(query, steps_ms).evaluate(expr)
         limits.checkpoint()
         answer = (
-            _instant(value, steps_ms) if instant else _range(value, steps_ms, limits.checkpoint)
+            _instant(expr, value, steps_ms, limits.checkpoint)
+            if instant
+            else _range(value, steps_ms, limits.checkpoint)
         )
     if pool and not isinstance(answer, Scalar | String):
         answer = replace(answer, histograms=pool.items)
-    return Result(answer, *query.notes.shown())
+    counts = query.counts.by_step
+    stats = None if counts is None else Stats(steps_ms, counts, budget.peak)
+    return Result(answer, *query.notes.shown(), stats)
 
 
-def _instant(value: Value, steps_ms: I64) -> Scalar | String | InstantVector | Columns:
+def _instant(
+    expr: Expr, value: Value, steps_ms: I64, checkpoint: Callable[[], None]
+) -> Scalar | String | InstantVector | Columns:
+    """Series come by labels, where the query does not order them itself."""
     now_ms = int(steps_ms[0])
     match value:
         case str():
             return String(now_ms, value)
         case Vector():
             vector = drop_marked_names(value.compact())
+            if not _is_ordered(unwrap(expr)):
+                vector = vector.take(by_labels(vector.labels, checkpoint))
             return InstantVector(vector.labels, now_ms, vector.values[:, 0])
         case Windows():
-            return _window_samples(value)
+            return _window_samples(value, checkpoint)
         case _:
             return Scalar(now_ms, float(value[0]))
 
 
-def _window_samples(windows: Windows) -> Columns:
+def _is_ordered(expr: Expr) -> bool:
+    return (isinstance(expr, Call) and expr.name in SORTS) or (
+        isinstance(expr, Aggregate) and expr.op in {"topk", "bottomk"}
+    )
+
+
+def _window_samples(windows: Windows, checkpoint: Callable[[], None]) -> Columns:
     """The samples of an instant query's only window, series without one left out."""
-    columns = windows.columns
+    columns = windows.columns.take(by_labels(windows.columns.labels, checkpoint))
     rows = np.repeat(np.arange(len(columns.labels)), np.diff(columns.offsets))
     inside = (columns.timestamps_ms > windows.ends_ms[0] - windows.range_ms) & (
         columns.timestamps_ms <= windows.ends_ms[0]
@@ -124,6 +135,5 @@ def _range(value: Value, steps_ms: I64, checkpoint: Callable[[], None]) -> Range
     assert not isinstance(value, str | Windows)
     vector = value if isinstance(value, Vector) else one_row(value)
     vector = drop_marked_names(vector.compact())
-    keys = [sort_key(labels) for labels in vector.labels]
-    vector = vector.take(ordered(keys, checkpoint, descending=False))
+    vector = vector.take(by_labels(vector.labels, checkpoint))
     return RangeMatrix(vector.labels, steps_ms, vector.values, vector.present)

@@ -11,7 +11,7 @@ from data_api.model import F64, METRIC_NAME, Labels, MatchOp, compile_regex
 from data_api.promql.context import Budget
 from data_api.promql.errors import EvaluationError
 from data_api.promql.nodes import Expr, MatrixSelector, VectorSelector, unwrap
-from data_api.promql.values import Vector, merge_equal, ordered, sort_key, vector
+from data_api.promql.values import Vector, by_labels, merge_equal, ordered, sort_key, vector
 
 _REFERENCE = re.compile(r"\$(?:\$|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]+)\})?")
 _DIGITS = re.compile(r"([0-9]+)")
@@ -139,8 +139,9 @@ def _fixed_labels(expr: Expr) -> Labels:
     return {name: text for name, text in fixed.items() if text}
 
 
-def sort_by_value(value: Vector, *, descending: bool) -> Vector:
-    """Series of one step by value, NaN last either way."""
+def sort_by_value(value: Vector, checkpoint: Callable[[], None], *, descending: bool) -> Vector:
+    """Series of one step by value, NaN last either way; equal ones by labels."""
+    value = value.take(by_labels(value.labels, checkpoint))
     column: F64 = value.values[:, 0]
     order = np.lexsort((-column if descending else column, np.isnan(column)))
     return value.take(order)

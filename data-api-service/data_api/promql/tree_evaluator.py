@@ -7,7 +7,7 @@ of its own; the result becomes samples, over which windows lie as over stored on
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -45,6 +45,7 @@ from data_api.promql.nodes import (
     chain,
 )
 from data_api.promql.pool import Pool
+from data_api.promql.sample_counts import SampleCounts
 from data_api.promql.selectors import resolve, subquery_times
 from data_api.promql.values import Value, Vector, Windows, drop_names, drop_stale, empty, to_columns
 
@@ -68,6 +69,7 @@ class Query:
     notes: Annotations
     budget: Budget
     pool: Pool
+    counts: SampleCounts = field(default_factory=SampleCounts)
 
     def buckets(self, selector: VectorSelector) -> Buckets | None:
         """The buckets that were loaded for a selector, which is noted, or None: samples were."""
@@ -248,7 +250,9 @@ class TreeEvaluator(ABC):
             self.query.lookback_ms,
             indexes,
         )
-        return columns, np.repeat(indexes, times.size, axis=1) if fixed else indexes
+        indexes = np.repeat(indexes, times.size, axis=1) if fixed else indexes
+        self.query.counts.points(indexes)
+        return columns, indexes
 
     @staticmethod
     def picked(labels: Sequence[Labels], values: F64, indexes: I64) -> Vector:
@@ -305,6 +309,7 @@ class TreeEvaluator(ABC):
     def _windows(self, expr: MatrixSelector) -> Windows:
         columns = drop_stale(self._samples(expr.selector))
         ends = self.times(expr.selector.at, expr.selector.offset_ms)
+        self.query.counts.windows(columns.timestamps_ms, ends, expr.range_ms)
         named = np.zeros(len(columns.labels), np.bool_)
         edges = expr.selector.edges or ""
         return Windows(columns, ends, expr.range_ms, named, edges, self.query.lookback_ms)
@@ -320,16 +325,17 @@ class TreeEvaluator(ABC):
         first_ms, last_ms, step_ms = subquery_times(
             int(ends.min()), int(ends.max()), expr, default_ms
         )
+        ends = ends - expr.offset_ms
         if first_ms > last_ms:
-            return Windows(
-                Columns.empty(), ends - expr.offset_ms, expr.range_ms, np.zeros(0, np.bool_)
-            )
+            return Windows(Columns.empty(), ends, expr.range_ms, np.zeros(0, np.bool_))
         self.query.budget.check((last_ms - first_ms) // step_ms + 1)
         steps = np.arange(first_ms, last_ms + 1, step_ms, dtype=np.int64)
-        inner = type(self)(self.query, steps).vector(expr.expr).compact()
+        query = replace(self.query, counts=SampleCounts())
+        inner = type(self)(query, steps).vector(expr.expr).compact()
         self.query.budget.check(inner.values.size)
         columns = self.query.pool.apart(to_columns(inner, steps))
-        return Windows(columns, ends - expr.offset_ms, expr.range_ms, inner.unnamed)
+        self.query.counts.windows(columns.timestamps_ms, ends, expr.range_ms)
+        return Windows(columns, ends, expr.range_ms, inner.unnamed)
 
 
 def _samples(value: Value) -> int:

@@ -13,6 +13,7 @@ value that names one of the query's `Pool`.
 import heapq
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
@@ -146,6 +147,13 @@ def ordered(keys: Sequence[Any], checkpoint: Callable[[], None], *, descending: 
         runs[0] if len(runs) == 1 else heapq.merge(*runs, key=keys.__getitem__, reverse=descending)
     )
     return np.fromiter(merged, np.int64, len(keys))
+
+
+def by_labels(labels: Sequence[Labels], checkpoint: Callable[[], None]) -> I64:
+    """Indexes of label sets in Prometheus's order, whatever the order of each set's names."""
+    # One text a set: twice as fast to compare as pairs; no stored label has a zero byte.
+    keys = ["\0".join(chain.from_iterable(sorted(one.items()))) for one in labels]
+    return ordered(keys, checkpoint, descending=False)
 
 
 def group_rows(keys: Iterable[Hashable]) -> tuple[I64, list[int]]:

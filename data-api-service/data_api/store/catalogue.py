@@ -165,8 +165,8 @@ class Catalogue:
         return [(row["metric_name"], row["type"], row["help"], row["unit"]) for row in rows]
 
     async def stored(self, tenant_id: UUID) -> Mapping[str, Any]:
-        """Samples and number of the tenant's live blocks; samples, first and last ms of its live
-        batches (None without one).
+        """Samples and number of the tenant's live blocks; samples of its live batches; first and
+        last ms of all (None without any).
         """
         (row,) = await self.rows(tables.STORED, tenant_id)
         return dict(row)

@@ -65,7 +65,7 @@ class Cardinality:
     label_names: int
     label_pairs: int
     head_samples: int
-    head_span: tuple[int, int] | None
+    span: tuple[int, int] | None  # of all samples
     blocks: int
     block_samples: int
     counts: Mapping[str, Sequence[tuple[str, int]]]
@@ -158,14 +158,14 @@ class Store:
         """Counts of the tenant's series by metric, label and pair, `limit` of each."""
         index = (await self.catalogue.snapshot(tenant, ALL_TIME, None)).index
         stored = await self.catalogue.stored(tenant)
-        span = (stored["head_min_ts"], stored["head_max_ts"])
+        span = (stored["min_ts"], stored["max_ts"])
         counts = await limits.run(partial(index.cardinality, limit))
         return Cardinality(
             series=len(index),
             label_names=len(index.names()),
             label_pairs=index.pair_count,
             head_samples=stored["head_samples"],
-            head_span=span if stored["head_samples"] else None,
+            span=None if stored["min_ts"] is None else span,
             blocks=stored["blocks"],
             block_samples=stored["block_samples"],
             counts=counts,

@@ -17,8 +17,8 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
         "histogram_bytes", "compacted_by",
     ),
     "block": (
-        "block_id", "tenant_id", "precedence", "min_ts", "max_ts", "resolution_ms", "samples",
-        "bytes", "object_key", "replaced_by", "tail_sha256",
+        "block_id", "tenant_id", "precedence", "min_ts", "max_ts", "resolution_ms", "level",
+        "series", "samples", "bytes", "object_key", "replaced_by", "tail_sha256",
     ),
     "exemplar": ("tenant_id", "series_id", "timestamp_ms", "value", "labels"),
     "metadata": ("tenant_id", "metric_name", "type", "help", "unit"),
@@ -116,11 +116,20 @@ WHERE tenant_id = $1 AND ($2::text IS NULL OR metric_name = $2) ORDER BY metric_
 
 # $1 tenant. One statement, so that a batch that becomes a block meanwhile counts once.
 STORED: Final = """
-SELECT blocks.*, head.* FROM
- (SELECT coalesce(sum(samples), 0)::bigint AS block_samples, count(*) AS blocks
+SELECT blocks.*, head.*, least(block_min_ts, head_min_ts) AS min_ts,
+       greatest(block_max_ts, head_max_ts) AS max_ts FROM
+ (SELECT coalesce(sum(samples), 0)::bigint AS block_samples, count(*) AS blocks,
+         min(min_ts) AS block_min_ts, max(max_ts) AS block_max_ts
   FROM metrics.block
   WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0) AS blocks,
  (SELECT coalesce(sum(samples), 0)::bigint AS head_samples,
          min(min_ts) AS head_min_ts, max(max_ts) AS head_max_ts
   FROM metrics.batch WHERE tenant_id = $1 AND compacted_by IS NULL) AS head
+"""
+
+# $1 tenant, $2 how many. The newest live blocks, without rollups.
+BLOCKS: Final = """
+SELECT block_id, min_ts, max_ts, level, series, samples, bytes FROM metrics.block
+WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
+ORDER BY min_ts DESC, block_id DESC LIMIT $2
 """

@@ -322,16 +322,16 @@ async def test_a_backlog_of_batches_is_read_within_the_budget(
         assert await store.label_values(tenant, "n", [], (0, 5), FREE) == list("0123456789")
         assert await store.label_values(tenant, "n", [], (500, 600), FREE) == []
         shown = await store.cardinality(tenant, 3, FREE)
-        assert (shown.head_samples, shown.head_span) == (4000, (0, 380))
+        assert (shown.head_samples, shown.span) == (4000, (0, 380))
         assert kept() <= budget * 1.5
 
 
 async def test_counting_a_tenants_series_reads_no_sample(store, ingest, tenant):
     """Cardinality comes from the catalogue: nothing is decoded or kept for it."""
-    assert (await store.cardinality(tenant, 3, FREE)).head_span is None
+    assert (await store.cardinality(tenant, 3, FREE)).span is None
     await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0), (5, 2.0)])
     found = await store.cardinality(tenant, 3, FREE)
-    assert (found.series, found.head_samples, found.head_span) == (1, 2, (1, 5))
+    assert (found.series, found.head_samples, found.span) == (1, 2, (1, 5))
     assert store.catalogue._tenants[tenant].head.runs == ()
 
 

@@ -16,6 +16,7 @@ NEEDED = {
     ("aps", "das", "metrics:read"),
     ("aps", "dis", "metrics:write"),
     ("das", "dis", "metrics:write"),
+    ("das", "dis", "metrics:read"),
 }
 
 

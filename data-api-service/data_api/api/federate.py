@@ -1,0 +1,95 @@
+"""`/federate`: the newest samples as text that another Prometheus scrapes.
+
+    # TYPE up untyped
+    up{instance="a",job="x"} 1 1700000000000
+
+Stale series and native histograms are left out. `instance` is always there, empty where a series
+has none: with `honor_labels` the reader would else put its own in. Source: Prometheus
+`web/federate.go`; a name that is no classic one stands quoted in the braces, for who accepts that.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query
+from data_api.api.export import joined
+from data_api.api.rendering import value_tokens
+from data_api.api.routing import readable
+from data_api.model import METRIC_NAME, STALE_BITS, Columns, Labels, QueryLimits, is_histogram
+from data_api.promql.values import ordered, sort_key
+
+PREFIXES: Final = ("", "/prometheus")
+UTF8: Final = "escaping=allow-utf-8"
+MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+MEDIA_TYPE_UTF8: Final = f"text/plain; version=1.0.0; charset=utf-8; {UTF8}"
+CLASSIC: Final = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*\Z")
+OTHERS: Final = re.compile(r"[^A-Za-z0-9_:]")
+ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+routes = APIRouter(tags=["prometheus"])
+
+
+@readable(routes, "/federate", "match[]", post=False)
+async def federate(
+    request: Request, caller: Caller, params: Query, engine: EngineDep, now_ms: NowMs
+) -> Response:
+    """The newest sample within the lookback of each series that any `match[]` selects, by name."""
+    is_utf8 = UTF8 in request.headers.get("accept", "")
+    spans = params.selectors().spans(now_ms - engine.limits.lookback_ms + 1, now_ms)
+    write = partial(_exposition, is_utf8=is_utf8)
+    opened = engine.exported(caller.tenant, caller.limits, spans, write)
+    return Held(request, opened, MEDIA_TYPE_UTF8 if is_utf8 else MEDIA_TYPE)
+
+
+def _exposition(parts: Sequence[Columns], limits: QueryLimits, *, is_utf8: bool) -> Iterator[bytes]:
+    lines: dict[tuple[tuple[str, str], ...], bytes] = {}  # by labels: several may select a series
+    for part in parts:
+        newest = part.offsets[1:] - 1  # no series without a sample
+        values = part.values[newest]
+        is_left_out = (values.view(np.int64) == STALE_BITS) | is_histogram(values)
+        tokens, times_ms = value_tokens(values), part.timestamps_ms[newest].tolist()
+        for row in np.flatnonzero(~is_left_out).tolist():
+            limits.checkpoint()
+            labels = part.labels[row]
+            if METRIC_NAME in labels:
+                key = ((METRIC_NAME, labels[METRIC_NAME]), *sort_key(labels))
+                lines[key] = b"%b %b %d\n" % (_series(labels, is_utf8), tokens[row], times_ms[row])
+    return joined(_by_name(lines, limits, is_utf8=is_utf8))
+
+
+def _by_name(
+    lines: dict[tuple[tuple[str, str], ...], bytes], limits: QueryLimits, *, is_utf8: bool
+) -> Iterator[bytes]:
+    keys = list(lines)
+    before = ""
+    for place in ordered(keys, limits.checkpoint, descending=False).tolist():
+        name = keys[place][0][1]
+        if name != before:
+            yield f"# TYPE {_name(name, is_utf8)} untyped\n".encode()
+            before = name
+        yield lines[keys[place]]
+
+
+def _series(labels: Labels, is_utf8: bool) -> bytes:
+    pairs = {"instance": "", **labels}
+    name = _name(pairs.pop(METRIC_NAME), is_utf8)
+    texts = [
+        f'{_name(one, is_utf8)}="{value.translate(ESCAPES)}"'
+        for one, value in sorted(pairs.items())
+    ]
+    if name.startswith('"'):
+        return f"{{{','.join((name, *texts))}}}".encode()
+    return f"{name}{{{','.join(texts)}}}".encode()
+
+
+def _name(name: str, is_utf8: bool) -> str:
+    if CLASSIC.match(name):
+        return name
+    if is_utf8:
+        return f'"{name.translate(ESCAPES)}"'
+    return re.sub(r"^(?=\d)", "_", OTHERS.sub("_", name))

@@ -1,0 +1,197 @@
+"""What there is and how it is set, in Prometheus's shapes: build, flags, cardinality, blocks.
+
+What has no counterpart in this service answers as an empty Prometheus would: clients call it at
+start and would show an error as a broken data source. Source: Prometheus `web/api/v1/api.go`.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from data_api import __version__
+from data_api.api.deps import Caller, EngineDep, Query, reader, while_connected
+from data_api.api.params import Params
+from data_api.api.routing import answer, readable
+from data_api.chassis.identity import Principal
+from data_api.engine import Engine
+from data_api.errors import BadRequest, InvalidParameter
+from data_api.promql.functions import FUNCTIONS
+from data_api.promql.nodes import AGGREGATORS, PRECEDENCE
+from data_api.store import tables
+from data_api.store.reader import Cardinality
+
+# The version of Prometheus whose API this is: clients choose their calls by it.
+COMPATIBLE_VERSION: Final = "3.5.0"
+TSDB_LIMIT: Final = 10
+TSDB_LIMIT_MAX: Final = 10_000
+BLOCKS_MAX: Final = 1000  # of one answer
+STARTED: Final = datetime.now(UTC)
+
+# Every route needs a caller who may read, also those that show nothing of a tenant.
+routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
+
+
+async def _cardinality(caller: Principal, params: Params, engine: Engine) -> Cardinality:
+    """The caller's counts, as many of the largest as `limit` says."""
+    limit = params.whole_number("limit", TSDB_LIMIT)
+    if limit < 1:
+        raise BadRequest(detail="limit must be a positive number")
+    if limit > TSDB_LIMIT_MAX:
+        raise InvalidParameter(name="limit", reason=f"limit must not exceed {TSDB_LIMIT_MAX}")
+    async with engine.cardinality(caller.tenant, caller.limits, limit) as totals:
+        return totals
+
+
+@routes.get("/notifications")
+async def notifications() -> Response:
+    """Nothing to notify."""
+    return answer([])
+
+
+@routes.get("/status/buildinfo")
+async def build_info() -> Response:
+    """The API's version. `features` makes Grafana take it for Mimir, whose ruler API it has."""
+    return answer(
+        {
+            "version": COMPATIBLE_VERSION,
+            "revision": f"cloudopshub-{__version__}",
+            "branch": "",
+            "buildUser": "",
+            "buildDate": "",
+            "goVersion": "",
+            "features": {"ruler_config_api": "true"},
+        }
+    )
+
+
+@routes.get("/status/runtimeinfo")
+async def runtime_info(caller: Caller) -> Response:
+    """When this process began, and how long the caller's samples are kept."""
+    return answer(
+        {
+            "startTime": STARTED.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "reloadConfigSuccess": True,
+            "corruptionCount": 0,
+            "storageRetention": _retention(caller),
+        }
+    )
+
+
+@routes.get("/status/config")
+async def config() -> Response:
+    """Configuration is environment variables, and theirs are not shown."""
+    return answer({"yaml": ""})
+
+
+@routes.get("/status/flags")
+async def flags(caller: Caller, engine: EngineDep) -> Response:
+    """The bounds of the caller's queries by Prometheus's names."""
+    bounds = engine.bounds(caller.limits)
+    return answer(
+        {
+            "query.lookback-delta": f"{bounds.lookback_ms // 1000}s",
+            "query.max-concurrency": str(bounds.concurrency_max),
+            "query.max-samples": str(bounds.samples_max),
+            "query.timeout": f"{bounds.timeout_s:g}s",
+            "storage.tsdb.retention.time": _retention(caller),
+        }
+    )
+
+
+@readable(routes, "/status/tsdb", "limit", post=False)
+async def tsdb(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
+    """Where the caller's series come from: the largest metrics, labels and pairs."""
+    totals = await while_connected(request, _cardinality(caller, params, engine))
+    first_ms, last_ms = totals.span or (0, 0)
+    shown = {
+        name: [{"name": word, "value": count} for word, count in counts]
+        for name, counts in totals.counts.items()
+    }
+    return answer(
+        {
+            "headStats": {
+                "numSeries": totals.series,
+                "numLabelPairs": totals.label_pairs,
+                "chunkCount": totals.blocks,
+                "minTime": first_ms,
+                "maxTime": last_ms,
+            },
+            "seriesCountByMetricName": shown["series_by_metric"],
+            "labelValueCountByLabelName": shown["values_by_label"],
+            "memoryInBytesByLabelName": shown["bytes_by_label"],
+            "seriesCountByLabelValuePair": shown["series_by_pair"],
+        }
+    )
+
+
+@readable(routes, "/status/tsdb/blocks", "limit", post=False)
+async def blocks(caller: Caller, params: Query, engine: EngineDep) -> Response:
+    """The caller's newest blocks, BLOCKS_MAX at most; `maxTime` is exclusive, as in Prometheus."""
+    limit = min(params.limit() or BLOCKS_MAX, BLOCKS_MAX)
+    rows = await engine.store.catalogue.rows(tables.BLOCKS, caller.tenant, limit)
+    shown = [
+        {
+            "ulid": str(row["block_id"]),
+            "minTime": row["min_ts"],
+            "maxTime": row["max_ts"] + 1,
+            "stats": {"numSamples": row["samples"], "numSeries": row["series"]},
+            "compaction": {"level": row["level"] + 1, "sources": []},
+            "version": 1,
+            "bytes": row["bytes"],
+        }
+        for row in rows
+    ]
+    return answer({"blocks": shown})
+
+
+@routes.get("/features")
+async def features() -> Response:
+    """What this API can do. Not in buildinfo, where Grafana would take it for Mimir's."""
+    operators = {*PRECEDENCE, *AGGREGATORS}
+    return answer(
+        {
+            "api": {
+                "query_stats": True,
+                "remote_read": True,
+                "exemplars": True,
+                "federation": True,
+            },
+            "promql": {"at_modifier": True, "negative_offset": True, "subqueries": True},
+            "promql_functions": {name: one.supported for name, one in FUNCTIONS.items()},
+            "promql_operators": dict.fromkeys(sorted(operators), True),
+        }
+    )
+
+
+@readable(routes, "/cardinality", "limit", post=False)
+async def cardinality(
+    request: Request, caller: Caller, params: Query, engine: EngineDep
+) -> Response:
+    """How many series, labels and samples the caller has, and which are the largest."""
+    totals = await while_connected(request, _cardinality(caller, params, engine))
+    return answer(
+        {
+            "series": totals.series,
+            "label_names": totals.label_names,
+            "label_pairs": totals.label_pairs,
+            "head_samples": totals.head_samples,
+            "blocks": totals.blocks,
+            "block_samples": totals.block_samples,
+            **{
+                name: [{"name": word, "count": count} for word, count in counts]
+                for name, counts in totals.counts.items()
+            },
+        }
+    )
+
+
+@routes.get("/status/walreplay")
+async def wal_replay() -> Response:
+    """There is no log to replay: Postgres has done so before it answers."""
+    return answer({"min": 0, "max": 0, "current": 0, "state": "done"})
+
+
+def _retention(caller: Principal) -> str:
+    days = caller.limits.retention_days
+    return "unlimited" if days is None else f"{days}d"

@@ -1,0 +1,92 @@
+"""What is scraped for the caller's organisation: data-ingest-service knows, and is asked.
+
+Without `DIS_URL` nothing is scraped, as far as this service knows.
+"""
+
+from typing import Any, Final
+
+import httpx
+import orjson
+from fastapi import APIRouter, Depends, Request, Response
+
+from data_api.api.deps import Caller, Query, reader
+from data_api.api.routing import answer, readable
+from data_api.chassis.identity import IdentityClient, Principal
+from data_api.errors import TargetsUnavailable
+
+TIMEOUT_S: Final = 5.0
+BYTES_MAX: Final = 16 * 1024 * 1024
+STATES: Final = ("active", "dropped")
+NOTHING: Final[dict[str, Any]] = {
+    "activeTargets": [],
+    "droppedTargets": [],
+    "droppedTargetCounts": {},
+}
+
+routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
+
+
+class Targets:
+    """The scrape targets of tenants, read from data-ingest-service as each of them."""
+
+    def __init__(
+        self, dis_url: str | None, http: httpx.AsyncClient, identity: IdentityClient
+    ) -> None:
+        self._dis_url = dis_url
+        self._http = http
+        self._identity = identity
+
+    async def of(self, caller: Principal, wanted: dict[str, str]) -> dict[str, Any]:
+        """What `GET /api/v1/targets` of data-ingest-service answers to `wanted`.
+
+        Raises TargetsUnavailable, IdentityUnavailable.
+        """
+        if self._dis_url is None:
+            return NOTHING
+        token = await self._identity.service_token_for(caller.tenant, "dis", ["metrics:read"])
+        body = bytearray()
+        try:
+            async with self._http.stream(
+                "GET",
+                f"{self._dis_url.rstrip('/')}/api/v1/targets",
+                params=wanted,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=TIMEOUT_S,
+            ) as response:
+                async for piece in response.aiter_bytes():
+                    body += piece
+                    if len(body) > BYTES_MAX:
+                        raise TargetsUnavailable(bytes=len(body), limit=BYTES_MAX)
+            response.raise_for_status()
+            data: dict[str, Any] = orjson.loads(body)["data"]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as exc:
+            raise TargetsUnavailable(detail=f"{type(exc).__name__}: {exc}"[:200]) from exc
+        return data
+
+
+def _targets(request: Request) -> Targets:
+    targets: Targets = request.app.state.targets
+    return targets
+
+
+@readable(routes, "/targets", "state", "scrapePool", post=False)
+async def targets(request: Request, caller: Caller, params: Query) -> Response:
+    """The targets by state, each with its health, its last error and when it was scraped."""
+    wanted = {"scrapePool": params.get("scrapePool")} if params.get("scrapePool") else {}
+    if params.get("state") in STATES:  # any other word means all of them, as in Prometheus
+        wanted["state"] = params.get("state")
+    return answer(await _targets(request).of(caller, wanted))
+
+
+@routes.get("/scrape_pools")
+async def scrape_pools(request: Request, caller: Caller) -> Response:
+    """The names of the jobs that have targets."""
+    data = await _targets(request).of(caller, {})
+    shown = (*data["activeTargets"], *data["droppedTargets"])
+    return answer({"scrapePools": sorted({one.get("scrapePool", "") for one in shown} - {""})})
+
+
+@routes.get("/targets/metadata")
+async def targets_metadata() -> Response:
+    """Metadata is kept by metric, not by target: `metadata` has it."""
+    return answer([])
