@@ -96,14 +96,15 @@ async def test_grafana_meets_no_error(filled, base, method, calls):
 
 
 async def test_grafana_finds_what_it_completes(filled):
-    """The editor's lists are sorted and hold what is stored; buildinfo is that of a Prometheus."""
+    """The editor's lists are sorted and hold what is stored; buildinfo says that there is a ruler."""
     names = (await filled.get("/api/v1/label/__name__/values", params=SPAN)).json()["data"]
     assert names == ["latency_bucket", "requests_total"]
     code = await filled.get("/api/v1/label/U__http_2e_code/values", params=SPAN)
     assert code.json()["data"] == ["200"]
     metadata = (await filled.get("/api/v1/metadata")).json()["data"]
     assert metadata["requests_total"] == [{"type": "counter", "help": "All.", "unit": ""}]
-    assert "features" not in (await filled.get("/api/v1/status/buildinfo")).json()["data"]
+    build = (await filled.get("/api/v1/status/buildinfo")).json()["data"]
+    assert build["features"] == {"ruler_config_api": "true"}
 
 
 async def test_a_panels_error_is_bad_data_in_both_methods(filled):

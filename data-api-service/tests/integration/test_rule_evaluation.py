@@ -63,7 +63,7 @@ class Process:
 
     def __init__(self, world, objects, clock, **options):
         plain = make_settings(world.database_url, objects)
-        self.settings = RulesSettings(**plain.model_dump(), dis_url=world.url)
+        self.settings = RulesSettings(**plain.model_dump() | {"dis_url": world.url})
         self.clock, self.told, self.deaf = clock, [], False
         self.database = Database(world.database_url, 4)
         self.http = httpx.AsyncClient()
