@@ -5,6 +5,8 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
 
 import anyio.to_thread
 import httpx
@@ -12,19 +14,17 @@ from fastapi import FastAPI
 
 from data_api import __version__, promql
 from data_api.admission import SamplePool
-from data_api.api import deps, exemplars, export, presence, prometheus, ranges
+from data_api.api import deps, exemplars, export, presence, prometheus, ranges, status_queries
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
-from data_api.chassis.objects import Bucket, Directory, open_store
 from data_api.chassis.telemetry import RequestLog
 from data_api.engine import Engine, EngineLimits
 from data_api.settings import Settings
-from data_api.store.block import BlockReader
-from data_api.store.catalogue import Catalogue, Database
-from data_api.store.reader import Store
-from data_api.store.rollups import RollupReader
+from data_api.store.source import Source
 from data_api.turns import Turns
+from data_api.workers.pool import Workers
+from data_api.workers.process import Conditions
 
 SWITCH_INTERVAL_S = 0.0005
 """After so long in Python code a thread lets others go on, should they wait: the event loop, which
@@ -32,6 +32,9 @@ needs it a dozen times for each request, beside threads that build label sets.""
 FULL_COLLECTIONS = 1000
 """Garbage collections of the middle generation before one of all objects, which stands still for
 all: 100 ms where a query holds 100,000 label sets. What a query makes has no cycles."""
+WORKER_CONNECTIONS: Final = 2
+WORKER_SHARE: Final = 4  # of what the service keeps decoded, one part in each worker
+FIRST_ROUTES: Final = (ranges.routes, export.routes, exemplars.routes, status_queries.routes)
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
 
 
@@ -48,12 +51,25 @@ def create_app(
     """
     clock = clock or Clock()
     client = http or httpx.AsyncClient()
-    database = Database(settings.database_url.get_secret_value(), settings.pool_connections)
-    objects = open_store(settings.object_store_url, Directory, Bucket)
-    catalogue = Catalogue(database, settings.head_bytes_max)
-    blocks = BlockReader(objects, settings.block_cache_bytes_max)
-    rollups = RollupReader(objects, settings.block_cache_bytes_max // 4)
-    store = Store(catalogue, blocks, objects, rollups)
+    source = Source(
+        settings.database_url.get_secret_value(),
+        settings.object_store_url,
+        settings.pool_connections,
+        settings.head_bytes_max,
+        settings.block_cache_bytes_max,
+    )
+    database, store = source.opened()
+    conditions = Conditions(
+        replace(
+            source,
+            connections=WORKER_CONNECTIONS,
+            head_bytes_max=source.head_bytes_max // WORKER_SHARE,
+            block_cache_bytes_max=source.block_cache_bytes_max // WORKER_SHARE,
+        ),
+        settings.worker_bytes_max,
+        settings.log_level,
+    )
+    workers = Workers(conditions, settings.query_workers) if settings.query_workers else None
     engine = Engine(
         store,
         EngineLimits(
@@ -68,6 +84,7 @@ def create_app(
         SamplePool(settings.samples_held_max),
         settings.query_queue,
         now_ms=clock.now_ms,
+        workers=workers,
     )
     identity = IdentityClient(
         settings.ubs_url, settings.service_token.get_secret_value(), "das", client, clock
@@ -87,6 +104,8 @@ def create_app(
             finally:
                 await warming
                 await anyio.to_thread.run_sync(engine.close)
+                if workers is not None:
+                    await workers.close()
                 await identity.close()
                 if http is None:
                     await client.aclose()
@@ -100,8 +119,8 @@ def create_app(
     app.state.services = deps.Services(engine, identity, clock, drain)
     problems.install(app)
     checks = {
-        "postgres": catalogue.check_postgres,
-        "metrics schema": catalogue.check_schema,
+        "postgres": store.catalogue.check_postgres,
+        "metrics schema": store.catalogue.check_schema,
     }
     # Without blocks the newest samples are still answered, without ubs known callers are.
     partial = {"object store": store.check_objects, "identity": identity.check}
@@ -109,7 +128,7 @@ def create_app(
     app.include_router(probe_routes)
     app.include_router(presence.router(probe_routes))
     for number, prefix in enumerate(PREFIXES):
-        for routes in (ranges.routes, export.routes, exemplars.routes, prometheus.routes):
+        for routes in (*FIRST_ROUTES, prometheus.routes):
             app.include_router(routes, prefix=prefix, include_in_schema=number == 0)
     app.add_middleware(RequestLog, service="das")
     return app

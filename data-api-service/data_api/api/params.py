@@ -120,7 +120,7 @@ class Params:
             raise InvalidParameter(
                 name="match[]", reason=f"{len(texts)} selectors, the limit is {SELECTORS_MAX}"
             )
-        return Text(sum(map(len, texts)), partial(self._parsed, texts))
+        return Text(sum(map(len, texts)), partial(self._parsed, texts), texts)
 
     @staticmethod
     def _parsed(texts: Sequence[str]) -> list[tuple[Matcher, ...]]:
