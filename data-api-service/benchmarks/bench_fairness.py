@@ -173,22 +173,28 @@ def p95(taken: list[float]) -> float:
     return sorted(taken)[int(len(taken) * 0.95)]
 
 
-def memory(process: psutil.Process) -> float:
-    """MiB of the service and all its processes, pages that they share counted once."""
-    total = 0
+def memory(process: psutil.Process) -> list[float]:
+    """MiB of the service and each of its processes; pages that they share are divided."""
+    sizes = []
     for one in (process, *process.children(recursive=True)):
         try:
             rollup = Path(f"/proc/{one.pid}/smaps_rollup").read_text()
         except OSError:  # it has ended
             continue
-        total += int(rollup.split("\nPss:")[1].split()[0])
-    return total / 1024
+        sizes.append(int(rollup.split("\nPss:")[1].split()[0]) / 1024)
+    return sizes
 
 
-def watch_memory(process: psutil.Process, peak: list[float], stop: threading.Event) -> None:
-    """Keeps the most memory seen in `peak`, in MiB."""
+def watch_memory(process: psutil.Process, peak: list[list[float]], stop: threading.Event) -> None:
+    """Keeps the most memory seen in `peak`, by process, in MiB."""
     while not stop.wait(0.1):
-        peak[0] = max(peak[0], memory(process))
+        peak[0] = max(peak[0], memory(process), key=sum)
+
+
+def scheduled(process: psutil.Process) -> tuple[float, float]:
+    """Seconds that the event loop's thread has computed, and waited for a CPU."""
+    computed, waited, _ = Path(f"/proc/{process.pid}/schedstat").read_text().split()
+    return int(computed) / 1e9, int(waited) / 1e9
 
 
 def main() -> None:
@@ -211,10 +217,11 @@ def main() -> None:
             calls = cycle(victim_calls(end_s))
             asyncio.run(ask_for(base_url, calls, 3))  # warm
             idle = memory(process)
-            peak, done = [0.0], threading.Event()
+            peak, done = [idle], threading.Event()
             threading.Thread(target=watch_memory, args=(process, peak, done), daemon=True).start()
             quiet: list[float] = []
             hostile: list[float] = []
+            busy = [0.0, 0.0]
             answers: Counter[str] = Counter()
             context = multiprocessing.get_context("spawn")
             for _ in range(args.rounds):
@@ -226,7 +233,10 @@ def main() -> None:
                 )
                 attacker.start()
                 time.sleep(2)
+                before = scheduled(process)
                 hostile += asyncio.run(ask_for(base_url, calls, args.seconds))
+                after = scheduled(process)
+                busy = [busy[at] + after[at] - before[at] for at in (0, 1)]
                 stop.set()
                 answers.update(statuses.get(timeout=30))
                 attacker.kill()
@@ -244,7 +254,12 @@ def main() -> None:
                 f"p95 beside hostile queries: {p95(hostile) / p95(quiet):.1f} times the quiet one"
             )
             print(f"hostile answers: {dict(answers)}")
-            print(f"memory of all processes: {idle:.0f} MiB before, {peak[0]:.0f} MiB at most")
+            by_process = " + ".join(f"{size:.0f}" for size in peak[0])
+            print(
+                f"memory of all processes: {sum(idle):.0f} MiB before, {sum(peak[0]):.0f} MiB at "
+                f"most ({by_process})"
+            )
+            print(f"event loop: {busy[0]:.1f} s computed, {busy[1]:.1f} s waited for a CPU")
 
 
 if __name__ == "__main__":

@@ -19,11 +19,12 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
+from data_api import promql
 from data_api.admission import Holding, SamplePool, Slots
 from data_api.chassis.identity import Limits
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import QueryTimeout
-from data_api.heaviness import Heavy, Meter, Weights
+from data_api.heaviness import NEVER, Heavy, Meter, Weights
 from data_api.model import EVER_MS, SAMPLE_BYTES, Columns, Cost, QueryLimits, Result, SelectorSpan
 from data_api.query_log import Asked, Entry, QueryLog
 from data_api.questions import Find, Question, Render, Selectors, computed, first, listed
@@ -188,8 +189,9 @@ class Engine:
             return await work(query.limits)
         elsewhere = packed(work) if expected_s > self._weights.light_s else None
         if elsewhere is None:
+            light_s = self._weights.light_s if promql.is_warm() else NEVER
             try:
-                with query.meter.bounded(self._weights.light_s, partial(packed, work)):
+                with query.meter.bounded(light_s, partial(packed, work)):
                     return await work(query.limits)
             except Heavy as heavy:
                 elsewhere = heavy.work

@@ -7,6 +7,7 @@ ServiceError
 ├── QueryError                 execution    the query is well formed and cannot be answered
 │   ├── TooManySamples                      it would load more samples than the tenant may
 │   ├── AnswerTooLarge                      its answer would have more bytes than one may have
+│   ├── TooManyMatchers                     one of its selectors has more than one may
 │   └── TooMuchMemory                       the process that computes it may not use more memory
 ├── TooManyQueries             rate_limited the tenant's queries in flight are at their limit
 ├── SamplesHeld                unavailable  the process holds as many samples as it may
@@ -67,6 +68,10 @@ class TooManySamples(QueryError):
 
 class AnswerTooLarge(QueryError):
     """The answer is too large: narrow the selector, raise the step or set `limit`"""
+
+
+class TooManyMatchers(QueryError):
+    """A selector of the query has more matchers than one may"""
 
 
 class TooMuchMemory(QueryError):

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from data_api import promql
 from data_api.chassis.kinds import ServiceError
-from data_api.errors import BadRequest, QueryError
+from data_api.errors import BadRequest, QueryError, TooManyMatchers
 from data_api.model import Loaded, Matcher, QueryLimits, Result, SelectorSpan
 from data_api.promql.nodes import VectorSelector
 from data_api.store.reader import MatcherSets, Store
@@ -26,6 +26,7 @@ Render = Callable[[A, QueryLimits], T]
 Find = Callable[[MatcherSets, QueryLimits], Awaitable[list[A]]]
 PARSED_KEPT: Final = 1024  # trees of recent queries
 PARSED_CHARS_MAX: Final = 2048  # of a text whose tree is kept, and that the event loop may parse
+MATCHERS_MAX: Final = 256  # of one selector: two for each label that a series may have
 WARNINGS_MAX: Final = 10
 _OF_TIMES: Final = re.compile(r"(?i)\b(?:step|range)\b")
 
@@ -49,7 +50,14 @@ def parse_selector(text: str) -> tuple[Matcher, ...]:
     expr = parse(text)
     if not isinstance(expr, VectorSelector) or expr.offset_ms or expr.at is not None:
         raise promql.ParseError(reason="expected a metric selector", where="1:1: ")
+    check_matchers(expr.matchers)
     return expr.matchers
+
+
+def check_matchers(matchers: Sequence[Matcher]) -> None:
+    """A selector has at most MATCHERS_MAX; raises TooManyMatchers."""
+    if len(matchers) > MATCHERS_MAX:
+        raise TooManyMatchers(needed=len(matchers), limit=MATCHERS_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,10 @@ class Question:
         start_ms, end_ms, step_ms = self.steps
         times = promql.QueryTimes(step_ms, end_ms - start_ms)
         expr = await Text(len(self.text), partial(parse, self.text, times)).parsed(limits)
-        return Plan(self, expr, promql.needed(expr, *self.steps, self.lookback_ms))
+        spans = promql.needed(expr, *self.steps, self.lookback_ms)
+        for span in spans:
+            check_matchers(span.matchers)
+        return Plan(self, expr, spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +124,22 @@ class Plan:
         return replace(result, warnings=(*result.warnings, *shortened(partly)))
 
 
-async def planned(question: Question, limits: QueryLimits) -> Plan | BadRequest:
-    """The plan of a question; its error where the text cannot be read."""
+async def planned(question: Question, limits: QueryLimits) -> Plan | BadRequest | QueryError:
+    """The plan of a question; its error where the text cannot be read or names too much."""
     try:
         return await question.planned(limits)
-    except BadRequest as exc:
+    except (BadRequest, QueryError) as exc:
         return exc
 
 
 def answered(
-    plan: Plan | BadRequest,
+    plan: Plan | BadRequest | QueryError,
     loaded: Mapping[SelectorSpan, Loaded],
     limits: QueryLimits,
     partly: Sequence[str],
 ) -> Result | ServiceError:
     """What is answered to one of several; its error where it cannot be."""
-    if isinstance(plan, BadRequest):
+    if not isinstance(plan, Plan):
         return plan
     try:
         return plan.evaluated(loaded, limits, partly)

@@ -32,7 +32,9 @@ from data_api.promql.values import (
     drop_marked_names,
     one_row,
     ordered,
+    runs,
     sort_key,
+    stopping_at,
 )
 
 
@@ -78,7 +80,7 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
         pool,
     )
     steps_ms = np.arange(start_ms, end_ms + 1, max(step_ms, 1), dtype=np.int64)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), stopping_at(limits.checkpoint):
         value = Evaluator(query, steps_ms).evaluate(expr)
         limits.checkpoint()
         answer = (
@@ -124,6 +126,6 @@ def _range(value: Value, steps_ms: I64, checkpoint: Callable[[], None]) -> Range
     assert not isinstance(value, str | Windows)
     vector = value if isinstance(value, Vector) else one_row(value)
     vector = drop_marked_names(vector.compact())
-    keys = [sort_key(labels) for labels in vector.labels]
+    keys = [sort_key(labels) for some in runs(vector.labels) for labels in some]
     vector = vector.take(ordered(keys, checkpoint, descending=False))
     return RangeMatrix(vector.labels, steps_ms, vector.values, vector.present)

@@ -22,7 +22,6 @@ def main(descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the service, which tells us by closing
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers
-    os.nice(NICE)
     promql.warm_up()
     gc.collect()
     gc.freeze()  # a worker's collections would copy all of this
@@ -34,6 +33,7 @@ def main(descriptor: int) -> None:
             if os.fork() == 0:
                 break
             os.close(descriptors[0])
+    os.nice(NICE)
     process.main(socket.socket(fileno=descriptors[0]))
     sys.stdout.flush()
     os._exit(0)

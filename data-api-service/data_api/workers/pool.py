@@ -37,6 +37,8 @@ from data_api.workers.process import Conditions
 IDLE_S: Final = 180.0
 STOP_S: Final = 0.5  # from CANCEL to a worker that has stopped; then it is killed
 START_S: Final = 60.0
+ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""What else would have threads in the nursery, which do not fork."""
 HERE: Final = Path(__file__).parents[2]  # from where `data_api` can be imported
 KEPT_PART: Final = 4  # a worker that keeps more than this part of what it may use is ended
 
@@ -257,7 +259,7 @@ class Workers:
                     pass_fds=[door.fileno()],
                     stdin=subprocess.DEVNULL,
                     cwd=HERE,
-                    env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # threads do not fork
+                    env=os.environ | ONE_THREAD,
                 )
         with contextlib.suppress(BrokenPipeError):  # it has ended: no hello will come
             socket.send_fds(self._door, [b"w"], [end.fileno()])
