@@ -58,7 +58,6 @@ class Running:
 
     limits: QueryLimits
     ends_s: float
-    queue_ends_s: float
     turn: Turn
     holding: Holding
     meter: Meter
@@ -171,7 +170,6 @@ class Engine:
         async with self.admitted(tenant, plan, timeout_s, asked) as query:
             async with query.in_time():
                 answer = await self._answer(tenant, query, work, expected_s)
-            LOADED.inc(query.limits.cost.samples)
             answer_bytes = sum(map(len, answer)) if isinstance(answer, list) else 0
             query.entry.answer_bytes = answer_bytes
             query.holding.keep(answer_bytes // SAMPLE_BYTES)
@@ -199,7 +197,8 @@ class Engine:
         query.turn.rest()
         query.holding.keep(0)
         query.entry.where = "worker"
-        times = query.ends_s, query.queue_ends_s
+        queue_ends_s = time.monotonic() + self.limits.queue_timeout_s
+        times = query.ends_s, queue_ends_s
         answer: T = await self._workers.run(tenant, elsewhere, query.limits, *times)
         return answer
 
@@ -211,11 +210,11 @@ class Engine:
         bounds = self.bounds(plan)
         allowed_s = min(bounds.timeout_s, timeout_s or bounds.timeout_s)
         ends_s = time.monotonic() + allowed_s
-        queue_ends_s = ends_s - allowed_s + bounds.queue_timeout_s
         holding, cost = Holding(self._pool, tenant), Cost()
         with self.log.query(tenant, asked, cost, holding) as entry:
             wait_s = min(bounds.queue_timeout_s, allowed_s)
             await self._slots.take(tenant, bounds.concurrency_max, wait_s)
+            queue_ends_s = ends_s - allowed_s + bounds.queue_timeout_s
             turn = Turn(self._turns, tenant, ends_s, queue_ends_s)
             self._turns_alive.add(turn)
             meter = Meter(turn, cost)
@@ -229,8 +228,9 @@ class Engine:
                 cost=cost,
             )
             try:
-                yield Running(limits, ends_s, queue_ends_s, turn, holding, meter, entry)
+                yield Running(limits, ends_s, turn, holding, meter, entry)
             finally:
+                LOADED.inc(cost.samples)
                 self._end(tenant, turn, holding)
 
     def _end(self, tenant: UUID, turn: Turn, holding: Holding) -> None:
@@ -295,7 +295,6 @@ class Engine:
             samples = [columns for columns in loaded if isinstance(columns, Columns)]
             query.limits.cost.series = sum(len(columns.labels) for columns in samples)
             query.limits.cost.samples = sum(columns.samples for columns in samples)
-            LOADED.inc(query.limits.cost.samples)
             yield query.pieces(write(samples))
 
     def bounds(self, plan: Limits) -> EngineLimits:

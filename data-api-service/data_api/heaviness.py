@@ -107,7 +107,7 @@ class Weights:
         if index is None or len(index) < FEW_SERIES:
             return 0.0
         with contextlib.suppress(BadRequest):
-            return cost.expected_s([_planned(question) for question in questions], index)
+            return sum(cost.expected_s(_planned(question), index) for question in questions)
         return 0.0  # some have errors, which are told where they are answered
 
     def of_series(self, tenant: UUID, text: str) -> float:

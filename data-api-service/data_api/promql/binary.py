@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_api.model import F64, I64, METRIC_NAME, SAMPLE_BYTES, Bools, Labels
-from data_api.promql.context import LABEL_SET_BYTES, Budget
+from data_api.model import F64, I64, METRIC_NAME, Bools, Labels
+from data_api.promql.context import Budget
 from data_api.promql.errors import EvaluationError
 from data_api.promql.native_operators import Operator
 from data_api.promql.nodes import COMPARISONS, TRIMS, Binary, Cardinality, Matching
@@ -163,8 +163,8 @@ def vectors(
     many_groups, one_groups = groups[: many.rows], groups[many.rows :]
     _refuse_duplicates(matching, many, one, one_groups, swapped=swapped)
     sizes = np.bincount(one_groups, minlength=int(groups.max(initial=0)) + 1)
-    width = lhs.values.shape[1] + LABEL_SET_BYTES // SAMPLE_BYTES  # a pair has labels, too
-    budget.check(int(sizes[many_groups].sum()) * width)
+    pairs = int(sizes[many_groups].sum())
+    budget.check(pairs * lhs.values.shape[1], pairs)
     many_rows, one_rows = _pairs(many_groups, one_groups)
     matched = _Matched(
         [
@@ -334,8 +334,7 @@ def _refuse_ambiguity(
         reason = "multiple matches for labels: many-to-one matching must be explicit "
         reason += "(group_left/group_right)"
     else:
-        together = [*zip(groups.tolist(), labels, strict=True)]
-        keys = [(group, key(series)) for some in runs(together) for group, series in some]
+        keys = [(group, key(series)) for group, series in zip(groups.tolist(), labels, strict=True)]
         reason = "multiple matches for labels: grouping labels must ensure unique matches"
     numbers, firsts = group_rows(keys)
     if len(firsts) == len(labels):

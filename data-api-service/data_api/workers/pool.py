@@ -52,7 +52,6 @@ class Worker:
     def __init__(self, reader: StreamReader, writer: StreamWriter, pid: int) -> None:
         self._reader = reader
         self._writer = writer
-        self._process = os.pidfd_open(pid)
         self.pid = pid
         self.tenants: set[UUID] = set()  # whose series it has read
         self.resident_bytes = 0
@@ -80,7 +79,7 @@ class Worker:
                     _add(limits.cost, cost)
                     break
         else:
-            self.end()
+            self.end(is_gone=True)
             raise WorkerEnded(retry_after_s=1)
         if failure is None:
             return answer
@@ -101,13 +100,13 @@ class Worker:
             log.warning("worker_killed", pid=self.pid, stop_s=STOP_S)
         self.end()
 
-    def end(self) -> None:
-        """The process is gone, whatever it did."""
+    def end(self, *, is_gone: bool = False) -> None:
+        """The process is gone, whatever it did; `is_gone`: by itself."""
         if self.is_alive:
             self.is_alive = False
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._process, signal.SIGKILL)
-            os.close(self._process)
+            if not is_gone:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
             self._writer.close()
             WORKERS.dec()
 

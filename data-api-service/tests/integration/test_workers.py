@@ -76,7 +76,7 @@ async def test_a_worker_answers_as_the_service_does(both):
         assert (first.status_code, first.content) == (second.status_code, second.content), text
 
     @settings(
-        max_examples=80,
+        max_examples=40,
         deadline=None,
         database=None,
         derandomize=True,
