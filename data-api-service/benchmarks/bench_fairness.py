@@ -3,7 +3,7 @@
     python benchmarks/bench_fairness.py [--seconds 20] [--clients 20] [--rounds 2]
 
 The hostile tenant keeps `--clients` requests in flight, from a process of its own: nested label
-functions, a huge alternation, many-to-one joins, quantiles over everything, 900 matchers, 11,000
+functions, a huge alternation, cross joins, quantiles over everything, 900 and 250 matchers, 11,000
 steps, and every fourth request abandoned after 0.3 s. The victim asks 5 queries a
 second, whatever becomes of the earlier ones. Quiet and hostile times alternate; clients, Postgres
 and service share the machine.
@@ -92,7 +92,7 @@ def hostile_calls(end_s: float) -> list[Call]:
     for level in range(12):
         joined = f'label_join({joined}, "l{level}", "-", "hostname", "region", "os")'
     names = "|".join(f"host_{n}x?" for n in range(3000))
-    matchers = ",".join(f'hostname!~"x{n}.*y"' for n in range(900))
+    many, allowed = (",".join(f'hostname!~"x{n}.*y"' for n in range(count)) for count in (900, 250))
     return [
         ("query", {"query": grown, **at}),
         ("query", {"query": f"count({joined})", **at}),
@@ -101,8 +101,13 @@ def hostile_calls(end_s: float) -> list[Call]:
             "query_range",
             {"query": f"{everything} * on (hostname) group_left () cpu_1", **hour},
         ),
+        (
+            "query",
+            {"query": f"count({everything} + on () group_left () topk(1, cpu_1))", **at},
+        ),
         ("query_range", {"query": f"quantile_over_time(0.9, {everything}[30m])", **hour}),
-        ("series", {"match[]": f"{{{matchers},os='linux'}}"}),
+        ("series", {"match[]": f"{{{many},os='linux'}}"}),
+        ("series", {"match[]": f"{{{allowed},os='linux'}}"}),
         (
             "query_range",
             {"query": "cpu_1", "start": end_s - 11_000, "end": end_s, "step": 1},

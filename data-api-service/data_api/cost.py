@@ -53,7 +53,9 @@ def _walked(expr: Expr, steps: int) -> tuple[int, int]:
         node, times = stack.pop()
         passes += isinstance(node, Aggregate | Binary | Call)
         if isinstance(node, Subquery):
-            times = max(times, node.range_ms // (node.step_ms or SUBQUERY_STEP_MS))
+            step_ms = node.step_ms or SUBQUERY_STEP_MS
+            windows_ms += times * node.range_ms * INTERVAL_MS // step_ms
+            times = max(times, node.range_ms // step_ms)
         if isinstance(node, MatrixSelector):
             windows_ms += times * node.range_ms
         elif not isinstance(node, VectorSelector):

@@ -163,8 +163,7 @@ def vectors(
     many_groups, one_groups = groups[: many.rows], groups[many.rows :]
     _refuse_duplicates(matching, many, one, one_groups, swapped=swapped)
     sizes = np.bincount(one_groups, minlength=int(groups.max(initial=0)) + 1)
-    pairs = int(sizes[many_groups].sum())
-    budget.check(pairs * lhs.values.shape[1], pairs)
+    budget.check((pairs := int(sizes[many_groups].sum())) * lhs.values.shape[1], pairs)
     many_rows, one_rows = _pairs(many_groups, one_groups)
     matched = _Matched(
         [

@@ -20,6 +20,7 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from data_api.chassis import telemetry
@@ -60,6 +61,7 @@ async def _serve(end: socket.socket) -> None:
         return
     conditions: Conditions = frames.content(first[1])
     telemetry.configure("das", conditions.log_level)
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # before the service
     used = resource.getpagesize() * int(_statm()[5])
     resource.setrlimit(resource.RLIMIT_DATA, (used + conditions.bytes_max,) * 2)
     database, store = conditions.source.opened()
@@ -68,8 +70,7 @@ async def _serve(end: socket.socket) -> None:
 
 
 def _statm() -> list[str]:
-    with open("/proc/self/statm", encoding="ascii") as pages:  # noqa: PTH123 - no file of ours
-        return pages.read().split()
+    return Path("/proc/self/statm").read_text(encoding="ascii").split()
 
 
 class _Worker:
