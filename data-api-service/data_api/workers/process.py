@@ -61,12 +61,17 @@ async def _serve(end: socket.socket) -> None:
         return
     conditions: Conditions = frames.content(first[1])
     telemetry.configure("das", conditions.log_level)
-    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")  # before the service
-    used = resource.getpagesize() * int(_statm()[5])
-    resource.setrlimit(resource.RLIMIT_DATA, (used + conditions.bytes_max,) * 2)
+    _bound(conditions.bytes_max)
     database, store = conditions.source.opened()
     async with database:
         await _Worker(store, reader, writer, conditions.bytes_max).serve()
+
+
+def _bound(bytes_max: int) -> None:
+    """This process may use so much memory more; when all is out of it, it goes first."""
+    used = resource.getpagesize() * int(_statm()[5])
+    resource.setrlimit(resource.RLIMIT_DATA, (used + bytes_max,) * 2)
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _statm() -> list[str]:
