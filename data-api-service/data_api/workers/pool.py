@@ -36,7 +36,7 @@ from data_api.workers.process import Conditions
 
 IDLE_S: Final = 180.0
 STOP_S: Final = 0.5  # from CANCEL to a worker that has stopped; then it is killed
-START_S: Final = 60.0
+START_S: Final = 120.0
 ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 """What else would have threads in the nursery, which do not fork."""
 HERE: Final = Path(__file__).parents[2]  # from where `data_api` can be imported

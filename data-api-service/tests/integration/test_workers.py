@@ -84,7 +84,7 @@ async def test_a_worker_answers_as_the_service_does(both):
     )
     @given(text=queries, step=st.sampled_from([0, 15, 60]))
     def compare(text, step):
-        asyncio.run_coroutine_threadsafe(ask(text, step), loop).result(60)
+        asyncio.run_coroutine_threadsafe(ask(text, step), loop).result()
 
     await asyncio.to_thread(compare)
     assert engine._workers.processes
