@@ -3,7 +3,7 @@
     python benchmarks/bench_fairness.py [--seconds 20] [--clients 20] [--rounds 2]
 
 The hostile tenant keeps `--clients` requests in flight, from a process of its own: nested label
-functions, a huge alternation, many-to-one joins, quantiles over everything, 900 matchers, 11,000
+functions, a huge alternation, cross joins, quantiles over everything, 900 and 250 matchers, 11,000
 steps, and every fourth request abandoned after 0.3 s. The victim asks 5 queries a
 second, whatever becomes of the earlier ones. Quiet and hostile times alternate; clients, Postgres
 and service share the machine.
@@ -92,7 +92,7 @@ def hostile_calls(end_s: float) -> list[Call]:
     for level in range(12):
         joined = f'label_join({joined}, "l{level}", "-", "hostname", "region", "os")'
     names = "|".join(f"host_{n}x?" for n in range(3000))
-    matchers = ",".join(f'hostname!~"x{n}.*y"' for n in range(900))
+    many, allowed = (",".join(f'hostname!~"x{n}.*y"' for n in range(count)) for count in (900, 250))
     return [
         ("query", {"query": grown, **at}),
         ("query", {"query": f"count({joined})", **at}),
@@ -101,8 +101,13 @@ def hostile_calls(end_s: float) -> list[Call]:
             "query_range",
             {"query": f"{everything} * on (hostname) group_left () cpu_1", **hour},
         ),
+        (
+            "query",
+            {"query": f"count({everything} + on () group_left () topk(1, cpu_1))", **at},
+        ),
         ("query_range", {"query": f"quantile_over_time(0.9, {everything}[30m])", **hour}),
-        ("series", {"match[]": f"{{{matchers},os='linux'}}"}),
+        ("series", {"match[]": f"{{{many},os='linux'}}"}),
+        ("series", {"match[]": f"{{{allowed},os='linux'}}"}),
         (
             "query_range",
             {"query": "cpu_1", "start": end_s - 11_000, "end": end_s, "step": 1},
@@ -173,10 +178,28 @@ def p95(taken: list[float]) -> float:
     return sorted(taken)[int(len(taken) * 0.95)]
 
 
-def watch_memory(process: psutil.Process, peak: list[float], stop: threading.Event) -> None:
-    """Keeps the highest resident set seen in `peak`, in MiB."""
-    while not stop.wait(0.05):
-        peak[0] = max(peak[0], process.memory_info().rss / 2**20)
+def memory(process: psutil.Process) -> list[float]:
+    """MiB of the service and each of its processes; pages that they share are divided."""
+    sizes = []
+    for one in (process, *process.children(recursive=True)):
+        try:
+            rollup = Path(f"/proc/{one.pid}/smaps_rollup").read_text()
+        except OSError:  # it has ended
+            continue
+        sizes.append(int(rollup.split("\nPss:")[1].split()[0]) / 1024)
+    return sizes
+
+
+def watch_memory(process: psutil.Process, peak: list[list[float]], stop: threading.Event) -> None:
+    """Keeps the most memory seen in `peak`, by process, in MiB."""
+    while not stop.wait(0.1):
+        peak[0] = max(peak[0], memory(process), key=sum)
+
+
+def scheduled(process: psutil.Process) -> tuple[float, float]:
+    """Seconds that the event loop's thread has computed, and waited for a CPU."""
+    computed, waited, _ = Path(f"/proc/{process.pid}/schedstat").read_text().split()
+    return int(computed) / 1e9, int(waited) / 1e9
 
 
 def main() -> None:
@@ -198,11 +221,12 @@ def main() -> None:
             base_url = str(probe.base_url)
             calls = cycle(victim_calls(end_s))
             asyncio.run(ask_for(base_url, calls, 3))  # warm
-            idle = process.memory_info().rss / 2**20
-            peak, done = [0.0], threading.Event()
+            idle = memory(process)
+            peak, done = [idle], threading.Event()
             threading.Thread(target=watch_memory, args=(process, peak, done), daemon=True).start()
             quiet: list[float] = []
             hostile: list[float] = []
+            busy = [0.0, 0.0]
             answers: Counter[str] = Counter()
             context = multiprocessing.get_context("spawn")
             for _ in range(args.rounds):
@@ -214,7 +238,10 @@ def main() -> None:
                 )
                 attacker.start()
                 time.sleep(2)
+                before = scheduled(process)
                 hostile += asyncio.run(ask_for(base_url, calls, args.seconds))
+                after = scheduled(process)
+                busy = [busy[at] + after[at] - before[at] for at in (0, 1)]
                 stop.set()
                 answers.update(statuses.get(timeout=30))
                 attacker.kill()
@@ -232,7 +259,12 @@ def main() -> None:
                 f"p95 beside hostile queries: {p95(hostile) / p95(quiet):.1f} times the quiet one"
             )
             print(f"hostile answers: {dict(answers)}")
-            print(f"memory: {idle:.0f} MiB before, {peak[0]:.0f} MiB at most")
+            by_process = " + ".join(f"{size:.0f}" for size in peak[0])
+            print(
+                f"memory of all processes: {sum(idle):.0f} MiB before, {sum(peak[0]):.0f} MiB at "
+                f"most ({by_process})"
+            )
+            print(f"event loop: {busy[0]:.1f} s computed, {busy[1]:.1f} s waited for a CPU")
 
 
 if __name__ == "__main__":

@@ -56,13 +56,13 @@ class Ubs(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         length = int(self.headers.get("content-length") or 0)
-        body = self.rfile.read(length)
+        sent = self.rfile.read(length)
         body: dict[str, Any] = {"status": "ok", "seq": 0, "revocations": []}
         if self.path == "/internal/introspect":
             body = {
                 "active": True,
                 "key_id": str(uuid.uuid4()),
-                "tenant": str(TENANTS[json.loads(body)["key"]]),
+                "tenant": str(TENANTS[json.loads(sent)["key"]]),
                 "scopes": ["metrics:read"],
                 "expires_at": None,
                 "ttl_s": 3600,
@@ -210,7 +210,7 @@ async def freshness(client: httpx.Client, database_url: str, repeat: int) -> Non
 
 
 async def burst(client: httpx.Client, end_s: float) -> None:
-    """A dashboard of twenty panels asked at once over eight connections."""
+    """A dashboard of twenty panels sent at once over eight connections."""
     limits = httpx.Limits(max_connections=8)
     async with httpx.AsyncClient(
         base_url=client.base_url, headers=client.headers, limits=limits, timeout=60

@@ -134,12 +134,14 @@ class Holding:
         self._pool = pool
         self._tenant = tenant
         self._samples = 0
+        self.most = 0  # that it has held at once
 
     def reserve(self, samples: int) -> None:
         """It holds at least so many from here on; raises SamplesHeld."""
         if samples > self._samples:
             self._pool.move(self._tenant, samples - self._samples)
             self._samples = samples
+            self.most = max(self.most, samples)
 
     def keep(self, samples: int) -> None:
         """It holds at most so many from here on."""

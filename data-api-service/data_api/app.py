@@ -5,6 +5,8 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
 
 import anyio.to_thread
 import httpx
@@ -25,22 +27,22 @@ from data_api.api import (
     remote_read,
     rules,
     status,
+    status_queries,
     syntax,
     targets,
 )
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
-from data_api.chassis.objects import Bucket, Directory, open_store
 from data_api.chassis.telemetry import RequestLog
 from data_api.engine import Engine, EngineLimits
 from data_api.rules.repository import Rules, bounds_of
 from data_api.settings import Settings
-from data_api.store.block import BlockReader
-from data_api.store.catalogue import Catalogue, Database
-from data_api.store.reader import Store
-from data_api.store.rollups import RollupReader
+from data_api.store.catalogue import Database
+from data_api.store.source import Source
 from data_api.turns import Turns
+from data_api.workers.pool import Workers
+from data_api.workers.process import Conditions
 
 SWITCH_INTERVAL_S = 0.0005
 """After so long in Python code a thread lets others go on, should they wait: the event loop, which
@@ -49,6 +51,8 @@ FULL_COLLECTIONS = 1000
 """Garbage collections of the middle generation before one of all objects, which stands still for
 all: 100 ms where a query holds 100,000 label sets. What a query makes has no cycles."""
 RULES_CONNECTIONS = 2
+WORKER_CONNECTIONS: Final = 2
+WORKER_SHARE: Final = 4  # of what the service keeps decoded, one part in each worker
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
 API = (
     ranges,
@@ -59,6 +63,7 @@ API = (
     remote_read,
     rules,
     status,
+    status_queries,
     syntax,
     targets,
     prometheus,
@@ -79,12 +84,25 @@ def create_app(
     """
     clock = clock or Clock()
     client = http or httpx.AsyncClient()
-    database = Database(settings.database_url.get_secret_value(), settings.pool_connections)
-    objects = open_store(settings.object_store_url, Directory, Bucket)
-    catalogue = Catalogue(database, settings.head_bytes_max)
-    blocks = BlockReader(objects, settings.block_cache_bytes_max)
-    rollups = RollupReader(objects, settings.block_cache_bytes_max // 4)
-    store = Store(catalogue, blocks, objects, rollups)
+    source = Source(
+        settings.database_url.get_secret_value(),
+        settings.object_store_url,
+        settings.pool_connections,
+        settings.head_bytes_max,
+        settings.block_cache_bytes_max,
+    )
+    database, store = source.opened()
+    conditions = Conditions(
+        replace(
+            source,
+            connections=WORKER_CONNECTIONS,
+            head_bytes_max=source.head_bytes_max // WORKER_SHARE,
+            block_cache_bytes_max=source.block_cache_bytes_max // WORKER_SHARE,
+        ),
+        settings.worker_bytes_max,
+        settings.log_level,
+    )
+    workers = Workers(conditions, settings.query_workers) if settings.query_workers else None
     engine = Engine(
         store,
         EngineLimits(
@@ -99,6 +117,7 @@ def create_app(
         SamplePool(settings.samples_held_max),
         settings.query_queue,
         now_ms=clock.now_ms,
+        workers=workers,
     )
     identity = IdentityClient(
         settings.ubs_url, settings.service_token.get_secret_value(), "das", client, clock
@@ -123,6 +142,8 @@ def create_app(
                 measuring.cancel()
                 await asyncio.wait([warming, measuring])
                 await anyio.to_thread.run_sync(engine.close)
+                if workers is not None:
+                    await workers.close()
                 await identity.close()
                 if http is None:
                     await client.aclose()
@@ -137,8 +158,8 @@ def create_app(
     app.state.targets = targets.Targets(settings.dis_url, client, identity)
     problems.install(app)
     checks = {
-        "postgres": catalogue.check_postgres,
-        "metrics schema": catalogue.check_schema,
+        "postgres": store.catalogue.check_postgres,
+        "metrics schema": store.catalogue.check_schema,
     }
     # Without blocks the newest samples are still answered, without ubs known callers are.
     partial = {

@@ -3,14 +3,15 @@
     text ─ parse ─▶ tree ─ needed ─▶ spans ─ store.load ─▶ columns ─ evaluate, render ─▶ answer
               └── slot and turn of the tenant, deadline, cancellation, samples held ───────┘
 
-The only place that knows both the store and PromQL. An answer is held, with its slot and its
-memory, until its reader's block ends: a client that reads slowly holds what its tenant may hold.
+A query that is likely to be heavy, or that has shown to be, is computed in a worker process: the
+same functions with the same bounds. An answer is held, with its slot and its memory, until its
+reader's block ends: a client that reads slowly holds what its tenant may hold.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -19,23 +20,25 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
+from data_api import promql
 from data_api.admission import Holding, SamplePool, Slots
 from data_api.chassis.identity import Limits
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import QueryTimeout
-from data_api.model import EVER_MS, SAMPLE_BYTES, Columns, Loaded, QueryLimits, Result, SelectorSpan
-from data_api.promql import InexactRollup
-from data_api.questions import Plan, Question, Selectors, Text, answered, planned
-from data_api.store.reader import Cardinality, MatcherSets, Store
+from data_api.heaviness import NEVER, Heavy, Meter, Weights
+from data_api.model import EVER_MS, SAMPLE_BYTES, Columns, Cost, QueryLimits, Result, SelectorSpan
+from data_api.query_log import Asked, Entry, QueryLog
+from data_api.questions import Find, Question, Render, Selectors, Text, computed, first, listed
+from data_api.store.reader import Cardinality, Store
 from data_api.turns import Turn, Turns
+from data_api.workers.frames import packed
+from data_api.workers.pool import Workers
 
 T = TypeVar("T")
 A = TypeVar("A")
 LOADED: Final = Counter("cloudopshub_query_samples_total", "Samples loaded for queries.")
 DAY_MS: Final = 86_400_000
-
-Render = Callable[[A, QueryLimits], T]
-"""Makes the answer of what was read, in the same thread; obeys the limits' checkpoint and bytes."""
+READ: Final = Asked("read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +58,26 @@ class Running:
     """One query in flight: what it obeys and what it holds."""
 
     limits: QueryLimits
-    timeout_s: float
+    ends_s: float
     turn: Turn
     holding: Holding
+    meter: Meter
+    entry: Entry
 
     @contextlib.asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
         """The block ends by the deadline; raises QueryTimeout. Then the query computes no more."""
+        left_s = max(0.0, self.ends_s - time.monotonic())
         try:
-            async with asyncio.timeout(self.timeout_s):
+            async with asyncio.timeout(left_s):
                 yield
         except TimeoutError as exc:
-            raise QueryTimeout(timeout_s=self.timeout_s) from exc
+            raise QueryTimeout(timeout_s=left_s) from exc
         self.turn.rest()
 
     async def pieces(self, body: Iterator[bytes]) -> AsyncIterator[bytes]:
         """The pieces of `body`, each computed in a turn of its own."""
-        while piece := await self.turn.run(lambda: next(body, b"")):
+        while piece := await self.limits.run(lambda: next(body, b"")):
             self.turn.rest()
             yield piece
         self.turn.rest()
@@ -89,8 +95,14 @@ class Engine:
         waiting_max: int,
         *,
         now_ms: Callable[[], int],
+        workers: Workers | None = None,
     ) -> None:
-        """waiting_max: queries of one tenant that may wait for a slot."""
+        """waiting_max: queries of one tenant that may wait for a slot. workers: for heavy queries;
+        without them all are computed in this process.
+        """
+        self.log = QueryLog()
+        self._workers = workers
+        self._weights = Weights(store)
         self.store = store
         self.limits = replace(limits, samples_max=min(limits.samples_max, pool.tenant_max))
         self._turns = turns
@@ -121,15 +133,8 @@ class Engine:
         inclusive; a step of 0 asks for the value at one time.
         """
         lookback = self.limits.lookback_ms if lookback_ms is None else lookback_ms
-
-        def first(results: Iterator[Result | ServiceError], limits: QueryLimits) -> T:
-            result = next(results)
-            if isinstance(result, ServiceError):
-                raise result
-            return render(result, limits)
-
-        question = Question(text, steps, lookback, counts_samples)
-        return self.queries(tenant, plan, [question], first, timeout_s)
+        questions = [Question(text, steps, lookback, counts_samples)]
+        return self.queries(tenant, plan, questions, partial(first, render), timeout_s)
 
     def queries(
         self,
@@ -142,27 +147,13 @@ class Engine:
         """What `render` makes of the answers, in the order of the questions, each evaluated as it
         is asked for; one that cannot be answered is its error. In all they are one query: one slot,
         one deadline, and samples that several of them need are loaded once.
+
+        render: a function of a module, or a partial of one, where it is to leave this process.
         """
-
-        async def work(limits: QueryLimits) -> T:
-            plans = [await planned(question, limits) for question in questions]
-            spans = [s for one in plans if isinstance(one, Plan) for s in one.spans]
-
-            async def answer(asked: Mapping[SelectorSpan, SelectorSpan]) -> T:
-                partly: list[str] = []
-                needed = [*dict.fromkeys(asked.values())]
-                samples = await self._load(tenant, needed, replace(limits, warn=partly.append))
-                of = dict(zip(needed, samples, strict=True))
-                loaded = {span: of[asked[span]] for span in spans}
-                return await limits.run(
-                    lambda: render((answered(one, loaded, limits, partly) for one in plans), limits)
-                )
-
-            with contextlib.suppress(InexactRollup):
-                return await answer({span: span for span in spans})
-            return await answer({span: replace(span, rolled=None) for span in spans})
-
-        return self.reading(tenant, plan, work, timeout_s)
+        work = partial(computed, self.store, tenant, questions, render)
+        asked = Asked("query", "\n".join(question.text for question in questions))
+        expected_s = self._weights.of_questions(tenant, asked.text, questions)
+        return self.reading(tenant, plan, work, timeout_s, asked=asked, expected_s=expected_s)
 
     @contextlib.asynccontextmanager
     async def reading(
@@ -171,38 +162,83 @@ class Engine:
         plan: Limits,
         work: Callable[[QueryLimits], Awaitable[T]],
         timeout_s: float | None = None,
+        *,
+        asked: Asked = READ,
+        expected_s: float = 0.0,
     ) -> AsyncIterator[T]:
         """What `work` read; the slot, and the memory of an answer in pieces, are held as long as
-        the block.
+        the block. expected_s: seconds of CPU that it will take, roughly.
         """
-        async with self.admitted(tenant, plan, timeout_s) as query:
+        async with self.admitted(tenant, plan, timeout_s, asked) as query:
             async with query.in_time():
-                answer = await work(query.limits)
+                answer = await self._answer(tenant, query, work, expected_s)
             answer_bytes = sum(map(len, answer)) if isinstance(answer, list) else 0
+            query.entry.answer_bytes = answer_bytes
             query.holding.keep(answer_bytes // SAMPLE_BYTES)
             yield answer
 
+    async def _answer(
+        self,
+        tenant: UUID,
+        query: Running,
+        work: Callable[[QueryLimits], Awaitable[T]],
+        expected_s: float,
+    ) -> T:
+        """What `work` reads: here, or in a worker when it is heavy and can leave this process."""
+        if self._workers is None:
+            return await work(query.limits)
+        elsewhere = packed(work) if expected_s > self._weights.light_s else None
+        if elsewhere is None:
+            light_s = self._weights.light_s if promql.is_warm() else NEVER
+            try:
+                with query.meter.bounded(light_s, partial(packed, work)):
+                    return await work(query.limits)
+            except Heavy as heavy:
+                elsewhere = heavy.work
+                self._weights.was_heavy(tenant, query.entry.asked.text)
+        query.turn.rest()
+        query.holding.keep(0)
+        query.entry.where = "worker"
+        queue_ends_s = time.monotonic() + self.limits.queue_timeout_s
+        times = query.ends_s, queue_ends_s
+        answer: T = await self._workers.run(tenant, elsewhere, query.limits, *times)
+        return answer
+
     @contextlib.asynccontextmanager
     async def admitted(
-        self, tenant: UUID, plan: Limits, timeout_s: float | None = None
+        self, tenant: UUID, plan: Limits, timeout_s: float | None = None, asked: Asked = READ
     ) -> AsyncIterator[Running]:
         """A query in flight, which every read of samples or series is."""
         bounds = self.bounds(plan)
         allowed_s = min(bounds.timeout_s, timeout_s or bounds.timeout_s)
-        began_s = time.monotonic()
-        wait_s = min(bounds.queue_timeout_s, allowed_s)
-        await self._slots.take(tenant, bounds.concurrency_max, wait_s)
-        turn = Turn(self._turns, tenant, began_s + allowed_s, began_s + bounds.queue_timeout_s)
-        holding = Holding(self._pool, tenant)
-        self._turns_alive.add(turn)
-        limits = QueryLimits(
-            samples_max=bounds.samples_max,
-            kept_since_ms=self._kept_since_ms(plan),
-            answer_bytes_max=bounds.answer_bytes_max,
-            checkpoint=turn.checkpoint,
-            reserve=holding.reserve,
-            run=turn.run,
-        )
+        ends_s = time.monotonic() + allowed_s
+        holding, cost = Holding(self._pool, tenant), Cost()
+        with self.log.query(tenant, asked, cost, holding) as entry:
+            wait_s = min(bounds.queue_timeout_s, allowed_s)
+            await self._slots.take(tenant, bounds.concurrency_max, wait_s)
+            queue_ends_s = ends_s - allowed_s + bounds.queue_timeout_s
+            turn = Turn(self._turns, tenant, ends_s, queue_ends_s)
+            self._turns_alive.add(turn)
+            meter = Meter(turn, cost)
+            limits = QueryLimits(
+                samples_max=bounds.samples_max,
+                kept_since_ms=self._kept_since_ms(plan),
+                answer_bytes_max=bounds.answer_bytes_max,
+                checkpoint=meter.checkpoint,
+                reserve=holding.reserve,
+                run=meter.run,
+                cost=cost,
+            )
+            try:
+                yield Running(limits, ends_s, turn, holding, meter, entry)
+            finally:
+                LOADED.inc(cost.samples)
+                self._end(tenant, turn, holding)
+
+    def _end(self, tenant: UUID, turn: Turn, holding: Holding) -> None:
+        """The query is over; a thread that is still at work holds the slot until it stops, at its
+        next checkpoint.
+        """
         loop = asyncio.get_running_loop()
 
         def free() -> None:
@@ -213,36 +249,32 @@ class Engine:
         def free_later() -> None:
             loop.call_soon_threadsafe(free)
 
-        left_s = max(0.0, began_s + allowed_s - time.monotonic())
-        try:
-            yield Running(limits, left_s, turn, holding)
-        finally:
-            # A thread that is still at work holds the slot until it stops, at its next checkpoint.
-            turn.end(free if turn.is_idle else free_later)
+        turn.end(free if turn.is_idle else free_later)
 
     def listed(
         self,
         tenant: UUID,
         plan: Limits,
         selectors: Selectors,
-        find: Callable[[MatcherSets, QueryLimits], Awaitable[list[A]]],
+        find: Find[A],
         render: Render[list[A], T],
     ) -> contextlib.AbstractAsyncContextManager[T]:
-        """What `render` makes of the names or series that `find` reads from the store."""
-
-        async def work(limits: QueryLimits) -> T:
-            names = await find(await selectors.parsed(limits), limits)
-            return await limits.run(partial(render, names, limits))
-
-        return self.reading(tenant, plan, work)
+        """What `render` makes of the names or series that `find` reads from the store; both as in
+        `queries`.
+        """
+        work = partial(listed, selectors, find, render)
+        asked = Asked("series", " ".join(selectors.texts))
+        expected_s = self._weights.of_series(tenant, asked.text)
+        return self.reading(tenant, plan, work, asked=asked, expected_s=expected_s)
 
     def cardinality(
         self, tenant: UUID, plan: Limits, limit: int
     ) -> contextlib.AbstractAsyncContextManager[Cardinality]:
         """How many series there are, and which metrics, labels and pairs have the most."""
-        return self.reading(
-            tenant, plan, lambda limits: self.store.cardinality(tenant, limit, limits)
-        )
+        work = partial(self.store.cardinality, tenant, limit)
+        expected_s = self._weights.of_series(tenant, "")
+        asked = Asked("cardinality")
+        return self.reading(tenant, plan, work, asked=asked, expected_s=expected_s)
 
     @contextlib.asynccontextmanager
     async def exported(
@@ -255,12 +287,18 @@ class Engine:
         """What `write` makes of the raw samples of each span, piece by piece; the first is there in
         time, and slot and samples are held as long as the block.
         """
-        async with self.admitted(tenant, plan) as query:
+        asked = Asked("export", " ".join(spans.texts))
+        async with self.admitted(tenant, plan, None, asked) as query:
             async with query.in_time():
-                loaded = await self._load(tenant, await spans.parsed(query.limits), query.limits)
-                body = write([one for one in loaded if isinstance(one, Columns)], query.limits)
-                first = await query.limits.run(lambda: next(body, b""))
-            yield query.pieces(chain([first], body))
+                loaded = await self.store.load(
+                    tenant, await spans.parsed(query.limits), query.limits
+                )
+                samples = [columns for columns in loaded if isinstance(columns, Columns)]
+                query.limits.cost.series = sum(len(columns.labels) for columns in samples)
+                query.limits.cost.samples = sum(columns.samples for columns in samples)
+                body = write(samples, query.limits)
+                first_piece = await query.limits.run(lambda: next(body, b""))
+            yield query.pieces(chain([first_piece], body))
 
     def bounds(self, plan: Limits) -> EngineLimits:
         """This process's bounds, lowered to the plan's."""
@@ -275,14 +313,6 @@ class Engine:
         """The first ms that the plan keeps."""
         days = plan.retention_days
         return EVER_MS if days is None else self._now_ms() - days * DAY_MS
-
-    async def _load(
-        self, tenant: UUID, spans: Sequence[SelectorSpan], limits: QueryLimits
-    ) -> list[Loaded]:
-        """The samples of each span, or buckets instead."""
-        loaded = await self.store.load(tenant, spans, limits)
-        LOADED.inc(sum(columns.samples for columns in loaded))
-        return loaded
 
 
 def _lower(own: int, planned: int | None) -> int:

@@ -6,13 +6,16 @@ ServiceError
 │   └── QuerySyntax                         the PromQL text does not parse; position in the text
 ├── QueryError                 execution    the query is well formed and cannot be answered
 │   ├── TooManySamples                      it would load more samples than the tenant may
-│   └── AnswerTooLarge                      its answer would have more bytes than one may have
+│   ├── AnswerTooLarge                      its answer would have more bytes than one may have
+│   ├── TooManyMatchers                     one of its selectors has more than one may
+│   └── TooMuchMemory                       the process that computes it may not use more memory
 ├── TooManyQueries             rate_limited the tenant's queries in flight are at their limit
 ├── SamplesHeld                unavailable  the process holds as many samples as it may
 ├── QueryTimeout               timeout      the deadline passed
 │   └── QueueTimeout                        while it waited for its first turn to compute
 ├── QueryCanceled              canceled     the client went away
 ├── NotWritten                 unavailable  data-ingest-service did not take a rule's samples
+├── WorkerEnded                unavailable  the process that computed it ended
 ├── NotFound                   not_found    no such route or rule group
 ├── TargetsUnavailable     unavailable  data-ingest-service does not say what it scrapes
 ├── DatabaseUnavailable        unavailable  Postgres does not answer (chassis/database.py)
@@ -71,6 +74,20 @@ class TooManySamples(QueryError):
 
 class AnswerTooLarge(QueryError):
     """The answer is too large: narrow the selector, raise the step or set `limit`"""
+
+
+class TooManyMatchers(QueryError):
+    """A selector of the query has more matchers than one may"""
+
+
+class TooMuchMemory(QueryError):
+    """Query processing would use more memory than one query may in query execution"""
+
+
+class WorkerEnded(ServiceError):
+    """The process that computed the query ended before its answer"""
+
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
 class TooManyQueries(ServiceError):

@@ -9,7 +9,7 @@ another value makes another array. Imports none of our modules but `native_histo
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
@@ -307,6 +307,16 @@ EVER_MS: Final = -(2**62)
 """Before every timestamp."""
 
 
+@dataclass(slots=True)
+class Cost:
+    """What a query has cost so far: what it read, seconds of CPU, and those it waited to begin."""
+
+    series: int = 0
+    samples: int = 0
+    cpu_s: float = 0.0
+    wait_s: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class QueryLimits:
     """Bounds of one query.
@@ -319,6 +329,7 @@ class QueryLimits:
     hold in all; raises where the process has no room for them.
     run: where the work is done.
     warn: told why the answer is partial; where it is None, a partial answer is an error.
+    cost: what the query costs, counted as it goes.
     """
 
     samples_max: int = 50_000_000
@@ -328,3 +339,4 @@ class QueryLimits:
     reserve: Callable[[int], None] = lambda _: None
     run: Run = run_here
     warn: Callable[[str], None] | None = None
+    cost: Cost = field(default_factory=Cost)

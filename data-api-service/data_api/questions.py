@@ -1,22 +1,33 @@
-"""What is asked: texts, their trees, and the samples that they need."""
+"""What is asked: texts, their trees, the samples that they need, and how they are answered.
 
+`computed` and `listed` are all of a query but its admission: functions of a module, so that a
+worker process can be told to do the same.
+"""
+
+import contextlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Final, Generic, TypeVar
+from uuid import UUID
 
 from data_api import promql
 from data_api.chassis.kinds import ServiceError
-from data_api.errors import BadRequest, QueryError
+from data_api.errors import BadRequest, QueryError, TooManyMatchers
 from data_api.model import Loaded, Matcher, QueryLimits, Result, SelectorSpan
 from data_api.promql.nodes import VectorSelector
-from data_api.store.reader import MatcherSets
+from data_api.store.reader import MatcherSets, Store
 
 T = TypeVar("T")
+A = TypeVar("A")
+Render = Callable[[A, QueryLimits], T]
+"""Makes the answer of what was read, in the same thread; obeys the limits' checkpoint and bytes."""
+Find = Callable[[MatcherSets, QueryLimits], Awaitable[list[A]]]
 PARSED_KEPT: Final = 1024  # trees of recent queries
 PARSED_CHARS_MAX: Final = 2048  # of a text whose tree is kept, and that the event loop may parse
+MATCHERS_MAX: Final = 256  # of one selector: two for each label that a series may have
 WARNINGS_MAX: Final = 10
 _OF_TIMES: Final = re.compile(r"(?i)\b(?:step|range)\b")
 
@@ -40,15 +51,23 @@ def parse_selector(text: str) -> tuple[Matcher, ...]:
     expr = parse(text)
     if not isinstance(expr, VectorSelector) or expr.offset_ms or expr.at is not None:
         raise promql.ParseError(reason="expected a metric selector", where="1:1: ")
+    check_matchers(expr.matchers)
     return expr.matchers
+
+
+def check_matchers(matchers: Sequence[Matcher]) -> None:
+    """A selector has at most MATCHERS_MAX; raises TooManyMatchers."""
+    if len(matchers) > MATCHERS_MAX:
+        raise TooManyMatchers(needed=len(matchers), limit=MATCHERS_MAX)
 
 
 @dataclass(frozen=True, slots=True)
 class Text(Generic[T]):
-    """A text of `chars` characters from a client, and what makes a tree or matchers of it."""
+    """Texts from a client, of `chars` characters, and what makes a tree or matchers of them."""
 
     chars: int
     parse: Callable[[], T]
+    texts: Sequence[str] = ()
 
     async def parsed(self, limits: QueryLimits) -> T:
         """The tree or the matchers; a long text does not hold up the event loop."""
@@ -64,6 +83,7 @@ class Selectors(Text[MatcherSets]):
         return Text(
             self.chars,
             lambda: [SelectorSpan(tuple(one), start_ms - 1, end_ms) for one in self.parse()],
+            self.texts,
         )
 
 
@@ -85,6 +105,8 @@ class Question:
         times = promql.QueryTimes(step_ms, end_ms - start_ms)
         expr = await Text(len(self.text), partial(parse, self.text, times)).parsed(limits)
         spans = promql.needed(expr, *self.steps, self.lookback_ms)
+        for span in spans:
+            check_matchers(span.matchers)
         return Plan(self, expr, spans, begun_s)
 
 
@@ -95,7 +117,7 @@ class Plan:
     question: Question
     expr: promql.Expr
     spans: Sequence[SelectorSpan]
-    begun_s: float
+    begun_s: float = 0.0
 
     def evaluated(
         self, loaded: Mapping[SelectorSpan, Loaded], limits: QueryLimits, partly: Sequence[str]
@@ -126,27 +148,74 @@ class Plan:
         return replace(result, warnings=warnings, stats=stats)
 
 
-async def planned(question: Question, limits: QueryLimits) -> Plan | BadRequest:
-    """The plan of a question; its error where the text cannot be read."""
+async def planned(question: Question, limits: QueryLimits) -> Plan | BadRequest | QueryError:
+    """The plan of a question; its error where the text cannot be read or names too much."""
     try:
         return await question.planned(limits)
-    except BadRequest as exc:
+    except (BadRequest, QueryError) as exc:
         return exc
 
 
 def answered(
-    plan: Plan | BadRequest,
+    plan: Plan | BadRequest | QueryError,
     loaded: Mapping[SelectorSpan, Loaded],
     limits: QueryLimits,
     partly: Sequence[str],
 ) -> Result | ServiceError:
     """What is answered to one of several; its error where it cannot be."""
-    if isinstance(plan, BadRequest):
+    if not isinstance(plan, Plan):
         return plan
     try:
         return plan.evaluated(loaded, limits, partly)
     except (BadRequest, QueryError) as exc:
         return exc
+
+
+async def computed(
+    store: Store,
+    tenant: UUID,
+    questions: Sequence[Question],
+    render: Render[Iterator[Result | ServiceError], T],
+    limits: QueryLimits,
+) -> T:
+    """What `render` makes of the answers; samples that several of them need are loaded once."""
+    plans = [await planned(question, limits) for question in questions]
+    spans = [s for one in plans if isinstance(one, Plan) for s in one.spans]
+
+    async def answer(asked: Mapping[SelectorSpan, SelectorSpan]) -> T:
+        partly: list[str] = []
+        needed = [*dict.fromkeys(asked.values())]
+        samples = await store.load(tenant, needed, replace(limits, warn=partly.append))
+        limits.cost.series = sum(len(columns.labels) for columns in samples)
+        limits.cost.samples = sum(columns.samples for columns in samples)
+        of = dict(zip(needed, samples, strict=True))
+        loaded = {span: of[asked[span]] for span in spans}
+        return await limits.run(
+            lambda: render((answered(one, loaded, limits, partly) for one in plans), limits)
+        )
+
+    with contextlib.suppress(promql.InexactRollup):
+        return await answer({span: span for span in spans})
+    return await answer({span: replace(span, rolled=None) for span in spans})
+
+
+def first(
+    render: Render[Result, T], results: Iterator[Result | ServiceError], limits: QueryLimits
+) -> T:
+    """What `render` makes of the only answer; raises the error that it is."""
+    result = next(results)
+    if isinstance(result, ServiceError):
+        raise result
+    return render(result, limits)
+
+
+async def listed(
+    selectors: Selectors, find: Find[A], render: Render[list[A], T], limits: QueryLimits
+) -> T:
+    """What `render` makes of the names or series that `find` reads from the store."""
+    names = await find(await selectors.parsed(limits), limits)
+    limits.cost.series = len(names)
+    return await limits.run(partial(render, names, limits))
 
 
 def shortened(warnings: Sequence[str]) -> list[str]:

@@ -40,6 +40,11 @@ class Settings(ServiceSettings):
     query_threads: Annotated[int, Field(gt=0)] = min(4, len(os.sched_getaffinity(0)) + 1)
     """Queries evaluated at once by this process, of one tenant all but one: it can use every core.
     More would only wait for each other's Python, and the event loop for theirs."""
+    query_workers: Annotated[int, Field(ge=0)] = min(4, len(os.sched_getaffinity(0)) + 1)
+    """Processes for heavy queries, of one tenant all but one, started when there are some; 0:
+    heavy queries are computed in the service's own process, and neighbours feel them."""
+    worker_bytes_max: Annotated[int, Field(gt=0)] = 2048 * MIB
+    """Memory that one of them may use beyond what it starts with; its query is refused there."""
     queue_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """Longest a query waits for a slot of its tenant, then for a thread, before it is refused."""
     lookback_s: Annotated[float, Field(gt=0)] = 300.0

@@ -145,12 +145,16 @@ class Turn:
 
         Raises QueueTimeout when its first turn does not come in time.
         """
-        if not self._is_held:
-            await self._take()
-            self._is_begun = self._is_held = True
+        await self.take()
         self._turn_began_s = time.monotonic()
         self._job = job = self._turns.submit(work)
         return await asyncio.wrap_future(job)
+
+    async def take(self) -> None:
+        """The query has a turn, until `rest` or `end`; raises QueueTimeout as `run`."""
+        if not self._is_held:
+            await self._take()
+            self._is_begun = self._is_held = True
 
     def checkpoint(self) -> None:
         """Called in the thread, where the work can stop; others may have their turn in it.

@@ -139,23 +139,35 @@ class Held(Response):
         self._opened = opened
 
     async def __call__(self, _: Scope, _receive: Receive, send: Send) -> None:
-        """Makes the answer, then sends it in pieces, each within PIECE_S_MAX."""
-        async with AsyncExitStack() as stack:
-            opening = stack.enter_async_context(self._opened)
-            body = await while_connected(self._request, opening)
-            del self.headers["content-length"]
-            if isinstance(body, list):
-                self.headers["content-length"] = str(sum(map(len, body)))
-            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-            await send(start)
-            try:
-                async for piece in _joined(body) if isinstance(body, list) else body:
-                    async with asyncio.timeout(PIECE_S_MAX):
-                        await send({"type": "http.response.body", "body": piece, "more_body": True})
-            except TimeoutError:
-                log.warning("answer_not_read", piece_s_max=PIECE_S_MAX)
-                return  # without an end: the server closes the connection
-            await send({"type": "http.response.body", "body": b""})
+        """Makes the answer, then sends it in pieces; both end when the client leaves."""
+        has_begun = False
+        try:
+            async with AsyncExitStack() as stack:
+                opening = stack.enter_async_context(self._opened)
+                body = await while_connected(self._request, opening)
+                del self.headers["content-length"]
+                if isinstance(body, list):
+                    self.headers["content-length"] = str(sum(map(len, body)))
+                start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+                await send(start)
+                has_begun = True
+                pieces = _joined(body) if isinstance(body, list) else body
+                await while_connected(self._request, _sent(pieces, send))
+        except QueryCanceled:
+            if not has_begun:
+                raise  # else there is nobody to tell
+
+
+async def _sent(pieces: AsyncIterator[bytes], send: Send) -> None:
+    """The body is handed over, each piece within PIECE_S_MAX."""
+    try:
+        async for piece in pieces:
+            async with asyncio.timeout(PIECE_S_MAX):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except TimeoutError:
+        log.warning("answer_not_read", piece_s_max=PIECE_S_MAX)
+        return  # without an end: the server closes the connection
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _joined(pieces: list[bytes]) -> AsyncIterator[bytes]:

@@ -128,7 +128,7 @@ class Params:
             raise InvalidParameter(
                 name="match[]", reason=f"{len(texts)} selectors, the limit is {SELECTORS_MAX}"
             )
-        return Selectors(sum(map(len, texts)), partial(self._parsed, texts))
+        return Selectors(sum(map(len, texts)), partial(self._parsed, texts), texts)
 
     @staticmethod
     def _parsed(texts: Sequence[str]) -> list[tuple[Matcher, ...]]:

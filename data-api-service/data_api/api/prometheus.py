@@ -84,6 +84,16 @@ def _query(
     return Held(request, opened)
 
 
+def _in_span(
+    find: Callable[[MatcherSets, tuple[int, int] | None, QueryLimits], Awaitable[list[Any]]],
+    span: tuple[int, int] | None,
+    sets: MatcherSets,
+    limits: QueryLimits,
+) -> Awaitable[list[Any]]:
+    """What `find` reads; a function of the module, for it may be called in another process."""
+    return find(sets, span, limits)
+
+
 @readable(routes, "/labels", "match[]", "start", "end", "limit")
 async def label_names(
     request: Request, caller: Caller, params: Query, engine: EngineDep
@@ -91,9 +101,7 @@ async def label_names(
     """Label names of the series that any `match[]` selects; without start and end, of all time."""
     span = params.span()
 
-    def find(sets: MatcherSets, limits: QueryLimits) -> Awaitable[list[str]]:
-        return engine.store.label_names(caller.tenant, sets, span, limits)
-
+    find = partial(_in_span, partial(engine.store.label_names, caller.tenant), span)
     return _listed(request, caller, params, engine, find)
 
 
@@ -104,9 +112,7 @@ async def label_values(
     """Values of one label; a UTF-8 name arrives escaped (`U__http_2e_status`)."""
     label, span = unescape_label_name(name), params.span()
 
-    def find(sets: MatcherSets, limits: QueryLimits) -> Awaitable[list[str]]:
-        return engine.store.label_values(caller.tenant, label, sets, span, limits)
-
+    find = partial(_in_span, partial(engine.store.label_values, caller.tenant, label), span)
     return _listed(request, caller, params, engine, find)
 
 
@@ -115,9 +121,7 @@ async def series(request: Request, caller: Caller, params: Query, engine: Engine
     """Label sets of the series that any `match[]` selects."""
     span = params.span()
 
-    def find(sets: MatcherSets, limits: QueryLimits) -> Awaitable[list[Labels]]:
-        return engine.store.series(caller.tenant, sets, span, limits)
-
+    find = partial(_in_span, partial(engine.store.series, caller.tenant), span)
     return _listed(request, caller, params, engine, find, shown=_in_order, required=True)
 
 

@@ -8,6 +8,8 @@ evaluator and its kernels are loaded by the first `evaluate`, or by `warm_up`
 """
 
 from collections.abc import Mapping
+from threading import Event
+from typing import Final
 
 from data_api.model import Loaded, QueryLimits, Result, SelectorSpan
 from data_api.promql import selectors
@@ -28,11 +30,15 @@ __all__ = [
     "UnsupportedFeature",
     "ValueType",
     "evaluate",
+    "is_warm",
     "needed",
     "parse",
     "to_text",
     "warm_up",
 ]
+
+
+_WARM: Final = Event()
 
 
 def needed(  # noqa: PLR0917 - times in the order that all of Prometheus uses
@@ -86,6 +92,13 @@ def evaluate(  # noqa: PLR0917 - as `needed`
     )
 
 
+def is_warm() -> bool:
+    """Whether kernels are loaded: a query that loads them takes seconds of CPU."""
+    return _WARM.is_set()
+
+
 def warm_up() -> None:
     """Kernels are loaded: the first query does not wait for them."""
     from data_api.promql import evaluator  # noqa: F401, PLC0415 - the import is the effect
+
+    _WARM.set()

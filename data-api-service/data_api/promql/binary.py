@@ -24,6 +24,7 @@ from data_api.promql.values import (
     key,
     label_keys,
     merge_equal,
+    runs,
     without,
 )
 
@@ -162,7 +163,7 @@ def vectors(
     many_groups, one_groups = groups[: many.rows], groups[many.rows :]
     _refuse_duplicates(matching, many, one, one_groups, swapped=swapped)
     sizes = np.bincount(one_groups, minlength=int(groups.max(initial=0)) + 1)
-    budget.check(int(sizes[many_groups].sum()) * lhs.values.shape[1])
+    budget.check((pairs := int(sizes[many_groups].sum())) * lhs.values.shape[1], pairs)
     many_rows, one_rows = _pairs(many_groups, one_groups)
     matched = _Matched(
         [
@@ -187,7 +188,7 @@ def vectors(
         if delayed and expr.return_bool:
             unnamed = np.ones(len(labels), np.bool_)
         else:
-            labels = [without(series, SCHEMA_LABELS) for series in labels]
+            labels = [without(series, SCHEMA_LABELS) for some in runs(labels) for series in some]
             unnamed = np.zeros(len(labels), np.bool_)
     result = Vector(labels, values, present, unnamed)
     if fills or not (distinct and _one_result_a_group(matching, many.labels)):

@@ -125,14 +125,16 @@ class Budget:
     sets: int = 0
     text_bytes: int = 0
 
-    def check(self, samples: int) -> None:
-        """Raise TooManySamples if `samples` do not fit beside the loaded ones."""
+    def check(self, samples: int, sets: int = 0) -> None:
+        """Raise TooManySamples if `samples` do not fit beside the loaded ones; the process is asked
+        for them and for the label sets that are made so far, and `sets` more.
+        """
         self.limits.checkpoint()
         needed = self.loaded + samples
         if needed > self.limits.samples_max:
             raise TooManySamples(needed=needed, limit=self.limits.samples_max)
         self.peak = max(self.peak, needed)
-        made_bytes = self.sets * LABEL_SET_BYTES + self.text_bytes
+        made_bytes = (self.sets + sets) * LABEL_SET_BYTES + self.text_bytes
         self.limits.reserve(needed + made_bytes // SAMPLE_BYTES)
 
     def load(self, samples: int) -> None:

@@ -27,7 +27,15 @@ from data_api.promql.pool import Pool
 from data_api.promql.sample_counts import SampleCounts
 from data_api.promql.selectors import spans
 from data_api.promql.tree_evaluator import Query
-from data_api.promql.values import Value, Vector, Windows, by_labels, drop_marked_names, one_row
+from data_api.promql.values import (
+    Value,
+    Vector,
+    Windows,
+    by_labels,
+    drop_marked_names,
+    one_row,
+    stopping_at,
+)
 
 
 def evaluate(  # noqa: PLR0917 - the package's own call, one line above
@@ -74,7 +82,7 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     steps_ms = np.arange(start_ms, end_ms + 1, max(step_ms, 1), dtype=np.int64)
     if options.counts_samples:
         query.counts = SampleCounts(steps_ms.size)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), stopping_at(limits.checkpoint):
         value = Evaluator(query, steps_ms).evaluate(expr)
         limits.checkpoint()
         answer = (

@@ -11,7 +11,7 @@ from data_api.model import F64, METRIC_NAME, Labels, MatchOp, compile_regex
 from data_api.promql.context import Budget
 from data_api.promql.errors import EvaluationError
 from data_api.promql.nodes import Expr, MatrixSelector, VectorSelector, unwrap
-from data_api.promql.values import Vector, by_labels, merge_equal, ordered, sort_key, vector
+from data_api.promql.values import Vector, by_labels, merge_equal, ordered, runs, sort_key, vector
 
 _REFERENCE = re.compile(r"\$(?:\$|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]+)\})?")
 _DIGITS = re.compile(r"([0-9]+)")
@@ -52,7 +52,7 @@ def label_replace(  # noqa: PLR0917 - the function's own arguments
     def check(text: str, length: int) -> None:
         budget.check_value(old, destination, text, length)
 
-    for row, old in enumerate(value.labels):
+    for row, old in enumerate(old for some in runs(value.labels) for old in some):
         match = program.fullmatch(old.get(source, ""))
         if match is None:
             labels.append(old)
@@ -153,7 +153,8 @@ def sort_by_label(
     """Series by natural order of the named labels, then by all."""
     keys = [
         ([natural(labels.get(name, "")) for name in names], sort_key(labels))
-        for labels in value.labels
+        for some in runs(value.labels)
+        for labels in some
     ]
     return value.take(ordered(keys, checkpoint, descending=descending))
 

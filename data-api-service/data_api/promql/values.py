@@ -10,11 +10,13 @@ A value counts only where `present` is true; elsewhere it is unspecified. A nati
 value that names one of the query's `Pool`.
 """
 
+import contextlib
 import heapq
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 
@@ -25,6 +27,27 @@ SCHEMA_LABELS = frozenset({METRIC_NAME, "__type__", "__unit__"})
 """Labels that say what a metric is; what computes another quantity drops them."""
 FEW_NAMES = 16
 SORTED_AT_ONCE = 4096
+ROWS_AT_ONCE: Final = 1024
+T = TypeVar("T")
+_CHECKPOINT: ContextVar[Callable[[], None]] = ContextVar("checkpoint", default=lambda: None)
+
+
+@contextlib.contextmanager
+def stopping_at(checkpoint: Callable[[], None]) -> Iterator[None]:
+    """In the block every pass over label sets can be stopped by `checkpoint`."""
+    token = _CHECKPOINT.set(checkpoint)
+    try:
+        yield
+    finally:
+        _CHECKPOINT.reset(token)
+
+
+def runs(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The rows, ROWS_AT_ONCE at a time, each time after a checkpoint."""
+    checkpoint = _CHECKPOINT.get()
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        checkpoint()
+        yield rows[start : start + ROWS_AT_ONCE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +71,7 @@ class Vector:
         """The chosen rows, by index or by mask."""
         indexes = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         return type(self)(
-            [self.labels[i] for i in indexes],
+            [self.labels[i] for some in runs(indexes.tolist()) for i in some],
             self.values[indexes],
             self.present[indexes],
             self.unnamed[indexes],
@@ -126,10 +149,16 @@ def label_keys(labels: Sequence[Labels], names: Sequence[str], *, excluded: bool
         if len(names) > FEW_NAMES:
             carried = set().union(*labels)  # what no series has tells none apart
             names = [name for name in dict.fromkeys(names) if name in carried]
-        return [tuple(series.get(name, "") for name in names) for series in labels]
+        return [
+            tuple(series.get(name, "") for name in names)
+            for some in runs(labels)
+            for series in some
+        ]
     ignored = frozenset(names) | {METRIC_NAME}
     return [
-        frozenset(item for item in series.items() if item[0] not in ignored) for series in labels
+        frozenset(item for item in series.items() if item[0] not in ignored)
+        for some in runs(labels)
+        for series in some
     ]
 
 
@@ -152,7 +181,9 @@ def ordered(keys: Sequence[Any], checkpoint: Callable[[], None], *, descending: 
 def by_labels(labels: Sequence[Labels], checkpoint: Callable[[], None]) -> I64:
     """Indexes of label sets in Prometheus's order, whatever the order of each set's names."""
     # One text a set: twice as fast to compare as pairs; no stored label has a zero byte.
-    keys = ["\0".join(chain.from_iterable(sorted(one.items()))) for one in labels]
+    keys = [
+        "\0".join(chain.from_iterable(sorted(one.items()))) for some in runs(labels) for one in some
+    ]
     return ordered(keys, checkpoint, descending=False)
 
 
@@ -161,7 +192,10 @@ def group_rows(keys: Iterable[Hashable]) -> tuple[I64, list[int]]:
     numbers: dict[Hashable, int] = {}
     firsts: list[int] = []
     groups: list[int] = []
+    checkpoint = _CHECKPOINT.get()
     for row, group in enumerate(keys):
+        if row % ROWS_AT_ONCE == 0:
+            checkpoint()
         number = numbers.setdefault(group, len(numbers))
         if number == len(firsts):
             firsts.append(row)
@@ -191,7 +225,7 @@ def drop_names(value: Vector) -> Vector:
 
     Rows of one metric differ elsewhere, so they stay different: only several metrics can clash.
     """
-    labels = [without(old, SCHEMA_LABELS) for old in value.labels]
+    labels = [without(old, SCHEMA_LABELS) for some in runs(value.labels) for old in some]
     bare = replace(value, labels=labels, unnamed=np.zeros(value.rows, np.bool_))
     metrics = {tuple(map(old.get, SCHEMA_LABELS)) for old in value.labels}
     return bare if len(metrics) <= 1 else merge_equal(bare)

@@ -157,6 +157,11 @@ class Catalogue:
         self._make_room(tenant_id)
         return snapshot
 
+    def index(self, tenant_id: UUID) -> SeriesIndex | None:
+        """The tenant's series as far as they were read; None before its first query."""
+        state = self._tenants.get(tenant_id)
+        return None if state is None else state.index
+
     async def metadata(
         self, tenant_id: UUID, metric: str | None
     ) -> list[tuple[str, str, str, str]]:

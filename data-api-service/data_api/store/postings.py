@@ -87,9 +87,22 @@ class SeriesIndex:
                 self._ids.append(series_id)
 
     def unknown(self, series_ids: Iterable[int]) -> list[int]:
-        """Those that are not in the index yet."""
-        with self._lock:
-            return [series_id for series_id in series_ids if series_id not in self._place_of]
+        """Those that are not in the index yet; waits for nobody, since the event loop asks."""
+        return [series_id for series_id in series_ids if series_id not in self._place_of]
+
+    def at_most(self, matchers: Sequence[Matcher]) -> tuple[int, int]:
+        """How many series can match, and how many values have to be compared with a regex: from
+        sizes alone, without a lock, so that it may be asked by the event loop.
+        """
+        series, compared = len(self._labels), 0
+        for matcher in matchers:
+            values = self._pairs.get(matcher.name, {})
+            if matcher.op is MatchOp.EQUAL and matcher.value:
+                posting = values.get(matcher.value)
+                series = min(series, 0 if posting is None else len(posting))
+            elif matcher.op in {MatchOp.REGEX, MatchOp.NOT_REGEX}:
+                compared += len(values)
+        return series, compared
 
     def select(self, matchers: Sequence[Matcher]) -> I64:
         """Places, ascending, of the series for which every matcher holds."""

@@ -307,3 +307,30 @@ async def test_an_export_is_written_in_parts(das, ingest, tenant, monkeypatch):
     table = pa.ipc.open_stream(arrow.content).read_all()
     assert [one["values"] for one in series] == table["value"].to_pylist()
     assert [one["timestamps"] for one in series] == table["timestamp_ms"].to_pylist()
+
+
+async def test_what_is_sent_to_a_client_that_left_is_computed_no_more(serve, hub, ingest, tenant):
+    """An export ends when its client goes: no piece is made after it, and it counts as canceled."""
+    for n in range(40):
+        samples = [(NOW_MS - at, float(at)) for at in range(600)]
+        await ingest.write(tenant, {"__name__": "up", "n": str(n)}, samples)
+    client = await serve()
+    key = hub.key(tenant)
+    gone, pieces = asyncio.Event(), []
+
+    async def receive():
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        if message.get("body"):
+            pieces.append(message["body"])
+            gone.set()
+            await asyncio.sleep(0)
+
+    scope = scope_of("/api/v1/export", key)
+    async with asyncio.timeout(20):
+        await client._transport.app(scope, receive, send)
+    assert len(pieces) == 1
+    (left,) = engine_of(client).log.shown(tenant)["failed"]
+    assert (left["kind"], left["outcome"]) == ("export", "canceled")

@@ -96,7 +96,7 @@ async def test_grafana_meets_no_error(filled, base, method, calls):
 
 
 async def test_grafana_finds_what_it_completes(filled):
-    """The editor's lists are sorted and hold what is stored; buildinfo says that there is a ruler."""
+    """The editor's lists are sorted and hold what is stored; buildinfo names a ruler."""
     names = (await filled.get("/api/v1/label/__name__/values", params=SPAN)).json()["data"]
     assert names == ["latency_bucket", "requests_total"]
     code = await filled.get("/api/v1/label/U__http_2e_code/values", params=SPAN)

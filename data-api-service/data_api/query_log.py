@@ -1,0 +1,150 @@
+"""What was asked and what it cost: one log line a query, and the latest of each tenant in memory.
+
+A line says what a query cost and how it ended, never what it asked: a text names labels and their
+values. Its tenant sees the texts at `/api/v1/status/queries`; at level debug a line has them.
+"""
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from data_api.admission import Holding
+from data_api.chassis.kinds import Kind, ServiceError
+from data_api.model import SAMPLE_BYTES, Cost
+
+TEXT_CHARS_MAX: Final = 1024
+LISTED_MAX: Final = 20  # of each list of a tenant
+TENANTS_MAX: Final = 1000
+SLOW_S: Final = 1.0
+RUNNING: Final = "running"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The kind of a read and its text."""
+
+    kind: str
+    text: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One query, running or over.
+
+    where: `process` or `worker`. answer_bytes: of an answer that is whole in memory.
+    """
+
+    number: int
+    asked: Asked
+    cost: Cost
+    holding: Holding
+    began_s: float = field(default_factory=time.time)
+    duration_s: float | None = None
+    outcome: str = RUNNING
+    where: str = "process"
+    answer_bytes: int = 0
+
+    def shown(self) -> dict[str, Any]:
+        """What its tenant is told of it."""
+        return {
+            "id": self.number,
+            "text": self.asked.text[:TEXT_CHARS_MAX],
+            "start": round(self.began_s, 3),
+            **self.facts(),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """How it goes or went, without its text."""
+        running_s = max(0.0, time.time() - self.began_s)
+        return {
+            "kind": self.asked.kind,
+            "outcome": self.outcome,
+            "where": self.where,
+            "duration_s": round(running_s if self.duration_s is None else self.duration_s, 6),
+            "wait_s": round(self.cost.wait_s, 6),
+            "cpu_s": round(self.cost.cpu_s, 6),
+            "series": self.cost.series,
+            "samples": self.cost.samples,
+            "peak_bytes": self.holding.most * SAMPLE_BYTES,
+            "answer_bytes": self.answer_bytes,
+        }
+
+
+@dataclass(slots=True)
+class _Tenant:
+    active: dict[int, Entry] = field(default_factory=dict)
+    costliest: list[Entry] = field(default_factory=list)
+    slow: deque[Entry] = field(default_factory=lambda: deque(maxlen=LISTED_MAX))
+    failed: deque[Entry] = field(default_factory=lambda: deque(maxlen=LISTED_MAX))
+
+
+class QueryLog:
+    """The queries of each tenant: those in flight, and LISTED_MAX of the others in each list."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._tenants: dict[UUID, _Tenant] = {}  # the longest unheard of first
+
+    @contextmanager
+    def query(self, tenant: UUID, asked: Asked, cost: Cost, holding: Holding) -> Iterator[Entry]:
+        """A query that ends with the block, as the block does."""
+        entry = Entry(next(self._numbers), asked, cost, holding)
+        began_s = time.monotonic()
+        state = self._tenants.pop(tenant, None) or _Tenant()
+        self._tenants[tenant] = state
+        state.active[entry.number] = entry
+        self._make_room()
+        outcome = str(Kind.CANCELED)  # a cancelled task, or a reader that left
+        try:
+            yield entry
+            outcome = "answered"
+        except ServiceError as error:
+            outcome = str(error.kind)
+            raise
+        except Exception:
+            outcome = str(Kind.INTERNAL)
+            raise
+        finally:
+            entry.outcome, entry.duration_s = outcome, time.monotonic() - began_s
+            del state.active[entry.number]
+            _remember(state, entry)
+            log.info("query", tenant=str(tenant), **entry.facts())
+            log.debug("query_text", text=asked.text[:TEXT_CHARS_MAX])
+
+    def shown(self, tenant: UUID) -> dict[str, list[dict[str, Any]]]:
+        """The tenant's queries: active, by cost, slow and failed, the latest of these first."""
+        state = self._tenants.get(tenant, _Tenant())
+
+        def listed(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+            return [entry.shown() for entry in entries]
+
+        return {
+            "active": listed(state.active.values()),
+            "costliest": listed(state.costliest),
+            "slow": listed(reversed(state.slow)),
+            "failed": listed(reversed(state.failed)),
+        }
+
+    def _make_room(self) -> None:
+        if len(self._tenants) > TENANTS_MAX:
+            idle = (one for one, state in self._tenants.items() if not state.active)
+            if (oldest := next(idle, None)) is not None:
+                del self._tenants[oldest]
+
+
+def _remember(state: _Tenant, entry: Entry) -> None:
+    if entry.duration_s is not None and entry.duration_s >= SLOW_S:
+        state.slow.append(entry)
+    if entry.outcome != "answered":
+        state.failed.append(entry)
+    ranked = sorted([*state.costliest, entry], key=lambda one: -one.cost.cpu_s)
+    state.costliest = ranked[:LISTED_MAX]

@@ -1,0 +1,178 @@
+"""Which queries are heavy, and what is remembered of queries."""
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_api import heaviness, query_log
+from data_api.admission import Holding, SamplePool
+from data_api.cost import expected_s
+from data_api.errors import QueryCanceled, TooManyMatchers
+from data_api.heaviness import LIGHT_S, Heavy, Meter, Weights
+from data_api.model import Cost, Matcher, MatchOp
+from data_api.promql.values import ROWS_AT_ONCE, runs, stopping_at
+from data_api.query_log import Asked, QueryLog
+from data_api.questions import MATCHERS_MAX, Question, parse_selector
+from data_api.store.postings import SeriesIndex
+
+A, B = uuid.uuid4(), uuid.uuid4()
+HOUR = (0, 3_600_000, 60_000)
+
+
+def index_of(series):
+    index = SeriesIndex()
+    index.add((n, {"__name__": f"m{n % 5}", "host": f"h{n}"}) for n in range(series))
+    return index
+
+
+class Known:
+    """A store whose index is known."""
+
+    def __init__(self, index):
+        self.catalogue = self
+        self._index = index
+
+    def index(self, _):
+        return self._index
+
+
+@pytest.mark.parametrize(
+    ("lighter", "heavier"),
+    [
+        ("m0", "sum(rate(m0[5m]))"),
+        ("sum(rate(m0[5m]))", "sum(rate(m0[50m]))"),
+        ("m0", '{__name__=~"m.*"}'),
+        ('m0{host="h5"}', "m0"),
+        ("max_over_time(m0[5m])", "max_over_time((m0 > 0)[5m:1s])"),
+        ("m0", 'm0{host!~"x.*y"}'),
+        ('label_join(m0, "a", "", "b")', 'label_join(label_join(m0, "a", "", "b"), "c", "", "d")'),
+    ],
+)  # fmt: skip
+def test_what_takes_more_is_expected_to(lighter, heavier):
+    """More series, steps, passes, samples of windows or values to compare: a higher estimate."""
+    index = index_of(500)
+    one, other = (
+        expected_s(heaviness._planned(Question(text, HOUR, 300_000)), index)
+        for text in (lighter, heavier)
+    )
+    assert one < other
+
+
+def test_a_dashboards_query_is_light_and_one_of_all_series_is_not():
+    """One host's rates stay in the service; a quantile over everything and a text that is too long
+    to be read by the event loop do not. Of a tenant that was not read yet, all begin here.
+    """
+    weights, cold = Weights(Known(index_of(5000))), Weights(Known(None))
+
+    def expected(one, text):
+        return one.of_questions(A, text, [Question(text, HOUR, 300_000)])
+
+    assert expected(weights, 'sum(rate(m0{host="h5"}[5m]))') < LIGHT_S
+    assert expected(weights, 'quantile_over_time(0.9, {__name__=~"m.*"}[30m])') > LIGHT_S
+    assert expected(weights, "1" + " + 1" * 1000) == heaviness.NEVER
+    assert expected(weights, "sum(") == 0
+    assert expected(cold, 'quantile_over_time(0.9, {__name__=~"m.*"}[30m])') == 0
+
+
+def test_what_was_heavy_is_so_again_for_its_tenant():
+    """And the oldest are forgotten, so that the memory of them has a bound."""
+    weights = Weights(Known(index_of(200)))
+    for n in range(heaviness.REMEMBERED + 1):
+        weights.was_heavy(A, f"m{n}")
+    assert len(weights._heavy) == heaviness.REMEMBERED
+    assert weights.of_series(A, "m0") < LIGHT_S
+    assert weights.of_series(A, "m1") == heaviness.NEVER
+    assert weights.of_series(B, "m1") < LIGHT_S
+
+
+@given(
+    st.lists(
+        st.builds(
+            Matcher,
+            st.sampled_from(["__name__", "host", "none"]),
+            st.sampled_from(list(MatchOp)),
+            st.sampled_from(["", "m1", "m.*", "h7", "h1|h2", ".+"]),
+        ),
+        max_size=4,
+    )
+)
+def test_no_more_series_match_than_the_sizes_say(matchers):
+    """`at_most` is a bound, whatever the matchers."""
+    index = index_of(20)
+    assert index.select(matchers).size <= index.at_most(matchers)[0]
+
+
+class Turn:
+    """Runs what it is given."""
+
+    async def run(self, work):
+        return work()
+
+    def checkpoint(self):
+        pass
+
+
+async def test_a_query_moves_at_a_checkpoint_once_it_took_its_share():
+    """With what a worker is to do; one that cannot be packed goes on to its end."""
+
+    def work():
+        for _ in range(2):
+            meter.checkpoint()
+        return "done"
+
+    meter = Meter(Turn(), Cost())
+    with meter.bounded(0.0, lambda: b"work"), pytest.raises(Heavy) as moved:
+        await meter.run(work)
+    assert moved.value.work == b"work"
+    with meter.bounded(0.0, lambda: None):
+        assert await meter.run(work) == "done"
+    assert await meter.run(work) == "done"
+
+
+def test_a_pass_over_label_sets_can_be_stopped():
+    """There is a checkpoint each ROWS_AT_ONCE of them; none is left out."""
+    seen = []
+    with stopping_at(lambda: seen.append(None)):
+        assert [row for some in runs(range(3000)) for row in some] == list(range(3000))
+    assert len(seen) == -(-3000 // ROWS_AT_ONCE)
+
+    def stop():
+        raise QueryCanceled
+
+    with stopping_at(stop), pytest.raises(QueryCanceled):
+        list(runs([1]))
+
+
+def test_a_selector_has_so_many_matchers():
+    """One more is refused by name, with the number and the limit."""
+    parse_selector("m{" + 'a!="b",' * (MATCHERS_MAX - 1) + "}")
+    with pytest.raises(TooManyMatchers, match=rf"needed={MATCHERS_MAX + 1}, limit={MATCHERS_MAX}"):
+        parse_selector("m{" + 'a!="b",' * MATCHERS_MAX + "}")
+
+
+def test_the_log_of_queries_is_bounded(monkeypatch):
+    """So many tenants, so many queries of each list, so much of a text; a running one is active."""
+    monkeypatch.setattr(query_log, "TENANTS_MAX", 2)
+    monkeypatch.setattr(query_log, "SLOW_S", 0.0)
+    log, pool = QueryLog(), SamplePool(100)
+
+    def fails(n):
+        with log.query(A, Asked("query", "x" * 5000), Cost(cpu_s=n), Holding(pool, A)):
+            assert [one["outcome"] for one in log.shown(A)["active"]] == ["running"]
+            raise QueryCanceled
+
+    for n in range(query_log.LISTED_MAX + 5):
+        with pytest.raises(QueryCanceled):
+            fails(n)
+    shown = log.shown(A)
+    lengths = {name: len(entries) for name, entries in shown.items()}
+    assert lengths == {"active": 0, "costliest": 20, "slow": 20, "failed": 20}
+    assert shown["costliest"][0]["cpu_s"] == query_log.LISTED_MAX + 4
+    assert len(shown["slow"][0]["text"]) == query_log.TEXT_CHARS_MAX
+    for tenant in (B, uuid.uuid4()):
+        with log.query(tenant, Asked("query"), Cost(), Holding(pool, tenant)):
+            pass
+    assert not log.shown(A)["failed"]
+    assert log.shown(B)["costliest"]
