@@ -98,18 +98,18 @@ def go_type(value: object) -> str:
     return _GO_TYPES.get(type(value), type(value).__name__)
 
 
-def shortest(value: float) -> str:
-    """Go's `%g` without a precision: an exponent below 1e-4 and from 1e6 on."""
+def shortest(value: float, *, exponent: bool = False) -> str:
+    """Go's `%g` without a precision: an exponent below 1e-4 and from 1e6 on, or always."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
     exact = Decimal(repr(value)).normalize() if value else Decimal(repr(value)).to_integral()
     power = exact.adjusted()
-    if value and not -4 <= power < 6:
-        sign, digits, _ = exact.as_tuple()
-        first, *rest = map(str, digits)
-        fraction = f".{''.join(rest)}" if rest else ""
-        return f"{'-' * sign}{first}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
-    return f"{exact:f}"
+    if not exponent and (-4 <= power < 6 or not value):
+        return f"{exact:f}"
+    sign, digits, _ = exact.as_tuple()
+    first, *rest = map(str, digits)
+    fraction = f".{''.join(rest)}" if rest else ""
+    return f"{'-' * sign}{first}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
 
 
 class Writer:
