@@ -18,6 +18,7 @@ from data_api.chassis.identity import IdentityClient, Principal
 from data_api.chassis.probes import Drain
 from data_api.engine import Engine
 from data_api.errors import BodyTooLarge, QueryCanceled
+from data_api.rules.repository import Rules
 
 T = TypeVar("T")
 FORM: Final = "application/x-www-form-urlencoded"
@@ -36,6 +37,7 @@ class Services:
     identity: IdentityClient
     clock: Clock
     drain: Drain
+    rules: Rules
 
 
 def _services(request: Request) -> Services:
