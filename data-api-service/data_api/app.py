@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from data_api import __version__, promql
 from data_api.admission import SamplePool
-from data_api.api import deps, exemplars, export, presence, prometheus, ranges, rules
+from data_api.api import backtests, deps, exemplars, export, presence, prometheus, ranges, rules
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
@@ -120,6 +120,7 @@ def create_app(
             export.routes,
             exemplars.routes,
             rules.routes,
+            backtests.routes,
             prometheus.routes,
         ):
             app.include_router(routes, prefix=prefix, include_in_schema=number == 0)

@@ -16,9 +16,9 @@ from data_api.chassis.identity import IdentityClient, IdentityUnavailable, Limit
 from data_api.chassis.kinds import ServiceError
 from data_api.engine import Engine
 from data_api.errors import NotWritten, QueryTimeout
-from data_api.model import InstantVector, QueryLimits, Result, Scalar, is_histogram
+from data_api.model import QueryLimits, Result
 from data_api.questions import Question
-from data_api.rules import remote_write
+from data_api.rules import remote_write, vectors
 from data_api.rules.alerting import RuleError
 from data_api.rules.evaluation import Answer
 from data_api.rules.model import Sample, Vector
@@ -153,11 +153,4 @@ def _vector(result: Result | ServiceError) -> Vector | ServiceError:
         return result
     if partial := [one for one in result.warnings if not one.startswith(PROMQL)]:
         raise RuleError(reason=f"not all samples could be read: {partial[0]}")
-    value = result.value
-    if isinstance(value, Scalar):
-        return [({}, value.value)]
-    if not isinstance(value, InstantVector):
-        raise RuleError(reason="rule result is not a vector or scalar")
-    if is_histogram(value.values).any():
-        raise RuleError(reason="rule result has native histograms, which rules do not take")
-    return list(zip(value.labels, value.values.tolist(), strict=True))
+    return vectors.of_instant(result)

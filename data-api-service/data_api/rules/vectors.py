@@ -1,6 +1,4 @@
-"""What an expression evaluated to → vectors as rules take them; pure. Native histograms, which
-neither an alert nor a sample to write can be, are left out.
-"""
+"""What an expression evaluated to → vectors as rules take them; pure."""
 
 from collections.abc import Iterator
 
@@ -16,14 +14,18 @@ def of_instant(result: Result) -> Vector:
         return [({}, value.value)]
     if not isinstance(value, InstantVector):
         raise RuleError(reason="rule result is not a vector or scalar")
-    floats = (~is_histogram(value.values)).tolist()
-    samples = zip(value.labels, value.values.tolist(), floats, strict=True)
-    return [(labels, sample) for labels, sample, is_float in samples if is_float]
+    if is_histogram(value.values).any():
+        raise RuleError(reason="rule result has native histograms, which rules do not take")
+    return list(zip(value.labels, value.values.tolist(), strict=True))
 
 
-def of_steps(matrix: RangeMatrix) -> Iterator[tuple[int, Vector]]:
-    """(time, vector) of each step of a range query."""
-    present = matrix.present & ~is_histogram(matrix.values)
-    for column, at_ms in enumerate(matrix.steps_ms.tolist()):
-        rows = present[:, column].nonzero()[0].tolist()
-        yield at_ms, [(matrix.labels[row], float(matrix.values[row, column])) for row in rows]
+def of_steps(result: Result) -> Iterator[tuple[int, Vector]]:
+    """(time, vector) of each step of a range query. Raises RuleError as `of_instant`."""
+    value = result.value
+    if not isinstance(value, RangeMatrix):
+        raise RuleError(reason="rule result is not a vector or scalar")
+    if (is_histogram(value.values) & value.present).any():
+        raise RuleError(reason="rule result has native histograms, which rules do not take")
+    for column, at_ms in enumerate(value.steps_ms.tolist()):
+        rows = value.present[:, column].nonzero()[0].tolist()
+        yield at_ms, [(value.labels[row], float(value.values[row, column])) for row in rows]
