@@ -12,13 +12,24 @@ from fastapi import FastAPI
 
 from data_api import __version__, promql
 from data_api.admission import SamplePool
-from data_api.api import backtests, deps, exemplars, export, presence, prometheus, ranges, rules
+from data_api.api import (
+    backfills,
+    backtests,
+    deps,
+    exemplars,
+    export,
+    presence,
+    prometheus,
+    ranges,
+    rules,
+)
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
 from data_api.chassis.objects import Bucket, Directory, open_store
 from data_api.chassis.telemetry import RequestLog
 from data_api.engine import Engine, EngineLimits
+from data_api.rules.backfill import Backfills
 from data_api.rules.repository import Rules, bounds_of
 from data_api.settings import Settings
 from data_api.store.block import BlockReader
@@ -99,7 +110,7 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
-    app.state.services = deps.Services(engine, identity, clock, drain, groups)
+    app.state.services = deps.Services(engine, identity, clock, drain, groups, Backfills(database))
     problems.install(app)
     checks = {
         "postgres": catalogue.check_postgres,
@@ -121,6 +132,7 @@ def create_app(
             exemplars.routes,
             rules.routes,
             backtests.routes,
+            backfills.routes,
             prometheus.routes,
         ):
             app.include_router(routes, prefix=prefix, include_in_schema=number == 0)

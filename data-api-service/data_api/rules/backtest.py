@@ -7,7 +7,6 @@ One range query answers the expression at every evaluation, from `for` before th
 what was pending then is known. Templates ask no queries here: each would be one more for each step.
 """
 
-import textwrap
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -16,15 +15,13 @@ from data_api import gotemplate
 from data_api.errors import BadRequest
 from data_api.gotemplate.errors import CallFailed
 from data_api.model import Labels, QueryLimits, Result
-from data_api.rules import alerting, parsing, vectors
+from data_api.rules import alerting, single, vectors
 from data_api.rules.alerting import AlertState, Phase, RuleError
 from data_api.rules.model import AlertingRule, LabelKey, Vector
 
 POINTS_MAX: Final = 11_000  # evaluations of one back-test, those before its start included
 ALERTS_MAX: Final = 1_000  # at one time, as in one answer
 INTERVALS_MAX: Final = 50_000
-_HEAD: Final = "name: backtest\nrules:\n-\n"
-_INDENT: Final = "  "
 
 
 @dataclass(slots=True)
@@ -49,26 +46,13 @@ class History:
 
 
 def read_rule(text: str) -> AlertingRule:
-    """The one alerting rule of a YAML text. Raises InvalidRules, with places of this text."""
-    document = _HEAD + textwrap.indent(text, _INDENT)
-    try:
-        group = parsing.parse_group(document, "", parsing.Bounds())
-        (rule,) = group.rules
-    except parsing.InvalidRules as error:
-        raise parsing.InvalidRules(faults=tuple(map(_moved, error.facts["faults"]))) from None
-    except ValueError:
-        raise BadRequest(detail="the text must be one rule") from None
+    """The one alerting rule of a YAML text, with templates that parse. Raises BadRequest."""
+    rule = single.read_rule(text)
     if not isinstance(rule, AlertingRule):
         raise BadRequest(detail="only an alerting rule can be tested back")
     for template in (*rule.labels.values(), *rule.annotations.values()):
         gotemplate.check_alert(template, rule.alert)
     return rule
-
-
-def _moved(fault: parsing.Fault) -> parsing.Fault:
-    line, column = max(fault.line - _HEAD.count("\n"), 1), max(fault.column - len(_INDENT), 1)
-    about = 'group "backtest", rule 1, '
-    return parsing.Fault(line, column, fault.text.removeprefix(about))
 
 
 def steps(rule: AlertingRule, start_ms: int, end_ms: int, step_ms: int) -> tuple[int, int, int]:
