@@ -23,15 +23,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for file in given.files:
         sys.stdout.write(f"Unit Testing:  {file}\n")
         try:
-            read = suite.read(file)
-            cases = [case for case in read.cases if re.search(given.run, case.name)]
+            tests, groups = suite.read(file)
+            cases = [case for case in tests.tests if re.search(given.run, case.name)]
         except (suite.BadSuite, OSError, re.error) as error:
             sys.stderr.write(f"  FAILED:\n{error}\n")
             return 2
         wrong = []
         for case in cases:
             name = f"    name: {case.name},\n" if case.name else ""
-            wrong += [name + problem for problem in run.problems(read, case)]
+            wrong += [name + problem for problem in run.problems(tests, groups, case)]
         lines = ["  FAILED:", *wrong] if wrong else ["  SUCCESS"]
         sys.stdout.write("\n".join(lines) + "\n\n")
         code = 1 if wrong else code

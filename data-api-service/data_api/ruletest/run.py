@@ -17,43 +17,51 @@ from data_api.native_histogram import Histogram
 from data_api.promqltest.check import Point, agree, rows_of, run_query
 from data_api.promqltest.literals import Literal
 from data_api.promqltest.memory_store import MemoryStore
+from data_api.promqltest.script import Series
 from data_api.rules import alerting, durations, recording, vectors
 from data_api.rules.alerting import AlertState, Phase
-from data_api.rules.model import AlertingRule, LabelKey, RecordingRule, Sample, Vector, label_key
+from data_api.rules.model import (
+    AlertingRule,
+    Group,
+    LabelKey,
+    RecordingRule,
+    Sample,
+    Vector,
+    label_key,
+)
 from data_api.ruletest.suite import AlertTest, Case, ExprTest, Suite
 
 Firing = list[tuple[LabelKey, LabelKey]]
 
 
-def problems(suite: Suite, case: Case) -> list[str]:
+def problems(suite: Suite, groups: Sequence[Group], case: Case) -> list[str]:
     """What differs from what the case wants, one text each."""
-    return _Run(suite, case).problems()
+    return _Run(suite, groups, case).problems()
 
 
 class _Run:
-    def __init__(self, suite: Suite, case: Case) -> None:
+    def __init__(self, suite: Suite, groups: Sequence[Group], case: Case) -> None:
         self._suite, self._case = suite, case
         self._store = MemoryStore()
-        self._rules = [rule for group in suite.groups for rule in group.labelled()]
-        self._limits = [group.limit for group in suite.groups for _ in group.rules]
+        self._rules = [rule for group in groups for rule in group.labelled()]
+        self._limits = [group.limit for group in groups for _ in group.rules]
         self._states = [AlertState() for _ in self._rules]
         self._failed: list[str] = []
 
     def problems(self) -> list[str]:
-        case = self._case
-        for series in case.series:
-            self._store.add(series, case.step_ms, case.start_ms)
-        waiting = sorted(case.alerts, key=lambda test: test.at_ms)
-        last_ms = max(
-            0, *(test.at_ms for test in case.alerts), *(test.at_ms for test in case.exprs), 0
-        )
+        case, every_ms = self._case, self._suite.evaluation_interval
+        for one in case.input_series:
+            step_ms = every_ms if case.interval is None else case.interval
+            self._store.add(Series(one.series, one.values), step_ms, case.start_timestamp)
+        waiting = sorted(case.alert_rule_test, key=lambda test: test.eval_time)
+        times = [test.eval_time for test in waiting]
+        times += [test.eval_time for test in case.promql_expr_test]
         wrong: list[str] = []
-        for after_ms in range(0, last_ms + 1, self._suite.interval_ms):
-            self._evaluate(case.start_ms + after_ms)
-            while waiting and waiting[0].at_ms < after_ms + self._suite.interval_ms:
-                test = waiting.pop(0)
-                wrong += self._alert_problem(test)
-        wrong += [problem for test in case.exprs for problem in self._expr_problem(test)]
+        for after_ms in range(0, max(times, default=0) + 1, every_ms):
+            self._evaluate(case.start_timestamp + after_ms)
+            while waiting and waiting[0].eval_time < after_ms + every_ms:
+                wrong += self._alert_problem(waiting.pop(0))
+        wrong += [p for test in case.promql_expr_test for p in self._expr_problem(test)]
         return self._failed + wrong
 
     def _evaluate(self, at_ms: int) -> None:
@@ -62,7 +70,7 @@ class _Run:
                 vector = vectors.of_instant(self._query(rule.expr, at_ms))
                 samples = self._step(index, rule, vector, at_ms, limit)
             except ServiceError as error:
-                when = durations.to_text(at_ms - self._case.start_ms)
+                when = durations.to_text(at_ms - self._case.start_timestamp)
                 reason = error.describe()
                 self._failed.append(f"    rule: {rule.name}, time: {when}, err: {reason}")
                 continue
@@ -103,20 +111,20 @@ class _Run:
         got: Firing = sorted(
             (alert.labels, alert.annotations)
             for rule, state in zip(self._rules, self._states, strict=True)
-            if isinstance(rule, AlertingRule) and rule.alert == test.name
+            if isinstance(rule, AlertingRule) and rule.alert == test.alertname
             for alert in state.alerts.values()
             if alert.phase is Phase.FIRING
         )
-        if got != list(test.wanted):
+        if got != (wanted := test.wanted()):
             yield (
-                f"    alertname: {test.name}, time: {durations.to_text(test.at_ms)}, \n"
-                f"        exp:{_alerts_text(test.wanted)}, \n        got:{_alerts_text(got)}"
+                f"    alertname: {test.alertname}, time: {durations.to_text(test.eval_time)}, \n"
+                f"        exp:{_alerts_text(wanted)}, \n        got:{_alerts_text(got)}"
             )
 
     def _expr_problem(self, test: ExprTest) -> Iterator[str]:
-        about = f"    expr: {quote(test.expr)}, time: {durations.to_text(test.at_ms)},"
+        about = f"    expr: {quote(test.expr)}, time: {durations.to_text(test.eval_time)},"
         try:
-            value = self._query(test.expr, self._case.start_ms + test.at_ms).value
+            value = self._query(test.expr, self._case.start_timestamp + test.eval_time).value
         except (BadRequest, QueryError) as error:
             yield f"{about} err: {error.describe()}"
             return
@@ -129,7 +137,11 @@ class _Run:
             else [(labels, next(iter(points.values()))) for labels, points in rows_of(value)]
         )
         got.sort(key=lambda sample: label_key(sample[0]))
-        wanted = sorted(test.wanted, key=lambda sample: label_key(sample[0]))
+        wanted: list[tuple[Labels, float | Literal]] = [
+            (one.labels, one.value if one.histogram is None else one.histogram)
+            for one in test.exp_samples
+        ]
+        wanted.sort(key=lambda sample: label_key(sample[0]))
         same = len(got) == len(wanted) and all(
             labels == ours and self._agree(sample, point)
             for (labels, sample), (ours, point) in zip(wanted, got, strict=True)
@@ -140,7 +152,7 @@ class _Run:
             )
 
     def _agree(self, wanted: float | Literal, got: Point) -> bool:
-        if isinstance(wanted, Literal) or isinstance(got, Histogram) or self._suite.fuzzy:
+        if isinstance(wanted, Literal) or isinstance(got, Histogram) or self._suite.fuzzy_compare:
             return agree(wanted, got)
         return repr(float(wanted)) == repr(float(got))
 

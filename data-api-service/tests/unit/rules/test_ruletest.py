@@ -163,21 +163,27 @@ def test_only_some_tests_run(write):
     ("text", "why"),
     [
         ("rule_files: [none.yaml]", "no rule file none.yaml"),
-        ("tests: [{inputs: []}]", "test 1: field inputs not found"),
+        ("tests: [{inputs: []}]", "tests.0.inputs: Extra inputs"),
         (
             "tests: [{alert_rule_test: [{eval_time: 1x, alertname: A}]}]",
-            "test 1, alert_rule_test 1: not a valid duration",
+            "tests.0.alert_rule_test.0.eval_time: Value error, not a valid duration",
         ),
-        ("tests: [{alert_rule_test: [{eval_time: 1m}]}]", "misses its alertname"),
+        (
+            "tests: [{alert_rule_test: [{eval_time: 1m}]}]",
+            "tests.0.alert_rule_test.0.alertname: Field required",
+        ),
         (
             "tests: [{input_series: [{series: 'up{', values: 1}]}]",
-            "test 1, input_series 1: no end of the labels",
+            "tests.0.input_series.0.series: Value error, no end of the labels",
         ),
-        ("tests: [{input_series: [{series: 'up', values: '1 y'}]}]", "test 1, input_series 1"),
+        (
+            "tests: [{input_series: [{series: 'up', values: '1 y'}]}]",
+            "tests.0.input_series.0.values: ",
+        ),
         ("group_eval_order: [none]", "no group none"),
-        ("evaluation_interval: 0s", "must be above zero"),
+        ("evaluation_interval: 0s", "evaluation_interval: "),
         ("tests: [", "tests.yaml"),
-        ("[]", "must be a mapping"),
+        ("[a]", "valid dictionary"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_where(write, capsys, text, why):

@@ -31,11 +31,11 @@ def test_starter_rules_do_what_their_tests_say(path, capsys):
 def test_every_alert_fires_in_some_test():
     """A rule that nobody saw firing is not handed out."""
     fired = {
-        test.name
+        test.alertname
         for path in TESTS
-        for case in suite.read(path).cases
-        for test in case.alerts
-        if test.wanted
+        for case in suite.read(path)[0].tests
+        for test in case.alert_rule_test
+        if test.exp_alerts
     }
     assert fired == {rule.alert for path in FILES for rule in alerts_of(path)}
 
