@@ -1,0 +1,58 @@
+"""Rules on the running platform: from a POST to a series that fires, and to its end."""
+
+import time
+
+import httpx
+from native_platform import eventually
+from people import OWNER, PASSWORD
+
+GROUP = """
+name: e2e
+interval: 5s
+rules:
+- record: job:e2e_ruled:sum
+  expr: sum by (job) (e2e_ruled)
+- alert: E2eRuled
+  expr: job:e2e_ruled:sum > 5
+"""
+FIRING = 'ALERTS{alertname="E2eRuled",alertstate="firing"}'
+
+
+def admin_key(platform):
+    """A key of the owner's that may change rules."""
+    with httpx.Client(
+        base_url=f"{platform.url}/api/ubs/api/v1", headers={"Origin": platform.url}
+    ) as owner:
+        person = {"email": OWNER, "password": PASSWORD}
+        if owner.get("/setup").json()["needed"]:
+            token = platform.state["setup_link"].rpartition("/")[2]
+            form = person | {"token": token, "organisation": "Otter Works"}
+            assert owner.post("/setup", json=form).status_code == 201
+        else:
+            assert owner.post("/login", json=person).status_code == 200
+        csrf = {"X-CSRF-Token": owner.get("/session").json()["csrf_token"]}
+        wanted = {"name": "rules", "scopes": ["metrics:read", "admin"], "expires_in_days": 1}
+        answer = owner.post("/keys", json=wanted, headers=csrf)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["key"]
+
+
+def test_a_rule_records_and_an_alert_fires_and_ends(platform):
+    """What a group records is a series, the alert on it fires; both end with the group."""
+    headers = {"Authorization": f"Bearer {admin_key(platform)}"}
+    now_ms = time.time_ns() // 1_000_000
+    assert platform.write({"__name__": "e2e_ruled", "job": "e2e"}, [(now_ms, 7.0)]) == 204
+    das = f"{platform.url}/api/data-api-service"
+    posted = httpx.post(f"{das}/config/v1/rules/e2e", content=GROUP, headers=headers)
+    assert posted.status_code == 202, posted.text
+    eventually("the alert fires", lambda: platform.query(FIRING) or None)
+    (recorded,) = platform.query("job:e2e_ruled:sum")
+    assert recorded["value"][1] == "7"
+    (group,) = httpx.get(f"{das}/api/v1/rules", headers=headers).json()["data"]["groups"]
+    assert [(rule["health"], rule.get("lastError")) for rule in group["rules"]] == 2 * [
+        ("ok", None)
+    ]
+    gone = httpx.delete(f"{das}/config/v1/rules/e2e", headers=headers)
+    assert gone.status_code == 202
+    eventually("its series end", lambda: not platform.query(FIRING) or None)
+    assert platform.query("job:e2e_ruled:sum") == []
