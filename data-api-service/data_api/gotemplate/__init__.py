@@ -15,9 +15,10 @@ from data_api.gotemplate.execution import Execution
 from data_api.gotemplate.formatting import OUTPUT_CHARS_MAX
 from data_api.gotemplate.nodes import Definition, Template
 from data_api.gotemplate.parser import Parser
-from data_api.gotemplate.values import Function, StringMap
+from data_api.gotemplate.values import Allowance, Function, StringMap
 
 __all__ = [
+    "Allowance",
     "Function",
     "StringMap",
     "Template",
@@ -50,13 +51,16 @@ def render(
     functions: Mapping[str, Function] | None = None,
     definitions: Mapping[str, Definition] | None = None,
     chars_max: int = OUTPUT_CHARS_MAX,
+    allowance: Allowance | None = None,
 ) -> str:
     """What the template writes for `data`; raises TemplateFailed.
 
-    definitions: those of other files.
+    definitions: those of other files. allowance: of several templates in all.
     """
     callable_ = {**builtins.BUILTINS, **(functions or {})}
-    return Execution(template, callable_, _MEMBERS, definitions or {}, chars_max).run(data)
+    return Execution(template, callable_, _MEMBERS, definitions or {}, chars_max, allowance).run(
+        data
+    )
 
 
 def check_alert(text: str, name: str = "") -> None:
@@ -80,6 +84,7 @@ def expand_alert(
     external_url: str,
     query: prometheus.Query,
     name: str = "",
+    allowance: Allowance | None = None,
 ) -> str:
     """A label or an annotation of the alert `name`; what fails is said by the text."""
     if "{{" not in text:
@@ -90,6 +95,7 @@ def expand_alert(
     try:
         template = (_parsed if len(text) <= CACHED_CHARS_MAX else _parse_alert)(text, file)
         doing = "executing"
-        return render(template, data, functions=prometheus.functions(external_url, query))
+        functions = prometheus.functions(external_url, query)
+        return render(template, data, functions=functions, allowance=allowance)
     except TemplateError as error:
         return f"<error expanding template: error {doing} template {file}: {error.describe()}>"

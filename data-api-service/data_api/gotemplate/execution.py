@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from data_api.gotemplate import nodes
 from data_api.gotemplate.errors import CallFailed, TemplateFailed, TemplateTooLarge
 from data_api.gotemplate.formatting import OUTPUT_CHARS_MAX, Writer, go_type, quote
-from data_api.gotemplate.values import Function, StringMap, truth
+from data_api.gotemplate.values import Allowance, Function, StringMap, truth
 
 STEPS_MAX = 50_000
 DEPTH_MAX = 60  # bodies, calls and parentheses inside one another while a template runs
@@ -45,20 +45,22 @@ class Given(NamedTuple):
 class Execution:
     """One run of one template."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - all that a run depends on
         self,
         template: nodes.Template,
         functions: Mapping[str, Function],
         members: Mapping[type, Mapping[str, Function]],
         definitions: Mapping[str, nodes.Definition],
         chars_max: int = OUTPUT_CHARS_MAX,
+        allowance: Allowance | None = None,
     ) -> None:
         self._functions = {**functions, "tmpl": Function(self._tmpl, ("string", "any"))}
         self._members = members
         self._definitions = {**definitions, **template.definitions}
         self._writer = Writer(chars_max)
         self._chars_max = chars_max
-        self._steps_left = STEPS_MAX
+        self._allowance = allowance or Allowance(STEPS_MAX)
+        self._steps_left = min(STEPS_MAX, self._allowance.steps)
         self._depth = 0
         self._name, self._definition = template.name, template.main
         self._variables: list[tuple[str, object]] = []
@@ -66,7 +68,11 @@ class Execution:
 
     def run(self, data: object) -> str:
         """All that the template writes for `data`."""
-        self._call_definition(self._name, self._definition, data)
+        begun_with = self._steps_left
+        try:
+            self._call_definition(self._name, self._definition, data)
+        finally:
+            self._allowance.steps -= begun_with - self._steps_left
         return self._writer.text()
 
     def _failed(self, reason: str) -> TemplateFailed:
@@ -84,7 +90,8 @@ class Execution:
     def _step(self, chars: int = 0) -> None:
         self._steps_left -= 1 + chars // _STEP_CHARS
         if self._steps_left < 0:
-            raise TemplateTooLarge(reason=f"{self._where()}more than {STEPS_MAX} steps")
+            reason = f"{self._where()}more than {STEPS_MAX} steps, or of all texts of its rule"
+            raise TemplateTooLarge(reason=reason)
 
     def _deeper(self) -> None:
         self._depth += 1

@@ -17,6 +17,13 @@ class Function:
     variadic: bool = False
 
 
+@dataclass(slots=True)
+class Allowance:
+    """Steps that several templates may do in all; each takes its own from them."""
+
+    steps: int
+
+
 class StringMap(dict[str, str]):
     """Go's map[string]string: what is not in it is empty text."""
 

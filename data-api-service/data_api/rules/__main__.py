@@ -97,7 +97,7 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
         evaluator = Evaluator(
             Leases(database, uuid.uuid4()),
             acting,
-            Outlets(notify_nobody, lambda text, _labels, _value: text),
+            Outlets(notify_nobody),
             Options(
                 settings.rules_concurrency,
                 round(settings.rules_interval_s * 1000),

@@ -7,7 +7,7 @@ looked at after the last evaluation that is not later than its `eval_time`.
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from data_api import gotemplate, promql
+from data_api import promql
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import BadRequest, QueryError
 from data_api.gotemplate.errors import CallFailed
@@ -29,6 +29,7 @@ from data_api.rules.model import (
     Vector,
     label_key,
 )
+from data_api.rules.templates import Texts
 from data_api.ruletest.suite import AlertTest, Case, ExprTest, Suite
 
 Firing = list[tuple[LabelKey, LabelKey]]
@@ -85,15 +86,14 @@ class _Run:
             written, samples = recording.record(rule, state.written, vector, at_ms, limit=limit)
             self._states[index] = AlertState(written=written)
             return samples
-        expand = partial(
-            _expand,
-            name=rule.alert,
-            external_labels=self._case.external_labels,
-            external_url=self._case.external_url,
-            query=partial(self._ask, at_ms),
+        texts = Texts(
+            rule.alert,
+            partial(self._ask, at_ms),
+            self._case.external_labels,
+            self._case.external_url,
         )
         self._states[index], samples, _ = alerting.step(
-            rule, state, vector, at_ms, expand, limit=limit
+            rule, state, vector, at_ms, texts.expand, limit=limit
         )
         return samples
 
@@ -155,10 +155,6 @@ class _Run:
         if isinstance(wanted, Literal) or isinstance(got, Histogram) or self._suite.fuzzy_compare:
             return agree(wanted, got)
         return repr(float(wanted)) == repr(float(got))
-
-
-def _expand(text: str, labels: Labels, value: float, **about: object) -> str:
-    return gotemplate.expand_alert(text, labels, value, **about)  # type: ignore[arg-type]
 
 
 def _alerts_text(alerts: Sequence[tuple[LabelKey, LabelKey]]) -> str:

@@ -73,7 +73,7 @@ class Process:
         self.evaluator = Evaluator(
             leases.Leases(self.database, uuid.uuid4()),
             Acting(engine, identity, self.http, world.url, {}),
-            Outlets(self.notify, lambda text, _labels, _value: text),
+            Outlets(self.notify),
             Options(4, MINUTE, options.get("timeout_s", 20.0), 100, "http://ui"),
             clock,
         )
