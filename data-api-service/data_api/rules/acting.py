@@ -15,7 +15,7 @@ import jwt
 from data_api.chassis.identity import IdentityClient, IdentityUnavailable, Limits
 from data_api.chassis.kinds import ServiceError
 from data_api.engine import Engine, Render
-from data_api.errors import NotWritten, QueryTimeout
+from data_api.errors import NotWritten, QueryError, QueryTimeout, SamplesHeld, StoreError
 from data_api.model import QueryLimits, Result
 from data_api.questions import Question
 from data_api.rules import remote_write, vectors
@@ -55,7 +55,8 @@ class Acting:
             plan = await self._limits(tenant)
             return await self._together(tenant, plan, expressions, at_ms, ends_s)
         except ServiceError as exc:
-            if len(expressions) == 1 or isinstance(exc, QueryTimeout | IdentityUnavailable):
+            is_one_rules_fault = isinstance(exc, QueryError | SamplesHeld | StoreError)
+            if len(expressions) == 1 or not is_one_rules_fault:
                 return [Answer(exc)] * len(expressions)
         answers: list[Answer] = []
         for expression in expressions:

@@ -63,6 +63,7 @@ class _Running:
     owned: Owned
     plan: Plan
     offset_ms: int
+    turn: asyncio.Semaphore  # of its tenant
     again_s: float = 0.0
     task: asyncio.Task[None] | None = None
 
@@ -89,6 +90,7 @@ class Evaluator:
         self._clock = clock
         self._groups: dict[int, _Running] = {}
         self._places = asyncio.Semaphore(options.concurrency)
+        self._turns: dict[UUID, asyncio.Semaphore] = {}
         self._round_s = self._lease_ends_s = float("-inf")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -136,6 +138,8 @@ class Evaluator:
         self._groups = {
             key: one for key, one in self._groups.items() if key in versions or one.is_busy
         }
+        tenants = {one.owned.tenant for one in self._groups.values()}
+        self._turns = {tenant: self._turns[tenant] for tenant in tenants}
         changed = [
             key
             for key, version in versions.items()
@@ -152,11 +156,14 @@ class Evaluator:
             group = Group(group.namespace, group.name, group.interval_ms)
         plan = Plan(group, self._options.interval_ms, self._options.series_max)
         name = (str(owned.tenant), group.namespace, group.name)
-        return _Running(owned, plan, schedule.offset_ms(name, plan.interval_ms))
+        # A tenant with many groups waits for its own turns, so that others find a place soon.
+        at_once = asyncio.Semaphore(max(1, self._options.concurrency // 2))
+        turn = self._turns.setdefault(owned.tenant, at_once)
+        return _Running(owned, plan, schedule.offset_ms(name, plan.interval_ms), turn)
 
     async def _evaluate(self, one: _Running, slot: int) -> None:
         try:
-            async with self._places:
+            async with one.turn, self._places:
                 await self._apply(one, slot)
         except (ServiceError, LeaseLost) as exc:
             one.again_s = time.monotonic() + AGAIN_S

@@ -51,8 +51,8 @@ def wanted(hub, service, audience, *scopes):
 
 
 def test_each_service_has_its_own_token_and_no_other_is_taken(own):
-    """Keys and revocations are for all three, the hub's organisation for das and dis; the token that was
-    everybody's opens nothing any more.
+    """Keys and revocations are for all three, the hub's organisation for das and dis; the token
+    that was everybody's opens nothing any more.
     """
     for code in OWN:
         known = ask(own, bearer(code), "POST", "introspect", {"key": "coh_live_x"})
