@@ -44,6 +44,7 @@ needs it a dozen times for each request, beside threads that build label sets.""
 FULL_COLLECTIONS = 1000
 """Garbage collections of the middle generation before one of all objects, which stands still for
 all: 100 ms where a query holds 100,000 label sets. What a query makes has no cycles."""
+RULES_CONNECTIONS = 2
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
 
 
@@ -85,13 +86,15 @@ def create_app(
         settings.ubs_url, settings.service_token.get_secret_value(), "das", client, clock
     )
     drain = probes.Drain()
-    groups = Rules(database, bounds_of(settings))
+    # Of its own: a query tries a lost session once more, and finds no other one's lost session.
+    rules_database = Database(settings.database_url.get_secret_value(), RULES_CONNECTIONS)
+    groups = Rules(rules_database, bounds_of(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.set_threshold(700, 10, FULL_COLLECTIONS)
-        async with database:
+        async with database, rules_database:
             await identity.start()
             # Beside the serving: the first query should not wait for kernels, nor the start.
             warming = asyncio.create_task(anyio.to_thread.run_sync(promql.warm_up))

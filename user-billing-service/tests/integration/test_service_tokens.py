@@ -13,8 +13,10 @@ from user_billing import migrate
 OWN = {code: f"own-token-of-{code}-0123456789" for code in ("das", "dis", "aps")}
 TOKENS = ",".join(f"{code}={token}" for code, token in OWN.items())
 NEEDED = {
-    ("aps", "das", "metrics:read"), ("aps", "dis", "metrics:write"), ("das", "dis", "metrics:write"),
-}  # fmt: skip
+    ("aps", "das", "metrics:read"),
+    ("aps", "dis", "metrics:write"),
+    ("das", "dis", "metrics:write"),
+}
 
 
 @pytest.fixture(scope="module")
