@@ -115,7 +115,9 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
-    app.state.services = deps.Services(engine, identity, clock, drain, groups, Backfills(database))
+    app.state.services = deps.Services(
+        engine, identity, clock, drain, groups, Backfills(rules_database)
+    )
     problems.install(app)
     checks = {
         "postgres": catalogue.check_postgres,
