@@ -16,6 +16,8 @@ from data_api import __version__, promql
 from data_api.admission import SamplePool
 from data_api.api import (
     arrow,
+    backfills,
+    backtests,
     chart,
     deps,
     exemplars,
@@ -36,6 +38,7 @@ from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
 from data_api.chassis.telemetry import RequestLog
 from data_api.engine import Engine, EngineLimits
+from data_api.rules.backfill import Backfills
 from data_api.rules.repository import Rules, bounds_of
 from data_api.settings import Settings
 from data_api.store.catalogue import Database
@@ -62,6 +65,8 @@ API = (
     exemplars,
     remote_read,
     rules,
+    backtests,
+    backfills,
     status,
     status_queries,
     syntax,
@@ -154,7 +159,9 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
-    app.state.services = deps.Services(engine, identity, clock, drain, groups)
+    app.state.services = deps.Services(
+        engine, identity, clock, drain, groups, Backfills(rules_database)
+    )
     app.state.targets = targets.Targets(settings.dis_url, client, identity)
     problems.install(app)
     checks = {

@@ -26,6 +26,7 @@ from data_api.chassis.objects import Bucket, Directory, open_store
 from data_api.chassis.settings import load
 from data_api.engine import Engine, EngineLimits
 from data_api.rules.acting import Acting
+from data_api.rules.backfill import Backfills
 from data_api.rules.evaluator import Evaluator, Options, Outlets
 from data_api.rules.folder import RuleFolder
 from data_api.rules.leases import ROUND_S, Leases
@@ -92,10 +93,11 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
     token = settings.service_token.get_secret_value()
     async with httpx.AsyncClient() as http, database:
         identity = IdentityClient(settings.ubs_url, token, "das", http, clock)
+        acting = Acting(engine, identity, http, settings.dis_url, {})
         evaluator = Evaluator(
             Leases(database, uuid.uuid4()),
-            Acting(engine, identity, http, settings.dis_url, {}),
-            Outlets(notify_nobody, lambda text, _labels, _value: text),
+            acting,
+            Outlets(notify_nobody),
             Options(
                 settings.rules_concurrency,
                 round(settings.rules_interval_s * 1000),
@@ -111,6 +113,7 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
                 rules = Rules(database, bounds_of(settings))
                 folder = RuleFolder(settings.rules_folder, rules, identity.home_organisation)
                 group.create_task(follow_folder(folder, stop))
+            group.create_task(Backfills(database).run(acting, stop))
             await evaluator.run(stop)
         await anyio.to_thread.run_sync(engine.close)
 

@@ -31,13 +31,14 @@ class Answer:
 class World:
     """How a group asks, writes and notifies; failures are ServiceErrors.
 
-    ask: the answers of expressions at a time. link: the page that shows an expression.
+    ask: the answers of expressions at a time. texts: what expands a rule's templates for a vector.
+    link: the page that shows an expression.
     """
 
     ask: Callable[[Sequence[str], int], Awaitable[Sequence[Answer]]]
     write: Callable[[Sequence[Sample]], Awaitable[None]]
     notify: Callable[[Sequence[Alert]], Awaitable[None]]
-    expand: Expand
+    texts: Callable[[AlertingRule, Vector, int], Awaitable[Expand]]
     link: Callable[[str], str]
 
 
@@ -88,7 +89,7 @@ class Plan:
             before = rules[key]
             memory = schedule.resumed(before.memory, evaluated_ms, at_ms)
             try:
-                memory, more, due = self._step(rule, memory, answer.vector, at_ms, world)
+                memory, more, due = await self._step(rule, memory, answer.vector, at_ms, world)
             except ServiceError as exc:
                 if isinstance(exc, LimitExceeded):
                     memory = AlertState(written=memory.written)
@@ -105,7 +106,7 @@ class Plan:
         after, error = await self._write(after, samples, world)
         return _unwritten(state, after, [key for key, _ in stage], error) if error else after
 
-    def _step(
+    async def _step(
         self,
         rule: Rule,
         memory: AlertState,
@@ -121,7 +122,7 @@ class Plan:
                 memory,
                 vector,
                 at_ms,
-                world.expand,
+                await world.texts(rule, vector, at_ms),
                 interval_ms=self.interval_ms,
                 limit=self.limit,
                 query_offset_ms=self.group.query_offset_ms,

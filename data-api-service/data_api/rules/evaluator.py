@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -20,11 +21,11 @@ import structlog
 
 from data_api.chassis.clock import Clock
 from data_api.chassis.kinds import ServiceError
-from data_api.rules import schedule
+from data_api.rules import schedule, templates
 from data_api.rules.acting import Acting
 from data_api.rules.evaluation import Plan, World
 from data_api.rules.leases import LEASE_S, ROUND_S, Leases, Owned
-from data_api.rules.model import Alert, Expand, Group, Sample
+from data_api.rules.model import Alert, Group, Sample, Vector
 
 POLL_S: Final = 0.2
 AGAIN_S: Final = 2.0
@@ -40,10 +41,9 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Who is told of alerts, and what makes texts of their templates."""
+    """Who is told of alerts."""
 
     notify: Notify
-    expand: Expand
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +198,15 @@ class Evaluator:
                 raise LeaseLost
             await self._acting.write(tenant, samples, ends_s)
 
+        async def ask(texts: Sequence[str], at_ms: int) -> list[Vector | ServiceError]:
+            answers = await self._acting.ask(tenant, texts, at_ms, ends_s)
+            return [answer.vector for answer in answers]
+
         return World(
             ask=lambda texts, at_ms: self._acting.ask(tenant, texts, at_ms, ends_s),
             write=write,
             notify=lambda alerts: self._outlets.notify(tenant, alerts),
-            expand=self._outlets.expand,
+            texts=partial(templates.prepared, ask=ask, external_url=self._options.link),
             link=lambda expr: (
                 f"{self._options.link.rstrip('/')}/#/explore?q={quote(expr, safe='')}"
             ),

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from data_api import gotemplate
 from data_api.errors import BadRequest
 from data_api.model import METRIC_NAME
 from data_api.promql import ParseError
@@ -137,8 +138,10 @@ class _Reading:
             return 0
         return int(text or 0)
 
-    def texts(self, node: yaml.Node | None, what: str, *, is_labels: bool) -> dict[str, str]:
-        """Labels or annotations: names to texts."""
+    def texts(
+        self, node: yaml.Node | None, what: str, *, is_labels: bool, alert: str = ""
+    ) -> dict[str, str]:
+        """Labels or annotations: names to texts, which are templates where an alert has them."""
         if node is None:
             return {}
         texts = {}
@@ -148,6 +151,10 @@ class _Reading:
                 self.fault(name_node, f"invalid {what} name: {name[:80]!r}")
             else:
                 texts[name] = self.text(value, f"{what} {name}")
+                try:
+                    gotemplate.check_alert(texts[name] if alert else "", alert)
+                except gotemplate.TemplateError as exc:
+                    self.fault(value, f'{what} "{name}": {exc.describe()}')
         return texts
 
 
@@ -265,7 +272,9 @@ def _rule(node: yaml.Node, about: str, reading: _Reading) -> Rule:
         which = "only one" if record else "one"
         reading.fault(node, f"{which} of 'record' {'and' if record else 'or'} 'alert' must be set")
     expr = _expression(node, values, reading)
-    labels = reading.texts(values.get("labels"), "label", is_labels=True)
+    labels = reading.texts(
+        values.get("labels"), "label", is_labels=True, alert="" if record else alert
+    )
     if not record:
         return AlertingRule(
             alert,
@@ -273,7 +282,7 @@ def _rule(node: yaml.Node, about: str, reading: _Reading) -> Rule:
             reading.duration(values.get("for"), "for"),
             reading.duration(values.get("keep_firing_for"), "keep_firing_for"),
             labels,
-            reading.texts(values.get("annotations"), "annotation", is_labels=False),
+            reading.texts(values.get("annotations"), "annotation", is_labels=False, alert=alert),
         )
     for name in OF_ALERTS:
         if name in values:

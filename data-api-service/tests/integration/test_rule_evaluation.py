@@ -73,7 +73,7 @@ class Process:
         self.evaluator = Evaluator(
             leases.Leases(self.database, uuid.uuid4()),
             Acting(engine, identity, self.http, world.url, {}),
-            Outlets(self.notify, lambda text, _labels, _value: text),
+            Outlets(self.notify),
             Options(4, MINUTE, options.get("timeout_s", 20.0), 100, "http://ui"),
             clock,
         )
@@ -417,3 +417,23 @@ async def test_files_of_the_operator_are_rules_of_the_home_organisation(rules, t
     await folder.sync()
     assert [one.group.name for one in await rules.shown(home)] == ["z"]
     assert await rules.shown(other) == []
+
+
+async def test_an_alert_has_its_texts_and_the_answers_to_their_queries(
+    rules, process, ingest, tenant
+):
+    """Templates see the alert's labels and value, and what a query of the tenant answers now."""
+    await requests(ingest, tenant, 7.0)
+    text = """
+name: g
+rules:
+- alert: Many
+  expr: requests > 5
+  labels: {team: '{{ $labels.job }}-ops'}
+  annotations: {summary: '{{ $value }} of {{ query "count(requests)" | first | value }}'}
+"""
+    await put(rules, tenant, text)
+    await process.turn()
+    ((_, alert),) = process.told
+    assert alert.labels["team"] == "api-ops"
+    assert alert.annotations == {"summary": "7 of 1"}

@@ -1,0 +1,101 @@
+"""Go's text/template as Prometheus's rules and Alertmanager's notifications use it; no IO.
+
+    parse(text) ─▶ Template ─ render(template, data, functions=…) ─▶ text
+
+A template is a tenant's program: its text, nesting, steps, output, queries and patterns (RE2) have
+bounds. What it may read is what `MEMBERS` lists, keys of a dict, and nothing else of an object.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+
+from data_api.gotemplate import alertmanager, builtins, prometheus
+from data_api.gotemplate.errors import TemplateError, TemplateSyntax
+from data_api.gotemplate.execution import Execution
+from data_api.gotemplate.formatting import OUTPUT_CHARS_MAX
+from data_api.gotemplate.nodes import Definition, Template
+from data_api.gotemplate.parser import Parser
+from data_api.gotemplate.values import Allowance, Function, StringMap
+
+__all__ = [
+    "Allowance",
+    "Function",
+    "StringMap",
+    "Template",
+    "TemplateError",
+    "TemplateSyntax",
+    "check_alert",
+    "expand_alert",
+    "parse",
+    "render",
+]
+
+CACHED_CHARS_MAX = 2048  # of a template whose tree is kept: it is expanded at each evaluation
+
+_MEMBERS = {**builtins.MEMBERS, **prometheus.MEMBERS, **alertmanager.MEMBERS}
+_ALERT_VARIABLES = (
+    "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}"
+    "{{$externalURL := .ExternalURL}}{{$value := .Value}}"
+)
+
+
+def parse(text: str, *, name: str = "", functions: Collection[str] = ()) -> Template:
+    """The template; `functions` names those it may call besides Go's own. Raises TemplateSyntax."""
+    return Parser(text, name, {*builtins.BUILTINS, *functions}).template()
+
+
+def render(
+    template: Template,
+    data: object,
+    *,
+    functions: Mapping[str, Function] | None = None,
+    definitions: Mapping[str, Definition] | None = None,
+    chars_max: int = OUTPUT_CHARS_MAX,
+    allowance: Allowance | None = None,
+) -> str:
+    """What the template writes for `data`; raises TemplateFailed.
+
+    definitions: those of other files. allowance: of several templates in all.
+    """
+    callable_ = {**builtins.BUILTINS, **(functions or {})}
+    return Execution(template, callable_, _MEMBERS, definitions or {}, chars_max, allowance).run(
+        data
+    )
+
+
+def check_alert(text: str, name: str = "") -> None:
+    """The text is a template that an alerting rule may have, or TemplateSyntax says why not."""
+    _parse_alert(text, f"__alert_{name}")
+
+
+def _parse_alert(text: str, file: str) -> Template:
+    return parse(_ALERT_VARIABLES + text, name=file, functions=prometheus.FUNCTION_NAMES)
+
+
+_parsed = lru_cache(maxsize=1024)(_parse_alert)
+
+
+def expand_alert(
+    text: str,
+    labels: Mapping[str, str],
+    value: float,
+    *,
+    external_labels: Mapping[str, str],
+    external_url: str,
+    query: prometheus.Query,
+    name: str = "",
+    allowance: Allowance | None = None,
+) -> str:
+    """A label or an annotation of the alert `name`; what fails is said by the text."""
+    if "{{" not in text:
+        return text
+    file = f"__alert_{name}"
+    data = prometheus.AlertData(StringMap(labels), StringMap(external_labels), external_url, value)
+    doing = "parsing"
+    try:
+        template = (_parsed if len(text) <= CACHED_CHARS_MAX else _parse_alert)(text, file)
+        doing = "executing"
+        functions = prometheus.functions(external_url, query)
+        return render(template, data, functions=functions, allowance=allowance)
+    except TemplateError as error:
+        return f"<error expanding template: error {doing} template {file}: {error.describe()}>"

@@ -1,0 +1,75 @@
+"""Texts of alerts: their templates, with answers to the queries that these ask.
+
+    expand all ─▶ queries without an answer ─ asked at the evaluation's time ─▶ expand again …
+
+Expanding is pure and waits for nothing, so it is done once to learn what is asked.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from data_api import gotemplate
+from data_api.chassis.kinds import ServiceError
+from data_api.gotemplate.errors import CallFailed
+from data_api.model import Labels
+from data_api.rules.model import AlertingRule, Expand, Vector
+
+ROUNDS_MAX: Final = 3  # of queries that are made of the answers of others
+QUERIES_MAX: Final = 50  # of one evaluation of one rule
+STEPS_MAX: Final = 1_000_000  # of all texts of one evaluation of one rule: some seconds at most
+
+Ask = Callable[[Sequence[str], int], Awaitable[Sequence[Vector | ServiceError]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What templates of one rule see besides an alert's labels and value."""
+
+    alert: str
+    query: Callable[[str], Vector]
+    external_labels: Labels = field(default_factory=dict)
+    external_url: str = ""
+    allowance: gotemplate.Allowance = field(default_factory=lambda: gotemplate.Allowance(STEPS_MAX))
+
+    def expand(self, text: str, labels: Labels, value: float) -> str:
+        """The text; what fails is said by it."""
+        return gotemplate.expand_alert(
+            text,
+            labels,
+            value,
+            external_labels=self.external_labels,
+            external_url=self.external_url,
+            query=self.query,
+            name=self.alert,
+            allowance=self.allowance,
+        )
+
+
+async def prepared(
+    rule: AlertingRule, vector: Vector, at_ms: int, *, ask: Ask, external_url: str
+) -> Expand:
+    """Expands the rule's texts for the series of `vector`; their queries are answered."""
+    answers: dict[str, Vector | ServiceError] = {}
+    open_queries: dict[str, None] = {}
+
+    def query(text: str) -> Vector:
+        if text not in answers:
+            open_queries[text] = None
+            raise CallFailed(f"more than {QUERIES_MAX} queries, or {ROUNDS_MAX} of one another")
+        if isinstance(answer := answers[text], ServiceError):
+            raise CallFailed(answer.describe())
+        return answer
+
+    texts = Texts(rule.alert, query, external_url=external_url)
+    asking = [t for t in (*rule.labels.values(), *rule.annotations.values()) if "query" in t]
+    for _ in range(ROUNDS_MAX if asking else 0):
+        for labels, value in vector:
+            for text in asking:
+                texts.expand(text, labels, value)
+        wanted = list(open_queries)[: QUERIES_MAX - len(answers)]
+        open_queries.clear()
+        if not wanted:
+            break
+        answers.update(zip(wanted, await ask(wanted, at_ms), strict=True))
+    return texts.expand
