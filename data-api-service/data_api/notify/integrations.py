@@ -1,0 +1,183 @@
+"""What a receiver is made of: one model for each kind of integration, in Alertmanager's words.
+
+`kind` names an integration in the delivery log; the texts are templates (texts.py).
+"""
+
+from typing import Annotated, ClassVar, Final, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from data_api.notify.fields import Address, Duration, Secret, SecretUrl, Strict, Url
+
+MAIL_ADDRESSES_MAX: Final = 50
+Many = Field(max_length=20)
+
+
+class BasicAuth(Strict):
+    """User and password."""
+
+    username: str = ""
+    password: Secret = SecretStr("")
+
+
+class Authorization(Strict):
+    """A token, or whatever else follows a type."""
+
+    type: str = "Bearer"
+    credentials: Secret
+
+
+class HttpConfig(Strict):
+    """What is shown to the server. Redirects are never followed; TLS is always verified."""
+
+    basic_auth: BasicAuth | None = None
+    authorization: Authorization | None = None
+    follow_redirects: Literal["false"] = "false"
+
+    @model_validator(mode="after")
+    def one_credential(self) -> Self:
+        """There is at most one."""
+        if self.basic_auth and self.authorization:
+            raise ValueError("basic_auth and authorization are both given")
+        return self
+
+
+class Integration(Strict):
+    """What all integrations have."""
+
+    kind: ClassVar[str]
+    send_resolved: bool = True
+
+
+class HttpIntegration(Integration):
+    """One that is reached by HTTP."""
+
+    http_config: HttpConfig = HttpConfig()
+
+
+class Webhook(HttpIntegration):
+    """Alertmanager's JSON body; signed after Standard Webhooks where `secret` is given (ours)."""
+
+    kind = "webhook"
+    url: SecretUrl
+    max_alerts: Annotated[int, Field(ge=0)] = 0
+    secret: Secret | None = None
+    timeout: Duration = 0
+
+
+class Slack(HttpIntegration):
+    """Slack's incoming webhook, and what takes the same, as Mattermost."""
+
+    kind = "slack"
+    send_resolved: bool = False
+    api_url: SecretUrl | None = None
+    channel: str = ""
+    username: str = ""
+    icon_emoji: str = ""
+    color: str = '{{ if eq .Status "firing" }}danger{{ else }}good{{ end }}'
+    title: str = '{{ template "default.title" . }}'
+    title_link: str = "{{ .ExternalURL }}"
+    text: str = '{{ template "default.text" . }}'
+
+
+class Teams(HttpIntegration):
+    """A workflow of Microsoft Teams, which takes an adaptive card."""
+
+    kind = "msteamsv2"
+    webhook_url: SecretUrl
+    title: str = '{{ template "default.title" . }}'
+    text: str = '{{ template "default.text" . }}'
+
+
+class Email(Integration):
+    """A mail by SMTP, encrypted unless `require_tls: false`; port 465 is TLS from the start."""
+
+    kind = "email"
+    send_resolved: bool = False
+    to: Annotated[str, Field(min_length=3)]
+    from_: Annotated[str | None, Field(alias="from")] = None
+    smarthost: Address | None = None
+    auth_username: str | None = None
+    auth_password: Secret | None = None
+    require_tls: bool | None = None
+    subject: str = '{{ template "default.title" . }}'
+    text: str = '{{ template "default.text" . }}'
+    html: str = ""
+
+
+class PagerDuty(HttpIntegration):
+    """Events API v2; the group is the incident (`dedup_key`)."""
+
+    kind = "pagerduty"
+    routing_key: Secret
+    url: Url | None = None
+    client: str = "CloudOpsHub"
+    client_url: str = "{{ .ExternalURL }}"
+    description: str = '{{ template "default.title" . }}'
+    severity: str = '{{ or .CommonLabels.severity "error" }}'
+    component: str = ""
+    group: str = ""
+    details: Annotated[dict[str, str], Many] = {"text": '{{ template "default.text" . }}'}
+    class_: Annotated[str, Field(alias="class")] = ""
+
+
+class Responder(Strict):
+    """Who is told by Opsgenie."""
+
+    type: Literal["team", "teams", "user", "escalation", "schedule"]
+    id: str = ""
+    name: str = ""
+    username: str = ""
+
+
+class Opsgenie(HttpIntegration):
+    """Alerts API; the group is the alert (`alias`)."""
+
+    kind = "opsgenie"
+    api_key: Secret | None = None
+    api_url: Url | None = None
+    message: str = '{{ template "default.title" . }}'
+    description: str = '{{ template "default.text" . }}'
+    source: str = "{{ .ExternalURL }}"
+    priority: Literal["P1", "P2", "P3", "P4", "P5"] | None = None
+    tags: str = ""
+    responders: Annotated[tuple[Responder, ...], Many] = ()
+
+
+class Global(Strict):
+    """What holds where an integration says nothing."""
+
+    resolve_timeout: Duration = 300_000
+    smtp_smarthost: Address | None = None
+    smtp_from: str | None = None
+    smtp_auth_username: str = ""
+    smtp_auth_password: Secret = SecretStr("")
+    smtp_require_tls: bool = True
+    slack_api_url: SecretUrl | None = None
+    pagerduty_url: Url = "https://events.pagerduty.com/v2/enqueue"
+    opsgenie_api_url: Url = "https://api.opsgenie.com/"
+    opsgenie_api_key: Secret | None = None
+
+
+class Receiver(Strict):
+    """A name, and what is told when a route leads here; perhaps nothing."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    webhook_configs: Annotated[tuple[Webhook, ...], Many] = ()
+    slack_configs: Annotated[tuple[Slack, ...], Many] = ()
+    msteamsv2_configs: Annotated[tuple[Teams, ...], Many] = ()
+    email_configs: Annotated[tuple[Email, ...], Many] = ()
+    pagerduty_configs: Annotated[tuple[PagerDuty, ...], Many] = ()
+    opsgenie_configs: Annotated[tuple[Opsgenie, ...], Many] = ()
+
+    def integrations(self) -> dict[str, Integration]:
+        """Each by its key, `webhook/0`: the kind, and its place among those."""
+        groups: tuple[tuple[Integration, ...], ...] = (
+            self.webhook_configs,
+            self.slack_configs,
+            self.msteamsv2_configs,
+            self.email_configs,
+            self.pagerduty_configs,
+            self.opsgenie_configs,
+        )
+        return {f"{one.kind}/{at}": one for group in groups for at, one in enumerate(group)}
