@@ -1,0 +1,85 @@
+"""Go's text/template as Prometheus's rules and Alertmanager's notifications use it; no IO.
+
+    parse(text) ─▶ Template ─ render(template, data, functions=…) ─▶ text
+
+A template is a tenant's program: its text, nesting, steps, output, queries and patterns (RE2) have
+bounds. What it may read is what `MEMBERS` lists, keys of a dict, and nothing else of an object.
+"""
+
+from collections.abc import Collection, Mapping
+
+from data_api.gotemplate import alertmanager, builtins, prometheus
+from data_api.gotemplate.errors import TemplateError, TemplateSyntax
+from data_api.gotemplate.execution import Execution
+from data_api.gotemplate.formatting import OUTPUT_CHARS_MAX
+from data_api.gotemplate.nodes import Definition, Template
+from data_api.gotemplate.parser import Parser
+from data_api.gotemplate.values import Function, StringMap
+
+__all__ = [
+    "Function",
+    "StringMap",
+    "Template",
+    "TemplateError",
+    "TemplateSyntax",
+    "check_alert",
+    "expand_alert",
+    "parse",
+    "render",
+]
+
+_MEMBERS = {**builtins.MEMBERS, **prometheus.MEMBERS, **alertmanager.MEMBERS}
+_ALERT_VARIABLES = (
+    "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}"
+    "{{$externalURL := .ExternalURL}}{{$value := .Value}}"
+)
+
+
+def parse(text: str, *, name: str = "", functions: Collection[str] = ()) -> Template:
+    """The template; `functions` names those it may call besides Go's own. Raises TemplateSyntax."""
+    return Parser(text, name, {*builtins.BUILTINS, *functions}).template()
+
+
+def render(
+    template: Template,
+    data: object,
+    *,
+    functions: Mapping[str, Function] | None = None,
+    definitions: Mapping[str, Definition] | None = None,
+    chars_max: int = OUTPUT_CHARS_MAX,
+) -> str:
+    """What the template writes for `data`; raises TemplateFailed.
+
+    definitions: those of other files.
+    """
+    callable_ = {**builtins.BUILTINS, **(functions or {})}
+    return Execution(template, callable_, _MEMBERS, definitions or {}, chars_max).run(data)
+
+
+def check_alert(text: str, name: str = "") -> None:
+    """The text is a template that an alerting rule may have, or TemplateSyntax says why not."""
+    parse(_ALERT_VARIABLES + text, name=f"__alert_{name}", functions=prometheus.FUNCTION_NAMES)
+
+
+def expand_alert(
+    text: str,
+    labels: Mapping[str, str],
+    value: float,
+    *,
+    external_labels: Mapping[str, str],
+    external_url: str,
+    query: prometheus.Query,
+    name: str = "",
+) -> str:
+    """A label or an annotation of the alert `name`; what fails is said by the text."""
+    if "{{" not in text:
+        return text
+    file = f"__alert_{name}"
+    data = prometheus.AlertData(StringMap(labels), StringMap(external_labels), external_url, value)
+    doing = "parsing"
+    try:
+        template = parse(_ALERT_VARIABLES + text, name=file, functions=prometheus.FUNCTION_NAMES)
+        doing = "executing"
+        return render(template, data, functions=prometheus.functions(external_url, query))
+    except TemplateError as error:
+        return f"<error expanding template: error {doing} template {file}: {error.describe()}>"
