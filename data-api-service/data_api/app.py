@@ -12,13 +12,17 @@ from fastapi import FastAPI
 
 from data_api import __version__, promql
 from data_api.admission import SamplePool
-from data_api.api import deps, exemplars, export, presence, prometheus, ranges
+from data_api.api import alertmanager, deps, exemplars, export, presence, prometheus, ranges
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
 from data_api.chassis.objects import Bucket, Directory, open_store
 from data_api.chassis.telemetry import RequestLog
 from data_api.engine import Engine, EngineLimits
+from data_api.notify.guard import parse_networks
+from data_api.notify.seal import Sealer
+from data_api.notify.sending import Sender
+from data_api.notify.service import Notifications
 from data_api.settings import Settings
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Database
@@ -72,6 +76,12 @@ def create_app(
     identity = IdentityClient(
         settings.ubs_url, settings.service_token.get_secret_value(), "das", client, clock
     )
+    notifications = Notifications(
+        database,
+        Sealer(settings.sealing_secret()),
+        Sender(parse_networks(settings.notify_allow)),
+        settings.external_url,
+    )
     drain = probes.Drain()
 
     @asynccontextmanager
@@ -88,6 +98,7 @@ def create_app(
                 await warming
                 await anyio.to_thread.run_sync(engine.close)
                 await identity.close()
+                await notifications.close()
                 if http is None:
                     await client.aclose()
 
@@ -97,7 +108,7 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
-    app.state.services = deps.Services(engine, identity, clock, drain)
+    app.state.services = deps.Services(engine, identity, clock, drain, notifications)
     problems.install(app)
     checks = {
         "postgres": catalogue.check_postgres,
@@ -111,5 +122,6 @@ def create_app(
     for number, prefix in enumerate(PREFIXES):
         for routes in (ranges.routes, export.routes, exemplars.routes, prometheus.routes):
             app.include_router(routes, prefix=prefix, include_in_schema=number == 0)
+    app.include_router(alertmanager.routes)
     app.add_middleware(RequestLog, service="das")
     return app

@@ -3,12 +3,18 @@
 import os
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from data_api.chassis.settings import ServiceSettings, bare, known_store
+from data_api.chassis.settings import ServiceSettings, bare, hard_to_guess, known_store
+from data_api.notify.guard import parse_networks
 
 MIB = 1024 * 1024
+
+
+def _networks(text: str) -> str:
+    parse_networks(text)
+    return text
 
 
 class Settings(ServiceSettings):
@@ -47,3 +53,14 @@ class Settings(ServiceSettings):
     """Decoded block chunks kept, over all tenants (16 bytes a sample)."""
     pool_connections: Annotated[int, Field(gt=0)] = 8
     """Connections to Postgres; a query holds one while it lists and fetches, never to evaluate."""
+
+    secret_key: Annotated[SecretStr | None, AfterValidator(hard_to_guess)] = None
+    """What configurations of notifications are encrypted with; by default SERVICE_TOKEN."""
+    notify_allow: Annotated[str, AfterValidator(_networks)] = ""
+    """Networks beside public addresses that notifications may reach: `10.0.0.0/8,fd00::/8`."""
+    external_url: str = ""
+    """Where people open the hub, for links in notifications: `https://hub.example`."""
+
+    def sealing_secret(self) -> str:
+        """The secret that configurations are encrypted with."""
+        return (self.secret_key or self.service_token).get_secret_value()

@@ -160,7 +160,10 @@ async def post_alerts(caller: Admin, notify: Notify, now_ms: NowMs, given: Json)
 
 @routes.get("/api/v2/silences")
 async def silences(
-    caller: Caller, notify: Notify, now_ms: NowMs, filter: Filter = []  # noqa: A002, B006
+    caller: Caller,
+    notify: Notify,
+    now_ms: NowMs,
+    filter: Filter = [],  # noqa: A002, B006
 ) -> Response:
     """Active ones first, then those to come, then expired ones.
 

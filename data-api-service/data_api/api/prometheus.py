@@ -14,7 +14,16 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from data_api import __version__, promql
-from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query, reader, while_connected
+from data_api.api.deps import (
+    Caller,
+    EngineDep,
+    Held,
+    NowMs,
+    Query,
+    reader,
+    services,
+    while_connected,
+)
 from data_api.api.params import Params, unescape_label_name
 from data_api.api.rendering import envelope, list_answer, query_answer
 from data_api.api.routing import readable
@@ -210,9 +219,13 @@ async def scrape_pools() -> Response:
 
 
 @routes.get("/alertmanagers")
-async def alertmanagers() -> Response:
-    """None is notified from here."""
-    return _answer({"activeAlertmanagers": [], "droppedAlertmanagers": []})
+async def alertmanagers(request: Request, caller: Caller) -> Response:
+    """Those that the caller's alerts are posted to, where it does not use the hub's own."""
+    compiled = await services(request).notifications.compiled(caller.tenant)
+    urls = [f"{url.rstrip('/')}/api/v2/alerts" for url in compiled.config.alertmanager_urls]
+    return _answer(
+        {"activeAlertmanagers": [{"url": url} for url in urls], "droppedAlertmanagers": []}
+    )
 
 
 @routes.get("/notifications")

@@ -35,7 +35,9 @@ def compiled(text: str) -> Compiled:
     return Compiled(read, root, Composer(read.defaults, Texts(read.templates)), secrets)
 
 
-EMPTY: Final = Compiled(Configuration.model_construct(), None, Composer(config.Global(), Texts(())), ())
+EMPTY: Final = Compiled(
+    Configuration.model_construct(), None, Composer(config.Global(), Texts(())), ()
+)
 """Of a tenant that has set none: alerts are shown, nobody is told."""
 
 

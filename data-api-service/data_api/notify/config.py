@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationErr
 
 from data_api.notify import yamls
 from data_api.notify.errors import BadConfiguration
-from data_api.notify.fields import MASK, Duration, MatcherList, Positive, Strict, Url
+from data_api.notify.fields import MASK, Duration, MatcherList, Positive, Strict, Text, Url
 from data_api.notify.intervals import DaysOfMonth, Minutes, Months, Weekdays, Years, zone
 from data_api.notify.integrations import Global, Receiver
 
@@ -103,7 +103,7 @@ class Configuration(Strict):
     receivers: Annotated[tuple[Receiver, ...], Field(max_length=500)] = ()
     inhibit_rules: Annotated[tuple[InhibitRule, ...], Few] = ()
     time_intervals: Annotated[tuple[NamedIntervals, ...], Few] = ()
-    templates: Texts = ()
+    templates: Annotated[tuple[Text, ...], Few] = ()
     alertmanager_urls: Annotated[tuple[Url, ...], Field(max_length=10)] = ()
 
     @model_validator(mode="after")
@@ -115,6 +115,11 @@ class Configuration(Strict):
         ):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what} {twice[0]!r} stands there twice")
+        for one in self.receivers:
+            if missing := one.lacks(self.defaults):
+                raise ValueError(f"receiver {one.name!r}: {missing}")
+        if sum(map(len, self.templates)) > TEMPLATES_BYTES_MAX:
+            raise ValueError(f"templates are longer than {TEMPLATES_BYTES_MAX} characters")
         if self.route is None:
             if not self.alertmanager_urls:
                 raise ValueError("route is missing; without one, give alertmanager_urls")
@@ -127,8 +132,6 @@ class Configuration(Strict):
         if root.matchers or root.continues or root.mute_time_intervals:
             raise ValueError("route: the root takes every alert, always: no matchers, no intervals")
         self._check_routes(root)
-        if sum(map(len, self.templates)) > TEMPLATES_BYTES_MAX:
-            raise ValueError(f"templates are longer than {TEMPLATES_BYTES_MAX} characters")
         return self
 
     def _check_routes(self, root: RouteConfig) -> None:
@@ -197,5 +200,3 @@ def _explained(exc: ValidationError, node: Any) -> str:
         text = error["msg"].removeprefix("Value error, ")
         faults.append(f"{where}{path.removeprefix('.') or 'it'}: {text}")
     return "; ".join(faults)
-
-

@@ -180,9 +180,7 @@ async def send(
     sender: Sender, compiled: Compiled, integration: Integration, box: Outbox, now_ms: int
 ) -> Outcome:
     """What came of sending this notification by this integration, once."""
-    message = await anyio.to_thread.run_sync(
-        compiled.composer.compose, integration, box, now_ms
-    )
+    message = await anyio.to_thread.run_sync(compiled.composer.compose, integration, box, now_ms)
     if isinstance(message, Message):
         return await sender.post(message, compiled.secrets)
     assert isinstance(integration, Email)

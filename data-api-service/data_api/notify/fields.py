@@ -16,7 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from data_api.model import Matcher
-from data_api.notify import matchers
+from data_api.notify import matchers, texts
 from data_api.notify.errors import BadMatcher
 
 MASK: Final = "<secret>"
@@ -93,6 +93,8 @@ Url = Annotated[str, AfterValidator(_url)]
 Secret = Annotated[SecretStr, AfterValidator(_not_masked)]
 SecretUrl = Annotated[Secret, AfterValidator(_secret_url)]
 Address = Annotated[str, AfterValidator(_address)]
+Text = Annotated[str, AfterValidator(texts.check)]
+"""A Go template."""
 MatcherList = Annotated[tuple[Matcher, ...], BeforeValidator(_matchers)]
 
 

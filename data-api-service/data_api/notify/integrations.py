@@ -7,9 +7,8 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from data_api.notify.fields import Address, Duration, Secret, SecretUrl, Strict, Url
+from data_api.notify.fields import Address, Duration, Secret, SecretUrl, Strict, Text, Url
 
-MAIL_ADDRESSES_MAX: Final = 50
 Many = Field(max_length=20)
 
 
@@ -62,7 +61,6 @@ class Webhook(HttpIntegration):
     url: SecretUrl
     max_alerts: Annotated[int, Field(ge=0)] = 0
     secret: Secret | None = None
-    timeout: Duration = 0
 
 
 class Slack(HttpIntegration):
@@ -71,13 +69,13 @@ class Slack(HttpIntegration):
     kind = "slack"
     send_resolved: bool = False
     api_url: SecretUrl | None = None
-    channel: str = ""
-    username: str = ""
-    icon_emoji: str = ""
-    color: str = '{{ if eq .Status "firing" }}danger{{ else }}good{{ end }}'
-    title: str = '{{ template "default.title" . }}'
-    title_link: str = "{{ .ExternalURL }}"
-    text: str = '{{ template "default.text" . }}'
+    channel: Text = ""
+    username: Text = ""
+    icon_emoji: Text = ""
+    color: Text = '{{ if eq .Status "firing" }}danger{{ else }}good{{ end }}'
+    title: Text = '{{ template "default.title" . }}'
+    title_link: Text = "{{ .ExternalURL }}"
+    text: Text = '{{ template "default.text" . }}'
 
 
 class Teams(HttpIntegration):
@@ -85,8 +83,8 @@ class Teams(HttpIntegration):
 
     kind = "msteamsv2"
     webhook_url: SecretUrl
-    title: str = '{{ template "default.title" . }}'
-    text: str = '{{ template "default.text" . }}'
+    title: Text = '{{ template "default.title" . }}'
+    text: Text = '{{ template "default.text" . }}'
 
 
 class Email(Integration):
@@ -100,9 +98,9 @@ class Email(Integration):
     auth_username: str | None = None
     auth_password: Secret | None = None
     require_tls: bool | None = None
-    subject: str = '{{ template "default.title" . }}'
-    text: str = '{{ template "default.text" . }}'
-    html: str = ""
+    subject: Text = '{{ template "default.title" . }}'
+    text: Text = '{{ template "default.text" . }}'
+    html: Text = ""
 
 
 class PagerDuty(HttpIntegration):
@@ -111,14 +109,14 @@ class PagerDuty(HttpIntegration):
     kind = "pagerduty"
     routing_key: Secret
     url: Url | None = None
-    client: str = "CloudOpsHub"
-    client_url: str = "{{ .ExternalURL }}"
-    description: str = '{{ template "default.title" . }}'
-    severity: str = '{{ or .CommonLabels.severity "error" }}'
-    component: str = ""
-    group: str = ""
-    details: Annotated[dict[str, str], Many] = {"text": '{{ template "default.text" . }}'}
-    class_: Annotated[str, Field(alias="class")] = ""
+    client: Text = "CloudOpsHub"
+    client_url: Text = "{{ .ExternalURL }}"
+    description: Text = '{{ template "default.title" . }}'
+    severity: Text = '{{ or .CommonLabels.severity "error" }}'
+    component: Text = ""
+    group: Text = ""
+    details: Annotated[dict[str, Text], Many] = {"text": '{{ template "default.text" . }}'}
+    class_: Annotated[Text, Field(alias="class")] = ""
 
 
 class Responder(Strict):
@@ -136,11 +134,11 @@ class Opsgenie(HttpIntegration):
     kind = "opsgenie"
     api_key: Secret | None = None
     api_url: Url | None = None
-    message: str = '{{ template "default.title" . }}'
-    description: str = '{{ template "default.text" . }}'
-    source: str = "{{ .ExternalURL }}"
+    message: Text = '{{ template "default.title" . }}'
+    description: Text = '{{ template "default.text" . }}'
+    source: Text = "{{ .ExternalURL }}"
     priority: Literal["P1", "P2", "P3", "P4", "P5"] | None = None
-    tags: str = ""
+    tags: Text = ""
     responders: Annotated[tuple[Responder, ...], Many] = ()
 
 
@@ -169,6 +167,20 @@ class Receiver(Strict):
     email_configs: Annotated[tuple[Email, ...], Many] = ()
     pagerduty_configs: Annotated[tuple[PagerDuty, ...], Many] = ()
     opsgenie_configs: Annotated[tuple[Opsgenie, ...], Many] = ()
+
+    def lacks(self, defaults: Global) -> str:
+        """What neither an integration nor `global` says; empty when nothing is missing."""
+        for one in self.slack_configs:
+            if not one.api_url and not defaults.slack_api_url:
+                return "slack_configs need api_url, or global slack_api_url"
+        for mail in self.email_configs:
+            if not (mail.smarthost or defaults.smtp_smarthost):
+                return "email_configs need smarthost, or global smtp_smarthost"
+            if not (mail.from_ or defaults.smtp_from):
+                return "email_configs need from, or global smtp_from"
+        if any(not (one.api_key or defaults.opsgenie_api_key) for one in self.opsgenie_configs):
+            return "opsgenie_configs need api_key, or global opsgenie_api_key"
+        return ""
 
     def integrations(self) -> dict[str, Integration]:
         """Each by its key, `webhook/0`: the kind, and its place among those."""

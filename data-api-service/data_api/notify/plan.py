@@ -154,17 +154,17 @@ class Planner:
         """The row with what is to be told; None when there is nothing new."""
         now_ms = self._now_ms
         firing = frozenset(one.fingerprint for one in told if one.is_firing(now_ms))
-        # An alert that went away and came back is a new one: it was not told of yet.
-        present = {one.fingerprint for one in group.members}
-        last_firing = (sent.outbox or sent).firing & present
+        resolved = {one.fingerprint for one in told} - firing
+        last_firing = (sent.outbox or sent).firing
         last_ms = sent.outbox.created_ms if sent.outbox else sent.sent_ms
         if firing:
             is_new = not firing <= last_firing
-            resolved = {one.fingerprint for one in told} - firing
             is_resolved = send_resolved and bool(resolved & last_firing)
             is_repeat = last_ms + group.route.repeat_interval_ms <= now_ms
             if not (is_new or is_resolved or is_repeat):
-                return None
+                # Who is not told of ends is told when it fires again.
+                is_over = sent.outbox is None and bool(resolved & last_firing)
+                return replace(sent, firing=last_firing - resolved) if is_over else None
         elif not last_firing:
             return None
         if not firing and not send_resolved:
@@ -189,15 +189,18 @@ class Planner:
             or (one.fingerprint in waiting and one.fingerprint not in muted)
         }
 
-    def _forget(
-        self, plan: Plan, after: dict[tuple[str, str], Sent], unfinished: set[str]
-    ) -> None:
+    def _forget(self, plan: Plan, after: dict[tuple[str, str], Sent], unfinished: set[str]) -> None:
         """Alerts that have ended and were told, and groups without alerts and waiting entries."""
         for one in self._state.alerts:
             over_ms = self._now_ms - one.alert.ends_at_ms
             if over_ms >= RESOLVED_LIFE_MS or (over_ms >= 0 and one.fingerprint not in unfinished):
                 plan.gone_alerts.append(one.fingerprint)
-        gone = set(plan.gone_alerts)
+        gone = frozenset(plan.gone_alerts)
+        for key, sent in after.items():
+            if sent.firing & gone:  # should it come back, it is new
+                after[key] = replace(sent, firing=sent.firing - gone)
+                plan.sent = [one for one in plan.sent if (one.group_id, one.integration) != key]
+                plan.sent.append(after[key])
         waiting = {group_id for (group_id, _), sent in after.items() if sent.outbox}
         rows = {*self._state.groups, *self.groups, *(group_id for group_id, _ in after)}
         for group_id in rows - waiting:

@@ -24,7 +24,9 @@ REFUSED: Final = Counter(
     "cloudopshub_alerts_refused_total", "Alerts that were over the bound of their tenant."
 )
 COUNT: Final = "SELECT count(*) FROM rules.notify_alert WHERE tenant_id = $1"
-OLD: Final = "SELECT fingerprint FROM rules.notify_alert WHERE tenant_id = $1 AND fingerprint = ANY($2)"
+OLD: Final = (
+    "SELECT fingerprint FROM rules.notify_alert WHERE tenant_id = $1 AND fingerprint = ANY($2)"
+)
 # An alert that fires on keeps when it began; one that had ended begins anew.
 UPSERT: Final = """
 INSERT INTO rules.notify_alert AS a
@@ -89,5 +91,3 @@ async def store_alerts(
         REFUSED.inc(len(refused))
         log.warning("alerts_refused", tenant=str(tenant), refused=len(refused), limit=ALERTS_MAX)
     return len(refused)
-
-

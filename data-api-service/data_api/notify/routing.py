@@ -119,9 +119,7 @@ class Inhibition:
                 if is_source(labels):
                     key = tuple(labels.get(name, "") for name in rule.equal)
                     before = sources.get(key, _Sources(one.fingerprint, None))
-                    one_sided = before.one_sided or (
-                        None if is_target(labels) else one.fingerprint
-                    )
+                    one_sided = before.one_sided or (None if is_target(labels) else one.fingerprint)
                     sources[key] = _Sources(before.any_source, one_sided)
             self._rules.append((rule.equal, is_source, is_target, sources))
 

@@ -1,6 +1,6 @@
 """One attempt to send a message, bounded in time; its outcome in words without secrets.
 
-    2xx, mail taken ─▶ delivered    no answer, 408, 429, 5xx, SMTP 4xx ─▶ retry    the rest ─▶ failed
+2xx, mail taken ─▶ delivered    no answer, 408, 429, 5xx, SMTP 4xx ─▶ retry    the rest ─▶ failed
 """
 
 import asyncio

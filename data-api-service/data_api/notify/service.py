@@ -239,7 +239,9 @@ def _matcher(given: Any) -> Matcher:
         raise BadMatcher(detail="a matcher has name, value, isRegex and isEqual")
     is_equal, is_regex = given.get("isEqual", True), given.get("isRegex", False)
     op = (MatchOp.NOT_EQUAL, MatchOp.EQUAL, MatchOp.NOT_REGEX, MatchOp.REGEX)
-    return matchers.checked(str(given.get("name", "")), op[2 * bool(is_regex) + bool(is_equal)], given["value"])
+    return matchers.checked(
+        str(given.get("name", "")), op[2 * bool(is_regex) + bool(is_equal)], given["value"]
+    )
 
 
 def _can_change(old: Silence, new: Silence, now_ms: int) -> bool:

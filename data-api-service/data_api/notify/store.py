@@ -159,7 +159,9 @@ class NotifyStore:
         """The newest rows of the delivery log, newest first."""
         with translating(tables.SCHEMA):
             async with self._database.acquire() as connection:
-                return [dict(row) for row in await connection.fetch(tables.DELIVERIES, tenant, limit)]
+                return [
+                    dict(row) for row in await connection.fetch(tables.DELIVERIES, tenant, limit)
+                ]
 
     async def silences(self, tenant: UUID) -> list[Silence]:
         """Every silence, expired ones for some days too."""
