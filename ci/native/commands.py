@@ -96,7 +96,7 @@ def _memory_mb(leader: psutil.Process) -> float:
 def logs(context: Context, process: Sequence[str], *, no_follow: bool) -> Outcome:
     """The logs of a run here, the last lines and then what comes.
 
-    PROCESS: das dis aps aps-worker ubs ui postgres (all)
+    PROCESS: das das-rules dis aps aps-worker ubs ui postgres (all)
     """
     data_dir, screen = context.settings.data_dir, context.screen
     files = {path.stem: path for path in sorted((data_dir / "logs").glob("*.log"))}

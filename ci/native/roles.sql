@@ -2,8 +2,8 @@
 -- role that may make roles and databases (on PostgreSQL 16 and later). What is so already stays.
 --
 --   cloudopshub_dis  owns schema metrics       cloudopshub_aps  owns schema analysis
---   cloudopshub_das  reads schema metrics      cloudopshub_ubs  owns schema billing, and may become
---                                              the two roles of docs/adr/0002-identity.md
+--   cloudopshub_das  owns schema rules,        cloudopshub_ubs  owns schema billing, and may become
+--                    reads schema metrics                       the two roles of docs/adr/0002-identity.md
 --
 -- POSTGRES_DIS_PASSWORD and so on are their passwords; without them none changes. An installation
 -- that had one role `cloudopshub` is taken over: what is in a schema goes to the schema's role, and
@@ -31,7 +31,7 @@ SELECT 'GRANT cloudopshub_billing_app, cloudopshub_billing_directory TO cloudops
   || CASE WHEN current_setting('server_version_num')::int >= 160000
           THEN ' WITH INHERIT FALSE, SET TRUE' ELSE '' END \gexec
 -- who is no superuser gives away only to roles that it may become
-SELECT 'GRANT cloudopshub_dis, cloudopshub_aps, cloudopshub_ubs TO CURRENT_USER'
+SELECT 'GRANT cloudopshub_dis, cloudopshub_das, cloudopshub_aps, cloudopshub_ubs TO CURRENT_USER'
   FROM pg_roles WHERE rolname = current_user AND NOT rolsuper \gexec
 
 SELECT 'CREATE DATABASE cloudopshub'
@@ -41,7 +41,8 @@ SET client_min_messages = warning;
 SET lock_timeout = '30s';
 CREATE TEMPORARY TABLE owner (schema name, role name);
 INSERT INTO owner VALUES
-  ('metrics', 'cloudopshub_dis'), ('analysis', 'cloudopshub_aps'), ('billing', 'cloudopshub_ubs');
+  ('metrics', 'cloudopshub_dis'), ('rules', 'cloudopshub_das'), ('analysis', 'cloudopshub_aps'),
+  ('billing', 'cloudopshub_ubs');
 SELECT format('CREATE SCHEMA %I', schema)
   FROM owner WHERE to_regnamespace(schema) IS NULL \gexec
 SELECT format('ALTER SCHEMA %I OWNER TO %I', schema, role)

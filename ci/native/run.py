@@ -97,8 +97,9 @@ class Run:
             if "," not in str(pids):  # else dis looks at command lines
                 files = [f"{s.folder}={pids / name}.pid" for s in services for name in s.processes]
                 env.setdefault("DIS_HOST_PROCESSES", ",".join(files))
-        if service.code == "ubs":
+        if service.code in {"das", "ubs"}:
             env["UI_PUBLIC_URL"] = self.public_url
+        if service.code == "ubs":
             env.setdefault("UBS_PLAIN_HTTP", str(self.public_url.startswith("http://")).lower())
         return env
 

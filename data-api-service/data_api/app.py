@@ -12,7 +12,16 @@ from fastapi import FastAPI
 
 from data_api import __version__, promql
 from data_api.admission import SamplePool
-from data_api.api import alertmanager, deps, exemplars, export, presence, prometheus, ranges
+from data_api.api import (
+    alertmanager,
+    deps,
+    exemplars,
+    export,
+    presence,
+    prometheus,
+    ranges,
+    rules,
+)
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
@@ -23,6 +32,7 @@ from data_api.notify.guard import parse_networks
 from data_api.notify.seal import Sealer
 from data_api.notify.sending import Sender
 from data_api.notify.service import Notifications
+from data_api.rules.repository import Rules, bounds_of
 from data_api.settings import Settings
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Database
@@ -80,9 +90,10 @@ def create_app(
         database,
         Sealer(settings.sealing_secret()),
         Sender(parse_networks(settings.notify_allow)),
-        settings.external_url,
+        settings.ui_public_url,
     )
     drain = probes.Drain()
+    groups = Rules(database, bounds_of(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -108,20 +119,32 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
-    app.state.services = deps.Services(engine, identity, clock, drain, notifications)
+    app.state.services = deps.Services(engine, identity, clock, drain, groups, notifications)
     problems.install(app)
     checks = {
         "postgres": catalogue.check_postgres,
         "metrics schema": catalogue.check_schema,
     }
     # Without blocks the newest samples are still answered, without ubs known callers are.
-    partial = {"object store": store.check_objects, "identity": identity.check}
+    partial = {
+        "object store": store.check_objects,
+        "identity": identity.check,
+        "rules schema": groups.check,
+    }
     probe_routes = probes.router(checks, partial=partial, drain=drain)
     app.include_router(probe_routes)
     app.include_router(presence.router(probe_routes))
     for number, prefix in enumerate(PREFIXES):
-        for routes in (ranges.routes, export.routes, exemplars.routes, prometheus.routes):
+        for routes in (
+            ranges.routes,
+            export.routes,
+            exemplars.routes,
+            rules.routes,
+            prometheus.routes,
+        ):
             app.include_router(routes, prefix=prefix, include_in_schema=number == 0)
     app.include_router(alertmanager.routes)
+    app.include_router(rules.config_routes)
+    app.include_router(rules.config_routes, prefix="/prometheus", include_in_schema=False)
     app.add_middleware(RequestLog, service="das")
     return app

@@ -12,6 +12,7 @@ ServiceError
 ├── QueryTimeout               timeout      the deadline passed
 │   └── QueueTimeout                        while it waited for its first turn to compute
 ├── QueryCanceled              canceled     the client went away
+├── NotWritten                 unavailable  data-ingest-service did not take a rule's samples
 ├── NotFound                   not_found    no such route or rule group
 ├── DatabaseUnavailable        unavailable  Postgres does not answer (chassis/database.py)
 ├── ObjectStoreUnavailable     unavailable  the object store does not answer (chassis/objects.py)
@@ -101,6 +102,12 @@ class QueryCanceled(ServiceError):
     """query was canceled in expression evaluation: its client went away"""
 
     kind: ClassVar[Kind] = Kind.CANCELED
+
+
+class NotWritten(ServiceError):
+    """data-ingest-service did not take the samples"""
+
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
 
 
 class NotFound(ServiceError):

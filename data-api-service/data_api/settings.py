@@ -1,6 +1,7 @@
 """Each environment name this service reads: type, default, unit and why."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -54,13 +55,41 @@ class Settings(ServiceSettings):
     pool_connections: Annotated[int, Field(gt=0)] = 8
     """Connections to Postgres; a query holds one while it lists and fetches, never to evaluate."""
 
+    rules_groups_max: Annotated[int, Field(gt=0)] = 400
+    """Groups of rules of one tenant."""
+    rules_per_group_max: Annotated[int, Field(gt=0)] = 200
+    """Rules of one group."""
+    rules_bytes_max: Annotated[int, Field(gt=0)] = 4 * MIB
+    """YAML of all rules of one tenant."""
+    rules_interval_min_s: Annotated[float, Field(gt=0)] = 5.0
+    """The shortest interval of a group."""
+    rules_interval_s: Annotated[float, Field(gt=0)] = 60.0
+    """The interval of a group that says none."""
+
     secret_key: Annotated[SecretStr | None, AfterValidator(hard_to_guess)] = None
     """What configurations of notifications are encrypted with; by default SERVICE_TOKEN."""
     notify_allow: Annotated[str, AfterValidator(_networks)] = ""
     """Networks beside public addresses that notifications may reach: `10.0.0.0/8,fd00::/8`."""
-    external_url: str = ""
-    """Where people open the hub, for links in notifications: `https://hub.example`."""
+    ui_public_url: Annotated[str, bare("UI_PUBLIC_URL")] = "http://localhost:8080"
+    """The dashboard as people reach it: alerts link to their expression there."""
 
     def sealing_secret(self) -> str:
         """The secret that configurations are encrypted with."""
         return (self.secret_key or self.service_token).get_secret_value()
+
+
+class RulesSettings(Settings):
+    """What `python -m data_api.rules` reads besides; of the caches it has half, being alone."""
+
+    dis_url: Annotated[str, bare("DIS_URL")]
+    """Where results are written."""
+    rules_concurrency: Annotated[int, Field(gt=0)] = 4
+    """Groups that one process evaluates at once."""
+    rules_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """Longest evaluation of a group, writing included; never longer than its interval."""
+    rules_series_max: Annotated[int, Field(gt=0)] = 10_000
+    """Series or alerts of one rule, whatever the limit of its group."""
+    rules_folder: Path | None = None
+    """The operator's rule files: `*.yml` of the home organisation, `<tenant>/*.yml` of others."""
+    rules_alive_file: Path | None = None
+    """Touched each round: a probe that has no port to ask looks at its age."""

@@ -15,6 +15,7 @@ from asgi_lifespan import LifespanManager
 from embedded_postgres import execute, fresh_database, running_postgres
 from factories import SCHEMA, Ingest
 
+from data_api import migrate
 from data_api.app import create_app
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity.keys import checksum
@@ -36,6 +37,7 @@ def server_url() -> Iterator[str]:
 def database_url(server_url: str) -> Iterator[str]:
     with fresh_database(server_url, "das") as url:
         execute(url, SCHEMA)
+        migrate.upgrade(url)
         yield url
 
 

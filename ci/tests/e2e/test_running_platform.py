@@ -14,7 +14,7 @@ from native_platform import ROOT, NativePlatform, all_gone, eventually
 
 from ci.tests import embedded_postgres as pg
 
-PROCESSES = ("das", "dis", "aps", "aps-worker", "ubs", "ui", "postgres")
+PROCESSES = ("das", "das-rules", "dis", "aps", "aps-worker", "ubs", "ui", "postgres")
 
 
 def samples_of(platform, selector):

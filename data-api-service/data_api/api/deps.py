@@ -19,6 +19,7 @@ from data_api.chassis.probes import Drain
 from data_api.engine import Engine
 from data_api.errors import BodyTooLarge, QueryCanceled
 from data_api.notify.service import Notifications
+from data_api.rules.repository import Rules
 
 T = TypeVar("T")
 FORM: Final = "application/x-www-form-urlencoded"
@@ -37,6 +38,7 @@ class Services:
     identity: IdentityClient
     clock: Clock
     drain: Drain
+    rules: Rules
     notifications: Notifications
 
 

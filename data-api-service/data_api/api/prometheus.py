@@ -1,6 +1,6 @@
 """The Prometheus HTTP API: each route parses, calls and renders. GET and form POST are the same.
 
-What has no counterpart in this service (rules, targets, alerts) answers as an empty
+What has no counterpart in this service (targets) answers as an empty
 Prometheus would: clients call it at start and would show an error as a broken data source.
 Source: Prometheus `web/api/v1/api.go`; which calls Grafana makes: docs/architecture.md.
 """
@@ -188,18 +188,6 @@ async def format_query(
     return Held(request, engine.reading(caller.tenant, caller.limits, work))
 
 
-@routes.get("/rules")
-async def rules() -> Response:
-    """No rules run in this service."""
-    return _answer({"groups": []})
-
-
-@routes.get("/alerts")
-async def alerts() -> Response:
-    """No alerts without rules."""
-    return _answer({"alerts": []})
-
-
 @routes.get("/targets")
 async def targets() -> Response:
     """Scraping belongs to data-ingest-service."""
@@ -236,7 +224,7 @@ async def notifications() -> Response:
 
 @routes.get("/status/buildinfo")
 async def build_info() -> Response:
-    """The API's version. `features` stays out: Grafana takes it for Mimir and calls the ruler."""
+    """The API's version. `features` makes Grafana take it for Mimir, whose ruler API it has."""
     return _answer(
         {
             "version": COMPATIBLE_VERSION,
@@ -245,6 +233,7 @@ async def build_info() -> Response:
             "buildUser": "",
             "buildDate": "",
             "goVersion": "",
+            "features": {"ruler_config_api": "true"},
         }
     )
 

@@ -19,8 +19,15 @@ PARAMETERS: Final = {
     "match[]": "A series selector; repeatable, a series must match one of them.",
     "metric": "A metric name.",
     "format": "json (one line a series), csv or arrow.",
+    "type": "alert or record.",
+    "rule_name[]": "The name of a rule; repeatable.",
+    "rule_group[]": "The name of a group; repeatable.",
+    "file[]": "A namespace; repeatable.",
+    "exclude_alerts": "true leaves out the alerts of rules.",
+    "group_limit": "How many groups to answer; 0 or absent = all.",
+    "group_next_token": "`groupNextToken` of the page before.",
 }
-REPEATABLE: Final = frozenset({"match[]"})
+REPEATABLE: Final = frozenset({"match[]", "rule_name[]", "rule_group[]", "file[]"})
 
 
 def document(names: tuple[str, ...]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ async def run(database: Database, settings: Settings, clock: Clock) -> None:
         Configurations(Sealer(settings.sealing_secret())),
         sender,
         clock,
-        settings.external_url,
+        settings.ui_public_url,
     )
     try:
         while True:
@@ -135,7 +135,7 @@ class Dispatcher:
         planner = Planner(compiled.config, compiled.root, state, now_ms)
         plan = await anyio.to_thread.run_sync(planner.plan, self._external_url)
         await self._store.apply(claim, plan, now_ms)
-        rows = dict(state.sent) | {(one.group_id, one.integration): one for one in plan.sent}
+        rows = dict(state.sent) | plan.sent
         due = [
             one
             for one in rows.values()

@@ -48,7 +48,7 @@ class Plan:
     """What changes; superseded: outbox entries that newer ones replace. due_ms: when to look next."""
 
     groups: list[GroupTimes] = field(default_factory=list)
-    sent: list[Sent] = field(default_factory=list)
+    sent: dict[tuple[str, str], Sent] = field(default_factory=dict)
     superseded: list[Sent] = field(default_factory=list)
     gone_groups: list[str] = field(default_factory=list)
     gone_alerts: list[str] = field(default_factory=list)
@@ -144,8 +144,7 @@ class Planner:
             if changed is not None:
                 if sent.outbox is not None:
                     plan.superseded.append(sent)
-                plan.sent.append(changed)
-                after[key] = changed
+                after[key] = plan.sent[key] = changed
         return everybody - {one.fingerprint for one in told}
 
     def _decided(
@@ -196,11 +195,10 @@ class Planner:
             if over_ms >= RESOLVED_LIFE_MS or (over_ms >= 0 and one.fingerprint not in unfinished):
                 plan.gone_alerts.append(one.fingerprint)
         gone = frozenset(plan.gone_alerts)
+        left = frozenset(one.fingerprint for one in self._state.alerts) - gone
         for key, sent in after.items():
-            if sent.firing & gone:  # should it come back, it is new
-                after[key] = replace(sent, firing=sent.firing - gone)
-                plan.sent = [one for one in plan.sent if (one.group_id, one.integration) != key]
-                plan.sent.append(after[key])
+            if not sent.firing <= left:  # what comes back is new
+                plan.sent[key] = replace(sent, firing=sent.firing & left)
         waiting = {group_id for (group_id, _), sent in after.items() if sent.outbox}
         rows = {*self._state.groups, *self.groups, *(group_id for group_id, _ in after)}
         for group_id in rows - waiting:

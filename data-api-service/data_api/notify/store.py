@@ -118,7 +118,7 @@ class NotifyStore:
                     ],
                 )
                 await connection.executemany(
-                    tables.PUT_SENT, [(tenant, *tables.sent_row(one)) for one in plan.sent]
+                    tables.PUT_SENT, [(tenant, *tables.sent_row(one)) for one in plan.sent.values()]
                 )
                 for one in plan.superseded:
                     assert one.outbox is not None

@@ -5,12 +5,13 @@ from typing import Any, Final
 
 import orjson
 
-from data_api.chassis.database import Schema
 from data_api.model import Matcher, MatchOp
 from data_api.notify.state import GroupTimes, Outbox, Received, Sent, Silence
 from data_api.rules.model import Alert
+from data_api.rules.repository import SCHEMA
 
-SCHEMA: Final = Schema("rules", "data_api.migrate")
+__all__ = ["SCHEMA"]
+
 DELIVERIES_MAX: Final = 1000
 """Rows of the delivery log of one tenant; the oldest go first."""
 

@@ -34,8 +34,9 @@ class Bounds:
 
     groups: int = 400
     rules: int = 200  # of one group
-    text_bytes: int = 1024 * 1024  # of one file
+    text_bytes: int = 4 * 1024 * 1024  # of all
     interval_ms_min: int = 5_000
+    interval_ms: int = 60_000  # of a group that says none
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ def is_file(text: str) -> bool:
 @lru_cache(maxsize=4096)
 def stored_group(text: str, namespace: str) -> Group:
     """A group that `printing.group_text` wrote; no bounds, which may be lower than they were."""
-    return parse_group(text, namespace, Bounds(2**31, 2**31, 2**31, 0))
+    return parse_group(text, namespace, Bounds(rules=2**31, text_bytes=2**31, interval_ms_min=0))
 
 
 def duplicates(groups: Sequence[Group]) -> Iterator[str]:

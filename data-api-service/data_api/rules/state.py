@@ -28,7 +28,7 @@ class RuleState:
     series written. health: `ok`, `err` or, before the first, `unknown`.
     """
 
-    memory: AlertState = AlertState()
+    memory: AlertState = field(default_factory=AlertState)
     health: str = "unknown"
     last_error: str = ""
     evaluated_ms: int | None = None

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0002_notifications"
-down_revision = "0001_rules"
+revision = "d4a50002c0de"
+down_revision = "d4a50001c0de"
 branch_labels = None
 depends_on = None
 

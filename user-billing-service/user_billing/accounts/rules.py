@@ -26,7 +26,8 @@ SERVICE_MAY: dict[Audience, dict[Audience, frozenset[Scope]]] = {
     Audience.APS: {
         Audience.DAS: frozenset({Scope.METRICS_READ}),
         Audience.DIS: frozenset({Scope.METRICS_WRITE}),
-    }
+    },
+    Audience.DAS: {Audience.DIS: frozenset({Scope.METRICS_WRITE})},
 }
 """Whom a service may address for a tenant, and with which scopes; another asks for nothing."""
 BOOTSTRAP_KEY_SCOPES = (Scope.METRICS_WRITE, Scope.METRICS_READ, Scope.ANALYSIS_RUN)

@@ -248,10 +248,10 @@ def sister_service(request: Request, services: ServicesDep) -> frozenset[Audienc
 SisterService = Annotated[frozenset[Audience], Depends(sister_service)]
 
 
-def only_dis(callers: SisterService) -> None:
-    """Passes for data-ingest-service."""
-    if Audience.DIS not in callers:
-        raise NotAllowed(needs="the service token of dis")
+def metric_store(callers: SisterService) -> None:
+    """Passes for data-ingest-service and data-api-service, which act for the hub itself."""
+    if not callers & {Audience.DIS, Audience.DAS}:
+        raise NotAllowed(needs="the service token of dis or das")
 
 
-OnlyDis = Depends(only_dis)
+MetricStore = Depends(metric_store)

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from user_billing.accounts import installation
 from user_billing.accounts.claims import LIFE_S
-from user_billing.api.deps import OnlyDis, ServicesDep, SisterService, sister_service
+from user_billing.api.deps import MetricStore, ServicesDep, SisterService, sister_service
 from user_billing.api.views import IntrospectBody, ServiceTokenBody, TokenView
 from user_billing.model import KnownKey
 
@@ -91,7 +91,7 @@ def service_token(
     return TokenView(token=token, expires_in_s=LIFE_S)
 
 
-@router.get("/home-organisation", dependencies=[OnlyDis])
+@router.get("/home-organisation", dependencies=[MetricStore])
 def home_organisation(services: ServicesDep) -> dict[str, str | None]:
     """The organisation that the hub's own metrics belong to; null before the first start."""
     home = services.first_start.home_organisation()

@@ -52,7 +52,7 @@ class Tenant:
         plan = Planner(self.known.config, self.known.root, self.state, self.now_ms).plan("")
         self.due_ms = plan.due_ms - START
         groups = dict(self.state.groups) | {one.group_id: one for one in plan.groups}
-        sent = dict(self.state.sent) | {(one.group_id, one.integration): one for one in plan.sent}
+        sent = dict(self.state.sent) | plan.sent
         told = []
         for key, one in list(sent.items()):
             if one.outbox is not None and self.is_answering:

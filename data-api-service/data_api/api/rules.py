@@ -1,0 +1,205 @@
+"""Rules over HTTP: Prometheus' `rules` and `alerts`, and Mimir's routes that change them.
+
+GET    /config/v1/rules[/{namespace}[/{group}]]   YAML                metrics:read
+POST   /config/v1/rules/{namespace}               a group, or a file  admin
+DELETE /config/v1/rules/{namespace}[/{group}]                         admin
+"""
+
+from functools import partial
+from typing import Annotated, Any, Final
+
+import anyio.to_thread
+import orjson
+from fastapi import APIRouter, Depends, Request, Response
+
+from data_api.api.deps import Caller, Query, Services, reader
+from data_api.api.rendering import envelope
+from data_api.api.routing import readable
+from data_api.chassis.identity import Principal
+from data_api.errors import BadRequest, BodyTooLarge, InvalidParameter, NotFound
+from data_api.rules import parsing, printing, views
+from data_api.rules.model import Group
+from data_api.rules.repository import FOLDER, ReadOnly, Rules
+
+NAME_CHARACTERS_MAX: Final = 256
+TRUTH: Final = {"": False, "true": True, "1": True, "false": False, "0": False}
+
+routes = APIRouter(tags=["rules"], dependencies=[Depends(reader)])
+config_routes = APIRouter(prefix="/config/v1/rules", tags=["rules"], dependencies=[Depends(reader)])
+
+
+async def _rules(request: Request) -> Rules:
+    services: Services = request.app.state.services
+    return services.rules
+
+
+async def _changer(caller: Caller) -> Principal:
+    caller.require("admin")
+    return caller
+
+
+async def _text(request: Request, _: Caller) -> str:
+    """The body, which has at most as many bytes as a tenant's rules."""
+    limit = (await _rules(request)).bounds.text_bytes
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit:
+            raise BodyTooLarge(limit_bytes=limit)
+    try:
+        return body.decode()
+    except UnicodeDecodeError as exc:
+        raise BadRequest(detail=f"the body is not UTF-8 at byte {exc.start}") from exc
+
+
+RulesDep = Annotated[Rules, Depends(_rules)]
+Changer = Annotated[Principal, Depends(_changer)]
+Body = Annotated[str, Depends(_text)]
+
+
+@readable(
+    routes, "/rules", "type", "rule_name[]", "rule_group[]", "file[]", "match[]",
+    "exclude_alerts", "group_limit", "group_next_token", post=False,
+)  # fmt: skip
+async def rules(caller: Caller, params: Query, kept: RulesDep) -> Response:
+    """The tenant's groups with their rules, their health and their alerts."""
+    kind, limit, token = (params.get(n) for n in ("type", "group_limit", "group_next_token"))
+    if kind not in {"", "alert", "record"}:
+        raise InvalidParameter(name="type", reason=f'not supported value "{kind}"')
+    if params.get("exclude_alerts").lower() not in TRUTH:
+        raise InvalidParameter(name="exclude_alerts", reason="it must be true or false")
+    if token and not limit:
+        raise BadRequest(detail="group_limit needs to be set if group_next_token is")
+    wanted = views.Wanted(
+        kind,
+        frozenset(params.all("rule_name[]")),
+        frozenset(params.all("rule_group[]")),
+        frozenset(params.all("file[]")),
+        params.selectors().parse(),
+        not TRUTH[params.get("exclude_alerts").lower()],
+    )
+    shown = await kept.shown(caller.tenant)
+    interval_ms = kept.bounds.interval_ms
+    groups = await anyio.to_thread.run_sync(partial(views.groups, shown, wanted, interval_ms))
+    data: dict[str, Any] = {"groups": groups}
+    if number := params.limit("group_limit"):
+        if (page := views.page(groups, number, token)) is None:
+            raise InvalidParameter(name="group_next_token", reason="there is no such group")
+        data["groups"], following = page
+        if following:
+            data["groupNextToken"] = following
+    return _answer(data)
+
+
+@routes.get("/alerts")
+async def alerts(caller: Caller, kept: RulesDep) -> Response:
+    """The tenant's alerts that are pending or fire."""
+    return _answer({"alerts": views.alerts(await kept.shown(caller.tenant))})
+
+
+@routes.post("/rules/check")
+async def check(text: Body, kept: RulesDep) -> Response:
+    """What `promtool check rules` would say of the body, a rule file or one group; it is not
+    stored.
+    """
+    groups: list[Group] = []
+    faults: tuple[parsing.Fault, ...] = ()
+    try:
+        groups, _ = await _parsed(text, "check", kept)
+    except parsing.InvalidRules as exc:
+        faults = exc.facts["faults"]
+    return _answer(
+        {
+            "valid": not faults,
+            "groups": len(groups),
+            "rules": sum(len(group.rules) for group in groups),
+            "faults": [
+                {"line": one.line, "column": one.column, "text": one.text} for one in faults
+            ],
+            "warnings": list(parsing.duplicates(groups)),
+        }
+    )
+
+
+@config_routes.get("")
+async def all_groups(caller: Caller, kept: RulesDep) -> Response:
+    """Every namespace with its groups."""
+    return await _listed(caller, kept, None)
+
+
+@config_routes.get("/{namespace}")
+async def namespace_groups(namespace: str, caller: Caller, kept: RulesDep) -> Response:
+    """The groups of one namespace, by its name."""
+    return await _listed(caller, kept, namespace)
+
+
+@config_routes.get("/{namespace}/{group}")
+async def one_group(namespace: str, group: str, caller: Caller, kept: RulesDep) -> Response:
+    """One group."""
+    for one in await kept.shown(caller.tenant, namespace):
+        if one.group.name == group:
+            return _yaml(printing.group_text(one.group))
+    raise NotFound(namespace=namespace, group=group)
+
+
+@config_routes.post("/{namespace}")
+async def set_groups(namespace: str, caller: Changer, text: Body, kept: RulesDep) -> Response:
+    """The group of the body is there as it says; a rule file replaces the whole namespace."""
+    _require_changeable(namespace)
+    groups, is_file = await _parsed(text, namespace, kept)
+    await kept.put(caller.tenant, namespace, groups, whole=is_file)
+    return Response(envelope(b"null"), 202, media_type="application/json")
+
+
+@config_routes.delete("/{namespace}")
+async def delete_namespace(namespace: str, caller: Changer, kept: RulesDep) -> Response:
+    """The namespace is gone; its series end, its alerts end by themselves."""
+    return await _deleted(caller, kept, namespace, None)
+
+
+@config_routes.delete("/{namespace}/{group}")
+async def delete_group(namespace: str, group: str, caller: Changer, kept: RulesDep) -> Response:
+    """The group is gone; its series end, its alerts end by themselves."""
+    return await _deleted(caller, kept, namespace, group)
+
+
+async def _deleted(caller: Principal, kept: Rules, namespace: str, group: str | None) -> Response:
+    _require_changeable(namespace)
+    if not await kept.delete(caller.tenant, namespace, group):
+        raise NotFound(namespace=namespace, **({} if group is None else {"group": group}))
+    return Response(envelope(b"null"), 202, media_type="application/json")
+
+
+async def _listed(caller: Principal, kept: Rules, namespace: str | None) -> Response:
+    by_namespace: dict[str, list[Group]] = {}
+    for one in await kept.shown(caller.tenant, namespace):
+        by_namespace.setdefault(one.group.namespace, []).append(one.group)
+    if namespace is not None and not by_namespace:
+        raise NotFound(namespace=namespace)
+    return _yaml(await anyio.to_thread.run_sync(printing.namespaces_text, by_namespace))
+
+
+async def _parsed(text: str, namespace: str, kept: Rules) -> tuple[list[Group], bool]:
+    """The groups of a body, and whether it is a whole file. Raises InvalidRules."""
+
+    def parse() -> tuple[list[Group], bool]:
+        if parsing.is_file(text):
+            return parsing.parse_file(text, namespace, kept.bounds), True
+        return [parsing.parse_group(text, namespace, kept.bounds)], False
+
+    return await anyio.to_thread.run_sync(parse)
+
+
+def _require_changeable(namespace: str) -> None:
+    if len(namespace) > NAME_CHARACTERS_MAX:
+        raise BadRequest(detail="the namespace is too long", limit=NAME_CHARACTERS_MAX)
+    if namespace.startswith(FOLDER):
+        raise ReadOnly(namespace=namespace)
+
+
+def _answer(data: Any) -> Response:
+    return Response(envelope(orjson.dumps(data)), media_type="application/json")
+
+
+def _yaml(text: str) -> Response:
+    return Response(text, media_type="application/yaml")

@@ -1,0 +1,163 @@
+"""Acting for a tenant: its expressions are answered by an engine of this process, within its plan's
+limits, and its samples are written by data-ingest-service, as any sender's are.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import httpx
+import jwt
+
+from data_api.chassis.identity import IdentityClient, IdentityUnavailable, Limits
+from data_api.chassis.kinds import ServiceError
+from data_api.engine import Engine
+from data_api.errors import NotWritten, QueryTimeout
+from data_api.model import InstantVector, QueryLimits, Result, Scalar, is_histogram
+from data_api.questions import Question
+from data_api.rules import remote_write
+from data_api.rules.alerting import RuleError
+from data_api.rules.evaluation import Answer
+from data_api.rules.model import Sample, Vector
+
+PROMQL: Final = "PromQL "
+"""How warnings about the expression begin; any other is about samples that could not be read."""
+REQUEST_TIMEOUT_S: Final = 5.0
+BACK_OFF_S: Final = 0.25
+BACK_OFF_MAX_S: Final = 4.0
+TRANSIENT: Final = frozenset({429, 502, 503, 504})
+ERROR_CHARACTERS_MAX: Final = 300
+TENANTS_MAX: Final = 10_000  # whose limits are remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """What evaluations of all tenants share. http: the way to data-ingest-service."""
+
+    engine: Engine
+    identity: IdentityClient
+    http: httpx.AsyncClient
+    dis_url: str
+    limits: dict[UUID, Limits]
+
+    async def ask(
+        self, tenant: UUID, expressions: Sequence[str], at_ms: int, ends_s: float
+    ) -> Sequence[Answer]:
+        """Each expression's answer at `at_ms`, or its error; at `ends_s` (monotonic) at the latest.
+
+        They are one query. One that loads too much for its tenant spoils no other.
+        """
+        try:
+            plan = await self._limits(tenant)
+            return await self._together(tenant, plan, expressions, at_ms, ends_s)
+        except ServiceError as exc:
+            if len(expressions) == 1 or isinstance(exc, QueryTimeout | IdentityUnavailable):
+                return [Answer(exc)] * len(expressions)
+        answers: list[Answer] = []
+        for expression in expressions:
+            answers += await self.ask(tenant, [expression], at_ms, ends_s)
+        return answers
+
+    async def write(self, tenant: UUID, samples: Sequence[Sample], ends_s: float) -> None:
+        """The samples are durable; tried again, until `ends_s`, where that may help.
+
+        Raises NotWritten and IdentityUnavailable.
+        """
+        for body in remote_write.requests(samples):
+            pause_s, trouble = BACK_OFF_S, "there was no time left"
+            while time.monotonic() < ends_s:
+                if not (trouble := await self._send(tenant, body)):
+                    break
+                await asyncio.sleep(min(pause_s, max(0.0, ends_s - time.monotonic())))
+                pause_s = min(2 * pause_s, BACK_OFF_MAX_S)
+            if trouble:
+                raise NotWritten(detail=trouble)
+
+    async def _send(self, tenant: UUID, body: bytes) -> str:
+        """Why to send it again; "" when it was taken."""
+        token = await self._token(tenant)
+        headers = {**remote_write.HEADERS, "Authorization": f"Bearer {token}"}
+        url = f"{self.dis_url.rstrip('/')}/api/v1/write"
+        try:
+            answer = await self.http.post(
+                url, content=body, headers=headers, timeout=REQUEST_TIMEOUT_S
+            )
+        except httpx.TransportError as exc:
+            return type(exc).__name__
+        if answer.is_success:
+            return ""
+        text = answer.text[:ERROR_CHARACTERS_MAX]
+        if answer.status_code in TRANSIENT:
+            return f"{answer.status_code} {text}"
+        raise NotWritten(detail=f"{answer.status_code} {text}")
+
+    async def _token(self, tenant: UUID) -> str:
+        return await self.identity.service_token_for(tenant, "dis", ["metrics:write"])
+
+    async def _limits(self, tenant: UUID) -> Limits:
+        """Of the tenant's plan, which tokens carry; the last ones while ubs does not answer."""
+        try:
+            token = await self._token(tenant)
+        except IdentityUnavailable:
+            if tenant not in self.limits:
+                raise
+            return self.limits[tenant]
+        # ubs handed it over itself: whose it is needs no proof.
+        claims = jwt.decode(token, options={"verify_signature": False})
+        if tenant not in self.limits and len(self.limits) >= TENANTS_MAX:
+            self.limits.clear()
+        limits = self.limits[tenant] = Limits.from_json(claims.get("limits"))
+        return limits
+
+    async def _together(
+        self,
+        tenant: UUID,
+        plan: Limits,
+        expressions: Sequence[str],
+        at_ms: int,
+        ends_s: float,
+    ) -> Sequence[Answer]:
+        left_s = ends_s - time.monotonic()
+        if left_s <= 0:
+            raise QueryTimeout(timeout_s=0)
+        lookback_ms = self.engine.limits.lookback_ms
+        questions = [Question(text, (at_ms, at_ms, 0), lookback_ms) for text in expressions]
+        opened = self.engine.queries(tenant, plan, questions, _answers, left_s)
+        async with opened as answers:
+            return answers
+
+
+def _answers(results: Iterator[Result | ServiceError], _: QueryLimits) -> list[Answer]:
+    """Each result as a vector, with the time that its evaluation took; loading is everybody's."""
+    answers = []
+    began_s = time.perf_counter()
+    for result in results:
+        try:
+            vector: Vector | ServiceError = _vector(result)
+        except RuleError as exc:
+            vector = exc
+        now_s = time.perf_counter()
+        answers.append(Answer(vector, now_s - began_s))
+        began_s = now_s
+    return answers
+
+
+def _vector(result: Result | ServiceError) -> Vector | ServiceError:
+    """Raises RuleError for what no rule can use, and where samples could not be read: an alert must
+    not end because a block is corrupt.
+    """
+    if isinstance(result, ServiceError):
+        return result
+    if partial := [one for one in result.warnings if not one.startswith(PROMQL)]:
+        raise RuleError(reason=f"not all samples could be read: {partial[0]}")
+    value = result.value
+    if isinstance(value, Scalar):
+        return [({}, value.value)]
+    if not isinstance(value, InstantVector):
+        raise RuleError(reason="rule result is not a vector or scalar")
+    if is_histogram(value.values).any():
+        raise RuleError(reason="rule result has native histograms, which rules do not take")
+    return list(zip(value.labels, value.values.tolist(), strict=True))

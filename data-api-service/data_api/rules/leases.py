@@ -1,0 +1,144 @@
+"""Which process evaluates which groups: leases in Postgres, by Postgres' clock.
+
+    evaluator ─ renews every ROUND_S ─▶ rules.evaluator (lease_until)
+                                            │ a lease ran out: its row goes, its groups are free
+    group ── claimed ──▶ owner ── commit: still the owner, and the last slot is the one read
+
+A commit names the slot that its state came from. So of two processes that evaluate one group, one
+suspended and one that took over, only one can commit.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from data_api.chassis.postgres_async import translating
+from data_api.rules import parsing
+from data_api.rules.model import Group
+from data_api.rules.repository import SCHEMA
+from data_api.rules.state import GroupState, decode, encode
+from data_api.store.catalogue import Database
+
+ROUND_S: Final = 5.0
+LEASE_S: Final = 15.0
+
+_EXPIRE: Final = "DELETE FROM rules.evaluator WHERE lease_until < clock_timestamp() AND id <> $1"
+_RENEW: Final = """
+INSERT INTO rules.evaluator (id, lease_until)
+VALUES ($1, clock_timestamp() + $2::float8 * interval '1 second')
+ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
+"""
+_SHARE: Final = """
+SELECT ceil(count(*)::float8 / greatest((SELECT count(*) FROM rules.evaluator), 1))::int AS share,
+       count(*) FILTER (WHERE owner = $1)::int AS mine
+FROM rules.rule_group
+"""
+_CLAIM: Final = """
+UPDATE rules.rule_group SET owner = $1 WHERE group_id IN (
+  SELECT group_id FROM rules.rule_group WHERE owner IS NULL
+  ORDER BY group_id LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
+_RELEASE: Final = """
+UPDATE rules.rule_group SET owner = NULL WHERE owner = $1 AND group_id = ANY($2::bigint[])
+"""
+_OWNED: Final = "SELECT group_id, version FROM rules.rule_group WHERE owner = $1"
+_LOAD: Final = """
+SELECT group_id, tenant_id, namespace, definition, version, is_deleted, evaluated_ms, state, series
+FROM rules.rule_group WHERE owner = $1 AND group_id = ANY($2::bigint[])
+"""
+_COMMIT: Final = """
+UPDATE rules.rule_group SET evaluated_ms = $4, missed = missed + $5, failing = $6, state = $7,
+  series = coalesce($8, series)
+WHERE group_id = $1 AND owner = $2 AND evaluated_ms IS NOT DISTINCT FROM $3
+"""
+_FINISH: Final = """
+DELETE FROM rules.rule_group
+WHERE group_id = $1 AND owner = $2 AND evaluated_ms IS NOT DISTINCT FROM $3 AND is_deleted
+"""
+
+
+@dataclass(slots=True)
+class Owned:
+    """A group of this process: what was read of it, and its state since."""
+
+    group_id: int
+    tenant: UUID
+    group: Group
+    version: int
+    is_deleted: bool
+    evaluated_ms: int | None
+    state: GroupState
+    series: bytes = b""
+
+
+class Leases:
+    """The groups that the process `me` evaluates."""
+
+    def __init__(self, database: Database, me: UUID) -> None:
+        self._database = database
+        self._me = me
+
+    async def renew(self, busy: Collection[int], owned: Collection[int]) -> dict[int, int]:
+        """Group ids with their versions, after a renewal: what is free was claimed, and what is
+        above this process's share was given back, but for the `busy`.
+        """
+        with translating(SCHEMA):
+            async with self._database.acquire() as db, db.transaction():
+                await db.execute(_EXPIRE, self._me)
+                await db.execute(_RENEW, self._me, LEASE_S)
+                share, mine = await db.fetchrow(_SHARE, self._me)
+                if mine < share:
+                    await db.execute(_CLAIM, self._me, share - mine)
+                elif mine > share:
+                    idle = [one for one in owned if one not in busy]
+                    await db.execute(_RELEASE, self._me, idle[: mine - share])
+                return dict(await db.fetch(_OWNED, self._me))
+
+    async def load(self, group_ids: Sequence[int]) -> list[Owned]:
+        """The groups as they are stored, as far as they are this process's."""
+        with translating(SCHEMA):
+            async with self._database.acquire() as db:
+                rows = await db.fetch(_LOAD, self._me, group_ids)
+        return [_owned(row) for row in rows]
+
+    async def commit(self, one: Owned, state: GroupState, at_ms: int, missed: int) -> bool:
+        """The evaluation at `at_ms` is applied; False: another process has the group."""
+        text, series = encode(state)
+        failing = sum(rule.health == "err" for rule in state.rules.values())
+        changed = None if series == one.series else series
+        done = await self._execute(
+            _COMMIT, one.group_id, self._me, one.evaluated_ms, at_ms, missed, failing, text, changed
+        )
+        if done:
+            one.state, one.evaluated_ms, one.series = state, at_ms, series
+        return done
+
+    async def finish(self, one: Owned) -> bool:
+        """The deleted group is gone."""
+        return await self._execute(_FINISH, one.group_id, self._me, one.evaluated_ms)
+
+    async def leave(self) -> None:
+        """Every group is free for others at once."""
+        with translating(SCHEMA):
+            async with self._database.acquire() as db:
+                await db.execute("DELETE FROM rules.evaluator WHERE id = $1", self._me)
+
+    async def _execute(self, statement: str, *values: Any) -> bool:
+        with translating(SCHEMA):
+            async with self._database.acquire() as db:
+                done: str = await db.execute(statement, *values)
+        return not done.endswith(" 0")
+
+
+def _owned(row: Any) -> Owned:
+    return Owned(
+        row["group_id"],
+        row["tenant_id"],
+        parsing.stored_group(row["definition"], row["namespace"]),
+        row["version"],
+        row["is_deleted"],
+        row["evaluated_ms"],
+        decode(row["state"], row["series"]),
+        row["series"] or b"",
+    )
