@@ -12,16 +12,7 @@ from fastapi import FastAPI
 
 from data_api import __version__, promql
 from data_api.admission import SamplePool
-from data_api.api import (
-    alertmanager,
-    deps,
-    exemplars,
-    export,
-    presence,
-    prometheus,
-    ranges,
-    rules,
-)
+from data_api.api import alertmanager, deps, exemplars, export, presence, prometheus, ranges, rules
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient

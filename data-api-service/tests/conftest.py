@@ -130,7 +130,7 @@ async def serve(database_url: str, objects: Path, hub: Hub) -> AsyncIterator[Cal
         await manager.__aenter__()
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = httpx.AsyncClient(transport=transport, base_url="http://das")
-        opened.extend([manager, billing, client])
+        opened.extend([billing, manager, client])
         return client
 
     yield start

@@ -101,6 +101,7 @@ class Chosen:
         self,
         filter: Filter = [],  # noqa: A002, B006 - Alertmanager's word; FastAPI copies it
         receiver: str = "",
+        *,
         active: bool = True,
         silenced: bool = True,
         inhibited: bool = True,

@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from data_api.notify import config, routing
 from data_api.notify.config import Configuration
+from data_api.notify.integrations import Global
 from data_api.notify.messages import Composer
 from data_api.notify.routing import Route
 from data_api.notify.seal import Sealer
@@ -35,9 +36,7 @@ def compiled(text: str) -> Compiled:
     return Compiled(read, root, Composer(read.defaults, Texts(read.templates)), secrets)
 
 
-EMPTY: Final = Compiled(
-    Configuration.model_construct(), None, Composer(config.Global(), Texts(())), ()
-)
+EMPTY: Final = Compiled(Configuration.model_construct(), None, Composer(Global(), Texts(())), ())
 """Of a tenant that has set none: alerts are shown, nobody is told."""
 
 

@@ -1,6 +1,6 @@
 """A tenant's configuration, in the words of Alertmanager's YAML.
 
-    text ── YAML, every scalar a text ──▶ nodes ──▶ models     BadConfiguration: line:column, path, why
+    text ── YAML, every scalar a text ──▶ nodes ──▶ models    BadConfiguration: line:column, path
 
 Strict: a key that is not known here is refused, with those that are. What opens another's door is a
 `SecretStr`: it is in no log and no answer (`masked`).
@@ -16,13 +16,12 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationErr
 from data_api.notify import yamls
 from data_api.notify.errors import BadConfiguration
 from data_api.notify.fields import MASK, Duration, MatcherList, Positive, Strict, Text, Url
-from data_api.notify.intervals import DaysOfMonth, Minutes, Months, Weekdays, Years, zone
 from data_api.notify.integrations import Global, Receiver
+from data_api.notify.intervals import DaysOfMonth, Minutes, Months, Weekdays, Years, zone
 
 ROUTES_MAX: Final = 500
 DEPTH_MAX: Final = 20
 FAULTS_SHOWN: Final = 5
-TEMPLATES_BYTES_MAX: Final = 64 * 1024
 UTC: Final = ZoneInfo("UTC")
 
 Texts = Annotated[tuple[str, ...], Field(max_length=100)]
@@ -118,23 +117,17 @@ class Configuration(Strict):
         for one in self.receivers:
             if missing := one.lacks(self.defaults):
                 raise ValueError(f"receiver {one.name!r}: {missing}")
-        if sum(map(len, self.templates)) > TEMPLATES_BYTES_MAX:
-            raise ValueError(f"templates are longer than {TEMPLATES_BYTES_MAX} characters")
-        if self.route is None:
-            if not self.alertmanager_urls:
-                raise ValueError("route is missing; without one, give alertmanager_urls")
-            return self
-        if self.alertmanager_urls:
-            raise ValueError("route and alertmanager_urls are both given: one of them notifies")
-        root = self.route
+        if (self.route is None) != bool(self.alertmanager_urls):
+            raise ValueError("either route or alertmanager_urls must be given, and not both")
+        if self.route is not None:
+            self._check_root(self.route)
+        return self
+
+    def _check_root(self, root: RouteConfig) -> None:
         if root.receiver is None:
             raise ValueError("route: the root needs a receiver")
         if root.matchers or root.continues or root.mute_time_intervals:
             raise ValueError("route: the root takes every alert, always: no matchers, no intervals")
-        self._check_routes(root)
-        return self
-
-    def _check_routes(self, root: RouteConfig) -> None:
         receivers = {one.name for one in self.receivers}
         intervals = {one.name for one in self.time_intervals}
         pending, count = [(root, 1)], 0

@@ -1,6 +1,6 @@
 """The loop that notifies: takes a tenant that is due, plans, delivers, sets when to look again.
 
-    claim (lease) ─▶ load ─▶ plan ─▶ apply ─▶ each due outbox entry: count the attempt ─▶ send ─▶ record
+    claim (lease) ─▶ load ─▶ plan ─▶ apply ─▶ of each due outbox entry: count, send, record
 One dispatcher has a tenant at a time. Killed anywhere, another goes on after the lease: what was
 planned is in the outbox, and a message whose answer was not recorded is sent again under its id.
 """
@@ -114,7 +114,7 @@ class Dispatcher:
             return
         except DatabaseUnavailable:
             raise
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - of this tenant alone: the others go on
             level = log.error if isinstance(exc, Unreadable) else log.exception
             level("notify_failed", tenant=str(claim.tenant), error=str(exc))
             due_ms, forwarded = self._clock.now_ms() + TROUBLE_MS, claim.forwarded
@@ -129,7 +129,9 @@ class Dispatcher:
         if compiled.config.alertmanager_urls:
             new = [one for one in state.alerts if one.received > forwarded]
             urls = compiled.config.alertmanager_urls
-            if new and not await forward(self._store, self._sender, tenant, urls, new, now_ms):
+            if new and not await forward(
+                self._store, self._sender, tenant, urls=urls, alerts=new, now_ms=now_ms
+            ):
                 return now_ms + BACKOFF_MS, forwarded
             forwarded = claim.changes
         planner = Planner(compiled.config, compiled.root, state, now_ms)

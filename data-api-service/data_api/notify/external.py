@@ -21,6 +21,7 @@ async def forward(
     store: NotifyStore,
     sender: Sender,
     tenant: UUID,
+    *,
     urls: Sequence[str],
     alerts: Sequence[Received],
     now_ms: int,

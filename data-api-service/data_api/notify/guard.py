@@ -25,15 +25,9 @@ NOT_PUBLIC: Final[tuple[Network, ...]] = tuple(
         # Azure's metadata; protocols and documentation; all IPv6 but 2000::/3, which alone is given
         # out. `is_global` differs on these between versions of Python. Source: IANA's registries.
         (
-            "168.63.129.16",
-            "192.0.0.0/24",
-            "::/3",
-            "4000::/2",
-            "8000::/1",
-            "2001::/23",
-            "2001:db8::/32",
-            "3fff::/20",
-        ),  # fmt: skip
+            *("168.63.129.16", "192.0.0.0/24", "::/3", "4000::/2", "8000::/1"),
+            *("2001::/23", "2001:db8::/32", "3fff::/20"),
+        ),
     )
 )
 _WITH_V4_AT_END: Final = ipaddress.IPv6Network("::/96")

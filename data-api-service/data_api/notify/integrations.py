@@ -3,7 +3,7 @@
 `kind` names an integration in the delivery log; the texts are templates (texts.py).
 """
 
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -115,7 +115,9 @@ class PagerDuty(HttpIntegration):
     severity: Text = '{{ or .CommonLabels.severity "error" }}'
     component: Text = ""
     group: Text = ""
-    details: Annotated[dict[str, Text], Many] = {"text": '{{ template "default.text" . }}'}
+    details: Annotated[dict[str, Text], Many] = Field(
+        default_factory=lambda: {"text": '{{ template "default.text" . }}'}
+    )
     class_: Annotated[Text, Field(alias="class")] = ""
 
 

@@ -16,7 +16,6 @@ from email.utils import format_datetime
 from typing import Any, Final, TypeVar
 
 import orjson
-from pydantic import SecretStr
 
 from data_api.notify.integrations import (
     Email,
@@ -200,8 +199,8 @@ def _post(
         pair = f"{config.basic_auth.username}:{password}".encode()
         sent["authorization"] = f"Basic {base64.b64encode(pair).decode()}"
     elif config.authorization:
-        credentials: SecretStr = config.authorization.credentials
-        sent["authorization"] = f"{config.authorization.type} {credentials.get_secret_value()}"
+        credentials = config.authorization.credentials.get_secret_value()
+        sent["authorization"] = f"{config.authorization.type} {credentials}"
     return Message(url, body if isinstance(body, bytes) else orjson.dumps(body), sent)
 
 

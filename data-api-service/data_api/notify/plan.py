@@ -1,6 +1,6 @@
 """What is to be told now, and when to look again. Pure: state in, changes out.
 
-    group: new ── group_wait ──▶ flushed ── group_interval ──▶ flushed …      gone with its last alert
+    group: new ── group_wait ──▶ flushed ── group_interval ──▶ flushed …
     at a flush, for each integration: something new, all resolved, or repeat_interval over?
         no ─▶ nothing      yes ─▶ an outbox entry; one that still waits is replaced by it
 Source: prometheus/alertmanager `dispatch/dispatch.go`, `notify/notify.go` (DedupStage).
@@ -45,7 +45,7 @@ class Group:
 
 @dataclass(slots=True)
 class Plan:
-    """What changes; superseded: outbox entries that newer ones replace. due_ms: when to look next."""
+    """What changes. superseded: rows whose waiting notification a newer one replaces."""
 
     groups: list[GroupTimes] = field(default_factory=list)
     sent: dict[tuple[str, str], Sent] = field(default_factory=dict)
@@ -58,7 +58,9 @@ class Plan:
 class Planner:
     """The decisions about one tenant at one time."""
 
-    def __init__(self, config: Configuration, root: Route | None, state: TenantState, now_ms: int):
+    def __init__(
+        self, config: Configuration, root: Route | None, state: TenantState, now_ms: int
+    ) -> None:
         self._config = config
         self._root = root
         self._state = state
@@ -91,6 +93,7 @@ class Planner:
         """Flushes the groups that are due, and forgets what nobody needs any more."""
         plan = Plan()
         after: dict[tuple[str, str], Sent] = dict(self._state.sent)
+        flushes: dict[str, int] = {}
         unfinished: set[str] = set()  # alerts that some group has still to tell
         for group in self.groups.values():
             times = self._times(group)
@@ -102,12 +105,16 @@ class Planner:
                 muted = self._flush(group, after, plan, external_url)
             if times != self._state.groups.get(group.group_id):
                 plan.groups.append(times)
-            plan.due_ms = min(plan.due_ms, times.next_flush_ms)
+            flushes[group.group_id] = times.next_flush_ms
             unfinished |= self._unfinished(group, times, after, muted)
         self._forget(plan, after, unfinished)
-        waiting = [sent.outbox for sent in after.values() if sent.outbox is not None]
-        ends = [] if self.groups else [one.alert.ends_at_ms for one in self._state.alerts]
-        plan.due_ms = min([plan.due_ms, *(one.next_attempt_ms for one in waiting), *ends])
+        gone = {*plan.gone_groups, *plan.gone_alerts}
+        times_ms = [at_ms for group_id, at_ms in flushes.items() if group_id not in gone]
+        times_ms += [sent.outbox.next_attempt_ms for sent in after.values() if sent.outbox]
+        if not self.groups:
+            alerts = (one for one in self._state.alerts if one.fingerprint not in gone)
+            times_ms += [one.alert.ends_at_ms for one in alerts]
+        plan.due_ms = min(times_ms, default=NEVER_MS)
         return plan
 
     def _integrations(self, group: Group) -> dict[str, Integration]:

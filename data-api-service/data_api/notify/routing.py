@@ -94,7 +94,7 @@ def compiled(config: RouteConfig, parent: Route | None = None, place: str = "0")
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """Of one rule and one set of equal labels: an alert that inhibits, and one that is no target."""
+    """Of a rule and its equal labels: an alert that inhibits, and one that is no target."""
 
     any_source: str
     one_sided: str | None

@@ -116,7 +116,7 @@ class Notifications:
                 raise TooMany(detail="silences of this tenant", limit=SILENCES_MAX)
             await self.store.put_silences(tenant, new)
             return new.silence_id
-        old = silences.get(_uuid(given["id"]))
+        old = silences.get(_uuid(given["id"]) or new.silence_id)
         if old is None:
             raise NoSuchThing(detail=f"silence {str(given['id'])[:40]}")
         if _can_change(old, new, now_ms):
@@ -197,16 +197,19 @@ def _alert(given: Any, now_ms: int, timeout_ms: int) -> Alert:
     labels = _texts(given.get("labels"), "labels")
     if not labels:
         raise InvalidParameter(name="labels", reason="an alert needs at least one label")
-    ends = given.get("endsAt")
-    ends_ms = parse_ms("endsAt", ends) if ends and not ends.startswith("0001-") else 0
-    starts = given.get("startsAt")
-    starts_ms = parse_ms("startsAt", starts) if starts and not starts.startswith("0001-") else 0
+    ends_ms, starts_ms = (_time(given, name) for name in ("endsAt", "startsAt"))
     starts_ms = starts_ms or (min(ends_ms, now_ms) if ends_ms else now_ms)
     if ends_ms and ends_ms < starts_ms:
         raise InvalidParameter(name="endsAt", reason="it is before startsAt")
     texts = _texts(given.get("annotations") or {}, "annotations")
     link = str(given.get("generatorURL") or "")[:2048]
     return Alert(labels, texts, starts_ms, ends_ms or now_ms + timeout_ms, now_ms, link)
+
+
+def _time(given: Mapping[str, Any], name: str) -> int:
+    """A time of an alert; 0 where there is none, which Go writes as the year 1."""
+    text = given.get(name)
+    return 0 if not text or str(text).startswith("0001-") else parse_ms(name, text)
 
 
 def _silence(given: Any, now_ms: int) -> Silence:

@@ -13,16 +13,19 @@ from data_api.gotemplate.alertmanager import KV, Alerts, functions
 from data_api.notify.times import EPOCH
 
 DEFAULTS: Final = """
-{{ define "default.title" }}[{{ .Status | toUpper }}{{ if eq .Status "firing" }}:{{ .Alerts.Firing | len }}{{ end }}]
+{{ define "default.title" }}[{{ .Status | toUpper }}
+{{- if eq .Status "firing" }}:{{ .Alerts.Firing | len }}{{ end }}]
 {{- range .GroupLabels.SortedPairs.Values }} {{ . }}{{ end }}
 {{- with .CommonLabels.Remove .GroupLabels.Names }} ({{ .Values | join " " }}){{ end }}{{ end }}
-{{ define "default.alert" }}{{ .Labels.alertname }}{{ with or .Annotations.summary .Annotations.description .Annotations.message }}: {{ . }}{{ end }}
+{{ define "default.alert" }}{{ .Labels.alertname }}
+{{- with or .Annotations.summary .Annotations.description .Annotations.message }}: {{ . }}{{ end }}
 {{ range (.Labels.Remove (stringSlice "alertname")).SortedPairs }}  {{ .Name }}={{ .Value }}
 {{ end }}{{ with .Annotations.runbook_url }}  runbook: {{ . }}
 {{ end }}{{ with .GeneratorURL }}  source: {{ . }}
 {{ end }}{{ end }}
 {{ define "default.text" }}{{ with .Alerts.Firing }}Firing:
-{{ range . }}- {{ template "default.alert" . }}{{ end }}{{ end }}{{ with .Alerts.Resolved }}Resolved:
+{{ range . }}- {{ template "default.alert" . }}{{ end }}{{ end }}
+{{- with .Alerts.Resolved }}Resolved:
 {{ range . }}- {{ template "default.alert" . }}{{ end }}{{ end }}{{ end }}
 {{ define "__subject" }}{{ template "default.title" . }}{{ end }}
 """

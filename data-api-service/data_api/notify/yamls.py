@@ -11,14 +11,14 @@ TEXT_BYTES_MAX: Final = 256 * 1024
 _TEXT_ONLY: Final = {"tag:yaml.org,2002:null"}
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # ships no types
+class _Loader(yaml.SafeLoader):
     """Texts stay texts, as where Go reads into a string. No aliases: one could stand for millions.
     A key that stands twice is refused.
     """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "aliases are not taken here", mark)
         return super().compose_node(parent, index)
 
@@ -74,12 +74,12 @@ def place(node: Any, path: Sequence[str | int]) -> str:
 
 
 def masked(node: Any, secrets: frozenset[str], mask: str) -> str:
-    """The document as YAML, each scalar that holds a secret replaced by `mask`; without comments."""
+    """The document as YAML without comments; `mask` for each scalar that holds a secret."""
     pending = [node]
     while pending:
         one = pending.pop()
         if isinstance(one, yaml.ScalarNode):
-            if any(text == one.value or len(text) > 7 and text in one.value for text in secrets):
+            if any(text == one.value or (len(text) > 7 and text in one.value) for text in secrets):
                 one.value, one.style = mask, None
         elif isinstance(one, yaml.MappingNode):
             pending.extend(part for pair in one.value for part in pair)

@@ -88,7 +88,8 @@ def test_no_secret_is_shown():
     for text in (shown, repr(config.read(GOOD)), repr(compiled(GOOD).config)):
         assert not [secret for secret in SECRETS if secret in text]
     assert shown.count("<secret>") == 8
-    assert "#alerts" in shown and "Europe/Berlin" in shown
+    assert "#alerts" in shown
+    assert "Europe/Berlin" in shown
     assert "<secret> stands for a secret that is not shown" in refused(shown)
 
 
@@ -124,7 +125,7 @@ def test_a_fault_is_told_with_its_place(old, new, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "route is missing"),
+        ("", "either route or alertmanager_urls must be given"),
         ("[1, 2]", "1:1: it: expected a mapping"),
         ("route: {receiver: x", "1:20"),
         ("a: &a [x]\nb: *a", "2:4: aliases are not taken here"),
@@ -132,7 +133,7 @@ def test_a_fault_is_told_with_its_place(old, new, expected):
         ("x" * 300_000, "too long"),
         (
             "route: {receiver: a}\nreceivers: [{name: a}]\nalertmanager_urls: [http://am]",
-            "route and alertmanager_urls are both given",
+            "either route or alertmanager_urls must be given, and not both",
         ),
         ("route: {receiver: a, matchers: [b=c]}\nreceivers: [{name: a}]", "takes every alert"),
     ],

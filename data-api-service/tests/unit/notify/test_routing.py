@@ -48,7 +48,7 @@ def test_an_alert_takes_the_deepest_route_that_matches():
     ("text", "expected"),
     [
         ('a="b"', [("a", "=", "b")]),
-        ("{ a = b , c!~\"d|e\" }", [("a", "=", "b"), ("c", "!~", "d|e")]),
+        ('{ a = b , c!~"d|e" }', [("a", "=", "b"), ("c", "!~", "d|e")]),
         ('"has space"!="x\\n\\"y\\""', [("has space", "!=", 'x\n"y"')]),
         ("a=", [("a", "=", "")]),
         ("", []),
@@ -159,8 +159,10 @@ def test_times_are_of_the_wall_clock_over_summer_time():
     twice is muted twice, and the one that is left out ends as the clock jumps over it.
     """
     nine = "times: [{start_time: '09:00', end_time: '10:00'}], location: Europe/Berlin"
-    assert muted(nine, ms(2026, 3, 28, 8, 30)) and muted(nine, ms(2026, 3, 29, 7, 30))
-    assert not muted(nine, ms(2026, 3, 28, 7, 30)) and not muted(nine, ms(2026, 3, 29, 8, 30))
+    assert muted(nine, ms(2026, 3, 28, 8, 30))
+    assert muted(nine, ms(2026, 3, 29, 7, 30))
+    assert not muted(nine, ms(2026, 3, 28, 7, 30))
+    assert not muted(nine, ms(2026, 3, 29, 8, 30))
     two = "times: [{start_time: '02:00', end_time: '03:00'}], location: Europe/Berlin"
     berlin = {"zone": "Europe/Berlin"}
     assert muted(two, ms(2026, 10, 25, 2, 30, **berlin))
