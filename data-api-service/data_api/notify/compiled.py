@@ -1,7 +1,7 @@
 """A configuration ready for use, and a few of them at hand."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
@@ -25,7 +25,7 @@ class Compiled:
     config: Configuration
     root: Route | None
     composer: Composer
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 def compiled(text: str) -> Compiled:

@@ -31,7 +31,7 @@ from data_api.settings import Settings
 from data_api.store.catalogue import Database
 
 TICK_S: Final = 1.0
-TENANTS_AT_ONCE: Final = 8
+TENANTS_AT_ONCE: Final = 4
 ATTEMPTS_AT_ONCE: Final = 8
 ATTEMPTS_A_PASS: Final = 24
 """With ten seconds an attempt, eight at a time: within the lease. The rest is due at once again."""
@@ -90,16 +90,18 @@ class Dispatcher:
     async def turn(self) -> int:
         """Everything that is due now is done; returns how many passes that took."""
 
-        async def worker() -> int:
+        async def worker(claim: Claim | None = None) -> int:
             passes = 0
-            while (claim := await self._store.claim(self._clock.now_ms())) is not None:
+            while claim := claim or await self._store.claim(self._clock.now_ms()):
                 await self._pass(claim)
-                passes += 1
+                claim, passes = None, passes + 1
             return passes
 
-        results = await asyncio.gather(
-            *(worker() for _ in range(TENANTS_AT_ONCE)), return_exceptions=True
-        )
+        first = await self._store.claim(self._clock.now_ms())
+        if first is None:
+            return 0
+        others = (worker() for _ in range(TENANTS_AT_ONCE - 1))
+        results = await asyncio.gather(worker(first), *others, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result

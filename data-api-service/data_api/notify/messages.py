@@ -42,7 +42,7 @@ class Message:
     """One POST."""
 
     url: str = field(repr=False)
-    body: bytes
+    body: bytes = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
 
 
