@@ -68,12 +68,7 @@ class Sender:
         except TimeoutError:
             outcome = Outcome("retry", None, f"no answer within {ATTEMPT_S:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
-            is_final = isinstance(exc.__cause__, Refused) or not isinstance(
-                exc, httpx.TransportError
-            )
-            is_final |= isinstance(exc, httpx.LocalProtocolError | httpx.UnsupportedProtocol)
-            detail = f"{type(exc).__name__}: {exc}"
-            outcome = Outcome("failed" if is_final else "retry", None, detail)
+            outcome = _unanswered(exc)
         return _finished(outcome, began_s, secrets)
 
     async def _post(self, message: Message) -> Outcome:
@@ -156,6 +151,15 @@ class Sender:
             except OSError as exc:
                 failure = exc
         raise failure
+
+
+def _unanswered(exc: Exception) -> Outcome:
+    """Final where we cannot or may not send it; the words for a bad header would quote it."""
+    if isinstance(exc.__cause__, Refused):
+        return Outcome("failed", None, str(exc))
+    if isinstance(exc, httpx.LocalProtocolError | httpx.InvalidURL | UnicodeError):
+        return Outcome("failed", None, "its URL or a header has characters that cannot be sent")
+    return Outcome("retry", None, f"{type(exc).__name__}: {exc}")
 
 
 def _answered(code: int, answer: bytes | str) -> Outcome:

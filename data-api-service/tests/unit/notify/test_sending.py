@@ -5,6 +5,7 @@ import uuid
 
 import httpcore
 import pytest
+from receivers import HttpReceiver
 
 from data_api.gotemplate import TemplateError
 from data_api.notify import guard, texts
@@ -110,14 +111,16 @@ async def test_the_transport_connects_through_the_guard():
 async def test_secrets_do_not_come_out_of_errors():
     """A header that cannot be sent is a final failure whose text does not quote it."""
     sender = Sender(parse_networks("127.0.0.0/8"))
-    webhook = Webhook.model_validate(
-        {"url": "http://127.0.0.1:1/x", "http_config": {"authorization": {"credentials": "a\nb"}}}
-    )
-    message = Composer(Global(), Texts(())).compose(webhook, box(), 0)
-    outcome = await sender.post(message, ["a\nb", "a\\nb"])
+    async with HttpReceiver().listening() as hook:
+        authorization = {"credentials": "first\nsecond"}
+        webhook = Webhook.model_validate(
+            {"url": hook.url, "http_config": {"authorization": authorization}}
+        )
+        message = Composer(Global(), Texts(())).compose(webhook, box(), 0)
+        outcome = await sender.post(message, ["first\nsecond"])
     await sender.close()
     assert outcome.result == "failed"
-    assert "a\\nb" not in outcome.detail
+    assert "second" not in outcome.detail
 
 
 def box():
