@@ -15,10 +15,9 @@ from fastapi.responses import PlainTextResponse
 from data_api import __version__
 from data_api.api.deps import BODY_BYTES_MAX, Caller, NowMs, services
 from data_api.chassis.identity import Principal
-from data_api.errors import BodyTooLarge, InvalidParameter
+from data_api.errors import BodyTooLarge, InvalidParameter, NotFound
 from data_api.model import Labels, MatchOp, compile_regex
 from data_api.notify import matchers
-from data_api.notify.errors import NoSuchThing
 from data_api.notify.service import Notifications, Seen
 from data_api.notify.state import Silence
 from data_api.notify.times import rfc3339
@@ -202,7 +201,7 @@ async def config(caller: Caller, notify: Notify) -> Response:
     """The YAML, its secrets masked."""
     text = await notify.config_text(caller.tenant)
     if text is None:
-        raise NoSuchThing(detail="no configuration is set")
+        raise NotFound(detail="no configuration is set")
     return Response(text, media_type="application/yaml")
 
 

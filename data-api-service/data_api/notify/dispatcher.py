@@ -6,8 +6,8 @@ planned is in the outbox, and a message whose answer was not recorded is sent ag
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable
+from typing import Final, TypeVar
 from uuid import UUID
 
 import anyio.to_thread
@@ -24,7 +24,7 @@ from data_api.notify.integrations import Email, Integration
 from data_api.notify.messages import Message
 from data_api.notify.plan import Planner
 from data_api.notify.seal import Sealer
-from data_api.notify.sending import Outcome, Sender
+from data_api.notify.sending import DETAIL_MAX, Outcome, Sender
 from data_api.notify.state import Outbox, Sent
 from data_api.notify.store import Claim, LeaseLost, NotifyStore, attempt_of
 from data_api.settings import Settings
@@ -32,9 +32,8 @@ from data_api.store.catalogue import Database
 
 TICK_S: Final = 1.0
 TENANTS_AT_ONCE: Final = 4
-ATTEMPTS_AT_ONCE: Final = 8
-ATTEMPTS_A_PASS: Final = 24
-"""With ten seconds an attempt, eight at a time: within the lease. The rest is due at once again."""
+ATTEMPTS_A_PASS: Final = 16
+"""All at once, so a pass ends within its lease; what is left is due at once again."""
 ATTEMPTS_MAX: Final = 12
 BACKOFF_MS: Final = 5_000
 BACKOFF_MS_MAX: Final = 300_000
@@ -43,6 +42,7 @@ SENT: Final = Counter(
     "cloudopshub_notifications_total", "Attempts to notify.", ("integration", "result")
 )
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -101,11 +101,7 @@ class Dispatcher:
         if first is None:
             return 0
         others = (worker() for _ in range(TENANTS_AT_ONCE - 1))
-        results = await asyncio.gather(worker(first), *others, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return sum(result for result in results if isinstance(result, int))
+        return sum(await _all(worker(first), *others))
 
     async def _pass(self, claim: Claim) -> None:
         """One tenant; its trouble is logged and does not stop the others."""
@@ -145,26 +141,15 @@ class Dispatcher:
             for one in rows.values()
             if one.outbox is not None and one.outbox.next_attempt_ms <= now_ms
         ]
-        await self._deliver(tenant, compiled, due[:ATTEMPTS_A_PASS])
+        await _all(*(self._attempt(tenant, compiled, one) for one in due[:ATTEMPTS_A_PASS]))
         # After deliveries once more: what they leave to forget, and the entries that are left.
         return (now_ms if due else plan.due_ms), forwarded
-
-    async def _deliver(self, tenant: UUID, compiled: Compiled, due: Sequence[Sent]) -> None:
-        slots = asyncio.Semaphore(ATTEMPTS_AT_ONCE)
-
-        async def one_attempt(sent: Sent) -> None:
-            async with slots:
-                await self._attempt(tenant, compiled, sent)
-
-        async with asyncio.TaskGroup() as group:
-            for sent in due:
-                group.create_task(one_attempt(sent))
 
     async def _attempt(self, tenant: UUID, compiled: Compiled, sent: Sent) -> None:
         box, now_ms = sent.outbox, self._clock.now_ms()
         assert box is not None
         wait_ms = min(BACKOFF_MS << min(box.attempts, 10), BACKOFF_MS_MAX)
-        if not await self._store.begin_attempt(tenant, sent, now_ms + wait_ms):
+        if not await self._store.begin_attempt(tenant, sent, now_ms):
             return
         receiver = compiled.config.receiver(box.data["receiver"])
         integration = receiver.integrations().get(sent.integration) if receiver else None
@@ -174,17 +159,32 @@ class Dispatcher:
             outcome = await send(self._sender, compiled, integration, box, now_ms)
         if outcome.result == "retry" and box.attempts + 1 >= ATTEMPTS_MAX:
             detail = f"given up after {ATTEMPTS_MAX} attempts: {outcome.detail}"
-            outcome = Outcome("failed", outcome.status, detail[:500], outcome.duration_ms)
+            outcome = Outcome("failed", outcome.status, detail[:DETAIL_MAX], outcome.duration_ms)
         SENT.labels(sent.integration.partition("/")[0], outcome.result).inc()
         attempt = attempt_of(sent, box.attempts + 1, now_ms)
-        await self._store.record(tenant, attempt, outcome, sent)
+        next_ms = self._clock.now_ms() + wait_ms
+        await self._store.record(tenant, attempt, outcome, sent=sent, next_ms=next_ms)
+
+
+async def _all(*work: Awaitable[T]) -> list[T]:
+    """What all of them return; a failure of one is raised once all have ended."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
 
 
 async def send(
     sender: Sender, compiled: Compiled, integration: Integration, box: Outbox, now_ms: int
 ) -> Outcome:
     """What came of sending this notification by this integration, once."""
-    message = await anyio.to_thread.run_sync(compiled.composer.compose, integration, box, now_ms)
+    try:
+        message = await anyio.to_thread.run_sync(
+            compiled.composer.compose, integration, box, now_ms
+        )
+    except ValueError as exc:  # of a header of a mail
+        return Outcome("failed", detail=f"the message cannot be made: {exc}"[:DETAIL_MAX])
     if isinstance(message, Message):
         return await sender.post(message, compiled.secrets)
     assert isinstance(integration, Email)

@@ -3,7 +3,6 @@
 BadConfiguration      bad_data     the YAML of a tenant cannot be used; line, column and why
 BadMatcher            bad_data     a matcher, silence or filter cannot be read
 TooMany               rate_limited a bound of the tenant is reached
-NoSuchThing           not_found    no such silence, receiver or configuration
 Unreadable            internal     the stored configuration was sealed with another secret
 """
 
@@ -26,12 +25,6 @@ class TooMany(ServiceError):
     """There are too many of them"""
 
     kind = Kind.RATE_LIMITED
-
-
-class NoSuchThing(ServiceError):
-    """There is nothing of that name"""
-
-    kind = Kind.NOT_FOUND
 
 
 class Unreadable(ServiceError):

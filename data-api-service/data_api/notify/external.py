@@ -13,8 +13,10 @@ from data_api.notify.state import Received
 from data_api.notify.store import Attempt, NotifyStore
 from data_api.notify.times import rfc3339
 
-BATCH: Final = 256
+BATCH: Final = 1000
 """Alerts in one POST."""
+FORWARD_S: Final = 40.0
+"""For all of them; within the lease."""
 
 
 async def forward(
@@ -35,10 +37,14 @@ async def forward(
     async def post(number: int, url: str) -> bool:
         target = f"{url.rstrip('/')}/api/v2/alerts"
         outcome = Outcome("delivered")
-        for body in bodies:
-            outcome = await sender.post(Message(target, body, JSON))
-            if outcome.result != "delivered":
-                break
+        try:
+            async with asyncio.timeout(FORWARD_S):
+                for body in bodies:
+                    outcome = await sender.post(Message(target, body, JSON))
+                    if outcome.result != "delivered":
+                        break
+        except TimeoutError:
+            outcome = Outcome("retry", detail=f"not done within {FORWARD_S:g} s")
         name = f"alertmanager/{number}"
         attempt = Attempt(now_ms, uuid4(), "", name, "", 1, len(alerts))
         await store.record(tenant, attempt, outcome)

@@ -162,7 +162,7 @@ class Global(Strict):
 class Receiver(Strict):
     """A name, and what is told when a route leads here; perhaps nothing."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f]{1,200}$")]
     webhook_configs: Annotated[tuple[Webhook, ...], Many] = ()
     slack_configs: Annotated[tuple[Slack, ...], Many] = ()
     msteamsv2_configs: Annotated[tuple[Teams, ...], Many] = ()

@@ -36,9 +36,9 @@ def _ranges(words: tuple[str, ...], first: int, low: int, high: int) -> Any:
         if text.lower() in words:
             return words.index(text.lower()) + first
         if not re.fullmatch(r"-?\d{1,4}", text) or not low <= int(text) <= high or text == "0":
-            numbers = f"a number from {low} to {high}" if low <= high else ""
-            wanted = " or ".join(filter(None, (f"a name like {words[0]}" * bool(words), numbers)))
-            raise ValueError(f"{text!r}: expected {wanted}, or a:b of them")
+            wanted = [f"a name like {words[0]}"] if words else []
+            wanted += [f"a number from {low} to {high}"] if low <= high else []
+            raise ValueError(f"{text!r}: expected {' or '.join(wanted)}, or a:b of them")
         return int(text)
 
     def read(given: Any) -> Range:

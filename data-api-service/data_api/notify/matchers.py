@@ -58,7 +58,8 @@ def checked(name: str, op: MatchOp, value: str) -> Matcher:
         try:
             compile_regex(value)
         except re2.error as exc:
-            raise BadMatcher(detail=f"matcher {name}{op}{value!r}: {exc}") from None
+            why = exc.args[0].decode(errors="replace") if exc.args else "RE2 refuses it"
+            raise BadMatcher(detail=f"matcher {name}{op}{value!r}: {why}") from None
     return Matcher(name, op, value)
 
 

@@ -22,6 +22,8 @@ from data_api.notify.times import rfc3339
 
 ALERTS_TOLD_MAX: Final = 500
 """Alerts in one notification; the rest is counted (`truncatedAlerts`)."""
+CHARACTERS_TOLD_MAX: Final = 512 * 1024
+"""Labels and annotations in one notification."""
 RESOLVED_LIFE_MS: Final = 24 * 3_600_000
 """So long a resolved alert waits to be told at most, should its receiver never answer."""
 NEVER_MS: Final = 2**62
@@ -231,7 +233,7 @@ def notification(
             "generatorURL": one.alert.generator_url,
             "fingerprint": one.fingerprint,
         }
-        for one in ordered[:ALERTS_TOLD_MAX]
+        for one in _bounded(ordered)
     ]
     return {
         "version": "4",
@@ -245,3 +247,16 @@ def notification(
         "commonAnnotations": routing.common([one.alert.annotations for one in members]),
         "externalURL": external_url,
     }
+
+
+def _bounded(alerts: Sequence[Received]) -> list[Received]:
+    """The first of them, as many as one notification may tell."""
+    chosen: list[Received] = []
+    characters = 0
+    for one in alerts[:ALERTS_TOLD_MAX]:
+        texts = (*one.alert.labels.items(), *one.alert.annotations.items())
+        characters += sum(len(name) + len(text) for name, text in texts)
+        if characters > CHARACTERS_TOLD_MAX and chosen:
+            break
+        chosen.append(one)
+    return chosen

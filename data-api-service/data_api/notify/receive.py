@@ -4,7 +4,7 @@ The tenant's row is locked first, so alerts of one tenant commit in the order of
 follows them by it misses none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -20,6 +20,8 @@ from data_api.store.catalogue import Database
 
 ALERTS_MAX: Final = 10_000
 """Alerts of one tenant; of more, those that are not known yet are refused."""
+TEXT_MAX: Final = 4096
+"""Characters of one annotation; the rest is cut off."""
 REFUSED: Final = Counter(
     "cloudopshub_alerts_refused_total", "Alerts that were over the bound of their tenant."
 )
@@ -44,6 +46,10 @@ WHERE EXCLUDED.updated_ms >= a.updated_ms
 """
 
 log = structlog.get_logger()
+
+
+def _cut(texts: Mapping[str, str]) -> str:
+    return orjson.dumps({name: text[:TEXT_MAX] for name, text in texts.items()}).decode()
 
 
 async def receive(database: Database, tenant: UUID, alerts: Sequence[Alert], now_ms: int) -> None:
@@ -80,7 +86,7 @@ async def store_alerts(
                 tenant,
                 list(rows),
                 [orjson.dumps(dict(one.labels)).decode() for one in rows.values()],
-                [orjson.dumps(dict(one.annotations)).decode() for one in rows.values()],
+                [_cut(one.annotations) for one in rows.values()],
                 [one.starts_at_ms for one in rows.values()],
                 [one.ends_at_ms for one in rows.values()],
                 [one.updated_at_ms for one in rows.values()],

@@ -28,6 +28,7 @@ MAIL_S: Final = 30.0
 MAILS_AT_ONCE: Final = 8
 ANSWER_BYTES: Final = 200
 """Of an answer that is no success, so much is shown in the delivery log."""
+DETAIL_MAX: Final = 500
 RETRIED: Final = frozenset({408, 429})
 SMTPS_PORT: Final = 465
 
@@ -172,4 +173,4 @@ def _finished(outcome: Outcome, began_s: float, secrets: Iterable[str]) -> Outco
     for secret in filter(None, secrets):
         detail = detail.replace(secret, MASK)
     duration_ms = round((time.monotonic() - began_s) * 1000)
-    return replace(outcome, detail=detail[:500], duration_ms=duration_ms)
+    return replace(outcome, detail=detail[:DETAIL_MAX], duration_ms=duration_ms)

@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 
 import anyio.to_thread
 
-from data_api.errors import InvalidParameter
+from data_api.errors import InvalidParameter, NotFound
 from data_api.model import Matcher, MatchOp
 from data_api.notify import config, matchers, routing
 from data_api.notify.compiled import Compiled, Configurations, compiled
 from data_api.notify.dispatcher import send
-from data_api.notify.errors import BadMatcher, NoSuchThing, TooMany
+from data_api.notify.errors import BadMatcher, TooMany
 from data_api.notify.plan import Group, Planner, notification
 from data_api.notify.receive import ALERTS_MAX, store_alerts
 from data_api.notify.seal import Sealer
@@ -25,7 +25,7 @@ from data_api.store.catalogue import Database
 
 SILENCES_MAX: Final = 1_000
 POSTED_MAX: Final = 1_000
-TEXT_BYTES_MAX: Final = 65_536
+TEXTS_MAX: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Notifications:
     async def groups(self, tenant: UUID, now_ms: int) -> tuple[list[SeenGroup], list[Seen]]:
         """The firing alerts by group, and each once with all of its receivers."""
         known = await self.compiled(tenant)
-        state = await self.store.load(tenant)
+        state = await self.store.load(tenant, alerts_only=True)
         return await anyio.to_thread.run_sync(_seen, known, state, now_ms)
 
     async def post_alerts(self, tenant: UUID, given: Any, now_ms: int) -> None:
@@ -118,7 +118,7 @@ class Notifications:
             return new.silence_id
         old = silences.get(_uuid(given["id"]) or new.silence_id)
         if old is None:
-            raise NoSuchThing(detail=f"silence {str(given['id'])[:40]}")
+            raise NotFound(detail=f"silence {str(given['id'])[:40]}")
         if _can_change(old, new, now_ms):
             await self.store.put_silences(tenant, replace(new, silence_id=old.silence_id))
             return old.silence_id
@@ -130,7 +130,7 @@ class Notifications:
         silences = await self.store.silences(tenant)
         found = [one for one in silences if one.silence_id == _uuid(name)]
         if not found:
-            raise NoSuchThing(detail=f"silence {name[:40]}")
+            raise NotFound(detail=f"silence {name[:40]}")
         return found[0]
 
     async def expire_silence(self, tenant: UUID, name: str, now_ms: int) -> None:
@@ -143,7 +143,7 @@ class Notifications:
         known = await self.compiled(tenant)
         receiver = known.config.receiver(name)
         if receiver is None or known.root is None:
-            raise NoSuchThing(detail=f"receiver {name[:100]}")
+            raise NotFound(detail=f"receiver {name[:100]}")
         labels = {"alertname": "TestAlert", "severity": "info"}
         texts = {"summary": f"A test of the receiver {name}: nothing is wrong."}
         alert = Alert(labels, texts, now_ms, now_ms + 300_000, now_ms)
@@ -184,9 +184,11 @@ def _seen(known: Compiled, state: Any, now_ms: int) -> tuple[list[SeenGroup], li
 
 
 def _texts(given: Any, name: str) -> dict[str, str]:
-    is_texts = isinstance(given, dict) and all(isinstance(text, str) for text in given.values())
-    if not is_texts or sum(len(key) + len(text) for key, text in given.items()) > TEXT_BYTES_MAX:
-        reason = f"expected names and texts, {TEXT_BYTES_MAX} characters at most"
+    is_texts = isinstance(given, dict) and all(
+        isinstance(text, str) and "\0" not in name + text for name, text in given.items()
+    )
+    if not is_texts or sum(len(key) + len(text) for key, text in given.items()) > TEXTS_MAX:
+        reason = f"expected names and texts, {TEXTS_MAX} characters at most, none of them NUL"
         raise InvalidParameter(name=name, reason=reason)
     return {key: text for key, text in given.items() if text}
 

@@ -1,5 +1,7 @@
 """What a tenant's notifications are made of, in Postgres. Each method is one transaction."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -52,50 +54,54 @@ class NotifyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        with translating(tables.SCHEMA):
+            async with self._database.acquire() as connection:
+                yield connection
+
     async def claim(self, now_ms: int) -> Claim | None:
         """A tenant that is due and that nobody has; None when there is none."""
         holder = uuid4()
-        with translating(tables.SCHEMA):
-            async with self._database.acquire() as connection:
-                row = await connection.fetchrow(tables.CLAIM, holder, LEASE, now_ms)
+        async with self._connection() as connection:
+            row = await connection.fetchrow(tables.CLAIM, holder, LEASE, now_ms)
         return row and Claim(row["tenant_id"], holder, row["changes"], row["forwarded"])
 
     async def release(self, claim: Claim, due_ms: int, forwarded: int) -> None:
         """The tenant is nobody's, and due again then, or at once where something came in."""
-        with translating(tables.SCHEMA):
-            async with self._database.acquire() as connection:
-                await connection.execute(
-                    tables.RELEASE, claim.tenant, claim.holder, claim.changes, due_ms, forwarded
-                )
+        async with self._connection() as connection:
+            await connection.execute(
+                tables.RELEASE, claim.tenant, claim.holder, claim.changes, due_ms, forwarded
+            )
 
     async def config(self, tenant: UUID) -> tuple[UUID, bytes] | None:
         """Revision and sealed text."""
-        with translating(tables.SCHEMA):
-            async with self._database.acquire() as connection:
-                row = await connection.fetchrow(tables.CONFIG, tenant)
+        async with self._connection() as connection:
+            row = await connection.fetchrow(tables.CONFIG, tenant)
         return row and (row["revision"], row["sealed"])
 
     async def set_config(self, tenant: UUID, sealed: bytes | None, now_ms: int) -> None:
         """The tenant's configuration is this one from now on; None = it has none."""
-        with translating(tables.SCHEMA):
-            async with self._database.acquire() as connection, connection.transaction():
-                await connection.execute(tables.WAKE, tenant, now_ms)
-                if sealed is None:
-                    await connection.execute(tables.DELETE_CONFIG, tenant)
-                else:
-                    await connection.execute(tables.SET_CONFIG, tenant, sealed)
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute(tables.WAKE, tenant, now_ms)
+            if sealed is None:
+                await connection.execute(tables.DELETE_CONFIG, tenant)
+            else:
+                await connection.execute(tables.SET_CONFIG, tenant, sealed)
 
-    async def load(self, tenant: UUID) -> TenantState:
-        """All that decides about the tenant's notifications, at one instant."""
-        with translating(tables.SCHEMA):
-            async with (
-                self._database.acquire() as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
-                alerts = await connection.fetch(tables.ALERTS, tenant)
-                silences = await connection.fetch(tables.SILENCES, tenant)
-                groups = await connection.fetch(tables.GROUPS, tenant)
-                sent = await connection.fetch(tables.SENT, tenant)
+    async def load(self, tenant: UUID, *, alerts_only: bool = False) -> TenantState:
+        """All that decides about the tenant's notifications, at one instant.
+
+        alerts_only: without what was told of them.
+        """
+        async with (
+            self._connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            alerts = await connection.fetch(tables.ALERTS, tenant)
+            silences = await connection.fetch(tables.SILENCES, tenant)
+            groups = [] if alerts_only else await connection.fetch(tables.GROUPS, tenant)
+            sent = [] if alerts_only else await connection.fetch(tables.SENT, tenant)
         return TenantState(
             [tables.received_of(row) for row in alerts],
             [tables.silence_of(row) for row in silences],
@@ -106,68 +112,75 @@ class NotifyStore:
     async def apply(self, claim: Claim, plan: Plan, now_ms: int) -> None:
         """What the plan says is stored; LeaseLost when the tenant is not ours any more."""
         tenant = claim.tenant
-        with translating(tables.SCHEMA):
-            async with self._database.acquire() as connection, connection.transaction():
-                if not await connection.fetchval(tables.FENCE, tenant, claim.holder):
-                    raise LeaseLost
-                await connection.executemany(
-                    tables.PUT_GROUP,
-                    [
-                        (tenant, one.group_id, one.receiver, one.next_flush_ms, one.flushed_ms)
-                        for one in plan.groups
-                    ],
-                )
-                await connection.executemany(
-                    tables.PUT_SENT, [(tenant, *tables.sent_row(one)) for one in plan.sent.values()]
-                )
-                for one in plan.superseded:
-                    assert one.outbox is not None
-                    attempt = attempt_of(one, one.outbox.attempts, now_ms)
-                    outcome = Outcome("superseded", detail="a newer notification replaces it")
-                    await _log(connection, tenant, attempt, outcome)
-                await connection.execute(tables.GONE_GROUPS, tenant, plan.gone_groups)
-                await connection.execute(tables.GONE_SENT, tenant, plan.gone_groups)
-                gone = plan.gone_alerts
-                await connection.execute(tables.GONE_ALERTS, tenant, gone, claim.changes)
-                await connection.execute(tables.OLD_SILENCES, tenant, now_ms - SILENCE_LIFE_MS)
+        async with self._connection() as connection, connection.transaction():
+            if not await connection.fetchval(tables.FENCE, tenant, claim.holder):
+                raise LeaseLost
+            await connection.executemany(
+                tables.PUT_GROUP,
+                [
+                    (tenant, one.group_id, one.receiver, one.next_flush_ms, one.flushed_ms)
+                    for one in plan.groups
+                ],
+            )
+            await connection.executemany(
+                tables.PUT_SENT, [(tenant, *tables.sent_row(one)) for one in plan.sent.values()]
+            )
+            for one in plan.superseded:
+                assert one.outbox is not None
+                attempt = attempt_of(one, one.outbox.attempts, now_ms)
+                outcome = Outcome("superseded", detail="a newer notification replaces it")
+                await _log(connection, tenant, attempt, outcome)
+            await connection.execute(tables.GONE_GROUPS, tenant, plan.gone_groups)
+            await connection.execute(tables.GONE_SENT, tenant, plan.gone_groups)
+            gone = plan.gone_alerts
+            await connection.execute(tables.GONE_ALERTS, tenant, gone, claim.changes)
+            await connection.execute(tables.OLD_SILENCES, tenant, now_ms - SILENCE_LIFE_MS)
 
-    async def begin_attempt(self, tenant: UUID, sent: Sent, next_attempt_ms: int) -> bool:
-        """Whether this attempt is ours to make: it is counted, and the next one has its time."""
+    async def begin_attempt(self, tenant: UUID, sent: Sent, now_ms: int) -> bool:
+        """Whether this attempt is ours to make: it is counted, and nobody makes another for as long
+        as a lease, unless it is recorded before.
+        """
         box = sent.outbox
         assert box is not None
-        with translating(tables.SCHEMA):
-            async with self._database.acquire() as connection:
-                row = (sent.group_id, sent.integration, box.outbox_id, next_attempt_ms)
-                is_ours = await connection.fetchval(tables.ATTEMPT, tenant, *row, box.attempts)
+        next_ms = now_ms + LEASE // timedelta(milliseconds=1)
+        async with self._connection() as connection:
+            row = (sent.group_id, sent.integration, box.outbox_id, next_ms)
+            is_ours = await connection.fetchval(tables.ATTEMPT, tenant, *row, box.attempts)
         return bool(is_ours)
 
     async def record(
-        self, tenant: UUID, attempt: Attempt, outcome: Outcome, sent: Sent | None = None
+        self,
+        tenant: UUID,
+        attempt: Attempt,
+        outcome: Outcome,
+        *,
+        sent: Sent | None = None,
+        next_ms: int = 0,
     ) -> None:
-        """What came of an attempt is in the log, and in the row that it was made for."""
-        with translating(tables.SCHEMA):
-            async with self._database.acquire() as connection, connection.transaction():
-                if sent is not None and sent.outbox is not None and outcome.result != "retry":
+        """What came of an attempt is in the log, and in the row that it was made for.
+
+        next_ms: when the next one is due, should there be one.
+        """
+        async with self._connection() as connection, connection.transaction():
+            if sent is not None and sent.outbox is not None:
+                row = (tenant, sent.group_id, sent.integration, sent.outbox.outbox_id)
+                if outcome.result == "retry":
+                    await connection.execute(tables.RETRIED, *row, next_ms)
+                else:
                     is_done = outcome.result == "delivered"
-                    statement = tables.DELIVERED if is_done else tables.GIVEN_UP
-                    row = (sent.group_id, sent.integration, sent.outbox.outbox_id)
-                    await connection.execute(statement, tenant, *row)
-                await _log(connection, tenant, attempt, outcome)
-                await connection.execute(tables.OLD_DELIVERIES, tenant)
+                    await connection.execute(tables.DELIVERED if is_done else tables.GIVEN_UP, *row)
+            await _log(connection, tenant, attempt, outcome)
+            await connection.execute(tables.OLD_DELIVERIES, tenant)
 
     async def deliveries(self, tenant: UUID, limit: int) -> list[dict[str, Any]]:
         """The newest rows of the delivery log, newest first."""
-        with translating(tables.SCHEMA):
-            async with self._database.acquire() as connection:
-                return [
-                    dict(row) for row in await connection.fetch(tables.DELIVERIES, tenant, limit)
-                ]
+        async with self._connection() as connection:
+            return [dict(row) for row in await connection.fetch(tables.DELIVERIES, tenant, limit)]
 
     async def silences(self, tenant: UUID) -> list[Silence]:
         """Every silence, expired ones for some days too."""
-        with translating(tables.SCHEMA):
-            async with self._database.acquire() as connection:
-                rows = await connection.fetch(tables.SILENCES, tenant)
+        async with self._connection() as connection:
+            rows = await connection.fetch(tables.SILENCES, tenant)
         return [tables.silence_of(row) for row in rows]
 
     async def put_silences(self, tenant: UUID, *silences: Silence) -> None:
@@ -185,9 +198,8 @@ class NotifyStore:
             )
             for one in silences
         ]
-        with translating(tables.SCHEMA):
-            async with self._database.acquire() as connection, connection.transaction():
-                await connection.executemany(tables.PUT_SILENCE, rows)
+        async with self._connection() as connection, connection.transaction():
+            await connection.executemany(tables.PUT_SILENCE, rows)
 
 
 def attempt_of(sent: Sent, number: int, now_ms: int) -> Attempt:

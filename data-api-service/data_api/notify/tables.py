@@ -82,6 +82,10 @@ UPDATE rules.notify_sent SET attempts = attempts + 1, next_attempt_ms = $5
 WHERE tenant_id = $1 AND group_id = $2 AND integration = $3 AND outbox_id = $4 AND attempts = $6
 RETURNING true
 """
+RETRIED: Final = """
+UPDATE rules.notify_sent SET next_attempt_ms = $5
+WHERE tenant_id = $1 AND group_id = $2 AND integration = $3 AND outbox_id = $4
+"""
 DELIVERED: Final = """
 UPDATE rules.notify_sent SET sent_ms = outbox_created_ms, firing = outbox_firing, outbox_id = NULL,
     outbox_firing = NULL, outbox_created_ms = NULL, outbox_data = NULL, attempts = 0

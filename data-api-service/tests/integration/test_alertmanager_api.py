@@ -143,6 +143,7 @@ async def test_silences_are_made_changed_expired_and_listed(am):
         ("/silences", silence(matchers=[]), "one of which does not match the empty text"),
         ("/silences", silence(value=""), "one of which does not match the empty text"),
         ("/silences", silence(endsAt=at(hours=-1)), "it is not after startsAt and now"),
+        ("/silences", silence(comment="a\0"), "none of them NUL"),
         ("/silences", silence(endsAt="soon"), "expected a time like"),
         (
             "/silences",

@@ -206,18 +206,21 @@ async def test_what_was_answered_and_not_recorded_comes_again_under_its_id(
         """As kill -9: nothing handles it."""
 
     class Gone(NotifyStore):
-        async def record(self, *_):
+        async def record(self, *_, **__):
             raise Died
 
     await configure(database, tenant, webhook(hook))
     await receive(database, tenant, [alert()], START)
-    with pytest.raises(BaseExceptionGroup):
+    with pytest.raises(Died):
         await dispatcher_of(database, sender, clock, Gone(database)).turn()
     second = dispatcher_of(database, sender, clock)
     clock.move(seconds=10)
     assert await second.turn() == 0
     async with database.acquire() as connection:
         await connection.execute("UPDATE rules.notify_tenant SET lease_until = now()")
+    assert await second.turn() == 1
+    assert len(hook.requests) == 1
+    clock.move(seconds=60)
     await second.turn()
     ids = [one.headers["webhook-id"] for one in hook.requests]
     assert len(ids) == 2
@@ -269,7 +272,7 @@ async def test_kill_9_between_answer_and_record(database, database_url, sender, 
     await asyncio.wait_for(has_died.wait(), 60)
     async with database.acquire() as connection:
         await connection.execute("UPDATE rules.notify_tenant SET lease_until = now()")
-    clock.move(minutes=1)
+    clock.move(minutes=3)
     dispatcher = dispatcher_of(database, sender, clock)
     await dispatcher.turn()
     clock.move(minutes=1)
@@ -414,6 +417,33 @@ async def test_a_mail_is_never_sent_in_clear_where_tls_is_wanted(
         await dispatcher.turn()
         assert mails.mails == []
         assert (await deliveries(database, tenant))[0][:2] == ("email/0", "failed")
+
+
+async def test_a_message_that_cannot_be_made_is_given_up(database, dispatcher, hook, tenant):
+    """A mail to no address fails for good, in words; the receiver's other integrations are told."""
+    await configure(
+        database,
+        tenant,
+        "global: {smtp_smarthost: 'mail.example:25', smtp_from: a@example.org}\n"
+        f"route: {{receiver: a, group_wait: 0s}}\nreceivers: [{{name: a, webhook_configs: "
+        f"[{{url: '{hook.url}'}}], email_configs: [{{to: \"a\\nb\"}}]}}]",
+    )
+    await receive(database, tenant, [alert()], START)
+    await dispatcher.turn()
+    assert len(hook.requests) == 1
+    results = {row[0]: row[1] for row in await deliveries(database, tenant)}
+    assert results == {"webhook/0": "delivered", "email/0": "failed"}
+
+
+async def test_any_text_of_labels_is_told(database, dispatcher, hook, tenant):
+    """NUL and long texts neither stop a notification nor make it large."""
+    await configure(database, tenant, webhook(hook))
+    strange = Alert({"alertname": "a\0b"}, {"summary": "x" * 9999}, START, START + FIRES, START)
+    await receive(database, tenant, [strange], START)
+    await dispatcher.turn()
+    (one,) = hook.requests[0].json["alerts"]
+    assert one["labels"] == {"alertname": "a\0b"}
+    assert len(one["annotations"]["summary"]) == 4096
 
 
 async def test_a_text_that_cannot_be_expanded_is_told_as_its_error(

@@ -223,6 +223,23 @@ def test_alerts_of_other_groups_are_told_apart():
     assert tenant.at(0) == sorted(firing("a") + firing("b"))
 
 
+def test_a_notification_is_bounded():
+    """At most so many alerts and so much text; the rest is counted, none is lost."""
+    tenant = Tenant()
+    tenant.is_answering = False
+    many = [alert(f"n{number}", starts=-1 * M) for number in range(600)]
+    long = replace(many[0].alert, annotations={"text": "x" * 300_000})
+    tenant.set(
+        *many, *(replace(one, alert=replace(long, labels=one.alert.labels)) for one in many[:3])
+    )
+    tenant.at(0)
+    sent = next(iter(tenant.state.sent.values()))
+    assert len(sent.outbox.firing) == 600
+    data = sent.outbox.data
+    assert len(data["alerts"]) + data["truncatedAlerts"] == 600
+    assert sum(len(str(one)) for one in data["alerts"]) < 700_000
+
+
 def test_the_notification_is_alertmanagers():
     """Version 4 of its webhook: firing first, no end while it fires, what is common."""
     tenant = Tenant()
