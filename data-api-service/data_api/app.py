@@ -12,7 +12,18 @@ from fastapi import FastAPI
 
 from data_api import __version__, promql
 from data_api.admission import SamplePool
-from data_api.api import alertmanager, deps, exemplars, export, presence, prometheus, ranges, rules
+from data_api.api import (
+    alertmanager,
+    backfills,
+    backtests,
+    deps,
+    exemplars,
+    export,
+    presence,
+    prometheus,
+    ranges,
+    rules,
+)
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
@@ -23,6 +34,7 @@ from data_api.notify.guard import parse_networks
 from data_api.notify.seal import Sealer
 from data_api.notify.sending import Sender
 from data_api.notify.service import Notifications
+from data_api.rules.backfill import Backfills
 from data_api.rules.repository import Rules, bounds_of
 from data_api.settings import Settings
 from data_api.store.block import BlockReader
@@ -110,7 +122,9 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
-    app.state.services = deps.Services(engine, identity, clock, drain, groups, notifications)
+    app.state.services = deps.Services(
+        engine, identity, clock, drain, groups, Backfills(database), notifications
+    )
     problems.install(app)
     checks = {
         "postgres": catalogue.check_postgres,
@@ -131,6 +145,8 @@ def create_app(
             export.routes,
             exemplars.routes,
             rules.routes,
+            backtests.routes,
+            backfills.routes,
             prometheus.routes,
         ):
             app.include_router(routes, prefix=prefix, include_in_schema=number == 0)

@@ -19,6 +19,7 @@ from data_api.chassis.probes import Drain
 from data_api.engine import Engine
 from data_api.errors import BodyTooLarge, QueryCanceled
 from data_api.notify.service import Notifications
+from data_api.rules.backfill import Backfills
 from data_api.rules.repository import Rules
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class Services:
     clock: Clock
     drain: Drain
     rules: Rules
+    backfills: Backfills
     notifications: Notifications
 
 

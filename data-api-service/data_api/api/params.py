@@ -139,6 +139,16 @@ class Params:
 
     def steps(self) -> tuple[int, int, int]:
         """(start, end, step) in ms of a range query, within Prometheus's resolution limit."""
+        start_ms, end_ms, step_ms = self.times()
+        if (end_ms - start_ms) // step_ms > POINTS_MAX:
+            raise BadRequest(
+                detail="exceeded maximum resolution of 11,000 points per timeseries. "
+                "Try decreasing the query resolution (?step=XX)"
+            )
+        return start_ms, end_ms, step_ms
+
+    def times(self) -> tuple[int, int, int]:
+        """(start, end, step) in ms, however many steps they are."""
         start_ms, end_ms = self.time_ms("start"), self.time_ms("end")
         if end_ms < start_ms:
             raise InvalidParameter(name="end", reason="end timestamp must not be before start time")
@@ -148,11 +158,6 @@ class Params:
                 name="step",
                 reason="zero or negative query resolution step widths are not accepted. "
                 "Try a positive integer",
-            )
-        if (end_ms - start_ms) // step_ms > POINTS_MAX:
-            raise BadRequest(
-                detail="exceeded maximum resolution of 11,000 points per timeseries. "
-                "Try decreasing the query resolution (?step=XX)"
             )
         return start_ms, end_ms, step_ms
 

@@ -7,6 +7,7 @@ bounds. What it may read is what `MEMBERS` lists, keys of a dict, and nothing el
 """
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 from data_api.gotemplate import alertmanager, builtins, prometheus
 from data_api.gotemplate.errors import TemplateError, TemplateSyntax
@@ -27,6 +28,8 @@ __all__ = [
     "parse",
     "render",
 ]
+
+CACHED_CHARS_MAX = 2048  # of a template whose tree is kept: it is expanded at each evaluation
 
 _MEMBERS = {**builtins.MEMBERS, **prometheus.MEMBERS, **alertmanager.MEMBERS}
 _ALERT_VARIABLES = (
@@ -58,7 +61,14 @@ def render(
 
 def check_alert(text: str, name: str = "") -> None:
     """The text is a template that an alerting rule may have, or TemplateSyntax says why not."""
-    parse(_ALERT_VARIABLES + text, name=f"__alert_{name}", functions=prometheus.FUNCTION_NAMES)
+    _parse_alert(text, f"__alert_{name}")
+
+
+def _parse_alert(text: str, file: str) -> Template:
+    return parse(_ALERT_VARIABLES + text, name=file, functions=prometheus.FUNCTION_NAMES)
+
+
+_parsed = lru_cache(maxsize=1024)(_parse_alert)
 
 
 def expand_alert(
@@ -78,7 +88,7 @@ def expand_alert(
     data = prometheus.AlertData(StringMap(labels), StringMap(external_labels), external_url, value)
     doing = "parsing"
     try:
-        template = parse(_ALERT_VARIABLES + text, name=file, functions=prometheus.FUNCTION_NAMES)
+        template = (_parsed if len(text) <= CACHED_CHARS_MAX else _parse_alert)(text, file)
         doing = "executing"
         return render(template, data, functions=prometheus.functions(external_url, query))
     except TemplateError as error:

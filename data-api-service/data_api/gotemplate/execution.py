@@ -4,26 +4,13 @@
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final, NamedTuple
 
+from data_api.gotemplate import nodes
 from data_api.gotemplate.errors import CallFailed, TemplateFailed, TemplateTooLarge
 from data_api.gotemplate.formatting import OUTPUT_CHARS_MAX, Writer, go_type, quote
-from data_api.gotemplate.nodes import (
-    Action,
-    Block,
-    Body,
-    Command,
-    Definition,
-    Invocation,
-    Leave,
-    Literal,
-    Operand,
-    Part,
-    Path,
-    Pipeline,
-    Template,
-    Text,
-    Word,
-)
 from data_api.gotemplate.values import Function, StringMap, truth
 
 STEPS_MAX = 50_000
@@ -38,11 +25,21 @@ class _Leave(Exception):
         self.keyword = keyword
 
 
-class _Nothing:
-    """No last value: a command that starts a pipeline."""
+NOTHING: Final = object()
+"""No last value: a command that starts a pipeline."""
 
 
-_NOTHING = _Nothing()
+class Given(NamedTuple):
+    """What a call is given: operands, evaluated with `dot`, and the value before the pipe."""
+
+    dot: object
+    operands: Sequence[nodes.Operand] = ()
+    final: object = NOTHING
+
+    @property
+    def number(self) -> int:
+        """How many arguments they are."""
+        return len(self.operands) + (self.final is not NOTHING)
 
 
 class Execution:
@@ -50,10 +47,10 @@ class Execution:
 
     def __init__(
         self,
-        template: Template,
+        template: nodes.Template,
         functions: Mapping[str, Function],
         members: Mapping[type, Mapping[str, Function]],
-        definitions: Mapping[str, Definition],
+        definitions: Mapping[str, nodes.Definition],
         chars_max: int = OUTPUT_CHARS_MAX,
     ) -> None:
         self._functions = {**functions, "tmpl": Function(self._tmpl, ("string", "any"))}
@@ -65,7 +62,7 @@ class Execution:
         self._depth = 0
         self._name, self._definition = template.name, template.main
         self._variables: list[tuple[str, object]] = []
-        self._at: Part | None = None
+        self._at: nodes.Part | None = None
 
     def run(self, data: object) -> str:
         """All that the template writes for `data`."""
@@ -94,7 +91,7 @@ class Execution:
         if self._depth > DEPTH_MAX:
             raise self._failed(f"exceeded maximum template depth ({DEPTH_MAX})")
 
-    def _call_definition(self, name: str, definition: Definition, data: object) -> None:
+    def _call_definition(self, name: str, definition: nodes.Definition, data: object) -> None:
         around = self._name, self._definition, self._variables
         self._name, self._definition, self._variables = name, definition, [("$", data)]
         self._body(definition.body, data)
@@ -108,25 +105,25 @@ class Execution:
         text, self._writer = self._writer.text(), outer
         return text
 
-    def _body(self, body: Body, dot: object) -> None:
+    def _body(self, body: nodes.Body, dot: object) -> None:
         self._deeper()
         for node in body:
             self._step()
             match node:
-                case Text():
+                case nodes.Text():
                     self._writer.add(node.text)
-                case Action():
+                case nodes.Action():
                     value = self._pipeline(node.pipeline, dot)
                     self._at = node
                     if not node.pipeline.variables:
                         self._print(value)
-                case Block(keyword="range"):
+                case nodes.Block(keyword="range"):
                     self._range(node, dot)
-                case Block():
+                case nodes.Block():
                     self._if_or_with(node, dot)
-                case Invocation():
+                case nodes.Invocation():
                     self._invoke(node, dot)
-                case Leave():
+                case nodes.Leave():
                     raise _Leave(node.keyword)
         self._depth -= 1
 
@@ -136,7 +133,7 @@ class Execution:
         else:
             self._writer.value(value)
 
-    def _if_or_with(self, node: Block, dot: object) -> None:
+    def _if_or_with(self, node: nodes.Block, dot: object) -> None:
         mark = len(self._variables)
         value = self._pipeline(node.pipeline, dot)
         if truth(value):
@@ -145,12 +142,13 @@ class Execution:
             self._body(node.otherwise, dot)
         del self._variables[mark:]
 
-    def _range(self, node: Block, dot: object) -> None:
+    def _range(self, node: nodes.Block, dot: object) -> None:
         outer = len(self._variables)
         value = self._pipeline(node.pipeline, dot)
         mark, depth = len(self._variables), self._depth
-        items = self._items(value)
-        names = node.pipeline.variables
+        items, names = self._items(value), node.pipeline.variables
+        if len(names) > 1 and isinstance(value, int):
+            raise self._failed(f"can't use {value} to iterate over more than one variable")
         for index, item in items:
             self._step()
             # One variable is the element, of two the first is the index; of a number the index.
@@ -187,7 +185,7 @@ class Execution:
         writer.value(value)
         raise self._failed(f"range can't iterate over {writer.text()}")
 
-    def _invoke(self, node: Invocation, dot: object) -> None:
+    def _invoke(self, node: nodes.Invocation, dot: object) -> None:
         self._at = node
         definition = self._definitions.get(node.name)
         if definition is None:
@@ -195,10 +193,10 @@ class Execution:
         data = self._pipeline(node.pipeline, dot) if node.pipeline else None
         self._call_definition(node.name, definition, data)
 
-    def _pipeline(self, pipeline: Pipeline, dot: object) -> object:
+    def _pipeline(self, pipeline: nodes.Pipeline, dot: object) -> object:
         self._at = pipeline
         self._deeper()
-        value: object = _NOTHING
+        value: object = NOTHING
         for command in pipeline.commands:
             value = self._command(command, dot, value)
         for name in pipeline.variables:
@@ -216,57 +214,56 @@ class Execution:
                 return
         raise self._failed(f"undefined variable: {name}")
 
-    def _command(self, command: Command, dot: object, final: object) -> object:
+    def _command(self, command: nodes.Command, dot: object, final: object) -> object:
         self._step()
-        first, arguments = command.operands[0], command.operands[1:]
+        first, given = command.operands[0], Given(dot, command.operands[1:], final)
         match first:
-            case Path() if first.names:
-                return self._path(first, dot, arguments, final)
-            case Word() if first.name not in {".", "nil"}:
+            case nodes.Path() if first.names:
+                return self._path(first, given)
+            case nodes.Word() if first.name not in {".", "nil"}:
                 self._at = first
-                return self._call(
-                    first.name, self._functions[first.name], command, dot, arguments, final
-                )
-        if not isinstance(first, Pipeline):
+                return self._call(first.name, self._functions[first.name], command, given)
+        if not isinstance(first, nodes.Pipeline):
             self._at = first
-        if arguments or final is not _NOTHING:
+        if given.number:
             raise self._failed(f"can't give argument to non-function {first}")
-        if isinstance(first, Word) and first.name == "nil":
+        if isinstance(first, nodes.Word) and first.name == "nil":
             raise self._failed("nil is not a command")
         return self._operand(first, dot)
 
-    def _operand(self, operand: Operand, dot: object) -> object:
+    def _operand(self, operand: nodes.Operand, dot: object) -> object:
         match operand:
-            case Literal():
+            case nodes.Literal():
                 self._at = operand
                 return operand.value
-            case Pipeline():
+            case nodes.Pipeline():
                 return self._pipeline(operand, dot)
-            case Path():
-                return self._path(operand, dot, (), _NOTHING)
-            case Word(name="nil"):
+            case nodes.Path():
+                return self._path(operand, Given(dot))
+            case nodes.Word(name="nil"):
                 return None
-            case Word(name="."):
+            case nodes.Word(name="."):
                 return dot
         self._at = operand
-        return self._call(operand.name, self._functions[operand.name], operand, dot, (), _NOTHING)
+        return self._call(operand.name, self._functions[operand.name], operand, Given(dot))
 
-    def _path(self, path: Path, dot: object, arguments: Sequence[Operand], final: object) -> object:
+    def _path(self, path: nodes.Path, given: Given) -> object:
         self._at = path
-        if isinstance(path.start, str):
-            value = dot if path.start == "." else self._variable(path.start)
+        if path.start == ".":
+            value = given.dot
+        elif isinstance(path.start, str):
+            value = self._variable(path.start)
         else:
-            value = self._operand(path.start, dot)
+            value = self._operand(path.start, given.dot)
         from_map = False
-        for index, name in enumerate(path.names):
-            last = index == len(path.names) - 1
-            given = (arguments, final) if last else ((), _NOTHING)
+        for index, name in enumerate(path.names, 1):
             if value is None:
                 if from_map:
                     raise self._failed(f"nil pointer evaluating interface {{}}.{name}")
                 continue
             from_map = isinstance(value, dict)
-            value = self._member(value, name, path, dot, given)
+            is_last = index == len(path.names)
+            value = self._member(value, name, path, given if is_last else Given(given.dot))
         return value
 
     def _variable(self, name: str) -> object:
@@ -275,47 +272,30 @@ class Execution:
                 return value
         raise self._failed(f"undefined variable: {name}")
 
-    def _member(
-        self,
-        value: object,
-        name: str,
-        path: Path,
-        dot: object,
-        given: tuple[Sequence[Operand], object],
-    ) -> object:
-        arguments, final = given
+    def _member(self, value: object, name: str, path: nodes.Path, given: Given) -> object:
         if (member := self._members.get(type(value), {}).get(name)) is not None:
-            bound = Function(lambda *rest: member.call(value, *rest), member.takes, member.variadic)
-            return self._call(name, bound, path, dot, arguments, final)
+            return self._call(name, replace(member, call=partial(member.call, value)), path, given)
         if isinstance(value, dict):
-            if arguments or final is not _NOTHING:
+            if given.number:
                 raise self._failed(f"{name} is not a method but has arguments")
             return value.get(name, "" if isinstance(value, StringMap) else None)
         raise self._failed(f"can't evaluate field {name} in type {go_type(value)}")
 
-    def _call(  # noqa: PLR0917 - all of one call
-        self,
-        name: str,
-        function: Function,
-        caller: Part,
-        dot: object,
-        arguments: Sequence[Operand],
-        final: object,
-    ) -> object:
-        takes, count = function.takes, len(arguments) + (final is not _NOTHING)
+    def _call(self, name: str, function: Function, caller: nodes.Part, given: Given) -> object:
+        takes, count = function.takes, given.number
         if function.variadic and count < len(takes) - 1:
-            raise self._failed(
-                f"wrong number of args for {name}: want at least {len(takes) - 1} got {count}"
-            )
+            wanted = f"at least {len(takes) - 1}"
+            raise self._failed(f"wrong number of args for {name}: want {wanted} got {count}")
         if not function.variadic and count != len(takes):
             raise self._failed(f"wrong number of args for {name}: want {len(takes)} got {count}")
-        if name in {"and", "or"} and function.call is truth:
-            return self._and_or(name, dot, arguments, final)
-        values: list[object] = []
-        for index, argument in enumerate(arguments):
-            values.append(self._argument(argument, takes[min(index, len(takes) - 1)], dot))
-        if final is not _NOTHING:
-            values.append(self._checked(final, takes[min(count, len(takes)) - 1]))
+        if function.call is truth:
+            return self._and_or(name, given)
+        values = [
+            self._argument(operand, takes[min(index, len(takes) - 1)], given.dot)
+            for index, operand in enumerate(given.operands)
+        ]
+        if given.final is not NOTHING:
+            values.append(self._checked(given.final, takes[min(count, len(takes)) - 1]))
         try:
             result = function.call(*values)
         except CallFailed as error:
@@ -324,23 +304,21 @@ class Execution:
         self._step(sum(len(one) for one in (*values, result) if isinstance(one, str | list)))
         return result
 
-    def _and_or(
-        self, name: str, dot: object, arguments: Sequence[Operand], final: object
-    ) -> object:
+    def _and_or(self, name: str, given: Given) -> object:
         value: object = None
-        for argument in arguments:
-            value = self._argument(argument, "any", dot)
+        for operand in given.operands:
+            value = self._argument(operand, "any", given.dot)
             if truth(value) == (name == "or"):
                 return value
-        return value if final is _NOTHING else final
+        return value if given.final is NOTHING else given.final
 
-    def _argument(self, operand: Operand, wanted: str, dot: object) -> object:
+    def _argument(self, operand: nodes.Operand, wanted: str, dot: object) -> object:
         self._at = operand
-        if isinstance(operand, Word) and operand.name == "nil":
+        if isinstance(operand, nodes.Word) and operand.name == "nil":
             if wanted != "any":
                 raise self._failed(f"cannot assign nil to {wanted}")
             return None
-        if isinstance(operand, Literal) and wanted not in {"any", go_type(operand.value)}:
+        if isinstance(operand, nodes.Literal) and wanted not in {"any", go_type(operand.value)}:
             raise self._failed(f"expected {wanted}; found {operand}")
         return self._checked(self._operand(operand, dot), wanted)
 

@@ -21,7 +21,7 @@ DEPTH_MAX = 50
 _ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPES |= {"\v": "\\v", "\\": "\\\\"}
 _UNESCAPED = re.compile(
-    r"\\(?:[abfnrtv\\'\"]|[0-7]{3}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|[^\\]"
+    r"\\(?:[abfnrtv\\'\"]|[0-3][0-7]{2}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|[^\\]"
 )
 _DIRECTIVE = re.compile(r"%([-+# 0]*)(\*|[0-9]*)(?:\.(\*|[0-9]*))?(.?)", re.DOTALL)
 _GO_TYPES = {
@@ -98,18 +98,18 @@ def go_type(value: object) -> str:
     return _GO_TYPES.get(type(value), type(value).__name__)
 
 
-def shortest(value: float) -> str:
-    """Go's `%g` without a precision: an exponent below 1e-4 and from 1e6 on."""
+def shortest(value: float, *, exponent: bool = False) -> str:
+    """Go's `%g` without a precision: an exponent below 1e-4 and from 1e6 on, or always."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
     exact = Decimal(repr(value)).normalize() if value else Decimal(repr(value)).to_integral()
     power = exact.adjusted()
-    if value and not -4 <= power < 6:
-        sign, digits, _ = exact.as_tuple()
-        first, *rest = map(str, digits)
-        fraction = f".{''.join(rest)}" if rest else ""
-        return f"{'-' * sign}{first}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
-    return f"{exact:f}"
+    if not exponent and (-4 <= power < 6 or not value):
+        return f"{exact:f}"
+    sign, digits, _ = exact.as_tuple()
+    first, *rest = map(str, digits)
+    fraction = f".{''.join(rest)}" if rest else ""
+    return f"{'-' * sign}{first}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
 
 
 class Writer:
@@ -192,9 +192,9 @@ def scalar(value: object, how: Directive, writer: Writer) -> str:
         return text
     if "-" in how.flags:
         return text.ljust(width)
-    finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
-    if "0" in how.flags and finite:
-        sign = text[0] if text[0] in "+- " else ""
+    is_exact = isinstance(value, int) and precision is not None
+    if "0" in how.flags and not is_exact and text[-3:] not in {"Inf", "NaN"}:
+        sign = text[0] if isinstance(value, int | float) and text[0] in "+- " else ""
         return sign + text[len(sign) :].rjust(width - len(sign), "0")
     return text.rjust(width)
 
@@ -210,6 +210,7 @@ def _integer(value: int, how: Directive) -> str | None:
         return None
     prefix = {"b": "0b", "o": "0", "x": "0x", "X": "0X"}.get(base, "") if sharp else ""
     digits = format(abs(value), base).rjust(how.precision or 0, "0")
+    digits = "" if how.precision == value == 0 else digits
     return _sign(value < 0, how) + ("0o" if verb == "O" else prefix) + digits
 
 
@@ -237,11 +238,11 @@ def _float(value: float, how: Directive) -> str | None:
 
 
 def _string(text: str, how: Directive) -> str | None:
-    if how.precision is not None:
-        text = text[: how.precision]
     if how.verb in {"x", "X"}:
-        digits = text.encode(errors="replace").hex(*(" ",) if " " in how.flags else ())
+        octets = text.encode(errors="replace")[: how.precision]
+        digits = octets.hex(*(" ",) if " " in how.flags else ())
         return digits if how.verb == "x" else digits.upper()
+    text = text[: how.precision]
     if how.verb == "q":
         raw = "#" in how.flags and "`" not in text and text.isprintable()
         return f"`{text}`" if raw else quote(text)

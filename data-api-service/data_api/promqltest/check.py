@@ -115,9 +115,10 @@ def _points(value: InstantVector | RangeMatrix | Columns, values: np.ndarray) ->
     ]
 
 
-def _rows(
+def rows_of(
     value: InstantVector | RangeMatrix | Columns,
 ) -> list[tuple[dict[str, str], dict[int, Point]]]:
+    """Labels of each series, and its samples by time."""
     match value:
         case InstantVector():
             points = _points(value, value.values)
@@ -169,7 +170,7 @@ def _check_value(ev: Eval, value: object) -> str | None:  # noqa: PLR0911 - a ca
         for s in ev.series
     ]
     wanted = [(labels, points) for labels, points in wanted if points]
-    got = _rows(value)
+    got = rows_of(value)
     if not ev.ordered:
         wanted.sort(key=lambda row: sorted(row[0].items()))
         got.sort(key=lambda row: sorted(row[0].items()))

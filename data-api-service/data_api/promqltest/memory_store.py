@@ -17,12 +17,14 @@ class MemoryStore:
         self.samples: dict[tuple[tuple[str, str], ...], dict[int, float | Histogram]] = {}
         self.touched_native = False
 
-    def add(self, series: Series, step_ms: int) -> None:
-        """Samples from time 0 on; a later load replaces."""
+    def add(self, series: Series, step_ms: int, start_ms: int = 0) -> None:
+        """Samples from `start_ms` on; a later load replaces."""
         stored = self.samples.setdefault(tuple(series.labels.items()), {})
         for index, value in enumerate(series.values):
             if value is not None:
-                stored[index * step_ms] = value.histogram if isinstance(value, Literal) else value
+                stored[start_ms + index * step_ms] = (
+                    value.histogram if isinstance(value, Literal) else value
+                )
 
     def load(self, span: SelectorSpan) -> Columns:
         """What the span asks for; whether a native histogram was there is remembered."""

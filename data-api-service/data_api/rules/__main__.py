@@ -28,6 +28,7 @@ from data_api.engine import Engine, EngineLimits
 from data_api.notify import dispatcher
 from data_api.notify.receive import receive
 from data_api.rules.acting import Acting
+from data_api.rules.backfill import Backfills
 from data_api.rules.evaluator import Evaluator, Options, Outlets
 from data_api.rules.folder import RuleFolder
 from data_api.rules.leases import ROUND_S, Leases
@@ -94,9 +95,10 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
 
     async with httpx.AsyncClient() as http, database:
         identity = IdentityClient(settings.ubs_url, token, "das", http, clock)
+        acting = Acting(engine, identity, http, settings.dis_url, {})
         evaluator = Evaluator(
             Leases(database, uuid.uuid4()),
-            Acting(engine, identity, http, settings.dis_url, {}),
+            acting,
             Outlets(notify, lambda text, _labels, _value: text),
             Options(
                 settings.rules_concurrency,
@@ -115,6 +117,7 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
                 folder = RuleFolder(settings.rules_folder, rules, identity.home_organisation)
                 group.create_task(follow_folder(folder, stop))
             notifier = group.create_task(dispatcher.run(database, settings, clock))
+            group.create_task(Backfills(database).run(acting, stop))
             await evaluator.run(stop)
             notifier.cancel()
         await anyio.to_thread.run_sync(engine.close)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 import httpx
@@ -14,15 +14,16 @@ import jwt
 
 from data_api.chassis.identity import IdentityClient, IdentityUnavailable, Limits
 from data_api.chassis.kinds import ServiceError
-from data_api.engine import Engine
+from data_api.engine import Engine, Render
 from data_api.errors import NotWritten, QueryTimeout
-from data_api.model import InstantVector, QueryLimits, Result, Scalar, is_histogram
+from data_api.model import QueryLimits, Result
 from data_api.questions import Question
-from data_api.rules import remote_write
+from data_api.rules import remote_write, vectors
 from data_api.rules.alerting import RuleError
 from data_api.rules.evaluation import Answer
 from data_api.rules.model import Sample, Vector
 
+T = TypeVar("T")
 PROMQL: Final = "PromQL "
 """How warnings about the expression begin; any other is about samples that could not be read."""
 REQUEST_TIMEOUT_S: Final = 5.0
@@ -60,6 +61,22 @@ class Acting:
         for expression in expressions:
             answers += await self.ask(tenant, [expression], at_ms, ends_s)
         return answers
+
+    async def over(
+        self,
+        tenant: UUID,
+        expression: str,
+        steps: tuple[int, int, int],
+        render: Render[Result, T],
+        ends_s: float,
+    ) -> T:
+        """What `render` makes of the expression over `steps` = (start, end, step) in ms."""
+        plan = await self._limits(tenant)
+        left_s = max(0.001, ends_s - time.monotonic())
+        async with self.engine.query(
+            tenant, plan, expression, steps, render, timeout_s=left_s
+        ) as made:
+            return made
 
     async def write(self, tenant: UUID, samples: Sequence[Sample], ends_s: float) -> None:
         """The samples are durable; tried again, until `ends_s`, where that may help.
@@ -153,11 +170,4 @@ def _vector(result: Result | ServiceError) -> Vector | ServiceError:
         return result
     if partial := [one for one in result.warnings if not one.startswith(PROMQL)]:
         raise RuleError(reason=f"not all samples could be read: {partial[0]}")
-    value = result.value
-    if isinstance(value, Scalar):
-        return [({}, value.value)]
-    if not isinstance(value, InstantVector):
-        raise RuleError(reason="rule result is not a vector or scalar")
-    if is_histogram(value.values).any():
-        raise RuleError(reason="rule result has native histograms, which rules do not take")
-    return list(zip(value.labels, value.values.tolist(), strict=True))
+    return vectors.of_instant(result)

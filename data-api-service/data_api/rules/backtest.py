@@ -1,0 +1,117 @@
+"""When an alert would have been pending and firing: its expression's past × the state machine.
+
+    start − for            start                                            end
+      ├─ only looked at ────┼── pending ──┬───── firing ─────┬──── nothing ──┤
+
+One range query answers the expression at every evaluation, from `for` before the start, so that
+what was pending then is known. Templates ask no queries here: each would be one more for each step.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from data_api import gotemplate
+from data_api.errors import BadRequest
+from data_api.gotemplate.errors import CallFailed
+from data_api.model import Labels, QueryLimits, Result
+from data_api.rules import alerting, single, vectors
+from data_api.rules.alerting import AlertState, Phase, RuleError
+from data_api.rules.model import AlertingRule, LabelKey, Vector
+
+POINTS_MAX: Final = 11_000  # evaluations of one back-test, those before its start included
+ALERTS_MAX: Final = 1_000  # at one time, as in one answer
+INTERVALS_MAX: Final = 50_000
+
+
+@dataclass(slots=True)
+class Interval:
+    """A time in one phase; value: of the expression when it began; end: the first evaluation at
+    which it was over, or the last one.
+    """
+
+    phase: Phase
+    start_ms: int
+    end_ms: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One alert. annotations: as they were when it was first seen."""
+
+    labels: LabelKey
+    annotations: LabelKey
+    intervals: list[Interval]
+
+
+def read_rule(text: str) -> AlertingRule:
+    """The one alerting rule of a YAML text, with templates that parse. Raises BadRequest."""
+    rule = single.read_rule(text)
+    if not isinstance(rule, AlertingRule):
+        raise BadRequest(detail="only an alerting rule can be tested back")
+    for template in (*rule.labels.values(), *rule.annotations.values()):
+        gotemplate.check_alert(template, rule.alert)
+    return rule
+
+
+def steps(rule: AlertingRule, start_ms: int, end_ms: int, step_ms: int) -> tuple[int, int, int]:
+    """(start, end, step) of the range query. Raises BadRequest: too many evaluations."""
+    lead = -(-rule.for_ms // step_ms)
+    if (points := lead + (end_ms - start_ms) // step_ms + 1) > POINTS_MAX:
+        detail = "too many evaluations, with those of `for` before the start: raise the step"
+        raise BadRequest(detail=detail, evaluations=points, limit=POINTS_MAX)
+    return start_ms - lead * step_ms, end_ms, step_ms
+
+
+def histories(
+    rule: AlertingRule,
+    result: Result,
+    start_ms: int,
+    limits: QueryLimits = QueryLimits(),  # noqa: B008 - frozen
+) -> list[History]:
+    """Every alert that was pending or fired from `start_ms` on, by labels.
+
+    Raises RuleError as an evaluation does, and for more alerts or intervals than an answer has.
+    """
+    found: dict[LabelKey, History] = {}
+    running: dict[LabelKey, Interval] = {}
+    state = AlertState()
+    expand = partial(_expand, rule.alert)
+    bare = replace(rule, annotations={})  # expanded once an alert, not once an evaluation
+    begun = 0
+    for at_ms, vector in vectors.of_steps(result):
+        limits.checkpoint()
+        state, _, _ = alerting.step(bare, state, vector, at_ms, expand, limit=ALERTS_MAX)
+        if at_ms < start_ms:
+            continue
+        active = {k: one for k, one in state.alerts.items() if one.phase is not Phase.INACTIVE}
+        if new := active.keys() - found.keys():
+            seen, _, _ = alerting.step(rule, AlertState(), vector, at_ms, expand)
+            for key in new:
+                one = seen.alerts.get(key)
+                found[key] = History(key, one.annotations if one else (), [])
+        for key in running.keys() - active.keys():
+            running.pop(key).end_ms = at_ms
+        for key, alert in active.items():
+            last = running.get(key)
+            if last is not None:
+                last.end_ms = at_ms
+            if last is None or last.phase is not alert.phase:
+                running[key] = Interval(alert.phase, at_ms, at_ms, alert.value)
+                found[key].intervals.append(running[key])
+                begun += 1
+        if len(found) > ALERTS_MAX or begun > INTERVALS_MAX:
+            reason = f"more than {ALERTS_MAX} alerts or {INTERVALS_MAX} intervals"
+            raise RuleError(reason=f"{reason}: narrow the rule, or shorten the time")
+    return [found[key] for key in sorted(found)]
+
+
+def _expand(alert: str, text: str, labels: Labels, value: float) -> str:
+    return gotemplate.expand_alert(
+        text, labels, value, external_labels={}, external_url="", query=_no_query, name=alert
+    )
+
+
+def _no_query(_: str) -> Vector:
+    raise CallFailed("a back-test asks no queries of templates")
