@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "d4a50002c0de"
-down_revision = "d4a50001c0de"
+revision = "d4a50004c0de"
+down_revision = "d4a50003c0de"
 branch_labels = None
 depends_on = None
 
