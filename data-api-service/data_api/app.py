@@ -106,10 +106,12 @@ def create_app(
             await identity.start()
             # Beside the serving: the first query should not wait for kernels, nor the start.
             warming = asyncio.create_task(anyio.to_thread.run_sync(promql.warm_up))
+            measuring = asyncio.create_task(groups.measure())
             try:
                 yield
             finally:
-                await warming
+                measuring.cancel()
+                await asyncio.wait([warming, measuring])
                 await anyio.to_thread.run_sync(engine.close)
                 await identity.close()
                 await notifications.close()

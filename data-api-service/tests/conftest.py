@@ -126,7 +126,7 @@ async def serve(database_url: str, objects: Path, hub: Hub) -> AsyncIterator[Cal
         settings = make_settings(more.pop("database_url", database_url), objects, **more)
         billing = httpx.AsyncClient(transport=httpx.MockTransport(hub.handle))
         app = create_app(settings, http=billing, clock=FixedClock())
-        manager = LifespanManager(app, shutdown_timeout=60)  # kernels may be compiled first
+        manager = LifespanManager(app, shutdown_timeout=60)  # it waits for kernels
         await manager.__aenter__()
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = httpx.AsyncClient(transport=transport, base_url="http://das")

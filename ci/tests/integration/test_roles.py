@@ -11,23 +11,22 @@ from ci.native import postgres
 from ci.tests import embedded_postgres as pg
 
 LISTED = catalogue.load()
-SCHEMAS = {"dis": "metrics", "aps": "analysis", "ubs": "billing"}
-CODES = ("das", *SCHEMAS)
-OWN = {code: f"cloudopshub_{code}" for code in CODES}
-SHARED = dict.fromkeys(CODES, "cloudopshub")
+SCHEMAS = {"dis": "metrics", "das": "rules", "aps": "analysis", "ubs": "billing"}
+OWN = {code: f"cloudopshub_{code}" for code in SCHEMAS}
+SHARED = dict.fromkeys(SCHEMAS, "cloudopshub")
 OLDER = """
     CREATE ROLE cloudopshub LOGIN CREATEROLE;
     CREATE DATABASE cloudopshub OWNER cloudopshub
 """
 OBJECTS = """
     SELECT nspname || ' ' || pg_get_userbyid(nspowner) FROM pg_namespace
-    WHERE nspname IN ('metrics', 'analysis', 'billing')
+    WHERE nspname IN ('metrics', 'rules', 'analysis', 'billing')
     UNION SELECT nspname || ' ' || pg_get_userbyid(relowner)
     FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
-    WHERE nspname IN ('metrics', 'analysis', 'billing')
+    WHERE nspname IN ('metrics', 'rules', 'analysis', 'billing')
     UNION SELECT nspname || ' ' || pg_get_userbyid(proowner)
     FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace
-    WHERE nspname IN ('metrics', 'analysis', 'billing')
+    WHERE nspname IN ('metrics', 'rules', 'analysis', 'billing')
 """
 RIGHTS = """
     SELECT c.oid::regclass, a.grantee::regrole, a.privilege_type
@@ -200,7 +199,7 @@ def runbook(hub, part, folder):
 
 def test_passwords_are_set_when_given(hub):
     """Each role has its own, of any characters; another start changes one or leaves all."""
-    passwords = {code: f"{code} wo/rd'\"\\:%$" for code in CODES}
+    passwords = {code: f"{code} wo/rd'\"\\:%$" for code in OWN}
     hub.make_roles(**passwords)
     stored = "SELECT string_agg(rolpassword, ',' ORDER BY rolname) FROM pg_authid WHERE rolcanlogin"
     first = hub.execute(stored)

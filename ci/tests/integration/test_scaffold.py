@@ -516,15 +516,22 @@ def test_migrations_are_those_of_compose(rendered, service):
         assert waves["NetworkPolicy"] < waves["Job"]
 
 
-def test_the_worker_is_that_of_compose(rendered):
+@pytest.mark.parametrize(
+    ("process", "in_compose", "name"),
+    [
+        ("aps-worker", "analysis-worker", "APS_WORKER_ALIVE_FILE"),
+        ("das-rules", "rules-evaluator", "DAS_RULES_ALIVE_FILE"),
+    ],
+)
+def test_a_worker_is_that_of_compose(rendered, process, in_compose, name):
     """The same module; the same file, whose age the probe looks at."""
-    objects = rendered("aps")
-    worker = only(objects, "Deployment", "analysis-processing-service-worker")
+    code, _, worker_name = process.partition("-")
+    objects, service = rendered(code), LISTED.service(code)
+    worker = only(objects, "Deployment", f"{service.folder}-{worker_name}")
     (container,) = worker["spec"]["template"]["spec"]["containers"]
-    there = COMPOSE["analysis-worker"]
+    there = COMPOSE[in_compose]
     assert container["args"] == there["command"]
-    assert container["args"][-1] == LISTED.service("aps").processes["aps-worker"]
-    name = "APS_WORKER_ALIVE_FILE"
+    assert container["args"][-1] == service.processes[process]
     assert variables(objects, container)[name] == there["environment"][name]
     assert ["CMD", *container["livenessProbe"]["exec"]["command"]] == there["healthcheck"]["test"]
     assert "ports" not in container

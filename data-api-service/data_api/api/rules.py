@@ -136,8 +136,8 @@ async def namespace_groups(namespace: str, caller: Caller, kept: RulesDep) -> Re
 @config_routes.get("/{namespace}/{group}")
 async def one_group(namespace: str, group: str, caller: Caller, kept: RulesDep) -> Response:
     """One group."""
-    for one in await kept.shown(caller.tenant, namespace):
-        if one.group.name == group:
+    for one in await kept.shown(caller.tenant):
+        if (one.group.namespace, one.group.name) == (namespace, group):
             return _yaml(printing.group_text(one.group))
     raise NotFound(namespace=namespace, group=group)
 
@@ -172,8 +172,9 @@ async def _deleted(caller: Principal, kept: Rules, namespace: str, group: str | 
 
 async def _listed(caller: Principal, kept: Rules, namespace: str | None) -> Response:
     by_namespace: dict[str, list[Group]] = {}
-    for one in await kept.shown(caller.tenant, namespace):
-        by_namespace.setdefault(one.group.namespace, []).append(one.group)
+    for one in await kept.shown(caller.tenant):
+        if namespace in {None, one.group.namespace}:
+            by_namespace.setdefault(one.group.namespace, []).append(one.group)
     if namespace is not None and not by_namespace:
         raise NotFound(namespace=namespace)
     return _yaml(await anyio.to_thread.run_sync(printing.namespaces_text, by_namespace))
@@ -191,8 +192,9 @@ async def _parsed(text: str, namespace: str, kept: Rules) -> tuple[list[Group], 
 
 
 def _require_changeable(namespace: str) -> None:
-    if len(namespace) > NAME_CHARACTERS_MAX:
-        raise BadRequest(detail="the namespace is too long", limit=NAME_CHARACTERS_MAX)
+    if len(namespace) > NAME_CHARACTERS_MAX or "\0" in namespace:
+        detail = "the namespace has a NUL, or too many characters"
+        raise BadRequest(detail=detail, limit=NAME_CHARACTERS_MAX)
     if namespace.startswith(FOLDER):
         raise ReadOnly(namespace=namespace)
 

@@ -16,7 +16,7 @@ import anyio
 import httpx
 import structlog
 
-from data_api import __version__, promql
+from data_api import __version__
 from data_api.admission import SamplePool
 from data_api.chassis import telemetry
 from data_api.chassis.clock import Clock
@@ -110,7 +110,6 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
             ),
             clock,
         )
-        await anyio.to_thread.run_sync(promql.warm_up)
         async with asyncio.TaskGroup() as group:
             if settings.rules_folder is not None:
                 rules = Rules(database, bounds_of(settings))

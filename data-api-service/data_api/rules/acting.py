@@ -147,7 +147,7 @@ class Acting:
             return answers
 
 
-def _answers(results: Iterator[Result | ServiceError], _: QueryLimits) -> list[Answer]:
+def _answers(results: Iterator[Result | ServiceError], _: QueryLimits) -> tuple[Answer, ...]:
     """Each result as a vector, with the time that its evaluation took; loading is everybody's."""
     answers = []
     began_s = time.perf_counter()
@@ -159,7 +159,7 @@ def _answers(results: Iterator[Result | ServiceError], _: QueryLimits) -> list[A
         now_s = time.perf_counter()
         answers.append(Answer(vector, now_s - began_s))
         began_s = now_s
-    return answers
+    return tuple(answers)
 
 
 def _vector(result: Result | ServiceError) -> Vector | ServiceError:

@@ -115,9 +115,6 @@ class _Reading:
         if not isinstance(node, yaml.ScalarNode):
             self.fault(node, f"{what} must be a text")
             return ""
-        if not _is_utf8(node.value):
-            self.fault(node, f"{what} is not valid UTF-8")
-            return ""
         text: str = node.value
         return text
 
@@ -147,7 +144,7 @@ class _Reading:
         texts = {}
         for name, (name_node, value) in self.fields(node, f"{what}s").items():
             is_reserved = is_labels and name == METRIC_NAME
-            if not name or len(name) > NAME_CHARACTERS_MAX or is_reserved or not _is_utf8(name):
+            if not name or len(name) > NAME_CHARACTERS_MAX or is_reserved:
                 self.fault(name_node, f"invalid {what} name: {name[:80]!r}")
             else:
                 texts[name] = self.text(value, f"{what} {name}")
@@ -175,11 +172,9 @@ def parse_group(text: str, namespace: str, bounds: Bounds = Bounds()) -> Group:
     """The one group that `text` is, as Mimir's ruler takes it. Raises InvalidRules."""
     reading = _Reading(bounds)
     root = _root(text, reading)
-    if root is None:
+    group = Group(namespace, "") if root is None else _group(root, namespace, reading)
+    if root is None and not reading.faults:
         reading.faults.append(Fault(1, 1, "Groupname must not be empty"))
-        _raise(reading)
-        raise AssertionError
-    group = _group(root, namespace, reading)
     _raise(reading)
     return group
 
@@ -240,8 +235,10 @@ def _group(node: yaml.Node, namespace: str, reading: _Reading) -> Group:
     reading.about = ""
     values = {k: v for k, (_, v) in reading.fields(node, "a rule group", GROUP_FIELDS).items()}
     name = reading.text(values.get("name"), "name")
-    if not name or len(name) > NAME_CHARACTERS_MAX:
-        reading.fault(node, "Groupname must not be empty" if not name else "Groupname is too long")
+    if not name:
+        reading.fault(node, "Groupname must not be empty")
+    elif len(name) > NAME_CHARACTERS_MAX or "\0" in name:
+        reading.fault(values["name"], "Groupname is too long, or has a NUL")
     reading.about = f'group "{name[:80]}": '
     interval_ms = reading.duration(values.get("interval"), "interval")
     if 0 < interval_ms < reading.bounds.interval_ms_min:
@@ -303,11 +300,3 @@ def _expression(node: yaml.Node, values: Mapping[str, yaml.Node], reading: _Read
 
 def _is_null(node: Any) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

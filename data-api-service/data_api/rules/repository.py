@@ -1,5 +1,7 @@
 """Groups in Postgres, as the API and the rule folder change and show them."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import anyio.to_thread
+from prometheus_client import Gauge
 
 from data_api.chassis.database import Schema
 from data_api.chassis.kinds import Kind, ServiceError
@@ -40,10 +43,26 @@ FROM rules.rule_group WHERE tenant_id = $1 AND NOT is_deleted
 """
 _GROUPS: Final = """
 SELECT namespace, definition, evaluated_ms, missed, state FROM rules.rule_group
-WHERE tenant_id = $1 AND NOT is_deleted AND ($2::text IS NULL OR namespace = $2)
+WHERE tenant_id = $1 AND NOT is_deleted
 ORDER BY namespace, name
 """
-_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('rules:' || $1::text, 0))"
+_MEASURES: Final = """
+SELECT count(*) AS groups, coalesce(sum(failing), 0) AS failing, coalesce(sum(missed), 0) AS missed,
+  coalesce(max(extract(epoch FROM now()) - evaluated_ms / 1000.0), 0)::float8 AS oldest_s,
+  (SELECT count(*) FROM rules.evaluator) AS evaluators
+FROM rules.rule_group WHERE NOT is_deleted
+"""
+MEASURE_S: Final = 15.0
+MEASURES: Final = {
+    "groups": Gauge("cloudopshub_rule_groups", "Groups of rules."),
+    "failing": Gauge("cloudopshub_rules_failing", "Rules whose last evaluation failed."),
+    "missed": Gauge("cloudopshub_rules_missed_iterations", "Evaluations that nobody did in time."),
+    "oldest_s": Gauge(
+        "cloudopshub_rules_oldest_evaluation_seconds", "How long ago the last one of a group was."
+    ),
+    "evaluators": Gauge("cloudopshub_rules_evaluators", "Processes that evaluate rules."),
+}
+_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('rules:' || $1::uuid, 0))"
 
 
 def bounds_of(settings: Settings) -> parsing.Bounds:
@@ -86,10 +105,22 @@ class Rules:
             await connection.fetchval("SELECT FROM rules.rule_group LIMIT 1")
         return "schema rules is there"
 
-    async def shown(self, tenant: UUID, namespace: str | None = None) -> list[Shown]:
+    async def measure(self) -> None:
+        """The gauges say how rules stand, from here on until cancelled. Every replica of the
+        service shows the same, since evaluators serve no port: use `max`, not `sum`.
+        """
+        while True:
+            with contextlib.suppress(ServiceError):
+                async with self._transaction() as connection:
+                    row = await connection.fetchrow(_MEASURES)
+                for name, gauge in MEASURES.items():
+                    gauge.set(row[name])
+            await asyncio.sleep(MEASURE_S)
+
+    async def shown(self, tenant: UUID) -> list[Shown]:
         """The tenant's groups, by namespace and name."""
         async with self._transaction() as connection:
-            rows = await connection.fetch(_GROUPS, tenant, namespace)
+            rows = await connection.fetch(_GROUPS, tenant)
         return await anyio.to_thread.run_sync(lambda: [_shown(row) for row in rows])
 
     async def put(

@@ -210,7 +210,7 @@ async def test_any_year_is_a_time(das, year):
 
 
 async def test_what_grafana_asks_at_start(das, ingest, tenant):
-    """Every status call answers 200; buildinfo has no `features`, which would mean Mimir."""
+    """Every status call answers 200; `features` of buildinfo say that there is a ruler API."""
     await ingest.write(tenant, {"__name__": "up", "job": "x"}, [(NOW_MS, 1.0)])
     for path in (
         "rules", "alerts", "targets", "targets/metadata", "scrape_pools", "alertmanagers",
@@ -220,7 +220,7 @@ async def test_what_grafana_asks_at_start(das, ingest, tenant):
         assert answer.json()["status"] == "success", path
     build = (await call(das, "/api/v1/status/buildinfo")).json()["data"]
     assert build["version"].count(".") == 2
-    assert "features" not in build
+    assert build["features"] == {"ruler_config_api": "true"}
     tsdb = (await call(das, "/api/v1/status/tsdb")).json()["data"]
     assert tsdb["headStats"]["numSeries"] == 1
     assert tsdb["seriesCountByMetricName"] == [{"name": "up", "value": 1}]

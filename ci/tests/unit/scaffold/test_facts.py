@@ -47,7 +47,7 @@ def test_who_reads_a_url_calls_it():
     """The calls between the services, as their settings and the page's upstreams have them."""
     calls = {each.service.code: set(each.calls) for each in facts.read(LISTED)}
     assert calls == {
-        "das": {"ubs"},
+        "das": {"dis", "ubs"},
         "dis": {"das", "aps", "ubs", "ui"},
         "aps": {"das", "dis", "ubs"},
         "ubs": set(),

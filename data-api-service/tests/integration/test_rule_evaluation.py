@@ -1,0 +1,419 @@
+"""Evaluators on a real Postgres: what they write, tell and remember, and who may."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import httpx
+import numpy as np
+import pytest
+from conftest import NOW_MS, make_settings
+from rules_world import World, running
+
+from data_api.chassis.clock import Clock
+from data_api.chassis.identity import IdentityClient
+from data_api.chassis.kinds import Kind, ServiceError
+from data_api.model import STALE_BITS
+from data_api.rules import leases, parsing
+from data_api.rules.__main__ import make_engine
+from data_api.rules.acting import Acting
+from data_api.rules.evaluator import Evaluator, Options, Outlets
+from data_api.rules.folder import RuleFolder
+from data_api.rules.repository import FOLDER, Rules
+from data_api.settings import RulesSettings
+from data_api.store.catalogue import Database
+
+MINUTE = 60_000
+RULES = """
+name: g
+rules:
+- record: job:requests:sum
+  expr: sum by (job) (requests)
+- alert: Many
+  expr: job:requests:sum > 5
+  for: 1m
+  labels: {severity: page}
+"""
+
+
+class Hands(Clock):
+    """A clock that a test moves."""
+
+    def __init__(self, now_ms):
+        self.at_ms = now_ms
+
+    def now(self):
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=self.at_ms)
+
+
+class NotNow(ServiceError):
+    """Notifications are away"""
+
+    kind = Kind.UNAVAILABLE
+
+
+class Process:
+    """An evaluator in this process, with its own connections, and what it told."""
+
+    def __init__(self, world, objects, clock, **options):
+        plain = make_settings(world.database_url, objects)
+        self.settings = RulesSettings(**plain.model_dump(), dis_url=world.url)
+        self.clock, self.told, self.deaf = clock, [], False
+        self.database = Database(world.database_url, 4)
+        self.http = httpx.AsyncClient()
+        identity = IdentityClient(world.url, "s" * 43, "das", self.http, clock)
+        engine = make_engine(self.settings, self.database, clock)
+        self.engine = engine
+        self.evaluator = Evaluator(
+            leases.Leases(self.database, uuid.uuid4()),
+            Acting(engine, identity, self.http, world.url, {}),
+            Outlets(self.notify, lambda text, _labels, _value: text),
+            Options(4, MINUTE, options.get("timeout_s", 20.0), 100, "http://ui"),
+            clock,
+        )
+
+    async def notify(self, tenant, alerts):
+        if self.deaf:
+            raise NotNow
+        self.told += [(tenant, alert) for alert in alerts]
+
+    async def turn(self):
+        """One turn with a round, and all that it began."""
+        self.evaluator._round_s = float("-inf")
+        for one in self.evaluator._groups.values():
+            one.again_s = 0.0
+        await self.evaluator.turn()
+        await self.evaluator.settle()
+
+    async def __aenter__(self):
+        await self.database.__aenter__()
+        return self
+
+    async def __aexit__(self, *_):
+        await self.evaluator._leave()
+        self.engine.close()
+        await self.http.aclose()
+        await self.database.__aexit__()
+
+
+@pytest.fixture
+def world(database_url, objects):
+    with running(World(database_url, objects)) as world:
+        yield world
+
+
+@pytest.fixture
+async def rules(database_url):
+    async with Database(database_url, 2) as database:
+        yield Rules(database, parsing.Bounds(groups=3))
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("TRUNCATE rules.rule_group, rules.evaluator")
+    await connection.close()
+
+
+@pytest.fixture
+async def process(world, objects):
+    async with Process(world, objects, Hands(NOW_MS)) as process:
+        yield process
+
+
+def started(environment, **more):
+    """An evaluator as a process."""
+    return subprocess.Popen([sys.executable, "-m", "data_api.rules"], env=environment, **more)
+
+
+def wait_for(is_so):
+    while not is_so():
+        time.sleep(0.05)
+
+
+async def put(rules, tenant, text=RULES, namespace="n"):
+    group = parsing.parse_group(text, namespace)
+    await rules.put(tenant, namespace, [group], whole=False)
+
+
+async def requests(ingest, tenant, value, at_ms=NOW_MS):
+    labels = {"__name__": "requests", "job": "api"}
+    await ingest.write(tenant, labels, [(at_ms - MINUTE, value)])
+
+
+async def only(rules, tenant):
+    (shown,) = await rules.shown(tenant)
+    return shown
+
+
+def states(shown):
+    return [(one.health, one.last_error) for one in shown.state.rules.values()]
+
+
+async def test_a_rule_sees_what_the_rules_before_it_wrote(rules, process, world, ingest, tenant):
+    """In one evaluation the alert is pending by the record written just before; at the next it
+    fires, is told once, and its series are written at the scheduled times.
+    """
+    await requests(ingest, tenant, 7.0)
+    await put(rules, tenant)
+    await process.turn()
+    first = (await only(rules, tenant)).evaluated_ms
+    assert NOW_MS - MINUTE < first <= NOW_MS
+    assert world.of(tenant, "job:requests:sum") == {((("job", "api"),), first): [7.0]}
+    assert [dict(key)["alertstate"] for key, _ in world.of(tenant, "ALERTS")] == ["pending"]
+    assert not process.told
+    process.clock.at_ms += MINUTE
+    await process.turn()
+    await process.turn()  # nothing is due
+    ((whose, alert),) = process.told
+    assert whose == tenant
+    assert alert.labels == {"alertname": "Many", "job": "api", "severity": "page"}
+    assert alert.starts_at_ms == first + MINUTE
+    assert alert.generator_url == "http://ui/#/explore?q=job%3Arequests%3Asum%20%3E%205"
+    assert all(len(values) == 1 for values in world.of(tenant, "ALERTS").values())
+    shown = await only(rules, tenant)
+    assert states(shown) == [("ok", ""), ("ok", "")]
+    assert (shown.evaluated_ms, shown.missed) == (first + MINUTE, 0)
+
+
+async def test_series_of_rules_that_are_no_more_end(rules, process, world, ingest, tenant):
+    """A rule that left its group, and then the group itself: stale markers, and then no row."""
+    await requests(ingest, tenant, 7.0)
+    await put(rules, tenant)
+    await process.turn()
+    await put(rules, tenant, "name: g\nrules: [{record: other, expr: '1'}]")
+    process.clock.at_ms += MINUTE
+    await process.turn()
+    ended = world.of(tenant, "job:requests:sum") | world.of(tenant, "ALERTS_FOR_STATE")
+    assert sorted(len(values) for values in ended.values()) == [1, 1, 1, 1]
+    stale = [v for values in ended.values() for v in values]
+    assert sum(np.float64(v).view(np.uint64) == STALE_BITS for v in stale) == 2
+    assert await rules.delete(tenant, "n", "g")
+    assert await rules.shown(tenant) == []
+    process.clock.at_ms += 1000
+    await process.turn()
+    await process.turn()
+    values = [v for some in world.of(tenant, "other").values() for v in some]
+    assert [np.float64(v).view(np.uint64) == STALE_BITS for v in values] == [False, True]
+    assert not await process.evaluator._leases.renew([], [])
+
+
+async def test_a_bad_rule_harms_no_other(rules, process, world, tenant):
+    """Its error is its own, and it is answered where it stands; what it wrote before stays."""
+    await put(
+        rules, tenant,
+        "name: g\nlimit: 1\nrules:\n- {record: none, expr: 'up or down'}\n"
+        "- {record: text, expr: '\"a\"'}\n- {record: ok, expr: '1'}\n- record: many\n"
+        "  expr: label_replace(vector(1), 'a', 'b', '', '') or vector(2)\n",
+    )  # fmt: skip
+    await process.turn()
+    shown = states(await only(rules, tenant))
+    assert [health for health, _ in shown] == ["ok", "err", "ok", "err"]
+    assert shown[1][1] == "rule result is not a vector or scalar"
+    assert shown[3][1] == "exceeded limit of 1 with 2 series"
+    assert len(world.of(tenant, "ok")) == 1
+
+
+async def test_what_could_not_be_written_or_told_is_said_and_told_again(
+    rules, process, world, ingest, tenant
+):
+    """When dis refuses, the rule says so; an alert that nobody took is due at the next one."""
+    await requests(ingest, tenant, 7.0)
+    await put(rules, tenant, "name: g\nrules: [{alert: A, expr: requests}]")
+    world.refuse, process.deaf = 400, True
+    await process.turn()
+    ((health, error),) = states(await only(rules, tenant))
+    assert health == "err"
+    assert error == "not notified: Notifications are away"
+    world.refuse, process.deaf = 0, False
+    process.clock.at_ms += MINUTE
+    await process.turn()
+    assert states(await only(rules, tenant)) == [("ok", "")]
+    assert len(process.told) == 1
+
+
+async def test_plan_limits_hold_and_survive_an_outage_of_ubs(rules, process, world, ingest, tenant):
+    """A rule that loads more than its tenant may fails alone; without ubs the known limits hold,
+    alerts are still evaluated, and only writing waits.
+    """
+    await requests(ingest, tenant, 7.0)
+    world.limits = {"query_samples": 1}
+    counting = "{record: a, expr: 'count_over_time(requests[1h])'}"
+    text = f"name: g\nrules: [{counting}, {{alert: B, expr: '1'}}]"
+    await ingest.write(
+        tenant,
+        {"__name__": "requests", "job": "b"},
+        [(NOW_MS - n * 1000, 1.0) for n in range(1, 50)],
+    )
+    await put(rules, tenant, text)
+    await process.turn()
+    first, second = states(await only(rules, tenant))
+    assert first[0] == "err"
+    assert "too many samples" in first[1]
+    assert second == ("ok", "")
+    world.ubs_is_down = True
+    process.evaluator._acting.identity._tokens._issued.clear()
+    process.clock.at_ms += 2 * MINUTE
+    await process.turn()
+    shown = await only(rules, tenant)
+    assert states(shown)[1][1].startswith("not written: The credential cannot be checked now")
+    assert len(process.told) == 2
+    assert shown.missed == 1
+
+
+async def test_tenants_do_not_meet(rules, process, world, ingest):
+    """Each group reads and writes as its own tenant, and only that tenant sees it."""
+    mine, theirs = uuid.uuid4(), uuid.uuid4()
+    await requests(ingest, mine, 1.0)
+    await requests(ingest, theirs, 2.0)
+    for tenant in (mine, theirs):
+        await put(rules, tenant, "name: g\nrules: [{record: r, expr: requests}]")
+    await process.turn()
+    for tenant, value in ((mine, 1.0), (theirs, 2.0)):
+        (values,) = world.of(tenant, "r").values()
+        assert values == [value]
+        assert len(await rules.shown(tenant)) == 1
+    assert await rules.shown(uuid.uuid4()) == []
+    assert not await rules.delete(uuid.uuid4(), "n", "g")
+
+
+async def test_groups_are_shared_and_each_has_one_evaluator(rules, world, objects):
+    """Two processes divide the groups; who leaves frees its own at once, and the other one goes on
+    where it was.
+    """
+    tenants = [uuid.uuid4() for _ in range(4)]
+    for tenant in tenants:
+        await put(rules, tenant, "name: g\nrules: [{record: r, expr: '1'}]")
+    clock = Hands(NOW_MS)
+    async with Process(world, objects, clock) as one:
+        await one.turn()
+        async with Process(world, objects, clock) as two:
+            for process in (two, one, two, one, two):
+                await process.turn()
+            assert len(one.evaluator._groups) == len(two.evaluator._groups) == 2
+            clock.at_ms += MINUTE
+            await asyncio.gather(one.turn(), two.turn())
+        clock.at_ms += MINUTE
+        await one.turn()
+    for tenant in tenants:
+        assert [len(v) for v in world.of(tenant, "r").values()] == [1, 1, 1]
+        assert (await only(rules, tenant)).missed == 0
+
+
+async def test_who_lost_a_group_commits_nothing(rules, world, objects, ingest, tenant):
+    """One is suspended in the middle of an evaluation, its lease runs out, and another takes over:
+    when it goes on, its evaluation is not applied.
+    """
+    await requests(ingest, tenant, 7.0)
+    await put(rules, tenant, "name: g\nrules: [{alert: A, expr: requests}]")
+    clock = Hands(NOW_MS)
+    async with Process(world, objects, clock) as slow, Process(world, objects, clock) as quick:
+        world.hold.clear()
+        turning = asyncio.create_task(slow.turn())
+        assert await asyncio.to_thread(world.arrived.wait, 10)
+        await ingest.connection.execute(
+            "UPDATE rules.evaluator SET lease_until = now() - '1s'::interval"
+        )
+        world.hold.set()
+        await quick.turn()
+        await turning
+        shown = await only(rules, tenant)
+        assert [len(one.memory.alerts) for one in shown.state.rules.values()] == [1]
+        owner = await ingest.connection.fetchval("SELECT owner FROM rules.rule_group")
+        assert owner == quick.evaluator._leases._me
+        assert not [g for g in slow.evaluator._groups.values() if g.owned.evaluated_ms]
+
+
+async def test_a_killed_evaluator_loses_and_repeats_nothing(
+    rules, world, objects, ingest, database_url, tenant
+):
+    """Kill -9 in the middle of writing an alert that was pending: another process evaluates the
+    same slot, the alert goes on from what was committed, and each slot is applied once.
+    """
+    now_ms = int(time.time() * 1000)
+    await requests(ingest, tenant, 7.0, now_ms - 150_000)
+    await put(rules, tenant, "name: g\nrules: [{alert: A, expr: requests, for: 1h}]")
+    clock = Hands(now_ms - 2 * MINUTE)
+    async with Process(world, objects, clock) as before:
+        await before.turn()
+    pending = await only(rules, tenant)
+    environment = os.environ | {
+        "DATABASE_URL": database_url, "OBJECT_STORE_URL": objects.as_uri(),
+        "UBS_URL": world.url, "DIS_URL": world.url, "SERVICE_TOKEN": "s" * 43,
+    }  # fmt: skip
+    world.arrived.clear()
+    world.hold.clear()
+    killed = started(environment)
+    try:
+        assert await asyncio.to_thread(world.arrived.wait, 60)
+    finally:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+    world.hold.set()
+    unapplied = await only(rules, tenant)
+    assert unapplied.evaluated_ms == pending.evaluated_ms
+    await ingest.connection.execute(
+        "UPDATE rules.evaluator SET lease_until = now() - '1s'::interval"
+    )
+    async with Process(world, objects, Clock()) as after:
+        await after.turn()
+    shown = await only(rules, tenant)
+    assert shown.evaluated_ms > pending.evaluated_ms
+    assert (shown.evaluated_ms - pending.evaluated_ms) // MINUTE == shown.missed + 1
+    (alert,) = next(iter(shown.state.rules.values())).memory.alerts.values()
+    assert alert.active_at_ms == pending.evaluated_ms
+    for values in world.of(tenant, "ALERTS_FOR_STATE").values():
+        assert len(set(values)) == 1
+
+
+async def test_the_process_ends_at_a_signal_and_frees_its_groups(
+    world, objects, database_url, ingest
+):
+    """SIGTERM: it says that it stopped, exit status 0, and no lease is left."""
+    environment = os.environ | {
+        "DATABASE_URL": database_url, "OBJECT_STORE_URL": objects.as_uri(), "UBS_URL": world.url,
+        "DIS_URL": world.url, "SERVICE_TOKEN": "s" * 43, "DAS_RULES_ALIVE_FILE": f"{objects}.alive",
+    }  # fmt: skip
+    process = started(environment, stdout=subprocess.PIPE)
+    await asyncio.to_thread(process.stdout.readline)
+    alive = objects.with_name("objects.alive")
+    await asyncio.to_thread(wait_for, lambda: alive.exists() or process.poll() is not None)
+    process.terminate()
+    lines = (await asyncio.to_thread(process.communicate))[0].splitlines()
+    assert process.returncode == 0
+    assert b"rules_stopped" in lines[-1]
+    assert await ingest.connection.fetchval("SELECT count(*) FROM rules.evaluator") == 0
+
+
+async def test_files_of_the_operator_are_rules_of_the_home_organisation(rules, tmp_path):
+    """`*.yml` are its own, a folder named as a tenant is that tenant's; what changes is followed, a
+    file that cannot be read changes nothing, and one that is gone takes its rules with it.
+    """
+    home, other = uuid.uuid4(), uuid.uuid4()
+    known = []
+
+    async def find_home():
+        return known[-1] if known else None
+
+    (tmp_path / str(other)).mkdir()
+    own, theirs = tmp_path / "a.yml", tmp_path / str(other) / "b.yaml"
+    own.write_text("groups: [{name: x, rules: [{record: r, expr: '1'}]}]")
+    theirs.write_text("groups: [{name: y, rules: []}]")
+    (tmp_path / "notes.txt").write_text("groups: 5")
+    folder = RuleFolder(tmp_path, rules, find_home)
+    await folder.sync()
+    assert (await rules.shown(home), len(await rules.shown(other))) == ([], 1)
+    known.append(home)
+    await folder.sync()
+    (shown,) = await rules.shown(home)
+    assert (shown.group.namespace, shown.group.name) == (f"{FOLDER}a.yml", "x")
+    own.write_text("groups: [{name: x, rules: [{record: r, expr: '1 +'}]}]")
+    await folder.sync()
+    assert [one.group for one in await rules.shown(home)] == [shown.group]
+    own.write_text("groups: [{name: z}]")
+    theirs.unlink()
+    await folder.sync()
+    assert [one.group.name for one in await rules.shown(home)] == ["z"]
+    assert await rules.shown(other) == []
