@@ -14,8 +14,9 @@ from prometheus_client import Counter
 
 from data_api.chassis.postgres_async import translating
 from data_api.notify.state import fingerprint
-from data_api.notify.tables import SCHEMA, WAKE
+from data_api.notify.tables import WAKE
 from data_api.rules.model import Alert
+from data_api.rules.repository import SCHEMA
 from data_api.store.catalogue import Database
 
 ALERTS_MAX: Final = 10_000

@@ -14,6 +14,7 @@ from data_api.notify import tables
 from data_api.notify.plan import Plan
 from data_api.notify.sending import Outcome
 from data_api.notify.state import Sent, Silence, TenantState
+from data_api.rules.repository import SCHEMA
 from data_api.store.catalogue import Database
 
 LEASE: Final = timedelta(seconds=60)
@@ -56,7 +57,7 @@ class NotifyStore:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
-        with translating(tables.SCHEMA):
+        with translating(SCHEMA):
             async with self._database.acquire() as connection:
                 yield connection
 

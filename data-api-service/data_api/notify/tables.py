@@ -8,9 +8,6 @@ import orjson
 from data_api.model import Matcher, MatchOp
 from data_api.notify.state import GroupTimes, Outbox, Received, Sent, Silence
 from data_api.rules.model import Alert
-from data_api.rules.repository import SCHEMA
-
-__all__ = ["SCHEMA"]
 
 DELIVERIES_MAX: Final = 1000
 """Rows of the delivery log of one tenant; the oldest go first."""

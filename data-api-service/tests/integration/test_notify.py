@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from receivers import HttpReceiver, MailServer, MovedClock
+from rules_world import World, running
 
 from data_api.chassis.clock import Clock
 from data_api.notify.compiled import Configurations
@@ -23,10 +24,13 @@ from data_api.notify.seal import Sealer
 from data_api.notify.sending import Sender
 from data_api.notify.store import NotifyStore
 from data_api.rules.model import Alert
+from data_api.rules.parsing import Bounds, parse_group
+from data_api.rules.repository import Rules
 from data_api.store.catalogue import Database
 
 START = 1_800_000_000_000
 SECRET = "x" * 20
+ROOT = Path(__file__).parents[2]
 FIRES = 86_400_000
 
 
@@ -258,7 +262,7 @@ async def test_kill_9_between_answer_and_record(database, database_url, sender, 
     one = Alert({"alertname": "Up"}, {}, now_ms, now_ms + FIRES, now_ms)
     await receive(database, tenant, [one], now_ms)
     child = subprocess.Popen(  # noqa: ASYNC220 - it starts beside us, and is not waited for
-        [sys.executable, "-c", CHILD, database_url], cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", CHILD, database_url], cwd=ROOT
     )
     has_died = asyncio.Event()
 
@@ -480,3 +484,39 @@ async def test_another_alertmanager_gets_every_alert(database, dispatcher, clock
     await dispatcher.turn()
     assert hook.requests[2].json[0]["endsAt"] == "2027-01-15T08:00:00.000Z"
     assert not (await NotifyStore(database).load(tenant)).alerts
+
+
+async def test_a_rule_that_fires_tells_its_receiver(
+    database, database_url, objects, ingest, hook, tenant
+):
+    """The whole way in the process of the rules: samples, a rule, an alert, a webhook's call."""
+    now_ms = Clock().now_ms()
+    await ingest.write(tenant, {"__name__": "requests"}, [(now_ms - 5_000, 7.0)])
+    rules = "name: g\ninterval: 5s\nrules: [{alert: Many, expr: requests > 5}]"
+    await Rules(database, Bounds()).put(tenant, "n", [parse_group(rules, "n")], whole=False)
+    sealed = Sealer("s" * 43).seal(tenant, webhook(hook))
+    await NotifyStore(database).set_config(tenant, sealed, now_ms)
+    told = asyncio.Event()
+
+    async def tell():
+        told.set()
+
+    hook.before_answer = tell
+    with running(World(database_url, objects)) as world:
+        environment = os.environ | {
+            "DATABASE_URL": database_url, "OBJECT_STORE_URL": objects.as_uri(),
+            "UBS_URL": world.url, "DIS_URL": world.url, "SERVICE_TOKEN": "s" * 43,
+            "DAS_NOTIFY_ALLOW": "127.0.0.0/8",
+        }  # fmt: skip
+        process = subprocess.Popen(  # noqa: ASYNC220 - it runs beside us
+            [sys.executable, "-m", "data_api.rules"], env=environment, cwd=ROOT
+        )
+        try:
+            await asyncio.wait_for(told.wait(), 60)
+        finally:
+            process.terminate()
+            await asyncio.to_thread(process.wait)
+            await ingest.connection.execute("TRUNCATE rules.rule_group, rules.evaluator")
+    assert process.returncode == 0
+    body = hook.requests[0].json
+    assert (body["status"], body["alerts"][0]["labels"]) == ("firing", {"alertname": "Many"})
