@@ -13,7 +13,15 @@ from pathlib import Path
 
 FILE_BYTES_MAX = 20_000_000
 READ_BYTES_MAX = 262_144
-COLOURS = {"das": "36", "das-rules": "96", "dis": "32", "aps": "35", "aps-worker": "95", "ubs": "33", "ui": "34"}
+COLOURS = {
+    "das": "36",
+    "das-rules": "96",
+    "dis": "32",
+    "aps": "35",
+    "aps-worker": "95",
+    "ubs": "33",
+    "ui": "34",
+}
 LEVEL_COLOURS = {"warning": "33", "error": "31", "critical": "31;1", "debug": "2"}
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]")
 

@@ -13,8 +13,10 @@ from user_billing import migrate
 OWN = {code: f"own-token-of-{code}-0123456789" for code in ("das", "dis", "aps")}
 TOKENS = ",".join(f"{code}={token}" for code, token in OWN.items())
 NEEDED = {
-    ("aps", "das", "metrics:read"), ("aps", "dis", "metrics:write"), ("das", "dis", "metrics:write"),
-}  # fmt: skip
+    ("aps", "das", "metrics:read"),
+    ("aps", "dis", "metrics:write"),
+    ("das", "dis", "metrics:write"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +53,8 @@ def wanted(hub, service, audience, *scopes):
 
 
 def test_each_service_has_its_own_token_and_no_other_is_taken(own):
-    """Keys and revocations are for all three, the hub's organisation for das and dis; the token that was
-    everybody's opens nothing any more.
+    """Keys and revocations are for all three, the hub's organisation for das and dis; the token
+    that was everybody's opens nothing any more.
     """
     for code in OWN:
         known = ask(own, bearer(code), "POST", "introspect", {"key": "coh_live_x"})
