@@ -203,7 +203,7 @@ def test_passwords_are_set_when_given(hub):
     hub.make_roles(**passwords)
     stored = "SELECT string_agg(rolpassword, ',' ORDER BY rolname) FROM pg_authid WHERE rolcanlogin"
     first = hub.execute(stored)
-    assert first.count("SCRAM-SHA-256") == len(CODES)
+    assert first.count("SCRAM-SHA-256") == len(OWN)
     hub.make_roles()
     assert hub.execute(stored) == first
 
