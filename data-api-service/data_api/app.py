@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from data_api import __version__, promql
 from data_api.admission import SamplePool
 from data_api.api import (
+    alertmanager,
     arrow,
     backfills,
     backtests,
@@ -38,6 +39,10 @@ from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
 from data_api.chassis.telemetry import RequestLog
 from data_api.engine import Engine, EngineLimits
+from data_api.notify.guard import parse_networks
+from data_api.notify.seal import Sealer
+from data_api.notify.sending import Sender
+from data_api.notify.service import Notifications
 from data_api.rules.backfill import Backfills
 from data_api.rules.repository import Rules, bounds_of
 from data_api.settings import Settings
@@ -131,6 +136,12 @@ def create_app(
     # Of its own: a query tries a lost session once more, and finds no other one's lost session.
     rules_database = Database(settings.database_url.get_secret_value(), RULES_CONNECTIONS)
     groups = Rules(rules_database, bounds_of(settings))
+    notifications = Notifications(
+        rules_database,
+        Sealer(settings.sealing_secret()),
+        Sender(parse_networks(settings.notify_allow)),
+        settings.ui_public_url,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -150,6 +161,7 @@ def create_app(
                 if workers is not None:
                     await workers.close()
                 await identity.close()
+                await notifications.close()
                 if http is None:
                     await client.aclose()
 
@@ -160,7 +172,7 @@ def create_app(
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
     app.state.services = deps.Services(
-        engine, identity, clock, drain, groups, Backfills(rules_database)
+        engine, identity, clock, drain, groups, Backfills(rules_database), notifications
     )
     app.state.targets = targets.Targets(settings.dis_url, client, identity)
     problems.install(app)
@@ -183,6 +195,7 @@ def create_app(
             app.include_router(one.routes, prefix=prefix, include_in_schema=number == 0)
     for prefix in federate.PREFIXES:
         app.include_router(federate.routes, prefix=prefix, include_in_schema=not prefix)
+    app.include_router(alertmanager.routes)
     app.include_router(rules.config_routes)
     app.include_router(rules.config_routes, prefix="/prometheus", include_in_schema=False)
     app.add_middleware(RequestLog, service="das")

@@ -4,12 +4,18 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from data_api.chassis.settings import ServiceSettings, bare, known_store
+from data_api.chassis.settings import ServiceSettings, bare, hard_to_guess, known_store
+from data_api.notify.guard import parse_networks
 
 MIB = 1024 * 1024
+
+
+def _networks(text: str) -> str:
+    parse_networks(text)
+    return text
 
 
 class Settings(ServiceSettings):
@@ -67,14 +73,23 @@ class Settings(ServiceSettings):
     rules_interval_s: Annotated[float, Field(gt=0)] = 60.0
     """The interval of a group that says none."""
 
+    secret_key: Annotated[SecretStr | None, AfterValidator(hard_to_guess)] = None
+    """What configurations of notifications are encrypted with; by default SERVICE_TOKEN."""
+    notify_allow: Annotated[str, AfterValidator(_networks)] = ""
+    """Networks beside public addresses that notifications may reach: `10.0.0.0/8,fd00::/8`."""
+    ui_public_url: Annotated[str, bare("UI_PUBLIC_URL")] = "http://localhost:8080"
+    """The dashboard as people reach it: alerts link to their expression there."""
+
+    def sealing_secret(self) -> str:
+        """The secret that configurations are encrypted with."""
+        return (self.secret_key or self.service_token).get_secret_value()
+
 
 class RulesSettings(Settings):
     """What `python -m data_api.rules` reads besides; of the caches it has half, being alone."""
 
     dis_url: Annotated[str, bare("DIS_URL")]
     """Where results are written."""
-    ui_public_url: Annotated[str, bare("UI_PUBLIC_URL")] = "http://localhost:8080"
-    """The dashboard as people reach it: alerts link to their expression there."""
     rules_concurrency: Annotated[int, Field(gt=0)] = 4
     """Groups that one process evaluates at once."""
     rules_timeout_s: Annotated[float, Field(gt=0)] = 30.0

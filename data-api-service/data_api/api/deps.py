@@ -19,6 +19,7 @@ from data_api.chassis.identity import IdentityClient, Principal
 from data_api.chassis.probes import Drain
 from data_api.engine import Engine
 from data_api.errors import BodyTooLarge, QueryCanceled
+from data_api.notify.service import Notifications
 from data_api.rules.backfill import Backfills
 from data_api.rules.repository import Rules
 
@@ -41,27 +42,29 @@ class Services:
     drain: Drain
     rules: Rules
     backfills: Backfills
+    notifications: Notifications
 
 
-def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
+def services(request: Request) -> Services:
+    """What the app is made of."""
+    made_of: Services = request.app.state.services
+    return made_of
 
 
 async def reader(request: Request) -> Principal:
     """The verified caller, who may read metrics."""
-    principal = await _services(request).identity.authenticate(request.headers)
+    principal = await services(request).identity.authenticate(request.headers)
     principal.require("metrics:read")
     return principal
 
 
 # Coroutines, because FastAPI sends plain functions through a thread.
 async def _engine(request: Request) -> Engine:
-    return _services(request).engine
+    return services(request).engine
 
 
 async def _now_ms(request: Request) -> int:
-    return _services(request).clock.now_ms()
+    return services(request).clock.now_ms()
 
 
 async def _params(request: Request, _: Annotated[Principal, Depends(reader)]) -> Params:

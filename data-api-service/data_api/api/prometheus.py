@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query, reader
+from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query, reader, services
 from data_api.api.params import Params, unescape_label_name
 from data_api.api.rendering import list_answer, query_answer
 from data_api.api.routing import answer, readable
@@ -163,9 +163,13 @@ async def metadata(caller: Caller, params: Query, engine: EngineDep) -> Response
 
 
 @routes.get("/alertmanagers")
-async def alertmanagers() -> Response:
-    """None is notified from here."""
-    return answer({"activeAlertmanagers": [], "droppedAlertmanagers": []})
+async def alertmanagers(request: Request, caller: Caller) -> Response:
+    """Those that the caller's alerts are posted to, where it does not use the hub's own."""
+    compiled = await services(request).notifications.compiled(caller.tenant)
+    urls = [f"{url.rstrip('/')}/api/v2/alerts" for url in compiled.config.alertmanager_urls]
+    return answer(
+        {"activeAlertmanagers": [{"url": url} for url in urls], "droppedAlertmanagers": []}
+    )
 
 
 @preflights.options("/{path:path}", include_in_schema=False)

@@ -25,6 +25,8 @@ from data_api.chassis.kinds import ServiceError
 from data_api.chassis.objects import Bucket, Directory, open_store
 from data_api.chassis.settings import load
 from data_api.engine import Engine, EngineLimits
+from data_api.notify import dispatcher
+from data_api.notify.receive import receive
 from data_api.rules.acting import Acting
 from data_api.rules.backfill import Backfills
 from data_api.rules.evaluator import Evaluator, Options, Outlets
@@ -70,11 +72,6 @@ def make_engine(settings: RulesSettings, database: Database, clock: Clock) -> En
     )
 
 
-async def notify_nobody(tenant: UUID, alerts: Sequence[Alert]) -> None:
-    """The alerts are in the log."""
-    log.info("alerts_due", tenant=str(tenant), alerts=len(alerts))
-
-
 async def follow_folder(folder: RuleFolder, stop: asyncio.Event) -> None:
     """The folder is looked at each ROUND_S until `stop`."""
     while not stop.is_set():
@@ -88,16 +85,21 @@ async def follow_folder(folder: RuleFolder, stop: asyncio.Event) -> None:
 
 async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> None:
     """Groups are evaluated until `stop`."""
-    database = Database(settings.database_url.get_secret_value(), settings.rules_concurrency + 2)
+    connections = settings.rules_concurrency + 2 + dispatcher.TENANTS_AT_ONCE
+    database = Database(settings.database_url.get_secret_value(), connections)
     engine = make_engine(settings, database, clock)
     token = settings.service_token.get_secret_value()
+
+    async def notify(tenant: UUID, alerts: Sequence[Alert]) -> None:
+        await receive(database, tenant, alerts, clock.now_ms())
+
     async with httpx.AsyncClient() as http, database:
         identity = IdentityClient(settings.ubs_url, token, "das", http, clock)
         acting = Acting(engine, identity, http, settings.dis_url, {})
         evaluator = Evaluator(
             Leases(database, uuid.uuid4()),
             acting,
-            Outlets(notify_nobody),
+            Outlets(notify),
             Options(
                 settings.rules_concurrency,
                 round(settings.rules_interval_s * 1000),
@@ -113,8 +115,10 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
                 rules = Rules(database, bounds_of(settings))
                 folder = RuleFolder(settings.rules_folder, rules, identity.home_organisation)
                 group.create_task(follow_folder(folder, stop))
+            notifier = group.create_task(dispatcher.run(database, settings, clock))
             group.create_task(Backfills(database).run(acting, stop))
             await evaluator.run(stop)
+            notifier.cancel()
         await anyio.to_thread.run_sync(engine.close)
 
 

@@ -14,10 +14,10 @@ import jwt
 
 from data_api.chassis.identity import IdentityClient, IdentityUnavailable, Limits
 from data_api.chassis.kinds import ServiceError
-from data_api.engine import Engine, Render
+from data_api.engine import Engine
 from data_api.errors import NotWritten, QueryError, QueryTimeout, SamplesHeld, StoreError
 from data_api.model import QueryLimits, Result
-from data_api.questions import Question
+from data_api.questions import Question, Render
 from data_api.rules import remote_write, vectors
 from data_api.rules.alerting import RuleError
 from data_api.rules.evaluation import Answer

@@ -1,0 +1,195 @@
+"""A tenant's configuration, in the words of Alertmanager's YAML.
+
+    text ── YAML, every scalar a text ──▶ nodes ──▶ models    BadConfiguration: line:column, path
+
+Strict: a key that is not known here is refused, with those that are. What opens another's door is a
+`SecretStr`: it is in no log and no answer (`masked`).
+Source: prometheus.io/docs/alerting/latest/configuration; ADR 33.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+
+from data_api.notify import yamls
+from data_api.notify.errors import BadConfiguration
+from data_api.notify.fields import MASK, Duration, MatcherList, Positive, Strict, Text, Url
+from data_api.notify.integrations import Global, Receiver
+from data_api.notify.intervals import DaysOfMonth, Minutes, Months, Weekdays, Years, zone
+
+ROUTES_MAX: Final = 500
+DEPTH_MAX: Final = 20
+FAULTS_SHOWN: Final = 5
+UTC: Final = ZoneInfo("UTC")
+
+Texts = Annotated[tuple[str, ...], Field(max_length=100)]
+Few = Field(max_length=100)
+
+
+class RouteConfig(Strict):
+    """One node of the tree of routes; what is absent is the parent's."""
+
+    receiver: str | None = None
+    matchers: MatcherList = ()
+    continues: Annotated[bool, Field(alias="continue")] = False
+    group_by: Texts | None = None
+    group_wait: Duration | None = None
+    group_interval: Positive | None = None
+    repeat_interval: Positive | None = None
+    mute_time_intervals: Texts = ()
+    active_time_intervals: Texts = ()
+    routes: tuple["RouteConfig", ...] = ()
+
+    @model_validator(mode="after")
+    def groups_once(self) -> Self:
+        """A label is named once in group_by; `...` stands alone."""
+        names = self.group_by or ()
+        if len(set(names)) != len(names):
+            raise ValueError("group_by names a label twice")
+        if "..." in names and len(names) > 1:
+            raise ValueError("group_by has ..., which is all labels, beside others")
+        return self
+
+
+class InhibitRule(Strict):
+    """Alerts that the target matchers select are not told while one of the sources fires."""
+
+    name: str = ""
+    source_matchers: MatcherList = ()
+    target_matchers: MatcherList = ()
+    equal: Texts = ()
+
+
+class TimeRange(Strict):
+    """From the start, up to but without the end."""
+
+    start_time: Minutes
+    end_time: Minutes
+
+    @model_validator(mode="after")
+    def in_order(self) -> Self:
+        """It is not empty."""
+        if self.start_time >= self.end_time:
+            raise ValueError("start_time must be before end_time; a night is two ranges")
+        return self
+
+
+class TimeInterval(Strict):
+    """When all of its fields hold; in each, one of its ranges."""
+
+    times: Annotated[tuple[TimeRange, ...], Few] = ()
+    weekdays: Annotated[tuple[Weekdays, ...], Few] = ()
+    days_of_month: Annotated[tuple[DaysOfMonth, ...], Few] = ()
+    months: Annotated[tuple[Months, ...], Few] = ()
+    years: Annotated[tuple[Years, ...], Few] = ()
+    location: Annotated[ZoneInfo, BeforeValidator(zone)] = UTC
+
+
+class NamedIntervals(Strict):
+    """Times that routes name; in it when one of them holds."""
+
+    name: Annotated[str, Field(min_length=1)]
+    time_intervals: Annotated[tuple[TimeInterval, ...], Few] = ()
+
+
+class Configuration(Strict):
+    """The whole document; without a `route`, alerts go to other Alertmanagers or to nobody."""
+
+    defaults: Annotated[Global, Field(alias="global")] = Global()
+    route: RouteConfig | None = None
+    receivers: Annotated[tuple[Receiver, ...], Field(max_length=500)] = ()
+    inhibit_rules: Annotated[tuple[InhibitRule, ...], Few] = ()
+    time_intervals: Annotated[tuple[NamedIntervals, ...], Few] = ()
+    templates: Annotated[tuple[Text, ...], Few] = ()
+    alertmanager_urls: Annotated[tuple[Url, ...], Field(max_length=10)] = ()
+
+    @model_validator(mode="after")
+    def complete(self) -> Self:
+        """What is named is there once, and the root takes every alert."""
+        for what, names in (
+            ("receiver", [one.name for one in self.receivers]),
+            ("time interval", [one.name for one in self.time_intervals]),
+        ):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what} {twice[0]!r} stands there twice")
+        for one in self.receivers:
+            if missing := one.lacks(self.defaults):
+                raise ValueError(f"receiver {one.name!r}: {missing}")
+        if (self.route is None) != bool(self.alertmanager_urls):
+            raise ValueError("either route or alertmanager_urls must be given, and not both")
+        if self.route is not None:
+            self._check_root(self.route)
+        return self
+
+    def _check_root(self, root: RouteConfig) -> None:
+        if root.receiver is None:
+            raise ValueError("route: the root needs a receiver")
+        if root.matchers or root.continues or root.mute_time_intervals:
+            raise ValueError("route: the root takes every alert, always: no matchers, no intervals")
+        receivers = {one.name for one in self.receivers}
+        intervals = {one.name for one in self.time_intervals}
+        pending, count = [(root, 1)], 0
+        while pending:
+            route, depth = pending.pop()
+            count += 1
+            if count > ROUTES_MAX or depth > DEPTH_MAX:
+                raise ValueError(f"more than {ROUTES_MAX} routes, or {DEPTH_MAX} in one another")
+            if route.receiver is not None and route.receiver not in receivers:
+                raise ValueError(f"route: there is no receiver {route.receiver!r}")
+            named = {*route.mute_time_intervals, *route.active_time_intervals}
+            if missing := sorted(named - intervals):
+                raise ValueError(f"route: there is no time interval {missing[0]!r}")
+            pending.extend((child, depth + 1) for child in route.routes)
+
+    def receiver(self, name: str) -> Receiver | None:
+        """The receiver of that name."""
+        return next((one for one in self.receivers if one.name == name), None)
+
+
+def read(text: str) -> Configuration:
+    """The configuration in `text`; BadConfiguration names line, column, path and what is wrong."""
+    return _read(text)[1]
+
+
+def masked(text: str) -> str:
+    """The same document with `<secret>` for what is one; comments are left out, as in Alertmanager.
+
+    A template or header that repeats a secret is masked whole.
+    """
+    node, configuration = _read(text)
+    return yamls.masked(node, frozenset(filter(None, secrets_in(configuration))), MASK)
+
+
+def secrets_in(value: Any) -> Iterator[str]:
+    """Every secret in a model, as plain text."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from secrets_in(getattr(value, name))
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from secrets_in(one)
+
+
+def _read(text: str) -> tuple[Any, Configuration]:
+    node, value = yamls.read(text)
+    try:
+        return node, Configuration.model_validate(value or {})
+    except ValidationError as exc:
+        raise BadConfiguration(detail=_explained(exc, node)) from None
+
+
+def _explained(exc: ValidationError, node: Any) -> str:
+    """Where and what, for the first faults; values are not repeated: they may be secrets."""
+    faults = []
+    for error in exc.errors(include_input=False, include_url=False)[:FAULTS_SHOWN]:
+        loc = error["loc"]
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+        key = error.get("ctx", {}).get("key")
+        where = yamls.place(node, loc if key is None else (*loc, key))
+        text = error["msg"].removeprefix("Value error, ")
+        faults.append(f"{where}{path.removeprefix('.') or 'it'}: {text}")
+    return "; ".join(faults)

@@ -1,0 +1,170 @@
+"""The tables of notifications, schema `rules`: rows ↔ nouns, and the statements."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from data_api.model import Matcher, MatchOp
+from data_api.notify.state import GroupTimes, Outbox, Received, Sent, Silence
+from data_api.rules.model import Alert
+
+DELIVERIES_MAX: Final = 1000
+"""Rows of the delivery log of one tenant; the oldest go first."""
+
+WAKE: Final = """
+INSERT INTO rules.notify_tenant AS t (tenant_id, changes, due_ms) VALUES ($1, 1, $2)
+ON CONFLICT (tenant_id) DO UPDATE SET changes = t.changes + 1, due_ms = LEAST(t.due_ms, $2)
+RETURNING changes
+"""
+CLAIM: Final = """
+UPDATE rules.notify_tenant SET holder = $1, lease_until = now() + $2::interval
+WHERE tenant_id = (
+    SELECT tenant_id FROM rules.notify_tenant
+    WHERE due_ms <= $3 AND (lease_until IS NULL OR lease_until < now())
+    ORDER BY due_ms LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING tenant_id, changes, forwarded
+"""
+# What came in meanwhile has left its own `due_ms`, which is then in the past.
+RELEASE: Final = """
+UPDATE rules.notify_tenant SET holder = NULL, lease_until = NULL, forwarded = $5,
+    due_ms = CASE WHEN changes = $3 THEN $4 ELSE due_ms END
+WHERE tenant_id = $1 AND holder = $2
+"""
+FENCE: Final = """
+SELECT true FROM rules.notify_tenant
+WHERE tenant_id = $1 AND holder = $2 AND lease_until > now() FOR UPDATE
+"""
+CONFIG: Final = "SELECT revision, sealed FROM rules.notify_config WHERE tenant_id = $1"
+SET_CONFIG: Final = """
+INSERT INTO rules.notify_config VALUES ($1, gen_random_uuid(), $2, now())
+ON CONFLICT (tenant_id) DO UPDATE
+SET revision = EXCLUDED.revision, sealed = EXCLUDED.sealed, updated_at = EXCLUDED.updated_at
+"""
+DELETE_CONFIG: Final = "DELETE FROM rules.notify_config WHERE tenant_id = $1"
+ALERTS: Final = "SELECT * FROM rules.notify_alert WHERE tenant_id = $1"
+SILENCES: Final = "SELECT * FROM rules.notify_silence WHERE tenant_id = $1"
+GROUPS: Final = "SELECT * FROM rules.notify_group WHERE tenant_id = $1"
+SENT: Final = "SELECT * FROM rules.notify_sent WHERE tenant_id = $1"
+PUT_SILENCE: Final = """
+INSERT INTO rules.notify_silence VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (tenant_id, silence_id) DO UPDATE SET matchers = EXCLUDED.matchers,
+    starts_ms = EXCLUDED.starts_ms, ends_ms = EXCLUDED.ends_ms, updated_ms = EXCLUDED.updated_ms,
+    created_by = EXCLUDED.created_by, comment = EXCLUDED.comment
+"""
+OLD_SILENCES: Final = "DELETE FROM rules.notify_silence WHERE tenant_id = $1 AND ends_ms < $2"
+PUT_GROUP: Final = """
+INSERT INTO rules.notify_group VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (tenant_id, group_id) DO UPDATE
+SET next_flush_ms = EXCLUDED.next_flush_ms, flushed_ms = EXCLUDED.flushed_ms
+"""
+PUT_SENT: Final = """
+INSERT INTO rules.notify_sent VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+ON CONFLICT (tenant_id, group_id, integration) DO UPDATE SET
+    sent_ms = EXCLUDED.sent_ms, firing = EXCLUDED.firing, outbox_id = EXCLUDED.outbox_id,
+    outbox_firing = EXCLUDED.outbox_firing, outbox_created_ms = EXCLUDED.outbox_created_ms,
+    outbox_data = EXCLUDED.outbox_data, attempts = EXCLUDED.attempts,
+    next_attempt_ms = EXCLUDED.next_attempt_ms
+"""
+GONE_GROUPS: Final = "DELETE FROM rules.notify_group WHERE tenant_id = $1 AND group_id = ANY($2)"
+GONE_SENT: Final = "DELETE FROM rules.notify_sent WHERE tenant_id = $1 AND group_id = ANY($2)"
+# Not those that were told again since they were read.
+GONE_ALERTS: Final = """
+DELETE FROM rules.notify_alert
+WHERE tenant_id = $1 AND fingerprint = ANY($2) AND received <= $3
+"""
+# The attempt is counted before it is made: of two dispatchers only one makes it.
+ATTEMPT: Final = """
+UPDATE rules.notify_sent SET attempts = attempts + 1, next_attempt_ms = $5
+WHERE tenant_id = $1 AND group_id = $2 AND integration = $3 AND outbox_id = $4 AND attempts = $6
+RETURNING true
+"""
+RETRIED: Final = """
+UPDATE rules.notify_sent SET next_attempt_ms = $5
+WHERE tenant_id = $1 AND group_id = $2 AND integration = $3 AND outbox_id = $4
+"""
+DELIVERED: Final = """
+UPDATE rules.notify_sent SET sent_ms = outbox_created_ms, firing = outbox_firing, outbox_id = NULL,
+    outbox_firing = NULL, outbox_created_ms = NULL, outbox_data = NULL, attempts = 0
+WHERE tenant_id = $1 AND group_id = $2 AND integration = $3 AND outbox_id = $4
+"""
+GIVEN_UP: Final = """
+UPDATE rules.notify_sent SET outbox_id = NULL, outbox_firing = NULL, outbox_created_ms = NULL,
+    outbox_data = NULL, attempts = 0
+WHERE tenant_id = $1 AND group_id = $2 AND integration = $3 AND outbox_id = $4
+"""
+LOG: Final = """
+INSERT INTO rules.notify_delivery (tenant_id, at_ms, outbox_id, receiver, integration, group_key,
+    result, attempt, status, detail, duration_ms, alerts)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+"""
+OLD_DELIVERIES: Final = f"""
+DELETE FROM rules.notify_delivery WHERE tenant_id = $1 AND delivery_id <= (
+    SELECT delivery_id FROM rules.notify_delivery WHERE tenant_id = $1
+    ORDER BY delivery_id DESC OFFSET {DELIVERIES_MAX} LIMIT 1)
+"""  # noqa: S608 - a number of ours
+DELIVERIES: Final = """
+SELECT * FROM rules.notify_delivery WHERE tenant_id = $1 ORDER BY delivery_id DESC LIMIT $2
+"""
+
+
+def received_of(row: Mapping[str, Any]) -> Received:
+    """A row of notify_alert."""
+    alert = Alert(
+        orjson.loads(row["labels"]),
+        orjson.loads(row["annotations"]),
+        row["starts_ms"],
+        row["ends_ms"],
+        row["updated_ms"],
+        row["generator_url"],
+    )
+    return Received(alert, row["fingerprint"], row["received"])
+
+
+def silence_of(row: Mapping[str, Any]) -> Silence:
+    """A row of notify_silence."""
+    matchers = tuple(
+        Matcher(name, MatchOp(op), value) for name, op, value in orjson.loads(row["matchers"])
+    )
+    return Silence(
+        row["silence_id"],
+        matchers,
+        row["starts_ms"],
+        row["ends_ms"],
+        row["updated_ms"],
+        row["created_by"],
+        row["comment"],
+    )
+
+
+def group_of(row: Mapping[str, Any]) -> GroupTimes:
+    """A row of notify_group."""
+    return GroupTimes(row["group_id"], row["receiver"], row["next_flush_ms"], row["flushed_ms"])
+
+
+def sent_of(row: Mapping[str, Any]) -> Sent:
+    """A row of notify_sent."""
+    outbox = row["outbox_id"] and Outbox(
+        row["outbox_id"],
+        frozenset(row["outbox_firing"]),
+        row["outbox_created_ms"],
+        orjson.loads(row["outbox_data"]),
+        row["attempts"],
+        row["next_attempt_ms"],
+    )
+    return Sent(
+        row["group_id"], row["integration"], row["sent_ms"], frozenset(row["firing"]), outbox
+    )
+
+
+def sent_row(sent: Sent) -> tuple[Any, ...]:
+    """The columns of notify_sent after the tenant."""
+    row = (sent.group_id, sent.integration, sent.sent_ms, sorted(sent.firing))
+    box = sent.outbox
+    if box is None:
+        return (*row, None, None, None, None, 0, 0)
+    data = orjson.dumps(box.data).decode()
+    return (
+        *row, box.outbox_id, sorted(box.firing), box.created_ms, data, box.attempts,
+        box.next_attempt_ms,
+    )  # fmt: skip

@@ -1,0 +1,92 @@
+"""The texts of notifications: Go templates, as Alertmanager's, over a notification's data.
+
+A text that cannot be expanded is told as its error: a notification with a bad text is better than
+none. Texts are parsed when a configuration is set, so only what depends on the data is left.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from data_api.gotemplate import TemplateError, parse, render
+from data_api.gotemplate.alertmanager import KV, Alerts, functions
+from data_api.notify.times import EPOCH
+
+DEFAULTS: Final = """
+{{ define "default.title" }}[{{ .Status | toUpper }}
+{{- if eq .Status "firing" }}:{{ .Alerts.Firing | len }}{{ end }}]
+{{- range .GroupLabels.SortedPairs.Values }} {{ . }}{{ end }}
+{{- with .CommonLabels.Remove .GroupLabels.Names }} ({{ .Values | join " " }}){{ end }}{{ end }}
+{{ define "default.alert" }}{{ .Labels.alertname }}
+{{- with or .Annotations.summary .Annotations.description .Annotations.message }}: {{ . }}{{ end }}
+{{ range (.Labels.Remove (stringSlice "alertname")).SortedPairs }}  {{ .Name }}={{ .Value }}
+{{ end }}{{ with .Annotations.runbook_url }}  runbook: {{ . }}
+{{ end }}{{ with .GeneratorURL }}  source: {{ . }}
+{{ end }}{{ end }}
+{{ define "default.text" }}{{ with .Alerts.Firing }}Firing:
+{{ range . }}- {{ template "default.alert" . }}{{ end }}{{ end }}
+{{- with .Alerts.Resolved }}Resolved:
+{{ range . }}- {{ template "default.alert" . }}{{ end }}{{ end }}{{ end }}
+{{ define "__subject" }}{{ template "default.title" . }}{{ end }}
+"""
+NAMES: Final = tuple(functions(EPOCH))
+
+
+def check(text: str) -> str:
+    """The text, which is a template; ValueError says why it is none."""
+    if "{{" in text:
+        try:
+            parse(text, name="", functions=NAMES)
+        except TemplateError as exc:
+            raise ValueError(exc.describe()) from None
+    return text
+
+
+class Texts:
+    """Expands texts that may use the definitions of `templates`, and the default ones."""
+
+    def __init__(self, templates: Iterable[str]) -> None:
+        self._definitions: dict[str, Any] = {}
+        for text in (DEFAULTS, *templates):
+            self._definitions |= parse(text, functions=NAMES).definitions
+
+    def expand(self, text: str, data: Mapping[str, Any], now_ms: int) -> str:
+        """The text for this notification."""
+        if "{{" not in text:
+            return text
+        try:
+            template = parse(text, functions=NAMES)
+            now = datetime.fromtimestamp(now_ms / 1000, EPOCH.tzinfo)
+            seen = _as_go(data)
+            return render(
+                template, seen, functions=functions(now), definitions=self._definitions
+            ).strip()
+        except TemplateError as exc:
+            return f"<error expanding template: {exc.describe()}>"
+
+
+def _as_go(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The notification by the names that templates know."""
+    alerts = Alerts(
+        {
+            "Status": one["status"],
+            "Labels": KV(one["labels"]),
+            "Annotations": KV(one["annotations"]),
+            "StartsAt": datetime.fromisoformat(one["startsAt"]),
+            "EndsAt": datetime.fromisoformat(one["endsAt"]),
+            "GeneratorURL": one["generatorURL"],
+            "Fingerprint": one["fingerprint"],
+        }
+        for one in data["alerts"]
+    )
+    return {
+        "Receiver": data["receiver"],
+        "Status": data["status"],
+        "Alerts": alerts,
+        "GroupLabels": KV(data["groupLabels"]),
+        "CommonLabels": KV(data["commonLabels"]),
+        "CommonAnnotations": KV(data["commonAnnotations"]),
+        "ExternalURL": data["externalURL"],
+        "GroupKey": data["groupKey"],
+        "TruncatedAlerts": data["truncatedAlerts"],
+    }
