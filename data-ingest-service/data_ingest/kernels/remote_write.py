@@ -17,6 +17,7 @@ import numpy as np
 from data_ingest.chassis.jit import (
     BYTES,
     I64_ROWS_OUT,
+    I64S,
     I64S_OUT,
     U64_ROWS_OUT,
     U64S,
@@ -24,6 +25,7 @@ from data_ingest.chassis.jit import (
     inlined,
     int64,
     kernel,
+    void,
 )
 from data_ingest.kernels.hashing import hash_step
 from data_ingest.kernels.instructions import load_u64
@@ -242,3 +244,18 @@ def find_labels(buf: U8, start: int, end: int, spans: I64) -> int:
         labels += 1
         p = after
     return labels
+
+
+@kernel(void(BYTES, I64S, I64S, I64S_OUT, I64S_OUT))
+def find_label_sets(buf: U8, series_spans: I64, rows: I64, spans: I64, ends: I64) -> None:
+    """The labels of several TimeSeries as of one in `find_labels`, and where each one's end.
+
+    One that is malformed, or beyond the room in `spans`, has none.
+    """
+    n = np.int64(0)
+    for i in range(rows.size):
+        start, end = series_spans[2 * rows[i]], series_spans[2 * rows[i] + 1]
+        labels = find_labels(buf, start, end, spans[4 * n :])
+        if labels > 0 and 4 * (n + labels) <= spans.size:
+            n += labels
+        ends[i] = n

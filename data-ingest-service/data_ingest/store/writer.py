@@ -30,7 +30,7 @@ from data_ingest.errors import Overloaded, SeriesOutdated, StoreRefused, StoreUn
 from data_ingest.model import I64
 from data_ingest.store.failures import is_about_content, reason, trouble, unavailable
 from data_ingest.store.history import StoreHistory, identify
-from data_ingest.store.packing import Write, registrations
+from data_ingest.store.packing import Write, registrations, resolved
 from data_ingest.store.partitions import ensure_partitions, server_now
 from data_ingest.store.rebase import rebase
 from data_ingest.store.series import Epoch
@@ -164,7 +164,8 @@ class Writer:
                 for part in registrations(write, self._bounds.flush_new_series_max)
             ]
         )
-        await self._commit_at_once(write.resolved(new_ids), epoch)
+        (whole,) = await resolved([write], [new_ids])
+        await self._commit_at_once(whole, epoch)
         return new_ids
 
     async def _commit_at_once(self, write: Write, epoch: Epoch | None) -> I64:
