@@ -150,6 +150,9 @@ def admit(
             points = points[inside]
     new, learned = _NOTHING_NEW
     if (timestamps_ms.size or exemplars) and not row_ids.all():
+        first_rows = _first_rows(batch.keys, row_ids)
+        series_of = first_rows[series_of]
+        exemplars = [replace(one, series=int(first_rows[one.series])) for one in exemplars]
         in_use = np.zeros(len(row_ids), bool)
         in_use[series_of] = True
         in_use[[one.series for one in exemplars]] = True
@@ -220,6 +223,17 @@ def series_text(batch: SampleBatch, row: int) -> str:
         for name, value in labels
     )
     return text if len(text) <= SERIES_TEXT_MAX else text[:SERIES_TEXT_MAX] + "…"
+
+
+def _first_rows(keys: U64, row_ids: I64) -> I64:
+    """For each row itself, or of unknown ones the first that has its key: a protocol may have a row
+    for each sample, and a series' labels need not be read more than once.
+    """
+    rows = np.arange(len(keys))
+    unknown = np.flatnonzero(row_ids == 0)
+    _, firsts, lane0s = np.unique(keys[unknown, 0], return_index=True, return_inverse=True)
+    rows[unknown] = unknown[firsts[lane0s]]
+    return rows if (keys[rows] == keys).all() else np.arange(len(keys))
 
 
 def _new_series(

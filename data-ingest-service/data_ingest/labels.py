@@ -46,7 +46,7 @@ def canonical(raw: RawLabels, rules: LabelRules) -> NewSeries:
     A label with an empty value is the same as no label. Names are unique and not empty; names and
     values are UTF-8 without NUL (jsonb cannot hold it); at least one label must be left.
     """
-    labels = sorted([label for label in raw if label[1]])
+    labels = _sorted(raw)
     if not labels:
         raise InvalidLabels(detail="a series has no labels")
     if len(labels) > rules.labels_max:
@@ -93,45 +93,45 @@ def plain_series(
 ) -> Iterator[NewSeries | None]:
     """Of these rows what `canonical` makes of them, in a third of the time.
 
-    None for a row that `canonical` must look at: labels that are to be refused, have the name
-    `other`, or hold characters that JSON escapes. Each, when there are few rows.
+    None for a row that `canonical` must look at: labels that are to be refused or sorted, have the
+    name `other`, or hold characters that JSON escapes. Each, when there are few rows.
     """
     if rows.size < _ROWS_MIN:
         yield from [None] * rows.size
         return
     limits = np.array([rules.labels_max, rules.name_bytes_max, rules.value_bytes_max])
-    sets_of = batch.label_sets or partial(_label_sets, batch)
+    sets_of, other_key = batch.label_sets or partial(_label_sets, batch), b'"%b":' % other
     for i in range(0, rows.size, _ROWS_AT_ONCE):
         buf, spans, ends = sets_of(rows[i : i + _ROWS_AT_ONCE])
         label_bytes = int((spans[:, 1] - spans[:, 0] + spans[:, 3] - spans[:, 2]).sum())
         out = np.empty(2 * (len(ends) + label_bytes) + 8 * len(spans), np.uint8)
         at = np.empty((len(ends), 3), np.int64)
-        label_sets.write(buf, spans, ends, np.frombuffer(other, np.uint8), limits, out, at)
-        text = out[: at[-1, 2]].tobytes()
-        yield from (_written(text, *place) for place in at.tolist())
-
-
-def _written(text: bytes, start: int, middle: int, end: int) -> NewSeries | None:
-    if start == end:
-        return None
-    try:
-        return NewSeries(_hash(text[middle:end]), text[start:middle].decode())
-    except UnicodeDecodeError:
-        return None
+        label_sets.write(buf, spans, ends, limits, out, at)
+        written = out[: at[-1, 2]].tobytes()
+        for start, middle, end in at.tolist():
+            text, series = written[start:middle], None
+            if text and other_key not in text:
+                with contextlib.suppress(UnicodeDecodeError):
+                    series = NewSeries(_hash(written[middle:end]), text.decode())
+            yield series
 
 
 def _label_sets(batch: SampleBatch, rows: I64) -> LabelSets:
-    """The labels of these rows, one by one; none where they cannot be read."""
+    """The labels of these rows, one by one and sorted; none where they cannot be read."""
     parts: list[bytes] = []
     ends = []
     for row in rows.tolist():
         with contextlib.suppress(InvalidLabels):
-            for label in batch.labels_at(row):
+            for label in _sorted(batch.labels_at(row)):
                 parts += label
         ends.append(len(parts) // 2)
     edges = np.cumsum([0, *map(len, parts)])
     spans = np.stack((edges[:-1], edges[1:]), axis=1).reshape(-1, 4)
     return LabelSets(np.frombuffer(b"".join(parts), np.uint8), spans, np.array(ends))
+
+
+def _sorted(raw: RawLabels) -> RawLabels:
+    return sorted([label for label in raw if label[1]])
 
 
 def _quoted(text: bytes) -> str:

@@ -79,7 +79,7 @@ def test_many_series_at_once_are_the_same_series(rows, is_wire):
     """What is made of many label sets at once is what is made of each; what is refused, or has the
     name that is asked for, is left to be looked at by itself, and plain ones are not.
     """
-    rows[0] = [(b"job", b"t"), (b"a", b"1"), (b"__name__", "grün".encode())]
+    rows[0] = [(b"__name__", "grün".encode()), (b"a", b"1"), (b"job", b"t")]
     batch = batch_of(rows, is_wire=is_wire)
     made = list(plain_series(batch, np.arange(len(rows)), RULES, b"a"))
     assert made[0] is None
