@@ -13,7 +13,7 @@ import numpy as np
 
 from data_ingest import histograms
 from data_ingest.errors import InvalidLabels, StoreRefused
-from data_ingest.labels import LabelRules, NewSeries, canonical
+from data_ingest.labels import LabelRules, NewSeries, canonical, plain_series
 from data_ingest.limits import INVALID_EXEMPLAR, METADATA_NOT_KEPT, TimeSpan, storable_metadata
 from data_ingest.model import I64, U64, Array, SampleBatch, Sender
 from data_ingest.replicas import GROUP_SHIFT, PASSIVE, TOO_MANY_REPLICAS, Recognition, Standing
@@ -150,6 +150,9 @@ def admit(
             points = points[inside]
     new, learned = _NOTHING_NEW
     if (timestamps_ms.size or exemplars) and not row_ids.all():
+        first_rows = _first_rows(batch.keys, row_ids)
+        series_of = first_rows[series_of]
+        exemplars = [replace(one, series=int(first_rows[one.series])) for one in exemplars]
         in_use = np.zeros(len(row_ids), bool)
         in_use[series_of] = True
         in_use[[one.series for one in exemplars]] = True
@@ -222,6 +225,17 @@ def series_text(batch: SampleBatch, row: int) -> str:
     return text if len(text) <= SERIES_TEXT_MAX else text[:SERIES_TEXT_MAX] + "…"
 
 
+def _first_rows(keys: U64, row_ids: I64) -> I64:
+    """For each row itself, or of unknown ones the first that has its key: a protocol may have a row
+    for each sample, and a series' labels need not be read more than once.
+    """
+    rows = np.arange(len(keys))
+    unknown = np.flatnonzero(row_ids == 0)
+    _, firsts, lane0s = np.unique(keys[unknown, 0], return_index=True, return_inverse=True)
+    rows[unknown] = unknown[firsts[lane0s]]
+    return rows if (keys[rows] == keys).all() else np.arange(len(keys))
+
+
 def _new_series(
     batch: SampleBatch,
     row_ids: I64,
@@ -240,20 +254,24 @@ def _new_series(
     new: list[NewSeries] = []
     index_of: dict[bytes, int] = {}
     learned: list[tuple[int, int, int]] = []
-    for row in np.flatnonzero((row_ids == 0) & in_use).tolist():
-        try:
-            labels, group, standing = recognition.recognise(batch.labels_at(row))
-            if standing is Standing.PASSIVE:
-                row_ids[row] = PASSIVE
-                learned.append((row, -1, group << GROUP_SHIFT))
+    rows = np.flatnonzero((row_ids == 0) & in_use)
+    plain = plain_series(batch, rows, rules, recognition.replica_label)
+    for row, one in zip(rows.tolist(), plain, strict=True):
+        series, group = one, 0
+        if series is None:
+            try:
+                labels, group, standing = recognition.recognise(batch.labels_at(row))
+                if standing is Standing.PASSIVE:
+                    row_ids[row] = PASSIVE
+                    learned.append((row, -1, group << GROUP_SHIFT))
+                    continue
+                if standing is Standing.REFUSED:
+                    refusals.refuse_row(TOO_MANY_REPLICAS, row, series_text(batch, row))
+                    continue
+                series = canonical(labels, rules)
+            except InvalidLabels as error:
+                refusals.refuse_row(INVALID_LABELS, row, str(error))
                 continue
-            if standing is Standing.REFUSED:
-                refusals.refuse_row(TOO_MANY_REPLICAS, row, series_text(batch, row))
-                continue
-            series = canonical(labels, rules)
-        except InvalidLabels as error:
-            refusals.refuse_row(INVALID_LABELS, row, str(error))
-            continue
         index = index_of.setdefault(series.labels_hash, len(new))
         if index == len(new):
             new.append(series)

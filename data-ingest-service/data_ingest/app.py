@@ -42,7 +42,8 @@ from data_ingest.store.rate_leases import RateLeases
 from data_ingest.store.series import SeriesCache
 from data_ingest.store.shared import SharedDecisions
 from data_ingest.store.tables import SCHEMA
-from data_ingest.store.writer import Writer, WriterBounds
+from data_ingest.store.write_queue import WriterBounds
+from data_ingest.store.writer import Writer
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,23 @@ Runs once for each series that the cache does not know.
 Source: docs/contracts.md, section 3 (labels_hash); Prometheus data model.
 """
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
 
 from data_ingest.errors import InvalidLabels
-from data_ingest.model import RawLabels
+from data_ingest.kernels import label_sets
+from data_ingest.model import I64, LabelSets, RawLabels, SampleBatch
 
 _SEPARATOR = b"\xff"
 _QUOTED_MAX = 100
+_ROWS_MIN, _ROWS_AT_ONCE = 8, 4_000
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -25,12 +33,11 @@ class LabelRules:
     value_bytes_max: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewSeries:
+class NewSeries(NamedTuple):
     """A series as `metrics.series` keeps it."""
 
-    labels_json: str
     labels_hash: bytes
+    labels_json: str
 
 
 def canonical(raw: RawLabels, rules: LabelRules) -> NewSeries:
@@ -39,7 +46,7 @@ def canonical(raw: RawLabels, rules: LabelRules) -> NewSeries:
     A label with an empty value is the same as no label. Names are unique and not empty; names and
     values are UTF-8 without NUL (jsonb cannot hold it); at least one label must be left.
     """
-    labels = sorted([label for label in raw if label[1]])
+    labels = _sorted(raw)
     if not labels:
         raise InvalidLabels(detail="a series has no labels")
     if len(labels) > rules.labels_max:
@@ -69,13 +76,62 @@ def canonical(raw: RawLabels, rules: LabelRules) -> NewSeries:
     text = _json(decoded)
     if "\\u0000" in text and any(b"\0" in name or b"\0" in value for name, value in labels):
         raise InvalidLabels(detail="a label holds a NUL byte")
-    return NewSeries(text, labels_hash(labels))
+    return NewSeries(labels_hash(labels), text)
 
 
 def labels_hash(ordered: RawLabels) -> bytes:
     """16 bytes: the identity of labels that are sorted by name bytes and have no empty values."""
-    joined = _SEPARATOR.join([part for label in ordered for part in label] + [b""])
+    return _hash(_SEPARATOR.join([part for label in ordered for part in label] + [b""]))
+
+
+def _hash(joined: bytes) -> bytes:
     return hashlib.blake2b(joined, digest_size=16, person=b"coh-series").digest()
+
+
+def plain_series(
+    batch: SampleBatch, rows: I64, rules: LabelRules, other: bytes
+) -> Iterator[NewSeries | None]:
+    """Of these rows what `canonical` makes of them, in a third of the time.
+
+    None for a row that `canonical` must look at: labels that are to be refused or sorted, have the
+    name `other`, or hold characters that JSON escapes. Each, when there are few rows.
+    """
+    if rows.size < _ROWS_MIN:
+        yield from [None] * rows.size
+        return
+    limits = np.array([rules.labels_max, rules.name_bytes_max, rules.value_bytes_max])
+    sets_of, other_key = batch.label_sets or partial(_label_sets, batch), b'"%b":' % other
+    for i in range(0, rows.size, _ROWS_AT_ONCE):
+        buf, spans, ends = sets_of(rows[i : i + _ROWS_AT_ONCE])
+        label_bytes = int((spans[:, 1] - spans[:, 0] + spans[:, 3] - spans[:, 2]).sum())
+        out = np.empty(2 * (len(ends) + label_bytes) + 8 * len(spans), np.uint8)
+        at = np.empty((len(ends), 3), np.int64)
+        label_sets.write(buf, spans, ends, limits, out, at)
+        written = out[: at[-1, 2]].tobytes()
+        for start, middle, end in at.tolist():
+            text, series = written[start:middle], None
+            if text and other_key not in text:
+                with contextlib.suppress(UnicodeDecodeError):
+                    series = NewSeries(_hash(written[middle:end]), text.decode())
+            yield series
+
+
+def _label_sets(batch: SampleBatch, rows: I64) -> LabelSets:
+    """The labels of these rows, one by one and sorted; none where they cannot be read."""
+    parts: list[bytes] = []
+    ends = []
+    for row in rows.tolist():
+        with contextlib.suppress(InvalidLabels):
+            for label in _sorted(batch.labels_at(row)):
+                parts += label
+        ends.append(len(parts) // 2)
+    edges = np.cumsum([0, *map(len, parts)])
+    spans = np.stack((edges[:-1], edges[1:]), axis=1).reshape(-1, 4)
+    return LabelSets(np.frombuffer(b"".join(parts), np.uint8), spans, np.array(ends))
+
+
+def _sorted(raw: RawLabels) -> RawLabels:
+    return sorted([label for label in raw if label[1]])
 
 
 def _quoted(text: bytes) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 import numpy as np
@@ -17,6 +17,19 @@ Array: TypeAlias = npt.NDArray[Any]
 
 RawLabels: TypeAlias = list[tuple[bytes, bytes]]
 """Name and value of each label as they came: any order, not yet checked."""
+
+
+class LabelSets(NamedTuple):
+    """As `RawLabels`, of several series.
+
+    spans: (n, 4) int64, where in `buf` name and value of each label begin and end.
+    ends: (k,) int64, the end of each series' labels among them.
+    """
+
+    buf: U8
+    spans: I64
+    ends: I64
+
 
 STALE_MARKER_BITS = 0x7FF0_0000_0000_0002
 """The NaN that ends a series. Compare bits: NaN equals nothing.
@@ -86,6 +99,8 @@ class SampleBatch:
         where senders count samples themselves.
     committed: what the decoder does once the sender will not send this again; not when decoding
         is repeated, or the sender is told to come again.
+    label_sets: what `labels_at` says of several rows at once, where that is cheaper; no labels of
+        those that it must look at itself.
     """
 
     keys: U64
@@ -102,6 +117,7 @@ class SampleBatch:
     first_error: str = ""
     points: I64 | None = None
     committed: Callable[[], None] = lambda: None
+    label_sets: Callable[[I64], LabelSets] | None = None
 
     @property
     def samples(self) -> int:

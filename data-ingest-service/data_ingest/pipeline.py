@@ -29,6 +29,7 @@ from data_ingest.limits import METADATA_NOT_KEPT, TimeSpan
 from data_ingest.model import I64, Outcome, SampleBatch, Sender
 from data_ingest.replicas import Groups, Recognition
 from data_ingest.store.elections import Elections
+from data_ingest.store.packing import resolved
 from data_ingest.store.rate_leases import RateLeases
 from data_ingest.store.series import KnownSeries, SeriesCache
 from data_ingest.store.writer import Writer
@@ -265,7 +266,7 @@ class Pipeline:
                 series.learn, prepared.new_keys[has_row], ids[has_row], _minute(now_s), rows_max
             )
             self._series.enforce_budget(write.tenant)
-        stored = write.resolved(new_ids)
+        (stored,) = await resolved([write], [new_ids])
         return Outcome(
             stored.samples,
             stored.refused,

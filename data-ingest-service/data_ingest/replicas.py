@@ -80,6 +80,7 @@ class Recognition:
         standing: Callable[[Replica], Standing | None],
     ) -> None:
         self._labels = labels
+        self.replica_label = labels.replica
         self._groups = groups
         self._standing = standing
         self.decided: dict[Replica, Standing] = {}

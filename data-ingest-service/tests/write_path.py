@@ -24,7 +24,8 @@ from data_ingest.store.elections import Elections
 from data_ingest.store.rate_leases import RateLeases
 from data_ingest.store.series import SeriesCache
 from data_ingest.store.shared import SharedDecisions
-from data_ingest.store.writer import Writer, WriterBounds
+from data_ingest.store.write_queue import WriterBounds
+from data_ingest.store.writer import Writer
 from tests import wire
 
 BOUNDS = Bounds(1 << 24, 100_000)

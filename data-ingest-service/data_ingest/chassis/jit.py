@@ -68,18 +68,18 @@ BOOL_ROWS, BOOL_ROWS_OUT = _array(boolean, 2), _array(boolean, 2, out=True)
 F64_PAIR = types.UniTuple(float64, 2)
 
 
-def kernel(*signatures: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def kernel(*signatures: Any, **more: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Compiled now, for these signatures only; runs without the GIL and follows IEEE 754.
 
     No fast-math: NaN has a meaning, and division by zero gives Inf or NaN. Where numba has no
     folder to keep a cache in (a read-only root without NUMBA_CACHE_DIR), the kernel is compiled
-    all the same and the start is some seconds slower.
+    all the same and the start is some seconds slower. more: options of numba's.
     """
 
     def compile_now(function: Callable[P, R]) -> Callable[P, R]:
         if not JIT:
             return _wrapping(function)
-        options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+        options = {"nogil": True, "boundscheck": False, "error_model": "numpy", **more}
         try:
             compiled = numba.njit(list(signatures), cache=True, **options)(function)
         except RuntimeError as exc:
@@ -89,6 +89,15 @@ def kernel(*signatures: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return cast("Callable[P, R]", compiled)
 
     return compile_now
+
+
+def walker(*signatures: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """As `kernel`, for one that makes and returns no array, nor does a step of it.
+
+    Then nobody has to count references to its arguments, which otherwise is two atomic instructions
+    for each step that is given one: half of the time (benchmarks/bench_decode.py influx, of dis).
+    """
+    return kernel(*signatures, _nrt=False)
 
 
 def inlined(function: Callable[P, R], inline: str = "never") -> Callable[P, R]:

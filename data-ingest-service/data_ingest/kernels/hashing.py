@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from data_ingest.chassis.jit import BYTES, I64S, U64_ROWS_OUT, U64S, inlined, kernel, void
+from data_ingest.chassis.jit import BYTES, I64S, U64_ROWS_OUT, U64S, inlined, void, walker
 from data_ingest.kernels.instructions import load_u64, multiply_high, multiply_low
 from data_ingest.model import I64, U8, U64
 
@@ -76,7 +76,7 @@ def hash_step(  # noqa: PLR0917 - compiled by position
     return lane0, lane1
 
 
-@kernel(void(BYTES, I64S, U64S, U64_ROWS_OUT))
+@walker(void(BYTES, I64S, U64S, U64_ROWS_OUT))
 def _hash_rows(buf: U8, ends: I64, seed: U64, out: U64) -> None:
     start = np.int64(0)
     for i in range(ends.size):

@@ -24,6 +24,7 @@ from data_ingest.chassis.jit import (
     int64,
     kernel,
     uint8,
+    walker,
 )
 from data_ingest.kernels.hashing import hash_step
 from data_ingest.kernels.influx_values import (
@@ -186,7 +187,7 @@ def _fields(  # noqa: PLR0917 - compiled by position
         p += 1
 
 
-@kernel(
+@walker(
     int64(
         BYTES,
         int64,

@@ -93,7 +93,7 @@ def _digits(buf: Any, p: Any, mantissa: Any, dropped: Any) -> Any:
 
 
 @inlined
-def _number(buf: Any, p: Any) -> Any:
+def read_number(buf: Any, p: Any) -> Any:
     """The number at `p`: (status, kind, value, offset after it)."""
     negative = buf[p] == MINUS
     if negative:
@@ -145,7 +145,7 @@ def read_value(buf: Any, p: Any, end: Any) -> Any:
     """The field value at `p`: (status, kind, value, offset after it)."""
     c = buf[p]
     if _is_digit(c) or c in (MINUS, DOT):
-        return _number(buf, p)
+        return read_number(buf, p)
     if c == QUOTE:
         start = p
         p += 1

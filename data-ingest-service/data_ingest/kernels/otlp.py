@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from data_ingest.chassis.jit import BYTES, I64_ROWS_OUT, I64S_OUT, U64S, inlined, int64, kernel
+from data_ingest.chassis.jit import BYTES, I64_ROWS_OUT, I64S_OUT, U64S, inlined, int64, walker
 from data_ingest.kernels.hashing import fold, hash_step
 from data_ingest.kernels.instructions import load_u64
 from data_ingest.kernels.otlp_histograms import histogram_points
@@ -282,7 +282,7 @@ def _resource_metrics(  # noqa: PLR0917 - compiled by position
     return OK
 
 
-@kernel(int64(BYTES, int64, U64S, int64, I64_ROWS_OUT, I64_ROWS_OUT, I64S_OUT, I64S_OUT))
+@walker(int64(BYTES, int64, U64S, int64, I64_ROWS_OUT, I64_ROWS_OUT, I64S_OUT, I64S_OUT))
 def walk(  # noqa: PLR0917 - compiled by position
     buf: U8,
     end: int,

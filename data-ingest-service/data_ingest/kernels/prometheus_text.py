@@ -24,6 +24,8 @@ from data_ingest.chassis.jit import (
     kernel,
     types,
 )
+from data_ingest.kernels.influx_values import NUMBER, read_number
+from data_ingest.kernels.influx_values import OK as NUMBER_OK
 from data_ingest.model import F64, I64, U8
 
 # Status of a walk; the second number is the offset of the byte at fault.
@@ -80,8 +82,6 @@ TYPE: Final = 2
 UNIT: Final = 3
 
 I64_ROWS = types.Array(types.int64, 2, "C")
-_POWERS = tuple(10.0**exponent for exponent in range(23))
-_EXACT_MAX: Final = 1 << 53
 _HELP: Final = tuple(b"HELP")
 _TYPE: Final = tuple(b"TYPE")
 _UNIT: Final = tuple(b"UNIT")
@@ -139,56 +139,13 @@ def _token_end(buf: Any, p: Any, end: Any) -> Any:
 
 
 @inlined
-def _number(buf: Any, p: Any, end: Any, powers: Any) -> Any:
-    """(True, the float in [p, end)) when one operation gives it exactly, else (False, 0.0)."""
-    negative = False
-    if p < end and (buf[p] == 45 or buf[p] == 43):
-        negative = buf[p] == 45
-        p += 1
-    mantissa = np.int64(0)
-    digits = 0
-    decimals = 0
-    seen_dot = False
-    while p < end:
-        c = buf[p]
-        if 48 <= c <= 57:
-            if mantissa >= 100_000_000_000_000_000:
-                return False, 0.0
-            mantissa = mantissa * np.int64(10) + np.int64(c - 48)
-            digits += 1
-            if seen_dot:
-                decimals += 1
-        elif c == 46 and not seen_dot:
-            seen_dot = True
-        else:
-            break
-        p += 1
-    if digits == 0 or mantissa >= np.int64(_EXACT_MAX):
+def _number(buf: Any, p: Any, end: Any) -> Any:
+    """(True, the float in [p, end)) when it is one that is written with digits."""
+    if end == buf.size or (buf[p] == 43 and buf[p + 1] == 45):
         return False, 0.0
-    exponent = np.int64(0)
-    if p < end and (buf[p] == 101 or buf[p] == 69):
-        p += 1
-        exponent_negative = False
-        if p < end and (buf[p] == 45 or buf[p] == 43):
-            exponent_negative = buf[p] == 45
-            p += 1
-        if p == end or end - p > 3:
-            return False, 0.0
-        while p < end and 48 <= buf[p] <= 57:
-            exponent = exponent * 10 + np.int64(buf[p] - 48)
-            p += 1
-        if exponent_negative:
-            exponent = -exponent
-    if p != end:
-        return False, 0.0
-    exponent -= decimals
-    if exponent < -22 or exponent > 22:
-        return False, 0.0
-    value = np.float64(mantissa)
-    value = value / powers[-exponent] if exponent < 0 else value * powers[exponent]
-    if negative:
-        value = -value
-    return True, value
+    status, kind, value, after = read_number(buf, p + (buf[p] == 43))
+    # Influx's integers end with a letter.
+    return status == NUMBER_OK and kind == NUMBER and after == end and buf[end - 1] < 58, value
 
 
 @inlined
@@ -359,7 +316,7 @@ def walk(  # noqa: PLR0917 - compiled by position
             out[4] = p
             return NO_VALUE
         row = n_samples
-        easy, value = _number(buf, value_start, p, _POWERS)
+        easy, value = _number(buf, value_start, p)
         samples[row, KEY_START] = key_start
         samples[row, KEY_END] = key_end
         samples[row, LABELS_START] = first_label

@@ -17,13 +17,15 @@ import numpy as np
 from data_ingest.chassis.jit import (
     BYTES,
     I64_ROWS_OUT,
+    I64S,
     I64S_OUT,
     U64_ROWS_OUT,
     U64S,
     U64S_OUT,
     inlined,
     int64,
-    kernel,
+    void,
+    walker,
 )
 from data_ingest.kernels.hashing import hash_step
 from data_ingest.kernels.instructions import load_u64
@@ -73,7 +75,7 @@ def read_sample(buf: Any, start: Any, end: Any) -> Any:
     return value, timestamp_ms, -1
 
 
-@kernel(
+@walker(
     int64(
         BYTES,
         int64,
@@ -210,7 +212,7 @@ def walk(  # noqa: PLR0917 - compiled by position
     return OK
 
 
-@kernel(int64(BYTES, int64, int64, I64S_OUT))
+@walker(int64(BYTES, int64, int64, I64S_OUT))
 def find_labels(buf: U8, start: int, end: int, spans: I64) -> int:
     """How many labels the TimeSeries in [start, end) has; -1 when one of them is malformed.
 
@@ -242,3 +244,18 @@ def find_labels(buf: U8, start: int, end: int, spans: I64) -> int:
         labels += 1
         p = after
     return labels
+
+
+@walker(void(BYTES, I64S, I64S, I64S_OUT, I64S_OUT))
+def find_label_sets(buf: U8, series_spans: I64, rows: I64, spans: I64, ends: I64) -> None:
+    """The labels of several TimeSeries as of one in `find_labels`, and where each one's end.
+
+    One that is malformed, or beyond the room in `spans`, has none.
+    """
+    n = np.int64(0)
+    for i in range(rows.size):
+        start, end = series_spans[2 * rows[i]], series_spans[2 * rows[i] + 1]
+        labels = find_labels(buf, start, end, spans[4 * n :])
+        if labels > 0 and 4 * (n + labels) <= spans.size:
+            n += labels
+        ends[i] = n

@@ -26,7 +26,7 @@ from data_ingest.chassis.jit import (
     U64S_OUT,
     inlined,
     int64,
-    kernel,
+    walker,
 )
 from data_ingest.kernels.hashing import fold, hash_step
 from data_ingest.kernels.instructions import load_u64, multiply_high, multiply_low
@@ -59,7 +59,7 @@ ONE_BYTE = np.uint64(128)
 NAME_BITS = np.uint64(int.from_bytes(b"__name__", "little"))
 
 
-@kernel(int64(BYTES, int64, I64S_OUT))
+@walker(int64(BYTES, int64, I64S_OUT))
 def outline(buf: U8, end: int, counts: I64) -> int:
     """The status; `counts` says how many symbols and series there are, or the OFFSET of trouble."""
     p = 0
@@ -79,7 +79,7 @@ def outline(buf: U8, end: int, counts: I64) -> int:
     return OK
 
 
-@kernel(int64(BYTES, int64, U64S, I64S_OUT, U64_ROWS_OUT, I64S_OUT))
+@walker(int64(BYTES, int64, U64S, I64S_OUT, U64_ROWS_OUT, I64S_OUT))
 def read_symbols(  # noqa: PLR0917 - compiled by position
     buf: U8, end: int, seed: U64, spans: I64, hashes: U64, counts: I64
 ) -> int:
@@ -154,7 +154,7 @@ def metric_name_of(buf: Any, start: Any, end: Any, name: Any, symbols: Any) -> A
     return np.int64(-1)
 
 
-@kernel(
+@walker(
     int64(
         BYTES,
         int64,
@@ -302,7 +302,7 @@ def walk(  # noqa: PLR0917 - compiled by position
     return OK
 
 
-@kernel(int64(BYTES, int64, int64, I64S_OUT))
+@walker(int64(BYTES, int64, int64, I64S_OUT))
 def read_references(buf: U8, start: int, end: int, references: I64) -> int:
     """How many references [start, end) has, the first in `references`; -1 when malformed."""
     read = 0

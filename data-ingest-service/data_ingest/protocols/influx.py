@@ -247,7 +247,10 @@ def _tags(texts: list[bytes]) -> RawLabels:
 
 def _tag(text: bytes) -> tuple[bytes, bytes]:
     """Key and value of one tag; ValueError says what is wrong with it."""
-    key, *values = (_ESCAPE.sub(rb"\1", part) for part in _EQUALS.split(text))
+    if b"\\" in text:
+        key, *values = (_ESCAPE.sub(rb"\1", part) for part in _EQUALS.split(text))
+    else:
+        key, *values = text.split(b"=")
     if not key:
         raise ValueError("missing tag key")
     if not values or not values[0]:

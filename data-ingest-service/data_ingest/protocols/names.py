@@ -8,6 +8,7 @@ from data_ingest.model import RawLabels
 
 _NO_METRIC_NAME: Final = re.compile("[^a-zA-Z0-9_:]")
 _NO_LABEL_NAME: Final = re.compile("[^a-zA-Z0-9_]")
+_NAME: Final = re.compile(rb"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 def metric_name(text: bytes) -> bytes:
@@ -32,5 +33,7 @@ def joined(tags: RawLabels, name_of: Callable[[bytes], bytes] = label_name) -> d
 
 
 def _replaced(unwanted: re.Pattern[str], name: bytes) -> bytes:
+    if _NAME.fullmatch(name):
+        return name
     text = unwanted.sub("_", name.decode(errors="replace"))
     return (f"_{text}" if text[:1].isdigit() else text).encode()

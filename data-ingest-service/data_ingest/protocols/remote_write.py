@@ -6,6 +6,7 @@
 Source: https://prometheus.io/docs/specs/prw/remote_write_spec/ ; snappy's `format_description.txt`.
 """
 
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -18,9 +19,12 @@ from data_ingest.kernels import remote_write as kernel
 from data_ingest.kernels.hashing import seed_for
 from data_ingest.limits import METADATA_NOT_KEPT
 from data_ingest.model import (
+    I64,
     METRIC_TYPES,
+    U8,
     U64,
     Exemplar,
+    LabelSets,
     MetricMetadata,
     Outcome,
     RawLabels,
@@ -122,34 +126,51 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     metadata = tuple(one for one in read if one is not None)
     not_kept = descriptions - len(metadata)
 
-    spans = np.empty(4 * _LABELS_MAX, np.int64)
-    labels_read = 0
-
-    def labels_at(row: int) -> RawLabels:
-        nonlocal labels_read
-        start, end = series_spans[2 * row : 2 * row + 2].tolist()
-        labels = kernel.find_labels(buf, start, end, spans)
-        if labels < 0:
-            raise InvalidLabels(detail="malformed protobuf", offset=start)
-        if labels > _LABELS_MAX:
-            raise InvalidLabels(detail="too many labels", labels=labels, limit=_LABELS_MAX)
-        labels_read += labels
-        if labels_read > LABELS_READ_MAX:
-            raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
-        text = buf[start:end].tobytes()
-        at = (spans[: 4 * labels] - start).reshape(-1, 4).tolist()
-        return [(text[a:b], text[c:d]) for a, b, c, d in at]
-
+    labels = _Labels(buf, series_spans)
     batch = SampleBatch(
         keys=keys[:series],
         series_of=series_of[:samples],
         timestamps_ms=timestamps_ms[:samples],
         values=value_bits[:samples].view(np.float64),
-        labels_at=labels_at,
+        labels_at=labels.at,
+        label_sets=labels.sets,
         metadata=metadata,
         skipped={METADATA_NOT_KEPT: not_kept} if not_kept else {},
     )
     return with_others(batch, buf, others, _exemplar, may_mix=True) if len(others) else batch
+
+
+@dataclass(slots=True)
+class _Labels:
+    """The labels of each row, read from its TimeSeries; how many were read so far."""
+
+    buf: U8
+    series_spans: I64
+    spans: I64 = field(default_factory=lambda: np.empty(4 * _LABELS_MAX, np.int64))
+    read: int = 0
+
+    def at(self, row: int) -> RawLabels:
+        """As `SampleBatch.labels_at`."""
+        start, end = self.series_spans[2 * row : 2 * row + 2].tolist()
+        labels = kernel.find_labels(self.buf, start, end, self.spans)
+        if labels < 0:
+            raise InvalidLabels(detail="malformed protobuf", offset=start)
+        if labels > _LABELS_MAX:
+            raise InvalidLabels(detail="too many labels", labels=labels, limit=_LABELS_MAX)
+        self.read += labels
+        if self.read > LABELS_READ_MAX:
+            raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
+        text = self.buf[start:end].tobytes()
+        at = (self.spans[: 4 * labels] - start).reshape(-1, 4).tolist()
+        return [(text[a:b], text[c:d]) for a, b, c, d in at]
+
+    def sets(self, rows: I64) -> LabelSets:
+        """As `SampleBatch.label_sets`."""
+        # A label has 8 bytes at least; a series that finds no room is read by `at`.
+        own_bytes = self.series_spans[2 * rows + 1] - self.series_spans[2 * rows]
+        spans, ends = np.empty(own_bytes.sum() // 8 * 4, np.int64), np.empty(len(rows), np.int64)
+        kernel.find_label_sets(self.buf, self.series_spans, rows, spans, ends)
+        return LabelSets(self.buf, spans[: 4 * ends[-1]].reshape(-1, 4), ends)
 
 
 def _exemplar(row: int, message: bytes) -> Exemplar | None:

@@ -32,6 +32,7 @@ from data_ingest.errors import BadPayload
 from data_ingest.histograms import NO_MESSAGES, Messages
 from data_ingest.kernels import chunks
 from data_ingest.model import F64, I64
+from data_ingest.store.block_times import integers_of, items_of, times_of
 from data_ingest.store.summed_sink import SummedSink
 
 CHUNK_SAMPLES_MAX: Final = 8_192
@@ -56,15 +57,10 @@ SCHEMA: Final = pa.schema(
         pa.field("histograms", pa.list_(pa.field("element", pa.binary(), nullable=False))),
     ]
 )
+_NUMBERS: Final = ("series_id", "min_ts", "max_ts", "samples", "step_ms", "base")
+_LISTS: Final = ("jitter.list.element", "integers.list.element")
 _ENCODINGS: Final = {
-    "series_id": "DELTA_BINARY_PACKED",
-    "min_ts": "DELTA_BINARY_PACKED",
-    "max_ts": "DELTA_BINARY_PACKED",
-    "samples": "DELTA_BINARY_PACKED",
-    "step_ms": "DELTA_BINARY_PACKED",
-    "jitter.list.element": "DELTA_BINARY_PACKED",
-    "base": "DELTA_BINARY_PACKED",
-    "integers.list.element": "DELTA_BINARY_PACKED",
+    **dict.fromkeys(_NUMBERS + _LISTS, "DELTA_BINARY_PACKED"),
     "values.list.element": "BYTE_STREAM_SPLIT",
     "histograms.list.element": "DELTA_LENGTH_BYTE_ARRAY",
 }
@@ -324,8 +320,8 @@ def _samples(table: pa.Table) -> SortedSamples:
     if scales.max() > chunks.SCALE_MAX:
         raise BadPayload(detail="a scale is out of range", scale=int(scales.max()))
     is_raw, lengths = scales == chunks.RAW, np.diff(starts)
-    raw = _items(rows, "values", int(lengths[is_raw].sum()))
-    bases, integers = _integers(rows, np.where(is_raw, 0, lengths))
+    raw = items_of(rows, "values", int(lengths[is_raw].sum()))
+    bases, integers = integers_of(rows, np.where(is_raw, 0, lengths))
     values = np.empty(int(starts[-1]), np.float64)
     chunks.unscale(starts, scales, bases, integers, raw, values)
     messages = _messages(rows, starts, values)
@@ -340,46 +336,6 @@ def _samples(table: pa.Table) -> SortedSamples:
         values,
         messages,
     )
-
-
-def times_of(rows: pa.RecordBatch) -> tuple[I64, I64]:
-    """Where the chunks start, with the end of the last, (c + 1,); and their timestamps, (n,)."""
-    if "timestamps" in rows.schema.names:  # version 1
-        lists: pa.ListArray = rows["timestamps"]
-        starts = lists.offsets.to_numpy().astype(np.int64)
-        return starts - starts[0], lists.flatten().to_numpy()
-    lengths = rows["samples"].to_numpy()
-    if lengths.min() < 1:
-        raise BadPayload(detail="a chunk without samples")
-    starts = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-    is_regular = rows["jitter"].is_null().to_numpy(zero_copy_only=False)
-    jitter = _items(rows, "jitter", int(lengths[~is_regular].sum()))
-    timestamps_ms = np.empty(int(starts[-1]), np.int64)
-    chunks.place_on_grid(
-        starts, rows["min_ts"].to_numpy(), rows["step_ms"].to_numpy(), is_regular, jitter,
-        timestamps_ms,
-    )  # fmt: skip
-    return starts, timestamps_ms
-
-
-def _integers(rows: pa.RecordBatch, lengths: I64) -> tuple[I64, I64]:
-    """The base of each chunk, (c,), and the integers of all; `lengths` as they must be."""
-    if "integers" in rows.schema.names:
-        bases = rows["base"].fill_null(0).to_numpy(zero_copy_only=False)
-        return bases, _items(rows, "integers", int(lengths.sum()))
-    integers = np.cumsum(_items(rows, "deltas", int(lengths.sum())))  # version 1
-    before = np.concatenate(([0], integers))[np.cumsum(lengths) - lengths]
-    return -before, integers
-
-
-def _items(rows: pa.RecordBatch, column: str, expected: int) -> Any:
-    """The items of all lists of a column, one list after another."""
-    items = rows[column].flatten().to_numpy(zero_copy_only=False)
-    if items.size != expected:
-        raise BadPayload(
-            detail="columns disagree", column=column, items=items.size, expected=expected
-        )
-    return items
 
 
 def _messages(rows: Any, starts: I64, values: F64) -> Messages:

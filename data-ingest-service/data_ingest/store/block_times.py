@@ -1,4 +1,4 @@
-"""When a block has samples of which series, without reading a value.
+"""When a block has samples of which series, without reading a value; and lists of its columns.
 
     statistics ──▶ row groups in a span ──▶ chunks (series, first, last) ──▶ timestamps
 
@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from data_ingest.chassis.checked import CorruptObject, Digest, parquet_file, read_tail
 from data_ingest.errors import BadPayload
+from data_ingest.kernels import chunks
 from data_ingest.model import I64
-from data_ingest.store.block import times_of
 
 KEYS: Final = ("series_id", "min_ts", "max_ts")
 _SINCE_2: Final = ("samples", "step_ms", "jitter")
@@ -105,3 +105,43 @@ def _translated() -> Iterator[None]:
         raise BadPayload(**exc.facts) from exc
     except (pa.ArrowException, KeyError) as exc:
         raise BadPayload(detail=str(exc)) from exc
+
+
+def times_of(rows: pa.RecordBatch) -> tuple[I64, I64]:
+    """Where the chunks start, with the end of the last, (c + 1,); and their timestamps, (n,)."""
+    if "timestamps" in rows.schema.names:  # version 1
+        lists: pa.ListArray = rows["timestamps"]
+        starts = lists.offsets.to_numpy().astype(np.int64)
+        return starts - starts[0], lists.flatten().to_numpy()
+    lengths = rows["samples"].to_numpy()
+    if lengths.min() < 1:
+        raise BadPayload(detail="a chunk without samples")
+    starts = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+    is_regular = rows["jitter"].is_null().to_numpy(zero_copy_only=False)
+    jitter = items_of(rows, "jitter", int(lengths[~is_regular].sum()))
+    timestamps_ms = np.empty(int(starts[-1]), np.int64)
+    chunks.place_on_grid(
+        starts, rows["min_ts"].to_numpy(), rows["step_ms"].to_numpy(), is_regular, jitter,
+        timestamps_ms,
+    )  # fmt: skip
+    return starts, timestamps_ms
+
+
+def integers_of(rows: pa.RecordBatch, lengths: I64) -> tuple[I64, I64]:
+    """The base of each chunk, (c,), and the integers of all; `lengths` as they must be."""
+    if "integers" in rows.schema.names:
+        bases = rows["base"].fill_null(0).to_numpy(zero_copy_only=False)
+        return bases, items_of(rows, "integers", int(lengths.sum()))
+    integers = np.cumsum(items_of(rows, "deltas", int(lengths.sum())))  # version 1
+    before = np.concatenate(([0], integers))[np.cumsum(lengths) - lengths]
+    return -before, integers
+
+
+def items_of(rows: pa.RecordBatch, column: str, expected: int) -> Any:
+    """The items of all lists of a column, one list after another."""
+    items = rows[column].flatten().to_numpy(zero_copy_only=False)
+    if items.size != expected:
+        raise BadPayload(
+            detail="columns disagree", column=column, items=items.size, expected=expected
+        )
+    return items

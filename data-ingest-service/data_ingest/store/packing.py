@@ -1,8 +1,9 @@
 """What one request has to commit, and the rows that several of them become."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 import anyio.to_thread
@@ -13,6 +14,7 @@ from data_ingest.histograms import NO_MESSAGES, Messages
 from data_ingest.labels import NewSeries
 from data_ingest.model import F64, I64, Exemplar, MetricMetadata
 
+Row = TypeVar("Row")
 ACTIVE_SERIES = "active_series_limit"
 EXAMPLE_MAX = 1000
 INLINE_SAMPLES_MAX = 10_000
@@ -106,16 +108,27 @@ def registrations(write: Write, new_max: int) -> Iterator[Write]:
 
 async def packed(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
     """As `pack_rows`, in a thread where it takes long."""
-    if sum(write.weight for write in writes) <= INLINE_SAMPLES_MAX:
-        return pack_rows(writes)
-    return await anyio.to_thread.run_sync(pack_rows, writes)
+    is_long = sum(write.weight for write in writes) > INLINE_SAMPLES_MAX
+    return await _computed(partial(pack_rows, writes), is_long=is_long)
 
 
 async def packed_exemplars(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
     """As `exemplar_rows`, in a thread where it takes long."""
-    if sum(len(write.exemplars) for write in writes) <= INLINE_EXEMPLARS_MAX:
-        return exemplar_rows(writes)
-    return await anyio.to_thread.run_sync(exemplar_rows, writes)
+    return await _computed(partial(exemplar_rows, writes), is_long=_have_many_exemplars(writes))
+
+
+async def resolved(writes: Sequence[Write], new_ids: Sequence[I64]) -> list[Write]:
+    """As `Write.resolved`, in a thread where it takes long."""
+    each = partial(map, Write.resolved, writes, new_ids)
+    return await _computed(lambda: list(each()), is_long=_have_many_exemplars(writes))
+
+
+def _have_many_exemplars(writes: Sequence[Write]) -> bool:
+    return sum(len(write.exemplars) for write in writes) > INLINE_EXEMPLARS_MAX
+
+
+async def _computed(function: Callable[[], list[Row]], *, is_long: bool) -> list[Row]:
+    return await anyio.to_thread.run_sync(function) if is_long else function()
 
 
 def pack_rows(writes: Sequence[Write]) -> list[tuple[Any, ...]]:

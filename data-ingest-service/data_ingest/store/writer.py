@@ -16,8 +16,6 @@ tried again with a bounded backoff. Source: docs/adr/0001-metric-store.md.
 import asyncio
 import contextlib
 import time
-from collections import deque
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -26,15 +24,16 @@ import numpy as np
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from data_ingest.errors import Overloaded, SeriesOutdated, StoreRefused, StoreUnavailable
+from data_ingest.errors import SeriesOutdated, StoreRefused, StoreUnavailable
 from data_ingest.model import I64
 from data_ingest.store.failures import is_about_content, reason, trouble, unavailable
 from data_ingest.store.history import StoreHistory, identify
-from data_ingest.store.packing import Write, registrations
+from data_ingest.store.packing import Write, registrations, resolved
 from data_ingest.store.partitions import ensure_partitions, server_now
 from data_ingest.store.rebase import rebase
 from data_ingest.store.series import Epoch
 from data_ingest.store.transaction import Transactions
+from data_ingest.store.write_queue import Queued, WriteQueue, WriterBounds, outdated
 
 log = structlog.get_logger()
 
@@ -53,9 +52,6 @@ COMMIT_SECONDS = Histogram(
     "Time of one transaction, packing included.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-QUEUED_SAMPLES = Gauge(
-    "cloudopshub_ingest_queued_samples", "What waits for a transaction, by weight in samples."
-)
 CONNECTED = Gauge(
     "cloudopshub_ingest_writer_connected", "1 while the writer has its Postgres connection."
 )
@@ -63,33 +59,10 @@ FAILED_FLUSHES = Counter(
     "cloudopshub_ingest_failed_transactions_total", "Transactions that did not commit.", ["reason"]
 )
 
-QUEUE_WRITES_MAX = 10_000
 GATHER_S = 0.001
 GATHER_SAMPLES_MAX = 10_000
 """With more, a transaction of its own costs little beside its samples."""
 RECONNECT_DELAY_S_MIN = 0.05
-
-
-@dataclass(slots=True, eq=False)
-class _Queued:
-    write: Write
-    epoch: Epoch | None
-    done: asyncio.Future[I64]
-
-
-@dataclass(frozen=True, slots=True)
-class WriterBounds:
-    """What may wait, what one transaction may hold and how long it may take; see `settings`.
-
-    Samples are bounded by weight: see `Write.weight`.
-    """
-
-    queue_samples_max: int
-    flush_samples_max: int
-    flush_new_series_max: int
-    commit_timeout_s: float
-    reconnect_delay_s_max: float
-    active_window_s: float
 
 
 class Writer:
@@ -98,9 +71,7 @@ class Writer:
     def __init__(self, database_url: str, bounds: WriterBounds) -> None:
         self._database_url = database_url
         self._bounds = bounds
-        self._queue: deque[_Queued] = deque()
-        self._queued_weight = 0
-        QUEUED_SAMPLES.set_function(lambda: self._queued_weight)
+        self._queue = WriteQueue(bounds, self._is_valid)
         self._wake = asyncio.Event()
         self._wake_at_writes = 1
         self._conn: Any = None
@@ -134,7 +105,7 @@ class Writer:
         if self._task is not None:
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(self._task, self._bounds.commit_timeout_s)
-        self._fail_queued("stopping")
+        self._queue.fail_all("stopping")
 
     async def check(self) -> str:
         """A readiness check: connected, and the schema is there. Raises `StoreUnavailable`."""
@@ -164,36 +135,29 @@ class Writer:
                 for part in registrations(write, self._bounds.flush_new_series_max)
             ]
         )
-        await self._commit_at_once(write.resolved(new_ids), epoch)
+        (whole,) = await resolved([write], [new_ids])
+        await self._commit_at_once(whole, epoch)
         return new_ids
 
     async def _commit_at_once(self, write: Write, epoch: Epoch | None) -> I64:
         if self._conn is None or self._closing:
             raise StoreUnavailable(detail=self._trouble, retry_after_s=1)
         if not self._is_valid(write.tenant, epoch):
-            raise _outdated()
-        if self._queue and (
-            self._queued_weight + write.weight > self._bounds.queue_samples_max
-            or len(self._queue) >= QUEUE_WRITES_MAX
-        ):
-            raise Overloaded(
-                queued=self._queued_weight, limit=self._bounds.queue_samples_max, retry_after_s=1
-            )
-        queued = _Queued(write, epoch, asyncio.get_running_loop().create_future())
-        self._queue.append(queued)
-        self._queued_weight += write.weight
-        if len(self._queue) >= self._wake_at_writes or self._queued_weight >= GATHER_SAMPLES_MAX:
-            self._wake.set()
+            raise outdated()
         loop = asyncio.get_running_loop()
+        queued = Queued(write, epoch, loop.create_future())
+        self._queue.add(queued)
+        if len(self._queue) >= self._wake_at_writes or self._queue.weight >= GATHER_SAMPLES_MAX:
+            self._wake.set()
         timer = loop.call_later(self._bounds.commit_timeout_s, self._time_out, queued)
         try:
             return await queued.done
         finally:
             timer.cancel()
 
-    def _time_out(self, queued: _Queued) -> None:
+    def _time_out(self, queued: Queued) -> None:
         detail = f"no commit within {self._bounds.commit_timeout_s:g} s"
-        _fail(queued, StoreUnavailable(detail=detail, retry_after_s=1))
+        queued.fail(StoreUnavailable(detail=detail, retry_after_s=1))
 
     # -- the one task that uses the connection ------------------------------------------------
 
@@ -248,7 +212,7 @@ class Writer:
             if self._conn.is_closed():
                 raise ConnectionError("Postgres closed the connection")
             await self._gather(senders)
-            if queued := self._take():
+            if queued := self._queue.take():
                 await self._flush(queued)
                 senders = len(queued) + len(self._queue)
 
@@ -260,7 +224,7 @@ class Writer:
         self._wake.clear()
         if not (self._queue or self._closing or self._conn.is_closed()):
             await self._wake.wait()
-        if 0 < len(self._queue) < senders and self._queued_weight < GATHER_SAMPLES_MAX:
+        if 0 < len(self._queue) < senders and self._queue.weight < GATHER_SAMPLES_MAX:
             self._wake.clear()
             self._wake_at_writes = senders
             timer = asyncio.get_running_loop().call_later(GATHER_S, self._wake.set)
@@ -268,31 +232,7 @@ class Writer:
             timer.cancel()
             self._wake_at_writes = 1
 
-    def _take(self) -> list[_Queued]:
-        """What the next transaction holds: the oldest first, up to the bounds, at least one."""
-        taken: list[_Queued] = []
-        weight = new = 0
-        while self._queue:
-            write = self._queue[0].write
-            over = (
-                weight + write.weight > self._bounds.flush_samples_max
-                or new + len(write.new) > self._bounds.flush_new_series_max
-            )
-            if taken and over:
-                break
-            queued = self._queue.popleft()
-            self._queued_weight -= write.weight
-            if queued.done.done():
-                continue  # its request was cancelled or timed out
-            if not self._is_valid(queued.write.tenant, queued.epoch):
-                _fail(queued, _outdated())
-                continue
-            taken.append(queued)
-            weight += write.weight
-            new += len(write.new)
-        return taken
-
-    async def _flush(self, queued: list[_Queued]) -> None:
+    async def _flush(self, queued: list[Queued]) -> None:
         """All of `queued` are answered; raises when the connection must not be used again."""
         started_s = time.perf_counter()
         try:
@@ -304,13 +244,13 @@ class Writer:
             FAILED_FLUSHES.labels(reason(exc)).inc()
             if not is_about_content(exc):
                 for one in queued:
-                    _fail(one, unavailable(exc))
+                    one.fail(unavailable(exc))
                 raise
             if len(queued) == 1:
                 log.warning(
                     "write_refused_by_store", tenant=str(queued[0].write.tenant), error=str(exc)
                 )
-                _fail(queued[0], StoreRefused(detail=str(exc)))
+                queued[0].fail(StoreRefused(detail=str(exc)))
                 return
             await self._flush_each(queued)
             return
@@ -323,17 +263,17 @@ class Writer:
             if not one.done.done():
                 one.done.set_result(ids)
 
-    async def _flush_valid(self, queued: list[_Queued]) -> None:
+    async def _flush_valid(self, queued: list[Queued]) -> None:
         """Those fail whose ids are of another epoch, not the tenants that shared a transaction."""
         valid = [one for one in queued if self._is_valid(one.write.tenant, one.epoch)]
         if len(valid) == len(queued):
             valid = []
         for one in set(queued).difference(valid):
-            _fail(one, _outdated())
+            one.fail(outdated())
         if valid:
             await self._flush(valid)
 
-    async def _flush_each(self, queued: list[_Queued]) -> None:
+    async def _flush_each(self, queued: list[Queued]) -> None:
         """Each is committed by itself, so that only the bad one fails; otherwise as `_flush`."""
         for i, one in enumerate(queued):
             if one.done.done():
@@ -342,7 +282,7 @@ class Writer:
                 await self._flush([one])
             except Exception as exc:
                 for untried in queued[i + 1 :]:
-                    _fail(untried, unavailable(exc))
+                    untried.fail(unavailable(exc))
                 raise
 
     # -- losing the connection ------------------------------------------------------------------
@@ -354,7 +294,7 @@ class Writer:
         conn, self._conn = self._conn, None
         if conn is not None:
             conn.terminate()
-        self._fail_queued(self._trouble)
+        self._queue.fail_all(self._trouble)
 
     async def _disconnect(self) -> None:
         conn, self._conn, self._trouble = self._conn, None, "stopping"
@@ -362,18 +302,3 @@ class Writer:
         if conn is not None:
             with contextlib.suppress(Exception):
                 await conn.close(timeout=2)
-
-    def _fail_queued(self, trouble: str) -> None:
-        while self._queue:
-            queued = self._queue.popleft()
-            self._queued_weight -= queued.write.weight
-            _fail(queued, StoreUnavailable(detail=trouble, retry_after_s=1))
-
-
-def _outdated() -> SeriesOutdated:
-    return SeriesOutdated(detail="its series were deleted, or the store replaced", retry_after_s=1)
-
-
-def _fail(queued: _Queued, error: Exception) -> None:
-    if not queued.done.done():
-        queued.done.set_exception(error)

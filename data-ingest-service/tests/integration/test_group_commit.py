@@ -16,7 +16,8 @@ from data_ingest.histograms import BYTES_OF_A_SAMPLE, HISTOGRAM_BITS
 from data_ingest.model import Exemplar
 from data_ingest.store import writer as writing
 from data_ingest.store.packing import Write
-from data_ingest.store.writer import Writer, WriterBounds
+from data_ingest.store.write_queue import WriterBounds
+from data_ingest.store.writer import Writer
 
 BOUNDS = WriterBounds(2_000_000, 50_000, 10_000, 10.0, 2.0, 3600.0)
 WAIT_S = 15.0

@@ -15,6 +15,7 @@ from data_ingest.errors import RateLimited
 from data_ingest.histograms import HISTOGRAM_BITS
 from data_ingest.limits import DAY_MS
 from data_ingest.store import block, tables
+from data_ingest.store.packing import INLINE_EXEMPLARS_MAX
 from tests import otlp, wire
 from tests.integration.test_otlp_http import refused, service
 from tests.metric_store import opened_store
@@ -164,11 +165,15 @@ async def test_a_histogram_ends_and_forges_nothing(store_url):
 
 def exemplar_only(name: bytes, at: int, value: float = 1.0) -> bytes:
     """A series with an exemplar and nothing else, as Prometheus sends them."""
+    return exemplars_only({name: value}, at)
+
+
+def exemplars_only(values: dict[bytes, float], at: int) -> bytes:
+    """A series with one exemplar for each name."""
     request = wire.WriteRequest()
-    request.timeseries.add(
-        labels=[{"name": b"__name__", "value": name}],
-        exemplars=[{"labels": [{"name": b"t", "value": b"x"}], "value": value, "timestamp": at}],
-    )
+    for name, value in values.items():
+        one = {"labels": [{"name": b"t", "value": b"x"}], "value": value, "timestamp": at}
+        request.timeseries.add(labels=[{"name": b"__name__", "value": name}], exemplars=[one])
     return wire.compressed(request.SerializeToString())
 
 
@@ -192,6 +197,20 @@ async def test_exemplars_come_without_samples_and_hold_to_limits(store_url):
         with pytest.raises(RateLimited):
             await path.send(tenant, exemplar_only(b"a", at, 3.0), slow)
     assert [row[2] for row in await exemplars(store_url)] == [1.0, 2.0]
+
+
+async def test_exemplars_of_many_new_series_are_under_their_own(store_url):
+    """Of more series than are looked up on the event loop, too."""
+    tenant, values = uuid4(), {b"m%d" % i: float(i) for i in range(INLINE_EXEMPLARS_MAX + 1)}
+    async with write_path(store_url) as path:
+        outcome = await path.send(tenant, exemplars_only(values, now_ms()))
+        assert outcome.exemplars == len(values)
+        rows = await path.conn.fetch(
+            "SELECT s.labels ->> '__name__' AS name, value FROM metrics.exemplar"
+            " JOIN metrics.series AS s USING (series_id)"
+        )
+        assert {row["name"].encode(): row["value"] for row in rows} == values
+        assert len(rows) == len(values)
 
 
 async def test_exemplars_are_trimmed_by_number_and_age(store_url):

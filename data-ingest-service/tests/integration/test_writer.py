@@ -385,6 +385,33 @@ async def test_two_writers_agree_on_ids(store_url):
         assert len(await stored(one.conn, tenant)) == 1200
 
 
+async def test_two_writers_make_thousands_of_the_same_series_once(store_url):
+    """Whatever part of them each brings first, and in which order: every series has one id, and
+    every sample is under its own.
+    """
+    tenant, at = uuid4(), now_ms()
+    names = [f"m{i}" for i in range(4_000)]
+    orders = names[:3_000], names[:999:-1], names[::-2], names[1::3]
+
+    def sent(writer: int) -> list[bytes]:
+        return [
+            body(*((name, [(at + writer * 4 + i, float(name[1:]))]) for name in part))
+            for i, part in enumerate(orders[writer::-1] + orders[:writer:-1])
+        ]
+
+    async with write_path(store_url) as one, write_path(store_url) as other:
+        paths = one, other
+        outcomes = await asyncio.gather(
+            *(paths[i].send(tenant, request) for i in range(2) for request in sent(i))
+        )
+        assert sum(outcome.accepted for outcome in outcomes) == 2 * sum(map(len, orders))
+        rows = await one.conn.fetch("SELECT labels ->> '__name__' AS name FROM metrics.series")
+        assert sorted(row["name"] for row in rows) == sorted(names)
+        samples = await stored(one.conn, tenant)
+        assert len(set(samples)) == len(samples) == 2 * sum(map(len, orders))
+        assert all(name == f"m{value:.0f}" for name, _, value in samples)
+
+
 async def test_metadata_is_stored_once_it_changes(store_url):
     """Type, help and unit of a name are kept; the last one sent wins."""
     async with write_path(store_url) as path:

@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_ingest.errors import InvalidLabels
-from data_ingest.labels import LabelRules, canonical
+from data_ingest.labels import LabelRules, canonical, plain_series
 from data_ingest.limits import DAY_MS, TimeSpan
+from data_ingest.model import SampleBatch
+from data_ingest.protocols import remote_write
+from data_ingest.protocols.protocol import Bounds
+from tests import wire
 
 RULES = LabelRules(labels_max=4, name_bytes_max=10, value_bytes_max=20)
 words = st.text(
@@ -53,6 +57,38 @@ def test_labels_that_cannot_be_stored(raw, reason):
     """Each rule is refused with its own words."""
     with pytest.raises(InvalidLabels, match=reason):
         canonical(raw, RULES)
+
+
+def batch_of(rows, *, is_wire):
+    """These label sets as a request: of remote_write, or as other protocols read them."""
+    if is_wire:
+        message = b"".join(wire.series(labels, [(1, 1.0)]) for labels in rows)
+        return remote_write.decode(wire.compressed(message), Bounds(1 << 24, 1_000))
+    empty = np.empty(0, np.int64)
+    keys = np.zeros((len(rows), 2), np.uint64)
+    return SampleBatch(keys, empty, empty, empty.astype(float), rows.__getitem__)
+
+
+ODD = (b"", b"a", b"b\xff", "ü".encode(), b'"', b"\\", b"\0", b"\n", b"\x7f", b"z" * 18)
+texts = st.binary(max_size=3) | st.sampled_from(ODD)
+raw_labels = st.lists(st.tuples(texts, texts), max_size=6)
+
+
+@given(st.lists(raw_labels, min_size=8, max_size=20), st.booleans())
+def test_many_series_at_once_are_the_same_series(rows, is_wire):
+    """What is made of many label sets at once is what is made of each; what is refused, or has the
+    name that is asked for, is left to be looked at by itself, and plain ones are not.
+    """
+    rows[0] = [(b"__name__", "grün".encode()), (b"a", b"1"), (b"job", b"t")]
+    batch = batch_of(rows, is_wire=is_wire)
+    made = list(plain_series(batch, np.arange(len(rows)), RULES, b"a"))
+    assert made[0] is None
+    made += plain_series(batch, np.arange(len(rows)), RULES, b"")
+    assert made[len(rows)] is not None
+    for labels, series in zip([*rows, *rows], made, strict=True):
+        if series is not None:
+            assert series == canonical(labels, RULES)
+    assert not any(series and '"a":' in series.labels_json for series in made[: len(rows)])
 
 
 def test_an_escaped_nul_is_text():

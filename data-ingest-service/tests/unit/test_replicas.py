@@ -33,7 +33,7 @@ def test_a_data_point_of_a_dropped_replica_is_not_refused(is_known):
     groups = Groups()
     numbers = [groups.number(Replica("c", name)) << GROUP_SHIFT for name in "ab"]
     batch = SampleBatch(
-        keys=np.zeros((4, 2), np.uint64),
+        keys=np.arange(8, dtype=np.uint64).reshape(4, 2),
         series_of=np.arange(4),
         timestamps_ms=np.full(4, 5),
         values=np.ones(4),
@@ -80,7 +80,7 @@ def test_a_process_remembers_a_bounded_number_of_replicas(monkeypatch):
 def test_a_dropped_replica_is_told_that_all_kinds_are_written():
     """Senders of remote_write 2.0 compare what was written of each kind with what they sent."""
     batch = SampleBatch(
-        keys=np.zeros((2, 2), np.uint64),
+        keys=np.arange(4, dtype=np.uint64).reshape(2, 2),
         series_of=np.array([0, 1, 1, 1, 1, 1]),
         timestamps_ms=np.full(6, 5),
         values=np.ones(6),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LAWS = (
+    "test_labels_and_limits.py",
     "test_remote_write.py",
     "test_remote_write_2.py",
     "test_influx.py",
