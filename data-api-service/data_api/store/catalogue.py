@@ -10,7 +10,7 @@ higher one.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from uuid import UUID
@@ -57,8 +57,8 @@ class Snapshot:
 
     index: SeriesIndex
     head: Head
-    blocks: tuple[BlockRef, ...]  # lowest precedence first
-    rollups: tuple[BlockRef, ...] = ()  # likewise
+    blocks: tuple[BlockRef, ...]  # as `in_time` orders them
+    rollups: tuple[BlockRef, ...] = ()  # lowest precedence first
 
 
 @dataclass(slots=True)
@@ -246,7 +246,7 @@ class Catalogue:
             row["block_digests"], row["block_resolutions"],
         )  # fmt: skip
         ordered = sorted(blocks, key=lambda block: (block.precedence, block.block_id))
-        of_samples = tuple(block for block in ordered if not block.resolution_ms)
+        of_samples = in_time(block for block in ordered if not block.resolution_ms)
         rollups = tuple(block for block in ordered if block.resolution_ms)
         return Snapshot(state.index, head, of_samples, rollups)
 
@@ -325,6 +325,21 @@ class Catalogue:
                 total -= state.head.nbytes
                 state.head = Head()
         HEAD_BYTES.set(total)
+
+
+def in_time(blocks: Iterable[BlockRef]) -> tuple[BlockRef, ...]:
+    """Each before all that are wholly later; those that reach into one another stay in their order,
+    which is that of precedence. What is merged in this order is mostly sorted.
+    """
+    apart: list[list[tuple[int, BlockRef]]] = []
+    last_ms = 0
+    for place, block in sorted(enumerate(blocks), key=lambda item: item[1].min_ts):
+        if not apart or block.min_ts > last_ms:
+            apart.append([])
+            last_ms = block.max_ts
+        apart[-1].append((place, block))
+        last_ms = max(last_ms, block.max_ts)
+    return tuple(block for together in apart for _, block in sorted(together))
 
 
 def _add_series(index: SeriesIndex, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -6,7 +6,7 @@
 Each call reads one snapshot.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -36,7 +36,7 @@ from data_api.store.batch import SampleColumns
 from data_api.store.block import BlockReader
 from data_api.store.buckets import Arrays, joined, part_of_samples, sources_of
 from data_api.store.catalogue import Catalogue, Pick, Picker, Snapshot
-from data_api.store.fragments import Fragment, Rows, merge
+from data_api.store.fragments import Fragment, Rows, as_one, merge
 from data_api.store.postings import SeriesIndex, is_in
 from data_api.store.rollups import RollupReader
 
@@ -204,55 +204,59 @@ class Store:
         ids = snapshot.index.ids(places)
         order = np.argsort(ids, kind="stable")
         ascending = ids[order]
-        present = np.zeros(ids.size, bool)
-        for some in self._present(snapshot, span):
+        present = np.zeros(ids.size, np.int64)
+        newest_first = reversed(snapshot.blocks)  # they have most of what is alive
+        marks = [run.mark_present for run in snapshot.head.runs]
+        marks += [partial(self._blocks.mark_present, block) for block in newest_first]
+        for mark in marks:
             limits.checkpoint()
-            at = np.searchsorted(ascending, some)
-            hit = at < ascending.size
-            hit[hit] = ascending[at[hit]] == some[hit]
-            present[at[hit]] = True
             if present.all():
                 break
-        return places[np.sort(order[present])]
-
-    def _present(self, snapshot: Snapshot, span: tuple[int, int]) -> Iterator[I64]:
-        """Ids of series with samples in `span`, source by source."""
-        yield from snapshot.head.present(span)
-        for block in snapshot.blocks:
-            yield from self._blocks.present(block, span)
+            mark(ascending, span, present)
+        return places[np.sort(order[present > 0])]
 
     def _load(
         self, snapshot: Snapshot, spans: Sequence[SelectorSpan], limits: QueryLimits
     ) -> list[Loaded]:
         left = limits.samples_max
-        loaded = []
-        for span in spans:
+        loaded: dict[int, Loaded] = {}
+        of_samples: dict[tuple[int, int], list[int]] = {}
+        picks = [_by_id(snapshot.index, span.matchers, limits) for span in spans]
+        for at, (wanted, (places, ids)) in enumerate(zip(spans, picks, strict=True)):
             limits.checkpoint()
-            columns = self._load_one(snapshot, span, left, limits)
-            left -= columns.cost
-            loaded.append(columns)
-        return loaded
-
-    def _load_one(
-        self, snapshot: Snapshot, wanted: SelectorSpan, samples_max: int, limits: QueryLimits
-    ) -> Loaded:
-        places = _select(snapshot.index, wanted.matchers, limits)
-        span = (wanted.start_ms + 1, wanted.end_ms)
-        if not places.size or span[0] > span[1]:
-            return Columns.empty()
-        ids = snapshot.index.ids(places)
-        order = np.argsort(ids, kind="stable")
-        places, ids = places[order], ids[order]
-        if wanted.rolled is not None and snapshot.rollups:
-            rows = self._buckets(snapshot, ids, wanted, limits, samples_max)
-            if rows is not None:
-                labels, offsets = _filled(snapshot.index, places, rows[0])
-                return Buckets(labels, offsets, rows[1], wanted.rolled.resolution_ms)
-        merged = self._merged(snapshot, ids, span, samples_max, limits)
-        labels, offsets = _filled(snapshot.index, places, merged.offsets)
-        return Columns(
-            labels, offsets, merged.timestamps_ms, merged.values, merged.histograms.tolist()
-        )
+            span = (wanted.start_ms + 1, wanted.end_ms)
+            if not ids.size or span[0] > span[1]:
+                loaded[at] = Columns.empty()
+                continue
+            if wanted.rolled is not None and snapshot.rollups:
+                rows = self._buckets(snapshot, ids, wanted, limits, left)
+                if rows is not None:
+                    labels, offsets = _filled(snapshot.index, places, rows[0])
+                    loaded[at] = Buckets(labels, offsets, rows[1], wanted.rolled.resolution_ms)
+                    left -= loaded[at].cost
+                    continue
+            of_samples.setdefault(span, []).append(at)
+        for span, ats in of_samples.items():
+            # Selectors of one span are read in one pass over the sources.
+            union = np.unique(np.concatenate([picks[at][1] for at in ats]))
+            fragments = self._bounded(snapshot, union, span, left, limits)
+            if len(ats) > 1:
+                fragments = as_one(fragments)
+            for at in ats:
+                limits.checkpoint()
+                places, ids = picks[at]
+                rows_of = None
+                if ids.size < union.size:
+                    rows_of = np.full(union.size, -1, np.int64)
+                    rows_of[np.searchsorted(union, ids)] = np.arange(ids.size)
+                merged = merge(fragments, ids.size, rows_of)
+                labels, offsets = _filled(snapshot.index, places, merged.offsets)
+                histograms = merged.histograms.tolist()
+                columns = Columns(labels, offsets, merged.timestamps_ms, merged.values, histograms)
+                left -= columns.cost
+                _check(left, limits)
+                loaded[at] = columns
+        return [loaded[at] for at in range(len(spans))]
 
     def _merged(
         self,
@@ -262,8 +266,7 @@ class Store:
         samples_max: int,
         limits: QueryLimits,
     ) -> Rows:
-        fragments = self._fragments(snapshot, ids, span, limits)
-        return merge(list(_bounded(fragments, samples_max, limits)), ids.size)
+        return merge(self._bounded(snapshot, ids, span, samples_max, limits), ids.size)
 
     def _buckets(
         self, snapshot: Snapshot, ids: I64, wanted: SelectorSpan, limits: QueryLimits, left: int
@@ -300,6 +303,25 @@ class Store:
             log.warning("rollups_not_read", reason=str(error))
             return None
         return joined(parts, ids.size, names)
+
+    def _bounded(
+        self,
+        snapshot: Snapshot,
+        ids: I64,
+        span: tuple[int, int],
+        samples_max: int,
+        limits: QueryLimits,
+    ) -> list[Fragment]:
+        """All fragments; raises TooManySamples as soon as they have more than `samples_max`, or as
+        much memory: a native histogram is several samples.
+        """
+        total = 0
+        fragments = []
+        for fragment in self._fragments(snapshot, ids, span, limits):
+            total += sample_cost(fragment.values.size, fragment.histograms)
+            _check(samples_max - total, limits)
+            fragments.append(fragment)
+        return fragments
 
     def _fragments(
         self, snapshot: Snapshot, ids: I64, span: tuple[int, int], limits: QueryLimits
@@ -365,19 +387,6 @@ def _first_of_each(span: tuple[int, int], limits: QueryLimits) -> Picker:
     return make_pick
 
 
-def _bounded(
-    fragments: Iterable[Fragment], samples_max: int, limits: QueryLimits
-) -> Iterator[Fragment]:
-    """The same fragments; raises TooManySamples as soon as they have more than `samples_max`, or as
-    much memory: a native histogram is several samples.
-    """
-    total = 0
-    for fragment in fragments:
-        total += sample_cost(fragment.values.size, fragment.histograms)
-        _check(samples_max - total, limits)
-        yield fragment
-
-
 def _check(left: int, limits: QueryLimits) -> None:
     """Raise TooManySamples where nothing is `left`, or reserve memory for what was read."""
     if left < 0:
@@ -391,6 +400,16 @@ def _select_any(index: SeriesIndex, sets: MatcherSets, limits: QueryLimits) -> I
         return index.select_any(())
     selected = [_select(index, matchers, limits) for matchers in sets]
     return selected[0] if len(selected) == 1 else np.unique(np.concatenate(selected))
+
+
+def _by_id(
+    index: SeriesIndex, matchers: Sequence[Matcher], limits: QueryLimits
+) -> tuple[I64, I64]:
+    """The places of the series that match, and their ids, ascending."""
+    places = _select(index, matchers, limits)
+    ids = index.ids(places)
+    order = np.argsort(ids, kind="stable")
+    return places[order], ids[order]
 
 
 def _select(index: SeriesIndex, matchers: Sequence[Matcher], limits: QueryLimits) -> I64:

@@ -8,7 +8,7 @@ from data_api.store.fragments import Rows, cut, merge, ranges
 ROWS = st.lists(st.tuples(SERIES, MS), max_size=30)
 
 
-def fragment(rows, span=(0, 10**9), *, inside=False):
+def fragment(rows, span=(0, 10**9)):
     """A source's rows (series, ms, value), as `cut` takes them."""
     rows = sorted(rows, key=lambda row: row[:2])
     ids = np.array([row[0] for row in rows], np.int64)
@@ -18,7 +18,7 @@ def fragment(rows, span=(0, 10**9), *, inside=False):
         np.array([row[1] for row in rows], np.int64),
         np.array([row[2] for row in rows], np.float64),
     )
-    return cut(source, np.arange(positions.size), positions, span, inside=inside)
+    return cut(positions, source, np.arange(7), span)
 
 
 def rows_of(merged):
@@ -39,7 +39,7 @@ def test_the_last_source_wins_and_times_ascend(sources):
             number += 1
             numbered.append((series, ms, float(number)))
             latest[series, ms] = float(number)
-        if (made := fragment(numbered, inside=True)) is not None:
+        if (made := fragment(numbered)) is not None:
             fragments.append(made)
     expected = [(series, ms, value) for (series, ms), value in sorted(latest.items())]
     assert rows_of(merge(fragments, 7)) == expected
@@ -61,9 +61,9 @@ def test_chunks_of_one_series_become_one():
         np.array([10, 20, 30, 40, 10]),
         np.array([1.0, 2.0, 3.0, 9.0, 4.0]),
     )
-    found = cut(source, np.array([0, 1, 3]), np.array([2, 2, 5]), (0, 100), inside=True)
+    found = cut(np.array([2, 2, 3, 5]), source, np.array([0, 1, 2, 4, 5]), (0, 100))
     assert found is not None
-    assert found.positions.tolist() == [2, 5]
+    assert found.positions.tolist() == [2, 4]
     assert found.counts.tolist() == [3, 1]
     assert found.values.tolist() == [1.0, 2.0, 3.0, 4.0]
 
@@ -79,9 +79,9 @@ def test_a_few_samples_do_not_hold_their_source():
     """
     n = 10_000
     source = Rows(np.array([0, 10, n]), np.arange(n), np.arange(n, dtype=np.float64))
-    few = cut(source, np.array([0]), np.array([0]), (0, n), inside=True)
+    few = cut(np.array([0, 1]), source, np.array([0]), (0, n))
     assert few.values.tolist() == list(range(10))
     assert few.values.base is None
     assert few.timestamps_ms.base is None
-    most = cut(source, np.array([1]), np.array([0]), (0, n), inside=True)
+    most = cut(np.array([0, 1]), source, np.array([1]), (0, n))
     assert most.values.base is source.values
