@@ -1,7 +1,11 @@
 """What a tenant has at one instant: series, live batches decoded, live blocks. One snapshot.
 
-    REPEATABLE READ ─▶ xmin, live batches, live blocks, new series, missing payloads ─▶ Snapshot
+    position ─▶ as it was: all is in memory ─────────────────────────────────────────▶ Snapshot
+       └─ one statement ─▶ xmin, live batches, live blocks, ids of new series ─┬──────▶
+                                missing payloads, labels: rows that never change ─┘
 
+A statement is a snapshot of its own. What it lists and is not in memory is read by further ones:
+such a row is as it was, or gone since, and then all is read again in one REPEATABLE READ.
 The state of a tenant stays in memory between queries and is brought up to date by transaction id:
 every row with `xid <` the watermark (`pg_snapshot_xmin` of the last snapshot) has been read; rows
 at or above it are listed again. Row ids cannot be a watermark: a lower one may commit after a
@@ -9,6 +13,7 @@ higher one.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +35,7 @@ from data_api.store.history import FORGOTTEN, StoreIdentity, reason_to_forget
 from data_api.store.postings import SeriesIndex
 
 SERIES_PAGE: Final = 20_000
+NO_XID: Final = 2**64 - 1
 IDLE_S_MAX: Final = 3_600.0
 ACQUIRE_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 60.0
@@ -61,9 +67,25 @@ class Snapshot:
     rollups: tuple[BlockRef, ...] = ()  # lowest precedence first
 
 
+class _MovedError(Exception):
+    """What a statement listed is gone by the next one, or has to be read by many."""
+
+
+def _covers(outer: tuple[int, int], inner: tuple[int, int]) -> bool:
+    return outer[0] <= inner[0] and inner[1] <= outer[1]
+
+
+NO_TIME: Final = (1, 0)
+
+
 @dataclass(slots=True)
 class _Tenant:
-    """What was read of a tenant and stays between queries; changed only under `lock`."""
+    """What was read of a tenant and stays between queries; changed only under `lock`.
+
+    snapshot, series_snapshot: when all of this was read, and when its series were, as Postgres
+    names it; "" where it must be read again.
+    blocks: those that reach into `listed`; the head has all batches that reach into `decoded`.
+    """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     index: SeriesIndex = field(default_factory=SeriesIndex)
@@ -74,6 +96,12 @@ class _Tenant:
     series_deletions: int = 0
     identity: StoreIdentity | None = None
     used_s: float = 0.0
+    snapshot: str = ""
+    series_snapshot: str = ""
+    blocks: tuple[BlockRef, ...] = ()
+    rollups: tuple[BlockRef, ...] = ()
+    listed: tuple[int, int] = NO_TIME
+    decoded: tuple[int, int] = NO_TIME
 
     def compare(self, row: Mapping[str, Any]) -> str:
         """As `reason_to_forget`; the store of `row` is the known one from here on."""
@@ -82,12 +110,36 @@ class _Tenant:
         self.identity = StoreIdentity.of(row)
         return reason
 
+    def list_batches(self, row: Mapping[str, Any]) -> str:
+        """The live batches are those of a row of `tables.LISTING`; or why that cannot be."""
+        self.snapshot, self.decoded = "", NO_TIME
+        live = {one: self.live[one] for one in row["older_ids"] if one in self.live}
+        if len(live) < len(row["older_ids"]):
+            return "unknown_batches"
+        columns = ("xids", "ids", "min_ts", "max_ts", "samples", "histogram_bytes")
+        for ref in map(BatchRef, *(row[name] for name in columns)):
+            live[ref.batch_id] = ref
+        self.live, self.batch_watermark = live, row["xmin"]
+        return ""
+
+    def list_blocks(self, row: Mapping[str, Any], span: tuple[int, int]) -> None:
+        """The live blocks that reach into `span` are those of a row of `tables.LISTING`."""
+        self.listed = span
+        names = (
+            "ids", "precedences", "min_ts", "max_ts", "samples", "bytes", "keys", "digests",
+            "resolutions",
+        )  # fmt: skip
+        blocks = map(BlockRef, *(row[f"block_{name}"] for name in names))
+        ordered = sorted(blocks, key=lambda block: (block.precedence, block.block_id))
+        self.blocks = in_time(block for block in ordered if not block.resolution_ms)
+        self.rollups = tuple(block for block in ordered if block.resolution_ms)
+
     def reset(self, tenant_id: UUID, reason: str) -> None:
         """Everything read of the tenant so far is dropped, and it is said so."""
         FORGOTTEN.labels(reason).inc()
         log.warning("store_epoch_changed", tenant=str(tenant_id), reason=reason)
-        self.live, self.head, self.batch_watermark = {}, Head(), 0
-        self.index, self.series_watermark = SeriesIndex(), 0
+        self.live, self.head, self.batch_watermark, self.snapshot = {}, Head(), 0, ""
+        self.index, self.series_watermark, self.series_snapshot = SeriesIndex(), 0, ""
 
 
 class Database:
@@ -201,11 +253,11 @@ class Catalogue:
     async def _read(
         self, tenant_id: UUID, state: _Tenant, span: tuple[int, int], picker: Picker | None
     ) -> Snapshot:
-        async with (
-            self._database.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            return await self._update(connection, tenant_id, state, span, picker)
+        async with self._database.acquire() as connection:
+            with contextlib.suppress(_MovedError):
+                return await self._update(connection, tenant_id, state, span, picker)
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                return await self._update(connection, tenant_id, state, span, picker)
 
     async def _update(
         self,
@@ -215,40 +267,34 @@ class Catalogue:
         span: tuple[int, int],
         picker: Picker | None,
     ) -> Snapshot:
-        """`state` is brought up to date with the connection's snapshot, which is returned."""
-        if picker is None:
-            position = await connection.fetchrow(tables.POSITION, tenant_id)
-            if reason := state.compare(position):
-                state.reset(tenant_id, reason)
-            await self._update_series(connection, tenant_id, state, position)
-            return Snapshot(state.index, Head(), ())
-        row = await connection.fetchrow(
-            tables.LISTING, tenant_id, str(state.batch_watermark), span[0], span[1]
-        )
-        live = {
-            batch_id: state.live[batch_id]
-            for batch_id in row["older_ids"]
-            if batch_id in state.live
-        }
-        is_known = len(live) == len(row["older_ids"])
-        if reason := state.compare(row) or ("" if is_known else "unknown_batches"):
+        """`state` is brought up to date, and what of it overlaps `span` returned."""
+        row = await connection.fetchrow(tables.POSITION)
+        if reason := state.compare(row):
             state.reset(tenant_id, reason)
-            return await self._update(connection, tenant_id, state, span, picker)
-        columns = ("xids", "ids", "min_ts", "max_ts", "samples", "histogram_bytes")
-        for ref in map(BatchRef, *(row[name] for name in columns)):
-            live[ref.batch_id] = ref
-        await self._update_series(connection, tenant_id, state, row)
-        head = await self._update_head(connection, tenant_id, state, live, span, picker=picker)
-        state.live, state.batch_watermark = live, row["xmin"]
-        blocks = map(
-            BlockRef, row["block_ids"], row["block_precedences"], row["block_min_ts"],
-            row["block_max_ts"], row["block_samples"], row["block_bytes"], row["block_keys"],
-            row["block_digests"], row["block_resolutions"],
-        )  # fmt: skip
-        ordered = sorted(blocks, key=lambda block: (block.precedence, block.block_id))
-        of_samples = in_time(block for block in ordered if not block.resolution_ms)
-        rollups = tuple(block for block in ordered if block.resolution_ms)
-        return Snapshot(state.index, head, of_samples, rollups)
+        since = str(state.series_watermark or NO_XID)
+        if picker is None:
+            if row["snapshot"] not in {state.snapshot, state.series_snapshot}:
+                row = await connection.fetchrow(tables.SERIES_LISTING, tenant_id, since)
+                await self._update_series(connection, tenant_id, state, row)
+            return Snapshot(state.index, Head(), ())
+        if row["snapshot"] != state.snapshot or not _covers(state.listed, span):
+            first_ms, last_ms = span
+            if state.listed != NO_TIME:
+                first_ms, last_ms = min(state.listed[0], first_ms), max(state.listed[1], last_ms)
+            row = await connection.fetchrow(
+                tables.LISTING, tenant_id, since, str(state.batch_watermark), first_ms, last_ms
+            )
+            if reason := state.compare(row) or state.list_batches(row):
+                state.reset(tenant_id, reason)
+                return await self._update(connection, tenant_id, state, span, picker)
+            await self._update_series(connection, tenant_id, state, row)
+            state.list_blocks(row, (first_ms, last_ms))
+        head = state.head
+        if not _covers(state.decoded, span):
+            head = await self._update_head(connection, tenant_id, state, span, picker=picker)
+        state.snapshot = _name(row)
+        blocks, rollups = overlapping(state.blocks, span), overlapping(state.rollups, span)
+        return Snapshot(state.index, head, blocks, rollups)
 
     async def _update_series(
         self, connection: Any, tenant_id: UUID, state: _Tenant, position: Mapping[str, Any]
@@ -260,27 +306,26 @@ class Catalogue:
             state.index, state.series_watermark = SeriesIndex(), 0
             state.series_deletions = position["series_deletions"]
         if state.series_watermark:
-            listed = await connection.fetchval(
-                tables.NEW_SERIES_IDS, tenant_id, str(state.series_watermark)
-            )
-            unknown = state.index.unknown(listed)
+            unknown = state.index.unknown(position["new_series_ids"])
             for start in range(0, len(unknown), SERIES_PAGE):
-                rows = await connection.fetch(
-                    tables.SERIES, tenant_id, unknown[start : start + SERIES_PAGE]
-                )
+                page = unknown[start : start + SERIES_PAGE]
+                rows = await connection.fetch(tables.SERIES, tenant_id, page)
+                if len(rows) < len(page):
+                    raise _MovedError
                 await anyio.to_thread.run_sync(_add_series, state.index, rows)
+        elif not connection.is_in_transaction():
+            raise _MovedError
         else:
             cursor = await connection.cursor(tables.ALL_SERIES, tenant_id)
             while rows := await cursor.fetch(SERIES_PAGE):
                 await anyio.to_thread.run_sync(_add_series, state.index, rows)
-        state.series_watermark = position["xmin"]
+        state.series_watermark, state.series_snapshot = position["xmin"], _name(position)
 
     async def _update_head(
         self,
         connection: Any,
         tenant_id: UUID,
         state: _Tenant,
-        live: Mapping[int, BatchRef],
         span: tuple[int, int],
         *,
         picker: Picker,
@@ -291,7 +336,7 @@ class Catalogue:
         by page, so the pages of a query that is cancelled are not read again. Of the others (when
         nothing compacts, say) only the samples that `picker` selects are added, for this query.
         """
-        refs = frozenset(live.values())
+        refs = frozenset(state.live.values())
         if not state.head.batches <= refs:
             state.head = await anyio.to_thread.run_sync(state.head.only, refs)
         new = missing(refs, state.head.batches, span)
@@ -300,7 +345,9 @@ class Catalogue:
             columns = await _decoded(connection, tenant_id, page)
             state.head = await anyio.to_thread.run_sync(state.head.add, columns)
         head = state.head
-        if beyond:
+        if not beyond:
+            state.decoded = span
+        else:
             pick = await anyio.to_thread.run_sync(picker, state.index)
             for page in pages(beyond):
                 columns = await _decoded(connection, tenant_id, page)
@@ -323,8 +370,20 @@ class Catalogue:
                 break
             if tenant_id != current and not state.lock.locked():
                 total -= state.head.nbytes
-                state.head = Head()
+                state.head, state.decoded = Head(), NO_TIME
         HEAD_BYTES.set(total)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """What the snapshot of `row` is known by: on a standby it names no transactions that are open,
+    so that two may have one name; "" then.
+    """
+    return "" if row["timeline"] is None else str(row["snapshot"])
+
+
+def overlapping(blocks: Sequence[BlockRef], span: tuple[int, int]) -> tuple[BlockRef, ...]:
+    """Those that reach into `span`, in their order."""
+    return tuple(one for one in blocks if one.min_ts <= span[1] and one.max_ts >= span[0])
 
 
 def in_time(blocks: Iterable[BlockRef]) -> tuple[BlockRef, ...]:
@@ -364,4 +423,6 @@ def _add_picked(head: Head, columns: Mapping[BatchRef, batch.SampleColumns], pic
 def _decode_all(
     refs: Sequence[BatchRef], payloads: Mapping[int, bytes]
 ) -> dict[BatchRef, batch.SampleColumns]:
+    if any(ref.batch_id not in payloads for ref in refs):
+        raise _MovedError
     return {ref: batch.decode(payloads[ref.batch_id]) for ref in refs}
