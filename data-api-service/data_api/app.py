@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from data_api import __version__, promql
 from data_api.admission import SamplePool
 from data_api.api import deps, exemplars, export, presence, prometheus, ranges
+from data_api.api.read_first import ReadFirst
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
@@ -20,6 +21,7 @@ from data_api.chassis.objects import Bucket, Directory, open_store
 from data_api.chassis.telemetry import RequestLog
 from data_api.engine import Engine, EngineLimits
 from data_api.settings import Settings
+from data_api.store import fragments
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Database
 from data_api.store.reader import Store
@@ -29,10 +31,17 @@ from data_api.turns import Turns
 SWITCH_INTERVAL_S = 0.0005
 """After so long in Python code a thread lets others go on, should they wait: the event loop, which
 needs it a dozen times for each request, beside threads that build label sets."""
+YOUNG_OBJECTS = 10_000
+"""Made since the last collection, before the next: a small query makes some thousands."""
 FULL_COLLECTIONS = 1000
 """Garbage collections of the middle generation before one of all objects, which stands still for
 all: 100 ms where a query holds 100,000 label sets. What a query makes has no cycles."""
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
+
+
+def _warm_up() -> None:
+    promql.warm_up()
+    fragments.kernels()
 
 
 def create_app(
@@ -77,11 +86,11 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        gc.set_threshold(700, 10, FULL_COLLECTIONS)
+        gc.set_threshold(YOUNG_OBJECTS, 10, FULL_COLLECTIONS)
         async with database:
             await identity.start()
             # Beside the serving: the first query should not wait for kernels, nor the start.
-            warming = asyncio.create_task(anyio.to_thread.run_sync(promql.warm_up))
+            warming = asyncio.create_task(anyio.to_thread.run_sync(_warm_up))
             try:
                 yield
             finally:
@@ -91,7 +100,8 @@ def create_app(
                 if http is None:
                     await client.aclose()
 
-    app = FastAPI(
+    app = ReadFirst(
+        "das",
         title="data-api-service",
         version=__version__,
         lifespan=lifespan,
@@ -111,5 +121,6 @@ def create_app(
     for number, prefix in enumerate(PREFIXES):
         for routes in (ranges.routes, export.routes, exemplars.routes, prometheus.routes):
             app.include_router(routes, prefix=prefix, include_in_schema=number == 0)
+        app.add_reads(prometheus.routes, prefix)
     app.add_middleware(RequestLog, service="das")
     return app

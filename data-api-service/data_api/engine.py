@@ -148,12 +148,14 @@ class Engine:
             async def answer(asked: Mapping[SelectorSpan, SelectorSpan]) -> T:
                 partly: list[str] = []
                 needed = [*dict.fromkeys(asked.values())]
-                samples = await self._load(tenant, needed, replace(limits, warn=partly.append))
-                of = dict(zip(needed, samples, strict=True))
-                loaded = {span: of[asked[span]] for span in spans}
-                return await limits.run(
-                    lambda: render((answered(one, loaded, limits, partly) for one in plans), limits)
-                )
+                load = await self.store.opened(tenant, needed, replace(limits, warn=partly.append))
+
+                def evaluated() -> T:
+                    of = dict(zip(needed, _counted(load()), strict=True))
+                    loaded = {span: of[asked[span]] for span in spans}
+                    return render((answered(one, loaded, limits, partly) for one in plans), limits)
+
+                return await limits.run(evaluated)  # one change of threads, not one for each step
 
             with contextlib.suppress(InexactRollup):
                 return await answer({span: span for span in spans})
@@ -257,7 +259,7 @@ class Engine:
             async with query.in_time():
                 sets = await selectors.parsed(query.limits)
                 spans = [SelectorSpan(tuple(matchers), span[0] - 1, span[1]) for matchers in sets]
-                loaded = await self._load(tenant, spans, query.limits)
+                loaded = _counted(await self.store.load(tenant, spans, query.limits))
             samples = [columns for columns in loaded if isinstance(columns, Columns)]
             yield query.pieces(write(samples))
 
@@ -275,13 +277,10 @@ class Engine:
         days = plan.retention_days
         return EVER_MS if days is None else self._now_ms() - days * DAY_MS
 
-    async def _load(
-        self, tenant: UUID, spans: Sequence[SelectorSpan], limits: QueryLimits
-    ) -> list[Loaded]:
-        """The samples of each span, or buckets instead."""
-        loaded = await self.store.load(tenant, spans, limits)
-        LOADED.inc(sum(columns.samples for columns in loaded))
-        return loaded
+
+def _counted(loaded: list[Loaded]) -> list[Loaded]:
+    LOADED.inc(sum(columns.samples for columns in loaded))
+    return loaded
 
 
 def _lower(own: int, planned: int | None) -> int:

@@ -94,12 +94,18 @@ class Store:
 
         Raises TooManySamples.
         """
+        return await limits.run(await self.opened(tenant, spans, limits))
+
+    async def opened(
+        self, tenant: UUID, spans: Sequence[SelectorSpan], limits: QueryLimits
+    ) -> Callable[[], list[Loaded]]:
+        """What loads as `load` does, from the snapshot of now, where it is called: in a thread."""
         if not spans:
-            return []
+            return list
         spans = [span.since(limits.kept_since_ms) for span in spans]
         whole = (min(span.start_ms for span in spans) + 1, max(span.end_ms for span in spans))
         snapshot = await self.catalogue.snapshot(tenant, whole, _selected(spans, limits))
-        return await limits.run(partial(self._load, snapshot, spans, limits))
+        return partial(self._load, snapshot, spans, limits)
 
     async def series(
         self, tenant: UUID, sets: MatcherSets, span: tuple[int, int] | None, limits: QueryLimits
@@ -402,9 +408,7 @@ def _select_any(index: SeriesIndex, sets: MatcherSets, limits: QueryLimits) -> I
     return selected[0] if len(selected) == 1 else np.unique(np.concatenate(selected))
 
 
-def _by_id(
-    index: SeriesIndex, matchers: Sequence[Matcher], limits: QueryLimits
-) -> tuple[I64, I64]:
+def _by_id(index: SeriesIndex, matchers: Sequence[Matcher], limits: QueryLimits) -> tuple[I64, I64]:
     """The places of the series that match, and their ids, ascending."""
     places = _select(index, matchers, limits)
     ids = index.ids(places)
