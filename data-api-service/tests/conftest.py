@@ -15,6 +15,7 @@ from asgi_lifespan import LifespanManager
 from embedded_postgres import execute, fresh_database, running_postgres
 from factories import SCHEMA, Ingest
 
+import data_api.store.kernels.rows  # noqa: F401 - loaded now: no test's deadline is for it
 from data_api.app import create_app
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity.keys import checksum

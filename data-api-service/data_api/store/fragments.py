@@ -10,7 +10,7 @@ Sources mostly do not overlap in time, so `merge` only scatters each one behind 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Final
 
@@ -23,17 +23,37 @@ from data_api.store.beside import Histograms
 JOINED_SAMPLES_MAX: Final = 500_000
 """8 MB, beside the fragments and what they become."""
 VIEW_SHARE: Final = 1 / 2  # of its source; a part of at least this is a view, not a copy
+SOURCE_SHARE: Final = 1 / 16  # likewise, where samples of others stand between
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """What one source holds of the selected series, series by series."""
+    """What one source holds of the selected series, series by series.
 
-    positions: I64  # (k,) places in the selection, strictly ascending
+    starts: (k,) where the samples of each begin; None: each behind the one before, and no others.
+    """
+
+    positions: I64  # (k,) places in the selection, ascending
     counts: I64  # (k,) samples of each, ≥ 1
     timestamps_ms: I64  # (n,) ascending within a series; equal ones only inside one head run
     values: F64  # (n,)
     histograms: Histograms = field(default_factory=beside.none)  # those that values name
+    starts: I64 | None = None
+
+    @property
+    def samples(self) -> int:
+        """How many of `timestamps_ms` are selected."""
+        return self.values.size if self.starts is None else int(self.counts.sum())
+
+    def copied(self) -> "Fragment":
+        """The same without the rest of the source."""
+        if self.starts is None:
+            return self
+        starts, samples = self.starts, self.samples
+        times, values = np.empty(samples, np.int64), np.empty(samples, np.float64)
+        ends = starts + self.counts
+        kernels().gather(starts, ends, self.timestamps_ms, self.values, times, values)
+        return Fragment(self.positions, self.counts, times, values, self.histograms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +66,7 @@ class Rows:
     histograms: Histograms = field(
         default_factory=beside.none
     )  # those that values name, maybe others
+    has_stale: bool = True  # False: no value is a stale marker
 
 
 def cut(ids: I64, source: Rows, wanted: I64, span: tuple[int, int]) -> Fragment | None:
@@ -59,21 +80,21 @@ def cut(ids: I64, source: Rows, wanted: I64, span: tuple[int, int]) -> Fragment 
     if not positions.size:
         return None
     counts = ends - starts
-    # Neighbours are one slice, a view; others are gathered. So are a few samples of many: a view of
-    # them would keep the whole source in memory for as long as the query lives.
     samples = int(counts.sum())
-    if samples >= VIEW_SHARE * values.size and np.array_equal(ends[:-1], starts[1:]):
+    share = samples / values.size
+    if share >= VIEW_SHARE and np.array_equal(ends[:-1], starts[1:]):
         chosen = slice(int(starts[0]), int(ends[-1]))
-        cut_ms, cut_values = timestamps_ms[chosen], values[chosen]
+        fragment = Fragment(positions, counts, timestamps_ms[chosen], values[chosen])
     else:
-        cut_ms, cut_values = np.empty(samples, np.int64), np.empty(samples, np.float64)
-        kernels().gather(starts, ends, timestamps_ms, values, cut_ms, cut_values)
-    repeated = positions[1:] == positions[:-1]
-    if repeated.any():
-        firsts = np.flatnonzero(np.concatenate(([True], ~repeated)))
-        positions, counts = positions[firsts], np.add.reduceat(counts, firsts)
-    cut_values, histograms = beside.pick(cut_values, source.histograms)
-    return Fragment(positions, counts, cut_ms, cut_values, histograms)
+        # A few samples of many are gathered: a view of them would keep the whole source in memory
+        # for as long as the query lives.
+        fragment = Fragment(positions, counts, timestamps_ms, values, starts=starts)
+        if share < SOURCE_SHARE or source.histograms.size:
+            fragment = fragment.copied()
+    if source.histograms.size:
+        picked, histograms = beside.pick(fragment.values, source.histograms)
+        fragment = replace(fragment, values=picked, histograms=histograms)
+    return fragment
 
 
 def matches(
@@ -121,37 +142,39 @@ def merge(fragments: Sequence[Fragment], series: int, places: I64 | None = None)
     timestamps_ms = np.empty(offsets[-1], np.int64)
     values = np.empty(offsets[-1], np.float64)
     histograms = np.concatenate([beside.NONE, *(fragment.histograms for fragment in fragments)])
-    scatter = kernels().scatter
-    before = backwards = 0
+    before = flags = 0
     for one in fragments:
         count = one.histograms.size
         shifted = beside.shifted(one.values, before) if count else one.values
         before += count
-        backwards += scatter(
-            one.positions, one.counts, one.timestamps_ms, shifted, rows,
-            offsets, cursors, timestamps_ms, values,
+        starts = np.cumsum(one.counts) - one.counts if one.starts is None else one.starts
+        flags |= kernels().scatter(
+            one.positions, starts, one.counts, one.timestamps_ms, shifted.view(np.int64), rows,
+            offsets, cursors, timestamps_ms, values.view(np.int64),
         )  # fmt: skip
     if places is not None:
         values, histograms = beside.pick(values, histograms)
-    if backwards:
+    if flags & kernels().BACKWARDS:
         unsorted, offsets = offsets, np.empty_like(offsets)
         kernels().sort_rows(unsorted, timestamps_ms, values.view(np.int64), offsets)
     end = int(offsets[-1])
-    return Rows(offsets, timestamps_ms[:end], values[:end], histograms)
+    has_stale = bool(flags & kernels().STALE)
+    return Rows(offsets, timestamps_ms[:end], values[:end], histograms, has_stale)
 
 
 def as_one(fragments: list[Fragment]) -> list[Fragment]:
     """The same, as one fragment where they have few samples and no histograms:
     several merges of them then cost a pass each, instead of a pass for each fragment.
     """
-    samples = sum(fragment.values.size for fragment in fragments)
+    samples = sum(fragment.samples for fragment in fragments)
     is_native = any(fragment.histograms.size for fragment in fragments)
     if len(fragments) < 2 or samples > JOINED_SAMPLES_MAX or is_native:
         return fragments
+    copies = [fragment.copied() for fragment in fragments]
     return [
         Fragment(
             *(
-                np.concatenate([getattr(fragment, name) for fragment in fragments])
+                np.concatenate([getattr(fragment, name) for fragment in copies])
                 for name in ("positions", "counts", "timestamps_ms", "values")
             )
         )

@@ -43,6 +43,8 @@ from data_api.store.rollups import RollupReader
 T = TypeVar("T")
 ALL_TIME: Final = (-(2**63), 2**63 - 1)
 MATCHERS_AT_ONCE: Final = 8
+VIEWED_SAMPLES_MAX: Final = 8_000_000
+"""Of sources that fragments keep in memory while they are merged, most of them cached anyway."""
 EXEMPLARS_MAX: Final = 10_000  # of one answer
 log = structlog.get_logger()
 MatcherSets = Sequence[Sequence[Matcher]]
@@ -257,8 +259,14 @@ class Store:
                     rows_of[np.searchsorted(union, ids)] = np.arange(ids.size)
                 merged = merge(fragments, ids.size, rows_of)
                 labels, offsets = _filled(snapshot.index, places, merged.offsets)
-                histograms = merged.histograms.tolist()
-                columns = Columns(labels, offsets, merged.timestamps_ms, merged.values, histograms)
+                columns = Columns(
+                    labels,
+                    offsets,
+                    merged.timestamps_ms,
+                    merged.values,
+                    merged.histograms.tolist(),
+                    merged.has_stale,
+                )
                 left -= columns.cost
                 _check(left, limits)
                 loaded[at] = columns
@@ -283,7 +291,7 @@ class Store:
         left: how many samples they may be.
         """
         head = snapshot.head.fragments(ids, (wanted.start_ms + 1, wanted.end_ms))
-        head_ms = [fragment.timestamps_ms for fragment in head]
+        head_ms = [fragment.copied().timestamps_ms for fragment in head]
         sources = sources_of(wanted, snapshot.rollups, snapshot.blocks, head_ms)
         if sources is None or self._rollups is None or wanted.rolled is None:
             return None
@@ -321,12 +329,13 @@ class Store:
         """All fragments; raises TooManySamples as soon as they have more than `samples_max`, or as
         much memory: a native histogram is several samples.
         """
-        total = 0
+        total = viewed = 0
         fragments = []
         for fragment in self._fragments(snapshot, ids, span, limits):
-            total += sample_cost(fragment.values.size, fragment.histograms)
+            total += sample_cost(fragment.samples, fragment.histograms)
             _check(samples_max - total, limits)
-            fragments.append(fragment)
+            viewed += 0 if fragment.starts is None else fragment.values.size
+            fragments.append(fragment if viewed <= VIEWED_SAMPLES_MAX else fragment.copied())
         return fragments
 
     def _fragments(

@@ -10,6 +10,7 @@ import numpy as np
 from data_api.chassis.jit import F64S, F64S_OUT, I64S, I64S_OUT, int64, kernel, void
 from data_api.model import F64, I64, STALE_BITS
 
+BACKWARDS, STALE = 1, 2
 FEW = 16  # so many rows to each wanted series: then they are searched, not walked
 
 
@@ -101,38 +102,43 @@ def gather(
             at += 1
 
 
-@kernel(int64(I64S, I64S, I64S, F64S, I64S, I64S, I64S_OUT, I64S_OUT, F64S_OUT))
+@kernel(int64(I64S, I64S, I64S, I64S, I64S, I64S, I64S, I64S_OUT, I64S_OUT, I64S_OUT))
 def scatter(
     positions: I64,
+    starts: I64,
     counts: I64,
     times: I64,
-    values: F64,
+    bits: I64,
     places: I64,
     offsets: I64,
     cursors: I64,
     out_times: I64,
-    out_values: F64,
+    out_bits: I64,
 ) -> int:
-    """Each series' samples are copied behind those it has; how many are not later than the one
-    before. places: the row of `out` of each position, -1 where it is left out.
+    """Each range of samples is copied behind those that its series has. BACKWARDS where one is not
+    later than the one before, plus STALE where one is a stale marker. places: the row of `out` of
+    each position, -1 where it is left out.
     """
     backwards = 0
-    at = 0
+    stale = 0
     for which in range(positions.size):
         row = places[positions[which]]
         if row < 0:
-            at += counts[which]
             continue
         cursor = cursors[row]
-        for _ in range(counts[which]):
-            if cursor > offsets[row] and times[at] <= out_times[cursor - 1]:
-                backwards += 1
-            out_times[cursor] = times[at]
-            out_values[cursor] = values[at]
+        start = starts[which]
+        if cursor > offsets[row] and times[start] <= out_times[cursor - 1]:
+            backwards = BACKWARDS
+        for sample in range(start, start + counts[which]):
+            if sample > start and times[sample] <= times[sample - 1]:
+                backwards = BACKWARDS
+            if bits[sample] == STALE_BITS:
+                stale = STALE
+            out_times[cursor] = times[sample]
+            out_bits[cursor] = bits[sample]
             cursor += 1
-            at += 1
         cursors[row] = cursor
-    return backwards
+    return backwards + stale
 
 
 @kernel(int64(I64S_OUT, I64S_OUT, int64, int64, I64S_OUT, I64S_OUT, I64S_OUT))

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import MS, SERIES
 
-from data_api.store.fragments import Rows, cut, merge, ranges
+from data_api.store.fragments import Rows, as_one, cut, merge, ranges
 
 ROWS = st.lists(st.tuples(SERIES, MS), max_size=30)
 
@@ -54,8 +54,28 @@ def test_a_cut_keeps_both_ends(rows, first, last):
     assert ([] if found is None else rows_of(merge([found], 7))) == kept
 
 
+@given(st.lists(ROWS, max_size=6), st.sets(st.integers(0, 6)), st.booleans())
+def test_selectors_that_share_a_pass_get_what_each_would_alone(sources, chosen, joins):
+    """A merge of some of the series that fragments hold is that of these series alone, from the
+    fragments or from all of them in one.
+    """
+    rows = [(s, ms, float(n)) for n, source in enumerate(sources) for s, ms in sorted(source)]
+    fragments, alone = [], []
+    for n, source in enumerate(sources):
+        numbered = [(s, ms, float(n)) for s, ms in sorted(source)]
+        mine = [row for row in numbered if row[0] in chosen]
+        fragments += [made for made in [fragment(numbered)] if made is not None]
+        alone += [made for made in [fragment(mine)] if made is not None]
+    assert len(rows) == sum(one.samples for one in fragments)
+    places = np.full(7, -1)
+    places[sorted(chosen)] = np.arange(len(chosen))
+    merged = merge(as_one(fragments) if joins else fragments, len(chosen), places)
+    back = sorted(chosen)
+    assert [(back[row], *rest) for row, *rest in rows_of(merged)] == rows_of(merge(alone, 7))
+
+
 def test_chunks_of_one_series_become_one():
-    """A series that appears in several rows has one position in the fragment; gaps are left out."""
+    """A series that appears in several rows is one row afterwards; gaps are left out."""
     source = Rows(
         np.array([0, 1, 3, 4, 5]),
         np.array([10, 20, 30, 40, 10]),
@@ -63,9 +83,7 @@ def test_chunks_of_one_series_become_one():
     )
     found = cut(np.array([2, 2, 3, 5]), source, np.array([0, 1, 2, 4, 5]), (0, 100))
     assert found is not None
-    assert found.positions.tolist() == [2, 4]
-    assert found.counts.tolist() == [3, 1]
-    assert found.values.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert rows_of(merge([found], 5)) == [(2, 10, 1.0), (2, 20, 2.0), (2, 30, 3.0), (4, 10, 4.0)]
 
 
 def test_ranges_are_concatenated():
