@@ -31,8 +31,6 @@ from data_api.turns import Turns
 SWITCH_INTERVAL_S = 0.0005
 """After so long in Python code a thread lets others go on, should they wait: the event loop, which
 needs it a dozen times for each request, beside threads that build label sets."""
-YOUNG_OBJECTS = 10_000
-"""Made since the last collection, before the next: a small query makes some thousands."""
 FULL_COLLECTIONS = 1000
 """Garbage collections of the middle generation before one of all objects, which stands still for
 all: 100 ms where a query holds 100,000 label sets. What a query makes has no cycles."""
@@ -86,7 +84,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        gc.set_threshold(YOUNG_OBJECTS, 10, FULL_COLLECTIONS)
+        gc.set_threshold(700, 10, FULL_COLLECTIONS)
         async with database:
             await identity.start()
             # Beside the serving: the first query should not wait for kernels, nor the start.

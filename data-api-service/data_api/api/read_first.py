@@ -17,7 +17,6 @@ from data_api.chassis.kinds import ServiceError
 from data_api.chassis.telemetry import RequestLog
 
 HOT: Final = frozenset({"/query", "/query_range", "/labels", "/label/{name}/values", "/series"})
-VALUES: Final = "/values"
 
 
 class ReadEndpoint:
@@ -90,9 +89,9 @@ class ReadFirst(FastAPI):
         if scope["type"] != "http":
             return None
         path: str = scope["path"]
-        if path.endswith(VALUES):
-            before, _, name = path.removesuffix(VALUES).rpartition("/")
+        if path.endswith("/values"):
+            before, _, name = path.removesuffix("/values").rpartition("/")
             if name:
                 scope["label_name"] = name
-                path = before + "/{name}" + VALUES
+                path = before + "/{name}/values"
         return self._reads.get((scope["method"], path))

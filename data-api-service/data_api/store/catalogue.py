@@ -12,11 +12,10 @@ at or above it are listed again. Row ids cannot be a watermark: a lower one may 
 higher one.
 """
 
-import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -31,8 +30,8 @@ from data_api.chassis.postgres_async import LOST, translating
 from data_api.store import batch, tables
 from data_api.store.block import BlockRef
 from data_api.store.head import BatchRef, Head, missing, pages, split
-from data_api.store.history import FORGOTTEN, StoreIdentity, reason_to_forget
 from data_api.store.postings import SeriesIndex
+from data_api.store.tenant_state import NO_TIME, TenantState, covers, name_of, overlapping
 
 SERIES_PAGE: Final = 20_000
 NO_XID: Final = 2**64 - 1
@@ -69,77 +68,6 @@ class Snapshot:
 
 class _MovedError(Exception):
     """What a statement listed is gone by the next one, or has to be read by many."""
-
-
-def _covers(outer: tuple[int, int], inner: tuple[int, int]) -> bool:
-    return outer[0] <= inner[0] and inner[1] <= outer[1]
-
-
-NO_TIME: Final = (1, 0)
-
-
-@dataclass(slots=True)
-class _Tenant:
-    """What was read of a tenant and stays between queries; changed only under `lock`.
-
-    snapshot, series_snapshot: when all of this was read, and when its series were, as Postgres
-    names it; "" where it must be read again.
-    blocks: those that reach into `listed`; the head has all batches that reach into `decoded`.
-    """
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    index: SeriesIndex = field(default_factory=SeriesIndex)
-    head: Head = field(default_factory=Head)
-    live: dict[int, BatchRef] = field(default_factory=dict)
-    series_watermark: int = 0
-    batch_watermark: int = 0
-    series_deletions: int = 0
-    identity: StoreIdentity | None = None
-    used_s: float = 0.0
-    snapshot: str = ""
-    series_snapshot: str = ""
-    blocks: tuple[BlockRef, ...] = ()
-    rollups: tuple[BlockRef, ...] = ()
-    listed: tuple[int, int] = NO_TIME
-    decoded: tuple[int, int] = NO_TIME
-
-    def compare(self, row: Mapping[str, Any]) -> str:
-        """As `reason_to_forget`; the store of `row` is the known one from here on."""
-        watermark = max(self.series_watermark, self.batch_watermark)
-        reason = reason_to_forget(row, self.identity, watermark)
-        self.identity = StoreIdentity.of(row)
-        return reason
-
-    def list_batches(self, row: Mapping[str, Any]) -> str:
-        """The live batches are those of a row of `tables.LISTING`; or why that cannot be."""
-        self.snapshot, self.decoded = "", NO_TIME
-        live = {one: self.live[one] for one in row["older_ids"] if one in self.live}
-        if len(live) < len(row["older_ids"]):
-            return "unknown_batches"
-        columns = ("xids", "ids", "min_ts", "max_ts", "samples", "histogram_bytes")
-        for ref in map(BatchRef, *(row[name] for name in columns)):
-            live[ref.batch_id] = ref
-        self.live, self.batch_watermark = live, row["xmin"]
-        return ""
-
-    def list_blocks(self, row: Mapping[str, Any], span: tuple[int, int]) -> None:
-        """The live blocks that reach into `span` are those of a row of `tables.LISTING`."""
-        self.listed = span
-        names = (
-            "ids", "precedences", "min_ts", "max_ts", "samples", "bytes", "keys", "digests",
-            "resolutions",
-        )  # fmt: skip
-        blocks = map(BlockRef, *(row[f"block_{name}"] for name in names))
-        ordered = sorted(blocks, key=lambda block: (block.precedence, block.block_id))
-        self.blocks = in_time(block for block in ordered if not block.resolution_ms)
-        self.rollups = tuple(block for block in ordered if block.resolution_ms)
-
-    def reset(self, tenant_id: UUID, reason: str) -> None:
-        """Everything read of the tenant so far is dropped, and it is said so."""
-        FORGOTTEN.labels(reason).inc()
-        log.warning("store_epoch_changed", tenant=str(tenant_id), reason=reason)
-        self.live, self.head, self.batch_watermark, self.snapshot = {}, Head(), 0, ""
-        self.index, self.series_watermark, self.series_snapshot = SeriesIndex(), 0, ""
 
 
 class Database:
@@ -187,7 +115,7 @@ class Catalogue:
     def __init__(self, database: Database, head_bytes_max: int) -> None:
         self._database = database
         self._head_bytes_max = head_bytes_max
-        self._tenants: dict[UUID, _Tenant] = {}
+        self._tenants: dict[UUID, TenantState] = {}
 
     async def snapshot(
         self, tenant_id: UUID, span: tuple[int, int], picker: Picker | None
@@ -197,7 +125,7 @@ class Catalogue:
         Without a picker only the series are brought up to date: head and blocks are empty.
         Raises DatabaseUnavailable, and what the picker raises.
         """
-        state = self._tenants.setdefault(tenant_id, _Tenant())
+        state = self._tenants.setdefault(tenant_id, TenantState())
         state.used_s = time.monotonic()
         async with state.lock:
             with SNAPSHOTS.time(), translating(tables.SCHEMA):
@@ -251,7 +179,7 @@ class Catalogue:
         return "schema metrics is complete"
 
     async def _read(
-        self, tenant_id: UUID, state: _Tenant, span: tuple[int, int], picker: Picker | None
+        self, tenant_id: UUID, state: TenantState, span: tuple[int, int], picker: Picker | None
     ) -> Snapshot:
         async with self._database.acquire() as connection:
             with contextlib.suppress(_MovedError):
@@ -263,7 +191,7 @@ class Catalogue:
         self,
         connection: Any,
         tenant_id: UUID,
-        state: _Tenant,
+        state: TenantState,
         span: tuple[int, int],
         picker: Picker | None,
     ) -> Snapshot:
@@ -277,7 +205,7 @@ class Catalogue:
                 row = await connection.fetchrow(tables.SERIES_LISTING, tenant_id, since)
                 await self._update_series(connection, tenant_id, state, row)
             return Snapshot(state.index, Head(), ())
-        if row["snapshot"] != state.snapshot or not _covers(state.listed, span):
+        if row["snapshot"] != state.snapshot or not covers(state.listed, span):
             first_ms, last_ms = span
             if state.listed != NO_TIME:
                 first_ms, last_ms = min(state.listed[0], first_ms), max(state.listed[1], last_ms)
@@ -290,14 +218,14 @@ class Catalogue:
             await self._update_series(connection, tenant_id, state, row)
             state.list_blocks(row, (first_ms, last_ms))
         head = state.head
-        if not _covers(state.decoded, span):
+        if not covers(state.decoded, span):
             head = await self._update_head(connection, tenant_id, state, span, picker=picker)
-        state.snapshot = _name(row)
+        state.snapshot = name_of(row)
         blocks, rollups = overlapping(state.blocks, span), overlapping(state.rollups, span)
         return Snapshot(state.index, head, blocks, rollups)
 
     async def _update_series(
-        self, connection: Any, tenant_id: UUID, state: _Tenant, position: Mapping[str, Any]
+        self, connection: Any, tenant_id: UUID, state: TenantState, position: Mapping[str, Any]
     ) -> None:
         """The series that the snapshot shows are in the index, and no others: once some were
         deleted, all are read again.
@@ -319,13 +247,13 @@ class Catalogue:
             cursor = await connection.cursor(tables.ALL_SERIES, tenant_id)
             while rows := await cursor.fetch(SERIES_PAGE):
                 await anyio.to_thread.run_sync(_add_series, state.index, rows)
-        state.series_watermark, state.series_snapshot = position["xmin"], _name(position)
+        state.series_watermark, state.series_snapshot = position["xmin"], name_of(position)
 
     async def _update_head(
         self,
         connection: Any,
         tenant_id: UUID,
-        state: _Tenant,
+        state: TenantState,
         span: tuple[int, int],
         *,
         picker: Picker,
@@ -372,33 +300,6 @@ class Catalogue:
                 total -= state.head.nbytes
                 state.head, state.decoded = Head(), NO_TIME
         HEAD_BYTES.set(total)
-
-
-def _name(row: Mapping[str, Any]) -> str:
-    """What the snapshot of `row` is known by: on a standby it names no transactions that are open,
-    so that two may have one name; "" then.
-    """
-    return "" if row["timeline"] is None else str(row["snapshot"])
-
-
-def overlapping(blocks: Sequence[BlockRef], span: tuple[int, int]) -> tuple[BlockRef, ...]:
-    """Those that reach into `span`, in their order."""
-    return tuple(one for one in blocks if one.min_ts <= span[1] and one.max_ts >= span[0])
-
-
-def in_time(blocks: Iterable[BlockRef]) -> tuple[BlockRef, ...]:
-    """Each before all that are wholly later; those that reach into one another stay in their order,
-    which is that of precedence. What is merged in this order is mostly sorted.
-    """
-    apart: list[list[tuple[int, BlockRef]]] = []
-    last_ms = 0
-    for place, block in sorted(enumerate(blocks), key=lambda item: item[1].min_ts):
-        if not apart or block.min_ts > last_ms:
-            apart.append([])
-            last_ms = block.max_ts
-        apart[-1].append((place, block))
-        last_ms = max(last_ms, block.max_ts)
-    return tuple(block for together in apart for _, block in sorted(together))
 
 
 def _add_series(index: SeriesIndex, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -20,8 +20,7 @@ from data_api.model import F64, I64
 from data_api.store import beside
 from data_api.store.beside import Histograms
 
-JOINED_SAMPLES_MAX: Final = 500_000
-"""8 MB, beside the fragments and what they become."""
+JOINED_SAMPLES_MAX: Final = 500_000  # 8 MB, beside the fragments and what they become
 VIEW_SHARE: Final = 1 / 2  # of its source; a part of at least this is a view, not a copy
 SOURCE_SHARE: Final = 1 / 16  # likewise, where samples of others stand between
 
@@ -63,9 +62,8 @@ class Rows:
     offsets: I64
     timestamps_ms: I64
     values: F64
-    histograms: Histograms = field(
-        default_factory=beside.none
-    )  # those that values name, maybe others
+    # Those that values name, maybe others.
+    histograms: Histograms = field(default_factory=beside.none)
     has_stale: bool = True  # False: no value is a stale marker
 
 
@@ -157,8 +155,7 @@ def merge(fragments: Sequence[Fragment], series: int, places: I64 | None = None)
     if flags & kernels().BACKWARDS:
         unsorted, offsets = offsets, np.empty_like(offsets)
         kernels().sort_rows(unsorted, timestamps_ms, values.view(np.int64), offsets)
-    end = int(offsets[-1])
-    has_stale = bool(flags & kernels().STALE)
+    end, has_stale = int(offsets[-1]), bool(flags & kernels().STALE)
     return Rows(offsets, timestamps_ms[:end], values[:end], histograms, has_stale)
 
 

@@ -32,17 +32,16 @@ from data_api.model import (
     sample_cost,
 )
 from data_api.store import tables
-from data_api.store.batch import SampleColumns
 from data_api.store.block import BlockReader
 from data_api.store.buckets import Arrays, joined, part_of_samples, sources_of
-from data_api.store.catalogue import Catalogue, Pick, Picker, Snapshot
+from data_api.store.catalogue import Catalogue, Snapshot
 from data_api.store.fragments import Fragment, Rows, as_one, merge
-from data_api.store.postings import SeriesIndex, is_in
+from data_api.store.postings import SeriesIndex
 from data_api.store.rollups import RollupReader
+from data_api.store.selection import by_id, check_left, first_of_each, of_spans, select_any
 
 T = TypeVar("T")
 ALL_TIME: Final = (-(2**63), 2**63 - 1)
-MATCHERS_AT_ONCE: Final = 8
 VIEWED_SAMPLES_MAX: Final = 8_000_000
 """Of sources that fragments keep in memory while they are merged, most of them cached anyway."""
 EXEMPLARS_MAX: Final = 10_000  # of one answer
@@ -106,7 +105,7 @@ class Store:
             return list
         spans = [span.since(limits.kept_since_ms) for span in spans]
         whole = (min(span.start_ms for span in spans) + 1, max(span.end_ms for span in spans))
-        snapshot = await self.catalogue.snapshot(tenant, whole, _selected(spans, limits))
+        snapshot = await self.catalogue.snapshot(tenant, whole, of_spans(spans, limits))
         return partial(self._load, snapshot, spans, limits)
 
     async def series(
@@ -143,7 +142,7 @@ class Store:
         index = (await self.catalogue.snapshot(tenant, ALL_TIME, None)).index
 
         def selected() -> dict[int, int]:
-            places = _select_any(index, sets, limits)
+            places = select_any(index, sets, limits)
             return dict(zip(index.ids(places).tolist(), places.tolist(), strict=True))
 
         def by_series() -> list[tuple[Labels, list[Exemplar]]]:
@@ -193,12 +192,12 @@ class Store:
     ) -> T:
         if span is not None:
             span = max(span[0], limits.kept_since_ms), span[1]
-        picker = None if span is None else _first_of_each(span, limits)
+        picker = None if span is None else first_of_each(span, limits)
         snapshot = await self.catalogue.snapshot(tenant, span or ALL_TIME, picker)
 
         def work() -> T:
             index = snapshot.index
-            places = _select_any(index, sets, limits)
+            places = select_any(index, sets, limits)
             if span is not None:
                 places = self._with_samples(snapshot, places, span, limits)
             return read(index, places)
@@ -229,7 +228,7 @@ class Store:
         left = limits.samples_max
         loaded: dict[int, Loaded] = {}
         of_samples: dict[tuple[int, int], list[int]] = {}
-        picks = [_by_id(snapshot.index, span.matchers, limits) for span in spans]
+        picks = [by_id(snapshot.index, span.matchers, limits) for span in spans]
         for at, (wanted, (places, ids)) in enumerate(zip(spans, picks, strict=True)):
             limits.checkpoint()
             span = (wanted.start_ms + 1, wanted.end_ms)
@@ -259,16 +258,10 @@ class Store:
                     rows_of[np.searchsorted(union, ids)] = np.arange(ids.size)
                 merged = merge(fragments, ids.size, rows_of)
                 labels, offsets = _filled(snapshot.index, places, merged.offsets)
-                columns = Columns(
-                    labels,
-                    offsets,
-                    merged.timestamps_ms,
-                    merged.values,
-                    merged.histograms.tolist(),
-                    merged.has_stale,
-                )
+                samples = (merged.timestamps_ms, merged.values, merged.histograms.tolist())
+                columns = Columns(labels, offsets, *samples, merged.has_stale)
                 left -= columns.cost
-                _check(left, limits)
+                check_left(left, limits)
                 loaded[at] = columns
         return [loaded[at] for at in range(len(spans))]
 
@@ -304,7 +297,7 @@ class Store:
                     limits.checkpoint()
                     parts.append(part)
                     left -= part.samples
-                    _check(left, limits)
+                    check_left(left, limits)
             for first_ms, last_ms in sources.stretches:
                 span = (max(first_ms, wanted.start_ms + 1), min(last_ms, wanted.end_ms))
                 rows = self._merged(snapshot, ids, span, left, limits)
@@ -312,7 +305,7 @@ class Store:
                     return None  # buckets are of floats
                 parts.append(part_of_samples(rows, names))
                 left -= parts[-1].samples
-                _check(left, limits)
+                check_left(left, limits)
         except (CorruptData, ObjectStoreUnavailable, TooManySamples) as error:
             log.warning("rollups_not_read", reason=str(error))
             return None
@@ -333,7 +326,7 @@ class Store:
         fragments = []
         for fragment in self._fragments(snapshot, ids, span, limits):
             total += sample_cost(fragment.samples, fragment.histograms)
-            _check(samples_max - total, limits)
+            check_left(samples_max - total, limits)
             viewed += 0 if fragment.starts is None else fragment.values.size
             fragments.append(fragment if viewed <= VIEWED_SAMPLES_MAX else fragment.copied())
         return fragments
@@ -355,83 +348,3 @@ def _filled(index: SeriesIndex, places: I64, offsets: I64) -> tuple[Sequence[Lab
     counts = np.diff(offsets)
     there = np.flatnonzero(counts)
     return index.labels(places[there]), np.concatenate(([0], np.cumsum(counts[there])))
-
-
-def _selected(spans: Sequence[SelectorSpan], limits: QueryLimits) -> Picker:
-    """Picks the samples that any of `spans` selects; raises TooManySamples as `_bounded` does."""
-
-    def make_pick(index: SeriesIndex) -> Pick:
-        chosen = [(np.sort(index.ids(_select(index, s.matchers, limits))), s) for s in spans]
-        left = limits.samples_max
-
-        def pick(columns: SampleColumns) -> SampleColumns:
-            nonlocal left
-            limits.checkpoint()
-            times, needed = columns.timestamps_ms, np.zeros(columns.values.size, bool)
-            for ids, span in chosen:
-                inside = (times > span.start_ms) & (times <= span.end_ms)
-                needed |= inside & is_in(columns.series_ids, ids)
-            picked = columns.take(needed)
-            left -= sample_cost(picked.values.size, picked.histograms)
-            _check(left, limits)
-            return picked
-
-        return pick
-
-    return make_pick
-
-
-def _first_of_each(span: tuple[int, int], limits: QueryLimits) -> Picker:
-    """Picks one sample in `span` of each series, over all batches."""
-
-    def make_pick(_: SeriesIndex) -> Pick:
-        seen = np.empty(0, np.int64)
-
-        def pick(columns: SampleColumns) -> SampleColumns:
-            nonlocal seen
-            limits.checkpoint()
-            times = columns.timestamps_ms
-            inside = np.flatnonzero((times >= span[0]) & (times <= span[1]))
-            ids, firsts = np.unique(columns.series_ids[inside], return_index=True)
-            is_new = ~is_in(ids, seen)
-            seen = np.union1d(seen, ids)
-            return columns.take(np.sort(inside[firsts[is_new]]))
-
-        return pick
-
-    return make_pick
-
-
-def _check(left: int, limits: QueryLimits) -> None:
-    """Raise TooManySamples where nothing is `left`, or reserve memory for what was read."""
-    if left < 0:
-        raise TooManySamples(limit=limits.samples_max)
-    limits.reserve(limits.samples_max - left)
-
-
-def _select_any(index: SeriesIndex, sets: MatcherSets, limits: QueryLimits) -> I64:
-    """Places, ascending, of the series that any set selects; of all when there is none."""
-    if not sets:
-        return index.select_any(())
-    selected = [_select(index, matchers, limits) for matchers in sets]
-    return selected[0] if len(selected) == 1 else np.unique(np.concatenate(selected))
-
-
-def _by_id(index: SeriesIndex, matchers: Sequence[Matcher], limits: QueryLimits) -> tuple[I64, I64]:
-    """The places of the series that match, and their ids, ascending."""
-    places = _select(index, matchers, limits)
-    ids = index.ids(places)
-    order = np.argsort(ids, kind="stable")
-    return places[order], ids[order]
-
-
-def _select(index: SeriesIndex, matchers: Sequence[Matcher], limits: QueryLimits) -> I64:
-    """Places, ascending, of the series for which every matcher holds; a few matchers at a time,
-    because the index is not read by others, nor the query stopped, while it evaluates them.
-    """
-    selected = index.select(matchers[:MATCHERS_AT_ONCE])
-    for start in range(MATCHERS_AT_ONCE, len(matchers), MATCHERS_AT_ONCE):
-        limits.checkpoint()
-        places = index.select(matchers[start : start + MATCHERS_AT_ONCE])
-        selected = selected[is_in(selected, places)]
-    return selected

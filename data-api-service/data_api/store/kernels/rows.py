@@ -141,16 +141,15 @@ def scatter(
     return backwards + stale
 
 
-@kernel(int64(I64S_OUT, I64S_OUT, int64, int64, I64S_OUT, I64S_OUT, I64S_OUT))
+@kernel(void(I64S_OUT, I64S_OUT, int64, int64, I64S_OUT, I64S_OUT, I64S_OUT))
 def sort_row(
     times: I64, bits: I64, first: int, last: int, runs: I64, other_times: I64, other_bits: I64
-) -> int:
+) -> None:
     """``first:last`` ascends by time; equal times stay in their order. A natural merge sort: the
-    row is a few runs, one of each source, that ascend already. How many passes it took.
+    row is a few runs, one of each source, that ascend already.
 
     runs, other_times, other_bits: as long as the row at least, `runs` by one more.
     """
-    passes = 0
     while True:
         count = 0
         for i in range(first, last):
@@ -159,8 +158,7 @@ def sort_row(
                 count += 1
         runs[count] = last
         if count < 2:
-            return passes
-        passes += 1
+            return
         at = 0
         for run in range(0, count, 2):
             left = runs[run]
