@@ -34,6 +34,7 @@ from data_api.api import (
     syntax,
     targets,
 )
+from data_api.api.read_first import ReadFirst
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
@@ -46,6 +47,7 @@ from data_api.notify.service import Notifications
 from data_api.rules.backfill import Backfills
 from data_api.rules.repository import Rules, bounds_of
 from data_api.settings import Settings
+from data_api.store import fragments
 from data_api.store.catalogue import Database
 from data_api.store.source import Source
 from data_api.turns import Turns
@@ -79,6 +81,11 @@ API = (
     prometheus,
 )
 """The modules of the API's routes; the last one answers whatever no other does."""
+
+
+def _warm_up() -> None:
+    promql.warm_up()
+    fragments.kernels()
 
 
 def create_app(
@@ -150,7 +157,7 @@ def create_app(
         async with database, rules_database:
             await identity.start()
             # Beside the serving: the first query should not wait for kernels, nor the start.
-            warming = asyncio.create_task(anyio.to_thread.run_sync(promql.warm_up))
+            warming = asyncio.create_task(anyio.to_thread.run_sync(_warm_up))
             measuring = asyncio.create_task(groups.measure())
             try:
                 yield
@@ -165,7 +172,8 @@ def create_app(
                 if http is None:
                     await client.aclose()
 
-    app = FastAPI(
+    app = ReadFirst(
+        "das",
         title="data-api-service",
         version=__version__,
         lifespan=lifespan,
@@ -193,6 +201,7 @@ def create_app(
         app.include_router(prometheus.preflights, prefix=prefix)
         for one in API:
             app.include_router(one.routes, prefix=prefix, include_in_schema=number == 0)
+        app.add_reads(prometheus.routes, prefix)
     for prefix in federate.PREFIXES:
         app.include_router(federate.routes, prefix=prefix, include_in_schema=not prefix)
     app.include_router(alertmanager.routes)

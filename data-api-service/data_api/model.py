@@ -147,6 +147,7 @@ class Columns:
     values: float64; stale markers are kept, bit for bit (`STALE_BITS`); a native histogram is a NaN
     with `HISTOGRAM_BITS` and its index in `histograms`, where each is decoded or as it is stored
     (docs/formats/histogram.md).
+    has_stale: False where it is known that none is a stale marker.
     """
 
     labels: Sequence[Labels]
@@ -154,6 +155,7 @@ class Columns:
     timestamps_ms: I64
     values: F64
     histograms: Sequence[Histogram | bytes] = ()
+    has_stale: bool = True
 
     @property
     def samples(self) -> int:

@@ -185,14 +185,17 @@ async def computed(
     async def answer(asked: Mapping[SelectorSpan, SelectorSpan]) -> T:
         partly: list[str] = []
         needed = [*dict.fromkeys(asked.values())]
-        samples = await store.load(tenant, needed, replace(limits, warn=partly.append))
-        limits.cost.series = sum(len(columns.labels) for columns in samples)
-        limits.cost.samples = sum(columns.samples for columns in samples)
-        of = dict(zip(needed, samples, strict=True))
-        loaded = {span: of[asked[span]] for span in spans}
-        return await limits.run(
-            lambda: render((answered(one, loaded, limits, partly) for one in plans), limits)
-        )
+        load = await store.opened(tenant, needed, replace(limits, warn=partly.append))
+
+        def evaluated() -> T:
+            samples = load()
+            limits.cost.series = sum(len(columns.labels) for columns in samples)
+            limits.cost.samples = sum(columns.samples for columns in samples)
+            of = dict(zip(needed, samples, strict=True))
+            loaded = {span: of[asked[span]] for span in spans}
+            return render((answered(one, loaded, limits, partly) for one in plans), limits)
+
+        return await limits.run(evaluated)  # one change of threads, not one for each step
 
     with contextlib.suppress(promql.InexactRollup):
         return await answer({span: span for span in spans})

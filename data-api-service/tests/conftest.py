@@ -14,12 +14,17 @@ import pytest
 from asgi_lifespan import LifespanManager
 from embedded_postgres import execute, fresh_database, running_postgres
 from factories import SCHEMA, Ingest
+from hypothesis import settings as hypothesis_settings
 
 from data_api import migrate
 from data_api.app import create_app
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity.keys import checksum
 from data_api.settings import Settings
+
+# No test is timed: the first call of a kernel loads it, and the machine may be busy.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

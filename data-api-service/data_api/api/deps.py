@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
-import anyio
 import structlog
 from fastapi import Depends, Request, Response
 from starlette.requests import ClientDisconnect
@@ -67,9 +66,9 @@ async def _now_ms(request: Request) -> int:
     return services(request).clock.now_ms()
 
 
-async def _params(request: Request, _: Annotated[Principal, Depends(reader)]) -> Params:
+async def read_params(request: Request, _: Annotated[Principal, Depends(reader)]) -> Params:
     """URL and form parameters; a form is read only after its sender is known."""
-    query = request.url.query.encode()
+    query: bytes = request.scope["query_string"]
     kind = request.headers.get("content-type", "")
     if request.method == "POST" and kind.startswith(FORM):
         return Params.parse(await body_of(request), query)
@@ -94,35 +93,31 @@ async def body_of(request: Request) -> bytes:
 Caller = Annotated[Principal, Depends(reader)]
 EngineDep = Annotated[Engine, Depends(_engine)]
 NowMs = Annotated[int, Depends(_now_ms)]
-Query = Annotated[Params, Depends(_params)]
+Query = Annotated[Params, Depends(read_params)]
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """What `work` returns. When the client leaves, it is cancelled and QueryCanceled raised."""
-    results: list[T] = []
     has_left = False
-    failure: BaseException | None = None
+    waiting = asyncio.current_task()
+    assert waiting is not None
 
-    async def watch(scope: anyio.CancelScope) -> None:
+    async def watch() -> None:
         nonlocal has_left
         while (await request.receive())["type"] != "http.disconnect":
             pass
         has_left = True
-        scope.cancel()
+        waiting.cancel()
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(watch, group.cancel_scope)
-        try:
-            results.append(await work)
-        except Exception as exc:  # noqa: BLE001 - it leaves the group below, not wrapped in a group
-            failure = exc
-        group.cancel_scope.cancel()
-    if results:
-        return results[0]
-    if has_left:  # whatever else its cancellation led to
-        raise QueryCanceled from failure
-    assert failure is not None
-    raise failure
+    watcher = asyncio.create_task(watch())
+    try:
+        return await work
+    except BaseException as exc:
+        if has_left and waiting.uncancel() == 0:  # whatever else its cancellation led to
+            raise QueryCanceled from exc
+        raise
+    finally:
+        watcher.cancel()
 
 
 class Held(Response):
@@ -151,11 +146,15 @@ class Held(Response):
                 opening = stack.enter_async_context(self._opened)
                 body = await while_connected(self._request, opening)
                 del self.headers["content-length"]
-                if isinstance(body, list):
-                    self.headers["content-length"] = str(sum(map(len, body)))
+                size = sum(map(len, body)) if isinstance(body, list) else 0
+                if size:
+                    self.headers["content-length"] = str(size)
                 start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
                 await send(start)
                 has_begun = True
+                if isinstance(body, list) and size <= PIECE_BYTES:
+                    await send({"type": "http.response.body", "body": b"".join(body)})
+                    return
                 pieces = _joined(body) if isinstance(body, list) else body
                 await while_connected(self._request, _sent(pieces, send))
         except QueryCanceled:

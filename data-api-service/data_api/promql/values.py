@@ -244,6 +244,8 @@ def drop_marked_names(value: Vector) -> Vector:
 
 def drop_stale(columns: Columns) -> Columns:
     """The samples that are not stale markers, which no window counts."""
+    if not columns.has_stale:
+        return columns
     return drop_samples(columns, columns.values.view(np.int64) == STALE_BITS)
 
 

@@ -25,7 +25,7 @@ from data_api.model import F64, I64, is_histogram
 from data_api.store import beside
 from data_api.store.beside import Histograms
 from data_api.store.cache import ByteCache
-from data_api.store.fragments import Fragment, Rows, cut, ranges
+from data_api.store.fragments import Fragment, Rows, cut, kernels, ranges
 
 T = TypeVar("T")
 FORMATS: Final = (b"block/1", b"block/2")
@@ -65,20 +65,19 @@ class Footer:
     tail: Tail
     bounds: I64  # (groups, 6): first and last of series_id, min_ts, max_ts
 
-    def groups(self, series_ids: I64 | None, span: tuple[int, int]) -> Iterator[int]:
-        """Row groups that may hold a sample of `series_ids` (ascending; None = all) in `span`."""
+    def groups(self, series_ids: I64, span: tuple[int, int]) -> Iterator[int]:
+        """Row groups that may hold a sample of `series_ids` (ascending) in `span`."""
         if not self.bounds.size:
             return
         reach = (self.bounds[:, 2] <= span[1]) & (self.bounds[:, 5] >= span[0])
-        if series_ids is not None:
-            first = np.searchsorted(series_ids, self.bounds[:, 0])
-            reach &= np.searchsorted(series_ids, self.bounds[:, 1], side="right") > first
-        yield from (int(group) for group in np.flatnonzero(reach))
+        first = np.searchsorted(series_ids, self.bounds[:, 0])
+        reach &= np.searchsorted(series_ids, self.bounds[:, 1], side="right") > first
+        yield from np.flatnonzero(reach).tolist()
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkIndex:
-    """The keys of a row group's chunks, sorted by series then time."""
+    """The keys of chunks, sorted by series then time."""
 
     series_ids: I64
     min_ts: I64
@@ -121,8 +120,8 @@ class BlockReader:
             max(1 << 20, bytes_max // 8),
             lambda footer: footer.tail.metadata.serialized_size,
         )
-        self._indexes: ByteCache[tuple[str, int], ChunkIndex] = ByteCache(
-            "block_index", max(1 << 20, bytes_max // 8), lambda index: index.nbytes
+        self._indexes: ByteCache[str, ChunkIndex] = ByteCache(
+            "block_index", max(1 << 20, bytes_max // 4), lambda index: index.nbytes
         )
         self._columns: ByteCache[tuple[str, int], ChunkColumns] = ByteCache(
             "block_chunk", bytes_max, lambda columns: columns.nbytes
@@ -139,19 +138,24 @@ class BlockReader:
         footer = self._unless_corrupt(block, warn, lambda: self._footer(block))
         for group in () if footer is None else footer.groups(series_ids, span):
             columns = self._unless_corrupt(block, warn, partial(self._read, block, group))
-            fragment = None if columns is None else _select(columns, series_ids, span)
-            if fragment is not None:
-                yield fragment
+            if columns is not None:
+                source = Rows(
+                    columns.offsets, columns.timestamps_ms, columns.values, columns.histograms
+                )
+                fragment = cut(columns.index.series_ids, source, series_ids, span)
+                if fragment is not None:
+                    yield fragment
 
-    def present(self, block: BlockRef, span: tuple[int, int]) -> Iterator[I64]:
-        """Ids of series with a chunk that reaches into `span`, ascending, for each row group."""
-        footer = self._unless_corrupt(block, None, lambda: self._footer(block))
-        assert footer is not None
-        for group in footer.groups(None, span):
-            index = self._unless_corrupt(block, None, partial(self._index, block, group))
-            assert index is not None
-            reach = (index.min_ts <= span[1]) & (index.max_ts >= span[0])
-            yield index.series_ids[reach]
+    def mark_present(
+        self, block: BlockRef, series_ids: I64, span: tuple[int, int], present: I64
+    ) -> None:
+        """`present` is 1 for those of `series_ids` (ascending) with a chunk that reaches in `span`.
+
+        Raises CorruptData.
+        """
+        index = self._unless_corrupt(block, None, lambda: self._index(block))
+        assert index is not None
+        kernels().mark(index.series_ids, index.min_ts, index.max_ts, series_ids, *span, present)
 
     def _unless_corrupt(
         self, block: BlockRef, warn: Warn | None, read: Callable[[], T]
@@ -191,11 +195,14 @@ class BlockReader:
             (block.object_key, group), lambda: _decode(self._table(block, group, None))
         )
 
-    def _index(self, block: BlockRef, group: int) -> ChunkIndex:
-        return self._indexes.get((block.object_key, group), partial(self._read_index, block, group))
+    def _index(self, block: BlockRef) -> ChunkIndex:
+        """Of all row groups together."""
+        return self._indexes.get(block.object_key, lambda: self._read_index(block))
 
-    def _read_index(self, block: BlockRef, group: int) -> ChunkIndex:
-        return _index(self._table(block, group, KEYS))
+    def _read_index(self, block: BlockRef) -> ChunkIndex:
+        groups = range(self._footer(block).tail.metadata.num_row_groups)
+        tables = [self._table(block, group, KEYS) for group in groups]
+        return _index(pa.concat_tables(tables))
 
     def _table(self, block: BlockRef, group: int, columns: tuple[str, ...] | None) -> pa.Table:
         tail = self._footer(block).tail
@@ -343,20 +350,3 @@ def _integers_of(table: pa.Table, counts: I64) -> tuple[I64, I64]:
         return bases, _items(table, "integers", counts)
     integers = np.cumsum(_items(table, "deltas", counts))  # version 1
     return -np.concatenate(([0], integers))[np.cumsum(counts) - counts], integers
-
-
-def _select(columns: ChunkColumns, series_ids: I64, span: tuple[int, int]) -> Fragment | None:
-    index = columns.index
-    places = np.searchsorted(series_ids, index.series_ids)
-    places[places == series_ids.size] = 0
-    chunks = np.flatnonzero(
-        (series_ids[places] == index.series_ids)
-        & (index.min_ts <= span[1])
-        & (index.max_ts >= span[0])
-    )
-    if not chunks.size:
-        return None
-    first_ms, last_ms = int(index.min_ts[chunks].min()), int(index.max_ts[chunks].max())
-    source = Rows(columns.offsets, columns.timestamps_ms, columns.values, columns.histograms)
-    inside = span[0] <= first_ms and last_ms <= span[1]
-    return cut(source, chunks, places[chunks], span, inside=inside)

@@ -35,6 +35,8 @@ class ByteCache(Generic[K, V]):
         self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._making: dict[K, _Making] = {}
         self._lock = threading.Lock()
+        self._hits = LOOKUPS.labels(name, "hit")  # `labels` costs more than the look-up
+        self._misses = LOOKUPS.labels(name, "miss")
         self.nbytes = 0
 
     def __len__(self) -> int:
@@ -46,7 +48,7 @@ class ByteCache(Generic[K, V]):
             entry = self._values.get(key)
             if entry is not None:
                 self._values.move_to_end(key)
-                LOOKUPS.labels(self._name, "hit").inc()
+                self._hits.inc()
                 return entry[0]
             making = self._making.setdefault(key, _Making(threading.Lock()))
             making.waiters += 1
@@ -55,9 +57,9 @@ class ByteCache(Generic[K, V]):
                 with self._lock:
                     entry = self._values.get(key)
                 if entry is not None:
-                    LOOKUPS.labels(self._name, "hit").inc()
+                    self._hits.inc()
                     return entry[0]
-                LOOKUPS.labels(self._name, "miss").inc()
+                self._misses.inc()
                 value = make()
                 self._put(key, value)
                 return value

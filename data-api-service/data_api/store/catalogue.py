@@ -1,17 +1,21 @@
 """What a tenant has at one instant: series, live batches decoded, live blocks. One snapshot.
 
-    REPEATABLE READ ─▶ xmin, live batches, live blocks, new series, missing payloads ─▶ Snapshot
+    position ─▶ as it was: all is in memory ─────────────────────────────────────────▶ Snapshot
+       └─ one statement ─▶ xmin, live batches, live blocks, ids of new series ─┬──────▶
+                                missing payloads, labels: rows that never change ─┘
 
+A statement is a snapshot of its own. What it lists and is not in memory is read by further ones:
+such a row is as it was, or gone since, and then all is read again in one REPEATABLE READ.
 The state of a tenant stays in memory between queries and is brought up to date by transaction id:
 every row with `xid <` the watermark (`pg_snapshot_xmin` of the last snapshot) has been read; rows
 at or above it are listed again. Row ids cannot be a watermark: a lower one may commit after a
 higher one.
 """
 
-import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -26,10 +30,11 @@ from data_api.chassis.postgres_async import LOST, translating
 from data_api.store import batch, tables
 from data_api.store.block import BlockRef
 from data_api.store.head import BatchRef, Head, missing, pages, split
-from data_api.store.history import FORGOTTEN, StoreIdentity, reason_to_forget
 from data_api.store.postings import SeriesIndex
+from data_api.store.tenant_state import NO_TIME, TenantState, covers, name_of, overlapping
 
 SERIES_PAGE: Final = 20_000
+NO_XID: Final = 2**64 - 1
 IDLE_S_MAX: Final = 3_600.0
 ACQUIRE_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 60.0
@@ -57,37 +62,12 @@ class Snapshot:
 
     index: SeriesIndex
     head: Head
-    blocks: tuple[BlockRef, ...]  # lowest precedence first
-    rollups: tuple[BlockRef, ...] = ()  # likewise
+    blocks: tuple[BlockRef, ...]  # as `in_time` orders them
+    rollups: tuple[BlockRef, ...] = ()  # lowest precedence first
 
 
-@dataclass(slots=True)
-class _Tenant:
-    """What was read of a tenant and stays between queries; changed only under `lock`."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    index: SeriesIndex = field(default_factory=SeriesIndex)
-    head: Head = field(default_factory=Head)
-    live: dict[int, BatchRef] = field(default_factory=dict)
-    series_watermark: int = 0
-    batch_watermark: int = 0
-    series_deletions: int = 0
-    identity: StoreIdentity | None = None
-    used_s: float = 0.0
-
-    def compare(self, row: Mapping[str, Any]) -> str:
-        """As `reason_to_forget`; the store of `row` is the known one from here on."""
-        watermark = max(self.series_watermark, self.batch_watermark)
-        reason = reason_to_forget(row, self.identity, watermark)
-        self.identity = StoreIdentity.of(row)
-        return reason
-
-    def reset(self, tenant_id: UUID, reason: str) -> None:
-        """Everything read of the tenant so far is dropped, and it is said so."""
-        FORGOTTEN.labels(reason).inc()
-        log.warning("store_epoch_changed", tenant=str(tenant_id), reason=reason)
-        self.live, self.head, self.batch_watermark = {}, Head(), 0
-        self.index, self.series_watermark = SeriesIndex(), 0
+class _MovedError(Exception):
+    """What a statement listed is gone by the next one, or has to be read by many."""
 
 
 class Database:
@@ -135,7 +115,7 @@ class Catalogue:
     def __init__(self, database: Database, head_bytes_max: int) -> None:
         self._database = database
         self._head_bytes_max = head_bytes_max
-        self._tenants: dict[UUID, _Tenant] = {}
+        self._tenants: dict[UUID, TenantState] = {}
 
     async def snapshot(
         self, tenant_id: UUID, span: tuple[int, int], picker: Picker | None
@@ -145,7 +125,7 @@ class Catalogue:
         Without a picker only the series are brought up to date: head and blocks are empty.
         Raises DatabaseUnavailable, and what the picker raises.
         """
-        state = self._tenants.setdefault(tenant_id, _Tenant())
+        state = self._tenants.setdefault(tenant_id, TenantState())
         state.used_s = time.monotonic()
         async with state.lock:
             with SNAPSHOTS.time(), translating(tables.SCHEMA):
@@ -204,59 +184,53 @@ class Catalogue:
         return "schema metrics is complete"
 
     async def _read(
-        self, tenant_id: UUID, state: _Tenant, span: tuple[int, int], picker: Picker | None
+        self, tenant_id: UUID, state: TenantState, span: tuple[int, int], picker: Picker | None
     ) -> Snapshot:
-        async with (
-            self._database.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            return await self._update(connection, tenant_id, state, span, picker)
+        async with self._database.acquire() as connection:
+            with contextlib.suppress(_MovedError):
+                return await self._update(connection, tenant_id, state, span, picker)
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                return await self._update(connection, tenant_id, state, span, picker)
 
     async def _update(
         self,
         connection: Any,
         tenant_id: UUID,
-        state: _Tenant,
+        state: TenantState,
         span: tuple[int, int],
         picker: Picker | None,
     ) -> Snapshot:
-        """`state` is brought up to date with the connection's snapshot, which is returned."""
-        if picker is None:
-            position = await connection.fetchrow(tables.POSITION, tenant_id)
-            if reason := state.compare(position):
-                state.reset(tenant_id, reason)
-            await self._update_series(connection, tenant_id, state, position)
-            return Snapshot(state.index, Head(), ())
-        row = await connection.fetchrow(
-            tables.LISTING, tenant_id, str(state.batch_watermark), span[0], span[1]
-        )
-        live = {
-            batch_id: state.live[batch_id]
-            for batch_id in row["older_ids"]
-            if batch_id in state.live
-        }
-        is_known = len(live) == len(row["older_ids"])
-        if reason := state.compare(row) or ("" if is_known else "unknown_batches"):
+        """`state` is brought up to date, and what of it overlaps `span` returned."""
+        row = await connection.fetchrow(tables.POSITION)
+        if reason := state.compare(row):
             state.reset(tenant_id, reason)
-            return await self._update(connection, tenant_id, state, span, picker)
-        columns = ("xids", "ids", "min_ts", "max_ts", "samples", "histogram_bytes")
-        for ref in map(BatchRef, *(row[name] for name in columns)):
-            live[ref.batch_id] = ref
-        await self._update_series(connection, tenant_id, state, row)
-        head = await self._update_head(connection, tenant_id, state, live, span, picker=picker)
-        state.live, state.batch_watermark = live, row["xmin"]
-        blocks = map(
-            BlockRef, row["block_ids"], row["block_precedences"], row["block_min_ts"],
-            row["block_max_ts"], row["block_samples"], row["block_bytes"], row["block_keys"],
-            row["block_digests"], row["block_resolutions"],
-        )  # fmt: skip
-        ordered = sorted(blocks, key=lambda block: (block.precedence, block.block_id))
-        of_samples = tuple(block for block in ordered if not block.resolution_ms)
-        rollups = tuple(block for block in ordered if block.resolution_ms)
-        return Snapshot(state.index, head, of_samples, rollups)
+        since = str(state.series_watermark or NO_XID)
+        if picker is None:
+            if row["snapshot"] not in {state.snapshot, state.series_snapshot}:
+                row = await connection.fetchrow(tables.SERIES_LISTING, tenant_id, since)
+                await self._update_series(connection, tenant_id, state, row)
+            return Snapshot(state.index, Head(), ())
+        if row["snapshot"] != state.snapshot or not covers(state.listed, span):
+            first_ms, last_ms = span
+            if state.listed != NO_TIME:
+                first_ms, last_ms = min(state.listed[0], first_ms), max(state.listed[1], last_ms)
+            row = await connection.fetchrow(
+                tables.LISTING, tenant_id, since, str(state.batch_watermark), first_ms, last_ms
+            )
+            if reason := state.compare(row) or state.list_batches(row):
+                state.reset(tenant_id, reason)
+                return await self._update(connection, tenant_id, state, span, picker)
+            await self._update_series(connection, tenant_id, state, row)
+            state.list_blocks(row, (first_ms, last_ms))
+        head = state.head
+        if not covers(state.decoded, span):
+            head = await self._update_head(connection, tenant_id, state, span, picker=picker)
+        state.snapshot = name_of(row)
+        blocks, rollups = overlapping(state.blocks, span), overlapping(state.rollups, span)
+        return Snapshot(state.index, head, blocks, rollups)
 
     async def _update_series(
-        self, connection: Any, tenant_id: UUID, state: _Tenant, position: Mapping[str, Any]
+        self, connection: Any, tenant_id: UUID, state: TenantState, position: Mapping[str, Any]
     ) -> None:
         """The series that the snapshot shows are in the index, and no others: once some were
         deleted, all are read again.
@@ -265,27 +239,26 @@ class Catalogue:
             state.index, state.series_watermark = SeriesIndex(), 0
             state.series_deletions = position["series_deletions"]
         if state.series_watermark:
-            listed = await connection.fetchval(
-                tables.NEW_SERIES_IDS, tenant_id, str(state.series_watermark)
-            )
-            unknown = state.index.unknown(listed)
+            unknown = state.index.unknown(position["new_series_ids"])
             for start in range(0, len(unknown), SERIES_PAGE):
-                rows = await connection.fetch(
-                    tables.SERIES, tenant_id, unknown[start : start + SERIES_PAGE]
-                )
+                page = unknown[start : start + SERIES_PAGE]
+                rows = await connection.fetch(tables.SERIES, tenant_id, page)
+                if len(rows) < len(page):
+                    raise _MovedError
                 await anyio.to_thread.run_sync(_add_series, state.index, rows)
+        elif not connection.is_in_transaction():
+            raise _MovedError
         else:
             cursor = await connection.cursor(tables.ALL_SERIES, tenant_id)
             while rows := await cursor.fetch(SERIES_PAGE):
                 await anyio.to_thread.run_sync(_add_series, state.index, rows)
-        state.series_watermark = position["xmin"]
+        state.series_watermark, state.series_snapshot = position["xmin"], name_of(position)
 
     async def _update_head(
         self,
         connection: Any,
         tenant_id: UUID,
-        state: _Tenant,
-        live: Mapping[int, BatchRef],
+        state: TenantState,
         span: tuple[int, int],
         *,
         picker: Picker,
@@ -296,7 +269,7 @@ class Catalogue:
         by page, so the pages of a query that is cancelled are not read again. Of the others (when
         nothing compacts, say) only the samples that `picker` selects are added, for this query.
         """
-        refs = frozenset(live.values())
+        refs = frozenset(state.live.values())
         if not state.head.batches <= refs:
             state.head = await anyio.to_thread.run_sync(state.head.only, refs)
         new = missing(refs, state.head.batches, span)
@@ -305,7 +278,9 @@ class Catalogue:
             columns = await _decoded(connection, tenant_id, page)
             state.head = await anyio.to_thread.run_sync(state.head.add, columns)
         head = state.head
-        if beyond:
+        if not beyond:
+            state.decoded = span
+        else:
             pick = await anyio.to_thread.run_sync(picker, state.index)
             for page in pages(beyond):
                 columns = await _decoded(connection, tenant_id, page)
@@ -328,7 +303,7 @@ class Catalogue:
                 break
             if tenant_id != current and not state.lock.locked():
                 total -= state.head.nbytes
-                state.head = Head()
+                state.head, state.decoded = Head(), NO_TIME
         HEAD_BYTES.set(total)
 
 
@@ -354,4 +329,6 @@ def _add_picked(head: Head, columns: Mapping[BatchRef, batch.SampleColumns], pic
 def _decode_all(
     refs: Sequence[BatchRef], payloads: Mapping[int, bytes]
 ) -> dict[BatchRef, batch.SampleColumns]:
+    if any(ref.batch_id not in payloads for ref in refs):
+        raise _MovedError
     return {ref: batch.decode(payloads[ref.batch_id]) for ref in refs}

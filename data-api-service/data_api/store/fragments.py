@@ -1,4 +1,4 @@
-"""Samples from several sources become one CSR bundle in which the last committed value wins; pure.
+"""Samples from several sources become CSR bundles in which the last committed value wins; pure.
 
     block, precedence 7 ──┐
     block, precedence 9 ──┼─▶ merge ─▶ offsets, timestamps_ms, values
@@ -11,26 +11,48 @@ Sources mostly do not overlap in time, so `merge` only scatters each one behind 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import Final
 
 import numpy as np
 
-from data_api.model import F64, I64, STALE_BITS
+from data_api.model import F64, I64
 from data_api.store import beside
 from data_api.store.beside import Histograms
 
+JOINED_SAMPLES_MAX: Final = 500_000  # 8 MB, beside the fragments and what they become
 VIEW_SHARE: Final = 1 / 2  # of its source; a part of at least this is a view, not a copy
+SOURCE_SHARE: Final = 1 / 16  # likewise, where samples of others stand between
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """What one source holds of the selected series, series by series."""
+    """What one source holds of the selected series, series by series.
 
-    positions: I64  # (k,) places in the selection, strictly ascending
+    starts: (k,) where the samples of each begin; None: each behind the one before, and no others.
+    """
+
+    positions: I64  # (k,) places in the selection, ascending
     counts: I64  # (k,) samples of each, ≥ 1
     timestamps_ms: I64  # (n,) ascending within a series; equal ones only inside one head run
     values: F64  # (n,)
     histograms: Histograms = field(default_factory=beside.none)  # those that values name
+    starts: I64 | None = None
+
+    @property
+    def samples(self) -> int:
+        """How many of `timestamps_ms` are selected."""
+        return self.values.size if self.starts is None else int(self.counts.sum())
+
+    def copied(self) -> "Fragment":
+        """The same without the rest of the source."""
+        if self.starts is None:
+            return self
+        starts, samples = self.starts, self.samples
+        times, values = np.empty(samples, np.int64), np.empty(samples, np.float64)
+        ends = starts + self.counts
+        kernels().gather(starts, ends, self.timestamps_ms, self.values, times, values)
+        return Fragment(self.positions, self.counts, times, values, self.histograms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,61 +62,56 @@ class Rows:
     offsets: I64
     timestamps_ms: I64
     values: F64
-    histograms: Histograms = field(
-        default_factory=beside.none
-    )  # those that values name, maybe others
+    # Those that values name, maybe others.
+    histograms: Histograms = field(default_factory=beside.none)
+    has_stale: bool = True  # False: no value is a stale marker
 
 
-def cut(
-    source: Rows, rows: I64, positions: I64, span: tuple[int, int], *, inside: bool
-) -> Fragment | None:
-    """The samples inside `span` (ms, both ends inclusive) of some rows of `source`.
+def cut(ids: I64, source: Rows, wanted: I64, span: tuple[int, int]) -> Fragment | None:
+    """The samples of `wanted` series (ascending ids) inside `span` (ms, both ends inclusive).
 
-    rows: ascending row numbers; positions: the place of each in the selection, ascending, repeated
-    where one series has several rows. Times ascend within a row. inside: every sample of the rows
-    is known to lie in `span`. None when nothing is left.
+    ids: of each row of `source`, ascending, repeated where one series has several rows. Times
+    ascend within a row. None when there is no such sample.
     """
     timestamps_ms, values = source.timestamps_ms, source.values
-    starts, ends = source.offsets[rows], source.offsets[rows + 1]
-    if not inside:
-        starts = _first_not_before(starts, ends, timestamps_ms, span[0])
-        ends = _first_not_before(starts, ends, timestamps_ms, span[1] + 1)
-    counts = ends - starts
-    is_left = counts > 0
-    if not is_left.any():
+    positions, starts, ends = matches(ids, source.offsets, timestamps_ms, wanted, span)
+    if not positions.size:
         return None
-    if not is_left.all():
-        positions, starts = positions[is_left], starts[is_left]
-        ends, counts = ends[is_left], counts[is_left]
-    # Neighbours are one slice, a view; others are gathered. So are a few samples of many: a view of
-    # them would keep the whole source in memory for as long as the query lives.
-    chosen: I64 | slice
+    counts = ends - starts
     samples = int(counts.sum())
-    if samples >= VIEW_SHARE * values.size and np.array_equal(ends[:-1], starts[1:]):
+    share = samples / values.size
+    if share >= VIEW_SHARE and np.array_equal(ends[:-1], starts[1:]):
         chosen = slice(int(starts[0]), int(ends[-1]))
+        fragment = Fragment(positions, counts, timestamps_ms[chosen], values[chosen])
     else:
-        chosen = ranges(starts, counts)
-    repeated = positions[1:] == positions[:-1]
-    if repeated.any():
-        firsts = np.flatnonzero(np.concatenate(([True], ~repeated)))
-        positions, counts = positions[firsts], np.add.reduceat(counts, firsts)
-    values, histograms = beside.pick(values[chosen], source.histograms)
-    return Fragment(positions, counts, timestamps_ms[chosen], values, histograms)
+        # A few samples of many are gathered: a view of them would keep the whole source in memory
+        # for as long as the query lives.
+        fragment = Fragment(positions, counts, timestamps_ms, values, starts=starts)
+        if share < SOURCE_SHARE or source.histograms.size:
+            fragment = fragment.copied()
+    if source.histograms.size:
+        picked, histograms = beside.pick(fragment.values, source.histograms)
+        fragment = replace(fragment, values=picked, histograms=histograms)
+    return fragment
 
 
-def _first_not_before(starts: I64, ends: I64, timestamps_ms: I64, wanted_ms: int) -> I64:
-    """For each row, the first index in [start, end) whose time is ≥ `wanted_ms`, or its end.
-
-    A binary search in all rows at once: a short span of long chunks costs their count, not their
-    samples.
+def matches(
+    ids: I64, offsets: I64, timestamps_ms: I64, wanted: I64, span: tuple[int, int]
+) -> tuple[I64, I64, I64]:
+    """Of the rows as `cut` takes them that hold wanted samples: the place of each in `wanted`, and
+    where those samples begin and end.
     """
-    low, high = starts.copy(), ends.copy()
-    while (open_ := low < high).any():
-        middle = (low + high) >> 1
-        before = open_ & (timestamps_ms[np.where(open_, middle, 0)] < wanted_ms)
-        low = np.where(before, middle + 1, low)
-        high = np.where(open_ & ~before, middle, high)
-    return low
+    places = np.empty((3, ids.size), np.int64)
+    count = kernels().match(ids, offsets, timestamps_ms, wanted, *span, *places)
+    positions, starts, ends = places[:, :count].copy()
+    return positions, starts, ends
+
+
+def kernels() -> ModuleType:
+    """What is compiled."""
+    from data_api.store.kernels import rows  # noqa: PLC0415 - numba, which an import does not load
+
+    return rows
 
 
 def ranges(starts: I64, counts: I64) -> I64:
@@ -104,60 +121,58 @@ def ranges(starts: I64, counts: I64) -> I64:
     return np.repeat(starts - (ends - counts), counts) + np.arange(total, dtype=np.int64)
 
 
-def merge(fragments: Sequence[Fragment], series: int) -> Rows:
+def merge(fragments: Sequence[Fragment], series: int, places: I64 | None = None) -> Rows:
     """One bundle over `series` selected series; `fragments` from lowest precedence to highest.
 
-    Of equal (series, timestamp) the value of the latest fragment, and in it the latest row, stays;
-    a stale marker only where there is no value.
+    places: the row of each position of the fragments, -1 for series that are left out; by default
+    the positions are the rows. Of equal (series, timestamp) the value of the latest fragment, and
+    in it the latest row, stays; a stale marker only where there is no value.
     """
+    rows = np.arange(series) if places is None else places
     totals = np.zeros(series, np.int64)
     for fragment in fragments:
-        totals[fragment.positions] += fragment.counts
+        row, counts = rows[fragment.positions], fragment.counts
+        if places is not None:
+            row, counts = row[row >= 0], counts[row >= 0]
+        np.add.at(totals, row, counts)
     offsets = np.concatenate(([0], np.cumsum(totals)))
     cursors = offsets[:-1].copy()
     timestamps_ms = np.empty(offsets[-1], np.int64)
     values = np.empty(offsets[-1], np.float64)
     histograms = np.concatenate([beside.NONE, *(fragment.histograms for fragment in fragments)])
-    before = 0
-    for fragment in fragments:
-        places = ranges(cursors[fragment.positions], fragment.counts)
-        timestamps_ms[places] = fragment.timestamps_ms
-        count = fragment.histograms.size
-        values[places] = beside.shifted(fragment.values, before) if count else fragment.values
+    before = flags = 0
+    for one in fragments:
+        count = one.histograms.size
+        shifted = beside.shifted(one.values, before) if count else one.values
         before += count
-        cursors[fragment.positions] += fragment.counts
-    return replace(_sort_and_deduplicate(offsets, timestamps_ms, values), histograms=histograms)
+        starts = np.cumsum(one.counts) - one.counts if one.starts is None else one.starts
+        flags |= kernels().scatter(
+            one.positions, starts, one.counts, one.timestamps_ms, shifted.view(np.int64), rows,
+            offsets, cursors, timestamps_ms, values.view(np.int64),
+        )  # fmt: skip
+    if places is not None:
+        values, histograms = beside.pick(values, histograms)
+    if flags & kernels().BACKWARDS:
+        unsorted, offsets = offsets, np.empty_like(offsets)
+        kernels().sort_rows(unsorted, timestamps_ms, values.view(np.int64), offsets)
+    end, has_stale = int(offsets[-1]), bool(flags & kernels().STALE)
+    return Rows(offsets, timestamps_ms[:end], values[:end], histograms, has_stale)
 
 
-def _sort_and_deduplicate(offsets: I64, timestamps_ms: I64, values: F64) -> Rows:
-    """Times strictly ascend within each series; rows come in precedence order and the last value
-    wins, over stale markers in any order.
+def as_one(fragments: list[Fragment]) -> list[Fragment]:
+    """The same, as one fragment where they have few samples and no histograms:
+    several merges of them then cost a pass each, instead of a pass for each fragment.
     """
-    n = timestamps_ms.size
-    if n < 2:
-        return Rows(offsets, timestamps_ms, values)
-    backwards = np.empty(n, bool)
-    backwards[0] = False
-    np.less_equal(timestamps_ms[1:], timestamps_ms[:-1], out=backwards[1:])
-    firsts = offsets[:-1]
-    backwards[firsts[firsts < n]] = False
-    if not backwards.any():
-        return Rows(offsets, timestamps_ms, values)
-    counts = np.diff(offsets)
-    is_unsorted = np.zeros(counts.size, bool)
-    is_unsorted[np.searchsorted(offsets, np.flatnonzero(backwards), side="right") - 1] = True
-    rows = ranges(firsts[is_unsorted], counts[is_unsorted])
-    owners = np.repeat(np.flatnonzero(is_unsorted), counts[is_unsorted])
-    is_value = values[rows].view(np.int64) != STALE_BITS
-    # Stable: among the values of one time the order of precedence stays.
-    order = np.lexsort((is_value, timestamps_ms[rows], owners))
-    sorted_ms, sorted_values = timestamps_ms[rows][order], values[rows][order]
-    last = np.ones(rows.size, bool)
-    last[:-1] = (sorted_ms[1:] != sorted_ms[:-1]) | (owners[1:] != owners[:-1])
-    timestamps_ms[rows], values[rows] = sorted_ms, sorted_values
-    if last.all():
-        return Rows(offsets, timestamps_ms, values)
-    is_last = np.ones(n, bool)
-    is_last[rows] = last
-    running = np.concatenate(([0], np.cumsum(is_last)))
-    return Rows(running[offsets], timestamps_ms[is_last], values[is_last])
+    samples = sum(fragment.samples for fragment in fragments)
+    is_native = any(fragment.histograms.size for fragment in fragments)
+    if len(fragments) < 2 or samples > JOINED_SAMPLES_MAX or is_native:
+        return fragments
+    copies = [fragment.copied() for fragment in fragments]
+    return [
+        Fragment(
+            *(
+                np.concatenate([getattr(fragment, name) for fragment in copies])
+                for name in ("positions", "counts", "timestamps_ms", "values")
+            )
+        )
+    ]

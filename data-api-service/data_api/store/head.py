@@ -21,7 +21,7 @@ from data_api.model import F64, I64
 from data_api.store import beside
 from data_api.store.batch import SampleColumns
 from data_api.store.beside import Histograms
-from data_api.store.fragments import Fragment, Rows, cut
+from data_api.store.fragments import Fragment, Rows, cut, matches
 
 FAN_IN: Final = 8
 TIER_BITS: Final = 3  # runs of 8^k to 8^(k+1) - 1 samples are of one tier
@@ -78,25 +78,14 @@ class HeadRun:
         """What it holds of `series_ids` (ascending) inside `span` (ms, both inclusive)."""
         if self.max_ts < span[0] or self.min_ts > span[1]:
             return None
-        positions, rows = _matches(series_ids, self.series_ids)
-        if not positions.size:
-            return None
-        inside = span[0] <= self.min_ts and self.max_ts <= span[1]
         source = Rows(self.offsets, self.timestamps_ms, self.values, self.histograms)
-        return cut(source, rows, positions, span, inside=inside)
+        return cut(self.series_ids, source, series_ids, span)
 
-
-def _matches(wanted: I64, present: I64) -> tuple[I64, I64]:
-    """Where the two ascending arrays hold the same ids: places in `wanted`, places in `present`."""
-    if wanted.size <= present.size:
-        places = np.searchsorted(present, wanted)
-        places[places == present.size] = 0
-        hit = np.flatnonzero(present[places] == wanted)
-        return hit, places[hit]
-    places = np.searchsorted(wanted, present)
-    places[places == wanted.size] = 0
-    hit = np.flatnonzero(wanted[places] == present)
-    return places[hit], hit
+    def mark_present(self, series_ids: I64, span: tuple[int, int], present: I64) -> None:
+        """`present` is 1 for those of `series_ids` (ascending) with a sample inside `span`."""
+        if self.max_ts >= span[0] and self.min_ts <= span[1]:
+            places = matches(self.series_ids, self.offsets, self.timestamps_ms, series_ids, span)
+            present[places[0]] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +108,6 @@ class Head:
         """Each run's part of `series_ids` (ascending) inside `span`, lowest precedence first."""
         fragments = (run.select(series_ids, span) for run in self.runs)
         return [fragment for fragment in fragments if fragment is not None]
-
-    def present(self, span: tuple[int, int]) -> list[I64]:
-        """Ids of the series with a sample inside `span`, for each run an ascending array."""
-        arrays = []
-        for run in self.runs:
-            if run.max_ts < span[0] or run.min_ts > span[1]:
-                continue
-            if span[0] <= run.min_ts and run.max_ts <= span[1]:
-                arrays.append(run.series_ids)
-                continue
-            inside = (run.timestamps_ms >= span[0]) & (run.timestamps_ms <= span[1])
-            arrays.append(run.series_ids[np.add.reduceat(inside, run.offsets[:-1]) > 0])
-        return arrays
 
     def only(self, live: frozenset[BatchRef]) -> "Head":
         """The head without the batches that are not `live`."""

@@ -1,7 +1,12 @@
 """Which series a tenant has and which of them match: label pair → series, in memory; pure.
 
+    pair      0 (__name__, up)   1 (job, web)   2 (job, db)         each text once
+    place     0 [0, 1]           1 [0, 2]                           `_pair_ids`, cut at `_ends`
+    posting   0 [0, 1]           1 [0]          2 [1]               places of each pair
+
 A series has a *place*: its position in the order in which this process read it. A posting is
 the ascending places of the series with one label pair; matchers are set algebra over postings.
+All are numbers of four bytes: a label set becomes a mapping when it is asked for.
 No series is removed: once retention deletes some, the tenant gets an index anew.
 """
 
@@ -9,7 +14,7 @@ import threading
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,31 +23,12 @@ from data_api.model import I64, Labels, Matcher, MatchOp, compile_regex
 
 NOTHING: Final[I64] = np.empty(0, np.int64)
 META: Final = frozenset(r"\.+*?()[]{}^$")
+MADE_MAX: Final = 20_000  # label sets that stay once they are made: some 9 MB
 
 
-class _Posting:
-    """Ascending places; only larger ones are added. Becomes an array when it is read."""
-
-    __slots__ = ("_frozen", "_places")
-
-    def __init__(self) -> None:
-        self._places: array[int] = array("q")
-        self._frozen: I64 | None = None
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def append(self, place: int) -> None:
-        """`place` is larger than all before."""
-        self._places.append(place)
-        self._frozen = None
-
-    def places(self) -> I64:
-        """All of them, as an array that will not change."""
-        if self._frozen is None:
-            # A copy: a view would forbid the array to grow.
-            self._frozen = np.array(self._places, np.int64)
-        return self._frozen
+def _numbers(stored: Any) -> I64:
+    """A copy of an `array`: a view would forbid it to grow."""
+    return np.array(stored, np.int64)
 
 
 class SeriesIndex:
@@ -50,56 +36,61 @@ class SeriesIndex:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._place_of: dict[int, int] = {}  # by series id
-        self._labels: list[Labels] = []
-        self._ids = _Posting()
-        self._pairs: dict[str, dict[str, _Posting]] = {}
-        self._carriers: dict[str, _Posting] = {}
-        self._words: dict[str, str] = {}
+        self._ids = array("q")
+        self._sorted_ids: I64 = NOTHING
+        self._ends = array("q", [0])
+        self._pair_ids = array("i")
+        self._pairs: list[tuple[str, str]] = []
+        self._pair_of: dict[str, dict[str, int]] = {}
+        self._postings: list[array[int]] = []
+        self._made: dict[int, Labels] = {}
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._ids)
 
     def add(self, series: Iterable[tuple[int, Mapping[str, str]]]) -> None:
         """These series are in the index; one that was there already is skipped."""
-        words = self._words
         with self._lock:
-            for series_id, labels in series:
-                if series_id in self._place_of:
-                    continue
-                place = len(self._labels)
-                interned: dict[str, str] = {}
-                for name in sorted(labels):  # one string object for each distinct word
-                    value = labels[name]
-                    interned[words.setdefault(name, name)] = words.setdefault(value, value)
-                for name, value in interned.items():
-                    values = self._pairs.get(name)
-                    if values is None:
-                        values = self._pairs[name] = {}
-                        self._carriers[name] = _Posting()
-                    posting = values.get(value)
-                    if posting is None:
-                        posting = values[value] = _Posting()
-                    posting.append(place)
-                    self._carriers[name].append(place)
-                self._place_of[series_id] = place
-                self._labels.append(interned)
+            rows = dict(series)
+            for series_id in self.unknown(rows):
+                place = len(self._ids)
+                labels = rows[series_id]
+                for name in sorted(labels):
+                    pair_id = self._pair_id(name, labels[name])
+                    self._pair_ids.append(pair_id)
+                    self._postings[pair_id].append(place)
+                self._ends.append(len(self._pair_ids))
                 self._ids.append(series_id)
 
+    def _pair_id(self, name: str, value: str) -> int:
+        values = self._pair_of.setdefault(name, {})
+        pair_id = values.get(value)
+        if pair_id is None:
+            pair_id = values[value] = len(self._pairs)
+            self._pairs.append((name, value))
+            self._postings.append(array("i"))
+        return pair_id
+
     def unknown(self, series_ids: Iterable[int]) -> list[int]:
-        """Those that are not in the index yet; waits for nobody, since the event loop asks."""
-        return [series_id for series_id in series_ids if series_id not in self._place_of]
+        """Those that are not in the index yet; waits for nobody, since the event loop asks while
+        nothing is added.
+        """
+        wanted = np.fromiter(series_ids, np.int64)
+        if self._sorted_ids.size != len(self._ids) and wanted.size:
+            self._sorted_ids = np.sort(_numbers(self._ids))
+        unknown: list[int] = wanted[~is_in(wanted, self._sorted_ids)].tolist()
+        return unknown
 
     def at_most(self, matchers: Sequence[Matcher]) -> tuple[int, int]:
         """How many series can match, and how many values have to be compared with a regex: from
         sizes alone, without a lock, so that it may be asked by the event loop.
         """
-        series, compared = len(self._labels), 0
+        series, compared = len(self), 0
         for matcher in matchers:
-            values = self._pairs.get(matcher.name, {})
+            values = self._pair_of.get(matcher.name, {})
             if matcher.op is MatchOp.EQUAL and matcher.value:
-                posting = values.get(matcher.value)
-                series = min(series, 0 if posting is None else len(posting))
+                pair_id = values.get(matcher.value)
+                series = min(series, 0 if pair_id is None else len(self._postings[pair_id]))
             elif matcher.op in {MatchOp.REGEX, MatchOp.NOT_REGEX}:
                 compared += len(values)
         return series, compared
@@ -118,7 +109,7 @@ class SeriesIndex:
                 for places in wanted[1:]:
                     selected = selected[is_in(selected, places)]
             else:
-                selected = np.arange(len(self._labels), dtype=np.int64)
+                selected = np.arange(len(self), dtype=np.int64)
             for places in unwanted:
                 selected = selected[~is_in(selected, places)]
             return selected
@@ -133,37 +124,68 @@ class SeriesIndex:
     def ids(self, places: I64) -> I64:
         """The series ids at `places`, in the same order."""
         with self._lock:
-            return self._ids.places()[places]
+            ids: I64 = np.frombuffer(self._ids, np.int64)[places] if len(self) else NOTHING
+            return ids
 
     def labels(self, places: I64) -> list[Labels]:
         """The label sets at `places`, in the same order; not to be changed."""
-        labels = self._labels
-        return [labels[place] for place in places.tolist()]
+        with self._lock:
+            wanted = places.tolist()
+            if len(wanted) > MADE_MAX:
+                made: dict[int, Labels] = {}
+            else:
+                if len(self._made) + len(wanted) > MADE_MAX:
+                    self._made.clear()
+                made = self._made
+            missing = [place for place in wanted if place not in made]
+            pair_ids, ends = self._pair_ids_at(np.array(missing, np.int64))
+            pairs = [self._pairs[pair_id] for pair_id in pair_ids.tolist()]
+            start = 0
+            for place, end in zip(missing, ends.tolist(), strict=True):
+                made[place] = dict(pairs[start:end])
+                start = end
+            return [made[place] for place in wanted]
 
     def names(self) -> list[str]:
         """Every label name, sorted."""
         with self._lock:
-            return sorted(self._pairs)
+            return sorted(self._pair_of)
 
     def names_of(self, places: I64) -> list[str]:
         """The label names that the series at `places` carry, sorted."""
         with self._lock:
-            if places.size == len(self._labels):
+            if places.size == len(self):
                 return self.names()
-            carriers = {name: posting.places() for name, posting in self._carriers.items()}
-        return sorted(name for name, those in carriers.items() if _intersect(those, places))
+            return sorted({name for name, _ in self._pairs_at(places)})
+
+    def _pair_ids_at(self, places: I64) -> tuple[npt.NDArray[np.int32], I64]:
+        """The ids of the pairs of the series at `places`, and where those of each end."""
+        if not places.size:
+            return np.empty(0, np.int32), NOTHING
+        all_ends = np.frombuffer(self._ends, np.int64)
+        starts = all_ends[places]
+        ends = np.cumsum(all_ends[places + 1] - starts)
+        counts = np.diff(ends, prepend=0)
+        at = np.repeat(starts - ends + counts, counts) + np.arange(ends[-1])
+        return np.frombuffer(self._pair_ids, np.int32)[at], ends
+
+    def _pairs_at(self, places: I64) -> list[tuple[str, str]]:
+        """The pairs that the series at `places` have, each once."""
+        pair_ids, _ = self._pair_ids_at(places)
+        return [self._pairs[pair_id] for pair_id in np.flatnonzero(np.bincount(pair_ids)).tolist()]
 
     def values(self, name: str) -> list[str]:
         """Every value of a label, sorted."""
         with self._lock:
-            return sorted(self._pairs.get(name, ()))
+            return sorted(self._pair_of.get(name, ()))
 
     def values_of(self, name: str, places: I64) -> list[str]:
         """The values of a label among the series at `places`, sorted."""
-        if places.size == len(self._labels):
-            return self.values(name)
-        labels = self._labels
-        return sorted({labels[place].get(name, "") for place in places.tolist()} - {""})
+        with self._lock:
+            if places.size == len(self):
+                return self.values(name)
+            pairs = self._pairs_at(places)
+        return sorted(value for carried, value in pairs if carried == name)
 
     def cardinality(self, limit: int) -> dict[str, list[tuple[str, int]]]:
         """The `limit` largest counts: series by metric name and by label pair, values and bytes of
@@ -171,8 +193,8 @@ class SeriesIndex:
         """
         with self._lock:
             pairs = {
-                name: {value: len(posting) for value, posting in values.items()}
-                for name, values in self._pairs.items()
+                name: {value: len(self._postings[pair]) for value, pair in values.items()}
+                for name, values in self._pair_of.items()
             }
         return {
             "series_by_metric": _largest(pairs.get("__name__", {}).items(), limit),
@@ -198,7 +220,7 @@ class SeriesIndex:
     def pair_count(self) -> int:
         """How many distinct label pairs there are."""
         with self._lock:
-            return sum(len(values) for values in self._pairs.values())
+            return len(self._pairs)
 
     def _evaluate(self, matcher: Matcher) -> tuple[bool, I64]:
         """(True, places that match) or (False, places that do not match).
@@ -206,42 +228,47 @@ class SeriesIndex:
         A matcher that holds for the empty string also holds for series without the label, which are
         in no posting: for such a matcher the places that do not match are listed.
         """
-        values = self._pairs.get(matcher.name, {})
+        values = self._pair_of.get(matcher.name, {})
         match matcher.op:
             case MatchOp.EQUAL if matcher.value:
-                posting = values.get(matcher.value)
-                return True, NOTHING if posting is None else posting.places()
+                return True, self._union(values, [matcher.value])
             case MatchOp.EQUAL:
-                return False, self._carried(matcher.name)
+                return False, self._union(values, values)
             case MatchOp.NOT_EQUAL if matcher.value:
-                posting = values.get(matcher.value)
-                return False, NOTHING if posting is None else posting.places()
+                return False, self._union(values, [matcher.value])
             case MatchOp.NOT_EQUAL:
-                return True, self._carried(matcher.name)
+                return True, self._union(values, values)
         return self._evaluate_regex(matcher, values)
 
-    def _evaluate_regex(self, matcher: Matcher, values: Mapping[str, _Posting]) -> tuple[bool, I64]:
+    def _evaluate_regex(self, matcher: Matcher, values: Mapping[str, int]) -> tuple[bool, I64]:
         literals = alternatives(matcher.value)
         negated = matcher.op is MatchOp.NOT_REGEX
         if literals is not None and "" not in literals:
-            hit = [values[literal] for literal in literals if literal in values]
-            return not negated, _union(hit)
+            return not negated, self._union(values, literals)
         if matcher.value in (".*", "(.*)", "^.*$"):
             return negated, NOTHING
         if matcher.value in (".+", "(.+)", "^.+$"):
-            return not negated, self._carried(matcher.name)
+            return not negated, self._union(values, values)
         whole = compile_regex(matcher.value).fullmatch
         matches_absent = matcher.matches_absent()
-        matching: list[_Posting] = []
-        others: list[_Posting] = []
-        for value, posting in values.items():
+        matching: list[str] = []
+        others: list[str] = []
+        for value in values:
             matches = (whole(value) is None) is negated
-            (matching if matches else others).append(posting)
-        return (False, _union(others)) if matches_absent else (True, _union(matching))
+            (matching if matches else others).append(value)
+        return (
+            (False, self._union(values, others))
+            if matches_absent
+            else (True, self._union(values, matching))
+        )
 
-    def _carried(self, name: str) -> I64:
-        posting = self._carriers.get(name)
-        return NOTHING if posting is None else posting.places()
+    def _union(self, values: Mapping[str, int], wanted: Iterable[str]) -> I64:
+        """Ascending places of the series with one of the `wanted` of a label's `values`."""
+        postings = [self._postings[values[value]] for value in wanted if value in values]
+        if len(postings) < 2:
+            return _numbers(postings[0]) if postings else NOTHING
+        # Postings of one label never share a place.
+        return np.sort(np.frombuffer(b"".join(postings), np.int32)).astype(np.int64)
 
 
 @lru_cache(maxsize=64)
@@ -264,17 +291,3 @@ def is_in(places: I64, sorted_places: I64) -> npt.NDArray[np.bool_]:
     at[at == sorted_places.size] = 0
     hit: npt.NDArray[np.bool_] = sorted_places[at] == places
     return hit
-
-
-def _intersect(a: I64, b: I64) -> bool:
-    few, many = (a, b) if a.size <= b.size else (b, a)
-    return bool(is_in(few, many).any())
-
-
-def _union(postings: Sequence[_Posting]) -> I64:
-    """Ascending places of all; postings of one label never share a place."""
-    if not postings:
-        return NOTHING
-    if len(postings) == 1:
-        return postings[0].places()
-    return np.sort(np.concatenate([posting.places() for posting in postings]))

@@ -6,7 +6,7 @@
 Each call reads one snapshot.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -32,17 +32,18 @@ from data_api.model import (
     sample_cost,
 )
 from data_api.store import tables
-from data_api.store.batch import SampleColumns
 from data_api.store.block import BlockReader
 from data_api.store.buckets import Arrays, joined, part_of_samples, sources_of
-from data_api.store.catalogue import Catalogue, Pick, Picker, Snapshot
-from data_api.store.fragments import Fragment, Rows, merge
-from data_api.store.postings import SeriesIndex, is_in
+from data_api.store.catalogue import Catalogue, Snapshot
+from data_api.store.fragments import Fragment, Rows, as_one, merge
+from data_api.store.postings import SeriesIndex
 from data_api.store.rollups import RollupReader
+from data_api.store.selection import by_id, check_left, first_of_each, of_spans, select_any
 
 T = TypeVar("T")
 ALL_TIME: Final = (-(2**63), 2**63 - 1)
-MATCHERS_AT_ONCE: Final = 8
+VIEWED_SAMPLES_MAX: Final = 8_000_000
+"""Of sources that fragments keep in memory while they are merged, most of them cached anyway."""
 EXEMPLARS_MAX: Final = 10_000  # of one answer
 log = structlog.get_logger()
 MatcherSets = Sequence[Sequence[Matcher]]
@@ -94,12 +95,18 @@ class Store:
 
         Raises TooManySamples.
         """
+        return await limits.run(await self.opened(tenant, spans, limits))
+
+    async def opened(
+        self, tenant: UUID, spans: Sequence[SelectorSpan], limits: QueryLimits
+    ) -> Callable[[], list[Loaded]]:
+        """What loads as `load` does, from the snapshot of now, where it is called: in a thread."""
         if not spans:
-            return []
+            return list
         spans = [span.since(limits.kept_since_ms) for span in spans]
         whole = (min(span.start_ms for span in spans) + 1, max(span.end_ms for span in spans))
-        snapshot = await self.catalogue.snapshot(tenant, whole, _selected(spans, limits))
-        return await limits.run(partial(self._load, snapshot, spans, limits))
+        snapshot = await self.catalogue.snapshot(tenant, whole, of_spans(spans, limits))
+        return partial(self._load, snapshot, spans, limits)
 
     async def series(
         self, tenant: UUID, sets: MatcherSets, span: tuple[int, int] | None, limits: QueryLimits
@@ -135,7 +142,7 @@ class Store:
         index = (await self.catalogue.snapshot(tenant, ALL_TIME, None)).index
 
         def selected() -> dict[int, int]:
-            places = _select_any(index, sets, limits)
+            places = select_any(index, sets, limits)
             return dict(zip(index.ids(places).tolist(), places.tolist(), strict=True))
 
         def by_series() -> list[tuple[Labels, list[Exemplar]]]:
@@ -185,12 +192,12 @@ class Store:
     ) -> T:
         if span is not None:
             span = max(span[0], limits.kept_since_ms), span[1]
-        picker = None if span is None else _first_of_each(span, limits)
+        picker = None if span is None else first_of_each(span, limits)
         snapshot = await self.catalogue.snapshot(tenant, span or ALL_TIME, picker)
 
         def work() -> T:
             index = snapshot.index
-            places = _select_any(index, sets, limits)
+            places = select_any(index, sets, limits)
             if span is not None:
                 places = self._with_samples(snapshot, places, span, limits)
             return read(index, places)
@@ -204,55 +211,59 @@ class Store:
         ids = snapshot.index.ids(places)
         order = np.argsort(ids, kind="stable")
         ascending = ids[order]
-        present = np.zeros(ids.size, bool)
-        for some in self._present(snapshot, span):
+        present = np.zeros(ids.size, np.int64)
+        newest_first = reversed(snapshot.blocks)  # they have most of what is alive
+        marks = [run.mark_present for run in snapshot.head.runs]
+        marks += [partial(self._blocks.mark_present, block) for block in newest_first]
+        for mark in marks:
             limits.checkpoint()
-            at = np.searchsorted(ascending, some)
-            hit = at < ascending.size
-            hit[hit] = ascending[at[hit]] == some[hit]
-            present[at[hit]] = True
             if present.all():
                 break
-        return places[np.sort(order[present])]
-
-    def _present(self, snapshot: Snapshot, span: tuple[int, int]) -> Iterator[I64]:
-        """Ids of series with samples in `span`, source by source."""
-        yield from snapshot.head.present(span)
-        for block in snapshot.blocks:
-            yield from self._blocks.present(block, span)
+            mark(ascending, span, present)
+        return places[np.sort(order[present > 0])]
 
     def _load(
         self, snapshot: Snapshot, spans: Sequence[SelectorSpan], limits: QueryLimits
     ) -> list[Loaded]:
         left = limits.samples_max
-        loaded = []
-        for span in spans:
+        loaded: dict[int, Loaded] = {}
+        of_samples: dict[tuple[int, int], list[int]] = {}
+        picks = [by_id(snapshot.index, span.matchers, limits) for span in spans]
+        for at, (wanted, (places, ids)) in enumerate(zip(spans, picks, strict=True)):
             limits.checkpoint()
-            columns = self._load_one(snapshot, span, left, limits)
-            left -= columns.cost
-            loaded.append(columns)
-        return loaded
-
-    def _load_one(
-        self, snapshot: Snapshot, wanted: SelectorSpan, samples_max: int, limits: QueryLimits
-    ) -> Loaded:
-        places = _select(snapshot.index, wanted.matchers, limits)
-        span = (wanted.start_ms + 1, wanted.end_ms)
-        if not places.size or span[0] > span[1]:
-            return Columns.empty()
-        ids = snapshot.index.ids(places)
-        order = np.argsort(ids, kind="stable")
-        places, ids = places[order], ids[order]
-        if wanted.rolled is not None and snapshot.rollups:
-            rows = self._buckets(snapshot, ids, wanted, limits, samples_max)
-            if rows is not None:
-                labels, offsets = _filled(snapshot.index, places, rows[0])
-                return Buckets(labels, offsets, rows[1], wanted.rolled.resolution_ms)
-        merged = self._merged(snapshot, ids, span, samples_max, limits)
-        labels, offsets = _filled(snapshot.index, places, merged.offsets)
-        return Columns(
-            labels, offsets, merged.timestamps_ms, merged.values, merged.histograms.tolist()
-        )
+            span = (wanted.start_ms + 1, wanted.end_ms)
+            if not ids.size or span[0] > span[1]:
+                loaded[at] = Columns.empty()
+                continue
+            if wanted.rolled is not None and snapshot.rollups:
+                rows = self._buckets(snapshot, ids, wanted, limits, left)
+                if rows is not None:
+                    labels, offsets = _filled(snapshot.index, places, rows[0])
+                    loaded[at] = Buckets(labels, offsets, rows[1], wanted.rolled.resolution_ms)
+                    left -= loaded[at].cost
+                    continue
+            of_samples.setdefault(span, []).append(at)
+        for span, ats in of_samples.items():
+            # Selectors of one span are read in one pass over the sources.
+            union = np.unique(np.concatenate([picks[at][1] for at in ats]))
+            fragments = self._bounded(snapshot, union, span, left, limits)
+            if len(ats) > 1:
+                fragments = as_one(fragments)
+            for at in ats:
+                limits.checkpoint()
+                places, ids = picks[at]
+                rows_of = None
+                if ids.size < union.size:
+                    rows_of = np.full(union.size, -1, np.int64)
+                    rows_of[np.searchsorted(union, ids)] = np.arange(ids.size)
+                merged = merge(fragments, ids.size, rows_of)
+                labels, offsets = _filled(snapshot.index, places, merged.offsets)
+                samples = (merged.timestamps_ms, merged.values, merged.histograms.tolist())
+                columns = Columns(labels, offsets, *samples, merged.has_stale)
+                left -= columns.cost
+                check_left(left, limits)
+                loaded[at] = columns
+        return [loaded[at] for at in range(len(spans))]
 
     def _merged(
         self,
@@ -262,8 +273,7 @@ class Store:
         samples_max: int,
         limits: QueryLimits,
     ) -> Rows:
-        fragments = self._fragments(snapshot, ids, span, limits)
-        return merge(list(_bounded(fragments, samples_max, limits)), ids.size)
+        return merge(self._bounded(snapshot, ids, span, samples_max, limits), ids.size)
 
     def _buckets(
         self, snapshot: Snapshot, ids: I64, wanted: SelectorSpan, limits: QueryLimits, left: int
@@ -274,7 +284,7 @@ class Store:
         left: how many samples they may be.
         """
         head = snapshot.head.fragments(ids, (wanted.start_ms + 1, wanted.end_ms))
-        head_ms = [fragment.timestamps_ms for fragment in head]
+        head_ms = [fragment.copied().timestamps_ms for fragment in head]
         sources = sources_of(wanted, snapshot.rollups, snapshot.blocks, head_ms)
         if sources is None or self._rollups is None or wanted.rolled is None:
             return None
@@ -287,7 +297,7 @@ class Store:
                     limits.checkpoint()
                     parts.append(part)
                     left -= part.samples
-                    _check(left, limits)
+                    check_left(left, limits)
             for first_ms, last_ms in sources.stretches:
                 span = (max(first_ms, wanted.start_ms + 1), min(last_ms, wanted.end_ms))
                 rows = self._merged(snapshot, ids, span, left, limits)
@@ -295,11 +305,31 @@ class Store:
                     return None  # buckets are of floats
                 parts.append(part_of_samples(rows, names))
                 left -= parts[-1].samples
-                _check(left, limits)
+                check_left(left, limits)
         except (CorruptData, ObjectStoreUnavailable, TooManySamples) as error:
             log.warning("rollups_not_read", reason=str(error))
             return None
         return joined(parts, ids.size, names)
+
+    def _bounded(
+        self,
+        snapshot: Snapshot,
+        ids: I64,
+        span: tuple[int, int],
+        samples_max: int,
+        limits: QueryLimits,
+    ) -> list[Fragment]:
+        """All fragments; raises TooManySamples as soon as they have more than `samples_max`, or as
+        much memory: a native histogram is several samples.
+        """
+        total = viewed = 0
+        fragments = []
+        for fragment in self._fragments(snapshot, ids, span, limits):
+            total += sample_cost(fragment.samples, fragment.histograms)
+            check_left(samples_max - total, limits)
+            viewed += 0 if fragment.starts is None else fragment.values.size
+            fragments.append(fragment if viewed <= VIEWED_SAMPLES_MAX else fragment.copied())
+        return fragments
 
     def _fragments(
         self, snapshot: Snapshot, ids: I64, span: tuple[int, int], limits: QueryLimits
@@ -318,88 +348,3 @@ def _filled(index: SeriesIndex, places: I64, offsets: I64) -> tuple[Sequence[Lab
     counts = np.diff(offsets)
     there = np.flatnonzero(counts)
     return index.labels(places[there]), np.concatenate(([0], np.cumsum(counts[there])))
-
-
-def _selected(spans: Sequence[SelectorSpan], limits: QueryLimits) -> Picker:
-    """Picks the samples that any of `spans` selects; raises TooManySamples as `_bounded` does."""
-
-    def make_pick(index: SeriesIndex) -> Pick:
-        chosen = [(np.sort(index.ids(_select(index, s.matchers, limits))), s) for s in spans]
-        left = limits.samples_max
-
-        def pick(columns: SampleColumns) -> SampleColumns:
-            nonlocal left
-            limits.checkpoint()
-            times, needed = columns.timestamps_ms, np.zeros(columns.values.size, bool)
-            for ids, span in chosen:
-                inside = (times > span.start_ms) & (times <= span.end_ms)
-                needed |= inside & is_in(columns.series_ids, ids)
-            picked = columns.take(needed)
-            left -= sample_cost(picked.values.size, picked.histograms)
-            _check(left, limits)
-            return picked
-
-        return pick
-
-    return make_pick
-
-
-def _first_of_each(span: tuple[int, int], limits: QueryLimits) -> Picker:
-    """Picks one sample in `span` of each series, over all batches."""
-
-    def make_pick(_: SeriesIndex) -> Pick:
-        seen = np.empty(0, np.int64)
-
-        def pick(columns: SampleColumns) -> SampleColumns:
-            nonlocal seen
-            limits.checkpoint()
-            times = columns.timestamps_ms
-            inside = np.flatnonzero((times >= span[0]) & (times <= span[1]))
-            ids, firsts = np.unique(columns.series_ids[inside], return_index=True)
-            is_new = ~is_in(ids, seen)
-            seen = np.union1d(seen, ids)
-            return columns.take(np.sort(inside[firsts[is_new]]))
-
-        return pick
-
-    return make_pick
-
-
-def _bounded(
-    fragments: Iterable[Fragment], samples_max: int, limits: QueryLimits
-) -> Iterator[Fragment]:
-    """The same fragments; raises TooManySamples as soon as they have more than `samples_max`, or as
-    much memory: a native histogram is several samples.
-    """
-    total = 0
-    for fragment in fragments:
-        total += sample_cost(fragment.values.size, fragment.histograms)
-        _check(samples_max - total, limits)
-        yield fragment
-
-
-def _check(left: int, limits: QueryLimits) -> None:
-    """Raise TooManySamples where nothing is `left`, or reserve memory for what was read."""
-    if left < 0:
-        raise TooManySamples(limit=limits.samples_max)
-    limits.reserve(limits.samples_max - left)
-
-
-def _select_any(index: SeriesIndex, sets: MatcherSets, limits: QueryLimits) -> I64:
-    """Places, ascending, of the series that any set selects; of all when there is none."""
-    if not sets:
-        return index.select_any(())
-    selected = [_select(index, matchers, limits) for matchers in sets]
-    return selected[0] if len(selected) == 1 else np.unique(np.concatenate(selected))
-
-
-def _select(index: SeriesIndex, matchers: Sequence[Matcher], limits: QueryLimits) -> I64:
-    """Places, ascending, of the series for which every matcher holds; a few matchers at a time,
-    because the index is not read by others, nor the query stopped, while it evaluates them.
-    """
-    selected = index.select(matchers[:MATCHERS_AT_ONCE])
-    for start in range(MATCHERS_AT_ONCE, len(matchers), MATCHERS_AT_ONCE):
-        limits.checkpoint()
-        places = index.select(matchers[start : start + MATCHERS_AT_ONCE])
-        selected = selected[is_in(selected, places)]
-    return selected

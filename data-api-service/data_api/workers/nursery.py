@@ -12,6 +12,7 @@ import sys
 from typing import Final
 
 from data_api import promql
+from data_api.store import fragments
 from data_api.workers import process
 
 NICE: Final = 10  # whoever serves goes first
@@ -23,6 +24,7 @@ def main(descriptor: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers
     promql.warm_up()
+    fragments.kernels()
     gc.collect()
     gc.freeze()  # a worker's collections would copy all of this
     with socket.socket(fileno=descriptor) as service:

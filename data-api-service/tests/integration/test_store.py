@@ -481,9 +481,13 @@ async def test_rows_of_another_server_are_not_shown(objects, tenant, tmp_path, h
 
 
 async def test_looking_for_series_ends_with_its_query(store, ingest, tenant):
-    """A search through blocks that nobody waits for stops at the next row group."""
+    """A search through blocks that nobody waits for stops at the next block, a load at the next row
+    group.
+    """
     ids = [await ingest.series(tenant, __name__="up", n=str(n)) for n in range(6)]
-    await ingest.block(tenant, [(i, ms, 1.0) for i in ids for ms in range(4)], 5, chunk=2, group=2)
+    for some in (ids[:5], ids[5:]):
+        rows = [(i, ms, 1.0) for i in some for ms in range(4)]
+        await ingest.block(tenant, rows, 5, chunk=2, group=2)
     looks = 0
 
     def checkpoint():

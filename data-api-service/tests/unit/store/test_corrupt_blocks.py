@@ -72,7 +72,7 @@ def test_series_of_a_corrupt_block_are_an_error(tmp_path):
     """Which series a corrupt row group has is not known, so the lookup is refused."""
     (tmp_path / BLOCK.object_key).write_bytes(flipped(20))
     with pytest.raises(CorruptData):
-        list(BlockReader(Directory(tmp_path), 1 << 20).present(BLOCK, EVER))
+        BlockReader(Directory(tmp_path), 1 << 20).mark_present(BLOCK, IDS, EVER, IDS.copy())
 
 
 def test_a_block_written_before_there_were_checks_is_read(tmp_path):
@@ -87,10 +87,8 @@ def test_a_block_written_before_there_were_checks_is_read(tmp_path):
     (found,) = reader.fragments(unchecked, IDS, EVER)
     assert found.timestamps_ms.size == len(WRITTEN)
     with pytest.raises(CorruptData, match="differs from its digest"):
-        list(
-            BlockReader(Directory(tmp_path), 1 << 20).present(
-                replace(unchecked, tail_sha256=DIGEST), EVER
-            )
+        BlockReader(Directory(tmp_path), 1 << 20).mark_present(
+            replace(unchecked, tail_sha256=DIGEST), IDS, EVER, IDS.copy()
         )
     for content, is_whole in ((flipped(20), False), (WHOLE, True)):
         (tmp_path / "new.parquet").write_bytes(content)

@@ -106,11 +106,14 @@ def test_only_live_batches_count(batches, dead):
 
 @given(BATCHES, MS, MS)
 def test_a_series_is_present_where_it_has_a_sample(batches, first, last):
-    """`present` names exactly the series with first ≤ ms ≤ last."""
+    """`mark_present` marks exactly the series with first ≤ ms ≤ last."""
     made = make(batches)
     head = Head().add({ref: columns(rows) for ref, rows in made})
     expected = {series for _, rows in made for series, ms, _ in rows if first <= ms <= last}
-    assert {int(one) for part in head.present((first, last)) for one in part} == expected
+    ids, present = np.arange(9), np.zeros(9, np.int64)
+    for run in head.runs:
+        run.mark_present(ids, (first, last), present)
+    assert set(ids[present > 0].tolist()) == expected
 
 
 def test_runs_stay_few():

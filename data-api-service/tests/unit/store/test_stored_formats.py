@@ -40,7 +40,8 @@ def block_rows(name, ids, span):
     block = BlockRef(1, 1, *EVER, 0, 0, name, None if is_first_version else digest)
     reader = BlockReader(Directory(HERE), 1 << 20)
     rows = []
-    for fragment in reader.fragments(block, ids, span):
+    for source in reader.fragments(block, ids, span):
+        fragment = source.copied()
         owners = np.repeat(ids[fragment.positions], fragment.counts)
         rows += rows_of(owners, fragment.timestamps_ms, fragment.values)
     return rows

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from data_api.chassis.objects import Directory
+from data_api.model import Matcher, MatchOp, QueryLimits, SelectorSpan
+from data_api.store import catalogue
+from data_api.store.block import BlockReader
+from data_api.store.catalogue import Catalogue, Database
+from data_api.store.reader import Store
+
+UP = (Matcher("__name__", MatchOp.EQUAL, "up"),)
+
+
+@pytest.fixture
+async def store(database_url, objects: Path):
+    database = Database(database_url, 2)
+    directory = Directory(objects)
+    async with database:
+        yield Store(Catalogue(database, 1 << 22), BlockReader(directory, 1 << 22), directory)
+
+
+async def samples(store, tenant, span=(0, 100)):
+    (columns,) = await store.load(tenant, [SelectorSpan(UP, *span)], QueryLimits())
+    return list(zip(columns.timestamps_ms.tolist(), columns.values.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("reads_before", [False, True], ids=["first", "later"])
+async def test_a_batch_that_is_compacted_between_two_statements_is_read_once(
+    store, ingest, tenant, monkeypatch, reads_before
+):
+    """What a statement listed may be compacted before the next one reads it: the answer has each
+    sample once all the same.
+    """
+    await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0)])
+    if reads_before:
+        assert await samples(store, tenant) == [(1, 1.0)]
+    await ingest.write(tenant, {"__name__": "up"}, [(2, 2.0)])
+    decoded, compactions = catalogue._decoded, 0
+
+    async def after_a_compaction(*arguments):
+        nonlocal compactions
+        if not compactions:
+            compactions += 1
+            await ingest.compact(tenant)
+        return await decoded(*arguments)
+
+    monkeypatch.setattr(catalogue, "_decoded", after_a_compaction)
+    assert await samples(store, tenant) == [(1, 1.0), (2, 2.0)]
+    assert compactions == 1
+
+
+async def test_each_span_sees_what_is_committed_whatever_was_read_before(store, ingest, tenant):
+    """Spans that grow, shrink and lie apart, with commits and a compaction between: each read has
+    every sample of its span, also where nothing changed since the one before.
+    """
+    written = []
+    for n in range(1, 13):
+        await ingest.write(tenant, {"__name__": "up"}, [(n * 7 % 13, float(n))])
+        written.append((n * 7 % 13, float(n)))
+        if n == 6:
+            await ingest.compact(tenant)
+        for first, last in ((n, n + 2), (0, 13), (2, 4), (2, 4), (0, n)):
+            inside = sorted(one for one in written if first < one[0] <= last)
+            assert await samples(store, tenant, (first, last)) == inside
