@@ -62,7 +62,7 @@ FULL_COLLECTIONS = 1000
 all: 100 ms where a query holds 100,000 label sets. What a query makes has no cycles."""
 RULES_CONNECTIONS = 2
 WORKER_CONNECTIONS: Final = 2
-WORKER_SHARE: Final = 4  # of what the service keeps decoded, one part in each worker
+WORKER_SHARE: Final = 2  # of what the service keeps decoded, one part in each worker
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
 API = (
     ranges,

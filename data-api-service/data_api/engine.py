@@ -25,7 +25,7 @@ from data_api.admission import Holding, SamplePool, Slots
 from data_api.chassis.identity import Limits
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import QueryTimeout
-from data_api.heaviness import NEVER, Heavy, Meter, Weights
+from data_api.heaviness import NEVER, Heavy, Meter, Weights, light_s
 from data_api.model import EVER_MS, SAMPLE_BYTES, Columns, Cost, QueryLimits, Result, SelectorSpan
 from data_api.query_log import Asked, Entry, QueryLog
 from data_api.questions import Find, Question, Render, Selectors, Text, computed, first, listed
@@ -187,11 +187,12 @@ class Engine:
         """What `work` reads: here, or in a worker when it is heavy and can leave this process."""
         if self._workers is None:
             return await work(query.limits)
-        elsewhere = packed(work) if expected_s > self._weights.light_s else None
+        is_heavy = expected_s > light_s(query.turn, self._weights.light_s)
+        elsewhere = packed(work) if is_heavy else None
         if elsewhere is None:
-            light_s = self._weights.light_s if promql.is_warm() else NEVER
+            bound_s = self._weights.light_s if promql.is_warm() else NEVER
             try:
-                with query.meter.bounded(light_s, partial(packed, work)):
+                with query.meter.bounded(bound_s, partial(packed, work)):
                     return await work(query.limits)
             except Heavy as heavy:
                 elsewhere = heavy.work

@@ -68,6 +68,11 @@ class Turns:
                 or any(self._running[other] < mine for other in self._waiting if other != tenant)
             )
 
+    def is_shared(self, tenant: UUID) -> bool:
+        """Whether another tenant was served in the last ACTIVE_S, or waits."""
+        with self._lock:
+            return bool(self._tenants() - {tenant})
+
     def pause(self, tenant: UUID) -> Future[None]:
         """A turn is given to whoever is next; done when it is back."""
         again: Future[None] = Future()
@@ -112,11 +117,15 @@ class Turns:
 
     def _share(self) -> int:
         """Turns that a tenant may have: all but one when it is the only active one."""
+        active = len(self._tenants())
+        return max(1, min(self._threads - 1, self._threads // max(1, active)))
+
+    def _tenants(self) -> set[UUID]:
+        """Those that are active."""
         since_s = time.monotonic() - ACTIVE_S
         for tenant in [t for t, began_s in self._active.items() if began_s < since_s]:
             del self._active[tenant]
-        active = len(self._active.keys() | self._waiting.keys() | self._running.keys())
-        return max(1, min(self._threads - 1, self._threads // max(1, active)))
+        return self._active.keys() | self._waiting.keys() | self._running.keys()
 
 
 class Turn:
@@ -139,6 +148,11 @@ class Turn:
     def is_idle(self) -> bool:
         """Whether no thread works for the query."""
         return self._job is None or self._job.done()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other tenants are active, too."""
+        return self._turns.is_shared(self._tenant)
 
     async def run(self, work: Callable[[], T], /) -> T:
         """What `work` returns, computed in a thread; the turn is kept until `rest` or `end`.

@@ -10,7 +10,7 @@ from data_api import heaviness, query_log
 from data_api.admission import Holding, SamplePool
 from data_api.cost import expected_s
 from data_api.errors import QueryCanceled, TooManyMatchers
-from data_api.heaviness import LIGHT_S, Heavy, Meter, Weights
+from data_api.heaviness import ALONE_TIMES, LIGHT_S, Heavy, Meter, Weights, light_s
 from data_api.model import Cost, Matcher, MatchOp
 from data_api.promql.values import ROWS_AT_ONCE, runs, stopping_at
 from data_api.query_log import Asked, QueryLog
@@ -105,7 +105,10 @@ def test_no_more_series_match_than_the_sizes_say(matchers):
 
 
 class Turn:
-    """Runs what it is given."""
+    """Runs what it is given; `is_shared` as a test says."""
+
+    def __init__(self, is_shared=True):
+        self.is_shared = is_shared
 
     async def run(self, work):
         return work()
@@ -129,6 +132,12 @@ async def test_a_query_moves_at_a_checkpoint_once_it_took_its_share():
     with meter.bounded(0.0, lambda: None):
         assert await meter.run(work) == "done"
     assert await meter.run(work) == "done"
+
+
+async def test_who_is_alone_may_take_more():
+    """ALONE_TIMES as much CPU is light while no other tenant is active."""
+    assert light_s(Turn(), 0.5) == 0.5
+    assert light_s(Turn(is_shared=False), 0.5) == 0.5 * ALONE_TIMES
 
 
 def test_a_pass_over_label_sets_can_be_stopped():

@@ -227,3 +227,14 @@ async def test_whoever_leaves_the_queue_takes_no_turn_along():
             last = turn(uuid.uuid4())
             assert await asyncio.wait_for(last.run(lambda: 1), PATIENCE_S) == 1
             last.rest()
+
+
+async def test_a_process_is_shared_while_another_tenant_computes():
+    """Nobody shares it with themselves; whoever is served or waits does so with others."""
+    with turns_of(2) as turn:
+        first, other = turn(A), turn(B)
+        await first.run(lambda: None)
+        assert not first.is_shared
+        await other.run(lambda: None)
+        assert first.is_shared
+        assert other.is_shared
