@@ -43,6 +43,11 @@ class GroupState:
     gone: frozenset[LabelKey] = frozenset()
     duration_s: float = 0.0
 
+    @property
+    def size(self) -> int:
+        """Its series and alerts, as they count of what its tenant may have."""
+        return sum(one.memory.size for one in self.rules.values())
+
     def of(self, keys: Sequence[str]) -> "GroupState":
         """The state of the rules of these keys, which may be others than before."""
         gone = {s for key, one in self.rules.items() if key not in keys for s in one.memory.written}
