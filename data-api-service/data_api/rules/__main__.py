@@ -100,7 +100,7 @@ async def lasting(work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> N
 async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> None:
     """Groups are evaluated until `stop`."""
     connections = settings.rules_concurrency + 2 + dispatcher.TENANTS_AT_ONCE
-    database = Database(settings.database_url.get_secret_value(), connections)
+    database = Database(settings.database_url.get_secret_value(), connections, pings=True)
     engine = make_engine(settings, database, clock)
     token = settings.service_token.get_secret_value()
 
@@ -109,9 +109,7 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
 
     async with httpx.AsyncClient() as http, database:
         identity = IdentityClient(settings.ubs_url, token, "das", http, clock)
-        acting = Acting(
-            engine, identity, http, settings.dis_url, {}, settings.rules_series_max
-        )
+        acting = Acting(engine, identity, http, settings.dis_url, {}, settings.rules_series_max)
         evaluator = Evaluator(
             Leases(database, uuid.uuid4()),
             acting,

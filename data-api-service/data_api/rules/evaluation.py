@@ -34,7 +34,8 @@ class World:
     """How a group asks, writes and notifies; failures are ServiceErrors.
 
     ask: the answers of expressions at a time. texts: what expands a rule's templates for a vector.
-    link: the page that shows an expression.
+    link: the page that shows an expression. room: series and alerts that all rules of the group may
+    have, an alert as its two series or more.
     """
 
     ask: Callable[[Sequence[str], int], Awaitable[Sequence[Answer]]]
@@ -42,6 +43,7 @@ class World:
     notify: Callable[[Sequence[Alert]], Awaitable[None]]
     texts: Callable[[AlertingRule, Vector, int], Awaitable[Expand]]
     link: Callable[[str], str]
+    room: int
 
 
 class Plan:
@@ -57,12 +59,11 @@ class Plan:
         self.stages = _stages(list(zip(self.keys, rules, strict=True)))
 
     async def evaluated(
-        self, before: GroupState, evaluated_ms: int | None, at_ms: int, world: World, room: int
+        self, before: GroupState, evaluated_ms: int | None, at_ms: int, world: World
     ) -> GroupState:
         """The state after the evaluation of the slot `at_ms`, the last one being `evaluated_ms`.
 
         Who must be notified was, and what must be written is, or the rule's error says why not.
-        room: series and alerts that all rules of the group may have.
         """
         state = before.of(self.keys)
         if not self.stages and state.gone:
@@ -70,7 +71,7 @@ class Plan:
                 state, alerting.stale(state.gone, self._sampled(at_ms)), world
             )
         for stage in self.stages:
-            state = await self._stage(stage, state, evaluated_ms, at_ms, world, room)
+            state = await self._stage(stage, state, evaluated_ms, at_ms, world)
         return state
 
     def _sampled(self, at_ms: int) -> int:
@@ -83,7 +84,6 @@ class Plan:
         evaluated_ms: int | None,
         at_ms: int,
         world: World,
-        room: int,
     ) -> GroupState:
         answers = await world.ask([rule.expr for _, rule in stage], self._sampled(at_ms))
         texts = [
@@ -96,14 +96,20 @@ class Plan:
         def stepped() -> tuple[GroupState, list[Sample], list[Alert]]:
             samples = alerting.stale(state.gone, self._sampled(at_ms))
             alerts: list[Alert] = []
-            rules, left = dict(state.rules), room - state.size
+            rules, left = dict(state.rules), world.room - state.size
             for (key, rule), answer, expand in zip(stage, answers, texts, strict=True):
                 before = rules[key]
                 memory = schedule.resumed(before.memory, evaluated_ms, at_ms, self.interval_ms)
                 left += before.memory.size
                 try:
                     memory, more, due = self._step(
-                        rule, memory, answer.vector, at_ms, expand, world.link, left
+                        rule,
+                        memory,
+                        answer.vector,
+                        at_ms,
+                        expand=expand,
+                        link=world.link,
+                        room=left,
                     )
                 except ServiceError as exc:
                     if isinstance(exc, LimitExceeded):
@@ -131,6 +137,7 @@ class Plan:
         memory: AlertState,
         vector: Vector | ServiceError,
         at_ms: int,
+        *,
         expand: Expand | None,
         link: Callable[[str], str],
         room: int,

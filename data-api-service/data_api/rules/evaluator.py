@@ -155,7 +155,9 @@ class Evaluator:
         tenants = {one.owned.tenant for one in self._groups.values()}
         self._turns = {tenant: self._turns[tenant] for tenant in tenants}
         self._unreadable = {
-            key: version for key, version in self._unreadable.items() if versions.get(key) == version
+            key: version
+            for key, version in self._unreadable.items()
+            if versions.get(key) == version
         }
         self._changed = [
             key
@@ -187,9 +189,7 @@ class Evaluator:
 
     async def _planned(self, owned: Owned) -> _Running:
         group, options = owned.group, self._options
-        plan = await anyio.to_thread.run_sync(
-            Plan, group, options.interval_ms, options.series_max
-        )
+        plan = await anyio.to_thread.run_sync(Plan, group, options.interval_ms, options.series_max)
         size = await anyio.to_thread.run_sync(lambda: owned.state.size)
         name = (str(owned.tenant), group.namespace, group.name)
         # A tenant with many groups waits for its own turns, so that others find a place soon.
@@ -212,7 +212,6 @@ class Evaluator:
         """The evaluation at `slot` is committed."""
         owned, plan, began_s = one.owned, one.plan, time.monotonic()
         ends_s = began_s + min(plan.interval_ms / 1000, self._options.timeout_s)
-        world = self._world(owned.tenant, ends_s)
         before = owned.evaluated_ms
         others = sum(
             other.size
@@ -220,7 +219,9 @@ class Evaluator:
             if other is not one and other.owned.tenant == owned.tenant
         )
         room = self._options.tenant_series_max - others
-        state = await plan.evaluated(owned.state, before, slot, world, room)
+        state = await plan.evaluated(
+            owned.state, before, slot, self._world(owned.tenant, ends_s, room)
+        )
         if owned.is_deleted:
             await self._leases.finish(owned)
             self._groups.pop(owned.group_id, None)
@@ -235,7 +236,7 @@ class Evaluator:
             log.warning("evaluation_not_applied", group=plan.group.name, reason="not the owner")
             self._groups.pop(owned.group_id, None)  # read again if it is ours after all
 
-    def _world(self, tenant: UUID, ends_s: float) -> World:
+    def _world(self, tenant: UUID, ends_s: float, room: int) -> World:
         async def write(samples: Sequence[Sample]) -> None:
             if time.monotonic() > self._lease_ends_s:
                 raise LeaseLost
@@ -251,6 +252,7 @@ class Evaluator:
             notify=lambda alerts: self._outlets.notify(tenant, alerts),
             texts=partial(templates.prepared, ask=ask, external_url=self._options.link),
             link=self._link,
+            room=room,
         )
 
     def _link(self, expr: str) -> str:

@@ -48,7 +48,8 @@ UPDATE rules.rule_group SET owner = NULL WHERE owner = $1 AND group_id = ANY($2:
 """
 _OWNED: Final = "SELECT group_id, version FROM rules.rule_group WHERE owner = $1"
 _LOAD: Final = """
-SELECT group_id, tenant_id, namespace, name, definition, version, is_deleted, evaluated_ms, state, series
+SELECT group_id, tenant_id, namespace, name, definition, version, is_deleted, evaluated_ms, state,
+  series
 FROM rules.rule_group WHERE owner = $1 AND group_id = ANY($2::bigint[])
 """
 _COMMIT: Final = """

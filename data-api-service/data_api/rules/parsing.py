@@ -18,11 +18,10 @@ from data_api.model import METRIC_NAME
 from data_api.promql import ParseError
 from data_api.questions import parse as parse_query
 from data_api.rules import durations
+from data_api.rules.composer import Composer
 from data_api.rules.model import AlertingRule, Group, RecordingRule, Rule
 
 FAULTS_MAX: Final = 50  # that are listed
-DEPTH_MAX: Final = 100  # of lists and mappings inside one another
-NODE_BYTES: Final = 16  # that each list, mapping and text counts besides its text
 NAME_CHARACTERS_MAX: Final = 1024
 GROUP_FIELDS: Final = frozenset({"name", "interval", "query_offset", "limit", "labels", "rules"})
 RULE_FIELDS: Final = frozenset(
@@ -160,45 +159,6 @@ class _Reading:
         return texts
 
 
-class _Composer(yaml.composer.Composer, yaml.CSafeLoader):
-    """Nodes of a text, made in Python out of libyaml's events: other threads go on meanwhile.
-
-    An alias counts as all that it stands for, since a few can stand for gigabytes.
-    """
-
-    def __init__(self, text: str, bytes_max: int) -> None:
-        yaml.CSafeLoader.__init__(self, text)
-        yaml.composer.Composer.__init__(self)  # type: ignore[no-untyped-call]
-        self._bytes_left = 2 * bytes_max  # the text, and as much for its nodes
-        self._depth = 0
-        self._sizes: dict[str, int] = {}  # by anchor
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        before = self._bytes_left
-        self._depth += 1
-        if self._depth > DEPTH_MAX:
-            raise _too_much("exceeded maximum nesting depth", event)
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor not in self._sizes:
-                raise _too_much("an alias stands inside of its own anchor", event)
-            self._bytes_left -= self._sizes[event.anchor]
-        else:
-            text = node.value if isinstance(node, yaml.ScalarNode) else ""
-            self._bytes_left -= NODE_BYTES + len(text)
-            if event.anchor is not None:
-                self._sizes[event.anchor] = before - self._bytes_left
-        if self._bytes_left < 0:
-            raise _too_much("too many nodes, or too much text behind aliases", event)
-        return node
-
-
-def _too_much(problem: str, event: Any) -> yaml.YAMLError:
-    return yaml.composer.ComposerError(None, None, problem, event.start_mark)
-
-
 def parse(text: str, namespace: str, bounds: Bounds = Bounds()) -> tuple[list[Group], bool]:
     """The groups of a rule file, or the one group that `text` is, and whether it is a file.
     Raises InvalidRules with all that is wrong.
@@ -274,7 +234,7 @@ def _root(text: str, reading: _Reading) -> yaml.Node | None:
         if (size := len(text.encode())) > limit:
             reading.faults.append(Fault(1, 1, f"{size} bytes of rules, the limit is {limit}"))
             return None
-        root: yaml.Node | None = _Composer(text, limit).get_single_node()
+        root: yaml.Node | None = Composer(text, limit).get_single_node()
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)

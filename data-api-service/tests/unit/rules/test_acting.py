@@ -10,11 +10,13 @@ from data_api.errors import NotWritten
 from data_api.rules import acting, remote_write
 from data_api.rules.acting import Acting
 
+FIRST, SECOND = uuid.UUID(int=1), uuid.UUID(int=2)
+
 
 class Identity:
     """Gives tokens."""
 
-    async def service_token_for(self, tenant, audience, scopes):
+    async def service_token_for(self, tenant, _audience, _scopes):
         return f"{tenant}"
 
 
@@ -43,7 +45,7 @@ def writer(dis):
     return Acting(None, Identity(), http, "http://dis", {})
 
 
-async def write(one, samples=1, tenant=uuid.UUID(int=1), left_s=0.05, **more):
+async def write(one, samples=1, tenant=FIRST, left_s=0.05, **more):
     batch = [(((("__name__", f"m{n}"),)), 1, 1.0) for n in range(samples)]
     await one.write(tenant, batch, time.monotonic() + left_s, **more)
 
@@ -86,7 +88,7 @@ async def test_one_tenants_trouble_is_no_others():
     with pytest.raises(NotWritten):
         await write(one, waits=False)
     dis.answers = [503, 204]
-    await write(one, tenant=uuid.UUID(int=2), left_s=60, waits=False)
+    await write(one, tenant=SECOND, left_s=60, waits=False)
     dis.answers = [503, 204]
     await write(one, left_s=60)
 
