@@ -32,6 +32,7 @@ from data_api.rules.model import Alert, Sample, Vector
 POLL_S: Final = 0.2
 AGAIN_S: Final = 2.0
 STOP_S: Final = 10.0
+DELETED_S: Final = 15.0  # until a deleted group's series end: by then its successor writes them
 LOADED_AT_ONCE: Final = 20  # groups, between two looks at what is due
 LINK_CHARS_MAX: Final = 2000  # of an expression in a link
 
@@ -195,7 +196,9 @@ class Evaluator:
         # A tenant with many groups waits for its own turns, so that others find a place soon.
         at_once = asyncio.Semaphore(max(1, options.concurrency // 2))
         turn = self._turns.setdefault(owned.tenant, at_once)
-        return _Running(owned, plan, schedule.offset_ms(name, plan.interval_ms), turn, size)
+        again_s = time.monotonic() + DELETED_S if owned.is_deleted else 0.0
+        offset_ms = schedule.offset_ms(name, plan.interval_ms)
+        return _Running(owned, plan, offset_ms, turn, size, again_s=again_s)
 
     async def _evaluate(self, one: _Running) -> None:
         try:
@@ -219,9 +222,10 @@ class Evaluator:
             if other is not one and other.owned.tenant == owned.tenant
         )
         room = self._options.tenant_series_max - others
-        state = await plan.evaluated(
-            owned.state, before, slot, self._world(owned.tenant, ends_s, room)
-        )
+        state = owned.state.of(plan.keys)
+        if state.gone:
+            state = replace(state, gone=await self._leases.ended(owned, state.gone))
+        state = await plan.evaluated(state, before, slot, self._world(owned.tenant, ends_s, room))
         if owned.is_deleted:
             await self._leases.finish(owned)
             self._groups.pop(owned.group_id, None)

@@ -18,9 +18,9 @@ import structlog
 
 from data_api.chassis.postgres_async import translating
 from data_api.rules import parsing
-from data_api.rules.model import Group
+from data_api.rules.model import Group, LabelKey
 from data_api.rules.repository import SCHEMA
-from data_api.rules.state import GroupState, decode, encode
+from data_api.rules.state import GroupState, decode, encode, series_of
 from data_api.store.catalogue import Database
 
 ROUND_S: Final = 5.0
@@ -56,6 +56,10 @@ _COMMIT: Final = """
 UPDATE rules.rule_group SET evaluated_ms = $4, missed = missed + $5, failing = $6, state = $7,
   series = coalesce($8, series)
 WHERE group_id = $1 AND owner = $2 AND evaluated_ms IS NOT DISTINCT FROM $3
+"""
+_ELSEWHERE: Final = """
+SELECT series FROM rules.rule_group
+WHERE tenant_id = $1 AND group_id <> $2 AND NOT is_deleted AND series IS NOT NULL
 """
 _FINISH: Final = """
 DELETE FROM rules.rule_group
@@ -121,6 +125,17 @@ class Leases:
         if done:
             one.state, one.evaluated_ms, one.series = state, at_ms, series
         return done
+
+    async def ended(self, one: Owned, gone: frozenset[LabelKey]) -> frozenset[LabelKey]:
+        """Of series that the group writes no more those that no other group writes: of a group that
+        has another name now, or gave a rule to another one, nothing ends.
+        """
+        with translating(SCHEMA):
+            async with self._database.acquire() as db:
+                rows = await db.fetch(_ELSEWHERE, one.tenant, one.group_id)
+        return await anyio.to_thread.run_sync(
+            lambda: gone.difference(*(series_of(row["series"]) for row in rows))
+        )
 
     async def finish(self, one: Owned) -> bool:
         """The deleted group is gone."""

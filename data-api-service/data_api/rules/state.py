@@ -97,6 +97,12 @@ def decode(state: bytes | None, series: bytes | None) -> GroupState:
     return GroupState(rules, gone, document["duration_s"])
 
 
+def series_of(series: bytes) -> frozenset[LabelKey]:
+    """Those that the rules of a group write, of what was encoded."""
+    sets = (some for key, some in _unpacked(series).items() if key != GONE)
+    return frozenset(label_key(labels) for some in sets for labels in some)
+
+
 def _alert_row(alert: ActiveAlert) -> tuple[Any, ...]:
     return (
         dict(alert.labels), dict(alert.annotations), repr(alert.value), str(alert.phase),

@@ -201,6 +201,20 @@ async def test_series_of_rules_that_are_no_more_end(rules, process, world, inges
     assert not await process.evaluator._leases.renew([], [])
 
 
+async def test_series_go_on_when_their_group_gets_another_name(rules, process, world, tenant):
+    """A stale marker would end them, and alerts on them, until the next evaluation."""
+    rule = "rules: [{record: r, expr: '1'}]"
+    await put(rules, tenant, f"{{name: before, {rule}}}")
+    await process.turn()
+    await put(rules, tenant, f"{{name: after, {rule}}}")
+    await rules.delete(tenant, "n", "before")
+    process.clock.at_ms += MINUTE
+    await process.turn()
+    await process.turn()
+    assert len(process.evaluator._groups) == 1
+    assert all(v == [1.0] for v in world.of(tenant, "r").values())
+
+
 async def test_a_bad_rule_harms_no_other(rules, process, world, tenant):
     """Its error is its own, and it is answered where it stands; what it wrote before stays."""
     await put(
