@@ -71,7 +71,6 @@ class _Running:
     offset_ms: int
     turn: asyncio.Semaphore  # of its tenant
     size: int  # of its state
-    is_outdated: bool = False  # not begun again before it is read again
     again_s: float = 0.0
     task: asyncio.Task[None] | None = None
 
@@ -131,7 +130,7 @@ class Evaluator:
             return
         for one in self._groups.values():
             is_due = one.owned.evaluated_ms is None or one.owned.evaluated_ms < self._slot(one)
-            if is_due and not one.is_busy and not one.is_outdated and now_s >= one.again_s:
+            if is_due and not one.is_busy and now_s >= one.again_s:
                 one.task = asyncio.create_task(self._evaluate(one))
 
     def _slot(self, one: _Running) -> int:
@@ -166,9 +165,6 @@ class Evaluator:
             if key not in self._unreadable
             and (key not in self._groups or self._groups[key].owned.version != version)
         ]
-        for key in self._changed:
-            if key in self._groups:
-                self._groups[key].is_outdated = True
         self._versions = versions
 
     async def _load(self) -> None:
@@ -182,11 +178,12 @@ class Evaluator:
             return
         loaded = await self._leases.load(ready)
         self._changed = [key for key in self._changed if key not in ready]
-        for owned in loaded:
-            self._groups[owned.group_id] = await self._planned(owned)
-        for key in set(ready) - {owned.group_id for owned in loaded}:
-            self._groups.pop(key, None)
-            self._unreadable[key] = self._versions[key]
+        for key, owned in loaded.items():
+            if owned is None:
+                self._groups.pop(key, None)
+                self._unreadable[key] = self._versions[key]
+            else:
+                self._groups[key] = await self._planned(owned)
 
     async def _planned(self, owned: Owned) -> _Running:
         group, options = owned.group, self._options

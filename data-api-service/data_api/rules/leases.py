@@ -104,15 +104,14 @@ class Leases:
                     await db.execute(_RELEASE, self._me, idle[: mine - share])
                 return dict(await db.fetch(_OWNED, self._me))
 
-    async def load(self, group_ids: Sequence[int]) -> list[Owned]:
+    async def load(self, group_ids: Sequence[int]) -> dict[int, Owned | None]:
         """The groups as they are stored, as far as they are this process's. One that cannot be read
-        is left out, and the log says why: it is no other group's trouble.
+        is None, and the log says why: it is no other group's trouble.
         """
         with translating(SCHEMA):
             async with self._database.acquire() as db:
                 rows = await db.fetch(_LOAD, self._me, group_ids)
-        read = [await anyio.to_thread.run_sync(_read, row) for row in rows]
-        return [one for one in read if one is not None]
+        return {row["group_id"]: await anyio.to_thread.run_sync(_read, row) for row in rows}
 
     async def commit(self, one: Owned, state: GroupState, at_ms: int, missed: int) -> bool:
         """The evaluation at `at_ms` is applied; False: another process has the group."""
