@@ -141,7 +141,9 @@ def create_app(
     )
     drain = probes.Drain()
     # Of its own: a query tries a lost session once more, and finds no other one's lost session.
-    rules_database = Database(settings.database_url.get_secret_value(), RULES_CONNECTIONS)
+    rules_database = Database(
+        settings.database_url.get_secret_value(), RULES_CONNECTIONS, pings=True
+    )
     groups = Rules(rules_database, bounds_of(settings))
     notifications = Notifications(
         rules_database,

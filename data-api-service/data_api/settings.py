@@ -96,6 +96,8 @@ class RulesSettings(Settings):
     """Longest evaluation of a group, writing included; never longer than its interval."""
     rules_series_max: Annotated[int, Field(gt=0)] = 10_000
     """Series or alerts of one rule, whatever the limit of its group."""
+    rules_tenant_series_max: Annotated[int, Field(gt=0)] = 100_000
+    """Series and alerts of all rules of a tenant that one process evaluates, which it remembers."""
     rules_folder: Path | None = None
     """The operator's rule files: `*.yml` of the home organisation, `<tenant>/*.yml` of others."""
     rules_alive_file: Path | None = None

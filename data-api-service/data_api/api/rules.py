@@ -94,7 +94,8 @@ async def rules(caller: Caller, params: Query, kept: RulesDep) -> Response:
 @routes.get("/alerts")
 async def alerts(caller: Caller, kept: RulesDep) -> Response:
     """The tenant's alerts that are pending or fire."""
-    return _answer({"alerts": views.alerts(await kept.shown(caller.tenant))})
+    shown = await kept.shown(caller.tenant)
+    return _answer({"alerts": await anyio.to_thread.run_sync(views.alerts, shown)})
 
 
 @routes.post("/rules/check")
@@ -182,13 +183,7 @@ async def _listed(caller: Principal, kept: Rules, namespace: str | None) -> Resp
 
 async def _parsed(text: str, namespace: str, kept: Rules) -> tuple[list[Group], bool]:
     """The groups of a body, and whether it is a whole file. Raises InvalidRules."""
-
-    def parse() -> tuple[list[Group], bool]:
-        if parsing.is_file(text):
-            return parsing.parse_file(text, namespace, kept.bounds), True
-        return [parsing.parse_group(text, namespace, kept.bounds)], False
-
-    return await anyio.to_thread.run_sync(parse)
+    return await anyio.to_thread.run_sync(parsing.parse, text, namespace, kept.bounds)
 
 
 def _require_changeable(namespace: str) -> None:

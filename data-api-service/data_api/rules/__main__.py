@@ -9,7 +9,8 @@ import contextlib
 import signal
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 import anyio
@@ -83,10 +84,23 @@ async def follow_folder(folder: RuleFolder, stop: asyncio.Event) -> None:
             await asyncio.wait_for(stop.wait(), ROUND_S)
 
 
+async def lasting(work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """`work` goes on until `stop`: an error that nobody expected is logged, and ends nothing else
+    of this process.
+    """
+    while not stop.is_set():
+        try:
+            await work()
+        except Exception:
+            log.exception("rules_task_failed")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), ROUND_S)
+
+
 async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> None:
     """Groups are evaluated until `stop`."""
     connections = settings.rules_concurrency + 2 + dispatcher.TENANTS_AT_ONCE
-    database = Database(settings.database_url.get_secret_value(), connections)
+    database = Database(settings.database_url.get_secret_value(), connections, pings=True)
     engine = make_engine(settings, database, clock)
     token = settings.service_token.get_secret_value()
 
@@ -95,7 +109,7 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
 
     async with httpx.AsyncClient() as http, database:
         identity = IdentityClient(settings.ubs_url, token, "das", http, clock)
-        acting = Acting(engine, identity, http, settings.dis_url, {})
+        acting = Acting(engine, identity, http, settings.dis_url, {}, settings.rules_series_max)
         evaluator = Evaluator(
             Leases(database, uuid.uuid4()),
             acting,
@@ -107,18 +121,23 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
                 settings.rules_series_max,
                 settings.ui_public_url,
                 settings.rules_alive_file,
+                settings.rules_tenant_series_max,
             ),
             clock,
         )
+        beside: list[Callable[[], Awaitable[None]]] = [
+            partial(dispatcher.run, database, settings, clock),
+            partial(Backfills(database).run, acting, stop),
+        ]
+        if settings.rules_folder is not None:
+            rules = Rules(database, bounds_of(settings))
+            folder = RuleFolder(settings.rules_folder, rules, identity.home_organisation)
+            beside.append(partial(follow_folder, folder, stop))
         async with asyncio.TaskGroup() as group:
-            if settings.rules_folder is not None:
-                rules = Rules(database, bounds_of(settings))
-                folder = RuleFolder(settings.rules_folder, rules, identity.home_organisation)
-                group.create_task(follow_folder(folder, stop))
-            notifier = group.create_task(dispatcher.run(database, settings, clock))
-            group.create_task(Backfills(database).run(acting, stop))
+            tasks = [group.create_task(lasting(work, stop)) for work in beside]
             await evaluator.run(stop)
-            notifier.cancel()
+            for task in tasks:
+                task.cancel()
         await anyio.to_thread.run_sync(engine.close)
 
 

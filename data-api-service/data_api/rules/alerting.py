@@ -31,6 +31,9 @@ RESOLVED_STAYS_MS: Final = 15 * 60_000
 AHEAD: Final = 4  # evaluations, or resends, after which an alert that nobody tells of has ended
 STALE: Final[float] = struct.unpack("<d", struct.pack("<Q", STALE_BITS))[0]
 NEVER_MS: Final = -(2**62)
+CHARS_MAX: Final = 16 * 1024 * 1024
+"""Labels and annotations of all alerts of one rule; an alert counts as one more each KIB of it."""
+KIB: Final = 1024
 
 
 class RuleError(QueryError):
@@ -84,6 +87,12 @@ class AlertState:
         """The highest of its alerts', as the API shows the rule."""
         phases = {alert.phase for alert in self.alerts.values()}
         return next((p for p in (Phase.FIRING, Phase.PENDING) if p in phases), Phase.INACTIVE)
+
+    @property
+    def size(self) -> int:
+        """What it counts of what its tenant may have: series, or alerts by their length."""
+        alerts = sum(1 + _chars(alert) // KIB for alert in self.alerts.values())
+        return max(alerts, len(self.written))
 
 
 def step(
@@ -146,6 +155,7 @@ def _selected(
 ) -> dict[LabelKey, ActiveAlert]:
     """A pending alert for each series of the vector."""
     selected: dict[LabelKey, ActiveAlert] = {}
+    chars = 0
     for labels, value in vector:
         own = {name: text for name, text in labels.items() if name != METRIC_NAME}
         key = label_key(
@@ -156,8 +166,17 @@ def _selected(
                 reason="vector contains metrics with the same labelset after applying alert labels"
             )
         annotations = label_key(_expanded(rule.annotations, labels, value, expand))
-        selected[key] = ActiveAlert(key, annotations, value, Phase.PENDING, at_ms)
+        selected[key] = alert = ActiveAlert(key, annotations, value, Phase.PENDING, at_ms)
+        if (chars := chars + _chars(alert)) > CHARS_MAX:
+            raise LimitExceeded(
+                reason=f"exceeded limit of {CHARS_MAX} characters of labels and annotations"
+            )
     return selected
+
+
+def _chars(alert: ActiveAlert) -> int:
+    pairs = (*alert.labels, *alert.annotations)
+    return sum(len(name) + len(text) for name, text in pairs)
 
 
 def _expanded(

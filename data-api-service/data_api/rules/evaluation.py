@@ -9,12 +9,14 @@ together up to the first that may read what one of them writes: a stage is one q
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+import anyio.to_thread
+
 from data_api import promql
 from data_api.chassis.kinds import ServiceError
 from data_api.model import METRIC_NAME
 from data_api.questions import parse as parse_query
 from data_api.rules import alerting, recording, schedule
-from data_api.rules.alerting import AlertState, LimitExceeded
+from data_api.rules.alerting import AlertState, LimitExceeded, RuleError
 from data_api.rules.model import Alert, AlertingRule, Expand, Group, Rule, Sample, Vector
 from data_api.rules.state import GroupState, RuleState, rule_keys
 
@@ -32,7 +34,8 @@ class World:
     """How a group asks, writes and notifies; failures are ServiceErrors.
 
     ask: the answers of expressions at a time. texts: what expands a rule's templates for a vector.
-    link: the page that shows an expression.
+    link: the page that shows an expression. room: series and alerts that all rules of the group may
+    have, an alert as its two series or more.
     """
 
     ask: Callable[[Sequence[str], int], Awaitable[Sequence[Answer]]]
@@ -40,6 +43,7 @@ class World:
     notify: Callable[[Sequence[Alert]], Awaitable[None]]
     texts: Callable[[AlertingRule, Vector, int], Awaitable[Expand]]
     link: Callable[[str], str]
+    room: int
 
 
 class Plan:
@@ -82,23 +86,44 @@ class Plan:
         world: World,
     ) -> GroupState:
         answers = await world.ask([rule.expr for _, rule in stage], self._sampled(at_ms))
-        samples = alerting.stale(state.gone, self._sampled(at_ms))
-        alerts: list[Alert] = []
-        rules = dict(state.rules)
-        for (key, rule), answer in zip(stage, answers, strict=True):
-            before = rules[key]
-            memory = schedule.resumed(before.memory, evaluated_ms, at_ms)
-            try:
-                memory, more, due = await self._step(rule, memory, answer.vector, at_ms, world)
-            except ServiceError as exc:
-                if isinstance(exc, LimitExceeded):
-                    memory = AlertState(written=memory.written)
-                rules[key] = RuleState(memory, "err", exc.describe(), at_ms, answer.duration_s)
-                continue
-            samples += more
-            alerts += due
-            rules[key] = RuleState(memory, "ok", "", at_ms, answer.duration_s)
-        after = replace(state, rules=rules)
+        texts = [
+            await world.texts(rule, answer.vector, at_ms)
+            if isinstance(rule, AlertingRule) and not isinstance(answer.vector, ServiceError)
+            else None
+            for (_, rule), answer in zip(stage, answers, strict=True)
+        ]
+
+        def stepped() -> tuple[GroupState, list[Sample], list[Alert]]:
+            samples = alerting.stale(state.gone, self._sampled(at_ms))
+            alerts: list[Alert] = []
+            rules, left = dict(state.rules), world.room - state.size
+            for (key, rule), answer, expand in zip(stage, answers, texts, strict=True):
+                before = rules[key]
+                memory = schedule.resumed(before.memory, evaluated_ms, at_ms, self.interval_ms)
+                left += before.memory.size
+                try:
+                    memory, more, due = self._step(
+                        rule,
+                        memory,
+                        answer.vector,
+                        at_ms,
+                        expand=expand,
+                        link=world.link,
+                        room=left,
+                    )
+                except ServiceError as exc:
+                    if isinstance(exc, LimitExceeded):
+                        memory = AlertState(written=memory.written)
+                    rules[key] = RuleState(memory, "err", exc.describe(), at_ms, answer.duration_s)
+                else:
+                    samples += more
+                    alerts += due
+                    rules[key] = RuleState(memory, "ok", "", at_ms, answer.duration_s)
+                left -= memory.size
+            return replace(state, rules=rules), samples, alerts
+
+        # In a thread: texts of thousands of alerts would hold up leases and other groups.
+        after, samples, alerts = await anyio.to_thread.run_sync(stepped)
         if alerts:
             after = await self._notify(state, after, alerts, world)
         if not samples:
@@ -106,32 +131,42 @@ class Plan:
         after, error = await self._write(after, samples, world)
         return _unwritten(state, after, [key for key, _ in stage], error) if error else after
 
-    async def _step(
+    def _step(
         self,
         rule: Rule,
         memory: AlertState,
         vector: Vector | ServiceError,
         at_ms: int,
-        world: World,
+        *,
+        expand: Expand | None,
+        link: Callable[[str], str],
+        room: int,
     ) -> tuple[AlertState, list[Sample], list[Alert]]:
         if isinstance(vector, ServiceError):
             raise vector
+        alerts: list[Alert] = []
         if isinstance(rule, AlertingRule):
-            return alerting.step(
+            assert expand is not None
+            memory, samples, alerts = alerting.step(
                 rule,
                 memory,
                 vector,
                 at_ms,
-                await world.texts(rule, vector, at_ms),
+                expand,
                 interval_ms=self.interval_ms,
                 limit=self.limit,
                 query_offset_ms=self.group.query_offset_ms,
-                generator_url=world.link(rule.expr),
+                generator_url=link(rule.expr),
             )
-        written, samples = recording.record(
-            rule, memory.written, vector, self._sampled(at_ms), limit=self.limit
-        )
-        return AlertState(written=written), samples, []
+        else:
+            written, samples = recording.record(
+                rule, memory.written, vector, self._sampled(at_ms), limit=self.limit
+            )
+            memory = AlertState(written=written)
+        if memory.size > room:
+            reason = f"the tenant's rules have too many series and alerts; room is for {room}"
+            raise RuleError(reason=reason)
+        return memory, samples, alerts
 
     async def _notify(
         self, before: GroupState, after: GroupState, alerts: Sequence[Alert], world: World

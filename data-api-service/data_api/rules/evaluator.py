@@ -9,7 +9,7 @@ What fails before its commit is evaluated again, at the same slot, until the nex
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,19 +17,24 @@ from typing import Final
 from urllib.parse import quote
 from uuid import UUID
 
+import anyio.to_thread
 import structlog
 
 from data_api.chassis.clock import Clock
+from data_api.chassis.database import DatabaseUnavailable
 from data_api.chassis.kinds import ServiceError
 from data_api.rules import schedule, templates
 from data_api.rules.acting import Acting
 from data_api.rules.evaluation import Plan, World
 from data_api.rules.leases import LEASE_S, ROUND_S, Leases, Owned
-from data_api.rules.model import Alert, Group, Sample, Vector
+from data_api.rules.model import Alert, Sample, Vector
 
 POLL_S: Final = 0.2
 AGAIN_S: Final = 2.0
 STOP_S: Final = 10.0
+DELETED_S: Final = 15.0  # until a deleted group's series end: by then its successor writes them
+LOADED_AT_ONCE: Final = 20  # groups, between two looks at what is due
+LINK_CHARS_MAX: Final = 2000  # of an expression in a link
 
 Notify = Callable[[UUID, Sequence[Alert]], Awaitable[None]]
 log = structlog.get_logger()
@@ -56,6 +61,7 @@ class Options:
     series_max: int
     link: str  # of the dashboard
     alive_file: Path | None = None
+    tenant_series_max: int = 100_000
 
 
 @dataclass(slots=True)
@@ -64,6 +70,7 @@ class _Running:
     plan: Plan
     offset_ms: int
     turn: asyncio.Semaphore  # of its tenant
+    size: int  # of its state
     again_s: float = 0.0
     task: asyncio.Task[None] | None = None
 
@@ -91,6 +98,9 @@ class Evaluator:
         self._groups: dict[int, _Running] = {}
         self._places = asyncio.Semaphore(options.concurrency)
         self._turns: dict[UUID, asyncio.Semaphore] = {}
+        self._changed: list[int] = []
+        self._unreadable: dict[int, int] = {}
+        self._versions: Mapping[int, int] = {}
         self._round_s = self._lease_ends_s = float("-inf")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -114,16 +124,20 @@ class Evaluator:
             except ServiceError as exc:
                 log.warning("rules_round_failed", reason=exc.describe())
                 self._round_s = now_s - ROUND_S + AGAIN_S
+        with contextlib.suppress(DatabaseUnavailable):  # which the next round tells
+            await self._load()
         if now_s > self._lease_ends_s:
             return
-        now_ms = self._clock.now_ms()
         for one in self._groups.values():
-            slot = schedule.slot_ms(now_ms, one.offset_ms, one.plan.interval_ms)
-            if one.owned.is_deleted:
-                slot = now_ms  # after all that it wrote
-            is_due = one.owned.evaluated_ms is None or one.owned.evaluated_ms < slot
+            is_due = one.owned.evaluated_ms is None or one.owned.evaluated_ms < self._slot(one)
             if is_due and not one.is_busy and now_s >= one.again_s:
-                one.task = asyncio.create_task(self._evaluate(one, slot))
+                one.task = asyncio.create_task(self._evaluate(one))
+
+    def _slot(self, one: _Running) -> int:
+        now_ms = self._clock.now_ms()
+        if one.owned.is_deleted:
+            return now_ms  # after all that it wrote
+        return schedule.slot_ms(now_ms, one.offset_ms, one.plan.interval_ms)
 
     async def settle(self) -> None:
         """No evaluation is under way."""
@@ -140,31 +154,53 @@ class Evaluator:
         }
         tenants = {one.owned.tenant for one in self._groups.values()}
         self._turns = {tenant: self._turns[tenant] for tenant in tenants}
-        changed = [
+        self._unreadable = {
+            key: version
+            for key, version in self._unreadable.items()
+            if versions.get(key) == version
+        }
+        self._changed = [
             key
             for key, version in versions.items()
-            if key not in busy
+            if key not in self._unreadable
             and (key not in self._groups or self._groups[key].owned.version != version)
         ]
-        if changed:
-            for owned in await self._leases.load(changed):
-                self._groups[owned.group_id] = self._planned(owned)
+        self._versions = versions
 
-    def _planned(self, owned: Owned) -> _Running:
-        group = owned.group
-        if owned.is_deleted:
-            group = Group(group.namespace, group.name, group.interval_ms)
-        plan = Plan(group, self._options.interval_ms, self._options.series_max)
+    async def _load(self) -> None:
+        """Some groups that are new or have changed are read; not all, since leases must not wait
+        for thousands, nor groups in the middle of an evaluation, which would commit the old one.
+        """
+        ready = [
+            key for key in self._changed if key not in self._groups or not self._groups[key].is_busy
+        ][:LOADED_AT_ONCE]
+        if not ready:
+            return
+        loaded = await self._leases.load(ready)
+        self._changed = [key for key in self._changed if key not in ready]
+        for key, owned in loaded.items():
+            if owned is None:
+                self._groups.pop(key, None)
+                self._unreadable[key] = self._versions[key]
+            else:
+                self._groups[key] = await self._planned(owned)
+
+    async def _planned(self, owned: Owned) -> _Running:
+        group, options = owned.group, self._options
+        plan = await anyio.to_thread.run_sync(Plan, group, options.interval_ms, options.series_max)
+        size = await anyio.to_thread.run_sync(lambda: owned.state.size)
         name = (str(owned.tenant), group.namespace, group.name)
         # A tenant with many groups waits for its own turns, so that others find a place soon.
-        at_once = asyncio.Semaphore(max(1, self._options.concurrency // 2))
+        at_once = asyncio.Semaphore(max(1, options.concurrency // 2))
         turn = self._turns.setdefault(owned.tenant, at_once)
-        return _Running(owned, plan, schedule.offset_ms(name, plan.interval_ms), turn)
+        again_s = time.monotonic() + DELETED_S if owned.is_deleted else 0.0
+        offset_ms = schedule.offset_ms(name, plan.interval_ms)
+        return _Running(owned, plan, offset_ms, turn, size, again_s=again_s)
 
-    async def _evaluate(self, one: _Running, slot: int) -> None:
+    async def _evaluate(self, one: _Running) -> None:
         try:
             async with one.turn, self._places:
-                await self._apply(one, slot)
+                await self._apply(one, self._slot(one))  # which may have come while it waited
         except (ServiceError, LeaseLost) as exc:
             one.again_s = time.monotonic() + AGAIN_S
             log.warning("evaluation_not_applied", group=one.plan.group.name, reason=str(exc))
@@ -176,9 +212,17 @@ class Evaluator:
         """The evaluation at `slot` is committed."""
         owned, plan, began_s = one.owned, one.plan, time.monotonic()
         ends_s = began_s + min(plan.interval_ms / 1000, self._options.timeout_s)
-        world = self._world(owned.tenant, ends_s)
         before = owned.evaluated_ms
-        state = await plan.evaluated(owned.state, before, slot, world)
+        others = sum(
+            other.size
+            for other in self._groups.values()
+            if other is not one and other.owned.tenant == owned.tenant
+        )
+        room = self._options.tenant_series_max - others
+        state = owned.state.of(plan.keys)
+        if state.gone:
+            state = replace(state, gone=await self._leases.ended(owned, state.gone))
+        state = await plan.evaluated(state, before, slot, self._world(owned.tenant, ends_s, room))
         if owned.is_deleted:
             await self._leases.finish(owned)
             self._groups.pop(owned.group_id, None)
@@ -188,15 +232,16 @@ class Evaluator:
         if missed:
             log.warning("evaluations_missed", group=plan.group.name, missed=missed)
         after = replace(state, duration_s=round(duration_s, 6))
+        one.size = await anyio.to_thread.run_sync(lambda: state.size)
         if not await self._leases.commit(owned, after, slot, missed):
             log.warning("evaluation_not_applied", group=plan.group.name, reason="not the owner")
             self._groups.pop(owned.group_id, None)  # read again if it is ours after all
 
-    def _world(self, tenant: UUID, ends_s: float) -> World:
+    def _world(self, tenant: UUID, ends_s: float, room: int) -> World:
         async def write(samples: Sequence[Sample]) -> None:
             if time.monotonic() > self._lease_ends_s:
                 raise LeaseLost
-            await self._acting.write(tenant, samples, ends_s)
+            await self._acting.write(tenant, samples, ends_s, waits=False)
 
         async def ask(texts: Sequence[str], at_ms: int) -> list[Vector | ServiceError]:
             answers = await self._acting.ask(tenant, texts, at_ms, ends_s)
@@ -207,10 +252,13 @@ class Evaluator:
             write=write,
             notify=lambda alerts: self._outlets.notify(tenant, alerts),
             texts=partial(templates.prepared, ask=ask, external_url=self._options.link),
-            link=lambda expr: (
-                f"{self._options.link.rstrip('/')}/#/explore?q={quote(expr, safe='')}"
-            ),
+            link=self._link,
+            room=room,
         )
+
+    def _link(self, expr: str) -> str:
+        question = f"?q={quote(expr, safe='')}" if len(expr) <= LINK_CHARS_MAX else ""
+        return f"{self._options.link.rstrip('/')}/#/explore{question}"
 
     async def _leave(self) -> None:
         tasks = {one.task for one in self._groups.values() if one.task is not None}

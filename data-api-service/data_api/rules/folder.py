@@ -35,7 +35,8 @@ class RuleFolder:
         """The groups of all files are in the database, if a file changed since the last time.
 
         A file that cannot be read changes nothing: what it said before goes on, and the log has
-        each fault. Raises ServiceError where database or ubs do not answer.
+        each fault. Raises OSError where there is no such folder, as when it is not mounted, and
+        ServiceError where database or ubs do not answer; then nothing changes, either.
         """
         seen = await anyio.to_thread.run_sync(self._look)
         if seen == self._seen:
@@ -47,7 +48,9 @@ class RuleFolder:
             wanted.add((tenant, namespace))
             try:
                 text = await anyio.to_thread.run_sync(path.read_text)
-                groups = parsing.parse_file(text, namespace, self._rules.bounds)
+                groups = await anyio.to_thread.run_sync(
+                    parsing.parse_file, text, namespace, self._rules.bounds
+                )
                 await self._rules.put(tenant, namespace, groups, whole=True)
             except (OSError, UnicodeDecodeError, BadRequest) as exc:
                 reason = exc.describe() if isinstance(exc, ServiceError) else str(exc)
@@ -62,7 +65,8 @@ class RuleFolder:
 
     def _files(self, home: UUID | None) -> Iterator[tuple[UUID, Path]]:
         """Each file with its tenant; those of the home organisation once there is one."""
-        for path in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
+        is_none = self._folder.exists() and not self._folder.is_dir()  # such as /dev/null
+        for path in () if is_none else sorted(self._folder.iterdir()):
             if path.is_dir():
                 try:
                     tenant = UUID(path.name)

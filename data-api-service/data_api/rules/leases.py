@@ -13,15 +13,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+import anyio.to_thread
+import structlog
+
 from data_api.chassis.postgres_async import translating
 from data_api.rules import parsing
-from data_api.rules.model import Group
+from data_api.rules.model import Group, LabelKey
 from data_api.rules.repository import SCHEMA
-from data_api.rules.state import GroupState, decode, encode
+from data_api.rules.state import GroupState, decode, encode, series_of
 from data_api.store.catalogue import Database
 
 ROUND_S: Final = 5.0
 LEASE_S: Final = 15.0
+log = structlog.get_logger()
 
 _EXPIRE: Final = "DELETE FROM rules.evaluator WHERE lease_until < clock_timestamp() AND id <> $1"
 _RENEW: Final = """
@@ -44,13 +48,18 @@ UPDATE rules.rule_group SET owner = NULL WHERE owner = $1 AND group_id = ANY($2:
 """
 _OWNED: Final = "SELECT group_id, version FROM rules.rule_group WHERE owner = $1"
 _LOAD: Final = """
-SELECT group_id, tenant_id, namespace, definition, version, is_deleted, evaluated_ms, state, series
+SELECT group_id, tenant_id, namespace, name, definition, version, is_deleted, evaluated_ms, state,
+  series
 FROM rules.rule_group WHERE owner = $1 AND group_id = ANY($2::bigint[])
 """
 _COMMIT: Final = """
 UPDATE rules.rule_group SET evaluated_ms = $4, missed = missed + $5, failing = $6, state = $7,
   series = coalesce($8, series)
 WHERE group_id = $1 AND owner = $2 AND evaluated_ms IS NOT DISTINCT FROM $3
+"""
+_ELSEWHERE: Final = """
+SELECT series FROM rules.rule_group
+WHERE tenant_id = $1 AND group_id <> $2 AND NOT is_deleted AND series IS NOT NULL
 """
 _FINISH: Final = """
 DELETE FROM rules.rule_group
@@ -95,16 +104,18 @@ class Leases:
                     await db.execute(_RELEASE, self._me, idle[: mine - share])
                 return dict(await db.fetch(_OWNED, self._me))
 
-    async def load(self, group_ids: Sequence[int]) -> list[Owned]:
-        """The groups as they are stored, as far as they are this process's."""
+    async def load(self, group_ids: Sequence[int]) -> dict[int, Owned | None]:
+        """The groups as they are stored, as far as they are this process's. One that cannot be read
+        is None, and the log says why: it is no other group's trouble.
+        """
         with translating(SCHEMA):
             async with self._database.acquire() as db:
                 rows = await db.fetch(_LOAD, self._me, group_ids)
-        return [_owned(row) for row in rows]
+        return {row["group_id"]: await anyio.to_thread.run_sync(_read, row) for row in rows}
 
     async def commit(self, one: Owned, state: GroupState, at_ms: int, missed: int) -> bool:
         """The evaluation at `at_ms` is applied; False: another process has the group."""
-        text, series = encode(state)
+        text, series = await anyio.to_thread.run_sync(encode, state)
         failing = sum(rule.health == "err" for rule in state.rules.values())
         changed = None if series == one.series else series
         done = await self._execute(
@@ -113,6 +124,17 @@ class Leases:
         if done:
             one.state, one.evaluated_ms, one.series = state, at_ms, series
         return done
+
+    async def ended(self, one: Owned, gone: frozenset[LabelKey]) -> frozenset[LabelKey]:
+        """Of series that the group writes no more those that no other group writes: of a group that
+        has another name now, or gave a rule to another one, nothing ends.
+        """
+        with translating(SCHEMA):
+            async with self._database.acquire() as db:
+                rows = await db.fetch(_ELSEWHERE, one.tenant, one.group_id)
+        return await anyio.to_thread.run_sync(
+            lambda: gone.difference(*(series_of(row["series"]) for row in rows))
+        )
 
     async def finish(self, one: Owned) -> bool:
         """The deleted group is gone."""
@@ -131,11 +153,21 @@ class Leases:
         return not done.endswith(" 0")
 
 
+def _read(row: Any) -> Owned | None:
+    try:
+        return _owned(row)
+    except Exception:
+        log.exception("rule_group_not_read", tenant=str(row["tenant_id"]), group=row["name"])
+        return None
+
+
 def _owned(row: Any) -> Owned:
     return Owned(
         row["group_id"],
         row["tenant_id"],
-        parsing.stored_group(row["definition"], row["namespace"]),
+        Group(row["namespace"], row["name"])
+        if row["is_deleted"]
+        else parsing.stored_group(row["definition"], row["namespace"]),
         row["version"],
         row["is_deleted"],
         row["evaluated_ms"],

@@ -18,6 +18,7 @@ from data_api.model import METRIC_NAME
 from data_api.promql import ParseError
 from data_api.questions import parse as parse_query
 from data_api.rules import durations
+from data_api.rules.composer import Composer
 from data_api.rules.model import AlertingRule, Group, RecordingRule, Rule
 
 FAULTS_MAX: Final = 50  # that are listed
@@ -158,43 +159,55 @@ class _Reading:
         return texts
 
 
+def parse(text: str, namespace: str, bounds: Bounds = Bounds()) -> tuple[list[Group], bool]:
+    """The groups of a rule file, or the one group that `text` is, and whether it is a file.
+    Raises InvalidRules with all that is wrong.
+    """
+    reading = _Reading(bounds)
+    root = _root(text, reading)
+    is_file = isinstance(root, yaml.MappingNode) and any(
+        isinstance(name, yaml.ScalarNode) and name.value == "groups" for name, _ in root.value
+    )
+    groups = (_file if is_file else _single)(root, namespace, reading)
+    _raise(reading)
+    return groups, is_file
+
+
 def parse_file(text: str, namespace: str, bounds: Bounds = Bounds()) -> list[Group]:
     """The groups of a rule file. Raises InvalidRules with all that is wrong."""
     reading = _Reading(bounds)
-    root = _root(text, reading)
-    top = reading.fields(root, "a rule file", frozenset({"groups"})) if root is not None else {}
-    groups: dict[str, Group] = {}
-    _, listed = top.get("groups", (None, None))
-    for node in reading.items(listed, "groups", bounds.groups):
-        group = _group(node, namespace, reading)
-        reading.about = ""
-        if group.name in groups:
-            reading.fault(node, f'groupname: "{group.name}" is repeated in the same file')
-        groups[group.name] = group
+    groups = _file(_root(text, reading), namespace, reading)
     _raise(reading)
-    return list(groups.values())
+    return groups
 
 
 def parse_group(text: str, namespace: str, bounds: Bounds = Bounds()) -> Group:
     """The one group that `text` is, as Mimir's ruler takes it. Raises InvalidRules."""
     reading = _Reading(bounds)
-    root = _root(text, reading)
-    group = Group(namespace, "") if root is None else _group(root, namespace, reading)
-    if root is None and not reading.faults:
-        reading.faults.append(Fault(1, 1, "Groupname must not be empty"))
+    (group,) = _single(_root(text, reading), namespace, reading)
     _raise(reading)
     return group
 
 
-def is_file(text: str) -> bool:
-    """Whether `text` is a whole rule file, not a single group; False for what is no YAML."""
-    try:
-        root = yaml.compose(text, Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, UnicodeError):
-        return False
-    return isinstance(root, yaml.MappingNode) and any(
-        isinstance(name, yaml.ScalarNode) and name.value == "groups" for name, _ in root.value
-    )
+def _file(root: yaml.Node | None, namespace: str, reading: _Reading) -> list[Group]:
+    top = reading.fields(root, "a rule file", frozenset({"groups"})) if root is not None else {}
+    groups: dict[str, Group] = {}
+    _, listed = top.get("groups", (None, None))
+    for node in reading.items(listed, "groups", reading.bounds.groups):
+        group = _group(node, namespace, reading)
+        reading.about = ""
+        if group.name in groups:
+            reading.fault(node, f'groupname: "{group.name}" is repeated in the same file')
+        groups[group.name] = group
+    return list(groups.values())
+
+
+def _single(root: yaml.Node | None, namespace: str, reading: _Reading) -> list[Group]:
+    if root is not None:
+        return [_group(root, namespace, reading)]
+    if not reading.faults:
+        reading.faults.append(Fault(1, 1, "Groupname must not be empty"))
+    return [Group(namespace, "")]
 
 
 @lru_cache(maxsize=4096)
@@ -221,7 +234,7 @@ def _root(text: str, reading: _Reading) -> yaml.Node | None:
         if (size := len(text.encode())) > limit:
             reading.faults.append(Fault(1, 1, f"{size} bytes of rules, the limit is {limit}"))
             return None
-        root: yaml.Node | None = yaml.compose(text, Loader=yaml.CSafeLoader)
+        root: yaml.Node | None = Composer(text, limit).get_single_node()
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)

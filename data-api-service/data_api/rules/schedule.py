@@ -37,11 +37,13 @@ def missed(evaluated_ms: int | None, slot: int, interval_ms: int) -> int:
     return 0 if evaluated_ms is None else max(0, -((evaluated_ms - slot) // interval_ms) - 1)
 
 
-def resumed(state: AlertState, evaluated_ms: int | None, at_ms: int) -> AlertState:
-    """The alerts after a pause: what fires goes on; what is pending waits that much longer, since
-    nobody looked, and begins anew after FORGOTTEN_MS.
+def resumed(
+    state: AlertState, evaluated_ms: int | None, at_ms: int, interval_ms: int
+) -> AlertState:
+    """The alerts after a pause, which is what is beyond an interval: what fires goes on; what is
+    pending waits that much longer, since nobody looked, and begins anew after FORGOTTEN_MS.
     """
-    pause_ms = 0 if evaluated_ms is None else at_ms - evaluated_ms
+    pause_ms = 0 if evaluated_ms is None else at_ms - evaluated_ms - interval_ms
     if pause_ms <= PAUSE_MS:
         return state
     alerts = dict(state.alerts)

@@ -43,6 +43,11 @@ class GroupState:
     gone: frozenset[LabelKey] = frozenset()
     duration_s: float = 0.0
 
+    @property
+    def size(self) -> int:
+        """Its series and alerts, as they count of what its tenant may have."""
+        return sum(one.memory.size for one in self.rules.values())
+
     def of(self, keys: Sequence[str]) -> "GroupState":
         """The state of the rules of these keys, which may be others than before."""
         gone = {s for key, one in self.rules.items() if key not in keys for s in one.memory.written}
@@ -90,6 +95,12 @@ def decode(state: bytes | None, series: bytes | None) -> GroupState:
         rules[key] = RuleState(memory, health, error, at_ms, duration_s)
     gone = frozenset(map(label_key, written.get(GONE, ())))
     return GroupState(rules, gone, document["duration_s"])
+
+
+def series_of(series: bytes) -> frozenset[LabelKey]:
+    """Those that the rules of a group write, of what was encoded."""
+    sets = (some for key, some in _unpacked(series).items() if key != GONE)
+    return frozenset(label_key(labels) for some in sets for labels in some)
 
 
 def _alert_row(alert: ActiveAlert) -> tuple[Any, ...]:

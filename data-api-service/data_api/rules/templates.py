@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import anyio.to_thread
+
 from data_api import gotemplate
 from data_api.chassis.kinds import ServiceError
 from data_api.gotemplate.errors import CallFailed
@@ -63,10 +65,14 @@ async def prepared(
 
     texts = Texts(rule.alert, query, external_url=external_url)
     asking = [t for t in (*rule.labels.values(), *rule.annotations.values()) if "query" in t]
-    for _ in range(ROUNDS_MAX if asking else 0):
+
+    def expand_all() -> None:
         for labels, value in vector:
             for text in asking:
                 texts.expand(text, labels, value)
+
+    for _ in range(ROUNDS_MAX if asking else 0):
+        await anyio.to_thread.run_sync(expand_all)
         wanted = list(open_queries)[: QUERIES_MAX - len(answers)]
         open_queries.clear()
         if not wanted:

@@ -30,6 +30,7 @@ from data_api.chassis.postgres_async import LOST, translating
 from data_api.store import batch, tables
 from data_api.store.block import BlockRef
 from data_api.store.head import BatchRef, Head, missing, pages, split
+from data_api.store.pinged import pinged
 from data_api.store.postings import SeriesIndex
 from data_api.store.tenant_state import NO_TIME, TenantState, covers, name_of, overlapping
 
@@ -76,7 +77,11 @@ class Database:
     The pool is made when the block is entered, because asyncpg ties it to the running event loop.
     """
 
-    def __init__(self, database_url: str, connections: int) -> None:
+    def __init__(self, database_url: str, connections: int, *, pings: bool = False) -> None:
+        """pings: a connection is asked before it is lent, a round trip for whoever cannot repeat
+        what it does: after a restart of Postgres the pool is full of sessions that ended.
+        """
+        self._pings = pings
         self._database_url = database_url
         self._connections = connections
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -102,6 +107,8 @@ class Database:
     def acquire(self) -> Any:
         """One connection for an `async with` block, waited for at most ACQUIRE_TIMEOUT_S."""
         assert self._pool is not None, "the service's lifespan has not begun"
+        if self._pings:
+            return pinged(self._pool, self._connections, ACQUIRE_TIMEOUT_S)
         return self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
 
 

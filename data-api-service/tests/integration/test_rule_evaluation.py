@@ -20,6 +20,7 @@ from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
 from data_api.chassis.kinds import Kind, ServiceError
 from data_api.model import STALE_BITS
+from data_api.rules import __main__ as main
 from data_api.rules import leases, parsing
 from data_api.rules.__main__ import make_engine
 from data_api.rules.acting import Acting
@@ -200,6 +201,20 @@ async def test_series_of_rules_that_are_no_more_end(rules, process, world, inges
     assert not await process.evaluator._leases.renew([], [])
 
 
+async def test_series_go_on_when_their_group_gets_another_name(rules, process, world, tenant):
+    """A stale marker would end them, and alerts on them, until the next evaluation."""
+    rule = "rules: [{record: r, expr: '1'}]"
+    await put(rules, tenant, f"{{name: before, {rule}}}")
+    await process.turn()
+    await put(rules, tenant, f"{{name: after, {rule}}}")
+    await rules.delete(tenant, "n", "before")
+    process.clock.at_ms += MINUTE
+    await process.turn()
+    await process.turn()
+    assert len(process.evaluator._groups) == 1
+    assert all(v == [1.0] for v in world.of(tenant, "r").values())
+
+
 async def test_a_bad_rule_harms_no_other(rules, process, world, tenant):
     """Its error is its own, and it is answered where it stands; what it wrote before stays."""
     await put(
@@ -316,14 +331,90 @@ async def test_who_lost_a_group_commits_nothing(rules, world, objects, ingest, t
         await ingest.connection.execute(
             "UPDATE rules.evaluator SET lease_until = now() - '1s'::interval"
         )
+        await quick.evaluator._round()  # before the slow one goes on: until then it is the owner
         world.hold.set()
-        await quick.turn()
         await turning
+        assert (await only(rules, tenant)).evaluated_ms is None
+        await quick.turn()
         shown = await only(rules, tenant)
         assert [len(one.memory.alerts) for one in shown.state.rules.values()] == [1]
         owner = await ingest.connection.fetchval("SELECT owner FROM rules.rule_group")
         assert owner == quick.evaluator._leases._me
         assert not [g for g in slow.evaluator._groups.values() if g.owned.evaluated_ms]
+
+
+async def test_a_group_that_cannot_be_read_is_no_other_groups_trouble(
+    rules, process, ingest, tenant
+):
+    """As when an older process meets newer rules: others are evaluated, and it is once it can be
+    read, or deleted.
+    """
+    for name in ("bad", "good", "worse"):
+        await put(rules, tenant, f"{{name: {name}, rules: [{{record: r, expr: '1'}}]}}")
+    await ingest.connection.execute(
+        "UPDATE rules.rule_group SET definition = 'rules: [{expr: new()}]' WHERE name <> 'good'"
+    )
+    await process.turn()
+    evaluated = await ingest.connection.fetch(
+        "SELECT name FROM rules.rule_group WHERE evaluated_ms IS NOT NULL"
+    )
+    assert [one["name"] for one in evaluated] == ["good"]
+    await put(rules, tenant, "{name: bad, rules: [{record: r, expr: '2'}]}")
+    await rules.delete(tenant, "n", "worse")
+    await process.turn()
+    shown = await rules.shown(tenant)
+    assert [(one.group.name, one.evaluated_ms is None) for one in shown] == [
+        ("bad", False), ("good", False),
+    ]  # fmt: skip
+
+
+async def test_a_group_that_is_always_late_can_be_changed(rules, process, world, tenant):
+    """What changed while it was evaluated is not evaluated once more as it was."""
+    await put(rules, tenant, "{name: g, rules: [{record: before, expr: '1'}]}")
+    world.hold.clear()
+    turning = asyncio.create_task(process.turn())
+    assert await asyncio.to_thread(world.arrived.wait, 10)
+    await put(rules, tenant, "{name: g, rules: [{record: after, expr: '1'}]}")
+    process.evaluator._round_s = float("-inf")
+    await process.evaluator.turn()
+    process.clock.at_ms += 2 * MINUTE
+    world.hold.set()
+    await turning
+    await process.evaluator.turn()
+    await process.evaluator.settle()
+    assert len(world.of(tenant, "after")) == 1
+    assert len([v for v in world.of(tenant, "before").values() if v == [1.0]]) == 1
+
+
+async def test_who_waited_for_its_turn_is_evaluated_at_the_latest_slot(
+    rules, process, world, tenant
+):
+    """Not at the one that had come when it began to wait."""
+    for name in "abc":
+        await put(rules, tenant, f"{{name: {name}, rules: [{{record: {name}, expr: '1'}}]}}")
+    world.hold.clear()
+    turning = asyncio.create_task(process.turn())
+    assert await asyncio.to_thread(world.arrived.wait, 10)
+    process.clock.at_ms += 10 * MINUTE
+    world.hold.set()
+    await turning
+    latest = max(one.evaluated_ms for one in await rules.shown(tenant))
+    assert latest > NOW_MS + 9 * MINUTE
+
+
+async def test_an_error_that_nobody_expected_ends_only_its_own_work(monkeypatch):
+    """Notifications, backfills and the folder are begun again; rules are evaluated meanwhile."""
+    monkeypatch.setattr(main, "ROUND_S", 0.0)
+    stop, begun = asyncio.Event(), []
+
+    async def work():
+        begun.append(1)
+        if len(begun) == 3:
+            stop.set()
+        raise ValueError
+
+    await main.lasting(work, stop)
+    assert len(begun) == 3
 
 
 async def test_a_killed_evaluator_loses_and_repeats_nothing(
@@ -417,6 +508,10 @@ async def test_files_of_the_operator_are_rules_of_the_home_organisation(rules, t
     await folder.sync()
     assert [one.group.name for one in await rules.shown(home)] == ["z"]
     assert await rules.shown(other) == []
+    tmp_path.rename(tmp_path.with_name("unmounted"))
+    with pytest.raises(FileNotFoundError):
+        await folder.sync()
+    assert [one.group.name for one in await rules.shown(home)] == ["z"]
 
 
 async def test_an_alert_has_its_texts_and_the_answers_to_their_queries(

@@ -1,5 +1,6 @@
 """Rules over HTTP: who may change them, what is refused, what is shown."""
 
+import asyncio
 import uuid
 
 import asyncpg
@@ -12,9 +13,11 @@ from data_api import migrate
 from data_api.rules import state as states
 from data_api.rules.alerting import ActiveAlert, AlertState, Phase
 from data_api.rules.model import label_key
-from data_api.rules.parsing import stored_group
+from data_api.rules.parsing import Bounds, stored_group
+from data_api.rules.repository import Rules
 from data_api.rules.state import GroupState, RuleState
 from data_api.rules.views import format_exponent
+from data_api.store.catalogue import Database
 
 GROUP = """
 name: g
@@ -244,3 +247,17 @@ def test_migrations_run_up_down_and_up_again(server_url):
             assert {"rule_group", "evaluator"} <= set(execute(url, tables).split())
             migrate.downgrade(url, "base")
             assert execute(url, tables).split() == ["alembic_version"]
+
+
+async def test_a_restart_of_postgres_fails_no_call_that_comes_after_it(database_url, ingest):
+    """However many sessions ended while they were idle."""
+    tenant = uuid.uuid4()
+    async with Database(database_url, 2, pings=True) as database:
+        rules = Rules(database, Bounds())
+        await asyncio.gather(rules.shown(tenant), rules.shown(tenant))
+        await ingest.connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'data-api-service'"
+        )
+        assert await rules.shown(tenant) == []
+        assert not await rules.delete(tenant, "n", "g")

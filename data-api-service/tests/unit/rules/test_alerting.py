@@ -161,19 +161,19 @@ def test_a_law_of_every_history(selections, for_minutes, keep_minutes):
 
 
 def test_a_pause_counts_for_nothing_and_a_long_one_forgets_what_was_pending():
-    """Up to five minutes an outage is no pause; up to an hour `for` waits that much longer; after
-    that it begins anew. What fires goes on.
+    """Up to five minutes beyond the interval are no pause; up to an hour `for` waits that much
+    longer; after that it begins anew. What fires goes on.
     """
     rule = AlertingRule("A", "x", for_ms=10 * MINUTE)
     pending, _, _ = step(rule, AlertState(), [({}, 1.0)], 0, plain)
     firing, _, _ = step(AlertingRule("A", "x"), AlertState(), [({}, 1.0)], 0, plain)
-    for minutes, phase in ((5, "pending"), (30, "pending"), (61, "inactive")):
-        resumed = schedule.resumed(pending, 0, minutes * MINUTE)
+    for minutes, phase in ((6, "pending"), (31, "pending"), (62, "inactive")):
+        resumed = schedule.resumed(pending, 0, minutes * MINUTE, MINUTE)
         assert resumed.phase == phase
         (since,) = [a.active_at_ms for a in resumed.alerts.values()] or [None]
-        assert since == {5: 0, 30: 30 * MINUTE, 61: None}[minutes]
-        assert schedule.resumed(firing, 0, minutes * MINUTE) == firing
-    assert schedule.resumed(pending, None, 10**12) == pending
+        assert since == {6: 0, 31: 30 * MINUTE, 62: None}[minutes]
+        assert schedule.resumed(firing, 0, minutes * MINUTE, MINUTE) == firing
+    assert schedule.resumed(pending, None, 10**12, MINUTE) == pending
 
 
 @given(st.integers(0, 10**13), st.integers(1, 10**7), st.text(max_size=9))

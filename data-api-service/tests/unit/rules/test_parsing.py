@@ -55,8 +55,8 @@ def test_a_rule_file_is_read_as_prometheus_reads_it():
     assert [r.labels for r in group.labelled()] == [
         {"team": "core", "severity": "low"}, {"team": "core", "severity": "page", "level": "3"},
     ]  # fmt: skip
-    assert parsing.is_file(FILE)
-    assert not parsing.is_file("name: x\nrules: []\n")
+    assert parsing.parse(FILE, "f") == ([GROUP], True)
+    assert parsing.parse("name: x\nrules: []\n", "f") == ([Group("f", "x")], False)
     assert parsing.parse_file("", "f") == parsing.parse_file("groups:\n", "f") == []
 
 
@@ -128,6 +128,18 @@ def test_bounds_say_what_there_is_and_what_may_be(bounds, fault):
     with pytest.raises(InvalidRules) as refused:
         parsing.parse_file(FILE, "f", bounds)
     assert str(refused.value) == fault
+
+
+def test_aliases_are_read_and_count_as_what_they_stand_for():
+    """A few lines cannot stand for gigabytes, nor a text for more nodes than a large file has."""
+    shared = "groups:\n- {name: g, rules: [{alert: a, expr: up, labels: &l {x: y}},"
+    (group,) = parsing.parse_file(shared + " {alert: b, expr: up, labels: *l}]}\n", "f")
+    assert [one.labels for one in group.rules] == [{"x": "y"}] * 2
+    rules = f"[&r {{alert: a, expr: up, annotations: {{x: {'y' * 50_000}}}}}" + ", *r" * 180 + "]"
+    bomb = f"groups:\n- {{name: g, rules: {rules}}}\n"
+    for text in (bomb, f"[{'a,' * 2**19}a]", "a: &a [*a]"):
+        with pytest.raises(InvalidRules, match=r"too many nodes|its own anchor"):
+            parsing.parse(text, "f")
 
 
 def test_rules_that_are_there_twice_are_warned_of():
