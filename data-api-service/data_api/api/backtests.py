@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import anyio.to_thread
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -28,7 +29,7 @@ async def backtest_rule(
     if not (text := params.get("rule")):
         raise InvalidParameter(name="rule", reason="it must be the YAML of one alerting rule")
     start_ms, end_ms, step_ms = params.steps()
-    rule = backtest.read_rule(text)
+    rule = await anyio.to_thread.run_sync(backtest.read_rule, text)
     opened = engine.query(
         caller.tenant,
         caller.limits,

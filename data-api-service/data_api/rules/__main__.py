@@ -116,9 +116,10 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
                 folder = RuleFolder(settings.rules_folder, rules, identity.home_organisation)
                 group.create_task(follow_folder(folder, stop))
             notifier = group.create_task(dispatcher.run(database, settings, clock))
-            group.create_task(Backfills(database).run(acting, stop))
+            backfills = group.create_task(Backfills(database).run(acting, stop))
             await evaluator.run(stop)
             notifier.cancel()
+            backfills.cancel()  # the chunk is written again
         await anyio.to_thread.run_sync(engine.close)
 
 

@@ -147,17 +147,25 @@ def _selected(
     """A pending alert for each series of the vector."""
     selected: dict[LabelKey, ActiveAlert] = {}
     for labels, value in vector:
-        own = {name: text for name, text in labels.items() if name != METRIC_NAME}
-        key = label_key(
-            own | _expanded(rule.labels, labels, value, expand) | {ALERT_NAME: rule.alert}
-        )
+        key = labels_of(rule, labels, value, expand)
         if key in selected:
             raise RuleError(
                 reason="vector contains metrics with the same labelset after applying alert labels"
             )
-        annotations = label_key(_expanded(rule.annotations, labels, value, expand))
+        annotations = annotations_of(rule, labels, value, expand)
         selected[key] = ActiveAlert(key, annotations, value, Phase.PENDING, at_ms)
     return selected
+
+
+def labels_of(rule: AlertingRule, labels: Labels, value: float, expand: Expand) -> LabelKey:
+    """The labels of the alert of a series."""
+    own = {name: text for name, text in labels.items() if name != METRIC_NAME}
+    return label_key(own | _expanded(rule.labels, labels, value, expand) | {ALERT_NAME: rule.alert})
+
+
+def annotations_of(rule: AlertingRule, labels: Labels, value: float, expand: Expand) -> LabelKey:
+    """The annotations of the alert of a series."""
+    return label_key(_expanded(rule.annotations, labels, value, expand))
 
 
 def _expanded(

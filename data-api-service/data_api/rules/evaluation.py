@@ -8,6 +8,9 @@ together up to the first that may read what one of them writes: a stage is one q
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+
+import anyio.to_thread
 
 from data_api import promql
 from data_api.chassis.kinds import ServiceError
@@ -117,7 +120,8 @@ class Plan:
         if isinstance(vector, ServiceError):
             raise vector
         if isinstance(rule, AlertingRule):
-            return alerting.step(
+            step = partial(
+                alerting.step,
                 rule,
                 memory,
                 vector,
@@ -128,6 +132,8 @@ class Plan:
                 query_offset_ms=self.group.query_offset_ms,
                 generator_url=world.link(rule.expr),
             )
+            # Templates run in it, for seconds at worst.
+            return await anyio.to_thread.run_sync(step) if vector else step()
         written, samples = recording.record(
             rule, memory.written, vector, self._sampled(at_ms), limit=self.limit
         )

@@ -7,12 +7,15 @@ from data_api.errors import BadRequest
 from data_api.rules import parsing
 from data_api.rules.model import Rule
 
+CHARS_MAX: Final = 65_536
 _HEAD: Final = "name: one\nrules:\n-\n"
 _INDENT: Final = "  "
 
 
 def read_rule(text: str) -> Rule:
     """The one rule of a YAML text. Raises InvalidRules, with places of this text."""
+    if len(text) > CHARS_MAX:
+        raise BadRequest(detail="the rule is too long", characters=len(text), limit=CHARS_MAX)
     try:
         group = parsing.parse_group(_HEAD + textwrap.indent(text, _INDENT), "")
     except parsing.InvalidRules as error:
