@@ -8,7 +8,7 @@ maps → dict, time.Time → datetime, time.Duration → timedelta; others name 
 import ast
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -301,6 +301,14 @@ def sprintln(values: Iterable[object]) -> str:
     return writer.text()
 
 
+def _number(written: str | None, starred: Iterator[object]) -> int | None:
+    """A width or a precision, which `*` takes from the values."""
+    if written != "*":
+        return None if written is None else int(written[:7] or 0)
+    value = next(starred, None)
+    return value if isinstance(value, int) else 0
+
+
 def sprintf(pattern: str, values: Sequence[object]) -> str:
     """Go's `fmt.Sprintf`, but for `%[n]d`, `%p` and complex numbers."""
     writer = Writer()
@@ -316,15 +324,9 @@ def sprintf(pattern: str, values: Sequence[object]) -> str:
         if not verb:
             writer.add("%!(NOVERB)")
             continue
-        numbers: list[int | None] = []
-        for written in (width, precision):
-            if written == "*":
-                value = values[used] if used < len(values) else None
-                used += 1
-                numbers.append(value if isinstance(value, int) else 0)
-            else:
-                numbers.append(None if written is None else int(written[:7] or 0))
-        wide, exact = numbers[0] or 0, numbers[1]
+        starred = iter(values[used:])
+        wide, exact = _number(width, starred) or 0, _number(precision, starred)
+        used += (width == "*") + (precision == "*")
         if exact is not None and exact < 0:
             writer.add("%!(BADPREC)")
             exact = None

@@ -187,13 +187,13 @@ def regex(spend: Spend, pattern: str) -> re2._Regexp:
     options.max_mem = _PATTERN_BYTES_MAX
     try:
         compiled = re2.compile(pattern, options)
-        spend(_PATTERN_SHARE * compiled.programsize)
-        return compiled
     except re2.error as error:
         spend(_PATTERN_BYTES_MAX // _PATTERN_SHARE)  # it may have been large
         reason = error.args[0] if error.args else ""
         reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
         raise CallFailed(f"error parsing regexp: {reason}") from None
+    spend(_PATTERN_SHARE * compiled.programsize)
+    return compiled
 
 
 def _match(spend: Spend, pattern: str, text: str) -> bool:

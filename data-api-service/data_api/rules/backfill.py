@@ -77,7 +77,8 @@ RETURNING *
 # Where another process has done the same chunk meanwhile, nothing is noted, nor counted twice.
 _WRITTEN: Final = """
 UPDATE rules.backfill SET next_ms = $3, samples = samples + $4, failures = 0, error = '',
-  due_at = now() + make_interval(secs => $6), chunk = $5, status = CASE WHEN $3 > end_ms THEN 'done' ELSE 'running' END
+  due_at = now() + make_interval(secs => $6), chunk = $5,
+  status = CASE WHEN $3 > end_ms THEN 'done' ELSE 'running' END
 WHERE backfill_id = $1 AND next_ms = $2 AND status = 'running'
 """
 _FAILED: Final = """

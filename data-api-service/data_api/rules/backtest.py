@@ -7,7 +7,7 @@ One range query answers the expression at every evaluation, from `for` before th
 what was pending then is known. Templates ask no queries here: each would be one more for each step.
 """
 
-from collections.abc import Set
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -109,9 +109,7 @@ def histories(
 
 def _expander(rule: AlertingRule, limits: QueryLimits, chars_max: int) -> Expand:
     """Expands templates of the rule as long as the query may go on."""
-    texts = Texts(
-        rule.alert, _no_query, allowance=gotemplate.Allowance(TEXT_STEPS_MAX, chars_max)
-    )
+    texts = Texts(rule.alert, _no_query, allowance=gotemplate.Allowance(TEXT_STEPS_MAX, chars_max))
 
     def expand(text: str, labels: Labels, value: float) -> str:
         limits.checkpoint()
@@ -121,7 +119,7 @@ def _expander(rule: AlertingRule, limits: QueryLimits, chars_max: int) -> Expand
 
 
 def _annotations(
-    rule: AlertingRule, vector: Vector, new: Set[LabelKey], expand: Expand, annotate: Expand
+    rule: AlertingRule, vector: Vector, new: Collection[LabelKey], expand: Expand, annotate: Expand
 ) -> dict[LabelKey, LabelKey]:
     """Of those alerts of the vector that are new, by their labels."""
     of_alerts = ((alerting.labels_of(rule, *one, expand), one) for one in vector)

@@ -6,6 +6,8 @@ Expanding is pure and waits for nothing, so it is done once to learn what is ask
 program that runs, so never on the event loop.
 """
 
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -22,13 +24,17 @@ ROUNDS_MAX: Final = 3  # of queries that are made of the answers of others
 QUERIES_MAX: Final = 50  # of one evaluation of one rule
 STEPS_MAX: Final = 1_000_000  # of all texts of one evaluation of one rule: some seconds at most
 CHARS_MAX: Final = 2**22  # of the same
+LATE: Final = "<error expanding template: no time was left in the evaluation of its rule>"
 
 Ask = Callable[[Sequence[str], int], Awaitable[Sequence[Vector | ServiceError]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What templates of one rule see besides an alert's labels and value."""
+    """What templates of one rule see besides an alert's labels and value, and what they may do.
+
+    ends_s: when no more texts are expanded (monotonic).
+    """
 
     alert: str
     query: Callable[[str], gotemplate.QueryResult]
@@ -38,8 +44,12 @@ class Texts:
         default_factory=lambda: gotemplate.Allowance(STEPS_MAX, CHARS_MAX)
     )
 
+    ends_s: float = math.inf
+
     def expand(self, text: str, labels: Labels, value: float) -> str:
         """The text; what fails is said by it."""
+        if time.monotonic() > self.ends_s:
+            return LATE
         return gotemplate.expand_alert(
             text,
             labels,
@@ -53,7 +63,13 @@ class Texts:
 
 
 async def prepared(
-    rule: AlertingRule, vector: Vector, at_ms: int, *, ask: Ask, external_url: str
+    rule: AlertingRule,
+    vector: Vector,
+    at_ms: int,
+    *,
+    ask: Ask,
+    external_url: str,
+    ends_s: float = math.inf,
 ) -> Expand:
     """Expands the rule's texts for the series of `vector`; their queries are answered."""
     answers: dict[str, Vector | ServiceError] = {}
@@ -70,7 +86,7 @@ async def prepared(
             results[text] = gotemplate.QueryResult.of(answer)
         return results[text]
 
-    texts = Texts(rule.alert, query, external_url=external_url)
+    texts = Texts(rule.alert, query, external_url=external_url, ends_s=ends_s)
     asking = [t for t in (*rule.labels.values(), *rule.annotations.values()) if "query" in t]
 
     def learn() -> None:

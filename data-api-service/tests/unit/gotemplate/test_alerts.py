@@ -8,14 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_api.gotemplate import (
-    QueryResult,
-    TemplateError,
-    check_alert,
-    expand_alert,
-    parse,
-    render,
-)
+from data_api.gotemplate import QueryResult, TemplateError, check_alert, expand_alert, parse, render
 from data_api.gotemplate.alertmanager import KV, Alerts
 from data_api.gotemplate.alertmanager import functions as notification_functions
 from data_api.gotemplate.builtins import format_time

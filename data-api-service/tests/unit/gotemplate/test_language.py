@@ -117,4 +117,4 @@ def test_whatever_a_function_raises_is_an_error_of_the_template():
     """As Go recovers from a function's panic: a text with a fault ends no process."""
     template = parse("{{ broken }}", functions=("broken",))
     with pytest.raises(TemplateError, match="error calling broken"):
-        render(template, None, functions={"broken": Function(lambda: [][0])})
+        render(template, None, functions={"broken": Function(lambda: int("no"))})

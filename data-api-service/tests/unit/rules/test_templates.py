@@ -100,6 +100,12 @@ async def test_all_texts_of_a_rule_may_write_so_much():
     assert "wrote more than they may in all" in texts[-1][-1]
 
 
+def test_texts_end_with_the_evaluation():
+    """A group of costly templates gives its place to others in time."""
+    texts = templates.Texts("A", gotemplate.QueryResult.of, ends_s=0.0)
+    assert texts.expand("{{ range 9 }}{{ end }}", {}, 0.0) == templates.LATE
+
+
 async def test_templates_run_beside_the_event_loop(monkeypatch):
     """One tenant's texts do not hold up the leases and the evaluations of all."""
     threads = []
