@@ -44,6 +44,6 @@ def format_short(value: float) -> str:
     whole, _, fraction = text.lstrip("-").partition(".")
     zeros = len(fraction) - len(fraction.lstrip("0"))
     power = len(whole) - 1 if abs(value) >= 1 else -1 - zeros
-    first, *rest = (whole + fraction).strip("0")
-    rest = [".", *rest] if rest else []
-    return f"{'-' * (value < 0)}{first}{''.join(rest)}e{power:+03d}"
+    digits = (whole + fraction).strip("0")
+    rest = f".{digits[1:]}" if digits[1:] else ""
+    return f"{'-' * (value < 0)}{digits[0]}{rest}e{power:+03d}"

@@ -23,11 +23,12 @@ from data_api.chassis.kinds import ServiceError
 from data_api.chassis.postgres_async import translating
 from data_api.errors import BadRequest
 from data_api.model import QueryLimits, Result
-from data_api.rules import recording, single, vectors
+from data_api.rules import recording, vectors
 from data_api.rules.acting import Acting
 from data_api.rules.alerting import RuleError
 from data_api.rules.model import RecordingRule, Sample
 from data_api.rules.repository import SCHEMA
+from data_api.rules.single import read_rule
 from data_api.store.catalogue import Database
 
 EVALUATIONS_MAX: Final = 600_000  # of one job: a year of minutes
@@ -117,14 +118,6 @@ class Job:
         return min(1.0, (self.next_ms - self.start_ms) / (self.end_ms - self.start_ms + 1))
 
 
-def read_rule(text: str) -> RecordingRule:
-    """The one recording rule of a YAML text. Raises BadRequest."""
-    rule = single.read_rule(text)
-    if not isinstance(rule, RecordingRule):
-        raise BadRequest(detail="only a recording rule can be filled back")
-    return rule
-
-
 class Backfills:
     """The jobs of all tenants."""
 
@@ -134,7 +127,7 @@ class Backfills:
     async def start(self, tenant: UUID, rule: str, times: tuple[int, int, int], now_ms: int) -> Job:
         """A job of the rule over (start, end, step). Raises BadRequest beyond a bound."""
         start_ms, end_ms, step_ms = times
-        record = (await anyio.to_thread.run_sync(read_rule, rule)).record
+        record = (await anyio.to_thread.run_sync(read_rule, rule, RecordingRule)).record
         if (evaluations := (end_ms - start_ms) // step_ms + 1) > EVALUATIONS_MAX:
             detail = "too many evaluations: raise the step, or start several jobs"
             raise BadRequest(detail=detail, evaluations=evaluations, limit=EVALUATIONS_MAX)
@@ -202,7 +195,7 @@ async def _chunk(acting: Acting, job: Job, until_ms: int) -> tuple[int, int, flo
     and how many seconds the tenant's own senders need for their share of the plan.
     """
     ends_s = time.monotonic() + CHUNK_S
-    rule = await anyio.to_thread.run_sync(read_rule, job.rule)
+    rule = await anyio.to_thread.run_sync(read_rule, job.rule, RecordingRule)
     plan = await acting.plan(job.tenant_id)
     at_once = plan.burst_samples or plan.samples_per_s or CHUNK_SAMPLES * SHARE
     # From one evaluation earlier, so that series that ended since then get their stale marker.

@@ -15,7 +15,7 @@ from data_api import gotemplate
 from data_api.errors import BadRequest
 from data_api.gotemplate.errors import CallFailed
 from data_api.model import Labels, QueryLimits, Result
-from data_api.rules import alerting, single, templates, vectors
+from data_api.rules import alerting, templates, vectors
 from data_api.rules.alerting import AlertState, Phase, RuleError
 from data_api.rules.model import AlertingRule, Expand, LabelKey, Vector
 from data_api.rules.templates import Texts
@@ -46,14 +46,6 @@ class History:
     labels: LabelKey
     annotations: LabelKey
     intervals: list[Interval]
-
-
-def read_rule(text: str) -> AlertingRule:
-    """The one alerting rule of a YAML text. Raises BadRequest."""
-    rule = single.read_rule(text)
-    if not isinstance(rule, AlertingRule):
-        raise BadRequest(detail="only an alerting rule can be tested back")
-    return rule
 
 
 def steps(rule: AlertingRule, start_ms: int, end_ms: int, step_ms: int) -> tuple[int, int, int]:
