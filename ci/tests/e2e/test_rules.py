@@ -56,3 +56,26 @@ def test_a_rule_records_and_an_alert_fires_and_ends(platform):
     assert gone.status_code == 202
     eventually("its series end", lambda: not platform.query(FIRING) or None)
     assert platform.query("job:e2e_ruled:sum") == []
+
+
+def test_a_recording_rule_is_given_a_history(platform):
+    """Samples of ten days ago are written where the rule would have written them."""
+    headers = {"Authorization": f"Bearer {admin_key(platform)}"}
+    start_s = time.time_ns() // 60_000_000_000 * 60 - 10 * 86_400
+    samples = [((start_s + n * 60) * 1000, float(n)) for n in range(1, 11)]
+    assert platform.write({"__name__": "e2e_past", "job": "e2e"}, samples) == 204
+    backfills = f"{platform.url}/api/data-api-service/api/v1/rules/backfills"
+    rule = "record: job:e2e_past:sum\nexpr: sum by (job) (e2e_past)\n"
+    form = {"rule": rule, "start": start_s, "end": start_s + 1200, "step": "1m"}
+    started = httpx.post(backfills, data=form, headers=headers)
+    assert started.status_code == 202, started.text
+
+    def over():
+        (job,) = httpx.get(backfills, headers=headers).json()["data"]
+        return job if job["status"] != "running" else None
+
+    job = eventually("the history is written", over)
+    assert (job["status"], job["progress"], job["error"]) == ("done", 1.0, "")
+    (recorded,) = platform.query("job:e2e_past:sum", start_s + 300)
+    assert recorded["value"][1] == "5"
+    assert platform.query("job:e2e_past:sum", start_s + 1200) == []

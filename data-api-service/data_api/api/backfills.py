@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from data_api.api.deps import Caller, NowMs, Query, Services, reader
 from data_api.api.rendering import envelope
 from data_api.errors import InvalidParameter, NotFound
-from data_api.rules.backfill import Backfills, Job, read_rule
+from data_api.rules.backfill import Backfills, Job
 
 routes = APIRouter(prefix="/rules/backfills", tags=["rules"], dependencies=[Depends(reader)])
 
@@ -57,7 +57,7 @@ async def cancel(request: Request, backfill_id: str, caller: Caller) -> Response
 def _view(job: Job) -> dict[str, Any]:
     return {
         "id": str(job.backfill_id),
-        "record": read_rule(job.rule).record,
+        "record": job.record,
         "rule": job.rule,
         "start": job.start_ms / 1000,
         "end": job.end_ms / 1000,

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import anyio.to_thread
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -14,6 +15,7 @@ from data_api.promql.numerals import format_sample
 from data_api.rules import backtest
 from data_api.rules.alerting import Phase
 from data_api.rules.model import AlertingRule
+from data_api.rules.single import read_rule
 
 routes = APIRouter(tags=["rules"], dependencies=[Depends(reader)])
 
@@ -28,7 +30,7 @@ async def backtest_rule(
     if not (text := params.get("rule")):
         raise InvalidParameter(name="rule", reason="it must be the YAML of one alerting rule")
     start_ms, end_ms, step_ms = params.steps()
-    rule = backtest.read_rule(text)
+    rule = await anyio.to_thread.run_sync(read_rule, text, AlertingRule)
     opened = engine.query(
         caller.tenant,
         caller.limits,

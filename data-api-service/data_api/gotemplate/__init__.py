@@ -15,11 +15,13 @@ from data_api.gotemplate.execution import Execution
 from data_api.gotemplate.formatting import OUTPUT_CHARS_MAX
 from data_api.gotemplate.nodes import Definition, Template
 from data_api.gotemplate.parser import Parser
+from data_api.gotemplate.prometheus import QueryResult
 from data_api.gotemplate.values import Allowance, Function, StringMap
 
 __all__ = [
     "Allowance",
     "Function",
+    "QueryResult",
     "StringMap",
     "Template",
     "TemplateError",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 CACHED_CHARS_MAX = 2048  # of a template whose tree is kept: it is expanded at each evaluation
+_SPENT = "<error expanding template: the texts of the rule did or wrote more than they may in all>"
 
 _MEMBERS = {**builtins.MEMBERS, **prometheus.MEMBERS, **alertmanager.MEMBERS}
 _ALERT_VARIABLES = (
@@ -89,6 +92,8 @@ def expand_alert(
     """A label or an annotation of the alert `name`; what fails is said by the text."""
     if "{{" not in text:
         return text
+    if allowance is not None and allowance.is_spent:
+        return _SPENT
     file = f"__alert_{name}"
     data = prometheus.AlertData(StringMap(labels), StringMap(external_labels), external_url, value)
     doing = "parsing"

@@ -12,8 +12,6 @@ from data_api.gotemplate.formatting import go_type, plain, sprint, sprintf, spri
 from data_api.gotemplate.values import Function, StringMap, truth
 
 _HTML = {'"': "&#34;", "'": "&#39;", "&": "&amp;", "<": "&lt;", ">": "&gt;", "\0": "\ufffd"}
-_JS = {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u003E"}
-_JS |= {"&": "\\u0026", "=": "\\u003D"}
 
 
 def _kind(value: object) -> str:
@@ -112,16 +110,6 @@ def _escaped(escape: Callable[[str], str]) -> Callable[..., str]:
     return call
 
 
-def _js(text: str) -> str:
-    def escaped(char: str) -> str:
-        if char in _JS:
-            return _JS[char]
-        printable = char.isprintable() and char >= " "
-        return char if printable else f"\\u{ord(char):04X}"
-
-    return "".join(map(escaped, text))
-
-
 _ANY, _TWO = ("any",), ("any", "any")
 BUILTINS: Mapping[str, Function] = {
     "and": Function(truth, _TWO, variadic=True),
@@ -136,7 +124,6 @@ BUILTINS: Mapping[str, Function] = {
     "html": Function(
         _escaped(lambda text: "".join(_HTML.get(c, c) for c in text)), _ANY, variadic=True
     ),
-    "js": Function(_escaped(_js), _ANY, variadic=True),
     "urlquery": Function(
         _escaped(lambda text: quote_plus(text, errors="replace")), _ANY, variadic=True
     ),

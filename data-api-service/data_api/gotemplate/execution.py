@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
+from data_api.chassis.kinds import ServiceError
 from data_api.gotemplate import nodes
 from data_api.gotemplate.errors import CallFailed, TemplateFailed, TemplateTooLarge
 from data_api.gotemplate.formatting import OUTPUT_CHARS_MAX, Writer, go_type, quote
@@ -15,7 +16,7 @@ from data_api.gotemplate.values import Allowance, Function, StringMap, truth
 
 STEPS_MAX = 50_000
 DEPTH_MAX = 60  # bodies, calls and parentheses inside one another while a template runs
-_STEP_CHARS = 64  # a function that reads or makes this much text has done one step
+_STEP_CHARS = 64  # of text that is written, or that a function reads or makes, cost one step more
 
 
 class _Leave(Exception):
@@ -57,9 +58,9 @@ class Execution:
         self._functions = {**functions, "tmpl": Function(self._tmpl, ("string", "any"))}
         self._members = members
         self._definitions = {**definitions, **template.definitions}
-        self._writer = Writer(chars_max)
-        self._chars_max = chars_max
-        self._allowance = allowance or Allowance(STEPS_MAX)
+        self._allowance = allowance or Allowance(STEPS_MAX, chars_max)
+        self._chars_max = min(chars_max, self._allowance.chars)
+        self._writer = Writer(self._chars_max)
         self._steps_left = min(STEPS_MAX, self._allowance.steps)
         self._depth = 0
         self._name, self._definition = template.name, template.main
@@ -68,12 +69,13 @@ class Execution:
 
     def run(self, data: object) -> str:
         """All that the template writes for `data`."""
-        begun_with = self._steps_left
+        begun_with, writer = self._steps_left, self._writer
         try:
             self._call_definition(self._name, self._definition, data)
         finally:
             self._allowance.steps -= begun_with - self._steps_left
-        return self._writer.text()
+            self._allowance.chars -= self._chars_max - writer.left
+        return writer.text()
 
     def _failed(self, reason: str) -> TemplateFailed:
         return TemplateFailed(reason=f"{self._where()}{reason}")
@@ -118,6 +120,7 @@ class Execution:
             self._step()
             match node:
                 case nodes.Text():
+                    self._step(len(node.text))
                     self._writer.add(node.text)
                 case nodes.Action():
                     value = self._pipeline(node.pipeline, dot)
@@ -135,10 +138,12 @@ class Execution:
         self._depth -= 1
 
     def _print(self, value: object) -> None:
+        left = self._writer.left
         if value is None:
             self._writer.add("<no value>")
         else:
             self._writer.value(value)
+        self._step(left - self._writer.left)
 
     def _if_or_with(self, node: nodes.Block, dot: object) -> None:
         mark = len(self._variables)
@@ -303,12 +308,15 @@ class Execution:
         ]
         if given.final is not NOTHING:
             values.append(self._checked(given.final, takes[min(count, len(takes)) - 1]))
+        self._step(sum(len(one) for one in values if isinstance(one, str | list)))
         try:
-            result = function.call(*values)
-        except CallFailed as error:
+            result = function.call(*((self._step, *values) if function.spends else values))
+        except ServiceError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as Go recovers from a function's panic
             self._at = caller
             raise self._failed(f"error calling {name}: {error}") from None
-        self._step(sum(len(one) for one in (*values, result) if isinstance(one, str | list)))
+        self._step(len(result) if isinstance(result, str | list) else 0)
         return result
 
     def _and_or(self, name: str, given: Given) -> object:

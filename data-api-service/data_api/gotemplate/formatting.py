@@ -8,7 +8,7 @@ maps → dict, time.Time → datetime, time.Duration → timedelta; others name 
 import ast
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -117,7 +117,7 @@ class Writer:
 
     def __init__(self, chars_max: int = OUTPUT_CHARS_MAX) -> None:
         self._parts: list[str] = []
-        self._left = chars_max
+        self.left = chars_max
 
     def add(self, text: str) -> None:
         """`text` is written, or TemplateTooLarge raised."""
@@ -126,8 +126,8 @@ class Writer:
 
     def reserve(self, chars: int) -> None:
         """So many characters are spent."""
-        self._left -= chars
-        if self._left < 0:
+        self.left -= chars
+        if self.left < 0:
             raise TemplateTooLarge(reason="the template writes more text than it may")
 
     def text(self) -> str:
@@ -224,10 +224,8 @@ def _float(value: float, how: Directive) -> str | None:
         return None
     size = abs(value)
     if not math.isfinite(value):
-        text = shortest(size)
-        if value > 0 and "+" not in how.flags and how.verb != "v":
-            return text
-        return text if math.isnan(value) or value > 0 else f"-{text[1:]}"
+        text = shortest(value)
+        return f"+{text}" if text == "NaN" and "+" in how.flags else text
     if verb in {"g", "G"} and how.precision is None:
         text = shortest(size)
         text = text.upper() if verb == "G" else text
@@ -260,7 +258,7 @@ def plain(value: object) -> str:
             return shortest(value)
         case datetime():
             fraction = f"{value:.%f}".rstrip("0").rstrip(".")
-            return f"{value:%Y-%m-%d %H:%M:%S}{fraction} {value:%z %Z}"
+            return f"{value.year:04d}-{value:%m-%d %H:%M:%S}{fraction} {value:%z %Z}"
         case timedelta():
             return duration_text(value)
     text = getattr(value, "go_text", None)
@@ -303,6 +301,14 @@ def sprintln(values: Iterable[object]) -> str:
     return writer.text()
 
 
+def _number(written: str | None, starred: Iterator[object]) -> int | None:
+    """A width or a precision, which `*` takes from the values."""
+    if written != "*":
+        return None if written is None else int(written[:7] or 0)
+    value = next(starred, None)
+    return value if isinstance(value, int) else 0
+
+
 def sprintf(pattern: str, values: Sequence[object]) -> str:
     """Go's `fmt.Sprintf`, but for `%[n]d`, `%p` and complex numbers."""
     writer = Writer()
@@ -318,16 +324,12 @@ def sprintf(pattern: str, values: Sequence[object]) -> str:
         if not verb:
             writer.add("%!(NOVERB)")
             continue
-        numbers: list[int | None] = []
-        for written in (width, precision):
-            if written == "*":
-                value = values[used] if used < len(values) else None
-                used += 1
-                numbers.append(value if isinstance(value, int) else 0)
-            else:
-                numbers.append(None if written is None else int(written[-7:] or 0))
-        wide, exact = numbers
-        wide = wide or 0
+        starred = iter(values[used:])
+        wide, exact = _number(width, starred) or 0, _number(precision, starred)
+        used += (width == "*") + (precision == "*")
+        if exact is not None and exact < 0:
+            writer.add("%!(BADPREC)")
+            exact = None
         how = replace(
             how, width=abs(wide), precision=exact, flags=flags + ("-" if wide < 0 else "")
         )

@@ -17,6 +17,8 @@ from data_api.gotemplate.formatting import Directive, Writer, go_type, quote, sc
 from data_api.gotemplate.values import Function, StringMap
 
 QUERIES_MAX = 20  # of one template
+_PATTERN_BYTES_MAX = 2**20  # of memory, compiled
+_PATTERN_SHARE = 8  # instructions of a pattern over one character cost as much as reading it
 
 _FLOAT = re.compile(
     r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE
@@ -47,6 +49,11 @@ class QueryResult(list[Sample]):
 
     go_type = "template.queryResult"
 
+    @classmethod
+    def of(cls, vector: Sequence[tuple[Mapping[str, str], float]]) -> "QueryResult":
+        """The series of a vector."""
+        return cls(Sample(StringMap(labels), value) for labels, value in vector)
+
 
 @dataclass(frozen=True, slots=True)
 class AlertData:
@@ -66,7 +73,9 @@ class AlertData:
         return [self.labels, self.external_labels, self.external_url, self.value]
 
 
-Query = Callable[[str], Sequence[tuple[Mapping[str, str], float]]]
+Query = Callable[[str], QueryResult]
+Spend = Callable[[int], None]
+"""Told of work that costs as much as reading so many characters; raises when it is too much."""
 
 
 def to_float(value: object) -> float:
@@ -171,23 +180,37 @@ def _title(text: str) -> str:
     return "".join(letters)
 
 
-def regex(pattern: str) -> re2._Regexp:
+def regex(spend: Spend, pattern: str) -> re2._Regexp:
     """The pattern, unanchored, or CallFailed."""
     options = re2.Options()
     options.log_errors = False
+    options.max_mem = _PATTERN_BYTES_MAX
     try:
-        return re2.compile(pattern, options)
+        compiled = re2.compile(pattern, options)
     except re2.error as error:
+        spend(_PATTERN_BYTES_MAX // _PATTERN_SHARE)  # it may have been large
         reason = error.args[0] if error.args else ""
         reason = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
         raise CallFailed(f"error parsing regexp: {reason}") from None
+    spend(_PATTERN_SHARE * compiled.programsize)
+    return compiled
 
 
-def replace_all(pattern: str, replacement: str, text: str) -> str:
+def _match(spend: Spend, pattern: str, text: str) -> bool:
+    compiled = regex(spend, pattern)
+    spend(compiled.programsize * len(text) // _PATTERN_SHARE)
+    return compiled.search(text) is not None
+
+
+def replace_all(spend: Spend, pattern: str, replacement: str, text: str) -> str:
     """Go's `ReplaceAllString`: `$1`, `${name}` and `$$` in the replacement."""
     writer = Writer()
     position, last_end = 0, -1
-    for match in regex(pattern).finditer(text):
+    compiled = regex(spend, pattern)
+    # To find one match may mean to read on to the end of the text.
+    a_match = compiled.programsize * (len(text) + _PATTERN_SHARE) // _PATTERN_SHARE
+    for match in compiled.finditer(text):
+        spend(a_match + len(replacement))
         begin, end = match.span()
         if begin == end == last_end:
             continue  # an empty match right behind another is none
@@ -258,7 +281,7 @@ def functions(external_url: str, query: Query) -> dict[str, Function]:
         asked += 1
         if asked > QUERIES_MAX:
             raise CallFailed(f"more than {QUERIES_MAX} queries")
-        return QueryResult(Sample(StringMap(labels), value) for labels, value in query(text))
+        return query(text)
 
     url = urlsplit(external_url)
     return {
@@ -298,10 +321,8 @@ PURE_FUNCTIONS: Mapping[str, Function] = {
     "title": Function(_title, _STRING),
     "toUpper": Function(str.upper, _STRING),
     "toLower": Function(str.lower, _STRING),
-    "match": Function(
-        lambda pattern, text: regex(pattern).search(text) is not None, ("string", "string")
-    ),
-    "reReplaceAll": Function(replace_all, ("string", "string", "string")),
+    "match": Function(_match, ("string", "string"), spends=True),
+    "reReplaceAll": Function(replace_all, ("string", "string", "string"), spends=True),
     "safeHtml": Function(str, _STRING),
     "graphLink": _link(0),
     "tableLink": _link(1),

@@ -9,19 +9,27 @@ from datetime import timedelta
 class Function:
     """What a template may call. takes: Go's names of the parameters' types, `any` for all.
 
-    variadic: the last of them may come any number of times.
+    variadic: the last of them may come any number of times. spends: `call` is given one argument
+    more, the first: what it calls with the characters' worth of work that it is about to do.
     """
 
     call: Callable[..., object]
     takes: tuple[str, ...] = ()
     variadic: bool = False
+    spends: bool = False
 
 
 @dataclass(slots=True)
 class Allowance:
-    """Steps that several templates may do in all; each takes its own from them."""
+    """What several templates may do and write in all; each takes its own from it."""
 
     steps: int
+    chars: int
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no template can do anything any more."""
+        return self.steps <= 0 or self.chars <= 0
 
 
 class StringMap(dict[str, str]):

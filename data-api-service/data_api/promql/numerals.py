@@ -37,10 +37,13 @@ def format_sample(value: float) -> str:
 
 
 def format_short(value: float) -> str:
-    """Shortest form with an exponent where that is shorter: Go's ``%v``, used in messages."""
-    if not math.isfinite(value):
-        return format_value(value)
-    text = repr(value)
-    if "e" not in text and (abs(value) >= 1e21 or 0 < abs(value) < 1e-4):
-        text = f"{value:e}"
-    return text.removesuffix(".0")
+    """Shortest form, with an exponent below 1e-4 and from 1e6 on: Go's ``%v``, used in messages."""
+    text = format_value(value)
+    if not math.isfinite(value) or not value or 1e-4 <= abs(value) < 1e6:
+        return text
+    whole, _, fraction = text.lstrip("-").partition(".")
+    zeros = len(fraction) - len(fraction.lstrip("0"))
+    power = len(whole) - 1 if abs(value) >= 1 else -1 - zeros
+    digits = (whole + fraction).strip("0")
+    rest = f".{digits[1:]}" if digits[1:] else ""
+    return f"{'-' * (value < 0)}{digits[0]}{rest}e{power:+03d}"

@@ -19,6 +19,10 @@ HINTS = {
     "not_reset": Hint.NOT_RESET,
     "gauge": Hint.GAUGE,
 }
+KEYS = frozenset(
+    "schema sum count z_bucket z_bucket_w buckets offset n_buckets n_offset custom_values"  # noqa: SIM905 - as the docstring has them
+    " counter_reset_hint".split()
+)
 TOLERANCE = 1e-6
 _ITEM = re.compile(r"\{\{(?P<one>.*?)\}\}(?:(?P<sign>[+-])\{\{(?P<delta>.*?)\}\})?(?:x(?P<n>\d+))?")
 _FIELD = re.compile(r"(\w+):(?:\[([^\]]*)\]|(\S+))")
@@ -55,6 +59,9 @@ def _literal(text: str) -> Literal:
     fields: dict[str, str] = {}
     for name, items, value in _FIELD.findall(text):
         fields[name] = items or value
+    hint = HINTS.get(fields.get("counter_reset_hint", "unknown"))
+    if fields.keys() - KEYS or _FIELD.sub("", text).strip() or hint is None:
+        raise ValueError(f"no histogram: {text!r}")
 
     def numbers(name: str) -> list[float]:
         return [float(word) for word in fields.get(name, "").split()]
@@ -72,7 +79,6 @@ def _literal(text: str) -> Literal:
         keys = np.concatenate((-below[::-1], [0], keys))
         counts = [*reversed(negative), float(fields.get("z_bucket", 0)), *positive]
     head = [float(fields.get("count", 0)), float(fields.get("sum", 0))]
-    hint = HINTS[fields.get("counter_reset_hint", "unknown")]
     histogram = Histogram(layout, keys.astype(np.int64), np.array([*head, *counts]), hint)
     return Literal(histogram, "counter_reset_hint" in fields)
 

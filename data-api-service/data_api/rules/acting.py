@@ -66,7 +66,7 @@ class Acting:
         They are one query. One that loads too much for its tenant spoils no other.
         """
         try:
-            plan = await self._limits(tenant)
+            plan = await self.plan(tenant)
             return await self._together(tenant, plan, expressions, at_ms, ends_s)
         except ServiceError as exc:
             is_one_rules_fault = isinstance(exc, QueryError | SamplesHeld | StoreError)
@@ -86,7 +86,7 @@ class Acting:
         ends_s: float,
     ) -> T:
         """What `render` makes of the expression over `steps` = (start, end, step) in ms."""
-        plan = await self._limits(tenant)
+        plan = await self.plan(tenant)
         left_s = max(0.001, ends_s - time.monotonic())
         async with self.engine.query(
             tenant, plan, expression, steps, render, timeout_s=left_s
@@ -156,7 +156,7 @@ class Acting:
     async def _token(self, tenant: UUID) -> str:
         return await self.identity.service_token_for(tenant, "dis", ["metrics:write"])
 
-    async def _limits(self, tenant: UUID) -> Limits:
+    async def plan(self, tenant: UUID) -> Limits:
         """Of the tenant's plan, which tokens carry; the last ones while ubs does not answer."""
         try:
             token = await self._token(tenant)

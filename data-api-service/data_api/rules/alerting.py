@@ -157,15 +157,12 @@ def _selected(
     selected: dict[LabelKey, ActiveAlert] = {}
     chars = 0
     for labels, value in vector:
-        own = {name: text for name, text in labels.items() if name != METRIC_NAME}
-        key = label_key(
-            own | _expanded(rule.labels, labels, value, expand) | {ALERT_NAME: rule.alert}
-        )
+        key = labels_of(rule, labels, value, expand)
         if key in selected:
             raise RuleError(
                 reason="vector contains metrics with the same labelset after applying alert labels"
             )
-        annotations = label_key(_expanded(rule.annotations, labels, value, expand))
+        annotations = annotations_of(rule, labels, value, expand)
         selected[key] = alert = ActiveAlert(key, annotations, value, Phase.PENDING, at_ms)
         if (chars := chars + _chars(alert)) > CHARS_MAX:
             raise LimitExceeded(
@@ -177,6 +174,17 @@ def _selected(
 def _chars(alert: ActiveAlert) -> int:
     pairs = (*alert.labels, *alert.annotations)
     return sum(len(name) + len(text) for name, text in pairs)
+
+
+def labels_of(rule: AlertingRule, labels: Labels, value: float, expand: Expand) -> LabelKey:
+    """The labels of the alert of a series."""
+    own = {name: text for name, text in labels.items() if name != METRIC_NAME}
+    return label_key(own | _expanded(rule.labels, labels, value, expand) | {ALERT_NAME: rule.alert})
+
+
+def annotations_of(rule: AlertingRule, labels: Labels, value: float, expand: Expand) -> LabelKey:
+    """The annotations of the alert of a series."""
+    return label_key(_expanded(rule.annotations, labels, value, expand))
 
 
 def _expanded(

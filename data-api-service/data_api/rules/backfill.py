@@ -16,37 +16,48 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+import anyio.to_thread
 import structlog
 
 from data_api.chassis.kinds import ServiceError
 from data_api.chassis.postgres_async import translating
 from data_api.errors import BadRequest
 from data_api.model import QueryLimits, Result
-from data_api.rules import recording, single, vectors
+from data_api.rules import recording, vectors
 from data_api.rules.acting import Acting
+from data_api.rules.alerting import RuleError
 from data_api.rules.model import RecordingRule, Sample
 from data_api.rules.repository import SCHEMA
+from data_api.rules.single import read_rule
 from data_api.store.catalogue import Database
 
 EVALUATIONS_MAX: Final = 600_000  # of one job: a year of minutes
 RUNNING_MAX: Final = 10  # jobs of one tenant
-SHOWN_MAX: Final = 100
+SHOWN_MAX: Final = 100  # jobs of one tenant that are remembered
 CHUNK: Final = 500  # evaluations; half as many after each failure in a row
-FAILURES_MAX: Final = 8  # in a row, after which a job has failed
+CHUNK_SAMPLES: Final = 50_000  # after which a chunk ends early: they are all in memory
+SHARE: Final = 2  # of what the plan takes, a second and at once, a job uses one part of so many
+SERIES_MAX: Final = 10_000  # of one evaluation
+FAILURES_MAX: Final = 12  # in a row, in 20 minutes or more, after which a job has failed; a rule
+# that cannot be evaluated fails at once
+ERROR_CHARS_MAX: Final = 1000
 CHUNK_S: Final = 60.0  # what a chunk may take, and who is late is taken for dead
 IDLE_S: Final = 5.0
 log = structlog.get_logger()
 
 _START: Final = """
 INSERT INTO rules.backfill
-  (backfill_id, tenant_id, rule, start_ms, end_ms, step_ms, next_ms, chunk)
-SELECT $1, $2, $3, $4, $5, $6, $4, $7
-WHERE (SELECT count(*) FROM rules.backfill WHERE tenant_id = $2 AND status = 'running') < $8
+  (backfill_id, tenant_id, rule, start_ms, end_ms, step_ms, next_ms, chunk, record)
+SELECT $1, $2, $3, $4, $5, $6, $4, $7, $8
+WHERE (SELECT count(*) FROM rules.backfill WHERE tenant_id = $2 AND status = 'running') < $9
 RETURNING *
 """
 _PRUNE: Final = """
 DELETE FROM rules.backfill
-WHERE tenant_id = $1 AND status <> 'running' AND created_at < now() - interval '30 days'
+WHERE tenant_id = $1 AND status <> 'running' AND (
+  created_at < now() - interval '30 days' OR backfill_id NOT IN (
+    SELECT backfill_id FROM rules.backfill WHERE tenant_id = $1
+    ORDER BY created_at DESC, backfill_id LIMIT $2))
 """
 _LIST: Final = """
 SELECT * FROM rules.backfill WHERE tenant_id = $1 ORDER BY created_at DESC, backfill_id LIMIT $2
@@ -55,22 +66,25 @@ _CANCEL: Final = """
 UPDATE rules.backfill SET status = 'cancelled'
 WHERE tenant_id = $1 AND backfill_id = $2 AND status = 'running'
 """
+# The tenant whose last chunk was longest ago is next, however many jobs others have.
 _CLAIM: Final = """
 UPDATE rules.backfill SET due_at = now() + make_interval(secs => $1)
 WHERE backfill_id = (
-  SELECT backfill_id FROM rules.backfill WHERE status = 'running' AND due_at <= now()
-  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+  SELECT backfill_id FROM rules.backfill job WHERE status = 'running' AND due_at <= now()
+  ORDER BY (SELECT max(due_at) FROM rules.backfill WHERE status = 'running'
+    AND tenant_id = job.tenant_id), due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING *
 """
 # Where another process has done the same chunk meanwhile, nothing is noted, nor counted twice.
 _WRITTEN: Final = """
 UPDATE rules.backfill SET next_ms = $3, samples = samples + $4, failures = 0, error = '',
-  due_at = now(), status = CASE WHEN $3 > end_ms THEN 'done' ELSE 'running' END
+  due_at = now() + make_interval(secs => $6), chunk = $5,
+  status = CASE WHEN $3 > end_ms THEN 'done' ELSE 'running' END
 WHERE backfill_id = $1 AND next_ms = $2 AND status = 'running'
 """
 _FAILED: Final = """
 UPDATE rules.backfill SET failures = failures + 1, error = $3, chunk = greatest(chunk / 2, 1),
-  due_at = now() + make_interval(secs => 2 ^ least(failures, 6)),
+  due_at = now() + make_interval(secs => 2 ^ least(failures, 8)),
   status = CASE WHEN failures + 1 >= $4 THEN 'failed' ELSE 'running' END
 WHERE backfill_id = $1 AND next_ms = $2 AND status = 'running'
 """
@@ -82,6 +96,7 @@ class Job:
 
     backfill_id: UUID
     tenant_id: UUID
+    record: str
     rule: str
     start_ms: int
     end_ms: int
@@ -103,14 +118,6 @@ class Job:
         return min(1.0, (self.next_ms - self.start_ms) / (self.end_ms - self.start_ms + 1))
 
 
-def read_rule(text: str) -> RecordingRule:
-    """The one recording rule of a YAML text. Raises BadRequest."""
-    rule = single.read_rule(text)
-    if not isinstance(rule, RecordingRule):
-        raise BadRequest(detail="only a recording rule can be filled back")
-    return rule
-
-
 class Backfills:
     """The jobs of all tenants."""
 
@@ -120,16 +127,15 @@ class Backfills:
     async def start(self, tenant: UUID, rule: str, times: tuple[int, int, int], now_ms: int) -> Job:
         """A job of the rule over (start, end, step). Raises BadRequest beyond a bound."""
         start_ms, end_ms, step_ms = times
-        read_rule(rule)
+        record = (await anyio.to_thread.run_sync(read_rule, rule, RecordingRule)).record
         if (evaluations := (end_ms - start_ms) // step_ms + 1) > EVALUATIONS_MAX:
             detail = "too many evaluations: raise the step, or start several jobs"
             raise BadRequest(detail=detail, evaluations=evaluations, limit=EVALUATIONS_MAX)
         if end_ms > now_ms:
             raise BadRequest(detail="the end is in the future, which has no history")
-        await self._rows(_PRUNE, tenant)
-        rows = await self._rows(
-            _START, uuid.uuid4(), tenant, rule, start_ms, end_ms, step_ms, CHUNK, RUNNING_MAX
-        )
+        await self._rows(_PRUNE, tenant, SHOWN_MAX)
+        job = uuid.uuid4(), tenant, rule, start_ms, end_ms, step_ms, CHUNK, record
+        rows = await self._rows(_START, *job, RUNNING_MAX)
         if not rows:
             raise BadRequest(detail="too many jobs are running", limit=RUNNING_MAX)
         return Job.of(rows[0])
@@ -152,13 +158,18 @@ class Backfills:
         job = Job.of(rows[0])
         until_ms = min(job.end_ms, job.next_ms + (job.chunk - 1) * job.step_ms)
         try:
-            samples = await _chunk(acting, job, until_ms)
-        except ServiceError as exc:
-            log.warning("backfill_failed", job=str(job.backfill_id), reason=exc.describe())
-            await self._rows(_FAILED, job.backfill_id, job.next_ms, exc.describe(), FAILURES_MAX)
+            samples, until_ms, pause_s = await _chunk(acting, job, until_ms)
+        except Exception as exc:  # noqa: BLE001 - whatever one job does, others go on
+            reason = exc.describe() if isinstance(exc, ServiceError) else repr(exc)
+            reason = reason.replace("\0", "\\0")[:ERROR_CHARS_MAX]
+            log.warning("backfill_failed", job=str(job.backfill_id), reason=reason)
+            tries = 1 if isinstance(exc, RuleError | BadRequest) else FAILURES_MAX
+            await self._rows(_FAILED, job.backfill_id, job.next_ms, reason, tries)
         else:
-            after_ms = job.next_ms + ((until_ms - job.next_ms) // job.step_ms + 1) * job.step_ms
-            await self._rows(_WRITTEN, job.backfill_id, job.next_ms, after_ms, samples)
+            done = (until_ms - job.next_ms) // job.step_ms + 1
+            after_ms, chunk = job.next_ms + done * job.step_ms, min(CHUNK, done + 1 + done // 8)
+            values = job.next_ms, after_ms, samples, chunk, pause_s
+            await self._rows(_WRITTEN, job.backfill_id, *values)
         return True
 
     async def run(self, acting: Acting, stop: asyncio.Event) -> None:
@@ -179,32 +190,41 @@ class Backfills:
                 return rows
 
 
-async def _chunk(acting: Acting, job: Job, until_ms: int) -> int:
-    """The samples up to `until_ms` are durable; how many they are."""
+async def _chunk(acting: Acting, job: Job, until_ms: int) -> tuple[int, int, float]:
+    """Samples are durable up to `until_ms`, or earlier where they are many: how many, until when,
+    and how many seconds the tenant's own senders need for their share of the plan.
+    """
     ends_s = time.monotonic() + CHUNK_S
-    rule = read_rule(job.rule)
+    rule = await anyio.to_thread.run_sync(read_rule, job.rule, RecordingRule)
+    plan = await acting.plan(job.tenant_id)
+    at_once = plan.burst_samples or plan.samples_per_s or CHUNK_SAMPLES * SHARE
     # From one evaluation earlier, so that series that ended since then get their stale marker.
     begin_ms = max(job.start_ms, job.next_ms - job.step_ms)
-    samples = await acting.over(
+    samples, written_ms = await acting.over(
         job.tenant_id,
         rule.expr,
         (begin_ms, until_ms, job.step_ms),
-        partial(samples_of, rule, job.next_ms),
+        partial(samples_of, rule, job.next_ms, min(CHUNK_SAMPLES, at_once // SHARE)),
         ends_s,
     )
     await acting.write(job.tenant_id, samples, ends_s)
-    return len(samples)
+    pause_s = SHARE * len(samples) / plan.samples_per_s if plan.samples_per_s else 0.0
+    return len(samples), until_ms if written_ms is None else written_ms, pause_s
 
 
 def samples_of(
-    rule: RecordingRule, from_ms: int, result: Result, limits: QueryLimits
-) -> tuple[Sample, ...]:
-    """What the rule writes from `from_ms` on. Raises RuleError."""
+    rule: RecordingRule, from_ms: int, samples_max: int, result: Result, limits: QueryLimits
+) -> tuple[Sequence[Sample], int | None]:
+    """What the rule writes from `from_ms` on; the time of the last where `samples_max` are reached
+    and the rest is left. Raises RuleError.
+    """
     samples: list[Sample] = []
     written: recording.Written = frozenset()
     for at_ms, vector in vectors.of_steps(result):
         limits.checkpoint()
-        written, new = recording.record(rule, written, vector, at_ms)
+        written, new = recording.record(rule, written, vector, at_ms, limit=SERIES_MAX)
         if at_ms >= from_ms:
             samples += new
-    return tuple(samples)
+            if len(samples) >= samples_max:
+                return samples, at_ms
+    return samples, None

@@ -7,22 +7,24 @@ One range query answers the expression at every evaluation, from `for` before th
 what was pending then is known. Templates ask no queries here: each would be one more for each step.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
 from data_api import gotemplate
 from data_api.errors import BadRequest
 from data_api.gotemplate.errors import CallFailed
-from data_api.model import QueryLimits, Result
-from data_api.rules import alerting, single, vectors
+from data_api.model import Labels, QueryLimits, Result
+from data_api.rules import alerting, templates, vectors
 from data_api.rules.alerting import AlertState, Phase, RuleError
-from data_api.rules.model import AlertingRule, LabelKey, Vector
+from data_api.rules.model import AlertingRule, Expand, LabelKey, Vector
 from data_api.rules.templates import Texts
 
 POINTS_MAX: Final = 11_000  # evaluations of one back-test, those before its start included
 ALERTS_MAX: Final = 1_000  # at one time, as in one answer
 INTERVALS_MAX: Final = 50_000
 TEXT_STEPS_MAX: Final = 50_000_000  # of all templates; its deadline ends a query long before
+ENDLESS: Final = 2**62  # of text that is not kept
 
 
 @dataclass(slots=True)
@@ -44,14 +46,6 @@ class History:
     labels: LabelKey
     annotations: LabelKey
     intervals: list[Interval]
-
-
-def read_rule(text: str) -> AlertingRule:
-    """The one alerting rule of a YAML text. Raises BadRequest."""
-    rule = single.read_rule(text)
-    if not isinstance(rule, AlertingRule):
-        raise BadRequest(detail="only an alerting rule can be tested back")
-    return rule
 
 
 def steps(rule: AlertingRule, start_ms: int, end_ms: int, step_ms: int) -> tuple[int, int, int]:
@@ -76,7 +70,8 @@ def histories(
     found: dict[LabelKey, History] = {}
     running: dict[LabelKey, Interval] = {}
     state = AlertState()
-    expand = Texts(rule.alert, _no_query, allowance=gotemplate.Allowance(TEXT_STEPS_MAX)).expand
+    expand = _expander(rule, limits, ENDLESS)
+    annotate = _expander(rule, limits, templates.CHARS_MAX)
     bare = replace(rule, annotations={})  # expanded once an alert, not once an evaluation
     begun = 0
     for at_ms, vector in vectors.of_steps(result):
@@ -86,10 +81,8 @@ def histories(
             continue
         active = {k: one for k, one in state.alerts.items() if one.phase is not Phase.INACTIVE}
         if new := active.keys() - found.keys():
-            seen, _, _ = alerting.step(rule, AlertState(), vector, at_ms, expand)
-            for key in new:
-                one = seen.alerts.get(key)
-                found[key] = History(key, one.annotations if one else (), [])
+            texts = _annotations(rule, vector, new, expand, annotate)
+            found |= {key: History(key, texts.get(key, ()), []) for key in new}
         for key in running.keys() - active.keys():
             running.pop(key).end_ms = at_ms
         for key, alert in active.items():
@@ -106,5 +99,26 @@ def histories(
     return [found[key] for key in sorted(found)]
 
 
-def _no_query(_: str) -> Vector:
+def _expander(rule: AlertingRule, limits: QueryLimits, chars_max: int) -> Expand:
+    """Expands templates of the rule as long as the query may go on."""
+    texts = Texts(rule.alert, _no_query, allowance=gotemplate.Allowance(TEXT_STEPS_MAX, chars_max))
+
+    def expand(text: str, labels: Labels, value: float) -> str:
+        limits.checkpoint()
+        return texts.expand(text, labels, value)
+
+    return expand
+
+
+def _annotations(
+    rule: AlertingRule, vector: Vector, new: Collection[LabelKey], expand: Expand, annotate: Expand
+) -> dict[LabelKey, LabelKey]:
+    """Of those alerts of the vector that are new, by their labels."""
+    of_alerts = ((alerting.labels_of(rule, *one, expand), one) for one in vector)
+    return {
+        key: alerting.annotations_of(rule, *one, annotate) for key, one in of_alerts if key in new
+    }
+
+
+def _no_query(_: str) -> gotemplate.QueryResult:
     raise CallFailed("a back-test asks no queries of templates")

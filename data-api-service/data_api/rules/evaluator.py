@@ -251,7 +251,9 @@ class Evaluator:
             ask=lambda texts, at_ms: self._acting.ask(tenant, texts, at_ms, ends_s),
             write=write,
             notify=lambda alerts: self._outlets.notify(tenant, alerts),
-            texts=partial(templates.prepared, ask=ask, external_url=self._options.link),
+            texts=partial(
+                templates.prepared, ask=ask, external_url=self._options.link, ends_s=ends_s
+            ),
             link=self._link,
             room=room,
         )

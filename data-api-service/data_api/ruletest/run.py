@@ -10,6 +10,7 @@ from functools import partial
 from data_api import promql
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import BadRequest, QueryError
+from data_api.gotemplate import QueryResult
 from data_api.gotemplate.errors import CallFailed
 from data_api.gotemplate.formatting import quote, shortest
 from data_api.model import METRIC_NAME, Columns, Labels, Result, Scalar, String
@@ -101,9 +102,9 @@ class _Run:
         options = promql.Options()
         return run_query(self._store, text, at_ms, at_ms, 1, instant=True, options=options)
 
-    def _ask(self, at_ms: int, text: str) -> Vector:
+    def _ask(self, at_ms: int, text: str) -> QueryResult:
         try:
-            return vectors.of_instant(self._query(text, at_ms))
+            return QueryResult.of(vectors.of_instant(self._query(text, at_ms)))
         except (BadRequest, QueryError) as error:
             raise CallFailed(error.describe()) from None
 

@@ -5,6 +5,7 @@
 Source: Prometheus `cmd/promtool/unittest.go`.
 """
 
+import glob
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -151,8 +152,7 @@ def read(path: Path) -> tuple[Suite, list[Group]]:
 def _groups(path: Path, suite: Suite) -> list[Group]:
     groups: list[Group] = []
     for pattern in suite.rule_files:
-        whole = Path(pattern)
-        files = [whole] if whole.is_absolute() else sorted(path.parent.glob(pattern))
+        files = sorted(map(Path, glob.glob(str(path.parent / pattern))))  # noqa: PTH207 - may be absolute
         if not files:
             raise ValueError(f"no rule file {pattern}")
         for file in files:

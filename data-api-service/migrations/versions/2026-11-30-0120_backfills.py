@@ -11,6 +11,7 @@ UP = """
 CREATE TABLE rules.backfill (
   backfill_id uuid        PRIMARY KEY,
   tenant_id   uuid        NOT NULL,
+  record      text        NOT NULL,
   rule        text        NOT NULL,
   start_ms    bigint      NOT NULL,
   end_ms      bigint      NOT NULL,

@@ -10,7 +10,7 @@ from conftest import NOW_MS, FixedClock, make_settings
 from data_api.app import create_app
 from data_api.chassis.identity import Limits
 from data_api.errors import NotWritten
-from data_api.rules import recording, vectors
+from data_api.rules import backfill, recording, vectors
 from data_api.rules.acting import Acting
 from data_api.rules.model import RecordingRule
 
@@ -37,8 +37,8 @@ class Dis(Acting):
 
     __slots__ = ("refusal", "written")
 
-    async def _limits(self, _):
-        return Limits()
+    async def plan(self, _):
+        return self.limits.get("plan", Limits())
 
     async def write(self, _, samples, _ends_s):
         self.written.extend(samples)
@@ -97,9 +97,12 @@ def bits(samples):
     return sorted((key, at_ms, struct.pack("<d", value)) for key, at_ms, value in samples)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 7, 500])
-async def test_a_job_writes_what_evaluations_would_have_written(filled, dis, tenant, chunk):
-    """Stale markers too, wherever a chunk ends; then it is done."""
+@pytest.mark.parametrize(("chunk", "samples"), [(1, 50), (2, 50), (7, 50), (500, 50), (500, 3)])
+async def test_a_job_writes_what_evaluations_would_have_written(
+    filled, dis, tenant, chunk, samples, monkeypatch
+):
+    """Stale markers too, wherever a chunk ends, which it does after so many samples."""
+    monkeypatch.setattr(backfill, "CHUNK_SAMPLES", samples)
     job = await start(filled, tenant)
     await sql(filled, f"UPDATE rules.backfill SET chunk = {chunk}")
     while await filled.backfills.run_once(dis):
@@ -132,20 +135,84 @@ async def test_who_dies_between_writing_and_noting_is_replaced(filled, dis, tena
 
 
 async def test_a_chunk_that_fails_is_tried_again_smaller_and_not_for_ever(filled, dis, tenant):
-    """Half as many evaluations each time; the reason is shown; after eight it has failed."""
+    """Half as many evaluations each time; the reason is shown; after twelve it has failed."""
     await start(filled, tenant)
     dis.refusal.append(NotWritten(detail="429 too fast"))
     chunks = []
-    for _ in range(8):
+    for _ in range(12):
         await sql(filled, "UPDATE rules.backfill SET due_at = now()")
         assert await filled.backfills.run_once(dis)
         chunks += [row["chunk"] for row in await sql(filled, "SELECT chunk FROM rules.backfill")]
-    assert chunks == [250, 125, 62, 31, 15, 7, 3, 1]
+    assert chunks == [250, 125, 62, 31, 15, 7, 3, 1, 1, 1, 1, 1]
     (job,) = await filled.backfills.listed(tenant)
     assert (job.status, job.samples, job.progress) == ("failed", 0, 0.0)
     assert "429 too fast" in job.error
     await sql(filled, "UPDATE rules.backfill SET due_at = now()")
     assert not await filled.backfills.run_once(dis)
+
+
+async def test_chunks_grow_again(filled, dis, tenant):
+    """A trouble that is over does not make the rest of a job slow."""
+    await start(filled, tenant)
+    await sql(filled, "UPDATE rules.backfill SET chunk = 1")
+    chunks = []
+    for _ in range(4):
+        assert await filled.backfills.run_once(dis)
+        chunks += [row["chunk"] for row in await sql(filled, "SELECT chunk FROM rules.backfill")]
+    assert chunks == [2, 3, 4, 5]
+
+
+async def test_a_rule_that_fails_ends_its_job_at_once(filled, dis, tenant):
+    """With its reason: trying again cannot help."""
+    await start(filled, tenant, "record: one\nexpr: up\nlabels: {job: same}\n")
+    assert await filled.backfills.run_once(dis)
+    (job,) = await filled.backfills.listed(tenant)
+    assert job.status == "failed"
+    assert "same labelset" in job.error
+
+
+async def test_a_job_leaves_the_plan_to_the_senders(filled, dis, tenant):
+    """It writes half of what is taken at once, and then waits as long as that takes twice."""
+    dis.limits["plan"] = Limits(samples_per_s=4, burst_samples=8)
+    await start(filled, tenant)
+    assert await filled.backfills.run_once(dis)
+    assert len(dis.written) == 4
+    (row,) = await sql(
+        filled, "SELECT extract(epoch FROM due_at - now())::float8 AS wait_s FROM rules.backfill"
+    )
+    assert 0 < row["wait_s"] <= 2
+    assert not await filled.backfills.run_once(dis)
+
+
+async def test_whatever_a_job_does_others_go_on(filled, dis, tenant):
+    """An error that nobody thought of is the job's, not the end of the process."""
+    await start(filled, tenant)
+    dis.refusal.append(ValueError("a\0b"))
+    assert await filled.backfills.run_once(dis)
+    (job,) = await filled.backfills.listed(tenant)
+    assert "ValueError" in job.error
+
+
+async def test_tenants_take_turns(filled, dis, tenant):
+    """However many jobs one of them has."""
+    other = uuid.uuid4()
+    for _ in range(4):
+        await start(filled, tenant)
+    await start(filled, other)
+    await sql(filled, "UPDATE rules.backfill SET chunk = 1")
+    for _ in range(6):
+        assert await filled.backfills.run_once(dis)
+    (job,) = await filled.backfills.listed(other)
+    assert job.next_ms > job.start_ms + MINUTE
+
+
+async def test_jobs_that_are_over_are_bounded(filled, tenant, monkeypatch):
+    """Who starts and stops jobs without end fills no table."""
+    monkeypatch.setattr(backfill, "SHOWN_MAX", 3)
+    for _ in range(6):
+        job = await start(filled, tenant)
+        assert await filled.backfills.cancel(tenant, job.backfill_id)
+    assert len(await sql(filled, "SELECT 1 FROM rules.backfill")) == 4
 
 
 async def test_jobs_take_turns(filled, dis, tenant):
@@ -156,7 +223,7 @@ async def test_jobs_take_turns(filled, dis, tenant):
     for _ in range(4):
         assert await filled.backfills.run_once(dis)
     assert {job.next_ms for job in await filled.backfills.listed(tenant)} == {
-        NOW_MS - 1_200_000 + 4 * MINUTE
+        NOW_MS - 1_200_000 + (2 + 3) * MINUTE
     }
 
 
@@ -191,6 +258,7 @@ async def test_what_cannot_be_filled_back_is_refused(serve, hub, tenant):
     for change, why in (
         ({"rule": ""}, "YAML of one recording rule"),
         ({"rule": "record: a\nexpr: sum("}, "2:7: "),
+        ({"rule": "record: a\nexpr: up\n#" + "x" * 70_000}, "too long"),
         ({"rule": "alert: a\nexpr: up"}, "only a recording rule"),
         ({"end": T + 60}, "future"),
         ({"start": T - 10_000_000, "step": 1}, "too many evaluations"),

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_api.gotemplate import TemplateError, check_alert, expand_alert, parse, render
+from data_api.gotemplate import QueryResult, TemplateError, check_alert, expand_alert, parse, render
 from data_api.gotemplate.alertmanager import KV, Alerts
 from data_api.gotemplate.alertmanager import functions as notification_functions
 from data_api.gotemplate.builtins import format_time
@@ -26,10 +26,10 @@ def cases(section):
 
 def answer(text):
     if text == "missing":
-        return []
+        return QueryResult()
     if text == "bad(":
         raise CallFailed("1:5: parse error: unclosed left parenthesis")
-    return SERIES
+    return QueryResult.of(SERIES)
 
 
 def expand(text, value=0.9532):
@@ -107,6 +107,8 @@ def test_layouts_of_times():
     assert format_time(time, layout) == wanted
 
 
+LONG = '{{ $x := "aaaaaaaa" }}{{ range 12 }}{{ $x = print $x $x }}{{ end }}'
+MANY = "|".join(f"[ab]*a[ab]{{900}}{letter}" for letter in "cdefgh")
 ENDLESS = {
     "output": '{{ $x := "aaaaaaaa" }}{{ range 40 }}{{ $x = print $x $x }}{{ end }}',
     "loops": "{{ range 9999 }}{{ range 9999 }}{{ range 9999 }}{{ end }}{{ end }}{{ end }}",
@@ -121,6 +123,11 @@ ENDLESS = {
     "a deep value": "{{ $x := args 1 }}{{ range 999 }}{{ $x = args $x }}{{ end }}{{ $x }}",
     "replacement": '{{ $x := "aaaaaaaa" }}{{ range 9 }}{{ $x = print $x $x }}{{ end }}'
     '{{ reReplaceAll "a" $x $x }}',
+    "matches": LONG + '{{ reReplaceAll "" "" $x }}',
+    "groups": LONG + '{{ reReplaceAll "' + "()" * 500 + '" "" (slice $x 0 2000) }}',
+    "text behind matches": LONG + '{{ reReplaceAll "a(.*b)?" "" $x }}',
+    "a large pattern": LONG + f'{{{{ match "{MANY}" $x }}}}',
+    "patterns": '{{ range 9999 }}{{ $y := match (printf "(a{1,30}){1,30}%d" .) "x" }}{{ end }}',
     "queries": '{{ range 21 }}{{ $x := query "x" }}{{ end }}',
     "parentheses": "{{ " + "(" * 60 + "1" + ")" * 60 + " }}",
     "blocks": "{{ if 1 }}" * 60 + "{{ end }}" * 60,

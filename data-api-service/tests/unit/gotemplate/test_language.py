@@ -101,6 +101,8 @@ PRINTF = [
         (timedelta(hours=1, seconds=2.5), timedelta(milliseconds=1.5), timedelta()),
         "1h0m2.5s 1.5ms 0s",
     ),
+    ("%.*f", (-5, 1.0), "%!(BADPREC)1.000000"),
+    ("%.*s", (-1, "abc"), "%!(BADPREC)abc"),
     ("%v", (datetime(2015, 6, 23, 13, 19, 44, 128000, UTC),), "2015-06-23 13:19:44.128 +0000 UTC"),
 ]
 
@@ -109,3 +111,10 @@ PRINTF = [
 def test_printf_writes_what_go_writes(pattern, values, wanted):
     """Verbs, flags, widths and precisions, and what is wrong with an argument in its place."""
     assert sprintf(pattern, values) == wanted
+
+
+def test_whatever_a_function_raises_is_an_error_of_the_template():
+    """As Go recovers from a function's panic: a text with a fault ends no process."""
+    template = parse("{{ broken }}", functions=("broken",))
+    with pytest.raises(TemplateError, match="error calling broken"):
+        render(template, None, functions={"broken": Function(lambda: int("no"))})

@@ -12,7 +12,7 @@ from data_api import promql
 from data_api.errors import InvalidParameter, TooManySamples
 from data_api.model import STALE_BITS, Columns, InstantVector, QueryLimits, RangeMatrix
 from data_api.promql.functions import FUNCTIONS, ValueType
-from data_api.promql.numerals import format_value
+from data_api.promql.numerals import format_short, format_value
 from data_api.promqltest.check import run_query
 from data_api.promqltest.memory_store import MemoryStore
 from data_api.promqltest.script import Series, duration_ms, parse_values
@@ -201,3 +201,12 @@ def test_info_gives_each_step_the_labels_shown_there():
         (row,) = np.flatnonzero(answer.present[:, step])
         labels = {name for name in answer.labels[row] if name.startswith("l")}
         assert labels == {f"l{n}" for n in np.flatnonzero(shown[:, step])}
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [(999999.5, "999999.5"), (1e6, "1e+06"), (-1.5e23, "-1.5e+23"), (1e-5, "1e-05")],
+)  # fmt: skip
+def test_numbers_in_messages_are_written_as_go_writes_them(value, wanted):
+    """With an exponent from a million on, and below a ten-thousandth."""
+    assert format_short(value) == wanted

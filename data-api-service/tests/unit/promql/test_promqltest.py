@@ -58,7 +58,7 @@ def test_as_json(script, capsys):
         ("load 1m\n  up 1 x", "x"),
         ("load 1m\n  up{a=", "1"),
         ("eval instant at 1m up\n  expect luck", "no such expectation"),
-        ("load 1m\n  up {{schema}}+x", "+x"),
+        ("load 1m\n  up {{schema:0}}+x", "+x"),
     ],
 )
 def test_a_script_that_cannot_be_read_says_where(script, capsys, text, why):

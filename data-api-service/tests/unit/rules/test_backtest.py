@@ -14,6 +14,7 @@ from data_api.promqltest.script import Series
 from data_api.rules import alerting, backtest, parsing, vectors
 from data_api.rules.alerting import AlertState, Phase, RuleError
 from data_api.rules.model import AlertingRule
+from data_api.rules.single import read_rule
 
 MINUTE = 60_000
 
@@ -151,11 +152,11 @@ def test_alerts_are_bounded():
 def test_what_is_no_alerting_rule_says_where(text, kind, why):
     """Line and column of the text that was given."""
     with pytest.raises(kind) as refused:
-        backtest.read_rule(text)
+        read_rule(text, AlertingRule)
     assert re.search(why, refused.value.describe())
 
 
 def test_a_rule_as_it_stands_in_a_file():
     """Blocks and comments stay what they are."""
-    rule = backtest.read_rule("# mine\nalert: A\nexpr: |\n  up\n\n  == 0\nfor: 5m\n")
+    rule = read_rule("# mine\nalert: A\nexpr: |\n  up\n\n  == 0\nfor: 5m\n", AlertingRule)
     assert (rule.expr, rule.for_ms) == ("up\n\n== 0\n", 300_000)

@@ -180,6 +180,14 @@ def test_only_some_tests_run(write):
             "tests: [{input_series: [{series: 'up', values: '1 y'}]}]",
             "tests.0.input_series.0.values: ",
         ),
+        (
+            "tests: [{input_series: [{series: h, values: '{{counter_reset_hint:none}}'}]}]",
+            "tests.0.input_series.0.values: Value error, no histogram",
+        ),
+        (
+            "tests: [{input_series: [{series: h, values: '{{bukets:[1]}}'}]}]",
+            "tests.0.input_series.0.values: Value error, no histogram",
+        ),
         ("group_eval_order: [none]", "no group none"),
         ("evaluation_interval: 0s", "evaluation_interval: "),
         ("tests: [", "tests.yaml"),

@@ -1,11 +1,18 @@
 """Texts of alerts and the queries that they ask."""
 
+import contextlib
+import threading
+from functools import partial
+
 import pytest
 
 from data_api import gotemplate
 from data_api.errors import QueryTimeout
+from data_api.gotemplate.errors import CallFailed
 from data_api.rules import parsing, templates
-from data_api.rules.model import AlertingRule
+from data_api.rules.evaluation import Answer, Plan, World
+from data_api.rules.model import AlertingRule, Group
+from data_api.rules.state import GroupState
 
 VECTOR = [({"job": "a"}, 1.0), ({"job": "b"}, 2.0)]
 
@@ -74,12 +81,54 @@ async def test_queries_of_a_rule_are_bounded():
 
 async def test_all_texts_of_a_rule_have_one_allowance():
     """Ten thousand alerts of a costly template do not hold up the others' rules."""
-    texts = templates.Texts("A", lambda _: [], allowance=gotemplate.Allowance(1000))
+    allowance = gotemplate.Allowance(1000, 10_000)
+    texts = templates.Texts("A", gotemplate.QueryResult.of, allowance=allowance)
     costly = "{{ range 90 }}{{ . }}{{ end }}"
     done = [texts.expand(costly, {}, 0.0).startswith("012") for _ in range(10)]
     assert True in done
     assert done[-1] is False
-    assert "of all texts of its rule" in texts.expand(costly, {}, 0.0)
+    assert "the texts of the rule did or wrote more" in texts.expand(costly, {}, 0.0)
+
+
+async def test_all_texts_of_a_rule_may_write_so_much():
+    """However few steps that takes: they are kept as long as the alerts."""
+    long = "{{ 1 }}" + "x" * 60_000
+    _, texts = await prepared(*[long] * 100)
+    written = [text for pair in texts for text in pair if text.endswith("x")]
+    assert written
+    assert sum(map(len, written)) <= templates.CHARS_MAX
+    assert "wrote more than they may in all" in texts[-1][-1]
+
+
+def test_texts_end_with_the_evaluation():
+    """A group of costly templates gives its place to others in time."""
+    texts = templates.Texts("A", gotemplate.QueryResult.of, ends_s=0.0)
+    assert texts.expand("{{ range 9 }}{{ end }}", {}, 0.0) == templates.LATE
+
+
+async def test_templates_run_beside_the_event_loop(monkeypatch):
+    """One tenant's texts do not hold up the leases and the evaluations of all."""
+    threads = []
+
+    def expand_alert(*_, query, **__):
+        threads.append(threading.get_ident())
+        with contextlib.suppress(CallFailed):
+            query("up")
+        return ""
+
+    async def nothing(*_):
+        return None
+
+    async def vector(*_):
+        return [Answer(VECTOR)]
+
+    monkeypatch.setattr(gotemplate, "expand_alert", expand_alert)
+    rule = AlertingRule("A", "up", annotations={"a": "{{ query }}"})
+    texts = partial(templates.prepared, ask=Answers(), external_url="")
+    world = World(vector, nothing, nothing, texts, str)
+    await Plan(Group("n", "g", rules=(rule,)), 60_000, 10).evaluated(GroupState(), None, 0, world)
+    assert len(threads) >= 2 * len(VECTOR)
+    assert threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize("field", ["labels", "annotations"])
