@@ -1,4 +1,4 @@
-"""The Docker engine, by its command line: build, inspect, log in, push. Every call is bounded."""
+"""The Docker engine, by its command line: build, inspect, push. Every call is bounded."""
 
 import json
 import os
@@ -27,15 +27,13 @@ class Docker:
         passed_on = {name: environ[name] for name in environ.keys() - process.MANIFEST_SECRETS}
         self._environ = {**passed_on, "DOCKER_BUILDKIT": "1", "DOCKER_CLI_HINTS": "false"}
 
-    def call(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> Done:
+    def call(self, argv: Sequence[str], timeout_s: float = SHORT_S) -> Done:
         """One docker command line to its end, whatever it says."""
-        return process.run(
-            argv, cwd=self._root, env=self._environ, timeout_s=timeout_s, given=given
-        )
+        return process.run(argv, cwd=self._root, env=self._environ, timeout_s=timeout_s)
 
-    def good(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> str:
+    def good(self, argv: Sequence[str], timeout_s: float = SHORT_S) -> str:
         """What a command line that must succeed says; `OutsideFault` when it does not."""
-        return self.call(argv, timeout_s, given).good(f"{' '.join(argv[:3])} failed")
+        return self.call(argv, timeout_s).good(f"{' '.join(argv[:3])} failed")
 
     def build(self, argv: Sequence[str]) -> None:
         """The image is built; `Defect` with the end of the log when it cannot be."""
