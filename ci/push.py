@@ -229,8 +229,8 @@ class _Run:
 
     def _pulled(self, image: ImageRef, digest: str) -> Stored:
         name = f"{image.repository}@{digest}"
-        with self.docker.logged_in(self.registry.login()) as docker:
-            docker.good(["docker", "pull", "--quiet", name], PUSH_S)
+        docker = self.docker.logged_in(self.registry.login())
+        docker.good(["docker", "pull", "--quiet", name], PUSH_S)
         pulled = self.docker.inspect(name)
         self.docker.call(["docker", "rmi", name])  # the name, and what only it had
         if pulled is None:
@@ -244,8 +244,7 @@ class _Run:
         with self.context.screen.step(f"{service.code}: push {self.tag}"):
             for left in reversed(range(TRIES)):
                 try:
-                    with self.docker.logged_in(self.registry.login()) as docker:
-                        done = docker.push(local, target)
+                    done = self.docker.logged_in(self.registry.login()).push(local, target)
                     if done.code == 0:
                         return self._read_back(service, pushed_digest(done.stdout))
                     said = done.last_lines(5) or f"exit code {done.code}"

@@ -1,10 +1,9 @@
-"""The Docker engine, by its command line: build, inspect, log in, push. Every call is bounded."""
+"""The Docker engine, by its command line: build, inspect, push. Every call is bounded."""
 
-import contextlib
 import json
+import os
 import re
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ci.tools.ecr import Login
 
 BUILD_S, PUSH_S, SHORT_S = 1800.0, 900.0, 60.0
 PUSHED = re.compile(rf"digest: ({DIGEST.pattern}) size: \d+")
+LOGINS = Path(__file__).with_name("registry_login")
 
 
 class Docker:
@@ -27,15 +27,13 @@ class Docker:
         passed_on = {name: environ[name] for name in environ.keys() - process.MANIFEST_SECRETS}
         self._environ = {**passed_on, "DOCKER_BUILDKIT": "1", "DOCKER_CLI_HINTS": "false"}
 
-    def call(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> Done:
+    def call(self, argv: Sequence[str], timeout_s: float = SHORT_S) -> Done:
         """One docker command line to its end, whatever it says."""
-        return process.run(
-            argv, cwd=self._root, env=self._environ, timeout_s=timeout_s, given=given
-        )
+        return process.run(argv, cwd=self._root, env=self._environ, timeout_s=timeout_s)
 
-    def good(self, argv: Sequence[str], timeout_s: float = SHORT_S, given: bytes = b"") -> str:
+    def good(self, argv: Sequence[str], timeout_s: float = SHORT_S) -> str:
         """What a command line that must succeed says; `OutsideFault` when it does not."""
-        return self.call(argv, timeout_s, given).good(f"{' '.join(argv[:3])} failed")
+        return self.call(argv, timeout_s).good(f"{' '.join(argv[:3])} failed")
 
     def build(self, argv: Sequence[str]) -> None:
         """The image is built; `Defect` with the end of the log when it cannot be."""
@@ -51,18 +49,19 @@ class Docker:
         image: dict[str, Any] = json.loads(done.good(f"docker image inspect {name} failed"))[0]
         return image
 
-    @contextlib.contextmanager
-    def logged_in(self, login: Login) -> Iterator["Docker"]:
-        """The engine with a login for the block, kept in a folder that is gone afterwards.
+    def logged_in(self, login: Login) -> "Docker":
+        """The engine with a login that is in the environment of its calls, and nowhere else.
 
-        The password goes by stdin: it is in no argument list, and ~/.docker is not touched.
+        `docker login` would write it to a file, or into a keyring of the user's, which outlive a
+        run that is killed. A program beside config.json hands it to docker; ~/.docker is not used.
         """
-        with tempfile.TemporaryDirectory(prefix=f"{process.PRIVATE}docker-") as folder:
-            # buildx and compose are looked for in the system's folders too, so builds go on
-            inside = Docker(self._root, {**self._environ, "DOCKER_CONFIG": folder})
-            argv = ["docker", "login", "--username", login.username, "--password-stdin", login.host]
-            inside.good(argv, given=login.password.encode())
-            yield inside
+        said = {"ServerURL": login.host, "Username": login.username, "Secret": login.password}
+        # buildx and compose are looked for in the system's folders too, so builds go on
+        own = {"CI_REGISTRY": login.host, "CI_REGISTRY_LOGIN": json.dumps(said)}
+        path = f"{LOGINS}{os.pathsep}{self._environ.get('PATH', os.defpath)}"
+        return Docker(
+            self._root, {**self._environ, **own, "DOCKER_CONFIG": str(LOGINS), "PATH": path}
+        )
 
     def push(self, name: str, target: str) -> Done:
         """What docker answers to pushing the image `name` under the name `target`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from data_ingest import histograms
-from data_ingest.errors import InvalidLabels, StoreRefused
+from data_ingest.errors import BodyTooLarge, InvalidLabels, StoreRefused
 from data_ingest.labels import LabelRules, NewSeries, canonical, plain_series
 from data_ingest.limits import INVALID_EXEMPLAR, METADATA_NOT_KEPT, TimeSpan, storable_metadata
 from data_ingest.model import I64, U64, Array, SampleBatch, Sender
@@ -23,6 +23,8 @@ INVALID_LABELS = "invalid_labels"
 _NOTHING_NEW: tuple[list[NewSeries], I64] = [], np.empty((0, 3), np.int64)
 STORE_REFUSED = "store_refused"
 SERIES_TEXT_MAX = 300
+LABEL_TEXT_MAX = 64 << 20
+"""Of a request's new series. A body of some KiB has as much where its samples share labels."""
 NO_KEYS: U64 = np.empty((0, 2), np.uint64)
 
 
@@ -254,6 +256,7 @@ def _new_series(
     new: list[NewSeries] = []
     index_of: dict[bytes, int] = {}
     learned: list[tuple[int, int, int]] = []
+    text = 0
     rows = np.flatnonzero((row_ids == 0) & in_use)
     plain = plain_series(batch, rows, rules, recognition.replica_label)
     for row, one in zip(rows.tolist(), plain, strict=True):
@@ -275,6 +278,9 @@ def _new_series(
         index = index_of.setdefault(series.labels_hash, len(new))
         if index == len(new):
             new.append(series)
+            text += len(series.labels_json)
+            if text > LABEL_TEXT_MAX:
+                raise BodyTooLarge(detail="too much label text", limit=LABEL_TEXT_MAX)
         row_ids[row] = -1 - index
         learned.append((row, index, group << GROUP_SHIFT))
     return new, np.array(learned, np.int64).reshape(-1, 3)

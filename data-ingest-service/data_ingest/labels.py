@@ -20,7 +20,8 @@ from data_ingest.model import I64, LabelSets, RawLabels, SampleBatch
 
 _SEPARATOR = b"\xff"
 _QUOTED_MAX = 100
-_ROWS_MIN, _ROWS_AT_ONCE = 8, 4_000
+_ROWS_MIN, _ROWS_AT_ONCE = 8, 256
+"""Labels that rows share are copied for each: of so many at once, at most 64 KiB a row."""
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 

@@ -45,6 +45,10 @@ class Update(NamedTuple):
 
 def decode(line: bytes) -> Update:
     """What a line says; ValueError says why it cannot be taken."""
+    # What no label can hold is refused here, once: kept, it would be refused at each flush.
+    if b"\0" in line:
+        raise ValueError("a NUL byte")
+    line.decode()
     head, letters, *sections = *line.strip().split(b"|"), b""
     name, _, text = head.partition(b":")
     if letters not in _TYPES or not (name and text):

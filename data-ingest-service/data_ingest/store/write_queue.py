@@ -36,11 +36,12 @@ class WriterBounds:
 
 @dataclass(slots=True, eq=False)
 class Queued:
-    """A write, the epoch of its ids, and who waits for the ids of its new series."""
+    """A write and its weight, the epoch of its ids, and who waits for those of its new series."""
 
     write: Write
     epoch: Epoch | None
     done: asyncio.Future[I64]
+    weight: int
 
     def fail(self, error: Exception) -> None:
         """Who waits gets the error, unless there is an answer already."""
@@ -66,41 +67,42 @@ class WriteQueue:
     def add(self, queued: Queued) -> None:
         """It waits; raises `Overloaded` when too much does already."""
         limit = self._bounds.queue_samples_max
-        is_over = self.weight + queued.write.weight > limit
+        is_over = self.weight + queued.weight > limit
         if self._queue and (is_over or len(self._queue) >= QUEUE_WRITES_MAX):
             raise Overloaded(queued=self.weight, limit=limit, retry_after_s=1)
         self._queue.append(queued)
-        self.weight += queued.write.weight
+        self.weight += queued.weight
 
     def take(self) -> list[Queued]:
         """What the next transaction holds: the oldest first, up to the bounds, at least one."""
         taken: list[Queued] = []
         weight = new = 0
         while self._queue:
-            write = self._queue[0].write
+            queued = self._queue[0]
+            new_series = len(queued.write.new)
             over = (
-                weight + write.weight > self._bounds.flush_samples_max
-                or new + len(write.new) > self._bounds.flush_new_series_max
+                weight + queued.weight > self._bounds.flush_samples_max
+                or new + new_series > self._bounds.flush_new_series_max
             )
             if taken and over:
                 break
-            queued = self._queue.popleft()
-            self.weight -= write.weight
+            self._queue.popleft()
+            self.weight -= queued.weight
             if queued.done.done():
                 continue  # its request was cancelled or timed out
             if not self._is_valid(queued.write.tenant, queued.epoch):
                 queued.fail(outdated())
                 continue
             taken.append(queued)
-            weight += write.weight
-            new += len(write.new)
+            weight += queued.weight
+            new += new_series
         return taken
 
     def fail_all(self, trouble: str) -> None:
         """Nothing waits any more; it has failed."""
         while self._queue:
             queued = self._queue.popleft()
-            self.weight -= queued.write.weight
+            self.weight -= queued.weight
             queued.fail(StoreUnavailable(detail=trouble, retry_after_s=1))
 
 

@@ -145,7 +145,7 @@ class Writer:
         if not self._is_valid(write.tenant, epoch):
             raise outdated()
         loop = asyncio.get_running_loop()
-        queued = Queued(write, epoch, loop.create_future())
+        queued = Queued(write, epoch, loop.create_future(), write.weight)
         self._queue.add(queued)
         if len(self._queue) >= self._wake_at_writes or self._queue.weight >= GATHER_SAMPLES_MAX:
             self._wake.set()

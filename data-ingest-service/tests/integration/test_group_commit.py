@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import uuid4
@@ -13,9 +14,10 @@ from prometheus_client import REGISTRY
 
 from data_ingest.errors import StoreUnavailable
 from data_ingest.histograms import BYTES_OF_A_SAMPLE, HISTOGRAM_BITS
+from data_ingest.labels import NewSeries
 from data_ingest.model import Exemplar
 from data_ingest.store import writer as writing
-from data_ingest.store.packing import Write
+from data_ingest.store.packing import LABEL_CHARACTERS_OF_A_SAMPLE, Write
 from data_ingest.store.write_queue import WriterBounds
 from data_ingest.store.writer import Writer
 
@@ -96,13 +98,16 @@ async def test_senders_that_do_not_come_again_are_not_waited_for(store_url, othe
         await commit_together(writer, write())
 
 
-@pytest.mark.parametrize("kind", ["exemplars", "histograms"])
-async def test_exemplars_and_histograms_weigh_in_a_transaction(store_url, kind):
+@pytest.mark.parametrize("kind", ["exemplars", "histograms", "labels"])
+async def test_exemplars_histograms_and_labels_weigh_in_a_transaction(store_url, kind):
     """One transaction holds no more of them than of the samples that they weigh as."""
     writes = [write() for _ in range(4)]
-    for one in writes:
+    for i, one in enumerate(writes):
         if kind == "exemplars":
             one.exemplars = [Exemplar(1, at, 1.0, "{}") for at in (1, 2)]
+        elif kind == "labels":
+            text = json.dumps({"a": str(i) * 2 * LABEL_CHARACTERS_OF_A_SAMPLE})
+            one.new = [NewSeries(i.to_bytes(16), text)]
         else:
             one.values = np.array([HISTOGRAM_BITS], np.uint64).view(np.float64)
             one.histograms = pa.array([bytes(2 * BYTES_OF_A_SAMPLE)], pa.large_binary())

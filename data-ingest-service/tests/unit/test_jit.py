@@ -1,9 +1,11 @@
-"""Numba's cache never outlives what was compiled."""
+"""Numba's cache never outlives what was compiled; walkers count no references."""
 
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from data_ingest.chassis import jit
 
@@ -38,3 +40,50 @@ def test_a_step_in_another_file_is_compiled_anew(tmp_path):
         printed.append(done.stdout.split())
     assert printed == [["2", "0"], ["2", "1"], ["3", "0"]]
     assert list(Path(tmp_path).rglob("*.nbi"))
+
+
+WALKER = """
+import numpy as np
+from data_ingest.chassis.jit import BYTES, inlined, int64, kernel, walker
+@inlined
+def step(buf, i):
+    while i < buf.size and buf[i] != 7:
+        i += 1
+    return i
+@inlined
+def array(n):
+    return np.zeros(n, np.int64)
+@DECORATOR(int64(BYTES))
+def run(buf):
+    return BODY
+print("\\tlock" in "".join(run.inspect_asm().values()))
+"""
+
+
+def compiled(tmp_path: Path, decorator: str, body: str) -> "subprocess.CompletedProcess[str]":
+    """What compiling `body` came to; it prints whether there are atomic instructions."""
+    text = WALKER.replace("DECORATOR", decorator).replace("BODY", body)
+    (tmp_path / "made.py").write_text(text)
+    here = str(Path(jit.__file__).parents[2])
+    return subprocess.run(
+        [sys.executable, "-B", "made.py"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": here, "NUMBA_CACHE_DIR": str(tmp_path / decorator)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_walker_counts_no_references(tmp_path):
+    """Unlike a kernel's, its code is without atomic instructions, also in its steps."""
+    body = "step(buf, 0) + step(buf, 1)"
+    walker, kernel = (compiled(tmp_path, name, body) for name in ("walker", "kernel"))
+    assert (walker.stdout, kernel.stdout) == ("False\n", "True\n")
+
+
+@pytest.mark.parametrize("body", ["np.zeros(buf.size, np.int64).size", "array(buf.size).size"])
+def test_a_walker_that_makes_an_array_does_not_compile(body, tmp_path):
+    """Neither may a step of it: nobody would free the array."""
+    done = compiled(tmp_path, "walker", body)
+    assert "TypingError" in done.stderr

@@ -2,18 +2,22 @@
 
 import hashlib
 import json
+from uuid import UUID
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_ingest.errors import InvalidLabels
+from data_ingest import admission
+from data_ingest.admission import Prepared, admit
+from data_ingest.errors import BodyTooLarge, InvalidLabels
 from data_ingest.labels import LabelRules, canonical, plain_series
 from data_ingest.limits import DAY_MS, TimeSpan
-from data_ingest.model import SampleBatch
-from data_ingest.protocols import remote_write
-from data_ingest.protocols.protocol import Bounds
+from data_ingest.model import SampleBatch, Sender
+from data_ingest.protocols import influx, remote_write
+from data_ingest.protocols.protocol import Bounds, WriteRequest
+from data_ingest.replicas import Groups, Recognition, ReplicaLabels
 from tests import wire
 
 RULES = LabelRules(labels_max=4, name_bytes_max=10, value_bytes_max=20)
@@ -89,6 +93,27 @@ def test_many_series_at_once_are_the_same_series(rows, is_wire):
         if series is not None:
             assert series == canonical(labels, RULES)
     assert not any(series and '"a":' in series.labels_json for series in made[: len(rows)])
+
+
+def test_labels_that_samples_share_have_a_bound(monkeypatch):
+    """A small body becomes large where many new series share long labels: beyond a bound nothing
+    of it is taken, and label sets that are there already count nothing.
+    """
+    monkeypatch.setattr(admission, "LABEL_TEXT_MAX", 10_000)
+    rules = LabelRules(labels_max=4, name_bytes_max=100, value_bytes_max=1_000)
+
+    def admitted(series: int, repeated: int = 1) -> Prepared:
+        fields = [b"f%d=1" % i for _ in range(repeated) for i in range(series)]
+        body = b"m,tag=" + b"x" * 1_000 + b" " + b",".join(fields)
+        request = WriteRequest("/write", {}, {}, body=body, received_ms=1)
+        batch = influx.protocols(influx.Naming())[0].decode(request, Bounds(1 << 24, 1_000))
+        span, unknown = TimeSpan(0, 10), np.zeros(len(batch.keys), np.int64)
+        nobody = Recognition(ReplicaLabels(), Groups(), lambda _: None)
+        return admit(Sender(UUID(int=1), "key"), batch, unknown, span, rules, recognition=nobody)
+
+    assert len(admitted(9, repeated=5).write.new) == 9
+    with pytest.raises(BodyTooLarge, match="too much label text"):
+        admitted(10)
 
 
 def test_an_escaped_nul_is_text():

@@ -249,7 +249,8 @@ def test_the_state_is_bounded():
 @pytest.mark.parametrize(
     "line",
     [b"a", b"a:1", b":1|c", b"a:|c", b"a:1|x", b"a:-1|c", b"a:1|c|@0", b"a:1|c|@2", b"a:1|c|@",
-     b"a:nan|g", b"a:1_0|g", b"a:1::2|h", b"a:1|c|T17", b"a:1|c|#__name__:x", b"_e{1,1}:a|b"],
+     b"a:nan|g", b"a:1_0|g", b"a:1::2|h", b"a:1|c|T17", b"a:1|c|#__name__:x", b"_e{1,1}:a|b",
+     b"a:1|c|#x:\xff", b"a:1|c|#x:\0"],
 )  # fmt: skip
 def test_what_statsd_cannot_take_is_said(line):
     """Each is refused with a reason in words."""
