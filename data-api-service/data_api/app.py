@@ -38,6 +38,7 @@ from data_api.api.read_first import ReadFirst
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
+from data_api.chassis.kinds import ServiceError
 from data_api.chassis.telemetry import RequestLog
 from data_api.engine import Engine, EngineLimits
 from data_api.notify.guard import parse_networks
@@ -86,6 +87,12 @@ API = (
 def _warm_up() -> None:
     promql.warm_up()
     fragments.kernels()
+
+
+def _install_errors(app: FastAPI) -> None:
+    app.state.api_routes = [route for one in API for route in one.routes.routes]
+    problems.install(app)
+    app.exception_handlers[ServiceError] = remote_read.as_text(app.exception_handlers[ServiceError])
 
 
 def create_app(
@@ -185,7 +192,7 @@ def create_app(
         engine, identity, clock, drain, groups, Backfills(rules_database), notifications
     )
     app.state.targets = targets.Targets(settings.dis_url, client, identity)
-    problems.install(app)
+    _install_errors(app)
     checks = {
         "postgres": store.catalogue.check_postgres,
         "metrics schema": store.catalogue.check_schema,

@@ -285,8 +285,8 @@ class Engine:
         spans: Text[Sequence[SelectorSpan]],
         write: Callable[[list[Columns], QueryLimits], Iterator[bytes]],
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """What `write` makes of the raw samples of each span, piece by piece; the first is there in
-        time, and slot and samples are held as long as the block.
+        """What `write` makes of the raw samples of each span, piece by piece, all of it in turns of
+        the tenant; the first is there in time, and slot and samples are held as long as the block.
         """
         asked = Asked("export", " ".join(spans.texts))
         async with self.admitted(tenant, plan, None, asked) as query:
@@ -297,8 +297,12 @@ class Engine:
                 samples = [columns for columns in loaded if isinstance(columns, Columns)]
                 query.limits.cost.series = sum(len(columns.labels) for columns in samples)
                 query.limits.cost.samples = sum(columns.samples for columns in samples)
-                body = write(samples, query.limits)
-                first_piece = await query.limits.run(lambda: next(body, b""))
+
+                def begun() -> tuple[bytes, Iterator[bytes]]:
+                    body = write(samples, query.limits)
+                    return next(body, b""), body
+
+                first_piece, body = await query.limits.run(begun)
             yield query.pieces(chain([first_piece], body))
 
     def bounds(self, plan: Limits) -> EngineLimits:

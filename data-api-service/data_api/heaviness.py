@@ -17,7 +17,7 @@ from uuid import UUID
 from data_api import cost, promql
 from data_api.errors import BadRequest
 from data_api.model import Cost
-from data_api.questions import PARSED_CHARS_MAX, Plan, Question, parse
+from data_api.questions import PARSED_CHARS_MAX, Plan, Question, may_be_large, parse
 from data_api.store.reader import Store
 from data_api.turns import Turn
 
@@ -112,7 +112,7 @@ class Weights:
         index = self._store.catalogue.index(tenant)
         if self._is_heavy(tenant, text, len(questions)):
             return NEVER
-        if index is None or len(index) < FEW_SERIES:
+        if index is None or len(index) < FEW_SERIES or may_be_large(text):
             return 0.0
         with contextlib.suppress(BadRequest):
             return sum(cost.expected_s(_planned(question), index) for question in questions)

@@ -9,6 +9,7 @@ another value makes another array. Imports none of our modules but `native_histo
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -70,16 +71,21 @@ class MatchOp(StrEnum):
     NOT_REGEX = "!~"
 
 
-@lru_cache(maxsize=64)  # each may grow to the 8 MiB that RE2 allows; compiling takes microseconds
+CHECKPOINT: ContextVar[Callable[[], None]] = ContextVar("checkpoint", default=lambda: None)
+
+
+@lru_cache(maxsize=64)  # each may grow to the 8 MiB that RE2 allows
 def compile_regex(pattern: str) -> re2._Regexp:
     """The RE2 program of `pattern`, matched against the whole value, `.` matching newlines.
 
-    Raises re2.error when RE2 refuses the pattern. Linear in the value's length, whatever a tenant
-    writes: Python's own `re` must never see a tenant's pattern.
+    Raises re2.error when RE2 refuses it. Linear in the value's length: Python's own `re` must never
+    see a tenant's pattern. Each that is new is a checkpoint.
     """
+    CHECKPOINT.get()()
     options = re2.Options()
-    options.dot_nl = True
-    options.log_errors = False
+    # By its length: `.{1000}` so often that it fills 8 MiB stops all threads for half a second.
+    options.max_mem = min(8 << 20, max(1 << 20, 64 * len(pattern)))
+    options.dot_nl, options.log_errors = True, False
     return re2.compile(pattern, options)
 
 

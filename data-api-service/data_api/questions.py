@@ -18,6 +18,7 @@ from data_api.chassis.kinds import ServiceError
 from data_api.errors import BadRequest, QueryError, TooManyMatchers
 from data_api.model import Loaded, Matcher, QueryLimits, Result, SelectorSpan
 from data_api.promql.nodes import VectorSelector
+from data_api.promql.values import stopping_at
 from data_api.store.reader import MatcherSets, Store
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ PARSED_KEPT: Final = 1024  # trees of recent queries
 PARSED_CHARS_MAX: Final = 2048  # of a text whose tree is kept, and that the event loop may parse
 MATCHERS_MAX: Final = 256  # of one selector: two for each label that a series may have
 WARNINGS_MAX: Final = 10
+_REPEATING: Final = re.compile(r"\{\d|\\[pPxuU0-7]")  # or an escape of such characters
 _OF_TIMES: Final = re.compile(r"(?i)\b(?:step|range)\b")
 
 
@@ -55,6 +57,11 @@ def parse_selector(text: str) -> tuple[Matcher, ...]:
     return expr.matchers
 
 
+def may_be_large(text: str) -> bool:
+    """Whether a short text may name a regex that takes long to compile."""
+    return _REPEATING.search(text) is not None
+
+
 def check_matchers(matchers: Sequence[Matcher]) -> None:
     """A selector has at most MATCHERS_MAX; raises TooManyMatchers."""
     if len(matchers) > MATCHERS_MAX:
@@ -71,7 +78,14 @@ class Text(Generic[T]):
 
     async def parsed(self, limits: QueryLimits) -> T:
         """The tree or the matchers; a long text does not hold up the event loop."""
-        return self.parse() if self.chars <= PARSED_CHARS_MAX else await limits.run(self.parse)
+        if self.chars <= PARSED_CHARS_MAX and not any(map(may_be_large, self.texts)):
+            return self.parse()
+
+        def parsed() -> T:
+            with stopping_at(limits.checkpoint):
+                return self.parse()
+
+        return await limits.run(parsed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +117,8 @@ class Question:
         begun_s = time.monotonic()
         start_ms, end_ms, step_ms = self.steps
         times = promql.QueryTimes(step_ms, end_ms - start_ms)
-        expr = await Text(len(self.text), partial(parse, self.text, times)).parsed(limits)
+        texts = Text(len(self.text), partial(parse, self.text, times), (self.text,))
+        expr = await texts.parsed(limits)
         spans = promql.needed(expr, *self.steps, self.lookback_ms)
         for span in spans:
             check_matchers(span.matchers)

@@ -4,7 +4,8 @@
     values  fixed_size_list<double>[m]   its value at each step; null, over a NaN, where it has none
 
 The schema's metadata: `start_ms`, `step_ms`, `steps` (m), and `warnings` and `infos` as JSON lists.
-A batch has BATCH_VALUES values or one series. Native histograms are null, and a warning says so.
+A batch has BATCH_VALUES values or one series, and at most ROWS_MAX series. Native histograms are
+null, and a warning says so.
 """
 
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from data_api.model import QueryLimits, RangeMatrix, Result
 
 STEPS_MAX: Final = 1_000_000
 BATCH_VALUES: Final = 131_072  # 1 MiB
+ROWS_MAX: Final = 1024  # whose labels are objects at once, between two checkpoints
 WITHOUT_HISTOGRAMS: Final = "PromQL warning: native histograms have no number here and are left out"
 
 routes = APIRouter(tags=["export"])
@@ -79,7 +81,7 @@ def _stream(result: Result) -> Iterator[bytes]:
             "infos": orjson.dumps(result.infos),
         },
     )
-    sink, rows = Sink(), max(1, BATCH_VALUES // steps)
+    sink, rows = Sink(), max(1, min(ROWS_MAX, BATCH_VALUES // steps))
     with pa.ipc.new_stream(pa.PythonFile(sink, "w"), schema) as writer:
         for first in range(0, len(matrix.labels), rows):
             some = slice(first, first + rows)

@@ -10,6 +10,7 @@ values: what lies between is not seen. query_range itself stays as it is: a valu
 from collections.abc import Iterator
 from typing import Final
 
+import anyio.to_thread
 import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -22,7 +23,15 @@ from data_api.api.routing import readable
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import InvalidParameter
 from data_api.model import QueryLimits, RangeMatrix, Result, is_histogram
-from data_api.promql.nodes import Call, Expr, MatrixSelector, Subquery, VectorSelector, unwrap
+from data_api.promql.nodes import (
+    Call,
+    Expr,
+    MatrixSelector,
+    Paren,
+    Subquery,
+    VectorSelector,
+    unwrap,
+)
 from data_api.promql.values import SCHEMA_LABELS, key, without
 from data_api.questions import PARSED_CHARS_MAX, Question, parse
 
@@ -40,7 +49,8 @@ async def range_buckets(
     """Of each series, at start, start + step, … up to end: `[time, min, max, last]` of the step
     before.
     """
-    questions = _questions(params, engine.limits.lookback_ms)
+    # In a thread: its regexes may take long to compile.
+    questions = await anyio.to_thread.run_sync(_questions, params, engine.limits.lookback_ms)
     timeout_s = params.timeout_s()
     opened = engine.queries(caller.tenant, caller.limits, questions, buckets_answer, timeout_s)
     return Held(request, opened)
@@ -58,7 +68,7 @@ def _questions(params: Params, lookback_ms: int) -> list[Question]:
     if resolution_ms <= 0:
         raise InvalidParameter(name="resolution", reason="it must be above zero")
     expr = unwrap(parse(text, promql.QueryTimes(step_ms, end_ms - start_ms)))
-    windows: Expr = Subquery(expr=expr, range_ms=step_ms, step_ms=resolution_ms)
+    windows: Expr = Subquery(expr=Paren(expr=expr), range_ms=step_ms, step_ms=resolution_ms)
     if isinstance(expr, VectorSelector) and expr.edges is None:
         windows = MatrixSelector(selector=expr, range_ms=step_ms)
     texts = [promql.to_text(Call(name=name, args=(windows,))) for name in FUNCTIONS]

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
+import anyio.to_thread
 import structlog
 from fastapi import Depends, Request, Response
 from starlette.requests import ClientDisconnect
@@ -70,9 +71,12 @@ async def read_params(request: Request, _: Annotated[Principal, Depends(reader)]
     """URL and form parameters; a form is read only after its sender is known."""
     query: bytes = request.scope["query_string"]
     kind = request.headers.get("content-type", "")
-    if request.method == "POST" and kind.startswith(FORM):
-        return Params.parse(await body_of(request), query)
-    if request.method == "POST" and kind.startswith(multipart.MEDIA_TYPE):
+    if request.method == "POST" and kind.lower().startswith(FORM):
+        body = await body_of(request)
+        if len(body) > multipart.BYTES_MAX:
+            return await anyio.to_thread.run_sync(Params.parse, body, query)
+        return Params.parse(body, query)
+    if request.method == "POST" and kind.lower().startswith(multipart.MEDIA_TYPE):
         return Params.parse(query, form=multipart.pairs(kind, await body_of(request)))
     return Params.parse(query)
 

@@ -38,7 +38,7 @@ async def query_exemplars(
         expr = parse(text, promql.QueryTimes(1000, 1000))  # no selector's labels depend on them
         return [span.matchers for span in promql.needed(expr, 0, 0, 1)]
 
-    selectors = Text(len(text), matchers)
+    selectors = Text(len(text), matchers, (text,))
 
     async def work(limits: QueryLimits) -> list[bytes]:
         sets = await selectors.parsed(limits)

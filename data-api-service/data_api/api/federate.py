@@ -11,6 +11,7 @@ has none: with `honor_labels` the reader would else put its own in. Source: Prom
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -20,10 +21,19 @@ from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query
 from data_api.api.export import joined
 from data_api.api.rendering import value_tokens
 from data_api.api.routing import readable
-from data_api.model import METRIC_NAME, STALE_BITS, Columns, Labels, QueryLimits, is_histogram
+from data_api.model import (
+    METRIC_NAME,
+    SAMPLE_BYTES,
+    STALE_BITS,
+    Columns,
+    Labels,
+    QueryLimits,
+    is_histogram,
+)
 from data_api.promql.values import ordered, sort_key
 
 PREFIXES: Final = ("", "/prometheus")
+SERIES_BYTES: Final = 768  # what a line is made and ordered from: measured with eleven labels
 UTF8: Final = "escaping=allow-utf-8"
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 MEDIA_TYPE_UTF8: Final = f"text/plain; version=1.0.0; charset=utf-8; {UTF8}"
@@ -47,7 +57,13 @@ async def federate(
 
 
 def _exposition(parts: Sequence[Columns], limits: QueryLimits, *, is_utf8: bool) -> Iterator[bytes]:
-    lines: dict[tuple[tuple[str, str], ...], bytes] = {}  # by labels: several may select a series
+    return joined(_lines(parts, limits, is_utf8=is_utf8))
+
+
+def _lines(parts: Sequence[Columns], limits: QueryLimits, *, is_utf8: bool) -> Iterator[bytes]:
+    series = sum(len(part.labels) for part in parts)
+    limits.reserve(sum(part.cost for part in parts) + series * SERIES_BYTES // SAMPLE_BYTES)
+    samples: dict[str, tuple[Labels, bytes, int]] = {}  # by labels: several may select a series
     for part in parts:
         newest = part.offsets[1:] - 1  # no series without a sample
         values = part.values[newest]
@@ -57,22 +73,18 @@ def _exposition(parts: Sequence[Columns], limits: QueryLimits, *, is_utf8: bool)
             limits.checkpoint()
             labels = part.labels[row]
             if METRIC_NAME in labels:
-                key = ((METRIC_NAME, labels[METRIC_NAME]), *sort_key(labels))
-                lines[key] = b"%b %b %d\n" % (_series(labels, is_utf8), tokens[row], times_ms[row])
-    return joined(_by_name(lines, limits, is_utf8=is_utf8))
-
-
-def _by_name(
-    lines: dict[tuple[tuple[str, str], ...], bytes], limits: QueryLimits, *, is_utf8: bool
-) -> Iterator[bytes]:
-    keys = list(lines)
+                # One text, as in `by_labels`, with the name first.
+                key = "\0".join(chain((labels[METRIC_NAME],), *sort_key(labels)))
+                samples[key] = labels, tokens[row], times_ms[row]
+    keys = list(samples)
     before = ""
     for place in ordered(keys, limits.checkpoint, descending=False).tolist():
-        name = keys[place][0][1]
-        if name != before:
+        limits.checkpoint()
+        labels, token, time_ms = samples[keys[place]]
+        if (name := labels[METRIC_NAME]) != before:
             yield f"# TYPE {_name(name, is_utf8)} untyped\n".encode()
             before = name
-        yield lines[keys[place]]
+        yield b"%b %b %d\n" % (_series(labels, is_utf8), token, time_ms)
 
 
 def _series(labels: Labels, is_utf8: bool) -> bytes:

@@ -1,7 +1,5 @@
 """The Prometheus HTTP API: each route parses, calls and renders. GET and form POST are the same.
 
-What has no counterpart in this service (targets) answers as an empty
-Prometheus would: clients call it at start and would show an error as a broken data source.
 Source: Prometheus `web/api/v1/api.go`; which calls Grafana makes: docs/architecture.md.
 """
 
@@ -10,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query, reader, services
 from data_api.api.params import Params, unescape_label_name
-from data_api.api.rendering import list_answer, query_answer
+from data_api.api.rendering import list_answer, metadata_answer, query_answer
 from data_api.api.routing import answer, readable
 from data_api.api.stats import stats_json
 from data_api.chassis.identity import Principal
@@ -24,6 +22,7 @@ from data_api.model import Labels, QueryLimits
 from data_api.promql.values import by_labels
 from data_api.store.reader import MatcherSets
 
+METADATA_MAX: Final = 40_000  # descriptions of an answer; what Grafana asks for
 EVERY: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 # Every route needs a caller who may read, also those that show nothing of a tenant.
@@ -147,19 +146,21 @@ def _listed(
 
 
 @readable(routes, "/metadata", "metric", "limit", "limit_per_metric", post=False)
-async def metadata(caller: Caller, params: Query, engine: EngineDep) -> Response:
+async def metadata(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Type, help and unit of metrics, by name; one description of each. A limit below zero means
-    all of them, as in Prometheus, and 0 none.
+    all of them, as in Prometheus, and 0 none; METADATA_MAX at most.
     """
     limit = params.whole_number("limit", -1)
     params.whole_number("limit_per_metric", -1)
-    rows = await engine.store.catalogue.metadata(caller.tenant, params.get("metric") or None)
-    return answer(
-        {
-            name: [{"type": kind, "help": text, "unit": unit}]
-            for name, kind, text, unit in (rows if limit < 0 else rows[:limit])
-        }
-    )
+    metric = params.get("metric") or None
+    count = METADATA_MAX if limit < 0 else min(limit, METADATA_MAX)
+
+    async def work(limits: QueryLimits) -> list[bytes]:
+        rows = await engine.store.catalogue.metadata(caller.tenant, metric, count + 1)
+        is_cut = len(rows) > count == METADATA_MAX
+        return await limits.run(lambda: metadata_answer(rows[:count], limits, is_cut=is_cut))
+
+    return Held(request, engine.reading(caller.tenant, caller.limits, work))
 
 
 @routes.get("/alertmanagers")
@@ -179,6 +180,14 @@ async def options(path: str) -> Response:  # noqa: ARG001 - of the route
 
 
 @routes.api_route("/{path:path}", methods=EVERY, include_in_schema=False)
-async def unknown(path: str) -> Response:
-    """No such route of the API."""
+async def unknown(request: Request, path: str) -> Response:
+    """No such route of the API, or none for this method, which a POST is repeated as a GET for."""
+    allowed = {
+        method
+        for route in request.app.state.api_routes
+        if route.path_regex.match(f"/{path}") and route.endpoint is not unknown
+        for method in route.methods
+    }
+    if allowed:
+        raise HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
     raise NotFound(path=f"/api/v1/{path}")

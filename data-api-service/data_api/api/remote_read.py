@@ -8,14 +8,15 @@ Samples with native histograms go out as SAMPLES, whichever type is accepted fir
 Source: Prometheus `prompb/remote.proto`, `storage/remote/{read_handler,codec,chunked}.go`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cramjam
 import numpy as np
 import re2
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from data_api.api.deps import BODY_BYTES_MAX, Caller, EngineDep, Held, body_of
 from data_api.api.export import joined
@@ -48,6 +49,7 @@ QUERIES_MAX: Final = 64  # of one request
 MATCHERS_MAX: Final = 256  # of one query
 FRAME_BYTES: Final = 1024 * 1024
 MESSAGE_COST: Final = 5  # times the samples' memory: they, their messages, joined, compressed
+SAMPLE_BYTES_MIN: Final = 13  # of a sample's message
 SAMPLES, STREAMED_XOR_CHUNKS = 0, 1
 XOR: Final = 1  # the encoding of a chunk
 OPS: Final = (MatchOp.EQUAL, MatchOp.NOT_EQUAL, MatchOp.REGEX, MatchOp.NOT_REGEX)
@@ -55,6 +57,9 @@ MEDIA_TYPES: Final[Mapping[int, str]] = {
     SAMPLES: "application/x-protobuf",
     STREAMED_XOR_CHUNKS: "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse",
 }
+
+HEADERS: Final = ("retry-after", "www-authenticate")
+Handler = Callable[[Request, Any], Any]
 
 routes = APIRouter(tags=["prometheus"])
 
@@ -93,9 +98,22 @@ async def remote_read(request: Request, caller: Caller, engine: EngineDep) -> Re
         held.headers["content-encoding"] = "snappy"
         return one_message(parts, limits)
 
-    spans = Text(len(body), parse)
+    spans = Text(BODY_BYTES_MAX, parse)  # in a thread: 2 KB unpack to twenty times as much
     held = Held(request, engine.exported(caller.tenant, caller.limits, spans, write))
     return held
+
+
+def as_text(render: Handler) -> Handler:
+    """`render`, whose answers for `/read` are a line of text, which is what its clients show."""
+
+    async def rendered(request: Request, exc: Exception) -> Response:
+        answer: Response = await render(request, exc)
+        if not request.url.path.endswith("/api/v1/read"):
+            return answer
+        headers = {name: answer.headers[name] for name in HEADERS if name in answer.headers}
+        return PlainTextResponse(f"{exc}\n", answer.status_code, headers)
+
+    return rendered
 
 
 def parse_request(body: bytes) -> ReadRequest:
@@ -156,6 +174,9 @@ def _matcher(message: bytes) -> Matcher:
 
 def one_message(parts: Sequence[Columns], limits: QueryLimits) -> Iterator[bytes]:
     """A ReadResponse, compressed, in one piece. Raises AnswerTooLarge."""
+    least = SAMPLE_BYTES_MIN * sum(part.samples for part in parts)
+    if least > limits.answer_bytes_max:
+        raise AnswerTooLarge(bytes=least, limit=limits.answer_bytes_max)
     limits.reserve(MESSAGE_COST * sum(part.cost for part in parts))
     size, results = 0, []
     for part in parts:

@@ -136,6 +136,23 @@ def list_answer(
     return enveloped(list_pieces(runs, limits), [TRUNCATED] if len(shown) < len(items) else ())
 
 
+def metadata_answer(
+    rows: Sequence[tuple[str, str, str, str]], limits: QueryLimits, *, is_cut: bool = False
+) -> list[bytes]:
+    """The body of metadata: (metric name, type, help, unit) by name. Raises AnswerTooLarge."""
+    runs = (
+        orjson.dumps(
+            {
+                name: [{"type": kind, "help": text, "unit": unit}]
+                for name, kind, text, unit in rows[i : i + 1000]
+            }
+        )[1:-1]
+        for i in range(0, len(rows), 1000)
+    )
+    _, *pieces, _ = list_pieces(runs, limits)
+    return enveloped([b"{", *pieces, b"}"], [TRUNCATED] if is_cut else ())
+
+
 def list_pieces(items: Iterable[bytes | Iterator[bytes]], limits: QueryLimits) -> list[bytes]:
     """A JSON array of items, which may come in pieces; raises AnswerTooLarge as soon as it has too
     many bytes.

@@ -147,7 +147,7 @@ async def blocks(caller: Caller, params: Query, engine: EngineDep) -> Response:
 
 @routes.get("/features")
 async def features() -> Response:
-    """What this API can do. Not in buildinfo, where Grafana would take it for Mimir's."""
+    """What this API can do."""
     operators = {*PRECEDENCE, *AGGREGATORS}
     return answer(
         {

@@ -70,7 +70,7 @@ def _shown(
     show: Callable[[Expr], bytes],
 ) -> Response:
     text = query_text(params)
-    shown = Text(len(text), lambda: show(parse(text)))
+    shown = Text(len(text), lambda: show(parse(text)), (text,))
 
     async def work(limits: QueryLimits) -> list[bytes]:
         return [envelope(await shown.parsed(limits))]

@@ -3,6 +3,7 @@
 Without `DIS_URL` nothing is scraped, as far as this service knows.
 """
 
+import asyncio
 from typing import Any, Final
 
 import httpx
@@ -14,7 +15,8 @@ from data_api.api.routing import answer, readable
 from data_api.chassis.identity import IdentityClient, Principal
 from data_api.errors import TargetsUnavailable
 
-TIMEOUT_S: Final = 5.0
+TIMEOUT_S: Final = 5.0  # of all: waiting, token and answer
+IN_FLIGHT_MAX: Final = 8  # calls at once: the connections are those that verify keys
 BYTES_MAX: Final = 16 * 1024 * 1024
 STATES: Final = ("active", "dropped")
 NOTHING: Final[dict[str, Any]] = {
@@ -35,6 +37,7 @@ class Targets:
         self._dis_url = dis_url
         self._http = http
         self._identity = identity
+        self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)
 
     async def of(self, caller: Principal, wanted: dict[str, str]) -> dict[str, Any]:
         """What `GET /api/v1/targets` of data-ingest-service answers to `wanted`.
@@ -43,25 +46,30 @@ class Targets:
         """
         if self._dis_url is None:
             return NOTHING
-        token = await self._identity.service_token_for(caller.tenant, "dis", ["metrics:read"])
-        body = bytearray()
         try:
-            async with self._http.stream(
-                "GET",
-                f"{self._dis_url.rstrip('/')}/api/v1/targets",
-                params=wanted,
-                headers={"Authorization": f"Bearer {token}"},
-                timeout=TIMEOUT_S,
-            ) as response:
-                async for piece in response.aiter_bytes():
-                    body += piece
-                    if len(body) > BYTES_MAX:
-                        raise TargetsUnavailable(bytes=len(body), limit=BYTES_MAX)
-            response.raise_for_status()
+            async with asyncio.timeout(TIMEOUT_S), self._in_flight:
+                body = await self._answer(self._dis_url, caller, wanted)
             data: dict[str, Any] = orjson.loads(body)["data"]
+        except TimeoutError as exc:
+            raise TargetsUnavailable(detail=f"no answer within {TIMEOUT_S:g} s") from exc
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as exc:
             raise TargetsUnavailable(detail=f"{type(exc).__name__}: {exc}"[:200]) from exc
         return data
+
+    async def _answer(self, dis_url: str, caller: Principal, wanted: dict[str, str]) -> bytearray:
+        url = dis_url.rstrip("/") + "/api/v1/targets"
+        token = await self._identity.service_token_for(caller.tenant, "dis", ["metrics:read"])
+        body = bytearray()
+        headers = {"Authorization": f"Bearer {token}"}
+        async with self._http.stream(
+            "GET", url, params=wanted, headers=headers, timeout=TIMEOUT_S
+        ) as response:
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > BYTES_MAX:
+                    raise TargetsUnavailable(bytes=len(body), limit=BYTES_MAX)
+        response.raise_for_status()
+        return body
 
 
 def _targets(request: Request) -> Targets:

@@ -13,14 +13,13 @@ value that names one of the query's `Pool`.
 import contextlib
 import heapq
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 
-from data_api.model import F64, I64, METRIC_NAME, STALE_BITS, Bools, Columns, Labels
+from data_api.model import CHECKPOINT, F64, I64, METRIC_NAME, STALE_BITS, Bools, Columns, Labels
 from data_api.promql.errors import EvaluationError
 
 SCHEMA_LABELS = frozenset({METRIC_NAME, "__type__", "__unit__"})
@@ -29,22 +28,21 @@ FEW_NAMES = 16
 SORTED_AT_ONCE = 4096
 ROWS_AT_ONCE: Final = 1024
 T = TypeVar("T")
-_CHECKPOINT: ContextVar[Callable[[], None]] = ContextVar("checkpoint", default=lambda: None)
 
 
 @contextlib.contextmanager
 def stopping_at(checkpoint: Callable[[], None]) -> Iterator[None]:
     """In the block every pass over label sets can be stopped by `checkpoint`."""
-    token = _CHECKPOINT.set(checkpoint)
+    token = CHECKPOINT.set(checkpoint)
     try:
         yield
     finally:
-        _CHECKPOINT.reset(token)
+        CHECKPOINT.reset(token)
 
 
 def runs(rows: Sequence[T]) -> Iterator[Sequence[T]]:
     """The rows, ROWS_AT_ONCE at a time, each time after a checkpoint."""
-    checkpoint = _CHECKPOINT.get()
+    checkpoint = CHECKPOINT.get()
     for start in range(0, len(rows), ROWS_AT_ONCE):
         checkpoint()
         yield rows[start : start + ROWS_AT_ONCE]
@@ -192,7 +190,7 @@ def group_rows(keys: Iterable[Hashable]) -> tuple[I64, list[int]]:
     numbers: dict[Hashable, int] = {}
     firsts: list[int] = []
     groups: list[int] = []
-    checkpoint = _CHECKPOINT.get()
+    checkpoint = CHECKPOINT.get()
     for row, group in enumerate(keys):
         if row % ROWS_AT_ONCE == 0:
             checkpoint()

@@ -150,10 +150,10 @@ class Catalogue:
         return None if state is None else state.index
 
     async def metadata(
-        self, tenant_id: UUID, metric: str | None
+        self, tenant_id: UUID, metric: str | None, limit: int
     ) -> list[tuple[str, str, str, str]]:
-        """(metric name, type, help, unit), by name."""
-        rows = await self.rows(tables.METADATA, tenant_id, metric)
+        """(metric name, type, help, unit) of the first metrics by name."""
+        rows = await self.rows(tables.METADATA, tenant_id, metric, limit)
         return [(row["metric_name"], row["type"], row["help"], row["unit"]) for row in rows]
 
     async def stored(self, tenant_id: UUID) -> Mapping[str, Any]:

@@ -114,6 +114,7 @@ ORDER BY timestamp_ms DESC LIMIT $5
 METADATA: Final = """
 SELECT metric_name, type, help, unit FROM metrics.metadata
 WHERE tenant_id = $1 AND ($2::text IS NULL OR metric_name = $2) ORDER BY metric_name
+LIMIT $3
 """
 
 # $1 tenant. One statement, so that a batch that becomes a block meanwhile counts once.

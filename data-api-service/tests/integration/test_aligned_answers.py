@@ -126,16 +126,16 @@ async def test_a_pixel_shows_every_sample_of_a_selector(filled):
 async def test_a_pixel_of_an_expression_is_of_its_finer_values(filled):
     """What query_range answers at the resolution, folded; offsets of a selector stay exact."""
     params = {"start": T - 240, "end": T, "step": 120, "resolution": "20s"}
-    query = 'sum(load{host!="c"})'
-    (one,) = await buckets(filled, query=query, **params)
-    answer = await filled.get(
-        "/api/v1/query_range",
-        params={"query": query, "start": T - 340, "end": T, "step": 20},
-    )
-    (fine,) = answer.json()["data"]["result"]
-    for at, *texts in one["buckets"]:
-        inside = [float(text) for t, text in fine["values"] if at - 120 < t <= at]
-        assert [float(text) for text in texts] == [min(inside), max(inside), inside[-1]]
+    for query in ('sum(load{host!="c"})', 'load{host="a"} / 2 + 1', '-load{host="b"}'):
+        (one,) = await buckets(filled, query=query, **params)
+        answer = await filled.get(
+            "/api/v1/query_range",
+            params={"query": query, "start": T - 340, "end": T, "step": 20},
+        )
+        (fine,) = answer.json()["data"]["result"]
+        for at, *texts in one["buckets"]:
+            inside = [float(text) for t, text in fine["values"] if at - 120 < t <= at]
+            assert [float(text) for text in texts] == [min(inside), max(inside), inside[-1]]
     shifted = await buckets(filled, query="load offset 2m", start=T, end=T, step=120)
     plain = await buckets(filled, query="load", start=T - 120, end=T - 120, step=120)
     assert [one["buckets"][0][1:] for one in shifted] == [one["buckets"][0][1:] for one in plain]

@@ -234,6 +234,25 @@ async def test_what_grafana_asks_at_start(das, ingest, tenant):
     assert (await call(das, "/api/v1/nothing")).json()["errorType"] == "not_found"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allowed"),
+    [
+        ("PUT", "query", 405, "GET, POST"),
+        ("POST", "label/job/values", 405, "GET"),
+        ("GET", "read", 405, "POST"),
+        ("DELETE", "rules/backfills", 405, "GET, POST"),
+        ("PUT", "nothing", 404, None),
+        ("GET", "cardinality/label_names", 404, None),
+    ],
+)
+async def test_a_method_that_a_path_has_not_is_405(das, method, path, status, allowed):
+    """With those that it has: clients then repeat a POST as a GET. What is not there is 404."""
+    for prefix in ("/api/v1", "/prometheus/api/v1"):
+        answer = await das.request(method, f"{prefix}/{path}")
+        assert (answer.status_code, answer.headers.get("allow")) == (status, allowed)
+        assert answer.json()["status"] == "error"
+
+
 async def test_metadata(das, ingest, tenant):
     """Type, help and unit by metric name, of this tenant."""
     for one, name in ((tenant, "up"), (tenant, "down"), (uuid.uuid4(), "theirs")):

@@ -91,7 +91,7 @@ async def test_native_histograms_are_samples(das, ingest, tenant):
     assert series[1] == [(NOW_MS - 1, bits(1.0))]
     assert series[2] == [stored + b"\x78" + remote.varint(NOW_MS)]
     refused = await das.post("/api/v1/read", content=remote.request(query, accepted=STREAM))
-    assert (refused.status_code, refused.json()["errorType"]) == (400, "bad_data")
+    assert refused.status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,11 @@ async def test_native_histograms_are_samples(das, ingest, tenant):
     ],
 )
 async def test_what_is_no_request_is_refused(das, body, status, words):
-    """Each with what was wrong."""
+    """Each with what was wrong, as a line of text, which is what Prometheus shows."""
     answer = await das.post("/api/v1/read", content=body)
-    assert (answer.status_code, answer.json()["status"]) == (status, "error")
-    assert words in answer.json()["error"]
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert words in answer.text.removesuffix("\n")
 
 
 async def test_the_plan_bounds_a_read(filled, hub, tenant):
@@ -120,7 +121,7 @@ async def test_the_plan_bounds_a_read(filled, hub, tenant):
     query = (NOW_MS - 600_000, NOW_MS, [UP])
     filled.headers["X-API-Key"] = hub.key(tenant, query_samples=100)
     answer = await filled.post("/api/v1/read", content=remote.request(query))
-    assert (answer.status_code, answer.json()["errorType"]) == (422, "execution")
+    assert answer.status_code == 422
     filled.headers["X-API-Key"] = hub.key(tenant, retention_days=0)
     answer = await read(filled, query)
     assert [len(one[1]) for one in remote.of_samples(answer.content)[0]] == [1, 1]
@@ -133,5 +134,5 @@ async def test_an_answer_of_samples_has_a_size(serve, hub, ingest, tenant):
     das.headers["X-API-Key"] = hub.key(tenant)
     query = (0, NOW_MS, [UP])
     answer = await das.post("/api/v1/read", content=remote.request(query))
-    assert (answer.status_code, answer.json()["errorType"]) == (422, "execution")
+    assert answer.status_code == 422
     assert len(remote.of_stream((await read(das, query, accepted=STREAM)).content)[0][2]) == 100
