@@ -261,6 +261,7 @@ class Engine:
         selectors: Selectors,
         find: Find[A],
         render: Render[list[A], T],
+        *,
         series_s: float,
     ) -> contextlib.AbstractAsyncContextManager[T]:
         """What `render` makes of the names or series that `find` reads from the store; both as in

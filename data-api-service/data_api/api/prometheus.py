@@ -146,8 +146,8 @@ def _listed(
 ) -> Response:
     selectors = params.selectors(required=required)
     render = partial(shown, params.limit())
-    opened = engine.listed(caller.tenant, caller.limits, selectors, find, render, series_s)
-    return Held(request, opened)
+    asked = (caller.tenant, caller.limits, selectors, find, render)
+    return Held(request, engine.listed(*asked, series_s=series_s))
 
 
 @readable(routes, "/metadata", "metric", "limit", "limit_per_metric", post=False)

@@ -113,16 +113,16 @@ class SeriesIndex:
                 compared += len(values)
         return series, compared
 
-    def select(
-        self, matchers: Sequence[Matcher], checkpoint: Callable[[], None] = _go_on
-    ) -> I64:
+    def select(self, matchers: Sequence[Matcher], checkpoint: Callable[[], None] = _go_on) -> I64:
         """Places, ascending, of the series for which every matcher holds, of those there are now.
 
         checkpoint: called now and then, when the index is free for others.
         """
         size = len(self)
         selected: I64 | None = None
-        for matcher in sorted(matchers, key=lambda one: one.op is not MatchOp.EQUAL or not one.value):
+        for matcher in sorted(
+            matchers, key=lambda one: one.op is not MatchOp.EQUAL or not one.value
+        ):
             checkpoint()
             is_match, places = self._evaluate(matcher, checkpoint)
             if selected is None and not is_match:
@@ -261,6 +261,12 @@ class SeriesIndex:
                 return False, union([matcher.value])
             case MatchOp.NOT_EQUAL:
                 return True, union(list(values))
+        return self._evaluate_regex(matcher, values, checkpoint)
+
+    def _evaluate_regex(
+        self, matcher: Matcher, values: Mapping[str, int], checkpoint: Callable[[], None]
+    ) -> tuple[bool, I64]:
+        union = partial(self._union, values, checkpoint=checkpoint)
         negated = matcher.op is MatchOp.NOT_REGEX
         literals = alternatives(matcher.value)
         if literals is not None and "" not in literals:

@@ -39,7 +39,11 @@ IDLE_S: Final = 180.0
 STOP_S: Final = 0.5  # from CANCEL to a worker that has stopped; then it is killed
 START_S: Final = 120.0
 PAUSE_S: Final = 10.0  # after a start that failed none is tried: each would take seconds of CPU
-ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+ONE_THREAD: Final = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
 """What else would have threads in the nursery, which do not fork."""
 HERE: Final = Path(__file__).parents[2]  # from where `data_api` can be imported
 KEPT_PART: Final = 4  # a worker that keeps more than this part of what it may use is ended

@@ -364,9 +364,7 @@ async def test_counts_of_series_wait_for_a_busy_index_in_a_thread(serve, hub, in
 
 
 @pytest.mark.parametrize("path", ["/api/v1/query", "/api/v1/series", "/api/v1/export"])
-async def test_a_query_that_ends_anywhere_gives_everything_back(
-    serve, hub, ingest, tenant, path
-):
+async def test_a_query_that_ends_anywhere_gives_everything_back(serve, hub, ingest, tenant, path):
     """Slot, turn and memory are free again, after however many steps its client left, and also
     where it waited for its slot.
     """

@@ -55,6 +55,10 @@ async def until(is_so):
         await asyncio.sleep(0)
 
 
+def threads_of(pid):
+    return [one.name for one in Path(f"/proc/{pid}/task").iterdir()]
+
+
 def seats(engine):
     return engine._workers._turns._running.total()
 
@@ -87,10 +91,13 @@ async def test_an_answer_that_cannot_be_read_is_nobody_elses(engine, tenant):
 
 
 async def test_a_nursery_that_was_killed_is_replaced(engine, tenant):
-    """The query that needs it next is answered, beside one that computes."""
+    """The query that needs it next is answered, beside one that computes. It has one thread: no
+    lock of another is left locked in those that it forks.
+    """
     async with asked(engine, tenant, jobs.endless):
         await until(lambda: engine._workers._busy)
         killed = engine._workers._nursery
+        assert threads_of(killed.pid) == [str(killed.pid)]
         killed.kill()
         killed.wait()
         assert await answer(engine, tenant, jobs.pid) in engine._workers.processes

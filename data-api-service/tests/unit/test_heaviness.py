@@ -61,8 +61,7 @@ def test_what_takes_more_is_expected_to(lighter, heavier):
     """More series, steps, passes, samples of windows or values to compare: a higher estimate."""
     index = index_of(500)
     one, other = (
-        expected_s(Question(text, HOUR, 300_000).planned(), index)
-        for text in (lighter, heavier)
+        expected_s(Question(text, HOUR, 300_000).planned(), index) for text in (lighter, heavier)
     )
     assert one < other
 

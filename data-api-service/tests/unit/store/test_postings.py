@@ -11,6 +11,7 @@ from data_api.model import Matcher, MatchOp
 from data_api.store import postings
 from data_api.store.postings import SeriesIndex, alternatives
 
+MANY = 500_000
 PATTERNS = ["", "a", "a|b", "(a|b)", "a.*", ".*", ".+", "a?", "[ab]+", "x|", "(?i:A)", "b$", "a\nb"]
 MATCHERS = st.builds(
     Matcher,
@@ -72,12 +73,13 @@ def test_a_series_is_learned_once():
 def test_who_asks_what_is_unknown_never_disturbs_who_adds():
     """Each series has its own labels, whatever was asked while it was added."""
     index, over = SeriesIndex(), threading.Event()
+    index.add((n, {}) for n in range(MANY))
     errors = []
 
     def add():
         try:
-            for first in range(0, 40_000, 2000):
-                index.add((n, {"n": str(n), "job": "a"}) for n in range(first, first + 2000))
+            for first in range(MANY, MANY + 50_000, 5000):
+                index.add((n, {"n": str(n)}) for n in range(first, first + 5000))
         except BaseException as exc:  # noqa: BLE001 - shown below
             errors.append(exc)
         over.set()
@@ -85,11 +87,11 @@ def test_who_asks_what_is_unknown_never_disturbs_who_adds():
     adding = threading.Thread(target=add)
     adding.start()
     while not over.is_set():
-        assert index.unknown([50_000]) == [50_000]
+        assert index.unknown([2 * MANY]) == [2 * MANY]
     adding.join()
     assert not errors
-    places = index.select([])
-    assert [labels["n"] for labels in index.labels(places)] == [str(n) for n in range(40_000)]
+    places = np.arange(MANY, MANY + 50_000)
+    assert [labels["n"] for labels in index.labels(places)] == [str(n) for n in places]
 
 
 @given(st.lists(LABELS, max_size=20), st.lists(LABELS, max_size=5), st.lists(MATCHERS, max_size=4))
