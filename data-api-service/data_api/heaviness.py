@@ -111,7 +111,7 @@ class Weights:
 
     def of_series(self, tenant: UUID, text: str, selectors: Selectors, series_s: float) -> float:
         """Seconds of CPU to list series that `selectors` select, whose texts are `text`; of each
-        series `series_s`.
+        series `series_s`. Without selectors the index has the names as they are.
         """
         index = self._store.catalogue.index(tenant)
         if self._is_heavy(tenant, text, 1):
@@ -119,8 +119,7 @@ class Weights:
         if index is None or len(text) > LOOP_CHARS_MAX:
             return 0.0
         with contextlib.suppress(BadRequest, QueryError):
-            sets = selectors.parse() or [()]
-            return sum(cost.listed_s(matchers, index, series_s) for matchers in sets)
+            return sum(cost.listed_s(one, index, series_s) for one in selectors.parse())
         return 0.0
 
     def _is_heavy(self, tenant: UUID, text: str, texts: int) -> bool:

@@ -15,6 +15,7 @@ import worker_jobs as jobs
 from data_api import promql
 from data_api.chassis.identity import Limits
 from data_api.errors import WorkerEnded
+from data_api.workers.frames import PIECE_BYTES
 
 
 @pytest.fixture(autouse=True)
@@ -70,9 +71,11 @@ async def test_a_query_that_is_left_amid_its_answer_leaves_a_worker_that_is_unde
     its own.
     """
     first = await answer(engine, tenant, jobs.pid)
-    for turns in range(0, 400, 20):
-        async with asked(engine, tenant, jobs.large):
+    for turns in range(0, 200, 20):
+        async with asked(engine, tenant, jobs.large) as task:
             await until(lambda: engine._workers._busy)
+            (worker,) = engine._workers._busy
+            await until(lambda: task.done() or 0 < len(worker._reader._buffer) < PIECE_BYTES)
             for _ in range(turns):
                 await asyncio.sleep(0)
         assert seats(engine) == 0

@@ -102,9 +102,9 @@ def test_what_is_listed_weighs_as_much_as_is_selected():
     def expected(text, series_s):
         return weights.of_series(A, text, selectors(*text.split()), series_s)
 
-    assert expected("", NAMED_S) < LIGHT_S
+    assert expected("", NAMED_S) == 0
+    assert expected("m0", NAMED_S) < LIGHT_S
     assert expected('{host="h5"} {host=~"h6|h7"}', LISTED_S) < LIGHT_S
-    assert expected("", LISTED_S) > LIGHT_S
     assert expected("m0 m1", LISTED_S) > LIGHT_S
     assert expected('{host=~"h.*6"}', LISTED_S) > LIGHT_S
 
