@@ -129,7 +129,7 @@ async def test_no_tenant_holds_the_last_of_the_memory(serve, hub, ingest, tenant
     reading = asyncio.create_task(client._transport.app(scope, receive, slow_send))
     async with asyncio.timeout(20):
         await begun.wait()
-        ask = {"url": "/api/v1/query", "params": {"query": "up[1m]"}}
+        ask = {"url": "/api/v1/query", "params": {"query": "count_over_time(up[1m])"}}
         refused = await client.get(**ask, headers={"X-API-Key": key})
         assert (refused.status_code, refused.json()["errorType"]) == (503, "unavailable")
         assert "too many samples into memory" in refused.json()["error"]
