@@ -14,7 +14,7 @@ import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -146,26 +146,26 @@ class SeriesIndex:
 
     def labels(self, places: I64, checkpoint: Callable[[], None] = _go_on) -> list[Labels]:
         """The label sets at `places`, in the same order; not to be changed."""
-        make = self._kept if places.size <= MADE_MAX else self._new
         labels: list[Labels] = []
         for some in _pieces(places.tolist(), checkpoint):
+            fits = len(labels) + len(some) <= MADE_MAX
             with self._lock:
-                labels += make(some)
+                labels += self._kept(some) if fits else self._new(some)
         return labels
 
     def _kept(self, places: Sequence[int]) -> list[Labels]:
-        """Label sets, which stay, as far as there is room."""
+        """Label sets, which stay; the oldest of others go where there is no room."""
         made = self._made
         missing = [place for place in places if place not in made]
-        if len(made) + len(missing) > MADE_MAX:
-            made.clear()
-            missing = list(places)
         made.update(zip(missing, self._new(missing), strict=True))
-        return list(map(made.__getitem__, places))
+        labels = [made[place] for place in places]
+        for place in list(islice(made, max(0, len(made) - MADE_MAX))):
+            del made[place]
+        return labels
 
     def _new(self, places: Sequence[int]) -> list[Labels]:
         pair_ids, ends = self._pair_ids_at(np.array(places, np.int64))
-        pairs = list(map(self._pairs.__getitem__, pair_ids.tolist()))
+        pairs = [self._pairs[pair_id] for pair_id in pair_ids.tolist()]
         return [dict(pairs[start:end]) for start, end in pairwise([0, *ends.tolist()])]
 
     def names(self) -> list[str]:
