@@ -6,8 +6,10 @@ Only its order of magnitude counts: it says which queries are computed in a proc
 (docs/adr/0036-queries-in-processes.md). A wrong one is neither refused nor answered differently.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
+from data_api.model import Matcher
 from data_api.promql.context import SUBQUERY_STEP_MS
 from data_api.promql.nodes import (
     Aggregate,
@@ -27,6 +29,8 @@ LABELS_S: Final = 3e-6  # to make or compare the labels of a series
 CELL_S: Final = 2e-8  # a value at a step
 COMPARED_S: Final = 1e-6  # a label value and a regex
 SAMPLE_S: Final = 3e-8  # to read or look at a sample
+NAMED_S: Final = 5e-7  # to look which labels a series has
+LISTED_S: Final = 8e-6  # to make its label set, to sort it among others and to write it
 INTERVAL_MS: Final = 15_000  # between two samples of a series: a guess
 
 
@@ -43,6 +47,12 @@ def expected_s(plan: Plan, index: SeriesIndex) -> float:
         seconds += series * SAMPLE_S * ((span.end_ms - span.start_ms) / INTERVAL_MS)
     samples = windows_ms / INTERVAL_MS
     return seconds + widest * (passes * (LABELS_S + steps * CELL_S) + samples * SAMPLE_S)
+
+
+def listed_s(matchers: Sequence[Matcher], index: SeriesIndex, series_s: float) -> float:
+    """Seconds of CPU to list the series that match, each `series_s`, roughly."""
+    series, compared = index.at_most(matchers)
+    return series * series_s + compared * COMPARED_S
 
 
 def _walked(expr: Expr, steps: int) -> tuple[int, int]:

@@ -37,6 +37,7 @@ from data_api.workers.pool import Workers
 T = TypeVar("T")
 A = TypeVar("A")
 LOADED: Final = Counter("cloudopshub_query_samples_total", "Samples loaded for queries.")
+COUNTED_S: Final = 1e-6  # a series among the counts of all
 DAY_MS: Final = 86_400_000
 READ: Final = Asked("read")
 
@@ -113,7 +114,7 @@ class Engine:
 
     def close(self) -> None:
         """Every query ends at its next checkpoint; returns when all have."""
-        for turn in self._turns_alive:
+        for turn in list(self._turns_alive):  # a copy: the event loop takes out those that end
             turn.end(lambda: None)
         self._turns.close()
 
@@ -174,6 +175,7 @@ class Engine:
                 answer = await self._answer(tenant, query, work, expected_s)
             answer_bytes = sum(map(len, answer)) if isinstance(answer, list) else 0
             query.entry.answer_bytes = answer_bytes
+            query.holding.reserve(answer_bytes // SAMPLE_BYTES)
             query.holding.keep(answer_bytes // SAMPLE_BYTES)
             yield answer
 
@@ -196,6 +198,7 @@ class Engine:
                     return await work(query.limits)
             except Heavy as heavy:
                 elsewhere = heavy.work
+                heavy.__traceback__ = None  # its frames hold the samples, and the turn holds it
                 self._weights.was_heavy(tenant, query.entry.asked.text)
         query.turn.rest()
         query.holding.keep(0)
@@ -259,13 +262,15 @@ class Engine:
         selectors: Selectors,
         find: Find[A],
         render: Render[list[A], T],
+        *,
+        series_s: float,
     ) -> contextlib.AbstractAsyncContextManager[T]:
         """What `render` makes of the names or series that `find` reads from the store; both as in
-        `queries`.
+        `queries`. series_s: seconds of CPU for each series that is selected, roughly.
         """
         work = partial(listed, selectors, find, render)
         asked = Asked("series", " ".join(selectors.texts))
-        expected_s = self._weights.of_series(tenant, asked.text)
+        expected_s = self._weights.of_series(tenant, asked.text, selectors, series_s)
         return self.reading(tenant, plan, work, asked=asked, expected_s=expected_s)
 
     def cardinality(
@@ -273,7 +278,8 @@ class Engine:
     ) -> contextlib.AbstractAsyncContextManager[Cardinality]:
         """How many series there are, and which metrics, labels and pairs have the most."""
         work = partial(self.store.cardinality, tenant, limit)
-        expected_s = self._weights.of_series(tenant, "")
+        index = self.store.catalogue.index(tenant)
+        expected_s = 0.0 if index is None else len(index) * COUNTED_S
         asked = Asked("cardinality")
         return self.reading(tenant, plan, work, asked=asked, expected_s=expected_s)
 

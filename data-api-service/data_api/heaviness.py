@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 from uuid import UUID
 
-from data_api import cost, promql
-from data_api.errors import BadRequest
+from data_api import cost
+from data_api.errors import BadRequest, QueryError
 from data_api.model import Cost
-from data_api.questions import PARSED_CHARS_MAX, Plan, Question, may_be_large, parse
+from data_api.questions import LOOP_CHARS_MAX, PARSED_CHARS_MAX, Question, Selectors, may_be_large
 from data_api.store.reader import Store
 from data_api.turns import Turn
 
@@ -25,7 +25,6 @@ T = TypeVar("T")
 LIGHT_S: Final = 0.1
 ALONE_TIMES: Final = 20
 FEW_SERIES: Final = 100  # nothing that is asked of them is worth an estimate
-LISTED_S: Final = 1e-6  # a series whose labels are looked at
 REMEMBERED: Final = 1024
 NEVER: Final = float("inf")
 
@@ -112,24 +111,25 @@ class Weights:
         index = self._store.catalogue.index(tenant)
         if self._is_heavy(tenant, text, len(questions)):
             return NEVER
-        if index is None or len(index) < FEW_SERIES or may_be_large(text):
+        is_long = len(text) > LOOP_CHARS_MAX or may_be_large(text)
+        if index is None or len(index) < FEW_SERIES or is_long:
             return 0.0
-        with contextlib.suppress(BadRequest):
-            return sum(cost.expected_s(_planned(question), index) for question in questions)
+        with contextlib.suppress(BadRequest, QueryError):
+            return sum(cost.expected_s(question.planned(), index) for question in questions)
         return 0.0  # some have errors, which are told where they are answered
 
-    def of_series(self, tenant: UUID, text: str) -> float:
-        """Seconds of CPU to list series that the selectors of `text` select."""
+    def of_series(self, tenant: UUID, text: str, selectors: Selectors, series_s: float) -> float:
+        """Seconds of CPU to list series that `selectors` select, whose texts are `text`; of each
+        series `series_s`. Without selectors the index has the names as they are.
+        """
         index = self._store.catalogue.index(tenant)
         if self._is_heavy(tenant, text, 1):
             return NEVER
-        return 0.0 if index is None else len(index) * LISTED_S
+        if index is None or len(text) > LOOP_CHARS_MAX:
+            return 0.0
+        with contextlib.suppress(BadRequest, QueryError):
+            return sum(cost.listed_s(one, index, series_s) for one in selectors.parse())
+        return 0.0
 
     def _is_heavy(self, tenant: UUID, text: str, texts: int) -> bool:
         return len(text) > PARSED_CHARS_MAX * texts or (tenant, hash(text)) in self._heavy
-
-
-def _planned(question: Question) -> Plan:
-    start_ms, end_ms, step_ms = question.steps
-    expr = parse(question.text, promql.QueryTimes(step_ms, end_ms - start_ms))
-    return Plan(question, expr, promql.needed(expr, *question.steps, question.lookback_ms))

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -115,6 +115,7 @@ class QueryLog:
             raise
         finally:
             entry.outcome, entry.duration_s = outcome, time.monotonic() - began_s
+            entry.asked = replace(asked, text=asked.text[:TEXT_CHARS_MAX])
             del state.active[entry.number]
             _remember(state, entry)
             log.info("query", tenant=str(tenant), **entry.facts())

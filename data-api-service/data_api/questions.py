@@ -27,7 +27,8 @@ Render = Callable[[A, QueryLimits], T]
 """Makes the answer of what was read, in the same thread; obeys the limits' checkpoint and bytes."""
 Find = Callable[[MatcherSets, QueryLimits], Awaitable[list[A]]]
 PARSED_KEPT: Final = 1024  # trees of recent queries
-PARSED_CHARS_MAX: Final = 2048  # of a text whose tree is kept, and that the event loop may parse
+PARSED_CHARS_MAX: Final = 2048  # of a text whose tree is kept
+LOOP_CHARS_MAX: Final = 512  # of all texts of a query that the event loop parses: some 10 ms
 MATCHERS_MAX: Final = 256  # of one selector: two for each label that a series may have
 WARNINGS_MAX: Final = 10
 _REPEATING: Final = re.compile(r"\{\d|\\[pPxuU0-7]")  # or an escape of such characters
@@ -78,7 +79,7 @@ class Text(Generic[T]):
 
     async def parsed(self, limits: QueryLimits) -> T:
         """The tree or the matchers; a long text does not hold up the event loop."""
-        if self.chars <= PARSED_CHARS_MAX and not any(map(may_be_large, self.texts)):
+        if self.chars <= LOOP_CHARS_MAX and not any(map(may_be_large, self.texts)):
             return self.parse()
 
         def parsed() -> T:
@@ -112,13 +113,12 @@ class Question:
     lookback_ms: int
     counts_samples: bool = False
 
-    async def planned(self, limits: QueryLimits) -> "Plan":
+    def planned(self) -> "Plan":
         """Its tree, and the samples that its selectors need."""
         begun_s = time.monotonic()
         start_ms, end_ms, step_ms = self.steps
         times = promql.QueryTimes(step_ms, end_ms - start_ms)
-        texts = Text(len(self.text), partial(parse, self.text, times), (self.text,))
-        expr = await texts.parsed(limits)
+        expr = parse(self.text, times)
         spans = promql.needed(expr, *self.steps, self.lookback_ms)
         for span in spans:
             check_matchers(span.matchers)
@@ -163,12 +163,18 @@ class Plan:
         return replace(result, warnings=warnings, stats=stats)
 
 
-async def planned(question: Question, limits: QueryLimits) -> Plan | BadRequest | QueryError:
-    """The plan of a question; its error where the text cannot be read or names too much."""
-    try:
-        return await question.planned(limits)
-    except (BadRequest, QueryError) as exc:
-        return exc
+def planned(
+    questions: Sequence[Question], limits: QueryLimits
+) -> list[Plan | BadRequest | QueryError]:
+    """The plan of each question; its error where the text cannot be read or names too much."""
+    plans: list[Plan | BadRequest | QueryError] = []
+    for question in questions:
+        limits.checkpoint()
+        try:
+            plans.append(question.planned())
+        except (BadRequest, QueryError) as exc:
+            plans.append(exc)
+    return plans
 
 
 def answered(
@@ -194,7 +200,10 @@ async def computed(
     limits: QueryLimits,
 ) -> T:
     """What `render` makes of the answers; samples that several of them need are loaded once."""
-    plans = [await planned(question, limits) for question in questions]
+    texts = [question.text for question in questions]
+    plans = await Text(sum(map(len, texts)), partial(planned, questions, limits), texts).parsed(
+        limits
+    )
     spans = [s for one in plans if isinstance(one, Plan) for s in one.spans]
 
     async def answer(asked: Mapping[SelectorSpan, SelectorSpan]) -> T:

@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import threading
+import time
+import weakref
 
 
 async def stuck(limits):
@@ -35,3 +37,41 @@ async def dies(limits):
 async def pid(limits):
     """Tells which process it is in."""
     return os.getpid()
+
+
+async def large(limits):
+    """An answer of many pieces, all alike."""
+    return [b"x" * 2**20] * 64
+
+
+class Unreadable:
+    """What can be written and not be read."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+async def unreadable(limits):
+    """Answers what the service cannot read."""
+    return Unreadable()
+
+
+class Thing:
+    """What a query has read."""
+
+
+READ = []
+
+
+async def moves(limits):
+    """Reads something, then computes for a second."""
+
+    def work():
+        thing = Thing()
+        READ.append(weakref.ref(thing))
+        ends_s = time.process_time() + 1
+        while time.process_time() < ends_s:
+            limits.checkpoint()
+        return type(thing).__name__
+
+    return await limits.run(work)

@@ -16,6 +16,7 @@ from data_api.api.rendering import list_answer, metadata_answer, query_answer
 from data_api.api.routing import answer, readable
 from data_api.api.stats import stats_json
 from data_api.chassis.identity import Principal
+from data_api.cost import LISTED_S, NAMED_S
 from data_api.engine import Engine
 from data_api.errors import InvalidParameter, NotFound
 from data_api.model import Labels, QueryLimits
@@ -121,7 +122,8 @@ async def series(request: Request, caller: Caller, params: Query, engine: Engine
     span = params.span()
 
     find = partial(_in_span, partial(engine.store.series, caller.tenant), span)
-    return _listed(request, caller, params, engine, find, shown=_in_order, required=True)
+    more: Any = {"shown": _in_order, "series_s": LISTED_S, "required": True}
+    return _listed(request, caller, params, engine, find, **more)
 
 
 def _in_order(limit: int, series: list[Labels], limits: QueryLimits) -> list[bytes]:
@@ -138,11 +140,13 @@ def _listed(
     find: Callable[[MatcherSets, QueryLimits], Awaitable[list[Any]]],
     *,
     shown: Callable[[int, list[Any], QueryLimits], list[bytes]] = list_answer,
+    series_s: float = NAMED_S,
     required: bool = False,
 ) -> Response:
     selectors = params.selectors(required=required)
     render = partial(shown, params.limit())
-    return Held(request, engine.listed(caller.tenant, caller.limits, selectors, find, render))
+    asked = (caller.tenant, caller.limits, selectors, find, render)
+    return Held(request, engine.listed(*asked, series_s=series_s))
 
 
 @readable(routes, "/metadata", "metric", "limit", "limit_per_metric", post=False)

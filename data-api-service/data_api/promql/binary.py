@@ -5,8 +5,7 @@ decides step by step (two series of one group present at once) then follows from
 Source: Prometheus `VectorBinop`, `VectorAnd`, `VectorOr`, `VectorUnless`, `VectorscalarBinop`.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -261,21 +260,18 @@ def _one_result_a_group(matching: Matching, labels: Sequence[Labels]) -> bool:
     if matching.on:
         return SCHEMA_LABELS.isdisjoint(matching.labels)
     others = SCHEMA_LABELS - {METRIC_NAME}
-    return all(others.isdisjoint(series) for series in labels)
+    return all(others.isdisjoint(series) for some in runs(labels) for series in some)
 
 
 def _pairs(many: I64, one: I64) -> tuple[I64, I64]:
     """Indexes of all rows of equal group, in the order of `many`."""
-    rows_of: dict[int, list[int]] = defaultdict(list)
-    for row, group in enumerate(one.tolist()):
-        rows_of[group].append(row)
-    left: list[int] = []
-    right: list[int] = []
-    for row, group in enumerate(many.tolist()):
-        for other in rows_of.get(group, ()):
-            left.append(row)
-            right.append(other)
-    return np.array(left, np.int64), np.array(right, np.int64)
+    order = np.argsort(one, kind="stable")
+    ascending = one[order]
+    starts = np.searchsorted(ascending, many)
+    counts = np.searchsorted(ascending, many, side="right") - starts
+    before = np.cumsum(counts) - counts
+    pairs = np.arange(counts.sum()) + np.repeat(starts - before, counts)
+    return np.repeat(np.arange(many.size), counts), order[pairs]
 
 
 def _result_labels(
@@ -328,12 +324,13 @@ def _refuse_ambiguity(
     matching: Matching, groups: I64, labels: list[Labels], present: Bools
 ) -> bool:
     """No result is made twice at one step; true when none is made twice at all."""
+    keys: Iterable[Hashable]
     if matching.cardinality is Cardinality.ONE_TO_ONE:
-        keys: list[Hashable] = groups.tolist()
+        keys = groups.tolist()
         reason = "multiple matches for labels: many-to-one matching must be explicit "
         reason += "(group_left/group_right)"
     else:
-        keys = [(group, key(series)) for group, series in zip(groups.tolist(), labels, strict=True)]
+        keys = ((group, key(series)) for group, series in zip(groups.tolist(), labels, strict=True))
         reason = "multiple matches for labels: grouping labels must ensure unique matches"
     numbers, firsts = group_rows(keys)
     if len(firsts) == len(labels):

@@ -4,12 +4,13 @@ A float without `le` has no quantile: it is left out with a warning.
 """
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 
 from data_api.model import F64, METRIC_NAME
 from data_api.promql.kernels import buckets as kernels
-from data_api.promql.values import Vector, empty, group_rows, key, merge_equal, without
+from data_api.promql.values import Vector, empty, group_rows, key, merge_equal, runs, without
 
 BUCKET_LABEL = "le"
 _ONLY_BUCKET = frozenset({BUCKET_LABEL})
@@ -33,9 +34,10 @@ def classic(
 
     Result rows keep the metric name; the caller drops it.
     """
-    bounds = [_bound(labels.get(BUCKET_LABEL)) for labels in value.labels]
-    for labels, bound in zip(value.labels, bounds, strict=True):
-        if bound is None:
+    bounds: list[float | None] = []
+    for labels in chain.from_iterable(runs(value.labels)):
+        bounds.append(_bound(labels.get(BUCKET_LABEL)))
+        if bounds[-1] is None:
             warn(
                 f'bucket label "{BUCKET_LABEL}" is missing or has a malformed value of '
                 f'"{labels.get(BUCKET_LABEL, "")}"' + _of_metric(labels.get(METRIC_NAME, ""))
@@ -45,7 +47,8 @@ def classic(
         return empty(value.values.shape[1])
     value = value.take(usable)
     uppers = np.array([bounds[row] for row in usable], np.float64)
-    rest = [without(labels, _ONLY_BUCKET) for labels in value.labels]
+    rows = chain.from_iterable(runs(value.labels))
+    rest = [without(labels, _ONLY_BUCKET) for labels in rows]
     groups, firsts = group_rows(frozenset(labels.items()) for labels in rest)
     order = np.lexsort((uppers, groups)).astype(np.int64)
     edges = np.searchsorted(groups[order], np.arange(len(firsts) + 1)).astype(np.int64)
@@ -64,7 +67,8 @@ def classic(
         present,
         forced,
     )
-    for group in np.flatnonzero(forced.any(axis=1)):
+    forced_groups = np.flatnonzero(forced.any(axis=1)).tolist()
+    for group in chain.from_iterable(runs(forced_groups)):
         info(
             f"input to {function} needed to be fixed for monotonicity (see https://prometheus.io/"
             f"docs/prometheus/latest/querying/functions/#{function})"
@@ -75,10 +79,10 @@ def classic(
 
 def joined(classic: Vector, natives: Vector, warn: Note) -> Vector:
     """Results of both kinds; where one metric has both at one step, neither counts."""
-    names = [key(labels) for labels in natives.labels]
-    places = {name: row for row, name in enumerate(names)}
+    rows = chain.from_iterable(runs(natives.labels))
+    places = {key(labels): row for row, labels in enumerate(rows)}
     native_present, classic_present = natives.present.copy(), classic.present.copy()
-    for row, labels in enumerate(classic.labels):
+    for row, labels in enumerate(chain.from_iterable(runs(classic.labels))):
         other = places.get(key(labels))
         if other is None:
             continue

@@ -225,7 +225,8 @@ def drop_names(value: Vector) -> Vector:
     """
     labels = [without(old, SCHEMA_LABELS) for some in runs(value.labels) for old in some]
     bare = replace(value, labels=labels, unnamed=np.zeros(value.rows, np.bool_))
-    metrics = {tuple(map(old.get, SCHEMA_LABELS)) for old in value.labels}
+    rows = chain.from_iterable(runs(value.labels))
+    metrics = {tuple(map(old.get, SCHEMA_LABELS)) for old in rows}
     return bare if len(metrics) <= 1 else merge_equal(bare)
 
 

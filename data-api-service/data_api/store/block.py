@@ -222,6 +222,8 @@ def translated_errors(block: BlockRef) -> Iterator[None]:
         yield
     except CorruptObject as exc:
         raise CorruptData(**exc.facts, object=block.object_key) from exc
+    except MemoryError:
+        raise  # Arrow's own is an ArrowException, too
     except pa.ArrowException as exc:
         raise CorruptData(detail=f"a block: {exc}", object=block.object_key) from exc
     except OSError as exc:

@@ -12,18 +12,32 @@ No series is removed: once retention deletes some, the tenant gets an index anew
 
 import threading
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from itertools import islice, pairwise
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from data_api.model import I64, Labels, Matcher, MatchOp, compile_regex
 
+T = TypeVar("T")
 NOTHING: Final[I64] = np.empty(0, np.int64)
 META: Final = frozenset(r"\.+*?()[]{}^$")
+AT_ONCE: Final = 2048  # label sets or values between two checkpoints
 MADE_MAX: Final = 20_000  # label sets that stay once they are made: some 9 MB
+
+
+def _go_on() -> None:
+    """No checkpoint."""
+
+
+def _pieces(items: Sequence[T], checkpoint: Callable[[], None]) -> Iterator[Sequence[T]]:
+    """The items, AT_ONCE at a time, each time after a checkpoint."""
+    for start in range(0, len(items), AT_ONCE):
+        checkpoint()
+        yield items[start : start + AT_ONCE]
 
 
 def _numbers(stored: Any) -> I64:
@@ -61,6 +75,8 @@ class SeriesIndex:
                     self._postings[pair_id].append(place)
                 self._ends.append(len(self._pair_ids))
                 self._ids.append(series_id)
+            if self._sorted_ids.size != len(self._ids):
+                self._sorted_ids = np.sort(_numbers(self._ids))
 
     def _pair_id(self, name: str, value: str) -> int:
         values = self._pair_of.setdefault(name, {})
@@ -72,12 +88,10 @@ class SeriesIndex:
         return pair_id
 
     def unknown(self, series_ids: Iterable[int]) -> list[int]:
-        """Those that are not in the index yet; waits for nobody, since the event loop asks while
-        nothing is added.
+        """Those that are not in the index, or are being added; waits for nobody, since the event
+        loop asks.
         """
         wanted = np.fromiter(series_ids, np.int64)
-        if self._sorted_ids.size != len(self._ids) and wanted.size:
-            self._sorted_ids = np.sort(_numbers(self._ids))
         unknown: list[int] = wanted[~is_in(wanted, self._sorted_ids)].tolist()
         return unknown
 
@@ -91,35 +105,38 @@ class SeriesIndex:
             if matcher.op is MatchOp.EQUAL and matcher.value:
                 pair_id = values.get(matcher.value)
                 series = min(series, 0 if pair_id is None else len(self._postings[pair_id]))
+            elif matcher.op is MatchOp.REGEX and (words := alternatives(matcher.value)):
+                pairs = [values[word] for word in words if word in values]
+                most = sum(len(self._postings[pair_id]) for pair_id in pairs)
+                series = series if "" in words else min(series, most)
             elif matcher.op in {MatchOp.REGEX, MatchOp.NOT_REGEX}:
                 compared += len(values)
         return series, compared
 
-    def select(self, matchers: Sequence[Matcher]) -> I64:
-        """Places, ascending, of the series for which every matcher holds."""
-        with self._lock:
-            wanted: list[I64] = []
-            unwanted: list[I64] = []
-            for matcher in matchers:
-                is_match, places = self._evaluate(matcher)
-                (wanted if is_match else unwanted).append(places)
-            if wanted:
-                wanted.sort(key=len)
-                selected = wanted[0]
-                for places in wanted[1:]:
-                    selected = selected[is_in(selected, places)]
-            else:
-                selected = np.arange(len(self), dtype=np.int64)
-            for places in unwanted:
-                selected = selected[~is_in(selected, places)]
-            return selected
+    def select(self, matchers: Sequence[Matcher], checkpoint: Callable[[], None] = _go_on) -> I64:
+        """Places, ascending, of the series for which every matcher holds, of those there are now.
 
-    def select_any(self, sets: Sequence[Sequence[Matcher]]) -> I64:
-        """Places, ascending, of the series that any set selects; of all when there is none."""
-        if not sets:
-            return np.arange(len(self), dtype=np.int64)
-        selected = [self.select(matchers) for matchers in sets]
-        return selected[0] if len(selected) == 1 else np.unique(np.concatenate(selected))
+        checkpoint: called now and then, when the index is free for others.
+        """
+        size = len(self)
+        selected: I64 | None = None
+        for matcher in sorted(
+            matchers, key=lambda one: one.op is not MatchOp.EQUAL or not one.value
+        ):
+            checkpoint()
+            is_match, places = self._evaluate(matcher, checkpoint)
+            if selected is None and not is_match:
+                selected = np.arange(size, dtype=np.int64)
+            if selected is None:
+                selected = places
+            elif is_match:
+                fewer, more = sorted((selected, places), key=len)
+                selected = fewer[is_in(fewer, more)]
+            else:
+                selected = selected[~is_in(selected, places)]
+        if selected is None:
+            return np.arange(size, dtype=np.int64)
+        return selected[: np.searchsorted(selected, size)]  # others may have been added meanwhile
 
     def ids(self, places: I64) -> I64:
         """The series ids at `places`, in the same order."""
@@ -127,24 +144,29 @@ class SeriesIndex:
             ids: I64 = np.frombuffer(self._ids, np.int64)[places] if len(self) else NOTHING
             return ids
 
-    def labels(self, places: I64) -> list[Labels]:
+    def labels(self, places: I64, checkpoint: Callable[[], None] = _go_on) -> list[Labels]:
         """The label sets at `places`, in the same order; not to be changed."""
-        with self._lock:
-            wanted = places.tolist()
-            if len(wanted) > MADE_MAX:
-                made: dict[int, Labels] = {}
-            else:
-                if len(self._made) + len(wanted) > MADE_MAX:
-                    self._made.clear()
-                made = self._made
-            missing = [place for place in wanted if place not in made]
-            pair_ids, ends = self._pair_ids_at(np.array(missing, np.int64))
-            pairs = [self._pairs[pair_id] for pair_id in pair_ids.tolist()]
-            start = 0
-            for place, end in zip(missing, ends.tolist(), strict=True):
-                made[place] = dict(pairs[start:end])
-                start = end
-            return [made[place] for place in wanted]
+        labels: list[Labels] = []
+        for some in _pieces(places.tolist(), checkpoint):
+            fits = len(labels) + len(some) <= MADE_MAX
+            with self._lock:
+                labels += self._kept(some) if fits else self._new(some)
+        return labels
+
+    def _kept(self, places: Sequence[int]) -> list[Labels]:
+        """Label sets, which stay; the oldest of others go where there is no room."""
+        made = self._made
+        missing = [place for place in places if place not in made]
+        made.update(zip(missing, self._new(missing), strict=True))
+        labels = [made[place] for place in places]
+        for place in list(islice(made, max(0, len(made) - MADE_MAX))):
+            del made[place]
+        return labels
+
+    def _new(self, places: Sequence[int]) -> list[Labels]:
+        pair_ids, ends = self._pair_ids_at(np.array(places, np.int64))
+        pairs = [self._pairs[pair_id] for pair_id in pair_ids.tolist()]
+        return [dict(pairs[start:end]) for start, end in pairwise([0, *ends.tolist()])]
 
     def names(self) -> list[str]:
         """Every label name, sorted."""
@@ -222,53 +244,59 @@ class SeriesIndex:
         with self._lock:
             return len(self._pairs)
 
-    def _evaluate(self, matcher: Matcher) -> tuple[bool, I64]:
+    def _evaluate(self, matcher: Matcher, checkpoint: Callable[[], None]) -> tuple[bool, I64]:
         """(True, places that match) or (False, places that do not match).
 
         A matcher that holds for the empty string also holds for series without the label, which are
         in no posting: for such a matcher the places that do not match are listed.
         """
         values = self._pair_of.get(matcher.name, {})
+        union = partial(self._union, values, checkpoint=checkpoint)
         match matcher.op:
             case MatchOp.EQUAL if matcher.value:
-                return True, self._union(values, [matcher.value])
+                return True, union([matcher.value])
             case MatchOp.EQUAL:
-                return False, self._union(values, values)
+                return False, union(list(values))
             case MatchOp.NOT_EQUAL if matcher.value:
-                return False, self._union(values, [matcher.value])
+                return False, union([matcher.value])
             case MatchOp.NOT_EQUAL:
-                return True, self._union(values, values)
-        return self._evaluate_regex(matcher, values)
+                return True, union(list(values))
+        return self._evaluate_regex(matcher, values, checkpoint)
 
-    def _evaluate_regex(self, matcher: Matcher, values: Mapping[str, int]) -> tuple[bool, I64]:
-        literals = alternatives(matcher.value)
+    def _evaluate_regex(
+        self, matcher: Matcher, values: Mapping[str, int], checkpoint: Callable[[], None]
+    ) -> tuple[bool, I64]:
+        union = partial(self._union, values, checkpoint=checkpoint)
         negated = matcher.op is MatchOp.NOT_REGEX
+        literals = alternatives(matcher.value)
         if literals is not None and "" not in literals:
-            return not negated, self._union(values, literals)
+            return not negated, union(list(literals))
         if matcher.value in (".*", "(.*)", "^.*$"):
             return negated, NOTHING
         if matcher.value in (".+", "(.+)", "^.+$"):
-            return not negated, self._union(values, values)
+            return not negated, union(list(values))
         whole = compile_regex(matcher.value).fullmatch
-        matches_absent = matcher.matches_absent()
-        matching: list[str] = []
-        others: list[str] = []
-        for value in values:
-            matches = (whole(value) is None) is negated
-            (matching if matches else others).append(value)
-        return (
-            (False, self._union(values, others))
-            if matches_absent
-            else (True, self._union(values, matching))
-        )
+        is_match = not matcher.matches_absent()
+        chosen = [
+            value
+            for some in _pieces(list(values), checkpoint)
+            for value in some
+            if ((whole(value) is None) is negated) is is_match
+        ]
+        return is_match, union(chosen)
 
-    def _union(self, values: Mapping[str, int], wanted: Iterable[str]) -> I64:
+    def _union(
+        self, values: Mapping[str, int], wanted: Sequence[str], checkpoint: Callable[[], None]
+    ) -> I64:
         """Ascending places of the series with one of the `wanted` of a label's `values`."""
-        postings = [self._postings[values[value]] for value in wanted if value in values]
-        if len(postings) < 2:
-            return _numbers(postings[0]) if postings else NOTHING
+        stored: list[bytes] = []
+        for some in _pieces(wanted, checkpoint):
+            with self._lock:
+                postings = [self._postings[values[value]] for value in some if value in values]
+                stored.append(b"".join(postings))
+        places = np.frombuffer(b"".join(stored), np.int32)
         # Postings of one label never share a place.
-        return np.sort(np.frombuffer(b"".join(postings), np.int32)).astype(np.int64)
+        return (places if len(wanted) < 2 else np.sort(places)).astype(np.int64)
 
 
 @lru_cache(maxsize=64)

@@ -112,7 +112,9 @@ class Store:
         self, tenant: UUID, sets: MatcherSets, span: tuple[int, int] | None, limits: QueryLimits
     ) -> list[Labels]:
         """Label sets that any of `sets` selects, with samples in `span` (None = ever)."""
-        return await self._select(tenant, sets, span, limits, SeriesIndex.labels)
+        return await self._select(
+            tenant, sets, span, limits, lambda index, at: index.labels(at, limits.checkpoint)
+        )
 
     async def label_names(
         self, tenant: UUID, sets: MatcherSets, span: tuple[int, int] | None, limits: QueryLimits
@@ -166,17 +168,20 @@ class Store:
         index = (await self.catalogue.snapshot(tenant, ALL_TIME, None)).index
         stored = await self.catalogue.stored(tenant)
         span = (stored["min_ts"], stored["max_ts"])
-        counts = await limits.run(partial(index.cardinality, limit))
-        return Cardinality(
-            series=len(index),
-            label_names=len(index.names()),
-            label_pairs=index.pair_count,
-            head_samples=stored["head_samples"],
-            span=None if stored["min_ts"] is None else span,
-            blocks=stored["blocks"],
-            block_samples=stored["block_samples"],
-            counts=counts,
-        )
+
+        def counted() -> Cardinality:  # in a thread: the index may be busy
+            return Cardinality(
+                series=len(index),
+                label_names=len(index.names()),
+                label_pairs=index.pair_count,
+                head_samples=stored["head_samples"],
+                span=None if stored["min_ts"] is None else span,
+                blocks=stored["blocks"],
+                block_samples=stored["block_samples"],
+                counts=index.cardinality(limit),
+            )
+
+        return await limits.run(counted)
 
     async def check_objects(self) -> str:
         """The object store answers."""
@@ -238,7 +243,7 @@ class Store:
             if wanted.rolled is not None and snapshot.rollups:
                 rows = self._buckets(snapshot, ids, wanted, limits, left)
                 if rows is not None:
-                    labels, offsets = _filled(snapshot.index, places, rows[0])
+                    labels, offsets = _filled(snapshot.index, places, rows[0], limits)
                     loaded[at] = Buckets(labels, offsets, rows[1], wanted.rolled.resolution_ms)
                     left -= loaded[at].cost
                     continue
@@ -257,7 +262,7 @@ class Store:
                     rows_of = np.full(union.size, -1, np.int64)
                     rows_of[np.searchsorted(union, ids)] = np.arange(ids.size)
                 merged = merge(fragments, ids.size, rows_of)
-                labels, offsets = _filled(snapshot.index, places, merged.offsets)
+                labels, offsets = _filled(snapshot.index, places, merged.offsets, limits)
                 samples = (merged.timestamps_ms, merged.values, merged.histograms.tolist())
                 columns = Columns(labels, offsets, *samples, merged.has_stale)
                 left -= columns.cost
@@ -343,8 +348,11 @@ class Store:
         yield from snapshot.head.fragments(ids, span)
 
 
-def _filled(index: SeriesIndex, places: I64, offsets: I64) -> tuple[Sequence[Labels], I64]:
+def _filled(
+    index: SeriesIndex, places: I64, offsets: I64, limits: QueryLimits
+) -> tuple[Sequence[Labels], I64]:
     """Labels and offsets of those of `places` that have rows."""
     counts = np.diff(offsets)
     there = np.flatnonzero(counts)
-    return index.labels(places[there]), np.concatenate(([0], np.cumsum(counts[there])))
+    labels = index.labels(places[there], limits.checkpoint)
+    return labels, np.concatenate(([0], np.cumsum(counts[there])))

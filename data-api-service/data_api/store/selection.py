@@ -1,7 +1,6 @@
 """Which series and samples a query is about: matchers and spans against the index."""
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 
@@ -11,14 +10,12 @@ from data_api.store.batch import SampleColumns
 from data_api.store.catalogue import Pick, Picker
 from data_api.store.postings import SeriesIndex, is_in
 
-MATCHERS_AT_ONCE: Final = 8
-
 
 def of_spans(spans: Sequence[SelectorSpan], limits: QueryLimits) -> Picker:
     """Picks the samples that any of `spans` selects; raises TooManySamples as `_bounded` does."""
 
     def make_pick(index: SeriesIndex) -> Pick:
-        chosen = [(np.sort(index.ids(select(index, s.matchers, limits))), s) for s in spans]
+        chosen = [(by_id(index, span.matchers, limits)[1], span) for span in spans]
         left = limits.samples_max
 
         def pick(columns: SampleColumns) -> SampleColumns:
@@ -68,27 +65,13 @@ def check_left(left: int, limits: QueryLimits) -> None:
 
 def select_any(index: SeriesIndex, sets: Sequence[Sequence[Matcher]], limits: QueryLimits) -> I64:
     """Places, ascending, of the series that any set selects; of all when there is none."""
-    if not sets:
-        return index.select_any(())
-    selected = [select(index, matchers, limits) for matchers in sets]
+    selected = [index.select(matchers, limits.checkpoint) for matchers in sets or [()]]
     return selected[0] if len(selected) == 1 else np.unique(np.concatenate(selected))
 
 
 def by_id(index: SeriesIndex, matchers: Sequence[Matcher], limits: QueryLimits) -> tuple[I64, I64]:
     """The places of the series that match, and their ids, ascending."""
-    places = select(index, matchers, limits)
+    places = index.select(matchers, limits.checkpoint)
     ids = index.ids(places)
     order = np.argsort(ids, kind="stable")
     return places[order], ids[order]
-
-
-def select(index: SeriesIndex, matchers: Sequence[Matcher], limits: QueryLimits) -> I64:
-    """Places, ascending, of the series for which every matcher holds; a few matchers at a time,
-    because the index is not read by others, nor the query stopped, while it evaluates them.
-    """
-    selected = index.select(matchers[:MATCHERS_AT_ONCE])
-    for start in range(MATCHERS_AT_ONCE, len(matchers), MATCHERS_AT_ONCE):
-        limits.checkpoint()
-        places = index.select(matchers[start : start + MATCHERS_AT_ONCE])
-        selected = selected[is_in(selected, places)]
-    return selected

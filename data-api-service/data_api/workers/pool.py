@@ -10,6 +10,7 @@ are seats, whatever clients do.
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import time
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -37,7 +38,12 @@ from data_api.workers.process import Conditions
 IDLE_S: Final = 180.0
 STOP_S: Final = 0.5  # from CANCEL to a worker that has stopped; then it is killed
 START_S: Final = 120.0
-ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+PAUSE_S: Final = 10.0  # after a start that failed none is tried: each would take seconds of CPU
+ONE_THREAD: Final = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
 """What else would have threads in the nursery, which do not fork."""
 HERE: Final = Path(__file__).parents[2]  # from where `data_api` can be imported
 KEPT_PART: Final = 4  # a worker that keeps more than this part of what it may use is ended
@@ -56,15 +62,23 @@ class Worker:
         self.tenants: set[UUID] = set()  # whose series it has read
         self.resident_bytes = 0
         self.is_alive = True
+        self.is_computing = False
+        self._reading: asyncio.Task[tuple[Frame, bytes] | None] | None = None
         WORKERS.inc()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the process has ended by itself."""
+        return self._reader.at_eof()
 
     async def compute(self, job: Job, limits: QueryLimits) -> Any:
         """What the job answers or raises; what it costs is added to the limits' cost."""
+        self.is_computing = True
         frames.write(self._writer, Frame.JOB, job)
         pieces: list[bytes] = []
         answer: Any = pieces
         failure: Any = None
-        while frame := await frames.read(self._reader):
+        while frame := await self._next():
             match frame:
                 case Frame.PIECE, body:
                     pieces.append(body)
@@ -77,9 +91,9 @@ class Worker:
                 case Frame.DONE, body:
                     cost, self.resident_bytes = frames.content(body)
                     _add(limits.cost, cost)
+                    self.is_computing = False
                     break
         else:
-            self.end(is_gone=True)
             raise WorkerEnded(retry_after_s=1)
         if failure is None:
             return answer
@@ -87,24 +101,32 @@ class Worker:
         raise kind(**facts)
 
     async def stop(self) -> None:
-        """Nothing is computed: it stopped by itself within STOP_S, or was killed."""
+        """It computes nothing, or has not stopped within STOP_S."""
         frames.write(self._writer, Frame.CANCEL)
         try:
             async with asyncio.timeout(STOP_S):
-                while frame := await frames.read(self._reader):
+                while frame := await self._next():
                     if frame[0] is Frame.DONE:
+                        self.is_computing = False
                         return
                     if frame[0] is Frame.RESERVE:
                         frames.write(self._writer, Frame.GRANT, (QueryCanceled, {}))
         except TimeoutError:
             log.warning("worker_killed", pid=self.pid, stop_s=STOP_S)
-        self.end()
 
-    def end(self, *, is_gone: bool = False) -> None:
-        """The process is gone, whatever it did; `is_gone`: by itself."""
+    async def _next(self) -> tuple[Frame, bytes] | None:
+        """As `frames.read`; of a frame whose reader is cancelled, the next call reads the rest."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(frames.read(self._reader))
+        frame = await asyncio.shield(self._reading)
+        self._reading = None
+        return frame
+
+    def end(self) -> None:
+        """The process is gone, whatever it did."""
         if self.is_alive:
             self.is_alive = False
-            if not is_gone:
+            if not self.is_gone:  # else its pid may be another's by now
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.pid, signal.SIGKILL)
             self._writer.close()
@@ -137,6 +159,7 @@ class Workers:
         self._nursery: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None  # to the nursery
         self._starting = asyncio.Lock()
+        self._paused_until_s = 0.0
 
     @property
     def processes(self) -> list[int]:
@@ -153,10 +176,11 @@ class Workers:
         began_s = time.monotonic()
         seat = Turn(self._turns, tenant, ends_s, queue_ends_s)
         await seat.take()
+        coming = asyncio.create_task(self._free(tenant))
         try:
-            worker = await self._free(tenant)
+            worker = await asyncio.shield(coming)
         except BaseException:
-            seat.rest()
+            self._later(self._not_needed(coming, seat.rest))
             raise
         self._busy.add(worker)
         limits.cost.wait_s += time.monotonic() - began_s
@@ -165,9 +189,7 @@ class Workers:
         try:
             answer = await worker.compute(Job(work, *bounds), limits)
         except asyncio.CancelledError:
-            stopping = asyncio.create_task(self._stop(worker, seat.rest))
-            self._stopping.add(stopping)
-            stopping.add_done_callback(self._stopping.discard)
+            self._later(self._stop(worker, seat.rest))
             raise
         except BaseException:
             self._release(worker, seat.rest)
@@ -178,26 +200,44 @@ class Workers:
 
     async def close(self) -> None:
         """No worker and no nursery is left."""
-        for task in list(self._stopping):
-            await task
+        self._paused_until_s = math.inf
+        self._leave()
+        while self._stopping:
+            await asyncio.wait(self._stopping)
         for worker in [*self._idle, *self._busy]:
             self._end(worker)
-        if self._nursery is not None:
-            self._leave()
+        self._leave()
         self._turns.close()
 
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+
     async def _stop(self, worker: Worker, then: Callable[[], None]) -> None:
-        await worker.stop()
-        self._release(worker, then)
+        try:
+            await worker.stop()
+        finally:
+            self._release(worker, then)
+
+    async def _not_needed(self, coming: asyncio.Task[Worker], then: Callable[[], None]) -> None:
+        """A worker that its query did not wait for is idle once it is there."""
+        await asyncio.wait([coming])
+        if coming.exception() is None:
+            self._release(coming.result(), then)
+        else:
+            then()
 
     def _release(self, worker: Worker, then: Callable[[], None]) -> None:
-        """The worker is idle, or ended where it keeps too much memory."""
+        """The worker is idle; or ended, where it has not told its job's end or keeps too much."""
         self._busy.discard(worker)
-        if worker.resident_bytes * KEPT_PART > self._conditions.bytes_max:
+        if worker.is_computing or worker.resident_bytes * KEPT_PART > self._conditions.bytes_max:
             worker.end()
+        loop = asyncio.get_running_loop()
         if worker.is_alive:
-            timer = asyncio.get_running_loop().call_later(self._idle_s, self._end, worker)
-            self._idle[worker] = timer
+            self._idle[worker] = loop.call_later(self._idle_s, self._end, worker)
+        else:
+            loop.call_later(self._idle_s, self._leave_unless_needed)
         then()
 
     def _end(self, worker: Worker) -> None:
@@ -205,19 +245,26 @@ class Workers:
         if (timer := self._idle.pop(worker, None)) is not None:
             timer.cancel()
         worker.end()
+        self._leave_unless_needed()
+
+    def _leave_unless_needed(self) -> None:
         if not self.processes and not self._starting.locked():
             self._leave()
 
     def _leave(self) -> None:
         """No nursery is left: the next worker needs another."""
-        if self._door is not None and self._nursery is not None:
+        if self._door is not None:
             self._door.close()
+        if self._nursery is not None:
             self._nursery.kill()
             self._nursery.wait()
-            self._door = self._nursery = None
+        self._door = self._nursery = None
 
     async def _free(self, tenant: UUID) -> Worker:
         """A worker that computes nothing; best one that knows the tenant's series."""
+        for worker in [worker for worker in self._idle if worker.is_gone]:
+            self._idle.pop(worker).cancel()
+            worker.end()
         knowing = [worker for worker in self._idle if tenant in worker.tenants]
         for worker in [*knowing, *reversed(self._idle)]:
             self._idle.pop(worker).cancel()
@@ -226,39 +273,50 @@ class Workers:
             return await self._started()
 
     async def _started(self) -> Worker:
-        """A new worker; the nursery is started before the first."""
+        """A new worker, from another nursery where the one that there was has died."""
+        for _ in range(2):
+            if time.monotonic() < self._paused_until_s:
+                break
+            if (worker := await self._forked()) is not None:
+                return worker
+            self._leave()
+        else:
+            self._paused_until_s = max(self._paused_until_s, time.monotonic() + PAUSE_S)
+            log.error("no_worker_starts", pause_s=PAUSE_S)
+        raise WorkerEnded(retry_after_s=PAUSE_S)
+
+    async def _forked(self) -> Worker | None:
+        """A new worker; the nursery is started before the first. None where it has died, or cannot
+        be started.
+        """
         ours, theirs = socket.socketpair()
         try:
-            with theirs:
-                await anyio.to_thread.run_sync(self._hand_over, theirs)
-            opened = asyncio.open_unix_connection(sock=ours, limit=frames.READ_BYTES)
-            reader, writer = await opened
-        except BaseException:
+            await anyio.to_thread.run_sync(self._hand_over, theirs)
+        except OSError as exc:
             ours.close()
-            raise
-        try:
+            log.warning("nursery_gone", reason=str(exc))
+            return None
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=frames.READ_BYTES)
+        hello = None
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_S):
                 hello = await frames.read(reader)
-        except BaseException:
-            writer.close()
-            raise
         if hello is None:
             writer.close()
-            self._leave()  # the next one gets a nursery that lives
-            raise WorkerEnded(retry_after_s=1)
+            return None
         frames.write(writer, Frame.HELLO, self._conditions)
         return Worker(reader, writer, frames.content(hello[1]))
 
     def _hand_over(self, end: socket.socket) -> None:
-        if self._door is None:
-            self._door, door = socket.socketpair()
-            with door:
-                self._nursery = subprocess.Popen(  # noqa: S603 - ourselves
-                    [sys.executable, "-m", "data_api.workers", str(door.fileno())],
-                    pass_fds=[door.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    cwd=HERE,
-                    env=os.environ | ONE_THREAD,
-                )
-        with contextlib.suppress(BrokenPipeError):  # it has ended: no hello will come
+        with end:
+            if self._door is None:
+                self._door, door = socket.socketpair()
+                with door:
+                    self._nursery = subprocess.Popen(  # noqa: S603 - ourselves
+                        [sys.executable, "-m", "data_api.workers", str(door.fileno())],
+                        pass_fds=[door.fileno()],
+                        stdin=subprocess.DEVNULL,
+                        cwd=HERE,
+                        env=os.environ | ONE_THREAD,
+                    )
             socket.send_fds(self._door, [b"w"], [end.fileno()])

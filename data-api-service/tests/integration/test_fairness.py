@@ -129,7 +129,7 @@ async def test_no_tenant_holds_the_last_of_the_memory(serve, hub, ingest, tenant
     reading = asyncio.create_task(client._transport.app(scope, receive, slow_send))
     async with asyncio.timeout(20):
         await begun.wait()
-        ask = {"url": "/api/v1/query", "params": {"query": "up[1m]"}}
+        ask = {"url": "/api/v1/query", "params": {"query": "count_over_time(up[1m])"}}
         refused = await client.get(**ask, headers={"X-API-Key": key})
         assert (refused.status_code, refused.json()["errorType"]) == (503, "unavailable")
         assert "too many samples into memory" in refused.json()["error"]
@@ -334,3 +334,69 @@ async def test_what_is_sent_to_a_client_that_left_is_computed_no_more(serve, hub
     assert len(pieces) == 1
     (left,) = engine_of(client).log.shown(tenant)["failed"]
     assert (left["kind"], left["outcome"]) == ("export", "canceled")
+
+
+async def test_counts_of_series_wait_for_a_busy_index_in_a_thread(serve, hub, ingest, tenant):
+    """The event loop goes on meanwhile, for everybody."""
+    await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS, 1.0)])
+    client = await serve()
+    engine = engine_of(client)
+    client.headers["X-API-Key"] = hub.key(tenant)
+    assert (await client.get("/api/v1/cardinality")).status_code == 200
+    is_busy, went_on, waited = threading.Event(), threading.Event(), []
+
+    def hold():
+        with engine.store.catalogue.index(tenant)._lock:
+            is_busy.set()
+            waited.append(went_on.wait(20))
+
+    holding = asyncio.create_task(asyncio.to_thread(hold))
+    await asyncio.to_thread(is_busy.wait)
+    counting = asyncio.create_task(client.get("/api/v1/cardinality"))
+    turns = engine._turns
+    while not turns._running:  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0)
+    await asyncio.to_thread(lambda: None)
+    went_on.set()
+    assert (await counting).status_code == 200
+    await holding
+    assert waited == [True]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/query", "/api/v1/series", "/api/v1/export"])
+async def test_a_query_that_ends_anywhere_gives_everything_back(serve, hub, ingest, tenant, path):
+    """Slot, turn and memory are free again, after however many steps its client left, and also
+    where it waited for its slot.
+    """
+    await ingest.write(tenant, {"__name__": "up"}, [(NOW_MS - n, 1.0) for n in range(50)])
+    client = await serve()
+    engine, key = engine_of(client), hub.key(tenant, query_concurrency=2)
+    app = client._transport.app
+    for steps in range(0, 90, 3):
+        gone = [asyncio.Event() for _ in range(4)]
+
+        def receive(left):
+            async def message():
+                await left.wait()
+                return {"type": "http.disconnect"}
+
+            return message
+
+        async def send(_):
+            await asyncio.sleep(0)
+
+        tasks = [
+            asyncio.create_task(app(scope_of(path, key), receive(left), send)) for left in gone
+        ]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        for left in gone:
+            left.set()
+        async with asyncio.timeout(60):
+            await asyncio.wait(tasks)
+            while engine._turns_alive or engine._slots._queues:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert not engine._pool._held
+        assert not engine._turns._running
+        assert engine._turns._free == engine._turns._threads
+        assert not engine.log.shown(tenant)["active"]

@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import asyncpg
 import pytest
+from factories import Ingest
 
 from data_api.chassis.objects import Directory
 from data_api.model import Matcher, MatchOp, QueryLimits, SelectorSpan
@@ -63,3 +65,43 @@ async def test_each_span_sees_what_is_committed_whatever_was_read_before(store, 
         for first, last in ((n, n + 2), (0, 13), (2, 4), (2, 4), (0, n)):
             inside = sorted(one for one in written if first < one[0] <= last)
             assert await samples(store, tenant, (first, last)) == inside
+
+
+async def test_what_commits_is_in_the_next_answer_however_transactions_overlap(
+    store, ingest, tenant, database_url, objects
+):
+    """One that has no id yet, has one, took back a part of itself, or ends after a later one: its
+    samples are in no answer before its end, and in the very next one after it.
+    """
+    up = await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0)])
+    connection = await asyncpg.connect(database_url)
+    late, seen = Ingest(connection, objects), [(1, 1.0)]
+
+    async def is_seen():
+        for _ in range(2):  # the second time, nothing has changed
+            assert await samples(store, tenant) == sorted(seen)
+
+    for n, ends_first in enumerate([True, False] * 2):
+        at = 10 * (n + 1)
+        transaction = connection.transaction()
+        await transaction.start()
+        await is_seen()
+        part = connection.transaction()
+        await part.start()
+        await late.batch(tenant, [(up, at + 1, 0.0)])
+        await part.rollback()
+        await is_seen()
+        await late.batch(tenant, [(up, at + 2, 2.0)])
+        await is_seen()
+        if ends_first:
+            await transaction.commit()
+            seen.append((at + 2, 2.0))
+            await is_seen()
+        await ingest.batch(tenant, [(up, at + 3, 3.0)])
+        seen.append((at + 3, 3.0))
+        await is_seen()
+        if not ends_first:
+            await transaction.commit()
+            seen.append((at + 2, 2.0))
+            await is_seen()
+    await connection.close()

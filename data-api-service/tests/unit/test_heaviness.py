@@ -8,16 +8,23 @@ from hypothesis import strategies as st
 
 from data_api import heaviness, query_log
 from data_api.admission import Holding, SamplePool
-from data_api.cost import expected_s
+from data_api.cost import LISTED_S, NAMED_S, expected_s
 from data_api.errors import QueryCanceled, TooManyMatchers
 from data_api.heaviness import ALONE_TIMES, LIGHT_S, Heavy, Meter, Weights, light_s
-from data_api.model import Cost, Matcher, MatchOp
+from data_api.model import Cost, Matcher, MatchOp, QueryLimits
 from data_api.promql.values import ROWS_AT_ONCE, runs, stopping_at
 from data_api.query_log import Asked, QueryLog
-from data_api.questions import MATCHERS_MAX, Question, parse_selector
+from data_api.questions import MATCHERS_MAX, Question, Selectors, computed, parse_selector
 from data_api.store.postings import SeriesIndex
 
 A, B = uuid.uuid4(), uuid.uuid4()
+
+
+def selectors(*texts):
+    """As `match[]` has them."""
+    return Selectors(sum(map(len, texts)), lambda: [parse_selector(text) for text in texts], texts)
+
+
 HOUR = (0, 3_600_000, 60_000)
 
 
@@ -54,8 +61,7 @@ def test_what_takes_more_is_expected_to(lighter, heavier):
     """More series, steps, passes, samples of windows or values to compare: a higher estimate."""
     index = index_of(500)
     one, other = (
-        expected_s(heaviness._planned(Question(text, HOUR, 300_000)), index)
-        for text in (lighter, heavier)
+        expected_s(Question(text, HOUR, 300_000).planned(), index) for text in (lighter, heavier)
     )
     assert one < other
 
@@ -82,9 +88,54 @@ def test_what_was_heavy_is_so_again_for_its_tenant():
     for n in range(heaviness.REMEMBERED + 1):
         weights.was_heavy(A, f"m{n}")
     assert len(weights._heavy) == heaviness.REMEMBERED
-    assert weights.of_series(A, "m0") < LIGHT_S
-    assert weights.of_series(A, "m1") == heaviness.NEVER
-    assert weights.of_series(B, "m1") < LIGHT_S
+    assert weights.of_series(A, "m0", selectors("m0"), NAMED_S) < LIGHT_S
+    assert weights.of_series(A, "m1", selectors("m1"), NAMED_S) == heaviness.NEVER
+    assert weights.of_series(B, "m1", selectors("m1"), NAMED_S) < LIGHT_S
+
+
+def test_what_is_listed_weighs_as_much_as_is_selected():
+    """Names among many series are found here, and so are the label sets of a few of them; all of
+    these are not.
+    """
+    weights = Weights(Known(index_of(50_000)))
+
+    def expected(text, series_s):
+        return weights.of_series(A, text, selectors(*text.split()), series_s)
+
+    assert expected("", NAMED_S) == 0
+    assert expected("m0", NAMED_S) < LIGHT_S
+    assert expected('{host="h5"} {host=~"h6|h7"}', LISTED_S) < LIGHT_S
+    assert expected("m0 m1", LISTED_S) > LIGHT_S
+    assert expected('{host=~"h.*6"}', LISTED_S) > LIGHT_S
+
+
+def test_the_event_loop_reads_no_long_texts(monkeypatch):
+    """However many there are: they are read in a thread, and begin here."""
+    weights = Weights(Known(index_of(5000)))
+    questions = [Question("m0 + " * 50 + "m0", HOUR, 300_000)] * 64
+    monkeypatch.setattr(Question, "planned", None)
+    assert weights.of_questions(A, "\n".join(one.text for one in questions), questions) == 0.0
+
+
+async def test_questions_with_long_texts_are_read_where_queries_compute():
+    """All of them in one piece of work."""
+    works = []
+
+    async def run(work):
+        works.append(work)
+        return work()
+
+    class Empty:
+        async def opened(self, *_):
+            return list
+
+    for texts, pieces in ((["1"] * 5, 1), (["1 + 1" * 100] * 5, 2)):
+        works.clear()
+        questions = [Question(text, HOUR, 300_000) for text in texts]
+        limits = QueryLimits(run=run)
+        answers = await computed(Empty(), A, questions, lambda results, _: [*results], limits)
+        assert len(answers) == 5
+        assert len(works) == pieces
 
 
 @given(
@@ -180,6 +231,9 @@ def test_the_log_of_queries_is_bounded(monkeypatch):
     assert lengths == {"active": 0, "costliest": 20, "slow": 20, "failed": 20}
     assert shown["costliest"][0]["cpu_s"] == query_log.LISTED_MAX + 4
     assert len(shown["slow"][0]["text"]) == query_log.TEXT_CHARS_MAX
+    with log.query(A, Asked("query", "x" * 5000), Cost(), Holding(pool, A)) as entry:
+        assert len(entry.asked.text) == 5000
+    assert len(entry.asked.text) == query_log.TEXT_CHARS_MAX  # of all that stays in memory
     for tenant in (B, uuid.uuid4()):
         with log.query(tenant, Asked("query"), Cost(), Holding(pool, tenant)):
             pass

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from data_api.chassis.objects import Directory
 from data_api.errors import CorruptData
-from data_api.store.block import BlockReader, BlockRef
+from data_api.store.block import BlockReader, BlockRef, translated_errors
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "store"
 EVER = (-(2**62), 2**62)
@@ -43,6 +44,12 @@ def flipped(at):
     changed = bytearray(WHOLE)
     changed[at] ^= 1 << at % 8
     return bytes(changed)
+
+
+def test_memory_that_ran_out_is_no_corruption():
+    """Nothing is wrong with the block: it is not left out of an answer as if it were."""
+    with pytest.raises(MemoryError), translated_errors(BLOCK):
+        raise pa.ArrowMemoryError
 
 
 def test_a_flipped_bit_anywhere_is_named(tmp_path):

@@ -1,13 +1,17 @@
 import re
+import threading
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import LABELS
 
 from data_api.model import Matcher, MatchOp
+from data_api.store import postings
 from data_api.store.postings import SeriesIndex, alternatives
 
+MANY = 500_000
 PATTERNS = ["", "a", "a|b", "(a|b)", "a.*", ".*", ".+", "a?", "[ab]+", "x|", "(?i:A)", "b$", "a\nb"]
 MATCHERS = st.builds(
     Matcher,
@@ -64,6 +68,64 @@ def test_a_series_is_learned_once():
     index.add([(7, {"job": "a"})])
     index.add([(7, {"job": "a"}), (5, {"job": "a"})])
     assert index.ids(index.select([Matcher("job", MatchOp.EQUAL, "a")])).tolist() == [7, 5]
+
+
+def test_who_asks_what_is_unknown_never_disturbs_who_adds():
+    """Each series has its own labels, whatever was asked while it was added."""
+    index, over = SeriesIndex(), threading.Event()
+    index.add((n, {}) for n in range(MANY))
+    errors = []
+
+    def add():
+        try:
+            for first in range(MANY, MANY + 50_000, 5000):
+                index.add((n, {"n": str(n)}) for n in range(first, first + 5000))
+        except BaseException as exc:  # noqa: BLE001 - shown below
+            errors.append(exc)
+        over.set()
+
+    adding = threading.Thread(target=add)
+    adding.start()
+    while not over.is_set():
+        assert index.unknown([2 * MANY]) == [2 * MANY]
+    adding.join()
+    assert not errors
+    places = np.arange(MANY, MANY + 50_000)
+    assert [labels["n"] for labels in index.labels(places)] == [str(n) for n in places]
+
+
+@given(st.lists(LABELS, max_size=20), st.lists(LABELS, max_size=5), st.lists(MATCHERS, max_size=4))
+def test_a_selection_is_of_the_series_there_were(series, later, matchers):
+    """The index is free for others at each checkpoint; what they add then is not selected."""
+    index = SeriesIndex()
+    index.add(enumerate(series))
+    before = index.select(matchers).tolist()
+    added = iter(enumerate(later, 1000))
+
+    def checkpoint():
+        adding = threading.Thread(target=index.add, args=([*added],), daemon=True)
+        adding.start()
+        adding.join(10)
+        assert not adding.is_alive()
+
+    assert index.select(matchers, checkpoint).tolist() == before
+
+
+def test_label_sets_that_were_made_stay_while_there_is_room(monkeypatch):
+    """Asking again makes none of them anew; of more than there is room for, the first stay."""
+    monkeypatch.setattr(postings, "MADE_MAX", 100)
+    monkeypatch.setattr(postings, "AT_ONCE", 10)
+    index = SeriesIndex()
+    index.add((n, {"n": str(n)}) for n in range(300))
+    for wanted in (np.arange(60), np.arange(90), np.arange(200, 300)):
+        first, again = index.labels(wanted), index.labels(wanted)
+        assert all(one is other for one, other in zip(first, again, strict=True))
+        assert [int(one["n"]) for one in again] == wanted.tolist()
+        assert len(index._made) <= 100
+    first, again = index.labels(np.arange(300)), index.labels(np.arange(300))
+    assert [int(one["n"]) for one in again] == list(range(300))
+    assert all(one is other for one, other in zip(first[:100], again[:100], strict=True))
+    assert len(index._made) == 100
 
 
 def test_the_dot_matches_newlines():
