@@ -162,7 +162,9 @@ class Dispatcher:
         if integration is None:
             outcome = Outcome("failed", detail="the receiver is not configured any more")
         else:
-            outcome = await send(self._sender, compiled, integration, box, now_ms, composing)
+            outcome = await send(
+                self._sender, compiled, integration, box, now_ms, composing=composing
+            )
         if outcome.result == "retry" and box.attempts + 1 >= ATTEMPTS_MAX:
             detail = f"given up after {ATTEMPTS_MAX} attempts: {outcome.detail}"
             outcome = Outcome("failed", outcome.status, detail[:DETAIL_MAX], outcome.duration_ms)
@@ -187,6 +189,7 @@ async def send(
     integration: Integration,
     box: Outbox,
     now_ms: int,
+    *,
     composing: anyio.CapacityLimiter,
 ) -> Outcome:
     """What came of sending this notification by this integration, once."""

@@ -28,6 +28,6 @@ class TooMany(ServiceError):
 
 
 class Unreadable(ServiceError):
-    """The stored configuration was sealed with another DAS_SECRET_KEY: set that, or post it again"""
+    """The stored configuration was sealed with another DAS_SECRET_KEY: set it back or post anew"""
 
     kind = Kind.UNAVAILABLE

@@ -61,7 +61,6 @@ class Composer:
 
     def compose(self, integration: Any, outbox: Outbox, now_ms: int) -> Message | EmailMessage:
         """The message; the same for the same outbox entry, but for its timestamp."""
-
         allowance = Allowance(STEPS_MAX)
 
         def text(template: str) -> str:

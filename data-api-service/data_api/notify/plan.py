@@ -176,11 +176,10 @@ class Planner:
             key = (group.group_id, name)
             sent = after.get(key, Sent(*key))
             changed = self._decided(group, told, sent, integration.send_resolved, external_url)
-            if changed is not None and changed.outbox and not sent.outbox:
-                if not self._has_room(group.route.receiver, name):
-                    is_whole = False
-                    continue
-            if changed is not None:
+            is_more = changed is not None and changed.outbox and not sent.outbox
+            if is_more and not self._has_room(group.route.receiver, name):
+                is_whole = False
+            elif changed is not None:
                 if sent.outbox is not None:
                     plan.superseded.append(sent)
                 after[key] = plan.sent[key] = changed

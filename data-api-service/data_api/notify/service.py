@@ -200,7 +200,9 @@ class Notifications:
 
         async def tell(key: str, integration: Integration) -> Outcome:
             box = Outbox(uuid4(), frozenset(), now_ms, data)
-            outcome = await send(self._sender, known, integration, box, now_ms, self._threads)
+            outcome = await send(
+                self._sender, known, integration, box, now_ms, composing=self._threads
+            )
             attempt = Attempt(now_ms, box.outbox_id, name, key, "test", 1, 1)
             await self.store.record(tenant, attempt, outcome)
             return outcome

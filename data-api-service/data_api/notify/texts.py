@@ -64,13 +64,16 @@ class Texts:
         alerts, more = data["alerts"], ""
         while True:
             try:
-                return more + render(
-                    parse(text, functions=NAMES),
-                    _as_go(data | {"alerts": alerts}),
-                    functions=functions(now),
-                    definitions=self._definitions,
-                    allowance=allowance,
-                ).strip()
+                return (
+                    more
+                    + render(
+                        parse(text, functions=NAMES),
+                        _as_go(data | {"alerts": alerts}),
+                        functions=functions(now),
+                        definitions=self._definitions,
+                        allowance=allowance,
+                    ).strip()
+                )
             except TemplateError as exc:
                 if not isinstance(exc, TemplateTooLarge) or len(alerts) < 2:
                     return f"<error expanding template: {exc.describe()}>"

@@ -146,7 +146,10 @@ def test_a_fault_is_told_with_its_place(old, new, expected):
             + "]}",
             "more than 2000 matchers",
         ),
-        (f"inhibit_rules: [{{equal: [], source_matchers: ['{'a!=b,' * 65}']}}]", "too many matchers"),
+        (
+            f"inhibit_rules: [{{equal: [], source_matchers: ['{'a!=b,' * 65}']}}]",
+            "too many matchers",
+        ),
         (
             "inhibit_rules: [{source_matchers: ['a=~\"%s\"']}]" % ("x{1000}" * 60),
             "pattern too large",

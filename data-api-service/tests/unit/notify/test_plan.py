@@ -266,7 +266,10 @@ def test_a_receiver_that_does_not_answer_fills_no_memory_and_delays_no_other(mon
     tenant.set(*(alert(f"n{number}", str(number), starts=-1 * M) for number in range(9)))
     tenant.at(0)
     waiting = [one.integration for one in tenant.state.sent.values() if one.outbox]
-    assert sorted(waiting) in (["slack/0"] * 3 + ["webhook/0"] * 2, ["slack/0"] * 2 + ["webhook/0"] * 3)
+    assert sorted(waiting) in (
+        ["slack/0"] * 3 + ["webhook/0"] * 2,
+        ["slack/0"] * 2 + ["webhook/0"] * 3,
+    )
     assert tenant.due_ms <= 10 * S
     tenant.is_answering = True
     told = [name for turn in range(12) for *_, name in tenant.at(turn * 10 * S)]
