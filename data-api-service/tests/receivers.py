@@ -68,6 +68,7 @@ class MailServer:
     mails: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     offers: str = "250-hub\r\n250 AUTH PLAIN"
+    bye: str = "221 bye"
     address: str = ""
 
     async def handle(self, reader, writer):
@@ -90,7 +91,7 @@ class MailServer:
                     self.mails.append(mail)
                     say("250 taken")
                 case "QUIT":
-                    say("221 bye")
+                    say(self.bye)
                     break
                 case _:
                     say("250 ok")

@@ -4,7 +4,7 @@ Under `/alertmanager`. Reading needs `metrics:read`, changes `admin`.
 Source: prometheus/alertmanager `api/v2/openapi.yaml`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Final
 
 import orjson
@@ -13,12 +13,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from data_api import __version__
-from data_api.api.deps import BODY_BYTES_MAX, Caller, NowMs, services
+from data_api.api.deps import Caller, NowMs, body_of, services
 from data_api.chassis.identity import Principal
-from data_api.errors import BodyTooLarge, InvalidParameter, NotFound
+from data_api.errors import InvalidParameter, NotFound
 from data_api.model import Labels, MatchOp, compile_regex
 from data_api.notify import matchers
-from data_api.notify.service import Notifications, Seen
+from data_api.notify.service import Notifications, Seen, SeenGroup
 from data_api.notify.state import Silence
 from data_api.notify.times import rfc3339
 
@@ -41,12 +41,7 @@ async def _notifications(request: Request) -> Notifications:
 
 async def _body(request: Request, _: Annotated[Principal, Depends(_admin)]) -> bytes:
     """The request's body, read only after its sender is known."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > BODY_BYTES_MAX:
-            raise BodyTooLarge(limit_bytes=BODY_BYTES_MAX)
-    return bytes(body)
+    return await body_of(request)
 
 
 async def _json(body: Annotated[bytes, Depends(_body)]) -> Any:
@@ -129,9 +124,12 @@ async def alerts(
     caller: Caller, notify: Notify, now_ms: NowMs, chosen: Annotated[Chosen, Depends()]
 ) -> Response:
     """The alerts that fire, by fingerprint."""
-    _, seen = await notify.groups(caller.tenant, now_ms)
-    seen.sort(key=lambda one: one.received.fingerprint)
-    return _answer([_alert(one) for one in seen if chosen.takes(one)])
+
+    def show(_: Sequence[SeenGroup], seen: Sequence[Seen]) -> bytes:
+        ordered = sorted(seen, key=lambda one: one.received.fingerprint)
+        return orjson.dumps([_alert(one) for one in ordered if chosen.takes(one)])
+
+    return _json_of(await notify.seen(caller.tenant, now_ms, show))
 
 
 @routes.get("/api/v2/alerts/groups")
@@ -139,16 +137,19 @@ async def alert_groups(
     caller: Caller, notify: Notify, now_ms: NowMs, chosen: Annotated[Chosen, Depends()]
 ) -> Response:
     """The same by group."""
-    groups, _ = await notify.groups(caller.tenant, now_ms)
-    shown = [
-        {
-            "labels": group.labels,
-            "receiver": {"name": group.receiver},
-            "alerts": [_alert(one) for one in group.alerts if chosen.takes(one)],
-        }
-        for group in groups
-    ]
-    return _answer([group for group in shown if group["alerts"]])
+
+    def show(groups: Sequence[SeenGroup], _: Sequence[Seen]) -> bytes:
+        shown = [
+            {
+                "labels": group.labels,
+                "receiver": {"name": group.receiver},
+                "alerts": [_alert(one) for one in group.alerts if chosen.takes(one)],
+            }
+            for group in groups
+        ]
+        return orjson.dumps([group for group in shown if group["alerts"]])
+
+    return _json_of(await notify.seen(caller.tenant, now_ms, show))
 
 
 @routes.post("/api/v2/alerts")
@@ -208,7 +209,11 @@ async def config(caller: Caller, notify: Notify) -> Response:
 @routes.post("/config")
 async def set_config(caller: Admin, notify: Notify, now_ms: NowMs, body: Body) -> Response:
     """This YAML from now on."""
-    await notify.set_config(caller.tenant, body.decode(errors="replace"), now_ms)
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as exc:
+        raise InvalidParameter(name="body", reason=f"it is not UTF-8: {exc.reason}") from None
+    await notify.set_config(caller.tenant, text, now_ms)
     return Response(status_code=201)
 
 
@@ -261,11 +266,15 @@ async def test(name: str, caller: Admin, notify: Notify, now_ms: NowMs) -> Respo
 
 
 def _answer(value: Any) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json")
+    return _json_of(orjson.dumps(value))
+
+
+def _json_of(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
 
 
 def _matching(filters: Iterable[str]) -> Callable[[Labels], bool]:
-    return matchers.predicate([one for text in filters for one in matchers.parse(text)])
+    return matchers.predicate(matchers.parse_all(filters))
 
 
 def _pattern(text: str) -> Callable[[str], object] | None:

@@ -62,8 +62,8 @@ class Alerts(list[Mapping[str, object]]):
 def _zone(name: str, time: datetime) -> datetime:
     try:
         return time.astimezone(ZoneInfo(name or "UTC"))
-    except (ValueError, OSError, KeyError):
-        raise CallFailed(f"unknown time zone {name}") from None
+    except (ValueError, OSError, KeyError, OverflowError):  # the last: of the year 1
+        raise CallFailed(f"unknown time zone {name}, or no such time in it") from None
 
 
 def functions(now: datetime) -> dict[str, Function]:

@@ -20,20 +20,24 @@ CACHED_MAX: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A configuration with its tree of routes; root: None where nothing is told from here."""
+    """A configuration with its tree of routes.
+
+    root: None where nothing is told from here. secrets: what is masked in answers. shown: its YAML.
+    """
 
     config: Configuration
     root: Route | None
     composer: Composer
     secrets: tuple[str, ...] = field(repr=False)
+    shown: str = ""
 
 
 def compiled(text: str) -> Compiled:
     """The configuration in `text`; BadConfiguration says what is wrong. Blocks for its parsing."""
-    read = config.read(text)
+    read, shown = config.read(text)
     root = routing.compiled(read.route) if read.route else None
-    secrets = tuple(filter(None, config.secrets_in(read)))
-    return Compiled(read, root, Composer(read.defaults, Texts(read.templates)), secrets)
+    composer = Composer(read.defaults, Texts(read.templates))
+    return Compiled(read, root, composer, config.quotable(read), shown)
 
 
 EMPTY: Final = Compiled(Configuration.model_construct(), None, Composer(Global(), Texts(())), ())

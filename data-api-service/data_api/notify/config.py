@@ -7,6 +7,7 @@ Strict: a key that is not known here is refused, with those that are. What opens
 Source: prometheus.io/docs/alerting/latest/configuration; ADR 33.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Self
 from zoneinfo import ZoneInfo
@@ -16,10 +17,11 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationErr
 from data_api.notify import yamls
 from data_api.notify.errors import BadConfiguration
 from data_api.notify.fields import MASK, Duration, MatcherList, Positive, Strict, Text, Url
-from data_api.notify.integrations import Global, Receiver
+from data_api.notify.integrations import BasicAuth, Global, Receiver
 from data_api.notify.intervals import DaysOfMonth, Minutes, Months, Weekdays, Years, zone
 
 ROUTES_MAX: Final = 500
+MATCHERS_MAX: Final = 2_000
 DEPTH_MAX: Final = 20
 FAULTS_SHOWN: Final = 5
 UTC: Final = ZoneInfo("UTC")
@@ -130,10 +132,15 @@ class Configuration(Strict):
             raise ValueError("route: the root takes every alert, always: no matchers, no intervals")
         receivers = {one.name for one in self.receivers}
         intervals = {one.name for one in self.time_intervals}
+        rules = self.inhibit_rules
+        matchers = sum(len(one.source_matchers) + len(one.target_matchers) for one in rules)
         pending, count = [(root, 1)], 0
         while pending:
             route, depth = pending.pop()
             count += 1
+            matchers += len(route.matchers)
+            if matchers > MATCHERS_MAX:
+                raise ValueError(f"more than {MATCHERS_MAX} matchers in routes and inhibit_rules")
             if count > ROUTES_MAX or depth > DEPTH_MAX:
                 raise ValueError(f"more than {ROUTES_MAX} routes, or {DEPTH_MAX} in one another")
             if route.receiver is not None and route.receiver not in receivers:
@@ -148,38 +155,45 @@ class Configuration(Strict):
         return next((one for one in self.receivers if one.name == name), None)
 
 
-def read(text: str) -> Configuration:
-    """The configuration in `text`; BadConfiguration names line, column, path and what is wrong."""
-    return _read(text)[1]
+def read(text: str) -> tuple[Configuration, str]:
+    """The configuration in `text`, and the same document with `<secret>` for what is one.
 
-
-def masked(text: str) -> str:
-    """The same document with `<secret>` for what is one; comments are left out, as in Alertmanager.
-
-    A template or header that repeats a secret is masked whole.
+    Comments are left out, as in Alertmanager; a template or header that repeats a secret is masked
+    whole. BadConfiguration names line, column, path and what is wrong.
     """
-    node, configuration = _read(text)
-    return yamls.masked(node, frozenset(filter(None, secrets_in(configuration))), MASK)
+    node, value = yamls.read(text)
+    try:
+        configuration = Configuration.model_validate(value or {})
+    except ValidationError as exc:
+        raise BadConfiguration(detail=_explained(exc, node)) from None
+    return configuration, yamls.masked(node, frozenset(secrets_in(configuration)), MASK)
+
+
+def quotable(configuration: Configuration) -> tuple[str, ...]:
+    """What an answer may quote of secrets, the longest first: them, and their parts of 8 and more.
+
+    Of a URL host and scheme are none.
+    """
+    texts = set(secrets_in(configuration))
+    for secret in tuple(texts):
+        path = re.sub(r"^https?://[^/?#]*", "", secret)
+        texts.update(part for part in re.split(r"[^A-Za-z0-9_-]+", path) if len(part) > 7)
+    return tuple(sorted(texts, key=len, reverse=True))
 
 
 def secrets_in(value: Any) -> Iterator[str]:
-    """Every secret in a model, as plain text."""
+    """Every secret in a model, as plain text; none is empty."""
     if isinstance(value, SecretStr):
-        yield value.get_secret_value()
+        if text := value.get_secret_value():
+            yield text
     elif isinstance(value, BaseModel):
+        if isinstance(value, BasicAuth):
+            yield value.encoded()
         for name in type(value).model_fields:
             yield from secrets_in(getattr(value, name))
     elif isinstance(value, tuple):
         for one in value:
             yield from secrets_in(one)
-
-
-def _read(text: str) -> tuple[Any, Configuration]:
-    node, value = yamls.read(text)
-    try:
-        return node, Configuration.model_validate(value or {})
-    except ValidationError as exc:
-        raise BadConfiguration(detail=_explained(exc, node)) from None
 
 
 def _explained(exc: ValidationError, node: Any) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from typing import Final, TypeVar
 from uuid import UUID
 
+import anyio
 import anyio.to_thread
 import structlog
 from prometheus_client import Counter
@@ -47,7 +48,7 @@ log = structlog.get_logger()
 
 
 async def run(database: Database, settings: Settings, clock: Clock) -> None:
-    """Notifies until it is cancelled; trouble with Postgres is logged and waited out.
+    """Notifies until it is cancelled, TENANTS_AT_ONCE beside one another.
 
     database: entered, with at least two connections. Replicas share the tenants by leases.
     """
@@ -60,12 +61,9 @@ async def run(database: Database, settings: Settings, clock: Clock) -> None:
         settings.ui_public_url,
     )
     try:
-        while True:
-            try:
-                await dispatcher.turn()
-            except DatabaseUnavailable as exc:
-                log.warning("notify_waits", reason=str(exc))
-            await asyncio.sleep(TICK_S)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(TENANTS_AT_ONCE):
+                group.create_task(dispatcher.follow())
     finally:
         await sender.close()
 
@@ -87,21 +85,22 @@ class Dispatcher:
         self._clock = clock
         self._external_url = external_url
 
+    async def follow(self) -> None:
+        """What is due is done at once, for ever; trouble with Postgres is logged and waited out."""
+        while True:
+            try:
+                await self.turn()
+            except DatabaseUnavailable as exc:
+                log.warning("notify_waits", reason=str(exc))
+            await asyncio.sleep(TICK_S)
+
     async def turn(self) -> int:
-        """Everything that is due now is done; returns how many passes that took."""
-
-        async def worker(claim: Claim | None = None) -> int:
-            passes = 0
-            while claim := claim or await self._store.claim(self._clock.now_ms()):
-                await self._pass(claim)
-                claim, passes = None, passes + 1
-            return passes
-
-        first = await self._store.claim(self._clock.now_ms())
-        if first is None:
-            return 0
-        others = (worker() for _ in range(TENANTS_AT_ONCE - 1))
-        return sum(await _all(worker(first), *others))
+        """Every tenant that is due now, one after the other; returns how many passes that took."""
+        passes = 0
+        while claim := await self._store.claim(self._clock.now_ms()):
+            await self._pass(claim)
+            passes += 1
+        return passes
 
     async def _pass(self, claim: Claim) -> None:
         """One tenant; its trouble is logged and does not stop the others."""
@@ -116,7 +115,7 @@ class Dispatcher:
             level = log.error if isinstance(exc, Unreadable) else log.exception
             level("notify_failed", tenant=str(claim.tenant), error=str(exc))
             due_ms, forwarded = self._clock.now_ms() + TROUBLE_MS, claim.forwarded
-        await self._store.release(claim, due_ms, forwarded)
+        await self._store.release(claim, due_ms, forwarded, self._clock.now_ms())
 
     async def _notified(self, claim: Claim) -> tuple[int, int]:
         """When to look again, and up to where alerts were given to other Alertmanagers."""
@@ -134,6 +133,8 @@ class Dispatcher:
             forwarded = claim.changes
         planner = Planner(compiled.config, compiled.root, state, now_ms)
         plan = await anyio.to_thread.run_sync(planner.plan, self._external_url)
+        if plan.groups_left_out:
+            log.warning("notify_groups_left_out", tenant=str(tenant), groups=plan.groups_left_out)
         await self._store.apply(claim, plan, now_ms)
         rows = dict(state.sent) | plan.sent
         due = [
@@ -141,11 +142,16 @@ class Dispatcher:
             for one in rows.values()
             if one.outbox is not None and one.outbox.next_attempt_ms <= now_ms
         ]
-        await _all(*(self._attempt(tenant, compiled, one) for one in due[:ATTEMPTS_A_PASS]))
+        composing = anyio.CapacityLimiter(1)  # of a tenant one: what computes is felt by all
+        await _all(
+            *(self._attempt(tenant, compiled, one, composing) for one in due[:ATTEMPTS_A_PASS])
+        )
         # After deliveries once more: what they leave to forget, and the entries that are left.
         return (now_ms if due else plan.due_ms), forwarded
 
-    async def _attempt(self, tenant: UUID, compiled: Compiled, sent: Sent) -> None:
+    async def _attempt(
+        self, tenant: UUID, compiled: Compiled, sent: Sent, composing: anyio.CapacityLimiter
+    ) -> None:
         box, now_ms = sent.outbox, self._clock.now_ms()
         assert box is not None
         wait_ms = min(BACKOFF_MS << min(box.attempts, 10), BACKOFF_MS_MAX)
@@ -156,7 +162,9 @@ class Dispatcher:
         if integration is None:
             outcome = Outcome("failed", detail="the receiver is not configured any more")
         else:
-            outcome = await send(self._sender, compiled, integration, box, now_ms)
+            outcome = await send(
+                self._sender, compiled, integration, box, now_ms, composing=composing
+            )
         if outcome.result == "retry" and box.attempts + 1 >= ATTEMPTS_MAX:
             detail = f"given up after {ATTEMPTS_MAX} attempts: {outcome.detail}"
             outcome = Outcome("failed", outcome.status, detail[:DETAIL_MAX], outcome.duration_ms)
@@ -176,15 +184,22 @@ async def _all(*work: Awaitable[T]) -> list[T]:
 
 
 async def send(
-    sender: Sender, compiled: Compiled, integration: Integration, box: Outbox, now_ms: int
+    sender: Sender,
+    compiled: Compiled,
+    integration: Integration,
+    box: Outbox,
+    now_ms: int,
+    *,
+    composing: anyio.CapacityLimiter,
 ) -> Outcome:
     """What came of sending this notification by this integration, once."""
     try:
         message = await anyio.to_thread.run_sync(
-            compiled.composer.compose, integration, box, now_ms
+            compiled.composer.compose, integration, box, now_ms, limiter=composing
         )
-    except ValueError as exc:  # of a header of a mail
-        return Outcome("failed", detail=f"the message cannot be made: {exc}"[:DETAIL_MAX])
+    except Exception as exc:  # noqa: BLE001 - of this message alone, and final: the others go out
+        why = str(exc) if isinstance(exc, ValueError) else type(exc).__name__
+        return Outcome("failed", detail=f"the message cannot be made: {why}"[:DETAIL_MAX])
     if isinstance(message, Message):
         return await sender.post(message, compiled.secrets)
     assert isinstance(integration, Email)

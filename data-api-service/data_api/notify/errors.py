@@ -3,7 +3,7 @@
 BadConfiguration      bad_data     the YAML of a tenant cannot be used; line, column and why
 BadMatcher            bad_data     a matcher, silence or filter cannot be read
 TooMany               rate_limited a bound of the tenant is reached
-Unreadable            internal     the stored configuration was sealed with another secret
+Unreadable            unavailable  the stored configuration was sealed with another secret
 """
 
 from data_api.chassis.kinds import Kind, ServiceError
@@ -28,6 +28,6 @@ class TooMany(ServiceError):
 
 
 class Unreadable(ServiceError):
-    """The stored configuration was sealed with another DAS_SECRET_KEY: post it again"""
+    """The stored configuration was sealed with another DAS_SECRET_KEY: set it back or post anew"""
 
-    kind = Kind.INTERNAL
+    kind = Kind.UNAVAILABLE

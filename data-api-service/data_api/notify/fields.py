@@ -82,7 +82,7 @@ def _matchers(given: Any) -> tuple[Matcher, ...]:
     if not isinstance(given, list):
         raise ValueError('expected a list, as [severity="page"]')  # noqa: TRY004 - for pydantic
     try:
-        return tuple(matcher for text in given for matcher in matchers.parse(str(text)))
+        return matchers.parse_all(map(str, given))
     except BadMatcher as exc:
         raise ValueError(exc.facts["detail"]) from None
 

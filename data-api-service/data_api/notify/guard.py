@@ -5,14 +5,16 @@ that changes its address leads nowhere else. Redirects are not followed, proxies
 `DAS_NOTIFY_ALLOW` lists networks that are allowed beside (`10.0.0.0/8,fd00::/8`).
 """
 
-import asyncio
 import ipaddress
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import anyio
+import anyio.to_thread
 import httpcore
 import httpx
 
@@ -30,6 +32,7 @@ NOT_PUBLIC: Final[tuple[Network, ...]] = tuple(
         ),
     )
 )
+LOOKUPS_AT_ONCE: Final = 64
 _WITH_V4_AT_END: Final = ipaddress.IPv6Network("::/96")
 
 
@@ -98,6 +101,8 @@ class Guard(httpcore.AsyncNetworkBackend):
     def __init__(self, allowed: Sequence[Network]) -> None:
         self._allowed = allowed
         self._backend = httpcore.AnyIOBackend()
+        # Threads of its own: a name server that never answers takes no other look-up's.
+        self._lookups = anyio.CapacityLimiter(LOOKUPS_AT_ONCE)
 
     async def connect_tcp(
         self,
@@ -108,9 +113,11 @@ class Guard(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """A connection to the first address of the host that takes one; all must be allowed."""
-        loop = asyncio.get_running_loop()
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
-            infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            infos = await anyio.to_thread.run_sync(
+                look_up, abandon_on_cancel=True, limiter=self._lookups
+            )
         except OSError as exc:
             raise httpcore.ConnectError(str(exc)) from exc
         failure: Exception = httpcore.ConnectError("the host has no address")
@@ -127,11 +134,11 @@ class Guard(httpcore.AsyncNetworkBackend):
 class GuardedTransport(httpx.AsyncHTTPTransport):
     """httpx's transport over connections that a Guard makes; none is kept."""
 
-    def __init__(self, allowed: Sequence[Network]) -> None:
+    def __init__(self, guard: Guard) -> None:
         # httpx has no parameter for it; a test notices another name.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl.create_default_context(),
             max_connections=None,
             max_keepalive_connections=0,
-            network_backend=Guard(allowed),
+            network_backend=guard,
         )

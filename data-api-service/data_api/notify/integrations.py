@@ -3,6 +3,7 @@
 `kind` names an integration in the delivery log; the texts are templates (texts.py).
 """
 
+import base64
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -17,6 +18,11 @@ class BasicAuth(Strict):
 
     username: str = ""
     password: Secret = SecretStr("")
+
+    def encoded(self) -> str:
+        """As HTTP sends it."""
+        pair = f"{self.username}:{self.password.get_secret_value()}"
+        return base64.b64encode(pair.encode()).decode()
 
 
 class Authorization(Strict):

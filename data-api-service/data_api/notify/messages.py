@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
+from data_api.gotemplate import Allowance
 from data_api.notify.integrations import (
     Email,
     Global,
@@ -33,7 +34,12 @@ from data_api.notify.times import EPOCH
 
 T = TypeVar("T")
 SUMMARY_CHARACTERS_MAX: Final = 1024  # PagerDuty's; Opsgenie's message has 130, its text 15,000
+SUBJECT_CHARACTERS_MAX: Final = 1000  # folding one of 60,000 takes seconds
+STEPS_MAX: Final = 200_000
+"""Of all templates of one message."""
 TEAMS_CHARACTERS_MAX: Final = 20_000
+SEVERITIES: Final = frozenset({"critical", "error", "warning", "info"})
+"""What PagerDuty takes; with any other word it refuses the alert."""
 JSON: Final = {"content-type": "application/json", "user-agent": "cloudopshub-notify"}
 
 
@@ -55,9 +61,10 @@ class Composer:
 
     def compose(self, integration: Any, outbox: Outbox, now_ms: int) -> Message | EmailMessage:
         """The message; the same for the same outbox entry, but for its timestamp."""
+        allowance = Allowance(STEPS_MAX)
 
         def text(template: str) -> str:
-            return self._texts.expand(template, outbox.data, now_ms)
+            return self._texts.expand(template, dict(outbox.data), now_ms, allowance)
 
         match integration:
             case Webhook():
@@ -138,10 +145,11 @@ class Composer:
         if is_firing:
             named = {"component": to.component, "group": to.group, "class": to.class_}
             body |= {"client": text(to.client), "client_url": text(to.client_url)}
+            severity = text(to.severity)
             body["payload"] = {
                 "summary": text(to.description)[:SUMMARY_CHARACTERS_MAX] or "alert",
                 "source": text(to.client),
-                "severity": text(to.severity),
+                "severity": severity if severity in SEVERITIES else "error",
                 "custom_details": {name: text(value) for name, value in to.details.items()},
                 **{name: text(value) for name, value in named.items() if value},
             }
@@ -172,7 +180,7 @@ class Composer:
 
     def _email(self, to: Email, outbox: Outbox, text: Callable[[str], str]) -> EmailMessage:
         mail = EmailMessage()
-        mail["Subject"] = " ".join(text(to.subject).split())
+        mail["Subject"] = " ".join(text(to.subject).split())[:SUBJECT_CHARACTERS_MAX]
         mail["From"] = given(to.from_, self._defaults.smtp_from)
         mail["To"] = to.to
         mail["Message-ID"] = f"<{outbox.outbox_id}@cloudopshub>"
@@ -195,9 +203,7 @@ def _post(
 ) -> Message:
     sent = {**JSON, **(headers or {})}
     if config.basic_auth:
-        password = config.basic_auth.password.get_secret_value()
-        pair = f"{config.basic_auth.username}:{password}".encode()
-        sent["authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+        sent["authorization"] = f"Basic {config.basic_auth.encoded()}"
     elif config.authorization:
         credentials = config.authorization.credentials.get_secret_value()
         sent["authorization"] = f"{config.authorization.type} {credentials}"

@@ -6,6 +6,7 @@
 Source: prometheus/alertmanager `dispatch/dispatch.go`, `notify/notify.go` (DedupStage).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,6 +14,7 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import uuid4
 
+from data_api.gotemplate.formatting import quote
 from data_api.notify import routing
 from data_api.notify.config import Configuration
 from data_api.notify.integrations import Integration
@@ -24,6 +26,14 @@ ALERTS_TOLD_MAX: Final = 500
 """Alerts in one notification; the rest is counted (`truncatedAlerts`)."""
 CHARACTERS_TOLD_MAX: Final = 512 * 1024
 """Labels and annotations in one notification."""
+GROUPS_MAX: Final = 20_000
+"""Groups of a tenant; what more of them would be told is not, and the log says so."""
+WAITING_MAX: Final = 1_000
+"""Notifications of a tenant that wait for an answer: all of them are read in each pass."""
+WAITING_OF_ONE_MAX: Final = 200
+"""Of one integration, so that others have room beside one that does not answer."""
+HELD_BACK_MS: Final = 10_000
+"""So long a group waits for that room before it is looked at again."""
 RESOLVED_LIFE_MS: Final = 24 * 3_600_000
 """So long a resolved alert waits to be told at most, should its receiver never answer."""
 NEVER_MS: Final = 2**62
@@ -41,7 +51,7 @@ class Group:
     @property
     def key(self) -> str:
         """As Alertmanager names it: `{}:{alertname="Up"}`."""
-        pairs = ", ".join(f'{name}="{value}"' for name, value in self.labels.items())
+        pairs = ", ".join(f"{name}={quote(value)}" for name, value in self.labels.items())
         return f"{self.route.key}:{{{pairs}}}"
 
 
@@ -54,6 +64,7 @@ class Plan:
     superseded: list[Sent] = field(default_factory=list)
     gone_groups: list[str] = field(default_factory=list)
     gone_alerts: list[str] = field(default_factory=list)
+    groups_left_out: int = 0
     due_ms: int = NEVER_MS
 
 
@@ -67,6 +78,9 @@ class Planner:
         self._root = root
         self._state = state
         self._now_ms = now_ms
+        self._groups_left_out = 0
+        boxes = ((one.outbox, one.integration) for one in state.sent.values())
+        self._waiting = Counter((box.data["receiver"], name) for box, name in boxes if box)
 
     @cached_property
     def silences(self) -> Silences:
@@ -87,6 +101,9 @@ class Planner:
                 labels = route.group_labels(one.alert.labels)
                 text = repr((route.place, route.key, route.receiver, labels))
                 group_id = sha256(text.encode()).hexdigest()[:32]
+                if group_id not in groups and len(groups) >= GROUPS_MAX:
+                    self._groups_left_out += 1
+                    continue
                 group = groups.setdefault(group_id, Group(group_id, route, labels))
                 group.members.append(one)
         return groups
@@ -102,14 +119,16 @@ class Planner:
             is_due = times.next_flush_ms <= self._now_ms
             muted: set[str] = set()
             if is_due:
-                next_ms = self._now_ms + group.route.group_interval_ms
+                muted, is_whole = self._flush(group, after, plan, external_url)
+                wait_ms = group.route.group_interval_ms
+                next_ms = self._now_ms + (wait_ms if is_whole else min(wait_ms, HELD_BACK_MS))
                 times = replace(times, next_flush_ms=next_ms, flushed_ms=self._now_ms)
-                muted = self._flush(group, after, plan, external_url)
             if times != self._state.groups.get(group.group_id):
                 plan.groups.append(times)
             flushes[group.group_id] = times.next_flush_ms
             unfinished |= self._unfinished(group, times, after, muted)
         self._forget(plan, after, unfinished)
+        plan.groups_left_out = self._groups_left_out
         gone = {*plan.gone_groups, *plan.gone_alerts}
         times_ms = [at_ms for group_id, at_ms in flushes.items() if group_id not in gone]
         times_ms += [sent.outbox.next_attempt_ms for sent in after.values() if sent.outbox]
@@ -126,8 +145,12 @@ class Planner:
 
     def _times(self, group: Group) -> GroupTimes:
         wait_ms = group.route.group_wait_ms
-        new = GroupTimes(group.group_id, group.route.receiver, self._now_ms + wait_ms)
+        new = GroupTimes(group.group_id, group.route.receiver, NEVER_MS)
         times = self._state.groups.get(group.group_id, new)
+        # No longer than the configuration says now, whatever it or the clock said before.
+        longest_ms = wait_ms if times.flushed_ms is None else group.route.group_interval_ms
+        next_ms = min(times.next_flush_ms, self._now_ms + longest_ms)
+        times = replace(times, next_flush_ms=next_ms)
         is_old = any(one.alert.starts_at_ms + wait_ms <= self._now_ms for one in group.members)
         if times.flushed_ms is None and is_old:
             return replace(times, next_flush_ms=min(times.next_flush_ms, self._now_ms))
@@ -135,26 +158,41 @@ class Planner:
 
     def _flush(
         self, group: Group, after: dict[tuple[str, str], Sent], plan: Plan, external_url: str
-    ) -> set[str]:
-        """Puts what is new into the outbox; returns the fingerprints that are muted."""
+    ) -> tuple[set[str], bool]:
+        """Puts what is new into the outbox, as far as there is room: returns the fingerprints that
+        are muted, and whether there was.
+        """
         everybody = {one.fingerprint for one in group.members}
         if routing.time_muted_by(group.route, self._config, self._now_ms):
-            return everybody
+            return everybody, True
         told = [
             one
             for one in group.members
             if not self.silences.by(one.alert.labels)
             and self.inhibition.by(one.alert.labels) is None
         ]
+        is_whole = True
         for name, integration in self._integrations(group).items() if told else ():
             key = (group.group_id, name)
             sent = after.get(key, Sent(*key))
             changed = self._decided(group, told, sent, integration.send_resolved, external_url)
-            if changed is not None:
+            is_more = changed is not None and changed.outbox and not sent.outbox
+            if is_more and not self._has_room(group.route.receiver, name):
+                is_whole = False
+            elif changed is not None:
                 if sent.outbox is not None:
                     plan.superseded.append(sent)
                 after[key] = plan.sent[key] = changed
-        return everybody - {one.fingerprint for one in told}
+        return everybody - {one.fingerprint for one in told}, is_whole
+
+    def _has_room(self, receiver: str, integration: str) -> bool:
+        """Whether one more notification may wait, which is then counted."""
+        place = receiver, integration
+        is_full = self._waiting[place] >= WAITING_OF_ONE_MAX
+        if is_full or self._waiting.total() >= WAITING_MAX:
+            return False
+        self._waiting[place] += 1
+        return True
 
     def _decided(
         self, group: Group, told: list[Received], sent: Sent, send_resolved: bool, url: str

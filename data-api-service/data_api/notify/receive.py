@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import Counter
 
 from data_api.chassis.postgres_async import translating
+from data_api.notify.errors import TooMany
 from data_api.notify.state import fingerprint
 from data_api.notify.tables import WAKE
 from data_api.rules.model import Alert
@@ -54,23 +55,14 @@ def _cut(texts: Mapping[str, str]) -> str:
 
 
 async def receive(database: Database, tenant: UUID, alerts: Sequence[Alert], now_ms: int) -> None:
-    """The alerts are stored, as far as there is room, and their tenant is due.
+    """The alerts are stored and their tenant is due.
 
-    Raises DatabaseUnavailable, and then none is stored.
-    """
-    await store_alerts(database, tenant, alerts, now_ms)
-
-
-async def store_alerts(
-    database: Database, tenant: UUID, alerts: Sequence[Alert], now_ms: int
-) -> int:
-    """As `receive`; returns how many alerts there was no room for.
-
-    Raises DatabaseUnavailable, and then none is stored.
+    Raises TooMany where there is no room for all: the others are stored. Raises
+    DatabaseUnavailable, and then none is.
     """
     rows = {fingerprint(alert.labels): alert for alert in alerts if any(alert.labels.values())}
     if not rows:
-        return 0
+        return
     with translating(SCHEMA):
         async with database.acquire() as connection, connection.transaction():
             received = await connection.fetchval(WAKE, tenant, now_ms)
@@ -97,4 +89,4 @@ async def store_alerts(
     if refused:
         REFUSED.inc(len(refused))
         log.warning("alerts_refused", tenant=str(tenant), refused=len(refused), limit=ALERTS_MAX)
-    return len(refused)
+        raise TooMany(detail="alerts of this tenant", refused=len(refused), limit=ALERTS_MAX)

@@ -5,7 +5,7 @@
 Source: prometheus/alertmanager `dispatch/route.go`, `inhibit/inhibit.go`, `notify/notify.go`.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,11 +28,12 @@ ALL_LABELS: Final = ("...",)
 class Route:
     """A route with all that it inherits; key: as Alertmanager names it, `{}/{severity="page"}`.
 
-    place: its way from the root, which is unique where keys of siblings are not.
+    place: its number among those of the same key and receiver, so that a group stays the same when
+    other routes come or go.
     """
 
     key: str
-    place: str
+    place: int
     receiver: str
     group_by: tuple[str, ...]
     group_wait_ms: int
@@ -62,8 +63,11 @@ class Route:
         return {name: labels[name] for name in sorted(names) if name in labels}
 
 
-def compiled(config: RouteConfig, parent: Route | None = None, place: str = "0") -> Route:
+def compiled(
+    config: RouteConfig, parent: Route | None = None, places: Counter[tuple[str, str]] | None = None
+) -> Route:
     """The tree of routes below `config`; intervals are not inherited, all else is."""
+    places = Counter() if places is None else places
     wanted = matchers.to_text(config.matchers)
     key = f"{parent.key}/{wanted}" if parent else wanted
 
@@ -72,10 +76,12 @@ def compiled(config: RouteConfig, parent: Route | None = None, place: str = "0")
             return value
         return getattr(parent, name) if parent else default
 
+    receiver = config.receiver or (parent.receiver if parent else "")
+    places[key, receiver] += 1
     route = Route(
         key,
-        place,
-        config.receiver or (parent.receiver if parent else ""),
+        places[key, receiver],
+        receiver,
         config.group_by if config.group_by is not None else parent.group_by if parent else (),
         inherited(config.group_wait, "group_wait_ms", GROUP_WAIT_MS),
         inherited(config.group_interval, "group_interval_ms", GROUP_INTERVAL_MS),
@@ -86,9 +92,7 @@ def compiled(config: RouteConfig, parent: Route | None = None, place: str = "0")
         matchers.predicate(config.matchers),
         (),
     )
-    children = tuple(
-        compiled(child, route, f"{place}.{at}") for at, child in enumerate(config.routes)
-    )
+    children = tuple(compiled(child, route, places) for child in config.routes)
     return replace(route, children=children)
 
 

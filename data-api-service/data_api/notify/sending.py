@@ -4,9 +4,6 @@
 """
 
 import asyncio
-import smtplib
-import socket
-import ssl
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,23 +11,22 @@ from email.message import EmailMessage
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
-import anyio
-import anyio.to_thread
+import httpcore
 import httpx
 
+from data_api.notify import smtp
 from data_api.notify.fields import MASK
-from data_api.notify.guard import GuardedTransport, Network, Refused, checked
+from data_api.notify.guard import Guard, GuardedTransport, Network, Refused
 from data_api.notify.integrations import Email, Global
 from data_api.notify.messages import Message, given
 
 ATTEMPT_S: Final = 10.0
 MAIL_S: Final = 30.0
-MAILS_AT_ONCE: Final = 8
-ANSWER_BYTES: Final = 200
-"""Of an answer that is no success, so much is shown in the delivery log."""
+ANSWER_BYTES: Final = 4096
+"""Of an answer that is no success, so much is read: more than is shown, so that a secret in it is
+masked before it could be cut in two."""
 DETAIL_MAX: Final = 500
 RETRIED: Final = frozenset({408, 429})
-SMTPS_PORT: Final = 465
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +43,10 @@ class Sender:
     """Sends to where tenants may reach: public addresses, and networks that are allowed."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
-        self._allowed = allowed
-        self._mails = anyio.CapacityLimiter(MAILS_AT_ONCE)
+        self._guard = Guard(allowed)
         # Each message is sent as if it were the first: no cookies, no proxy of the environment.
         self._http = httpx.AsyncClient(
-            transport=GuardedTransport(allowed),
+            transport=GuardedTransport(self._guard),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             trust_env=False,
         )
@@ -89,8 +84,8 @@ class Sender:
                 excerpt += piece
                 if len(excerpt) >= ANSWER_BYTES:
                     break
-            text = excerpt[:ANSWER_BYTES].decode(errors="replace")
             is_retried = status in RETRIED or answer.is_server_error
+            text = excerpt.decode(errors="replace")
             return Outcome("retry" if is_retried else "failed", status, text)
 
     async def mail(
@@ -98,60 +93,29 @@ class Sender:
     ) -> Outcome:
         """What came of one mail."""
         began_s = time.monotonic()
+        user = to.auth_username if to.auth_username is not None else defaults.smtp_auth_username
+        password = given(to.auth_password, defaults.smtp_auth_password).get_secret_value()
+        needs_tls = to.require_tls if to.require_tls is not None else defaults.smtp_require_tls
         try:
             async with asyncio.timeout(MAIL_S):
-                await anyio.to_thread.run_sync(
-                    self._mail, mail, to, defaults, abandon_on_cancel=True, limiter=self._mails
+                refusals = await smtp.send(
+                    self._guard,
+                    given(to.smarthost, defaults.smtp_smarthost),
+                    mail,
+                    login=(user, password) if user else None,
+                    needs_tls=needs_tls,
                 )
-            outcome = Outcome("delivered", 250)
+            outcome = Outcome("delivered", 250, refusals)
         except TimeoutError:
             outcome = Outcome("retry", None, f"the mail server did not finish within {MAIL_S:g} s")
-        except (Refused, smtplib.SMTPNotSupportedError, ssl.SSLError, ValueError) as exc:
-            outcome = Outcome("failed", None, f"{type(exc).__name__}: {exc}")
-        except smtplib.SMTPResponseException as exc:
-            outcome = _answered(exc.smtp_code, exc.smtp_error)
-        except smtplib.SMTPRecipientsRefused as exc:
-            outcome = _answered(*next(iter(exc.recipients.values())))
-        except (smtplib.SMTPException, OSError) as exc:
+        except smtp.Refused as exc:
+            result = "retry" if 400 <= exc.code < 500 else "failed"
+            outcome = Outcome(result, exc.code, exc.text)
+        except (Refused, smtp.NotOffered, ValueError) as exc:
+            outcome = Outcome("failed", None, str(exc))
+        except (httpcore.NetworkError, httpcore.TimeoutException) as exc:
             outcome = Outcome("retry", None, f"{type(exc).__name__}: {exc}")
         return _finished(outcome, began_s, secrets)
-
-    def _mail(self, mail: EmailMessage, to: Email, defaults: Global) -> None:
-        """Blocks; raises what smtplib and the sockets do."""
-        host, _, port = given(to.smarthost, defaults.smtp_smarthost).rpartition(":")
-        context = ssl.create_default_context()
-        name = host.strip("[]")
-        user = to.auth_username if to.auth_username is not None else defaults.smtp_auth_username
-        needs_tls = to.require_tls if to.require_tls is not None else defaults.smtp_require_tls
-        # Made without a host, so that nothing is connected to but what was checked.
-        server = smtplib.SMTP(timeout=ATTEMPT_S)
-        connected = self._connected(name, int(port))
-        if int(port) == SMTPS_PORT:
-            connected = context.wrap_socket(connected, server_hostname=name)
-        server._get_socket = lambda *_: connected  # type: ignore[attr-defined]  # noqa: SLF001
-        server._host = name  # type: ignore[attr-defined]  # noqa: SLF001 - for STARTTLS
-        code, answer = server.connect(name, int(port))
-        if code != 220:
-            raise smtplib.SMTPConnectError(code, answer)
-        with server:
-            server.ehlo()
-            if needs_tls and int(port) != SMTPS_PORT:
-                server.starttls(context=context)
-                server.ehlo()
-            if user:
-                secret = given(to.auth_password, defaults.smtp_auth_password)
-                server.login(user, secret.get_secret_value())
-            server.send_message(mail)
-
-    def _connected(self, host: str, port: int) -> socket.socket:
-        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        failure = OSError("the host has no address")
-        for address in checked(infos, self._allowed):
-            try:
-                return socket.create_connection((address, port), ATTEMPT_S)
-            except OSError as exc:
-                failure = exc
-        raise failure
 
 
 def _unanswered(exc: Exception) -> Outcome:
@@ -161,11 +125,6 @@ def _unanswered(exc: Exception) -> Outcome:
     if isinstance(exc, httpx.LocalProtocolError | httpx.InvalidURL | UnicodeError):
         return Outcome("failed", None, "its URL or a header has characters that cannot be sent")
     return Outcome("retry", None, f"{type(exc).__name__}: {exc}")
-
-
-def _answered(code: int, answer: bytes | str) -> Outcome:
-    text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
-    return Outcome("retry" if 400 <= code < 500 else "failed", code, text[:ANSWER_BYTES])
 
 
 def _finished(outcome: Outcome, began_s: float, secrets: Iterable[str]) -> Outcome:

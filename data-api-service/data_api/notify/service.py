@@ -1,20 +1,26 @@
 """What the API does with notifications: configuration, alerts, silences, tests. No HTTP here."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
 
+import anyio
 import anyio.to_thread
 
 from data_api.errors import InvalidParameter, NotFound
 from data_api.model import Matcher, MatchOp
-from data_api.notify import config, matchers, routing
-from data_api.notify.compiled import Compiled, Configurations, compiled
+from data_api.notify import matchers, routing
+from data_api.notify.compiled import EMPTY, Compiled, Configurations, compiled
 from data_api.notify.dispatcher import send
-from data_api.notify.errors import BadMatcher, TooMany
+from data_api.notify.errors import BadMatcher, TooMany, Unreadable
+from data_api.notify.integrations import Integration
 from data_api.notify.plan import Group, Planner, notification
-from data_api.notify.receive import ALERTS_MAX, store_alerts
+from data_api.notify.receive import receive
 from data_api.notify.seal import Sealer
 from data_api.notify.sending import Outcome, Sender
 from data_api.notify.state import Outbox, Received, Silence, fingerprint
@@ -23,9 +29,12 @@ from data_api.notify.times import LAST_MS, parse_ms
 from data_api.rules.model import Alert
 from data_api.store.catalogue import Database
 
-SILENCES_MAX: Final = 1_000
 POSTED_MAX: Final = 1_000
 TEXTS_MAX: Final = 8192
+THREADS: Final = 2
+"""That compute at once: more would only wait for each other's Python, and the loop for theirs."""
+WAITING_MAX: Final = 20
+"""Requests of one tenant that wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,9 @@ class SeenGroup:
     alerts: list[Seen] = field(default_factory=list)
 
 
+Show = Callable[[Sequence[SeenGroup], Sequence[Seen]], bytes]
+
+
 class Notifications:
     """The notifications of all tenants, as the API changes and shows them."""
 
@@ -64,45 +76,72 @@ class Notifications:
         self._sender = sender
         self._external_url = external_url
         self._configurations = Configurations(sealer)
+        self._threads = anyio.CapacityLimiter(THREADS)
+        self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+        self._waiting: Counter[UUID] = Counter()
+        self._testing: set[UUID] = set()
         self.store = NotifyStore(database)
 
     async def close(self) -> None:
         """No connection to a receiver is left."""
         await self._sender.close()
 
+    @asynccontextmanager
+    async def _turn(self, tenant: UUID) -> AsyncIterator[None]:
+        """What a tenant makes us read and compute is done one after the other, and not for all who
+        ask at once.
+        """
+        if self._waiting[tenant] >= WAITING_MAX:
+            raise TooMany(detail="requests of this tenant at once", limit=WAITING_MAX)
+        self._waiting[tenant] += 1
+        turn = self._turns.setdefault(tenant, asyncio.Lock())
+        try:
+            async with turn:
+                yield
+        finally:
+            self._waiting[tenant] -= 1
+            self._waiting += Counter()  # which leaves no zeros
+
     async def compiled(self, tenant: UUID) -> Compiled:
         """The tenant's configuration, or an empty one."""
-        return await self._configurations.of(tenant, await self.store.config(tenant))
+        async with self._turn(tenant):
+            return await self._configurations.of(tenant, await self.store.config(tenant))
 
     async def config_text(self, tenant: UUID) -> str | None:
         """The configuration as it may be shown: secrets are masked; None where there is none."""
-        row = await self.store.config(tenant)
-        if row is None:
-            return None
-        return await anyio.to_thread.run_sync(config.masked, self._sealer.open(tenant, row[1]))
+        return (await self.compiled(tenant)).shown or None
 
     async def set_config(self, tenant: UUID, text: str | None, now_ms: int) -> None:
         """It holds from the next pass on; BadConfiguration when it cannot. None takes it away."""
         if text is not None:
-            await anyio.to_thread.run_sync(compiled, text)
+            async with self._turn(tenant):
+                await anyio.to_thread.run_sync(compiled, text, limiter=self._threads)
         sealed = None if text is None else self._sealer.seal(tenant, text)
         await self.store.set_config(tenant, sealed, now_ms)
 
-    async def groups(self, tenant: UUID, now_ms: int) -> tuple[list[SeenGroup], list[Seen]]:
-        """The firing alerts by group, and each once with all of its receivers."""
+    async def seen(self, tenant: UUID, now_ms: int, show: Show) -> bytes:
+        """What `show` makes, in a thread, of the firing alerts: by group, and each once with all of
+        its receivers.
+        """
         known = await self.compiled(tenant)
-        state = await self.store.load(tenant, alerts_only=True)
-        return await anyio.to_thread.run_sync(_seen, known, state, now_ms)
+        async with self._turn(tenant):
+            state = await self.store.load(tenant, alerts_only=True)
+            return await anyio.to_thread.run_sync(
+                lambda: show(*_seen(known, state, now_ms)), limiter=self._threads
+            )
 
     async def post_alerts(self, tenant: UUID, given: Any, now_ms: int) -> None:
         """Alerts from outside are stored; without an end, they end after `resolve_timeout`."""
         if not isinstance(given, list) or len(given) > POSTED_MAX:
             reason = f"expected a list of at most {POSTED_MAX} alerts"
             raise InvalidParameter(name="body", reason=reason)
-        timeout_ms = (await self.compiled(tenant)).config.defaults.resolve_timeout
+        try:
+            known = await self.compiled(tenant)
+        except Unreadable:  # alerts are taken all the same
+            known = EMPTY
+        timeout_ms = known.config.defaults.resolve_timeout
         alerts = [_alert(one, now_ms, timeout_ms) for one in given]
-        if refused := await store_alerts(self._database, tenant, alerts, now_ms):
-            raise TooMany(detail="alerts of this tenant", refused=refused, limit=ALERTS_MAX)
+        await receive(self._database, tenant, alerts, now_ms)
 
     async def put_silence(self, tenant: UUID, given: Any, now_ms: int) -> UUID:
         """The id of the new or changed silence.
@@ -110,19 +149,14 @@ class Notifications:
         Where a changed one would be another for what was silenced so far, the old one expires.
         """
         new = _silence(given, now_ms)
-        silences = {one.silence_id: one for one in await self.store.silences(tenant)}
-        if not (isinstance(given, dict) and given.get("id")):
-            if sum(one.ends_at_ms > now_ms for one in silences.values()) >= SILENCES_MAX:
-                raise TooMany(detail="silences of this tenant", limit=SILENCES_MAX)
-            await self.store.put_silences(tenant, new)
+        if not given.get("id"):
+            await self.store.put_silences(tenant, now_ms, new)
             return new.silence_id
-        old = silences.get(_uuid(given["id"]) or new.silence_id)
-        if old is None:
-            raise NotFound(detail=f"silence {str(given['id'])[:40]}")
+        old = await self.silence(tenant, str(given["id"]))
         if _can_change(old, new, now_ms):
-            await self.store.put_silences(tenant, replace(new, silence_id=old.silence_id))
+            await self.store.put_silences(tenant, now_ms, replace(new, silence_id=old.silence_id))
             return old.silence_id
-        await self.store.put_silences(tenant, expired(old, now_ms), new)
+        await self.store.put_silences(tenant, now_ms, expired(old, now_ms), new)
         return new.silence_id
 
     async def silence(self, tenant: UUID, name: str) -> Silence:
@@ -136,10 +170,22 @@ class Notifications:
     async def expire_silence(self, tenant: UUID, name: str, now_ms: int) -> None:
         """It silences nothing from now on."""
         old = await self.silence(tenant, name)
-        await self.store.put_silences(tenant, expired(old, now_ms))
+        await self.store.put_silences(tenant, now_ms, expired(old, now_ms))
 
     async def test(self, tenant: UUID, name: str, now_ms: int) -> dict[str, Outcome]:
-        """What came of telling each integration of a receiver a sample alert, once."""
+        """What came of telling each integration of a receiver a sample alert, once.
+
+        Of a tenant one test at a time, so that nobody sends many messages to strangers by it.
+        """
+        if tenant in self._testing:
+            raise TooMany(detail="tests of receivers of this tenant at once", limit=1)
+        self._testing.add(tenant)
+        try:
+            return await self._tested(tenant, name, now_ms)
+        finally:
+            self._testing.remove(tenant)
+
+    async def _tested(self, tenant: UUID, name: str, now_ms: int) -> dict[str, Outcome]:
         known = await self.compiled(tenant)
         receiver = known.config.receiver(name)
         if receiver is None or known.root is None:
@@ -151,14 +197,19 @@ class Notifications:
         group = Group("test", route, labels)
         members = [Received(alert, fingerprint(labels))]
         data = notification(group, members, now_ms, self._external_url)
-        outcomes = {}
-        for key, integration in receiver.integrations().items():
+
+        async def tell(key: str, integration: Integration) -> Outcome:
             box = Outbox(uuid4(), frozenset(), now_ms, data)
-            outcome = await send(self._sender, known, integration, box, now_ms)
+            outcome = await send(
+                self._sender, known, integration, box, now_ms, composing=self._threads
+            )
             attempt = Attempt(now_ms, box.outbox_id, name, key, "test", 1, 1)
             await self.store.record(tenant, attempt, outcome)
-            outcomes[key] = outcome
-        return outcomes
+            return outcome
+
+        integrations = receiver.integrations()
+        outcomes = await asyncio.gather(*(tell(*one) for one in integrations.items()))
+        return dict(zip(integrations, outcomes, strict=True))
 
 
 def _seen(known: Compiled, state: Any, now_ms: int) -> tuple[list[SeenGroup], list[Seen]]:
@@ -225,6 +276,8 @@ def _silence(given: Any, now_ms: int) -> Silence:
     if all(one.matches_absent() for one in chosen) or len(chosen) > matchers.MATCHERS_MAX:
         reason = f"1 to {matchers.MATCHERS_MAX}, one of which does not match the empty text"
         raise InvalidParameter(name="matchers", reason=reason)
+    if sum(len(one.name) + len(one.value) for one in chosen) > TEXTS_MAX:
+        raise InvalidParameter(name="matchers", reason=f"{TEXTS_MAX} characters at most")
     words = _texts(
         {name: given.get(name) for name in ("createdBy", "comment")}, "createdBy and comment"
     )

@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+import anyio.to_thread
 import orjson
 
 from data_api.chassis.postgres_async import translating
 from data_api.notify import tables
+from data_api.notify.errors import TooMany
 from data_api.notify.plan import Plan
 from data_api.notify.sending import Outcome
 from data_api.notify.state import Sent, Silence, TenantState
@@ -18,6 +20,9 @@ from data_api.rules.repository import SCHEMA
 from data_api.store.catalogue import Database
 
 LEASE: Final = timedelta(seconds=60)
+SILENCES_MAX: Final = 1_000
+SILENCE_MATCHERS_MAX: Final = 2_000
+"""In all silences of a tenant: each alert is held against them."""
 SILENCE_LIFE_MS: Final = 5 * 86_400_000
 """So long an expired silence is still shown."""
 
@@ -68,11 +73,17 @@ class NotifyStore:
             row = await connection.fetchrow(tables.CLAIM, holder, LEASE, now_ms)
         return row and Claim(row["tenant_id"], holder, row["changes"], row["forwarded"])
 
-    async def release(self, claim: Claim, due_ms: int, forwarded: int) -> None:
-        """The tenant is nobody's, and due again then, or at once where something came in."""
+    async def release(self, claim: Claim, due_ms: int, forwarded: int, now_ms: int) -> None:
+        """The tenant is nobody's, and due again then, or now where something came in."""
         async with self._connection() as connection:
             await connection.execute(
-                tables.RELEASE, claim.tenant, claim.holder, claim.changes, due_ms, forwarded
+                tables.RELEASE,
+                claim.tenant,
+                claim.holder,
+                claim.changes,
+                due_ms,
+                forwarded,
+                now_ms,
             )
 
     async def config(self, tenant: UUID) -> tuple[UUID, bytes] | None:
@@ -103,12 +114,8 @@ class NotifyStore:
             silences = await connection.fetch(tables.SILENCES, tenant)
             groups = [] if alerts_only else await connection.fetch(tables.GROUPS, tenant)
             sent = [] if alerts_only else await connection.fetch(tables.SENT, tenant)
-        return TenantState(
-            [tables.received_of(row) for row in alerts],
-            [tables.silence_of(row) for row in silences],
-            {row["group_id"]: tables.group_of(row) for row in groups},
-            {(row["group_id"], row["integration"]): tables.sent_of(row) for row in sent},
-        )
+        # In a thread: there may be a thousand notifications, and the loop serves other tenants.
+        return await anyio.to_thread.run_sync(tables.state_of, alerts, silences, groups, sent)
 
     async def apply(self, claim: Claim, plan: Plan, now_ms: int) -> None:
         """What the plan says is stored; LeaseLost when the tenant is not ours any more."""
@@ -184,8 +191,11 @@ class NotifyStore:
             rows = await connection.fetch(tables.SILENCES, tenant)
         return [tables.silence_of(row) for row in rows]
 
-    async def put_silences(self, tenant: UUID, *silences: Silence) -> None:
-        """These are stored, all or none."""
+    async def put_silences(self, tenant: UUID, now_ms: int, *silences: Silence) -> None:
+        """These are stored, all or none; of those that are over, SILENCES_MAX stay.
+
+        Raises TooMany where more would not be over.
+        """
         rows = [
             (
                 tenant,
@@ -200,7 +210,14 @@ class NotifyStore:
             for one in silences
         ]
         async with self._connection() as connection, connection.transaction():
+            await connection.execute(tables.WAKE, tenant, now_ms)  # one after the other
             await connection.executemany(tables.PUT_SILENCE, rows)
+            counts = await connection.fetchrow(tables.COUNT_SILENCES, tenant, now_ms)
+            if counts["count"] > SILENCES_MAX:
+                raise TooMany(detail="silences of this tenant", limit=SILENCES_MAX)
+            if counts["matchers"] > SILENCE_MATCHERS_MAX:
+                raise TooMany(detail="matchers in silences", limit=SILENCE_MATCHERS_MAX)
+            await connection.execute(tables.TRIM_SILENCES, tenant, now_ms, SILENCES_MAX)
 
 
 def attempt_of(sent: Sent, number: int, now_ms: int) -> Attempt:

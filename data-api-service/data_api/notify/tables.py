@@ -1,14 +1,15 @@
 """The tables of notifications, schema `rules`: rows ↔ nouns, and the statements."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import orjson
 
 from data_api.model import Matcher, MatchOp
-from data_api.notify.state import GroupTimes, Outbox, Received, Sent, Silence
+from data_api.notify.state import GroupTimes, Outbox, Received, Sent, Silence, TenantState
 from data_api.rules.model import Alert
 
+Rows = Iterable[Mapping[str, Any]]
 DELIVERIES_MAX: Final = 1000
 """Rows of the delivery log of one tenant; the oldest go first."""
 
@@ -25,10 +26,10 @@ WHERE tenant_id = (
     ORDER BY due_ms LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING tenant_id, changes, forwarded
 """
-# What came in meanwhile has left its own `due_ms`, which is then in the past.
+# Where something came in meanwhile it is due now, behind those that have waited longer.
 RELEASE: Final = """
 UPDATE rules.notify_tenant SET holder = NULL, lease_until = NULL, forwarded = $5,
-    due_ms = CASE WHEN changes = $3 THEN $4 ELSE due_ms END
+    due_ms = CASE WHEN changes = $3 THEN $4::bigint ELSE $6::bigint END
 WHERE tenant_id = $1 AND holder = $2
 """
 FENCE: Final = """
@@ -108,6 +109,18 @@ SELECT * FROM rules.notify_delivery WHERE tenant_id = $1 ORDER BY delivery_id DE
 """
 
 
+# Both are read by each pass: silences that are not over, and the newest of those that are.
+COUNT_SILENCES: Final = """
+SELECT count(*), coalesce(sum(json_array_length(matchers)), 0) AS matchers
+FROM rules.notify_silence WHERE tenant_id = $1 AND ends_ms > $2
+"""
+TRIM_SILENCES: Final = """
+DELETE FROM rules.notify_silence WHERE tenant_id = $1 AND silence_id IN (
+    SELECT silence_id FROM rules.notify_silence WHERE tenant_id = $1 AND ends_ms <= $2
+    ORDER BY ends_ms DESC OFFSET $3)
+"""
+
+
 def received_of(row: Mapping[str, Any]) -> Received:
     """A row of notify_alert."""
     alert = Alert(
@@ -154,6 +167,16 @@ def sent_of(row: Mapping[str, Any]) -> Sent:
     )
     return Sent(
         row["group_id"], row["integration"], row["sent_ms"], frozenset(row["firing"]), outbox
+    )
+
+
+def state_of(alerts: Rows, silences: Rows, groups: Rows, sent: Rows) -> TenantState:
+    """What the rows of these tables say."""
+    return TenantState(
+        [received_of(row) for row in alerts],
+        [silence_of(row) for row in silences],
+        {row["group_id"]: group_of(row) for row in groups},
+        {(row["group_id"], row["integration"]): sent_of(row) for row in sent},
     )
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from data_api.gotemplate import TemplateError, parse, render
+from data_api.gotemplate import Allowance, TemplateError, parse, render
 from data_api.gotemplate.alertmanager import KV, Alerts, functions
+from data_api.gotemplate.errors import TemplateTooLarge
 from data_api.notify.times import EPOCH
 
 DEFAULTS: Final = """
@@ -50,19 +51,34 @@ class Texts:
         for text in (DEFAULTS, *templates):
             self._definitions |= parse(text, functions=NAMES).definitions
 
-    def expand(self, text: str, data: Mapping[str, Any], now_ms: int) -> str:
-        """The text for this notification."""
+    def expand(
+        self, text: str, data: dict[str, Any], now_ms: int, allowance: Allowance | None = None
+    ) -> str:
+        """The text for this notification; where it is too long, of its first alerts.
+
+        allowance: of all texts of a message.
+        """
         if "{{" not in text:
             return text
-        try:
-            template = parse(text, functions=NAMES)
-            now = datetime.fromtimestamp(now_ms / 1000, EPOCH.tzinfo)
-            seen = _as_go(data)
-            return render(
-                template, seen, functions=functions(now), definitions=self._definitions
-            ).strip()
-        except TemplateError as exc:
-            return f"<error expanding template: {exc.describe()}>"
+        now = datetime.fromtimestamp(now_ms / 1000, EPOCH.tzinfo)
+        alerts, more = data["alerts"], ""
+        while True:
+            try:
+                return (
+                    more
+                    + render(
+                        parse(text, functions=NAMES),
+                        _as_go(data | {"alerts": alerts}),
+                        functions=functions(now),
+                        definitions=self._definitions,
+                        allowance=allowance,
+                    ).strip()
+                )
+            except TemplateError as exc:
+                if not isinstance(exc, TemplateTooLarge) or len(alerts) < 2:
+                    return f"<error expanding template: {exc.describe()}>"
+            alerts = alerts[: len(alerts) // 2]
+            more = f"(the first {len(alerts)} of {len(data['alerts'])} alerts)\n"
 
 
 def _as_go(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from conftest import NOW_MS
 from receivers import HttpReceiver
 
+from data_api.notify.seal import Sealer
 from data_api.notify.sending import Outcome
 from data_api.notify.store import Attempt, NotifyStore
 from data_api.store.catalogue import Database
@@ -225,7 +226,7 @@ async def test_a_receiver_is_tested_at_once(am):
 
 async def test_bounds_of_silences(am, monkeypatch):
     """A tenant has so many silences that are not over; 429 beyond."""
-    monkeypatch.setattr("data_api.notify.service.SILENCES_MAX", 2)
+    monkeypatch.setattr("data_api.notify.store.SILENCES_MAX", 2)
     for _ in range(2):
         await post(am, "/silences", silence())
     assert (await am.post(f"{V2}/silences", json=silence())).status_code == 429
@@ -273,3 +274,49 @@ async def test_what_is_too_large_is_refused(am):
     """A body over 1 MiB is 413."""
     answer = await am.post("/alertmanager/config", content="#" * 1_100_000)
     assert answer.status_code == 413
+
+
+async def test_silences_that_are_over_do_not_pile_up(am, monkeypatch, tenant, database_url):
+    """Of those that are over only the newest stay; a changed one counts as any other; all matchers
+    of a tenant are bounded.
+    """
+    monkeypatch.setattr("data_api.notify.store.SILENCES_MAX", 2)
+    for number in range(5):
+        made = (await post(am, "/silences", silence(value=f"v{number}"))).json()["silenceID"]
+        assert (await am.delete(f"{V2}/silence/{made}")).status_code == 200
+    rows = (await am.get(f"{V2}/silences")).json()
+    assert [row["status"]["state"] for row in rows] == ["expired"] * 2
+    for number in range(2):
+        await post(am, "/silences", silence(value=f"w{number}", id=rows[number]["id"]))
+    again = await am.post(f"{V2}/silences", json=silence(value="w", id=rows[0]["id"]))
+    assert again.status_code == 429
+    monkeypatch.setattr("data_api.notify.store.SILENCES_MAX", 9)
+    monkeypatch.setattr("data_api.notify.store.SILENCE_MATCHERS_MAX", 2)
+    assert (await am.post(f"{V2}/silences", json=silence())).status_code == 429
+
+
+async def test_a_configuration_of_another_secret_is_said(am, tenant, database_url):
+    """503 with what to do, alerts from outside are taken all the same, and another can be set."""
+    async with Database(database_url, 1) as database:
+        sealed = Sealer("y" * 20).seal(tenant, "x")
+        await NotifyStore(database).set_config(tenant, sealed, NOW_MS)
+    for path in (f"{V2}/status", "/alertmanager/config", f"{V2}/alerts", f"{V2}/receivers"):
+        answer = await am.get(path)
+        assert answer.status_code == 503
+        assert "another DAS_SECRET_KEY" in answer.json()["detail"]
+    await post(am, "/alerts", [{"labels": {"alertname": "Up"}}])
+    assert (await am.post("/alertmanager/config", content=CONFIG)).status_code == 201
+    assert await names(am) == ["Up"]
+
+
+async def test_a_configuration_is_utf_8(am):
+    """Other bytes are refused: a password would silently be another."""
+    answer = await am.post("/alertmanager/config", content=CONFIG.encode() + b"# \xff")
+    assert answer.status_code == 400
+    assert "it is not UTF-8" in answer.json()["detail"]
+
+
+async def test_filters_are_bounded(am):
+    """Matchers over the bound are refused, in one filter or in many."""
+    for filters in ([("filter", 'a="b",' * 65)], [("filter", 'a="b",c="d"')] * 33):
+        assert (await am.get(f"{V2}/alerts", params=filters)).status_code == 400

@@ -84,8 +84,8 @@ def test_no_secret_is_shown():
     """Neither what is shown of a configuration nor its repr has a secret in it, comments neither;
     what is shown is YAML that differs in nothing else.
     """
-    shown = config.masked(GOOD)
-    for text in (shown, repr(config.read(GOOD)), repr(compiled(GOOD).config)):
+    read, shown = config.read(GOOD)
+    for text in (shown, repr(read), repr(compiled(GOOD).config)):
         assert not [secret for secret in SECRETS if secret in text]
     assert shown.count("<secret>") == 8
     assert "#alerts" in shown
@@ -132,11 +132,27 @@ def test_a_fault_is_told_with_its_place(old, new, expected):
         ("[1, 2]", "1:1: it: expected a mapping"),
         ("route: {receiver: x", "1:20"),
         ("a: &a [x]\nb: *a", "2:4: aliases are not taken here"),
+        ("route: !!int abc", "1:8: could not determine a constructor for the tag"),
+        ("route: !!timestamp x", "could not determine a constructor"),
         ("[" * 5000, "nested too deeply"),
         ("x" * 300_000, "too long"),
         (
             "route: {receiver: a}\nreceivers: [{name: a}]\nalertmanager_urls: [http://am]",
             "either route or alertmanager_urls must be given, and not both",
+        ),
+        (
+            "receivers: [{name: a}]\nroute: {receiver: a, routes: ["
+            + ("{matchers: [" + "a!=b, " * 50 + "]}, ") * 50
+            + "]}",
+            "more than 2000 matchers",
+        ),
+        (
+            f"inhibit_rules: [{{equal: [], source_matchers: ['{'a!=b,' * 65}']}}]",
+            "too many matchers",
+        ),
+        (
+            "inhibit_rules: [{source_matchers: ['a=~\"%s\"']}]" % ("x{1000}" * 60),
+            "pattern too large",
         ),
         ("route: {receiver: a, matchers: [b=c]}\nreceivers: [{name: a}]", "takes every alert"),
     ],

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from data_api.model import Matcher, MatchOp
 from data_api.notify.compiled import compiled
-from data_api.notify.plan import NEVER_MS, RESOLVED_LIFE_MS, Planner
+from data_api.notify.plan import NEVER_MS, RESOLVED_LIFE_MS, Group, Planner
 from data_api.notify.state import Received, Sent, Silence, TenantState, fingerprint
 from data_api.rules.model import Alert
 
@@ -253,3 +253,67 @@ def test_the_notification_is_alertmanagers():
     assert data["commonLabels"] == data["groupLabels"] == {"g": "1"}
     assert data["alerts"][0]["endsAt"] == "0001-01-01T00:00:00Z"
     assert data["alerts"][0]["startsAt"] == "2027-01-15T07:59:00.000Z"
+
+
+def test_a_receiver_that_does_not_answer_fills_no_memory_and_delays_no_other(monkeypatch):
+    """So many notifications of one integration wait, and so many in all; what is held back is told
+    once there is room, soon, and none is lost.
+    """
+    monkeypatch.setattr("data_api.notify.plan.WAITING_OF_ONE_MAX", 3)
+    monkeypatch.setattr("data_api.notify.plan.WAITING_MAX", 5)
+    tenant = Tenant()
+    tenant.is_answering = False
+    tenant.set(*(alert(f"n{number}", str(number), starts=-1 * M) for number in range(9)))
+    tenant.at(0)
+    waiting = [one.integration for one in tenant.state.sent.values() if one.outbox]
+    assert sorted(waiting) in (
+        ["slack/0"] * 3 + ["webhook/0"] * 2,
+        ["slack/0"] * 2 + ["webhook/0"] * 3,
+    )
+    assert tenant.due_ms <= 10 * S
+    tenant.is_answering = True
+    told = [name for turn in range(12) for *_, name in tenant.at(turn * 10 * S)]
+    assert sorted(told) == sorted(2 * [f"n{number}" for number in range(9)])
+
+
+def test_groups_are_bounded(monkeypatch):
+    """Over the bound they are counted, not told."""
+    monkeypatch.setattr("data_api.notify.plan.GROUPS_MAX", 2)
+    known = compiled(CONFIG)
+    alerts = [alert(name, name, starts=-1 * M) for name in "abc"]
+    plan = Planner(known.config, known.root, TenantState(alerts), START).plan("")
+    assert (len(plan.groups), plan.groups_left_out) == (2, 1)
+
+
+def test_a_shorter_interval_holds_at_once():
+    """A group waits no longer than the configuration says now; nor after a clock that was ahead."""
+    tenant = Tenant(CONFIG.replace("group_interval: 5m", "group_interval: 1d"))
+    tenant.set(alert("a", starts=-1 * M))
+    assert tenant.at(0) == firing("a")
+    tenant.known = compiled(CONFIG)
+    tenant.set(alert("b", starts=1 * M))
+    assert tenant.at(1 * M) == []
+    assert tenant.at(6 * M) == firing("ab")
+
+
+def test_a_group_stays_the_same_when_other_routes_come():
+    """A route before it in the configuration: nothing is told again, and its end is told."""
+    route = "{receiver: a, group_by: [g], matchers: [n=a]}"
+    text = "route: {receiver: a, routes: [%s]}\nreceivers: [{name: a, webhook_configs: [{url: 'http://h/'}]}]"
+    tenant = Tenant(text % route)
+    tenant.set(alert("a", starts=-1 * M))
+    assert tenant.at(0) == [("webhook/0", "firing", "a")]
+    tenant.known = compiled(text % f"{{receiver: a, matchers: [n=z]}}, {route}")
+    assert tenant.at(5 * M) == []
+    tenant.set(alert("a", starts=-1 * M, ends=6 * M))
+    assert tenant.at(10 * M) == [("webhook/0", "resolved", "a")]
+
+
+def test_group_keys_are_unambiguous():
+    """Values are quoted as Go does, so no value looks like another label."""
+    root = compiled(CONFIG).root
+    keys = {
+        Group("", root, labels).key
+        for labels in ({"a": 'x", b="y'}, {"a": "x", "b": "y"}, {"a": 'x"'})
+    }
+    assert keys == {'{}:{a="x\\", b=\\"y"}', '{}:{a="x", b="y"}', '{}:{a="x\\""}'}

@@ -28,7 +28,7 @@ def configured(more="", route="receiver: a"):
 
 
 def receivers_of(route, labels):
-    return [(one.receiver, one.place) for one in route.find(labels)]
+    return [(one.receiver, one.key) for one in route.find(labels)]
 
 
 def test_an_alert_takes_the_deepest_route_that_matches():
@@ -38,10 +38,13 @@ def test_an_alert_takes_the_deepest_route_that_matches():
         "{matchers: [x=1], receiver: b, routes: [{matchers: [y=2]}]},"
         "{matchers: [z=3], continue: true}, {matchers: ['z=~\"3|4\"'], receiver: b}]"
     ).root
-    assert receivers_of(root, {}) == [("a", "0")]
-    assert receivers_of(root, {"x": "1"}) == [("b", "0.0")]
-    assert receivers_of(root, {"x": "1", "y": "2", "z": "3"}) == [("b", "0.0.0")]
-    assert receivers_of(root, {"z": "3"}) == [("a", "0.1"), ("b", "0.2")]
+    assert receivers_of(root, {}) == [("a", "{}")]
+    assert receivers_of(root, {"x": "1"}) == [("b", '{}/{x="1"}')]
+    assert receivers_of(root, {"x": "1", "y": "2", "z": "3"}) == [("b", '{}/{x="1"}/{y="2"}')]
+    assert receivers_of(root, {"z": "3"}) == [
+        ("a", '{}/{z="3"}'),
+        ("b", '{}/{z=~"3|4"}'),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Where notifications may be sent to, and what is sent: addresses, texts, seals."""
 
+import base64
 import ipaddress
 import uuid
 
 import httpcore
+import orjson
 import pytest
 from receivers import HttpReceiver
 
@@ -12,10 +14,10 @@ from data_api.notify import guard, texts
 from data_api.notify.compiled import compiled
 from data_api.notify.errors import Unreadable
 from data_api.notify.guard import GuardedTransport, parse_networks, refusal
-from data_api.notify.integrations import Webhook
+from data_api.notify.integrations import Email, PagerDuty, Webhook
 from data_api.notify.messages import Composer, Global
 from data_api.notify.seal import Sealer
-from data_api.notify.sending import Outcome, Sender
+from data_api.notify.sending import Outcome, Sender, _finished
 from data_api.notify.state import Outbox
 from data_api.notify.texts import Texts
 
@@ -103,7 +105,7 @@ async def test_one_bad_address_of_a_name_refuses_it():
 
 async def test_the_transport_connects_through_the_guard():
     """The private name of httpx for its pool is the one that is set."""
-    transport = GuardedTransport(())
+    transport = GuardedTransport(guard.Guard(()))
     assert isinstance(transport._pool, httpcore.AsyncConnectionPool)
     assert isinstance(transport._pool._network_backend, guard.Guard)
 
@@ -180,3 +182,60 @@ def test_nothing_of_a_message_shows_its_secrets():
                      "[{url: 'http://h/t0ken'}]}]")  # fmt: skip
     assert "t0ken" not in repr(message) + repr(webhook) + repr(known.config) + repr(Outcome("x"))
     assert "t0ken" not in repr(known)
+
+
+def test_a_text_that_grows_too_long_is_of_the_first_alerts():
+    """Hundreds of alerts, more than a text may hold: the first of them are told, and how many there
+    are. Nothing but the alerts makes it shorter.
+    """
+    labels = {f"label{number}": "x" * 20 for number in range(10)}
+    many = DATA | {"alerts": [ALERT | {"labels": labels}] * 500}
+    text = Texts(()).expand('{{ template "default.text" . }}', many, 0)
+    assert text.startswith("(the first 125 of 500 alerts)\nFiring:\n- ")
+    endless = Texts(()).expand("{{ range 100000 }}x{{ end }}", many, 0)
+    assert endless.startswith("<error expanding template: ")
+
+
+def test_a_time_that_a_zone_does_not_have_is_an_error_in_words():
+    """The end of an alert that fires is the year 1, before which there is none."""
+    text = '{{ (tz "America/New_York" (index .Alerts 0).EndsAt).Format "15:04" }}'
+    assert "no such time" in Texts(()).expand(text, DATA, 0)
+
+
+def test_pagerduty_is_given_a_severity_that_it_takes():
+    """`severity=page`, which it does not know, is an error."""
+    pager = PagerDuty.model_validate({"routing_key": "x"})
+    for severity, expected in (("page", "error"), ("warning", "warning")):
+        data = DATA | {"commonLabels": {"severity": severity}}
+        one = Outbox(uuid.uuid4(), frozenset(), 0, data)
+        message = Composer(Global(), Texts(())).compose(pager, one, 0)
+        assert orjson.loads(message.body)["payload"]["severity"] == expected
+
+
+def test_a_subject_is_bounded():
+    """A label of any length makes a mail whose head is made at once."""
+    mail = Email.model_validate({"to": "a@b.example", "from": "c@d.example", "subject": "ü" * 9999})
+    message = Composer(Global(), Texts(())).compose(mail, box(), 0)
+    assert len(message["Subject"]) == 1000
+
+
+async def test_what_a_receiver_quotes_of_a_secret_is_masked():
+    """A path of a secret URL, an encoded password, a secret at the end of what is shown."""
+    basic = "http_config: {basic_auth: {username: u, password: p4ssw0rd-of-it}}"
+    known = compiled(
+        "route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{url: "
+        f"'https://hooks.example/services/T0/s3cr3t-path?token=t0ken-of-it', {basic}}}]}}]"
+    )
+    encoded = base64.b64encode(b"u:p4ssw0rd-of-it").decode()
+    texts_of_receivers = [
+        "The URL /services/T0/s3cr3t-path was not found",
+        r"no https:\/\/hooks.example\/services\/T0\/s3cr3t-path",
+        f"Basic {encoded} is wrong",
+        "token t0ken-of-it",
+        "x" * 190 + " t0ken-of-it",
+        "x" * 495 + "t0ken-of-it",
+    ]
+    for text in texts_of_receivers:
+        detail = _finished(Outcome("failed", 404, text), 0, known.secrets).detail
+        assert not [part for part in ("s3cr3t", "t0ken", encoded[:8]) if part in detail], detail
+    assert "hooks.example" in _finished(Outcome("x", 0, "hooks.example?"), 0, known.secrets).detail
