@@ -36,6 +36,7 @@ T = TypeVar("T")
 SUMMARY_CHARACTERS_MAX: Final = 1024  # PagerDuty's; Opsgenie's message has 130, its text 15,000
 SUBJECT_CHARACTERS_MAX: Final = 1000  # folding one of 60,000 takes seconds
 STEPS_MAX: Final = 200_000
+CHARS_MAX: Final = 1 << 20  # of all texts of one message
 """Of all templates of one message."""
 TEAMS_CHARACTERS_MAX: Final = 20_000
 SEVERITIES: Final = frozenset({"critical", "error", "warning", "info"})
@@ -61,7 +62,7 @@ class Composer:
 
     def compose(self, integration: Any, outbox: Outbox, now_ms: int) -> Message | EmailMessage:
         """The message; the same for the same outbox entry, but for its timestamp."""
-        allowance = Allowance(STEPS_MAX)
+        allowance = Allowance(STEPS_MAX, CHARS_MAX)
 
         def text(template: str) -> str:
             return self._texts.expand(template, dict(outbox.data), now_ms, allowance)

@@ -154,6 +154,7 @@ async def test_a_query_that_is_left_while_its_worker_starts_leaves_nothing_behin
 async def test_what_a_query_read_here_is_gone_when_it_has_moved(engine, tenant):
     """It holds memory in its worker, and no longer in the service."""
     await until(promql.is_warm)
+    engine._weights.light_s = 0.001
     async with asked(engine, tenant, jobs.moves, 0.0) as task:
         await until(lambda: engine._workers._busy)
         assert [one() for one in jobs.READ] == [None]

@@ -125,7 +125,7 @@ async def test_templates_run_beside_the_event_loop(monkeypatch):
     monkeypatch.setattr(gotemplate, "expand_alert", expand_alert)
     rule = AlertingRule("A", "up", annotations={"a": "{{ query }}"})
     texts = partial(templates.prepared, ask=Answers(), external_url="")
-    world = World(vector, nothing, nothing, texts, str)
+    world = World(vector, nothing, nothing, texts, str, 1000)
     await Plan(Group("n", "g", rules=(rule,)), 60_000, 10).evaluated(GroupState(), None, 0, world)
     assert len(threads) >= 2 * len(VECTOR)
     assert threading.get_ident() not in threads
