@@ -111,8 +111,7 @@ class Weights:
         index = self._store.catalogue.index(tenant)
         if self._is_heavy(tenant, text, len(questions)):
             return NEVER
-        is_long = len(text) > LOOP_CHARS_MAX or may_be_large(text)
-        if index is None or len(index) < FEW_SERIES or is_long:
+        if index is None or len(index) < FEW_SERIES or _is_long(text):
             return 0.0
         with contextlib.suppress(BadRequest, QueryError):
             return sum(cost.expected_s(question.planned(), index) for question in questions)
@@ -125,7 +124,7 @@ class Weights:
         index = self._store.catalogue.index(tenant)
         if self._is_heavy(tenant, text, 1):
             return NEVER
-        if index is None or len(text) > LOOP_CHARS_MAX:
+        if index is None or _is_long(text):
             return 0.0
         with contextlib.suppress(BadRequest, QueryError):
             return sum(cost.listed_s(one, index, series_s) for one in selectors.parse())
@@ -133,3 +132,8 @@ class Weights:
 
     def _is_heavy(self, tenant: UUID, text: str, texts: int) -> bool:
         return len(text) > PARSED_CHARS_MAX * texts or (tenant, hash(text)) in self._heavy
+
+
+def _is_long(text: str) -> bool:
+    """Whether reading the text would hold up the event loop."""
+    return len(text) > LOOP_CHARS_MAX or may_be_large(text)
