@@ -47,7 +47,8 @@ def cells(tmp_path_factory):
 def journal(root):
     """(command, exit code) of what was recorded, in any order."""
     lines = (root / ".cache" / "ci" / "outcomes.jsonl").read_text().splitlines()
-    return sorted((told["command"], told["exit_code"]) for told in map(json.loads, lines))
+    entries = [json.loads(line) for line in lines if line]
+    return sorted((entry["command"], entry["exit_code"]) for entry in entries)
 
 
 def test_cells_of_a_stage_do_not_meet(cells):

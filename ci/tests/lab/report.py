@@ -40,7 +40,7 @@ def outcomes(site: Site) -> list[dict[str, Any]]:
     """How each command of the build ended, as the build itself kept it."""
     file = site.workspace / ".cache" / "ci" / "outcomes.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in lines if line]
 
 
 def head(site: Site) -> str:
