@@ -185,7 +185,7 @@ def test_a_server_that_does_not_answer_is_an_outside_fault(lab):
 def test_a_call_that_takes_too_long_is_ended(lab, monkeypatch):
     """Every call has a bound."""
     monkeypatch.setattr(git, "NETWORK_S", 0.2)
-    for _ in range(4):
+    for _ in range(8):
         lab.server.fault(Fault("upload-pack", wait_s=1))
     error = failure(lab)
     assert isinstance(error, OutsideFault)
