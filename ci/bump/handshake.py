@@ -290,14 +290,14 @@ def _outcome(
         lines.append(f"  waits on the branch {facts['branch']} for a pull request to be merged")
     if facts["link"]:
         lines.append(f"  {facts['link']}")
-    told = {
+    details = {
         "environment": environment,
         "services": {v.code: {"status": v.status, "text": v.text} for v in verdicts},
         "diff": ready.diff,
         "commit_message": ready.message,
         "commit": commit,
     }
-    return Outcome(status, "\n".join(lines), told | dict(facts))
+    return Outcome(status, "\n".join(lines), details | dict(facts))
 
 
 def _headline(entry: Entry) -> str:

@@ -95,19 +95,8 @@ def _install_errors(app: FastAPI) -> None:
     app.exception_handlers[ServiceError] = remote_read.as_text(app.exception_handlers[ServiceError])
 
 
-def create_app(
-    settings: Settings,
-    *,
-    http: httpx.AsyncClient | None = None,
-    clock: Clock | None = None,
-) -> FastAPI:
-    """The service; it connects to nothing before its lifespan begins.
-
-    http: the way to user-billing-service, which stays its owner's. clock: the time of day, the
-    machine's unless a test moves its own.
-    """
-    clock = clock or Clock()
-    client = http or httpx.AsyncClient()
+def _engine(settings: Settings, clock: Clock) -> tuple[Database, Engine, Workers | None]:
+    """The engine, the connections that its store reads by, and the workers that it may have."""
     source = Source(
         settings.database_url.get_secret_value(),
         settings.object_store_url,
@@ -143,6 +132,37 @@ def create_app(
         now_ms=clock.now_ms,
         workers=workers,
     )
+    return database, engine, workers
+
+
+def _include_routes(app: ReadFirst) -> None:
+    for number, prefix in enumerate(PREFIXES):
+        app.include_router(prometheus.preflights, prefix=prefix)
+        for one in API:
+            app.include_router(one.routes, prefix=prefix, include_in_schema=number == 0)
+        app.add_reads(prometheus.routes, prefix)
+    for prefix in federate.PREFIXES:
+        app.include_router(federate.routes, prefix=prefix, include_in_schema=not prefix)
+    app.include_router(alertmanager.routes)
+    app.include_router(rules.config_routes)
+    app.include_router(rules.config_routes, prefix="/prometheus", include_in_schema=False)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    http: httpx.AsyncClient | None = None,
+    clock: Clock | None = None,
+) -> FastAPI:
+    """The service; it connects to nothing before its lifespan begins.
+
+    http: the way to user-billing-service, which stays its owner's. clock: the time of day, the
+    machine's unless a test moves its own.
+    """
+    clock = clock or Clock()
+    client = http or httpx.AsyncClient()
+    database, engine, workers = _engine(settings, clock)
+    store = engine.store
     identity = IdentityClient(
         settings.ubs_url, settings.service_token.get_secret_value(), "das", client, clock
     )
@@ -206,15 +226,6 @@ def create_app(
     probe_routes = probes.router(checks, partial=partial, drain=drain)
     app.include_router(probe_routes)
     app.include_router(presence.router(probe_routes))
-    for number, prefix in enumerate(PREFIXES):
-        app.include_router(prometheus.preflights, prefix=prefix)
-        for one in API:
-            app.include_router(one.routes, prefix=prefix, include_in_schema=number == 0)
-        app.add_reads(prometheus.routes, prefix)
-    for prefix in federate.PREFIXES:
-        app.include_router(federate.routes, prefix=prefix, include_in_schema=not prefix)
-    app.include_router(alertmanager.routes)
-    app.include_router(rules.config_routes)
-    app.include_router(rules.config_routes, prefix="/prometheus", include_in_schema=False)
+    _include_routes(app)
     app.add_middleware(RequestLog, service="das")
     return app

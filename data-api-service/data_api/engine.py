@@ -27,7 +27,7 @@ from data_api.chassis.kinds import ServiceError
 from data_api.errors import QueryTimeout
 from data_api.heaviness import NEVER, Heavy, Meter, Weights, light_s
 from data_api.model import EVER_MS, SAMPLE_BYTES, Columns, Cost, QueryLimits, Result, SelectorSpan
-from data_api.query_log import Asked, Entry, QueryLog
+from data_api.query_log import Entry, QueryLog, ReadText
 from data_api.questions import Find, Question, Render, Selectors, Text, computed, first, listed
 from data_api.store.reader import Cardinality, Store
 from data_api.turns import Turn, Turns
@@ -39,7 +39,7 @@ A = TypeVar("A")
 LOADED: Final = Counter("cloudopshub_query_samples_total", "Samples loaded for queries.")
 COUNTED_S: Final = 1e-6  # a series among the counts of all
 DAY_MS: Final = 86_400_000
-READ: Final = Asked("read")
+READ: Final = ReadText("read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +152,11 @@ class Engine:
         render: a function of a module, or a partial of one, where it is to leave this process.
         """
         work = partial(computed, self.store, tenant, questions, render)
-        asked = Asked("query", "\n".join(question.text for question in questions))
-        expected_s = self._weights.of_questions(tenant, asked.text, questions)
-        return self.reading(tenant, plan, work, timeout_s, asked=asked, expected_s=expected_s)
+        read_text = ReadText("query", "\n".join(question.text for question in questions))
+        expected_s = self._weights.of_questions(tenant, read_text.text, questions)
+        return self.reading(
+            tenant, plan, work, timeout_s, read_text=read_text, expected_s=expected_s
+        )
 
     @contextlib.asynccontextmanager
     async def reading(
@@ -164,13 +166,13 @@ class Engine:
         work: Callable[[QueryLimits], Awaitable[T]],
         timeout_s: float | None = None,
         *,
-        asked: Asked = READ,
+        read_text: ReadText = READ,
         expected_s: float = 0.0,
     ) -> AsyncIterator[T]:
         """What `work` read; the slot, and the memory of an answer in pieces, are held as long as
         the block. expected_s: seconds of CPU that it will take, roughly.
         """
-        async with self.admitted(tenant, plan, timeout_s, asked) as query:
+        async with self.admitted(tenant, plan, timeout_s, read_text) as query:
             async with query.in_time():
                 answer = await self._answer(tenant, query, work, expected_s)
             answer_bytes = sum(map(len, answer)) if isinstance(answer, list) else 0
@@ -199,7 +201,7 @@ class Engine:
             except Heavy as heavy:
                 elsewhere = heavy.work
                 heavy.__traceback__ = None  # its frames hold the samples, and the turn holds it
-                self._weights.was_heavy(tenant, query.entry.asked.text)
+                self._weights.was_heavy(tenant, query.entry.read_text.text)
         query.turn.rest()
         query.holding.keep(0)
         query.entry.where = "worker"
@@ -210,14 +212,14 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def admitted(
-        self, tenant: UUID, plan: Limits, timeout_s: float | None = None, asked: Asked = READ
+        self, tenant: UUID, plan: Limits, timeout_s: float | None = None, read_text: ReadText = READ
     ) -> AsyncIterator[Running]:
         """A query in flight, which every read of samples or series is."""
         bounds = self.bounds(plan)
         allowed_s = min(bounds.timeout_s, timeout_s or bounds.timeout_s)
         ends_s = time.monotonic() + allowed_s
         holding, cost = Holding(self._pool, tenant), Cost()
-        with self.log.query(tenant, asked, cost, holding) as entry:
+        with self.log.query(tenant, read_text, cost, holding) as entry:
             wait_s = min(bounds.queue_timeout_s, allowed_s)
             await self._slots.take(tenant, bounds.concurrency_max, wait_s)
             queue_ends_s = ends_s - allowed_s + bounds.queue_timeout_s
@@ -269,9 +271,9 @@ class Engine:
         `queries`. series_s: seconds of CPU for each series that is selected, roughly.
         """
         work = partial(listed, selectors, find, render)
-        asked = Asked("series", " ".join(selectors.texts))
-        expected_s = self._weights.of_series(tenant, asked.text, selectors, series_s)
-        return self.reading(tenant, plan, work, asked=asked, expected_s=expected_s)
+        read_text = ReadText("series", " ".join(selectors.texts))
+        expected_s = self._weights.of_series(tenant, read_text.text, selectors, series_s)
+        return self.reading(tenant, plan, work, read_text=read_text, expected_s=expected_s)
 
     def cardinality(
         self, tenant: UUID, plan: Limits, limit: int
@@ -280,8 +282,8 @@ class Engine:
         work = partial(self.store.cardinality, tenant, limit)
         index = self.store.catalogue.index(tenant)
         expected_s = 0.0 if index is None else len(index) * COUNTED_S
-        asked = Asked("cardinality")
-        return self.reading(tenant, plan, work, asked=asked, expected_s=expected_s)
+        read_text = ReadText("cardinality")
+        return self.reading(tenant, plan, work, read_text=read_text, expected_s=expected_s)
 
     @contextlib.asynccontextmanager
     async def exported(
@@ -294,8 +296,8 @@ class Engine:
         """What `write` makes of the raw samples of each span, piece by piece, all of it in turns of
         the tenant; the first is there in time, and slot and samples are held as long as the block.
         """
-        asked = Asked("export", " ".join(spans.texts))
-        async with self.admitted(tenant, plan, None, asked) as query:
+        read_text = ReadText("export", " ".join(spans.texts))
+        async with self.admitted(tenant, plan, None, read_text) as query:
             async with query.in_time():
                 loaded = await self.store.load(
                     tenant, await spans.parsed(query.limits), query.limits

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReadText:
     """The kind of a read and its text."""
 
     kind: str
@@ -44,7 +44,7 @@ class Entry:
     """
 
     number: int
-    asked: Asked
+    read_text: ReadText
     cost: Cost
     holding: Holding
     began_s: float = field(default_factory=time.time)
@@ -57,7 +57,7 @@ class Entry:
         """What its tenant is told of it."""
         return {
             "id": self.number,
-            "text": self.asked.text[:TEXT_CHARS_MAX],
+            "text": self.read_text.text[:TEXT_CHARS_MAX],
             "start": round(self.began_s, 3),
             **self.facts(),
         }
@@ -66,7 +66,7 @@ class Entry:
         """How it goes or went, without its text."""
         running_s = max(0.0, time.time() - self.began_s)
         return {
-            "kind": self.asked.kind,
+            "kind": self.read_text.kind,
             "outcome": self.outcome,
             "where": self.where,
             "duration_s": round(running_s if self.duration_s is None else self.duration_s, 6),
@@ -95,9 +95,11 @@ class QueryLog:
         self._tenants: dict[UUID, _Tenant] = {}  # the longest unheard of first
 
     @contextmanager
-    def query(self, tenant: UUID, asked: Asked, cost: Cost, holding: Holding) -> Iterator[Entry]:
+    def query(
+        self, tenant: UUID, read_text: ReadText, cost: Cost, holding: Holding
+    ) -> Iterator[Entry]:
         """A query that ends with the block, as the block does."""
-        entry = Entry(next(self._numbers), asked, cost, holding)
+        entry = Entry(next(self._numbers), read_text, cost, holding)
         began_s = time.monotonic()
         state = self._tenants.pop(tenant, None) or _Tenant()
         self._tenants[tenant] = state
@@ -115,11 +117,11 @@ class QueryLog:
             raise
         finally:
             entry.outcome, entry.duration_s = outcome, time.monotonic() - began_s
-            entry.asked = replace(asked, text=asked.text[:TEXT_CHARS_MAX])
+            entry.read_text = replace(read_text, text=read_text.text[:TEXT_CHARS_MAX])
             del state.active[entry.number]
             _remember(state, entry)
             log.info("query", tenant=str(tenant), **entry.facts())
-            log.debug("query_text", text=asked.text[:TEXT_CHARS_MAX])
+            log.debug("query_text", text=read_text.text[:TEXT_CHARS_MAX])
 
     def shown(self, tenant: UUID) -> dict[str, list[dict[str, Any]]]:
         """The tenant's queries: active, by cost, slow and failed, the latest of these first."""

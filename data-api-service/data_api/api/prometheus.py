@@ -145,8 +145,8 @@ def _listed(
 ) -> Response:
     selectors = params.selectors(required=required)
     render = partial(shown, params.limit())
-    asked = (caller.tenant, caller.limits, selectors, find, render)
-    return Held(request, engine.listed(*asked, series_s=series_s))
+    arguments = (caller.tenant, caller.limits, selectors, find, render)
+    return Held(request, engine.listed(*arguments, series_s=series_s))
 
 
 @readable(routes, "/metadata", "metric", "limit", "limit_per_metric", post=False)

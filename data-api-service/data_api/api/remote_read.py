@@ -92,15 +92,15 @@ async def remote_read(request: Request, caller: Caller, engine: EngineDep) -> Re
 
     def write(parts: list[Columns], limits: QueryLimits) -> Iterator[bytes]:
         kind = wanted[0].type_of(parts)
-        held.headers["content-type"] = MEDIA_TYPES[kind]
+        response.headers["content-type"] = MEDIA_TYPES[kind]
         if kind == STREAMED_XOR_CHUNKS:
             return joined(frames(parts, limits))
-        held.headers["content-encoding"] = "snappy"
+        response.headers["content-encoding"] = "snappy"
         return one_message(parts, limits)
 
     spans = Text(BODY_BYTES_MAX, parse)  # in a thread: 2 KB unpack to twenty times as much
-    held = Held(request, engine.exported(caller.tenant, caller.limits, spans, write))
-    return held
+    response = Held(request, engine.exported(caller.tenant, caller.limits, spans, write))
+    return response
 
 
 def as_text(render: Handler) -> Handler:

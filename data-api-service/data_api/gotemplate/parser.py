@@ -162,7 +162,7 @@ class Parser:
         raise self._error("unexpected EOF")
 
     def _control(self, keyword: Token) -> Block:
-        known = len(self._variables)
+        declared = len(self._variables)
         pipeline = self._pipeline(keyword.kind)
         self._ranges += keyword.kind == "range"
         body, closed_by = self._body()
@@ -180,7 +180,7 @@ class Parser:
                 otherwise, closed_by = self._body()
                 if closed_by != "end":
                     raise self._error(f"expected end; found {{{{{closed_by}}}}}")
-        del self._variables[known:]
+        del self._variables[declared:]
         return Block(keyword.at, keyword.kind, pipeline, body, otherwise)
 
     def _define(self) -> None:

@@ -274,12 +274,12 @@ def _first(result: QueryResult) -> Sample:
 
 def functions(external_url: str, query: Query) -> dict[str, Function]:
     """By name; `query` raises CallFailed where it cannot be answered."""
-    asked = 0
+    queries = 0
 
     def ask(text: str) -> QueryResult:
-        nonlocal asked
-        asked += 1
-        if asked > QUERIES_MAX:
+        nonlocal queries
+        queries += 1
+        if queries > QUERIES_MAX:
             raise CallFailed(f"more than {QUERIES_MAX} queries")
         return query(text)
 

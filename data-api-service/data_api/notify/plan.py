@@ -165,17 +165,17 @@ class Planner:
         everybody = {one.fingerprint for one in group.members}
         if routing.time_muted_by(group.route, self._config, self._now_ms):
             return everybody, True
-        told = [
+        unmuted = [
             one
             for one in group.members
             if not self.silences.by(one.alert.labels)
             and self.inhibition.by(one.alert.labels) is None
         ]
         is_whole = True
-        for name, integration in self._integrations(group).items() if told else ():
+        for name, integration in self._integrations(group).items() if unmuted else ():
             key = (group.group_id, name)
             sent = after.get(key, Sent(*key))
-            changed = self._decided(group, told, sent, integration.send_resolved, external_url)
+            changed = self._decided(group, unmuted, sent, integration.send_resolved, external_url)
             is_more = changed is not None and changed.outbox and not sent.outbox
             if is_more and not self._has_room(group.route.receiver, name):
                 is_whole = False
@@ -183,7 +183,7 @@ class Planner:
                 if sent.outbox is not None:
                     plan.superseded.append(sent)
                 after[key] = plan.sent[key] = changed
-        return everybody - {one.fingerprint for one in told}, is_whole
+        return everybody - {one.fingerprint for one in unmuted}, is_whole
 
     def _has_room(self, receiver: str, integration: str) -> bool:
         """Whether one more notification may wait, which is then counted."""
@@ -195,12 +195,12 @@ class Planner:
         return True
 
     def _decided(
-        self, group: Group, told: list[Received], sent: Sent, send_resolved: bool, url: str
+        self, group: Group, unmuted: list[Received], sent: Sent, send_resolved: bool, url: str
     ) -> Sent | None:
         """The row with what is to be told; None when there is nothing new."""
         now_ms = self._now_ms
-        firing = frozenset(one.fingerprint for one in told if one.is_firing(now_ms))
-        resolved = {one.fingerprint for one in told} - firing
+        firing = frozenset(one.fingerprint for one in unmuted if one.is_firing(now_ms))
+        resolved = {one.fingerprint for one in unmuted} - firing
         last_firing = (sent.outbox or sent).firing
         last_ms = sent.outbox.created_ms if sent.outbox else sent.sent_ms
         if firing:
@@ -215,7 +215,7 @@ class Planner:
             return None
         if not firing and not send_resolved:
             return replace(sent, firing=firing, sent_ms=now_ms, outbox=None)
-        members = told if send_resolved else [one for one in told if one.is_firing(now_ms)]
+        members = unmuted if send_resolved else [one for one in unmuted if one.is_firing(now_ms)]
         data = notification(group, members, now_ms, url)
         outbox = Outbox(uuid4(), firing, now_ms, data, 0, now_ms)
         return replace(sent, outbox=outbox)

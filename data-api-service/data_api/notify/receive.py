@@ -69,8 +69,8 @@ async def receive(database: Database, tenant: UUID, alerts: Sequence[Alert], now
             room = ALERTS_MAX - await connection.fetchval(COUNT, tenant)
             refused: list[str] = []
             if len(rows) > room:
-                found = await connection.fetch(OLD, tenant, list(rows))
-                known_rows = {row["fingerprint"] for row in found}
+                old_rows = await connection.fetch(OLD, tenant, list(rows))
+                known_rows = {row["fingerprint"] for row in old_rows}
                 refused = [name for name in rows if name not in known_rows][max(0, room) :]
                 for name in refused:
                     del rows[name]

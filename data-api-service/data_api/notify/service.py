@@ -123,11 +123,11 @@ class Notifications:
         """What `show` makes, in a thread, of the firing alerts: by group, and each once with all of
         its receivers.
         """
-        known = await self.compiled(tenant)
+        ready = await self.compiled(tenant)
         async with self._turn(tenant):
             state = await self.store.load(tenant, alerts_only=True)
             return await anyio.to_thread.run_sync(
-                lambda: show(*_seen(known, state, now_ms)), limiter=self._threads
+                lambda: show(*_seen(ready, state, now_ms)), limiter=self._threads
             )
 
     async def post_alerts(self, tenant: UUID, given: Any, now_ms: int) -> None:
@@ -136,10 +136,10 @@ class Notifications:
             reason = f"expected a list of at most {POSTED_MAX} alerts"
             raise InvalidParameter(name="body", reason=reason)
         try:
-            known = await self.compiled(tenant)
+            ready = await self.compiled(tenant)
         except Unreadable:  # alerts are taken all the same
-            known = EMPTY
-        timeout_ms = known.config.defaults.resolve_timeout
+            ready = EMPTY
+        timeout_ms = ready.config.defaults.resolve_timeout
         alerts = [_alert(one, now_ms, timeout_ms) for one in given]
         await receive(self._database, tenant, alerts, now_ms)
 
@@ -162,10 +162,10 @@ class Notifications:
     async def silence(self, tenant: UUID, name: str) -> Silence:
         """The silence of that id, or NoSuchThing."""
         silences = await self.store.silences(tenant)
-        found = [one for one in silences if one.silence_id == _uuid(name)]
-        if not found:
+        matching = [one for one in silences if one.silence_id == _uuid(name)]
+        if not matching:
             raise NotFound(detail=f"silence {name[:40]}")
-        return found[0]
+        return matching[0]
 
     async def expire_silence(self, tenant: UUID, name: str, now_ms: int) -> None:
         """It silences nothing from now on."""
@@ -186,14 +186,14 @@ class Notifications:
             self._testing.remove(tenant)
 
     async def _tested(self, tenant: UUID, name: str, now_ms: int) -> dict[str, Outcome]:
-        known = await self.compiled(tenant)
-        receiver = known.config.receiver(name)
-        if receiver is None or known.root is None:
+        ready = await self.compiled(tenant)
+        receiver = ready.config.receiver(name)
+        if receiver is None or ready.root is None:
             raise NotFound(detail=f"receiver {name[:100]}")
         labels = {"alertname": "TestAlert", "severity": "info"}
         texts = {"summary": f"A test of the receiver {name}: nothing is wrong."}
         alert = Alert(labels, texts, now_ms, now_ms + 300_000, now_ms)
-        route = replace(known.root, receiver=name, key="{test}")
+        route = replace(ready.root, receiver=name, key="{test}")
         group = Group("test", route, labels)
         members = [Received(alert, fingerprint(labels))]
         data = notification(group, members, now_ms, self._external_url)
@@ -201,7 +201,7 @@ class Notifications:
         async def tell(key: str, integration: Integration) -> Outcome:
             box = Outbox(uuid4(), frozenset(), now_ms, data)
             outcome = await send(
-                self._sender, known, integration, box, now_ms, composing=self._threads
+                self._sender, ready, integration, box, now_ms, composing=self._threads
             )
             attempt = Attempt(now_ms, box.outbox_id, name, key, "test", 1, 1)
             await self.store.record(tenant, attempt, outcome)
@@ -212,9 +212,9 @@ class Notifications:
         return dict(zip(integrations, outcomes, strict=True))
 
 
-def _seen(known: Compiled, state: Any, now_ms: int) -> tuple[list[SeenGroup], list[Seen]]:
+def _seen(ready: Compiled, state: Any, now_ms: int) -> tuple[list[SeenGroup], list[Seen]]:
     state = replace(state, alerts=[one for one in state.alerts if one.is_firing(now_ms)])
-    planner = Planner(known.config, known.root, state, now_ms)
+    planner = Planner(ready.config, ready.root, state, now_ms)
     alerts: dict[str, Seen] = {}
     for one in state.alerts:
         source = planner.inhibition.by(one.alert.labels)
@@ -222,7 +222,7 @@ def _seen(known: Compiled, state: Any, now_ms: int) -> tuple[list[SeenGroup], li
         alerts[one.fingerprint] = Seen(one, silences, [source] if source else [])
     groups = []
     for group in planner.groups.values():
-        muted = routing.time_muted_by(group.route, known.config, now_ms)
+        muted = routing.time_muted_by(group.route, ready.config, now_ms)
         shown = SeenGroup(group.route.receiver, group.labels)
         for one in group.members:
             seen = alerts[one.fingerprint]

@@ -67,7 +67,7 @@ def histories(
 
     Raises RuleError as an evaluation does, and for more alerts or intervals than an answer has.
     """
-    found: dict[LabelKey, History] = {}
+    by_labels: dict[LabelKey, History] = {}
     running: dict[LabelKey, Interval] = {}
     state = AlertState()
     expand = _expander(rule, limits, ENDLESS)
@@ -80,9 +80,9 @@ def histories(
         if at_ms < start_ms:
             continue
         active = {k: one for k, one in state.alerts.items() if one.phase is not Phase.INACTIVE}
-        if new := active.keys() - found.keys():
+        if new := active.keys() - by_labels.keys():
             texts = _annotations(rule, vector, new, expand, annotate)
-            found |= {key: History(key, texts.get(key, ()), []) for key in new}
+            by_labels |= {key: History(key, texts.get(key, ()), []) for key in new}
         for key in running.keys() - active.keys():
             running.pop(key).end_ms = at_ms
         for key, alert in active.items():
@@ -91,12 +91,12 @@ def histories(
                 last.end_ms = at_ms
             if last is None or last.phase is not alert.phase:
                 running[key] = Interval(alert.phase, at_ms, at_ms, alert.value)
-                found[key].intervals.append(running[key])
+                by_labels[key].intervals.append(running[key])
                 begun += 1
-        if len(found) > ALERTS_MAX or begun > INTERVALS_MAX:
+        if len(by_labels) > ALERTS_MAX or begun > INTERVALS_MAX:
             reason = f"more than {ALERTS_MAX} alerts or {INTERVALS_MAX} intervals"
             raise RuleError(reason=f"{reason}: narrow the rule, or shorten the time")
-    return [found[key] for key in sorted(found)]
+    return [by_labels[key] for key in sorted(by_labels)]
 
 
 def _expander(rule: AlertingRule, limits: QueryLimits, chars_max: int) -> Expand:

@@ -13,7 +13,7 @@ from data_api.errors import QueryCanceled, TooManyMatchers
 from data_api.heaviness import ALONE_TIMES, LIGHT_S, Heavy, Meter, Weights, light_s
 from data_api.model import Cost, Matcher, MatchOp, QueryLimits
 from data_api.promql.values import ROWS_AT_ONCE, runs, stopping_at
-from data_api.query_log import Asked, QueryLog
+from data_api.query_log import QueryLog, ReadText
 from data_api.questions import MATCHERS_MAX, Question, Selectors, computed, parse_selector
 from data_api.store.postings import SeriesIndex
 
@@ -219,7 +219,7 @@ def test_the_log_of_queries_is_bounded(monkeypatch):
     log, pool = QueryLog(), SamplePool(100)
 
     def fails(n):
-        with log.query(A, Asked("query", "x" * 5000), Cost(cpu_s=n), Holding(pool, A)):
+        with log.query(A, ReadText("query", "x" * 5000), Cost(cpu_s=n), Holding(pool, A)):
             assert [one["outcome"] for one in log.shown(A)["active"]] == ["running"]
             raise QueryCanceled
 
@@ -231,11 +231,11 @@ def test_the_log_of_queries_is_bounded(monkeypatch):
     assert lengths == {"active": 0, "costliest": 20, "slow": 20, "failed": 20}
     assert shown["costliest"][0]["cpu_s"] == query_log.LISTED_MAX + 4
     assert len(shown["slow"][0]["text"]) == query_log.TEXT_CHARS_MAX
-    with log.query(A, Asked("query", "x" * 5000), Cost(), Holding(pool, A)) as entry:
-        assert len(entry.asked.text) == 5000
-    assert len(entry.asked.text) == query_log.TEXT_CHARS_MAX  # of all that stays in memory
+    with log.query(A, ReadText("query", "x" * 5000), Cost(), Holding(pool, A)) as entry:
+        assert len(entry.read_text.text) == 5000
+    assert len(entry.read_text.text) == query_log.TEXT_CHARS_MAX  # of all that stays in memory
     for tenant in (B, uuid.uuid4()):
-        with log.query(tenant, Asked("query"), Cost(), Holding(pool, tenant)):
+        with log.query(tenant, ReadText("query"), Cost(), Holding(pool, tenant)):
             pass
     assert not log.shown(A)["failed"]
     assert log.shown(B)["costliest"]
