@@ -58,12 +58,11 @@ def test_a_panel_fails_alone(open_page: Open, state: State) -> None:
     """An unreachable das is told in the panels, the frame stays, and trying again works."""
     state.down.add("das")
     page = open_page("#/overview?refresh=0")  # else a refresh may be first to try
-    expect(page.locator("coh-panel .state-failed").first).to_contain_text(
-        "das is down for the test"
-    )
+    panel = page.locator("coh-panel").first  # others may have failed before it asked
+    expect(panel.locator(".state-failed")).to_contain_text("das is down for the test")
     state.down.clear()
-    page.locator("coh-panel").first.get_by_role("button", name="Try again").click()
-    expect(page.locator("coh-panel").first.locator(".legend-entry").first).to_be_visible()
+    panel.get_by_role("button", name="Try again").click()
+    expect(panel.locator(".legend-entry").first).to_be_visible()
 
 
 def test_a_failed_refresh_keeps_what_was_there(open_page: Open, state: State) -> None:
