@@ -202,6 +202,19 @@ AdminCaller = Annotated[Principal, Depends(needs(Scope.ADMIN))]
 BillingReader = Annotated[Principal, Depends(needs(Scope.BILLING_READ, Scope.ADMIN))]
 
 
+def operator(principal: AdminCaller, services: ServicesDep) -> Principal:
+    """An administrator of the home organisation, which runs the hub: it sells, others buy.
+
+    Raises NotAllowed.
+    """
+    if principal.tenant != services.first_start.home_organisation():
+        raise NotAllowed(needs="an administrator of the organisation that runs this hub")
+    return principal
+
+
+Operator = Annotated[Principal, Depends(operator)]
+
+
 @dataclass(frozen=True, slots=True)
 class BrowserCaller:
     """A person with the session cookie, as opposed to a token or a key."""

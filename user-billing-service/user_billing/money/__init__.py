@@ -1,0 +1,1 @@
+"""Amounts of money: exact, in minor units, rounded in one place."""

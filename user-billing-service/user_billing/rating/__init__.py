@@ -1,0 +1,1 @@
+"""What usage costs under a plan, and why."""
