@@ -1,4 +1,4 @@
-"""Money is an integer of minor units and a currency of ISO 4217; amounts are rounded only here. Pure.
+"""Money: whole minor units of a currency of ISO 4217; amounts are rounded only here. Pure.
 
     Decimal price × Decimal quantity ── exact ──▶ to_minor ── once, half away from zero ──▶ int
 
