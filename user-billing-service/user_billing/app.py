@@ -9,19 +9,10 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from user_billing import __version__
-from user_billing.accounts.audit import Audit
-from user_billing.accounts.keyring import Keyring
-from user_billing.accounts.keys import Keys
-from user_billing.accounts.members import Members
-from user_billing.accounts.passwords import Passwords
-from user_billing.accounts.sessions import Sessions
-from user_billing.accounts.setup import Bootstrap, FirstStart
-from user_billing.accounts.signing import SigningKeys
-from user_billing.accounts.throttle import Throttle
-from user_billing.accounts.tokens import Tokens
-from user_billing.api import audit, internal, keys, members, sessions
 from user_billing.api.body_limit import BodyLimit
 from user_billing.api.deps import Services
+from user_billing.audit import endpoints as audit
+from user_billing.audit.service import Audit
 from user_billing.background import Background
 from user_billing.chassis import probes, problems
 from user_billing.chassis.clock import Clock
@@ -30,7 +21,22 @@ from user_billing.chassis.postgres import open_engine
 from user_billing.chassis.telemetry import RequestLog
 from user_billing.db.session import Database, revision
 from user_billing.db.tables import SCHEMA_REVISION
+from user_billing.keyring import Keyring
+from user_billing.keys import endpoints as keys
+from user_billing.keys.service import Keys
+from user_billing.members import endpoints as members
+from user_billing.members.service import Members
+from user_billing.people.passwords import Passwords
+from user_billing.revocations import endpoints as revocations
+from user_billing.sessions import endpoints as sessions
+from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
+from user_billing.setup import endpoints as setup
+from user_billing.setup.service import Bootstrap, FirstStart
+from user_billing.throttle.service import Throttle
+from user_billing.tokens import endpoints as tokens
+from user_billing.tokens.service import Tokens
+from user_billing.tokens.signing import SigningKeys
 from user_billing.usage import endpoints as usage
 from user_billing.usage.service import Usage
 
@@ -65,9 +71,8 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
     app.add_middleware(RequestLog, service="ubs")
     problems.install(app)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
-    app.include_router(internal.public_router)
-    for part in (sessions, keys, members, audit, internal, usage):
-        app.include_router(part.router)
+    for room in (setup, sessions, tokens, keys, members, revocations, audit, usage):
+        app.include_router(room.router)
     return app
 
 

@@ -14,14 +14,17 @@ from dataclasses import dataclass, field
 import anyio.to_thread
 import structlog
 
-from user_billing.accounts import installation
-from user_billing.accounts.keys import Keys
-from user_billing.accounts.members import Members
-from user_billing.accounts.setup import Bootstrap, FirstStart
-from user_billing.accounts.signing import RETIRED_FOR, SigningKeys
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
 from user_billing.db.session import Database
+from user_billing.keys.service import Keys
+from user_billing.members.service import Members
+from user_billing.revocations import sql as revocations_sql
+from user_billing.sessions import sql as sessions_sql
+from user_billing.setup.service import Bootstrap, FirstStart
+from user_billing.throttle import sql as throttle_sql
+from user_billing.tokens import sql as tokens_sql
+from user_billing.tokens.signing import RETIRED_FOR, SigningKeys
 
 log = structlog.get_logger()
 
@@ -100,5 +103,9 @@ class Background:
         """Signing keys are young enough, and nothing dead is kept."""
         if self.signing.rotate():
             log.info("signing_keys_rotated")
+        now = self.clock.now()
         with self.database.directory() as session:
-            installation.sweep(session, self.clock.now(), retired_for=RETIRED_FOR)
+            tokens_sql.sweep(session, now - RETIRED_FOR)
+            sessions_sql.sweep(session, now)
+            throttle_sql.sweep(session, now)
+            revocations_sql.sweep(session, now)

@@ -10,11 +10,12 @@ from joserfc import jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import KeySet
 
-from user_billing.accounts.identifiers import new_id
-from user_billing.accounts.setup import Bootstrap
 from user_billing.app import wire
 from user_billing.errors import NotAuthenticated
+from user_billing.identifiers import new_id
 from user_billing.model import Audience
+from user_billing.setup.service import Bootstrap
+from user_billing.tokens import sql as tokens_sql
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +134,8 @@ def test_the_key_that_will_sign_next_is_published_before_it_does(hub, owner):
     assert verified(hub, old_token).claims["sub"] == owner.user_id
     assert len(jwks(hub)["keys"]) == 3
     hub.clock.advance(hours=2, seconds=31)
-    from user_billing.accounts import installation  # noqa: PLC0415 - beside its one use
-
     with hub.services.database.directory() as session:
-        installation.sweep(session, hub.clock.now(), retired_for=timedelta(hours=2))
+        tokens_sql.sweep(session, hub.clock.now() - timedelta(hours=2))
     hub.clock.advance(seconds=31)
     assert old_kid not in {key["kid"] for key in jwks(hub)["keys"]}
     assert new_kid in {key["kid"] for key in jwks(hub)["keys"]}

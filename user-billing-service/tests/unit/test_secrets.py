@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from user_billing.accounts.identifiers import new_id, new_token, uuid7
-from user_billing.accounts.keyring import Keyring, SealBroken
-from user_billing.accounts.passwords import MEMORY_KIB, Passwords
 from user_billing.errors import TooManyAttempts
+from user_billing.identifiers import new_id, new_token, uuid7
+from user_billing.keyring import Keyring, SealBroken
+from user_billing.people.passwords import MEMORY_KIB, Passwords
 
 KEYS = Keyring("k" * 32)
 OTHER = Keyring("o" * 32)
@@ -99,7 +99,7 @@ def test_hashing_takes_a_bounded_share_of_the_machine(known):
 
 FLOOD = """
 import threading
-from user_billing.accounts.passwords import MEMORY_KIB, Passwords
+from user_billing.people.passwords import MEMORY_KIB, Passwords
 
 def resident_kib():
     with open("/proc/self/status") as status:

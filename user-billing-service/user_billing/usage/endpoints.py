@@ -1,15 +1,9 @@
 """Usage over HTTP: services report it, people and keys with `billing:read` read it."""
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import AwareDatetime
 
-from user_billing.api.deps import (
-    BillingReader,
-    RequestId,
-    ServicesDep,
-    SisterService,
-    sister_service,
-)
+from user_billing.api.deps import BillingReader, RequestId, ServicesDep, Sister, SisterService
 from user_billing.errors import NotAllowed
 from user_billing.usage import rules
 from user_billing.usage.rules import Step
@@ -18,7 +12,7 @@ from user_billing.usage.views import OutcomesView, ReportsBody, UsageView
 router = APIRouter(tags=["usage"])
 
 
-@router.post("/internal/usage", tags=["internal"], dependencies=[Depends(sister_service)])
+@router.post("/internal/usage", tags=["internal"], dependencies=[Sister])
 def take_usage(
     body: ReportsBody, callers: SisterService, services: ServicesDep, rid: RequestId
 ) -> OutcomesView:
