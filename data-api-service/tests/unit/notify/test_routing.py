@@ -202,3 +202,10 @@ def test_what_is_common():
     """Only pairs that all have are common."""
     assert routing.common([{"a": "1", "b": "2"}, {"a": "1", "b": "3"}]) == {"a": "1"}
     assert routing.common([]) == {}
+
+
+def test_fingerprints_are_those_of_alertmanager():
+    """The vectors of prometheus/common's own tests."""
+    labels = {"name": "garland, briggs", "fear": "love is not enough"}
+    assert int(fingerprint({}), 16) == 14695981039346656037
+    assert int(fingerprint(labels), 16) == 5799056148416392346
