@@ -16,7 +16,7 @@ FNV_PRIME: Final = 0x100000001B3
 
 
 def fingerprint(labels: Labels) -> str:
-    """What tells alerts of a tenant apart, as Alertmanager computes it: FNV-1a of the sorted labels.
+    """What tells alerts of a tenant apart: FNV-1a of the sorted labels, as in Alertmanager.
 
     Source: prometheus/common, `model.LabelSet.Fingerprint`.
     """
