@@ -18,7 +18,7 @@ from http.client import HTTPConnection
 from embedded_postgres import fresh_database, running_postgres
 
 from user_billing import migrate
-from user_billing.accounts.identifiers import new_api_key
+from user_billing.keys.format import new_api_key
 
 TOKEN = "service-token-of-the-benchmark-0123456789"
 KEY = new_api_key()

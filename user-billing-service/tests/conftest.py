@@ -20,9 +20,9 @@ from embedded_postgres import fresh_database, running_postgres
 from fastapi import FastAPI
 
 from user_billing import migrate
-from user_billing.accounts.identifiers import new_id
 from user_billing.app import create_app
 from user_billing.chassis.clock import Clock
+from user_billing.identifiers import new_id
 from user_billing.settings import Settings
 
 SERVICE_TOKEN = "service-token-of-the-tests-0123456789-abcdef"

@@ -9,19 +9,10 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from user_billing import __version__
-from user_billing.accounts.audit import Audit
-from user_billing.accounts.keyring import Keyring
-from user_billing.accounts.keys import Keys
-from user_billing.accounts.members import Members
-from user_billing.accounts.passwords import Passwords
-from user_billing.accounts.sessions import Sessions
-from user_billing.accounts.setup import Bootstrap, FirstStart
-from user_billing.accounts.signing import SigningKeys
-from user_billing.accounts.throttle import Throttle
-from user_billing.accounts.tokens import Tokens
 from user_billing.api import audit, internal, keys, members, sessions
 from user_billing.api.body_limit import BodyLimit
 from user_billing.api.deps import Services
+from user_billing.audit.service import Audit
 from user_billing.background import Background
 from user_billing.chassis import probes, problems
 from user_billing.chassis.clock import Clock
@@ -30,7 +21,16 @@ from user_billing.chassis.postgres import open_engine
 from user_billing.chassis.telemetry import RequestLog
 from user_billing.db.session import Database, revision
 from user_billing.db.tables import SCHEMA_REVISION
+from user_billing.keyring import Keyring
+from user_billing.keys.service import Keys
+from user_billing.members.service import Members
+from user_billing.people.passwords import Passwords
+from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
+from user_billing.setup.service import Bootstrap, FirstStart
+from user_billing.throttle.service import Throttle
+from user_billing.tokens.service import Tokens
+from user_billing.tokens.signing import SigningKeys
 from user_billing.usage import endpoints as usage
 from user_billing.usage.service import Usage
 

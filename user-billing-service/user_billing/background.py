@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 import anyio.to_thread
 import structlog
 
-from user_billing.accounts import installation
-from user_billing.accounts.keys import Keys
-from user_billing.accounts.members import Members
-from user_billing.accounts.setup import Bootstrap, FirstStart
-from user_billing.accounts.signing import RETIRED_FOR, SigningKeys
+from user_billing import background_sweep
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
 from user_billing.db.session import Database
+from user_billing.keys.service import Keys
+from user_billing.members.service import Members
+from user_billing.setup.service import Bootstrap, FirstStart
+from user_billing.tokens.signing import RETIRED_FOR, SigningKeys
 
 log = structlog.get_logger()
 
@@ -101,4 +101,4 @@ class Background:
         if self.signing.rotate():
             log.info("signing_keys_rotated")
         with self.database.directory() as session:
-            installation.sweep(session, self.clock.now(), retired_for=RETIRED_FOR)
+            background_sweep.sweep(session, self.clock.now(), retired_for=RETIRED_FOR)

@@ -10,12 +10,12 @@ import sys
 from datetime import UTC, datetime
 from uuid import UUID
 
-from user_billing.accounts.setup import Bootstrap
 from user_billing.app import wire
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
 from user_billing.chassis.settings import load
 from user_billing.settings import Settings
+from user_billing.setup.service import Bootstrap
 
 
 def main(arguments: list[str] | None = None) -> None:

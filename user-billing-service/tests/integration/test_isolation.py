@@ -11,14 +11,18 @@ from embedded_postgres import execute, fresh_database
 from sqlalchemy import select, text
 
 from user_billing import migrate
-from user_billing.accounts.identifiers import new_id
+from user_billing.audit import tables as audit_t
 from user_billing.chassis.postgres import open_engine
-from user_billing.db import tables as t
 from user_billing.db.session import Database, within
+from user_billing.identifiers import new_id
+from user_billing.keys import tables as keys_t
+from user_billing.members import tables as members_t
+from user_billing.organisations import tables as organisations_t
+from user_billing.usage import tables as usage_t
 
 TENANT_TABLES = [
-    t.organisation, t.membership, t.invitation, t.api_key, t.audit_head, t.audit_event,
-    t.usage_hour,
+    organisations_t.organisation, members_t.membership, members_t.invitation, keys_t.api_key, audit_t.audit_head, audit_t.audit_event,
+    usage_t.usage_hour,
 ]  # fmt: skip
 PUBLIC = {"/health", "/ready", "/metrics", "/.well-known/jwks.json"}
 
@@ -156,11 +160,15 @@ def rows(session, table):
 def granted(table):
     """The columns that the application's role may read."""
     secret = {"hash", "token_hash", "pepper_version", "invited_by"}
-    return [c for c in table.c if table in {t.audit_event, t.audit_head} or c.name not in secret]
+    return [
+        c
+        for c in table.c
+        if table in {audit_t.audit_event, audit_t.audit_head} or c.name not in secret
+    ]
 
 
 def org_of(table, row):
-    return row.id if table is t.organisation else row.org_id
+    return row.id if table is organisations_t.organisation else row.org_id
 
 
 @pytest.mark.parametrize("table", TENANT_TABLES, ids=lambda table: table.name)
@@ -206,7 +214,7 @@ def test_a_pooled_connection_forgets_the_organisation(hub, database, two):
             connection.execute(text("SELECT current_setting('app.org', true)")).scalar_one() == ""
         )
         connection.execute(text("SET LOCAL ROLE cloudopshub_billing_app"))
-        assert connection.execute(select(t.membership)).all() == []
+        assert connection.execute(select(members_t.membership)).all() == []
     engine.dispose()
 
 
@@ -363,7 +371,7 @@ def test_an_ordinary_login_is_enough(server_url):
                 key = owner.new_key("metrics:read")
                 assert hub.introspect(key["key"])["active"]
                 with hub.services.database.engine.begin() as connection:
-                    seen = connection.execute(select(t.membership)).all()
+                    seen = connection.execute(select(members_t.membership)).all()
                     assert seen == [] or not new, "FORCE binds the owner too"
         finally:
             execute(admin_url, f"DROP OWNED BY {name} CASCADE")

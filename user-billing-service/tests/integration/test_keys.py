@@ -6,8 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from user_billing.accounts import installation, key_format
-from user_billing.accounts.identifiers import new_api_key
+from user_billing import background_sweep
+from user_billing.keys import format as key_format
+from user_billing.keys.format import new_api_key
 from user_billing.model import Actor
 
 
@@ -208,7 +209,7 @@ def test_old_revocations_are_swept_but_never_the_newest(hub):
     seq = hub.internal("revocations")["seq"]
     hub.clock.advance(days=2)
     with hub.services.database.directory() as session:
-        installation.sweep(session, hub.clock.now(), retired_for=timedelta(hours=2))
+        background_sweep.sweep(session, hub.clock.now(), retired_for=timedelta(hours=2))
     log = hub.internal("revocations", after=0)
     assert [r["seq"] for r in log["revocations"]] == [seq]
     assert hub.internal("revocations")["seq"] == seq

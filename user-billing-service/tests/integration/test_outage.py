@@ -7,8 +7,9 @@ from conftest import INTERNAL, FixedClock, Hub, serving, settings_for, wait_unti
 from embedded_postgres import execute
 
 from user_billing import migrate
-from user_billing.accounts.identifiers import new_api_key, new_id
 from user_billing.app import create_app
+from user_billing.identifiers import new_id
+from user_billing.keys.format import new_api_key
 
 
 def ready(hub):

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from conftest import PASSWORD, UI
 
-from user_billing.accounts import installation
-from user_billing.accounts.passwords import Passwords
 from user_billing.model import Throttled
+from user_billing.people.passwords import Passwords
+from user_billing.throttle import sql as throttle_sql
 
 
 @pytest.fixture(scope="module")
@@ -251,8 +251,8 @@ def test_a_flood_of_strangers_does_not_close_a_known_browser(hub, person):
         attempt(hub, f"w{n}@example.org", address="198.51.100.77")
     closed = Throttled(5_000, hub.clock.now(), hub.clock.now() + timedelta(seconds=30))
     with hub.services.database.directory() as session:
-        installation.lock_throttle(session, ["global"], hub.clock.now())
-        installation.save_throttle(session, "global", closed)
+        throttle_sql.lock_throttle(session, ["global"], hub.clock.now())
+        throttle_sql.save_throttle(session, "global", closed)
     for browser, status in ((person, 200), (None, 429)):
         answer = attempt(hub, email, PASSWORD, address="198.51.100.77", browser=browser)
         assert answer.status_code == status

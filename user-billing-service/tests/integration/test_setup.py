@@ -8,10 +8,10 @@ from conftest import PASSWORD, SETUP_TOKEN, FixedClock, running_hub, settings_fo
 from sqlalchemy import text
 
 from user_billing import operate
-from user_billing.accounts.identifiers import new_api_key
-from user_billing.accounts.setup import Bootstrap
 from user_billing.app import create_app, wire
 from user_billing.errors import BadInput
+from user_billing.keys.format import new_api_key
+from user_billing.setup.service import Bootstrap
 
 FORM = {"email": "owner@example.org", "password": PASSWORD, "organisation": "Acme"}
 

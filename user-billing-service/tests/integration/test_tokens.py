@@ -10,11 +10,11 @@ from joserfc import jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import KeySet
 
-from user_billing.accounts.identifiers import new_id
-from user_billing.accounts.setup import Bootstrap
 from user_billing.app import wire
 from user_billing.errors import NotAuthenticated
+from user_billing.identifiers import new_id
 from user_billing.model import Audience
+from user_billing.setup.service import Bootstrap
 
 
 @pytest.fixture(scope="module")

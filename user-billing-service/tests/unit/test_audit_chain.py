@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from user_billing.accounts import audit_chain
+from user_billing.audit import chain
 from user_billing.model import AuditEvent
 
 ORG = UUID(int=7)
@@ -19,9 +19,9 @@ details = st.dictionaries(
 
 @st.composite
 def chains(draw):
-    previous, events = audit_chain.GENESIS, []
+    previous, events = chain.GENESIS, []
     for seq in range(1, draw(st.integers(1, 6)) + 1):
-        event = audit_chain.seal(
+        event = chain.seal(
             AuditEvent(
                 ORG, seq, datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=seq), "user:a",
                 draw(st.sampled_from(["key.created", "member.removed"])), "key:b", draw(details),
@@ -36,7 +36,7 @@ def chains(draw):
 @given(events=chains())
 def test_an_untouched_chain_is_whole(events):
     """What was written in order proves itself."""
-    assert audit_chain.first_break(events) is None
+    assert chain.first_break(events) is None
 
 
 @given(events=chains(), data=st.data())
@@ -58,12 +58,12 @@ def test_a_changed_event_breaks_the_chain_where_it_is(events, data):
         )
     )
     events[at] = replace(old, **change)
-    assert audit_chain.first_break(events) == at + 1
+    assert chain.first_break(events) == at + 1
 
 
 @given(events=chains(), data=st.data())
 def test_a_missing_event_breaks_the_chain(events, data):
     """Removing an event anywhere but at the end is noticed where it was."""
     at = data.draw(st.integers(0, len(events) - 1))
-    broken = audit_chain.first_break(events[:at] + events[at + 1 :])
+    broken = chain.first_break(events[:at] + events[at + 1 :])
     assert broken == (None if at == len(events) - 1 else at + 1)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from user_billing.accounts import key_format
-from user_billing.accounts.identifiers import new_api_key
+from user_billing.keys import format as key_format
+from user_billing.keys.format import new_api_key
 
 secrets = st.text(alphabet=key_format.ALPHABET, min_size=32, max_size=32)
 

@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from user_billing.accounts.origins import client_address, verdict
+from user_billing.api.origins import client_address, verdict
 
 UI = "https://hub.example.org"
 TRUSTED = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1/128")]

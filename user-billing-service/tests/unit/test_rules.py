@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from user_billing.accounts import rules
+from user_billing import access
 from user_billing.errors import BadInput, LoginNotFresh, NotAllowed, WeakPassword
 from user_billing.model import Actor, LiveSession, Person, Principal, Role, Scope, Throttled
+from user_billing.organisations import rules as organisations_rules
+from user_billing.people import rules as people_rules
+from user_billing.sessions import rules as sessions_rules
+from user_billing.throttle import rules as throttle_rules
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -22,14 +26,14 @@ def principal(role: Role | None, *, logged_in: timedelta | None = None) -> Princ
         session = LiveSession(
             uuid4(), Person(uuid4(), "p@x.org"), uuid4(), role, at, at, NOW + timedelta(days=1)
         )
-    scopes = rules.ROLE_SCOPES[role] if role else frozenset({Scope.ADMIN})
+    scopes = access.ROLE_SCOPES[role] if role else frozenset({Scope.ADMIN})
     return Principal(uuid4(), Actor("user:x"), scopes, "session", role, uuid4(), session)
 
 
 def test_owner_and_admin_have_every_scope_and_a_viewer_reads():
     """Owner and admin may do all five; a viewer reads metrics and billing."""
-    assert rules.ROLE_SCOPES[Role.OWNER] == rules.ROLE_SCOPES[Role.ADMIN] == frozenset(Scope)
-    assert rules.ROLE_SCOPES[Role.VIEWER] == {"metrics:read", "billing:read"}
+    assert access.ROLE_SCOPES[Role.OWNER] == access.ROLE_SCOPES[Role.ADMIN] == frozenset(Scope)
+    assert access.ROLE_SCOPES[Role.VIEWER] == {"metrics:read", "billing:read"}
 
 
 @pytest.mark.parametrize("who", [Role.ADMIN, Role.VIEWER, None])
@@ -39,8 +43,8 @@ def test_owner_and_admin_have_every_scope_and_a_viewer_reads():
 def test_only_an_owner_makes_changes_or_removes_an_owner(who, before, after):
     """Neither an admin nor an API key touches ownership."""
     with pytest.raises(NotAllowed):
-        rules.require_may_grant(principal(who), before=before, after=after)
-    rules.require_may_grant(principal(Role.OWNER), before=before, after=after)
+        access.require_may_grant(principal(who), before=before, after=after)
+    access.require_may_grant(principal(Role.OWNER), before=before, after=after)
 
 
 @pytest.mark.parametrize(
@@ -58,37 +62,37 @@ def test_a_key_makes_nobody_who_may_do_more_than_itself(before, after, scopes, n
     """Whoever it invites or promotes gets no scope that the key lacks; taking away is free."""
     key = replace(principal(None), scopes=frozenset(scopes))
     if needs is None:
-        rules.require_may_grant(key, before=before, after=after)
+        access.require_may_grant(key, before=before, after=after)
     else:
         with pytest.raises(NotAllowed, match=needs):
-            rules.require_may_grant(key, before=before, after=after)
+            access.require_may_grant(key, before=before, after=after)
 
 
 def test_a_key_that_ends_makes_nothing_that_lives_longer():
     """No member, no key without an end or with a later one; a key of the same end is made."""
     key = replace(principal(None), scopes=frozenset(Scope), expires_at=NOW + timedelta(days=7))
     with pytest.raises(NotAllowed, match="expire"):
-        rules.require_may_grant(key, before=None, after=Role.VIEWER)
-    rules.require_may_grant(key, before=Role.ADMIN, after=Role.VIEWER)
+        access.require_may_grant(key, before=None, after=Role.VIEWER)
+    access.require_may_grant(key, before=Role.ADMIN, after=Role.VIEWER)
     for expires_at in (None, NOW + timedelta(days=8)):
         with pytest.raises(NotAllowed, match="lives as long"):
-            rules.require_no_longer_life(key, expires_at)
-    rules.require_no_longer_life(key, NOW + timedelta(days=7))
-    rules.require_no_longer_life(principal(Role.OWNER), None)
+            access.require_no_longer_life(key, expires_at)
+    access.require_no_longer_life(key, NOW + timedelta(days=7))
+    access.require_no_longer_life(principal(Role.OWNER), None)
 
 
 def test_a_credential_gives_away_only_what_it_has():
     """A key with `admin` alone cannot make a key that writes metrics."""
     with pytest.raises(NotAllowed, match="metrics:write"):
-        rules.require_grantable(principal(None), [Scope.METRICS_WRITE])
+        access.require_grantable(principal(None), [Scope.METRICS_WRITE])
 
 
 def test_a_login_is_fresh_for_one_hour():
     """Keys and roles need a log-in within the last hour, both ends included."""
-    rules.require_fresh(principal(Role.OWNER, logged_in=timedelta(hours=1)), NOW)
+    access.require_fresh(principal(Role.OWNER, logged_in=timedelta(hours=1)), NOW)
     with pytest.raises(LoginNotFresh):
-        rules.require_fresh(principal(Role.OWNER, logged_in=timedelta(hours=1, seconds=1)), NOW)
-    rules.require_fresh(principal(None), NOW)
+        access.require_fresh(principal(Role.OWNER, logged_in=timedelta(hours=1, seconds=1)), NOW)
+    access.require_fresh(principal(None), NOW)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +113,7 @@ def test_a_login_is_fresh_for_one_hour():
 def test_a_guessable_password_is_refused_with_its_reason(password, reason):
     """Too short, too long, common, patterned or made of known words: refused, and why."""
     with pytest.raises(WeakPassword, match=f"^This password cannot be used: .*{reason}"):
-        rules.check_password(password, context=["margarethe@example.org"])
+        people_rules.check_password(password, context=["margarethe@example.org"])
 
 
 @pytest.mark.parametrize(
@@ -123,38 +127,49 @@ def test_a_guessable_password_is_refused_with_its_reason(password, reason):
 )
 def test_a_long_phrase_needs_no_composition_rule(password):
     """Fifteen characters of any script pass; no digit or capital is asked for."""
-    rules.check_password(password, context=["margarethe@example.org", "Acme"])
+    people_rules.check_password(password, context=["margarethe@example.org", "Acme"])
 
 
 @given(text=st.text(min_size=15, max_size=256))
 def test_a_password_is_normalised_once(text):
     """Two ways to type one character give one password, and nothing is trimmed."""
-    once = rules.normalise_password(text)
-    assert rules.normalise_password(once) == once
+    once = people_rules.normalise_password(text)
+    assert people_rules.normalise_password(once) == once
 
 
 @given(failures=st.integers(min_value=0, max_value=2_000))
 def test_waiting_never_shrinks_with_more_failures(failures):
     """Each failure closes the door for at least as long as the one before."""
-    for policy in (rules.PER_DEVICE, rules.PER_ACCOUNT, rules.PER_ADDRESS, rules.GLOBAL):
-        assert rules.wait_s(policy, failures) <= rules.wait_s(policy, failures + 1)
+    for policy in (
+        throttle_rules.PER_DEVICE,
+        throttle_rules.PER_ACCOUNT,
+        throttle_rules.PER_ADDRESS,
+        throttle_rules.GLOBAL,
+    ):
+        assert throttle_rules.wait_s(policy, failures) <= throttle_rules.wait_s(
+            policy, failures + 1
+        )
 
 
-@pytest.mark.parametrize(("policy", "free"), [(rules.PER_DEVICE, 5), (rules.PER_ACCOUNT, 30)])
+@pytest.mark.parametrize(
+    ("policy", "free"), [(throttle_rules.PER_DEVICE, 5), (throttle_rules.PER_ACCOUNT, 30)]
+)
 def test_a_door_waits_after_its_free_failures_and_a_day_after_a_hundred(policy, free):
     """Five failures (an account from everywhere: thirty) are free, then 1, 2, 4 … 900 s; the
     hundredth closes for a day (NIST).
     """
-    waits = [rules.wait_s(policy, n) for n in (free, free + 1, free + 2, free + 3, 60, 99, 100)]
+    waits = [
+        throttle_rules.wait_s(policy, n) for n in (free, free + 1, free + 2, free + 3, 60, 99, 100)
+    ]
     assert waits == [0, 1, 2, 4, 900, 900, 86_400]
 
 
 def test_a_quiet_window_starts_the_count_again():
     """After the window without an attempt, the next failure is the first."""
-    old = Throttled(50, NOW - timedelta(seconds=rules.PER_ADDRESS.window_s + 1), None)
-    assert rules.after_attempt(rules.PER_ADDRESS, old, NOW).failures == 1
+    old = Throttled(50, NOW - timedelta(seconds=throttle_rules.PER_ADDRESS.window_s + 1), None)
+    assert throttle_rules.after_attempt(throttle_rules.PER_ADDRESS, old, NOW).failures == 1
     recent = Throttled(50, NOW - timedelta(seconds=10), None)
-    after = rules.after_attempt(rules.PER_ADDRESS, recent, NOW)
+    after = throttle_rules.after_attempt(throttle_rules.PER_ADDRESS, recent, NOW)
     assert after.failures == 51
     assert after.blocked_until is not None
 
@@ -171,13 +186,13 @@ def test_a_quiet_window_starts_the_count_again():
 )
 def test_attempts_are_counted_by_network(address, bucket):
     """IPv4 by address, IPv6 by its /64: what one subscriber has."""
-    assert rules.address_bucket(address) == bucket
+    assert throttle_rules.address_bucket(address) == bucket
 
 
 @given(name=st.text(min_size=0, max_size=120))
 def test_a_slug_is_always_usable(name):
     """Whatever an organisation is called, its slug is lower-case ASCII and never empty."""
-    slug = rules.slug_of(name)
+    slug = organisations_rules.slug_of(name)
     assert slug
     assert len(slug) <= 48
     assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
@@ -189,30 +204,30 @@ def test_a_slug_is_always_usable(name):
 def test_what_is_no_address_is_refused(text):
     """An e-mail address has one @, no white space, no control character, no empty label."""
     if text.strip() != text and "@b" in text.strip():
-        assert rules.normalise_email(text) == text.strip()
+        assert people_rules.normalise_email(text) == text.strip()
     else:
         with pytest.raises(BadInput):
-            rules.normalise_email(text)
+            people_rules.normalise_email(text)
 
 
 def test_addresses_differ_not_in_case():
     """`Ann@Example.ORG ` and `ann@example.org` are one person."""
-    assert rules.normalise_email(" Ann@Example.ORG ") == "ann@example.org"
+    assert people_rules.normalise_email(" Ann@Example.ORG ") == "ann@example.org"
 
 
 def test_scopes_are_known_and_at_least_one():
     """An unknown scope is named; none at all is refused; repetition is not."""
-    assert rules.parse_scopes(["admin", "metrics:read", "admin"]) == ("metrics:read", "admin")
+    assert access.parse_scopes(["admin", "metrics:read", "admin"]) == ("metrics:read", "admin")
     with pytest.raises(BadInput, match="metrics:all"):
-        rules.parse_scopes(["metrics:all"])
+        access.parse_scopes(["metrics:all"])
     with pytest.raises(BadInput, match="at least one"):
-        rules.parse_scopes([])
+        access.parse_scopes([])
 
 
 def test_a_session_ends_idle_after_a_day_and_anyhow_after_thirty():
     """24 h without use or 30 d with it end a session."""
-    ends = rules.session_ends(NOW)
-    live = rules.is_session_live
+    ends = sessions_rules.session_ends(NOW)
+    live = sessions_rules.is_session_live
     assert live(last_seen_at=NOW, expires_at=ends, now=NOW + timedelta(hours=23, minutes=59))
     assert not live(last_seen_at=NOW, expires_at=ends, now=NOW + timedelta(hours=24))
     day_30 = NOW + timedelta(days=30)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from user_billing.accounts.identifiers import new_id, new_token, uuid7
-from user_billing.accounts.keyring import Keyring, SealBroken
-from user_billing.accounts.passwords import MEMORY_KIB, Passwords
 from user_billing.errors import TooManyAttempts
+from user_billing.identifiers import new_id, new_token, uuid7
+from user_billing.keyring import Keyring, SealBroken
+from user_billing.people.passwords import MEMORY_KIB, Passwords
 
 KEYS = Keyring("k" * 32)
 OTHER = Keyring("o" * 32)

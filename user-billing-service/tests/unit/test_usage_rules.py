@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from user_billing.accounts.identifiers import new_id
 from user_billing.errors import BadInput
+from user_billing.identifiers import new_id
 from user_billing.model import Audience
 from user_billing.usage import rules
 from user_billing.usage.rules import Outcome, Reading, Report, Step

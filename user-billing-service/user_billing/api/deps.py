@@ -17,21 +17,21 @@ from uuid import UUID
 import structlog
 from fastapi import Depends, Request
 
-from user_billing.accounts import origins, rules
-from user_billing.accounts.audit import Audit
-from user_billing.accounts.key_format import PREFIX
-from user_billing.accounts.keys import Keys
-from user_billing.accounts.members import Members
-from user_billing.accounts.sessions import Sessions
-from user_billing.accounts.setup import FirstStart
-from user_billing.accounts.signing import SigningKeys
-from user_billing.accounts.tokens import Tokens
+from user_billing import access
+from user_billing.audit.service import Audit
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.probes import Drain
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
+from user_billing.keys.format import PREFIX
+from user_billing.keys.service import Keys
+from user_billing.members.service import Members
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
+from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
+from user_billing.setup.service import FirstStart
+from user_billing.tokens.service import Tokens
+from user_billing.tokens.signing import SigningKeys
 from user_billing.usage.service import Usage
 
 DEVICE_SUFFIX = "-device"
@@ -180,7 +180,7 @@ def _person(live: LiveSession, rid: str | None, credential: str) -> Principal:
     return Principal(
         tenant=live.organisation_id,
         actor=Actor(f"user:{live.user.id}", rid),
-        scopes=rules.ROLE_SCOPES[live.role],
+        scopes=access.ROLE_SCOPES[live.role],
         credential="session" if credential == "session" else "token",
         role=live.role,
         user_id=live.user.id,
@@ -192,7 +192,7 @@ def needs(*scopes: Scope) -> Callable[[Principal], Principal]:
     """A dependency: the caller, who has one of `scopes`."""
 
     def check(principal: Caller) -> Principal:
-        rules.require_scope(principal, *scopes)
+        access.require_scope(principal, *scopes)
         return principal
 
     return check

@@ -11,10 +11,11 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy import Row
 
-from user_billing.accounts import audit, repository
+from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import Database
 from user_billing.model import Actor, Audience
+from user_billing.organisations import sql as organisations_sql
 from user_billing.usage import rules, sql
 from user_billing.usage.rules import Outcome, Report, Step
 
@@ -72,7 +73,7 @@ class Usage:
     ) -> list[Outcome]:
         now = self._clock.now()
         with self._database.organisation(org) as session:
-            if repository.organisation(session, org) is None:
+            if organisations_sql.organisation(session, org) is None:
                 return [Outcome.UNKNOWN] * len(reports)
             sql.put(session, source.value, reports, now)
             stored = sql.stored(session, org, source.value, [report.hour for report in reports])

@@ -9,7 +9,7 @@ from sqlalchemy import Row, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.usage import tables as t
 from user_billing.usage.rules import Reading, Report, Step
 
 _BY_STEP = text("""

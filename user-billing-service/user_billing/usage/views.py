@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from user_billing.api.views import Body
+from user_billing.api.bodies import Body
 from user_billing.model import Audience
 from user_billing.usage.rules import METERS, Outcome, Reading, Report
 from user_billing.usage.service import UsageOfRange

@@ -1,0 +1,1 @@
+"""Who belongs to an organisation, in which role, and who is invited."""

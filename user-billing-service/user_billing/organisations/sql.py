@@ -1,0 +1,92 @@
+"""SQL of organisations: inside one, and the few reads across all of them."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from user_billing.audit import tables as audit_t
+from user_billing.audit.chain import GENESIS
+from user_billing.model import Limits, Organisation
+from user_billing.organisations import tables as t
+
+
+def add_organisation(session: Session, organisation: Organisation, now: datetime) -> bool:
+    """Whether the organisation was added; False when its slug is taken."""
+    done = session.execute(
+        upsert(t.organisation)
+        .values(
+            id=organisation.id,
+            name=organisation.name,
+            slug=organisation.slug,
+            plan="showback",
+            created_at=now,
+        )
+        .on_conflict_do_nothing(index_elements=[t.organisation.c.slug])
+        .returning(t.organisation.c.id)
+    ).one_or_none()
+    if done is None:
+        return False
+    session.execute(insert(audit_t.audit_head).values(org_id=organisation.id, seq=0, hash=GENESIS))
+    return True
+
+
+def organisation(session: Session, org: UUID) -> Organisation | None:
+    """The organisation itself."""
+    row = session.execute(select(t.organisation).where(t.organisation.c.id == org)).one_or_none()
+    return None if row is None else Organisation(row.id, row.name, row.slug)
+
+
+def rename(session: Session, org: UUID, *, name: str) -> None:
+    """The organisation is called `name`; its slug stays, addresses do not break."""
+    session.execute(update(t.organisation).where(t.organisation.c.id == org).values(name=name))
+
+
+def lock(session: Session, org: UUID) -> None:
+    """Until the transaction ends nobody else changes members, keys or audit of the organisation."""
+    session.execute(
+        select(t.organisation.c.id)
+        .where(t.organisation.c.id == org)
+        .with_for_update(key_share=True)
+    )
+
+
+LIMITS = (
+    t.plan.c.code,
+    t.plan.c.samples_per_s,
+    t.plan.c.burst_samples,
+    t.plan.c.active_series,
+    t.plan.c.retention_days,
+    t.plan.c.query_samples,
+    t.plan.c.query_concurrency,
+)
+
+
+def organisation_ids(session: Session) -> list[UUID]:
+    """Every organisation."""
+    return list(session.execute(select(t.organisation.c.id)).scalars())
+
+
+def limits_of(session: Session, organisation_id: UUID) -> Limits | None:
+    """The limits of an organisation's plan; None when there is no such organisation."""
+    row = session.execute(
+        select(*LIMITS)
+        .join_from(t.organisation, t.plan, t.plan.c.code == t.organisation.c.plan)
+        .where(t.organisation.c.id == organisation_id)
+    ).one_or_none()
+    return None if row is None else limits(row)
+
+
+def limits(row: Any) -> Limits:
+    return Limits(
+        plan=row.code,
+        samples_per_s=row.samples_per_s,
+        burst_samples=row.burst_samples,
+        active_series=row.active_series,
+        retention_days=row.retention_days,
+        query_samples=row.query_samples,
+        query_concurrency=row.query_concurrency,
+    )

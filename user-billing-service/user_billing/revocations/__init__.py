@@ -1,0 +1,1 @@
+"""What became invalid, for services that verify offline."""

@@ -1,0 +1,198 @@
+"""Browser sessions: log in, look up, change organisation, log out.
+
+    cookie (256 bits) ──HMAC──▶ session row ──membership──▶ role now
+A change of organisation or role gives a new session and revokes the old one, so that a stolen
+cookie never grows in power and tokens made from the old session die within the published bound.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from prometheus_client import Counter
+
+from user_billing.audit import service as audit
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import BoundSession, Database, within
+from user_billing.errors import BadCredentials, NotAllowed, NotFound
+from user_billing.identifiers import new_id, new_token
+from user_billing.keyring import Keyring
+from user_billing.model import Actor, Client, LiveSession, Membership, Person, Role
+from user_billing.people import rules as people_rules
+from user_billing.people import sql as people_sql
+from user_billing.people.passwords import Passwords
+from user_billing.sessions import rules, sql
+from user_billing.throttle.service import Throttle
+
+LOGINS = Counter("cloudopshub_billing_logins_total", "Log-in attempts answered.", ["outcome"])
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session as its owner sees it. cookie, device: set when the browser must store new ones."""
+
+    live: LiveSession
+    memberships: tuple[Membership, ...]
+    csrf_token: str
+    cookie: str | None = None
+    device: str | None = None
+
+
+class Sessions:
+    """The life of browser sessions."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        keyring: Keyring,
+        passwords: Passwords,
+        throttle: Throttle,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._keyring = keyring
+        self._passwords = passwords
+        self._throttle = throttle
+
+    def log_in(
+        self, *, email: str, password: str, client: Client, request_id: str | None
+    ) -> OpenSession:
+        """A new session in the organisation the person joined first.
+
+        Raises BadCredentials, with one text and the same work, for a wrong address, a wrong
+        password and a disabled account; TooManyAttempts when throttled.
+        """
+        email = people_rules.normalise_email(email)
+        with self._passwords.turn(known=self._throttle.device_of(email, client) is not None):
+            attempt = self._throttle.admit(email=email, client=client)
+            with self._database.directory() as session:
+                login = people_sql.login_of(session, email)
+            usable = login is not None and not login.is_disabled
+            stored = login.password_hash if login is not None and usable else None
+            if not self._passwords.verify(stored, password) or login is None:
+                LOGINS.labels("refused").inc()
+                raise BadCredentials
+            renewed = None
+            if stored is not None and self._passwords.needs_rehash(stored):
+                renewed = self._passwords.hash(password)
+        now = self._clock.now()
+        with self._database.directory() as session:
+            attempt.succeeded(session)
+            if renewed is not None:
+                people_sql.set_password(session, login.person.id, password_hash=renewed, now=now)
+            belongs_to = people_sql.memberships(session, login.person.id)
+            if not belongs_to:
+                LOGINS.labels("no_organisation").inc()
+                raise NotAllowed(detail="you belong to no organisation; ask for an invitation")
+            home = belongs_to[0]
+            opened = self.open(session, login.person, home.organisation.id, home.role, now)
+            actor = Actor(f"user:{login.person.id}", request_id)
+            with within(session, home.organisation.id):
+                target = f"session:{opened.live.id}"
+                audit.record(session, home.organisation.id, actor, "session.login", target, now=now)
+        LOGINS.labels("accepted").inc()
+        return opened
+
+    def open(
+        self,
+        session: BoundSession,
+        person: Person,
+        organisation_id: UUID,
+        role: Role,
+        now: datetime,
+        *,
+        continues: LiveSession | None = None,
+    ) -> OpenSession:
+        """A new session inside a directory transaction.
+
+        continues: the session it replaces, whose freshness and absolute end it keeps.
+        """
+        live = LiveSession(
+            id=new_id(),
+            user=person,
+            organisation_id=organisation_id,
+            role=role,
+            fresh_at=now if continues is None else continues.fresh_at,
+            last_seen_at=now,
+            expires_at=rules.session_ends(now) if continues is None else continues.expires_at,
+        )
+        cookie = new_token()
+        sql.add_session(session, live, token_hash=self._keyring.token_hash("session", cookie))
+        memberships = tuple(people_sql.memberships(session, person.id))
+        device = None if continues else self._keyring.device_token(person.email, now)
+        return OpenSession(live, memberships, self._keyring.csrf_token(live.id), cookie, device)
+
+    def find(self, cookie: str) -> LiveSession | None:
+        """The live session of a cookie; its use is noted at most once a minute."""
+        now = self._clock.now()
+        with self._database.directory() as session:
+            live = sql.session_by_token(session, self._keyring.token_hash("session", cookie))
+            if live is None or not _is_live(live, now):
+                return None
+            if now - live.last_seen_at >= rules.SEEN_RESOLUTION:
+                sql.touch_session(session, live.id, now)
+            return live
+
+    def find_by_id(self, session_id: UUID) -> LiveSession | None:
+        """The live session a token names."""
+        with self._database.directory() as session:
+            live = sql.session_by_id(session, session_id)
+        return live if live is not None and _is_live(live, self._clock.now()) else None
+
+    def describe(self, live: LiveSession) -> OpenSession:
+        """The session with its organisations and its CSRF token."""
+        with self._database.directory() as session:
+            memberships = tuple(people_sql.memberships(session, live.user.id))
+        return OpenSession(live, memberships, self._keyring.csrf_token(live.id))
+
+    def csrf_token(self, live: LiveSession) -> str:
+        """The token that unsafe requests of the session must carry."""
+        return self._keyring.csrf_token(live.id)
+
+    def switch(self, live: LiveSession, organisation_id: UUID, actor: Actor) -> OpenSession:
+        """A new session in another organisation of the same person; the old one is revoked."""
+        now = self._clock.now()
+        with self._database.directory() as session:
+            memberships = [
+                m
+                for m in people_sql.memberships(session, live.user.id)
+                if m.organisation.id == organisation_id
+            ]
+            if not memberships:
+                raise NotFound(organisation=organisation_id)
+            opened = self.open(
+                session, live.user, organisation_id, memberships[0].role, now, continues=live
+            )
+            with within(session, organisation_id):
+                target = f"session:{opened.live.id}"
+                audit.record(session, organisation_id, actor, "session.entered", target, now=now)
+            sql.revoke_session(session, live.id, now)
+        return opened
+
+    def renew(self, live: LiveSession, role: Role) -> OpenSession:
+        """A new session for the person who has just changed their own role.
+
+        The old one was revoked with that change.
+        """
+        with self._database.directory() as session:
+            return self.open(
+                session, live.user, live.organisation_id, role, self._clock.now(), continues=live
+            )
+
+    def log_out(self, live: LiveSession, actor: Actor) -> None:
+        """The session and every token made from it end."""
+        now = self._clock.now()
+        with self._database.directory() as session:
+            with within(session, live.organisation_id):
+                target = f"session:{live.id}"
+                audit.record(
+                    session, live.organisation_id, actor, "session.logout", target, now=now
+                )
+            sql.revoke_session(session, live.id, now)
+
+
+def _is_live(live: LiveSession, now: datetime) -> bool:
+    return rules.is_session_live(
+        last_seen_at=live.last_seen_at, expires_at=live.expires_at, now=now
+    )

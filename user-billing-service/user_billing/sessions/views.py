@@ -1,0 +1,57 @@
+"""The bodies of log-in and session."""
+
+from typing import Self
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from user_billing import access
+from user_billing.api.bodies import Body, Unicode
+from user_billing.organisations.views import OrganisationView
+from user_billing.sessions.service import OpenSession
+
+
+class LogInBody(Body):
+    """The log-in form."""
+
+    email: Unicode
+    password: Unicode
+
+
+class OrganisationChoice(Body):
+    """The organisation to go on in."""
+
+    organisation_id: UUID
+
+
+class UserView(BaseModel):
+    """A person."""
+
+    id: UUID
+    email: str
+
+
+class SessionView(BaseModel):
+    """The session, as the page needs it."""
+
+    user: UserView
+    organisation: OrganisationView
+    organisations: list[OrganisationView]
+    role: str
+    scopes: list[str]
+    csrf_token: str
+
+    @classmethod
+    def of(cls, opened: OpenSession) -> Self:
+        """The view of a session."""
+        live = opened.live
+        organisations = [OrganisationView.of(m.organisation) for m in opened.memberships]
+        here = next(o for o in organisations if o.id == live.organisation_id)
+        return cls(
+            user=UserView(id=live.user.id, email=live.user.email),
+            organisation=here,
+            organisations=organisations,
+            role=live.role.value,
+            scopes=sorted(access.ROLE_SCOPES[live.role]),
+            csrf_token=opened.csrf_token,
+        )

@@ -1,0 +1,1 @@
+"""Log-in attempts are counted and slowed down."""

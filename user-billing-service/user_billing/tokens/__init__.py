@@ -1,0 +1,1 @@
+"""Five-minute access tokens and the keys that sign them."""

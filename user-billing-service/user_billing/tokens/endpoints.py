@@ -1,0 +1,48 @@
+"""Tokens of people and services, and the keys that verify them."""
+
+from fastapi import APIRouter, Request, Response
+
+from user_billing.api.deps import Browser, ServicesDep, SisterService
+from user_billing.api.internal import router
+from user_billing.sessions.endpoints import router
+from user_billing.tokens.claims import LIFE_S
+from user_billing.tokens.views import ServiceTokenBody, TokenBody, TokenView
+
+public_router = APIRouter(tags=["jwks"])
+
+
+@router.post("/token")
+def service_token(
+    body: ServiceTokenBody, callers: SisterService, response: Response, services: ServicesDep
+) -> TokenView:
+    """A token with which a service acts for a tenant, within what the service needs."""
+    response.headers["Cache-Control"] = "no-store"
+    token = services.tokens.for_service(
+        callers=callers,
+        service=body.service,
+        organisation_id=body.tenant,
+        audience=body.audience,
+        scopes=body.scopes,
+    )
+    return TokenView(token=token, expires_in_s=LIFE_S)
+
+
+@public_router.get("/.well-known/jwks.json")
+def jwks(request: Request, services: ServicesDep) -> Response:
+    """The public keys: next, active and retired."""
+    keys = services.signing.current()
+    headers = {"ETag": keys.etag, "Cache-Control": "public, max-age=300"}
+    given = {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}
+    if keys.etag in given or "*" in given:
+        return Response(status_code=304, headers=headers)
+    return Response(keys.jwks, media_type="application/jwk-set+json", headers=headers)
+
+
+@router.post("/token")
+def make_token(
+    body: TokenBody, caller: Browser, response: Response, services: ServicesDep
+) -> TokenView:
+    """A five-minute token for one service."""
+    response.headers["Cache-Control"] = "no-store"
+    token = services.tokens.for_session(caller.session, body.audience)
+    return TokenView(token=token, expires_in_s=LIFE_S)

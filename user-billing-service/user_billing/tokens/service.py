@@ -1,0 +1,84 @@
+"""Access tokens: what a session or a sister service is exchanged for."""
+
+from collections.abc import Collection, Iterable
+from uuid import UUID
+
+from user_billing import access
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import Database
+from user_billing.errors import BadInput, NotAllowed, NotFound
+from user_billing.identifiers import new_id
+from user_billing.model import Audience, Limits, LiveSession, Role
+from user_billing.organisations import sql as organisations_sql
+from user_billing.tokens.claims import claims
+from user_billing.tokens.signing import SigningKeys
+
+
+class Tokens:
+    """Issues five-minute tokens."""
+
+    def __init__(self, database: Database, clock: Clock, signing: SigningKeys) -> None:
+        self._database = database
+        self._clock = clock
+        self._signing = signing
+
+    def for_session(self, live: LiveSession, audience: str) -> str:
+        """A token with the role the person has now."""
+        return self._signing.sign(
+            claims(
+                audience=_parse(audience, "audience"),
+                subject=str(live.user.id),
+                organisation_id=live.organisation_id,
+                role=live.role,
+                scopes=access.ROLE_SCOPES[live.role],
+                limits=self._limits(live.organisation_id),
+                now=self._clock.now(),
+                token_id=new_id(),
+                session_id=live.id,
+            )
+        )
+
+    def for_service(
+        self,
+        *,
+        callers: Collection[Audience],
+        service: str,
+        organisation_id: UUID,
+        audience: str,
+        scopes: Iterable[str],
+    ) -> str:
+        """A token with which `service` acts for an organisation, with just these scopes.
+
+        callers: the services that whoever asks may be. Raises NotAllowed for another one, and for
+        what `service` does not need (access.SERVICE_MAY).
+        """
+        acting, addressed = _parse(service, "service"), _parse(audience, "audience")
+        granted = access.parse_scopes(scopes)
+        if acting not in callers:
+            raise NotAllowed(needs=f"the service token of {acting}")
+        access.require_service_may(acting, addressed, granted)
+        return self._signing.sign(
+            claims(
+                audience=addressed,
+                subject=f"service:{acting}",
+                organisation_id=organisation_id,
+                role=Role.SERVICE,
+                scopes=granted,
+                limits=self._limits(organisation_id),
+                now=self._clock.now(),
+                token_id=new_id(),
+            )
+        )
+
+    def limits(self, organisation_id: UUID) -> Limits:
+        with self._database.directory() as session:
+            limits = organisations_sql.limits_of(session, organisation_id)
+        if limits is None:
+            raise NotFound(organisation=organisation_id)
+        return limits
+
+
+def _parse(text: str, field: str) -> Audience:
+    if text not in set(Audience):
+        raise BadInput(field=field, value=text, known=[a.value for a in Audience])
+    return Audience(text)
