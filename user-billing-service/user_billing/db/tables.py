@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from user_billing.chassis.database import Schema
 
 SCHEMA: Final = Schema("billing", "user_billing.migrate")
-SCHEMA_REVISION: Final = "202611292000"
+SCHEMA_REVISION: Final = "202611301000"
 """The oldest migration this code works with; revisions sort by their date."""
 
 APP_ROLE: Final = "cloudopshub_billing_app"
@@ -205,6 +205,8 @@ usage_hour = Table(
     Column("revision", BigInteger, nullable=False),
     Column("quantity", Numeric(38, 9), nullable=False),
     Column("minutes", ARRAY(Integer), nullable=False),
+    Column("readings", BigInteger, nullable=False),
+    Column("latest_at", _Instant),
     Column("received_at", _Instant, nullable=False),
 )
 
