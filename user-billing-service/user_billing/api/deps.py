@@ -30,8 +30,10 @@ from user_billing.chassis.clock import Clock
 from user_billing.chassis.probes import Drain
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
+from user_billing.meters.service import Meters
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
 from user_billing.settings import Settings
+from user_billing.usage.intake import Intake
 from user_billing.usage.service import Usage
 
 DEVICE_SUFFIX = "-device"
@@ -54,6 +56,8 @@ class Services:
     signing: SigningKeys
     tokens: Tokens
     usage: Usage
+    meters: Meters
+    intake: Intake
 
 
 def services_of(request: Request) -> Services:

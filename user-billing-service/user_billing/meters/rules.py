@@ -6,6 +6,7 @@
 A meter never changes: another rule is another meter. Source: docs/adr/0039-metering.md.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,16 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
+from user_billing.errors import BadInput
 from user_billing.model import Audience
 
 DECIMALS: Final = 9
 """Of a quantity."""
+CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+OWN_MAX: Final = 100
+"""Meters of an organisation."""
+TEXT_CHARS_MAX: Final = 500
+"""Of a unit and of a rule."""
 GIB: Final = 2**30
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 WIDE: Final = Context(prec=60)
@@ -75,10 +82,26 @@ class Meter:
         """Whether an hour is 60 numbers, whose largest is its quantity."""
         return self.aggregation is Aggregation.P95
 
+    @property
+    def aggregation_rule(self) -> str:
+        """What its aggregation is, in words."""
+        return RULES[self.aggregation]
+
 
 def own(code: str, unit: str, aggregation: Aggregation, rule: str) -> Meter:
     """A meter of an organisation's own events."""
     return Meter(code, unit, aggregation, rule, code)
+
+
+def check(meter: Meter) -> None:
+    """Raises BadInput when an organisation cannot have this meter."""
+    if not CODE.fullmatch(meter.code):
+        raise BadInput(field="code", value=meter.code, needs="a-z, 0-9 and _, from a letter, <= 63")
+    if any(meter.code in {one.code, one.counted_as} for one in BUILT_IN):
+        raise BadInput(field="code", value=meter.code, needs="a code that no other meter has")
+    for field, text, needed in (("unit", meter.unit, 1), ("rule", meter.rule, 0)):
+        if not needed <= len(text) <= TEXT_CHARS_MAX or not text.isprintable():
+            raise BadInput(field=field, chars_max=TEXT_CHARS_MAX, needs="printable text")
 
 
 BUILT_IN: Final = (
@@ -99,7 +122,7 @@ BUILT_IN: Final = (
     ),
     Meter(
         "query_samples", "samples", Aggregation.SUM,
-        "samples that queries read; a query refused by a limit is free",
+        "samples that queries and rules read; a query that ends in an error is free",
         "query_samples", Audience.DAS,
     ),
     Meter(

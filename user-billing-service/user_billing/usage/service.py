@@ -17,6 +17,7 @@ from user_billing.db.session import Database
 from user_billing.meters.rules import BUILT_IN
 from user_billing.meters.sql import own_meters
 from user_billing.model import Actor, Audience
+from user_billing.rating.model import MeterUsage
 from user_billing.usage import rules, sql
 from user_billing.usage.rules import Outcome, Report, Step
 
@@ -106,3 +107,8 @@ class Usage:
         units = {meter.counted_as: meter.unit for meter in meters}
         with self._database.directory() as session:
             return UsageOfRange(rows, units, sql.watermarks(session))
+
+    def of_period(self, org: UUID, start: datetime, end: datetime) -> dict[str, MeterUsage]:
+        """Of every meter, by code, what the hours that begin in [start, end) hold."""
+        with self._database.organisation(org) as session:
+            return sql.period_usage(session, org, start, end)

@@ -80,11 +80,16 @@ SELECT meter, sum, max, latest, mean, coalesce(p95, 0) AS p95,
        coalesce(distinct_values, 0) AS distinct_values, rows, digest
   FROM by_hour LEFT JOIN by_minute USING (meter) LEFT JOIN by_value USING (meter)
 """)
-_ADD_VALUES = text("""
-INSERT INTO billing.usage_value (org_id, meter, hour, value)
-SELECT :org, * FROM unnest(CAST(:meters AS text[]), CAST(:hours AS timestamptz[]),
-                           CAST(:values AS text[]))
-ON CONFLICT DO NOTHING
+_COUNT_SEATS = text("""
+INSERT INTO billing.usage_hour AS kept (org_id, meter, hour, source, revision, quantity, minutes,
+                                        received_at)
+SELECT :org, 'seats', date_trunc('hour', CAST(:now AS timestamptz), 'UTC'), 'ubs', 1, count(*),
+       '{}', :now
+  FROM billing.membership WHERE org_id = :org
+ON CONFLICT (org_id, meter, hour, source) DO UPDATE
+   SET revision = kept.revision + 1, quantity = excluded.quantity,
+       received_at = excluded.received_at
+ WHERE kept.quantity < excluded.quantity
 """)
 _NO_ROWS: Final = sha256(b"").hexdigest()
 
@@ -172,7 +177,6 @@ def watermarks(session: Session) -> dict[Audience, datetime | None]:
     return {source: stored.get(source) for source in sorted(SERVICES)}
 
 
-def add_values(session: Session, org: UUID, values: Sequence[tuple[str, datetime, str]]) -> None:
-    """These (meter, hour, distinct value) are kept, each once."""
-    meters, hours, texts = (list(column) for column in zip(*values, strict=True))
-    session.execute(_ADD_VALUES, {"org": org, "meters": meters, "hours": hours, "values": texts})
+def count_seats(session: Session, org: UUID, now: datetime) -> None:
+    """This hour's seats are the members there are now, unless there were more earlier in it."""
+    session.execute(_COUNT_SEATS, {"org": org, "now": now})

@@ -6,10 +6,13 @@ from decimal import Decimal
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from user_billing.api.views import Body
 from user_billing.model import Audience
+from user_billing.usage.events import Outcome as EventOutcome
+from user_billing.usage.events import Verdict
+from user_billing.usage.intake import BackfillOutcome
 from user_billing.usage.rules import Outcome, Reading, Report
 from user_billing.usage.service import UsageOfRange
 
@@ -99,6 +102,54 @@ class UsageView(BaseModel):
             ],
             usage=list(_buckets(usage)),
         )
+
+
+class EventOutcomeView(BaseModel):
+    """What became of one event. source, id: null when the row has none. reason: why it does not
+    count.
+    """
+
+    source: str | None
+    id: str | None
+    outcome: EventOutcome
+    reason: str | None
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> Self:
+        """As JSON tells it."""
+        event = verdict.event
+        return cls(
+            source=event.source if event else None,
+            id=event.id if event else None,
+            outcome=verdict.outcome,
+            reason=verdict.reason or None,
+        )
+
+
+class EventOutcomesView(BaseModel):
+    """What became of each event, in their order."""
+
+    outcomes: list[EventOutcomeView]
+
+
+class BackfillView(BaseModel):
+    """Events that count when it is closed and are gone when it is reverted, or at `expires_at`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    opened_at: datetime
+    opened_by: str
+    expires_at: datetime
+    ended_at: datetime | None
+    outcome: BackfillOutcome | None
+    events: int
+
+
+class BackfillsView(BaseModel):
+    """The latest, newest first."""
+
+    backfills: list[BackfillView]
 
 
 def _buckets(usage: UsageOfRange) -> Iterator[BucketView]:
