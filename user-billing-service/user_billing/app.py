@@ -26,6 +26,8 @@ from user_billing.keys import endpoints as keys
 from user_billing.keys.service import Keys
 from user_billing.members import endpoints as members
 from user_billing.members.service import Members
+from user_billing.meters import endpoints as meters
+from user_billing.meters.service import Meters
 from user_billing.people.passwords import Passwords
 from user_billing.revocations import endpoints as revocations
 from user_billing.sessions import endpoints as sessions
@@ -38,6 +40,7 @@ from user_billing.tokens import endpoints as tokens
 from user_billing.tokens.service import Tokens
 from user_billing.tokens.signing import SigningKeys
 from user_billing.usage import endpoints as usage
+from user_billing.usage.intake import Intake
 from user_billing.usage.service import Usage
 
 
@@ -71,7 +74,7 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
     app.add_middleware(RequestLog, service="ubs")
     problems.install(app)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
-    for room in (setup, sessions, tokens, keys, members, revocations, audit, usage):
+    for room in (setup, sessions, tokens, keys, members, revocations, audit, meters, usage):
         app.include_router(room.router)
     return app
 
@@ -126,6 +129,8 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         signing=signing,
         tokens=Tokens(database, clock, signing),
         usage=Usage(database, clock),
+        meters=Meters(database, clock),
+        intake=Intake(database, clock),
     )
     background = Background(
         database=database,
@@ -134,6 +139,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         members=member_parts,
         signing=signing,
         first_start=first_start,
+        intake=services.intake,
         wanted=wanted,
         ui_public_url=settings.ui_public_url,
     )
