@@ -29,12 +29,16 @@ from user_billing.members.service import Members
 from user_billing.meters import endpoints as meters
 from user_billing.meters.service import Meters
 from user_billing.people.passwords import Passwords
+from user_billing.plans import endpoints as plans
+from user_billing.plans.service import Plans
 from user_billing.revocations import endpoints as revocations
 from user_billing.sessions import endpoints as sessions
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
 from user_billing.setup import endpoints as setup
 from user_billing.setup.service import Bootstrap, FirstStart
+from user_billing.subscriptions import endpoints as subscriptions
+from user_billing.subscriptions.service import Subscriptions
 from user_billing.throttle.service import Throttle
 from user_billing.tokens import endpoints as tokens
 from user_billing.tokens.service import Tokens
@@ -74,7 +78,19 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
     app.add_middleware(RequestLog, service="ubs")
     problems.install(app)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
-    for room in (setup, sessions, tokens, keys, members, revocations, audit, meters, usage):
+    for room in (
+        setup,
+        sessions,
+        tokens,
+        keys,
+        members,
+        revocations,
+        audit,
+        meters,
+        usage,
+        plans,
+        subscriptions,
+    ):
         app.include_router(room.router)
     return app
 
@@ -128,6 +144,8 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         first_start=first_start,
         signing=signing,
         tokens=Tokens(database, clock, signing),
+        plans=Plans(database, clock),
+        subscriptions=Subscriptions(database, clock, sells=lambda _session: True),
         usage=Usage(database, clock),
         meters=Meters(database, clock),
         intake=Intake(database, clock),
@@ -140,6 +158,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         signing=signing,
         first_start=first_start,
         intake=services.intake,
+        subscriptions=services.subscriptions,
         wanted=wanted,
         ui_public_url=settings.ui_public_url,
     )

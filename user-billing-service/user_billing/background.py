@@ -22,6 +22,7 @@ from user_billing.members.service import Members
 from user_billing.revocations import sql as revocations_sql
 from user_billing.sessions import sql as sessions_sql
 from user_billing.setup.service import Bootstrap, FirstStart
+from user_billing.subscriptions.service import Subscriptions
 from user_billing.throttle import sql as throttle_sql
 from user_billing.tokens import sql as tokens_sql
 from user_billing.tokens.signing import RETIRED_FOR, SigningKeys
@@ -45,6 +46,7 @@ class Background:
     signing: SigningKeys
     first_start: FirstStart
     intake: Intake
+    subscriptions: Subscriptions
     wanted: Bootstrap
     ui_public_url: str
     started: bool = False
@@ -73,6 +75,7 @@ class Background:
             asyncio.create_task(self._each(FLUSH_S, "key_uses", self.keys.flush_uses)),
             asyncio.create_task(self._each(UPKEEP_S, "upkeep", self.upkeep)),
             asyncio.create_task(self._each(UPKEEP_S, "usage", self.intake.upkeep)),
+            asyncio.create_task(self._each(FLUSH_S, "subscriptions", self.subscriptions.follow)),
         ]
 
     async def _each(self, pause_s: float, name: str, step: Callable[[], object]) -> None:

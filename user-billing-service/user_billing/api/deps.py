@@ -29,9 +29,11 @@ from user_billing.keys.service import Keys
 from user_billing.members.service import Members
 from user_billing.meters.service import Meters
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
+from user_billing.plans.service import Plans
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
 from user_billing.setup.service import FirstStart
+from user_billing.subscriptions.service import Subscriptions
 from user_billing.tokens.service import Tokens
 from user_billing.tokens.signing import SigningKeys
 from user_billing.usage.intake import Intake
@@ -57,6 +59,8 @@ class Services:
     signing: SigningKeys
     tokens: Tokens
     usage: Usage
+    plans: Plans
+    subscriptions: Subscriptions
     meters: Meters
     intake: Intake
 

@@ -45,6 +45,20 @@ def rename(session: Session, org: UUID, *, name: str) -> None:
     session.execute(update(t.organisation).where(t.organisation.c.id == org).values(name=name))
 
 
+def plan_of(session: Session, org: UUID) -> str:
+    """The plan whose limits the organisation has."""
+    return str(
+        session.execute(
+            select(t.organisation.c.plan).where(t.organisation.c.id == org)
+        ).scalar_one()
+    )
+
+
+def set_plan(session: Session, org: UUID, code: str) -> None:
+    """The organisation has the limits of that plan."""
+    session.execute(update(t.organisation).where(t.organisation.c.id == org).values(plan=code))
+
+
 def lock(session: Session, org: UUID) -> None:
     """Until the transaction ends nobody else changes members, keys or audit of the organisation."""
     session.execute(

@@ -1,0 +1,82 @@
+"""Billing periods over months, zones and clock changes; changes of plan."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from user_billing.errors import BadInput
+from user_billing.identifiers import new_id
+from user_billing.rating.model import Period
+from user_billing.subscriptions import rules
+from user_billing.subscriptions.rules import Span, Terms, period_at
+
+ZONES = ("Pacific/Kiritimati", "America/Juneau", "Asia/Kathmandu", "UTC", "Europe/Paris")
+HOUR = timedelta(hours=1)
+hours = st.integers(0, 24 * 40).map(lambda n: datetime(2026, 3, 1, tzinfo=UTC) + n * HOUR)
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("anchor_day", [1, 15, 28, 29, 30, 31])
+def test_periods_follow_each_other_at_local_midnight_of_the_day(zone, anchor_day):
+    """Eight years: leap Februaries, both clock changes; short months end on their last day."""
+    terms, at = Terms(anchor_day, zone), datetime(2023, 12, 31, 12, tzinfo=UTC)
+    for _ in range(96):
+        period = period_at(terms, at)
+        assert period.start <= at < period.end
+        local = period.end.astimezone(ZoneInfo(zone))
+        following = local.replace(day=28) + timedelta(days=4)
+        last_day = (following - timedelta(days=following.day)).day
+        assert local.day == min(anchor_day, last_day)
+        assert (local.hour, local.minute) == (0, 0)
+        assert period_at(terms, period.start) == period
+        assert period_at(terms, period.end).start == period.end
+        assert period_at(terms, period.end - timedelta(microseconds=1)) == period
+        at = period.end
+
+
+def test_a_month_with_a_clock_change_is_an_hour_shorter_or_longer():
+    terms = Terms(1, "Europe/Paris")
+    march = period_at(terms, datetime(2026, 3, 10, tzinfo=UTC))
+    october = period_at(terms, datetime(2026, 10, 10, tzinfo=UTC))
+    assert march.end - march.start == timedelta(days=31) - HOUR
+    assert october.end - october.start == timedelta(days=31) + HOUR
+
+
+@pytest.mark.parametrize(
+    "terms", [Terms(0, "UTC"), Terms(32, "UTC"), Terms(1, "Mars/Olympus"), Terms(1, "../x")]
+)
+def test_terms_that_cannot_be_are_refused(terms):
+    with pytest.raises(BadInput):
+        rules.check(terms)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), hours), max_size=8))
+def test_whatever_the_changes_spans_are_in_order_and_do_not_overlap(changes):
+    spans = []
+    for plan, at in sorted(changes, key=lambda change: change[1]):
+        spans = rules.changed(spans, Span(new_id(), plan, 1, at))
+        assert spans[-1].end is None
+        assert spans[-1].plan == plan
+        for before, after in pairwise(spans):
+            assert before.start < before.end == after.start
+
+
+@given(hours)
+def test_there_and_back_in_the_same_hour_is_no_change(at):
+    spans = [Span(new_id(), "a", 1, datetime(2026, 1, 1, tzinfo=UTC))]
+    there = rules.changed(spans, Span(new_id(), "b", 1, at))
+    assert rules.changed(there, Span(new_id(), "a", 1, at)) == spans
+
+
+@given(hours, hours)
+def test_the_parts_of_a_period_cover_what_the_spans_cover(first, second):
+    period = Period(datetime(2026, 3, 5, tzinfo=UTC), datetime(2026, 4, 5, tzinfo=UTC))
+    early, late = sorted((first, second))
+    spans = rules.changed([Span(new_id(), "a", 1, early)], Span(new_id(), "b", 1, late))
+    parts = [part for _, part in rules.clipped(spans, period)]
+    covered = sum((part.end - part.start for part in parts), timedelta())
+    assert covered == max(period.end - max(early, period.start), timedelta())

@@ -1,0 +1,208 @@
+"""Rating against a slow obvious oracle, and against published price examples."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from user_billing.errors import BadInput
+from user_billing.money import rules as money
+from user_billing.plans import rules as plans
+from user_billing.plans.rules import Model, PlanVersion, Price, Tier
+from user_billing.rating import rules
+from user_billing.rating.model import LineKind, MeterUsage, Period
+from user_billing.rating.rules import Meter, Segment, rate
+
+START = datetime(2026, 5, 1, tzinfo=UTC)
+MAY = Period(START, datetime(2026, 6, 1, tzinfo=UTC))
+SUM, LEVEL = Meter("samples", is_level=False, name="samples"), Meter("series", True, "series")
+AMOUNTS = st.integers(0, 10**12)
+UNITS = st.decimals(0, 10, places=9).map(Fraction)
+
+
+def plan(*prices, recurring=0, minimum=0, currency="EUR", n=1):
+    return PlanVersion("p", n, "P", currency, recurring, minimum, prices)
+
+
+def used(quantity):
+    return MeterUsage(Decimal(quantity), 744, "digest")
+
+
+def cost(price, quantity, *, currency="EUR", meter=SUM):
+    rated = rate(
+        [Segment(plan(price, currency=currency), MAY, {"m": used(quantity)})], MAY, {"m": meter}
+    )
+    (line,) = rated.lines
+    assert rules.recompute(line.derivation) == line.amount
+    return money.text(line.amount, currency)
+
+
+def tiers(*ends_and_prices):
+    return tuple(
+        Tier(None if end is None else Fraction(end), Fraction(unit))
+        for end, unit in ends_and_prices
+    )
+
+
+AMAZON = tiers(("2e9", "0.90e-7"), ("252e9", "0.35e-7"), (None, "0.16e-7"))
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity", "currency", "amount"),
+    [
+        # Amazon Managed Service for Prometheus: samples of one month in three tiers, $ per 10 M
+        (Price("m", Model.GRADUATED, tiers=AMAZON), 2_000_000_000, "USD", "180.00"),
+        (Price("m", Model.GRADUATED, tiers=AMAZON), 7_500_000_000, "USD", "372.50"),
+        (Price("m", Model.GRADUATED, tiers=AMAZON), 252_000_000_000, "USD", "8930.00"),
+        (Price("m", Model.GRADUATED, tiers=AMAZON), 300_000_000_000, "USD", "9698.00"),
+        # Grafana Cloud: $6.50 per 1,000 series past 10,000, by the 95th percentile
+        (Price("m", Model.PER_UNIT, Fraction(10_000), Fraction("0.0065")), 10_000, "USD", "0.00"),
+        (Price("m", Model.PER_UNIT, Fraction(10_000), Fraction("0.0065")), 45_321, "USD", "229.59"),
+        # 5 a package of 1,000, begun ones whole
+        (Price("m", Model.PACKAGE, unit=Fraction(5), package=Fraction(1000)), 0, "EUR", "0.00"),
+        (Price("m", Model.PACKAGE, unit=Fraction(5), package=Fraction(1000)), 1, "EUR", "5.00"),
+        (Price("m", Model.PACKAGE, unit=Fraction(5), package=Fraction(1000)), 1000, "EUR", "5.00"),
+        (Price("m", Model.PACKAGE, unit=Fraction(5), package=Fraction(1000)), 1001, "EUR", "10.00"),
+        # volume: all units at the price of the tier that the quantity ends in
+        (Price("m", Model.VOLUME, tiers=tiers((100, 2), (None, 1))), 100, "EUR", "200.00"),
+        (Price("m", Model.VOLUME, tiers=tiers((100, 2), (None, 1))), 101, "EUR", "101.00"),
+        # currencies without decimals and with three
+        (Price("m", Model.PER_UNIT, unit=Fraction("0.5")), 3, "JPY", "2"),
+        (Price("m", Model.PER_UNIT, unit=Fraction("0.0005")), 3, "BHD", "0.002"),
+        (Price("m", Model.PER_UNIT, unit=Fraction("12.3456")), 1, "KWD", "12.346"),
+    ],
+)
+def test_published_prices(price, quantity, currency, amount):
+    assert cost(price, quantity, currency=currency) == amount
+
+
+@st.composite
+def stairs(draw):
+    ends = sorted(draw(st.sets(st.integers(1, 10**6), max_size=4)))
+    return tuple(
+        Tier(None if end is None else Fraction(end), draw(UNITS), draw(UNITS))
+        for end in [*ends, None]
+    )
+
+
+def slow_graduated(tiers, units, share):
+    """Unit by unit, what each costs where it lies; flat prices of the tiers that are entered."""
+    total, low = Fraction(0), Fraction(0)
+    for tier in tiers:
+        high = tier.upto * share if tier.upto is not None else None
+        inside = max(Fraction(0), (units if high is None else min(units, high)) - low)
+        total += inside * tier.unit + (tier.flat * share if units > low else 0)
+        low = high if high is not None else low
+    return total
+
+
+@given(stairs(), st.integers(0, 2 * 10**6), st.fractions(Fraction(1, 1000), 1))
+def test_graduated_prices_are_those_of_the_oracle(stairs, units, share):
+    price = Price("m", Model.GRADUATED, tiers=stairs)
+    parts = plans.parts(price, Fraction(units), share)
+    assert sum(part.amount for part in parts) == slow_graduated(stairs, units, share)
+    assert sum(part.units for part in parts) == units
+
+
+@given(stairs(), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_more_never_costs_less(stairs, some, more):
+    price = Price("m", Model.GRADUATED, tiers=stairs)
+
+    def of(quantity):
+        return sum(part.amount for part in plans.parts(price, Fraction(quantity)))
+
+    assert of(some) <= of(some + more)
+
+
+cuts = st.lists(st.integers(1, 743), unique=True, max_size=5).map(sorted)
+
+
+def segments(cuts, versions, usage):
+    """May, cut at these hours."""
+    edges = [0, *cuts, 744]
+    times = [START + timedelta(hours=hour) for hour in edges]
+    return [
+        Segment(versions[place % len(versions)], Period(*times[place : place + 2]), usage(place))
+        for place in range(len(edges) - 1)
+    ]
+
+
+@given(cuts, st.integers(1, 10**9))
+def test_the_parts_of_a_price_sum_to_it(cuts, recurring):
+    rated = rate(segments(cuts, [plan(recurring=recurring)], lambda _: {}), MAY, {})
+    assert sum(line.amount for line in rated.lines) == recurring
+    assert all((line.kind is LineKind.PRORATION) == bool(cuts) for line in rated.lines)
+
+
+@given(cuts, st.data())
+def test_usage_is_charged_once_whatever_the_changes(cuts, data):
+    """A to B to A: with one price a unit in both, the sum is what the whole usage costs."""
+    price = Price("m", Model.PER_UNIT, unit=Fraction(1))
+    quantities = [data.draw(st.integers(0, 10**6)) for _ in range(len(cuts) + 1)]
+    versions = [plan(price), plan(price, n=2)]
+    rated = rate(
+        segments(cuts, versions, lambda place: {"m": used(quantities[place])}), MAY, {"m": SUM}
+    )
+    assert sum(line.amount for line in rated.lines) == 100 * sum(quantities)
+
+
+@given(cuts, st.integers(0, 10**6))
+def test_a_level_that_stays_costs_what_it_costs_without_changes(cuts, series):
+    price = Price("m", Model.GRADUATED, Fraction(100), tiers=tiers((1000, "0.01"), (None, "0.005")))
+    parts = segments(cuts, [plan(price)], lambda _: {"m": used(series)})
+    amounts = [line.amount for line in rate(parts, MAY, {"m": LEVEL}).lines]
+    whole = (
+        rate([Segment(plan(price), MAY, {"m": used(series)})], MAY, {"m": LEVEL}).lines[0].amount
+    )
+    assert abs(sum(amounts) - whole) <= len(amounts)  # each line is rounded once
+
+
+def test_the_minimum_fills_what_is_missing():
+    price = Price("m", Model.PER_UNIT, unit=Fraction(1))
+    low = rate(
+        [Segment(plan(price, recurring=200, minimum=1000), MAY, {"m": used(3)})], MAY, {"m": SUM}
+    )
+    assert [(line.kind, line.amount) for line in low.lines] == [
+        (LineKind.PLAN, 200), (LineKind.USAGE, 300), (LineKind.MINIMUM, 500),
+    ]  # fmt: skip
+    high = rate([Segment(plan(price, minimum=1000), MAY, {"m": used(10)})], MAY, {"m": SUM})
+    assert [line.amount for line in high.lines] == [1000]
+
+
+@given(st.fractions(-(10**9), 10**9))
+def test_halves_go_away_from_zero(amount):
+    rounded = rules.round_minor(amount)
+    assert abs(rounded - amount) <= Fraction(1, 2)
+    if abs(rounded - amount) == Fraction(1, 2):
+        assert abs(rounded) > abs(amount)
+
+
+def test_the_same_input_has_the_same_hash_and_lines_and_another_has_not():
+    def of(quantity=5, digest="digest", n=1):
+        usage = {"m": MeterUsage(Decimal(quantity), 744, digest)}
+        return rate([Segment(plan(Price("m", Model.PER_UNIT), n=n), MAY, usage)], MAY, {"m": SUM})
+
+    assert of() == of()
+    assert (
+        len({of().input_hash, of(6).input_hash, of(digest="x").input_hash, of(n=2).input_hash}) == 4
+    )
+
+
+@pytest.mark.parametrize(
+    "prices",
+    [
+        (Price("m", Model.PER_UNIT), Price("m", Model.PER_UNIT)),
+        (Price("m", Model.PER_UNIT, tiers=tiers((None, 1))),),
+        (Price("m", Model.VOLUME),),
+        (Price("m", Model.GRADUATED, tiers=tiers((5, 1))),),
+        (Price("m", Model.GRADUATED, tiers=tiers((5, 1), (5, 1), (None, 1))),),
+        (Price("m", Model.GRADUATED, tiers=tiers((None, 1), (None, 1))),),
+        (Price("m", Model.PACKAGE, package=Fraction(0)),),
+    ],
+)
+def test_prices_that_cannot_be_computed_with_are_refused(prices):
+    with pytest.raises(BadInput):
+        plans.check(plan(*prices))

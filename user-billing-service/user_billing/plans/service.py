@@ -1,0 +1,71 @@
+"""The catalogue of plans, which the operator keeps."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from user_billing.audit import service as audit
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import Database, within
+from user_billing.errors import BadInput, NotFound
+from user_billing.model import Principal
+from user_billing.money import rules as money
+from user_billing.organisations import rules as organisations_rules
+from user_billing.plans import rules, sql
+from user_billing.plans.rules import PlanVersion
+
+_CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+class Plans:
+    """Versions of plans."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def all(self, *, retired: bool = False) -> Sequence[Row[Any]]:
+        """Every version that is sold, and on wish those that no longer are."""
+        with self._database.directory() as session:
+            return sql.all_versions(session, retired=retired)
+
+    def add(self, operator: Principal, code: str, facts: Mapping[str, Any]) -> int:
+        """The number of the plan's new version; those who have an earlier one keep it.
+
+        facts: name, currency, recurring and minimum (minor units), prices (JSON, numbers as text).
+        Raises BadInput.
+        """
+        if code == rules.SHOWBACK or not _CODE.fullmatch(code):
+            raise BadInput(field="code", value=code, needs="a-z, 0-9 and -, not showback, <= 32")
+        name = organisations_rules.normalise_name(facts["name"], field="name")
+        prices = tuple(sql.price_of(price) for price in facts["prices"])
+        money.exponent(facts["currency"])
+        rules.check(
+            PlanVersion(
+                code, 1, name, facts["currency"], facts["recurring"], facts["minimum"], prices
+            )
+        )
+        now = self._clock.now()
+        stored = {key: facts[key] for key in ("currency", "recurring", "minimum", "prices")}
+        with self._database.directory() as session:
+            n = sql.add(session, code, name, stored, now)
+            with within(session, operator.tenant):
+                audit.record(
+                    session, operator.tenant, operator.actor, "plan.version_added",
+                    f"plan:{code}", now=now, version=n,
+                )  # fmt: skip
+        return n
+
+    def retire(self, operator: Principal, code: str, n: int) -> None:
+        """The version is no longer sold. Raises NotFound when it is not."""
+        now = self._clock.now()
+        with self._database.directory() as session:
+            if not sql.retire(session, code, n, now):
+                raise NotFound(plan=code, version=n)
+            with within(session, operator.tenant):
+                audit.record(
+                    session, operator.tenant, operator.actor, "plan.version_retired",
+                    f"plan:{code}", now=now, version=n,
+                )  # fmt: skip

@@ -1,0 +1,155 @@
+"""What a period costs: a pure function of plans, times and usage. The same input, the same bytes.
+
+    period ── cut where the plan changed ──▶ segments ── each by its own plan ──▶ lines
+
+A segment has its share of the period's time. Sums (samples) are charged by what was counted in the
+segment, with the share of included units and tiers; levels (series, bytes, members) by the level
+in the segment, of which the share is charged. So nothing is charged twice whatever the changes.
+Each line is rounded once. Source: docs/adr/0037-money-plans-and-rating.md.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from user_billing.money import rules as money
+from user_billing.plans import rules as plans
+from user_billing.plans.rules import PlanVersion, Price
+from user_billing.rating.model import Json, Line, LineKind, MeterUsage, Period, Rated
+
+ENGINE: Final = 1
+"""Of this computation; a change of any result is a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a period under one plan version, and what was used in it by meter."""
+
+    plan: PlanVersion
+    period: Period
+    usage: Mapping[str, MeterUsage]
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What rating knows of a meter. is_level: its quantity is a level over time, no sum."""
+
+    unit: str
+    is_level: bool
+    name: str
+
+
+Factor = Fraction
+
+
+def times(usage: MeterUsage, factor: Factor) -> MeterUsage:
+    """Usage as it would be, to nine decimals; it comes from no hours."""
+    quantity = Fraction(usage.quantity) * factor
+    return MeterUsage(Decimal(round_minor(quantity * 10**9)).scaleb(-9), 0, "")
+
+
+def rate(segments: Sequence[Segment], whole: Period, meters: Mapping[str, Meter]) -> Rated:
+    """The lines of `segments`: in `whole`, in order, without overlap, and of one currency.
+
+    meters: all that the plans name; usage that has no price is free.
+    """
+    lengths = [_seconds(segment.period) for segment in segments]
+    rest = _seconds(whole) - sum(lengths)
+    lines: list[Line] = []
+    for place, segment in enumerate(segments):
+        share = Fraction(lengths[place], _seconds(whole))
+        parts = money.split(segment.plan.recurring, [*lengths, rest])
+        of_segment = [_recurring(segment, parts[place], share)] if segment.plan.recurring else []
+        for price in segment.plan.prices:
+            usage = segment.usage.get(price.meter)
+            if usage is not None:
+                of_segment.append(_used(segment, price, usage, meters[price.meter], share))
+        missing = round_minor(segment.plan.minimum * share) - sum(one.amount for one in of_segment)
+        if missing > 0:
+            of_segment.append(_minimum(segment, missing, share))
+        lines += of_segment
+    currency = segments[0].plan.currency
+    assert all(segment.plan.currency == currency for segment in segments), "checked at a change"
+    return Rated(currency, tuple(lines), input_hash(segments, whole))
+
+
+def _recurring(segment: Segment, amount: int, share: Fraction) -> Line:
+    plan = segment.plan
+    kind = LineKind.PLAN if share == 1 else LineKind.PRORATION
+    derivation: dict[str, Json] = {
+        "engine": ENGINE, "rule": "recurring", "plan": plan.plan, "version": plan.n,
+        "price": plan.recurring, "share": str(share), "amount": amount,
+    }  # fmt: skip
+    return Line(
+        kind, f"{plan.name}", None, segment.period, Decimal(1), "period", amount, derivation
+    )
+
+
+def _used(segment: Segment, price: Price, usage: MeterUsage, meter: Meter, share: Fraction) -> Line:
+    quantity = Fraction(usage.quantity)
+    allowance, charged = (Fraction(1), share) if meter.is_level else (share, Fraction(1))
+    parts = plans.parts(price, quantity, allowance)
+    derivation: dict[str, Json] = {
+        "engine": ENGINE, "rule": price.model.value, "plan": segment.plan.plan,
+        "version": segment.plan.n, "currency": segment.plan.currency, "meter": price.meter,
+        "quantity": str(usage.quantity), "hours": usage.hours, "hours_digest": usage.digest,
+        "included": str(price.included * allowance), "package": str(price.package),
+        "share": str(charged), "parts": [part.as_json() for part in parts],
+        "rounding": "once, half away from zero",
+    }  # fmt: skip
+    return Line(
+        LineKind.USAGE, meter.name, price.meter, segment.period, usage.quantity, meter.unit,
+        recompute(derivation), derivation,
+    )  # fmt: skip
+
+
+def _minimum(segment: Segment, amount: int, share: Fraction) -> Line:
+    plan = segment.plan
+    derivation: dict[str, Json] = {
+        "engine": ENGINE, "rule": "minimum", "plan": plan.plan, "version": plan.n,
+        "minimum": plan.minimum, "share": str(share), "amount": amount,
+    }  # fmt: skip
+    return Line(
+        LineKind.MINIMUM, f"{plan.name}: minimum", None, segment.period, Decimal(1), "period",
+        amount, derivation,
+    )  # fmt: skip
+
+
+def recompute(derivation: Mapping[str, Any]) -> int:
+    """The amount of a line from its derivation alone, in minor units."""
+    if "amount" in derivation:
+        return int(derivation["amount"])
+    exact = sum(
+        (
+            Fraction(part["units"]) * Fraction(part["unit"]) + Fraction(part["flat"])
+            for part in derivation["parts"]
+        ),
+        Fraction(0),
+    )
+    exponent = money.exponent(derivation["currency"])
+    return round_minor(exact * Fraction(derivation["share"]) * 10**exponent)
+
+
+def round_minor(amount: Fraction) -> int:
+    """The nearest whole number; of two as near, the one further from zero."""
+    size = (2 * abs(amount.numerator) + amount.denominator) // (2 * amount.denominator)
+    return size if amount >= 0 else -size
+
+
+def input_hash(segments: Iterable[Segment], whole: Period) -> str:
+    """SHA-256, as hex, of all that `rate` reads."""
+    facts = {"engine": ENGINE, "whole": asdict(whole), "segments": [asdict(s) for s in segments]}
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), default=_text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _seconds(period: Period) -> int:
+    return int((period.end - period.start).total_seconds())

@@ -1,0 +1,1 @@
+"""Subscriptions: which plan version an organisation has when, and its billing periods."""
