@@ -19,6 +19,8 @@ from user_billing.chassis.clock import Clock
 from user_billing.chassis.database import DatabaseUnavailable
 from user_billing.chassis.postgres import open_engine
 from user_billing.chassis.telemetry import RequestLog
+from user_billing.costs import endpoints as costs
+from user_billing.costs.service import Costs
 from user_billing.db.session import Database, revision
 from user_billing.db.tables import SCHEMA_REVISION
 from user_billing.keyring import Keyring
@@ -39,6 +41,8 @@ from user_billing.setup import endpoints as setup
 from user_billing.setup.service import Bootstrap, FirstStart
 from user_billing.subscriptions import endpoints as subscriptions
 from user_billing.subscriptions.service import Subscriptions
+from user_billing.teams import endpoints as teams
+from user_billing.teams.service import Teams
 from user_billing.throttle.service import Throttle
 from user_billing.tokens import endpoints as tokens
 from user_billing.tokens.service import Tokens
@@ -90,6 +94,8 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
         usage,
         plans,
         subscriptions,
+        teams,
+        costs,
     ):
         app.include_router(room.router)
     return app
@@ -146,6 +152,8 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         tokens=Tokens(database, clock, signing),
         plans=Plans(database, clock),
         subscriptions=Subscriptions(database, clock, sells=lambda _session: True),
+        teams=Teams(database, clock, invoiced_until=lambda _session, _org: None),
+        costs=Costs(database, clock),
         usage=Usage(database, clock),
         meters=Meters(database, clock),
         intake=Intake(database, clock),

@@ -5,7 +5,7 @@
     compaction   every replica; a tenant is compacted by one at a time
     rollups      every replica, under the same lock: days that are over
     upkeep       partitions; replaced and orphaned objects; retention; exemplars; readings of usage
-    usage        one replica: hours of usage, reported to ubs
+    usage        one replica: hours of usage, reported to ubs and split by team
 
 Each has a Postgres connection of its own; the writer's is never shared.
 """
@@ -33,6 +33,7 @@ from data_ingest.store import catalogue, imports, tables
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.partitions import server_now
 from data_ingest.usage import delivery, record
+from data_ingest.usage.attribution import Attribution
 
 STOP_TIMEOUT_S: Final = 5.0
 USAGE_INTERVAL_S: Final = 60.0
@@ -80,9 +81,12 @@ class Background:
         await lead(stop, self.database_url, "scrape", self.scraper.run)
 
     async def _usage(self, stop: Stop) -> None:
+        attribution = Attribution(self.objects, self.billing)
+
         async def once() -> None:
             async with catalogue.connected(self.database_url, "usage") as conn:
                 await delivery.deliver(conn, self.billing)
+                await attribution.split_due(conn)
 
         await lead(
             stop, self.database_url, "usage", lambda mine: every(mine, USAGE_INTERVAL_S, once)

@@ -23,7 +23,21 @@ from user_billing.organisations.tables import organisation
 TENANT_TABLES = [organisation] + [
     table for table in metadata.sorted_tables if "org_id" in table.primary_key.columns
 ]
-READABLE = ("subscriptions/current", "keys", "members", "invitations", "meters", "usage/backfills")
+READABLE = (
+    "subscriptions/current",
+    "teams",
+    "attribution",
+    "costs",
+    "keys",
+    "members",
+    "invitations",
+    "meters",
+    "usage/backfills",
+)
+COST = {
+    "name": "Bill", "start": "2026-05-01T00:00:00Z", "end": "2026-06-01T00:00:00Z",
+    "amount": "5", "currency": "EUR",
+}  # fmt: skip
 PUBLIC = {"/health", "/ready", "/metrics", "/.well-known/jwks.json"}
 
 
@@ -59,6 +73,17 @@ def two(hub):
             },
         )
         assert sent.status_code == 200, sent.text
+        owner.team = owner.post("/api/v1/teams", {"name": "Red"}).json()["id"]
+        rules = {"rules": [{"team": owner.team, "selector": "up"}]}
+        owner.http.put("/api/v1/attribution", json=rules, headers=owner.headers())
+        shares = {"": {"samples": 1, "series": 1}}
+        split = {"hour": "2026-05-01T12:00:00Z", "revision": 1, "shares": shares}
+        httpx.put(
+            f"{hub.base_url}/internal/attribution",
+            json={"tenant": owner.org, "version": 1, "hours": [split]},
+            headers=INTERNAL,
+        )
+        owner.cost = owner.post("/api/v1/costs", COST).json()["id"]
         subscribed = owner.http.put(
             "/api/v1/subscriptions/current", json={"plan": "team"}, headers=owner.headers()
         )
@@ -89,6 +114,10 @@ def bodies(theirs):
         "/api/v1/operator/organisations/{organisation_id}/subscription": {"plan": "team"},
         "/api/v1/subscriptions/current": {"plan": "team"},
         "/api/v1/subscriptions/preview": {"plan": "team"},
+        "/api/v1/teams": {"name": "Another"},
+        "/api/v1/attribution": {"rules": [{"team": theirs.team, "selector": "up"}]},
+        "/api/v1/costs": COST,
+        "/api/v1/operator/costs": COST,
         "/api/v1/meters": {"code": "another", "unit": "x", "aggregation": "sum"},
     }
 
@@ -102,6 +131,8 @@ def filled(path, theirs):
         organisation_id=theirs.org,
         plan="team",
         version=1,
+        team_id=theirs.team,
+        cost_id=theirs.cost,
         code=theirs.meter,
         backfill_id=theirs.backfill["id"],
     ) if "{" in path else path  # fmt: skip
@@ -120,6 +151,8 @@ def hidden(theirs):
         theirs.invitation["id"],
         theirs.meter,
         theirs.backfill["id"],
+        theirs.team,
+        theirs.cost,
     ]
 
 
@@ -151,7 +184,7 @@ def test_no_route_shows_or_changes_another_organisation(hub, two):
             leaked = [secret for secret in hidden(theirs) if secret in answer.text]
             asked = {
                 theirs.org, theirs.viewer.user_id, theirs.key["id"], theirs.invitation["id"],
-                theirs.meter, theirs.backfill["id"],
+                theirs.meter, theirs.backfill["id"], theirs.team, theirs.cost,
             }  # fmt: skip
             if answer.status_code == 404:
                 leaked = [secret for secret in leaked if secret not in asked]

@@ -22,6 +22,7 @@ from user_billing.api import origins
 from user_billing.audit.service import Audit
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.probes import Drain
+from user_billing.costs.service import Costs
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
 from user_billing.keys.format import PREFIX
@@ -34,6 +35,7 @@ from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
 from user_billing.setup.service import FirstStart
 from user_billing.subscriptions.service import Subscriptions
+from user_billing.teams.service import Teams
 from user_billing.tokens.service import Tokens
 from user_billing.tokens.signing import SigningKeys
 from user_billing.usage.intake import Intake
@@ -61,6 +63,8 @@ class Services:
     usage: Usage
     plans: Plans
     subscriptions: Subscriptions
+    teams: Teams
+    costs: Costs
     meters: Meters
     intake: Intake
 

@@ -1,0 +1,1 @@
+"""A real cost, split exactly over those who caused it."""

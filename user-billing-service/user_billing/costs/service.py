@@ -1,0 +1,115 @@
+"""Cost pools: entered, split as usage is known, closed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from user_billing import access
+from user_billing.audit import service as audit
+from user_billing.chassis.clock import Clock
+from user_billing.costs import rules, sql
+from user_billing.costs.rules import Over, Pool, Share
+from user_billing.db.session import BoundSession, Database, within
+from user_billing.errors import BadInput, Conflict, NotFound
+from user_billing.identifiers import new_id
+from user_billing.model import Principal
+from user_billing.organisations import rules as organisations_rules
+from user_billing.organisations import sql as organisations_sql
+from user_billing.teams import rules as teams_rules
+from user_billing.teams import sql as teams_sql
+
+PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A pool, who bears what, and what the parts are called. closed_at: None while it follows."""
+
+    id: UUID
+    pool: Pool
+    shares: Sequence[Share]
+    names: Mapping[str, str]
+    closed_at: datetime | None
+
+
+class Costs:
+    """The cost pools of all organisations."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def all(self, org: UUID) -> Sequence[Row[Any]]:
+        """The latest pools, newest first."""
+        with self._database.organisation(org) as session:
+            return sql.pools(session, org, PAGE)
+
+    def add(self, caller: Principal, pool: Pool) -> UUID:
+        """The pool is there, and split by what is known of usage until it is closed."""
+        now, org, pool_id = self._clock.now(), caller.tenant, new_id()
+        access.require_fresh(caller, now)
+        rules.check(pool)
+        organisations_rules.normalise_name(pool.name, field="name")
+        with self._database.organisation(org) as session:
+            organisations_sql.lock(session, org)
+            if len(sql.pools(session, org, rules.POOLS_MAX)) >= rules.POOLS_MAX:
+                raise BadInput(field="pools", max=rules.POOLS_MAX, needs="fewer pools")
+            sql.add(session, org, pool_id, pool, now)
+            audit.record(
+                session, org, caller.actor, "cost.added", f"cost:{pool_id}", now=now,
+                amount=str(pool.amount), currency=pool.currency,
+            )  # fmt: skip
+        return pool_id
+
+    def split(self, org: UUID, pool_id: UUID, over: Over) -> Split:
+        """Who bears what of the pool. Raises NotFound."""
+        with self._database.directory() as session:
+            return self._split(session, org, pool_id, over, lock=False)
+
+    def close(self, caller: Principal, pool_id: UUID, over: Over) -> Split:
+        """The pool's shares never change from now on; closed again it stays. Raises NotFound."""
+        now, org = self._clock.now(), caller.tenant
+        access.require_fresh(caller, now)
+        with self._database.directory() as session:
+            split = self._split(session, org, pool_id, over, lock=True)
+            if split.closed_at is not None:
+                return split
+            if split.pool.end > now:
+                raise Conflict(detail="its time is not over", end=split.pool.end.isoformat())
+            with within(session, org):
+                sql.close(session, org, pool_id, split.shares, now)
+                audit.record(session, org, caller.actor, "cost.closed", f"cost:{pool_id}", now=now)
+        return Split(pool_id, split.pool, split.shares, split.names, now)
+
+    def remove(self, caller: Principal, pool_id: UUID) -> None:
+        """The open pool is gone. Raises NotFound, also for a closed one."""
+        now, org = self._clock.now(), caller.tenant
+        access.require_fresh(caller, now)
+        with self._database.organisation(org) as session:
+            if not sql.remove(session, org, pool_id):
+                raise NotFound(cost=pool_id)
+            audit.record(session, org, caller.actor, "cost.removed", f"cost:{pool_id}", now=now)
+
+    @staticmethod
+    def _split(session: BoundSession, org: UUID, pool_id: UUID, over: Over, *, lock: bool) -> Split:
+        with within(session, org):
+            row = sql.pool(session, org, pool_id, lock=lock)
+            if row is None or row.over != over.value:
+                raise NotFound(cost=pool_id)
+            pool = sql.pool_of(row)
+            teams = {str(team.id): team.name for team in teams_sql.teams(session, org)}
+            hours = teams_sql.hours(session, org, pool.start, pool.end, "hour")
+            shares = teams_sql.shares(session, org, pool.start, pool.end)
+        if over is Over.TEAMS:
+            usage = teams_rules.by_team((hour for _, hour in hours), shares)
+        else:
+            usage = dict(sql.usage_of_organisations(session, pool.start, pool.end))
+        names = teams if over is Over.TEAMS else sql.organisations(session)
+        if row.shares is not None:
+            final = [Share(part, amount) for part, amount in row.shares]
+            return Split(pool_id, pool, final, names, row.closed_at)
+        return Split(pool_id, pool, rules.split(pool, list(names), usage), names, None)

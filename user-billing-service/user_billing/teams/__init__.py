@@ -1,0 +1,1 @@
+"""Teams within an organisation, and the rules that say which series are whose."""
