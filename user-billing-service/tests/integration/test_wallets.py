@@ -246,7 +246,8 @@ def test_only_the_operator_grants(hub, founder):
     """An owner grants nothing to themselves; an unknown organisation is not found."""
     owner = hub.owner("Greedy")
     assert grant_to(owner, owner.org).status_code == 403
-    assert grant_to(founder, "019ad000-0000-7000-8000-000000000000").status_code == 404
+    nowhere = "019ad000-0000-7000-8000-000000000000"
+    assert grant_to(founder, nowhere, key="nowhere").status_code == 404
 
 
 def test_a_draws_key_is_of_one_invoice(hub):
