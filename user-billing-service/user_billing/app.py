@@ -26,6 +26,7 @@ from user_billing.background import Background
 from user_billing.chassis import probes, problems
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.database import DatabaseUnavailable
+from user_billing.chassis.guard import parse_networks
 from user_billing.chassis.postgres import open_engine
 from user_billing.chassis.telemetry import RequestLog
 from user_billing.db.session import Database, revision
@@ -39,6 +40,9 @@ from user_billing.usage import endpoints as usage
 from user_billing.usage.service import Usage
 from user_billing.wallets import endpoints as wallets
 from user_billing.wallets.service import Wallets
+from user_billing.webhooks import endpoints as webhooks
+from user_billing.webhooks.delivery import Courier
+from user_billing.webhooks.service import Webhooks
 
 
 def create_app(settings: Settings, *, http: None = None, clock: Clock | None = None) -> FastAPI:
@@ -74,7 +78,7 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
     app.add_exception_handler(Replay, replay)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
     app.include_router(internal.public_router)
-    for part in (sessions, keys, members, audit, internal, usage, ledger, wallets):
+    for part in (sessions, keys, members, audit, internal, usage, ledger, wallets, webhooks):
         app.include_router(part.router)
     return app
 
@@ -117,6 +121,8 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         organisations_max=settings.organisations_per_user_max,
     )
     answers, wallet_parts = Answers(database, clock, keyring), Wallets(database, clock)
+    allowed = parse_networks(settings.webhook_allow)
+    webhook_parts = Webhooks(database, clock, keyring, plain_http=bool(allowed))
     services = Services(
         settings=settings,
         clock=clock,
@@ -133,6 +139,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         answers=answers,
         ledger=Ledger(database),
         wallets=wallet_parts,
+        webhooks=webhook_parts,
     )
     background = Background(
         database=database,
@@ -141,7 +148,12 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         members=member_parts,
         signing=signing,
         first_start=first_start,
-        chores={"answers": answers.sweep, "wallets": wallet_parts.expire},
+        chores={
+            "answers": answers.sweep,
+            "wallets": wallet_parts.expire,
+            "webhooks": webhook_parts.sweep,
+        },
+        courier=Courier(database, clock, keyring, allowed),
         wanted=wanted,
         ui_public_url=settings.ui_public_url,
     )

@@ -1,4 +1,4 @@
-"""ledger, wallets and idempotency keys"""
+"""ledger, wallets, idempotency keys and webhooks"""
 
 from alembic import op
 
@@ -86,6 +86,30 @@ CREATE TABLE billing.idempotency (
 CREATE INDEX idempotency_age ON billing.idempotency (claimed_at);
 """
 
+WEBHOOKS = """
+CREATE TABLE billing.webhook_endpoint (
+  org_id uuid REFERENCES billing.organisation, id uuid, url text NOT NULL,
+  event_types text[] NOT NULL, secret_sealed bytea NOT NULL, old_secret_sealed bytea,
+  old_secret_until timestamptz, created_at timestamptz NOT NULL, failing_since timestamptz,
+  disabled_at timestamptz, PRIMARY KEY (org_id, id));
+
+CREATE TABLE billing.webhook_event (
+  org_id uuid REFERENCES billing.organisation, id uuid, type text NOT NULL, body text NOT NULL,
+  at timestamptz NOT NULL, PRIMARY KEY (org_id, id));
+CREATE INDEX webhook_event_age ON billing.webhook_event (at);
+
+CREATE TABLE billing.webhook_delivery (
+  org_id uuid, endpoint_id uuid, event_id uuid,
+  state text NOT NULL CHECK (state IN ('pending', 'delivered', 'failed')),
+  attempts integer NOT NULL, queued_at timestamptz NOT NULL, next_at timestamptz NOT NULL,
+  sent_at timestamptz, status smallint, duration_ms integer, error text NOT NULL,
+  PRIMARY KEY (org_id, endpoint_id, event_id),
+  FOREIGN KEY (org_id, endpoint_id) REFERENCES billing.webhook_endpoint ON DELETE CASCADE,
+  FOREIGN KEY (org_id, event_id) REFERENCES billing.webhook_event ON DELETE CASCADE);
+CREATE INDEX webhook_delivery_due ON billing.webhook_delivery (next_at) WHERE state = 'pending';
+CREATE INDEX webhook_delivery_event ON billing.webhook_delivery (org_id, event_id);
+"""
+
 APP_GRANTS = {
     "ledger_tx": "SELECT, INSERT",
     "ledger_entry": "SELECT, INSERT",
@@ -93,10 +117,17 @@ APP_GRANTS = {
     "wallet_grant": "SELECT, INSERT, UPDATE (remaining, expires_at)",
     "wallet_draw": "SELECT, INSERT, UPDATE (returned)",
     "idempotency": "SELECT, INSERT, UPDATE (digest, claimed_at, status, body_sealed), DELETE",
+    "webhook_endpoint": "SELECT, INSERT, UPDATE (url, event_types, secret_sealed,"
+    " old_secret_sealed, old_secret_until, failing_since, disabled_at), DELETE",
+    "webhook_event": "SELECT, INSERT",
+    "webhook_delivery": "SELECT, INSERT, UPDATE (state, attempts, queued_at, next_at, sent_at,"
+    " status, duration_ms, error)",
 }
 DIRECTORY_GRANTS = {
     "wallet_grant": "SELECT (org_id, currency, remaining, expires_at)",
     "idempotency": "SELECT (claimed_at), DELETE",
+    "webhook_event": "SELECT (at), DELETE",
+    "webhook_delivery": "SELECT (org_id, endpoint_id, event_id, state, next_at)",
 }
 
 
@@ -105,7 +136,7 @@ def upgrade() -> None:
     for table in ("ledger_tx", "ledger_entry"):
         op.execute(ONLY_GROWS.format(table=table))
     op.execute(WALLETS)
-    op.execute(IDEMPOTENCY)
+    op.execute(IDEMPOTENCY + WEBHOOKS)
     for table, privileges in APP_GRANTS.items():
         op.execute(f"ALTER TABLE billing.{table} ENABLE ROW LEVEL SECURITY")
         op.execute(f"ALTER TABLE billing.{table} FORCE ROW LEVEL SECURITY")

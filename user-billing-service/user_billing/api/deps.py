@@ -36,6 +36,7 @@ from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, P
 from user_billing.settings import Settings
 from user_billing.usage.service import Usage
 from user_billing.wallets.service import Wallets
+from user_billing.webhooks.service import Webhooks
 
 DEVICE_SUFFIX = "-device"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -60,6 +61,7 @@ class Services:
     answers: Answers
     ledger: Ledger
     wallets: Wallets
+    webhooks: Webhooks
 
 
 def services_of(request: Request) -> Services:

@@ -84,9 +84,9 @@ def drawn(session: Session, org: UUID, key: str) -> list[Part]:
         select(_D.grant_id, _D.amount - _D.returned)
         .join_from(wallet_draw, wallet_grant, (_G.org_id == _D.org_id) & (_G.id == _D.grant_id))
         .where(_D.org_id == org, _D.key == key)
-        .order_by(_G.priority.desc(), _G.expires_at.desc().nulls_first(), _G.granted_at.desc())
+        .order_by(*_ORDER)
     )
-    return [Part(grant_id, amount) for grant_id, amount in rows]
+    return [Part(grant_id, amount) for grant_id, amount in rows][::-1]
 
 
 def add_returned(session: Session, org: UUID, key: str, part: Part) -> None:
