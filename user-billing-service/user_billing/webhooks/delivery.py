@@ -130,7 +130,7 @@ class Courier:
     def _claim(self, delivery: Delivery) -> Row[Any] | None:
         now = self._clock.now()
         with self._database.organisation(delivery[0]) as session:
-            return sql.claim(session, *delivery, now=now, until=now + rules.LEASE)
+            return sql.claim(session, *delivery, now=now, end=now + rules.LEASE)
 
     async def _send(self, http: httpx.AsyncClient, row: Row[Any]) -> Outcome:
         headers = self._headers(row, self._clock.now())

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Uuid, case, delete, func, insert, literal, select, update
+from sqlalchemy import Row, case, delete, func, insert, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from user_billing.webhooks.rules import QUEUE_MAX, State
@@ -13,6 +13,14 @@ from user_billing.webhooks.tables import webhook_delivery, webhook_endpoint, web
 
 _E, _V, _D = webhook_endpoint.c, webhook_event.c, webhook_delivery.c
 _IS_PENDING = _D.state == State.PENDING.value
+_DUE = text("""
+SELECT org_id, endpoint_id, event_id FROM (
+  SELECT DISTINCT ON (org_id, endpoint_id) org_id, endpoint_id, event_id, next_at
+    FROM billing.webhook_delivery
+   WHERE state = 'pending' AND next_at <= :now AND endpoint_id <> ALL(CAST(:busy AS uuid[]))
+   ORDER BY org_id, endpoint_id, next_at, event_id) AS first
+ ORDER BY next_at LIMIT :limit
+""")
 
 
 # Endpoints
@@ -53,7 +61,7 @@ def remove_endpoint(session: Session, org: UUID, endpoint_id: UUID) -> None:
 
 def listeners(session: Session, org: UUID, type_: str) -> list[UUID]:
     """Endpoints that are on and want events of this type."""
-    wants = (func.cardinality(_E.event_types) == 0) | (_E.event_types.any(type_))
+    wants = (func.cardinality(_E.event_types) == 0) | _E.event_types.contains([type_])
     where = (_E.org_id == org, _E.disabled_at.is_(None), wants)
     return list(session.scalars(select(_E.id).where(*where)))
 
@@ -130,42 +138,31 @@ def due(
     session: Session, now: datetime, busy: Collection[UUID], limit: int
 ) -> Sequence[tuple[UUID, UUID, UUID]]:
     """(organisation, endpoint, event): the longest due delivery of each endpoint not busy."""
-    first = (
-        select(_D.org_id, _D.endpoint_id, _D.event_id, _D.next_at)
-        .distinct(_D.org_id, _D.endpoint_id)
-        .where(_IS_PENDING, _D.next_at <= now, _D.endpoint_id.not_in(busy))
-        .order_by(_D.org_id, _D.endpoint_id, _D.next_at, _D.event_id)
-        .subquery()
-    )
-    rows = session.execute(select(first).order_by(first.c.next_at).limit(limit))
+    given = {"now": now, "busy": [str(one) for one in busy], "limit": limit}
+    rows = session.execute(_DUE, given)
     return [(row.org_id, row.endpoint_id, row.event_id) for row in rows]
 
 
 def claim(
-    session: Session,
-    org: UUID,
-    endpoint_id: UUID,
-    event_id: UUID,
-    *,
-    now: datetime,
-    until: datetime,
+    session: Session, org: UUID, endpoint_id: UUID, event_id: UUID, *, now: datetime, end: datetime
 ) -> Row[Any] | None:
     """The delivery with its endpoint and event, this caller's until then; None: another's."""
     mine = session.execute(
         update(webhook_delivery)
         .where(_D.org_id == org, _D.endpoint_id == endpoint_id, _D.event_id == event_id)
         .where(_IS_PENDING, _D.next_at <= now)
-        .values(attempts=_D.attempts + 1, next_at=until, sent_at=now)
+        .values(attempts=_D.attempts + 1, next_at=end, sent_at=now)
         .returning(_D.attempts, _D.queued_at)
     ).one_or_none()
     if mine is None:
         return None
     return session.execute(
         select(
-            webhook_endpoint, _V.body, literal(mine.attempts).label("attempts"),
-            literal(mine.queued_at).label("queued_at"),
-            literal(event_id, Uuid).label("event_id"),
-        ).where(_E.org_id == org, _E.id == endpoint_id, _V.org_id == org, _V.id == event_id)
+            webhook_endpoint, _V.id.label("event_id"), _V.body,
+            literal(mine.attempts).label("attempts"), literal(mine.queued_at).label("queued_at"),
+        )
+        .join_from(webhook_endpoint, webhook_event, _V.org_id == _E.org_id)
+        .where(_E.org_id == org, _E.id == endpoint_id, _V.id == event_id)
     ).one()  # fmt: skip
 
 
