@@ -4,6 +4,7 @@ import pytest
 from ledgers import new_organisation
 from sqlalchemy import text
 
+from user_billing import operate
 from user_billing.accounts.identifiers import new_id
 from user_billing.db.session import within
 from user_billing.errors import Conflict
@@ -137,6 +138,9 @@ def test_summing_again_finds_what_was_changed(hub, org):
         )
     (fault,) = hub.services.ledger.faults(org)
     assert "does not say what was posted" in fault
+    with pytest.raises(SystemExit, match="does not say what was posted"):
+        operate.run(hub.services.settings, "verify-ledger", org)
+    assert "sums to zero" in operate.run(hub.services.settings, "verify-ledger", new_id())
 
 
 def test_accountants_read_it_page_by_page(hub):

@@ -15,7 +15,6 @@ from uuid import UUID
 
 from user_billing.errors import BadInput
 from user_billing.ledger.rules import Account
-from user_billing.money.rules import MINOR_MAX
 
 GRANTS_MAX: Final = 1_000
 """Of an organisation and currency with something left; so many rows a draw may have to lock."""
@@ -54,15 +53,13 @@ class Part:
     amount: int
 
 
-def check_grant(grant: NewGrant, balance: int, grants: int, now: datetime) -> None:
+def check_grant(grant: NewGrant, grants: int, now: datetime) -> None:
     """Raises BadInput for credit that is none, is over already, or is one too many.
 
-    balance, grants: what the wallet has now, and in how many grants.
+    grants: how many of the wallet have credit now.
     """
     if grant.amount <= 0:
         raise BadInput(field="amount", value=grant.amount, needs="more than 0")
-    if balance + grant.amount > MINOR_MAX:
-        raise BadInput(field="amount", value=grant.amount, balance=balance, max=MINOR_MAX)
     if grant.expires_at is not None and grant.expires_at <= now:
         raise BadInput(field="expires_at", value=grant.expires_at.isoformat(), needs="the future")
     if grants >= GRANTS_MAX:

@@ -104,9 +104,8 @@ class Wallets:
             before = ledger_sql.by_key(session, org, f"grant:{key}")
             if before is not None:
                 return _same(sql.grant(session, org, UUID(before.reference)), grant, key)
-            has = [row for row in sql.wallets(session, org) if row.currency == grant.currency]
-            balance, grants = (has[0].balance, has[0].grants) if has else (0, 0)
-            rules.check_grant(grant, int(balance), grants, now)
+            counts = {row.currency: row.grants for row in sql.wallets(session, org)}
+            rules.check_grant(grant, counts.get(grant.currency, 0), now)
             grant_id = new_id()
             sql.add_grant(session, org, grant_id, grant, now)
             source = rules.PAID_FROM[grant.source]

@@ -60,10 +60,10 @@ def remove_endpoint(session: Session, org: UUID, endpoint_id: UUID) -> None:
 
 
 def listeners(session: Session, org: UUID, type_: str) -> list[UUID]:
-    """Endpoints that are on and want events of this type."""
+    """Endpoints that want events of this type, and stay on until the transaction ends."""
     wants = (func.cardinality(_E.event_types) == 0) | _E.event_types.contains([type_])
-    where = (_E.org_id == org, _E.disabled_at.is_(None), wants)
-    return list(session.scalars(select(_E.id).where(*where)))
+    query = select(_E.id).where(_E.org_id == org, _E.disabled_at.is_(None), wants)
+    return list(session.scalars(query.with_for_update(read=True, key_share=True)))
 
 
 def add_event(
