@@ -6,14 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from user_billing.api.deps import BillingReader, ServicesDep
-from user_billing.ledger.rules import Entry
 from user_billing.ledger.service import PAGE_MAX
-from user_billing.ledger.views import BalancesView, EntryView, LedgerView
+from user_billing.ledger.views import LedgerView
 
-router = APIRouter(prefix="/api/v1/ledger", tags=["ledger"])
+router = APIRouter(prefix="/api/v1", tags=["ledger"])
 
 
-@router.get("")
+@router.get("/ledger")
 def read_ledger(
     caller: BillingReader,
     services: ServicesDep,
@@ -23,11 +22,3 @@ def read_ledger(
     """Transactions before the one with that id, newest first."""
     page = services.ledger.page(caller.tenant, before=before, limit=limit)
     return LedgerView.of(page, limit)
-
-
-@router.get("/balances")
-def read_balances(caller: BillingReader, services: ServicesDep) -> BalancesView:
-    """What each account stands at."""
-    balances = services.ledger.balances(caller.tenant)
-    entries = [Entry(account, currency, sum_) for (account, currency), sum_ in balances.items()]
-    return BalancesView(balances=[EntryView.of(entry) for entry in entries])

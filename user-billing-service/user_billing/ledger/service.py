@@ -58,10 +58,11 @@ def post(
 
 @dataclass(frozen=True, slots=True)
 class LedgerPage:
-    """Transactions, newest first, and the entries of each by its id."""
+    """Transactions, newest first, the entries of each by its id, and what all accounts are at."""
 
     transactions: Sequence[Row[Any]]
     entries: dict[UUID, list[Entry]]
+    balances: dict[tuple[Account, str], int]
 
 
 class Ledger:
@@ -74,7 +75,8 @@ class Ledger:
         """At most `limit` transactions with an id below `before`."""
         with self._database.organisation(org) as session:
             rows = sql.page(session, org, before, min(limit, PAGE_MAX))
-            return LedgerPage(rows, sql.entries(session, org, [row.id for row in rows]))
+            entries = sql.entries(session, org, [row.id for row in rows])
+            return LedgerPage(rows, entries, sql.balances(session, org))
 
     def balances(self, org: UUID) -> dict[tuple[Account, str], int]:
         """(account, currency) → minor units; positive is debit."""

@@ -36,8 +36,9 @@ class TransactionView(BaseModel):
 
 
 class LedgerView(BaseModel):
-    """Newest first. next: what `before` is for the next page, null at the end."""
+    """Newest first. balances: of each account now. next: `before` of the next page, or null."""
 
+    balances: list[EntryView]
     transactions: list[TransactionView]
     next: UUID | None
 
@@ -52,10 +53,9 @@ class LedgerView(BaseModel):
             )
             for row in rows
         ]  # fmt: skip
-        return cls(transactions=views, next=rows[-1].id if len(rows) == limit else None)
-
-
-class BalancesView(BaseModel):
-    """The sum of each account and currency."""
-
-    balances: list[EntryView]
+        sums = [Entry(account, currency, n) for (account, currency), n in page.balances.items()]
+        return cls(
+            balances=[EntryView.of(entry) for entry in sums],
+            transactions=views,
+            next=rows[-1].id if len(rows) == limit else None,
+        )

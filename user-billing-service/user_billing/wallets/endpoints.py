@@ -9,28 +9,25 @@ from user_billing.accounts import rules as account_rules
 from user_billing.api.deps import BillingReader, Operator, ServicesDep
 from user_billing.idempotency.http import RequiredKey
 from user_billing.wallets.service import PAGE_MAX
-from user_billing.wallets.views import GrantBody, GrantsView, GrantView, WalletsView
+from user_billing.wallets.views import GrantBody, GrantView, WalletsView, WalletView
 
 router = APIRouter(prefix="/api/v1", tags=["wallets"])
 
 
 @router.get("/wallets")
-def list_wallets(caller: BillingReader, services: ServicesDep) -> WalletsView:
-    """What is left in each currency."""
-    return WalletsView.of(services.wallets.all(caller.tenant))
-
-
-@router.get("/wallets/grants")
-def list_grants(
+def read_wallets(
     caller: BillingReader,
     services: ServicesDep,
     before: UUID | None = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
-) -> GrantsView:
-    """Grants before the one with that id, newest first, used up or not."""
-    rows = services.wallets.grants(caller.tenant, before=before, limit=limit)
-    views = [GrantView.of(row) for row in rows]
-    return GrantsView(grants=views, next=views[-1].id if len(views) == limit else None)
+) -> WalletsView:
+    """What is left in each currency, and the grants before the one with that id."""
+    wallets, grants = services.wallets.page(caller.tenant, before=before, limit=limit)
+    return WalletsView(
+        wallets=[WalletView.of(row) for row in wallets],
+        grants=[GrantView.of(row) for row in grants],
+        next=grants[-1].id if len(grants) == limit else None,
+    )
 
 
 @router.post(

@@ -72,10 +72,9 @@ def give_back(
     if returned:
         for part in parts:
             sql.add_returned(session, org, of, part)
-            sql.change_remaining(session, org, part.grant_id, part.amount)
-            expires_at = sql.grant(session, org, part.grant_id).expires_at
-            ends = rules.expiry_after_return(expires_at, now)
-            sql.extend(session, org, part.grant_id, ends)
+            grant = sql.grant(session, org, part.grant_id)
+            ends = rules.expiry_after_return(grant.expires_at, now)
+            sql.change_remaining(session, org, grant.id, part.amount, expires_at=ends)
         post(
             session, org, key=f"give-back:{key}", kind="give_back", now=now, reference=of,
             entries=transfer(Account.RECEIVABLE, Account.WALLET, returned, currency),
@@ -120,15 +119,13 @@ class Wallets:
             )  # fmt: skip
             return sql.grant(session, org, grant_id)
 
-    def all(self, org: UUID) -> Sequence[Row[Any]]:
-        """Of each currency (currency, balance, grants, next_expiry)."""
+    def page(
+        self, org: UUID, *, before: UUID | None, limit: int
+    ) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+        """The wallet of each currency, and at most `limit` grants with an id below `before`."""
         with self._database.organisation(org) as session:
-            return sql.wallets(session, org)
-
-    def grants(self, org: UUID, *, before: UUID | None, limit: int) -> Sequence[Row[Any]]:
-        """At most `limit` grants with an id below `before`, newest first."""
-        with self._database.organisation(org) as session:
-            return sql.grants(session, org, before, min(limit, PAGE_MAX))
+            grants = sql.grants(session, org, before, min(limit, PAGE_MAX))
+            return sql.wallets(session, org), grants
 
     def expire(self) -> int:
         """How many grants ended; what was left of them is out of the wallets. A background step."""

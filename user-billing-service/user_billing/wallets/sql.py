@@ -54,19 +54,11 @@ def usable(session: Session, org: UUID, currency: str, now: datetime) -> list[Pa
     return [Part(row.id, row.remaining) for row in rows]
 
 
-def change_remaining(session: Session, org: UUID, grant_id: UUID, by: int) -> None:
+def change_remaining(session: Session, org: UUID, grant_id: UUID, by: int, **values: Any) -> None:
     """So much more (less, when negative) is left of the grant; Postgres refuses below 0."""
-    session.execute(
-        update(wallet_grant)
-        .where(_G.org_id == org, _G.id == grant_id)
-        .values(remaining=_G.remaining + by)
-    )
-
-
-def extend(session: Session, org: UUID, grant_id: UUID, expires_at: datetime | None) -> None:
-    """The grant ends then."""
     where = (_G.org_id == org, _G.id == grant_id)
-    session.execute(update(wallet_grant).where(*where).values(expires_at=expires_at))
+    values = {"remaining": _G.remaining + by, **values}
+    session.execute(update(wallet_grant).where(*where).values(values))
 
 
 def add_draw(session: Session, org: UUID, key: str, parts: Sequence[Part]) -> None:

@@ -51,13 +51,6 @@ class GrantView(BaseModel):
         return cls.model_validate({**row._asdict(), **amounts})
 
 
-class GrantsView(BaseModel):
-    """Newest first. next: what `before` is for the next page, null at the end."""
-
-    grants: list[GrantView]
-    next: UUID | None
-
-
 class WalletView(BaseModel):
     """Of one currency. grants: how many have credit. next_expiry: of the first of these to end."""
 
@@ -66,20 +59,16 @@ class WalletView(BaseModel):
     grants: int
     next_expiry: datetime | None
 
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        """As JSON tells it."""
+        balance = money.text(int(row.balance), row.currency)
+        return cls.model_validate({**row._asdict(), "balance": balance})
+
 
 class WalletsView(BaseModel):
-    """One wallet for each currency in which credit was ever granted."""
+    """A wallet for each currency; grants newest first. next: `before` of the next page, or null."""
 
     wallets: list[WalletView]
-
-    @classmethod
-    def of(cls, rows: Any) -> Self:
-        """As JSON tells it."""
-        return cls(
-            wallets=[
-                WalletView.model_validate(
-                    {**row._asdict(), "balance": money.text(int(row.balance), row.currency)}
-                )
-                for row in rows
-            ]
-        )
+    grants: list[GrantView]
+    next: UUID | None
