@@ -233,6 +233,19 @@ def test_a_queue_has_an_end(hub, owner, receiver, monkeypatch):
     assert len(deliveries(owner, endpoint_id, limit=1)) == 1
 
 
+def test_a_lost_secret_is_a_failure_like_others(hub, owner, receiver):
+    """What was sealed with another UBS_SECRET_KEY signs nothing; a rotation mends it."""
+    endpoint_id, _ = create(owner, receiver.url)
+    with hub.services.database.organisation(owner.org) as session:
+        sql.change_endpoint(session, owner.org, endpoint_id, secret_sealed=b"x" * 60)
+    happens(hub, owner)
+    wait_until(lambda: "rotate it" in deliveries(owner, endpoint_id)[0]["error"])
+    rotated = owner.post(f"/api/v1/webhooks/{endpoint_id}/rotate", {"overlap_hours": 0})
+    hub.clock.advance(seconds=30)
+    wait_for(owner, endpoint_id, state="delivered", attempts=2)
+    verify(receiver.messages[0], rotated.json()["secret"])
+
+
 def test_the_log_is_kept_for_a_month(hub, owner, receiver):
     """Older events and their deliveries are swept; younger ones stay."""
     endpoint_id, _ = create(owner, receiver.url)

@@ -25,7 +25,7 @@ from standardwebhooks.webhooks import Webhook
 
 from user_billing import __version__
 from user_billing.accounts import audit
-from user_billing.accounts.keyring import Keyring
+from user_billing.accounts.keyring import Keyring, SealBroken
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.guard import Guard, GuardedTransport, Network
 from user_billing.chassis.kinds import ServiceError
@@ -133,9 +133,9 @@ class Courier:
             return sql.claim(session, *delivery, now=now, end=now + rules.LEASE)
 
     async def _send(self, http: httpx.AsyncClient, row: Row[Any]) -> Outcome:
-        headers = self._headers(row, self._clock.now())
         began_ns, status, error = time.monotonic_ns(), None, ""
         try:
+            headers = self._headers(row, self._clock.now())
             with anyio.fail_after(rules.ATTEMPT_S):
                 async with http.stream(
                     "POST", row.url, content=row.body.encode(), headers=headers,
@@ -145,6 +145,8 @@ class Courier:
                     error = "" if answer.is_success else f"it answered {status}"
         except TimeoutError:
             error = f"no answer within {rules.ATTEMPT_S} s"
+        except SealBroken:
+            error = "the secret cannot be read, since UBS_SECRET_KEY is another: rotate it"
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
             error = (str(exc) or type(exc).__name__)[:ERROR_MAX]
         return Outcome(status, error, (time.monotonic_ns() - began_ns) // 1_000_000)
