@@ -77,13 +77,13 @@ class Machine(RuleBasedStateMachine):
         amount = self.draw_once(key, total)
         assert amount <= total
         usable = [g for g in self.grants.values() if g[1] is None or g[1] > self.now()]
-        taken = []
+        drawn = []
         for grant in sorted(usable, key=self.order):
-            part = min(grant[2], total - sum(t for _, t in taken))
+            part = min(grant[2], total - sum(t for _, t in drawn))
             grant[2] -= part
-            taken.append([grant, part])
-        assert amount == sum(part for _, part in taken)
-        self.draws[key] = taken
+            drawn.append([grant, part])
+        assert amount == sum(part for _, part in drawn)
+        self.draws[key] = drawn
         assert not amount or self.draw_once(key, total) == amount, "the same key draws once"
 
     @rule(amount=AMOUNTS, data=st.data())
@@ -174,10 +174,10 @@ def test_sixteen_at_once_never_overdraw(hub):
 
     def take(key, *, fails):
         with services.database.organisation(org) as session:
-            taken = draw(session, org, key=key, currency="EUR", total=7, now=hub.clock.now())
+            drawn = draw(session, org, key=key, currency="EUR", total=7, now=hub.clock.now())
             if fails:
                 session.rollback()
-        return 0 if fails else taken
+        return 0 if fails else drawn
 
     def put_back(key):
         now = hub.clock.now()

@@ -282,14 +282,18 @@ def test_endpoints_are_changed_and_removed(hub, owner, receiver):
 @contextmanager
 def process(url):
     """The service as a process of its own."""
-    kept = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LD_LIBRARY_PATH"}}
+    inherited = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LD_LIBRARY_PATH"}}
     given = {
         "DATABASE_URL": url, "SERVICE_TOKEN": SERVICE_TOKEN, "UBS_SECRET_KEY": SECRET_KEY,
         "UBS_WEBHOOK_ALLOW": "127.0.0.1/32", "PORT": "0",
     }  # fmt: skip
     command = [sys.executable, "-m", "user_billing"]
     with subprocess.Popen(
-        command, cwd=ROOT, env=kept | given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=ROOT,
+        env=inherited | given,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as started:
         try:
             yield started

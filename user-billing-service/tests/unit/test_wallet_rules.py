@@ -18,14 +18,14 @@ AMOUNTS = st.integers(min_value=0, max_value=40)
 @given(st.lists(AMOUNTS, max_size=8), AMOUNTS)
 def test_cent_by_cent_from_the_first_that_has_one(amounts, total):
     """Shares are what comes of taking one minor unit after the other from the first part left."""
-    left, taken = list(amounts), [0] * len(amounts)
+    left, drawn = list(amounts), [0] * len(amounts)
     for _ in range(total):
         place = next((n for n, amount in enumerate(left) if amount), None)
         if place is not None:
             left[place] -= 1
-            taken[place] += 1
+            drawn[place] += 1
     parts = [Part(UUID(int=n), amount) for n, amount in enumerate(amounts)]
-    expected = [Part(UUID(int=n), amount) for n, amount in enumerate(taken) if amount]
+    expected = [Part(UUID(int=n), amount) for n, amount in enumerate(drawn) if amount]
     assert rules.share(parts, total) == expected
 
 

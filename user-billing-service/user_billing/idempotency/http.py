@@ -51,11 +51,11 @@ async def claim(
     for part in (caller.actor.subject, request.method, str(request.url.path), request.url.query):
         digest.update(part.encode() + b"\0")
     digest.update(await request.body())
-    taken = (caller.tenant, idempotency_key)
-    answer = await anyio.to_thread.run_sync(services.answers.claim, *taken, digest.digest())
+    place = (caller.tenant, idempotency_key)
+    answer = await anyio.to_thread.run_sync(services.answers.claim, *place, digest.digest())
     if answer is not None:
         raise Replay(answer)
-    request.scope["state"][_CLAIM] = (services.answers, *taken)
+    request.scope["state"][_CLAIM] = (services.answers, *place)
     return idempotency_key
 
 

@@ -9,12 +9,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from user_billing.accounts import audit, repository
 from user_billing.accounts.identifiers import new_id
 from user_billing.chassis.clock import Clock
+from user_billing.chassis.kinds import ServiceError
 from user_billing.db.session import Database
 from user_billing.errors import Conflict, NotFound
 from user_billing.ledger import sql as ledger_sql
@@ -24,6 +26,8 @@ from user_billing.model import Actor
 from user_billing.money import rules as money
 from user_billing.wallets import rules, sql
 from user_billing.wallets.rules import NewGrant, Source
+
+log = structlog.get_logger()
 
 PAGE_MAX = 500
 EXPIRED_AT_ONCE = 500
@@ -133,18 +137,22 @@ class Wallets:
         with self._database.directory() as session:
             due = sql.due(session, now, EXPIRED_AT_ONCE)
         for org, currency in due:
-            with self._database.organisation(org) as session:
-                sql.lock(session, org, currency, now)
-                rows = sql.expired(session, org, currency, now, EXPIRED_AT_ONCE)
-                for row in rows:
-                    _expire(session, org, row, now)
-                if rows:
-                    count = len(rows)
-                    audit.record(
-                        session, org, UPKEEP, "wallet.expired", currency, now=now, grants=count
-                    )
-                ended += len(rows)
+            try:
+                ended += self._expire(org, currency, now)
+            except ServiceError as exc:  # the others go on, this one is due again
+                log.warning("credit_not_expired", organisation=str(org), reason=str(exc))
         return ended
+
+    def _expire(self, org: UUID, currency: str, now: datetime) -> int:
+        with self._database.organisation(org) as session:
+            sql.lock(session, org, currency, now)
+            rows = sql.expired(session, org, currency, now, EXPIRED_AT_ONCE)
+            for row in rows:
+                _expire(session, org, row, now)
+            if rows:
+                n = len(rows)
+                audit.record(session, org, UPKEEP, "wallet.expired", currency, now=now, grants=n)
+        return len(rows)
 
     def faults(self, org: UUID) -> Iterator[str]:
         """Where wallets and ledger differ, in words; nothing when they agree."""
@@ -157,7 +165,7 @@ class Wallets:
 
 
 def _same(row: Row[Any], grant: NewGrant, key: str) -> Row[Any]:
-    names = ("currency", "amount", "source", "reason", "priority", "expires_at")
+    names = ("currency", "amount", "source", "reason", "priority")  # the end may have moved
     if any(getattr(row, name) != getattr(grant, name) for name in names):
         raise Conflict(detail=f"key {key} made another grant before: it stands", grant=row.id)
     return row
