@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,17 @@ def wait_for(owner, endpoint_id, **values):
     return deliveries(owner, endpoint_id)[0]
 
 
-def verify(message, *secrets):
+def verify(message, secret):
     headers, body = message
-    for secret in secrets:
-        Webhook(secret).verify(body, headers)
+    Webhook(secret).verify(body, headers)
+
+
+def is_signed(message, secret):
+    """As `verify`, whatever the tests' clock says: the library compares with the machine's."""
+    headers, body = message
+    at = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
+    signature = Webhook(secret).sign(headers["webhook-id"], at, body.decode())
+    return signature in headers["webhook-signature"].split()
 
 
 def test_a_receiver_can_prove_what_it_gets(hub, owner, receiver):
@@ -153,14 +161,14 @@ def test_both_secrets_sign_for_a_while(hub, owner, receiver):
     new = made.json()["secret"]
     happens(hub, owner)
     wait_for(owner, endpoint_id, state="delivered")
-    verify(receiver.messages[0], old, new)
+    assert is_signed(receiver.messages[0], old)
+    assert is_signed(receiver.messages[0], new)
     hub.clock.advance(minutes=61)
     owner = hub.log_in(owner.session["user"]["email"])
     happens(hub, owner)
     wait_until(lambda: len(receiver.messages) == 2)
-    signature = receiver.messages[1][0]["webhook-signature"]
-    body = receiver.messages[1][1].decode()
-    assert signature == Webhook(new).sign(receiver.ids[1], hub.clock.now(), body)
+    assert is_signed(receiver.messages[1], new)
+    assert not is_signed(receiver.messages[1], old)
 
 
 def test_a_dead_endpoint_is_given_up_and_replayed(hub, owner, receiver):
@@ -243,7 +251,7 @@ def test_a_lost_secret_is_a_failure_like_others(hub, owner, receiver):
     rotated = owner.post(f"/api/v1/webhooks/{endpoint_id}/rotate", {"overlap_hours": 0})
     hub.clock.advance(seconds=30)
     wait_for(owner, endpoint_id, state="delivered", attempts=2)
-    verify(receiver.messages[0], rotated.json()["secret"])
+    assert is_signed(receiver.messages[0], rotated.json()["secret"])
 
 
 def test_the_log_is_kept_for_a_month(hub, owner, receiver):
