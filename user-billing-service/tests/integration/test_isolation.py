@@ -6,7 +6,7 @@ import httpx
 import psycopg2
 import psycopg2.errors
 import pytest
-from conftest import INTERNAL, PASSWORD, UI, running_hub
+from conftest import INTERNAL, PASSWORD, UI, running_hub, wait_until
 from embedded_postgres import execute, fresh_database
 from sqlalchemy import select, text
 
@@ -14,16 +14,27 @@ from user_billing import migrate
 from user_billing.audit import tables as audit_t
 from user_billing.chassis.postgres import open_engine
 from user_billing.db.session import Database, within
+from user_billing.idempotency.tables import idempotency
 from user_billing.identifiers import new_id
 from user_billing.keys import tables as keys_t
+from user_billing.ledger.tables import ledger_entry, ledger_tx
 from user_billing.members import tables as members_t
+from user_billing.model import Actor
 from user_billing.organisations import tables as organisations_t
 from user_billing.usage import tables as usage_t
+from user_billing.wallets.rules import NewGrant, Source
+from user_billing.wallets.service import draw
+from user_billing.wallets.tables import wallet, wallet_draw, wallet_grant
+from user_billing.webhooks.rules import EventType
+from user_billing.webhooks.service import emit
+from user_billing.webhooks.tables import webhook_delivery, webhook_endpoint, webhook_event
 
 TENANT_TABLES = [
     organisations_t.organisation, members_t.membership, members_t.invitation, keys_t.api_key, audit_t.audit_head, audit_t.audit_event,
-    usage_t.usage_hour,
+    usage_t.usage_hour, ledger_tx, ledger_entry, wallet, wallet_grant, wallet_draw, idempotency,
+    webhook_endpoint, webhook_event, webhook_delivery,
 ]  # fmt: skip
+SHOWN = ("keys", "members", "invitations", "wallets", "webhooks")
 PUBLIC = {"/health", "/ready", "/metrics", "/.well-known/jwks.json"}
 
 
@@ -42,7 +53,25 @@ def two(hub):
         }  # fmt: skip
         body = {"source": "dis", "reports": [report]}
         httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL)
+        owner.grant, owner.webhook = buy_and_listen(hub, owner)
     return mine, theirs
+
+
+def buy_and_listen(hub, owner):
+    """The ids of a grant that was drawn from, and of a webhook that waits to deliver."""
+    org, now = UUID(owner.org), hub.clock.now()
+    new = NewGrant("EUR", 100, Source.GIFT, "welcome")
+    grant = hub.services.wallets.grant(org, new, key="k", actor=Actor("test"))
+    made = owner.http.post(
+        "/api/v1/webhooks",
+        json={"url": "https://127.0.0.1:1/"},
+        headers=owner.headers() | {"Idempotency-Key": "k"},
+    )
+    with hub.services.database.organisation(org) as session:
+        draw(session, org, key="invoice", currency="EUR", total=1, now=now)
+        emit(session, org, EventType.KEY_REVOKED, {}, now)
+    wait_until(lambda: owner.get("/api/v1/webhooks").json()["webhooks"][0]["failing_since"])
+    return str(grant.id), made.json()["endpoint"]["id"]
 
 
 def operations(hub):
@@ -63,6 +92,16 @@ def bodies(theirs):
         "/api/v1/invitations": {"email": "third@example.org", "role": "viewer"},
         "/api/v1/invitations/accept": {"token": "x", "password": PASSWORD},
         "/api/v1/organisations": {"name": "Another"},
+        "/api/v1/webhooks": {"url": "https://127.0.0.1:1/"},
+        "/api/v1/webhooks/{webhook_id}": {"enabled": False},
+        "/api/v1/webhooks/{webhook_id}/rotate": {},
+        "/api/v1/webhooks/{webhook_id}/replay": {"failed_since": "2026-01-01T00:00:00Z"},
+        "/api/v1/operator/organisations/{organisation_id}/wallet/grants": {
+            "amount": "1.00",
+            "currency": "EUR",
+            "source": "gift",
+            "reason": "none",
+        },
     }
 
 
@@ -72,6 +111,8 @@ def filled(path, theirs):
         key_id=theirs.key["id"],
         user_id=theirs.viewer.user_id,
         invitation_id=theirs.invitation["id"],
+        webhook_id=theirs.webhook,
+        organisation_id=theirs.org,
     ) if "{" in path else path  # fmt: skip
 
 
@@ -86,6 +127,8 @@ def hidden(theirs):
         theirs.key["id"],
         theirs.key["start"],
         theirs.invitation["id"],
+        theirs.grant,
+        theirs.webhook,
     ]
 
 
@@ -94,7 +137,7 @@ def test_no_route_shows_or_changes_another_organisation(hub, two):
     the identifiers of another, answers without a trace of it and leaves it as it was.
     """
     mine, theirs = two
-    before = [theirs.get(f"/api/v1/{what}").json() for what in ("keys", "members", "invitations")]
+    before = [theirs.get(f"/api/v1/{what}").json() for what in SHOWN]
     tested = 0
     for method, path in operations(hub):
         if path in PUBLIC or path == "/api/v1/logout":
@@ -112,15 +155,17 @@ def test_no_route_shows_or_changes_another_organisation(hub, two):
         ]
         for answer in answers:
             if "{" in path:
-                assert answer.status_code == 404, (method, path, answer.text)
+                refused = 403 if path.startswith("/api/v1/operator/") else 404
+                assert answer.status_code == refused, (method, path, answer.text)
             leaked = [secret for secret in hidden(theirs) if secret in answer.text]
-            asked = {theirs.org, theirs.viewer.user_id, theirs.key["id"], theirs.invitation["id"]}
+            asked = {theirs.org, theirs.viewer.user_id, theirs.key["id"], theirs.invitation["id"],
+                     theirs.webhook}  # fmt: skip
             if answer.status_code == 404:
                 leaked = [secret for secret in leaked if secret not in asked]
             assert not leaked, (method, path, answer.text)
             tested += 1
     assert tested >= 3 * 20
-    after = [theirs.get(f"/api/v1/{what}").json() for what in ("keys", "members", "invitations")]
+    after = [theirs.get(f"/api/v1/{what}").json() for what in SHOWN]
     assert after == before
 
 
