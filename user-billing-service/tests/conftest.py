@@ -226,10 +226,18 @@ def running_hub(database_url: str, **more: object) -> Iterator[Hub]:
 @pytest.fixture(scope="module")
 def hub(server_url: str) -> Iterator[Hub]:
     """A service of this module whose first owner has set it up; its clock is the module's."""
+    with fresh_database(server_url, "ubs_hub") as url, set_up_hub(url) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def set_up_hub(url: str, **more: object) -> Iterator[Hub]:
+    """A service on an empty database whose first owner has set it up."""
     with (
-        fresh_database(server_url, "ubs_hub") as url,
         _migrated(url),
-        running_hub(url, setup_token=SETUP_TOKEN, organisations_per_user_max=500) as running,
+        running_hub(
+            url, setup_token=SETUP_TOKEN, organisations_per_user_max=500, **more
+        ) as running,
     ):
         founder = running.browser()
         founder.adopt(

@@ -13,19 +13,24 @@ from user_billing.api.body_limit import BodyLimit
 from user_billing.api.deps import Services
 from user_billing.audit import endpoints as audit
 from user_billing.audit.service import Audit
-from user_billing.background import Background
+from user_billing.background import FLUSH_S, UPKEEP_S, Background, Chore
 from user_billing.chassis import probes, problems
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.database import DatabaseUnavailable
+from user_billing.chassis.guard import parse_networks
 from user_billing.chassis.postgres import open_engine
 from user_billing.chassis.telemetry import RequestLog
 from user_billing.costs import endpoints as costs
 from user_billing.costs.service import Costs
 from user_billing.db.session import Database, revision
 from user_billing.db.tables import SCHEMA_REVISION
+from user_billing.idempotency.http import KeepAnswers, Replay, replay
+from user_billing.idempotency.service import Answers
 from user_billing.keyring import Keyring
 from user_billing.keys import endpoints as keys
 from user_billing.keys.service import Keys
+from user_billing.ledger import endpoints as ledger
+from user_billing.ledger.service import Ledger
 from user_billing.members import endpoints as members
 from user_billing.members.service import Members
 from user_billing.meters import endpoints as meters
@@ -50,6 +55,18 @@ from user_billing.tokens.signing import SigningKeys
 from user_billing.usage import endpoints as usage
 from user_billing.usage.intake import Intake
 from user_billing.usage.service import Usage
+from user_billing.wallets import endpoints as wallets
+from user_billing.wallets.service import Wallets
+from user_billing.webhooks import endpoints as webhooks
+from user_billing.webhooks.delivery import Courier
+from user_billing.webhooks.service import Webhooks
+
+ROOMS = (
+    setup, sessions, tokens, keys, members, revocations, audit,
+    meters, usage, teams, costs,
+    plans, subscriptions, ledger, wallets, webhooks,
+)  # fmt: skip
+"""Whose routes there are."""
 
 
 def create_app(settings: Settings, *, http: None = None, clock: Clock | None = None) -> FastAPI:
@@ -78,25 +95,13 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
     app.state.services = services
+    app.add_middleware(KeepAnswers)
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog, service="ubs")
     problems.install(app)
+    app.add_exception_handler(Replay, replay)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
-    for room in (
-        setup,
-        sessions,
-        tokens,
-        keys,
-        members,
-        revocations,
-        audit,
-        meters,
-        usage,
-        plans,
-        subscriptions,
-        teams,
-        costs,
-    ):
+    for room in ROOMS:
         app.include_router(room.router)
     return app
 
@@ -138,6 +143,9 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         sessions=session_parts,
         organisations_max=settings.organisations_per_user_max,
     )
+    answers, wallet_parts = Answers(database, clock, keyring), Wallets(database, clock)
+    allowed = parse_networks(settings.webhook_allow)
+    webhook_parts = Webhooks(database, clock, keyring, plain_http=bool(allowed))
     services = Services(
         settings=settings,
         clock=clock,
@@ -157,6 +165,10 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         usage=Usage(database, clock),
         meters=Meters(database, clock),
         intake=Intake(database, clock),
+        answers=answers,
+        ledger=Ledger(database),
+        wallets=wallet_parts,
+        webhooks=webhook_parts,
     )
     background = Background(
         database=database,
@@ -165,8 +177,14 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         members=member_parts,
         signing=signing,
         first_start=first_start,
-        intake=services.intake,
-        subscriptions=services.subscriptions,
+        chores=(
+            Chore("usage", UPKEEP_S, services.intake.upkeep),
+            Chore("subscriptions", FLUSH_S, services.subscriptions.follow),
+            Chore("answers", UPKEEP_S, answers.sweep),
+            Chore("wallets", UPKEEP_S, wallet_parts.expire),
+            Chore("webhooks", UPKEEP_S, webhook_parts.sweep),
+        ),
+        courier=Courier(database, clock, keyring, allowed),
         wanted=wanted,
         ui_public_url=settings.ui_public_url,
     )

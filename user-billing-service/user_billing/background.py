@@ -3,12 +3,14 @@
     until done, each second …   bootstrap (waits for Postgres and for the schema)
     then, once                  end keys and invitations whose makers may no longer make them
     every 10 s                  flush `last_used_at`
-    every 10 min                rotate signing keys when due, sweep; count seats, end old backfills
+    every 10 min                rotate signing keys when due, sweep
+    each in its own pause       the rooms' chores (app.py)
+    all the time                deliver webhooks
 Every step is idempotent and safe on all replicas at once; a failed one is logged and tried again.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import anyio.to_thread
@@ -22,17 +24,25 @@ from user_billing.members.service import Members
 from user_billing.revocations import sql as revocations_sql
 from user_billing.sessions import sql as sessions_sql
 from user_billing.setup.service import Bootstrap, FirstStart
-from user_billing.subscriptions.service import Subscriptions
 from user_billing.throttle import sql as throttle_sql
 from user_billing.tokens import sql as tokens_sql
 from user_billing.tokens.signing import RETIRED_FOR, SigningKeys
-from user_billing.usage.intake import Intake
+from user_billing.webhooks.delivery import Courier
 
 log = structlog.get_logger()
 
 FLUSH_S = 10.0
 UPKEEP_S = 600.0
 RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """What a room does by itself, again `pause_s` after it was done."""
+
+    name: str
+    pause_s: float
+    step: Callable[[], object]
 
 
 @dataclass
@@ -45,8 +55,8 @@ class Background:
     members: Members
     signing: SigningKeys
     first_start: FirstStart
-    intake: Intake
-    subscriptions: Subscriptions
+    chores: Sequence[Chore]
+    courier: Courier
     wanted: Bootstrap
     ui_public_url: str
     started: bool = False
@@ -74,9 +84,11 @@ class Background:
         self._tasks += [
             asyncio.create_task(self._each(FLUSH_S, "key_uses", self.keys.flush_uses)),
             asyncio.create_task(self._each(UPKEEP_S, "upkeep", self.upkeep)),
-            asyncio.create_task(self._each(UPKEEP_S, "usage", self.intake.upkeep)),
-            asyncio.create_task(self._each(FLUSH_S, "subscriptions", self.subscriptions.follow)),
+            asyncio.create_task(self.courier.run()),
         ]
+        for chore in self.chores:
+            task = self._each(chore.pause_s, chore.name, chore.step)
+            self._tasks.append(asyncio.create_task(task))
 
     async def _each(self, pause_s: float, name: str, step: Callable[[], object]) -> None:
         while True:

@@ -3,6 +3,7 @@
 setup-link            the set-up link again, while the installation waits for its owner
 rotate-signing-key    new signing keys, as after a leak: tokens of the old ones are dead within 5 s
 verify-audit ORG      proves an organisation's audit chain, or says where it breaks
+verify-ledger ORG     sums an organisation's ledger and wallets again, or says what is wrong
 """
 
 import argparse
@@ -27,8 +28,9 @@ def main(arguments: list[str] | None = None) -> None:
         "rotate-signing-key",
         help="replace the signing keys; every token made before is dead within 5 s",
     )
-    verify = commands.add_parser("verify-audit", help="prove the audit chain of an organisation")
-    verify.add_argument("organisation", type=UUID)
+    for name, what in (("audit", "prove the audit chain"), ("ledger", "sum the ledger again")):
+        verify = commands.add_parser(f"verify-{name}", help=f"{what} of an organisation")
+        verify.add_argument("organisation", type=UUID)
     given = parser.parse_args(arguments)
     try:
         sys.stdout.write(f"{run(load(Settings), given.command, vars(given).get('organisation'))}\n")
@@ -37,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(settings: Settings, command: str, organisation: UUID | None) -> str:
-    """What the command answers. Exits with 1 for an audit chain that is broken."""
+    """What the command answers. Exits with 1 for an audit chain or a ledger that is broken."""
     services, _ = wire(settings, Clock(), Bootstrap())
     if command == "setup-link":
         token = services.first_start.link_token()
@@ -48,6 +50,11 @@ def run(settings: Settings, command: str, organisation: UUID | None) -> str:
         services.signing.replace_all()
         return f"signing with {services.signing.current().active_kid} since {datetime.now(UTC)}"
     assert organisation is not None, "argparse asks for it"
+    if command == "verify-ledger":
+        faults = [*services.ledger.faults(organisation), *services.wallets.faults(organisation)]
+        if faults:
+            sys.exit("\n".join(f"{Settings.service}: {fault}" for fault in faults))
+        return "the ledger sums to zero, and the wallets agree with it"
     broken = services.audit.first_break(organisation)
     if broken is not None:
         sys.exit(f"{Settings.service}: the audit chain breaks at event {broken}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from user_billing.chassis.guard import parse_networks
 from user_billing.chassis.settings import ServiceSettings, bare, hard_to_guess
 from user_billing.model import SERVICES, Audience
 
@@ -38,6 +39,11 @@ def _one_each(secret: SecretStr | None) -> SecretStr | None:
 
 def _without_slash(url: str) -> str:
     return url.rstrip("/")
+
+
+def _networks(text: str) -> str:
+    parse_networks(text)
+    return text
 
 
 class Settings(ServiceSettings):
@@ -77,6 +83,10 @@ class Settings(ServiceSettings):
     bootstrap_api_key: SecretStr | None = None
     bootstrap_organisation: str = "Home"
     """Name of the first organisation when nobody has named it yet."""
+
+    webhook_allow: Annotated[str, AfterValidator(_networks)] = ""
+    """Networks that webhooks may reach although they are not public, comma-separated; with any,
+    a webhook's URL may be plain http."""
 
     pool_size: int = Field(default=10, ge=1)
     pool_overflow: int = Field(default=5, ge=0)

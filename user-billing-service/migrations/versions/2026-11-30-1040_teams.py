@@ -5,7 +5,7 @@ from alembic import op
 # ruff: noqa: S608 - every name in these statements is a constant of this file
 
 revision = "202611301040"
-down_revision = "202611301010"
+down_revision = "202611301030"
 branch_labels = None
 depends_on = None
 

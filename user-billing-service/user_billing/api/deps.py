@@ -25,8 +25,10 @@ from user_billing.chassis.probes import Drain
 from user_billing.costs.service import Costs
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
+from user_billing.idempotency.service import Answers
 from user_billing.keys.format import PREFIX
 from user_billing.keys.service import Keys
+from user_billing.ledger.service import Ledger
 from user_billing.members.service import Members
 from user_billing.meters.service import Meters
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
@@ -40,6 +42,8 @@ from user_billing.tokens.service import Tokens
 from user_billing.tokens.signing import SigningKeys
 from user_billing.usage.intake import Intake
 from user_billing.usage.service import Usage
+from user_billing.wallets.service import Wallets
+from user_billing.webhooks.service import Webhooks
 
 DEVICE_SUFFIX = "-device"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -67,6 +71,10 @@ class Services:
     costs: Costs
     meters: Meters
     intake: Intake
+    answers: Answers
+    ledger: Ledger
+    wallets: Wallets
+    webhooks: Webhooks
 
 
 def services_of(request: Request) -> Services:

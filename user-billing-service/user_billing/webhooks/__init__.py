@@ -1,0 +1,1 @@
+"""Events told to an organisation's own servers, signed as Standard Webhooks says."""

@@ -1,0 +1,192 @@
+"""Endpoints, and the events that wait for them.
+
+`emit` is a step of the transaction of what happened: what is rolled back is told to nobody, and
+what is committed is told at least once, each time under the same id.
+"""
+
+import base64
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from user_billing.audit import service as audit
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import Database
+from user_billing.errors import BadInput, Conflict, NotFound
+from user_billing.identifiers import new_id
+from user_billing.keyring import Keyring
+from user_billing.model import Actor
+from user_billing.organisations import sql as organisations_sql
+from user_billing.webhooks import rules, sql
+from user_billing.webhooks.rules import EventType, State
+
+PAGE_MAX = 500
+SECRET_BYTES = 32
+
+
+def emit(
+    session: Session, org: UUID, type_: EventType, payload: Mapping[str, Any], now: datetime
+) -> UUID | None:
+    """The id under which the event waits for all endpoints that want it; None: there are none.
+
+    session: a transaction inside the organisation. payload: JSON, as `data` of the message.
+    """
+    listeners = sql.listeners(session, org, type_)
+    if not listeners:
+        return None
+    message = {"type": type_.value, "timestamp": now.isoformat(), "data": dict(payload)}
+    body = json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    assert len(body.encode()) <= rules.BODY_BYTES_MAX, (
+        "an event names things, it does not hold them"
+    )
+    event_id = new_id()
+    sql.add_event(session, org, event_id, type_=type_.value, body=body, now=now)
+    for endpoint_id in listeners:
+        sql.add_delivery(session, org, endpoint_id, event_id, now)
+    return event_id
+
+
+def label(org: UUID, endpoint_id: UUID) -> str:
+    """What the sealed secret of an endpoint is bound to."""
+    return f"webhook:{org}:{endpoint_id}"
+
+
+class Webhooks:
+    """The endpoints of all organisations."""
+
+    def __init__(
+        self, database: Database, clock: Clock, keyring: Keyring, *, plain_http: bool
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._keyring = keyring
+        self._plain_http = plain_http
+
+    def all(self, org: UUID) -> Sequence[Row[Any]]:
+        """The endpoints, newest first."""
+        with self._database.organisation(org) as session:
+            return sql.endpoints(session, org)
+
+    def create(
+        self, org: UUID, url: str, types: Sequence[EventType], actor: Actor
+    ) -> tuple[Row[Any], str]:
+        """A new endpoint and its secret, which is told this once. No types: all events."""
+        rules.check_url(url, plain_http=self._plain_http)
+        now, endpoint_id = self._clock.now(), new_id()
+        secret, sealed = self._new_secret(org, endpoint_id)
+        with self._database.organisation(org) as session:
+            organisations_sql.lock(session, org)
+            if len(sql.endpoints(session, org)) >= rules.ENDPOINTS_MAX:
+                raise Conflict(endpoints_max=rules.ENDPOINTS_MAX)
+            sql.add_endpoint(
+                session, org_id=org, id=endpoint_id, url=url, event_types=sorted(set(types)),
+                secret_sealed=sealed, created_at=now,
+            )  # fmt: skip
+            row = _endpoint(session, org, endpoint_id)
+            audit.record(session, org, actor, "webhook.created", str(endpoint_id), now=now, url=url)
+        return row, secret
+
+    def change(
+        self, org: UUID, endpoint_id: UUID, actor: Actor,
+        *, url: str | None, types: Sequence[EventType] | None, enabled: bool | None,
+    ) -> Row[Any]:  # fmt: skip
+        """The endpoint as it is after; None leaves a value. Off: what waited for it has failed."""
+        now, values = self._clock.now(), dict[str, Any]()
+        if url is not None:
+            values["url"] = rules.check_url(url, plain_http=self._plain_http)
+        if types is not None:
+            values["event_types"] = sorted(set(types))
+        with self._database.organisation(org) as session:
+            row = _endpoint(session, org, endpoint_id)
+            if enabled is True:
+                values |= {"disabled_at": None, "failing_since": None}
+            if enabled is False and row.disabled_at is None:
+                values["disabled_at"] = now
+                sql.fail_pending(session, org, endpoint_id, "the endpoint was turned off")
+            if values:
+                sql.change_endpoint(session, org, endpoint_id, **values)
+                names = sorted(values)
+                audit.record(
+                    session, org, actor, "webhook.changed", str(endpoint_id), now=now, changed=names
+                )
+            return _endpoint(session, org, endpoint_id)
+
+    def remove(self, org: UUID, endpoint_id: UUID, actor: Actor) -> None:
+        """The endpoint, its secret and its log are gone."""
+        now = self._clock.now()
+        with self._database.organisation(org) as session:
+            url = _endpoint(session, org, endpoint_id).url
+            sql.remove_endpoint(session, org, endpoint_id)
+            audit.record(session, org, actor, "webhook.removed", str(endpoint_id), now=now, url=url)
+
+    def rotate(
+        self, org: UUID, endpoint_id: UUID, overlap: timedelta, actor: Actor
+    ) -> tuple[Row[Any], str]:
+        """The endpoint and its new secret; the old one signs as well until `overlap` is over."""
+        now = self._clock.now()
+        secret, sealed = self._new_secret(org, endpoint_id)
+        with self._database.organisation(org) as session:
+            old = _endpoint(session, org, endpoint_id).secret_sealed
+            sql.change_endpoint(
+                session, org, endpoint_id, secret_sealed=sealed, old_secret_sealed=old,
+                old_secret_until=now + overlap,
+            )  # fmt: skip
+            row = _endpoint(session, org, endpoint_id)
+            audit.record(session, org, actor, "webhook.rotated", str(endpoint_id), now=now)
+        return row, secret
+
+    def deliveries(
+        self, org: UUID, endpoint_id: UUID,
+        *, state: State | None, before: UUID | None, limit: int,
+    ) -> Sequence[Row[Any]]:  # fmt: skip
+        """At most `limit` deliveries of events with an id below `before`, newest first."""
+        with self._database.organisation(org) as session:
+            _endpoint(session, org, endpoint_id)
+            limit = min(limit, PAGE_MAX)
+            return sql.deliveries(
+                session, org, endpoint_id, state=state, before=before, limit=limit
+            )
+
+    def replay(
+        self, org: UUID, endpoint_id: UUID, actor: Actor,
+        *, event_id: UUID | None, failed_since: datetime | None,
+    ) -> int:  # fmt: skip
+        """How many deliveries are made again: of one event, or all that failed since."""
+        if (event_id is None) == (failed_since is None):
+            raise BadInput(field="event_id, failed_since", needs="one of them")
+        now = self._clock.now()
+        with self._database.organisation(org) as session:
+            if _endpoint(session, org, endpoint_id).disabled_at is not None:
+                raise Conflict(detail="the endpoint is off: turn it on first")
+            count = sql.requeue(
+                session, org, endpoint_id, now, event_id=event_id, failed_since=failed_since
+            )
+            if event_id is not None and not count:
+                raise NotFound(event=str(event_id), detail="no delivery of it that is done")
+            audit.record(
+                session, org, actor, "webhook.replayed", str(endpoint_id), now=now, count=count
+            )
+        return count
+
+    def sweep(self) -> None:
+        """Events are kept for KEEP_FOR."""
+        with self._database.directory() as session:
+            sql.sweep(session, self._clock.now() - rules.KEEP_FOR)
+
+    def _new_secret(self, org: UUID, endpoint_id: UUID) -> tuple[str, bytes]:
+        raw = secrets.token_bytes(SECRET_BYTES)
+        sealed = self._keyring.seal(raw, label=label(org, endpoint_id))
+        return f"whsec_{base64.b64encode(raw).decode()}", sealed
+
+
+def _endpoint(session: Session, org: UUID, endpoint_id: UUID) -> Row[Any]:
+    row = sql.endpoint(session, org, endpoint_id)
+    if row is None:
+        raise NotFound(webhook=str(endpoint_id))
+    return row
