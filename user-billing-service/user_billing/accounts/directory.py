@@ -37,6 +37,7 @@ from user_billing.model import (
     Role,
     Scope,
 )
+from user_billing.quotas import tables as q
 
 _LIMITS = (
     t.plan.c.code,
@@ -46,6 +47,8 @@ _LIMITS = (
     t.plan.c.retention_days,
     t.plan.c.query_samples,
     t.plan.c.query_concurrency,
+    q.cap.c.min_interval_ms,
+    q.cap.c.blocked,
 )
 
 
@@ -133,6 +136,7 @@ def limits_of(session: Session, organisation_id: UUID) -> Limits | None:
     row = session.execute(
         select(*_LIMITS)
         .join_from(t.organisation, t.plan, t.plan.c.code == t.organisation.c.plan)
+        .outerjoin(q.cap, q.cap.c.org_id == t.organisation.c.id)
         .where(t.organisation.c.id == organisation_id)
     ).one_or_none()
     return None if row is None else _limits(row)
@@ -147,6 +151,8 @@ def _limits(row: Any) -> Limits:
         retention_days=row.retention_days,
         query_samples=row.query_samples,
         query_concurrency=row.query_concurrency,
+        min_interval_ms=row.min_interval_ms,
+        blocked=row.blocked,
     )
 
 
@@ -250,6 +256,7 @@ _KNOWN_KEY = str(
     )
     .join_from(t.api_key, t.organisation, t.organisation.c.id == t.api_key.c.org_id)
     .join(t.plan, t.plan.c.code == t.organisation.c.plan)
+    .outerjoin(q.cap, q.cap.c.org_id == t.organisation.c.id)
     .where(t.api_key.c.hash == bindparam("hash"))
     .compile(dialect=psycopg2.dialect())  # type: ignore[no-untyped-call]  # not annotated upstream
 )

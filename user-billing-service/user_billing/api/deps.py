@@ -31,6 +31,8 @@ from user_billing.chassis.probes import Drain
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
+from user_billing.quotas.guard import Guard
+from user_billing.quotas.service import Quotas
 from user_billing.settings import Settings
 from user_billing.usage.service import Usage
 
@@ -54,6 +56,8 @@ class Services:
     signing: SigningKeys
     tokens: Tokens
     usage: Usage
+    quotas: Quotas
+    guard: Guard
 
 
 def services_of(request: Request) -> Services:
