@@ -1,4 +1,4 @@
-"""Quotas are told once, cap what introspection answers, and are seen by their organisation alone."""
+"""Quotas are told once, cap what introspection answers, and are their organisation's alone."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ def mid_month(hub):
 
 
 def report(hub, org, hours, revision=1, **more):
-    """samples (and active series) by hour."""
+    """Samples (and active series) by hour."""
     for start in range(0, len(hours), 100):
         reports = [
             {
