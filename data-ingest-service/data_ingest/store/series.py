@@ -54,9 +54,14 @@ class KnownSeries:
         return self._used
 
     def resolution(self, interval_ms: int | None) -> Resolution | None:
-        """What is stored of these series with one sample an interval; None without such a limit."""
+        """What is stored of these series with one sample an interval; None without such a limit.
+
+        It stays when asked without: what the hub itself scrapes for the tenant is not limited.
+        """
+        if interval_ms is None:
+            return None
         if self._resolution is None or self._resolution.interval_ms != interval_ms:
-            self._resolution = None if interval_ms is None else Resolution(interval_ms)
+            self._resolution = Resolution(interval_ms)
         return self._resolution
 
     def find(self, keys: U64, minute: int) -> I64:

@@ -1,5 +1,6 @@
 """A tenant whose quota is used up: one sample a series and interval, alerts whole, all counted."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from uuid import uuid4
@@ -11,7 +12,7 @@ from data_ingest.chassis.identity import Limits
 from data_ingest.errors import RateLimited, StoreUnavailable
 from data_ingest.protocols.protocol import refusal
 from tests.embedded_postgres import fresh_database
-from tests.write_path import FREE, body, is_up, locked, now_ms, refused, stored, until, write_path
+from tests.write_path import FREE, body, locked, now_ms, refused, stored, until, write_path
 
 MINUTE = 60_000
 LOWERED = replace(FREE, min_interval_ms=MINUTE)
@@ -32,6 +33,14 @@ def every(seconds: int, minutes: int = 3, first: int = START) -> list[tuple[int,
 
 def of(samples, name):
     return [(ts - START) // 1000 for one, ts, _ in samples if one == name]
+
+
+async def is_taken(path, tenant, request, limits) -> bool:
+    """Whether the writer, which may be away, took the request."""
+    with contextlib.suppress(StoreUnavailable):
+        await path.send(tenant, request, limits)
+        return True
+    return False
 
 
 async def test_one_sample_an_interval_and_alerts_whole(store_url):
@@ -66,6 +75,18 @@ async def test_it_is_lifted_and_comes_again(store_url):
         assert seconds == [0, 60, *range(120, 240, 15), 240, 270, 300, 330]
 
 
+async def test_what_is_not_limited_between_changes_nothing(store_url):
+    """As what the hub scrapes for the tenant; only with the limit itself gone all is stored."""
+    async with write_path(store_url) as path:
+        tenant = uuid4()
+        for n in range(4):
+            await path.send(tenant, body(("m", [(START + n * 15_000, 1.0)])), LOWERED)
+            await path.send(tenant, body(("scraped", [(START + n * 15_000, 1.0)])), FREE)
+        all_stored = await stored(path.conn, tenant)
+        assert of(all_stored, "m") == [0]
+        assert of(all_stored, "scraped") == [0, 15, 30, 45]
+
+
 async def test_a_process_that_starts_stores_at_most_one_more(store_url):
     """In the interval it starts in; after it, one as before. Two processes: one each."""
     tenant = uuid4()
@@ -87,9 +108,8 @@ async def test_a_commit_that_failed_loses_no_interval(store_url):
         async with locked(store_url):
             with pytest.raises(StoreUnavailable):
                 await path.send(tenant, request, LOWERED)
-        await until(lambda: is_up(path.writer))
         limited = replace(LOWERED, samples_per_s=1, burst_samples=1)
-        await path.send(tenant, body(("other", [(START, 1.0)])), limited)
+        await until(lambda: is_taken(path, tenant, body(("other", [(START, 1.0)])), limited))
         with pytest.raises(RateLimited):
             await path.send(tenant, request, limited)
         await path.send(tenant, request, LOWERED)

@@ -93,7 +93,7 @@ def test_each_threshold_is_told_once_by_two_replicas_at_once(hub, mid_month):
     check_at_once()
     told = notices(hub, owner.org)
     assert [payload["threshold"] for _, payload in told] == [50, 80, 100]
-    assert told[2][0] == "quota.threshold_reached"
+    assert told[2][0] == "quota.reached"
     assert (told[2][1]["used"], told[2][1]["days_left"]) == ("1000", 0)
     hub.clock.advance(days=31)
     check_at_once()
@@ -248,8 +248,8 @@ def test_a_mistake_is_noticed_told_once_and_its_credit_proposed(hub, mid_month):
     (one,) = owner.get("/api/v1/guard").json()["anomalies"]
     assert (one["anomaly"]["state"], one["proposed_credit"]) == ("ended", "500000")
     assert [kind for kind, _ in notices(hub, owner.org)] == [
-        "usage.anomaly_began",
-        "usage.anomaly_ended",
+        "guard.opened",
+        "guard.ended",
     ]
     assert other.get("/api/v1/guard").json()["anomalies"] == []
     anomaly = one["anomaly"]["id"]

@@ -104,6 +104,7 @@ class Guard:
         times = anomalies.factor(episode.actual, episode.expected)
         series = anomalies.series_factor(hours["active_series"], since, hour)
         values: dict[str, Any] = {
+            "state": episode.state.value,
             "kind": anomalies.kind(meter, times, series).value,
             "until": episode.until,
             "expected": episode.expected,
@@ -120,14 +121,10 @@ class Guard:
         }
         if running is None:
             values |= {"org_id": org, "id": new_id(), "meter": meter, "since": since}
-            if sql.begin_anomaly(session, values | {"state": episode.state.value}):
-                self._emit(session, org, "usage.anomaly_began", payload, now)
-            return True
-        is_dismissed = running.state == State.DISMISSED
-        values["state"] = State.DISMISSED.value if is_dismissed else episode.state.value
-        was_running = sql.follow_anomaly(session, org, running.id, values)
-        if was_running and episode.until is not None and not is_dismissed:
-            self._emit(session, org, "usage.anomaly_ended", payload, now)
+            if sql.begin_anomaly(session, values):
+                self._emit(session, org, "guard.opened", payload, now)
+        elif sql.follow_anomaly(session, org, running.id, values) in {"ended", "lasting"}:
+            self._emit(session, org, "guard.ended", payload, now)
         return episode.until is None
 
     def page(self, org: UUID, before: UUID | None, limit: int) -> list[Anomaly]:

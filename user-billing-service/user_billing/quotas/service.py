@@ -34,7 +34,7 @@ NOTICES_FOR: Final = timedelta(days=90)
 SWEPT_MAX: Final = 10_000
 CHECKER: Final = Actor("service:ubs")
 
-Emit = Callable[[Session, UUID, str, Mapping[str, Json], datetime], None]
+Emit = Callable[[Session, UUID, str, Mapping[str, Json], datetime], object]
 """emit(session, organisation, type, payload, now): once the transaction commits, the organisation
 will be told. session: inside the organisation.
 """
@@ -157,7 +157,7 @@ class Quotas:
             for threshold in rules.reached(quota, used[quota.meter]):
                 if sql.fire(session, org, quota, since, threshold, now=now):
                     payload = _alert(_state(session, org, quota, now, ()), threshold)
-                    self._emit(session, org, "quota.threshold_reached", payload, now)
+                    self._emit(session, org, "quota.reached", payload, now)
         cap = rules.cap(quotas, used)
         if sql.put_cap(session, org, cap, now):
             audit.record(

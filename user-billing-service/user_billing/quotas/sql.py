@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Row, case, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -174,11 +174,16 @@ def begin_anomaly(session: Session, values: Mapping[str, Any]) -> bool:
 
 def follow_anomaly(
     session: Session, org: UUID, anomaly_id: UUID, values: Mapping[str, Any]
-) -> bool:
-    """Whether the anomaly was running; it has these values from here on."""
+) -> str | None:
+    """The state of the anomaly, which has these values from here on; None: it was not running.
+
+    One that is dismissed stays so.
+    """
     which = (_A.org_id == org, _A.id == anomaly_id, _A.until.is_(None))
-    statement = update(q.anomaly).where(*which).values(**values)
-    return session.execute(statement.returning(_A.id)).one_or_none() is not None
+    state = case((_A.state == "dismissed", _A.state), else_=values["state"])
+    statement = update(q.anomaly).where(*which).values(**{**values, "state": state})
+    after: str | None = session.scalar(statement.returning(_A.state))
+    return after
 
 
 def dismiss_anomaly(session: Session, org: UUID, anomaly_id: UUID) -> Row[Any] | None:
