@@ -18,6 +18,7 @@ from user_billing.chassis.clock import Clock
 from user_billing.db.session import Database
 from user_billing.errors import NotFound
 from user_billing.model import Principal
+from user_billing.money.rules import EXACT
 from user_billing.quotas import anomalies, rules, sql
 from user_billing.quotas import forecast as forecasts
 from user_billing.quotas.anomalies import Hours, State
@@ -117,7 +118,7 @@ class Guard:
             "state": episode.state.value,
             "since": since.isoformat(),
             "factor": f"{forecasts.decimal(times):.2f}",
-            "excess": rules.plain(episode.actual - episode.expected),
+            "excess": rules.plain(EXACT.subtract(episode.actual, episode.expected)),
         }
         if running is None:
             values |= {"org_id": org, "id": new_id(), "meter": meter, "since": since}
@@ -158,7 +159,7 @@ def _told(row: Row[Any], session: Session | None = None, now: datetime | None = 
     times = anomalies.factor(row.actual, row.expected)
     factor = forecasts.decimal(times)
     if row.state == State.ENDED and row.meter == rules.CAPPED:
-        return Anomaly(row, factor, proposed_credit=row.actual - row.expected)
+        return Anomaly(row, factor, proposed_credit=EXACT.subtract(row.actual, row.expected))
     if row.until is not None or session is None or now is None:
         return Anomaly(row, factor)
     since = min(rules.month(now).start, row.since - forecasts.HISTORY)

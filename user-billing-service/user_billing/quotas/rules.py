@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 from typing import Final
 
 from user_billing.errors import BadInput, NotFound
@@ -95,14 +96,14 @@ def plain(number: Decimal) -> str:
     return f"{number.normalize(EXACT):f}"
 
 
-def reached(quota: Quota, used: Decimal) -> tuple[int, ...]:
+def reached(quota: Quota, used: Fraction) -> tuple[int, ...]:
     """The thresholds that `used` is at or above, ascending."""
-    return tuple(n for n in quota.thresholds if used * 100 >= quota.limit * n)
+    return tuple(n for n in quota.thresholds if used * 100 >= Fraction(quota.limit) * n)
 
 
-def cap(quotas: Iterable[Quota], used: Mapping[str, Decimal]) -> Cap:
+def cap(quotas: Iterable[Quota], used: Mapping[str, Fraction]) -> Cap:
     """What the quotas at 100 % ask for. used: by meter, in this period."""
-    full = {one.action: one for one in quotas if used[one.meter] >= one.limit}
+    full = {one.action: one for one in quotas if used[one.meter] >= Fraction(one.limit)}
     degrade, block = full.get(Action.DEGRADE), full.get(Action.BLOCK)
     return Cap(
         None if degrade is None else degrade.interval_ms,

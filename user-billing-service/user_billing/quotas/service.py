@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any, Final
 from uuid import UUID
 
@@ -183,8 +184,9 @@ def _state(
 ) -> QuotaState:
     forecast = _forecast(session, org, quota.meter, now, quota)
     days_left = None if forecast.reached_at is None else max(0, (forecast.reached_at - now).days)
+    percent = int(Fraction(forecast.used) * 100 / Fraction(quota.limit))
     own = [row for row in fired if (row.meter, row.action) == (quota.meter, quota.action)]
-    return QuotaState(quota, forecast, int(forecast.used * 100 // quota.limit), days_left, own)
+    return QuotaState(quota, forecast, percent, days_left, own)
 
 
 def _forecast(

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
@@ -48,12 +49,12 @@ def remove(session: Session, org: UUID, meter: str, action: Action) -> bool:
 
 def used(
     session: Session, org: UUID, since: datetime, meters: Collection[str]
-) -> dict[str, Decimal]:
+) -> dict[str, Fraction]:
     """By meter what counts from `since` on: the sum of its hours, of a level the highest."""
-    counted = dict.fromkeys(meters, Decimal(0))
+    counted = dict.fromkeys(meters, Fraction(0))
     for meter in counted:
-        of = hours(session, org, meter, since).values()
-        counted[meter] = max(of, default=Decimal(0)) if meter in LEVELS else sum(of, Decimal(0))
+        of = [Fraction(quantity) for quantity in hours(session, org, meter, since).values()]
+        counted[meter] = max(of, default=Fraction(0)) if meter in LEVELS else sum(of, Fraction(0))
     return counted
 
 
