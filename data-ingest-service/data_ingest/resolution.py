@@ -12,6 +12,7 @@ Source: docs/adr/0041-quotas-and-guards.md.
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -62,12 +63,15 @@ class Resolution:
         """
         bits = np.ascontiguousarray(values).view(np.uint64)
         keep = (bits == STALE_MARKER_BITS) | (bits == ENDED)
-        of_new = np.zeros((_size(int(np.count_nonzero(series_ids < 0))), 3), np.int64)
-        for is_new in (False, True):
-            at = np.flatnonzero(~keep & ((series_ids < 0) == is_new))
+        are_new = series_ids < 0
+        of_new = np.zeros((_size(int(np.count_nonzero(are_new))), 3), np.int64)
+        if not (keep.any() or are_new.any()):
+            return self._lower(None, series_ids, timestamps_ms, labels_of), of_new
+        for rows, is_new in ((None, False), (of_new, True)):
+            at = np.flatnonzero(~keep & (are_new == is_new))
             if at.size:
-                rows = of_new if is_new else None
-                keep[at] = self._lower(rows, at, series_ids[at], timestamps_ms[at], labels_of)
+                labels = partial(_at, labels_of, at)
+                keep[at] = self._lower(rows, series_ids[at], timestamps_ms[at], labels)
         return keep, of_new
 
     def adopt(self, of_new: I64, new_ids: I64) -> None:
@@ -85,7 +89,6 @@ class Resolution:
     def _lower(
         self,
         of_new: I64 | None,
-        at: I64,
         series_ids: I64,
         timestamps_ms: I64,
         labels_of: Callable[[int], RawLabels],
@@ -98,7 +101,7 @@ class Resolution:
                 ids, firsts = np.unique(series_ids[places], return_index=True)
                 more = np.full((ids.size, 3), -1, np.int64)
                 more[:, 0] = ids
-                more[:, 2] = [not _is_exempt(labels_of(int(at[places[first]]))) for first in firsts]
+                more[:, 2] = [not _is_exempt(labels_of(int(one))) for one in places[firsts]]
                 if of_new is None:
                     self._insert(more)
                     rows = self._rows
@@ -127,3 +130,7 @@ def _size(rows: int) -> int:
 
 def _is_exempt(labels: RawLabels) -> bool:
     return any(name == b"__name__" and value in EXEMPT for name, value in labels)
+
+
+def _at(labels_of: Callable[[int], RawLabels], at: I64, index: int) -> RawLabels:
+    return labels_of(int(at[index]))
