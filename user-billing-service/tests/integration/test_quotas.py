@@ -260,3 +260,25 @@ def test_a_mistake_is_noticed_told_once_and_its_credit_proposed(hub, mid_month):
     assert owner.post(f"/api/v1/guard/{anomaly}/dismiss").status_code == 204
     (one,) = owner.get("/api/v1/guard").json()["anomalies"]
     assert (one["anomaly"]["state"], one["proposed_credit"]) == ("dismissed", None)
+
+
+def test_a_dismissed_anomaly_stays_dismissed_and_is_told_no_more(hub, mid_month):
+    """More series alone are noticed too; once it was meant, its end is no news and no credit."""
+    owner = fresh(hub, hub.owner("Meant"))
+    start = mid_month - 5 * 24 * HOUR
+    usual = [(start + n * HOUR, 100_000, 2000) for n in range(5 * 24 - 2)]
+    report(hub, owner.org, [*usual, (mid_month - 2 * HOUR, 110_000, 9000)])
+    guard = hub.services.guard
+    guard.look(owner.org, mid_month - 2 * HOUR)
+    (one,) = owner.get("/api/v1/guard").json()["anomalies"]
+    row = one["anomaly"]
+    assert (row["meter"], row["kind"], one["factor"]) == ("active_series", "more_series", "4.5")
+    assert (one["if_it_stays"], one["if_it_ends"]) == ("9000", "9000")
+    assert owner.post(f"/api/v1/guard/{row['id']}/dismiss").status_code == 204
+    for hour, series in ((1, 9000), (0, 2000)):
+        report(hub, owner.org, [(mid_month - hour * HOUR, 100_000, series)])
+        guard.look(owner.org, mid_month - hour * HOUR)
+    (one,) = owner.get("/api/v1/guard").json()["anomalies"]
+    assert (one["anomaly"]["state"], one["proposed_credit"]) == ("dismissed", None)
+    assert datetime.fromisoformat(one["anomaly"]["until"]) == mid_month
+    assert [kind for kind, _ in notices(hub, owner.org)] == ["guard.opened"]
