@@ -238,6 +238,9 @@ def test_a_mistake_is_noticed_told_once_and_its_credit_proposed(hub, mid_month):
     assert datetime.fromisoformat(one["anomaly"]["since"]) == mid_month - 6 * HOUR
     assert (one["factor"], one["proposed_credit"]) == ("2", None)
     assert int(one["if_it_stays"]) > int(one["if_it_ends"]) > 0
+    ((_, told),) = notices(hub, owner.org)
+    assert told["if_it_stays"] == one["if_it_stays"]
+    assert (told["factor"], told["excess"]) == ("2.00", "500000")
     report(
         hub, owner.org, [(mid_month - HOUR, 100_000, 2000)],
         complete_through=mid_month.isoformat(),

@@ -123,6 +123,9 @@ class Guard:
         if running is None:
             values |= {"org_id": org, "id": new_id(), "meter": meter, "since": since}
             if sql.begin_anomaly(session, values):
+                is_level = meter in rules.LEVELS
+                stays, ends = outlook(hours[meter], since, times, now, is_level=is_level)
+                payload |= {"if_it_stays": rules.plain(stays), "if_it_ends": rules.plain(ends)}
                 self._emit(session, org, "guard.opened", payload, now)
         elif sql.follow_anomaly(session, org, running.id, values) in {"ended", "lasting"}:
             self._emit(session, org, "guard.ended", payload, now)
