@@ -22,7 +22,7 @@ from user_billing.money.rules import EXACT
 from user_billing.rating.model import Period
 from user_billing.usage.rules import METERS, month_of
 
-LEVELS: Final = frozenset({"active_series", "stored_bytes"})
+LEVELS: Final = frozenset({"active_series", "stored_bytes", "seats"})
 CAPPED: Final = "samples"
 """The meter that `degrade` and `block` bring down."""
 THRESHOLDS: Final = (50, 80, 100)
