@@ -25,6 +25,9 @@ from user_billing.keyring import Keyring
 from user_billing.keys.service import Keys
 from user_billing.members.service import Members
 from user_billing.people.passwords import Passwords
+from user_billing.quotas import endpoints as quotas
+from user_billing.quotas.guard import Guard
+from user_billing.quotas.service import Quotas
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
 from user_billing.setup.service import Bootstrap, FirstStart
@@ -66,7 +69,7 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
     problems.install(app)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
     app.include_router(internal.public_router)
-    for part in (sessions, keys, members, audit, internal, usage):
+    for part in (sessions, keys, members, audit, internal, usage, quotas):
         app.include_router(part.router)
     return app
 
@@ -121,6 +124,8 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         signing=signing,
         tokens=Tokens(database, clock, signing),
         usage=Usage(database, clock),
+        quotas=Quotas(database, clock),
+        guard=Guard(database, clock),
     )
     background = Background(
         database=database,
@@ -128,6 +133,8 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         keys=key_parts,
         members=member_parts,
         signing=signing,
+        quotas=services.quotas,
+        guard=services.guard,
         first_start=first_start,
         wanted=wanted,
         ui_public_url=settings.ui_public_url,

@@ -3,7 +3,8 @@
     until done, each second …   bootstrap (waits for Postgres and for the schema)
     then, once                  end keys and invitations whose makers may no longer make them
     every 10 s                  flush `last_used_at`
-    every 10 min                rotate signing keys when due, sweep
+    every 20 s                  check quotas that are due
+    every 10 min                look for anomalies in new hours, rotate signing keys when due, sweep
 Every step is idempotent and safe on all replicas at once; a failed one is logged and tried again.
 """
 
@@ -20,12 +21,15 @@ from user_billing.chassis.kinds import ServiceError
 from user_billing.db.session import Database
 from user_billing.keys.service import Keys
 from user_billing.members.service import Members
+from user_billing.quotas.guard import Guard
+from user_billing.quotas.service import Quotas
 from user_billing.setup.service import Bootstrap, FirstStart
 from user_billing.tokens.signing import RETIRED_FOR, SigningKeys
 
 log = structlog.get_logger()
 
 FLUSH_S = 10.0
+QUOTAS_S = 20.0
 UPKEEP_S = 600.0
 RETRY_S = 1.0
 
@@ -39,6 +43,8 @@ class Background:
     keys: Keys
     members: Members
     signing: SigningKeys
+    quotas: Quotas
+    guard: Guard
     first_start: FirstStart
     wanted: Bootstrap
     ui_public_url: str
@@ -66,6 +72,8 @@ class Background:
         await self._attempt("outgrown_keys", self.members.end_outgrown)
         self._tasks += [
             asyncio.create_task(self._each(FLUSH_S, "key_uses", self.keys.flush_uses)),
+            asyncio.create_task(self._each(QUOTAS_S, "quotas", self.quotas.check_due)),
+            asyncio.create_task(self._each(UPKEEP_S, "guard", self.guard.look_due)),
             asyncio.create_task(self._each(UPKEEP_S, "upkeep", self.upkeep)),
         ]
 
@@ -102,3 +110,4 @@ class Background:
             log.info("signing_keys_rotated")
         with self.database.directory() as session:
             background_sweep.sweep(session, self.clock.now(), retired_for=RETIRED_FOR)
+        self.quotas.sweep()

@@ -18,11 +18,12 @@ from user_billing.identifiers import new_id
 from user_billing.keys import tables as keys_t
 from user_billing.members import tables as members_t
 from user_billing.organisations import tables as organisations_t
+from user_billing.quotas import tables as q
 from user_billing.usage import tables as usage_t
 
 TENANT_TABLES = [
     organisations_t.organisation, members_t.membership, members_t.invitation, keys_t.api_key, audit_t.audit_head, audit_t.audit_event,
-    usage_t.usage_hour,
+    usage_t.usage_hour, q.quota, q.alert_fired, q.cap, q.notice, q.anomaly,
 ]  # fmt: skip
 PUBLIC = {"/health", "/ready", "/metrics", "/.well-known/jwks.json"}
 
@@ -40,9 +41,27 @@ def two(hub):
             "tenant": owner.org, "hour": "2026-05-01T12:00:00Z", "revision": 1,
             "meters": {"samples": {"quantity": "1"}},
         }  # fmt: skip
-        body = {"source": "dis", "reports": [report]}
+        now = {**report, "hour": hub.clock.now().strftime("%Y-%m-%dT%H:00:00Z")}
+        body = {"source": "dis", "reports": [report, now]}
         httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL)
+        path = "/api/v1/quotas/samples/degrade"
+        reached = owner.http.put(path, json={"limit": "1"}, headers=owner.headers())
+        assert reached.status_code == 204, reached.text
+        owner.anomaly = new_anomaly(hub, owner.org)
     return mine, theirs
+
+
+def new_anomaly(hub, org):
+    """The id of an anomaly of the organisation."""
+    now, anomaly = hub.clock.now(), str(new_id())
+    with hub.services.database.organisation(UUID(org)) as session:
+        session.execute(
+            q.anomaly.insert().values(
+                org_id=UUID(org), id=UUID(anomaly), meter="samples", kind="denser", state="open",
+                since=now, expected=1, actual=2,
+            )
+        )  # fmt: skip
+    return anomaly
 
 
 def operations(hub):
@@ -63,6 +82,8 @@ def bodies(theirs):
         "/api/v1/invitations": {"email": "third@example.org", "role": "viewer"},
         "/api/v1/invitations/accept": {"token": "x", "password": PASSWORD},
         "/api/v1/organisations": {"name": "Another"},
+        "/api/v1/operator/organisations/{organisation_id}/quotas/{meter}/{action}": {"limit": "5"},
+        "/api/v1/quotas/{meter}/{action}": {"limit": "5"},
     }
 
 
@@ -72,6 +93,10 @@ def filled(path, theirs):
         key_id=theirs.key["id"],
         user_id=theirs.viewer.user_id,
         invitation_id=theirs.invitation["id"],
+        organisation_id=theirs.org,
+        meter="none",
+        action="warn",
+        anomaly_id=theirs.anomaly,
     ) if "{" in path else path  # fmt: skip
 
 
@@ -86,6 +111,7 @@ def hidden(theirs):
         theirs.key["id"],
         theirs.key["start"],
         theirs.invitation["id"],
+        theirs.anomaly,
     ]
 
 
@@ -111,10 +137,18 @@ def test_no_route_shows_or_changes_another_organisation(hub, two):
             ),
         ]
         for answer in answers:
-            if "{" in path:
+            if "/operator/" in path:
+                assert answer.status_code == 403, (method, path, answer.text)
+            elif "{" in path:
                 assert answer.status_code == 404, (method, path, answer.text)
             leaked = [secret for secret in hidden(theirs) if secret in answer.text]
-            asked = {theirs.org, theirs.viewer.user_id, theirs.key["id"], theirs.invitation["id"]}
+            asked = {
+                theirs.org,
+                theirs.viewer.user_id,
+                theirs.key["id"],
+                theirs.invitation["id"],
+                theirs.anomaly,
+            }
             if answer.status_code == 404:
                 leaked = [secret for secret in leaked if secret not in asked]
             assert not leaked, (method, path, answer.text)

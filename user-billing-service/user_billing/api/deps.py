@@ -27,6 +27,8 @@ from user_billing.keys.format import PREFIX
 from user_billing.keys.service import Keys
 from user_billing.members.service import Members
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
+from user_billing.quotas.guard import Guard
+from user_billing.quotas.service import Quotas
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
 from user_billing.setup.service import FirstStart
@@ -54,6 +56,8 @@ class Services:
     signing: SigningKeys
     tokens: Tokens
     usage: Usage
+    quotas: Quotas
+    guard: Guard
 
 
 def services_of(request: Request) -> Services:
