@@ -3,6 +3,7 @@
 times outside the tenant's span ─▶ refused by sample
 labels that cannot be stored ────▶ refused by series
 a replica that is not elected ───▶ dropped and counted
+over a lowered resolution ────────▶ dropped and counted
 the rest ────────────────────────▶ a `Write`, with the series that have no id yet
 """
 
@@ -17,6 +18,7 @@ from data_ingest.labels import LabelRules, NewSeries, canonical, plain_series
 from data_ingest.limits import INVALID_EXEMPLAR, METADATA_NOT_KEPT, TimeSpan, storable_metadata
 from data_ingest.model import I64, U64, Array, SampleBatch, Sender
 from data_ingest.replicas import GROUP_SHIFT, PASSIVE, TOO_MANY_REPLICAS, Recognition, Standing
+from data_ingest.resolution import RESOLUTION_LOWERED, Resolution
 from data_ingest.store.packing import Write
 
 INVALID_LABELS = "invalid_labels"
@@ -61,6 +63,8 @@ class Prepared:
     deduplicated, deduplicated_histograms, deduplicated_exemplars: as in `Outcome`.
     points: of the write's samples, as in `SampleBatch`; lost_points: of those refused so far.
     refused_whole: data points that the decoder refused. committed: as in `SampleBatch`.
+    rows: of each sample of the write its row of `SampleBatch.keys`.
+    lowered_new: where resolution is lowered, what `Resolution.adopt` takes.
     """
 
     write: Write
@@ -75,6 +79,8 @@ class Prepared:
     lost_points: tuple[I64, ...] = ()
     refused_whole: int = 0
     committed: Callable[[], None] = lambda: None
+    rows: I64 = field(default_factory=lambda: np.empty(0, np.int64))
+    lowered_new: I64 | None = None
 
     def refused_points(self, new_ids: I64) -> int:
         """Data points with a refused sample, when the new series have `new_ids`, 0 for none."""
@@ -177,6 +183,7 @@ def admit(
         deduplicated = int(np.count_nonzero(is_passive))
         deduplicated_histograms = histograms.places(values[is_passive]).size
         valid = (series_ids != 0) & ~is_passive
+        series_of = series_of[valid]
         if points is not None:
             lost_points.append(points[series_ids == 0])
             points = points[valid]
@@ -211,6 +218,38 @@ def admit(
         lost_points=tuple(lost_points),
         refused_whole=sum(batch.refused.values()),
         committed=batch.committed,
+        rows=series_of,
+    )
+
+
+def with_resolution(prepared: Prepared, batch: SampleBatch, resolution: Resolution) -> Prepared:
+    """The same with what `resolution` lets through; the rest is counted as RESOLUTION_LOWERED."""
+    write, rows = prepared.write, prepared.rows
+    keep, lowered_new = resolution.keep(
+        write.series_ids,
+        write.timestamps_ms,
+        write.values,
+        lambda at: batch.labels_at(int(rows[at])),
+    )
+    lost = np.flatnonzero(~keep)
+    if not lost.size:
+        return replace(prepared, lowered_new=lowered_new)
+    example = f"one sample in {resolution.interval_ms} ms: {series_text(batch, int(rows[lost[0]]))}"
+    return replace(
+        prepared,
+        write=replace(
+            write,
+            series_ids=write.series_ids[keep],
+            timestamps_ms=write.timestamps_ms[keep],
+            values=write.values[keep],
+            refused=added(write.refused, RESOLUTION_LOWERED, lost.size),
+            examples={**write.examples, RESOLUTION_LOWERED: example},
+        ),
+        deduplicated_histograms=prepared.deduplicated_histograms
+        + histograms.places(write.values[lost]).size,
+        points=None if prepared.points is None else prepared.points[keep],
+        rows=rows[keep],
+        lowered_new=lowered_new,
     )
 
 

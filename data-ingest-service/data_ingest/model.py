@@ -135,11 +135,12 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request after its commit: accepted + refused + deduplicated = received.
+    """What became of a request after its commit: accepted + refused + deduplicated + lowered.
 
     histograms: how many of the accepted samples came as histograms. exemplars: how many are stored.
     deduplicated: of a replica that is not the elected one; they are stored from the other.
-    deduplicated_histograms: how many of these came as histograms. deduplicated_exemplars: its own.
+    lowered: of a tenant whose resolution is lowered; answered as stored.
+    deduplicated_histograms: how many of both came as histograms. deduplicated_exemplars: its own.
     refused_points: of a batch with `points`, how many had a sample refused, or were it as a whole.
     examples: of `refused`, why the first was, by reason.
     """
@@ -155,6 +156,7 @@ class Outcome:
     deduplicated: int = 0
     deduplicated_histograms: int = 0
     deduplicated_exemplars: int = 0
+    lowered: int = 0
 
     @property
     def refused_total(self) -> int:

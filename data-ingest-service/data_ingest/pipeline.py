@@ -4,9 +4,9 @@
     ingest      ─▶ the same for a batch that is decoded already (scrape, in process)
 
 Every sample of a request is either committed or counted as refused in the same transaction, or
-dropped because another replica of its cluster is stored: accepted + refused + deduplicated =
-received, whatever is killed when. A request that fails as a whole (503, 413, 400 for bytes that do
-not decode) has left nothing behind.
+dropped because another replica of its cluster is stored, or because its tenant's resolution is
+lowered: accepted + refused + deduplicated + lowered = received, whatever is killed when. A request
+that fails as a whole (503, 413, 400 for bytes that do not decode) has left nothing behind.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import numpy as np
 import structlog
 from prometheus_client import Counter
 
-from data_ingest.admission import Prepared, admit
+from data_ingest.admission import Prepared, admit, with_resolution
 from data_ingest.chassis.identity import Limits
 from data_ingest.errors import RateLimited, SeriesOutdated, StoreError, StoreRefused
 from data_ingest.histograms import are_histograms
@@ -28,6 +28,7 @@ from data_ingest.labels import LabelRules
 from data_ingest.limits import METADATA_NOT_KEPT, TimeSpan
 from data_ingest.model import I64, Outcome, SampleBatch, Sender
 from data_ingest.replicas import Groups, Recognition
+from data_ingest.resolution import RESOLUTION_LOWERED, Resolution
 from data_ingest.store.elections import Elections
 from data_ingest.store.packing import resolved
 from data_ingest.store.rate_leases import RateLeases
@@ -35,6 +36,7 @@ from data_ingest.store.series import KnownSeries, SeriesCache
 from data_ingest.store.writer import Writer
 
 RATE_LIMITED = "rate_limited"
+QUOTA_USED_UP = "quota_used_up"
 OUTDATED_MAX = 2
 """How often a request looks its series up anew because some were deleted meanwhile."""
 
@@ -156,20 +158,36 @@ class Pipeline:
             if is_history
             else self._elections.recognition(tenant, series.groups)
         )
+        interval_ms = limits.min_interval_ms if limits.blocked is None else None
+        # What is imported is lowered by itself: it comes in order, and long after other samples.
+        of = KnownSeries() if is_history else series
+        resolution = of.resolution(interval_ms)
         prepared = await self._prepare(
-            sender, decode, series, limits, now_s, recognition=recognition, is_small=is_small
+            sender,
+            decode,
+            series,
+            limits,
+            now_s,
+            recognition=recognition,
+            is_small=is_small,
+            resolution=resolution,
         )
         prepared.write.retention_days = retention_days
+        if limits.blocked is not None and prepared.write.samples:
+            prepared = prepared.without_samples(QUOTA_USED_UP, limits.blocked)
+        series_ids = prepared.write.series_ids
         # An exemplar costs as much as a sample.
         taken, wait_s = prepared.write.samples + len(prepared.write.exemplars), 0.0
         if (rate := _rate(limits)) and taken:
             wait_s = await self._rates.take(tenant, rate, taken)
         if wait_s:
+            _forget(resolution, series_ids)
             example = f"over {limits.samples_per_s} samples/s"
             prepared, taken = prepared.without_samples(RATE_LIMITED, example), 0
         try:
-            outcome = await self._commit(prepared, series, now_s)
+            outcome = await self._commit(prepared, series, now_s, resolution)
         except StoreError:
+            _forget(resolution, series_ids)
             self._rates.give_back(tenant, taken)
             raise
         self._rates.give_back(tenant, taken - outcome.accepted - outcome.exemplars)
@@ -193,6 +211,7 @@ class Pipeline:
         *,
         recognition: Recognition,
         is_small: bool,
+        resolution: Resolution | None,
     ) -> Prepared:
         """What is to be committed. All of it happens in one worker thread, so that the event loop
         is free; of a small request only what new series and the list of active ones cost.
@@ -207,6 +226,8 @@ class Pipeline:
             prepared = admit(sender, batch, cached_ids, span, self._rules, recognition=recognition)
             if recognition.undecided:
                 return prepared
+            if resolution is not None and prepared.write.samples:
+                prepared = with_resolution(prepared, batch, resolution)
             return self._capped(prepared, series, limits, now_s)
 
         def both() -> tuple[SampleBatch, I64, Prepared]:
@@ -239,17 +260,21 @@ class Pipeline:
         )
         return replace(prepared, write=capped)
 
-    async def _commit(self, prepared: Prepared, series: KnownSeries, now_s: float) -> Outcome:
+    async def _commit(
+        self, prepared: Prepared, series: KnownSeries, now_s: float, resolution: Resolution | None
+    ) -> Outcome:
         """As `_commit_whole`, for as much as Postgres takes: metadata goes first, then samples."""
         while True:
             try:
-                return await self._commit_whole(prepared, series, now_s)
+                return await self._commit_whole(prepared, series, now_s, resolution)
             except StoreRefused as refusal:
                 if not (prepared.write.samples or prepared.write.metadata):
                     raise
                 prepared = prepared.with_less(refusal)
 
-    async def _commit_whole(self, prepared: Prepared, series: KnownSeries, now_s: float) -> Outcome:
+    async def _commit_whole(
+        self, prepared: Prepared, series: KnownSeries, now_s: float, resolution: Resolution | None
+    ) -> Outcome:
         """What became of the samples; the series that have a row now are known from here on."""
         write, new_ids = prepared.write, np.empty(0, np.int64)
         if write.samples or write.refused or write.metadata or write.exemplars:
@@ -266,19 +291,25 @@ class Pipeline:
                 series.learn, prepared.new_keys[has_row], ids[has_row], _minute(now_s), rows_max
             )
             self._series.enforce_budget(write.tenant)
+        if resolution is not None and prepared.lowered_new is not None and new_ids.size:
+            resolution.adopt(prepared.lowered_new, new_ids)
         (stored,) = await resolved([write], [new_ids])
+        refused, examples = dict(stored.refused), dict(stored.examples)
+        lowered = refused.pop(RESOLUTION_LOWERED, 0)
+        examples.pop(RESOLUTION_LOWERED, None)
         return Outcome(
             stored.samples,
-            stored.refused,
+            refused,
             prepared.skipped,
-            first_error=next(iter(stored.examples.values()), ""),
+            first_error=next(iter(examples.values()), ""),
             refused_points=prepared.refused_points(new_ids),
             histograms=int(are_histograms(stored.values).sum()) if len(stored.histograms) else 0,
             exemplars=len(stored.exemplars),
-            examples=stored.examples,
+            examples=examples,
             deduplicated=prepared.deduplicated,
             deduplicated_histograms=prepared.deduplicated_histograms,
             deduplicated_exemplars=prepared.deduplicated_exemplars,
+            lowered=lowered,
         )
 
 
@@ -297,6 +328,12 @@ def _rate(limits: Limits) -> tuple[float, float] | None:
     return float(limits.samples_per_s), float(limits.burst_samples or limits.samples_per_s)
 
 
+def _forget(resolution: Resolution | None, series_ids: I64) -> None:
+    """These samples are not stored after all."""
+    if resolution is not None:
+        resolution.forget(series_ids)
+
+
 def _minute(now_s: float) -> int:
     return int(now_s // 60)
 
@@ -306,6 +343,8 @@ def _count(tenant: UUID, protocol: str, outcome: Outcome) -> None:
         SAMPLES.labels(protocol, "accepted").inc(outcome.accepted)
     if outcome.deduplicated:
         SAMPLES.labels(protocol, "deduplicated").inc(outcome.deduplicated)
+    if outcome.lowered:
+        SAMPLES.labels(protocol, RESOLUTION_LOWERED).inc(outcome.lowered)
     for reason, samples in (*outcome.refused.items(), *outcome.skipped.items()):
         SAMPLES.labels(protocol, reason).inc(samples)
     if not_kept := outcome.skipped.get(METADATA_NOT_KEPT):

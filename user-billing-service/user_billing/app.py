@@ -1,19 +1,21 @@
 """The composition root: the only place where parts are chosen and joined."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from uuid import UUID
 
 import anyio.to_thread
 from fastapi import FastAPI
 from pydantic import SecretStr
+from sqlalchemy.orm import Session
 
 from user_billing import __version__
 from user_billing.api.body_limit import BodyLimit
 from user_billing.api.deps import Services
 from user_billing.audit import endpoints as audit
 from user_billing.audit.service import Audit
-from user_billing.background import FLUSH_S, UPKEEP_S, Background, Chore
+from user_billing.background import FLUSH_S, QUOTAS_S, UPKEEP_S, Background, Chore
 from user_billing.chassis import probes, problems
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.database import DatabaseUnavailable
@@ -38,6 +40,10 @@ from user_billing.meters.service import Meters
 from user_billing.people.passwords import Passwords
 from user_billing.plans import endpoints as plans
 from user_billing.plans.service import Plans
+from user_billing.quotas import endpoints as quotas
+from user_billing.quotas.guard import Guard
+from user_billing.quotas.service import Quotas, note
+from user_billing.rating.model import Json
 from user_billing.revocations import endpoints as revocations
 from user_billing.sessions import endpoints as sessions
 from user_billing.sessions.service import Sessions
@@ -59,12 +65,13 @@ from user_billing.wallets import endpoints as wallets
 from user_billing.wallets.service import Wallets
 from user_billing.webhooks import endpoints as webhooks
 from user_billing.webhooks.delivery import Courier
-from user_billing.webhooks.service import Webhooks
+from user_billing.webhooks.rules import EventType
+from user_billing.webhooks.service import Webhooks, emit
 
 ROOMS = (
     setup, sessions, tokens, keys, members, revocations, audit,
     meters, usage, teams, costs,
-    plans, subscriptions, ledger, wallets, webhooks,
+    plans, subscriptions, ledger, wallets, webhooks, quotas,
 )  # fmt: skip
 """Whose routes there are."""
 
@@ -169,6 +176,8 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         ledger=Ledger(database),
         wallets=wallet_parts,
         webhooks=webhook_parts,
+        quotas=Quotas(database, clock, emit=tell),
+        guard=Guard(database, clock, emit=tell),
     )
     background = Background(
         database=database,
@@ -178,6 +187,9 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         signing=signing,
         first_start=first_start,
         chores=(
+            Chore("quotas", QUOTAS_S, services.quotas.check_due),
+            Chore("quotas' notices", UPKEEP_S, services.quotas.sweep),
+            Chore("guard", UPKEEP_S, services.guard.look_due),
             Chore("usage", UPKEEP_S, services.intake.upkeep),
             Chore("subscriptions", FLUSH_S, services.subscriptions.follow),
             Chore("answers", UPKEEP_S, answers.sweep),
@@ -189,6 +201,14 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         ui_public_url=settings.ui_public_url,
     )
     return services, background
+
+
+def tell(
+    session: Session, org: UUID, kind: str, payload: Mapping[str, Json], now: datetime
+) -> None:
+    """The organisation's webhooks are told, and a notice stays for the page."""
+    note(session, org, kind, payload, now)
+    emit(session, org, EventType(kind), payload, now)
 
 
 def _bootstrap(settings: Settings) -> Bootstrap:

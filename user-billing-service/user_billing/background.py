@@ -32,6 +32,7 @@ from user_billing.webhooks.delivery import Courier
 log = structlog.get_logger()
 
 FLUSH_S = 10.0
+QUOTAS_S = 20.0
 UPKEEP_S = 600.0
 RETRY_S = 1.0
 

@@ -56,7 +56,11 @@ class RevocationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the plan of an organisation allows; None is unlimited."""
+    """What the plan of an organisation allows, and its reached quotas leave; None is unlimited.
+
+    min_interval_ms: of a series one sample in each such interval is stored. blocked: why no samples
+    are taken.
+    """
 
     plan: str
     samples_per_s: int | None
@@ -65,6 +69,8 @@ class Limits:
     retention_days: int | None
     query_samples: int | None
     query_concurrency: int | None
+    min_interval_ms: int | None = None
+    blocked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from data_ingest.imports.options import Options, parse
 from data_ingest.imports.pieces import MALFORMED_ROW, Decoded, Piece
 from data_ingest.model import Outcome, SampleBatch
 from data_ingest.pipeline import Pipeline
+from data_ingest.resolution import RESOLUTION_LOWERED
 from data_ingest.store import catalogue, imports
 from data_ingest.store.imports import Job
 from data_ingest.store.objects import ObjectStore
@@ -53,6 +54,8 @@ class _Step:
     def add(self, outcome: Outcome) -> None:
         self.accepted += outcome.accepted
         self.refused.update(outcome.refused)
+        if outcome.lowered:
+            self.refused[RESOLUTION_LOWERED] += outcome.lowered
         self.examples = {**outcome.examples, **self.examples}
 
 

@@ -134,7 +134,7 @@ def answer(request: WriteRequest, result: Outcome | ServiceError) -> Response:
     """
     outcome = result if isinstance(result, Outcome) else Outcome(0)
     histograms = outcome.histograms + outcome.deduplicated_histograms
-    samples = outcome.accepted + outcome.deduplicated - histograms
+    samples = outcome.accepted + outcome.deduplicated + outcome.lowered - histograms
     exemplars = outcome.exemplars + outcome.deduplicated_exemplars
     usual = render(request, result)
     written = {

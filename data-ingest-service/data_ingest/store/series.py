@@ -15,6 +15,7 @@ from prometheus_client import Gauge
 from data_ingest.kernels import table
 from data_ingest.model import I64, U64
 from data_ingest.replicas import ID_MASK, Groups
+from data_ingest.resolution import Resolution
 
 Epoch: TypeAlias = tuple[int, int]
 """Which series ids of a tenant are valid: the store's epoch, and deletions of its series so far."""
@@ -40,16 +41,28 @@ class KnownSeries:
         self._rows: U64 = np.zeros((ROWS_MIN, 4), np.uint64)
         self._used = 0
         self._listed_at = -1
+        self._resolution: Resolution | None = None
         self._lock = threading.Lock()
 
     @property
     def bytes(self) -> int:
-        """Memory of the table."""
-        return int(self._rows.nbytes)
+        """Memory of the tables."""
+        return int(self._rows.nbytes) + (self._resolution.bytes if self._resolution else 0)
 
     def __len__(self) -> int:
         """Keys in the table; a series has one for each way its labels were written."""
         return self._used
+
+    def resolution(self, interval_ms: int | None) -> Resolution | None:
+        """What is stored of these series with one sample an interval; None without such a limit.
+
+        It stays when asked without: what the hub itself scrapes for the tenant is not limited.
+        """
+        if interval_ms is None:
+            return None
+        if self._resolution is None or self._resolution.interval_ms != interval_ms:
+            self._resolution = Resolution(interval_ms)
+        return self._resolution
 
     def find(self, keys: U64, minute: int) -> I64:
         """The id of each key with its group (`replicas`), 0 where unknown."""

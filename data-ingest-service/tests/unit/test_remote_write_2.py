@@ -218,6 +218,7 @@ def test_a_damaged_request_is_decoded_or_refused(request, data):
     ("result", "status", "samples"),
     [
         (Outcome(7), 204, "7"),
+        (Outcome(3, lowered=4), 204, "7"),
         (Outcome(5, {"too_old": 2}), 400, "5"),
         (RateLimited(samples=7, limit_per_s=1, retry_after_s=3), 429, "0"),
         (BadBody(detail="malformed"), 400, "0"),

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "202611301030"
-down_revision = "202611301010"
+down_revision = "202611301020"
 branch_labels = None
 depends_on = None
 

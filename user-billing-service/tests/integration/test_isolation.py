@@ -20,6 +20,7 @@ from user_billing.identifiers import new_id
 from user_billing.members.tables import membership
 from user_billing.model import Actor
 from user_billing.organisations.tables import organisation
+from user_billing.quotas.tables import anomaly
 from user_billing.wallets.rules import NewGrant, Source
 from user_billing.wallets.service import draw
 from user_billing.webhooks.rules import EventType
@@ -39,6 +40,8 @@ READABLE = (
     "meters",
     "usage/backfills",
     "wallets",
+    "quotas",
+    "guard",
     "webhooks",
 )
 COST = {
@@ -62,7 +65,8 @@ def two(hub):
             "tenant": owner.org, "hour": "2026-05-01T12:00:00Z", "revision": 1,
             "meters": {"samples": {"quantity": "1"}},
         }  # fmt: skip
-        body = {"source": "dis", "reports": [report]}
+        now = {**report, "hour": hub.clock.now().strftime("%Y-%m-%dT%H:00:00Z")}
+        body = {"source": "dis", "reports": [report, now]}
         httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL)
         owner.meter = f"visitors_of_{owner.session['organisation']['slug']}".replace("-", "_")
         made = {"code": owner.meter, "unit": "people", "aggregation": "unique"}
@@ -96,9 +100,26 @@ def two(hub):
             "/api/v1/subscriptions/current", json={"plan": "team"}, headers=owner.headers()
         )
         assert subscribed.status_code == 200, subscribed.text
+        path = "/api/v1/quotas/samples/degrade"
+        reached = owner.http.put(path, json={"limit": "1"}, headers=owner.headers())
+        assert reached.status_code == 204, reached.text
+        owner.anomaly = new_anomaly(hub, owner.org)
         owner.grant, owner.webhook = buy_and_listen(hub, owner)
     hub.services.keys.flush_uses()  # else in the middle of a test
     return mine, theirs
+
+
+def new_anomaly(hub, org):
+    """The id of an anomaly of the organisation."""
+    now, new = hub.clock.now(), str(new_id())
+    with hub.services.database.organisation(UUID(org)) as session:
+        session.execute(
+            anomaly.insert().values(
+                org_id=UUID(org), id=UUID(new), meter="samples", kind="denser", state="open",
+                since=now, expected=1, actual=2,
+            )
+        )  # fmt: skip
+    return new
 
 
 def buy_and_listen(hub, owner):
@@ -155,6 +176,8 @@ def bodies(theirs):
             "source": "gift",
             "reason": "none",
         },
+        "/api/v1/operator/organisations/{organisation_id}/quotas/{meter}/{action}": {"limit": "5"},
+        "/api/v1/quotas/{meter}/{action}": {"limit": "5"},
     }
 
 
@@ -172,6 +195,9 @@ def filled(path, theirs):
         code=theirs.meter,
         backfill_id=theirs.backfill["id"],
         webhook_id=theirs.webhook,
+        meter="none",
+        action="warn",
+        anomaly_id=theirs.anomaly,
     ) if "{" in path else path  # fmt: skip
 
 
@@ -192,6 +218,7 @@ def hidden(theirs):
         theirs.cost,
         theirs.grant,
         theirs.webhook,
+        theirs.anomaly,
     ]
 
 

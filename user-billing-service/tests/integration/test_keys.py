@@ -62,6 +62,8 @@ def test_introspection_tells_what_a_key_may_do(hub, owner):
             "retention_days": 400,
             "query_samples": 50_000_000,
             "query_concurrency": 20,
+            "min_interval_ms": None,
+            "blocked": None,
         },
     }
 

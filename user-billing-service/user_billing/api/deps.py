@@ -33,6 +33,8 @@ from user_billing.members.service import Members
 from user_billing.meters.service import Meters
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
 from user_billing.plans.service import Plans
+from user_billing.quotas.guard import Guard
+from user_billing.quotas.service import Quotas
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
 from user_billing.setup.service import FirstStart
@@ -75,6 +77,8 @@ class Services:
     ledger: Ledger
     wallets: Wallets
     webhooks: Webhooks
+    quotas: Quotas
+    guard: Guard
 
 
 def services_of(request: Request) -> Services:

@@ -14,6 +14,7 @@ from user_billing.keys import tables as t
 from user_billing.model import ApiKey, KnownKey, Scope
 from user_billing.organisations import tables as organisations_t
 from user_billing.organisations.sql import LIMITS, limits
+from user_billing.quotas import tables as q
 
 _KEY_COLUMNS = (
     t.api_key.c.id,
@@ -116,6 +117,7 @@ _KNOWN_KEY = str(
         organisations_t.organisation.c.id == t.api_key.c.org_id,
     )
     .join(organisations_t.plan, organisations_t.plan.c.code == organisations_t.organisation.c.plan)
+    .outerjoin(q.cap, q.cap.c.org_id == organisations_t.organisation.c.id)
     .where(t.api_key.c.hash == bindparam("hash"))
     .compile(dialect=psycopg2.dialect())  # type: ignore[no-untyped-call]  # not annotated upstream
 )

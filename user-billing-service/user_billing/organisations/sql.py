@@ -12,6 +12,7 @@ from user_billing.audit import tables as audit_t
 from user_billing.audit.chain import GENESIS
 from user_billing.model import Limits, Organisation
 from user_billing.organisations import tables as t
+from user_billing.quotas import tables as q
 
 
 def add_organisation(session: Session, organisation: Organisation, now: datetime) -> bool:
@@ -76,6 +77,8 @@ LIMITS = (
     t.plan.c.retention_days,
     t.plan.c.query_samples,
     t.plan.c.query_concurrency,
+    q.cap.c.min_interval_ms,
+    q.cap.c.blocked,
 )
 
 
@@ -89,6 +92,7 @@ def limits_of(session: Session, organisation_id: UUID) -> Limits | None:
     row = session.execute(
         select(*LIMITS)
         .join_from(t.organisation, t.plan, t.plan.c.code == t.organisation.c.plan)
+        .outerjoin(q.cap, q.cap.c.org_id == t.organisation.c.id)
         .where(t.organisation.c.id == organisation_id)
     ).one_or_none()
     return None if row is None else limits(row)
@@ -104,4 +108,6 @@ def limits(row: Any) -> Limits:
         retention_days=row.retention_days,
         query_samples=row.query_samples,
         query_concurrency=row.query_concurrency,
+        min_interval_ms=row.min_interval_ms,
+        blocked=row.blocked,
     )

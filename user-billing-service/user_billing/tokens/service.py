@@ -1,6 +1,7 @@
 """Access tokens: what a session or a sister service is exchanged for."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from uuid import UUID
 
 from user_billing import access
@@ -64,7 +65,8 @@ class Tokens:
                 organisation_id=organisation_id,
                 role=Role.SERVICE,
                 scopes=granted,
-                limits=self._limits(organisation_id),
+                # What rules and alerts write is not blocked.
+                limits=replace(self._limits(organisation_id), blocked=None),
                 now=self._clock.now(),
                 token_id=new_id(),
             )

@@ -40,6 +40,7 @@ class EventType(StrEnum):
     INVOICE_CREDITED = "invoice.credited"
     QUOTA_REACHED = "quota.reached"
     GUARD_OPENED = "guard.opened"
+    GUARD_ENDED = "guard.ended"
     KEY_REVOKED = "key.revoked"
     ORGANISATION_SUSPENDED = "organisation.suspended"
 

@@ -28,7 +28,11 @@ class IdentityUnavailable(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the tenant's plan allows; None = unlimited."""
+    """What the tenant's plan allows, and its reached quotas leave; None = unlimited.
+
+    min_interval_ms: of a series one sample in each such interval is stored. blocked: why no samples
+    are taken.
+    """
 
     plan: str = "showback"
     samples_per_s: int | None = None
@@ -37,6 +41,8 @@ class Limits:
     retention_days: int | None = None
     query_samples: int | None = None
     query_concurrency: int | None = None
+    min_interval_ms: int | None = None
+    blocked: str | None = None
 
     @classmethod
     def from_json(cls, answer: Mapping[str, Any] | None) -> "Limits":

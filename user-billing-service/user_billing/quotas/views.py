@@ -1,0 +1,126 @@
+"""The bodies of requests and answers about quotas and anomalies: docs/contracts.md §6."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from user_billing.api.bodies import Body
+from user_billing.quotas.anomalies import Kind, State
+from user_billing.quotas.forecast import Method
+from user_billing.quotas.rules import THRESHOLDS, Action
+from user_billing.usage.views import text
+
+Limit = Annotated[Decimal, Field(gt=0, max_digits=38, decimal_places=9)]
+Number = Annotated[Decimal, PlainSerializer(text, return_type=str)]
+"""Decimal text in JSON."""
+
+
+class QuotaBody(Body):
+    """A quota as it is to be. limit: in the meter's unit, of a calendar month of UTC."""
+
+    limit: Limit
+    thresholds: Annotated[list[int], Field(max_length=100)] = Field(default=[*THRESHOLDS])
+    interval_ms: Annotated[int | None, Field(ge=0, lt=2**31)] = None
+
+
+class View(BaseModel):
+    """What is told, read from the attributes of what the service gives."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class PeriodView(View):
+    """[start, end)."""
+
+    start: datetime
+    end: datetime
+
+
+class ForecastView(View):
+    """Where a meter stands when the period ends. reached_at: the hour in which the limit is."""
+
+    period: PeriodView
+    method: Method
+    used: Number
+    quantity: Number
+    low: Number
+    high: Number
+    reached_at: datetime | None
+
+
+class QuotaView(View):
+    """A quota."""
+
+    meter: str
+    action: Action
+    limit: Number
+    thresholds: list[int]
+    interval_ms: int | None
+
+
+class FiredView(View):
+    """A threshold that was told in this period."""
+
+    threshold: int
+    fired_at: datetime
+
+
+class QuotaStateView(View):
+    """A quota and where it stands."""
+
+    quota: QuotaView
+    forecast: ForecastView
+    percent: int
+    days_left: int | None
+    fired: list[FiredView]
+
+
+class CapView(View):
+    """What reached quotas make of the organisation's limits now."""
+
+    min_interval_ms: int | None
+    blocked: str | None
+    since: datetime
+
+
+class QuotasView(View):
+    """All quotas of an organisation; cap: null while nothing is capped."""
+
+    period: PeriodView
+    quotas: list[QuotaStateView]
+    cap: CapView | None
+
+
+class AnomalyRowView(View):
+    """What was noticed, in quantities of the meter. until: null while it goes on."""
+
+    id: UUID
+    org_id: UUID
+    meter: str
+    kind: Kind
+    state: State
+    since: datetime
+    until: datetime | None
+    expected: Number
+    actual: Number
+    series_factor: Number | None
+
+
+class AnomalyView(View):
+    """An anomaly. evidence: the route of das that shows which label has how many values."""
+
+    anomaly: Annotated[AnomalyRowView, Field(validation_alias="row")]
+    factor: Number
+    if_it_stays: Number | None
+    if_it_ends: Number | None
+    proposed_credit: Number | None
+    evidence: str = "/api/v1/cardinality"
+
+
+class GuardView(View):
+    """The newest first."""
+
+    anomalies: list[AnomalyView]
