@@ -5,7 +5,7 @@ people and keys with `billing:read` read it.
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, status
+from fastapi import APIRouter, Depends, Request, Response, status
 from pydantic import AwareDatetime
 
 from user_billing.accounts.rules import require_fresh
@@ -97,13 +97,13 @@ def read_usage(
     return UsageView.of(of_range)
 
 
-@router.post("/api/v1/usage/events", openapi_extra=EVENTS_BODY)
+@router.post("/api/v1/usage/events", openapi_extra=EVENTS_BODY, response_model=EventOutcomesView)
 def take_events(
     caller: UsageWriter,
     services: ServicesDep,
     sent: Annotated[object, Depends(cloud_events)],
     backfill: UUID | None = None,
-) -> EventOutcomesView:
+) -> Response:
     """CloudEvents of the organisation's own meters: one, or a batch with an outcome each.
 
     (source, id) is an event's identity: the same again changes nothing; with another content it is
@@ -115,7 +115,8 @@ def take_events(
         raise Conflict(detail=verdicts[0].reason)
     if rows is not sent and verdicts[0].outcome is Outcome.REFUSED:
         raise BadInput(detail=verdicts[0].reason)
-    return EventOutcomesView(outcomes=[EventOutcomeView.of(verdict) for verdict in verdicts])
+    view = EventOutcomesView(outcomes=[EventOutcomeView.of(verdict) for verdict in verdicts])
+    return Response(view.model_dump_json(), media_type="application/json")
 
 
 @router.get("/api/v1/usage/backfills")
