@@ -6,6 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response, status
+from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime
 
 from user_billing.accounts.rules import require_fresh
@@ -29,10 +30,10 @@ from user_billing.usage.views import (
     BackfillsView,
     BackfillView,
     EventOutcomesView,
-    EventOutcomeView,
     OutcomesView,
     ReportsBody,
     UsageView,
+    outcome_of,
 )
 
 UsageWriter = Annotated[Principal, Depends(needs(Scope.METRICS_WRITE))]
@@ -115,8 +116,7 @@ def take_events(
         raise Conflict(detail=verdicts[0].reason)
     if rows is not sent and verdicts[0].outcome is Outcome.REFUSED:
         raise BadInput(detail=verdicts[0].reason)
-    view = EventOutcomesView(outcomes=[EventOutcomeView.of(verdict) for verdict in verdicts])
-    return Response(view.model_dump_json(), media_type="application/json")
+    return JSONResponse(EventOutcomesView(outcomes=[outcome_of(verdict) for verdict in verdicts]))
 
 
 @router.get("/api/v1/usage/backfills")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from enum import StrEnum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from user_billing.errors import BadInput
@@ -76,8 +76,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """What was used when. value: a number in plain digits, or a distinct value; at: UTC."""
 
     source: str
@@ -97,16 +96,14 @@ class Event:
         return self.meter, self.at.replace(minute=0, second=0, microsecond=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """An event that is there already. waits_in: the open backfill it belongs to."""
 
     event: Event
     waits_in: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What became of a row of a request. event: None when the row could not be read as one."""
 
     outcome: Outcome
@@ -226,7 +223,7 @@ def decide(
         verdict = row if isinstance(row, Verdict) else _verdict(row, seen.get(row.key), backfill)
         if verdict.outcome is Outcome.ACCEPTED and verdict.event:
             event = verdict.event
-            place = distinct.get(event.place)
+            place = distinct.get(event.place) if distinct else None
             if place and not place.takes(event.value):
                 limit = BadInput(field="data.value", meter=event.meter, distinct_max=DISTINCT_MAX)
                 verdict = Verdict(Outcome.REFUSED, str(limit), event)
