@@ -2,8 +2,10 @@
 
 import json
 import random
-from datetime import UTC, timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 import httpx
@@ -371,12 +373,28 @@ def test_seats_are_the_most_members_of_an_hour(hub, team, now):
     assert (first.quantity, first.hours) == (members + 1, 1)
 
 
-def test_the_answer_lost_is_sent_again(team, now):
-    """Requests overlap as retries do: what counts is each event once."""
-    chance = random.Random(3)
+def test_senders_at_once_count_each_event_once(team, now):
+    """Eight threads send overlapping batches, as agents that retry do."""
     rows = [event(now - timedelta(minutes=n), str(n), value="1") for n in range(30)]
-    for _ in range(6):
-        part = chance.sample(rows, 15)
-        outcomes(team, part)
-    outcomes(team, rows)
-    assert quantities(team, now) == {"sum": 30}
+    rows += [event(now, f"u{n}", "own_unique", "abc"[n % 3]) for n in range(9)]
+    chance = random.Random(3)
+    parts = [chance.sample(rows, 20) for _ in range(16)] + [rows]
+    with ThreadPoolExecutor(8) as pool:
+        accepted = [row for part in pool.map(partial(outcomes, team), parts) for row in part]
+    assert accepted.count("accepted") == len(rows)
+    assert set(accepted) == {"accepted", "duplicate"}
+    assert quantities(team, now) == {"sum": 30, "unique": 3}
+
+
+def test_what_became_known_later_shows_when(hub, team, now):
+    """A bucket says when the last of it was received; the hour it belongs to stays the same."""
+    outcomes(team, [event(now - timedelta(hours=2))])
+    hub.clock.advance(hours=3)
+    try:
+        outcomes(team, [event(now - timedelta(hours=2), "2")])
+        usage = team.get("/api/v1/usage", params={"step": "month"}).json()["usage"]
+    finally:
+        hub.clock.advance(hours=-3)
+    (bucket,) = [bucket for bucket in usage if bucket["meter"] == "own_sum"]
+    assert (bucket["sum"], bucket["unit"]) == ("10", "things")
+    assert datetime.fromisoformat(bucket["received_at"]) == now + timedelta(hours=3)

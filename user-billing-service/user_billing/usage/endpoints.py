@@ -33,7 +33,7 @@ from user_billing.usage.views import (
     OutcomesView,
     ReportsBody,
     UsageView,
-    outcome_of,
+    outcomes_of,
 )
 
 UsageWriter = Annotated[Principal, Depends(needs(Scope.METRICS_WRITE))]
@@ -116,7 +116,7 @@ def take_events(
         raise Conflict(detail=verdicts[0].reason)
     if rows is not sent and verdicts[0].outcome is Outcome.REFUSED:
         raise BadInput(detail=verdicts[0].reason)
-    return JSONResponse(EventOutcomesView(outcomes=[outcome_of(verdict) for verdict in verdicts]))
+    return JSONResponse(outcomes_of(verdicts))
 
 
 @router.get("/api/v1/usage/backfills")

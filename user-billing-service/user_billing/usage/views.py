@@ -1,9 +1,9 @@
 """The bodies of requests and answers about usage: docs/contracts.md §2 and §6."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Self, TypedDict
+from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -104,7 +104,7 @@ class UsageView(BaseModel):
         )
 
 
-class EventOutcomeView(TypedDict):
+class EventOutcomeView(BaseModel):
     """What became of one event. source, id: null when the row has none. reason: why it does not
     count.
     """
@@ -115,20 +115,24 @@ class EventOutcomeView(TypedDict):
     reason: str | None
 
 
-class EventOutcomesView(TypedDict):
+class EventOutcomesView(BaseModel):
     """What became of each event, in their order."""
 
     outcomes: list[EventOutcomeView]
 
 
-def outcome_of(verdict: Verdict) -> EventOutcomeView:
-    """As JSON tells it: a dictionary, since a request has a thousand of them."""
-    event = verdict.event
+def outcomes_of(verdicts: Sequence[Verdict]) -> dict[str, list[dict[str, str | None]]]:
+    """An EventOutcomesView as a plain dictionary, since a request has a thousand of them."""
     return {
-        "source": event.source if event else None,
-        "id": event.id if event else None,
-        "outcome": verdict.outcome,
-        "reason": verdict.reason or None,
+        "outcomes": [
+            {
+                "source": event.source if event else None,
+                "id": event.id if event else None,
+                "outcome": outcome.value,
+                "reason": reason or None,
+            }
+            for outcome, reason, event in verdicts
+        ]
     }
 
 
