@@ -22,7 +22,7 @@ from uuid import UUID
 
 from user_billing.errors import BadInput
 from user_billing.meters.rules import WIDE, Aggregation, Meter
-from user_billing.usage.rules import MINUTES, Reading, month_of
+from user_billing.usage.rules import MINUTES, Reading
 
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
@@ -36,6 +36,9 @@ NAME_CHARS_MAX: Final = 256
 """Of an event's source and id."""
 TEXT_CHARS_MAX: Final = 128
 """Of a distinct value."""
+CORRECTABLE_FOR: Final = timedelta(days=93)
+"""How long ago something may have been used: no monthly period that is open, in grace (of a month
+at most) or the last one closed began earlier."""
 AHEAD: Final = timedelta(minutes=5)
 """How far a sender's clock may be ahead."""
 NUMBER: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
@@ -111,25 +114,6 @@ class Verdict(NamedTuple):
     event: Event | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The times that an event may have, both inclusive."""
-
-    first: datetime
-    last: datetime
-
-
-def window(now: datetime) -> Window:
-    """From the beginning of the second month before this one, UTC, to a little ahead of now.
-
-    No monthly period that is open, in grace or the last one closed began earlier.
-    """
-    first = month_of(now)
-    for _ in range(2):
-        first = month_of(first - timedelta(days=1))
-    return Window(first, now + AHEAD)
-
-
 def parse_body(body: bytes, content_type: str) -> object:
     """The event of a request, or the list of a batch. Raises BadInput."""
     media_type = content_type.partition(";")[0].strip().lower()
@@ -144,22 +128,22 @@ def parse_body(body: bytes, content_type: str) -> object:
     return rows
 
 
-def parse(row: object, meters: Mapping[str, Meter], window: Window) -> Event | Verdict:
+def parse(row: object, meters: Mapping[str, Meter], now: datetime) -> Event | Verdict:
     """The event that a row of a request says, or why it is refused."""
     try:
-        return _event(row, meters, window)
+        return _event(row, meters, now)
     except BadInput as exc:
         return Verdict(Outcome.REFUSED, str(exc))
 
 
-def _event(row: object, meters: Mapping[str, Meter], window: Window) -> Event:
+def _event(row: object, meters: Mapping[str, Meter], now: datetime) -> Event:
     if not isinstance(row, dict) or row.get("specversion") != "1.0":
         raise BadInput(field="specversion", needs='an object of CloudEvents with "1.0"')
     source, id_ = _name(row, "source"), _name(row, "id")
     meter = meters.get(_name(row, "type"))
     if meter is None:
         raise BadInput(field="type", value=row["type"], needs="the code of one of your meters")
-    return Event(source, id_, meter.code, _time(row.get("time"), window), _value(row, meter))
+    return Event(source, id_, meter.code, _time(row.get("time"), now), _value(row, meter))
 
 
 def _name(row: Mapping[str, Any], field: str) -> str:
@@ -169,17 +153,17 @@ def _name(row: Mapping[str, Any], field: str) -> str:
     return name
 
 
-def _time(text: object, window: Window) -> datetime:
+def _time(text: object, now: datetime) -> datetime:
     try:
         at = datetime.fromisoformat(text if isinstance(text, str) else "")
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
         raise BadInput(field="time", needs="when it was used: 2026-05-01T12:00:00Z")
-    if not window.first <= at <= window.last:
+    if not now - CORRECTABLE_FOR <= at <= now + AHEAD:
         raise BadInput(
-            field="time", value=str(text), earliest=window.first.isoformat(),
-            needs="a time that is not in the future and not before the last closed period",
+            field="time", value=str(text), days_max=CORRECTABLE_FOR.days,
+            needs="a time that is not in the future and not before what can be corrected",
         )  # fmt: skip
     return at.astimezone(UTC)
 

@@ -38,6 +38,8 @@ SOURCE: Final = "events"
 BACKFILL_FOR: Final = timedelta(days=7)
 BACKFILLS_OPEN_MAX: Final = 10
 BACKFILL_EVENTS_MAX: Final = 100_000
+IDENTITY_FOR: Final = events.CORRECTABLE_FOR + BACKFILL_FOR
+"""After which an event is refused as too old, so that nobody needs to know that it was there."""
 LISTED_MAX: Final = 100
 AUDITED_MAX: Final = 20
 """Ids of conflicting events that one audit row names."""
@@ -149,8 +151,7 @@ class Intake:
         with self._taking(org) as taking:
             if backfill is not None:
                 taking.require_open(backfill)
-            window = events.window(taking.now)
-            parsed = [events.parse(row, taking.meters, window) for row in rows]
+            parsed = [events.parse(row, taking.meters, taking.now) for row in rows]
             wanted = [row for row in parsed if isinstance(row, Event)]
             stored = event_sql.stored(taking.session, org, {event.key for event in wanted})
             distinct = taking.distinct(wanted)
@@ -224,8 +225,7 @@ class Intake:
         for org in organisations:
             with self._taking(org) as taking:
                 sql.count_seats(taking.session, org, taking.now)
-                oldest = events.window(taking.now).first
-                event_sql.sweep(taking.session, org, oldest - 2 * BACKFILL_FOR)
+                event_sql.sweep(taking.session, org, taking.now - IDENTITY_FOR)
                 for row in event_sql.open_backfills(taking.session, org):
                     if row.expires_at <= taking.now:
                         taking.end(row.id, BackfillOutcome.REVERTED, UPKEEP)
