@@ -29,6 +29,7 @@ from user_billing.usage.rules import Step
 from user_billing.usage.views import (
     BackfillsView,
     BackfillView,
+    CloudEventBody,
     EventOutcomesView,
     OutcomesView,
     ReportsBody,
@@ -37,18 +38,7 @@ from user_billing.usage.views import (
 )
 
 UsageWriter = Annotated[Principal, Depends(needs(Scope.METRICS_WRITE))]
-CLOUD_EVENT = {
-    "type": "object",
-    "required": ["specversion", "source", "id", "type", "time"],
-    "properties": {
-        "specversion": {"const": "1.0"},
-        "source": {"type": "string", "maxLength": events.NAME_CHARS_MAX},
-        "id": {"type": "string", "maxLength": events.NAME_CHARS_MAX},
-        "type": {"type": "string", "description": "the code of a meter"},
-        "time": {"type": "string", "format": "date-time"},
-        "data": {"type": "object", "properties": {"value": {"type": ["string", "number"]}}},
-    },
-}
+CLOUD_EVENT = CloudEventBody.model_json_schema()
 EVENTS_BODY = {
     "requestBody": {
         "required": True,
@@ -112,10 +102,9 @@ def take_events(
     """
     rows = sent if isinstance(sent, list) else [sent]
     verdicts = services.intake.take(caller.tenant, rows, backfill, caller.actor)
-    if rows is not sent and verdicts[0].outcome is Outcome.CONFLICT:
-        raise Conflict(detail=verdicts[0].reason)
-    if rows is not sent and verdicts[0].outcome is Outcome.REFUSED:
-        raise BadInput(detail=verdicts[0].reason)
+    refusals = {Outcome.CONFLICT: Conflict, Outcome.REFUSED: BadInput}
+    if rows is not sent and (refusal := refusals.get(verdicts[0].outcome)):
+        raise refusal(detail=verdicts[0].reason)
     return JSONResponse(outcomes_of(verdicts))
 
 

@@ -50,7 +50,7 @@ def lock(session: Session, org: UUID) -> None:
 def stored(session: Session, org: UUID, keys: Collection[Key]) -> dict[Key, Stored]:
     """Those events that are there."""
     rows = session.execute(_STORED, {"org": org, **columns(keys)}) if keys else ()
-    return {(row[0], row[1]): Stored(Event(*row[:5]), row[5]) for row in rows}
+    return {(row[0], row[1]): (Event(*row[:5]), row[5]) for row in rows}
 
 
 def add(

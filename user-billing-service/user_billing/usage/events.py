@@ -99,11 +99,8 @@ class Event(NamedTuple):
         return self.meter, self.at.replace(minute=0, second=0, microsecond=0)
 
 
-class Stored(NamedTuple):
-    """An event that is there already. waits_in: the open backfill it belongs to."""
-
-    event: Event
-    waits_in: UUID | None = None
+Stored: TypeAlias = tuple[Event, UUID | None]
+"""An event that is there, and the open backfill that it waits in."""
 
 
 class Verdict(NamedTuple):
@@ -212,7 +209,7 @@ def decide(
                 limit = BadInput(field="data.value", meter=event.meter, distinct_max=DISTINCT_MAX)
                 verdict = Verdict(Outcome.REFUSED, str(limit), event)
             else:
-                seen[event.key] = Stored(event, backfill)
+                seen[event.key] = event, backfill
         verdicts.append(verdict)
     return verdicts
 
@@ -220,10 +217,10 @@ def decide(
 def _verdict(event: Event, before: Stored | None, backfill: UUID | None) -> Verdict:
     if before is None:
         return Verdict(Outcome.ACCEPTED, event=event)
-    if before.event != event:
+    if before[0] != event:
         return Verdict(Outcome.CONFLICT, "this source and id say something else already", event)
-    if before.waits_in not in {None, backfill}:
-        return Verdict(Outcome.CONFLICT, f"it waits in backfill {before.waits_in}", event)
+    if before[1] not in {None, backfill}:
+        return Verdict(Outcome.CONFLICT, f"it waits in backfill {before[1]}", event)
     return Verdict(Outcome.DUPLICATE, event=event)
 
 

@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from user_billing.api.views import Body
 from user_billing.model import Audience
+from user_billing.usage.events import NAME_CHARS_MAX, Verdict
 from user_billing.usage.events import Outcome as EventOutcome
-from user_billing.usage.events import Verdict
 from user_billing.usage.intake import BackfillOutcome
 from user_billing.usage.rules import Outcome, Reading, Report
 from user_billing.usage.service import UsageOfRange
@@ -102,6 +102,17 @@ class UsageView(BaseModel):
             ],
             usage=list(_buckets(usage)),
         )
+
+
+class CloudEventBody(BaseModel):
+    """An event as OpenAPI describes it; `events.parse` reads it. type: the code of a meter."""
+
+    specversion: Literal["1.0"]
+    source: Annotated[str, Field(max_length=NAME_CHARS_MAX)]
+    id: Annotated[str, Field(max_length=NAME_CHARS_MAX)]
+    type: str
+    time: AwareDatetime
+    data: dict[str, str | int] = {}
 
 
 class EventOutcomeView(BaseModel):
