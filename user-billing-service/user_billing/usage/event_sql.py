@@ -16,11 +16,15 @@ from user_billing.usage.tables import usage_backfill, usage_event
 
 _B, _E = usage_backfill.c, usage_event.c
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('usage ' || :org, 0))")
+# LATERAL with LIMIT: a look-up in the primary key for each, also before the table has statistics;
+# joined plainly, Postgres reads all events of the organisation.
 _STORED: Final = text("""
-SELECT e.source, e.id, e.meter, e.at, e.value, CASE WHEN b.ended_at IS NULL THEN e.backfill END
+SELECT e.*, CASE WHEN b.ended_at IS NULL THEN e.backfill END
   FROM unnest(CAST(:c0 AS text[]), CAST(:c1 AS text[])) AS given (source, id)
-  JOIN billing.usage_event e ON e.org_id = :org AND e.source = given.source AND e.id = given.id
-  LEFT JOIN billing.usage_backfill b ON b.org_id = e.org_id AND b.id = e.backfill
+ CROSS JOIN LATERAL (
+       SELECT source, id, meter, at, value, backfill FROM billing.usage_event
+        WHERE org_id = :org AND source = given.source AND id = given.id LIMIT 1) e
+  LEFT JOIN billing.usage_backfill b ON b.org_id = :org AND b.id = e.backfill
 """)
 _ADD: Final = text("""
 INSERT INTO billing.usage_event (org_id, source, id, meter, at, value, backfill, received_at)
@@ -29,11 +33,12 @@ SELECT :org, source, id, meter, at, value, :backfill, :now
               CAST(:c3 AS timestamptz[]), CAST(:c4 AS text[])) AS e (source, id, meter, at, value)
 """)
 _VALUES: Final = text("""
-SELECT v.meter, v.hour, v.value
+SELECT given.meter, given.hour, given.value
   FROM unnest(CAST(:c0 AS text[]), CAST(:c1 AS timestamptz[]), CAST(:c2 AS text[]))
        AS given (meter, hour, value)
-  JOIN billing.usage_value v ON v.org_id = :org AND v.meter = given.meter
-       AND v.hour = given.hour AND v.value = given.value
+ CROSS JOIN LATERAL (
+       SELECT FROM billing.usage_value v WHERE v.org_id = :org AND v.meter = given.meter
+          AND v.hour = given.hour AND v.value = given.value LIMIT 1) known
 """)
 _ADD_VALUES: Final = text("""
 INSERT INTO billing.usage_value (org_id, meter, hour, value)
@@ -50,7 +55,7 @@ def lock(session: Session, org: UUID) -> None:
 def stored(session: Session, org: UUID, keys: Collection[Key]) -> dict[Key, Stored]:
     """Those events that are there."""
     rows = session.execute(_STORED, {"org": org, **columns(keys)}) if keys else ()
-    return {(row[0], row[1]): (Event(*row[:5]), row[5]) for row in rows}
+    return {(row[0], row[1]): (Event(*row[:5]), row[6]) for row in rows}
 
 
 def add(

@@ -78,12 +78,13 @@ class Taking:
         ]
         values = {(event.place, event.value) for event in unique}
         known = event_sql.known_values(self.session, self.org, values)
-        hours = sql.stored(self.session, self.org, SOURCE, [event.place[1] for event in unique])
         places = {event.place for event in unique}
-        before = {place: hours.get((place[1], place[0])) for place in places}
+        hours = sql.stored(self.session, self.org, SOURCE, places)
         return {
-            place: Distinct(int(there[1].quantity) if there else 0, known.get(place, set()))
-            for place, there in before.items()
+            place: Distinct(
+                int(hours[place][1].quantity) if place in hours else 0, known.get(place, set())
+            )
+            for place in places
         }
 
     def add(self, accepted: Sequence[Event], backfill: UUID | None) -> None:
@@ -99,10 +100,10 @@ class Taking:
         by_place: dict[Place, list[Event]] = defaultdict(list)
         for event in accepted:
             by_place[event.place].append(event)
-        stored = sql.stored(self.session, self.org, SOURCE, [hour for _, hour in by_place])
+        stored = sql.stored(self.session, self.org, SOURCE, by_place)
         reports = []
         for (meter, hour), of_place in by_place.items():
-            revision, before = stored.get((hour, meter), (0, None))
+            revision, before = stored.get((meter, hour), (0, None))
             new = distinct[meter, hour].new if (meter, hour) in distinct else ()
             reading = events.fold(self.meters[meter].aggregation, before, of_place, len(new))
             reports.append(Report(self.org, hour, revision + 1, {meter: reading}))

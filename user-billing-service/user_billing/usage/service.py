@@ -85,9 +85,10 @@ class Usage:
         now, org = self._clock.now(), reports[0].organisation_id
         if sql.put(session, source.value, reports, now) == sum(len(of.readings) for of in reports):
             return [Outcome.STORED] * len(reports)
-        stored = sql.stored(session, org, source.value, [report.hour for report in reports])
+        places = {(meter, report.hour) for report in reports for meter in report.readings}
+        stored = sql.stored(session, org, source.value, places)
         outcomes = [
-            rules.outcome(report, {meter: stored[report.hour, meter] for meter in report.readings})
+            rules.outcome(report, {meter: stored[meter, report.hour] for meter in report.readings})
             for report in reports
         ]
         for report, outcome in zip(reports, outcomes, strict=True):

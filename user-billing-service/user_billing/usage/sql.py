@@ -140,17 +140,20 @@ def put(session: Session, source: str, reports: Sequence[Report], now: datetime)
 
 
 def stored(
-    session: Session, org: UUID, source: str, hours: Sequence[datetime]
-) -> dict[tuple[datetime, str], tuple[int, Reading]]:
-    """(hour, meter) → its revision and reading."""
+    session: Session, org: UUID, source: str, places: Collection[tuple[str, datetime]]
+) -> dict[tuple[str, datetime], tuple[int, Reading]]:
+    """(meter, hour) → its revision and reading."""
     u = t.usage_hour.c
     rows = session.execute(
         select(u.hour, u.meter, u.revision, u.quantity, u.minutes, u.readings, u.latest_at).where(
-            u.org_id == org, u.source == source, u.hour.in_(set(hours))
+            u.org_id == org,
+            u.meter.in_({meter for meter, _ in places}),
+            u.hour.in_({hour for _, hour in places}),
+            u.source == source,
         )
     )
     return {
-        (hour, meter): (revision, Reading(quantity, tuple(minutes), readings, latest_at))
+        (meter, hour): (revision, Reading(quantity, tuple(minutes), readings, latest_at))
         for hour, meter, revision, quantity, minutes, readings, latest_at in rows
     }
 
