@@ -16,13 +16,13 @@ def columns(rows: Iterable[Sequence[object]]) -> dict[str, str]:
 
 
 def _array(values: Sequence[object]) -> str:
-    return "{" + ",".join(map(_element, values)) + "}"
+    plain = '","'.join(map(str, values))
+    if "\\" in plain or plain.count('"') > 2 * (len(values) - 1) or None in values:
+        return "{" + ",".join(map(_element, values)) + "}"
+    return '{"' + plain + '"}'
 
 
 def _element(value: object) -> str:
     if value is None:
         return "NULL"
-    text = str(value)
-    if "\\" in text or '"' in text:
-        text = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
