@@ -1,5 +1,6 @@
 """Composition root of the web process: adapters are chosen here and nowhere else."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,10 +16,12 @@ from analysis_processing.api.deps import Services
 from analysis_processing.chassis import probes, problems
 from analysis_processing.chassis.clock import Clock
 from analysis_processing.chassis.identity import IdentityClient
+from analysis_processing.chassis.identity.billing import Billing
 from analysis_processing.chassis.telemetry import RequestLog
 from analysis_processing.jobs.claims import TimeOf, database_clock
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.metrics import QueueMetrics
+from analysis_processing.jobs.usage import deliver_for_ever
 from analysis_processing.settings import Settings
 
 
@@ -37,6 +40,7 @@ def create_app(
     client = http or httpx.AsyncClient(timeout=5.0)
     secret = settings.service_token.get_secret_value()
     identity = IdentityClient(settings.ubs_url, secret, "aps", client, clock)
+    billing = Billing(settings.ubs_url, secret, client)
     drain = probes.Drain()
     queue = QueueMetrics(engine)
 
@@ -44,9 +48,12 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await identity.start()
         REGISTRY.register(queue)
+        delivery = asyncio.create_task(deliver_for_ever(engine, billing))
         try:
             yield
         finally:
+            delivery.cancel()
+            await asyncio.wait([delivery])
             REGISTRY.unregister(queue)
             await identity.close()
             if http is None:

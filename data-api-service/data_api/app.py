@@ -1,12 +1,14 @@
 """The composition root: adapters are chosen and wired here, and nowhere else."""
 
 import asyncio
+import contextlib
 import gc
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
+from uuid import UUID
 
 import anyio.to_thread
 import httpx
@@ -52,6 +54,7 @@ from data_api.store import fragments
 from data_api.store.catalogue import Database
 from data_api.store.source import Source
 from data_api.turns import Turns
+from data_api.usage import QueryUsage
 from data_api.workers.pool import Workers
 from data_api.workers.process import Conditions
 
@@ -95,7 +98,9 @@ def _install_errors(app: FastAPI) -> None:
     app.exception_handlers[ServiceError] = remote_read.as_text(app.exception_handlers[ServiceError])
 
 
-def _engine(settings: Settings, clock: Clock) -> tuple[Database, Engine, Workers | None]:
+def _engine(
+    settings: Settings, clock: Clock, used: Callable[[UUID, int], None]
+) -> tuple[Database, Engine, Workers | None]:
     """The engine, the connections that its store reads by, and the workers that it may have."""
     source = Source(
         settings.database_url.get_secret_value(),
@@ -131,6 +136,7 @@ def _engine(settings: Settings, clock: Clock) -> tuple[Database, Engine, Workers
         settings.query_queue,
         now_ms=clock.now_ms,
         workers=workers,
+        used=used,
     )
     return database, engine, workers
 
@@ -161,16 +167,17 @@ def create_app(
     """
     clock = clock or Clock()
     client = http or httpx.AsyncClient()
-    database, engine, workers = _engine(settings, clock)
+    # Of its own: a query tries a lost session once more, and finds no other one's lost session.
+    rules_database = Database(
+        settings.database_url.get_secret_value(), RULES_CONNECTIONS, pings=True
+    )
+    query_usage = QueryUsage(rules_database, clock)
+    database, engine, workers = _engine(settings, clock, query_usage.add)
     store = engine.store
     identity = IdentityClient(
         settings.ubs_url, settings.service_token.get_secret_value(), "das", client, clock
     )
     drain = probes.Drain()
-    # Of its own: a query tries a lost session once more, and finds no other one's lost session.
-    rules_database = Database(
-        settings.database_url.get_secret_value(), RULES_CONNECTIONS, pings=True
-    )
     groups = Rules(rules_database, bounds_of(settings))
     notifications = Notifications(
         rules_database,
@@ -188,12 +195,16 @@ def create_app(
             # Beside the serving: the first query should not wait for kernels, nor the start.
             warming = asyncio.create_task(anyio.to_thread.run_sync(_warm_up))
             measuring = asyncio.create_task(groups.measure())
+            counting = asyncio.create_task(query_usage.run())
             try:
                 yield
             finally:
                 measuring.cancel()
-                await asyncio.wait([warming, measuring])
+                counting.cancel()
+                await asyncio.wait([warming, measuring, counting])
                 await anyio.to_thread.run_sync(engine.close)
+                with contextlib.suppress(ServiceError):
+                    await query_usage.flush()
                 if workers is not None:
                     await workers.close()
                 await identity.close()

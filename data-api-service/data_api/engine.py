@@ -97,10 +97,13 @@ class Engine:
         *,
         now_ms: Callable[[], int],
         workers: Workers | None = None,
+        used: Callable[[UUID, int], None] = lambda _tenant, _samples: None,
     ) -> None:
         """waiting_max: queries of one tenant that may wait for a slot. workers: for heavy queries;
-        without them all are computed in this process.
+        without them all are computed in this process. used: told the samples that each query read,
+        unless it ended in an error.
         """
+        self._used = used
         self.log = QueryLog()
         self._workers = workers
         self._weights = Weights(store)
@@ -235,9 +238,15 @@ class Engine:
                 run=meter.run,
                 cost=cost,
             )
+            is_free = False
             try:
                 yield Running(limits, ends_s, turn, holding, meter, entry)
+            except Exception:  # who leaves early is none: what was read for them counts
+                is_free = True
+                raise
             finally:
+                if not is_free:
+                    self._used(tenant, cost.samples)
                 LOADED.inc(cost.samples)
                 self._end(tenant, turn, holding)
 

@@ -24,6 +24,8 @@ from user_billing.db.tables import SCHEMA_REVISION
 from user_billing.keyring import Keyring
 from user_billing.keys.service import Keys
 from user_billing.members.service import Members
+from user_billing.meters import endpoints as meters
+from user_billing.meters.service import Meters
 from user_billing.people.passwords import Passwords
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
@@ -32,6 +34,7 @@ from user_billing.throttle.service import Throttle
 from user_billing.tokens.service import Tokens
 from user_billing.tokens.signing import SigningKeys
 from user_billing.usage import endpoints as usage
+from user_billing.usage.intake import Intake
 from user_billing.usage.service import Usage
 
 
@@ -66,7 +69,7 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
     problems.install(app)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
     app.include_router(internal.public_router)
-    for part in (sessions, keys, members, audit, internal, usage):
+    for part in (sessions, keys, members, audit, internal, usage, meters):
         app.include_router(part.router)
     return app
 
@@ -121,6 +124,8 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         signing=signing,
         tokens=Tokens(database, clock, signing),
         usage=Usage(database, clock),
+        meters=Meters(database, clock),
+        intake=Intake(database, clock),
     )
     background = Background(
         database=database,
@@ -129,6 +134,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         members=member_parts,
         signing=signing,
         first_start=first_start,
+        intake=services.intake,
         wanted=wanted,
         ui_public_url=settings.ui_public_url,
     )

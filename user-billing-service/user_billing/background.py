@@ -3,7 +3,7 @@
     until done, each second …   bootstrap (waits for Postgres and for the schema)
     then, once                  end keys and invitations whose makers may no longer make them
     every 10 s                  flush `last_used_at`
-    every 10 min                rotate signing keys when due, sweep
+    every 10 min                rotate signing keys when due, sweep; count seats, end old backfills
 Every step is idempotent and safe on all replicas at once; a failed one is logged and tried again.
 """
 
@@ -22,6 +22,7 @@ from user_billing.keys.service import Keys
 from user_billing.members.service import Members
 from user_billing.setup.service import Bootstrap, FirstStart
 from user_billing.tokens.signing import RETIRED_FOR, SigningKeys
+from user_billing.usage.intake import Intake
 
 log = structlog.get_logger()
 
@@ -40,6 +41,7 @@ class Background:
     members: Members
     signing: SigningKeys
     first_start: FirstStart
+    intake: Intake
     wanted: Bootstrap
     ui_public_url: str
     started: bool = False
@@ -67,6 +69,7 @@ class Background:
         self._tasks += [
             asyncio.create_task(self._each(FLUSH_S, "key_uses", self.keys.flush_uses)),
             asyncio.create_task(self._each(UPKEEP_S, "upkeep", self.upkeep)),
+            asyncio.create_task(self._each(UPKEEP_S, "usage", self.intake.upkeep)),
         ]
 
     async def _each(self, pause_s: float, name: str, step: Callable[[], object]) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from analysis_processing.jobs.repository import notify
 from analysis_processing.jobs.tables import chunk, job, to_job
+from analysis_processing.jobs.usage import count_run
 from analysis_processing.model import Claim, Progress, State
 
 TimeOf = Callable[["Connection"], datetime]
@@ -152,7 +153,7 @@ def succeed(
     written_series: list[str],
     warning: str | None,
 ) -> None:
-    """The job has its result: `chunks` chunks and no leftovers of earlier attempts.
+    """The job has its result: `chunks` chunks and no leftovers of earlier attempts; it counts.
 
     `warning` says what did not work although the result stands. Raises LeaseLost.
     """
@@ -169,6 +170,7 @@ def succeed(
         eta_s=None,
     )
     db.execute(delete(chunk).where(chunk.c.job_id == claim.job.id, chunk.c.chunk_no >= chunks))
+    count_run(db, claim.job.tenant, now)
 
 
 def fail(db: Connection, claim: Claim, now: datetime, error: str) -> None:

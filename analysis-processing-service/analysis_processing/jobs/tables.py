@@ -65,6 +65,15 @@ chunk = Table(
     Column("payload", LargeBinary, nullable=False),
 )
 
+usage_hour = Table(
+    "usage_hour",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("hour", DateTime(timezone=True), primary_key=True),
+    Column("runs", BigInteger, nullable=False),
+    Column("delivered", BigInteger, nullable=False),
+)
+
 
 def to_job(row: Row[tuple[object, ...]]) -> Job:
     """The noun behind a row of `job`."""

@@ -17,11 +17,12 @@ import anyio
 import httpx
 import structlog
 
-from data_api import __version__
+from data_api import __version__, usage
 from data_api.admission import SamplePool
 from data_api.chassis import telemetry
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
+from data_api.chassis.identity.billing import Billing
 from data_api.chassis.kinds import ServiceError
 from data_api.chassis.objects import Bucket, Directory, open_store
 from data_api.chassis.settings import load
@@ -45,8 +46,10 @@ from data_api.turns import Turns
 log = structlog.get_logger()
 
 
-def make_engine(settings: RulesSettings, database: Database, clock: Clock) -> Engine:
-    """An engine with half the memory of the service's."""
+def make_engine(
+    settings: RulesSettings, database: Database, clock: Clock, used: Callable[[UUID, int], None]
+) -> Engine:
+    """An engine with half the memory of the service's. used: as the engine takes it."""
     objects = open_store(settings.object_store_url, Directory, Bucket)
     cache_bytes = settings.block_cache_bytes_max // 2
     store = Store(
@@ -70,6 +73,7 @@ def make_engine(settings: RulesSettings, database: Database, clock: Clock) -> En
         SamplePool(settings.samples_held_max // 2),
         settings.query_queue,
         now_ms=clock.now_ms,
+        used=used,
     )
 
 
@@ -99,15 +103,17 @@ async def lasting(work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> N
 
 async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> None:
     """Groups are evaluated until `stop`."""
-    connections = settings.rules_concurrency + 2 + dispatcher.TENANTS_AT_ONCE
+    connections = settings.rules_concurrency + 4 + dispatcher.TENANTS_AT_ONCE
     database = Database(settings.database_url.get_secret_value(), connections, pings=True)
-    engine = make_engine(settings, database, clock)
+    query_usage = usage.QueryUsage(database, clock)
+    engine = make_engine(settings, database, clock, query_usage.add)
     token = settings.service_token.get_secret_value()
 
     async def notify(tenant: UUID, alerts: Sequence[Alert]) -> None:
         await receive(database, tenant, alerts, clock.now_ms())
 
     async with httpx.AsyncClient() as http, database:
+        billing = Billing(settings.ubs_url, token, http)
         identity = IdentityClient(settings.ubs_url, token, "das", http, clock)
         acting = Acting(engine, identity, http, settings.dis_url, {}, settings.rules_series_max)
         evaluator = Evaluator(
@@ -128,6 +134,8 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
         beside: list[Callable[[], Awaitable[None]]] = [
             partial(dispatcher.run, database, settings, clock),
             partial(Backfills(database).run, acting, stop),
+            query_usage.run,
+            partial(usage.repeat, partial(usage.deliver, database, billing), usage.DELIVERY_S),
         ]
         if settings.rules_folder is not None:
             rules = Rules(database, bounds_of(settings))
@@ -139,6 +147,8 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
             for task in tasks:
                 task.cancel()
         await anyio.to_thread.run_sync(engine.close)
+        with contextlib.suppress(ServiceError):
+            await query_usage.flush()
 
 
 async def until_signal(settings: RulesSettings) -> None:

@@ -69,7 +69,7 @@ class Process:
         self.database = Database(world.database_url, 4)
         self.http = httpx.AsyncClient()
         identity = IdentityClient(world.url, "s" * 43, "das", self.http, clock)
-        engine = make_engine(self.settings, self.database, clock)
+        engine = make_engine(self.settings, self.database, clock, lambda *_: None)
         self.engine = engine
         self.evaluator = Evaluator(
             leases.Leases(self.database, uuid.uuid4()),

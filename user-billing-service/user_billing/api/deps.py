@@ -18,6 +18,7 @@ import structlog
 from fastapi import Depends, Request
 
 from user_billing import access
+from user_billing.api import origins
 from user_billing.audit.service import Audit
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.probes import Drain
@@ -26,12 +27,14 @@ from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
 from user_billing.keys.format import PREFIX
 from user_billing.keys.service import Keys
 from user_billing.members.service import Members
+from user_billing.meters.service import Meters
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
 from user_billing.setup.service import FirstStart
 from user_billing.tokens.service import Tokens
 from user_billing.tokens.signing import SigningKeys
+from user_billing.usage.intake import Intake
 from user_billing.usage.service import Usage
 
 DEVICE_SUFFIX = "-device"
@@ -54,6 +57,8 @@ class Services:
     signing: SigningKeys
     tokens: Tokens
     usage: Usage
+    meters: Meters
+    intake: Intake
 
 
 def services_of(request: Request) -> Services:
