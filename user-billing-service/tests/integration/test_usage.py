@@ -100,6 +100,22 @@ def test_complete_through_only_goes_forward(hub):
     assert datetime.fromisoformat(told) >= HOUR + timedelta(hours=1)
 
 
+def test_each_service_reports_its_own_meters_and_how_far_it_is(hub):
+    """Das: what queries read, aps: runs; a source that never reported is told as such."""
+    owner = hub.owner("Sources")
+    for source, meter in (("das", "query_samples"), ("aps", "analysis_runs")):
+        row = report(owner.org, HOUR, 1, 0) | {"meters": {meter: {"quantity": "7"}}}
+        assert send(hub, row, source="dis").status_code == 400
+        assert send(hub, row, source=source).json()["outcomes"] == ["stored"]
+        assert buckets(owner, meter)[0]["sum"] == "7"
+    assert send(hub, source="das", complete_through=HOUR.isoformat()).status_code == 200
+    sources = owner.get("/api/v1/usage").json()["sources"]
+    through = {row["source"]: row["complete_through"] for row in sources}
+    assert set(through) == {"aps", "das", "dis"}
+    assert datetime.fromisoformat(through["das"]) == HOUR
+    assert through["aps"] is None
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

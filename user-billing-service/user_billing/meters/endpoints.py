@@ -11,13 +11,15 @@ router = APIRouter(prefix="/api/v1/meters", tags=["meters"])
 @router.get("")
 def list_meters(caller: BillingReader, services: ServicesDep) -> MetersView:
     """What is counted for the organisation, with its rules in words."""
-    return MetersView(meters=[MeterView.of(meter) for meter in services.meters.all(caller.tenant)])
+    listed = services.meters.all(caller.tenant)
+    return MetersView(meters=[MeterView.model_validate(meter) for meter in listed])
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)
 def create_meter(body: MeterBody, caller: AdminCaller, services: ServicesDep) -> MeterView:
     """A meter of the organisation's own events; it never changes."""
-    return MeterView.of(services.meters.create(caller.tenant, body.meter(), caller.actor))
+    made = services.meters.create(caller.tenant, body.meter(), caller.actor)
+    return MeterView.model_validate(made)
 
 
 @router.delete("/{code}", status_code=status.HTTP_204_NO_CONTENT)

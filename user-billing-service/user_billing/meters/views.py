@@ -1,8 +1,6 @@
 """The bodies of requests and answers about meters: docs/contracts.md §6."""
 
-from typing import Self
-
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from user_billing.api.bodies import Body, Unicode
 from user_billing.meters.rules import Aggregation, Meter, own
@@ -26,6 +24,8 @@ class MeterView(BaseModel):
     the organisation's own events.
     """
 
+    model_config = ConfigDict(from_attributes=True)
+
     code: str
     unit: str
     aggregation: Aggregation
@@ -33,11 +33,6 @@ class MeterView(BaseModel):
     rule: str
     counted_as: str
     source: str | None
-
-    @classmethod
-    def of(cls, meter: Meter) -> Self:
-        """As JSON tells it."""
-        return cls.model_validate(meter, from_attributes=True)
 
 
 class MetersView(BaseModel):

@@ -5,7 +5,8 @@ people and keys with `billing:read` read it.
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, status
+from fastapi import APIRouter, Depends, Request, Response, status
+from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime
 
 from user_billing.access import require_fresh
@@ -28,26 +29,16 @@ from user_billing.usage.rules import Step
 from user_billing.usage.views import (
     BackfillsView,
     BackfillView,
+    CloudEventBody,
     EventOutcomesView,
-    EventOutcomeView,
     OutcomesView,
     ReportsBody,
     UsageView,
+    outcomes_of,
 )
 
 UsageWriter = Annotated[Principal, Depends(needs(Scope.METRICS_WRITE))]
-CLOUD_EVENT = {
-    "type": "object",
-    "required": ["specversion", "source", "id", "type", "time"],
-    "properties": {
-        "specversion": {"const": "1.0"},
-        "source": {"type": "string", "maxLength": events.NAME_CHARS_MAX},
-        "id": {"type": "string", "maxLength": events.NAME_CHARS_MAX},
-        "type": {"type": "string", "description": "the code of a meter"},
-        "time": {"type": "string", "format": "date-time"},
-        "data": {"type": "object", "properties": {"value": {"type": ["string", "number"]}}},
-    },
-}
+CLOUD_EVENT = CloudEventBody.model_json_schema()
 EVENTS_BODY = {
     "requestBody": {
         "required": True,
@@ -97,13 +88,13 @@ def read_usage(
     return UsageView.of(of_range)
 
 
-@router.post("/api/v1/usage/events", openapi_extra=EVENTS_BODY)
+@router.post("/api/v1/usage/events", openapi_extra=EVENTS_BODY, response_model=EventOutcomesView)
 def take_events(
     caller: UsageWriter,
     services: ServicesDep,
     sent: Annotated[object, Depends(cloud_events)],
     backfill: UUID | None = None,
-) -> EventOutcomesView:
+) -> Response:
     """CloudEvents of the organisation's own meters: one, or a batch with an outcome each.
 
     (source, id) is an event's identity: the same again changes nothing; with another content it is
@@ -111,11 +102,10 @@ def take_events(
     """
     rows = sent if isinstance(sent, list) else [sent]
     verdicts = services.intake.take(caller.tenant, rows, backfill, caller.actor)
-    if rows is not sent and verdicts[0].outcome is Outcome.CONFLICT:
-        raise Conflict(detail=verdicts[0].reason)
-    if rows is not sent and verdicts[0].outcome is Outcome.REFUSED:
-        raise BadInput(detail=verdicts[0].reason)
-    return EventOutcomesView(outcomes=[EventOutcomeView.of(verdict) for verdict in verdicts])
+    refusals = {Outcome.CONFLICT: Conflict, Outcome.REFUSED: BadInput}
+    if rows is not sent and (refusal := refusals.get(verdicts[0].outcome)):
+        raise refusal(detail=verdicts[0].reason)
+    return JSONResponse(outcomes_of(verdicts))
 
 
 @router.get("/api/v1/usage/backfills")

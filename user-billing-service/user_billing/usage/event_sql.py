@@ -10,16 +10,21 @@ from sqlalchemy import Row, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from user_billing.errors import NotFound
+from user_billing.usage.arrays import columns
 from user_billing.usage.events import Event, Key, Place, Stored
 from user_billing.usage.tables import usage_backfill, usage_event
 
 _B, _E = usage_backfill.c, usage_event.c
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('usage ' || :org, 0))")
+# LATERAL with LIMIT: a look-up in the primary key for each, also before the table has statistics;
+# joined plainly, Postgres reads all events of the organisation.
 _STORED: Final = text("""
-SELECT e.source, e.id, e.meter, e.at, e.value, CASE WHEN b.ended_at IS NULL THEN e.backfill END
-  FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[])) AS given (source, id)
-  JOIN billing.usage_event e ON e.org_id = :org AND e.source = given.source AND e.id = given.id
-  LEFT JOIN billing.usage_backfill b ON b.org_id = e.org_id AND b.id = e.backfill
+SELECT e.*, CASE WHEN b.ended_at IS NULL THEN e.backfill END
+  FROM unnest(CAST(:c0 AS text[]), CAST(:c1 AS text[])) AS given (source, id)
+ CROSS JOIN LATERAL (
+       SELECT source, id, meter, at, value, backfill FROM billing.usage_event
+        WHERE org_id = :org AND source = given.source AND id = given.id LIMIT 1) e
+  LEFT JOIN billing.usage_backfill b ON b.org_id = :org AND b.id = e.backfill
 """)
 _ADD: Final = text("""
 INSERT INTO billing.usage_event (org_id, source, id, meter, at, value, backfill, received_at)
@@ -28,16 +33,17 @@ SELECT :org, source, id, meter, at, value, :backfill, :now
               CAST(:c3 AS timestamptz[]), CAST(:c4 AS text[])) AS e (source, id, meter, at, value)
 """)
 _VALUES: Final = text("""
-SELECT v.meter, v.hour, v.value
-  FROM unnest(CAST(:meters AS text[]), CAST(:hours AS timestamptz[]), CAST(:values AS text[]))
+SELECT given.meter, given.hour, given.value
+  FROM unnest(CAST(:c0 AS text[]), CAST(:c1 AS timestamptz[]), CAST(:c2 AS text[]))
        AS given (meter, hour, value)
-  JOIN billing.usage_value v ON v.org_id = :org AND v.meter = given.meter
-       AND v.hour = given.hour AND v.value = given.value
+ CROSS JOIN LATERAL (
+       SELECT FROM billing.usage_value v WHERE v.org_id = :org AND v.meter = given.meter
+          AND v.hour = given.hour AND v.value = given.value LIMIT 1) known
 """)
 _ADD_VALUES: Final = text("""
 INSERT INTO billing.usage_value (org_id, meter, hour, value)
-SELECT :org, * FROM unnest(CAST(:meters AS text[]), CAST(:hours AS timestamptz[]),
-                           CAST(:values AS text[]))
+SELECT :org, * FROM unnest(CAST(:c0 AS text[]), CAST(:c1 AS timestamptz[]),
+                           CAST(:c2 AS text[]))
 """)
 
 
@@ -48,9 +54,8 @@ def lock(session: Session, org: UUID) -> None:
 
 def stored(session: Session, org: UUID, keys: Collection[Key]) -> dict[Key, Stored]:
     """Those events that are there."""
-    sources, ids = [source for source, _ in keys], [id_ for _, id_ in keys]
-    rows = session.execute(_STORED, {"org": org, "sources": sources, "ids": ids})
-    return {(row[0], row[1]): Stored(Event(*row[:5]), row[5]) for row in rows}
+    rows = session.execute(_STORED, {"org": org, **columns(keys)}) if keys else ()
+    return {(row[0], row[1]): (Event(*row[:5]), row[6]) for row in rows}
 
 
 def add(
@@ -58,14 +63,11 @@ def add(
 ) -> None:
     """These events, none of which is there, are."""
     rows = [(event.source, event.id, event.meter, event.at, event.value) for event in events]
-    columns = {f"c{n}": list(column) for n, column in enumerate(zip(*rows, strict=True))}
-    session.execute(_ADD, {**columns, "org": org, "backfill": backfill, "now": now})
+    session.execute(_ADD, {**columns(rows), "org": org, "backfill": backfill, "now": now})
 
 
-def _columns(values: Iterable[tuple[Place, str]]) -> dict[str, list[Any]]:
-    rows = sorted((meter, hour, value) for (meter, hour), value in values)
-    names = ("meters", "hours", "values")
-    return {name: [row[n] for row in rows] for n, name in enumerate(names)}
+def _columns(values: Iterable[tuple[Place, str]]) -> dict[str, str]:
+    return columns(sorted((meter, hour, value) for (meter, hour), value in values))
 
 
 def known_values(
@@ -86,8 +88,8 @@ def add_values(session: Session, org: UUID, values: Collection[tuple[Place, str]
 
 
 def sweep(session: Session, org: UUID, before: datetime) -> None:
-    """Events used before that time are gone; what they counted stays in their hours."""
-    session.execute(delete(usage_event).where(_E.org_id == org, _E.at < before))
+    """Events received before that time are gone; what they counted stays in their hours."""
+    session.execute(delete(usage_event).where(_E.org_id == org, _E.received_at < before))
 
 
 # Backfills
@@ -132,8 +134,8 @@ def open_backfills(session: Session, org: UUID) -> Sequence[Row[Any]]:
 
 def events_of(session: Session, org: UUID, backfill: UUID) -> list[Event]:
     """The events of a backfill."""
-    columns = select(_E.source, _E.id, _E.meter, _E.at, _E.value)
-    rows = session.execute(columns.where(_E.org_id == org, _E.backfill == backfill))
+    query = select(_E.source, _E.id, _E.meter, _E.at, _E.value)
+    rows = session.execute(query.where(_E.org_id == org, _E.backfill == backfill))
     return [Event(*row) for row in rows]
 
 

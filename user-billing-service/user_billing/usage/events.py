@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from enum import StrEnum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from user_billing.errors import BadInput
 from user_billing.meters.rules import WIDE, Aggregation, Meter
-from user_billing.usage.rules import MINUTES, Reading, month_of
+from user_billing.usage.rules import MINUTES, Reading
 
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
@@ -36,6 +36,9 @@ NAME_CHARS_MAX: Final = 256
 """Of an event's source and id."""
 TEXT_CHARS_MAX: Final = 128
 """Of a distinct value."""
+CORRECTABLE_FOR: Final = timedelta(days=93)
+"""How long ago something may have been used: no monthly period that is open, in grace (of a month
+at most) or the last one closed began earlier."""
 AHEAD: Final = timedelta(minutes=5)
 """How far a sender's clock may be ahead."""
 NUMBER: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
@@ -76,8 +79,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """What was used when. value: a number in plain digits, or a distinct value; at: UTC."""
 
     source: str
@@ -97,40 +99,16 @@ class Event:
         return self.meter, self.at.replace(minute=0, second=0, microsecond=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An event that is there already. waits_in: the open backfill it belongs to."""
-
-    event: Event
-    waits_in: UUID | None = None
+Stored: TypeAlias = tuple[Event, UUID | None]
+"""An event that is there, and the open backfill that it waits in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What became of a row of a request. event: None when the row could not be read as one."""
 
     outcome: Outcome
     reason: str = ""
     event: Event | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The times that an event may have, both inclusive."""
-
-    first: datetime
-    last: datetime
-
-
-def window(now: datetime) -> Window:
-    """From the beginning of the second month before this one, UTC, to a little ahead of now.
-
-    No monthly period that is open, in grace or the last one closed began earlier.
-    """
-    first = month_of(now)
-    for _ in range(2):
-        first = month_of(first - timedelta(days=1))
-    return Window(first, now + AHEAD)
 
 
 def parse_body(body: bytes, content_type: str) -> object:
@@ -147,22 +125,22 @@ def parse_body(body: bytes, content_type: str) -> object:
     return rows
 
 
-def parse(row: object, meters: Mapping[str, Meter], window: Window) -> Event | Verdict:
+def parse(row: object, meters: Mapping[str, Meter], now: datetime) -> Event | Verdict:
     """The event that a row of a request says, or why it is refused."""
     try:
-        return _event(row, meters, window)
+        return _event(row, meters, now)
     except BadInput as exc:
         return Verdict(Outcome.REFUSED, str(exc))
 
 
-def _event(row: object, meters: Mapping[str, Meter], window: Window) -> Event:
+def _event(row: object, meters: Mapping[str, Meter], now: datetime) -> Event:
     if not isinstance(row, dict) or row.get("specversion") != "1.0":
         raise BadInput(field="specversion", needs='an object of CloudEvents with "1.0"')
     source, id_ = _name(row, "source"), _name(row, "id")
     meter = meters.get(_name(row, "type"))
     if meter is None:
         raise BadInput(field="type", value=row["type"], needs="the code of one of your meters")
-    return Event(source, id_, meter.code, _time(row.get("time"), window), _value(row, meter))
+    return Event(source, id_, meter.code, _time(row.get("time"), now), _value(row, meter))
 
 
 def _name(row: Mapping[str, Any], field: str) -> str:
@@ -172,17 +150,17 @@ def _name(row: Mapping[str, Any], field: str) -> str:
     return name
 
 
-def _time(text: object, window: Window) -> datetime:
+def _time(text: object, now: datetime) -> datetime:
     try:
         at = datetime.fromisoformat(text if isinstance(text, str) else "")
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
         raise BadInput(field="time", needs="when it was used: 2026-05-01T12:00:00Z")
-    if not window.first <= at <= window.last:
+    if not now - CORRECTABLE_FOR <= at <= now + AHEAD:
         raise BadInput(
-            field="time", value=str(text), earliest=window.first.isoformat(),
-            needs="a time that is not in the future and not before the last closed period",
+            field="time", value=str(text), days_max=CORRECTABLE_FOR.days,
+            needs="a time that is not in the future and not before what can be corrected",
         )  # fmt: skip
     return at.astimezone(UTC)
 
@@ -226,12 +204,12 @@ def decide(
         verdict = row if isinstance(row, Verdict) else _verdict(row, seen.get(row.key), backfill)
         if verdict.outcome is Outcome.ACCEPTED and verdict.event:
             event = verdict.event
-            place = distinct.get(event.place)
+            place = distinct.get(event.place) if distinct else None
             if place and not place.takes(event.value):
                 limit = BadInput(field="data.value", meter=event.meter, distinct_max=DISTINCT_MAX)
                 verdict = Verdict(Outcome.REFUSED, str(limit), event)
             else:
-                seen[event.key] = Stored(event, backfill)
+                seen[event.key] = event, backfill
         verdicts.append(verdict)
     return verdicts
 
@@ -239,10 +217,10 @@ def decide(
 def _verdict(event: Event, before: Stored | None, backfill: UUID | None) -> Verdict:
     if before is None:
         return Verdict(Outcome.ACCEPTED, event=event)
-    if before.event != event:
+    if before[0] != event:
         return Verdict(Outcome.CONFLICT, "this source and id say something else already", event)
-    if before.waits_in not in {None, backfill}:
-        return Verdict(Outcome.CONFLICT, f"it waits in backfill {before.waits_in}", event)
+    if before[1] not in {None, backfill}:
+        return Verdict(Outcome.CONFLICT, f"it waits in backfill {before[1]}", event)
     return Verdict(Outcome.DUPLICATE, event=event)
 
 

@@ -38,6 +38,8 @@ SOURCE: Final = "events"
 BACKFILL_FOR: Final = timedelta(days=7)
 BACKFILLS_OPEN_MAX: Final = 10
 BACKFILL_EVENTS_MAX: Final = 100_000
+IDENTITY_FOR: Final = events.CORRECTABLE_FOR + BACKFILL_FOR
+"""After which an event is refused as too old, so that nobody needs to know that it was there."""
 LISTED_MAX: Final = 100
 AUDITED_MAX: Final = 20
 """Ids of conflicting events that one audit row names."""
@@ -76,12 +78,13 @@ class Taking:
         ]
         values = {(event.place, event.value) for event in unique}
         known = event_sql.known_values(self.session, self.org, values)
-        hours = sql.stored(self.session, self.org, SOURCE, [event.place[1] for event in unique])
         places = {event.place for event in unique}
-        before = {place: hours.get((place[1], place[0])) for place in places}
+        hours = sql.stored(self.session, self.org, SOURCE, places)
         return {
-            place: Distinct(int(there[1].quantity) if there else 0, known.get(place, set()))
-            for place, there in before.items()
+            place: Distinct(
+                int(hours[place][1].quantity) if place in hours else 0, known.get(place, set())
+            )
+            for place in places
         }
 
     def add(self, accepted: Sequence[Event], backfill: UUID | None) -> None:
@@ -97,10 +100,10 @@ class Taking:
         by_place: dict[Place, list[Event]] = defaultdict(list)
         for event in accepted:
             by_place[event.place].append(event)
-        stored = sql.stored(self.session, self.org, SOURCE, [hour for _, hour in by_place])
+        stored = sql.stored(self.session, self.org, SOURCE, by_place)
         reports = []
         for (meter, hour), of_place in by_place.items():
-            revision, before = stored.get((hour, meter), (0, None))
+            revision, before = stored.get((meter, hour), (0, None))
             new = distinct[meter, hour].new if (meter, hour) in distinct else ()
             reading = events.fold(self.meters[meter].aggregation, before, of_place, len(new))
             reports.append(Report(self.org, hour, revision + 1, {meter: reading}))
@@ -149,8 +152,7 @@ class Intake:
         with self._taking(org) as taking:
             if backfill is not None:
                 taking.require_open(backfill)
-            window = events.window(taking.now)
-            parsed = [events.parse(row, taking.meters, window) for row in rows]
+            parsed = [events.parse(row, taking.meters, taking.now) for row in rows]
             wanted = [row for row in parsed if isinstance(row, Event)]
             stored = event_sql.stored(taking.session, org, {event.key for event in wanted})
             distinct = taking.distinct(wanted)
@@ -224,8 +226,7 @@ class Intake:
         for org in organisations:
             with self._taking(org) as taking:
                 sql.count_seats(taking.session, org, taking.now)
-                oldest = events.window(taking.now).first
-                event_sql.sweep(taking.session, org, oldest - 2 * BACKFILL_FOR)
+                event_sql.sweep(taking.session, org, taking.now - IDENTITY_FOR)
                 for row in event_sql.open_backfills(taking.session, org):
                     if row.expires_at <= taking.now:
                         taking.end(row.id, BackfillOutcome.REVERTED, UPKEEP)

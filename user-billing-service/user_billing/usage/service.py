@@ -10,14 +10,14 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 from sqlalchemy import Row
+from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
-from user_billing.db.session import Database
+from user_billing.db.session import Database, within
 from user_billing.meters.rules import BUILT_IN
 from user_billing.meters.sql import own_meters
 from user_billing.model import Actor, Audience
-from user_billing.organisations import sql as organisations_sql
 from user_billing.rating.model import MeterUsage
 from user_billing.usage import rules, sql
 from user_billing.usage.rules import Outcome, Report, Step
@@ -53,7 +53,7 @@ class Usage:
         complete_through: datetime | None,
         request_id: str | None,
     ) -> list[Outcome]:
-        """What became of each report, in their order; one transaction for each organisation.
+        """What became of each report, in their order; all in one transaction.
 
         complete_through: what the source counted before it was reported in this call or earlier.
         Raises BadInput, and then nothing was taken.
@@ -61,42 +61,44 @@ class Usage:
         for report in reports:
             rules.check(source, report)
         actor = Actor(f"service:{source}", request_id)
-        outcomes: dict[int, Outcome] = {}
+        outcomes = [Outcome.UNKNOWN] * len(reports)
         numbers = sorted(range(len(reports)), key=lambda n: str(reports[n].organisation_id))
-        for org, group in groupby(numbers, key=lambda n: reports[n].organisation_id):
-            places = list(group)
-            taken = self._take(org, source, [reports[n] for n in places], actor)
-            outcomes.update(zip(places, taken, strict=True))
-        for outcome in outcomes.values():
-            REPORTS.labels(outcome.value).inc()
-        if complete_through is not None:
-            with self._database.directory() as session:
+        with self._database.directory() as session:
+            known = sql.organisations(session, {report.organisation_id for report in reports})
+            for org, group in groupby(numbers, key=lambda n: reports[n].organisation_id):
+                if org in known:
+                    places = list(group)
+                    with within(session, org):
+                        taken = self._take(session, source, [reports[n] for n in places], actor)
+                    for place, outcome in zip(places, taken, strict=True):
+                        outcomes[place] = outcome
+            if complete_through is not None:
                 sql.put_watermark(session, source.value, complete_through)
-        return [outcomes[n] for n in range(len(reports))]
+        for outcome in outcomes:
+            REPORTS.labels(outcome.value).inc()
+        return outcomes
 
     def _take(
-        self, org: UUID, source: Audience, reports: Sequence[Report], actor: Actor
+        self, session: Session, source: Audience, reports: Sequence[Report], actor: Actor
     ) -> list[Outcome]:
-        now = self._clock.now()
-        with self._database.organisation(org) as session:
-            if organisations_sql.organisation(session, org) is None:
-                return [Outcome.UNKNOWN] * len(reports)
-            sql.put(session, source.value, reports, now)
-            stored = sql.stored(session, org, source.value, [report.hour for report in reports])
-            outcomes = [
-                rules.outcome(
-                    report, {meter: stored[report.hour, meter] for meter in report.readings}
-                )
-                for report in reports
-            ]
-            for report, outcome in zip(reports, outcomes, strict=True):
-                if outcome is Outcome.CONFLICT:
-                    hour = report.hour.isoformat()
-                    log.error("usage_conflict", source=source, hour=hour, revision=report.revision)
-                    audit.record(
-                        session, org, actor, "usage.conflict", f"{source} {hour}",
-                        now=now, revision=report.revision,
-                    )  # fmt: skip
+        """Of one organisation."""
+        now, org = self._clock.now(), reports[0].organisation_id
+        if sql.put(session, source.value, reports, now) == sum(len(of.readings) for of in reports):
+            return [Outcome.STORED] * len(reports)
+        places = {(meter, report.hour) for report in reports for meter in report.readings}
+        stored = sql.stored(session, org, source.value, places)
+        outcomes = [
+            rules.outcome(report, {meter: stored[meter, report.hour] for meter in report.readings})
+            for report in reports
+        ]
+        for report, outcome in zip(reports, outcomes, strict=True):
+            if outcome is Outcome.CONFLICT:
+                hour = report.hour.isoformat()
+                log.error("usage_conflict", source=source, hour=hour, revision=report.revision)
+                audit.record(
+                    session, org, actor, "usage.conflict", f"{source} {hour}",
+                    now=now, revision=report.revision,
+                )  # fmt: skip
         return outcomes
 
     def of_range(self, org: UUID, start: datetime, end: datetime, step: Step) -> UsageOfRange:

@@ -1,21 +1,23 @@
 """SQL of usage inside one organisation, in the role `cloudopshub_billing_app`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import CursorResult, Row, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from user_billing.meters.rules import BUILT_IN, Totals, of_period
 from user_billing.meters.sql import own_meters
 from user_billing.model import SERVICES, Audience
+from user_billing.organisations import tables as organisations_t
 from user_billing.rating.model import MeterUsage
 from user_billing.usage import tables as t
+from user_billing.usage.arrays import columns
 from user_billing.usage.rules import Reading, Report, Step
 
 _BY_STEP = text("""
@@ -114,11 +116,17 @@ def period_usage(
     }
 
 
-def put(session: Session, source: str, reports: Sequence[Report], now: datetime) -> None:
-    """Each reading stands, unless the hour has one of the same or a later revision.
+def organisations(session: Session, ids: Collection[UUID]) -> set[UUID]:
+    """Those of these organisations that there are; in the role `cloudopshub_billing_directory`."""
+    query = select(organisations_t.organisation.c.id).where(
+        organisations_t.organisation.c.id.in_(ids)
+    )
+    return set(session.execute(query).scalars())
 
-    Columns are sent as arrays, as text: three times as fast as a row at a time
-    (benchmarks/bench_usage.py).
+
+def put(session: Session, source: str, reports: Sequence[Report], now: datetime) -> int:
+    """Each reading stands, unless the hour has one of the same or a later revision; how many do
+    that did not stand before.
     """
     rows = [
         (
@@ -128,24 +136,27 @@ def put(session: Session, source: str, reports: Sequence[Report], now: datetime)
         for report in reports
         for meter, reading in report.readings.items()
     ]  # fmt: skip
-    if rows:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        given = {f"c{n}": column for n, column in enumerate(columns)}
-        session.execute(_PUT, {**given, "source": source, "now": now})
+    if not rows:
+        return 0
+    result = session.execute(_PUT, {**columns(rows), "source": source, "now": now})
+    return cast("CursorResult[Any]", result).rowcount
 
 
 def stored(
-    session: Session, org: UUID, source: str, hours: Sequence[datetime]
-) -> dict[tuple[datetime, str], tuple[int, Reading]]:
-    """(hour, meter) → its revision and reading."""
+    session: Session, org: UUID, source: str, places: Collection[tuple[str, datetime]]
+) -> dict[tuple[str, datetime], tuple[int, Reading]]:
+    """(meter, hour) → its revision and reading."""
     u = t.usage_hour.c
     rows = session.execute(
         select(u.hour, u.meter, u.revision, u.quantity, u.minutes, u.readings, u.latest_at).where(
-            u.org_id == org, u.source == source, u.hour.in_(set(hours))
+            u.org_id == org,
+            u.meter.in_({meter for meter, _ in places}),
+            u.hour.in_({hour for _, hour in places}),
+            u.source == source,
         )
     )
     return {
-        (hour, meter): (revision, Reading(quantity, tuple(minutes), readings, latest_at))
+        (meter, hour): (revision, Reading(quantity, tuple(minutes), readings, latest_at))
         for hour, meter, revision, quantity, minutes, readings, latest_at in rows
     }
 

@@ -1,17 +1,17 @@
 """The bodies of requests and answers about usage: docs/contracts.md §2 and §6."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from user_billing.api.bodies import Body
 from user_billing.model import Audience
+from user_billing.usage.events import NAME_CHARS_MAX, Verdict
 from user_billing.usage.events import Outcome as EventOutcome
-from user_billing.usage.events import Verdict
 from user_billing.usage.intake import BackfillOutcome
 from user_billing.usage.rules import Outcome, Reading, Report
 from user_billing.usage.service import UsageOfRange
@@ -104,6 +104,17 @@ class UsageView(BaseModel):
         )
 
 
+class CloudEventBody(BaseModel):
+    """An event as OpenAPI describes it; `events.parse` reads it. type: the code of a meter."""
+
+    specversion: Literal["1.0"]
+    source: Annotated[str, Field(max_length=NAME_CHARS_MAX)]
+    id: Annotated[str, Field(max_length=NAME_CHARS_MAX)]
+    type: str
+    time: AwareDatetime
+    data: dict[str, str | int] = {}
+
+
 class EventOutcomeView(BaseModel):
     """What became of one event. source, id: null when the row has none. reason: why it does not
     count.
@@ -114,22 +125,26 @@ class EventOutcomeView(BaseModel):
     outcome: EventOutcome
     reason: str | None
 
-    @classmethod
-    def of(cls, verdict: Verdict) -> Self:
-        """As JSON tells it."""
-        event = verdict.event
-        return cls(
-            source=event.source if event else None,
-            id=event.id if event else None,
-            outcome=verdict.outcome,
-            reason=verdict.reason or None,
-        )
-
 
 class EventOutcomesView(BaseModel):
     """What became of each event, in their order."""
 
     outcomes: list[EventOutcomeView]
+
+
+def outcomes_of(verdicts: Sequence[Verdict]) -> dict[str, list[dict[str, str | None]]]:
+    """An EventOutcomesView as a plain dictionary, since a request has a thousand of them."""
+    return {
+        "outcomes": [
+            {
+                "source": event.source if event else None,
+                "id": event.id if event else None,
+                "outcome": outcome.value,
+                "reason": reason or None,
+            }
+            for outcome, reason, event in verdicts
+        ]
+    }
 
 
 class BackfillView(BaseModel):
