@@ -30,9 +30,15 @@ from user_billing.chassis.postgres import open_engine
 from user_billing.chassis.telemetry import RequestLog
 from user_billing.db.session import Database, revision
 from user_billing.db.tables import SCHEMA_REVISION
+from user_billing.idempotency.http import KeepAnswers, Replay, replay
+from user_billing.idempotency.service import Answers
+from user_billing.ledger import endpoints as ledger
+from user_billing.ledger.service import Ledger
 from user_billing.settings import Settings
 from user_billing.usage import endpoints as usage
 from user_billing.usage.service import Usage
+from user_billing.wallets import endpoints as wallets
+from user_billing.wallets.service import Wallets
 
 
 def create_app(settings: Settings, *, http: None = None, clock: Clock | None = None) -> FastAPI:
@@ -61,12 +67,14 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
     app.state.services = services
+    app.add_middleware(KeepAnswers)
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog, service="ubs")
     problems.install(app)
+    app.add_exception_handler(Replay, replay)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
     app.include_router(internal.public_router)
-    for part in (sessions, keys, members, audit, internal, usage):
+    for part in (sessions, keys, members, audit, internal, usage, ledger, wallets):
         app.include_router(part.router)
     return app
 
@@ -108,6 +116,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         sessions=session_parts,
         organisations_max=settings.organisations_per_user_max,
     )
+    answers, wallet_parts = Answers(database, clock, keyring), Wallets(database, clock)
     services = Services(
         settings=settings,
         clock=clock,
@@ -121,6 +130,9 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         signing=signing,
         tokens=Tokens(database, clock, signing),
         usage=Usage(database, clock),
+        answers=answers,
+        ledger=Ledger(database),
+        wallets=wallet_parts,
     )
     background = Background(
         database=database,
@@ -129,6 +141,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         members=member_parts,
         signing=signing,
         first_start=first_start,
+        chores={"answers": answers.sweep, "wallets": wallet_parts.expire},
         wanted=wanted,
         ui_public_url=settings.ui_public_url,
     )

@@ -3,12 +3,12 @@
     until done, each second …   bootstrap (waits for Postgres and for the schema)
     then, once                  end keys and invitations whose makers may no longer make them
     every 10 s                  flush `last_used_at`
-    every 10 min                rotate signing keys when due, sweep
+    every 10 min                rotate signing keys when due, sweep, and each room's chore
 Every step is idempotent and safe on all replicas at once; a failed one is logged and tried again.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import anyio.to_thread
@@ -40,6 +40,7 @@ class Background:
     members: Members
     signing: SigningKeys
     first_start: FirstStart
+    chores: Mapping[str, Callable[[], object]]
     wanted: Bootstrap
     ui_public_url: str
     started: bool = False
@@ -68,6 +69,8 @@ class Background:
             asyncio.create_task(self._each(FLUSH_S, "key_uses", self.keys.flush_uses)),
             asyncio.create_task(self._each(UPKEEP_S, "upkeep", self.upkeep)),
         ]
+        for name, chore in self.chores.items():
+            self._tasks.append(asyncio.create_task(self._each(UPKEEP_S, name, chore)))
 
     async def _each(self, pause_s: float, name: str, step: Callable[[], object]) -> None:
         while True:

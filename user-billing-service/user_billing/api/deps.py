@@ -30,9 +30,12 @@ from user_billing.chassis.clock import Clock
 from user_billing.chassis.probes import Drain
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
+from user_billing.idempotency.service import Answers
+from user_billing.ledger.service import Ledger
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
 from user_billing.settings import Settings
 from user_billing.usage.service import Usage
+from user_billing.wallets.service import Wallets
 
 DEVICE_SUFFIX = "-device"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -54,6 +57,9 @@ class Services:
     signing: SigningKeys
     tokens: Tokens
     usage: Usage
+    answers: Answers
+    ledger: Ledger
+    wallets: Wallets
 
 
 def services_of(request: Request) -> Services:
