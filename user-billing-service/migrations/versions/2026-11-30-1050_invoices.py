@@ -15,7 +15,7 @@ DOCUMENT = """series text{null}, number bigint{null}, issued_on date{null},
 
 TABLES = (
     """CREATE TABLE billing.seller (
-      only          boolean PRIMARY KEY CHECK (only),
+      "only"        boolean PRIMARY KEY CHECK ("only"),
       legal_name    text NOT NULL,
       address       text NOT NULL,
       country       text NOT NULL,
@@ -55,6 +55,7 @@ TABLES = (
       closed_at  timestamptz CHECK ((closed_at IS NULL) = (state <> 'closed')),
       closed_by  text CHECK (closed_by IN ('complete', 'grace')),
       missing    text[] NOT NULL,
+      drafted    boolean NOT NULL,
       invoice_id uuid,
       PRIMARY KEY (org_id, start))""",
     f"""CREATE TABLE billing.invoice (
@@ -118,6 +119,7 @@ TABLES = (
       subtotal   bigint NOT NULL,
       tax        bigint NOT NULL,
       total      bigint NOT NULL CHECK (total = subtotal + tax),
+      to_wallet  bigint NOT NULL CHECK (to_wallet BETWEEN 0 AND total),
       created_at timestamptz NOT NULL,
       {DOCUMENT.format(null=" NOT NULL")},
       PRIMARY KEY (org_id, id),
@@ -182,7 +184,7 @@ TENANT_TABLES = ("customer", "billing_period", "invoice", *OF_DRAFTS, *ONLY_ADDE
 APP_GRANTS = {
     "customer": "SELECT, INSERT, UPDATE (legal_name, address, country, vat_id, email, exempt)",
     "billing_period": "SELECT, INSERT,"
-    ' UPDATE ("end", state, closed_at, closed_by, missing, invoice_id)',
+    ' UPDATE ("end", state, closed_at, closed_by, missing, drafted, invoice_id)',
     "invoice": "SELECT, INSERT, UPDATE (state, currency, input_hash, subtotal, tax, credits, total,"
     " series, number, issued_on, payload, sha256)",
     "invoice_line": "SELECT, INSERT, DELETE",

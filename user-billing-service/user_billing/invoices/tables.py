@@ -74,6 +74,7 @@ billing_period = Table(
     Column("closed_at", _Instant),
     Column("closed_by", Text),
     Column("missing", ARRAY(Text), nullable=False),
+    Column("drafted", Boolean, nullable=False),
     Column("invoice_id", Uuid),
 )
 
@@ -139,7 +140,7 @@ credit_note = Table(
     Column("key", Text, nullable=False),
     Column("voids", Boolean, nullable=False),
     Column("reason", Text, nullable=False),
-    *_amounts("subtotal", "tax", "total"),
+    *_amounts("subtotal", "tax", "total", "to_wallet"),
     Column("created_at", _Instant, nullable=False),
     Column("series", Text, nullable=False),
     Column("number", BigInteger, nullable=False),
