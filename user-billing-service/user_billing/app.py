@@ -34,8 +34,11 @@ from user_billing.idempotency.http import KeepAnswers, Replay, replay
 from user_billing.idempotency.service import Answers
 from user_billing.ledger import endpoints as ledger
 from user_billing.ledger.service import Ledger
+from user_billing.meters import endpoints as meters
+from user_billing.meters.service import Meters
 from user_billing.settings import Settings
 from user_billing.usage import endpoints as usage
+from user_billing.usage.intake import Intake
 from user_billing.usage.service import Usage
 from user_billing.wallets import endpoints as wallets
 from user_billing.wallets.service import Wallets
@@ -74,7 +77,7 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
     app.add_exception_handler(Replay, replay)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
     app.include_router(internal.public_router)
-    for part in (sessions, keys, members, audit, internal, usage, ledger, wallets):
+    for part in (sessions, keys, members, audit, internal, usage, meters, ledger, wallets):
         app.include_router(part.router)
     return app
 
@@ -133,6 +136,8 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         answers=answers,
         ledger=Ledger(database),
         wallets=wallet_parts,
+        meters=Meters(database, clock),
+        intake=Intake(database, clock),
     )
     background = Background(
         database=database,
@@ -142,6 +147,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         signing=signing,
         first_start=first_start,
         chores={"answers": answers.sweep, "wallets": wallet_parts.expire},
+        intake=services.intake,
         wanted=wanted,
         ui_public_url=settings.ui_public_url,
     )

@@ -3,7 +3,8 @@
     until done, each second …   bootstrap (waits for Postgres and for the schema)
     then, once                  end keys and invitations whose makers may no longer make them
     every 10 s                  flush `last_used_at`
-    every 10 min                rotate signing keys when due, sweep, and each room's chore
+    every 10 min                rotate signing keys when due, sweep; count seats, end old backfills,
+                                and each room's chore
 Every step is idempotent and safe on all replicas at once; a failed one is logged and tried again.
 """
 
@@ -22,6 +23,7 @@ from user_billing.accounts.signing import RETIRED_FOR, SigningKeys
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
 from user_billing.db.session import Database
+from user_billing.usage.intake import Intake
 
 log = structlog.get_logger()
 
@@ -41,6 +43,7 @@ class Background:
     signing: SigningKeys
     first_start: FirstStart
     chores: Mapping[str, Callable[[], object]]
+    intake: Intake
     wanted: Bootstrap
     ui_public_url: str
     started: bool = False
@@ -68,6 +71,7 @@ class Background:
         self._tasks += [
             asyncio.create_task(self._each(FLUSH_S, "key_uses", self.keys.flush_uses)),
             asyncio.create_task(self._each(UPKEEP_S, "upkeep", self.upkeep)),
+            asyncio.create_task(self._each(UPKEEP_S, "usage", self.intake.upkeep)),
         ]
         for name, chore in self.chores.items():
             self._tasks.append(asyncio.create_task(self._each(UPKEEP_S, name, chore)))

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "202611301030"
-down_revision = "202611292000"
+down_revision = "202611301000"
 branch_labels = None
 depends_on = None
 

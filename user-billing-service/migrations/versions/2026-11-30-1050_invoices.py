@@ -191,7 +191,6 @@ APP_GRANTS = {
     "invoice_hours": "SELECT, INSERT, DELETE",
     "seller": "SELECT",
     "tax_rate": "SELECT",
-    "usage_watermark": "SELECT",
     **dict.fromkeys(ONLY_ADDED, "SELECT, INSERT"),
 }
 DIRECTORY_GRANTS = {
@@ -241,4 +240,3 @@ def downgrade() -> None:
     names = ("seller", "tax_rate", "number_counter", *reversed(TENANT_TABLES))
     op.execute(f"DROP TABLE {', '.join(f'billing.{name}' for name in names)}")
     op.execute("DROP FUNCTION billing.refuse_document_change, billing.refuse_change_of_final")
-    op.execute(f"REVOKE SELECT ON billing.usage_watermark FROM {APP}")

@@ -1,5 +1,6 @@
 """No organisation reaches another: by any route, and in the database by itself."""
 
+import json
 from uuid import UUID
 
 import httpx
@@ -15,11 +16,14 @@ from user_billing.accounts.identifiers import new_id
 from user_billing.chassis.postgres import open_engine
 from user_billing.db import tables as t
 from user_billing.db.session import Database, within
+from user_billing.meters.tables import meter
+from user_billing.usage.tables import usage_backfill, usage_event, usage_value
 
 TENANT_TABLES = [
     t.organisation, t.membership, t.invitation, t.api_key, t.audit_head, t.audit_event,
-    t.usage_hour,
+    t.usage_hour, meter, usage_event, usage_value, usage_backfill,
 ]  # fmt: skip
+READABLE = ("keys", "members", "invitations", "meters", "usage/backfills")
 PUBLIC = {"/health", "/ready", "/metrics", "/.well-known/jwks.json"}
 
 
@@ -28,7 +32,7 @@ def two(hub):
     """Two organisations with something in every table: one looks, the other is hidden."""
     mine, theirs = hub.owner("Mine"), hub.owner("Theirs")
     for owner in (mine, theirs):
-        owner.key = owner.new_key("admin", "metrics:read", "billing:read")
+        owner.key = owner.new_key("admin", "metrics:read", "metrics:write", "billing:read")
         invited = owner.post("/api/v1/invitations", {"email": "new@example.org", "role": "viewer"})
         owner.invitation = invited.json()
         owner.viewer = hub.member(owner, "viewer")
@@ -38,6 +42,23 @@ def two(hub):
         }  # fmt: skip
         body = {"source": "dis", "reports": [report]}
         httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL)
+        owner.meter = f"visitors_of_{owner.session['organisation']['slug']}".replace("-", "_")
+        made = {"code": owner.meter, "unit": "people", "aggregation": "unique"}
+        assert owner.post("/api/v1/meters", made).status_code == 201
+        owner.backfill = owner.post("/api/v1/usage/backfills").json()
+        event = {
+            "specversion": "1.0", "source": "shop", "id": "1", "type": owner.meter,
+            "time": hub.clock.now().isoformat(), "data": {"value": "somebody"},
+        }  # fmt: skip
+        sent = httpx.post(
+            f"{hub.base_url}/api/v1/usage/events",
+            content=json.dumps(event),
+            headers={
+                "X-API-Key": owner.key["key"],
+                "Content-Type": "application/cloudevents+json",
+            },
+        )
+        assert sent.status_code == 200, sent.text
     return mine, theirs
 
 
@@ -59,6 +80,7 @@ def bodies(theirs):
         "/api/v1/invitations": {"email": "third@example.org", "role": "viewer"},
         "/api/v1/invitations/accept": {"token": "x", "password": PASSWORD},
         "/api/v1/organisations": {"name": "Another"},
+        "/api/v1/meters": {"code": "another", "unit": "x", "aggregation": "sum"},
     }
 
 
@@ -68,6 +90,8 @@ def filled(path, theirs):
         key_id=theirs.key["id"],
         user_id=theirs.viewer.user_id,
         invitation_id=theirs.invitation["id"],
+        code=theirs.meter,
+        backfill_id=theirs.backfill["id"],
     ) if "{" in path else path  # fmt: skip
 
 
@@ -82,6 +106,8 @@ def hidden(theirs):
         theirs.key["id"],
         theirs.key["start"],
         theirs.invitation["id"],
+        theirs.meter,
+        theirs.backfill["id"],
     ]
 
 
@@ -90,7 +116,7 @@ def test_no_route_shows_or_changes_another_organisation(hub, two):
     the identifiers of another, answers without a trace of it and leaves it as it was.
     """
     mine, theirs = two
-    before = [theirs.get(f"/api/v1/{what}").json() for what in ("keys", "members", "invitations")]
+    before = [theirs.get(f"/api/v1/{what}").json() for what in READABLE]
     tested = 0
     for method, path in operations(hub):
         if path in PUBLIC or path == "/api/v1/logout":
@@ -110,13 +136,16 @@ def test_no_route_shows_or_changes_another_organisation(hub, two):
             if "{" in path:
                 assert answer.status_code == 404, (method, path, answer.text)
             leaked = [secret for secret in hidden(theirs) if secret in answer.text]
-            asked = {theirs.org, theirs.viewer.user_id, theirs.key["id"], theirs.invitation["id"]}
+            asked = {
+                theirs.org, theirs.viewer.user_id, theirs.key["id"], theirs.invitation["id"],
+                theirs.meter, theirs.backfill["id"],
+            }  # fmt: skip
             if answer.status_code == 404:
                 leaked = [secret for secret in leaked if secret not in asked]
             assert not leaked, (method, path, answer.text)
             tested += 1
     assert tested >= 3 * 20
-    after = [theirs.get(f"/api/v1/{what}").json() for what in ("keys", "members", "invitations")]
+    after = [theirs.get(f"/api/v1/{what}").json() for what in READABLE]
     assert after == before
 
 
@@ -261,6 +290,10 @@ def test_writing_into_another_organisation_is_refused(database, two):
         "TRUNCATE billing.audit_event",
         "UPDATE billing.organisation SET plan = 'showback'",
         "UPDATE billing.plan SET active_series = NULL",
+        "UPDATE billing.meter SET unit = 'x'",
+        "UPDATE billing.usage_event SET value = '0'",
+        "DELETE FROM billing.usage_hour",
+        "DELETE FROM billing.usage_value",
         "INSERT INTO billing.revocation (kind, ref, at) VALUES ('key', gen_random_uuid(), now())",
     ],
 )

@@ -32,8 +32,10 @@ from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
 from user_billing.idempotency.service import Answers
 from user_billing.ledger.service import Ledger
+from user_billing.meters.service import Meters
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
 from user_billing.settings import Settings
+from user_billing.usage.intake import Intake
 from user_billing.usage.service import Usage
 from user_billing.wallets.service import Wallets
 
@@ -60,6 +62,8 @@ class Services:
     answers: Answers
     ledger: Ledger
     wallets: Wallets
+    meters: Meters
+    intake: Intake
 
 
 def services_of(request: Request) -> Services:

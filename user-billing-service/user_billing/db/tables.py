@@ -205,6 +205,8 @@ usage_hour = Table(
     Column("revision", BigInteger, nullable=False),
     Column("quantity", Numeric(38, 9), nullable=False),
     Column("minutes", ARRAY(Integer), nullable=False),
+    Column("readings", BigInteger, nullable=False),
+    Column("latest_at", _Instant),
     Column("received_at", _Instant, nullable=False),
 )
 

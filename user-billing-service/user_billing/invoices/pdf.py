@@ -169,8 +169,10 @@ def _sums(pages: _Pages) -> None:
     rows = []
     if payload["currency"] is not None:
         rows.append(("Subtotal", payload["subtotal"]))
-        for tax in payload["taxes"]:
-            rows.append((f"{tax['name']} {tax['percent']} % on {tax['net']}", tax["amount"]))
+        rows += [
+            (f"{tax['name']} {tax['percent']} % on {tax['net']}", tax["amount"])
+            for tax in payload["taxes"]
+        ]
         if Decimal(payload["credits"]):
             rows.append(("Paid from prepaid credit", f"-{payload['credits']}"))
         rows.append((f"Total {payload['currency']}", payload["total"]))

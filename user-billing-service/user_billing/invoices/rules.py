@@ -143,9 +143,7 @@ def tax_of(seller: str, customer: Customer, rates: Iterable[Rate], on: date) -> 
         return Tax("not taxed", Decimal(0), "Not subject to tax: customer in another country.")
     if abroad and customer.vat_id:
         return Tax("reverse charge", Decimal(0), "Reverse charge: the recipient owes the tax.")
-    valid = [
-        rate for rate in rates if rate.valid_from <= on and (rate.valid_to or on) >= on
-    ]
+    valid = [rate for rate in rates if rate.valid_from <= on and (rate.valid_to or on) >= on]
     for place in (customer.country, seller):
         for rate in valid:
             if rate.country == place:
@@ -198,20 +196,23 @@ def adjustments(
             continue
         like = first.get(key)
         name = like.description if like else (key.meter or key.kind.value)
-        yield key, Line(
-            kind=LineKind.ADJUSTMENT,
-            description=f"{name}: known after invoice {number}",
-            meter=key.meter,
-            period=key.period,
-            quantity=like.quantity if like else Decimal(0),
-            unit=like.unit if like else "",
-            amount=difference,
-            derivation={
-                "rated": rated[key],
-                "billed": billed.get(key, 0),
-                "invoice": str(invoice),
-                "line": dict(like.derivation) if like else {},
-            },
+        yield (
+            key,
+            Line(
+                kind=LineKind.ADJUSTMENT,
+                description=f"{name}: known after invoice {number}",
+                meter=key.meter,
+                period=key.period,
+                quantity=like.quantity if like else Decimal(0),
+                unit=like.unit if like else "",
+                amount=difference,
+                derivation={
+                    "rated": rated[key],
+                    "billed": billed.get(key, 0),
+                    "invoice": str(invoice),
+                    "line": dict(like.derivation) if like else {},
+                },
+            ),
         )
 
 
@@ -221,6 +222,7 @@ def affordable(positions: Sequence[Position]) -> list[Position]:
     Adjustments that give back come last and are cut to what there is to give it from; the rest is
     still missing when the next draft compares, so it is given back then.
     """
+
     def gives(position: Position) -> bool:
         return position.adjusts is not None and position.line.amount < 0
 
@@ -242,9 +244,7 @@ def check_credit(line: int, wanted: int, amount: int, credited: int) -> None:
     """Passes for a credit that the line (of `amount`) still has after `credited`."""
     sign = 1 if amount >= 0 else -1
     if wanted * sign <= 0 or abs(wanted + credited) > abs(amount):
-        raise Conflict(
-            detail=f"line {line} has {amount - credited} left to credit", wanted=wanted
-        )
+        raise Conflict(detail=f"line {line} has {amount - credited} left to credit", wanted=wanted)
 
 
 def is_last_hour_over(end: datetime, now: datetime) -> bool:

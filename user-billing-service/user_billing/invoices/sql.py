@@ -1,5 +1,6 @@
 """SQL of documents inside one organisation; what is across all of them says so."""
 
+import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -10,7 +11,6 @@ from sqlalchemy import Row, Table, delete, func, insert, select, text, tuple_, u
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.db.tables import usage_watermark
 from user_billing.invoices import tables as t
 from user_billing.invoices.rules import Key, Position, Rate, State, Tax
 from user_billing.rating.model import Line, LineKind, Period
@@ -107,20 +107,13 @@ def ended_periods(session: Session, org: UUID, now: datetime) -> Sequence[Row[An
 def lock_period(session: Session, org: UUID, start: datetime) -> Row[Any] | None:
     """The period that begins then, locked."""
     where = (_P.org_id == org, _P.start == start)
-    return session.execute(
-        select(t.billing_period).where(*where).with_for_update()
-    ).one_or_none()
+    return session.execute(select(t.billing_period).where(*where).with_for_update()).one_or_none()
 
 
 def change_period(session: Session, org: UUID, start: datetime, **values: Any) -> None:
     """The period has these values."""
     where = (_P.org_id == org, _P.start == start)
     session.execute(update(t.billing_period).where(*where).values(**values))
-
-
-def watermarks(session: Session) -> dict[str, datetime]:
-    """Source → until when it reported everything."""
-    return {row.source: row.complete_through for row in session.execute(select(usage_watermark))}
 
 
 def invoiced_periods(
@@ -253,13 +246,12 @@ def add_hours(
     rows = [
         {
             "invoice_id": invoice_id, "start": period.start, "end": period.end, "meter": meter,
-            "digest": func.encode(func.sha256(lines.encode()), "hex"),
+            "digest": hashlib.sha256(lines.encode()).hexdigest(),
             "hours": zlib.compress(lines.encode(), 9),
         }
         for meter, lines in hours.items()
     ]  # fmt: skip
-    for row in rows:
-        session.execute(insert(t.invoice_hours).values(org_id=org, **row))
+    add(session, t.invoice_hours, org, rows)
 
 
 def hours(session: Session, org: UUID, invoice_id: UUID) -> Sequence[Row[Any]]:
@@ -288,9 +280,7 @@ def credited(session: Session, org: UUID, invoice_id: UUID) -> dict[int, int]:
     return {n: int(amount) for n, amount in rows}
 
 
-def credit_notes(
-    session: Session, org: UUID, invoice_ids: Sequence[UUID]
-) -> Sequence[Row[Any]]:
+def credit_notes(session: Session, org: UUID, invoice_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
     """Of these invoices, oldest first."""
     where = (_N.org_id == org, tuple_(_N.invoice_id).in_([(i,) for i in invoice_ids]))
     return session.execute(select(t.credit_note).where(*where).order_by(_N.id)).all()

@@ -1,0 +1,41 @@
+"""Events of organisations' own meters: who sent what, distinct values by hour, backfills."""
+
+from sqlalchemy import Column, DateTime, Table, Text, Uuid
+
+from user_billing.db.tables import metadata
+
+_Instant = DateTime(timezone=True)
+
+usage_event = Table(
+    "usage_event",
+    metadata,
+    Column("org_id", Uuid, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("meter", Text, nullable=False),
+    Column("at", _Instant, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("backfill", Uuid),
+    Column("received_at", _Instant, nullable=False),
+)
+
+usage_value = Table(
+    "usage_value",
+    metadata,
+    Column("org_id", Uuid, primary_key=True),
+    Column("meter", Text, primary_key=True),
+    Column("hour", _Instant, primary_key=True),
+    Column("value", Text, primary_key=True),
+)
+
+usage_backfill = Table(
+    "usage_backfill",
+    metadata,
+    Column("org_id", Uuid, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("opened_at", _Instant, nullable=False),
+    Column("opened_by", Text, nullable=False),
+    Column("expires_at", _Instant, nullable=False),
+    Column("ended_at", _Instant),
+    Column("outcome", Text),
+)
