@@ -32,6 +32,12 @@ from user_billing.db.session import Database, revision
 from user_billing.db.tables import SCHEMA_REVISION
 from user_billing.idempotency.http import KeepAnswers, Replay, replay
 from user_billing.idempotency.service import Answers
+from user_billing.invoices import endpoints as invoices
+from user_billing.invoices.corrections import Corrections
+from user_billing.invoices.drafts import CalendarMonths
+from user_billing.invoices.periods import Periods
+from user_billing.invoices.sellers import Sellers
+from user_billing.invoices.service import Invoices
 from user_billing.ledger import endpoints as ledger
 from user_billing.ledger.service import Ledger
 from user_billing.meters import endpoints as meters
@@ -77,7 +83,18 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
     app.add_exception_handler(Replay, replay)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
     app.include_router(internal.public_router)
-    for part in (sessions, keys, members, audit, internal, usage, meters, ledger, wallets):
+    for part in (
+        sessions,
+        keys,
+        members,
+        audit,
+        internal,
+        usage,
+        meters,
+        ledger,
+        wallets,
+        invoices,
+    ):
         app.include_router(part.router)
     return app
 
@@ -120,6 +137,9 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         organisations_max=settings.organisations_per_user_max,
     )
     answers, wallet_parts = Answers(database, clock, keyring), Wallets(database, clock)
+    rating = CalendarMonths()
+    invoice_parts = Invoices(database, clock, rating)
+    grace = timedelta(hours=settings.billing_grace_hours)
     services = Services(
         settings=settings,
         clock=clock,
@@ -136,6 +156,10 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         answers=answers,
         ledger=Ledger(database),
         wallets=wallet_parts,
+        sellers=Sellers(database, clock),
+        periods=Periods(database, clock, rating, invoice_parts, grace),
+        invoices=invoice_parts,
+        corrections=Corrections(database, clock),
         meters=Meters(database, clock),
         intake=Intake(database, clock),
     )
@@ -146,7 +170,11 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         members=member_parts,
         signing=signing,
         first_start=first_start,
-        chores={"answers": answers.sweep, "wallets": wallet_parts.expire},
+        chores={
+            "answers": answers.sweep,
+            "wallets": wallet_parts.expire,
+            "periods": services.periods.step,
+        },
         intake=services.intake,
         wanted=wanted,
         ui_public_url=settings.ui_public_url,

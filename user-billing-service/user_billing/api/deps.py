@@ -31,6 +31,10 @@ from user_billing.chassis.probes import Drain
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
 from user_billing.idempotency.service import Answers
+from user_billing.invoices.corrections import Corrections
+from user_billing.invoices.periods import Periods
+from user_billing.invoices.sellers import Sellers
+from user_billing.invoices.service import Invoices
 from user_billing.ledger.service import Ledger
 from user_billing.meters.service import Meters
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
@@ -62,6 +66,10 @@ class Services:
     answers: Answers
     ledger: Ledger
     wallets: Wallets
+    sellers: Sellers
+    periods: Periods
+    invoices: Invoices
+    corrections: Corrections
     meters: Meters
     intake: Intake
 

@@ -16,6 +16,7 @@ from user_billing.money import rules as money
 from user_billing.rating.model import Line, Period
 
 SELLER: Final = ("legal_name", "address", "country", "tax_number", "vat_id", "bank_text")
+NO_INVOICE: Final = "This is a usage statement, not an invoice: nothing is to be paid for it."
 CUSTOMER: Final = ("legal_name", "address", "country", "vat_id", "email")
 
 
@@ -125,3 +126,9 @@ def text(payload: Mapping[str, Any]) -> str:
 def digest(payload_text: str) -> bytes:
     """Its SHA-256."""
     return hashlib.sha256(payload_text.encode()).digest()
+
+
+def customer_in(payload_text: str) -> dict[str, str]:
+    """The customer as a stored document names it."""
+    customer: dict[str, str] = json.loads(payload_text)["customer"]
+    return customer

@@ -26,7 +26,6 @@ WIDTHS: Final = (10, 94, 40, 30)
 """Millimetres: number, description, quantity, amount."""
 LINE: Final = 4.6
 FOOT: Final = 24
-_HERE: Final = {"new_x": XPos.LMARGIN, "new_y": YPos.NEXT}
 
 
 class _Pages(FPDF):
@@ -35,11 +34,11 @@ class _Pages(FPDF):
     def __init__(self, payload: Mapping[str, Any]) -> None:
         super().__init__()
         self.payload = payload
-        self.carried: Decimal | None = None
         letters.use(self, letters.visual(_all_text(payload)))
         self.set_creation_date(datetime.fromisoformat(payload["issued_at"]))
         self.set_producer(f"CloudOpsHub {__version__}")
-        self.set_title(f"{TITLES[payload['document']]} {payload['number'] or ''}".strip())
+        self.heading = f"{TITLES[payload['document']]} {payload['number'] or ''}".strip()
+        self.set_title(self.heading)
         self.set_margin(MARGIN)
         self.set_auto_page_break(auto=False, margin=FOOT)
         self.alias_nb_pages("{pages}")
@@ -49,19 +48,22 @@ class _Pages(FPDF):
         """The number of the document and of the page."""
         self.set_y(-14)
         self.set_font(letters.FAMILY, size=8)
-        text = f"{self.title} · page {self.page_no()} of {{pages}}"
+        text = f"{self.heading} · page {self.page_no()} of {{pages}}"
         self.cell(0, 4, letters.visual(text), align="C")
 
     def text_block(self, text: str, size: float = 9, align: str = "L", width: float = 0) -> None:
         """Wrapped text, then the next line."""
         self.set_font(letters.FAMILY, size=size)
-        self.multi_cell(width, size / 2, letters.visual(text), align=align, **_HERE)
+        self.multi_cell(
+            width, size / 2, letters.visual(text), align=align, new_x=XPos.LMARGIN, new_y=YPos.NEXT
+        )
 
     def height(self, text: str) -> float:
         """Millimetres that a description takes."""
         lines = self.multi_cell(
             WIDTHS[1], LINE, letters.visual(text), dry_run=True, output="LINES", align="L"
         )
+        assert isinstance(lines, list), "that is what LINES gives"
         return len(lines) * LINE
 
     def row(self, cells: tuple[str, str, str, str]) -> None:
@@ -132,7 +134,7 @@ def _head(pages: _Pages) -> None:
     text = "\n".join(filter(None, [customer["legal_name"], *place, *numbers]))
     pages.text_block(text, 10, width=110)
     pages.set_y(pages.get_y() + 8)
-    pages.text_block(pages.title, 15)
+    pages.text_block(pages.heading, 15)
     pages.set_y(pages.get_y() + 2)
     period = payload["period"]
     facts = [f"Date: {payload['date']}", f"Period: {_times(period)}"]

@@ -8,10 +8,10 @@ Source: docs/adr/0038-invoices.md.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from babel import Locale
@@ -19,14 +19,18 @@ from stdnum.eu import vat
 from stdnum.exceptions import ValidationError
 
 from user_billing.errors import BadInput, Conflict
+from user_billing.meters.rules import BUILT_IN
 from user_billing.money import rules as money
 from user_billing.rating.model import Line, LineKind, Period
 
+NO_TAX: Final = Decimal(0)
 TAX_RULE: Final = "Tax is computed once per rate, on the sum of its lines, and rounded once."
 EU: Final = frozenset(code.upper() for code in vat.MEMBER_STATES) - {"XI"}
 _VAT_PREFIX: Final = {"GR": "EL"}
 _COUNTRIES: Final = frozenset(
-    code for code in Locale("en").territories if len(code) == 2 and code not in {"EU", "UN", "ZZ"}
+    code
+    for code in map(str, Locale("en").territories)
+    if len(code) == 2 and code not in {"EU", "UN", "ZZ"}
 )
 
 
@@ -151,6 +155,15 @@ def tax_of(seller: str, customer: Customer, rates: Iterable[Rate], on: date) -> 
     raise Conflict(detail=f"the seller has no tax rate of {seller} on {on}: enter it first")
 
 
+def check_rate(rate: Rate, others: Iterable[Rate]) -> None:
+    """Raises BadInput when the country has another rate at that time."""
+    for other in others:
+        starts_first = rate.valid_to is None or other.valid_from <= rate.valid_to
+        ends_last = other.valid_to is None or other.valid_to >= rate.valid_from
+        if other.country == rate.country and starts_first and ends_last:
+            raise BadInput(field="valid_from", overlaps=f"{other.percent} % {other.valid_from}")
+
+
 def tax_on(net: int, percent: Decimal) -> int:
     """Minor units of tax on `net`, rounded once."""
     return money.round_half_away(money.EXACT.multiply(Decimal(net), percent).scaleb(-2))
@@ -240,16 +253,32 @@ def affordable(positions: Sequence[Position]) -> list[Position]:
     return result
 
 
-def check_credit(line: int, wanted: int, amount: int, credited: int) -> None:
-    """Passes for a credit that the line (of `amount`) still has after `credited`."""
-    sign = 1 if amount >= 0 else -1
-    if wanted * sign <= 0 or abs(wanted + credited) > abs(amount):
-        raise Conflict(detail=f"line {line} has {amount - credited} left to credit", wanted=wanted)
+def check_credits(
+    positions: Sequence[Position], before: Mapping[int, int], credit: Mapping[int, int]
+) -> None:
+    """Passes for credits that the lines still have, after `before`. Raises BadInput, Conflict."""
+    if not credit:
+        raise Conflict(detail="there is nothing left to credit")
+    for n, amount in credit.items():
+        if not 1 <= n <= len(positions):
+            raise BadInput(field="lines", line=n, max=len(positions))
+        left = positions[n - 1].line.amount - before.get(n, 0)
+        if amount == 0 or not min(left, 0) <= amount <= max(left, 0):
+            raise Conflict(detail=f"line {n} has less left to credit", left=left, wanted=amount)
+    if credit_totals(positions, before, credit).gross < 0:
+        raise Conflict(detail="a credit note gives, it does not take: leave negative lines out")
 
 
-def is_last_hour_over(end: datetime, now: datetime) -> bool:
-    """Whether the period is over."""
-    return end <= now
+def is_made_of(position: Position, hours: Any) -> bool:
+    """Whether stored hours (start, end, meter) are of the position's meter and billing period.
+
+    A meter that is computed from others is made of all of them.
+    """
+    counted_as = {meter.code: meter.counted_as for meter in BUILT_IN}
+    meter = position.line.meter
+    if meter is None or hours.start != position.of_period:
+        return False
+    return meter == "billable_series" or hours.meter == counted_as.get(meter, meter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,3 +305,43 @@ def closing(
 def number_text(series: str, number: int) -> str:
     """As it is printed: INV-000042."""
     return f"{series}-{number:06d}"
+
+
+def last_day(period: Period) -> date:
+    """The day, UTC, on which the service ended: it decides about the tax rate."""
+    return (period.end - timedelta(microseconds=1)).astimezone(UTC).date()
+
+
+def credit_totals(
+    positions: Sequence[Position], before: Mapping[int, int], credit: Mapping[int, int]
+) -> Totals:
+    """Of a credit note over lines (from 1) of an invoice, after the credits `before`.
+
+    Its tax is that of all credits together less what they had: notes that credit every line sum
+    to the invoice's tax exactly.
+    """
+
+    def parts(amounts: Mapping[int, int]) -> list[tuple[Tax, int]]:
+        return [(positions[n - 1].tax, amount) for n, amount in sorted(amounts.items())]
+
+    old = {part.tax: part for part in totals(parts(before)).taxes}
+    both = Counter(before)
+    both.update(credit)
+    after = {part.tax: part for part in totals(parts(both)).taxes}
+    sums = totals(parts(credit)).taxes
+    taxes = tuple(
+        TaxSum(
+            part.tax,
+            part.net,
+            after[part.tax].amount - (old[part.tax].amount if part.tax in old else 0),
+        )
+        for part in sums
+    )
+    subtotal, tax = sum(part.net for part in taxes), sum(part.amount for part in taxes)
+    return Totals(subtotal, taxes, tax, subtotal + tax)
+
+
+def remaining(positions: Sequence[Position], before: Mapping[int, int]) -> dict[int, int]:
+    """Line (from 1) → what may still be credited of it; lines without a rest are left out."""
+    rests = {n: at.line.amount - before.get(n, 0) for n, at in enumerate(positions, 1)}
+    return {n: rest for n, rest in rests.items() if rest}

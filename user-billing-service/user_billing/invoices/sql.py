@@ -35,6 +35,11 @@ def seller(session: Session) -> Row[Any] | None:
     return session.execute(select(t.seller)).one_or_none()
 
 
+def confirm_seller(session: Session, now: datetime) -> None:
+    """The operator confirmed the seller."""
+    session.execute(update(t.seller).values(confirmed_at=now))
+
+
 def put(session: Session, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """The row with that key has these values."""
     statement = upsert(table).values(**key, **values)
@@ -120,13 +125,14 @@ def invoiced_periods(
     session: Session, org: UUID, before: datetime, limit: int
 ) -> Sequence[Row[Any]]:
     """(start, end, invoice_id, series, number) of the last periods with a standing invoice."""
-    return session.execute(
+    rows: Any = session.execute(
         select(_P.start, _P.end, _P.invoice_id, _I.series, _I.number)
         .join_from(t.billing_period, t.invoice, (_I.org_id == _P.org_id) & (_I.id == _P.invoice_id))
         .where(_P.org_id == org, _P.start < before, _I.state == State.FINAL, ~_voided(org))
         .order_by(_P.start.desc())
         .limit(limit)
     ).all()
+    return list(rows)
 
 
 def _voided(org: UUID) -> Any:
@@ -226,7 +232,7 @@ def billed(session: Session, org: UUID, of_period: datetime, but: UUID | None) -
         select(_L.charges, _L.meter, _L.start, _L.end, func.sum(_L.amount))
         .join_from(t.invoice_line, t.invoice, (_I.org_id == _L.org_id) & (_I.id == _L.invoice_id))
         .where(_L.org_id == org, _L.of_period == of_period, ~_voided(org))
-        .where(_L.invoice_id != but if but is not None else True)
+        .where(_L.invoice_id.is_distinct_from(but))
         .group_by(_L.charges, _L.meter, _L.start, _L.end)
         .order_by(_L.charges, _L.meter, _L.start)
     )
@@ -290,6 +296,13 @@ def credit_note(session: Session, org: UUID, note_id: UUID) -> Row[Any] | None:
     """The credit note."""
     where = (_N.org_id == org, _N.id == note_id)
     return session.execute(select(t.credit_note).where(*where)).one_or_none()
+
+
+def credit_note_lines(session: Session, org: UUID, note_id: UUID) -> dict[int, int]:
+    """Line of the invoice → minor units that the note credits."""
+    c = t.credit_note_line.c
+    where = (c.org_id == org, c.credit_note_id == note_id)
+    return {row.n: row.amount for row in session.execute(select(c.n, c.amount).where(*where))}
 
 
 def payments(session: Session, org: UUID, invoice_ids: Sequence[UUID]) -> Sequence[Row[Any]]:

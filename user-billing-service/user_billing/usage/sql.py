@@ -80,11 +80,11 @@ by_hour AS (
 SELECT meter, sum, max, latest, mean, coalesce(p95, 0) AS p95,
        coalesce(distinct_values, 0) AS distinct_values, rows, digest
   FROM by_hour LEFT JOIN by_minute USING (meter) LEFT JOIN by_value USING (meter)
-""")
+""")  # noqa: S608 # joined from constants
 _HOURS = text(f"""{_LINES}
 SELECT meter, string_agg(line, E'\\n' ORDER BY hour, source COLLATE "C") AS hours
   FROM lines GROUP BY meter
-""")
+""")  # noqa: S608 # joined from constants
 _COUNT_SEATS = text("""
 INSERT INTO billing.usage_hour AS kept (org_id, meter, hour, source, revision, quantity, minutes,
                                         received_at)
@@ -117,6 +117,11 @@ def period_usage(
         else MeterUsage(Decimal(0), 0, _NO_ROWS)
         for meter in meters
     }
+
+
+def units(session: Session, org: UUID) -> dict[str, str]:
+    """Meter, by code → its unit."""
+    return {meter.code: meter.unit for meter in (*BUILT_IN, *own_meters(session, org))}
 
 
 def period_hours(session: Session, org: UUID, start: datetime, end: datetime) -> dict[str, str]:
