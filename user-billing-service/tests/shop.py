@@ -1,11 +1,12 @@
 """A seller for tests of documents: one price a sample, and organisations that buy."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from user_billing.accounts import repository
 from user_billing.accounts.identifiers import new_id
+from user_billing.invoices import sql
 from user_billing.invoices.corrections import Corrections
 from user_billing.invoices.drafts import CalendarMonths
 from user_billing.invoices.periods import Periods
@@ -52,6 +53,11 @@ class PriceASample(CalendarMonths):
         )  # fmt: skip
         return Rated("EUR", (plan, usage), f"{samples.digest}:{self.price}:{self.monthly}")
 
+    def recomputed(self, line, _currency):
+        if line.kind is LineKind.PLAN:
+            return self.monthly
+        return money.to_minor(Decimal(line.derivation["price"]) * line.quantity, "EUR")
+
 
 @dataclass
 class Shop:
@@ -70,7 +76,7 @@ class Shop:
         sellers = services.sellers
         sellers.put_seller({**SELLER, **seller}, home, ACTOR)
         sellers.confirm(home, ACTOR)
-        rate = Rate("DE", datetime(2020, 1, 1).date(), None, "VAT", Decimal(19))
+        rate = Rate("DE", date(2020, 1, 1), None, "VAT", Decimal(19))
         sellers.put_rate(rate, home, ACTOR)
         database, clock = services.database, services.clock
         invoices = Invoices(database, clock, rating)
@@ -102,8 +108,6 @@ class Shop:
         """The month that begins then is closed; its start."""
         period = self.rating.period_at(None, org, start)
         with self.database.organisation(org) as session:
-            from user_billing.invoices import sql
-
             sql.add_period(session, org, period)
             sql.change_period(
                 session, org, start, state="closed", closed_at=period.end, closed_by="grace",

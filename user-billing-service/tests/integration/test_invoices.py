@@ -5,14 +5,13 @@ import io
 import json
 import random
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pypdf
 import pytest
 from shop import ACTOR, CUSTOMER, MAY, SELLER, Shop, month
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from user_billing.errors import Conflict, NotFound
 from user_billing.invoices import sql
@@ -64,8 +63,6 @@ def test_numbers_have_no_gap_whoever_rolls_back(shop):
                     break
                 except RuntimeError:
                     failures.append(invoice)
-
-    from sqlalchemy import event
 
     failures = []
     event.listen(shop.database.engine, "before_execute", failing)
@@ -140,9 +137,10 @@ def test_a_final_invoice_is_the_same_a_year_later(shop):
         "DELETE FROM billing.invoice WHERE state = 'final'",
         "UPDATE billing.invoice_line SET amount = 0 WHERE invoice_id = :final",
         "DELETE FROM billing.invoice_line WHERE invoice_id = :final",
-        "INSERT INTO billing.invoice_line SELECT org_id, invoice_id, n + 9, kind, description,"
-        ' meter, start, "end", quantity, unit, amount, derivation, tax_name, tax_percent, tax_note,'
-        " of_period, charges, adjusts FROM billing.invoice_line WHERE invoice_id = :final",
+        (
+            "INSERT INTO billing.invoice_line SELECT (jsonb_populate_record(l, '{\"n\": 9}')).*"
+            " FROM billing.invoice_line l WHERE invoice_id = :final"
+        ),
         "DELETE FROM billing.invoice_hours WHERE invoice_id = :final",
         "UPDATE billing.credit_note SET total = 0",
         "DELETE FROM billing.credit_note_line",
@@ -165,7 +163,7 @@ def test_postgres_refuses_to_change_documents(shop, documents, statement):
         pytest.raises(Exception, match=r"never changes|only grows|is refused"),
     ):
         connection.execute(text(statement), given)
-    with pytest.raises(Exception, match="never changes|permission denied"):  # noqa: SIM117
+    with pytest.raises(Exception, match=r"never changes|permission denied"):  # noqa: SIM117
         with shop.database.organisation(org) as session:
             session.execute(text(statement), given)
 

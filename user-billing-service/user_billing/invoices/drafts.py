@@ -32,6 +32,10 @@ class CalendarMonths:
         """Nothing is sold."""
         return None
 
+    def recomputed(self, _line: Line, _currency: str) -> int | None:
+        """Nothing was sold."""
+        return None
+
 
 class Rating(Protocol):
     """What documents need of plans and subscriptions."""
@@ -41,6 +45,9 @@ class Rating(Protocol):
 
     def rated(self, session: Session, org: UUID, period: Period) -> Rated | None:
         """What the period costs by the usage there is now; None without a price."""
+
+    def recomputed(self, line: Line, currency: str) -> int | None:
+        """The line's amount by its derivation alone; None when that cannot be said."""
 
 
 @dataclass(frozen=True, slots=True)

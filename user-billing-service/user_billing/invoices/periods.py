@@ -16,6 +16,7 @@ from user_billing.db.session import BoundSession, Database
 from user_billing.invoices import rules, sql
 from user_billing.invoices.drafts import Rating
 from user_billing.invoices.service import BILLING, Invoices
+from user_billing.model import Audience
 from user_billing.rating.model import Period
 from user_billing.usage import sql as usage_sql
 
@@ -65,9 +66,7 @@ class Periods:
             seller = sql.seller(session)
         sells = seller is not None and seller.confirmed_at is not None
         with self._database.organisation(org) as session:
-            closed = self._close(
-                session, org, {source.value: at for source, at in watermarks.items()}, sells=sells
-            )
+            closed = self._close(session, org, watermarks, sells=sells)
         for start in closed:
             try:
                 made = self._invoices.make_draft(org, start, BILLING)
@@ -80,7 +79,7 @@ class Periods:
         self,
         session: BoundSession,
         org: UUID,
-        watermarks: Mapping[str, datetime | None],
+        watermarks: Mapping[Audience, datetime | None],
         *,
         sells: bool,
     ) -> list[datetime]:

@@ -20,6 +20,7 @@ from stdnum.exceptions import ValidationError
 
 from user_billing.errors import BadInput, Conflict
 from user_billing.meters.rules import BUILT_IN
+from user_billing.model import Audience
 from user_billing.money import rules as money
 from user_billing.rating.model import Line, LineKind, Period
 
@@ -28,10 +29,8 @@ TAX_RULE: Final = "Tax is computed once per rate, on the sum of its lines, and r
 EU: Final = frozenset(code.upper() for code in vat.MEMBER_STATES) - {"XI"}
 _VAT_PREFIX: Final = {"GR": "EL"}
 _COUNTRIES: Final = frozenset(
-    code
-    for code in map(str, Locale("en").territories)
-    if len(code) == 2 and code not in {"EU", "UN", "ZZ"}
-)
+    code for code in map(str, Locale("en").territories) if len(code) == 2 and code.isalpha()
+) - {"EU", "UN", "ZZ"}
 
 
 class State(StrEnum):
@@ -243,7 +242,7 @@ def affordable(positions: Sequence[Position]) -> list[Position]:
     for position in filter(gives, positions):
         gross = totals_of(result).gross
         room = gross * 100 // (100 + position.tax.percent)
-        amount = max(position.line.amount, -int(max(room, Decimal(0))))
+        amount = max(position.line.amount, -int(room) - 2)  # rounding of tax: two at most
         while amount < 0:
             cut = replace(position, line=replace(position.line, amount=amount))
             if totals_of([*result, cut]).gross >= 0:
@@ -290,7 +289,7 @@ class Closing:
 
 
 def closing(
-    end: datetime, watermarks: Mapping[str, datetime | None], grace: timedelta, now: datetime
+    end: datetime, watermarks: Mapping[Audience, datetime | None], grace: timedelta, now: datetime
 ) -> Closing | None:
     """Whether a period that ended closes now. watermarks: complete through, None: never heard of.
 

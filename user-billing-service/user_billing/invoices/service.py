@@ -78,7 +78,7 @@ class Invoices:
     def __init__(self, database: Database, clock: Clock, rating: Rating) -> None:
         self._database = database
         self._clock = clock
-        self._rating = rating
+        self.rating = rating
 
     def organisation_of(self, invoice_id: UUID) -> UUID:
         """Whose invoice it is. Raises NotFound."""
@@ -105,7 +105,7 @@ class Invoices:
             if period.invoice_id is not None and not _is_void(session, org, period.invoice_id):
                 return UUID(str(period.invoice_id))
             of = Period(period.start, period.end)
-            draft = drafts.build(session, self._rating, org, of, seller=seller, but=None)
+            draft = drafts.build(session, self.rating, org, of, seller=seller, but=None)
             if draft is None:
                 sql.change_period(session, org, start, drafted=True)
                 return None
@@ -139,7 +139,7 @@ class Invoices:
 
     def _rebuild(self, session: Session, org: UUID, row: Row[Any], seller: Row[Any]) -> Row[Any]:
         of = Period(row.period_start, row.period_end)
-        draft = drafts.build(session, self._rating, org, of, seller=seller, but=row.id)
+        draft = drafts.build(session, self.rating, org, of, seller=seller, but=row.id)
         if draft is None:
             raise Conflict(detail="the period has no price any more", invoice=row.id)
         _put(session, org, row.id, draft)
@@ -243,7 +243,7 @@ class Invoices:
             raise BadInput(field="end", needs="a time after start", days_max=STATEMENT_DAYS_MAX)
         of, now = Period(start, end), self._clock.now()
         with self._database.organisation(org) as session:
-            rated = self._rating.rated(session, org, of)
+            rated = self.rating.rated(session, org, of)
             used = usage_sql.period_usage(session, org, start, end)
             units = usage_sql.units(session, org)
             organisation = repository.organisation(session, org)
