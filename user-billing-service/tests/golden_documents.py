@@ -1,5 +1,5 @@
-"""The documents of tests/golden, made from their payloads; `python tests/golden_documents.py` writes
-them anew, to be read before they are committed.
+"""The documents of tests/golden. `python tests/golden_documents.py` writes them anew, to be read
+before they are committed.
 """
 
 import io

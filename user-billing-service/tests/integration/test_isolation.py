@@ -9,6 +9,7 @@ import psycopg2.errors
 import pytest
 from conftest import INTERNAL, PASSWORD, UI, running_hub
 from embedded_postgres import execute, fresh_database
+from shop import ACTOR, CUSTOMER, MAY, SELLER, Shop
 from sqlalchemy import select, text
 
 from user_billing import migrate
@@ -16,20 +17,28 @@ from user_billing.accounts.identifiers import new_id
 from user_billing.chassis.postgres import open_engine
 from user_billing.db import tables as t
 from user_billing.db.session import Database, within
+from user_billing.invoices import tables as documents
+from user_billing.invoices.corrections import Payment
 from user_billing.meters.tables import meter
 from user_billing.usage.tables import usage_backfill, usage_event, usage_value
 
 TENANT_TABLES = [
     t.organisation, t.membership, t.invitation, t.api_key, t.audit_head, t.audit_event,
     t.usage_hour, meter, usage_event, usage_value, usage_backfill,
+    documents.customer, documents.billing_period, documents.invoice, documents.invoice_line,
+    documents.invoice_hours, documents.credit_note, documents.credit_note_line,
+    documents.payment, documents.document_pdf,
 ]  # fmt: skip
-READABLE = ("keys", "members", "invitations", "meters", "usage/backfills")
+READABLE = (
+    "keys", "members", "invitations", "meters", "usage/backfills", "invoices", "billing-details",
+)  # fmt: skip
 PUBLIC = {"/health", "/ready", "/metrics", "/.well-known/jwks.json"}
 
 
 @pytest.fixture(scope="module")
 def two(hub):
     """Two organisations with something in every table: one looks, the other is hidden."""
+    shop = Shop.over(hub)
     mine, theirs = hub.owner("Mine"), hub.owner("Theirs")
     for owner in (mine, theirs):
         owner.key = owner.new_key("admin", "metrics:read", "metrics:write", "billing:read")
@@ -59,6 +68,16 @@ def two(hub):
             },
         )
         assert sent.status_code == 200, sent.text
+        facts = CUSTOMER | {"legal_name": f"Owner {owner.org}"}
+        hub.services.sellers.put_customer(UUID(owner.org), facts, ACTOR)
+        owner.invoice = shop.final(UUID(owner.org), MAY)
+        note = shop.corrections.credit(
+            UUID(owner.org), owner.invoice, {1: 5}, key="k", reason="r", actor=ACTOR
+        )
+        owner.note = note.id
+        payment = Payment(5, MAY.date(), f"of {owner.org}")
+        shop.corrections.pay(UUID(owner.org), owner.invoice, payment, ACTOR)
+        shop.invoices.pdf(UUID(owner.org), owner.invoice)
     return mine, theirs
 
 
@@ -81,6 +100,13 @@ def bodies(theirs):
         "/api/v1/invitations/accept": {"token": "x", "password": PASSWORD},
         "/api/v1/organisations": {"name": "Another"},
         "/api/v1/meters": {"code": "another", "unit": "x", "aggregation": "sum"},
+        "/api/v1/billing-details": CUSTOMER,
+        "/api/v1/operator/seller": SELLER,
+        "/api/v1/operator/invoices": {
+            "organisation_id": theirs.org,
+            "period_start": MAY.isoformat(),
+        },
+        "/api/v1/operator/invoices/{invoice_id}/void": {"reason": "r"},
     }
 
 
@@ -92,6 +118,10 @@ def filled(path, theirs):
         invitation_id=theirs.invitation["id"],
         code=theirs.meter,
         backfill_id=theirs.backfill["id"],
+        organisation_id=theirs.org,
+        invoice_id=theirs.invoice,
+        note_id=theirs.note,
+        n=1,
     ) if "{" in path else path  # fmt: skip
 
 
@@ -108,6 +138,8 @@ def hidden(theirs):
         theirs.invitation["id"],
         theirs.meter,
         theirs.backfill["id"],
+        str(theirs.invoice),
+        str(theirs.note),
     ]
 
 
@@ -134,11 +166,12 @@ def test_no_route_shows_or_changes_another_organisation(hub, two):
         ]
         for answer in answers:
             if "{" in path:
-                assert answer.status_code == 404, (method, path, answer.text)
+                refused = 403 if "/operator/" in path else 404
+                assert answer.status_code == refused, (method, path, answer.text)
             leaked = [secret for secret in hidden(theirs) if secret in answer.text]
             asked = {
                 theirs.org, theirs.viewer.user_id, theirs.key["id"], theirs.invitation["id"],
-                theirs.meter, theirs.backfill["id"],
+                theirs.meter, theirs.backfill["id"], str(theirs.invoice), str(theirs.note),
             }  # fmt: skip
             if answer.status_code == 404:
                 leaked = [secret for secret in leaked if secret not in asked]
@@ -294,6 +327,11 @@ def test_writing_into_another_organisation_is_refused(database, two):
         "UPDATE billing.usage_event SET value = '0'",
         "DELETE FROM billing.usage_hour",
         "DELETE FROM billing.usage_value",
+        "UPDATE billing.seller SET legal_name = 'x'",
+        "UPDATE billing.number_counter SET last = 1",
+        "DELETE FROM billing.invoice",
+        "UPDATE billing.invoice_line SET amount = 0",
+        "TRUNCATE billing.invoice_line",
         "INSERT INTO billing.revocation (kind, ref, at) VALUES ('key', gen_random_uuid(), now())",
     ],
 )
@@ -316,6 +354,9 @@ def test_the_application_role_is_granted_only_its_work(database, two, statement)
         "UPDATE billing.organisation SET plan = 'x'",
         "SELECT * FROM billing.audit_event",
         "SELECT name FROM billing.api_key",
+        "SELECT payload FROM billing.invoice",
+        "SELECT * FROM billing.invoice_line",
+        "UPDATE billing.billing_period SET state = 'open'",
         "DELETE FROM billing.user_account",
     ],
 )
