@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from user_billing import prove
 from user_billing.invoices import proving, sql
+from user_billing.invoices import tables as t
 from user_billing.invoices.drafts import CalendarMonths
 
 
@@ -201,7 +202,7 @@ def test_prove_agrees_and_finds_what_was_changed(hub, shop, capsys):
     assert ended.value.code == 0
     assert "DIFFERS" not in capsys.readouterr().out
     with shop.database.organisation(org) as session:
-        packed = sql.hours(session, org, invoice)[0].hours
+        packed = sql.of_invoice(session, t.invoice_hours, org, invoice)[0].hours
     other = sql.pack(sql.hours_text(packed).replace(" 3.", " 4."))
     for change, given, found in (
         ("invoice_line SET amount = amount + 1", {}, "document"),

@@ -16,15 +16,13 @@ from user_billing.db.session import Database, within
 from user_billing.errors import Conflict, NotFound
 from user_billing.invoices import payload, rules, sql
 from user_billing.invoices import tables as t
-from user_billing.invoices.payload import Head
 from user_billing.invoices.rules import State
 from user_billing.invoices.sellers import confirmed
-from user_billing.invoices.service import entries, pages, require
+from user_billing.invoices.service import head_of, issue, pages, post_owed, require
 from user_billing.ledger.rules import Account, transfer
 from user_billing.ledger.service import post
 from user_billing.model import Actor
 from user_billing.money import rules as money
-from user_billing.rating.model import Period
 from user_billing.wallets.service import give_back
 
 
@@ -66,12 +64,12 @@ class Corrections:
         invoice. What the wallet had paid and nobody owes any more goes back into it.
         Raises NotFound, Conflict beyond what a line has left, or for a key of another note.
         """
-        now = self._clock.now()
+        now, voids = self._clock.now(), lines is None
         with self._database.directory() as session:
             with within(session, org):
                 seller = confirmed(session)
                 row = _final(session, org, invoice_id)
-                notes = sql.credit_notes(session, org, [invoice_id])
+                notes = sql.credit_notes(session, org, invoice_id)
                 same = [note for note in notes if note.key == key]
                 if same:
                     return _same(session, org, same[0], lines, reason)
@@ -81,56 +79,43 @@ class Corrections:
                 rules.check_credits(positions, before, credit)
                 sums = rules.credit_totals(positions, before, credit)
                 note_id, left = new_id(), open_amount(
-                    row, notes, sql.payments(session, org, [invoice_id])
+                    row, notes, sql.payments(session, org, invoice_id)
                 )  # fmt: skip
-                owed = {
-                    Account.RECEIVABLE: -sums.gross,
-                    Account.REVENUE: sums.subtotal,
-                    Account.TAX: sums.tax,
-                }
-                if posted := entries(row.currency, owed):
-                    post(session, org, key=f"credit:{note_id}", kind="credit", now=now,
-                         reference=str(invoice_id), entries=posted)  # fmt: skip
+                post_owed(session, org, row, key=f"credit:{note_id}", sums=sums, sign=-1, now=now)
                 returned = give_back(
                     session, org, key=str(note_id), of=str(invoice_id), currency=row.currency,
                     amount=max(0, sums.gross - max(0, left)), now=now,
                 )  # fmt: skip
                 audit.record(
                     session, org, actor,
-                    "invoice.voided" if lines is None else "invoice.credited",
+                    "invoice.voided" if voids else "invoice.credited",
                     f"invoice:{invoice_id}", now=now, reason=reason,
                     total=money.text(sums.gross, row.currency),
                 )  # fmt: skip
-            number, on = sql.take_number(session, seller.credit_series, now.date())
-            stored = rules.number_text(row.series, row.number)
-            head = Head(
-                "credit_note", rules.number_text(seller.credit_series, number), now, on,
-                Period(row.period_start, row.period_end), row.currency,
-                {name: getattr(seller, name) for name in payload.SELLER},
-                payload.customer_in(row.payload), corrects=stored,
-            )  # fmt: skip
+            customer = payload.customer_in(row.payload)
+            corrected = rules.number_text(row.series, row.number)
+            head = replace(head_of("credit_note", row, seller, customer, now), corrects=corrected)
+            credited = sorted(credit.items())
             printed = [
-                payload.line(
-                    n, replace(positions[n - 1].line, amount=amount), positions[n - 1].tax,
-                    row.currency,
-                )
-                for n, amount in sorted(credit.items())
-            ]  # fmt: skip
-            body = payload.text(payload.document(head, printed, sums, notes=[reason]))
+                payload.line(n, replace(at.line, amount=amount), at.tax, row.currency)
+                for n, amount in credited
+                for at in [positions[n - 1]]
+            ]
+            document = issue(
+                session, seller.credit_series, head, lines=printed, sums=sums, notes=[reason]
+            )
             with within(session, org):
                 note = {
-                    "id": note_id, "invoice_id": invoice_id, "key": key, "voids": lines is None,
+                    "id": note_id, "invoice_id": invoice_id, "key": key, "voids": voids,
                     "reason": reason, "subtotal": sums.subtotal, "tax": sums.tax,
-                    "total": sums.gross, "to_wallet": returned, "created_at": now,
-                    "series": seller.credit_series, "number": number, "issued_on": on,
-                    "payload": body, "sha256": payload.digest(body),
+                    "total": sums.gross, "to_wallet": returned, "created_at": now, **document,
                 }  # fmt: skip
                 sql.add(session, t.credit_note, org, [note])
-                credited = [
+                rows = [
                     {"credit_note_id": note_id, "n": n, "invoice_id": invoice_id, "amount": amount}
-                    for n, amount in sorted(credit.items())
+                    for n, amount in credited
                 ]
-                sql.add(session, t.credit_note_line, org, credited)
+                sql.add(session, t.credit_note_line, org, rows)
                 return _note(session, org, note_id)
 
     def pay(self, org: UUID, invoice_id: UUID, payment: Payment, actor: Actor) -> None:
@@ -142,13 +127,13 @@ class Corrections:
         now = self._clock.now()
         with self._database.organisation(org) as session:
             row = _final(session, org, invoice_id)
-            payments = sql.payments(session, org, [invoice_id])
+            payments = sql.payments(session, org, invoice_id)
             for before in payments:
                 if before.reference == payment.reference:
                     if (before.amount, before.paid_on) != (payment.amount, payment.paid_on):
                         raise Conflict(detail="another payment has this reference: it stands")
                     return
-            left = open_amount(row, sql.credit_notes(session, org, [invoice_id]), payments)
+            left = open_amount(row, sql.credit_notes(session, org, invoice_id), payments)
             paid = sum(before.amount for before in payments)
             if not (0 < payment.amount <= left or -paid <= payment.amount < 0):
                 raise Conflict(
@@ -182,7 +167,7 @@ def _final(session: Session, org: UUID, invoice_id: UUID) -> Row[Any]:
 
 
 def _note(session: Session, org: UUID, note_id: UUID) -> Row[Any]:
-    note = sql.credit_note(session, org, note_id)
+    note = sql.one(session, t.credit_note, org, id=note_id)
     if note is None:
         raise NotFound(credit_note=note_id)
     return note

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from user_billing.errors import Conflict
 from user_billing.invoices import rules, sql
+from user_billing.invoices import tables as t
 from user_billing.invoices.rules import Position
 from user_billing.invoices.sellers import customer_of
 from user_billing.rating.model import Line, Period, Rated
@@ -86,7 +87,7 @@ def build(
     rated = _rated(session, rating, org, period, hours)
     if rated is None:
         return None
-    customer = customer_of(sql.customer(session, org), seller)
+    customer = customer_of(sql.one(session, t.customer, org), seller)
     rates = sql.rates(session)
 
     def position(line: Line, of: datetime, key: rules.Key, adjusts: UUID | None) -> Position:

@@ -129,7 +129,7 @@ def confirm_seller(caller: Operator, services: ServicesDep) -> views.SellerView:
 @router.get("/operator/tax-rates")
 def list_rates(_caller: Operator, services: ServicesDep) -> views.TaxRatesView:
     """All of them."""
-    return views.TaxRatesView.of(services.sellers.rates())
+    return views.TaxRatesView.model_validate({"tax_rates": services.sellers.rates()})
 
 
 @router.put("/operator/tax-rates")
@@ -138,9 +138,8 @@ def put_rate(
 ) -> views.TaxRatesView:
     """The rate of that country from that day on; the same day again replaces it."""
     account_rules.require_fresh(caller, services.clock.now())
-    return views.TaxRatesView.of(
-        services.sellers.put_rate(body.rate(), caller.tenant, caller.actor)
-    )
+    rates = services.sellers.put_rate(body.rate(), caller.tenant, caller.actor)
+    return views.TaxRatesView.model_validate({"tax_rates": rates})
 
 
 @router.put("/operator/organisations/{organisation_id}/tax-exemption")

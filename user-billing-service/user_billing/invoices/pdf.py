@@ -72,9 +72,7 @@ class _Pages(FPDF):
         bottom = top
         for width, text, align in zip(WIDTHS, cells, ("L", "L", "R", "R"), strict=True):
             self.set_xy(x, top)
-            self.multi_cell(
-                width, LINE, letters.visual(text), align=align, new_x=XPos.RIGHT, new_y=YPos.NEXT
-            )
+            self.multi_cell(width, LINE, letters.visual(text), align=align, new_y=YPos.NEXT)
             bottom, x = max(bottom, self.get_y()), x + width
         self.set_xy(self.l_margin, bottom)
 

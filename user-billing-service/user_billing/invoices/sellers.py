@@ -113,7 +113,7 @@ class Sellers:
     def customer(self, org: UUID) -> Row[Any] | None:
         """What the organisation said of itself."""
         with self._database.organisation(org) as session:
-            return sql.customer(session, org)
+            return sql.one(session, t.customer, org)
 
     def put_customer(self, org: UUID, facts: Mapping[str, str], actor: Actor) -> Row[Any] | None:
         """The next documents name these facts. Raises BadInput."""
@@ -135,11 +135,11 @@ class Sellers:
         with self._database.organisation(org) as session:
             if repository.organisation(session, org) is None:
                 raise NotFound(organisation=org)
-            before = sql.customer(session, org)
+            before = sql.one(session, t.customer, org)
             whole = {name: getattr(before, name, "") for name in ALL_FACTS} | dict(values)
             sql.put(session, t.customer, {"org_id": org}, whole)
             audit.record(session, org, actor, action, f"organisation:{org}", now=self._clock.now())
-            return sql.customer(session, org)
+            return sql.one(session, t.customer, org)
 
     def _record(self, session: Any, home: UUID, actor: Actor, action: str, target: str) -> None:
         with within(session, home):

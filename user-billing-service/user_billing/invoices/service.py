@@ -6,8 +6,8 @@ organisations, so nothing that can wait comes after it.
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -25,7 +25,7 @@ from user_billing.invoices import drafts, payload, pdf, rules, sql
 from user_billing.invoices import tables as t
 from user_billing.invoices.drafts import Draft, Rating
 from user_billing.invoices.payload import Head
-from user_billing.invoices.rules import Position, State
+from user_billing.invoices.rules import Position, State, Totals
 from user_billing.invoices.sellers import NEEDED, confirmed
 from user_billing.ledger.rules import Account, Entry
 from user_billing.ledger.service import post
@@ -61,15 +61,45 @@ class Proof:
 
 def require(session: Session, org: UUID, invoice_id: UUID, *, lock: bool = False) -> Row[Any]:
     """The invoice. Raises NotFound."""
-    row = sql.invoice(session, org, invoice_id, lock=lock)
+    row = sql.one(session, t.invoice, org, lock=lock, id=invoice_id)
     if row is None:
         raise NotFound(invoice=invoice_id)
     return row
 
 
-def entries(currency: str, amounts: dict[Account, int]) -> list[Entry]:
-    """Entries of what is not nothing."""
-    return [Entry(account, currency, amount) for account, amount in amounts.items() if amount]
+def post_owed(
+    session: Session, org: UUID, row: Row[Any], *, key: str, sums: Totals, sign: int, now: datetime
+) -> None:
+    """The ledger has what the organisation owes of it (sign 1), or does not owe any more (-1)."""
+    accounts = {
+        Account.RECEIVABLE: sums.gross, Account.REVENUE: -sums.subtotal, Account.TAX: -sums.tax,
+    }  # fmt: skip
+    entries = [Entry(a, row.currency, sign * minor) for a, minor in accounts.items() if minor]
+    kind = key.partition(":")[0]
+    if entries:
+        post(session, org, key=key, kind=kind, now=now, reference=str(row.id), entries=entries)
+
+
+def issue(
+    session: Session, series: str, head: Head, *, lines: Sequence[dict[str, Any]], sums: Totals,
+    used: int = 0, notes: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """The columns of a document that now has its number; what may wait was done before."""
+    number, on = sql.take_number(session, series, head.on)
+    named = replace(head, number=rules.number_text(series, number), on=on)
+    body = payload.text(payload.document(named, lines, sums, used, notes))
+    log.info("document_issued", number=named.number)
+    return {"series": series, "number": number, "issued_on": on, "payload": body,
+            "sha256": payload.digest(body)}  # fmt: skip
+
+
+def head_of(
+    kind: str, row: Row[Any], seller: Row[Any], customer: Mapping[str, str], now: datetime
+) -> Head:
+    """What a document of that invoice says above its lines."""
+    facts = {name: getattr(seller, name) for name in payload.SELLER}
+    period = Period(row.period_start, row.period_end)
+    return Head(kind, None, now, now.date(), period, row.currency, facts, customer)
 
 
 class Invoices:
@@ -97,7 +127,7 @@ class Invoices:
         now = self._clock.now()
         with self._database.organisation(org) as session:
             seller = confirmed(session)
-            period = sql.lock_period(session, org, start)
+            period = sql.one(session, t.billing_period, org, lock=True, start=start)
             if period is None:
                 raise NotFound(period=payload.instant(start))
             if period.state != "closed":
@@ -167,36 +197,26 @@ class Invoices:
                 positions = sql.positions(session, org, invoice_id)
                 sums = rules.totals_of(positions)
                 assert (sums.subtotal, sums.tax) == (row.subtotal, row.tax), "lines are the row's"
-                owed = {
-                    Account.RECEIVABLE: sums.gross,
-                    Account.REVENUE: -sums.subtotal,
-                    Account.TAX: -sums.tax,
-                }
-                if posted := entries(row.currency, owed):
-                    post(session, org, key=f"invoice:{invoice_id}", kind="invoice", now=now,
-                         reference=str(invoice_id), entries=posted)  # fmt: skip
+                post_owed(
+                    session, org, row, key=f"invoice:{invoice_id}", sums=sums, sign=1, now=now
+                )
                 used = draw(session, org, key=str(invoice_id), currency=row.currency,
                             total=sums.gross, now=now)  # fmt: skip
                 audit.record(
                     session, org, actor, "invoice.finalised", f"invoice:{invoice_id}", now=now,
                     total=money.text(sums.gross - used, row.currency), currency=row.currency,
                 )  # fmt: skip
-            number, on = sql.take_number(session, seller.series, now.date())
-            head = Head(
-                "invoice", rules.number_text(seller.series, number), now, on,
-                Period(row.period_start, row.period_end), row.currency,
-                {name: getattr(seller, name) for name in payload.SELLER}, customer,
-                seller.payment_days,
-            )  # fmt: skip
+            head = replace(
+                head_of("invoice", row, seller, customer, now), due_days=seller.payment_days
+            )
             lines = payload.lines(positions, row.currency)
-            body = payload.text(payload.document(head, lines, sums, used))
+            document = issue(session, seller.series, head, lines=lines, sums=sums, used=used)
             with within(session, org):
+                total = sums.gross - used
                 sql.change_invoice(
-                    session, org, invoice_id, state=State.FINAL, series=seller.series,
-                    number=number, issued_on=on, payload=body, sha256=payload.digest(body),
-                    credits=used, total=sums.gross - used,
+                    session, org, invoice_id, state=State.FINAL, credits=used, total=total,
+                    **document,
                 )  # fmt: skip
-        log.info("invoice_finalised", organisation=str(org), number=head.number)
 
     def page(
         self, org: UUID | None, *, before: UUID | None, state: State | None, limit: int
@@ -212,8 +232,8 @@ class Invoices:
             return Document(
                 require(session, org, invoice_id),
                 sql.positions(session, org, invoice_id),
-                sql.credit_notes(session, org, [invoice_id]),
-                sql.payments(session, org, [invoice_id]),
+                sql.credit_notes(session, org, invoice_id),
+                sql.payments(session, org, invoice_id),
             )
 
     def proof(self, org: UUID, invoice_id: UUID, n: int) -> Proof:
@@ -223,7 +243,10 @@ class Invoices:
             positions = sql.positions(session, org, invoice_id)
             if not 1 <= n <= len(positions):
                 raise NotFound(invoice=invoice_id, line=n, lines=len(positions))
-            position, hours = positions[n - 1], sql.hours(session, org, invoice_id)
+            position, hours = (
+                positions[n - 1],
+                sql.of_invoice(session, t.invoice_hours, org, invoice_id, "start", "meter"),
+            )
         return Proof(position, [row for row in hours if rules.is_made_of(position, row)])
 
     def pdf(self, org: UUID, invoice_id: UUID) -> bytes:
@@ -247,7 +270,7 @@ class Invoices:
             used = usage_sql.period_usage(session, org, start, end)
             units = usage_sql.units(session, org)
             organisation = repository.organisation(session, org)
-            known = sql.customer(session, org)
+            known = sql.one(session, t.customer, org)
         assert organisation is not None, "its caller belongs to it"
         customer = {name: getattr(known, name, "") for name in payload.CUSTOMER}
         customer["legal_name"] = customer["legal_name"] or organisation.name
@@ -267,14 +290,14 @@ class Invoices:
 def pages(database: Database, org: UUID, document_id: UUID, body: str) -> bytes:
     """The document's pages, made at the first look and stored."""
     with database.organisation(org) as session:
-        stored = sql.pdf(session, org, document_id)
+        stored = sql.one(session, t.document_pdf, org, document_id=document_id)
     if stored is None:
         made = pdf.render(json.loads(body))
         with database.organisation(org) as session:
             sql.add_pdf(session, org, document_id, hashlib.sha256(made).digest(), made)
-            stored = sql.pdf(session, org, document_id)
+            stored = sql.one(session, t.document_pdf, org, document_id=document_id)
         assert stored is not None, "it was just stored, by this call or another"
-    return stored
+    return bytes(stored.body)
 
 
 def _put(session: Session, org: UUID, invoice_id: UUID, draft: Draft) -> None:
@@ -284,11 +307,11 @@ def _put(session: Session, org: UUID, invoice_id: UUID, draft: Draft) -> None:
 
 
 def _is_void(session: Session, org: UUID, invoice_id: UUID) -> bool:
-    return any(note.voids for note in sql.credit_notes(session, org, [invoice_id]))
+    return any(note.voids for note in sql.credit_notes(session, org, invoice_id))
 
 
 def _customer(session: BoundSession, org: UUID) -> dict[str, str]:
-    row = sql.customer(session, org)
+    row = sql.one(session, t.customer, org)
     if row is None or not all(getattr(row, name) for name in NEEDED):
         raise Conflict(detail="the organisation has no billing details: nobody to invoice")
     return {name: getattr(row, name) for name in payload.CUSTOMER}

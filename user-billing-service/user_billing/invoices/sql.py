@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Table, delete, func, insert, select, text, tuple_, update
+from sqlalchemy import Row, Table, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -25,6 +25,22 @@ SELECT o.id FROM billing.organisation o
                WHERE p.org_id = o.id AND p."end" <= :now AND NOT p.drafted))
  ORDER BY o.id LIMIT :limit
 """)
+
+
+def one(
+    session: Session, table: Table, org: UUID, *, lock: bool = False, **where: Any
+) -> Row[Any] | None:
+    """The organisation's row with these values; locked until the end of the transaction."""
+    statement = select(table).where(table.c.org_id == org).filter_by(**where)
+    return session.execute(statement.with_for_update() if lock else statement).one_or_none()
+
+
+def of_invoice(
+    session: Session, table: Table, org: UUID, invoice_id: UUID, *order: str
+) -> Sequence[Row[Any]]:
+    """What belongs to the invoice, in that order."""
+    where = (table.c.org_id == org, table.c.invoice_id == invoice_id)
+    return session.execute(select(table).where(*where).order_by(*(table.c[o] for o in order))).all()
 
 
 # Seller, tax rates, customers
@@ -54,12 +70,6 @@ def rates(session: Session) -> list[Rate]:
     columns = (r.country, r.valid_from, r.valid_to, r.name, r.percent)
     rows = session.execute(select(*columns).order_by(r.country, r.valid_from))
     return [Rate(*row) for row in rows]
-
-
-def customer(session: Session, org: UUID) -> Row[Any] | None:
-    """What the organisation said of itself."""
-    c = t.customer
-    return session.execute(select(c).where(c.c.org_id == org)).one_or_none()
 
 
 def take_number(session: Session, series: str, on: date) -> tuple[int, date]:
@@ -109,12 +119,6 @@ def ended_periods(session: Session, org: UUID, now: datetime) -> Sequence[Row[An
     return session.execute(lock).all()
 
 
-def lock_period(session: Session, org: UUID, start: datetime) -> Row[Any] | None:
-    """The period that begins then, locked."""
-    where = (_P.org_id == org, _P.start == start)
-    return session.execute(select(t.billing_period).where(*where).with_for_update()).one_or_none()
-
-
 def change_period(session: Session, org: UUID, start: datetime, **values: Any) -> None:
     """The period has these values."""
     where = (_P.org_id == org, _P.start == start)
@@ -148,14 +152,6 @@ def add(session: Session, table: Table, org: UUID, rows: Sequence[Mapping[str, A
     """The rows are there."""
     if rows:
         session.execute(insert(table), [{"org_id": org, **row} for row in rows])
-
-
-def invoice(
-    session: Session, org: UUID, invoice_id: UUID, *, lock: bool = False
-) -> Row[Any] | None:
-    """The invoice; locked until the end of the transaction."""
-    statement = select(t.invoice).where(_I.org_id == org, _I.id == invoice_id)
-    return session.execute(statement.with_for_update() if lock else statement).one_or_none()
 
 
 def organisation_of(session: Session, invoice_id: UUID) -> UUID | None:
@@ -210,9 +206,7 @@ def put_positions(
 
 def positions(session: Session, org: UUID, invoice_id: UUID) -> list[Position]:
     """The invoice's lines in order."""
-    where = (_L.org_id == org, _L.invoice_id == invoice_id)
-    rows = session.execute(select(t.invoice_line).where(*where).order_by(_L.n))
-    return [_position(row) for row in rows]
+    return [_position(row) for row in of_invoice(session, t.invoice_line, org, invoice_id, "n")]
 
 
 def _position(row: Row[Any]) -> Position:
@@ -260,13 +254,6 @@ def add_hours(
     add(session, t.invoice_hours, org, rows)
 
 
-def hours(session: Session, org: UUID, invoice_id: UUID) -> Sequence[Row[Any]]:
-    """(start, end, meter, digest, hours) of all meters of the invoice."""
-    h = t.invoice_hours
-    where = (h.c.org_id == org, h.c.invoice_id == invoice_id)
-    return session.execute(select(h).where(*where).order_by(h.c.start, h.c.meter)).all()
-
-
 def pack(hours_text: str) -> bytes:
     """The text as it is stored: some 20 bytes a row that is read by minute."""
     return zlib.compress(hours_text.encode(), 9)
@@ -277,7 +264,17 @@ def hours_text(packed: bytes) -> str:
     return zlib.decompress(packed).decode()
 
 
-# Credit notes, payments, pages
+def credit_notes(session: Session, org: UUID, invoice_id: UUID) -> Sequence[Row[Any]]:
+    """Of the invoice, oldest first."""
+    return of_invoice(session, t.credit_note, org, invoice_id, "id")
+
+
+def payments(session: Session, org: UUID, invoice_id: UUID) -> Sequence[Row[Any]]:
+    """Of the invoice, oldest first."""
+    return of_invoice(session, t.payment, org, invoice_id, "recorded_at", "reference")
+
+
+# Credit notes, pages
 
 
 def credited(session: Session, org: UUID, invoice_id: UUID) -> dict[int, int]:
@@ -291,37 +288,11 @@ def credited(session: Session, org: UUID, invoice_id: UUID) -> dict[int, int]:
     return {n: int(amount) for n, amount in rows}
 
 
-def credit_notes(session: Session, org: UUID, invoice_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
-    """Of these invoices, oldest first."""
-    where = (_N.org_id == org, tuple_(_N.invoice_id).in_([(i,) for i in invoice_ids]))
-    return session.execute(select(t.credit_note).where(*where).order_by(_N.id)).all()
-
-
-def credit_note(session: Session, org: UUID, note_id: UUID) -> Row[Any] | None:
-    """The credit note."""
-    where = (_N.org_id == org, _N.id == note_id)
-    return session.execute(select(t.credit_note).where(*where)).one_or_none()
-
-
 def credit_note_lines(session: Session, org: UUID, note_id: UUID) -> dict[int, int]:
     """Line of the invoice → minor units that the note credits."""
     c = t.credit_note_line.c
     where = (c.org_id == org, c.credit_note_id == note_id)
     return {row.n: row.amount for row in session.execute(select(c.n, c.amount).where(*where))}
-
-
-def payments(session: Session, org: UUID, invoice_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
-    """Of these invoices, oldest first."""
-    p = t.payment
-    where = (p.c.org_id == org, tuple_(p.c.invoice_id).in_([(i,) for i in invoice_ids]))
-    order = (p.c.recorded_at, p.c.reference)
-    return session.execute(select(p).where(*where).order_by(*order)).all()
-
-
-def pdf(session: Session, org: UUID, document_id: UUID) -> bytes | None:
-    """The pages as they were made."""
-    d = t.document_pdf.c
-    return session.scalar(select(d.body).where(d.org_id == org, d.document_id == document_id))
 
 
 def add_pdf(session: Session, org: UUID, document_id: UUID, sha256: bytes, body: bytes) -> None:

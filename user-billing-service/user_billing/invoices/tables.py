@@ -1,4 +1,9 @@
-"""The tables of documents; the migration is what makes them, and what keeps them unchanged."""
+"""The tables of documents; the migration is what makes them, and what keeps them unchanged.
+
+A column is written `name:kind`, with `?` where it may be null.
+"""
+
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -17,164 +22,69 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from user_billing.db.tables import metadata
 
-_Instant = DateTime(timezone=True)
+_KINDS: Final[dict[str, Any]] = {
+    "uuid": Uuid, "text": Text, "texts": ARRAY(Text), "int": Integer, "minor": BigInteger,
+    "quantity": Numeric(38, 9), "percent": Numeric(6, 3), "flag": Boolean, "day": Date,
+    "instant": DateTime(timezone=True), "bytes": LargeBinary, "json": JSONB,
+}  # fmt: skip
 
 
-def _texts(*names: str) -> list[Column[str]]:
-    return [Column(name, Text, nullable=False) for name in names]
+def _table(name: str, key: str, columns: str) -> Table:
+    parts = [(text, True) for text in key.split()] + [(text, False) for text in columns.split()]
+    made = []
+    for text, is_key in parts:
+        column, _, kind = text.partition(":")
+        null = kind.endswith("?")
+        made.append(Column(column, _KINDS[kind.rstrip("?")], primary_key=is_key, nullable=null))
+    return Table(name, metadata, *made)
 
 
-def _amounts(*names: str) -> list[Column[int]]:
-    return [Column(name, BigInteger, nullable=False) for name in names]
-
-
-seller = Table(
-    "seller",
-    metadata,
-    Column("only", Boolean, primary_key=True),
-    *_texts("legal_name", "address", "country", "tax_number", "vat_id", "bank_text"),
-    *_texts("currency", "series", "credit_series"),
-    Column("payment_days", Integer, nullable=False),
-    Column("automatic", Boolean, nullable=False),
-    Column("confirmed_at", _Instant),
+seller = _table(
+    "seller", "only:flag",
+    """legal_name:text address:text country:text tax_number:text vat_id:text bank_text:text
+    currency:text series:text credit_series:text payment_days:int automatic:flag
+    confirmed_at:instant?""",
+)  # fmt: skip
+tax_rate = _table(
+    "tax_rate", "country:text valid_from:day", "valid_to:day? name:text percent:percent"
 )
-
-tax_rate = Table(
-    "tax_rate",
-    metadata,
-    Column("country", Text, primary_key=True),
-    Column("valid_from", Date, primary_key=True),
-    Column("valid_to", Date),
-    Column("name", Text, nullable=False),
-    Column("percent", Numeric(6, 3), nullable=False),
+number_counter = _table("number_counter", "series:text", "last:minor last_on:day")
+customer = _table(
+    "customer", "org_id:uuid",
+    "legal_name:text address:text country:text vat_id:text email:text exempt:text",
+)  # fmt: skip
+billing_period = _table(
+    "billing_period", "org_id:uuid start:instant",
+    """end:instant state:text closed_at:instant? closed_by:text? missing:texts drafted:flag
+    invoice_id:uuid?""",
+)  # fmt: skip
+invoice = _table(
+    "invoice", "org_id:uuid id:uuid",
+    """period_start:instant period_end:instant state:text currency:text input_hash:text
+    subtotal:minor tax:minor credits:minor total:minor created_at:instant
+    series:text? number:minor? issued_on:day? payload:text? sha256:bytes?""",
+)  # fmt: skip
+invoice_line = _table(
+    "invoice_line", "org_id:uuid invoice_id:uuid n:int",
+    """kind:text description:text meter:text? start:instant end:instant quantity:quantity unit:text
+    amount:minor derivation:json tax_name:text tax_percent:percent tax_note:text of_period:instant
+    charges:text adjusts:uuid?""",
+)  # fmt: skip
+invoice_hours = _table(
+    "invoice_hours", "org_id:uuid invoice_id:uuid start:instant end:instant meter:text",
+    "digest:text hours:bytes",
+)  # fmt: skip
+credit_note = _table(
+    "credit_note", "org_id:uuid id:uuid",
+    """invoice_id:uuid key:text voids:flag reason:text subtotal:minor tax:minor total:minor
+    to_wallet:minor created_at:instant series:text number:minor issued_on:day payload:text
+    sha256:bytes""",
+)  # fmt: skip
+credit_note_line = _table(
+    "credit_note_line", "org_id:uuid credit_note_id:uuid n:int", "invoice_id:uuid amount:minor"
 )
-
-number_counter = Table(
-    "number_counter",
-    metadata,
-    Column("series", Text, primary_key=True),
-    Column("last", BigInteger, nullable=False),
-    Column("last_on", Date, nullable=False),
-)
-
-customer = Table(
-    "customer",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    *_texts("legal_name", "address", "country", "vat_id", "email", "exempt"),
-)
-
-billing_period = Table(
-    "billing_period",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("start", _Instant, primary_key=True),
-    Column("end", _Instant, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("closed_at", _Instant),
-    Column("closed_by", Text),
-    Column("missing", ARRAY(Text), nullable=False),
-    Column("drafted", Boolean, nullable=False),
-    Column("invoice_id", Uuid),
-)
-
-invoice = Table(
-    "invoice",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("id", Uuid, primary_key=True),
-    Column("period_start", _Instant, nullable=False),
-    Column("period_end", _Instant, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("currency", Text, nullable=False),
-    Column("input_hash", Text, nullable=False),
-    *_amounts("subtotal", "tax", "credits", "total"),
-    Column("created_at", _Instant, nullable=False),
-    Column("series", Text),
-    Column("number", BigInteger),
-    Column("issued_on", Date),
-    Column("payload", Text),
-    Column("sha256", LargeBinary),
-)
-
-invoice_line = Table(
-    "invoice_line",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("invoice_id", Uuid, primary_key=True),
-    Column("n", Integer, primary_key=True),
-    *_texts("kind", "description"),
-    Column("meter", Text),
-    Column("start", _Instant, nullable=False),
-    Column("end", _Instant, nullable=False),
-    Column("quantity", Numeric(38, 9), nullable=False),
-    Column("unit", Text, nullable=False),
-    Column("amount", BigInteger, nullable=False),
-    Column("derivation", JSONB, nullable=False),
-    Column("tax_name", Text, nullable=False),
-    Column("tax_percent", Numeric(6, 3), nullable=False),
-    Column("tax_note", Text, nullable=False),
-    Column("of_period", _Instant, nullable=False),
-    Column("charges", Text, nullable=False),
-    Column("adjusts", Uuid),
-)
-
-invoice_hours = Table(
-    "invoice_hours",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("invoice_id", Uuid, primary_key=True),
-    Column("start", _Instant, primary_key=True),
-    Column("end", _Instant, primary_key=True),
-    Column("meter", Text, primary_key=True),
-    Column("digest", Text, nullable=False),
-    Column("hours", LargeBinary, nullable=False),
-)
-
-credit_note = Table(
-    "credit_note",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("id", Uuid, primary_key=True),
-    Column("invoice_id", Uuid, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("voids", Boolean, nullable=False),
-    Column("reason", Text, nullable=False),
-    *_amounts("subtotal", "tax", "total", "to_wallet"),
-    Column("created_at", _Instant, nullable=False),
-    Column("series", Text, nullable=False),
-    Column("number", BigInteger, nullable=False),
-    Column("issued_on", Date, nullable=False),
-    Column("payload", Text, nullable=False),
-    Column("sha256", LargeBinary, nullable=False),
-)
-
-credit_note_line = Table(
-    "credit_note_line",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("credit_note_id", Uuid, primary_key=True),
-    Column("n", Integer, primary_key=True),
-    Column("invoice_id", Uuid, nullable=False),
-    Column("amount", BigInteger, nullable=False),
-)
-
-payment = Table(
-    "payment",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("invoice_id", Uuid, primary_key=True),
-    Column("reference", Text, primary_key=True),
-    Column("amount", BigInteger, nullable=False),
-    Column("paid_on", Date, nullable=False),
-    Column("recorded_at", _Instant, nullable=False),
-)
-
-document_pdf = Table(
-    "document_pdf",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("document_id", Uuid, primary_key=True),
-    Column("sha256", LargeBinary, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-)
+payment = _table(
+    "payment", "org_id:uuid invoice_id:uuid reference:text",
+    "amount:minor paid_on:day recorded_at:instant",
+)  # fmt: skip
+document_pdf = _table("document_pdf", "org_id:uuid document_id:uuid", "sha256:bytes body:bytes")

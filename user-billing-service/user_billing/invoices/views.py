@@ -1,6 +1,6 @@
 """The bodies of requests and answers about documents; amounts and quantities are decimal text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
@@ -39,26 +39,17 @@ class SellerBody(Body):
     automatic: bool = False
 
 
-class SellerView(BaseModel):
+class SellerView(SellerBody):
     """Who sells; nothing is invoiced while confirmed_at is null."""
 
-    model_config = ConfigDict(from_attributes=True)
-    legal_name: str
-    address: str
-    country: str
-    tax_number: str
-    vat_id: str
-    bank_text: str
-    currency: str
-    series: str
-    credit_series: str
-    payment_days: int
-    automatic: bool
+    model_config = ConfigDict(from_attributes=True, extra="ignore")
     confirmed_at: datetime | None
 
 
 class TaxRateBody(Body):
     """A tax of a country; both days are included, valid_to null is without end."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     country: Short
     valid_from: date
@@ -74,15 +65,8 @@ class TaxRateBody(Body):
 class TaxRatesView(BaseModel):
     """By country and date."""
 
+    model_config = ConfigDict(from_attributes=True)
     tax_rates: list[TaxRateBody]
-
-    @classmethod
-    def of(cls, rates: Iterable[Rate]) -> Self:
-        """As JSON tells it."""
-        names = TaxRateBody.model_fields
-        return cls.model_validate(
-            {"tax_rates": [{name: getattr(rate, name) for name in names} for rate in rates]}
-        )
 
 
 class BillingDetailsBody(Body):
