@@ -143,12 +143,20 @@ def hidden(theirs):
     ]
 
 
+def readable(theirs):
+    """What the other organisation reads of itself, but when its key was used last."""
+    answers = [theirs.get(f"/api/v1/{what}").json() for what in READABLE]
+    for key in answers[READABLE.index("keys")]["keys"]:
+        del key["last_used_at"]
+    return answers
+
+
 def test_no_route_shows_or_changes_another_organisation(hub, two):
     """Every published route, called by the owner, an admin key and a token of one organisation with
     the identifiers of another, answers without a trace of it and leaves it as it was.
     """
     mine, theirs = two
-    before = [theirs.get(f"/api/v1/{what}").json() for what in READABLE]
+    before = readable(theirs)
     tested = 0
     for method, path in operations(hub):
         if path in PUBLIC or path == "/api/v1/logout":
@@ -178,8 +186,7 @@ def test_no_route_shows_or_changes_another_organisation(hub, two):
             assert not leaked, (method, path, answer.text)
             tested += 1
     assert tested >= 3 * 20
-    after = [theirs.get(f"/api/v1/{what}").json() for what in READABLE]
-    assert after == before
+    assert readable(theirs) == before
 
 
 def test_entering_a_foreign_organisation_is_refused(two):

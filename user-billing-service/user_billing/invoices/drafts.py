@@ -97,16 +97,17 @@ def build(
     positions = [position(line, period.start, rules.key_of(line), None) for line in rated.lines]
     for row in reversed(sql.invoiced_periods(session, org, period.start, CORRECTED_MAX)):
         earlier = Period(row.start, row.end)
-        again = _rated(session, rating, org, earlier, hours)
-        if again is None or again.currency != rated.currency:
-            del hours[earlier]
-            continue
         number = rules.number_text(row.series, row.number)
         billed = sql.billed(session, org, row.start, but)
-        missing = list(rules.adjustments(again.lines, billed, row.invoice_id, number))
-        positions += [position(line, row.start, key, row.invoice_id) for key, line in missing]
-        if not missing:
-            del hours[earlier]
+
+        def missing(again: Rated | None) -> list[tuple[rules.Key, Line]]:
+            if again is None or again.currency != rated.currency:
+                return []
+            return list(rules.adjustments(again.lines, billed, row.invoice_id, number))  # noqa: B023 # called in its turn
+
+        if missing(rating.rated(session, org, earlier)):
+            again = missing(_rated(session, rating, org, earlier, hours))
+            positions += [position(line, row.start, key, row.invoice_id) for key, line in again]
     return Draft(rated.currency, rated.input_hash, rules.affordable(positions), hours)
 
 

@@ -1,10 +1,10 @@
 """Documents over HTTP: an organisation reads its own, the operator makes them."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response, status
+from fastapi import APIRouter, Depends, Query, Response, status
 from pydantic import AwareDatetime
 
 from user_billing.accounts import rules as account_rules
@@ -12,8 +12,8 @@ from user_billing.api.deps import AdminCaller, BillingReader, Operator, Services
 from user_billing.idempotency.http import RequiredKey
 from user_billing.invoices import pdf, views
 from user_billing.invoices.rules import State
-from user_billing.invoices.service import PAGE_MAX
-from user_billing.model import Principal
+from user_billing.invoices.service import PAGE_MAX, Document
+from user_billing.model import Actor
 
 router = APIRouter(prefix="/api/v1", tags=["invoices"])
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
@@ -175,86 +175,81 @@ def make_draft(
     return None if made is None else views.DocumentView.of(services.invoices.one(org, made))
 
 
-def _change(
-    caller: Principal,
-    services: Services,
-    invoice_id: UUID,
-    change: Callable[[UUID], object],
-) -> views.DocumentView:
-    account_rules.require_fresh(caller, services.clock.now())
+@dataclass(frozen=True, slots=True)
+class OnInvoice:
+    """What the operator does to one organisation's invoice."""
+
+    services: Services
+    actor: Actor
+    org: UUID
+    id: UUID
+
+    def whole(self) -> Document:
+        """The invoice as it is now."""
+        return self.services.invoices.one(self.org, self.id)
+
+    def view(self) -> views.DocumentView:
+        """As JSON tells it."""
+        return views.DocumentView.of(self.whole())
+
+
+def _read(invoice_id: UUID, caller: Operator, services: ServicesDep) -> OnInvoice:
     org = services.invoices.organisation_of(invoice_id)
-    change(org)
-    return views.DocumentView.of(services.invoices.one(org, invoice_id))
+    return OnInvoice(services, caller.actor, org, invoice_id)
 
 
-@router.get("/operator/invoices/{invoice_id}")
-def read_any(invoice_id: UUID, _caller: Operator, services: ServicesDep) -> views.DocumentView:
+def _change(on: Annotated[OnInvoice, Depends(_read)], caller: Operator) -> OnInvoice:
+    account_rules.require_fresh(caller, on.services.clock.now())
+    return on
+
+
+Reading = Annotated[OnInvoice, Depends(_read)]
+Changing = Annotated[OnInvoice, Depends(_change)]
+ONE = "/operator/invoices/{invoice_id}"
+
+
+@router.get(ONE)
+def read_any(on: Reading) -> views.DocumentView:
     """Any organisation's invoice."""
-    org = services.invoices.organisation_of(invoice_id)
-    return views.DocumentView.of(services.invoices.one(org, invoice_id))
+    return on.view()
 
 
-@router.post("/operator/invoices/{invoice_id}/approve")
-def approve(invoice_id: UUID, caller: Operator, services: ServicesDep) -> views.DocumentView:
+@router.post(f"{ONE}/approve")
+def approve(on: Changing) -> views.DocumentView:
     """The draft, rated again, may become final."""
-    return _change(
-        caller, services, invoice_id,
-        lambda org: services.invoices.approve(org, invoice_id, caller.actor),
-    )  # fmt: skip
+    on.services.invoices.approve(on.org, on.id, on.actor)
+    return on.view()
 
 
-@router.post("/operator/invoices/{invoice_id}/finalise")
-def finalise(invoice_id: UUID, caller: Operator, services: ServicesDep) -> views.DocumentView:
+@router.post(f"{ONE}/finalise")
+def finalise(on: Changing) -> views.DocumentView:
     """The invoice has a number and never changes; again it stays as it is."""
-    return _change(
-        caller, services, invoice_id,
-        lambda org: services.invoices.finalise(org, invoice_id, caller.actor),
-    )  # fmt: skip
+    on.services.invoices.finalise(on.org, on.id, on.actor)
+    return on.view()
 
 
-@router.post("/operator/invoices/{invoice_id}/credit-notes")
-def credit(
-    invoice_id: UUID,
-    body: views.CreditBody,
-    caller: Operator,
-    services: ServicesDep,
-    key: RequiredKey,
-) -> views.DocumentView:
+@router.post(f"{ONE}/credit-notes")
+def credit(on: Changing, body: views.CreditBody, key: RequiredKey) -> views.DocumentView:
     """The invoice with a further credit note; sent again with the same key, with one."""
-
-    def change(org: UUID) -> None:
-        lines = body.minor(services.invoices.one(org, invoice_id).row.currency)
-        services.corrections.credit(
-            org, invoice_id, lines, key=key, reason=body.reason, actor=caller.actor
-        )
-
-    return _change(caller, services, invoice_id, change)
+    lines = body.minor(on.whole().row.currency)
+    on.services.corrections.credit(
+        on.org, on.id, lines, key=f"key:{key}", reason=body.reason, actor=on.actor
+    )
+    return on.view()
 
 
-@router.post("/operator/invoices/{invoice_id}/void")
-def void(
-    invoice_id: UUID,
-    body: views.VoidBody,
-    caller: Operator,
-    services: ServicesDep,
-) -> views.DocumentView:
+@router.post(f"{ONE}/void")
+def void(on: Changing, body: views.VoidBody) -> views.DocumentView:
     """A credit note over all that is left; the period may be drafted again."""
-    return _change(
-        caller, services, invoice_id,
-        lambda org: services.corrections.credit(
-            org, invoice_id, None, key="void", reason=body.reason, actor=caller.actor
-        ),
-    )  # fmt: skip
+    on.services.corrections.credit(
+        on.org, on.id, None, key="void", reason=body.reason, actor=on.actor
+    )
+    return on.view()
 
 
-@router.post("/operator/invoices/{invoice_id}/payments")
-def pay(
-    invoice_id: UUID, body: views.PaymentBody, caller: Operator, services: ServicesDep
-) -> views.DocumentView:
+@router.post(f"{ONE}/payments")
+def pay(on: Changing, body: views.PaymentBody) -> views.DocumentView:
     """A transfer is recorded; the same reference records once."""
-
-    def change(org: UUID) -> None:
-        currency = services.invoices.one(org, invoice_id).row.currency
-        services.corrections.pay(org, invoice_id, body.payment(currency), caller.actor)
-
-    return _change(caller, services, invoice_id, change)
+    payment = body.payment(on.whole().row.currency)
+    on.services.corrections.pay(on.org, on.id, payment, on.actor)
+    return on.view()
