@@ -231,17 +231,14 @@ def adjustments(
 def affordable(positions: Sequence[Position]) -> list[Position]:
     """The positions without what would make the document negative.
 
-    Adjustments that give back come last and are cut to what there is to give it from; the rest is
-    still missing when the next draft compares, so it is given back then.
+    Then the lines that give back come last, cut to what there is to give from. What is cut is
+    still missing when the next draft compares, and is given back then.
     """
-
-    def gives(position: Position) -> bool:
-        return position.adjusts is not None and position.line.amount < 0
-
-    result = [position for position in positions if not gives(position)]
-    for position in filter(gives, positions):
-        gross = totals_of(result).gross
-        room = gross * 100 // (100 + position.tax.percent)
+    if totals_of(positions).gross >= 0:
+        return list(positions)
+    result = [position for position in positions if position.line.amount >= 0]
+    for position in positions:
+        room = totals_of(result).gross * 100 // (100 + position.tax.percent)
         amount = max(position.line.amount, -int(room) - 2)  # rounding of tax: two at most
         while amount < 0:
             cut = replace(position, line=replace(position.line, amount=amount))
