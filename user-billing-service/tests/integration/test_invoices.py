@@ -1,5 +1,6 @@
 """An invoice is numbered without a gap, says the same for ever, and is never charged twice."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ from user_billing.errors import Conflict, NotFound
 from user_billing.invoices import sql
 from user_billing.invoices import tables as t
 from user_billing.invoices.corrections import Payment
+from user_billing.invoices.service import Invoices
 from user_billing.ledger.rules import Account
 from user_billing.wallets.rules import NewGrant, Source
 
@@ -223,6 +225,31 @@ def test_a_void_period_is_invoiced_again(shop):
     shop.invoices.approve(org, second, ACTOR)
     shop.invoices.finalise(org, second, ACTOR)
     assert receivable(shop, org) == shop.invoices.one(org, second).row.total == 2380
+
+
+def test_two_drafts_at_once_charge_late_usage_once(shop):
+    """Whichever of two later months is drafted first has the adjustment; the other has none."""
+    org, meeting = shop.buyer(), threading.Barrier(2)
+    shop.final(org, MAY)
+    shop.report(org, MAY, 100)
+    months = [shop.closed(org, month(1)), shop.closed(org, month(2))]
+
+    class Meeting(type(shop.rating)):
+        def rated(self, session, org, period):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                meeting.wait(0.5)  # both are in the middle of it, unless one waits for the other
+            return super().rated(session, org, period)
+
+    invoices = Invoices(shop.database, shop.hub.clock, Meeting())
+    threads = [
+        threading.Thread(target=invoices.make_draft, args=(org, start, ACTOR)) for start in months
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    totals = [row.subtotal for row in shop.invoices.page(org, before=None, state=None, limit=9)]
+    assert sorted(totals) == [1900, 1900, 1900 + 100]
 
 
 def test_payments_fit_what_is_open(shop):

@@ -110,5 +110,5 @@ def _line(
         yield Check(f"line {n}: {amount} of what was missing to the period", agrees)
         return
     again = rating.recomputed(line, currency)
-    agrees = None if again is None else line.amount == again or again < line.amount < 0
-    yield Check(f"line {n}: {amount} by its derivation", agrees)
+    is_right = None if again is None else line.amount == again or again < line.amount < 0
+    yield Check(f"line {n}: {amount} by its derivation", is_right)

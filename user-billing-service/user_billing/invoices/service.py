@@ -1,7 +1,7 @@
 """Invoices: drafted, approved, finalised, read.
 
-Lock order: period, invoice, wallet, audit, number counter. The counter is shared by all
-organisations, so nothing that can wait comes after it.
+Lock order: organisation, period, invoice, wallet, audit, number counter. The counter is shared by
+all organisations, so nothing that can wait comes after it.
 """
 
 import hashlib
@@ -126,6 +126,7 @@ class Invoices:
         """
         now = self._clock.now()
         with self._database.organisation(org) as session:
+            repository.lock(session, org)  # two drafts at once would both charge what is missing
             seller = confirmed(session)
             period = sql.one(session, t.billing_period, org, lock=True, start=start)
             if period is None:
@@ -156,6 +157,7 @@ class Invoices:
     def approve(self, org: UUID, invoice_id: UUID, actor: Actor) -> None:
         """The draft says what usage costs now, and may become final. Raises NotFound, Conflict."""
         with self._database.organisation(org) as session:
+            repository.lock(session, org)
             seller = confirmed(session)
             row = require(session, org, invoice_id, lock=True)
             if row.state == State.FINAL:
@@ -185,6 +187,7 @@ class Invoices:
         now = self._clock.now()
         with self._database.directory() as session:
             with within(session, org):
+                repository.lock(session, org)
                 seller = confirmed(session)
                 row = require(session, org, invoice_id, lock=True)
                 if row.state == State.FINAL:
@@ -243,10 +246,8 @@ class Invoices:
             positions = sql.positions(session, org, invoice_id)
             if not 1 <= n <= len(positions):
                 raise NotFound(invoice=invoice_id, line=n, lines=len(positions))
-            position, hours = (
-                positions[n - 1],
-                sql.of_invoice(session, t.invoice_hours, org, invoice_id, "start", "meter"),
-            )
+            hours = sql.of_invoice(session, t.invoice_hours, org, invoice_id, "start", "meter")
+        position = positions[n - 1]
         return Proof(position, [row for row in hours if rules.is_made_of(position, row)])
 
     def pdf(self, org: UUID, invoice_id: UUID) -> bytes:
