@@ -38,25 +38,29 @@ class PriceASample(CalendarMonths):
 
     price: Decimal = Decimal("0.01")
     monthly: int = 1900
+    sold_until: datetime = datetime(9000, 1, 1, tzinfo=UTC)
 
     def cost(self, samples):
         return money.to_minor(self.price * samples, "EUR")
 
     def rated(self, session, org, period):
+        if period.start >= self.sold_until:
+            return None
         used = usage_sql.period_usage(session, org, period.start, period.end)
         samples = used["samples_ingested"]
         plan = Line(LineKind.PLAN, "Plan Team", None, period, Decimal(1), "month", self.monthly, {})
         usage = Line(
             LineKind.USAGE, "Samples ingested", "samples_ingested", period, samples.quantity,
             "samples", self.cost(samples.quantity),
-            {"price": str(self.price), "digest": samples.digest},
+            {"price": str(self.price), "digest": samples.digest,
+             "samples": str(samples.quantity)},
         )  # fmt: skip
         return Rated("EUR", (plan, usage), f"{samples.digest}:{self.price}:{self.monthly}")
 
-    def recomputed(self, line, _currency):
-        if line.kind is LineKind.PLAN:
+    def recompute(self, derivation):
+        if "samples" not in derivation:
             return self.monthly
-        return money.to_minor(Decimal(line.derivation["price"]) * line.quantity, "EUR")
+        return money.to_minor(Decimal(derivation["price"]) * Decimal(derivation["samples"]), "EUR")
 
 
 @dataclass

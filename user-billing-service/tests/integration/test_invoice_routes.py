@@ -180,7 +180,7 @@ def test_a_statement_is_no_invoice(hub, shop, buyer):
 def checks(shop, org, invoice):
     return {
         check.what: check.agrees
-        for check in proving.prove(shop.database, shop.rating, org, invoice)
+        for check in proving.prove(shop.database, shop.rating.recompute, org, invoice)
     }
 
 
@@ -204,7 +204,7 @@ def test_prove_agrees_and_finds_what_was_changed(hub, shop, capsys):
     with shop.database.organisation(org) as session:
         packed = sql.of_invoice(session, t.invoice_hours, org, invoice)[0].hours
     other = sql.pack(sql.hours_text(packed).replace(" 3.", " 4."))
-    for change, given, found in (
+    for change, given, word in (
         ("invoice_line SET amount = amount + 1", {}, "document"),
         ("invoice SET payload = replace(payload, 'Buyer', 'Payer')", {}, "SHA-256"),
         ("invoice_hours SET hours = :other", {"other": other}, "hourly rows"),
@@ -222,7 +222,7 @@ def test_prove_agrees_and_finds_what_was_changed(hub, shop, capsys):
             connection.execute(text("SET session_replication_role = DEFAULT"))
             connection.commit()
         wrong = [what for what, agrees in checks(shop, org, invoice).items() if agrees is False]
-        assert any(found in what for what in wrong), (change, wrong)
+        assert any(word in what for what in wrong), (change, wrong)
     with pytest.raises(SystemExit) as ended:
         prove.main([str(invoice)], settings)
     assert ended.value.code == 1

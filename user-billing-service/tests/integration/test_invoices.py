@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import pypdf
 import pytest
-from shop import ACTOR, CUSTOMER, MAY, SELLER, Shop, month
+from shop import ACTOR, CUSTOMER, MAY, SELLER, PriceASample, Shop, month
 from sqlalchemy import event, select, text
 
 from user_billing.errors import Conflict, NotFound
@@ -225,6 +225,22 @@ def test_a_void_period_is_invoiced_again(shop):
     shop.invoices.approve(org, second, ACTOR)
     shop.invoices.finalise(org, second, ACTOR)
     assert receivable(shop, org) == shop.invoices.one(org, second).row.total == 2380
+
+
+def test_late_usage_is_charged_after_the_last_period_too(shop):
+    """A month without a price has a draft when, and only when, an earlier one misses something."""
+    org = shop.buyer()
+    first = shop.final(org, MAY)
+    shop.rating.sold_until = month(1)
+    try:
+        assert shop.draft(org, month(1)) is None
+        shop.report(org, MAY, 100)
+        late = shop.draft(org, month(2))
+    finally:
+        shop.rating.sold_until = PriceASample().sold_until
+    (position,) = shop.invoices.one(org, late).positions
+    assert (position.line.amount, position.adjusts) == (100, first)
+    assert position.line.period.start == MAY
 
 
 def test_two_drafts_at_once_charge_late_usage_once(shop):

@@ -33,10 +33,6 @@ class CalendarMonths:
         """Nothing is sold."""
         return None
 
-    def recomputed(self, _line: Line, _currency: str) -> int | None:
-        """Nothing was sold."""
-        return None
-
 
 class Rating(Protocol):
     """What documents need of plans and subscriptions."""
@@ -46,9 +42,6 @@ class Rating(Protocol):
 
     def rated(self, session: Session, org: UUID, period: Period) -> Rated | None:
         """What the period costs by the usage there is now; None without a price."""
-
-    def recomputed(self, line: Line, currency: str) -> int | None:
-        """The line's amount by its derivation alone; None when that cannot be said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +71,16 @@ def build(
     seller: Row[Any],
     but: UUID | None,
 ) -> Draft | None:
-    """The draft of the period as it is now; None without a price.
+    """The draft of the period as it is now; None without a price and without late usage.
 
     but: the draft that it replaces. Raises Conflict when there is no tax rate, or when usage keeps
     changing while it is rated.
     """
     hours: dict[Period, dict[str, str]] = {}
     rated = _rated(session, rating, org, period, hours)
+    currency = rated.currency if rated else None
     if rated is None:
-        return None
+        hours.clear()
     customer = customer_of(sql.one(session, t.customer, org), seller)
     rates = sql.rates(session)
 
@@ -94,21 +88,27 @@ def build(
         tax = rules.tax_of(seller.country, customer, rates, rules.last_day(line.period))
         return Position(line, tax, of, key, adjusts)
 
-    positions = [position(line, period.start, rules.key_of(line), None) for line in rated.lines]
+    lines = rated.lines if rated else ()
+    positions = [position(line, period.start, rules.key_of(line), None) for line in lines]
     for row in reversed(sql.invoiced_periods(session, org, period.start, CORRECTED_MAX)):
-        earlier = Period(row.start, row.end)
-        number = rules.number_text(row.series, row.number)
+        earlier, number = Period(row.start, row.end), rules.number_text(row.series, row.number)
+        again = rating.rated(session, org, earlier)
+        if again is None or again.currency != (currency or again.currency):
+            continue
         billed = sql.billed(session, org, row.start, but)
-
-        def missing(again: Rated | None) -> list[tuple[rules.Key, Line]]:
-            if again is None or again.currency != rated.currency:
-                return []
-            return list(rules.adjustments(again.lines, billed, row.invoice_id, number))  # noqa: B023 # called in its turn
-
-        if missing(rating.rated(session, org, earlier)):
-            again = missing(_rated(session, rating, org, earlier, hours))
-            positions += [position(line, row.start, key, row.invoice_id) for key, line in again]
-    return Draft(rated.currency, rated.input_hash, rules.affordable(positions), hours)
+        if not list(rules.adjustments(again.lines, billed, row.invoice_id, number)):
+            continue
+        currency = again.currency
+        again = _rated(session, rating, org, earlier, hours)
+        assert again is not None, "it was rated a moment ago"
+        positions += [
+            position(line, row.start, key, row.invoice_id)
+            for key, line in rules.adjustments(again.lines, billed, row.invoice_id, number)
+        ]
+    charged = rules.affordable(positions)
+    if currency is None or not (rated or charged):
+        return None
+    return Draft(currency, rated.input_hash if rated else "", charged, hours)
 
 
 def _rated(

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -13,7 +13,6 @@ from user_billing.db.session import Database
 from user_billing.errors import Conflict
 from user_billing.invoices import hours, payload, pdf, rules, sql
 from user_billing.invoices import tables as t
-from user_billing.invoices.drafts import Rating
 from user_billing.invoices.rules import Position
 from user_billing.invoices.service import require
 from user_billing.ledger import sql as ledger_sql
@@ -21,6 +20,9 @@ from user_billing.ledger.rules import Account
 from user_billing.meters.rules import BUILT_IN, Aggregation, of_period
 from user_billing.money import rules as money
 from user_billing.rating.model import LineKind
+
+Recompute: TypeAlias = Callable[[Mapping[str, Any]], int]
+"""A line's amount, in minor units, from its derivation alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,9 @@ class Check:
     agrees: bool | None
 
 
-def prove(database: Database, rating: Rating, org: UUID, invoice_id: UUID) -> Iterator[Check]:
+def prove(
+    database: Database, recompute: Recompute | None, org: UUID, invoice_id: UUID
+) -> Iterator[Check]:
     """Everything of a final invoice. Raises NotFound, Conflict for a draft."""
     with database.organisation(org) as session:
         row = require(session, org, invoice_id)
@@ -49,7 +53,7 @@ def prove(database: Database, rating: Rating, org: UUID, invoice_id: UUID) -> It
         what = f"{of_meter.meter}: {len(text.splitlines())} hourly rows have their digest"
         yield Check(what, hours.digest(text) == of_meter.digest)
     for n, position in enumerate(positions, 1):
-        yield from _line(rating, n, position, row.currency, stored)
+        yield from _line(recompute, n, position, row.currency, stored)
     yield Check("the ledger has the whole amount", (posted or 0) == row.total + row.credits)
     if pages is not None:
         again = pdf.render(json.loads(row.payload))
@@ -90,7 +94,7 @@ def _document(row: Row[Any], positions: list[Position]) -> Iterator[Check]:
 
 
 def _line(
-    rating: Rating, n: int, position: Position, currency: str, stored: Any
+    recompute: Recompute | None, n: int, position: Position, currency: str, stored: Any
 ) -> Iterator[Check]:
     line = position.line
     mine = [of for of in stored if rules.is_made_of(position, of) and of.end >= line.period.end]
@@ -109,6 +113,6 @@ def _line(
         agrees = line.amount == missing or missing < line.amount < 0
         yield Check(f"line {n}: {amount} of what was missing to the period", agrees)
         return
-    again = rating.recomputed(line, currency)
+    again = recompute(line.derivation) if recompute else None
     is_right = None if again is None else line.amount == again or again < line.amount < 0
     yield Check(f"line {n}: {amount} by its derivation", is_right)

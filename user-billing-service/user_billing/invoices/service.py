@@ -271,9 +271,9 @@ class Invoices:
             used = usage_sql.period_usage(session, org, start, end)
             units = usage_sql.units(session, org)
             organisation = repository.organisation(session, org)
-            known = sql.one(session, t.customer, org)
+            details = sql.one(session, t.customer, org)
         assert organisation is not None, "its caller belongs to it"
-        customer = {name: getattr(known, name, "") for name in payload.CUSTOMER}
+        customer = {name: getattr(details, name, "") for name in payload.CUSTOMER}
         customer["legal_name"] = customer["legal_name"] or organisation.name
         lines = rated.lines if rated else [
             Line(LineKind.USAGE, code, code, of, usage.quantity, units[code], 0, {})
