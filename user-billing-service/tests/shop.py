@@ -52,7 +52,7 @@ class PriceASample(CalendarMonths):
         usage = Line(
             LineKind.USAGE, "Samples ingested", "samples_ingested", period, samples.quantity,
             "samples", self.cost(samples.quantity),
-            {"price": str(self.price), "digest": samples.digest,
+            {"price": str(self.price), "hours_digest": samples.digest,
              "samples": str(samples.quantity)},
         )  # fmt: skip
         return Rated("EUR", (plan, usage), f"{samples.digest}:{self.price}:{self.monthly}")

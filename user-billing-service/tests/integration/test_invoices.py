@@ -359,7 +359,7 @@ def test_a_line_opens_to_its_hours(shop):
     (hours,) = proof.hours
     lines = sql.hours_text(hours.hours)
     assert hashlib.sha256(lines.encode()).hexdigest() == hours.digest
-    assert hours.digest == proof.position.line.derivation["digest"]
+    assert hours.digest == proof.position.line.derivation["hours_digest"]
     assert [line.split()[2].rstrip("0").rstrip(".") for line in lines.split("\n")] == [
         "10", "11", "12",
     ]  # fmt: skip

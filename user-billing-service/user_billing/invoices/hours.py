@@ -8,11 +8,18 @@ from decimal import Decimal
 from fractions import Fraction
 
 from user_billing.meters.rules import Totals, quantity
+from user_billing.rating.model import Period
 
 
 def digest(text: str) -> str:
     """SHA-256 as hex: what rating read."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def within(text: str, period: Period) -> str:
+    """The hours that begin in the period."""
+    start, end = period.start.timestamp(), period.end.timestamp()
+    return "\n".join(row for row in text.split("\n") if start <= int(row.split(" ")[0]) < end)
 
 
 def totals(meter: str, text: str) -> Totals:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -97,15 +98,19 @@ def _line(
     recompute: Recompute | None, n: int, position: Position, currency: str, stored: Any
 ) -> Iterator[Check]:
     line = position.line
-    mine = [of for of in stored if rules.is_made_of(position, of) and of.end >= line.period.end]
     meter = {meter.code: meter for meter in BUILT_IN}.get(line.meter or "")
-    is_whole = [of for of in mine if (of.start, of.end) == (line.period.start, line.period.end)]
-    if line.kind is LineKind.USAGE and meter is not None and is_whole:
-        totals = hours.totals(meter.counted_as, sql.hours_text(is_whole[0].hours))
-        agrees = line.quantity == of_period(meter, totals, line.period.start, line.period.end)
+    mine = [of for of in stored if rules.is_made_of(position, of)]
+    if line.kind is LineKind.USAGE and meter is not None and len(mine) == 1:
+        text = hours.within(sql.hours_text(mine[0].hours), line.period)
+        start, end = line.period.start, line.period.end
+        by_rule = Decimal(0)
+        if text:
+            by_rule = of_period(meter, hours.totals(meter.counted_as, text), start, end)
+        read = line.derivation.get("hours_digest", hours.digest(text))
+        agrees = line.quantity == by_rule and read == hours.digest(text)
         can = meter.aggregation is not Aggregation.UNIQUE
-        yield Check(f"line {n}: {payload.plain(line.quantity)} {line.unit} from the hours",
-                    agrees if can else None)  # fmt: skip
+        what = f"line {n}: {payload.plain(line.quantity)} {line.unit} from the hours"
+        yield Check(what, agrees if can else None)
     amount = money.text(line.amount, currency)
     if line.kind is LineKind.ADJUSTMENT:
         rated, billed = (int(str(line.derivation[name])) for name in ("rated", "billed"))
