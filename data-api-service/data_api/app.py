@@ -37,11 +37,11 @@ from data_api.api import (
 from data_api.api.read_first import ReadFirst
 from data_api.chassis import probes, problems
 from data_api.chassis.clock import Clock
+from data_api.chassis.guard import parse_networks
 from data_api.chassis.identity import IdentityClient
 from data_api.chassis.kinds import ServiceError
 from data_api.chassis.telemetry import RequestLog
 from data_api.engine import Engine, EngineLimits
-from data_api.notify.guard import parse_networks
 from data_api.notify.seal import Sealer
 from data_api.notify.sending import Sender
 from data_api.notify.service import Notifications

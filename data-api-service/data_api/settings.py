@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from data_api.chassis.guard import parse_networks
 from data_api.chassis.settings import ServiceSettings, bare, hard_to_guess, known_store
-from data_api.notify.guard import parse_networks
 
 MIB = 1024 * 1024
 

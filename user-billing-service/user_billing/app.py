@@ -21,9 +21,21 @@ from user_billing.chassis.postgres import open_engine
 from user_billing.chassis.telemetry import RequestLog
 from user_billing.db.session import Database, revision
 from user_billing.db.tables import SCHEMA_REVISION
+from user_billing.idempotency.http import KeepAnswers, Replay, replay
+from user_billing.idempotency.service import Answers
+from user_billing.invoices import endpoints as invoices
+from user_billing.invoices.corrections import Corrections
+from user_billing.invoices.drafts import CalendarMonths
+from user_billing.invoices.periods import Periods
+from user_billing.invoices.sellers import Sellers
+from user_billing.invoices.service import Invoices
 from user_billing.keyring import Keyring
 from user_billing.keys.service import Keys
+from user_billing.ledger import endpoints as ledger
+from user_billing.ledger.service import Ledger
 from user_billing.members.service import Members
+from user_billing.meters import endpoints as meters
+from user_billing.meters.service import Meters
 from user_billing.people.passwords import Passwords
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
@@ -32,7 +44,10 @@ from user_billing.throttle.service import Throttle
 from user_billing.tokens.service import Tokens
 from user_billing.tokens.signing import SigningKeys
 from user_billing.usage import endpoints as usage
+from user_billing.usage.intake import Intake
 from user_billing.usage.service import Usage
+from user_billing.wallets import endpoints as wallets
+from user_billing.wallets.service import Wallets
 
 
 def create_app(settings: Settings, *, http: None = None, clock: Clock | None = None) -> FastAPI:
@@ -61,12 +76,25 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
     )
     app.state.services = services
+    app.add_middleware(KeepAnswers)
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog, service="ubs")
     problems.install(app)
+    app.add_exception_handler(Replay, replay)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
     app.include_router(internal.public_router)
-    for part in (sessions, keys, members, audit, internal, usage):
+    for part in (
+        sessions,
+        keys,
+        members,
+        audit,
+        internal,
+        usage,
+        meters,
+        ledger,
+        wallets,
+        invoices,
+    ):
         app.include_router(part.router)
     return app
 
@@ -108,6 +136,10 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         sessions=session_parts,
         organisations_max=settings.organisations_per_user_max,
     )
+    answers, wallet_parts = Answers(database, clock, keyring), Wallets(database, clock)
+    rating = CalendarMonths()
+    invoice_parts = Invoices(database, clock, rating)
+    grace = timedelta(hours=settings.billing_grace_hours)
     services = Services(
         settings=settings,
         clock=clock,
@@ -121,6 +153,15 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         signing=signing,
         tokens=Tokens(database, clock, signing),
         usage=Usage(database, clock),
+        answers=answers,
+        ledger=Ledger(database),
+        wallets=wallet_parts,
+        sellers=Sellers(database, clock),
+        periods=Periods(database, clock, rating, invoice_parts, grace),
+        invoices=invoice_parts,
+        corrections=Corrections(database, clock),
+        meters=Meters(database, clock),
+        intake=Intake(database, clock),
     )
     background = Background(
         database=database,
@@ -129,6 +170,12 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         members=member_parts,
         signing=signing,
         first_start=first_start,
+        chores={
+            "answers": answers.sweep,
+            "wallets": wallet_parts.expire,
+            "periods": services.periods.step,
+        },
+        intake=services.intake,
         wanted=wanted,
         ui_public_url=settings.ui_public_url,
     )

@@ -3,12 +3,13 @@
     until done, each second …   bootstrap (waits for Postgres and for the schema)
     then, once                  end keys and invitations whose makers may no longer make them
     every 10 s                  flush `last_used_at`
-    every 10 min                rotate signing keys when due, sweep
+    every 10 min                rotate signing keys when due, sweep; count seats, end old backfills,
+                                and each room's chore
 Every step is idempotent and safe on all replicas at once; a failed one is logged and tried again.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import anyio.to_thread
@@ -22,6 +23,7 @@ from user_billing.keys.service import Keys
 from user_billing.members.service import Members
 from user_billing.setup.service import Bootstrap, FirstStart
 from user_billing.tokens.signing import RETIRED_FOR, SigningKeys
+from user_billing.usage.intake import Intake
 
 log = structlog.get_logger()
 
@@ -40,6 +42,8 @@ class Background:
     members: Members
     signing: SigningKeys
     first_start: FirstStart
+    chores: Mapping[str, Callable[[], object]]
+    intake: Intake
     wanted: Bootstrap
     ui_public_url: str
     started: bool = False
@@ -67,7 +71,10 @@ class Background:
         self._tasks += [
             asyncio.create_task(self._each(FLUSH_S, "key_uses", self.keys.flush_uses)),
             asyncio.create_task(self._each(UPKEEP_S, "upkeep", self.upkeep)),
+            asyncio.create_task(self._each(UPKEEP_S, "usage", self.intake.upkeep)),
         ]
+        for name, chore in self.chores.items():
+            self._tasks.append(asyncio.create_task(self._each(UPKEEP_S, name, chore)))
 
     async def _each(self, pause_s: float, name: str, step: Callable[[], object]) -> None:
         while True:

@@ -17,10 +17,10 @@ from prometheus_client import Counter
 
 from data_api.chassis.clock import Clock
 from data_api.chassis.database import DatabaseUnavailable
+from data_api.chassis.guard import parse_networks
 from data_api.notify.compiled import Compiled, Configurations
 from data_api.notify.errors import Unreadable
 from data_api.notify.external import forward
-from data_api.notify.guard import parse_networks
 from data_api.notify.integrations import Email, Integration
 from data_api.notify.messages import Message
 from data_api.notify.plan import Planner

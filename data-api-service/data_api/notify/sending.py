@@ -14,9 +14,9 @@ from typing import Final
 import httpcore
 import httpx
 
+from data_api.chassis.guard import Guard, GuardedTransport, Network, Refused
 from data_api.notify import smtp
 from data_api.notify.fields import MASK
-from data_api.notify.guard import Guard, GuardedTransport, Network, Refused
 from data_api.notify.integrations import Email, Global
 from data_api.notify.messages import Message, given
 
@@ -43,7 +43,7 @@ class Sender:
     """Sends to where tenants may reach: public addresses, and networks that are allowed."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
-        self._guard = Guard(allowed)
+        self._guard = Guard(allowed, "DAS_NOTIFY_ALLOW")
         # Each message is sent as if it were the first: no cookies, no proxy of the environment.
         self._http = httpx.AsyncClient(
             transport=GuardedTransport(self._guard),

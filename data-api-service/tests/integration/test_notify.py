@@ -16,9 +16,9 @@ from receivers import HttpReceiver, MailServer, MovedClock
 from rules_world import World, running
 
 from data_api.chassis.clock import Clock
+from data_api.chassis.guard import parse_networks
 from data_api.notify.compiled import Configurations
 from data_api.notify.dispatcher import ATTEMPTS_MAX, Dispatcher
-from data_api.notify.guard import parse_networks
 from data_api.notify.receive import receive
 from data_api.notify.seal import Sealer
 from data_api.notify.sending import Sender

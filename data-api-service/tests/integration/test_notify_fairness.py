@@ -10,8 +10,9 @@ import httpcore
 import pytest
 from receivers import HttpReceiver, MailServer, MovedClock
 
+from data_api.chassis import guard
 from data_api.chassis.clock import Clock
-from data_api.notify import dispatcher, guard
+from data_api.notify import dispatcher
 from data_api.notify.compiled import Configurations
 from data_api.notify.errors import TooMany
 from data_api.notify.integrations import Email, Global
@@ -104,7 +105,7 @@ def test_a_name_server_that_does_not_answer_takes_no_thread_of_others(monkeypatc
 
     async def connect():
         monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", refuse)
-        await guard.Guard(()).connect_tcp("slow.example", 80)
+        await guard.Guard((), "DAS_NOTIFY_ALLOW").connect_tcp("slow.example", 80)
 
     with (
         asyncio.Runner() as runner,

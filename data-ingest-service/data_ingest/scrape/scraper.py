@@ -20,8 +20,9 @@ import structlog
 
 from data_ingest.background.supervisor import Stop, Supervisor
 from data_ingest.chassis.clock import Clock
+from data_ingest.chassis.guard import Network
 from data_ingest.chassis.kinds import ServiceError
-from data_ingest.scrape.access import Clients, Network
+from data_ingest.scrape.access import Clients
 from data_ingest.scrape.discovery import Dropped
 from data_ingest.scrape.host import Host
 from data_ingest.scrape.loop import STALE_MARKERS_TIMEOUT_S, Ingest, TargetLoop

@@ -1,5 +1,6 @@
 """No organisation reaches another: by any route, and in the database by itself."""
 
+import json
 from uuid import UUID
 
 import httpx
@@ -8,6 +9,7 @@ import psycopg2.errors
 import pytest
 from conftest import INTERNAL, PASSWORD, UI, running_hub
 from embedded_postgres import execute, fresh_database
+from shop import ACTOR, CUSTOMER, MAY, SELLER, Shop
 from sqlalchemy import select, text
 
 from user_billing import migrate
@@ -15,24 +17,35 @@ from user_billing.audit import tables as audit_t
 from user_billing.chassis.postgres import open_engine
 from user_billing.db.session import Database, within
 from user_billing.identifiers import new_id
+from user_billing.invoices import tables as documents
+from user_billing.invoices.corrections import Payment
 from user_billing.keys import tables as keys_t
 from user_billing.members import tables as members_t
+from user_billing.meters.tables import meter
 from user_billing.organisations import tables as organisations_t
 from user_billing.usage import tables as usage_t
+from user_billing.usage.tables import usage_backfill, usage_event, usage_value
 
 TENANT_TABLES = [
     organisations_t.organisation, members_t.membership, members_t.invitation, keys_t.api_key, audit_t.audit_head, audit_t.audit_event,
-    usage_t.usage_hour,
+    usage_t.usage_hour, meter, usage_event, usage_value, usage_backfill,
+    documents.customer, documents.billing_period, documents.invoice, documents.invoice_line,
+    documents.invoice_hours, documents.credit_note, documents.credit_note_line,
+    documents.payment, documents.document_pdf,
 ]  # fmt: skip
+READABLE = (
+    "keys", "members", "invitations", "meters", "usage/backfills", "invoices", "billing-details",
+)  # fmt: skip
 PUBLIC = {"/health", "/ready", "/metrics", "/.well-known/jwks.json"}
 
 
 @pytest.fixture(scope="module")
 def two(hub):
     """Two organisations with something in every table: one looks, the other is hidden."""
+    shop = Shop.over(hub)
     mine, theirs = hub.owner("Mine"), hub.owner("Theirs")
     for owner in (mine, theirs):
-        owner.key = owner.new_key("admin", "metrics:read", "billing:read")
+        owner.key = owner.new_key("admin", "metrics:read", "metrics:write", "billing:read")
         invited = owner.post("/api/v1/invitations", {"email": "new@example.org", "role": "viewer"})
         owner.invitation = invited.json()
         owner.viewer = hub.member(owner, "viewer")
@@ -42,6 +55,33 @@ def two(hub):
         }  # fmt: skip
         body = {"source": "dis", "reports": [report]}
         httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL)
+        owner.meter = f"visitors_of_{owner.session['organisation']['slug']}".replace("-", "_")
+        made = {"code": owner.meter, "unit": "people", "aggregation": "unique"}
+        assert owner.post("/api/v1/meters", made).status_code == 201
+        owner.backfill = owner.post("/api/v1/usage/backfills").json()
+        event = {
+            "specversion": "1.0", "source": "shop", "id": "1", "type": owner.meter,
+            "time": hub.clock.now().isoformat(), "data": {"value": "somebody"},
+        }  # fmt: skip
+        sent = httpx.post(
+            f"{hub.base_url}/api/v1/usage/events",
+            content=json.dumps(event),
+            headers={
+                "X-API-Key": owner.key["key"],
+                "Content-Type": "application/cloudevents+json",
+            },
+        )
+        assert sent.status_code == 200, sent.text
+        facts = CUSTOMER | {"legal_name": f"Owner {owner.org}"}
+        hub.services.sellers.put_customer(UUID(owner.org), facts, ACTOR)
+        owner.invoice = shop.final(UUID(owner.org), MAY)
+        note = shop.corrections.credit(
+            UUID(owner.org), owner.invoice, {1: 5}, key="k", reason="r", actor=ACTOR
+        )
+        owner.note = note.id
+        payment = Payment(5, MAY.date(), f"of {owner.org}")
+        shop.corrections.pay(UUID(owner.org), owner.invoice, payment, ACTOR)
+        shop.invoices.pdf(UUID(owner.org), owner.invoice)
     return mine, theirs
 
 
@@ -63,6 +103,14 @@ def bodies(theirs):
         "/api/v1/invitations": {"email": "third@example.org", "role": "viewer"},
         "/api/v1/invitations/accept": {"token": "x", "password": PASSWORD},
         "/api/v1/organisations": {"name": "Another"},
+        "/api/v1/meters": {"code": "another", "unit": "x", "aggregation": "sum"},
+        "/api/v1/billing-details": CUSTOMER,
+        "/api/v1/operator/seller": SELLER,
+        "/api/v1/operator/invoices": {
+            "organisation_id": theirs.org,
+            "period_start": MAY.isoformat(),
+        },
+        "/api/v1/operator/invoices/{invoice_id}/void": {"reason": "r"},
     }
 
 
@@ -72,6 +120,12 @@ def filled(path, theirs):
         key_id=theirs.key["id"],
         user_id=theirs.viewer.user_id,
         invitation_id=theirs.invitation["id"],
+        code=theirs.meter,
+        backfill_id=theirs.backfill["id"],
+        organisation_id=theirs.org,
+        invoice_id=theirs.invoice,
+        note_id=theirs.note,
+        n=1,
     ) if "{" in path else path  # fmt: skip
 
 
@@ -86,7 +140,19 @@ def hidden(theirs):
         theirs.key["id"],
         theirs.key["start"],
         theirs.invitation["id"],
+        theirs.meter,
+        theirs.backfill["id"],
+        str(theirs.invoice),
+        str(theirs.note),
     ]
+
+
+def readable(theirs):
+    """What the other organisation reads of itself, but when its key was used last."""
+    answers = [theirs.get(f"/api/v1/{what}").json() for what in READABLE]
+    for key in answers[READABLE.index("keys")]["keys"]:
+        del key["last_used_at"]
+    return answers
 
 
 def test_no_route_shows_or_changes_another_organisation(hub, two):
@@ -94,7 +160,7 @@ def test_no_route_shows_or_changes_another_organisation(hub, two):
     the identifiers of another, answers without a trace of it and leaves it as it was.
     """
     mine, theirs = two
-    before = [theirs.get(f"/api/v1/{what}").json() for what in ("keys", "members", "invitations")]
+    before = readable(theirs)
     tested = 0
     for method, path in operations(hub):
         if path in PUBLIC or path == "/api/v1/logout":
@@ -112,16 +178,19 @@ def test_no_route_shows_or_changes_another_organisation(hub, two):
         ]
         for answer in answers:
             if "{" in path:
-                assert answer.status_code == 404, (method, path, answer.text)
+                refused = 403 if "/operator/" in path else 404
+                assert answer.status_code == refused, (method, path, answer.text)
             leaked = [secret for secret in hidden(theirs) if secret in answer.text]
-            asked = {theirs.org, theirs.viewer.user_id, theirs.key["id"], theirs.invitation["id"]}
+            asked = {
+                theirs.org, theirs.viewer.user_id, theirs.key["id"], theirs.invitation["id"],
+                theirs.meter, theirs.backfill["id"], str(theirs.invoice), str(theirs.note),
+            }  # fmt: skip
             if answer.status_code == 404:
                 leaked = [secret for secret in leaked if secret not in asked]
             assert not leaked, (method, path, answer.text)
             tested += 1
     assert tested >= 3 * 20
-    after = [theirs.get(f"/api/v1/{what}").json() for what in ("keys", "members", "invitations")]
-    assert after == before
+    assert readable(theirs) == before
 
 
 def test_entering_a_foreign_organisation_is_refused(two):
@@ -269,6 +338,15 @@ def test_writing_into_another_organisation_is_refused(database, two):
         "TRUNCATE billing.audit_event",
         "UPDATE billing.organisation SET plan = 'showback'",
         "UPDATE billing.plan SET active_series = NULL",
+        "UPDATE billing.meter SET unit = 'x'",
+        "UPDATE billing.usage_event SET value = '0'",
+        "DELETE FROM billing.usage_hour",
+        "DELETE FROM billing.usage_value",
+        "UPDATE billing.seller SET legal_name = 'x'",
+        "UPDATE billing.number_counter SET last = 1",
+        "DELETE FROM billing.invoice",
+        "UPDATE billing.invoice_line SET amount = 0",
+        "TRUNCATE billing.invoice_line",
         "INSERT INTO billing.revocation (kind, ref, at) VALUES ('key', gen_random_uuid(), now())",
     ],
 )
@@ -291,6 +369,9 @@ def test_the_application_role_is_granted_only_its_work(database, two, statement)
         "UPDATE billing.organisation SET plan = 'x'",
         "SELECT * FROM billing.audit_event",
         "SELECT name FROM billing.api_key",
+        "SELECT payload FROM billing.invoice",
+        "SELECT * FROM billing.invoice_line",
+        "UPDATE billing.billing_period SET state = 'open'",
         "DELETE FROM billing.user_account",
     ],
 )

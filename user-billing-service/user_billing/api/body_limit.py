@@ -5,8 +5,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from user_billing.chassis import problems
 from user_billing.chassis.kinds import Kind
 from user_billing.errors import AccountError
+from user_billing.usage import events
 
 BODY_BYTES_MAX = 64 * 1024
+LARGER = {"/api/v1/usage/events": events.BYTES_MAX}
+"""Paths whose bodies may be larger."""
 
 
 class BodyTooLarge(AccountError):
@@ -22,22 +25,23 @@ class BodyLimit:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes requests whose body keeps within BODY_BYTES_MAX."""
+        """Passes requests whose body keeps within its bound."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        bytes_max = LARGER.get(scope["path"], BODY_BYTES_MAX)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        too_large = declared.isdigit() and int(declared[:20]) > BODY_BYTES_MAX
+        too_large = declared.isdigit() and int(declared[:20]) > bytes_max
         messages: list[Message] = []
         taken, more = 0, not too_large
         while more:
             message = await receive()
             messages.append(message)
             taken += len(message.get("body", b""))
-            too_large = taken > BODY_BYTES_MAX
+            too_large = taken > bytes_max
             more = bool(message.get("more_body")) and not too_large
         if too_large:
-            error = BodyTooLarge(bytes_max=BODY_BYTES_MAX)
+            error = BodyTooLarge(bytes_max=bytes_max)
             # The connection stays open, and the server drops what still arrives: closing it on a
             # body that is on its way would take the answer along.
             await problems.render(error, scope["path"])(scope, receive, send)

@@ -18,21 +18,31 @@ import structlog
 from fastapi import Depends, Request
 
 from user_billing import access
+from user_billing.api import origins
 from user_billing.audit.service import Audit
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.probes import Drain
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
+from user_billing.idempotency.service import Answers
+from user_billing.invoices.corrections import Corrections
+from user_billing.invoices.periods import Periods
+from user_billing.invoices.sellers import Sellers
+from user_billing.invoices.service import Invoices
 from user_billing.keys.format import PREFIX
 from user_billing.keys.service import Keys
+from user_billing.ledger.service import Ledger
 from user_billing.members.service import Members
+from user_billing.meters.service import Meters
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
 from user_billing.setup.service import FirstStart
 from user_billing.tokens.service import Tokens
 from user_billing.tokens.signing import SigningKeys
+from user_billing.usage.intake import Intake
 from user_billing.usage.service import Usage
+from user_billing.wallets.service import Wallets
 
 DEVICE_SUFFIX = "-device"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -54,6 +64,15 @@ class Services:
     signing: SigningKeys
     tokens: Tokens
     usage: Usage
+    answers: Answers
+    ledger: Ledger
+    wallets: Wallets
+    sellers: Sellers
+    periods: Periods
+    invoices: Invoices
+    corrections: Corrections
+    meters: Meters
+    intake: Intake
 
 
 def services_of(request: Request) -> Services:

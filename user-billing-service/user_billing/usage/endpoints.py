@@ -1,19 +1,70 @@
-"""Usage over HTTP: services report it, people and keys with `billing:read` read it."""
+"""Usage over HTTP: services report hours, keys with `metrics:write` send events of own meters,
+people and keys with `billing:read` read it.
+"""
 
-from fastapi import APIRouter, Depends
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, status
 from pydantic import AwareDatetime
 
+from user_billing.access import require_fresh
 from user_billing.api.deps import (
+    AdminCaller,
     BillingReader,
     RequestId,
+    Services,
     ServicesDep,
     SisterService,
+    needs,
     sister_service,
 )
-from user_billing.errors import NotAllowed
-from user_billing.usage import rules
+from user_billing.errors import BadInput, Conflict, NotAllowed
+from user_billing.model import Principal, Scope
+from user_billing.usage import events, rules
+from user_billing.usage.events import Outcome
+from user_billing.usage.intake import BackfillOutcome
 from user_billing.usage.rules import Step
-from user_billing.usage.views import OutcomesView, ReportsBody, UsageView
+from user_billing.usage.views import (
+    BackfillsView,
+    BackfillView,
+    EventOutcomesView,
+    EventOutcomeView,
+    OutcomesView,
+    ReportsBody,
+    UsageView,
+)
+
+UsageWriter = Annotated[Principal, Depends(needs(Scope.METRICS_WRITE))]
+CLOUD_EVENT = {
+    "type": "object",
+    "required": ["specversion", "source", "id", "type", "time"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "source": {"type": "string", "maxLength": events.NAME_CHARS_MAX},
+        "id": {"type": "string", "maxLength": events.NAME_CHARS_MAX},
+        "type": {"type": "string", "description": "the code of a meter"},
+        "time": {"type": "string", "format": "date-time"},
+        "data": {"type": "object", "properties": {"value": {"type": ["string", "number"]}}},
+    },
+}
+EVENTS_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            events.STRUCTURED: {"schema": CLOUD_EVENT},
+            events.BATCH: {
+                "schema": {"type": "array", "items": CLOUD_EVENT, "maxItems": events.EVENTS_MAX}
+            },
+        },
+    }
+}
+
+
+async def cloud_events(request: Request) -> object:
+    """The event of the request, or the list of a batch. Raises BadInput."""
+    return events.parse_body(await request.body(), request.headers.get("content-type", ""))
+
 
 router = APIRouter(tags=["usage"])
 
@@ -44,3 +95,57 @@ def read_usage(
         caller.tenant, start or rules.month_of(now), end or now, step
     )
     return UsageView.of(of_range)
+
+
+@router.post("/api/v1/usage/events", openapi_extra=EVENTS_BODY)
+def take_events(
+    caller: UsageWriter,
+    services: ServicesDep,
+    sent: Annotated[object, Depends(cloud_events)],
+    backfill: UUID | None = None,
+) -> EventOutcomesView:
+    """CloudEvents of the organisation's own meters: one, or a batch with an outcome each.
+
+    (source, id) is an event's identity: the same again changes nothing; with another content it is
+    a conflict. backfill: an open one, in which they wait.
+    """
+    rows = sent if isinstance(sent, list) else [sent]
+    verdicts = services.intake.take(caller.tenant, rows, backfill, caller.actor)
+    if rows is not sent and verdicts[0].outcome is Outcome.CONFLICT:
+        raise Conflict(detail=verdicts[0].reason)
+    if rows is not sent and verdicts[0].outcome is Outcome.REFUSED:
+        raise BadInput(detail=verdicts[0].reason)
+    return EventOutcomesView(outcomes=[EventOutcomeView.of(verdict) for verdict in verdicts])
+
+
+@router.get("/api/v1/usage/backfills")
+def list_backfills(caller: BillingReader, services: ServicesDep) -> BackfillsView:
+    """The latest backfills of the caller's organisation."""
+    listed = services.intake.backfills(caller.tenant)
+    return BackfillsView(backfills=[BackfillView.model_validate(row) for row in listed])
+
+
+@router.post("/api/v1/usage/backfills", status_code=status.HTTP_201_CREATED)
+def open_backfill(caller: AdminCaller, services: ServicesDep) -> BackfillView:
+    """A backfill: what is sent with its id waits until it is closed, or is gone with it."""
+    return BackfillView.model_validate(services.intake.open(caller.tenant, caller.actor))
+
+
+@router.post("/api/v1/usage/backfills/{backfill_id}/close")
+def close_backfill(backfill_id: UUID, caller: AdminCaller, services: ServicesDep) -> BackfillView:
+    """Its events count."""
+    return _end(backfill_id, BackfillOutcome.CLOSED, caller, services)
+
+
+@router.post("/api/v1/usage/backfills/{backfill_id}/revert")
+def revert_backfill(backfill_id: UUID, caller: AdminCaller, services: ServicesDep) -> BackfillView:
+    """Its events are gone as if they had never been sent."""
+    return _end(backfill_id, BackfillOutcome.REVERTED, caller, services)
+
+
+def _end(
+    backfill: UUID, outcome: BackfillOutcome, caller: Principal, services: Services
+) -> BackfillView:
+    require_fresh(caller, services.clock.now())
+    row = services.intake.end(caller.tenant, backfill, outcome, caller.actor)
+    return BackfillView.model_validate(row)

@@ -18,6 +18,7 @@ from typing import Final
 from uuid import UUID
 
 from user_billing.errors import BadInput
+from user_billing.meters.rules import BY_NAME
 from user_billing.model import Audience
 
 BUCKETS_MAX: Final = 1_000
@@ -44,29 +45,17 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Meter:
-    """Something that is counted. source: the service that counts it; by_minute: whether an hour is
-    60 numbers, whose largest is its quantity.
-    """
-
-    unit: str
-    source: Audience
-    by_minute: bool = False
-
-
-METERS: Final = {
-    "samples": Meter("samples stored", Audience.DIS),
-    "active_series": Meter("series", Audience.DIS, by_minute=True),
-    "stored_bytes": Meter("bytes", Audience.DIS),
-}
-
-
-@dataclass(frozen=True, slots=True)
 class Reading:
-    """Of one meter in one hour. minutes: of a meter that is read by minute, () when no one was."""
+    """Of one meter in one hour. minutes: of a meter that is read by minute, () when no one was.
+
+    readings: how many values `quantity` is the sum of, for a mean. latest_at: when the value that
+    it is was counted, for the latest.
+    """
 
     quantity: Decimal
     minutes: tuple[int, ...] = ()
+    readings: int = 1
+    latest_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +74,7 @@ def check(source: Audience, report: Report) -> None:
     if hour.timestamp() % 3600 or hour.year < FIRST_YEAR:
         raise BadInput(field="hour", needs="a whole hour of UTC", got=hour.isoformat())
     for code, reading in report.readings.items():
-        meter = METERS.get(code)
+        meter = BY_NAME.get(code)
         if meter is None or meter.source is not source:
             raise BadInput(field="meters", meter=code, needs=f"a meter of {source}")
         if reading.minutes and (not meter.by_minute or len(reading.minutes) != MINUTES):

@@ -1,6 +1,6 @@
 """Usage, taken in from the services and told to the organisations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -14,8 +14,11 @@ from sqlalchemy import Row
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import Database
+from user_billing.meters.rules import BUILT_IN
+from user_billing.meters.sql import own_meters
 from user_billing.model import Actor, Audience
 from user_billing.organisations import sql as organisations_sql
+from user_billing.rating.model import MeterUsage
 from user_billing.usage import rules, sql
 from user_billing.usage.rules import Outcome, Report, Step
 
@@ -27,10 +30,13 @@ REPORTS = Counter(
 
 @dataclass(frozen=True, slots=True)
 class UsageOfRange:
-    """Rows of (start, meter, sum, max, mean, p95), and until when all sources reported."""
+    """Rows of (start, meter, sum, max, mean, p95, received_at). units: of each meter, by its name
+    in the rows. complete_through: until when each source reported, None for one that never did.
+    """
 
     rows: Sequence[Row[Any]]
-    complete_through: datetime | None
+    units: Mapping[str, str]
+    complete_through: Mapping[Audience, datetime | None]
 
 
 class Usage:
@@ -98,5 +104,12 @@ class Usage:
         rules.check_range(start, end, step)
         with self._database.organisation(org) as session:
             rows = sql.by_step(session, org, start, end, step)
+            meters = (*BUILT_IN, *own_meters(session, org))
+        units = {meter.counted_as: meter.unit for meter in meters}
         with self._database.directory() as session:
-            return UsageOfRange(rows, sql.complete_through(session))
+            return UsageOfRange(rows, units, sql.watermarks(session))
+
+    def of_period(self, org: UUID, start: datetime, end: datetime) -> dict[str, MeterUsage]:
+        """Of every meter, by code, what the hours that begin in [start, end) hold."""
+        with self._database.organisation(org) as session:
+            return sql.period_usage(session, org, start, end)

@@ -2,55 +2,152 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, func, select, text, tuple_
+from sqlalchemy import Row, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from user_billing.meters.rules import BUILT_IN, Totals, of_period
+from user_billing.meters.sql import own_meters
+from user_billing.model import SERVICES, Audience
+from user_billing.rating.model import MeterUsage
 from user_billing.usage import tables as t
 from user_billing.usage.rules import Reading, Report, Step
 
 _BY_STEP = text("""
 WITH hours AS (
-  SELECT date_trunc(:step, hour, 'UTC') AS start, meter, quantity, minutes
+  SELECT date_trunc(:step, hour, 'UTC') AS start, meter, quantity / readings AS quantity, minutes,
+         received_at
     FROM billing.usage_hour WHERE org_id = :org AND hour >= :start AND hour < :end),
 by_hour AS (
-  SELECT start, meter, sum(quantity) AS sum, max(quantity) AS max, avg(quantity) AS mean
+  SELECT start, meter, sum(quantity) AS sum, max(quantity) AS max, avg(quantity) AS mean,
+         max(received_at) AS received_at
     FROM hours GROUP BY start, meter),
 by_minute AS (
   SELECT start, meter, percentile_disc(0.95) WITHIN GROUP (ORDER BY number) AS p95
     FROM hours, unnest(minutes) AS number GROUP BY start, meter)
-SELECT start, meter, sum, max, mean, p95
+SELECT start, meter, sum, max, mean, p95, received_at
   FROM by_hour LEFT JOIN by_minute USING (start, meter) ORDER BY start, meter
 """)
 
+_PUT = text("""
+INSERT INTO billing.usage_hour AS kept (org_id, hour, meter, revision, quantity, minutes, readings,
+                                        latest_at, source, received_at)
+SELECT DISTINCT ON (org_id, meter, hour) org_id, hour, meter, revision, quantity,
+       minutes::integer[], readings, latest_at, :source, :now
+  FROM unnest(CAST(:c0 AS uuid[]), CAST(:c1 AS timestamptz[]), CAST(:c2 AS text[]),
+              CAST(:c3 AS bigint[]), CAST(:c4 AS numeric[]), CAST(:c5 AS text[]),
+              CAST(:c6 AS bigint[]), CAST(:c7 AS timestamptz[])) WITH ORDINALITY
+       AS given (org_id, hour, meter, revision, quantity, minutes, readings, latest_at, place)
+ ORDER BY org_id, meter, hour, revision DESC, place
+ON CONFLICT (org_id, meter, hour, source) DO UPDATE
+   SET revision = excluded.revision, quantity = excluded.quantity, minutes = excluded.minutes,
+       readings = excluded.readings, latest_at = excluded.latest_at,
+       received_at = excluded.received_at
+ WHERE kept.revision < excluded.revision
+""")
+_LINES: Final = """
+WITH hours AS (
+  SELECT meter, hour, source, quantity, minutes, readings,
+         round(quantity / readings, 9) AS mean
+    FROM billing.usage_hour WHERE org_id = :org AND hour >= :start AND hour < :end),
+texts AS (
+  SELECT meter, hour, value
+    FROM billing.usage_value WHERE org_id = :org AND hour >= :start AND hour < :end),
+lines AS (
+  SELECT h.*, concat_ws(' ', extract(epoch FROM hour)::bigint, source, quantity, readings,
+                        array_to_string(minutes, ','), v.digest) AS line
+    FROM hours h LEFT JOIN (
+      SELECT meter, hour, sha256(convert_to(string_agg(value, E'\\n' ORDER BY value), 'UTF8'))
+             AS digest FROM texts GROUP BY meter, hour) v USING (meter, hour))"""
+_TOTALS = text(f"""{_LINES},
+by_minute AS (
+  SELECT meter, percentile_disc(0.95) WITHIN GROUP (ORDER BY number) AS p95
+    FROM hours, unnest(minutes) AS number GROUP BY meter),
+by_value AS (
+  SELECT meter, count(DISTINCT value) AS distinct_values FROM texts GROUP BY meter),
+by_hour AS (
+  SELECT meter, sum(quantity) AS sum, max(quantity) AS max, sum(mean) AS mean,
+         (array_agg(quantity ORDER BY hour DESC, source COLLATE "C"))[1] AS latest,
+         count(*) AS rows,
+         encode(sha256(convert_to(
+           string_agg(line, E'\\n' ORDER BY hour, source COLLATE "C"), 'UTF8')), 'hex') AS digest
+    FROM lines GROUP BY meter)
+SELECT meter, sum, max, latest, mean, coalesce(p95, 0) AS p95,
+       coalesce(distinct_values, 0) AS distinct_values, rows, digest
+  FROM by_hour LEFT JOIN by_minute USING (meter) LEFT JOIN by_value USING (meter)
+""")  # noqa: S608 # joined from constants
+_HOURS = text(f"""{_LINES}
+SELECT meter, string_agg(line, E'\\n' ORDER BY hour, source COLLATE "C") AS hours
+  FROM lines GROUP BY meter
+""")  # noqa: S608 # joined from constants
+_COUNT_SEATS = text("""
+INSERT INTO billing.usage_hour AS kept (org_id, meter, hour, source, revision, quantity, minutes,
+                                        received_at)
+SELECT :org, 'seats', date_trunc('hour', CAST(:now AS timestamptz), 'UTC'), 'ubs', 1, count(*),
+       '{}', :now
+  FROM billing.membership WHERE org_id = :org
+ON CONFLICT (org_id, meter, hour, source) DO UPDATE
+   SET revision = kept.revision + 1, quantity = excluded.quantity,
+       received_at = excluded.received_at
+ WHERE kept.quantity < excluded.quantity
+""")
+_NO_ROWS: Final = sha256(b"").hexdigest()
+
+
+def period_usage(
+    session: Session, org: UUID, start: datetime, end: datetime
+) -> dict[str, MeterUsage]:
+    """Of every meter of the organisation, by code, what the hours that begin in [start, end) hold.
+
+    A meter without hourly rows has quantity 0 of 0 hours. digest: SHA-256, as hex, of the rows by
+    hour and source, a line each: hour in s since the epoch, source, quantity, readings, numbers by
+    minute, SHA-256 of the distinct values by line.
+    """
+    given = {"org": org, "start": start, "end": end}
+    totals = {row.meter: Totals(*row) for row in session.execute(_TOTALS, given)}
+    meters = (*BUILT_IN, *own_meters(session, org))
+    return {
+        meter.code: MeterUsage(of_period(meter, of, start, end), of.rows, of.digest)
+        if (of := totals.get(meter.counted_as))
+        else MeterUsage(Decimal(0), 0, _NO_ROWS)
+        for meter in meters
+    }
+
+
+def units(session: Session, org: UUID) -> dict[str, str]:
+    """Meter, by code → its unit."""
+    return {meter.code: meter.unit for meter in (*BUILT_IN, *own_meters(session, org))}
+
+
+def period_hours(session: Session, org: UUID, start: datetime, end: datetime) -> dict[str, str]:
+    """Of each meter with hourly rows, by its name in them, the text that `digest` is of."""
+    rows = session.execute(_HOURS, {"org": org, "start": start, "end": end})
+    return {row.meter: row.hours for row in rows}
+
 
 def put(session: Session, source: str, reports: Sequence[Report], now: datetime) -> None:
-    """Each reading stands, unless the hour has one of the same or a later revision."""
+    """Each reading stands, unless the hour has one of the same or a later revision.
+
+    Columns are sent as arrays, as text: three times as fast as a row at a time
+    (benchmarks/bench_usage.py).
+    """
     rows = [
-        {
-            "org_id": report.organisation_id, "source": source, "hour": report.hour,
-            "meter": meter, "revision": report.revision, "quantity": reading.quantity,
-            "minutes": list(reading.minutes), "received_at": now,
-        }
+        (
+            report.organisation_id, report.hour, meter, report.revision, reading.quantity,
+            "{" + ",".join(map(str, reading.minutes)) + "}", reading.readings, reading.latest_at,
+        )
         for report in reports
         for meter, reading in report.readings.items()
     ]  # fmt: skip
-    statement = upsert(t.usage_hour)
-    given = {
-        name: statement.excluded[name]
-        for name in ("revision", "quantity", "minutes", "received_at")
-    }
-    session.execute(
-        statement.on_conflict_do_update(
-            constraint=t.usage_hour.primary_key,
-            set_=given,
-            where=t.usage_hour.c.revision < statement.excluded.revision,
-        ),
-        rows,
-    )
+    if rows:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        given = {f"c{n}": column for n, column in enumerate(columns)}
+        session.execute(_PUT, {**given, "source": source, "now": now})
 
 
 def stored(
@@ -59,13 +156,13 @@ def stored(
     """(hour, meter) → its revision and reading."""
     u = t.usage_hour.c
     rows = session.execute(
-        select(u.hour, u.meter, u.revision, u.quantity, u.minutes).where(
-            u.org_id == org, u.source == source, tuple_(u.hour).in_([(hour,) for hour in hours])
+        select(u.hour, u.meter, u.revision, u.quantity, u.minutes, u.readings, u.latest_at).where(
+            u.org_id == org, u.source == source, u.hour.in_(set(hours))
         )
     )
     return {
-        (row.hour, row.meter): (row.revision, Reading(row.quantity, tuple(row.minutes)))
-        for row in rows
+        (hour, meter): (revision, Reading(quantity, tuple(minutes), readings, latest_at))
+        for hour, meter, revision, quantity, minutes, readings, latest_at in rows
     }
 
 
@@ -89,9 +186,13 @@ def put_watermark(session: Session, source: str, complete_through: datetime) -> 
     )
 
 
-def complete_through(session: Session) -> datetime | None:
-    """Until when all sources reported; None before the first did."""
-    earliest: datetime | None = session.scalar(
-        select(func.min(t.usage_watermark.c.complete_through))
-    )
-    return earliest
+def watermarks(session: Session) -> dict[Audience, datetime | None]:
+    """Until when each service reported all that it counted; None for one that never did."""
+    w = t.usage_watermark.c
+    stored = {row.source: row.complete_through for row in session.execute(select(*w))}
+    return {source: stored.get(source) for source in sorted(SERVICES)}
+
+
+def count_seats(session: Session, org: UUID, now: datetime) -> None:
+    """This hour's seats are the members there are now, unless there were more earlier in it."""
+    session.execute(_COUNT_SEATS, {"org": org, "now": now})

@@ -6,11 +6,14 @@ from decimal import Decimal
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from user_billing.api.bodies import Body
 from user_billing.model import Audience
-from user_billing.usage.rules import METERS, Outcome, Reading, Report
+from user_billing.usage.events import Outcome as EventOutcome
+from user_billing.usage.events import Verdict
+from user_billing.usage.intake import BackfillOutcome
+from user_billing.usage.rules import Outcome, Reading, Report
 from user_billing.usage.service import UsageOfRange
 
 REPORTS_MAX = 100
@@ -58,7 +61,9 @@ class OutcomesView(BaseModel):
 
 
 class BucketView(BaseModel):
-    """One meter in one step. Numbers are decimal text; p95 is over minutes, null without them."""
+    """One meter in one step. Numbers are decimal text; p95 is over minutes, null without them.
+    received_at: when the last of it became known; after the end of a period it was late.
+    """
 
     start: datetime
     meter: str
@@ -67,26 +72,94 @@ class BucketView(BaseModel):
     max: str
     mean: str
     p95: str | None
+    received_at: datetime
+
+
+class SourceView(BaseModel):
+    """A service that counts. complete_through: all before was reported; null: it never did."""
+
+    source: str
+    complete_through: datetime | None
 
 
 class UsageView(BaseModel):
-    """Usage by step and meter, oldest first. complete_through: null before the first report."""
+    """Usage by step and meter, oldest first. complete_through: of the sources that ever reported
+    the earliest, null before the first.
+    """
 
     complete_through: datetime | None
+    sources: list[SourceView]
     usage: list[BucketView]
 
     @classmethod
     def of(cls, usage: UsageOfRange) -> Self:
         """As JSON tells it."""
-        return cls(complete_through=usage.complete_through, usage=list(_buckets(usage)))
+        through = usage.complete_through
+        return cls(
+            complete_through=min((at for at in through.values() if at), default=None),
+            sources=[
+                SourceView(source=source, complete_through=at) for source, at in through.items()
+            ],
+            usage=list(_buckets(usage)),
+        )
+
+
+class EventOutcomeView(BaseModel):
+    """What became of one event. source, id: null when the row has none. reason: why it does not
+    count.
+    """
+
+    source: str | None
+    id: str | None
+    outcome: EventOutcome
+    reason: str | None
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> Self:
+        """As JSON tells it."""
+        event = verdict.event
+        return cls(
+            source=event.source if event else None,
+            id=event.id if event else None,
+            outcome=verdict.outcome,
+            reason=verdict.reason or None,
+        )
+
+
+class EventOutcomesView(BaseModel):
+    """What became of each event, in their order."""
+
+    outcomes: list[EventOutcomeView]
+
+
+class BackfillView(BaseModel):
+    """Events that count when it is closed and are gone when it is reverted, or at `expires_at`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    opened_at: datetime
+    opened_by: str
+    expires_at: datetime
+    ended_at: datetime | None
+    outcome: BackfillOutcome | None
+    events: int
+
+
+class BackfillsView(BaseModel):
+    """The latest, newest first."""
+
+    backfills: list[BackfillView]
 
 
 def _buckets(usage: UsageOfRange) -> Iterator[BucketView]:
     for row in usage.rows:
         numbers = {name: text(getattr(row, name)) for name in ("sum", "max", "mean")}
         p95 = None if row.p95 is None else str(row.p95)
-        unit = METERS[row.meter].unit
-        yield BucketView(start=row.start, meter=row.meter, unit=unit, p95=p95, **numbers)
+        yield BucketView(
+            start=row.start, meter=row.meter, unit=usage.units.get(row.meter, ""), p95=p95,
+            received_at=row.received_at, **numbers,
+        )  # fmt: skip
 
 
 def text(number: Decimal) -> str:

@@ -9,11 +9,12 @@ import orjson
 import pytest
 from receivers import HttpReceiver
 
+from data_api.chassis import guard
+from data_api.chassis.guard import GuardedTransport, parse_networks, refusal
 from data_api.gotemplate import TemplateError
-from data_api.notify import guard, texts
+from data_api.notify import texts
 from data_api.notify.compiled import compiled
 from data_api.notify.errors import Unreadable
-from data_api.notify.guard import GuardedTransport, parse_networks, refusal
 from data_api.notify.integrations import Email, PagerDuty, Webhook
 from data_api.notify.messages import Composer, Global
 from data_api.notify.seal import Sealer
@@ -100,12 +101,12 @@ async def test_one_bad_address_of_a_name_refuses_it():
     """A name with a public and a private address is not connected to at all."""
     infos = [(0, 0, 0, "", ("1.1.1.1", 80)), (0, 0, 0, "", ("10.0.0.1", 80))]
     with pytest.raises(guard.Refused, match=r"10\.0\.0\.1 is not a public address"):
-        guard.checked(infos, ())
+        guard.checked(infos, (), "DAS_NOTIFY_ALLOW")
 
 
 async def test_the_transport_connects_through_the_guard():
     """The private name of httpx for its pool is the one that is set."""
-    transport = GuardedTransport(guard.Guard(()))
+    transport = GuardedTransport(guard.Guard((), "DAS_NOTIFY_ALLOW"))
     assert isinstance(transport._pool, httpcore.AsyncConnectionPool)
     assert isinstance(transport._pool._network_backend, guard.Guard)
 

@@ -2,7 +2,7 @@
 
 Checked is the address itself, after the name was looked up and as it is connected to, so a name
 that changes its address leads nowhere else. Redirects are not followed, proxies not used.
-`DAS_NOTIFY_ALLOW` lists networks that are allowed beside (`10.0.0.0/8,fd00::/8`).
+A setting of the service lists networks that are allowed beside (`10.0.0.0/8,fd00::/8`).
 """
 
 import ipaddress
@@ -85,21 +85,27 @@ def _meant(address: Address) -> Address:
     return address.ipv4_mapped or address.sixtofour or address
 
 
-def checked(infos: Iterable[tuple[object, ...]], allowed: Sequence[Network]) -> list[str]:
+def checked(
+    infos: Iterable[tuple[object, ...]], allowed: Sequence[Network], setting: str
+) -> list[str]:
     """The addresses that `getaddrinfo` gave; Refused when one of them may not be reached."""
     addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))  # type: ignore[index]
     own = own_networks()
     for address in addresses:
         if why := refusal(address, allowed, own):
-            raise Refused(f"{address} is {why}; the operator may list it in DAS_NOTIFY_ALLOW")
+            raise Refused(f"{address} is {why}; the operator may list it in {setting}")
     return addresses
 
 
 class Guard(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that `refusal` has nothing against."""
+    """Connects to addresses that `refusal` has nothing against.
 
-    def __init__(self, allowed: Sequence[Network]) -> None:
+    setting: the variable that lists the allowed networks, for who is refused.
+    """
+
+    def __init__(self, allowed: Sequence[Network], setting: str) -> None:
         self._allowed = allowed
+        self._setting = setting
         self._backend = httpcore.AnyIOBackend()
         # Threads of its own: a name server that never answers takes no other look-up's.
         self._lookups = anyio.CapacityLimiter(LOOKUPS_AT_ONCE)
@@ -121,7 +127,7 @@ class Guard(httpcore.AsyncNetworkBackend):
         except OSError as exc:
             raise httpcore.ConnectError(str(exc)) from exc
         failure: Exception = httpcore.ConnectError("the host has no address")
-        for address in checked(infos, self._allowed):
+        for address in checked(infos, self._allowed, self._setting):
             try:
                 return await self._backend.connect_tcp(
                     address, port, timeout, local_address, socket_options
@@ -134,10 +140,10 @@ class Guard(httpcore.AsyncNetworkBackend):
 class GuardedTransport(httpx.AsyncHTTPTransport):
     """httpx's transport over connections that a Guard makes; none is kept."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, tls: ssl.SSLContext | None = None) -> None:
         # httpx has no parameter for it; a test notices another name.
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl.create_default_context(),
+            ssl_context=tls or ssl.create_default_context(),
             max_connections=None,
             max_keepalive_connections=0,
             network_backend=guard,

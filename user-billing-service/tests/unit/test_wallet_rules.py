@@ -1,0 +1,54 @@
+"""Which grants pay, and for how long one lasts that got something back."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from user_billing.errors import BadInput
+from user_billing.wallets import rules
+from user_billing.wallets.rules import NewGrant, Part, Source
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+AMOUNTS = st.integers(min_value=0, max_value=40)
+
+
+@given(st.lists(AMOUNTS, max_size=8), AMOUNTS)
+def test_cent_by_cent_from_the_first_that_has_one(amounts, total):
+    """Shares are what comes of taking one minor unit after the other from the first part left."""
+    left, taken = list(amounts), [0] * len(amounts)
+    for _ in range(total):
+        place = next((n for n, amount in enumerate(left) if amount), None)
+        if place is not None:
+            left[place] -= 1
+            taken[place] += 1
+    parts = [Part(UUID(int=n), amount) for n, amount in enumerate(amounts)]
+    expected = [Part(UUID(int=n), amount) for n, amount in enumerate(taken) if amount]
+    assert rules.share(parts, total) == expected
+
+
+def test_what_is_given_back_lasts_a_month():
+    """A grant that ends soon, or has ended, is extended; one that ends later or never is not."""
+    month, year = timedelta(days=30), timedelta(days=365)
+    assert rules.expiry_after_return(NOW - year, NOW) == NOW + month
+    assert rules.expiry_after_return(NOW + year, NOW) == NOW + year
+    assert rules.expiry_after_return(None, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("amount", "ends_in_s", "balance", "grants", "field"),
+    [
+        (0, 9, 0, 0, "amount"),
+        (1, 0, 0, 0, "expires_at"),
+        (1, 9, 2**63 - 1, 1, "amount"),
+        (1, 9, 0, rules.GRANTS_MAX, "currency"),
+    ],
+)
+def test_what_is_no_grant(amount, ends_in_s, balance, grants, field):
+    """Nothing, what is over already, more than fits, one grant too many."""
+    ends = NOW + timedelta(seconds=ends_in_s)
+    grant = NewGrant("EUR", amount, Source.PAID, "prepaid", 100, ends)
+    with pytest.raises(BadInput, match=f"field={field}"):
+        rules.check_grant(grant, balance, grants, NOW)

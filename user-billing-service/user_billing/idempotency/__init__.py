@@ -1,0 +1,1 @@
+"""A request that is sent again with the same `Idempotency-Key` is done once."""

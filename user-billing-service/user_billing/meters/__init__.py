@@ -1,0 +1,1 @@
+"""What can be counted: the meters every organisation has, and those it makes itself."""

@@ -1,0 +1,231 @@
+"""Events of organisations' own meters, taken in once; and backfills of them.
+
+One organisation's events are taken one request after the other (a lock of its own), so what is
+there can be read, decided on and written without a gap. All of a request is one transaction: when
+its answer is lost, sending it again changes nothing.
+"""
+
+from collections import Counter as Count
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from user_billing.audit import service as audit
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import Database
+from user_billing.errors import BadInput, Conflict
+from user_billing.identifiers import new_id
+from user_billing.meters.rules import Aggregation, Meter
+from user_billing.meters.sql import own_meters
+from user_billing.model import Actor
+from user_billing.organisations.sql import organisation_ids
+from user_billing.usage import event_sql, events, sql
+from user_billing.usage.events import Distinct, Event, Outcome, Place, Verdict
+from user_billing.usage.rules import Report
+
+SOURCE: Final = "events"
+"""Of hourly rows that events make."""
+BACKFILL_FOR: Final = timedelta(days=7)
+BACKFILLS_OPEN_MAX: Final = 10
+BACKFILL_EVENTS_MAX: Final = 100_000
+LISTED_MAX: Final = 100
+AUDITED_MAX: Final = 20
+"""Ids of conflicting events that one audit row names."""
+UPKEEP: Final = Actor("service:ubs")
+
+log = structlog.get_logger()
+EVENTS = Counter("cloudopshub_billing_events_total", "Events of own meters.", ["outcome"])
+
+
+class BackfillOutcome(StrEnum):
+    """How a backfill ended."""
+
+    CLOSED = "closed"
+    REVERTED = "reverted"
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """One transaction in which nobody else takes events of the organisation. meters: its own."""
+
+    session: Session
+    org: UUID
+    now: datetime
+    meters: Mapping[str, Meter]
+
+    def require_open(self, backfill: UUID) -> None:
+        """Raises NotFound; Conflict when it has ended or its time is over."""
+        row = event_sql.backfill(self.session, self.org, backfill)
+        if row.ended_at is not None or row.expires_at <= self.now:
+            raise Conflict(detail="the backfill has ended", outcome=row.outcome or "reverted")
+
+    def distinct(self, wanted: Sequence[Event]) -> dict[Place, Distinct]:
+        """Of the events whose values are counted once: what is there of them, by place."""
+        unique = [
+            event for event in wanted if self.meters[event.meter].aggregation is Aggregation.UNIQUE
+        ]
+        values = {(event.place, event.value) for event in unique}
+        known = event_sql.known_values(self.session, self.org, values)
+        hours = sql.stored(self.session, self.org, SOURCE, [event.place[1] for event in unique])
+        places = {event.place for event in unique}
+        before = {place: hours.get((place[1], place[0])) for place in places}
+        return {
+            place: Distinct(int(there[1].quantity) if there else 0, known.get(place, set()))
+            for place, there in before.items()
+        }
+
+    def add(self, accepted: Sequence[Event], backfill: UUID | None) -> None:
+        """The events are known from now on. Raises BadInput above BACKFILL_EVENTS_MAX."""
+        event_sql.add(self.session, self.org, accepted, backfill, self.now)
+        if backfill is not None:
+            row = event_sql.backfill(self.session, self.org, backfill)
+            if row.events > BACKFILL_EVENTS_MAX:
+                raise BadInput(field="backfill", events_max=BACKFILL_EVENTS_MAX)
+
+    def count(self, accepted: Sequence[Event], distinct: Mapping[Place, Distinct]) -> None:
+        """The events are in the hours they belong to, as are the new distinct values."""
+        by_place: dict[Place, list[Event]] = defaultdict(list)
+        for event in accepted:
+            by_place[event.place].append(event)
+        stored = sql.stored(self.session, self.org, SOURCE, [hour for _, hour in by_place])
+        reports = []
+        for (meter, hour), of_place in by_place.items():
+            revision, before = stored.get((hour, meter), (0, None))
+            new = distinct[meter, hour].new if (meter, hour) in distinct else ()
+            reading = events.fold(self.meters[meter].aggregation, before, of_place, len(new))
+            reports.append(Report(self.org, hour, revision + 1, {meter: reading}))
+        values = [(place, value) for place, of in distinct.items() for value in of.new]
+        event_sql.add_values(self.session, self.org, values)
+        sql.put(self.session, SOURCE, reports, self.now)
+
+    def end(self, backfill: UUID, outcome: BackfillOutcome, actor: Actor) -> Row[Any]:
+        """The backfill, which has ended."""
+        number = event_sql.backfill(self.session, self.org, backfill).events
+        event_sql.end_backfill(self.session, self.org, backfill, outcome.value, self.now)
+        audit.record(
+            self.session, self.org, actor, f"usage.backfill.{outcome}", str(backfill),
+            now=self.now, events=number,
+        )  # fmt: skip
+        return event_sql.backfill(self.session, self.org, backfill)
+
+    def audit_conflicts(self, verdicts: Sequence[Verdict], actor: Actor) -> None:
+        """The audit log tells of events that say something else than before."""
+        ids = [
+            f"{verdict.event.source} {verdict.event.id}"
+            for verdict in verdicts
+            if verdict.event and verdict.outcome is Outcome.CONFLICT
+        ]
+        if ids:
+            log.error("usage_event_conflict", events=len(ids))
+            audit.record(
+                self.session, self.org, actor, "usage.event.conflict", ids[0], now=self.now,
+                events=len(ids), first=ids[:AUDITED_MAX],
+            )  # fmt: skip
+
+
+class Intake:
+    """The events and backfills of all organisations."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def take(
+        self, org: UUID, rows: Sequence[object], backfill: UUID | None, actor: Actor
+    ) -> list[Verdict]:
+        """What became of each row. Raises BadInput; NotFound and Conflict for the backfill."""
+        if not 0 < len(rows) <= events.EVENTS_MAX:
+            raise BadInput(field="events", events_max=events.EVENTS_MAX, got=len(rows))
+        with self._taking(org) as taking:
+            if backfill is not None:
+                taking.require_open(backfill)
+            window = events.window(taking.now)
+            parsed = [events.parse(row, taking.meters, window) for row in rows]
+            wanted = [row for row in parsed if isinstance(row, Event)]
+            stored = event_sql.stored(taking.session, org, {event.key for event in wanted})
+            distinct = taking.distinct(wanted)
+            verdicts = events.decide(parsed, stored, distinct, backfill)
+            accepted = [
+                verdict.event
+                for verdict in verdicts
+                if verdict.event and verdict.outcome is Outcome.ACCEPTED
+            ]
+            if accepted:
+                taking.add(accepted, backfill)
+                if backfill is None:
+                    taking.count(accepted, distinct)
+            taking.audit_conflicts(verdicts, actor)
+        for outcome, number in Count(verdict.outcome for verdict in verdicts).items():
+            EVENTS.labels(outcome.value).inc(number)
+        return verdicts
+
+    @contextmanager
+    def _taking(self, org: UUID) -> Iterator[Taking]:
+        with self._database.organisation(org) as session:
+            event_sql.lock(session, org)
+            meters = {meter.code: meter for meter in own_meters(session, org)}
+            yield Taking(session, org, self._clock.now(), meters)
+
+    def open(self, org: UUID, actor: Actor) -> Row[Any]:
+        """A backfill whose events wait until it is closed, and are gone when it is reverted or its
+        time is over. Raises Conflict.
+        """
+        id_ = new_id()
+        with self._taking(org) as taking:
+            session, now = taking.session, taking.now
+            if len(event_sql.open_backfills(session, org)) >= BACKFILLS_OPEN_MAX:
+                raise Conflict(detail="close or revert one first", open_max=BACKFILLS_OPEN_MAX)
+            ends = now + BACKFILL_FOR
+            event_sql.add_backfill(session, org, id_, by=actor.subject, now=now, ends=ends)
+            audit.record(session, org, actor, "usage.backfill.open", str(id_), now=now)
+            return event_sql.backfill(session, org, id_)
+
+    def backfills(self, org: UUID) -> Sequence[Row[Any]]:
+        """The latest ones, with how many events each has."""
+        with self._database.organisation(org) as session:
+            return event_sql.backfills(session, org, LISTED_MAX)
+
+    def end(self, org: UUID, backfill: UUID, outcome: BackfillOutcome, actor: Actor) -> Row[Any]:
+        """Its events count, or are gone as if they had never been sent.
+
+        Raises NotFound, Conflict.
+        """
+        with self._taking(org) as taking:
+            taking.require_open(backfill)
+            if outcome is BackfillOutcome.CLOSED:
+                waiting = event_sql.events_of(taking.session, org, backfill)
+                distinct = taking.distinct(waiting)
+                for event in waiting:
+                    if event.place in distinct and not distinct[event.place].takes(event.value):
+                        raise Conflict(
+                            detail="an hour would have too many distinct values",
+                            meter=event.meter, hour=event.place[1].isoformat(),
+                            distinct_max=events.DISTINCT_MAX,
+                        )  # fmt: skip
+                taking.count(waiting, distinct)
+            return taking.end(backfill, outcome, actor)
+
+    def upkeep(self) -> None:
+        """Of every organisation: seats are counted, backfills whose time is over are reverted, and
+        identities that no accepted event can repeat are gone.
+        """
+        with self._database.directory() as session:
+            organisations = organisation_ids(session)
+        for org in organisations:
+            with self._taking(org) as taking:
+                sql.count_seats(taking.session, org, taking.now)
+                oldest = events.window(taking.now).first
+                event_sql.sweep(taking.session, org, oldest - 2 * BACKFILL_FOR)
+                for row in event_sql.open_backfills(taking.session, org):
+                    if row.expires_at <= taking.now:
+                        taking.end(row.id, BackfillOutcome.REVERTED, UPKEEP)

@@ -1,0 +1,1 @@
+"""Prepaid credit: granted, drawn by invoices, given back by credit notes, expired."""
