@@ -28,6 +28,12 @@ from user_billing.db.session import Database, revision
 from user_billing.db.tables import SCHEMA_REVISION
 from user_billing.idempotency.http import KeepAnswers, Replay, replay
 from user_billing.idempotency.service import Answers
+from user_billing.invoices import endpoints as invoices
+from user_billing.invoices import sql as invoices_sql
+from user_billing.invoices.corrections import Corrections
+from user_billing.invoices.periods import Periods
+from user_billing.invoices.sellers import Sellers, is_seller_confirmed
+from user_billing.invoices.service import Invoices
 from user_billing.keyring import Keyring
 from user_billing.keys import endpoints as keys
 from user_billing.keys.service import Keys
@@ -71,7 +77,7 @@ from user_billing.webhooks.service import Webhooks, emit
 ROOMS = (
     setup, sessions, tokens, keys, members, revocations, audit,
     meters, usage, teams, costs,
-    plans, subscriptions, ledger, wallets, webhooks, quotas,
+    plans, subscriptions, invoices, ledger, wallets, webhooks, quotas,
 )  # fmt: skip
 """Whose routes there are."""
 
@@ -153,6 +159,9 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
     answers, wallet_parts = Answers(database, clock, keyring), Wallets(database, clock)
     allowed = parse_networks(settings.webhook_allow)
     webhook_parts = Webhooks(database, clock, keyring, plain_http=bool(allowed))
+    subscription_parts = Subscriptions(database, clock, sells=is_seller_confirmed)
+    invoice_parts = Invoices(database, clock, subscription_parts)
+    grace = timedelta(hours=settings.billing_grace_hours)
     services = Services(
         settings=settings,
         clock=clock,
@@ -166,8 +175,8 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         signing=signing,
         tokens=Tokens(database, clock, signing),
         plans=Plans(database, clock),
-        subscriptions=Subscriptions(database, clock, sells=lambda _session: True),
-        teams=Teams(database, clock, invoiced_until=lambda _session, _org: None),
+        subscriptions=subscription_parts,
+        teams=Teams(database, clock, invoiced_until=invoices_sql.invoiced_until),
         costs=Costs(database, clock),
         usage=Usage(database, clock),
         meters=Meters(database, clock),
@@ -176,6 +185,10 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         ledger=Ledger(database),
         wallets=wallet_parts,
         webhooks=webhook_parts,
+        sellers=Sellers(database, clock),
+        periods=Periods(database, clock, subscription_parts, invoice_parts, grace),
+        invoices=invoice_parts,
+        corrections=Corrections(database, clock),
         quotas=Quotas(database, clock, emit=tell),
         guard=Guard(database, clock, emit=tell),
     )
@@ -194,6 +207,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
             Chore("subscriptions", FLUSH_S, services.subscriptions.follow),
             Chore("answers", UPKEEP_S, answers.sweep),
             Chore("wallets", UPKEEP_S, wallet_parts.expire),
+            Chore("periods", UPKEEP_S, services.periods.step),
             Chore("webhooks", UPKEEP_S, webhook_parts.sweep),
         ),
         courier=Courier(database, clock, keyring, allowed),

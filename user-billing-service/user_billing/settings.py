@@ -100,6 +100,8 @@ class Settings(ServiceSettings):
     """How long a service may go on using a known key when this service is down."""
     signing_key_days: int = Field(default=30, ge=1)
     """Age at which the signing key is replaced."""
+    billing_grace_hours: int = Field(default=24, ge=0, le=24 * 31)
+    """How long after its end a billing period waits for sources that have not reported it."""
     organisations_per_user_max: int = Field(default=10, ge=1)
 
     def callers(self) -> dict[str, frozenset[Audience]]:

@@ -26,6 +26,10 @@ from user_billing.costs.service import Costs
 from user_billing.db.session import Database
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
 from user_billing.idempotency.service import Answers
+from user_billing.invoices.corrections import Corrections
+from user_billing.invoices.periods import Periods
+from user_billing.invoices.sellers import Sellers
+from user_billing.invoices.service import Invoices
 from user_billing.keys.format import PREFIX
 from user_billing.keys.service import Keys
 from user_billing.ledger.service import Ledger
@@ -77,6 +81,10 @@ class Services:
     ledger: Ledger
     wallets: Wallets
     webhooks: Webhooks
+    sellers: Sellers
+    periods: Periods
+    invoices: Invoices
+    corrections: Corrections
     quotas: Quotas
     guard: Guard
 

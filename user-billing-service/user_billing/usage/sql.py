@@ -52,7 +52,7 @@ ON CONFLICT (org_id, meter, hour, source) DO UPDATE
        received_at = excluded.received_at
  WHERE kept.revision < excluded.revision
 """)
-_TOTALS = text("""
+_LINES: Final = """
 WITH hours AS (
   SELECT meter, hour, source, quantity, minutes, readings,
          round(quantity / readings, 9) AS mean
@@ -65,7 +65,8 @@ lines AS (
                         array_to_string(minutes, ','), v.digest) AS line
     FROM hours h LEFT JOIN (
       SELECT meter, hour, sha256(convert_to(string_agg(value, E'\\n' ORDER BY value), 'UTF8'))
-             AS digest FROM texts GROUP BY meter, hour) v USING (meter, hour)),
+             AS digest FROM texts GROUP BY meter, hour) v USING (meter, hour))"""
+_TOTALS = text(f"""{_LINES},
 by_minute AS (
   SELECT meter, percentile_disc(0.95) WITHIN GROUP (ORDER BY number) AS p95
     FROM hours, unnest(minutes) AS number GROUP BY meter),
@@ -81,7 +82,11 @@ by_hour AS (
 SELECT meter, sum, max, latest, mean, coalesce(p95, 0) AS p95,
        coalesce(distinct_values, 0) AS distinct_values, rows, digest
   FROM by_hour LEFT JOIN by_minute USING (meter) LEFT JOIN by_value USING (meter)
-""")
+""")  # noqa: S608 # joined from constants
+_HOURS = text(f"""{_LINES}
+SELECT meter, string_agg(line, E'\\n' ORDER BY hour, source COLLATE "C") AS hours
+  FROM lines GROUP BY meter
+""")  # noqa: S608 # joined from constants
 _COUNT_SEATS = text("""
 INSERT INTO billing.usage_hour AS kept (org_id, meter, hour, source, revision, quantity, minutes,
                                         received_at)
@@ -122,6 +127,17 @@ def organisations(session: Session, ids: Collection[UUID]) -> set[UUID]:
         organisations_t.organisation.c.id.in_(ids)
     )
     return set(session.execute(query).scalars())
+
+
+def units(session: Session, org: UUID) -> dict[str, str]:
+    """Meter, by code → its unit."""
+    return {meter.code: meter.unit for meter in (*BUILT_IN, *own_meters(session, org))}
+
+
+def period_hours(session: Session, org: UUID, start: datetime, end: datetime) -> dict[str, str]:
+    """Of each meter with hourly rows, by its name in them, the text that `digest` is of."""
+    rows = session.execute(_HOURS, {"org": org, "start": start, "end": end})
+    return {row.meter: row.hours for row in rows}
 
 
 def put(session: Session, source: str, reports: Sequence[Report], now: datetime) -> int:

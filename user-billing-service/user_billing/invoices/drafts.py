@@ -1,0 +1,116 @@
+"""What a draft is made of: the period's lines, what earlier periods still miss, and the hours."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from user_billing.errors import Conflict
+from user_billing.invoices import rules, sql
+from user_billing.invoices import tables as t
+from user_billing.invoices.rules import Position
+from user_billing.invoices.sellers import customer_of
+from user_billing.rating.model import Line, Period, Rated
+from user_billing.usage import sql as usage_sql
+
+CORRECTED_MAX: Final = 13
+"""How many periods back late usage is still charged."""
+TRIES: Final = 3
+
+
+class Rating(Protocol):
+    """What documents need of plans and subscriptions."""
+
+    def period_at(self, session: Session, org: UUID, at: datetime) -> Period | None:
+        """The organisation's billing period at that time; None without a subscription."""
+
+    def rated(self, session: Session, org: UUID, period: Period) -> Rated | None:
+        """What the period costs by the usage there is now; None without a price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The lines of a draft, and by period the hours that they were computed from, as text."""
+
+    currency: str
+    input_hash: str
+    positions: list[Position]
+    hours: dict[Period, dict[str, str]]
+
+    def amounts(self) -> dict[str, Any]:
+        """Its columns in the invoice's row."""
+        sums = rules.totals_of(self.positions)
+        return {
+            "currency": self.currency, "input_hash": self.input_hash, "subtotal": sums.subtotal,
+            "tax": sums.tax, "credits": 0, "total": sums.gross,
+        }  # fmt: skip
+
+
+def build(
+    session: Session,
+    rating: Rating,
+    org: UUID,
+    period: Period,
+    *,
+    seller: Row[Any],
+    but: UUID | None,
+) -> Draft | None:
+    """The draft of the period as it is now; None without a price and without late usage.
+
+    but: the draft that it replaces. Raises Conflict when there is no tax rate, or when usage keeps
+    changing while it is rated.
+    """
+    hours: dict[Period, dict[str, str]] = {}
+    rated = _rated(session, rating, org, period, hours)
+    currency = rated.currency if rated else None
+    if rated is None:
+        hours.clear()
+    customer = customer_of(sql.one(session, t.customer, org), seller)
+    rates = sql.rates(session)
+
+    def position(line: Line, of: datetime, key: rules.Key, adjusts: UUID | None) -> Position:
+        tax = rules.tax_of(seller.country, customer, rates, rules.last_day(line.period))
+        return Position(line, tax, of, key, adjusts)
+
+    lines = rated.lines if rated else ()
+    positions = [position(line, period.start, rules.key_of(line), None) for line in lines]
+    for row in reversed(sql.invoiced_periods(session, org, period.start, CORRECTED_MAX)):
+        earlier, number = Period(row.start, row.end), rules.number_text(row.series, row.number)
+        again = rating.rated(session, org, earlier)
+        if again is None or again.currency != (currency or again.currency):
+            continue
+        billed = sql.billed(session, org, row.start, but)
+        if not list(rules.adjustments(again.lines, billed, row.invoice_id, number)):
+            continue
+        currency = again.currency
+        again = _rated(session, rating, org, earlier, hours)
+        assert again is not None, "it was rated a moment ago"
+        positions += [
+            position(line, row.start, key, row.invoice_id)
+            for key, line in rules.adjustments(again.lines, billed, row.invoice_id, number)
+        ]
+    charged = rules.affordable(positions)
+    if currency is None or not (rated or charged):
+        return None
+    return Draft(currency, rated.input_hash if rated else "", charged, hours)
+
+
+def _rated(
+    session: Session,
+    rating: Rating,
+    org: UUID,
+    period: Period,
+    hours: dict[Period, dict[str, str]],
+) -> Rated | None:
+    """The period rated, `hours` with what it was rated from: the same before and after."""
+    before = usage_sql.period_hours(session, org, period.start, period.end)
+    for _ in range(TRIES):
+        rated = rating.rated(session, org, period)
+        hours[period] = usage_sql.period_hours(session, org, period.start, period.end)
+        if hours[period] == before:
+            return rated
+        before = hours[period]
+    raise Conflict(detail="usage changed while it was rated: try again")

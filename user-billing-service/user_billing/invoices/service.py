@@ -1,0 +1,321 @@
+"""Invoices: drafted, approved, finalised, read.
+
+Lock order: organisation, period, invoice, wallet, audit, number counter. The counter is shared by
+all organisations, so nothing that can wait comes after it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from user_billing.audit import service as audit
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import BoundSession, Database, within
+from user_billing.errors import BadInput, Conflict, NotFound
+from user_billing.identifiers import new_id
+from user_billing.invoices import drafts, payload, pdf, rules, sql
+from user_billing.invoices import tables as t
+from user_billing.invoices.drafts import Draft, Rating
+from user_billing.invoices.payload import Head
+from user_billing.invoices.rules import Position, State, Totals
+from user_billing.invoices.sellers import NEEDED, confirmed
+from user_billing.ledger.rules import Account, Entry
+from user_billing.ledger.service import post
+from user_billing.model import Actor
+from user_billing.money import rules as money
+from user_billing.organisations import sql as organisations_sql
+from user_billing.rating.model import Line, LineKind, Period
+from user_billing.usage import sql as usage_sql
+from user_billing.wallets.service import draw
+
+log = structlog.get_logger()
+BILLING: Final = Actor("billing")
+PAGE_MAX: Final = 200
+STATEMENT_DAYS_MAX: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An invoice with all that belongs to it."""
+
+    row: Row[Any]
+    positions: Sequence[Position]
+    credit_notes: Sequence[Row[Any]]
+    payments: Sequence[Row[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a line was made of: its hours as stored with the invoice, by meter."""
+
+    position: Position
+    hours: Sequence[Row[Any]]
+
+
+def require(session: Session, org: UUID, invoice_id: UUID, *, lock: bool = False) -> Row[Any]:
+    """The invoice. Raises NotFound."""
+    row = sql.one(session, t.invoice, org, lock=lock, id=invoice_id)
+    if row is None:
+        raise NotFound(invoice=invoice_id)
+    return row
+
+
+def post_owed(
+    session: Session, org: UUID, row: Row[Any], *, key: str, sums: Totals, sign: int, now: datetime
+) -> None:
+    """The ledger has what the organisation owes of it (sign 1), or does not owe any more (-1)."""
+    accounts = {
+        Account.RECEIVABLE: sums.gross, Account.REVENUE: -sums.subtotal, Account.TAX: -sums.tax,
+    }  # fmt: skip
+    entries = [Entry(a, row.currency, sign * minor) for a, minor in accounts.items() if minor]
+    kind = key.partition(":")[0]
+    if entries:
+        post(session, org, key=key, kind=kind, now=now, reference=str(row.id), entries=entries)
+
+
+def issue(
+    session: Session, series: str, head: Head, *, lines: Sequence[dict[str, Any]], sums: Totals,
+    used: int = 0, notes: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """The columns of a document that now has its number; what may wait was done before."""
+    number, on = sql.take_number(session, series, head.on)
+    named = replace(head, number=rules.number_text(series, number), on=on)
+    body = payload.text(payload.document(named, lines, sums, used, notes))
+    log.info("document_issued", number=named.number)
+    return {"series": series, "number": number, "issued_on": on, "payload": body,
+            "sha256": payload.digest(body)}  # fmt: skip
+
+
+def head_of(
+    kind: str, row: Row[Any], seller: Row[Any], customer: Mapping[str, str], now: datetime
+) -> Head:
+    """What a document of that invoice says above its lines."""
+    facts = {name: getattr(seller, name) for name in payload.SELLER}
+    period = Period(row.period_start, row.period_end)
+    return Head(kind, None, now, now.date(), period, row.currency, facts, customer)
+
+
+class Invoices:
+    """The invoices of all organisations."""
+
+    def __init__(self, database: Database, clock: Clock, rating: Rating) -> None:
+        self._database = database
+        self._clock = clock
+        self.rating = rating
+
+    def organisation_of(self, invoice_id: UUID) -> UUID:
+        """Whose invoice it is. Raises NotFound."""
+        with self._database.directory() as session:
+            org = sql.organisation_of(session, invoice_id)
+        if org is None:
+            raise NotFound(invoice=invoice_id)
+        return org
+
+    def make_draft(self, org: UUID, start: datetime, actor: Actor) -> UUID | None:
+        """The draft, or the invoice that the period has already; None when it has no price.
+
+        Raises NotFound without such a period, Conflict while it is open or the seller not
+        confirmed. A period whose invoice was voided gets a new draft.
+        """
+        now = self._clock.now()
+        with self._database.organisation(org) as session:
+            organisations_sql.lock(
+                session, org
+            )  # two drafts at once would both charge what is missing
+            seller = confirmed(session)
+            period = sql.one(session, t.billing_period, org, lock=True, start=start)
+            if period is None:
+                raise NotFound(period=payload.instant(start))
+            if period.state != "closed":
+                raise Conflict(detail="the period is not closed", ends=payload.instant(period.end))
+            if period.invoice_id is not None and not _is_void(session, org, period.invoice_id):
+                return UUID(str(period.invoice_id))
+            of = Period(period.start, period.end)
+            draft = drafts.build(session, self.rating, org, of, seller=seller, but=None)
+            if draft is None:
+                sql.change_period(session, org, start, drafted=True)
+                return None
+            invoice_id = new_id()
+            row = {
+                "id": invoice_id, "period_start": of.start, "period_end": of.end,
+                "state": State.DRAFT, "created_at": now, **draft.amounts(),
+            }  # fmt: skip
+            sql.add(session, t.invoice, org, [row])
+            _put(session, org, invoice_id, draft)
+            sql.change_period(session, org, start, drafted=True, invoice_id=invoice_id)
+            audit.record(
+                session, org, actor, "invoice.drafted", f"invoice:{invoice_id}", now=now,
+                total=money.text(row["total"], draft.currency), currency=draft.currency,
+            )  # fmt: skip
+        return invoice_id
+
+    def approve(self, org: UUID, invoice_id: UUID, actor: Actor) -> None:
+        """The draft says what usage costs now, and may become final. Raises NotFound, Conflict."""
+        with self._database.organisation(org) as session:
+            organisations_sql.lock(session, org)
+            seller = confirmed(session)
+            row = require(session, org, invoice_id, lock=True)
+            if row.state == State.FINAL:
+                raise Conflict(detail="the invoice is final", invoice=invoice_id)
+            row = self._rebuild(session, org, row, seller)
+            sql.change_invoice(session, org, invoice_id, state=State.APPROVED)
+            audit.record(
+                session, org, actor, "invoice.approved", f"invoice:{invoice_id}",
+                now=self._clock.now(), total=money.text(row.total, row.currency),
+            )  # fmt: skip
+
+    def _rebuild(self, session: Session, org: UUID, row: Row[Any], seller: Row[Any]) -> Row[Any]:
+        of = Period(row.period_start, row.period_end)
+        draft = drafts.build(session, self.rating, org, of, seller=seller, but=row.id)
+        if draft is None:
+            raise Conflict(detail="the period has no price any more", invoice=row.id)
+        _put(session, org, row.id, draft)
+        sql.change_invoice(session, org, row.id, **draft.amounts())
+        return require(session, org, row.id)
+
+    def finalise(self, org: UUID, invoice_id: UUID, actor: Actor) -> None:
+        """The invoice has its number and never changes; a final one stays as it is.
+
+        Raises NotFound, Conflict: not approved (unless the seller finalises by itself), no seller
+        confirmed, no billing details.
+        """
+        now = self._clock.now()
+        with self._database.directory() as session:
+            with within(session, org):
+                organisations_sql.lock(session, org)
+                seller = confirmed(session)
+                row = require(session, org, invoice_id, lock=True)
+                if row.state == State.FINAL:
+                    return
+                if row.state == State.DRAFT:
+                    if not seller.automatic:
+                        raise Conflict(detail="the draft is not approved", invoice=invoice_id)
+                    row = self._rebuild(session, org, row, seller)
+                customer = _customer(session, org)
+                positions = sql.positions(session, org, invoice_id)
+                sums = rules.totals_of(positions)
+                assert (sums.subtotal, sums.tax) == (row.subtotal, row.tax), "lines are the row's"
+                post_owed(
+                    session, org, row, key=f"invoice:{invoice_id}", sums=sums, sign=1, now=now
+                )
+                used = draw(session, org, key=str(invoice_id), currency=row.currency,
+                            total=sums.gross, now=now)  # fmt: skip
+                audit.record(
+                    session, org, actor, "invoice.finalised", f"invoice:{invoice_id}", now=now,
+                    total=money.text(sums.gross - used, row.currency), currency=row.currency,
+                )  # fmt: skip
+            head = replace(
+                head_of("invoice", row, seller, customer, now), due_days=seller.payment_days
+            )
+            lines = payload.lines(positions, row.currency)
+            document = issue(session, seller.series, head, lines=lines, sums=sums, used=used)
+            with within(session, org):
+                total = sums.gross - used
+                sql.change_invoice(
+                    session, org, invoice_id, state=State.FINAL, credits=used, total=total,
+                    **document,
+                )  # fmt: skip
+
+    def page(
+        self, org: UUID | None, *, before: UUID | None, state: State | None, limit: int
+    ) -> Sequence[Row[Any]]:
+        """At most `limit` invoices with an id below `before`, newest first; None: of all."""
+        scope = self._database.directory() if org is None else self._database.organisation(org)
+        with scope as session:
+            return sql.page(session, org, before, state, min(limit, PAGE_MAX))
+
+    def one(self, org: UUID, invoice_id: UUID) -> Document:
+        """The invoice with its lines, credit notes and payments. Raises NotFound."""
+        with self._database.organisation(org) as session:
+            return Document(
+                require(session, org, invoice_id),
+                sql.positions(session, org, invoice_id),
+                sql.credit_notes(session, org, invoice_id),
+                sql.payments(session, org, invoice_id),
+            )
+
+    def proof(self, org: UUID, invoice_id: UUID, n: int) -> Proof:
+        """What line `n` was made of. Raises NotFound."""
+        with self._database.organisation(org) as session:
+            require(session, org, invoice_id)
+            positions = sql.positions(session, org, invoice_id)
+            if not 1 <= n <= len(positions):
+                raise NotFound(invoice=invoice_id, line=n, lines=len(positions))
+            hours = sql.of_invoice(session, t.invoice_hours, org, invoice_id, "start", "meter")
+        position = positions[n - 1]
+        return Proof(position, [row for row in hours if rules.is_made_of(position, row)])
+
+    def pdf(self, org: UUID, invoice_id: UUID) -> bytes:
+        """The pages of a final invoice: the same bytes for ever. Raises NotFound, Conflict."""
+        with self._database.organisation(org) as session:
+            row = require(session, org, invoice_id)
+        if row.payload is None:
+            raise Conflict(detail="a draft has no pages", invoice=invoice_id)
+        return pages(self._database, org, invoice_id, row.payload)
+
+    def statement(self, org: UUID, start: datetime, end: datetime) -> dict[str, Any]:
+        """What was used in [start, end) and, where there is a plan with prices, what it costs.
+
+        The payload of a document without number or tax. Raises BadInput.
+        """
+        if not start < end or (end - start).days > STATEMENT_DAYS_MAX:
+            raise BadInput(field="end", needs="a time after start", days_max=STATEMENT_DAYS_MAX)
+        of, now = Period(start, end), self._clock.now()
+        with self._database.organisation(org) as session:
+            rated = self.rating.rated(session, org, of)
+            used = usage_sql.period_usage(session, org, start, end)
+            units = usage_sql.units(session, org)
+            organisation = organisations_sql.organisation(session, org)
+            details = sql.one(session, t.customer, org)
+        assert organisation is not None, "its caller belongs to it"
+        customer = {name: getattr(details, name, "") for name in payload.CUSTOMER}
+        customer["legal_name"] = customer["legal_name"] or organisation.name
+        lines = rated.lines if rated else [
+            Line(LineKind.USAGE, code, code, of, usage.quantity, units[code], 0, {})
+            for code, usage in used.items() if usage.hours
+        ]  # fmt: skip
+        currency = rated.currency if rated else None
+        head = Head("statement", None, now, now.date(), of, currency, None, customer)
+        sums = None
+        if rated:
+            sums = rules.totals((rules.Tax("before tax", rules.NO_TAX), at.amount) for at in lines)
+        printed = [payload.line(n, at, None, currency) for n, at in enumerate(lines, 1)]
+        return payload.document(head, printed, sums, notes=[payload.NO_INVOICE])
+
+
+def pages(database: Database, org: UUID, document_id: UUID, body: str) -> bytes:
+    """The document's pages, made at the first look and stored."""
+    with database.organisation(org) as session:
+        stored = sql.one(session, t.document_pdf, org, document_id=document_id)
+    if stored is None:
+        made = pdf.render(json.loads(body))
+        with database.organisation(org) as session:
+            sql.add_pdf(session, org, document_id, hashlib.sha256(made).digest(), made)
+            stored = sql.one(session, t.document_pdf, org, document_id=document_id)
+        assert stored is not None, "it was just stored, by this call or another"
+    return bytes(stored.body)
+
+
+def _put(session: Session, org: UUID, invoice_id: UUID, draft: Draft) -> None:
+    sql.put_positions(session, org, invoice_id, draft.positions)
+    for period, hours in draft.hours.items():
+        sql.add_hours(session, org, invoice_id, period, hours)
+
+
+def _is_void(session: Session, org: UUID, invoice_id: UUID) -> bool:
+    return any(note.voids for note in sql.credit_notes(session, org, invoice_id))
+
+
+def _customer(session: BoundSession, org: UUID) -> dict[str, str]:
+    row = sql.one(session, t.customer, org)
+    if row is None or not all(getattr(row, name) for name in NEEDED):
+        raise Conflict(detail="the organisation has no billing details: nobody to invoice")
+    return {name: getattr(row, name) for name in payload.CUSTOMER}
