@@ -163,9 +163,8 @@ def create_app(
     client = http or httpx.AsyncClient()
     database, engine, workers = _engine(settings, clock)
     store = engine.store
-    identity = IdentityClient(
-        settings.ubs_url, settings.service_token.get_secret_value(), "das", client, clock
-    )
+    token = settings.service_token.get_secret_value()
+    identity = IdentityClient(settings.ubs_url, token, "das", client, clock, settings.proxies)
     drain = probes.Drain()
     # Of its own: a query tries a lost session once more, and finds no other one's lost session.
     rules_database = Database(

@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx
 from prometheus_client import Counter
 
+from ..callers import Proxies
 from ..clock import Clock
 from ..kinds import ServiceError
 from .billing import Billing
@@ -45,10 +46,11 @@ class IdentityClient:
         audience: str,
         http: httpx.AsyncClient,
         clock: Clock | None = None,
+        proxies: Proxies = Proxies(),
     ) -> None:
         clock = clock or Clock()
         self._billing = Billing(ubs_url, service_token, http)
-        self._keys = ApiKeys(self._billing, clock, lambda: self.revocations.seq)
+        self._keys = ApiKeys(self._billing, clock, lambda: self.revocations.seq, proxies)
         self._tokens = Tokens(self._billing, clock, audience, self._is_revoked)
         self.revocations = Revocations(
             self._billing, clock, self._keys.forget, self._tokens.keep_signing_keys
@@ -76,7 +78,7 @@ class IdentityClient:
     ) -> Principal:
         """The caller behind `headers` (any case-insensitive or lower-case mapping) and `query`.
 
-        Raises Unauthenticated or IdentityUnavailable. `query` is given only by the routes whose
+        Raises Unauthenticated, Forbidden, TooManyRequests or IdentityUnavailable. `query` is given only by the routes whose
         protocol carries a key there (Influx `p`).
         """
         credential = credential_of(headers, query)
