@@ -15,19 +15,26 @@ from user_billing.audit import endpoints as audit
 from user_billing.audit.service import Audit
 from user_billing.background import Background
 from user_billing.chassis import probes, problems
+from user_billing.chassis.callers import Buckets
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.database import DatabaseUnavailable
 from user_billing.chassis.postgres import open_engine
 from user_billing.chassis.telemetry import RequestLog
 from user_billing.db.session import Database, revision
 from user_billing.db.tables import SCHEMA_REVISION
+from user_billing.factors import endpoints as factors
+from user_billing.factors.service import Factors
 from user_billing.keyring import Keyring
 from user_billing.keys import endpoints as keys
 from user_billing.keys.service import Keys
 from user_billing.members import endpoints as members
 from user_billing.members.service import Members
+from user_billing.oidc import endpoints as oidc
+from user_billing.oidc.service import Oidc
 from user_billing.people.passwords import Passwords
 from user_billing.revocations import endpoints as revocations
+from user_billing.service_accounts import endpoints as service_accounts
+from user_billing.service_accounts.service import ServiceAccounts
 from user_billing.sessions import endpoints as sessions
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
@@ -71,7 +78,8 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
     app.add_middleware(RequestLog, service="ubs")
     problems.install(app)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
-    for room in (setup, sessions, tokens, keys, members, revocations, audit, usage):
+    rooms = (setup, sessions, tokens, keys, members, revocations, audit, usage)
+    for room in (*rooms, factors, oidc, service_accounts):
         app.include_router(room.router)
     return app
 
@@ -126,6 +134,19 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         signing=signing,
         tokens=Tokens(database, clock, signing),
         usage=Usage(database, clock),
+        factors=Factors(database, clock, keyring, throttle),
+        oidc=Oidc(
+            database,
+            clock,
+            keyring,
+            passwords,
+            throttle,
+            sessions=session_parts,
+            providers=settings.oidc,
+            public_url=settings.ui_public_url,
+        ),
+        service_accounts=ServiceAccounts(database, clock),
+        buckets=Buckets(),
     )
     background = Background(
         database=database,

@@ -4,6 +4,7 @@ ServiceError (kinds.py)
 ├── AccountError
 │   ├── BadCredentials        401   wrong e-mail or password: one text for both
 │   ├── BadCode               401   wrong, used or late code of a second factor: one text for all
+│   ├── ProviderRefused       401   log-in with a provider failed; `reason`: oidc.rules.REASONS
 │   ├── NotAuthenticated      401   no credential, or one that is not valid (any more)
 │   ├── NotAllowed            403   a valid credential without the scope or role
 │   ├── LoginNotFresh         403   the deed needs a login within the last hour
@@ -35,6 +36,12 @@ class BadCredentials(AccountError):
 
 class BadCode(AccountError):
     """The code is wrong or was used, or the log-in was begun too long ago."""
+
+    kind = Kind.UNAUTHENTICATED
+
+
+class ProviderRefused(AccountError):
+    """The log-in with the provider failed."""
 
     kind = Kind.UNAUTHENTICATED
 

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from user_billing.chassis.settings import ServiceSettings, bare, hard_to_guess
 from user_billing.model import SERVICES, Audience
+from user_billing.oidc.providers import Provider
 
 
 def _long_enough(secret: SecretStr) -> SecretStr:
@@ -56,6 +57,9 @@ class Settings(ServiceSettings):
     plain_http: bool = False
     """Cookie without `Secure` and `__Host-`, for plain http on localhost. Never on a network."""
 
+    oidc: tuple[Provider, ...] = ()
+    """Providers to log in with, a JSON list: oidc/providers.py."""
+
     service_tokens: Annotated[SecretStr | None, AfterValidator(_one_each)] = None
     """`das=TOKEN,dis=TOKEN,aps=TOKEN`: the SERVICE_TOKEN of each, so that none can act as another.
     Unset: this service's own SERVICE_TOKEN is everybody's."""
@@ -88,6 +92,13 @@ class Settings(ServiceSettings):
             return {self.service_token.get_secret_value(): SERVICES}
         tokens = _by_service(self.service_tokens.get_secret_value())
         return {token: frozenset({Audience(name)}) for name, token in tokens.items()}
+
+    @field_validator("oidc")
+    @classmethod
+    def _one_name_each(cls, providers: tuple[Provider, ...]) -> tuple[Provider, ...]:
+        if len({provider.name for provider in providers}) < len(providers):
+            raise ValueError("no two providers may have one name")
+        return providers
 
     @model_validator(mode="after")
     def _bootstrap_is_whole(self) -> Self:

@@ -72,10 +72,10 @@ UP = (
 )
 
 DOWN = (
-    "DROP TABLE billing.service_account, billing.identity, billing.challenge,"
-    " billing.recovery_code, billing.second_factor",
-    "ALTER TABLE billing.api_key DROP COLUMN networks, DROP COLUMN requests_per_s,"
-    " DROP COLUMN replaced_by",
+    """DROP TABLE billing.service_account, billing.identity, billing.challenge,
+      billing.recovery_code, billing.second_factor""",
+    """ALTER TABLE billing.api_key DROP COLUMN networks, DROP COLUMN requests_per_s,
+      DROP COLUMN replaced_by""",
     f"REVOKE UPDATE (name, expires_at) ON billing.api_key FROM {APP}",
     "ALTER TABLE billing.membership DROP COLUMN mapped_by",
     "ALTER TABLE billing.organisation DROP COLUMN requires_second_factor",

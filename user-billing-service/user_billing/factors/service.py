@@ -35,9 +35,7 @@ class Codes:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
-    def accept(
-        self, session: BoundSession, user_id: UUID, code: str, now: datetime
-    ) -> str | None:
+    def accept(self, session: BoundSession, user_id: UUID, code: str, now: datetime) -> str | None:
         """What the code is (`code`, `recovery code`), used from here on; None for a wrong one."""
         factor = sql.factor_of(session, user_id)
         if factor is None or factor.confirmed_at is None:

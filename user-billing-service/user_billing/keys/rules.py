@@ -46,8 +46,6 @@ def end_of_replaced(expires_at: datetime | None, now: datetime, overlap: timedel
     return now + overlap if expires_at is None else min(expires_at, now + overlap)
 
 
-def end_of_new(
-    created_at: datetime, expires_at: datetime | None, now: datetime
-) -> datetime | None:
+def end_of_new(created_at: datetime, expires_at: datetime | None, now: datetime) -> datetime | None:
     """When the new key ends: it lives as long as the old one was meant to."""
     return None if expires_at is None else now + (expires_at - created_at)

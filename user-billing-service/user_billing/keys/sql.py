@@ -43,8 +43,9 @@ def keys(session: Session, org: UUID) -> list[ApiKey]:
 
 
 def _key(row: Any) -> ApiKey:
-    facts = {**row._mapping, "scopes": tuple(map(Scope, row.scopes))}
-    return ApiKey(**{**facts, "networks": tuple(row.networks)})
+    facts = dict(zip(row._fields, row, strict=True))
+    facts |= {"scopes": tuple(map(Scope, row.scopes)), "networks": tuple(row.networks)}
+    return ApiKey(**facts)
 
 
 def key(session: Session, org: UUID, key_id: UUID) -> ApiKey | None:

@@ -19,7 +19,7 @@ class KeyBody(Body):
     name: Unicode
     scopes: list[Unicode]
     expires_in_days: int | None = None
-    networks: list[Unicode] = []
+    networks: tuple[Unicode, ...] = ()
     """CIDRs that the key may be used from; none: everywhere."""
     requests_per_s: int | None = None
     """In each process of each service; None: no bound of its own."""

@@ -15,9 +15,7 @@ from user_billing.service_accounts import tables as t
 
 def _account(row: Any) -> ServiceAccount:
     scopes = tuple(map(Scope, row.scopes))
-    return ServiceAccount(
-        row.id, row.name, scopes, row.created_at, row.created_by, row.disabled_at
-    )
+    return ServiceAccount(row.id, row.name, scopes, row.created_at, row.created_by, row.disabled_at)
 
 
 def accounts(session: Session, org: UUID) -> list[ServiceAccount]:

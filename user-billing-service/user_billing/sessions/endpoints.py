@@ -56,6 +56,7 @@ def render_step(
 def set_cookie(
     response: Response, settings: Settings, suffix: str, value: str, life: timedelta
 ) -> None:
+    """The browser keeps `value` for `life`, out of reach of scripts."""
     response.set_cookie(
         cookie_name(settings, suffix),
         value,
