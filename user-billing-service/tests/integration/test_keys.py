@@ -63,6 +63,8 @@ def test_introspection_tells_what_a_key_may_do(hub, owner):
             "query_samples": 50_000_000,
             "query_concurrency": 20,
         },
+        "networks": [],
+        "requests_per_s": None,
     }
 
 

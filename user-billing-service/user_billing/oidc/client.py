@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote_plus
 
 import httpx
 import jwt
@@ -80,7 +80,7 @@ class ProviderClient:
             metadata = self._discover(provider)
             auth = None
             if metadata.takes_basic:
-                auth = httpx.BasicAuth(quote(client_id, safe=""), quote(secret, safe=""))
+                auth = httpx.BasicAuth(quote_plus(client_id), quote_plus(secret))
             else:
                 form |= {"client_id": client_id, "client_secret": secret}
             answer = _ask("POST", metadata.token_endpoint, data=form, auth=auth)

@@ -159,6 +159,8 @@ class Oidc:
             people_sql.lock_person(session, person.id)
             mapping.follow(session, provider, person, claims, now)
             sql.note_login(session, issuer, subject, now)
+        # Of its own: who is a member no longer stays out, though there is nothing to log in to.
+        with self._database.directory() as session:
             try:
                 return self._sessions.begin(
                     session, person, now, request_id=request_id, by=provider.name
