@@ -164,7 +164,9 @@ def create_app(
     database, engine, workers = _engine(settings, clock)
     store = engine.store
     token = settings.service_token.get_secret_value()
-    identity = IdentityClient(settings.ubs_url, token, "das", client, clock, settings.proxies)
+    identity = IdentityClient(
+        settings.ubs_url, token, "das", client, clock, proxies=settings.proxies
+    )
     drain = probes.Drain()
     # Of its own: a query tries a lost session once more, and finds no other one's lost session.
     rules_database = Database(

@@ -72,7 +72,9 @@ def create_app(
     database_url = settings.database_url.get_secret_value()
     client = http or httpx.AsyncClient(timeout=10.0)
     token = settings.service_token.get_secret_value()
-    identity = IdentityClient(settings.ubs_url, token, "dis", client, clock, settings.proxies)
+    identity = IdentityClient(
+        settings.ubs_url, token, "dis", client, clock, proxies=settings.proxies
+    )
     writer = Writer(database_url, writer_bounds(settings))
     shared = SharedDecisions(database_url)
     pipeline = Pipeline(

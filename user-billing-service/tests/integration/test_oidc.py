@@ -340,7 +340,7 @@ def test_roles_follow_the_groups_at_each_log_in(hub, provider):
     provider.wrong = {"groups": []}
     assert error_of(log_in(hub)[1]) == "unknown"
     assert provider.person["email"] not in hub.founder.get("/api/v1/members").text
-    by_hand = hub.member(hub.founder, "viewer")
+    by_hand = hub.member(hub.log_in("founder@corp.example"), "viewer")
     somebody(provider, "ops", email="other@corp.example")
     url = by_hand.post("/api/v1/oidc/corp/link").json()["url"]
     travel(hub, by_hand, url)
