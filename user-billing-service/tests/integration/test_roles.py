@@ -14,13 +14,31 @@ ADMIN_ROUTES = {
     ("GET", "/api/v1/invitations"),
     ("POST", "/api/v1/invitations"),
     ("DELETE", "/api/v1/invitations/{invitation_id}"),
+    ("PATCH", "/api/v1/keys/{key_id}"),
+    ("POST", "/api/v1/keys/{key_id}/rotate"),
+    ("GET", "/api/v1/service-accounts"),
+    ("POST", "/api/v1/service-accounts"),
+    ("DELETE", "/api/v1/service-accounts/{service_account_id}"),
+    ("PUT", "/api/v1/organisation/second-factor"),
 }
-READER_ROUTES = {("GET", "/api/v1/audit"), ("GET", "/api/v1/usage")}
+READER_ROUTES = {
+    ("GET", "/api/v1/audit"),
+    ("GET", "/api/v1/audit/export"),
+    ("GET", "/api/v1/usage"),
+}
 BROWSER_ROUTES = {
     ("POST", "/api/v1/logout"),
     ("GET", "/api/v1/session"),
     ("POST", "/api/v1/session/organisation"),
     ("POST", "/api/v1/token"),
+    ("GET", "/api/v1/second-factor"),
+    ("POST", "/api/v1/second-factor"),
+    ("POST", "/api/v1/second-factor/confirm"),
+    ("POST", "/api/v1/second-factor/recovery-codes"),
+    ("POST", "/api/v1/second-factor/disable"),
+    ("POST", "/api/v1/oidc/{name}/link"),
+    ("GET", "/api/v1/identities"),
+    ("DELETE", "/api/v1/identities/{identity_id}"),
 }
 PERSON_ROUTES = {("POST", "/api/v1/organisations")}
 OPEN_ROUTES = {
@@ -31,6 +49,11 @@ OPEN_ROUTES = {
     ("GET", "/api/v1/setup"),
     ("POST", "/api/v1/setup"),
     ("POST", "/api/v1/login"),
+    ("POST", "/api/v1/login/code"),
+    ("GET", "/api/v1/oidc"),
+    ("GET", "/api/v1/oidc/{name}/start"),
+    ("GET", "/api/v1/oidc/{name}/callback"),
+    ("POST", "/api/v1/oidc/link"),
     ("POST", "/api/v1/invitations/accept"),
 }
 INTERNAL_ROUTES = {
@@ -54,7 +77,8 @@ def people(hub):
 
 
 def concrete(path):
-    return path.format(key_id=NOBODY, user_id=NOBODY, invitation_id=NOBODY) if "{" in path else path
+    names = ("key_id", "user_id", "invitation_id", "service_account_id", "identity_id", "name")
+    return path.format(**dict.fromkeys(names, NOBODY))
 
 
 def test_the_routes_are_those_of_the_contract(hub):
