@@ -263,6 +263,8 @@ def test_a_matching_address_logs_nobody_in(hub, provider):
     assert (wrong.status_code, unknown.status_code) == (401, 401)
     assert wrong.json() == unknown.json()
     assert "link=" in log_in(hub, "login")[1]
+    elsewhere = hub.browser().post("/api/v1/oidc/link", {**body, "password": PASSWORD})
+    assert elsewhere.status_code == 401, "only the browser that came from the provider"
     linked = browser.post("/api/v1/oidc/link", {**body, "password": PASSWORD})
     assert linked.status_code == 200
     assert linked.json()["user"]["email"] == email

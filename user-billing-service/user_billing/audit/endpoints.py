@@ -32,7 +32,11 @@ FORMATS = {
 }
 
 
-@router.get("/audit/export", response_class=StreamingResponse)
+@router.get(
+    "/audit/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": {media_type: {} for _, media_type in FORMATS.values()}}},
+)
 def export_audit(
     caller: BillingReader,
     services: ServicesDep,

@@ -12,7 +12,7 @@ from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadCode, Conflict, NotAllowed, NotFound
 from user_billing.factors import rules, sql
-from user_billing.keyring import Keyring
+from user_billing.keyring import Keyring, SealBroken
 from user_billing.members import standing
 from user_billing.model import Actor, Client, LiveSession, Principal, Role
 from user_billing.people import sql as people_sql
@@ -50,7 +50,10 @@ class Codes:
         self, session: BoundSession, user_id: UUID, factor: sql.Factor, code: str, now: datetime
     ) -> bool:
         """Whether it is a code of the authenticator; its time step is used from here on."""
-        secret = self._keyring.open(factor.secret_sealed, label=f"totp:{user_id}").decode()
+        try:
+            secret = self._keyring.open(factor.secret_sealed, label=f"totp:{user_id}").decode()
+        except SealBroken:  # UBS_SECRET_KEY is another: `operate reset-second-factor` helps
+            return False
         code = rules.normalise_code(code)
         step = rules.matching_step(secret, code, now, last_step=factor.last_step)
         if step is not None:

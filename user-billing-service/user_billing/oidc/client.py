@@ -103,7 +103,7 @@ class ProviderClient:
             options: Any = {"verify_signature": True, "verify_exp": False, "verify_iat": False}
             options |= {"verify_nbf": False, "verify_aud": False, "verify_iss": False}
             claims: dict[str, Any] = jwt.decode(token, key, algorithms=[algorithm], options=options)
-        except jwt.PyJWTError as exc:
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError) as exc:
             raise ProviderRefused(reason="token", detail=type(exc).__name__) from exc
         return claims
 

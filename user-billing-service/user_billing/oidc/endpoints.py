@@ -1,5 +1,6 @@
 """Log-in with a provider. The browser is led to our own page only, whatever a request says."""
 
+from datetime import timedelta
 from urllib.parse import quote
 from uuid import UUID
 
@@ -96,8 +97,9 @@ def callback(
     match outcome:
         case Pending(challenge):
             response = _to_page(settings, f"/login?challenge={challenge}")
-        case LinkWanted(challenge):
-            response = _to_page(settings, f"/login?link={challenge}&provider={quote(name)}")
+        case LinkWanted(challenge, binding):
+            place = f"/login?link={challenge}&provider={quote(name)}"
+            response = _to_page(settings, place, cookie=binding)
         case Linked():
             response = _to_page(settings, "/settings/account")
         case opened:
@@ -109,14 +111,20 @@ def callback(
 @router.post("/oidc/link", dependencies=[SameOrigin])
 def link_with_password(
     body: LinkBody,
+    request: Request,
     response: Response,
+    *,
     services: ServicesDep,
     client: ClientDep,
     rid: RequestId,
 ) -> SessionView:
     """A session; the identity of the callback is linked to the account whose password this is."""
     opened = services.oidc.link_with_password(
-        challenge=body.challenge, password=body.password, client=client, request_id=rid
+        challenge=body.challenge,
+        cookie=request.cookies.get(cookie_name(services.settings, COOKIE_SUFFIX), ""),
+        password=body.password,
+        client=client,
+        request_id=rid,
     )
     return render(response, services.settings, opened)
 
@@ -139,10 +147,10 @@ def _to(url: str) -> Response:
     return RedirectResponse(url, 302, headers={"Cache-Control": "no-store"})
 
 
-def _to_page(settings: Settings, place: str) -> Response:
+def _to_page(settings: Settings, place: str, *, cookie: str = "") -> Response:
     """To a place of our page; whatever was begun at a provider is over."""
     response = _to(f"{settings.ui_public_url}/#{place}")
-    set_cookie(response, settings, COOKIE_SUFFIX, "", BEGUN_FOR * 0)
+    set_cookie(response, settings, COOKIE_SUFFIX, cookie, BEGUN_FOR if cookie else timedelta())
     return response
 
 

@@ -42,9 +42,14 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class LinkWanted:
-    """The provider's e-mail address is an account's: its password, once, links the two."""
+    """The provider's e-mail address is an account's: its password, once, links the two.
+
+    cookie: binds the challenge to the browser that came from the provider, so that nobody can have
+    another type the password.
+    """
 
     challenge: str
+    cookie: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +177,13 @@ class Oidc:
         self, session: BoundSession, provider: Provider, claims: Claims, now: datetime
     ) -> LinkWanted:
         """A challenge: addresses change hands, so the password proves whose account it is."""
-        challenge = new_token()
-        token_hash = self._keyring.token_hash(LINK, challenge)
+        challenge, cookie = new_token(), new_token()
+        token_hash = self._keyring.token_hash(LINK, challenge + cookie)
         challenges_sql.add(
             session, token_hash, now, user_id=None,
             provider=provider.name, subject=claims.subject, email=claims.email,
         )  # fmt: skip
-        return LinkWanted(challenge)
+        return LinkWanted(challenge, cookie)
 
     def _new_person(
         self, session: BoundSession, provider: Provider, claims: Claims, now: datetime
@@ -193,7 +198,7 @@ class Oidc:
         return person.id
 
     def link_with_password(
-        self, *, challenge: str, password: str, client: Client, request_id: str | None
+        self, *, challenge: str, cookie: str, password: str, client: Client, request_id: str | None
     ) -> OpenSession:
         """The identity is linked to the account of its e-mail address, which is logged in.
 
@@ -201,7 +206,7 @@ class Oidc:
         that is unknown, spent or too old; Conflict for who has a second factor: they log in with it
         and link from within.
         """
-        token_hash = self._keyring.token_hash(LINK, challenge)
+        token_hash = self._keyring.token_hash(LINK, challenge + cookie)
         with self._database.directory() as session:
             wanted = challenges_sql.look_up(session, token_hash, self._clock.now())
             email = "nobody" if wanted is None else str(wanted.detail["email"])
