@@ -72,6 +72,7 @@ class Meter:
                 self._has_begun = True
                 self._spent.wait_s = time.monotonic() - self._asked_s
             self._thread, self._began_s = threading.get_ident(), time.thread_time()
+            self._began_wall_s = time.monotonic()
             try:
                 return work()
             finally:
@@ -84,6 +85,9 @@ class Meter:
         """As a turn's; raises Heavy, too."""
         self._turn.checkpoint()
         if self._light_s == NEVER or threading.get_ident() != self._thread:
+            return
+        # CPU takes at least as long; a thread's own clock is a system call, this one is none
+        if self._spent.cpu_s + time.monotonic() - self._began_wall_s <= self._light_s:
             return
         used_s = self._spent.cpu_s + time.thread_time() - self._began_s
         if used_s > light_s(self._turn, self._light_s):
