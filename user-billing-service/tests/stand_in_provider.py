@@ -18,7 +18,8 @@ CLIENT_ID, CLIENT_SECRET = "hub client", "s3cret:/+ with signs"
 class StandIn:
     """Logs `person` in without asking. wrong: claims that replace or (None) remove the right ones.
 
-    header: of the ID token. key: it is signed with. metadata: what discovery says otherwise.
+    header: of the ID token. signing_key: it is signed with. metadata: what discovery
+    says otherwise. unsaid: what the published key does not say of itself.
     """
 
     def __init__(self):
@@ -35,6 +36,7 @@ class StandIn:
     def reset(self):
         self.person, self.wrong, self.header = {}, {}, {"alg": "RS256", "kid": "one"}
         self.signing_key, self.metadata, self.codes, self.padding = self.key, {}, {}, 0
+        self.unsaid = set()
 
     def discovery(self):
         urls = {
@@ -46,7 +48,8 @@ class StandIn:
         return JSONResponse({**urls, **self.metadata, "padding": "x" * self.padding})
 
     def jwks(self):
-        return {"keys": [self.key.as_dict(private=False)]}
+        key = self.key.as_dict(private=False)
+        return {"keys": [{name: key[name] for name in key if name not in self.unsaid}]}
 
     def authorize(self, request: Request):
         asked = dict(request.query_params)

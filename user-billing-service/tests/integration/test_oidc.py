@@ -177,7 +177,7 @@ def test_an_id_token_with_a_wrong_claim_is_refused(hub, provider, wrong):
 
 
 @pytest.mark.parametrize("how", ["other key", "unknown key", "none", "HS256", "PS256"])
-def test_an_id_token_with_a_wrong_signature_is_refused(hub, provider, how):
+def test_an_id_token_with_a_wrong_signature_is_refused(hub, provider, how, monkeypatch):
     """Another key, an unknown one, no signature, the public key as a secret, an algorithm that the
     operator did not allow.
     """
@@ -192,6 +192,8 @@ def test_an_id_token_with_a_wrong_signature_is_refused(hub, provider, how):
         case algorithm:
             provider.header = {"alg": algorithm, "kid": "one"}
     if how == "PS256":
+        provider.unsaid = {"alg"}
+        monkeypatch.setattr(hub.services.oidc._client, "_keys", {})
         provider.signing_key = RSAKey.import_key(provider.key.as_pem(private=True))
     assert error_of(log_in(hub)[1]) == "token"
 
@@ -292,7 +294,7 @@ def test_linking_from_within_and_unlinking(hub, provider):
     password keeps their last one.
     """
     owner, other = hub.owner("Links"), hub.owner("Others")
-    somebody(provider, email="unrelated@elsewhere.example")
+    person = somebody(provider, email="unrelated@elsewhere.example")
     url = owner.post("/api/v1/oidc/login/link").json()["url"]
     assert travel(hub, owner, url) == "/settings/account"
     browser, _ = log_in(hub, "login")
@@ -303,6 +305,13 @@ def test_linking_from_within_and_unlinking(hub, provider):
     url = other.post("/api/v1/oidc/login/link").json()["url"]
     stranger.http.cookies["cloudopshub-oidc"] = other.http.cookies["cloudopshub-oidc"]
     assert error_of(travel(hub, stranger, url)) == "session"
+    url = other.post("/api/v1/oidc/login/link").json()["url"]
+    victim = hub.owner("Victim of a link")
+    victim.http.cookies["cloudopshub-oidc"] = other.http.cookies["cloudopshub-oidc"]
+    somebody(provider, email="attacker@elsewhere.example")
+    assert error_of(travel(hub, victim, url)) == "session"
+    assert victim.get("/api/v1/identities").json() == {"identities": []}
+    provider.person = person
     (identity,) = owner.get("/api/v1/identities").json()["identities"]
     assert other.delete(f"/api/v1/identities/{identity['id']}").status_code == 404
     assert owner.delete(f"/api/v1/identities/{identity['id']}").status_code == 204
