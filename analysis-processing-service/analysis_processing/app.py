@@ -39,8 +39,10 @@ def create_app(
     engine = engine_for(settings.database_url.get_secret_value())
     client = http or httpx.AsyncClient(timeout=5.0)
     secret = settings.service_token.get_secret_value()
-    identity = IdentityClient(settings.ubs_url, secret, "aps", client, clock)
     billing = Billing(settings.ubs_url, secret, client)
+    identity = IdentityClient(
+        settings.ubs_url, secret, "aps", client, clock, proxies=settings.proxies
+    )
     drain = probes.Drain()
     queue = QueueMetrics(engine)
 

@@ -174,8 +174,9 @@ def create_app(
     query_usage = QueryUsage(rules_database, clock)
     database, engine, workers = _engine(settings, clock, query_usage.add)
     store = engine.store
+    token = settings.service_token.get_secret_value()
     identity = IdentityClient(
-        settings.ubs_url, settings.service_token.get_secret_value(), "das", client, clock
+        settings.ubs_url, token, "das", client, clock, proxies=settings.proxies
     )
     drain = probes.Drain()
     groups = Rules(rules_database, bounds_of(settings))

@@ -71,8 +71,9 @@ def create_app(
     clock = clock or Clock()
     database_url = settings.database_url.get_secret_value()
     client = http or httpx.AsyncClient(timeout=10.0)
+    token = settings.service_token.get_secret_value()
     identity = IdentityClient(
-        settings.ubs_url, settings.service_token.get_secret_value(), "dis", client, clock
+        settings.ubs_url, token, "dis", client, clock, proxies=settings.proxies
     )
     writer = Writer(database_url, writer_bounds(settings))
     shared = SharedDecisions(database_url)

@@ -13,7 +13,7 @@ from user_billing.invoices.service import Invoices
 from user_billing.model import Actor, Audience, Organisation
 from user_billing.money import rules as money
 from user_billing.organisations import sql as organisations_sql
-from user_billing.rating.model import Line, LineKind, Rated
+from user_billing.rating.model import Line, LineKind, Period, Rated
 from user_billing.usage import sql as usage_sql
 from user_billing.usage.rules import Reading, Report
 

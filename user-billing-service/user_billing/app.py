@@ -17,6 +17,7 @@ from user_billing.audit import endpoints as audit
 from user_billing.audit.service import Audit
 from user_billing.background import FLUSH_S, QUOTAS_S, UPKEEP_S, Background, Chore
 from user_billing.chassis import probes, problems
+from user_billing.chassis.callers import Buckets
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.database import DatabaseUnavailable
 from user_billing.chassis.guard import parse_networks
@@ -26,6 +27,8 @@ from user_billing.costs import endpoints as costs
 from user_billing.costs.service import Costs
 from user_billing.db.session import Database, revision
 from user_billing.db.tables import SCHEMA_REVISION
+from user_billing.factors import endpoints as factors
+from user_billing.factors.service import Factors
 from user_billing.idempotency.http import KeepAnswers, Replay, replay
 from user_billing.idempotency.service import Answers
 from user_billing.invoices import endpoints as invoices
@@ -43,6 +46,8 @@ from user_billing.members import endpoints as members
 from user_billing.members.service import Members
 from user_billing.meters import endpoints as meters
 from user_billing.meters.service import Meters
+from user_billing.oidc import endpoints as oidc
+from user_billing.oidc.service import Oidc
 from user_billing.people.passwords import Passwords
 from user_billing.plans import endpoints as plans
 from user_billing.plans.service import Plans
@@ -51,6 +56,8 @@ from user_billing.quotas.guard import Guard
 from user_billing.quotas.service import Quotas, note
 from user_billing.rating.model import Json
 from user_billing.revocations import endpoints as revocations
+from user_billing.service_accounts import endpoints as service_accounts
+from user_billing.service_accounts.service import ServiceAccounts
 from user_billing.sessions import endpoints as sessions
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
@@ -75,7 +82,7 @@ from user_billing.webhooks.rules import EventType
 from user_billing.webhooks.service import Webhooks, emit
 
 ROOMS = (
-    setup, sessions, tokens, keys, members, revocations, audit,
+    setup, sessions, factors, oidc, tokens, keys, service_accounts, members, revocations, audit,
     meters, usage, teams, costs,
     plans, subscriptions, invoices, ledger, wallets, webhooks, quotas,
 )  # fmt: skip
@@ -191,6 +198,19 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         corrections=Corrections(database, clock),
         quotas=Quotas(database, clock, emit=tell),
         guard=Guard(database, clock, emit=tell),
+        factors=Factors(database, clock, keyring, throttle),
+        oidc=Oidc(
+            database,
+            clock,
+            keyring,
+            passwords,
+            throttle,
+            sessions=session_parts,
+            providers=settings.oidc,
+            public_url=settings.ui_public_url,
+        ),
+        service_accounts=ServiceAccounts(database, clock),
+        buckets=Buckets(),
     )
     background = Background(
         database=database,

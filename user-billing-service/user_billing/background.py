@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import anyio.to_thread
 import structlog
 
+from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
 from user_billing.db.session import Database
@@ -126,5 +127,6 @@ class Background:
         with self.database.directory() as session:
             tokens_sql.sweep(session, now - RETIRED_FOR)
             sessions_sql.sweep(session, now)
+            challenges_sql.sweep(session, now)
             throttle_sql.sweep(session, now)
             revocations_sql.sweep(session, now)

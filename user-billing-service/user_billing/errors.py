@@ -3,6 +3,8 @@
 ServiceError (kinds.py)
 ├── AccountError
 │   ├── BadCredentials        401   wrong e-mail or password: one text for both
+│   ├── BadCode               401   wrong, used or late code of a second factor: one text for all
+│   ├── ProviderRefused       401   log-in with a provider failed; `reason`: oidc.rules.REASONS
 │   ├── NotAuthenticated      401   no credential, or one that is not valid (any more)
 │   ├── NotAllowed            403   a valid credential without the scope or role
 │   ├── LoginNotFresh         403   the deed needs a login within the last hour
@@ -11,6 +13,7 @@ ServiceError (kinds.py)
 │   │   └── WeakPassword      400   why a password cannot be used, for whoever chose it
 │   ├── NotFound              404   also everything of other organisations
 │   ├── Conflict              409   the state does not allow it
+│   ├── TooManyRequests       429   an API key above its rate
 │   └── TooManyAttempts       429   throttled, or every hashing slot is taken
 └── DatabaseUnavailable       503   the chassis's: no connection, or no schema yet
     └── DatabaseTooSlow       503   a statement or lock timeout
@@ -27,6 +30,18 @@ class AccountError(ServiceError):
 
 class BadCredentials(AccountError):
     """The e-mail address or the password is wrong."""
+
+    kind = Kind.UNAUTHENTICATED
+
+
+class BadCode(AccountError):
+    """The code is wrong or was used, or the log-in was begun too long ago."""
+
+    kind = Kind.UNAUTHENTICATED
+
+
+class ProviderRefused(AccountError):
+    """The log-in with the provider failed."""
 
     kind = Kind.UNAUTHENTICATED
 
@@ -75,6 +90,12 @@ class Conflict(AccountError):
     """The present state does not allow this."""
 
     kind = Kind.CONFLICT
+
+
+class TooManyRequests(AccountError):
+    """The API key asks more often than it may."""
+
+    kind = Kind.RATE_LIMITED
 
 
 class TooManyAttempts(AccountError):

@@ -6,7 +6,8 @@
                                   ├─ throttle              names of accounts in throttle buckets
                                   ├─ device                cookie of a browser that logged in
                                   ├─ set-up                the one-time link
-                                  └─ signing-key seal      AES-256-GCM of private keys at rest
+                                  └─ signing-key seal      AES-256-GCM of private keys and second
+                                                           factors at rest, of a begun log-in
 One label, one purpose: knowing one derived key tells nothing about another.
 """
 

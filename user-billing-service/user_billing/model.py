@@ -128,6 +128,8 @@ class LiveSession:
     fresh_at: datetime
     last_seen_at: datetime
     expires_at: datetime
+    must_enrol: bool = False
+    """The organisation requires a second factor that the person lacks: they may only set it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,9 @@ class ApiKey:
     last_used_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    networks: tuple[str, ...] = ()
+    requests_per_s: int | None = None
+    replaced_by: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,21 @@ class KnownKey:
     scopes: tuple[Scope, ...]
     expires_at: datetime | None
     revoked_at: datetime | None
+    networks: tuple[str, ...]
+    requests_per_s: int | None
     limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """A member that is no person and owns keys with at most its scopes."""
+
+    id: UUID
+    name: str
+    scopes: tuple[Scope, ...]
+    created_at: datetime
+    created_by: str
+    disabled_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,20 @@
 
 setup-link            the set-up link again, while the installation waits for its owner
 rotate-signing-key    new signing keys, as after a leak: tokens of the old ones are dead within 5 s
-verify-audit ORG      proves an organisation's audit chain, or says where it breaks
+verify-audit [ORG]    proves the audit chain of an organisation, or of all, or says where it breaks
+             --file F  proves an exported JSON file against the log
 verify-ledger ORG     sums an organisation's ledger and wallets again, or says what is wrong
+reset-second-factor EMAIL  for who lost authenticator and recovery codes, after you know it is they
 """
 
 import argparse
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 from user_billing.app import wire
+from user_billing.audit.service import Audit
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
 from user_billing.chassis.settings import load
@@ -28,17 +32,27 @@ def main(arguments: list[str] | None = None) -> None:
         "rotate-signing-key",
         help="replace the signing keys; every token made before is dead within 5 s",
     )
-    for name, what in (("audit", "prove the audit chain"), ("ledger", "sum the ledger again")):
-        verify = commands.add_parser(f"verify-{name}", help=f"{what} of an organisation")
-        verify.add_argument("organisation", type=UUID)
+    verify = commands.add_parser("verify-audit", help="prove audit chains, or an exported file")
+    verify.add_argument("organisation", type=UUID, nargs="?", help="one; else all of them")
+    verify.add_argument("--file", type=Path, help="an export with format=json")
+    reset = commands.add_parser("reset-second-factor", help="a person logs in without a code")
+    reset.add_argument("email")
+    ledger = commands.add_parser("verify-ledger", help="sum the ledger of an organisation again")
+    ledger.add_argument("organisation", type=UUID)
     given = parser.parse_args(arguments)
     try:
-        sys.stdout.write(f"{run(load(Settings), given.command, vars(given).get('organisation'))}\n")
+        sys.stdout.write(f"{run(load(Settings), **vars(given))}\n")
     except ServiceError as exc:
         sys.exit(f"{Settings.service}: {exc}")
 
 
-def run(settings: Settings, command: str, organisation: UUID | None) -> str:
+def run(
+    settings: Settings,
+    command: str,
+    organisation: UUID | None = None,
+    file: Path | None = None,
+    email: str = "",
+) -> str:
     """What the command answers. Exits with 1 for an audit chain or a ledger that is broken."""
     services, _ = wire(settings, Clock(), Bootstrap())
     if command == "setup-link":
@@ -49,16 +63,40 @@ def run(settings: Settings, command: str, organisation: UUID | None) -> str:
     if command == "rotate-signing-key":
         services.signing.replace_all()
         return f"signing with {services.signing.current().active_kid} since {datetime.now(UTC)}"
-    assert organisation is not None, "argparse asks for it"
     if command == "verify-ledger":
+        assert organisation is not None, "argparse asks for it"
         faults = [*services.ledger.faults(organisation), *services.wallets.faults(organisation)]
         if faults:
             sys.exit("\n".join(f"{Settings.service}: {fault}" for fault in faults))
         return "the ledger sums to zero, and the wallets agree with it"
-    broken = services.audit.first_break(organisation)
+    if command == "reset-second-factor":
+        services.factors.reset(email)
+        return f"{email} logs in without a code now"
+    return verify_file(services.audit, file) if file else verify_audit(services.audit, organisation)
+
+
+def verify_audit(audit: Audit, organisation: UUID | None) -> str:
+    """That an audit chain, or all, are whole; exits with 1 when one is not."""
+    chains = audit.organisations() if organisation is None else [organisation]
+    faults = [
+        f"{Settings.service}: {org}: the audit chain breaks at event {broken}"
+        for org in chains
+        if (broken := audit.first_break(org)) is not None
+    ]
+    if faults:
+        sys.exit("\n".join(faults))
+    return "the audit chain is whole" if organisation else f"{len(chains)} audit chains are whole"
+
+
+def verify_file(audit: Audit, file: Path) -> str:
+    """That an exported file is what the log says; exits with 1 when it is not."""
+    try:
+        count, broken = audit.first_break_of_file(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as exc:
+        sys.exit(f"{Settings.service}: {file} cannot be read: {exc}")
     if broken is not None:
-        sys.exit(f"{Settings.service}: the audit chain breaks at event {broken}")
-    return "the audit chain is whole"
+        sys.exit(f"{Settings.service}: {file} is not the audit log, from event {broken} on")
+    return f"{count} events, as the audit log has them"
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
 """Every environment name this service reads. Built once, in main.py, and passed down."""
 
-import ipaddress
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from user_billing.chassis.guard import parse_networks
 from user_billing.chassis.settings import ServiceSettings, bare, hard_to_guess
 from user_billing.model import SERVICES, Audience
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from user_billing.oidc.providers import Provider
 
 
 def _long_enough(secret: SecretStr) -> SecretStr:
@@ -64,13 +62,9 @@ class Settings(ServiceSettings):
     """Where people open the dashboard: base of the set-up link, allowed origin."""
     plain_http: bool = False
     """Cookie without `Secure` and `__Host-`, for plain http on localhost. Never on a network."""
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = (
-        ipaddress.ip_network("127.0.0.0/8"),
-        ipaddress.ip_network("::1/128"),
-    )
-    """Networks whose X-Forwarded-For counts, comma-separated."""
-    proxy_hops: int = Field(default=1, ge=1)
-    """Proxies that write X-Forwarded-For on the way here: 1 is the dashboard's nginx alone."""
+
+    oidc: tuple[Provider, ...] = ()
+    """Providers to log in with, a JSON list: oidc/providers.py."""
 
     service_tokens: Annotated[SecretStr | None, AfterValidator(_one_each)] = None
     """`das=TOKEN,dis=TOKEN,aps=TOKEN`: the SERVICE_TOKEN of each, so that none can act as another.
@@ -111,14 +105,12 @@ class Settings(ServiceSettings):
         tokens = _by_service(self.service_tokens.get_secret_value())
         return {token: frozenset({Audience(name)}) for name, token in tokens.items()}
 
-    @model_validator(mode="before")
+    @field_validator("oidc")
     @classmethod
-    def _split_networks(cls, values: Any) -> Any:
-        given = values.get("trusted_proxies") if isinstance(values, dict) else None
-        if isinstance(given, str):
-            networks = tuple(part.strip() for part in given.split(",") if part.strip())
-            return {**values, "trusted_proxies": networks}
-        return values
+    def _one_name_each(cls, providers: tuple[Provider, ...]) -> tuple[Provider, ...]:
+        if len({provider.name for provider in providers}) < len(providers):
+            raise ValueError("no two providers may have one name")
+        return providers
 
     @model_validator(mode="after")
     def _bootstrap_is_whole(self) -> Self:

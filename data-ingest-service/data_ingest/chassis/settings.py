@@ -4,12 +4,22 @@ Deployment names are bare (docs/contracts.md, section 1). A service's own carry 
 `env_prefix`: the field `drain_s` of data-api-service is `DAS_DRAIN_S`.
 """
 
+import ipaddress
 import re
 import sys
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .callers import Network, Proxies
 
 S = TypeVar("S", bound="DatabaseSettings")
 
@@ -61,6 +71,13 @@ def known_store(url: str) -> str:
     return url
 
 
+def comma_separated(value: Any) -> Any:
+    """The parts of a text; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
 class DatabaseSettings(BaseSettings):
     """What a migration needs. Frozen; an empty value counts as unset."""
 
@@ -86,6 +103,18 @@ class ServiceSettings(DatabaseSettings):
     """Shared secret of the services, for `/internal/*`."""
     drain_s: Annotated[float, Field(ge=0)] = 1.0
     """Pause between SIGTERM (/ready turns 503) and the end, so that routers notice."""
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(comma_separated)] = (
+        ipaddress.ip_network("127.0.0.0/8"),
+        ipaddress.ip_network("::1/128"),
+    )
+    """Networks whose X-Forwarded-For counts, comma-separated."""
+    proxy_hops: Annotated[int, Field(ge=1)] = 1
+    """Proxies that write X-Forwarded-For on the way here: 1 is the dashboard's nginx alone."""
+
+    @property
+    def proxies(self) -> Proxies:
+        """Whom to believe about a client's address."""
+        return Proxies(self.trusted_proxies, self.proxy_hops)
 
 
 def load(kind: type[S], **given: Any) -> S:

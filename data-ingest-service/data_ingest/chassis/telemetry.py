@@ -17,6 +17,8 @@ from prometheus_client import Counter, Histogram, Info
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .callers import REQUEST
+
 REQUESTS: Final = Counter(
     "cloudopshub_http_requests_total",
     "HTTP requests answered.",
@@ -141,6 +143,7 @@ class RequestLog:
                 ]
             await send(message)
 
+        REQUEST.set(scope)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         meant_for = dict(scope["headers"]).get(b"x-cloudopshub-service", self.service.encode())

@@ -37,6 +37,7 @@ def test_every_change_leaves_an_event_in_order(hub, owner):
         "key.revoked",
         "invitation.created",
         "invitation.accepted",
+        "session.login",
         "member.role_changed",
         "session.login",
         "session.logout",
@@ -44,10 +45,10 @@ def test_every_change_leaves_an_event_in_order(hub, owner):
         "invitation.revoked",
         "member.removed",
     ]
-    assert [e["seq"] for e in told] == list(range(start + 1, start + 11))
+    assert [e["seq"] for e in told] == list(range(start + 1, start + 12))
     assert told[0]["actor"] == owner.session["user"]["email"]
     assert told[0]["target"] == f"key:{key['id']}"
-    assert told[4]["detail"] == {"before": "viewer", "after": "admin"}
+    assert told[5]["detail"] == {"before": "viewer", "after": "admin"}
     assert all(e["request_id"] for e in told)
 
 

@@ -65,6 +65,8 @@ def test_introspection_tells_what_a_key_may_do(hub, owner):
             "min_interval_ms": None,
             "blocked": None,
         },
+        "networks": [],
+        "requests_per_s": None,
     }
 
 

@@ -23,6 +23,17 @@ ADMIN_ROUTES = {
     ("GET", "/api/v1/invitations"),
     ("POST", "/api/v1/invitations"),
     ("DELETE", "/api/v1/invitations/{invitation_id}"),
+    ("PATCH", "/api/v1/keys/{key_id}"),
+    ("POST", "/api/v1/keys/{key_id}/rotate"),
+    ("GET", "/api/v1/service-accounts"),
+    ("POST", "/api/v1/service-accounts"),
+    ("DELETE", "/api/v1/service-accounts/{service_account_id}"),
+    ("PUT", "/api/v1/organisation/second-factor"),
+}
+READER_ROUTES = {
+    ("GET", "/api/v1/audit"),
+    ("GET", "/api/v1/audit/export"),
+    ("GET", "/api/v1/usage"),
 }
 OPERATOR_ROUTES = {("POST", "/api/v1/operator/organisations/{organisation_id}/wallet/grants")}
 READER_ROUTES = {
@@ -36,6 +47,14 @@ BROWSER_ROUTES = {
     ("GET", "/api/v1/session"),
     ("POST", "/api/v1/session/organisation"),
     ("POST", "/api/v1/token"),
+    ("GET", "/api/v1/second-factor"),
+    ("POST", "/api/v1/second-factor"),
+    ("POST", "/api/v1/second-factor/confirm"),
+    ("POST", "/api/v1/second-factor/recovery-codes"),
+    ("POST", "/api/v1/second-factor/disable"),
+    ("POST", "/api/v1/oidc/{name}/link"),
+    ("GET", "/api/v1/identities"),
+    ("DELETE", "/api/v1/identities/{identity_id}"),
 }
 PERSON_ROUTES = {("POST", "/api/v1/organisations")}
 OPEN_ROUTES = {
@@ -46,6 +65,11 @@ OPEN_ROUTES = {
     ("GET", "/api/v1/setup"),
     ("POST", "/api/v1/setup"),
     ("POST", "/api/v1/login"),
+    ("POST", "/api/v1/login/code"),
+    ("GET", "/api/v1/oidc"),
+    ("GET", "/api/v1/oidc/{name}/start"),
+    ("GET", "/api/v1/oidc/{name}/callback"),
+    ("POST", "/api/v1/oidc/link"),
     ("POST", "/api/v1/invitations/accept"),
 }
 INTERNAL_ROUTES = {

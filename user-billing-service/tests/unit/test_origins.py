@@ -4,7 +4,8 @@ import ipaddress
 
 import pytest
 
-from user_billing.api.origins import client_address, verdict
+from user_billing.api.origins import verdict
+from user_billing.chassis.callers import client_address
 
 UI = "https://hub.example.org"
 TRUSTED = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1/128")]

@@ -9,6 +9,7 @@ Cookie + X-CSRF-Token + same origin    ┘
 import base64
 import binascii
 import hmac
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -20,11 +21,13 @@ from fastapi import Depends, Request
 from user_billing import access
 from user_billing.api import origins
 from user_billing.audit.service import Audit
+from user_billing.chassis.callers import Buckets, is_within
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.probes import Drain
 from user_billing.costs.service import Costs
 from user_billing.db.session import Database
-from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated
+from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated, TooManyRequests
+from user_billing.factors.service import Factors
 from user_billing.idempotency.service import Answers
 from user_billing.invoices.corrections import Corrections
 from user_billing.invoices.periods import Periods
@@ -36,9 +39,11 @@ from user_billing.ledger.service import Ledger
 from user_billing.members.service import Members
 from user_billing.meters.service import Meters
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
+from user_billing.oidc.service import Oidc
 from user_billing.plans.service import Plans
 from user_billing.quotas.guard import Guard
 from user_billing.quotas.service import Quotas
+from user_billing.service_accounts.service import ServiceAccounts
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
 from user_billing.setup.service import FirstStart
@@ -52,6 +57,8 @@ from user_billing.wallets.service import Wallets
 from user_billing.webhooks.service import Webhooks
 
 DEVICE_SUFFIX = "-device"
+WITHOUT_SECOND_FACTOR = ("session", "logout", "second-factor")
+"""Where who lacks the second factor that the organisation requires may go: below `/api/v1/`."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -87,6 +94,10 @@ class Services:
     corrections: Corrections
     quotas: Quotas
     guard: Guard
+    factors: Factors
+    oidc: Oidc
+    service_accounts: ServiceAccounts
+    buckets: Buckets
 
 
 def services_of(request: Request) -> Services:
@@ -116,12 +127,8 @@ def cookie_name(settings: Settings, suffix: str = "") -> str:
 def client(request: Request, services: ServicesDep) -> Client:
     """Where the request came from, through configured proxies only, and from which browser."""
     settings = services.settings
-    peer = request.client.host if request.client else ""
-    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
-    return Client(
-        origins.client_address(peer, forwarded, settings.trusted_proxies, settings.proxy_hops),
-        request.cookies.get(cookie_name(settings, DEVICE_SUFFIX)),
-    )
+    device = request.cookies.get(cookie_name(settings, DEVICE_SUFFIX))
+    return Client(settings.proxies.address(request.scope), device)
 
 
 ClientDep = Annotated[Client, Depends(client)]
@@ -142,12 +149,17 @@ def caller(request: Request, services: ServicesDep, rid: RequestId) -> Principal
     secret = _header_secret(request)
     if secret is not None:
         principal = (
-            _by_key(services, secret, rid)
+            _by_key(request, services, secret, rid)
             if secret.startswith(PREFIX)
             else _by_token(services, secret, rid)
         )
     else:
         principal = _by_cookie(request, services, rid)
+    session = principal.session
+    if session is not None and session.must_enrol:
+        path = request.url.path.removeprefix("/api/v1/")
+        if not path.startswith(WITHOUT_SECOND_FACTOR):
+            raise NotAllowed(detail="your organisation requires a second factor: set it up first")
     return principal
 
 
@@ -170,10 +182,19 @@ def _header_secret(request: Request) -> str | None:
     return None
 
 
-def _by_key(services: Services, text: str, rid: str | None) -> Principal:
+def _by_key(request: Request, services: Services, text: str, rid: str | None) -> Principal:
     key = services.keys.introspect(text)
     if not isinstance(key, KnownKey):
         raise NotAuthenticated(detail=f"the API key is {key}")
+    if key.networks:
+        address = services.settings.proxies.address(request.scope)
+        if not is_within(address, map(ipaddress.ip_network, key.networks)):
+            raise NotAllowed(detail=f"this API key may not be used from {address or 'here'}")
+    if key.requests_per_s is not None:
+        now_s = services.clock.now().timestamp()
+        wait_s = services.buckets.wait_s(str(key.id), key.requests_per_s, now_s)
+        if wait_s > 0:
+            raise TooManyRequests(per_s=key.requests_per_s, retry_after_s=wait_s)
     return Principal(
         tenant=key.organisation_id,
         actor=Actor(f"key:{key.id}", rid),

@@ -1,16 +1,13 @@
-"""Whether an unsafe request comes from the dashboard's own page, and from which address. Pure.
+"""Whether an unsafe request comes from the dashboard's own page. Pure.
 
 Browsers tell where a request starts with `Sec-Fetch-Site` (trustworthy origins) or `Origin`; a page
 of another site can set neither. Source: OWASP CSRF prevention, "Fetch Metadata" and "Verifying
 origin with standard headers".
 """
 
-import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 Verdict = Literal["same", "cross", "unknown"]
 
@@ -48,32 +45,3 @@ def verdict(headers: Mapping[str, str], *, public_url: str) -> Verdict:
         return "same"
     host = headers.get("host")
     return "same" if host and origin == origin_of(f"{origin[0]}://{host}") else "cross"
-
-
-def client_address(
-    peer: str, forwarded_for: str | None, trusted: Collection[Network], hops: int
-) -> str:
-    """The address a request really came from.
-
-    Walks `X-Forwarded-For` from its end, where the nearest proxy wrote, and stops at the first
-    address that is not a trusted proxy's, or after `hops` entries: as many proxies write one, and
-    what stands before them the client may have written, be it an address of a trusted network or
-    not. The header counts only when the peer itself is a trusted proxy.
-    """
-    written = [hop.strip() for hop in (forwarded_for or "").split(",") if hop.strip()]
-    address = peer
-    for entry in reversed(written[-hops:]):
-        if not _is_trusted(address, trusted):
-            break
-        address = entry
-    return address
-
-
-def _is_trusted(address: str, trusted: Collection[Network]) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    parsed = mapped or parsed
-    return any(parsed in network for network in trusted)

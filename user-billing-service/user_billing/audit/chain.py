@@ -9,12 +9,25 @@ Changing, removing or reordering a row breaks every hash after it.
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC
 
 from user_billing.model import AuditEvent
 
 GENESIS = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where a chain stands: the last number and its hash."""
+
+    seq: int = 0
+    hash: bytes = GENESIS
+
+
+def before(event: AuditEvent) -> Link:
+    """The place in the chain that `event` says it continues."""
+    return Link(event.seq - 1, event.previous_hash)
 
 
 def digest(event: AuditEvent) -> bytes:
@@ -39,12 +52,12 @@ def seal(event: AuditEvent) -> AuditEvent:
     return replace(event, hash=digest(event))
 
 
-def first_break(events: Iterable[AuditEvent]) -> int | None:
-    """Sequence number at which a chain, given from its start, is no longer what was written.
+def first_break(events: Iterable[AuditEvent], start: Link = Link()) -> int | None:
+    """Sequence number at which a chain, given from after `start`, is no longer what was written.
 
     None when it is whole.
     """
-    previous, expected_seq = GENESIS, 1
+    previous, expected_seq = start.hash, start.seq + 1
     for event in events:
         intact = event.seq == expected_seq and event.previous_hash == previous
         if not intact or digest(event) != event.hash:

@@ -1,10 +1,13 @@
 """The audit log of the caller's organisation."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime
 
 from user_billing.api.deps import BillingReader, ServicesDep
+from user_billing.audit import export
 from user_billing.audit.service import PAGE_MAX
 from user_billing.audit.views import AuditEventView, AuditView
 
@@ -21,3 +24,31 @@ def read_audit(
     """Events below sequence number `before`, newest first."""
     page = services.audit.page(caller.tenant, before=before, limit=limit)
     return AuditView(events=[AuditEventView.of(event, page.members) for event in page.events])
+
+
+FORMATS = {
+    "json": (export.to_json, "application/json"),
+    "csv": (export.to_csv, "text/csv; charset=utf-8"),
+}
+
+
+@router.get(
+    "/audit/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": {media_type: {} for _, media_type in FORMATS.values()}}},
+)
+def export_audit(
+    caller: BillingReader,
+    services: ServicesDep,
+    file_format: Annotated[Literal["csv", "json"], Query(alias="format")] = "json",
+    start: AwareDatetime | None = None,
+    end: AwareDatetime | None = None,
+) -> StreamingResponse:
+    """The events of [start, end) as a file, oldest first; `operate verify-audit` proves a JSON."""
+    write, media_type = FORMATS[file_format]
+    span = services.audit.span(caller.tenant, start, end)
+    return StreamingResponse(
+        write(services.audit.events(caller.tenant, span)),
+        media_type=media_type,
+        headers={"Content-Disposition": f'attachment; filename="audit.{file_format}"'},
+    )

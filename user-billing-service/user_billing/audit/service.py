@@ -1,16 +1,18 @@
 """The audit log: written in the transaction of the change it tells of, or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from user_billing.audit import chain, sql
+from user_billing.audit import chain, export, sql
 from user_billing.db.session import Database
+from user_billing.errors import NotFound
 from user_billing.members import sql as members_sql
 from user_billing.model import Actor, AuditEvent, Member
+from user_billing.organisations import sql as organisations_sql
 
 PAGE_MAX = 500
 
@@ -69,12 +71,60 @@ class Audit:
                 members_sql.members(session, organisation_id),
             )
 
+    def events(self, organisation_id: UUID, span: sql.Span) -> Iterator[AuditEvent]:
+        """The events of `span`, oldest first: a page at a time in memory, no transaction held."""
+        after = span.first - 1
+        while after < span.last:
+            with self._database.organisation(organisation_id) as session:
+                limit = min(PAGE_MAX, span.last - after)
+                page = sql.audit_events_after(session, organisation_id, after, limit)
+            if not page:
+                return
+            yield from page
+            after = page[-1].seq
+
+    def span(self, organisation_id: UUID, start: datetime | None, end: datetime | None) -> sql.Span:
+        """The unbroken part of the chain that has every event in [start, end).
+
+        Events are numbered as they commit, so one of just outside may lie between.
+        """
+        with self._database.organisation(organisation_id) as session:
+            return sql.audit_span(session, organisation_id, start, end)
+
+    def organisations(self) -> list[UUID]:
+        """Every organisation, each of which has a chain."""
+        with self._database.directory() as session:
+            return organisations_sql.organisation_ids(session)
+
     def first_break(self, organisation_id: UUID) -> int | None:
         """Where the chain is not what was written; None when it is whole to its end."""
         with self._database.organisation(organisation_id) as session:
-            head = sql.take_audit_head(session, organisation_id)
-            events = sql.audit_events(session, organisation_id, before=None, limit=head.seq + 1)
-        broken = chain.first_break(reversed(events))
-        if broken is None and len(events) != head.seq:
-            return len(events) + 1
+            head = sql.audit_head(session, organisation_id)
+        if head is None:
+            raise NotFound(organisation=organisation_id)
+        last = chain.Link()
+
+        def passing() -> Iterator[AuditEvent]:
+            nonlocal last
+            for event in self.events(organisation_id, sql.Span(1, head.seq)):
+                yield event
+                last = chain.Link(event.seq, event.hash)
+
+        broken = chain.first_break(passing())
+        if broken is None and last != chain.Link(head.seq, head.hash):
+            return last.seq + 1
         return broken
+
+    def first_break_of_file(self, text: str) -> tuple[int, int | None]:
+        """How many events an exported JSON file has, and where it is not what the log says.
+
+        A chain that is whole and ends with a hash of the log is the log's. Raises BadInput.
+        """
+        events = export.of_json(text)
+        broken = export.first_break(events)
+        if events and broken is None:
+            last = events[-1]
+            span = sql.Span(last.seq, last.seq)
+            logged = next(self.events(last.organisation_id, span), None)
+            broken = None if logged is not None and logged.hash == last.hash else last.seq
+        return len(events), broken

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from user_billing.audit import tables as t
@@ -58,18 +60,52 @@ def audit_events(
     if before is not None:
         query = query.where(t.audit_event.c.seq < before)
     rows = session.execute(query.order_by(t.audit_event.c.seq.desc()).limit(limit))
-    return [
-        AuditEvent(
-            organisation_id=r.org_id,
-            seq=r.seq,
-            at=r.at,
-            actor=r.actor,
-            action=r.action,
-            target=r.target,
-            detail=r.detail,
-            request_id=r.request_id,
-            previous_hash=bytes(r.prev_hash),
-            hash=bytes(r.hash),
-        )
-        for r in rows
-    ]
+    return [_event(row) for row in rows]
+
+
+def audit_events_after(session: Session, org: UUID, after: int, limit: int) -> Sequence[AuditEvent]:
+    """Events above `after`, oldest first."""
+    e = t.audit_event
+    query = select(e).where(e.c.org_id == org, e.c.seq > after).order_by(e.c.seq).limit(limit)
+    return [_event(row) for row in session.execute(query)]
+
+
+def audit_head(session: Session, org: UUID) -> AuditHead | None:
+    """Where the chain stands, without a lock; None for no organisation."""
+    row = session.execute(select(t.audit_head).where(t.audit_head.c.org_id == org)).one_or_none()
+    return None if row is None else AuditHead(row.seq, bytes(row.hash))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Numbers of events, both ends included; empty when last < first."""
+
+    first: int
+    last: int
+
+
+def audit_span(session: Session, org: UUID, start: datetime | None, end: datetime | None) -> Span:
+    """From the first to the last event of [start, end); None: from the beginning, to the end."""
+    e = t.audit_event
+    query = select(func.min(e.c.seq), func.max(e.c.seq)).where(e.c.org_id == org)
+    if start is not None:
+        query = query.where(e.c.at >= start)
+    if end is not None:
+        query = query.where(e.c.at < end)
+    first, last = session.execute(query).one()
+    return Span(1, 0) if first is None else Span(first, last)
+
+
+def _event(r: Any) -> AuditEvent:
+    return AuditEvent(
+        organisation_id=r.org_id,
+        seq=r.seq,
+        at=r.at,
+        actor=r.actor,
+        action=r.action,
+        target=r.target,
+        detail=r.detail,
+        request_id=r.request_id,
+        previous_hash=bytes(r.prev_hash),
+        hash=bytes(r.hash),
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import bindparam, or_, select, text, update
@@ -26,6 +27,9 @@ _KEY_COLUMNS = (
     t.api_key.c.last_used_at,
     t.api_key.c.expires_at,
     t.api_key.c.revoked_at,
+    t.api_key.c.networks,
+    t.api_key.c.requests_per_s,
+    t.api_key.c.replaced_by,
 )
 
 
@@ -36,20 +40,29 @@ def keys(session: Session, org: UUID) -> list[ApiKey]:
         .where(t.api_key.c.org_id == org)
         .order_by(t.api_key.c.created_at.desc(), t.api_key.c.id.desc())
     )
-    return [
-        ApiKey(
-            id=r.id,
-            name=r.name,
-            start=r.start,
-            scopes=tuple(Scope(scope) for scope in r.scopes),
-            created_at=r.created_at,
-            created_by=r.created_by,
-            last_used_at=r.last_used_at,
-            expires_at=r.expires_at,
-            revoked_at=r.revoked_at,
-        )
-        for r in rows
-    ]
+    return [_key(row) for row in rows]
+
+
+def _key(row: Any) -> ApiKey:
+    facts = dict(zip(row._fields, row, strict=True))
+    facts |= {"scopes": tuple(map(Scope, row.scopes)), "networks": tuple(row.networks)}
+    return ApiKey(**facts)
+
+
+def key(session: Session, org: UUID, key_id: UUID) -> ApiKey | None:
+    """The organisation's key, locked."""
+    row = session.execute(
+        select(*_KEY_COLUMNS)
+        .where(t.api_key.c.org_id == org, t.api_key.c.id == key_id)
+        .with_for_update()
+    ).one_or_none()
+    return None if row is None else _key(row)
+
+
+def change_key(session: Session, org: UUID, key_id: UUID, **values: Any) -> None:
+    """The key has these values: name, networks, requests_per_s, replaced_by, expires_at."""
+    k = t.api_key
+    session.execute(update(k).where(k.c.org_id == org, k.c.id == key_id).values(**values))
 
 
 def add_key(
@@ -69,6 +82,8 @@ def add_key(
             created_at=key.created_at,
             created_by=key.created_by,
             expires_at=key.expires_at,
+            networks=list(key.networks),
+            requests_per_s=key.requests_per_s,
         )
         .on_conflict_do_nothing()
         .returning(t.api_key.c.id)
@@ -109,6 +124,8 @@ _KNOWN_KEY = str(
         t.api_key.c.scopes,
         t.api_key.c.expires_at,
         t.api_key.c.revoked_at,
+        t.api_key.c.networks,
+        t.api_key.c.requests_per_s,
         *LIMITS,
     )
     .join_from(
@@ -135,6 +152,8 @@ def key_by_hash(database: Database, key_hash: bytes) -> KnownKey | None:
         scopes=tuple(Scope(scope) for scope in row.scopes),
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        networks=tuple(row.networks),
+        requests_per_s=row.requests_per_s,
         limits=limits(row),
     )
 

@@ -1,6 +1,6 @@
 """The table of API keys."""
 
-from sqlalchemy import Column, LargeBinary, SmallInteger, Table, Text, Uuid
+from sqlalchemy import Column, Integer, LargeBinary, SmallInteger, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from user_billing.db.tables import Instant, metadata
@@ -20,4 +20,7 @@ api_key = Table(
     Column("last_used_at", Instant),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
+    Column("networks", ARRAY(Text), nullable=False),
+    Column("requests_per_s", Integer),
+    Column("replaced_by", Uuid),
 )

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from user_billing.api.bodies import Body, Unicode
+from user_billing.keys.rules import OVERLAP_S
 from user_billing.members.rules import display_name
 from user_billing.model import ApiKey, Member
 
@@ -18,6 +19,25 @@ class KeyBody(Body):
     name: Unicode
     scopes: list[Unicode]
     expires_in_days: int | None = None
+    networks: tuple[Unicode, ...] = ()
+    """CIDRs that the key may be used from; none: everywhere."""
+    requests_per_s: int | None = None
+    """In each process of each service; None: no bound of its own."""
+    service_account_id: UUID | None = None
+
+
+class RotateBody(Body):
+    """How long the old key goes on."""
+
+    overlap_s: int = OVERLAP_S
+
+
+class KeyChangesBody(Body):
+    """What is to be different; what is left out stays."""
+
+    name: Unicode | None = None
+    networks: list[Unicode] | None = None
+    requests_per_s: int | None = None
 
 
 class IntrospectBody(Body):
@@ -38,6 +58,9 @@ class KeyView(BaseModel):
     expires_at: datetime | None
     revoked_at: datetime | None
     created_by: str
+    networks: list[str]
+    requests_per_s: int | None
+    replaced_by: UUID | None
 
     @classmethod
     def facts(cls, key: ApiKey, members: Iterable[Member]) -> dict[str, Any]:
@@ -52,6 +75,9 @@ class KeyView(BaseModel):
             "expires_at": key.expires_at,
             "revoked_at": key.revoked_at,
             "created_by": display_name(key.created_by, members),
+            "networks": list(key.networks),
+            "requests_per_s": key.requests_per_s,
+            "replaced_by": key.replaced_by,
         }
 
 

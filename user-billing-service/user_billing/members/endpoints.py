@@ -24,8 +24,8 @@ from user_billing.members.views import (
     RoleBody,
 )
 from user_billing.organisations.views import OrganisationBody, OrganisationView
-from user_billing.sessions.endpoints import render
-from user_billing.sessions.views import SessionView
+from user_billing.sessions.endpoints import PENDING, render, render_step
+from user_billing.sessions.views import PendingView, SessionView
 
 router = APIRouter(prefix="/api/v1", tags=["members"])
 
@@ -85,19 +85,19 @@ def withdraw_invitation(
     return Response(status_code=status.HTTP_204_NO_CONTENT)
 
 
-@router.post("/invitations/accept", dependencies=[SameOrigin])
+@router.post("/invitations/accept", dependencies=[SameOrigin], responses=PENDING)
 def accept_invitation(
     body: AcceptBody,
     response: Response,
     services: ServicesDep,
     client: ClientDep,
     rid: RequestId,
-) -> SessionView:
+) -> SessionView | PendingView:
     """A session in the inviting organisation, with a new or an existing account."""
     opened = services.members.accept(
         token=body.token, password=body.password, client=client, request_id=rid
     )
-    return render(response, services.settings, opened)
+    return render_step(response, services.settings, opened)
 
 
 @router.post("/organisations", status_code=status.HTTP_201_CREATED)

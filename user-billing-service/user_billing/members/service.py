@@ -30,7 +30,7 @@ from user_billing.people import sql as people_sql
 from user_billing.people.passwords import Passwords
 from user_billing.revocations import sql as revocations_sql
 from user_billing.sessions import sql as sessions_sql
-from user_billing.sessions.service import OpenSession, Sessions
+from user_billing.sessions.service import OpenSession, Pending, Sessions
 from user_billing.throttle.service import Throttle
 
 UPKEEP = Actor("upkeep")
@@ -233,8 +233,8 @@ class Members:
 
     def accept(
         self, *, token: str, password: str, client: Client, request_id: str | None
-    ) -> OpenSession:
-        """A session in the inviting organisation; the invitation is spent.
+    ) -> OpenSession | Pending:
+        """A session in the inviting organisation, or the step before it; the invitation is spent.
 
         A person without an account gets one with this password; one with an account proves it with
         theirs. Raises NotFound for a token that is unknown, spent, withdrawn or expired.
@@ -280,7 +280,9 @@ class Members:
                     email=invitation.email,
                     role=invitation.role.value,
                 )
-            return self._sessions.open(session, person, org, invitation.role, now)
+            return self._sessions.begin(
+                session, person, now, request_id=request_id, by="password", organisation_id=org
+            )
 
     # Further organisations
 

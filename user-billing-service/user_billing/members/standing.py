@@ -2,6 +2,7 @@
 
     person ──makes──▶ key ──makes──▶ key …     each is led back to the person it began with
        └────────────────┴──invites──▶ invitation
+A chain that begins with a service account stands on no person: it ends with the account.
 
 A person who leaves or gets a lesser role takes along what they could no longer make, but for keys
 that only write metrics: those are the organisation's, and its agents must not go silent.
@@ -20,6 +21,8 @@ from user_billing.keys import sql as keys_sql
 from user_billing.members import sql
 from user_billing.model import Actor, ApiKey, Invitation, Principal, Role
 from user_billing.organisations import sql as organisations_sql
+
+SERVICE_ACCOUNT = "service_account:"
 
 OUTGROWN = "whoever made it may no longer make it"
 
@@ -84,8 +87,8 @@ def outgrew(key: ApiKey, keys: Mapping[str, ApiKey], roles: Mapping[str, Role]) 
 
     keys: all of the organisation by subject, dead ones too. roles: of its members by subject.
     """
-    person = _person(key.created_by, keys)
-    return person is not None and not access.may_outlive(key.scopes, roles.get(person))
+    person = root(key.created_by, keys)
+    return person.startswith("user:") and not access.may_outlive(key.scopes, roles.get(person))
 
 
 def may_still_invite(
@@ -99,10 +102,16 @@ def may_still_invite(
     return not maker.startswith("user:") or access.may_invite(roles.get(maker), invitation.role)
 
 
-def _person(maker: str, keys: Mapping[str, ApiKey]) -> str | None:
-    """The subject of the person a chain of makers began with; None: it began without one."""
+def account_of(maker: str) -> UUID | None:
+    """The service account that a maker is; None for people, keys and the first start."""
+    account = maker.removeprefix(SERVICE_ACCOUNT)
+    return None if account == maker else UUID(account)
+
+
+def root(maker: str, keys: Mapping[str, ApiKey]) -> str:
+    """The subject a chain of makers began with: a person, a service account, the first start."""
     for _ in range(len(keys) + 1):
         if (key := keys.get(maker)) is None:
             break
         maker = key.created_by
-    return maker if maker.startswith("user:") else None
+    return maker

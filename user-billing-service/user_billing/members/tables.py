@@ -11,6 +11,7 @@ membership = Table(
     Column("user_id", Uuid, primary_key=True),
     Column("role", Text, nullable=False),
     Column("joined_at", Instant, nullable=False),
+    Column("mapped_by", Text),
 )
 
 invitation = Table(

@@ -1,6 +1,6 @@
 """Tables of organisations and of the limits of plans."""
 
-from sqlalchemy import BigInteger, Column, Integer, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text, Uuid
 
 from user_billing.db.tables import Instant, metadata
 
@@ -25,4 +25,5 @@ organisation = Table(
     Column("slug", Text, nullable=False, unique=True),
     Column("plan", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("requires_second_factor", Boolean, nullable=False, server_default="false"),
 )

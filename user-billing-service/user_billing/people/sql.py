@@ -34,6 +34,15 @@ def login_of(session: Session, email: str) -> Login | None:
     return Login(Person(row.id, row.email), row.secret, row.disabled_at is not None)
 
 
+def person(session: Session, user_id: UUID) -> Person | None:
+    """The person; None when there is none or the account is disabled."""
+    u = t.user_account
+    row = session.execute(
+        select(u.c.id, u.c.email).where(u.c.id == user_id, u.c.disabled_at.is_(None))
+    ).one_or_none()
+    return None if row is None else Person(row.id, row.email)
+
+
 def add_person(
     session: Session, person: Person, *, password_hash: str, now: datetime
 ) -> Person | None:

@@ -1,6 +1,7 @@
 """Set-up, log-in, the session and the tokens made from it."""
 
 from datetime import timedelta
+from typing import Any
 
 from fastapi import APIRouter, Response, status
 
@@ -13,28 +14,49 @@ from user_billing.api.deps import (
     ServicesDep,
     cookie_name,
 )
+from user_billing.challenges.sql import LIFE
 from user_billing.keyring import DEVICE_LIFE
-from user_billing.sessions.service import OpenSession
-from user_billing.sessions.views import LogInBody, OrganisationChoice, SessionView
+from user_billing.sessions.service import OpenSession, Pending
+from user_billing.sessions.views import (
+    CodeBody,
+    LogInBody,
+    OrganisationChoice,
+    PendingView,
+    SessionView,
+)
 from user_billing.settings import Settings
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
+
+PENDING: dict[int | str, dict[str, Any]] = {202: {"model": PendingView}}
 
 
 def render(response: Response, settings: Settings, opened: OpenSession) -> SessionView:
     """The session as body, and its cookies when they are new."""
     if opened.cookie is not None:
         remaining = opened.live.expires_at - opened.live.last_seen_at
-        _set_cookie(response, settings, "", opened.cookie, remaining)
+        set_cookie(response, settings, "", opened.cookie, remaining)
     if opened.device is not None:
-        _set_cookie(response, settings, DEVICE_SUFFIX, opened.device, DEVICE_LIFE)
+        set_cookie(response, settings, DEVICE_SUFFIX, opened.device, DEVICE_LIFE)
     response.headers["Cache-Control"] = "no-store"
     return SessionView.of(opened)
 
 
-def _set_cookie(
+def render_step(
+    response: Response, settings: Settings, step: OpenSession | Pending
+) -> SessionView | PendingView:
+    """The session, or 202 and what is still asked for."""
+    if isinstance(step, OpenSession):
+        return render(response, settings, step)
+    response.status_code = status.HTTP_202_ACCEPTED
+    response.headers["Cache-Control"] = "no-store"
+    return PendingView(challenge=step.challenge, expires_in_s=int(LIFE.total_seconds()))
+
+
+def set_cookie(
     response: Response, settings: Settings, suffix: str, value: str, life: timedelta
 ) -> None:
+    """The browser keeps `value` for `life`, out of reach of scripts."""
     response.set_cookie(
         cookie_name(settings, suffix),
         value,
@@ -46,17 +68,32 @@ def _set_cookie(
     )
 
 
-@router.post("/login", dependencies=[SameOrigin])
+@router.post("/login", dependencies=[SameOrigin], responses=PENDING)
 def log_in(
     body: LogInBody,
     response: Response,
     services: ServicesDep,
     client: ClientDep,
     rid: RequestId,
-) -> SessionView:
-    """A session by e-mail address and password."""
-    opened = services.sessions.log_in(
+) -> SessionView | PendingView:
+    """A session by e-mail address and password; 202 for who has a second factor."""
+    step = services.sessions.log_in(
         email=body.email, password=body.password, client=client, request_id=rid
+    )
+    return render_step(response, services.settings, step)
+
+
+@router.post("/login/code", dependencies=[SameOrigin])
+def log_in_with_code(
+    body: CodeBody,
+    response: Response,
+    services: ServicesDep,
+    client: ClientDep,
+    rid: RequestId,
+) -> SessionView:
+    """The second step: the session, by the challenge of the first and a code."""
+    opened = services.sessions.answer(
+        challenge=body.challenge, code=body.code, client=client, request_id=rid
     )
     return render(response, services.settings, opened)
 

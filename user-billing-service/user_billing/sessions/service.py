@@ -1,6 +1,8 @@
 """Browser sessions: log in, look up, change organisation, log out.
 
     cookie (256 bits) ──HMAC──▶ session row ──membership──▶ role now
+Who has a second factor gets no session for a password or a provider's word, but a challenge
+(`begin`): a token of five minutes that only `answer` takes, together with a code.
 A change of organisation or role gives a new session and revokes the old one, so that a stolen
 cookie never grows in power and tokens made from the old session die within the published bound.
 """
@@ -12,9 +14,12 @@ from uuid import UUID
 from prometheus_client import Counter
 
 from user_billing.audit import service as audit
+from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
-from user_billing.errors import BadCredentials, NotAllowed, NotFound
+from user_billing.errors import BadCode, BadCredentials, NotAllowed, NotFound
+from user_billing.factors import sql as factors_sql
+from user_billing.factors.service import Codes
 from user_billing.identifiers import new_id, new_token
 from user_billing.keyring import Keyring
 from user_billing.model import Actor, Client, LiveSession, Membership, Person, Role
@@ -38,6 +43,17 @@ class OpenSession:
     device: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A log-in that a code of the second factor completes. challenge: 256 bits."""
+
+    challenge: str
+
+
+SECOND_STEP = "second step"
+"""What the challenge of a log-in is for."""
+
+
 class Sessions:
     """The life of browser sessions."""
 
@@ -54,11 +70,12 @@ class Sessions:
         self._keyring = keyring
         self._passwords = passwords
         self._throttle = throttle
+        self._codes = Codes(keyring)
 
     def log_in(
         self, *, email: str, password: str, client: Client, request_id: str | None
-    ) -> OpenSession:
-        """A new session in the organisation the person joined first.
+    ) -> OpenSession | Pending:
+        """A new session in the organisation the person joined first, or the step before it.
 
         Raises BadCredentials, with one text and the same work, for a wrong address, a wrong
         password and a disabled account; TooManyAttempts when throttled.
@@ -81,16 +98,80 @@ class Sessions:
             attempt.succeeded(session)
             if renewed is not None:
                 people_sql.set_password(session, login.person.id, password_hash=renewed, now=now)
-            belongs_to = people_sql.memberships(session, login.person.id)
-            if not belongs_to:
-                LOGINS.labels("no_organisation").inc()
-                raise NotAllowed(detail="you belong to no organisation; ask for an invitation")
-            home = belongs_to[0]
-            opened = self.open(session, login.person, home.organisation.id, home.role, now)
-            actor = Actor(f"user:{login.person.id}", request_id)
-            with within(session, home.organisation.id):
-                target = f"session:{opened.live.id}"
-                audit.record(session, home.organisation.id, actor, "session.login", target, now=now)
+            return self.begin(session, login.person, now, request_id=request_id, by="password")
+
+    def begin(
+        self,
+        session: BoundSession,
+        person: Person,
+        now: datetime,
+        *,
+        request_id: str | None,
+        by: str,
+        organisation_id: UUID | None = None,
+    ) -> OpenSession | Pending:
+        """The one way from a first proof to a session, inside a directory transaction.
+
+        by: what was proved (`password`, a provider's name). organisation_id: where to, else where
+        the person was first. Who has a second factor gets a challenge. Raises NotAllowed.
+        """
+        if factors_sql.has_confirmed(session, person.id):
+            challenge = new_token()
+            token_hash = self._keyring.token_hash(SECOND_STEP, challenge)
+            to = None if organisation_id is None else str(organisation_id)
+            challenges_sql.add(session, token_hash, now, user_id=person.id, by=by, to=to)
+            return Pending(challenge)
+        return self._enter(session, person, organisation_id, now, request_id=request_id, by=by)
+
+    def answer(
+        self, *, challenge: str, code: str, client: Client, request_id: str | None
+    ) -> OpenSession:
+        """The session that a challenge and a code give; both are spent.
+
+        Raises BadCode, with one text, for a challenge that is unknown, spent or too old and for a
+        code that is wrong or used; TooManyAttempts when throttled.
+        """
+        token_hash = self._keyring.token_hash(SECOND_STEP, challenge)
+        now = self._clock.now()
+        with self._database.directory() as session:
+            begun = challenges_sql.look_up(session, token_hash, now)
+            user_id = None if begun is None else begun.user_id
+            person = None if user_id is None else people_sql.person(session, user_id)
+        name = "nobody" if person is None else person.email
+        attempt = self._throttle.admit(email=name, client=client, step="code")
+        with self._database.directory() as session:
+            accepted = person and self._codes.accept(session, person.id, code, now)
+            begun = challenges_sql.spend(session, token_hash, now) if accepted else None
+            if begun is None or person is None:
+                LOGINS.labels("refused").inc()
+                raise BadCode
+            attempt.succeeded(session)
+            by, to = f"{begun.detail['by']} and {accepted}", begun.detail["to"]
+            org = None if to is None else UUID(to)
+            return self._enter(session, person, org, now, request_id=request_id, by=by)
+
+    def _enter(
+        self,
+        session: BoundSession,
+        person: Person,
+        organisation_id: UUID | None,
+        now: datetime,
+        *,
+        request_id: str | None,
+        by: str,
+    ) -> OpenSession:
+        belongs_to = people_sql.memberships(session, person.id)
+        there = [m for m in belongs_to if m.organisation.id == organisation_id]
+        home = next(iter(there or belongs_to), None)
+        if home is None:
+            LOGINS.labels("no_organisation").inc()
+            raise NotAllowed(detail="you belong to no organisation; ask for an invitation")
+        org = home.organisation.id
+        opened = self.open(session, person, org, home.role, now)
+        actor = Actor(f"user:{person.id}", request_id)
+        with within(session, org):
+            target = f"session:{opened.live.id}"
+            audit.record(session, org, actor, "session.login", target, now=now, by=by)
         LOGINS.labels("accepted").inc()
         return opened
 
@@ -116,6 +197,7 @@ class Sessions:
             fresh_at=now if continues is None else continues.fresh_at,
             last_seen_at=now,
             expires_at=rules.session_ends(now) if continues is None else continues.expires_at,
+            must_enrol=factors_sql.must_enrol(session, organisation_id, person.id),
         )
         cookie = new_token()
         sql.add_session(session, live, token_hash=self._keyring.token_hash("session", cookie))

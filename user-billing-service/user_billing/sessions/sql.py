@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import and_, delete, insert, select, update
 from sqlalchemy.orm import Session
 
+from user_billing.factors import sql as factors_sql
 from user_billing.members import tables as members_t
 from user_billing.model import LiveSession, Person, RevocationKind, Role
 from user_billing.people import tables as people_t
@@ -46,6 +47,7 @@ def _one_session(session: Session, condition: Any) -> LiveSession | None:
         select(
             s.c.id, s.c.org_id, s.c.fresh_at, s.c.last_seen_at, s.c.expires_at,
             u.c.id.label("user_id"), u.c.email, m.c.role,
+            factors_sql.lacks_required(s.c.org_id, s.c.user_id).label("must_enrol"),
         )
         .join_from(s, u, u.c.id == s.c.user_id)
         .join(m, and_(m.c.user_id == s.c.user_id, m.c.org_id == s.c.org_id))
@@ -61,6 +63,7 @@ def _one_session(session: Session, condition: Any) -> LiveSession | None:
         fresh_at=row.fresh_at,
         last_seen_at=row.last_seen_at,
         expires_at=row.expires_at,
+        must_enrol=row.must_enrol,
     )
 
 

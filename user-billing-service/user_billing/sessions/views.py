@@ -18,6 +18,21 @@ class LogInBody(Body):
     password: Unicode
 
 
+class CodeBody(Body):
+    """The second step of a log-in; code: of the authenticator, or a recovery code."""
+
+    challenge: Unicode
+    code: Unicode
+
+
+class PendingView(BaseModel):
+    """A log-in that waits for a code; there is no session yet."""
+
+    challenge: str
+    needs: str = "code"
+    expires_in_s: int
+
+
 class OrganisationChoice(Body):
     """The organisation to go on in."""
 
@@ -40,6 +55,8 @@ class SessionView(BaseModel):
     role: str
     scopes: list[str]
     csrf_token: str
+    must_enrol: bool
+    """The organisation requires a second factor: it is all that this session may set up."""
 
     @classmethod
     def of(cls, opened: OpenSession) -> Self:
@@ -54,4 +71,5 @@ class SessionView(BaseModel):
             role=live.role.value,
             scopes=sorted(access.ROLE_SCOPES[live.role]),
             csrf_token=opened.csrf_token,
+            must_enrol=live.must_enrol,
         )

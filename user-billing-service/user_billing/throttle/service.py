@@ -48,20 +48,21 @@ class Throttle:
             return None
         return self._keyring.device_of(client.device, email, self._clock.now())
 
-    def admit(self, *, email: str | None, client: Client) -> Attempt:
+    def admit(self, *, email: str | None, client: Client, step: str = "") -> Attempt:
         """The attempt, counted. Raises TooManyAttempts while one of its buckets is closed.
 
-        email: None where no account is guessed at (set-up). A refused attempt is not counted.
+        email: None where no account is guessed at (set-up). step: of a log-in of several, each
+        of which counts for itself. A refused attempt is not counted.
         """
         if email is not None and (device := self.device_of(email, client)) is not None:
-            policies = {f"device:{device}": rules.PER_DEVICE}
+            policies = {f"device:{device}{step}": rules.PER_DEVICE}
             attempt = Attempt(tuple(policies))
         else:
             network = rules.address_bucket(client.address)
             policies = {f"address:{network}": rules.PER_ADDRESS, "global": rules.GLOBAL}
             shared = tuple(policies)
             if email is not None:
-                name = self._keyring.throttle_name(email)
+                name = self._keyring.throttle_name(email) + step
                 policies[f"account:{name}"] = rules.PER_ACCOUNT
                 policies[f"account:{name}@{network}"] = rules.PER_DEVICE
             attempt = Attempt(tuple(policies.keys() - set(shared)), shared)

@@ -11,7 +11,14 @@ Contract: docs/contracts.md §2.
 """
 
 from .client import IdentityClient, credential_of
-from .principal import Forbidden, IdentityUnavailable, Limits, Principal, Unauthenticated
+from .principal import (
+    Forbidden,
+    IdentityUnavailable,
+    Limits,
+    Principal,
+    TooManyRequests,
+    Unauthenticated,
+)
 
 __all__ = [
     "Forbidden",
@@ -19,6 +26,7 @@ __all__ = [
     "IdentityUnavailable",
     "Limits",
     "Principal",
+    "TooManyRequests",
     "Unauthenticated",
     "credential_of",
 ]

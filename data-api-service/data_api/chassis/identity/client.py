@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx
 from prometheus_client import Counter
 
+from ..callers import Proxies
 from ..clock import Clock
 from ..kinds import ServiceError
 from .billing import Billing
@@ -45,10 +46,14 @@ class IdentityClient:
         audience: str,
         http: httpx.AsyncClient,
         clock: Clock | None = None,
+        *,
+        proxies: Proxies | None = None,
     ) -> None:
         clock = clock or Clock()
         self._billing = Billing(ubs_url, service_token, http)
-        self._keys = ApiKeys(self._billing, clock, lambda: self.revocations.seq)
+        self._keys = ApiKeys(
+            self._billing, clock, lambda: self.revocations.seq, proxies or Proxies()
+        )
         self._tokens = Tokens(self._billing, clock, audience, self._is_revoked)
         self.revocations = Revocations(
             self._billing, clock, self._keys.forget, self._tokens.keep_signing_keys
@@ -76,8 +81,8 @@ class IdentityClient:
     ) -> Principal:
         """The caller behind `headers` (any case-insensitive or lower-case mapping) and `query`.
 
-        Raises Unauthenticated or IdentityUnavailable. `query` is given only by the routes whose
-        protocol carries a key there (Influx `p`).
+        `query` is given only by the routes whose protocol carries a key there (Influx `p`).
+        Raises Unauthenticated, Forbidden, TooManyRequests or IdentityUnavailable.
         """
         credential = credential_of(headers, query)
         if credential is None:

@@ -2,17 +2,20 @@
 
 import asyncio
 import hashlib
+import ipaddress
 import re
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from ..callers import REQUEST, Buckets, Network, Proxies, is_within
 from ..clock import Clock
 from .billing import Billing
-from .principal import Limits, Principal, Unauthenticated
+from .principal import Forbidden, Limits, Principal, TooManyRequests, Unauthenticated
 
 BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 KEY_SHAPE: Final = re.compile(r"coh_live_[0-9A-Za-z]{32}[0-9A-Za-z]{6}", re.ASCII)
@@ -25,6 +28,8 @@ REFUSAL_TTL_S: Final = 5.0
 class _Accepted:
     principal: Principal
     valid_until_s: float
+    networks: tuple[Network, ...]
+    requests_per_s: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +41,36 @@ class _Refused:
 class ApiKeys:
     """Keys by their digest; each is asked for once, however many requests carry it.
 
-    revocation_seq: the number of the newest revocation that was read.
+    revocation_seq: the number of the newest revocation that was read. proxies: whom to believe
+    about the address of a client, which a key's networks may not allow.
     """
 
     def __init__(
-        self, billing: Billing, clock: Clock, revocation_seq: Callable[[], int | None]
+        self,
+        billing: Billing,
+        clock: Clock,
+        revocation_seq: Callable[[], int | None],
+        proxies: Proxies,
     ) -> None:
         self._billing = billing
         self._clock = clock
         self._revocation_seq = revocation_seq
+        self._proxies = proxies
+        self._buckets = Buckets()
         self._accepted: OrderedDict[bytes, _Accepted] = OrderedDict()
         self._refused: OrderedDict[bytes, _Refused] = OrderedDict()
-        self._asking: dict[bytes, asyncio.Future[Principal]] = {}
+        self._asking: dict[bytes, asyncio.Future[_Accepted]] = {}
 
     async def verify(self, key: str) -> Principal:
-        """The key's principal. Raises Unauthenticated or IdentityUnavailable."""
+        """The key's principal. Raises Unauthenticated or IdentityUnavailable; Forbidden outside of
+        the key's networks, TooManyRequests above its rate in this process.
+        """
         digest = hashlib.sha256(key.encode(errors="replace")).digest()
         now_s = self._clock.now_s()
         accepted = self._accepted.get(digest)
         if accepted is not None and accepted.valid_until_s > now_s:
             self._accepted.move_to_end(digest)
-            return accepted.principal
+            return self._admitted(accepted, now_s)
         if not is_well_formed_key(key):
             raise Unauthenticated(detail="it is not an API key of this hub")
         refused = self._refused.get(digest)
@@ -67,7 +81,21 @@ class ApiKeys:
             asking = asyncio.ensure_future(self._introspect(key, digest))
             self._asking[digest] = asking
             asking.add_done_callback(lambda _: self._asking.pop(digest, None))
-        return await asyncio.shield(asking)
+        return self._admitted(await asyncio.shield(asking), now_s)
+
+    def _admitted(self, accepted: _Accepted, now_s: float) -> Principal:
+        """The principal, for a request from where and as often as its key may be used."""
+        principal = accepted.principal
+        if accepted.networks:
+            address = self._proxies.address(REQUEST.get())
+            if not is_within(address, accepted.networks):
+                raise Forbidden(detail=f"this API key may not be used from {address or 'here'}")
+        if accepted.requests_per_s is not None:
+            caller = principal.subject
+            wait_s = self._buckets.wait_s(caller, accepted.requests_per_s, now_s)
+            if wait_s > 0:
+                raise TooManyRequests(per_s=accepted.requests_per_s, retry_after_s=wait_s)
+        return principal
 
     def forget(self, kind: str, ref: str) -> None:
         """Keys that the revocation of `ref` ends are asked for again; `all` are for kind "all"."""
@@ -78,7 +106,7 @@ class ApiKeys:
                 if ref in (accepted.principal.credential_id, str(accepted.principal.tenant)):
                     del self._accepted[digest]
 
-    async def _introspect(self, key: str, digest: bytes) -> Principal:
+    async def _introspect(self, key: str, digest: bytes) -> _Accepted:
         seq = self._revocation_seq()
         answer = await self._billing.ask("POST", "/internal/introspect", json={"key": key})
         now_s = self._clock.now_s()
@@ -97,12 +125,21 @@ class ApiKeys:
             credential="key",
             credential_id=str(answer["key_id"]),
         )
+        ends_s = now_s + float(answer["ttl_s"])
+        if answer.get("expires_at") is not None:
+            ends_s = min(ends_s, datetime.fromisoformat(answer["expires_at"]).timestamp())
+        accepted = _Accepted(
+            principal,
+            ends_s,
+            tuple(ipaddress.ip_network(text) for text in answer.get("networks", ())),
+            answer.get("requests_per_s"),
+        )
         # A revocation that arrived while ubs was answering may be newer than the answer.
         if seq == self._revocation_seq():
-            self._accepted[digest] = _Accepted(principal, now_s + float(answer["ttl_s"]))
+            self._accepted[digest] = accepted
             while len(self._accepted) > CACHED_MAX:
                 self._accepted.popitem(last=False)
-        return principal
+        return accepted
 
 
 def is_well_formed_key(key: str) -> bool:

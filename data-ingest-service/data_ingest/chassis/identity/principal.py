@@ -8,6 +8,12 @@ from uuid import UUID
 from ..kinds import Kind, ServiceError
 
 
+class TooManyRequests(ServiceError):
+    """The API key asks more often than it may"""
+
+    kind: ClassVar[Kind] = Kind.RATE_LIMITED
+
+
 class Unauthenticated(ServiceError):
     """No valid credential"""
 

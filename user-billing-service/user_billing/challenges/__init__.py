@@ -1,0 +1,1 @@
+"""Steps of a log-in that was begun and waits for the next: short-lived, each for one purpose."""

@@ -1,0 +1,1 @@
+"""Second factors: time-based codes (TOTP, RFC 6238) and recovery codes."""

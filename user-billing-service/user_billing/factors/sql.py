@@ -1,0 +1,137 @@
+"""SQL of second factors, which belong to people: in the role of the directory."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from user_billing.factors import tables as t
+from user_billing.members import tables as members_t
+from user_billing.organisations import tables as organisations_t
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """An authenticator; it counts once confirmed_at is set."""
+
+    secret_sealed: bytes
+    last_step: int
+    confirmed_at: datetime | None
+
+
+def factor_of(session: Session, user_id: UUID) -> Factor | None:
+    """The person's authenticator, confirmed or not; locked, so that a code is used once."""
+    f = t.second_factor
+    row = session.execute(
+        select(f.c.secret_sealed, f.c.last_step, f.c.confirmed_at)
+        .where(f.c.user_id == user_id)
+        .with_for_update()
+    ).one_or_none()
+    return None if row is None else Factor(bytes(row.secret_sealed), row.last_step, row[2])
+
+
+def has_confirmed(session: Session, user_id: UUID) -> bool:
+    """Whether a log-in of the person needs a code."""
+    return bool(session.execute(select(_confirmed(user_id))).scalar_one())
+
+
+def _confirmed(user_id: UUID | ColumnElement[UUID]) -> ColumnElement[bool]:
+    f = t.second_factor
+    return exists().where(f.c.user_id == user_id, f.c.confirmed_at.is_not(None))
+
+
+def lacks_required(
+    org: UUID | ColumnElement[UUID], user_id: UUID | ColumnElement[UUID]
+) -> ColumnElement[bool]:
+    """Whether the organisation requires a second factor that the person does not have."""
+    o = organisations_t.organisation
+    return and_(exists().where(o.c.id == org, o.c.requires_second_factor), ~_confirmed(user_id))
+
+
+def must_enrol(session: Session, org: UUID, user_id: UUID) -> bool:
+    """`lacks_required` of one person."""
+    return bool(session.execute(select(lacks_required(org, user_id))).scalar_one())
+
+
+def members_without(session: Session, org: UUID) -> list[UUID]:
+    """The members who have no confirmed second factor."""
+    m = members_t.membership
+    query = select(m.c.user_id).where(m.c.org_id == org, ~_confirmed(m.c.user_id))
+    return list(session.execute(query).scalars())
+
+
+def begin(session: Session, user_id: UUID, sealed: bytes, now: datetime) -> bool:
+    """Whether the authenticator waits for its confirmation; False: a confirmed one stands."""
+    f = t.second_factor
+    values = {"secret_sealed": sealed, "last_step": 0, "created_at": now}
+    done = session.execute(
+        upsert(f)
+        .values(user_id=user_id, **values)
+        .on_conflict_do_update(
+            index_elements=[f.c.user_id], set_=values, where=f.c.confirmed_at.is_(None)
+        )
+        .returning(f.c.user_id)
+    ).one_or_none()
+    return done is not None
+
+
+def accept_step(session: Session, user_id: UUID, step: int) -> None:
+    """Codes of `step` and before it are used."""
+    f = t.second_factor
+    session.execute(update(f).where(f.c.user_id == user_id).values(last_step=step))
+
+
+def confirm(session: Session, user_id: UUID, now: datetime) -> None:
+    """The authenticator counts."""
+    f = t.second_factor
+    session.execute(update(f).where(f.c.user_id == user_id).values(confirmed_at=now))
+
+
+def remove(session: Session, user_id: UUID) -> None:
+    """The person has no second factor and no recovery codes."""
+    session.execute(delete(t.second_factor).where(t.second_factor.c.user_id == user_id))
+
+
+def replace_recovery_codes(session: Session, user_id: UUID, hashes: Iterable[bytes]) -> None:
+    """Exactly these recovery codes are valid."""
+    session.execute(delete(t.recovery_code).where(t.recovery_code.c.user_id == user_id))
+    rows = [{"user_id": user_id, "hash": code_hash} for code_hash in hashes]
+    session.execute(insert(t.recovery_code), rows)
+
+
+def spend_recovery_code(session: Session, user_id: UUID, code_hash: bytes) -> bool:
+    """Whether this was a recovery code of the person; it is gone."""
+    r = t.recovery_code
+    spent = delete(r).where(r.c.user_id == user_id, r.c.hash == code_hash).returning(r.c.hash)
+    return session.execute(spent).one_or_none() is not None
+
+
+def recovery_codes_left(session: Session, user_id: UUID) -> int:
+    """How many recovery codes are unused."""
+    r = t.recovery_code
+    query = select(func.count()).select_from(r).where(r.c.user_id == user_id)
+    return int(session.execute(query).scalar_one())
+
+
+def set_required(session: Session, org: UUID, required: bool) -> bool:
+    """Whether this changed the organisation; its members need a second factor if `required`."""
+    o = organisations_t.organisation
+    done = session.execute(
+        update(o)
+        .where(o.c.id == org, o.c.requires_second_factor.is_not(required))
+        .values(requires_second_factor=required)
+        .returning(o.c.id)
+    ).one_or_none()
+    return done is not None
+
+
+def requiring_organisations(session: Session, user_id: UUID) -> list[UUID]:
+    """The person's organisations that require a second factor."""
+    o, m = organisations_t.organisation, members_t.membership
+    query = select(o.c.id).join_from(o, m, m.c.org_id == o.c.id)
+    rows = session.execute(query.where(m.c.user_id == user_id, o.c.requires_second_factor))
+    return list(rows.scalars())

@@ -1,0 +1,51 @@
+"""Where and how often a key may be used, and how it is replaced. Pure."""
+
+import ipaddress
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from user_billing.errors import BadInput
+
+NETWORKS_MAX = 50
+REQUESTS_PER_S_MAX = 100_000
+OVERLAP_S = 86_400
+OVERLAP_S_MAX = 7 * 86_400
+
+
+def parse_networks(texts: Sequence[str]) -> tuple[str, ...]:
+    """The networks as they are stored, each once; none: everywhere. Raises BadInput."""
+    if len(texts) > NETWORKS_MAX:
+        raise BadInput(field="networks", count=len(texts), max=NETWORKS_MAX)
+    networks: dict[str, None] = {}
+    for text in texts:
+        try:
+            networks[str(ipaddress.ip_network(text.strip()))] = None
+        except ValueError as exc:
+            raise BadInput(
+                field="networks", value=text[:64], rule="CIDR, as 192.0.2.0/24 or 2001:db8::/32"
+            ) from exc
+    return tuple(networks)
+
+
+def check_requests_per_s(value: int | None) -> int | None:
+    """A rate that a key can have; None: no bound of its own. Raises BadInput."""
+    if value is not None and not 1 <= value <= REQUESTS_PER_S_MAX:
+        raise BadInput(field="requests_per_s", value=value, min=1, max=REQUESTS_PER_S_MAX)
+    return value
+
+
+def check_overlap(overlap_s: int) -> timedelta:
+    """How long the old key of a rotation lives on. Raises BadInput."""
+    if not 0 <= overlap_s <= OVERLAP_S_MAX:
+        raise BadInput(field="overlap_s", value=overlap_s, min=0, max=OVERLAP_S_MAX)
+    return timedelta(seconds=overlap_s)
+
+
+def end_of_replaced(expires_at: datetime | None, now: datetime, overlap: timedelta) -> datetime:
+    """When the old key dies: after the overlap, never later than it would have."""
+    return now + overlap if expires_at is None else min(expires_at, now + overlap)
+
+
+def end_of_new(created_at: datetime, expires_at: datetime | None, now: datetime) -> datetime | None:
+    """When the new key ends: it lives as long as the old one was meant to."""
+    return None if expires_at is None else now + (expires_at - created_at)

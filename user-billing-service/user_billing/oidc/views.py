@@ -1,0 +1,54 @@
+"""The bodies of log-in with a provider."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from user_billing.api.bodies import Body, Unicode
+
+
+class ProviderView(BaseModel):
+    """A provider, as the log-in page shows it."""
+
+    name: str
+    title: str
+
+
+class ProvidersView(BaseModel):
+    """The providers, and the words for `oidc_error` in the page's address."""
+
+    providers: list[ProviderView]
+    errors: dict[str, str]
+
+
+class LinkBody(Body):
+    """The challenge of a callback, and the password of the account it would link."""
+
+    challenge: Unicode
+    password: Unicode
+
+
+class BegunView(BaseModel):
+    """Where the browser goes next."""
+
+    url: str
+
+
+class IdentityView(BaseModel):
+    """A linked identity."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    provider: str
+    issuer: str
+    subject: str
+    linked_at: datetime
+    last_login_at: datetime | None
+
+
+class IdentitiesView(BaseModel):
+    """The caller's identities, oldest first."""
+
+    identities: list[IdentityView]

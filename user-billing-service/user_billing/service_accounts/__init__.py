@@ -1,0 +1,1 @@
+"""Members that are no people: they own keys, which survive whoever made them."""
