@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -24,9 +25,16 @@ from user_billing.db.tables import SCHEMA_REVISION
 from user_billing.keyring import Keyring
 from user_billing.keys import endpoints as keys
 from user_billing.keys.service import Keys
+from user_billing.mail.senders import sender_of
+from user_billing.mail.service import Mail
 from user_billing.members import endpoints as members
 from user_billing.members.service import Members
+from user_billing.organisations import endpoints as organisations
+from user_billing.organisations.service import Organisations
+from user_billing.people import endpoints as people
 from user_billing.people.passwords import Passwords
+from user_billing.people.privacy import Privacy
+from user_billing.people.service import People
 from user_billing.revocations import endpoints as revocations
 from user_billing.sessions import endpoints as sessions
 from user_billing.sessions.service import Sessions
@@ -71,7 +79,19 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
     app.add_middleware(RequestLog, service="ubs")
     problems.install(app)
     app.include_router(probes.router(_checks(services.database, background), drain=services.drain))
-    for room in (setup, sessions, tokens, keys, members, revocations, audit, usage):
+    rooms = (
+        setup,
+        sessions,
+        people,
+        tokens,
+        keys,
+        members,
+        organisations,
+        revocations,
+        audit,
+        usage,
+    )
+    for room in rooms:
         app.include_router(room.router)
     return app
 
@@ -94,6 +114,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
     signing = SigningKeys(
         database, clock, keyring, rotate_after=timedelta(days=settings.signing_key_days)
     )
+    mail = _mail(settings, database, clock, keyring)
     key_parts = Keys(database, clock, keyring)
     first_start = FirstStart(
         database,
@@ -111,6 +132,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         passwords,
         throttle,
         sessions=session_parts,
+        mail=mail,
         organisations_max=settings.organisations_per_user_max,
     )
     services = Services(
@@ -121,6 +143,11 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         audit=Audit(database),
         keys=key_parts,
         members=member_parts,
+        organisations=Organisations(database, clock),
+        people=People(
+            database, clock, keyring, passwords, throttle, sessions=session_parts, mail=mail
+        ),
+        privacy=Privacy(database, clock, mail),
         sessions=session_parts,
         first_start=first_start,
         signing=signing,
@@ -132,6 +159,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         clock=clock,
         keys=key_parts,
         members=member_parts,
+        mail=mail,
         signing=signing,
         first_start=first_start,
         wanted=wanted,
@@ -146,6 +174,19 @@ def _bootstrap(settings: Settings) -> Bootstrap:
         api_key=_text(settings.bootstrap_api_key),
         email=settings.bootstrap_email,
         password=_text(settings.bootstrap_password),
+    )
+
+
+def _mail(settings: Settings, database: Database, clock: Clock, keyring: Keyring) -> Mail:
+    where = _text(settings.mail)
+    host = urlsplit(settings.ui_public_url).hostname or "localhost"
+    return Mail(
+        database,
+        clock,
+        keyring,
+        sender=None if where is None else sender_of(where),
+        sent_from=settings.mail_from or f"CloudOpsHub <cloudopshub@{host}>",
+        url=settings.ui_public_url,
     )
 
 

@@ -52,6 +52,7 @@ class RevocationKind(StrEnum):
 
     KEY = "key"
     SESSION = "session"
+    ORGANISATION = "organisation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,10 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """A browser session that is neither revoked nor expired, with the role its owner has now."""
+    """A browser session that is neither revoked nor expired, with the role its owner has now.
+
+    network, browser: where it was opened, in coarse words. suspended: why its organisation is.
+    """
 
     id: UUID
     user: Person
@@ -122,6 +126,9 @@ class LiveSession:
     fresh_at: datetime
     last_seen_at: datetime
     expires_at: datetime
+    network: str | None = None
+    browser: str | None = None
+    suspended: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,7 @@ class KnownKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     limits: Limits
+    is_suspended: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +226,14 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where an attempt to log in comes from. device: what an earlier log-in left in the browser."""
+    """Where an attempt to log in comes from.
+
+    device: what an earlier log-in left in the browser. browser: what it is, in words.
+    """
 
     address: str
     device: str | None = None
+    browser: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ _KNOWN_KEY = str(
         t.api_key.c.scopes,
         t.api_key.c.expires_at,
         t.api_key.c.revoked_at,
+        organisations_t.organisation.c.suspended_at,
         *LIMITS,
     )
     .join_from(
@@ -134,6 +135,7 @@ def key_by_hash(database: Database, key_hash: bytes) -> KnownKey | None:
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         limits=limits(row),
+        is_suspended=row.suspended_at is not None,
     )
 
 

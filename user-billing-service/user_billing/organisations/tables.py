@@ -25,4 +25,6 @@ organisation = Table(
     Column("slug", Text, nullable=False, unique=True),
     Column("plan", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("suspended_at", Instant),
+    Column("suspended_reason", Text),
 )

@@ -5,11 +5,14 @@ A change of organisation or role gives a new session and revokes the old one, so
 cookie never grows in power and tokens made from the old session die within the published bound.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from prometheus_client import Counter
+from sqlalchemy import Row
 
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
@@ -18,6 +21,7 @@ from user_billing.errors import BadCredentials, NotAllowed, NotFound
 from user_billing.identifiers import new_id, new_token
 from user_billing.keyring import Keyring
 from user_billing.model import Actor, Client, LiveSession, Membership, Person, Role
+from user_billing.organisations import sql as organisations_sql
 from user_billing.people import rules as people_rules
 from user_billing.people import sql as people_sql
 from user_billing.people.passwords import Passwords
@@ -86,7 +90,9 @@ class Sessions:
                 LOGINS.labels("no_organisation").inc()
                 raise NotAllowed(detail="you belong to no organisation; ask for an invitation")
             home = belongs_to[0]
-            opened = self.open(session, login.person, home.organisation.id, home.role, now)
+            opened = self.open(
+                session, login.person, home.organisation.id, home.role, now, client=client
+            )
             actor = Actor(f"user:{login.person.id}", request_id)
             with within(session, home.organisation.id):
                 target = f"session:{opened.live.id}"
@@ -102,12 +108,19 @@ class Sessions:
         role: Role,
         now: datetime,
         *,
+        client: Client | None = None,
         continues: LiveSession | None = None,
     ) -> OpenSession:
         """A new session inside a directory transaction.
 
-        continues: the session it replaces, whose freshness and absolute end it keeps.
+        client: where it is opened. continues: the session it replaces, whose place, freshness and
+        absolute end it keeps.
         """
+        place: tuple[str | None, str | None] = (None, None)
+        if continues is not None:
+            place = continues.network, continues.browser
+        elif client is not None:
+            place = rules.network(client.address), client.browser
         live = LiveSession(
             id=new_id(),
             user=person,
@@ -116,6 +129,9 @@ class Sessions:
             fresh_at=now if continues is None else continues.fresh_at,
             last_seen_at=now,
             expires_at=rules.session_ends(now) if continues is None else continues.expires_at,
+            network=place[0],
+            browser=place[1],
+            suspended=organisations_sql.suspension(session, organisation_id),
         )
         cookie = new_token()
         sql.add_session(session, live, token_hash=self._keyring.token_hash("session", cookie))
@@ -179,6 +195,33 @@ class Sessions:
             return self.open(
                 session, live.user, live.organisation_id, role, self._clock.now(), continues=live
             )
+
+    def all(self, user_id: UUID) -> Sequence[Row[Any]]:
+        """The person's live sessions, newest first."""
+        with self._database.directory() as session:
+            return sql.live_sessions(session, user_id, self._clock.now())
+
+    def revoke(self, live: LiveSession, session_id: UUID | None, actor: Actor) -> None:
+        """The person's session of that id ends; without one, all but `live` do.
+
+        Raises NotFound for a session that is not theirs or has ended.
+        """
+        now = self._clock.now()
+        with self._database.directory() as session:
+            with within(session, live.organisation_id):
+                target = f"user:{live.user.id}" if session_id is None else f"session:{session_id}"
+                audit.record(
+                    session, live.organisation_id, actor, "session.revoked", target, now=now
+                )
+            ended = sql.revoke_of_person(
+                session,
+                live.user.id,
+                now,
+                only=session_id,
+                but=live.id if session_id is None else None,
+            )
+            if session_id is not None and not ended:
+                raise NotFound(session=session_id)
 
     def log_out(self, live: LiveSession, actor: Actor) -> None:
         """The session and every token made from it end."""

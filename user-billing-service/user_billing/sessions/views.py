@@ -1,9 +1,10 @@
 """The bodies of log-in and session."""
 
+from datetime import datetime
 from typing import Self
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from user_billing import access
 from user_billing.api.bodies import Body, Unicode
@@ -31,8 +32,29 @@ class UserView(BaseModel):
     email: str
 
 
+class ListedSessionView(BaseModel):
+    """One of a person's live sessions; network and browser as they were when it was opened."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    org_id: UUID
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    network: str | None
+    browser: str | None
+    current: bool = False
+
+
+class SessionsView(BaseModel):
+    """A person's live sessions, newest first."""
+
+    sessions: list[ListedSessionView]
+
+
 class SessionView(BaseModel):
-    """The session, as the page needs it."""
+    """The session, as the page needs it. suspended: why the organisation is, else None."""
 
     user: UserView
     organisation: OrganisationView
@@ -40,6 +62,7 @@ class SessionView(BaseModel):
     role: str
     scopes: list[str]
     csrf_token: str
+    suspended: str | None
 
     @classmethod
     def of(cls, opened: OpenSession) -> Self:
@@ -52,6 +75,7 @@ class SessionView(BaseModel):
             organisation=here,
             organisations=organisations,
             role=live.role.value,
-            scopes=sorted(access.ROLE_SCOPES[live.role]),
+            scopes=sorted(access.scopes_of(live)),
             csrf_token=opened.csrf_token,
+            suspended=live.suspended,
         )
