@@ -223,15 +223,15 @@ def running_hub(database_url: str, **more: object) -> Iterator[Hub]:
             yield hub
 
 
-@pytest.fixture(scope="module")
-def hub(server_url: str) -> Iterator[Hub]:
-    """A service of this module whose first owner has set it up; its clock is the module's."""
+@contextlib.contextmanager
+def founded_hub(server_url: str, **more: object) -> Iterator[Hub]:
+    """A service whose first owner has set it up; its clock is the caller's."""
     with (
         fresh_database(server_url, "ubs_hub") as url,
         _migrated(url),
-        running_hub(url, setup_token=SETUP_TOKEN, organisations_per_user_max=500) as running,
+        running_hub(url, setup_token=SETUP_TOKEN, organisations_per_user_max=500, **more) as hub,
     ):
-        founder = running.browser()
+        founder = hub.browser()
         founder.adopt(
             founder.post(
                 "/api/v1/setup",
@@ -243,8 +243,15 @@ def hub(server_url: str) -> Iterator[Hub]:
                 },
             )
         )
-        running.founder = founder
-        yield running
+        hub.founder = founder
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def hub(server_url: str) -> Iterator[Hub]:
+    """A service of this module."""
+    with founded_hub(server_url) as hub:
+        yield hub
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ class Settings(ServiceSettings):
     Unset: this service's own SERVICE_TOKEN is everybody's."""
 
     mail: SecretStr | None = None
-    """Where letters go: console, file:/folder, smtp://…, smtps://…, smtp+plain://…; unset: nowhere."""
+    """Where letters go: console, file:/folder, smtp://…, smtps://…, smtp+plain://…; unset: none."""
     mail_from: str | None = None
     """Sender of letters; cloudopshub@ the host of UI_PUBLIC_URL without it."""
 

@@ -1,4 +1,4 @@
-"""mail that waits to be sent, tokens of mailed links, where sessions are, suspended organisations"""
+"""mail that waits, tokens of mailed links, where sessions are, suspended organisations"""
 
 from alembic import op
 

@@ -10,8 +10,8 @@ smtp+plain://host:25             no encryption: a relay on the same machine
 import os
 import smtplib
 import ssl
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Protocol
@@ -30,8 +30,8 @@ PORTS = {"smtp": 587, "smtps": 465, "smtp+plain": 25}
 class Sender(Protocol):
     """Takes one message, or raises OSError (smtplib's errors are some)."""
 
-    def send(self, message: EmailMessage, name: str) -> None:
-        """The message has left. name: the same for each attempt at one letter."""
+    def send(self, message: EmailMessage) -> None:
+        """The message has left; its Message-ID is the same for each attempt at one letter."""
 
 
 class Console:
@@ -40,9 +40,9 @@ class Console:
     def __init__(self) -> None:
         log.warning("mail_console", note="links of letters are in the log: development only")
 
-    def send(self, message: EmailMessage, name: str) -> None:
+    def send(self, message: EmailMessage) -> None:
         """The letter is in the log, its links too."""
-        log.warning("mail", id=name, to=message["To"], text=message.get_content())
+        log.warning("mail", to=message["To"], text=message.get_content())
 
 
 class Folder:
@@ -51,11 +51,13 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def send(self, message: EmailMessage, name: str) -> None:
-        """`<name>.eml` is whole; a second attempt writes it again."""
+    def send(self, message: EmailMessage) -> None:
+        """`<id>.eml` is whole; a second attempt writes it again."""
+        name = message["Message-ID"].strip("<").partition("@")[0]
         self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
         unfinished = self._path / f".{name}.tmp"
-        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        unfinished.touch(mode=0o600)
+        with unfinished.open("wb") as file:
             file.write(message.as_bytes())
             file.flush()
             os.fsync(file.fileno())
@@ -69,7 +71,7 @@ class Smtp:
         self._url = url
         self._host, self._port = url.hostname or "", url.port or PORTS[url.scheme]
 
-    def send(self, message: EmailMessage, name: str) -> None:
+    def send(self, message: EmailMessage) -> None:
         """The server has taken the message."""
         with self._connection() as server:
             if self._url.username:

@@ -91,7 +91,7 @@ class Mail:
         if row is None:
             return False
         try:
-            sender.send(self._message(row.id, row.sealed), str(row.id))
+            sender.send(self._message(row.id, row.sealed))
         except (OSError, ValueError, MessageError, SealBroken) as exc:
             reason = type(exc).__name__
             is_last = row.attempts > len(rules.RETRY_AFTER)
@@ -117,5 +117,6 @@ class Mail:
         message["Date"] = format_datetime(self._clock.now())
         message["Message-ID"] = f"<{mail_id}@{self._from.rpartition('@')[2].strip('>')}>"
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(letter.text)
+        # A link is longer than a line, and is to be whole where a message is read as it is.
+        message.set_content(letter.text, cte="7bit" if letter.text.isascii() else None)
         return message

@@ -25,8 +25,8 @@ def list_organisations(
     """Every organisation, oldest first, a page at a time."""
     rows = services.organisations.page(after, limit)
     return OperatorOrganisationsView(
-        organisations=[OperatorOrganisationView.model_validate(row) for row in rows],
-        next=rows[-1].id if len(rows) == limit else None,
+        organisations=[OperatorOrganisationView.model_validate(dict(row)) for row in rows],
+        next=rows[-1]["id"] if len(rows) == limit else None,
     )
 
 

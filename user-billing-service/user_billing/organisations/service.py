@@ -1,10 +1,9 @@
 """A new organisation; and what the operator of the hub does with organisations."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
+from sqlalchemy import RowMapping
 
 from user_billing import access
 from user_billing.audit import service as audit
@@ -45,7 +44,7 @@ class Organisations:
         self._database = database
         self._clock = clock
 
-    def page(self, after: UUID | None, limit: int) -> Sequence[Row[Any]]:
+    def page(self, after: UUID | None, limit: int) -> Sequence[RowMapping]:
         """At most `limit` organisations after that one, oldest first."""
         with self._database.directory() as session:
             return sql.page(session, after, limit)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import RowMapping, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -111,7 +111,7 @@ def set_suspension(
     return done is not None
 
 
-def page(session: Session, after: UUID | None, limit: int) -> Sequence[Row[Any]]:
+def page(session: Session, after: UUID | None, limit: int) -> Sequence[RowMapping]:
     """Organisations in the order in which they were made, after that one."""
     o, m = t.organisation.c, members_t.membership.c
     members = select(func.count()).where(m.org_id == o.id).scalar_subquery()
@@ -121,7 +121,7 @@ def page(session: Session, after: UUID | None, limit: int) -> Sequence[Row[Any]]
     )  # fmt: skip
     if after is not None:
         query = query.where(o.id > after)
-    return session.execute(query.order_by(o.id).limit(limit)).all()
+    return session.execute(query.order_by(o.id).limit(limit)).mappings().all()
 
 
 def limits(row: Any) -> Limits:

@@ -4,14 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response, status
 
-from user_billing.api.deps import (
-    Browser,
-    ClientDep,
-    Operator,
-    RequestId,
-    SameOrigin,
-    ServicesDep,
-)
+from user_billing.api.deps import Browser, ClientDep, Operator, RequestId, SameOrigin, ServicesDep
 from user_billing.people.views import (
     EmailBody,
     ExportView,

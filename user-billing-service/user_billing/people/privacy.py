@@ -18,6 +18,7 @@ from user_billing.people import sql
 from user_billing.revocations import sql as revocations_sql
 from user_billing.sessions import sql as sessions_sql
 
+ACCOUNT = ("id", "email", "created_at", "email_verified_at")
 EVENTS_MAX = 1_000
 """Of an export, for each organisation, the newest."""
 
@@ -56,9 +57,9 @@ class Privacy:
                 places.append(place)
             sessions = sessions_sql.live_sessions(session, user_id, self._clock.now())
         return {
-            "account": dict(account._mapping),
+            "account": {field: getattr(account, field) for field in ACCOUNT},
             "organisations": places,
-            "sessions": [dict(row._mapping) for row in sessions],
+            "sessions": [dict(row) for row in sessions],
         }
 
     def erase(self, caller: Principal, user_id: UUID) -> None:

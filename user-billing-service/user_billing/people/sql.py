@@ -165,7 +165,7 @@ def events_of(session: Session, org: UUID, subject: str, limit: int) -> list[dic
         .order_by(e.seq.desc())
         .limit(limit)
     )
-    return [dict(row._mapping) for row in rows]
+    return [dict(row) for row in rows.mappings()]
 
 
 def lock_person(session: Session, user_id: UUID) -> None:

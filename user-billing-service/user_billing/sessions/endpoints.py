@@ -102,7 +102,7 @@ def switch_organisation(
 def list_sessions(caller: Browser, services: ServicesDep) -> SessionsView:
     """The caller's live sessions in all organisations, newest first."""
     rows = services.sessions.all(caller.session.user.id)
-    views = [ListedSessionView.model_validate(row) for row in rows]
+    views = [ListedSessionView.model_validate(dict(row)) for row in rows]
     here = caller.session.id
     return SessionsView(sessions=[v.model_copy(update={"current": v.id == here}) for v in views])
 

@@ -8,11 +8,10 @@ cookie never grows in power and tokens made from the old session die within the 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from prometheus_client import Counter
-from sqlalchemy import Row
+from sqlalchemy import RowMapping
 
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
@@ -196,7 +195,7 @@ class Sessions:
                 session, live.user, live.organisation_id, role, self._clock.now(), continues=live
             )
 
-    def all(self, user_id: UUID) -> Sequence[Row[Any]]:
+    def all(self, user_id: UUID) -> Sequence[RowMapping]:
         """The person's live sessions, newest first."""
         with self._database.directory() as session:
             return sql.live_sessions(session, user_id, self._clock.now())

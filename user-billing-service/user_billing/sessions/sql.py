@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, and_, delete, insert, select, update
+from sqlalchemy import RowMapping, and_, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from user_billing.members import tables as members_t
@@ -82,7 +82,7 @@ def touch_session(session: Session, session_id: UUID, now: datetime) -> None:
     session.execute(update(t.session).where(t.session.c.id == session_id).values(last_seen_at=now))
 
 
-def live_sessions(session: Session, user_id: UUID, now: datetime) -> Sequence[Row[Any]]:
+def live_sessions(session: Session, user_id: UUID, now: datetime) -> Sequence[RowMapping]:
     """The person's live sessions, newest first; at most SESSIONS_LISTED_MAX."""
     s = t.session.c
     rows = session.execute(
@@ -96,7 +96,7 @@ def live_sessions(session: Session, user_id: UUID, now: datetime) -> Sequence[Ro
         .order_by(s.created_at.desc(), s.id.desc())
         .limit(SESSIONS_LISTED_MAX)
     )
-    return rows.all()
+    return rows.mappings().all()
 
 
 def make_fresh(session: Session, session_id: UUID, now: datetime) -> None:
