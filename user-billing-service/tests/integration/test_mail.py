@@ -67,7 +67,7 @@ class Broken:
 
     def send(self, message):
         self.tries += 1
-        raise ConnectionRefusedError
+        raise ConnectionRefusedError(message["To"])
 
 
 def test_a_mail_server_gets_the_letter_once(database, clock, mail_to):
@@ -130,12 +130,18 @@ def test_no_address_is_flooded(database, clock, mail_to, fresh_url):
 
 
 def test_a_letter_is_of_its_transaction(database, mail_to, fresh_url):
-    """A deed that is rolled back sends nothing."""
+    """A deed that is done sends its letter, one that is rolled back sends nothing."""
     mail = mail_to(Broken())
-    with pytest.raises(RuntimeError), database.directory() as session:
-        mail.put(session, LETTER)
-        raise RuntimeError
-    assert execute(fresh_url, "SELECT count(*)::text FROM billing.mail") == "0"
+
+    def deed():
+        put(database, mail)
+        with database.directory() as session:
+            mail.put(session, LETTER)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        deed()
+    assert execute(fresh_url, "SELECT count(*)::text FROM billing.mail") == "1"
 
 
 def test_neither_log_nor_database_tells_a_link(
