@@ -6,6 +6,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 import anyio.to_thread
+import structlog
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -48,6 +49,8 @@ from user_billing.tokens.signing import SigningKeys
 from user_billing.usage import endpoints as usage
 from user_billing.usage.service import Usage
 
+log = structlog.get_logger()
+
 
 def create_app(settings: Settings, *, http: None = None, clock: Clock | None = None) -> FastAPI:
     """The service, complete; it connects to nothing before it runs.
@@ -62,6 +65,8 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if _text(settings.mail) == "console":
+            log.warning("mail_console", note="links of letters are in the log: development only")
         background.start()
         yield
         await background.stop()

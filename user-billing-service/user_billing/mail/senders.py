@@ -37,9 +37,6 @@ class Sender(Protocol):
 class Console:
     """Writes letters to the log."""
 
-    def __init__(self) -> None:
-        log.warning("mail_console", note="links of letters are in the log: development only")
-
     def send(self, message: EmailMessage) -> None:
         """The letter is in the log, its links too."""
         log.warning("mail", to=message["To"], text=message.get_content())

@@ -59,6 +59,8 @@ class Mail:
     def put(self, session: Session, letter: Letter, *, mute: bool = False) -> None:
         """The letter goes out once the directory transaction commits; at most PER_ADDRESS_MAX do.
 
+        Takes the address's lock: call it before `audit.record`, so that none wait for each other.
+
         mute: the same work for a letter that nobody gets, so that time tells nothing.
         """
         if self._sender is None:

@@ -198,6 +198,10 @@ class Members:
         )
         token = new_token()
         with self._database.directory() as session:
+            organisation = organisations_sql.organisation(session, org)
+            name = organisation.name if organisation else "an organisation"
+            letter = self._mail.letters.invitation(invitation.email, name, token)
+            self._mail.put(session, letter)
             with within(session, org):
                 standing.require(session, principal)
                 if any(m.email == invitation.email for m in sql.members(session, org)):
@@ -217,10 +221,6 @@ class Members:
                     now=now,
                     role=role.value,
                 )
-                organisation = organisations_sql.organisation(session, org)
-            name = organisation.name if organisation else "an organisation"
-            letter = self._mail.letters.invitation(invitation.email, name, token)
-            self._mail.put(session, letter)
         return NewInvitation(invitation, token)
 
     def withdraw(self, principal: Principal, invitation_id: UUID) -> None:
