@@ -27,23 +27,17 @@ def test_text_that_is_no_address_has_no_network(text):
         assert network(text) is None
 
 
+WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/140.0.0.0 Safari/537.36"
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) Version/18.5 Safari/604.1"
+
+
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        (
-            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-            "Firefox on Linux",
-        ),
-        (
-            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
-            " Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0",
-            "Edge on Windows",
-        ),
-        (
-            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15"
-            " (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1",
-            "Safari on iOS",
-        ),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0", "Firefox on Linux"),
+        (WINDOWS, "Chrome on Windows"),
+        (f"{WINDOWS} Edg/140.0.0.0", "Edge on Windows"),
+        (IPHONE, "Safari on iOS"),
         ("curl/8.5.0", "curl"),
         ("", "another program"),
     ],
