@@ -1,5 +1,7 @@
 """Who may do what: every published route, every kind of caller."""
 
+import re
+
 import httpx
 import pytest
 from conftest import PASSWORD
@@ -21,6 +23,21 @@ BROWSER_ROUTES = {
     ("GET", "/api/v1/session"),
     ("POST", "/api/v1/session/organisation"),
     ("POST", "/api/v1/token"),
+    ("POST", "/api/v1/session/fresh"),
+    ("GET", "/api/v1/sessions"),
+    ("POST", "/api/v1/sessions/end-others"),
+    ("DELETE", "/api/v1/sessions/{session_id}"),
+    ("POST", "/api/v1/me/email"),
+    ("POST", "/api/v1/me/email/verification"),
+    ("POST", "/api/v1/me/password"),
+    ("GET", "/api/v1/me/export"),
+    ("POST", "/api/v1/me/erase"),
+}
+OPERATOR_ROUTES = {
+    ("GET", "/api/v1/operator/organisations"),
+    ("POST", "/api/v1/operator/organisations/{organisation_id}/suspend"),
+    ("POST", "/api/v1/operator/organisations/{organisation_id}/resume"),
+    ("POST", "/api/v1/operator/people/{user_id}/erase"),
 }
 PERSON_ROUTES = {("POST", "/api/v1/organisations")}
 OPEN_ROUTES = {
@@ -32,6 +49,10 @@ OPEN_ROUTES = {
     ("POST", "/api/v1/setup"),
     ("POST", "/api/v1/login"),
     ("POST", "/api/v1/invitations/accept"),
+    ("POST", "/api/v1/password/forgotten"),
+    ("POST", "/api/v1/password/reset"),
+    ("POST", "/api/v1/email/verify"),
+    ("POST", "/api/v1/email/confirm"),
 }
 INTERNAL_ROUTES = {
     ("POST", "/internal/introspect"),
@@ -54,7 +75,7 @@ def people(hub):
 
 
 def concrete(path):
-    return path.format(key_id=NOBODY, user_id=NOBODY, invitation_id=NOBODY) if "{" in path else path
+    return re.sub(r"\{\w+\}", NOBODY, path)
 
 
 def test_the_routes_are_those_of_the_contract(hub):
@@ -63,7 +84,7 @@ def test_the_routes_are_those_of_the_contract(hub):
     published = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     assert published == (
         ADMIN_ROUTES | READER_ROUTES | BROWSER_ROUTES | PERSON_ROUTES | OPEN_ROUTES
-        | INTERNAL_ROUTES
+        | INTERNAL_ROUTES | OPERATOR_ROUTES
     )  # fmt: skip
 
 
@@ -83,7 +104,8 @@ def test_requests_that_took_a_wrong_turn(hub):
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), sorted(ADMIN_ROUTES | READER_ROUTES | BROWSER_ROUTES | PERSON_ROUTES)
+    ("method", "path"),
+    sorted(ADMIN_ROUTES | READER_ROUTES | BROWSER_ROUTES | PERSON_ROUTES | OPERATOR_ROUTES),
 )
 def test_without_a_credential_every_route_is_closed(hub, method, path):
     """401 before anything else is looked at, the body included."""
@@ -260,3 +282,16 @@ def test_an_existing_person_joins_with_their_own_password(hub):
     assert joined.status_code == 200
     assert joined.json()["role"] == "admin"
     assert {o["name"] for o in joined.json()["organisations"]} == {"First", "Second"}
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(OPERATOR_ROUTES))
+def test_only_the_home_organisation_operates(hub, method, path):
+    """The owner of any other organisation, and its strongest key, get 403."""
+    owner = hub.owner("Does not operate")
+    key = owner.new_key("admin", "billing:read")["key"]
+    for answer in (
+        owner.http.request(method, concrete(path), headers=owner.headers()),
+        httpx.request(method, hub.base_url + concrete(path), headers={"X-API-Key": key}),
+    ):
+        assert answer.status_code == 403
+        assert "runs this hub" in answer.text
