@@ -101,6 +101,8 @@ class Run:
             env["UI_PUBLIC_URL"] = self.public_url
         if service.code == "ubs":
             env.setdefault("UBS_PLAIN_HTTP", str(self.public_url.startswith("http://")).lower())
+            if self.public_url.startswith(("http://localhost:", "http://127.0.0.1:")):
+                env.setdefault("UBS_MAIL", "console")
         return env
 
     def _write_state(self) -> None:

@@ -235,11 +235,9 @@ def set_up_hub(url: str, **more: object) -> Iterator[Hub]:
     """A service on an empty database whose first owner has set it up."""
     with (
         _migrated(url),
-        running_hub(
-            url, setup_token=SETUP_TOKEN, organisations_per_user_max=500, **more
-        ) as running,
+        running_hub(url, setup_token=SETUP_TOKEN, organisations_per_user_max=500, **more) as hub,
     ):
-        founder = running.browser()
+        founder = hub.browser()
         founder.adopt(
             founder.post(
                 "/api/v1/setup",
@@ -251,7 +249,14 @@ def set_up_hub(url: str, **more: object) -> Iterator[Hub]:
                 },
             )
         )
-        running.founder = founder
+        hub.founder = founder
+        yield hub
+
+
+@contextlib.contextmanager
+def founded_hub(server_url: str, **more: object) -> Iterator[Hub]:
+    """A service on a database of its own, set up; its clock is the caller's."""
+    with fresh_database(server_url, "ubs_hub") as url, set_up_hub(url, **more) as running:
         yield running
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from user_billing.errors import BadInput, LoginNotFresh, NotAllowed
-from user_billing.model import Audience, Principal, Role, Scope
+from user_billing.model import Audience, LiveSession, Principal, Role, Scope
 
 ROLE_SCOPES: dict[Role, frozenset[Scope]] = {
     Role.OWNER: frozenset(Scope),
@@ -28,7 +28,16 @@ SERVICE_MAY: dict[Audience, dict[Audience, frozenset[Scope]]] = {
 }
 """Whom a service may address for a tenant, and with which scopes; another asks for nothing."""
 
+WHILE_SUSPENDED = frozenset({Scope.BILLING_READ})
+"""What the people of a suspended organisation may do there: read what it owes."""
+
 FRESH_FOR = timedelta(hours=1)
+
+
+def scopes_of(live: LiveSession) -> frozenset[Scope]:
+    """What a person may do in the organisation of the session now."""
+    scopes = ROLE_SCOPES[live.role]
+    return scopes if live.suspended is None else scopes & WHILE_SUSPENDED
 
 
 def parse_scopes(texts: Iterable[str]) -> tuple[Scope, ...]:

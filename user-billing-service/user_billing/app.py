@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import anyio.to_thread
+import structlog
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
@@ -42,13 +44,20 @@ from user_billing.keys import endpoints as keys
 from user_billing.keys.service import Keys
 from user_billing.ledger import endpoints as ledger
 from user_billing.ledger.service import Ledger
+from user_billing.mail.senders import sender_of
+from user_billing.mail.service import Mail
 from user_billing.members import endpoints as members
 from user_billing.members.service import Members
 from user_billing.meters import endpoints as meters
 from user_billing.meters.service import Meters
 from user_billing.oidc import endpoints as oidc
 from user_billing.oidc.service import Oidc
+from user_billing.organisations import endpoints as organisations
+from user_billing.organisations.service import Organisations
+from user_billing.people import endpoints as people
 from user_billing.people.passwords import Passwords
+from user_billing.people.privacy import Privacy
+from user_billing.people.service import People
 from user_billing.plans import endpoints as plans
 from user_billing.plans.service import Plans
 from user_billing.quotas import endpoints as quotas
@@ -82,11 +91,14 @@ from user_billing.webhooks.rules import EventType
 from user_billing.webhooks.service import Webhooks, emit
 
 ROOMS = (
-    setup, sessions, factors, oidc, tokens, keys, service_accounts, members, revocations, audit,
+    setup, sessions, people, factors, oidc, tokens, keys, service_accounts, members,
+    organisations, revocations, audit,
     meters, usage, teams, costs,
     plans, subscriptions, invoices, ledger, wallets, webhooks, quotas,
 )  # fmt: skip
 """Whose routes there are."""
+
+log = structlog.get_logger()
 
 
 def create_app(settings: Settings, *, http: None = None, clock: Clock | None = None) -> FastAPI:
@@ -102,6 +114,8 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if _text(settings.mail) == "console":
+            log.warning("mail_console", note="links of letters are in the log: development only")
         background.start()
         yield
         await background.stop()
@@ -144,6 +158,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
     signing = SigningKeys(
         database, clock, keyring, rotate_after=timedelta(days=settings.signing_key_days)
     )
+    mail = _mail(settings, database, clock, keyring)
     key_parts = Keys(database, clock, keyring)
     first_start = FirstStart(
         database,
@@ -161,6 +176,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         passwords,
         throttle,
         sessions=session_parts,
+        mail=mail,
         organisations_max=settings.organisations_per_user_max,
     )
     answers, wallet_parts = Answers(database, clock, keyring), Wallets(database, clock)
@@ -177,6 +193,11 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         audit=Audit(database),
         keys=key_parts,
         members=member_parts,
+        organisations=Organisations(database, clock),
+        people=People(
+            database, clock, keyring, passwords, throttle, sessions=session_parts, mail=mail
+        ),
+        privacy=Privacy(database, clock, mail),
         sessions=session_parts,
         first_start=first_start,
         signing=signing,
@@ -217,6 +238,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         clock=clock,
         keys=key_parts,
         members=member_parts,
+        mail=mail,
         signing=signing,
         first_start=first_start,
         chores=(
@@ -251,6 +273,19 @@ def _bootstrap(settings: Settings) -> Bootstrap:
         api_key=_text(settings.bootstrap_api_key),
         email=settings.bootstrap_email,
         password=_text(settings.bootstrap_password),
+    )
+
+
+def _mail(settings: Settings, database: Database, clock: Clock, keyring: Keyring) -> Mail:
+    where = _text(settings.mail)
+    host = urlsplit(settings.ui_public_url).hostname or "localhost"
+    return Mail(
+        database,
+        clock,
+        keyring,
+        sender=None if where is None else sender_of(where),
+        sent_from=settings.mail_from or f"CloudOpsHub <cloudopshub@{host}>",
+        url=settings.ui_public_url,
     )
 
 

@@ -3,6 +3,7 @@
     until done, each second …   bootstrap (waits for Postgres and for the schema)
     then, once                  end keys and invitations whose makers may no longer make them
     every 10 s                  flush `last_used_at`
+    every 2 s                   send letters that are due
     every 10 min                rotate signing keys when due, sweep
     each in its own pause       the rooms' chores (app.py)
     all the time                deliver webhooks
@@ -21,7 +22,10 @@ from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
 from user_billing.db.session import Database
 from user_billing.keys.service import Keys
+from user_billing.mail import sql as mail_sql
+from user_billing.mail.service import Mail
 from user_billing.members.service import Members
+from user_billing.people import sql as people_sql
 from user_billing.revocations import sql as revocations_sql
 from user_billing.sessions import sql as sessions_sql
 from user_billing.setup.service import Bootstrap, FirstStart
@@ -34,6 +38,7 @@ log = structlog.get_logger()
 
 FLUSH_S = 10.0
 QUOTAS_S = 20.0
+MAIL_S = 2.0
 UPKEEP_S = 600.0
 RETRY_S = 1.0
 
@@ -55,6 +60,7 @@ class Background:
     clock: Clock
     keys: Keys
     members: Members
+    mail: Mail
     signing: SigningKeys
     first_start: FirstStart
     chores: Sequence[Chore]
@@ -85,6 +91,7 @@ class Background:
         await self._attempt("outgrown_keys", self.members.end_outgrown)
         self._tasks += [
             asyncio.create_task(self._each(FLUSH_S, "key_uses", self.keys.flush_uses)),
+            asyncio.create_task(self._each(MAIL_S, "mail", self.mail.work)),
             asyncio.create_task(self._each(UPKEEP_S, "upkeep", self.upkeep)),
             asyncio.create_task(self.courier.run()),
         ]
@@ -130,3 +137,5 @@ class Background:
             challenges_sql.sweep(session, now)
             throttle_sql.sweep(session, now)
             revocations_sql.sweep(session, now)
+            mail_sql.sweep(session, now)
+            people_sql.sweep(session, now)

@@ -1,13 +1,14 @@
 """Every secret this service works with, derived from `UBS_SECRET_KEY`.
 
     UBS_SECRET_KEY ──HKDF-SHA256──┬─ api-key pepper v1     HMAC of API keys at rest
-                                  ├─ session pepper        HMAC of cookies, invitations at rest
+                                  ├─ session pepper        HMAC of cookies and links at rest
                                   ├─ csrf                  token bound to a session
                                   ├─ throttle              names of accounts in throttle buckets
                                   ├─ device                cookie of a browser that logged in
                                   ├─ set-up                the one-time link
-                                  └─ signing-key seal      AES-256-GCM of private keys and second
-                                                           factors at rest, of a begun log-in
+                                  └─ signing-key seal      AES-256-GCM of private keys, second
+                                                           factors and letters at rest, of a begun
+                                                           log-in
 One label, one purpose: knowing one derived key tells nothing about another.
 """
 
@@ -57,7 +58,7 @@ class Keyring:
         return hmac.digest(self._api_keys, key.encode(), "sha256")
 
     def token_hash(self, purpose: str, token: str) -> bytes:
-        """What is stored of a random token (`session`, `invitation`): 32 bytes."""
+        """What is stored of a random token (`session`, `invitation`, `mailed`): 32 bytes."""
         return hmac.digest(self._sessions, f"{purpose}\0{token}".encode(), "sha256")
 
     def csrf_token(self, session_id: UUID) -> str:

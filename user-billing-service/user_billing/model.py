@@ -52,6 +52,7 @@ class RevocationKind(StrEnum):
 
     KEY = "key"
     SESSION = "session"
+    ORGANISATION = "organisation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,10 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """A browser session that is neither revoked nor expired, with the role its owner has now."""
+    """A browser session that is neither revoked nor expired, with the role its owner has now.
+
+    network, browser: where it was opened, in coarse words. suspended: why its organisation is.
+    """
 
     id: UUID
     user: Person
@@ -130,6 +134,9 @@ class LiveSession:
     expires_at: datetime
     must_enrol: bool = False
     """The organisation requires a second factor that the person lacks: they may only set it up."""
+    network: str | None = None
+    browser: str | None = None
+    suspended: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +170,7 @@ class KnownKey:
     networks: tuple[str, ...]
     requests_per_s: int | None
     limits: Limits
+    is_suspended: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +251,14 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where an attempt to log in comes from. device: what an earlier log-in left in the browser."""
+    """Where an attempt to log in comes from.
+
+    device: what an earlier log-in left in the browser. browser: what it is, in words.
+    """
 
     address: str
     device: str | None = None
+    browser: str = ""
 
 
 @dataclass(frozen=True, slots=True)

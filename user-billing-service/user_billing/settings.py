@@ -70,6 +70,11 @@ class Settings(ServiceSettings):
     """`das=TOKEN,dis=TOKEN,aps=TOKEN`: the SERVICE_TOKEN of each, so that none can act as another.
     Unset: this service's own SERVICE_TOKEN is everybody's."""
 
+    mail: SecretStr | None = None
+    """Where letters go: console, file:/folder, smtp://…, smtps://…, smtp+plain://…; unset: none."""
+    mail_from: str | None = None
+    """Sender of letters; cloudopshub@ the host of UI_PUBLIC_URL without it."""
+
     setup_token: Annotated[SecretStr | None, AfterValidator(hard_to_guess)] = None
     """Token of the set-up link when the operator chooses it; else one is made, logged once."""
     bootstrap_email: str | None = None

@@ -5,6 +5,7 @@ import base64
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -193,6 +194,40 @@ def test_a_revoked_key_is_refused_at_the_next_poll(ubs: Ubs) -> None:
             await client.authenticate(bearer(make_key()))
 
     with_client(ubs, scenario)
+
+
+def test_a_suspended_organisation_is_refused_at_the_next_poll_and_comes_back(ubs: Ubs) -> None:
+    """Its keys and the tokens made before are refused once the log was read, those of others are
+    not; when it is resumed, keys and tokens made later work, also those of this service.
+    """
+    other = make_key("b" * 32)
+    ubs.grant(make_key())
+    ubs.grant(other, tenant=str(uuid4()), key_id="44444444-4444-7444-8444-444444444444")
+    now_s = [float(int(time.time()))]
+
+    async def scenario(client: IdentityClient) -> None:
+        await client.revocations.read()
+        before = ubs.token(iat=int(now_s[0]))
+        for credential in (make_key(), other, before):
+            await client.authenticate(bearer(credential))
+        await client.service_token_for(TENANT, "dis", ["metrics:read"])
+        at = datetime.fromtimestamp(now_s[0], UTC).isoformat()
+        ubs.revoke("organisation", str(TENANT), at)
+        ubs.keys[make_key()] = {"active": False, "reason": "suspended"}
+        await client.revocations.read()
+        for credential, reason in ((make_key(), "suspended"), (before, "ended")):
+            with pytest.raises(Unauthenticated, match=reason):
+                await client.authenticate(bearer(credential))
+        await client.authenticate(bearer(other))
+        ubs.grant(make_key())
+        now_s[0] += 5.1
+        after = ubs.token(iat=int(now_s[0]))
+        for credential in (make_key(), after):
+            await client.authenticate(bearer(credential))
+        await client.service_token_for(TENANT, "dis", ["metrics:read"])
+
+    with_client(ubs, scenario, lambda: now_s[0])
+    assert ubs.asked.count("/internal/token") == 2
 
 
 def test_keys_outlive_ubs_to_their_ttl(ubs: Ubs) -> None:

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "202611301070"
-down_revision = "202611301050"
+down_revision = "202611301060"
 branch_labels = None
 depends_on = None
 

@@ -68,6 +68,7 @@ def two(hub):
         invited = owner.post("/api/v1/invitations", {"email": "new@example.org", "role": "viewer"})
         owner.invitation = invited.json()
         owner.viewer = hub.member(owner, "viewer")
+        owner.session_id = owner.get("/api/v1/sessions").json()["sessions"][0]["id"]
         report = {
             "tenant": owner.org, "hour": "2026-05-01T12:00:00Z", "revision": 1,
             "meters": {"samples": {"quantity": "1"}},
@@ -213,6 +214,15 @@ def bodies(theirs):
         "/api/v1/keys/{key_id}/rotate": {"overlap_s": 0},
         "/api/v1/keys/{key_id}": {"name": "taken"},
         "/api/v1/service-accounts": {"name": "machine", "scopes": ["metrics:write"]},
+        "/api/v1/password/forgotten": {"email": "nobody@example.org"},
+        "/api/v1/password/reset": {"token": "x", "password": PASSWORD},
+        "/api/v1/email/verify": {"token": "x"},
+        "/api/v1/email/confirm": {"token": "x"},
+        "/api/v1/me/email": {"email": "n@example.org", "password": PASSWORD},
+        "/api/v1/me/password": {"old": "not the password", "new": PASSWORD},
+        "/api/v1/me/erase": {"password": "not the password"},
+        "/api/v1/session/fresh": {"password": PASSWORD},
+        "/api/v1/operator/organisations/{organisation_id}/suspend": {"reason": "x"},
     }
 
 
@@ -239,6 +249,7 @@ def filled(path, theirs):
         service_account_id=theirs.account["id"],
         identity_id=theirs.account["id"],
         name="nobody",
+        session_id=theirs.session_id,
     ) if "{" in path else path  # fmt: skip
 
 

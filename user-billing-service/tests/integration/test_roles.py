@@ -55,6 +55,21 @@ BROWSER_ROUTES = {
     ("POST", "/api/v1/oidc/{name}/link"),
     ("GET", "/api/v1/identities"),
     ("DELETE", "/api/v1/identities/{identity_id}"),
+    ("POST", "/api/v1/session/fresh"),
+    ("GET", "/api/v1/sessions"),
+    ("POST", "/api/v1/sessions/end-others"),
+    ("DELETE", "/api/v1/sessions/{session_id}"),
+    ("POST", "/api/v1/me/email"),
+    ("POST", "/api/v1/me/email/verification"),
+    ("POST", "/api/v1/me/password"),
+    ("GET", "/api/v1/me/export"),
+    ("POST", "/api/v1/me/erase"),
+}
+OPERATOR_ROUTES = {
+    ("GET", "/api/v1/operator/organisations"),
+    ("POST", "/api/v1/operator/organisations/{organisation_id}/suspend"),
+    ("POST", "/api/v1/operator/organisations/{organisation_id}/resume"),
+    ("POST", "/api/v1/operator/people/{user_id}/erase"),
 }
 PERSON_ROUTES = {("POST", "/api/v1/organisations")}
 OPEN_ROUTES = {
@@ -71,6 +86,10 @@ OPEN_ROUTES = {
     ("GET", "/api/v1/oidc/{name}/callback"),
     ("POST", "/api/v1/oidc/link"),
     ("POST", "/api/v1/invitations/accept"),
+    ("POST", "/api/v1/password/forgotten"),
+    ("POST", "/api/v1/password/reset"),
+    ("POST", "/api/v1/email/verify"),
+    ("POST", "/api/v1/email/confirm"),
 }
 INTERNAL_ROUTES = {
     ("POST", "/internal/introspect"),
@@ -300,3 +319,16 @@ def test_an_existing_person_joins_with_their_own_password(hub):
     assert joined.status_code == 200
     assert joined.json()["role"] == "admin"
     assert {o["name"] for o in joined.json()["organisations"]} == {"First", "Second"}
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(OPERATOR_ROUTES))
+def test_only_the_home_organisation_operates(hub, method, path):
+    """The owner of any other organisation, and its strongest key, get 403."""
+    owner = hub.owner("Does not operate")
+    key = owner.new_key("admin", "billing:read")["key"]
+    for answer in (
+        owner.http.request(method, concrete(path), headers=owner.headers()),
+        httpx.request(method, hub.base_url + concrete(path), headers={"X-API-Key": key}),
+    ):
+        assert answer.status_code == 403
+        assert "runs this hub" in answer.text

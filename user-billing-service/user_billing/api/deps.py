@@ -40,10 +40,14 @@ from user_billing.members.service import Members
 from user_billing.meters.service import Meters
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
 from user_billing.oidc.service import Oidc
+from user_billing.organisations.service import Organisations
+from user_billing.people.privacy import Privacy
+from user_billing.people.service import People
 from user_billing.plans.service import Plans
 from user_billing.quotas.guard import Guard
 from user_billing.quotas.service import Quotas
 from user_billing.service_accounts.service import ServiceAccounts
+from user_billing.sessions.rules import browser_words
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
 from user_billing.setup.service import FirstStart
@@ -73,6 +77,9 @@ class Services:
     audit: Audit
     keys: Keys
     members: Members
+    organisations: Organisations
+    people: People
+    privacy: Privacy
     sessions: Sessions
     first_start: FirstStart
     signing: SigningKeys
@@ -128,7 +135,8 @@ def client(request: Request, services: ServicesDep) -> Client:
     """Where the request came from, through configured proxies only, and from which browser."""
     settings = services.settings
     device = request.cookies.get(cookie_name(settings, DEVICE_SUFFIX))
-    return Client(settings.proxies.address(request.scope), device)
+    browser = browser_words(request.headers.get("user-agent", ""))
+    return Client(settings.proxies.address(request.scope), device, browser)
 
 
 ClientDep = Annotated[Client, Depends(client)]
@@ -234,7 +242,7 @@ def _person(live: LiveSession, rid: str | None, credential: str) -> Principal:
     return Principal(
         tenant=live.organisation_id,
         actor=Actor(f"user:{live.user.id}", rid),
-        scopes=access.ROLE_SCOPES[live.role],
+        scopes=access.scopes_of(live),
         credential="session" if credential == "session" else "token",
         role=live.role,
         user_id=live.user.id,
@@ -288,9 +296,11 @@ Browser = Annotated[BrowserCaller, Depends(browser_caller)]
 
 
 def person_id(principal: Caller) -> UUID:
-    """The user id of the caller, who must be a person."""
+    """The user id of the caller, who must be a person, in an organisation that works."""
     if principal.user_id is None:
         raise NotAllowed(needs="a person's session or token")
+    if principal.session is not None and principal.session.suspended is not None:
+        raise NotAllowed(needs="an organisation that is not suspended")
     return principal.user_id
 
 

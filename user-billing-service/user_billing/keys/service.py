@@ -38,7 +38,7 @@ INTROSPECTIONS = Counter(
     "cloudopshub_billing_introspections_total", "Keys introspected, by answer.", ["outcome"]
 )
 
-Refusal = Literal["unknown", "revoked", "expired", "malformed"]
+Refusal = Literal["unknown", "revoked", "expired", "malformed", "suspended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +259,8 @@ class Keys:
             return "revoked"
         if key.expires_at is not None and key.expires_at <= now:
             return "expired"
+        if key.is_suspended:
+            return "suspended"
         self._note_use(key.id, now)
         return key
 

@@ -126,6 +126,7 @@ _KNOWN_KEY = str(
         t.api_key.c.revoked_at,
         t.api_key.c.networks,
         t.api_key.c.requests_per_s,
+        organisations_t.organisation.c.suspended_at,
         *LIMITS,
     )
     .join_from(
@@ -155,6 +156,7 @@ def key_by_hash(database: Database, key_hash: bytes) -> KnownKey | None:
         networks=tuple(row.networks),
         requests_per_s=row.requests_per_s,
         limits=limits(row),
+        is_suspended=row.suspended_at is not None,
     )
 
 

@@ -10,6 +10,7 @@ from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadCredentials, BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id, new_token
 from user_billing.keyring import Keyring
+from user_billing.mail.service import Mail
 from user_billing.members import rules, sql, standing
 from user_billing.model import (
     Actor,
@@ -56,6 +57,7 @@ class Members:
         throttle: Throttle,
         *,
         sessions: Sessions,
+        mail: Mail,
         organisations_max: int,
     ) -> None:
         self._database = database
@@ -64,6 +66,7 @@ class Members:
         self._passwords = passwords
         self._throttle = throttle
         self._sessions = sessions
+        self._mail = mail
         self._organisations_max = organisations_max
 
     def all(self, organisation_id: UUID) -> list[Member]:
@@ -176,7 +179,10 @@ class Members:
             return sql.open_invitations(session, organisation_id, self._clock.now())
 
     def invite(self, principal: Principal, *, email: str, role_name: str) -> NewInvitation:
-        """An open invitation for seven days; it replaces an earlier one to the same address."""
+        """An open invitation for seven days; it replaces an earlier one to the same address.
+
+        Where the hub sends mail, a letter with its link is on its way.
+        """
         now = self._clock.now()
         access.require_fresh(principal, now)
         role = access.parse_role(role_name)
@@ -191,26 +197,30 @@ class Members:
             principal.actor.subject,
         )
         token = new_token()
-        with self._database.organisation(org) as session:
-            standing.require(session, principal)
-            if any(m.email == invitation.email for m in sql.members(session, org)):
-                raise Conflict(detail="this person is a member already")
-            sql.add_invitation(
-                session,
-                invitation,
-                token_hash=self._keyring.token_hash("invitation", token),
-                now=now,
-            )
-            audit.record(
-                session,
-                org,
-                principal.actor,
-                "invitation.created",
-                f"invitation:{invitation.id}",
-                now=now,
-                email=invitation.email,
-                role=role.value,
-            )
+        with self._database.directory() as session:
+            organisation = organisations_sql.organisation(session, org)
+            name = organisation.name if organisation else "an organisation"
+            letter = self._mail.letters.invitation(invitation.email, name, token)
+            self._mail.put(session, letter)
+            with within(session, org):
+                standing.require(session, principal)
+                if any(m.email == invitation.email for m in sql.members(session, org)):
+                    raise Conflict(detail="this person is a member already")
+                sql.add_invitation(
+                    session,
+                    invitation,
+                    token_hash=self._keyring.token_hash("invitation", token),
+                    now=now,
+                )
+                audit.record(
+                    session,
+                    org,
+                    principal.actor,
+                    "invitation.created",
+                    f"invitation:{invitation.id}",
+                    now=now,
+                    role=role.value,
+                )
         return NewInvitation(invitation, token)
 
     def withdraw(self, principal: Principal, invitation_id: UUID) -> None:
@@ -228,7 +238,6 @@ class Members:
                 "invitation.revoked",
                 f"invitation:{invitation_id}",
                 now=now,
-                email=closed.email,
             )
 
     def accept(
@@ -277,12 +286,17 @@ class Members:
                     "invitation.accepted",
                     f"invitation:{invitation.id}",
                     now=now,
-                    email=invitation.email,
                     role=invitation.role.value,
                 )
             return self._sessions.begin(
-                session, person, now, request_id=request_id, by="password", organisation_id=org
-            )
+                session,
+                person,
+                now,
+                client=client,
+                request_id=request_id,
+                by="password",
+                organisation_id=org,
+            )  # fmt: skip
 
     # Further organisations
 

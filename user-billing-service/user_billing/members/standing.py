@@ -76,7 +76,6 @@ def end_outgrown(
             "invitation.revoked",
             f"invitation:{invitation.id}",
             now=now,
-            email=invitation.email,
             reason=OUTGROWN,
         )
     return [key.id for key in revoked.values()]

@@ -75,6 +75,7 @@ def callback(
     request: Request,
     services: ServicesDep,
     *,
+    client: ClientDep,
     rid: RequestId,
     code: str = "",
     state: str = "",
@@ -90,6 +91,7 @@ def callback(
             state=state,
             code=code,
             live=services.sessions.find(cookie) if cookie else None,
+            client=client,
             request_id=rid,
         )
     except ProviderRefused as exc:

@@ -117,6 +117,7 @@ class Oidc:
         state: str,
         code: str,
         live: LiveSession | None,
+        client: Client,
         request_id: str | None,
     ) -> OpenSession | Pending | LinkWanted | Linked:
         """What the provider's answer leads to. live: the browser's session, if it has one.
@@ -139,7 +140,7 @@ class Oidc:
         now = self._clock.now()
         claims = rules.check(raw, provider, nonce=begun["nonce"], now=now)
         if begun["user"] is None:
-            return self._log_in(provider, claims, now, request_id)
+            return self._log_in(provider, claims, now, client=client, request_id=request_id)
         if live is None or str(live.user.id) != begun["user"]:
             raise ProviderRefused(reason="session")
         with self._database.directory() as session:
@@ -147,7 +148,13 @@ class Oidc:
         return Linked()
 
     def _log_in(
-        self, provider: Provider, claims: Claims, now: datetime, request_id: str | None
+        self,
+        provider: Provider,
+        claims: Claims,
+        now: datetime,
+        *,
+        client: Client,
+        request_id: str | None,
     ) -> OpenSession | Pending | LinkWanted:
         issuer, subject = provider.issuer, claims.subject
         with self._database.directory() as session:
@@ -168,7 +175,7 @@ class Oidc:
         with self._database.directory() as session:
             try:
                 return self._sessions.begin(
-                    session, person, now, request_id=request_id, by=provider.name
+                    session, person, now, client=client, request_id=request_id, by=provider.name
                 )
             except NotAllowed as exc:
                 raise ProviderRefused(reason="unknown") from exc
@@ -227,7 +234,7 @@ class Oidc:
             if wanted is None or provider is None:
                 raise BadCredentials
             opened = self._sessions.begin(
-                session, login.person, now, request_id=request_id, by="password"
+                session, login.person, now, client=client, request_id=request_id, by="password"
             )
             assert isinstance(opened, OpenSession), "there is no second factor"
             subject = wanted.detail["subject"]

@@ -70,6 +70,11 @@ def unlink(session: Session, identity_id: UUID) -> None:
     session.execute(delete(t.identity).where(t.identity.c.id == identity_id))
 
 
+def unlink_all(session: Session, user_id: UUID) -> None:
+    """Nobody logs in as the person by a provider."""
+    session.execute(delete(t.identity).where(t.identity.c.user_id == user_id))
+
+
 def has_password(session: Session, user_id: UUID) -> bool:
     """Whether the person can log in without a provider."""
     c = people_t.credential

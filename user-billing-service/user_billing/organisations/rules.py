@@ -20,3 +20,11 @@ def slug_of(name: str) -> str:
     return (
         re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-")[:48].strip("-") or "organisation"
     )
+
+
+def normalise_reason(text: str) -> str:
+    """Why an organisation is suspended, for its people to read: 1 to 500 characters, one line."""
+    reason = " ".join(unicodedata.normalize("NFC", text).split())
+    if not 1 <= len(reason) <= 500 or any(unicodedata.category(c) == "Cc" for c in reason):
+        raise BadInput(field="reason", rule="1 to 500 printable characters")
+    return reason

@@ -1,15 +1,17 @@
 """SQL of organisations: inside one, and the few reads across all of them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import RowMapping, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from user_billing.audit import tables as audit_t
 from user_billing.audit.chain import GENESIS
+from user_billing.members import tables as members_t
 from user_billing.model import Limits, Organisation
 from user_billing.organisations import tables as t
 from user_billing.quotas import tables as q
@@ -87,6 +89,12 @@ def organisation_ids(session: Session) -> list[UUID]:
     return list(session.execute(select(t.organisation.c.id)).scalars())
 
 
+def exists(session: Session, organisation_id: UUID) -> bool:
+    """Whether there is that organisation."""
+    query = select(t.organisation.c.id).where(t.organisation.c.id == organisation_id)
+    return session.execute(query).one_or_none() is not None
+
+
 def limits_of(session: Session, organisation_id: UUID) -> Limits | None:
     """The limits of an organisation's plan; None when there is no such organisation."""
     row = session.execute(
@@ -96,6 +104,42 @@ def limits_of(session: Session, organisation_id: UUID) -> Limits | None:
         .where(t.organisation.c.id == organisation_id)
     ).one_or_none()
     return None if row is None else limits(row)
+
+
+def suspension(session: Session, organisation_id: UUID) -> str | None:
+    """Why the organisation is suspended; None when it is not."""
+    o = t.organisation.c
+    return session.execute(
+        select(o.suspended_reason).where(o.id == organisation_id)
+    ).scalar_one_or_none()
+
+
+def set_suspension(
+    session: Session, organisation_id: UUID, reason: str | None, now: datetime
+) -> bool:
+    """Whether the organisation's state became another: suspended for `reason`, or not (None)."""
+    o = t.organisation.c
+    changes = o.suspended_at.is_not(None) if reason is None else o.suspended_at.is_(None)
+    done = session.execute(
+        update(t.organisation)
+        .where(o.id == organisation_id, changes)
+        .values(suspended_at=None if reason is None else now, suspended_reason=reason)
+        .returning(o.id)
+    ).one_or_none()
+    return done is not None
+
+
+def page(session: Session, after: UUID | None, limit: int) -> Sequence[RowMapping]:
+    """Organisations in the order in which they were made, after that one."""
+    o, m = t.organisation.c, members_t.membership.c
+    members = select(func.count()).where(m.org_id == o.id).scalar_subquery()
+    query = select(
+        o.id, o.name, o.plan, o.created_at, o.suspended_at, o.suspended_reason,
+        members.label("members"),
+    )  # fmt: skip
+    if after is not None:
+        query = query.where(o.id > after)
+    return session.execute(query.order_by(o.id).limit(limit)).mappings().all()
 
 
 def limits(row: Any) -> Limits:

@@ -26,4 +26,6 @@ organisation = Table(
     Column("plan", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("requires_second_factor", Boolean, nullable=False, server_default="false"),
+    Column("suspended_at", Instant),
+    Column("suspended_reason", Text),
 )

@@ -1,12 +1,14 @@
 """SQL of people, who belong to no one organisation: in the role of the directory."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, insert, select, text, update
+from sqlalchemy import Row, and_, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from user_billing.audit import tables as audit_t
 from user_billing.members import tables as members_t
 from user_billing.model import Login, Membership, Organisation, Person, Role
 from user_billing.organisations import tables as organisations_t
@@ -65,11 +67,114 @@ def add_person(
 
 def set_password(session: Session, user_id: UUID, *, password_hash: str, now: datetime) -> None:
     """The password hash of an account is `password_hash` from here on."""
+    values = {"secret": password_hash, "updated_at": now}
+    statement = upsert(t.credential).values(user_id=user_id, kind="password", **values)
     session.execute(
-        update(t.credential)
-        .where(t.credential.c.user_id == user_id, t.credential.c.kind == "password")
-        .values(secret=password_hash, updated_at=now)
+        statement.on_conflict_do_update(constraint=t.credential.primary_key, set_=values)
     )
+
+
+def remove_credentials(session: Session, user_id: UUID, *, kind: str | None = None) -> None:
+    """Nothing proves the person any more; or nothing of that kind."""
+    query = delete(t.credential).where(t.credential.c.user_id == user_id)
+    session.execute(query if kind is None else query.where(t.credential.c.kind == kind))
+
+
+def account(session: Session, user_id: UUID) -> Row[Any] | None:
+    """(id, email, created_at, email_verified_at, disabled_at) of a person."""
+    return session.execute(
+        select(t.user_account).where(t.user_account.c.id == user_id)
+    ).one_or_none()
+
+
+def is_address_free(session: Session, email: str) -> bool:
+    """Whether nobody's account has the address."""
+    query = select(t.user_account.c.id).where(func.lower(t.user_account.c.email) == email)
+    return session.execute(query).one_or_none() is None
+
+
+def set_address(session: Session, user_id: UUID, email: str, verified_at: datetime | None) -> None:
+    """The account's address is `email`, which the person has proved then (None: never)."""
+    values = {"email": email, "email_verified_at": verified_at}
+    session.execute(update(t.user_account).where(t.user_account.c.id == user_id).values(**values))
+
+
+def disable(session: Session, user_id: UUID, now: datetime) -> None:
+    """Nobody logs in to the account."""
+    session.execute(
+        update(t.user_account).where(t.user_account.c.id == user_id).values(disabled_at=now)
+    )
+
+
+def add_token(
+    session: Session, token_hash: bytes, purpose: str, user_id: UUID | None,
+    *, email: str | None, now: datetime, life: timedelta,
+) -> None:  # fmt: skip
+    """A link is on its way. user_id None: one that opens nothing."""
+    session.execute(
+        insert(t.mailed_token).values(
+            token_hash=token_hash,
+            purpose=purpose,
+            user_id=user_id,
+            email=email,
+            created_at=now,
+            expires_at=now + life,
+        )
+    )
+
+
+def token(session: Session, token_hash: bytes, now: datetime) -> Row[Any] | None:
+    """The token of a link that was neither used nor has expired, nor opens nothing."""
+    k = t.mailed_token.c
+    return session.execute(
+        select(t.mailed_token).where(
+            k.token_hash == token_hash, k.expires_at > now, k.user_id.is_not(None)
+        )
+    ).one_or_none()
+
+
+def spend_token(session: Session, token_hash: bytes) -> bool:
+    """Whether the token was there to be spent: of two that try at once one has it."""
+    k = t.mailed_token.c
+    done = session.execute(
+        delete(t.mailed_token).where(k.token_hash == token_hash).returning(k.token_hash)
+    )
+    return done.one_or_none() is not None
+
+
+def drop_tokens(
+    session: Session, user_id: UUID, *purposes: str, since: datetime | None = None
+) -> None:
+    """Links of the person's to these ends (none: to all), made at `since` or later, are void."""
+    k = t.mailed_token.c
+    query = delete(t.mailed_token).where(k.user_id == user_id)
+    if purposes:
+        query = query.where(k.purpose.in_(purposes))
+    session.execute(query if since is None else query.where(k.created_at >= since))
+
+
+def forget_address(session: Session, email: str, *, instead: str) -> None:
+    """No invitation and no link names the address."""
+    i = members_t.invitation
+    session.execute(update(i).where(func.lower(i.c.email) == email).values(email=instead))
+    session.execute(delete(t.mailed_token).where(t.mailed_token.c.email == email))
+
+
+def sweep(session: Session, now: datetime) -> None:
+    """Links that have expired are gone."""
+    session.execute(delete(t.mailed_token).where(t.mailed_token.c.expires_at < now))
+
+
+def events_of(session: Session, org: UUID, subject: str, limit: int) -> list[dict[str, Any]]:
+    """What the organisation's audit log has of that actor, newest first; inside it."""
+    e = audit_t.audit_event.c
+    rows = session.execute(
+        select(e.at, e.action, e.target, e.detail)
+        .where(e.org_id == org, e.actor == subject)
+        .order_by(e.seq.desc())
+        .limit(limit)
+    )
+    return [dict(row) for row in rows.mappings()]
 
 
 def lock_person(session: Session, user_id: UUID) -> None:

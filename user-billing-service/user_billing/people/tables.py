@@ -1,6 +1,6 @@
 """Tables of people and what proves them."""
 
-from sqlalchemy import Column, Table, Text, Uuid
+from sqlalchemy import Column, LargeBinary, Table, Text, Uuid
 
 from user_billing.db.tables import Instant, metadata
 
@@ -11,6 +11,18 @@ user_account = Table(
     Column("email", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("disabled_at", Instant),
+    Column("email_verified_at", Instant),
+)
+
+mailed_token = Table(
+    "mailed_token",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("purpose", Text, nullable=False),
+    Column("user_id", Uuid),
+    Column("email", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
 )
 
 credential = Table(

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter, Response, status
 
@@ -19,9 +20,11 @@ from user_billing.keyring import DEVICE_LIFE
 from user_billing.sessions.service import OpenSession, Pending
 from user_billing.sessions.views import (
     CodeBody,
+    ListedSessionView,
     LogInBody,
     OrganisationChoice,
     PendingView,
+    SessionsView,
     SessionView,
 )
 from user_billing.settings import Settings
@@ -126,3 +129,26 @@ def switch_organisation(
     """A new session in another of the caller's organisations; the old one is revoked."""
     opened = services.sessions.switch(caller.session, body.organisation_id, caller.principal.actor)
     return render(response, services.settings, opened)
+
+
+@router.get("/sessions")
+def list_sessions(caller: Browser, services: ServicesDep) -> SessionsView:
+    """The caller's live sessions in all organisations, newest first."""
+    rows = services.sessions.all(caller.session.user.id)
+    views = [ListedSessionView.model_validate(dict(row)) for row in rows]
+    here = caller.session.id
+    return SessionsView(sessions=[v.model_copy(update={"current": v.id == here}) for v in views])
+
+
+@router.post("/sessions/end-others", status_code=status.HTTP_204_NO_CONTENT)
+def end_other_sessions(caller: Browser, services: ServicesDep) -> Response:
+    """All sessions of the caller but this one end, and their tokens."""
+    services.sessions.revoke(caller.session, None, caller.principal.actor)
+    return Response(status_code=status.HTTP_204_NO_CONTENT)
+
+
+@router.delete("/sessions/{session_id}", status_code=status.HTTP_204_NO_CONTENT)
+def end_session(session_id: UUID, caller: Browser, services: ServicesDep) -> Response:
+    """The caller's session of that id ends, and its tokens."""
+    services.sessions.revoke(caller.session, session_id, caller.principal.actor)
+    return Response(status_code=status.HTTP_204_NO_CONTENT)

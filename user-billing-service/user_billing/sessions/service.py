@@ -7,11 +7,13 @@ A change of organisation or role gives a new session and revokes the old one, so
 cookie never grows in power and tokens made from the old session die within the published bound.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from prometheus_client import Counter
+from sqlalchemy import RowMapping
 
 from user_billing.audit import service as audit
 from user_billing.challenges import sql as challenges_sql
@@ -23,6 +25,7 @@ from user_billing.factors.service import Codes
 from user_billing.identifiers import new_id, new_token
 from user_billing.keyring import Keyring
 from user_billing.model import Actor, Client, LiveSession, Membership, Person, Role
+from user_billing.organisations import sql as organisations_sql
 from user_billing.people import rules as people_rules
 from user_billing.people import sql as people_sql
 from user_billing.people.passwords import Passwords
@@ -98,7 +101,9 @@ class Sessions:
             attempt.succeeded(session)
             if renewed is not None:
                 people_sql.set_password(session, login.person.id, password_hash=renewed, now=now)
-            return self.begin(session, login.person, now, request_id=request_id, by="password")
+            return self.begin(
+                session, login.person, now, client=client, request_id=request_id, by="password"
+            )
 
     def begin(
         self,
@@ -106,6 +111,7 @@ class Sessions:
         person: Person,
         now: datetime,
         *,
+        client: Client,
         request_id: str | None,
         by: str,
         organisation_id: UUID | None = None,
@@ -121,7 +127,9 @@ class Sessions:
             to = None if organisation_id is None else str(organisation_id)
             challenges_sql.add(session, token_hash, now, user_id=person.id, by=by, to=to)
             return Pending(challenge)
-        return self._enter(session, person, organisation_id, now, request_id=request_id, by=by)
+        return self._enter(
+            session, person, organisation_id, now, client=client, request_id=request_id, by=by
+        )
 
     def answer(
         self, *, challenge: str, code: str, client: Client, request_id: str | None
@@ -148,7 +156,9 @@ class Sessions:
             attempt.succeeded(session)
             by, to = f"{begun.detail['by']} and {accepted}", begun.detail["to"]
             org = None if to is None else UUID(to)
-            return self._enter(session, person, org, now, request_id=request_id, by=by)
+            return self._enter(
+                session, person, org, now, client=client, request_id=request_id, by=by
+            )
 
     def _enter(
         self,
@@ -157,6 +167,7 @@ class Sessions:
         organisation_id: UUID | None,
         now: datetime,
         *,
+        client: Client,
         request_id: str | None,
         by: str,
     ) -> OpenSession:
@@ -167,7 +178,7 @@ class Sessions:
             LOGINS.labels("no_organisation").inc()
             raise NotAllowed(detail="you belong to no organisation; ask for an invitation")
         org = home.organisation.id
-        opened = self.open(session, person, org, home.role, now)
+        opened = self.open(session, person, org, home.role, now, client=client)
         actor = Actor(f"user:{person.id}", request_id)
         with within(session, org):
             target = f"session:{opened.live.id}"
@@ -183,12 +194,19 @@ class Sessions:
         role: Role,
         now: datetime,
         *,
+        client: Client | None = None,
         continues: LiveSession | None = None,
     ) -> OpenSession:
         """A new session inside a directory transaction.
 
-        continues: the session it replaces, whose freshness and absolute end it keeps.
+        client: where it is opened. continues: the session it replaces, whose place, freshness and
+        absolute end it keeps.
         """
+        place: tuple[str | None, str | None] = (None, None)
+        if continues is not None:
+            place = continues.network, continues.browser
+        elif client is not None:
+            place = rules.network(client.address), client.browser
         live = LiveSession(
             id=new_id(),
             user=person,
@@ -198,6 +216,9 @@ class Sessions:
             last_seen_at=now,
             expires_at=rules.session_ends(now) if continues is None else continues.expires_at,
             must_enrol=factors_sql.must_enrol(session, organisation_id, person.id),
+            network=place[0],
+            browser=place[1],
+            suspended=organisations_sql.suspension(session, organisation_id),
         )
         cookie = new_token()
         sql.add_session(session, live, token_hash=self._keyring.token_hash("session", cookie))
@@ -261,6 +282,33 @@ class Sessions:
             return self.open(
                 session, live.user, live.organisation_id, role, self._clock.now(), continues=live
             )
+
+    def all(self, user_id: UUID) -> Sequence[RowMapping]:
+        """The person's live sessions, newest first."""
+        with self._database.directory() as session:
+            return sql.live_sessions(session, user_id, self._clock.now())
+
+    def revoke(self, live: LiveSession, session_id: UUID | None, actor: Actor) -> None:
+        """The person's session of that id ends; without one, all but `live` do.
+
+        Raises NotFound for a session that is not theirs or has ended.
+        """
+        now = self._clock.now()
+        with self._database.directory() as session:
+            with within(session, live.organisation_id):
+                target = f"user:{live.user.id}" if session_id is None else f"session:{session_id}"
+                audit.record(
+                    session, live.organisation_id, actor, "session.revoked", target, now=now
+                )
+            ended = sql.revoke_of_person(
+                session,
+                live.user.id,
+                now,
+                only=session_id,
+                but=live.id if session_id is None else None,
+            )
+            if session_id is not None and not ended:
+                raise NotFound(session=session_id)
 
     def log_out(self, live: LiveSession, actor: Actor) -> None:
         """The session and every token made from it end."""

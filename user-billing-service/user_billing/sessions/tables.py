@@ -1,6 +1,6 @@
 """The table of browser sessions."""
 
-from sqlalchemy import Column, LargeBinary, Table, Uuid
+from sqlalchemy import Column, LargeBinary, Table, Text, Uuid
 
 from user_billing.db.tables import Instant, metadata
 
@@ -16,4 +16,6 @@ session = Table(
     Column("last_seen_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+    Column("network", Text),
+    Column("browser", Text),
 )

@@ -1,9 +1,10 @@
 """The bodies of log-in and session."""
 
+from datetime import datetime
 from typing import Self
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from user_billing import access
 from user_billing.api.bodies import Body, Unicode
@@ -46,8 +47,29 @@ class UserView(BaseModel):
     email: str
 
 
+class ListedSessionView(BaseModel):
+    """One of a person's live sessions; network and browser as they were when it was opened."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    org_id: UUID
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    network: str | None
+    browser: str | None
+    current: bool = False
+
+
+class SessionsView(BaseModel):
+    """A person's live sessions, newest first."""
+
+    sessions: list[ListedSessionView]
+
+
 class SessionView(BaseModel):
-    """The session, as the page needs it."""
+    """The session, as the page needs it. suspended: why the organisation is, else None."""
 
     user: UserView
     organisation: OrganisationView
@@ -57,6 +79,7 @@ class SessionView(BaseModel):
     csrf_token: str
     must_enrol: bool
     """The organisation requires a second factor: it is all that this session may set up."""
+    suspended: str | None
 
     @classmethod
     def of(cls, opened: OpenSession) -> Self:
@@ -69,7 +92,8 @@ class SessionView(BaseModel):
             organisation=here,
             organisations=organisations,
             role=live.role.value,
-            scopes=sorted(access.ROLE_SCOPES[live.role]),
+            scopes=sorted(access.scopes_of(live)),
             csrf_token=opened.csrf_token,
             must_enrol=live.must_enrol,
+            suspended=live.suspended,
         )

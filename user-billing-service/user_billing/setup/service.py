@@ -164,9 +164,9 @@ class FirstStart:
                     )
             with within(session, home):
                 target = f"user:{person.id}"
-                audit.record(session, home, actor, "setup.completed", target, now=now, email=email)
+                audit.record(session, home, actor, "setup.completed", target, now=now)
             sql.mark_set_up(session, now)
-            return self._sessions.open(session, person, home, Role.OWNER, now)
+            return self._sessions.open(session, person, home, Role.OWNER, now, client=client)
 
     def link_token(self) -> str | None:
         """The token of the link, as long as the installation waits for its owner."""
@@ -246,9 +246,7 @@ class FirstStart:
         with within(session, home):
             members_sql.add_member(session, home, person.id, Role.OWNER, now)
             target = f"user:{person.id}"
-            audit.record(
-                session, home, BOOTSTRAP, "setup.completed", target, now=now, email=person.email
-            )
+            audit.record(session, home, BOOTSTRAP, "setup.completed", target, now=now)
 
     def _add_person(self, session: BoundSession, email: str, password_hash: str) -> Person:
         person = Person(new_id(), email)

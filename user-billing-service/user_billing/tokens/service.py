@@ -24,14 +24,20 @@ class Tokens:
         self._signing = signing
 
     def for_session(self, live: LiveSession, audience: str) -> str:
-        """A token with the role the person has now."""
+        """A token with the role the person has now.
+
+        Raises NotAllowed when the organisation is suspended, but for this service.
+        """
+        addressed = _parse(audience, "audience")
+        if addressed is not Audience.UBS:
+            self._require_active(live.organisation_id)
         return self._signing.sign(
             claims(
-                audience=_parse(audience, "audience"),
+                audience=addressed,
                 subject=str(live.user.id),
                 organisation_id=live.organisation_id,
                 role=live.role,
-                scopes=access.ROLE_SCOPES[live.role],
+                scopes=access.scopes_of(live),
                 limits=self._limits(live.organisation_id),
                 now=self._clock.now(),
                 token_id=new_id(),
@@ -58,6 +64,7 @@ class Tokens:
         if acting not in callers:
             raise NotAllowed(needs=f"the service token of {acting}")
         access.require_service_may(acting, addressed, granted)
+        self._require_active(organisation_id)
         return self._signing.sign(
             claims(
                 audience=addressed,
@@ -71,6 +78,12 @@ class Tokens:
                 token_id=new_id(),
             )
         )
+
+    def _require_active(self, organisation_id: UUID) -> None:
+        with self._database.directory() as session:
+            reason = organisations_sql.suspension(session, organisation_id)
+        if reason is not None:
+            raise NotAllowed(detail=f"the organisation is suspended: {reason}")
 
     def _limits(self, organisation_id: UUID) -> Limits:
         with self._database.directory() as session:

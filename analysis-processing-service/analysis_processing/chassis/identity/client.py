@@ -56,7 +56,7 @@ class IdentityClient:
         )
         self._tokens = Tokens(self._billing, clock, audience, self._is_revoked)
         self.revocations = Revocations(
-            self._billing, clock, self._keys.forget, self._tokens.keep_signing_keys
+            self._billing, clock, self._forget, self._tokens.keep_signing_keys
         )
         self._follower: asyncio.Task[None] | None = None
 
@@ -109,6 +109,10 @@ class IdentityClient:
         """The tenant that the hub's own metrics belong to; None before there is one."""
         tenant = (await self._billing.ask("GET", "/internal/home-organisation"))["tenant"]
         return None if tenant is None else UUID(tenant)
+
+    def _forget(self, kind: str, ref: str) -> None:
+        self._keys.forget(kind, ref)
+        self._tokens.forget(kind, ref)
 
     async def _is_revoked(self, principal: Principal, issued_s: float) -> bool:
         await self.revocations.require_known()

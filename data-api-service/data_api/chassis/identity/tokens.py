@@ -97,6 +97,15 @@ class Tokens:
         self._issued[wanted] = (token, now_s + float(answer["expires_in_s"]))
         return token
 
+    def forget(self, kind: str, ref: str) -> None:
+        """Tokens to act for an organisation that was suspended are asked for again.
+
+        Those made before stay refused when it works again.
+        """
+        if kind == "organisation":
+            others = {key: issued for key, issued in self._issued.items() if str(key[0]) != ref}
+            self._issued = others
+
     def keep_signing_keys(self, key_ids: Collection[str]) -> None:
         """Other keys than these verify nothing from here on, unless ubs publishes them again."""
         self._jwks = {key_id: key for key_id, key in self._jwks.items() if key_id in key_ids}

@@ -1,0 +1,46 @@
+"""All organisations, for the operator of the hub."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response, status
+
+from user_billing.api.deps import Operator, ServicesDep
+from user_billing.organisations.views import (
+    OperatorOrganisationsView,
+    OperatorOrganisationView,
+    SuspensionBody,
+)
+
+router = APIRouter(prefix="/api/v1/operator/organisations", tags=["operator"])
+
+
+@router.get("")
+def list_organisations(
+    _operator: Operator,
+    services: ServicesDep,
+    after: UUID | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> OperatorOrganisationsView:
+    """Every organisation, oldest first, a page at a time."""
+    rows = services.organisations.page(after, limit)
+    return OperatorOrganisationsView(
+        organisations=[OperatorOrganisationView.model_validate(dict(row)) for row in rows],
+        next=rows[-1]["id"] if len(rows) == limit else None,
+    )
+
+
+@router.post("/{organisation_id}/suspend", status_code=status.HTTP_204_NO_CONTENT)
+def suspend(
+    organisation_id: UUID, body: SuspensionBody, operator: Operator, services: ServicesDep
+) -> Response:
+    """Its keys and tokens are refused everywhere within 5 s; its people may read what it owes."""
+    services.organisations.suspend(operator, organisation_id, body.reason)
+    return Response(status_code=status.HTTP_204_NO_CONTENT)
+
+
+@router.post("/{organisation_id}/resume", status_code=status.HTTP_204_NO_CONTENT)
+def resume(organisation_id: UUID, operator: Operator, services: ServicesDep) -> Response:
+    """It works again, with the keys and sessions it had."""
+    services.organisations.resume(operator, organisation_id)
+    return Response(status_code=status.HTTP_204_NO_CONTENT)

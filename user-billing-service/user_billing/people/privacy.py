@@ -1,0 +1,114 @@
+"""What is stored of a person, in their hands; and a person who is no more than an id."""
+
+from typing import Any
+from uuid import UUID
+
+from user_billing import access
+from user_billing.audit import service as audit
+from user_billing.challenges import sql as challenges_sql
+from user_billing.chassis.clock import Clock
+from user_billing.db.session import BoundSession, Database, within
+from user_billing.errors import Conflict, NotFound
+from user_billing.factors import sql as factors_sql
+from user_billing.keys import sql as keys_sql
+from user_billing.mail.service import Mail
+from user_billing.members import sql as members_sql
+from user_billing.members import standing
+from user_billing.model import Principal, RevocationKind, Role
+from user_billing.oidc import sql as oidc_sql
+from user_billing.organisations import sql as organisations_sql
+from user_billing.people import sql
+from user_billing.revocations import sql as revocations_sql
+from user_billing.sessions import sql as sessions_sql
+
+ACCOUNT = ("id", "email", "created_at", "email_verified_at")
+EVENTS_MAX = 1_000
+"""Of an export, for each organisation, the newest."""
+
+
+class Privacy:
+    """The rights of people over what is stored of them."""
+
+    def __init__(self, database: Database, clock: Clock, mail: Mail) -> None:
+        self._database = database
+        self._clock = clock
+        self._mail = mail
+
+    def export(self, user_id: UUID) -> dict[str, Any]:
+        """Everything that is stored of the person, without secrets."""
+        subject = f"user:{user_id}"
+        with self._database.directory() as session:
+            account = sql.account(session, user_id)
+            if account is None:
+                raise NotFound(person=user_id)
+            places: list[dict[str, Any]] = []
+            for membership in sql.memberships(session, user_id):
+                org = membership.organisation
+                with within(session, org.id):
+                    keys = keys_sql.keys(session, org.id)
+                    place = {
+                        "id": org.id,
+                        "name": org.name,
+                        "role": membership.role.value,
+                        "keys": [
+                            {"id": key.id, "name": key.name, "created_at": key.created_at}
+                            for key in keys
+                            if key.created_by == subject
+                        ],
+                        "events": sql.events_of(session, org.id, subject, EVENTS_MAX),
+                    }
+                places.append(place)
+            sessions = sessions_sql.live_sessions(session, user_id, self._clock.now())
+        return {
+            "account": {field: getattr(account, field) for field in ACCOUNT},
+            "organisations": places,
+            "sessions": [dict(row) for row in sessions],
+        }
+
+    def erase(self, caller: Principal, user_id: UUID) -> None:
+        """The person is an id: address, credentials, sessions and memberships are gone.
+
+        Audit events keep the id, documents stay. Raises NotFound; Conflict for the only owner of
+        an organisation, who hands it over first. Who erases themselves has just proved it.
+        """
+        now, subject = self._clock.now(), f"user:{user_id}"
+        if user_id != caller.user_id:
+            access.require_fresh(caller, now)
+        with self._database.directory() as session:
+            sql.lock_person(session, user_id)
+            account = sql.account(session, user_id)
+            if account is None:
+                raise NotFound(person=user_id)
+            revoked: list[UUID] = []
+            for org in sorted(m.organisation.id for m in sql.memberships(session, user_id)):
+                with within(session, org):
+                    self._require_other_owner(session, org, user_id)
+                    members_sql.remove_member(session, org, user_id)
+                    audit.record(session, org, caller.actor, "person.erased", subject, now=now)
+                    revoked += standing.end_outgrown(
+                        session, org, caller.actor, now, barred=account.email
+                    )
+            sql.remove_credentials(session, user_id)
+            challenges_sql.end_of_person(session, user_id)
+            factors_sql.remove(session, user_id)
+            oidc_sql.unlink_all(session, user_id)
+            sql.drop_tokens(session, user_id)
+            self._mail.forget(session, account.email)
+            nobody = f"erased-{user_id}@invalid"
+            sql.forget_address(session, account.email.lower(), instead=nobody)
+            sql.set_address(session, user_id, nobody, None)
+            sql.disable(session, user_id, now)
+            sessions_sql.revoke_of_person(session, user_id, now)
+            sessions_sql.forget_person(session, user_id)
+            revocations_sql.log_revocations(session, RevocationKind.KEY, revoked, now)
+
+    @staticmethod
+    def _require_other_owner(session: BoundSession, org: UUID, user_id: UUID) -> None:
+        organisations_sql.lock(session, org)
+        owners = [m.user_id for m in members_sql.members(session, org) if m.role is Role.OWNER]
+        if owners == [user_id]:
+            organisation = organisations_sql.organisation(session, org)
+            raise Conflict(
+                detail="an organisation keeps at least one owner: hand it over first",
+                organisation=organisation.name if organisation else str(org),
+            )
