@@ -20,6 +20,7 @@ import { ExploreView } from "./views/explore.js";
 import { InvitationView, LoginView, SetupView } from "./views/doors.js";
 import { OverviewView } from "./views/overview.js";
 import { SettingsView } from "./views/settings.js";
+import { UsageView } from "./views/usage.js";
 
 const ELEMENTS = {
   "coh-chart": Chart,
@@ -34,6 +35,7 @@ const ELEMENTS = {
   "coh-view-explore": ExploreView,
   "coh-view-analysis": AnalysisView,
   "coh-view-add": AddDataView,
+  "coh-view-usage": UsageView,
   "coh-view-settings": SettingsView,
   "coh-view-login": LoginView,
   "coh-view-setup": SetupView,
@@ -46,6 +48,7 @@ const VIEWS = {
   explore: ExploreView,
   analysis: AnalysisView,
   add: AddDataView,
+  usage: UsageView,
   settings: SettingsView,
 };
 const DOORS = { login: LoginView, setup: SetupView, invitation: InvitationView };
@@ -54,6 +57,7 @@ const TITLES = {
   explore: "Explore",
   analysis: "Analysis",
   add: "Add data",
+  usage: "Usage",
   settings: "Settings",
   login: "Sign in",
   setup: "Set up",

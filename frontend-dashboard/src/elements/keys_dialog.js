@@ -12,6 +12,7 @@ const KEYS = [
       ["g e", "Explore"],
       ["g a", "Analysis"],
       ["g d", "Add data"],
+      ["g u", "Usage"],
       ["g s", "Settings"],
     ],
   ],

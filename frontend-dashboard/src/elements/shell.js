@@ -12,6 +12,7 @@ const PLACES = [
   ["explore", "Explore", "e"],
   ["analysis", "Analysis", "a"],
   ["add", "Add data", "d"],
+  ["usage", "Usage", "u"],
   ["settings", "Settings", "s"],
 ];
 export class Shell extends HTMLElement {
