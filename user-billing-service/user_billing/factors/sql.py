@@ -40,7 +40,7 @@ def has_confirmed(session: Session, user_id: UUID) -> bool:
 
 
 def _confirmed(user_id: UUID | ColumnElement[UUID]) -> ColumnElement[bool]:
-    f = t.second_factor
+    f = t.second_factor.alias()
     return exists().where(f.c.user_id == user_id, f.c.confirmed_at.is_not(None))
 
 
@@ -48,7 +48,7 @@ def lacks_required(
     org: UUID | ColumnElement[UUID], user_id: UUID | ColumnElement[UUID]
 ) -> ColumnElement[bool]:
     """Whether the organisation requires a second factor that the person does not have."""
-    o = organisations_t.organisation
+    o = organisations_t.organisation.alias()  # the query around it may have the table itself
     return and_(exists().where(o.c.id == org, o.c.requires_second_factor), ~_confirmed(user_id))
 
 

@@ -56,8 +56,7 @@ def _one_session(session: Session, condition: Any) -> LiveSession | None:
             s.c.id, s.c.org_id, s.c.fresh_at, s.c.last_seen_at, s.c.expires_at,
             u.c.id.label("user_id"), u.c.email, m.c.role,
             factors_sql.lacks_required(s.c.org_id, s.c.user_id).label("must_enrol"),
-            s.c.network, s.c.browser,
-            u.c.id.label("user_id"), u.c.email, m.c.role, o.c.suspended_reason,
+            s.c.network, s.c.browser, o.c.suspended_reason,
         )
         .join_from(s, u, u.c.id == s.c.user_id)
         .join(m, and_(m.c.user_id == s.c.user_id, m.c.org_id == s.c.org_id))
