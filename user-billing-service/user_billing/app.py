@@ -87,8 +87,9 @@ from user_billing.wallets import endpoints as wallets
 from user_billing.wallets.service import Wallets
 from user_billing.webhooks import endpoints as webhooks
 from user_billing.webhooks.delivery import Courier
+from user_billing.webhooks.outbox import emit
 from user_billing.webhooks.rules import EventType
-from user_billing.webhooks.service import Webhooks, emit
+from user_billing.webhooks.service import Webhooks
 
 ROOMS = (
     setup, sessions, people, factors, oidc, tokens, keys, service_accounts, members,

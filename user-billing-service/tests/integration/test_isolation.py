@@ -25,8 +25,8 @@ from user_billing.organisations.tables import organisation
 from user_billing.quotas.tables import anomaly
 from user_billing.wallets.rules import NewGrant, Source
 from user_billing.wallets.service import draw
+from user_billing.webhooks.outbox import emit
 from user_billing.webhooks.rules import EventType
-from user_billing.webhooks.service import emit
 
 TENANT_TABLES = [organisation] + [
     table for table in metadata.sorted_tables if "org_id" in table.primary_key.columns

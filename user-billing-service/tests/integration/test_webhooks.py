@@ -16,8 +16,8 @@ from receiver import receiving
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from user_billing.webhooks import delivery, sql
+from user_billing.webhooks.outbox import emit
 from user_billing.webhooks.rules import EventType
-from user_billing.webhooks.service import emit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,6 +106,17 @@ def test_a_receiver_can_prove_what_it_gets(hub, owner, receiver):
     for bad in ((headers, body.replace(b"19", b"91"), secret), (headers, body, other)):
         with pytest.raises(WebhookVerificationError):
             verify(bad[:2], bad[2])
+
+
+def test_a_revoked_key_is_told(hub, owner, receiver):
+    """What the audit log has of it is sent, in the same transaction."""
+    endpoint_id, secret = create(owner, receiver.url, "key.revoked")
+    key = owner.new_key("metrics:write")["id"]
+    assert owner.delete(f"/api/v1/keys/{key}").status_code == 204
+    wait_for(owner, endpoint_id, state="delivered")
+    ((headers, body),) = receiver.messages
+    verify((headers, body), secret)
+    assert json.loads(body)["data"] == {"target": f"key:{key}", "name": "test"}
 
 
 def test_an_endpoint_gets_what_it_wants(hub, owner, receiver):

@@ -13,6 +13,7 @@ from user_billing.errors import NotFound
 from user_billing.members import sql as members_sql
 from user_billing.model import Actor, AuditEvent, Member
 from user_billing.organisations import sql as organisations_sql
+from user_billing.webhooks import outbox
 
 PAGE_MAX = 500
 
@@ -27,10 +28,13 @@ def record(
     now: datetime,
     **detail: str | int | list[str] | None,
 ) -> None:
-    """The organisation's chain ends with this event. Never a secret in `detail`.
+    """The organisation's chain ends with this event, and its webhooks are told of some.
 
-    session: a transaction inside the organisation. Takes the chain's lock: call it last.
+    session: a transaction inside the organisation. Never a secret in `detail`. Takes the chain's
+    lock: call it last.
     """
+    if (type_ := outbox.OF_AUDIT.get(action)) is not None:
+        outbox.emit(session, organisation_id, type_, {"target": target, **detail}, now)
     head = sql.take_audit_head(session, organisation_id)
     event = AuditEvent(
         organisation_id=organisation_id,

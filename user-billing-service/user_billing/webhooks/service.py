@@ -1,13 +1,8 @@
-"""Endpoints, and the events that wait for them.
-
-`emit` is a step of the transaction of what happened: what is rolled back is told to nobody, and
-what is committed is told at least once, each time under the same id.
-"""
+"""Endpoints: made, changed, rotated, replayed; and the log of their deliveries."""
 
 import base64
-import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -28,28 +23,6 @@ from user_billing.webhooks.rules import EventType, State
 
 PAGE_MAX = 500
 SECRET_BYTES = 32
-
-
-def emit(
-    session: Session, org: UUID, type_: EventType, payload: Mapping[str, Any], now: datetime
-) -> UUID | None:
-    """The id under which the event waits for all endpoints that want it; None: there are none.
-
-    session: a transaction inside the organisation. payload: JSON, as `data` of the message.
-    """
-    listeners = sql.listeners(session, org, type_)
-    if not listeners:
-        return None
-    message = {"type": type_.value, "timestamp": now.isoformat(), "data": dict(payload)}
-    body = json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    assert len(body.encode()) <= rules.BODY_BYTES_MAX, (
-        "an event names things, it does not hold them"
-    )
-    event_id = new_id()
-    sql.add_event(session, org, event_id, type_=type_.value, body=body, now=now)
-    for endpoint_id in listeners:
-        sql.add_delivery(session, org, endpoint_id, event_id, now)
-    return event_id
 
 
 def label(org: UUID, endpoint_id: UUID) -> str:
