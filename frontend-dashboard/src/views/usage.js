@@ -190,7 +190,6 @@ function quotaBar({ quota, forecast, percent, days_left: daysLeft }) {
     daysLeft === null
       ? `${quantity(forecast.quantity, quota.meter)} expected at the end of the month`
       : `reached in ${daysLeft} ${daysLeft === 1 ? "day" : "days"}, as it goes now`;
-  const level = percent >= 100 ? "bad" : percent >= 80 ? "warn" : "good";
   return el(
     "div",
     { class: "quota" },
@@ -202,9 +201,11 @@ function quotaBar({ quota, forecast, percent, days_left: daysLeft }) {
     ),
     el("meter", {
       class: "quota-bar",
-      "data-level": level,
       min: 0,
       max: 100,
+      optimum: 0,
+      low: 79,
+      high: 99,
       value: Math.min(percent, 100),
       "aria-label": `${titleOf(quota.meter)}, ${words}`,
     }),
