@@ -7,6 +7,7 @@
  * @property {{id: string, name: string}[]} organisations
  * @property {string} role
  * @property {string[]} scopes
+ * @property {boolean} must_enrol a second factor is to be added first
  */
 
 import { Client } from "./api/client.js";
@@ -76,7 +77,8 @@ export class App extends EventTarget {
 
   /** What another tab or an answer did to the session holds here too: signed out, another organisation or role. */
   async followSession() {
-    const fact = (session) => JSON.stringify([session?.user.id, session?.organisation.id, session?.role]);
+    const fact = (session) =>
+      JSON.stringify([session?.user.id, session?.organisation.id, session?.role, session?.must_enrol]);
     try {
       const session = await this.client.ubs("GET", "/api/v1/session", undefined, { quiet: true });
       if (fact(session) === fact(this.session)) this.session = this.client.adopt(session);

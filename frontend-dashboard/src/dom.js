@@ -90,20 +90,19 @@ const ICONS = {
 
 /** A line icon of the set; decoration, so hidden from assistive technology. */
 export function icon(name) {
-  const svg = document.createElementNS(SVG, "svg");
-  for (const [key, value] of Object.entries({
-    viewBox: "0 0 24 24",
-    class: "icon",
-    "aria-hidden": "true",
-    focusable: "false",
-  }))
-    svg.setAttribute(key, value);
-  for (const d of ICONS[name]) {
-    const path = document.createElementNS(SVG, "path");
-    path.setAttribute("d", d);
-    svg.append(path);
-  }
-  return svg;
+  return svg(
+    "svg",
+    { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false" },
+    ICONS[name].map((d) => svg("path", { d })),
+  );
+}
+
+/** An SVG element with these attributes. */
+export function svg(tag, attributes, children = []) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
 }
 
 /** Resolves after `ms`; rejects with its reason once `signal` ends. */

@@ -18,6 +18,7 @@ import { AddDataView } from "./views/add_data.js";
 import { AnalysisView } from "./views/analysis.js";
 import { ExploreView } from "./views/explore.js";
 import { InvitationView, LoginView, SetupView } from "./views/doors.js";
+import { AddressView, ForgottenView, ResetView, VerifyView } from "./views/letter_doors.js";
 import { OverviewView } from "./views/overview.js";
 import { SettingsView } from "./views/settings.js";
 import { UsageView } from "./views/usage.js";
@@ -40,6 +41,10 @@ const ELEMENTS = {
   "coh-view-login": LoginView,
   "coh-view-setup": SetupView,
   "coh-view-invitation": InvitationView,
+  "coh-view-forgotten": ForgottenView,
+  "coh-view-reset": ResetView,
+  "coh-view-verify": VerifyView,
+  "coh-view-address": AddressView,
 };
 for (const [name, element] of Object.entries(ELEMENTS)) customElements.define(name, element);
 
@@ -51,7 +56,15 @@ const VIEWS = {
   usage: UsageView,
   settings: SettingsView,
 };
-const DOORS = { login: LoginView, setup: SetupView, invitation: InvitationView };
+const DOORS = {
+  login: LoginView,
+  setup: SetupView,
+  invitation: InvitationView,
+  forgotten: ForgottenView,
+  reset: ResetView,
+  verify: VerifyView,
+  address: AddressView,
+};
 const TITLES = {
   overview: "Overview",
   explore: "Explore",
@@ -62,7 +75,12 @@ const TITLES = {
   login: "Sign in",
   setup: "Set up",
   invitation: "Invitation",
+  forgotten: "Forgotten password",
+  reset: "New password",
+  verify: "Confirm your address",
+  address: "Confirm your address",
 };
+const ENROL = "#/settings/signin"; // all that is open to a session which lacks the second factor
 
 const app = new App();
 const root = document.getElementById("app");
@@ -79,6 +97,8 @@ function route() {
   } else if (!app.session) {
     const asked = location.hash;
     app.go(formatHash({ path: ["login"], params: { next: asked.length > 2 ? asked : "" } }), { replace: true });
+  } else if (app.session.must_enrol && !location.hash.startsWith(ENROL)) {
+    app.go(ENROL, { replace: true });
   } else if (name in VIEWS) {
     showView(name);
   } else {

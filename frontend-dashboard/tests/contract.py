@@ -42,6 +42,8 @@ class State:
     """What the stand-in remembers; tests set the switches."""
 
     signed_in: bool = True
+    second_factor: bool = False
+    must_enrol: bool = False
     metrics: list[str] = field(default_factory=lambda: list(METRICS))
     down: set[str] = field(default_factory=set)
     query_delay_s: dict[str, float] = field(default_factory=dict)

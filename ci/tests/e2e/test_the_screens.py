@@ -19,6 +19,8 @@ PLACES = (
     "#/settings/keys",
     "#/settings/audit",
     "#/settings/organisation",
+    "#/settings/signin",
+    "#/usage",
 )
 IDLE = """new Promise((done) => {
     let quiet = 0;

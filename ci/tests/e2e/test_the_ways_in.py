@@ -1,7 +1,10 @@
 """Signing in and out, new passwords, and secrets that are shown once, on real services."""
 
+import base64
+import hmac
 import re
 import secrets
+import time
 
 from people import OWNER, PASSWORD
 
@@ -163,3 +166,37 @@ def test_a_role_one_gives_oneself_is_in_force_at_once(sign_in):
     page.get_by_role("button", name="I have it").click()
     page.get_by_text(f"guest-of-{name}@example.com", exact=True).wait_for()
     assert sign_in.refused == []
+
+
+def authenticator_code(secret, ahead=0):
+    """The code of the present 30 seconds, or of `ahead` later ones: RFC 6238."""
+    key = base64.b32decode(secret + "=" * (-len(secret) % 8))
+    mac = hmac.digest(key, (int(time.time()) // 30 + ahead).to_bytes(8), "sha1")
+    at = mac[-1] & 15
+    return f"{(int.from_bytes(mac[at : at + 4]) & 0x7FFFFFFF) % 1_000_000:06}"
+
+
+def test_a_second_factor_is_asked_for_from_then_on(sign_in):
+    """Added on the page, its code is the second step of the door; turned off, the password does."""
+    email = f"{secrets.token_hex(4)}@example.com"
+    page = sign_in.join(email)
+    page.evaluate("location.hash = '#/settings/signin'")
+    page.get_by_role("button", name="Add a second factor").click()
+    page.get_by_role("img", name="QR code of the secret below").wait_for()
+    secret = page.get_by_role("region", name="Secret").inner_text()
+    page.get_by_label("Code", exact=True).fill(authenticator_code(secret))
+    page.get_by_role("button", name="Confirm").click()
+    codes = page.get_by_role("region", name="Recovery codes").inner_text().split()
+    page.get_by_role("button", name="I have it").click()
+    page.get_by_text(f"{len(codes)} recovery codes left").wait_for()
+    door = sign_in.page("#/settings/signin")
+    door.get_by_label("Email").fill(email)
+    door.get_by_label("Password").fill(PASSWORD)
+    door.get_by_role("button", name="Sign in").click()
+    code = door.get_by_label("Code from your authenticator, or a recovery code")
+    code.fill(authenticator_code(secret, ahead=1))
+    door.get_by_role("button", name="Sign in").click()
+    door.get_by_label("To do").select_option("disable")
+    door.get_by_label("Code", exact=True).fill(codes[0])
+    door.get_by_role("button", name="Do it").click()
+    door.get_by_role("button", name="Add a second factor").wait_for()

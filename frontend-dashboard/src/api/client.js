@@ -95,7 +95,7 @@ export class Client {
   adopt(session) {
     this.#csrf = session?.csrf_token ?? null;
     this.#tokens.clear();
-    if (session) this.#token("das").catch(() => {}); // who needs it asks again, and is told
+    if (session && !session.must_enrol) this.#token("das").catch(() => {}); // who needs it asks again, and is told
     return session;
   }
 

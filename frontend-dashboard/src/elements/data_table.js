@@ -65,6 +65,7 @@ export function table(heads, rows) {
     el("table", { class: "table cards" }, el("thead", {}, head), el("tbody")),
   );
   addRows(shown, rows);
+  [...head.cells].forEach((cell, at) => cell.classList.toggle("number", rows[0]?.cells[at].className === "number"));
   return shown;
 }
 

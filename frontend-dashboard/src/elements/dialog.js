@@ -68,11 +68,18 @@ export function confirmed(title, text, action, act) {
   );
 }
 
-/** Shows a secret that is never shown again: it stays until it is confirmed, and leaving the page asks first. */
-export function shownOnce({ title, text, secret, label }) {
+/**
+ * Shows a secret that is never shown again: it stays until it is confirmed, and leaving the page asks first. `closed`
+ * is called after that.
+ */
+export function shownOnce({ title, text, secret, label, closed = () => {} }) {
   const letGo = askBeforeLeaving();
+  const over = () => {
+    letGo();
+    closed();
+  };
   const dialog = openDialog(
-    { title, stays: true, closed: letGo },
+    { title, stays: true, closed: over },
     el("p", { class: "quiet" }, text),
     snippet(secret, label),
     el(

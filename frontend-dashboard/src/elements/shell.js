@@ -33,9 +33,9 @@ export class Shell extends HTMLElement {
     this.#ended = new AbortController();
     addEventListener("hashchange", ({ oldURL }) => this.#left(new URL(oldURL).hash), { signal: this.#ended.signal });
     this.#steps = firstSteps(this.#app);
-    watchFirstSample(this.#app, this.#main, this.#ended.signal);
-    this.classList.add("shell");
     const { session } = this.#app;
+    if (!session.must_enrol) watchFirstSample(this.#app, this.#main, this.#ended.signal);
+    this.classList.add("shell");
     const nav = el(
       "nav",
       { class: "nav", "aria-label": "Main" },

@@ -32,8 +32,10 @@ function decode(part) {
   }
 }
 
+const DOORS = ["login", "setup", "invitation", "forgotten", "reset", "verify", "address"];
+
 /** Where to go after signing in: the asked hash, unless it is one of the doors itself. */
 export function afterLogin(hash) {
   const { path } = parseHash(hash ?? "");
-  return path.length === 0 || ["login", "setup", "invitation"].includes(path[0]) ? "#/overview" : hash;
+  return path.length === 0 || DOORS.includes(path[0]) ? "#/overview" : hash;
 }

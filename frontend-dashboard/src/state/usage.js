@@ -18,6 +18,11 @@ export function titleOf(meter) {
   return TITLES[meter] ?? meter;
 }
 
+/** Whether the hub itself counts it, and not the organisation. */
+export function isOfHub(meter) {
+  return meter in TITLES;
+}
+
 /** What of a day counts: the sum, or the number that the meter is billed by. */
 export function measureOf(meter) {
   return SHOWN[meter] ?? "sum";

@@ -1,4 +1,4 @@
-/** Settings: who belongs to the organisation, which keys there are, and what was changed by whom. */
+/** Settings: who belongs to the organisation, which keys there are, what was changed by whom, and how one signs in. */
 
 import { el, fill } from "../dom.js";
 import { viewHead } from "../elements/shell.js";
@@ -6,12 +6,14 @@ import { auditSections } from "./settings/audit.js";
 import { keySections } from "./settings/keys.js";
 import { memberSections } from "./settings/members.js";
 import { organisationSections } from "./settings/organisations.js";
+import { signInSections } from "./settings/sign_in.js";
 
 const PLACES = [
   ["members", "Members", memberSections],
   ["keys", "API keys", keySections],
   ["audit", "Audit log", auditSections],
   ["organisation", "Organisation", organisationSections],
+  ["signin", "Sign-in", signInSections],
 ];
 
 export class SettingsView extends HTMLElement {

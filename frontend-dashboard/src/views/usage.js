@@ -6,7 +6,7 @@ import { emptyState } from "../elements/states.js";
 import { viewHead } from "../elements/shell.js";
 import { fullTime } from "../format/time.js";
 import { hubClock } from "../state/clock.js";
-import { barsOf, measureOf, metersOf, monthOf, quantity, titleOf } from "../state/usage.js";
+import { barsOf, isOfHub, metersOf, monthOf, quantity, titleOf } from "../state/usage.js";
 import { choice, field, notForRole, section } from "./settings/section.js";
 
 const MONTHS_BACK = 12;
@@ -49,11 +49,16 @@ export class UsageView extends HTMLElement {
   /** The plan and what the running period costs so far. */
   #plan(signal) {
     return section(this.app, "This period", signal, async (_, ended) => {
-      const { plan, period, currency, lines, total } = await this.#ubs("subscriptions/current", ended);
+      const [{ plan, period, accrued }, { wallets }] = await Promise.all([
+        this.#ubs("subscriptions/current", ended),
+        this.#ubs("wallets", ended),
+      ]);
+      if (!accrued) return el("p", { class: "quiet" }, `Plan ${plan}: usage is shown, nothing is charged.`);
+      const { currency, lines, total } = accrued;
       const until = fullTime(Date.parse(period.end), "utc");
-      if (!currency) return el("p", { class: "quiet" }, `Plan ${plan}: usage is shown, nothing is charged.`);
       return [
-        el("p", {}, `Plan ${plan}. Until ${until}: `, el("strong", {}, `${total} ${currency}`), " so far."),
+        el("p", {}, `Plan ${plan}. Until ${until}: `, el("strong", {}, `${total} ${currency}`), " so far, before tax."),
+        wallets.map(walletLine),
         table(
           ["For", "Quantity", "Amount"],
           lines.map((line) =>
@@ -90,9 +95,22 @@ export class UsageView extends HTMLElement {
         meters.length === 0
           ? emptyState("Nothing was used in this month", "Usage appears a few minutes after samples arrive.")
           : dayBars(barsOf(usage, this.#meter, month, hubClock.now()), this.#meter, unit),
+        this.#back === 0 && isOfHub(this.#meter) && (await this.#forecast(ended)),
         through && el("p", { class: "quiet" }, `Complete until ${fullTime(Date.parse(through))}.`),
+        el(
+          "a",
+          { class: "link", href: `/api/ubs/api/v1/invoices/statement?${statementRange(month)}`, download: "" },
+          "Statement of the month (PDF)",
+        ),
       ];
     });
+  }
+
+  async #forecast(ended) {
+    const ahead = await this.#ubs(`usage/forecast?${new URLSearchParams({ meter: this.#meter })}`, ended);
+    if (ahead.method === "none") return null;
+    const [likely, low, high] = [ahead.quantity, ahead.low, ahead.high].map((value) => quantity(value, this.#meter));
+    return el("p", {}, `Expected at the end of the month: ${likely}, between ${low} and ${high}.`);
   }
 
   #choices(part, meters) {
@@ -132,10 +150,7 @@ export class UsageView extends HTMLElement {
       return table(
         ["Team", "Meter", "This month"],
         usage.map((one) =>
-          row(names.get(one.team) ?? "unattributed", titleOf(one.meter), [
-            "number",
-            quantity(one[measureOf(one.meter)] ?? one.sum, one.meter),
-          ]),
+          row(names.get(one.team) ?? "unattributed", titleOf(one.meter), ["number", quantity(one.quantity, one.meter)]),
         ),
       );
     });
@@ -145,13 +160,22 @@ export class UsageView extends HTMLElement {
     return section(this.app, "Invoices", signal, async (_, ended) => {
       const { invoices } = await this.#ubs(`invoices?limit=${INVOICES}`, ended);
       if (invoices.length === 0) return el("p", { class: "quiet" }, "No invoice yet.");
-      return table(["Number", "Date", "State", "Total", ""], invoices.map(invoiceRow));
+      return table(["Number", "Period", "Date", "State", "Total", ""], invoices.map(invoiceRow));
     });
   }
 }
 
 function iso(ms) {
   return new Date(ms).toISOString();
+}
+
+function statementRange({ startMs, endMs }) {
+  return new URLSearchParams({ start: iso(startMs), end: iso(endMs), as_pdf: "true" });
+}
+
+function walletLine({ balance, currency, next_expiry: expiry }) {
+  const until = expiry ? `, some of it until ${fullTime(Date.parse(expiry), "utc")}` : "";
+  return el("p", {}, `Prepaid credit: ${balance} ${currency}${until}.`);
 }
 
 function capWords({ blocked, min_interval_ms: intervalMs }) {
@@ -166,7 +190,6 @@ function quotaBar({ quota, forecast, percent, days_left: daysLeft }) {
     daysLeft === null
       ? `${quantity(forecast.quantity, quota.meter)} expected at the end of the month`
       : `reached in ${daysLeft} ${daysLeft === 1 ? "day" : "days"}, as it goes now`;
-  const level = percent >= 100 ? "bad" : percent >= 80 ? "warn" : "good";
   return el(
     "div",
     { class: "quota" },
@@ -178,9 +201,11 @@ function quotaBar({ quota, forecast, percent, days_left: daysLeft }) {
     ),
     el("meter", {
       class: "quota-bar",
-      "data-level": level,
       min: 0,
       max: 100,
+      optimum: 0,
+      low: 79,
+      high: 99,
       value: Math.min(percent, 100),
       "aria-label": `${titleOf(quota.meter)}, ${words}`,
     }),
@@ -206,7 +231,8 @@ function invoiceRow(invoice) {
   const isFinal = invoice.number !== null;
   return row(
     isFinal ? invoice.number : "draft",
-    ["quiet nowrap", isFinal ? invoice.issued_on : ""],
+    ["quiet nowrap", `from ${invoice.period_start.slice(0, 10)}`],
+    ["quiet nowrap", invoice.issued_on ?? ""],
     invoice.state,
     ["number", `${invoice.total} ${invoice.currency}`],
     [

@@ -25,6 +25,9 @@ THEMES: tuple[tuple[Theme, dict[str, object]], ...] = (
 SCREENS = (
     "#/setup/token",
     "#/invitation/token",
+    "#/forgotten",
+    "#/reset/token",
+    "#/verify/token",
     "#/overview",
     "#/explore",
     "#/explore?m=node_cpu_seconds_total&q=rate(node_cpu_seconds_total[1m])",
@@ -37,6 +40,8 @@ SCREENS = (
     "#/settings/keys",
     "#/settings/audit",
     "#/settings/organisation",
+    "#/settings/signin",
+    "#/usage",
 )
 
 

@@ -296,7 +296,7 @@ def test_linking_from_within_and_unlinking(hub, provider):
     owner, other = hub.owner("Links"), hub.owner("Others")
     person = somebody(provider, email="unrelated@elsewhere.example")
     url = owner.post("/api/v1/oidc/login/link").json()["url"]
-    assert travel(hub, owner, url) == "/settings/account"
+    assert travel(hub, owner, url) == "/settings/signin"
     browser, _ = log_in(hub, "login")
     assert session(browser)["user"]["id"] == owner.user_id
     url = other.post("/api/v1/oidc/login/link").json()["url"]

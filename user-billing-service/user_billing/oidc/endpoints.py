@@ -103,7 +103,7 @@ def callback(
             place = f"/login?link={challenge}&provider={quote(name)}"
             response = _to_page(settings, place, cookie=binding)
         case Linked():
-            response = _to_page(settings, "/settings/account")
+            response = _to_page(settings, "/settings/signin")
         case opened:
             response = _to_page(settings, "/")
             render(response, settings, opened)
