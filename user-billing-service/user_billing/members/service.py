@@ -265,6 +265,8 @@ class Members:
                 raise BadCredentials
         now = self._clock.now()
         with self._database.directory() as session:
+            if login is not None and not people_sql.is_still(session, login):
+                raise BadCredentials
             attempt.succeeded(session)
             person = login.person if login is not None else Person(new_id(), invitation.email)
             if password_hash is not None:

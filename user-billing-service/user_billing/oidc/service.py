@@ -226,6 +226,8 @@ class Oidc:
                 raise BadCredentials
         now = self._clock.now()
         with self._database.directory() as session:
+            if not people_sql.is_still(session, login):
+                raise BadCredentials
             attempt.succeeded(session)
             if factors_sql.has_confirmed(session, login.person.id):
                 raise Conflict(detail="log in with your password and code, then link in settings")
