@@ -206,6 +206,8 @@ class Members:
                 standing.require(session, principal)
                 if any(m.email == invitation.email for m in sql.members(session, org)):
                     raise Conflict(detail="this person is a member already")
+                if sql.invitations_since(session, org, now - rules.ONE_DAY) >= rules.A_DAY_MAX:
+                    raise Conflict(detail="too many invitations today", max=rules.A_DAY_MAX)
                 sql.add_invitation(
                     session,
                     invitation,
