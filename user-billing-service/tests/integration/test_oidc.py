@@ -13,6 +13,7 @@ from stand_in_provider import CLIENT_ID, CLIENT_SECRET, StandIn
 
 from user_billing import migrate
 from user_billing.oidc.rules import REASONS
+from user_billing.throttle.rules import PER_ADDRESS
 
 NUMBERS = count(1)
 
@@ -227,6 +228,23 @@ def test_a_callback_belongs_to_the_browser_that_began(hub, provider):
     other, query = begun()
     moved = other.http.get(path.replace("corp", "login"), params=query)
     assert error_of(urlsplit(moved.headers["location"]).fragment) == "expired"
+
+
+def test_made_up_codes_do_not_reach_the_provider_for_long(hub, provider):
+    """An address that calls back again and again with codes of its own is refused before the
+    provider is asked; others log in.
+    """
+    browser, here = hub.browser(), {"X-Forwarded-For": "203.0.113.99"}
+    url = browser.http.get("/api/v1/oidc/corp/start").headers["location"]
+    query = {"state": parse_qs(urlsplit(url).query)["state"][0], "code": "made up"}
+    path, cookies = "/api/v1/oidc/corp/callback", dict(browser.http.cookies)
+    reasons = []
+    for _ in range(PER_ADDRESS.free + 2):
+        answer = httpx.get(f"{hub.base_url}{path}", params=query, headers=here, cookies=cookies)
+        reasons.append(error_of(urlsplit(answer.headers["location"]).fragment))
+    assert reasons == ["provider"] * (PER_ADDRESS.free + 1) + ["busy"]
+    somebody(provider, "ops")
+    assert log_in(hub)[1] == "/"
 
 
 def test_a_code_is_exchanged_once(hub, provider):

@@ -57,6 +57,25 @@ def anybody(hub, path, body):
     return hub.browser().post(f"/api/v1/{path}", body)
 
 
+def test_a_log_in_that_began_before_a_new_password_gives_no_session(hub, person, monkeypatch):
+    """Whoever has the old password and logs in all the time has nothing once it is replaced."""
+    passwords = hub.services.sessions._passwords
+    verify, body = passwords.verify, {"old": PASSWORD, "new": NEW}
+
+    def replaced_meanwhile(stored, text):
+        monkeypatch.setattr(passwords, "verify", verify)
+        is_right = verify(stored, text)
+        person.adopt(person.post("/api/v1/me/password", body))
+        return is_right
+
+    monkeypatch.setattr(passwords, "verify", replaced_meanwhile)
+    thief = hub.browser()
+    answer = thief.post("/api/v1/login", login(address(person)))
+    assert person.get("/api/v1/sessions").json()["sessions"][0]["current"]
+    assert len(person.get("/api/v1/sessions").json()["sessions"]) == 1
+    assert answer.status_code == 401
+
+
 def test_a_forgotten_password_is_replaced_once(hub, outbox, person):
     """The link works once, ends every session, and the new password is the only one."""
     other, email = hub.log_in(address(person)), address(person)

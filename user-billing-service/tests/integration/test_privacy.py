@@ -126,5 +126,7 @@ def test_the_export_has_all_that_is_the_persons_and_no_secret(hub, owner):
         "invitation.accepted",
     ]
     assert len(told["sessions"]) == 1
+    assert told["second_factor"] is None
+    assert told["identities"] == []
     for secret in (key["key"], owner.session["user"]["email"], "argon2", "token_hash"):
         assert secret not in answer.text

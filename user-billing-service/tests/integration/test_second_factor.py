@@ -174,6 +174,24 @@ def test_disabling_needs_a_fresh_log_in_and_a_code(hub, person):
     assert hub.log_in(person.email).session["user"]["email"] == person.email
 
 
+def test_a_password_alone_proves_nobody_who_has_a_second_factor(hub, person):
+    """A fresh session, another password and erasure need a code too, each its own; guesses at it
+    close a door that the password does not open again.
+    """
+    for path, body in (
+        ("session/fresh", {"password": PASSWORD}),
+        ("me/password", {"old": PASSWORD, "new": f"{PASSWORD} and more"}),
+        ("me/erase", {"password": PASSWORD}),
+    ):
+        assert person.post(f"/api/v1/{path}", body).status_code == 401, path
+        assert person.post(f"/api/v1/{path}", body | {"code": "000000"}).status_code == 401, path
+    proof = {"password": PASSWORD, "code": person.recovery_codes[0]}
+    assert person.post("/api/v1/session/fresh", proof).status_code == 429
+    hub.clock.advance(minutes=1)
+    assert person.post("/api/v1/session/fresh", proof).status_code == 204
+    assert person.post("/api/v1/session/fresh", proof).status_code == 401
+
+
 def test_an_invitation_is_no_way_around(hub, person):
     """Who has a second factor joins by password and gets in by code."""
     other = hub.owner("Other")

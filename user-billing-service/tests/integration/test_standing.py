@@ -9,6 +9,7 @@ from conftest import PASSWORD
 from embedded_postgres import execute
 
 from user_billing.errors import NotAuthenticated
+from user_billing.members import rules as members_rules
 from user_billing.model import Actor, Principal, Role, Scope
 
 EVERYTHING = [scope.value for scope in Scope]
@@ -219,3 +220,19 @@ def test_no_key_makes_a_stronger_key(hub, owner):
     for method, path, body in refused:
         assert by_key(hub, short, method, path, body).status_code == 403, (path, body)
     made_by_key(hub, short, *EVERYTHING, expires_in_days=7)
+
+
+def test_an_organisation_writes_to_a_bounded_number_of_strangers_a_day(hub, monkeypatch):
+    """Withdrawing invitations makes no room for more; the next day does."""
+    monkeypatch.setattr(members_rules, "A_DAY_MAX", 3)  # one made the owner
+    owner = hub.owner("Many letters")
+
+    def invite(name):
+        return owner.post("/api/v1/invitations", {"email": f"{name}@many.org", "role": "viewer"})
+
+    made = invite("first").json()["id"]
+    owner.delete(f"/api/v1/invitations/{made}")
+    assert [invite(name).status_code for name in ("second", "third")] == [201, 409]
+    hub.clock.advance(days=1)
+    owner = hub.log_in(owner.session["user"]["email"])
+    assert invite("third").status_code == 201

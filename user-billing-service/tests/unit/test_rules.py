@@ -210,6 +210,13 @@ def test_what_is_no_address_is_refused(text):
             people_rules.normalise_email(text)
 
 
+@pytest.mark.parametrize("text", ["'@[", '"a b"@x.org', "<a>@x.org", "a,b@x.org", "a@[127.0.0.1]"])
+def test_an_address_needs_no_quotes(text):
+    """What means something else in the header of a letter is no address here."""
+    with pytest.raises(BadInput):
+        people_rules.normalise_email(text)
+
+
 def test_addresses_differ_not_in_case():
     """`Ann@Example.ORG ` and `ann@example.org` are one person."""
     assert people_rules.normalise_email(" Ann@Example.ORG ") == "ann@example.org"

@@ -6,6 +6,9 @@ from datetime import timedelta
 from user_billing.model import Member
 
 INVITATION_LIFE = timedelta(days=7)
+A_DAY_MAX = 200
+"""Invitations of an organisation in ONE_DAY: each may be a letter to anybody."""
+ONE_DAY = timedelta(days=1)
 
 
 def display_name(subject: str, members: Iterable[Member]) -> str:

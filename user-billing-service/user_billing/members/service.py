@@ -206,6 +206,8 @@ class Members:
                 standing.require(session, principal)
                 if any(m.email == invitation.email for m in sql.members(session, org)):
                     raise Conflict(detail="this person is a member already")
+                if sql.invitations_since(session, org, now - rules.ONE_DAY) >= rules.A_DAY_MAX:
+                    raise Conflict(detail="too many invitations today", max=rules.A_DAY_MAX)
                 sql.add_invitation(
                     session,
                     invitation,
@@ -265,6 +267,8 @@ class Members:
                 raise BadCredentials
         now = self._clock.now()
         with self._database.directory() as session:
+            if login is not None and not people_sql.is_still(session, login):
+                raise BadCredentials
             attempt.succeeded(session)
             person = login.person if login is not None else Person(new_id(), invitation.email)
             if password_hash is not None:

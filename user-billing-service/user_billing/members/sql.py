@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -89,6 +89,13 @@ def open_invitations(session: Session, org: UUID, now: datetime) -> list[Invitat
         .order_by(i.c.created_at.desc())
     )
     return [_invitation(row) for row in rows]
+
+
+def invitations_since(session: Session, org: UUID, since: datetime) -> int:
+    """How many invitations were made, whatever became of them."""
+    i = t.invitation.c
+    query = select(func.count()).where(i.org_id == org, i.created_at > since)
+    return int(session.execute(query).scalar_one())
 
 
 def add_invitation(

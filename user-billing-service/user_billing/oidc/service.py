@@ -13,7 +13,14 @@ from user_billing.audit import service as audit
 from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
-from user_billing.errors import BadCredentials, Conflict, NotAllowed, NotFound, ProviderRefused
+from user_billing.errors import (
+    BadCredentials,
+    Conflict,
+    NotAllowed,
+    NotFound,
+    ProviderRefused,
+    TooManyAttempts,
+)
 from user_billing.factors import sql as factors_sql
 from user_billing.identifiers import new_id, new_token
 from user_billing.keyring import Keyring, SealBroken
@@ -131,6 +138,10 @@ class Oidc:
         is_same = hmac.compare_digest(begun["state"].encode(), state.encode())
         if not is_same or begun["provider"] != name:
             raise ProviderRefused(reason="expired")
+        try:  # Each callback asks the provider: strangers with made-up codes take nobody's turn.
+            attempt = self._throttle.admit(email=None, client=client)
+        except TooManyAttempts as exc:
+            raise ProviderRefused(reason="busy") from exc
         raw = self._client.claims(
             provider,
             code=code,
@@ -139,6 +150,8 @@ class Oidc:
         )
         now = self._clock.now()
         claims = rules.check(raw, provider, nonce=begun["nonce"], now=now)
+        with self._database.directory() as session:
+            attempt.succeeded(session)
         if begun["user"] is None:
             return self._log_in(provider, claims, now, client=client, request_id=request_id)
         if live is None or str(live.user.id) != begun["user"]:
@@ -226,6 +239,8 @@ class Oidc:
                 raise BadCredentials
         now = self._clock.now()
         with self._database.directory() as session:
+            if not people_sql.is_still(session, login):
+                raise BadCredentials
             attempt.succeeded(session)
             if factors_sql.has_confirmed(session, login.person.id):
                 raise Conflict(detail="log in with your password and code, then link in settings")

@@ -63,7 +63,7 @@ def ask_address(
     body: NewAddressBody, caller: Browser, services: ServicesDep, client: ClientDep
 ) -> Response:
     """A letter with a link is on its way to the new address; needs a fresh log-in."""
-    services.people.ask_address(caller.principal, body.email, body.password, client)
+    services.people.ask_address(caller.principal, body.email, body.password, body.code, client)
     return Response(status_code=ON_ITS_WAY)
 
 
@@ -77,7 +77,7 @@ def change_password(
 ) -> SessionView:
     """The caller has a new password and a new cookie; their other sessions have ended."""
     opened = services.people.change_password(
-        caller.session, body.old, body.new, client, caller.principal.actor
+        caller.session, body.old, body.new, client, caller.principal.actor, code=body.code
     )
     return render(response, services.settings, opened)
 
@@ -87,7 +87,7 @@ def prove_again(
     body: PasswordBody, caller: Browser, services: ServicesDep, client: ClientDep
 ) -> Response:
     """The session may do for an hour what needs a fresh log-in."""
-    services.people.prove_again(caller.session, body.password, client)
+    services.people.prove_again(caller.session, body.password, body.code, client)
     return Response(status_code=DONE)
 
 
@@ -103,7 +103,7 @@ def erase_me(
     body: PasswordBody, caller: Browser, services: ServicesDep, client: ClientDep
 ) -> Response:
     """The caller is an id from here on; nobody can log in to the account."""
-    services.people.prove_again(caller.session, body.password, client)
+    services.people.prove_again(caller.session, body.password, body.code, client)
     services.privacy.erase(caller.principal, caller.session.user.id)
     return Response(status_code=DONE)
 

@@ -1,5 +1,6 @@
 """What is stored of a person, in their hands; and a person who is no more than an id."""
 
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -59,10 +60,16 @@ class Privacy:
                     }
                 places.append(place)
             sessions = sessions_sql.live_sessions(session, user_id, self._clock.now())
+            factor = factors_sql.factor_of(session, user_id)
+            codes_left = factors_sql.recovery_codes_left(session, user_id)
+            identities = [asdict(one) for one in oidc_sql.identities(session, user_id)]
         return {
             "account": {field: getattr(account, field) for field in ACCOUNT},
             "organisations": places,
             "sessions": [dict(row) for row in sessions],
+            "second_factor": factor
+            and {"confirmed_at": factor.confirmed_at, "recovery_codes_left": codes_left},
+            "identities": identities,
         }
 
     def erase(self, caller: Principal, user_id: UUID) -> None:

@@ -14,7 +14,9 @@ PASSWORD_CHARACTERS_MIN = 15
 PASSWORD_CHARACTERS_MAX = 256
 """Far above the 64 that NIST asks to permit; the bound keeps a request from buying CPU."""
 
-_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]+@[^\s@.\x00-\x1f\x7f]+(\.[^\s@.\x00-\x1f\x7f]+)*")
+_SPECIAL = r'\s@\x00-\x1f\x7f"(),:;<>\[\]\\'
+"""What an address needs quotes for, and a letter's header means something else by."""
+_EMAIL = re.compile(rf"[^{_SPECIAL}]+@[^{_SPECIAL}.]+(\.[^{_SPECIAL}.]+)*")
 
 _RUNS = ("abcdefghijklmnopqrstuvwxyz", "01234567890123456789", "qwertyuiopasdfghjklzxcvbnm")
 

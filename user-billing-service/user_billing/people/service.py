@@ -18,8 +18,9 @@ from user_billing.audit import service as audit
 from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
-from user_billing.errors import BadCredentials, Conflict, NotFound
+from user_billing.errors import BadCode, BadCredentials, Conflict, NotFound
 from user_billing.factors import sql as factors_sql
+from user_billing.factors.service import Codes
 from user_billing.identifiers import new_token
 from user_billing.keyring import Keyring
 from user_billing.mail.service import Mail
@@ -65,6 +66,7 @@ class People:
         self._throttle = throttle
         self._sessions = sessions
         self._mail = mail
+        self._codes = Codes(keyring)
 
     # A new password
 
@@ -92,6 +94,7 @@ class People:
             password_hash = self._passwords.hash(password)
             now, user_id = self._clock.now(), link.row.user_id
             with self._database.directory() as session:
+                sql.lock_person(session, user_id)
                 self._spend(session, link)
                 sql.set_password(session, user_id, password_hash=password_hash, now=now)
                 sql.set_address(session, user_id, link.email, now)
@@ -103,18 +106,19 @@ class People:
                 sessions_sql.revoke_of_person(session, user_id, now)
 
     def change_password(
-        self, live: LiveSession, old: str, new: str, client: Client, actor: Actor
+        self, live: LiveSession, old: str, new: str, client: Client, actor: Actor, *, code: str
     ) -> OpenSession:
         """The person has the new password; this session goes on under a new cookie, others end.
 
         Raises BadCredentials for another old password.
         """
         email, user_id = live.user.email, live.user.id
-        with self._proved(live, old, client) as attempt:
+        with self._proved(live, old, code, client) as attempt:
             rules.check_password(new, context=[email])
             password_hash = self._passwords.hash(new)
         now = self._clock.now()
         with self._database.directory() as session:
+            sql.lock_person(session, user_id)
             attempt.succeeded(session)
             sql.set_password(session, user_id, password_hash=password_hash, now=now)
             sql.drop_tokens(session, user_id, "reset")
@@ -128,9 +132,9 @@ class People:
             sessions_sql.revoke_of_person(session, user_id, now, but=opened.live.id)
         return opened
 
-    def prove_again(self, live: LiveSession, password: str, client: Client) -> None:
-        """The session is fresh: its person has just given their password."""
-        with self._proved(live, password, client) as attempt:
+    def prove_again(self, live: LiveSession, password: str, code: str, client: Client) -> None:
+        """The session is fresh: its person has just given their password, and code if any."""
+        with self._proved(live, password, code, client) as attempt:
             pass
         with self._database.directory() as session:
             attempt.succeeded(session)
@@ -151,17 +155,20 @@ class People:
             if link.row.email != link.email:
                 raise NotFound(detail="the account has another address by now")
             with self._database.directory() as session:
+                sql.lock_person(session, link.row.user_id)
                 self._spend(session, link)
                 sql.set_address(session, link.row.user_id, link.email, self._clock.now())
 
-    def ask_address(self, principal: Principal, email: str, password: str, client: Client) -> None:
+    def ask_address(
+        self, principal: Principal, email: str, password: str, code: str, client: Client
+    ) -> None:
         """A letter is on its way to the new address, unless it has an account already."""
         self._require_mail()
         access.require_fresh(principal, self._clock.now())
         live = principal.session
         assert live is not None, "the route takes sessions only"
         email = rules.normalise_email(email)
-        with self._proved(live, password, client) as attempt:
+        with self._proved(live, password, code, client) as attempt:
             pass
         with self._database.directory() as session:
             attempt.succeeded(session)
@@ -246,8 +253,12 @@ class People:
             raise NotFound(detail="the link is unknown, used or expired: ask for another one")
 
     @contextmanager
-    def _proved(self, live: LiveSession, password: str, client: Client) -> Iterator[Attempt]:
-        """The attempt of a person who gave their password; a turn to hash is held in the block."""
+    def _proved(
+        self, live: LiveSession, password: str, code: str, client: Client
+    ) -> Iterator[Attempt]:
+        """The attempt of a person who gave their password, and a code if they have a second factor;
+        a turn to hash is held in the block.
+        """
         email = live.user.email
         with self._passwords.turn(known=self._throttle.device_of(email, client) is not None):
             attempt = self._throttle.admit(email=email, client=client)
@@ -256,7 +267,19 @@ class People:
             stored = None if login is None else login.password_hash
             if not self._passwords.verify(stored, password):
                 raise BadCredentials
+            self._require_code(live, code, client)
             yield attempt
+
+    def _require_code(self, live: LiveSession, code: str, client: Client) -> None:
+        """Passes for a code, used from here on, and for who has no second factor."""
+        with self._database.directory() as session:
+            if not factors_sql.has_confirmed(session, live.user.id):
+                return
+        attempt = self._throttle.admit(email=live.user.email, client=client, step="code")
+        with self._database.directory() as session:
+            if not self._codes.accept(session, live.user.id, code, self._clock.now()):
+                raise BadCode
+            attempt.succeeded(session)
 
     @staticmethod
     def _record(

@@ -36,6 +36,15 @@ def login_of(session: Session, email: str) -> Login | None:
     return Login(Person(row.id, row.email), row.secret, row.disabled_at is not None)
 
 
+def is_still(session: Session, login: Login) -> bool:
+    """Whether address and password are those that were proved, until the transaction ends.
+
+    Else a log-in that looked at the old password would outlive its replacement.
+    """
+    lock_person(session, login.person.id)
+    return login_of(session, login.person.email) == login
+
+
 def person(session: Session, user_id: UUID) -> Person | None:
     """The person; None when there is none or the account is disabled."""
     u = t.user_account

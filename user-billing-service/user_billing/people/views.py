@@ -24,16 +24,18 @@ class ResetBody(LinkBody):
 
 
 class PasswordBody(Body):
-    """The password, to prove who is there."""
+    """The password, to prove who is there. code: of the second factor of who has one."""
 
     password: Unicode
+    code: Unicode = ""
 
 
 class NewPasswordBody(Body):
-    """The password there is, and the one there is to be."""
+    """The password there is, and the one there is to be. code: as in PasswordBody."""
 
     old: Unicode
     new: Unicode
+    code: Unicode = ""
 
 
 class NewAddressBody(PasswordBody):
@@ -43,10 +45,14 @@ class NewAddressBody(PasswordBody):
 
 
 class ExportView(BaseModel):
-    """What is stored of a person: account, organisations with keys and events, sessions."""
+    """What is stored of a person: account, organisations with keys and events, sessions,
+    second factor, identities.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     account: dict[str, object]
     organisations: list[dict[str, object]]
     sessions: list[dict[str, object]]
+    second_factor: dict[str, object] | None
+    identities: list[dict[str, object]]

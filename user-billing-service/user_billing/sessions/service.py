@@ -98,6 +98,8 @@ class Sessions:
                 renewed = self._passwords.hash(password)
         now = self._clock.now()
         with self._database.directory() as session:
+            if not people_sql.is_still(session, login):
+                raise BadCredentials
             attempt.succeeded(session)
             if renewed is not None:
                 people_sql.set_password(session, login.person.id, password_hash=renewed, now=now)
