@@ -107,6 +107,17 @@ def test_an_hour_that_changed_is_split_again(hub, two_teams):
     assert by_team(hub, owner)[red] == 702  # the total follows at once, by the old shares
 
 
+def test_a_split_of_many_teams_is_taken(hub):
+    """A day's hours over 100 teams are one request."""
+    owner = hub.owner("Many teams")
+    teams = [owner.post("/api/v1/teams", {"name": f"t{n}"}).json()["id"] for n in range(100)]
+    for back in range(2, 26):
+        report(hub, owner.org, back, 101)
+    put(owner, "/api/v1/attribution", rules(*((team, "up") for team in teams)))
+    split(hub, due_of(hub, owner.org), dict.fromkeys(teams, (123_456, 1_234)))
+    assert due_of(hub, owner.org) is None
+
+
 def test_the_running_hour_is_not_split(hub, two_teams):
     owner, red, _ = two_teams
     put(owner, "/api/v1/attribution", rules((red, "up")))

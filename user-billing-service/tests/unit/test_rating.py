@@ -160,6 +160,14 @@ def test_a_level_that_stays_costs_what_it_costs_without_changes(cuts, series):
     assert abs(sum(amounts) - whole) <= len(amounts)  # each line is rounded once
 
 
+def test_the_minimum_of_segments_sums_to_that_of_the_period():
+    """Two halves of an odd minimum are not rounded up twice."""
+    half = START + (MAY.end - START) / 2
+    parts = [Period(START, half), Period(half, MAY.end)]
+    rated = rate([Segment(plan(minimum=101), part, {}) for part in parts], MAY, {})
+    assert [line.amount for line in rated.lines] == [51, 50]
+
+
 def test_the_minimum_fills_what_is_missing():
     price = Price("m", Model.PER_UNIT, unit=Fraction(1))
     low = rate(

@@ -145,6 +145,16 @@ def invoiced_until(session: Session, org: UUID) -> datetime | None:
     return rows[0].end if rows else None
 
 
+def voided_invoice(session: Session, org: UUID, start: datetime) -> Row[Any] | None:
+    """(id, series, number) of the latest voided invoice of the period that begins then."""
+    return session.execute(
+        select(_I.id, _I.series, _I.number)
+        .where(_I.org_id == org, _I.period_start == start, _voided(org))
+        .order_by(_I.created_at.desc())
+        .limit(1)
+    ).one_or_none()
+
+
 def _voided(org: UUID) -> Any:
     """Of the invoice of the surrounding statement."""
     of = select(_N.id).where(_N.org_id == org, _N.invoice_id == _I.id, _N.voids)
