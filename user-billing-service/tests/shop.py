@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 from user_billing.identifiers import new_id
 from user_billing.invoices import sql
@@ -64,19 +65,16 @@ class PriceASample(CalendarMonths):
             return None
         used = usage_sql.period_usage(session, org, period.start, period.end)
         samples = used["samples_ingested"]
-        plan = Line(LineKind.PLAN, "Plan Team", None, period, Decimal(1), "month", self.monthly, {})
+        plan = Line(LineKind.PLAN, "Plan Team", None, period, Decimal(1), "month", self.monthly,
+                    {"amount": self.monthly})  # fmt: skip
         usage = Line(
             LineKind.USAGE, "Samples ingested", "samples_ingested", period, samples.quantity,
             "samples", self.cost(samples.quantity),
-            {"price": str(self.price), "hours_digest": samples.digest,
-             "samples": str(samples.quantity)},
+            {"price": str(self.price), "hours_digest": samples.digest, "currency": "EUR",
+             "share": "1", "parts": [
+                 {"units": str(samples.quantity), "unit": str(self.price), "flat": "0"}]},
         )  # fmt: skip
         return Rated("EUR", (plan, usage), f"{samples.digest}:{self.price}:{self.monthly}")
-
-    def recompute(self, derivation):
-        if "samples" not in derivation:
-            return self.monthly
-        return money.to_minor(Decimal(derivation["price"]) * Decimal(derivation["samples"]), "EUR")
 
 
 @dataclass
@@ -120,7 +118,7 @@ class Shop:
 
     def report(self, org, hour, samples, revision=1):
         """The hour has so many samples."""
-        report = Report(org, hour, revision, {"samples": Reading(Decimal(samples))})
+        report = Report(UUID(str(org)), hour, revision, {"samples": Reading(Decimal(samples))})
         (outcome,) = self.hub.services.usage.take(Audience.DIS, [report], None, None)
         return outcome
 

@@ -76,7 +76,7 @@ class Ledger:
 
 @pytest.fixture(autouse=True)
 def empty(engine):
-    yield
+    """No hour of another test's runs."""
     act(engine, lambda db: db.execute(text("TRUNCATE analysis.usage_hour")))
 
 

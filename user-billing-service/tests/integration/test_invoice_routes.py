@@ -13,6 +13,7 @@ from sqlalchemy import text
 from user_billing import prove
 from user_billing.invoices import proving, sql
 from user_billing.invoices import tables as t
+from user_billing.rating.rules import recompute
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +179,7 @@ def test_a_statement_is_no_invoice(hub, shop, buyer):
 
 def checks(shop, org, invoice):
     return {
-        check.what: check.agrees
-        for check in proving.prove(shop.database, shop.rating.recompute, org, invoice)
+        check.what: check.agrees for check in proving.prove(shop.database, recompute, org, invoice)
     }
 
 

@@ -120,7 +120,11 @@ def test_the_export_has_all_that_is_the_persons_and_no_secret(hub, owner):
     assert told["account"]["id"] == person.user_id
     [place] = told["organisations"]
     assert [one["id"] for one in place["keys"]] == [key["id"]]
-    assert [e["action"] for e in place["events"]] == ["key.created", "invitation.accepted"]
+    assert [e["action"] for e in place["events"]] == [
+        "key.created",
+        "session.login",
+        "invitation.accepted",
+    ]
     assert len(told["sessions"]) == 1
     for secret in (key["key"], owner.session["user"]["email"], "argon2", "token_hash"):
         assert secret not in answer.text

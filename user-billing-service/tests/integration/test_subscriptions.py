@@ -8,6 +8,7 @@ import httpx
 import pytest
 from conftest import INTERNAL
 from embedded_postgres import PostgresError, execute
+from shop import SELLER
 from sqlalchemy import select
 
 from user_billing.invoices.tables import billing_period
@@ -46,6 +47,14 @@ def used(hub, org, samples, hour=None):
     body = {"source": "dis", "reports": [report]}
     answer = httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL)
     assert answer.json()["outcomes"] == ["stored"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _seller(hub):
+    """The operator has confirmed who sells."""
+    operator = founder(hub)
+    assert put(operator, "/api/v1/operator/seller", SELLER).status_code == 200
+    assert operator.post("/api/v1/operator/seller/confirm").status_code == 200
 
 
 @pytest.fixture

@@ -107,6 +107,18 @@ def test_an_hour_that_changed_is_split_again(hub, two_teams):
     assert by_team(hub, owner)[red] == 702  # the total follows at once, by the old shares
 
 
+def test_a_rule_that_cannot_be_read_is_shown(hub, two_teams):
+    """Dis says which with its split; the rule set in force shows it."""
+    owner, red, _ = two_teams
+    put(owner, "/api/v1/attribution", rules((red, "{oops")))
+    due = due_of(hub, owner.org)
+    hours = [{**hour, "shares": {}} for hour in due["hours"]]
+    faults = ["rules[0].selector: no matcher"]
+    body = {"tenant": owner.org, "version": 1, "hours": hours, "faults": faults}
+    internal(hub, "PUT", body)
+    assert owner.get("/api/v1/attribution").json()["versions"][0]["faults"] == faults
+
+
 def test_a_split_of_many_teams_is_taken(hub):
     """A day's hours over 100 teams are one request."""
     owner = hub.owner("Many teams")
