@@ -90,6 +90,10 @@ def test_a_version_never_changes(hub):
     assert [one["version"] for one in sold if one["plan"] == "steady"] == [1]
 
 
+def test_text_that_cannot_be_stored_is_refused(hub):
+    assert put(hub.owner("NUL"), CURRENT, {"plan": "a\0"}).status_code == 400
+
+
 def test_only_the_operator_keeps_plans(hub):
     owner = hub.owner("Customer")
     answer = owner.post("/api/v1/operator/plans/mine", {"name": "Mine", "currency": "EUR"})
@@ -178,7 +182,7 @@ def test_a_period_that_ended_before_the_first_look_is_billed(hub, mid_month):
     hub.services.periods.step()
     with hub.services.database.organisation(UUID(owner.org)) as session:
         starts = session.scalars(select(billing_period.c.start).order_by(billing_period.c.start))
-        assert [at.isoformat().replace("+00:00", "Z") for at in starts][0] == first
+        assert next(at.isoformat().replace("+00:00", "Z") for at in starts) == first
 
 
 def test_another_currency_waits_for_the_next_period(hub, mid_month):

@@ -199,3 +199,17 @@ def test_the_operator_splits_a_cost_over_organisations(hub, two_teams):
     assert sum(int(share["amount"]) for share in shares) == 100_000_000
     assert owner.org in {share["id"] for share in shares if int(share["amount"]) > 0}
     assert operator.get(f"/api/v1/costs/{made}").status_code == 404
+
+
+def test_a_team_that_was_archived_before_bears_no_equal_part(hub, two_teams):
+    """Equal parts are over the teams that there were in the cost's time, of 400 days at most."""
+    owner, red, blue = two_teams
+    assert owner.delete(f"/api/v1/teams/{red}").status_code == 204
+    start = hub.clock.now() + timedelta(hours=1)
+    body = {"name": "Rent", "currency": "EUR", "amount": "10", "start": start.isoformat()}
+    for days, status in ((401, 400), (1, 201)):
+        end = (start + timedelta(days=days)).isoformat()
+        made = owner.post("/api/v1/costs", {**body, "end": end})
+        assert made.status_code == status, made.text
+    shares = owner.get(f"/api/v1/costs/{made.json()['id']}").json()["shares"]
+    assert [(share["id"], share["amount"]) for share in shares] == [(blue, "10.00")]

@@ -61,7 +61,7 @@ class RulesBody(Body):
 
 
 class VersionView(View):
-    """A rule set. faults: rules that could not be read when hours were split; they select nothing."""
+    """A rule set. faults: rules that dis could not read, which select nothing."""
 
     n: int
     rules: list[RuleBody]
