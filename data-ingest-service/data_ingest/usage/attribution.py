@@ -55,7 +55,8 @@ SELECT block_id, min_ts, max_ts, object_key, tail_sha256 FROM metrics.block
 class Owners:
     """Which team each series of a tenant is of, by one version of its rules.
 
-    faults: rules that cannot be read, and why. teams: their ids, the unattributed last. series_ids: ascending; places: into `teams`, each (n,).
+    faults: rules that cannot be read, and why.
+    teams: their ids, the unattributed last. series_ids: ascending; places: into `teams`, each (n,).
     """
 
     version: int

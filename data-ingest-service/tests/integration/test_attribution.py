@@ -105,7 +105,7 @@ async def test_the_first_rule_that_selects_a_series_has_it(store_url: str, tmp_p
 
 
 async def test_a_rule_that_cannot_be_read_selects_nothing(store_url: str, tmp_path: Path) -> None:
-    """ubs is told which."""
+    """Ubs is told which."""
     rules = Rules()
     async with opened_store(store_url, tmp_path) as store:
         await named(store, a={"__name__": "up"})

@@ -4,7 +4,7 @@ import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import Row, Table, delete, func, insert, select, text, update
@@ -147,12 +147,13 @@ def invoiced_until(session: Session, org: UUID) -> datetime | None:
 
 def voided_invoice(session: Session, org: UUID, start: datetime) -> Row[Any] | None:
     """(id, series, number) of the latest voided invoice of the period that begins then."""
-    return session.execute(
+    row: Any = session.execute(
         select(_I.id, _I.series, _I.number)
         .where(_I.org_id == org, _I.period_start == start, _voided(org))
         .order_by(_I.created_at.desc())
         .limit(1)
     ).one_or_none()
+    return cast("Row[Any] | None", row)
 
 
 def _voided(org: UUID) -> Any:
