@@ -40,6 +40,10 @@ class CalendarMonths:
         start = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         return Period(start, (start + timedelta(days=32)).replace(day=1))
 
+    def began(self, _session, _org):
+        """It is not known."""
+        return
+
     def rated(self, _session, _org, _period):
         """Nothing is sold."""
         return

@@ -35,6 +35,8 @@ SERIES_MAX: Final = 2_000_000
 """That are remembered of all tenants together: 24 MB."""
 ROUNDS_MAX: Final = 20
 UNATTRIBUTED: Final = ""
+FAULT_MAX: Final = 300
+"""Characters, as ubs takes them."""
 
 log = structlog.get_logger()
 
@@ -53,12 +55,14 @@ SELECT block_id, min_ts, max_ts, object_key, tail_sha256 FROM metrics.block
 class Owners:
     """Which team each series of a tenant is of, by one version of its rules.
 
+    faults: rules that cannot be read, and why.
     teams: their ids, the unattributed last. series_ids: ascending; places: into `teams`, each (n,).
     """
 
     version: int
     teams: list[str]
     rules: list[tuple[int, Sequence[Matcher]]]
+    faults: list[str]
     series_ids: I64
     places: I64
 
@@ -87,16 +91,17 @@ class Owners:
 
 
 def owners(version: int, rules: Sequence[Mapping[str, str]]) -> Owners:
-    """No series yet. A selector that cannot be read selects nothing, and is logged."""
+    """No series yet. A selector that cannot be read selects nothing, and is a fault."""
     teams = [*dict.fromkeys(rule["team"] for rule in rules), UNATTRIBUTED]
     parsed: list[tuple[int, Sequence[Matcher]]] = []
-    for rule in rules:
+    faults = []
+    for place, rule in enumerate(rules):
         try:
             parsed.append((teams.index(rule["team"]), parse(rule["selector"])))
         except BadSelector as exc:
-            log.warning("attribution_rule_unreadable", selector=rule["selector"], why=str(exc))
+            faults.append(f"rules[{place}].selector: {exc}"[:FAULT_MAX])
     none = np.empty(0, np.int64)
-    return Owners(version, teams, parsed, none, none)
+    return Owners(version, teams, parsed, faults, none, none)
 
 
 class Attribution:
@@ -117,7 +122,8 @@ class Attribution:
             tenant = UUID(due["tenant"])
             known = await self._series(conn, tenant, due["version"], due["rules"])
             hours = [await self._hour(conn, tenant, known, hour) for hour in due["hours"]]
-            body = {"tenant": due["tenant"], "version": due["version"], "hours": hours}
+            body = {"tenant": due["tenant"], "version": due["version"], "hours": hours,
+                    "faults": known.faults}  # fmt: skip
             await self._billing.ask("PUT", "/internal/attribution", json=body)
             split += len(hours)
         return split

@@ -105,6 +105,7 @@ async def test_the_first_rule_that_selects_a_series_has_it(store_url: str, tmp_p
 
 
 async def test_a_rule_that_cannot_be_read_selects_nothing(store_url: str, tmp_path: Path) -> None:
+    """Ubs is told which."""
     rules = Rules()
     async with opened_store(store_url, tmp_path) as store:
         await named(store, a={"__name__": "up"})
@@ -113,3 +114,5 @@ async def test_a_rule_that_cannot_be_read_selects_nothing(store_url: str, tmp_pa
         rules.ask(store, 1, (RED, "{oops"), (BLUE, "up"))
         await Attribution(store.objects, rules.billing).split_due(store.conn)
         assert shares(rules.split[0]) == {BLUE: (1, 1)}
+        (fault,) = rules.split[0]["faults"]
+        assert fault.startswith("rules[0].selector: ")

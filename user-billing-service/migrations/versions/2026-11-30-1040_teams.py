@@ -28,6 +28,7 @@ UP = (
       org_id     uuid NOT NULL REFERENCES billing.organisation,
       n          integer NOT NULL CHECK (n > 0),
       rules      jsonb NOT NULL,
+      faults     jsonb NOT NULL DEFAULT '[]',
       created_at timestamptz NOT NULL,
       created_by text NOT NULL,
       PRIMARY KEY (org_id, n))""",
@@ -75,7 +76,7 @@ UP = (
         )
     ),
     f"GRANT SELECT, INSERT, UPDATE (name, archived_at) ON billing.team TO {APP}",
-    f"GRANT SELECT, INSERT ON billing.attribution_version TO {APP}",
+    f"GRANT SELECT, INSERT, UPDATE (faults) ON billing.attribution_version TO {APP}",
     f"GRANT SELECT, INSERT, UPDATE ON billing.attribution_hour TO {APP}",
     f"GRANT SELECT, INSERT, DELETE, UPDATE (closed_at, shares) ON billing.cost_pool TO {APP}",
     # which organisations have rules, for dis to ask what is due

@@ -91,3 +91,18 @@ def test_every_month_is_charged_for_all_its_usage(shop, actions):
     for of_month in range(MONTHS):
         samples = sum(n for (m, _), n in seller.usage.items() if m == of_month)
         assert paid[month(of_month)] == 1900 + shop.rating.cost(Decimal(samples)), of_month
+
+
+def test_a_voided_period_is_not_charged_again_for_what_a_later_invoice_has(shop):
+    """Late usage was charged by the next invoice, then the first is voided and drafted anew."""
+    seller = Seller(shop)
+    seller.report(0, 0, 100)
+    seller.bring_to("finalise")
+    first = seller.invoice
+    seller.report(0, 1, 50)
+    seller.bring_to("finalise")
+    give = shop.corrections.credit
+    give(seller.org, first, None, key="v", reason="wrong address", actor=ACTOR)
+    seller.month = 0
+    seller.bring_to("finalise")
+    assert charged(shop, seller.org)[month(0)] == 1900 + shop.rating.cost(Decimal(150))

@@ -2,12 +2,16 @@
 
 from calendar import monthrange
 from datetime import timedelta
+from uuid import UUID
 
 import httpx
 import pytest
 from conftest import INTERNAL
 from embedded_postgres import PostgresError, execute
 from shop import SELLER
+from sqlalchemy import select
+
+from user_billing.invoices.tables import billing_period
 
 CURRENT = "/api/v1/subscriptions/current"
 
@@ -86,6 +90,10 @@ def test_a_version_never_changes(hub):
     assert [one["version"] for one in sold if one["plan"] == "steady"] == [1]
 
 
+def test_text_that_cannot_be_stored_is_refused(hub):
+    assert put(hub.owner("NUL"), CURRENT, {"plan": "a\0"}).status_code == 400
+
+
 def test_only_the_operator_keeps_plans(hub):
     owner = hub.owner("Customer")
     answer = owner.post("/api/v1/operator/plans/mine", {"name": "Mine", "currency": "EUR"})
@@ -162,6 +170,19 @@ def test_there_and_back_costs_nothing_more(hub, mid_month):
         assert put(owner, CURRENT, {"plan": plan, "when": "now"}).status_code == 200
     current = owner.get(CURRENT).json()
     assert [one["plan"] for one in current["subscriptions"]] == ["low"]
+
+
+def test_a_period_that_ended_before_the_first_look_is_billed(hub, mid_month):
+    """The hub was down from the first subscription until after the end of its period."""
+    new_plan(hub, "patient", recurring="7.00")
+    owner = hub.owner("Patient")
+    assert put(owner, CURRENT, {"plan": "patient"}).status_code == 200
+    first = owner.get(CURRENT).json()["period"]["start"]
+    hub.clock.advance(days=20)
+    hub.services.periods.step()
+    with hub.services.database.organisation(UUID(owner.org)) as session:
+        starts = session.scalars(select(billing_period.c.start).order_by(billing_period.c.start))
+        assert next(at.isoformat().replace("+00:00", "Z") for at in starts) == first
 
 
 def test_another_currency_waits_for_the_next_period(hub, mid_month):

@@ -107,6 +107,29 @@ def test_an_hour_that_changed_is_split_again(hub, two_teams):
     assert by_team(hub, owner)[red] == 702  # the total follows at once, by the old shares
 
 
+def test_a_rule_that_cannot_be_read_is_shown(hub, two_teams):
+    """Dis says which with its split; the rule set in force shows it."""
+    owner, red, _ = two_teams
+    put(owner, "/api/v1/attribution", rules((red, "{oops")))
+    due = due_of(hub, owner.org)
+    hours = [{**hour, "shares": {}} for hour in due["hours"]]
+    faults = ["rules[0].selector: no matcher"]
+    body = {"tenant": owner.org, "version": 1, "hours": hours, "faults": faults}
+    internal(hub, "PUT", body)
+    assert owner.get("/api/v1/attribution").json()["versions"][0]["faults"] == faults
+
+
+def test_a_split_of_many_teams_is_taken(hub):
+    """A day's hours over 100 teams are one request."""
+    owner = hub.owner("Many teams")
+    teams = [owner.post("/api/v1/teams", {"name": f"t{n}"}).json()["id"] for n in range(100)]
+    for back in range(2, 26):
+        report(hub, owner.org, back, 101)
+    put(owner, "/api/v1/attribution", rules(*((team, "up") for team in teams)))
+    split(hub, due_of(hub, owner.org), dict.fromkeys(teams, (123_456, 1_234)))
+    assert due_of(hub, owner.org) is None
+
+
 def test_the_running_hour_is_not_split(hub, two_teams):
     owner, red, _ = two_teams
     put(owner, "/api/v1/attribution", rules((red, "up")))
@@ -176,3 +199,17 @@ def test_the_operator_splits_a_cost_over_organisations(hub, two_teams):
     assert sum(int(share["amount"]) for share in shares) == 100_000_000
     assert owner.org in {share["id"] for share in shares if int(share["amount"]) > 0}
     assert operator.get(f"/api/v1/costs/{made}").status_code == 404
+
+
+def test_a_team_that_was_archived_before_bears_no_equal_part(hub, two_teams):
+    """Equal parts are over the teams that there were in the cost's time, of 400 days at most."""
+    owner, red, blue = two_teams
+    assert owner.delete(f"/api/v1/teams/{red}").status_code == 204
+    start = hub.clock.now() + timedelta(hours=1)
+    body = {"name": "Rent", "currency": "EUR", "amount": "10", "start": start.isoformat()}
+    for days, status in ((401, 400), (1, 201)):
+        end = (start + timedelta(days=days)).isoformat()
+        made = owner.post("/api/v1/costs", {**body, "end": end})
+        assert made.status_code == status, made.text
+    shares = owner.get(f"/api/v1/costs/{made.json()['id']}").json()["shares"]
+    assert [(share["id"], share["amount"]) for share in shares] == [(blue, "10.00")]

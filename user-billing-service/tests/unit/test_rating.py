@@ -12,6 +12,7 @@ from user_billing.errors import BadInput
 from user_billing.money import rules as money
 from user_billing.plans import rules as plans
 from user_billing.plans.rules import Model, PlanVersion, Price, Tier
+from user_billing.plans.views import PriceBody
 from user_billing.rating import rules
 from user_billing.rating.model import LineKind, MeterUsage, Period
 from user_billing.rating.rules import Meter, Segment, rate
@@ -158,6 +159,20 @@ def test_a_level_that_stays_costs_what_it_costs_without_changes(cuts, series):
         rate([Segment(plan(price), MAY, {"m": used(series)})], MAY, {"m": LEVEL}).lines[0].amount
     )
     assert abs(sum(amounts) - whole) <= len(amounts)  # each line is rounded once
+
+
+def test_a_zero_with_a_huge_exponent_is_zero():
+    """As text it would be a number of so many digits when it is read again."""
+    body = PriceBody(meter="m", model=Model.PER_UNIT, unit=Decimal("0E+999999999"))
+    assert body.model_dump(mode="json")["unit"] == "0"
+
+
+def test_the_minimum_of_segments_sums_to_that_of_the_period():
+    """Two halves of an odd minimum are not rounded up twice."""
+    half = START + (MAY.end - START) / 2
+    parts = [Period(START, half), Period(half, MAY.end)]
+    rated = rate([Segment(plan(minimum=101), part, {}) for part in parts], MAY, {})
+    assert [line.amount for line in rated.lines] == [51, 50]
 
 
 def test_the_minimum_fills_what_is_missing():

@@ -6,7 +6,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
-def _encodable(text: str) -> str:
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("not text: it has a NUL")
     try:
         text.encode()
     except UnicodeEncodeError as exc:
@@ -14,8 +16,9 @@ def _encodable(text: str) -> str:
     return text
 
 
-Unicode = Annotated[str, AfterValidator(_encodable)]
-"""Text that has a UTF-8 form; JSON can write halves of surrogate pairs, which have none."""
+Unicode = Annotated[str, AfterValidator(_storable)]
+"""Text that has a UTF-8 form; JSON can write halves of surrogate pairs, which have none,
+and NUL, which Postgres does not store."""
 
 
 class Body(BaseModel):

@@ -21,6 +21,8 @@ from user_billing.meters.rules import BY_NAME
 from user_billing.money import rules as money
 
 POOLS_MAX: Final = 1_000
+DAYS_MAX: Final = 400
+"""Of a pool; so many hours are read to split it."""
 NOBODY: Final = ""
 """The part of what no rule gives to a team."""
 FOCUS_COLUMNS: Final = (
@@ -65,8 +67,8 @@ class Share:
 def check(pool: Pool) -> None:
     """Raises BadInput for a pool that cannot be split."""
     money.exponent(pool.currency)
-    if pool.start >= pool.end:
-        raise BadInput(field="end", needs="a time after start")
+    if not pool.start < pool.end or (pool.end - pool.start).days > DAYS_MAX:
+        raise BadInput(field="end", needs="a time after start", days_max=DAYS_MAX)
     if unknown := set(pool.weights) - set(BY_NAME):
         raise BadInput(field="weights", unknown=sorted(unknown), known=sorted(BY_NAME))
     if pool.weights and sum(pool.weights.values()) <= 0:

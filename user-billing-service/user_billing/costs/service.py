@@ -101,7 +101,9 @@ class Costs:
             if row is None or row.over != over.value:
                 raise NotFound(cost=pool_id)
             pool = sql.pool_of(row)
-            teams = {str(team.id): team.name for team in teams_sql.teams(session, org)}
+            rows = teams_sql.teams(session, org)
+            teams = {str(team.id): team.name for team in rows}
+            gone = {str(team.id) for team in rows if (team.archived_at or pool.end) <= pool.start}
             hours = teams_sql.hours(session, org, pool.start, pool.end, "hour")
             shares = teams_sql.shares(session, org, pool.start, pool.end)
         if over is Over.TEAMS:
@@ -112,4 +114,5 @@ class Costs:
         if row.shares is not None:
             final = [Share(part, amount) for part, amount in row.shares]
             return Split(pool_id, pool, final, names, row.closed_at)
-        return Split(pool_id, pool, rules.split(pool, list(names), usage), names, None)
+        parts = [part for part in names if pool.weights or part not in gone]
+        return Split(pool_id, pool, rules.split(pool, parts, usage), names, None)

@@ -27,6 +27,9 @@ class Rating(Protocol):
     def period_at(self, session: Session, org: UUID, at: datetime) -> Period | None:
         """The organisation's billing period at that time; None without a subscription."""
 
+    def began(self, session: Session, org: UUID) -> datetime | None:
+        """When its first subscription began; None without one."""
+
     def rated(self, session: Session, org: UUID, period: Period) -> Rated | None:
         """What the period costs by the usage there is now; None without a price."""
 
@@ -77,6 +80,14 @@ def build(
 
     lines = rated.lines if rated else ()
     positions = [position(line, period.start, rules.key_of(line), None) for line in lines]
+    if void := sql.voided_invoice(session, org, period.start):
+        # what other invoices charge for the period already
+        number = rules.number_text(void.series, void.number)
+        billed = sql.billed(session, org, period.start, but)
+        positions += [
+            position(line, period.start, key, void.id)
+            for key, line in rules.adjustments((), billed, void.id, number)
+        ]
     for row in reversed(sql.invoiced_periods(session, org, period.start, CORRECTED_MAX)):
         earlier, number = Period(row.start, row.end), rules.number_text(row.series, row.number)
         again = rating.rated(session, org, earlier)

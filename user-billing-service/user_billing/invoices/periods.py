@@ -90,7 +90,7 @@ class Periods:
         for _ in range(PERIODS_AT_ONCE):
             if last is not None and last.end > now:
                 break
-            begins = last.end if last is not None else now
+            begins = last.end if last else self._rating.began(session, org) or now
             next_ = self._rating.period_at(session, org, begins)
             if next_ is None:
                 break

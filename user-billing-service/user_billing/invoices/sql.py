@@ -4,7 +4,7 @@ import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import Row, Table, delete, func, insert, select, text, update
@@ -143,6 +143,17 @@ def invoiced_until(session: Session, org: UUID) -> datetime | None:
     """The end of the last period with a standing invoice; None without one."""
     rows = invoiced_periods(session, org, datetime.max.replace(tzinfo=UTC), 1)
     return rows[0].end if rows else None
+
+
+def voided_invoice(session: Session, org: UUID, start: datetime) -> Row[Any] | None:
+    """(id, series, number) of the latest voided invoice of the period that begins then."""
+    row: Any = session.execute(
+        select(_I.id, _I.series, _I.number)
+        .where(_I.org_id == org, _I.period_start == start, _voided(org))
+        .order_by(_I.created_at.desc())
+        .limit(1)
+    ).one_or_none()
+    return cast("Row[Any] | None", row)
 
 
 def _voided(org: UUID) -> Any:

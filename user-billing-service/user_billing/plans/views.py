@@ -3,14 +3,18 @@
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy import Row
 
 from user_billing.api.bodies import Body, Unicode
 from user_billing.money import rules as money
 from user_billing.plans.rules import PRICES_MAX, TIERS_MAX, Model
 
-Number = Annotated[Decimal, Field(ge=0, max_digits=38, decimal_places=12)]
+Number = Annotated[
+    Decimal,
+    Field(ge=0, max_digits=38, decimal_places=12),
+    AfterValidator(lambda number: number or Decimal(0)),  # 0E+999999999 is no whole number to build
+]
 Amount = Annotated[Decimal, Field(ge=0, max_digits=18)]
 
 

@@ -68,7 +68,8 @@ def rate(segments: Sequence[Segment], whole: Period, meters: Mapping[str, Meter]
             usage = segment.usage.get(price.meter)
             if usage is not None:
                 of_segment.append(_used(segment, price, usage, meters[price.meter], share))
-        missing = round_minor(segment.plan.minimum * share) - sum(one.amount for one in of_segment)
+        minimum = money.split(segment.plan.minimum, [*lengths, rest])[place]
+        missing = minimum - sum(one.amount for one in of_segment)
         if missing > 0:
             of_segment.append(_minimum(segment, missing, share))
         lines += of_segment

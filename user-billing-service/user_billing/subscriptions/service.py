@@ -85,6 +85,10 @@ class Subscriptions:
         terms = sql.terms(session, org)
         return None if terms is None else rules.period_at(terms, at)
 
+    def began(self, session: Session, org: UUID) -> datetime | None:
+        """When its first subscription began; None without one."""
+        return min((span.start for span in sql.spans(session, org)), default=None)
+
     def rated(self, session: Session, org: UUID, period: Period) -> Rated | None:
         """What the period costs by the usage there is now; None without a price."""
         return self._rated(session, org, sql.spans(session, org), period, period)

@@ -83,4 +83,4 @@ def put_split(body: SplitsBody, services: ServicesDep) -> dict[str, int]:
         (one.hour, one.revision, {team: part.weights() for team, part in one.shares.items()})
         for one in body.hours
     ]
-    return {"hours": services.teams.put_shares(body.tenant, body.version, split)}
+    return {"hours": services.teams.put_shares(body.tenant, body.version, split, body.faults)}

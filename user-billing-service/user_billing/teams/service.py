@@ -139,12 +139,20 @@ class Teams:
         return None
 
     def put_shares(
-        self, org: UUID, version: int, split: Sequence[tuple[datetime, int, Shares]]
+        self,
+        org: UUID,
+        version: int,
+        split: Sequence[tuple[datetime, int, Shares]],
+        faults: Sequence[str] = (),
     ) -> int:
-        """How many of the hours, at their revisions, are split like this: those that are open."""
+        """How many of the hours, at their revisions, are split like this: those that are open.
+
+        faults: the version's rules that could not be read, and why.
+        """
         with self._database.organisation(org) as session:
             if organisations_sql.organisation(session, org) is None:
                 raise NotFound(organisation=org)
+            sql.put_faults(session, org, version, faults)
             since = self._open_since(session, org)
             open_hours = [one for one in split if one[0] >= since]
             for hour, revision, shares in open_hours:

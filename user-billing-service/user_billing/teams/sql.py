@@ -89,6 +89,12 @@ def add_version(
     )
 
 
+def put_faults(session: Session, org: UUID, n: int, faults: Sequence[str]) -> None:
+    """These are the rules of that version that could not be read."""
+    v = t.attribution_version
+    session.execute(update(v).where(v.c.org_id == org, v.c.n == n).values(faults=list(faults)))
+
+
 def with_rules(session: Session) -> list[UUID]:
     """Organisations that have a rule set; in the role of the directory."""
     v = t.attribution_version.c

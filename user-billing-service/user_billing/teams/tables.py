@@ -21,6 +21,7 @@ attribution_version = Table(
     Column("org_id", Uuid, primary_key=True),
     Column("n", Integer, primary_key=True),
     Column("rules", JSONB, nullable=False),
+    Column("faults", JSONB, nullable=False, server_default="[]"),
     Column("created_at", Instant, nullable=False),
     Column("created_by", Text, nullable=False),
 )

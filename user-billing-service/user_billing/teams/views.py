@@ -61,10 +61,11 @@ class RulesBody(Body):
 
 
 class VersionView(View):
-    """A rule set."""
+    """A rule set. faults: rules that dis could not read, which select nothing."""
 
     n: int
     rules: list[RuleBody]
+    faults: list[str]
     created_at: datetime
     created_by: str
 
@@ -157,8 +158,11 @@ class SplitBody(Body):
 
 
 class SplitsBody(Body):
-    """Hours of one organisation, split by one version of its rules."""
+    """Hours of one organisation, split by one version of its rules. faults: what it cannot read."""
 
     tenant: UUID
     version: Annotated[int, Field(ge=1, lt=2**31)]
     hours: Annotated[list[SplitBody], Field(max_length=HOURS_AT_ONCE)]
+    faults: Annotated[
+        list[Annotated[Unicode, Field(max_length=300)]], Field(max_length=RULES_MAX)
+    ] = Field(default=[])
