@@ -18,6 +18,7 @@ from user_billing.invoices.drafts import Rating
 from user_billing.invoices.service import BILLING, Invoices
 from user_billing.model import Audience
 from user_billing.rating.model import Period
+from user_billing.subscriptions import sql as subscriptions_sql
 from user_billing.usage import sql as usage_sql
 
 log = structlog.get_logger()
@@ -75,6 +76,12 @@ class Periods:
             except ServiceError as exc:
                 log.warning("invoice_waits", organisation=str(org), reason=str(exc))
 
+    @staticmethod
+    def _first(session: BoundSession, org: UUID, now: datetime) -> datetime:
+        """When the first subscription began: also before `now`, when the hub was down since."""
+        spans = subscriptions_sql.spans(session, org)
+        return min((span.start for span in spans), default=now)
+
     def _close(
         self,
         session: BoundSession,
@@ -90,7 +97,7 @@ class Periods:
         for _ in range(PERIODS_AT_ONCE):
             if last is not None and last.end > now:
                 break
-            begins = last.end if last is not None else now
+            begins = last.end if last is not None else self._first(session, org, now)
             next_ = self._rating.period_at(session, org, begins)
             if next_ is None:
                 break
