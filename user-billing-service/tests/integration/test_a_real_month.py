@@ -16,7 +16,7 @@ from shop import CUSTOMER, SELLER
 from user_billing import prove
 
 START, END, NEXT_END = (datetime(2027, month, 1, tzinfo=UTC) for month in (4, 5, 6))
-HOURS = [START + timedelta(hours=n) for n in range(30 * 24)]
+HOURS = [START + timedelta(hours=2 * n) for n in range(30 * 12)]
 TIERS = [("500", "0.0131", "0"), ("2000", "0.0077", "1.5"), (None, "0.0031", "0")]
 CHEAP = [("300", "0.0171", "0"), (None, "0.0059", "0.25")]
 CHANGED = datetime(2027, 4, 16, 12, tzinfo=UTC)
@@ -170,7 +170,7 @@ class Month:
         random.Random(4).shuffle(again)
         assert self.send("dis", first) == {"stored"}
         assert self.send("dis", again) <= {"stored", "older"}
-        in_time = dict(list(self.usage["b"].items())[:-24])
+        in_time = dict(list(self.usage["b"].items())[:-12])
         for rows in (reports(orgs["b"], in_time, 1), reports(orgs["c"], self.usage["c"], 1),
                      reports(orgs["d"], in_time, 1)):  # fmt: skip
             assert self.send("dis", rows, START) == {"stored"}
@@ -181,6 +181,22 @@ class Month:
                 for hour, (_, _, queries) in usage.items()
             ]  # fmt: skip
             assert self.send("das", rows, END) == {"stored"}
+
+    def split_by_team(self, teams):
+        """Some of A's hours are split; teams and nobody sum to what will be billed."""
+        url = f"{self.hub.base_url}/internal/attribution"
+        due = httpx.get(url, headers=INTERNAL).json()
+        shares = {team: {"samples": n, "series": n} for n, team in enumerate([*teams, ""], 1)}
+        body = {**due, "hours": [{**hour, "shares": shares} for hour in due["hours"]]}
+        del body["rules"]
+        assert httpx.put(url, json=body, headers=INTERNAL).status_code == 200
+        path = "usage/by-team?start=2027-04-01T00:00:00Z&end=2027-05-01T00:00:00Z&step=month"
+        parts = {
+            one["team"]: int(one["quantity"])
+            for one in self.own("a", "GET", path)["usage"] if one["meter"] == "samples"
+        }  # fmt: skip
+        assert set(parts) == {*teams, None}
+        assert sum(parts.values()) == sum(samples for samples, *_ in self.usage["a"].values())
 
     def invoice_all(self):
         """The invoices of what is drafted, by customer."""
@@ -204,13 +220,13 @@ def month(server_url):
         yield Month(hub, receiver)
 
 
-def agrees_with_oracle(invoice, net, credits=0):
+def agrees_with_oracle(invoice, net, drawn=0):
     """Lines, tax on their sum, what the wallet paid and the total are those of the oracle."""
     amounts = [round(Fraction(line["amount"]) * 100) for line in invoice["lines"]]
     assert amounts == net
     tax = cents(Fraction(sum(net), 100) * Fraction(19, 100))
     said = [int(Fraction(invoice[name]) * 100) for name in ("subtotal", "tax", "credits", "total")]
-    assert said == [sum(net), tax, credits, sum(net) + tax - credits]
+    assert said == [sum(net), tax, drawn, sum(net) + tax - drawn]
 
 
 def is_proved(month, invoice, capsys):
@@ -241,10 +257,11 @@ def test_a_real_month(month, capsys):
     month.own("b", "PUT", "subscriptions/current", {"plan": "cheap", "when": "now"})
     month.at(5, 1, 0, 30)
     month.send_all()
+    month.split_by_team(team_ids)
     month.hub.services.periods.step()
     assert month.operate("GET", "invoices")["invoices"] == [], "the grace has begun"
     month.at(5, 1, 20, 0)
-    b_late = dict(list(b.items())[-24:])
+    b_late = dict(list(b.items())[-12:])
     assert month.send("dis", reports(month.owners["b"].org, b_late, 1)) == {"stored"}
     month.at(5, 2, 0, 30)
     month.hub.services.periods.step()
@@ -252,10 +269,10 @@ def test_a_real_month(month, capsys):
     assert [one["number"] for one in made.values()] == ["INV-000001", "INV-000002", "INV-000003"]
 
     agrees_with_oracle(made["a"], lines_of("hours", list(a.values())))
-    share = Fraction((CHANGED - START) / timedelta(hours=1)) / len(HOURS)
+    share = Fraction((CHANGED - START) / (END - START)).limit_denominator(720)
     before = lines_of("hours", [of for hour, of in b.items() if hour < CHANGED], share)
     after = lines_of("cheap", [of for hour, of in b.items() if hour >= CHANGED], 1 - share)
-    agrees_with_oracle(made["b"], [*before, *after], credits=2000)
+    agrees_with_oracle(made["b"], [*before, *after], drawn=2000)
     agrees_with_oracle(made["c"], lines_of("hours", list(c.values())))
     for invoice in made.values():
         is_proved(month, invoice, capsys)
@@ -263,9 +280,11 @@ def test_a_real_month(month, capsys):
     deliveries = month.own("a", "GET", f"webhooks/{sent['id']}/deliveries")["deliveries"]
     assert [one["type"] for one in deliveries] == ["invoice.finalized"]
 
+    due = httpx.get(f"{month.hub.base_url}/internal/attribution", headers=INTERNAL).json()
+    assert due is None, "an invoiced hour is not split any more"
     statement = month.own("d", "GET", "invoices/statement?start=2027-04-01T00:00:00Z"
                           "&end=2027-05-01T00:00:00Z")  # fmt: skip
-    samples = sum(of[0] for of in list(b.values())[:-24])
+    samples = sum(of[0] for of in list(b.values())[:-12])
     said = {line["meter"]: (line["quantity"], line["amount"]) for line in statement["lines"]}
     assert said["samples_ingested"] == (str(samples), None)
     assert month.own("d", "GET", "invoices")["invoices"] == []

@@ -1,9 +1,12 @@
 """What all bodies of requests have in common: docs/contracts.md §2 and §6."""
 
-from datetime import datetime
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+
+YEARS: Final = range(1000, 9000)
+"""Of an instant: periods and offsets around it are still dates."""
 
 
 def _encodable(text: str) -> str:
@@ -11,11 +14,23 @@ def _encodable(text: str) -> str:
         text.encode()
     except UnicodeEncodeError as exc:
         raise ValueError("not valid Unicode: half of a surrogate pair") from exc
+    if "\0" in text:
+        raise ValueError("has a NUL character")
     return text
 
 
+def _in_utc(at: datetime) -> datetime:
+    if at.year not in YEARS:
+        raise ValueError(f"a year from {YEARS.start} to {YEARS[-1]}")
+    return at.astimezone(UTC)
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time with its offset, in UTC from here on: Postgres refuses offsets of 16 hours and more."""
 Unicode = Annotated[str, AfterValidator(_encodable)]
-"""Text that has a UTF-8 form; JSON can write halves of surrogate pairs, which have none."""
+"""Text that Postgres can keep: with a UTF-8 form, which half of a surrogate pair in JSON has not,
+and without NUL.
+"""
 
 
 class Body(BaseModel):
