@@ -1,9 +1,12 @@
 """What all bodies of requests have in common: docs/contracts.md §2 and §6."""
 
-from datetime import datetime
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+
+YEARS: Final = range(1000, 9000)
+"""Of an instant: periods and offsets around it are still dates."""
 
 
 def _storable(text: str) -> str:
@@ -16,9 +19,18 @@ def _storable(text: str) -> str:
     return text
 
 
+def _in_utc(at: datetime) -> datetime:
+    if at.year not in YEARS:
+        raise ValueError(f"a year from {YEARS.start} to {YEARS[-1]}")
+    return at.astimezone(UTC)
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time with its offset, in UTC from here on: Postgres refuses offsets of 16 hours and more."""
 Unicode = Annotated[str, AfterValidator(_storable)]
-"""Text that has a UTF-8 form; JSON can write halves of surrogate pairs, which have none,
-and NUL, which Postgres does not store."""
+"""Text that Postgres can keep: with a UTF-8 form, which half of a surrogate pair in JSON has not,
+and without NUL.
+"""
 
 
 class Body(BaseModel):

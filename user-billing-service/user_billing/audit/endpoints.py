@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
 
+from user_billing.api.bodies import Instant
 from user_billing.api.deps import BillingReader, ServicesDep
 from user_billing.audit import export
 from user_billing.audit.service import PAGE_MAX
@@ -41,8 +41,8 @@ def export_audit(
     caller: BillingReader,
     services: ServicesDep,
     file_format: Annotated[Literal["csv", "json"], Query(alias="format")] = "json",
-    start: AwareDatetime | None = None,
-    end: AwareDatetime | None = None,
+    start: Instant | None = None,
+    end: Instant | None = None,
 ) -> StreamingResponse:
     """The events of [start, end) as a file, oldest first; `operate verify-audit` proves a JSON."""
     write, media_type = FORMATS[file_format]

@@ -6,10 +6,10 @@ from fractions import Fraction
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlalchemy import Row
 
-from user_billing.api.bodies import Body, Unicode
+from user_billing.api.bodies import Body, Instant, Unicode
 from user_billing.costs.rules import NOBODY, Over, Pool
 from user_billing.costs.service import Split
 from user_billing.money import rules as money
@@ -21,8 +21,8 @@ class PoolBody(Body):
     """A cost of [start, end). weights: by meter; none: equal parts. spread: nobody's part, too."""
 
     name: Unicode
-    start: AwareDatetime
-    end: AwareDatetime
+    start: Instant
+    end: Instant
     amount: Annotated[Decimal, Field(ge=0, max_digits=18)]
     currency: Annotated[Unicode, Field(max_length=3)]
     weights: Annotated[dict[str, Weight], Field(max_length=20)] = Field(default={})

@@ -16,10 +16,12 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row, event, text
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session, SessionTransaction
 
 from user_billing.chassis.postgres import translating
 from user_billing.db.tables import APP_ROLE, DIRECTORY_ROLE, SCHEMA
+from user_billing.errors import BadInput
 
 _ENTER = text("SELECT set_config('role', :role, true), set_config('app.org', :org, true)")
 _AS_DIRECTORY = (
@@ -83,12 +85,15 @@ class Database:
 
     @contextmanager
     def _transaction(self, organisation_id: UUID | None) -> Iterator[BoundSession]:
-        with (
-            translating(SCHEMA),
-            BoundSession(self.engine, organisation_id) as session,
-            session.begin(),
-        ):
-            yield session
+        try:
+            with (
+                translating(SCHEMA),
+                BoundSession(self.engine, organisation_id) as session,
+                session.begin(),
+            ):
+                yield session
+        except DataError as exc:  # a number too large for its column, a NUL in a path
+            raise BadInput(detail=f"cannot be stored: {exc.orig}".splitlines()[0]) from exc
 
 
 @contextmanager

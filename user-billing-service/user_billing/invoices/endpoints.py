@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response, status
-from pydantic import AwareDatetime
 
 from user_billing import access
+from user_billing.api.bodies import Instant
 from user_billing.api.deps import AdminCaller, BillingReader, Operator, Services, ServicesDep
 from user_billing.idempotency.http import RequiredKey
 from user_billing.invoices import pdf, views
@@ -62,8 +62,8 @@ def list_invoices(
 def read_statement(
     caller: BillingReader,
     services: ServicesDep,
-    start: AwareDatetime,
-    end: AwareDatetime,
+    start: Instant,
+    end: Instant,
     *,
     as_pdf: bool = False,
 ) -> Response | dict[str, Any]:

@@ -53,7 +53,10 @@ class Periods:
             with self._database.directory() as session:
                 due = sql.due_organisations(session, after, now, BATCH)
             for org in due:
-                self._bring_forward(org)
+                try:
+                    self._bring_forward(org)
+                except Exception:  # one organisation holds up no other
+                    log.exception("billing_period_failed", organisation=str(org))
             done += len(due)
             if len(due) < BATCH:
                 break

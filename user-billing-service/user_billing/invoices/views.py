@@ -6,10 +6,10 @@ from decimal import Decimal
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row
 
-from user_billing.api.bodies import Body, Unicode
+from user_billing.api.bodies import Body, Instant, Unicode
 from user_billing.invoices import payload, rules, sql
 from user_billing.invoices.corrections import Payment, open_amount
 from user_billing.invoices.rules import Position, Rate
@@ -101,7 +101,7 @@ class DraftBody(Body):
     """The closed period to draft an invoice for."""
 
     organisation_id: UUID
-    period_start: AwareDatetime
+    period_start: Instant
 
 
 class CreditLineBody(Body):

@@ -4,9 +4,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
-from user_billing.api.bodies import Body, Unicode
+from user_billing.api.bodies import Body, Instant, Unicode
 from user_billing.money import rules as money
 from user_billing.rating.model import Line, LineKind, Period, Rated
 from user_billing.subscriptions.rules import Terms, When
@@ -43,8 +43,8 @@ class WhatIfBody(Body):
     """Another plan, and what usage of a meter would be multiplied by, for a past range."""
 
     plan: Annotated[Unicode, Field(max_length=32)]
-    start: AwareDatetime
-    end: AwareDatetime
+    start: Instant
+    end: Instant
     factors: Annotated[dict[str, Factor], Field(max_length=100)] = Field(default={})
 
 

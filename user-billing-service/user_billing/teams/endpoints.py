@@ -3,8 +3,8 @@
 from uuid import UUID
 
 from fastapi import APIRouter, Response, status
-from pydantic import AwareDatetime
 
+from user_billing.api.bodies import Instant
 from user_billing.api.deps import AdminCaller, BillingReader, MetricStore, ServicesDep
 from user_billing.teams.views import (
     ByTeamView,
@@ -60,8 +60,8 @@ def put_rules(body: RulesBody, caller: AdminCaller, services: ServicesDep) -> Ne
 def read_by_team(
     caller: BillingReader,
     services: ServicesDep,
-    start: AwareDatetime,
-    end: AwareDatetime,
+    start: Instant,
+    end: Instant,
     step: Step = Step.DAY,
 ) -> ByTeamView:
     """The caller's organisation, by step, team and meter."""

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from user_billing.api.bodies import Body, Unicode
+from user_billing.api.bodies import Body, Instant, Unicode
 from user_billing.meters.rules import BY_NAME
 from user_billing.teams.rules import RULES_MAX, TEAMS_MAX, UNATTRIBUTED, Rule, Weights
 from user_billing.teams.service import HOURS_AT_ONCE, Due, TeamUsage
@@ -152,7 +152,7 @@ class WeightsBody(Body):
 class SplitBody(Body):
     """An hour by team; the empty name is what no rule gives to a team."""
 
-    hour: AwareDatetime
+    hour: Instant
     revision: Annotated[int, Field(ge=1, lt=2**63)]
     shares: Annotated[dict[str, WeightsBody], Field(max_length=TEAMS_MAX + 1)]
 

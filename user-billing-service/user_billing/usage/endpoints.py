@@ -7,9 +7,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response, status
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime
 
 from user_billing.access import require_fresh
+from user_billing.api.bodies import Instant
 from user_billing.api.deps import (
     AdminCaller,
     BillingReader,
@@ -76,8 +76,8 @@ def take_usage(
 def read_usage(
     caller: BillingReader,
     services: ServicesDep,
-    start: AwareDatetime | None = None,
-    end: AwareDatetime | None = None,
+    start: Instant | None = None,
+    end: Instant | None = None,
     step: Step = Step.DAY,
 ) -> UsageView:
     """The caller's organisation, by step and meter; this month without a range."""

@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from user_billing.api.bodies import Body
+from user_billing.api.bodies import Body, Instant
 from user_billing.model import Audience
 from user_billing.usage.events import NAME_CHARS_MAX, Verdict
 from user_billing.usage.events import Outcome as EventOutcome
@@ -36,7 +36,7 @@ class ReportBody(Body):
     """One hour of one organisation as it stood at `revision`."""
 
     tenant: UUID
-    hour: AwareDatetime
+    hour: Instant
     revision: Annotated[int, Field(ge=1, lt=2**63)]
     meters: Annotated[dict[str, ReadingBody], Field(min_length=1)]
 
@@ -51,7 +51,7 @@ class ReportsBody(Body):
 
     source: Audience
     reports: Annotated[list[ReportBody], Field(max_length=REPORTS_MAX)]
-    complete_through: AwareDatetime | None = None
+    complete_through: Instant | None = None
 
 
 class OutcomesView(BaseModel):
@@ -111,7 +111,7 @@ class CloudEventBody(BaseModel):
     source: Annotated[str, Field(max_length=NAME_CHARS_MAX)]
     id: Annotated[str, Field(max_length=NAME_CHARS_MAX)]
     type: str
-    time: AwareDatetime
+    time: Instant
     data: dict[str, str | int] = {}
 
 

@@ -5,10 +5,10 @@ from decimal import Decimal
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlalchemy import Row
 
-from user_billing.api.bodies import Body, Unicode
+from user_billing.api.bodies import Body, Instant, Unicode
 from user_billing.money import rules as money
 from user_billing.wallets.rules import NewGrant, Source
 
@@ -21,7 +21,7 @@ class GrantBody(Body):
     source: Source
     reason: Annotated[Unicode, Field(min_length=1, max_length=500)]
     priority: Annotated[int, Field(ge=0, le=1_000)] = 100
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
 
     def grant(self) -> NewGrant:
         """As the rules take it. Raises BadInput for decimals that the currency does not have."""

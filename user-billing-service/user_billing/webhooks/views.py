@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from user_billing.api.bodies import Body, Unicode
+from user_billing.api.bodies import Body, Instant, Unicode
 from user_billing.webhooks.rules import EventType, State
 
 
@@ -35,7 +35,7 @@ class ReplayBody(Body):
     """One event, or all whose delivery failed since a time."""
 
     event_id: UUID | None = None
-    failed_since: AwareDatetime | None = None
+    failed_since: Instant | None = None
 
 
 class EndpointView(BaseModel):
