@@ -32,23 +32,10 @@ TENANT_TABLES = [organisation] + [
     table for table in metadata.sorted_tables if "org_id" in table.primary_key.columns
 ]
 READABLE = (
-    "subscriptions/current",
-    "teams",
-    "attribution",
-    "costs",
-    "keys",
-    "members",
-    "invitations",
-    "meters",
-    "usage/backfills",
-    "wallets",
-    "quotas",
-    "guard",
-    "webhooks",
-    "invoices",
-    "billing-details",
-    "service-accounts",
-)
+    "subscriptions/current", "teams", "attribution", "costs", "keys", "members", "invitations",
+    "meters", "usage/backfills", "wallets", "quotas", "guard", "webhooks", "invoices",
+    "billing-details", "service-accounts",
+)  # fmt: skip
 COST = {
     "name": "Bill", "start": "2026-05-01T00:00:00Z", "end": "2026-06-01T00:00:00Z",
     "amount": "5", "currency": "EUR",
