@@ -136,12 +136,12 @@ async def deliver(database: Database, billing: Billing) -> int:
                     REPORTS.labels(outcome).inc()
                     if outcome in {"conflict", "unknown"}:
                         log.warning("usage_not_taken", outcome=outcome, **report(row))
-                told = [
+                delivered_rows = [
                     (row["tenant_id"], row["hour"], process, samples)
                     for row in rows
                     for process, samples in zip(row["processes"], row["by_process"], strict=True)
                 ]
-                columns: list[Any] = list(zip(*told, strict=True)) or [[]] * 4
+                columns: list[Any] = list(zip(*delivered_rows, strict=True)) or [[]] * 4
                 await conn.execute(_DELIVERED, *columns)
                 delivered += len(rows)
             await conn.execute(_PRUNE)

@@ -143,15 +143,7 @@ def create_app(settings: Settings, *, http: None = None, clock: Clock | None = N
 
 def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services, Background]:
     """Every part, joined; used by the application and by one-off commands."""
-    engine = open_engine(
-        settings.database_url.get_secret_value(),
-        "cloudopshub-ubs",
-        pool_size=settings.pool_size,
-        overflow=settings.pool_overflow,
-        statement_timeout_ms=settings.statement_timeout_ms,
-        lock_timeout_ms=settings.lock_timeout_ms,
-    )
-    database = Database(engine)
+    database = _database(settings)
     keyring = Keyring(settings.secret_key.get_secret_value())
     passwords = Passwords(slots=settings.hashing_slots, queue=settings.hashing_queue)
     throttle = Throttle(database, clock, keyring)
@@ -242,17 +234,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         mail=mail,
         signing=signing,
         first_start=first_start,
-        chores=(
-            Chore("quotas", QUOTAS_S, services.quotas.check_due),
-            Chore("quotas' notices", UPKEEP_S, services.quotas.sweep),
-            Chore("guard", UPKEEP_S, services.guard.look_due),
-            Chore("usage", UPKEEP_S, services.intake.upkeep),
-            Chore("subscriptions", FLUSH_S, services.subscriptions.follow),
-            Chore("answers", UPKEEP_S, answers.sweep),
-            Chore("wallets", UPKEEP_S, wallet_parts.expire),
-            Chore("periods", UPKEEP_S, services.periods.step),
-            Chore("webhooks", UPKEEP_S, webhook_parts.sweep),
-        ),
+        chores=_chores(services),
         courier=Courier(database, clock, keyring, allowed),
         wanted=wanted,
         ui_public_url=settings.ui_public_url,
@@ -266,6 +248,33 @@ def tell(
     """The organisation's webhooks are told, and a notice stays for the page."""
     note(session, org, kind, payload, now)
     emit(session, org, EventType(kind), payload, now)
+
+
+def _database(settings: Settings) -> Database:
+    engine = open_engine(
+        settings.database_url.get_secret_value(),
+        "cloudopshub-ubs",
+        pool_size=settings.pool_size,
+        overflow=settings.pool_overflow,
+        statement_timeout_ms=settings.statement_timeout_ms,
+        lock_timeout_ms=settings.lock_timeout_ms,
+    )
+    return Database(engine)
+
+
+def _chores(services: Services) -> tuple[Chore, ...]:
+    """What the rooms do by themselves."""
+    return (
+        Chore("quotas", QUOTAS_S, services.quotas.check_due),
+        Chore("quotas' notices", UPKEEP_S, services.quotas.sweep),
+        Chore("guard", UPKEEP_S, services.guard.look_due),
+        Chore("usage", UPKEEP_S, services.intake.upkeep),
+        Chore("subscriptions", FLUSH_S, services.subscriptions.follow),
+        Chore("answers", UPKEEP_S, services.answers.sweep),
+        Chore("wallets", UPKEEP_S, services.wallets.expire),
+        Chore("periods", UPKEEP_S, services.periods.step),
+        Chore("webhooks", UPKEEP_S, services.webhooks.sweep),
+    )
 
 
 def _bootstrap(settings: Settings) -> Bootstrap:

@@ -120,10 +120,10 @@ class Attribution:
             if not due:
                 return split
             tenant = UUID(due["tenant"])
-            known = await self._series(conn, tenant, due["version"], due["rules"])
-            hours = [await self._hour(conn, tenant, known, hour) for hour in due["hours"]]
+            series_owners = await self._series(conn, tenant, due["version"], due["rules"])
+            hours = [await self._hour(conn, tenant, series_owners, hour) for hour in due["hours"]]
             body = {"tenant": due["tenant"], "version": due["version"], "hours": hours,
-                    "faults": known.faults}  # fmt: skip
+                    "faults": series_owners.faults}  # fmt: skip
             await self._billing.ask("PUT", "/internal/attribution", json=body)
             split += len(hours)
         return split
@@ -132,44 +132,44 @@ class Attribution:
         self, conn: Any, tenant: UUID, version: int, rules: Sequence[Mapping[str, str]]
     ) -> Owners:
         """All series of the tenant by team."""
-        known = self._owners.pop(tenant, None)
-        if known is None or known.version != version:
-            known = owners(version, rules)
+        series_owners = self._owners.pop(tenant, None)
+        if series_owners is None or series_owners.version != version:
+            series_owners = owners(version, rules)
         is_last = False
         while not is_last:
-            last = int(known.series_ids[-1]) if known.series_ids.size else 0
+            last = int(series_owners.series_ids[-1]) if series_owners.series_ids.size else 0
             rows = await conn.fetch(_SERIES, tenant, last, SERIES_AT_ONCE)
             is_last = len(rows) < SERIES_AT_ONCE
             pairs = [(row["series_id"], row["labels"]) for row in rows]
-            await anyio.to_thread.run_sync(_add, known, pairs)
-        self._owners[tenant] = known
+            await anyio.to_thread.run_sync(_add, series_owners, pairs)
+        self._owners[tenant] = series_owners
         while len(self._owners) > TENANTS_MAX or (
             len(self._owners) > 1
             and sum(one.series_ids.size for one in self._owners.values()) > SERIES_MAX
         ):
             self._owners.popitem(last=False)
-        return known
+        return series_owners
 
     async def _hour(
-        self, conn: Any, tenant: UUID, known: Owners, hour: Mapping[str, Any]
+        self, conn: Any, tenant: UUID, series_owners: Owners, hour: Mapping[str, Any]
     ) -> dict[str, Any]:
         """What each team has of the hour, as ubs takes it."""
         first_ms = int(datetime.fromisoformat(hour["hour"]).timestamp() * 1000)
         rows = await conn.fetch(_BLOCKS, tenant, first_ms, first_ms + HOUR_MS)
         blocks = [(row["block_id"], row["object_key"], row["tail_sha256"]) for row in rows]
-        counted = await anyio.to_thread.run_sync(self._count, blocks, known, first_ms)
+        counted = await anyio.to_thread.run_sync(self._count, blocks, series_owners, first_ms)
         shares = {
             team: {"samples": int(samples), "series": int(series)}
-            for team, samples, series in zip(known.teams, *counted, strict=True)
+            for team, samples, series in zip(series_owners.teams, *counted, strict=True)
             if series
         }
         return {**hour, "shares": shares}
 
     def _count(
-        self, blocks: Sequence[tuple[int, str, Any]], known: Owners, first_ms: int
+        self, blocks: Sequence[tuple[int, str, Any]], series_owners: Owners, first_ms: int
     ) -> tuple[I64, I64]:
         """Samples and series of each team in the hour. A block that cannot be read has none."""
-        samples = np.zeros(len(known.teams), np.int64)
+        samples = np.zeros(len(series_owners.teams), np.int64)
         seen: list[I64] = []
         for block_id, object_key, tail_sha256 in blocks:
             try:
@@ -178,11 +178,13 @@ class Attribution:
             except BadPayload as exc:
                 log.warning("attribution_block_unreadable", block_id=block_id, why=str(exc))
                 continue
-            places = known.places_of(counts[0])
-            samples += np.bincount(places, counts[1], len(known.teams)).astype(np.int64)
+            places = series_owners.places_of(counts[0])
+            samples += np.bincount(places, counts[1], len(series_owners.teams)).astype(np.int64)
             seen.append(counts[0])
         every = np.unique(np.concatenate(seen)) if seen else np.empty(0, np.int64)
-        return samples, np.bincount(known.places_of(every), minlength=len(known.teams))
+        return samples, np.bincount(
+            series_owners.places_of(every), minlength=len(series_owners.teams)
+        )
 
 
 def of_hour(block: BlockTimes, first_ms: int) -> tuple[I64, I64]:
@@ -204,5 +206,5 @@ def of_hour(block: BlockTimes, first_ms: int) -> tuple[I64, I64]:
     return np.concatenate(ids), np.concatenate(counts)
 
 
-def _add(known: Owners, rows: Sequence[tuple[int, str]]) -> None:
-    known.add((series_id, json.loads(labels)) for series_id, labels in rows)
+def _add(series_owners: Owners, rows: Sequence[tuple[int, str]]) -> None:
+    series_owners.add((series_id, json.loads(labels)) for series_id, labels in rows)

@@ -266,15 +266,12 @@ def check_credits(
 
 
 def is_made_of(position: Position, hours: Any) -> bool:
-    """Whether stored hours (start, end, meter) are of the position's meter and billing period.
-
-    A meter that is computed from others is made of all of them.
-    """
+    """Whether stored hours (start, end, meter) are of the position's meter and billing period."""
     counted_as = {meter.code: meter.counted_as for meter in BUILT_IN}
     meter = position.line.meter
     if meter is None or hours.start != position.of_period:
         return False
-    return meter == "billable_series" or hours.meter == counted_as.get(meter, meter)
+    return bool(hours.meter == counted_as.get(meter, meter))
 
 
 @dataclass(frozen=True, slots=True)

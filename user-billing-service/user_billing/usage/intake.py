@@ -77,12 +77,12 @@ class Taking:
             event for event in wanted if self.meters[event.meter].aggregation is Aggregation.UNIQUE
         ]
         values = {(event.place, event.value) for event in unique}
-        known = event_sql.known_values(self.session, self.org, values)
+        counted = event_sql.known_values(self.session, self.org, values)
         places = {event.place for event in unique}
         hours = sql.stored(self.session, self.org, SOURCE, places)
         return {
             place: Distinct(
-                int(hours[place][1].quantity) if place in hours else 0, known.get(place, set())
+                int(hours[place][1].quantity) if place in hours else 0, counted.get(place, set())
             )
             for place in places
         }

@@ -64,13 +64,15 @@ class Usage:
         outcomes = [Outcome.UNKNOWN] * len(reports)
         numbers = sorted(range(len(reports)), key=lambda n: str(reports[n].organisation_id))
         with self._database.directory() as session:
-            known = sql.organisations(session, {report.organisation_id for report in reports})
+            organisations = sql.organisations(
+                session, {report.organisation_id for report in reports}
+            )
             for org, group in groupby(numbers, key=lambda n: reports[n].organisation_id):
-                if org in known:
+                if org in organisations:
                     places = list(group)
                     with within(session, org):
-                        taken = self._take(session, source, [reports[n] for n in places], actor)
-                    for place, outcome in zip(places, taken, strict=True):
+                        ours = self._take(session, source, [reports[n] for n in places], actor)
+                    for place, outcome in zip(places, ours, strict=True):
                         outcomes[place] = outcome
             if complete_through is not None:
                 sql.put_watermark(session, source.value, complete_through)
