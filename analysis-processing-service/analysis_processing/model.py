@@ -91,3 +91,25 @@ class Anomaly:
     peak_value: float
     expected: float
     direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that happened in a series, or will: one alarm, one row of the event feed.
+
+    kind: spike, shift, drift, stuck, missing, spread, rhythm, pattern, full, change … end_ms: None
+    while it lasts. size: how far beyond usual, in usual deviations or the analysis' own unit.
+    text: a sentence for people, with the numbers in it.
+    """
+
+    kind: str
+    start_ms: int
+    end_ms: int | None
+    peak_ms: int
+    size: float
+    value: float | None
+    expected: float | None
+    lower: float | None
+    upper: float | None
+    direction: str
+    text: str

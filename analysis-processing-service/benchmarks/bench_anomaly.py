@@ -20,7 +20,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
 
 import synthetic  # noqa: E402  found beside the tests
 
-from analysis_processing.analyses.anomaly import Detector, directed, episodes, threshold_of  # noqa: E402
+from analysis_processing.analyses.anomaly.run import Detector, directed, episodes, threshold_of  # noqa: E402
 
 SLACK = 3
 SEASONS = (12, 288, 2016)

@@ -103,52 +103,30 @@ class Parameter:
         raise InvalidJob(detail=f"params.{self.name} is {str(value)[:60]!r}, not {wanted}")
 
 
-ANOMALY: tuple[Parameter, ...] = (
-    Parameter(
-        "sensitivity",
-        "number",
-        0.5,
-        "How little is unusual enough: alarms start at 9 - 6 × sensitivity usual deviations.",
-        minimum=0.0,
-        maximum=1.0,
-    ),
-    Parameter(
-        "season",
-        "season",
-        "auto",
-        "What repeats: auto tries an hour, a day and a week; none; or a duration such as 12h.",
-        choices=("auto", "none"),
-    ),
-    Parameter(
-        "direction",
-        "choice",
-        "both",
-        "Which side matters: higher than expected, lower, or both.",
-        choices=("both", "up", "down"),
-    ),
-    Parameter(
-        "warm_up",
-        "integer",
-        64,
-        "Samples of each series that are only learned from, never judged.",
-        minimum=16,
-        maximum=10_000,
-    ),
-    Parameter(
-        "refractory",
-        "integer",
-        10,
-        "Quiet steps that end an episode; unusual samples closer than that share one alarm.",
-        minimum=0,
-        maximum=10_000,
-    ),
-    Parameter(
-        "write_back",
-        "boolean",
-        True,
-        "Whether the scores are written back as the series cloudopshub_anomaly_score.",
-    ),
-)
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A kind of analysis as a caller sees it.
+
+    `version` is part of a job's identity. `module` is what the worker's child imports to compute
+    it, see `analyses/block.py`.
+    """
+
+    kind: str
+    title: str
+    description: str
+    version: str
+    parameters: tuple[Parameter, ...]
+    module: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The kind, its parameters, their defaults and bounds, as a page needs them for a form."""
+        return {
+            "kind": self.kind,
+            "title": self.title,
+            "description": self.description,
+            "version": self.version,
+            "parameters": [parameter.as_json() for parameter in self.parameters],
+        }
 
 
 def resolve(

@@ -18,7 +18,7 @@ import pandas as pd
 import structlog
 from sqlalchemy import Connection, Engine
 
-from analysis_processing.analyses import anomaly
+from analysis_processing.analyses.anomaly import run as anomaly
 from analysis_processing.chassis.kinds import Kind, ServiceError
 from analysis_processing.clients.data_api import DataApi
 from analysis_processing.clients.data_ingest import SCORE_METRIC, DataIngest, score_labels

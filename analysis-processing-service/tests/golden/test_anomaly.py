@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from analysis_processing.analyses import ANALYSES, resolved_params
-from analysis_processing.analyses.anomaly import AnomalyParams, run
+from analysis_processing.analyses.anomaly.run import AnomalyParams, run
 from analysis_processing.frames import series_name
 
 HERE = Path(__file__).resolve().parent

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from analysis_processing.analyses.anomaly import (
+from analysis_processing.analyses.anomaly.run import (
     AnomalyParams,
     Detector,
     directed,

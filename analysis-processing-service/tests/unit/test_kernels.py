@@ -51,7 +51,7 @@ def test_plain_python_agrees():
     """With NUMBA_DISABLE_JIT=1 the same source gives the same judgement."""
     code = (
         "import numpy as np, json\n"
-        "from analysis_processing.analyses.anomaly import Detector\n"
+        "from analysis_processing.analyses.anomaly.run import Detector\n"
         "block = np.random.default_rng(9).normal(size=(2, 300)).round(2)\n"
         "block[0, 50:60] = np.nan; block[1, 200] = 40\n"
         "print(json.dumps(np.nan_to_num(Detector(2, (12,), 16).advance(block, 7).scores).tolist()))"

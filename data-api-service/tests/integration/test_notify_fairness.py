@@ -49,18 +49,21 @@ def alert(now_ms, ends=600_000):
     return Alert({"alertname": "Up"}, {}, now_ms - 60_000, now_ms + ends, now_ms)
 
 
-async def test_a_receiver_that_does_not_answer_delays_nobody_else(database, database_url, tenant):
+async def test_a_receiver_that_does_not_answer_delays_nobody_else(
+    database, database_url, tenant, monkeypatch
+):
     """An alert that comes while another tenant's receiver has not answered is told meanwhile."""
+    monkeypatch.setattr("data_api.notify.sending.ATTEMPT_S", 600.0)
     settings = Settings(
         database_url=database_url, object_store_url="file:///nowhere", ubs_url="http://u",
         service_token=SECRET, notify_allow="127.0.0.0/8",
     )  # fmt: skip
-    began, told = asyncio.Event(), asyncio.Event()
+    began, told, checked = asyncio.Event(), asyncio.Event(), asyncio.Event()
     other, clock = uuid.uuid4(), Clock()
 
     async def wait():
         began.set()
-        await told.wait()
+        await checked.wait()
 
     async def tell():
         told.set()
@@ -75,6 +78,7 @@ async def test_a_receiver_that_does_not_answer_delays_nobody_else(database, data
         await receive(database, other, [alert(clock.now_ms())], clock.now_ms())
         await asyncio.wait_for(told.wait(), 60)
         before = await NotifyStore(database).deliveries(tenant, 10)
+        checked.set()
         running.cancel()
         await asyncio.wait([running])
     assert before == []
