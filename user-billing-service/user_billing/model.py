@@ -236,7 +236,8 @@ class Principal:
     """A verified caller of this service.
 
     role: the person's role now; None for API keys. user_id, session: only for people.
-    expires_at: when the API key ends; None: never, or no key.
+    expires_at: when the API key ends; None: never, or no key. networks: where the key may be used;
+    none: everywhere.
     """
 
     tenant: UUID
@@ -247,6 +248,7 @@ class Principal:
     user_id: UUID | None = None
     session: LiveSession | None = None
     expires_at: datetime | None = None
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

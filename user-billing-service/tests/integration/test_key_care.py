@@ -100,6 +100,23 @@ def test_a_key_works_from_its_networks_only(hub, owner):
         assert owner.post("/api/v1/keys", body).status_code == 400
 
 
+def test_a_bound_key_frees_neither_itself_nor_another(hub, owner):
+    """What it makes, and what it takes the networks from, is bound as it is."""
+    owner = hub.log_in(owner.session["user"]["email"])
+    bound, other = owner.new_key("admin", networks=["127.0.0.0/8"]), owner.new_key("admin")
+    headers = {"X-API-Key": bound["key"]}
+    body = {"name": "made by a key", "scopes": ["admin"]}
+    made = httpx.post(f"{hub.base_url}/api/v1/keys", json=body, headers=headers)
+    assert made.json()["networks"] == ["127.0.0.0/8"]
+    for key in (bound, other):
+        url = f"{hub.base_url}/api/v1/keys/{key['id']}"
+        assert (
+            httpx.patch(url, json={"networks": ["0.0.0.0/0"]}, headers=headers).status_code == 403
+        )
+        freed = httpx.patch(url, json={"networks": []}, headers=headers)
+        assert freed.json()["networks"] == ["127.0.0.0/8"]
+
+
 def test_a_key_asks_as_often_as_it_may(hub, owner):
     """A second's worth at once, then 429 with how long to wait; time gives it back."""
     owner = hub.log_in(owner.session["user"]["email"])

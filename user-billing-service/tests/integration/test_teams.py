@@ -97,6 +97,18 @@ def test_a_changed_rule_moves_usage_that_is_not_invoiced(hub, two_teams):
     assert blue in by_team(hub, owner)
 
 
+def test_an_organisation_that_is_never_split_holds_up_no_other(hub, two_teams):
+    """Those that are due take turns, whoever comes first by id."""
+    owner, red, _ = two_teams
+    other = hub.owner("Also with teams")
+    team = other.post("/api/v1/teams", {"name": "green"}).json()["id"]
+    report(hub, other.org, 2, 7)
+    for one, of in ((owner, red), (other, team)):
+        assert put(one, "/api/v1/attribution", rules((of, "up"))).status_code == 200
+    turns = {internal(hub, "GET")["tenant"] for _ in range(32)}
+    assert {owner.org, other.org} <= turns
+
+
 def test_an_hour_that_changed_is_split_again(hub, two_teams):
     owner, red, _ = two_teams
     put(owner, "/api/v1/attribution", rules((red, "up")))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from user_billing.errors import BadInput
+from user_billing.errors import BadInput, NotAllowed
 from user_billing.factors import rules as factor_rules
 from user_billing.keys import rules as key_rules
 from user_billing.model import Role
@@ -84,6 +84,17 @@ def test_networks_are_exact(wrong):
     with pytest.raises(BadInput, match="CIDR"):
         key_rules.parse_networks(wrong)
     assert key_rules.parse_networks([" 10.0.0.1 ", "10.0.0.1/32"]) == ("10.0.0.1/32",)
+
+
+def test_a_key_makes_none_that_may_be_used_from_more_networks():
+    """What it makes without networks has its own; wider ones, or others, are refused."""
+    bound = ("192.0.2.0/24", "2001:db8::/32")
+    assert key_rules.within_caller((), bound) == bound
+    assert key_rules.within_caller(("192.0.2.8/32",), bound) == ("192.0.2.8/32",)
+    assert key_rules.within_caller(("0.0.0.0/0",), ()) == ("0.0.0.0/0",)
+    for wider in ("192.0.0.0/16", "198.51.100.1/32", "::/0"):
+        with pytest.raises(NotAllowed):
+            key_rules.within_caller((wider,), bound)
 
 
 def provider(**more):

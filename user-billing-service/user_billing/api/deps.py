@@ -209,6 +209,7 @@ def _by_key(request: Request, services: Services, text: str, rid: str | None) ->
         scopes=frozenset(key.scopes),
         credential="key",
         expires_at=key.expires_at,
+        networks=tuple(key.networks),
     )
 
 

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from user_billing.errors import BadInput
+from user_billing.errors import BadInput, NotAllowed
 
 NETWORKS_MAX = 50
 REQUESTS_PER_S_MAX = 100_000
@@ -25,6 +25,19 @@ def parse_networks(texts: Sequence[str]) -> tuple[str, ...]:
                 field="networks", value=text[:64], rule="CIDR, as 192.0.2.0/24 or 2001:db8::/32"
             ) from exc
     return tuple(networks)
+
+
+def within_caller(networks: tuple[str, ...], of_caller: tuple[str, ...]) -> tuple[str, ...]:
+    """The networks of a key whose maker is bound to some: no wider, and the maker's if none."""
+    bounds = [ipaddress.ip_network(bound) for bound in of_caller]
+    for text in networks if bounds else ():
+        network = ipaddress.ip_network(text)
+        if not any(
+            network.version == bound.version and network.subnet_of(bound)  # type: ignore[arg-type]
+            for bound in bounds
+        ):
+            raise NotAllowed(needs=f"a key that may be used in {text}")
+    return networks or of_caller
 
 
 def check_requests_per_s(value: int | None) -> int | None:

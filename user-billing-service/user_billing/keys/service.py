@@ -103,7 +103,7 @@ class Keys:
             last_used_at=None,
             expires_at=expires_at,
             revoked_at=None,
-            networks=rules.parse_networks(networks),
+            networks=rules.within_caller(rules.parse_networks(networks), principal.networks),
             requests_per_s=rules.check_requests_per_s(requests_per_s),
         )
         org = principal.tenant
@@ -157,6 +157,7 @@ class Keys:
                     accounts_sql.require_covers(session, org, account, old.scopes)
                 new = replace(
                     old,
+                    networks=rules.within_caller(old.networks, principal.networks),
                     id=new_id(),
                     start=key_format.start_of(text),
                     created_at=now,
@@ -192,7 +193,9 @@ class Keys:
         if name is not None:
             values["name"] = organisations_rules.normalise_name(name, field="name")
         if networks is not None:
-            values["networks"] = list(rules.parse_networks(networks))
+            values["networks"] = list(
+                rules.within_caller(rules.parse_networks(networks), principal.networks)
+            )
         if is_rate_given:
             values["requests_per_s"] = rules.check_requests_per_s(requests_per_s)
         if not values:

@@ -1,5 +1,6 @@
 """Teams, the rules that give them series, and usage by team."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -64,6 +65,7 @@ class Teams:
         self._database = database
         self._clock = clock
         self._invoiced_until = invoiced_until
+        self._last_due = UUID(int=0)
 
     def all(self, org: UUID) -> Sequence[Row[Any]]:
         """Every team, by name."""
@@ -125,16 +127,21 @@ class Teams:
         return n + 1
 
     def due(self) -> Due | None:
-        """What dis is to split next, the newest hours of one organisation; None when all is."""
+        """What dis is to split next, the newest hours of one organisation; None when all is.
+
+        Organisations take turns: one that cannot be split does not hold up the others.
+        """
         now = self._clock.now()
         with self._database.directory() as session:
             organisations = sql.with_rules(session)
-        for org in organisations:
+        behind = bisect_right(organisations, self._last_due)
+        for org in organisations[behind:] + organisations[:behind]:
             with self._database.organisation(org) as session:
                 n, in_force = sql.newest(session, org)
                 since = max(now - OPEN_FOR, self._open_since(session, org))
                 hours = sql.due(session, org, since=since, version=n, now=now, most=HOURS_AT_ONCE)
             if hours:
+                self._last_due = org
                 return Due(org, n, in_force, hours)
         return None
 
