@@ -22,7 +22,7 @@ from user_billing.organisations import sql as organisations_sql
 from user_billing.teams import rules as teams_rules
 from user_billing.teams import sql as teams_sql
 
-PAGE: Final = 100
+PAGE: Final = rules.POOLS_MAX
 
 
 @dataclass(frozen=True, slots=True)
