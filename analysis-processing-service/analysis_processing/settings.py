@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import DirectoryPath, Field
 from pydantic_settings import SettingsConfigDict
 
 from analysis_processing.chassis.settings import ServiceSettings, bare
@@ -26,6 +26,10 @@ class Settings(ServiceSettings):
     unfinished_jobs_max: int = Field(100, ge=1, description="queued and running, each tenant")
     write_back_samples_max: int = Field(200_000, ge=0, description="scores one job writes back")
     job_retention_days: int = Field(30, ge=1, description="finished jobs and results are kept")
+
+    own_analyses: DirectoryPath | None = Field(
+        None, description="a folder of Python files whose run(frame, params) are analyses"
+    )
 
     worker_jobs: int = Field(1, ge=1, le=64, description="jobs one worker runs at once")
     worker_idle_s: float = Field(60.0, gt=0, description="an idle job process ends after this")
